@@ -1,0 +1,32 @@
+"""The one way to a service's own PostgreSQL database. Nothing connects before ``main`` asks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event
+
+POOL_SIZE_MAX = 10
+"""The worker needs one connection and the API a few; more would only queue inside PostgreSQL."""
+CONNECT_TIMEOUT_S = 5
+
+
+def create(url: str, password_file: Path, *, application: str, pool_size_max: int = POOL_SIZE_MAX) -> Engine:
+    """Return an engine for ``url``, which carries no password.
+
+    The password is read from its file at each new connection, so that it can be rotated while the process runs.
+    """
+    engine = create_engine(
+        url,
+        pool_size=pool_size_max,
+        max_overflow=0,
+        pool_pre_ping=False,
+        connect_args={"application_name": application, "connect_timeout": CONNECT_TIMEOUT_S},
+    )
+
+    @event.listens_for(engine, "do_connect")
+    def read_password(_dialect: Any, _record: Any, _arguments: Any, parameters: dict[str, Any]) -> None:
+        parameters["password"] = password_file.read_text().strip()
+
+    return engine

@@ -1,0 +1,78 @@
+"""What every message carries around its own fields: ids, cause and headers. It must never look into a message."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from datetime import datetime
+from typing import TypeAlias
+
+from messages.contract import Envelope, Message, name_of
+from ulid import ULID
+
+Headers: TypeAlias = tuple[tuple[str, bytes], ...]
+NewId: TypeAlias = Callable[[], str]
+
+TRACEPARENT = "traceparent"
+CONTENT_TYPE = b"application/avro"
+
+
+def new_id() -> str:
+    """Return a fresh ULID: 26 characters that sort by time."""
+    return str(ULID())
+
+
+def derived_id(*parts: str | int) -> str:
+    """Return the id that these parts always have, in a ULID's form: a decision made twice sends the same message."""
+    text = "\x1f".join(str(part) for part in parts)
+    digest = bytearray(hashlib.blake2b(text.encode(), digest_size=16).digest())
+    return str(ULID.from_bytes(bytes(digest)))
+
+
+def envelope(cause: Message, *, message_id: str, at: datetime) -> Envelope:
+    """Return the envelope of a message that ``cause`` led to, at the aware UTC time ``at``."""
+    return Envelope(
+        message_id=message_id,
+        saga_id=cause.saga_id,
+        saga_type=cause.saga_type,
+        saga_version=cause.saga_version,
+        causation_id=cause.message_id,
+        occurred_at=at,
+    )
+
+
+def headers(message: Message, *, source: str, traceparent: bytes) -> Headers:
+    """Return the message's Kafka headers: CloudEvents in binary mode, and the W3C trace context."""
+    return (
+        ("ce_specversion", b"1.0"),
+        ("ce_id", message.message_id.encode()),
+        ("ce_source", f"/baraza/{source}".encode()),
+        ("ce_type", message.FULL_NAME.encode()),
+        ("ce_time", message.occurred_at.isoformat().encode()),
+        ("content-type", CONTENT_TYPE),
+        (TRACEPARENT, traceparent),
+    )
+
+
+def new_traceparent() -> bytes:
+    """Return the trace context of a request that brought none."""
+    return b"00-%s-%s-01" % (os.urandom(16).hex().encode(), os.urandom(8).hex().encode())
+
+
+def child_traceparent(parent: bytes | None) -> bytes:
+    """Return a trace context in the parent's trace with a span id of its own; a new trace where the parent is unusable."""
+    parts = (parent or b"").split(b"-")
+    if len(parts) != 4 or len(parts[1]) != 32 or len(parts[2]) != 16:
+        return new_traceparent()
+    return b"%s-%s-%s-%s" % (parts[0], parts[1], os.urandom(8).hex().encode(), parts[3])
+
+
+def header(headers: Headers, name: str) -> bytes | None:
+    """Return the last header of that name, as Kafka's own clients do, or None."""
+    return next((value for key, value in reversed(headers) if key == name), None)
+
+
+def describe(message: Message) -> str:
+    """Return the message's name and saga for a log line; never a field of its payload."""
+    return f"{name_of(type(message))} of saga {message.saga_id}"

@@ -1,0 +1,45 @@
+"""Alembic for a service's package: each has ``migrations/env.py`` that calls :func:`run`, and ``migrations/versions``."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+from alembic import command, context
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, Engine, MetaData
+
+
+def config_of(package: str) -> Config:
+    """Return alembic's configuration for ``<package>/migrations``. Raises ValueError where there are none."""
+    module = importlib.import_module(package)
+    folder = Path(str(module.__file__)).parent / "migrations"
+    if not folder.is_dir():
+        raise ValueError(f"{package} has no migrations: {folder} does not exist.")
+    config = Config()
+    config.set_main_option("script_location", str(folder))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def upgrade(package: str, engine: Engine) -> None:
+    """Bring the database to the package's newest revision, in one transaction."""
+    config = config_of(package)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def run(metadata: MetaData) -> None:
+    """Run the pending revisions; the whole of a package's ``env.py``."""
+    connection: Connection = context.config.attributes["connection"]
+    context.configure(connection=connection, target_metadata=metadata)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def differences(metadata: MetaData, connection: Connection) -> list[str]:
+    """Return how the database differs from the tables in code, one line each; empty where they are equal."""
+    return [repr(difference) for difference in compare_metadata(MigrationContext.configure(connection), metadata)]

@@ -1,0 +1,237 @@
+"""The transactional outbox: messages are rows of the business transaction, and leave for Kafka after it.
+
+The process that committed publishes at once and removes the rows in its next transaction. Whoever is assigned a
+partition first publishes what is left over for it. The columns are Debezium's, so that its router can replace the relay.
+It must never read by ``id > last seen``: a sequence is not commit order.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from confluent_kafka import KafkaError, Producer
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    DateTime,
+    Identity,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    func,
+    text,
+)
+
+from messaging.envelope import Headers
+
+LEFTOVERS_MAX = 5_000
+"""Rows read by one sweep; the next sweep reads on."""
+QUEUE_FULL_WAIT_S = 0.1
+DELIVERY_TIMEOUT_MS = 120_000
+"""Longer than a broker's restart; a row that is not delivered by then ends the process, and stays in the outbox."""
+
+
+class NotPublished(Exception):
+    """Kafka refused a message for good. The row is still in the outbox; the process must end and start again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxRow:
+    """One message on its way. ``partition`` is None where the producer is to choose it by the key."""
+
+    id: str
+    topic: str
+    saga_id: str
+    type: str
+    payload: bytes
+    headers: Headers
+    partition: int | None
+
+
+def outbox_table(metadata: MetaData) -> Table:
+    """Return the outbox of a service's database."""
+    return Table(
+        "outbox",
+        metadata,
+        Column("id", Text, primary_key=True),
+        Column("seq", BigInteger, Identity(always=True), nullable=False),
+        Column("aggregatetype", Text, nullable=False, comment="the topic"),
+        Column("aggregateid", Text, nullable=False, comment="the saga id, which is the key"),
+        Column("type", Text, nullable=False),
+        Column("payload", LargeBinary, nullable=False),
+        Column("headers", Text, nullable=False, comment="JSON pairs, bytes read as latin-1"),
+        Column("partition", SmallInteger),
+        Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    )
+
+
+SAVE = text("""
+    INSERT INTO outbox (id, aggregatetype, aggregateid, type, payload, headers, partition)
+    SELECT id, topic, saga_id, type, payload, headers, partition
+    FROM unnest(CAST(:ids AS text[]), CAST(:topics AS text[]), CAST(:saga_ids AS text[]), CAST(:types AS text[]),
+                CAST(:payloads AS bytea[]), CAST(:headers AS text[]), CAST(:partitions AS smallint[]))
+         WITH ORDINALITY AS row (id, topic, saga_id, type, payload, headers, partition, place)
+    ORDER BY place
+""")
+
+REMOVE = text("DELETE FROM outbox WHERE id = ANY(CAST(:ids AS text[]))")
+
+LEFTOVERS = text("""
+    SELECT id, aggregatetype, aggregateid, type, payload, headers, partition
+    FROM outbox
+    WHERE (CAST(:partitions AS smallint[]) IS NULL OR partition = ANY(CAST(:partitions AS smallint[])))
+      AND created_at <= now() - CAST(:age AS interval)
+    ORDER BY seq
+    LIMIT :limit
+""")
+
+
+def save(tx: Connection, rows: Sequence[OutboxRow]) -> None:
+    """Write the rows into the outbox of this transaction, in one statement."""
+    if not rows:
+        return
+    tx.execute(
+        SAVE,
+        {
+            "ids": [row.id for row in rows],
+            "topics": [row.topic for row in rows],
+            "saga_ids": [row.saga_id for row in rows],
+            "types": [row.type for row in rows],
+            "payloads": [row.payload for row in rows],
+            "headers": [headers_to_text(row.headers) for row in rows],
+            "partitions": [row.partition for row in rows],
+        },
+    )
+
+
+def remove(tx: Connection, ids: Sequence[str]) -> None:
+    """Remove delivered rows in this transaction."""
+    if ids:
+        tx.execute(REMOVE, {"ids": list(ids)})
+
+
+def leftovers(tx: Connection, partitions: Collection[int] | None, *, age: timedelta) -> list[OutboxRow]:
+    """Return rows older than ``age`` in the order of their sequence; None for ``partitions`` means all of them."""
+    rows = tx.execute(
+        LEFTOVERS,
+        {"partitions": None if partitions is None else list(partitions), "age": age, "limit": LEFTOVERS_MAX},
+    )
+    return [
+        OutboxRow(
+            id=row.id,
+            topic=row.aggregatetype,
+            saga_id=row.aggregateid,
+            type=row.type,
+            payload=bytes(row.payload),
+            headers=headers_from_text(row.headers),
+            partition=row.partition,
+        )
+        for row in rows
+    ]
+
+
+def headers_to_text(headers: Headers) -> str:
+    """Return headers as JSON; bytes are read as latin-1, so that every byte survives."""
+    return json.dumps([(key, value.decode("latin-1")) for key, value in headers], separators=(",", ":"))
+
+
+def headers_from_text(value: str) -> Headers:
+    """Return what :func:`headers_to_text` was given."""
+    return tuple((key, part.encode("latin-1")) for key, part in json.loads(value))
+
+
+def producer(kafka: str, *, client_id: str) -> Producer:
+    """Return an idempotent producer with ``acks=all`` that partitions by key as Java's clients do."""
+    return Producer(
+        {
+            "bootstrap.servers": kafka,
+            "client.id": client_id,
+            "enable.idempotence": True,
+            "acks": "all",
+            "partitioner": "murmur2_random",
+            "linger.ms": 2,
+            "compression.type": "lz4",
+            "delivery.timeout.ms": DELIVERY_TIMEOUT_MS,
+            "queue.buffering.max.messages": 200_000,
+        }
+    )
+
+
+class Relay:
+    """Publishes committed outbox rows and remembers which of them may be removed. One thread uses it at a time."""
+
+    def __init__(self, producer: Producer) -> None:
+        self._producer = producer
+        self._in_flight: set[str] = set()
+        self._delivered: list[str] = []
+        self._error: KafkaError | None = None
+
+    def publish(self, rows: Iterable[OutboxRow]) -> None:
+        """Hand committed rows to Kafka in their order, without waiting; a row already on its way is passed over."""
+        for row in rows:
+            if row.id in self._in_flight:
+                continue
+            self._in_flight.add(row.id)
+            self._produce(row)
+        self.poll()
+
+    def poll(self) -> None:
+        """Take what Kafka acknowledged. Raises NotPublished where it refused a row for good."""
+        self._producer.poll(0)
+        if self._error is not None:
+            raise NotPublished(f"Kafka refused a message: {self._error.str()}. It stays in the outbox.")
+
+    def take_delivered(self) -> list[str]:
+        """Return the ids acknowledged since the last call, for :func:`remove`; give them back if that fails."""
+        delivered, self._delivered = self._delivered, []
+        return delivered
+
+    def give_back(self, ids: Sequence[str]) -> None:
+        """Take ids back whose removal was not committed."""
+        self._delivered[:0] = ids
+
+    def forget(self, ids: Iterable[str]) -> None:
+        """Rows that are removed for good need not be remembered any more."""
+        self._in_flight.difference_update(ids)
+
+    @property
+    def in_flight_count(self) -> int:
+        """How many rows were published and are not removed yet."""
+        return len(self._in_flight)
+
+    def flush(self, timeout_s: float) -> None:
+        """Wait until Kafka has acknowledged all, at most ``timeout_s``."""
+        self._producer.flush(timeout_s)
+        self.poll()
+
+    def _produce(self, row: OutboxRow) -> None:
+        arguments: dict[str, Any] = {} if row.partition is None else {"partition": row.partition}
+        while True:
+            try:
+                self._producer.produce(
+                    row.topic,
+                    value=row.payload,
+                    key=row.saga_id.encode(),
+                    headers=list(row.headers),
+                    on_delivery=partial(self._on_delivery, row.id),
+                    **arguments,
+                )
+            except BufferError:
+                self._producer.poll(QUEUE_FULL_WAIT_S)
+            else:
+                return
+
+    def _on_delivery(self, row_id: str, error: KafkaError | None, _message: object) -> None:
+        if error is None:
+            self._delivered.append(row_id)
+        else:
+            self._in_flight.discard(row_id)
+            self._error = error

@@ -1,0 +1,30 @@
+"""What a process is told from outside, read once in ``main`` from the environment (prefix ``BARAZA_``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Every setting that a process of ours may have. A process reads those of the parts that it uses."""
+
+    model_config = SettingsConfigDict(env_prefix="BARAZA_", extra="ignore", frozen=True)
+
+    service: str
+    kafka: str
+    registry_url: str
+    database_url: str
+    database_password_file: Path
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    gateway_url: str = "http://127.0.0.1:7001"
+    courier_url: str = "http://127.0.0.1:7002"
+    jwks_url: str = "http://127.0.0.1:7003/.well-known/jwks.json"
+    issuer: str = "http://127.0.0.1:7003"
+    audience: str = "baraza"
+    http_host: str = "127.0.0.1"
+    http_port: int = 0
+    timeout_factor: float = 1.0
+    """Stretches or shortens every deadline of a saga; tests shorten them."""
+    log_level: str = "INFO"
