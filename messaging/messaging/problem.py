@@ -1,0 +1,262 @@
+"""RFC 9457 problem+json for every HTTP API: one shape of error, which says what happened and what to do.
+
+It must never show internals, and never repeat what a caller sent: a body may hold personal data.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final, TypeAlias
+
+import structlog
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+log = structlog.get_logger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+ERRORS_MAX = 50
+"""Errors named in one answer; whoever sent more of them has the first ones to begin with."""
+BODY_BYTES_MAX = 1_048_576
+"""A cart of 200 lines is some 10 kB; an API that takes bulk loads sets its own."""
+FRAMES_MAX = 12
+"""Innermost frames of an unexpected error that are logged."""
+
+Json: TypeAlias = str | int | float | bool | Sequence["Json"] | Mapping[str, "Json"] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldError:
+    """One thing wrong in a request: ``pointer`` is a JSON pointer into the body (``#/lines/3/quantity``)."""
+
+    pointer: str
+    detail: str
+
+    def to_json(self) -> dict[str, Json]:
+        """Return it as a member of a problem's ``errors``."""
+        return {"pointer": self.pointer, "detail": self.detail}
+
+
+class Problem(Exception):
+    """A request that cannot be served, as the caller is to read it; raise it anywhere under an endpoint.
+
+    ``type`` is a URI reference that clients may compare, ``title`` is the same for every problem of the type,
+    ``detail`` says what happened this time and what to do. ``extra`` are further members, for example ``errors``.
+    """
+
+    def __init__(
+        self,
+        *,
+        status: int,
+        title: str = "",
+        detail: str,
+        type: str = "about:blank",  # noqa: A002 - the RFC's own word
+        extra: Mapping[str, Json] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status: Final = status
+        self.title: Final = title or HTTPStatus(status).phrase
+        self.detail: Final = detail
+        self.type: Final = type
+        self.extra: Final[Mapping[str, Json]] = extra or {}
+        self.headers: Final[Mapping[str, str]] = headers or {}
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the members of the answer's body."""
+        body: dict[str, Json] = {"type": self.type, "title": self.title, "status": self.status, "detail": self.detail}
+        return body | dict(self.extra)
+
+    def to_response(self) -> JSONResponse:
+        """Return the answer."""
+        return JSONResponse(self.to_json(), self.status, headers=dict(self.headers), media_type=MEDIA_TYPE)
+
+
+def invalid(errors: Sequence[FieldError], *, type: str = "urn:baraza:problem:invalid-request") -> Problem:  # noqa: A002
+    """Return the 422 that names each of these fields; the detail repeats the first."""
+    named: list[Json] = [error.to_json() for error in errors[:ERRORS_MAX]]
+    first = errors[0]
+    more = f" ({len(errors) - 1} more in errors.)" if len(errors) > 1 else ""
+    return Problem(
+        status=422,
+        title="The request is not valid",
+        detail=f"{first.pointer}: {first.detail}{more}",
+        type=type,
+        extra={"errors": named},
+    )
+
+
+_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string", "format": "uri-reference"},
+        "title": {"type": "string"},
+        "status": {"type": "integer", "minimum": 400, "maximum": 599},
+        "detail": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["pointer", "detail"],
+                "properties": {"pointer": {"type": "string"}, "detail": {"type": "string"}},
+            },
+        },
+    },
+}
+
+
+def problem_responses(descriptions: Mapping[int | str, str]) -> dict[int | str, dict[str, Any]]:
+    """Return OpenAPI declarations of problems, by status: ``responses=problem_responses({404: "No such order."})``."""
+    return {
+        status: {"description": description, "content": {MEDIA_TYPE: {"schema": _SCHEMA}}}
+        for status, description in descriptions.items()
+    }
+
+
+PROBLEM_RESPONSES = problem_responses(
+    {
+        "4XX": "The request cannot be served as it is; the detail says what to change.",
+        "5XX": "The service cannot answer now; the same request may be sent again.",
+    }
+)
+"""What any endpoint may answer; pass it as ``FastAPI(responses=…)``, it replaces FastAPI's own 422."""
+
+
+def install(app: FastAPI, *, body_bytes_max: int = BODY_BYTES_MAX) -> None:
+    """Make every error of ``app`` a problem: refusals, invalid requests, unknown paths, long bodies, our own bugs."""
+    app.add_exception_handler(Problem, _on_problem)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_middleware(BodyLimit, body_bytes_max=body_bytes_max)
+    app.add_middleware(LastResort)
+
+
+def pointer(parts: Sequence[str | int]) -> str:
+    """Return the JSON pointer of a place in a body, as a URI fragment."""
+    return "#" + "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in parts)
+
+
+def field_errors(errors: Sequence[Mapping[str, Any]], *, at: Sequence[str | int] = ()) -> list[FieldError]:
+    """Return pydantic's errors of a body as fields with what to do; ``at`` is where the body stands in the request."""
+    return [FieldError(pointer=pointer([*at, *error["loc"]]), detail=_sentence(error)) for error in errors[:ERRORS_MAX]]
+
+
+def _sentence(error: Mapping[str, Any]) -> str:
+    if error["type"] == "missing":
+        return "Missing; it is required."
+    if error["type"] == "extra_forbidden":
+        return "Not a field of this request; remove it."
+    return f"{str(error['msg']).removeprefix('Value error, ')}."
+
+
+def _of_parameter(error: Mapping[str, Any]) -> FieldError:
+    place, name = str(error["loc"][0]), str(error["loc"][-1])
+    return FieldError(pointer=f"{place}:{name}", detail=_sentence(error))
+
+
+async def _on_problem(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Problem)
+    return error.to_response()
+
+
+async def _on_invalid_request(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    found = error.errors()
+    broken = next((each for each in found if each["type"] == "json_invalid"), None)
+    if broken is not None:
+        return Problem(
+            status=400,
+            title="The body is not JSON",
+            detail=f"The body cannot be read as JSON at character {broken['loc'][-1]}; send valid JSON in UTF-8.",
+            type="urn:baraza:problem:broken-json",
+        ).to_response()
+    return invalid(
+        [
+            *(_of_parameter(each) for each in found if each["loc"][0] != "body"),
+            *field_errors([{**each, "loc": each["loc"][1:]} for each in found if each["loc"][0] == "body"]),
+        ]
+    ).to_response()
+
+
+async def _on_http_exception(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    return Problem(status=error.status_code, detail=error.detail, headers=error.headers).to_response()
+
+
+class LastResort:
+    """Answers 500 without internals where an endpoint failed unexpectedly, and logs where it did: type and frames.
+
+    The error's own text is not logged, since drivers put the values of a row into it.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def note_start(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, note_start)
+        except Exception as error:
+            frames = traceback.extract_tb(error.__traceback__)[-FRAMES_MAX:]
+            log.error(
+                "A request failed unexpectedly.",
+                method=scope["method"],
+                error=type(error).__qualname__,
+                frames=[f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
+            )
+            if started:
+                raise
+            answer = Problem(
+                status=500,
+                detail="The service failed on this request; its log says where. Send the same request again later.",
+            )
+            await answer.to_response()(scope, receive, send)
+
+
+class BodyLimit:
+    """Refuses a request body of more than ``body_bytes_max`` with 413, whether or not it declares its length."""
+
+    def __init__(self, app: ASGIApp, *, body_bytes_max: int) -> None:
+        self._app = app
+        self._bytes_max = body_bytes_max
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+        if declared.isdigit() and int(declared) > self._bytes_max:
+            too_long = Problem(status=413, detail=self._detail(), headers={"connection": "close"})
+            await too_long.to_response()(scope, receive, send)
+            return
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._bytes_max:
+                raise HTTPException(413, self._detail(), headers={"connection": "close"})
+            return message
+
+        await self._app(scope, counted, send)
+
+    def _detail(self) -> str:
+        return f"The body is longer than {self._bytes_max} bytes; send fewer things in one request."
