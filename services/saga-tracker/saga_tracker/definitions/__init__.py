@@ -1,0 +1,26 @@
+"""Every saga that the tracker follows, by name and version. Nothing outside of this package knows one by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from saga_tracker.definitions.order import ORDER_V1
+from saga_tracker.saga import SagaDefinition
+
+DEFINITIONS: Mapping[tuple[str, int], SagaDefinition] = MappingProxyType(
+    {(definition.name, definition.version): definition for definition in (ORDER_V1,)}
+)
+
+
+class UnknownSaga(LookupError):
+    """No definition has that name; the text lists those that there are."""
+
+
+def newest(name: str) -> SagaDefinition:
+    """Return the newest version of a saga. Raises UnknownSaga."""
+    versions = [definition for definition in DEFINITIONS.values() if definition.name == name]
+    if not versions:
+        known = ", ".join(sorted({definition.name for definition in DEFINITIONS.values()}))
+        raise UnknownSaga(f"No saga is called {name!r}; known: {known}.")
+    return max(versions, key=lambda definition: definition.version)

@@ -1,0 +1,98 @@
+"""The order saga: charge the card, take the stock and the points, ship, settle, and post."""
+
+from __future__ import annotations
+
+from messages.checkout import OrderCancellationRequested, OrderSubmitted
+from messages.inventory import InventoryRejected, InventoryReleased, InventoryReserved, ReleaseInventory
+from messages.ledger import LedgerPosted, LedgerReversed, ReverseLedger
+from messages.loyalty import LoyaltyPointsBurned, LoyaltyPointsRejected, LoyaltyPointsRestored, RestoreLoyaltyPoints
+from messages.payment import (
+    PaymentAuthorized,
+    PaymentCaptured,
+    PaymentCaptureFailed,
+    PaymentDeclined,
+    PaymentRefunded,
+    RefundPayment,
+)
+from messages.saga import OrderConfirmed, OrderFailed
+from messages.shipping import CancelShipment, ShipmentBooked, ShipmentCancelled, ShipmentRejected
+
+from saga_tracker.saga import CompensationDefinition, Exhausted, SagaDefinition, StepDefinition, StepKind
+
+ORDER_V1 = SagaDefinition(
+    name="order",
+    version=1,
+    started_by=OrderSubmitted,
+    subject="customer_id",
+    cancelled_by=(OrderCancellationRequested,),
+    steps=(
+        StepDefinition(
+            name="authorize_payment",
+            service="payment",
+            trigger=OrderSubmitted,
+            succeeds_with=PaymentAuthorized,
+            rejected_with=PaymentDeclined,
+            compensation=CompensationDefinition(command=RefundPayment, reply=PaymentRefunded),
+            timeout_s=20,
+            exhausted=Exhausted.COMPENSATE,
+        ),
+        StepDefinition(
+            name="reserve_inventory",
+            service="inventory",
+            trigger=PaymentAuthorized,
+            succeeds_with=InventoryReserved,
+            rejected_with=InventoryRejected,
+            compensation=CompensationDefinition(command=ReleaseInventory, reply=InventoryReleased),
+            timeout_s=15,
+            exhausted=Exhausted.PARK,
+        ),
+        StepDefinition(
+            name="burn_loyalty_points",
+            service="loyalty",
+            trigger=InventoryReserved,
+            succeeds_with=LoyaltyPointsBurned,
+            rejected_with=LoyaltyPointsRejected,
+            compensation=CompensationDefinition(command=RestoreLoyaltyPoints, reply=LoyaltyPointsRestored),
+            timeout_s=15,
+            exhausted=Exhausted.PARK,
+        ),
+        StepDefinition(
+            name="book_shipment",
+            service="shipping",
+            trigger=LoyaltyPointsBurned,
+            succeeds_with=ShipmentBooked,
+            rejected_with=ShipmentRejected,
+            compensation=CompensationDefinition(command=CancelShipment, reply=ShipmentCancelled),
+            timeout_s=20,
+            exhausted=Exhausted.COMPENSATE,
+        ),
+        StepDefinition(
+            name="capture_payment",
+            service="payment",
+            trigger=ShipmentBooked,
+            succeeds_with=PaymentCaptured,
+            rejected_with=PaymentCaptureFailed,
+            undone_by="authorize_payment",
+            kind=StepKind.PIVOT,
+            timeout_s=20,
+            exhausted=Exhausted.COMPENSATE,
+        ),
+        StepDefinition(
+            name="post_ledger",
+            service="ledger",
+            trigger=PaymentCaptured,
+            succeeds_with=LedgerPosted,
+            compensation=CompensationDefinition(command=ReverseLedger, reply=LedgerReversed),
+            kind=StepKind.RETRIABLE,
+            timeout_s=30,
+            exhausted=Exhausted.PARK,
+        ),
+    ),
+    completed_by=OrderConfirmed,
+    failed_by=OrderFailed,
+    # Longer than a service takes to settle a call that was under way: the call's deadline and the question after it.
+    reply_timeout_s=30,
+    command_attempts_max=5,
+    # Above the sum of the steps' timeouts, so that it ends only a saga whose steps all answer at the last moment.
+    deadline_s=180,
+)
