@@ -1,0 +1,116 @@
+"""A simulated courier: books shipments and cancels them. Of an address it keeps the postal code alone."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from simulators.faults import Fault, FaultKind
+from simulators.problems import Text
+from simulators.records import Record, Records
+from simulators.server import SimulatorSettings, load, serve
+from simulators.simulator import Answer, Call, Operation, Simulator, Submission
+
+LINES_MAX = 10_000
+"""More lines than any cart that checkout lets through."""
+
+
+class Address(BaseModel):
+    """Where to."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Text
+    street: Text
+    city: Text
+    postal_code: Text
+    country: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
+
+
+class Line(BaseModel):
+    """What is in the parcel."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    sku: Text
+    quantity: Annotated[int, Field(strict=True, ge=1)]
+
+
+class Shipment(Submission):
+    """Fetch these lines and bring them there."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    ship_to: Address
+    lines: Annotated[list[Line], Field(min_length=1, max_length=LINES_MAX)]
+
+    @property
+    def fault_token(self) -> str:
+        return self.ship_to.postal_code
+
+
+class Nothing(BaseModel):
+    """An operation that the path says everything about."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+def book(records: Records, call: Call[Shipment]) -> Answer:
+    shipment = Record(
+        kind="shipment",
+        id=call.new_id("BRZ"),
+        reference=call.reference,
+        state="live",
+        fields={"token": call.token, "lines": len(call.body.lines)},
+    )
+    records.add(shipment)
+    body = {"tracking_number": shipment.id, "status": "booked", "reference": shipment.reference}
+    return Answer(status=201, body=body)
+
+
+def cancel(records: Records, call: Call[Nothing]) -> Answer:
+    shipment = call.target
+    if shipment is None:
+        return Answer.refused(404, "shipment_not_found", f"There is no shipment {call.target_id!r}.")
+    if shipment.state != "live":
+        return Answer.refused(409, "shipment_cancelled", f"shipment {shipment.id} is cancelled already.")
+    records.update(shipment.become("cancelled"))
+    return Answer(status=201, body={"tracking_number": shipment.id, "status": "cancelled"})
+
+
+OPERATIONS: tuple[Operation[Any], ...] = (
+    Operation(
+        name="book",
+        path="/v1/shipments",
+        body=Shipment,
+        apply=book,
+        refusal=(422, "undeliverable_address", "The courier does not deliver to this address."),
+    ),
+    Operation(
+        name="cancel",
+        path="/v1/shipments/{id}/cancel",
+        body=Nothing,
+        apply=cancel,
+        refusal=(422, "already_collected", "The parcel is on its way."),
+        target_kind="shipment",
+    ),
+)
+
+MAGIC_POSTAL_CODES = {
+    "UNDELIVERABLE": Fault(operation="book", kind=FaultKind.REJECT),
+    "OVERWEIGHT": Fault(operation="book", kind=FaultKind.REJECT, code="overweight"),
+    "COURIER-ERROR": Fault(operation="book", kind=FaultKind.ERROR),
+}
+
+
+def main() -> None:
+    """Serve the courier."""
+    settings = load(SimulatorSettings)
+    with Records.open(settings.simulator_records) as records:
+        simulator = Simulator("courier", OPERATIONS, MAGIC_POSTAL_CODES, records, settings.simulator_seed)
+        serve(simulator.app(), settings)
+
+
+if __name__ == "__main__":
+    main()

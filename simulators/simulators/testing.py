@@ -1,0 +1,82 @@
+"""Runs simulators the way people do, as processes that can be killed; for tests, and for whoever tries one by hand."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import urllib3
+
+START_S_MAX = 20.0
+"""A cold start takes half a second; a loaded machine is given forty times that."""
+
+POLL_S = 0.02
+STOP_S_MAX = 10.0
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody listens on just now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+class SimulatorProcess:
+    """``python -m simulators.<name>`` on a port of its own. ``environment`` holds its settings besides the port."""
+
+    def __init__(self, name: str, environment: Mapping[str, str]) -> None:
+        self.name = name
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._environment = {**os.environ, **environment, "BARAZA_HTTP_PORT": str(self.port)}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the process and return when it is ready, or raise with what it said."""
+        self._process = subprocess.Popen([sys.executable, "-m", f"simulators.{self.name}"], env=self._environment)
+        deadline = time.monotonic() + START_S_MAX
+        while not self._ready():
+            if self._process.poll() is not None:
+                raise RuntimeError(f"{self.name} ended with status {self._process.returncode}. Its output says why.")
+            if time.monotonic() > deadline:
+                self.kill()
+                raise TimeoutError(f"{self.name} was not ready at {self.url} after {START_S_MAX} s.")
+            time.sleep(POLL_S)
+
+    def _ready(self) -> bool:
+        try:
+            return urllib3.request("GET", f"{self.url}/readyz", retries=False, timeout=1.0).status == 200
+        except urllib3.exceptions.HTTPError:
+            return False
+
+    def kill(self) -> None:
+        """End it as a crash would, with SIGKILL."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """End it in order."""
+        self._end(signal.SIGTERM)
+
+    def _end(self, number: signal.Signals) -> None:
+        if self._process is None:
+            return
+        if self._process.poll() is None:
+            self._process.send_signal(number)
+        self._process.wait(STOP_S_MAX)
+
+
+@contextmanager
+def running(name: str, environment: Mapping[str, str]) -> Iterator[SimulatorProcess]:
+    """Run a simulator for the duration of the block; it may be killed and started again inside."""
+    process = SimulatorProcess(name, environment)
+    try:
+        process.start()
+        yield process
+    finally:
+        process.kill()
