@@ -1,0 +1,212 @@
+"""What an order must be before it is taken in: the cart's shape, its price, and every reason to refuse it. Pure."""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from pydantic import ConfigDict, Field
+
+QUANTITY_MAX: Final = 1_000
+"""Nobody buys a thousand of one thing here; in the retailer's year that we know, more was always a slip of the hand."""
+LINES_MAX: Final = 200
+"""The fullest real basket has 168 lines. Every service handles whole orders, so one order must stay small."""
+PRICE_MINOR_MAX: Final = 10_000_000_000
+"""The largest order (LINES_MAX × QUANTITY_MAX × this) still is an exact integer in every JSON reader, below 2**53."""
+INTEGER_MAX: Final = 2**53 - 1
+"""Beyond it JSON readers disagree about what a number is."""
+IDEMPOTENCY_KEY_PATTERN: Final = r"^[!-~]+$"
+IDEMPOTENCY_KEY_LENGTH_MAX: Final = 128
+
+TEXT_PATTERN: Final = r"^[^\x00-\x1f\x7f-\x9f]*$"
+"""No control characters: they hide in logs and labels, and PostgreSQL stores no NUL."""
+CARD_NUMBER: Final = re.compile(r"[0-9]{12,19}")
+
+CONFIG: Final = ConfigDict(extra="forbid")
+
+
+def _integer(minimum: int, maximum: int) -> dict[str, object]:
+    """Declare limits to readers of the API's description where the domain refuses in its own words."""
+    return {"minimum": minimum, "maximum": maximum}
+
+
+Sku = Annotated[str, Field(min_length=1, max_length=64, pattern=TEXT_PATTERN)]
+CustomerId = Annotated[str, Field(min_length=1, max_length=128, pattern=TEXT_PATTERN)]
+ShortText = Annotated[str, Field(min_length=1, max_length=200, pattern=TEXT_PATTERN)]
+Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$", description="ISO 4217.")]
+Country = Annotated[str, Field(pattern=r"^[A-Z]{2}$", description="ISO 3166-1 alpha-2.")]
+_ANY_INTEGER = {"strict": True, "ge": -INTEGER_MAX, "le": INTEGER_MAX}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CartLine:
+    """How many of what; the price comes from the catalogue."""
+
+    __pydantic_config__ = CONFIG
+
+    sku: Sku
+    quantity: Annotated[
+        int, Field(strict=True, ge=-INTEGER_MAX, le=INTEGER_MAX, json_schema_extra=_integer(1, QUANTITY_MAX))
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentMethod:
+    """The gateway's token of a payment method; never a card number."""
+
+    __pydantic_config__ = CONFIG
+
+    token: Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[A-Za-z0-9_.:-]+$")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShipTo:
+    """Where the order goes. Personal data: never in logs."""
+
+    __pydantic_config__ = CONFIG
+
+    name: ShortText
+    street: ShortText
+    city: ShortText
+    postal_code: Annotated[str, Field(min_length=1, max_length=20, pattern=TEXT_PATTERN)]
+    country: Country
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cart:
+    """An order as the customer sends it."""
+
+    __pydantic_config__ = CONFIG
+
+    customer_id: CustomerId
+    currency: Currency
+    lines: Annotated[tuple[CartLine, ...], Field(min_length=1, max_length=LINES_MAX)]
+    points_to_burn: Annotated[
+        int, Field(strict=True, ge=-INTEGER_MAX, le=INTEGER_MAX, json_schema_extra=_integer(0, INTEGER_MAX))
+    ] = 0
+    payment_method: PaymentMethod
+    ship_to: ShipTo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Product:
+    """A line of the catalogue. A price of zero says that it is not for sale."""
+
+    __pydantic_config__ = CONFIG
+
+    sku: Sku
+    name: ShortText
+    price_minor: Annotated[int, Field(strict=True, ge=0, le=PRICE_MINOR_MAX)]
+    currency: Currency
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PricedLine:
+    """A line with the catalogue's price, in minor units of the order's currency."""
+
+    sku: str
+    quantity: int
+    unit_price_minor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PricedCart:
+    """A cart that may become an order. The card pays ``payable_minor``; one point pays one minor unit of the rest."""
+
+    cart: Cart
+    lines: tuple[PricedLine, ...]
+    total_minor: int
+    payable_minor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """One reason why a cart cannot be an order; ``place`` is where it stands in the cart."""
+
+    place: tuple[str | int, ...]
+    detail: str
+
+
+class OrderState(enum.StrEnum):
+    """An order as its customer may know it."""
+
+    PENDING = "PENDING"
+    CONFIRMED = "CONFIRMED"
+    CANCELLED_COMPENSATED = "CANCELLED_COMPENSATED"
+
+
+def price(cart: Cart, products: Mapping[str, Product]) -> PricedCart | tuple[Refusal, ...]:
+    """Return the cart with the prices of ``products`` (by sku), or every reason to refuse it."""
+    refusals = [*_of_payment(cart), *_of_lines(cart, products)]
+    if refusals:
+        return tuple(refusals)
+    lines = tuple(
+        PricedLine(sku=line.sku, quantity=line.quantity, unit_price_minor=products[line.sku].price_minor)
+        for line in cart.lines
+    )
+    total_minor = sum(line.quantity * line.unit_price_minor for line in lines)
+    if cart.points_to_burn >= total_minor:
+        detail = (
+            f"{cart.points_to_burn} points for an order of {total_minor}; burn fewer, the card must pay something."
+        )
+        return (Refusal(place=("points_to_burn",), detail=detail),)
+    return PricedCart(cart=cart, lines=lines, total_minor=total_minor, payable_minor=total_minor - cart.points_to_burn)
+
+
+def _of_payment(cart: Cart) -> Iterator[Refusal]:
+    if cart.points_to_burn < 0:
+        detail = f"{cart.points_to_burn} points; send zero or more."
+        yield Refusal(place=("points_to_burn",), detail=detail)
+    if CARD_NUMBER.fullmatch(cart.payment_method.token):
+        detail = "This looks like a card number; send the token that the payment gateway gave for it."
+        yield Refusal(place=("payment_method", "token"), detail=detail)
+
+
+def _of_lines(cart: Cart, products: Mapping[str, Product]) -> Iterator[Refusal]:
+    if not cart.lines:
+        yield Refusal(place=("lines",), detail="No lines; an order has at least one.")
+    if len(cart.lines) > LINES_MAX:
+        detail = f"{len(cart.lines)} lines are more than {LINES_MAX}; from here on send them as another order."
+        yield Refusal(place=("lines", LINES_MAX), detail=detail)
+        return
+    first_of: dict[str, int] = {}
+    for number, line in enumerate(cart.lines):
+        first = first_of.setdefault(line.sku, number)
+        if first != number:
+            detail = f"Line {number + 1} repeats sku {line.sku!r} of line {first + 1}; send one line with the sum."
+            yield Refusal(place=("lines", number, "sku"), detail=detail)
+        yield from _of_line(number, line, cart.currency, products.get(line.sku))
+
+
+def _of_line(number: int, line: CartLine, currency: str, product: Product | None) -> Iterator[Refusal]:
+    said = f"Line {number + 1} (sku {line.sku!r})"
+    if line.quantity < 1:
+        detail = f"{said}: quantity {line.quantity}; send at least 1."
+        yield Refusal(place=("lines", number, "quantity"), detail=detail)
+    elif line.quantity > QUANTITY_MAX:
+        detail = f"{said}: quantity {line.quantity} is more than {QUANTITY_MAX}; send a smaller one."
+        yield Refusal(place=("lines", number, "quantity"), detail=detail)
+    if product is None:
+        detail = f"{said}: not in the catalogue; remove the line."
+        yield Refusal(place=("lines", number, "sku"), detail=detail)
+    elif product.price_minor < 1:
+        detail = f"{said}: its price is {product.price_minor}, so it is not for sale; remove the line."
+        yield Refusal(place=("lines", number, "sku"), detail=detail)
+    elif product.currency != currency:
+        detail = f"{said}: sold in {product.currency}, the order is in {currency}; send one order for each currency."
+        yield Refusal(place=("lines", number, "sku"), detail=detail)
+
+
+def repeated(products: Sequence[Product]) -> tuple[Refusal, ...]:
+    """Return a refusal for each product whose sku stands earlier in the same load."""
+    seen: set[str] = set()
+    refusals: list[Refusal] = []
+    for number, product in enumerate(products):
+        if product.sku in seen:
+            detail = f"Product {number + 1} repeats sku {product.sku!r}; send each sku once."
+            refusals.append(Refusal(place=("products", number, "sku"), detail=detail))
+        seen.add(product.sku)
+    return tuple(refusals)

@@ -1,0 +1,52 @@
+"""What checkout does about the end of a saga: the order's state follows it. Redelivery changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from messages.saga import OrderConfirmed, OrderFailed
+from messaging.steps import Reaction
+from sqlalchemy import Connection
+
+from checkout import tables
+from checkout.domain import OrderState
+
+
+def on_order_confirmed(events: Sequence[OrderConfirmed], tx: Connection) -> None:
+    """Confirm the orders of these sagas."""
+    tables.decide(
+        tx,
+        [
+            tables.Decision(
+                order_id=event.saga_id,
+                state=OrderState.CONFIRMED,
+                cause=None,
+                reason=None,
+                decided_at=event.occurred_at,
+            )
+            for event in events
+        ],
+    )
+
+
+def on_order_failed(events: Sequence[OrderFailed], tx: Connection) -> None:
+    """Close the orders of these sagas as cancelled, with why."""
+    tables.decide(
+        tx,
+        [
+            tables.Decision(
+                order_id=event.saga_id,
+                state=OrderState.CANCELLED_COMPENSATED,
+                cause=event.cause,
+                reason=event.reason,
+                decided_at=event.occurred_at,
+            )
+            for event in events
+        ],
+    )
+
+
+HANDLERS = (
+    Reaction(on=OrderConfirmed, apply=on_order_confirmed),
+    Reaction(on=OrderFailed, apply=on_order_failed),
+)
