@@ -1,0 +1,92 @@
+"""A circuit breaker for callers in many threads: it stops calling what keeps failing, and tries again with one call.
+
+Written here because the libraries do not fit: purgatory has no lock and lets every thread through when half open,
+pybreaker holds its lock during the call, and neither takes a clock. It must not know what a call is.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from enum import StrEnum
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+
+class CircuitState(StrEnum):
+    """Closed: calls pass. Open: none does. Half open: one passes, and its end decides."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+class CircuitOpen(Exception):  # noqa: N818 - the name says what the caller met
+    """Not called: the calls before this one failed; ``retry_after_s`` is when the next may try."""
+
+    def __init__(self, name: str, retry_after_s: float) -> None:
+        super().__init__(f"the circuit to {name} is open for another {retry_after_s:.1f} s")
+        self.retry_after_s = retry_after_s
+
+
+class CircuitBreaker:
+    """Opens after ``failures_max`` failures in a row, for ``open_s`` seconds; then one probe decides.
+
+    Protocol of a call, from any thread:
+    1. ``enter()`` raises CircuitOpen, or returns the permit of this call.
+    2. The caller calls.
+    3. ``succeeded(permit)`` or ``failed(permit)``, exactly once. The end of a call that began before the circuit last
+       changed says nothing about the present, and is ignored.
+    """
+
+    def __init__(self, name: str, *, failures_max: int, open_s: float, clock: Callable[[], float]) -> None:
+        self._name = name
+        self._failures_max = failures_max
+        self._open_s = open_s
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._state = CircuitState.CLOSED
+        self._failures = 0
+        self._opened_at_s = 0.0
+        self._permit = 0
+
+    @property
+    def state(self) -> CircuitState:
+        return self._state
+
+    def enter(self) -> int:
+        """Return a permit to call, or raise CircuitOpen."""
+        with self._lock:
+            if self._state is CircuitState.CLOSED:
+                return self._permit
+            waited_s = self._clock() - self._opened_at_s
+            if self._state is CircuitState.OPEN and waited_s >= self._open_s:
+                self._become(CircuitState.HALF_OPEN)
+                return self._permit
+            # While a probe is out, the others are told to come back after about as long as a probe may take.
+            raise CircuitOpen(self._name, max(self._open_s - waited_s, self._open_s / 10))
+
+    def succeeded(self, permit: int) -> None:
+        with self._lock:
+            if permit != self._permit:
+                return
+            self._failures = 0
+            if self._state is CircuitState.HALF_OPEN:
+                self._become(CircuitState.CLOSED)
+
+    def failed(self, permit: int) -> None:
+        with self._lock:
+            if permit != self._permit:
+                return
+            self._failures += 1
+            if self._state is CircuitState.HALF_OPEN or self._failures >= self._failures_max:
+                self._opened_at_s = self._clock()
+                self._become(CircuitState.OPEN)
+
+    def _become(self, state: CircuitState) -> None:
+        self._state = state
+        self._failures = 0
+        self._permit += 1
+        log.warning("circuit changed", circuit=self._name, state=state.value)
