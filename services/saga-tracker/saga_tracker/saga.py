@@ -54,7 +54,7 @@ class CompensationDefinition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepDefinition:
-    """One local transaction of a saga. ``undone_by`` names an earlier step whose compensation undoes this one as well."""
+    """One local transaction of a saga. ``undone_by`` names an earlier step whose compensation undoes this one too."""
 
     name: str
     service: str
@@ -170,7 +170,10 @@ def _step_problems(definition: SagaDefinition) -> Iterator[str]:
         if step.compensation and step.undone_by:
             yield f"{step.name} has a compensation and undone_by {step.undone_by}; keep one."
         elif step.undone_by and (undoing is None or undoing.compensation is None or undoing.service != step.service):
-            yield f"{step.name} is undone by {step.undone_by}; that must be an earlier step of {step.service} with a compensation."
+            yield (
+                f"{step.name} is undone by {step.undone_by}; that must be an earlier step of {step.service} "
+                f"with a compensation."
+            )
         elif step.kind is StepKind.COMPENSATABLE and not (step.compensation or step.undone_by):
             yield f"{step.name} is compensatable but nothing undoes it; give it a compensation or undone_by."
         if step.rejected_with:

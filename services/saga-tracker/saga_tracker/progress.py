@@ -1,0 +1,277 @@
+"""What follows from what is known of a saga. Pure: no I/O, no clock, no chance.
+
+:func:`decide` reads a saga's state and what must be out for it off the facts, always from all of them at once, so any
+order of arrival gives the same end.
+
+What one fact says about others (in a chain the success of each step triggers the next):
+
+- a success, a rejection or a dead letter of step k proves that every step before k ran;
+- a rejection of step k proves that k and everything after it never will have run;
+- the answers of all services to a fence say for every step whether it ran.
+
+Ties, each decided the same way whichever comes first:
+
+- Facts that cannot both be true park the saga.
+- A rejection makes history certain, so it outranks every wish to stop; it is the cause that is told.
+- A cancellation outranks retries that ran out, and these a timeout.
+- Every step ran: the saga completes, unless a cancellation was accepted; then everything is compensated.
+- Unreadable messages and retries that ran out with ``park`` only matter while nothing asks the saga to stop: the
+  fence finds out what became of the step.
+
+The order matters for one thing only, and that is decided before a fact is recorded (:func:`admits`): a cancellation of
+a saga that has ended is refused, because its last event is out.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from saga_tracker.facts import (
+    ANY_STEP,
+    Cancelled,
+    Fact,
+    Fenced,
+    Progress,
+    ReplyOverdue,
+    Succeeded,
+    TimedOut,
+    Timer,
+    merge,
+)
+from saga_tracker.saga import Exhausted, SagaDefinition, StepDefinition
+
+FENCE = "fence"
+"""The round of commands that fences a saga; the other rounds are called after the step that they compensate."""
+
+
+class SagaState(enum.StrEnum):
+    """A saga's state, as people see it."""
+
+    PENDING = "PENDING"
+    CONFIRMED = "CONFIRMED"
+    CANCELLED_COMPENSATED = "CANCELLED_COMPENSATED"
+    NEEDS_REVIEW = "NEEDS_REVIEW"
+
+
+class Phase(enum.StrEnum):
+    """What a saga is busy with."""
+
+    RUNNING = "RUNNING"
+    FENCING = "FENCING"
+    COMPENSATING = "COMPENSATING"
+    ENDED = "ENDED"
+
+
+class Cause(enum.StrEnum):
+    """Why a saga is compensated."""
+
+    REJECTED = "REJECTED"
+    CANCELLED = "CANCELLED"
+    EXHAUSTED = "EXHAUSTED"
+    TIMED_OUT = "TIMED_OUT"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a saga is given up: the cause, the step that failed or was under way, and a reason for people."""
+
+    cause: Cause
+    step: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A command that must be out: the compensation of ``step``, or where that is None the fence of ``service``."""
+
+    service: str
+    step: str | None
+    attempt: int
+
+    @property
+    def key(self) -> str:
+        """What identifies the command among a saga's, whatever its attempt."""
+        return fence_key(self.service) if self.step is None else self.step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """What a saga waits for: ``timer`` is the fact to record when it has not come within ``timeout_s``.
+
+    ``within_deadline`` says that the deadline of the whole saga bounds it too.
+    """
+
+    timer: Timer
+    timeout_s: float
+    within_deadline: bool
+
+    @property
+    def key(self) -> str:
+        """A new key means a new deadline; while it stays the same the old one runs on."""
+        match self.timer:
+            case TimedOut(step=step):
+                return f"{step} to run"
+            case ReplyOverdue(round_=round_, attempt=attempt):
+                return f"{round_} reply {attempt}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What follows. ``parked`` says why a person has to look, ``failure`` why the saga is given up."""
+
+    phase: Phase
+    step: str
+    failure: Failure | None = None
+    commands: tuple[Command, ...] = ()
+    waiting: Waiting | None = None
+    parked: str | None = None
+
+    @property
+    def state(self) -> SagaState:
+        """The saga's state, as people see it."""
+        if self.parked is not None:
+            return SagaState.NEEDS_REVIEW
+        if self.phase is not Phase.ENDED:
+            return SagaState.PENDING
+        return SagaState.CONFIRMED if self.failure is None else SagaState.CANCELLED_COMPENSATED
+
+    @property
+    def reason(self) -> str | None:
+        """What to tell people who ask why."""
+        return self.parked or (self.failure.reason if self.failure else None)
+
+
+def fence_key(service: str) -> str:
+    """Return what identifies the fence of a service among a saga's commands."""
+    return f"{FENCE}:{service}"
+
+
+def admits(definition: SagaDefinition, progress: Progress, fact: Fact) -> bool:
+    """Say whether a fact may be recorded: everything may, but for a cancellation of a saga that has ended."""
+    return not isinstance(fact, Cancelled) or decide(definition, progress).phase is not Phase.ENDED
+
+
+def is_late(definition: SagaDefinition, before: Progress, fact: Fact) -> bool:
+    """Say whether a fact reports a success of a step that nobody knew of when the saga was stopped."""
+    if not isinstance(fact, Succeeded | Fenced) or _stop(definition, before) is None:
+        return False
+    return _ran_count(definition, merge(before, fact)) > _ran_count(definition, before)
+
+
+def decide(definition: SagaDefinition, progress: Progress) -> Decision:
+    """Return what follows from everything known. The rules are those of the module's head, in their order."""
+    ran_count = _ran_count(definition, progress)
+    last = definition.steps[min(ran_count, len(definition.steps) - 1)].name
+    contradiction = _contradiction(definition, progress, ran_count)
+    if contradiction is not None:
+        return Decision(phase=Phase.RUNNING, step=last, parked=contradiction)
+    if progress.rejected:
+        ((step, reason),) = progress.rejected.items()
+        failure = Failure(cause=Cause.REJECTED, step=step, reason=reason or f"{step} was rejected")
+        return _compensate(definition, progress, ran_count, failure)
+    stop = _stop(definition, progress)
+    if ran_count == len(definition.steps) and (stop is None or stop.cause is not Cause.CANCELLED):
+        return Decision(phase=Phase.ENDED, step=last)
+    if stop is None:
+        return _run(progress, definition.steps[ran_count])
+    if ran_count == len(definition.steps) or progress.fenced_services.issuperset(definition.services):
+        return _compensate(definition, progress, ran_count, stop)
+    return _fence(definition, progress, last, stop)
+
+
+def _ran_count(definition: SagaDefinition, progress: Progress) -> int:
+    """Return how many steps, from the first on, are proven to have run."""
+    count = 0
+    for place, step in enumerate(definition.steps):
+        if step.name in progress.ran:
+            count = place + 1
+        elif step.name in progress.rejected or step.name in progress.exhausted:
+            count = place
+    return count
+
+
+def _contradiction(definition: SagaDefinition, progress: Progress, ran_count: int) -> str | None:
+    if not (progress.rejected or progress.never_ran):
+        return None
+    if len(progress.rejected) > 1:
+        return f"{' and '.join(sorted(progress.rejected))} are both recorded as rejected; in a chain only one can be."
+    for step in definition.steps[:ran_count]:
+        if step.name in progress.rejected:
+            return f"{step.name} is recorded as rejected, and it or a step after it as run."
+        if step.name in progress.never_ran:
+            return f"{step.name} is recorded as fenced before it ran, and it or a step after it as run."
+    return None
+
+
+def _stop(definition: SagaDefinition, progress: Progress) -> Failure | None:
+    """Return why the saga is to stop before history is certain, or None where nothing asks for that."""
+    if progress.cancelled is not None:
+        _, by, reason = progress.cancelled
+        under_way = min(_ran_count(definition, progress), len(definition.steps) - 1)
+        return Failure(cause=Cause.CANCELLED, step=definition.steps[under_way].name, reason=f"{by}: {reason}")
+    if progress.exhausted or progress.timed_out:
+        for step in definition.steps:
+            if step.name in progress.exhausted and step.exhausted is Exhausted.COMPENSATE:
+                return Failure(cause=Cause.EXHAUSTED, step=step.name, reason=progress.exhausted[step.name])
+        for step in definition.steps:
+            if step.name in progress.timed_out:
+                reason = f"{step.name} did not answer in time"
+                return Failure(cause=Cause.TIMED_OUT, step=step.name, reason=reason)
+    return None
+
+
+def _run(progress: Progress, step: StepDefinition) -> Decision:
+    for reasons in (progress.exhausted, progress.unreadable):
+        if step.name in reasons:
+            return Decision(phase=Phase.RUNNING, step=step.name, parked=f"{step.name}: {reasons[step.name]}")
+    if ANY_STEP in progress.unreadable:
+        return Decision(phase=Phase.RUNNING, step=step.name, parked=progress.unreadable[ANY_STEP])
+    waiting = Waiting(timer=TimedOut(step=step.name), timeout_s=step.timeout_s, within_deadline=True)
+    return Decision(phase=Phase.RUNNING, step=step.name, waiting=waiting)
+
+
+def _fence(definition: SagaDefinition, progress: Progress, step: str, failure: Failure) -> Decision:
+    attempt = min(progress.overdue.get(FENCE, 0) + 1, definition.command_attempts_max)
+    commands = tuple(
+        Command(service=service, step=None, attempt=attempt)
+        for service in definition.services
+        if service not in progress.fenced_services
+    )
+    return _await_replies(definition, progress, Phase.FENCING, step, failure, commands, FENCE)
+
+
+def _compensate(definition: SagaDefinition, progress: Progress, ran_count: int, failure: Failure) -> Decision:
+    """Undo the first ``ran_count`` steps in reverse, each after the reply to the one before."""
+    for step in reversed(definition.steps[:ran_count]):
+        if step.compensation is None or step.name in progress.compensated:
+            continue
+        attempt = min(progress.overdue.get(step.name, 0) + 1, definition.command_attempts_max)
+        command = Command(service=step.service, step=step.name, attempt=attempt)
+        return _await_replies(definition, progress, Phase.COMPENSATING, step.name, failure, (command,), step.name)
+    return Decision(phase=Phase.ENDED, step=failure.step, failure=failure)
+
+
+def _await_replies(
+    definition: SagaDefinition,
+    progress: Progress,
+    phase: Phase,
+    step: str,
+    failure: Failure,
+    commands: tuple[Command, ...],
+    round_: str,
+) -> Decision:
+    """Wait for the replies to these commands; park where one is dead, or where nobody answered the last attempt."""
+    overdue = progress.overdue.get(round_, 0)
+    dead = [command.key for command in commands if command.key in progress.dead_commands]
+    waiting: Waiting | None = None
+    parked: str | None = None
+    if dead:
+        parked = f"the command {dead[0]} was given up: {progress.dead_commands[dead[0]]}"
+    elif overdue >= definition.command_attempts_max:
+        silent = ", ".join(command.service for command in commands)
+        parked = f"no reply from {silent} after {overdue} attempts ({round_})"
+    if len(dead) < len(commands) and overdue < definition.command_attempts_max:
+        timer = ReplyOverdue(round_=round_, attempt=overdue + 1)
+        waiting = Waiting(timer=timer, timeout_s=definition.reply_timeout_s, within_deadline=False)
+    return Decision(phase=phase, step=step, failure=failure, commands=commands, waiting=waiting, parked=parked)
