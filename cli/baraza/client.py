@@ -1,0 +1,170 @@
+"""The services' HTTP APIs as the command line calls them: with a token of the dev issuer, and errors in one sentence.
+
+It must never read a database: what an API does not tell, a person cannot ask of it.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from baraza.terminal import Refusal
+
+TIMEOUT_S = 10.0
+TOKEN_TTL_S = 3_600
+TOKEN_MARGIN_S = 60
+"""A token is renewed before it ends, so that none ends on its way."""
+CONNECTIONS_MAX = 64
+STAFF = "baraza-cli"
+STAFF_ROLES = ("storefront", "operator", "support", "catalogue")
+
+Json = Any
+
+
+class Refused(Refusal):
+    """A service answered with a problem (RFC 9457); ``status`` and ``problem`` are what it said."""
+
+    def __init__(self, status: int, problem: Mapping[str, Json], text: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.problem = problem
+
+
+class Unreachable(Refusal):
+    """A service did not answer at all."""
+
+
+class Tokens:
+    """Bearer tokens from the dev issuer, minted when they are first needed. Any thread may ask."""
+
+    def __init__(self, issuer_url: str, *, subject: str = STAFF, roles: Sequence[str] = STAFF_ROLES) -> None:
+        self._issuer_url = issuer_url
+        self._body = {"sub": subject, "roles": list(roles), "ttl_s": TOKEN_TTL_S}
+        self._lock = threading.Lock()
+        self._token = ""
+        self._renew_at_s = 0.0
+
+    def header(self) -> str:
+        """Return the value of the Authorization header."""
+        with self._lock:
+            if time.monotonic() >= self._renew_at_s:
+                self._token = self._mint()
+                self._renew_at_s = time.monotonic() + TOKEN_TTL_S - TOKEN_MARGIN_S
+            return f"Bearer {self._token}"
+
+    def _mint(self) -> str:
+        try:
+            response = httpx.post(f"{self._issuer_url}/token", json=self._body, timeout=TIMEOUT_S)
+        except httpx.HTTPError as error:
+            raise Unreachable(_unreachable("issuer", self._issuer_url, error)) from error
+        answer = _checked("issuer", response)
+        return str(answer.get("access_token") or answer["token"])
+
+
+class Api:
+    """One service's API. Any thread may call it."""
+
+    def __init__(self, name: str, url: str, tokens: Tokens | None) -> None:
+        self.name = name
+        self._url = url.rstrip("/")
+        self._tokens = tokens
+        limits = httpx.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=CONNECTIONS_MAX)
+        self._http = httpx.Client(base_url=self._url, timeout=TIMEOUT_S, limits=limits, trust_env=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def get(self, path: str, params: Mapping[str, str | int] | None = None) -> Json:
+        """Return the answer's JSON. Raises Refused or Unreachable."""
+        return self.call("GET", path, params=params)
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Json = None,
+        params: Mapping[str, str | int] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Json:
+        """Make one call and return the answer's JSON (an empty object for none). Raises Refused or Unreachable."""
+        return _checked(self.name, self.send(method, path, body=body, params=params, headers=headers))
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Json = None,
+        params: Mapping[str, str | int] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        """Make one call and return whatever was answered. Raises Unreachable where nothing was."""
+        try:
+            return self._http.request(method, path, json=body, params=params, headers=self._headers(headers))
+        except httpx.HTTPError as error:
+            raise Unreachable(_unreachable(self.name, self._url, error)) from error
+
+    def lines(self, path: str) -> Iterator[tuple[str, Json]]:
+        """Yield the server-sent events of a stream as (event, JSON) until it ends. Raises Refused or Unreachable."""
+        headers = self._headers({"Accept": "text/event-stream"})
+        timeout = httpx.Timeout(TIMEOUT_S, read=None)
+        try:
+            with self._http.stream("GET", path, headers=headers, timeout=timeout) as response:
+                if response.is_error:
+                    response.read()
+                    _checked(self.name, response)
+                yield from _events(response.iter_lines())
+        except httpx.HTTPError as error:
+            raise Unreachable(_unreachable(self.name, self._url, error)) from error
+
+    def _headers(self, headers: Mapping[str, str] | None) -> dict[str, str]:
+        own = {} if self._tokens is None else {"Authorization": self._tokens.header()}
+        return {**own, **(headers or {})}
+
+
+def _events(lines: Iterator[str]) -> Iterator[tuple[str, Json]]:
+    name, parts = "message", []
+    for line in lines:
+        if not line:
+            if parts:
+                yield name, json.loads("\n".join(parts))
+            name, parts = "message", []
+        elif line.startswith("event:"):
+            name = line.removeprefix("event:").strip()
+        elif line.startswith("data:"):
+            parts.append(line.removeprefix("data:").strip())
+
+
+def _checked(name: str, response: httpx.Response) -> Json:
+    if response.is_success:
+        return response.json() if response.content else {}
+    problem = problem_of(response)
+    detail = problem.get("detail") or f"{response.status_code} {response.reason_phrase}"
+    raise Refused(response.status_code, problem, f"{name} refused: {detail}")
+
+
+def problem_of(response: httpx.Response) -> dict[str, Json]:
+    """Return the problem that a refusal carries; an empty one where it carries none."""
+    try:
+        problem = response.json()
+    except ValueError:
+        return {}
+    return problem if isinstance(problem, dict) else {}
+
+
+def _unreachable(name: str, url: str, error: httpx.HTTPError) -> str:
+    if isinstance(error, httpx.TimeoutException):
+        return f"{name} at {url} did not answer in time. See `./baraza status`, and its log in the stack's home."
+    return f"{name} at {url} does not answer ({type(error).__name__}). Run ./baraza status; if it is down, ./baraza up."

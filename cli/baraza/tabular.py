@@ -1,0 +1,101 @@
+"""CSV files as people write them: every line is checked before anything is done with the first one."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from baraza.terminal import UsageRefusal
+
+FIELD_LENGTH_MAX = 10_000
+"""A field longer than this is a quote that was never closed."""
+
+Value = str | int
+Record = dict[str, Value]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One column: ``parse`` returns the value or raises ValueError, ``expects`` says what it takes."""
+
+    name: str
+    parse: Callable[[str], Value]
+    expects: str
+
+
+def text(length_max: int) -> Callable[[str], str]:
+    """Return a parser of texts that are not empty."""
+
+    def parse(cell: str) -> str:
+        if not 0 < len(cell.strip()) <= length_max:
+            raise ValueError
+        return cell.strip()
+
+    return parse
+
+
+def whole_number(cell: str) -> int:
+    """Parse a whole number of zero or more, in plain digits."""
+    if not cell.strip().isascii() or not cell.strip().isdigit():
+        raise ValueError
+    return int(cell)
+
+
+def currency(cell: str) -> str:
+    """Parse an ISO 4217 code."""
+    code = cell.strip()
+    if len(code) != 3 or not code.isascii() or not code.isalpha() or not code.isupper():
+        raise ValueError
+    return code
+
+
+def records(path: Path, columns: Sequence[Column], *, key: str) -> Iterator[Record]:
+    """Yield each line as a record. ``key`` is the column that no two lines may share.
+
+    Raises UsageRefusal with the line, the column and what is expected there, and where the file cannot be read.
+    """
+    names = [column.name for column in columns]
+    csv.field_size_limit(FIELD_LENGTH_MAX)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            header = next(reader, None)
+            if header is None or [name.strip() for name in header] != names:
+                found = "is empty" if header is None else f"starts with {','.join(header)[:100]!r}"
+                raise UsageRefusal(f"{path} {found}; its first line must be {','.join(names)}.")
+            seen: dict[Value, int] = {}
+            for cells in reader:
+                record = _record(path, reader.line_num, cells, columns)
+                first = seen.setdefault(record[key], reader.line_num)
+                if first != reader.line_num:
+                    raise UsageRefusal(
+                        f"{path}, line {reader.line_num}: {key} {record[key]!r} stands on line {first} already; keep one."
+                    )
+                yield record
+    except UnicodeDecodeError as error:
+        raise UsageRefusal(f"{path} is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8.") from error
+    except csv.Error as error:
+        raise UsageRefusal(f"{path}, line {reader.line_num}: {error}; write plain CSV, quotes doubled inside quotes.") from error
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _record(path: Path, line: int, cells: Sequence[str], columns: Sequence[Column]) -> Record:
+    if len(cells) != len(columns):
+        names = ",".join(column.name for column in columns)
+        raise UsageRefusal(f"{path}, line {line}: {len(cells)} fields, expected {len(columns)} ({names}).")
+    record: Record = {}
+    for column, cell in zip(columns, cells, strict=True):
+        try:
+            record[column.name] = column.parse(cell)
+        except ValueError:
+            raise UsageRefusal(f"{path}, line {line}, column {column.name}: {cell[:100]!r}; expected {column.expects}.") from None
+    return record
+
+
+def unreadable(path: Path, error: OSError) -> UsageRefusal:
+    """Return the refusal for a file that cannot be opened."""
+    reason = (error.strerror or type(error).__name__).lower()
+    return UsageRefusal(f"{path} cannot be read: {reason}. Check the path.")

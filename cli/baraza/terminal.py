@@ -1,0 +1,99 @@
+"""How the command line speaks: data on stdout, everything else on stderr, and one sentence for what went wrong."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+FOUND_A_PROBLEM = 1
+USAGE = 2
+
+Advance = Callable[[int], None]
+
+
+class Refusal(Exception):
+    """Something that was to be foreseen stands in the way; the text says what happened and what to do about it."""
+
+    exit_code = FOUND_A_PROBLEM
+
+
+class UsageRefusal(Refusal):
+    """What was asked for makes no sense as it is written; the text says what would."""
+
+    exit_code = USAGE
+
+
+def say(text: str) -> None:
+    """Tell the person something that is not data."""
+    sys.stderr.write(f"{text}\n")
+
+
+def put_json(value: Any) -> None:
+    """Write one JSON value as one line of data; a reader at the end of a pipe has it at once."""
+    sys.stdout.write(json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=str) + "\n")
+    sys.stdout.flush()
+
+
+def put(text: str) -> None:
+    """Write text as data."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def is_interactive() -> bool:
+    """Say whether a person sees stderr, where progress goes."""
+    return sys.stderr.isatty()
+
+
+def console(*, to_stderr: bool = False) -> Console:
+    """Return a rich console; colours and widths adapt to what it writes to."""
+    from rich.console import Console
+
+    return Console(stderr=to_stderr, highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def put_table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> None:
+    """Write a table as data: drawn on a terminal, tab-separated with the same headings into a pipe."""
+    if not sys.stdout.isatty():
+        put("\t".join(headings))
+        for row in rows:
+            put("\t".join("" if cell is None else str(cell) for cell in row))
+        return
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*("" if cell is None else Text(str(cell)) for cell in row))
+    console().print(table)
+
+
+@contextmanager
+def progress(what: str, total: int | None = None) -> Iterator[Advance]:
+    """Show a bar on stderr while the block runs, and nothing where nobody watches; call what it yields with each advance."""
+    if not is_interactive():
+        yield lambda _count: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    counted = (BarColumn(), MofNCompleteColumn()) if total is not None else (TextColumn("{task.completed}"),)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), *counted, TimeElapsedColumn())
+    with Progress(*columns, console=console(to_stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda count: bar.advance(task, count)
+
+
+def stop(code: int) -> NoReturn:
+    """End the command with this exit status."""
+    import typer
+
+    raise typer.Exit(code)
