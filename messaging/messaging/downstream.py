@@ -23,6 +23,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, Literal
+from urllib.parse import quote
 
 import urllib3
 from urllib3.connection import HTTPConnection
@@ -50,6 +51,10 @@ OPEN_S = 5.0
 
 IN_PROGRESS = "idempotency_in_progress"
 """The code of a 409 for a key whose first request is still under way."""
+
+
+REQUEST_NOT_FOUND = "request_not_found"
+"""The code of a 404 for a key that was never seen; any other 404 is a wrong address, not an answer."""
 
 
 class Unavailable(Exception):  # noqa: N818 - the name is what the caller is told
@@ -202,6 +207,20 @@ class Downstream:
             finally:
                 (self.breaker.succeeded if alive else self.breaker.failed)(permit)
         return self._judge(answer)
+
+    def outcome_of(self, idempotency_key: str) -> Response | None:
+        """Return the answer that the dependency has recorded for a key, None where it has never seen the key.
+
+        Raises Unavailable while the key's request is under way. The dependency must answer
+        ``GET /v1/requests/{key}`` with the recorded ``status`` and ``body``, or 404 with the code REQUEST_NOT_FOUND.
+        """
+        response = self.request("GET", f"/v1/requests/{quote(idempotency_key, safe='')}")
+        if response.status == HTTPStatus.NOT_FOUND and response.code == REQUEST_NOT_FOUND:
+            return None
+        body = response.body.get("body")
+        if response.status != HTTPStatus.OK or not isinstance(body, dict):
+            raise response.unforeseen("neither an outcome nor a plain no")
+        return Response(dependency=self.name, status=response.whole_number("status"), body=body)
 
     @contextmanager
     def _place(self) -> Iterator[None]:
