@@ -28,13 +28,17 @@ def free_port() -> int:
 
 
 class SimulatorProcess:
-    """``python -m simulators.<name>`` on a port of its own. ``environment`` holds its settings besides the port."""
+    """``python -m simulators.<name>`` on a port of its own.
+
+    ``environment`` holds its settings besides the port; no setting of the calling process reaches it.
+    """
 
     def __init__(self, name: str, environment: Mapping[str, str]) -> None:
         self.name = name
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._environment = {**os.environ, **environment, "BARAZA_HTTP_PORT": str(self.port)}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("BARAZA_")}
+        self._environment = {**inherited, **environment, "BARAZA_HTTP_PORT": str(self.port)}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
