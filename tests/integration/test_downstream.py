@@ -207,8 +207,8 @@ def _self_signed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContex
 @pytest.mark.parametrize(
     "content",
     [
-        b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n<html>",
-        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]",
+        b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 6\r\n\r\n<html>",
+        b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n[]",
         b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n" + b" " * 2_000_000,
     ],
     ids=["no JSON", "no object", "too large"],
