@@ -130,6 +130,7 @@ PROBLEM_RESPONSES = problem_responses(
         405: "The path has other methods.",
         409: "The request conflicts with the state of what it names.",
         413: "The body is too long.",
+        415: "The body is of another kind than these.",
         422: "The request is not valid; each field in question is named.",
         429: "Too many requests; try again after Retry-After seconds.",
         500: "The service failed on this request.",
@@ -139,12 +140,17 @@ PROBLEM_RESPONSES = problem_responses(
 """Declarations to choose from by status. With 422 among them FastAPI does not declare its own."""
 
 
-def install(app: FastAPI, *, body_bytes_max: int = BODY_BYTES_MAX) -> None:
-    """Make every error of ``app`` a problem: refusals, invalid requests, unknown paths, long bodies, our own bugs."""
+def install(
+    app: FastAPI, *, body_bytes_max: int = BODY_BYTES_MAX, body_bytes_max_of: Mapping[str, int] | None = None
+) -> None:
+    """Make every error of ``app`` a problem: refusals, invalid requests, unknown paths, long bodies, our own bugs.
+
+    ``body_bytes_max_of`` gives single paths, for example of bulk loads, a limit of their own.
+    """
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_middleware(BodyLimit, body_bytes_max=body_bytes_max)
+    app.add_middleware(BodyLimit, body_bytes_max=body_bytes_max, body_bytes_max_of=body_bytes_max_of or {})
     app.add_middleware(LastResort)
 
 
@@ -155,7 +161,15 @@ def pointer(parts: Sequence[str | int]) -> str:
 
 def field_errors(errors: Sequence[Mapping[str, Any]], *, at: Sequence[str | int] = ()) -> list[FieldError]:
     """Return pydantic's errors of a body as fields with what to do; ``at`` is where the body stands in the request."""
-    return [FieldError(pointer=pointer([*at, *error["loc"]]), detail=_sentence(error)) for error in errors[:ERRORS_MAX]]
+    return [
+        FieldError(pointer=pointer([*at, *error["loc"], *_first_too_many(error)]), detail=_sentence(error))
+        for error in errors[:ERRORS_MAX]
+    ]
+
+
+def _first_too_many(error: Mapping[str, Any]) -> tuple[int, ...]:
+    """A list that is too long is in the wrong at its first item beyond the limit."""
+    return (error["ctx"]["max_length"],) if error["type"] == "too_long" else ()
 
 
 def _sentence(error: Mapping[str, Any]) -> str:
@@ -163,6 +177,8 @@ def _sentence(error: Mapping[str, Any]) -> str:
         return "Missing; it is required."
     if error["type"] == "extra_forbidden":
         return "Not a field of this request; remove it."
+    if error["type"] == "too_long":
+        return f"One too many: there may be {error['ctx']['max_length']}."
     return f"{str(error['msg']).removeprefix('Value error, ')}."
 
 
@@ -240,20 +256,23 @@ class LastResort:
 
 
 class BodyLimit:
-    """Refuses a request body of more than ``body_bytes_max`` with 413, whether or not it declares its length."""
+    """Refuses a request body of more bytes than its path may take with 413, whether or not it declares its length."""
 
-    def __init__(self, app: ASGIApp, *, body_bytes_max: int) -> None:
+    def __init__(self, app: ASGIApp, *, body_bytes_max: int, body_bytes_max_of: Mapping[str, int]) -> None:
         self._app = app
         self._bytes_max = body_bytes_max
+        self._bytes_max_of = body_bytes_max_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        bytes_max = self._bytes_max_of.get(scope["path"], self._bytes_max)
+        too_long = f"The body is longer than {bytes_max} bytes; send fewer things in one request."
         declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
-        if declared.isdigit() and int(declared) > self._bytes_max:
-            too_long = Problem(status=413, detail=self._detail(), headers={"connection": "close"})
-            await too_long.to_response()(scope, receive, send)
+        if declared.isdigit() and int(declared) > bytes_max:
+            answer = Problem(status=413, detail=too_long, headers={"Connection": "close"})
+            await answer.to_response()(scope, receive, send)
             return
         received = 0
 
@@ -261,11 +280,8 @@ class BodyLimit:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self._bytes_max:
-                raise HTTPException(413, self._detail(), headers={"connection": "close"})
+            if received > bytes_max:
+                raise HTTPException(413, too_long, headers={"Connection": "close"})
             return message
 
         await self._app(scope, counted, send)
-
-    def _detail(self) -> str:
-        return f"The body is longer than {self._bytes_max} bytes; send fewer things in one request."

@@ -38,7 +38,6 @@ CustomerId = Annotated[str, Field(min_length=1, max_length=128, pattern=TEXT_PAT
 ShortText = Annotated[str, Field(min_length=1, max_length=200, pattern=TEXT_PATTERN)]
 Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$", description="ISO 4217.")]
 Country = Annotated[str, Field(pattern=r"^[A-Z]{2}$", description="ISO 3166-1 alpha-2.")]
-_ANY_INTEGER = {"strict": True, "ge": -INTEGER_MAX, "le": INTEGER_MAX}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +137,19 @@ class OrderState(enum.StrEnum):
     CANCELLED_COMPENSATED = "CANCELLED_COMPENSATED"
 
 
+def message_of(state: OrderState, *, is_cancellation_requested: bool) -> str:
+    """Return what the customer may be told, and no more than is certain."""
+    match state:
+        case OrderState.CONFIRMED:
+            return "order confirmed"
+        case OrderState.CANCELLED_COMPENSATED:
+            return "order cancelled, you are not charged for it"
+        case OrderState.PENDING if is_cancellation_requested:
+            return "order received, cancellation requested"
+        case OrderState.PENDING:
+            return "order received, confirming"
+
+
 def price(cart: Cart, products: Mapping[str, Product]) -> PricedCart | tuple[Refusal, ...]:
     """Return the cart with the prices of ``products`` (by sku), or every reason to refuse it."""
     refusals = [*_of_payment(cart), *_of_lines(cart, products)]
@@ -149,9 +161,7 @@ def price(cart: Cart, products: Mapping[str, Product]) -> PricedCart | tuple[Ref
     )
     total_minor = sum(line.quantity * line.unit_price_minor for line in lines)
     if cart.points_to_burn >= total_minor:
-        detail = (
-            f"{cart.points_to_burn} points for an order of {total_minor}; burn fewer, the card must pay something."
-        )
+        detail = f"{cart.points_to_burn} points for an order of {total_minor}; burn fewer, the card must pay something."
         return (Refusal(place=("points_to_burn",), detail=detail),)
     return PricedCart(cart=cart, lines=lines, total_minor=total_minor, payable_minor=total_minor - cart.points_to_burn)
 

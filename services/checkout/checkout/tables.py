@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, TypeAlias
 
 from messaging.deferred import deferred_table
 from messaging.effects import effects_table
@@ -64,11 +65,15 @@ idempotency_keys = Table(
     Column("client_id", Text, primary_key=True),
     Column("key", Text, primary_key=True),
     Column("fingerprint", LargeBinary, nullable=False),
-    Column("order_id", Text),
+    Column("order_id", Text, nullable=False),
     Column("status", SmallInteger, nullable=False),
     Column("body", Text, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
 )
+
+
+OrderRow: TypeAlias = Row[tuple[Any, ...]]
+"""A row of ``orders`` as :func:`load_order` returns it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +93,7 @@ class NewOrder:
 class Remembered:
     """What was answered to an idempotency key."""
 
+    order_id: str
     fingerprint: bytes
     status: int
     body: str
@@ -110,7 +116,7 @@ TRY_LOCK = text("""
 """)
 
 REMEMBERED = text("""
-    SELECT k.client_id, k.key, k.fingerprint, k.status, k.body
+    SELECT k.client_id, k.key, k.order_id, k.fingerprint, k.status, k.body
     FROM unnest(CAST(:client_ids AS text[]), CAST(:keys AS text[])) AS row (client_id, key)
          JOIN idempotency_keys AS k USING (client_id, key)
 """)
@@ -184,7 +190,9 @@ def remembered(tx: Connection, keys: Sequence[tuple[str, str]]) -> dict[tuple[st
     """Return what was answered to these (client id, key)s, for those that were used before."""
     rows = tx.execute(REMEMBERED, {"client_ids": [client for client, _ in keys], "keys": [key for _, key in keys]})
     return {
-        (row.client_id, row.key): Remembered(fingerprint=bytes(row.fingerprint), status=row.status, body=row.body)
+        (row.client_id, row.key): Remembered(
+            order_id=row.order_id, fingerprint=bytes(row.fingerprint), status=row.status, body=row.body
+        )
         for row in rows
     }
 
@@ -232,7 +240,7 @@ def decide(tx: Connection, decisions: Sequence[Decision]) -> None:
     )
 
 
-def load_order(tx: Connection, order_id: str) -> Row[tuple[object, ...]] | None:
+def load_order(tx: Connection, order_id: str) -> OrderRow | None:
     """Return one order's row, or None."""
     return tx.execute(ORDER, {"order_id": order_id}).one_or_none()
 
@@ -261,7 +269,7 @@ def catalogue_page(tx: Connection, *, after: str, limit: int) -> list[Product]:
     return [_product(row) for row in tx.execute(CATALOGUE_PAGE, {"after": after, "limit": limit})]
 
 
-def _product(row: Row[tuple[object, ...]]) -> Product:
+def _product(row: Row[tuple[Any, ...]]) -> Product:
     return Product(sku=row.sku, name=row.name, price_minor=row.price_minor, currency=row.currency)
 
 

@@ -1,0 +1,80 @@
+"""Cached answers to idempotency keys, in Redis. PostgreSQL is the truth; without Redis everything works."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import cast
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from checkout.availability import Availability
+from checkout.tables import Remembered
+
+LIFESPAN = timedelta(hours=1)
+"""Clients repeat a request within minutes; PostgreSQL remembers the key for good."""
+TIMEOUT_S = 0.25
+"""Redis answers in well under a millisecond; a slower one is worse than none."""
+DIGEST_BYTES = 32
+STATUS_DIGITS = 3
+ORDER_ID_LENGTH = 26
+
+
+class Answers:
+    """The cache. Only answers that were committed go in."""
+
+    def __init__(self, url: str) -> None:
+        self._redis = redis.Redis.from_url(
+            url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S, retry=Retry(NoBackoff(), 0)
+        )
+        self._availability = Availability("redis", without="cached answers")
+
+    def get(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Remembered]:
+        """Return what is cached for these (client id, key)s; nothing where Redis does not answer."""
+        if not keys or not self._availability.may_try():
+            return {}
+        try:
+            values = cast("list[bytes | None]", self._redis.mget([_name(key) for key in keys]))
+        except redis.RedisError as error:
+            self._availability.lost(error)
+            return {}
+        self._availability.found()
+        return {key: _read(value) for key, value in zip(keys, values, strict=True) if value is not None}
+
+    def put(self, answers: Mapping[tuple[str, str], Remembered]) -> None:
+        """Cache committed answers."""
+        if not answers or not self._availability.may_try():
+            return
+        pipeline = self._redis.pipeline(transaction=False)
+        for key, answer in answers.items():
+            value = answer.fingerprint + f"{answer.status:03}{answer.order_id}{answer.body}".encode()
+            pipeline.set(_name(key), value, ex=LIFESPAN)
+        try:
+            pipeline.execute()
+        except redis.RedisError as error:
+            self._availability.lost(error)
+        else:
+            self._availability.found()
+
+    def close(self) -> None:
+        """Give the connections up."""
+        self._redis.close()
+
+
+def _name(key: tuple[str, str]) -> str:
+    digest = hashlib.blake2b("\x00".join(key).encode(), digest_size=16)
+    return f"checkout:answer:{digest.hexdigest()}"
+
+
+def _read(value: bytes) -> Remembered:
+    order_id_at = DIGEST_BYTES + STATUS_DIGITS
+    body_at = order_id_at + ORDER_ID_LENGTH
+    return Remembered(
+        order_id=value[order_id_at:body_at].decode(),
+        fingerprint=value[:DIGEST_BYTES],
+        status=int(value[DIGEST_BYTES:order_id_at]),
+        body=value[body_at:].decode(),
+    )

@@ -1,0 +1,125 @@
+"""Many orders in one request: each is judged by itself, those that can be taken commit together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+from messaging.problem import FieldError, Problem, field_errors, invalid
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic_core import from_json
+
+from checkout.desk import Result
+from checkout.domain import CONFIG, IDEMPOTENCY_KEY_LENGTH_MAX, IDEMPOTENCY_KEY_PATTERN, Cart
+from checkout.intake import Answer, Submission, submission
+
+ORDERS_MAX: Final = 500
+"""As many as the services handle in one batch."""
+BODY_BYTES_MAX: Final = 8_388_608
+"""ORDERS_MAX carts of LINES_MAX lines with the longest skus, and room for spaces."""
+JSON: Final = "application/json"
+NDJSON: Final = "application/x-ndjson"
+REPLAYED: Final = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyedCart(Cart):
+    """A cart with the idempotency key that it is to be stored under."""
+
+    __pydantic_config__ = CONFIG
+
+    idempotency_key: Annotated[
+        str, Field(min_length=1, max_length=IDEMPOTENCY_KEY_LENGTH_MAX, pattern=IDEMPOTENCY_KEY_PATTERN)
+    ]
+
+
+_KEYED_CART: TypeAdapter[KeyedCart] = TypeAdapter(KeyedCart)
+
+
+def request_body() -> dict[str, Any]:
+    """Return the OpenAPI description of the request's body."""
+    item = _KEYED_CART.json_schema(ref_template="#/components/schemas/{model}")
+    item.pop("$defs")
+    orders = {"type": "array", "minItems": 1, "maxItems": ORDERS_MAX, "items": item}
+    return {
+        "required": True,
+        "content": {
+            JSON: {"schema": orders},
+            NDJSON: {"schema": {"type": "string", "description": "One order a line."}},
+        },
+    }
+
+
+def answer(
+    body: bytes,
+    content_type: str,
+    *,
+    client_id: str,
+    traceparent: bytes | None,
+    store: Callable[[Sequence[Submission]], list[Result]],
+) -> str:
+    """Read the orders, store what can be taken, and return the answer's JSON: a result an order, in their order.
+
+    Raises Problem where the body as a whole cannot be read.
+    """
+    read = [_read(item, client_id, traceparent) for item in _items(body, content_type)]
+    stored = iter(store([each for each in read if isinstance(each, Submission)]))
+    results: list[str] = []
+    counts = {"accepted": 0, "replayed": 0, "refused": 0}
+    for each in read:
+        key = each.idempotency_key if isinstance(each, Submission) else None
+        result = next(stored) if isinstance(each, Submission) else each
+        if isinstance(result, Answer):
+            counts["replayed" if result.is_replay else "accepted"] += 1
+            status = REPLAYED if result.is_replay else result.status
+            results.append(f'{{"idempotency_key":{json.dumps(key)},"status":{status},"order":{result.body}}}')
+        else:
+            counts["refused"] += 1
+            problem = result if isinstance(result, Problem) else _failed()
+            results.append(json.dumps({"idempotency_key": key, "status": problem.status, "problem": problem.to_json()}))
+    totals = ",".join(f'"{name}":{count}' for name, count in counts.items())
+    return f'{{{totals},"results":[{",".join(results)}]}}'
+
+
+def _items(body: bytes, content_type: str) -> list[object]:
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type == JSON:
+        whole = _json(body)
+        if not isinstance(whole, list):
+            raise invalid([FieldError(pointer="#", detail="Not a list; send a JSON array of orders.")])
+        items: list[object] = whole
+    elif media_type == NDJSON:
+        items = [line for line in body.splitlines() if line.strip()]
+    else:
+        raise Problem(status=415, detail=f"Send the orders as {JSON} (an array) or {NDJSON} (one a line).")
+    if not 1 <= len(items) <= ORDERS_MAX:
+        raise invalid([FieldError(pointer="#", detail=f"{len(items)} orders; send 1 to {ORDERS_MAX} in one request.")])
+    return items
+
+
+def _json(body: bytes) -> object:
+    try:
+        return from_json(body)
+    except ValueError as error:
+        raise Problem(
+            status=400,
+            title="The body is not JSON",
+            detail="The body cannot be read as JSON; send valid JSON in UTF-8.",
+            type="urn:baraza:problem:broken-json",
+        ) from error
+
+
+def _read(item: object, client_id: str, traceparent: bytes | None) -> Submission | Problem:
+    try:
+        cart = _KEYED_CART.validate_python(_json(item) if isinstance(item, bytes) else item)
+    except Problem as problem:
+        return problem
+    except ValidationError as error:
+        return invalid(field_errors([dict(each) for each in error.errors(include_url=False, include_input=False)]))
+    return submission(client_id, cart.idempotency_key, cart, traceparent)
+
+
+def _failed() -> Problem:
+    return Problem(status=500, detail="The service failed on this order; its log says where. Send it again later.")

@@ -1,0 +1,55 @@
+"""The customer's wish to cancel: published for the tracker, which decides what must be compensated."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from messages.checkout import OrderCancellationRequested
+from messages.contract import name_of
+from messaging.codec import Codec
+from messaging.envelope import child_traceparent, headers, new_id
+from messaging.outbox import OutboxRow
+from messaging.problem import Problem
+from sqlalchemy import Connection
+
+from checkout import tables
+from checkout.domain import OrderState
+from checkout.intake import SAGA_TYPE, SAGA_VERSION, SOURCE, TOPIC, outbox_row
+from messaging import outbox
+
+REASON = "customer_request"
+
+
+def cancel(tx: Connection, order_id: str, *, codec: Codec, now: datetime, traceparent: bytes | None) -> list[OutboxRow]:
+    """Note the wish and write its event into the outbox; return the rows to publish, none where it was noted before.
+
+    Raises Problem (409) where the order is decided already.
+    """
+    if not tables.request_cancellation(tx, order_id, now=now):
+        order = tables.load_order(tx, order_id)
+        if order is None or order.state != OrderState.PENDING:
+            raise too_late()
+        return []
+    event = OrderCancellationRequested(
+        message_id=new_id(),
+        saga_id=order_id,
+        saga_type=SAGA_TYPE,
+        saga_version=SAGA_VERSION,
+        causation_id=None,
+        occurred_at=now,
+        reason=REASON,
+    )
+    traced = headers(event, source=SOURCE, traceparent=child_traceparent(traceparent))
+    rows = [outbox_row(event.message_id, codec.encode(TOPIC, event), order_id, name_of(type(event)), traced)]
+    outbox.save(tx, rows)
+    return rows
+
+
+def too_late() -> Problem:
+    """Return the refusal of a cancellation that comes after the decision."""
+    return Problem(
+        status=409,
+        title="The order is decided",
+        detail="Only a PENDING order can be cancelled; read the order to see how it ended.",
+        type="urn:baraza:problem:order-decided",
+    )

@@ -1,0 +1,30 @@
+"""The checkout process: its reactions on a thread, its API in front."""
+
+from __future__ import annotations
+
+from messaging.service import Parts, Service
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from checkout import api
+from checkout.handlers import HANDLERS
+from messaging import service
+
+
+class Limits(BaseSettings):
+    """Requests a second that one client may send, by its role: ``BARAZA_REQUESTS_PER_S_CUSTOMER`` and so on."""
+
+    model_config = SettingsConfigDict(env_prefix="BARAZA_REQUESTS_PER_S_", frozen=True)
+
+    customer: int = 100
+    storefront: int = 5_000
+    support: int = 100
+    operator: int = 200
+
+
+def build(parts: Parts) -> Service:
+    """Wire the service."""
+    return Service(handlers=HANDLERS, app=api.application(parts, Limits().model_dump()))
+
+
+if __name__ == "__main__":
+    raise SystemExit(service.run(build))

@@ -1,0 +1,75 @@
+"""How many requests a client may send: counted in Redis for all replicas, by each alone while Redis is away."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from limits import RateLimitItemPerSecond
+from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from messaging.auth import Principal
+from messaging.problem import Problem
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from checkout.availability import Availability
+
+WINDOW_S = 1
+TIMEOUT_S = 0.25
+CONNECTIONS_MAX = 64
+
+
+class Rates:
+    """The limits, in requests a second by role; a caller with several roles has the highest of theirs."""
+
+    def __init__(self, redis_url: str, per_second: Mapping[str, int]) -> None:
+        self._limits = {role: RateLimitItemPerSecond(number, WINDOW_S, role) for role, number in per_second.items()}
+        self._lowest = min(self._limits.values(), key=lambda limit: limit.amount)
+        self._shared = SlidingWindowCounterRateLimiter(
+            RedisStorage(
+                f"async+{redis_url}",
+                implementation="redispy",
+                retry=Retry(NoBackoff(), 0),  # type: ignore[arg-type]  # limits hands every option on to redis-py
+                socket_timeout=TIMEOUT_S,
+                socket_connect_timeout=TIMEOUT_S,
+                max_connections=CONNECTIONS_MAX,
+            )
+        )
+        self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._availability = Availability("redis", without="limits shared between replicas")
+
+    async def admit(self, caller: Principal) -> dict[str, str]:
+        """Count a request of the caller and return the headers that tell of its limit.
+
+        Raises Problem (429) where the caller has sent too many.
+        """
+        limit = max(
+            (self._limits[role] for role in caller.roles if role in self._limits),
+            key=lambda each: each.amount,
+            default=self._lowest,
+        )
+        policy = f'"{limit.namespace}";q={limit.amount};w={WINDOW_S}'
+        if await self._hit(limit, caller.subject):
+            return {"RateLimit-Policy": policy}
+        raise Problem(
+            status=429,
+            title="Too many requests",
+            detail=f"More than {limit.amount} requests in {WINDOW_S} s; send this one again after Retry-After seconds.",
+            headers={
+                "Retry-After": str(WINDOW_S),
+                "RateLimit-Policy": policy,
+                "RateLimit": f'"{limit.namespace}";r=0;t={WINDOW_S}',
+            },
+        )
+
+    async def _hit(self, limit: RateLimitItemPerSecond, subject: str) -> bool:
+        if self._availability.may_try():
+            try:
+                is_admitted = await self._shared.hit(limit, subject)
+            except RedisError as error:
+                self._availability.lost(error)
+            else:
+                self._availability.found()
+                return is_admitted
+        return await self._own.hit(limit, subject)
