@@ -1,0 +1,343 @@
+"""What must be true when everything has come to rest. Each invariant is one query that finds what breaks it.
+
+A query returns (id, what is wrong) for each offender, and runs on the tables of ``scratch``. The steps, their services
+and which step undoes which come from the sagas' definitions, so a new saga over the same services is audited as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invariant:
+    """One thing that must be true. ``checked`` counts what it was tried on, ``offenders`` finds what breaks it."""
+
+    name: str
+    says: str
+    checked: str
+    offenders: str
+
+
+EVERY_SAGA = "SELECT count(*) FROM sagas"
+CONFIRMED = "SELECT count(*) FROM sagas WHERE state = 'CONFIRMED'"
+CANCELLED = "SELECT count(*) FROM sagas WHERE state = 'CANCELLED_COMPENSATED'"
+EVERY_EFFECT = "SELECT count(*) FROM effects"
+
+ORDERS_HAVE_SAGAS = Invariant(
+    name="orders-have-sagas",
+    says="Every accepted order has its saga, and checkout and the tracker agree on its state.",
+    checked="SELECT count(*) FROM orders",
+    offenders="""
+        SELECT order_id, 'checkout says ' || orders.state || ', the tracker ' || coalesce(sagas.state, 'knows no saga')
+        FROM orders LEFT JOIN sagas ON saga_id = order_id
+        WHERE iif(sagas.state = 'NEEDS_REVIEW', 'PENDING', sagas.state) IS NOT orders.state
+        UNION ALL
+        SELECT saga_id, 'a saga (' || sagas.state || ') without an order'
+        FROM sagas LEFT JOIN orders ON order_id = saga_id
+        WHERE order_id IS NULL
+    """,
+)
+
+SAGAS_END = Invariant(
+    name="sagas-end",
+    says="Every saga is confirmed, or cancelled and compensated, or parked with a reason.",
+    checked=EVERY_SAGA,
+    offenders="""
+        SELECT saga_id, iif(state = 'NEEDS_REVIEW', 'parked without a reason', 'still ' || state)
+        FROM sagas
+        WHERE state NOT IN ('CONFIRMED', 'CANCELLED_COMPENSATED', 'NEEDS_REVIEW')
+           OR (state = 'NEEDS_REVIEW' AND coalesce(reason, '') = '')
+        UNION ALL
+        SELECT saga_id, 'follows ' || saga_type || ' version ' || saga_version || ', which has no definition'
+        FROM sagas
+        WHERE (saga_type, saga_version) NOT IN (SELECT saga_type, saga_version FROM steps)
+    """,
+)
+
+CONFIRMED_RAN = Invariant(
+    name="confirmed-ran",
+    says="Every step of a confirmed saga is done.",
+    checked=CONFIRMED,
+    offenders="""
+        SELECT saga_id, step || ' is ' || coalesce(effects.state, 'not known to ' || steps.service)
+        FROM sagas JOIN steps USING (saga_type, saga_version) LEFT JOIN effects USING (saga_id, step, service)
+        WHERE sagas.state = 'CONFIRMED' AND effects.state IS NOT 'DONE'
+    """,
+)
+
+CANCELLED_UNDONE = Invariant(
+    name="cancelled-undone",
+    says="No step of a cancelled saga is still done.",
+    checked=CANCELLED,
+    offenders="""
+        SELECT saga_id, step || ' is still DONE'
+        FROM sagas JOIN effects USING (saga_id)
+        WHERE sagas.state = 'CANCELLED_COMPENSATED' AND effects.state = 'DONE'
+    """,
+)
+
+EFFECTS_SETTLED = Invariant(
+    name="effects-settled",
+    says="Every effect is settled, and belongs to a step of its saga; only a parked saga may have a call without its outcome.",
+    checked=EVERY_EFFECT,
+    offenders="""
+        SELECT saga_id, step || ' is ' || effects.state
+        FROM effects LEFT JOIN sagas USING (saga_id)
+        WHERE effects.state NOT IN ('DONE', 'REJECTED', 'FENCED', 'UNDONE')
+          AND NOT (effects.state = 'STARTED' AND sagas.state IS 'NEEDS_REVIEW')
+        UNION ALL
+        SELECT saga_id, step || ' of ' || effects.service || ' is no step of a saga that the tracker knows'
+        FROM effects LEFT JOIN sagas USING (saga_id) LEFT JOIN steps USING (saga_type, saga_version, step, service)
+        WHERE steps.step IS NULL
+    """,
+)
+
+CAPTURED_ONCE = Invariant(
+    name="captured-once",
+    says="A confirmed order is captured exactly once for what it costs, as the gateway knows it, and nothing stays open.",
+    checked=CONFIRMED,
+    offenders="""
+        SELECT saga_id, 'to pay ' || payable_minor || '; the gateway has ' || coalesce(captures, 0) || ' captures of '
+               || coalesce(captured_minor, 0) || ', ' || coalesce(refunded_minor, 0) || ' refunded, '
+               || coalesce(open, 0) || ' open authorizations'
+        FROM sagas JOIN orders ON order_id = saga_id LEFT JOIN settled USING (saga_id)
+        WHERE sagas.state = 'CONFIRMED'
+          AND (captures IS NOT 1 OR captured_minor IS NOT payable_minor OR refunded_minor <> 0 OR open <> 0)
+    """,
+)
+
+NOTHING_KEPT = Invariant(
+    name="nothing-kept",
+    says="A cancelled order has no open authorization and net zero, as the gateway knows it.",
+    checked=CANCELLED,
+    offenders="""
+        SELECT saga_id, open || ' open authorizations, ' || (captured_minor - refunded_minor) || ' kept'
+        FROM sagas JOIN settled USING (saga_id)
+        WHERE sagas.state = 'CANCELLED_COMPENSATED' AND (open <> 0 OR captured_minor <> refunded_minor)
+    """,
+)
+
+CHARGED_ONCE = Invariant(
+    name="charged-once",
+    says="The gateway was asked once for each effect: no order has two authorizations, captures or refunds, and none is unknown.",
+    checked="SELECT count(*) FROM settled",
+    offenders="""
+        SELECT saga_id, authorizations || ' authorizations, ' || captures || ' captures, ' || refunds || ' refunds'
+        FROM settled
+        WHERE authorizations > 1 OR captures > 1 OR refunds > 1
+        UNION ALL
+        SELECT saga_id, 'the gateway charged for it, but the tracker knows no such saga'
+        FROM settled LEFT JOIN sagas USING (saga_id)
+        WHERE sagas.saga_id IS NULL
+    """,
+)
+
+PAYMENTS_AGREE = Invariant(
+    name="payments-agree",
+    says="Payment's own record of every order is the gateway's; only a parked order may differ.",
+    checked="SELECT count(*) FROM payments",
+    offenders="""
+        SELECT saga_id, 'payment says ' || coalesce(payments.state, 'nothing') || ', the gateway ' || gateway
+        FROM (
+            SELECT saga_id, CASE WHEN refunds > 0 THEN 'REFUNDED' WHEN captures > 0 THEN 'CAPTURED'
+                                 WHEN open > 0 THEN 'AUTHORIZED' ELSE 'VOIDED' END AS gateway
+            FROM settled
+            UNION ALL
+            SELECT saga_id, 'nothing' FROM payments WHERE saga_id NOT IN (SELECT saga_id FROM settled)
+        ) LEFT JOIN payments USING (saga_id) LEFT JOIN sagas USING (saga_id)
+        WHERE sagas.state IS NOT 'NEEDS_REVIEW'
+          AND gateway <> CASE payments.state WHEN 'DECLINED' THEN 'nothing' WHEN 'CAPTURE_FAILED' THEN 'AUTHORIZED'
+                                             ELSE coalesce(payments.state, '') END
+    """,
+)
+
+STOCK_CONSERVED = Invariant(
+    name="stock-conserved",
+    says="Of every product, what was received is on hand or reserved.",
+    checked="SELECT count(*) FROM stock",
+    offenders="""
+        SELECT sku, coalesce(received, 0) || ' received, ' || coalesce(on_hand, 0) || ' on hand, ' || reserved || ' reserved'
+        FROM stock
+        WHERE coalesce(received, 0) <> coalesce(on_hand, 0) + reserved OR on_hand < 0
+    """,
+)
+
+RESERVED_FOR_ORDERS = Invariant(
+    name="reserved-for-orders",
+    says="A confirmed order holds a reservation of exactly its lines; no cancelled order holds any.",
+    checked="SELECT count(*) FROM reservations",
+    offenders="""
+        SELECT saga_id, 'confirmed; its reservation ' || CASE WHEN reservations.state IS NULL THEN 'is missing'
+                        WHEN reservations.state <> 'RESERVED' THEN 'is ' || reservations.state
+                        ELSE 'is for other lines' END
+        FROM sagas JOIN orders ON order_id = saga_id LEFT JOIN reservations USING (saga_id)
+        WHERE sagas.state = 'CONFIRMED' AND (reservations.state IS NOT 'RESERVED' OR reservations.lines IS NOT orders.lines)
+        UNION ALL
+        SELECT saga_id, 'reserved for a saga that is ' || coalesce(sagas.state, 'unknown')
+        FROM reservations LEFT JOIN sagas USING (saga_id)
+        WHERE reservations.state = 'RESERVED' AND coalesce(sagas.state, '') NOT IN ('CONFIRMED', 'NEEDS_REVIEW')
+    """,
+)
+
+POINTS_CONSERVED = Invariant(
+    name="points-conserved",
+    says="Of every account, the points that were granted are on it or burned.",
+    checked="SELECT count(*) FROM accounts",
+    offenders="""
+        SELECT customer_id, coalesce(granted, 0) || ' granted, ' || coalesce(balance, 0) || ' left, ' || burned || ' burned'
+        FROM accounts
+        WHERE coalesce(granted, 0) <> coalesce(balance, 0) + burned OR balance < 0
+    """,
+)
+
+BURNED_FOR_ORDERS = Invariant(
+    name="burned-for-orders",
+    says="A confirmed order burned exactly its points, its own customer's; no cancelled order holds any.",
+    checked="SELECT count(*) FROM burns",
+    offenders="""
+        SELECT saga_id, 'confirmed with ' || points_to_burn || ' points to burn; '
+               || coalesce(points || ' of ' || burns.customer_id || ' ' || burns.state, 'none burned')
+        FROM sagas JOIN orders ON order_id = saga_id LEFT JOIN burns USING (saga_id)
+        WHERE sagas.state = 'CONFIRMED' AND coalesce(iif(burns.state = 'BURNED', points, 0), 0) <> points_to_burn
+           OR sagas.state = 'CONFIRMED' AND points_to_burn > 0 AND burns.customer_id IS NOT orders.customer_id
+        UNION ALL
+        SELECT saga_id, points || ' points burned for a saga that is ' || coalesce(sagas.state, 'unknown')
+        FROM burns LEFT JOIN sagas USING (saga_id)
+        WHERE burns.state = 'BURNED' AND points > 0 AND coalesce(sagas.state, '') NOT IN ('CONFIRMED', 'NEEDS_REVIEW')
+    """,
+)
+
+SHIPPED_ONCE = Invariant(
+    name="shipped-once",
+    says="A confirmed order has exactly one live shipment and a cancelled one none, as the courier knows it.",
+    checked="SELECT count(*) FROM parcels",
+    offenders="""
+        SELECT saga_id, sagas.state || ' with ' || coalesce(live, 0) || ' live shipments'
+        FROM sagas LEFT JOIN delivered USING (saga_id)
+        WHERE coalesce(live, 0) <> CASE sagas.state WHEN 'CONFIRMED' THEN 1 WHEN 'CANCELLED_COMPENSATED' THEN 0
+                                                   ELSE coalesce(live, 0) END
+        UNION ALL
+        SELECT saga_id, parcels || ' shipments were booked for one order' FROM delivered WHERE parcels > 1
+        UNION ALL
+        SELECT saga_id, 'the courier ships it, but the tracker knows no such saga'
+        FROM delivered LEFT JOIN sagas USING (saga_id)
+        WHERE sagas.saga_id IS NULL
+    """,
+)
+
+SHIPMENTS_AGREE = Invariant(
+    name="shipments-agree",
+    says="Shipping's own record of every order is the courier's; only a parked order may differ.",
+    checked="SELECT count(*) FROM shipments",
+    offenders="""
+        SELECT saga_id, 'shipping says ' || coalesce(shipments.state || ' ' || shipments.tracking_number, 'nothing')
+               || ', the courier ' || coalesce(parcels.state || ' ' || parcels.tracking_number, 'nothing')
+        FROM (SELECT saga_id FROM parcels UNION SELECT saga_id FROM shipments WHERE state <> 'REJECTED')
+             LEFT JOIN parcels USING (saga_id) LEFT JOIN shipments USING (saga_id) LEFT JOIN sagas USING (saga_id)
+        WHERE sagas.state IS NOT 'NEEDS_REVIEW'
+          AND (shipments.tracking_number IS NOT parcels.tracking_number
+               OR shipments.state IS NOT iif(parcels.state = 'live', 'BOOKED', 'CANCELLED'))
+    """,
+)
+
+LEDGER_BALANCES = Invariant(
+    name="ledger-balances",
+    says="Debits equal credits, order by order and so overall; an order is posted once and reversed once at most.",
+    checked="SELECT count(*) FROM ledger",
+    offenders="""
+        SELECT saga_id, debit_minor || ' debited, ' || credit_minor || ' credited' FROM ledger
+        WHERE debit_minor <> credit_minor
+        UNION ALL
+        SELECT saga_id, posts || ' postings and ' || reversals || ' reversals of two accounts' FROM ledger
+        WHERE posts <> 2 OR reversals NOT IN (0, 2)
+        UNION ALL
+        SELECT saga_id, receivable_minor || ' receivable, ' || payable_minor || ' to pay'
+        FROM ledger JOIN orders ON order_id = saga_id
+        WHERE reversals = 0 AND receivable_minor <> payable_minor
+    """,
+)
+
+LEDGER_IS_THE_GATEWAYS = Invariant(
+    name="ledger-is-the-gateways",
+    says="What the ledger says is receivable is what the gateway settled net; only a parked order may differ.",
+    checked="SELECT count(*) FROM settled",
+    offenders="""
+        SELECT saga_id, coalesce(receivable_minor, 0) || ' receivable, ' || coalesce(captured_minor - refunded_minor, 0)
+               || ' settled'
+        FROM (SELECT saga_id FROM ledger UNION SELECT saga_id FROM settled)
+             LEFT JOIN ledger USING (saga_id) LEFT JOIN settled USING (saga_id) LEFT JOIN sagas USING (saga_id)
+        WHERE sagas.state IS NOT 'NEEDS_REVIEW'
+          AND coalesce(receivable_minor, 0) <> coalesce(captured_minor - refunded_minor, 0)
+    """,
+)
+
+COMPENSATED_ONCE = Invariant(
+    name="compensated-once",
+    says="No step was compensated twice, and none that had not run.",
+    checked="SELECT count(*) FROM replies",
+    offenders="""
+        SELECT saga_id, step || ' was compensated ' || count(*) || ' times'
+        FROM replies
+        GROUP BY saga_id, step
+        HAVING count(*) > 1
+        UNION ALL
+        SELECT saga_id, step || ' was compensated, but its service says ' || coalesce(effects.state, 'nothing')
+        FROM (SELECT DISTINCT saga_id, step FROM replies) LEFT JOIN effects USING (saga_id, step)
+        WHERE effects.state IS NOT 'UNDONE'
+    """,
+)
+
+OUTBOXES_DRAINED = Invariant(
+    name="outboxes-drained",
+    says="Every message has left the outbox that it was written to.",
+    checked="SELECT count(DISTINCT service) FROM steps",
+    offenders="SELECT saga_id, id || ' is still in the outbox of ' || service FROM outbox",
+)
+
+DEFERRED_DRAINED = Invariant(
+    name="deferred-drained",
+    says="No message waits to be handled again; only a parked saga may hold one back.",
+    checked="SELECT count(DISTINCT service) FROM steps",
+    offenders="""
+        SELECT deferred.saga_id, id || ' waits in ' || service
+        FROM deferred LEFT JOIN sagas USING (saga_id)
+        WHERE NOT (held AND sagas.state IS 'NEEDS_REVIEW')
+    """,
+)
+
+DEAD_LETTERS_KNOWN = Invariant(
+    name="dead-letters-known",
+    says="The tracker has seen every dead letter, and its saga is parked or has ended.",
+    checked="SELECT count(*) FROM dead_letters",
+    offenders="""
+        SELECT dead_letters.saga_id, topic || ' ' || dead_letters.partition || '/' || place || ': '
+               || iif(coalesce(next_offset, 0) <= place, 'not read by the tracker', 'its saga is ' || coalesce(state, 'unknown'))
+        FROM dead_letters LEFT JOIN consumed USING (topic, partition) LEFT JOIN sagas USING (saga_id)
+        WHERE coalesce(next_offset, 0) <= place OR coalesce(state, 'PENDING') = 'PENDING'
+    """,
+)
+
+INVARIANTS = (
+    ORDERS_HAVE_SAGAS,
+    SAGAS_END,
+    CONFIRMED_RAN,
+    CANCELLED_UNDONE,
+    EFFECTS_SETTLED,
+    COMPENSATED_ONCE,
+    CAPTURED_ONCE,
+    NOTHING_KEPT,
+    CHARGED_ONCE,
+    PAYMENTS_AGREE,
+    STOCK_CONSERVED,
+    RESERVED_FOR_ORDERS,
+    POINTS_CONSERVED,
+    BURNED_FOR_ORDERS,
+    SHIPPED_ONCE,
+    SHIPMENTS_AGREE,
+    LEDGER_BALANCES,
+    LEDGER_IS_THE_GATEWAYS,
+    OUTBOXES_DRAINED,
+    DEFERRED_DRAINED,
+    DEAD_LETTERS_KNOWN,
+)

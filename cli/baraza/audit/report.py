@@ -1,0 +1,103 @@
+"""Runs the audit: waits until nothing moves, reads, judges, and says what it found."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from saga_tracker.definitions import DEFINITIONS
+
+from baraza.audit import scratch, sources
+from baraza.audit.invariants import INVARIANTS, Invariant
+from baraza.audit.sources import Sources
+
+OFFENDERS_MAX = 20
+"""Offenders named for each invariant; the number of all is told as well."""
+QUIET_WAIT_S = 60.0
+"""Longer than a call's deadline and the retries after it."""
+POLL_S = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What one invariant found. ``offenders`` are the first of ``total``, each an id and what is wrong with it."""
+
+    invariant: Invariant
+    checked: int
+    total: int
+    offenders: tuple[tuple[str, str], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as a script wants it."""
+        return {
+            "invariant": self.invariant.name,
+            "says": self.invariant.says,
+            "holds": self.total == 0,
+            "checked": self.checked,
+            "offending": self.total,
+            "offenders": [{"id": offender, "problem": problem} for offender, problem in self.offenders],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """The verdict. ``moving`` is what had not come to rest when the audit judged."""
+
+    findings: tuple[Finding, ...]
+    moving: dict[str, int]
+    states: dict[str, int]
+
+    @property
+    def is_green(self) -> bool:
+        """Say whether every invariant holds."""
+        return not any(finding.total for finding in self.findings)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as a script wants it."""
+        return {
+            "audit": "green" if self.is_green else "red",
+            "sagas": self.states,
+            "moving": self.moving,
+            "invariants": [finding.to_json() for finding in self.findings],
+        }
+
+
+def wait_until_quiet(origin: Sources, timeout_s: float, on_wait: Callable[[dict[str, int]], None]) -> dict[str, int]:
+    """Wait until nothing moves and return what still does at the end, which is nothing unless the time ran out."""
+    services = scratch.services_of(DEFINITIONS)
+    deadline = time.monotonic() + timeout_s
+    while (moving := sources.under_way(origin, services)) and time.monotonic() < deadline:
+        on_wait(moving)
+        time.sleep(POLL_S)
+    return moving
+
+
+def run(
+    origin: Sources,
+    *,
+    timeout_s: float = QUIET_WAIT_S,
+    on_wait: Callable[[dict[str, int]], None] = lambda _moving: None,
+    advance: Callable[[int], None] = lambda _rows: None,
+) -> Report:
+    """Audit everything, once it is quiet or ``timeout_s`` is over. Raises Unreadable."""
+    moving = wait_until_quiet(origin, timeout_s, on_wait)
+    with scratch.filled(origin, DEFINITIONS, advance) as read:
+        states = dict(read.execute("SELECT state, count(*) FROM sagas GROUP BY state ORDER BY state").fetchall())
+        findings = judge(read, INVARIANTS)
+    return Report(findings=findings, moving=moving, states=states)
+
+
+def judge(read: sqlite3.Connection, invariants: Sequence[Invariant]) -> tuple[Finding, ...]:
+    """Return what each invariant finds in the scratch database."""
+    return tuple(_finding(read, invariant) for invariant in invariants)
+
+
+def _finding(read: sqlite3.Connection, invariant: Invariant) -> Finding:
+    (checked,) = read.execute(invariant.checked).fetchone()
+    cursor = read.execute(invariant.offenders)
+    first = cursor.fetchmany(OFFENDERS_MAX)
+    more = sum(1 for _ in cursor)
+    return Finding(invariant=invariant, checked=checked, total=len(first) + more, offenders=tuple(first))

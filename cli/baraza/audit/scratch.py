@@ -1,0 +1,128 @@
+"""Everything that the audit read, side by side in one SQLite file, so that an invariant is one query.
+
+It is on disk and thrown away afterwards; memory stays bounded whatever the number of sagas.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from saga_tracker.saga import SagaDefinition
+
+from baraza.audit import sources
+from baraza.audit.sources import Row, Sources
+
+INSERT_ROWS = 20_000
+
+SCHEMA = """
+    CREATE TABLE steps (saga_type, saga_version, step, service, undone_by);
+    CREATE TABLE sagas (saga_id PRIMARY KEY, saga_type, saga_version, state, reason) WITHOUT ROWID;
+    CREATE TABLE orders (order_id PRIMARY KEY, state, customer_id, payable_minor, points_to_burn, lines) WITHOUT ROWID;
+    CREATE TABLE effects (saga_id, step, service, state, PRIMARY KEY (saga_id, step, service)) WITHOUT ROWID;
+    CREATE TABLE payments (saga_id PRIMARY KEY, state, amount_minor) WITHOUT ROWID;
+    CREATE TABLE reservations (saga_id PRIMARY KEY, state, lines) WITHOUT ROWID;
+    CREATE TABLE stock (sku PRIMARY KEY, received, on_hand, reserved) WITHOUT ROWID;
+    CREATE TABLE burns (saga_id PRIMARY KEY, customer_id, points, state) WITHOUT ROWID;
+    CREATE TABLE accounts (customer_id PRIMARY KEY, granted, balance, burned) WITHOUT ROWID;
+    CREATE TABLE shipments (saga_id PRIMARY KEY, state, tracking_number) WITHOUT ROWID;
+    CREATE TABLE ledger (saga_id PRIMARY KEY, debit_minor, credit_minor, receivable_minor, posts, reversals) WITHOUT ROWID;
+    CREATE TABLE replies (saga_id, step);
+    CREATE TABLE outbox (service, id, saga_id);
+    CREATE TABLE deferred (service, id, saga_id, held);
+    CREATE TABLE consumed (topic, partition, next_offset, PRIMARY KEY (topic, partition)) WITHOUT ROWID;
+    CREATE TABLE dead_letters (topic, partition, place, saga_id);
+    CREATE TABLE authorizations (id PRIMARY KEY, saga_id, state, amount_minor) WITHOUT ROWID;
+    CREATE TABLE captures (id PRIMARY KEY, saga_id, amount_minor) WITHOUT ROWID;
+    CREATE TABLE refunds (id PRIMARY KEY, saga_id, amount_minor) WITHOUT ROWID;
+    CREATE TABLE parcels (tracking_number PRIMARY KEY, saga_id, state) WITHOUT ROWID;
+"""
+
+VIEWS = """
+    CREATE TABLE settled (
+        saga_id PRIMARY KEY, authorizations, open, captures, captured_minor, refunds, refunded_minor
+    ) WITHOUT ROWID;
+    INSERT INTO settled
+    SELECT saga_id, sum(authorized), sum(open), sum(captured), sum(captured_minor), sum(refunded), sum(refunded_minor)
+    FROM (
+        SELECT saga_id, 1 AS authorized, state = 'open' AS open, 0 AS captured, 0 AS captured_minor, 0 AS refunded,
+               0 AS refunded_minor
+        FROM authorizations
+        UNION ALL SELECT saga_id, 0, 0, 1, amount_minor, 0, 0 FROM captures
+        UNION ALL SELECT saga_id, 0, 0, 0, 0, 1, amount_minor FROM refunds
+    )
+    GROUP BY saga_id;
+    CREATE TABLE delivered (saga_id PRIMARY KEY, parcels, live) WITHOUT ROWID;
+    INSERT INTO delivered SELECT saga_id, count(*), sum(state = 'live') FROM parcels GROUP BY saga_id;
+    CREATE INDEX replies_by_saga ON replies (saga_id, step);
+    ANALYZE;
+"""
+
+
+@contextmanager
+def filled(
+    origin: Sources, definitions: Mapping[tuple[str, int], SagaDefinition], advance: Callable[[int], None]
+) -> Iterator[sqlite3.Connection]:
+    """Yield the scratch database with everything read into it; it is gone afterwards.
+
+    ``advance`` is told of every batch of rows. Raises Unreadable.
+    """
+    with (
+        TemporaryDirectory(prefix="baraza-audit-") as folder,
+        closing(sqlite3.connect(Path(folder) / "audit.db", isolation_level=None)) as scratch,
+    ):
+        scratch.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA temp_store = FILE;" + SCHEMA)
+        scratch.execute("BEGIN")
+        for table, read in _everything(origin, definitions):
+            _insert(scratch, table, read, advance)
+        scratch.execute("COMMIT")
+        scratch.executescript(VIEWS)
+        yield scratch
+
+
+def _everything(
+    origin: Sources, definitions: Mapping[tuple[str, int], SagaDefinition]
+) -> Iterator[tuple[str, Iterable[Row]]]:
+    services = services_of(definitions)
+    yield "steps", steps(definitions)
+    for extract in sources.extracts(services):
+        yield extract.table, sources.rows(origin, extract)
+    yield "replies", sources.rows(origin, sources.replies(definitions))
+    gateway, courier = origin.gateway_url, origin.courier_url
+    yield "authorizations", _records(gateway, "authorization", ("id", "reference", "state", "amount_minor"))
+    yield "captures", _records(gateway, "capture", ("id", "reference", "amount_minor"))
+    yield "refunds", _records(gateway, "refund", ("id", "reference", "amount_minor"))
+    yield "parcels", _records(courier, "shipment", ("id", "reference", "state"))
+    if origin.kafka is not None:
+        yield "dead_letters", sources.dead_letters(origin.kafka)
+
+
+def services_of(definitions: Mapping[tuple[str, int], SagaDefinition]) -> tuple[str, ...]:
+    """Return every service that owns a step, each once."""
+    return tuple(dict.fromkeys(service for definition in definitions.values() for service in definition.services))
+
+
+def steps(definitions: Mapping[tuple[str, int], SagaDefinition]) -> Iterator[Row]:
+    """Yield a row for every step of every definition."""
+    for (saga_type, version), definition in definitions.items():
+        for step in definition.steps:
+            yield saga_type, version, step.name, step.service, step.undone_by
+
+
+def _records(url: str, kind: str, fields: tuple[str, ...]) -> Iterator[Row]:
+    for record in sources.provider_records(url, kind):
+        yield tuple(record[name] for name in fields)
+
+
+def _insert(scratch: sqlite3.Connection, table: str, read: Iterable[Row], advance: Callable[[int], None]) -> None:
+    columns = len(scratch.execute(f"SELECT * FROM {table} LIMIT 0").description)  # noqa: S608 - our own table names
+    statement = f"INSERT INTO {table} VALUES ({', '.join('?' * columns)})"  # noqa: S608
+    iterator: Iterator[Any] = iter(read)
+    while batch := list(islice(iterator, INSERT_ROWS)):
+        scratch.executemany(statement, batch)
+        advance(len(batch))

@@ -1,0 +1,234 @@
+"""Where the audit reads: each service's database with the read-only login, the providers' records, the dead letters.
+
+Rows are streamed, and summed up by PostgreSQL where a sum is all that is wanted, so that a million sagas can be audited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import psycopg
+
+from baraza.terminal import Refusal
+
+FETCH_ROWS = 20_000
+"""Rows in memory at a time."""
+PAGE_RECORDS = 5_000
+HTTP_TIMEOUT_S = 30.0
+KAFKA_TIMEOUT_S = 10.0
+CONNECT_TIMEOUT_S = 5
+
+Row = tuple[Any, ...]
+
+
+class Unreadable(Refusal):
+    """Something that the audit must read cannot be read; without it there is no verdict."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """Connection strings of the services' databases by service name, and the addresses of the rest.
+
+    ``kafka`` is None where there is no broker and hence no dead letter.
+    """
+
+    databases: Mapping[str, str]
+    gateway_url: str
+    courier_url: str
+    kafka: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extract:
+    """A query on one service's database, and the scratch table that its rows go to."""
+
+    service: str
+    table: str
+    query: str
+
+
+def extracts(services: Iterable[str]) -> Iterator[Extract]:
+    """Yield everything that is read from the databases of the saga's ``services``, the tracker and checkout."""
+    steps_of = tuple(services)
+    for service in (*steps_of, "checkout", "saga_tracker"):
+        yield Extract(service=service, table="outbox", query=OUTBOX.format(service=service))
+    for service in steps_of:
+        yield Extract(service=service, table="effects", query=EFFECTS.format(service=service))
+        yield Extract(service=service, table="deferred", query=DEFERRED.format(service=service))
+    for service, table, query in OWN_TABLES:
+        if service in (*steps_of, "checkout", "saga_tracker"):
+            yield Extract(service=service, table=table, query=query)
+
+
+OUTBOX = "SELECT '{service}', id, aggregateid FROM outbox"
+EFFECTS = "SELECT saga_id, step, '{service}', state FROM effects"
+DEFERRED = "SELECT '{service}', message_id, saga_id, due_at IS NULL FROM deferred"
+
+SAGAS = "SELECT saga_id, saga_type, saga_version, state, reason FROM sagas"
+
+ORDERS = """
+    SELECT order_id, state, customer_id, payable_minor, points_to_burn,
+           (SELECT md5(string_agg(line ->> 'sku' || ' ' || (line ->> 'quantity'), ',' ORDER BY line ->> 'sku' COLLATE "C"))
+            FROM jsonb_array_elements(lines) AS line)
+    FROM orders
+"""
+
+PAYMENTS = "SELECT saga_id, state, amount_minor FROM payments"
+
+RESERVATIONS = """
+    SELECT saga_id, state,
+           (SELECT md5(string_agg(sku || ' ' || quantity, ',' ORDER BY sku COLLATE "C"))
+            FROM unnest(skus, quantities) AS line (sku, quantity))
+    FROM reservations
+"""
+
+STOCK = """
+    SELECT sku, received, on_hand, coalesce(reserved, 0)
+    FROM stock
+    FULL JOIN (SELECT line.sku, sum(line.quantity)::bigint AS reserved
+               FROM reservations, unnest(skus, quantities) AS line (sku, quantity)
+               WHERE state = 'RESERVED'
+               GROUP BY line.sku) AS live USING (sku)
+"""
+
+BURNS = "SELECT saga_id, customer_id, points, state FROM burns"
+
+ACCOUNTS = """
+    SELECT customer_id, granted, balance, coalesce(burned, 0)
+    FROM accounts
+    FULL JOIN (SELECT customer_id, sum(points)::bigint AS burned
+               FROM burns
+               WHERE state = 'BURNED'
+               GROUP BY customer_id) AS live USING (customer_id)
+"""
+
+SHIPMENTS = "SELECT saga_id, state, tracking_number FROM shipments"
+
+LEDGER = """
+    SELECT saga_id, sum(debit_minor)::bigint, sum(credit_minor)::bigint,
+           coalesce(sum(debit_minor - credit_minor) FILTER (WHERE account = 'gateway_receivable'), 0)::bigint,
+           count(*) FILTER (WHERE kind = 'POST'), count(*) FILTER (WHERE kind = 'REVERSE')
+    FROM entries
+    GROUP BY saga_id
+"""
+
+CONSUMED = "SELECT topic, partition, next_offset FROM consumed_offsets"
+
+OWN_TABLES = (
+    ("saga_tracker", "sagas", SAGAS),
+    ("saga_tracker", "consumed", CONSUMED),
+    ("checkout", "orders", ORDERS),
+    ("payment", "payments", PAYMENTS),
+    ("inventory", "reservations", RESERVATIONS),
+    ("inventory", "stock", STOCK),
+    ("loyalty", "burns", BURNS),
+    ("loyalty", "accounts", ACCOUNTS),
+    ("shipping", "shipments", SHIPMENTS),
+    ("ledger", "ledger", LEDGER),
+)
+
+
+def connect(sources: Sources, service: str) -> psycopg.Connection[Row]:
+    """Connect to a service's database, for reading only. Raises Unreadable."""
+    try:
+        connection = psycopg.connect(sources.databases[service], connect_timeout=CONNECT_TIMEOUT_S)
+    except KeyError:
+        raise Unreadable(f"The stack has no database for {service}, but a saga has steps there.") from None
+    except psycopg.OperationalError as error:
+        raise Unreadable(
+            f"The database of {service} cannot be read ({str(error).splitlines()[0]}). Run ./baraza status."
+        ) from error
+    connection.read_only = True
+    connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+    return connection
+
+
+def rows(sources: Sources, extract: Extract) -> Iterator[Row]:
+    """Stream the rows of one extract. Raises Unreadable."""
+    with closing(connect(sources, extract.service)) as connection:
+        try:
+            with connection.cursor(name="audit") as cursor:
+                cursor.itersize = FETCH_ROWS
+                yield from cursor.execute(extract.query)  # type: ignore[arg-type]  # all queries stand in this module
+        except psycopg.Error as error:
+            message = str(error).splitlines()[0]
+            raise Unreadable(f"{extract.table} of {extract.service} cannot be read: {message}.") from error
+
+
+def provider_records(url: str, kind: str) -> Iterator[dict[str, Any]]:
+    """Stream a provider's own records of one kind. Raises Unreadable."""
+    after: int | None = 0
+    with httpx.Client(base_url=url, timeout=HTTP_TIMEOUT_S, trust_env=False) as http:
+        while after is not None:
+            try:
+                answer = http.get("/admin/records", params={"kind": kind, "after": after, "limit": PAGE_RECORDS})
+                answer.raise_for_status()
+            except httpx.HTTPError as error:
+                raise Unreadable(f"The records at {url} cannot be read ({error}). Run ./baraza status.") from error
+            page = answer.json()
+            yield from page["records"]
+            after = page["next"]
+
+
+def dead_letters(kafka: str) -> Iterator[tuple[str, int, int, str]]:
+    """Yield every dead letter as (topic, partition, offset, saga id), up to the end that the topics have now."""
+    from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+    consumer = Consumer(
+        {"bootstrap.servers": kafka, "group.id": "baraza-audit", "enable.auto.commit": False, "log_level": 0}
+    )
+    try:
+        topics = consumer.list_topics(timeout=KAFKA_TIMEOUT_S).topics
+        for topic in sorted(name for name in topics if name.endswith(".dlq")):
+            for partition in topics[topic].partitions:
+                place = TopicPartition(topic, partition)
+                first, end = consumer.get_watermark_offsets(place, timeout=KAFKA_TIMEOUT_S)
+                if first < end:
+                    consumer.assign([TopicPartition(topic, partition, first)])
+                    yield from _until(consumer, end)
+    except KafkaException as error:
+        raise Unreadable(f"Kafka at {kafka} cannot be read ({error.args[0].str()}). Run ./baraza status.") from error
+    finally:
+        consumer.close()
+
+
+def _until(consumer: Any, end: int) -> Iterator[tuple[str, int, int, str]]:
+    position = 0
+    while position < end:
+        message = consumer.poll(KAFKA_TIMEOUT_S)
+        if message is None or message.error():
+            raise Unreadable(f"The dead letters could not be read to their end at {end}. Run ./baraza status.")
+        position = message.offset() + 1
+        yield message.topic(), message.partition(), message.offset(), (message.key() or b"").decode(errors="replace")
+
+
+UNDER_WAY = (
+    ("saga_tracker", "sagas under way", "SELECT count(*) FROM sagas WHERE state = 'PENDING'"),
+    ("checkout", "orders without a decision that checkout knows of", "SELECT count(*) FROM orders WHERE state = 'PENDING'"),
+)
+EVERYWHERE = (
+    ("messages in the outbox", "SELECT count(*) FROM outbox"),
+    ("messages to be handled again", "SELECT count(*) FROM deferred WHERE due_at IS NOT NULL"),
+)
+
+
+def under_way(sources: Sources, services: Iterable[str]) -> dict[str, int]:
+    """Count what is still moving, by what it is; empty when everything has come to rest. Raises Unreadable."""
+    questions: dict[str, list[tuple[str, str]]] = {}
+    for service, what, query in UNDER_WAY:
+        questions.setdefault(service, []).append((what, query))
+        questions[service].append((f"{EVERYWHERE[0][0]} of {service}", EVERYWHERE[0][1]))
+    for service in services:
+        questions.setdefault(service, []).extend((f"{what} of {service}", query) for what, query in EVERYWHERE)
+    found: dict[str, int] = {}
+    for service, asked in questions.items():
+        with closing(connect(sources, service)) as connection:
+            for what, query in asked:
+                row = connection.execute(query).fetchone()  # type: ignore[arg-type]
+                if row and row[0]:
+                    found[what] = row[0]
+    return found

@@ -1,0 +1,83 @@
+"""``baraza catalogue load`` and ``baraza customers load``: what there is to buy, and who buys it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from baraza import running, tabular
+from baraza.commands.options import Home, Json
+from baraza.tabular import Column, Record
+from baraza.terminal import progress, put_json, say
+
+catalogue_app = typer.Typer(no_args_is_help=True, help="What there is to buy.")
+customers_app = typer.Typer(no_args_is_help=True, help="Who buys it, and their points.")
+
+LOAD_ROWS = 1_000
+"""Rows a request; a request of this size takes some 50 ms."""
+
+CATALOGUE = (
+    Column(name="sku", parse=tabular.text(64), expects="a text of 1 to 64 characters"),
+    Column(name="name", parse=tabular.text(200), expects="a text of 1 to 200 characters"),
+    Column(name="price_minor", parse=tabular.whole_number, expects="a whole number of minor units, such as 1299"),
+    Column(name="currency", parse=tabular.currency, expects="three capital letters, such as USD"),
+    Column(name="stock", parse=tabular.whole_number, expects="a whole number of pieces, zero or more"),
+)
+CUSTOMERS = (
+    Column(name="customer_id", parse=tabular.text(128), expects="a text of 1 to 128 characters"),
+    Column(name="points", parse=tabular.whole_number, expects="a whole number of points, zero or more"),
+)
+
+Item = TypeVar("Item")
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A CSV file with a heading line.", show_default=False)]
+
+
+@catalogue_app.command("load")
+def load_catalogue(file: File, home: Home = None, as_json: Json = False) -> None:
+    """Load products, prices and stock (CSV: sku, name, price_minor, currency, stock).
+
+    What is loaded again is replaced: the stock becomes what the file says is on hand.
+    """
+    total = sum(1 for _ in tabular.records(file, CATALOGUE, key="sku"))
+    put_catalogue(running.find(home), tabular.records(file, CATALOGUE, key="sku"), total)
+    put_json({"products": total}) if as_json else say(f"Loaded {total} products.")
+
+
+@customers_app.command("load")
+def load_customers(file: File, home: Home = None, as_json: Json = False) -> None:
+    """Load customers and their points (CSV: customer_id, points).
+
+    What is loaded again is replaced: the balance becomes what the file says.
+    """
+    total = sum(1 for _ in tabular.records(file, CUSTOMERS, key="customer_id"))
+    put_customers(running.find(home), tabular.records(file, CUSTOMERS, key="customer_id"), total)
+    put_json({"customers": total}) if as_json else say(f"Loaded {total} customers.")
+
+
+def put_catalogue(stack: running.Running, records: Iterator[Record], total: int) -> None:
+    """Send products to checkout and their stock to inventory. Raises Refused or Unreachable."""
+    with stack.api("checkout") as checkout, stack.api("inventory") as inventory, progress("catalogue", total) as advance:
+        for batch in batches(records):
+            products = [{name: row[name] for name in ("sku", "name", "price_minor", "currency")} for row in batch]
+            checkout.call("PUT", "/v1/catalogue", body={"products": products})
+            stock = [{"sku": row["sku"], "on_hand": row["stock"]} for row in batch]
+            inventory.call("PUT", "/v1/stock", body={"stock": stock})
+            advance(len(batch))
+
+
+def put_customers(stack: running.Running, records: Iterator[Record], total: int) -> None:
+    """Send accounts to loyalty. Raises Refused or Unreachable."""
+    with stack.api("loyalty") as loyalty, progress("customers", total) as advance:
+        for batch in batches(records):
+            loyalty.call("PUT", "/v1/accounts", body={"accounts": batch})
+            advance(len(batch))
+
+
+def batches(items: Iterator[Item], size: int = LOAD_ROWS) -> Iterator[Sequence[Item]]:
+    """Yield the items in lists of up to ``size``."""
+    while batch := list(islice(items, size)):
+        yield batch

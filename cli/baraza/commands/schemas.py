@@ -1,0 +1,43 @@
+"""``baraza schemas``: the message classes that are made from the schemas."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from baraza.terminal import Refusal, put
+
+app = typer.Typer(no_args_is_help=True, help="The wire contract in schemas/ and the classes made from it.")
+
+
+@app.command()
+def generate() -> None:
+    """Write the message classes anew from the .avsc files."""
+    from messages import generate as generator
+
+    texts = generator.sources()
+    stale = _stale()
+    for path in stale:
+        path.write_text(texts[path])
+        put(str(path.relative_to(generator.SCHEMAS.parent)))
+
+
+@app.command()
+def check() -> None:
+    """Say which generated files are out of date; exit status 1 when one is."""
+    from messages import generate as generator
+
+    stale = _stale()
+    if stale:
+        names = ", ".join(str(path.relative_to(generator.SCHEMAS.parent)) for path in stale)
+        raise Refusal(f"Out of date: {names}. Run ./baraza schemas generate and commit the result.")
+
+
+def _stale() -> list[Path]:
+    from messages import generate as generator
+
+    try:
+        return [path for path, text in generator.sources().items() if not path.exists() or path.read_text() != text]
+    except (ValueError, KeyError) as error:
+        raise Refusal(f"The schemas cannot be read: {error}. Check the .avsc files.") from error

@@ -1,0 +1,76 @@
+"""Files of orders: JSON Lines, each a body of ``POST /v1/orders`` with an optional ``idempotency_key`` and ``submitted_at``."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from baraza.tabular import unreadable
+from baraza.terminal import UsageRefusal
+
+LINE_BYTES_MAX = 1_048_576
+"""The longest body that checkout reads."""
+KEY_LENGTH_MAX = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """One order to submit: its body, and the key that makes the submission repeatable."""
+
+    key: str
+    body: dict[str, Any]
+
+
+def read(path: Path) -> Iterator[Submission]:
+    """Yield the orders of a file, line by line. Raises UsageRefusal that names the line."""
+    try:
+        with path.open("rb") as file:
+            number = 0
+            while line := file.readline(LINE_BYTES_MAX + 1):
+                number += 1
+                if len(line) > LINE_BYTES_MAX:
+                    raise UsageRefusal(f"{path}, line {number}: longer than {LINE_BYTES_MAX} bytes; write one order a line.")
+                if line.strip():
+                    yield submission(_parse(path, number, line), f"{path}, line {number}")
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _parse(path: Path, number: int, line: bytes) -> object:
+    try:
+        return json.loads(line)
+    except UnicodeDecodeError as error:
+        raise UsageRefusal(f"{path}, line {number}: not UTF-8 at byte {error.start}; save the file as UTF-8.") from error
+    except (ValueError, RecursionError) as error:
+        place = f"column {error.colno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else "nested too deeply"
+        raise UsageRefusal(f"{path}, line {number}, {place}; expected one JSON object a line.") from error
+
+
+def submission(value: object, where: str) -> Submission:
+    """Return an order with what is not the body's taken out of it. Raises UsageRefusal; ``where`` is for its text."""
+    if not isinstance(value, dict):
+        raise UsageRefusal(f"{where}: {type(value).__name__}; expected a JSON object, the body of POST /v1/orders.")
+    body = dict(value)
+    key = body.pop("idempotency_key", None)
+    submitted_at = body.pop("submitted_at", None)
+    if key is None:
+        key = str(uuid.uuid4())
+    if not isinstance(key, str) or not 0 < len(key) <= KEY_LENGTH_MAX or not key.isascii() or not key.isprintable() or " " in key:
+        raise UsageRefusal(
+            f"{where}, idempotency_key: {key!r}; expected 1 to {KEY_LENGTH_MAX} printable ASCII characters without spaces."
+        )
+    if submitted_at is not None and not _is_time(submitted_at):
+        raise UsageRefusal(f"{where}, submitted_at: {submitted_at!r}; expected a time such as 2017-01-01T11:53:26Z.")
+    return Submission(key=key, body=body)
+
+
+def _is_time(value: object) -> bool:
+    try:
+        return isinstance(value, str) and datetime.fromisoformat(value).tzinfo is not None
+    except ValueError:
+        return False

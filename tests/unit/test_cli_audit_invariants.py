@@ -1,0 +1,149 @@
+"""Every invariant of the audit, tried on a consistent little world and on each way of damaging it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+from baraza.audit import scratch
+from baraza.audit.invariants import INVARIANTS
+from baraza.audit.report import judge
+from saga_tracker.definitions import DEFINITIONS
+
+A_WORLD = """
+    INSERT INTO sagas VALUES ('confirmed', 'order', 1, 'CONFIRMED', NULL), ('refused', 'order', 1, 'CANCELLED_COMPENSATED', NULL),
+        ('refunded', 'order', 1, 'CANCELLED_COMPENSATED', NULL), ('parked', 'order', 1, 'NEEDS_REVIEW', 'the courier is odd');
+    INSERT INTO orders VALUES ('confirmed', 'CONFIRMED', 'ann', 900, 100, 'a-lot'),
+        ('refused', 'CANCELLED_COMPENSATED', 'ann', 500, 0, 'a-lot'),
+        ('refunded', 'CANCELLED_COMPENSATED', 'ben', 700, 50, 'a-lot'), ('parked', 'PENDING', 'ben', 300, 0, 'a-lot');
+    INSERT INTO effects SELECT 'confirmed', step, service, 'DONE' FROM steps;
+    INSERT INTO effects SELECT 'refunded', step, service, 'UNDONE' FROM steps;
+    INSERT INTO effects VALUES ('refused', 'authorize_payment', 'payment', 'REJECTED'),
+        ('parked', 'authorize_payment', 'payment', 'DONE'), ('parked', 'reserve_inventory', 'inventory', 'DONE'),
+        ('parked', 'burn_loyalty_points', 'loyalty', 'DONE'), ('parked', 'book_shipment', 'shipping', 'STARTED');
+    INSERT INTO replies SELECT 'refunded', step FROM steps WHERE undone_by IS NULL;
+    INSERT INTO payments VALUES ('confirmed', 'CAPTURED', 900), ('refused', 'DECLINED', 500), ('refunded', 'REFUNDED', 700),
+        ('parked', 'AUTHORIZED', 300);
+    INSERT INTO authorizations VALUES ('auth-1', 'confirmed', 'captured', 900), ('auth-2', 'refunded', 'refunded', 700),
+        ('auth-3', 'parked', 'open', 300);
+    INSERT INTO captures VALUES ('cap-1', 'confirmed', 900), ('cap-2', 'refunded', 700);
+    INSERT INTO refunds VALUES ('ref-2', 'refunded', 700);
+    INSERT INTO reservations VALUES ('confirmed', 'RESERVED', 'a-lot'), ('refunded', 'RELEASED', 'a-lot'),
+        ('parked', 'RESERVED', 'a-lot');
+    INSERT INTO stock VALUES ('tea', 10, 4, 6), ('milk', 5, 5, 0);
+    INSERT INTO burns VALUES ('confirmed', 'ann', 100, 'BURNED'), ('refunded', 'ben', 50, 'RESTORED');
+    INSERT INTO accounts VALUES ('ann', 150, 50, 100), ('ben', 80, 80, 0);
+    INSERT INTO shipments VALUES ('confirmed', 'BOOKED', 'box-1'), ('refunded', 'CANCELLED', 'box-2');
+    INSERT INTO parcels VALUES ('box-1', 'confirmed', 'live'), ('box-2', 'refunded', 'cancelled');
+    INSERT INTO ledger VALUES ('confirmed', 900, 900, 900, 2, 0), ('refunded', 1400, 1400, 0, 2, 2);
+    INSERT INTO deferred VALUES ('shipping', 'message-1', 'parked', 1);
+    INSERT INTO consumed VALUES ('book_shipment.dlq', 0, 1);
+    INSERT INTO dead_letters VALUES ('book_shipment.dlq', 0, 0, 'parked');
+"""
+
+DAMAGE = [
+    ("orders-have-sagas", "DELETE FROM orders WHERE order_id = 'refused'"),
+    ("orders-have-sagas", "INSERT INTO orders VALUES ('lost', 'PENDING', 'ann', 1, 0, 'a-lot')"),
+    ("orders-have-sagas", "UPDATE orders SET state = 'PENDING' WHERE order_id = 'confirmed'"),
+    ("orders-have-sagas", "UPDATE orders SET state = 'CONFIRMED' WHERE order_id = 'parked'"),
+    ("sagas-end", "UPDATE sagas SET state = 'PENDING' WHERE saga_id = 'refused'"),
+    ("sagas-end", "UPDATE sagas SET reason = NULL WHERE saga_id = 'parked'"),
+    ("sagas-end", "UPDATE sagas SET saga_version = 9 WHERE saga_id = 'refused'"),
+    ("confirmed-ran", "DELETE FROM effects WHERE saga_id = 'confirmed' AND step = 'post_ledger'"),
+    ("confirmed-ran", "UPDATE effects SET state = 'FENCED' WHERE saga_id = 'confirmed' AND step = 'post_ledger'"),
+    ("cancelled-undone", "UPDATE effects SET state = 'DONE' WHERE saga_id = 'refunded' AND step = 'book_shipment'"),
+    ("effects-settled", "UPDATE effects SET state = 'STARTED' WHERE saga_id = 'refused'"),
+    ("effects-settled", "INSERT INTO effects VALUES ('confirmed', 'paint_it_blue', 'payment', 'DONE')"),
+    ("effects-settled", "INSERT INTO effects VALUES ('nobody', 'book_shipment', 'shipping', 'DONE')"),
+    ("compensated-once", "INSERT INTO replies VALUES ('refunded', 'reserve_inventory')"),
+    ("compensated-once", "INSERT INTO replies VALUES ('confirmed', 'reserve_inventory')"),
+    ("compensated-once", "INSERT INTO replies VALUES ('refused', 'reserve_inventory')"),
+    ("captured-once", "UPDATE captures SET amount_minor = 899 WHERE id = 'cap-1'"),
+    ("captured-once", "DELETE FROM captures WHERE id = 'cap-1'"),
+    ("captured-once", "INSERT INTO captures VALUES ('cap-9', 'confirmed', 900)"),
+    ("captured-once", "INSERT INTO authorizations VALUES ('auth-9', 'confirmed', 'open', 900)"),
+    ("captured-once", "INSERT INTO refunds VALUES ('ref-9', 'confirmed', 900)"),
+    ("nothing-kept", "DELETE FROM refunds WHERE id = 'ref-2'"),
+    ("nothing-kept", "INSERT INTO authorizations VALUES ('auth-9', 'refused', 'open', 500)"),
+    ("charged-once", "INSERT INTO authorizations VALUES ('auth-9', 'refunded', 'voided', 700)"),
+    ("charged-once", "INSERT INTO authorizations VALUES ('auth-9', 'nobody', 'open', 700)"),
+    ("payments-agree", "UPDATE payments SET state = 'VOIDED' WHERE saga_id = 'confirmed'"),
+    ("payments-agree", "DELETE FROM payments WHERE saga_id = 'refunded'"),
+    ("payments-agree", "INSERT INTO payments VALUES ('ghost', 'CAPTURED', 900)"),
+    ("stock-conserved", "UPDATE stock SET on_hand = 5 WHERE sku = 'tea'"),
+    ("stock-conserved", "UPDATE stock SET reserved = 1 WHERE sku = 'milk'"),
+    ("stock-conserved", "INSERT INTO stock VALUES ('salt', NULL, NULL, 3)"),
+    ("stock-conserved", "UPDATE stock SET on_hand = -1, reserved = 11 WHERE sku = 'tea'"),
+    ("reserved-for-orders", "DELETE FROM reservations WHERE saga_id = 'confirmed'"),
+    ("reserved-for-orders", "UPDATE reservations SET lines = 'another' WHERE saga_id = 'confirmed'"),
+    ("reserved-for-orders", "UPDATE reservations SET state = 'RESERVED' WHERE saga_id = 'refunded'"),
+    ("reserved-for-orders", "INSERT INTO reservations VALUES ('nobody', 'RESERVED', 'a-lot')"),
+    ("points-conserved", "UPDATE accounts SET balance = 49 WHERE customer_id = 'ann'"),
+    ("points-conserved", "INSERT INTO accounts VALUES ('cid', NULL, NULL, 7)"),
+    ("burned-for-orders", "UPDATE burns SET points = 99 WHERE saga_id = 'confirmed'"),
+    ("burned-for-orders", "UPDATE burns SET customer_id = 'ben' WHERE saga_id = 'confirmed'"),
+    ("burned-for-orders", "UPDATE burns SET state = 'BURNED' WHERE saga_id = 'refunded'"),
+    ("shipped-once", "UPDATE parcels SET state = 'cancelled' WHERE tracking_number = 'box-1'"),
+    ("shipped-once", "UPDATE parcels SET state = 'live' WHERE tracking_number = 'box-2'"),
+    ("shipped-once", "INSERT INTO parcels VALUES ('box-9', 'confirmed', 'live')"),
+    ("shipped-once", "INSERT INTO parcels VALUES ('box-9', 'nobody', 'live')"),
+    ("shipments-agree", "UPDATE shipments SET tracking_number = 'box-7' WHERE saga_id = 'confirmed'"),
+    ("shipments-agree", "DELETE FROM shipments WHERE saga_id = 'refunded'"),
+    ("shipments-agree", "INSERT INTO shipments VALUES ('refused', 'BOOKED', 'box-7')"),
+    ("ledger-balances", "UPDATE ledger SET credit_minor = 800 WHERE saga_id = 'confirmed'"),
+    ("ledger-balances", "UPDATE ledger SET posts = 1 WHERE saga_id = 'confirmed'"),
+    ("ledger-balances", "UPDATE ledger SET posts = 0 WHERE saga_id = 'refunded'"),
+    ("ledger-is-the-gateways", "UPDATE ledger SET receivable_minor = 901 WHERE saga_id = 'confirmed'"),
+    ("ledger-is-the-gateways", "DELETE FROM ledger WHERE saga_id = 'confirmed'"),
+    ("ledger-is-the-gateways", "UPDATE ledger SET receivable_minor = 700, reversals = 0 WHERE saga_id = 'refunded'"),
+    ("outboxes-drained", "INSERT INTO outbox VALUES ('payment', 'message-2', 'confirmed')"),
+    ("deferred-drained", "INSERT INTO deferred VALUES ('payment', 'message-3', 'confirmed', 0)"),
+    ("deferred-drained", "UPDATE deferred SET held = 0"),
+    ("dead-letters-known", "DELETE FROM consumed"),
+    ("dead-letters-known", "INSERT INTO dead_letters VALUES ('payment.dlq', 0, 0, 'confirmed')"),
+    ("dead-letters-known", "UPDATE dead_letters SET saga_id = 'nobody'"),
+]
+
+
+@pytest.fixture
+def world() -> Iterator[sqlite3.Connection]:
+    """A confirmed, a refused, a refunded and a parked order, with everything as it must be."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        connection.executescript(scratch.SCHEMA)
+        connection.executemany("INSERT INTO steps VALUES (?, ?, ?, ?, ?)", scratch.steps(DEFINITIONS))
+        connection.executescript(A_WORLD)
+        yield connection
+
+
+def broken(world: sqlite3.Connection) -> set[str]:
+    """Return the names of the invariants that do not hold."""
+    world.executescript(scratch.VIEWS)
+    return {finding.invariant.name for finding in judge(world, INVARIANTS) if finding.total}
+
+
+def test_a_consistent_world_breaks_no_invariant(world: sqlite3.Connection) -> None:
+    assert broken(world) == set()
+
+
+@pytest.mark.parametrize(("name", "damage"), DAMAGE)
+def test_each_kind_of_damage_is_found(world: sqlite3.Connection, name: str, damage: str) -> None:
+    world.executescript(damage)
+
+    assert name in broken(world)
+
+
+def test_every_invariant_has_damage_that_it_finds() -> None:
+    assert {invariant.name for invariant in INVARIANTS} == {name for name, _ in DAMAGE}
+
+
+def test_offenders_are_named_up_to_a_limit_and_counted_beyond_it(world: sqlite3.Connection) -> None:
+    world.executemany("INSERT INTO outbox VALUES ('payment', ?, 'confirmed')", [(f"message-{n:03}",) for n in range(100)])
+    world.executescript(scratch.VIEWS)
+
+    finding = next(each for each in judge(world, INVARIANTS) if each.invariant.name == "outboxes-drained")
+
+    assert finding.total == 100
+    assert finding.offenders[0] == ("confirmed", "message-000 is still in the outbox of payment")
+    assert len(finding.offenders) == 20
