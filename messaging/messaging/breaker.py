@@ -75,18 +75,25 @@ class CircuitBreaker:
             self._failures = 0
             if self._state is CircuitState.HALF_OPEN:
                 self._become(CircuitState.CLOSED)
+                log.warning("circuit closed", circuit=self._name)
 
     def failed(self, permit: int) -> None:
         with self._lock:
             if permit != self._permit:
                 return
             self._failures += 1
-            if self._state is CircuitState.HALF_OPEN or self._failures >= self._failures_max:
-                self._opened_at_s = self._clock()
-                self._become(CircuitState.OPEN)
+            if self._state is CircuitState.HALF_OPEN:
+                self._open()
+            elif self._failures >= self._failures_max:
+                self._open()
+                # Said once an outage: a probe that fails is no news.
+                log.warning("circuit opened", circuit=self._name, failures=self._failures_max)
+
+    def _open(self) -> None:
+        self._opened_at_s = self._clock()
+        self._become(CircuitState.OPEN)
 
     def _become(self, state: CircuitState) -> None:
         self._state = state
         self._failures = 0
         self._permit += 1
-        log.warning("circuit changed", circuit=self._name, state=state.value)
