@@ -23,7 +23,7 @@ class CircuitState(StrEnum):
     HALF_OPEN = "half_open"
 
 
-class CircuitOpen(Exception):  # noqa: N818 - the name says what the caller met
+class CircuitOpen(Exception):
     """Not called: the calls before this one failed; ``retry_after_s`` is when the next may try."""
 
     def __init__(self, name: str, retry_after_s: float) -> None:

@@ -57,7 +57,7 @@ REQUEST_NOT_FOUND = "request_not_found"
 """The code of a 404 for a key that was never seen; any other 404 is a wrong address, not an answer."""
 
 
-class Unavailable(Exception):  # noqa: N818 - the name is what the caller is told
+class Unavailable(Exception):
     """The dependency is unavailable: {reason}.
 
     ``certain_no_effect`` is True only where this call cannot have reached the dependency's work: the circuit is open,
@@ -72,7 +72,7 @@ class Unavailable(Exception):  # noqa: N818 - the name is what the caller is tol
         self.certain_no_effect = certain_no_effect
 
 
-class UnforeseenAnswer(Exception):  # noqa: N818
+class UnforeseenAnswer(Exception):
     """An answer that the adapter has no meaning for. Look at what the dependency says, then teach the adapter."""
 
     def __init__(self, dependency: str, status: int, code: str, what: str) -> None:

@@ -22,7 +22,7 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 BodyType = TypeVar("BodyType", bound=BaseModel)
 
 
-class Problem(Exception):  # noqa: N818 - RFC 9457's own word
+class Problem(Exception):
     """An answer that is not the one the caller hoped for.
 
     ``code`` is for programs, ``detail`` one sentence for a person.

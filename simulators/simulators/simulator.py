@@ -325,7 +325,8 @@ class Simulator:
         return JSONResponse({"records": records, "next": following})
 
     async def summary(self, _request: Request) -> Response:
-        return JSONResponse({**self._records.summary(), "under_way": len(self._under_way)})
+        counts = await asyncio.to_thread(self._records.summary)
+        return JSONResponse({**counts, "under_way": len(self._under_way)})
 
     async def livez(self, _request: Request) -> Response:
         return JSONResponse({"status": "alive"})

@@ -357,6 +357,21 @@ def test_whatever_was_answered_outlives_sigkill(tmp_path: Path) -> None:
     assert summary["records"]["authorization"]["open"] == summary["requests"]["authorize"]["201"] >= len(answered)
 
 
+def test_an_orderly_stop_waits_for_no_hanging_call(tmp_path: Path, reference: str) -> None:
+    with running("gateway", {"BARAZA_SIMULATOR_RECORDS": str(tmp_path / "records.db")}) as gateway:
+        with ThreadPoolExecutor(1) as threads:
+            call = threads.submit(
+                post, gateway, "/v1/authorizations", authorization(reference), key=reference, fault="hang; delay_s=600"
+            )
+            until("the call is under way", lambda: get(gateway, f"/v1/requests/{reference}").status == 409)
+            gateway.stop()
+            with pytest.raises(urllib3.exceptions.HTTPError):
+                raise call.exception() or AssertionError(f"answered {call.result().status}")
+        gateway.start()
+
+        assert get(gateway, f"/v1/requests/{reference}").status == 404
+
+
 def test_a_missing_setting_is_named(tmp_path: Path) -> None:
     process = SimulatorProcess("gateway", {})
 
