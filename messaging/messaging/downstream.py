@@ -92,7 +92,8 @@ class Response:
     @property
     def code(self) -> str:
         """Return the problem's code (RFC 9457 extension), or an empty text."""
-        return self.text("code", default="")
+        code = self.body.get("code")
+        return code if isinstance(code, str) else ""
 
     def text(self, name: str, *, default: str | None = None) -> str:
         """Return a text of the body; without a default, a missing one is unforeseen."""
@@ -109,7 +110,7 @@ class Response:
         return value
 
     def unforeseen(self, what: str) -> UnforeseenAnswer:
-        return UnforeseenAnswer(self.dependency, self.status, self.text("code", default=""), what)
+        return UnforeseenAnswer(self.dependency, self.status, self.code, what)
 
 
 class _DeadlineMixin(socket.socket):

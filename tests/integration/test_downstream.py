@@ -221,6 +221,16 @@ def test_an_answer_that_makes_no_sense_is_unforeseen_and_frees_its_place(content
                 downstream.request("GET", "/")
 
 
+def test_a_code_that_is_no_text_is_no_code() -> None:
+    content = b'HTTP/1.1 400 Bad\r\nconnection: close\r\ncontent-length: 12\r\n\r\n{"code": 17}'
+    with answering(send(content)) as url:
+        response = to(url).request("POST", "/", body={})
+
+    assert response.code == ""
+    with pytest.raises(UnforeseenAnswer, match="answered 400 without a code: code is missing or no text"):
+        response.text("code")
+
+
 def test_an_answer_cut_short_is_a_lost_answer() -> None:
     content = b"HTTP/1.1 201 Created\r\ncontent-length: 60\r\n\r\n{"
     with answering(send(content)) as url, pytest.raises(Unavailable) as raised:
