@@ -36,7 +36,7 @@ from checkout.domain import (
     message_of,
     repeated,
 )
-from checkout.intake import TOPIC, submission
+from checkout.intake import TOPIC, refused, submission
 from checkout.publisher import Publisher
 from checkout.rates import Rates
 from messaging import problem
@@ -158,10 +158,11 @@ def traceparent(request: Request) -> bytes | None:
 def admitted(*roles: str) -> Callable[..., Awaitable[Principal]]:
     """Return a dependency: a caller with one of ``roles`` who keeps to its rate limit."""
 
+    authenticated = Depends(require(*roles))
+    """A default, not an annotation: annotations are read as text, where ``roles`` has no meaning."""
+
     async def principal(
-        caller: Annotated[Principal, Depends(require(*roles))],
-        parts: Annotated[Running, Depends(running)],
-        response: Response,
+        parts: Annotated[Running, Depends(running)], response: Response, caller: Principal = authenticated
     ) -> Principal:
         response.headers.update(await parts.rates.admit(caller))
         return caller
@@ -272,9 +273,7 @@ def load_catalogue(load: CatalogueLoad, caller: Loader, parts: Parts_) -> Catalo
     """Add products, or change those that are there; what is not in the load stays."""
     refusals = repeated(load.products)
     if refusals:
-        raise problem.invalid(
-            [FieldError(pointer=problem.pointer(each.place), detail=each.detail) for each in refusals]
-        )
+        raise refused(refusals, type="urn:baraza:problem:catalogue-refused")
     with parts.engine.begin() as tx:
         changed = tables.upsert_products(tx, load.products)
     return CatalogueLoaded(received=len(load.products), changed=changed)

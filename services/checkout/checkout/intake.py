@@ -98,7 +98,9 @@ def take_in(tx: Connection, submissions: Sequence[Submission], *, codec: Codec, 
     3. Price the new carts by the catalogue.
     4. Store keys, orders and outbox rows.
     """
-    first = {each.key: each for each in reversed(submissions)}
+    first: dict[Key, Submission] = {}
+    for each in submissions:
+        first.setdefault(each.key, each)
     firsts = list(first.values())
     # 1.
     places = tables.try_lock(tx, [_lock(each.key) for each in firsts])
@@ -115,25 +117,27 @@ def take_in(tx: Connection, submissions: Sequence[Submission], *, codec: Codec, 
     tables.insert_orders(tx, [order for order, _ in orders], now=now)
     outbox.save(tx, rows)
 
-    refusals = {
-        each.key: refused(result, type="urn:baraza:problem:order-refused")
-        for each, result in priced
-        if isinstance(result, tuple)
-    }
-    stored = {each.key: _remember(order) for order, each in orders}
-    outcomes: list[Outcome] = []
-    for each in submissions:
-        known = remembered.get(each.key) or stored.get(each.key)
-        if known is not None:
-            is_new = each is first[each.key] and each.key in stored
-            outcomes.append(replayed(known, each) if not is_new else _answer(known, is_replay=False))
-        elif each.key not in refusals:
-            outcomes.append(in_progress())
-        elif each.fingerprint != first[each.key].fingerprint:
-            outcomes.append(other_body())
-        else:
-            outcomes.append(refusals[each.key])
-    return Taken(outcomes=outcomes, rows=rows, remembered=remembered | stored)
+    known = remembered | {each.key: _remember(order) for order, each in orders}
+    fresh: dict[Key, Outcome] = {each.key: _answer(known[each.key], is_replay=False) for _, each in orders}
+    for each, result in priced:
+        if isinstance(result, tuple):
+            fresh[each.key] = refused(result, type="urn:baraza:problem:order-refused")
+    return Taken(outcomes=[_outcome(each, first, fresh, known) for each in submissions], rows=rows, remembered=known)
+
+
+def _outcome(
+    each: Submission,
+    first: Mapping[Key, Submission],
+    fresh: Mapping[Key, Outcome],
+    known: Mapping[Key, Remembered],
+) -> Outcome:
+    if each is first[each.key] and each.key in fresh:
+        return fresh[each.key]
+    if each.key in known:
+        return replayed(known[each.key], each)
+    if each.key in fresh and each.fingerprint == first[each.key].fingerprint:
+        return fresh[each.key]
+    return in_progress()
 
 
 def replayed(known: Remembered, again: Submission) -> Outcome:

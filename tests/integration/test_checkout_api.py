@@ -1,0 +1,517 @@
+"""Checkout as a process, over real PostgreSQL and Redis: what its clients may rely on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+from checkout import intake, tables
+from cryptography.hazmat.primitives.asymmetric import rsa
+from jwt.algorithms import RSAAlgorithm
+from messages.catalogue import MESSAGES
+from messaging.migrations import differences
+from redis import Redis
+from sqlalchemy import Connection, Engine, create_engine, text
+from stack.home import Home
+from stack.parts import Part
+
+from stack import databases, ports, postgres, redis
+
+DEADLINE_S = 20.0
+KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+ISSUER = "https://issuer.test"
+PRODUCTS = [
+    {"sku": f"sku-{number}", "name": f"Product {number}", "price_minor": 100 + number, "currency": "USD"}
+    for number in range(20)
+] + [
+    {"sku": "euro", "name": "From elsewhere", "price_minor": 100, "currency": "EUR"},
+    {"sku": "free", "name": "Not for sale", "price_minor": 0, "currency": "USD"},
+]
+
+
+def until(condition: Callable[[], Any], described: str) -> Any:
+    """Return the condition's first true value; fail with what was waited for."""
+    give_up_at = time.monotonic() + DEADLINE_S
+    while not (value := condition()):
+        if time.monotonic() > give_up_at:
+            pytest.fail(f"Not within {DEADLINE_S} s: {described}")
+        threading.Event().wait(0.02)
+    return value
+
+
+class Outside(BaseHTTPRequestHandler):
+    """What checkout asks of others: the issuer's keys, and ids of schemas that were registered by a deploy."""
+
+    def do_GET(self) -> None:
+        self._answer({"keys": [{**RSAAlgorithm.to_jwk(KEY.public_key(), as_dict=True), "kid": "1"}]})
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        schema = json.loads(asked["schema"])
+        full_name = f"{schema['namespace']}.{schema['name']}"
+        subject = self.path.split("?")[0].rpartition("/")[2]
+        assert subject.endswith(f"-{full_name}")
+        self._answer(
+            {"subject": subject, "id": 1 + sorted(MESSAGES).index(full_name), "version": 1, "schema": asked["schema"]}
+        )
+
+    def _answer(self, body: dict[str, Any]) -> None:
+        answer = json.dumps(body).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@dataclass(kw_only=True)
+class Parts:
+    """The parts around checkout, and the processes of it that a test starts."""
+
+    home: Home
+    ports: dict[str, int]
+    engine: Engine
+    outside: str
+    redis: Part
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def environment(self, **changes: str) -> dict[str, str]:
+        settings = {
+            "SERVICE": "checkout",
+            "KAFKA": f"127.0.0.1:{self.ports['nowhere']}",
+            "REGISTRY_URL": self.outside,
+            "DATABASE_URL": f"postgresql+psycopg://checkout@127.0.0.1:{self.ports['postgres']}/checkout",
+            "DATABASE_PASSWORD_FILE": str(self.home.password_file("checkout")),
+            "REDIS_URL": f"redis://127.0.0.1:{self.ports['redis']}/0",
+            "JWKS_URL": f"{self.outside}/jwks.json",
+            "ISSUER": ISSUER,
+            "REQUESTS_PER_S_CUSTOMER": "10000",
+            "REQUESTS_PER_S_STOREFRONT": "100000",
+        } | changes
+        return dict(os.environ) | {f"BARAZA_{name}": value for name, value in settings.items()}
+
+    def start(self, **changes: str) -> Api:
+        port = ports.choose(["checkout"], {}, {})["checkout"]
+        environment = self.environment(HTTP_PORT=str(port), **changes)
+        with self.home.log(f"checkout-{port}").open("wb") as log:
+            process = subprocess.Popen([sys.executable, "-m", "checkout.main"], env=environment, stderr=log)
+        self.processes.append(process)
+        api = Api(url=f"http://127.0.0.1:{port}", process=process, log=self.home.log(f"checkout-{port}"))
+        until(api.answers, f"checkout answers; its log: {api.log.read_text()[-2_000:]}")
+        return api
+
+
+@dataclass(kw_only=True)
+class Api:
+    """A running checkout, as a client sees it."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def answers(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text()
+        try:
+            return httpx.get(f"{self.url}/livez").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def client(self, subject: str = "storefront-1", roles: Sequence[str] = ("storefront",)) -> httpx.Client:
+        return httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {token(subject, roles)}"}, timeout=10)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def token(subject: str, roles: Sequence[str], ttl_s: int = 600) -> str:
+    now = int(time.time())
+    claims = {"iss": ISSUER, "aud": "baraza", "sub": subject, "iat": now, "exp": now + ttl_s, "roles": list(roles)}
+    return jwt.encode(claims, KEY, "RS256", headers={"kid": "1"})
+
+
+def cart(
+    customer: str = "customer-1", lines: Sequence[tuple[str, int]] = (("sku-1", 2),), **changes: Any
+) -> dict[str, Any]:
+    return {
+        "customer_id": customer,
+        "currency": "USD",
+        "lines": [{"sku": sku, "quantity": quantity} for sku, quantity in lines],
+        "points_to_burn": 0,
+        "payment_method": {"token": "tok_visa"},
+        "ship_to": {"name": "A. Person", "street": "1 Road", "city": "Town", "postal_code": "12345", "country": "US"},
+    } | changes
+
+
+def new_key() -> str:
+    return uuid.uuid4().hex
+
+
+def post(client: httpx.Client, body: object, key: str | None = None) -> httpx.Response:
+    return client.post("/v1/orders", json=body, headers={"Idempotency-Key": key or new_key()})
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
+    home = Home(tmp_path_factory.mktemp("checkout"))
+    home.prepare()
+    chosen = ports.choose(["postgres", "redis", "nowhere"], {}, {})
+    home.folder("redis").mkdir()
+    postgres.create(home)
+    running = [postgres.part(home, chosen["postgres"]), redis.part(home, chosen["redis"])]
+    started = [subprocess.Popen(part.command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) for part in running]
+    outside = ThreadingHTTPServer(("127.0.0.1", 0), Outside)
+    thread = threading.Thread(target=outside.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    engine = create_engine("postgresql+psycopg://", creator=lambda: superuser(home, chosen["postgres"]))
+    made = Parts(
+        home=home, ports=chosen, engine=engine, outside=f"http://127.0.0.1:{outside.server_port}", redis=running[1]
+    )
+    try:
+        for part in running:
+            until(part.is_ready, f"{part.name} answers")
+        migrate(made)
+        yield made
+    finally:
+        engine.dispose()
+        for process in made.processes:
+            process.terminate()
+        for process in made.processes:
+            process.wait(15)
+        for part, server in zip(running, started, strict=True):
+            server.send_signal(part.stop_signal)
+        for server in started:
+            server.wait(30)
+        outside.shutdown()
+        outside.server_close()
+        thread.join()
+
+
+def superuser(home: Home, port: int) -> Any:
+    connection = postgres.connect(port, home.password(postgres.SUPERUSER), "checkout")
+    connection.autocommit = False
+    return connection
+
+
+def migrate(parts: Parts) -> None:
+    connect = partial(postgres.connect, parts.ports["postgres"], parts.home.password(postgres.SUPERUSER))
+    databases.create(connect, parts.home.password, ["checkout"], [])
+    owner = {
+        "DATABASE_URL": f"postgresql+psycopg://checkout_owner@127.0.0.1:{parts.ports['postgres']}/checkout",
+        "DATABASE_PASSWORD_FILE": str(parts.home.password_file("checkout_owner")),
+    }
+    command = [sys.executable, "-m", "messaging.migrate", "checkout"]
+    subprocess.run(command, env=parts.environment(**owner), check=True)
+
+
+@pytest.fixture(scope="module")
+def api(parts: Parts) -> Api:
+    running = parts.start()
+    with running.client("operator-1", ["operator"]) as operator:
+        loaded = operator.put("/v1/catalogue", json={"products": PRODUCTS})
+        assert loaded.json() == {"received": len(PRODUCTS), "changed": len(PRODUCTS)}
+    return running
+
+
+@pytest.fixture
+def storefront(api: Api) -> Iterator[httpx.Client]:
+    with api.client() as client:
+        yield client
+
+
+@pytest.fixture
+def tx(parts: Parts, api: Api) -> Iterator[Connection]:
+    with parts.engine.connect() as connection:
+        yield connection
+
+
+def test_the_migrations_make_the_tables_in_code(tx: Connection) -> None:
+    assert differences(tables.metadata, tx) == []
+
+
+def test_an_order_is_taken_in_with_its_event_in_one_transaction(storefront: httpx.Client, tx: Connection) -> None:
+    answer = post(storefront, cart(lines=[("sku-1", 2), ("sku-2", 1)], points_to_burn=4))
+    assert answer.status_code == 202
+    body = answer.json()
+    assert answer.headers["location"] == f"/v1/orders/{body['order_id']}"
+    assert (body["state"], body["message"]) == ("PENDING", "order received, confirming")
+    assert (body["total_minor"], body["payable_minor"]) == (304, 300)
+    stored = storefront.get(answer.headers["location"]).json()
+    assert stored["lines"][0] == {"sku": "sku-1", "quantity": 2, "unit_price_minor": 101}
+    row = tx.execute(text("SELECT * FROM outbox WHERE aggregateid = :id"), {"id": body["order_id"]}).one()
+    assert (row.aggregatetype, row.type, row.partition) == ("checkout.events", "OrderSubmitted", None)
+    states = tx.execute(text("SELECT xmin FROM orders WHERE order_id = :id"), {"id": body["order_id"]}).scalar_one()
+    assert tx.execute(text("SELECT xmin FROM outbox WHERE id = :id"), {"id": row.id}).scalar_one() == states
+
+
+def test_the_same_key_and_body_return_the_same_answer(storefront: httpx.Client, tx: Connection) -> None:
+    key, body = new_key(), cart()
+    first, again = post(storefront, body, key), post(storefront, body, key)
+    spaced = storefront.post(
+        "/v1/orders",
+        content=json.dumps(dict(reversed(body.items())), indent=3),
+        headers={"Idempotency-Key": key, "Content-Type": "application/json"},
+    )
+    for replay in (again, spaced):
+        assert (replay.status_code, replay.content) == (first.status_code, first.content)
+        assert replay.headers["location"] == first.headers["location"]
+        assert replay.headers["idempotent-replayed"] == "true"
+    count = text("SELECT count(*) FROM idempotency_keys WHERE key = :key")
+    assert tx.execute(count, {"key": key}).scalar_one() == 1
+
+
+def test_a_replay_is_the_truth_of_postgresql_when_the_cache_has_forgotten(
+    storefront: httpx.Client, parts: Parts
+) -> None:
+    key = new_key()
+    first = post(storefront, cart(), key)
+    with Redis(port=parts.ports["redis"]) as cache:
+        assert cache.dbsize()
+        cache.flushall()
+    assert post(storefront, cart(), key).content == first.content
+
+
+def test_the_same_key_with_another_body_is_refused(storefront: httpx.Client, parts: Parts) -> None:
+    key = new_key()
+    post(storefront, cart(), key)
+    other = post(storefront, cart(lines=[("sku-1", 3)]), key)
+    assert (other.status_code, other.json()["type"]) == (422, "urn:baraza:problem:idempotency-mismatch")
+
+
+def test_keys_of_different_clients_have_nothing_to_do_with_each_other(api: Api, storefront: httpx.Client) -> None:
+    key = new_key()
+    with api.client("storefront-2") as other:
+        assert post(storefront, cart(), key).json()["order_id"] != post(other, cart(), key).json()["order_id"]
+
+
+def test_a_key_that_another_process_is_storing_is_in_progress_and_not_stuck_after_its_crash(
+    storefront: httpx.Client, tx: Connection
+) -> None:
+    key = new_key()
+    lock = intake._lock(("storefront-1", key))
+    tx.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
+    refused = post(storefront, cart(), key)
+    assert (refused.status_code, refused.headers["retry-after"]) == (409, "1")
+    tx.rollback()
+    assert post(storefront, cart(), key).status_code == 202
+
+
+def test_many_at_once_with_one_key_make_one_order(api: Api, tx: Connection) -> None:
+    key = new_key()
+
+    async def all_at_once() -> list[httpx.Response]:
+        authorization = {"Authorization": f"Bearer {token('storefront-1', ['storefront'])}", "Idempotency-Key": key}
+        async with httpx.AsyncClient(base_url=api.url, headers=authorization, timeout=10) as client:
+            return await asyncio.gather(*(client.post("/v1/orders", json=cart()) for _ in range(30)))
+
+    answers = asyncio.run(all_at_once())
+    assert {answer.status_code for answer in answers} <= {202, 409}
+    assert len({answer.json()["order_id"] for answer in answers if answer.status_code == 202}) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer"),
+    [
+        ({"lines": []}, "#/lines"),
+        ({"lines": [{"sku": "sku-1", "quantity": 0}]}, "#/lines/0/quantity"),
+        ({"lines": [{"sku": "sku-1", "quantity": 1}, {"sku": "sku-2", "quantity": -3}]}, "#/lines/1/quantity"),
+        ({"lines": [{"sku": "sku-1", "quantity": 89_638}]}, "#/lines/0/quantity"),
+        ({"lines": [{"sku": "sku-1", "quantity": 10**30}]}, "#/lines/0/quantity"),
+        ({"lines": [{"sku": "sku-1", "quantity": "2"}]}, "#/lines/0/quantity"),
+        ({"lines": [{"sku": "sku-1", "quantity": 1.5}]}, "#/lines/0/quantity"),
+        ({"lines": [{"sku": "unknown", "quantity": 1}]}, "#/lines/0/sku"),
+        ({"lines": [{"sku": "free", "quantity": 1}]}, "#/lines/0/sku"),
+        ({"lines": [{"sku": "euro", "quantity": 1}]}, "#/lines/0/sku"),
+        ({"lines": [{"sku": "sku-1", "quantity": 1}] * 2}, "#/lines/1/sku"),
+        ({"lines": [{"sku": f"sku-{number}", "quantity": 1} for number in range(10_000)]}, "#/lines/200"),
+        ({"points_to_burn": -1}, "#/points_to_burn"),
+        ({"points_to_burn": 202}, "#/points_to_burn"),
+        ({"customer_id": "a\x00b"}, "#/customer_id"),
+        ({"currency": "usd"}, "#/currency"),
+        ({"payment_method": {"token": "4111111111111111"}}, "#/payment_method/token"),
+        ({"surprise": 1}, "#/surprise"),
+        ({"ship_to": {"name": "A"}}, "#/ship_to/street"),
+    ],
+)
+def test_what_cannot_be_an_order_is_refused_with_its_place(
+    storefront: httpx.Client, changes: dict[str, Any], pointer: str
+) -> None:
+    refused = post(storefront, cart() | changes)
+    assert refused.status_code == 422
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert pointer in [error["pointer"] for error in refused.json()["errors"]]
+
+
+def test_a_refused_order_does_not_use_its_key_up(storefront: httpx.Client) -> None:
+    key = new_key()
+    assert post(storefront, cart(lines=[("unknown", 1)]), key).status_code == 422
+    assert post(storefront, cart(), key).status_code == 202
+
+
+def test_errors_of_every_kind_are_problems(api: Api, storefront: httpx.Client) -> None:
+    json_type = {"Content-Type": "application/json", "Idempotency-Key": new_key()}
+    answers = {
+        400: storefront.post("/v1/orders", content=b"{not json", headers=json_type),
+        401: httpx.post(f"{api.url}/v1/orders", json=cart(), headers={"Idempotency-Key": new_key()}),
+        404: storefront.get("/v1/nothing"),
+        405: storefront.delete("/v1/orders"),
+        413: storefront.post("/v1/orders", content=b" " * 2_000_000, headers=json_type),
+        422: storefront.post("/v1/orders", json=cart()),
+    }
+    for status, answer in answers.items():
+        assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+        assert answer.json()["status"] == status
+    assert answers[401].headers["www-authenticate"] == 'Bearer realm="baraza"'
+    assert answers[422].json()["errors"] == [
+        {"pointer": "header:Idempotency-Key", "detail": "Missing; it is required."}
+    ]
+
+
+def test_a_body_that_hides_its_length_is_limited_too(storefront: httpx.Client) -> None:
+    def endless() -> Iterator[bytes]:
+        for _ in range(40):
+            yield b" " * 65_536
+
+    headers = {"Content-Type": "application/json", "Idempotency-Key": new_key()}
+    assert storefront.post("/v1/orders", content=endless(), headers=headers).status_code == 413
+
+
+def test_a_customer_sees_and_orders_for_itself_only(api: Api, storefront: httpx.Client) -> None:
+    with api.client("customer-7", ["customer"]) as customer, api.client("customer-8", ["customer"]) as stranger:
+        assert post(customer, cart("customer-8")).status_code == 403
+        location = post(customer, cart("customer-7")).headers["location"]
+        assert customer.get(location).status_code == 200
+        assert stranger.get(location).status_code == 404
+        assert stranger.post(f"{location}/cancel").status_code == 404
+        assert storefront.get(location).status_code == 200
+        assert customer.post("/v1/orders/bulk", json=[]).status_code == 403
+        assert customer.put("/v1/catalogue", json={"products": PRODUCTS}).status_code == 403
+
+
+def test_a_pending_order_can_be_cancelled_once_and_a_decided_one_cannot(api: Api, tx: Connection) -> None:
+    with api.client("customer-9", ["customer"]) as customer:
+        body = post(customer, cart("customer-9")).json()
+        order = f"/v1/orders/{body['order_id']}"
+        for _ in range(2):
+            answer = customer.post(f"{order}/cancel")
+            assert (answer.status_code, answer.json()["state"]) == (202, "PENDING")
+            assert answer.json()["message"] == "order received, cancellation requested"
+        events = text("SELECT count(*) FROM outbox WHERE aggregateid = :id AND type = 'OrderCancellationRequested'")
+        assert tx.execute(events, {"id": body["order_id"]}).scalar_one() == 1
+        tx.execute(text("UPDATE orders SET state = 'CONFIRMED' WHERE order_id = :id"), {"id": body["order_id"]})
+        tx.commit()
+        assert customer.post(f"{order}/cancel").status_code == 409
+        assert customer.get(order).json()["message"] == "order confirmed"
+
+
+def test_in_bulk_each_order_has_its_own_result(storefront: httpx.Client) -> None:
+    single = new_key()
+    earlier = post(storefront, cart(), single).json()
+    keys = [new_key() for _ in range(4)]
+    items: list[Any] = [
+        cart() | {"idempotency_key": keys[0]},
+        cart(lines=[("unknown", 1)]) | {"idempotency_key": keys[1]},
+        cart() | {"idempotency_key": single},
+        cart(lines=[("sku-1", 5)]) | {"idempotency_key": single},
+        cart(),
+        17,
+        cart() | {"idempotency_key": keys[0]},
+    ]
+    answer = storefront.post("/v1/orders/bulk", json=items).json()
+    assert [result["status"] for result in answer["results"]] == [202, 422, 200, 422, 422, 422, 200]
+    assert answer["results"][2]["order"] == earlier
+    assert answer["results"][6]["order"] == answer["results"][0]["order"]
+    assert answer["results"][1]["problem"]["errors"][0]["pointer"] == "#/lines/0/sku"
+    assert answer["results"][4]["problem"]["errors"][0]["pointer"] == "#/idempotency_key"
+    assert (answer["accepted"], answer["replayed"], answer["refused"]) == (1, 2, 4)
+
+
+def test_bulk_takes_one_order_a_line_too(storefront: httpx.Client) -> None:
+    lines = [json.dumps(cart() | {"idempotency_key": new_key()}) for _ in range(3)]
+    body = "\n".join([*lines, "{broken", ""])
+    answer = storefront.post("/v1/orders/bulk", content=body, headers={"Content-Type": "application/x-ndjson"}).json()
+    assert [result["status"] for result in answer["results"]] == [202, 202, 202, 400]
+
+
+def test_a_bulk_of_too_many_or_of_another_kind_is_refused_whole(storefront: httpx.Client) -> None:
+    many = [cart() | {"idempotency_key": new_key()}] * 501
+    assert storefront.post("/v1/orders/bulk", json=many).status_code == 422
+    assert storefront.post("/v1/orders/bulk", json=[]).status_code == 422
+    assert storefront.post("/v1/orders/bulk", json={}).status_code == 422
+    assert storefront.post("/v1/orders/bulk", content="a").status_code == 415
+
+
+def test_the_catalogue_is_read_page_by_page_and_a_load_changes_only_what_differs(api: Api) -> None:
+    with api.client("operator-1", ["operator"]) as operator:
+        assert operator.put("/v1/catalogue", json={"products": PRODUCTS}).json()["changed"] == 0
+        twice = operator.put("/v1/catalogue", json={"products": PRODUCTS[:1] * 2})
+        assert twice.json()["errors"][0]["pointer"] == "#/products/1/sku"
+        skus: list[str] = []
+        after: str | None = ""
+        while after is not None:
+            page = operator.get("/v1/catalogue", params={"after": after, "limit": 7}).json()
+            skus += [product["sku"] for product in page["products"]]
+            after = page["next"]
+        assert sorted(skus) == skus == sorted(product["sku"] for product in PRODUCTS)
+
+
+def test_too_many_requests_are_told_when_to_come_again(parts: Parts, api: Api) -> None:
+    limited = parts.start(REQUESTS_PER_S_CUSTOMER="5")
+    with limited.client("customer-busy", ["customer"]) as customer:
+        answers = [customer.get("/v1/catalogue") for _ in range(30)]
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert answers[0].status_code == 200
+    assert refused
+    assert refused[0].headers["retry-after"] == "1"
+    assert refused[0].headers["ratelimit-policy"] == '"customer";q=5;w=1'
+    with limited.client("customer-calm", ["customer"]) as another:
+        assert another.get("/v1/catalogue").status_code == 200
+
+
+def test_without_redis_orders_are_taken_replayed_and_limited(parts: Parts, api: Api) -> None:
+    alone = parts.start(REDIS_URL=f"redis://127.0.0.1:{parts.ports['nowhere']}/0", REQUESTS_PER_S_CUSTOMER="5")
+    with alone.client() as client:
+        key = new_key()
+        first = post(client, cart(), key)
+        assert first.status_code == 202
+        assert post(client, cart(), key).content == first.content
+    with alone.client("customer-busy", ["customer"]) as customer:
+        assert 429 in [customer.get("/v1/catalogue").status_code for _ in range(30)]
+    assert alone.log.read_text().count("A part is away") == 2
+
+
+def test_a_killed_process_has_lost_no_order_that_it_accepted(parts: Parts, api: Api, tx: Connection) -> None:
+    doomed = parts.start()
+    with doomed.client() as client:
+        key = new_key()
+        order_id = post(client, cart(), key).json()["order_id"]
+    doomed.kill()
+    waiting = text("SELECT type FROM outbox WHERE aggregateid = :id")
+    assert tx.execute(waiting, {"id": order_id}).scalars().all() == ["OrderSubmitted"]
+    with api.client() as client:
+        assert post(client, cart(), key).json()["order_id"] == order_id
+
+
+def test_logs_hold_no_personal_data(parts: Parts, storefront: httpx.Client, api: Api) -> None:
+    post(storefront, cart(ship_to={"name": "Zaphod", "street": "x", "city": "y", "postal_code": "z", "country": "US"}))
+    logs = "".join(file.read_text() for file in parts.home.logs.glob("checkout-*.log"))
+    for secret in ("Zaphod", "A. Person", "tok_visa", "eyJ"):
+        assert secret not in logs
