@@ -8,12 +8,14 @@ from __future__ import annotations
 import io
 import json
 import struct
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import fastavro
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
+from httpx import HTTPError
 from messages.catalogue import MESSAGES
 from messages.contract import Message
 
@@ -22,9 +24,15 @@ from messaging.registry import Subject, schema_of
 MAGIC = 0
 PREFIX = struct.Struct(">bI")
 
+Answer = TypeVar("Answer")
+
 
 class Undecodable(Exception):
     """Bytes that no schema of ours can read; they belong in a dead-letter topic with the reason."""
+
+
+class RegistryUnavailable(Exception):
+    """The registry gave no answer; the same again may succeed."""
 
 
 class Registry(Protocol):
@@ -40,34 +48,36 @@ class Registry(Protocol):
 
 
 class RemoteRegistry:
-    """The registry over HTTP. Raises SchemaRegistryError or a connection error where it does not answer."""
+    """The registry over HTTP. Raises RegistryUnavailable where it does not answer."""
 
     def __init__(self, url: str) -> None:
         self._client = SchemaRegistryClient({"url": url})
 
     def id_of(self, subject: Subject) -> int:
         """Look the subject up. Raises LookupError, saying what to run, where it was never registered."""
-        try:
-            registered = self._client.lookup_schema(subject.name, schema_of(subject.message_type))
-        except SchemaRegistryError as error:
-            if error.http_status_code != 404:
-                raise
+        registered = _ask(lambda: self._client.lookup_schema(subject.name, schema_of(subject.message_type)))
+        if registered is None or registered.schema_id is None:
             raise LookupError(
                 f"No schema for {subject.name} in the registry; run the deploy step that registers schemas/."
-            ) from error
-        if registered.schema_id is None:
-            raise LookupError(f"The registry knows {subject.name} but gave no id for it.")
+            )
         return registered.schema_id
 
     def schema(self, schema_id: int) -> str | None:
         """Return the schema text of an id; None for an id that the registry never gave."""
-        try:
-            schema: Schema = self._client.get_schema(schema_id)
-        except SchemaRegistryError as error:
-            if error.http_status_code == 404:
-                return None
-            raise
-        return schema.schema_str
+        schema: Schema | None = _ask(lambda: self._client.get_schema(schema_id))
+        return None if schema is None else schema.schema_str
+
+
+def _ask(question: Callable[[], Answer]) -> Answer | None:
+    """Return the registry's answer, or None where it says that there is no such thing."""
+    try:
+        return question()
+    except SchemaRegistryError as error:
+        if error.http_status_code == 404:
+            return None
+        raise RegistryUnavailable(f"The schema registry answered {error.http_status_code}: {error}") from error
+    except (HTTPError, OSError) as error:
+        raise RegistryUnavailable(f"The schema registry gave no answer: {error!r}") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,15 +95,18 @@ class Codec:
         self._writing: dict[tuple[str, type[Message]], tuple[bytes, Any]] = {}
         self._readings: dict[int, _Reading] = {}
 
+    def learn(self, topic: str, message_types: Iterable[type[Message]]) -> None:
+        """Ask for the ids of what will be emitted, so that the registry may be away later.
+
+        Raises LookupError where a schema is not registered.
+        """
+        for message_type in message_types:
+            self._learn_to_write(topic, message_type)
+
     def encode(self, topic: str, message: Message) -> bytes:
         """Return the message's bytes for that topic. Raises LookupError where the topic's schema is not registered."""
-        message_type = type(message)
-        known = self._writing.get((topic, message_type))
-        if known is None:
-            schema_id = self._registry.id_of(Subject(topic=topic, message_type=message_type))
-            known = PREFIX.pack(MAGIC, schema_id), fastavro.parse_schema(json.loads(message_type.SCHEMA))
-            self._writing[(topic, message_type)] = known
-        prefix, schema = known
+        known = self._writing.get((topic, type(message)))
+        prefix, schema = known or self._learn_to_write(topic, type(message))
         buffer = io.BytesIO()
         buffer.write(prefix)
         fastavro.schemaless_writer(buffer, schema, message.to_record())
@@ -132,6 +145,12 @@ class Codec:
         if reading is None:
             reading = self._readings[schema_id] = self._learn(schema_id)
         return reading
+
+    def _learn_to_write(self, topic: str, message_type: type[Message]) -> tuple[bytes, Any]:
+        schema_id = self._registry.id_of(Subject(topic=topic, message_type=message_type))
+        known = PREFIX.pack(MAGIC, schema_id), fastavro.parse_schema(json.loads(message_type.SCHEMA))
+        self._writing[(topic, message_type)] = known
+        return known
 
     def _learn(self, schema_id: int) -> _Reading:
         text = self._registry.schema(schema_id)

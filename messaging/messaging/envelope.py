@@ -61,7 +61,7 @@ def new_traceparent() -> bytes:
 
 
 def child_traceparent(parent: bytes | None) -> bytes:
-    """Return a trace context in the parent's trace with a span id of its own; a new trace where the parent is unusable."""
+    """Return a trace context in the parent's trace with a span of its own; a new trace where the parent is unusable."""
     parts = (parent or b"").split(b"-")
     if len(parts) != 4 or len(parts[1]) != 32 or len(parts[2]) != 16:
         return new_traceparent()

@@ -1,4 +1,4 @@
-"""Alembic for a service's package: each has ``migrations/env.py`` that calls :func:`run`, and ``migrations/versions``."""
+"""Alembic for a service's package, whose ``migrations/env.py`` calls :func:`run`."""
 
 from __future__ import annotations
 

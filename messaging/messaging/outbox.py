@@ -1,7 +1,7 @@
 """The transactional outbox: messages are rows of the business transaction, and leave for Kafka after it.
 
 The process that committed publishes at once and removes the rows in its next transaction. Whoever is assigned a
-partition first publishes what is left over for it. The columns are Debezium's, so that its router can replace the relay.
+partition first publishes what is left over for it. The columns are Debezium's: its router can replace the relay.
 It must never read by ``id > last seen``: a sequence is not commit order.
 """
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """Exponential backoff: the wait after attempt 1 is ``first_s``, then times ``factor`` each, ``attempts_max`` in all."""
+    """Exponential backoff: wait ``first_s`` after attempt 1, then ``factor`` times longer; ``attempts_max`` in all."""
 
     first_s: float = 2.0
     factor: float = 2.0

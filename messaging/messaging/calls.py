@@ -1,0 +1,76 @@
+"""Calls to providers outside, on threads of their own: a slow one holds up no partition and no transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from queue import Empty, SimpleQueue
+
+import structlog
+
+from messaging.downstream import Unavailable
+from messaging.handling import Answer, PendingCall
+
+CALLS_MAX = 32
+"""Calls under way in one process; the rest waits as rows. Four times the providers' usual cap, so no caller starves."""
+START_MARGIN = timedelta(seconds=2.5)
+"""A call that has less than this left before its deadline is not begun: it could still be under way when it is over."""
+
+log = structlog.get_logger()
+
+
+class Calls:
+    """Runs pending calls and collects their answers; one thread begins and collects."""
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        self._clock = clock
+        self._threads = ThreadPoolExecutor(max_workers=CALLS_MAX, thread_name_prefix="call")
+        self._answers: SimpleQueue[Answer] = SimpleQueue()
+        self._under_way = 0
+
+    @property
+    def free(self) -> int:
+        """How many more calls may be begun now."""
+        return max(0, CALLS_MAX - self._under_way)
+
+    @property
+    def under_way(self) -> int:
+        """How many calls have been begun and not collected."""
+        return self._under_way
+
+    def begin(self, call: PendingCall) -> None:
+        """Start a call whose effect is committed."""
+        self._under_way += 1
+        self._threads.submit(self._run, call)
+
+    def collect(self) -> list[Answer]:
+        """Return the answers that have come since the last call."""
+        answers: list[Answer] = []
+        while True:
+            try:
+                answers.append(self._answers.get_nowait())
+            except Empty:
+                break
+        self._under_way -= len(answers)
+        return answers
+
+    def close(self) -> None:
+        """Begin no more calls; those under way are over by their own timeouts, and their rows know them."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _run(self, call: PendingCall) -> None:
+        self._answers.put(self._answer(call))
+
+    def _answer(self, call: PendingCall) -> Answer:
+        if self._clock() > call.deadline_at - START_MARGIN and not call.asks:
+            return Answer(call=call, failure=Unavailable("waited too long for a free thread", None, True))
+        try:
+            if call.asks:
+                return Answer(call=call, outcome=call.handler.call.find(call.key))
+            return Answer(call=call, outcome=call.handler.call.run(call.request, call.key))
+        except Unavailable as failure:
+            return Answer(call=call, failure=failure)
+        except Exception as error:  # an answer that nobody foresaw: retried, then a dead letter with this reason
+            log.exception("A call failed in a way that nobody foresaw.", key=call.key)
+            return Answer(call=call, failure=Unavailable(f"{type(error).__name__}: {error}", None, False))

@@ -1,0 +1,386 @@
+"""The loop of a service: take a batch, handle it in one transaction, publish, and only then let Kafka forget it.
+
+A crash at any point is harmless: before the commit nothing happened; after it the rows of the outbox are published by
+whoever is assigned the partition, and redelivered messages find their effects. Kafka transactions are not used.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Message as KafkaMessage
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
+
+from messaging import deferred, outbox
+from messaging.calls import Calls
+from messaging.codec import Codec, RegistryUnavailable, Undecodable
+from messaging.deferred import RawMessage
+from messaging.downstream import Unavailable
+from messaging.envelope import new_id
+from messaging.handling import Answer, Batch, Delivery, Handlers, Outgoing, Undeliverable
+from messaging.outbox import Relay
+
+BATCH_SIZE_MAX = 500
+"""Large enough that a commit's fsync is shared by hundreds, small enough that a failed batch is soon repeated."""
+POLL_IDLE_S = 0.1
+POLL_BUSY_S = 0.002
+"""While calls or acknowledgements are under way the loop looks after them this often."""
+DUE_EVERY_S = 0.25
+SWEEP_EVERY_S = 5.0
+LEFTOVER_AGE = timedelta(seconds=10)
+"""Rows that old, not on their way from here, were left by a process that is gone."""
+DUE_MAX = 200
+TRANSIENT_ATTEMPTS_MAX = 9
+"""With the waits doubling from 0.1 s: half a minute, longer than a restart of PostgreSQL; then the process ends."""
+TRANSIENT_FIRST_S = 0.1
+STOP_WITHIN_S = 5.0
+EFFECTS_KEY = "effects_pkey"
+SESSION_TIMEOUT_MS = 6_000
+HEARTBEAT_MS = 2_000
+
+FINAL_ERRORS = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED)
+
+Result = TypeVar("Result")
+
+log = structlog.get_logger()
+
+
+def consumer(kafka: str, group: str, instance: str) -> Consumer:
+    """Return a consumer whose range assignment gives partition p of every topic to one member."""
+    return Consumer(
+        {
+            "bootstrap.servers": kafka,
+            "group.id": group,
+            "client.id": instance,
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": True,
+            "auto.commit.interval.ms": 500,
+            "enable.auto.offset.store": False,
+            "partition.assignment.strategy": "range",
+            "session.timeout.ms": SESSION_TIMEOUT_MS,
+            "heartbeat.interval.ms": HEARTBEAT_MS,
+            "fetch.wait.max.ms": 100,
+            "queued.max.messages.kbytes": 16_384,
+            "topic.metadata.refresh.interval.ms": 10_000,
+        }
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What one transaction is to do."""
+
+    deliveries: Sequence[tuple[str, Delivery]] = ()
+    due: Sequence[tuple[str, Delivery]] = ()
+    dead: Sequence[tuple[RawMessage, str]] = ()
+    answers: Sequence[Answer] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.deliveries or self.due or self.dead or self.answers)
+
+    @property
+    def saga_ids(self) -> set[str]:
+        """The sagas whose effects the transaction must lock."""
+        asked = {delivery.message.saga_id for _, delivery in (*self.deliveries, *self.due)}
+        return asked | {answer.call.delivery.message.saga_id for answer in self.answers}
+
+    def single(self) -> list[Work]:
+        """Return the same work one piece at a time, so that a poison message harms only itself."""
+        return [
+            *(Work(answers=(answer,)) for answer in self.answers),
+            *(Work(due=(each,)) for each in self.due),
+            *(Work(deliveries=(each,)) for each in self.deliveries),
+            *(Work(dead=(each,)) for each in self.dead),
+        ]
+
+
+class Worker:
+    """One process of a service. :meth:`run` returns after :meth:`stop`; any other end is an exception."""
+
+    def __init__(
+        self, service: str, handlers: Handlers, *, engine: Engine, codec: Codec, consumer: Consumer, relay: Relay
+    ) -> None:
+        self._service = service
+        self._handlers = handlers
+        self._engine = engine
+        self._codec = codec
+        self._consumer = consumer
+        self._relay = relay
+        self._jitter = random.Random()
+        self._calls = Calls(utc_now)
+        self._partitions: set[int] = set()
+        self._stopping = threading.Event()
+        self._due_at = 0.0
+        self._sweep_at = 0.0
+        self.looped_at = time.monotonic()
+        self.is_assigned = False
+
+    def stop(self) -> None:
+        """Ask the loop to finish its batch, publish, commit and leave the group."""
+        self._stopping.set()
+
+    def run(self, topics: Sequence[str]) -> None:
+        """Work until :meth:`stop`.
+
+        1. Take messages, answers of calls and, four times a second, deferred messages that are due.
+        2. Handle them in one transaction: effects, rows, outbox.
+        3. Publish what was committed and begin the calls.
+        4. Let Kafka commit the offsets.
+        """
+        self._consumer.subscribe(list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke)
+        try:
+            while not self._stopping.is_set():
+                self.looped_at = time.monotonic()
+                # 1.
+                taken = self._take()
+                # 2. and 3.
+                self._handle([_raw(message) for message in taken])
+                # 4.
+                self._store_offsets(taken)
+                self._sweep()
+            self._finish()
+        finally:
+            self._calls.close()
+            self._consumer.close()
+
+    def _take(self) -> list[KafkaMessage]:
+        busy = self._calls.under_way > 0 or self._relay.in_flight_count > 0
+        first = self._consumer.poll(POLL_BUSY_S if busy else POLL_IDLE_S)
+        if first is None:
+            return []
+        good = []
+        for message in (first, *self._consumer.consume(BATCH_SIZE_MAX - 1, 0)):
+            error = message.error()
+            if error is None:
+                good.append(message)
+            elif error.fatal() or error.code() in FINAL_ERRORS:
+                raise KafkaException(error)
+            else:
+                log.warning("Kafka reported a passing error.", error=error.str())
+        return good
+
+    def _handle(self, raws: Sequence[RawMessage]) -> None:
+        deliveries, dead = self._patiently(lambda: self._sort(raws))
+        work = Work(deliveries=deliveries, dead=dead, due=self._take_due(), answers=self._calls.collect())
+        self._relay.poll()
+        delivered = self._relay.take_delivered()
+        if not work and not delivered:
+            return
+        try:
+            self._commit(work, delivered)
+        except Exception as error:  # whatever a handler raised: the batch is taken apart to find whom it concerns
+            if is_transient(error):
+                raise
+            log.warning("A batch failed and is repeated one message at a time.", error=repr(error))
+            self._relay.give_back(delivered)
+            self._handle_singly(work)
+
+    def _handle_singly(self, work: Work) -> None:
+        for single in work.single():
+            try:
+                self._commit(single, [])
+            except Exception as error:  # its handler raised for this very message
+                if is_transient(error):
+                    raise
+                log.exception("A message failed and is deferred.", service=self._service)
+                self._commit_failure(single, error)
+
+    def _commit(self, work: Work, delivered: Sequence[str]) -> None:
+        """Handle the work in one transaction, repeated while PostgreSQL is away; then publish and begin the calls."""
+
+        def handle(tx: Connection) -> Outgoing:
+            outbox.remove(tx, delivered)
+            batch = self._batch(tx, work.saga_ids)
+            batch.answers(work.answers)
+            batch.due(work.due)
+            batch.deliveries(work.deliveries)
+            for raw, reason in work.dead:
+                batch.dead_letter(raw, None, reason, 1)
+            return batch.finish()
+
+        out = self._transact(handle)
+        self._relay.forget(delivered)
+        self._after_commit(out)
+
+    def _commit_failure(self, single: Work, error: Exception) -> None:
+        reason = str(error) if isinstance(error, Undeliverable) else f"{type(error).__name__}: {error}"
+
+        def give_up_or_defer(tx: Connection) -> Outgoing:
+            batch = self._batch(tx, single.saga_ids)
+            for handler_name, delivery in (*single.deliveries, *single.due):
+                if isinstance(error, Undeliverable):
+                    batch.give_up(handler_name, delivery, reason)
+                else:
+                    batch.fail(handler_name, delivery, reason)
+            failure = Unavailable(reason, None, False)
+            batch.answers([Answer(call=each.call, failure=failure) for each in single.answers])
+            return batch.finish()
+
+        self._after_commit(self._transact(give_up_or_defer))
+
+    def _batch(self, tx: Connection, saga_ids: Iterable[str]) -> Batch:
+        return Batch(
+            tx,
+            self._service,
+            self._handlers,
+            self._codec,
+            saga_ids,
+            now=utc_now(),
+            new_id=new_id,
+            jitter=self._jitter,
+        )
+
+    def _after_commit(self, out: Outgoing) -> None:
+        self._relay.publish(out.rows)
+        for call in out.calls:
+            self._calls.begin(call)
+
+    def _transact(self, handle: Callable[[Connection], Result]) -> Result:
+        def attempt() -> Result:
+            with self._engine.begin() as tx:
+                return handle(tx)
+
+        return self._patiently(attempt)
+
+    def _patiently(self, attempt: Callable[[], Result]) -> Result:
+        """Repeat what a passing fault of a part prevented, with growing waits; the last fault is raised."""
+        wait_s = TRANSIENT_FIRST_S
+        for _ in range(TRANSIENT_ATTEMPTS_MAX - 1):
+            try:
+                return attempt()
+            except (DBAPIError, RegistryUnavailable) as error:
+                if not is_transient(error):
+                    raise
+                log.warning("A part is away; trying again.", error=str(error), wait_s=wait_s)
+                self._stopping.wait(wait_s * (0.5 + self._jitter.random()))
+                self.looped_at = time.monotonic()
+                wait_s *= 2
+        return attempt()
+
+    def _sort(
+        self, raws: Sequence[RawMessage]
+    ) -> tuple[list[tuple[str, Delivery]], list[tuple[RawMessage, str]]]:
+        """Decode what a handler waits for; return it by handler, and what nobody can handle with the reason."""
+        deliveries: list[tuple[str, Delivery]] = []
+        dead: list[tuple[RawMessage, str]] = []
+        for raw in raws:
+            try:
+                deliveries.extend(self._recognise(raw))
+            except (Undecodable, Undeliverable) as error:
+                dead.append((raw, str(error)))
+        return deliveries, dead
+
+    def _recognise(self, raw: RawMessage, *, attempt: int = 1, is_deferred: bool = False) -> list[tuple[str, Delivery]]:
+        message_type = self._codec.type_of(raw.value)
+        names = () if message_type is None else self._handlers.for_message(message_type)
+        if not names:
+            if raw.topic.endswith(".commands"):
+                raise Undeliverable(f"{self._service} handles no {message_type}; see `{self._service}`'s handlers.")
+            return []
+        message = self._codec.decode(raw.value)
+        if raw.key != message.saga_id.encode():
+            raise Undeliverable(f"The key is not the saga id {message.saga_id}; publish with the saga id as the key.")
+        delivery = Delivery(message=message, raw=raw, attempt=attempt, is_deferred=is_deferred)
+        return [(handler_name, delivery) for handler_name in names]
+
+    def _take_due(self) -> list[tuple[str, Delivery]]:
+        now = time.monotonic()
+        if now < self._due_at or not self._partitions or not self._handlers.steps:
+            return []
+        self._due_at = now + DUE_EVERY_S
+        limit = min(DUE_MAX, self._calls.free)
+        if not limit:
+            return []
+        rows = self._transact(lambda tx: deferred.due(tx, self._partitions, now=utc_now(), limit=limit))
+        found = []
+        for row in rows:
+            for handler_name, delivery in self._recognise(row.raw, attempt=row.attempt, is_deferred=True):
+                if handler_name == row.handler:
+                    found.append((handler_name, delivery))
+        return found
+
+    def _store_offsets(self, taken: Sequence[KafkaMessage]) -> None:
+        ends = {(message.topic(), message.partition()): message for message in taken}
+        try:
+            for last in ends.values():
+                self._consumer.store_offsets(message=last)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError._STATE:
+                raise
+            log.info("A partition was taken away in mid-batch; its new owner sees the batch again.")
+
+    def _sweep(self) -> None:
+        """Publish what a process that is gone has left in the outbox of these partitions."""
+        now = time.monotonic()
+        if now < self._sweep_at or not self._partitions:
+            return
+        self._sweep_at = now + SWEEP_EVERY_S
+        self._publish_leftovers(self._partitions, LEFTOVER_AGE)
+
+    def _publish_leftovers(self, partitions: set[int], age: timedelta) -> None:
+        rows = self._transact(lambda tx: outbox.leftovers(tx, partitions, age=age))
+        if rows:
+            self._relay.publish(rows)
+
+    def _on_assign(self, _consumer: Consumer, assigned: list[TopicPartition]) -> None:
+        self._partitions = {each.partition for each in assigned}
+        self.is_assigned = True
+        log.info("Partitions assigned.", service=self._service, partitions=sorted(self._partitions))
+        self._publish_leftovers(self._partitions, timedelta(0))
+
+    def _on_revoke(self, _consumer: Consumer, _revoked: list[TopicPartition]) -> None:
+        self._partitions = set()
+
+    def _finish(self) -> None:
+        """Take the answers that come in time, publish everything, and leave no delivered row behind."""
+        give_up_at = time.monotonic() + STOP_WITHIN_S
+        while self._calls.under_way and time.monotonic() < give_up_at:
+            self._handle([])
+            self._relay.flush(POLL_BUSY_S)
+        self._relay.flush(max(0.0, give_up_at - time.monotonic()))
+        self._handle([])
+
+
+def utc_now() -> datetime:
+    """Return the time as an aware UTC value."""
+    return datetime.now(UTC)
+
+
+def is_transient(error: Exception) -> bool:
+    """Say whether the same again may succeed: a part was away, or two processes met on one effect."""
+    if isinstance(error, IntegrityError):
+        diagnosis = getattr(error.orig, "diag", None)
+        return diagnosis is not None and diagnosis.constraint_name == EFFECTS_KEY
+    return isinstance(error, OperationalError | InterfaceError | RegistryUnavailable)
+
+
+def _raw(message: KafkaMessage) -> RawMessage:
+    topic, partition = message.topic(), message.partition()
+    assert topic is not None, "a consumed message has its topic"
+    assert partition is not None, "a consumed message has its partition"
+    pairs: Any = message.headers() or ()
+    headers = tuple((key, _bytes(value)) for key, value in pairs)
+    return RawMessage(topic=topic, partition=partition, key=_key(message), value=_value(message), headers=headers)
+
+
+def _bytes(value: str | bytes | None) -> bytes:
+    return value.encode() if isinstance(value, str) else value or b""
+
+
+def _key(message: KafkaMessage) -> bytes | None:
+    key = message.key()
+    return None if key is None else _bytes(key)
+
+
+def _value(message: KafkaMessage) -> bytes | None:
+    value = message.value()
+    return None if value is None else _bytes(value)
