@@ -1,0 +1,7 @@
+"""Alembic's entry for the saga-tracker."""
+
+from saga_tracker.tables import METADATA
+
+from messaging import migrations
+
+migrations.run(METADATA)

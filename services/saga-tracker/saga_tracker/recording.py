@@ -1,0 +1,299 @@
+"""Records a batch in one transaction: offsets, timelines, sagas and what follows from them.
+
+The order of things is the protocol:
+
+1. The stored offsets move over the batch and stay locked; a batch with a gap, or of a worker that lost its partition,
+   ends here.
+2. The batch's sagas are loaded and locked.
+3. Each message adds its fact to what is known of its saga, in the order in which they came.
+4. What follows is decided once a saga; commands and last events go into the outbox, deadlines into the saga.
+5. Timeline, sagas and outbox are saved, the caller's transaction commits, and only then may rows be published.
+
+Timers are recorded the same way, as facts. It knows no Kafka, no Faust and no clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+import structlog
+from messaging.codec import Codec, Undecodable
+from messaging.dead_letters import DeadLetter, dead_letter_row
+from messaging.envelope import child_traceparent, derived_id, headers
+from messaging.outbox import OutboxRow
+from sqlalchemy import Connection
+
+from messaging import outbox
+from saga_tracker import tables
+from saga_tracker.facts import NOTHING, Cancelled, Fact, Started, TimedOut, Timer, merge
+from saga_tracker.issuing import issues
+from saga_tracker.progress import FENCE, Decision, Phase, admits, decide, is_late
+from saga_tracker.reading import SERVICE, Definitions, Reading, Record, Unexpected, fact_of_dead_letter, read
+from saga_tracker.saga import SagaDefinition
+from saga_tracker.tables import Entry, Range, SagaRow
+
+DUE_MAX = 500
+"""Sagas whose deadlines one transaction handles; the next sweep goes on."""
+REFUSED = "refused, the saga had ended"
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True, kw_only=True)
+class _Followed:
+    """A saga while its batch is recorded. ``cause`` is the message that what follows is due to."""
+
+    row: SagaRow
+    definition: SagaDefinition
+    cause: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class _Outgoing:
+    entries: list[Entry] = field(default_factory=list)
+    rows: list[OutboxRow] = field(default_factory=list)
+
+
+class Recorder:
+    """Records batches and timers for the sagas of these definitions.
+
+    ``timeout_factor`` stretches or shortens every deadline; it is 1 but for tests.
+    """
+
+    def __init__(self, definitions: Definitions, codec: Codec, *, timeout_factor: float = 1.0) -> None:
+        self._definitions = definitions
+        self._codec = codec
+        self._timeout_factor = timeout_factor
+
+    def record(self, tx: Connection, batch: Sequence[Record], *, now: datetime) -> list[OutboxRow]:
+        """Record a batch, given in the order of each partition, and return the rows to publish after the commit.
+
+        Raises OffsetGap where the batch does not begin where the last one ended.
+        """
+        # 1.
+        tables.advance(tx, ranges(batch))
+        out = _Outgoing()
+        readings = self._read(batch, out)
+        # 2.
+        followed = self._follow(tx, readings)
+        # 3.
+        for reading in readings:
+            saga = followed.get(reading.saga_id)
+            if saga is not None:
+                self._apply(saga, reading, out)
+        self._finish(tx, followed.values(), out, now)
+        return out.rows
+
+    def sweep(self, tx: Connection, until: Mapping[int, datetime], *, now: datetime) -> list[OutboxRow]:
+        """Record the deadlines that passed, by partition up to the time up to which everything is recorded.
+
+        A deadline that lies beyond that is left alone: the answer may be among what has not been read yet.
+        """
+        tables.raise_watermarks(tx, until)
+        out = _Outgoing()
+        due = self._known(tables.load_due(tx, until, limit=DUE_MAX))
+        for saga in due:
+            self._time_out(saga, out)
+        self._finish(tx, due, out, now)
+        return out.rows
+
+    def wake_orphans(self, tx: Connection, partitions: Collection[int], *, now: datetime) -> list[OutboxRow]:
+        """Decide again for sagas that are under way without a deadline, so that none waits for ever."""
+        out = _Outgoing()
+        orphans = self._known(tables.load_orphans(tx, partitions, limit=DUE_MAX))
+        for saga in orphans:
+            log.warning("A saga was under way without a deadline and gets one.", saga_id=saga.row.saga_id)
+            saga.row.waiting = None
+        self._finish(tx, orphans, out, now)
+        return out.rows
+
+    def _read(self, batch: Sequence[Record], out: _Outgoing) -> list[Reading]:
+        """Read what can be read; the rest goes to the tracker's own dead letters, which it reads like any other."""
+        readings: list[Reading] = []
+        for record in batch:
+            try:
+                reading = read(record, self._codec, self._definitions)
+            except (Undecodable, Unexpected) as error:
+                letter = DeadLetter(service=SERVICE, step=None, reason=str(error), attempts=1)
+                raw = record.raw
+                row_id = derived_id("dead letter", raw.topic, raw.partition, record.offset)
+                out.rows.append(dead_letter_row(raw, letter, row_id=row_id))
+                log.warning(
+                    "A message went to the dead letters.", topic=raw.topic, offset=record.offset, error=str(error)
+                )
+            else:
+                if reading is not None:
+                    readings.append(reading)
+        return readings
+
+    def _follow(self, tx: Connection, readings: Sequence[Reading]) -> dict[str, _Followed]:
+        """Return the batch's sagas, stored or new; a dead letter alone does not begin one that nobody knows."""
+        rows = tables.load(tx, (reading.saga_id for reading in readings))
+        followed = {saga.row.saga_id: saga for saga in self._known(rows.values())}
+        for reading in readings:
+            definition = reading.definition
+            if reading.saga_id in followed or reading.saga_id in rows or definition is None:
+                continue
+            row = SagaRow(
+                saga_id=reading.saga_id,
+                saga_type=definition.name,
+                saga_version=definition.version,
+                partition=reading.entry.partition or 0,
+                progress=NOTHING,
+                traceparent=None if reading.traceparent is None else reading.traceparent.decode("ascii", "ignore"),
+                started_at=reading.entry.occurred_at,
+            )
+            followed[reading.saga_id] = _Followed(row=row, definition=definition)
+        return followed
+
+    def _known(self, rows: Iterable[SagaRow]) -> list[_Followed]:
+        found = []
+        for row in rows:
+            definition = self._definitions.get((row.saga_type, row.saga_version))
+            if definition is None:
+                log.error("A saga follows a definition that this release does not have.", saga_id=row.saga_id)
+                continue
+            found.append(_Followed(row=row, definition=definition))
+        return found
+
+    def _apply(self, saga: _Followed, reading: Reading, out: _Outgoing) -> None:
+        row, definition, entry = saga.row, saga.definition, reading.entry
+        fact = reading.fact
+        if reading.dead_letter is not None:
+            fact = fact_of_dead_letter(definition, reading.dead_letter)
+        assert fact is not None, "a message that is no dead letter has its fact"
+        refused = isinstance(fact, Cancelled) and _is_refused(definition, row, fact)
+        late = is_late(definition, row.progress, fact)
+        deadline_at = _deadline_of(row, entry)
+        if refused or late or deadline_at is not None:
+            detail = f"{entry.detail} ({REFUSED})" if refused else entry.detail
+            entry = replace(entry, late=late, deadline_at=deadline_at, detail=detail)
+        out.entries.append(entry)
+        if refused:
+            return
+        row.progress = merge(row.progress, fact)
+        if isinstance(fact, Started):
+            row.started_at, row.subject = fact.at, reading.subject
+        saga.cause = entry.message_id
+
+    def _time_out(self, saga: _Followed, out: _Outgoing) -> None:
+        row = saga.row
+        waiting = decide(saga.definition, row.progress).waiting
+        if waiting is None or waiting.key != row.waiting:
+            return
+        saga.cause = derived_id(row.saga_id, "timer", waiting.key)
+        assert row.deadline_at is not None, "it was loaded because its deadline passed"
+        out.entries.append(
+            Entry(
+                saga_id=row.saga_id,
+                message_id=saga.cause,
+                occurred_at=row.deadline_at,
+                kind="timer",
+                type=type(waiting.timer).__name__,
+                service=SERVICE,
+                step=_step_of(saga.definition, waiting.timer),
+                attempt=None if isinstance(waiting.timer, TimedOut) else waiting.timer.attempt,
+                deadline_at=row.deadline_at,
+                detail=f"{waiting.key}: nothing came in time",
+                partition=row.partition,
+            )
+        )
+        row.progress = merge(row.progress, waiting.timer)
+
+    def _finish(self, tx: Connection, sagas: Collection[_Followed], out: _Outgoing, now: datetime) -> None:
+        # 4.
+        for saga in sagas:
+            decision = decide(saga.definition, saga.row.progress)
+            self._settle(saga, decision, now)
+            self._issue(saga, decision, out, now)
+        # 5.
+        tables.insert_entries(tx, out.entries, now=now)
+        tables.save(tx, [saga.row for saga in sagas], now=now)
+        outbox.save(tx, out.rows)
+
+    def _settle(self, saga: _Followed, decision: Decision, now: datetime) -> None:
+        """Write the decision into the row; a deadline runs on as long as the saga waits for the same."""
+        row = saga.row
+        row.state, row.phase, row.step = decision.state.value, decision.phase.value, decision.step
+        row.cause = decision.failure.cause.value if decision.failure else None
+        row.reason = decision.reason
+        row.version += 1
+        if decision.phase is Phase.ENDED and row.finished_at is None:
+            row.finished_at = now
+        waiting = decision.waiting
+        if waiting is None:
+            row.waiting = row.deadline_at = None
+        elif waiting.key != row.waiting:
+            row.waiting = waiting.key
+            row.deadline_at = now + timedelta(seconds=waiting.timeout_s * self._timeout_factor)
+            if waiting.within_deadline:
+                whole = timedelta(seconds=saga.definition.deadline_s * self._timeout_factor)
+                row.deadline_at = min(row.deadline_at, row.started_at + whole)
+
+    def _issue(self, saga: _Followed, decision: Decision, out: _Outgoing, now: datetime) -> None:
+        row = saga.row
+        for issue in issues(saga.definition, row, decision, causation_id=saga.cause, now=now):
+            message = issue.message
+            trace = child_traceparent(None if row.traceparent is None else row.traceparent.encode())
+            out.rows.append(
+                OutboxRow(
+                    id=message.message_id,
+                    topic=issue.topic,
+                    saga_id=row.saga_id,
+                    type=message.FULL_NAME,
+                    payload=self._codec.encode(issue.topic, message),
+                    headers=headers(message, source=SERVICE, traceparent=trace),
+                    partition=row.partition,
+                )
+            )
+            out.entries.append(
+                Entry(
+                    saga_id=row.saga_id,
+                    message_id=message.message_id,
+                    occurred_at=now,
+                    kind=issue.kind,
+                    type=message.FULL_NAME.rpartition(".")[2],
+                    service=SERVICE,
+                    step=issue.step,
+                    attempt=issue.attempt,
+                    causation_id=saga.cause,
+                    deadline_at=row.deadline_at if issue.kind == "command" else None,
+                    detail=decision.reason,
+                    topic=issue.topic,
+                    partition=row.partition,
+                )
+            )
+
+
+def ranges(batch: Iterable[Record]) -> list[Range]:
+    """Return the offsets that a batch holds of each partition. Raises OffsetGap where one is missing in between."""
+    found: dict[tuple[str, int], tuple[int, int]] = {}
+    for record in batch:
+        place = (record.raw.topic, record.raw.partition)
+        first, end = found.get(place, (record.offset, record.offset))
+        if record.offset != end:
+            raise tables.OffsetGap(f"{place[0]}[{place[1]}] goes on at {record.offset} instead of {end}.")
+        found[place] = first, end + 1
+    return [
+        Range(topic=topic, partition=partition, first=first, end=end)
+        for (topic, partition), (first, end) in sorted(found.items())
+    ]
+
+
+def _is_refused(definition: SagaDefinition, row: SagaRow, fact: Fact) -> bool:
+    """A cancellation that was accepted before stays accepted when it is delivered again."""
+    return not admits(definition, row.progress, fact) and merge(row.progress, fact) != row.progress
+
+
+def _deadline_of(row: SagaRow, entry: Entry) -> datetime | None:
+    """Return the deadline that this message meets or misses; None where the saga did not wait for it."""
+    awaited = entry.step or (FENCE if entry.kind == "reply" else None)
+    is_awaited = awaited is not None and row.waiting is not None and row.waiting.startswith(f"{awaited} ")
+    return row.deadline_at if is_awaited else None
+
+
+def _step_of(definition: SagaDefinition, timer: Timer) -> str | None:
+    name = timer.step if isinstance(timer, TimedOut) else timer.round_
+    return name if any(step.name == name for step in definition.steps) else None

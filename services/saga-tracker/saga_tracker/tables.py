@@ -1,0 +1,356 @@
+"""The tracker's tables, and every statement on them. PostgreSQL is the truth: nothing about a saga lives elsewhere.
+
+Whole batches go through single statements; rows are locked in the order of their saga id everywhere.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from messaging.outbox import outbox_table
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    DateTime,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from saga_tracker.facts import Progress, from_record, to_record
+from saga_tracker.progress import SagaState
+
+METADATA = MetaData()
+
+SAGAS = Table(
+    "sagas",
+    METADATA,
+    Column("saga_id", Text, primary_key=True),
+    Column("saga_type", Text, nullable=False),
+    Column("saga_version", SmallInteger, nullable=False),
+    Column("subject", Text, comment="whom the saga is for; unknown until its starting event is recorded"),
+    Column("state", Text, nullable=False),
+    Column("phase", Text, nullable=False),
+    Column("step", Text, nullable=False, comment="under way, being compensated, or the one that failed"),
+    Column("cause", Text),
+    Column("reason", Text),
+    Column("partition", SmallInteger, nullable=False),
+    Column("progress", JSONB, nullable=False, comment="what is known, and which commands were issued"),
+    Column("waiting", Text, comment="what deadline_at is the deadline of"),
+    Column("deadline_at", DateTime(timezone=True)),
+    Column("traceparent", Text),
+    Column("version", Integer, nullable=False, comment="counts the changes"),
+    Column("started_at", DateTime(timezone=True), nullable=False),
+    Column("updated_at", DateTime(timezone=True), nullable=False),
+    Column("finished_at", DateTime(timezone=True)),
+    Index("sagas_by_start", "started_at", "saga_id"),
+    Index("sagas_by_state", "state", "started_at", "saga_id"),
+    Index("sagas_by_subject", "subject", "started_at", "saga_id"),
+)
+Index("sagas_due", SAGAS.c.deadline_at, SAGAS.c.partition, postgresql_where=SAGAS.c.deadline_at.is_not(None))
+
+TIMELINE = Table(
+    "timeline",
+    METADATA,
+    Column("saga_id", Text, primary_key=True),
+    Column("message_id", Text, primary_key=True),
+    Column("seq", BigInteger, Identity(always=True), nullable=False),
+    Column("recorded_at", DateTime(timezone=True), nullable=False),
+    Column("occurred_at", DateTime(timezone=True), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("service", Text, nullable=False),
+    Column("step", Text),
+    Column("attempt", SmallInteger),
+    Column("causation_id", Text),
+    Column("late", Boolean, nullable=False),
+    Column("deadline_at", DateTime(timezone=True)),
+    Column("detail", Text),
+    Column("topic", Text),
+    Column("partition", SmallInteger),
+    Column("offset", BigInteger),
+)
+Index("timeline_late", TIMELINE.c.saga_id, postgresql_where=TIMELINE.c.late)
+
+OUTBOX = outbox_table(METADATA)
+
+CONSUMED_OFFSETS = Table(
+    "consumed_offsets",
+    METADATA,
+    Column("topic", Text, primary_key=True),
+    Column("partition", SmallInteger, primary_key=True),
+    Column("next_offset", BigInteger, nullable=False),
+)
+
+WATERMARKS = Table(
+    "watermarks",
+    METADATA,
+    Column("partition", SmallInteger, primary_key=True),
+    Column("recorded_until", DateTime(timezone=True), nullable=False, comment="everything before is on the timeline"),
+)
+
+
+@dataclass(slots=True, kw_only=True)
+class SagaRow:
+    """One saga as it is stored. ``issued`` is the last attempt of each command that went into the outbox."""
+
+    saga_id: str
+    saga_type: str
+    saga_version: int
+    subject: str | None = None
+    state: str = SagaState.PENDING.value
+    phase: str = ""
+    step: str = ""
+    cause: str | None = None
+    reason: str | None = None
+    partition: int
+    progress: Progress
+    issued: dict[str, int] = field(default_factory=dict)
+    waiting: str | None = None
+    deadline_at: datetime | None = None
+    traceparent: str | None = None
+    version: int = 0
+    started_at: datetime
+    finished_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One line of a saga's timeline: a message, a timer or an act. ``service`` is who sent it."""
+
+    saga_id: str
+    message_id: str
+    occurred_at: datetime
+    kind: str
+    type: str
+    service: str
+    step: str | None = None
+    attempt: int | None = None
+    causation_id: str | None = None
+    late: bool = False
+    deadline_at: datetime | None = None
+    detail: str | None = None
+    topic: str | None = None
+    partition: int | None = None
+    offset: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Range:
+    """The offsets of one partition that a batch holds: from ``first`` on, up to but without ``end``."""
+
+    topic: str
+    partition: int
+    first: int
+    end: int
+
+
+class OffsetGap(Exception):
+    """A batch does not begin where the last one ended; the worker must end and begin again from the stored offsets."""
+
+
+_SAGA_COLUMNS = """saga_id, saga_type, saga_version, subject, state, phase, step, cause, reason, partition, progress,
+           waiting, deadline_at, traceparent, version, started_at, finished_at"""
+
+LOAD = text(f"""
+    SELECT {_SAGA_COLUMNS}
+    FROM sagas
+    WHERE saga_id = ANY(CAST(:saga_ids AS text[]))
+    ORDER BY saga_id
+    FOR UPDATE
+""")  # noqa: S608 - the columns are a constant
+
+LOAD_DUE = text(f"""
+    SELECT {_SAGA_COLUMNS}
+    FROM sagas
+    JOIN unnest(CAST(:partitions AS smallint[]), CAST(:until AS timestamptz[])) AS due (partition, until)
+        USING (partition)
+    WHERE deadline_at <= due.until
+    ORDER BY saga_id
+    LIMIT :limit
+    FOR UPDATE OF sagas SKIP LOCKED
+""")  # noqa: S608 - the columns are a constant
+
+LOAD_ORPHANS = text(f"""
+    SELECT {_SAGA_COLUMNS}
+    FROM sagas
+    WHERE state = 'PENDING' AND deadline_at IS NULL AND partition = ANY(CAST(:partitions AS smallint[]))
+    ORDER BY saga_id
+    LIMIT :limit
+    FOR UPDATE SKIP LOCKED
+""")  # noqa: S608 - the columns are a constant
+
+SAVE = text(f"""
+    INSERT INTO sagas ({_SAGA_COLUMNS}, updated_at)
+    SELECT saga_id, saga_type, saga_version, subject, state, phase, step, cause, reason, partition,
+           CAST(progress AS jsonb), waiting, deadline_at, traceparent, version, started_at, finished_at, :now
+    FROM unnest(CAST(:saga_id AS text[]), CAST(:saga_type AS text[]), CAST(:saga_version AS smallint[]),
+                CAST(:subject AS text[]), CAST(:state AS text[]), CAST(:phase AS text[]), CAST(:step AS text[]),
+                CAST(:cause AS text[]), CAST(:reason AS text[]), CAST(:partition AS smallint[]),
+                CAST(:progress AS text[]), CAST(:waiting AS text[]), CAST(:deadline_at AS timestamptz[]),
+                CAST(:traceparent AS text[]), CAST(:version AS integer[]), CAST(:started_at AS timestamptz[]),
+                CAST(:finished_at AS timestamptz[]))
+         AS row ({_SAGA_COLUMNS})
+    ON CONFLICT (saga_id) DO UPDATE
+    SET subject = excluded.subject, state = excluded.state, phase = excluded.phase, step = excluded.step,
+        cause = excluded.cause, reason = excluded.reason, progress = excluded.progress, waiting = excluded.waiting,
+        deadline_at = excluded.deadline_at, version = excluded.version, started_at = excluded.started_at,
+        finished_at = excluded.finished_at, updated_at = excluded.updated_at
+""")  # noqa: S608 - the columns are a constant
+
+INSERT_ENTRIES = text("""
+    INSERT INTO timeline (saga_id, message_id, recorded_at, occurred_at, kind, type, service, step, attempt,
+                          causation_id, late, deadline_at, detail, topic, partition, "offset")
+    SELECT saga_id, message_id, :now, occurred_at, kind, type, service, step, attempt,
+           causation_id, late, deadline_at, detail, topic, partition, "offset"
+    FROM unnest(CAST(:saga_id AS text[]), CAST(:message_id AS text[]), CAST(:occurred_at AS timestamptz[]),
+                CAST(:kind AS text[]), CAST(:type AS text[]), CAST(:service AS text[]), CAST(:step AS text[]),
+                CAST(:attempt AS smallint[]), CAST(:causation_id AS text[]), CAST(:late AS boolean[]),
+                CAST(:deadline_at AS timestamptz[]), CAST(:detail AS text[]), CAST(:topic AS text[]),
+                CAST(:partition AS smallint[]), CAST(:offset AS bigint[]))
+         WITH ORDINALITY AS row (saga_id, message_id, occurred_at, kind, type, service, step, attempt, causation_id,
+                                 late, deadline_at, detail, topic, partition, "offset", place)
+    ORDER BY place
+    ON CONFLICT DO NOTHING
+""")
+
+ADVANCE = text("""
+    UPDATE consumed_offsets
+    SET next_offset = row.next
+    FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS smallint[]), CAST(:firsts AS bigint[]),
+                CAST(:ends AS bigint[])) AS row (topic, partition, first, next)
+    WHERE consumed_offsets.topic = row.topic AND consumed_offsets.partition = row.partition
+      AND consumed_offsets.next_offset = row.first
+""")
+
+LOAD_OFFSETS = text("""
+    SELECT topic, partition, next_offset
+    FROM consumed_offsets
+    JOIN unnest(CAST(:topics AS text[]), CAST(:partitions AS smallint[])) AS row (topic, partition)
+        USING (topic, partition)
+""")
+
+BEGIN_OFFSETS = text("""
+    INSERT INTO consumed_offsets (topic, partition, next_offset)
+    SELECT topic, partition, next_offset
+    FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS smallint[]), CAST(:offsets AS bigint[]))
+         AS row (topic, partition, next_offset)
+    ON CONFLICT DO NOTHING
+""")
+
+RAISE_WATERMARKS = text("""
+    INSERT INTO watermarks (partition, recorded_until)
+    SELECT partition, recorded_until
+    FROM unnest(CAST(:partitions AS smallint[]), CAST(:until AS timestamptz[])) AS row (partition, recorded_until)
+    ON CONFLICT (partition) DO UPDATE
+    SET recorded_until = greatest(watermarks.recorded_until, excluded.recorded_until)
+""")
+
+
+def load(tx: Connection, saga_ids: Iterable[str]) -> dict[str, SagaRow]:
+    """Load and lock these sagas, in one order everywhere; one that is not stored yet is missing from the answer."""
+    rows = tx.execute(LOAD, {"saga_ids": sorted(set(saga_ids))})
+    return {row.saga_id: _saga_row(row._asdict()) for row in rows}
+
+
+def load_due(tx: Connection, until: Mapping[int, datetime], *, limit: int) -> list[SagaRow]:
+    """Load and lock the sagas whose deadline passed, by partition: only what is recorded up to then can be judged."""
+    rows = tx.execute(LOAD_DUE, {"partitions": list(until), "until": list(until.values()), "limit": limit})
+    return [_saga_row(row._asdict()) for row in rows]
+
+
+def load_orphans(tx: Connection, partitions: Collection[int], *, limit: int) -> list[SagaRow]:
+    """Load and lock sagas that nobody would ever wake: under way, but without a deadline."""
+    rows = tx.execute(LOAD_ORPHANS, {"partitions": list(partitions), "limit": limit})
+    return [_saga_row(row._asdict()) for row in rows]
+
+
+def save(tx: Connection, rows: Sequence[SagaRow], *, now: datetime) -> None:
+    """Insert or update these sagas, in one statement."""
+    if not rows:
+        return
+    ordered = sorted(rows, key=lambda row: row.saga_id)
+    columns: dict[str, object] = {
+        name: [getattr(row, name) for row in ordered]
+        for name in SagaRow.__slots__
+        if name not in ("progress", "issued")
+    }
+    columns["progress"] = [
+        json.dumps({"known": to_record(row.progress), "issued": row.issued}, separators=(",", ":")) for row in ordered
+    ]
+    tx.execute(SAVE, columns | {"now": now})
+
+
+def insert_entries(tx: Connection, entries: Sequence[Entry], *, now: datetime) -> None:
+    """Add lines to timelines, in one statement; a message that is on its timeline already is passed over."""
+    if entries:
+        columns = {name: [getattr(entry, name) for entry in entries] for name in Entry.__slots__}
+        tx.execute(INSERT_ENTRIES, columns | {"now": now})
+
+
+def advance(tx: Connection, ranges: Sequence[Range]) -> None:
+    """Move the stored offsets from each range's beginning to its end; the rows stay locked until the commit.
+
+    Raises OffsetGap where a batch does not begin at the stored offset: messages were lost on the way here, or another
+    worker owns the partition by now.
+    """
+    moved = tx.execute(
+        ADVANCE,
+        {
+            "topics": [each.topic for each in ranges],
+            "partitions": [each.partition for each in ranges],
+            "firsts": [each.first for each in ranges],
+            "ends": [each.end for each in ranges],
+        },
+    )
+    if moved.rowcount != len(ranges):
+        raise OffsetGap(
+            f"{len(ranges) - moved.rowcount} of {len(ranges)} partitions do not begin at their stored offset: "
+            f"{', '.join(f'{each.topic}[{each.partition}]@{each.first}' for each in ranges)}."
+        )
+
+
+def offsets(tx: Connection, partitions: Collection[tuple[str, int]]) -> dict[tuple[str, int], int]:
+    """Return the stored offsets of these partitions of topics; one that was never consumed is missing."""
+    rows = tx.execute(
+        LOAD_OFFSETS,
+        {"topics": [topic for topic, _ in partitions], "partitions": [number for _, number in partitions]},
+    )
+    return {(row.topic, row.partition): row.next_offset for row in rows}
+
+
+def begin_offsets(tx: Connection, offsets: Mapping[tuple[str, int], int]) -> None:
+    """Store where partitions that were never consumed begin."""
+    if offsets:
+        tx.execute(
+            BEGIN_OFFSETS,
+            {
+                "topics": [topic for topic, _ in offsets],
+                "partitions": [number for _, number in offsets],
+                "offsets": list(offsets.values()),
+            },
+        )
+
+
+def raise_watermarks(tx: Connection, until: Mapping[int, datetime]) -> None:
+    """Say up to when everything is recorded, by partition; a watermark never falls."""
+    if until:
+        ordered = dict(sorted(until.items()))
+        tx.execute(RAISE_WATERMARKS, {"partitions": list(ordered), "until": list(ordered.values())})
+
+
+def _saga_row(columns: Mapping[str, Any]) -> SagaRow:
+    stored = columns["progress"]
+    return SagaRow(**{**columns, "progress": from_record(stored["known"]), "issued": stored["issued"]})
