@@ -1,0 +1,166 @@
+"""The four infrastructure parts through Docker, for whoever prefers it: same addresses, data in named volumes.
+
+testcontainers starts them; its reaper stays off, since they are meant to outlive the process that starts them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import docker.errors  # type: ignore[import-untyped]
+from docker.models.containers import Container  # type: ignore[import-untyped]
+from testcontainers.core.config import testcontainers_config
+from testcontainers.core.container import DockerContainer
+from testcontainers.core.docker_client import DockerClient
+from testcontainers.core.network import Network
+
+from stack import kafka, postgres, redis, registry
+from stack.errors import DockerUnavailable, PartFailed
+from stack.home import Home, State
+from stack.parts import Part, answers
+from stack.ports import LOOPBACK
+
+STOP_WAIT_S = 60
+LOG_LINES = 12
+KAFKA_PORT, KAFKA_CONTROLLER_PORT, POSTGRES_PORT, REDIS_PORT, REGISTRY_PORT = 9092, 9093, 5432, 6379, 8080
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """How one part runs: its port inside, what it is told, and the folder that its volume holds."""
+
+    name: str
+    port: int
+    environment: dict[str, str]
+    command: list[str] = field(default_factory=list)
+    data: str | None = None
+
+
+def part(home: Home, state: State, name: str) -> Part:
+    """Return the part as readiness and status see it; no process of this machine stands behind it."""
+    port = state.ports[name]
+    ready: dict[str, Callable[[], bool]] = {
+        postgres.NAME: lambda: postgres.is_ready(port, home.password(postgres.SUPERUSER)),
+        redis.NAME: lambda: redis.is_ready(port),
+        kafka.NAME: lambda: kafka.is_ready(port),
+        registry.NAME: lambda: answers(f"{registry.url(port)}/subjects"),
+    }
+    address = registry.url(port) if name == registry.NAME else f"{LOOPBACK}:{port}"
+    return Part(name=name, service=name, command=(), is_ready=ready[name], address=address)
+
+
+def require() -> None:
+    """Raise DockerUnavailable where Docker does not answer."""
+    try:
+        DockerClient().client.ping()
+    except (docker.errors.DockerException, OSError) as error:
+        raise DockerUnavailable(f"Docker does not answer ({error}); start it, or leave out --docker.") from error
+
+
+def start(home: Home, state: State, name: str) -> None:
+    """Start a part's container, unless it runs. Raises DockerUnavailable."""
+    if is_running(state, name):
+        return
+    stop(state, name)
+    image = _image(home, state, name)
+    testcontainers_config.ryuk_disabled = True
+    container = DockerContainer(image.name).with_name(_name(state, name)).with_envs(**image.environment)
+    container.with_command(image.command).with_network(_network(state)).with_network_aliases(name)
+    container.ports[f"{image.port}/tcp"] = (LOOPBACK, state.ports[name])  # type: ignore[assignment]
+    if image.data is not None:
+        container.with_volume_mapping(_name(state, name), image.data, "rw")
+    try:
+        container.start()
+    except (docker.errors.DockerException, OSError) as error:
+        raise DockerUnavailable(
+            f"The image {image.name} does not start ({error}); try 'docker pull {image.name}', or leave out --docker."
+        ) from error
+
+
+def is_running(state: State, name: str) -> bool:
+    """Return whether the part's container runs."""
+    container = _find(state, name)
+    return container is not None and container.status == "running"
+
+
+def check(state: State, name: str) -> None:
+    """Raise PartFailed where the part's container ended."""
+    container = _find(state, name)
+    if container is None or container.status in ("exited", "dead"):
+        tail = container.logs(tail=LOG_LINES).decode(errors="replace") if container else ""
+        raise PartFailed(f"The container {_name(state, name)} ended; its log ends:\n{tail}")
+
+
+def stop(state: State, name: str) -> bool:
+    """Stop and remove a part's container and return whether there was one; its volume stays."""
+    container = _find(state, name)
+    if container is None:
+        return False
+    container.stop(timeout=STOP_WAIT_S)
+    container.remove()
+    return True
+
+
+def stop_network(state: State) -> None:
+    """Remove the stack's own network."""
+    for network in DockerClient().client.networks.list(names=[_name(state, "network")]):
+        network.remove()
+
+
+def _name(state: State, name: str) -> str:
+    return f"baraza-{state.id[:12]}-{name}"
+
+
+def _find(state: State, name: str) -> Container | None:
+    try:
+        return DockerClient().client.containers.get(_name(state, name))
+    except docker.errors.NotFound:
+        return None
+    except (docker.errors.DockerException, OSError) as error:
+        raise DockerUnavailable(f"Docker does not answer ({error}); start it and run this again.") from error
+
+
+def _network(state: State) -> Network:
+    network = Network()
+    network.name = _name(state, "network")
+    existing = DockerClient().client.networks.list(names=[network.name])
+    if not existing:
+        network.create()
+    return network
+
+
+def _image(home: Home, state: State, name: str) -> Image:
+    if name == postgres.NAME:
+        shared = {
+            key: value for key, value in postgres.CONFIGURATION.items() if "listen" not in key and "socket" not in key
+        }
+        return Image(
+            name="postgres:18",
+            port=POSTGRES_PORT,
+            environment={"POSTGRES_PASSWORD": home.password(postgres.SUPERUSER)},
+            command=["postgres", *(f"-c{key}={value}" for key, value in shared.items())],
+            data="/var/lib/postgresql",
+        )
+    if name == redis.NAME:
+        return Image(
+            name="redis:8", port=REDIS_PORT, environment={}, command=["redis-server", *redis.options()], data="/data"
+        )
+    if name == kafka.NAME:
+        data = "/var/lib/kafka/data"
+        return Image(name="apache/kafka:4.3.1", port=KAFKA_PORT, environment=_kafka_environment(state, data), data=data)
+    return Image(
+        name="apicurio/apicurio-registry:3.3.3",
+        port=REGISTRY_PORT,
+        environment=registry.storage(f"{postgres.NAME}:{POSTGRES_PORT}", home.password(registry.DATABASE)),
+    )
+
+
+def _kafka_environment(state: State, data: str) -> dict[str, str]:
+    """The image takes its properties as variables. It listens inside its network; it is published on loopback alone."""
+    properties = kafka.properties(
+        host="0.0.0.0", port=KAFKA_PORT, controller_host="localhost", controller_port=KAFKA_CONTROLLER_PORT,
+        advertised=f"{LOOPBACK}:{state.ports[kafka.NAME]}", data=data,
+    )  # fmt: skip
+    variables = {f"KAFKA_{key.upper().replace('.', '_')}": value for key, value in properties.items()}
+    return {**variables, "CLUSTER_ID": kafka.cluster_id(state.id), "KAFKA_HEAP_OPTS": f"-Xmx{kafka.HEAP_MAX}"}

@@ -1,0 +1,81 @@
+"""What must stand before a service starts: topics, schemas, tables. Each may run again and then changes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.cimpl import NewTopic
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from messaging.registry import Subject, register
+
+from stack import kafka
+from stack.errors import InvalidSettings, PartFailed
+
+TOPICS_TIMEOUT_S = 30.0
+MIGRATION_TIMEOUT_S = 300
+NO_COPIES = 1
+
+
+def create_topics(bootstrap: str, topics: Iterable[str], partitions: int) -> None:
+    """Create the missing topics. Raises InvalidSettings where one has another number of partitions.
+
+    A saga is one partition number on every topic, so a single topic with another count would tear sagas apart.
+    """
+    admin = kafka.admin(bootstrap)
+    existing = admin.list_topics(timeout=TOPICS_TIMEOUT_S).topics
+    for name in topics:
+        if name in existing and (count := len(existing[name].partitions)) != partitions:
+            raise InvalidSettings(
+                f"Topic {name} has {count} partitions and {partitions} are wanted; "
+                f"keep {count}, or start anew with another --home."
+            )
+    missing = [name for name in topics if name not in existing]
+    if not missing:
+        return
+    created = admin.create_topics([NewTopic(name, partitions, NO_COPIES) for name in missing])
+    for name, future in created.items():
+        try:
+            future.result(TOPICS_TIMEOUT_S)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise PartFailed(f"Kafka did not create the topic {name} ({error}); see 'baraza status'.") from error
+
+
+def register_schemas(url: str, subjects: Iterable[Subject]) -> None:
+    """Register every message's schema under its compatibility level. Raises messaging.registry.IncompatibleSchema."""
+    client = SchemaRegistryClient({"url": url})
+    for subject in subjects:
+        register(client, subject)
+
+
+def migrate(package: str, environment: Mapping[str, str], log: Path) -> None:
+    """Upgrade one service's database with its owner's login. Raises PartFailed."""
+    command = (sys.executable, "-P", "-m", "messaging.migrate", package)
+    with log.open("w") as output:
+        try:
+            subprocess.run(
+                command, check=True, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+                timeout=MIGRATION_TIMEOUT_S, env=dict(environment),
+            )  # fmt: skip
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+            tail = "\n".join(log.read_text(errors="replace").rstrip().splitlines()[-5:])
+            raise PartFailed(f"The migration of {package} failed; its log, {log}, ends:\n{tail}") from error
+
+
+def digest_of_subjects(subjects: Iterable[Subject]) -> str:
+    """Return a digest that changes when a schema, a subject or a compatibility level does."""
+    lines = (f"{subject.name} {subject.compatibility} {subject.message_type.SCHEMA}" for subject in subjects)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def digest_of_migrations(folder: Path) -> str:
+    """Return a digest that changes when a revision in ``folder`` does."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.rglob("*.py")):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,172 @@
+"""The Java parts' files from Maven Central: pinned by digest, kept in the cache, resumed after a break.
+
+A file stands under its own name only once its digest is right, so that a broken download can never be mistaken for one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import http.client
+import json
+import os
+import shutil
+import ssl
+import tarfile
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+import certifi
+
+from stack.errors import DiskFull, DownloadFailed, explained
+
+PINNED = Path(__file__).with_name("downloads.json")
+MIRROR = "https://repo1.maven.org/maven2"
+MIRROR_VARIABLE = "BARAZA_MAVEN_URL"
+CONNECTIONS_MAX = 6
+"""More gain nothing on an ordinary line, and Maven Central throttles the greedy."""
+ATTEMPTS_MAX = 4
+TIMEOUT_S = 30
+CHUNK_BYTES = 1 << 18
+
+Arrived = Callable[[int, int], None]
+"""Told after each chunk: bytes that are there, bytes in all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Download:
+    """One file of the mirror: its path there, its size in bytes and its digest."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+def pinned(part: str) -> tuple[Download, ...]:
+    """Return the files that a part consists of."""
+    return tuple(Download(**entry) for entry in json.loads(PINNED.read_text())[part])
+
+
+def files(part: str, cache: Path) -> list[Path]:
+    """Return where the part's files are, or will be once they are fetched."""
+    return [cache / "maven" / download.path for download in pinned(part)]
+
+
+def fetch(part: str, cache: Path, arrived: Arrived) -> list[Path]:
+    """Return the part's files, downloading what is not in the cache. Two processes may call it at once.
+
+    Raises DownloadFailed, DiskFull, PermissionMissing.
+    """
+    folder = cache / "maven"
+    wanted = files(part, cache)
+    if all(file.exists() for file in wanted):
+        return wanted
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / f"{part}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            _fetch_all(
+                [download for download in pinned(part) if not (folder / download.path).exists()], folder, arrived
+            )
+    return wanted
+
+
+def unpacked(archive: Path, cache: Path) -> Path:
+    """Return the folder that holds an archive's content, or will hold it once it is unpacked."""
+    return cache / archive.name.removesuffix(".tar.gz")
+
+
+def unpack(archive: Path, cache: Path) -> None:
+    """Unpack an archive; two processes may do it at once. Raises DiskFull, DownloadFailed."""
+    folder = unpacked(archive, cache)
+    draft = folder.with_name(f"{folder.name}.{os.getpid()}.new")
+    with explained(folder):
+        try:
+            with tarfile.open(archive) as tar:
+                tar.extractall(draft, filter="data")
+        except tarfile.TarError as error:
+            raise DownloadFailed(f"{archive} cannot be unpacked ({error}); delete it and run this again.") from error
+        try:
+            draft.rename(folder)
+        except OSError:
+            if not folder.exists():
+                raise
+            shutil.rmtree(draft)
+
+
+def _fetch_all(downloads: list[Download], folder: Path, arrived: Arrived) -> None:
+    total = sum(download.size for download in downloads)
+    free = shutil.disk_usage(folder).free
+    if free < 2 * total:
+        raise DiskFull(
+            f"{free >> 20} MB are free for {folder}, {2 * total >> 20} MB are needed; free some and run this again."
+        )
+    mirror = os.environ.get(MIRROR_VARIABLE, MIRROR).rstrip("/")
+    there = 0
+    lock = Lock()
+
+    def count(size: int) -> None:
+        nonlocal there
+        with lock:
+            there += size
+            arrived(there, total)
+
+    with ThreadPoolExecutor(CONNECTIONS_MAX) as pool:
+        tasks = [pool.submit(_fetch_one, download, mirror, folder, count) for download in downloads]
+        try:
+            for task in tasks:
+                task.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _fetch_one(download: Download, mirror: str, folder: Path, count: Callable[[int], None]) -> None:
+    target = folder / download.path
+    part = target.with_name(target.name + ".part")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    failure: Exception | None = None
+    for _ in range(ATTEMPTS_MAX):
+        try:
+            _resume(f"{mirror}/{download.path}", part, download.size, count)
+        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ssl.SSLError) as error:
+            failure = error
+            continue
+        if hashlib.sha256(part.read_bytes()).hexdigest() == download.sha256:
+            part.rename(target)
+            return
+        part.unlink()
+        failure = ValueError("what arrived has another digest than the pinned one")
+    raise DownloadFailed(
+        f"{mirror}/{download.path} did not arrive ({failure}); check the network or HTTPS_PROXY, "
+        f"or name a mirror with {MIRROR_VARIABLE}, and run this again: what has arrived is kept."
+    ) from failure
+
+
+def _resume(url: str, part: Path, size: int, count: Callable[[int], None]) -> None:
+    """Append to ``part`` what it lacks of ``size`` bytes; a mirror that cannot resume sends all of it again."""
+    have = part.stat().st_size if part.exists() else 0
+    if have == size:
+        return
+    request = urllib.request.Request(url, headers={"User-Agent": "baraza", "Range": f"bytes={have}-"})
+    with (
+        urllib.request.urlopen(request, timeout=TIMEOUT_S, context=_trust()) as response,
+        part.open("ab" if response.status == http.client.PARTIAL_CONTENT else "wb") as file,
+    ):
+        while chunk := response.read(CHUNK_BYTES):
+            file.write(chunk)
+            count(len(chunk))
+    if (have := part.stat().st_size) < size:
+        raise ConnectionError(f"the connection ended after {have} of {size} bytes")
+
+
+def _trust() -> ssl.SSLContext:
+    """Trust the system's authorities, which know a company's proxy, and certifi's, for a system that has none."""
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    return context

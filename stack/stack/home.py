@@ -1,0 +1,119 @@
+"""The one folder that holds everything a stack keeps: data, logs, passwords, and ``stack.json``, which describes it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from stack.errors import InvalidSettings, NoStack, PermissionMissing, explained
+
+STATE_VERSION = 1
+PASSWORD_BYTES = 24
+
+
+@dataclass(slots=True, kw_only=True)
+class State:
+    """What ``stack.json`` says. ``done`` holds digests of deploy steps that need not run again."""
+
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    version: int = STATE_VERSION
+    docker: bool = False
+    cache: str = ""
+    partitions: int = 0
+    ports: dict[str, int] = field(default_factory=dict)
+    parts: list[str] = field(default_factory=list)
+    replicas: dict[str, int] = field(default_factory=dict)
+    environment: dict[str, dict[str, str]] = field(default_factory=dict)
+    done: dict[str, str] = field(default_factory=dict)
+
+
+class Home:
+    """The folder's layout. Nothing is created before :meth:`prepare`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.state_file = path / "stack.json"
+        self.secrets = path / "secrets"
+        self.logs = path / "logs"
+        self.run = path / "run"
+
+    def prepare(self) -> None:
+        """Make the folders, readable by their owner alone. Raises PermissionMissing, DiskFull."""
+        with explained(self.path):
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for folder in (self.secrets, self.logs, self.run):
+                folder.mkdir(mode=0o700, exist_ok=True)
+
+    def folder(self, name: str) -> Path:
+        """Return a part's own data folder; it may not exist yet."""
+        return self.path / name
+
+    def log(self, process: str) -> Path:
+        """Return the file that holds a process's output."""
+        return self.logs / f"{process}.log"
+
+    def log_tail(self, process: str, lines_max: int = 12) -> str:
+        """Return the last lines of a process's log, or an empty text where there are none."""
+        try:
+            text = self.log(process).read_text(errors="replace")
+        except FileNotFoundError:
+            return ""
+        return "\n".join(text.rstrip().splitlines()[-lines_max:])
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Let only one process at a time change this stack; others wait. A killed holder holds nothing."""
+        with explained(self.path), (self.run / "lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def load(self) -> State:
+        """Return what ``stack.json`` says. Raises NoStack where there is none, InvalidSettings where it is damaged."""
+        try:
+            state = State(**json.loads(self.state_file.read_text()))
+        except FileNotFoundError:
+            raise NoStack(f"There is no stack in {self.path}; start one with 'baraza up'.") from None
+        except PermissionError as error:
+            raise PermissionMissing(f"{self.state_file} belongs to another user; run as that user.") from error
+        except (ValueError, TypeError) as error:
+            raise InvalidSettings(f"{self.state_file} is damaged ({error}); use another --home.") from error
+        if state.version != STATE_VERSION:
+            raise InvalidSettings(
+                f"{self.state_file} has version {state.version}, this program knows {STATE_VERSION}; use another --home."
+            )
+        return state
+
+    def save(self, state: State) -> None:
+        """Replace ``stack.json`` in one move, so that a crash leaves the old one or the new one."""
+        with explained(self.path):
+            replace(self.state_file, json.dumps(asdict(state), indent=2, sort_keys=True) + "\n")
+
+    def password_file(self, role: str) -> Path:
+        """Return the file that holds a role's password."""
+        return self.secrets / role
+
+    def password(self, role: str) -> str:
+        """Return a role's password; it is made once, in a file that its owner alone can read."""
+        file = self.password_file(role)
+        with explained(file):
+            if not file.exists():
+                replace(file, secrets.token_urlsafe(PASSWORD_BYTES) + "\n")
+            return file.read_text().strip()
+
+
+def replace(path: Path, text: str) -> None:
+    """Write a file in one move, readable by its owner alone, on disk before the old one is gone."""
+    draft = path.with_name(f"{path.name}.{os.getpid()}.new")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)

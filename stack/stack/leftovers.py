@@ -1,0 +1,65 @@
+"""Processes of ours that outlived their supervisor. Each carries the stack's id in its environment; none else is touched."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import psutil
+
+MARKER = "BARAZA_STACK_ID"
+GRACE_S = 20
+"""Kafka and PostgreSQL close their files within this; what does not is killed and recovers at the next start."""
+
+
+def find(stack_id: str, postgres_folder: Path) -> list[psutil.Process]:
+    """Return the processes that this stack started and that still live."""
+    found = {process.pid: process for process in psutil.process_iter() if _marker(process) == stack_id}
+    if (postmaster := _postmaster(postgres_folder)) is not None:
+        found[postmaster.pid] = postmaster
+    found.pop(os.getpid(), None)
+    return list(found.values())
+
+
+def sweep(stack_id: str, postgres_folder: Path) -> list[str]:
+    """End them all, gracefully while that takes less than GRACE_S; return their names."""
+    processes = find(stack_id, postgres_folder)
+    names = [_name(process) for process in processes]
+    for process in processes:
+        _send(process, signal.SIGINT if _name(process) == "postgres" else signal.SIGTERM)
+    _, stubborn = psutil.wait_procs(processes, GRACE_S)
+    for process in stubborn:
+        _send(process, signal.SIGKILL)
+    psutil.wait_procs(stubborn, GRACE_S)
+    return names
+
+
+def _marker(process: psutil.Process) -> str | None:
+    try:
+        return process.environ().get(MARKER)
+    except (psutil.Error, OSError):
+        return None
+
+
+def _postmaster(folder: Path) -> psutil.Process | None:
+    """Find the server by its own pid file too: it overwrites the memory that its environment is read from."""
+    try:
+        process = psutil.Process(int((folder / "postmaster.pid").read_text().splitlines()[0]))
+        return process if str(folder) in process.cmdline() else None
+    except (OSError, ValueError, IndexError, psutil.Error):
+        return None
+
+
+def _name(process: psutil.Process) -> str:
+    try:
+        return process.name()
+    except psutil.Error:
+        return str(process.pid)
+
+
+def _send(process: psutil.Process, number: signal.Signals) -> None:
+    try:
+        process.send_signal(number)
+    except psutil.NoSuchProcess:
+        return

@@ -1,0 +1,66 @@
+"""The four infrastructure parts as processes of this machine, from wheels and jars: no Docker, no Java beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from stack import downloads, kafka, postgres, redis, registry
+from stack.errors import explained
+from stack.home import Home, State
+from stack.parts import Part
+from stack.progress import Progress, Watcher
+
+
+def part(home: Home, state: State, name: str) -> Part:
+    """Return an infrastructure part as a process. Nothing needs to be downloaded yet."""
+    cache = Path(state.cache)
+    if name == postgres.NAME:
+        return postgres.part(home, state.ports[name])
+    if name == redis.NAME:
+        return redis.part(home, state.ports[name])
+    if name == kafka.NAME:
+        return kafka.part(home, downloads.files(name, cache), state.ports[name])
+    return registry.part(
+        home,
+        downloads.unpacked(downloads.files(name, cache)[0], cache),
+        port=state.ports[name],
+        management_port=state.ports[registry.MANAGEMENT],
+        postgres_port=state.ports[postgres.NAME],
+    )
+
+
+def prepare(home: Home, state: State, name: str, watch: Watcher) -> None:
+    """Download, configure and format what the part needs before it can start. Raises StackError."""
+    steps: dict[str, Callable[[], None]] = {
+        postgres.NAME: lambda: postgres.create(home),
+        redis.NAME: lambda: _prepare_redis(home),
+        kafka.NAME: lambda: _prepare_kafka(home, state, watch),
+        registry.NAME: lambda: _prepare_registry(state, watch),
+    }
+    steps[name]()
+
+
+def _prepare_redis(home: Home) -> None:
+    folder = home.folder(redis.NAME)
+    with explained(folder):
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def _prepare_kafka(home: Home, state: State, watch: Watcher) -> None:
+    jars = _fetch(kafka.NAME, state, watch)
+    ports = state.ports
+    kafka.configure(home, jars, stack_id=state.id, port=ports[kafka.NAME], controller_port=ports[kafka.CONTROLLER])
+
+
+def _prepare_registry(state: State, watch: Watcher) -> None:
+    cache = Path(state.cache)
+    if not downloads.unpacked(downloads.files(registry.NAME, cache)[0], cache).exists():
+        downloads.unpack(_fetch(registry.NAME, state, watch)[0], cache)
+
+
+def _fetch(name: str, state: State, watch: Watcher) -> list[Path]:
+    def arrived(done: int, total: int) -> None:
+        watch(Progress(part=name, what="downloading", done=done, total=total))
+
+    return downloads.fetch(name, Path(state.cache), arrived)

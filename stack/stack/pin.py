@@ -1,0 +1,50 @@
+"""``python -m stack.pin``: write ``downloads.json`` anew, the exact files that the Java parts consist of.
+
+A developer runs it to change a version. Resolving takes ten seconds and a hundred requests; the pinned list takes none,
+and nobody gets a file that was not reviewed here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from pathlib import Path
+
+from jgo.maven import Artifact, MavenContext
+
+from stack.downloads import PINNED
+
+KAFKA = "org.apache.kafka:kafka_2.13:4.3.1"
+LOGGING = ("org.apache.logging.log4j", "log4j-slf4j-impl", "2.25.4")
+"""Kafka's manifest leaves the logger's binding to its packagers. It goes in without its own dependencies: its bill of
+materials would bring an older kafka-clients."""
+REGISTRY = ("io.apicurio", "apicurio-registry-app", "3.3.3")
+
+
+def main() -> int:
+    """Resolve, fetch and digest everything; replace the list."""
+    with tempfile.TemporaryDirectory() as cache:
+        context = MavenContext(repo_cache=Path(cache))
+        root, nodes = context.resolver.get_dependency_list([context.create_dependency(KAFKA)])
+        group, name, version = LOGGING
+        kafka = [node.dep.artifact for node in (*root.children, *nodes)]
+        kafka.append(context.project(group, name).at_version(version).artifact())
+        group, name, version = REGISTRY
+        registry = context.project(group, name).at_version(version).artifact("all", "tar.gz")
+        pinned = {
+            "kafka": sorted((_pin(artifact) for artifact in kafka), key=lambda pin: str(pin["path"])),
+            "registry": [_pin(registry)],
+        }
+    PINNED.write_text(json.dumps(pinned, indent=1) + "\n")
+    return 0
+
+
+def _pin(artifact: Artifact) -> dict[str, str | int]:
+    content = artifact.resolve().read_bytes()
+    path = artifact.component.path_prefix / artifact.filename
+    return {"path": path.as_posix(), "size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

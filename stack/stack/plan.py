@@ -1,0 +1,87 @@
+"""From settings to parts: which processes a stack consists of, on which ports. Pure, but for choosing free ports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from stack import kafka, ports, postgres, redis, registry, services
+from stack.errors import InvalidSettings
+from stack.home import State
+from stack.services import SIMULATORS
+from stack.settings import PARTITIONS_DEFAULT, StackSettings
+
+INFRASTRUCTURE = (postgres.NAME, redis.NAME, kafka.NAME, registry.NAME)
+EXTRA_PORTS = {kafka.NAME: (kafka.CONTROLLER,), registry.NAME: (registry.MANAGEMENT,)}
+"""Parts that listen on a second port."""
+
+
+def everything() -> tuple[str, ...]:
+    """Return the names of all services and parts, in the order in which they start."""
+    return (*INFRASTRUCTURE, *SIMULATORS, *services.workers())
+
+
+def closure(names: Iterable[str]) -> list[str]:
+    """Return the names and all that they need, in starting order. Raises InvalidSettings for an unknown name."""
+    wanted = set(names)
+    if unknown := wanted - set(everything()):
+        raise InvalidSettings(f"There is no part {', '.join(sorted(unknown))}; known: {', '.join(everything())}.")
+    if wanted & set(services.workers()):
+        wanted |= {*INFRASTRUCTURE, *SIMULATORS}
+    if registry.NAME in wanted:
+        wanted.add(postgres.NAME)
+    return [name for name in everything() if name in wanted]
+
+
+def next_state(settings: StackSettings, before: State | None, *, is_alive: bool) -> State:
+    """Return what ``stack.json`` shall say. Raises InvalidSettings.
+
+    What the settings leave out stays as it was. A stack that is up keeps its parts and gains those of ``only``.
+    """
+    state = before or State(docker=settings.docker)
+    if settings.docker and not state.docker:
+        raise InvalidSettings(f"{settings.home} holds a stack without Docker; give --docker another --home.")
+    if settings.partitions is not None and state.partitions not in (0, settings.partitions):
+        raise InvalidSettings(
+            f"{settings.home} has {state.partitions} partitions, which cannot change; use another --home for "
+            f"{settings.partitions}."
+        )
+    parts = everything() if settings.only is None else closure((*settings.only, *(state.parts if is_alive else ())))
+    replicas = {**state.replicas, **settings.replicas}
+    if unknown := set(replicas) - set(services.workers()):
+        raise InvalidSettings(
+            f"{', '.join(sorted(unknown))} cannot have replicas; {', '.join(services.workers())} can."
+        )
+    environment = {**state.environment, **{name: dict(values) for name, values in settings.environment.items()}}
+    return replace(
+        state,
+        cache=str(settings.cache),
+        partitions=state.partitions or settings.partitions or PARTITIONS_DEFAULT,
+        parts=list(parts),
+        replicas=replicas,
+        environment=environment,
+        ports=_ports(settings, state, replicas),
+    )
+
+
+def process_names(state: State, name: str) -> tuple[str, ...]:
+    """Return the processes that a service or part consists of."""
+    return services.replica_names(name, state.replicas.get(name, 1))
+
+
+def ports_of(name: str) -> tuple[str, ...]:
+    """Return the names of the ports that a process listens on."""
+    return (name, *EXTRA_PORTS.get(name, ()))
+
+
+def _ports(settings: StackSettings, state: State, replicas: dict[str, int]) -> dict[str, int]:
+    """Every part has its port at once, so that an address never changes when a part joins later."""
+    names = [
+        port
+        for name in everything()
+        for process in services.replica_names(name, replicas.get(name, 1))
+        for port in ports_of(process)
+    ]
+    if unknown := set(settings.ports) - set(names):
+        raise InvalidSettings(f"BARAZA_PORT_… names no part: {', '.join(sorted(unknown))}; known: {', '.join(names)}.")
+    return ports.choose(names, state.ports, settings.ports)

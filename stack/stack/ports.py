@@ -1,0 +1,81 @@
+"""Ports on loopback: chosen once, then kept in ``stack.json``, so that addresses outlive a restart."""
+
+from __future__ import annotations
+
+import errno
+import random
+import socket
+from collections.abc import Iterable, Mapping
+
+import psutil
+
+from stack.errors import InvalidSettings, PermissionMissing, PortTaken
+from stack.settings import port_variable
+
+LOOPBACK = "127.0.0.1"
+FIRST, LAST = 15_000, 32_000
+"""Below the range from which Linux takes ports for outgoing connections: one of those could sit on a kept port."""
+TRIES_MAX = 1_000
+
+
+def choose(names: Iterable[str], kept: Mapping[str, int], fixed: Mapping[str, int]) -> dict[str, int]:
+    """Return a port for each name: the fixed one, else the kept one, else a free one.
+
+    Raises InvalidSettings where one port was given to two parts.
+    """
+    ports = dict(kept)
+    for name in names:
+        if name in fixed:
+            ports[name] = fixed[name]
+        elif name not in ports:
+            ports[name] = _free(set(ports.values()) | set(fixed.values()))
+    by_port: dict[int, str] = {}
+    for name, port in ports.items():
+        if (other := by_port.setdefault(port, name)) != name:
+            raise InvalidSettings(f"Port {port} is meant for both {other} and {name}; change {port_variable(name)}.")
+    return ports
+
+
+def check(ports: Mapping[str, int]) -> None:
+    """Raise PortTaken where another process listens on one of them."""
+    for name, port in ports.items():
+        if not is_free(port):
+            raise PortTaken(
+                f"Port {port}, kept for {name}, is used by {_holder(port)}; "
+                f"stop that, or choose another port with {port_variable(name)}=PORT."
+            )
+
+
+def is_free(port: int) -> bool:
+    """Return whether a server could listen there now. A port whose last connections are just closing counts as free."""
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            server.bind((LOOPBACK, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return False
+            raise PermissionMissing(f"Cannot listen on {LOOPBACK}:{port} ({error.strerror}).") from error
+    return True
+
+
+def _free(taken: set[int]) -> int:
+    for _ in range(TRIES_MAX):
+        port = random.randint(FIRST, LAST)
+        if port not in taken and is_free(port):
+            return port
+    raise PortTaken(f"No free port between {FIRST} and {LAST}; stop what uses them, or fix ports with BARAZA_PORT_….")
+
+
+def _holder(port: int) -> str:
+    try:
+        connections = psutil.net_connections("tcp")
+    except psutil.AccessDenied:
+        return "another process"
+    for connection in connections:
+        if connection.laddr and connection.laddr.port == port and connection.pid:
+            try:
+                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+            except psutil.NoSuchProcess:
+                break
+    return "another process"

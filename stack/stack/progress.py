@@ -1,0 +1,24 @@
+"""What a start or a stop tells whoever watches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """``part`` does ``what`` (``downloading``, ``starting``, ``ready``, …); ``done`` of ``total`` are bytes."""
+
+    part: str
+    what: str
+    done: int = 0
+    total: int = 0
+
+
+Watcher = Callable[[Progress], None]
+"""May be called from several threads at once."""
+
+
+def silent(_progress: Progress) -> None:
+    """Watch nothing."""

@@ -1,0 +1,264 @@
+"""A stack that can be started, looked at, and stopped: the interface for the command line and for tests."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from stack import containers, kafka, leftovers, plan, ports, postgres, redis, registry, services
+from stack.databases import AUDIT, owner_of
+from stack.errors import NoStack, StackError
+from stack.home import Home, State
+from stack.parts import Part
+from stack.ports import LOOPBACK
+from stack.progress import Progress, Watcher, silent
+from stack.settings import StackSettings
+from stack.starting import Start, part_of, parts
+from stack.supervision import ProcessState, Supervisor
+
+OWNER, RUNTIME = "owner", "runtime"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartStatus:
+    """One process or container: ``state`` in supervisord's words, ``pid`` 0 in a container or where there is none."""
+
+    name: str
+    service: str
+    state: str
+    ready: bool
+    pid: int
+    address: str
+    up_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoints:
+    """Where everything answers. ``http`` holds the base addresses of our processes by service, one a replica."""
+
+    kafka: str
+    registry_url: str
+    postgres_host: str
+    postgres_port: int
+    redis_url: str
+    jwks_url: str
+    http: Mapping[str, tuple[str, ...]]
+
+    def url(self, service: str) -> str:
+        """Return the base address of a service's first process, for example of ``checkout`` or ``saga-tracker-api``."""
+        return self.http[service][0]
+
+
+class Stack:
+    """The stack of one home."""
+
+    def __init__(self, home: Home, state: State, started: tuple[str, ...] = ()) -> None:
+        self._home = home
+        self._state = state
+        self._supervisor = Supervisor(home, state.id)
+        self.started = started
+        """The processes that the ``up`` behind this object started; empty where the stack ran already."""
+
+    @classmethod
+    def load(cls, home: Path) -> Stack:
+        """Return the stack that is up in ``home``. Raises NoStack where there is none, or it is down."""
+        folder = Home(home)
+        stack = cls(folder, folder.load())
+        if not stack._supervisor.is_alive():
+            raise NoStack(f"The stack in {home} is down; start it with 'baraza up'.")
+        return stack
+
+    @property
+    def home(self) -> Path:
+        """The folder that holds everything."""
+        return self._home.path
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """Where everything answers."""
+        kept = self._state.ports
+        ours = [name for name in plan.everything() if name not in plan.INFRASTRUCTURE]
+        addresses = {
+            name: tuple(services.http_url(self._state, process) for process in self._names(name)) for name in ours
+        }
+        return Endpoints(
+            kafka=f"{LOOPBACK}:{kept[kafka.NAME]}",
+            registry_url=registry.url(kept[registry.NAME]),
+            postgres_host=LOOPBACK,
+            postgres_port=kept[postgres.NAME],
+            redis_url=f"redis://{LOOPBACK}:{kept[redis.NAME]}/0",
+            jwks_url=f"{services.http_url(self._state, services.ISSUER)}/.well-known/jwks.json",
+            http=addresses,
+        )
+
+    def database_url(self, service: str, role: str = RUNTIME) -> str:
+        """Return the address of a service's database, password included, for ``runtime``, ``owner`` or ``audit``.
+
+        The service may be spelt as its package. Raises ValueError for another role.
+        """
+        database = services.database_of(service.replace("_", "-"))
+        login = {RUNTIME: database, OWNER: owner_of(database), AUDIT: AUDIT}.get(role)
+        if login is None:
+            raise ValueError(f"There is no role {role!r}; known: {RUNTIME}, {OWNER}, {AUDIT}.")
+        password = quote(self._home.password(login))
+        return f"postgresql://{login}:{password}@{LOOPBACK}:{self._state.ports[postgres.NAME]}/{database}"
+
+    def password(self, login: str) -> str:
+        """Return the password of a PostgreSQL login, for example ``payment_owner``."""
+        return self._home.password(login)
+
+    def environment(self, process: str) -> dict[str, str]:
+        """Return the ``BARAZA_*`` variables of a process of ours, for example ``payment`` or ``payment-2``."""
+        return services.environment(self._home, self._state, self._part(process).service, process)
+
+    def log(self, process: str) -> Path:
+        """Return the file that holds a process's output."""
+        return self._home.log(process)
+
+    def pids(self, service: str) -> tuple[int, ...]:
+        """Return the process ids of a service's replicas that run now."""
+        found = (self._supervisor.status(name).pid for name in self._names(service))
+        return tuple(pid for pid in found if pid)
+
+    def kill(self, process: str, number: signal.Signals = signal.SIGKILL) -> None:
+        """Send one process a signal; the supervisor starts again what ends of it."""
+        self._supervisor.signal(process, number)
+
+    def stop(self, process: str) -> None:
+        """Stop one process; it stays down until :meth:`start`."""
+        self._supervisor.stop((process,))
+
+    def start(self, process: str) -> None:
+        """Start one process and return when it is ready. Raises PartFailed."""
+        self._supervisor.start(process)
+        Start(self._home, self._state, self._supervisor, silent).await_ready(self._part(process))
+
+    def restart(self, process: str) -> None:
+        """Stop one process, start it again, and return when it is ready. Raises PartFailed."""
+        self.stop(process)
+        self.start(process)
+
+    def status(self) -> list[PartStatus]:
+        """Return the status of every process and container of the stack, in starting order."""
+        return [self._status(part) for part in parts(self._home, self._state)]
+
+    def down(self, watch: Watcher = silent) -> None:
+        """Stop everything, in the reverse order of starting. Data stays; no process does. Raises StackError."""
+        down(self._home.path, watch)
+
+    def _status(self, part: Part) -> PartStatus:
+        if self._state.docker and part.service in plan.INFRASTRUCTURE:
+            state = ProcessState.RUNNING if containers.is_running(self._state, part.name) else ProcessState.STOPPED
+            pid, up_s = 0, 0
+        else:
+            status = self._supervisor.status(part.name)
+            state, pid = status.state, status.pid
+            up_s = int(time.time()) - status.started_at_s if pid else 0
+        ready = state == ProcessState.RUNNING and part.is_ready()
+        return PartStatus(
+            name=part.name, service=part.service, state=state, ready=ready, pid=pid, address=part.address, up_s=up_s
+        )
+
+    def _names(self, service: str) -> tuple[str, ...]:
+        return plan.process_names(self._state, service)
+
+    def _part(self, process: str) -> Part:
+        for service in self._state.parts:
+            if process in self._names(service):
+                return part_of(self._home, self._state, service, process)
+        raise StackError(f"The stack in {self._home.path} has no {process}; it has {', '.join(self._state.parts)}.")
+
+
+def up(settings: StackSettings, watch: Watcher = silent) -> Stack:
+    """Start what does not run yet of a stack and return when all of it is ready; a stack that runs stays as it is.
+
+    A start that fails leaves no process behind of those it began with nothing. Raises StackError.
+    """
+    home = Home(settings.home)
+    home.prepare()
+    with home.locked():
+        before = home.load() if home.state_file.exists() else None
+        if settings.docker or (before and before.docker):
+            containers.require()
+        was_alive = before is not None and Supervisor(home, before.id).is_alive()
+        state = plan.next_state(settings, before, is_alive=was_alive)
+        if not was_alive:
+            _clear(home, state)
+        idle = _idle(home, state, was_alive=was_alive)
+        ports.check({name: state.ports[name] for process in idle for name in plan.ports_of(process)})
+        home.save(state)
+        supervisor = Supervisor(home, state.id)
+        try:
+            idle = _start(home, state, supervisor, watch, idle, was_alive=was_alive)
+        except BaseException:
+            if not was_alive:
+                _stop(home, state, supervisor, watch)
+            raise
+        return Stack(home, state, started=tuple(idle))
+
+
+def down(home_path: Path, watch: Watcher = silent) -> bool:
+    """Stop everything that belongs to the home, its supervisor dead or alive; return whether there was anything.
+
+    Raises NoStack where the home holds no stack.
+    """
+    home = Home(home_path)
+    state = home.load()
+    with home.locked():
+        return _stop(home, state, Supervisor(home, state.id), watch)
+
+
+def _start(
+    home: Home, state: State, supervisor: Supervisor, watch: Watcher, idle: list[str], *, was_alive: bool
+) -> list[str]:
+    if not was_alive:
+        supervisor.launch()
+    supervised = [part for part in parts(home, state) if part.command]
+    changed = supervisor.apply(supervised)
+    started = [*idle, *(name for name in changed if name not in idle)]
+    if started:
+        Start(home, state, supervisor, watch).run()
+    return started
+
+
+def _idle(home: Home, state: State, *, was_alive: bool) -> list[str]:
+    """Return the processes of the plan that do not run."""
+    supervisor = Supervisor(home, state.id)
+    running = {name for name, status in supervisor.statuses().items() if status.pid} if was_alive else set()
+    if state.docker:
+        running |= {name for name in plan.INFRASTRUCTURE if containers.is_running(state, name)}
+    return [part.name for part in parts(home, state) if part.name not in running]
+
+
+def _clear(home: Home, state: State) -> None:
+    """End what a killed supervisor left behind, and forget deploy steps whose database is gone."""
+    leftovers.sweep(state.id, home.folder(postgres.NAME))
+    if not state.docker and not (home.folder(postgres.NAME) / "PG_VERSION").exists():
+        state.done.clear()
+    folder = services.simulator_folder(home)
+    folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def _stop(home: Home, state: State, supervisor: Supervisor, watch: Watcher) -> bool:
+    """Stop in this order: our processes, the simulators, the registry, Kafka, Redis, PostgreSQL, the supervisor."""
+    was_alive = supervisor.is_alive()
+    if was_alive:
+        known = supervisor.statuses()
+        ours = [name for name in known if name not in (*services.SIMULATORS, *plan.INFRASTRUCTURE)]
+        for group in (ours, services.SIMULATORS, *((name,) for name in reversed(plan.INFRASTRUCTURE))):
+            present = [name for name in group if name in known]
+            for name in present:
+                watch(Progress(part=name, what="stopping"))
+            supervisor.stop(present)
+            for name in present:
+                watch(Progress(part=name, what="stopped"))
+        supervisor.shutdown()
+    stopped = [containers.stop(state, name) for name in reversed(plan.INFRASTRUCTURE)] if state.docker else []
+    if state.docker:
+        containers.stop_network(state)
+    swept = leftovers.sweep(state.id, home.folder(postgres.NAME))
+    return was_alive or any(stopped) or bool(swept)

@@ -1,0 +1,115 @@
+"""Our own processes: which there are, and the variables that each is told."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from stack import kafka, postgres, redis, registry
+from stack.contract import TRACKER, package_of, services
+from stack.databases import owner_of
+from stack.home import Home, State
+from stack.parts import Part, answers
+from stack.ports import LOOPBACK
+
+GATEWAY, COURIER, ISSUER = SIMULATORS = ("gateway", "courier", "issuer")
+TRACKER_API = f"{TRACKER}-api"
+AUDIENCE = "baraza"
+EVERY = "*"
+"""The key of ``environment`` settings that are meant for every process of ours."""
+
+
+def workers() -> tuple[str, ...]:
+    """Return the processes with a database, in the order in which they are listed to people."""
+    return (*services(), TRACKER, TRACKER_API)
+
+
+def database_of(process: str) -> str:
+    """Return the database of a process's service: both of the tracker's processes share one."""
+    return package_of(TRACKER if process == TRACKER_API else process)
+
+
+def databases() -> tuple[str, ...]:
+    """Return the database of every service, the tracker's included."""
+    return tuple(dict.fromkeys(database_of(process) for process in workers()))
+
+
+def replica_names(service: str, count: int) -> tuple[str, ...]:
+    """Return the names of a service's processes: ``payment``, ``payment-2``, …"""
+    return (service, *(f"{service}-{number}" for number in range(2, count + 1)))
+
+
+def part(home: Home, state: State, service: str, name: str) -> Part:
+    """Return one process of a service or of a simulator."""
+    module = {TRACKER_API: "saga_tracker.api_main"}.get(service, f"{package_of(service)}.main")
+    module = f"simulators.{service}" if service in SIMULATORS else module
+    url = http_url(state, name)
+    return Part(
+        name=name,
+        service=service,
+        command=(sys.executable, "-P", "-m", module),
+        environment=environment(home, state, service, name),
+        is_ready=partial(answers, f"{url}/readyz"),
+        address=url,
+    )
+
+
+def environment(home: Home, state: State, service: str, name: str) -> dict[str, str]:
+    """Return the ``BARAZA_*`` variables of a process, with what the settings add for it."""
+    variables = {"BARAZA_HTTP_HOST": LOOPBACK, "BARAZA_HTTP_PORT": str(state.ports[name])}
+    variables |= _simulator(home, state, service) if service in SIMULATORS else _worker(home, state, service)
+    for key in dict.fromkeys((EVERY, service, name)):
+        variables |= state.environment.get(key, {})
+    return variables
+
+
+def migration_environment(home: Home, state: State, database: str) -> dict[str, str]:
+    """Return the variables of a migration, which logs in as the database's owner."""
+    return {
+        **_worker(home, state, database.replace("_", "-")),
+        "BARAZA_DATABASE_URL": _database_url(state, database, owner_of(database)),
+        "BARAZA_DATABASE_PASSWORD_FILE": str(home.password_file(owner_of(database))),
+    }
+
+
+def http_url(state: State, name: str) -> str:
+    """Return the base address of a process's HTTP API."""
+    return f"http://{LOOPBACK}:{state.ports[name]}"
+
+
+def _worker(home: Home, state: State, service: str) -> Mapping[str, str]:
+    database = database_of(service)
+    issuer = http_url(state, ISSUER)
+    return {
+        "BARAZA_SERVICE": TRACKER if service == TRACKER_API else service,
+        "BARAZA_KAFKA": f"{LOOPBACK}:{state.ports[kafka.NAME]}",
+        "BARAZA_REGISTRY_URL": registry.url(state.ports[registry.NAME]),
+        "BARAZA_DATABASE_URL": _database_url(state, database, database),
+        "BARAZA_DATABASE_PASSWORD_FILE": str(home.password_file(database)),
+        "BARAZA_REDIS_URL": f"redis://{LOOPBACK}:{state.ports[redis.NAME]}/0",
+        "BARAZA_GATEWAY_URL": http_url(state, GATEWAY),
+        "BARAZA_COURIER_URL": http_url(state, COURIER),
+        "BARAZA_JWKS_URL": f"{issuer}/.well-known/jwks.json",
+        "BARAZA_ISSUER": issuer,
+        "BARAZA_AUDIENCE": AUDIENCE,
+    }
+
+
+def _simulator(home: Home, state: State, service: str) -> Mapping[str, str]:
+    folder = simulator_folder(home)
+    if service == ISSUER:
+        keys = str(folder / "issuer-keys")
+        return {"BARAZA_ISSUER": http_url(state, ISSUER), "BARAZA_AUDIENCE": AUDIENCE, "BARAZA_ISSUER_KEYS": keys}
+    return {"BARAZA_SIMULATOR_RECORDS": str(folder / f"{service}.sqlite")}
+
+
+def simulator_folder(home: Home) -> Path:
+    """Return where the simulators keep their own records."""
+    return home.folder("simulators")
+
+
+def _database_url(state: State, database: str, role: str) -> str:
+    """The password is not in it: it is read from its file at each connection."""
+    return f"postgresql+psycopg://{role}@{LOOPBACK}:{state.ports[postgres.NAME]}/{database}"

@@ -1,0 +1,96 @@
+"""What a person may choose about the stack. It reads the environment only where ``main`` asks it to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stack.errors import InvalidSettings
+
+PARTITIONS_DEFAULT = 6
+"""Enough for three replicas on two cores; more only costs open files."""
+PARTITIONS_MAX = 256
+REPLICAS_MAX = 16
+"""Beyond the number of partitions a replica would idle; this bounds a slip of the finger."""
+PORT_VARIABLE = "BARAZA_PORT_"
+RESERVED_CHARACTERS = frozenset("\n\r;#\"'")
+"""Characters that the supervisor's configuration file cannot carry in a path."""
+
+Environment = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackSettings:
+    """How to start a stack. What is not said is as it was the last time, or the default.
+
+    ``only`` names the parts to start (and what they need), None all of them. ``replicas`` counts processes by service.
+    ``ports`` fixes ports by part. ``environment`` adds variables by process, under ``*`` to every process of ours.
+    """
+
+    home: Path
+    cache: Path
+    docker: bool = False
+    only: tuple[str, ...] | None = None
+    partitions: int | None = None
+    replicas: Mapping[str, int] = field(default_factory=dict)
+    ports: Mapping[str, int] = field(default_factory=dict)
+    environment: Mapping[str, Environment] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for path in (self.home, self.cache):
+            if not path.is_absolute() or RESERVED_CHARACTERS & set(str(path)):
+                raise InvalidSettings(f"The folder {path} must be absolute and free of quotes, ';' and '#'.")
+        if self.partitions is not None and not 1 <= self.partitions <= PARTITIONS_MAX:
+            raise InvalidSettings(f"{self.partitions} partitions; choose 1 to {PARTITIONS_MAX}.")
+        for service, count in self.replicas.items():
+            if not 1 <= count <= REPLICAS_MAX:
+                raise InvalidSettings(f"{count} replicas of {service}; choose 1 to {REPLICAS_MAX}.")
+        for part, port in self.ports.items():
+            if not 1024 <= port <= 65535:
+                raise InvalidSettings(f"Port {port} for {part}; choose 1024 to 65535.")
+
+
+def default_home() -> Path:
+    """Return ``.baraza`` in the checkout that this code runs from, or else in the working directory."""
+    checkout = Path(__file__).resolve().parents[2]
+    return (checkout if (checkout / "uv.lock").exists() else Path.cwd()) / ".baraza"
+
+
+def from_environment(
+    environ: Environment = os.environ,
+    *,
+    home: Path | None = None,
+    docker: bool = False,
+    only: tuple[str, ...] | None = None,
+    partitions: int | None = None,
+    replicas: Mapping[str, int] | None = None,
+    environment: Mapping[str, Environment] | None = None,
+) -> StackSettings:
+    """Return the settings of a command line: its options first, then ``BARAZA_HOME``, ``BARAZA_CACHE`` and
+    ``BARAZA_PORT_<PART>``, for example ``BARAZA_PORT_KAFKA_CONTROLLER=29093``. Raises InvalidSettings.
+    """
+    caches = Path(environ.get("XDG_CACHE_HOME") or Path(environ.get("HOME") or "/tmp") / ".cache")
+    return StackSettings(
+        home=Path(home or environ.get("BARAZA_HOME") or default_home()).absolute(),
+        cache=Path(environ.get("BARAZA_CACHE") or caches / "baraza").absolute(),
+        docker=docker,
+        only=only,
+        partitions=partitions,
+        replicas=replicas or {},
+        ports=dict(_port(name, value) for name, value in environ.items() if name.startswith(PORT_VARIABLE)),
+        environment=environment or {},
+    )
+
+
+def port_variable(part: str) -> str:
+    """Return the name of the variable that fixes a part's port."""
+    return PORT_VARIABLE + part.upper().replace("-", "_")
+
+
+def _port(name: str, value: str) -> tuple[str, int]:
+    part = name.removeprefix(PORT_VARIABLE).lower().replace("_", "-")
+    if not value.isdecimal():
+        raise InvalidSettings(f"{name} is {value!r}; give a port number, 1024 to 65535.")
+    return part, int(value)

@@ -1,0 +1,197 @@
+"""The order of starting. Each part starts when what it needs answers; what is independent starts side by side.
+
+1. PostgreSQL, Redis, Kafka and the simulators start; the jars download meanwhile.
+2. When PostgreSQL takes logins: the databases, then the registry, then the migrations.
+3. When Kafka answers: the topics. When the registry answers: the schemas.
+4. When all of that is done: the services and the tracker.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from threading import Event, Lock
+
+from stack import containers, contract, databases, deploy, kafka, native, plan, postgres, registry, services
+from stack.errors import PartFailed
+from stack.home import Home, State
+from stack.parts import Part
+from stack.ports import LOOPBACK
+from stack.progress import Progress, Watcher
+from stack.supervision import ProcessState, Supervisor
+from stack.waiting import until
+
+READY_DEADLINE_S = 90
+"""Ten times what the slowest part takes on a quiet machine with two cores."""
+STARTS_MAX = 3
+"""A part that ended this often while starting will not come up by itself."""
+THREADS_MAX = 8
+"""The longest list of things that wait for one another side by side: four parts and three simulators."""
+
+
+def part_of(home: Home, state: State, service: str, name: str) -> Part:
+    """Return the process ``name`` of a service or an infrastructure part."""
+    if service in plan.INFRASTRUCTURE:
+        return containers.part(home, state, name) if state.docker else native.part(home, state, name)
+    return services.part(home, state, service, name)
+
+
+def parts(home: Home, state: State) -> list[Part]:
+    """Return every process of the plan, in starting order."""
+    return [
+        part_of(home, state, service, name) for service in state.parts for name in plan.process_names(state, service)
+    ]
+
+
+class Start:
+    """One start of a stack, over a supervisor that already knows the programs."""
+
+    def __init__(self, home: Home, state: State, supervisor: Supervisor, watch: Watcher) -> None:
+        self._home = home
+        self._state = state
+        self._supervisor = supervisor
+        self._watcher = watch
+        self._parts = parts(home, state)
+        self._databases_exist = Event()
+        self._failed = Event()
+        self._lock = Lock()
+
+    def run(self) -> None:
+        """Start everything and return when all of it is ready. Raises the first StackError."""
+        wanted = set(self._state.parts)
+        with ThreadPoolExecutor(THREADS_MAX) as pool:
+            # 1. to 3.
+            tasks = [pool.submit(self._infrastructure, name) for name in plan.INFRASTRUCTURE if name in wanted]
+            tasks += [pool.submit(self._begin, part) for part in self._parts if part.service in services.SIMULATORS]
+            self._finish(tasks)
+            # 4.
+            ours = [part for part in self._parts if part.service in services.workers()]
+            self._finish([pool.submit(self._begin, part) for part in ours])
+
+    def _watch(self, progress: Progress) -> None:
+        """Tell the watcher; once a part has failed, what still runs (a download, say) ends here."""
+        if self._failed.is_set():
+            raise PartFailed(f"{progress.part} was not waited for, since another part failed.")
+        self._watcher(progress)
+
+    def _finish(self, tasks: Iterable[Future[None]]) -> None:
+        try:
+            for task in tasks:
+                task.result()
+        except BaseException:
+            self._failed.set()
+            self._databases_exist.set()
+            raise
+
+    def _infrastructure(self, name: str) -> None:
+        part = next(part for part in self._parts if part.name == name)
+        if not self._state.docker:
+            native.prepare(self._home, self._state, name, self._watch)
+        if name == registry.NAME:
+            self._databases_exist.wait()
+        self._begin(part)
+        if name == postgres.NAME:
+            self._after_postgres()
+        elif name == kafka.NAME:
+            self._after_kafka()
+        elif name == registry.NAME:
+            self._after_registry()
+
+    def _begin(self, part: Part) -> None:
+        """Start one process and wait until it is ready."""
+        self._watch(Progress(part=part.name, what="starting"))
+        if self._in_container(part):
+            containers.start(self._home, self._state, part.name)
+        else:
+            self._supervisor.start(part.name)
+        self.await_ready(part)
+        self._watch(Progress(part=part.name, what="ready"))
+
+    def await_ready(self, part: Part) -> None:
+        """Wait until a process is ready. Raises PartFailed when it keeps ending, or takes too long."""
+        starts: set[int] = set()
+
+        def check() -> None:
+            if self._failed.is_set():
+                raise PartFailed(f"{part.name} was not waited for, since another part failed.")
+            if self._in_container(part):
+                containers.check(self._state, part.name)
+                return
+            status = self._supervisor.status(part.name)
+            if status.state == ProcessState.BACKOFF:
+                starts.add(status.started_at_s)
+            if len(starts) >= STARTS_MAX or status.state in (ProcessState.FATAL, ProcessState.EXITED):
+                log = self._home.log(part.name)
+                raise PartFailed(
+                    f"{part.name} ends as soon as it starts ({status.description}); its log, {log}, ends:\n"
+                    f"{self._home.log_tail(part.name)}"
+                )
+
+        until(part.is_ready, what=f"{part.name} to be ready", deadline_s=READY_DEADLINE_S, check=check)
+
+    def _in_container(self, part: Part) -> bool:
+        return self._state.docker and part.service in plan.INFRASTRUCTURE
+
+    def _after_postgres(self) -> None:
+        port = self._state.ports[postgres.NAME]
+        password = self._home.password(postgres.SUPERUSER)
+        self._watch(Progress(part=postgres.NAME, what="creating databases"))
+        databases.create(
+            lambda database: postgres.connect(port, password, database),
+            self._home.password,
+            services.databases(),
+            (registry.DATABASE,),
+        )
+        self._databases_exist.set()
+        if set(self._state.parts) & set(services.workers()):
+            self._migrate()
+
+    def _migrate(self) -> None:
+        """Migrate the databases whose revisions changed, as many at a time as there are processors."""
+        pending: dict[str, str] = {}
+        for database in services.databases():
+            digest = deploy.digest_of_migrations(_folder_of(database) / "migrations")
+            if self._state.done.get(f"migrations {database}") != digest:
+                pending[database] = digest
+        if not pending:
+            return
+        self._watch(Progress(part=postgres.NAME, what="migrating"))
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(self._migrate_one, pending))
+        for database, digest in pending.items():
+            self._done(f"migrations {database}", digest)
+
+    def _migrate_one(self, database: str) -> None:
+        environment = {
+            **services.migration_environment(self._home, self._state, database),
+            "PATH": os.environ.get("PATH", ""),
+        }
+        deploy.migrate(database, environment, self._home.log(f"migrate-{database}"))
+
+    def _after_kafka(self) -> None:
+        self._watch(Progress(part=kafka.NAME, what="creating topics"))
+        bootstrap = f"{LOOPBACK}:{self._state.ports[kafka.NAME]}"
+        deploy.create_topics(bootstrap, contract.topics(), self._state.partitions)
+
+    def _after_registry(self) -> None:
+        subjects = contract.subjects()
+        digest = deploy.digest_of_subjects(subjects)
+        if self._state.done.get("schemas") != digest:
+            self._watch(Progress(part=registry.NAME, what="registering schemas"))
+            deploy.register_schemas(registry.url(self._state.ports[registry.NAME]), subjects)
+            self._done("schemas", digest)
+
+    def _done(self, what: str, digest: str) -> None:
+        with self._lock:
+            self._state.done[what] = digest
+            self._home.save(self._state)
+
+
+def _folder_of(package: str) -> Path:
+    specification = importlib.util.find_spec(package)
+    if specification is None or specification.origin is None:
+        raise PartFailed(f"The package {package} is not installed; run './baraza' again to set it up.")
+    return Path(specification.origin).parent

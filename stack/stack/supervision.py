@@ -1,0 +1,228 @@
+"""supervisord runs every process of the stack: it restarts what dies and rotates the logs.
+
+The order of starting is ours: no program starts by itself, :mod:`stack.starting` starts each through the supervisor's
+socket when what it needs is ready.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import xmlrpc.client
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import psutil
+from supervisor.xmlrpc import Faults, SupervisorTransport  # type: ignore[import-untyped]
+
+from stack import identity
+from stack.errors import InvalidSettings, PartFailed
+from stack.home import Home, replace
+from stack.leftovers import MARKER
+from stack.parts import Part
+from stack.waiting import until
+
+NAME = "supervisord"
+SOCKET_PATH_MAX = 80
+"""A socket's path may have 107 bytes, and supervisord appends its pid while it binds."""
+START_DEADLINE_S = 15
+STOP_DEADLINE_S = 90
+"""Longer than any program is given before it is killed."""
+RESTARTS_MAX = 100_000
+"""A service outlives any outage of what it needs; the wait between restarts grows by a second each time."""
+LOG_BYTES_MAX = "20MB"
+LOG_BACKUPS = 2
+INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR")
+"""All that our processes see of the caller's environment; everything else is given to them by name."""
+
+
+class ProcessState(StrEnum):
+    """What supervisord says about a process, in its words."""
+
+    STOPPED = "STOPPED"
+    STARTING = "STARTING"
+    RUNNING = "RUNNING"
+    BACKOFF = "BACKOFF"
+    STOPPING = "STOPPING"
+    EXITED = "EXITED"
+    FATAL = "FATAL"
+    UNKNOWN = "UNKNOWN"
+
+
+DOWN = frozenset({ProcessState.STOPPED, ProcessState.EXITED, ProcessState.FATAL})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessStatus:
+    """One process as the supervisor sees it; ``pid`` is 0 where there is none, ``started_at_s`` a Unix time."""
+
+    name: str
+    state: ProcessState
+    pid: int
+    started_at_s: int
+    description: str
+
+
+class Supervisor:
+    """The supervisor of one home. It is started detached and found again through its socket."""
+
+    def __init__(self, home: Home, stack_id: str) -> None:
+        self._home = home
+        self._stack_id = stack_id
+        self._configuration = home.run / "supervisord.conf"
+        self._pid_file = home.run / "supervisord.pid"
+        self._socket = _socket_path(home)
+
+    def is_alive(self) -> bool:
+        """Return whether it answers."""
+        try:
+            return bool(self._call("getState"))
+        except (OSError, http.client.HTTPException):
+            return False
+
+    def launch(self) -> None:
+        """Start it with no programs. Raises PartFailed."""
+        self._socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._write(())
+        command = (sys.executable, "-P", "-m", "supervisor.supervisord", "-n", "-c", str(self._configuration))
+        with self._home.log(NAME).open("a") as output:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd="/",
+                env=self._environment(), umask=0o077,
+            )  # fmt: skip
+
+        def check() -> None:
+            if process.poll() is not None:
+                tail = self._home.log_tail(NAME)
+                raise PartFailed(f"supervisord ended at once; its log, {self._home.log(NAME)}, ends:\n{tail}")
+
+        until(self.is_alive, what="supervisord to answer", deadline_s=START_DEADLINE_S, check=check)
+
+    def apply(self, parts: Iterable[Part]) -> list[str]:
+        """Make its programs those of ``parts``; return those that ran and were stopped because they changed."""
+        self._write(parts)
+        added, changed, removed = self._call("reloadConfig")[0]
+        was_running = [name for name in changed if self.status(name).state not in DOWN]
+        for name in (*changed, *removed):
+            self.stop((name,))
+            self._call("removeProcessGroup", name)
+        for name in (*added, *changed):
+            self._call("addProcessGroup", name)
+        return was_running
+
+    def start(self, name: str) -> None:
+        """Start a program; nothing happens where it runs already."""
+        self._call("startProcess", name, False, unless=Faults.ALREADY_STARTED)
+
+    def stop(self, names: Iterable[str]) -> None:
+        """Stop programs side by side and wait until all are gone. The supervisor kills those that take too long."""
+        stopping = tuple(names)
+        for name in stopping:
+            self._call("stopProcess", name, False, unless=Faults.NOT_RUNNING)
+        until(
+            lambda: all(self.status(name).state in DOWN for name in stopping),
+            what=f"{', '.join(stopping)} to stop",
+            deadline_s=STOP_DEADLINE_S,
+        )
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to a program's process."""
+        self._call("signalProcess", name, number.name.removeprefix("SIG"))
+
+    def statuses(self) -> dict[str, ProcessStatus]:
+        """Return every program's status by name."""
+        return {entry["name"]: _status(entry) for entry in self._call("getAllProcessInfo")}
+
+    def status(self, name: str) -> ProcessStatus:
+        """Return one program's status."""
+        return _status(self._call("getProcessInfo", name))
+
+    def shutdown(self) -> None:
+        """End it, once its programs are stopped."""
+        process = psutil.Process(int(self._call("getPID")))
+        self._call("shutdown")
+        process.wait(STOP_DEADLINE_S)
+
+    def _call(self, method: str, *arguments: Any, unless: int | None = None) -> Any:
+        transport = SupervisorTransport(None, None, f"unix://{self._socket}")
+        with xmlrpc.client.ServerProxy("http://localhost", transport=transport) as server:
+            try:
+                return getattr(server.supervisor, method)(*arguments)
+            except xmlrpc.client.Fault as fault:
+                if fault.faultCode == unless:
+                    return None
+                raise
+            finally:
+                transport.close()
+
+    def _environment(self) -> dict[str, str]:
+        environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
+        return environment | {MARKER: self._stack_id, "PYTHONUNBUFFERED": "1"}
+
+    def _write(self, parts: Iterable[Part]) -> None:
+        sections = [
+            f"[unix_http_server]\nfile={_escape(self._socket)}\nchmod=0600",
+            f"[supervisord]\npidfile={_escape(self._pid_file)}\nlogfile=/dev/null\nlogfile_maxbytes=0\n"
+            f"childlogdir={_escape(self._home.logs)}\numask=077" + ("\nuser=root" if identity.is_root() else ""),
+            "[rpcinterface:supervisor]\nsupervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface",
+            *(self._program(part) for part in parts),
+        ]
+        replace(self._configuration, "\n\n".join(sections) + "\n")
+
+    def _program(self, part: Part) -> str:
+        command = identity.bound(part.command, part.stop_signal)
+        options = {
+            "command": _escape(shlex.join(command)),
+            "directory": _escape(self._home.path),
+            "environment": _variables(part.environment),
+            "autostart": "false",
+            "autorestart": "true",
+            "startsecs": "1",
+            "startretries": str(RESTARTS_MAX),
+            "stopsignal": part.stop_signal.name.removeprefix("SIG"),
+            "stopwaitsecs": str(part.stop_wait_s),
+            "killasgroup": "true",
+            "redirect_stderr": "true",
+            "stdout_logfile": _escape(self._home.log(part.name)),
+            "stdout_logfile_maxbytes": LOG_BYTES_MAX,
+            "stdout_logfile_backups": str(LOG_BACKUPS),
+        }
+        return "\n".join((f"[program:{part.name}]", *(f"{name}={value}" for name, value in options.items())))
+
+
+def _status(entry: Mapping[str, Any]) -> ProcessStatus:
+    return ProcessStatus(
+        name=entry["name"],
+        state=ProcessState(entry["statename"]),
+        pid=entry["pid"],
+        started_at_s=entry["start"],
+        description=entry["spawnerr"] or entry["description"],
+    )
+
+
+def _socket_path(home: Home) -> Path:
+    path = home.run / "supervisord.sock"
+    if len(os.fsencode(path)) <= SOCKET_PATH_MAX:
+        return path
+    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"baraza-{os.geteuid()}-{digest}" / "supervisord.sock"
+
+
+def _escape(value: object) -> str:
+    return str(value).replace("%", "%%")
+
+
+def _variables(environment: Mapping[str, str]) -> str:
+    for name, value in environment.items():
+        if set(value) & set('"\\\n\r') or " ;" in value or " #" in value:
+            raise InvalidSettings(f"The value of {name} holds a quote, a backslash, a comment or a line break.")
+    return ",".join(f'{name}="{_escape(value)}"' for name, value in environment.items())

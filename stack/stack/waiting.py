@@ -1,0 +1,28 @@
+"""Waiting for a condition that is described, with a deadline."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from stack.errors import PartFailed
+
+POLL_S = 0.05
+"""Short against every start-up, long against the cost of a question."""
+
+
+def until(
+    condition: Callable[[], bool], *, what: str, deadline_s: float, check: Callable[[], None] = lambda: None
+) -> None:
+    """Return when ``condition`` holds. ``check`` runs before each question and may raise.
+
+    Raises PartFailed after ``deadline_s`` seconds.
+    """
+    deadline = time.monotonic() + deadline_s
+    while True:
+        check()
+        if condition():
+            return
+        if time.monotonic() > deadline:
+            raise PartFailed(f"Waited {deadline_s:.0f} s for {what}, in vain; look into the logs and run this again.")
+        time.sleep(POLL_S)
