@@ -83,10 +83,10 @@ class Home:
         except PermissionError as error:
             raise PermissionMissing(f"{self.state_file} belongs to another user; run as that user.") from error
         except (ValueError, TypeError) as error:
-            raise InvalidSettings(f"{self.state_file} is damaged ({error}); use another --home.") from error
+            raise InvalidSettings(f"{self.state_file} is damaged ({error}); use a new --home.") from error
         if state.version != STATE_VERSION:
             raise InvalidSettings(
-                f"{self.state_file} has version {state.version}, this program knows {STATE_VERSION}; use another --home."
+                f"{self.state_file} has version {state.version}, not {STATE_VERSION}; use another --home."
             )
         return state
 

@@ -22,41 +22,42 @@ def setpriv() -> str | None:
     return shutil.which("setpriv", path=os.environ.get("PATH", "") + ":/usr/bin:/bin")
 
 
-def bound(command: tuple[str, ...], on_death: signal.Signals) -> tuple[str, ...]:
-    """Return the command such that the kernel signals the process when its supervisor is gone.
-
-    Where there is no setpriv the command stays as it is: what a killed supervisor leaves behind then lives until the
-    next ``up`` or ``down`` sweeps it.
-    """
-    return (setpriv() or "", "--pdeathsig", on_death.name.removeprefix("SIG"), *command) if setpriv() else command
-
-
 def is_root() -> bool:
     """Return whether this process runs as root."""
     return os.geteuid() == 0
 
 
-def unprivileged(command: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the command as it must run: PostgreSQL refuses root, so root starts it as ``nobody``.
+def wrapped(
+    command: tuple[str, ...], *, on_death: signal.Signals | None = None, unprivileged: bool = False
+) -> tuple[str, ...]:
+    """Return the command such that it runs as it must.
 
-    The checkout and the data folder may lie where only root can go, so one capability to pass folders goes with it.
-    Raises PermissionMissing where that cannot be done.
+    ``on_death``: the kernel sends this signal when the process that started it is gone. Where there is no setpriv, what
+    a killed supervisor leaves behind lives until the next ``up`` or ``down`` sweeps it.
+
+    ``unprivileged``: PostgreSQL refuses root, so root starts it as ``nobody``. The checkout and the data folder may lie
+    where only root can go, so a capability to pass folders goes with it. Raises PermissionMissing where that cannot be.
     """
-    if not is_root():
-        return command
-    if setpriv() is None:
+    options = _nobody() if unprivileged and is_root() else ()
+    if on_death is not None:
+        options = ("--pdeathsig", on_death.name.removeprefix("SIG"), *options)
+    program = setpriv()
+    if program is None and unprivileged and is_root():
         raise PermissionMissing(
             "PostgreSQL does not run as root and setpriv is missing; install util-linux, or run as another user."
         )
+    return (program, *options, *command) if program and options else command
+
+
+def _nobody() -> tuple[str, ...]:
     user = pwd.getpwnam(UNPRIVILEGED_USER)
     names = [name for name, number in CAPABILITIES.items() if _bounding_set() >> number & 1]
     capabilities = (f"--inh-caps=+{names[0]}", f"--ambient-caps=+{names[0]}") if names else ()
-    identity = (f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", *capabilities)
-    return (setpriv() or "", *identity, *command)
+    return (f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", *capabilities)
 
 
 def give(path: Path) -> None:
-    """Give a folder to the user that :func:`unprivileged` runs as."""
+    """Give a folder to the user that :func:`wrapped` runs as."""
     if is_root():
         user = pwd.getpwnam(UNPRIVILEGED_USER)
         os.chown(path, user.pw_uid, user.pw_gid)

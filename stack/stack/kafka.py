@@ -50,6 +50,9 @@ PROPERTIES = {
     "log.cleaner.dedupe.buffer.size": "8388608",
     "log.segment.bytes": "268435456",
     "group.initial.rebalance.delay.ms": "0",
+    # A killed broker is let in again only when its last session has timed out.
+    "broker.heartbeat.interval.ms": "500",
+    "broker.session.timeout.ms": "4000",
 }
 
 LOGGING = """\

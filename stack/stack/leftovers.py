@@ -1,4 +1,4 @@
-"""Processes of ours that outlived their supervisor. Each carries the stack's id in its environment; none else is touched."""
+"""Processes of ours that outlived their supervisor. Each carries the stack's id in its environment: no other is hit."""
 
 from __future__ import annotations
 

@@ -23,7 +23,10 @@ _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One process under the supervisor. ``name`` is unique; replicas of a service share ``service``."""
+    """One process under the supervisor. ``name`` is unique; replicas of a service share ``service``.
+
+    An ``unprivileged`` one must not run as root.
+    """
 
     name: str
     service: str
@@ -31,6 +34,7 @@ class Part:
     environment: Mapping[str, str] = field(default_factory=dict)
     stop_signal: signal.Signals = signal.SIGTERM
     stop_wait_s: int = STOP_WAIT_S
+    unprivileged: bool = False
     is_ready: Callable[[], bool]
     address: str
 

@@ -59,7 +59,8 @@ def part(home: Home, port: int) -> Part:
     return Part(
         name=NAME,
         service=NAME,
-        command=identity.unprivileged(command),
+        command=command,
+        unprivileged=True,
         stop_signal=signal.SIGINT,
         stop_wait_s=STOP_WAIT_S,
         is_ready=lambda: is_ready(port, home.password(SUPERUSER)),
@@ -95,7 +96,7 @@ def _initdb(home: Home, draft: Path) -> None:
     with log.open("a") as output:
         try:
             subprocess.run(
-                identity.unprivileged(command), check=True, stdin=subprocess.DEVNULL, stdout=output,
+                identity.wrapped(command, unprivileged=True), check=True, stdin=subprocess.DEVNULL, stdout=output,
                 stderr=subprocess.STDOUT, timeout=INITDB_TIMEOUT_S, cwd="/", env={"LC_ALL": "C"},
             )  # fmt: skip
         except (FileNotFoundError, OSError) as error:

@@ -179,7 +179,7 @@ class Supervisor:
         replace(self._configuration, "\n\n".join(sections) + "\n")
 
     def _program(self, part: Part) -> str:
-        command = identity.bound(part.command, part.stop_signal)
+        command = identity.wrapped(part.command, on_death=part.stop_signal, unprivileged=part.unprivileged)
         options = {
             "command": _escape(shlex.join(command)),
             "directory": _escape(self._home.path),
