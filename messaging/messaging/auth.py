@@ -6,6 +6,7 @@ It must never log a token or a claim, and never wait for the issuer on the event
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import re
 import threading
@@ -41,6 +42,8 @@ TOKEN_LENGTH_MAX = 8_192
 RSA_KEY_BITS_MIN = 2_048
 KEYS_RETRY_AFTER_S = 5
 ROLES_MAX = 32
+VERIFIED_MAX = 10_000
+"""Tokens whose signature need not be checked again; when they are more, all are checked anew."""
 
 TOKEN_SHAPE = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 REQUIRED_CLAIMS = ["exp", "iat", "iss", "aud", "sub"]
@@ -52,6 +55,15 @@ class Principal:
 
     subject: str
     roles: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Verified:
+    """What a checked token said; it holds until it expires, and as long as ``keys`` are the issuer's."""
+
+    principal: Principal
+    expires_at_s: float
+    keys: Mapping[str, jwt.PyJWK]
 
 
 class InvalidToken(Exception):
@@ -78,12 +90,16 @@ class Verifier:
         self._tried_at_s: float | None = None
         self._failing = False
         self._refreshing = threading.Lock()
+        self._verified: dict[bytes, _Verified] = {}
 
     async def authenticate(self, token: str) -> Principal:
         """Return who the token speaks for; where keys must be fetched, a thread does it.
 
         Raises InvalidToken, or KeysUnavailable where there are no keys to check it by.
         """
+        known = self._recall(token)
+        if known is not None:
+            return known
         kid = kid_of(token)
         if self._must_wait_for_keys(kid):
             await asyncio.to_thread(self._refresh, kid)
@@ -93,19 +109,44 @@ class Verifier:
 
     def verify(self, token: str) -> Principal:
         """As :meth:`authenticate`, for callers without an event loop; it may block for the fetch."""
+        known = self._recall(token)
+        if known is not None:
+            return known
         kid = kid_of(token)
         if self._must_wait_for_keys(kid) or self._is_stale():
             self._refresh(kid)
         return self._verify(token, kid)
 
+    def _recall(self, token: str) -> Principal | None:
+        """Return who a token speaks for that was checked before, with the keys of today, and has not expired."""
+        known = self._verified.get(_digest(token))
+        if (
+            known is None
+            or known.keys is not self._keys
+            or self._lifespan_is_over()
+            or time.time() > known.expires_at_s
+        ):
+            return None
+        return known.principal
+
     def _verify(self, token: str, kid: str) -> Principal:
         if self._fetched_at_s is None or self._clock() - self._fetched_at_s > KEYS_AGE_MAX_S:
             raise KeysUnavailable("The issuer's keys are not available.")
-        key = self._keys.get(kid)
+        keys = self._keys
+        key = keys.get(kid)
         if key is None:
             raise InvalidToken("The token names a key that the issuer does not publish.")
+        claims = self._claims(token, key)
+        principal = _principal(claims)
+        if len(self._verified) >= VERIFIED_MAX:
+            self._verified.clear()
+        expires_at_s = float(claims["exp"]) + LEEWAY_S
+        self._verified[_digest(token)] = _Verified(principal=principal, expires_at_s=expires_at_s, keys=keys)
+        return principal
+
+    def _claims(self, token: str, key: jwt.PyJWK) -> Mapping[str, Any]:
         try:
-            claims = jwt.decode(
+            claims: Mapping[str, Any] = jwt.decode(
                 token,
                 key,
                 algorithms=[key.algorithm_name],
@@ -118,7 +159,7 @@ class Verifier:
             raise InvalidToken("The token has expired.") from error
         except (jwt.InvalidTokenError, ValueError, TypeError, OverflowError) as error:
             raise InvalidToken(f"The token is not acceptable: {type(error).__name__}.") from error
-        return _principal(claims)
+        return claims
 
     def _must_wait_for_keys(self, kid: str) -> bool:
         return kid not in self._keys and (self._refreshing.locked() or self._may_try())
@@ -212,6 +253,10 @@ def _is_strong(key: object) -> bool:
     if isinstance(key, RSAPublicKey):
         return key.key_size >= RSA_KEY_BITS_MIN
     return isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1)
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
 def _principal(claims: Mapping[str, Any]) -> Principal:

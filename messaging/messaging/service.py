@@ -69,10 +69,12 @@ def emitted(handlers: Handlers) -> set[type[Message]]:
     return types
 
 
-def api(title: str, parts: Parts, *routers: APIRouter) -> FastAPI:
+def api(
+    title: str, parts: Parts, *routers: APIRouter, body_bytes_max: int = problem.BODY_BYTES_MAX
+) -> FastAPI:
     """Return an API with these routes: problems as RFC 9457 says, tokens verified against the issuer's keys."""
     app = FastAPI(title=title, version="1", docs_url=None, redoc_url=None)
-    problem.install(app)
+    problem.install(app, body_bytes_max=body_bytes_max)
     app.state.verifier = parts.verifier
     app.state.engine = parts.engine
     for router in routers:

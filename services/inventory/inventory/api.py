@@ -1,0 +1,78 @@
+"""Inventory's HTTP API: stock comes in here, and staff look at it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, FastAPI, Path, Response
+from messaging.auth import Principal, require
+from messaging.fields import Sku
+from messaging.problem import PROBLEM_RESPONSES, FieldError, Problem, invalid
+from messaging.service import Parts
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import Engine
+
+from inventory import tables
+from messaging import service
+
+LINES_MAX = 5_000
+"""One call is one transaction; a larger load comes in several."""
+UNITS_MAX = 1_000_000_000
+BODY_BYTES_MAX = 4_194_304
+
+
+class StockLevel(BaseModel):
+    """The free units of one SKU, as counted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sku: Sku
+    on_hand: int = Field(ge=0, le=UNITS_MAX)
+
+
+class StockAnswer(BaseModel):
+    """What inventory knows of one SKU."""
+
+    sku: str
+    received: int
+    on_hand: int
+
+
+def routes(engine: Engine) -> APIRouter:
+    """Return the routes."""
+    router = APIRouter(tags=["stock"])
+
+    @router.put("/v1/stock", status_code=204, responses={s: PROBLEM_RESPONSES[s] for s in (400, 401, 403, 422, 503)})
+    def put_stock(
+        levels: Annotated[list[StockLevel], Field(min_length=1, max_length=LINES_MAX)],
+        _caller: Annotated[Principal, Depends(require("operator"))],
+    ) -> Response:
+        """Set the free units of each SKU; all of them or none."""
+        units: dict[str, int] = {}
+        for place, level in enumerate(levels):
+            if level.sku in units:
+                detail = f"{level.sku} is here twice; send it once."
+                raise invalid([FieldError(pointer=f"#/{place}/sku", detail=detail)])
+            units[level.sku] = level.on_hand
+        with engine.begin() as tx:
+            tables.receive(tx, units)
+        return Response(status_code=204)
+
+    @router.get("/v1/stock/{sku}", responses={s: PROBLEM_RESPONSES[s] for s in (401, 403, 404, 422, 503)})
+    def get_stock(
+        sku: Annotated[Sku, Path()],
+        _caller: Annotated[Principal, Depends(require("support", "operator", "storefront"))],
+    ) -> StockAnswer:
+        """Return one SKU's units: received in all, and on hand."""
+        with engine.connect() as connection:
+            row = tables.find(connection, sku)
+        if row is None:
+            raise Problem(status=404, detail=f"Inventory has no SKU {sku}; load the catalogue first.")
+        return StockAnswer(sku=row.sku, received=row.received, on_hand=row.on_hand)
+
+    return router
+
+
+def application(parts: Parts) -> FastAPI:
+    """Return the API."""
+    return service.api("Inventory", parts, routes(parts.engine), body_bytes_max=BODY_BYTES_MAX)

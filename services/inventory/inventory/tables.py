@@ -1,0 +1,144 @@
+"""Inventory's tables and every statement on them; each takes a whole batch. Rows are locked in one order everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from messages.inventory import ReleaseInventory
+from messages.payment import PaymentAuthorized
+from messaging.deferred import deferred_table
+from messaging.effects import effects_table
+from messaging.outbox import outbox_table
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Connection,
+    DateTime,
+    MetaData,
+    Row,
+    Table,
+    Text,
+    func,
+    text,
+)
+
+from inventory.domain import Reservation, ReservationState, Stock
+
+metadata = MetaData()
+effects = effects_table(metadata)
+outbox = outbox_table(metadata)
+deferred = deferred_table(metadata)
+stock = Table(
+    "stock",
+    metadata,
+    Column("sku", Text, primary_key=True),
+    Column("received", BigInteger, nullable=False, comment="all units that ever came in, less those taken out"),
+    Column("on_hand", BigInteger, CheckConstraint("on_hand >= 0"), nullable=False, comment="units nobody holds"),
+)
+reservations = Table(
+    "reservations",
+    metadata,
+    Column("saga_id", Text, primary_key=True),
+    Column("skus", ARRAY(Text), nullable=False),
+    Column("quantities", ARRAY(BigInteger), nullable=False),
+    Column("state", Text, nullable=False),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+LOCK_STOCK = text("""
+    SELECT sku, on_hand FROM stock WHERE sku = ANY(CAST(:skus AS text[])) ORDER BY sku FOR UPDATE
+""")
+
+LOCK_RESERVATIONS = text("""
+    SELECT saga_id, skus, quantities, state FROM reservations
+    WHERE saga_id = ANY(CAST(:saga_ids AS text[])) ORDER BY saga_id FOR UPDATE
+""")
+
+MOVE = text("""
+    UPDATE stock SET on_hand = stock.on_hand + row.units
+    FROM unnest(CAST(:skus AS text[]), CAST(:units AS bigint[])) AS row (sku, units)
+    WHERE stock.sku = row.sku
+""")
+
+RESERVE = text("""
+    INSERT INTO reservations (saga_id, skus, quantities, state)
+    SELECT saga_id, CAST(skus AS text[]), CAST(quantities AS bigint[]), 'RESERVED'
+    FROM unnest(CAST(:saga_ids AS text[]), CAST(:skus AS text[]), CAST(:quantities AS text[]))
+        AS row (saga_id, skus, quantities)
+""")
+
+RELEASE = text("""
+    UPDATE reservations SET state = 'RELEASED', updated_at = now() WHERE saga_id = ANY(CAST(:saga_ids AS text[]))
+""")
+
+RECEIVE = text("""
+    INSERT INTO stock (sku, received, on_hand)
+    SELECT sku, units, units FROM unnest(CAST(:skus AS text[]), CAST(:units AS bigint[])) AS row (sku, units)
+    ORDER BY sku
+    ON CONFLICT (sku) DO UPDATE
+    SET received = stock.received + excluded.on_hand - stock.on_hand, on_hand = excluded.on_hand
+""")
+
+FIND = text("SELECT sku, received, on_hand FROM stock WHERE sku = :sku")
+
+
+def load_stock(events: Sequence[PaymentAuthorized], tx: Connection) -> Stock:
+    """Lock the stock of every SKU in these orders."""
+    return Stock(on_hand=_lock(tx, {line.sku for event in events for line in event.lines}))
+
+
+def load_reservations(commands: Sequence[ReleaseInventory], tx: Connection) -> Stock:
+    """Lock the reservations of these orders; their stock is only added to, so it needs no look."""
+    rows = tx.execute(LOCK_RESERVATIONS, {"saga_ids": [command.saga_id for command in commands]})
+    found = {
+        row.saga_id: Reservation(
+            saga_id=row.saga_id,
+            quantities=dict(zip(row.skus, row.quantities, strict=True)),
+            state=ReservationState(row.state),
+        )
+        for row in rows
+    }
+    skus = {sku for reservation in found.values() for sku in reservation.quantities}
+    return Stock(on_hand=_lock(tx, skus), reservations=found)
+
+
+def save_stock(changed: Stock, tx: Connection) -> None:
+    """Save what a batch moved: one statement a table."""
+    moved = {sku: units for sku, units in sorted(changed.moved.items()) if units}
+    if moved:
+        tx.execute(MOVE, {"skus": list(moved), "units": list(moved.values())})
+    if changed.made:
+        tx.execute(
+            RESERVE,
+            {
+                "saga_ids": [each.saga_id for each in changed.made],
+                "skus": [_array(each.quantities) for each in changed.made],
+                "quantities": [_array(each.quantities.values()) for each in changed.made],
+            },
+        )
+    if changed.released:
+        tx.execute(RELEASE, {"saga_ids": [each.saga_id for each in changed.released]})
+
+
+def receive(tx: Connection, units: Mapping[str, int]) -> None:
+    """Set the free units of each SKU, as after a stock-take; what came in or was missing shows in ``received``."""
+    tx.execute(RECEIVE, {"skus": list(units), "units": list(units.values())})
+
+
+def find(tx: Connection, sku: str) -> Row[tuple[str, int, int]] | None:
+    """Return (sku, received, on_hand), or None."""
+    return tx.execute(FIND, {"sku": sku}).one_or_none()
+
+
+def _lock(tx: Connection, skus: Iterable[str]) -> dict[str, int]:
+    rows = tx.execute(LOCK_STOCK, {"skus": sorted(skus)})
+    return {row.sku: row.on_hand for row in rows}
+
+
+def _array(values: Iterable[object]) -> str:
+    """Return an array literal: unnest has no arrays of arrays of different lengths."""
+    quoted = ('"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"' for value in values)
+    return "{" + ",".join(quoted) + "}"
+

@@ -1,0 +1,56 @@
+"""Ledger's HTTP API: staff look at one order's entry here."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, FastAPI, Path
+from messaging.auth import Principal, require
+from messaging.fields import SagaId
+from messaging.problem import PROBLEM_RESPONSES, Problem
+from messaging.service import Parts
+from pydantic import BaseModel
+from sqlalchemy import Engine, text
+
+from messaging import service
+
+FIND = text("""
+    SELECT saga_id, kind, account, debit_minor, credit_minor, currency, posted_at
+    FROM entries WHERE saga_id = :saga_id ORDER BY posted_at, kind, account
+""")
+
+
+class EntryAnswer(BaseModel):
+    """One side of a posting, in minor units."""
+
+    saga_id: str
+    kind: str
+    account: str
+    debit_minor: int
+    credit_minor: int
+    currency: str
+    posted_at: datetime
+
+
+def routes(engine: Engine) -> APIRouter:
+    """Return the routes."""
+    router = APIRouter(tags=["entries"])
+
+    @router.get("/v1/entries/{saga_id}", responses={s: PROBLEM_RESPONSES[s] for s in (401, 403, 404, 422, 503)})
+    def get_entry(
+        saga_id: Annotated[SagaId, Path()], _caller: Annotated[Principal, Depends(require("support", "operator"))]
+    ) -> list[EntryAnswer]:
+        """Return one order's entries, in the order in which they were posted."""
+        with engine.connect() as connection:
+            rows = connection.execute(FIND, {"saga_id": saga_id}).mappings().all()
+        if not rows:
+            raise Problem(status=404, detail=f"Order {saga_id} has no entry here.")
+        return [EntryAnswer(**row) for row in rows]
+
+    return router
+
+
+def application(parts: Parts) -> FastAPI:
+    """Return the API."""
+    return service.api("Ledger", parts, routes(parts.engine))

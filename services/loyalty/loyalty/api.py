@@ -1,0 +1,80 @@
+"""Loyalty's HTTP API: points are granted here, and customers look at their own."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, FastAPI, Path, Response
+from messaging.auth import Principal, require
+from messaging.fields import CustomerId
+from messaging.problem import PROBLEM_RESPONSES, FieldError, Problem, invalid
+from messaging.service import Parts
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import Engine
+
+from loyalty import tables
+from messaging import service
+
+ACCOUNTS_MAX = 5_000
+"""One call is one transaction; a larger load comes in several."""
+POINTS_MAX = 1_000_000_000_000
+BODY_BYTES_MAX = 4_194_304
+STAFF = frozenset({"support", "operator", "storefront"})
+
+
+class Balance(BaseModel):
+    """The points that a customer's account is to hold."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    customer_id: CustomerId
+    points: int = Field(ge=0, le=POINTS_MAX)
+
+
+class AccountAnswer(BaseModel):
+    """What loyalty knows of one customer."""
+
+    customer_id: str
+    granted: int
+    balance: int
+
+
+def routes(engine: Engine) -> APIRouter:
+    """Return the routes."""
+    router = APIRouter(tags=["accounts"])
+
+    @router.put("/v1/accounts", status_code=204, responses={s: PROBLEM_RESPONSES[s] for s in (400, 401, 403, 422, 503)})
+    def put_accounts(
+        balances: Annotated[list[Balance], Field(min_length=1, max_length=ACCOUNTS_MAX)],
+        _caller: Annotated[Principal, Depends(require("operator"))],
+    ) -> Response:
+        """Set the balance of each account; all of them or none."""
+        points: dict[str, int] = {}
+        for place, balance in enumerate(balances):
+            if balance.customer_id in points:
+                detail = f"{balance.customer_id} is here twice; send it once."
+                raise invalid([FieldError(pointer=f"#/{place}/customer_id", detail=detail)])
+            points[balance.customer_id] = balance.points
+        with engine.begin() as tx:
+            tables.grant(tx, points)
+        return Response(status_code=204)
+
+    @router.get("/v1/accounts/{customer_id}", responses={s: PROBLEM_RESPONSES[s] for s in (401, 403, 404, 422, 503)})
+    def get_account(
+        customer_id: Annotated[CustomerId, Path()], caller: Annotated[Principal, Depends(require())]
+    ) -> AccountAnswer:
+        """Return one customer's points: granted in all, and left."""
+        if caller.subject != customer_id and caller.roles.isdisjoint(STAFF):
+            raise Problem(status=403, detail="A customer sees no other account than the own one.")
+        with engine.connect() as connection:
+            row = tables.find(connection, customer_id)
+        if row is None:
+            raise Problem(status=404, detail=f"There is no account of {customer_id}; load the customers first.")
+        return AccountAnswer(customer_id=row.customer_id, granted=row.granted, balance=row.balance)
+
+    return router
+
+
+def application(parts: Parts) -> FastAPI:
+    """Return the API."""
+    return service.api("Loyalty", parts, routes(parts.engine), body_bytes_max=BODY_BYTES_MAX)

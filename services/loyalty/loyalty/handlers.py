@@ -1,0 +1,30 @@
+"""What loyalty does about which message."""
+
+from __future__ import annotations
+
+from messages.inventory import InventoryReserved
+from messages.loyalty import LoyaltyPointsBurned, LoyaltyPointsRejected, LoyaltyPointsRestored, RestoreLoyaltyPoints
+from messaging.steps import Compensation, Handler, Step
+
+from loyalty.domain import burn, restore
+from loyalty.tables import load_accounts, load_burns, save_accounts
+
+HANDLERS: tuple[Handler, ...] = (
+    Step(
+        name="burn_loyalty_points",
+        on=InventoryReserved,
+        load=load_accounts,
+        decide=burn,
+        save=save_accounts,
+        succeeds_with=LoyaltyPointsBurned,
+        rejected_with=LoyaltyPointsRejected,
+        compensation=Compensation(
+            on=RestoreLoyaltyPoints,
+            undoes=("burn_loyalty_points",),
+            load=load_burns,
+            decide=restore,
+            save=save_accounts,
+            replies=(LoyaltyPointsRestored,),
+        ),
+    ),
+)

@@ -1,0 +1,135 @@
+"""Loyalty's tables and every statement on them; each takes a whole batch. Rows are locked in one order everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from messages.inventory import InventoryReserved
+from messages.loyalty import RestoreLoyaltyPoints
+from messaging.deferred import deferred_table
+from messaging.effects import effects_table
+from messaging.outbox import outbox_table
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Connection,
+    DateTime,
+    MetaData,
+    Row,
+    Table,
+    Text,
+    func,
+    text,
+)
+
+from loyalty.domain import Accounts, Burn, BurnState
+
+metadata = MetaData()
+effects = effects_table(metadata)
+outbox = outbox_table(metadata)
+deferred = deferred_table(metadata)
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("customer_id", Text, primary_key=True),
+    Column("granted", BigInteger, nullable=False, comment="all points ever granted, less those withdrawn by hand"),
+    Column("balance", BigInteger, CheckConstraint("balance >= 0"), nullable=False),
+)
+burns = Table(
+    "burns",
+    metadata,
+    Column("saga_id", Text, primary_key=True),
+    Column("customer_id", Text, nullable=False),
+    Column("points", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+LOCK_ACCOUNTS = text("""
+    SELECT customer_id, balance FROM accounts
+    WHERE customer_id = ANY(CAST(:customer_ids AS text[])) ORDER BY customer_id FOR UPDATE
+""")
+
+LOCK_BURNS = text("""
+    SELECT saga_id, customer_id, points, state FROM burns
+    WHERE saga_id = ANY(CAST(:saga_ids AS text[])) ORDER BY saga_id FOR UPDATE
+""")
+
+MOVE = text("""
+    UPDATE accounts SET balance = accounts.balance + row.points
+    FROM unnest(CAST(:customer_ids AS text[]), CAST(:points AS bigint[])) AS row (customer_id, points)
+    WHERE accounts.customer_id = row.customer_id
+""")
+
+BURN = text("""
+    INSERT INTO burns (saga_id, customer_id, points, state)
+    SELECT saga_id, customer_id, points, 'BURNED'
+    FROM unnest(CAST(:saga_ids AS text[]), CAST(:customer_ids AS text[]), CAST(:points AS bigint[]))
+        AS row (saga_id, customer_id, points)
+""")
+
+RESTORE = text("""
+    UPDATE burns SET state = 'RESTORED', updated_at = now() WHERE saga_id = ANY(CAST(:saga_ids AS text[]))
+""")
+
+GRANT = text("""
+    INSERT INTO accounts (customer_id, granted, balance)
+    SELECT customer_id, points, points
+    FROM unnest(CAST(:customer_ids AS text[]), CAST(:points AS bigint[])) AS row (customer_id, points)
+    ORDER BY customer_id
+    ON CONFLICT (customer_id) DO UPDATE
+    SET granted = accounts.granted + excluded.balance - accounts.balance, balance = excluded.balance
+""")
+
+FIND = text("SELECT customer_id, granted, balance FROM accounts WHERE customer_id = :customer_id")
+
+
+def load_accounts(events: Sequence[InventoryReserved], tx: Connection) -> Accounts:
+    """Lock the accounts of the customers who burn points; the others need none."""
+    return Accounts(balances=_lock(tx, {event.customer_id for event in events if event.points_to_burn}))
+
+
+def load_burns(commands: Sequence[RestoreLoyaltyPoints], tx: Connection) -> Accounts:
+    """Lock the burns of these orders and their customers' accounts."""
+    rows = tx.execute(LOCK_BURNS, {"saga_ids": [command.saga_id for command in commands]})
+    found = {
+        row.saga_id: Burn(
+            saga_id=row.saga_id, customer_id=row.customer_id, points=row.points, state=BurnState(row.state)
+        )
+        for row in rows
+    }
+    return Accounts(balances=_lock(tx, {burn.customer_id for burn in found.values()}), burns=found)
+
+
+def save_accounts(changed: Accounts, tx: Connection) -> None:
+    """Save what a batch moved: one statement a table."""
+    moved = {customer_id: points for customer_id, points in sorted(changed.moved.items()) if points}
+    if moved:
+        tx.execute(MOVE, {"customer_ids": list(moved), "points": list(moved.values())})
+    if changed.made:
+        tx.execute(
+            BURN,
+            {
+                "saga_ids": [each.saga_id for each in changed.made],
+                "customer_ids": [each.customer_id for each in changed.made],
+                "points": [each.points for each in changed.made],
+            },
+        )
+    if changed.restored:
+        tx.execute(RESTORE, {"saga_ids": [each.saga_id for each in changed.restored]})
+
+
+def grant(tx: Connection, points: Mapping[str, int]) -> None:
+    """Set the balance of each account; what was granted or withdrawn by that shows in ``granted``."""
+    tx.execute(GRANT, {"customer_ids": list(points), "points": list(points.values())})
+
+
+def find(tx: Connection, customer_id: str) -> Row[tuple[str, int, int]] | None:
+    """Return (customer_id, granted, balance), or None."""
+    return tx.execute(FIND, {"customer_id": customer_id}).one_or_none()
+
+
+def _lock(tx: Connection, customer_ids: Iterable[str]) -> dict[str, int]:
+    rows = tx.execute(LOCK_ACCOUNTS, {"customer_ids": sorted(customer_ids)})
+    return {row.customer_id: row.balance for row in rows}

@@ -1,0 +1,57 @@
+"""Payment's HTTP API: staff look at one order's payment here."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, FastAPI, Path
+from messaging.auth import Principal, require
+from messaging.fields import SagaId
+from messaging.problem import PROBLEM_RESPONSES, Problem
+from messaging.service import Parts
+from pydantic import BaseModel
+from sqlalchemy import Engine, text
+
+from messaging import service
+
+FIND = text("""
+    SELECT saga_id, state, authorization_id, capture_id, refund_id, currency, amount_minor, updated_at
+    FROM payments WHERE saga_id = :saga_id
+""")
+
+
+class PaymentAnswer(BaseModel):
+    """Where the money of one order is."""
+
+    saga_id: str
+    state: str
+    authorization_id: str | None
+    capture_id: str | None
+    refund_id: str | None
+    currency: str
+    amount_minor: int
+    updated_at: datetime
+
+
+def routes(engine: Engine) -> APIRouter:
+    """Return the routes."""
+    router = APIRouter(tags=["payments"])
+
+    @router.get("/v1/payments/{saga_id}", responses={s: PROBLEM_RESPONSES[s] for s in (401, 403, 404, 422, 503)})
+    def get_payment(
+        saga_id: Annotated[SagaId, Path()], _caller: Annotated[Principal, Depends(require("support", "operator"))]
+    ) -> PaymentAnswer:
+        """Return one order's payment."""
+        with engine.connect() as connection:
+            row = connection.execute(FIND, {"saga_id": saga_id}).mappings().one_or_none()
+        if not row:
+            raise Problem(status=404, detail=f"Order {saga_id} has no payment here.")
+        return PaymentAnswer(**row)
+
+    return router
+
+
+def application(parts: Parts) -> FastAPI:
+    """Return the API."""
+    return service.api("Payment", parts, routes(parts.engine))

@@ -1,0 +1,133 @@
+"""What payment makes of the gateway's outcomes, and what it asks for. Pure."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field, replace
+
+from messages.checkout import OrderSubmitted
+from messages.contract import Envelope
+from messages.payment import (
+    PaymentAuthorized,
+    PaymentCaptured,
+    PaymentCaptureFailed,
+    PaymentDeclined,
+    PaymentRefunded,
+    RefundPayment,
+)
+from messages.shipping import ShipmentBooked
+
+from payment.gateway import Authorized, Captured, CaptureFailed, Declined, Refunded, Voided
+
+
+class PaymentState(enum.StrEnum):
+    """Where the money of an order is."""
+
+    AUTHORIZED = "AUTHORIZED"
+    DECLINED = "DECLINED"
+    CAPTURED = "CAPTURED"
+    CAPTURE_FAILED = "CAPTURE_FAILED"
+    VOIDED = "VOIDED"
+    REFUNDED = "REFUNDED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Payment:
+    """One order's payment; ``amount_minor`` is what the card is charged."""
+
+    saga_id: str
+    state: PaymentState
+    currency: str
+    amount_minor: int
+    authorization_id: str | None = None
+    capture_id: str | None = None
+    refund_id: str | None = None
+
+
+@dataclass(slots=True)
+class Payments:
+    """The payments that a batch touches, changed in memory."""
+
+    found: dict[str, Payment] = field(default_factory=dict)
+    made: list[Payment] = field(default_factory=list)
+    changed: dict[str, Payment] = field(default_factory=dict)
+
+    def of(self, saga_id: str) -> Payment:
+        """Return the payment of a saga. Raises LookupError where it never began: no step after it can have run."""
+        payment = self.changed.get(saga_id) or self.found.get(saga_id)
+        if payment is None:
+            raise LookupError(f"Saga {saga_id} has no payment, yet a later step ran; look at its timeline.")
+        return payment
+
+    def change(self, payment: Payment) -> None:
+        """Record a payment's new state."""
+        self.changed[payment.saga_id] = payment
+
+
+def authorize(
+    event: OrderSubmitted, outcome: Authorized | Declined, payments: Payments, envelope: Envelope
+) -> PaymentAuthorized | PaymentDeclined:
+    """Record what the gateway said to holding the amount."""
+    asked = Payment(
+        saga_id=event.saga_id,
+        state=PaymentState.DECLINED,
+        currency=event.currency,
+        amount_minor=event.payable_minor,
+    )
+    if isinstance(outcome, Declined):
+        payments.made.append(asked)
+        return PaymentDeclined(**envelope, reason=outcome.reason, detail=outcome.detail)
+    payments.made.append(
+        replace(asked, state=PaymentState.AUTHORIZED, authorization_id=outcome.authorization_id)
+    )
+    return PaymentAuthorized(
+        **envelope,
+        customer_id=event.customer_id,
+        currency=event.currency,
+        lines=event.lines,
+        points_to_burn=event.points_to_burn,
+        payable_minor=event.payable_minor,
+        ship_to=event.ship_to,
+        authorization_id=outcome.authorization_id,
+    )
+
+
+def capture(
+    event: ShipmentBooked, outcome: Captured | CaptureFailed, payments: Payments, envelope: Envelope
+) -> PaymentCaptured | PaymentCaptureFailed:
+    """Record what the gateway said to settling the amount."""
+    payment = payments.of(event.saga_id)
+    if isinstance(outcome, CaptureFailed):
+        payments.change(replace(payment, state=PaymentState.CAPTURE_FAILED))
+        return PaymentCaptureFailed(**envelope, reason=outcome.reason, detail=outcome.detail)
+    payments.change(replace(payment, state=PaymentState.CAPTURED, capture_id=outcome.capture_id))
+    return PaymentCaptured(
+        **envelope,
+        customer_id=event.customer_id,
+        currency=event.currency,
+        amount_minor=outcome.amount_minor,
+        capture_id=outcome.capture_id,
+    )
+
+
+def refund(
+    command: RefundPayment, outcome: Voided | Refunded | None, payments: Payments, envelope: Envelope
+) -> PaymentRefunded:
+    """Record that the customer is not charged any more; without an outcome only say whether that was done before."""
+    payment = payments.found.get(command.saga_id)
+    if outcome is not None and payment is not None:
+        is_refund = isinstance(outcome, Refunded)
+        payment = replace(
+            payment,
+            state=PaymentState.REFUNDED if is_refund else PaymentState.VOIDED,
+            refund_id=outcome.refund_id if isinstance(outcome, Refunded) else None,
+        )
+        payments.change(payment)
+    is_undone = payment is not None and payment.state in (PaymentState.VOIDED, PaymentState.REFUNDED)
+    return PaymentRefunded(
+        **envelope,
+        step=command.step,
+        undone=is_undone,
+        amount_minor=payment.amount_minor if payment is not None and is_undone else 0,
+        kind=payment.state.value if payment is not None and is_undone else "NOTHING",
+    )

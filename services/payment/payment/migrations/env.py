@@ -1,0 +1,7 @@
+"""Alembic's entry for payment."""
+
+from payment.tables import metadata
+
+from messaging import migrations
+
+migrations.run(metadata)

@@ -1,0 +1,69 @@
+"""What shipping makes of the courier's outcomes. Pure."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field, replace
+
+from messages.contract import Envelope
+from messages.loyalty import LoyaltyPointsBurned
+from messages.shipping import CancelShipment, ShipmentBooked, ShipmentCancelled, ShipmentRejected
+
+from shipping.courier import Booked, Cancelled, Rejected
+
+
+class ShipmentState(enum.StrEnum):
+    """Whether the courier will ship."""
+
+    BOOKED = "BOOKED"
+    REJECTED = "REJECTED"
+    CANCELLED = "CANCELLED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shipment:
+    """One order's shipment."""
+
+    saga_id: str
+    state: ShipmentState
+    tracking_number: str | None
+
+
+@dataclass(slots=True)
+class Shipments:
+    """The shipments that a batch touches, changed in memory."""
+
+    found: dict[str, Shipment] = field(default_factory=dict)
+    made: list[Shipment] = field(default_factory=list)
+    changed: list[Shipment] = field(default_factory=list)
+
+
+def book(
+    event: LoyaltyPointsBurned, outcome: Booked | Rejected, shipments: Shipments, envelope: Envelope
+) -> ShipmentBooked | ShipmentRejected:
+    """Record what the courier said."""
+    if isinstance(outcome, Rejected):
+        shipments.made.append(Shipment(saga_id=event.saga_id, state=ShipmentState.REJECTED, tracking_number=None))
+        return ShipmentRejected(**envelope, reason=outcome.reason, detail=outcome.detail)
+    shipments.made.append(
+        Shipment(saga_id=event.saga_id, state=ShipmentState.BOOKED, tracking_number=outcome.tracking_number)
+    )
+    return ShipmentBooked(
+        **envelope,
+        customer_id=event.customer_id,
+        currency=event.currency,
+        payable_minor=event.payable_minor,
+        tracking_number=outcome.tracking_number,
+    )
+
+
+def cancel(
+    command: CancelShipment, outcome: Cancelled | None, shipments: Shipments, envelope: Envelope
+) -> ShipmentCancelled:
+    """Record that the courier will not ship; without an outcome only say whether that was done before."""
+    shipment = shipments.found.get(command.saga_id)
+    if outcome is not None and shipment is not None:
+        shipment = replace(shipment, state=ShipmentState.CANCELLED)
+        shipments.changed.append(shipment)
+    is_undone = shipment is not None and shipment.state is ShipmentState.CANCELLED
+    return ShipmentCancelled(**envelope, step=command.step, undone=is_undone)

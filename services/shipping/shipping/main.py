@@ -1,0 +1,27 @@
+"""The shipping process."""
+
+from __future__ import annotations
+
+from messaging.calls import CALLS_MAX
+from messaging.downstream import Downstream
+from messaging.service import Parts, Service
+
+from messaging import service
+from shipping import api
+from shipping.courier import HttpCourier
+from shipping.handlers import handlers
+
+COURIER_TIMEOUT_S = 2.0
+"""A courier that takes longer is taken for silent; the saga's own timeout leaves room for three such calls."""
+
+
+def build(parts: Parts) -> Service:
+    """Wire the service."""
+    downstream = Downstream(
+        "courier", parts.settings.courier_url, timeout_s=COURIER_TIMEOUT_S, concurrency_max=CALLS_MAX
+    )
+    return Service(handlers=handlers(HttpCourier(downstream)), app=api.application(parts))
+
+
+if __name__ == "__main__":
+    raise SystemExit(service.run(build))

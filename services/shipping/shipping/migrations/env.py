@@ -1,0 +1,7 @@
+"""Alembic's entry for shipping."""
+
+from shipping.tables import metadata
+
+from messaging import migrations
+
+migrations.run(metadata)
