@@ -140,7 +140,7 @@ class Verifier:
         principal = _principal(claims)
         if len(self._verified) >= VERIFIED_MAX:
             self._verified.clear()
-        expires_at_s = float(claims["exp"]) + LEEWAY_S
+        expires_at_s = float(min(int(claims["exp"]), 2**53)) + LEEWAY_S
         self._verified[_digest(token)] = _Verified(principal=principal, expires_at_s=expires_at_s, keys=keys)
         return principal
 

@@ -238,6 +238,15 @@ def test_a_withdrawn_key_is_refused_after_the_lifespan(verifier: Verifier, issue
         verifier.verify(token())
 
 
+def test_a_token_that_was_good_is_refused_once_it_has_expired(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    verifier = Verifier(issuer.url, ISSUER, AUDIENCE)
+    good = token()
+    verifier.verify(good)
+    later_s = time.time() + 120
+    monkeypatch.setattr("messaging.auth.time.time", lambda: later_s)
+    assert verifier._recall(good) is None
+
+
 def test_the_last_good_keys_serve_while_the_issuer_is_down_but_not_for_ever(
     verifier: Verifier, issuer: Issuer, clock: Clock
 ) -> None:

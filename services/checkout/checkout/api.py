@@ -143,13 +143,13 @@ class BulkResults:
     results: list[BulkResult]
 
 
-def running(request: Request) -> Running:
+async def running(request: Request) -> Running:
     """Return what the application runs with."""
     parts: Running = request.app.state.running
     return parts
 
 
-def traceparent(request: Request) -> bytes | None:
+async def traceparent(request: Request) -> bytes | None:
     """Return the request's W3C trace context, where it has a usable one."""
     value = request.headers.get("traceparent", "")
     return value.encode() if TRACEPARENT.fullmatch(value) else None
