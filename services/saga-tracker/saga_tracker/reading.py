@@ -30,7 +30,7 @@ from saga_tracker.facts import (
 )
 from saga_tracker.progress import fence_key
 from saga_tracker.saga import SagaDefinition, StepDefinition
-from saga_tracker.tables import Entry
+from saga_tracker.tables import Entry, Place
 
 SERVICE = "saga-tracker"
 CANCEL_TOPIC = "saga.commands"
@@ -55,6 +55,11 @@ class Record:
     raw: RawMessage
     offset: int
     timestamp_s: float
+
+    @property
+    def place(self) -> Place:
+        """Its topic and partition."""
+        return self.raw.topic, self.raw.partition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

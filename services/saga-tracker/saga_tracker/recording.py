@@ -2,8 +2,8 @@
 
 The order of things is the protocol:
 
-1. The stored offsets move over the batch and stay locked; a batch with a gap, or of a worker that lost its partition,
-   ends here.
+1. The stored offsets are locked and move over the batch. What lies before them is recorded already and passed over,
+   so a worker that lost its partition does no harm; where a batch leaves a gap behind them, everything ends here.
 2. The batch's sagas are loaded and locked.
 3. Each message adds its fact to what is known of its saga, in the order in which they came.
 4. What follows is decided once a saga; commands and last events go into the outbox, deadlines into the saga.
@@ -32,7 +32,7 @@ from saga_tracker.issuing import issues
 from saga_tracker.progress import FENCE, Decision, Phase, admits, decide, is_late
 from saga_tracker.reading import SERVICE, Definitions, Reading, Record, Unexpected, fact_of_dead_letter, read
 from saga_tracker.saga import SagaDefinition
-from saga_tracker.tables import Entry, Range, SagaRow
+from saga_tracker.tables import Entry, Place, SagaRow
 
 DUE_MAX = 500
 """Sagas whose deadlines one transaction handles; the next sweep goes on."""
@@ -56,6 +56,18 @@ class _Outgoing:
     rows: list[OutboxRow] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """What a batch left behind: rows to publish once it is committed, and the offsets that moved."""
+
+    rows: list[OutboxRow]
+    offsets: dict[Place, int]
+
+
+class OffsetGap(Exception):
+    """A batch does not go on where the last one ended: messages would be lost, so the worker must not go on."""
+
+
 class Recorder:
     """Records batches and timers for the sagas of these definitions.
 
@@ -67,15 +79,17 @@ class Recorder:
         self._codec = codec
         self._timeout_factor = timeout_factor
 
-    def record(self, tx: Connection, batch: Sequence[Record], *, now: datetime) -> list[OutboxRow]:
-        """Record a batch, given in the order of each partition, and return the rows to publish after the commit.
+    def record(self, tx: Connection, batch: Sequence[Record], *, now: datetime) -> Recorded:
+        """Record a batch, given in the order of each partition. Publish its rows once it is committed.
 
-        Raises OffsetGap where the batch does not begin where the last one ended.
+        Raises OffsetGap where messages were lost on the way here.
         """
         # 1.
-        tables.advance(tx, ranges(batch))
+        stored = tables.lock_offsets(tx, {record.place for record in batch})
+        fresh, offsets = new_records(batch, stored)
+        tables.move_offsets(tx, offsets)
         out = _Outgoing()
-        readings = self._read(batch, out)
+        readings = self._read(fresh, out)
         # 2.
         followed = self._follow(tx, readings)
         # 3.
@@ -84,7 +98,7 @@ class Recorder:
             if saga is not None:
                 self._apply(saga, reading, out)
         self._finish(tx, followed.values(), out, now)
-        return out.rows
+        return Recorded(rows=out.rows, offsets=offsets)
 
     def sweep(self, tx: Connection, until: Mapping[int, datetime], *, now: datetime) -> list[OutboxRow]:
         """Record the deadlines that passed, by partition up to the time up to which everything is recorded.
@@ -267,19 +281,25 @@ class Recorder:
             )
 
 
-def ranges(batch: Iterable[Record]) -> list[Range]:
-    """Return the offsets that a batch holds of each partition. Raises OffsetGap where one is missing in between."""
-    found: dict[tuple[str, int], tuple[int, int]] = {}
+def new_records(batch: Iterable[Record], stored: Mapping[Place, int]) -> tuple[list[Record], dict[Place, int]]:
+    """Return the records at and after the stored offsets, and the offsets after them.
+
+    Raises OffsetGap where one is missing in between, or where its partition has no stored offset.
+    """
+    offsets = dict(stored)
+    fresh: list[Record] = []
     for record in batch:
-        place = (record.raw.topic, record.raw.partition)
-        first, end = found.get(place, (record.offset, record.offset))
-        if record.offset != end:
-            raise tables.OffsetGap(f"{place[0]}[{place[1]}] goes on at {record.offset} instead of {end}.")
-        found[place] = first, end + 1
-    return [
-        Range(topic=topic, partition=partition, first=first, end=end)
-        for (topic, partition), (first, end) in sorted(found.items())
-    ]
+        topic, partition = record.place
+        expected = offsets.get(record.place)
+        if expected is None or record.offset > expected:
+            raise OffsetGap(
+                f"{topic}[{partition}] goes on at {record.offset} instead of {expected}. The worker begins again from "
+                f"the stored offset; if Kafka has deleted what lies there, an operator has to decide about it."
+            )
+        if record.offset == expected:
+            offsets[record.place] = expected + 1
+            fresh.append(record)
+    return fresh, {place: offset for place, offset in offsets.items() if offset != stored[place]}
 
 
 def _is_refused(definition: SagaDefinition, row: SagaRow, fact: Fact) -> bool:

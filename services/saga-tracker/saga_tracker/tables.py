@@ -9,7 +9,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from messaging.outbox import outbox_table
 from sqlalchemy import (
@@ -25,6 +25,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    TextClause,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -33,6 +34,9 @@ from saga_tracker.facts import Progress, from_record, to_record
 from saga_tracker.progress import SagaState
 
 METADATA = MetaData()
+
+Place: TypeAlias = tuple[str, int]
+"""A partition of a topic."""
 
 SAGAS = Table(
     "sagas",
@@ -147,20 +151,6 @@ class Entry:
     offset: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Range:
-    """The offsets of one partition that a batch holds: from ``first`` on, up to but without ``end``."""
-
-    topic: str
-    partition: int
-    first: int
-    end: int
-
-
-class OffsetGap(Exception):
-    """A batch does not begin where the last one ended; the worker must end and begin again from the stored offsets."""
-
-
 _SAGA_COLUMNS = """saga_id, saga_type, saga_version, subject, state, phase, step, cause, reason, partition, progress,
            waiting, deadline_at, traceparent, version, started_at, finished_at"""
 
@@ -226,20 +216,20 @@ INSERT_ENTRIES = text("""
     ON CONFLICT DO NOTHING
 """)
 
-ADVANCE = text("""
-    UPDATE consumed_offsets
-    SET next_offset = row.next
-    FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS smallint[]), CAST(:firsts AS bigint[]),
-                CAST(:ends AS bigint[])) AS row (topic, partition, first, next)
-    WHERE consumed_offsets.topic = row.topic AND consumed_offsets.partition = row.partition
-      AND consumed_offsets.next_offset = row.first
-""")
-
-LOAD_OFFSETS = text("""
+LOAD_OFFSETS = """
     SELECT topic, partition, next_offset
     FROM consumed_offsets
     JOIN unnest(CAST(:topics AS text[]), CAST(:partitions AS smallint[])) AS row (topic, partition)
         USING (topic, partition)
+"""
+LOCK_OFFSETS = text(LOAD_OFFSETS + "ORDER BY topic, partition FOR UPDATE OF consumed_offsets")
+
+MOVE_OFFSETS = text("""
+    UPDATE consumed_offsets
+    SET next_offset = row.next_offset
+    FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS smallint[]), CAST(:offsets AS bigint[]))
+         AS row (topic, partition, next_offset)
+    WHERE consumed_offsets.topic = row.topic AND consumed_offsets.partition = row.partition
 """)
 
 BEGIN_OFFSETS = text("""
@@ -300,48 +290,43 @@ def insert_entries(tx: Connection, entries: Sequence[Entry], *, now: datetime) -
         tx.execute(INSERT_ENTRIES, columns | {"now": now})
 
 
-def advance(tx: Connection, ranges: Sequence[Range]) -> None:
-    """Move the stored offsets from each range's beginning to its end; the rows stay locked until the commit.
-
-    Raises OffsetGap where a batch does not begin at the stored offset: messages were lost on the way here, or another
-    worker owns the partition by now.
-    """
-    moved = tx.execute(
-        ADVANCE,
-        {
-            "topics": [each.topic for each in ranges],
-            "partitions": [each.partition for each in ranges],
-            "firsts": [each.first for each in ranges],
-            "ends": [each.end for each in ranges],
-        },
-    )
-    if moved.rowcount != len(ranges):
-        raise OffsetGap(
-            f"{len(ranges) - moved.rowcount} of {len(ranges)} partitions do not begin at their stored offset: "
-            f"{', '.join(f'{each.topic}[{each.partition}]@{each.first}' for each in ranges)}."
-        )
+def offsets(tx: Connection, places: Collection[Place]) -> dict[Place, int]:
+    """Return the stored offsets of these partitions; one that was never consumed is missing."""
+    return _offsets(tx, text(LOAD_OFFSETS), places)
 
 
-def offsets(tx: Connection, partitions: Collection[tuple[str, int]]) -> dict[tuple[str, int], int]:
-    """Return the stored offsets of these partitions of topics; one that was never consumed is missing."""
+def lock_offsets(tx: Connection, places: Collection[Place]) -> dict[Place, int]:
+    """Return the stored offsets of these partitions, and keep them locked until the commit."""
+    return _offsets(tx, LOCK_OFFSETS, places)
+
+
+def move_offsets(tx: Connection, offsets: Mapping[Place, int]) -> None:
+    """Store where these partitions, which are locked, go on."""
+    if offsets:
+        tx.execute(MOVE_OFFSETS, _offset_columns(offsets))
+
+
+def begin_offsets(tx: Connection, offsets: Mapping[Place, int]) -> None:
+    """Store where partitions that were never consumed begin."""
+    if offsets:
+        tx.execute(BEGIN_OFFSETS, _offset_columns(offsets))
+
+
+def _offsets(tx: Connection, statement: TextClause, places: Collection[Place]) -> dict[Place, int]:
     rows = tx.execute(
-        LOAD_OFFSETS,
-        {"topics": [topic for topic, _ in partitions], "partitions": [number for _, number in partitions]},
+        statement,
+        {"topics": [topic for topic, _ in places], "partitions": [partition for _, partition in places]},
     )
     return {(row.topic, row.partition): row.next_offset for row in rows}
 
 
-def begin_offsets(tx: Connection, offsets: Mapping[tuple[str, int], int]) -> None:
-    """Store where partitions that were never consumed begin."""
-    if offsets:
-        tx.execute(
-            BEGIN_OFFSETS,
-            {
-                "topics": [topic for topic, _ in offsets],
-                "partitions": [number for _, number in offsets],
-                "offsets": list(offsets.values()),
-            },
-        )
+def _offset_columns(offsets: Mapping[Place, int]) -> dict[str, object]:
+    ordered = sorted(offsets)
+    return {
+        "topics": [topic for topic, _ in ordered],
+        "partitions": [partition for _, partition in ordered],
+        "offsets": [offsets[place] for place in ordered],
+    }
 
 
 def raise_watermarks(tx: Connection, until: Mapping[int, datetime]) -> None:

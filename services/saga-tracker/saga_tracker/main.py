@@ -1,0 +1,94 @@
+"""The tracker's worker process: wires the parts, runs Faust until it is asked to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+
+import structlog
+import uvicorn
+import uvloop
+from fastapi import FastAPI
+from messaging.codec import Codec, RemoteRegistry
+from messaging.outbox import Relay
+from messaging.service import server_of
+from messaging.settings import Settings
+
+from messaging import database, health, logs, outbox, problem
+from saga_tracker import app as runtime_app
+from saga_tracker.app import EXIT_FAILED, Runtime
+from saga_tracker.definitions import DEFINITIONS
+from saga_tracker.reading import topics
+from saga_tracker.recording import Recorder
+from saga_tracker.work import Work
+
+TICK_AGE_MAX_S = 30.0
+"""A worker that has not ticked for this long hangs; a tick takes well under a second."""
+STOP_WITHIN_S = 8.0
+
+log = structlog.get_logger()
+
+
+def main() -> int:
+    """Run until SIGTERM or SIGINT; exit status 0 when it was asked to stop."""
+    settings = Settings()
+    logs.configure(settings.service, settings.log_level)
+    instance = f"{settings.service}-{socket.gethostname()}-{os.getpid()}"
+    work = Work(
+        database.create(settings.database_url, settings.database_password_file, application=settings.service),
+        Recorder(DEFINITIONS, Codec(RemoteRegistry(settings.registry_url)), timeout_factor=settings.timeout_factor),
+        Relay(outbox.producer(settings.kafka, client_id=instance)),
+    )
+    runtime = Runtime(work)
+    server = server_of(_health(runtime), settings)
+    threading.Thread(target=server.run, name="health", daemon=True).start()
+    return uvloop.run(_run(settings.kafka, runtime, server))
+
+
+async def _run(kafka: str, runtime: Runtime, server: uvicorn.Server) -> int:
+    loop = asyncio.get_running_loop()
+    asked = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked.set)
+    app = runtime_app.create(kafka, topics(DEFINITIONS), runtime)
+    await app.start()
+    ends = [asyncio.ensure_future(asked.wait()), asyncio.ensure_future(app.wait_until_stopped())]
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    if not asked.is_set():
+        log.critical("Faust ended by itself.", reason=repr(app.crash_reason))
+        return EXIT_FAILED
+    runtime.work.stop()
+    try:
+        async with asyncio.timeout(STOP_WITHIN_S):
+            await app.stop()
+            await loop.run_in_executor(None, runtime.close)
+    except TimeoutError:
+        log.error("The tracker did not stop in time; what it committed is in the outbox.")
+        return EXIT_FAILED
+    server.should_exit = True
+    log.info("Stopped.")
+    return 0
+
+
+def _health(runtime: Runtime) -> FastAPI:
+    app = FastAPI(title="saga-tracker worker", docs_url=None, redoc_url=None)
+    problem.install(app)
+    app.include_router(
+        health.router(
+            alive={"the worker ticks": lambda: time.monotonic() - runtime.ticked_at < TICK_AGE_MAX_S},
+            ready={"partitions are assigned": lambda: bool(runtime.assigned)},
+        )
+    )
+    return app
+
+
+if __name__ == "__main__":
+    status = main()
+    sys.stderr.flush()
+    # Threads of Faust and of librdkafka may still be ending; nothing is left to lose.
+    os._exit(status)

@@ -1,0 +1,149 @@
+"""The blocking half of the worker: transactions and publishing, on one thread. It knows no Faust.
+
+Whatever it cannot repeat raises, and the process ends: the stored offsets say where the next one begins.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+import structlog
+from messaging.codec import RegistryUnavailable
+from messaging.outbox import Relay
+from messaging.worker import is_transient
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from messaging import outbox
+from saga_tracker import tables
+from saga_tracker.reading import Record
+from saga_tracker.recording import Recorder
+from saga_tracker.tables import Place
+
+ORPHANS_EVERY_S = 30.0
+"""Nobody should ever be found, so seldom is enough; longer than any step's own time to answer."""
+LEFTOVERS_EVERY_S = 5.0
+LEFTOVER_AGE = timedelta(seconds=10)
+"""Rows that old, not on their way from here, were left by a process that is gone."""
+TRANSIENT_ATTEMPTS_MAX = 9
+"""With the waits doubling from 0.1 s: half a minute, longer than a restart of PostgreSQL; then the process ends."""
+TRANSIENT_FIRST_S = 0.1
+FLUSH_WITHIN_S = 5.0
+
+Result = TypeVar("Result")
+
+log = structlog.get_logger()
+
+
+class Work:
+    """What the worker does for its partitions. All methods but :meth:`stop` belong to one thread."""
+
+    def __init__(self, engine: Engine, recorder: Recorder, relay: Relay) -> None:
+        self._engine = engine
+        self._recorder = recorder
+        self._relay = relay
+        self._stopping = threading.Event()
+        self._jitter = random.Random()
+        self._orphans_at = self._leftovers_at = 0.0
+        self.offsets: dict[Place, int] = {}
+        """Where each assigned partition goes on; read by the other thread as well."""
+
+    def stop(self) -> None:
+        """Give up waiting for a part that is away."""
+        self._stopping.set()
+
+    def begin(self, assigned: Collection[Place], earliest: Mapping[Place, int]) -> dict[Place, int]:
+        """Return where the assigned partitions go on: at the stored offset, or where a new one begins in Kafka.
+
+        What the last owner of the partitions left in the outbox is published first.
+        """
+
+        def offsets(tx: Connection) -> dict[Place, int]:
+            tables.begin_offsets(tx, earliest)
+            return tables.offsets(tx, assigned)
+
+        self.offsets = self._transact(offsets)
+        self._publish_leftovers({partition for _, partition in assigned}, timedelta(0))
+        return self.offsets
+
+    def unknown(self, assigned: Collection[Place]) -> set[Place]:
+        """Return the partitions that were never consumed."""
+        stored = self._transact(lambda tx: tables.offsets(tx, assigned))
+        return set(assigned).difference(stored)
+
+    def record(self, batch: Sequence[Record]) -> None:
+        """Record a batch in one transaction, then publish what it led to. Raises OffsetGap."""
+        delivered = self._take_delivered()
+
+        def transaction(tx: Connection) -> tuple[list[outbox.OutboxRow], dict[Place, int]]:
+            outbox.remove(tx, delivered)
+            recorded = self._recorder.record(tx, batch, now=utc_now())
+            return recorded.rows, recorded.offsets
+
+        rows, offsets = self._transact(transaction)
+        self._relay.forget(delivered)
+        self._relay.publish(rows)
+        self.offsets.update(offsets)
+
+    def tick(self, until: Mapping[int, datetime], partitions: Collection[int]) -> None:
+        """Record deadlines that passed, and look after the outbox. ``until`` is up to when all is recorded."""
+        delivered = self._take_delivered()
+        now_s = time.monotonic()
+        seeks_orphans = now_s >= self._orphans_at
+
+        def transaction(tx: Connection) -> list[outbox.OutboxRow]:
+            outbox.remove(tx, delivered)
+            rows = self._recorder.sweep(tx, until, now=utc_now()) if until else []
+            if seeks_orphans:
+                rows += self._recorder.wake_orphans(tx, partitions, now=utc_now())
+            return rows
+
+        rows = self._transact(transaction)
+        self._relay.forget(delivered)
+        self._relay.publish(rows)
+        if seeks_orphans:
+            self._orphans_at = now_s + ORPHANS_EVERY_S
+        if now_s >= self._leftovers_at:
+            self._leftovers_at = now_s + LEFTOVERS_EVERY_S
+            self._publish_leftovers(partitions, LEFTOVER_AGE)
+
+    def finish(self) -> None:
+        """Publish what is on its way and leave no delivered row behind."""
+        self._relay.flush(FLUSH_WITHIN_S)
+        delivered = self._take_delivered()
+        if delivered:
+            self._transact(lambda tx: outbox.remove(tx, delivered))
+
+    def _take_delivered(self) -> list[str]:
+        self._relay.poll()
+        return self._relay.take_delivered()
+
+    def _publish_leftovers(self, partitions: Collection[int], age: timedelta) -> None:
+        if rows := self._transact(lambda tx: outbox.leftovers(tx, partitions, age=age)):
+            self._relay.publish(rows)
+
+    def _transact(self, transaction: Callable[[Connection], Result]) -> Result:
+        """Run a transaction, again with growing waits while a part is away; the last fault is raised."""
+        wait_s = TRANSIENT_FIRST_S
+        for _ in range(TRANSIENT_ATTEMPTS_MAX - 1):
+            try:
+                with self._engine.begin() as tx:
+                    return transaction(tx)
+            except (DBAPIError, RegistryUnavailable) as error:
+                if not is_transient(error) or self._stopping.is_set():
+                    raise
+                log.warning("A part is away; trying again.", error=str(error), wait_s=wait_s)
+                self._stopping.wait(wait_s * (0.5 + self._jitter.random()))
+                wait_s *= 2
+        with self._engine.begin() as tx:
+            return transaction(tx)
+
+
+def utc_now() -> datetime:
+    """Return the time as an aware UTC value."""
+    return datetime.now(UTC)
