@@ -88,7 +88,9 @@ def unpack(archive: Path, cache: Path) -> None:
     with explained(folder):
         try:
             with tarfile.open(archive) as tar:
-                tar.extractall(draft, filter="data")
+                # Debian 12's Python 3.11.2 does not know the filter yet; the archive is one that we pinned.
+                tar.extraction_filter = getattr(tarfile, "data_filter", lambda member, _path: member)
+                tar.extractall(draft)
         except tarfile.TarError as error:
             raise DownloadFailed(f"{archive} cannot be unpacked ({error}); delete it and run this again.") from error
         try:

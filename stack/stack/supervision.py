@@ -10,6 +10,7 @@ import hashlib
 import http.client
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,7 +26,7 @@ import psutil
 from supervisor.xmlrpc import Faults, SupervisorTransport  # type: ignore[import-untyped]
 
 from stack import identity
-from stack.errors import InvalidSettings, PartFailed
+from stack.errors import InvalidSettings, PartFailed, PermissionMissing
 from stack.home import Home, replace
 from stack.leftovers import MARKER
 from stack.parts import Part
@@ -92,6 +93,10 @@ class Supervisor:
     def launch(self) -> None:
         """Start it with no programs. Raises PartFailed."""
         self._socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if self._socket.parent.stat().st_uid != os.geteuid():
+            raise PermissionMissing(
+                f"{self._socket.parent} belongs to another user; choose a --home with a shorter path."
+            )
         self._write(())
         command = (sys.executable, "-P", "-m", "supervisor.supervisord", "-n", "-c", str(self._configuration))
         with self._home.log(NAME).open("a") as output:
@@ -151,6 +156,8 @@ class Supervisor:
         process = psutil.Process(int(self._call("getPID")))
         self._call("shutdown")
         process.wait(STOP_DEADLINE_S)
+        if self._socket.parent != self._home.run:
+            shutil.rmtree(self._socket.parent, ignore_errors=True)
 
     def _call(self, method: str, *arguments: Any, unless: int | None = None) -> Any:
         transport = SupervisorTransport(None, None, f"unix://{self._socket}")
