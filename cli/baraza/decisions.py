@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from confluent_kafka import Consumer
 
 TOPIC = "saga.events"
+REJECTED = "REJECTED"
 POLL_S = 0.2
 BATCH_MESSAGES = 500
 KAFKA_TIMEOUT_S = 10.0
@@ -176,7 +177,9 @@ class Decisions:
             partitions = consumer.list_topics(TOPIC, timeout=KAFKA_TIMEOUT_S).topics[TOPIC].partitions
             places = [TopicPartition(TOPIC, number) for number in partitions]
             ends = [consumer.get_watermark_offsets(place, timeout=KAFKA_TIMEOUT_S)[1] for place in places]
-            consumer.assign([TopicPartition(TOPIC, place.partition, end) for place, end in zip(places, ends, strict=True)])
+            consumer.assign(
+                [TopicPartition(TOPIC, place.partition, end) for place, end in zip(places, ends, strict=True)]
+            )
         except KafkaException as error:
             consumer.close()
             raise Refusal(f"Kafka at {self._kafka} does not answer. Run ./baraza status.") from error
@@ -215,7 +218,8 @@ class Decisions:
                 self._confirmed += 1
                 what = "confirmed"
             case OrderFailed():
-                what = f"{message.step}: {message.reason}" if message.reason else message.step
+                # Only a rejection's reason is a word of its service's; others are sentences about one order.
+                what = f"{message.step}: {message.reason if message.cause == REJECTED else message.cause.lower()}"
                 self._cancelled[what] += 1
             case _:
                 return

@@ -31,7 +31,7 @@ app.command()(demo.demo)
 app.command()(sagas.timeline)
 app.command()(audit.audit)
 app.command()(events.topics)
-app.command(context_settings={"ignore_unknown_options": True})(test.test)
+app.command("test", context_settings={"ignore_unknown_options": True})(test.run)
 app.add_typer(orders.app, name="orders")
 app.add_typer(sagas.app, name="sagas")
 app.add_typer(sagas.saga_app, name="saga")
@@ -44,7 +44,7 @@ app.add_typer(schemas.app, name="schemas")
 def main() -> NoReturn:
     """Run one command. Exit status 0: fine, 1: it found a problem, 2: it was not understood, 130: interrupted."""
     try:
-        app()
+        app(prog_name="./baraza")
     except KeyboardInterrupt:
         say("Interrupted.")
         sys.exit(INTERRUPTED)
@@ -66,7 +66,7 @@ def main() -> NoReturn:
 
 def foreseen(error: Exception) -> str | None:
     """Return the sentence for an error of the stack's or the operating system's; None for one that nobody foresaw."""
-    from stack import StackError
+    from stack.errors import StackError
 
     if isinstance(error, StackError):
         return str(error)

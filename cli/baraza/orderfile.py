@@ -1,4 +1,7 @@
-"""Files of orders: JSON Lines, each a body of ``POST /v1/orders`` with an optional ``idempotency_key`` and ``submitted_at``."""
+"""Files of orders: JSON Lines, each a body of ``POST /v1/orders``.
+
+An ``idempotency_key`` and a ``submitted_at`` may stand beside the body's own fields; they are taken out of it.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,9 @@ def read(path: Path) -> Iterator[Submission]:
             while line := file.readline(LINE_BYTES_MAX + 1):
                 number += 1
                 if len(line) > LINE_BYTES_MAX:
-                    raise UsageRefusal(f"{path}, line {number}: longer than {LINE_BYTES_MAX} bytes; write one order a line.")
+                    raise UsageRefusal(
+                        f"{path}, line {number}: longer than {LINE_BYTES_MAX} bytes; write one order a line."
+                    )
                 if line.strip():
                     yield submission(_parse(path, number, line), f"{path}, line {number}")
     except OSError as error:
@@ -45,7 +50,9 @@ def _parse(path: Path, number: int, line: bytes) -> object:
     try:
         return json.loads(line)
     except UnicodeDecodeError as error:
-        raise UsageRefusal(f"{path}, line {number}: not UTF-8 at byte {error.start}; save the file as UTF-8.") from error
+        raise UsageRefusal(
+            f"{path}, line {number}: not UTF-8 at byte {error.start}; save the file as UTF-8."
+        ) from error
     except (ValueError, RecursionError) as error:
         place = f"column {error.colno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else "nested too deeply"
         raise UsageRefusal(f"{path}, line {number}, {place}; expected one JSON object a line.") from error
@@ -60,9 +67,15 @@ def submission(value: object, where: str) -> Submission:
     submitted_at = body.pop("submitted_at", None)
     if key is None:
         key = str(uuid.uuid4())
-    if not isinstance(key, str) or not 0 < len(key) <= KEY_LENGTH_MAX or not key.isascii() or not key.isprintable() or " " in key:
+    if (
+        not isinstance(key, str)
+        or not 0 < len(key) <= KEY_LENGTH_MAX
+        or not key.isascii()
+        or not key.isprintable()
+        or " " in key
+    ):
         raise UsageRefusal(
-            f"{where}, idempotency_key: {key!r}; expected 1 to {KEY_LENGTH_MAX} printable ASCII characters without spaces."
+            f"{where}, idempotency_key: {key!r}; expected 1 to {KEY_LENGTH_MAX} printable ASCII characters, no spaces."
         )
     if submitted_at is not None and not _is_time(submitted_at):
         raise UsageRefusal(f"{where}, submitted_at: {submitted_at!r}; expected a time such as 2017-01-01T11:53:26Z.")

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from baraza.terminal import Refusal
 
 if TYPE_CHECKING:
-    from stack import Stack
+    from stack.running import Stack
 
     from baraza.audit.sources import Sources
     from baraza.client import Api, Tokens
 
+TRACKER_API = "saga-tracker-api"
 AUDITOR = "audit"
 """The login that may read every database and write none."""
 
@@ -52,9 +53,9 @@ class Running:
         from saga_tracker.definitions import DEFINITIONS
 
         from baraza.audit.scratch import services_of
-        from baraza.audit.sources import Sources
+        from baraza.audit.sources import CHECKOUT, TRACKER, Sources
 
-        services = (*services_of(DEFINITIONS), "checkout", "saga_tracker")
+        services = (*services_of(DEFINITIONS), CHECKOUT, TRACKER)
         return Sources(
             databases={service: self.stack.database_url(service, AUDITOR) for service in services},
             gateway_url=self.url("gateway"),
@@ -65,10 +66,25 @@ class Running:
 
 def find(home: Path | None) -> Running:
     """Return the stack in ``home`` (by default the usual one). Raises Refusal where none is up there."""
-    from stack import NoStack, Stack, from_environment
+    from stack.errors import NoStack
+    from stack.running import Stack
+    from stack.settings import from_environment
 
     settings = from_environment(home=home)
     try:
         return Running(stack=Stack.load(settings.home))
     except NoStack as error:
         raise Refusal(f"No stack is running in {settings.home}. Run ./baraza up.") from error
+
+
+def is_up(home: Path | None) -> bool:
+    """Say whether a stack is up in ``home``."""
+    from stack.errors import NoStack
+    from stack.running import Stack
+    from stack.settings import from_environment
+
+    try:
+        Stack.load(from_environment(home=home).home)
+    except NoStack:
+        return False
+    return True

@@ -71,13 +71,15 @@ def records(path: Path, columns: Sequence[Column], *, key: str) -> Iterator[Reco
                 first = seen.setdefault(record[key], reader.line_num)
                 if first != reader.line_num:
                     raise UsageRefusal(
-                        f"{path}, line {reader.line_num}: {key} {record[key]!r} stands on line {first} already; keep one."
+                        f"{path}, line {reader.line_num}: {key} {record[key]!r} is on line {first} already; keep one."
                     )
                 yield record
     except UnicodeDecodeError as error:
         raise UsageRefusal(f"{path} is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8.") from error
     except csv.Error as error:
-        raise UsageRefusal(f"{path}, line {reader.line_num}: {error}; write plain CSV, quotes doubled inside quotes.") from error
+        raise UsageRefusal(
+            f"{path}, line {reader.line_num}: {error}; write plain CSV, quotes doubled inside quotes."
+        ) from error
     except OSError as error:
         raise unreadable(path, error) from error
 
@@ -91,7 +93,9 @@ def _record(path: Path, line: int, cells: Sequence[str], columns: Sequence[Colum
         try:
             record[column.name] = column.parse(cell)
         except ValueError:
-            raise UsageRefusal(f"{path}, line {line}, column {column.name}: {cell[:100]!r}; expected {column.expects}.") from None
+            raise UsageRefusal(
+                f"{path}, line {line}, column {column.name}: {cell[:100]!r}; expected {column.expects}."
+            ) from None
     return record
 
 

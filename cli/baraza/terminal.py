@@ -79,7 +79,7 @@ def put_table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, righ
 
 @contextmanager
 def progress(what: str, total: int | None = None) -> Iterator[Advance]:
-    """Show a bar on stderr while the block runs, and nothing where nobody watches; call what it yields with each advance."""
+    """Show a bar on stderr while the block runs, nothing where nobody watches; call what it yields at each advance."""
     if not is_interactive():
         yield lambda _count: None
         return

@@ -79,7 +79,7 @@ CANCELLED_UNDONE = Invariant(
 
 EFFECTS_SETTLED = Invariant(
     name="effects-settled",
-    says="Every effect is settled, and belongs to a step of its saga; only a parked saga may have a call without its outcome.",
+    says="Every effect belongs to a step of its saga and is settled; only a parked saga may wait for a call's outcome.",
     checked=EVERY_EFFECT,
     offenders="""
         SELECT saga_id, step || ' is ' || effects.state
@@ -95,7 +95,7 @@ EFFECTS_SETTLED = Invariant(
 
 CAPTURED_ONCE = Invariant(
     name="captured-once",
-    says="A confirmed order is captured exactly once for what it costs, as the gateway knows it, and nothing stays open.",
+    says="A confirmed order is captured once for what it costs, as the gateway knows it, and nothing stays open.",
     checked=CONFIRMED,
     offenders="""
         SELECT saga_id, 'to pay ' || payable_minor || '; the gateway has ' || coalesce(captures, 0) || ' captures of '
@@ -120,7 +120,7 @@ NOTHING_KEPT = Invariant(
 
 CHARGED_ONCE = Invariant(
     name="charged-once",
-    says="The gateway was asked once for each effect: no order has two authorizations, captures or refunds, and none is unknown.",
+    says="No order has two authorizations, captures or refunds at the gateway, and none there is unknown.",
     checked="SELECT count(*) FROM settled",
     offenders="""
         SELECT saga_id, authorizations || ' authorizations, ' || captures || ' captures, ' || refunds || ' refunds'
@@ -157,7 +157,8 @@ STOCK_CONSERVED = Invariant(
     says="Of every product, what was received is on hand or reserved.",
     checked="SELECT count(*) FROM stock",
     offenders="""
-        SELECT sku, coalesce(received, 0) || ' received, ' || coalesce(on_hand, 0) || ' on hand, ' || reserved || ' reserved'
+        SELECT sku, coalesce(received, 0) || ' received, ' || coalesce(on_hand, 0) || ' on hand, '
+               || reserved || ' reserved'
         FROM stock
         WHERE coalesce(received, 0) <> coalesce(on_hand, 0) + reserved OR on_hand < 0
     """,
@@ -172,7 +173,8 @@ RESERVED_FOR_ORDERS = Invariant(
                         WHEN reservations.state <> 'RESERVED' THEN 'is ' || reservations.state
                         ELSE 'is for other lines' END
         FROM sagas JOIN orders ON order_id = saga_id LEFT JOIN reservations USING (saga_id)
-        WHERE sagas.state = 'CONFIRMED' AND (reservations.state IS NOT 'RESERVED' OR reservations.lines IS NOT orders.lines)
+        WHERE sagas.state = 'CONFIRMED'
+          AND (reservations.state IS NOT 'RESERVED' OR reservations.lines IS NOT orders.lines)
         UNION ALL
         SELECT saga_id, 'reserved for a saga that is ' || coalesce(sagas.state, 'unknown')
         FROM reservations LEFT JOIN sagas USING (saga_id)
@@ -185,7 +187,8 @@ POINTS_CONSERVED = Invariant(
     says="Of every account, the points that were granted are on it or burned.",
     checked="SELECT count(*) FROM accounts",
     offenders="""
-        SELECT customer_id, coalesce(granted, 0) || ' granted, ' || coalesce(balance, 0) || ' left, ' || burned || ' burned'
+        SELECT customer_id, coalesce(granted, 0) || ' granted, ' || coalesce(balance, 0) || ' left, '
+               || burned || ' burned'
         FROM accounts
         WHERE coalesce(granted, 0) <> coalesce(balance, 0) + burned OR balance < 0
     """,
@@ -312,7 +315,8 @@ DEAD_LETTERS_KNOWN = Invariant(
     checked="SELECT count(*) FROM dead_letters",
     offenders="""
         SELECT dead_letters.saga_id, topic || ' ' || dead_letters.partition || '/' || place || ': '
-               || iif(coalesce(next_offset, 0) <= place, 'not read by the tracker', 'its saga is ' || coalesce(state, 'unknown'))
+               || iif(coalesce(next_offset, 0) <= place, 'not read by the tracker',
+                      'its saga is ' || coalesce(state, 'unknown'))
         FROM dead_letters LEFT JOIN consumed USING (topic, partition) LEFT JOIN sagas USING (saga_id)
         WHERE coalesce(next_offset, 0) <= place OR coalesce(state, 'PENDING') = 'PENDING'
     """,

@@ -31,7 +31,9 @@ SCHEMA = """
     CREATE TABLE burns (saga_id PRIMARY KEY, customer_id, points, state) WITHOUT ROWID;
     CREATE TABLE accounts (customer_id PRIMARY KEY, granted, balance, burned) WITHOUT ROWID;
     CREATE TABLE shipments (saga_id PRIMARY KEY, state, tracking_number) WITHOUT ROWID;
-    CREATE TABLE ledger (saga_id PRIMARY KEY, debit_minor, credit_minor, receivable_minor, posts, reversals) WITHOUT ROWID;
+    CREATE TABLE ledger (
+        saga_id PRIMARY KEY, debit_minor, credit_minor, receivable_minor, posts, reversals
+    ) WITHOUT ROWID;
     CREATE TABLE replies (saga_id, step);
     CREATE TABLE outbox (service, id, saga_id);
     CREATE TABLE deferred (service, id, saga_id, held);
@@ -92,7 +94,6 @@ def _everything(
     yield "steps", steps(definitions)
     for extract in sources.extracts(services):
         yield extract.table, sources.rows(origin, extract)
-    yield "replies", sources.rows(origin, sources.replies(definitions))
     gateway, courier = origin.gateway_url, origin.courier_url
     yield "authorizations", _records(gateway, "authorization", ("id", "reference", "state", "amount_minor"))
     yield "captures", _records(gateway, "capture", ("id", "reference", "amount_minor"))

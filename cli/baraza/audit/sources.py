@@ -1,6 +1,6 @@
 """Where the audit reads: each service's database with the read-only login, the providers' records, the dead letters.
 
-Rows are streamed, and summed up by PostgreSQL where a sum is all that is wanted, so that a million sagas can be audited.
+Rows are streamed, and summed up by PostgreSQL where a sum is all that is wanted: a million sagas can be audited.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ PAGE_RECORDS = 5_000
 HTTP_TIMEOUT_S = 30.0
 KAFKA_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 5
+
+CHECKOUT, TRACKER = "checkout", "saga_tracker"
 
 Row = tuple[Any, ...]
 
@@ -54,13 +56,14 @@ class Extract:
 def extracts(services: Iterable[str]) -> Iterator[Extract]:
     """Yield everything that is read from the databases of the saga's ``services``, the tracker and checkout."""
     steps_of = tuple(services)
-    for service in (*steps_of, "checkout", "saga_tracker"):
+    for service in (*steps_of, CHECKOUT, TRACKER):
         yield Extract(service=service, table="outbox", query=OUTBOX.format(service=service))
+    for service in (*steps_of, CHECKOUT):
+        yield Extract(service=service, table="deferred", query=DEFERRED.format(service=service))
     for service in steps_of:
         yield Extract(service=service, table="effects", query=EFFECTS.format(service=service))
-        yield Extract(service=service, table="deferred", query=DEFERRED.format(service=service))
     for service, table, query in OWN_TABLES:
-        if service in (*steps_of, "checkout", "saga_tracker"):
+        if service in (*steps_of, CHECKOUT, TRACKER):
             yield Extract(service=service, table=table, query=query)
 
 
@@ -72,7 +75,8 @@ SAGAS = "SELECT saga_id, saga_type, saga_version, state, reason FROM sagas"
 
 ORDERS = """
     SELECT order_id, state, customer_id, payable_minor, points_to_burn,
-           (SELECT md5(string_agg(line ->> 'sku' || ' ' || (line ->> 'quantity'), ',' ORDER BY line ->> 'sku' COLLATE "C"))
+           (SELECT md5(string_agg(line ->> 'sku' || ' ' || (line ->> 'quantity'), ','
+                                  ORDER BY line ->> 'sku' COLLATE "C"))
             FROM jsonb_array_elements(lines) AS line)
     FROM orders
 """
@@ -116,12 +120,16 @@ LEDGER = """
     GROUP BY saga_id
 """
 
+REPLIES = "SELECT saga_id, step FROM timeline WHERE kind = 'reply' AND step IS NOT NULL AND detail IS NULL"
+"""Replies of services that did undo something; where there was nothing to undo, the detail says so."""
+
 CONSUMED = "SELECT topic, partition, next_offset FROM consumed_offsets"
 
 OWN_TABLES = (
-    ("saga_tracker", "sagas", SAGAS),
-    ("saga_tracker", "consumed", CONSUMED),
-    ("checkout", "orders", ORDERS),
+    (TRACKER, "sagas", SAGAS),
+    (TRACKER, "replies", REPLIES),
+    (TRACKER, "consumed", CONSUMED),
+    (CHECKOUT, "orders", ORDERS),
     ("payment", "payments", PAYMENTS),
     ("inventory", "reservations", RESERVATIONS),
     ("inventory", "stock", STOCK),
@@ -153,7 +161,7 @@ def rows(sources: Sources, extract: Extract) -> Iterator[Row]:
         try:
             with connection.cursor(name="audit") as cursor:
                 cursor.itersize = FETCH_ROWS
-                yield from cursor.execute(extract.query)  # type: ignore[arg-type]  # all queries stand in this module
+                yield from cursor.execute(extract.query)
         except psycopg.Error as error:
             message = str(error).splitlines()[0]
             raise Unreadable(f"{extract.table} of {extract.service} cannot be read: {message}.") from error
@@ -207,28 +215,24 @@ def _until(consumer: Any, end: int) -> Iterator[tuple[str, int, int, str]]:
 
 
 UNDER_WAY = (
-    ("saga_tracker", "sagas under way", "SELECT count(*) FROM sagas WHERE state = 'PENDING'"),
-    ("checkout", "orders without a decision that checkout knows of", "SELECT count(*) FROM orders WHERE state = 'PENDING'"),
+    (TRACKER, "sagas under way", "SELECT count(*) FROM sagas WHERE state = 'PENDING'"),
+    (CHECKOUT, "orders that checkout waits for", "SELECT count(*) FROM orders WHERE state = 'PENDING'"),
 )
-EVERYWHERE = (
-    ("messages in the outbox", "SELECT count(*) FROM outbox"),
-    ("messages to be handled again", "SELECT count(*) FROM deferred WHERE due_at IS NOT NULL"),
-)
+OUTBOX_ROWS = "SELECT count(*) FROM outbox"
+DUE_ROWS = "SELECT count(*) FROM deferred WHERE due_at IS NOT NULL"
 
 
 def under_way(sources: Sources, services: Iterable[str]) -> dict[str, int]:
     """Count what is still moving, by what it is; empty when everything has come to rest. Raises Unreadable."""
-    questions: dict[str, list[tuple[str, str]]] = {}
-    for service, what, query in UNDER_WAY:
-        questions.setdefault(service, []).append((what, query))
-        questions[service].append((f"{EVERYWHERE[0][0]} of {service}", EVERYWHERE[0][1]))
-    for service in services:
-        questions.setdefault(service, []).extend((f"{what} of {service}", query) for what, query in EVERYWHERE)
     found: dict[str, int] = {}
-    for service, asked in questions.items():
+    for service in (*services, CHECKOUT, TRACKER):
+        asked = [(what, query) for where, what, query in UNDER_WAY if where == service]
+        asked.append((f"messages in the outbox of {service}", OUTBOX_ROWS))
+        if service != TRACKER:
+            asked.append((f"messages to be handled again by {service}", DUE_ROWS))
         with closing(connect(sources, service)) as connection:
             for what, query in asked:
-                row = connection.execute(query).fetchone()  # type: ignore[arg-type]
+                row = connection.execute(query).fetchone()
                 if row and row[0]:
                     found[what] = row[0]
     return found

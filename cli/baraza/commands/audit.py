@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from baraza import running
 from baraza.commands.options import Home, Json
-from baraza.terminal import FOUND_A_PROBLEM, is_interactive, progress, put, put_json, say, stop
+from baraza.terminal import FOUND_A_PROBLEM, progress, put, put_json, say, stop
 
 if TYPE_CHECKING:
     from baraza.audit.report import Report
@@ -19,7 +21,9 @@ SAY_EVERY_S = 5.0
 
 def audit(
     home: Home = None,
-    wait: Annotated[float, typer.Option("--wait", min=0, metavar="SECONDS", help="How long what moves may take to come to rest.")] = 60.0,
+    wait: Annotated[
+        float, typer.Option("--wait", min=0, metavar="SECONDS", help="How long what moves may take to come to rest.")
+    ] = 60.0,
     as_json: Json = False,
 ) -> None:
     """Check from outside that nothing was lost: money, stock, points, shipments, messages.
@@ -54,21 +58,21 @@ def describe(moving: dict[str, int]) -> str:
     return ", ".join(f"{count} {what}" for what, count in moving.items())
 
 
-def show(report: Report) -> None:
+def show(report: Report, write: Callable[[str], None] = put) -> None:
     """Write the verdict for a person."""
-    colours = is_interactive()
+    colours = sys.stdout.isatty() and write is put
     for finding in report.findings:
         mark = "✓" if finding.total == 0 else "✗"
         if colours:
             mark = f"\x1b[{'32' if finding.total == 0 else '31'}m{mark}\x1b[0m"
-        put(f"{mark} {finding.invariant.name:<24} {finding.checked:>9}  {finding.invariant.says}")
+        write(f"{mark} {finding.invariant.name:<24} {finding.checked:>9}  {finding.invariant.says}")
         for offender, problem in finding.offenders:
-            put(f"    {offender}  {problem}")
+            write(f"    {offender}  {problem}")
         if finding.total > len(finding.offenders):
-            put(f"    … and {finding.total - len(finding.offenders)} more")
+            write(f"    … and {finding.total - len(finding.offenders)} more")
     if report.moving:
-        put(f"Judged while these still moved: {describe(report.moving)}.")
+        write(f"Judged while these still moved: {describe(report.moving)}.")
     broken = sum(1 for finding in report.findings if finding.total)
     verdict = "green" if report.is_green else f"RED: {broken} of {len(report.findings)} invariants are broken"
     sagas = ", ".join(f"{count} {state}" for state, count in report.states.items()) or "no sagas"
-    put(f"Audit {verdict} ({sagas}).")
+    write(f"Audit {verdict} ({sagas}).")

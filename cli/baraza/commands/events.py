@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -28,20 +29,23 @@ PERSONAL = frozenset({"ship_to", "payment_token"})
 @app.command()
 def tail(
     topic: Annotated[str, typer.Argument(help="A topic; ./baraza topics lists them.", show_default=False)],
-    from_beginning: Annotated[bool, typer.Option("--from-beginning", help="Everything that the topic still holds.")] = False,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Stop after so many messages.", show_default=False)] = None,
-    saga: Annotated[str | None, typer.Option("--saga", metavar="ID", help="Only this saga's.", show_default=False)] = None,
+    from_beginning: Annotated[
+        bool, typer.Option("--from-beginning", help="Everything that the topic still holds.")
+    ] = False,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Stop after so many messages.", show_default=False)
+    ] = None,
+    saga: Annotated[
+        str | None, typer.Option("--saga", metavar="ID", help="Only this saga's.", show_default=False)
+    ] = None,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
     """Show the messages of a topic as they come, decoded through the schema registry; Ctrl-C ends it."""
     stack = running.find(home)
-    shown = 0
-    for message in _messages(stack, topic, from_beginning=from_beginning, saga=saga):
+    messages = _messages(stack, topic, from_beginning=from_beginning, saga=saga)
+    for message in islice(messages, limit):
         put_json(message) if as_json else put(_line(message))
-        shown += 1
-        if shown == limit:
-            break
 
 
 def topics(home: Home = None, as_json: Json = False) -> None:
@@ -49,7 +53,7 @@ def topics(home: Home = None, as_json: Json = False) -> None:
     stack = running.find(home)
     rows = list(_topics(stack))
     if as_json:
-        put_json([{"topic": name, "partitions": partitions, "messages": messages} for name, partitions, messages in rows])
+        put_json([dict(zip(("topic", "partitions", "messages"), row, strict=True)) for row in rows])
     else:
         put_table(("topic", "partitions", "messages"), rows, right=("partitions", "messages"))
 
@@ -94,7 +98,9 @@ def _topics(stack: running.Running) -> Iterator[tuple[str, int, int]]:
         consumer.close()
 
 
-def _messages(stack: running.Running, topic: str, *, from_beginning: bool, saga: str | None) -> Iterator[dict[str, Any]]:
+def _messages(
+    stack: running.Running, topic: str, *, from_beginning: bool, saga: str | None
+) -> Iterator[dict[str, Any]]:
     from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, TopicPartition
     from confluent_kafka.schema_registry import SchemaRegistryClient
     from confluent_kafka.schema_registry.avro import AvroDeserializer
@@ -110,8 +116,8 @@ def _messages(stack: running.Running, topic: str, *, from_beginning: bool, saga:
             message = consumer.poll(POLL_S)
             if message is None:
                 continue
-            if message.error():
-                raise Refusal(f"{topic} cannot be read ({message.error().str()}). Run ./baraza status.")
+            if (error := message.error()) is not None:
+                raise Refusal(f"{topic} cannot be read ({error.str()}). Run ./baraza status.")
             if saga is None or (message.key() or b"") == saga.encode():
                 yield _decoded(message, deserialize)
     finally:
@@ -122,18 +128,19 @@ def _decoded(message: Message, deserialize: Any) -> dict[str, Any]:
     """Return what the message says; where the registry cannot make sense of its bytes, why, and the bytes."""
     from confluent_kafka.serialization import MessageField, SerializationContext
 
-    headers = {name: (value or b"").decode(errors="replace") for name, value in message.headers() or []}
+    headers = {name: _text(value) for name, value in dict(message.headers() or []).items()}
+    topic = message.topic() or ""
     decoded: dict[str, Any] = {
-        "topic": message.topic(),
+        "topic": topic,
         "partition": message.partition(),
         "offset": message.offset(),
-        "key": (message.key() or b"").decode(errors="replace"),
+        "key": _text(message.key()),
         "type": headers.get(TYPE_HEADER, ""),
         "published_at": datetime.fromtimestamp(message.timestamp()[1] / 1000, tz=UTC).isoformat(),
         "headers": headers,
     }
     try:
-        decoded["value"] = deserialize(message.value(), SerializationContext(message.topic(), MessageField.VALUE))
+        decoded["value"] = deserialize(message.value(), SerializationContext(topic, MessageField.VALUE))
     except Exception as error:  # whatever the bytes lead the decoder into; a tail must show the message all the same
         decoded |= {"value": None, "undecodable": str(error), "bytes": (message.value() or b"").hex()}
     return decoded
@@ -148,7 +155,12 @@ def _line(message: dict[str, Any]) -> str:
     clock = at.strftime("%H:%M:%S.%f")[:-3] if isinstance(at, datetime) else time.strftime("%H:%M:%S")
     envelope = {"message_id", "saga_id", "saga_type", "saga_version", "causation_id", "occurred_at"}
     own = {field: content for field, content in value.items() if field not in envelope | PERSONAL}
-    return f"{clock}  {message['key']}  {name}  " + "  ".join(f"{field}={_short(content)}" for field, content in own.items())
+    fields = "  ".join(f"{field}={_short(content)}" for field, content in own.items())
+    return f"{clock}  {message['key']}  {name}  {fields}"
+
+
+def _text(value: str | bytes | None) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value or ""
 
 
 def _short(content: object) -> str:

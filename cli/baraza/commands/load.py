@@ -60,12 +60,16 @@ def load_customers(file: File, home: Home = None, as_json: Json = False) -> None
 
 def put_catalogue(stack: running.Running, records: Iterator[Record], total: int) -> None:
     """Send products to checkout and their stock to inventory. Raises Refused or Unreachable."""
-    with stack.api("checkout") as checkout, stack.api("inventory") as inventory, progress("catalogue", total) as advance:
+    with (
+        stack.api("checkout") as checkout,
+        stack.api("inventory") as inventory,
+        progress("catalogue", total) as advance,
+    ):
         for batch in batches(records):
             products = [{name: row[name] for name in ("sku", "name", "price_minor", "currency")} for row in batch]
             checkout.call("PUT", "/v1/catalogue", body={"products": products})
             stock = [{"sku": row["sku"], "on_hand": row["stock"]} for row in batch]
-            inventory.call("PUT", "/v1/stock", body={"stock": stock})
+            inventory.call("PUT", "/v1/stock", body=stock)
             advance(len(batch))
 
 
@@ -73,7 +77,7 @@ def put_customers(stack: running.Running, records: Iterator[Record], total: int)
     """Send accounts to loyalty. Raises Refused or Unreachable."""
     with stack.api("loyalty") as loyalty, progress("customers", total) as advance:
         for batch in batches(records):
-            loyalty.call("PUT", "/v1/accounts", body={"accounts": batch})
+            loyalty.call("PUT", "/v1/accounts", body=batch)
             advance(len(batch))
 
 

@@ -9,6 +9,8 @@ import typer
 
 Home: TypeAlias = Annotated[
     Path | None,
-    typer.Option("--home", envvar="BARAZA_HOME", metavar="FOLDER", help="Where the stack keeps everything.", show_default=False),
+    typer.Option(
+        "--home", envvar="BARAZA_HOME", metavar="FOLDER", help="Where the stack keeps everything.", show_default=False
+    ),
 ]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, for scripts.")]

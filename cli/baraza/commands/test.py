@@ -34,8 +34,10 @@ def checks(root: Path) -> Iterator[tuple[str, Sequence[str]]]:
     yield "generated code is current", ("messages.generate", "--check")
 
 
-def test(
-    pytest_arguments: Annotated[list[str] | None, typer.Argument(help="Passed on to pytest, after --.", show_default=False)] = None,
+def run(
+    pytest_arguments: Annotated[
+        list[str] | None, typer.Argument(help="Passed on to pytest, after --.", show_default=False)
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Only the checks and the unit tests; needs no stack.")] = False,
 ) -> None:
     """Check everything: style, types, import rules, generated code, then the tests."""

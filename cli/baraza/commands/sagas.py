@@ -1,0 +1,167 @@
+"""``baraza timeline``, ``baraza sagas`` and ``baraza saga``: what happened, what is under way, and what is meant to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from baraza import running
+from baraza.commands.options import Home, Json
+from baraza.commands.orders import Order, order_id
+from baraza.running import TRACKER_API
+from baraza.terminal import UsageRefusal, put, put_json, put_table, say
+
+if TYPE_CHECKING:
+    from baraza.client import Api
+
+app = typer.Typer(no_args_is_help=True, help="Sagas, as the tracker knows them.")
+saga_app = typer.Typer(no_args_is_help=True, help="What a saga is made of.")
+
+STATES = ("PENDING", "CONFIRMED", "CANCELLED_COMPENSATED", "NEEDS_REVIEW")
+PAGE_SAGAS = 100
+PAGE_ENTRIES = 500
+ENDED = frozenset({"CONFIRMED", "CANCELLED_COMPENSATED"})
+
+
+def timeline(
+    order: Order,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on showing what happens until the order has ended.")
+    ] = False,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Tell what happened to an order: every message under the one that caused it."""
+    stack = running.find(home)
+    name = order_id(order)
+    if follow:
+        with stack.api(TRACKER_API) as tracker:
+            for entry in _followed(tracker, name):
+                put_json(entry) if as_json else put(_entry_line(entry))
+    elif as_json:
+        with stack.api(TRACKER_API) as tracker:
+            put_json({"saga": tracker.get(f"/v1/sagas/{name}"), **_timeline(tracker, name)})
+    else:
+        write_timeline(stack, name, put)
+
+
+@app.command("list")
+def list_sagas(
+    state: Annotated[
+        str | None, typer.Option("--state", metavar="STATE", help=f"One of {', '.join(STATES)}.", show_default=False)
+    ] = None,
+    customer: Annotated[
+        str | None, typer.Option("--customer", metavar="ID", help="Whom it is for.", show_default=False)
+    ] = None,
+    step: Annotated[
+        str | None, typer.Option("--step", metavar="STEP", help="Which step it is at.", show_default=False)
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many to show.")] = 50,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """List sagas, the newest first."""
+    if state is not None and state.upper() not in STATES:
+        raise UsageRefusal(f"--state {state!r}; choose one of {', '.join(STATES)}.")
+    filters = {"state": state.upper() if state else None, "customer": customer, "step": step}
+    params: dict[str, str | int] = {name: value for name, value in filters.items() if value is not None}
+    with running.find(home).api(TRACKER_API) as tracker:
+        found = list(_pages(tracker, params, limit))
+    if as_json:
+        put_json(found)
+    else:
+        rows = [
+            (saga["saga_id"], saga["state"], saga["step"], saga["subject"], saga["started_at"], saga["reason"])
+            for saga in found
+        ]
+        put_table(("saga", "state", "step", "customer", "started", "reason"), rows)
+
+
+@app.command("cancel")
+def cancel(
+    saga: Annotated[str, typer.Argument(metavar="ID", help="The saga's id, which is the order's.", show_default=False)],
+    reason: Annotated[str, typer.Option("--reason", help="Why; it is kept on the timeline.", show_default=False)],
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Ask for the cancellation of a saga that has not ended, as an operator; what ran is compensated."""
+    if not reason.strip():
+        raise UsageRefusal("--reason is empty; say why, it is kept on the timeline.")
+    name = order_id(saga)
+    with running.find(home).api(TRACKER_API) as tracker:
+        answer = tracker.call("POST", f"/v1/sagas/{name}/cancel", body={"reason": reason})
+    put_json(answer) if as_json else say(f"Asked for. Follow it with: ./baraza timeline {name} --follow")
+
+
+@saga_app.command("show")
+def show(
+    name: Annotated[str, typer.Argument(metavar="SAGA", help="A saga's name, such as order.", show_default=False)],
+    mermaid: Annotated[bool, typer.Option("--mermaid", help="As a diagram's source.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show a saga's definition: its steps, who runs them, and how each is undone."""
+    from saga_tracker.definitions import UnknownSaga, newest
+
+    from baraza import diagram
+
+    try:
+        definition = newest(name)
+    except UnknownSaga as error:
+        raise UsageRefusal(str(error)) from error
+    if as_json:
+        put_json(diagram.to_json(definition))
+    elif mermaid:
+        put(diagram.mermaid(definition))
+    else:
+        put(f"{definition.name}, version {definition.version}: {diagram.sentence(definition)}")
+        put_table(diagram.HEADINGS, diagram.rows(definition))
+
+
+def write_timeline(stack: running.Running, saga_id: str, write: Callable[[str], None]) -> None:
+    """Write a saga's timeline as a tree, with how fresh it is. Raises Refused or Unreachable."""
+    from baraza import timeline as tree
+
+    with stack.api(TRACKER_API) as tracker:
+        saga, told = tracker.get(f"/v1/sagas/{saga_id}"), _timeline(tracker, saga_id)
+    lines = tree.lines(told["entries"])
+    width = max((len(line.title) for line in lines), default=0)
+    write(tree.heading(saga))
+    for line in lines:
+        write(line.render(width))
+    write(tree.freshness(told))
+
+
+def _timeline(tracker: Api, saga_id: str) -> dict[str, Any]:
+    """Return the whole timeline: all pages' entries, and the freshness of the last."""
+    entries: list[Any] = []
+    params: dict[str, str | int] = {"limit": PAGE_ENTRIES}
+    while True:
+        page: dict[str, Any] = tracker.get(f"/v1/sagas/{saga_id}/timeline", params)
+        entries += page["entries"]
+        if not page.get("next"):
+            return {**page, "entries": entries}
+        params["cursor"] = page["next"]
+
+
+def _pages(tracker: Api, params: dict[str, str | int], limit: int) -> Iterator[dict[str, Any]]:
+    left = limit
+    while left > 0:
+        page = tracker.get("/v1/sagas", {**params, "limit": min(left, PAGE_SAGAS)})
+        yield from page["sagas"]
+        left -= len(page["sagas"])
+        if not page.get("next"):
+            return
+        params = {**params, "cursor": page["next"]}
+
+
+def _followed(tracker: Api, saga_id: str) -> Iterator[dict[str, Any]]:
+    for _event, entry in tracker.lines(f"/v1/sagas/{saga_id}/timeline/stream"):
+        yield entry
+
+
+def _entry_line(entry: dict[str, Any]) -> str:
+    from baraza.timeline import Line, time_of
+
+    return f"{time_of(entry):%H:%M:%S.%f}"[:-3] + Line(after_s=0.0, branches="", entry=entry).render(28)[9:]

@@ -1,0 +1,118 @@
+"""A saga's timeline as a tree: each line under the message that caused it, times from the saga's start. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+Json = Mapping[str, Any]
+
+MARKS = {"command": "→", "reply": "←", "act": "☞", "timer": "⏱", "dead_letter": "✝"}
+"""What stands before a line that is no plain event."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One line of the tree: its time after the saga's start, the branches before it, and what happened."""
+
+    after_s: float
+    branches: str
+    entry: Json
+
+    def render(self, width: int) -> str:
+        """Return the line as text; ``width`` is that of the longest title, so that the columns stand in line."""
+        entry = self.entry
+        where = " ".join(part for part in (entry["service"], entry.get("step")) if part)
+        notes = []
+        if entry.get("attempt") and entry["attempt"] > 1:
+            notes.append(f"attempt {entry['attempt']}")
+        if entry.get("late"):
+            notes.append("LATE")
+        if entry.get("detail"):
+            notes.append(str(entry["detail"]))
+        note = f"  {' · '.join(notes)}" if notes else ""
+        return f"{_after(self.after_s)}  {self.title:<{width}}  {where}{note}"
+
+    @property
+    def title(self) -> str:
+        """The branches and the message's name."""
+        mark = MARKS.get(self.entry["kind"])
+        return f"{self.branches}{mark + ' ' if mark else ''}{self.entry['type']}"
+
+
+def lines(entries: Sequence[Json]) -> list[Line]:
+    """Return the entries as a tree by causation, siblings by time; a line whose cause is unknown is a root.
+
+    A single child stands right under its cause without a branch of its own, so that a long chain stays readable.
+    """
+    ordered = sorted(entries, key=lambda entry: (time_of(entry), entry["message_id"]))
+    known = {entry["message_id"] for entry in ordered}
+    children: dict[str | None, list[Json]] = {}
+    for entry in ordered:
+        cause = entry.get("causation_id")
+        children.setdefault(cause if cause in known and cause != entry["message_id"] else None, []).append(entry)
+    start = time_of(ordered[0]) if ordered else datetime.now(UTC)
+    shown: set[str] = set()
+    tree = [line for root in children.get(None, []) for line in _branch(root, "", "", children, start, shown)]
+    # Entries that cause one another in a circle have no root; they must be seen all the same.
+    rest = [entry for entry in ordered if entry["message_id"] not in shown]
+    return tree + [Line(after_s=(time_of(entry) - start).total_seconds(), branches="", entry=entry) for entry in rest]
+
+
+def _branch(
+    entry: Json, own: str, below: str, children: Mapping[str | None, list[Json]], start: datetime, shown: set[str]
+) -> Iterator[Line]:
+    """Yield the entry and what it caused, depth first, with a stack of our own: chains may be long."""
+    stack = [(entry, own, below)]
+    while stack:
+        current, branches, under = stack.pop()
+        if current["message_id"] in shown:
+            continue
+        shown.add(current["message_id"])
+        yield Line(after_s=(time_of(current) - start).total_seconds(), branches=branches, entry=current)
+        caused = children.get(current["message_id"], [])
+        following = []
+        for place, child in enumerate(caused):
+            is_last = place == len(caused) - 1
+            if len(caused) == 1:
+                following.append((child, under, under))
+            else:
+                following.append((child, under + ("└ " if is_last else "├ "), under + ("  " if is_last else "│ ")))
+        stack.extend(reversed(following))
+
+
+def time_of(entry: Json) -> datetime:
+    """Return when the entry's message happened."""
+    return parse_time(entry["occurred_at"])
+
+
+def parse_time(text: str) -> datetime:
+    """Return an API's time as an aware UTC time."""
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def heading(saga: Json) -> str:
+    """Return the saga in one line: what it is, for whom, how it stands, and why."""
+    took = ""
+    if saga.get("finished_at"):
+        seconds = (parse_time(saga["finished_at"]) - parse_time(saga["started_at"])).total_seconds()
+        took = f" after {seconds:.3f} s"
+    subject = f" · {saga['subject']}" if saga.get("subject") else ""
+    cause = (saga.get("cause") or "why").lower().replace("_", " ")
+    why = f"\n{cause}: {saga['reason']}" if saga.get("reason") else ""
+    return f"{saga['saga_type']} {saga['saga_id']}{subject} · {saga['state']}{took}{why}"
+
+
+def _after(seconds: float) -> str:
+    return f"{seconds:+9.3f}"
+
+
+def freshness(timeline: Json) -> str:
+    """Return up to when everything is on the timeline, and what that means for who reads it."""
+    until = timeline.get("recorded_until")
+    if not until:
+        return "Nothing is recorded for this saga's partition yet."
+    at = parse_time(until).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return f"Everything that happened until {at} is on it."
