@@ -13,6 +13,7 @@ import os
 import shutil
 import ssl
 import tarfile
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -31,6 +32,8 @@ MIRROR_VARIABLE = "BARAZA_MAVEN_URL"
 CONNECTIONS_MAX = 6
 """More gain nothing on an ordinary line, and Maven Central throttles the greedy."""
 ATTEMPTS_MAX = 4
+PAUSE_S = 1.0
+"""Longer before each further attempt, for a line that comes back or a server that is overrun."""
 TIMEOUT_S = 30
 CHUNK_BYTES = 1 << 18
 
@@ -133,7 +136,8 @@ def _fetch_one(download: Download, mirror: str, folder: Path, count: Callable[[i
     part = target.with_name(target.name + ".part")
     target.parent.mkdir(parents=True, exist_ok=True)
     failure: Exception | None = None
-    for _ in range(ATTEMPTS_MAX):
+    for attempt in range(ATTEMPTS_MAX):
+        time.sleep(attempt * PAUSE_S)
         try:
             _resume(f"{mirror}/{download.path}", part, download.size, count)
         except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ssl.SSLError) as error:

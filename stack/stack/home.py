@@ -6,16 +6,27 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from stack.errors import InvalidSettings, NoStack, PermissionMissing, explained
+from stack.errors import (
+    DiskFull,
+    InvalidSettings,
+    NoStack,
+    PartFailed,
+    PermissionMissing,
+    StackError,
+    explained,
+)
 
 STATE_VERSION = 1
 PASSWORD_BYTES = 24
+DISK_FREE_BYTES_MIN = 32 << 20
+"""Below this every part fails sooner or later, each in its own words."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,6 +77,13 @@ class Home:
         except FileNotFoundError:
             return ""
         return "\n".join(text.rstrip().splitlines()[-lines_max:])
+
+    def failure(self, process: str, what: str) -> StackError:
+        """Return the error for a process that failed: a full disk where that is why, else what its log ends with."""
+        log, tail = self.log(process), self.log_tail(process)
+        if "No space left" in tail or shutil.disk_usage(self.path).free < DISK_FREE_BYTES_MIN:
+            return DiskFull(f"{what}: no space left for {self.path}; free at least 2 GB there, then run this again.")
+        return PartFailed(f"{what}; its log, {log}, ends:\n{tail}")
 
     @contextmanager
     def locked(self) -> Iterator[None]:

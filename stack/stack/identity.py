@@ -56,6 +56,16 @@ def _nobody() -> tuple[str, ...]:
     return (f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", *capabilities)
 
 
+def require_name() -> None:
+    """Raise PermissionMissing where the user has a number only, as in some containers: PostgreSQL asks for its name."""
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError as error:
+        raise PermissionMissing(
+            f"PostgreSQL needs a user with a name; {os.geteuid()} has none in /etc/passwd. Add one, or run as another."
+        ) from error
+
+
 def give(path: Path) -> None:
     """Give a folder to the user that :func:`wrapped` runs as."""
     if is_root():

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from stack import java
-from stack.errors import PartFailed, explained
+from stack.errors import explained
 from stack.home import Home, replace
 from stack.parts import Part
 from stack.ports import LOOPBACK
@@ -123,9 +123,7 @@ def _format(home: Home, jars: list[Path], file: Path, cluster: str) -> None:
                 stderr=subprocess.STDOUT, timeout=FORMAT_TIMEOUT_S,
             )  # fmt: skip
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-            raise PartFailed(
-                f"Kafka could not format its data folder; its log, {home.log(NAME)}, ends:\n{home.log_tail(NAME)}"
-            ) from error
+            raise home.failure(NAME, "Kafka could not format its data folder") from error
 
 
 def _java(home: Home, jars: list[Path], heap_max: str) -> tuple[str, ...]:

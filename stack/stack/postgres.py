@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 
 from stack import identity
-from stack.errors import PartFailed, PlatformUnsupported, explained
+from stack.errors import PlatformUnsupported, explained
 from stack.home import Home
 from stack.parts import Part, wheel
 from stack.ports import LOOPBACK
@@ -76,6 +76,7 @@ def create(home: Home) -> None:
     folder = home.folder(NAME)
     if (folder / "PG_VERSION").exists():
         return
+    identity.require_name()
     draft = home.folder(f"{NAME}.new")
     home.password(SUPERUSER)
     with explained(folder):
@@ -92,8 +93,7 @@ def _initdb(home: Home, draft: Path) -> None:
         f"--pwfile={home.password_file(SUPERUSER)}", "--auth=scram-sha-256", "--encoding=UTF8",
         "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8",
     )  # fmt: skip
-    log = home.log(NAME)
-    with log.open("a") as output:
+    with home.log(NAME).open("a") as output:
         try:
             subprocess.run(
                 identity.wrapped(command, unprivileged=True), check=True, stdin=subprocess.DEVNULL, stdout=output,
@@ -104,7 +104,7 @@ def _initdb(home: Home, draft: Path) -> None:
                 f"PostgreSQL's {command[0]} does not start on this machine ({error}); use --docker."
             ) from error
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-            raise PartFailed(f"PostgreSQL's initdb failed; its log, {log}, ends:\n{home.log_tail(NAME)}") from error
+            raise home.failure(NAME, "PostgreSQL's initdb failed") from error
 
 
 def connect(port: int, password: str, database: str = SUPERUSER) -> psycopg.Connection:

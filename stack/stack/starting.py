@@ -124,11 +124,8 @@ class Start:
             if status.state == ProcessState.BACKOFF:
                 starts.add(status.started_at_s)
             if len(starts) >= STARTS_MAX or status.state in (ProcessState.FATAL, ProcessState.EXITED):
-                log = self._home.log(part.name)
-                raise PartFailed(
-                    f"{part.name} ends as soon as it starts ({status.description}); its log, {log}, ends:\n"
-                    f"{self._home.log_tail(part.name)}"
-                )
+                what = f"{part.name} ends as soon as it starts ({status.description})"
+                raise self._home.failure(part.name, what)
 
         until(part.is_ready, what=f"{part.name} to be ready", deadline_s=READY_DEADLINE_S, check=check)
 
