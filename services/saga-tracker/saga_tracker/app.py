@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 
-import aiokafka
 import faust
 import structlog
 from faust.transport.drivers import aiokafka as driver
@@ -36,7 +35,7 @@ SESSION_TIMEOUT_S = 6.0
 """How long the partitions of a worker that was killed stay without one."""
 HEARTBEAT_S = 2.0
 FETCH_WAIT_S = 0.1
-"""A fetch under way leaves out partitions that were just read; aiokafka waits 1.5 s, and so would their next messages."""
+"""A fetch under way leaves out what was just read; with aiokafka's 1.5 s the next messages there would wait as long."""
 EXIT_FAILED = 1
 
 Result = TypeVar("Result")
@@ -78,7 +77,9 @@ def fail(error: BaseException) -> None:
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     """aiokafka's consumer on its thread, with shorter waits at the broker."""
 
-    def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
+    logger = driver.logger
+
+    def _create_worker_consumer(self, transport: driver.Transport) -> Any:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = int(FETCH_WAIT_S * 1000)
         return consumer
@@ -87,6 +88,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 class Consumer(driver.Consumer):
     """Faust's consumer, with PostgreSQL's offsets in the place of Kafka's."""
 
+    logger = driver.logger
     transport: Transport
 
     def _new_consumer_thread(self) -> ConsumerThread:
@@ -143,17 +145,17 @@ def create(kafka: str, topics: Iterable[str], runtime: Runtime) -> faust.App:
     channel = app.topic(*topics, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
 
     @app.agent(channel, concurrency=1, name="record")
-    async def record(stream: faust.StreamT[Any]) -> None:
+    async def record(stream: faust.Stream[Any]) -> None:
         async for batch in stream.noack_take(BATCH_SIZE_MAX, within=BATCH_WITHIN_S):
             await runtime.do(runtime.work.record, [record_of(event.message) for event in batch])
 
-    @app.timer(interval=TICK_EVERY_S)
     async def tick() -> None:
         assigned = runtime.assigned & {(tp.topic, tp.partition) for tp in app.consumer.assignment()}
         until = recorded_until(assigned, runtime.work.offsets, app.consumer.highwater, datetime.now(UTC))
         await runtime.do(runtime.work.tick, until, {partition for _, partition in assigned})
         runtime.ticked_at = time.monotonic()
 
+    app.timer(interval=TICK_EVERY_S)(tick)
     return app
 
 

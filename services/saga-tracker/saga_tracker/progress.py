@@ -142,6 +142,36 @@ class Decision:
         return self.parked or (self.failure.reason if self.failure else None)
 
 
+class StepOutcome(enum.StrEnum):
+    """What is known of one step, as people see it."""
+
+    WAITING = "waiting"
+    RAN = "ran"
+    REJECTED = "rejected"
+    COMPENSATED = "compensated"
+    NOT_RUN = "not_run"
+    """It never will, or its turn has not come."""
+
+
+def outcomes(definition: SagaDefinition, progress: Progress) -> dict[str, StepOutcome]:
+    """Return what became of each step, in the order of the definition."""
+    decision = decide(definition, progress)
+    ran_count = _ran_count(definition, progress)
+    found: dict[str, StepOutcome] = {}
+    for place, step in enumerate(definition.steps):
+        if step.name in progress.rejected:
+            found[step.name] = StepOutcome.REJECTED
+        elif (step.undone_by or step.name) in progress.compensated and place < ran_count:
+            found[step.name] = StepOutcome.COMPENSATED
+        elif place < ran_count:
+            found[step.name] = StepOutcome.RAN
+        elif decision.phase is Phase.RUNNING and step.name == decision.step:
+            found[step.name] = StepOutcome.WAITING
+        else:
+            found[step.name] = StepOutcome.NOT_RUN
+    return found
+
+
 def fence_key(service: str) -> str:
     """Return what identifies the fence of a service among a saga's commands."""
     return f"{FENCE}:{service}"
