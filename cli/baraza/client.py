@@ -120,8 +120,8 @@ class Api:
         """Return the answer's JSON. Raises Refused where it is a refusal."""
         return _checked(self.name, response)
 
-    def lines(self, path: str) -> Iterator[tuple[str, Json]]:
-        """Yield the server-sent events of a stream as (event, JSON) until it ends. Raises Refused or Unreachable."""
+    def events(self, path: str) -> Iterator[tuple[str, Json]]:
+        """Yield the server-sent events of a stream as (name, JSON) until it ends. Raises Refused or Unreachable."""
         headers = self._headers({"Accept": "text/event-stream"})
         timeout = httpx.Timeout(TIMEOUT_S, read=None)
         try:

@@ -236,7 +236,7 @@ class _Follower:
     def _stuck(self) -> str:
         places = []
         for order_id in self._decisions.still_open(STUCK_SHOWN_MAX):
-            saga = self._tracker.get(f"/v1/sagas/{order_id}")
+            saga = self._tracker.get(f"/v1/sagas/{order_id}")["saga"]
             places.append(f"{order_id} ({saga['state']}, {saga['phase'].lower()} {saga['step']})")
         return f"No order has ended for {STALL_S:.0f} s. Still open: {', '.join(places)}."
 
@@ -246,15 +246,15 @@ def parked_since(tracker: Api, began_at: datetime) -> set[str]:
     found: set[str] = set()
     params: dict[str, str | int] = {
         "state": "NEEDS_REVIEW",
-        "started_from": began_at.isoformat(),
+        "started_after": began_at.isoformat(),
         "limit": PARKED_PAGE,
     }
     while True:
         page = tracker.get("/v1/sagas", params)
         found.update(saga["saga_id"] for saga in page["sagas"])
-        if not page.get("next"):
+        if page["next_cursor"] is None:
             return found
-        params["cursor"] = page["next"]
+        params["cursor"] = page["next_cursor"]
 
 
 def late_successes(stack: Running, began_at: datetime) -> int:

@@ -55,10 +55,15 @@ def lines(entries: Sequence[Json]) -> list[Line]:
         children.setdefault(cause if cause in known and cause != entry["message_id"] else None, []).append(entry)
     start = time_of(ordered[0]) if ordered else datetime.now(UTC)
     shown: set[str] = set()
-    tree = [line for root in children.get(None, []) for line in _branch(root, "", "", children, start, shown)]
+    tree = [each for root in children.get(None, []) for each in _branch(root, "", "", children, start, shown)]
     # Entries that cause one another in a circle have no root; they must be seen all the same.
     rest = [entry for entry in ordered if entry["message_id"] not in shown]
-    return tree + [Line(after_s=(time_of(entry) - start).total_seconds(), branches="", entry=entry) for entry in rest]
+    return tree + [line(entry, start) for entry in rest]
+
+
+def line(entry: Json, start: datetime, branches: str = "") -> Line:
+    """Return the entry as a line of a timeline that began at ``start``."""
+    return Line(after_s=(time_of(entry) - start).total_seconds(), branches=branches, entry=entry)
 
 
 def _branch(
@@ -71,7 +76,7 @@ def _branch(
         if current["message_id"] in shown:
             continue
         shown.add(current["message_id"])
-        yield Line(after_s=(time_of(current) - start).total_seconds(), branches=branches, entry=current)
+        yield line(current, start, branches)
         caused = children.get(current["message_id"], [])
         following = []
         for place, child in enumerate(caused):
@@ -99,20 +104,19 @@ def heading(saga: Json) -> str:
     if saga.get("finished_at"):
         seconds = (parse_time(saga["finished_at"]) - parse_time(saga["started_at"])).total_seconds()
         took = f" after {seconds:.3f} s"
-    subject = f" · {saga['subject']}" if saga.get("subject") else ""
+    subject = f" · {saga['customer']}" if saga.get("customer") else ""
     cause = (saga.get("cause") or "why").lower().replace("_", " ")
     why = f"\n{cause}: {saga['reason']}" if saga.get("reason") else ""
-    return f"{saga['saga_type']} {saga['saga_id']}{subject} · {saga['state']}{took}{why}"
+    return f"{saga['type']} {saga['saga_id']}{subject} · {saga['state']}{took}{why}"
 
 
 def _after(seconds: float) -> str:
     return f"{seconds:+9.3f}"
 
 
-def freshness(timeline: Json) -> str:
-    """Return up to when everything is on the timeline, and what that means for who reads it."""
-    until = timeline.get("recorded_until")
-    if not until:
-        return "Nothing is recorded for this saga's partition yet."
-    at = parse_time(until).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return f"Everything that happened until {at} is on it."
+def freshness(told: Json) -> str:
+    """Return up to when everything is on the timeline, for whoever reads it."""
+    if told["as_of"] is None:
+        return "The tracker has not caught up yet; this may be incomplete."
+    at = parse_time(told["as_of"]).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return f"Everything that happened before {at} is shown."

@@ -13,8 +13,10 @@ from baraza.audit.report import judge
 from saga_tracker.definitions import DEFINITIONS
 
 A_WORLD = """
-    INSERT INTO sagas VALUES ('confirmed', 'order', 1, 'CONFIRMED', NULL), ('refused', 'order', 1, 'CANCELLED_COMPENSATED', NULL),
-        ('refunded', 'order', 1, 'CANCELLED_COMPENSATED', NULL), ('parked', 'order', 1, 'NEEDS_REVIEW', 'the courier is odd');
+    INSERT INTO sagas VALUES ('confirmed', 'order', 1, 'CONFIRMED', NULL),
+        ('refused', 'order', 1, 'CANCELLED_COMPENSATED', NULL),
+        ('refunded', 'order', 1, 'CANCELLED_COMPENSATED', NULL),
+        ('parked', 'order', 1, 'NEEDS_REVIEW', 'the courier is odd');
     INSERT INTO orders VALUES ('confirmed', 'CONFIRMED', 'ann', 900, 100, 'a-lot'),
         ('refused', 'CANCELLED_COMPENSATED', 'ann', 500, 0, 'a-lot'),
         ('refunded', 'CANCELLED_COMPENSATED', 'ben', 700, 50, 'a-lot'), ('parked', 'PENDING', 'ben', 300, 0, 'a-lot');
@@ -24,8 +26,8 @@ A_WORLD = """
         ('parked', 'authorize_payment', 'payment', 'DONE'), ('parked', 'reserve_inventory', 'inventory', 'DONE'),
         ('parked', 'burn_loyalty_points', 'loyalty', 'DONE'), ('parked', 'book_shipment', 'shipping', 'STARTED');
     INSERT INTO replies SELECT 'refunded', step FROM steps WHERE undone_by IS NULL;
-    INSERT INTO payments VALUES ('confirmed', 'CAPTURED', 900), ('refused', 'DECLINED', 500), ('refunded', 'REFUNDED', 700),
-        ('parked', 'AUTHORIZED', 300);
+    INSERT INTO payments VALUES ('confirmed', 'CAPTURED', 900), ('refused', 'DECLINED', 500),
+        ('refunded', 'REFUNDED', 700), ('parked', 'AUTHORIZED', 300);
     INSERT INTO authorizations VALUES ('auth-1', 'confirmed', 'captured', 900), ('auth-2', 'refunded', 'refunded', 700),
         ('auth-3', 'parked', 'open', 300);
     INSERT INTO captures VALUES ('cap-1', 'confirmed', 900), ('cap-2', 'refunded', 700);
@@ -139,7 +141,9 @@ def test_every_invariant_has_damage_that_it_finds() -> None:
 
 
 def test_offenders_are_named_up_to_a_limit_and_counted_beyond_it(world: sqlite3.Connection) -> None:
-    world.executemany("INSERT INTO outbox VALUES ('payment', ?, 'confirmed')", [(f"message-{n:03}",) for n in range(100)])
+    world.executemany(
+        "INSERT INTO outbox VALUES ('payment', ?, 'confirmed')", [(f"message-{n:03}",) for n in range(100)]
+    )
     world.executescript(scratch.VIEWS)
 
     finding = next(each for each in judge(world, INVARIANTS) if each.invariant.name == "outboxes-drained")

@@ -76,13 +76,13 @@ def replay(
     from baraza.replay import Boundless, Intake, Outcome
     from baraza.replay import replay as replay_orders
 
-    stack = running.find(home)
     if source == DATASET:
         work = dataset.work(limit or dataset.EVERYTHING, dataset.Mix())
         submissions, total = work.submissions(prefix=""), work.orders
     else:
         total = sum(1 for _ in islice(orderfile.read(Path(source)), limit))
         submissions = islice(orderfile.read(Path(source)), limit)
+    stack = running.find(home)
     intake = Intake()
     started_at = time.monotonic()
     with stack.api("checkout") as checkout, progress("orders", total) as advance:
@@ -108,16 +108,18 @@ def replay(
 @app.command()
 def show(order: Order, home: Home = None, as_json: Json = False) -> None:
     """Show an order as checkout knows it."""
+    name = order_id(order)
     with running.find(home).api("checkout") as checkout:
-        answer = checkout.get(f"/v1/orders/{order_id(order)}")
+        answer = checkout.get(f"/v1/orders/{name}")
     put_json(answer) if as_json else _show(answer)
 
 
 @app.command()
 def cancel(order: Order, home: Home = None, as_json: Json = False) -> None:
     """Ask for the cancellation of an order, as its customer would."""
+    name = order_id(order)
     with running.find(home).api("checkout") as checkout:
-        answer = checkout.call("POST", f"/v1/orders/{order_id(order)}/cancel")
+        answer = checkout.call("POST", f"/v1/orders/{name}/cancel")
     put_json(answer) if as_json else put(f"{answer['order_id']}  {answer['state']}  {answer['message']}")
 
 

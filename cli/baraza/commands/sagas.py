@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -21,8 +22,8 @@ saga_app = typer.Typer(no_args_is_help=True, help="What a saga is made of.")
 
 STATES = ("PENDING", "CONFIRMED", "CANCELLED_COMPENSATED", "NEEDS_REVIEW")
 PAGE_SAGAS = 100
-PAGE_ENTRIES = 500
-ENDED = frozenset({"CONFIRMED", "CANCELLED_COMPENSATED"})
+FOLLOWED_WIDTH = 28
+"""The longest message's name, about: while a timeline is followed nobody knows what will come."""
 
 
 def timeline(
@@ -38,11 +39,10 @@ def timeline(
     name = order_id(order)
     if follow:
         with stack.api(TRACKER_API) as tracker:
-            for entry in _followed(tracker, name):
-                put_json(entry) if as_json else put(_entry_line(entry))
+            _follow(tracker, name, as_json=as_json)
     elif as_json:
         with stack.api(TRACKER_API) as tracker:
-            put_json({"saga": tracker.get(f"/v1/sagas/{name}"), **_timeline(tracker, name)})
+            put_json(tracker.get(f"/v1/sagas/{name}/timeline"))
     else:
         write_timeline(stack, name, put)
 
@@ -73,7 +73,7 @@ def list_sagas(
         put_json(found)
     else:
         rows = [
-            (saga["saga_id"], saga["state"], saga["step"], saga["subject"], saga["started_at"], saga["reason"])
+            (saga["saga_id"], saga["state"], saga["step"], saga["customer"], saga["started_at"], saga["reason"])
             for saga in found
         ]
         put_table(("saga", "state", "step", "customer", "started", "reason"), rows)
@@ -124,25 +124,13 @@ def write_timeline(stack: running.Running, saga_id: str, write: Callable[[str], 
     from baraza import timeline as tree
 
     with stack.api(TRACKER_API) as tracker:
-        saga, told = tracker.get(f"/v1/sagas/{saga_id}"), _timeline(tracker, saga_id)
+        told = tracker.get(f"/v1/sagas/{saga_id}/timeline")
     lines = tree.lines(told["entries"])
     width = max((len(line.title) for line in lines), default=0)
-    write(tree.heading(saga))
+    write(tree.heading(told["saga"]))
     for line in lines:
         write(line.render(width))
-    write(tree.freshness(told))
-
-
-def _timeline(tracker: Api, saga_id: str) -> dict[str, Any]:
-    """Return the whole timeline: all pages' entries, and the freshness of the last."""
-    entries: list[Any] = []
-    params: dict[str, str | int] = {"limit": PAGE_ENTRIES}
-    while True:
-        page: dict[str, Any] = tracker.get(f"/v1/sagas/{saga_id}/timeline", params)
-        entries += page["entries"]
-        if not page.get("next"):
-            return {**page, "entries": entries}
-        params["cursor"] = page["next"]
+    write(tree.freshness(told["freshness"]))
 
 
 def _pages(tracker: Api, params: dict[str, str | int], limit: int) -> Iterator[dict[str, Any]]:
@@ -151,17 +139,20 @@ def _pages(tracker: Api, params: dict[str, str | int], limit: int) -> Iterator[d
         page = tracker.get("/v1/sagas", {**params, "limit": min(left, PAGE_SAGAS)})
         yield from page["sagas"]
         left -= len(page["sagas"])
-        if not page.get("next"):
+        if page["next_cursor"] is None:
             return
-        params = {**params, "cursor": page["next"]}
+        params = {**params, "cursor": page["next_cursor"]}
 
 
-def _followed(tracker: Api, saga_id: str) -> Iterator[dict[str, Any]]:
-    for _event, entry in tracker.lines(f"/v1/sagas/{saga_id}/timeline/stream"):
-        yield entry
+def _follow(tracker: Api, saga_id: str, *, as_json: bool) -> None:
+    from baraza import timeline as tree
 
-
-def _entry_line(entry: dict[str, Any]) -> str:
-    from baraza.timeline import Line, time_of
-
-    return f"{time_of(entry):%H:%M:%S.%f}"[:-3] + Line(after_s=0.0, branches="", entry=entry).render(28)[9:]
+    start: datetime | None = None
+    for event, told in tracker.events(f"/v1/sagas/{saga_id}/timeline/stream"):
+        if as_json:
+            put_json({"event": event, **told})
+        elif event == "entry":
+            start = start or tree.time_of(told)
+            put(tree.line(told, start).render(FOLLOWED_WIDTH))
+        elif event == "end":
+            say(f"It has ended: {told['state']}.")

@@ -1,0 +1,109 @@
+"""The command line as people run it: a process, its exit status, and what it says on which stream."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from saga_tracker.definitions import DEFINITIONS
+
+
+def baraza(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command line in an empty home, without a terminal."""
+    environment = {**os.environ, "BARAZA_HOME": str(home), "NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "120"}
+    command = [sys.executable, "-P", "-m", "baraza.main", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
+
+
+def test_help_lists_every_command(tmp_path: Path) -> None:
+    ended = baraza("--help", home=tmp_path)
+
+    assert ended.returncode == 0
+    commands = "up down status demo timeline audit topics test orders sagas saga events catalogue customers schemas"
+    assert all(f" {name} " in ended.stdout for name in commands.split())
+
+
+def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
+    heavy = "pandas pyarrow faust confluent_kafka httpx psycopg sqlalchemy stack fastapi numpy"
+    program = (
+        "import sys\nsys.argv = ['baraza', '--help']\n"
+        "import baraza.main\n"
+        "try:\n    baraza.main.main()\nexcept SystemExit:\n    pass\n"
+        f"sys.exit(' '.join(set('{heavy}'.split()).intersection(sys.modules)) or 0)"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("status",),
+        ("timeline", "01JCZ3K8T0ABCDEFGHJKMNPQRS"),
+        ("sagas", "list"),
+        ("sagas", "cancel", "01JCZ3K8T0ABCDEFGHJKMNPQRS", "--reason", "asked for"),
+        ("orders", "show", "01JCZ3K8T0ABCDEFGHJKMNPQRS"),
+        ("orders", "cancel", "01JCZ3K8T0ABCDEFGHJKMNPQRS"),
+        ("events", "tail", "saga.events"),
+        ("topics",),
+        ("audit",),
+    ],
+)
+def test_without_a_stack_one_sentence_says_what_to_run(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    ended = baraza(*arguments, home=tmp_path / "nothing")
+
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    assert ended.stderr == f"baraza: No stack is running in {tmp_path / 'nothing'}. Run ./baraza up.\n"
+    assert not (tmp_path / "nothing").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("demo", "--ordres", "5"), "--orders"),
+        (("demo", "--orders", "0"), "greater than or equal to 1"),
+        (("demo", "--orders", "many"), "--orders"),
+        (("up", "--replicas", "payment"), "write it like payment=2"),
+        (("sagas", "list", "--state", "LOST"), "choose one of PENDING"),
+        (("sagas", "cancel", "01JCZ3K8T0ABCDEFGHJKMNPQRS", "--reason", " "), "--reason is empty"),
+        (("orders", "show", "../../etc/passwd"), "is not an order's id"),
+        (("orders", "submit", "nowhere.json"), "nowhere.json cannot be read: no such file or directory"),
+        (("orders", "replay", "nowhere.jsonl"), "nowhere.jsonl cannot be read: no such file or directory"),
+        (("catalogue", "load", "nowhere.csv"), "nowhere.csv cannot be read: no such file or directory"),
+        (("customers", "load", "nowhere.csv"), "nowhere.csv cannot be read: no such file or directory"),
+        (("saga", "show", "oder"), "No saga is called 'oder'; known: order."),
+    ],
+)
+def test_what_is_not_understood_ends_with_status_2(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+    ended = baraza(*arguments, home=tmp_path)
+
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert said in " ".join(ended.stderr.split())
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_sagas_definition_is_shown_as_json(tmp_path: Path) -> None:
+    shown = json.loads(baraza("saga", "show", "order", "--json", home=tmp_path).stdout)
+
+    definition = DEFINITIONS[("order", shown["version"])]
+    assert [step["name"] for step in shown["steps"]] == [step.name for step in definition.steps]
+
+
+def test_a_sagas_diagram_names_every_step_and_every_message(tmp_path: Path) -> None:
+    diagram = baraza("saga", "show", "order", "--mermaid", home=tmp_path).stdout
+
+    assert diagram.startswith("flowchart LR\n")
+    for step in DEFINITIONS[("order", 1)].steps:
+        assert step.name in diagram
+        assert step.succeeds_with.__name__ in diagram
+
+
+def test_generated_code_is_checked(tmp_path: Path) -> None:
+    assert baraza("schemas", "check", home=tmp_path).returncode == 0

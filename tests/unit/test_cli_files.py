@@ -1,0 +1,90 @@
+"""Files that people bring: each flaw is refused with its line, its column and what is expected there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from baraza import orderfile, tabular
+from baraza.commands.load import CATALOGUE
+from baraza.terminal import UsageRefusal
+
+HEAD = b"sku,name,price_minor,currency,stock\n"
+
+
+def written(folder: Path, content: bytes) -> Path:
+    """Return a file with this content."""
+    path = folder / "input"
+    path.write_bytes(content)
+    return path
+
+
+def test_a_catalogue_is_read_line_by_line(tmp_path: Path) -> None:
+    path = written(tmp_path, b"\xef\xbb\xbf" + HEAD + b'tea,"Tea, green",1299,USD,10\r\nmilk,Milk,99,USD,0\n')
+
+    assert list(tabular.records(path, CATALOGUE, key="sku")) == [
+        {"sku": "tea", "name": "Tea, green", "price_minor": 1299, "currency": "USD", "stock": 10},
+        {"sku": "milk", "name": "Milk", "price_minor": 99, "currency": "USD", "stock": 0},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is empty; its first line must be sku,name,price_minor,currency,stock"),
+        (b"name,sku\n", "starts with 'name,sku'; its first line must be"),
+        (HEAD + b"tea,Tea,1299,USD\n", "line 2: 4 fields, expected 5"),
+        (HEAD + b"tea,Tea,12.99,USD,1\n", "line 2, column price_minor: '12.99'; expected a whole number"),
+        (HEAD + b"tea,Tea,1299,usd,1\n", "line 2, column currency: 'usd'; expected three capital letters"),
+        (HEAD + b"tea,Tea,1299,USD,-1\n", "line 2, column stock: '-1'; expected a whole number"),
+        (HEAD + b"tea,Tea,1,USD,1\n,Milk,1,USD,1\n", "line 3, column sku: ''; expected a text"),
+        (HEAD + b"tea,Tea,1,USD,1\ntea,Tea,2,USD,1\n", "line 3: sku 'tea' is on line 2 already"),
+        (HEAD + b'tea,"Tea,1,USD,1\n', "unexpected end of data"),
+        (HEAD + b"t\xe9,Tea,1,USD,1\n", "is not UTF-8"),
+    ],
+)
+def test_a_flaw_in_a_catalogue_is_named(tmp_path: Path, content: bytes, said: str) -> None:
+    with pytest.raises(UsageRefusal) as refusal:
+        list(tabular.records(written(tmp_path, content), CATALOGUE, key="sku"))
+
+    assert said in str(refusal.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageRefusal, match="cannot be read: no such file or directory"):
+        list(tabular.records(tmp_path / "nowhere.csv", CATALOGUE, key="sku"))
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(UsageRefusal, match="is a directory"):
+        list(orderfile.read(tmp_path))
+
+
+def test_orders_are_read_line_by_line(tmp_path: Path) -> None:
+    path = written(tmp_path, b'{"idempotency_key":"k","submitted_at":"2017-01-01T11:53:26Z","currency":"USD"}\n\n{}\n')
+
+    named, unnamed = orderfile.read(path)
+
+    assert (named.key, named.body) == ("k", {"currency": "USD"})
+    assert unnamed.body == {}
+    assert unnamed.key != named.key
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"{}\n{'a': 1}\n", "line 2, column 2"),
+        (b"[]\n", "line 1: list; expected a JSON object"),
+        (b'{"idempotency_key": 7}\n', "line 1, idempotency_key: 7; expected 1 to 128"),
+        (b'{"idempotency_key": "a b"}\n', "line 1, idempotency_key: 'a b'"),
+        (b'{"submitted_at": "yesterday"}\n', "line 1, submitted_at: 'yesterday'; expected a time such as"),
+        (b'{"a": "\xe9"}\n', "line 1: not UTF-8"),
+        (b"[" * 100_000, "line 1, nested too deeply"),
+        (b" " * (orderfile.LINE_BYTES_MAX + 1), "line 1: longer than 1048576 bytes"),
+    ],
+)
+def test_a_flaw_in_orders_is_named(tmp_path: Path, content: bytes, said: str) -> None:
+    with pytest.raises(UsageRefusal) as refusal:
+        list(orderfile.read(written(tmp_path, content)))
+
+    assert said in str(refusal.value)
