@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
+from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = structlog.get_logger(__name__)
@@ -211,9 +212,24 @@ async def _on_invalid_request(_request: Request, error: Exception) -> JSONRespon
     ).to_response()
 
 
-async def _on_http_exception(_request: Request, error: Exception) -> JSONResponse:
+async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        allowed = ", ".join(_methods(request))
+        detail = f"{request.method} is not a method of this path; use {allowed}."
+        return Problem(status=405, detail=detail, headers={"Allow": allowed}).to_response()
     return Problem(status=error.status_code, detail=error.detail, headers=error.headers).to_response()
+
+
+def _methods(request: Request) -> list[str]:
+    """Return the methods of the path. The exception names only those of the first route that has this path."""
+    scope = {"type": "http", "path": request.scope["path"], "root_path": "", "headers": []}
+    routes: Sequence[BaseRoute] = request.app.routes
+    return [
+        method
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+        if any(route.matches(scope | {"method": method})[0] is Match.FULL for route in routes)
+    ]
 
 
 class LastResort:

@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,10 +21,12 @@ from typing import Any
 import httpx
 import jwt
 import pytest
-from checkout import intake, tables
+from checkout import handlers, intake, tables
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 from messages.catalogue import MESSAGES
+from messages.saga import OrderConfirmed, OrderFailed
+from messaging.envelope import new_id
 from messaging.migrations import differences
 from redis import Redis
 from sqlalchemy import Connection, Engine, create_engine, text
@@ -515,8 +518,46 @@ def test_a_killed_process_has_lost_no_order_that_it_accepted(parts: Parts, api: 
         assert post(client, cart(), key).json()["order_id"] == order_id
 
 
+def ended(order_id: str) -> dict[str, Any]:
+    now = datetime.now(UTC)
+    return {
+        "message_id": new_id(),
+        "saga_id": order_id,
+        "saga_type": "order",
+        "saga_version": 1,
+        "causation_id": new_id(),
+        "occurred_at": now,
+        "started_at": now,
+    }
+
+
+def test_an_order_follows_the_end_of_its_saga_once_and_for_good(storefront: httpx.Client, tx: Connection) -> None:
+    confirmed, failed = (post(storefront, cart()).json()["order_id"] for _ in range(2))
+    failure = OrderFailed(**ended(failed), cause="REJECTED", step="authorize_payment", reason="card_declined")
+    late = OrderFailed(**ended(confirmed), cause="TIMED_OUT", step="post_ledger", reason="late")
+    for _ in range(2):
+        handlers.on_order_confirmed([OrderConfirmed(**ended(confirmed))], tx)
+        handlers.on_order_failed([failure, late], tx)
+    tx.commit()
+    good, bad = (storefront.get(f"/v1/orders/{order_id}").json() for order_id in (confirmed, failed))
+    assert (good["state"], good["cause"], good["message"]) == ("CONFIRMED", None, "order confirmed")
+    assert (bad["state"], bad["cause"], bad["reason"]) == ("CANCELLED_COMPENSATED", "REJECTED", "card_declined")
+
+
 def test_logs_hold_no_personal_data(parts: Parts, storefront: httpx.Client, api: Api) -> None:
     post(storefront, cart(ship_to={"name": "Zaphod", "street": "x", "city": "y", "postal_code": "z", "country": "US"}))
     logs = "".join(file.read_text() for file in parts.home.logs.glob("checkout-*.log"))
     for secret in ("Zaphod", "A. Person", "tok_visa", "eyJ"):
         assert secret not in logs
+
+
+def test_the_api_does_what_its_description_says(api: Api, tmp_path: Path) -> None:
+    """Requests that fit the description may still be refused: it cannot say which products there are."""
+    everybody = token("storefront-1", ["storefront", "operator", "customer"])
+    command = [
+        *(str(Path(sys.executable).with_name("schemathesis")), "run", f"{api.url}/openapi.json"),
+        *("--header", f"Authorization: Bearer {everybody}", "--exclude-checks", "positive_data_acceptance"),
+        *("--exclude-path", "/readyz", "--max-examples", "20", "--seed", "1", "--no-color"),
+    ]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
+    assert run.returncode == 0, run.stdout

@@ -21,6 +21,7 @@ from messaging.problem import PROBLEM_RESPONSES, Problem
 from messaging.service import Parts
 from pydantic import Field
 from sqlalchemy import Engine
+from starlette.convertors import Convertor, register_url_convertor
 
 from checkout import bulk, cancellation, tables
 from checkout.answers import Answers
@@ -187,7 +188,25 @@ IdempotencyKey = Annotated[
         description="Made up by the client, one for each order; the same key returns the same answer.",
     ),
 ]
-OrderId = Annotated[str, Path(pattern=r"^[0-9A-HJKMNP-TV-Z]{26}$", description="A ULID.")]
+ULID: Final = "[0-9A-HJKMNP-TV-Z]{26}"
+OrderId = Annotated[str, Path(pattern=f"^{ULID}$", description="A ULID.")]
+
+
+class UlidConvertor(Convertor[str]):
+    """Makes only a ULID match ``{order_id:ulid}``; any other path is another path, or none."""
+
+    regex = ULID
+
+    def convert(self, value: str) -> str:
+        """Return the id as it stands in the path."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """Return the id as it stands in a path."""
+        return value
+
+
+register_url_convertor("ulid", UlidConvertor())
 
 COMMON: dict[int | str, dict[str, Any]] = {
     status: PROBLEM_RESPONSES[status] for status in (400, 401, 403, 413, 422, 429, 500, 503)
@@ -245,7 +264,7 @@ async def submit_orders(
     return Response(text, headers=dict(response.headers), media_type="application/json")
 
 
-@routes.get("/orders/{order_id}", tags=["orders"], responses=ONE_ORDER)
+@routes.get("/orders/{order_id:ulid}", tags=["orders"], responses=ONE_ORDER)
 def read_order(order_id: OrderId, caller: Reader, parts: Parts_) -> Order:
     """Tell how an order stands. Customers see their own; to them any other order does not exist."""
     with parts.engine.begin() as tx:
@@ -253,7 +272,7 @@ def read_order(order_id: OrderId, caller: Reader, parts: Parts_) -> Order:
 
 
 @routes.post(
-    "/orders/{order_id}/cancel",
+    "/orders/{order_id:ulid}/cancel",
     status_code=202,
     tags=["orders"],
     responses=ONE_ORDER | {409: PROBLEM_RESPONSES[409]},
