@@ -14,7 +14,7 @@ from typing import Any
 from messaging.envelope import new_id
 
 from baraza.audit.report import Report
-from baraza.client import Api, Unreachable
+from baraza.client import Api, Refused, Unreachable
 from baraza.dataset import Work
 from baraza.decisions import Decisions, Tally
 from baraza.replay import Intake, replay
@@ -234,11 +234,25 @@ class _Follower:
         self._decisions.parked(parked_since(self._tracker, self._began_at))
 
     def _stuck(self) -> str:
-        places = []
-        for order_id in self._decisions.still_open(STUCK_SHOWN_MAX):
-            saga = self._tracker.get(f"/v1/sagas/{order_id}")["saga"]
-            places.append(f"{order_id} ({saga['state']}, {saga['phase'].lower()} {saga['step']})")
-        return f"No order has ended for {STALL_S:.0f} s. Still open: {', '.join(places)}."
+        places = [
+            f"{order_id} ({place_of(self._tracker, order_id)})"
+            for order_id in self._decisions.still_open(STUCK_SHOWN_MAX)
+        ]
+        return (
+            f"No order has ended for {STALL_S:.0f} s. Still open: {', '.join(places)}. "
+            "See ./baraza status and the logs in the stack's home."
+        )
+
+
+def place_of(tracker: Api, order_id: str) -> str:
+    """Return where an order stands, in a few words."""
+    try:
+        saga = tracker.get(f"/v1/sagas/{order_id}")["saga"]
+    except Refused as error:
+        if error.status != 404:
+            raise
+        return "not known to the tracker"
+    return f"{saga['state']}, {saga['phase'].lower()} {saga['step']}"
 
 
 def parked_since(tracker: Api, began_at: datetime) -> set[str]:

@@ -15,6 +15,8 @@ from baraza.running import TRACKER_API
 from baraza.terminal import UsageRefusal, put, put_json, put_table, say
 
 if TYPE_CHECKING:
+    from saga_tracker.saga import SagaDefinition
+
     from baraza.client import Api
 
 app = typer.Typer(no_args_is_help=True, help="Sagas, as the tracker knows them.")
@@ -102,21 +104,17 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show a saga's definition: its steps, who runs them, and how each is undone."""
+    from saga_tracker import rendering
     from saga_tracker.definitions import UnknownSaga, newest
-
-    from baraza import diagram
 
     try:
         definition = newest(name)
     except UnknownSaga as error:
         raise UsageRefusal(str(error)) from error
     if as_json:
-        put_json(diagram.to_json(definition))
-    elif mermaid:
-        put(diagram.mermaid(definition))
+        put_json(_definition(definition))
     else:
-        put(f"{definition.name}, version {definition.version}: {diagram.sentence(definition)}")
-        put_table(diagram.HEADINGS, diagram.rows(definition))
+        put((rendering.mermaid if mermaid else rendering.diagram)(definition).rstrip())
 
 
 def write_timeline(stack: running.Running, saga_id: str, write: Callable[[str], None]) -> None:
@@ -156,3 +154,32 @@ def _follow(tracker: Api, saga_id: str, *, as_json: bool) -> None:
             put(tree.line(told, start).render(FOLLOWED_WIDTH))
         elif event == "end":
             say(f"It has ended: {told['state']}.")
+
+
+def _definition(definition: SagaDefinition) -> dict[str, Any]:
+    from messages.contract import name_of
+
+    return {
+        "name": definition.name,
+        "version": definition.version,
+        "started_by": name_of(definition.started_by),
+        "cancelled_by": [name_of(event) for event in definition.cancelled_by],
+        "completed_by": name_of(definition.completed_by),
+        "failed_by": name_of(definition.failed_by),
+        "deadline_s": definition.deadline_s,
+        "steps": [
+            {
+                "name": step.name,
+                "service": step.service,
+                "triggered_by": name_of(step.trigger),
+                "succeeds_with": name_of(step.succeeds_with),
+                "rejected_with": name_of(step.rejected_with) if step.rejected_with else None,
+                "compensation": name_of(step.compensation.command) if step.compensation else None,
+                "undone_by": step.undone_by,
+                "kind": step.kind.value,
+                "timeout_s": step.timeout_s,
+                "exhausted": step.exhausted.value,
+            }
+            for step in definition.steps
+        ],
+    }
