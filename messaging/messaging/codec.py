@@ -53,6 +53,10 @@ class RemoteRegistry:
     def __init__(self, url: str) -> None:
         self._client = SchemaRegistryClient({"url": url})
 
+    def close(self) -> None:
+        """Close the connections; for whoever does not live as long as the process."""
+        self._client.close()
+
     def id_of(self, subject: Subject) -> int:
         """Look the subject up. Raises LookupError, saying what to run, where it was never registered."""
         registered = _ask(lambda: self._client.lookup_schema(subject.name, schema_of(subject.message_type)))

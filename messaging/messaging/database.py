@@ -21,7 +21,7 @@ def create(url: str, password_file: Path, *, application: str, pool_size_max: in
         url,
         pool_size=pool_size_max,
         max_overflow=0,
-        pool_pre_ping=False,
+        hide_parameters=True,  # a statement's parameters are payloads and addresses, and errors are logged
         connect_args={"application_name": application, "connect_timeout": CONNECT_TIMEOUT_S},
     )
 

@@ -158,7 +158,6 @@ def producer(kafka: str, *, client_id: str) -> Producer:
             "acks": "all",
             "partitioner": "murmur2_random",
             "linger.ms": 2,
-            "compression.type": "lz4",
             "delivery.timeout.ms": DELIVERY_TIMEOUT_MS,
             "queue.buffering.max.messages": 200_000,
         }

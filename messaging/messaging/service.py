@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import threading
 import time
@@ -159,7 +160,7 @@ def _serve(server: uvicorn.Server, worker: Worker, topics: list[str]) -> int:
 
     thread = threading.Thread(target=work, name="worker", daemon=True)
     thread.start()
-    server.run()
+    _run_server(server)
     # 3.
     worker.stop()
     thread.join(JOIN_WITHIN_S)
@@ -185,3 +186,10 @@ def _wait_for_parts(parts: Parts, handlers: Handlers) -> None:
 
 def _say_what_is_missing(state: tenacity.RetryCallState) -> None:
     log.warning("Waiting for a part.", error=str(state.outcome and state.outcome.exception()))
+
+
+def _run_server(server: uvicorn.Server) -> None:
+    """Serve until a signal. uvicorn raises the signal once more when it is done, which must not end the process yet."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: None)
+    server.run()
