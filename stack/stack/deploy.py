@@ -48,9 +48,9 @@ def create_topics(bootstrap: str, topics: Iterable[str], partitions: int) -> Non
 
 def register_schemas(url: str, subjects: Iterable[Subject]) -> None:
     """Register every message's schema under its compatibility level. Raises messaging.registry.IncompatibleSchema."""
-    client = SchemaRegistryClient({"url": url})
-    for subject in subjects:
-        register(client, subject)
+    with SchemaRegistryClient({"url": url}) as client:
+        for subject in subjects:
+            register(client, subject)
 
 
 def migrate(package: str, environment: Mapping[str, str], log: Path) -> None:

@@ -55,6 +55,11 @@ def pinned(part: str) -> tuple[Download, ...]:
     return tuple(Download(**entry) for entry in json.loads(PINNED.read_text())[part])
 
 
+def digest(content: bytes) -> str:
+    """Return the digest that a download is pinned by."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def files(part: str, cache: Path) -> list[Path]:
     """Return where the part's files are, or will be once they are fetched."""
     return [cache / "maven" / download.path for download in pinned(part)]
@@ -143,7 +148,7 @@ def _fetch_one(download: Download, mirror: str, folder: Path, count: Callable[[i
         except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ssl.SSLError) as error:
             failure = error
             continue
-        if hashlib.sha256(part.read_bytes()).hexdigest() == download.sha256:
+        if digest(part.read_bytes()) == download.sha256:
             part.rename(target)
             return
         part.unlink()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import psutil
@@ -11,6 +12,9 @@ import psutil
 MARKER = "BARAZA_STACK_ID"
 GRACE_S = 20
 """Kafka and PostgreSQL close their files within this; what does not is killed and recovers at the next start."""
+
+EMPTY_LOOKS = 3
+LOOK_PAUSE_S = 0.03
 
 
 def find(stack_id: str, postgres_folder: Path) -> list[psutil.Process]:
@@ -23,16 +27,28 @@ def find(stack_id: str, postgres_folder: Path) -> list[psutil.Process]:
 
 
 def sweep(stack_id: str, postgres_folder: Path) -> list[str]:
-    """End them all, gracefully while that takes less than GRACE_S; return their names."""
-    processes = find(stack_id, postgres_folder)
-    names = [_name(process) for process in processes]
+    """End them all, gracefully while that takes less than GRACE_S; return their names.
+
+    A process that is just being started shows no environment for a moment, so only several empty looks count.
+    """
+    names: list[str] = []
+    looks = 0
+    while looks < EMPTY_LOOKS:
+        processes = find(stack_id, postgres_folder)
+        names += [_name(process) for process in processes]
+        _end(processes)
+        looks = 0 if processes else looks + 1
+        time.sleep(LOOK_PAUSE_S)
+    return names
+
+
+def _end(processes: list[psutil.Process]) -> None:
     for process in processes:
         _send(process, signal.SIGINT if _name(process) == "postgres" else signal.SIGTERM)
     _, stubborn = psutil.wait_procs(processes, GRACE_S)
     for process in stubborn:
         _send(process, signal.SIGKILL)
     psutil.wait_procs(stubborn, GRACE_S)
-    return names
 
 
 def _marker(process: psutil.Process) -> str | None:

@@ -6,14 +6,13 @@ and nobody gets a file that was not reviewed here.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 from pathlib import Path
 
 from jgo.maven import Artifact, MavenContext
 
-from stack.downloads import PINNED
+from stack.downloads import PINNED, digest
 
 KAFKA = "org.apache.kafka:kafka_2.13:4.3.1"
 LOGGING = ("org.apache.logging.log4j", "log4j-slf4j-impl", "2.25.4")
@@ -43,7 +42,7 @@ def main() -> int:
 def _pin(artifact: Artifact) -> dict[str, str | int]:
     content = artifact.resolve().read_bytes()
     path = artifact.component.path_prefix / artifact.filename
-    return {"path": path.as_posix(), "size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    return {"path": path.as_posix(), "size": len(content), "sha256": digest(content)}
 
 
 if __name__ == "__main__":

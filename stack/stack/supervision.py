@@ -26,7 +26,7 @@ import psutil
 from supervisor.xmlrpc import Faults, SupervisorTransport  # type: ignore[import-untyped]
 
 from stack import identity
-from stack.errors import InvalidSettings, PartFailed, PermissionMissing
+from stack.errors import InvalidSettings, PermissionMissing
 from stack.home import Home, replace
 from stack.leftovers import MARKER
 from stack.parts import Part
@@ -98,19 +98,17 @@ class Supervisor:
                 f"{self._socket.parent} belongs to another user; choose a --home with a shorter path."
             )
         self._write(())
-        command = (sys.executable, "-P", "-m", "supervisor.supervisord", "-n", "-c", str(self._configuration))
+        command = (sys.executable, "-P", "-m", "supervisor.supervisord", "-c", str(self._configuration))
         with self._home.log(NAME).open("a") as output:
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd="/",
-                env=self._environment(), umask=0o077,
-            )  # fmt: skip
-
-        def check() -> None:
-            if process.poll() is not None:
-                tail = self._home.log_tail(NAME)
-                raise PartFailed(f"supervisord ended at once; its log, {self._home.log(NAME)}, ends:\n{tail}")
-
-        until(self.is_alive, what="supervisord to answer", deadline_s=START_DEADLINE_S, check=check)
+            try:
+                # It turns itself into a daemon once its socket is open, so this returns at once.
+                subprocess.run(
+                    command, check=True, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/",
+                    env=self._environment(), umask=0o077, timeout=START_DEADLINE_S,
+                )  # fmt: skip
+            except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+                raise self._home.failure(NAME, "supervisord does not start") from error
+        until(self.is_alive, what="supervisord to answer", deadline_s=START_DEADLINE_S)
 
     def apply(self, parts: Iterable[Part]) -> list[str]:
         """Make its programs those of ``parts``; return those that ran and were stopped because they changed."""
@@ -178,7 +176,8 @@ class Supervisor:
     def _write(self, parts: Iterable[Part]) -> None:
         sections = [
             f"[unix_http_server]\nfile={_escape(self._socket)}\nchmod=0600",
-            f"[supervisord]\npidfile={_escape(self._pid_file)}\nlogfile=/dev/null\nlogfile_maxbytes=0\n"
+            f"[supervisord]\npidfile={_escape(self._pid_file)}\n"
+            f"logfile={_escape(self._home.log(NAME))}\nlogfile_maxbytes={LOG_BYTES_MAX}\n"
             f"childlogdir={_escape(self._home.logs)}\numask=077" + ("\nuser=root" if identity.is_root() else ""),
             "[rpcinterface:supervisor]\nsupervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface",
             *(self._program(part) for part in parts),

@@ -1,0 +1,301 @@
+"""The stack's infrastructure for real: durable, on loopback only, one login a database, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import threading
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from messages.catalogue import MESSAGES
+from stack.databases import owner_of
+from stack.downloads import Download
+from stack.waiting import until
+
+from stack import (
+    DownloadFailed,
+    InvalidSettings,
+    NoStack,
+    PortTaken,
+    Stack,
+    StackSettings,
+    contract,
+    down,
+    downloads,
+    from_environment,
+    leftovers,
+    ports,
+    postgres,
+    up,
+)
+
+INFRASTRUCTURE = ("postgres", "redis", "kafka", "registry")
+DEADLINE_S = 30
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackSettings]:
+    chosen = from_environment(home=tmp_path_factory.mktemp("stack"), only=INFRASTRUCTURE)
+    try:
+        yield chosen
+    finally:
+        down(chosen.home)
+
+
+@pytest.fixture
+def stack(settings: StackSettings) -> Stack:
+    return up(settings)
+
+
+def stack_id(stack: Stack) -> str:
+    return str(json.loads((stack.home / "stack.json").read_text())["id"])
+
+
+def processes(stack: Stack) -> list[psutil.Process]:
+    return leftovers.find(stack_id(stack), stack.home / postgres.NAME)
+
+
+def rows(stack: Stack, service: str, role: str, statement: str, *values: str) -> list[tuple[object, ...]]:
+    with psycopg.connect(stack.database_url(service, role), autocommit=True) as connection:
+        cursor = connection.execute(statement.encode(), values or None)
+        return cursor.fetchall() if cursor.description else []
+
+
+def test_a_second_up_changes_nothing(stack: Stack, settings: StackSettings) -> None:
+    before = {part.name: part.pid for part in stack.status()}
+    again = up(settings)
+    assert again.started == ()
+    assert {part.name: part.pid for part in again.status()} == before
+    assert all(part.ready for part in again.status())
+
+
+def test_everything_listens_on_loopback_only(stack: Stack) -> None:
+    listening = {
+        connection.laddr.ip
+        for process in processes(stack)
+        for connection in process.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert {address.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize("role", ["runtime", "owner"])
+def test_a_login_reaches_its_own_database_only(stack: Stack, role: str) -> None:
+    own = stack.database_url("payment", role)
+    with psycopg.connect(own):
+        pass
+    for other in ("inventory", "registry", "saga_tracker", "postgres", "template1"):
+        with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
+            psycopg.connect(own.removesuffix("/payment") + f"/{other}")
+
+
+def test_a_runtime_login_changes_rows_but_no_tables(stack: Stack) -> None:
+    rows(stack, "loyalty", "owner", "CREATE TABLE proof (number int GENERATED ALWAYS AS IDENTITY, word text)")
+    rows(stack, "loyalty", "runtime", "INSERT INTO proof (word) VALUES ('one')")
+    assert rows(stack, "loyalty", "audit", "SELECT number, word FROM proof") == [(1, "one")]
+    for forbidden in ("CREATE TABLE more ()", "TRUNCATE proof", "DROP TABLE proof"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            rows(stack, "loyalty", "runtime", forbidden)
+    for forbidden in ("DELETE FROM proof", "SET default_transaction_read_only = off; DELETE FROM proof"):
+        with pytest.raises((psycopg.errors.ReadOnlySqlTransaction, psycopg.errors.InsufficientPrivilege)):
+            rows(stack, "loyalty", "audit", forbidden)
+    rows(stack, "loyalty", "owner", "DROP TABLE proof")
+
+
+def test_passwords_are_readable_by_their_owner_alone(stack: Stack) -> None:
+    secrets = list((stack.home / "secrets").iterdir())
+    assert len(secrets) > len(contract.services())
+    assert {file.stat().st_mode & 0o777 for file in secrets} == {0o600}
+    assert (stack.home / "secrets").stat().st_mode & 0o777 == 0o700
+
+
+def test_durability_is_on(stack: Stack) -> None:
+    for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+        assert rows(stack, "payment", "runtime", f"SHOW {setting}") == [("on",)]
+
+
+def test_every_topic_has_the_same_number_of_partitions(stack: Stack) -> None:
+    consumer = Consumer({"bootstrap.servers": stack.endpoints.kafka, "group.id": "proof"})
+    found = consumer.list_topics(timeout=DEADLINE_S).topics
+    consumer.close()
+    assert {len(found[topic].partitions) for topic in contract.topics()} == {6}
+
+
+def test_a_topic_that_nobody_declared_is_not_created(stack: Stack) -> None:
+    refused = []
+    producer = Producer({"bootstrap.servers": stack.endpoints.kafka, "message.timeout.ms": 3_000})
+    producer.produce("nobody.declared.this", b"x", on_delivery=lambda error, _: refused.append(error))
+    producer.flush(DEADLINE_S)
+    assert refused[0] is not None
+
+
+def test_every_message_has_a_subject_under_its_compatibility_level(stack: Stack) -> None:
+    assert {subject.message_type for subject in contract.subjects()} == set(MESSAGES.values())
+    for subject in contract.subjects():
+        with urllib.request.urlopen(f"{stack.endpoints.registry_url}/config/{subject.name}") as response:
+            assert json.load(response) == {"compatibilityLevel": subject.compatibility}
+
+
+def schema_ids(stack: Stack) -> dict[str, int]:
+    found = {}
+    for subject in contract.subjects():
+        with urllib.request.urlopen(
+            f"{stack.endpoints.registry_url}/subjects/{subject.name}/versions/latest"
+        ) as response:
+            found[subject.name] = json.load(response)["id"]
+    return found
+
+
+def write(stack: Stack, word: str) -> None:
+    rows(stack, "ledger", "owner", "CREATE TABLE IF NOT EXISTS kept (word text)")
+    rows(stack, "ledger", "runtime", "INSERT INTO kept VALUES (%s)", word)
+    producer = Producer({"bootstrap.servers": stack.endpoints.kafka, "acks": "all"})
+    producer.produce("ledger.dlq", word.encode(), partition=0)
+    assert producer.flush(DEADLINE_S) == 0
+
+
+def kept(stack: Stack, word: str) -> tuple[bool, bool]:
+    """Return whether PostgreSQL and Kafka still have the word."""
+    consumer = Consumer({"bootstrap.servers": stack.endpoints.kafka, "group.id": "proof", "enable.auto.commit": False})
+    _, end = consumer.get_watermark_offsets(TopicPartition("ledger.dlq", 0), timeout=DEADLINE_S)
+    consumer.assign([TopicPartition("ledger.dlq", 0, 0)])
+    messages = consumer.consume(end, timeout=DEADLINE_S)
+    consumer.close()
+    return (word,) in rows(stack, "ledger", "audit", "SELECT word FROM kept"), word.encode() in [
+        message.value() for message in messages
+    ]
+
+
+def test_down_and_up_keep_rows_messages_schema_ids_and_addresses(stack: Stack, settings: StackSettings) -> None:
+    write(stack, "rested")
+    ids, endpoints = schema_ids(stack), stack.endpoints
+    stack.down()
+    assert processes(stack) == []
+    with pytest.raises(NoStack, match="is down"):
+        Stack.load(settings.home)
+    again = up(settings)
+    assert (schema_ids(again), again.endpoints, kept(again, "rested")) == (ids, endpoints, (True, True))
+
+
+def test_nothing_outlives_a_killed_supervisor(stack: Stack, settings: StackSettings) -> None:
+    os.kill(int((settings.home / "run" / "supervisord.pid").read_text()), signal.SIGKILL)
+    until(lambda: not processes(stack), what="every process to end", deadline_s=DEADLINE_S)
+    assert all(part.ready for part in up(settings).status())
+
+
+def test_everything_killed_at_once_comes_back_with_all_that_was_acknowledged(
+    stack: Stack, settings: StackSettings
+) -> None:
+    write(stack, "survived")
+    for process in processes(stack):
+        process.kill()
+    assert kept(up(settings), "survived") == (True, True)
+
+
+def test_a_killed_part_is_started_again(stack: Stack) -> None:
+    (before,) = stack.pids("redis")
+    stack.kill("redis")
+    until(
+        lambda: stack.pids("redis") not in ((), (before,)) and all(part.ready for part in stack.status()),
+        what="redis to come back",
+        deadline_s=DEADLINE_S,
+    )
+
+
+def test_two_starts_at_once_start_one_stack(stack: Stack, settings: StackSettings) -> None:
+    stack.down()
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(up, [settings, settings])
+    assert sorted([first.started, second.started]) == [(), INFRASTRUCTURE]
+
+
+def test_a_taken_port_is_named_with_who_has_it_and_what_to_do(stack: Stack, settings: StackSettings) -> None:
+    port = int(stack.endpoints.redis_url.rsplit(":", 1)[1].removesuffix("/0"))
+    stack.down()
+    with socket.create_server(("127.0.0.1", port)):
+        with pytest.raises(PortTaken, match=rf"Port {port}, kept for redis, .*{os.getpid()}.*BARAZA_PORT_REDIS"):
+            up(settings)
+        assert processes(stack) == []
+        chosen = ports.choose(["redis"], {}, {})["redis"]
+        moved = StackSettings(home=settings.home, cache=settings.cache, only=INFRASTRUCTURE, ports={"redis": chosen})
+        assert up(moved).endpoints.redis_url == f"redis://127.0.0.1:{chosen}/0"
+
+
+def test_the_number_of_partitions_cannot_change(stack: Stack, settings: StackSettings) -> None:
+    wanted = StackSettings(home=settings.home, cache=settings.cache, only=INFRASTRUCTURE, partitions=12)
+    with pytest.raises(InvalidSettings, match="has 6 partitions"):
+        up(wanted)
+
+
+class Mirror(BaseHTTPRequestHandler):
+    """A server of files that ends each connection after ``bytes_max`` bytes, as a bad line does."""
+
+    content = bytes(range(256)) * 4096
+    bytes_max = 400_000
+
+    def do_GET(self) -> None:
+        first = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+        self.send_response(206)
+        self.send_header("Content-Length", str(len(self.content) - first))
+        self.end_headers()
+        self.wfile.write(self.content[first : first + self.bytes_max])
+        self.close_connection = True
+
+    def log_message(self, *_arguments: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Mirror) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        monkeypatch.setenv(downloads.MIRROR_VARIABLE, f"http://127.0.0.1:{server.server_address[1]}")
+        yield
+        server.shutdown()
+        thread.join()
+
+
+def pin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, digest: str) -> None:
+    entry = {"path": "a/file.jar", "size": len(Mirror.content), "sha256": digest}
+    (tmp_path / "downloads.json").write_text(json.dumps({"part": [entry]}))
+    monkeypatch.setattr(downloads, "PINNED", tmp_path / "downloads.json")
+
+
+@pytest.mark.usefixtures("mirror")
+def test_a_broken_download_goes_on_where_it_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pin(monkeypatch, tmp_path, downloads.digest(Mirror.content))
+    arrived: list[int] = []
+    (file,) = downloads.fetch("part", tmp_path / "cache", lambda done, _total: arrived.append(done))
+    assert file.read_bytes() == Mirror.content
+    assert arrived[-1] == len(Mirror.content)
+
+
+@pytest.mark.usefixtures("mirror")
+def test_a_file_with_another_digest_is_refused_and_not_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pin(monkeypatch, tmp_path, "0" * 64)
+    monkeypatch.setattr(downloads, "PAUSE_S", 0)
+    monkeypatch.setattr(Mirror, "bytes_max", len(Mirror.content))
+    with pytest.raises(DownloadFailed, match="another digest"):
+        downloads.fetch("part", tmp_path / "cache", lambda _done, _total: None)
+    assert not list((tmp_path / "cache").rglob("file.jar*"))
+
+
+def test_what_is_pinned_is_complete() -> None:
+    for part in ("kafka", "registry"):
+        assert all(isinstance(entry, Download) and len(entry.sha256) == 64 for entry in downloads.pinned(part))
+
+
+def test_databases_are_derived_from_the_definitions() -> None:
+    assert contract.package_of(contract.TRACKER) == "saga_tracker"
+    assert owner_of("saga_tracker") == "saga_tracker_owner"
