@@ -76,10 +76,13 @@ def on_trigger(effect: Effect | None) -> OnTrigger:
 def on_due(effect: Effect | None, now: datetime) -> OnDue:
     """Decide about a call that nobody answered for.
 
-    Calling again is safe at any time, for the provider knows the key. A closing saga asks instead, and only once the
-    call can no longer be under way: a request could arrive after the question.
+    Without an effect there was no call yet: what prepares it failed. Calling again is safe at any time, for the
+    provider knows the key. A closing saga asks instead, and only once the call can no longer be under way: a request
+    could arrive after the question.
     """
-    if effect is None or effect.state is not EffectState.STARTED:
+    if effect is None:
+        return OnDue.CALL
+    if effect.state is not EffectState.STARTED:
         return OnDue.FORGET
     if not effect.closing:
         return OnDue.CALL

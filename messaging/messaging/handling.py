@@ -92,6 +92,7 @@ class Outgoing:
     deferrals: dict[tuple[str, str], Deferral] = field(default_factory=dict)
     handled: list[tuple[str, str]] = field(default_factory=list)
     settled_saga_ids: set[str] = field(default_factory=set)
+    closing: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
 
 
 class Undeliverable(Exception):
@@ -190,15 +191,16 @@ class Batch:
         """Settle the effects whose calls have come back."""
         for _, group in _by(answers, lambda answer: name(answer.call.handler)):
             handler = group[0].call.handler
-            if isinstance(handler, ExternalStep):
-                self._finish_step(handler, group)
-            else:
-                self._finish_compensation(handler, group)
+            for turn in _rounds(group, lambda answer: answer.call.delivery):
+                if isinstance(handler, ExternalStep):
+                    self._finish_step(handler, turn)
+                else:
+                    self._finish_compensation(handler, turn)
 
     def deliveries(self, deliveries: Sequence[tuple[str, Delivery]]) -> None:
         """Handle messages by handler name; two messages of one saga for one handler are handled one after the other."""
         for handler_name, group in _by(deliveries, lambda pair: pair[0]):
-            for turn in _rounds([delivery for _, delivery in group]):
+            for turn in _rounds([delivery for _, delivery in group], lambda delivery: delivery):
                 self._dispatch(handler_name, turn)
 
     def due(self, deliveries: Sequence[tuple[str, Delivery]]) -> None:
@@ -217,6 +219,8 @@ class Batch:
         effects.save(self._tx, self._book, now=self._now)
         deferred.save(self._tx, list(self.out.deferrals.values()), now=self._now)
         deferred.remove(self._tx, self.out.handled)
+        for saga_id, steps in self.out.closing:
+            deferred.advance(self._tx, saga_id, steps, now=self._now)
         deferred.wake(self._tx, self.out.settled_saga_ids, now=self._now)
         outbox.save(self._tx, self.out.rows)
         return self.out
@@ -436,7 +440,7 @@ class Batch:
             self._emit(compensation.decide(delivery.message, outcome, rows, reply_envelope), delivery.raw)
             self._mark_undone(compensation, delivery.message.saga_id)
         compensation.save(rows, self._tx)
-        self._mark_handled(name(compensation), [delivery for delivery, _ in group])
+        self._mark_handled(name(compensation), [delivery for delivery, _ in group], always=True)
 
     # Fences
 
@@ -469,7 +473,7 @@ class Batch:
             return False
         look_again_at = max(*started, self._now + timedelta(seconds=SETTLE_AGAIN_S))
         if not delivery.is_deferred:
-            deferred.advance(self._tx, saga_id, tuple(steps), now=self._now)
+            self.out.closing.append((saga_id, tuple(steps)))
         self._defer(handler_name, delivery, attempt=delivery.attempt, due_at=look_again_at, reason="not settled yet")
         return True
 
@@ -493,7 +497,11 @@ class Batch:
         policy, step = self._handlers.retry_of(handler_name)
         if policy.is_exhausted(delivery.attempt):
             self.dead_letter(delivery.raw, step, reason, delivery.attempt)
-            self._mark_handled(handler_name, [delivery], always=True)
+            effect = self._book.get(delivery.message.saga_id, handler_name)
+            if effect is not None and effect.state is EffectState.STARTED:
+                self._defer(handler_name, delivery, attempt=delivery.attempt, due_at=None, reason=HELD)
+            else:
+                self._mark_handled(handler_name, [delivery], always=True)
             return
         wait_s = max(policy.delay_s(delivery.attempt, self._jitter.random()), retry_after_s or 0.0)
         due_at = self._now + timedelta(seconds=wait_s)
@@ -550,16 +558,16 @@ def _by(items: Sequence[Item], key: Callable[[Item], Key]) -> list[tuple[Key, li
     return list(groups.items())
 
 
-def _rounds(deliveries: list[Delivery]) -> list[list[Delivery]]:
-    """Split deliveries so that no saga is twice in a round; nearly always there is one round."""
-    rounds: list[list[Delivery]] = []
+def _rounds(items: list[Item], delivery_of: Callable[[Item], Delivery]) -> list[list[Item]]:
+    """Split items so that no saga is twice in a round; nearly always there is one round."""
+    rounds: list[list[Item]] = []
     seen: Counter[str] = Counter()
-    for delivery in deliveries:
-        place = seen[delivery.message.saga_id]
-        seen[delivery.message.saga_id] += 1
-        if place == len(rounds):
+    for item in items:
+        saga_id = delivery_of(item).message.saga_id
+        if seen[saga_id] == len(rounds):
             rounds.append([])
-        rounds[place].append(delivery)
+        rounds[seen[saga_id]].append(item)
+        seen[saga_id] += 1
     return rounds
 
 

@@ -80,6 +80,7 @@ SAVE = text("""
                 CAST(:payloads AS bytea[]), CAST(:headers AS text[]), CAST(:partitions AS smallint[]))
          WITH ORDINALITY AS row (id, topic, saga_id, type, payload, headers, partition, place)
     ORDER BY place
+    ON CONFLICT (id) DO NOTHING
 """)
 
 REMOVE = text("DELETE FROM outbox WHERE id = ANY(CAST(:ids AS text[]))")
@@ -95,7 +96,10 @@ LEFTOVERS = text("""
 
 
 def save(tx: Connection, rows: Sequence[OutboxRow]) -> None:
-    """Write the rows into the outbox of this transaction, in one statement."""
+    """Write the rows into the outbox of this transaction, in one statement.
+
+    A row that is in it already is passed over: the answer to a command has one id, however often the command comes.
+    """
     if not rows:
         return
     tx.execute(

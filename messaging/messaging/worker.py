@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
@@ -176,26 +177,29 @@ class Worker:
         if not work and not delivered:
             return
         try:
-            self._commit(work, delivered)
+            out = self._commit(work, delivered)
         except Exception as error:  # whatever a handler raised: the batch is taken apart to find whom it concerns
+            self._relay.give_back(delivered)
             if is_transient(error):
                 raise
             log.warning("A batch failed and is repeated one message at a time.", error=repr(error))
-            self._relay.give_back(delivered)
             self._handle_singly(work)
+        else:
+            self._after_commit(out)
 
     def _handle_singly(self, work: Work) -> None:
         for single in work.single():
             try:
-                self._commit(single, [])
+                out = self._commit(single, [])
             except Exception as error:  # its handler raised for this very message
                 if is_transient(error):
                     raise
                 log.exception("A message failed and is deferred.", service=self._service)
-                self._commit_failure(single, error)
+                out = self._commit_failure(single, error)
+            self._after_commit(out)
 
-    def _commit(self, work: Work, delivered: Sequence[str]) -> None:
-        """Handle the work in one transaction, repeated while PostgreSQL is away; then publish and begin the calls."""
+    def _commit(self, work: Work, delivered: Sequence[str]) -> Outgoing:
+        """Handle the work in one transaction, repeated while PostgreSQL is away, and return what is to follow it."""
 
         def handle(tx: Connection) -> Outgoing:
             outbox.remove(tx, delivered)
@@ -209,10 +213,11 @@ class Worker:
 
         out = self._transact(handle)
         self._relay.forget(delivered)
-        self._after_commit(out)
+        return out
 
-    def _commit_failure(self, single: Work, error: Exception) -> None:
+    def _commit_failure(self, single: Work, error: Exception) -> Outgoing:
         reason = str(error) if isinstance(error, Undeliverable) else f"{type(error).__name__}: {error}"
+        reason = reason.replace("\x00", "\\x00")
 
         def give_up_or_defer(tx: Connection) -> Outgoing:
             batch = self._batch(tx, single.saga_ids)
@@ -225,7 +230,7 @@ class Worker:
             batch.answers([Answer(call=each.call, failure=failure) for each in single.answers])
             return batch.finish()
 
-        self._after_commit(self._transact(give_up_or_defer))
+        return self._transact(give_up_or_defer)
 
     def _batch(self, tx: Connection, saga_ids: Iterable[str]) -> Batch:
         return Batch(
@@ -287,6 +292,8 @@ class Worker:
                 raise Undeliverable(f"{self._service} handles no {message_type}; see `{self._service}`'s handlers.")
             return []
         message = self._codec.decode(raw.value)
+        if not (message.saga_id.isprintable() and message.message_id.isprintable()):
+            raise Undeliverable(f"The ids {message.saga_id!r} and {message.message_id!r} must be printable text.")
         if raw.key != message.saga_id.encode():
             raise Undeliverable(f"The key is not the saga id {message.saga_id}; publish with the saga id as the key.")
         delivery = Delivery(message=message, raw=raw, attempt=attempt, is_deferred=is_deferred)
@@ -294,7 +301,7 @@ class Worker:
 
     def _take_due(self) -> list[tuple[str, Delivery]]:
         now = time.monotonic()
-        if now < self._due_at or not self._partitions or not self._handlers.steps:
+        if now < self._due_at or not self._partitions:
             return []
         self._due_at = now + DUE_EVERY_S
         limit = min(DUE_MAX, self._calls.free)
@@ -303,7 +310,8 @@ class Worker:
         rows = self._transact(lambda tx: deferred.due(tx, self._partitions, now=utc_now(), limit=limit))
         found = []
         for row in rows:
-            for handler_name, delivery in self._recognise(row.raw, attempt=row.attempt, is_deferred=True):
+            recognise = partial(self._recognise, row.raw, attempt=row.attempt, is_deferred=True)
+            for handler_name, delivery in self._patiently(recognise):
                 if handler_name == row.handler:
                     found.append((handler_name, delivery))
         return found

@@ -1,0 +1,63 @@
+"""The parts that tests run against: real ones, started when the first test asks for them, stopped after the last.
+
+``infrastructure`` is PostgreSQL, Redis, Kafka and the registry; ``system`` adds every service and the simulators to the
+same stack. A part that does not come up fails the tests that need it; nothing is skipped.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from stack import Stack, StackSettings, from_environment, up
+
+INFRASTRUCTURE = ("postgres", "redis", "kafka", "registry")
+PARTITIONS = 3
+"""Fewer than in production, so that a few sagas already share partitions."""
+TIMEOUT_FACTOR = 0.25
+"""Timeouts of a saga in tests: 4 to 8 s, which still leaves a call of 4 s the time to be settled."""
+SEED_MAX = 2**32
+
+settings.register_profile(
+    "baraza", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+settings.load_profile("baraza")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the seed of all properties here, so that a failing run can be repeated; end in order on SIGTERM."""
+    if config.getoption("hypothesis_seed", None) is None:
+        config.option.hypothesis_seed = str(random.randrange(SEED_MAX))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Tell how to repeat this run's properties."""
+    return f"properties: repeat with --hypothesis-seed={config.getoption('hypothesis_seed')}"
+
+
+def _settings(factory: pytest.TempPathFactory, only: tuple[str, ...] | None) -> StackSettings:
+    home = factory.getbasetemp() / "stack"
+    environment = {"saga-tracker": {"BARAZA_TIMEOUT_FACTOR": str(TIMEOUT_FACTOR)}}
+    return from_environment(home=home, only=only, partitions=PARTITIONS, environment=environment)
+
+
+@pytest.fixture(scope="session")
+def infrastructure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """PostgreSQL, Redis, Kafka and the schema registry."""
+    stack = up(_settings(tmp_path_factory, INFRASTRUCTURE))
+    try:
+        yield stack
+    finally:
+        stack.down()
+
+
+@pytest.fixture(scope="session")
+def system(infrastructure: Stack, tmp_path_factory: pytest.TempPathFactory) -> Stack:
+    """Every service and simulator, added to the infrastructure, with the deadlines of sagas shortened."""
+    return up(_settings(tmp_path_factory, None))

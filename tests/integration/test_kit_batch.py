@@ -1,0 +1,328 @@
+"""The effects fence on real PostgreSQL: whatever comes in whatever order, an effect lives at most once.
+
+The provider of the external step is scripted by the property: it refuses, fails, fails after the effect happened, or
+answers when the caller has long given up.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from messages.contract import Message
+from messages.inventory import InventoryReserved, ReleaseInventory
+from messages.loyalty import LoyaltyPointsBurned, RestoreLoyaltyPoints
+from messages.payment import PaymentAuthorized
+from messages.saga import FenceSaga, SagaFenced
+from messages.shipping import CancelShipment, ShipmentBooked, ShipmentRejected
+from messaging.codec import Codec, RemoteRegistry
+from messaging.deferred import RawMessage
+from messaging.downstream import Unavailable
+from messaging.effects import EffectState
+from messaging.envelope import new_id
+from messaging.handling import Answer, Batch, Delivery, Handlers, Outgoing, PendingCall
+from sqlalchemy import Engine, text
+from support import toy
+from support.builders import a
+from support.postgres import scratch_database
+from support.toy import PACK, PICK, SEND
+
+from messaging import deferred
+from stack import Stack
+
+TRIGGERS = {PICK: PaymentAuthorized, PACK: InventoryReserved, SEND: LoyaltyPointsBurned}
+COMPENSATIONS = {PICK: ReleaseInventory, PACK: RestoreLoyaltyPoints, SEND: CancelShipment}
+STEPS = (PICK, PACK, SEND)
+PARTITION = 1
+ROUNDS_MAX = 60
+"""Rounds of due work after which everything must have come to rest."""
+STEP_S = 3.0
+
+
+class Provider:
+    """Keeps what it did by key. ``script`` says how each further call goes; when it is empty, all goes well."""
+
+    def __init__(self, script: Sequence[str]) -> None:
+        self.script = list(script)
+        self.done: dict[str, str] = {}
+        self.effects: list[str] = []
+
+    def send(self, request: str, key: str) -> str:
+        return self._do(key, "sent")
+
+    def recall(self, request: str, key: str) -> str:
+        return self._do(key, "recalled")
+
+    def find(self, key: str) -> str | None:
+        if self._next() in ("fails", "answer lost"):
+            raise Unavailable("does not answer")
+        return self.done.get(key)
+
+    def _do(self, key: str, outcome: str) -> str:
+        course = self._next()
+        if course == "fails":
+            raise Unavailable("does not answer")
+        if key not in self.done:
+            self.done[key] = "refused" if course == "refuses" and outcome == "sent" else outcome
+            self.effects.append(f"{key} {self.done[key]}")
+        if course == "answer lost":
+            raise Unavailable("the answer was lost")
+        return self.done[key]
+
+    def _next(self) -> str:
+        return self.script.pop(0) if self.script else "well"
+
+
+@dataclass(kw_only=True)
+class Run:
+    """One service process with its database; what a crash loses is in memory only."""
+
+    engine: Engine
+    codec: Codec
+    provider: Provider
+    now: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+    calls: list[PendingCall] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+    emitted: list[Message] = field(default_factory=list)
+    sent: dict[str, Message] = field(default_factory=dict)
+    dead: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.handlers = Handlers.of(toy.handlers(self.provider))
+
+    def deliver(self, messages: Sequence[Message], *, commits: bool = True) -> None:
+        """Handle these messages, the answers that are in and what is due, in one transaction."""
+        self._batch([pair for message in messages for pair in self._deliveries(message)], commits=commits)
+
+    def advance(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    def call(self) -> None:
+        """Let the oldest call run to its end."""
+        if self.calls:
+            self.answers.append(self._answer(self.calls.pop(0)))
+
+    def crash(self) -> None:
+        """Lose what was in memory."""
+        self.calls.clear()
+        self.answers.clear()
+
+    def settle(self) -> None:
+        """Let time pass, with a provider that is well again, until nothing is to be done."""
+        self.provider.script.clear()
+        for _ in range(ROUNDS_MAX):
+            while self.calls:
+                self.call()
+            self.advance(STEP_S)
+            self.deliver(())
+            if not self.calls and not self.answers and not self.rows("SELECT 1 FROM deferred WHERE due_at IS NOT NULL"):
+                return
+        pytest.fail(f"Not at rest after {ROUNDS_MAX} rounds: {self.rows('SELECT * FROM deferred')}")
+
+    def publish(self) -> None:
+        """Empty the outbox, as a relay does."""
+        with self.engine.begin() as tx:
+            tx.execute(text("DELETE FROM outbox"))
+
+    def rows(self, query: str) -> list[Any]:
+        with self.engine.connect() as connection:
+            return list(connection.execute(text(query)))
+
+    def effects(self) -> dict[str, str]:
+        return {row.step: row.state for row in self.rows("SELECT step, state FROM effects")}
+
+    def marks(self) -> dict[str, tuple[int, int]]:
+        return {row.step: (row.done, row.undone) for row in self.rows("SELECT * FROM marks")}
+
+    def _deliveries(self, message: Message, attempt: int = 1, is_deferred: bool = False) -> list[tuple[str, Delivery]]:
+        raw = RawMessage(topic=toy.INPUT, partition=PARTITION, key=message.saga_id.encode(), value=b"", headers=())
+        delivery = Delivery(message=message, raw=raw, attempt=attempt, is_deferred=is_deferred)
+        return [(name, delivery) for name in self.handlers.for_message(type(message))]
+
+    def _batch(self, deliveries: list[tuple[str, Delivery]], *, commits: bool) -> None:
+        due = self._due()
+        answers, self.answers = self.answers, []
+        with self.engine.connect() as tx, tx.begin() as transaction:
+            saga_ids = {delivery.message.saga_id for _, delivery in (*deliveries, *due)}
+            saga_ids |= {answer.call.delivery.message.saga_id for answer in answers}
+            batch = Batch(
+                tx, toy.NAME, self.handlers, self.codec, saga_ids,
+                now=self.now, new_id=new_id, jitter=random.Random(0),
+            )  # fmt: skip
+            batch.answers(answers)
+            batch.due(due)
+            batch.deliveries(deliveries)
+            out = batch.finish()
+            if not commits:
+                transaction.rollback()
+        self._after(out) if commits else self.crash()
+
+    def _due(self) -> list[tuple[str, Delivery]]:
+        with self.engine.connect() as tx:
+            rows = deferred.due(tx, [PARTITION], now=self.now, limit=100)
+        return [
+            (row.handler, delivery)
+            for row in rows
+            for name, delivery in self._deliveries(self.sent[row.message_id], row.attempt, is_deferred=True)
+            if name == row.handler
+        ]
+
+    def _after(self, out: Outgoing) -> None:
+        self.calls += out.calls
+        for row in out.rows:
+            if row.topic == toy.EVENTS:
+                self.emitted.append(self.codec.decode(row.payload))
+            else:
+                self.dead.append(row.topic)
+
+    def _answer(self, call: PendingCall) -> Answer:
+        try:
+            if call.asks:
+                return Answer(call=call, outcome=call.handler.call.find(call.key))
+            return Answer(call=call, outcome=call.handler.call.run(call.request, call.key))
+        except Unavailable as failure:
+            return Answer(call=call, failure=failure)
+
+
+@pytest.fixture(scope="module")
+def engine(infrastructure: Stack) -> Iterator[Engine]:
+    with scratch_database(infrastructure) as engine:
+        toy.METADATA.create_all(engine)
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def codec(infrastructure: Stack) -> Iterator[Codec]:
+    toy.register_schemas(infrastructure.endpoints.registry_url)
+    registry = RemoteRegistry(infrastructure.endpoints.registry_url)
+    yield Codec(registry)
+    registry.close()
+
+
+def a_run(engine: Engine, codec: Codec, script: Sequence[str] = ()) -> Run:
+    with engine.begin() as tx:
+        tx.execute(text("TRUNCATE effects, outbox, deferred, marks"))
+    return Run(engine=engine, codec=codec, provider=Provider(script))
+
+
+def the_messages(run: Run, saga_id: str) -> dict[str, Message]:
+    """Return every message that one saga may meet, by a name for people."""
+    found: dict[str, Message] = {f"trigger {step}": a(TRIGGERS[step], saga_id=saga_id) for step in STEPS}
+    found |= {f"undo {step}": a(COMPENSATIONS[step], saga_id=saga_id, step=step) for step in STEPS}
+    found["fence"] = a(FenceSaga, saga_id=saga_id, steps=STEPS)
+    run.sent = {message.message_id: message for message in found.values()}
+    return found
+
+
+names = st.sampled_from([*(f"trigger {step}" for step in STEPS), *(f"undo {step}" for step in STEPS), "fence"])
+moves = st.one_of(
+    st.tuples(st.just("deliver"), st.lists(names, min_size=1, max_size=4)),
+    st.tuples(st.just("deliver and crash"), st.lists(names, min_size=1, max_size=3)),
+    st.tuples(st.sampled_from(["call", "crash", "advance", "publish", "nothing new"]), st.just([])),
+)
+courses = st.lists(st.sampled_from(["well", "refuses", "fails", "answer lost"]), max_size=8)
+
+
+@settings(max_examples=100)
+@given(script=courses, course=st.lists(moves, min_size=1, max_size=14))
+def test_any_order_duplication_and_crash_leave_at_most_one_live_effect(
+    engine: Engine, codec: Codec, script: list[str], course: list[tuple[str, list[str]]]
+) -> None:
+    run = a_run(engine, codec, script)
+    messages = the_messages(run, new_id())
+    delivered: list[str] = []
+    for move, wanted in course:
+        match move:
+            case "deliver":
+                before = run.effects()
+                run.deliver([messages[name] for name in wanted])
+                delivered += wanted
+                assert all(run.effects()[step] == state for step, state in before.items() if state == "FENCED")
+            case "deliver and crash":
+                run.deliver([messages[name] for name in wanted], commits=False)
+            case "call":
+                run.call()
+            case "crash":
+                run.crash()
+            case "advance":
+                run.advance(STEP_S)
+            case "publish":
+                run.publish()
+            case _:
+                run.deliver(())
+    run.settle()
+    check(run, messages, delivered)
+
+
+def check(run: Run, messages: dict[str, Message], delivered: Sequence[str]) -> None:
+    """What must be true at rest, whatever came before."""
+    effects, marks = run.effects(), run.marks()
+    for step, (done, undone) in marks.items():
+        assert done <= 1, f"{step} was done {done} times"
+        assert undone <= done, f"{step} was undone {undone} times, and done {done} times"
+        expected = {"DONE": (1, 0), "UNDONE": (1, 1)}.get(effects[step], (0, 0))
+        assert (done, undone) == expected, f"{step} is {effects[step]}, but its mark says {(done, undone)}"
+    answered = {message.causation_id for message in run.emitted}
+    for name in set(delivered):
+        if name == "fence" or name.startswith("undo"):
+            assert messages[name].message_id in answered, f"{name} was never answered"
+        if name.startswith("undo"):
+            step = name.removeprefix("undo ")
+            assert effects[step] in ("FENCED", "UNDONE", "REJECTED"), f"{step} is {effects[step]} after {name}"
+        if name.startswith("trigger"):
+            assert name.removeprefix("trigger ") in effects, f"{name} came to nothing"
+    check_the_provider(run, effects.get(SEND))
+    if "fence" in delivered:
+        check_the_fence(run, effects)
+
+
+def check_the_provider(run: Run, state: str | None) -> None:
+    """The service and its provider agree; a call may be left open only where its dead letter says so."""
+    did = [effect.partition(" ")[2] for effect in run.provider.effects]
+    assert did in (
+        {"DONE": [["sent"]], "UNDONE": [["sent", "recalled"]], "REJECTED": [["refused"]], "FENCED": [[]], None: [[]]}
+        | {"STARTED": [["sent"], ["refused"], []]}
+    )[state], f"the provider did {did}, the service says {state}"
+    if state == EffectState.STARTED:
+        assert run.dead == ["send.dlq"], f"{SEND} is STARTED for ever; dead letters: {run.dead}"
+
+
+def check_the_fence(run: Run, effects: dict[str, str]) -> None:
+    """What was answered to the fence stays true, and what did not run by then is never announced."""
+    (*_, last) = [message for message in run.emitted if isinstance(message, SagaFenced)]
+    said = {outcome.step: outcome.state for outcome in last.steps}
+    for step, state in said.items():
+        later = ("DONE", "UNDONE") if state == "DONE" else (state,)
+        assert effects[step] in later, f"the answer to the fence said {step} is {state}; it is {effects[step]}"
+    announced = sum(isinstance(message, ShipmentBooked | ShipmentRejected) for message in run.emitted)
+    assert announced <= (said[SEND] in ("DONE", "UNDONE", "REJECTED"))
+
+
+def test_a_reply_is_written_once_however_often_its_command_comes(engine: Engine, codec: Codec) -> None:
+    run = a_run(engine, codec)
+    messages = the_messages(run, new_id())
+    run.deliver([messages["trigger pick"]])
+    run.deliver([messages["undo pick"], messages["undo pick"]])
+    run.deliver([messages["undo pick"]])
+    replies = run.rows("SELECT id FROM outbox WHERE type LIKE '%InventoryReleased'")
+    assert len(replies) == 1
+    assert run.marks()[PICK] == (1, 1)
+
+
+def test_an_answered_compensation_leaves_nothing_deferred(engine: Engine, codec: Codec) -> None:
+    run = a_run(engine, codec)
+    messages = the_messages(run, new_id())
+    run.deliver([messages["trigger send"]])
+    run.call()
+    run.deliver([])
+    run.deliver([messages["undo send"]])
+    run.call()
+    run.deliver([])
+    assert run.effects() == {SEND: "UNDONE"}
+    assert run.rows("SELECT * FROM deferred") == []

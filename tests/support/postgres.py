@@ -1,0 +1,30 @@
+"""Databases of their own for tests, in the stack's real PostgreSQL."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg import sql
+from sqlalchemy import Engine, create_engine
+
+from stack import Stack, postgres
+
+
+@contextmanager
+def scratch_database(stack: Stack) -> Iterator[Engine]:
+    """Make an empty database, and drop it in the end."""
+    name = f"test_{secrets.token_hex(6)}"
+    password = stack.password(postgres.SUPERUSER)
+    address = f"{stack.endpoints.postgres_host}:{stack.endpoints.postgres_port}"
+    login = f"{postgres.SUPERUSER}:{password}"
+    with psycopg.connect(f"postgresql://{login}@{address}/postgres", autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        engine = create_engine(f"postgresql+psycopg://{login}@{address}/{name}")
+        try:
+            yield engine
+        finally:
+            engine.dispose()
+            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

@@ -1,0 +1,221 @@
+"""A service of three steps to try the kit with: two touch only its database, one asks a provider outside.
+
+Every effect leaves a mark that counts how often it was done and undone, so that a second one shows. As a process
+(``python -m support.toy``) it takes its provider to be always well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from messages.contract import Envelope, Message
+from messages.inventory import InventoryRejected, InventoryReleased, InventoryReserved, ReleaseInventory
+from messages.loyalty import LoyaltyPointsBurned, LoyaltyPointsRestored, RestoreLoyaltyPoints
+from messages.payment import PaymentAuthorized
+from messages.saga import FenceSaga, SagaFenced
+from messages.shipping import CancelShipment, ShipmentBooked, ShipmentCancelled, ShipmentRejected
+from messaging.codec import Codec, RemoteRegistry
+from messaging.deferred import deferred_table
+from messaging.effects import effects_table
+from messaging.handling import Handlers
+from messaging.outbox import Relay, outbox_table, producer
+from messaging.registry import Subject, register
+from messaging.retry import RetryPolicy
+from messaging.settings import Settings
+from messaging.steps import Call, Compensation, ExternalCompensation, ExternalStep, Handler, Step
+from messaging.worker import Worker, consumer
+from sqlalchemy import Column, Connection, Integer, MetaData, Table, Text, text
+
+from messaging import database, logs
+
+NAME = "toy"
+PICK, PACK, SEND = "pick", "pack", "send"
+INPUT, COMMANDS, EVENTS = "toy.input", "toy.commands", "toy.events"
+TOPICS = (INPUT, COMMANDS, EVENTS, "toy.dlq", "pick.dlq", "pack.dlq", "send.dlq")
+EMITTED = (
+    InventoryReserved, InventoryRejected, InventoryReleased, LoyaltyPointsBurned, LoyaltyPointsRestored,
+    ShipmentBooked, ShipmentRejected, ShipmentCancelled, SagaFenced,
+)  # fmt: skip
+SENT = (PaymentAuthorized, InventoryReserved, LoyaltyPointsBurned)
+COMMANDED = (ReleaseInventory, RestoreLoyaltyPoints, CancelShipment)
+REFUSED_POINTS = 13
+POISON = "poison"
+QUICK = RetryPolicy(first_s=0.2, factor=1.0, attempts_max=3)
+
+METADATA = MetaData()
+EFFECTS = effects_table(METADATA)
+OUTBOX = outbox_table(METADATA)
+DEFERRED = deferred_table(METADATA)
+MARKS = Table(
+    "marks",
+    METADATA,
+    Column("saga_id", Text, primary_key=True),
+    Column("step", Text, primary_key=True),
+    Column("done", Integer, nullable=False),
+    Column("undone", Integer, nullable=False),
+)
+MARK = text("""
+    INSERT INTO marks (saga_id, step, done, undone) VALUES (:saga_id, :step, :done, :undone)
+    ON CONFLICT (saga_id, step) DO UPDATE
+    SET done = marks.done + excluded.done, undone = marks.undone + excluded.undone
+""")
+
+
+class Poisoned(Exception):
+    """The handler fails on this message, always."""
+
+
+@dataclass(slots=True)
+class Marks:
+    """What a batch did and undid."""
+
+    step: str
+    done: list[str] = field(default_factory=list)
+    undone: list[str] = field(default_factory=list)
+
+
+class Provider(Protocol):
+    """Who the step ``send`` asks."""
+
+    def send(self, request: str, key: str) -> str: ...
+
+    def find(self, key: str) -> str | None: ...
+
+    def recall(self, request: str, key: str) -> str: ...
+
+
+class WellProvider:
+    """A provider that always says yes and keeps nothing."""
+
+    def send(self, request: str, key: str) -> str:
+        return "sent"
+
+    def find(self, key: str) -> str | None:
+        return None
+
+    def recall(self, request: str, key: str) -> str:
+        return "recalled"
+
+
+def _load(step: str) -> Callable[[Sequence[Message], Connection], Marks]:
+    return lambda _messages, _tx: Marks(step)
+
+
+def _save(marks: Marks, tx: Connection) -> None:
+    rows = [(saga_id, 1, 0) for saga_id in marks.done] + [(saga_id, 0, 1) for saga_id in marks.undone]
+    for saga_id, done, undone in rows:
+        tx.execute(MARK, {"saga_id": saga_id, "step": marks.step, "done": done, "undone": undone})
+
+
+def _pick(event: PaymentAuthorized, marks: Marks, envelope: Envelope) -> InventoryReserved | InventoryRejected:
+    if event.customer_id.startswith(POISON):
+        raise Poisoned(event.customer_id)
+    if event.points_to_burn == REFUSED_POINTS:
+        return InventoryRejected(**envelope, reason="no", detail="no", sku="sku", requested=1, available=0)
+    marks.done.append(event.saga_id)
+    return InventoryReserved(**envelope, **_carried(event))
+
+
+def _pack(event: InventoryReserved, marks: Marks, envelope: Envelope) -> LoyaltyPointsBurned:
+    marks.done.append(event.saga_id)
+    return LoyaltyPointsBurned(**envelope, **_carried(event))
+
+
+def _carried(event: PaymentAuthorized | InventoryReserved) -> dict[str, Any]:
+    names = ("customer_id", "currency", "lines", "points_to_burn", "payable_minor", "ship_to")
+    return {name: getattr(event, name) for name in names}
+
+
+def _sent(
+    event: LoyaltyPointsBurned, outcome: str, marks: Marks, envelope: Envelope
+) -> ShipmentBooked | ShipmentRejected:
+    if outcome != "sent":
+        return ShipmentRejected(**envelope, reason=outcome, detail=outcome)
+    marks.done.append(event.saga_id)
+    return ShipmentBooked(**envelope, customer_id="c", currency="USD", payable_minor=1, tracking_number="t")
+
+
+def _undo(reply: type[Message], **more: object) -> Callable[[Message, bool, Marks, Envelope], Message]:
+    def decide(command: Any, undo: bool, marks: Marks, envelope: Envelope) -> Message:
+        if undo:
+            marks.undone.append(command.saga_id)
+        return reply.from_record({**envelope, "step": command.step, "undone": undo, **more})
+
+    return decide
+
+
+def _recalled(command: CancelShipment, outcome: str | None, marks: Marks, envelope: Envelope) -> ShipmentCancelled:
+    if outcome is not None:
+        marks.undone.append(command.saga_id)
+    return ShipmentCancelled(**envelope, step=command.step, undone=outcome is not None)
+
+
+def _requests(messages: Sequence[Message], _tx: Connection) -> Mapping[str, str]:
+    for message in messages:
+        if str(getattr(message, "customer_id", "")).startswith(POISON):
+            raise Poisoned(str(message.saga_id))
+    return {message.saga_id: message.saga_id for message in messages}
+
+
+def handlers(provider: Provider) -> tuple[Handler, ...]:
+    """Return the toy's handlers, which ask this provider."""
+    return (
+        Step(
+            name=PICK, on=PaymentAuthorized, load=_load(PICK), decide=_pick, save=_save, retry=QUICK,
+            succeeds_with=InventoryReserved, rejected_with=InventoryRejected,
+            compensation=Compensation(
+                on=ReleaseInventory, undoes=(PICK,), load=_load(PICK), decide=_undo(InventoryReleased), save=_save,
+                replies=(InventoryReleased,), retry=QUICK,
+            ),
+        ),
+        Step(
+            name=PACK, on=InventoryReserved, load=_load(PACK), decide=_pack, save=_save, retry=QUICK,
+            succeeds_with=LoyaltyPointsBurned, rejected_with=None,
+            compensation=Compensation(
+                on=RestoreLoyaltyPoints, undoes=(PACK,), load=_load(PACK),
+                decide=_undo(LoyaltyPointsRestored, points=1), save=_save, replies=(LoyaltyPointsRestored,),
+                retry=QUICK,
+            ),
+        ),
+        ExternalStep(
+            name=SEND, on=LoyaltyPointsBurned, load=_load(SEND), decide=_sent, save=_save, retry=QUICK,
+            call=Call(prepare=_requests, run=provider.send, find=provider.find),
+            succeeds_with=ShipmentBooked, rejected_with=ShipmentRejected,
+            compensation=ExternalCompensation(
+                on=CancelShipment, undoes=(SEND,), load=_load(SEND), decide=_recalled, save=_save,
+                call=Call(prepare=_requests, run=provider.recall, find=provider.find),
+                replies=(ShipmentCancelled,), retry=QUICK,
+            ),
+        ),
+    )  # fmt: skip
+
+
+def register_schemas(registry_url: str) -> None:
+    """Register what the toy emits, and what tests send to it."""
+    with SchemaRegistryClient({"url": registry_url}) as client:
+        for topic, types in ((EVENTS, EMITTED), (INPUT, SENT), (COMMANDS, (*COMMANDED, FenceSaga))):
+            for message_type in types:
+                register(client, Subject(topic=topic, message_type=message_type))
+
+
+def main() -> int:
+    """Run the toy as a process, told what to use as every service is."""
+    settings = Settings()
+    logs.configure(settings.service, settings.log_level)
+    worker = Worker(
+        NAME,
+        Handlers.of(handlers(WellProvider())),
+        engine=database.create(settings.database_url, settings.database_password_file, application=NAME),
+        codec=Codec(RemoteRegistry(settings.registry_url)),
+        consumer=consumer(settings.kafka, settings.service, settings.service),
+        relay=Relay(producer(settings.kafka, client_id=settings.service)),
+    )
+    worker.run([INPUT, COMMANDS])
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
