@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -27,6 +28,7 @@ class Calls:
         self._clock = clock
         self._threads = ThreadPoolExecutor(max_workers=CALLS_MAX, thread_name_prefix="call")
         self._answers: SimpleQueue[Answer] = SimpleQueue()
+        self._answered = threading.Event()
         self._under_way = 0
 
     @property
@@ -39,6 +41,10 @@ class Calls:
         """How many calls have been begun and not collected."""
         return self._under_way
 
+    def wait(self, timeout_s: float) -> None:
+        """Return when an answer is there, or after ``timeout_s``."""
+        self._answered.wait(timeout_s)
+
     def begin(self, call: PendingCall) -> None:
         """Start a call whose effect is committed."""
         self._under_way += 1
@@ -46,6 +52,7 @@ class Calls:
 
     def collect(self) -> list[Answer]:
         """Return the answers that have come since the last call."""
+        self._answered.clear()
         answers: list[Answer] = []
         while True:
             try:
@@ -61,10 +68,11 @@ class Calls:
 
     def _run(self, call: PendingCall) -> None:
         self._answers.put(self._answer(call))
+        self._answered.set()
 
     def _answer(self, call: PendingCall) -> Answer:
         if self._clock() > call.deadline_at - START_MARGIN and not call.asks:
-            return Answer(call=call, failure=Unavailable("waited too long for a free thread", None, True))
+            return Answer(call=call, failure=Unavailable("no free thread in time", None, True))
         try:
             if call.asks:
                 return Answer(call=call, outcome=call.handler.call.find(call.key))

@@ -125,6 +125,11 @@ class Handlers:
         return tuple(step.compensation for step in self.steps if step.compensation is not None)
 
     @property
+    def calls_out(self) -> bool:
+        """Say whether a message may lead to a call to a provider."""
+        return any(isinstance(each, ExternalStep | ExternalCompensation) for each in (*self.steps, *self.compensations))
+
+    @property
     def commands(self) -> frozenset[type[Message]]:
         """The commands that the service handles; a service with steps can be fenced."""
         own = frozenset(compensation.on for compensation in self.compensations)

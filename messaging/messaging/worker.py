@@ -142,9 +142,10 @@ class Worker:
             while not self._stopping.is_set():
                 self.looped_at = time.monotonic()
                 # 1.
-                taken = self._take()
+                due = self._take_due()
+                taken = self._take(self._room() - len(due))
                 # 2. and 3.
-                self._handle([_raw(message) for message in taken])
+                self._handle([_raw(message) for message in taken], due)
                 # 4.
                 self._store_offsets(taken)
                 self._sweep()
@@ -153,13 +154,23 @@ class Worker:
             self._calls.close()
             self._consumer.close()
 
-    def _take(self) -> list[KafkaMessage]:
+    def _room(self) -> int:
+        """How many messages may be taken: where each may lead to a call, no more than can be called at once.
+
+        The rest waits in Kafka, in order; a call is over within seconds, so no partition waits for one order.
+        """
+        return min(BATCH_SIZE_MAX, self._calls.free) if self._handlers.calls_out else BATCH_SIZE_MAX
+
+    def _take(self, room: int) -> list[KafkaMessage]:
+        if room <= 0:
+            self._calls.wait(POLL_IDLE_S)
+            return []
         busy = self._calls.under_way > 0 or self._relay.in_flight_count > 0
         first = self._consumer.poll(POLL_BUSY_S if busy else POLL_IDLE_S)
         if first is None:
             return []
         good = []
-        for message in (first, *self._consumer.consume(BATCH_SIZE_MAX - 1, 0)):
+        for message in (first, *self._consumer.consume(room - 1, 0)):
             error = message.error()
             if error is None:
                 good.append(message)
@@ -169,9 +180,9 @@ class Worker:
                 log.warning("Kafka reported a passing error.", error=error.str())
         return good
 
-    def _handle(self, raws: Sequence[RawMessage]) -> None:
+    def _handle(self, raws: Sequence[RawMessage], due: Sequence[tuple[str, Delivery]] = ()) -> None:
         deliveries, dead = self._patiently(lambda: self._sort(raws))
-        work = Work(deliveries=deliveries, dead=dead, due=self._take_due(), answers=self._calls.collect())
+        work = Work(deliveries=deliveries, dead=dead, due=due, answers=self._calls.collect())
         self._relay.poll()
         delivered = self._relay.take_delivered()
         if not work and not delivered:
@@ -304,7 +315,7 @@ class Worker:
         if now < self._due_at or not self._partitions:
             return []
         self._due_at = now + DUE_EVERY_S
-        limit = min(DUE_MAX, self._calls.free)
+        limit = min(DUE_MAX, self._room())
         if not limit:
             return []
         rows = self._transact(lambda tx: deferred.due(tx, self._partitions, now=utc_now(), limit=limit))
