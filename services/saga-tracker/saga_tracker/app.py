@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import faust
 import structlog
@@ -145,8 +145,9 @@ def create(kafka: str, topics: Iterable[str], runtime: Runtime) -> faust.App:
     channel = app.topic(*topics, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
 
     @app.agent(channel, concurrency=1, name="record")
-    async def record(stream: faust.Stream[Any]) -> None:
-        async for batch in stream.noack_take(BATCH_SIZE_MAX, within=BATCH_WITHIN_S):
+    async def record(stream: faust.StreamT[Any]) -> None:
+        batches = cast(faust.Stream[Any], stream).noack_take(BATCH_SIZE_MAX, within=BATCH_WITHIN_S)
+        async for batch in batches:
             await runtime.do(runtime.work.record, [record_of(event.message) for event in batch])
 
     async def tick() -> None:
