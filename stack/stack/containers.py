@@ -55,7 +55,10 @@ def require() -> None:
     try:
         DockerClient().client.ping()
     except (docker.errors.DockerException, OSError) as error:
-        raise DockerUnavailable(f"Docker does not answer ({error}); start it, or leave out --docker.") from error
+        raise DockerUnavailable(
+            "Docker does not answer; start its daemon and make sure that you may use it ('docker info'), "
+            "or leave out --docker."
+        ) from error
 
 
 def start(home: Home, state: State, name: str) -> None:
@@ -74,7 +77,7 @@ def start(home: Home, state: State, name: str) -> None:
         container.start()
     except (docker.errors.DockerException, OSError) as error:
         raise DockerUnavailable(
-            f"The image {image.name} does not start ({error}); try 'docker pull {image.name}', or leave out --docker."
+            f"The image {image.name} does not start ({getattr(error, 'explanation', None) or error}); try 'docker pull {image.name}', or leave out --docker."
         ) from error
 
 
@@ -143,9 +146,9 @@ def _image(home: Home, state: State, name: str) -> Image:
             data="/var/lib/postgresql",
         )
     if name == redis.NAME:
-        return Image(
-            name="redis:8", port=REDIS_PORT, environment={}, command=["redis-server", *redis.options()], data="/data"
-        )
+        # Inside it must take the callers of its network; on this machine it is published on loopback alone.
+        command = ["redis-server", "--bind", "0.0.0.0", "--protected-mode", "no", "--dir", "/data", *redis.options()]
+        return Image(name="redis:8", port=REDIS_PORT, environment={}, command=command, data="/data")
     if name == kafka.NAME:
         data = "/var/lib/kafka/data"
         return Image(name="apache/kafka:4.3.1", port=KAFKA_PORT, environment=_kafka_environment(state, data), data=data)
