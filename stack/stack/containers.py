@@ -76,8 +76,9 @@ def start(home: Home, state: State, name: str) -> None:
     try:
         container.start()
     except (docker.errors.DockerException, OSError) as error:
+        why = getattr(error, "explanation", None) or error
         raise DockerUnavailable(
-            f"The image {image.name} does not start ({getattr(error, 'explanation', None) or error}); try 'docker pull {image.name}', or leave out --docker."
+            f"The image {image.name} does not start ({why}); try 'docker pull {image.name}', or leave out --docker."
         ) from error
 
 

@@ -27,15 +27,18 @@ def part(home: Home, port: int) -> Part:
 
 
 def options() -> tuple[str, ...]:
-    """Return the arguments for any server. Of what has a time to live, the least recently used is evicted first."""
+    """Return the arguments for any server. Of what has a time to live, the least recently used is evicted first.
+
+    It writes its file at a shutdown too, so that limits and answers survive a planned stop.
+    """
     chosen = {
-        "save": "300 1",
-        "appendonly": "no",
-        "maxmemory": MEMORY_MAX,
-        "maxmemory-policy": "volatile-lru",
-        "loglevel": "warning",
+        "save": ("300", "1"),
+        "appendonly": ("no",),
+        "maxmemory": (MEMORY_MAX,),
+        "maxmemory-policy": ("volatile-lru",),
+        "loglevel": ("warning",),
     }
-    return tuple(word for name, value in chosen.items() for word in (f"--{name}", value))
+    return tuple(word for name, values in chosen.items() for word in (f"--{name}", *values))
 
 
 def is_ready(port: int) -> bool:
