@@ -15,6 +15,7 @@ from messages.contract import Message
 from messages.saga import OrderConfirmed, OrderFailed
 from messaging.codec import Codec, RemoteRegistry
 
+from baraza import broker
 from baraza.terminal import Refusal
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ TOPIC = "saga.events"
 REJECTED = "REJECTED"
 POLL_S = 0.2
 BATCH_MESSAGES = 500
-KAFKA_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,21 +168,11 @@ class Decisions:
             raise Refusal(f"The decisions on {TOPIC} cannot be followed: {self._failure}. Run ./baraza status.")
 
     def _subscribed(self) -> Consumer:
-        from confluent_kafka import Consumer, KafkaException, TopicPartition
+        from confluent_kafka import TopicPartition
 
-        consumer = Consumer(
-            {"bootstrap.servers": self._kafka, "group.id": "baraza-demo", "enable.auto.commit": False, "log_level": 0}
-        )
-        try:
-            partitions = consumer.list_topics(TOPIC, timeout=KAFKA_TIMEOUT_S).topics[TOPIC].partitions
-            places = [TopicPartition(TOPIC, number) for number in partitions]
-            ends = [consumer.get_watermark_offsets(place, timeout=KAFKA_TIMEOUT_S)[1] for place in places]
-            consumer.assign(
-                [TopicPartition(TOPIC, place.partition, end) for place, end in zip(places, ends, strict=True)]
-            )
-        except KafkaException as error:
-            consumer.close()
-            raise Refusal(f"Kafka at {self._kafka} does not answer. Run ./baraza status.") from error
+        ends = {partition: end for (_, partition), (_, end) in broker.marks(self._kafka, TOPIC.__eq__).items()}
+        consumer = broker.consumer(self._kafka, "baraza-demo")
+        consumer.assign([TopicPartition(TOPIC, partition, end) for partition, end in ends.items()])
         return consumer
 
     def _follow(self) -> None:

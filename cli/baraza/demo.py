@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from messaging.envelope import new_id
 
 from baraza.audit.report import Report
+from baraza.audit.sources import TRACKER, connect
 from baraza.client import Api, Refused, Unreachable
 from baraza.dataset import Work
 from baraza.decisions import Decisions, Tally
@@ -68,6 +69,7 @@ class Outcome:
     examples: Mapping[str, str]
     unfinished: Sequence[str]
     late_successes: int
+    late_example: str | None
     took_s: float
     orders_per_s: float
     stuck: str | None
@@ -155,13 +157,15 @@ def run(stack: Running, work: Work, *, in_flight: int, rate: float | None, show:
             stop.set()
         tally = decisions.tally()
         unfinished = [*decisions.parked_orders(STUCK_SHOWN_MAX), *decisions.still_open(STUCK_SHOWN_MAX)]
+        late, late_example = late_successes(stack, began_at)
         return Outcome(
             intake=intake,
             tally=tally,
             latencies_ms=decisions.latencies_ms(),
             examples=decisions.examples(),
             unfinished=unfinished,
-            late_successes=late_successes(stack, began_at),
+            late_successes=late,
+            late_example=late_example,
             took_s=follower.elapsed_s,
             orders_per_s=follower.orders_per_s,
             stuck=stuck,
@@ -271,15 +275,12 @@ def parked_since(tracker: Api, began_at: datetime) -> set[str]:
         params["cursor"] = page["next_cursor"]
 
 
-def late_successes(stack: Running, began_at: datetime) -> int:
-    """Count the orders of this run of which a step ran after they had been given up."""
-    from contextlib import closing
-
-    from baraza.audit.sources import TRACKER, connect
-
+def late_successes(stack: Running, began_at: datetime) -> tuple[int, str | None]:
+    """Count the orders of this run of which a step ran after they had been given up, and return one of them."""
     with closing(connect(stack.sources(), TRACKER)) as connection:
         row = connection.execute(
-            "SELECT count(DISTINCT saga_id) FROM timeline JOIN sagas USING (saga_id) WHERE late AND started_at >= %s",
+            "SELECT count(DISTINCT saga_id), min(saga_id) FROM timeline JOIN sagas USING (saga_id)"
+            " WHERE late AND started_at >= %s",
             (began_at,),
         ).fetchone()
-    return int(row[0]) if row else 0
+    return (row[0], row[1]) if row else (0, None)

@@ -98,7 +98,7 @@ def reason_of(problem: Outcome) -> str:
     text = str(errors[0]["detail"]) if errors else str(problem.get("detail") or problem.get("title") or "refused")
     text = re.sub(r"^Line \d+ \(sku .*?\): ", "", text)
     text = re.sub(r"-?\d+", "N", text, count=1) if errors else text
-    return text.partition(";")[0].rstrip(".")
+    return text.rstrip(".")
 
 
 class Pace:

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
@@ -36,8 +37,13 @@ def say(text: str) -> None:
 
 def put_json(value: Any) -> None:
     """Write one JSON value as one line of data; a reader at the end of a pipe has it at once."""
-    sys.stdout.write(json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=str) + "\n")
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=_plain)
+    sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
+
+
+def _plain(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def put(text: str) -> None:

@@ -24,7 +24,8 @@ class Line:
     def render(self, width: int) -> str:
         """Return the line as text; ``width`` is that of the longest title, so that the columns stand in line."""
         entry = self.entry
-        where = " ".join(part for part in (entry["service"], entry.get("step")) if part)
+        receiver = f"to {entry['topic'].partition('.')[0]}" if entry["kind"] == "command" and entry.get("topic") else ""
+        where = " ".join(part for part in (entry["service"], receiver, entry.get("step")) if part)
         notes = []
         if entry.get("attempt") and entry["attempt"] > 1:
             notes.append(f"attempt {entry['attempt']}")

@@ -92,8 +92,7 @@ def _everything(
 ) -> Iterator[tuple[str, Iterable[Row]]]:
     services = services_of(definitions)
     yield "steps", steps(definitions)
-    for extract in sources.extracts(services):
-        yield extract.table, sources.rows(origin, extract)
+    yield from sources.tables(origin, services)
     gateway, courier = origin.gateway_url, origin.courier_url
     yield "authorizations", _records(gateway, "authorization", ("id", "reference", "state", "amount_minor"))
     yield "captures", _records(gateway, "capture", ("id", "reference", "amount_minor"))

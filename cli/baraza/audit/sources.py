@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import httpx
 import psycopg
 
+from baraza import broker
 from baraza.terminal import Refusal
 
 FETCH_ROWS = 20_000
@@ -20,6 +22,7 @@ FETCH_ROWS = 20_000
 PAGE_RECORDS = 5_000
 HTTP_TIMEOUT_S = 30.0
 KAFKA_TIMEOUT_S = 10.0
+DEAD_LETTER_SUFFIX = ".dlq"
 CONNECT_TIMEOUT_S = 5
 
 CHECKOUT, TRACKER = "checkout", "saga_tracker"
@@ -54,17 +57,20 @@ class Extract:
 
 
 def extracts(services: Iterable[str]) -> Iterator[Extract]:
-    """Yield everything that is read from the databases of the saga's ``services``, the tracker and checkout."""
+    """Yield everything that is read from the databases of the saga's ``services``, of checkout and of the tracker.
+
+    What one service tells comes in a row, so that all of it can be read from one snapshot.
+    """
     steps_of = tuple(services)
     for service in (*steps_of, CHECKOUT, TRACKER):
         yield Extract(service=service, table="outbox", query=OUTBOX.format(service=service))
-    for service in (*steps_of, CHECKOUT):
-        yield Extract(service=service, table="deferred", query=DEFERRED.format(service=service))
-    for service in steps_of:
-        yield Extract(service=service, table="effects", query=EFFECTS.format(service=service))
-    for service, table, query in OWN_TABLES:
-        if service in (*steps_of, CHECKOUT, TRACKER):
-            yield Extract(service=service, table=table, query=query)
+        if service != TRACKER:
+            yield Extract(service=service, table="deferred", query=DEFERRED.format(service=service))
+        if service in steps_of:
+            yield Extract(service=service, table="effects", query=EFFECTS.format(service=service))
+        for owner, table, query in OWN_TABLES:
+            if owner == service:
+                yield Extract(service=service, table=table, query=query)
 
 
 OUTBOX = "SELECT '{service}', id, aggregateid FROM outbox"
@@ -155,16 +161,25 @@ def connect(sources: Sources, service: str) -> psycopg.Connection[Row]:
     return connection
 
 
-def rows(sources: Sources, extract: Extract) -> Iterator[Row]:
-    """Stream the rows of one extract. Raises Unreadable."""
-    with closing(connect(sources, extract.service)) as connection:
-        try:
-            with connection.cursor(name="audit") as cursor:
-                cursor.itersize = FETCH_ROWS
-                yield from cursor.execute(extract.query)
-        except psycopg.Error as error:
-            message = str(error).splitlines()[0]
-            raise Unreadable(f"{extract.table} of {extract.service} cannot be read: {message}.") from error
+def tables(sources: Sources, services: Iterable[str]) -> Iterator[tuple[str, Iterator[Row]]]:
+    """Yield every table's name with its rows, which must be read before the next; a service's from one snapshot.
+
+    Raises Unreadable.
+    """
+    for service, listed in groupby(extracts(services), key=lambda extract: extract.service):
+        with closing(connect(sources, service)) as connection:
+            for extract in listed:
+                yield extract.table, _rows(connection, extract)
+
+
+def _rows(connection: psycopg.Connection[Row], extract: Extract) -> Iterator[Row]:
+    try:
+        with connection.cursor(name="audit") as cursor:
+            cursor.itersize = FETCH_ROWS
+            yield from cursor.execute(extract.query)
+    except psycopg.Error as error:
+        message = str(error).splitlines()[0]
+        raise Unreadable(f"{extract.table} of {extract.service} cannot be read: {message}.") from error
 
 
 def provider_records(url: str, kind: str) -> Iterator[dict[str, Any]]:
@@ -184,22 +199,15 @@ def provider_records(url: str, kind: str) -> Iterator[dict[str, Any]]:
 
 def dead_letters(kafka: str) -> Iterator[tuple[str, int, int, str]]:
     """Yield every dead letter as (topic, partition, offset, saga id), up to the end that the topics have now."""
-    from confluent_kafka import Consumer, KafkaException, TopicPartition
+    from confluent_kafka import TopicPartition
 
-    consumer = Consumer(
-        {"bootstrap.servers": kafka, "group.id": "baraza-audit", "enable.auto.commit": False, "log_level": 0}
-    )
+    marks = broker.marks(kafka, lambda topic: topic.endswith(DEAD_LETTER_SUFFIX))
+    consumer = broker.consumer(kafka, "baraza-audit")
     try:
-        topics = consumer.list_topics(timeout=KAFKA_TIMEOUT_S).topics
-        for topic in sorted(name for name in topics if name.endswith(".dlq")):
-            for partition in topics[topic].partitions:
-                place = TopicPartition(topic, partition)
-                first, end = consumer.get_watermark_offsets(place, timeout=KAFKA_TIMEOUT_S)
-                if first < end:
-                    consumer.assign([TopicPartition(topic, partition, first)])
-                    yield from _until(consumer, end)
-    except KafkaException as error:
-        raise Unreadable(f"Kafka at {kafka} cannot be read ({error.args[0].str()}). Run ./baraza status.") from error
+        for (topic, partition), (first, end) in marks.items():
+            if first < end:
+                consumer.assign([TopicPartition(topic, partition, first)])
+                yield from _until(consumer, end)
     finally:
         consumer.close()
 

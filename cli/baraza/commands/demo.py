@@ -189,15 +189,15 @@ def _write_outcome(outcome: Outcome, write: Callable[[str], None]) -> None:
 
 
 def _write_timelines(stack: running.Running, outcome: Outcome, write: Callable[[str], None]) -> None:
-    for order_id in told(outcome.examples):
+    for order_id in told(outcome.examples, outcome.late_example):
         write("")
         sagas.write_timeline(stack, order_id, write)
     write("")
 
 
-def told(examples: Mapping[str, str]) -> list[str]:
-    """Return which orders to tell of: a confirmed one, and the most telling of the compensated ones."""
+def told(examples: Mapping[str, str], late: str | None) -> list[str]:
+    """Return which orders to tell of: a confirmed one, and a compensated one, with a late success if there was one."""
     cancelled = {what: order_id for what, order_id in examples.items() if what != "confirmed"}
     telling = next((what for mark in TELLING for what in cancelled if mark in what), next(iter(cancelled), None))
-    chosen = [examples.get("confirmed"), cancelled.get(telling) if telling else None]
+    chosen = [examples.get("confirmed"), late or (cancelled.get(telling) if telling else None)]
     return [order_id for order_id in chosen if order_id]

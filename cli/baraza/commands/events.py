@@ -5,21 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from baraza import running
+from baraza import broker, running
 from baraza.commands.options import Home, Json
 from baraza.terminal import Refusal, UsageRefusal, is_interactive, put, put_json, put_table, say
 
 if TYPE_CHECKING:
-    from confluent_kafka import Consumer, Message
+    from confluent_kafka import Message
 
 app = typer.Typer(no_args_is_help=True, help="The events on Kafka, decoded.")
 
-KAFKA_TIMEOUT_S = 10.0
 POLL_S = 0.5
 TYPE_HEADER = "ce_type"
 PERSONAL = frozenset({"ship_to", "payment_token"})
@@ -51,51 +50,36 @@ def tail(
 def topics(home: Home = None, as_json: Json = False) -> None:
     """List the topics, with how many messages each holds."""
     stack = running.find(home)
-    rows = list(_topics(stack))
+    rows = list(_topics(stack.kafka))
     if as_json:
         put_json([dict(zip(("topic", "partitions", "messages"), row, strict=True)) for row in rows])
     else:
         put_table(("topic", "partitions", "messages"), rows, right=("partitions", "messages"))
 
 
-def _consumer(stack: running.Running) -> Consumer:
-    from confluent_kafka import Consumer
-
-    return Consumer(
-        {"bootstrap.servers": stack.kafka, "group.id": "baraza-cli", "enable.auto.commit": False, "log_level": 0}
-    )
-
-
-def _partitions(consumer: Consumer, stack: running.Running, topic: str) -> list[int]:
-    from confluent_kafka import KafkaException
-
-    try:
-        topics = consumer.list_topics(timeout=KAFKA_TIMEOUT_S).topics
-    except KafkaException as error:
-        raise Refusal(f"Kafka at {stack.kafka} does not answer. Run ./baraza status.") from error
+def _partitions(kafka: str, topic: str) -> list[int]:
+    """Return a topic's partitions. Raises UsageRefusal, with what may have been meant, where there is none."""
+    topics: dict[str, list[int]] = {}
+    for name, partition in broker.marks(kafka, _is_ours):
+        topics.setdefault(name, []).append(partition)
     if topic not in topics:
         import difflib
 
         near = difflib.get_close_matches(topic, topics, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
         raise UsageRefusal(f"No topic is called {topic!r}.{hint} Run ./baraza topics for all of them.")
-    return sorted(topics[topic].partitions)
+    return topics[topic]
 
 
-def _topics(stack: running.Running) -> Iterator[tuple[str, int, int]]:
-    from confluent_kafka import KafkaException, TopicPartition
+def _topics(kafka: str) -> Iterator[tuple[str, int, int]]:
+    marks = broker.marks(kafka, _is_ours)
+    for topic, places in groupby(marks, key=lambda place: place[0]):
+        held = [marks[place][1] - marks[place][0] for place in places]
+        yield topic, len(held), sum(held)
 
-    consumer = _consumer(stack)
-    try:
-        for name, topic in sorted(consumer.list_topics(timeout=KAFKA_TIMEOUT_S).topics.items()):
-            if not name.startswith("_"):
-                places = [TopicPartition(name, number) for number in topic.partitions]
-                marks = [consumer.get_watermark_offsets(place, timeout=KAFKA_TIMEOUT_S) for place in places]
-                yield name, len(places), sum(end - first for first, end in marks)
-    except KafkaException as error:
-        raise Refusal(f"Kafka at {stack.kafka} does not answer. Run ./baraza status.") from error
-    finally:
-        consumer.close()
+
+def _is_ours(topic: str) -> bool:
+    return not topic.startswith("_")
 
 
 def _messages(
@@ -105,10 +89,10 @@ def _messages(
     from confluent_kafka.schema_registry import SchemaRegistryClient
     from confluent_kafka.schema_registry.avro import AvroDeserializer
 
-    consumer = _consumer(stack)
+    consumer = broker.consumer(stack.kafka, "baraza-cli")
     try:
         start = OFFSET_BEGINNING if from_beginning else OFFSET_END
-        consumer.assign([TopicPartition(topic, number, start) for number in _partitions(consumer, stack, topic)])
+        consumer.assign([TopicPartition(topic, number, start) for number in _partitions(stack.kafka, topic)])
         deserialize = AvroDeserializer(SchemaRegistryClient({"url": stack.registry_url}))
         if is_interactive():
             say(f"Waiting for messages on {topic}; Ctrl-C ends it.")

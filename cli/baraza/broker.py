@@ -1,0 +1,59 @@
+"""What the command line asks of Kafka besides messages: which topics there are, and what they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+from baraza.terminal import Refusal
+
+if TYPE_CHECKING:
+    from confluent_kafka import Consumer
+    from confluent_kafka.admin import AdminClient
+
+TIMEOUT_S = 10.0
+
+Marks = dict[tuple[str, int], tuple[int, int]]
+"""The first offset that is still held and the one after the last, by topic and partition."""
+
+
+def unavailable(kafka: str, error: Exception) -> Refusal:
+    """Return the refusal of a command that needs a broker which gives no answer."""
+    return Refusal(f"Kafka at {kafka} does not answer ({error}). Run ./baraza status.")
+
+
+def consumer(kafka: str, group: str) -> Consumer:
+    """Return a consumer that is told what to read and commits nothing."""
+    from confluent_kafka import Consumer
+
+    return Consumer({"bootstrap.servers": kafka, "group.id": group, "enable.auto.commit": False, "log_level": 0})
+
+
+def marks(kafka: str, wanted: Callable[[str], bool]) -> Marks:
+    """Return what each partition of the wanted topics holds, asked for all at once. Raises Refusal."""
+    from confluent_kafka import KafkaException
+    from confluent_kafka.admin import AdminClient
+
+    admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})
+    try:
+        listed = admin.list_topics(timeout=TIMEOUT_S).topics
+        places = [
+            (name, number) for name in sorted(listed) if wanted(name) for number in sorted(listed[name].partitions)
+        ]
+        if not places:
+            return {}
+        firsts, ends = _offsets(admin, places, "earliest"), _offsets(admin, places, "latest")
+    except KafkaException as error:
+        raise unavailable(kafka, error) from error
+    return {place: (firsts[place], ends[place]) for place in places}
+
+
+def _offsets(
+    admin: AdminClient, places: list[tuple[str, int]], which: Literal["earliest", "latest"]
+) -> dict[tuple[str, int], int]:
+    from confluent_kafka import TopicPartition
+    from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # exported, but not in the stubs' way
+
+    spec: Any = getattr(OffsetSpec, which)()
+    asked = admin.list_offsets({TopicPartition(*place): spec for place in places}, request_timeout=TIMEOUT_S)
+    return {(place.topic, place.partition): future.result(TIMEOUT_S).offset for place, future in asked.items()}
