@@ -38,6 +38,9 @@ QUEUE_FULL_WAIT_S = 0.1
 DELIVERY_TIMEOUT_MS = 120_000
 """Longer than a broker's restart; a row that is not delivered by then ends the process, and stays in the outbox."""
 
+MESSAGE_BYTES_MAX = 2_097_152
+"""A dead letter is the largest message that anyone may send, and its headers; Kafka's own limit is the topic's."""
+
 
 class NotPublished(Exception):
     """Kafka refused a message for good. The row is still in the outbox; the process must end and start again."""
@@ -164,6 +167,7 @@ def producer(kafka: str, *, client_id: str) -> Producer:
             "linger.ms": 2,
             "delivery.timeout.ms": DELIVERY_TIMEOUT_MS,
             "queue.buffering.max.messages": 200_000,
+            "message.max.bytes": MESSAGE_BYTES_MAX,
         }
     )
 

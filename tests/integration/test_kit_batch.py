@@ -43,6 +43,8 @@ PARTITION = 1
 ROUNDS_MAX = 60
 """Rounds of due work after which everything must have come to rest."""
 STEP_S = 3.0
+DEFERRED = "SELECT * FROM deferred"
+DUE = "SELECT 1 FROM deferred WHERE due_at IS NOT NULL"
 
 
 class Provider:
@@ -121,9 +123,9 @@ class Run:
                 self.call()
             self.advance(STEP_S)
             self.deliver(())
-            if not self.calls and not self.answers and not self.rows("SELECT 1 FROM deferred WHERE due_at IS NOT NULL"):
+            if not self.calls and not self.answers and not self.rows(DUE):
                 return
-        pytest.fail(f"Not at rest after {ROUNDS_MAX} rounds: {self.rows('SELECT * FROM deferred')}")
+        pytest.fail(f"Not at rest after {ROUNDS_MAX} rounds; deferred: {self.rows(DEFERRED)}")
 
     def publish(self) -> None:
         """Empty the outbox, as a relay does."""
@@ -325,4 +327,4 @@ def test_an_answered_compensation_leaves_nothing_deferred(engine: Engine, codec:
     run.call()
     run.deliver([])
     assert run.effects() == {SEND: "UNDONE"}
-    assert run.rows("SELECT * FROM deferred") == []
+    assert run.rows(DEFERRED) == []

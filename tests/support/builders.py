@@ -38,5 +38,5 @@ def _value(name: str, avro: Any) -> Any:
         if avro["type"] == "array":
             return [_value(name, avro["items"])]
         return datetime.now(UTC) if avro.get("logicalType", "").startswith("timestamp") else _value(name, avro["type"])
-    examples: dict[str, Any] = {"string": f"a {name}", "int": 1, "long": 1, "boolean": True, "double": 1.0, "bytes": b""}
+    examples: dict[str, Any] = {"string": f"a {name}", "int": 1, "long": 1, "boolean": True, "bytes": b""}
     return examples[avro]

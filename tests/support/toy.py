@@ -1,11 +1,12 @@
 """A service of three steps to try the kit with: two touch only its database, one asks a provider outside.
 
 Every effect leaves a mark that counts how often it was done and undone, so that a second one shows. As a process
-(``python -m support.toy``) it takes its provider to be always well.
+(``python -m support.toy``) it takes its provider to be always well; called ``toy-listener`` it has one reaction alone.
 """
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -25,7 +26,7 @@ from messaging.outbox import Relay, outbox_table, producer
 from messaging.registry import Subject, register
 from messaging.retry import RetryPolicy
 from messaging.settings import Settings
-from messaging.steps import Call, Compensation, ExternalCompensation, ExternalStep, Handler, Step
+from messaging.steps import Call, Compensation, ExternalCompensation, ExternalStep, Handler, Reaction, Step
 from messaging.worker import Worker, consumer
 from sqlalchemy import Column, Connection, Integer, MetaData, Table, Text, text
 
@@ -34,7 +35,7 @@ from messaging import database, logs
 NAME = "toy"
 PICK, PACK, SEND = "pick", "pack", "send"
 INPUT, COMMANDS, EVENTS = "toy.input", "toy.commands", "toy.events"
-TOPICS = (INPUT, COMMANDS, EVENTS, "toy.dlq", "pick.dlq", "pack.dlq", "send.dlq")
+TOPICS = (INPUT, COMMANDS, EVENTS, "toy.dlq", "toy-listener.dlq", "pick.dlq", "pack.dlq", "send.dlq")
 EMITTED = (
     InventoryReserved, InventoryRejected, InventoryReleased, LoyaltyPointsBurned, LoyaltyPointsRestored,
     ShipmentBooked, ShipmentRejected, ShipmentCancelled, SagaFenced,
@@ -43,6 +44,7 @@ SENT = (PaymentAuthorized, InventoryReserved, LoyaltyPointsBurned)
 COMMANDED = (ReleaseInventory, RestoreLoyaltyPoints, CancelShipment)
 REFUSED_POINTS = 13
 POISON = "poison"
+LISTENER, LISTEN = "toy-listener", "listen"
 QUICK = RetryPolicy(first_s=0.2, factor=1.0, attempts_max=3)
 
 METADATA = MetaData()
@@ -193,6 +195,17 @@ def handlers(provider: Provider) -> tuple[Handler, ...]:
     )  # fmt: skip
 
 
+def _listen(events: Sequence[ShipmentBooked], tx: Connection) -> None:
+    for event in events:
+        deferrals = tx.execute(text("SELECT 1 FROM deferred WHERE saga_id = :id"), {"id": event.saga_id}).first()
+        if event.customer_id.startswith(POISON) and deferrals is None:
+            raise Poisoned(f"{event.saga_id} fails when it comes first")
+    _save(Marks(LISTEN, done=[event.saga_id for event in events]), tx)
+
+
+LISTENING: tuple[Handler, ...] = (Reaction(on=ShipmentBooked, apply=_listen, retry=QUICK),)
+
+
 def register_schemas(registry_url: str) -> None:
     """Register what the toy emits, and what tests send to it."""
     with SchemaRegistryClient({"url": registry_url}) as client:
@@ -206,13 +219,14 @@ def main() -> int:
     settings = Settings()
     logs.configure(settings.service, settings.log_level)
     worker = Worker(
-        NAME,
-        Handlers.of(handlers(WellProvider())),
+        settings.service,
+        Handlers.of(LISTENING if settings.service == LISTENER else handlers(WellProvider())),
         engine=database.create(settings.database_url, settings.database_password_file, application=NAME),
         codec=Codec(RemoteRegistry(settings.registry_url)),
         consumer=consumer(settings.kafka, settings.service, settings.service),
         relay=Relay(producer(settings.kafka, client_id=settings.service)),
     )
+    signal.signal(signal.SIGTERM, lambda _number, _frame: worker.stop())
     worker.run([INPUT, COMMANDS])
     return 0
 

@@ -1,0 +1,274 @@
+"""The kit as a process on real Kafka and PostgreSQL: what survives a kill, and what one bad message may harm."""
+
+from __future__ import annotations
+
+import os
+import signal
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from messages.contract import Message
+from messages.inventory import InventoryReserved, ReleaseInventory
+from messages.loyalty import LoyaltyPointsBurned
+from messages.payment import PaymentAuthorized
+from messages.saga import FenceSaga
+from messages.shipping import ShipmentBooked
+from messaging.codec import Codec, RemoteRegistry
+from messaging.envelope import new_id
+from sqlalchemy import Engine, text
+from stack.deploy import create_topics
+from support import toy
+from support.builders import a
+from support.postgres import scratch_database
+from support.topics import Parcel, Stored, publish, stored
+from support.waiting import until
+
+from stack import Stack, postgres
+
+TESTS = Path(__file__).resolve().parents[1]
+PARTITIONS = 3
+
+
+@dataclass(kw_only=True)
+class Toy:
+    """The toy service: its database, its topics, and processes of it."""
+
+    stack: Stack
+    engine: Engine
+    codec: Codec
+    logs: Path
+
+    @contextmanager
+    def process(self, service: str = toy.NAME) -> Iterator[subprocess.Popen[bytes]]:
+        """Run one process of it for the block; it may be killed inside."""
+        ends, url = self.stack.endpoints, self.engine.url
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(TESTS),
+            "BARAZA_SERVICE": service,
+            "BARAZA_KAFKA": ends.kafka,
+            "BARAZA_REGISTRY_URL": ends.registry_url,
+            "BARAZA_DATABASE_URL": url.set(password=None).render_as_string(),
+            "BARAZA_DATABASE_PASSWORD_FILE": str(self.stack.home / "secrets" / postgres.SUPERUSER),
+        }
+        with (self.logs / "toy.log").open("ab") as log:
+            process = subprocess.Popen([sys.executable, "-m", "support.toy"], env=environment, stdout=log, stderr=log)
+            try:
+                yield process
+                # Asked to stop, it leaves its group at once; the next test need not wait for its session to end.
+                process.terminate()
+                process.wait(15)
+            finally:
+                process.kill()
+                process.wait(10)
+
+    def send(self, *messages: Message, topic: str = toy.INPUT, partition: int = 0) -> list[Parcel]:
+        """Publish messages to the toy, and return them as published."""
+        parcels = [self.parcel(message, topic=topic, partition=partition) for message in messages]
+        publish(self.stack.endpoints.kafka, parcels)
+        return parcels
+
+    def parcel(self, message: Message, *, topic: str = toy.INPUT, partition: int = 0) -> Parcel:
+        schema_topic = toy.EVENTS if isinstance(message, toy.EMITTED) and topic == toy.COMMANDS else topic
+        value = self.codec.encode(schema_topic, message)
+        headers = (("traceparent", b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01"),)
+        return Parcel(
+            topic=topic, partition=partition, key=message.saga_id.encode(), value=value, headers=headers
+        )
+
+    def stored(self, *topics: str) -> list[Stored]:
+        return stored(self.stack.endpoints.kafka, *topics)
+
+    def answers(self, saga_ids: Sequence[str]) -> list[Stored]:
+        """Return what the toy announced about these sagas."""
+        keys = {saga_id.encode() for saga_id in saga_ids}
+        return [message for message in self.stored(toy.EVENTS) if message.key in keys]
+
+    def letters(self, topic: str, saga_id: str) -> list[Stored]:
+        return [message for message in self.stored(topic) if message.key == saga_id.encode()]
+
+    def rows(self, query: str, **values: object) -> list[Any]:
+        with self.engine.connect() as connection:
+            return list(connection.execute(text(query), values))
+
+    def done(self, saga_ids: Sequence[str]) -> dict[str, int]:
+        rows = self.rows("SELECT saga_id, sum(done) AS done FROM marks GROUP BY saga_id")
+        return {row.saga_id: row.done for row in rows if row.saga_id in set(saga_ids)}
+
+
+@pytest.fixture(scope="module")
+def service(infrastructure: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Toy]:
+    toy.register_schemas(infrastructure.endpoints.registry_url)
+    create_topics(infrastructure.endpoints.kafka, toy.TOPICS, PARTITIONS)
+    registry = RemoteRegistry(infrastructure.endpoints.registry_url)
+    with scratch_database(infrastructure) as engine:
+        toy.METADATA.create_all(engine)
+        logs = tmp_path_factory.mktemp("toy")
+        yield Toy(stack=infrastructure, engine=engine, codec=Codec(registry), logs=logs)
+    registry.close()
+
+
+def test_an_answer_keeps_key_partition_and_trace_of_its_cause(service: Toy) -> None:
+    trigger = a(PaymentAuthorized)
+    service.send(trigger, partition=2)
+    with service.process():
+        (answer,) = until(lambda: service.answers([trigger.saga_id]), "the toy answers")
+    assert (answer.partition, answer.key) == (2, trigger.saga_id.encode())
+    assert answer.headers["ce_type"] == InventoryReserved.FULL_NAME.encode()
+    assert answer.headers["traceparent"].split(b"-")[1] == b"a" * 32
+    decoded = service.codec.decode(answer.value)
+    assert decoded.causation_id == trigger.message_id
+
+
+def test_a_poison_message_harms_only_itself(service: Toy) -> None:
+    good = [a(PaymentAuthorized) for _ in range(5)]
+    poison = a(PaymentAuthorized, customer_id=toy.POISON)
+    batch = service.send(*good[:3], poison, *good[3:])
+    with service.process():
+        until(lambda: service.letters("pick.dlq", poison.saga_id), "the poison is a dead letter")
+        saga_ids = [message.saga_id for message in good]
+        until(lambda: service.answers(saga_ids), "the others are answered", holds=lambda found: len(found) == 5)
+    (letter,) = service.letters("pick.dlq", poison.saga_id)
+    assert (letter.key, letter.value) == (batch[3].key, batch[3].value)
+    assert letter.headers["traceparent"] == dict(batch[3].headers)["traceparent"]
+    assert letter.headers["baraza_service"] == b"toy"
+    assert letter.headers["baraza_step"] == b"pick"
+    assert letter.headers["baraza_attempts"] == b"3"
+    assert b"Poisoned" in letter.headers["baraza_reason"]
+    assert service.rows("SELECT 1 FROM effects WHERE saga_id = :saga_id", saga_id=poison.saga_id) == []
+
+
+def test_a_trigger_whose_call_cannot_be_prepared_is_a_dead_letter_in_the_end(service: Toy) -> None:
+    poison = a(LoyaltyPointsBurned, customer_id=toy.POISON)
+    (parcel,) = service.send(poison)
+    with service.process():
+        (letter,) = until(lambda: service.letters("send.dlq", poison.saga_id), "the poison is a dead letter")
+    assert letter.value == parcel.value
+    assert service.rows("SELECT 1 FROM deferred WHERE saga_id = :saga_id", saga_id=poison.saga_id) == []
+
+
+UNREADABLE: dict[str, Callable[[Toy, bytes], Parcel]] = {
+    "nothing": lambda _, key: Parcel(topic=toy.COMMANDS, partition=0, key=key, value=None),
+    "an empty value": lambda _, key: Parcel(topic=toy.INPUT, partition=0, key=key, value=b""),
+    "text": lambda _, key: Parcel(topic=toy.INPUT, partition=0, key=key, value=b'{"order": 1}'),
+    "an unknown schema": lambda _, key: Parcel(
+        topic=toy.INPUT, partition=0, key=key, value=struct.pack(">bI", 0, 2**31 - 1) + b"x"
+    ),
+    "an impossible schema": lambda _, key: Parcel(
+        topic=toy.INPUT, partition=0, key=key, value=struct.pack(">bI", 0, 2**32 - 1) + b"x"
+    ),
+    "a message that ends early": lambda service, key: _changed(service, key, lambda value: value[:-3]),
+    "a message that goes on": lambda service, key: _changed(service, key, lambda value: value + b"more"),
+    "another saga's key": lambda service, key: _changed(service, key, lambda value: value),
+    "an event as a command": lambda service, key: Parcel(
+        topic=toy.COMMANDS, partition=0, key=key, value=service.codec.encode(toy.EVENTS, a(ShipmentBooked))
+    ),
+    "a fence for steps of others": lambda service, key: service.parcel(
+        a(FenceSaga, saga_id=key.decode(), steps=["elsewhere"]), topic=toy.COMMANDS
+    ),
+    "unprintable ids": lambda service, key: service.parcel(
+        a(ReleaseInventory, saga_id=key.decode() + "\x00", message_id="\x00"), topic=toy.COMMANDS
+    ),
+    "a huge message": lambda _, key: Parcel(topic=toy.INPUT, partition=0, key=key, value=b"x" * 999_800),
+}
+
+
+def _changed(service: Toy, key: bytes, change: Callable[[bytes], bytes]) -> Parcel:
+    value = service.codec.encode(toy.INPUT, a(PaymentAuthorized))
+    return Parcel(topic=toy.INPUT, partition=0, key=key, value=change(value))
+
+
+def test_what_nobody_can_read_or_expects_is_a_dead_letter_with_its_own_bytes(service: Toy) -> None:
+    sent = {what: make(service, new_id().encode()) for what, make in UNREADABLE.items()}
+    after = a(PaymentAuthorized)
+    publish(service.stack.endpoints.kafka, sent.values())
+    service.send(after)
+    with service.process():
+        until(lambda: service.answers([after.saga_id]), "a good message after the bad ones is answered")
+        keys = {parcel.key.hex(): what for what, parcel in sent.items() if parcel.key}
+
+        def missing() -> set[str]:
+            letters = service.stored("toy.dlq")
+            return set(keys.values()) - {keys.get(letter.headers["baraza_key"].decode(), "") for letter in letters}
+
+        until(missing, "each is a dead letter", holds=lambda what: not what)
+    for letter in service.stored("toy.dlq"):
+        what = keys[letter.headers["baraza_key"].decode()]
+        assert letter.value == (sent[what].value or b""), what
+        assert letter.headers["baraza_topic"] == sent[what].topic.encode()
+        assert letter.headers["baraza_reason"], what
+    assert service.rows("SELECT * FROM deferred") == []
+
+
+def test_a_reaction_that_fails_is_tried_again(service: Toy) -> None:
+    event = a(ShipmentBooked, customer_id=toy.POISON)
+    value = service.codec.encode(toy.EVENTS, event)
+    parcel = Parcel(topic=toy.INPUT, partition=0, key=event.saga_id.encode(), value=value)
+    publish(service.stack.endpoints.kafka, [parcel])
+    with service.process(toy.LISTENER):
+        until(lambda: service.done([event.saga_id]), "the reaction succeeds at its second attempt")
+        until(lambda: service.rows("SELECT * FROM deferred"), "nothing waits", holds=lambda rows: not rows)
+
+
+def test_a_kill_between_commit_and_publication_loses_no_message(service: Toy) -> None:
+    trigger = a(PaymentAuthorized)
+    (kafka,) = service.stack.pids("kafka")
+    with service.process() as process:
+        with service.engine.connect() as lock, lock.begin():
+            lock.execute(text("LOCK TABLE effects IN ACCESS EXCLUSIVE MODE"))
+            service.send(trigger)
+            until(lambda: service.rows(BLOCKED), "the toy waits for its effects")
+            os.kill(kafka, signal.SIGSTOP)
+        try:
+            until(lambda: outbox_of(service, trigger.saga_id), "the answer is committed")
+            process.kill()
+            process.wait(10)
+        finally:
+            os.kill(kafka, signal.SIGCONT)
+    assert service.answers([trigger.saga_id]) == [], "it was published before the kill; the test proves nothing"
+    with service.process():
+        until(lambda: service.answers([trigger.saga_id]), "the next owner publishes what was left")
+        until(lambda: outbox_of(service, trigger.saga_id), "the outbox is empty", holds=lambda rows: not rows)
+    assert service.done([trigger.saga_id]) == {trigger.saga_id: 1}
+
+
+BLOCKED = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+
+
+def outbox_of(service: Toy, saga_id: str) -> list[Any]:
+    return service.rows("SELECT id FROM outbox WHERE aggregateid = :saga_id", saga_id=saga_id)
+
+
+def test_two_replicas_share_the_work_and_one_may_be_killed_in_mid_batch(service: Toy) -> None:
+    triggers = [a(PaymentAuthorized) for _ in range(300)]
+    saga_ids = [trigger.saga_id for trigger in triggers]
+    with service.process() as first, service.process():
+        for partition in range(PARTITIONS):
+            service.send(*triggers[partition::PARTITIONS], partition=partition)
+        until(lambda: service.done(saga_ids), "the replicas work")
+        first.kill()
+        until(
+            lambda: len({answer.key for answer in service.answers(saga_ids)}),
+            "every trigger is answered",
+            holds=lambda count: count == len(saga_ids),
+        )
+        until(lambda: service.rows("SELECT id FROM outbox"), "the outbox is empty", holds=lambda rows: not rows)
+    assert service.done(saga_ids) == dict.fromkeys(saga_ids, 1)
+
+
+def test_a_process_that_is_asked_to_stop_leaves_nothing_behind(service: Toy) -> None:
+    triggers = [a(LoyaltyPointsBurned) for _ in range(20)]
+    service.send(*triggers)
+    saga_ids = [trigger.saga_id for trigger in triggers]
+    with service.process() as process:
+        until(lambda: service.rows("SELECT 1 FROM effects WHERE saga_id = :id", id=saga_ids[0]), "it works")
+        process.terminate()
+        assert process.wait(15) == 0
+    assert service.rows("SELECT id FROM outbox") == []
