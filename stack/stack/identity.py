@@ -52,7 +52,9 @@ def wrapped(
 def _nobody() -> tuple[str, ...]:
     user = pwd.getpwnam(UNPRIVILEGED_USER)
     names = [name for name, number in CAPABILITIES.items() if _bounding_set() >> number & 1]
-    capabilities = (f"--inh-caps=+{names[0]}", f"--ambient-caps=+{names[0]}") if names else ()
+    # PostgreSQL looks for its programs with access(2), which ignores capabilities without that bit.
+    bits = "--securebits=+no_setuid_fixup"
+    capabilities = (f"--inh-caps=+{names[0]}", f"--ambient-caps=+{names[0]}", bits) if names else ()
     return (f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", *capabilities)
 
 
