@@ -1,0 +1,78 @@
+"""Imports point one way, and nothing outside of a definition and its handlers knows a saga by name."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from importlinter.cli import lint_imports
+from messages.contract import name_of
+from messages.saga import CancelSaga, FenceSaga, SagaFenced
+from saga_tracker.definitions import DEFINITIONS
+
+from stack import contract
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMON = {"messages.contract", "messages.saga", "messages.catalogue"}
+COMMON_NAMES = {name_of(each) for each in (CancelSaga, FenceSaga, SagaFenced)}
+
+
+def package(name: str) -> Path:
+    found = find_spec(name)
+    assert found is not None
+    assert found.origin is not None
+    return Path(found.origin).parent
+
+
+def general_modules() -> list[Path]:
+    """Return every module that must serve any saga."""
+    folders = [package(name) for name in ("messaging", "stack", "saga_tracker")]
+    modules = [module for folder in folders for module in sorted(folder.rglob("*.py"))]
+    return [module for module in modules if "definitions" not in module.parts]
+
+
+def names_of_sagas() -> set[str]:
+    """Return every name that belongs to one saga: its steps' and its messages'."""
+    steps = {step.name for definition in DEFINITIONS.values() for step in definition.steps}
+    return steps | {name_of(subject.message_type) for subject in contract.subjects()} - COMMON_NAMES
+
+
+def names_in(module: Path) -> Iterator[str]:
+    """Yield every name, imported module and string of a module, but what its docstrings say."""
+    tree = ast.parse(module.read_text())
+    said = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name) | ast.Attribute(attr=name) | ast.alias(name=name):
+                yield name
+            case ast.Constant(value=str(text)) if id(node) not in said:
+                yield text
+
+
+def strings_in(module: Path) -> set[str]:
+    """Return every string of a module."""
+    constants = (node for node in ast.walk(ast.parse(module.read_text())) if isinstance(node, ast.Constant))
+    return {node.value for node in constants if isinstance(node.value, str)}
+
+
+def test_imports_point_one_way(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    status = lint_imports(no_cache=True, no_logo=True)
+    assert status == 0, capsys.readouterr().out
+
+
+@pytest.mark.parametrize("module", general_modules(), ids=lambda path: f"{path.parent.name}.{path.stem}")
+def test_a_general_module_knows_no_saga_by_name(module: Path) -> None:
+    assert not names_of_sagas() & set(names_in(module))
+    assert not {*(name for name, _ in DEFINITIONS), *contract.services()} & set(strings_in(module))
+    tree = ast.parse(module.read_text())
+    imported = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {name for name in imported if name.startswith("messages.")} <= COMMON
+
+
+def test_the_search_would_find_a_name() -> None:
+    handlers = package("inventory") / "handlers.py"
+    assert {"reserve_inventory", "InventoryReserved"} <= names_of_sagas() & set(names_in(handlers))

@@ -1,0 +1,147 @@
+"""The circle closes: what a saga's definition says and what the services do is the same, in both directions."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import pytest
+from messages.catalogue import MESSAGES
+from messages.contract import Message
+from messages.saga import FenceSaga, SagaFenced
+from messaging.service import consumed_topics, emitted
+from messaging.steps import AnyCompensation, AnyStep
+from saga_tracker.definitions import DEFINITIONS
+from saga_tracker.reading import topics as tracked_topics
+from saga_tracker.saga import SagaDefinition, StepDefinition
+from support.services import handlers
+
+from stack import contract
+
+SERVICES = handlers()
+SAGAS = list(DEFINITIONS.values())
+STEPS = [(definition, step) for definition in SAGAS for step in definition.steps]
+each_saga = pytest.mark.parametrize("definition", SAGAS, ids=lambda saga: f"{saga.name}-{saga.version}")
+each_step = pytest.mark.parametrize(
+    ("definition", "step"), STEPS, ids=[f"{saga.name}-{step.name}" for saga, step in STEPS]
+)
+
+
+def owners_of(step_name: str) -> dict[str, AnyStep]:
+    """Return the services that declare a step of that name, and what they declare."""
+    found = {service: own.step(step_name) for service, own in SERVICES.items()}
+    return {service: step for service, step in found.items() if step is not None}
+
+
+@each_step
+def test_a_step_is_declared_by_the_service_that_the_definition_names_and_no_other(
+    definition: SagaDefinition, step: StepDefinition
+) -> None:
+    assert list(owners_of(step.name)) == [step.service]
+
+
+@each_step
+def test_a_step_does_what_the_definition_says(definition: SagaDefinition, step: StepDefinition) -> None:
+    declared = owners_of(step.name)[step.service]
+    assert declared.on is step.trigger
+    assert declared.succeeds_with is step.succeeds_with
+    assert declared.rejected_with is step.rejected_with
+    assert declared.retry == step.retry
+
+
+@each_step
+def test_a_compensation_does_what_the_definition_says(definition: SagaDefinition, step: StepDefinition) -> None:
+    declared = owners_of(step.name)[step.service].compensation
+    if step.compensation is None:
+        assert declared is None
+        return
+    undone = {each.name for each in definition.steps if step.name in (each.name, each.undone_by)}
+    assert declared is not None
+    assert declared.on is step.compensation.command
+    assert declared.replies == (step.compensation.reply,)
+    assert set(declared.undoes) == undone
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_declares_no_step_that_no_definition_has(service: str) -> None:
+    known = {name for definition in SAGAS for name in definition.steps_of(service)}
+    assert {step.name for step in SERVICES[service].steps} <= known
+
+
+@each_step
+def test_every_trigger_is_emitted_by_some_service(definition: SagaDefinition, step: StepDefinition) -> None:
+    emitters = [service for service, own in SERVICES.items() if step.trigger in emitted(own)]
+    assert emitters == [step.trigger.OWNER] or step.trigger is definition.started_by
+    assert step.trigger.OWNER in SERVICES
+
+
+def test_every_command_is_handled_by_exactly_the_service_that_owns_it() -> None:
+    compensations: list[tuple[str, AnyCompensation]] = [
+        (service, each) for service, own in SERVICES.items() for each in own.compensations
+    ]
+    count = Counter(compensation.on for _, compensation in compensations)
+    commands = {step.compensation.command for _, step in STEPS if step.compensation}
+    assert count == Counter(commands), "each command has one handler, and each handler a command"
+    assert {compensation.on: service for service, compensation in compensations} == {
+        command: command.OWNER for command in commands
+    }
+
+
+@each_saga
+def test_every_service_of_a_saga_can_be_fenced(definition: SagaDefinition) -> None:
+    for service in definition.services:
+        assert FenceSaga in SERVICES[service].commands
+        assert SagaFenced in emitted(SERVICES[service])
+
+
+@each_saga
+def test_the_service_that_starts_a_saga_hears_of_its_end(definition: SagaDefinition) -> None:
+    starter = SERVICES[definition.started_by.OWNER]
+    assert {definition.completed_by, definition.failed_by} <= starter.events
+
+
+def test_everything_that_is_emitted_is_registered_for_its_topic() -> None:
+    registered = {(subject.topic, subject.message_type) for subject in contract.subjects()}
+    for service, own in SERVICES.items():
+        for message_type in emitted(own):
+            assert (f"{service}.events", message_type) in registered
+    for definition in SAGAS:
+        for step in definition.steps:
+            if step.compensation:
+                assert (f"{step.service}.commands", step.compensation.command) in registered
+        for service in definition.services:
+            assert (f"{service}.commands", FenceSaga) in registered
+        for message_type in (definition.started_by, *definition.cancelled_by):
+            assert (f"{message_type.OWNER}.events", message_type) in registered
+        for message_type in (definition.completed_by, definition.failed_by):
+            assert ("saga.events", message_type) in registered
+
+
+def test_every_message_is_spoken_by_some_saga() -> None:
+    assert {subject.message_type for subject in contract.subjects()} == set(MESSAGES.values())
+
+
+@pytest.mark.parametrize("message_type", MESSAGES.values(), ids=MESSAGES)
+def test_every_message_has_a_schema_with_the_envelope(message_type: type[Message]) -> None:
+    schema = json.loads(message_type.SCHEMA)
+    assert f"{schema['namespace']}.{schema['name']}" == message_type.FULL_NAME
+    assert schema["doc"], "a message says what it means"
+    fields = {field["name"]: field["type"] for field in schema["fields"]}
+    assert fields["saga_id"] == "string"
+    assert fields["causation_id"] == ["null", "string"]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_topic_that_a_service_reads_or_writes_exists(service: str) -> None:
+    own = SERVICES[service]
+    written = {f"{service}.events", f"{service}.dlq", *(f"{step.name}.dlq" for step in own.steps)}
+    assert written | set(consumed_topics(service, own)) <= set(contract.topics())
+
+
+def test_the_tracker_reads_every_event_every_request_and_every_dead_letter() -> None:
+    read = set(tracked_topics(DEFINITIONS))
+    assert read <= set(contract.topics())
+    unread = set(contract.topics()) - read
+    assert unread == {topic for topic in contract.topics() if topic.endswith(".commands")} - {"saga.commands"} | {
+        "saga.events"
+    }
