@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
@@ -36,6 +36,9 @@ SESSION_TIMEOUT_S = 6.0
 HEARTBEAT_S = 2.0
 FETCH_WAIT_S = 0.1
 """A fetch under way leaves out what was just read; with aiokafka's 1.5 s the next messages there would wait as long."""
+STALLED_S = 30.0
+"""How long messages may wait while none is recorded; a batch takes well under a second, repeating one half a minute."""
+REBALANCE_MAX_S = 60.0
 EXIT_FAILED = 1
 
 Result = TypeVar("Result")
@@ -49,7 +52,7 @@ class Runtime:
     def __init__(self, work: Work) -> None:
         self.work = work
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="work")
-        self.ticked_at = time.monotonic()
+        self.ticked_at = self.moved_at = self.settled_at = time.monotonic()
         self.assigned: frozenset[Place] = frozenset()
 
     async def do(self, function: Callable[..., Result], *arguments: Any) -> Result:
@@ -62,10 +65,31 @@ class Runtime:
             fail(error)
             raise
 
+    async def record(self, batch: Sequence[Record]) -> None:
+        """Record a batch."""
+        await self.do(self.work.record, batch)
+        self.moved_at = time.monotonic()
+
+    def watch(self, *, is_rebalancing: bool, is_caught_up: bool) -> None:
+        """End the process where Faust has come to a standstill: after some rebalances it never fetches again."""
+        now = time.monotonic()
+        if not is_rebalancing:
+            self.settled_at = now
+        if is_caught_up or is_rebalancing:
+            self.moved_at = now
+        if now - self.settled_at > REBALANCE_MAX_S:
+            fail(Stalled(f"No assignment for {REBALANCE_MAX_S} s after a rebalance began."))
+        if now - self.moved_at > STALLED_S:
+            fail(Stalled(f"Messages wait, but none was recorded for {STALLED_S} s."))
+
     def close(self) -> None:
         """Let what is under way finish, publish, and end the thread."""
         self._thread.submit(self.work.finish).result()
         self._thread.shutdown()
+
+
+class Stalled(Exception):
+    """The stream has come to a standstill; only a new process gets it going."""
 
 
 def fail(error: BaseException) -> None:
@@ -84,12 +108,24 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer._fetch_max_wait_ms = int(FETCH_WAIT_S * 1000)
         return consumer
 
+    async def seek_all(self, offsets: Mapping[TP, int]) -> None:
+        """Seek partitions on the consumer's own thread; one that was taken away meanwhile is passed over."""
+        await self.call_thread(self._seek_all, offsets)
+
+    async def _seek_all(self, offsets: Mapping[TP, int]) -> None:
+        consumer = self._ensure_consumer()
+        assigned = consumer.assignment()
+        for tp, offset in offsets.items():
+            if tp in assigned:
+                consumer.seek(tp, offset)
+
 
 class Consumer(driver.Consumer):
     """Faust's consumer, with PostgreSQL's offsets in the place of Kafka's."""
 
     logger = driver.logger
     transport: Transport
+    _thread: ConsumerThread
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -103,10 +139,20 @@ class Consumer(driver.Consumer):
         begins = {(tp.topic, tp.partition): offset for tp, offset in earliest.items()}
         stored = await runtime.do(runtime.work.begin, assigned, begins)
         offsets = {TP(*place): offset for place, offset in stored.items()}
-        await self.seek_wait(offsets)
+        await self._thread.seek_all(offsets)
         runtime.assigned = frozenset(assigned)
         log.info("Partitions assigned.", partitions=sorted({partition for _, partition in assigned}))
         return offsets
+
+    def end_of(self, place: Place) -> int | None:
+        """Return the offset behind a partition's last message, None where it is not known (yet, or any more)."""
+        tp = TP(*place)
+        if tp not in self.assignment():
+            return None
+        try:
+            return self.highwater(tp)
+        except (AssertionError, AttributeError):
+            return None  # It was taken away between the two lines: the consumer lives on another thread.
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         return True
@@ -148,13 +194,16 @@ def create(kafka: str, topics: Iterable[str], runtime: Runtime) -> faust.App:
     async def record(stream: faust.StreamT[Any]) -> None:
         batches = cast(faust.Stream[Any], stream).noack_take(BATCH_SIZE_MAX, within=BATCH_WITHIN_S)
         async for batch in batches:
-            await runtime.do(runtime.work.record, [record_of(event.message) for event in batch])
+            await runtime.record([record_of(event.message) for event in batch])
 
     async def tick() -> None:
-        assigned = runtime.assigned & {(tp.topic, tp.partition) for tp in app.consumer.assignment()}
-        until = recorded_until(assigned, runtime.work.offsets, app.consumer.highwater, datetime.now(UTC))
-        await runtime.do(runtime.work.tick, until, {partition for _, partition in assigned})
+        consumer = cast(Consumer, app.consumer)
+        assigned = runtime.assigned & {(tp.topic, tp.partition) for tp in consumer.assignment()}
+        until = recorded_until(assigned, runtime.work.offsets, consumer.end_of, datetime.now(UTC))
+        partitions = {partition for _, partition in assigned}
+        await runtime.do(runtime.work.tick, until, partitions)
         runtime.ticked_at = time.monotonic()
+        runtime.watch(is_rebalancing=app.rebalancing, is_caught_up=len(until) == len(partitions))
 
     app.timer(interval=TICK_EVERY_S)(tick)
     return app
@@ -163,7 +212,7 @@ def create(kafka: str, topics: Iterable[str], runtime: Runtime) -> faust.App:
 def recorded_until(
     assigned: Iterable[Place],
     offsets: Mapping[Place, int],
-    highwater: Callable[[TP], int | None],
+    end_of: Callable[[Place], int | None],
     now: datetime,
 ) -> dict[int, datetime]:
     """Return the partitions of which everything is recorded as of ``now``: those that are read to their end everywhere.
@@ -172,7 +221,7 @@ def recorded_until(
     """
     caught_up: dict[int, bool] = {}
     for topic, partition in assigned:
-        end = highwater(TP(topic, partition))
+        end = end_of((topic, partition))
         is_at_end = end is not None and offsets.get((topic, partition), -1) >= end
         caught_up[partition] = caught_up.get(partition, True) and is_at_end
     return {partition: now for partition, is_at_end in caught_up.items() if is_at_end}
