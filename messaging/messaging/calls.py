@@ -11,7 +11,7 @@ from queue import Empty, SimpleQueue
 import structlog
 
 from messaging.downstream import Unavailable
-from messaging.handling import Answer, PendingCall
+from messaging.turn import Answer, PendingCall
 
 CALLS_MAX = 32
 """Calls under way in one process; the rest waits as rows. Four times the providers' usual cap, so no caller starves."""

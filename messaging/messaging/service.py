@@ -21,7 +21,7 @@ from sqlalchemy import Engine, text
 from messaging import database, health, logs, outbox, problem
 from messaging.auth import Verifier
 from messaging.codec import Codec, RemoteRegistry
-from messaging.handling import Handlers
+from messaging.handlers import Handlers
 from messaging.outbox import Relay
 from messaging.settings import Settings
 from messaging.steps import Handler

@@ -27,8 +27,10 @@ from messaging.codec import Codec, RegistryUnavailable, Undecodable
 from messaging.deferred import RawMessage
 from messaging.downstream import Unavailable
 from messaging.envelope import new_id
-from messaging.handling import Answer, Batch, Delivery, Handlers, Outgoing, Undeliverable
+from messaging.handlers import Handlers
+from messaging.handling import Batch
 from messaging.outbox import Relay
+from messaging.turn import Answer, Delivery, Outgoing, Undeliverable
 
 BATCH_SIZE_MAX = 500
 """Large enough that a commit's fsync is shared by hundreds, small enough that a failed batch is soon repeated."""
@@ -219,7 +221,7 @@ class Worker:
             batch.due(work.due)
             batch.deliveries(work.deliveries)
             for raw, reason in work.dead:
-                batch.dead_letter(raw, None, reason, 1)
+                batch.turn.dead_letter(raw, None, reason, 1)
             return batch.finish()
 
         out = self._transact(handle)
@@ -234,9 +236,9 @@ class Worker:
             batch = self._batch(tx, single.saga_ids)
             for handler_name, delivery in (*single.deliveries, *single.due):
                 if isinstance(error, Undeliverable):
-                    batch.give_up(handler_name, delivery, reason)
+                    batch.turn.give_up(handler_name, delivery, reason)
                 else:
-                    batch.fail(handler_name, delivery, reason)
+                    batch.turn.fail(handler_name, delivery, reason)
             failure = Unavailable(reason, None, False)
             batch.answers([Answer(call=each.call, failure=failure) for each in single.answers])
             return batch.finish()

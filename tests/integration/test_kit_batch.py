@@ -26,7 +26,9 @@ from messaging.deferred import RawMessage
 from messaging.downstream import Unavailable
 from messaging.effects import EffectState
 from messaging.envelope import new_id
-from messaging.handling import Answer, Batch, Delivery, Handlers, Outgoing, PendingCall
+from messaging.handlers import Handlers
+from messaging.handling import Batch
+from messaging.turn import Answer, Delivery, Outgoing, PendingCall
 from sqlalchemy import Engine, text
 from support import toy
 from support.builders import a

@@ -21,7 +21,7 @@ from messages.shipping import CancelShipment, ShipmentBooked, ShipmentCancelled,
 from messaging.codec import Codec, RemoteRegistry
 from messaging.deferred import deferred_table
 from messaging.effects import effects_table
-from messaging.handling import Handlers
+from messaging.handlers import Handlers
 from messaging.outbox import Relay, outbox_table, producer
 from messaging.registry import Subject, register
 from messaging.retry import RetryPolicy

@@ -6,6 +6,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
+from messaging import kit_tables
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -48,44 +50,4 @@ def upgrade() -> None:
         sa.Column("body", sa.Text, nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
     )
-    _create_kit_tables()
-
-
-def _create_kit_tables() -> None:
-    op.create_table(
-        "effects",
-        sa.Column("saga_id", sa.Text, primary_key=True),
-        sa.Column("step", sa.Text, primary_key=True),
-        sa.Column("state", sa.Text, nullable=False),
-        sa.Column("attempt", sa.SmallInteger, nullable=False, server_default="0"),
-        sa.Column("deadline_at", sa.DateTime(timezone=True)),
-        sa.Column("closing", sa.Boolean, nullable=False, server_default="false"),
-        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
-    )
-    op.create_table(
-        "outbox",
-        sa.Column("id", sa.Text, primary_key=True),
-        sa.Column("seq", sa.BigInteger, sa.Identity(always=True), nullable=False),
-        sa.Column("aggregatetype", sa.Text, nullable=False, comment="the topic"),
-        sa.Column("aggregateid", sa.Text, nullable=False, comment="the saga id, which is the key"),
-        sa.Column("type", sa.Text, nullable=False),
-        sa.Column("payload", sa.LargeBinary, nullable=False),
-        sa.Column("headers", sa.Text, nullable=False, comment="JSON pairs, bytes read as latin-1"),
-        sa.Column("partition", sa.SmallInteger),
-        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
-    )
-    op.create_table(
-        "deferred",
-        sa.Column("message_id", sa.Text, primary_key=True),
-        sa.Column("handler", sa.Text, primary_key=True),
-        sa.Column("saga_id", sa.Text, nullable=False),
-        sa.Column("topic", sa.Text, nullable=False),
-        sa.Column("partition", sa.SmallInteger, nullable=False),
-        sa.Column("headers", sa.Text, nullable=False, comment="JSON pairs, bytes read as latin-1"),
-        sa.Column("payload", sa.LargeBinary, nullable=False),
-        sa.Column("attempt", sa.SmallInteger, nullable=False),
-        sa.Column("due_at", sa.DateTime(timezone=True)),
-        sa.Column("reason", sa.Text, nullable=False),
-        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-    )
-    op.create_index("deferred_saga_id", "deferred", ["saga_id"])
+    kit_tables.create_1()

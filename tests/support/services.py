@@ -1,0 +1,34 @@
+"""Every service's handlers by its name, as its ``main`` wires them; nothing connects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import checkout.handlers
+import inventory.handlers
+import ledger.handlers
+import loyalty.handlers
+import payment.handlers
+import shipping.handlers
+from messaging.downstream import Downstream
+from messaging.handlers import Handlers
+from payment.fence import CallFence
+from payment.gateway import HttpPaymentGateway
+from shipping.courier import HttpCourier
+
+NOWHERE = "http://127.0.0.1:1"
+
+
+def handlers() -> Mapping[str, Handlers]:
+    """Return the handlers of every service that takes part in a saga."""
+    downstream = Downstream("nowhere", NOWHERE, timeout_s=1.0, concurrency_max=1)
+    gateway = HttpPaymentGateway(downstream, CallFence.at("redis://127.0.0.1:1/0"))
+    declared = {
+        "checkout": checkout.handlers.HANDLERS,
+        "payment": payment.handlers.handlers(gateway),
+        "inventory": inventory.handlers.HANDLERS,
+        "loyalty": loyalty.handlers.HANDLERS,
+        "shipping": shipping.handlers.handlers(HttpCourier(downstream)),
+        "ledger": ledger.handlers.HANDLERS,
+    }
+    return {service: Handlers.of(own) for service, own in declared.items()}

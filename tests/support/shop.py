@@ -1,0 +1,143 @@
+"""The system as those who use it see it: a shop that submits orders, staff who look at sagas, and the auditor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import psycopg
+from baraza.audit import report
+from baraza.running import Running
+from messaging.envelope import new_id
+
+from stack import Stack
+from support.waiting import until
+
+Json = Any
+SKU, SCARCE, POINTS = "tea", "caviar", 500
+STOCK_UNITS = 1_000_000
+ENDED = ("CONFIRMED", "CANCELLED_COMPENSATED")
+CONNECTIONS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """An order that checkout took, with the words by which a fault can find it."""
+
+    order_id: str
+    token: str
+    postal_code: str
+
+
+@dataclass(kw_only=True)
+class Shop:
+    """One running system. Every order has a customer, a card and an address of its own."""
+
+    stack: Stack
+    http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=20.0, trust_env=False))
+    tokens: dict[str, str] = field(default_factory=dict)
+
+    def call(self, service: str, method: str, path: str, body: Json = None, **headers: str) -> Json:
+        """Call a service's API as staff and return its answer; a refusal fails the test."""
+        url = self.stack.endpoints.url(service)
+        authorized = {"Authorization": f"Bearer {self._token()}", **headers}
+        answer = self.http.request(method, f"{url}{path}", json=body, headers=authorized)
+        assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
+        return answer.json() if answer.content else None
+
+    def stock(self) -> None:
+        """Fill the catalogue: one product without end, one of which there is nothing."""
+        products = [{"sku": sku, "name": sku, "price_minor": 250, "currency": "USD"} for sku in (SKU, SCARCE)]
+        self.call("checkout", "PUT", "/v1/catalogue", {"products": products})
+        self.call("inventory", "PUT", "/v1/stock", [{"sku": SKU, "on_hand": STOCK_UNITS}, {"sku": SCARCE, "on_hand": 0}])
+
+    def place(
+        self, *, sku: str = SKU, points: int = 0, token: str = "", postal_code: str = "", key: str = ""
+    ) -> Placed:
+        """Submit an order; its customer has POINTS points."""
+        customer_id = f"customer-{new_id()}"
+        if points:
+            self.call("loyalty", "PUT", "/v1/accounts", [{"customer_id": customer_id, "points": POINTS}])
+        token, postal_code = token or f"tok_{new_id()}", postal_code or new_id()[-20:]
+        order = {
+            "customer_id": customer_id,
+            "currency": "USD",
+            "lines": [{"sku": sku, "quantity": 4}],
+            "points_to_burn": points,
+            "payment_method": {"token": token},
+            "ship_to": {"name": "A", "street": "B", "city": "C", "postal_code": postal_code, "country": "KE"},
+        }
+        answer = self.call("checkout", "POST", "/v1/orders", order, **{"Idempotency-Key": key or new_id()})
+        return Placed(order_id=answer["order_id"], token=token, postal_code=postal_code)
+
+    def place_many(self, count: int) -> list[Placed]:
+        """Submit as many orders side by side."""
+        with ThreadPoolExecutor(CONNECTIONS) as threads:
+            return list(threads.map(lambda _: self.place(), range(count)))
+
+    def saga(self, order_id: str) -> Json:
+        """Return the saga as the tracker knows it; an empty one while it does not."""
+        url = f"{self.stack.endpoints.url('saga-tracker-api')}/v1/sagas/{order_id}"
+        answer = self.http.get(url, headers={"Authorization": f"Bearer {self._token()}"})
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return {"saga": {"state": None, "step": None, "phase": None}, "steps": []}
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    def outcome(self, order_id: str, within_s: float = 60.0) -> Json:
+        """Wait for the saga's end and return it."""
+        is_over = lambda seen: seen["saga"]["state"] in ENDED  # noqa: E731
+        return until(lambda: self.saga(order_id), f"{order_id} ends", holds=is_over, within_s=within_s)
+
+    def reaches(self, order_id: str, step: str) -> None:
+        """Wait until the order waits for that step."""
+        at_step = lambda seen: seen["saga"]["step"] == step and seen["saga"]["phase"] == "RUNNING"  # noqa: E731
+        until(lambda: self.saga(order_id), f"{order_id} waits for {step}", holds=at_step)
+
+    def timeline(self, order_id: str) -> list[Json]:
+        entries: list[Json] = self.call("saga-tracker-api", "GET", f"/v1/sagas/{order_id}/timeline")["entries"]
+        return entries
+
+    def cancel(self, order_id: str) -> None:
+        """Ask for the cancellation as the customer does."""
+        self.call("checkout", "POST", f"/v1/orders/{order_id}/cancel")
+
+    def fault(self, provider: str, **fault: Json) -> None:
+        """Let a provider fail as told until it is told otherwise."""
+        answer = self.http.post(f"{self.stack.endpoints.url(provider)}/admin/faults", json=fault)
+        assert answer.is_success, answer.text
+
+    def clear_faults(self) -> None:
+        for provider in ("gateway", "courier"):
+            self.http.delete(f"{self.stack.endpoints.url(provider)}/admin/faults")
+
+    @contextmanager
+    def held(self, *services: str) -> Iterator[None]:
+        """Let services wait in the middle of their next transaction: a test's own transaction holds their effects."""
+        with ExitStack() as exits:
+            for service in services:
+                owner = self.stack.database_url(service, "owner")
+                connection = exits.enter_context(closing(psycopg.connect(owner)))
+                connection.execute("LOCK TABLE effects IN ACCESS EXCLUSIVE MODE")
+            yield
+
+    def rows(self, service: str, query: str, *values: object) -> list[Any]:
+        """Read a service's database as the auditor does."""
+        with closing(psycopg.connect(self.stack.database_url(service, "audit"))) as connection:
+            return connection.execute(query, values).fetchall()
+
+    def check_audit(self) -> None:
+        """Let the auditor look, and fail with what it finds."""
+        found = report.run(Running(stack=self.stack).sources())
+        assert found.is_green, [finding.to_json() for finding in found.findings if finding.total]
+
+    def _token(self) -> str:
+        if not self.tokens:
+            wanted = {"sub": "staff", "roles": ["storefront", "support", "operator", "catalogue"], "ttl_s": 7_200}
+            answer = self.http.post(f"{self.stack.endpoints.url('issuer')}/token", json=wanted)
+            self.tokens["staff"] = answer.json()["access_token"]
+        return self.tokens["staff"]
