@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, ClassVar, TypedDict, TypeVar
 
+
 class Envelope(TypedDict):
     """What every message carries besides its own fields; unpack it: ``InventoryReserved(**envelope, lines=…)``."""
 
