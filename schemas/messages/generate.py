@@ -14,7 +14,6 @@ from typing import Any
 SCHEMAS = Path(__file__).resolve().parent.parent
 PACKAGE = Path(__file__).resolve().parent
 ENVELOPE = ("message_id", "saga_id", "saga_type", "saga_version", "causation_id", "occurred_at")
-
 GENERATOR = "python -m messages.generate"
 PRIMITIVES = {"string": "str", "int": "int", "long": "int", "boolean": "bool", "double": "float", "bytes": "bytes"}
 
@@ -100,7 +99,8 @@ def class_source(schema: Schema, schemas: dict[str, Schema]) -> str:
     name, full_name = schema["name"], f"{schema['namespace']}.{schema['name']}"
     message = is_message(schema)
     own = [field for field in schema["fields"] if not (message and field["name"] in ENVELOPE)]
-    lines = ["@dataclass(frozen=True, slots=True, kw_only=True)", f"class {name}({'Message' if message else 'Record'}):"]
+    parent = "Message" if message else "Record"
+    lines = ["@dataclass(frozen=True, slots=True, kw_only=True)", f"class {name}({parent}):"]
     lines += [f'    """{schema["doc"]}"""', "", f'    FULL_NAME: ClassVar[str] = "{full_name}"']
     if message:
         expanded = json.dumps(expand(schema, schemas), separators=(",", ":"))
@@ -108,7 +108,8 @@ def class_source(schema: Schema, schemas: dict[str, Schema]) -> str:
         lines += [f"    SCHEMA: ClassVar[str] = {expanded!r}"]
     lines += [""] + [f"    {field['name']}: {python_type(field['type'])}" for field in own]
     fields = [(field["name"], field["type"]) for field in schema["fields"]]
-    lines += ["", "    @classmethod", f"    def from_record(cls, record: dict[str, Any]) -> {name}:", "        return cls("]
+    lines += ["", "    @classmethod", f"    def from_record(cls, record: dict[str, Any]) -> {name}:"]
+    lines += ["        return cls("]
     lines += [f"            {field}={_read(field, avro)}," for field, avro in fields]
     lines += ["        )", "", "    def to_record(self) -> dict[str, Any]:", "        return {"]
     lines += [f'            "{field}": {_write(field, avro)},' for field, avro in fields]
