@@ -53,7 +53,8 @@ class Shop:
         """Fill the catalogue: one product without end, one of which there is nothing."""
         products = [{"sku": sku, "name": sku, "price_minor": 250, "currency": "USD"} for sku in (SKU, SCARCE)]
         self.call("checkout", "PUT", "/v1/catalogue", {"products": products})
-        self.call("inventory", "PUT", "/v1/stock", [{"sku": SKU, "on_hand": STOCK_UNITS}, {"sku": SCARCE, "on_hand": 0}])
+        levels = [{"sku": SKU, "on_hand": STOCK_UNITS}, {"sku": SCARCE, "on_hand": 0}]
+        self.call("inventory", "PUT", "/v1/stock", levels)
 
     def place(
         self, *, sku: str = SKU, points: int = 0, token: str = "", postal_code: str = "", key: str = ""
@@ -90,13 +91,15 @@ class Shop:
 
     def outcome(self, order_id: str, within_s: float = 60.0) -> Json:
         """Wait for the saga's end and return it."""
-        is_over = lambda seen: seen["saga"]["state"] in ENDED  # noqa: E731
-        return until(lambda: self.saga(order_id), f"{order_id} ends", holds=is_over, within_s=within_s)
+        return until(lambda: self.saga(order_id), f"{order_id} ends", holds=_has_ended, within_s=within_s)
 
     def reaches(self, order_id: str, step: str) -> None:
         """Wait until the order waits for that step."""
-        at_step = lambda seen: seen["saga"]["step"] == step and seen["saga"]["phase"] == "RUNNING"  # noqa: E731
-        until(lambda: self.saga(order_id), f"{order_id} waits for {step}", holds=at_step)
+        until(
+            lambda: self.saga(order_id)["saga"],
+            f"{order_id} waits for {step}",
+            holds=lambda saga: (saga["step"], saga["phase"]) == (step, "RUNNING"),
+        )
 
     def timeline(self, order_id: str) -> list[Json]:
         entries: list[Json] = self.call("saga-tracker-api", "GET", f"/v1/sagas/{order_id}/timeline")["entries"]
@@ -141,3 +144,7 @@ class Shop:
             answer = self.http.post(f"{self.stack.endpoints.url('issuer')}/token", json=wanted)
             self.tokens["staff"] = answer.json()["access_token"]
         return self.tokens["staff"]
+
+
+def _has_ended(seen: Json) -> bool:
+    return seen["saga"]["state"] in ENDED
