@@ -46,6 +46,7 @@ TRANSIENT_ATTEMPTS_MAX = 9
 """With the waits doubling from 0.1 s: half a minute, longer than a restart of PostgreSQL; then the process ends."""
 TRANSIENT_FIRST_S = 0.1
 STOP_WITHIN_S = 5.0
+FLUSH_ON_REVOKE_S = 1.0
 EFFECTS_KEY = "effects_pkey"
 SESSION_TIMEOUT_MS = 6_000
 HEARTBEAT_MS = 2_000
@@ -297,7 +298,7 @@ class Worker:
                 dead.append((raw, str(error)))
         return deliveries, dead
 
-    def _recognise(self, raw: RawMessage, *, attempt: int = 1, is_deferred: bool = False) -> list[tuple[str, Delivery]]:
+    def _recognise(self, raw: RawMessage) -> list[tuple[str, Delivery]]:
         message_type = self._codec.type_of(raw.value)
         names = () if message_type is None else self._handlers.for_message(message_type)
         if not names:
@@ -309,7 +310,7 @@ class Worker:
             raise Undeliverable(f"The ids {message.saga_id!r} and {message.message_id!r} must be printable text.")
         if raw.key != message.saga_id.encode():
             raise Undeliverable(f"The key is not the saga id {message.saga_id}; publish with the saga id as the key.")
-        delivery = Delivery(message=message, raw=raw, attempt=attempt, is_deferred=is_deferred)
+        delivery = Delivery(message=message, raw=raw)
         return [(handler_name, delivery) for handler_name in names]
 
     def _take_due(self) -> list[tuple[str, Delivery]]:
@@ -323,10 +324,8 @@ class Worker:
         rows = self._transact(lambda tx: deferred.due(tx, self._partitions, now=utc_now(), limit=limit))
         found = []
         for row in rows:
-            recognise = partial(self._recognise, row.raw, attempt=row.attempt, is_deferred=True)
-            for handler_name, delivery in self._patiently(recognise):
-                if handler_name == row.handler:
-                    found.append((handler_name, delivery))
+            message = self._patiently(partial(self._codec.decode, row.raw.value))
+            found.append((row.handler, Delivery(message=message, raw=row.raw, attempt=row.attempt, is_deferred=True)))
         return found
 
     def _store_offsets(self, taken: Sequence[KafkaMessage]) -> None:
@@ -359,6 +358,8 @@ class Worker:
         self._publish_leftovers(self._partitions, timedelta(0))
 
     def _on_revoke(self, _consumer: Consumer, _revoked: list[TopicPartition]) -> None:
+        """What is on its way is let out first, so that the next owner finds less to publish again."""
+        self._relay.flush(FLUSH_ON_REVOKE_S)
         self._partitions = set()
 
     def _finish(self) -> None:

@@ -23,13 +23,14 @@ from payment.gateway import (
     Captured,
     CaptureFailed,
     Declined,
-    HttpPaymentGateway,
     Refunded,
     Undo,
     Voided,
 )
+from payment.http_gateway import HttpPaymentGateway
 from redis import Redis, RedisError
-from shipping.courier import Booked, Booking, Cancelled, HttpCourier, Rejected
+from shipping.courier import Booked, Booking, Cancelled, Rejected
+from shipping.http_courier import HttpCourier
 from simulators.testing import SimulatorProcess, free_port, running
 from structlog.testing import capture_logs
 

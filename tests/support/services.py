@@ -13,8 +13,8 @@ import shipping.handlers
 from messaging.downstream import Downstream
 from messaging.handlers import Handlers
 from payment.fence import CallFence
-from payment.gateway import HttpPaymentGateway
-from shipping.courier import HttpCourier
+from payment.http_gateway import HttpPaymentGateway
+from shipping.http_courier import HttpCourier
 
 NOWHERE = "http://127.0.0.1:1"
 

@@ -82,8 +82,7 @@ def reserve(event: PaymentAuthorized, stock: Stock, envelope: Envelope) -> Inven
 
 
 def release(command: ReleaseInventory, undo: bool, stock: Stock, envelope: Envelope) -> InventoryReleased:
-    """Give the order's units back; without ``undo`` only say whether that was done before."""
-    reservation = stock.reservations.get(command.saga_id)
-    if undo and reservation is not None and reservation.state is ReservationState.RESERVED:
-        stock.give_back(reservation)
-    return InventoryReleased(**envelope, step=command.step, undone=reservation is not None)
+    """Give the order's units back; without ``undo`` there is nothing to give back, or nothing any more."""
+    if undo:
+        stock.give_back(stock.reservations[command.saga_id])
+    return InventoryReleased(**envelope, step=command.step, undone=undo)

@@ -65,20 +65,19 @@ def post(event: PaymentCaptured, journal: Journal, envelope: Envelope) -> Ledger
 
 
 def reverse(command: ReverseLedger, undo: bool, journal: Journal, envelope: Envelope) -> LedgerReversed:
-    """Add the opposite of every entry of the saga; without ``undo`` only say whether that was done before."""
-    entries = journal.posted.get(command.saga_id, [])
-    if undo:
-        journal.added.extend(
-            Entry(
-                saga_id=entry.saga_id,
-                kind=EntryKind.REVERSE,
-                account=entry.account,
-                debit_minor=entry.credit_minor,
-                credit_minor=entry.debit_minor,
-                currency=entry.currency,
-                posted_at=envelope["occurred_at"],
-            )
-            for entry in entries
+    """Add the opposite of every entry of the saga; without ``undo`` there is none to reverse, or none any more."""
+    entries = journal.posted[command.saga_id] if undo else []
+    journal.added.extend(
+        Entry(
+            saga_id=entry.saga_id,
+            kind=EntryKind.REVERSE,
+            account=entry.account,
+            debit_minor=entry.credit_minor,
+            credit_minor=entry.debit_minor,
+            currency=entry.currency,
+            posted_at=envelope["occurred_at"],
         )
+        for entry in entries
+    )
     amount_minor = sum(entry.debit_minor for entry in entries)
-    return LedgerReversed(**envelope, step=command.step, undone=bool(entries), amount_minor=amount_minor)
+    return LedgerReversed(**envelope, step=command.step, undone=undo, amount_minor=amount_minor)

@@ -82,10 +82,10 @@ def burn(
 def restore(
     command: RestoreLoyaltyPoints, undo: bool, accounts: Accounts, envelope: Envelope
 ) -> LoyaltyPointsRestored:
-    """Give the order's points back; without ``undo`` only say whether that was done before."""
-    found = accounts.burns.get(command.saga_id)
-    if undo and found is not None and found.state is BurnState.BURNED:
-        accounts.give_back(found)
-    return LoyaltyPointsRestored(
-        **envelope, step=command.step, undone=found is not None, points=found.points if found else 0
-    )
+    """Give the order's points back; without ``undo`` there is nothing to give back, or nothing any more."""
+    points = 0
+    if undo:
+        burned = accounts.burns[command.saga_id]
+        accounts.give_back(burned)
+        points = burned.points
+    return LoyaltyPointsRestored(**envelope, step=command.step, undone=undo, points=points)

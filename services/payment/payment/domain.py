@@ -113,21 +113,12 @@ def capture(
 def refund(
     command: RefundPayment, outcome: Voided | Refunded | None, payments: Payments, envelope: Envelope
 ) -> PaymentRefunded:
-    """Record that the customer is not charged any more; without an outcome only say whether that was done before."""
-    payment = payments.found.get(command.saga_id)
-    if outcome is not None and payment is not None:
-        is_refund = isinstance(outcome, Refunded)
-        payment = replace(
-            payment,
-            state=PaymentState.REFUNDED if is_refund else PaymentState.VOIDED,
-            refund_id=outcome.refund_id if isinstance(outcome, Refunded) else None,
-        )
-        payments.change(payment)
-    is_undone = payment is not None and payment.state in (PaymentState.VOIDED, PaymentState.REFUNDED)
+    """Record that the customer is not charged any more; without an outcome there was nothing to undo, or no more."""
+    if outcome is None:
+        return PaymentRefunded(**envelope, step=command.step, undone=False, amount_minor=0, kind="NOTHING")
+    state = PaymentState.REFUNDED if isinstance(outcome, Refunded) else PaymentState.VOIDED
+    refund_id = outcome.refund_id if isinstance(outcome, Refunded) else None
+    payments.change(replace(payments.of(command.saga_id), state=state, refund_id=refund_id))
     return PaymentRefunded(
-        **envelope,
-        step=command.step,
-        undone=is_undone,
-        amount_minor=payment.amount_minor if payment is not None and is_undone else 0,
-        kind=payment.state.value if payment is not None and is_undone else "NOTHING",
+        **envelope, step=command.step, undone=True, amount_minor=outcome.amount_minor, kind=state.value
     )

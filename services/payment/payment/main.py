@@ -9,8 +9,8 @@ from messaging.service import Parts, Service
 from messaging import service
 from payment import api
 from payment.fence import CallFence
-from payment.gateway import HttpPaymentGateway
 from payment.handlers import handlers
+from payment.http_gateway import HttpPaymentGateway
 
 GATEWAY_TIMEOUT_S = 2.0
 """A gateway that takes longer is taken for silent; the fence around the call outlasts it."""

@@ -60,10 +60,7 @@ def book(
 def cancel(
     command: CancelShipment, outcome: Cancelled | None, shipments: Shipments, envelope: Envelope
 ) -> ShipmentCancelled:
-    """Record that the courier will not ship; without an outcome only say whether that was done before."""
-    shipment = shipments.found.get(command.saga_id)
-    if outcome is not None and shipment is not None:
-        shipment = replace(shipment, state=ShipmentState.CANCELLED)
-        shipments.changed.append(shipment)
-    is_undone = shipment is not None and shipment.state is ShipmentState.CANCELLED
-    return ShipmentCancelled(**envelope, step=command.step, undone=is_undone)
+    """Record that the courier will not ship; without an outcome there was nothing to cancel, or nothing any more."""
+    if outcome is not None:
+        shipments.changed.append(replace(shipments.found[command.saga_id], state=ShipmentState.CANCELLED))
+    return ShipmentCancelled(**envelope, step=command.step, undone=outcome is not None)

@@ -8,8 +8,8 @@ from messaging.service import Parts, Service
 
 from messaging import service
 from shipping import api
-from shipping.courier import HttpCourier
 from shipping.handlers import handlers
+from shipping.http_courier import HttpCourier
 
 COURIER_TIMEOUT_S = 2.0
 """A courier that takes longer is taken for silent; the saga's own timeout leaves room for three such calls."""

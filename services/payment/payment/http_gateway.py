@@ -1,0 +1,98 @@
+"""A ``PaymentGateway`` over HTTP, whose calls the fence keeps apart between replicas.
+
+An answer that has no meaning here is an ``UnforeseenAnswer``, never a decline: money may hang on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from urllib.parse import quote
+
+from messaging.downstream import Downstream, Response
+
+from payment.fence import CallFence
+from payment.gateway import (
+    Authorization,
+    Authorized,
+    Capture,
+    Captured,
+    CaptureFailed,
+    Declined,
+    Refunded,
+    Undo,
+    Voided,
+)
+
+
+class HttpPaymentGateway:
+    """A ``PaymentGateway`` over HTTP, whose calls the fence keeps apart between replicas."""
+
+    def __init__(self, downstream: Downstream, fence: CallFence) -> None:
+        if downstream.duration_s_max >= fence.ttl_s:
+            raise ValueError(
+                f"A call may take {downstream.duration_s_max} s, the fence lasts {fence.ttl_s} s. "
+                "Lower the timeout of the call, or the fence ends before it does."
+            )
+        self._downstream = downstream
+        self._fence = fence
+
+    def authorize(self, request: Authorization, key: str) -> Authorized | Declined:
+        body = {
+            "amount_minor": request.amount_minor,
+            "currency": request.currency,
+            "token": request.token,
+            "reference": request.reference,
+        }
+        return _authorization(self._post("/v1/authorizations", body, key))
+
+    def capture(self, request: Capture, key: str) -> Captured | CaptureFailed:
+        path = f"/v1/authorizations/{quote(request.authorization_id, safe='')}/capture"
+        return _capture(self._post(path, {"amount_minor": request.amount_minor}, key))
+
+    def undo(self, request: Undo, key: str) -> Voided | Refunded:
+        if request.capture_id is None:
+            return _undo(self._post(f"/v1/authorizations/{quote(request.authorization_id, safe='')}/void", {}, key))
+        path = f"/v1/captures/{quote(request.capture_id, safe='')}/refund"
+        return _undo(self._post(path, {"amount_minor": request.amount_minor}, key))
+
+    def find_authorization(self, key: str) -> Authorized | Declined | None:
+        response = self._downstream.outcome_of(key)
+        return None if response is None else _authorization(response)
+
+    def find_capture(self, key: str) -> Captured | CaptureFailed | None:
+        response = self._downstream.outcome_of(key)
+        return None if response is None else _capture(response)
+
+    def find_undo(self, key: str) -> Voided | Refunded | None:
+        response = self._downstream.outcome_of(key)
+        return None if response is None else _undo(response)
+
+    def _post(self, path: str, body: Mapping[str, object], key: str) -> Response:
+        with self._fence.hold(key):
+            return self._downstream.request("POST", path, body=body, idempotency_key=key)
+
+
+def _authorization(response: Response) -> Authorized | Declined:
+    if response.status == HTTPStatus.CREATED:
+        return Authorized(authorization_id=response.text("id"))
+    if response.status == HTTPStatus.PAYMENT_REQUIRED:
+        return Declined(reason=response.text("code"), detail=response.text("detail", default=""))
+    raise response.unforeseen("neither authorized nor declined")
+
+
+def _capture(response: Response) -> Captured | CaptureFailed:
+    if response.status == HTTPStatus.CREATED:
+        return Captured(capture_id=response.text("capture_id"), amount_minor=response.whole_number("amount_minor"))
+    if response.status == HTTPStatus.PAYMENT_REQUIRED:
+        return CaptureFailed(reason=response.text("code"), detail=response.text("detail", default=""))
+    raise response.unforeseen("neither captured nor declined")
+
+
+def _undo(response: Response) -> Voided | Refunded:
+    if response.status == HTTPStatus.CREATED:
+        amount_minor = response.whole_number("amount_minor")
+        if response.text("status") == "voided":
+            return Voided(amount_minor=amount_minor)
+        return Refunded(refund_id=response.text("refund_id"), amount_minor=amount_minor)
+    raise response.unforeseen("neither voided nor refunded")
