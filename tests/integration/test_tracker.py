@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import random
 import signal
@@ -38,6 +39,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 
 ORDER = newest("order")
 STEPS = tuple(step.name for step in ORDER.steps)
+PARTITIONS = 6
 DEADLINE_S = 60.0
 SHORT = {"BARAZA_TIMEOUT_FACTOR": "0.05"}
 """Every deadline of a saga in a twentieth of its time: the first step has a second."""
@@ -119,7 +121,9 @@ class Wire:
             {"bootstrap.servers": kafka, "group.id": "test", "enable.auto.commit": False, "fetch.wait.max.ms": 50}
         )
         topics = (*ORDER.command_topics, "saga.events")
-        self._consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for topic in topics for p in range(6)])
+        self._consumer.assign(
+            [TopicPartition(topic, p, OFFSET_BEGINNING) for topic in topics for p in range(PARTITIONS)]
+        )
 
     def close(self) -> None:
         """Leave Kafka before it goes."""
@@ -411,7 +415,7 @@ def test_sagas_are_found_by_what_people_know_of_them_page_by_page(wire: Wire) ->
         wire.publish(message(checkout.OrderSubmitted, saga_id, customer_id=customer))
     until(lambda: all(wire.saga(saga_id) for saga_id in mine), "all are recorded")
 
-    def page(**query: object) -> Any:
+    def page(**query: Any) -> Any:
         return wire.http.get(f"{url}/v1/sagas", params={"customer": customer, **query}, headers=staff).json()
 
     first = page(limit=2)
@@ -464,6 +468,38 @@ def test_a_live_timeline_goes_on_behind_the_last_event_and_ends_with_the_saga(wi
     assert seen[-1] == "event: end"
     resumed = wire.http.get(stream, headers=staff | {"Last-Event-ID": str(first.seq)}).text
     assert resumed.count("event: entry") == len(events)
+
+
+def assignments(log: Path) -> list[list[int]]:
+    """The partitions that a tracker was assigned, one list an assignment."""
+    lines = [json.loads(line) for line in log.read_text().splitlines() if '"Partitions assigned."' in line]
+    return [line["partitions"] for line in lines]
+
+
+def test_the_api_keeps_to_its_description(wire: Wire, tmp_path: Path) -> None:
+    """Requests that fit the description may still be refused: it cannot say which sagas there are.
+
+    The stream is left out: it ends with its saga, which may be never.
+    """
+    url = wire.stack.endpoints.http["saga-tracker-api"][0]
+    authorization = wire.token("operator")["Authorization"]
+    command = [
+        *(str(Path(sys.executable).with_name("schemathesis")), "run", f"{url}/openapi.json"),
+        *("--header", f"Authorization: {authorization}", "--exclude-checks", "positive_data_acceptance"),
+        *(
+            "--exclude-path",
+            "/readyz",
+            "--exclude-path-regex",
+            "stream$",
+            "--max-examples",
+            "20",
+            "--seed",
+            "1",
+            "--no-color",
+        ),
+    ]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
+    assert run.returncode == 0, run.stdout
 
 
 def test_two_trackers_share_the_partitions_and_one_of_them_may_die(wire: Wire, tmp_path: Path) -> None:

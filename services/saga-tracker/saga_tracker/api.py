@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from messaging.auth import Principal, require
 from messaging.problem import PROBLEM_RESPONSES, FieldError, Problem, invalid
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from sqlalchemy import Engine
 
 from saga_tracker import queries
@@ -40,6 +41,16 @@ SEQ_MAX = 2**63 - 1
 
 SagaId = Annotated[str, Path(pattern=r"^[0-9A-Za-z_-]{1,64}$", description="The saga's id; of an order, the order's.")]
 Staff = Annotated[Principal, Depends(require("support", "operator"))]
+
+
+def _rfc3339(value: object) -> object:
+    """Refuse the numbers that pydantic would take for seconds since 1970."""
+    if isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\d[Tt ]", value) is None:
+        raise ValueError("Not a time as RFC 3339 writes it, for example 2026-11-21T10:00:00Z")
+    return value
+
+
+Time = Annotated[AwareDatetime, BeforeValidator(_rfc3339)]
 Responses = dict[int | str, dict[str, Any]]
 
 
@@ -146,8 +157,8 @@ def list_sagas(
     customer: Annotated[str | None, Query(max_length=128, pattern=TEXT)] = None,
     step: Annotated[str | None, Query(max_length=64, pattern=r"^[a-z0-9_]+$")] = None,
     type: Annotated[str | None, Query(max_length=64, pattern=r"^[a-z0-9_]+$")] = None,  # noqa: A002 - the API's word
-    started_after: AwareDatetime | None = None,
-    started_before: AwareDatetime | None = None,
+    started_after: Time | None = None,
+    started_before: Time | None = None,
     older_than_s: Annotated[int | None, Query(ge=0, le=AGE_MAX_S)] = None,
     cursor: Annotated[str | None, Query(max_length=256, pattern=r"^[0-9A-Za-z_-]+$")] = None,
     limit: Annotated[int, Query(ge=1, le=PAGE_SIZE_MAX)] = 50,
