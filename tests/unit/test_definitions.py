@@ -1,0 +1,95 @@
+"""Definitions: what a saga is made of, and every way in which one that contradicts itself is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from messages.catalogue import MESSAGES
+from messages.checkout import OrderCancellationRequested, OrderSubmitted
+from messages.contract import name_of
+from messages.payment import PaymentRefunded, RefundPayment
+from messages.saga import OrderConfirmed, OrderFailed
+from saga_tracker.definitions import DEFINITIONS, UnknownSaga, newest
+from saga_tracker.reading import topics
+from saga_tracker.rendering import diagram, mermaid
+from saga_tracker.saga import CompensationDefinition, InvalidDefinition, SagaDefinition, StepDefinition
+
+ORDER = newest("order")
+AUTHORIZE, RESERVE, BURN, SHIP, CAPTURE, LEDGER = ORDER.steps
+
+
+def with_step(step: StepDefinition, **changes: object) -> SagaDefinition:
+    changed = replace(step, **changes)  # type: ignore[arg-type]
+    return replace(ORDER, steps=tuple(changed if each is step else each for each in ORDER.steps))
+
+
+def test_every_definition_is_found_by_its_name_and_version() -> None:
+    assert DEFINITIONS["order", 1] is newest("order")
+
+
+def test_an_unknown_saga_is_refused_with_those_that_are_known() -> None:
+    with pytest.raises(UnknownSaga, match="known: order"):
+        newest("ordre")
+
+
+def test_the_tracker_reads_every_topic_that_can_say_something_of_an_order() -> None:
+    found = topics(DEFINITIONS)
+    assert {"checkout.events", "payment.events", "ledger.events", "saga.commands", "saga-tracker.dlq"} <= set(found)
+    assert {f"{step.name}.dlq" for step in ORDER.steps} <= set(found)
+    assert "saga.events" not in found
+
+
+def test_a_service_is_fenced_once_with_all_of_its_steps() -> None:
+    assert ORDER.services == ("payment", "inventory", "loyalty", "shipping", "ledger")
+    assert ORDER.steps_of("payment") == ("authorize_payment", "capture_payment")
+
+
+REFUSED: list[tuple[Callable[[], object], str]] = [
+    (lambda: replace(ORDER, steps=()), "has no steps"),
+    (lambda: replace(ORDER, steps=ORDER.steps[1:]), "reserve_inventory is triggered by PaymentAuthorized, but"),
+    (lambda: replace(ORDER, steps=(*ORDER.steps, AUTHORIZE)), "The step authorize_payment stands in it twice"),
+    (lambda: with_step(SHIP, rejected_with=BURN.rejected_with), "LoyaltyPointsRejected stands in it twice"),
+    (lambda: with_step(SHIP, compensation=None), "book_shipment is compensatable but nothing undoes it"),
+    (lambda: with_step(CAPTURE, undone_by="book_shipment"), "must be an earlier step of payment"),
+    (lambda: with_step(CAPTURE, undone_by="post_ledger"), "must be an earlier step of payment"),
+    (lambda: with_step(SHIP, undone_by="authorize_payment"), "has a compensation and undone_by"),
+    (lambda: with_step(SHIP, rejected_with=OrderConfirmed), "OrderConfirmed is the rejection of book_shipment but"),
+    (
+        lambda: with_step(
+            AUTHORIZE, compensation=CompensationDefinition(command=OrderCancellationRequested, reply=PaymentRefunded)
+        ),
+        "has no field attempt",
+    ),
+    (
+        lambda: with_step(
+            AUTHORIZE, compensation=CompensationDefinition(command=RefundPayment, reply=OrderCancellationRequested)
+        ),
+        "has no field undone",
+    ),
+    (lambda: with_step(SHIP, timeout_s=0), "the timeout of book_shipment is 0"),
+    (lambda: replace(ORDER, command_attempts_max=0), "command_attempts_max is 0"),
+    (lambda: replace(ORDER, subject="member_id"), "OrderSubmitted is the starting event but has no field member_id"),
+    (lambda: replace(ORDER, completed_by=OrderSubmitted), "OrderSubmitted is the completing event but"),
+    (lambda: replace(ORDER, failed_by=OrderConfirmed), "OrderConfirmed is the failing event but has no field cause"),
+    (lambda: replace(ORDER, cancelled_by=(OrderConfirmed,)), "OrderConfirmed is a cancelling event but"),
+]
+
+
+@pytest.mark.parametrize(("build", "said"), REFUSED, ids=[said for _, said in REFUSED])
+def test_a_definition_that_contradicts_itself_is_refused_by_name(build: Callable[[], object], said: str) -> None:
+    with pytest.raises(InvalidDefinition, match=said) as refusal:
+        build()
+    assert str(refusal.value).startswith("order version 1: ")
+
+
+def test_the_drawings_show_every_message_of_the_saga() -> None:
+    spoken = {OrderSubmitted, OrderConfirmed, OrderFailed}
+    for step in ORDER.steps:
+        spoken |= {step.succeeds_with, *([step.rejected_with] if step.rejected_with else [])}
+        spoken |= {step.compensation.command, step.compensation.reply} if step.compensation else set()
+    assert spoken <= set(MESSAGES.values())
+    for message in spoken:
+        assert name_of(message) in diagram(ORDER)
+        assert name_of(message) in mermaid(ORDER)
