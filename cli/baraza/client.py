@@ -60,7 +60,8 @@ class Tokens:
 
     def _mint(self) -> str:
         try:
-            response = httpx.post(f"{self._issuer_url}/token", json=self._body, timeout=TIMEOUT_S)
+            # A proxy that the environment names is for the world outside, as in Api.
+            response = httpx.post(f"{self._issuer_url}/token", json=self._body, timeout=TIMEOUT_S, trust_env=False)
         except httpx.HTTPError as error:
             raise Unreachable(_unreachable("issuer", self._issuer_url, error)) from error
         answer = _checked("issuer", response)

@@ -12,7 +12,7 @@ from typing import NoReturn
 import typer
 
 from baraza.commands import audit, demo, events, load, orders, sagas, schemas, stack, test
-from baraza.terminal import FOUND_A_PROBLEM, Refusal, say
+from baraza.terminal import FOUND_A_PROBLEM, USAGE, Refusal, say
 
 INTERRUPTED = 130
 
@@ -60,8 +60,15 @@ def main() -> NoReturn:
         if text is None:
             raise
         say(f"baraza: {text}")
-        sys.exit(FOUND_A_PROBLEM)
+        sys.exit(exit_code(error))
     sys.exit(0)
+
+
+def exit_code(error: Exception) -> int:
+    """Return the exit status for an error that was foreseen: 2 where the command itself must be changed."""
+    from stack.errors import InvalidSettings
+
+    return USAGE if isinstance(error, InvalidSettings) else FOUND_A_PROBLEM
 
 
 def foreseen(error: Exception) -> str | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from baraza.tabular import unreadable
 from baraza.terminal import UsageRefusal
@@ -19,6 +19,7 @@ from baraza.terminal import UsageRefusal
 LINE_BYTES_MAX = 1_048_576
 """The longest body that checkout reads."""
 KEY_LENGTH_MAX = 128
+KEY_EXPECTED = f"1 to {KEY_LENGTH_MAX} printable ASCII characters, no spaces"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,19 +68,29 @@ def submission(value: object, where: str) -> Submission:
     submitted_at = body.pop("submitted_at", None)
     if key is None:
         key = str(uuid.uuid4())
-    if (
-        not isinstance(key, str)
-        or not 0 < len(key) <= KEY_LENGTH_MAX
-        or not key.isascii()
-        or not key.isprintable()
-        or " " in key
-    ):
-        raise UsageRefusal(
-            f"{where}, idempotency_key: {key!r}; expected 1 to {KEY_LENGTH_MAX} printable ASCII characters, no spaces."
-        )
+    if not is_key(key):
+        raise UsageRefusal(f"{where}, idempotency_key: {key!r}; expected {KEY_EXPECTED}.")
     if submitted_at is not None and not _is_time(submitted_at):
         raise UsageRefusal(f"{where}, submitted_at: {submitted_at!r}; expected a time such as 2017-01-01T11:53:26Z.")
+    if not _is_sendable(body):
+        raise UsageRefusal(f"{where}: holds NaN, an infinite number or half a character; neither is JSON in UTF-8.")
     return Submission(key=key, body=body)
+
+
+def is_key(value: object) -> TypeGuard[str]:
+    """Say whether this can be an idempotency key."""
+    if not isinstance(value, str) or not 0 < len(value) <= KEY_LENGTH_MAX:
+        return False
+    return value.isascii() and value.isprintable() and " " not in value
+
+
+def _is_sendable(body: object) -> bool:
+    """Say whether the body can be written as JSON: Python's reader takes things that its own writer does not."""
+    try:
+        json.dumps(body, allow_nan=False, ensure_ascii=False).encode()
+    except ValueError:
+        return False
+    return True
 
 
 def _is_time(value: object) -> bool:

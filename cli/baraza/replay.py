@@ -178,18 +178,19 @@ def _batches(items: Iterable[Submission], size: int) -> Iterator[list[Submission
 
 def _send(checkout: Api, batch: Sequence[Submission], stopping: threading.Event) -> list[Outcome]:
     """Submit one batch until every order of it has an answer for good."""
-    results: dict[str, Outcome] = {}
-    left = list(batch)
+    results: dict[int, Outcome] = {}
+    """By place: a file may give one key to two orders, and each has an answer of its own."""
+    left = list(enumerate(batch))
     give_up_at_s = time.monotonic() + PATIENCE_S
     delay_s = RETRY_S
     while left:
-        answers, asked_to_wait_s = _call(checkout, left)
+        answers, asked_to_wait_s = _call(checkout, [order for _, order in left])
         retried = []
-        for sent, answer in zip(left, answers, strict=True):
+        for (place, order), answer in zip(left, answers, strict=True):
             if answer["status"] in RETRYABLE:
-                retried.append(sent)
+                retried.append((place, order))
             else:
-                results[sent.key] = answer
+                results[place] = answer
         left = retried
         if left:
             if time.monotonic() > give_up_at_s:
@@ -198,7 +199,7 @@ def _send(checkout: Api, batch: Sequence[Submission], stopping: threading.Event)
             if stopping.wait(max(delay_s, asked_to_wait_s)):
                 raise Refusal("The replay was stopped.")
             delay_s = min(2 * delay_s, RETRY_S_MAX)
-    return [results[sent.key] for sent in batch]
+    return [results[place] for place in range(len(batch))]
 
 
 def _call(checkout: Api, batch: Sequence[Submission]) -> tuple[list[Outcome], float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from baraza.terminal import UsageRefusal
 
 FIELD_LENGTH_MAX = 10_000
 """A field longer than this is a quote that was never closed."""
+DIGITS_MAX = 30
+"""Python reads no number of thousands of digits, and none of ours has as many as this."""
 
 Value = str | int
 Record = dict[str, Value]
@@ -26,21 +29,26 @@ class Column:
 
 
 def text(length_max: int) -> Callable[[str], str]:
-    """Return a parser of texts that are not empty."""
+    """Return a parser of texts that are not empty and hold no control character."""
 
     def parse(cell: str) -> str:
-        if not 0 < len(cell.strip()) <= length_max:
+        if not 0 < len(cell.strip()) <= length_max or any(unicodedata.category(letter) == "Cc" for letter in cell):
             raise ValueError
         return cell.strip()
 
     return parse
 
 
-def whole_number(cell: str) -> int:
-    """Parse a whole number of zero or more, in plain digits."""
-    if not cell.strip().isascii() or not cell.strip().isdigit():
-        raise ValueError
-    return int(cell)
+def whole_number(maximum: int) -> Callable[[str], int]:
+    """Return a parser of whole numbers from zero to ``maximum``, in plain digits."""
+
+    def parse(cell: str) -> int:
+        digits = cell.strip()
+        if not digits.isascii() or not digits.isdigit() or len(digits) > DIGITS_MAX or int(digits) > maximum:
+            raise ValueError
+        return int(digits)
+
+    return parse
 
 
 def currency(cell: str) -> str:
@@ -67,6 +75,8 @@ def records(path: Path, columns: Sequence[Column], *, key: str) -> Iterator[Reco
                 raise UsageRefusal(f"{path} {found}; its first line must be {','.join(names)}.")
             seen: dict[Value, int] = {}
             for cells in reader:
+                if not cells:  # an empty line, as editors leave at the end
+                    continue
                 record = _record(path, reader.line_num, cells, columns)
                 first = seen.setdefault(record[key], reader.line_num)
                 if first != reader.line_num:

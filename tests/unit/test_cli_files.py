@@ -28,6 +28,12 @@ def test_a_catalogue_is_read_line_by_line(tmp_path: Path) -> None:
     ]
 
 
+def test_an_empty_line_in_a_catalogue_is_passed_over(tmp_path: Path) -> None:
+    path = written(tmp_path, HEAD + b"tea,Tea,1,USD,1\n\nmilk,Milk,1,USD,1\n\n")
+
+    assert [record["sku"] for record in tabular.records(path, CATALOGUE, key="sku")] == ["tea", "milk"]
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -41,6 +47,10 @@ def test_a_catalogue_is_read_line_by_line(tmp_path: Path) -> None:
         (HEAD + b"tea,Tea,1,USD,1\ntea,Tea,2,USD,1\n", "line 3: sku 'tea' is on line 2 already"),
         (HEAD + b'tea,"Tea,1,USD,1\n', "unexpected end of data"),
         (HEAD + b"t\xe9,Tea,1,USD,1\n", "is not UTF-8"),
+        (HEAD + b"t\x00,Tea,1,USD,1\n", "line 2, column sku: 't\\x00'; expected a text"),
+        (HEAD + b"tea,Tea,10000000001,USD,1\n", "line 2, column price_minor: '10000000001'; expected a whole number"),
+        (HEAD + b"tea,Tea,1,USD,1000000001\n", "line 2, column stock: '1000000001'; expected a whole number"),
+        (HEAD + b"tea,Tea,1,USD," + b"9" * 5_000 + b"\n", "line 2, column stock: '999"),
     ],
 )
 def test_a_flaw_in_a_catalogue_is_named(tmp_path: Path, content: bytes, said: str) -> None:
@@ -79,6 +89,8 @@ def test_orders_are_read_line_by_line(tmp_path: Path) -> None:
         (b'{"idempotency_key": "a b"}\n', "line 1, idempotency_key: 'a b'"),
         (b'{"submitted_at": "yesterday"}\n', "line 1, submitted_at: 'yesterday'; expected a time such as"),
         (b'{"a": "\xe9"}\n', "line 1: not UTF-8"),
+        (b'{"points_to_burn": NaN}\n', "line 1: holds NaN"),
+        (b'{"customer_id": "\\ud800"}\n', "line 1: holds NaN, an infinite number or half a character"),
         (b"[" * 100_000, "line 1, nested too deeply"),
         (b" " * (orderfile.LINE_BYTES_MAX + 1), "line 1: longer than 1048576 bytes"),
     ],

@@ -20,7 +20,6 @@ from baraza.terminal import FOUND_A_PROBLEM, Refusal, is_interactive, progress, 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from baraza.dataset import Work
     from baraza.demo import Glance, Outcome
 
 LINE_EVERY_S = 5.0
@@ -63,7 +62,8 @@ def demo(
     with progress("reading baskets"):
         work = prepare(orders, Mix(seed=seed))
     with _stack(home, keep=keep) as stack:
-        _load(stack, work)
+        load.put_dataset(stack, work)
+        say(f"Replaying {work.orders} orders.")
         with engine.faults(stack), _shown() as show:
             outcome = engine.run(stack, work, in_flight=in_flight, rate=rate, show=show)
         report = audit_command.run(stack, AUDIT_WAIT_S)
@@ -98,27 +98,6 @@ def _stack(home: Path | None, *, keep: bool) -> Iterator[running.Running]:
             with stack_command.watching() as watch:
                 stack.stack.down(watch)
             say("Stack taken down; its data stays. Keep it up with --keep.")
-
-
-def _load(stack: running.Running, work: Work) -> None:
-    from baraza.dataset import CURRENCY
-
-    products: Iterator[dict[str, str | int]] = (
-        {
-            "sku": product.sku,
-            "name": product.name,
-            "price_minor": product.price_minor,
-            "currency": CURRENCY,
-            "stock": product.stock,
-        }
-        for product in work.products
-    )
-    load.put_catalogue(stack, products, len(work.products))
-    customers: Iterator[dict[str, str | int]] = (
-        {"customer_id": customer_id, "points": points} for customer_id, points in work.customers
-    )
-    load.put_customers(stack, customers, len(work.customers))
-    say(f"Loaded {len(work.products)} products and {len(work.customers)} customers; replaying {work.orders} orders.")
 
 
 @contextmanager

@@ -27,7 +27,9 @@ PERSONAL = frozenset({"ship_to", "payment_token"})
 
 @app.command()
 def tail(
-    topic: Annotated[str, typer.Argument(help="A topic; ./baraza topics lists them.", show_default=False)],
+    topic: Annotated[
+        str, typer.Argument(metavar="TOPIC", help="A topic; ./baraza topics lists them.", show_default=False)
+    ],
     from_beginning: Annotated[
         bool, typer.Option("--from-beginning", help="Everything that the topic still holds.")
     ] = False,

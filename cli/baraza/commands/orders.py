@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from baraza import running
+from baraza.commands import load
 from baraza.commands.options import Home, Json
 from baraza.terminal import FOUND_A_PROBLEM, UsageRefusal, progress, put, put_json, say, stop
 
@@ -38,8 +39,10 @@ def submit(
     as_json: Json = False,
 ) -> None:
     """Submit one order."""
-    from baraza.orderfile import submission
+    from baraza.orderfile import KEY_EXPECTED, is_key, submission
 
+    if key is not None and not is_key(key):
+        raise UsageRefusal(f"--idempotency-key {key!r}; expected {KEY_EXPECTED}.")
     order = submission(_json_of(file), str(file))
     with running.find(home).api("checkout") as checkout:
         headers = {"Idempotency-Key": key or order.key}
@@ -69,7 +72,10 @@ def replay(
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Submit many orders through checkout's bulk path; submitting the same file again changes nothing."""
+    """Submit many orders through checkout's bulk path; submitting the same file again changes nothing.
+
+    The dataset's products, stock and customers are loaded first.
+    """
     from itertools import islice
 
     from baraza import dataset, orderfile
@@ -77,12 +83,15 @@ def replay(
     from baraza.replay import replay as replay_orders
 
     if source == DATASET:
-        work = dataset.work(limit or dataset.EVERYTHING, dataset.Mix())
+        stack = running.find(home)
+        with progress("reading baskets"):
+            work = dataset.work(limit or dataset.EVERYTHING, dataset.Mix())
+        load.put_dataset(stack, work)
         submissions, total = work.submissions(prefix=""), work.orders
     else:
         total = sum(1 for _ in islice(orderfile.read(Path(source)), limit))
         submissions = islice(orderfile.read(Path(source)), limit)
-    stack = running.find(home)
+        stack = running.find(home)
     intake = Intake()
     started_at = time.monotonic()
     with stack.api("checkout") as checkout, progress("orders", total) as advance:
