@@ -27,7 +27,7 @@ class StockLevel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     sku: Sku
-    on_hand: int = Field(ge=0, le=UNITS_MAX)
+    on_hand: int = Field(strict=True, ge=0, le=UNITS_MAX)
 
 
 class StockAnswer(BaseModel):

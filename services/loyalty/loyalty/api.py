@@ -28,7 +28,7 @@ class Balance(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     customer_id: CustomerId
-    points: int = Field(ge=0, le=POINTS_MAX)
+    points: int = Field(strict=True, ge=0, le=POINTS_MAX)
 
 
 class AccountAnswer(BaseModel):
