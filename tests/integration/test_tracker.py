@@ -322,6 +322,28 @@ def test_a_command_without_a_reply_is_sent_again_and_a_reply_still_counts(wire: 
     wire.becomes(saga_id, "CANCELLED_COMPENSATED")
 
 
+def test_a_deadline_waits_until_everything_that_kafka_had_by_then_is_recorded(wire: Wire) -> None:
+    late, early = new_id(), new_id()
+    wire.publish(message(checkout.OrderSubmitted, late), message(checkout.OrderSubmitted, early))
+    for saga_id in (late, early):
+        wire.becomes(saga_id, "PENDING")
+    (kafka,) = wire.stack.pids("kafka")
+    os.kill(kafka, signal.SIGSTOP)
+    try:
+        with wire.engine.begin() as tx:
+            deadlines = "UPDATE sagas SET deadline_at = now() - :ago * interval '1 hour' WHERE saga_id = :saga_id"
+            tx.execute(text(deadlines), [{"saga_id": late, "ago": 0}, {"saga_id": early, "ago": 1}])
+        until(lambda: timers(wire, early), "the deadline of an hour ago is recorded")
+        assert timers(wire, late) == [], "Kafka was silent: the answer may be there"
+    finally:
+        os.kill(kafka, signal.SIGCONT)
+    until(lambda: timers(wire, late), "the deadline is recorded once Kafka has told that there is no answer")
+
+
+def timers(wire: Wire, saga_id: str) -> list[Any]:
+    return [entry for entry in wire.timeline(saga_id) if entry.kind == "timer"]
+
+
 def test_a_message_that_nobody_can_read_parks_its_saga_and_stops_nothing_else(wire: Wire) -> None:
     saga_id, other = new_id(), new_id()
     wire.publish(message(checkout.OrderSubmitted, saga_id))
@@ -368,6 +390,7 @@ def test_a_tracker_that_is_killed_in_mid_stream_loses_and_repeats_nothing(wire: 
     for round_, part in enumerate((events[:third], events[third : 2 * third], events[2 * third :])):
         wire.publish(*part)
         if round_ < 2:
+            until(lambda: wire.stack.pids("saga-tracker"), "the tracker runs again")
             wire.stack.kill("saga-tracker", signal.SIGKILL)
     counts = "SELECT count(*) FILTER (WHERE state = 'CONFIRMED') AS confirmed FROM sagas WHERE saga_id = ANY(:saga_ids)"
     until(lambda: wire.one(counts, saga_ids=saga_ids).confirmed == len(saga_ids), "all are confirmed", within_s=60)
