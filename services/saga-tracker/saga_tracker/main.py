@@ -25,6 +25,7 @@ from saga_tracker.app import EXIT_FAILED, Runtime
 from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.reading import topics
 from saga_tracker.recording import Recorder
+from saga_tracker.tables import send_lists_in_binary
 from saga_tracker.work import Work
 
 TICK_AGE_MAX_S = 30.0
@@ -39,8 +40,10 @@ def main() -> int:
     settings = Settings()
     logs.configure(settings.service, settings.log_level)
     instance = f"{settings.service}-{socket.gethostname()}-{os.getpid()}"
+    engine = database.create(settings.database_url, settings.database_password_file, application=settings.service)
+    send_lists_in_binary(engine)
     work = Work(
-        database.create(settings.database_url, settings.database_password_file, application=settings.service),
+        engine,
         Recorder(DEFINITIONS, Codec(RemoteRegistry(settings.registry_url)), timeout_factor=settings.timeout_factor),
         Relay(outbox.producer(settings.kafka, client_id=instance)),
     )

@@ -5,19 +5,16 @@ Whatever it cannot repeat raises, and the process ends: the stored offsets say w
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 import structlog
-from messaging.codec import RegistryUnavailable
 from messaging.outbox import Relay
-from messaging.worker import is_transient
+from messaging.patience import Patience, utc_now
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
 
 from messaging import outbox
 from saga_tracker import tables
@@ -30,9 +27,6 @@ ORPHANS_EVERY_S = 30.0
 LEFTOVERS_EVERY_S = 5.0
 LEFTOVER_AGE = timedelta(seconds=10)
 """Rows that old, not on their way from here, were left by a process that is gone."""
-TRANSIENT_ATTEMPTS_MAX = 9
-"""With the waits doubling from 0.1 s: half a minute, longer than a restart of PostgreSQL; then the process ends."""
-TRANSIENT_FIRST_S = 0.1
 FLUSH_WITHIN_S = 5.0
 
 Result = TypeVar("Result")
@@ -48,7 +42,7 @@ class Work:
         self._recorder = recorder
         self._relay = relay
         self._stopping = threading.Event()
-        self._jitter = random.Random()
+        self._patience = Patience(self._stopping)
         self._orphans_at = self._leftovers_at = 0.0
         self.offsets: dict[Place, int] = {}
         """Where each assigned partition goes on; read by the other thread as well."""
@@ -128,22 +122,4 @@ class Work:
             self._relay.publish(rows)
 
     def _transact(self, transaction: Callable[[Connection], Result]) -> Result:
-        """Run a transaction, again with growing waits while a part is away; the last fault is raised."""
-        wait_s = TRANSIENT_FIRST_S
-        for _ in range(TRANSIENT_ATTEMPTS_MAX - 1):
-            try:
-                with self._engine.begin() as tx:
-                    return transaction(tx)
-            except (DBAPIError, RegistryUnavailable) as error:
-                if not is_transient(error) or self._stopping.is_set():
-                    raise
-                log.warning("A part is away; trying again.", error=str(error), wait_s=wait_s)
-                self._stopping.wait(wait_s * (0.5 + self._jitter.random()))
-                wait_s *= 2
-        with self._engine.begin() as tx:
-            return transaction(tx)
-
-
-def utc_now() -> datetime:
-    """Return the time as an aware UTC value."""
-    return datetime.now(UTC)
+        return self._patience.transact(self._engine, transaction)
