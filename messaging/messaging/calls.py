@@ -14,8 +14,8 @@ from messaging.downstream import Unavailable
 from messaging.turn import Answer, PendingCall
 
 CALLS_MAX = 32
-"""Calls under way in one process; the rest waits as rows. Four times the providers' usual cap, so no caller starves."""
-START_MARGIN = timedelta(seconds=2.5)
+"""Calls under way in one process; no more messages are taken meanwhile, so that the rest waits in Kafka, in order."""
+START_MARGIN = timedelta(seconds=3)
 """A call that has less than this left before its deadline is not begun: it could still be under way when it is over."""
 
 log = structlog.get_logger()

@@ -67,6 +67,7 @@ def deferred_table(metadata: MetaData) -> Table:
         Column("reason", Text, nullable=False),
         Column("created_at", DateTime(timezone=True), nullable=False),
         Index("deferred_saga_id", "saga_id"),
+        Index("deferred_due", "partition", "due_at"),
     )
 
 

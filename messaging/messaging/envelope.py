@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TypeAlias
 
-from messages.contract import Envelope, Message, name_of
+from messages.contract import Envelope, Message
 from ulid import ULID
 
 Headers: TypeAlias = tuple[tuple[str, bytes], ...]
@@ -71,8 +71,3 @@ def child_traceparent(parent: bytes | None) -> bytes:
 def header(headers: Headers, name: str) -> bytes | None:
     """Return the last header of that name, as Kafka's own clients do, or None."""
     return next((value for key, value in reversed(headers) if key == name), None)
-
-
-def describe(message: Message) -> str:
-    """Return the message's name and saga for a log line; never a field of its payload."""
-    return f"{name_of(type(message))} of saga {message.saga_id}"

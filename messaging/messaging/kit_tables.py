@@ -38,6 +38,7 @@ def create_1() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
     )
     op.create_index("deferred_saga_id", "deferred", ["saga_id"])
+    op.create_index("deferred_due", "deferred", ["partition", "due_at"])
 
 
 def create_outbox_1() -> None:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
 
@@ -19,17 +19,17 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 
 from messaging import deferred, outbox
 from messaging.calls import Calls
-from messaging.codec import Codec, RegistryUnavailable, Undecodable
+from messaging.codec import Codec, Undecodable
 from messaging.deferred import RawMessage
 from messaging.downstream import Unavailable
 from messaging.envelope import new_id
 from messaging.handlers import Handlers
 from messaging.handling import Batch
 from messaging.outbox import Relay
+from messaging.patience import Patience, is_transient, utc_now
 from messaging.turn import Answer, Delivery, Outgoing, Undeliverable
 
 BATCH_SIZE_MAX = 500
@@ -42,12 +42,8 @@ SWEEP_EVERY_S = 5.0
 LEFTOVER_AGE = timedelta(seconds=10)
 """Rows that old, not on their way from here, were left by a process that is gone."""
 DUE_MAX = 200
-TRANSIENT_ATTEMPTS_MAX = 9
-"""With the waits doubling from 0.1 s: half a minute, longer than a restart of PostgreSQL; then the process ends."""
-TRANSIENT_FIRST_S = 0.1
 STOP_WITHIN_S = 5.0
 FLUSH_ON_REVOKE_S = 1.0
-EFFECTS_KEY = "effects_pkey"
 SESSION_TIMEOUT_MS = 6_000
 HEARTBEAT_MS = 2_000
 
@@ -123,6 +119,7 @@ class Worker:
         self._calls = Calls(utc_now)
         self._partitions: set[int] = set()
         self._stopping = threading.Event()
+        self._patience = Patience(self._stopping, on_wait=self._sign_of_life)
         self._due_at = 0.0
         self._sweep_at = 0.0
         self.looped_at = time.monotonic()
@@ -143,7 +140,7 @@ class Worker:
         self._consumer.subscribe(list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke)
         try:
             while not self._stopping.is_set():
-                self.looped_at = time.monotonic()
+                self._sign_of_life()
                 # 1.
                 due = self._take_due()
                 taken = self._take(self._room() - len(due))
@@ -184,7 +181,7 @@ class Worker:
         return good
 
     def _handle(self, raws: Sequence[RawMessage], due: Sequence[tuple[str, Delivery]] = ()) -> None:
-        deliveries, dead = self._patiently(lambda: self._sort(raws))
+        deliveries, dead = self._patience.repeat(lambda: self._sort(raws))
         work = Work(deliveries=deliveries, dead=dead, due=due, answers=self._calls.collect())
         self._relay.poll()
         delivered = self._relay.take_delivered()
@@ -263,27 +260,11 @@ class Worker:
         for call in out.calls:
             self._calls.begin(call)
 
-    def _transact(self, handle: Callable[[Connection], Result]) -> Result:
-        def attempt() -> Result:
-            with self._engine.begin() as tx:
-                return handle(tx)
+    def _transact(self, transaction: Callable[[Connection], Result]) -> Result:
+        return self._patience.transact(self._engine, transaction)
 
-        return self._patiently(attempt)
-
-    def _patiently(self, attempt: Callable[[], Result]) -> Result:
-        """Repeat what a passing fault of a part prevented, with growing waits; the last fault is raised."""
-        wait_s = TRANSIENT_FIRST_S
-        for _ in range(TRANSIENT_ATTEMPTS_MAX - 1):
-            try:
-                return attempt()
-            except (DBAPIError, RegistryUnavailable) as error:
-                if not is_transient(error):
-                    raise
-                log.warning("A part is away; trying again.", error=str(error), wait_s=wait_s)
-                self._stopping.wait(wait_s * (0.5 + self._jitter.random()))
-                self.looped_at = time.monotonic()
-                wait_s *= 2
-        return attempt()
+    def _sign_of_life(self) -> None:
+        self.looped_at = time.monotonic()
 
     def _sort(
         self, raws: Sequence[RawMessage]
@@ -324,7 +305,7 @@ class Worker:
         rows = self._transact(lambda tx: deferred.due(tx, self._partitions, now=utc_now(), limit=limit))
         found = []
         for row in rows:
-            message = self._patiently(partial(self._codec.decode, row.raw.value))
+            message = self._patience.repeat(partial(self._codec.decode, row.raw.value))
             found.append((row.handler, Delivery(message=message, raw=row.raw, attempt=row.attempt, is_deferred=True)))
         return found
 
@@ -370,19 +351,6 @@ class Worker:
             self._relay.flush(POLL_BUSY_S)
         self._relay.flush(max(0.0, give_up_at - time.monotonic()))
         self._handle([])
-
-
-def utc_now() -> datetime:
-    """Return the time as an aware UTC value."""
-    return datetime.now(UTC)
-
-
-def is_transient(error: Exception) -> bool:
-    """Say whether the same again may succeed: a part was away, or two processes met on one effect."""
-    if isinstance(error, IntegrityError):
-        diagnosis = getattr(error.orig, "diag", None)
-        return diagnosis is not None and diagnosis.constraint_name == EFFECTS_KEY
-    return isinstance(error, OperationalError | InterfaceError | RegistryUnavailable)
 
 
 def _raw(message: KafkaMessage) -> RawMessage:

@@ -11,7 +11,7 @@ from pathlib import Path
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.cimpl import NewTopic
 from confluent_kafka.schema_registry import SchemaRegistryClient
-from messaging.registry import Subject, register
+from messaging.registry import IncompatibleSchema, Subject, register
 
 from stack import kafka
 from stack.errors import InvalidSettings, PartFailed
@@ -19,6 +19,8 @@ from stack.errors import InvalidSettings, PartFailed
 TOPICS_TIMEOUT_S = 30.0
 MIGRATION_TIMEOUT_S = 300
 NO_COPIES = 1
+DEAD_LETTER_BYTES_MAX = 2_097_152
+"""As much as the producers may send; any message that fits its own topic fits here with its headers."""
 
 
 def create_topics(bootstrap: str, topics: Iterable[str], partitions: int) -> None:
@@ -37,7 +39,9 @@ def create_topics(bootstrap: str, topics: Iterable[str], partitions: int) -> Non
     missing = [name for name in topics if name not in existing]
     if not missing:
         return
-    created = admin.create_topics([NewTopic(name, partitions, NO_COPIES) for name in missing])
+    created = admin.create_topics(
+        [NewTopic(name, partitions, NO_COPIES, config=dict(_settings(name))) for name in missing]
+    )
     for name, future in created.items():
         try:
             future.result(TOPICS_TIMEOUT_S)
@@ -46,11 +50,19 @@ def create_topics(bootstrap: str, topics: Iterable[str], partitions: int) -> Non
                 raise PartFailed(f"Kafka did not create the topic {name} ({error}); see 'baraza status'.") from error
 
 
+def _settings(topic: str) -> Mapping[str, str]:
+    """Return what a topic has of its own: a dead letter is larger than its original by the headers that say why."""
+    return {"max.message.bytes": str(DEAD_LETTER_BYTES_MAX)} if topic.endswith(".dlq") else {}
+
+
 def register_schemas(url: str, subjects: Iterable[Subject]) -> None:
-    """Register every message's schema under its compatibility level. Raises messaging.registry.IncompatibleSchema."""
+    """Register every message's schema under its compatibility level. Raises PartFailed for an incompatible one."""
     with SchemaRegistryClient({"url": url}) as client:
         for subject in subjects:
-            register(client, subject)
+            try:
+                register(client, subject)
+            except IncompatibleSchema as error:
+                raise PartFailed(str(error)) from error
 
 
 def migrate(package: str, environment: Mapping[str, str], log: Path) -> None:
