@@ -1,7 +1,8 @@
 """The parts that tests run against: real ones, started when the first test asks for them, stopped after the last.
 
 ``infrastructure`` is PostgreSQL, Redis, Kafka and the registry; ``system`` adds every service and the simulators to the
-same stack. A part that does not come up fails the tests that need it; nothing is skipped.
+same stack, and ``shop`` is what scenarios use. A part that does not come up fails the tests that need it; nothing is
+skipped.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+from support.shop import Shop
 
 from stack import Stack, StackSettings, from_environment, up
 
@@ -61,3 +63,21 @@ def infrastructure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def system(infrastructure: Stack, tmp_path_factory: pytest.TempPathFactory) -> Stack:
     """Every service and simulator, added to the infrastructure, with the deadlines of sagas shortened."""
     return up(_settings(tmp_path_factory, None))
+
+
+@pytest.fixture(scope="session")
+def open_shop(system: Stack) -> Iterator[Shop]:
+    shop = Shop(stack=system)
+    try:
+        shop.stock()
+        yield shop
+    finally:
+        shop.http.close()
+
+
+@pytest.fixture
+def shop(open_shop: Shop) -> Iterator[Shop]:
+    """The shop; when the test is over, the providers are well again and the audit finds nothing."""
+    yield open_shop
+    open_shop.clear_faults()
+    open_shop.check_audit()

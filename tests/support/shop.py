@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, LiteralString
 
 import httpx
 import psycopg
 from baraza.audit import report
 from baraza.running import Running
 from messaging.envelope import new_id
+from psycopg import sql
 
 from stack import Stack
 from support.waiting import until
@@ -119,16 +120,13 @@ class Shop:
             self.http.delete(f"{self.stack.endpoints.url(provider)}/admin/faults")
 
     @contextmanager
-    def held(self, *services: str) -> Iterator[None]:
-        """Let services wait in the middle of their next transaction: a test's own transaction holds their effects."""
-        with ExitStack() as exits:
-            for service in services:
-                owner = self.stack.database_url(service, "owner")
-                connection = exits.enter_context(closing(psycopg.connect(owner)))
-                connection.execute("LOCK TABLE effects IN ACCESS EXCLUSIVE MODE")
+    def held(self, service: str, *, table: LiteralString = "effects") -> Iterator[None]:
+        """Let a service wait in the middle of its next transaction: the test's own holds a table that it needs."""
+        with closing(psycopg.connect(self.stack.database_url(service, "owner"))) as connection:
+            connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(sql.Identifier(table)))
             yield
 
-    def rows(self, service: str, query: str, *values: object) -> list[Any]:
+    def rows(self, service: str, query: LiteralString, *values: object) -> list[Any]:
         """Read a service's database as the auditor does."""
         with closing(psycopg.connect(self.stack.database_url(service, "audit"))) as connection:
             return connection.execute(query, values).fetchall()

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+import confluent_kafka.admin
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 TIMEOUT_S = 10.0
+LATEST: Any = vars(confluent_kafka.admin)["OffsetSpec"].latest()
+"""The client forgot to export it to type checkers."""
+Place: TypeAlias = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,40 +57,50 @@ def publish(kafka: str, parcels: Iterable[Parcel]) -> None:
     assert not failures, failures
 
 
+def ends(kafka: str, *topics: str) -> dict[Place, int]:
+    """Return the offset at which each partition of these topics ends now."""
+    admin = AdminClient({"bootstrap.servers": kafka})
+    described = admin.list_topics(timeout=TIMEOUT_S).topics
+    places = [TopicPartition(topic, number) for topic in topics for number in described[topic].partitions]
+    asked = admin.list_offsets(dict.fromkeys(places, LATEST))
+    return {(place.topic, place.partition): future.result(TIMEOUT_S).offset for place, future in asked.items()}
+
+
 def stored(kafka: str, *topics: str) -> list[Stored]:
     """Return everything that these topics hold now, each partition in its order."""
+    awaited = {place: end for place, end in ends(kafka, *topics).items() if end}
     consumer = Consumer({"bootstrap.servers": kafka, "group.id": "a-test-that-reads", "enable.auto.commit": False})
+    found: list[Stored] = []
     try:
-        return [message for topic in topics for message in _of(consumer, topic)]
+        consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for topic, partition in awaited])
+        while awaited:
+            message = consumer.poll(TIMEOUT_S)
+            assert message is not None, f"nothing came for {TIMEOUT_S} s, still awaited: {awaited}"
+            assert message.error() is None, message.error()
+            each = _stored(message)
+            if each.offset < awaited.get((each.topic, each.partition), 0):
+                found.append(each)
+            if each.offset + 1 >= awaited.get((each.topic, each.partition), 0):
+                awaited.pop((each.topic, each.partition), None)
     finally:
         consumer.close()
-
-
-def _of(consumer: Consumer, topic: str) -> list[Stored]:
-    found: list[Stored] = []
-    for partition in consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic].partitions:
-        first, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=TIMEOUT_S)
-        if first == end:
-            continue
-        consumer.assign([TopicPartition(topic, partition, first)])
-        position = first
-        while position < end:
-            message = consumer.poll(TIMEOUT_S)
-            assert message is not None, f"{topic}[{partition}] ends at {end}, but nothing came after {position}"
-            assert message.error() is None, message.error()
-            position = (message.offset() or 0) + 1
-            headers = {key: _bytes(value) for key, value in dict(message.headers() or ()).items()}
-            found.append(
-                Stored(
-                    topic=topic,
-                    partition=partition,
-                    offset=position - 1,
-                    key=_optional(message.key()),
-                    value=_optional(message.value()),
-                    headers=headers,
-                )
-            )
     return found
+
+
+def _stored(message: Message) -> Stored:
+    topic, partition, offset = message.topic(), message.partition(), message.offset()
+    assert topic is not None
+    assert partition is not None
+    assert offset is not None
+    headers: Any = message.headers() or ()
+    return Stored(
+        topic=topic,
+        partition=partition,
+        offset=offset,
+        key=_optional(message.key()),
+        value=_optional(message.value()),
+        headers={key: _bytes(value) for key, value in headers},
+    )
 
 
 def _bytes(value: str | bytes | None) -> bytes:

@@ -1,0 +1,39 @@
+"""The example in docs/ reads what a stranger would: every event on every event topic, with the stock client."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+from support.shop import SCARCE, Shop
+from support.topics import stored
+
+from stack import contract
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "analytics.py"
+
+
+def test_the_example_counts_every_event_of_every_topic(shop: Shop) -> None:
+    for order in (shop.place(points=2), shop.place(sku=SCARCE), shop.place(token="tok_capture_declined")):
+        shop.outcome(order.order_id)
+    shop.check_audit()
+    ends = shop.stack.endpoints
+    command = [sys.executable, "-W", "error", str(EXAMPLE), ends.kafka, ends.registry_url, "3"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    read = json.loads(done.stdout)
+    topics = [topic for topic in contract.topics() if topic.endswith(".events")]
+    expected = Counter(
+        f"{message.topic} {message.headers['ce_type'].decode()}" for message in stored(ends.kafka, *topics)
+    )
+    assert read["events"] == expected
+    assert {name.split()[0] for name in read["events"]} == set(topics)
+    assert read["revenue_minor"] > 0
+
+
+def test_the_example_uses_nothing_of_ours() -> None:
+    imported = [line for line in EXAMPLE.read_text().splitlines() if line.startswith(("import ", "from "))]
+    assert not [line for line in imported if line.split()[1].partition(".")[0] in ("messages", "messaging", "stack")]

@@ -1,0 +1,75 @@
+"""What Kafka may do to messages: every one again, in any order, long after everything was decided."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from confluent_kafka import ConsumerGroupTopicPartitions
+from confluent_kafka.admin import AdminClient
+from support.shop import SCARCE, Shop
+from support.topics import Parcel, Stored, ends, publish, stored
+from support.waiting import until
+
+from stack import contract
+
+TIMES = 3
+"""Each message comes so often again."""
+
+
+def what_stands(shop: Shop, order_ids: list[str]) -> dict[str, Any]:
+    """Return what every service and the tracker say about these orders; a repeated message may change none of it."""
+    effects = "SELECT saga_id, step, state FROM effects WHERE saga_id = ANY(%s) ORDER BY 1, 2"
+    sagas = "SELECT saga_id, state, phase, step, cause, finished_at FROM sagas WHERE saga_id = ANY(%s) ORDER BY 1"
+    timeline = "SELECT saga_id, message_id, kind, late FROM timeline WHERE saga_id = ANY(%s) ORDER BY seq"
+    orders = "SELECT order_id, state, decided_at FROM orders WHERE order_id = ANY(%s) ORDER BY 1"
+    found: dict[str, Any] = {service: shop.rows(service, effects, order_ids) for service in contract.services()}
+    found["sagas"] = shop.rows("saga-tracker", sagas, order_ids)
+    found["timeline"] = shop.rows("saga-tracker", timeline, order_ids)
+    found["orders"] = shop.rows("checkout", orders, order_ids)
+    for provider in ("gateway", "courier"):
+        found[provider] = shop.http.get(f"{shop.stack.endpoints.url(provider)}/admin/summary").json()
+    return found
+
+
+def again(message: Stored) -> Parcel:
+    return Parcel(
+        topic=message.topic,
+        partition=message.partition,
+        key=message.key,
+        value=message.value,
+        headers=tuple(message.headers.items()),
+    )
+
+
+def behind(shop: Shop) -> dict[str, int]:
+    """Return by reader how many messages it has not handled yet."""
+    kafka, found = shop.stack.endpoints.kafka, {}
+    admin = AdminClient({"bootstrap.servers": kafka})
+    last = ends(kafka, *contract.topics())
+    for group in contract.services():
+        request = ConsumerGroupTopicPartitions(group)
+        answer = admin.list_consumer_group_offsets([request])[group].result(10)
+        read = [(each.topic, each.partition, each.offset) for each in answer.topic_partitions if each.offset >= 0]
+        found[group] = sum(last[topic, partition] - offset for topic, partition, offset in read)
+    read = shop.rows("saga-tracker", "SELECT topic, partition, next_offset FROM consumed_offsets")
+    found[contract.TRACKER] = sum(last[topic, partition] - offset for topic, partition, offset in read)
+    return found
+
+
+def test_every_message_again_in_any_order_changes_nothing(shop: Shop) -> None:
+    placed = [shop.place(), shop.place(sku=SCARCE), shop.place(points=5), shop.place(token="tok_capture_declined")]
+    order_ids = [order.order_id for order in placed]
+    for order_id in order_ids:
+        shop.outcome(order_id)
+    until(lambda: behind(shop), "everything is read", holds=lambda lag: not any(lag.values()))
+    topics = [topic for topic in contract.topics() if not topic.endswith(".dlq")]
+    keys = {order_id.encode() for order_id in order_ids}
+    messages = [message for message in stored(shop.stack.endpoints.kafka, *topics) if message.key in keys] * TIMES
+    before = what_stands(shop, order_ids)
+    seed = random.randrange(2**32)
+    random.Random(seed).shuffle(messages)
+    publish(shop.stack.endpoints.kafka, [again(message) for message in messages])
+    until(lambda: behind(shop), "everything is read again", holds=lambda lag: not any(lag.values()))
+    shop.check_audit()
+    assert what_stands(shop, order_ids) == before, f"after {len(messages)} messages shuffled by random.Random({seed})"

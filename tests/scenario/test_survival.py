@@ -1,0 +1,107 @@
+"""Processes that are killed at the worst moment, replicas, and a system that is taken down at work."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+
+import pytest
+from support.shop import SCARCE, Placed, Shop
+from support.waiting import until
+
+from stack import Stack, from_environment, up
+
+STOPPED_S = 20.0
+WAITS = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = %s::regclass"
+
+
+@contextmanager
+def kafka_silent(stack: Stack) -> Iterator[None]:
+    """Stop Kafka's process for the block: a service can commit, but publish nothing."""
+    (kafka,) = stack.pids("kafka")
+    os.kill(kafka, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(kafka, signal.SIGCONT)
+
+
+def kill_before_publication(shop: Shop, service: str, order: Placed) -> None:
+    """Wait until the service has committed something of the order that cannot leave, and kill it."""
+    outbox = "SELECT type FROM outbox WHERE aggregateid = %s"
+    until(lambda: shop.rows(service, outbox, order.order_id), f"{service} has committed", within_s=STOPPED_S)
+    (pid,) = shop.stack.pids(service)
+    os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("service", ["payment", "inventory", "loyalty", "shipping", "ledger"])
+def test_a_service_killed_between_its_effect_and_its_publication_loses_no_order(shop: Shop, service: str) -> None:
+    with ExitStack() as silence:
+        with shop.held(service):
+            order = shop.place(points=2)
+            until(lambda: shop.rows(service, WAITS, "effects"), f"{service} is inside its transaction")
+            silence.enter_context(kafka_silent(shop.stack))
+        kill_before_publication(shop, service, order)
+    assert shop.outcome(order.order_id)["saga"]["state"] in ("CONFIRMED", "CANCELLED_COMPENSATED")
+
+
+def test_checkout_killed_between_its_answer_and_the_publication_loses_no_order(shop: Shop) -> None:
+    with kafka_silent(shop.stack):
+        order = shop.place()
+        kill_before_publication(shop, "checkout", order)
+    assert shop.outcome(order.order_id)["saga"]["state"] == "CONFIRMED"
+
+
+def test_the_tracker_killed_between_its_decision_and_the_command_still_compensates(shop: Shop) -> None:
+    with ExitStack() as silence:
+        with ExitStack() as held:
+            with shop.held("inventory"):
+                order = shop.place(sku=SCARCE)
+                shop.reaches(order.order_id, "reserve_inventory")
+                held.enter_context(shop.held("saga-tracker", table="consumed_offsets"))
+            until(lambda: shop.rows("saga-tracker", WAITS, "consumed_offsets"), "the tracker is in its transaction")
+            silence.enter_context(kafka_silent(shop.stack))
+        kill_before_publication(shop, "saga-tracker", order)
+    saga = shop.outcome(order.order_id)["saga"]
+    assert (saga["state"], saga["cause"]) == ("CANCELLED_COMPENSATED", "REJECTED")
+
+
+def ends(shop: Shop, placed: list[Placed], within_s: float = 90.0) -> set[str]:
+    """Wait until all of these orders have ended, and return their states."""
+    order_ids = [order.order_id for order in placed]
+    query = "SELECT state, count(*) FROM orders WHERE order_id = ANY(%s) GROUP BY state"
+    seen = until(
+        lambda: dict(shop.rows("checkout", query, order_ids)),
+        f"{len(placed)} orders end",
+        holds=lambda counts: "PENDING" not in counts,
+        within_s=within_s,
+    )
+    return set(seen)
+
+
+def test_replicas_share_the_work_and_one_of_each_may_be_killed_in_mid_batch(shop: Shop) -> None:
+    home = shop.stack.home
+    replicas = {"payment": 2, "inventory": 2, "checkout": 2}
+    shop.stack = up(from_environment(home=home, replicas=replicas))
+    try:
+        with ThreadPoolExecutor(1) as thread:
+            placing = thread.submit(shop.place_many, 200)
+            under_way = "SELECT count(*) FROM sagas WHERE state = 'PENDING'"
+            until(lambda: shop.rows("saga-tracker", under_way)[0][0] >= 10, "orders are under way")
+            for service in ("payment", "inventory"):
+                shop.stack.kill(f"{service}-2")
+            placed = placing.result()
+        # The partitions of a killed member wait for its session to end, which outlasts a step's timeout in tests.
+        assert "CONFIRMED" in ends(shop, placed)
+    finally:
+        shop.stack = up(from_environment(home=home, replicas=dict.fromkeys(replicas, 1)))
+
+
+def test_down_and_up_in_the_middle_of_the_work_lose_no_order(shop: Shop) -> None:
+    placed = shop.place_many(100)
+    shop.stack.down()
+    shop.stack = up(from_environment(home=shop.stack.home))
+    assert ends(shop, placed) <= {"CONFIRMED", "CANCELLED_COMPENSATED"}
