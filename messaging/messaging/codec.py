@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 import fastavro
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
-from httpx import HTTPError
+from httpx2 import HTTPError
 from messages.catalogue import MESSAGES
 from messages.contract import Message
 

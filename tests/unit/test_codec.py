@@ -1,0 +1,85 @@
+"""Every message survives the wire, and bytes that no schema can read are told apart from a registry that is away."""
+
+from __future__ import annotations
+
+import json
+import struct
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from messages.catalogue import MESSAGES
+from messages.contract import Message
+from messages.ledger import LedgerPosted
+from messaging.codec import Codec, RegistryUnavailable, RemoteRegistry, Undecodable
+from messaging.registry import Subject
+from support.builders import a
+
+
+@dataclass(slots=True)
+class Shelf:
+    """A registry in memory, as the codec's port allows: ids in the order in which they are asked for."""
+
+    schemas: list[str] = field(default_factory=list)
+
+    def id_of(self, subject: Subject) -> int:
+        return self.put(subject.message_type.SCHEMA)
+
+    def schema(self, schema_id: int) -> str | None:
+        return self.schemas[schema_id - 1] if 0 < schema_id <= len(self.schemas) else None
+
+    def put(self, schema: str) -> int:
+        self.schemas.append(schema)
+        return len(self.schemas)
+
+
+@pytest.mark.parametrize("message_type", MESSAGES.values(), ids=MESSAGES)
+def test_every_message_survives_the_wire(message_type: type[Message]) -> None:
+    codec = Codec(Shelf())
+    message = a(message_type)
+    written = codec.encode("topic", message)
+    assert written[:5] == struct.pack(">bI", 0, 1)
+    assert codec.type_of(written) is message_type
+    assert codec.decode(written) == message
+
+
+@given(st.none() | st.binary(max_size=60))
+def test_no_bytes_at_all_raise_anything_but_undecodable(payload: bytes | None) -> None:
+    shelf = Shelf()
+    shelf.put(LedgerPosted.SCHEMA)
+    codec = Codec(shelf)
+    for attempt in (payload, struct.pack(">bI", 0, 1) + (payload or b"")):
+        with suppress(Undecodable):
+            codec.decode(attempt)
+
+
+NO_RECORDS = ("not JSON", "[]", '{"type": "record"}', '{"type": "nothing", "name": "x"}', '"string"')
+
+
+@pytest.mark.parametrize("schema", NO_RECORDS)
+def test_a_schema_that_is_no_record_is_undecodable(schema: str) -> None:
+    shelf = Shelf()
+    shelf.put(schema)
+    with pytest.raises(Undecodable):
+        Codec(shelf).type_of(struct.pack(">bI", 0, 1))
+
+
+def test_a_type_of_a_later_release_is_known_to_be_unknown() -> None:
+    shelf = Shelf()
+    later = {**json.loads(LedgerPosted.SCHEMA), "name": "LedgerAudited"}
+    shelf.put(json.dumps(later))
+    codec, payload = Codec(shelf), struct.pack(">bI", 0, 1)
+    assert codec.type_of(payload) is None
+    with pytest.raises(Undecodable, match="No message type"):
+        codec.decode(payload)
+
+
+def test_a_registry_that_does_not_answer_is_not_the_messages_fault() -> None:
+    registry = RemoteRegistry("http://127.0.0.1:1")
+    try:
+        with pytest.raises(RegistryUnavailable, match="gave no answer"):
+            Codec(registry).decode(struct.pack(">bI", 0, 1))
+    finally:
+        registry.close()
