@@ -268,6 +268,20 @@ def test_two_replicas_share_the_work_and_one_may_be_killed_in_mid_batch(service:
     assert service.done(saga_ids) == dict.fromkeys(saga_ids, 1)
 
 
+def test_a_registry_that_is_away_is_waited_for(service: Toy) -> None:
+    trigger = a(PaymentAuthorized)
+    service.send(trigger)
+    service.stack.stop("registry")
+    try:
+        with service.process() as process:
+            until(lambda: b"A part is away" in (service.logs / "toy.log").read_bytes(), "the toy misses the registry")
+            service.stack.start("registry")
+            until(lambda: service.answers([trigger.saga_id]), "the toy goes on")
+            assert process.poll() is None
+    finally:
+        service.stack.start("registry")
+
+
 def test_a_process_that_is_asked_to_stop_leaves_nothing_behind(service: Toy) -> None:
     triggers = [a(LoyaltyPointsBurned) for _ in range(20)]
     service.send(*triggers)
