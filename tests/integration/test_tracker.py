@@ -13,7 +13,8 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, fields
+from contextlib import nullcontext
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,8 +27,10 @@ from messages.contract import Message, name_of
 from messaging.codec import Codec, RemoteRegistry
 from messaging.envelope import headers, new_id, new_traceparent
 from messaging.migrations import differences
+from saga_tracker import tables
 from saga_tracker.definitions import newest
-from saga_tracker.tables import METADATA
+from saga_tracker.facts import Progress
+from saga_tracker.tables import METADATA, Overtaken, SagaRow
 from sqlalchemy import Engine, create_engine, text
 from stack.running import Stack, up
 from stack.settings import from_environment
@@ -322,26 +325,33 @@ def test_a_command_without_a_reply_is_sent_again_and_a_reply_still_counts(wire: 
     wire.becomes(saga_id, "CANCELLED_COMPENSATED")
 
 
-def test_a_deadline_waits_until_everything_that_kafka_had_by_then_is_recorded(wire: Wire) -> None:
-    late, early = new_id(), new_id()
-    wire.publish(message(checkout.OrderSubmitted, late), message(checkout.OrderSubmitted, early))
-    for saga_id in (late, early):
-        wire.becomes(saga_id, "PENDING")
-    (kafka,) = wire.stack.pids("kafka")
-    os.kill(kafka, signal.SIGSTOP)
-    try:
-        with wire.engine.begin() as tx:
-            deadlines = "UPDATE sagas SET deadline_at = now() - :ago * interval '1 hour' WHERE saga_id = :saga_id"
-            tx.execute(text(deadlines), [{"saga_id": late, "ago": 0}, {"saga_id": early, "ago": 1}])
-        until(lambda: timers(wire, early), "the deadline of an hour ago is recorded")
-        assert timers(wire, late) == [], "Kafka was silent: the answer may be there"
-    finally:
-        os.kill(kafka, signal.SIGCONT)
-    until(lambda: timers(wire, late), "the deadline is recorded once Kafka has told that there is no answer")
+def test_a_worker_that_was_overtaken_does_not_overwrite_what_another_has_recorded(wire: Wire) -> None:
+    first, second = (
+        SagaRow(
+            saga_id=saga_id, saga_type="order", saga_version=1, partition=0, started_at=datetime.now(UTC),
+            progress=Progress(ran=frozenset({step})),
+        )
+        for saga_id in [new_id()]
+        for step in STEPS[:2]
+    )  # fmt: skip
+    for row, refused in ((first, False), (second, True)):
+        with pytest.raises(Overtaken) if refused else nullcontext(), wire.engine.begin() as tx:
+            tables.save(tx, [row], now=datetime.now(UTC))
+    assert wire.saga(first.saga_id).progress["known"] == {"ran": [STEPS[0]]}
 
 
-def timers(wire: Wire, saga_id: str) -> list[Any]:
-    return [entry for entry in wire.timeline(saga_id) if entry.kind == "timer"]
+def test_text_that_the_database_cannot_hold_stops_nothing(wire: Wire) -> None:
+    cause, steps, trace = new_id(), new_id(), new_id()
+    of_nobody = replace(message(checkout.OrderSubmitted, cause), causation_id="a\x00b")
+    odd = message(saga.SagaFenced, steps, service="payment", steps=(saga.StepOutcome(step="a\x00b", state="DONE"),))
+    wire.publish(of_nobody, topic="checkout.events")
+    wire.publish(odd, topic="payment.events")
+    traced = message(checkout.OrderSubmitted, trace)
+    wire.raw("checkout.events", trace, wire.codec.encode("checkout.events", traced), traced, traceparent="00-a\x00b")
+    wire.producer.flush(10)
+    wire.becomes(cause, "NEEDS_REVIEW")
+    wire.becomes(steps, "NEEDS_REVIEW")
+    wire.becomes(trace, "PENDING")
 
 
 def test_a_message_that_nobody_can_read_parks_its_saga_and_stops_nothing_else(wire: Wire) -> None:

@@ -40,6 +40,7 @@ DETAIL_LENGTH_MAX = 500
 """A detail is one sentence for a person."""
 ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 """Ids are ULIDs; others that a path and a log can hold are let in as well."""
+TRACEPARENT_FORM = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 Definitions = Mapping[tuple[str, int], SagaDefinition]
 
@@ -75,7 +76,7 @@ class Reading:
     fact: Fact | None = None
     dead_letter: RawMessage | None = None
     subject: str | None = None
-    traceparent: bytes | None = None
+    traceparent: str | None = None
 
 
 def topics(definitions: Definitions) -> list[str]:
@@ -98,6 +99,8 @@ def read(record: Record, codec: Codec, definitions: Definitions) -> Reading | No
         raise Unexpected(f"The key is not the saga id {message.saga_id!r}; publish with the saga id as the key.")
     if not (ID.fullmatch(message.saga_id) and ID.fullmatch(message.message_id)):
         raise Unexpected("Its saga id or its message id is not an id of ours; ids are ULIDs.")
+    if message.causation_id is not None and not ID.fullmatch(message.causation_id):
+        raise Unexpected("The id of its cause is not an id of ours; ids are ULIDs.")
     definition = definitions.get((message.saga_type, message.saga_version))
     if definition is None:
         raise Unexpected(f"No saga {message.saga_type!r} version {message.saga_version} in this release.")
@@ -109,7 +112,7 @@ def read(record: Record, codec: Codec, definitions: Definitions) -> Reading | No
         entry=entry,
         fact=fact,
         subject=None if subject is None else plain(str(subject)),
-        traceparent=header(record.raw.headers, TRACEPARENT),
+        traceparent=_traceparent(record.raw),
     )
 
 
@@ -155,7 +158,7 @@ def _read_message(definition: SagaDefinition, message: Message, record: Record) 
     if isinstance(message, definition.started_by):
         return Started(at=message.occurred_at), entry("event")
     if isinstance(message, SagaFenced):
-        return _read_fenced(message, entry("reply"))
+        return _read_fenced(definition, message, entry("reply"))
     if isinstance(message, CancelSaga):
         by, reason = plain(message.actor), plain(message.reason)
         act = entry("act", detail=f"{by}: {reason}")
@@ -189,14 +192,17 @@ def _detail_of(message: Message, fact: Fact) -> str | None:
     return None
 
 
-def _read_fenced(message: SagaFenced, entry: Entry) -> tuple[Fact, Entry]:
+def _read_fenced(definition: SagaDefinition, message: SagaFenced, entry: Entry) -> tuple[Fact, Entry]:
+    told = sorted(each.step for each in message.steps)
+    if told != sorted(definition.steps_of(message.service)):
+        # One that it leaves out would count as never run, and its effect would stay.
+        raise Unexpected(f"A fence's answer tells of {told}; those are not the steps of {message.service!r}.")
     try:
         states = tuple((each.step, StepState(each.state)) for each in message.steps)
     except ValueError as error:
         raise Unexpected(f"A fence's answer has a state that is none: {error}.") from error
-    detail = plain(", ".join(f"{step} {state}" for step, state in states))
-    service = plain(message.service)
-    return Fenced(service=service, states=states), replace(entry, service=service, detail=detail)
+    detail = ", ".join(f"{step} {state}" for step, state in states)
+    return Fenced(service=message.service, states=states), replace(entry, service=message.service, detail=detail)
 
 
 def _read_dead_letter(record: Record, codec: Codec, definitions: Definitions) -> Reading | None:
@@ -234,8 +240,13 @@ def _read_dead_letter(record: Record, codec: Codec, definitions: Definitions) ->
         definition=definition,
         entry=entry,
         dead_letter=raw,
-        traceparent=header(raw.headers, TRACEPARENT),
+        traceparent=_traceparent(raw),
     )
+
+
+def _traceparent(raw: RawMessage) -> str | None:
+    text = _text_header(raw, TRACEPARENT)
+    return text if TRACEPARENT_FORM.fullmatch(text) else None
 
 
 def _type_name(raw: RawMessage) -> str:

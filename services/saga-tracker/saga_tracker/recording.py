@@ -156,7 +156,7 @@ class Recorder:
                 saga_version=definition.version,
                 partition=reading.entry.partition or 0,
                 progress=NOTHING,
-                traceparent=None if reading.traceparent is None else reading.traceparent.decode("ascii", "ignore"),
+                traceparent=reading.traceparent,
                 started_at=reading.entry.occurred_at,
             )
             followed[reading.saga_id] = _Followed(row=row, definition=definition)
@@ -233,7 +233,6 @@ class Recorder:
         row.state, row.phase, row.step = decision.state.value, decision.phase.value, decision.step
         row.cause = decision.failure.cause.value if decision.failure else None
         row.reason = decision.reason
-        row.version += 1
         if decision.phase is Phase.ENDED and row.finished_at is None:
             row.finished_at = now
         waiting = decision.waiting

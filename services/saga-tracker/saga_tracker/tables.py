@@ -109,6 +109,10 @@ WATERMARKS = Table(
 )
 
 
+class Overtaken(Exception):
+    """A saga was stored by another worker since it was looked for; the same again, from the stored offsets, sees it."""
+
+
 @dataclass(slots=True, kw_only=True)
 class SagaRow:
     """One saga as it is stored. ``issued`` is the last attempt of each command that went into the outbox."""
@@ -201,6 +205,7 @@ SAVE = text(f"""
         cause = excluded.cause, reason = excluded.reason, progress = excluded.progress, waiting = excluded.waiting,
         deadline_at = excluded.deadline_at, version = excluded.version, started_at = excluded.started_at,
         finished_at = excluded.finished_at, updated_at = excluded.updated_at
+    WHERE sagas.version = excluded.version - 1
 """)  # noqa: S608 - the columns are a constant
 
 INSERT_ENTRIES = text("""
@@ -282,10 +287,15 @@ def load_orphans(tx: Connection, partitions: Collection[int], *, limit: int) -> 
 
 
 def save(tx: Connection, rows: Sequence[SagaRow], *, now: datetime) -> None:
-    """Insert or update these sagas, in one statement."""
+    """Insert or update these sagas, in one statement. Raises Overtaken.
+
+    A saga that is stored is locked since it was loaded; but one that is new, two workers may begin at the same time.
+    """
     if not rows:
         return
     ordered = sorted(rows, key=lambda row: row.saga_id)
+    for row in ordered:
+        row.version += 1
     columns: dict[str, object] = {
         name: [getattr(row, name) for row in ordered]
         for name in SagaRow.__slots__
@@ -294,7 +304,9 @@ def save(tx: Connection, rows: Sequence[SagaRow], *, now: datetime) -> None:
     columns["progress"] = [
         json.dumps({"known": to_record(row.progress), "issued": row.issued}, separators=(",", ":")) for row in ordered
     ]
-    tx.execute(SAVE, columns | {"now": now})
+    saved = tx.execute(SAVE, columns | {"now": now})
+    if saved.rowcount != len(ordered):
+        raise Overtaken("Another worker has stored one of these sagas meanwhile; what it knows would be lost.")
 
 
 def insert_entries(tx: Connection, entries: Sequence[Entry], *, now: datetime) -> None:
