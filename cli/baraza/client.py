@@ -121,9 +121,13 @@ class Api:
         """Return the answer's JSON. Raises Refused where it is a refusal."""
         return _checked(self.name, response)
 
-    def events(self, path: str) -> Iterator[tuple[str, Json]]:
-        """Yield the server-sent events of a stream as (name, JSON) until it ends. Raises Refused or Unreachable."""
-        headers = self._headers({"Accept": "text/event-stream"})
+    def events(self, path: str, after: str = "") -> Iterator[tuple[str, str, Json]]:
+        """Yield the server-sent events of a stream as (id, name, JSON) until it ends; those behind the id ``after``.
+
+        Raises Refused or Unreachable.
+        """
+        resumed = {"Last-Event-ID": after} if after else {}
+        headers = self._headers({"Accept": "text/event-stream", **resumed})
         timeout = httpx.Timeout(TIMEOUT_S, read=None)
         try:
             with self._http.stream("GET", path, headers=headers, timeout=timeout) as response:
@@ -139,13 +143,15 @@ class Api:
         return {**own, **(headers or {})}
 
 
-def _events(lines: Iterator[str]) -> Iterator[tuple[str, Json]]:
-    name, parts = "message", list[str]()
+def _events(lines: Iterator[str]) -> Iterator[tuple[str, str, Json]]:
+    place, name, parts = "", "message", list[str]()
     for line in lines:
         if not line:
             if parts:
-                yield name, json.loads("\n".join(parts))
+                yield place, name, json.loads("\n".join(parts))
             name, parts = "message", []
+        elif line.startswith("id:"):
+            place = line.removeprefix("id:").strip()
         elif line.startswith("event:"):
             name = line.removeprefix("event:").strip()
         elif line.startswith("data:"):

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import typer
 
+from baraza import interrupts
 from baraza.commands import audit, demo, events, load, orders, sagas, schemas, stack, test
 from baraza.terminal import FOUND_A_PROBLEM, USAGE, Refusal, say
 
@@ -42,7 +43,10 @@ app.add_typer(schemas.app, name="schemas")
 
 
 def main() -> NoReturn:
-    """Run one command. Exit status 0: fine, 1: it found a problem, 2: it was not understood, 130: interrupted."""
+    """Run one command. Exit status 0: fine, 1: it found a problem, 2: it was not understood, 130: interrupted,
+    143: terminated.
+    """
+    interrupts.install()
     try:
         app(prog_name="./baraza")
     except KeyboardInterrupt:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -111,3 +112,28 @@ def test_a_sagas_diagram_names_every_step_and_every_message(tmp_path: Path) -> N
 
 def test_generated_code_is_checked(tmp_path: Path) -> None:
     assert baraza("schemas", "check", home=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("numbers", "status"),
+    [
+        ((signal.SIGTERM,), 143),
+        ((signal.SIGHUP,), 129),
+        ((signal.SIGINT,), 130),
+        ((signal.SIGINT, signal.SIGINT), 130),
+        ((signal.SIGTERM, signal.SIGINT), 143),
+    ],
+)
+def test_a_signal_ends_a_command_in_order_and_a_second_one_does_not_disturb_it(
+    numbers: tuple[signal.Signals, ...], status: int
+) -> None:
+    program = (
+        "import signal, sys\nfrom baraza import interrupts\ninterrupts.install()\n"
+        f"first, *more = {[int(number) for number in numbers]}\n"
+        "try:\n    signal.raise_signal(first)\n"
+        "except KeyboardInterrupt:\n    sys.exit(130)\n"
+        "finally:\n    [signal.raise_signal(number) for number in more]\n    print('cleaned up')"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+
+    assert (ended.returncode, ended.stdout) == (status, "cleaned up\n")

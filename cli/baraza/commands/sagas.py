@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,6 +25,10 @@ saga_app = typer.Typer(no_args_is_help=True, help="What a saga is made of.")
 
 STATES = ("PENDING", "CONFIRMED", "CANCELLED_COMPENSATED", "NEEDS_REVIEW")
 PAGE_SAGAS = 100
+NOT_FOUND = 404
+APPEARS_WITHIN_S = 5.0
+"""An order is on its timeline within a fraction of a second; a busy machine may take longer."""
+LOOK_AGAIN_S = 0.2
 FOLLOWED_WIDTH = 28
 """The longest message's name, about: while a timeline is followed nobody knows what will come."""
 
@@ -146,7 +151,7 @@ def _follow(tracker: Api, saga_id: str, *, as_json: bool) -> None:
     from baraza import timeline as tree
 
     start: datetime | None = None
-    for event, told in tracker.events(f"/v1/sagas/{saga_id}/timeline/stream"):
+    for event, told in _events(tracker, saga_id):
         if as_json:
             put_json({"event": event, **told})
         elif event == "entry":
@@ -154,6 +159,23 @@ def _follow(tracker: Api, saga_id: str, *, as_json: bool) -> None:
             put(tree.line(told, start).render(FOLLOWED_WIDTH))
         elif event == "end":
             say(f"It has ended: {told['state']}.")
+
+
+def _events(tracker: Api, saga_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield a live timeline to its end; a stream that the tracker closes before is taken up where it stopped."""
+    from baraza.client import Refused
+
+    give_up_at_s = time.monotonic() + APPEARS_WITHIN_S
+    after, event = "", ""
+    while event != "end":
+        try:
+            for after, event, told in tracker.events(f"/v1/sagas/{saga_id}/timeline/stream", after):
+                yield event, told
+        except Refused as error:
+            # Who follows an order that was submitted just now may be faster than the tracker.
+            if error.status != NOT_FOUND or time.monotonic() > give_up_at_s:
+                raise
+            time.sleep(LOOK_AGAIN_S)
 
 
 def _definition(definition: SagaDefinition) -> dict[str, Any]:

@@ -58,7 +58,8 @@ def _passes(what: str, command: Sequence[str]) -> bool:
 def _run(command: Sequence[str]) -> int:
     """Run a module (``-m``) or a script of this environment in the repository and return its exit status.
 
-    An interrupt reaches it from the terminal as it reaches us; it gets the time to take its own stack down.
+    An interrupt reaches it from the terminal as it reaches us, and another signal is passed on; it gets the time to
+    take its own stack down.
     """
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     first, *rest = command
@@ -70,6 +71,10 @@ def _run(command: Sequence[str]) -> int:
             code = process.wait()
         except KeyboardInterrupt:
             continue
+        except SystemExit:
+            process.terminate()
+            process.wait()
+            raise
         if code in (-signal.SIGINT, 2) and "pytest" in command:
             raise KeyboardInterrupt
         return code
