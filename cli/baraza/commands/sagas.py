@@ -166,10 +166,11 @@ def _events(tracker: Api, saga_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
     from baraza.client import Refused
 
     give_up_at_s = time.monotonic() + APPEARS_WITHIN_S
-    after, event = "", ""
+    seen, event = "", ""
     while event != "end":
         try:
-            for after, event, told in tracker.events(f"/v1/sagas/{saga_id}/timeline/stream", after):
+            for place, event, told in tracker.events(f"/v1/sagas/{saga_id}/timeline/stream", after=seen):
+                seen = place
                 yield event, told
         except Refused as error:
             # Who follows an order that was submitted just now may be faster than the tracker.
