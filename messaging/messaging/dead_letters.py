@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from messaging.deferred import RawMessage
@@ -11,6 +12,8 @@ from messaging.outbox import OutboxRow
 TYPE = "dead-letter"
 REASON_LENGTH_MAX = 1_000
 """A reason is for a person to read; an exception's text can be megabytes."""
+
+ATTEMPTS_FORM = re.compile("[0-9]{1,9}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,5 +64,5 @@ def read(headers: Headers) -> DeadLetter:
         service=text("baraza_service"),
         step=text("baraza_step") or None,
         reason=text("baraza_reason"),
-        attempts=int(attempts) if attempts.isdigit() else 0,
+        attempts=int(attempts) if ATTEMPTS_FORM.fullmatch(attempts) else 0,
     )

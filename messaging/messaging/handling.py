@@ -197,7 +197,7 @@ class Batch:
 
     def _finish_step(self, step: ExternalStep[Any, Any, Any, Any], group: list[Answer]) -> None:
         open_answers = [answer for answer in group if self._is_open(step, answer)]
-        self.turn.mark_handled(step.name, [answer.call.delivery for answer in group if not self._is_open(step, answer)])
+        self._pass_over(step, [answer for answer in group if not self._is_open(step, answer)])
         known = [answer for answer in open_answers if answer.failure is None and answer.outcome is not None]
         rows = step.load([each.call.delivery.message for each in known], self._tx) if known else None
         for answer in open_answers:
@@ -215,6 +215,19 @@ class Batch:
                     self.turn.emit(decided, answer.call.delivery.raw)
         if known:
             step.save(rows, self._tx)
+
+    def _pass_over(self, step: ExternalStep[Any, Any, Any, Any], group: list[Answer]) -> None:
+        """Answers to what is settled already change nothing; one that the effect denies is told to people.
+
+        A process that stood still in the middle of a call may have made it after its provider was asked.
+        """
+        for answer in group:
+            delivery = answer.call.delivery
+            effect = self._book.get(delivery.message.saga_id, step.name)
+            if answer.outcome is not None and effect is not None and effect.state is EffectState.FENCED:
+                reason = f"{step.name} is FENCED, but its provider answered after it was asked: {answer.outcome!r}"
+                self.turn.dead_letter(delivery.raw, None, reason, effect.attempt)
+        self.turn.mark_handled(step.name, [answer.call.delivery for answer in group])
 
     def _is_open(self, step: AnyStep, answer: Answer) -> bool:
         effect = self._book.get(answer.call.delivery.message.saga_id, step.name)

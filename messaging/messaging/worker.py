@@ -305,9 +305,24 @@ class Worker:
         rows = self._transact(lambda tx: deferred.due(tx, self._partitions, now=utc_now(), limit=limit))
         found = []
         for row in rows:
-            message = self._patience.repeat(partial(self._codec.decode, row.raw.value))
+            try:
+                message = self._patience.repeat(partial(self._codec.decode, row.raw.value))
+            except Undecodable as error:
+                self._give_up(row, str(error))
+                continue
             found.append((row.handler, Delivery(message=message, raw=row.raw, attempt=row.attempt, is_deferred=True)))
         return found
+
+    def _give_up(self, row: deferred.Deferral, reason: str) -> None:
+        """Give up a deferred message that could be read once and cannot be any more, after a release or a restore."""
+
+        def give_up(tx: Connection) -> Outgoing:
+            batch = self._batch(tx, [row.saga_id])
+            batch.turn.dead_letter(row.raw, None, reason, row.attempt)
+            batch.turn.out.handled.append((row.message_id, row.handler))
+            return batch.finish()
+
+        self._after_commit(self._transact(give_up))
 
     def _store_offsets(self, taken: Sequence[KafkaMessage]) -> None:
         ends = {(message.topic(), message.partition()): message for message in taken}

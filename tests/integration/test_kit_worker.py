@@ -212,6 +212,23 @@ def test_what_nobody_can_read_or_expects_is_a_dead_letter_with_its_own_bytes(ser
     assert service.rows("SELECT * FROM deferred") == []
 
 
+def test_a_deferred_message_that_cannot_be_read_any_more_is_a_dead_letter(service: Toy) -> None:
+    saga_id, good = new_id(), a(PaymentAuthorized)
+    with service.engine.begin() as tx:
+        unreadable = """
+            INSERT INTO deferred
+                (message_id, handler, saga_id, topic, partition, headers, payload, attempt, due_at, reason, created_at)
+            VALUES (:saga_id, 'pick', :saga_id, 'toy.input', 0, '[]', 'text', 2, now(), 'before the release', now())
+        """
+        tx.execute(text(unreadable), {"saga_id": saga_id})
+    with service.process():
+        (letter,) = until(lambda: service.letters("toy.dlq", saga_id), "it is a dead letter")
+        service.send(good)
+        until(lambda: service.answers([good.saga_id]), "the toy goes on")
+    assert letter.value == b"text"
+    assert service.rows("SELECT * FROM deferred") == []
+
+
 def test_a_reaction_that_fails_is_tried_again(service: Toy) -> None:
     event = a(ShipmentBooked, customer_id=toy.POISON)
     value = service.codec.encode(toy.EVENTS, event)
