@@ -368,6 +368,11 @@ def test_what_cannot_be_an_order_is_refused_with_its_place(
     assert pointer in [error["pointer"] for error in refused.json()["errors"]]
 
 
+def test_a_line_of_the_wrong_kind_is_all_that_is_named(storefront: httpx.Client) -> None:
+    refused = post(storefront, cart() | {"lines": [{"sku": "sku-1", "quantity": "2"}]}).json()
+    assert [error["pointer"] for error in refused["errors"]] == ["#/lines/0/quantity"]
+
+
 def test_a_refused_order_does_not_use_its_key_up(storefront: httpx.Client) -> None:
     key = new_key()
     assert post(storefront, cart(lines=[("unknown", 1)]), key).status_code == 422

@@ -82,7 +82,7 @@ class Cart:
 
     customer_id: CustomerId
     currency: Currency
-    lines: Annotated[tuple[CartLine, ...], Field(min_length=1, max_length=LINES_MAX)]
+    lines: Annotated[tuple[CartLine, ...], Field(max_length=LINES_MAX, json_schema_extra={"minItems": 1})]
     points_to_burn: Annotated[
         int, Field(strict=True, ge=-INTEGER_MAX, le=INTEGER_MAX, json_schema_extra=_integer(0, INTEGER_MAX))
     ] = 0
