@@ -35,6 +35,8 @@ BATCH_FETCHES_MAX = 3
 BATCH_WITHIN_S = 0.02
 """How long a batch gathers; it is the tracker's own share of the time to compensate."""
 TICK_EVERY_S = 0.5
+LOOK_EVERY_S = 0.1
+"""How often Kafka's answers are looked at; a deadline is judged about two looks after it has passed."""
 SESSION_TIMEOUT_S = 6.0
 """How long the partitions of a worker that was killed stay without one."""
 HEARTBEAT_S = 2.0
@@ -195,6 +197,11 @@ class Transport(driver.Transport):
     runtime: Runtime
 
 
+def _held(consumer: Consumer, runtime: Runtime) -> frozenset[Place]:
+    """Return the partitions that are assigned, and were when the stored offsets were looked up."""
+    return runtime.assigned & {(tp.topic, tp.partition) for tp in consumer.assignment()}
+
+
 def create(kafka: str, topics: Iterable[str], runtime: Runtime) -> faust.App:
     """Return the app that follows these topics. Nothing connects before it is started."""
     app = faust.App(
@@ -224,16 +231,19 @@ def create(kafka: str, topics: Iterable[str], runtime: Runtime) -> faust.App:
         async for batch in batches:
             await runtime.record([record for event in batch for record in event.value])
 
-    async def tick() -> None:
+    async def look() -> None:
         consumer = cast(Consumer, app.consumer)
-        assigned = runtime.assigned & {(tp.topic, tp.partition) for tp in consumer.assignment()}
-        for place in assigned:
+        for place in _held(consumer, runtime):
             runtime.reach.look(place, consumer.end_of(place), runtime.work.offsets.get(place, 0))
+
+    async def tick() -> None:
+        assigned = _held(cast(Consumer, app.consumer), runtime)
         partitions = {partition for _, partition in assigned}
         await runtime.do(runtime.work.tick, runtime.reach.until(assigned), partitions)
         runtime.ticked_at = time.monotonic()
         runtime.watch(is_rebalancing=app.rebalancing, is_caught_up=runtime.reach.is_met(assigned))
 
+    app.timer(interval=LOOK_EVERY_S)(look)
     app.timer(interval=TICK_EVERY_S)(tick)
     return app
 
