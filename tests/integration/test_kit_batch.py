@@ -92,6 +92,7 @@ class Run:
     provider: Provider
     now: datetime = datetime(2026, 1, 1, tzinfo=UTC)
     calls: list[PendingCall] = field(default_factory=list)
+    travelling: list[PendingCall] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
     emitted: list[Message] = field(default_factory=list)
     sent: dict[str, Message] = field(default_factory=dict)
@@ -107,19 +108,27 @@ class Run:
     def advance(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
 
-    def call(self) -> None:
-        """Let the oldest call run to its end."""
+    def call(self, which: int = 0) -> None:
+        """Let one call run to its end: the oldest, or the newest (-1), as calls overtake one another."""
         if self.calls:
-            self.answers.append(self._answer(self.calls.pop(0)))
+            self.answers.append(self._in_time(self.calls.pop(which)))
+
+    def arrive(self) -> None:
+        """Let a request reach the provider whose sender is gone, if its time is not over."""
+        if self.travelling:
+            self._in_time(self.travelling.pop())
 
     def crash(self) -> None:
-        """Lose what was in memory."""
+        """Lose what was in memory; requests may already be on their way."""
+        self.travelling += self.calls
         self.calls.clear()
         self.answers.clear()
 
     def settle(self) -> None:
         """Let time pass, with a provider that is well again, until nothing is to be done."""
         self.provider.script.clear()
+        while self.travelling:
+            self.arrive()
         for _ in range(ROUNDS_MAX):
             while self.calls:
                 self.call()
@@ -185,7 +194,12 @@ class Run:
             else:
                 self.dead.append(row.topic)
 
-    def _answer(self, call: PendingCall) -> Answer:
+    def _in_time(self, call: PendingCall) -> Answer:
+        if not call.asks and self.now > call.deadline_at:
+            return Answer(call=call, failure=Unavailable("its time was over"))
+        return self.answer(call)
+
+    def answer(self, call: PendingCall) -> Answer:
         try:
             if call.asks:
                 return Answer(call=call, outcome=call.handler.call.find(call.key))
@@ -228,7 +242,7 @@ names = st.sampled_from([*(f"trigger {step}" for step in STEPS), *(f"undo {step}
 moves: st.SearchStrategy[tuple[str, list[str]]] = st.one_of(
     st.tuples(st.just("deliver"), st.lists(names, min_size=1, max_size=4)),
     st.tuples(st.just("deliver and crash"), st.lists(names, min_size=1, max_size=3)),
-    st.tuples(st.sampled_from(["call", "crash", "advance", "publish", "nothing new"]), st.just([])),
+    st.tuples(st.sampled_from(["call", "call newest", "arrive", "crash", "advance", "publish", "rest"]), st.just([])),
 )
 courses = st.lists(st.sampled_from(["well", "refuses", "fails", "answer lost"]), max_size=8)
 
@@ -252,6 +266,10 @@ def test_any_order_duplication_and_crash_leave_at_most_one_live_effect(
                 run.deliver([messages[name] for name in wanted], commits=False)
             case "call":
                 run.call()
+            case "call newest":
+                run.call(-1)
+            case "arrive":
+                run.arrive()
             case "crash":
                 run.crash()
             case "advance":
@@ -318,6 +336,47 @@ def test_a_reply_is_written_once_however_often_its_command_comes(engine: Engine,
     assert run.marks()[PICK] == (1, 1)
 
 
+def test_an_outcome_after_the_fence_is_told_to_the_fence_alone(engine: Engine, codec: Codec) -> None:
+    run = a_run(engine, codec)
+    messages = the_messages(run, new_id())
+    run.deliver([messages["trigger send"]])
+    run.deliver([messages["fence"]])
+    run.settle()
+    assert run.effects()[SEND] == "DONE"
+    assert [type(message) for message in run.emitted] == [SagaFenced]
+
+
+def test_a_provider_is_asked_only_when_the_call_can_no_longer_be_under_way(engine: Engine, codec: Codec) -> None:
+    run = a_run(engine, codec)
+    messages = the_messages(run, new_id())
+    run.deliver([messages["trigger send"]])
+    (call,) = run.calls
+    run.crash()
+    run.deliver([messages["fence"]])
+    while run.now < call.deadline_at:
+        run.deliver([])
+        assert run.calls == [], f"asked {call.deadline_at - run.now} before the call is over"
+        run.advance(1.0)
+    run.deliver([])
+    assert [each.asks for each in run.calls] == [True]
+
+
+def test_the_last_failure_and_the_fence_in_one_batch_do_not_hold_each_other(engine: Engine, codec: Codec) -> None:
+    run = a_run(engine, codec, script=["fails"] * toy.QUICK.attempts_max)
+    messages = the_messages(run, new_id())
+    run.deliver([messages["trigger send"]])
+    for _ in range(toy.QUICK.attempts_max - 1):
+        run.call()
+        run.deliver([])
+        run.advance(STEP_S)
+        run.deliver([])
+    run.call()
+    run.deliver([messages["fence"]])
+    run.settle()
+    assert run.effects()[SEND] == "FENCED"
+    assert isinstance(run.emitted[-1], SagaFenced)
+
+
 def test_an_answered_compensation_leaves_nothing_deferred(engine: Engine, codec: Codec) -> None:
     run = a_run(engine, codec)
     messages = the_messages(run, new_id())
@@ -329,3 +388,17 @@ def test_an_answered_compensation_leaves_nothing_deferred(engine: Engine, codec:
     run.deliver([])
     assert run.effects() == {SEND: "UNDONE"}
     assert run.rows(DEFERRED) == []
+
+
+def test_a_call_that_is_made_after_its_provider_was_asked_is_told_to_people(engine: Engine, codec: Codec) -> None:
+    run = a_run(engine, codec)
+    messages = the_messages(run, new_id())
+    run.deliver([messages["trigger send"]])
+    stood_still = run.calls.pop()
+    run.deliver([messages["fence"]])
+    run.settle()
+    assert run.effects()[SEND] == "FENCED"
+    run.answers.append(run.answer(stood_still))
+    run.deliver([])
+    assert run.effects()[SEND] == "FENCED"
+    assert run.dead == ["toy.dlq"]
