@@ -1,0 +1,343 @@
+"""Every world that a saga can come to, breadth first, over the real decisions of the tracker and of the fence.
+
+A world is what the services' effects are, what was sent, what the tracker has heard, and what the providers have done.
+Nothing that was sent is ever taken away, so each message may come at any moment, again, in any order or never so far;
+a crash between commit and publish is a message that comes late. A deadline may pass and a cancellation come at any
+moment. So the order in which the same messages were heard makes no world of its own: that is the reduction. The bounds
+are the saga's length, one cancellation, and one attempt of each command (a second one says the same again).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
+
+from messaging.effects import Effect, EffectState, OnCompensation, OnDue, OnTrigger
+from saga_tracker.facts import (
+    NOTHING,
+    Cancelled,
+    CommandDead,
+    Compensated,
+    Fact,
+    Fenced,
+    Progress,
+    Rejected,
+    ReplyOverdue,
+    RetriesExhausted,
+    Started,
+    StepState,
+    Succeeded,
+    merge_all,
+)
+from saga_tracker.progress import Decision, Phase, SagaState, admits, decide
+from saga_tracker.saga import SagaDefinition
+
+from messaging import effects
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+LATER = AT + timedelta(seconds=4)
+START = Started(at=AT)
+CANCEL = Cancelled(at=AT, by="support-7", reason="asked")
+SAGA = "saga"
+YES, NO = "yes", "no"
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """The command that fences a service's steps."""
+
+    service: str
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """The command that compensates a step."""
+
+    step: str
+
+
+Sent: TypeAlias = Fact | Fence | Undo | SagaState
+"""What was sent: a fact is the event that the tracker hears, a state is the saga's last event."""
+Decide: TypeAlias = Callable[[SagaDefinition, Progress], Decision]
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Everything at one moment. ``held`` are steps whose retries ran out, ``provided`` what providers did by step."""
+
+    effects: tuple[Effect | None, ...]
+    provided: tuple[str | None, ...]
+    held: frozenset[int]
+    sent: frozenset[Sent]
+    heard: frozenset[Fact]
+
+
+Move: TypeAlias = tuple[str, World]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exploration:
+    """What was found. ``trace`` is the shortest way to a world that breaks an invariant, None where all hold."""
+
+    worlds: int
+    ends: int
+    moves: int
+    violation: str | None = None
+    trace: tuple[str, ...] = ()
+
+
+@dataclass(slots=True, kw_only=True)
+class Model:
+    """Services with effects, providers and a tracker, for one saga.
+
+    ``external`` steps call a provider. ``gives_up`` lets the retries of steps, and of compensations, run out.
+    ``has_cancellation`` says whether somebody may cancel. The rest is for negative controls: another ``decide`` or
+    ``on_trigger``, and in ``is_heard`` what the tracker makes of a fact (None: it forgets it).
+    """
+
+    definition: SagaDefinition
+    external: frozenset[str] = frozenset()
+    gives_up: bool = False
+    has_cancellation: bool = True
+    decide: Decide = decide
+    on_trigger: Callable[[Effect | None], OnTrigger] = effects.on_trigger
+    is_heard: Callable[[Progress, Fact], Fact | None] | None = None
+    _admitted: dict[frozenset[Fact], bool] = field(default_factory=dict)
+    _decisions: dict[frozenset[Fact], Decision] = field(default_factory=dict)
+    _places: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._places = {step.name: place for place, step in enumerate(self.definition.steps)}
+
+    @property
+    def first(self) -> World:
+        """The world in which only the starting event was sent."""
+        nothing = (None,) * len(self.definition.steps)
+        return World(nothing, nothing, frozenset(), frozenset({START}), frozenset())
+
+    def decision(self, heard: frozenset[Fact]) -> Decision:
+        """Return what the tracker decides when it has heard this."""
+        found = self._decisions.get(heard)
+        if found is None:
+            found = self._decisions[heard] = self.decide(self.definition, merge_all(NOTHING, heard))
+        return found
+
+    def moves(self, world: World) -> Iterator[Move]:
+        """Yield every world that is one move away, with what happens."""
+        for place in range(len(self.definition.steps)):
+            yield from self._step(world, place)
+        for message in world.sent:
+            if isinstance(message, Fence):
+                yield from self._fence(world, message.service)
+            elif isinstance(message, Undo):
+                yield from self._undo(world, message.step)
+            elif not isinstance(message, SagaState) and message not in world.heard:
+                yield f"the tracker hears {_said(message)}", self._hear(world, message)
+        yield from self._times(world)
+
+    # Services
+
+    def _step(self, world: World, place: int) -> Iterator[Move]:
+        step, effect = self.definition.steps[place], world.effects[place]
+        before: Sent = Succeeded(step=self.definition.steps[place - 1].name) if place else START
+        may_run = before in world.sent and self.on_trigger(effect) is OnTrigger.RUN
+        if step.name in self.external:
+            if may_run and place not in world.held:
+                begun = effects.started(None, saga_id=SAGA, step=step.name, deadline_at=LATER)
+                yield f"{step.service} commits STARTED for {step.name} and calls", _with(world, {place: begun})
+            elif effect is not None and effect.state is EffectState.STARTED:
+                yield from self._call(world, place, effect)
+        elif may_run:
+            for state in (EffectState.DONE, *((EffectState.REJECTED,) if step.rejected_with else ())):
+                ran = Effect(saga_id=SAGA, step=step.name, state=state)
+                yield f"{step.service} runs {step.name}: {state}", _with(world, {place: ran}, self._event(place, state))
+            if self.gives_up and effect is None:
+                dead = RetriesExhausted(step=step.name, reason="fails")
+                yield f"{step.service} gives {step.name} up", _with(world, {}, dead)
+
+    def _call(self, world: World, place: int, effect: Effect) -> Iterator[Move]:
+        """A call arrives or not, is answered or not; a closing one is asked about when it can be under way no more."""
+        step, provided = self.definition.steps[place], world.provided[place]
+        if provided is None:
+            for outcome in (YES, *((NO,) if step.rejected_with else ())):
+                after = tuple(outcome if each == place else was for each, was in enumerate(world.provided))
+                yield f"the provider of {step.name} says {outcome}", replace(world, provided=after)
+        if not effect.closing and self.gives_up and place not in world.held:
+            dead = RetriesExhausted(step=step.name, reason="does not answer")
+            held = replace(_with(world, {}, dead), held=world.held | {place})
+            yield f"{step.service} hears no answer about {step.name} and gives it up", held
+        if provided is not None and place not in world.held:
+            yield self._settle(world, place, effect, "the answer comes")
+        elif effect.closing and effects.on_due(effect, AT) is OnDue.WAIT and effects.on_due(effect, LATER) is OnDue.ASK:
+            yield self._settle(world, place, effect, "the call is over, the provider is asked")
+
+    def _settle(self, world: World, place: int, effect: Effect, how: str) -> Move:
+        outcomes = {YES: EffectState.DONE, NO: EffectState.REJECTED, None: EffectState.FENCED}
+        state = outcomes[world.provided[place]]
+        sent = () if effect.closing else (self._event(place, state),)
+        after = _with(world, {place: effects.settled(effect, state)}, *sent)
+        return f"{how}: {effect.step} is {state}", replace(after, held=after.held - {place})
+
+    def _event(self, place: int, state: EffectState) -> Sent:
+        step = self.definition.steps[place].name
+        return Succeeded(step=step) if state is EffectState.DONE else Rejected(step=step, reason="no")
+
+    def _fence(self, world: World, service: str) -> Iterator[Move]:
+        names = self.definition.steps_of(service)
+        after = {self._places[name]: effects.fenced(SAGA, name, world.effects[self._places[name]]) for name in names}
+        if any(effect.state is EffectState.STARTED for effect in after.values()):
+            yield from _new(world, f"{service} is fenced while a call is under way", _with(world, after))
+            return
+        states = tuple((effect.step, StepState(effect.state.value)) for effect in after.values())
+        said = ", ".join(f"{step} {state}" for step, state in states)
+        answered = _with(world, after, Fenced(service=service, states=states))
+        yield from _new(world, f"{service} is fenced and answers {said}", answered)
+
+    def _undo(self, world: World, step: str) -> Iterator[Move]:
+        places = [place for place, each in enumerate(self.definition.steps) if step in (each.name, each.undone_by)]
+        found = {place: world.effects[place] for place in places}
+        names = {place: self.definition.steps[place].name for place in places}
+        what = effects.on_compensation(list(found.values()))
+        if what is OnCompensation.SETTLE:
+            closing = {place: effects.fenced(SAGA, names[place], effect) for place, effect in found.items()}
+            yield from _new(world, f"{step} is to be undone while a call is under way", _with(world, closing))
+            return
+        after = {place: effects.undone(SAGA, names[place], effect) for place, effect in found.items()}
+        yield from _new(world, f"{step} is undone ({what.name})", _with(world, after, Compensated(step=step)))
+        if self.gives_up and what is OnCompensation.UNDO:
+            dead = CommandDead(command=step, reason="fails")
+            yield from _new(world, f"the compensation of {step} is given up", _with(world, {}, dead))
+
+    # The tracker
+
+    def _times(self, world: World) -> Iterator[Move]:
+        decision = self.decision(world.heard)
+        if decision.waiting is not None and not isinstance(decision.waiting.timer, ReplyOverdue):
+            timer = decision.waiting.timer
+            yield f"the deadline of {timer.step} passes", self._hear(world, timer)
+        if self.has_cancellation and CANCEL not in world.heard and self._admits_cancellation(world.heard):
+            yield "somebody cancels", self._hear(world, CANCEL)
+
+    def _admits_cancellation(self, heard: frozenset[Fact]) -> bool:
+        found = self._admitted.get(heard)
+        if found is None:
+            found = self._admitted[heard] = admits(self.definition, merge_all(NOTHING, heard), CANCEL)
+        return found
+
+    def _hear(self, world: World, fact: Fact) -> World:
+        if self.is_heard is not None:
+            known = self.is_heard(merge_all(NOTHING, world.heard), fact)
+            world = replace(world, sent=world.sent - {fact})
+            if known is None:
+                return world
+            fact = known
+        heard = world.heard | {fact}
+        decision = self.decision(heard)
+        out: set[Sent] = {Fence(each.service) if each.step is None else Undo(each.step) for each in decision.commands}
+        if decision.phase is Phase.ENDED:
+            out.add(decision.state)
+        return replace(world, sent=world.sent | out, heard=heard)
+
+    # Invariants
+
+    def violation(self, before: World, world: World) -> str | None:
+        """Return what is wrong with a world, or with the move that led to it."""
+        states = {None if effect is None else effect.state for effect in world.effects}
+        ends = [message for message in world.sent if isinstance(message, SagaState)]
+        if len(ends) > 1:
+            return "two last events"
+        if ends == [SagaState.CONFIRMED] and states != {EffectState.DONE}:
+            return "confirmed, but not every step is done"
+        if ends == [SagaState.CANCELLED_COMPENSATED] and states & {EffectState.DONE, EffectState.STARTED}:
+            return "cancelled, but a step is done or may still be"
+        for message in world.sent - before.sent:
+            if isinstance(message, Undo):
+                place = self._places[message.step]
+                effect = world.effects[place]
+                if effect is None or effect.state not in (EffectState.DONE, EffectState.UNDONE):
+                    return f"{message.step} is compensated, but it has not run"
+                for later in self.definition.steps[place + 1 :]:
+                    other = world.effects[self._places[later.name]]
+                    if later.compensation and other is not None and other.state is EffectState.DONE:
+                        return f"{message.step} is compensated before {later.name}"
+        if not self.gives_up and self.decision(world.heard).parked is not None:
+            return f"parked, though nothing was given up: {self.decision(world.heard).parked}"
+        return None
+
+    def is_end(self, world: World) -> bool:
+        """Say whether the saga has ended, or is parked with a reason."""
+        return self.decision(world.heard).state is not SagaState.PENDING
+
+
+def explore(model: Model) -> Exploration:
+    """Visit every world breadth first; stop at the first that breaks an invariant, or when there are no more."""
+    numbers: dict[World, int] = {model.first: 0}
+    came: list[tuple[int, str]] = [(0, "")]
+    back: list[list[int]] = [[]]
+    ends: list[int] = []
+    count = 0
+    frontier = deque([(0, model.first)])
+    while frontier:
+        number, world = frontier.popleft()
+        if model.is_end(world):
+            ends.append(number)
+        for what, after in model.moves(world):
+            count += 1
+            known = numbers.get(after)
+            if known is None:
+                known = numbers[after] = len(numbers)
+                came.append((number, what))
+                back.append([])
+                frontier.append((known, after))
+            back[known].append(number)
+            if (wrong := model.violation(world, after)) is not None:
+                trace = (*_way(came, number), what)
+                return Exploration(worlds=len(numbers), ends=len(ends), moves=count, violation=wrong, trace=trace)
+    stuck = _stuck(back, ends)
+    return Exploration(
+        worlds=len(numbers),
+        ends=len(ends),
+        moves=count,
+        violation=None if stuck is None else "no end can be reached any more",
+        trace=() if stuck is None else _way(came, stuck),
+    )
+
+
+def _way(came: list[tuple[int, str]], number: int) -> tuple[str, ...]:
+    way: list[str] = []
+    while number:
+        number, what = came[number]
+        way.append(what)
+    return tuple(reversed(way))
+
+
+def _stuck(back: list[list[int]], ends: list[int]) -> int | None:
+    """Return the first world from which no end can be reached, None where there is none."""
+    reaches = [False] * len(back)
+    pending = list(ends)
+    for end in ends:
+        reaches[end] = True
+    while pending:
+        for before in back[pending.pop()]:
+            if not reaches[before]:
+                reaches[before] = True
+                pending.append(before)
+    return next((number for number, does in enumerate(reaches) if not does), None)
+
+
+def _with(world: World, changed: dict[int, Effect], *sent: Sent) -> World:
+    after = tuple(changed.get(place, effect) for place, effect in enumerate(world.effects))
+    return replace(world, effects=after, sent=world.sent.union(sent))
+
+
+def _new(world: World, what: str, after: World) -> Iterator[Move]:
+    if after != world:
+        yield what, after
+
+
+def _said(fact: Fact) -> str:
+    about = getattr(fact, "step", getattr(fact, "service", ""))
+    return f"{type(fact).__name__} {about}".rstrip()
