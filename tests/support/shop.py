@@ -126,6 +126,15 @@ class Shop:
             connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(sql.Identifier(table)))
             yield
 
+    @contextmanager
+    def down(self, service: str) -> Iterator[None]:
+        """Stop a service for the block."""
+        self.stack.stop(service)
+        try:
+            yield
+        finally:
+            self.stack.start(service)
+
     def rows(self, service: str, query: LiteralString, *values: object) -> list[Any]:
         """Read a service's database as the auditor does."""
         with closing(psycopg.connect(self.stack.database_url(service, "audit"))) as connection:
