@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -159,11 +159,16 @@ class Wire:
         return self.sent.get(saga_id, [])
 
     def awaits(self, saga_id: str, *names: str) -> list[Message]:
-        """Wait until the tracker has sent just these messages, by name."""
+        """Wait until the tracker has sent just these messages, by name.
+
+        On a busy machine a reply may come so late that a command is sent again; those count only where asked for.
+        """
 
         def arrived() -> list[Message] | None:
             sent = self.outgoing(saga_id)
-            return sent if [name_of(type(each)) for each in sent] == list(names) else None
+            first = [each for each in sent if getattr(each, "attempt", 1) == 1]
+            matching = (found for found in (sent, first) if [name_of(type(each)) for each in found] == list(names))
+            return next(matching, None)
 
         give_up_at = time.monotonic() + DEADLINE_S
         while (found := arrived()) is None:
@@ -323,6 +328,58 @@ def test_a_command_without_a_reply_is_sent_again_and_a_reply_still_counts(wire: 
     assert [each.attempt for each in (first, second) if isinstance(each, payment.RefundPayment)] == [1, 2]
     wire.publish(message(payment.PaymentRefunded, saga_id, step="authorize_payment"))
     wire.becomes(saga_id, "CANCELLED_COMPENSATED")
+
+
+def test_a_deadline_waits_until_everything_that_kafka_had_by_then_is_recorded(wire: Wire) -> None:
+    late, early = new_id(), new_id()
+    wire.publish(message(checkout.OrderSubmitted, late), message(checkout.OrderSubmitted, early))
+    begun_at = datetime.now(UTC)
+    for saga_id in (late, early):
+        wire.becomes(saga_id, "PENDING")
+    caught_up = "SELECT 1 FROM watermarks HAVING count(*) = :all AND min(recorded_until) > :begun_at"
+    until(lambda: wire.one(caught_up, all=PARTITIONS, begun_at=begun_at), "everything so far is recorded")
+    (kafka,) = wire.stack.pids("kafka")
+    os.kill(kafka, signal.SIGSTOP)
+    try:
+        with wire.engine.begin() as tx:
+            # Begun long ago, so that nothing else can put the deadline off.
+            deadlines = text(
+                "UPDATE sagas SET started_at = now() - interval '1 day', "
+                "deadline_at = now() - :ago * interval '1 hour' WHERE saga_id = :saga_id"
+            )
+            tx.execute(deadlines, [{"saga_id": late, "ago": 0}, {"saga_id": early, "ago": 1}])
+        until(lambda: timers(wire, early), "the deadline of an hour ago is recorded")
+        assert timers(wire, late) == [], "Kafka was silent: the answer may be there"
+    finally:
+        os.kill(kafka, signal.SIGCONT)
+    until(lambda: timers(wire, late), "the deadline is recorded once Kafka has told that there is no answer")
+
+
+def timers(wire: Wire, saga_id: str) -> list[Any]:
+    return [entry for entry in wire.timeline(saga_id) if entry.kind == "timer"]
+
+
+def take_everything(wire: Wire, service: str, topic: str) -> None:
+    """Commit, as the service does, that it has taken all that is on a topic."""
+    group = Consumer({"bootstrap.servers": wire.stack.endpoints.kafka, "group.id": service})
+    places = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
+    ends = [TopicPartition(topic, place.partition, group.get_watermark_offsets(place, 10)[1]) for place in places]
+    group.commit(offsets=ends, asynchronous=False)
+    group.close()
+
+
+@pytest.mark.usefixtures("with_short_deadlines")
+def test_a_step_has_its_time_once_its_service_has_taken_the_trigger(wire: Wire) -> None:
+    saga_id = new_id()
+    wire.publish(*successes(saga_id, up_to=3))
+    put_off = "book_shipment to be taken by shipping"
+    until(lambda: (row := wire.saga(saga_id)) and row.waiting == put_off, "the deadline is put off")
+    assert timers(wire, saga_id) == []
+    take_everything(wire, "shipping", "loyalty.events")
+    (timer,) = until(lambda: timers(wire, saga_id), "the step is overdue")
+    whole = timedelta(seconds=ORDER.deadline_s * float(SHORT["BARAZA_TIMEOUT_FACTOR"]))
+    assert timer.step == "book_shipment"
+    assert timer.deadline_at < wire.saga(saga_id).started_at + whole, "it ended by the step's time, not by the saga's"
 
 
 def test_a_worker_that_was_overtaken_does_not_overwrite_what_another_has_recorded(wire: Wire) -> None:

@@ -107,7 +107,10 @@ def test_an_order_ends_as_its_steps_decide(open_shop: Shop, ends: dict[str, Any]
     saga = end["saga"]
     assert saga["state"] == case.state, saga
     if case.cause:
-        assert (saga["cause"], saga["step"]) == (case.cause, case.step), saga
+        # A call that hangs fails for the third time close to the step's timeout; either may come first.
+        causes = {case.cause, "EXHAUSTED"} if case.cause == "TIMED_OUT" else {case.cause}
+        assert saga["step"] == case.step, saga
+        assert saga["cause"] in causes, saga
     timeline = open_shop.timeline(saga["saga_id"])
     outcomes = [step["outcome"] for step in end["steps"]]
     has_run = [outcome in ("ran", "compensated") for outcome in outcomes]

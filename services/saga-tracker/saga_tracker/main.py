@@ -26,6 +26,7 @@ from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.reading import topics
 from saga_tracker.recording import Recorder
 from saga_tracker.tables import send_lists_in_binary
+from saga_tracker.taken import Groups
 from saga_tracker.work import Work
 
 TICK_AGE_MAX_S = 30.0
@@ -46,6 +47,7 @@ def main() -> int:
         engine,
         Recorder(DEFINITIONS, Codec(RemoteRegistry(settings.registry_url)), timeout_factor=settings.timeout_factor),
         Relay(outbox.producer(settings.kafka, client_id=instance)),
+        Groups(settings.kafka),
     )
     runtime = Runtime(work)
     server = server_of(_health(runtime), settings)

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import structlog
+from messages.contract import name_of
 from messaging.codec import Codec, Undecodable
 from messaging.dead_letters import DeadLetter, dead_letter_row
 from messaging.envelope import child_traceparent, derived_id, headers
@@ -31,8 +32,9 @@ from saga_tracker.facts import NOTHING, Cancelled, Fact, Started, TimedOut, Time
 from saga_tracker.issuing import issues
 from saga_tracker.progress import FENCE, Decision, Phase, admits, decide, is_late
 from saga_tracker.reading import SERVICE, Definitions, Reading, Record, Unexpected, fact_of_dead_letter, read
-from saga_tracker.saga import SagaDefinition
+from saga_tracker.saga import SagaDefinition, StepDefinition
 from saga_tracker.tables import Entry, Place, SagaRow
+from saga_tracker.taken import Taken
 
 DUE_MAX = 500
 """Sagas whose deadlines one transaction handles; the next sweep goes on."""
@@ -100,18 +102,59 @@ class Recorder:
         self._finish(tx, followed.values(), out, now)
         return Recorded(rows=out.rows, offsets=offsets)
 
-    def sweep(self, tx: Connection, until: Mapping[int, datetime], *, now: datetime) -> list[OutboxRow]:
+    def due_services(self, tx: Connection, until: Mapping[int, datetime]) -> set[str]:
+        """Return the services whose steps are the next that :meth:`sweep` may find overdue."""
+        steps = tables.due_steps(tx, until)
+        definitions = self._definitions.values()
+        return {step.service for definition in definitions for step in definition.steps if step.name in steps}
+
+    def sweep(self, tx: Connection, until: Mapping[int, datetime], taken: Taken, *, now: datetime) -> list[OutboxRow]:
         """Record the deadlines that passed, by partition up to the time up to which everything is recorded.
 
-        A deadline that lies beyond that is left alone: the answer may be among what has not been read yet.
+        A deadline that lies beyond that is left alone: the answer may be among what has not been read yet. So is one
+        of a step whose service has not ``taken`` its trigger, until the whole saga's deadline has passed.
         """
         tables.raise_watermarks(tx, until)
         out = _Outgoing()
         due = self._known(tables.load_due(tx, until, limit=DUE_MAX))
-        for saga in due:
+        waits = self._put_off(tx, due, taken, now)
+        judged = [saga for saga in due if saga.row.saga_id not in waits]
+        for saga in judged:
             self._time_out(saga, out)
-        self._finish(tx, due, out, now)
+        self._finish(tx, judged, out, now)
+        tables.save(tx, [saga.row for saga in due if saga.row.saga_id in waits], now=now)
         return out.rows
+
+    def _put_off(self, tx: Connection, due: Sequence[_Followed], taken: Taken, now: datetime) -> set[str]:
+        """Put deadlines off whose service has not taken the trigger yet, and return the ids of their sagas.
+
+        Once it has, the step gets its whole time: what the saga waits for has another key by then.
+        """
+        awaited = {saga.row.saga_id: (saga, step) for saga in due if (step := self._overdue_step(saga, now))}
+        places = tables.places_of(tx, {saga_id: name_of(step.trigger) for saga_id, (_, step) in awaited.items()})
+        waits: set[str] = set()
+        for saga_id, (saga, step) in awaited.items():
+            place, offset = places.get(saga_id, (None, 0))
+            if place is None or taken.includes(step.service, place, offset):
+                continue
+            whole = saga.row.started_at + self._span(saga.definition.deadline_s)
+            saga.row.waiting = f"{step.name} to be taken by {step.service}"
+            saga.row.deadline_at = min(now + self._span(step.timeout_s), whole)
+            waits.add(saga_id)
+        return waits
+
+    def _overdue_step(self, saga: _Followed, now: datetime) -> StepDefinition | None:
+        """Return the step that the saga waits for; None where it waits for something else, or has waited enough."""
+        waiting = decide(saga.definition, saga.row.progress).waiting
+        if waiting is None or not isinstance(waiting.timer, TimedOut):
+            return None
+        if now >= saga.row.started_at + self._span(saga.definition.deadline_s):
+            saga.row.waiting = waiting.key
+            return None
+        return next(step for step in saga.definition.steps if step.name == waiting.timer.step)
+
+    def _span(self, span_s: float) -> timedelta:
+        return timedelta(seconds=span_s * self._timeout_factor)
 
     def wake_orphans(self, tx: Connection, partitions: Collection[int], *, now: datetime) -> list[OutboxRow]:
         """Decide again for sagas that are under way without a deadline, so that none waits for ever."""
@@ -240,10 +283,9 @@ class Recorder:
             row.waiting = row.deadline_at = None
         elif waiting.key != row.waiting:
             row.waiting = waiting.key
-            row.deadline_at = now + timedelta(seconds=waiting.timeout_s * self._timeout_factor)
+            row.deadline_at = now + self._span(waiting.timeout_s)
             if waiting.within_deadline:
-                whole = timedelta(seconds=saga.definition.deadline_s * self._timeout_factor)
-                row.deadline_at = min(row.deadline_at, row.started_at + whole)
+                row.deadline_at = min(row.deadline_at, row.started_at + self._span(saga.definition.deadline_s))
 
     def _issue(self, saga: _Followed, decision: Decision, out: _Outgoing, now: datetime) -> None:
         row = saga.row

@@ -180,6 +180,21 @@ LOAD_DUE = text(f"""
     FOR UPDATE OF sagas SKIP LOCKED
 """)  # noqa: S608 - the columns are a constant
 
+DUE_STEPS = text("""
+    SELECT DISTINCT step
+    FROM sagas
+    JOIN unnest(CAST(:partitions AS smallint[]), CAST(:until AS timestamptz[])) AS due (partition, until)
+        USING (partition)
+    WHERE deadline_at <= due.until
+""")
+
+PLACES = text("""
+    SELECT saga_id, topic, partition, "offset"
+    FROM timeline
+    JOIN unnest(CAST(:saga_ids AS text[]), CAST(:types AS text[])) AS row (saga_id, type) USING (saga_id, type)
+    WHERE topic IS NOT NULL AND "offset" IS NOT NULL
+""")
+
 LOAD_ORPHANS = text(f"""
     SELECT {_SAGA_COLUMNS}
     FROM sagas
@@ -278,6 +293,20 @@ def load_due(tx: Connection, until: Mapping[int, datetime], *, limit: int) -> li
     """Load and lock the sagas whose deadline passed, by partition: only what is recorded up to then can be judged."""
     rows = tx.execute(LOAD_DUE, {"partitions": list(until), "until": list(until.values()), "limit": limit})
     return [_saga_row(row._asdict()) for row in rows]
+
+
+def due_steps(tx: Connection, until: Mapping[int, datetime]) -> set[str]:
+    """Return the steps at which the sagas stand that :func:`load_due` would find."""
+    rows = tx.execute(DUE_STEPS, {"partitions": list(until), "until": list(until.values())})
+    return {row.step for row in rows}
+
+
+def places_of(tx: Connection, types: Mapping[str, str]) -> dict[str, tuple[Place, int]]:
+    """Return the partition and offset of each saga's message of the given type; missing where they are unknown."""
+    if not types:
+        return {}
+    rows = tx.execute(PLACES, {"saga_ids": list(types), "types": list(types.values())})
+    return {row.saga_id: ((row.topic, row.partition), row.offset) for row in rows}
 
 
 def load_orphans(tx: Connection, partitions: Collection[int], *, limit: int) -> list[SagaRow]:

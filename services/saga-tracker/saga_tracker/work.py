@@ -21,6 +21,7 @@ from saga_tracker import tables
 from saga_tracker.reading import Record
 from saga_tracker.recording import Recorder
 from saga_tracker.tables import Place
+from saga_tracker.taken import Groups
 
 ORPHANS_EVERY_S = 30.0
 """Nobody should ever be found, so seldom is enough; longer than any step's own time to answer."""
@@ -37,10 +38,11 @@ log = structlog.get_logger()
 class Work:
     """What the worker does for its partitions. All methods but :meth:`stop` belong to one thread."""
 
-    def __init__(self, engine: Engine, recorder: Recorder, relay: Relay) -> None:
+    def __init__(self, engine: Engine, recorder: Recorder, relay: Relay, groups: Groups) -> None:
         self._engine = engine
         self._recorder = recorder
         self._relay = relay
+        self._groups = groups
         self._stopping = threading.Event()
         self._patience = Patience(self._stopping)
         self._orphans_at = self._leftovers_at = 0.0
@@ -90,9 +92,12 @@ class Work:
         now_s = time.monotonic()
         seeks_orphans = now_s >= self._orphans_at
 
+        due_services = self._transact(lambda tx: self._recorder.due_services(tx, until)) if until else set()
+        taken = self._groups.taken_by(due_services)
+
         def transaction(tx: Connection) -> list[outbox.OutboxRow]:
             outbox.remove(tx, delivered)
-            rows = self._recorder.sweep(tx, until, now=utc_now()) if until else []
+            rows = self._recorder.sweep(tx, until, taken, now=utc_now()) if until else []
             if seeks_orphans:
                 rows += self._recorder.wake_orphans(tx, partitions, now=utc_now())
             return rows

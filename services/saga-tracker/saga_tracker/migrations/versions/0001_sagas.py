@@ -6,6 +6,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
+from messaging import kit_tables
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -16,7 +18,7 @@ def upgrade() -> None:
     """Create the tables."""
     _create_sagas()
     _create_timeline()
-    _create_outbox()
+    kit_tables.create_outbox_1()
     op.create_table(
         "consumed_offsets",
         sa.Column("topic", sa.Text, primary_key=True),
@@ -87,18 +89,3 @@ def _create_timeline() -> None:
         sa.Column("offset", sa.BigInteger),
     )
     op.create_index("timeline_late", "timeline", ["saga_id"], postgresql_where=sa.text("late"))
-
-
-def _create_outbox() -> None:
-    op.create_table(
-        "outbox",
-        sa.Column("id", sa.Text, primary_key=True),
-        sa.Column("seq", sa.BigInteger, sa.Identity(always=True), nullable=False),
-        sa.Column("aggregatetype", sa.Text, nullable=False, comment="the topic"),
-        sa.Column("aggregateid", sa.Text, nullable=False, comment="the saga id, which is the key"),
-        sa.Column("type", sa.Text, nullable=False),
-        sa.Column("payload", sa.LargeBinary, nullable=False),
-        sa.Column("headers", sa.Text, nullable=False, comment="JSON pairs, bytes read as latin-1"),
-        sa.Column("partition", sa.SmallInteger),
-        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
-    )
