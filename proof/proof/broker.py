@@ -1,0 +1,43 @@
+"""A broker in memory: partitions that only grow. Who reads what, how often and how late is the schedule's business."""
+
+from __future__ import annotations
+
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import datetime
+
+from messaging.deferred import RawMessage
+from messaging.outbox import OutboxRow
+from saga_tracker.reading import Record
+from saga_tracker.tables import Place
+
+
+class Broker:
+    """Topics that all have the same number of partitions."""
+
+    def __init__(self, partition_count: int) -> None:
+        self.partition_count = partition_count
+        self._logs: defaultdict[Place, list[Record]] = defaultdict(list)
+
+    def publish(self, row: OutboxRow, *, now: datetime) -> None:
+        """Append one row of an outbox."""
+        key = row.saga_id.encode()
+        partition = zlib.crc32(key) % self.partition_count if row.partition is None else row.partition
+        log = self._logs[(row.topic, partition)]
+        raw = RawMessage(topic=row.topic, partition=partition, key=key, value=row.payload, headers=row.headers)
+        log.append(Record(raw=raw, offset=len(log), timestamp_s=now.timestamp()))
+
+    def read(self, place: Place, offset: int, count: int | None = None) -> list[Record]:
+        """Return what lies there from the offset on, at most ``count``."""
+        log = self._logs.get(place, [])
+        return log[offset:] if count is None else log[offset : offset + count]
+
+    def end(self, place: Place) -> int:
+        """Return the offset that the next record will have."""
+        return len(self._logs.get(place, ()))
+
+    def all(self) -> Iterator[Record]:
+        """Yield every record."""
+        for log in self._logs.values():
+            yield from log

@@ -1,0 +1,140 @@
+"""A gateway and a courier in memory, behind the ports that payment and shipping call.
+
+Each keeps one outcome a key, as the real ones do, and what it did for each saga, which the audit reads. How a call goes
+on its way (slow, lost, refused) is the schedule's business; here it has arrived.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar, cast
+
+from payment.gateway import (
+    Authorization,
+    Authorized,
+    Capture,
+    Captured,
+    CaptureFailed,
+    Declined,
+    Refunded,
+    Undo,
+    Voided,
+)
+from shipping.courier import Booked, Booking, Cancelled, Rejected
+
+Outcome = TypeVar("Outcome")
+
+
+class KeyMisused(AssertionError):
+    """A key came again with another request; a provider would refuse it."""
+
+
+@dataclass(slots=True)
+class Provider:
+    """Outcomes by key, and how often each kind of effect happened for a saga."""
+
+    chance: random.Random
+    refusal_rate: float
+    done: Counter[tuple[str, str]] = field(default_factory=Counter)
+    amounts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    _outcomes: dict[str, object] = field(default_factory=dict)
+    _requests: dict[str, object] = field(default_factory=dict)
+
+    def _once(self, key: str, request: object, effect: Callable[[str], Outcome]) -> Outcome:
+        if self._requests.setdefault(key, request) != request:
+            raise KeyMisused(f"{key} came with {self._requests[key]}, then with {request}.")
+        if key not in self._outcomes:
+            self._outcomes[key] = effect(key.partition(":")[0])
+        return cast(Outcome, self._outcomes[key])
+
+    def _refuses(self) -> bool:
+        return self.chance.random() < self.refusal_rate
+
+    def _note(self, saga_id: str, kind: str, amount_minor: int = 0) -> None:
+        self.done[(saga_id, kind)] += 1
+        self.amounts[(saga_id, kind)] += amount_minor
+
+
+class Gateway(Provider):
+    """The card gateway: authorizes, captures, voids and refunds."""
+
+    def authorize(self, request: Authorization, key: str) -> Authorized | Declined:
+        """Hold the amount."""
+
+        def effect(saga_id: str) -> Authorized | Declined:
+            if self._refuses():
+                return Declined(reason="card_declined", detail="The card was declined.")
+            self._note(saga_id, "authorized", request.amount_minor)
+            return Authorized(authorization_id=f"auth {saga_id}")
+
+        return self._once(key, request, effect)
+
+    def capture(self, request: Capture, key: str) -> Captured | CaptureFailed:
+        """Settle the amount."""
+
+        def effect(saga_id: str) -> Captured | CaptureFailed:
+            if self._refuses():
+                return CaptureFailed(reason="expired", detail="The authorization has expired.")
+            self._note(saga_id, "captured", request.amount_minor)
+            return Captured(capture_id=f"capture {saga_id}", amount_minor=request.amount_minor)
+
+        return self._once(key, request, effect)
+
+    def undo(self, request: Undo, key: str) -> Voided | Refunded:
+        """Void, or refund where there is a capture."""
+
+        def effect(saga_id: str) -> Voided | Refunded:
+            if request.capture_id is None:
+                self._note(saga_id, "voided", request.amount_minor)
+                return Voided(amount_minor=request.amount_minor)
+            self._note(saga_id, "refunded", request.amount_minor)
+            return Refunded(refund_id=f"refund {saga_id}", amount_minor=request.amount_minor)
+
+        return self._once(key, request, effect)
+
+    def find_authorization(self, key: str) -> Authorized | Declined | None:
+        """Return what became of an authorization."""
+        return cast("Authorized | Declined | None", self._outcomes.get(key))
+
+    def find_capture(self, key: str) -> Captured | CaptureFailed | None:
+        """Return what became of a capture."""
+        return cast("Captured | CaptureFailed | None", self._outcomes.get(key))
+
+    def find_undo(self, key: str) -> Voided | Refunded | None:
+        """Return what became of an undo."""
+        return cast("Voided | Refunded | None", self._outcomes.get(key))
+
+
+class Courier(Provider):
+    """The courier: books shipments and cancels them."""
+
+    def book(self, request: Booking, key: str) -> Booked | Rejected:
+        """Take the shipment."""
+
+        def effect(saga_id: str) -> Booked | Rejected:
+            if self._refuses():
+                return Rejected(reason="undeliverable_address", detail="Nobody lives there.")
+            self._note(saga_id, "booked")
+            return Booked(tracking_number=f"track {saga_id}")
+
+        return self._once(key, request, effect)
+
+    def cancel(self, tracking_number: str, key: str) -> Cancelled:
+        """Give the shipment up."""
+
+        def effect(saga_id: str) -> Cancelled:
+            self._note(saga_id, "cancelled")
+            return Cancelled(tracking_number=tracking_number)
+
+        return self._once(key, tracking_number, effect)
+
+    def find_booking(self, key: str) -> Booked | Rejected | None:
+        """Return what became of a booking."""
+        return cast("Booked | Rejected | None", self._outcomes.get(key))
+
+    def find_cancellation(self, key: str) -> Cancelled | None:
+        """Return what became of a cancellation."""
+        return cast("Cancelled | None", self._outcomes.get(key))

@@ -1,0 +1,73 @@
+"""The seeded schedule: virtual time, chance, the faults that are on, and how often each kind struck."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from ulid import ULID
+
+BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass(slots=True, kw_only=True)
+class Schedule:
+    """Everything that is left to chance comes from here, so that a seed says it all."""
+
+    seed: int
+    now: datetime = BEGINNING
+    faults: Counter[str] = field(default_factory=Counter)
+    are_faults_on: bool = True
+    chance: random.Random = field(init=False)
+    rates: dict[str, float] = field(default_factory=dict)
+    trace: list[str] = field(default_factory=list)
+    _events: list[tuple[datetime, int, Callable[[], object]]] = field(default_factory=list)
+    _count: int = 0
+
+    def __post_init__(self) -> None:
+        self.chance = random.Random(self.seed)
+
+    def strikes(self, fault: str, rate: float) -> bool:
+        """Say whether a fault strikes now, and count it. Each seed has some kinds of faults often, others never."""
+        if not self.are_faults_on:
+            return False
+        if fault not in self.rates:
+            self.rates[fault] = self.chance.choice((0.0, 0.5, 1.0, 3.0))
+        if self.chance.random() >= rate * self.rates[fault]:
+            return False
+        self.faults[fault] += 1
+        return True
+
+    def note(self, line: str) -> None:
+        """Write a line for whoever replays the seed."""
+        self.trace.append(f"{(self.now - BEGINNING).total_seconds():9.3f}  {line}")
+
+    def new_id(self) -> str:
+        """Return an id that the seed determines."""
+        return str(ULID.from_bytes(self.chance.randbytes(16)))
+
+    def within(self, seconds: float) -> timedelta:
+        """Return a random time up to that long."""
+        return timedelta(seconds=self.chance.random() * seconds)
+
+    def at(self, when: datetime, event: Callable[[], object]) -> None:
+        """Let something happen at that time."""
+        self._count += 1
+        heapq.heappush(self._events, (when, self._count, event))
+
+    def advance(self, until: datetime) -> None:
+        """Let time pass, and everything happen that was due in it."""
+        while self._events and self._events[0][0] <= until:
+            when, _, event = heapq.heappop(self._events)
+            self.now = max(self.now, when)
+            event()
+        self.now = max(self.now, until)
+
+    @property
+    def next_at(self) -> datetime | None:
+        """When the next event happens, None where none is planned."""
+        return self._events[0][0] if self._events else None

@@ -1,0 +1,21 @@
+"""The schema registry in memory: every message of ours is registered, on every topic."""
+
+from __future__ import annotations
+
+from messages.catalogue import MESSAGES
+from messaging.registry import Subject
+
+
+class LocalRegistry:
+    """Gives each message type the id that its place in the catalogue has."""
+
+    def __init__(self) -> None:
+        self._names = sorted(MESSAGES)
+
+    def id_of(self, subject: Subject) -> int:
+        """Return the id of the subject's message type."""
+        return self._names.index(subject.message_type.FULL_NAME) + 1
+
+    def schema(self, schema_id: int) -> str | None:
+        """Return the schema of that id."""
+        return MESSAGES[self._names[schema_id - 1]].SCHEMA if 1 <= schema_id <= len(self._names) else None
