@@ -23,11 +23,11 @@ from pathlib import Path
 from threading import Lock
 
 import certifi
+from jgo.constants import MAVEN_CENTRAL_URL
 
 from stack.errors import DiskFull, DownloadFailed, explained
 
 PINNED = Path(__file__).with_name("downloads.json")
-MIRROR = "https://repo1.maven.org/maven2"
 MIRROR_VARIABLE = "BARAZA_MAVEN_URL"
 CONNECTIONS_MAX = 6
 """More gain nothing on an ordinary line, and Maven Central throttles the greedy."""
@@ -116,7 +116,7 @@ def _fetch_all(downloads: list[Download], folder: Path, arrived: Arrived) -> Non
         raise DiskFull(
             f"{free >> 20} MB are free for {folder}, {2 * total >> 20} MB are needed; free some and run this again."
         )
-    mirror = os.environ.get(MIRROR_VARIABLE, MIRROR).rstrip("/")
+    mirror = os.environ.get(MIRROR_VARIABLE, MAVEN_CENTRAL_URL).rstrip("/")
     there = 0
     lock = Lock()
 
