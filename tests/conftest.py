@@ -1,8 +1,8 @@
 """The parts that tests run against: real ones, started when the first test asks for them, stopped after the last.
 
-``infrastructure`` is PostgreSQL, Redis, Kafka and the registry; ``system`` adds every service and the simulators to the
-same stack, and ``shop`` is what scenarios use. A part that does not come up fails the tests that need it; nothing is
-skipped.
+``infrastructure`` is PostgreSQL, Redis, Kafka and the registry; ``system`` is a stack of its own with every service and
+the simulators, whose topics no other test writes to, and ``shop`` is what scenarios use. A part that does not come up
+fails the tests that need it; nothing is skipped.
 """
 
 from __future__ import annotations
@@ -32,10 +32,14 @@ settings.load_profile("baraza")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose the seed of all properties here, so that a failing run can be repeated; end in order on SIGTERM."""
+    """Choose the seed of all properties here, so that a failing run can be repeated; end in order on a signal.
+
+    A shell that starts the tests in the background has signals ignored, which every process under test would inherit.
+    """
     if config.getoption("hypothesis_seed", None) is None:
         config.option.hypothesis_seed = str(random.randrange(SEED_MAX))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -43,8 +47,8 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"properties: repeat with --hypothesis-seed={config.getoption('hypothesis_seed')}"
 
 
-def _settings(factory: pytest.TempPathFactory, only: tuple[str, ...] | None) -> StackSettings:
-    home = factory.getbasetemp() / "stack"
+def _settings(factory: pytest.TempPathFactory, name: str, only: tuple[str, ...] | None) -> StackSettings:
+    home = factory.getbasetemp() / name
     environment = {"saga-tracker": {"BARAZA_TIMEOUT_FACTOR": str(TIMEOUT_FACTOR)}}
     return from_environment(home=home, only=only, partitions=PARTITIONS, environment=environment)
 
@@ -52,7 +56,7 @@ def _settings(factory: pytest.TempPathFactory, only: tuple[str, ...] | None) -> 
 @pytest.fixture(scope="session")
 def infrastructure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """PostgreSQL, Redis, Kafka and the schema registry."""
-    stack = up(_settings(tmp_path_factory, INFRASTRUCTURE))
+    stack = up(_settings(tmp_path_factory, "infrastructure", INFRASTRUCTURE))
     try:
         yield stack
     finally:
@@ -60,9 +64,13 @@ def infrastructure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="session")
-def system(infrastructure: Stack, tmp_path_factory: pytest.TempPathFactory) -> Stack:
-    """Every service and simulator, added to the infrastructure, with the deadlines of sagas shortened."""
-    return up(_settings(tmp_path_factory, None))
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Every service and simulator, with the deadlines of sagas shortened."""
+    stack = up(_settings(tmp_path_factory, "system", None))
+    try:
+        yield stack
+    finally:
+        stack.down()
 
 
 @pytest.fixture(scope="session")
