@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final
 
+from messaging.fields import TEXT_PATTERN, CustomerId, Sku
 from pydantic import ConfigDict, Field
 
 QUANTITY_MAX: Final = 1_000
@@ -21,8 +22,6 @@ INTEGER_MAX: Final = 2**53 - 1
 IDEMPOTENCY_KEY_PATTERN: Final = r"^[!-~]+$"
 IDEMPOTENCY_KEY_LENGTH_MAX: Final = 128
 
-TEXT_PATTERN: Final = r"^[^\x00-\x1f\x7f-\x9f]*$"
-"""No control characters: they hide in logs and labels, and PostgreSQL stores no NUL."""
 CARD_NUMBER: Final = re.compile(r"[0-9]{12,19}")
 
 CONFIG: Final = ConfigDict(extra="forbid")
@@ -33,8 +32,6 @@ def _integer(minimum: int, maximum: int) -> dict[str, object]:
     return {"minimum": minimum, "maximum": maximum}
 
 
-Sku = Annotated[str, Field(min_length=1, max_length=64, pattern=TEXT_PATTERN)]
-CustomerId = Annotated[str, Field(min_length=1, max_length=128, pattern=TEXT_PATTERN)]
 ShortText = Annotated[str, Field(min_length=1, max_length=200, pattern=TEXT_PATTERN)]
 Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$", description="ISO 4217.")]
 Country = Annotated[str, Field(pattern=r"^[A-Z]{2}$", description="ISO 3166-1 alpha-2.")]
