@@ -1,75 +1,83 @@
 """Counts every event of every order, with the stock Confluent client alone: nothing here is Baraza's.
 
-    python docs/examples/analytics.py KAFKA REGISTRY_URL [QUIET_S]
+    python docs/examples/analytics.py KAFKA REGISTRY_URL
 
-``./baraza status --json`` tells both addresses; it ends when nothing has come for QUIET_S seconds (5). The registry
-names the schema of each message, so no generated class is needed, and a later release may add fields. It reads as a
-group of its own and disturbs nobody.
+``./baraza status --json`` tells both addresses. It reads what the event topics hold when it starts, and ends. The
+registry names the schema of each message, so no generated class is needed, and a later release may add fields. It joins
+no consumer group and disturbs nobody.
 """
 
 from __future__ import annotations
 
 import json
-import math
+import re
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from confluent_kafka import Consumer, DeserializingConsumer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, DeserializingConsumer, TopicPartition
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import StringDeserializer
 
-EVENT_TOPICS = r"^.*\.events$"
-"""A regular expression: the topics of services to come are read as well."""
+EVENT_TOPICS = re.compile(r"\.events$")
+"""The topics of services to come are read as well."""
+
+REQUEST_TIMEOUT_S = 10.0
 
 
-def events(kafka: str, registry_url: str, quiet_s: float) -> Iterator[tuple[str, str, dict[str, object]]]:
-    """Yield (topic, event type, event) from the beginning of every event topic, until nothing came for ``quiet_s``."""
-    end = math.inf
+def ends(consumer: DeserializingConsumer) -> dict[tuple[str, int], int]:
+    """Return where each partition of the event topics that holds anything ends now: (topic, partition) to offset."""
+    topics = consumer.list_topics(timeout=REQUEST_TIMEOUT_S).topics
+    found: dict[tuple[str, int], int] = {}
+    for topic in filter(EVENT_TOPICS.search, topics):
+        for partition in topics[topic].partitions:
+            low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=REQUEST_TIMEOUT_S)
+            if high > low:
+                found[topic, partition] = high
+    return found
 
-    def on_assign(_consumer: Consumer, _assigned: list[TopicPartition]) -> None:
-        nonlocal end
-        end = time.monotonic() + quiet_s
 
+def events(kafka: str, registry_url: str) -> Iterator[tuple[str, str, dict[str, object]]]:
+    """Yield (topic, event type, event) for what the event topics hold now, from the beginning."""
     with SchemaRegistryClient({"url": registry_url}) as registry:
         consumer = DeserializingConsumer(
             {
                 "bootstrap.servers": kafka,
                 "group.id": "analytics",
-                "auto.offset.reset": "earliest",
                 "enable.auto.commit": False,
                 "key.deserializer": StringDeserializer(),
                 "value.deserializer": AvroDeserializer(registry),
             }
         )
-        consumer.subscribe([EVENT_TOPICS], on_assign=on_assign)
         try:
-            while time.monotonic() < end:
-                message = consumer.poll(0.5)
+            left = ends(consumer)
+            consumer.assign([TopicPartition(*place, OFFSET_BEGINNING) for place in left])
+            while left:
+                message = consumer.poll(REQUEST_TIMEOUT_S)
                 if message is None:
+                    raise RuntimeError(f"Kafka at {kafka} gave nothing for {REQUEST_TIMEOUT_S:g} s; unread: {left}")
+                place = str(message.topic()), message.partition() or 0
+                if place not in left:
                     continue
-                error = message.error()
-                if error is not None:
-                    raise RuntimeError(error.str())
-                end = time.monotonic() + quiet_s
+                if (message.offset() or 0) + 1 >= left[place]:
+                    del left[place]
                 # The CloudEvents headers tell what it is without a look at the payload.
                 headers: Any = dict(message.headers() or [])
                 event: Any = message.value()
-                yield str(message.topic()), headers["ce_type"].decode(), event
+                yield place[0], headers["ce_type"].decode(), event
         finally:
             consumer.close()
 
 
 def main() -> int:
     """Print how many events of each type there are, and what confirmed orders were worth, as one JSON object."""
-    kafka, registry_url, *rest = sys.argv[1:]
+    kafka, registry_url = sys.argv[1:]
     counts: Counter[str] = Counter()
     paid_minor: dict[str, int] = {}
     confirmed: set[str] = set()
-    for topic, event_type, event in events(kafka, registry_url, float(rest[0]) if rest else 5.0):
+    for topic, event_type, event in events(kafka, registry_url):
         counts[f"{topic} {event_type}"] += 1
         if event_type.endswith(".PaymentCaptured"):
             paid_minor[str(event["saga_id"])] = int(str(event["amount_minor"]))
