@@ -186,6 +186,46 @@ class OrderFailed(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RedriveStep(Message):
+    """Run again what the addressed service holds of the saga, from the step that was given up."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.RedriveStep"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"RedriveStep","doc":"Run again what the addressed service holds of the saga, from the step that was given up.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The saga (one order\'s chain) that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example order."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"step","type":"string","doc":"The step whose trigger was given up; empty where the service could not tell which was meant."},{"name":"attempt","type":"int","doc":"Counts the redrives of this step, from 1."},{"name":"reason","type":"string","doc":"Why an operator expects it to succeed now."}]}'
+
+    step: str
+    attempt: int
+    reason: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> RedriveStep:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            step=record["step"],
+            attempt=record["attempt"],
+            reason=record["reason"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "step": self.step,
+            "attempt": self.attempt,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SagaFenced(Message):
     """No step of this service can run for this saga any more."""
 
@@ -219,4 +259,47 @@ class SagaFenced(Message):
             "occurred_at": self.occurred_at,
             "service": self.service,
             "steps": [item.to_record() for item in self.steps],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRedriven(Message):
+    """What came of a request to run a step again."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.StepRedriven"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"StepRedriven","doc":"What came of a request to run a step again.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The saga (one order\'s chain) that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example order."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"step","type":"string","doc":"The step whose trigger was given up; empty where the service could not tell which was meant."},{"name":"attempt","type":"int","doc":"Counts the redrives of this step, from 1."},{"name":"outcome","type":"string","doc":"RESUMED: it runs again. NOTHING_HELD: nothing of it was held. FENCED, DONE, REJECTED or UNDONE: the step\'s effect is settled, and nothing was run."},{"name":"service","type":"string"}]}'
+
+    step: str
+    attempt: int
+    outcome: str
+    service: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> StepRedriven:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            step=record["step"],
+            attempt=record["attempt"],
+            outcome=record["outcome"],
+            service=record["service"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "step": self.step,
+            "attempt": self.attempt,
+            "outcome": self.outcome,
+            "service": self.service,
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from messages.contract import Message
-from messages.saga import CancelSaga, FenceSaga, SagaFenced
+from messages.saga import CancelSaga, FenceSaga, RedriveStep, SagaFenced, StepRedriven
 from messaging.registry import Subject
 from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.saga import SagaDefinition
@@ -57,6 +57,9 @@ def _subjects(definition: SagaDefinition) -> Iterator[Subject]:
     for service in definition.services:
         yield Subject(topic=f"{service}.commands", message_type=FenceSaga)
         yield Subject(topic=f"{service}.events", message_type=SagaFenced)
+    for service in definition.participants:
+        yield Subject(topic=f"{service}.commands", message_type=RedriveStep)
+        yield Subject(topic=f"{service}.events", message_type=StepRedriven)
     for outcome in (definition.completed_by, definition.failed_by):
         yield Subject(topic=SAGA_EVENTS, message_type=outcome)
     yield Subject(topic=SAGA_COMMANDS, message_type=CancelSaga)

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from importlinter.cli import lint_imports
 from messages.contract import name_of
-from messages.saga import CancelSaga, FenceSaga, SagaFenced
+from messages.saga import CancelSaga, FenceSaga, RedriveStep, SagaFenced, StepRedriven
 from saga_tracker.definitions import DEFINITIONS
 
 from stack import contract
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMON = {"messages.contract", "messages.saga", "messages.catalogue"}
-COMMON_NAMES = {name_of(each) for each in (CancelSaga, FenceSaga, SagaFenced)}
+COMMON_NAMES = {name_of(each) for each in (CancelSaga, FenceSaga, RedriveStep, SagaFenced, StepRedriven)}
 
 
 def package(name: str) -> Path:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
 
 from messages.contract import ENVELOPE_FIELDS, Message, name_of
-from messages.saga import CancelSaga, SagaFenced
+from messages.saga import CancelSaga, SagaFenced, StepRedriven
 from messaging.retry import RetryPolicy
 
 COMMAND_FIELDS = ("step", "attempt", "reason")
@@ -110,6 +110,11 @@ class SagaDefinition:
         """The services that own its steps, in the order in which they first come."""
         return tuple(dict.fromkeys(step.service for step in self.steps))
 
+    @property
+    def participants(self) -> tuple[str, ...]:
+        """The services that read its messages: the one that starts it, and those that own its steps."""
+        return tuple(dict.fromkeys([self.started_by.OWNER, *self.services]))
+
     def steps_of(self, service: str) -> tuple[str, ...]:
         """Return the names of the steps that a service owns."""
         return tuple(step.name for step in self.steps if step.service == service)
@@ -123,13 +128,13 @@ class SagaDefinition:
     @property
     def command_topics(self) -> tuple[str, ...]:
         """The topics that the tracker sends its commands to."""
-        return tuple(f"{service}.commands" for service in self.services)
+        return tuple(f"{service}.commands" for service in self.participants)
 
     @property
     def dead_letter_topics(self) -> tuple[str, ...]:
         """The dead-letter topics of its steps, and those of the services that read its messages."""
-        readers = dict.fromkeys([self.started_by.OWNER, *self.services])
-        return tuple(step.dead_letter_topic for step in self.steps) + tuple(f"{reader}.dlq" for reader in readers)
+        own = tuple(f"{service}.dlq" for service in self.participants)
+        return tuple(step.dead_letter_topic for step in self.steps) + own
 
 
 def _problems(definition: SagaDefinition) -> Iterator[str]:
@@ -156,7 +161,8 @@ def _chain_problems(definition: SagaDefinition) -> Iterator[str]:
             )
         expected = step.succeeds_with
     yield from _repeated((step.name for step in definition.steps), "step")
-    spoken: list[type[Message]] = [definition.started_by, *definition.cancelled_by, CancelSaga, SagaFenced]
+    spoken: list[type[Message]] = [definition.started_by, *definition.cancelled_by]
+    spoken += [CancelSaga, SagaFenced, StepRedriven]
     for step in definition.steps:
         spoken += [step.succeeds_with, *([step.rejected_with] if step.rejected_with else [])]
         spoken += [step.compensation.command, step.compensation.reply] if step.compensation else []
