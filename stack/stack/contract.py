@@ -1,8 +1,13 @@
-"""Which topics, subjects and services there are, derived from the definitions: nothing here knows a saga by name."""
+"""Which topics, subjects, services and logins there are, derived from the definitions.
+
+Nothing here knows a saga by name. What a login may do is said here and nowhere else: the stack's access lists and the
+cluster's users are made from it, and what is not said is refused.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from messages.contract import Message
 from messages.saga import CancelSaga, FenceSaga, RedriveStep, SagaFenced, StepRedriven
@@ -13,6 +18,24 @@ from saga_tracker.saga import SagaDefinition
 TRACKER = "saga-tracker"
 SAGA_EVENTS = "saga.events"
 SAGA_COMMANDS = "saga.commands"
+TRACKER_API = f"{TRACKER}-api"
+DEPLOY = "deploy"
+"""Makes topics, logins and schemas; it alone may do everything, and no process that serves anyone runs as it."""
+ANALYTICS, AUDIT, OPERATOR = "analytics", "audit", "operator"
+"""Those outside: who counts events, who checks that nothing was lost, who looks at messages by the command line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KafkaRights:
+    """Everything that one login may do on Kafka: the topics that it reads and writes, the groups that it joins.
+
+    ``watches`` are groups of others whose offsets it may look at. Every name is a whole one, never a prefix.
+    """
+
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+    joins: tuple[str, ...] = ()
+    watches: tuple[str, ...] = ()
 
 
 def services() -> tuple[str, ...]:
@@ -36,6 +59,43 @@ def topics() -> tuple[str, ...]:
         for topic in topics_of
     ]
     return tuple(dict.fromkeys([*found, SAGA_EVENTS, SAGA_COMMANDS, f"{TRACKER}.dlq"]))
+
+
+def kafka_rights() -> Mapping[str, KafkaRights]:
+    """Return what each login may do on Kafka, by its name. :data:`DEPLOY`, who may do everything, is not among them."""
+    sagas = DEFINITIONS.values()
+    every = topics()
+    events = tuple(topic for topic in every if topic.endswith(".events"))
+    dead_letters = tuple(topic for topic in every if topic.endswith(".dlq"))
+    tracked = tuple(dict.fromkeys(topic for saga in sagas for topic in saga.event_topics))
+    commands = tuple(dict.fromkeys(topic for saga in sagas for topic in saga.command_topics))
+    return {
+        **{service: _rights_of(service) for service in services()},
+        TRACKER: KafkaRights(
+            reads=(*tracked, *dead_letters, SAGA_COMMANDS),
+            writes=(*commands, SAGA_EVENTS, f"{TRACKER}.dlq"),
+            joins=(TRACKER,),
+            watches=services(),
+        ),
+        TRACKER_API: KafkaRights(writes=(SAGA_COMMANDS,)),
+        ANALYTICS: KafkaRights(reads=events, joins=(ANALYTICS,)),
+        AUDIT: KafkaRights(reads=dead_letters, joins=(AUDIT,)),
+        OPERATOR: KafkaRights(reads=every, joins=(OPERATOR,), watches=(*services(), TRACKER)),
+    }
+
+
+def _rights_of(service: str) -> KafkaRights:
+    reads: list[str] = []
+    writes = [f"{service}.events", f"{service}.dlq"]
+    for saga in DEFINITIONS.values():
+        own = [step for step in saga.steps if step.service == service]
+        reads += [step.trigger_topic for step in own]
+        writes += [step.dead_letter_topic for step in own]
+        if own:
+            reads.append(f"{service}.commands")
+        if service == saga.started_by.OWNER:
+            reads.append(SAGA_EVENTS)
+    return KafkaRights(reads=tuple(dict.fromkeys(reads)), writes=tuple(dict.fromkeys(writes)), joins=(service,))
 
 
 def subjects() -> tuple[Subject, ...]:

@@ -8,14 +8,13 @@ from functools import partial
 from pathlib import Path
 
 from stack import kafka, postgres, redis, registry
-from stack.contract import TRACKER, package_of, services
+from stack.contract import TRACKER, TRACKER_API, package_of, services
 from stack.databases import owner_of
 from stack.home import Home, State
 from stack.parts import Part, answers
 from stack.ports import LOOPBACK
 
 GATEWAY, COURIER, ISSUER = SIMULATORS = ("gateway", "courier", "issuer")
-TRACKER_API = f"{TRACKER}-api"
 AUDIENCE = "baraza"
 EVERY = "*"
 """The key of ``environment`` settings that are meant for every process of ours."""

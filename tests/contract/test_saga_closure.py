@@ -145,3 +145,25 @@ def test_the_tracker_reads_every_event_every_request_and_every_dead_letter() -> 
     assert unread == {topic for topic in contract.topics() if topic.endswith(".commands")} - {"saga.commands"} | {
         "saga.events"
     }
+
+
+def test_a_login_may_do_on_kafka_just_what_its_process_does() -> None:
+    rights = contract.kafka_rights()
+    for service, own in SERVICES.items():
+        letters = {f"{service}.dlq", *(f"{step.name}.dlq" for step in own.steps)}
+        assert set(rights[service].reads) == set(consumed_topics(service, own))
+        assert set(rights[service].writes) == {f"{service}.events", *letters}
+        assert rights[service].joins == (service,)
+    assert set(rights[contract.TRACKER].reads) == set(tracked_topics(DEFINITIONS))
+
+
+def test_nobody_but_the_tracker_writes_commands_and_analytics_only_reads_events() -> None:
+    rights = contract.kafka_rights()
+    writers = {topic: {login for login, own in rights.items() if topic in own.writes} for topic in contract.topics()}
+    commands = {topic for topic in writers if topic.endswith(".commands")}
+    assert {topic: writers[topic] for topic in commands} == {
+        topic: {contract.TRACKER_API if topic == contract.SAGA_COMMANDS else contract.TRACKER} for topic in commands
+    }
+    assert all(len(who) == 1 for topic, who in writers.items()), writers
+    analytics = rights[contract.ANALYTICS]
+    assert (analytics.writes, {topic.rpartition(".")[2] for topic in analytics.reads}) == ((), {"events"})
