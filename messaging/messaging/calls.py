@@ -10,7 +10,10 @@ from queue import Empty, SimpleQueue
 
 import structlog
 
+from messaging import metrics
 from messaging.downstream import Unavailable
+from messaging.observation import Observer
+from messaging.steps import name
 from messaging.turn import Answer, PendingCall
 
 CALLS_MAX = 32
@@ -24,12 +27,14 @@ log = structlog.get_logger()
 class Calls:
     """Runs pending calls and collects their answers; one thread begins and collects."""
 
-    def __init__(self, clock: Callable[[], datetime]) -> None:
+    def __init__(self, clock: Callable[[], datetime], observer: Observer | None = None) -> None:
         self._clock = clock
+        self._observer = observer
         self._threads = ThreadPoolExecutor(max_workers=CALLS_MAX, thread_name_prefix="call")
         self._answers: SimpleQueue[Answer] = SimpleQueue()
         self._answered = threading.Event()
         self._under_way = 0
+        metrics.CALLS_UNDER_WAY.set_function(lambda: self._under_way)
 
     @property
     def free(self) -> int:
@@ -67,8 +72,20 @@ class Calls:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _run(self, call: PendingCall) -> None:
-        self._answers.put(self._answer(call))
+        began_at = self._clock()
+        answer = self._answer(call)
+        self._answers.put(answer)
         self._answered.set()
+        if self._observer is not None:
+            self._observer.called(
+                handler=name(call.handler),
+                saga_id=call.delivery.message.saga_id,
+                cause=call.delivery.raw.headers,
+                attempt=call.attempt,
+                began_at=began_at,
+                now=self._clock(),
+                failure=answer.failure.reason if answer.failure else None,
+            )
 
     def _answer(self, call: PendingCall) -> Answer:
         if self._clock() > call.deadline_at - START_MARGIN and not call.asks:

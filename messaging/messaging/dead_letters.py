@@ -50,6 +50,7 @@ def dead_letter_row(raw: RawMessage, letter: DeadLetter, *, row_id: str) -> Outb
         payload=raw.value or b"",
         headers=(*raw.headers, *((name, value.encode("utf-8", "backslashreplace")) for name, value in added)),
         partition=raw.partition,
+        cause=raw.headers,
     )
 
 

@@ -29,7 +29,8 @@ import urllib3
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
-from messaging.breaker import CircuitBreaker, CircuitOpen
+from messaging import metrics
+from messaging.breaker import CircuitBreaker, CircuitOpen, CircuitState
 
 CONNECT_TIMEOUT_S = 0.5
 """A connection inside one region takes milliseconds; more means that nobody is there."""
@@ -171,6 +172,7 @@ class Downstream:
         self.name = name
         self.timeout_s = timeout_s
         self.breaker = CircuitBreaker(name, failures_max=failures_max, open_s=open_s, clock=clock)
+        metrics.BREAKER_OPEN.labels(name).set_function(lambda: self.breaker.state is not CircuitState.CLOSED)
         url = urllib3.util.parse_url(base_url)
         self._path = (url.path or "").rstrip("/")
         self._pool = _pool(url, concurrency_max)
@@ -190,7 +192,28 @@ class Downstream:
         idempotency_key: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Response:
-        """Call once and return the answer; raise Unavailable where there is none that counts.
+        """Call once and return the answer; raise Unavailable where there is none that counts."""
+        began_s = time.monotonic()
+        outcome = "none"
+        try:
+            response = self._request(method, path, body, idempotency_key, headers)
+            outcome = str(response.status)
+            return response
+        except UnforeseenAnswer as error:
+            outcome = str(error.status)
+            raise
+        finally:
+            metrics.CALL_SECONDS.labels(self.name, outcome).observe(time.monotonic() - began_s)
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, object] | None,
+        idempotency_key: str | None,
+        headers: Mapping[str, str] | None,
+    ) -> Response:
+        """Call once.
 
         1. Wait for a place in the bulkhead.
         2. Ask the circuit breaker.

@@ -70,6 +70,16 @@ class Handlers:
         """Return the step of that name, or None."""
         return next((step for step in self.steps if step.name == step_name), None)
 
+    @property
+    def answers(self) -> dict[type[Message], str]:
+        """What answers for which step: its success, its rejection, and the replies to its compensation."""
+        found: dict[type[Message], str] = {}
+        for step in self.steps:
+            types = {step.succeeds_with} | ({step.rejected_with} if step.rejected_with else set())
+            types.update(step.compensation.replies if step.compensation else ())
+            found |= dict.fromkeys(types, step.name)
+        return found
+
     def retry_of(self, handler_name: str) -> tuple[RetryPolicy, str | None]:
         """Return a handler's retry policy and the step whose dead-letter topic is meant (None: the service's own)."""
         for step in self.steps:

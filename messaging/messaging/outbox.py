@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -31,6 +31,7 @@ from sqlalchemy import (
 )
 
 from messaging.envelope import Headers
+from messaging.observation import Observer
 
 LEFTOVERS_MAX = 5_000
 """Rows read by one sweep; the next sweep reads on."""
@@ -48,7 +49,10 @@ class NotPublished(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxRow:
-    """One message on its way. ``partition`` is None where the producer is to choose it by the key."""
+    """One message on its way. ``partition`` is None where the producer is to choose it by the key.
+
+    ``cause`` are the headers of what led to it, for those who observe; they are not stored: None in a row read back.
+    """
 
     id: str
     topic: str
@@ -57,6 +61,7 @@ class OutboxRow:
     payload: bytes
     headers: Headers
     partition: int | None
+    cause: Headers | None = None
 
 
 def outbox_table(metadata: MetaData) -> Table:
@@ -175,8 +180,9 @@ def producer(kafka: str, *, client_id: str) -> Producer:
 class Relay:
     """Publishes committed outbox rows and remembers which of them may be removed. One thread uses it at a time."""
 
-    def __init__(self, producer: Producer) -> None:
+    def __init__(self, producer: Producer, observer: Observer | None = None) -> None:
         self._producer = producer
+        self._observer = observer
         self._in_flight: set[str] = set()
         self._delivered: list[str] = []
         self._error: KafkaError | None = None
@@ -188,6 +194,8 @@ class Relay:
                 continue
             self._in_flight.add(row.id)
             self._produce(row)
+            if self._observer is not None and row.cause is not None:
+                self._observe(self._observer, row, row.cause)
         self.poll()
 
     def poll(self) -> None:
@@ -235,6 +243,17 @@ class Relay:
                 self._producer.poll(QUEUE_FULL_WAIT_S)
             else:
                 return
+
+    def _observe(self, observer: Observer, row: OutboxRow, cause: Headers) -> None:
+        observer.published(
+            topic=row.topic,
+            type_=row.type,
+            saga_id=row.saga_id,
+            message_id=row.id,
+            sent=row.headers,
+            cause=cause,
+            now=datetime.now(UTC),
+        )
 
     def _on_delivery(self, row_id: str, error: KafkaError | None, _message: object) -> None:
         if error is None:

@@ -9,23 +9,28 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import structlog
 import tenacity
 import uvicorn
 from fastapi import APIRouter, FastAPI
-from messages.contract import Message
+from messages.contract import Message, name_of
 from messages.saga import SagaFenced
 from sqlalchemy import Engine, text
 
-from messaging import database, health, logs, outbox, problem
+from messaging import database, health, logs, measures, metrics, outbox, problem
 from messaging.auth import Verifier
 from messaging.codec import Codec, RemoteRegistry
 from messaging.handlers import Handlers
+from messaging.observation import Observer
 from messaging.outbox import Relay
 from messaging.settings import Settings
 from messaging.steps import Handler
 from messaging.worker import Worker, consumer
+
+if TYPE_CHECKING:
+    from messaging.tracing import Traces
 
 START_WITHIN_S = 60
 """Parts that start together wait for one another this long; then the process says which is missing and ends."""
@@ -44,6 +49,12 @@ class Parts:
     engine: Engine
     codec: Codec
     verifier: Verifier
+    traces: Traces | None = None
+
+    def observer(self, handlers: Handlers | None = None) -> Observer:
+        """Return who watches what a process with these handlers publishes."""
+        answers = {name_of(message): step for message, step in handlers.answers.items()} if handlers else {}
+        return Observer(self.settings.service, answers, self.traces)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,12 +73,7 @@ def consumed_topics(service: str, handlers: Handlers) -> list[str]:
 
 def emitted(handlers: Handlers) -> set[type[Message]]:
     """Return every message type that the handlers answer with."""
-    types: set[type[Message]] = {SagaFenced} if handlers.steps else set()
-    for step in handlers.steps:
-        types.add(step.succeeds_with)
-        types.update([step.rejected_with] if step.rejected_with else [])
-        types.update(step.compensation.replies if step.compensation else ())
-    return types
+    return {*handlers.answers, SagaFenced} if handlers.steps else set()
 
 
 def api(
@@ -76,6 +82,7 @@ def api(
     """Return an API with these routes: problems as RFC 9457 says, tokens verified against the issuer's keys."""
     app = FastAPI(title=title, version="1", docs_url=None, redoc_url=None)
     problem.install(app, body_bytes_max=body_bytes_max)
+    metrics.install(app, parts.traces)
     app.state.verifier = parts.verifier
     app.state.engine = parts.engine
     for router in routers:
@@ -85,14 +92,25 @@ def api(
 
 def open_parts(settings: Settings) -> Parts:
     """Make the parts of a process; nothing connects before it is used."""
+    engine = database.create(settings.database_url, settings.database_password_file, application=settings.service)
+    metrics.watch_pool(engine)
     return Parts(
         settings=settings,
-        engine=database.create(
-            settings.database_url, settings.database_password_file, application=settings.service
-        ),
+        engine=engine,
         codec=Codec(RemoteRegistry(settings.registry_url)),
         verifier=Verifier(settings.jwks_url, settings.issuer, settings.audience),
+        traces=traces_of(settings),
     )
+
+
+def traces_of(settings: Settings) -> Traces | None:
+    """Return where spans go, None where no collector is named."""
+    if not settings.otlp_url:
+        return None
+    # Imported only then: a process without a collector does not pay the 20 MB.
+    from messaging.tracing import to_collector
+
+    return to_collector(settings.service, settings.otlp_url, ratio=settings.trace_ratio)
 
 
 def run(build: Callable[[Parts], Service]) -> int:
@@ -110,13 +128,16 @@ def run(build: Callable[[Parts], Service]) -> int:
     # 1.
     _wait_for_parts(parts, handlers)
     instance = f"{settings.service}-{socket.gethostname()}-{os.getpid()}"
+    observer = parts.observer(handlers)
+    metrics.watch_database(parts.engine, *measures.OUTBOX, *measures.WAITING)
     worker = Worker(
         settings.service,
         handlers,
         engine=parts.engine,
         codec=parts.codec,
         consumer=consumer(settings.kafka, settings.service, instance),
-        relay=Relay(outbox.producer(settings.kafka, client_id=instance)),
+        relay=Relay(outbox.producer(settings.kafka, client_id=instance), observer),
+        observer=observer,
     )
     app = service.app or api(settings.service, parts)
     app.include_router(
@@ -127,7 +148,10 @@ def run(build: Callable[[Parts], Service]) -> int:
     )
     # 2.
     server = server_of(app, settings)
-    return _serve(server, worker, consumed_topics(settings.service, handlers))
+    try:
+        return _serve(server, worker, consumed_topics(settings.service, handlers))
+    finally:
+        observer.close()
 
 
 def server_of(app: FastAPI, settings: Settings) -> uvicorn.Server:

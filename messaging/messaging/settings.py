@@ -28,3 +28,7 @@ class Settings(BaseSettings):
     timeout_factor: float = 1.0
     """Stretches or shortens every deadline of a saga; tests shorten them."""
     log_level: str = "INFO"
+    otlp_url: str = ""
+    """Where an OpenTelemetry collector takes spans over HTTP, without the path; empty: nobody collects them."""
+    trace_ratio: float = 1.0
+    """The share of sagas whose traces are kept, the same ones in every process."""

@@ -175,5 +175,6 @@ class Turn:
                 payload=self._codec.encode(topic, message),
                 headers=headers(message, source=self._service, traceparent=trace),
                 partition=cause.partition,
+                cause=cause.headers,
             )
         )

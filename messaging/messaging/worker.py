@@ -20,7 +20,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 from sqlalchemy import Connection, Engine
 
-from messaging import deferred, outbox
+from messaging import deferred, metrics, outbox
 from messaging.calls import Calls
 from messaging.codec import Codec, Undecodable
 from messaging.deferred import RawMessage
@@ -28,6 +28,7 @@ from messaging.downstream import Unavailable
 from messaging.envelope import new_id
 from messaging.handlers import Handlers
 from messaging.handling import Batch
+from messaging.observation import Observer
 from messaging.outbox import Relay
 from messaging.patience import Patience, is_transient, utc_now
 from messaging.turn import Answer, Delivery, Outgoing, Undeliverable
@@ -84,8 +85,8 @@ class Work:
     dead: Sequence[tuple[RawMessage, str]] = ()
     answers: Sequence[Answer] = ()
 
-    def __bool__(self) -> bool:
-        return bool(self.deliveries or self.due or self.dead or self.answers)
+    def __len__(self) -> int:
+        return len(self.deliveries) + len(self.due) + len(self.dead) + len(self.answers)
 
     @property
     def saga_ids(self) -> set[str]:
@@ -107,7 +108,15 @@ class Worker:
     """One process of a service. :meth:`run` returns after :meth:`stop`; any other end is an exception."""
 
     def __init__(
-        self, service: str, handlers: Handlers, *, engine: Engine, codec: Codec, consumer: Consumer, relay: Relay
+        self,
+        service: str,
+        handlers: Handlers,
+        *,
+        engine: Engine,
+        codec: Codec,
+        consumer: Consumer,
+        relay: Relay,
+        observer: Observer | None = None,
     ) -> None:
         self._service = service
         self._handlers = handlers
@@ -116,12 +125,13 @@ class Worker:
         self._consumer = consumer
         self._relay = relay
         self._jitter = random.Random()
-        self._calls = Calls(utc_now)
+        self._calls = Calls(utc_now, observer)
         self._partitions: set[int] = set()
         self._stopping = threading.Event()
         self._patience = Patience(self._stopping, on_wait=self._sign_of_life)
         self._due_at = 0.0
         self._sweep_at = 0.0
+        self._handled_until: dict[str, float] = {}
         self.looped_at = time.monotonic()
         self.is_assigned = False
 
@@ -222,7 +232,9 @@ class Worker:
                 batch.turn.dead_letter(raw, None, reason, 1)
             return batch.finish()
 
-        out = self._transact(handle)
+        with metrics.BATCH_SECONDS.time():
+            out = self._transact(handle)
+        metrics.BATCH_MESSAGES.observe(len(work))
         self._relay.forget(delivered)
         return out
 
@@ -259,6 +271,9 @@ class Worker:
         self._relay.publish(out.rows)
         for call in out.calls:
             self._calls.begin(call)
+        for deferral in out.deferrals.values():
+            if deferral.attempt > 1 and deferral.due_at is not None:
+                metrics.RETRIES.labels(deferral.handler).inc()
 
     def _transact(self, transaction: Callable[[Connection], Result]) -> Result:
         return self._patience.transact(self._engine, transaction)
@@ -329,6 +344,7 @@ class Worker:
         try:
             for last in ends.values():
                 self._consumer.store_offsets(message=last)
+                self._handled_until[str(last.topic())] = last.timestamp()[1] / 1000
         except KafkaException as error:
             if error.args[0].code() != KafkaError._STATE:
                 raise
@@ -340,7 +356,20 @@ class Worker:
         if now < self._sweep_at or not self._partitions:
             return
         self._sweep_at = now + SWEEP_EVERY_S
+        self._measure_lag()
         self._publish_leftovers(self._partitions, LEFTOVER_AGE)
+
+    def _measure_lag(self) -> None:
+        """Tell how much waits in Kafka, by what the client has heard of it anyway."""
+        lags: dict[str, int] = {}
+        for place in self._consumer.position(self._consumer.assignment()):
+            _, end = self._consumer.get_watermark_offsets(place, cached=True)
+            if place.offset >= 0:
+                lags[place.topic] = lags.get(place.topic, 0) + max(0, end - place.offset)
+        for topic, lag in lags.items():
+            metrics.LAG_MESSAGES.labels(topic).set(lag)
+            behind_s = max(0.0, time.time() - self._handled_until.get(topic, time.time()))
+            metrics.LAG_SECONDS.labels(topic).set(behind_s if lag else 0.0)
 
     def _publish_leftovers(self, partitions: set[int], age: timedelta) -> None:
         rows = self._transact(lambda tx: outbox.leftovers(tx, partitions, age=age))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -40,7 +39,7 @@ from checkout.domain import (
 from checkout.intake import TOPIC, refused, submission
 from checkout.publisher import Publisher
 from checkout.rates import Rates
-from messaging import problem
+from messaging import metrics, problem
 
 PRODUCTS_MAX: Final = 5_000
 PAGE_SIZE_MAX: Final = 1_000
@@ -49,7 +48,6 @@ BULK_AT_ONCE_MAX: Final = 2
 ORDER_BYTES_MAX: Final = 1_048_576
 """Far above LINES_MAX lines, so that a cart of ten thousand is told which line is too many."""
 CATALOGUE_BYTES_MAX: Final = 4_194_304
-TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 STAFF = frozenset({"storefront", "support", "operator"})
 """Roles that see the orders of every customer."""
@@ -150,10 +148,10 @@ async def running(request: Request) -> Running:
     return parts
 
 
-async def traceparent(request: Request) -> bytes | None:
-    """Return the request's W3C trace context, where it has a usable one."""
-    value = request.headers.get("traceparent", "")
-    return value.encode() if TRACEPARENT.fullmatch(value) else None
+async def traceparent(request: Request) -> bytes:
+    """Return the request's own W3C trace context, in the trace of its caller where it named a usable one."""
+    own: bytes = request.scope["traceparent"]
+    return own
 
 
 def admitted(*roles: str) -> Callable[..., Awaitable[Principal]]:
@@ -177,7 +175,7 @@ Storefront = Annotated[Principal, Depends(admitted("storefront"))]
 Loader = Annotated[Principal, Depends(admitted("operator", "catalogue"))]
 Anybody = Annotated[Principal, Depends(admitted())]
 Parts_ = Annotated[Running, Depends(running)]
-Trace = Annotated[bytes | None, Depends(traceparent)]
+Trace = Annotated[bytes, Depends(traceparent)]
 IdempotencyKey = Annotated[
     str,
     Header(
@@ -224,14 +222,15 @@ routes = APIRouter(prefix="/v1", responses=COMMON)
     responses={409: PROBLEM_RESPONSES[409]},
 )
 async def submit_order(
-    cart: Cart, key: IdempotencyKey, caller: Customer, parts: Parts_, trace: Trace, response: Response
+    cart: Cart, key: IdempotencyKey, caller: Customer, parts: Parts_, request: Request, response: Response
 ) -> Response:
     """Take an order in. The answer says that it was received; whether it is confirmed shows at ``Location``."""
     if "storefront" not in caller.roles and cart.customer_id != caller.subject:
         raise _not_yours()
-    outcome = await parts.desk.submit(submission(caller.subject, key, cart, trace))
+    outcome = await parts.desk.submit(submission(caller.subject, key, cart, request.scope["traceparent"]))
     if isinstance(outcome, Problem):
         raise outcome
+    request.scope["saga_id"] = outcome.order_id
     headers = dict(response.headers) | {"Location": f"/v1/orders/{outcome.order_id}"}
     if outcome.is_replay:
         headers["Idempotent-Replayed"] = "true"
@@ -316,10 +315,15 @@ def application(parts: Parts, requests_per_second: Mapping[str, int]) -> FastAPI
     """Return the API. Its lifespan starts what stores and publishes orders, and ends it without losing one."""
     instance = f"{parts.settings.service}-api"
 
+    observer = parts.observer()
+
+    def new_relay() -> Relay:
+        return Relay(producer(parts.settings.kafka, client_id=instance), observer)
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(parts.codec.learn, TOPIC, (OrderSubmitted, OrderCancellationRequested))
-        publisher = Publisher(parts.engine, lambda: Relay(producer(parts.settings.kafka, client_id=instance)))
+        publisher = Publisher(parts.engine, new_relay)
         desk = Desk(parts.engine, parts.codec, publisher, Answers(parts.settings.redis_url))
         app.state.running = Running(
             engine=parts.engine,
@@ -336,6 +340,7 @@ def application(parts: Parts, requests_per_second: Mapping[str, int]) -> FastAPI
     app = FastAPI(title="Checkout", version="1", docs_url=None, redoc_url=None, lifespan=lifespan)
     longer = {"/v1/orders/bulk": bulk.BODY_BYTES_MAX, "/v1/catalogue": CATALOGUE_BYTES_MAX}
     problem.install(app, body_bytes_max=ORDER_BYTES_MAX, body_bytes_max_of=longer)
+    metrics.install(app, parts.traces)
     app.state.verifier = parts.verifier
     app.include_router(routes)
     return app

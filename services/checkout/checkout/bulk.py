@@ -56,7 +56,7 @@ def answer(
     content_type: str,
     *,
     client_id: str,
-    traceparent: bytes | None,
+    traceparent: bytes,
     store: Callable[[Sequence[Submission]], list[Result]],
 ) -> str:
     """Read the orders, store what can be taken, and return the answer's JSON: a result an order, in their order.
@@ -110,7 +110,7 @@ def _json(body: bytes) -> object:
         ) from error
 
 
-def _read(item: object, client_id: str, traceparent: bytes | None) -> Submission | Problem:
+def _read(item: object, client_id: str, traceparent: bytes) -> Submission | Problem:
     try:
         cart = _KEYED_CART.validate_python(_json(item) if isinstance(item, bytes) else item)
     except Problem as problem:

@@ -5,22 +5,21 @@ from __future__ import annotations
 from datetime import datetime
 
 from messages.checkout import OrderCancellationRequested
-from messages.contract import name_of
 from messaging.codec import Codec
-from messaging.envelope import child_traceparent, headers, new_id
+from messaging.envelope import new_id
 from messaging.outbox import OutboxRow
 from messaging.problem import Problem
 from sqlalchemy import Connection
 
 from checkout import tables
 from checkout.domain import OrderState
-from checkout.intake import SAGA_TYPE, SAGA_VERSION, SOURCE, TOPIC, outbox_row
+from checkout.intake import SAGA_TYPE, SAGA_VERSION, outbox_row
 from messaging import outbox
 
 REASON = "customer_request"
 
 
-def cancel(tx: Connection, order_id: str, *, codec: Codec, now: datetime, traceparent: bytes | None) -> list[OutboxRow]:
+def cancel(tx: Connection, order_id: str, *, codec: Codec, now: datetime, traceparent: bytes) -> list[OutboxRow]:
     """Note the wish and write its event into the outbox; return the rows to publish, none where it was noted before.
 
     Raises Problem (409) where the order is decided already.
@@ -39,8 +38,7 @@ def cancel(tx: Connection, order_id: str, *, codec: Codec, now: datetime, tracep
         occurred_at=now,
         reason=REASON,
     )
-    traced = headers(event, source=SOURCE, traceparent=child_traceparent(traceparent))
-    rows = [outbox_row(event.message_id, codec.encode(TOPIC, event), order_id, name_of(type(event)), traced)]
+    rows = [outbox_row(event, codec, traceparent)]
     outbox.save(tx, rows)
     return rows
 

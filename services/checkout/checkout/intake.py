@@ -13,9 +13,9 @@ from datetime import datetime
 from typing import TypeAlias
 
 from messages.checkout import Address, OrderLine, OrderSubmitted
-from messages.contract import name_of
+from messages.contract import Message, name_of
 from messaging.codec import Codec
-from messaging.envelope import Headers, child_traceparent, headers, new_id
+from messaging.envelope import TRACEPARENT, child_traceparent, headers, new_id
 from messaging.outbox import OutboxRow
 from messaging.problem import FieldError, Problem, invalid, pointer
 from pydantic import TypeAdapter
@@ -47,7 +47,7 @@ class Submission:
     client_id: str
     idempotency_key: str
     cart: Cart
-    traceparent: bytes | None
+    traceparent: bytes
     fingerprint: bytes
 
     @property
@@ -78,7 +78,7 @@ class Taken:
     remembered: dict[Key, Remembered]
 
 
-def submission(client_id: str, idempotency_key: str, cart: Cart, traceparent: bytes | None) -> Submission:
+def submission(client_id: str, idempotency_key: str, cart: Cart, traceparent: bytes) -> Submission:
     """Return the cart as a submission. Its fingerprint does not depend on spaces or the order of members."""
     return Submission(
         client_id=client_id,
@@ -179,16 +179,20 @@ def refused(refusals: Sequence[Refusal], *, type: str) -> Problem:  # noqa: A002
     return invalid(errors, type=type)
 
 
-def outbox_row(message_id: str, payload: bytes, saga_id: str, name: str, message_headers: Headers) -> OutboxRow:
-    """Return a row of the API: without a partition, the producer chooses it by the key."""
+def outbox_row(event: Message, codec: Codec, request: bytes) -> OutboxRow:
+    """Return the row of an event that a request led to; ``request`` is the request's trace context.
+
+    Without a partition, the producer chooses it by the key.
+    """
     return OutboxRow(
-        id=message_id,
+        id=event.message_id,
         topic=TOPIC,
-        saga_id=saga_id,
-        type=name,
-        payload=payload,
-        headers=message_headers,
+        saga_id=event.saga_id,
+        type=name_of(type(event)),
+        payload=codec.encode(TOPIC, event),
+        headers=headers(event, source=SOURCE, traceparent=child_traceparent(request)),
         partition=None,
+        cause=((TRACEPARENT, request),),
     )
 
 
@@ -241,8 +245,7 @@ def _row(order: NewOrder, taken: Submission, codec: Codec, now: datetime) -> Out
             country=ship_to.country,
         ),
     )
-    traced = headers(event, source=SOURCE, traceparent=child_traceparent(taken.traceparent))
-    return outbox_row(event.message_id, codec.encode(TOPIC, event), event.saga_id, name_of(type(event)), traced)
+    return outbox_row(event, codec, taken.traceparent)
 
 
 def _remember(order: NewOrder) -> Remembered:
