@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from sqlalchemy import Connection, TextClause, text
 
-from messaging.metrics import Measure
+from messaging.metrics import QUERY_AGE_MAX_S, Measure
 
 OUTBOX_ROWS = text("SELECT count(*) FROM outbox")
 OUTBOX_AGE = text("SELECT coalesce(extract(epoch FROM now() - min(created_at)), 0) FROM outbox")
@@ -14,13 +14,15 @@ DEFERRED = text("SELECT handler, count(*) FROM deferred WHERE due_at IS NOT NULL
 HELD = text("SELECT handler, count(*) FROM deferred WHERE due_at IS NULL GROUP BY handler")
 
 
-def measure(name: str, documentation: str, labels: tuple[str, ...], query: TextClause) -> Measure:
+def measure(
+    name: str, documentation: str, labels: tuple[str, ...], query: TextClause, *, age_max_s: float = QUERY_AGE_MAX_S
+) -> Measure:
     """Return a gauge that one statement tells: a row for each combination of labels, the value last."""
 
     def rows(tx: Connection) -> Iterable[tuple[object, ...]]:
         return [tuple(row) for row in tx.execute(query)]
 
-    return Measure(name=name, documentation=documentation, labels=labels, query=rows)
+    return Measure(name=name, documentation=documentation, labels=labels, query=rows, age_max_s=age_max_s)
 
 
 OUTBOX = (

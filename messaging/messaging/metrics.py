@@ -5,6 +5,7 @@ A label never holds an id or what a person wrote: every combination of labels li
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -138,48 +139,51 @@ def watch_pool(engine: Engine) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measure:
-    """A gauge that a query tells: rows of label values, the value last."""
+    """A gauge that a query tells: rows of label values, the value last. It is asked every ``age_max_s`` at most."""
 
     name: str
     documentation: str
     labels: tuple[str, ...]
     query: Callable[[Connection], Iterable[tuple[object, ...]]]
+    age_max_s: float = QUERY_AGE_MAX_S
+
+    def family(self, rows: Iterable[tuple[object, ...]] = ()) -> GaugeMetricFamily:
+        """Return the gauge with these rows."""
+        family = GaugeMetricFamily(self.name, self.documentation, labels=self.labels)
+        for *labels, value in rows:
+            family.add_metric([str(label) for label in labels], float(str(value)))
+        return family
 
 
 class DatabaseCollector(Collector):
     """Measures what only the database knows. While it does not answer, these gauges are absent, which an alert sees."""
 
-    def __init__(self, engine: Engine, measures: tuple[Measure, ...], *, age_max_s: float = QUERY_AGE_MAX_S) -> None:
+    def __init__(self, engine: Engine, measures: tuple[Measure, ...]) -> None:
         self._engine = engine
         self._measures = measures
-        self._age_max_s = age_max_s
-        self._asked_at = -age_max_s
-        self._found: list[GaugeMetricFamily] = []
+        self._asked: dict[str, tuple[float, GaugeMetricFamily]] = {}
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
         """Tell the names without asking the database."""
-        for measure in self._measures:
-            yield GaugeMetricFamily(measure.name, measure.documentation, labels=measure.labels)
+        return (measure.family() for measure in self._measures)
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Ask the database, or repeat what it said a moment ago."""
-        if time.monotonic() - self._asked_at >= self._age_max_s:
-            self._found = self._ask()
-            self._asked_at = time.monotonic()
-        yield from self._found
+        for measure in self._measures:
+            asked_at, family = self._asked.get(measure.name, (-math.inf, None))
+            if family is None or time.monotonic() - asked_at >= measure.age_max_s:
+                family = self._ask(measure)
+            if family is not None:
+                yield family
 
-    def _ask(self) -> list[GaugeMetricFamily]:
-        families = []
+    def _ask(self, measure: Measure) -> GaugeMetricFamily | None:
         try:
             with self._engine.connect() as tx:
-                for measure in self._measures:
-                    family = GaugeMetricFamily(measure.name, measure.documentation, labels=measure.labels)
-                    for *labels, value in measure.query(tx):
-                        family.add_metric([str(label) for label in labels], float(str(value)))
-                    families.append(family)
+                family = measure.family(measure.query(tx))
         except SQLAlchemyError:
-            return []
-        return families
+            return None
+        self._asked[measure.name] = time.monotonic(), family
+        return family
 
 
 def watch_database(engine: Engine, *measures: Measure) -> None:

@@ -23,6 +23,7 @@ from messaging import database, health, logs, measures, metrics, outbox, problem
 from messaging.auth import Verifier
 from messaging.codec import Codec, RemoteRegistry
 from messaging.handlers import Handlers
+from messaging.metrics import Measure
 from messaging.observation import Observer
 from messaging.outbox import Relay
 from messaging.settings import Settings
@@ -59,10 +60,11 @@ class Parts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """What a service is made of: its handlers, and the API to serve beside them (None: only its health)."""
+    """What a service is made of: its handlers, the API beside them (None: only its health), its own measures."""
 
     handlers: tuple[Handler, ...]
     app: FastAPI | None = None
+    measures: tuple[Measure, ...] = ()
 
 
 def consumed_topics(service: str, handlers: Handlers) -> list[str]:
@@ -129,7 +131,7 @@ def run(build: Callable[[Parts], Service]) -> int:
     _wait_for_parts(parts, handlers)
     instance = f"{settings.service}-{socket.gethostname()}-{os.getpid()}"
     observer = parts.observer(handlers)
-    metrics.watch_database(parts.engine, *measures.OUTBOX, *measures.WAITING)
+    metrics.watch_database(parts.engine, *measures.OUTBOX, *measures.WAITING, *service.measures)
     worker = Worker(
         settings.service,
         handlers,

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from messaging.measures import measure
 from messaging.service import Parts, Service
 
-from ledger import api
+from ledger import api, tables
 from ledger.handlers import HANDLERS
 from messaging import service
+
+IMBALANCE = measure(
+    "baraza_ledger_imbalance_minor",
+    "Debits less credits of all entries; anything but 0 is an accounting error.",
+    ("currency",),
+    tables.IMBALANCE,
+    # It reads every entry.
+    age_max_s=60,
+)
 
 
 def build(parts: Parts) -> Service:
     """Wire the service."""
-    return Service(handlers=HANDLERS, app=api.application(parts))
+    return Service(handlers=HANDLERS, app=api.application(parts), measures=(IMBALANCE,))
 
 
 if __name__ == "__main__":

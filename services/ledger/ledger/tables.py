@@ -54,6 +54,9 @@ ADD = text("""
 """)
 
 
+IMBALANCE = text("SELECT currency, sum(debit_minor) - sum(credit_minor) FROM entries GROUP BY currency")
+
+
 def load_nothing(_events: Sequence[PaymentCaptured], _tx: Connection) -> Journal:
     """A posting needs no look at what stands already: the fence lets it happen once."""
     return Journal()

@@ -15,11 +15,12 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI
 from messaging.codec import Codec, RemoteRegistry
+from messaging.observation import Observer
 from messaging.outbox import Relay
-from messaging.service import server_of
+from messaging.service import server_of, traces_of
 from messaging.settings import Settings
 
-from messaging import database, health, logs, outbox, problem
+from messaging import database, health, logs, measures, metrics, outbox, problem
 from saga_tracker import app as runtime_app
 from saga_tracker.app import EXIT_FAILED, Runtime
 from saga_tracker.definitions import DEFINITIONS
@@ -43,16 +44,22 @@ def main() -> int:
     instance = f"{settings.service}-{socket.gethostname()}-{os.getpid()}"
     engine = database.create(settings.database_url, settings.database_password_file, application=settings.service)
     send_lists_in_binary(engine)
+    metrics.watch_pool(engine)
+    metrics.watch_database(engine, *measures.OUTBOX)
+    observer = Observer(settings.service, {}, traces_of(settings))
     work = Work(
         engine,
         Recorder(DEFINITIONS, Codec(RemoteRegistry(settings.registry_url)), timeout_factor=settings.timeout_factor),
-        Relay(outbox.producer(settings.kafka, client_id=instance)),
+        Relay(outbox.producer(settings.kafka, client_id=instance), observer),
         Groups(settings.kafka),
     )
     runtime = Runtime(work)
     server = server_of(_health(runtime), settings)
     threading.Thread(target=server.run, name="health", daemon=True).start()
-    return uvloop.run(_run(settings.kafka, runtime, server))
+    try:
+        return uvloop.run(_run(settings.kafka, runtime, server))
+    finally:
+        observer.close()
 
 
 async def _run(kafka: str, runtime: Runtime, server: uvicorn.Server) -> int:
@@ -83,6 +90,7 @@ async def _run(kafka: str, runtime: Runtime, server: uvicorn.Server) -> int:
 def _health(runtime: Runtime) -> FastAPI:
     app = FastAPI(title="saga-tracker worker", docs_url=None, redoc_url=None)
     problem.install(app)
+    metrics.install(app)
     app.include_router(
         health.router(
             alive={"the worker ticks": lambda: time.monotonic() - runtime.ticked_at < TICK_AGE_MAX_S},
