@@ -36,6 +36,7 @@ class State:
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     version: int = STATE_VERSION
     docker: bool = False
+    proxied: bool = False
     cache: str = ""
     partitions: int = 0
     ports: dict[str, int] = field(default_factory=dict)

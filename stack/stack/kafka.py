@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from confluent_kafka import KafkaException
@@ -21,6 +22,7 @@ HEAP_MAX = "384m"
 FORMAT_TIMEOUT_S = 60
 REQUEST_TIMEOUT_S = 1.0
 STOP_WAIT_S = 30
+LISTENERS = ("listeners", "advertised.listeners", "listener.security.protocol.map")
 MESSAGE_BYTES_MAX = 1_048_588
 """Kafka's own default, stated because producers and dead letters rely on it."""
 
@@ -75,8 +77,19 @@ def part(home: Home, jars: list[Path], port: int) -> Part:
     )
 
 
-def configure(home: Home, jars: list[Path], *, stack_id: str, port: int, controller_port: int) -> None:
-    """Write the configuration, and format the data folder where it is new. Raises StackError."""
+def configure(
+    home: Home,
+    jars: list[Path],
+    *,
+    stack_id: str,
+    port: int,
+    controller_port: int,
+    sides: Mapping[str, tuple[int, int]],
+) -> None:
+    """Write the configuration, and format the data folder where it is new. Raises StackError.
+
+    Each of ``sides`` is a further listener: its port, and the port that its clients are told.
+    """
     folder = home.folder(NAME)
     data = folder / "data"
     file = folder / "server.properties"
@@ -86,6 +99,7 @@ def configure(home: Home, jars: list[Path], *, stack_id: str, port: int, control
             host=LOOPBACK, port=port, controller_host=LOOPBACK, controller_port=controller_port,
             advertised=f"{LOOPBACK}:{port}", data=str(data),
         )  # fmt: skip
+        chosen |= _with_sides(chosen, sides)
         replace(file, "".join(f"{name}={value}\n" for name, value in chosen.items()))
         replace(folder / "log4j2.xml", LOGGING)
     if not (data / "meta.properties").exists():
@@ -109,6 +123,16 @@ def properties(
     }
 
 
+def _with_sides(chosen: Mapping[str, str], sides: Mapping[str, tuple[int, int]]) -> dict[str, str]:
+    """Whoever connects to a side's listener is told the side's port, so that all of its traffic takes that way."""
+    listeners, advertised, protocols = (chosen[name] for name in LISTENERS)
+    for side, (port, told) in sides.items():
+        listeners += f",{side.upper()}://{LOOPBACK}:{port}"
+        advertised += f",{side.upper()}://{LOOPBACK}:{told}"
+        protocols += f",{side.upper()}:PLAINTEXT"
+    return dict(zip(LISTENERS, (listeners, advertised, protocols), strict=True))
+
+
 def cluster_id(stack_id: str) -> str:
     """Return the stack's id in Kafka's spelling."""
     return base64.urlsafe_b64encode(bytes.fromhex(stack_id)).decode().rstrip("=")
@@ -129,6 +153,11 @@ def _format(home: Home, jars: list[Path], file: Path, cluster: str) -> None:
 def _java(home: Home, jars: list[Path], heap_max: str) -> tuple[str, ...]:
     logging = f"-Dlog4j2.configurationFile={home.folder(NAME) / 'log4j2.xml'}"
     return (*java.command(home, heap_max), logging, "-cp", ":".join(map(str, jars)))
+
+
+def side(name: str) -> str:
+    """Return the name of the port that the listener of a side listens on."""
+    return f"{NAME}-{name}"
 
 
 def admin(bootstrap: str) -> AdminClient:

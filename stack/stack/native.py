@@ -1,11 +1,11 @@
-"""The four infrastructure parts as processes of this machine, from wheels and jars: no Docker, no Java beforehand."""
+"""The infrastructure parts as processes of this machine, from wheels and jars: no Docker, no Java beforehand."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from stack import downloads, kafka, postgres, redis, registry
+from stack import downloads, kafka, postgres, redis, registry, services, toxiproxy
 from stack.errors import explained
 from stack.home import Home, State
 from stack.parts import Part
@@ -19,6 +19,8 @@ def part(home: Home, state: State, name: str) -> Part:
         return postgres.part(home, state.ports[name])
     if name == redis.NAME:
         return redis.part(home, state.ports[name])
+    if name == toxiproxy.NAME:
+        return toxiproxy.part(home, cache, state.ports[name])
     if name == kafka.NAME:
         return kafka.part(home, downloads.files(name, cache), state.ports[name])
     return registry.part(
@@ -37,6 +39,7 @@ def prepare(home: Home, state: State, name: str, watch: Watcher) -> None:
         redis.NAME: lambda: _prepare_redis(home),
         kafka.NAME: lambda: _prepare_kafka(home, state, watch),
         registry.NAME: lambda: _prepare_registry(state, watch),
+        toxiproxy.NAME: lambda: _prepare_toxiproxy(home, state, watch),
     }
     steps[name]()
 
@@ -50,13 +53,35 @@ def _prepare_redis(home: Home) -> None:
 def _prepare_kafka(home: Home, state: State, watch: Watcher) -> None:
     jars = _fetch(kafka.NAME, state, watch)
     ports = state.ports
-    kafka.configure(home, jars, stack_id=state.id, port=ports[kafka.NAME], controller_port=ports[kafka.CONTROLLER])
+    sides = toxiproxy.SIDES if state.proxied else ()
+    kafka.configure(
+        home, jars, stack_id=state.id, port=ports[kafka.NAME], controller_port=ports[kafka.CONTROLLER],
+        sides={side: (ports[kafka.side(side)], ports[toxiproxy.port_name(side, kafka.NAME)]) for side in sides},
+    )  # fmt: skip
 
 
 def _prepare_registry(state: State, watch: Watcher) -> None:
     cache = Path(state.cache)
     if not downloads.unpacked(downloads.files(registry.NAME, cache)[0], cache).exists():
         downloads.unpack(_fetch(registry.NAME, state, watch)[0], cache)
+
+
+def _prepare_toxiproxy(home: Home, state: State, watch: Watcher) -> None:
+    watch(Progress(part=toxiproxy.NAME, what="building"))
+    toxiproxy.build(Path(state.cache))
+    toxiproxy.configure(home, routes(state.ports))
+
+
+def routes(ports: Mapping[str, int]) -> dict[str, tuple[int, int]]:
+    """Return every proxy by name: the port that it listens on, and the one that it leads to."""
+    return {
+        toxiproxy.port_name(side, target): (
+            ports[toxiproxy.port_name(side, target)],
+            ports[kafka.side(side) if target == kafka.NAME else target],
+        )
+        for side in toxiproxy.SIDES
+        for target in services.PROXIED
+    }
 
 
 def _fetch(name: str, state: State, watch: Watcher) -> list[Path]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from stack import kafka, ports, postgres, redis, registry, services
+from stack import kafka, ports, postgres, redis, registry, services, toxiproxy
 from stack.errors import InvalidSettings
 from stack.home import State
 from stack.services import SIMULATORS
 from stack.settings import PARTITIONS_DEFAULT, StackSettings
 
 INFRASTRUCTURE = (postgres.NAME, redis.NAME, kafka.NAME, registry.NAME)
+NATIVE = (*INFRASTRUCTURE, toxiproxy.NAME)
+"""What is not ours. Toxiproxy is there only where the network is to fail on demand."""
 EXTRA_PORTS = {kafka.NAME: (kafka.CONTROLLER,), registry.NAME: (registry.MANAGEMENT,)}
 """Parts that listen on a second port."""
 
@@ -38,15 +40,17 @@ def next_state(settings: StackSettings, before: State | None, *, is_alive: bool)
 
     What the settings leave out stays as it was. A stack that is up keeps its parts and gains those of ``only``.
     """
-    state = before or State(docker=settings.docker)
+    state = before or State(docker=settings.docker, proxied=settings.proxied)
     if settings.docker and not state.docker:
         raise InvalidSettings(f"{settings.home} holds a stack without Docker; give --docker another --home.")
+    if settings.proxied and (state.docker or not state.proxied):
+        raise InvalidSettings(f"{settings.home} holds a stack without toxiproxy, which must be there from the start.")
     if settings.partitions is not None and state.partitions not in (0, settings.partitions):
         raise InvalidSettings(
             f"{settings.home} has {state.partitions} partitions, which cannot change; use another --home for "
             f"{settings.partitions}."
         )
-    parts = everything() if settings.only is None else closure((*settings.only, *(state.parts if is_alive else ())))
+    parts = everything() if settings.only is None else closure((*settings.only, *(_known(state) if is_alive else ())))
     replicas = {**state.replicas, **settings.replicas}
     if unknown := set(replicas) - set(services.workers()):
         raise InvalidSettings(
@@ -57,7 +61,7 @@ def next_state(settings: StackSettings, before: State | None, *, is_alive: bool)
         state,
         cache=str(settings.cache),
         partitions=state.partitions or settings.partitions or PARTITIONS_DEFAULT,
-        parts=list(parts),
+        parts=[*([toxiproxy.NAME] if state.proxied else []), *parts],
         replicas=replicas,
         environment=environment,
         ports=_ports(settings, state, replicas),
@@ -74,6 +78,15 @@ def ports_of(name: str) -> tuple[str, ...]:
     return (name, *EXTRA_PORTS.get(name, ()))
 
 
+def _known(state: State) -> list[str]:
+    return [name for name in state.parts if name != toxiproxy.NAME]
+
+
+def _proxy_ports() -> list[str]:
+    sides = [toxiproxy.port_name(side, target) for side in toxiproxy.SIDES for target in services.PROXIED]
+    return [toxiproxy.NAME, *map(kafka.side, toxiproxy.SIDES), *sides]
+
+
 def _ports(settings: StackSettings, state: State, replicas: dict[str, int]) -> dict[str, int]:
     """Every part has its port at once, so that an address never changes when a part joins later."""
     names = [
@@ -82,6 +95,8 @@ def _ports(settings: StackSettings, state: State, replicas: dict[str, int]) -> d
         for process in services.replica_names(name, replicas.get(name, 1))
         for port in ports_of(process)
     ]
+    if state.proxied:
+        names += _proxy_ports()
     if unknown := set(settings.ports) - set(names):
         raise InvalidSettings(f"BARAZA_PORT_… names no part: {', '.join(sorted(unknown))}; known: {', '.join(names)}.")
     return ports.choose(names, state.ports, settings.ports)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from stack import containers, kafka, leftovers, plan, ports, postgres, redis, registry, services
+from stack import containers, kafka, leftovers, plan, ports, postgres, redis, registry, services, toxiproxy
 from stack.databases import AUDIT, owner_of
 from stack.errors import NoStack, StackError
 from stack.home import Home, State
@@ -107,6 +107,13 @@ class Stack:
         password = quote(self._home.password(login))
         return f"postgresql://{login}:{password}@{LOOPBACK}:{self._state.ports[postgres.NAME]}/{database}"
 
+    @property
+    def toxiproxy_url(self) -> str:
+        """Where faults of the network are ordered. Raises NoStack where the stack has no toxiproxy."""
+        if not self._state.proxied:
+            raise NoStack(f"The stack in {self._home.path} has no toxiproxy; start another one with it.")
+        return toxiproxy.url(self._state.ports[toxiproxy.NAME])
+
     def password(self, login: str) -> str:
         """Return the password of a PostgreSQL login, for example ``payment_owner``."""
         return self._home.password(login)
@@ -123,6 +130,10 @@ class Stack:
         """Return the process ids of a service's replicas that run now."""
         found = (self._supervisor.status(name).pid for name in self._names(service))
         return tuple(pid for pid in found if pid)
+
+    def pid(self, process: str) -> int:
+        """Return the id of one process, 0 while there is none."""
+        return self._supervisor.status(process).pid
 
     def kill(self, process: str, number: signal.Signals = signal.SIGKILL) -> None:
         """Send one process a signal; the supervisor starts again what ends of it."""
@@ -248,8 +259,8 @@ def _stop(home: Home, state: State, supervisor: Supervisor, watch: Watcher) -> b
     was_alive = supervisor.is_alive()
     if was_alive:
         known = supervisor.statuses()
-        ours = [name for name in known if name not in (*services.SIMULATORS, *plan.INFRASTRUCTURE)]
-        for group in (ours, services.SIMULATORS, *((name,) for name in reversed(plan.INFRASTRUCTURE))):
+        ours = [name for name in known if name not in (*services.SIMULATORS, *plan.NATIVE)]
+        for group in (ours, services.SIMULATORS, *((name,) for name in reversed(plan.NATIVE))):
             present = [name for name in group if name in known]
             for name in present:
                 watch(Progress(part=name, what="stopping"))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from stack import kafka, postgres, redis, registry
+from stack import kafka, postgres, redis, registry, toxiproxy
 from stack.contract import TRACKER, TRACKER_API, package_of, services
 from stack.databases import owner_of
 from stack.home import Home, State
@@ -15,6 +15,8 @@ from stack.parts import Part, answers
 from stack.ports import LOOPBACK
 
 GATEWAY, COURIER, ISSUER = SIMULATORS = ("gateway", "courier", "issuer")
+PROXIED = (kafka.NAME, postgres.NAME, redis.NAME, registry.NAME, GATEWAY, COURIER)
+"""What our processes reach through toxiproxy where there is one. The issuer's keys are asked for once and kept."""
 AUDIENCE = "baraza"
 EVERY = "*"
 """The key of ``environment`` settings that are meant for every process of ours."""
@@ -58,7 +60,10 @@ def part(home: Home, state: State, service: str, name: str) -> Part:
 def environment(home: Home, state: State, service: str, name: str) -> dict[str, str]:
     """Return the ``BARAZA_*`` variables of a process, with what the settings add for it."""
     variables = {"BARAZA_HTTP_HOST": LOOPBACK, "BARAZA_HTTP_PORT": str(state.ports[name])}
-    variables |= _simulator(home, state, service) if service in SIMULATORS else _worker(home, state, service)
+    if service in SIMULATORS:
+        variables |= _simulator(home, state, service)
+    else:
+        variables |= _worker(home, state, service, _ports_for(state, service, name))
     for key in dict.fromkeys((EVERY, service, name)):
         variables |= state.environment.get(key, {})
     return variables
@@ -67,8 +72,8 @@ def environment(home: Home, state: State, service: str, name: str) -> dict[str, 
 def migration_environment(home: Home, state: State, database: str) -> dict[str, str]:
     """Return the variables of a migration, which logs in as the database's owner."""
     return {
-        **_worker(home, state, database.replace("_", "-")),
-        "BARAZA_DATABASE_URL": _database_url(state, database, owner_of(database)),
+        **_worker(home, state, database.replace("_", "-"), state.ports),
+        "BARAZA_DATABASE_URL": _database_url(state.ports, database, owner_of(database)),
         "BARAZA_DATABASE_PASSWORD_FILE": str(home.password_file(owner_of(database))),
     }
 
@@ -78,18 +83,26 @@ def http_url(state: State, name: str) -> str:
     return f"http://{LOOPBACK}:{state.ports[name]}"
 
 
-def _worker(home: Home, state: State, service: str) -> Mapping[str, str]:
+def _ports_for(state: State, service: str, name: str) -> Mapping[str, int]:
+    """Return the ports at which a process finds what it needs: the real ones, or those of its side of the proxy."""
+    if not state.proxied:
+        return state.ports
+    side = toxiproxy.side_of(int(name.removeprefix(service).removeprefix("-") or 1))
+    return state.ports | {target: state.ports[toxiproxy.port_name(side, target)] for target in PROXIED}
+
+
+def _worker(home: Home, state: State, service: str, ports: Mapping[str, int]) -> Mapping[str, str]:
     database = database_of(service)
     issuer = http_url(state, ISSUER)
     return {
         "BARAZA_SERVICE": TRACKER if service == TRACKER_API else service,
-        "BARAZA_KAFKA": f"{LOOPBACK}:{state.ports[kafka.NAME]}",
-        "BARAZA_REGISTRY_URL": registry.url(state.ports[registry.NAME]),
-        "BARAZA_DATABASE_URL": _database_url(state, database, database),
+        "BARAZA_KAFKA": f"{LOOPBACK}:{ports[kafka.NAME]}",
+        "BARAZA_REGISTRY_URL": registry.url(ports[registry.NAME]),
+        "BARAZA_DATABASE_URL": _database_url(ports, database, database),
         "BARAZA_DATABASE_PASSWORD_FILE": str(home.password_file(database)),
-        "BARAZA_REDIS_URL": f"redis://{LOOPBACK}:{state.ports[redis.NAME]}/0",
-        "BARAZA_GATEWAY_URL": http_url(state, GATEWAY),
-        "BARAZA_COURIER_URL": http_url(state, COURIER),
+        "BARAZA_REDIS_URL": f"redis://{LOOPBACK}:{ports[redis.NAME]}/0",
+        "BARAZA_GATEWAY_URL": f"http://{LOOPBACK}:{ports[GATEWAY]}",
+        "BARAZA_COURIER_URL": f"http://{LOOPBACK}:{ports[COURIER]}",
         "BARAZA_JWKS_URL": f"{issuer}/.well-known/jwks.json",
         "BARAZA_ISSUER": issuer,
         "BARAZA_AUDIENCE": AUDIENCE,
@@ -109,6 +122,6 @@ def simulator_folder(home: Home) -> Path:
     return home.folder("simulators")
 
 
-def _database_url(state: State, database: str, role: str) -> str:
+def _database_url(ports: Mapping[str, int], database: str, role: str) -> str:
     """The password is not in it: it is read from its file at each connection."""
-    return f"postgresql+psycopg://{role}@{LOOPBACK}:{state.ports[postgres.NAME]}/{database}"
+    return f"postgresql+psycopg://{role}@{LOOPBACK}:{ports[postgres.NAME]}/{database}"

@@ -26,12 +26,14 @@ class StackSettings:
     """How to start a stack. What is not said is as it was the last time, or the default.
 
     ``only`` names the parts to start (and what they need), None all of them. ``replicas`` counts processes by service.
-    ``ports`` fixes ports by part. ``environment`` adds variables by process, under ``*`` to every process of ours.
+    ``ports`` fixes ports by part. ``proxied`` puts toxiproxy between our processes and what they need.
+    ``environment`` adds variables by process, under ``*`` to every process of ours.
     """
 
     home: Path
     cache: Path
     docker: bool = False
+    proxied: bool = False
     only: tuple[str, ...] | None = None
     partitions: int | None = None
     replicas: Mapping[str, int] = field(default_factory=dict)
@@ -63,6 +65,7 @@ def from_environment(
     *,
     home: Path | None = None,
     docker: bool = False,
+    proxied: bool = False,
     only: tuple[str, ...] | None = None,
     partitions: int | None = None,
     replicas: Mapping[str, int] | None = None,
@@ -76,6 +79,7 @@ def from_environment(
         home=Path(home or environ.get("BARAZA_HOME") or default_home()).absolute(),
         cache=Path(environ.get("BARAZA_CACHE") or caches / "baraza").absolute(),
         docker=docker,
+        proxied=proxied,
         only=only,
         partitions=partitions,
         replicas=replicas or {},

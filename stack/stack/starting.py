@@ -34,7 +34,7 @@ THREADS_MAX = 8
 
 def part_of(home: Home, state: State, service: str, name: str) -> Part:
     """Return the process ``name`` of a service or an infrastructure part."""
-    if service in plan.INFRASTRUCTURE:
+    if service in plan.NATIVE:
         return containers.part(home, state, name) if state.docker else native.part(home, state, name)
     return services.part(home, state, service, name)
 
@@ -64,7 +64,7 @@ class Start:
         wanted = set(self._state.parts)
         with ThreadPoolExecutor(THREADS_MAX) as pool:
             # 1. to 3.
-            tasks = [pool.submit(self._infrastructure, name) for name in plan.INFRASTRUCTURE if name in wanted]
+            tasks = [pool.submit(self._infrastructure, name) for name in plan.NATIVE if name in wanted]
             tasks += [pool.submit(self._begin, part) for part in self._parts if part.service in services.SIMULATORS]
             self._finish(tasks)
             # 4.
