@@ -37,6 +37,10 @@ class Observer:
             for type_, step in step_of.items()
         }
 
+        # A counter that first shows itself at one never rose, to Prometheus.
+        for name in {service, *step_of.values()}:
+            metrics.DEAD_LETTERS.labels(f"{name}{DEAD_LETTERS}")
+
     def published(
         self, *, topic: str, type_: str, saga_id: str, message_id: str, sent: Headers, cause: Headers, now: datetime
     ) -> None:

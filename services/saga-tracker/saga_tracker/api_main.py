@@ -11,17 +11,18 @@ from messaging.settings import Settings
 from sqlalchemy.exc import OperationalError
 
 from messaging import health, logs, metrics, outbox
-from saga_tracker import queries
+from saga_tracker import measuring, queries
 from saga_tracker.api import Streams, router
 from saga_tracker.cancelling import Cancellations
-from saga_tracker.measuring import MEASURES
+from saga_tracker.definitions import DEFINITIONS
 
 
 def application(parts: Parts) -> FastAPI:
     """Return the API over these parts. Nothing connects before the first request."""
     instance = f"{parts.settings.service}-api-{socket.gethostname()}-{os.getpid()}"
     app = api("saga-tracker", parts, router)
-    metrics.watch_database(parts.engine, *MEASURES)
+    metrics.watch_database(parts.engine, *measuring.MEASURES)
+    measuring.announce(DEFINITIONS.values())
     app.state.streams = Streams()
     app.state.cancellations = Cancellations(outbox.producer(parts.settings.kafka, client_id=instance), parts.codec)
     app.include_router(health.router(alive={}, ready={"the database answers": lambda: _answers(parts)}))

@@ -22,6 +22,7 @@ from messaging.settings import Settings
 
 from messaging import database, health, logs, measures, metrics, outbox, problem
 from saga_tracker import app as runtime_app
+from saga_tracker import measuring
 from saga_tracker.app import EXIT_FAILED, Runtime
 from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.reading import topics
@@ -46,6 +47,7 @@ def main() -> int:
     send_lists_in_binary(engine)
     metrics.watch_pool(engine)
     metrics.watch_database(engine, *measures.OUTBOX)
+    measuring.announce(DEFINITIONS.values())
     observer = Observer(settings.service, {}, traces_of(settings))
     work = Work(
         engine,

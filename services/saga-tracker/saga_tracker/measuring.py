@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from messaging.measures import measure
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 from sqlalchemy import text
 
+from saga_tracker.progress import Cause, SagaState
+from saga_tracker.saga import SagaDefinition
 from saga_tracker.tables import Entry, SagaRow
 
 SAGA_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 180, 600)
@@ -24,6 +26,7 @@ SECONDS = Histogram(
 LATE = Counter("baraza_late_successes_total", "Steps that succeeded after they had been given up.", ["step"])
 COMMANDS = Counter("baraza_commands_total", "Commands that the tracker issued, by type.", ["type", "step"])
 REPEATED = Counter("baraza_commands_repeated_total", "Commands sent again for want of a reply.", ["type", "step"])
+STEP_TIMEOUT_SECONDS = Gauge("baraza_step_timeout_seconds", "How long a step may take.", ["saga", "step"])
 TIMERS = Counter("baraza_deadlines_passed_total", "Deadlines that passed.", ["type", "step"])
 
 UNDER_WAY = """
@@ -32,7 +35,7 @@ UNDER_WAY = """
     WHERE state = '{state}'
     GROUP BY saga_type, step
 """
-OLDEST_S = "extract(epoch FROM now() - min({since}))"
+OLDEST_S = "extract(epoch FROM now() - min(updated_at))"
 
 MEASURES = (
     measure(
@@ -43,9 +46,9 @@ MEASURES = (
     ),
     measure(
         "baraza_sagas_pending_oldest_seconds",
-        "How long ago the oldest of them began.",
+        "How long the one that has been at the step for longest has been there.",
         ("saga", "step"),
-        text(UNDER_WAY.format(value=OLDEST_S.format(since="started_at"), state="PENDING")),
+        text(UNDER_WAY.format(value=OLDEST_S, state="PENDING")),
     ),
     measure(
         "baraza_sagas_parked",
@@ -57,7 +60,7 @@ MEASURES = (
         "baraza_sagas_parked_oldest_seconds",
         "How long the oldest of them has been as it is.",
         ("saga", "step"),
-        text(UNDER_WAY.format(value=OLDEST_S.format(since="updated_at"), state="NEEDS_REVIEW")),
+        text(UNDER_WAY.format(value=OLDEST_S, state="NEEDS_REVIEW")),
     ),
     measure(
         "baraza_timeline_age_seconds",
@@ -66,6 +69,27 @@ MEASURES = (
         text("SELECT coalesce(extract(epoch FROM now() - min(recorded_until)), 0) FROM watermarks"),
     ),
 )
+
+
+ENDS = {
+    SagaState.CONFIRMED.value: ("",),
+    SagaState.CANCELLED_COMPENSATED.value: tuple(cause.value for cause in Cause),
+}
+"""How a saga can end, and why."""
+
+
+def announce(definitions: Iterable[SagaDefinition]) -> None:
+    """Tell the limits of each step, and begin the counters at zero: a rise from nothing is no rise to Prometheus."""
+    for definition in definitions:
+        STARTED.labels(definition.name)
+        for state, causes in ENDS.items():
+            for cause in causes:
+                ENDED.labels(definition.name, state, cause)
+        for step in definition.steps:
+            STEP_TIMEOUT_SECONDS.labels(definition.name, step.name).set(step.timeout_s)
+            LATE.labels(step.name)
+            if step.compensation is not None:
+                REPEATED.labels(step.compensation.command.FULL_NAME.rpartition(".")[2], step.name)
 
 
 def recorded(entries: Iterable[Entry], rows: Iterable[SagaRow], at: datetime) -> None:

@@ -1,0 +1,217 @@
+"""Writes the Grafana dashboards from the panels below: ``python observability/generate.py [--check]``.
+
+The JSON is what Grafana is given; it is generated so that a panel is one line here, and reviewed as one.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+DASHBOARDS = Path(__file__).with_name("dashboards")
+WIDTH = 24
+HEIGHT = 8
+QUANTILE = "histogram_quantile({q}, sum by ({by}) (rate({name}_bucket[1m])))"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Panel:
+    """A chart or a figure: a title, what Prometheus is asked (legend to query), and the unit in Grafana's words."""
+
+    title: str
+    queries: dict[str, str]
+    unit: str = "short"
+    kind: str = "timeseries"
+    width: int = 8
+
+
+def p(quantile: float, name: str, *by: str) -> str:
+    """Return the query for a quantile of a histogram over the last minute."""
+    return QUANTILE.format(q=quantile, by=", ".join(("le", *by)), name=name)
+
+
+WAR_ROOM = (
+    Panel(
+        title="Orders taken, confirmed, compensated (per second)",
+        queries={
+            "taken": 'sum(rate(baraza_sagas_started_total{saga="order"}[1m]))',
+            "{{state}}": 'sum by (state) (rate(baraza_sagas_ended_total{saga="order"}[1m]))',
+        },
+        unit="ops",
+        width=12,
+    ),
+    Panel(
+        title="Where orders pile up: under way, by step",
+        queries={"{{step}}": 'sum by (step) (baraza_sagas_pending{saga="order"})'},
+        width=12,
+    ),
+    Panel(
+        title="Submitted to confirmed",
+        queries={
+            "p50": p(0.5, "baraza_saga_seconds", "state"),
+            "p99": p(0.99, "baraza_saga_seconds", "state"),
+        },
+        unit="s",
+    ),
+    Panel(title="A step's time, p99", queries={"{{step}}": p(0.99, "baraza_step_seconds", "step")}, unit="s"),
+    Panel(
+        title="Compensated, share of all that ended",
+        queries={"{{saga}}": "baraza:compensated:ratio5m"},
+        unit="percentunit",
+    ),
+    Panel(
+        title="Failed steps, by answer (per second)",
+        queries={"{{step}} {{type}}": "sum by (step, type) (rate(baraza_step_answers_total[1m]))"},
+        unit="ops",
+    ),
+    Panel(
+        title="Providers: time of a call, p99",
+        queries={"{{downstream}}": p(0.99, "baraza_call_seconds", "downstream")},
+        unit="s",
+    ),
+    Panel(
+        title="Providers: answers (per second)",
+        queries={
+            "{{downstream}} {{outcome}}": "sum by (downstream, outcome) (rate(baraza_call_seconds_count[1m]))",
+            "{{downstream}} circuit open": "max by (downstream) (baraza_breaker_open)",
+        },
+    ),
+    Panel(
+        title="Behind Kafka, by service",
+        queries={"{{service}} {{topic}}": "max by (service, topic) (baraza_consumer_lag_seconds)"},
+        unit="s",
+    ),
+    Panel(
+        title="Messages that wait in Kafka",
+        queries={"{{service}} {{topic}}": "sum by (service, topic) (baraza_consumer_lag_messages)"},
+    ),
+    Panel(
+        title="Outbox: age of the oldest message",
+        queries={"{{service}}": "max by (service) (baraza_outbox_age_seconds)"},
+        unit="s",
+    ),
+    Panel(
+        title="Retries and dead letters (per minute)",
+        queries={
+            "retry {{handler}}": "sum by (handler) (rate(baraza_retries_total[1m])) * 60",
+            "✝ {{topic}}": "sum by (topic) (rate(baraza_dead_letters_total[1m])) * 60",
+        },
+    ),
+    Panel(
+        title="Parked, and since when",
+        queries={
+            "{{step}}": "sum by (step) (baraza_sagas_parked)",
+            "{{step}} oldest, hours": "max by (step) (baraza_sagas_parked_oldest_seconds) / 3600",
+        },
+    ),
+    Panel(
+        title="Held for an operator, by handler",
+        queries={"{{handler}}": "sum by (handler) (baraza_held_messages)"},
+    ),
+    Panel(
+        title="Intake: answers (per second) and p99",
+        queries={
+            "{{status}}": 'sum by (status) (rate(baraza_http_request_seconds_count{route="/v1/orders"}[1m]))',
+            "p99, s": p(0.99, "baraza_http_request_seconds"),
+        },
+    ),
+)
+
+FINANCE = (
+    Panel(
+        title="Debits less credits (minor units)",
+        queries={"{{currency}}": "sum by (currency) (baraza_ledger_imbalance_minor)"},
+        kind="stat",
+    ),
+    Panel(title="Need review", queries={"parked": "sum(baraza_sagas_parked)"}, kind="stat"),
+    Panel(
+        title="Oldest that needs review",
+        queries={"age": "max(baraza_sagas_parked_oldest_seconds)"},
+        unit="s",
+        kind="stat",
+    ),
+    Panel(
+        title="Money taken, given back, refused (per minute)",
+        queries={
+            "{{type}}": 'sum by (type) (rate(baraza_step_answers_total{step=~"(authorize|capture)_payment"}[5m])) * 60'
+        },
+        width=12,
+    ),
+    Panel(
+        title="Postings and reversals (per minute)",
+        queries={"{{type}}": 'sum by (type) (rate(baraza_step_answers_total{step="post_ledger"}[5m])) * 60'},
+        width=12,
+    ),
+    Panel(
+        title="How orders ended (last hour)",
+        queries={"{{state}} {{cause}}": "sum by (state, cause) (increase(baraza_sagas_ended_total[1h]))"},
+        width=12,
+    ),
+    Panel(
+        title="Succeeded after being given up (last hour)",
+        queries={"{{step}}": "sum by (step) (increase(baraza_late_successes_total[1h]))"},
+        width=12,
+    ),
+)
+
+
+def dashboard(uid: str, title: str, panels: tuple[Panel, ...]) -> dict[str, Any]:
+    """Return a dashboard as Grafana reads it, its panels set line by line."""
+    placed, x, y = [], 0, 0
+    for number, panel in enumerate(panels, start=1):
+        if x + panel.width > WIDTH:
+            x, y = 0, y + HEIGHT
+        placed.append(_panel(number, panel, x, y))
+        x += panel.width
+    return {
+        "uid": uid,
+        "title": title,
+        "schemaVersion": 39,
+        "refresh": "10s",
+        "time": {"from": "now-30m", "to": "now"},
+        "tags": ["baraza"],
+        "panels": placed,
+    }
+
+
+def _panel(number: int, panel: Panel, x: int, y: int) -> dict[str, Any]:
+    return {
+        "id": number,
+        "title": panel.title,
+        "type": panel.kind,
+        "datasource": {"type": "prometheus", "uid": "prometheus"},
+        "gridPos": {"x": x, "y": y, "w": panel.width, "h": HEIGHT},
+        "fieldConfig": {"defaults": {"unit": panel.unit, "min": 0 if panel.kind == "timeseries" else None}},
+        "targets": [
+            {"refId": chr(ord("A") + place), "expr": query, "legendFormat": legend}
+            for place, (legend, query) in enumerate(panel.queries.items())
+        ],
+    }
+
+
+def files() -> dict[Path, str]:
+    """Return every dashboard by its file."""
+    made = {
+        "war-room": dashboard("baraza-war-room", "Baraza · launch day", WAR_ROOM),
+        "finance": dashboard("baraza-finance", "Baraza · finance", FINANCE),
+    }
+    return {DASHBOARDS / f"{name}.json": json.dumps(each, indent=1) + "\n" for name, each in made.items()}
+
+
+def main() -> int:
+    """Write the files; with ``--check``, say which are not what they would be written as."""
+    stale = [path for path, text in files().items() if not path.exists() or path.read_text() != text]
+    if "--check" in sys.argv[1:]:
+        for path in stale:
+            print(f"{path} is not current; run python observability/generate.py.")
+        return bool(stale)
+    for path in stale:
+        path.write_text(files()[path])
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
