@@ -12,7 +12,7 @@ from typing import NoReturn
 import typer
 
 from baraza import interrupts
-from baraza.commands import audit, demo, events, load, orders, sagas, schemas, stack, test
+from baraza.commands import audit, bench, demo, events, load, orders, sagas, schemas, stack, test
 from baraza.terminal import FOUND_A_PROBLEM, USAGE, Refusal, say
 
 INTERRUPTED = 130
@@ -32,6 +32,7 @@ app.command()(demo.demo)
 app.command()(sagas.timeline)
 app.command()(audit.audit)
 app.command()(events.topics)
+app.command()(bench.bench)
 app.command("test", context_settings={"ignore_unknown_options": True})(test.run)
 app.add_typer(orders.app, name="orders")
 app.add_typer(sagas.app, name="sagas")

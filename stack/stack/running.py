@@ -135,6 +135,15 @@ class Stack:
         """Return the id of one process, 0 while there is none."""
         return self._supervisor.status(process).pid
 
+    def layout(self) -> dict[str, object]:
+        """Return how many partitions each topic has, and how many processes each service."""
+        services_of = {name: len(self._names(name)) for name in self._state.parts}
+        return {"partitions": self._state.partitions, "processes": services_of}
+
+    def process_ids(self) -> dict[str, int]:
+        """Return the process id of every process that runs now, by its name; the supervisor is not among them."""
+        return {name: status.pid for name, status in self._supervisor.statuses().items() if status.pid}
+
     def kill(self, process: str, number: signal.Signals = signal.SIGKILL) -> None:
         """Send one process a signal; the supervisor starts again what ends of it."""
         self._supervisor.signal(process, number)

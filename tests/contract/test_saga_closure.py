@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections import Counter
 
+import payment.in_process
 import pytest
+import shipping.in_process
 from messages.catalogue import MESSAGES
 from messages.contract import Message
 from messages.saga import FenceSaga, SagaFenced
+from messaging.handlers import Handlers
 from messaging.service import consumed_topics, emitted
-from messaging.steps import AnyCompensation, AnyStep
+from messaging.steps import AnyCompensation, AnyStep, Handler
 from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.reading import topics as tracked_topics
 from saga_tracker.saga import SagaDefinition, StepDefinition
@@ -60,6 +63,22 @@ def test_a_compensation_does_what_the_definition_says(definition: SagaDefinition
     assert declared.on is step.compensation.command
     assert declared.replies == (step.compensation.reply,)
     assert set(declared.undoes) == undone
+
+
+@pytest.mark.parametrize(
+    ("service", "inside"), [("payment", payment.in_process.HANDLERS), ("shipping", shipping.in_process.HANDLERS)]
+)
+def test_providers_inside_of_the_process_serve_the_same_steps(service: str, inside: tuple[Handler, ...]) -> None:
+    def told(own: Handlers) -> list[object]:
+        return [
+            (
+                *(step.name, step.on, step.succeeds_with, step.rejected_with, step.retry),
+                step.compensation and (step.compensation.on, step.compensation.undoes, step.compensation.replies),
+            )
+            for step in own.steps
+        ]
+
+    assert told(Handlers.of(inside)) == told(SERVICES[service])
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -126,6 +126,21 @@ LEDGER = """
     GROUP BY saga_id
 """
 
+GATEWAY_AUTHORIZATIONS = "SELECT id, reference, state, amount_minor FROM gateway_records"
+
+GATEWAY_CAPTURES = """
+    SELECT id || ' ' || number, reference, captured_minor / captures
+    FROM gateway_records, generate_series(1, captures) AS number
+"""
+
+GATEWAY_REFUNDS = """
+    SELECT id || ' ' || number, reference, refunded_minor / refunds
+    FROM gateway_records, generate_series(1, refunds) AS number
+"""
+
+COURIER_SHIPMENTS = "SELECT id, reference, state FROM courier_records"
+"""What providers inside of the process know: nothing where they are outside, whose own records are read as well."""
+
 REPLIES = "SELECT saga_id, step FROM timeline WHERE kind = 'reply' AND step IS NOT NULL AND detail IS NULL"
 """Replies of services that did undo something; where there was nothing to undo, the detail says so."""
 
@@ -137,11 +152,15 @@ OWN_TABLES = (
     (TRACKER, "consumed", CONSUMED),
     (CHECKOUT, "orders", ORDERS),
     ("payment", "payments", PAYMENTS),
+    ("payment", "authorizations", GATEWAY_AUTHORIZATIONS),
+    ("payment", "captures", GATEWAY_CAPTURES),
+    ("payment", "refunds", GATEWAY_REFUNDS),
     ("inventory", "reservations", RESERVATIONS),
     ("inventory", "stock", STOCK),
     ("loyalty", "burns", BURNS),
     ("loyalty", "accounts", ACCOUNTS),
     ("shipping", "shipments", SHIPMENTS),
+    ("shipping", "parcels", COURIER_SHIPMENTS),
     ("ledger", "ledger", LEDGER),
 )
 

@@ -34,7 +34,7 @@ def up(
 ) -> None:
     """Start the stack, or what is missing of it: Kafka, PostgreSQL, Redis, the registry, every service."""
     started_at = time.monotonic()
-    stack = start(home, docker=docker, replicas=_replicas(replicas or []))
+    stack = start(home, docker=docker, replicas=replicas_of(replicas or []))
     if as_json:
         put_json(_addresses(stack))
     elif stack.stack.started:
@@ -146,7 +146,8 @@ def _live() -> Iterator[Watcher]:
         yield watch
 
 
-def _replicas(texts: list[str]) -> dict[str, int]:
+def replicas_of(texts: list[str]) -> dict[str, int]:
+    """Return what ``--replicas`` options say. Raises UsageRefusal."""
     replicas: dict[str, int] = {}
     for text in texts:
         service, _, number = text.partition("=")

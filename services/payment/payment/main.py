@@ -7,7 +7,7 @@ from messaging.downstream import Downstream
 from messaging.service import Parts, Service
 
 from messaging import service
-from payment import api
+from payment import api, in_process
 from payment.fence import CallFence
 from payment.handlers import handlers
 from payment.http_gateway import HttpPaymentGateway
@@ -18,6 +18,8 @@ GATEWAY_TIMEOUT_S = 2.0
 
 def build(parts: Parts) -> Service:
     """Wire the service."""
+    if parts.settings.gateway_url == in_process.URL:
+        return Service(handlers=in_process.HANDLERS, app=api.application(parts))
     downstream = Downstream(
         "gateway", parts.settings.gateway_url, timeout_s=GATEWAY_TIMEOUT_S, concurrency_max=CALLS_MAX
     )

@@ -7,7 +7,7 @@ from messaging.downstream import Downstream
 from messaging.service import Parts, Service
 
 from messaging import service
-from shipping import api
+from shipping import api, in_process
 from shipping.handlers import handlers
 from shipping.http_courier import HttpCourier
 
@@ -17,6 +17,8 @@ COURIER_TIMEOUT_S = 2.0
 
 def build(parts: Parts) -> Service:
     """Wire the service."""
+    if parts.settings.courier_url == in_process.URL:
+        return Service(handlers=in_process.HANDLERS, app=api.application(parts))
     downstream = Downstream(
         "courier", parts.settings.courier_url, timeout_s=COURIER_TIMEOUT_S, concurrency_max=CALLS_MAX
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from messages.loyalty import LoyaltyPointsBurned
 from messages.shipping import CancelShipment
@@ -25,6 +26,14 @@ shipments = Table(
     Column("tracking_number", Text),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
+courier_records = Table(
+    "courier_records",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("reference", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    comment="what the courier inside of the process knows; empty where the courier is outside",
+)
 
 LOCK = text("""
     SELECT saga_id, state, tracking_number FROM shipments
@@ -43,6 +52,23 @@ CHANGE = text("""
     FROM unnest(CAST(:saga_ids AS text[]), CAST(:states AS text[])) AS row (saga_id, state)
     WHERE shipments.saga_id = row.saga_id
 """)
+
+NOTE_BOOKED = text("""
+    INSERT INTO courier_records (id, reference, state)
+    SELECT id, reference, 'live'
+    FROM unnest(CAST(:ids AS text[]), CAST(:references AS text[])) AS row (id, reference)
+""")
+
+NOTE_CANCELLED = text("UPDATE courier_records SET state = 'cancelled' WHERE id = ANY(CAST(:ids AS text[]))")
+
+
+@dataclass(slots=True)
+class CourierRecords:
+    """What a batch adds to the records of the courier inside of the process, by tracking number."""
+
+    booked: list[tuple[str, str]] = field(default_factory=list)
+    """Each with the saga id."""
+    cancelled: list[str] = field(default_factory=list)
 
 
 def load_nothing(_events: Sequence[LoyaltyPointsBurned], _tx: Connection) -> Shipments:
@@ -82,3 +108,12 @@ def save_shipments(touched: Shipments, tx: Connection) -> None:
                 "states": [each.state.value for each in touched.changed],
             },
         )
+
+
+def save_courier_records(records: CourierRecords, tx: Connection) -> None:
+    """Save what a batch added, in one statement a kind."""
+    if records.booked:
+        ids, references = zip(*records.booked, strict=True)
+        tx.execute(NOTE_BOOKED, {"ids": list(ids), "references": list(references)})
+    if records.cancelled:
+        tx.execute(NOTE_CANCELLED, {"ids": records.cancelled})

@@ -1,0 +1,208 @@
+"""A stack of a benchmark's own, and the two ways to load it: until it is full, or with so many orders a second."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stack.running import up
+from stack.settings import PORT_VARIABLE, from_environment
+
+from baraza.audit.report import Report
+from baraza.bench.following import Follower
+from baraza.bench.sending import Pace, Pressure, Till
+from baraza.bench.usage import Meter
+from baraza.bench.workload import Goods
+from baraza.client import Tokens
+from baraza.commands import audit as audit_command
+from baraza.commands import load
+from baraza.commands import stack as stack_command
+from baraza.running import Running
+from baraza.terminal import Refusal, say
+from stack import postgres
+
+IN_PROCESS = "in-process:"
+OPEN_MAX = 1_500
+"""Orders open at a time under full load: enough that every service always finds a batch, few enough to drain soon."""
+RAMP_S = 3.0
+"""Between the start of a load and the start of the clock."""
+DRAIN_S = 120.0
+AUDIT_WAIT_S = 120.0
+LOOK_S = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a run may choose about its stack."""
+
+    partitions: int | None = None
+    replicas: Mapping[str, int] = field(default_factory=dict)
+    is_in_process: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One load, measured. Latencies are in milliseconds from when an order was due to when its end could be read."""
+
+    name: str
+    seconds: float
+    offered_per_s: float | None
+    confirmed: int
+    cancelled: int
+    latencies_ms: list[float]
+    cpu_s: dict[str, float]
+    load_cpu_s: float
+
+    @property
+    def per_s(self) -> float:
+        """Complete sagas a second."""
+        return (self.confirmed + self.cancelled) / self.seconds
+
+    @property
+    def cpu_ms_per_saga(self) -> float:
+        """Processor time of the whole stack for one saga."""
+        return 1_000 * sum(self.cpu_s.values()) / max(1, self.confirmed + self.cancelled)
+
+    def quantile_ms(self, share: float) -> float | None:
+        """Return the latency that ``share`` of the orders did not exceed; None where none was measured."""
+        if not self.latencies_ms:
+            return None
+        return round(self.latencies_ms[min(len(self.latencies_ms) - 1, int(share * len(self.latencies_ms)))], 1)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as a script wants it."""
+        return {
+            "load": self.name,
+            "seconds": round(self.seconds, 1),
+            "offered_per_s": self.offered_per_s,
+            "per_s": round(self.per_s, 1),
+            "confirmed": self.confirmed,
+            "cancelled": self.cancelled,
+            "p50_ms": self.quantile_ms(0.50),
+            "p99_ms": self.quantile_ms(0.99),
+            "cpu_ms_per_saga": round(self.cpu_ms_per_saga, 3),
+            "cpu_s": {name: round(used, 2) for name, used in sorted(self.cpu_s.items()) if used >= 0.01},
+            "load_cpu_s": round(self.load_cpu_s, 2),
+        }
+
+
+class Session:
+    """A stack that is up, its follower and its meter."""
+
+    def __init__(self, stack: Running, follower: Follower, meter: Meter) -> None:
+        self.stack = stack
+        self.follower = follower
+        self.meter = meter
+        self._tokens = Tokens(stack.url("issuer"))
+
+    def settings(self) -> dict[str, Any]:
+        """Return what the figures depend on: processes, partitions, durability, providers."""
+        state = self.stack.stack.layout()
+        return {
+            **state,
+            "postgres": dict(postgres.CONFIGURATION),
+            "gateway": self.stack.stack.environment("payment")["BARAZA_GATEWAY_URL"],
+            "courier": self.stack.stack.environment("shipping")["BARAZA_COURIER_URL"],
+            "open_orders_max": OPEN_MAX,
+        }
+
+    def stock(self, goods: Goods) -> None:
+        """Load the catalogue, the stock and the customers."""
+        load.put_catalogue(self.stack, iter(goods.products), len(goods.products))
+        load.put_customers(self.stack, iter(goods.customers), len(goods.customers))
+
+    def till(self) -> Till:
+        """Return a connection to checkout."""
+        return Till(self.stack.url("checkout"), self._tokens)
+
+    def saturated(self, name: str, orders: Iterator[str], seconds: float, *, ramp_s: float = RAMP_S) -> Measured:
+        """Keep OPEN_MAX orders open, and measure once that has gone on for ``ramp_s``."""
+        with Pressure(self.till, self.follower, orders, open_max=OPEN_MAX):
+            time.sleep(ramp_s)
+            measured = self._measure(name, seconds, None)
+        self.drain()
+        return measured
+
+    def paced(
+        self, name: str, orders: Iterator[str], per_second: float, seconds: float, *, ramp_s: float = RAMP_S
+    ) -> Measured:
+        """Send ``per_second`` orders, evenly, and measure those that were due once that has gone on for ``ramp_s``."""
+        with Pace(self.till, self.follower, orders, per_second=per_second):
+            time.sleep(ramp_s)
+            from_s = time.monotonic()
+            measured = self._measure(name, seconds, per_second)
+        self.drain()
+        measured.latencies_ms.extend(self.follower.latencies_ms(from_s, from_s + seconds))
+        return measured
+
+    def drain(self) -> None:
+        """Wait until every order has ended. Raises Refusal where one does not."""
+        give_up_at_s = time.monotonic() + DRAIN_S
+        while self.follower.open:
+            if time.monotonic() > give_up_at_s:
+                raise Refusal(
+                    f"{self.follower.open} orders have not ended within {DRAIN_S:.0f} s, such as "
+                    f"{', '.join(self.follower.still_open(3))}; look at their timelines and at the logs in "
+                    f"{self.stack.stack.home}."
+                )
+            time.sleep(LOOK_S)
+
+    def audit(self) -> Report:
+        """Audit everything, once it has come to rest."""
+        return audit_command.run(self.stack, AUDIT_WAIT_S)
+
+    def _measure(self, name: str, seconds: float, offered_per_s: float | None) -> Measured:
+        confirmed, cancelled = self.follower.confirmed, self.follower.cancelled
+        cpu_s, load_cpu_s, began_at_s = self.meter.cpu_s(), time.process_time(), time.monotonic()
+        time.sleep(seconds)
+        took_s = time.monotonic() - began_at_s
+        confirmed, cancelled = self.follower.confirmed - confirmed, self.follower.cancelled - cancelled
+        measured = Measured(
+            name=name,
+            seconds=took_s,
+            offered_per_s=offered_per_s,
+            confirmed=confirmed,
+            cancelled=cancelled,
+            latencies_ms=[],
+            cpu_s={process: used - cpu_s.get(process, 0.0) for process, used in self.meter.cpu_s().items()},
+            load_cpu_s=time.process_time() - load_cpu_s,
+        )
+        say(f"{name}: {measured.per_s:.0f} a second, {measured.cpu_ms_per_saga:.2f} ms of processor time a saga")
+        return measured
+
+
+@contextmanager
+def session(settings: Settings) -> Iterator[Session]:
+    """Yield a stack in a folder of its own, on free ports; both are gone afterwards. Raises StackError."""
+    with tempfile.TemporaryDirectory(prefix="baraza-bench-") as folder:
+        started_at_s = time.monotonic()
+        with stack_command.watching() as watch:
+            stack = up(_stack_settings(Path(folder), settings), watch)
+        try:
+            say(f"Stack up in {time.monotonic() - started_at_s:.0f} s.")
+            running = Running(stack=stack)
+            with Meter(stack) as meter, Follower(running.kafka, running.registry_url) as follower:
+                yield Session(running, follower, meter)
+        finally:
+            stack.down()
+
+
+def _stack_settings(folder: Path, settings: Settings) -> Any:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(PORT_VARIABLE)}
+    inside = {
+        "payment": {"BARAZA_GATEWAY_URL": IN_PROCESS},
+        "shipping": {"BARAZA_COURIER_URL": IN_PROCESS},
+    }
+    return from_environment(
+        environ,
+        home=folder / "home",
+        partitions=settings.partitions,
+        replicas=settings.replicas,
+        environment=inside if settings.is_in_process else {},
+    )

@@ -1,0 +1,83 @@
+"""What the processes of a stack use: processor time and memory, PostgreSQL with all of its children."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import psutil
+from stack.running import Stack
+
+LOOK_EVERY_S = 1.0
+MEBIBYTE = 1_048_576
+
+
+@dataclass(slots=True)
+class Meter:
+    """Reads the processes of a stack. Memory is looked at once a second while the meter runs."""
+
+    stack: Stack
+    peaks_mb: dict[str, float] = field(default_factory=dict)
+    _stopping: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def __enter__(self) -> Meter:
+        self._thread = threading.Thread(target=self._look, name="memory", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def cpu_s(self) -> dict[str, float]:
+        """Return the processor time that each process has used since it began, its children's included."""
+        return {name: _cpu_s(pid) for name, pid in self._pids().items()}
+
+    def memory_mb(self) -> dict[str, float]:
+        """Return what each process holds now; what PostgreSQL's processes share counts once."""
+        return {name: _memory_mb(pid) for name, pid in self._pids().items()}
+
+    def _pids(self) -> Mapping[str, int]:
+        return self.stack.process_ids()
+
+    def _look(self) -> None:
+        while not self._stopping.wait(LOOK_EVERY_S):
+            for name, memory_mb in self.memory_mb().items():
+                self.peaks_mb[name] = max(self.peaks_mb.get(name, 0.0), memory_mb)
+
+
+def _cpu_s(pid: int) -> float:
+    try:
+        process = psutil.Process(pid)
+        own = process.cpu_times()
+        children = process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return 0.0
+    used_s = own.user + own.system + own.children_user + own.children_system
+    for child in children:
+        try:
+            times = child.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        used_s += times.user + times.system
+    return float(used_s)
+
+
+def _memory_mb(pid: int) -> float:
+    try:
+        process = psutil.Process(pid)
+        children = process.children(recursive=True)
+        if not children:
+            return float(process.memory_info().rss / MEBIBYTE)
+    except psutil.NoSuchProcess:
+        return 0.0
+    total = 0.0
+    for each in (process, *children):
+        try:
+            total += each.memory_full_info().pss
+        except psutil.NoSuchProcess:
+            continue
+    return total / MEBIBYTE

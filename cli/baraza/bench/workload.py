@@ -1,0 +1,90 @@
+"""What is ordered in a benchmark: texts of orders for checkout's bulk path, made before the clock runs."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import cycle
+from typing import TYPE_CHECKING
+
+from messaging.envelope import new_id
+
+from baraza.dataset import CURRENCY, UNDELIVERABLE
+from baraza.tabular import Record
+
+if TYPE_CHECKING:
+    from baraza.dataset import Work
+
+SKUS = 500
+CUSTOMERS = 10_000
+STOCK = 1_000_000_000
+"""More than any run sells: what is measured is the way that every order goes, not what runs out."""
+PRICE_MINOR = 1_299
+POINTS = 1_000_000_000
+POINTS_TO_BURN = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goods:
+    """What there is to buy, and who buys it."""
+
+    products: tuple[Record, ...]
+    customers: tuple[Record, ...]
+
+
+def uniform_goods() -> Goods:
+    """Return SKUS products and CUSTOMERS customers."""
+    return Goods(
+        products=tuple(_product(f"bench-{number}", PRICE_MINOR) for number in range(SKUS)),
+        customers=tuple({"customer_id": f"bench-{number}", "points": POINTS} for number in range(CUSTOMERS)),
+    )
+
+
+def _product(sku: str, price_minor: int) -> Record:
+    return {"sku": sku, "name": sku, "price_minor": price_minor, "currency": CURRENCY, "stock": STOCK}
+
+
+def uniform_orders(*, rejected: float = 0.0, seed: int = 1) -> Iterator[str]:
+    """Yield orders of one line, any product and any customer as likely as another, each with a key of its own.
+
+    The share ``rejected`` goes to an address that the courier refuses.
+    """
+    chance = random.Random(seed)
+    run = new_id()
+    number = 0
+    while True:
+        number += 1
+        postal_code = UNDELIVERABLE if chance.random() < rejected else "45202"
+        yield (
+            f'{{"idempotency_key":"{run}-{number}","customer_id":"bench-{chance.randrange(CUSTOMERS)}",'
+            f'"currency":"{CURRENCY}","lines":[{{"sku":"bench-{chance.randrange(SKUS)}","quantity":1}}],'
+            f'"points_to_burn":{POINTS_TO_BURN},"payment_method":{{"token":"tok_bench"}},'
+            f'"ship_to":{{"name":"A. Person","street":"1 Main Street","city":"Cincinnati",'
+            f'"postal_code":"{postal_code}","country":"US"}}}}'
+        )
+
+
+def real_goods(work: Work) -> Goods:
+    """Return what the retailer's baskets name, with stock and points for all of them, over and over."""
+    return Goods(
+        products=tuple({**_product(each.sku, each.price_minor), "name": each.name} for each in work.products),
+        customers=tuple({"customer_id": customer_id, "points": POINTS} for customer_id, _ in work.customers),
+    )
+
+
+def real_orders(work: Work) -> Iterator[str]:
+    """Yield the retailer's baskets in their order, over and over, each time with a new key.
+
+    Baskets with lines that checkout refuses (no quantity, no price) are left out: what is measured is the saga.
+    """
+    known = {product.sku: product.price_minor for product in work.products}
+    bodies = [
+        json.dumps(each.body, separators=(",", ":"))[1:]
+        for each in work.submissions("")
+        if all(0 < line["quantity"] <= 1_000 and known.get(line["sku"]) for line in each.body["lines"])
+    ]
+    run = new_id()
+    for number, body in enumerate(cycle(bodies)):
+        yield f'{{"idempotency_key":"{run}-{number}",{body}'

@@ -1,0 +1,102 @@
+"""``baraza bench``: how fast the stack is on this machine."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from baraza.commands.options import Json
+from baraza.commands.stack import replicas_of
+from baraza.terminal import FOUND_A_PROBLEM, put, put_json, put_table, say, stop
+
+if TYPE_CHECKING:
+    from baraza.bench.session import Measured
+
+
+class ModeName(StrEnum):
+    """What can be measured."""
+
+    PEERS = "peers"
+    HTTP = "http"
+    REAL = "real"
+
+
+def bench(
+    mode: Annotated[ModeName, typer.Argument(help="What to measure.", show_default=False)],
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=1.0, metavar="NUMBER", help="How long each load is measured.")
+    ] = 20.0,
+    partitions: Annotated[
+        int | None, typer.Option("--partitions", min=1, metavar="NUMBER", help="Of each topic.", show_default=False)
+    ] = None,
+    replicas: Annotated[
+        list[str] | None,
+        typer.Option("--replicas", metavar="SERVICE=NUMBER", help="How many processes of a service; may be repeated."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure how fast a stack of its own is on this machine, and audit it afterwards.
+
+    Exit status 1 where the audit finds anything: a figure of work that was not done right is none.
+    """
+    from baraza.bench import machine, modes
+    from baraza.bench.session import Settings, session
+
+    settings = Settings(
+        partitions=partitions, replicas=replicas_of(replicas or []), is_in_process=mode.value not in modes.OVER_HTTP
+    )
+    with session(settings) as running:
+        summary, measured = modes.MODES[mode.value](running, seconds)
+        report = running.audit()
+        result: dict[str, Any] = {
+            **summary,
+            "audit": "green" if report.is_green else "red",
+            "mode": mode.value,
+            "machine": machine.machine(),
+            "versions": machine.versions(),
+            "settings": running.settings(),
+            "loads": [each.to_json() for each in measured],
+            "memory_peak_mb": {name: round(peak) for name, peak in sorted(running.meter.peaks_mb.items())},
+        }
+    show(result, measured)
+    if as_json:
+        put_json(result)
+    if not report.is_green:
+        say(f"The audit is red: {', '.join(each.invariant.name for each in report.findings if each.total)}.")
+        stop(FOUND_A_PROBLEM)
+
+
+def show(result: dict[str, Any], measured: list[Measured]) -> None:
+    """Write the figures for a person."""
+    machine = result["machine"]
+    put(f"{machine['processor']}, {machine['cores_usable']} cores, {machine['memory_gb']} GB, {machine['system']}")
+    put_table(
+        ("load", "sagas/s", "p50 ms", "p99 ms", "confirmed", "cancelled", "CPU ms/saga"),
+        [
+            (
+                each.name,
+                f"{each.per_s:.1f}",
+                each.quantile_ms(0.50),
+                each.quantile_ms(0.99),
+                each.confirmed,
+                each.cancelled,
+                f"{each.cpu_ms_per_saga:.2f}",
+            )
+            for each in measured
+        ],
+        right=("sagas/s", "p50 ms", "p99 ms", "confirmed", "cancelled", "CPU ms/saga"),
+    )
+    full = measured[0]
+    sagas = max(1, full.confirmed + full.cancelled)
+    put_table(
+        ("process", f"CPU ms/saga, {full.name}", "peak MB"),
+        [
+            (name, f"{1_000 * used / sagas:.3f}", result["memory_peak_mb"].get(name))
+            for name, used in sorted(full.cpu_s.items(), key=lambda pair: -pair[1])
+        ]
+        + [("the load itself", f"{1_000 * full.load_cpu_s / sagas:.3f}", None)],
+        right=(f"CPU ms/saga, {full.name}", "peak MB"),
+    )
+    put(f"audit {result['audit']}")

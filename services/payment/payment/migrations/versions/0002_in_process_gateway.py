@@ -1,0 +1,27 @@
+"""The records of a gateway inside of the process."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Create the table."""
+    op.create_table(
+        "gateway_records",
+        sa.Column("id", sa.Text, primary_key=True),
+        sa.Column("reference", sa.Text, nullable=False),
+        sa.Column("state", sa.Text, nullable=False),
+        sa.Column("amount_minor", sa.BigInteger, nullable=False),
+        sa.Column("captures", sa.SmallInteger, nullable=False, server_default="0"),
+        sa.Column("captured_minor", sa.BigInteger, nullable=False, server_default="0"),
+        sa.Column("refunds", sa.SmallInteger, nullable=False, server_default="0"),
+        sa.Column("refunded_minor", sa.BigInteger, nullable=False, server_default="0"),
+        comment="what the gateway inside of the process knows; empty where the gateway is outside",
+    )
