@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from baraza.audit.report import Report
 from baraza.bench import workload
-from baraza.bench.session import Measured, Session
+from baraza.bench.filling import fill
+from baraza.bench.requesting import Request, Requests
+from baraza.bench.session import Measured, Session, Settings, session
+from baraza.bench.workload import Order
+from baraza.client import Tokens
 from baraza.dataset import Mix
 from baraza.dataset import work as baskets
+from baraza.running import TRACKER_API
 
 PEERS_PER_S = 225
 """The rate at which the latency of other engines was measured."""
@@ -16,25 +26,54 @@ REJECTED = 0.05
 WARM_UP_S = 10.0
 """Until Kafka's code is compiled, statements are prepared and tables have pages to spare."""
 BASKETS = 10_000
+INTAKE_CONNECTIONS = 16
+SPIKE_BASE = 1 / 50
+SPIKE_S = 90.0
+PROBE_EVERY_S = 0.1
+SIZES = (10_000, 100_000, 1_000_000)
+PROCESSES = (1, 2, 4)
+QUERIES_EVERY_S = 0.05
+ORIGINALS = 2_000
+"""Sagas that are run to have something to copy."""
 
-Orders = Callable[[], Iterator[str]]
 Summary = dict[str, Any]
-Mode = Callable[[Session, float], tuple[Summary, list[Measured]]]
 
 
-def peers(session: Session, seconds: float) -> tuple[Summary, list[Measured]]:
-    """Return the speed of orders of one line, full, at half of that and at PEERS_PER_S, clean and with rejections."""
-    session.stock(workload.uniform_goods())
-    orders = workload.uniform_orders()
-    rejected_orders = workload.uniform_orders(rejected=REJECTED, seed=2)
-    full = session.saturated("saturated", orders, seconds, ramp_s=WARM_UP_S)
-    rejected = session.saturated("saturated, 5% rejected", rejected_orders, seconds)
-    half_per_s = round(full.per_s / 2)
-    half = session.paced("half", orders, half_per_s, seconds)
-    half_rejected = session.paced("half, 5% rejected", rejected_orders, half_per_s, seconds)
-    even = session.paced(f"{PEERS_PER_S}/s", orders, PEERS_PER_S, seconds)
-    even_rejected = session.paced(f"{PEERS_PER_S}/s, 5% rejected", rejected_orders, PEERS_PER_S, seconds)
-    summary = {
+@dataclass(slots=True)
+class Run:
+    """One run of a benchmark: its settings, and what its stacks came to."""
+
+    settings: Settings
+    seconds: float
+    measured: list[Measured] = field(default_factory=list)
+    reports: list[Report] = field(default_factory=list)
+    stacks: list[Summary] = field(default_factory=list)
+
+    @contextmanager
+    def stack(self, **changes: Any) -> Iterator[Session]:
+        """Yield a stack, and audit it when the block is over."""
+        with session(replace(self.settings, **changes)) as running:
+            yield running
+            self.reports.append(running.audit())
+            self.measured.extend(running.measured)
+            peaks_mb = {name: round(peak) for name, peak in sorted(running.meter.peaks_mb.items())}
+            self.stacks.append({"settings": running.settings(), "memory_peak_mb": peaks_mb})
+
+
+def peers(run: Run) -> Summary:
+    """Orders of one line: full, at half of that and at PEERS_PER_S, clean and with rejections at shipping."""
+    with run.stack() as running:
+        running.stock(workload.uniform_goods())
+        orders = workload.uniform_orders()
+        rejected_orders = workload.uniform_orders(rejected=REJECTED, seed=2)
+        full = running.saturated("saturated", orders, run.seconds, ramp_s=WARM_UP_S)
+        rejected = running.saturated("saturated, 5% rejected", rejected_orders, run.seconds)
+        half_per_s = round(full.per_s / 2)
+        half = running.paced("half", orders, half_per_s, run.seconds)
+        running.paced("half, 5% rejected", rejected_orders, half_per_s, run.seconds)
+        even = running.paced(f"{PEERS_PER_S}/s", orders, PEERS_PER_S, run.seconds)
+        running.paced(f"{PEERS_PER_S}/s, 5% rejected", rejected_orders, PEERS_PER_S, run.seconds)
+    return {
         "saturated_per_s": round(full.per_s, 1),
         "rejected_5pct_per_s": round(rejected.per_s, 1),
         "p50_ms_at_half": half.quantile_ms(0.50),
@@ -43,34 +82,153 @@ def peers(session: Session, seconds: float) -> tuple[Summary, list[Measured]]:
         "p99_ms_at_225": even.quantile_ms(0.99),
         "cpu_ms_per_saga": round(full.cpu_ms_per_saga, 3),
     }
-    return summary, [full, rejected, half, half_rejected, even, even_rejected]
 
 
-def http(session: Session, seconds: float) -> tuple[Summary, list[Measured]]:
-    """Return the speed with the gateway's and the courier's simulators over HTTP."""
-    session.stock(workload.uniform_goods())
-    return _full_and_half(session, workload.uniform_orders(), seconds)
+def http(run: Run) -> Summary:
+    """As peers, with the gateway's and the courier's simulators over HTTP."""
+    with run.stack(is_in_process=False) as running:
+        running.stock(workload.uniform_goods())
+        return _full_and_half(run, running, workload.uniform_orders())
 
 
-def real(session: Session, seconds: float) -> tuple[Summary, list[Measured]]:
-    """Return the speed of a retailer's baskets, 9.4 lines on average."""
+def real(run: Run) -> Summary:
+    """A retailer's baskets, 9.4 lines on average."""
     work = baskets(BASKETS, Mix(short_products=0.0, declined_cards=0.0, bad_addresses=0.0, overdrawn=0.0))
-    session.stock(workload.real_goods(work))
-    return _full_and_half(session, workload.real_orders(work), seconds)
+    with run.stack() as running:
+        running.stock(workload.real_goods(work))
+        return _full_and_half(run, running, workload.real_orders(work))
 
 
-def _full_and_half(session: Session, orders: Iterator[str], seconds: float) -> tuple[Summary, list[Measured]]:
-    full = session.saturated("saturated", orders, seconds, ramp_s=WARM_UP_S)
-    half = session.paced("half", orders, round(full.per_s / 2), seconds)
-    summary = {
+def intake(run: Run) -> Summary:
+    """Single orders at checkout, as fast as it takes them; the sagas run once the clock has stopped."""
+    with run.stack() as running:
+        running.stock(workload.uniform_goods())
+        orders = workload.uniform_orders()
+        others = [name for name in running.services() if name != "checkout"]
+        for name in others:
+            running.stack.stack.stop(name)
+        with _ordering(running, orders, connections=INTAKE_CONNECTIONS) as requests:
+            time.sleep(WARM_UP_S)
+            requests.take()
+            cpu_s = running.meter.cpu_s()
+            time.sleep(run.seconds)
+            answers = requests.take()
+            used_s = {name: used - cpu_s.get(name, 0.0) for name, used in running.meter.cpu_s().items()}
+        for name in others:
+            running.stack.stack.start(name)
+        told = answers.to_json()
+    return {**told, "cpu_ms_per_request": round(1_000 * sum(used_s.values()) / max(1, told["requests"]), 3)}
+
+
+def spike(run: Run) -> Summary:
+    """From a fiftieth of the capacity to all of it for SPIKE_S, and back; someone orders all the while."""
+    with run.stack() as running:
+        running.stock(workload.uniform_goods())
+        orders = workload.uniform_orders()
+        capacity = running.saturated("saturated", orders, run.seconds, ramp_s=WARM_UP_S).per_s
+        rest_mb = running.meter.memory_mb()
+        with _ordering(running, orders, connections=1, every_s=PROBE_EVERY_S) as probe:
+            running.paced("before the spike", orders, capacity * SPIKE_BASE, run.seconds)
+            before = probe.take()
+            running.paced("spike", orders, capacity, SPIKE_S, ramp_s=0.0, drain=False)
+            backlog, ended_at_s = running.follower.open, time.monotonic()
+            peak_mb = running.meter.memory_mb()
+            during = probe.take()
+            running.drain()
+            gone_after_s = time.monotonic() - ended_at_s
+            running.paced("after the spike", orders, capacity * SPIKE_BASE, run.seconds)
+            after = probe.take()
+    return {
+        "capacity_per_s": round(capacity, 1),
+        "spike_s": SPIKE_S,
+        "backlog_at_its_end": backlog,
+        "backlog_gone_after_s": round(gone_after_s, 1),
+        "intake": {"before": before.to_json(), "during": during.to_json(), "after": after.to_json()},
+        "memory_mb": {name: [round(rest_mb.get(name, 0.0)), round(now)] for name, now in peak_mb.items()},
+    }
+
+
+def scale(run: Run) -> Summary:
+    """The speed with ever more sagas in the tables, then with ever more processes of each service."""
+    sizes: Summary = {}
+    with run.stack() as running:
+        running.stock(workload.uniform_goods())
+        orders = workload.uniform_orders()
+        _run_originals(running, orders)
+        for size in SIZES:
+            fill(running.stack, size)
+            sizes[str(size)] = _speed_and_queries(run, running, orders, f"{size} sagas")
+    processes: Summary = {}
+    for count in PROCESSES:
+        with run.stack(replicas=dict.fromkeys(Session.WORKERS, count)) as running:
+            running.stock(workload.uniform_goods())
+            processes[str(count)] = _full_and_half(run, running, workload.uniform_orders(), f", {count} processes")
+    return {"by_sagas_in_the_tables": sizes, "by_processes_of_each_service": processes}
+
+
+def queries(run: Run) -> Summary:
+    """Timelines and lists, with a million sagas in the tables and orders under way at half of the full rate."""
+    with run.stack() as running:
+        running.stock(workload.uniform_goods())
+        orders = workload.uniform_orders()
+        _run_originals(running, orders)
+        fill(running.stack, SIZES[-1])
+        return _speed_and_queries(run, running, orders, f"{SIZES[-1]} sagas")
+
+
+def _run_originals(running: Session, orders: Iterator[Order]) -> None:
+    running.paced("originals", orders, ORIGINALS / 10, 10.0, ramp_s=0.0)
+
+
+def _speed_and_queries(run: Run, running: Session, orders: Iterator[Order], what: str) -> Summary:
+    full = running.saturated(f"saturated, {what}", orders, run.seconds, ramp_s=WARM_UP_S)
+    ids = running.some_saga_ids()
+    chance = random.Random(1)
+
+    def timeline() -> Request:
+        return Request("GET", f"/v1/sagas/{chance.choice(ids)}/timeline")
+
+    def listing() -> Request:
+        return Request("GET", f"/v1/sagas?state={chance.choice(('CONFIRMED', 'PENDING', 'NEEDS_REVIEW'))}&limit=50")
+
+    def asking(request: Callable[[], Request]) -> Requests:
+        tokens = Tokens(running.stack.url("issuer"))
+        url = running.stack.url(TRACKER_API)
+        return Requests(url, tokens, request, connections=1, every_s=QUERIES_EVERY_S)
+
+    with asking(timeline) as timelines, asking(listing) as lists:
+        half = running.paced(f"half, {what}", orders, round(full.per_s / 2), run.seconds)
+        return {
+            "saturated_per_s": round(full.per_s, 1),
+            "cpu_ms_per_saga": round(full.cpu_ms_per_saga, 3),
+            "p50_ms_at_half": half.quantile_ms(0.50),
+            "p99_ms_at_half": half.quantile_ms(0.99),
+            "timeline": timelines.take().to_json(),
+            "list": lists.take().to_json(),
+            "memory_mb": {name: round(now) for name, now in running.meter.memory_mb().items()},
+        }
+
+
+def _full_and_half(run: Run, running: Session, orders: Iterator[Order], suffix: str = "") -> Summary:
+    full = running.saturated(f"saturated{suffix}", orders, run.seconds, ramp_s=WARM_UP_S)
+    half = running.paced(f"half{suffix}", orders, round(full.per_s / 2), run.seconds)
+    return {
         "saturated_per_s": round(full.per_s, 1),
         "p50_ms_at_half": half.quantile_ms(0.50),
         "p99_ms_at_half": half.quantile_ms(0.99),
         "cpu_ms_per_saga": round(full.cpu_ms_per_saga, 3),
     }
-    return summary, [full, half]
 
 
-MODES: dict[str, Mode] = {"peers": peers, "http": http, "real": real}
-OVER_HTTP = frozenset({"http"})
-"""The modes whose gateway and courier are the simulators; in the others they are inside of payment and shipping."""
+def _ordering(running: Session, orders: Iterator[Order], *, connections: int, every_s: float = 0.0) -> Requests:
+    def request() -> Request:
+        order = next(orders)
+        return Request("POST", "/v1/orders", order.body.encode(), order.key)
+
+    tokens = Tokens(running.stack.url("issuer"))
+    return Requests(running.stack.url("checkout"), tokens, request, connections=connections, every_s=every_s)
+
+
+MODES: dict[str, Callable[[Run], Summary]] = {
+    mode.__name__: mode for mode in (peers, http, real, intake, spike, scale, queries)
+}

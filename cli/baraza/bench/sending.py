@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from baraza.bench.following import Follower
+from baraza.bench.workload import Order
 from baraza.client import Tokens
 from baraza.terminal import Refusal
 
@@ -36,9 +37,9 @@ class Till:
         self._http = http.client.HTTPConnection(address.hostname or "", address.port, timeout=TIMEOUT_S)
         self._tokens = tokens
 
-    def submit(self, orders: Sequence[str]) -> list[str]:
+    def submit(self, orders: Sequence[Order]) -> list[str]:
         """Submit orders through the bulk path and return the ids of those that were taken."""
-        body = f"[{','.join(orders)}]".encode()
+        body = f"[{','.join(order.keyed for order in orders)}]".encode()
         while True:
             status, answer = self.post("/v1/orders/bulk", body)
             if status == 200:
@@ -66,7 +67,7 @@ class Till:
 class Pressure:
     """Keeps ``open_max`` orders open while it is entered."""
 
-    def __init__(self, till: Callable[[], Till], follower: Follower, orders: Iterator[str], *, open_max: int) -> None:
+    def __init__(self, till: Callable[[], Till], follower: Follower, orders: Iterator[Order], *, open_max: int) -> None:
         self._till = till
         self._follower = follower
         self._orders = orders
@@ -98,7 +99,7 @@ class Pace:
     """Sends ``per_second`` orders while it is entered; an order's time counts from when it was due."""
 
     def __init__(
-        self, till: Callable[[], Till], follower: Follower, orders: Iterator[str], *, per_second: float
+        self, till: Callable[[], Till], follower: Follower, orders: Iterator[Order], *, per_second: float
     ) -> None:
         self._till = till
         self._follower = follower

@@ -6,7 +6,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,17 +15,19 @@ from stack.running import up
 from stack.settings import PORT_VARIABLE, from_environment
 
 from baraza.audit.report import Report
+from baraza.audit.sources import TRACKER, connect
 from baraza.bench.following import Follower
 from baraza.bench.sending import Pace, Pressure, Till
 from baraza.bench.usage import Meter
-from baraza.bench.workload import Goods
+from baraza.bench.workload import Goods, Order
 from baraza.client import Tokens
 from baraza.commands import audit as audit_command
 from baraza.commands import load
 from baraza.commands import stack as stack_command
+from baraza.demo import percentile
 from baraza.running import Running
 from baraza.terminal import Refusal, say
-from stack import postgres
+from stack import postgres, services
 
 IN_PROCESS = "in-process:"
 OPEN_MAX = 1_500
@@ -35,6 +37,7 @@ RAMP_S = 3.0
 DRAIN_S = 120.0
 AUDIT_WAIT_S = 120.0
 LOOK_S = 0.1
+SOME_SAGAS = "SELECT saga_id FROM sagas ORDER BY random() LIMIT 1000"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,9 +74,7 @@ class Measured:
 
     def quantile_ms(self, share: float) -> float | None:
         """Return the latency that ``share`` of the orders did not exceed; None where none was measured."""
-        if not self.latencies_ms:
-            return None
-        return round(self.latencies_ms[min(len(self.latencies_ms) - 1, int(share * len(self.latencies_ms)))], 1)
+        return percentile(self.latencies_ms, share)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as a script wants it."""
@@ -95,10 +96,13 @@ class Measured:
 class Session:
     """A stack that is up, its follower and its meter."""
 
+    WORKERS = services.workers()
+
     def __init__(self, stack: Running, follower: Follower, meter: Meter) -> None:
         self.stack = stack
         self.follower = follower
         self.meter = meter
+        self.measured: list[Measured] = []
         self._tokens = Tokens(stack.url("issuer"))
 
     def settings(self) -> dict[str, Any]:
@@ -117,11 +121,21 @@ class Session:
         load.put_catalogue(self.stack, iter(goods.products), len(goods.products))
         load.put_customers(self.stack, iter(goods.customers), len(goods.customers))
 
+    def services(self) -> list[str]:
+        """Return the names of the processes that have a database."""
+        return [name for name in self.stack.stack.process_ids() if name.startswith(self.WORKERS)]
+
+    def some_saga_ids(self) -> list[str]:
+        """Return ids of sagas, old and new ones alike."""
+        with closing(connect(self.stack.sources(), TRACKER)) as connection:
+            rows = connection.execute(SOME_SAGAS).fetchall()
+        return [saga_id for (saga_id,) in rows]
+
     def till(self) -> Till:
         """Return a connection to checkout."""
         return Till(self.stack.url("checkout"), self._tokens)
 
-    def saturated(self, name: str, orders: Iterator[str], seconds: float, *, ramp_s: float = RAMP_S) -> Measured:
+    def saturated(self, name: str, orders: Iterator[Order], seconds: float, *, ramp_s: float = RAMP_S) -> Measured:
         """Keep OPEN_MAX orders open, and measure once that has gone on for ``ramp_s``."""
         with Pressure(self.till, self.follower, orders, open_max=OPEN_MAX):
             time.sleep(ramp_s)
@@ -130,14 +144,16 @@ class Session:
         return measured
 
     def paced(
-        self, name: str, orders: Iterator[str], per_second: float, seconds: float, *, ramp_s: float = RAMP_S
+        self, name: str, orders: Iterator[Order], per_second: float, seconds: float, *, ramp_s: float = RAMP_S,
+        drain: bool = True,
     ) -> Measured:
         """Send ``per_second`` orders, evenly, and measure those that were due once that has gone on for ``ramp_s``."""
         with Pace(self.till, self.follower, orders, per_second=per_second):
             time.sleep(ramp_s)
             from_s = time.monotonic()
             measured = self._measure(name, seconds, per_second)
-        self.drain()
+        if drain:
+            self.drain()
         measured.latencies_ms.extend(self.follower.latencies_ms(from_s, from_s + seconds))
         return measured
 
@@ -173,6 +189,7 @@ class Session:
             cpu_s={process: used - cpu_s.get(process, 0.0) for process, used in self.meter.cpu_s().items()},
             load_cpu_s=time.process_time() - load_cpu_s,
         )
+        self.measured.append(measured)
         say(f"{name}: {measured.per_s:.0f} a second, {measured.cpu_ms_per_saga:.2f} ms of processor time a saga")
         return measured
 

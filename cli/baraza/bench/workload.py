@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import cycle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from messaging.envelope import new_id
 
@@ -24,6 +24,18 @@ STOCK = 1_000_000_000
 PRICE_MINOR = 1_299
 POINTS = 1_000_000_000
 POINTS_TO_BURN = 10
+
+
+class Order(NamedTuple):
+    """One order: its idempotency key, and the text of its body."""
+
+    key: str
+    body: str
+
+    @property
+    def keyed(self) -> str:
+        """The order as an item of the bulk path."""
+        return f'{{"idempotency_key":"{self.key}",{self.body[1:]}'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +58,7 @@ def _product(sku: str, price_minor: int) -> Record:
     return {"sku": sku, "name": sku, "price_minor": price_minor, "currency": CURRENCY, "stock": STOCK}
 
 
-def uniform_orders(*, rejected: float = 0.0, seed: int = 1) -> Iterator[str]:
+def uniform_orders(*, rejected: float = 0.0, seed: int = 1) -> Iterator[Order]:
     """Yield orders of one line, any product and any customer as likely as another, each with a key of its own.
 
     The share ``rejected`` goes to an address that the courier refuses.
@@ -57,12 +69,13 @@ def uniform_orders(*, rejected: float = 0.0, seed: int = 1) -> Iterator[str]:
     while True:
         number += 1
         postal_code = UNDELIVERABLE if chance.random() < rejected else "45202"
-        yield (
-            f'{{"idempotency_key":"{run}-{number}","customer_id":"bench-{chance.randrange(CUSTOMERS)}",'
+        yield Order(
+            f"{run}-{number}",
+            f'{{"customer_id":"bench-{chance.randrange(CUSTOMERS)}",'
             f'"currency":"{CURRENCY}","lines":[{{"sku":"bench-{chance.randrange(SKUS)}","quantity":1}}],'
             f'"points_to_burn":{POINTS_TO_BURN},"payment_method":{{"token":"tok_bench"}},'
             f'"ship_to":{{"name":"A. Person","street":"1 Main Street","city":"Cincinnati",'
-            f'"postal_code":"{postal_code}","country":"US"}}}}'
+            f'"postal_code":"{postal_code}","country":"US"}}}}',
         )
 
 
@@ -74,17 +87,17 @@ def real_goods(work: Work) -> Goods:
     )
 
 
-def real_orders(work: Work) -> Iterator[str]:
+def real_orders(work: Work) -> Iterator[Order]:
     """Yield the retailer's baskets in their order, over and over, each time with a new key.
 
     Baskets with lines that checkout refuses (no quantity, no price) are left out: what is measured is the saga.
     """
     known = {product.sku: product.price_minor for product in work.products}
     bodies = [
-        json.dumps(each.body, separators=(",", ":"))[1:]
+        json.dumps(each.body, separators=(",", ":"))
         for each in work.submissions("")
         if all(0 < line["quantity"] <= 1_000 and known.get(line["sku"]) for line in each.body["lines"])
     ]
     run = new_id()
     for number, body in enumerate(cycle(bodies)):
-        yield f'{{"idempotency_key":"{run}-{number}",{body}'
+        yield Order(f"{run}-{number}", body)

@@ -21,6 +21,10 @@ class ModeName(StrEnum):
     PEERS = "peers"
     HTTP = "http"
     REAL = "real"
+    INTAKE = "intake"
+    SPIKE = "spike"
+    SCALE = "scale"
+    QUERIES = "queries"
 
 
 def bench(
@@ -42,29 +46,26 @@ def bench(
     Exit status 1 where the audit finds anything: a figure of work that was not done right is none.
     """
     from baraza.bench import machine, modes
-    from baraza.bench.session import Settings, session
+    from baraza.bench.session import Settings
 
-    settings = Settings(
-        partitions=partitions, replicas=replicas_of(replicas or []), is_in_process=mode.value not in modes.OVER_HTTP
-    )
-    with session(settings) as running:
-        summary, measured = modes.MODES[mode.value](running, seconds)
-        report = running.audit()
-        result: dict[str, Any] = {
-            **summary,
-            "audit": "green" if report.is_green else "red",
-            "mode": mode.value,
-            "machine": machine.machine(),
-            "versions": machine.versions(),
-            "settings": running.settings(),
-            "loads": [each.to_json() for each in measured],
-            "memory_peak_mb": {name: round(peak) for name, peak in sorted(running.meter.peaks_mb.items())},
-        }
-    show(result, measured)
+    run = modes.Run(Settings(partitions=partitions, replicas=replicas_of(replicas or [])), seconds)
+    summary = modes.MODES[mode.value](run)
+    is_green = all(report.is_green for report in run.reports)
+    result: dict[str, Any] = {
+        **summary,
+        "audit": "green" if is_green else "red",
+        "mode": mode.value,
+        "machine": machine.machine(),
+        "versions": machine.versions(),
+        "loads": [each.to_json() for each in run.measured],
+        "stacks": run.stacks,
+    }
+    show(result, run.measured)
     if as_json:
         put_json(result)
-    if not report.is_green:
-        say(f"The audit is red: {', '.join(each.invariant.name for each in report.findings if each.total)}.")
+    if not is_green:
+        broken = {each.invariant.name for report in run.reports for each in report.findings if each.total}
+        say(f"The audit is red: {', '.join(sorted(broken))}.")
         stop(FOUND_A_PROBLEM)
 
 
@@ -72,6 +73,14 @@ def show(result: dict[str, Any], measured: list[Measured]) -> None:
     """Write the figures for a person."""
     machine = result["machine"]
     put(f"{machine['processor']}, {machine['cores_usable']} cores, {machine['memory_gb']} GB, {machine['system']}")
+    figures = [(name, value) for name, value in result.items() if isinstance(value, int | float | str)]
+    put_table(("figure", "value"), figures, right=("value",))
+    if measured:
+        show_loads(result, measured)
+
+
+def show_loads(result: dict[str, Any], measured: list[Measured]) -> None:
+    """Write what each load came to, and what each process used under the first."""
     put_table(
         ("load", "sagas/s", "p50 ms", "p99 ms", "confirmed", "cancelled", "CPU ms/saga"),
         [
@@ -88,15 +97,15 @@ def show(result: dict[str, Any], measured: list[Measured]) -> None:
         ],
         right=("sagas/s", "p50 ms", "p99 ms", "confirmed", "cancelled", "CPU ms/saga"),
     )
+    peaks_mb = result["stacks"][0]["memory_peak_mb"]
     full = measured[0]
     sagas = max(1, full.confirmed + full.cancelled)
     put_table(
         ("process", f"CPU ms/saga, {full.name}", "peak MB"),
         [
-            (name, f"{1_000 * used / sagas:.3f}", result["memory_peak_mb"].get(name))
+            (name, f"{1_000 * used / sagas:.3f}", peaks_mb.get(name))
             for name, used in sorted(full.cpu_s.items(), key=lambda pair: -pair[1])
         ]
         + [("the load itself", f"{1_000 * full.load_cpu_s / sagas:.3f}", None)],
         right=(f"CPU ms/saga, {full.name}", "peak MB"),
     )
-    put(f"audit {result['audit']}")
