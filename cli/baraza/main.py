@@ -12,7 +12,7 @@ from typing import NoReturn
 import typer
 
 from baraza import interrupts
-from baraza.commands import audit, bench, demo, events, load, orders, sagas, schemas, stack, test
+from baraza.commands import audit, bench, chaos, demo, events, load, orders, sagas, schemas, stack, test
 from baraza.terminal import FOUND_A_PROBLEM, USAGE, Refusal, say
 
 INTERRUPTED = 130
@@ -29,6 +29,7 @@ app.command()(stack.up)
 app.command()(stack.down)
 app.command()(stack.status)
 app.command()(demo.demo)
+app.command()(chaos.chaos)
 app.command()(sagas.timeline)
 app.command()(audit.audit)
 app.command()(events.topics)

@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol
 
-from baraza.client import Api, Unreachable, problem_of
+import httpx
+
+from baraza.client import Unreachable, problem_of
 from baraza.orderfile import Submission
 from baraza.terminal import Refusal
 
@@ -46,6 +48,18 @@ class Window(Protocol):
 
     def accepted(self, order_ids: Iterable[str]) -> None:
         """Note the orders that were accepted."""
+        ...
+
+
+class Checkout(Protocol):
+    """Where orders are submitted: one process, or several in turn."""
+
+    def send(self, method: str, path: str, *, body: Any = None) -> httpx.Response:
+        """Make one call and return whatever was answered. Raises Unreachable where nothing was."""
+        ...
+
+    def check(self, response: httpx.Response) -> Any:
+        """Return the answer's JSON. Raises Refused where it is a refusal."""
         ...
 
 
@@ -120,7 +134,7 @@ class Pace:
 
 def replay(
     submissions: Iterable[Submission],
-    checkout: Api,
+    checkout: Checkout,
     *,
     window: Window,
     rate: float | None,
@@ -176,7 +190,7 @@ def _batches(items: Iterable[Submission], size: int) -> Iterator[list[Submission
         yield batch
 
 
-def _send(checkout: Api, batch: Sequence[Submission], stopping: threading.Event) -> list[Outcome]:
+def _send(checkout: Checkout, batch: Sequence[Submission], stopping: threading.Event) -> list[Outcome]:
     """Submit one batch until every order of it has an answer for good."""
     results: dict[int, Outcome] = {}
     """By place: a file may give one key to two orders, and each has an answer of its own."""
@@ -202,7 +216,7 @@ def _send(checkout: Api, batch: Sequence[Submission], stopping: threading.Event)
     return [results[place] for place in range(len(batch))]
 
 
-def _call(checkout: Api, batch: Sequence[Submission]) -> tuple[list[Outcome], float]:
+def _call(checkout: Checkout, batch: Sequence[Submission]) -> tuple[list[Outcome], float]:
     body = [{**sent.body, "idempotency_key": sent.key} for sent in batch]
     try:
         response = checkout.send("POST", "/v1/orders/bulk", body=body)

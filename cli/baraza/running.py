@@ -42,11 +42,15 @@ class Running:
 
     def api(self, service: str) -> Api:
         """Return a service's API, called as a member of staff."""
+        return self.apis(service)[0]
+
+    def apis(self, service: str) -> list[Api]:
+        """Return the API of each of a service's replicas, called as a member of staff."""
         from baraza.client import Api, Tokens
 
         if self._tokens is None:
             self._tokens = Tokens(self.url("issuer"))
-        return Api(service, self.url(service), self._tokens)
+        return [Api(service, url, self._tokens) for url in self.stack.endpoints.http[service]]
 
     def sources(self) -> Sources:
         """Return where the audit reads."""

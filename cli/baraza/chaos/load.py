@@ -1,0 +1,128 @@
+"""The load: a retailer's baskets at a steady rate through both checkouts, some of them cancelled by their customers."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+from messaging.envelope import new_id
+
+from baraza.client import Api, Refused, Unreachable
+from baraza.dataset import Work
+from baraza.orderfile import Submission
+from baraza.replay import Boundless, Intake, Outcome, replay
+from baraza.terminal import Refusal
+
+CANCELLED_SHARE = 0.04
+CANCEL_AFTER_S = (0.0, 1.5)
+"""About as long as an order takes, so that some cancellations come too late."""
+
+
+class Ended(Refusal):
+    """The load was told to end."""
+
+
+class Replicas:
+    """A service's replicas, asked in turn: who is away is passed over by the caller's next try."""
+
+    def __init__(self, apis: Sequence[Api]) -> None:
+        self._turn = itertools.cycle(apis)
+        self._lock = threading.Lock()
+
+    def next(self) -> Api:
+        """Return the replica whose turn it is."""
+        with self._lock:
+            return next(self._turn)
+
+    def send(self, method: str, path: str, *, body: Any = None) -> httpx.Response:
+        """Make one call and return whatever was answered. Raises Unreachable where nothing was."""
+        return self.next().send(method, path, body=body)
+
+    def check(self, response: httpx.Response) -> Any:
+        """Return the answer's JSON. Raises Refused where it is a refusal."""
+        return self.next().check(response)
+
+
+class Load:
+    """Submits orders while the block runs and knows which were accepted."""
+
+    def __init__(self, checkouts: Sequence[Api], work: Work, *, rate: float, seed: int) -> None:
+        self.intake = Intake()
+        self.accepted: dict[str, str] = {}
+        """Order ids by idempotency key."""
+        self.cancellations = 0
+        self._checkouts = Replicas(checkouts)
+        self._work = work
+        self._rate = rate
+        self._chance = random.Random(f"load {seed}")
+        self._stop = threading.Event()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="load")
+        self._running: Future[None] | None = None
+        self._timers: list[threading.Timer] = []
+
+    def __enter__(self) -> Self:
+        self._running = self._pool.submit(self._run)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        for timer in self._timers:
+            timer.cancel()
+        self._pool.shutdown(wait=True)
+
+    def check(self) -> None:
+        """Raise what ended the load before its time."""
+        if self._running is not None and self._running.done():
+            self._running.result()
+
+    def end(self) -> None:
+        """Submit no more, and wait until what is under way is answered. Raises Refusal where it is not."""
+        self._stop.set()
+        if self._running is not None:
+            self._running.result()
+
+    def _run(self) -> None:
+        try:
+            replay(
+                self._work.submissions(prefix=f"chaos-{new_id()}-"),
+                self._checkouts,
+                window=Boundless(),
+                rate=self._rate,
+                intake=self.intake,
+                on_batch=self._on_batch,
+                checkpoint=self._checkpoint,
+            )
+        except Ended:
+            return
+
+    def _checkpoint(self) -> None:
+        if self._stop.is_set():
+            raise Ended("The load ends here.")
+
+    def _on_batch(self, sent: Sequence[Submission], results: Sequence[Outcome]) -> None:
+        for submission, result in zip(sent, results, strict=True):
+            if result["status"] not in (200, 202):
+                continue
+            order_id = result["order"]["order_id"]
+            self.accepted[submission.key] = order_id
+            if self._chance.random() < CANCELLED_SHARE:
+                timer = threading.Timer(self._chance.uniform(*CANCEL_AFTER_S), self._cancel, (order_id,))
+                timer.daemon = True
+                timer.start()
+                self._timers.append(timer)
+
+    def _cancel(self, order_id: str) -> None:
+        """A customer's wish; one that comes too late, or finds nobody, is given up, as customers do."""
+        try:
+            self._checkouts.next().call("POST", f"/v1/orders/{order_id}/cancel")
+        except (Refused, Unreachable):
+            return
+        self.cancellations += 1

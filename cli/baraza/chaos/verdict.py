@@ -1,0 +1,136 @@
+"""What became of it all: every order ended or is parked with a reason, nothing lost, nothing doubled, or what was."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from baraza.audit.report import Report
+from baraza.chaos.engine import RECOVERY_S_MAX, Suffered
+from baraza.chaos.field import Field
+from baraza.chaos.load import Load
+from baraza.terminal import Refusal
+
+DOUBLED = frozenset(
+    {"captured-once", "charged-once", "shipped-once", "compensated-once", "ledger-balances", "reserved-for-orders"}
+)
+"""Invariants of the audit that find what happened twice."""
+NAMED_MAX = 20
+UNNAMED = "the tracker's table of sagas could not be read"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovery:
+    """How long it took to recover from the faults of one kind."""
+
+    faults: int
+    median_s: float | None
+    longest_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The figures of a run and whatever is wrong; a run without violations is green."""
+
+    submitted: int
+    accepted: int
+    cancellations: int
+    states: dict[str, int]
+    parked_by: dict[str, int]
+    lost: int
+    doubled: int
+    poisons: int
+    suffered: Sequence[Suffered]
+    violations: Sequence[str]
+
+    def recoveries(self) -> dict[str, Recovery]:
+        """Return the recovery times by kind of fault, in the order in which the kinds first came."""
+        times: dict[str, list[float | None]] = defaultdict(list)
+        for past in self.suffered:
+            times[past.fault.kind].append(past.recovery_s)
+        return {kind: _recovery(each) for kind, each in times.items()}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as a script wants it."""
+        return {
+            "orders": self.accepted,
+            "submitted": self.submitted,
+            "cancellations": self.cancellations,
+            "states": self.states,
+            "parked_by": self.parked_by,
+            "lost": self.lost,
+            "doubled": self.doubled,
+            "poisons": self.poisons,
+            "faults": {kind: recovery.faults for kind, recovery in self.recoveries().items()},
+            "recovery_s": {
+                kind: {"median": recovery.median_s, "longest": recovery.longest_s}
+                for kind, recovery in self.recoveries().items()
+            },
+            "recoveries": [
+                {
+                    "number": past.fault.number,
+                    "kind": past.fault.kind,
+                    "what": past.what,
+                    "after_s": round(past.after_s, 1),
+                    "recovery_s": past.recovery_s,
+                }
+                for past in self.suffered
+            ],
+            "violations": list(self.violations),
+        }
+
+
+def judge(field: Field, load: Load, suffered: Sequence[Suffered], report: Report) -> Verdict:
+    """Return the verdict over a run that has come to rest. Raises Refusal."""
+    states: dict[str, str] = dict(field.ask("SELECT saga_id, state FROM sagas"))
+    if load.accepted and not states:
+        raise Refusal(UNNAMED)
+    lost = sorted(order_id for order_id in load.accepted.values() if order_id not in states)
+    violations = [
+        *(f"order {order_id} was accepted and is not known to the tracker" for order_id in lost[:NAMED_MAX]),
+        *_found(report),
+        *field.letters.untold(),
+        *_unrecovered(suffered),
+    ]
+    return Verdict(
+        submitted=load.intake.total,
+        accepted=len(load.accepted),
+        cancellations=load.cancellations,
+        states=dict(Counter(states.values())),
+        parked_by=_parked_by(field),
+        lost=len(lost),
+        doubled=sum(finding.total for finding in report.findings if finding.invariant.name in DOUBLED),
+        poisons=len(field.letters.poisons),
+        suffered=suffered,
+        violations=violations,
+    )
+
+
+def _found(report: Report) -> Iterator[str]:
+    for finding in report.findings:
+        for offender, problem in finding.offenders:
+            yield f"{finding.invariant.name}: {offender} {problem}"
+
+
+def _unrecovered(suffered: Sequence[Suffered]) -> Iterator[str]:
+    for past in suffered:
+        if past.recovery_s is None or past.recovery_s > RECOVERY_S_MAX:
+            took = "not at all" if past.recovery_s is None else f"only after {past.recovery_s} s"
+            yield f"fault {past.fault.number} ({past.what}): new orders were confirmed again {took}"
+
+
+def _parked_by(field: Field) -> dict[str, int]:
+    rows = field.ask("SELECT cause, count(*) FROM sagas WHERE state = 'NEEDS_REVIEW' GROUP BY cause ORDER BY 2 DESC")
+    return {str(cause): count for cause, count in rows}
+
+
+def _recovery(times: Sequence[float | None]) -> Recovery:
+    known = [time for time in times if time is not None]
+    return Recovery(
+        faults=len(times),
+        median_s=round(median(known), 1) if known else None,
+        longest_s=max(known, default=None),
+    )
