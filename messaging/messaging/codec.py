@@ -10,6 +10,7 @@ import json
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
 import fastavro
@@ -23,6 +24,11 @@ from messaging.registry import Subject, schema_of
 
 MAGIC = 0
 PREFIX = struct.Struct(">bI")
+MESSAGE_BYTES_MAX = 262_144
+"""The fullest order has some 60 kB. Kafka takes a mebibyte, and more where it compresses well; what a message leads to
+carries its fields on and must still fit."""
+TIME_MIN, TIME_MAX = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+"""Nothing happened here before, and a deadline counted from a time near the calendar's end would have no date."""
 
 Answer = TypeVar("Answer")
 
@@ -108,12 +114,17 @@ class Codec:
             self._learn_to_write(topic, message_type)
 
     def encode(self, topic: str, message: Message) -> bytes:
-        """Return the message's bytes for that topic. Raises LookupError where the topic's schema is not registered."""
+        """Return the message's bytes for that topic.
+
+        Raises LookupError where the topic's schema is not registered, ValueError for a message that nobody would read.
+        """
         known = self._writing.get((topic, type(message)))
         prefix, schema = known or self._learn_to_write(topic, type(message))
         buffer = io.BytesIO()
         buffer.write(prefix)
         fastavro.schemaless_writer(buffer, schema, message.to_record())
+        if buffer.tell() > MESSAGE_BYTES_MAX:
+            raise ValueError(f"A {message.FULL_NAME} of {buffer.tell()} bytes; at most {MESSAGE_BYTES_MAX} are read.")
         return buffer.getvalue()
 
     def type_of(self, payload: bytes | None) -> type[Message] | None:
@@ -135,6 +146,8 @@ class Codec:
             message = reading.message_type.from_record(record)
         except Exception as error:  # fastavro raises whatever the bytes lead it into; all of it means the same
             raise Undecodable(f"Not a {reading.message_type.FULL_NAME}: {type(error).__name__}: {error}") from error
+        if not TIME_MIN <= message.occurred_at < TIME_MAX:
+            raise Undecodable(f"It is said to have occurred at {message.occurred_at}; send the time in UTC.")
         if buffer.tell() != len(payload):
             raise Undecodable(f"{len(payload) - buffer.tell()} bytes left after a {reading.message_type.FULL_NAME}.")
         return message
@@ -142,6 +155,8 @@ class Codec:
     def _reading(self, payload: bytes | None) -> _Reading:
         if payload is None or len(payload) < PREFIX.size:
             raise Undecodable("Shorter than a schema id; every message starts with a zero byte and the id.")
+        if len(payload) > MESSAGE_BYTES_MAX:
+            raise Undecodable(f"{len(payload)} bytes; a message has at most {MESSAGE_BYTES_MAX}.")
         magic, schema_id = PREFIX.unpack_from(payload)
         if magic != MAGIC:
             raise Undecodable(f"Starts with byte {magic}, not zero; publish in Confluent's wire format.")

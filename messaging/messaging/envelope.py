@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable
 from datetime import datetime
 from typing import TypeAlias
@@ -14,6 +15,8 @@ from ulid import ULID
 Headers: TypeAlias = tuple[tuple[str, bytes], ...]
 NewId: TypeAlias = Callable[[], str]
 
+ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
+"""Ids are ULIDs; others that a path, a log and an index can hold are let in as well."""
 TRACEPARENT = "traceparent"
 CONTENT_TYPE = b"application/avro"
 

@@ -39,8 +39,8 @@ QUEUE_FULL_WAIT_S = 0.1
 DELIVERY_TIMEOUT_MS = 120_000
 """Longer than a broker's restart; a row that is not delivered by then ends the process, and stays in the outbox."""
 
-MESSAGE_BYTES_MAX = 2_097_152
-"""A dead letter is the largest message that anyone may send, and its headers; Kafka's own limit is the topic's."""
+MESSAGE_BYTES_MAX = 16_777_216
+"""The largest message is a dead letter (``dead_letters.PAYLOAD_BYTES_MAX``); Kafka's own limit is the topic's."""
 
 
 class NotPublished(Exception):

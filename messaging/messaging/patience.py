@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 import structlog
+from psycopg.errors import ProgramLimitExceeded
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 
@@ -62,6 +63,8 @@ def is_transient(error: Exception) -> bool:
     if isinstance(error, IntegrityError):
         diagnosis = getattr(error.orig, "diag", None)
         return diagnosis is not None and diagnosis.constraint_name == EFFECTS_KEY
+    if isinstance(error, OperationalError) and isinstance(error.orig, ProgramLimitExceeded):
+        return False  # A value that is too long for an index will be too long again.
     return isinstance(error, OperationalError | InterfaceError | RegistryUnavailable)
 
 

@@ -25,7 +25,7 @@ from messaging.calls import Calls
 from messaging.codec import Codec, Undecodable
 from messaging.deferred import RawMessage
 from messaging.downstream import Unavailable
-from messaging.envelope import new_id
+from messaging.envelope import ID, new_id
 from messaging.handlers import Handlers
 from messaging.handling import Batch
 from messaging.observation import Observer
@@ -297,13 +297,16 @@ class Worker:
     def _recognise(self, raw: RawMessage) -> list[tuple[str, Delivery]]:
         message_type = self._codec.type_of(raw.value)
         names = () if message_type is None else self._handlers.for_message(message_type)
-        if not names:
+        if message_type is None or not names:
             if raw.topic.endswith(".commands"):
-                raise Undeliverable(f"{self._service} handles no {message_type}; see `{self._service}`'s handlers.")
+                what = "message of that type" if message_type is None else message_type.FULL_NAME
+                raise Undeliverable(f"{self._service} handles no {what}; look at the contract for whom it is meant.")
             return []
+        if raw.topic.endswith(".commands") != (message_type in self._handlers.commands):
+            raise Undeliverable(f"{message_type.FULL_NAME} came on {raw.topic}, where it does not belong.")
         message = self._codec.decode(raw.value)
-        if not (message.saga_id.isprintable() and message.message_id.isprintable()):
-            raise Undeliverable(f"The ids {message.saga_id!r} and {message.message_id!r} must be printable text.")
+        if not (ID.fullmatch(message.saga_id) and ID.fullmatch(message.message_id)):
+            raise Undeliverable("Its saga id or its message id is not an id of ours; ids are ULIDs.")
         if raw.key != message.saga_id.encode():
             raise Undeliverable(f"The key is not the saga id {message.saga_id}; publish with the saga id as the key.")
         delivery = Delivery(message=message, raw=raw)

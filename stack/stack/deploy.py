@@ -13,14 +13,15 @@ from confluent_kafka.cimpl import NewTopic
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from messaging.registry import IncompatibleSchema, Subject, register
 
+from messaging import outbox
 from stack import kafka
 from stack.errors import InvalidSettings, PartFailed
 
 TOPICS_TIMEOUT_S = 30.0
 MIGRATION_TIMEOUT_S = 300
 NO_COPIES = 1
-DEAD_LETTER_BYTES_MAX = 2_097_152
-"""As much as the producers may send; any message that fits its own topic fits here with its headers."""
+DEAD_LETTER_BYTES_MAX = outbox.MESSAGE_BYTES_MAX
+"""As much as the producers may send: a message that its own topic took because it compresses well is not lost here."""
 
 
 def create_topics(bootstrap: str, topics: Iterable[str], partitions: int) -> None:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from messages.contract import Message, name_of
-from messages.saga import CancelSaga, FenceSaga, SagaFenced
+from messages.saga import CancelSaga, FenceSaga, SagaFenced, StepRedriven
 from messaging.codec import Codec, Undecodable
 from messaging.deferred import RawMessage
-from messaging.envelope import TRACEPARENT, derived_id, header
+from messaging.envelope import ID, TRACEPARENT, derived_id, header
 
 from messaging import dead_letters
 from saga_tracker.facts import (
@@ -38,8 +38,6 @@ DEAD_LETTER_SUFFIX = ".dlq"
 OWN_DEAD_LETTERS = f"{SERVICE}{DEAD_LETTER_SUFFIX}"
 DETAIL_LENGTH_MAX = 500
 """A detail is one sentence for a person."""
-ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
-"""Ids are ULIDs; others that a path and a log can hold are let in as well."""
 TRACEPARENT_FORM = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 Definitions = Mapping[tuple[str, int], SagaDefinition]
@@ -101,6 +99,8 @@ def read(record: Record, codec: Codec, definitions: Definitions) -> Reading | No
         raise Unexpected("Its saga id or its message id is not an id of ours; ids are ULIDs.")
     if message.causation_id is not None and not ID.fullmatch(message.causation_id):
         raise Unexpected("The id of its cause is not an id of ours; ids are ULIDs.")
+    if not _belongs_on(record.raw.topic, message):
+        raise Unexpected(f"{name_of(type(message))} came on {record.raw.topic}, where it does not belong.")
     definition = definitions.get((message.saga_type, message.saga_version))
     if definition is None:
         raise Unexpected(f"No saga {message.saga_type!r} version {message.saga_version} in this release.")
@@ -114,6 +114,14 @@ def read(record: Record, codec: Codec, definitions: Definitions) -> Reading | No
         subject=None if subject is None else plain(str(subject)),
         traceparent=_traceparent(record.raw),
     )
+
+
+def _belongs_on(topic: str, message: Message) -> bool:
+    if isinstance(message, CancelSaga):
+        return topic == CANCEL_TOPIC
+    if isinstance(message, SagaFenced | StepRedriven):
+        return topic == f"{message.service}.events"
+    return topic == f"{message.OWNER}.events"
 
 
 def plain(text: str) -> str:
