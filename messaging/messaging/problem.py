@@ -173,14 +173,41 @@ def _first_too_many(error: Mapping[str, Any]) -> tuple[int, ...]:
     return (error["ctx"]["max_length"],) if error["type"] == "too_long" else ()
 
 
+SENTENCES: Final[Mapping[str, str]] = {
+    "missing": "Missing; it is required.",
+    "extra_forbidden": "Not a field of this request; remove it.",
+    "unexpected_keyword_argument": "Not a field of this request; remove it.",
+    "too_short": "Too few: there must be at least {min_length}.",
+    "too_long": "One too many: there may be {max_length}.",
+    "string_too_short": "Too short: at least {min_length} characters.",
+    "string_too_long": "Too long: at most {max_length} characters.",
+    "string_pattern_mismatch": "Not of the form {pattern}.",
+    "string_type": "Not a text; send a JSON string.",
+    "string_unicode": "Not a text that UTF-8 can hold; send whole characters.",
+    "int_type": "Not a whole number; send a JSON integer.",
+    "int_parsing": "Not a whole number.",
+    "int_parsing_size": "Too large a number.",
+    "int_from_float": "Not a whole number.",
+    "greater_than_equal": "Too small: at least {ge}.",
+    "less_than_equal": "Too large: at most {le}.",
+    "list_type": "Not a list; send a JSON array.",
+    "tuple_type": "Not a list; send a JSON array.",
+    "dict_type": "Not an object; send a JSON object.",
+    "model_type": "Not an object; send a JSON object.",
+    "model_attributes_type": "Not an object; send a JSON object.",
+    "dataclass_type": "Not an object; send a JSON object.",
+    "enum": "Not one of {expected}.",
+    "literal_error": "Not one of {expected}.",
+    "timezone_aware": "A time without its zone; add it, for example Z.",
+}
+"""What a validation error says to an HTTP client, who knows nothing of pydantic, by pydantic's type of error."""
+OTHERWISE: Final = "Not valid; the API's description says what may stand here."
+
+
 def _sentence(error: Mapping[str, Any]) -> str:
-    if error["type"] == "missing":
-        return "Missing; it is required."
-    if error["type"] == "extra_forbidden":
-        return "Not a field of this request; remove it."
-    if error["type"] == "too_long":
-        return f"One too many: there may be {error['ctx']['max_length']}."
-    return f"{str(error['msg']).removeprefix('Value error, ')}."
+    if error["type"] == "value_error":
+        return f"{error['ctx']['error']}."
+    return SENTENCES.get(error["type"], OTHERWISE).format_map(error.get("ctx") or {})
 
 
 def _of_parameter(error: Mapping[str, Any]) -> FieldError:
@@ -193,17 +220,25 @@ async def _on_problem(_request: Request, error: Exception) -> JSONResponse:
     return error.to_response()
 
 
+def broken_json(at: int | None = None) -> Problem:
+    """Return the 400 for a body that is no JSON; ``at`` is the character where reading it ended, if that is known."""
+    place = "" if at is None else f" at character {at}"
+    return Problem(
+        status=400,
+        title="The body is not JSON",
+        detail=f"The body cannot be read as JSON{place}; send valid JSON in UTF-8.",
+        type="urn:baraza:problem:broken-json",
+    )
+
+
 async def _on_invalid_request(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
+    if isinstance(error.body, bytes):  # FastAPI did not even try to read it
+        return Problem(status=415, detail="Send the body as application/json.").to_response()
     found = error.errors()
     broken = next((each for each in found if each["type"] == "json_invalid"), None)
     if broken is not None:
-        return Problem(
-            status=400,
-            title="The body is not JSON",
-            detail=f"The body cannot be read as JSON at character {broken['loc'][-1]}; send valid JSON in UTF-8.",
-            type="urn:baraza:problem:broken-json",
-        ).to_response()
+        return broken_json(broken["loc"][-1]).to_response()
     return invalid(
         [
             *(_of_parameter(each) for each in found if each["loc"][0] != "body"),
@@ -218,6 +253,8 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
         allowed = ", ".join(_methods(request))
         detail = f"{request.method} is not a method of this path; use {allowed}."
         return Problem(status=405, detail=detail, headers={"Allow": allowed}).to_response()
+    if error.status_code == 400:  # FastAPI's one and only: too deep, or a number of too many digits
+        return broken_json().to_response()
     return Problem(status=error.status_code, detail=error.detail, headers=error.headers).to_response()
 
 

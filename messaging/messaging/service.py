@@ -82,7 +82,7 @@ def api(
     title: str, parts: Parts, *routers: APIRouter, body_bytes_max: int = problem.BODY_BYTES_MAX
 ) -> FastAPI:
     """Return an API with these routes: problems as RFC 9457 says, tokens verified against the issuer's keys."""
-    app = FastAPI(title=title, version="1", docs_url=None, redoc_url=None)
+    app = FastAPI(title=title, version="1", docs_url=None, redoc_url=None, redirect_slashes=False)
     problem.install(app, body_bytes_max=body_bytes_max)
     metrics.install(app, parts.traces)
     app.state.verifier = parts.verifier

@@ -10,6 +10,7 @@ from pydantic import BaseModel, StringConstraints, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match, Route
 
 if TYPE_CHECKING:
     from starlette.types import ExceptionHandler
@@ -89,7 +90,17 @@ async def _answer_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
     detail = f"{request.method} {request.url.path}: {error.detail}."
-    return problem_response(problem_body(error.status_code, code, detail), error.status_code, dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(_methods(request))
+    return problem_response(problem_body(error.status_code, code, detail), error.status_code, headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """Return the methods of all routes of the path; the exception names only those of the first."""
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    found = [route.methods or () for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for methods in found for method in methods})
 
 
 async def _answer_defect(_request: Request, _error: Exception) -> Response:

@@ -369,6 +369,7 @@ def _respond(answer: Answer, *, replayed: bool = False) -> Response:
 
 def _whole_number(request: Request, name: str, *, default: int, largest: int) -> int:
     text = request.query_params.get(name, str(default))
-    if not text.isascii() or not text.isdigit() or int(text) > largest:
+    is_number = text.isascii() and text.isdigit() and len(text) <= len(str(largest))
+    if not is_number or int(text) > largest:
         raise Problem(400, "invalid_request", f"{name} is {text!r}; it must be a whole number from 0 to {largest}.")
     return int(text)

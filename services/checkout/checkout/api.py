@@ -207,7 +207,7 @@ class UlidConvertor(Convertor[str]):
 register_url_convertor("ulid", UlidConvertor())
 
 COMMON: dict[int | str, dict[str, Any]] = {
-    status: PROBLEM_RESPONSES[status] for status in (400, 401, 403, 413, 422, 429, 500, 503)
+    status: PROBLEM_RESPONSES[status] for status in (400, 401, 403, 413, 415, 422, 429, 500, 503)
 }
 ONE_ORDER: dict[int | str, dict[str, Any]] = COMMON | {404: PROBLEM_RESPONSES[404]}
 
@@ -241,7 +241,6 @@ async def submit_order(
     "/orders/bulk",
     tags=["orders"],
     response_model=BulkResults,
-    responses={415: PROBLEM_RESPONSES[415]},
     openapi_extra={"requestBody": bulk.request_body()},
 )
 async def submit_orders(
@@ -337,7 +336,9 @@ def application(parts: Parts, requests_per_second: Mapping[str, int]) -> FastAPI
         yield
         await asyncio.to_thread(desk.stop)
 
-    app = FastAPI(title="Checkout", version="1", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = FastAPI(
+        title="Checkout", version="1", docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan
+    )
     longer = {"/v1/orders/bulk": bulk.BODY_BYTES_MAX, "/v1/catalogue": CATALOGUE_BYTES_MAX}
     problem.install(app, body_bytes_max=ORDER_BYTES_MAX, body_bytes_max_of=longer)
     metrics.install(app, parts.traces)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
-from messaging.problem import FieldError, Problem, field_errors, invalid
+from messaging.problem import FieldError, Problem, broken_json, field_errors, invalid
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
@@ -102,12 +102,7 @@ def _json(body: bytes) -> object:
     try:
         return from_json(body)
     except ValueError as error:
-        raise Problem(
-            status=400,
-            title="The body is not JSON",
-            detail="The body cannot be read as JSON; send valid JSON in UTF-8.",
-            type="urn:baraza:problem:broken-json",
-        ) from error
+        raise broken_json() from error
 
 
 def _read(item: object, client_id: str, traceparent: bytes) -> Submission | Problem:

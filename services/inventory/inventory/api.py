@@ -18,6 +18,8 @@ from messaging import service
 LINES_MAX = 5_000
 """One call is one transaction; a larger load comes in several."""
 UNITS_MAX = 1_000_000_000
+WRITING = (400, 401, 403, 413, 415, 422, 500, 503)
+"""What a load may be answered with instead."""
 BODY_BYTES_MAX = 4_194_304
 
 
@@ -42,7 +44,7 @@ def routes(engine: Engine) -> APIRouter:
     """Return the routes."""
     router = APIRouter(tags=["stock"])
 
-    @router.put("/v1/stock", status_code=204, responses={s: PROBLEM_RESPONSES[s] for s in (400, 401, 403, 422, 503)})
+    @router.put("/v1/stock", status_code=204, responses={s: PROBLEM_RESPONSES[s] for s in WRITING})
     def put_stock(
         levels: Annotated[list[StockLevel], Field(min_length=1, max_length=LINES_MAX)],
         _caller: Annotated[Principal, Depends(require("operator"))],
@@ -58,7 +60,7 @@ def routes(engine: Engine) -> APIRouter:
             tables.receive(tx, units)
         return Response(status_code=204)
 
-    @router.get("/v1/stock/{sku}", responses={s: PROBLEM_RESPONSES[s] for s in (401, 403, 404, 422, 503)})
+    @router.get("/v1/stock/{sku}", responses={s: PROBLEM_RESPONSES[s] for s in (401, 403, 404, 422, 500, 503)})
     def get_stock(
         sku: Annotated[Sku, Path()],
         _caller: Annotated[Principal, Depends(require("support", "operator", "storefront"))],

@@ -37,7 +37,7 @@ def routes(engine: Engine) -> APIRouter:
     """Return the routes."""
     router = APIRouter(tags=["entries"])
 
-    @router.get("/v1/entries/{saga_id}", responses={s: PROBLEM_RESPONSES[s] for s in (401, 403, 404, 422, 503)})
+    @router.get("/v1/entries/{saga_id}", responses={s: PROBLEM_RESPONSES[s] for s in (401, 403, 404, 422, 500, 503)})
     def get_entry(
         saga_id: Annotated[SagaId, Path()], _caller: Annotated[Principal, Depends(require("support", "operator"))]
     ) -> list[EntryAnswer]:

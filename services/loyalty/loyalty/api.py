@@ -18,6 +18,8 @@ from messaging import service
 ACCOUNTS_MAX = 5_000
 """One call is one transaction; a larger load comes in several."""
 POINTS_MAX = 1_000_000_000_000
+WRITING = (400, 401, 403, 413, 415, 422, 500, 503)
+"""What a load may be answered with instead."""
 BODY_BYTES_MAX = 4_194_304
 STAFF = frozenset({"support", "operator", "storefront"})
 
@@ -43,7 +45,7 @@ def routes(engine: Engine) -> APIRouter:
     """Return the routes."""
     router = APIRouter(tags=["accounts"])
 
-    @router.put("/v1/accounts", status_code=204, responses={s: PROBLEM_RESPONSES[s] for s in (400, 401, 403, 422, 503)})
+    @router.put("/v1/accounts", status_code=204, responses={s: PROBLEM_RESPONSES[s] for s in WRITING})
     def put_accounts(
         balances: Annotated[list[Balance], Field(min_length=1, max_length=ACCOUNTS_MAX)],
         _caller: Annotated[Principal, Depends(require("operator"))],
@@ -59,7 +61,9 @@ def routes(engine: Engine) -> APIRouter:
             tables.grant(tx, points)
         return Response(status_code=204)
 
-    @router.get("/v1/accounts/{customer_id}", responses={s: PROBLEM_RESPONSES[s] for s in (401, 403, 404, 422, 503)})
+    @router.get(
+        "/v1/accounts/{customer_id}", responses={s: PROBLEM_RESPONSES[s] for s in (401, 403, 404, 422, 500, 503)}
+    )
     def get_account(
         customer_id: Annotated[CustomerId, Path()], caller: Annotated[Principal, Depends(require())]
     ) -> AccountAnswer:

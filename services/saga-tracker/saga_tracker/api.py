@@ -271,7 +271,7 @@ async def stream_timeline(
 @router.post(
     "/sagas/{saga_id}/cancel",
     status_code=202,
-    responses=responses(400, 404, 409, 413),
+    responses=responses(400, 404, 409, 413, 415),
 )
 def cancel_saga(request: Request, saga: StoredSaga, staff: Staff, cancellation: Cancellation) -> CancellationAccepted:
     """Ask to cancel a saga: what ran is compensated, what has not run never will. One that has ended stays as it is."""

@@ -33,7 +33,7 @@ def routes(engine: Engine) -> APIRouter:
     """Return the routes."""
     router = APIRouter(tags=["shipments"])
 
-    @router.get("/v1/shipments/{saga_id}", responses={s: PROBLEM_RESPONSES[s] for s in (401, 403, 404, 422, 503)})
+    @router.get("/v1/shipments/{saga_id}", responses={s: PROBLEM_RESPONSES[s] for s in (401, 403, 404, 422, 500, 503)})
     def get_shipment(
         saga_id: Annotated[SagaId, Path()], _caller: Annotated[Principal, Depends(require("support", "operator"))]
     ) -> ShipmentAnswer:
