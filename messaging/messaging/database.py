@@ -7,6 +7,8 @@ from typing import Any
 
 from sqlalchemy import Engine, create_engine, event
 
+from messaging import arrays
+
 POOL_SIZE_MAX = 10
 """The worker needs one connection and the API a few; more would only queue inside PostgreSQL."""
 CONNECT_TIMEOUT_S = 5
@@ -29,4 +31,5 @@ def create(url: str, password_file: Path, *, application: str, pool_size_max: in
     def read_password(_dialect: Any, _record: Any, _arguments: Any, parameters: dict[str, Any]) -> None:
         parameters["password"] = password_file.read_text().strip()
 
+    arrays.send_in_binary(engine)
     return engine

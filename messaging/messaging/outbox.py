@@ -36,6 +36,7 @@ from messaging.observation import Observer
 LEFTOVERS_MAX = 5_000
 """Rows read by one sweep; the next sweep reads on."""
 QUEUE_FULL_WAIT_S = 0.1
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 DELIVERY_TIMEOUT_MS = 120_000
 """Longer than a broker's restart; a row that is not delivered by then ends the process, and stays in the outbox."""
 
@@ -152,7 +153,7 @@ def leftovers(tx: Connection, partitions: Collection[int] | None, *, age: timede
 
 def headers_to_text(headers: Headers) -> str:
     """Return headers as JSON; bytes are read as latin-1, so that every byte survives."""
-    return json.dumps([(key, value.decode("latin-1")) for key, value in headers], separators=(",", ":"))
+    return _encode([(key, value.decode("latin-1")) for key, value in headers])
 
 
 def headers_from_text(value: str) -> Headers:

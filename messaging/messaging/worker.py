@@ -120,6 +120,8 @@ class Worker:
     ) -> None:
         self._service = service
         self._handlers = handlers
+        self._commands = handlers.commands
+        self._names = {each: handlers.for_message(each) for each in handlers.events | handlers.commands}
         self._engine = engine
         self._codec = codec
         self._consumer = consumer
@@ -296,13 +298,13 @@ class Worker:
 
     def _recognise(self, raw: RawMessage) -> list[tuple[str, Delivery]]:
         message_type = self._codec.type_of(raw.value)
-        names = () if message_type is None else self._handlers.for_message(message_type)
+        names = () if message_type is None else self._names.get(message_type, ())
         if message_type is None or not names:
             if raw.topic.endswith(".commands"):
                 what = "message of that type" if message_type is None else message_type.FULL_NAME
                 raise Undeliverable(f"{self._service} handles no {what}; look at the contract for whom it is meant.")
             return []
-        if raw.topic.endswith(".commands") != (message_type in self._handlers.commands):
+        if raw.topic.endswith(".commands") != (message_type in self._commands):
             raise Undeliverable(f"{message_type.FULL_NAME} came on {raw.topic}, where it does not belong.")
         message = self._codec.decode(raw.value)
         if not (ID.fullmatch(message.saga_id) and ID.fullmatch(message.message_id)):
@@ -404,20 +406,8 @@ def _raw(message: KafkaMessage) -> RawMessage:
     topic, partition = message.topic(), message.partition()
     assert topic is not None, "a consumed message has its topic"
     assert partition is not None, "a consumed message has its partition"
+    key: Any = message.key()
+    value: Any = message.value()
     pairs: Any = message.headers() or ()
-    headers = tuple((key, _bytes(value)) for key, value in pairs)
-    return RawMessage(topic=topic, partition=partition, key=_key(message), value=_value(message), headers=headers)
-
-
-def _bytes(value: str | bytes | None) -> bytes:
-    return value.encode() if isinstance(value, str) else value or b""
-
-
-def _key(message: KafkaMessage) -> bytes | None:
-    key = message.key()
-    return None if key is None else _bytes(key)
-
-
-def _value(message: KafkaMessage) -> bytes | None:
-    value = message.value()
-    return None if value is None else _bytes(value)
+    headers = tuple([(name, content or b"") for name, content in pairs])
+    return RawMessage(topic=topic, partition=partition, key=key, value=value, headers=headers)

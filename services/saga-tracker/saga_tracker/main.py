@@ -27,7 +27,6 @@ from saga_tracker.app import EXIT_FAILED, Runtime
 from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.reading import topics
 from saga_tracker.recording import Recorder
-from saga_tracker.tables import send_lists_in_binary
 from saga_tracker.taken import Groups
 from saga_tracker.work import Work
 
@@ -44,7 +43,6 @@ def main() -> int:
     logs.configure(settings.service, settings.log_level)
     instance = f"{settings.service}-{socket.gethostname()}-{os.getpid()}"
     engine = database.create(settings.database_url, settings.database_password_file, application=settings.service)
-    send_lists_in_binary(engine)
     metrics.watch_pool(engine)
     metrics.watch_database(engine, *measures.OUTBOX)
     measuring.announce(DEFINITIONS.values())

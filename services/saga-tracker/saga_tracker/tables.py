@@ -12,14 +12,12 @@ from datetime import datetime
 from typing import Any, TypeAlias
 
 from messaging.outbox import outbox_table
-from psycopg.types.array import ListBinaryDumper
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
     Connection,
     DateTime,
-    Engine,
     Identity,
     Index,
     Integer,
@@ -28,7 +26,6 @@ from sqlalchemy import (
     Table,
     Text,
     TextClause,
-    event,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -270,17 +267,6 @@ RAISE_WATERMARKS = text("""
     ON CONFLICT (partition) DO UPDATE
     SET recorded_until = greatest(watermarks.recorded_until, excluded.recorded_until)
 """)
-
-
-def send_lists_in_binary(engine: Engine) -> None:
-    """Make psycopg send lists in PostgreSQL's binary format: as text, each element goes through a regular expression.
-
-    Measured on a batch of 500: 113 µs of processor time an event as text, 75 µs in binary.
-    """
-
-    @event.listens_for(engine, "connect")
-    def prefer_binary(connection: Any, _record: Any) -> None:
-        connection.adapters.register_dumper(list, ListBinaryDumper)
 
 
 def load(tx: Connection, saga_ids: Iterable[str]) -> dict[str, SagaRow]:
