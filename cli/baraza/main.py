@@ -12,7 +12,7 @@ from typing import NoReturn
 import typer
 
 from baraza import interrupts
-from baraza.commands import audit, bench, chaos, demo, events, load, orders, sagas, schemas, stack, test
+from baraza.commands import audit, bench, chaos, demo, events, load, operate, orders, sagas, schemas, stack, test
 from baraza.terminal import FOUND_A_PROBLEM, USAGE, Refusal, say
 
 INTERRUPTED = 130
@@ -31,6 +31,7 @@ app.command()(stack.status)
 app.command()(demo.demo)
 app.command()(chaos.chaos)
 app.command()(sagas.timeline)
+app.command()(operate.redrive)
 app.command()(audit.audit)
 app.command()(events.topics)
 app.command()(bench.bench)
@@ -38,6 +39,7 @@ app.command("test", context_settings={"ignore_unknown_options": True})(test.run)
 app.add_typer(orders.app, name="orders")
 app.add_typer(sagas.app, name="sagas")
 app.add_typer(sagas.saga_app, name="saga")
+app.add_typer(operate.letters_app, name="letters")
 app.add_typer(events.app, name="events")
 app.add_typer(load.catalogue_app, name="catalogue")
 app.add_typer(load.customers_app, name="customers")

@@ -11,7 +11,7 @@ import ledger.tables
 import loyalty.tables
 import payment.tables
 import psycopg
-import saga_tracker.tables
+import saga_tracker.schema
 import shipping.tables
 from psycopg import sql
 from sqlalchemy import Connection, MetaData, create_engine, delete, text
@@ -27,7 +27,7 @@ TABLES: Mapping[str, MetaData] = {
     "loyalty": loyalty.tables.metadata,
     "shipping": shipping.tables.metadata,
     "ledger": ledger.tables.metadata,
-    TRACKER: saga_tracker.tables.METADATA,
+    TRACKER: saga_tracker.schema.METADATA,
 }
 OPTIONS = "-c search_path={schema} -c synchronous_commit=off"
 """A schedule simulates the crashes of processes; PostgreSQL itself does not crash, so nobody waits for its disk."""

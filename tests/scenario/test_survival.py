@@ -105,3 +105,16 @@ def test_down_and_up_in_the_middle_of_the_work_lose_no_order(shop: Shop) -> None
     shop.stack.down()
     shop.stack = up(from_environment(home=shop.stack.home))
     assert ends(shop, placed) <= {"CONFIRMED", "CANCELLED_COMPENSATED"}
+
+
+def test_a_service_stopped_under_load_and_started_again_confirms_every_order(shop: Shop) -> None:
+    """Nobody is given up for a participant that is down: the deadlines wait until it is there again."""
+    put_off = "SELECT count(*) FROM sagas WHERE waiting = 'reserve_inventory to be taken by inventory'"
+    with ThreadPoolExecutor(1) as thread:
+        placing = thread.submit(shop.place_many, 120)
+        under_way = "SELECT count(*) FROM sagas WHERE state = 'PENDING'"
+        until(lambda: shop.rows("saga-tracker", under_way)[0][0] >= 10, "orders are under way")
+        with shop.down("inventory"):
+            placed = placing.result()
+            until(lambda: shop.rows("saga-tracker", put_off)[0][0], "deadlines are put off")
+    assert ends(shop, placed) == {"CONFIRMED"}

@@ -41,8 +41,13 @@ A_WORLD = """
     INSERT INTO parcels VALUES ('box-1', 'confirmed', 'live'), ('box-2', 'refunded', 'cancelled');
     INSERT INTO ledger VALUES ('confirmed', 900, 900, 900, 2, 0), ('refunded', 1400, 1400, 0, 2, 2);
     INSERT INTO deferred VALUES ('shipping', 'message-1', 'parked', 1);
-    INSERT INTO consumed VALUES ('book_shipment.dlq', 0, 1);
-    INSERT INTO dead_letters VALUES ('book_shipment.dlq', 0, 0, 'parked');
+    INSERT INTO deferred VALUES ('payment', 'message-4', 'confirmed', 1);
+    INSERT INTO consumed VALUES ('book_shipment.dlq', 0, 1), ('payment.dlq', 0, 2);
+    INSERT INTO dead_letters VALUES ('book_shipment.dlq', 0, 0, 'parked'), ('payment.dlq', 0, 0, 'confirmed'),
+        ('payment.dlq', 0, 1, 'nobody');
+    INSERT INTO letters VALUES ('book_shipment.dlq', 0, 0, 'parked', 'shipping', 0, NULL),
+        ('payment.dlq', 0, 0, 'confirmed', 'payment', 0, 'CLOSED'),
+        ('payment.dlq', 0, 1, 'nobody', 'payment', 0, 'CLOSED');
 """
 
 DAMAGE = [
@@ -104,7 +109,9 @@ DAMAGE = [
     ("deferred-drained", "INSERT INTO deferred VALUES ('payment', 'message-3', 'confirmed', 0)"),
     ("deferred-drained", "UPDATE deferred SET held = 0"),
     ("dead-letters-known", "DELETE FROM consumed"),
-    ("dead-letters-known", "INSERT INTO dead_letters VALUES ('payment.dlq', 0, 0, 'confirmed')"),
+    ("deferred-drained", "UPDATE letters SET resolution = 'REDRIVEN'"),
+    ("dead-letters-known", "INSERT INTO dead_letters VALUES ('payment.dlq', 0, 2, 'confirmed')"),
+    ("dead-letters-known", "UPDATE letters SET resolution = NULL, open = 1"),
     ("dead-letters-known", "UPDATE dead_letters SET saga_id = 'nobody'"),
 ]
 

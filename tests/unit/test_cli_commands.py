@@ -24,7 +24,10 @@ def test_help_lists_every_command(tmp_path: Path) -> None:
     ended = baraza("--help", home=tmp_path)
 
     assert ended.returncode == 0
-    commands = "up down status demo timeline audit topics test orders sagas saga events catalogue customers schemas"
+    commands = (
+        "up down status demo timeline redrive letters audit topics test orders sagas saga events catalogue customers "
+        "schemas"
+    )
     assert all(f" {name} " in ended.stdout for name in commands.split())
 
 
@@ -48,6 +51,11 @@ def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
         ("timeline", "01JCZ3K8T0ABCDEFGHJKMNPQRS"),
         ("sagas", "list"),
         ("sagas", "cancel", "01JCZ3K8T0ABCDEFGHJKMNPQRS", "--reason", "asked for"),
+        ("sagas", "review"),
+        ("sagas", "compensate", "01JCZ3K8T0ABCDEFGHJKMNPQRS", "--reason", "asked for"),
+        ("redrive", "--plan", "step=reserve_inventory"),
+        ("redrive", "--apply", "01JCZ3K8T0ABCDEFGHJKMNPQRS", "--reason", "fixed"),
+        ("letters", "list"),
         ("orders", "show", "01JCZ3K8T0ABCDEFGHJKMNPQRS"),
         ("orders", "cancel", "01JCZ3K8T0ABCDEFGHJKMNPQRS"),
         ("events", "tail", "saga.events"),
@@ -77,6 +85,13 @@ def test_without_a_stack_one_sentence_says_what_to_run(tmp_path: Path, arguments
         (("orders", "submit", "nowhere.json", "--idempotency-key", ""), "expected 1 to 128 printable"),
         (("sagas", "list", "--state", "LOST"), "choose one of PENDING"),
         (("sagas", "cancel", "01JCZ3K8T0ABCDEFGHJKMNPQRS", "--reason", " "), "--reason is empty"),
+        (("sagas", "annotate", "01JCZ3K8T0ABCDEFGHJKMNPQRS", "--reason", " "), "--reason is empty"),
+        (("redrive",), "one of --plan SELECTION, --apply PLAN or --show PLAN"),
+        (("redrive", "--apply", "01JCZ3K8T0ABCDEFGHJKMNPQRS"), "--reason is empty"),
+        (("redrive", "--plan", ""), "The selection is empty"),
+        (("redrive", "--plan", "everything"), "'everything' selects nothing"),
+        (("redrive", "--plan", "after=noon"), "after=noon is no time"),
+        (("redrive", "--plan", "step=a step=b"), "step is given twice"),
         (("orders", "show", "../../etc/passwd"), "is not an order's id"),
         (("orders", "submit", "nowhere.json"), "nowhere.json cannot be read: no such file or directory"),
         (("orders", "replay", "nowhere.jsonl"), "nowhere.jsonl cannot be read: no such file or directory"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from saga_tracker.definitions import newest
@@ -14,10 +15,13 @@ from saga_tracker.facts import (
     Compensated,
     Fact,
     Fenced,
+    Redriven,
+    RedriveOutcome,
     Rejected,
     ReplyOverdue,
     RetriesExhausted,
     Started,
+    StepRedriven,
     StepState,
     Succeeded,
     TimedOut,
@@ -31,12 +35,15 @@ from saga_tracker.progress import (
     Cause,
     Command,
     Decision,
+    NotRedrivable,
     Phase,
     SagaState,
     admits,
     decide,
     fence_key,
+    forward_from,
     is_late,
+    redrive,
 )
 
 ORDER = newest("order")
@@ -288,3 +295,86 @@ def test_what_is_known_survives_being_stored() -> None:
     known = merge_all(NOTHING, facts)
     assert from_record(to_record(known)) == known
     assert to_record(NOTHING) == {}
+
+
+def redrives(decision_of: tuple[Fact, ...]) -> Redriven:
+    """What an operator's redrive of a saga with these facts is."""
+    return redrive(ORDER, merge_all(NOTHING, (STARTED, *decision_of)), at=AT, by="operator-1", reason="fixed")
+
+
+def test_a_redriven_step_goes_to_its_service_once_more_and_fails_or_runs_as_if_it_were_the_first_time() -> None:
+    exhausted = RetriesExhausted(step=RESERVE, reason="ZeroDivisionError")
+    first = redrives((exhausted,))
+    asked = given(exhausted, first)
+    assert (asked.state, asked.parked) == (SagaState.PENDING, None)
+    assert asked.commands == (Command(service="inventory", step=RESERVE, attempt=1, redrive=1),)
+    resumed = StepRedriven(step=RESERVE, number=1, outcome=RedriveOutcome.RESUMED)
+    waits = given(exhausted, first, resumed)
+    assert waits.waiting is not None
+    assert (waits.waiting.timer, waits.commands) == (TimedOut(step=RESERVE), ())
+    again = RetriesExhausted(step=RESERVE, reason="KeyError", redrive=1)
+    assert given(again, exhausted, resumed, first).parked == f"{RESERVE}: KeyError"
+    second = redrives((again, exhausted, resumed, first))
+    assert second.number == 2
+    assert given(again, exhausted, resumed, first, second).commands[0].redrive == 2
+    assert given(again, exhausted, first, second, *succeeded(*STEPS)).state is SagaState.CONFIRMED
+
+
+@pytest.mark.parametrize(
+    ("outcome", "phase", "parked"),
+    [
+        (RedriveOutcome.DONE, Phase.RUNNING, False),
+        (RedriveOutcome.REJECTED, Phase.COMPENSATING, False),
+        (RedriveOutcome.NOTHING_HELD, Phase.RUNNING, False),
+        (RedriveOutcome.FENCED, Phase.RUNNING, True),
+    ],
+)
+def test_a_service_that_has_nothing_to_run_again_says_how_its_step_stands(
+    outcome: RedriveOutcome, phase: Phase, parked: bool
+) -> None:
+    facts = (RetriesExhausted(step=RESERVE, reason="no"),)
+    told = StepRedriven(step=RESERVE, number=1, outcome=outcome)
+    decision = given(*facts, redrives(facts), told)
+    assert (decision.phase, decision.parked is not None) == (phase, parked)
+    assert decision.step == (BURN if outcome is RedriveOutcome.DONE else AUTHORIZE if phase is not Phase.RUNNING
+                             else RESERVE)  # fmt: skip
+    if parked:
+        with pytest.raises(NotRedrivable, match="fenced"):
+            redrives((*facts, redrives(facts), told))
+
+
+def test_a_redriven_compensation_or_fence_gets_as_many_attempts_again_and_its_old_dead_letters_are_history() -> None:
+    rejected = Rejected(step=BURN, reason="no points")
+    dead = CommandDead(command=RESERVE, reason="a bug", attempt=1)
+    act = redrives((rejected, dead))
+    (command,) = given(rejected, dead, act).commands
+    assert (command.step, command.attempt) == (RESERVE, ORDER.command_attempts_max + 1)
+    assert given(rejected, dead, act).parked is None
+    assert given(rejected, dead, act, CommandDead(command=RESERVE, reason="again", attempt=6)).parked is not None
+    silent = (CANCELLED, ReplyOverdue(round_=FENCE, attempt=5))
+    assert given(*silent).parked is not None
+    fences = given(*silent, redrives(silent))
+    assert {each.attempt for each in fences.commands} == {6}
+    assert given(*silent, redrives(silent), ReplyOverdue(round_=FENCE, attempt=10)).parked is not None
+
+
+def test_a_redrive_sets_the_unreadable_messages_aside_that_were_known_and_no_later_ones() -> None:
+    first = Unreadable(step=ANY_STEP, reason="garbage", letter="1")
+    act = redrives((first,))
+    assert given(first, act).parked is None
+    later = Unreadable(step=ANY_STEP, reason="more garbage", letter="2")
+    assert given(first, act, later).parked == "more garbage"
+
+
+def test_what_cannot_be_redriven_says_why() -> None:
+    with pytest.raises(NotRedrivable, match="not parked"):
+        redrives(succeeded(AUTHORIZE))
+    with pytest.raises(NotRedrivable, match="cannot both be true"):
+        redrives((Rejected(step=AUTHORIZE, reason=""), *succeeded(AUTHORIZE)))
+
+
+def test_the_whole_sagas_deadline_counts_from_its_latest_redrive() -> None:
+    facts = (STARTED, RetriesExhausted(step=RESERVE, reason="no"))
+    act = replace(redrives(facts[1:]), at=AT + timedelta(hours=2))
+    assert forward_from(merge_all(NOTHING, facts), AT) == AT
+    assert forward_from(merge_all(NOTHING, (*facts, act)), AT) == AT + timedelta(hours=2)

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from saga_tracker.definitions import newest
 from saga_tracker.facts import (
+    ANY_STEP,
     NOTHING,
     Cancelled,
     CommandDead,
@@ -25,10 +26,13 @@ from saga_tracker.facts import (
     Fact,
     Fenced,
     Progress,
+    Redriven,
+    RedriveOutcome,
     Rejected,
     ReplyOverdue,
     RetriesExhausted,
     Started,
+    StepRedriven,
     StepState,
     Succeeded,
     TimedOut,
@@ -37,7 +41,7 @@ from saga_tracker.facts import (
     merge_all,
     to_record,
 )
-from saga_tracker.progress import Cause, Decision, Phase, SagaState, decide
+from saga_tracker.progress import FENCE, Cause, Decision, Phase, SagaState, decide, redrive_key
 from saga_tracker.saga import SagaDefinition
 
 ORDER = newest("order")
@@ -325,6 +329,7 @@ def test_any_order_duplication_or_split_of_the_same_facts_gives_the_same_end(
 
 STEP_NAMES = st.sampled_from([step.name for step in ORDER.steps])
 REASONS = st.sampled_from(["", "a", "b"])
+GENERATIONS = st.integers(0, 3)
 FACTS: st.SearchStrategy[Fact] = st.one_of(
     st.builds(Started, at=st.just(AT)),
     st.builds(Succeeded, step=STEP_NAMES),
@@ -335,9 +340,20 @@ FACTS: st.SearchStrategy[Fact] = st.one_of(
         service=st.sampled_from(ORDER.services),
         states=st.lists(st.tuples(STEP_NAMES, st.sampled_from(StepState)), max_size=2).map(tuple),
     ),
-    st.builds(RetriesExhausted, step=STEP_NAMES, reason=REASONS),
-    st.builds(CommandDead, command=STEP_NAMES, reason=REASONS),
-    st.builds(Unreadable, step=STEP_NAMES, reason=REASONS),
+    st.builds(RetriesExhausted, step=STEP_NAMES, reason=REASONS, redrive=GENERATIONS),
+    st.builds(CommandDead, command=STEP_NAMES, reason=REASONS, attempt=st.integers(1, 12)),
+    st.builds(Unreadable, step=STEP_NAMES, reason=REASONS, redrive=GENERATIONS),
+    st.builds(Unreadable, step=st.just(ANY_STEP), reason=REASONS, letter=REASONS),
+    st.builds(
+        Redriven,
+        round_=st.one_of(STEP_NAMES, STEP_NAMES.map(redrive_key), st.just(FENCE)),
+        number=GENERATIONS,
+        at=st.just(AT),
+        by=REASONS,
+        reason=REASONS,
+        letters=st.frozensets(REASONS, max_size=2),
+    ),
+    st.builds(StepRedriven, step=STEP_NAMES, number=GENERATIONS, outcome=st.sampled_from(RedriveOutcome)),
     st.builds(TimedOut, step=STEP_NAMES),
     st.builds(ReplyOverdue, round_=STEP_NAMES, attempt=st.integers(1, 6)),
     st.builds(Cancelled, at=st.just(AT), by=REASONS, reason=REASONS),
@@ -350,5 +366,5 @@ def test_facts_that_contradict_each_other_lead_to_one_end_in_any_order_as_well(
     orders: tuple[list[Fact], list[Fact]],
 ) -> None:
     first, second = (merge_all(NOTHING, facts) for facts in orders)
-    assert first == second == merge_all(first, orders[1])
+    assert first == second == merge_all(first, orders[1]) == from_record(to_record(first))
     assert decide(ORDER, first) == decide(ORDER, second)

@@ -300,25 +300,29 @@ OUTBOXES_DRAINED = Invariant(
 
 DEFERRED_DRAINED = Invariant(
     name="deferred-drained",
-    says="No message waits to be handled again; only a parked saga may hold one back.",
+    says="No message waits to be handled again; only a parked saga, or one that was closed, may be held back.",
     checked="SELECT count(DISTINCT service) FROM steps",
     offenders="""
         SELECT deferred.saga_id, id || ' waits in ' || service
         FROM deferred LEFT JOIN sagas USING (saga_id)
-        WHERE NOT (held AND sagas.state IS 'NEEDS_REVIEW')
+        WHERE NOT (held AND (sagas.state IS 'NEEDS_REVIEW' OR EXISTS (
+            SELECT 1 FROM letters
+            WHERE (letters.saga_id, letters.service, resolution) = (deferred.saga_id, deferred.service, 'CLOSED'))))
     """,
 )
 
 DEAD_LETTERS_KNOWN = Invariant(
     name="dead-letters-known",
-    says="The tracker has seen every dead letter, and its saga is parked or has ended.",
+    says="The tracker has seen every dead letter, and its saga, a redrive or an operator has answered for it.",
     checked="SELECT count(*) FROM dead_letters",
     offenders="""
         SELECT dead_letters.saga_id, topic || ' ' || dead_letters.partition || '/' || place || ': '
                || iif(coalesce(next_offset, 0) <= place, 'not read by the tracker',
-                      'its saga is ' || coalesce(state, 'unknown'))
-        FROM dead_letters LEFT JOIN consumed USING (topic, partition) LEFT JOIN sagas USING (saga_id)
-        WHERE coalesce(next_offset, 0) <= place OR coalesce(state, 'PENDING') = 'PENDING'
+                      'its saga is ' || coalesce(state, 'unknown') || ', and nobody has closed it')
+        FROM dead_letters LEFT JOIN consumed USING (topic, partition)
+             LEFT JOIN letters USING (topic, partition, place) LEFT JOIN sagas ON sagas.saga_id = dead_letters.saga_id
+        WHERE coalesce(next_offset, 0) <= place
+           OR (resolution IS NULL AND (coalesce(open, 0) OR coalesce(state, 'PENDING') = 'PENDING'))
     """,
 )
 

@@ -39,6 +39,9 @@ SCHEMA = """
     CREATE TABLE deferred (service, id, saga_id, held);
     CREATE TABLE consumed (topic, partition, next_offset, PRIMARY KEY (topic, partition)) WITHOUT ROWID;
     CREATE TABLE dead_letters (topic, partition, place, saga_id);
+    CREATE TABLE letters (
+        topic, partition, place, saga_id, service, open, resolution, PRIMARY KEY (topic, partition, place)
+    ) WITHOUT ROWID;
     CREATE TABLE authorizations (id PRIMARY KEY, saga_id, state, amount_minor) WITHOUT ROWID;
     CREATE TABLE captures (id PRIMARY KEY, saga_id, amount_minor) WITHOUT ROWID;
     CREATE TABLE refunds (id PRIMARY KEY, saga_id, amount_minor) WITHOUT ROWID;
@@ -61,6 +64,7 @@ VIEWS = """
     GROUP BY saga_id;
     CREATE TABLE delivered (saga_id PRIMARY KEY, parcels, live) WITHOUT ROWID;
     INSERT INTO delivered SELECT saga_id, count(*), sum(state = 'live') FROM parcels GROUP BY saga_id;
+    CREATE INDEX letters_by_saga ON letters (saga_id, service);
     CREATE INDEX replies_by_saga ON replies (saga_id, step);
     ANALYZE;
 """

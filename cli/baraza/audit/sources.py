@@ -146,10 +146,13 @@ REPLIES = "SELECT saga_id, step FROM timeline WHERE kind = 'reply' AND step IS N
 
 CONSUMED = "SELECT topic, partition, next_offset FROM consumed_offsets"
 
+LETTERS = 'SELECT topic, partition, "offset", saga_id, service, open, resolution FROM dead_letters'
+
 OWN_TABLES = (
     (TRACKER, "sagas", SAGAS),
     (TRACKER, "replies", REPLIES),
     (TRACKER, "consumed", CONSUMED),
+    (TRACKER, "letters", LETTERS),
     (CHECKOUT, "orders", ORDERS),
     ("payment", "payments", PAYMENTS),
     ("payment", "authorizations", GATEWAY_AUTHORIZATIONS),

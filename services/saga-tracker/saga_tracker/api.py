@@ -12,7 +12,7 @@ from functools import partial
 from typing import Annotated, Any
 
 from anyio import CapacityLimiter, to_thread
-from fastapi import APIRouter, Depends, Header, Path, Query, Request
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from messaging.auth import Principal, require
 from messaging.problem import PROBLEM_RESPONSES, FieldError, Problem, invalid
@@ -37,7 +37,10 @@ THREADS_MAX = 8
 AGE_MAX_S = 315_360_000
 TEXT = r"^[^\x00-\x1f\x7f]+$"
 """One line of text without control characters, which PostgreSQL, logs and terminals can hold."""
+SAID = r"^[^\x00-\x1f\x7f]*[^\x00-\x1f\x7f\s][^\x00-\x1f\x7f]*$"
+"""The same, and something is said: not only spaces."""
 SEQ_MAX = 2**63 - 1
+ETAG = re.compile(r'(?:W/)?"([0-9]{1,9})"')
 
 SagaId = Annotated[str, Path(pattern=r"^[0-9A-Za-z_-]{1,64}$", description="The saga's id; of an order, the order's.")]
 Staff = Annotated[Principal, Depends(require("support", "operator"))]
@@ -91,7 +94,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SagaDetail:
-    """A saga and what became of each of its steps."""
+    """A saga and what became of each of its steps; there are none where this release lacks its definition."""
 
     saga: Summary
     steps: list[Step]
@@ -107,12 +110,12 @@ class Timeline:
     freshness: Freshness
 
 
-class Cancellation(BaseModel):
-    """Why a member of staff cancels a saga."""
+class Reason(BaseModel):
+    """Why a member of staff does something; it is kept."""
 
     model_config = ConfigDict(extra="forbid")
 
-    reason: str = Field(min_length=1, max_length=500, pattern=TEXT)
+    reason: str = Field(min_length=1, max_length=500, pattern=SAID)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +178,7 @@ def list_sagas(
         started_after=started_after,
         started_before=min(before, default=None),
     )
-    with _engine(request).connect() as tx:
+    with engine_of(request).connect() as tx:
         freshness = _freshness(queries.recorded_until(tx), now)
         try:
             page = queries.page(tx, filters, cursor=cursor, limit=limit)
@@ -186,7 +189,7 @@ def list_sagas(
 
 def stored_saga(request: Request, saga_id: SagaId, _staff: Staff) -> Stored:
     """Return the saga that the path names; answers 404 where there is none."""
-    with _engine(request).connect() as tx:
+    with engine_of(request).connect() as tx:
         found = queries.saga(tx, saga_id)
     if found is None:
         raise Problem(
@@ -198,10 +201,36 @@ def stored_saga(request: Request, saga_id: SagaId, _staff: Staff) -> Stored:
 StoredSaga = Annotated[Stored, Depends(stored_saga)]
 
 
+def etag(revision: int) -> str:
+    """Return the entity tag of a saga, which changes with it."""
+    return f'"{revision}"'
+
+
+def check_match(saga: Stored, if_match: str) -> None:
+    """Answer 412 unless this If-Match names the saga as it is."""
+    if if_match.strip() == "*":
+        return
+    told = [found[1] for each in if_match.split(",") if (found := ETAG.fullmatch(each.strip()))]
+    if str(saga.summary.revision) not in told:
+        raise stale(saga.summary.revision)
+
+
+def stale(revision: int) -> Problem:
+    """Return the 412 for an act on a saga that has changed since it was looked at."""
+    return Problem(
+        status=412,
+        title="The saga has changed",
+        detail=f"It is at version {revision} now; look at it again before you act on it.",
+        type="urn:baraza:problem:stale",
+        headers={"ETag": etag(revision)},
+    )
+
+
 @router.get("/sagas/{saga_id}", responses=responses(404))
-def get_saga(request: Request, saga: StoredSaga) -> SagaDetail:
-    """Return one saga, what became of each of its steps, and how fresh that is."""
-    with _engine(request).connect() as tx:
+def get_saga(request: Request, response: Response, saga: StoredSaga) -> SagaDetail:
+    """Return one saga, what became of each of its steps, and how fresh that is. Its ETag is for acts on it."""
+    response.headers["ETag"] = etag(saga.summary.revision)
+    with engine_of(request).connect() as tx:
         until = queries.recorded_until(tx, saga.partition)
     return SagaDetail(saga=saga.summary, steps=_steps(saga), freshness=_freshness(until, datetime.now(UTC)))
 
@@ -209,7 +238,7 @@ def get_saga(request: Request, saga: StoredSaga) -> SagaDetail:
 @router.get("/sagas/{saga_id}/timeline", responses=responses(404))
 def get_timeline(request: Request, saga: StoredSaga, after: Annotated[int, Query(ge=0, le=SEQ_MAX)] = 0) -> Timeline:
     """Return every message, timer and act of a saga, with its cause, attempt, deadline and lateness."""
-    with _engine(request).connect() as tx:
+    with engine_of(request).connect() as tx:
         until = queries.recorded_until(tx, saga.partition)
         entries = queries.entries(tx, saga.summary.saga_id, after=after)
     return Timeline(saga=saga.summary, entries=entries, freshness=_freshness(until, datetime.now(UTC)))
@@ -254,7 +283,7 @@ async def stream_timeline(
     seen = last_event_id
     give_up_at, freshness_at = time.monotonic() + STREAM_FOR_MAX_S, 0.0
     while time.monotonic() < give_up_at:
-        look = partial(_look, _engine(request), saga, seen)
+        look = partial(_look, engine_of(request), saga, seen)
         state, entries, until = await to_thread.run_sync(look, limiter=streams.threads)
         for entry in entries:
             yield ServerSentEvent(id=str(entry.seq), event="entry", data=entry)
@@ -271,11 +300,22 @@ async def stream_timeline(
 @router.post(
     "/sagas/{saga_id}/cancel",
     status_code=202,
-    responses=responses(400, 404, 409, 413, 415),
+    responses=responses(400, 404, 409, 412, 413, 415),
 )
-def cancel_saga(request: Request, saga: StoredSaga, staff: Staff, cancellation: Cancellation) -> CancellationAccepted:
-    """Ask to cancel a saga: what ran is compensated, what has not run never will. One that has ended stays as it is."""
+def cancel_saga(
+    request: Request,
+    saga: StoredSaga,
+    staff: Staff,
+    said: Reason,
+    if_match: Annotated[str | None, Header(max_length=64)] = None,
+) -> CancellationAccepted:
+    """Ask to cancel a saga: what ran is compensated, what has not run never will. One that has ended stays as it is.
+
+    If-Match is not asked for: a saga under way changes all the time, and a cancellation means the same at any version.
+    """
     summary = saga.summary
+    if if_match is not None:
+        check_match(saga, if_match)
     if summary.state in TERMINAL:
         raise Problem(
             status=409,
@@ -285,7 +325,7 @@ def cancel_saga(request: Request, saga: StoredSaga, staff: Staff, cancellation: 
         )
     cancellations: Cancellations = request.app.state.cancellations
     try:
-        command_id = cancellations.send(saga, actor=staff.subject, reason=cancellation.reason, now=datetime.now(UTC))
+        command_id = cancellations.send(saga, actor=staff.subject, reason=said.reason, now=datetime.now(UTC))
     except NotPublished as error:
         raise Problem(
             status=503,
@@ -321,7 +361,9 @@ def get_definition(_staff: Staff, name: Annotated[str, Path(pattern=r"^[a-z0-9_]
 
 
 def _steps(saga: Stored) -> list[Step]:
-    definition = DEFINITIONS[saga.summary.type, saga.summary.version]
+    definition = DEFINITIONS.get((saga.summary.type, saga.summary.version))
+    if definition is None:
+        return []  # Of a release to come, or long gone: what is stored can be told, what it means cannot.
     found = outcomes(definition, saga.progress)
     return [
         Step(name=step.name, service=step.service, kind=step.kind, outcome=found[step.name])
@@ -337,7 +379,7 @@ def _look(engine: Engine, saga: Stored, after: int) -> tuple[str, list[TimelineE
         return state, entries, queries.recorded_until(tx, saga.partition)
 
 
-def _engine(request: Request) -> Engine:
+def engine_of(request: Request) -> Engine:
     engine: Engine = request.app.state.engine
     return engine
 

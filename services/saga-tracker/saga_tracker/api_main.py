@@ -11,7 +11,7 @@ from messaging.settings import Settings
 from sqlalchemy.exc import OperationalError
 
 from messaging import health, logs, metrics, outbox
-from saga_tracker import measuring, queries
+from saga_tracker import measuring, operating, queries
 from saga_tracker.api import Streams, router
 from saga_tracker.cancelling import Cancellations
 from saga_tracker.definitions import DEFINITIONS
@@ -20,7 +20,7 @@ from saga_tracker.definitions import DEFINITIONS
 def application(parts: Parts) -> FastAPI:
     """Return the API over these parts. Nothing connects before the first request."""
     instance = f"{parts.settings.service}-api-{socket.gethostname()}-{os.getpid()}"
-    app = api("saga-tracker", parts, router)
+    app = api("saga-tracker", parts, router, operating.router)
     metrics.watch_database(parts.engine, *measuring.MEASURES)
     measuring.announce(DEFINITIONS.values())
     app.state.streams = Streams()

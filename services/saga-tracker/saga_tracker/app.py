@@ -45,6 +45,8 @@ FETCH_WAIT_S = 0.1
 STALLED_S = 30.0
 """How long messages may wait while none is recorded; a batch takes well under a second, repeating one half a minute."""
 REBALANCE_MAX_S = 60.0
+REJOIN_WITHIN_S = 15.0
+"""How long a group waits for a member that does not come back to a rebalance; meanwhile nobody reads."""
 EXIT_FAILED = 1
 
 Result = TypeVar("Result")
@@ -61,6 +63,7 @@ class Runtime:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="work")
         self.ticked_at = self.moved_at = self.settled_at = time.monotonic()
         self.assigned: frozenset[Place] = frozenset()
+        self.has_joined = False
 
     async def do(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """Run blocking work on its thread. Whatever it raises ends the process, before Faust can go on."""
@@ -78,9 +81,12 @@ class Runtime:
         self.moved_at = time.monotonic()
 
     def watch(self, *, is_rebalancing: bool, is_caught_up: bool) -> None:
-        """End the process where Faust has come to a standstill: after some rebalances it never fetches again."""
+        """End the process where Faust has come to a standstill: after some rebalances it never fetches again.
+
+        Before its first assignment it is rebalancing too, whatever it says.
+        """
         now = time.monotonic()
-        if not is_rebalancing:
+        if not is_rebalancing and self.has_joined:
             self.settled_at = now
         if is_caught_up or is_rebalancing:
             self.moved_at = now
@@ -167,7 +173,7 @@ class Consumer(driver.Consumer):
         stored = await runtime.do(runtime.work.begin, assigned, begins)
         offsets = {TP(*place): offset for place, offset in stored.items()}
         await self._thread.seek_all(offsets)
-        runtime.assigned = frozenset(assigned)
+        runtime.assigned, runtime.has_joined = frozenset(assigned), True
         log.info("Partitions assigned.", partitions=sorted({partition for _, partition in assigned}))
         return offsets
 
@@ -204,7 +210,7 @@ def _held(consumer: Consumer, runtime: Runtime) -> frozenset[Place]:
 
 def create(kafka: str, topics: Iterable[str], runtime: Runtime) -> faust.App:
     """Return the app that follows these topics. Nothing connects before it is started."""
-    app = faust.App(
+    app = _App(
         SERVICE,
         broker=f"kafka://{kafka}",
         autodiscover=False,
@@ -213,6 +219,7 @@ def create(kafka: str, topics: Iterable[str], runtime: Runtime) -> faust.App:
         topic_disable_leader=True,
         broker_session_timeout=SESSION_TIMEOUT_S,
         broker_heartbeat_interval=HEARTBEAT_S,
+        broker_rebalance_timeout=REJOIN_WITHIN_S,
         broker_max_poll_records=FETCH_SIZE_MAX,
         consumer_auto_offset_reset="earliest",
         stream_buffer_maxsize=BATCH_FETCHES_MAX,
@@ -237,15 +244,25 @@ def create(kafka: str, topics: Iterable[str], runtime: Runtime) -> faust.App:
             runtime.reach.look(place, consumer.end_of(place), runtime.work.offsets.get(place, 0))
 
     async def tick() -> None:
-        assigned = _held(cast(Consumer, app.consumer), runtime)
+        consumer = cast(Consumer, app.consumer)
+        assigned = _held(consumer, runtime)
         partitions = {partition for _, partition in assigned}
         await runtime.do(runtime.work.tick, runtime.reach.until(assigned), partitions)
         runtime.ticked_at = time.monotonic()
-        runtime.watch(is_rebalancing=app.rebalancing, is_caught_up=runtime.reach.is_met(assigned))
+        # A partition that is assigned but was never sought is not read, so nothing can be known to wait there.
+        is_caught_up = len(assigned) == len(consumer.assignment()) and runtime.reach.is_met(assigned)
+        runtime.watch(is_rebalancing=app.rebalancing, is_caught_up=is_caught_up)
 
     app.timer(interval=LOOK_EVERY_S)(look)
     app.timer(interval=TICK_EVERY_S)(tick)
     return app
+
+
+class _App(faust.App):
+    """Faust's app without its folder: there are no tables, and a process may stand where it can write nothing."""
+
+    def _create_directories(self) -> None:
+        return None
 
 
 class _Records(faust.Schema[None, Any]):

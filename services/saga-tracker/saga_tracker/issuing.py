@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from messages.contract import Envelope, Message
-from messages.saga import FenceSaga
+from messages.saga import FenceSaga, RedriveStep
 from messaging.envelope import derived_id
 
-from saga_tracker.progress import Command, Decision, Phase
+from saga_tracker.progress import REDRIVE, Command, Decision, Phase
 from saga_tracker.saga import SagaDefinition
-from saga_tracker.tables import SagaRow
+from saga_tracker.tables import Entry, SagaRow
 
 END = "end"
 END_TOPIC = "saga.events"
@@ -41,10 +41,19 @@ def issues(
             row.issued[command.key] = command.attempt
             message_id = derived_id(row.saga_id, command.key, command.attempt)
             envelope = _envelope(row, message_id, causation_id, now)
-            yield _command(definition, command, decision.reason or "", envelope)
+            yield _command(definition, command, _why(row, decision), envelope)
     if decision.phase is Phase.ENDED and END not in row.issued:
         row.issued[END] = 1
         yield _end(definition, row, decision, _envelope(row, derived_id(row.saga_id, END), causation_id, now))
+
+
+def redrive_unclear(row: SagaRow, service: str, number: int, act: Entry, now: datetime) -> Issue:
+    """Return the command that lets a service try again what it holds of no known step; nobody waits for its answer."""
+    message_id = derived_id(row.saga_id, REDRIVE, service, number)
+    message = RedriveStep(
+        **_envelope(row, message_id, act.message_id, now), step="", attempt=number, reason=act.detail or ""
+    )
+    return Issue(message=message, topic=f"{service}.commands", kind="command", step=None, attempt=number)
 
 
 def _command(definition: SagaDefinition, command: Command, reason: str, envelope: Envelope) -> Issue:
@@ -53,6 +62,8 @@ def _command(definition: SagaDefinition, command: Command, reason: str, envelope
         message = FenceSaga(
             **envelope, steps=definition.steps_of(command.service), attempt=command.attempt, reason=reason
         )
+    elif command.redrive is not None:
+        message = RedriveStep(**envelope, step=command.step, attempt=command.redrive, reason=reason)
     else:
         compensation = next(step.compensation for step in definition.steps if step.name == command.step)
         assert compensation is not None, "only a step that has a compensation is compensated"
@@ -66,6 +77,14 @@ def _command(definition: SagaDefinition, command: Command, reason: str, envelope
         step=command.step,
         attempt=command.attempt,
     )
+
+
+def _why(row: SagaRow, decision: Decision) -> str:
+    """Return the reason that a command bears: what the saga is given up or parked for, or who redrives it and why."""
+    if decision.reason is None and row.progress.redriven_by is not None:
+        _, by, reason = row.progress.redriven_by
+        return f"{by}: {reason}"
+    return decision.reason or ""
 
 
 def _end(definition: SagaDefinition, row: SagaRow, decision: Decision, envelope: Envelope) -> Issue:

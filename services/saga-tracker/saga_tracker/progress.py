@@ -17,6 +17,8 @@ Ties, each decided the same way whichever comes first:
 - Every step ran: the saga completes, unless a cancellation was accepted; then everything is compensated.
 - Unreadable messages and retries that ran out with ``park`` only matter while nothing asks the saga to stop: the
   fence finds out what became of the step.
+- A redrive makes what failed before it history, and nothing else: a step goes to its service once more, a round of
+  commands gets as many attempts again.
 
 The order matters for one thing only, and that is decided before a fact is recorded (:func:`admits`): a cancellation of
 a saga that has ended is refused, because its last event is out.
@@ -26,13 +28,14 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from datetime import datetime
 
 from saga_tracker.facts import (
-    ANY_STEP,
     Cancelled,
     Fact,
     Fenced,
     Progress,
+    Redriven,
     ReplyOverdue,
     Succeeded,
     TimedOut,
@@ -42,7 +45,8 @@ from saga_tracker.facts import (
 from saga_tracker.saga import Exhausted, SagaDefinition, StepDefinition
 
 FENCE = "fence"
-"""The round of commands that fences a saga; the other rounds are called after the step that they compensate."""
+"""The round of commands that fences a saga; other rounds are called after the step that they compensate or redrive."""
+REDRIVE = "redrive"
 
 
 class SagaState(enum.StrEnum):
@@ -83,16 +87,22 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """A command that must be out: the compensation of ``step``, or where that is None the fence of ``service``."""
+    """A command that must be out: the compensation of ``step``, or where that is None the fence of ``service``.
+
+    With a ``redrive`` it is the so-manieth redrive of ``step``. Attempts count through all redrives of a round.
+    """
 
     service: str
     step: str | None
     attempt: int
+    redrive: int | None = None
 
     @property
     def key(self) -> str:
         """What identifies the command among a saga's, whatever its attempt."""
-        return fence_key(self.service) if self.step is None else self.step
+        if self.step is None:
+            return fence_key(self.service)
+        return self.step if self.redrive is None else redrive_key(self.step)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +187,39 @@ def fence_key(service: str) -> str:
     return f"{FENCE}:{service}"
 
 
+def redrive_key(step: str) -> str:
+    """Return what identifies the redrive of a step among a saga's commands and rounds."""
+    return f"{REDRIVE}:{step}"
+
+
+class NotRedrivable(Exception):
+    """There is nothing to try again; the text says why, and what to do instead."""
+
+
+def redrive(definition: SagaDefinition, progress: Progress, *, at: datetime, by: str, reason: str) -> Redriven:
+    """Return the fact that tries again what the saga is parked for. Raises NotRedrivable."""
+    decision = decide(definition, progress)
+    if decision.parked is None:
+        raise NotRedrivable(f"It is not parked: it is {decision.state} in {decision.phase}.")
+    if decision.phase is Phase.FENCING:
+        round_ = FENCE
+    elif decision.phase is Phase.COMPENSATING:
+        round_ = decision.step
+    elif _contradiction(definition, progress, _ran_count(definition, progress)) is not None:
+        raise NotRedrivable("Facts that cannot both be true are recorded; no redrive changes that.")
+    elif decision.step in progress.never_ran:
+        raise NotRedrivable(f"{decision.step} is fenced and never will run; compensate the saga instead.")
+    else:
+        round_ = redrive_key(decision.step)
+    number = progress.redrives.get(round_, 0) + 1
+    return Redriven(round_=round_, number=number, at=at, by=by, reason=reason, letters=frozenset(progress.unread))
+
+
+def forward_from(progress: Progress, started_at: datetime) -> datetime:
+    """Return the moment from which the deadline of the whole saga counts: its start, or its latest redrive."""
+    return started_at if progress.redriven_by is None else max(started_at, progress.redriven_by[0])
+
+
 def admits(definition: SagaDefinition, progress: Progress, fact: Fact) -> bool:
     """Say whether a fact may be recorded: everything may, but for a cancellation of a saga that has ended."""
     return not isinstance(fact, Cancelled) or decide(definition, progress).phase is not Phase.ENDED
@@ -204,7 +247,7 @@ def decide(definition: SagaDefinition, progress: Progress) -> Decision:
     if ran_count == len(definition.steps) and (stop is None or stop.cause is not Cause.CANCELLED):
         return Decision(phase=Phase.ENDED, step=last)
     if stop is None:
-        return _run(progress, definition.steps[ran_count])
+        return _run(definition, progress, definition.steps[ran_count])
     if ran_count == len(definition.steps) or progress.fenced_services.issuperset(definition.services):
         return _compensate(definition, progress, ran_count, stop)
     return _fence(definition, progress, last, stop)
@@ -243,7 +286,7 @@ def _stop(definition: SagaDefinition, progress: Progress) -> Failure | None:
     if progress.exhausted or progress.timed_out:
         for step in definition.steps:
             if step.name in progress.exhausted and step.exhausted is Exhausted.COMPENSATE:
-                return Failure(cause=Cause.EXHAUSTED, step=step.name, reason=progress.exhausted[step.name])
+                return Failure(cause=Cause.EXHAUSTED, step=step.name, reason=progress.exhausted[step.name][1])
         for step in definition.steps:
             if step.name in progress.timed_out:
                 reason = f"{step.name} did not answer in time"
@@ -251,18 +294,49 @@ def _stop(definition: SagaDefinition, progress: Progress) -> Failure | None:
     return None
 
 
-def _run(progress: Progress, step: StepDefinition) -> Decision:
-    for reasons in (progress.exhausted, progress.unreadable):
-        if step.name in reasons:
-            return Decision(phase=Phase.RUNNING, step=step.name, parked=f"{step.name}: {reasons[step.name]}")
-    if ANY_STEP in progress.unreadable:
-        return Decision(phase=Phase.RUNNING, step=step.name, parked=progress.unreadable[ANY_STEP])
+def _run(definition: SagaDefinition, progress: Progress, step: StepDefinition) -> Decision:
+    if (parked := _parked(progress, step)) is not None:
+        return Decision(phase=Phase.RUNNING, step=step.name, parked=parked)
+    round_ = redrive_key(step.name)
+    number = progress.redrives.get(round_, 0)
+    answered, _ = progress.redriven.get(step.name, (0, None))
+    if answered < number:
+        command = Command(
+            service=step.service, step=step.name, attempt=_attempt(definition, progress, round_), redrive=number
+        )
+        return _await_replies(definition, progress, Phase.RUNNING, step.name, None, (command,), round_)
     waiting = Waiting(timer=TimedOut(step=step.name), timeout_s=step.timeout_s, within_deadline=True)
     return Decision(phase=Phase.RUNNING, step=step.name, waiting=waiting)
 
 
+def _parked(progress: Progress, step: StepDefinition) -> str | None:
+    """Return why the saga cannot go on at this step, or None where it can."""
+    for failures in (progress.exhausted, progress.unreadable):
+        failed = failures.get(step.name)
+        if failed is not None and not progress.is_history(failed, redrive_key(step.name)):
+            return f"{step.name}: {failed[1]}"
+    if unread := progress.unread:
+        return max(unread.values())
+    if step.name in progress.never_ran:
+        return f"{step.name} is fenced and never will run"
+    return None
+
+
+def _before(definition: SagaDefinition, progress: Progress, round_: str) -> int:
+    """Return the last attempt at a round's commands that is history. A step's redrive has none before its first."""
+    redrives = progress.redrives.get(round_, 0) - (1 if round_.startswith(f"{REDRIVE}:") else 0)
+    return redrives * definition.command_attempts_max
+
+
+def _attempt(definition: SagaDefinition, progress: Progress, round_: str) -> int:
+    """Return the attempt at a round's commands that must be out: one more than was overdue, as far as they go."""
+    before = _before(definition, progress, round_)
+    overdue = max(progress.overdue.get(round_, 0), before)
+    return min(overdue + 1, before + definition.command_attempts_max)
+
+
 def _fence(definition: SagaDefinition, progress: Progress, step: str, failure: Failure) -> Decision:
-    attempt = min(progress.overdue.get(FENCE, 0) + 1, definition.command_attempts_max)
+    attempt = _attempt(definition, progress, FENCE)
     commands = tuple(
         Command(service=service, step=None, attempt=attempt)
         for service in definition.services
@@ -276,7 +350,7 @@ def _compensate(definition: SagaDefinition, progress: Progress, ran_count: int, 
     for step in reversed(definition.steps[:ran_count]):
         if step.compensation is None or step.name in progress.compensated:
             continue
-        attempt = min(progress.overdue.get(step.name, 0) + 1, definition.command_attempts_max)
+        attempt = _attempt(definition, progress, step.name)
         command = Command(service=step.service, step=step.name, attempt=attempt)
         return _await_replies(definition, progress, Phase.COMPENSATING, step.name, failure, (command,), step.name)
     return Decision(phase=Phase.ENDED, step=failure.step, failure=failure)
@@ -287,21 +361,23 @@ def _await_replies(
     progress: Progress,
     phase: Phase,
     step: str,
-    failure: Failure,
+    failure: Failure | None,
     commands: tuple[Command, ...],
     round_: str,
 ) -> Decision:
     """Wait for the replies to these commands; park where one is dead, or where nobody answered the last attempt."""
-    overdue = progress.overdue.get(round_, 0)
-    dead = [command.key for command in commands if command.key in progress.dead_commands]
+    before = _before(definition, progress, round_)
+    overdue = max(progress.overdue.get(round_, 0), before)
+    last = before + definition.command_attempts_max
+    dead = [command.key for command in commands if progress.dead_commands.get(command.key, (0, ""))[0] > before]
     waiting: Waiting | None = None
     parked: str | None = None
     if dead:
-        parked = f"the command {dead[0]} was given up: {progress.dead_commands[dead[0]]}"
-    elif overdue >= definition.command_attempts_max:
+        parked = f"the command {dead[0]} was given up: {progress.dead_commands[dead[0]][1]}"
+    elif overdue >= last:
         silent = ", ".join(command.service for command in commands)
         parked = f"no reply from {silent} after {overdue} attempts ({round_})"
-    if len(dead) < len(commands) and overdue < definition.command_attempts_max:
+    if len(dead) < len(commands) and overdue < last:
         timer = ReplyOverdue(round_=round_, attempt=overdue + 1)
         waiting = Waiting(timer=timer, timeout_s=definition.reply_timeout_s, within_deadline=False)
     return Decision(phase=phase, step=step, failure=failure, commands=commands, waiting=waiting, parked=parked)

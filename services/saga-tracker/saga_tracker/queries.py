@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, func, select, tuple_
 
 from saga_tracker.facts import Progress, from_record
-from saga_tracker.tables import SAGAS, TIMELINE, WATERMARKS
+from saga_tracker.schema import SAGAS, TIMELINE, WATERMARKS
 
 PAGE_SIZE_MAX = 200
 ENTRIES_MAX = 1_000
@@ -27,7 +27,10 @@ class InvalidCursor(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """A saga in one line. ``customer`` is None until its starting event is recorded."""
+    """A saga in one line. ``customer`` is None until its starting event is recorded.
+
+    ``version`` is the definition's, ``revision`` counts the changes of the saga.
+    """
 
     saga_id: str
     type: str
@@ -43,6 +46,8 @@ class Summary:
     finished_at: datetime | None
     deadline_at: datetime | None
     waiting: str | None
+    parked_at: datetime | None
+    revision: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +116,8 @@ _SUMMARY = (
     SAGAS.c.finished_at,
     SAGAS.c.deadline_at,
     SAGAS.c.waiting,
+    SAGAS.c.parked_at,
+    SAGAS.c.version.label("revision"),
 )
 _ENTRY = tuple(TIMELINE.c[name] for name in TimelineEntry.__slots__)
 TERMINAL = ("CONFIRMED", "CANCELLED_COMPENSATED")

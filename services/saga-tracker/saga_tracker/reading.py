@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from messages.contract import Message, name_of
-from messages.saga import CancelSaga, FenceSaga, SagaFenced, StepRedriven
+from messages.saga import CancelSaga, FenceSaga, RedriveStep, SagaFenced
+from messages.saga import StepRedriven as StepRedrivenMessage
 from messaging.codec import Codec, Undecodable
 from messaging.deferred import RawMessage
 from messaging.envelope import ID, TRACEPARENT, derived_id, header
@@ -21,14 +23,16 @@ from saga_tracker.facts import (
     Compensated,
     Fact,
     Fenced,
+    RedriveOutcome,
     Rejected,
     RetriesExhausted,
     Started,
+    StepRedriven,
     StepState,
     Succeeded,
     Unreadable,
 )
-from saga_tracker.progress import fence_key
+from saga_tracker.progress import fence_key, redrive_key
 from saga_tracker.saga import SagaDefinition, StepDefinition
 from saga_tracker.tables import Entry, Place
 
@@ -38,6 +42,7 @@ DEAD_LETTER_SUFFIX = ".dlq"
 OWN_DEAD_LETTERS = f"{SERVICE}{DEAD_LETTER_SUFFIX}"
 DETAIL_LENGTH_MAX = 500
 """A detail is one sentence for a person."""
+SMALLINT_MAX = 32_767
 TRACEPARENT_FORM = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 Definitions = Mapping[tuple[str, int], SagaDefinition]
@@ -65,16 +70,35 @@ class Record:
 class Reading:
     """What a record says of a saga. ``definition`` is None where only the stored saga can tell which it follows.
 
-    ``dead_letter`` holds the bytes of a dead letter; its fact depends on the definition (:func:`fact_of_dead_letter`).
+    The fact of a ``dead_letter`` depends on the definition (:func:`fact_of_dead_letter`).
     """
 
     saga_id: str
     definition: SagaDefinition | None
     entry: Entry
     fact: Fact | None = None
-    dead_letter: RawMessage | None = None
+    dead_letter: Letter | None = None
     subject: str | None = None
     traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """What a dead letter says of itself. ``type`` is the message's full name, ``redrive`` how often it was redriven.
+
+    ``command_attempt`` and ``command_step`` are those of a command of ours that could be decoded.
+    """
+
+    letter_id: str
+    message_id: str
+    service: str
+    step: str | None
+    type: str
+    reason: str
+    origin_topic: str
+    redrive: int = 0
+    command_attempt: int = 1
+    command_step: str | None = None
 
 
 def topics(definitions: Definitions) -> list[str]:
@@ -85,8 +109,8 @@ def topics(definitions: Definitions) -> list[str]:
     return sorted(found)
 
 
-def read(record: Record, codec: Codec, definitions: Definitions) -> Reading | None:
-    """Return what the record says; None for a dead letter whose key names no saga, which nobody could look for.
+def read(record: Record, codec: Codec, definitions: Definitions) -> Reading:
+    """Return what the record says.
 
     Raises Undecodable or Unexpected, saying why, for what belongs in the dead letters.
     """
@@ -119,7 +143,7 @@ def read(record: Record, codec: Codec, definitions: Definitions) -> Reading | No
 def _belongs_on(topic: str, message: Message) -> bool:
     if isinstance(message, CancelSaga):
         return topic == CANCEL_TOPIC
-    if isinstance(message, SagaFenced | StepRedriven):
+    if isinstance(message, SagaFenced | StepRedrivenMessage):
         return topic == f"{message.service}.events"
     return topic == f"{message.OWNER}.events"
 
@@ -129,21 +153,41 @@ def plain(text: str) -> str:
     return text.replace("\x00", "\N{REPLACEMENT CHARACTER}")[:DETAIL_LENGTH_MAX]
 
 
-def fact_of_dead_letter(definition: SagaDefinition, raw: RawMessage) -> Fact:
-    """Return what a dead letter means for a saga: a dead command, a step given up, or something nobody can read."""
-    letter = dead_letters.read(raw.headers)
-    type_name = _type_name(raw)
-    reason = plain(letter.reason) or "no reason given"
-    if type_name == FenceSaga.FULL_NAME:
-        return CommandDead(command=fence_key(letter.service), reason=reason)
+def fact_of_dead_letter(definition: SagaDefinition, letter: Letter, *, step: str | None) -> Fact:
+    """Return what a dead letter means for a saga: a dead command, a step given up, or something nobody can read.
+
+    ``step`` is the one that :func:`step_of` tells.
+    """
+    reason = letter.reason or "no reason given"
+    for each in definition.steps:
+        if each.compensation is not None and letter.type == each.compensation.command.FULL_NAME:
+            return CommandDead(command=each.name, reason=reason, attempt=letter.command_attempt)
+    if letter.type == FenceSaga.FULL_NAME:
+        return CommandDead(command=fence_key(letter.service), reason=reason, attempt=letter.command_attempt)
+    if letter.type == RedriveStep.FULL_NAME and step is not None:
+        first = (letter.command_attempt - 1) * definition.command_attempts_max + 1
+        return CommandDead(command=redrive_key(step), reason=reason, attempt=first)
+    if any(each.name == step == letter.step and letter.type == each.trigger.FULL_NAME for each in definition.steps):
+        return RetriesExhausted(step=letter.step or "", reason=reason, redrive=letter.redrive)
+    told = f"{letter.service}: {reason}"
+    return Unreadable(step=step or ANY_STEP, reason=told, redrive=letter.redrive, letter=letter.letter_id)
+
+
+def step_of(definition: SagaDefinition, letter: Letter) -> str | None:
+    """Return the step that a dead letter was about; None where nobody can tell."""
     for step in definition.steps:
-        if step.compensation is not None and type_name == step.compensation.command.FULL_NAME:
-            return CommandDead(command=step.name, reason=reason)
-        if step.name == letter.step and type_name == step.trigger.FULL_NAME:
-            return RetriesExhausted(step=step.name, reason=reason)
-    origin = _text_header(raw, "baraza_topic")
-    meant = [each.name for each in definition.steps if each.service == letter.service and each.trigger_topic == origin]
-    return Unreadable(step=meant[0] if len(meant) == 1 else ANY_STEP, reason=f"{letter.service}: {reason}")
+        if letter.type == RedriveStep.FULL_NAME and step.name == letter.command_step:
+            return step.name
+        if step.name == letter.step and letter.type == step.trigger.FULL_NAME:
+            return step.name
+        if step.compensation is not None and letter.type == step.compensation.command.FULL_NAME:
+            return step.name
+    meant = [
+        step.name
+        for step in definition.steps
+        if step.service == letter.service and step.trigger_topic == letter.origin_topic
+    ]
+    return meant[0] if len(meant) == 1 else None
 
 
 def _read_message(definition: SagaDefinition, message: Message, record: Record) -> tuple[Fact, Entry]:
@@ -167,6 +211,8 @@ def _read_message(definition: SagaDefinition, message: Message, record: Record) 
         return Started(at=message.occurred_at), entry("event")
     if isinstance(message, SagaFenced):
         return _read_fenced(definition, message, entry("reply"))
+    if isinstance(message, StepRedrivenMessage):
+        return _read_step_redriven(definition, message, entry("reply", message.step or None, message.outcome))
     if isinstance(message, CancelSaga):
         by, reason = plain(message.actor), plain(message.reason)
         act = entry("act", detail=f"{by}: {reason}")
@@ -213,43 +259,68 @@ def _read_fenced(definition: SagaDefinition, message: SagaFenced, entry: Entry) 
     return Fenced(service=message.service, states=states), replace(entry, service=message.service, detail=detail)
 
 
-def _read_dead_letter(record: Record, codec: Codec, definitions: Definitions) -> Reading | None:
-    raw = record.raw
-    saga_id = (raw.key or b"").decode("utf-8", "replace")
-    if not ID.fullmatch(saga_id):
-        return None
-    letter = dead_letters.read(raw.headers)
-    definition: SagaDefinition | None = None
-    causation_id: str | None = None
+def _read_step_redriven(
+    definition: SagaDefinition, message: StepRedrivenMessage, entry: Entry
+) -> tuple[Fact, Entry]:
+    if message.step and message.step not in definition.steps_of(message.service):
+        raise Unexpected(f"A redrive's answer tells of {message.step!r}; that is no step of {message.service!r}.")
     try:
+        outcome = RedriveOutcome(message.outcome)
+    except ValueError as error:
+        raise Unexpected(f"A redrive's answer has an outcome that is none: {error}.") from error
+    fact = StepRedriven(step=message.step or ANY_STEP, number=message.attempt, outcome=outcome)
+    return fact, replace(entry, service=message.service)
+
+
+def _read_dead_letter(record: Record, codec: Codec, definitions: Definitions) -> Reading:
+    raw = record.raw
+    letter = dead_letters.read(raw.headers)
+    message: Message | None = None
+    with suppress(Undecodable):  # What cannot be decoded belongs to the stored saga, which knows what it follows.
         message = codec.decode(raw.value)
-        definition = definitions.get((message.saga_type, message.saga_version))
-        causation_id = message.message_id if ID.fullmatch(message.message_id) else None
-    except Undecodable:
-        pass  # What could not be decoded there cannot be decoded here; the stored saga knows what it follows.
+    definition = None if message is None else definitions.get((message.saga_type, message.saga_version))
     original = _text_header(raw, "ce_id") or f"{raw.partition}:{record.offset}"
+    redrive = _redrive_of(raw)
+    generation = (redrive,) if redrive else ()
+    letter_id = derived_id("dead letter", raw.topic, letter.service, original, letter.attempts, *generation)
     entry = Entry(
-        saga_id=saga_id,
-        message_id=derived_id("dead letter", raw.topic, letter.service, original, letter.attempts),
+        saga_id=plain((raw.key or b"").decode("utf-8", "backslashreplace")),
+        message_id=letter_id,
         occurred_at=datetime.fromtimestamp(record.timestamp_s, UTC),
         kind="dead_letter",
         type=plain(_type_name(raw).rpartition(".")[2] or "unknown"),
         service=plain(letter.service) or "unknown",
         step=None if letter.step is None else plain(letter.step),
-        attempt=min(letter.attempts, 32_767),
-        causation_id=causation_id,
+        attempt=min(letter.attempts, SMALLINT_MAX),
+        causation_id=message.message_id if message is not None and ID.fullmatch(message.message_id) else None,
         detail=plain(letter.reason),
         topic=raw.topic,
         partition=raw.partition,
         offset=record.offset,
     )
     return Reading(
-        saga_id=saga_id,
-        definition=definition,
+        saga_id=entry.saga_id,
+        definition=definition if ID.fullmatch(entry.saga_id) else None,
         entry=entry,
-        dead_letter=raw,
+        dead_letter=Letter(
+            letter_id=letter_id,
+            message_id=plain(original),
+            service=entry.service,
+            step=entry.step,
+            type=plain(_type_name(raw)),
+            reason=plain(letter.reason),
+            origin_topic=plain(_text_header(raw, "baraza_topic")),
+            redrive=redrive,
+            command_attempt=min(max(1, getattr(message, "attempt", 1)), SMALLINT_MAX),
+            command_step=getattr(message, "step", None),
+        ),
         traceparent=_traceparent(raw),
     )
+
+
+def _redrive_of(raw: RawMessage) -> int:
+    number = _text_header(raw, "baraza_redrive")
+    return min(int(number), SMALLINT_MAX) if dead_letters.ATTEMPTS_FORM.fullmatch(number) else 0
 
 
 def _traceparent(raw: RawMessage) -> str | None:

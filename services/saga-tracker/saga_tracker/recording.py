@@ -20,6 +20,7 @@ from datetime import datetime, timedelta
 
 import structlog
 from messages.contract import name_of
+from messages.saga import CancelSaga
 from messaging.codec import Codec, Undecodable
 from messaging.dead_letters import DeadLetter, dead_letter_row
 from messaging.envelope import child_traceparent, derived_id, headers
@@ -27,11 +28,13 @@ from messaging.outbox import OutboxRow
 from sqlalchemy import Connection
 
 from messaging import outbox
-from saga_tracker import tables
+from saga_tracker import letters, plans, tables
 from saga_tracker.facts import NOTHING, Cancelled, Fact, Started, TimedOut, Timer, merge
-from saga_tracker.issuing import issues
-from saga_tracker.progress import FENCE, Decision, Phase, admits, decide, is_late
-from saga_tracker.reading import SERVICE, Definitions, Reading, Record, Unexpected, fact_of_dead_letter, read
+from saga_tracker.issuing import Issue, issues, redrive_unclear
+from saga_tracker.letters import LetterRow
+from saga_tracker.plans import LogEntry
+from saga_tracker.progress import FENCE, Decision, Phase, SagaState, admits, decide, forward_from, is_late
+from saga_tracker.reading import SERVICE, Definitions, Reading, Record, Unexpected, fact_of_dead_letter, read, step_of
 from saga_tracker.saga import SagaDefinition, StepDefinition
 from saga_tracker.tables import Entry, Place, SagaRow
 from saga_tracker.taken import Taken
@@ -56,11 +59,25 @@ class _Followed:
 class _Outgoing:
     entries: list[Entry] = field(default_factory=list)
     rows: list[OutboxRow] = field(default_factory=list)
+    letters: list[LetterRow] = field(default_factory=list)
+    log: list[LogEntry] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Act:
+    """What an operator did about a saga: its line on the timeline, and the fact that it is, if any.
+
+    ``unclear`` are the services that are to try again what they hold of no known step, with the number of the redrive.
+    """
+
+    entry: Entry
+    fact: Fact | None = None
+    unclear: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
-    """What a batch left behind: rows to publish once it is committed, and the offsets that moved."""
+    """What a batch left behind: rows to publish once it is committed, and where its partitions go on."""
 
     rows: list[OutboxRow]
     offsets: dict[Place, int]
@@ -89,7 +106,7 @@ class Recorder:
         # 1.
         stored = tables.lock_offsets(tx, {record.place for record in batch})
         fresh, offsets = new_records(batch, stored)
-        tables.move_offsets(tx, offsets)
+        tables.move_offsets(tx, {place: offset for place, offset in offsets.items() if offset != stored[place]})
         out = _Outgoing()
         readings = self._read(fresh, out)
         # 2.
@@ -99,8 +116,25 @@ class Recorder:
             saga = followed.get(reading.saga_id)
             if saga is not None:
                 self._apply(saga, reading, out)
+            elif reading.dead_letter is not None:
+                out.letters.append(_letter_row(reading, step=reading.dead_letter.step, is_open=True))
         self._finish(tx, followed.values(), out, now)
         return Recorded(rows=out.rows, offsets=offsets)
+
+    def act(self, tx: Connection, acts: Sequence[tuple[SagaRow, Act]], *, now: datetime) -> list[OutboxRow]:
+        """Record what operators did about these sagas, which are loaded and locked, and what follows."""
+        out = _Outgoing()
+        known = {saga.row.saga_id: saga for saga in self._known([row for row, _ in acts])}
+        for row, act in acts:
+            saga = known[row.saga_id]
+            saga.cause = act.entry.message_id
+            out.entries.append(act.entry)
+            if act.fact is not None:
+                row.progress = merge(row.progress, act.fact)
+            for service, number in act.unclear.items():
+                self._send(saga, redrive_unclear(row, service, number, act.entry, now), None, out, now)
+        self._finish(tx, list(known.values()), out, now)
+        return out.rows
 
     def due_services(self, tx: Connection, until: Mapping[int, datetime]) -> set[str]:
         """Return the services whose steps are the next that :meth:`sweep` may find overdue."""
@@ -116,7 +150,7 @@ class Recorder:
         """
         tables.raise_watermarks(tx, until)
         out = _Outgoing()
-        due = self._known(tables.load_due(tx, until, limit=DUE_MAX))
+        due = self._known_or_parked(tx, tables.load_due(tx, until, limit=DUE_MAX), now)
         waits = self._put_off(tx, due, taken, now)
         judged = [saga for saga in due if saga.row.saga_id not in waits]
         for saga in judged:
@@ -137,7 +171,7 @@ class Recorder:
             place, offset = places.get(saga_id, (None, 0))
             if place is None or taken.includes(step.service, place, offset):
                 continue
-            whole = saga.row.started_at + self._span(saga.definition.deadline_s)
+            whole = self._whole(saga)
             saga.row.waiting = f"{step.name} to be taken by {step.service}"
             saga.row.deadline_at = min(now + self._span(step.timeout_s), whole)
             waits.add(saga_id)
@@ -148,23 +182,62 @@ class Recorder:
         waiting = decide(saga.definition, saga.row.progress).waiting
         if waiting is None or not isinstance(waiting.timer, TimedOut):
             return None
-        if now >= saga.row.started_at + self._span(saga.definition.deadline_s):
+        if now >= self._whole(saga):
             saga.row.waiting = waiting.key
             return None
         return next(step for step in saga.definition.steps if step.name == waiting.timer.step)
+
+    def _whole(self, saga: _Followed) -> datetime:
+        """Return the deadline of the saga as a whole; nothing but a redrive puts it off."""
+        return forward_from(saga.row.progress, saga.row.started_at) + self._span(saga.definition.deadline_s)
 
     def _span(self, span_s: float) -> timedelta:
         return timedelta(seconds=span_s * self._timeout_factor)
 
     def wake_orphans(self, tx: Connection, partitions: Collection[int], *, now: datetime) -> list[OutboxRow]:
-        """Decide again for sagas that are under way without a deadline, so that none waits for ever."""
+        """Decide again for sagas that nobody would ever wake, and say so on their timelines."""
         out = _Outgoing()
-        orphans = self._known(tables.load_orphans(tx, partitions, limit=DUE_MAX))
+        longest_s = max(
+            max(each.deadline_s, each.reply_timeout_s, *(step.timeout_s for step in each.steps))
+            for each in self._definitions.values()
+        )
+        found = tables.load_orphans(
+            tx, partitions, list(self._definitions), beyond=now + self._span(longest_s), limit=DUE_MAX
+        )
+        orphans = self._known_or_parked(tx, found, now)
         for saga in orphans:
-            log.warning("A saga was under way without a deadline and gets one.", saga_id=saga.row.saga_id)
-            saga.row.waiting = None
+            row = saga.row
+            detail = _orphan(row)
+            log.warning("A saga that nobody would wake is decided again.", saga_id=row.saga_id, was=detail)
+            saga.cause = derived_id(row.saga_id, "orphan", row.version)
+            out.entries.append(
+                Entry(
+                    saga_id=row.saga_id,
+                    message_id=saga.cause,
+                    occurred_at=now,
+                    kind="timer",
+                    type="Orphaned",
+                    service=SERVICE,
+                    step=row.step or None,
+                    detail=detail,
+                    partition=row.partition,
+                )
+            )
+            row.waiting = None
         self._finish(tx, orphans, out, now)
         return out.rows
+
+    def _known_or_parked(self, tx: Connection, rows: Sequence[SagaRow], now: datetime) -> list[_Followed]:
+        """Return the sagas whose definition this release has; the others are parked until one has it."""
+        known = self._known(rows)
+        followed = {saga.row.saga_id for saga in known}
+        others = [row for row in rows if row.saga_id not in followed]
+        for row in others:
+            row.state, row.waiting, row.deadline_at = SagaState.NEEDS_REVIEW.value, tables.A_DEFINITION, None
+            row.reason = f"this release has no {row.saga_type} version {row.saga_version}"
+            row.parked_at = row.parked_at or now
+        tables.save(tx, others, now=now)
+        return known
 
     def _read(self, batch: Sequence[Record], out: _Outgoing) -> list[Reading]:
         """Read what can be read; the rest goes to the tracker's own dead letters, which it reads like any other."""
@@ -181,8 +254,7 @@ class Recorder:
                     "A message went to the dead letters.", topic=raw.topic, offset=record.offset, error=str(error)
                 )
             else:
-                if reading is not None:
-                    readings.append(reading)
+                readings.append(reading)
         return readings
 
     def _follow(self, tx: Connection, readings: Sequence[Reading]) -> dict[str, _Followed]:
@@ -219,7 +291,10 @@ class Recorder:
         row, definition, entry = saga.row, saga.definition, reading.entry
         fact = reading.fact
         if reading.dead_letter is not None:
-            fact = fact_of_dead_letter(definition, reading.dead_letter)
+            step = step_of(definition, reading.dead_letter)
+            fact = fact_of_dead_letter(definition, reading.dead_letter, step=step)
+            is_unclear = step is None and decide(definition, row.progress).phase is Phase.ENDED
+            out.letters.append(_letter_row(reading, step=step, is_open=is_unclear))
         assert fact is not None, "a message that is no dead letter has its fact"
         refused = isinstance(fact, Cancelled) and _is_refused(definition, row, fact)
         late = is_late(definition, row.progress, fact)
@@ -228,6 +303,8 @@ class Recorder:
             detail = f"{entry.detail} ({REFUSED})" if refused else entry.detail
             entry = replace(entry, late=late, deadline_at=deadline_at, detail=detail)
         out.entries.append(entry)
+        if isinstance(fact, Cancelled) and entry.service == CancelSaga.OWNER:
+            out.log.append(_log_of(fact, entry))
         if refused:
             return
         row.progress = merge(row.progress, fact)
@@ -261,23 +338,33 @@ class Recorder:
 
     def _finish(self, tx: Connection, sagas: Collection[_Followed], out: _Outgoing, now: datetime) -> None:
         # 4.
+        unclear: list[str] = []
         for saga in sagas:
             decision = decide(saga.definition, saga.row.progress)
-            self._settle(saga, decision, now)
+            if self._settle(saga, decision, now) and decision.state is SagaState.CONFIRMED and saga.row.progress.unread:
+                unclear.append(saga.row.saga_id)
             self._issue(saga, decision, out, now)
         # 5.
+        letters.save(tx, out.letters, now=now)
+        letters.open_unclear(tx, unclear)
+        plans.log(tx, out.log)
         tables.insert_entries(tx, out.entries, now=now)
         tables.save(tx, [saga.row for saga in sagas], now=now)
         outbox.save(tx, out.rows)
 
-    def _settle(self, saga: _Followed, decision: Decision, now: datetime) -> None:
-        """Write the decision into the row; a deadline runs on as long as the saga waits for the same."""
+    def _settle(self, saga: _Followed, decision: Decision, now: datetime) -> bool:
+        """Write the decision into the row, and say whether the saga has ended with it.
+
+        A deadline runs on as long as the saga waits for the same.
+        """
         row = saga.row
+        ends = decision.phase is Phase.ENDED and row.finished_at is None
         row.state, row.phase, row.step = decision.state.value, decision.phase.value, decision.step
         row.cause = decision.failure.cause.value if decision.failure else None
         row.reason = decision.reason
-        if decision.phase is Phase.ENDED and row.finished_at is None:
+        if ends:
             row.finished_at = now
+        row.parked_at = (row.parked_at or now) if decision.parked is not None else None
         waiting = decision.waiting
         if waiting is None:
             row.waiting = row.deadline_at = None
@@ -285,45 +372,49 @@ class Recorder:
             row.waiting = waiting.key
             row.deadline_at = now + self._span(waiting.timeout_s)
             if waiting.within_deadline:
-                row.deadline_at = min(row.deadline_at, row.started_at + self._span(saga.definition.deadline_s))
+                row.deadline_at = min(row.deadline_at, self._whole(saga))
+
+        return ends
 
     def _issue(self, saga: _Followed, decision: Decision, out: _Outgoing, now: datetime) -> None:
-        row = saga.row
-        for issue in issues(saga.definition, row, decision, causation_id=saga.cause, now=now):
-            message = issue.message
-            trace = child_traceparent(None if row.traceparent is None else row.traceparent.encode())
-            out.rows.append(
-                OutboxRow(
-                    id=message.message_id,
-                    topic=issue.topic,
-                    saga_id=row.saga_id,
-                    type=message.FULL_NAME,
-                    payload=self._codec.encode(issue.topic, message),
-                    headers=headers(message, source=SERVICE, traceparent=trace),
-                    partition=row.partition,
-                )
+        for issue in issues(saga.definition, saga.row, decision, causation_id=saga.cause, now=now):
+            self._send(saga, issue, decision.reason, out, now)
+
+    def _send(self, saga: _Followed, issue: Issue, detail: str | None, out: _Outgoing, now: datetime) -> None:
+        row, message = saga.row, issue.message
+        trace = child_traceparent(None if row.traceparent is None else row.traceparent.encode())
+        out.rows.append(
+            OutboxRow(
+                id=message.message_id,
+                topic=issue.topic,
+                saga_id=row.saga_id,
+                type=message.FULL_NAME,
+                payload=self._codec.encode(issue.topic, message),
+                headers=headers(message, source=SERVICE, traceparent=trace),
+                partition=row.partition,
             )
-            out.entries.append(
-                Entry(
-                    saga_id=row.saga_id,
-                    message_id=message.message_id,
-                    occurred_at=now,
-                    kind=issue.kind,
-                    type=message.FULL_NAME.rpartition(".")[2],
-                    service=SERVICE,
-                    step=issue.step,
-                    attempt=issue.attempt,
-                    causation_id=saga.cause,
-                    deadline_at=row.deadline_at if issue.kind == "command" else None,
-                    detail=decision.reason,
-                    topic=issue.topic,
-                    partition=row.partition,
-                )
+        )
+        out.entries.append(
+            Entry(
+                saga_id=row.saga_id,
+                message_id=message.message_id,
+                occurred_at=now,
+                kind=issue.kind,
+                type=name_of(type(message)),
+                service=SERVICE,
+                step=issue.step,
+                attempt=issue.attempt,
+                causation_id=saga.cause,
+                deadline_at=row.deadline_at if issue.kind == "command" else None,
+                detail=detail,
+                topic=issue.topic,
+                partition=row.partition,
             )
+        )
 
 
 def new_records(batch: Iterable[Record], stored: Mapping[Place, int]) -> tuple[list[Record], dict[Place, int]]:
-    """Return the records at and after the stored offsets, and the offsets after them.
+    """Return the records at and after the stored offsets, and where their partitions go on.
 
     Raises OffsetGap where one is missing in between, or where its partition has no stored offset.
     """
@@ -340,7 +431,50 @@ def new_records(batch: Iterable[Record], stored: Mapping[Place, int]) -> tuple[l
         if record.offset == expected:
             offsets[record.place] = expected + 1
             fresh.append(record)
-    return fresh, {place: offset for place, offset in offsets.items() if offset != stored[place]}
+    return fresh, offsets
+
+
+def _orphan(row: SagaRow) -> str:
+    if row.waiting == tables.A_DEFINITION:
+        return "its definition is known again"
+    if row.state == SagaState.NEEDS_REVIEW:
+        return "it was parked without a reason"
+    return "it was under way without a deadline" if row.deadline_at is None else "its deadline was out of all bounds"
+
+
+def _letter_row(reading: Reading, *, step: str | None, is_open: bool) -> LetterRow:
+    letter, entry = reading.dead_letter, reading.entry
+    assert letter is not None, "it was read from a dead-letter topic"
+    assert entry.topic is not None, "it was read from Kafka"
+    assert entry.partition is not None, "it was read from Kafka"
+    assert entry.offset is not None, "it was read from Kafka"
+    return LetterRow(
+        topic=entry.topic,
+        partition=entry.partition,
+        offset=entry.offset,
+        letter_id=letter.letter_id,
+        message_id=letter.message_id,
+        saga_id=reading.saga_id,
+        service=letter.service,
+        step=step,
+        type=entry.type,
+        reason=letter.reason,
+        redrive=letter.redrive,
+        is_open=is_open,
+    )
+
+
+def _log_of(fact: Cancelled, entry: Entry) -> LogEntry:
+    """Return a cancellation by staff for the operators' log; the customers' are no acts of ours."""
+    return LogEntry(
+        act_id=entry.message_id,
+        at=entry.occurred_at,
+        actor=fact.by,
+        act="CANCEL",
+        reason=fact.reason,
+        saga_id=entry.saga_id,
+        detail=REFUSED if entry.detail is not None and entry.detail.endswith(f"({REFUSED})") else None,
+    )
 
 
 def _is_refused(definition: SagaDefinition, row: SagaRow, fact: Fact) -> bool:

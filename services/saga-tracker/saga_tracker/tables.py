@@ -11,99 +11,18 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeAlias
 
-from messaging.outbox import outbox_table
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    Connection,
-    DateTime,
-    Identity,
-    Index,
-    Integer,
-    MetaData,
-    SmallInteger,
-    Table,
-    Text,
-    TextClause,
-    text,
-)
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import Connection, TextClause, text
 
 from saga_tracker.facts import Progress, from_record, to_record
 from saga_tracker.progress import SagaState
-
-METADATA = MetaData()
+from saga_tracker.schema import METADATA as METADATA
 
 Place: TypeAlias = tuple[str, int]
 """A partition of a topic."""
 
-SAGAS = Table(
-    "sagas",
-    METADATA,
-    Column("saga_id", Text, primary_key=True),
-    Column("saga_type", Text, nullable=False),
-    Column("saga_version", SmallInteger, nullable=False),
-    Column("subject", Text, comment="whom the saga is for; unknown until its starting event is recorded"),
-    Column("state", Text, nullable=False),
-    Column("phase", Text, nullable=False),
-    Column("step", Text, nullable=False, comment="under way, being compensated, or the one that failed"),
-    Column("cause", Text),
-    Column("reason", Text),
-    Column("partition", SmallInteger, nullable=False),
-    Column("progress", JSONB, nullable=False, comment="what is known, and which commands were issued"),
-    Column("waiting", Text, comment="what deadline_at is the deadline of"),
-    Column("deadline_at", DateTime(timezone=True)),
-    Column("traceparent", Text),
-    Column("version", Integer, nullable=False, comment="counts the changes"),
-    Column("started_at", DateTime(timezone=True), nullable=False),
-    Column("updated_at", DateTime(timezone=True), nullable=False),
-    Column("finished_at", DateTime(timezone=True)),
-    Index("sagas_by_start", "started_at", "saga_id"),
-    Index("sagas_by_state", "state", "started_at", "saga_id"),
-    Index("sagas_by_subject", "subject", "started_at", "saga_id"),
-)
-Index("sagas_due", SAGAS.c.deadline_at, SAGAS.c.partition, postgresql_where=SAGAS.c.deadline_at.is_not(None))
 
-TIMELINE = Table(
-    "timeline",
-    METADATA,
-    Column("saga_id", Text, primary_key=True),
-    Column("message_id", Text, primary_key=True),
-    Column("seq", BigInteger, Identity(always=True), nullable=False),
-    Column("recorded_at", DateTime(timezone=True), nullable=False),
-    Column("occurred_at", DateTime(timezone=True), nullable=False),
-    Column("kind", Text, nullable=False),
-    Column("type", Text, nullable=False),
-    Column("service", Text, nullable=False),
-    Column("step", Text),
-    Column("attempt", SmallInteger),
-    Column("causation_id", Text),
-    Column("late", Boolean, nullable=False),
-    Column("deadline_at", DateTime(timezone=True)),
-    Column("detail", Text),
-    Column("topic", Text),
-    Column("partition", SmallInteger),
-    Column("offset", BigInteger),
-)
-Index("timeline_late", TIMELINE.c.saga_id, postgresql_where=TIMELINE.c.late)
-
-OUTBOX = outbox_table(METADATA)
-
-CONSUMED_OFFSETS = Table(
-    "consumed_offsets",
-    METADATA,
-    Column("topic", Text, primary_key=True),
-    Column("partition", SmallInteger, primary_key=True),
-    Column("next_offset", BigInteger, nullable=False),
-)
-
-WATERMARKS = Table(
-    "watermarks",
-    METADATA,
-    Column("partition", SmallInteger, primary_key=True),
-    Column("recorded_until", DateTime(timezone=True), nullable=False, comment="everything before is on the timeline"),
-)
+A_DEFINITION = "a definition"
+"""What a saga waits for that follows one which this release lacks."""
 
 
 class Overtaken(Exception):
@@ -132,6 +51,7 @@ class SagaRow:
     version: int = 0
     started_at: datetime
     finished_at: datetime | None = None
+    parked_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +76,7 @@ class Entry:
 
 
 _SAGA_COLUMNS = """saga_id, saga_type, saga_version, subject, state, phase, step, cause, reason, partition, progress,
-           waiting, deadline_at, traceparent, version, started_at, finished_at"""
+           waiting, deadline_at, traceparent, version, started_at, finished_at, parked_at"""
 
 LOAD = text(f"""
     SELECT {_SAGA_COLUMNS}
@@ -195,7 +115,12 @@ PLACES = text("""
 LOAD_ORPHANS = text(f"""
     SELECT {_SAGA_COLUMNS}
     FROM sagas
-    WHERE state = 'PENDING' AND deadline_at IS NULL AND partition = ANY(CAST(:partitions AS smallint[]))
+    WHERE partition = ANY(CAST(:partitions AS smallint[]))
+      AND ((state = 'PENDING' AND (deadline_at IS NULL OR deadline_at > :beyond))
+           OR (state = 'NEEDS_REVIEW' AND coalesce(reason, '') = '')
+           OR (state = 'NEEDS_REVIEW' AND waiting = :definition
+               AND (saga_type, saga_version) IN (SELECT * FROM unnest(CAST(:types AS text[]),
+                                                                      CAST(:versions AS smallint[])))))
     ORDER BY saga_id
     LIMIT :limit
     FOR UPDATE SKIP LOCKED
@@ -204,19 +129,20 @@ LOAD_ORPHANS = text(f"""
 SAVE = text(f"""
     INSERT INTO sagas ({_SAGA_COLUMNS}, updated_at)
     SELECT saga_id, saga_type, saga_version, subject, state, phase, step, cause, reason, partition,
-           CAST(progress AS jsonb), waiting, deadline_at, traceparent, version, started_at, finished_at, :now
+           CAST(progress AS jsonb), waiting, deadline_at, traceparent, version, started_at, finished_at, parked_at,
+           :now
     FROM unnest(CAST(:saga_id AS text[]), CAST(:saga_type AS text[]), CAST(:saga_version AS smallint[]),
                 CAST(:subject AS text[]), CAST(:state AS text[]), CAST(:phase AS text[]), CAST(:step AS text[]),
                 CAST(:cause AS text[]), CAST(:reason AS text[]), CAST(:partition AS smallint[]),
                 CAST(:progress AS text[]), CAST(:waiting AS text[]), CAST(:deadline_at AS timestamptz[]),
                 CAST(:traceparent AS text[]), CAST(:version AS integer[]), CAST(:started_at AS timestamptz[]),
-                CAST(:finished_at AS timestamptz[]))
+                CAST(:finished_at AS timestamptz[]), CAST(:parked_at AS timestamptz[]))
          AS row ({_SAGA_COLUMNS})
     ON CONFLICT (saga_id) DO UPDATE
     SET subject = excluded.subject, state = excluded.state, phase = excluded.phase, step = excluded.step,
         cause = excluded.cause, reason = excluded.reason, progress = excluded.progress, waiting = excluded.waiting,
         deadline_at = excluded.deadline_at, version = excluded.version, started_at = excluded.started_at,
-        finished_at = excluded.finished_at, updated_at = excluded.updated_at
+        finished_at = excluded.finished_at, parked_at = excluded.parked_at, updated_at = excluded.updated_at
     WHERE sagas.version = excluded.version - 1
 """)  # noqa: S608 - the columns are a constant
 
@@ -295,9 +221,25 @@ def places_of(tx: Connection, types: Mapping[str, str]) -> dict[str, tuple[Place
     return {row.saga_id: ((row.topic, row.partition), row.offset) for row in rows}
 
 
-def load_orphans(tx: Connection, partitions: Collection[int], *, limit: int) -> list[SagaRow]:
-    """Load and lock sagas that nobody would ever wake: under way, but without a deadline."""
-    rows = tx.execute(LOAD_ORPHANS, {"partitions": list(partitions), "limit": limit})
+def load_orphans(
+    tx: Connection, partitions: Collection[int], known: Collection[tuple[str, int]], *, beyond: datetime, limit: int
+) -> list[SagaRow]:
+    """Load and lock sagas that nobody would ever wake.
+
+    Under way without a deadline, or with one ``beyond`` any that is ever set; parked without a reason; or parked for
+    want of a definition that is ``known`` by now.
+    """
+    rows = tx.execute(
+        LOAD_ORPHANS,
+        {
+            "partitions": list(partitions),
+            "beyond": beyond,
+            "definition": A_DEFINITION,
+            "types": [name for name, _ in known],
+            "versions": [version for _, version in known],
+            "limit": limit,
+        },
+    )
     return [_saga_row(row._asdict()) for row in rows]
 
 

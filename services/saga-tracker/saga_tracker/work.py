@@ -18,13 +18,15 @@ from sqlalchemy import Connection, Engine
 
 from messaging import outbox
 from saga_tracker import tables
+from saga_tracker.acting import apply_next
+from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.reading import Record
 from saga_tracker.recording import Recorder
 from saga_tracker.tables import Place
 from saga_tracker.taken import Groups
 
-ORPHANS_EVERY_S = 30.0
-"""Nobody should ever be found, so seldom is enough; longer than any step's own time to answer."""
+ORPHANS_EVERY_S = 10.0
+"""Nobody should ever be found; what is, waits no longer than a step may."""
 LEFTOVERS_EVERY_S = 5.0
 LEFTOVER_AGE = timedelta(seconds=10)
 """Rows that old, not on their way from here, were left by a process that is gone."""
@@ -98,6 +100,7 @@ class Work:
         def transaction(tx: Connection) -> list[outbox.OutboxRow]:
             outbox.remove(tx, delivered)
             rows = self._recorder.sweep(tx, until, taken, now=utc_now()) if until else []
+            rows += apply_next(tx, self._recorder, DEFINITIONS, partitions, now=utc_now())
             if seeks_orphans:
                 rows += self._recorder.wake_orphans(tx, partitions, now=utc_now())
             return rows

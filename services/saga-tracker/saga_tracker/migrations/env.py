@@ -1,6 +1,6 @@
 """Alembic's entry for the saga-tracker."""
 
-from saga_tracker.tables import METADATA
+from saga_tracker.schema import METADATA
 
 from messaging import migrations
 

@@ -1,0 +1,51 @@
+"""Which sagas an operator means, in words: ``group=1a2b3c4d after=2026-11-21T10:00Z``. Pure."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from baraza.terminal import UsageRefusal
+
+KEYS = {
+    "group": "group",
+    "step": "step",
+    "id": "saga_ids",
+    "after": "started_after",
+    "before": "started_before",
+}
+ALL = "all"
+FORM = (
+    f"Write {ALL!r}, or terms like group=1a2b3c4d, step=reserve_inventory, id=ID,ID, after=TIME, before=TIME "
+    f"(when it started), with spaces between; each narrows it further."
+)
+
+
+def parse(text: str) -> dict[str, Any]:
+    """Return the selection as the tracker's API takes it. Raises UsageRefusal."""
+    terms = text.split()
+    if not terms:
+        raise UsageRefusal(f"The selection is empty. {FORM}")
+    if terms == [ALL]:
+        return {}
+    found: dict[str, Any] = {}
+    for term in terms:
+        key, equals, value = term.partition("=")
+        if not equals or key not in KEYS or not value:
+            raise UsageRefusal(f"{term!r} selects nothing. {FORM}")
+        if KEYS[key] in found:
+            raise UsageRefusal(f"{key} is given twice; name several sagas as id=ID,ID.")
+        found[KEYS[key]] = _value(key, value)
+    return found
+
+
+def _value(key: str, value: str) -> Any:
+    if key == "id":
+        return [each for each in value.split(",") if each]
+    if key not in ("after", "before"):
+        return value
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError:
+        raise UsageRefusal(f"{key}={value} is no time; write it like 2026-11-21T10:00:00Z.") from None
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).isoformat()

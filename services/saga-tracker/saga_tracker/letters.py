@@ -1,0 +1,164 @@
+"""The dead letters that the tracker has read, each with who answers for it: its saga, a redrive, or an operator.
+
+One of a saga that is under way or parked belongs to that saga. One is open where no saga answers for it (nobody knows
+its saga, or that saga has ended and nobody can tell which step the letter was about) until an operator redrives or
+closes it: none is forgotten, and none stays in the way for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, text
+
+REDRIVEN = "REDRIVEN"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetterRow:
+    """One dead letter as it is stored. ``is_open`` says that an operator has to redrive or close it."""
+
+    topic: str
+    partition: int
+    offset: int
+    letter_id: str
+    message_id: str
+    saga_id: str
+    service: str
+    step: str | None
+    type: str
+    reason: str
+    redrive: int
+    is_open: bool
+
+
+SAVE = text("""
+    INSERT INTO dead_letters (topic, partition, "offset", letter_id, message_id, saga_id, service, step, type, reason,
+                              redrive, open, recorded_at)
+    SELECT topic, partition, "offset", letter_id, message_id, saga_id, service, step, type, reason, redrive, is_open,
+           :now
+    FROM unnest(CAST(:topic AS text[]), CAST(:partition AS smallint[]), CAST(:offset AS bigint[]),
+                CAST(:letter_id AS text[]), CAST(:message_id AS text[]), CAST(:saga_id AS text[]),
+                CAST(:service AS text[]), CAST(:step AS text[]), CAST(:type AS text[]), CAST(:reason AS text[]),
+                CAST(:redrive AS smallint[]), CAST(:is_open AS boolean[]))
+         AS row (topic, partition, "offset", letter_id, message_id, saga_id, service, step, type, reason, redrive,
+                 is_open)
+    ON CONFLICT DO NOTHING
+""")
+
+OPEN = text("""
+    UPDATE dead_letters SET open = true
+    WHERE saga_id = ANY(CAST(:saga_ids AS text[])) AND step IS NULL AND resolution IS NULL
+""")
+
+RESOLVE = text("""
+    UPDATE dead_letters
+    SET open = false, resolution = :resolution, resolved_by = row.actor, resolved_why = row.reason, resolved_at = :now
+    FROM unnest(CAST(:saga_ids AS text[]), CAST(:actors AS text[]), CAST(:reasons AS text[]))
+         AS row (saga_id, actor, reason)
+    WHERE dead_letters.saga_id = row.saga_id AND resolution IS NULL
+""")
+
+UNCLEAR = text("""
+    SELECT saga_id, service, 1 + count(DISTINCT resolved_at) FILTER (WHERE resolution = 'REDRIVEN') AS number
+    FROM dead_letters
+    WHERE saga_id = ANY(CAST(:saga_ids AS text[])) AND step IS NULL
+    GROUP BY saga_id, service
+    HAVING bool_or(resolution IS NULL)
+    ORDER BY saga_id, service
+""")
+
+LIST_OPEN = text("""
+    SELECT dead_letters.*, sagas.state AS saga_state
+    FROM dead_letters LEFT JOIN sagas USING (saga_id)
+    WHERE open AND (CAST(:saga_id AS text) IS NULL OR saga_id = :saga_id)
+    ORDER BY recorded_at, topic, dead_letters.partition, "offset"
+    LIMIT :limit
+""")
+
+CLOSE = text("""
+    UPDATE dead_letters
+    SET open = false, resolution = 'CLOSED', resolved_by = :actor, resolved_why = :reason, resolved_at = :now
+    WHERE letter_id = ANY(CAST(:letter_ids AS text[])) AND resolution IS NULL
+    RETURNING letter_id, saga_id, service, step, type, partition
+""")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenLetter:
+    """A dead letter for which no saga answers. ``saga_state`` is None where the tracker has no such saga."""
+
+    letter_id: str
+    saga_id: str
+    saga_state: str | None
+    service: str
+    step: str | None
+    type: str
+    reason: str
+    redrive: int
+    recorded_at: datetime
+    topic: str
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closed:
+    """A dead letter that was closed just now."""
+
+    letter_id: str
+    saga_id: str
+    service: str
+    step: str | None
+    type: str
+    partition: int
+
+
+def save(tx: Connection, rows: Sequence[LetterRow], *, now: datetime) -> None:
+    """Remember these dead letters, in one statement; one that is stored already is passed over."""
+    if rows:
+        columns = {name: [getattr(row, name) for row in rows] for name in LetterRow.__slots__}
+        tx.execute(SAVE, columns | {"now": now})
+
+
+def open_unclear(tx: Connection, saga_ids: Collection[str]) -> None:
+    """These sagas have ended, so that nobody answers any more for what was not about one of their steps."""
+    if saga_ids:
+        tx.execute(OPEN, {"saga_ids": sorted(saga_ids)})
+
+
+def resolve(tx: Connection, acts: Sequence[tuple[str, str, str]], resolution: str, *, now: datetime) -> None:
+    """Take the unresolved letters of these sagas off the list: (saga id, who, why), in one statement."""
+    if acts:
+        tx.execute(
+            RESOLVE,
+            {
+                "saga_ids": [saga_id for saga_id, _, _ in acts],
+                "actors": [actor for _, actor, _ in acts],
+                "reasons": [reason for _, _, reason in acts],
+                "resolution": resolution,
+                "now": now,
+            },
+        )
+
+
+def unclear(tx: Connection, saga_ids: Collection[str]) -> dict[str, dict[str, int]]:
+    """Return the services that hold unresolved messages of no known step, by saga, with the number of a redrive."""
+    found: dict[str, dict[str, int]] = {}
+    for row in tx.execute(UNCLEAR, {"saga_ids": sorted(saga_ids)}):
+        found.setdefault(row.saga_id, {})[row.service] = row.number
+    return found
+
+
+def list_open(tx: Connection, *, saga_id: str | None, limit: int) -> list[OpenLetter]:
+    """Return the letters for which nobody answers, the oldest first."""
+    rows = tx.execute(LIST_OPEN, {"saga_id": saga_id, "limit": limit})
+    return [OpenLetter(**{name: row._mapping[name] for name in OpenLetter.__slots__}) for row in rows]
+
+
+def close(tx: Connection, letter_ids: Collection[str], *, actor: str, reason: str, now: datetime) -> list[Closed]:
+    """Close these letters, and return those that were not resolved before."""
+    rows = tx.execute(CLOSE, {"letter_ids": sorted(letter_ids), "actor": actor, "reason": reason, "now": now})
+    return [Closed(**row._mapping) for row in rows]

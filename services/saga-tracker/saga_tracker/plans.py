@@ -1,0 +1,287 @@
+"""Operators' plans: which sagas an act is for, frozen with each one's version, and what came of each.
+
+A plan is made once, applied once, and never widened. The worker applies it from these rows, so that whoever comes after
+a crash goes on where the last transaction ended.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+
+class ActKind(enum.StrEnum):
+    """What an operator can do about sagas."""
+
+    REDRIVE = "REDRIVE"
+    COMPENSATE = "COMPENSATE"
+    ANNOTATE = "ANNOTATE"
+
+
+class PlanState(enum.StrEnum):
+    """How far a plan is."""
+
+    PLANNED = "PLANNED"
+    APPLYING = "APPLYING"
+    APPLIED = "APPLIED"
+
+
+class ItemState(enum.StrEnum):
+    """What came of one saga of a plan."""
+
+    PLANNED = "PLANNED"
+    NOT_RUNNABLE = "NOT_RUNNABLE"
+    """Nothing could be done about it when it was planned; ``detail`` says why."""
+    DONE = "DONE"
+    CHANGED = "CHANGED"
+    """Passed over: something happened to it since it was planned."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One saga of a plan. ``runs`` names the commands that would be sent, ``revision`` its version when planned."""
+
+    saga_id: str
+    partition: int
+    revision: int
+    step: str
+    runs: str | None
+    state: str
+    detail: str | None = None
+    done_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A plan, with how many of its sagas are in which state."""
+
+    plan_id: str
+    act: str
+    selection: Mapping[str, Any]
+    state: str
+    planned_by: str
+    planned_at: datetime
+    applied_by: str | None
+    reason: str | None
+    applied_at: datetime | None
+    finished_at: datetime | None
+    rate_per_s: int | None
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogEntry:
+    """One act of an operator; it is never changed. ``saga_id`` is None where it was about more than one."""
+
+    act_id: str
+    at: datetime
+    actor: str
+    act: str
+    reason: str
+    saga_id: str | None = None
+    plan_id: str | None = None
+    detail: str | None = None
+
+
+INSERT_PLAN = text("""
+    INSERT INTO plans (plan_id, act, selection, state, planned_by, planned_at)
+    VALUES (:plan_id, :act, CAST(:selection AS jsonb), 'PLANNED', :planned_by, :planned_at)
+""")
+
+INSERT_ITEMS = text("""
+    INSERT INTO plan_items (plan_id, saga_id, partition, revision, step, runs, state, detail, done_at)
+    SELECT :plan_id, saga_id, partition, revision, step, runs, state, detail, done_at
+    FROM unnest(CAST(:saga_id AS text[]), CAST(:partition AS smallint[]), CAST(:revision AS integer[]),
+                CAST(:step AS text[]), CAST(:runs AS text[]), CAST(:state AS text[]), CAST(:detail AS text[]),
+                CAST(:done_at AS timestamptz[]))
+         AS row (saga_id, partition, revision, step, runs, state, detail, done_at)
+""")
+
+APPLY = text("""
+    UPDATE plans
+    SET state = CASE WHEN EXISTS (SELECT FROM plan_items AS item
+                                  WHERE item.plan_id = plans.plan_id AND item.state = 'PLANNED')
+                     THEN 'APPLYING' ELSE 'APPLIED' END,
+        finished_at = CASE WHEN EXISTS (SELECT FROM plan_items AS item
+                                        WHERE item.plan_id = plans.plan_id AND item.state = 'PLANNED')
+                           THEN NULL ELSE CAST(:now AS timestamptz) END,
+        applied_by = :applied_by, reason = :reason, applied_at = :now, next_at = :now, rate_per_s = :rate_per_s
+    WHERE plan_id = :plan_id AND state = 'PLANNED'
+""")
+
+PLAN = """
+    SELECT plan_id, act, selection, state, planned_by, planned_at, applied_by, reason, applied_at, finished_at,
+           rate_per_s,
+           coalesce((SELECT jsonb_object_agg(item.state, item.count)
+                     FROM (SELECT state, count(*) FROM plan_items WHERE plan_id = plans.plan_id GROUP BY state) AS item
+                    ), '{}') AS counts
+    FROM plans
+"""
+ONE_PLAN = text(PLAN + "WHERE plan_id = :plan_id")
+LATEST_PLANS = text(PLAN + "ORDER BY planned_at DESC LIMIT :limit")
+
+ITEMS = text("""
+    SELECT saga_id, partition, revision, step, runs, state, detail, done_at
+    FROM plan_items
+    WHERE plan_id = :plan_id AND saga_id > :after
+      AND (CAST(:state AS text) IS NULL OR state = :state)
+    ORDER BY saga_id
+    LIMIT :limit
+""")
+
+LOCK_PLAN = text("""
+    SELECT plan_id, act, reason, applied_by, rate_per_s
+    FROM plans
+    WHERE state = 'APPLYING' AND next_at <= :now
+      AND EXISTS (SELECT FROM plan_items AS item
+                  WHERE item.plan_id = plans.plan_id AND item.state = 'PLANNED'
+                    AND item.partition = ANY(CAST(:partitions AS smallint[])))
+    ORDER BY applied_at
+    LIMIT 1
+    FOR UPDATE SKIP LOCKED
+""")
+
+NEXT_ITEMS = text("""
+    SELECT saga_id, partition, revision, step, runs, state
+    FROM plan_items
+    WHERE plan_id = :plan_id AND state = 'PLANNED' AND partition = ANY(CAST(:partitions AS smallint[]))
+    ORDER BY saga_id
+    LIMIT :limit
+""")
+
+FINISH_ITEMS = text("""
+    UPDATE plan_items
+    SET state = row.state, detail = row.detail, done_at = :now
+    FROM unnest(CAST(:saga_ids AS text[]), CAST(:states AS text[]), CAST(:details AS text[]))
+         AS row (saga_id, state, detail)
+    WHERE plan_items.plan_id = :plan_id AND plan_items.saga_id = row.saga_id
+""")
+
+MOVE_PLAN = text("""
+    UPDATE plans SET next_at = :next_at WHERE plan_id = :plan_id
+""")
+
+FINISH_PLAN = text("""
+    UPDATE plans SET state = 'APPLIED', finished_at = :now
+    WHERE plan_id = :plan_id
+      AND NOT EXISTS (SELECT FROM plan_items AS item WHERE item.plan_id = :plan_id AND item.state = 'PLANNED')
+""")
+
+LOG = text("""
+    INSERT INTO operator_log (act_id, at, actor, act, reason, saga_id, plan_id, detail)
+    SELECT act_id, at, actor, act, reason, saga_id, plan_id, detail
+    FROM unnest(CAST(:act_id AS text[]), CAST(:at AS timestamptz[]), CAST(:actor AS text[]), CAST(:act AS text[]),
+                CAST(:reason AS text[]), CAST(:saga_id AS text[]), CAST(:plan_id AS text[]), CAST(:detail AS text[]))
+         AS row (act_id, at, actor, act, reason, saga_id, plan_id, detail)
+    ON CONFLICT DO NOTHING
+""")
+
+LOGGED = text("""
+    SELECT act_id, at, actor, act, reason, saga_id, plan_id, detail
+    FROM operator_log
+    WHERE (CAST(:saga_id AS text) IS NULL OR saga_id = :saga_id)
+      AND (CAST(:plan_id AS text) IS NULL OR plan_id = :plan_id)
+    ORDER BY seq DESC
+    LIMIT :limit
+""")
+
+
+def insert(tx: Connection, plan_id: str, act: ActKind, selection: Mapping[str, Any], *, by: str, at: datetime) -> None:
+    """Begin a plan; its sagas come with :func:`insert_items`."""
+    values = {"plan_id": plan_id, "act": act.value, "selection": json.dumps(selection), "planned_by": by}
+    tx.execute(INSERT_PLAN, {**values, "planned_at": at})
+
+
+def insert_items(tx: Connection, plan_id: str, items: Sequence[Item]) -> None:
+    """Add sagas to a plan that is being made, in one statement."""
+    if items:
+        columns = {name: [getattr(item, name) for item in items] for name in Item.__slots__}
+        tx.execute(INSERT_ITEMS, columns | {"plan_id": plan_id})
+
+
+def apply(tx: Connection, plan_id: str, *, by: str, reason: str, rate_per_s: int, now: datetime) -> bool:
+    """Let the worker apply a plan, and say whether that is new: one that was applied before stays as it is."""
+    values = {"plan_id": plan_id, "applied_by": by, "reason": reason, "rate_per_s": rate_per_s, "now": now}
+    return tx.execute(APPLY, values).rowcount == 1
+
+
+def find(tx: Connection, plan_id: str) -> Plan | None:
+    """Return a plan, or None where there is none of that id."""
+    row = tx.execute(ONE_PLAN, {"plan_id": plan_id}).first()
+    return None if row is None else Plan(**row._mapping)
+
+
+def latest(tx: Connection, *, limit: int) -> list[Plan]:
+    """Return the latest plans, the newest first."""
+    return [Plan(**row._mapping) for row in tx.execute(LATEST_PLANS, {"limit": limit})]
+
+
+def items(tx: Connection, plan_id: str, *, after: str, state: str | None, limit: int) -> list[Item]:
+    """Return the sagas of a plan behind ``after``, in the order of their ids."""
+    rows = tx.execute(ITEMS, {"plan_id": plan_id, "after": after, "state": state, "limit": limit})
+    return [Item(**row._mapping) for row in rows]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applying:
+    """A plan that the worker has locked, with what it is to do next."""
+
+    plan_id: str
+    act: ActKind
+    reason: str
+    applied_by: str
+    rate_per_s: int
+
+
+def lock(tx: Connection, partitions: Collection[int], *, now: datetime) -> Applying | None:
+    """Lock a plan whose rate lets it go on in these partitions; None where there is none."""
+    row = tx.execute(LOCK_PLAN, {"partitions": list(partitions), "now": now}).first()
+    return None if row is None else Applying(**{**row._mapping, "act": ActKind(row.act)})
+
+
+def next_items(tx: Connection, plan_id: str, partitions: Collection[int], *, limit: int) -> list[Item]:
+    """Return the next sagas of a plan that is locked."""
+    rows = tx.execute(NEXT_ITEMS, {"plan_id": plan_id, "partitions": list(partitions), "limit": limit})
+    return [Item(**row._mapping) for row in rows]
+
+
+def finish_items(
+    tx: Connection,
+    plan_id: str,
+    results: Mapping[str, tuple[ItemState, str | None]],
+    *,
+    next_at: datetime,
+    now: datetime,
+) -> None:
+    """Write down what came of these sagas, and when the plan goes on; it is applied when none is left."""
+    tx.execute(
+        FINISH_ITEMS,
+        {
+            "plan_id": plan_id,
+            "saga_ids": list(results),
+            "states": [state.value for state, _ in results.values()],
+            "details": [detail for _, detail in results.values()],
+            "now": now,
+        },
+    )
+    tx.execute(MOVE_PLAN, {"plan_id": plan_id, "next_at": next_at})
+    tx.execute(FINISH_PLAN, {"plan_id": plan_id, "now": now})
+
+
+def log(tx: Connection, entries: Sequence[LogEntry]) -> None:
+    """Add to the log of what operators did, in one statement; an act that is in it already is passed over."""
+    if entries:
+        columns = {name: [getattr(entry, name) for entry in entries] for name in LogEntry.__slots__}
+        tx.execute(LOG, columns)
+
+
+def logged(tx: Connection, *, saga_id: str | None, plan_id: str | None, limit: int) -> list[LogEntry]:
+    """Return what operators did, the latest first."""
+    rows = tx.execute(LOGGED, {"saga_id": saga_id, "plan_id": plan_id, "limit": limit})
+    return [LogEntry(**row._mapping) for row in rows]

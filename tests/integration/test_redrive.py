@@ -1,0 +1,242 @@
+"""Plans for parked sagas on real PostgreSQL: what is shown is frozen, runs once, and goes on after a crash."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from messages.saga import RedriveStep
+from messaging.codec import Codec
+from messaging.envelope import new_id
+from proof.schemas import LocalRegistry
+from saga_tracker import letters, planning, plans, tables
+from saga_tracker.acting import BATCH_MAX, apply_next
+from saga_tracker.definitions import DEFINITIONS, newest
+from saga_tracker.facts import (
+    NOTHING,
+    Cancelled,
+    CommandDead,
+    Fact,
+    Rejected,
+    RetriesExhausted,
+    Started,
+    Succeeded,
+    merge_all,
+)
+from saga_tracker.issuing import END
+from saga_tracker.letters import LetterRow
+from saga_tracker.planning import InvalidSelection, Selection
+from saga_tracker.plans import ActKind, Plan
+from saga_tracker.progress import Phase, decide
+from saga_tracker.recording import Recorder
+from saga_tracker.tables import SagaRow
+from sqlalchemy import Engine, event, text
+from support.postgres import scratch_database
+
+from messaging import arrays, migrations
+from stack import Stack
+
+ORDER = newest("order")
+AUTHORIZE, RESERVE, BURN, *_ = (step.name for step in ORDER.steps)
+AT = datetime(2026, 11, 21, 10, tzinfo=UTC)
+PARTITIONS = 6
+MANY = 10_000
+STATEMENTS_MAX = MANY // 20
+"""Whole batches go through single statements: a dozen for each 500 sagas, and each worker's last look."""
+
+
+@pytest.fixture(scope="module")
+def engine(infrastructure: Stack) -> Iterator[Engine]:
+    with scratch_database(infrastructure) as engine:
+        arrays.send_in_binary(engine)
+        migrations.upgrade("saga_tracker", engine)
+        yield engine
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder(DEFINITIONS, Codec(LocalRegistry()))
+
+
+def park(engine: Engine, *facts: Fact, count: int = 1, version: int = 1) -> list[str]:
+    """Store sagas of which this is known; return their ids."""
+    progress = merge_all(NOTHING, (Started(at=AT), *facts))
+    decision = decide(ORDER, progress)
+    rows = [
+        SagaRow(
+            saga_id=new_id(), saga_type="order", saga_version=version, partition=place % PARTITIONS, progress=progress,
+            started_at=AT, state=decision.state.value, phase=decision.phase.value, step=decision.step,
+            reason=decision.parked, parked_at=AT, issued={END: 1} if decision.phase is Phase.ENDED else {},
+        )
+        for place in range(count)
+    ]  # fmt: skip
+    with engine.begin() as tx:
+        tables.save(tx, rows, now=AT)
+    return [row.saga_id for row in rows]
+
+
+def make(engine: Engine, saga_ids: Sequence[str] | None = None, act: ActKind = ActKind.REDRIVE, **given: Any) -> Plan:
+    with engine.begin() as tx:
+        selection = Selection(saga_ids=saga_ids, **given)
+        return planning.make(tx, DEFINITIONS, act, selection, by="operator-1", now=datetime.now(UTC))
+
+
+def begin(engine: Engine, plan: Plan, *, rate_per_s: int = 100_000) -> bool:
+    with engine.begin() as tx:
+        now = datetime.now(UTC)
+        return plans.apply(tx, plan.plan_id, by="operator-1", reason="fixed", rate_per_s=rate_per_s, now=now)
+
+
+def work(
+    engine: Engine, recorder: Recorder, partitions: Sequence[int] = range(PARTITIONS), *, in_s: float = 0.0
+) -> int:
+    """Be the worker until nothing is left to do for these partitions; return how many commands it would publish.
+
+    Its clock begins ``in_s`` from now, and a second passes with each transaction.
+    """
+    sent = 0
+    now = datetime.now(UTC) + timedelta(seconds=in_s)
+    while True:
+        now += timedelta(seconds=1)
+        with engine.begin() as tx:
+            rows = apply_next(tx, recorder, DEFINITIONS, partitions, now=now)
+        if not rows:
+            return sent
+        sent += len(rows)
+
+
+def items(engine: Engine, plan: Plan) -> dict[str, plans.Item]:
+    with engine.connect() as tx:
+        found = plans.items(tx, plan.plan_id, after="", state=None, limit=MANY * 2)
+        return {item.saga_id: item for item in found}
+
+
+def one(engine: Engine, statement: str, **values: object) -> Any:
+    with engine.connect() as tx:
+        return tx.execute(text(statement), values).scalar_one()
+
+
+EXHAUSTED = (Succeeded(step=AUTHORIZE), RetriesExhausted(step=RESERVE, reason="order 17 fails with 3.5"))
+
+
+def test_ten_thousand_parked_sagas_run_in_one_plan_once_and_through_a_crash(engine: Engine, recorder: Recorder) -> None:
+    saga_ids = park(engine, *EXHAUSTED, count=MANY)
+    statements: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda _c, _cursor, statement, *_: statements.append(statement))
+    with engine.connect() as tx:
+        (group,) = [each for each in planning.review(tx) if each.count >= MANY]
+    assert (group.step, group.reason) == (RESERVE, f"{RESERVE}: order <n> fails with <n>")
+    plan = make(engine, group=group.group)
+    assert (plan.state, plan.counts) == ("PLANNED", {"PLANNED": MANY})
+    assert begin(engine, plan)
+    with engine.connect() as tx:  # and no commit: the worker is killed before
+        assert len(apply_next(tx, recorder, DEFINITIONS, [0, 1], now=datetime.now(UTC))) == BATCH_MAX
+    first = work(engine, recorder, [0, 1])
+    assert 0 < first < MANY
+    assert first + work(engine, recorder, in_s=60.0) == MANY
+    assert len(statements) < STATEMENTS_MAX
+    with engine.connect() as tx:
+        done = plans.find(tx, plan.plan_id)
+        commands = tx.execute(text("SELECT payload, aggregatetype FROM outbox")).all()
+    assert done is not None
+    assert (done.state, done.counts) == ("APPLIED", {"DONE": MANY})
+    codec = Codec(LocalRegistry())
+    decoded = [codec.decode(bytes(row.payload)) for row in commands]
+    assert Counter(each.saga_id for each in decoded) == Counter(saga_ids)
+    assert all(isinstance(each, RedriveStep) and (each.step, each.attempt) == (RESERVE, 1) for each in decoded)
+    assert {row.aggregatetype for row in commands} == {"inventory.commands"}
+    assert one(engine, "SELECT count(*) FROM operator_log WHERE plan_id = :plan", plan=plan.plan_id) == MANY
+    assert one(engine, "SELECT count(*) FROM timeline WHERE kind = 'act' AND detail = 'operator-1: fixed'") == MANY
+    assert not begin(engine, plan), "it was applied before"
+    assert work(engine, recorder) == 0
+
+
+def test_a_plan_shows_what_each_saga_would_run_and_why_not(engine: Engine) -> None:
+    (exhausted,) = park(engine, *EXHAUSTED)
+    (dead,) = park(engine, Rejected(step=BURN, reason="no"), CommandDead(command=RESERVE, reason="a bug"))
+    (torn,) = park(engine, Rejected(step=AUTHORIZE, reason="no"), Succeeded(step=AUTHORIZE))
+    (fence,) = park(engine, Cancelled(at=AT, by="c", reason="r"), CommandDead(command="fence:ledger", reason="a bug"))
+    (running,) = park(engine)
+    (foreign,) = park(engine, version=99)
+    found = items(engine, make(engine, [exhausted, dead, torn, fence, running, foreign]))
+    assert {saga_id: (item.state, item.runs) for saga_id, item in found.items()} == {
+        exhausted: ("PLANNED", f"RedriveStep {RESERVE}"),
+        dead: ("PLANNED", f"ReleaseInventory {RESERVE}"),
+        fence: ("PLANNED", ", ".join(f"FenceSaga {service}" for service in ORDER.services)),
+        torn: ("NOT_RUNNABLE", None),
+        running: ("NOT_RUNNABLE", None),
+        foreign: ("NOT_RUNNABLE", None),
+    }
+    assert "not parked" in str(found[running].detail)
+    assert "cannot both be true" in str(found[torn].detail)
+    assert "version 99" in str(found[foreign].detail)
+
+
+def test_a_saga_that_changed_since_the_plan_is_passed_over(engine: Engine, recorder: Recorder) -> None:
+    changed, same = park(engine, *EXHAUSTED, count=2)
+    plan = make(engine, [changed, same])
+    with engine.begin() as tx:
+        tables.save(tx, list(tables.load(tx, [changed]).values()), now=AT)
+    assert begin(engine, plan)
+    assert work(engine, recorder) == 1
+    found = items(engine, plan)
+    assert {saga_id: item.state for saga_id, item in found.items()} == {changed: "CHANGED", same: "DONE"}
+    assert "plan again" in str(found[changed].detail)
+
+
+def test_a_plan_keeps_to_its_rate(engine: Engine, recorder: Recorder) -> None:
+    plan = make(engine, park(engine, *EXHAUSTED, count=30))
+    assert begin(engine, plan, rate_per_s=20)
+    began_at = datetime.now(UTC) + timedelta(seconds=1)
+    counts = []
+    for place in range(30):
+        with engine.begin() as tx:
+            now = began_at + timedelta(seconds=place / 10)
+            counts.append(len(apply_next(tx, recorder, DEFINITIONS, range(PARTITIONS), now=now)))
+    assert [sum(counts[:10]), sum(counts[10:20]), sum(counts)] == [20, 10, 30]
+
+
+def test_sagas_are_given_up_instead_of_tried_again(engine: Engine, recorder: Recorder) -> None:
+    (parked,) = park(engine, *EXHAUSTED)
+    plan = make(engine, [parked], ActKind.COMPENSATE)
+    assert begin(engine, plan)
+    assert work(engine, recorder) == len(ORDER.services)
+    with engine.begin() as tx:
+        row = tables.load(tx, [parked])[parked]
+    assert (row.state, row.phase, row.cause, row.parked_at) == ("PENDING", "FENCING", "CANCELLED", None)
+    assert "only one on its way" in str(items(engine, make(engine, [parked], ActKind.COMPENSATE))[parked].detail)
+
+
+def test_a_message_of_no_known_step_is_tried_again_where_it_is_held(engine: Engine, recorder: Recorder) -> None:
+    (ended,) = park(engine, *(Succeeded(step=step.name) for step in ORDER.steps))
+    letter = LetterRow(
+        topic="checkout.dlq", partition=0, offset=1, letter_id=new_id(), message_id=new_id(), saga_id=ended,
+        service="checkout", step=None, type="OrderConfirmed", reason="fails", redrive=0, is_open=True,
+    )  # fmt: skip
+    with engine.begin() as tx:
+        letters.save(tx, [letter], now=AT)
+        assert [each.saga_state for each in letters.list_open(tx, saga_id=ended, limit=9)] == ["CONFIRMED"]
+    plan = make(engine, [ended])
+    assert items(engine, plan)[ended].runs == "RedriveStep checkout"
+    assert begin(engine, plan)
+    assert work(engine, recorder) == 1
+    with engine.begin() as tx:
+        assert letters.list_open(tx, saga_id=ended, limit=9) == []
+        assert letters.unclear(tx, [ended]) == {}
+
+
+@pytest.mark.parametrize(
+    ("selection", "said"),
+    [
+        (Selection(saga_ids=["nobody"]), "for example nobody"),
+        (Selection(group="00000000"), "No parked saga fits"),
+        (Selection(step="no_such_step"), "No parked saga fits"),
+        (Selection(started_before=AT - timedelta(days=9)), "No parked saga fits"),
+    ],
+)
+def test_a_selection_that_fits_nothing_is_refused(engine: Engine, selection: Selection, said: str) -> None:
+    with pytest.raises(InvalidSelection, match=said), engine.begin() as tx:
+        planning.make(tx, DEFINITIONS, ActKind.REDRIVE, selection, by="operator-1", now=AT)

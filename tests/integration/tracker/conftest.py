@@ -1,0 +1,47 @@
+"""One tracker with its API, for all tests of this folder."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from messaging.codec import Codec, RemoteRegistry
+from sqlalchemy import create_engine
+from stack.running import up
+from stack.settings import from_environment
+from support.wire import SHORT, Wire
+
+
+@pytest.fixture(scope="package")
+def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
+    stack = up(from_environment(home=tmp_path_factory.mktemp("stack"), only=("saga-tracker", "saga-tracker-api")))
+    engine = create_engine(stack.database_url("saga-tracker").replace("postgresql:", "postgresql+psycopg:"))
+    try:
+        with httpx.Client(timeout=10) as http:
+            wire = Wire(
+                stack=stack, codec=Codec(RemoteRegistry(stack.endpoints.registry_url)), engine=engine, http=http
+            )
+            yield wire
+            wire.close()
+    finally:
+        engine.dispose()
+        stack.down()
+
+
+@pytest.fixture
+def with_short_deadlines(wire: Wire, tmp_path: Path) -> Iterator[None]:
+    """A tracker whose deadlines are short, in the place of the stack's own."""
+    wire.stack.stop("saga-tracker")
+    environment = os.environ | wire.stack.environment("saga-tracker") | SHORT
+    with (tmp_path / "tracker.log").open("w") as log:
+        process = subprocess.Popen([sys.executable, "-m", "saga_tracker.main"], env=environment, stderr=log)
+        yield
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0, (tmp_path / "tracker.log").read_text()
+    wire.stack.start("saga-tracker")

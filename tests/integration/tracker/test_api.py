@@ -1,0 +1,134 @@
+"""The tracker's API, over what its worker has recorded."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from messages import checkout, saga
+from messaging.envelope import new_id
+from support.wire import DEADLINE_S, ORDER, Wire, message, successes, until
+
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+"""The registry's client, which is not ours, leaves its connections to the garbage collector."""
+
+
+def test_a_saga_is_cancelled_by_staff_and_one_that_has_ended_is_not(wire: Wire) -> None:
+    url = wire.stack.endpoints.http["saga-tracker-api"][0]
+    saga_id, ended = new_id(), new_id()
+    wire.publish(*successes(saga_id, up_to=1), *successes(ended))
+    wire.becomes(saga_id, "PENDING")
+    wire.becomes(ended, "CONFIRMED")
+    support = wire.token("support")
+    body = {"reason": "the customer called"}
+    assert wire.http.post(f"{url}/v1/sagas/{saga_id}/cancel", json=body).status_code == 401
+    assert (
+        wire.http.post(f"{url}/v1/sagas/{saga_id}/cancel", json=body, headers=wire.token("customer")).status_code == 403
+    )
+    assert wire.http.post(f"{url}/v1/sagas/{ended}/cancel", json=body, headers=support).status_code == 409
+    assert wire.http.post(f"{url}/v1/sagas/{new_id()}/cancel", json=body, headers=support).status_code == 404
+    answer = wire.http.post(f"{url}/v1/sagas/{saga_id}/cancel", json=body, headers=support)
+    assert answer.status_code == 202
+    wire.awaits(saga_id, *["FenceSaga"] * len(ORDER.services))
+    (act,) = [entry for entry in wire.timeline(saga_id) if entry.kind == "act"]
+    assert (act.message_id, act.detail) == (answer.json()["command_id"], "staff-1: the customer called")
+    wire.publish(message(saga.CancelSaga, ended, actor="staff-2", reason="too late"), topic="saga.commands")
+    (refused,) = until(lambda: [entry for entry in wire.timeline(ended) if entry.kind == "act"], "the refused act")
+    assert "refused" in refused.detail
+    assert wire.saga(ended).state == "CONFIRMED"
+
+
+def test_sagas_are_found_by_what_people_know_of_them_page_by_page(wire: Wire) -> None:
+    url = wire.stack.endpoints.http["saga-tracker-api"][0]
+    staff, customer = wire.token("support"), f"customer-{new_id()}"
+    mine = [new_id() for _ in range(5)]
+    for saga_id in mine:
+        wire.publish(message(checkout.OrderSubmitted, saga_id, customer_id=customer))
+    until(lambda: all(wire.saga(saga_id) for saga_id in mine), "all are recorded")
+
+    def page(**query: Any) -> Any:
+        return wire.http.get(f"{url}/v1/sagas", params={"customer": customer, **query}, headers=staff).json()
+
+    first = page(limit=2)
+    second = page(limit=2, cursor=first["next_cursor"])
+    third = page(limit=2, cursor=second["next_cursor"])
+    found = [each["saga_id"] for answer in (first, second, third) for each in answer["sagas"]]
+    assert found == mine[::-1]
+    assert third["next_cursor"] is None
+    assert page(state="CONFIRMED")["sagas"] == []
+    assert len(page(step="authorize_payment", state="PENDING", type="order")["sagas"]) == 5
+    assert page(older_than_s=3_600)["sagas"] == []
+    assert page(limit=201)["status"] == 422
+    assert page(cursor="bm9uZQ")["errors"][0]["pointer"] == "query:cursor"
+
+
+def test_a_timeline_says_what_happened_and_how_fresh_that_is(wire: Wire) -> None:
+    url = wire.stack.endpoints.http["saga-tracker-api"][0]
+    staff, saga_id = wire.token("operator"), new_id()
+    events = successes(saga_id, up_to=2)
+    wire.publish(*events)
+    until(lambda: len(wire.timeline(saga_id)) == 3, "three entries")
+
+    def fresh() -> Any:
+        answer = wire.http.get(f"{url}/v1/sagas/{saga_id}/timeline", headers=staff).json()
+        as_of = answer["freshness"]["as_of"]
+        return answer if as_of and datetime.fromisoformat(as_of) > events[-1].occurred_at else None
+
+    timeline = until(fresh, "a timeline that is fresher than its last event")
+    assert {entry["message_id"] for entry in timeline["entries"]} == {event.message_id for event in events}
+    assert 0 <= timeline["freshness"]["lag_s"] < DEADLINE_S
+    detail = wire.http.get(f"{url}/v1/sagas/{saga_id}", headers=staff).json()
+    assert [step["outcome"] for step in detail["steps"]] == ["ran", "ran", "waiting", "not_run", "not_run", "not_run"]
+
+
+def test_a_live_timeline_goes_on_behind_the_last_event_and_ends_with_the_saga(wire: Wire) -> None:
+    url = wire.stack.endpoints.http["saga-tracker-api"][0]
+    staff, saga_id = wire.token("support"), new_id()
+    events = successes(saga_id)
+    wire.publish(events[0])
+    (first,) = until(lambda: wire.timeline(saga_id), "the first entry")
+    seen: list[str] = []
+    stream = f"{url}/v1/sagas/{saga_id}/timeline/stream"
+    with wire.http.stream("GET", stream, headers=staff) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        for line in answer.iter_lines():
+            seen += [line] if line.startswith(("id:", "event:")) else []
+            if line == "event: freshness" and len(seen) < 5:
+                # The last event confirms the order even before those that led to it are read, and the stream ends.
+                wire.publish(*events[1:-1])
+                until(lambda: len(wire.timeline(saga_id)) == len(events) - 1, "all but the last event are recorded")
+                wire.publish(events[-1])
+    assert seen.count("event: entry") == len(events) + 1
+    assert seen[-1] == "event: end"
+    resumed = wire.http.get(stream, headers=staff | {"Last-Event-ID": str(first.seq)}).text
+    assert resumed.count("event: entry") == len(events)
+
+
+def test_the_api_keeps_to_its_description(wire: Wire, tmp_path: Path) -> None:
+    """Requests that fit the description may still be refused: it cannot say which sagas there are.
+
+    The stream is left out: it ends with its saga, which may be never.
+    """
+    url = wire.stack.endpoints.http["saga-tracker-api"][0]
+    authorization = wire.token("operator")["Authorization"]
+    command = [
+        *(str(Path(sys.executable).with_name("schemathesis")), "run", f"{url}/openapi.json"),
+        *("--header", f"Authorization: {authorization}", "--exclude-checks", "positive_data_acceptance"),
+        *(
+            "--exclude-path",
+            "/readyz",
+            "--exclude-path-regex",
+            "stream$",
+            "--max-examples",
+            "20",
+            "--seed",
+            "1",
+            "--no-color",
+        ),
+    ]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
+    assert run.returncode == 0, run.stdout

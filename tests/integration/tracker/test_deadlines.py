@@ -1,0 +1,111 @@
+"""Deadlines of the tracker as a process; the test plays the services, or leaves them silent."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+from messages import checkout, inventory, payment, saga
+from messages.contract import Message
+from messaging.envelope import new_id
+from sqlalchemy import text
+from support.wire import ORDER, PARTITIONS, SHORT, Wire, fence_replies, message, successes, until
+
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+"""The registry's client, which is not ours, leaves its connections to the garbage collector."""
+
+
+def publish_fenced(wire: Wire, replies: Iterable[Message]) -> None:
+    for reply in replies:
+        assert isinstance(reply, saga.SagaFenced)
+        wire.publish(reply, topic=f"{reply.service}.events")
+
+
+@pytest.mark.usefixtures("with_short_deadlines")
+def test_a_step_that_times_out_is_fenced_and_its_late_success_compensated(wire: Wire) -> None:
+    saga_id = new_id()
+    wire.publish(*successes(saga_id, up_to=1))
+    fences = wire.awaits(saga_id, *["FenceSaga"] * len(ORDER.services))
+    assert {each.steps for each in fences if isinstance(each, saga.FenceSaga)} == {
+        ORDER.steps_of(service) for service in ORDER.services
+    }
+    publish_fenced(wire, fence_replies(saga_id, "authorize_payment", "reserve_inventory"))
+    names = ["FenceSaga"] * len(ORDER.services)
+    wire.awaits(saga_id, *names, "ReleaseInventory")
+    wire.publish(message(inventory.InventoryReleased, saga_id, step="reserve_inventory"))
+    wire.awaits(saga_id, *names, "ReleaseInventory", "RefundPayment")
+    wire.publish(message(payment.PaymentRefunded, saga_id, step="authorize_payment"))
+    row = wire.becomes(saga_id, "CANCELLED_COMPENSATED")
+    assert (row.cause, row.step) == ("TIMED_OUT", "reserve_inventory")
+    entries = wire.timeline(saga_id)
+    (timer,) = [entry for entry in entries if entry.kind == "timer"]
+    assert (timer.type, timer.step) == ("TimedOut", "reserve_inventory")
+    assert [entry.detail for entry in entries if entry.late] == ["reserve_inventory DONE"]
+
+
+@pytest.mark.usefixtures("with_short_deadlines")
+def test_a_command_without_a_reply_is_sent_again_and_a_reply_still_counts(wire: Wire) -> None:
+    saga_id = new_id()
+    wire.publish(*successes(saga_id, up_to=1), message(inventory.InventoryRejected, saga_id))
+    first, second = wire.awaits(saga_id, "RefundPayment", "RefundPayment")
+    assert first.message_id != second.message_id
+    assert [each.attempt for each in (first, second) if isinstance(each, payment.RefundPayment)] == [1, 2]
+    wire.publish(message(payment.PaymentRefunded, saga_id, step="authorize_payment"))
+    wire.becomes(saga_id, "CANCELLED_COMPENSATED")
+
+
+def test_a_deadline_waits_until_everything_that_kafka_had_by_then_is_recorded(wire: Wire) -> None:
+    late, early = new_id(), new_id()
+    wire.publish(message(checkout.OrderSubmitted, late), message(checkout.OrderSubmitted, early))
+    begun_at = datetime.now(UTC)
+    for saga_id in (late, early):
+        wire.becomes(saga_id, "PENDING")
+    caught_up = "SELECT 1 FROM watermarks HAVING count(*) = :all AND min(recorded_until) > :begun_at"
+    until(lambda: wire.one(caught_up, all=PARTITIONS, begun_at=begun_at), "everything so far is recorded")
+    (kafka,) = wire.stack.pids("kafka")
+    os.kill(kafka, signal.SIGSTOP)
+    try:
+        with wire.engine.begin() as tx:
+            # Begun long ago, so that nothing else can put the deadline off.
+            deadlines = text(
+                "UPDATE sagas SET started_at = now() - interval '1 day', "
+                "deadline_at = now() - :ago * interval '1 hour' WHERE saga_id = :saga_id"
+            )
+            tx.execute(deadlines, [{"saga_id": late, "ago": 0}, {"saga_id": early, "ago": 1}])
+        until(lambda: timers(wire, early), "the deadline of an hour ago is recorded")
+        assert timers(wire, late) == [], "Kafka was silent: the answer may be there"
+    finally:
+        os.kill(kafka, signal.SIGCONT)
+    until(lambda: timers(wire, late), "the deadline is recorded once Kafka has told that there is no answer")
+
+
+def timers(wire: Wire, saga_id: str) -> list[Any]:
+    return [entry for entry in wire.timeline(saga_id) if entry.kind == "timer"]
+
+
+def take_everything(wire: Wire, service: str, topic: str) -> None:
+    """Commit, as the service does, that it has taken all that is on a topic."""
+    group = Consumer({"bootstrap.servers": wire.stack.endpoints.kafka, "group.id": service})
+    places = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
+    ends = [TopicPartition(topic, place.partition, group.get_watermark_offsets(place, 10)[1]) for place in places]
+    group.commit(offsets=ends, asynchronous=False)
+    group.close()
+
+
+@pytest.mark.usefixtures("with_short_deadlines")
+def test_a_step_has_its_time_once_its_service_has_taken_the_trigger(wire: Wire) -> None:
+    saga_id = new_id()
+    wire.publish(*successes(saga_id, up_to=3))
+    put_off = "book_shipment to be taken by shipping"
+    until(lambda: (row := wire.saga(saga_id)) and row.waiting == put_off, "the deadline is put off")
+    assert timers(wire, saga_id) == []
+    take_everything(wire, "shipping", "loyalty.events")
+    (timer,) = until(lambda: timers(wire, saga_id), "the step is overdue")
+    whole = timedelta(seconds=ORDER.deadline_s * float(SHORT["BARAZA_TIMEOUT_FACTOR"]))
+    assert timer.step == "book_shipment"
+    assert timer.deadline_at < wire.saga(saga_id).started_at + whole, "it ended by the step's time, not by the saga's"

@@ -1,0 +1,199 @@
+"""What operators do over HTTP, recorded by the worker; the test plays the services."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from messages import checkout, saga
+from messages.contract import Message
+from messaging.envelope import new_id
+from support.wire import ORDER, Wire, message, successes, until
+
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+"""The registry's client, which is not ours, leaves its connections to the garbage collector."""
+
+RESERVE = "reserve_inventory"
+
+
+def url_of(wire: Wire) -> str:
+    return f"{wire.stack.endpoints.http['saga-tracker-api'][0]}/v1"
+
+
+def give_up(wire: Wire, trigger: Message, *, redrive: int = 0, reason: str = "ZeroDivisionError") -> None:
+    """Publish what inventory does when its retries for this trigger have run out."""
+    topic = f"{trigger.OWNER}.events"
+    wire.raw(
+        f"{RESERVE}.dlq", trigger.saga_id, wire.codec.encode(topic, trigger), trigger,
+        baraza_service="inventory", baraza_step=RESERVE, baraza_reason=reason, baraza_attempts="3",
+        baraza_topic=topic, baraza_redrive=str(redrive),
+    )  # fmt: skip
+    wire.producer.flush(10)
+
+
+def parked(wire: Wire, saga_id: str) -> list[Message]:
+    """Let an order be parked at its second step, and return the events of all its steps."""
+    events = successes(saga_id)
+    wire.publish(*events[:2])
+    give_up(wire, events[1])
+    wire.becomes(saga_id, "NEEDS_REVIEW")
+    return events
+
+
+def tag(wire: Wire, saga_id: str) -> dict[str, str]:
+    """Return the header that names the saga as it is."""
+    answer = wire.http.get(f"{url_of(wire)}/sagas/{saga_id}", headers=wire.token("operator"))
+    return {"If-Match": answer.headers["ETag"]}
+
+
+def redriven(saga_id: str, outcome: str, number: int) -> Message:
+    return message(
+        saga.StepRedriven, saga_id, step=RESERVE, attempt=number, outcome=outcome, service="inventory"
+    )
+
+
+def test_an_operator_redrives_a_parked_order_until_it_runs(wire: Wire) -> None:
+    url, operator, saga_id = url_of(wire), wire.token("operator"), new_id()
+    events = parked(wire, saga_id)
+    body = {"reason": "the division is fixed"}
+    act = f"{url}/sagas/{saga_id}/redrive"
+    assert wire.http.post(act, json=body, headers=wire.token("support") | tag(wire, saga_id)).status_code == 403
+    assert wire.http.post(act, json=body, headers=operator).status_code == 428
+    stale = wire.http.post(act, json=body, headers=operator | {"If-Match": '"1"'})
+    assert (stale.status_code, stale.headers["ETag"]) == (412, tag(wire, saga_id)["If-Match"])
+    assert wire.http.post(act, json=body, headers=operator | tag(wire, saga_id)).status_code == 202
+    (first,) = wire.awaits(saga_id, "RedriveStep")
+    assert isinstance(first, saga.RedriveStep)
+    assert (first.step, first.attempt, first.reason) == (RESERVE, 1, "staff-1: the division is fixed")
+    wire.publish(redriven(saga_id, "RESUMED", 1), topic="inventory.events")
+    until(lambda: wire.saga(saga_id).waiting == f"{RESERVE} to run", "the step has its time again")
+    give_up(wire, events[1])  # a copy of the first dead letter is history
+    give_up(wire, events[1], redrive=1, reason="KeyError")
+    assert "KeyError" in wire.becomes(saga_id, "NEEDS_REVIEW").reason
+    assert wire.http.post(act, json=body, headers=operator | tag(wire, saga_id)).status_code == 202
+    until(lambda: len(wire.outgoing(saga_id)) == 2, "the second redrive")
+    wire.publish(redriven(saga_id, "RESUMED", 2), topic="inventory.events")
+    wire.publish(*events[2:])
+    wire.becomes(saga_id, "CONFIRMED")
+    log = wire.http.get(f"{url}/acts", params={"saga_id": saga_id}, headers=operator).json()["acts"]
+    assert [(each["actor"], each["act"], each["reason"]) for each in log] == [
+        ("staff-1", "REDRIVE", "the division is fixed")
+    ] * 2
+    entries = wire.timeline(saga_id)
+    causes = {entry.message_id: entry.causation_id for entry in entries}
+    titles = {entry.message_id: entry.type for entry in entries}
+    assert titles[str(causes[first.message_id])] == "Redrive"
+
+
+def test_a_group_is_reviewed_planned_and_applied(wire: Wire) -> None:
+    url, operator = url_of(wire), wire.token("operator")
+    saga_ids = [new_id() for _ in range(5)]
+    for saga_id in saga_ids:
+        parked(wire, saga_id)
+    groups = wire.http.get(f"{url}/review", headers=wire.token("support")).json()["groups"]
+    (group,) = [each for each in groups if each["step"] == RESERVE and "ZeroDivisionError" in each["reason"]]
+    selection = {"group": group["group"], "saga_ids": saga_ids}
+    body = {"selection": selection}
+    assert wire.http.post(f"{url}/plans", json=body, headers=wire.token("support")).status_code == 403
+    plan = wire.http.post(f"{url}/plans", json=body, headers=operator).json()
+    assert plan["counts"] == {"PLANNED": 5}
+    apply = f"{url}/plans/{plan['plan_id']}/apply"
+    for _ in range(2):
+        assert wire.http.post(apply, json={"reason": "fixed"}, headers=operator).status_code == 202
+    found = until(lambda: _applied(wire, plan["plan_id"]), "the plan is applied")
+    assert found["counts"] == {"DONE": 5}
+    for saga_id in saga_ids:
+        wire.awaits(saga_id, "RedriveStep")
+
+
+def _applied(wire: Wire, plan_id: str) -> Any:
+    plan = wire.http.get(f"{url_of(wire)}/plans/{plan_id}", headers=wire.token("support")).json()
+    return plan if plan["state"] == "APPLIED" else None
+
+
+def acts(wire: Wire, saga_id: str) -> list[tuple[str, str]]:
+    """Return what operators did, as the timeline tells it."""
+    return [(entry.type, entry.detail) for entry in wire.timeline(saga_id) if entry.kind == "act"]
+
+
+def test_other_acts_stand_on_the_timeline_with_who_and_why(wire: Wire) -> None:
+    url, operator, saga_id = url_of(wire), wire.token("operator"), new_id()
+    parked(wire, saga_id)
+    for act, reason in (("annotate", "asked the warehouse"), ("compensate", "it is sold out")):
+        headers = operator | tag(wire, saga_id)
+        answer = wire.http.post(f"{url}/sagas/{saga_id}/{act}", json={"reason": reason}, headers=headers)
+        assert answer.status_code == 202, answer.text
+        until(lambda: acts(wire, saga_id)[-1:] == [(act.capitalize(), f"staff-1: {reason}")], f"{act} is recorded")  # noqa: B023
+    wire.awaits(saga_id, *["FenceSaga"] * len(ORDER.services))
+    assert [title for title, _ in acts(wire, saga_id)] == ["Annotate", "Compensate"]
+    again = wire.http.post(
+        f"{url}/sagas/{saga_id}/compensate", json={"reason": "again"}, headers=operator | tag(wire, saga_id)
+    )
+    assert again.status_code == 409
+    blank = wire.http.post(f"{url}/sagas/{saga_id}/cancel", json={"reason": "   "}, headers=operator)
+    assert blank.status_code == 422
+
+
+def test_a_dead_letter_that_no_saga_answers_for_is_open_until_it_is_closed(wire: Wire) -> None:
+    url, operator, nobody, ended = url_of(wire), wire.token("operator"), new_id(), new_id()
+    wire.publish(*successes(ended))
+    wire.becomes(ended, "CONFIRMED")
+    for saga_id in (nobody, ended):
+        wire.raw(
+            "checkout.dlq", saga_id, b"garbage", baraza_service="checkout", baraza_step="", baraza_reason="no schema",
+            baraza_attempts="1", baraza_topic="saga.events",
+        )  # fmt: skip
+    wire.producer.flush(10)
+
+    def letters() -> dict[str, Any]:
+        found = wire.http.get(f"{url}/dead-letters", headers=operator).json()["letters"]
+        return {each["saga_id"]: each for each in found if each["saga_id"] in (nobody, ended)}
+
+    until(lambda: len(letters()) == 2, "both are open")
+    found = letters()
+    assert {saga_id: each["saga_state"] for saga_id, each in found.items()} == {nobody: None, ended: "CONFIRMED"}
+    assert wire.saga(ended).state == "CONFIRMED"
+    body = {"letter_ids": [each["letter_id"] for each in found.values()], "reason": "a test message"}
+    assert len(wire.http.post(f"{url}/dead-letters/close", json=body, headers=operator).json()["closed"]) == 2
+    assert letters() == {}
+    assert wire.http.post(f"{url}/dead-letters/close", json=body, headers=operator).json()["closed"] == []
+    assert any(entry.type == "CloseDeadLetter" for entry in wire.timeline(ended))
+
+
+@pytest.mark.parametrize("statement", ["UPDATE operator_log SET reason = ''", "DELETE FROM operator_log"])
+def test_the_operators_log_can_only_grow(wire: Wire, statement: str) -> None:
+    login = wire.stack.environment("saga-tracker")
+    password = Path(login["BARAZA_DATABASE_PASSWORD_FILE"]).read_text().strip()
+    url = login["BARAZA_DATABASE_URL"].replace("postgresql+psycopg:", "postgresql:")
+    with psycopg.connect(url, password=password) as tx, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        tx.execute(statement)
+
+
+@pytest.mark.usefixtures("with_short_deadlines")
+def test_an_order_redriven_long_after_its_deadline_gets_its_time_again(wire: Wire) -> None:
+    saga_id = new_id()
+    events = parked(wire, saga_id)
+    with wire.engine.begin() as tx:
+        tx.exec_driver_sql(
+            "UPDATE sagas SET started_at = now() - interval '1 day' WHERE saga_id = %(saga_id)s", {"saga_id": saga_id}
+        )
+    url, operator = url_of(wire), wire.token("operator")
+    headers = operator | tag(wire, saga_id)
+    assert wire.http.post(f"{url}/sagas/{saga_id}/redrive", json={"reason": "r"}, headers=headers).status_code == 202
+    wire.awaits(saga_id, "RedriveStep")
+    wire.publish(redriven(saga_id, "RESUMED", 1), topic="inventory.events")
+    until(lambda: wire.saga(saga_id).waiting == f"{RESERVE} to run", "it is not given up at once")
+    wire.publish(*events[2:])
+    wire.becomes(saga_id, "CONFIRMED")
+
+
+def test_a_saga_of_a_release_to_come_is_shown_without_its_steps(wire: Wire) -> None:
+    saga_id = new_id()
+    wire.publish(message(checkout.OrderSubmitted, saga_id))
+    wire.becomes(saga_id, "PENDING")
+    with wire.engine.begin() as tx:
+        tx.exec_driver_sql("UPDATE sagas SET saga_version = 99 WHERE saga_id = %(saga_id)s", {"saga_id": saga_id})
+    detail = wire.http.get(f"{url_of(wire)}/sagas/{saga_id}", headers=wire.token("support")).json()
+    assert (detail["saga"]["version"], detail["steps"]) == (99, [])

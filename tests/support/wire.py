@@ -1,0 +1,200 @@
+"""The tracker's surroundings as a test plays them: events on Kafka, and what the tracker sends, over the real parts."""
+
+from __future__ import annotations
+
+import gc
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+from messages import checkout, saga
+from messages.contract import Message, name_of
+from messaging.codec import Codec
+from messaging.envelope import headers, new_id, new_traceparent
+from saga_tracker.definitions import newest
+from sqlalchemy import Engine, text
+
+from messaging import outbox
+from stack import Stack
+from support import waiting
+
+ORDER = newest("order")
+STEPS = tuple(step.name for step in ORDER.steps)
+PARTITIONS = 6
+DEADLINE_S = 60.0
+SHORT = {"BARAZA_TIMEOUT_FACTOR": "0.05"}
+"""Every deadline of a saga in a twentieth of its time: the first step has a second."""
+ADDRESS = checkout.Address(name="A", street="B", city="C", postal_code="D", country="KE")
+LINES = (checkout.OrderLine(sku="sku-1", quantity=1, unit_price_minor=100),)
+Seen = TypeVar("Seen")
+
+
+def until(look: Callable[[], Seen], what: str, *, within_s: float = DEADLINE_S) -> Seen:
+    """Wait as :func:`waiting.until` does, as long as a busy machine may need."""
+    return waiting.until(look, what, within_s=within_s)
+
+
+FIELDS: dict[str, Any] = {
+    "customer_id": "customer-1",
+    "currency": "KES",
+    "lines": LINES,
+    "points_to_burn": 0,
+    "total_minor": 100,
+    "payable_minor": 100,
+    "amount_minor": 100,
+    "payment_token": "tok",
+    "ship_to": ADDRESS,
+    "authorization_id": "auth-1",
+    "capture_id": "capture-1",
+    "tracking_number": "track-1",
+    "reason": "said_no",
+    "detail": "No.",
+    "sku": "sku-1",
+    "requested": 1,
+    "available": 0,
+    "undone": True,
+    "points": 0,
+    "kind": "REFUNDED",
+}
+
+
+def message(message_type: type[Message], saga_id: str, **changes: Any) -> Message:
+    """Build any message of the order saga."""
+    envelope: dict[str, Any] = {
+        "message_id": new_id(),
+        "saga_id": saga_id,
+        "saga_type": "order",
+        "saga_version": 1,
+        "causation_id": None,
+        "occurred_at": datetime.now(UTC),
+    }
+    names = [each.name for each in fields(message_type) if each.name not in envelope]
+    own: dict[str, Any] = {name: changes.get(name, FIELDS.get(name)) for name in names}
+    return message_type(**envelope, **own)
+
+
+def successes(saga_id: str, *, up_to: int = len(STEPS)) -> list[Message]:
+    """The events of an order whose first ``up_to`` steps run."""
+    types: list[type[Message]] = [checkout.OrderSubmitted, *(step.succeeds_with for step in ORDER.steps[:up_to])]
+    return [message(each, saga_id) for each in types]
+
+
+@dataclass(kw_only=True)
+class Wire:
+    """What the services around the tracker are: they publish, and read what the tracker sends."""
+
+    stack: Stack
+    codec: Codec
+    engine: Engine
+    http: httpx.Client
+    producer: Any = None
+    sent: dict[str, list[Message]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        kafka = self.stack.endpoints.kafka
+        self.producer = outbox.producer(kafka, client_id="test")
+        self._consumer = Consumer(
+            {"bootstrap.servers": kafka, "group.id": "test", "enable.auto.commit": False, "fetch.wait.max.ms": 50}
+        )
+        topics = (*ORDER.command_topics, "saga.events")
+        self._consumer.assign(
+            [TopicPartition(topic, p, OFFSET_BEGINNING) for topic in topics for p in range(PARTITIONS)]
+        )
+
+    def close(self) -> None:
+        """Leave Kafka before it goes."""
+        self._consumer.close()
+        self.producer.close()
+        del self.codec
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
+
+    def publish(self, *messages: Message, topic: str | None = None) -> None:
+        """Publish on the topics of the messages' owners and wait for the acknowledgements."""
+        for each in messages:
+            place = topic or f"{each.OWNER}.events"
+            self.raw(place, each.saga_id, self.codec.encode(place, each), each)
+        self.producer.flush(10)
+
+    def raw(self, topic: str, key: str, value: bytes, of: Message | None = None, **added: str) -> None:
+        """Publish bytes, with the headers of a message and some more."""
+        known = list(headers(of, source="test", traceparent=new_traceparent())) if of is not None else []
+        extra = [(name, text.encode()) for name, text in added.items()]
+        self.producer.produce(topic, key=key.encode(), value=value, headers=[*known, *extra])
+
+    def outgoing(self, saga_id: str) -> list[Message]:
+        """Everything that the tracker has sent for a saga so far."""
+        while batch := self._consumer.consume(500, 0.05):
+            for each in batch:
+                decoded = self.codec.decode(each.value())
+                self.sent.setdefault(decoded.saga_id, []).append(decoded)
+        return self.sent.get(saga_id, [])
+
+    def awaits(self, saga_id: str, *names: str) -> list[Message]:
+        """Wait until the tracker has sent just these messages, by name.
+
+        On a busy machine a reply may come so late that a command is sent again; those count only where asked for.
+        """
+
+        def arrived() -> list[Message] | None:
+            sent = self.outgoing(saga_id)
+            first = [each for each in sent if getattr(each, "attempt", 1) == 1]
+            matching = (found for found in (sent, first) if [name_of(type(each)) for each in found] == list(names))
+            return next(matching, None)
+
+        give_up_at = time.monotonic() + DEADLINE_S
+        while (found := arrived()) is None:
+            if time.monotonic() > give_up_at:
+                pytest.fail(f"Sent {[name_of(type(each)) for each in self.outgoing(saga_id)]}, not {list(names)}")
+        return found
+
+    def one(self, statement: str, **parameters: object) -> Any:
+        """Return the first row of a query, or None."""
+        with self.engine.connect() as tx:
+            return tx.execute(text(statement), parameters).first()
+
+    def saga(self, saga_id: str) -> Any:
+        """Return the saga's row, or None."""
+        return self.one("SELECT * FROM sagas WHERE saga_id = :saga_id", saga_id=saga_id)
+
+    def becomes(self, saga_id: str, state: str) -> Any:
+        """Wait until the saga has that state and return its row."""
+        return until(
+            lambda: found if (found := self.saga(saga_id)) and found.state == state else None,
+            f"{state}: {self.saga(saga_id)}",
+        )
+
+    def timeline(self, saga_id: str) -> list[Any]:
+        """Return the saga's timeline in its order."""
+        with self.engine.connect() as tx:
+            statement = text("SELECT * FROM timeline WHERE saga_id = :saga_id ORDER BY seq")
+            return list(tx.execute(statement, {"saga_id": saga_id}))
+
+    def token(self, *roles: str) -> dict[str, str]:
+        """Return the header of a caller with these roles."""
+        issuer = self.stack.endpoints.http["issuer"][0]
+        answer = self.http.post(f"{issuer}/token", json={"sub": "staff-1", "roles": roles, "ttl_s": 600})
+        return {"Authorization": f"Bearer {answer.json()['access_token']}"}
+
+
+def fence_replies(saga_id: str, *ran: str) -> list[Message]:
+    """Every service's answer to the fence when just these steps ran."""
+    return [
+        message(
+            saga.SagaFenced,
+            saga_id,
+            service=service,
+            steps=tuple(
+                saga.StepOutcome(step=step, state="DONE" if step in ran else "FENCED")
+                for step in ORDER.steps_of(service)
+            ),
+        )
+        for service in ORDER.services
+    ]
