@@ -378,3 +378,15 @@ def test_the_whole_sagas_deadline_counts_from_its_latest_redrive() -> None:
     act = replace(redrives(facts[1:]), at=AT + timedelta(hours=2))
     assert forward_from(merge_all(NOTHING, facts), AT) == AT
     assert forward_from(merge_all(NOTHING, (*facts, act)), AT) == AT + timedelta(hours=2)
+
+
+def test_what_a_service_says_of_no_step_moves_no_step() -> None:
+    told = StepRedriven(step=ANY_STEP, number=1, outcome=RedriveOutcome.REJECTED)
+    assert given(*succeeded(AUTHORIZE), told) == given(*succeeded(AUTHORIZE))
+
+
+def test_what_the_release_before_redrives_has_stored_is_read_as_it_was_meant() -> None:
+    stored = {"exhausted": {RESERVE: "a bug"}, "dead_commands": {RESERVE: "a bug"}, "unreadable": {ANY_STEP: "garbage"}}
+    known = from_record(stored)
+    assert (known.exhausted, known.dead_commands) == ({RESERVE: (0, "a bug")}, {RESERVE: (1, "a bug")})
+    assert known.unread == {ANY_STEP: "garbage"}

@@ -304,7 +304,7 @@ def _merge_step_redriven(progress: Progress, step: str, told: tuple[int, Redrive
     latest = max(told, progress.redriven.get(step, told), key=rank)
     progress = replace(progress, redriven={**progress.redriven, step: latest})
     _, outcome = told
-    if outcome in (RedriveOutcome.RESUMED, RedriveOutcome.NOTHING_HELD):
+    if step == ANY_STEP or outcome in (RedriveOutcome.RESUMED, RedriveOutcome.NOTHING_HELD):
         return progress
     return _merge_state(progress, step, StepState(outcome.value))
 

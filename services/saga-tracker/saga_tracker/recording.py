@@ -41,6 +41,8 @@ from saga_tracker.taken import Taken
 
 DUE_MAX = 500
 """Sagas whose deadlines one transaction handles; the next sweep goes on."""
+BEYOND_MIN = timedelta(days=1)
+"""A deadline so far ahead is of no definition, also not of one whose times were longer in the last release."""
 REFUSED = "refused, the saga had ended"
 
 log = structlog.get_logger()
@@ -197,13 +199,9 @@ class Recorder:
     def wake_orphans(self, tx: Connection, partitions: Collection[int], *, now: datetime) -> list[OutboxRow]:
         """Decide again for sagas that nobody would ever wake, and say so on their timelines."""
         out = _Outgoing()
-        longest_s = max(
-            max(each.deadline_s, each.reply_timeout_s, *(step.timeout_s for step in each.steps))
-            for each in self._definitions.values()
-        )
-        found = tables.load_orphans(
-            tx, partitions, list(self._definitions), beyond=now + self._span(longest_s), limit=DUE_MAX
-        )
+        longest = max(self._span(definition.deadline_s) for definition in self._definitions.values())
+        beyond = now + max(longest, BEYOND_MIN)
+        found = tables.load_orphans(tx, partitions, list(self._definitions), beyond=beyond, limit=DUE_MAX)
         orphans = self._known_or_parked(tx, found, now)
         for saga in orphans:
             row = saga.row
