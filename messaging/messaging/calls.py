@@ -11,7 +11,7 @@ from queue import Empty, SimpleQueue
 import structlog
 
 from messaging import metrics
-from messaging.downstream import Unavailable
+from messaging.downstream import NotTried, Unavailable, UnforeseenAnswer
 from messaging.observation import Observer
 from messaging.steps import name
 from messaging.turn import Answer, PendingCall
@@ -89,13 +89,17 @@ class Calls:
 
     def _answer(self, call: PendingCall) -> Answer:
         if self._clock() > call.deadline_at - START_MARGIN and not call.asks:
-            return Answer(call=call, failure=Unavailable("no free thread in time", None, True))
+            return Answer(call=call, failure=NotTried("no free thread in time"))
         try:
             if call.asks:
                 return Answer(call=call, outcome=call.handler.call.find(call.key))
             return Answer(call=call, outcome=call.handler.call.run(call.request, call.key))
         except Unavailable as failure:
             return Answer(call=call, failure=failure)
+        except UnforeseenAnswer as error:
+            log.exception("A provider answered what has no meaning.", key=call.key)
+            return Answer(call=call, failure=Unavailable(str(error)))
         except Exception as error:  # an answer that nobody foresaw: retried, then a dead letter with this reason
             log.exception("A call failed in a way that nobody foresaw.", key=call.key)
-            return Answer(call=call, failure=Unavailable(f"{type(error).__name__}: {error}", None, False))
+            reason = f"{type(error).__name__} in a call"
+            return Answer(call=call, failure=Unavailable(reason, detail=str(error)))

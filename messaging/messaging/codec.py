@@ -34,7 +34,14 @@ Answer = TypeVar("Answer")
 
 
 class Undecodable(Exception):
-    """Bytes that no schema of ours can read; they belong in a dead-letter topic with the reason."""
+    """Bytes that no schema of ours can read; they belong in a dead-letter topic with the reason.
+
+    ``detail`` is about these bytes alone; the reason is the same for all that fail for one cause.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason)
+        self.detail = detail
 
 
 class RegistryUnavailable(Exception):

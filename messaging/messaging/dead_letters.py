@@ -19,17 +19,23 @@ KEY_BYTES_MAX = 65_536
 """What compresses well may be a gigabyte when it is unpacked. Of what is longer than these the dead letter has the
 beginning, and says so: together they fit in one message."""
 
-ATTEMPTS_FORM = re.compile("[0-9]{1,9}")
+COUNT_FORM = re.compile("[0-9]{1,9}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """Why a message was given up, by which service, and for which step (None where no step is meant)."""
+    """Why a message was given up, by which service, and for which step (None where no step is meant).
+
+    ``reason`` is the same for every message that failed for the same cause; what differs stands in ``detail``.
+    ``redrive`` is 0 where nobody had redriven it yet.
+    """
 
     service: str
     step: str | None
     reason: str
     attempts: int
+    detail: str = ""
+    redrive: int = 0
 
     @property
     def topic(self) -> str:
@@ -45,7 +51,9 @@ def dead_letter_row(raw: RawMessage, letter: DeadLetter, *, row_id: str) -> Outb
         ("baraza_service", letter.service),
         ("baraza_step", letter.step or ""),
         ("baraza_reason", letter.reason[:REASON_LENGTH_MAX]),
+        ("baraza_detail", letter.detail[:REASON_LENGTH_MAX]),
         ("baraza_attempts", str(letter.attempts)),
+        ("baraza_redrive", str(letter.redrive)),
         ("baraza_topic", raw.topic),
         ("baraza_key", key.hex()),
         *((("baraza_cut", cut),) if cut else ()),
@@ -88,10 +96,15 @@ def read(headers: Headers) -> DeadLetter:
     def text(name: str) -> str:
         return (header(headers, name) or b"").decode("utf-8", "backslashreplace")
 
-    attempts = text("baraza_attempts")
+    def count(name: str) -> int:
+        value = text(name)
+        return int(value) if COUNT_FORM.fullmatch(value) else 0
+
     return DeadLetter(
         service=text("baraza_service"),
         step=text("baraza_step") or None,
         reason=text("baraza_reason"),
-        attempts=int(attempts) if ATTEMPTS_FORM.fullmatch(attempts) else 0,
+        detail=text("baraza_detail"),
+        attempts=count("baraza_attempts"),
+        redrive=count("baraza_redrive"),
     )

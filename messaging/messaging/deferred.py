@@ -5,17 +5,22 @@ A retry is a row in the service's own database, so a partition never waits for o
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, TypeAlias
 
 from sqlalchemy import (
+    BigInteger,
+    Boolean,
     Column,
     Connection,
     DateTime,
+    Identity,
     Index,
     LargeBinary,
     MetaData,
+    Row,
     SmallInteger,
     Table,
     Text,
@@ -25,21 +30,34 @@ from sqlalchemy import (
 from messaging.envelope import Headers
 from messaging.outbox import headers_from_text, headers_to_text
 
+Key: TypeAlias = tuple[str, str]
+"""What a deferral is known by: the message's id and its handler."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawMessage:
-    """A message as Kafka gave it: nothing is decoded, nothing is lost."""
+    """A message as Kafka gave it: nothing is decoded, nothing is lost. ``offset`` is -1 out of the database."""
 
     topic: str
     partition: int
     key: bytes | None
     value: bytes | None
     headers: Headers
+    offset: int = -1
+
+    @property
+    def is_command(self) -> bool:
+        """Say whether it is a command to this service, which waits behind no event."""
+        return self.topic.endswith(".commands")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deferral:
-    """One message that waits for one handler. ``due_at`` None: held, nobody will wake it by time."""
+    """One message that waits for one handler. ``due_at`` None: nobody will wake it by time.
+
+    Such a one waits ``behind`` an earlier message of its saga and goes on when that is handled, or it is held: given
+    up, its dead letter is out, and an operator may redrive it. ``redrive`` counts how often one has.
+    """
 
     message_id: str
     handler: str
@@ -48,6 +66,18 @@ class Deferral:
     attempt: int
     due_at: datetime | None
     reason: str
+    redrive: int = 0
+    behind: bool = False
+
+    @property
+    def key(self) -> Key:
+        """What it is known by."""
+        return self.message_id, self.handler
+
+    @property
+    def is_held(self) -> bool:
+        """Say whether it was given up and waits for an operator."""
+        return self.due_at is None and not self.behind
 
 
 def deferred_table(metadata: MetaData) -> Table:
@@ -66,6 +96,9 @@ def deferred_table(metadata: MetaData) -> Table:
         Column("due_at", DateTime(timezone=True)),
         Column("reason", Text, nullable=False),
         Column("created_at", DateTime(timezone=True), nullable=False),
+        Column("redrive", SmallInteger, nullable=False, server_default="0"),
+        Column("behind", Boolean, nullable=False, server_default="false"),
+        Column("place", BigInteger, Identity(always=True), nullable=False, comment="the order within a saga"),
         Index("deferred_saga_id", "saga_id"),
         Index("deferred_due", "partition", "due_at"),
     )
@@ -73,15 +106,20 @@ def deferred_table(metadata: MetaData) -> Table:
 
 SAVE = text("""
     INSERT INTO deferred
-        (message_id, handler, saga_id, topic, partition, headers, payload, attempt, due_at, reason, created_at)
-    SELECT message_id, handler, saga_id, topic, partition, headers, payload, attempt, due_at, reason, :now
+        (message_id, handler, saga_id, topic, partition, headers, payload, attempt, due_at, reason, redrive, behind,
+         created_at)
+    SELECT message_id, handler, saga_id, topic, partition, headers, payload, attempt, due_at, reason, redrive, behind,
+           :now
     FROM unnest(CAST(:message_ids AS text[]), CAST(:handlers AS text[]), CAST(:saga_ids AS text[]),
                 CAST(:topics AS text[]), CAST(:partitions AS smallint[]), CAST(:headers AS text[]),
                 CAST(:payloads AS bytea[]), CAST(:attempts AS smallint[]), CAST(:dues AS timestamptz[]),
-                CAST(:reasons AS text[]))
-        AS row (message_id, handler, saga_id, topic, partition, headers, payload, attempt, due_at, reason)
+                CAST(:reasons AS text[]), CAST(:redrives AS smallint[]), CAST(:behinds AS boolean[]))
+         WITH ORDINALITY AS row (message_id, handler, saga_id, topic, partition, headers, payload, attempt, due_at,
+                                 reason, redrive, behind, number)
+    ORDER BY number
     ON CONFLICT (message_id, handler)
-    DO UPDATE SET attempt = excluded.attempt, due_at = excluded.due_at, reason = excluded.reason
+    DO UPDATE SET attempt = excluded.attempt, due_at = excluded.due_at, reason = excluded.reason,
+                  redrive = excluded.redrive, behind = excluded.behind
 """)
 
 REMOVE = text("""
@@ -90,27 +128,35 @@ REMOVE = text("""
     WHERE deferred.message_id = row.message_id AND deferred.handler = row.handler
 """)
 
+RENAME = text("""
+    UPDATE deferred SET message_id = :new_message_id, handler = :new_handler
+    WHERE message_id = :message_id AND handler = :handler
+""")
+
 DUE = text("""
-    SELECT message_id, handler, saga_id, topic, partition, headers, payload, attempt, due_at, reason
+    SELECT message_id, handler, saga_id, topic, partition, headers, payload, attempt, due_at, reason, redrive, behind
     FROM deferred
     WHERE partition = ANY(CAST(:partitions AS smallint[])) AND due_at <= :now
     ORDER BY due_at
     LIMIT :limit
 """)
 
-ADVANCE = text("""
-    UPDATE deferred SET due_at = :now
-    WHERE saga_id = :saga_id AND handler = ANY(CAST(:handlers AS text[])) AND (due_at IS NULL OR due_at > :now)
+LOAD = text("""
+    SELECT message_id, handler, saga_id, topic, partition, headers, payload, attempt, due_at, reason, redrive, behind
+    FROM deferred
+    WHERE saga_id = ANY(CAST(:saga_ids AS text[]))
+    ORDER BY saga_id, place
+    FOR UPDATE
 """)
 
-WAKE = text("""
-    UPDATE deferred SET due_at = :now
-    WHERE saga_id = ANY(CAST(:saga_ids AS text[])) AND (due_at IS NULL OR due_at > :now)
-""")
+
+def load(tx: Connection, saga_ids: Iterable[str]) -> list[Deferral]:
+    """Return and lock everything that waits for these sagas, for each in the order in which it came."""
+    return [_deferral(row) for row in tx.execute(LOAD, {"saga_ids": sorted(set(saga_ids))})]
 
 
 def save(tx: Connection, deferrals: Sequence[Deferral], *, now: datetime) -> None:
-    """Defer these messages in this transaction; one that is deferred already gets the new attempt and due time."""
+    """Defer these messages in this transaction; one that is deferred already keeps its place in its saga."""
     if not deferrals:
         return
     tx.execute(
@@ -126,50 +172,51 @@ def save(tx: Connection, deferrals: Sequence[Deferral], *, now: datetime) -> Non
             "attempts": [each.attempt for each in deferrals],
             "dues": [each.due_at for each in deferrals],
             "reasons": [each.reason for each in deferrals],
+            "redrives": [each.redrive for each in deferrals],
+            "behinds": [each.behind for each in deferrals],
             "now": now,
         },
     )
 
 
-def remove(tx: Connection, keys: Collection[tuple[str, str]]) -> None:
-    """Remove deferrals by (message id, handler): they were handled in this transaction."""
+def remove(tx: Connection, keys: Collection[Key]) -> None:
+    """Remove deferrals: they were handled in this transaction."""
     if keys:
         tx.execute(REMOVE, {"message_ids": [key[0] for key in keys], "handlers": [key[1] for key in keys]})
+
+
+def rename(tx: Connection, names: Mapping[Key, Key]) -> None:
+    """Give deferrals another key; each keeps its place."""
+    for old, new in names.items():
+        values = {"message_id": old[0], "handler": old[1], "new_message_id": new[0], "new_handler": new[1]}
+        tx.execute(RENAME, values)
 
 
 def due(tx: Connection, partitions: Collection[int], *, now: datetime, limit: int) -> list[Deferral]:
     """Return due deferrals of these partitions, the longest overdue first.
 
-    They are not locked: one process owns the partition, and a second one would meet the effect's own lock.
+    They are not locked: whoever handles them loads them again with their sagas' effects, and leaves what is gone.
     """
     rows = tx.execute(DUE, {"partitions": list(partitions), "now": now, "limit": limit})
-    return [
-        Deferral(
-            message_id=row.message_id,
-            handler=row.handler,
-            saga_id=row.saga_id,
-            raw=RawMessage(
-                topic=row.topic,
-                partition=row.partition,
-                key=row.saga_id.encode(),
-                value=bytes(row.payload),
-                headers=headers_from_text(row.headers),
-            ),
-            attempt=row.attempt,
-            due_at=row.due_at,
-            reason=row.reason,
-        )
-        for row in rows
-    ]
+    return [_deferral(row) for row in rows]
 
 
-def advance(tx: Connection, saga_id: str, handlers: Sequence[str], *, now: datetime) -> None:
-    """Make what these handlers have deferred for the saga due now, also what is held."""
-    tx.execute(ADVANCE, {"saga_id": saga_id, "handlers": list(handlers), "now": now})
-
-
-def wake(tx: Connection, saga_ids: Iterable[str], *, now: datetime) -> None:
-    """Make everything that waits for these sagas due now: what it waited for has happened."""
-    wanted = sorted(set(saga_ids))
-    if wanted:
-        tx.execute(WAKE, {"saga_ids": wanted, "now": now})
+def _deferral(row: Row[Any]) -> Deferral:
+    raw = RawMessage(
+        topic=row.topic,
+        partition=row.partition,
+        key=row.saga_id.encode(),
+        value=bytes(row.payload),
+        headers=headers_from_text(row.headers),
+    )
+    return Deferral(
+        message_id=row.message_id,
+        handler=row.handler,
+        saga_id=row.saga_id,
+        raw=raw,
+        attempt=row.attempt,
+        due_at=row.due_at,
+        reason=row.reason,
+        redrive=row.redrive,
+        behind=row.behind,
+    )

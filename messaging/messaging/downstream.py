@@ -5,6 +5,7 @@ thread. Every failure is ``Unavailable``, which says what its catcher must know:
 
     Exception
     ├── Unavailable        the dependency gave no answer that counts; call again later, under the same key
+    │   └── NotTried       it was not even called: this was no attempt
     └── UnforeseenAnswer   it answered something that nobody has thought of; only a person can tell what it means
 """
 
@@ -63,14 +64,30 @@ class Unavailable(Exception):
 
     ``certain_no_effect`` is True only where this call cannot have reached the dependency's work: the circuit is open,
     the bulkhead full, the connection refused, or the answer 429. After a timeout, a 5xx or a lost answer the effect may
-    have happened, or may yet happen.
+    have happened, or may yet happen. ``reason`` is the same for every call that failed for the same cause, so that
+    people can group by it; ``detail`` is about this one.
     """
 
-    def __init__(self, reason: str, retry_after_s: float | None = None, certain_no_effect: bool = False) -> None:
+    def __init__(
+        self,
+        reason: str,
+        retry_after_s: float | None = None,
+        certain_no_effect: bool = False,
+        *,
+        detail: str = "",
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.retry_after_s = retry_after_s
         self.certain_no_effect = certain_no_effect
+        self.detail = detail
+
+
+class NotTried(Unavailable):
+    """Not called: {reason}. The circuit is open, or no place or thread was free in time."""
+
+    def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
+        super().__init__(reason, retry_after_s, certain_no_effect=True)
 
 
 class UnforeseenAnswer(Exception):
@@ -223,7 +240,7 @@ class Downstream:
             try:
                 permit = self.breaker.enter()
             except CircuitOpen as error:
-                raise Unavailable(str(error), retry_after_s=error.retry_after_s, certain_no_effect=True) from error
+                raise NotTried(f"the circuit to {self.name} is open", error.retry_after_s) from error
             alive = False
             try:
                 answer = self._call(method, path, body, idempotency_key, headers)
@@ -250,7 +267,7 @@ class Downstream:
     def _place(self) -> Iterator[None]:
         if not self._places.acquire(timeout=BULKHEAD_WAIT_S):
             reason = f"bulkhead full: no place for a call to {self.name} within {BULKHEAD_WAIT_S} s"
-            raise Unavailable(reason, certain_no_effect=True)
+            raise NotTried(reason)
         try:
             yield
         finally:
@@ -287,9 +304,9 @@ class Downstream:
                 response.close()
                 response.release_conn()
         except (NewConnectionError, ConnectTimeoutError) as error:
-            raise Unavailable(f"{self.name} cannot be reached: {error}", certain_no_effect=True) from error
+            raise Unavailable(f"{self.name} cannot be reached", None, True, detail=str(error)) from error
         except (HTTPError, OSError) as error:
-            raise Unavailable(f"{self.name} gave no answer: {error}") from error
+            raise Unavailable(f"{self.name} gave no answer", detail=str(error)) from error
         return _RawAnswer(response.status, response.headers.get("Retry-After"), content)
 
     def _judge(self, answer: _RawAnswer) -> Response:

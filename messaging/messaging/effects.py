@@ -58,6 +58,16 @@ class OnDue(enum.Enum):
     FORGET = enum.auto()
 
 
+class OnRedrive(enum.Enum):
+    """What an operator's redrive may do."""
+
+    RESUME = enum.auto()
+    TELL = enum.auto()
+    """There is nothing to run any more: say what became of the step."""
+    WAIT = enum.auto()
+    """Its saga is being fenced: find out first."""
+
+
 class OnCompensation(enum.Enum):
     """What a compensation may do."""
 
@@ -89,6 +99,15 @@ def on_due(effect: Effect | None, now: datetime) -> OnDue:
     return OnDue.WAIT if effect.deadline_at is not None and now < effect.deadline_at else OnDue.ASK
 
 
+def on_redrive(effect: Effect | None) -> OnRedrive:
+    """Decide about a step whose trigger was given up: it runs again unless its effect is settled, or about to be."""
+    if effect is None:
+        return OnRedrive.RESUME
+    if effect.state is not EffectState.STARTED:
+        return OnRedrive.TELL
+    return OnRedrive.WAIT if effect.closing else OnRedrive.RESUME
+
+
 def on_compensation(effects: Collection[Effect | None]) -> OnCompensation:
     """Decide by everything that the compensation undoes (a refund undoes an authorization and its capture)."""
     states = {effect.state for effect in effects if effect is not None}
@@ -115,6 +134,16 @@ def started(effect: Effect | None, *, saga_id: str, step: str, deadline_at: date
     """Return the effect with one more call begun, which is over at ``deadline_at`` at the latest."""
     attempt = 1 if effect is None else effect.attempt + 1
     return Effect(saga_id=saga_id, step=step, state=EffectState.STARTED, attempt=attempt, deadline_at=deadline_at)
+
+
+def not_called(effect: Effect) -> Effect:
+    """Return the effect after a call that was begun and not made: the attempt does not count."""
+    return replace(effect, attempt=effect.attempt - 1)
+
+
+def resumed(effect: Effect) -> Effect:
+    """Return the effect of a redriven step: its attempts count from the first again."""
+    return replace(effect, attempt=0)
 
 
 def settled(effect: Effect, state: EffectState) -> Effect:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from messages.contract import Message, name_of
-from messages.saga import FenceSaga
+from messages.saga import FenceSaga, RedriveStep
 
 from messaging.retry import RetryPolicy
 from messaging.steps import (
@@ -22,6 +22,8 @@ from messaging.steps import (
 
 FENCE = name_of(FenceSaga)
 """The kit's own handler, which every service with steps has."""
+REDRIVE = name_of(RedriveStep)
+"""The kit's own handler, which every service has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +54,9 @@ class Handlers:
 
     @property
     def commands(self) -> frozenset[type[Message]]:
-        """The commands that the service handles; a service with steps can be fenced."""
-        own = frozenset(compensation.on for compensation in self.compensations)
-        return own | {FenceSaga} if self.steps else own
+        """The commands that the service handles; a service with steps can be fenced, and each can be redriven."""
+        own: set[type[Message]] = {compensation.on for compensation in self.compensations}
+        return frozenset(own | {FenceSaga, RedriveStep} if self.steps else own | {RedriveStep})
 
     @property
     def events(self) -> frozenset[type[Message]]:
@@ -64,7 +66,13 @@ class Handlers:
     def for_message(self, message_type: type[Message]) -> tuple[str, ...]:
         """Return the names of the handlers of a message."""
         found = [name(each) for each in (*self.steps, *self.reactions, *self.compensations) if each.on is message_type]
-        return (*found, FENCE) if message_type is FenceSaga else tuple(found)
+        kits_own = {FenceSaga: FENCE, RedriveStep: REDRIVE}.get(message_type)
+        return (*found, kits_own) if kits_own in self.kits_own else tuple(found)
+
+    @property
+    def kits_own(self) -> tuple[str, ...]:
+        """The names of the kit's own handlers that the service has."""
+        return (FENCE, REDRIVE) if self.steps else (REDRIVE,)
 
     def step(self, step_name: str) -> AnyStep | None:
         """Return the step of that name, or None."""

@@ -7,22 +7,25 @@ under a real broker and under a simulated one.
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from messages.contract import Message, name_of
-from messages.saga import FenceSaga, SagaFenced, StepOutcome
 from sqlalchemy import Connection
 
 from messaging import deferred, effects, outbox
 from messaging.codec import Codec
+from messaging.deferred import RawMessage
+from messaging.downstream import NotTried
 from messaging.effects import Book, EffectState, OnCompensation, OnDue, OnTrigger
 from messaging.envelope import (
     NewId,
 )
-from messaging.handlers import FENCE, Handlers
+from messaging.handlers import Handlers
+from messaging.kit_commands import SETTLE_AGAIN_S, KitCommands
+from messaging.line import Line
 from messaging.steps import (
     AnyCompensation,
     AnyStep,
@@ -32,10 +35,7 @@ from messaging.steps import (
     Step,
     name,
 )
-from messaging.turn import HELD, Answer, Delivery, Outgoing, PendingCall, Turn, Undeliverable
-
-SETTLE_AGAIN_S = 2.0
-"""How long an answer to a fence waits before it looks again whether the call has been settled."""
+from messaging.turn import BEHIND, Answer, Delivery, Outgoing, PendingCall, Turn, Undeliverable
 
 Item = TypeVar("Item")
 Key = TypeVar("Key")
@@ -66,46 +66,79 @@ class Batch:
         self._handlers = handlers
         self._now = now
         self._new_id = new_id
-        self._book = effects.load(tx, saga_ids) if handlers.steps else Book()
-        self.turn = Turn(service, handlers, codec, self._book, now=now, new_id=new_id, jitter=jitter)
+        wanted = frozenset(saga_ids)
+        self._book = effects.load(tx, wanted) if handlers.steps else Book()
+        self._line = Line.of(deferred.load(tx, wanted))
+        self.turn = Turn(service, handlers, codec, self._book, self._line, now=now, new_id=new_id, jitter=jitter)
+        self._kit = KitCommands(service, handlers, self._book, self._line, self.turn, now=now)
 
     def answers(self, answers: Sequence[Answer]) -> None:
         """Settle the effects whose calls have come back."""
-        for _, group in _by(answers, lambda answer: name(answer.call.handler)):
-            handler = group[0].call.handler
-            for round_ in _rounds(group, lambda answer: answer.call.delivery):
+        for round_ in _rounds(answers, lambda answer: (answer.call.delivery, answer)):
+            for _, group in _by(round_, lambda answer: name(answer.call.handler)):
+                handler = group[0].call.handler
                 if isinstance(handler, ExternalStep):
-                    self._finish_step(handler, round_)
+                    self._finish_step(handler, group)
                 else:
-                    self._finish_compensation(handler, round_)
+                    self._finish_compensation(handler, group)
 
     def deliveries(self, deliveries: Sequence[tuple[str, Delivery]]) -> None:
-        """Handle messages by handler name; two messages of one saga for one handler are handled one after the other."""
-        for handler_name, group in _by(deliveries, lambda pair: pair[0]):
-            for round_ in _rounds([delivery for _, delivery in group], lambda delivery: delivery):
-                self._dispatch(handler_name, round_)
+        """Handle messages by handler name; those of one saga one after the other, and none before one that waits."""
+        for round_ in _rounds(deliveries, lambda pair: (pair[1], pair[1].raw)):
+            for handler_name, group in _by([each for each in round_ if self._may_go(*each)], lambda pair: pair[0]):
+                self._dispatch(handler_name, [delivery for _, delivery in group])
 
     def due(self, deliveries: Sequence[tuple[str, Delivery]]) -> None:
-        """Handle deferred messages whose time has come; calls that are still under way are left to them."""
-        again: list[tuple[str, Delivery]] = []
-        for handler_name, delivery in deliveries:
-            step = self._handlers.step(handler_name)
-            if isinstance(step, ExternalStep):
-                self._due_call(step, delivery)
-            else:
-                again.append((handler_name, delivery))
-        self.deliveries(again)
+        """Handle deferred messages whose time has come, but for those that an answer has dealt with meanwhile."""
+        for round_ in _rounds(deliveries, lambda pair: (pair[1], pair[1].raw)):
+            wanted = [pair for pair in round_ if pair[1].row and self._line.is_due(pair[1].row, self._now)]
+            for handler_name, group in _by(wanted, lambda pair: pair[0]):
+                step, found = self._handlers.step(handler_name), [delivery for _, delivery in group]
+                if isinstance(step, ExternalStep):
+                    for delivery in found:
+                        self._due_call(step, delivery)
+                else:
+                    self._dispatch(handler_name, found)
+
+    def failed(self, handler_name: str, delivery: Delivery, error: Exception) -> None:
+        """A handler raised for this message: try again later, or give it up."""
+        if delivery.row is not None and not self._line.is_due(delivery.row, self._now):
+            return
+        if isinstance(error, Undeliverable):
+            self.turn.give_up(handler_name, delivery, str(error), error.detail)
+        else:
+            self.turn.fail(handler_name, delivery, f"{type(error).__name__} in {handler_name}", str(error))
+
+    def unread(self, raw: RawMessage, reason: str, detail: str, *, row: deferred.Deferral | None = None) -> None:
+        """Give up what nobody here can read or waits for; ``row`` is the deferral of one that was deferred before."""
+        if row is None or self._line.is_due(row.key, self._now):
+            self.turn.unread(raw, reason, detail, row=row)
+
+    def forget(self, row: deferred.Deferral) -> None:
+        """Let a deferred message go that nobody here waits for any more."""
+        self._line.remove(row.key)
 
     def finish(self) -> Outgoing:
         """Save effects, deferrals and outbox in the transaction, and return what is to be done after the commit."""
         effects.save(self._tx, self._book, now=self._now)
-        deferred.save(self._tx, list(self.turn.out.deferrals.values()), now=self._now)
-        deferred.remove(self._tx, self.turn.out.handled)
-        for saga_id, steps in self.turn.out.closing:
-            deferred.advance(self._tx, saga_id, steps, now=self._now)
-        deferred.wake(self._tx, self.turn.out.settled_saga_ids, now=self._now)
+        self._line.move_up(self._now)
+        deferred.rename(self._tx, self._line.renamed)
+        deferred.remove(self._tx, self._line.removed)
+        deferred.save(self._tx, self._line.changed, now=self._now)
         outbox.save(self._tx, self.turn.out.rows)
         return self.turn.out
+
+    def _may_go(self, handler_name: str, delivery: Delivery) -> bool:
+        """Say whether a message from Kafka may be handled now: it does not wait already, and behind nothing."""
+        message, is_command = delivery.message, delivery.raw.is_command
+        if self._line.get((message.message_id, handler_name)) is not None:
+            return False
+        if is_command or not self._line.is_blocked(message.saga_id, message.message_id):
+            return True
+        step = self._handlers.step(handler_name)
+        if step is None or self._may_run(step, message):
+            self.turn.defer(handler_name, delivery, attempt=1, due_at=None, reason=BEHIND, behind=True)
+        return False
 
     # Steps
 
@@ -123,10 +156,10 @@ class Batch:
             else:
                 self._compensate(handler, group)
             return
-        if handler_name != FENCE:
+        if handler_name not in self._handlers.kits_own:
             raise Undeliverable(f"{self._service} has no handler {handler_name}.")
         for delivery in group:
-            self._fence(delivery)
+            self._kit.handle(delivery)
 
     def _run_step(self, step: Step[Any, Any], group: list[Delivery]) -> None:
         fresh = [each for each in group if self._may_run(step, each.message)]
@@ -225,8 +258,8 @@ class Batch:
             delivery = answer.call.delivery
             effect = self._book.get(delivery.message.saga_id, step.name)
             if answer.outcome is not None and effect is not None and effect.state is EffectState.FENCED:
-                reason = f"{step.name} is FENCED, but its provider answered after it was asked: {answer.outcome!r}"
-                self.turn.dead_letter(delivery.raw, None, reason, effect.attempt)
+                reason = f"{step.name} is FENCED, but its provider answered after it was asked"
+                self.turn.dead_letter(delivery.raw, None, reason, effect.attempt, detail=repr(answer.outcome))
         self.turn.mark_handled(step.name, [answer.call.delivery for answer in group])
 
     def _is_open(self, step: AnyStep, answer: Answer) -> bool:
@@ -238,9 +271,9 @@ class Batch:
         effect = self._book.get(saga_id, step.name)
         assert effect is not None, "an open answer has its effect"
         self._book.put(effects.settled(effect, state))
-        self.turn.mark_handled(step.name, [answer.call.delivery], always=True)
+        self.turn.mark_handled(step.name, [answer.call.delivery])
         if effect.closing:
-            self.turn.out.settled_saga_ids.add(saga_id)
+            self._line.wake(saga_id, lambda row: row.raw.is_command, self._now)
         return effect.closing
 
     def _call_failed(self, step: ExternalStep[Any, Any, Any, Any], answer: Answer) -> None:
@@ -250,16 +283,15 @@ class Batch:
         assert effect is not None, "an open answer has its effect"
         assert effect.deadline_at is not None, "a call has a deadline"
         attempt, delivery = effect.attempt, call.delivery
+        if call.attempt != attempt and not call.asks:
+            return  # A later call is under way, which the row waits for.
+        if isinstance(failure, NotTried) and not call.asks:
+            self._book.put(effects.not_called(effect))
         if effect.closing:
             due_at = max(effect.deadline_at, self._now + timedelta(seconds=SETTLE_AGAIN_S))
             self.turn.defer(step.name, delivery, attempt=attempt, due_at=due_at, reason=failure.reason)
-        elif step.retry.is_exhausted(attempt):
-            self.turn.defer(step.name, delivery, attempt=attempt, due_at=None, reason=HELD)
-            self.turn.dead_letter(delivery.raw, step.name, failure.reason, attempt)
         else:
-            wait_s = max(step.retry.delay_s(attempt, self.turn.jitter()), failure.retry_after_s or 0.0)
-            due_at = self._now + timedelta(seconds=wait_s)
-            self.turn.defer(step.name, delivery, attempt=attempt, due_at=due_at, reason=failure.reason)
+            self.turn.retry(step.name, replace(delivery, attempt=attempt), failure)
 
     # Compensations
 
@@ -270,7 +302,7 @@ class Batch:
             saga_id = delivery.message.saga_id
             found = effects.on_compensation([self._book.get(saga_id, step) for step in compensation.undoes])
             if found is OnCompensation.SETTLE:
-                self._close(saga_id, compensation.undoes, delivery, name(compensation))
+                self._kit.close(saga_id, compensation.undoes, delivery, name(compensation))
             else:
                 (undo if found is OnCompensation.UNDO else answer).append(delivery)
         if isinstance(compensation, ExternalCompensation):
@@ -289,6 +321,7 @@ class Batch:
     def _mark_undone(self, compensation: AnyCompensation, saga_id: str) -> None:
         for step in compensation.undoes:
             self._book.put(effects.undone(saga_id, step, self._book.get(saga_id, step)))
+        self._kit.drop(saga_id, compensation.undoes)
 
     def _begin_compensation_calls(
         self, compensation: ExternalCompensation[Any, Any, Any, Any], group: list[Delivery]
@@ -321,9 +354,14 @@ class Batch:
                 answered.append((delivery, None))
             elif answer.failure is None:
                 answered.append((delivery, answer.outcome))
-            else:
-                self.turn.retry(name(compensation), delivery, answer.failure.reason, answer.failure.retry_after_s)
+            elif self._waits_for(answer):
+                self.turn.retry(name(compensation), delivery, answer.failure)
         self._answer_compensation(compensation, answered)
+
+    def _waits_for(self, answer: Answer) -> bool:
+        """Say whether the command still waits for this call: it may have been given up, or called again."""
+        row = self._line.get((answer.call.delivery.message.message_id, name(answer.call.handler)))
+        return row is not None and row.attempt == answer.call.attempt
 
     def _answer_compensation(
         self, compensation: ExternalCompensation[Any, Any, Any, Any], group: list[tuple[Delivery, Any]]
@@ -336,42 +374,7 @@ class Batch:
             self.turn.emit(compensation.decide(delivery.message, outcome, rows, reply_envelope), delivery.raw)
             self._mark_undone(compensation, delivery.message.saga_id)
         compensation.save(rows, self._tx)
-        self.turn.mark_handled(name(compensation), [delivery for delivery, _ in group], always=True)
-
-    # Fences
-
-    def _fence(self, delivery: Delivery) -> None:
-        command = delivery.message
-        assert isinstance(command, FenceSaga), "the codec made it one"
-        unknown = [step for step in command.steps if self._handlers.step(step) is None]
-        if unknown:
-            raise Undeliverable(f"{self._service} has no step {', '.join(unknown)}; look at the saga's definition.")
-        if self._close(command.saga_id, command.steps, delivery, FENCE):
-            return
-        outcomes = []
-        for step in command.steps:
-            effect = self._book.get(command.saga_id, step)
-            assert effect is not None, "it was fenced above"
-            outcomes.append(StepOutcome(step=step, state=effect.state.value))
-        reply_envelope = self.turn.command_reply_envelope(command)
-        self.turn.emit(SagaFenced(**reply_envelope, service=self._service, steps=tuple(outcomes)), delivery.raw)
-        self.turn.mark_handled(FENCE, [delivery])
-
-    def _close(self, saga_id: str, steps: Iterable[str], delivery: Delivery, handler_name: str) -> bool:
-        """Fence the steps; where a call may be under way, let the command wait until it is settled, and say so."""
-        started: list[datetime] = []
-        for step in steps:
-            effect = effects.fenced(saga_id, step, self._book.get(saga_id, step))
-            self._book.put(effect)
-            if effect.state is EffectState.STARTED:
-                started.append(effect.deadline_at or self._now)
-        if not started:
-            return False
-        again_at = max(*started, self._now + timedelta(seconds=SETTLE_AGAIN_S))
-        if not delivery.is_deferred:
-            self.turn.out.closing.append((saga_id, tuple(steps)))
-        self.turn.defer(handler_name, delivery, attempt=delivery.attempt, due_at=again_at, reason="not settled yet")
-        return True
+        self.turn.mark_handled(name(compensation), [delivery for delivery, _ in group])
 
 
 def _by(items: Sequence[Item], key: Callable[[Item], Key]) -> list[tuple[Key, list[Item]]]:
@@ -382,16 +385,20 @@ def _by(items: Sequence[Item], key: Callable[[Item], Key]) -> list[tuple[Key, li
     return list(groups.items())
 
 
-def _rounds(items: list[Item], delivery_of: Callable[[Item], Delivery]) -> list[list[Item]]:
-    """Split items so that no saga is twice in a round; nearly always there is one round."""
+def _rounds(items: Sequence[Item], look: Callable[[Item], tuple[Delivery, object]]) -> list[list[Item]]:
+    """Split items so that no round has two things of one saga; nearly always there is one round.
+
+    ``look`` tells an item's delivery, and the thing that it is about: one message may be for two handlers.
+    """
     rounds: list[list[Item]] = []
-    seen: Counter[str] = Counter()
+    places: dict[str, dict[int, int]] = {}
     for item in items:
-        saga_id = delivery_of(item).message.saga_id
-        if seen[saga_id] == len(rounds):
+        delivery, thing = look(item)
+        seen = places.setdefault(delivery.message.saga_id, {})
+        place = seen.setdefault(id(thing), len(seen))
+        if place == len(rounds):
             rounds.append([])
-        rounds[seen[saga_id]].append(item)
-        seen[saga_id] += 1
+        rounds[place].append(item)
     return rounds
 
 

@@ -41,6 +41,16 @@ def create_1() -> None:
     op.create_index("deferred_due", "deferred", ["partition", "due_at"])
 
 
+def hold_2() -> None:
+    """Let deferred messages wait in order, and count how often they were redriven."""
+    op.add_column("deferred", sa.Column("redrive", sa.SmallInteger, nullable=False, server_default="0"))
+    op.add_column("deferred", sa.Column("behind", sa.Boolean, nullable=False, server_default="false"))
+    place = sa.Column(
+        "place", sa.BigInteger, sa.Identity(always=True), nullable=False, comment="the order within a saga"
+    )
+    op.add_column("deferred", place)
+
+
 def create_outbox_1() -> None:
     """Create the outbox alone, for a process that has no steps of its own."""
     op.create_table(

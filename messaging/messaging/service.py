@@ -16,7 +16,7 @@ import tenacity
 import uvicorn
 from fastapi import APIRouter, FastAPI
 from messages.contract import Message, name_of
-from messages.saga import SagaFenced
+from messages.saga import SagaFenced, StepRedriven
 from sqlalchemy import Engine, text
 
 from messaging import database, health, logs, measures, metrics, outbox, problem
@@ -70,12 +70,13 @@ class Service:
 def consumed_topics(service: str, handlers: Handlers) -> list[str]:
     """Return the topics that a service with these handlers reads."""
     topics = {f"{event.OWNER}.events" for event in handlers.events}
-    return sorted(topics | {f"{service}.commands"} if handlers.commands else topics)
+    return sorted(topics | {f"{service}.commands"})
 
 
 def emitted(handlers: Handlers) -> set[type[Message]]:
     """Return every message type that the handlers answer with."""
-    return {*handlers.answers, SagaFenced} if handlers.steps else set()
+    own: set[type[Message]] = {StepRedriven, *handlers.answers}
+    return own | {SagaFenced} if handlers.steps else own
 
 
 def api(

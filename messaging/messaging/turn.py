@@ -11,11 +11,12 @@ from typing import Any
 from messages.contract import Envelope, Message
 
 from messaging.codec import Codec
-from messaging.dead_letters import DeadLetter, dead_letter_row
-from messaging.deferred import Deferral, RawMessage
-from messaging.downstream import Unavailable
-from messaging.effects import Book, EffectState
+from messaging.dead_letters import PAYLOAD_BYTES_MAX, DeadLetter, dead_letter_row
+from messaging.deferred import Deferral, Key, RawMessage
+from messaging.downstream import NotTried, Unavailable
+from messaging.effects import Book
 from messaging.envelope import (
+    ID,
     TRACEPARENT,
     NewId,
     child_traceparent,
@@ -25,20 +26,30 @@ from messaging.envelope import (
     headers,
 )
 from messaging.handlers import Handlers
+from messaging.line import UNREAD, Line
 from messaging.outbox import OutboxRow
 from messaging.steps import ExternalCompensation, ExternalStep
 
-HELD = "held until its call is settled or an operator decides"
+BEHIND = "waits behind an earlier message of its saga"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """One message for one handler; ``attempt`` counts from 1. A deferred one has a row that goes when it is handled."""
+    """One message for one handler; ``attempt`` counts from 1, ``redrive`` how often an operator ran it again.
+
+    ``row`` is the key of its deferral, None for a message that comes from Kafka.
+    """
 
     message: Message
     raw: RawMessage
     attempt: int = 1
-    is_deferred: bool = False
+    redrive: int = 0
+    row: Key | None = None
+
+    @classmethod
+    def of(cls, row: Deferral, message: Message) -> Delivery:
+        """Return the delivery of a deferred message."""
+        return cls(message=message, raw=row.raw, attempt=row.attempt, redrive=row.redrive, row=row.key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,18 +76,22 @@ class Answer:
 
 @dataclass(slots=True)
 class Outgoing:
-    """What a transaction leaves behind: rows to publish and calls to make once it is committed."""
+    """What a transaction leaves behind: rows to publish, calls to make, handlers to be tried again."""
 
     rows: list[OutboxRow] = field(default_factory=list)
     calls: list[PendingCall] = field(default_factory=list)
-    deferrals: dict[tuple[str, str], Deferral] = field(default_factory=dict)
-    handled: list[tuple[str, str]] = field(default_factory=list)
-    settled_saga_ids: set[str] = field(default_factory=set)
-    closing: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+    retried: list[str] = field(default_factory=list)
 
 
 class Undeliverable(Exception):
-    """A message that this service can do nothing with; it goes to the dead-letter topic with this reason."""
+    """A message that this service can do nothing with; it goes to the dead-letter topic with this reason.
+
+    The reason is the same for all messages of that kind, so that people can group by it; ``detail`` is about this one.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason)
+        self.detail = detail
 
 
 class Turn:
@@ -88,6 +103,7 @@ class Turn:
         handlers: Handlers,
         codec: Codec,
         book: Book,
+        line: Line,
         *,
         now: datetime,
         new_id: NewId,
@@ -97,46 +113,88 @@ class Turn:
         self._handlers = handlers
         self._codec = codec
         self._book = book
+        self._line = line
         self._now = now
         self._new_id = new_id
-        self.jitter = jitter.random
+        self._jitter = jitter.random
         self.out = Outgoing()
 
-    def fail(self, handler_name: str, delivery: Delivery, reason: str) -> None:
+    def fail(self, handler_name: str, delivery: Delivery, reason: str, detail: str = "") -> None:
         """A handler raised for this message: try again later, or give it up to the dead-letter topic."""
-        self.retry(handler_name, delivery, reason, None)
+        self.retry(handler_name, delivery, Unavailable(reason, detail=detail))
 
-    def give_up(self, handler_name: str, delivery: Delivery, reason: str) -> None:
-        """This service can do nothing with the message: to its dead-letter topic at once."""
-        self.dead_letter(delivery.raw, None, reason, delivery.attempt)
-        self.mark_handled(handler_name, [delivery], always=True)
+    def give_up(self, handler_name: str, delivery: Delivery, reason: str, detail: str = "") -> None:
+        """This service can do nothing with the message: to its dead-letter topic at once, and held."""
+        self.dead_letter(delivery.raw, None, reason, delivery.attempt, redrive=delivery.redrive, detail=detail)
+        self.defer(handler_name, delivery, attempt=delivery.attempt, due_at=None, reason=reason)
 
-    def dead_letter(self, raw: RawMessage, step: str | None, reason: str, attempts: int) -> None:
+    def unread(self, raw: RawMessage, reason: str, detail: str = "", *, row: Deferral | None = None) -> None:
+        """Nobody here can read the message or waits for it: to the dead-letter topic, and held for its saga.
+
+        ``row`` is the deferral of one that was held before. Without a key that may be a saga's id no saga can hold it, and
+        what is so long that even its dead letter is cut is no message of ours.
+        """
+        key = (raw.key or b"").decode("utf-8", "replace")
+        message_id = derived_id(raw.topic, raw.partition, raw.offset) if row is None else row.message_id
+        if row is None and self._line.get((message_id, UNREAD)) is not None:
+            return
+        redrive = 0 if row is None else row.redrive
+        self.dead_letter(raw, None, reason, 1, redrive=redrive, detail=detail)
+        if not ID.fullmatch(key) or len(raw.value or b"") > PAYLOAD_BYTES_MAX:
+            return
+        held = Deferral(
+            message_id=message_id,
+            handler=UNREAD,
+            saga_id=key,
+            raw=raw,
+            attempt=1,
+            due_at=None,
+            reason=reason,
+            redrive=redrive,
+        )
+        self._line.put(held, instead_of=None if row is None else row.key)
+
+    def dead_letter(
+        self, raw: RawMessage, step: str | None, reason: str, attempts: int, *, redrive: int = 0, detail: str = ""
+    ) -> None:
         """Send the original bytes to the step's dead-letter topic, or to the service's own where no step is meant."""
-        letter = DeadLetter(service=self._service, step=step, reason=reason, attempts=attempts)
+        letter = DeadLetter(
+            service=self._service, step=step, reason=reason, detail=detail, attempts=attempts, redrive=redrive
+        )
         self.out.rows.append(dead_letter_row(raw, letter, row_id=self._new_id()))
 
-    def retry(self, handler_name: str, delivery: Delivery, reason: str, retry_after_s: float | None) -> None:
-        """Handle the message again later, or give it up to the dead-letter topic when its policy is exhausted."""
+    def retry(self, handler_name: str, delivery: Delivery, failure: Unavailable) -> None:
+        """Handle the message again later, or give it up to the dead-letter topic when its policy is exhausted.
+
+        An event that is given up is held. A command is not: whoever sent it sends it again.
+        """
         policy, step = self._handlers.retry_of(handler_name)
-        if policy.is_exhausted(delivery.attempt):
-            self.dead_letter(delivery.raw, step, reason, delivery.attempt)
-            effect = self._book.get(delivery.message.saga_id, handler_name)
-            if effect is not None and effect.state is EffectState.STARTED:
-                self.defer(handler_name, delivery, attempt=delivery.attempt, due_at=None, reason=HELD)
+        attempt, was_tried = delivery.attempt, not isinstance(failure, NotTried)
+        if was_tried and policy.is_exhausted(attempt):
+            redrive, detail = delivery.redrive, failure.detail
+            self.dead_letter(delivery.raw, step, failure.reason, attempt, redrive=redrive, detail=detail)
+            if delivery.raw.is_command:
+                self.mark_handled(handler_name, [delivery])
             else:
-                self.mark_handled(handler_name, [delivery], always=True)
+                self.defer(handler_name, delivery, attempt=attempt, due_at=None, reason=failure.reason)
             return
-        wait_s = max(policy.delay_s(delivery.attempt, self.jitter()), retry_after_s or 0.0)
-        due_at = self._now + timedelta(seconds=wait_s)
-        self.defer(handler_name, delivery, attempt=delivery.attempt + 1, due_at=due_at, reason=reason)
+        wait_s = max(policy.delay_s(attempt if was_tried else 1, self._jitter()), failure.retry_after_s or 0.0)
+        due_at, following = self._now + timedelta(seconds=wait_s), attempt + 1 if was_tried else attempt
+        self.defer(handler_name, delivery, attempt=following, due_at=due_at, reason=failure.reason)
+        self.out.retried.append(handler_name)
 
     def defer(
-        self, handler_name: str, delivery: Delivery, *, attempt: int, due_at: datetime | None, reason: str
+        self,
+        handler_name: str,
+        delivery: Delivery,
+        *,
+        attempt: int,
+        due_at: datetime | None,
+        reason: str,
+        behind: bool = False,
     ) -> None:
         """Let the message wait for this handler until ``due_at``; None: until a fence or an operator asks for it."""
-        key = (delivery.message.message_id, handler_name)
-        self.out.deferrals[key] = Deferral(
+        deferral = Deferral(
             message_id=delivery.message.message_id,
             handler=handler_name,
             saga_id=delivery.message.saga_id,
@@ -144,15 +202,17 @@ class Turn:
             attempt=attempt,
             due_at=due_at,
             reason=reason,
+            redrive=delivery.redrive,
+            behind=behind,
         )
+        self._line.put(deferral, instead_of=delivery.row)
 
-    def mark_handled(self, handler_name: str, group: Iterable[Delivery], *, always: bool = False) -> None:
-        """These messages wait no more. Only a deferred one has a row that must go, unless ``always``."""
+    def mark_handled(self, handler_name: str, group: Iterable[Delivery]) -> None:
+        """These messages wait no more."""
         for delivery in group:
-            key = (delivery.message.message_id, handler_name)
-            self.out.deferrals.pop(key, None)
-            if delivery.is_deferred or always:
-                self.out.handled.append(key)
+            self._line.remove((delivery.message.message_id, handler_name))
+            if delivery.row is not None:
+                self._line.remove(delivery.row)
 
     def reply_envelope(self, cause: Message, message_id: str) -> Envelope:
         """Return the envelope of what ``cause`` led to."""

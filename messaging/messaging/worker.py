@@ -10,24 +10,25 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import partial
 from typing import Any, TypeVar
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
+from messages.contract import Message
 from sqlalchemy import Connection, Engine
 
 from messaging import deferred, metrics, outbox
 from messaging.calls import Calls
 from messaging.codec import Codec, Undecodable
-from messaging.deferred import RawMessage
+from messaging.deferred import Deferral, RawMessage
 from messaging.downstream import Unavailable
 from messaging.envelope import ID, new_id
 from messaging.handlers import Handlers
 from messaging.handling import Batch
+from messaging.line import UNREAD
 from messaging.observation import Observer
 from messaging.outbox import Relay
 from messaging.patience import Patience, is_transient, utc_now
@@ -77,21 +78,38 @@ def consumer(kafka: str, group: str, instance: str) -> Consumer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unread:
+    """A message that nobody here can read or waits for, and why. ``row`` is its deferral if it had one."""
+
+    raw: RawMessage
+    reason: str
+    detail: str = ""
+    row: Deferral | None = None
+
+    @property
+    def saga_id(self) -> str:
+        """The saga that its key names, if it names one."""
+        return (self.raw.key or b"").decode("utf-8", "replace").replace("\x00", "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
     """What one transaction is to do."""
 
     deliveries: Sequence[tuple[str, Delivery]] = ()
     due: Sequence[tuple[str, Delivery]] = ()
-    dead: Sequence[tuple[RawMessage, str]] = ()
+    unread: Sequence[Unread] = ()
+    unwanted: Sequence[Deferral] = ()
     answers: Sequence[Answer] = ()
 
     def __len__(self) -> int:
-        return len(self.deliveries) + len(self.due) + len(self.dead) + len(self.answers)
+        return sum(map(len, (self.deliveries, self.due, self.unread, self.unwanted, self.answers)))
 
     @property
     def saga_ids(self) -> set[str]:
         """The sagas whose effects the transaction must lock."""
         asked = {delivery.message.saga_id for _, delivery in (*self.deliveries, *self.due)}
+        asked |= {each.saga_id for each in self.unread} | {row.saga_id for row in self.unwanted}
         return asked | {answer.call.delivery.message.saga_id for answer in self.answers}
 
     def single(self) -> list[Work]:
@@ -100,7 +118,8 @@ class Work:
             *(Work(answers=(answer,)) for answer in self.answers),
             *(Work(due=(each,)) for each in self.due),
             *(Work(deliveries=(each,)) for each in self.deliveries),
-            *(Work(dead=(each,)) for each in self.dead),
+            *(Work(unread=(each,)) for each in self.unread),
+            *(Work(unwanted=(each,)) for each in self.unwanted),
         ]
 
 
@@ -192,9 +211,10 @@ class Worker:
                 log.warning("Kafka reported a passing error.", error=error.str())
         return good
 
-    def _handle(self, raws: Sequence[RawMessage], due: Sequence[tuple[str, Delivery]] = ()) -> None:
-        deliveries, dead = self._patience.repeat(lambda: self._sort(raws))
-        work = Work(deliveries=deliveries, dead=dead, due=due, answers=self._calls.collect())
+    def _handle(self, raws: Sequence[RawMessage], rows: Sequence[Deferral] = ()) -> None:
+        deliveries, unread = self._patience.repeat(lambda: self._sort(raws))
+        work = self._patience.repeat(lambda: self._read_again(rows))
+        work = replace(work, deliveries=deliveries, unread=(*work.unread, *unread), answers=self._calls.collect())
         self._relay.poll()
         delivered = self._relay.take_delivered()
         if not work and not delivered:
@@ -230,8 +250,10 @@ class Worker:
             batch.answers(work.answers)
             batch.due(work.due)
             batch.deliveries(work.deliveries)
-            for raw, reason in work.dead:
-                batch.turn.dead_letter(raw, None, reason, 1)
+            for row in work.unwanted:
+                batch.forget(row)
+            for each in work.unread:
+                batch.unread(each.raw, each.reason, each.detail, row=each.row)
             return batch.finish()
 
         with metrics.BATCH_SECONDS.time():
@@ -241,17 +263,11 @@ class Worker:
         return out
 
     def _commit_failure(self, single: Work, error: Exception) -> Outgoing:
-        reason = str(error) if isinstance(error, Undeliverable) else f"{type(error).__name__}: {error}"
-        reason = reason.replace("\x00", "\\x00")
-
         def give_up_or_defer(tx: Connection) -> Outgoing:
             batch = self._batch(tx, single.saga_ids)
             for handler_name, delivery in (*single.deliveries, *single.due):
-                if isinstance(error, Undeliverable):
-                    batch.turn.give_up(handler_name, delivery, reason)
-                else:
-                    batch.turn.fail(handler_name, delivery, reason)
-            failure = Unavailable(reason, None, False)
+                batch.failed(handler_name, delivery, error)
+            failure = Unavailable(f"{type(error).__name__} in an answer", detail=str(error))
             batch.answers([Answer(call=each.call, failure=failure) for each in single.answers])
             return batch.finish()
 
@@ -273,9 +289,8 @@ class Worker:
         self._relay.publish(out.rows)
         for call in out.calls:
             self._calls.begin(call)
-        for deferral in out.deferrals.values():
-            if deferral.attempt > 1 and deferral.due_at is not None:
-                metrics.RETRIES.labels(deferral.handler).inc()
+        for handler_name in out.retried:
+            metrics.RETRIES.labels(handler_name).inc()
 
     def _transact(self, transaction: Callable[[Connection], Result]) -> Result:
         return self._patience.transact(self._engine, transaction)
@@ -283,38 +298,55 @@ class Worker:
     def _sign_of_life(self) -> None:
         self.looped_at = time.monotonic()
 
-    def _sort(
-        self, raws: Sequence[RawMessage]
-    ) -> tuple[list[tuple[str, Delivery]], list[tuple[RawMessage, str]]]:
+    def _sort(self, raws: Sequence[RawMessage]) -> tuple[list[tuple[str, Delivery]], list[Unread]]:
         """Decode what a handler waits for; return it by handler, and what nobody can handle with the reason."""
         deliveries: list[tuple[str, Delivery]] = []
-        dead: list[tuple[RawMessage, str]] = []
+        unread: list[Unread] = []
         for raw in raws:
             try:
-                deliveries.extend(self._recognise(raw))
+                deliveries.extend((each, Delivery(message=message, raw=raw)) for each, message in self._recognise(raw))
             except (Undecodable, Undeliverable) as error:
-                dead.append((raw, str(error)))
-        return deliveries, dead
+                unread.append(Unread(raw=raw, reason=str(error), detail=error.detail))
+        return deliveries, unread
 
-    def _recognise(self, raw: RawMessage) -> list[tuple[str, Delivery]]:
+    def _read_again(self, rows: Sequence[Deferral]) -> Work:
+        """Decode deferred messages; one that was held unread finds its handlers only now."""
+        due: list[tuple[str, Delivery]] = []
+        unread: list[Unread] = []
+        unwanted: list[Deferral] = []
+        for row in rows:
+            try:
+                found = self._recognise(row.raw)
+                wanted = [(each, message) for each, message in found if row.handler in (each, UNREAD)]
+                if not wanted and row.handler != UNREAD:
+                    raise Undeliverable(f"{self._service} has no handler {row.handler} any more.")
+            except (Undecodable, Undeliverable) as error:
+                unread.append(Unread(raw=row.raw, reason=str(error), detail=error.detail, row=row))
+                continue
+            due.extend((handler_name, Delivery.of(row, message)) for handler_name, message in wanted)
+            if not wanted:
+                unwanted.append(row)
+        return Work(due=due, unread=unread, unwanted=unwanted)
+
+    def _recognise(self, raw: RawMessage) -> list[tuple[str, Message]]:
         message_type = self._codec.type_of(raw.value)
         names = () if message_type is None else self._names.get(message_type, ())
         if message_type is None or not names:
-            if raw.topic.endswith(".commands"):
+            if raw.is_command:
                 what = "message of that type" if message_type is None else message_type.FULL_NAME
                 raise Undeliverable(f"{self._service} handles no {what}; look at the contract for whom it is meant.")
             return []
-        if raw.topic.endswith(".commands") != (message_type in self._commands):
+        if raw.is_command != (message_type in self._commands):
             raise Undeliverable(f"{message_type.FULL_NAME} came on {raw.topic}, where it does not belong.")
         message = self._codec.decode(raw.value)
         if not (ID.fullmatch(message.saga_id) and ID.fullmatch(message.message_id)):
-            raise Undeliverable("Its saga id or its message id is not an id of ours; ids are ULIDs.")
+            ids = f"{message.saga_id!r} and {message.message_id!r}"
+            raise Undeliverable("Its saga id or its message id is not an id of ours; ids are ULIDs.", ids)
         if raw.key != message.saga_id.encode():
-            raise Undeliverable(f"The key is not the saga id {message.saga_id}; publish with the saga id as the key.")
-        delivery = Delivery(message=message, raw=raw)
-        return [(handler_name, delivery) for handler_name in names]
+            raise Undeliverable("The key is not the saga id; publish with the saga id as the key.", message.saga_id)
+        return [(handler_name, message) for handler_name in names]
 
-    def _take_due(self) -> list[tuple[str, Delivery]]:
+    def _take_due(self) -> list[Deferral]:
         now = time.monotonic()
         if now < self._due_at or not self._partitions:
             return []
@@ -322,27 +354,7 @@ class Worker:
         limit = min(DUE_MAX, self._room())
         if not limit:
             return []
-        rows = self._transact(lambda tx: deferred.due(tx, self._partitions, now=utc_now(), limit=limit))
-        found = []
-        for row in rows:
-            try:
-                message = self._patience.repeat(partial(self._codec.decode, row.raw.value))
-            except Undecodable as error:
-                self._give_up(row, str(error))
-                continue
-            found.append((row.handler, Delivery(message=message, raw=row.raw, attempt=row.attempt, is_deferred=True)))
-        return found
-
-    def _give_up(self, row: deferred.Deferral, reason: str) -> None:
-        """Give up a deferred message that could be read once and cannot be any more, after a release or a restore."""
-
-        def give_up(tx: Connection) -> Outgoing:
-            batch = self._batch(tx, [row.saga_id])
-            batch.turn.dead_letter(row.raw, None, reason, row.attempt)
-            batch.turn.out.handled.append((row.message_id, row.handler))
-            return batch.finish()
-
-        self._after_commit(self._transact(give_up))
+        return self._transact(lambda tx: deferred.due(tx, self._partitions, now=utc_now(), limit=limit))
 
     def _store_offsets(self, taken: Sequence[KafkaMessage]) -> None:
         ends = {(message.topic(), message.partition()): message for message in taken}
@@ -410,4 +422,5 @@ def _raw(message: KafkaMessage) -> RawMessage:
     value: Any = message.value()
     pairs: Any = message.headers() or ()
     headers = tuple([(name, content or b"") for name, content in pairs])
-    return RawMessage(topic=topic, partition=partition, key=key, value=value, headers=headers)
+    offset = message.offset() or 0
+    return RawMessage(topic=topic, partition=partition, key=key, value=value, headers=headers, offset=offset)

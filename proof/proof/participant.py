@@ -171,9 +171,7 @@ class Process:
         return [
             (
                 row.handler,
-                Delivery(
-                    message=service.codec.decode(row.raw.value), raw=row.raw, attempt=row.attempt, is_deferred=True
-                ),
+                Delivery.of(row, service.codec.decode(row.raw.value)),
             )
             for row in rows
         ]
@@ -238,7 +236,7 @@ class Process:
 
     def _note(self, work: Work, out: Outgoing) -> None:
         for handler_name, delivery in (*work.deliveries, *work.due):
-            again = " again" if delivery.is_deferred else ""
+            again = " again" if delivery.row else ""
             self.service.schedule.note(f"{self.name} handles {handler_name}{again} of {_short(delivery.message)}")
         for answer in work.answers:
             what = answer.failure.reason if answer.failure else type(answer.outcome).__name__

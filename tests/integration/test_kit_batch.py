@@ -19,11 +19,11 @@ from messages.contract import Message
 from messages.inventory import InventoryReserved, ReleaseInventory
 from messages.loyalty import LoyaltyPointsBurned, RestoreLoyaltyPoints
 from messages.payment import PaymentAuthorized
-from messages.saga import FenceSaga, SagaFenced
+from messages.saga import FenceSaga, RedriveStep, SagaFenced, StepRedriven
 from messages.shipping import CancelShipment, ShipmentBooked, ShipmentRejected
 from messaging.codec import Codec, RemoteRegistry
 from messaging.deferred import RawMessage
-from messaging.downstream import Unavailable
+from messaging.downstream import NotTried, Unavailable
 from messaging.effects import EffectState
 from messaging.envelope import new_id
 from messaging.handlers import Handlers
@@ -35,9 +35,10 @@ from support.builders import a
 from support.postgres import scratch_database
 from support.toy import PACK, PICK, SEND
 
-from messaging import deferred
+from messaging import dead_letters, deferred
 from stack import Stack
 
+COMMANDS = (FenceSaga, RedriveStep, ReleaseInventory, RestoreLoyaltyPoints, CancelShipment)
 TRIGGERS = {PICK: PaymentAuthorized, PACK: InventoryReserved, SEND: LoyaltyPointsBurned}
 COMPENSATIONS = {PICK: ReleaseInventory, PACK: RestoreLoyaltyPoints, SEND: CancelShipment}
 STEPS = (PICK, PACK, SEND)
@@ -46,6 +47,7 @@ ROUNDS_MAX = 60
 """Rounds of due work after which everything must have come to rest."""
 STEP_S = 3.0
 DEFERRED = "SELECT * FROM deferred"
+HELD = "SELECT 1 FROM deferred WHERE due_at IS NULL AND NOT behind"
 DUE = "SELECT 1 FROM deferred WHERE due_at IS NOT NULL"
 
 
@@ -64,7 +66,7 @@ class Provider:
         return self._do(key, "recalled")
 
     def find(self, key: str) -> str | None:
-        if self._next() in ("fails", "answer lost"):
+        if self._next() in ("fails", "answer lost", "not tried"):
             raise Unavailable("does not answer")
         return self.done.get(key)
 
@@ -72,6 +74,8 @@ class Provider:
         course = self._next()
         if course == "fails":
             raise Unavailable("does not answer")
+        if course == "not tried":
+            raise NotTried("the circuit is open")
         if key not in self.done:
             self.done[key] = "refused" if course == "refuses" and outcome == "sent" else outcome
             self.effects.append(f"{key} {self.done[key]}")
@@ -97,6 +101,7 @@ class Run:
     emitted: list[Message] = field(default_factory=list)
     sent: dict[str, Message] = field(default_factory=dict)
     dead: list[str] = field(default_factory=list)
+    redrives: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.handlers = Handlers.of(toy.handlers(self.provider))
@@ -153,9 +158,10 @@ class Run:
     def marks(self) -> dict[str, tuple[int, int]]:
         return {row.step: (row.done, row.undone) for row in self.rows("SELECT * FROM marks")}
 
-    def _deliveries(self, message: Message, attempt: int = 1, is_deferred: bool = False) -> list[tuple[str, Delivery]]:
-        raw = RawMessage(topic=toy.INPUT, partition=PARTITION, key=message.saga_id.encode(), value=b"", headers=())
-        delivery = Delivery(message=message, raw=raw, attempt=attempt, is_deferred=is_deferred)
+    def _deliveries(self, message: Message) -> list[tuple[str, Delivery]]:
+        topic = toy.COMMANDS if isinstance(message, COMMANDS) else toy.INPUT
+        raw = RawMessage(topic=topic, partition=PARTITION, key=message.saga_id.encode(), value=b"", headers=())
+        delivery = Delivery(message=message, raw=raw)
         return [(name, delivery) for name in self.handlers.for_message(type(message))]
 
     def _batch(self, deliveries: list[tuple[str, Delivery]], *, commits: bool) -> None:
@@ -179,12 +185,7 @@ class Run:
     def _due(self) -> list[tuple[str, Delivery]]:
         with self.engine.connect() as tx:
             rows = deferred.due(tx, [PARTITION], now=self.now, limit=100)
-        return [
-            (row.handler, delivery)
-            for row in rows
-            for name, delivery in self._deliveries(self.sent[row.message_id], row.attempt, is_deferred=True)
-            if name == row.handler
-        ]
+        return [(row.handler, Delivery.of(row, self.sent[row.message_id])) for row in rows]
 
     def _after(self, out: Outgoing) -> None:
         self.calls += out.calls
@@ -193,6 +194,7 @@ class Run:
                 self.emitted.append(self.codec.decode(row.payload))
             else:
                 self.dead.append(row.topic)
+                self.redrives.append(dead_letters.read(row.headers).redrive)
 
     def _in_time(self, call: PendingCall) -> Answer:
         if not call.asks and self.now > call.deadline_at:
@@ -233,18 +235,19 @@ def the_messages(run: Run, saga_id: str) -> dict[str, Message]:
     """Return every message that one saga may meet, by a name for people."""
     found: dict[str, Message] = {f"trigger {step}": a(TRIGGERS[step], saga_id=saga_id) for step in STEPS}
     found |= {f"undo {step}": a(COMPENSATIONS[step], saga_id=saga_id, step=step) for step in STEPS}
+    found |= {f"redrive {step}": a(RedriveStep, saga_id=saga_id, step=step, attempt=1) for step in STEPS}
     found["fence"] = a(FenceSaga, saga_id=saga_id, steps=STEPS)
     run.sent = {message.message_id: message for message in found.values()}
     return found
 
 
-names = st.sampled_from([*(f"trigger {step}" for step in STEPS), *(f"undo {step}" for step in STEPS), "fence"])
+names = st.sampled_from([*(f"{what} {step}" for what in ("trigger", "undo", "redrive") for step in STEPS), "fence"])
 moves: st.SearchStrategy[tuple[str, list[str]]] = st.one_of(
     st.tuples(st.just("deliver"), st.lists(names, min_size=1, max_size=4)),
     st.tuples(st.just("deliver and crash"), st.lists(names, min_size=1, max_size=3)),
     st.tuples(st.sampled_from(["call", "call newest", "arrive", "crash", "advance", "publish", "rest"]), st.just([])),
 )
-courses = st.lists(st.sampled_from(["well", "refuses", "fails", "answer lost"]), max_size=8)
+courses = st.lists(st.sampled_from(["well", "refuses", "fails", "answer lost", "not tried"]), max_size=12)
 
 
 @settings(max_examples=100)
@@ -285,6 +288,7 @@ def test_any_order_duplication_and_crash_leave_at_most_one_live_effect(
 def check(run: Run, messages: dict[str, Message], delivered: Sequence[str]) -> None:
     """What must be true at rest, whatever came before."""
     effects, marks = run.effects(), run.marks()
+    behind = {row.message_id for row in run.rows("SELECT message_id FROM deferred WHERE behind")}
     for step, (done, undone) in marks.items():
         assert done <= 1, f"{step} was done {done} times"
         assert undone <= done, f"{step} was undone {undone} times, and done {done} times"
@@ -292,13 +296,15 @@ def check(run: Run, messages: dict[str, Message], delivered: Sequence[str]) -> N
         assert (done, undone) == expected, f"{step} is {effects[step]}, but its mark says {(done, undone)}"
     answered = {message.causation_id for message in run.emitted}
     for name in set(delivered):
-        if name == "fence" or name.startswith("undo"):
+        if name == "fence" or name.startswith(("undo", "redrive")):
             assert messages[name].message_id in answered, f"{name} was never answered"
         if name.startswith("undo"):
             step = name.removeprefix("undo ")
             assert effects[step] in ("FENCED", "UNDONE", "REJECTED"), f"{step} is {effects[step]} after {name}"
         if name.startswith("trigger"):
-            assert name.removeprefix("trigger ") in effects, f"{name} came to nothing"
+            waits = messages[name].message_id in behind
+            assert waits or name.removeprefix("trigger ") in effects, f"{name} came to nothing"
+    assert not behind or run.rows(HELD), f"{behind} wait behind nothing"
     check_the_provider(run, effects.get(SEND))
     if "fence" in delivered:
         check_the_fence(run, effects)
@@ -311,7 +317,8 @@ def check_the_provider(run: Run, state: str | None) -> None:
     expected = possible.get(state or "FENCED", ("sent", "refused", ""))
     assert did in expected, f"the provider did {did!r}, the service says {state}"
     if state == EffectState.STARTED:
-        assert run.dead == ["send.dlq"], f"{SEND} is STARTED for ever; dead letters: {run.dead}"
+        assert set(run.dead) == {"send.dlq"}, f"{SEND} is STARTED for ever; dead letters: {run.dead}"
+        assert run.rows(HELD), f"{SEND} is STARTED for ever and not held"
 
 
 def check_the_fence(run: Run, effects: dict[str, str]) -> None:
@@ -402,3 +409,128 @@ def test_a_call_that_is_made_after_its_provider_was_asked_is_told_to_people(engi
     run.deliver([])
     assert run.effects()[SEND] == "FENCED"
     assert run.dead == ["toy.dlq"]
+
+
+def give_up(run: Run, trigger: Message) -> None:
+    """Let the provider fail until the retries of the trigger have run out."""
+    given_up = len(run.dead) + 1
+    run.provider.script = ["fails"] * toy.QUICK.attempts_max
+    run.deliver([trigger])
+    while len(run.dead) < given_up:
+        run.call()
+        run.deliver([])
+        run.advance(STEP_S)
+        run.deliver([])
+
+
+def a_redrive(run: Run, saga_id: str, attempt: int, step: str = SEND) -> Message:
+    message = a(RedriveStep, saga_id=saga_id, step=step, attempt=attempt)
+    run.sent[message.message_id] = message
+    return message
+
+
+def outcomes(run: Run) -> list[str]:
+    return [message.outcome for message in run.emitted if isinstance(message, StepRedriven)]
+
+
+def test_a_step_that_was_given_up_runs_again_when_it_is_redriven(engine: Engine, codec: Codec) -> None:
+    run = a_run(engine, codec)
+    messages = the_messages(run, new_id())
+    trigger = messages["trigger send"]
+    give_up(run, trigger)
+    first, second = a_redrive(run, trigger.saga_id, 1), a_redrive(run, trigger.saga_id, 2)
+    run.deliver([first])
+    give_up(run, first)
+    run.deliver([first, trigger])
+    assert run.calls == [], "a redrive that comes again, and a trigger that comes again, run nothing"
+    assert run.redrives == [0, 1], "a dead letter says how often its message had been redriven"
+    run.deliver([second])
+    run.settle()
+    assert run.effects()[SEND] == "DONE"
+    assert run.marks()[SEND] == (1, 0)
+    assert run.rows(DEFERRED) == []
+    run.deliver([a_redrive(run, trigger.saga_id, 3)])
+    assert outcomes(run)[-2:] == ["RESUMED", "DONE"]
+
+
+def test_a_saga_that_is_fenced_lets_go_what_was_held_for_it(engine: Engine, codec: Codec) -> None:
+    run = a_run(engine, codec)
+    messages = the_messages(run, new_id())
+    give_up(run, messages["trigger send"])
+    run.deliver([messages["trigger pick"], messages["trigger pack"]])
+    assert len(run.rows("SELECT 1 FROM deferred WHERE behind")) == 2
+    run.deliver([messages["fence"]])
+    run.settle()
+    assert run.rows(DEFERRED) == []
+    assert run.effects() == dict.fromkeys(STEPS, "FENCED")
+    run.deliver([messages["redrive pick"]])
+    assert outcomes(run) == ["FENCED"]
+
+
+def test_a_sagas_own_events_never_overtake_each_other(engine: Engine, codec: Codec) -> None:
+    run = a_run(engine, codec, script=["fails"])
+    messages, other = the_messages(run, new_id()), a(PaymentAuthorized)
+    run.deliver([messages["trigger send"]])
+    run.call()
+    run.deliver([messages["trigger pick"], other])
+    run.deliver([messages["trigger pack"], messages["undo pack"]])
+    states = run.rows("SELECT saga_id, step, state FROM effects WHERE step <> 'send' ORDER BY step")
+    assert [tuple(row) for row in states] == [
+        (messages["fence"].saga_id, PACK, "FENCED"),
+        (other.saga_id, PICK, "DONE"),
+    ], "the retry keeps back what comes later for its saga, but no command and no other saga"
+    run.settle()
+    in_turn = [type(each) for each in run.emitted if each.saga_id != other.saga_id]
+    assert in_turn[-2:] == [ShipmentBooked, InventoryReserved]
+    assert run.rows(DEFERRED) == []
+
+
+def test_a_call_that_was_not_even_tried_is_no_attempt(engine: Engine, codec: Codec) -> None:
+    run = a_run(engine, codec)
+    messages = the_messages(run, new_id())
+    run.provider.script = ["not tried"] * 3 * toy.QUICK.attempts_max
+    run.deliver([messages["trigger send"]])
+    while run.provider.script:
+        run.call()
+        run.deliver([])
+        run.advance(STEP_S)
+        run.deliver([])
+    run.settle()
+    assert run.effects()[SEND] == "DONE"
+    assert run.rows("SELECT attempt FROM effects")[0].attempt == 1
+    assert run.dead == []
+
+
+def test_an_answer_and_its_due_row_in_one_batch_count_once(engine: Engine, codec: Codec) -> None:
+    run = a_run(engine, codec)
+    messages = the_messages(run, new_id())
+    run.provider.script = ["fails"] * toy.QUICK.attempts_max
+    run.deliver([messages["trigger send"]])
+    for _ in range(toy.QUICK.attempts_max):
+        run.call()
+        run.advance(2 * STEP_S)
+        run.deliver([])
+        run.advance(STEP_S)
+        run.deliver([])
+    assert run.dead == ["send.dlq"]
+    assert run.calls == []
+    assert len(run.rows(HELD)) == 1
+
+
+def test_a_compensation_and_its_due_row_in_one_batch_are_given_up_once(engine: Engine, codec: Codec) -> None:
+    run = a_run(engine, codec)
+    messages = the_messages(run, new_id())
+    run.deliver([messages["trigger send"]])
+    run.call()
+    run.deliver([])
+    run.provider.script = ["fails"] * toy.QUICK.attempts_max
+    run.deliver([messages["undo send"]])
+    for _ in range(toy.QUICK.attempts_max):
+        run.call()
+        run.advance(2 * STEP_S)
+        run.deliver([])
+        run.advance(STEP_S)
+        run.deliver([])
+    assert run.dead == ["send.dlq"]
+    assert run.calls == []
+    assert run.rows(DEFERRED) == []

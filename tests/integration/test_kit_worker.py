@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +19,18 @@ from messages.contract import Message
 from messages.inventory import InventoryReserved, ReleaseInventory
 from messages.loyalty import LoyaltyPointsBurned
 from messages.payment import PaymentAuthorized
-from messages.saga import FenceSaga
+from messages.saga import FenceSaga, RedriveStep, StepRedriven
 from messages.shipping import ShipmentBooked
 from messaging.codec import Codec, RemoteRegistry
 from messaging.envelope import new_id
+from messaging.line import UNREAD
 from sqlalchemy import Engine, text
 from stack.deploy import create_topics
 from support import toy
 from support.builders import a
 from support.postgres import scratch_database
 from support.topics import Parcel, Stored, publish, stored
+from support.toy import SEND
 from support.waiting import until
 
 from stack import Stack, postgres
@@ -99,6 +101,17 @@ class Toy:
         with self.engine.connect() as connection:
             return list(connection.execute(text(query), values))
 
+    def held(self, saga_ids: Sequence[str]) -> dict[str, str]:
+        """Return for which handler the last message of each saga is held."""
+        rows = self.rows("SELECT saga_id, handler FROM deferred WHERE due_at IS NULL ORDER BY place")
+        return {row.saga_id: row.handler for row in rows if row.saga_id in saga_ids}
+
+    def waiting(self, saga_id: str) -> list[Any]:
+        return self.rows("SELECT * FROM deferred WHERE saga_id = :saga_id", saga_id=saga_id)
+
+    def spoken(self, saga_id: str) -> list[type[Message]]:
+        return [type(self.codec.decode(answer.value)) for answer in self.answers([saga_id])]
+
     def done(self, saga_ids: Sequence[str]) -> dict[str, int]:
         rows = self.rows("SELECT saga_id, sum(done) AS done FROM marks GROUP BY saga_id")
         return {row.saga_id: row.done for row in rows if row.saga_id in set(saga_ids)}
@@ -156,7 +169,7 @@ def test_a_trigger_whose_call_cannot_be_prepared_is_a_dead_letter_in_the_end(ser
     with service.process():
         (letter,) = until(lambda: service.letters("send.dlq", poison.saga_id), "the poison is a dead letter")
     assert letter.value == parcel.value
-    assert service.rows("SELECT 1 FROM deferred WHERE saga_id = :saga_id", saga_id=poison.saga_id) == []
+    assert service.held([poison.saga_id]) == {poison.saga_id: "send"}
 
 
 UNREADABLE: dict[str, Callable[[Toy, bytes], Parcel]] = {
@@ -209,7 +222,9 @@ def test_what_nobody_can_read_or_expects_is_a_dead_letter_with_its_own_bytes(ser
         assert letter.value == (sent[what].value or b""), what
         assert letter.headers["baraza_topic"] == sent[what].topic.encode()
         assert letter.headers["baraza_reason"], what
-    assert service.rows("SELECT * FROM deferred") == []
+        assert letter.headers["baraza_redrive"] == b"0", what
+    saga_ids = [parcel.key.decode() for parcel in sent.values() if parcel.key]
+    assert len(service.held(saga_ids)) == len(sent), "each is held for the saga that its key names"
 
 
 def test_a_deferred_message_that_cannot_be_read_any_more_is_a_dead_letter(service: Toy) -> None:
@@ -226,7 +241,32 @@ def test_a_deferred_message_that_cannot_be_read_any_more_is_a_dead_letter(servic
         service.send(good)
         until(lambda: service.answers([good.saga_id]), "the toy goes on")
     assert letter.value == b"text"
-    assert service.rows("SELECT * FROM deferred") == []
+    assert service.held([saga_id]) == {saga_id: UNREAD}
+
+
+def test_what_nobody_could_read_is_read_anew_when_it_is_redriven(service: Toy) -> None:
+    once, never, later = a(PaymentAuthorized), new_id(), a(LoyaltyPointsBurned)
+    later = replace(later, saga_id=once.saga_id)
+    with service.engine.begin() as tx:
+        for saga_id, payload in ((once.saga_id, service.codec.encode(toy.INPUT, once)), (never, b"text")):
+            values = {"saga_id": saga_id, "payload": payload, "handler": UNREAD}
+            tx.execute(text(HELD), values)
+    redrives = [a(RedriveStep, saga_id=saga_id, step="", attempt=1) for saga_id in (once.saga_id, never)]
+    service.send(later)
+    with service.process():
+        until(lambda: service.held([once.saga_id]), "the later event waits", holds=lambda held: SEND in held.values())
+        service.send(*redrives, topic=toy.COMMANDS)
+        (letter,) = until(lambda: service.letters("toy.dlq", never), "it cannot be read again")
+        announced = [StepRedriven, InventoryReserved, ShipmentBooked]
+        until(lambda: service.spoken(once.saga_id), "all goes on, in order", holds=lambda found: found == announced)
+    assert letter.headers["baraza_redrive"] == b"1"
+    assert service.held([once.saga_id, never]) == {never: UNREAD}
+
+
+HELD = """
+    INSERT INTO deferred (message_id, handler, saga_id, topic, partition, headers, payload, attempt, reason, created_at)
+    VALUES (:saga_id, :handler, :saga_id, 'toy.input', 0, '[]', :payload, 1, 'unreadable in the last release', now())
+"""
 
 
 def test_a_reaction_that_fails_is_tried_again(service: Toy) -> None:
@@ -236,7 +276,7 @@ def test_a_reaction_that_fails_is_tried_again(service: Toy) -> None:
     publish(service.stack.endpoints.kafka, [parcel])
     with service.process(toy.LISTENER):
         until(lambda: service.done([event.saga_id]), "the reaction succeeds at its second attempt")
-        until(lambda: service.rows("SELECT * FROM deferred"), "nothing waits", holds=lambda rows: not rows)
+        until(lambda: service.waiting(event.saga_id), "nothing waits", holds=lambda rows: not rows)
 
 
 def test_a_kill_between_commit_and_publication_loses_no_message(service: Toy) -> None:

@@ -16,7 +16,7 @@ from messages.contract import Envelope, Message
 from messages.inventory import InventoryRejected, InventoryReleased, InventoryReserved, ReleaseInventory
 from messages.loyalty import LoyaltyPointsBurned, LoyaltyPointsRestored, RestoreLoyaltyPoints
 from messages.payment import PaymentAuthorized
-from messages.saga import FenceSaga, SagaFenced
+from messages.saga import FenceSaga, RedriveStep, SagaFenced, StepRedriven
 from messages.shipping import CancelShipment, ShipmentBooked, ShipmentCancelled, ShipmentRejected
 from messaging.codec import Codec, RemoteRegistry
 from messaging.deferred import deferred_table
@@ -38,7 +38,7 @@ INPUT, COMMANDS, EVENTS = "toy.input", "toy.commands", "toy.events"
 TOPICS = (INPUT, COMMANDS, EVENTS, "toy.dlq", "toy-listener.dlq", "pick.dlq", "pack.dlq", "send.dlq")
 EMITTED = (
     InventoryReserved, InventoryRejected, InventoryReleased, LoyaltyPointsBurned, LoyaltyPointsRestored,
-    ShipmentBooked, ShipmentRejected, ShipmentCancelled, SagaFenced,
+    ShipmentBooked, ShipmentRejected, ShipmentCancelled, SagaFenced, StepRedriven,
 )  # fmt: skip
 SENT = (PaymentAuthorized, InventoryReserved, LoyaltyPointsBurned)
 COMMANDED = (ReleaseInventory, RestoreLoyaltyPoints, CancelShipment)
@@ -209,7 +209,7 @@ LISTENING: tuple[Handler, ...] = (Reaction(on=ShipmentBooked, apply=_listen, ret
 def register_schemas(registry_url: str) -> None:
     """Register what the toy emits, and what tests send to it."""
     with SchemaRegistryClient({"url": registry_url}) as client:
-        for topic, types in ((EVENTS, EMITTED), (INPUT, SENT), (COMMANDS, (*COMMANDED, FenceSaga))):
+        for topic, types in ((EVENTS, EMITTED), (INPUT, SENT), (COMMANDS, (*COMMANDED, FenceSaga, RedriveStep))):
             for message_type in types:
                 register(client, Subject(topic=topic, message_type=message_type))
 
@@ -227,7 +227,7 @@ def main() -> int:
         relay=Relay(producer(settings.kafka, client_id=settings.service)),
     )
     signal.signal(signal.SIGTERM, lambda _number, _frame: worker.stop())
-    worker.run([INPUT, COMMANDS])
+    worker.run([INPUT] if settings.service == LISTENER else [INPUT, COMMANDS])
     return 0
 
 
