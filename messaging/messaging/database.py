@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from messaging import arrays
 
 POOL_SIZE_MAX = 10
 """The worker needs one connection and the API a few; more would only queue inside PostgreSQL."""
 CONNECT_TIMEOUT_S = 5
+
+
+class Pulse:
+    """Says whether a database answers. One question is asked at a time: a database that hangs must not take threads."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._asking = threading.Lock()
+
+    def __call__(self) -> bool:
+        if not self._asking.acquire(blocking=False):
+            return False
+        try:
+            with self._engine.connect() as connection:
+                connection.execute(text("SELECT 1"))
+        except SQLAlchemyError:
+            return False
+        finally:
+            self._asking.release()
+        return True
 
 
 def create(url: str, password_file: Path, *, application: str, pool_size_max: int = POOL_SIZE_MAX) -> Engine:

@@ -12,6 +12,7 @@ import structlog
 from psycopg.errors import ProgramLimitExceeded
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from messaging.codec import RegistryUnavailable
 
@@ -39,7 +40,7 @@ class Patience:
         for _ in range(ATTEMPTS_MAX - 1):
             try:
                 return attempt()
-            except (DBAPIError, RegistryUnavailable) as error:
+            except (DBAPIError, PoolTimeout, RegistryUnavailable) as error:
                 if not is_transient(error):
                     raise
                 log.warning("A part is away; trying again.", error=str(error), wait_s=wait_s)
@@ -65,7 +66,7 @@ def is_transient(error: Exception) -> bool:
         return diagnosis is not None and diagnosis.constraint_name == EFFECTS_KEY
     if isinstance(error, OperationalError) and isinstance(error.orig, ProgramLimitExceeded):
         return False  # A value that is too long for an index will be too long again.
-    return isinstance(error, OperationalError | InterfaceError | RegistryUnavailable)
+    return isinstance(error, OperationalError | InterfaceError | PoolTimeout | RegistryUnavailable)
 
 
 def utc_now() -> datetime:

@@ -7,13 +7,16 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import structlog
 import tenacity
 import uvicorn
+from confluent_kafka.admin import AdminClient
 from fastapi import APIRouter, FastAPI
 from messages.contract import Message, name_of
 from messages.saga import SagaFenced, StepRedriven
@@ -37,7 +40,9 @@ START_WITHIN_S = 60
 """Parts that start together wait for one another this long; then the process says which is missing and ends."""
 LOOP_AGE_MAX_S = 30.0
 """A worker that has not looped for this long hangs; a batch takes well under a second."""
-JOIN_WITHIN_S = 9.0
+PART_TIMEOUT_S = 3.0
+STOP_WITHIN_S = 9.0
+"""From the signal to the end of the process; what a worker has not finished by then, its rows finish later."""
 
 log = structlog.get_logger()
 
@@ -56,6 +61,13 @@ class Parts:
         """Return who watches what a process with these handlers publishes."""
         answers = {name_of(message): step for message, step in handlers.answers.items()} if handlers else {}
         return Observer(self.settings.service, answers, self.traces)
+
+
+class PartMissing(Exception):
+    """A part that the process needs is not there. Start it, or look at the address in the process's settings."""
+
+    def __init__(self, part: str, within_s: float, why: BaseException | None) -> None:
+        super().__init__(f"Gave up: {part} was not ready within {within_s:.0f} s: {why}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +131,7 @@ def traces_of(settings: Settings) -> Traces | None:
 def run(build: Callable[[Parts], Service]) -> int:
     """Run the service until SIGTERM or SIGINT and return the exit status: 0 when it was asked to stop.
 
-    1. Wait for the parts: the database answers, the registry knows what we emit.
+    1. Wait for the parts: the database answers, the registry knows what we emit, Kafka has our topics.
     2. Start the worker on its thread, and serve the API on this one.
     3. On a signal, or when the worker ends: stop the API, finish the batch, publish, commit, leave the group.
     """
@@ -128,8 +140,13 @@ def run(build: Callable[[Parts], Service]) -> int:
     parts = open_parts(settings)
     service = build(parts)
     handlers = Handlers.of(service.handlers)
+    topics = consumed_topics(settings.service, handlers)
     # 1.
-    _wait_for_parts(parts, handlers)
+    try:
+        wait_for(needed_parts(parts, handlers, topics), within_s=START_WITHIN_S)
+    except PartMissing as missing:
+        log.error(str(missing))
+        return 1
     instance = f"{settings.service}-{socket.gethostname()}-{os.getpid()}"
     observer = parts.observer(handlers)
     metrics.watch_database(parts.engine, *measures.OUTBOX, *measures.WAITING, *service.measures)
@@ -146,20 +163,37 @@ def run(build: Callable[[Parts], Service]) -> int:
     app.include_router(
         health.router(
             alive={"the worker loops": lambda: time.monotonic() - worker.looped_at < LOOP_AGE_MAX_S},
-            ready={"partitions are assigned": lambda: worker.is_assigned},
+            ready={
+                "partitions are assigned": lambda: worker.is_assigned,
+                "the database answers": database.Pulse(parts.engine),
+            },
         )
     )
     # 2.
     server = server_of(app, settings)
     try:
-        return _serve(server, worker, consumed_topics(settings.service, handlers))
+        return _serve(server, worker, topics)
     finally:
         observer.close()
 
 
-def server_of(app: FastAPI, settings: Settings) -> uvicorn.Server:
+class Server(uvicorn.Server):
+    """The HTTP server of a process; it passes a signal on at once, before it waits for the requests that are open."""
+
+    asked_at: float | None = None
+    on_signal: Callable[[], None] | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Note when the process was asked to stop, and tell whoever works beside the server."""
+        self.asked_at = self.asked_at or time.monotonic()
+        if self.on_signal is not None:
+            self.on_signal()
+        super().handle_exit(sig, frame)
+
+
+def server_of(app: FastAPI, settings: Settings) -> Server:
     """Return the HTTP server of a process."""
-    return uvicorn.Server(
+    return Server(
         uvicorn.Config(
             app,
             host=settings.http_host,
@@ -172,7 +206,7 @@ def server_of(app: FastAPI, settings: Settings) -> uvicorn.Server:
     )
 
 
-def _serve(server: uvicorn.Server, worker: Worker, topics: list[str]) -> int:
+def _serve(server: Server, worker: Worker, topics: list[str]) -> int:
     failed = threading.Event()
 
     def work() -> None:
@@ -187,32 +221,53 @@ def _serve(server: uvicorn.Server, worker: Worker, topics: list[str]) -> int:
 
     thread = threading.Thread(target=work, name="worker", daemon=True)
     thread.start()
+    server.on_signal = worker.stop
     _run_server(server)
     # 3.
     worker.stop()
-    thread.join(JOIN_WITHIN_S)
+    thread.join(max(0.0, (server.asked_at or time.monotonic()) + STOP_WITHIN_S - time.monotonic()))
     if failed.is_set() or thread.is_alive() or not server.started:
         return 1
     log.info("Stopped.")
     return 0
 
 
-def _wait_for_parts(parts: Parts, handlers: Handlers) -> None:
-    topic = f"{parts.settings.service}.events"
-    for attempt in tenacity.Retrying(
-        stop=tenacity.stop_after_delay(START_WITHIN_S),
-        wait=tenacity.wait_random_exponential(multiplier=0.2, max=3),
-        before_sleep=_say_what_is_missing,
-        reraise=True,
-    ):
-        with attempt:
-            with parts.engine.connect() as connection:
-                connection.execute(text("SELECT 1 FROM outbox LIMIT 1"))
-            parts.codec.learn(topic, emitted(handlers))
+def needed_parts(parts: Parts, handlers: Handlers, topics: list[str]) -> Mapping[str, Callable[[], None]]:
+    """Return how to try each part that the process needs; each raises, with the reason, until the part is there."""
+
+    def ask_database() -> None:
+        with parts.engine.connect() as connection:
+            connection.execute(text("SELECT 1 FROM outbox LIMIT 1"))
+
+    def ask_kafka() -> None:
+        known = AdminClient({"bootstrap.servers": parts.settings.kafka}).list_topics(timeout=PART_TIMEOUT_S).topics
+        if missing := [topic for topic in topics if topic not in known]:
+            raise LookupError(f"no topic {', '.join(missing)}; run the deploy step that makes them.")
+
+    return {
+        "the database": ask_database,
+        "the schema registry": lambda: parts.codec.learn(f"{parts.settings.service}.events", emitted(handlers)),
+        "Kafka": ask_kafka,
+    }
 
 
-def _say_what_is_missing(state: tenacity.RetryCallState) -> None:
-    log.warning("Waiting for a part.", error=str(state.outcome and state.outcome.exception()))
+def wait_for(needed: Mapping[str, Callable[[], None]], *, within_s: float) -> None:
+    """Wait for these parts, one after the other. Raises PartMissing for the first that is not there ``within_s``."""
+    give_up_at = time.monotonic() + within_s
+    for part, ask in needed.items():
+        retrying = tenacity.Retrying(
+            stop=tenacity.stop_after_delay(max(0.0, give_up_at - time.monotonic())),
+            wait=tenacity.wait_random_exponential(multiplier=0.2, max=3),
+            before_sleep=partial(_say_what_is_missing, part),
+        )
+        try:
+            retrying(ask)
+        except tenacity.RetryError as error:
+            raise PartMissing(part, within_s, error.last_attempt.exception()) from error
+
+
+def _say_what_is_missing(part: str, state: tenacity.RetryCallState) -> None:
+    log.warning("Waiting for a part.", part=part, error=str(state.outcome and state.outcome.exception()))
 
 
 def _run_server(server: uvicorn.Server) -> None:

@@ -131,8 +131,8 @@ class Turn:
     def unread(self, raw: RawMessage, reason: str, detail: str = "", *, row: Deferral | None = None) -> None:
         """Nobody here can read the message or waits for it: to the dead-letter topic, and held for its saga.
 
-        ``row`` is the deferral of one that was held before. Without a key that may be a saga's id no saga can hold it, and
-        what is so long that even its dead letter is cut is no message of ours.
+        ``row`` is the deferral of one that was held before. Without a key that may be a saga's id no saga can hold it,
+        and what is so long that even its dead letter is cut is no message of ours.
         """
         key = (raw.key or b"").decode("utf-8", "replace")
         message_id = derived_id(raw.topic, raw.partition, raw.offset) if row is None else row.message_id

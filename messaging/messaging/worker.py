@@ -403,6 +403,7 @@ class Worker:
         """What is on its way is let out first, so that the next owner finds less to publish again."""
         self._relay.flush(FLUSH_ON_REVOKE_S)
         self._partitions = set()
+        self.is_assigned = False
 
     def _finish(self) -> None:
         """Take the answers that come in time, publish everything, and leave no delivered row behind."""

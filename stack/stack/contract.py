@@ -91,7 +91,7 @@ def _rights_of(service: str) -> KafkaRights:
         own = [step for step in saga.steps if step.service == service]
         reads += [step.trigger_topic for step in own]
         writes += [step.dead_letter_topic for step in own]
-        if own:
+        if service in saga.participants:
             reads.append(f"{service}.commands")
         if service == saga.started_by.OWNER:
             reads.append(SAGA_EVENTS)

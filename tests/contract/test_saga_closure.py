@@ -10,7 +10,7 @@ import pytest
 import shipping.in_process
 from messages.catalogue import MESSAGES
 from messages.contract import Message
-from messages.saga import FenceSaga, SagaFenced
+from messages.saga import FenceSaga, RedriveStep, SagaFenced, StepRedriven
 from messaging.handlers import Handlers
 from messaging.service import consumed_topics, emitted
 from messaging.steps import AnyCompensation, AnyStep, Handler
@@ -111,6 +111,21 @@ def test_every_service_of_a_saga_can_be_fenced(definition: SagaDefinition) -> No
     for service in definition.services:
         assert FenceSaga in SERVICES[service].commands
         assert SagaFenced in emitted(SERVICES[service])
+
+
+@each_saga
+def test_every_service_that_reads_a_saga_can_be_redriven(definition: SagaDefinition) -> None:
+    for service in definition.participants:
+        assert RedriveStep in SERVICES[service].commands
+        assert StepRedriven in emitted(SERVICES[service])
+
+
+@each_saga
+def test_an_event_has_the_same_followers_in_every_saga_that_brings_it(definition: SagaDefinition) -> None:
+    """Handlers look at no saga's type or version, so a step runs for every saga that brings its trigger."""
+    events = {definition.started_by, *(step.succeeds_with for step in definition.steps)}
+    followers = {step.name for own in SERVICES.values() for step in own.steps if step.on in events}
+    assert followers == {step.name for step in definition.steps}
 
 
 @each_saga

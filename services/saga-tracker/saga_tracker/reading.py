@@ -280,7 +280,7 @@ def _read_dead_letter(record: Record, codec: Codec, definitions: Definitions) ->
         message = codec.decode(raw.value)
     definition = None if message is None else definitions.get((message.saga_type, message.saga_version))
     original = _text_header(raw, "ce_id") or f"{raw.partition}:{record.offset}"
-    redrive = _redrive_of(raw)
+    redrive = min(letter.redrive, SMALLINT_MAX)
     generation = (redrive,) if redrive else ()
     letter_id = derived_id("dead letter", raw.topic, letter.service, original, letter.attempts, *generation)
     entry = Entry(
@@ -316,11 +316,6 @@ def _read_dead_letter(record: Record, codec: Codec, definitions: Definitions) ->
         ),
         traceparent=_traceparent(raw),
     )
-
-
-def _redrive_of(raw: RawMessage) -> int:
-    number = _text_header(raw, "baraza_redrive")
-    return min(int(number), SMALLINT_MAX) if dead_letters.ATTEMPTS_FORM.fullmatch(number) else 0
 
 
 def _traceparent(raw: RawMessage) -> str | None:

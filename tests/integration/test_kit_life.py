@@ -1,0 +1,144 @@
+"""How a process of a service begins and ends: it waits for its parts by name, tells the truth, and stops in time."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import urllib3
+from messages.loyalty import LoyaltyPointsBurned
+from messaging.codec import Codec, RemoteRegistry
+from messaging.envelope import new_id
+from messaging.service import PartMissing, wait_for
+from sqlalchemy import Engine, text
+from support.builders import a
+from support.postgres import scratch_database
+from support.topics import Parcel, publish
+from support.waiting import until
+
+from messaging import migrations
+from stack import Stack, postgres
+
+SERVICE = "shipping"
+STOPS_WITHIN_S = 10.0
+BACKENDS = "SELECT pid FROM pg_stat_activity WHERE application_name = 'shipping' AND datname = current_database()"
+
+
+@pytest.fixture(scope="module")
+def engine(infrastructure: Stack) -> Iterator[Engine]:
+    with scratch_database(infrastructure) as engine:
+        migrations.upgrade(SERVICE, engine)
+        yield engine
+
+
+@pytest.fixture
+def silence() -> Iterator[int]:
+    """A courier that takes every request and never answers; yields its port."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@contextmanager
+def shipping(
+    infrastructure: Stack, engine: Engine, courier_port: int, log: Path
+) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """Run shipping as a process for the block; yield it and its address."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    ends = infrastructure.endpoints
+    environment = {
+        **os.environ,
+        "BARAZA_SERVICE": SERVICE,
+        "BARAZA_KAFKA": ends.kafka,
+        "BARAZA_REGISTRY_URL": ends.registry_url,
+        "BARAZA_DATABASE_URL": engine.url.set(password=None).render_as_string(),
+        "BARAZA_DATABASE_PASSWORD_FILE": str(infrastructure.home / "secrets" / postgres.SUPERUSER),
+        "BARAZA_COURIER_URL": f"http://127.0.0.1:{courier_port}",
+        "BARAZA_HTTP_PORT": str(port),
+    }
+    with log.open("ab") as out:
+        process = subprocess.Popen([sys.executable, "-m", "shipping.main"], env=environment, stdout=out, stderr=out)
+        try:
+            yield process, f"http://127.0.0.1:{port}"
+        finally:
+            process.kill()
+            process.wait(10)
+
+
+def status(url: str) -> int:
+    try:
+        return urllib3.request("GET", url, timeout=2.0, retries=False).status
+    except urllib3.exceptions.HTTPError:
+        return 0
+
+
+def nothing(_infrastructure: Stack, _engine: Engine) -> list[int]:
+    return []
+
+
+def kafka(infrastructure: Stack, _engine: Engine) -> list[int]:
+    return list(infrastructure.pids("kafka"))
+
+
+def database(_infrastructure: Stack, engine: Engine) -> list[int]:
+    with engine.connect() as connection:
+        return [row.pid for row in connection.execute(text(BACKENDS))]
+
+
+@pytest.mark.parametrize("gone", [nothing, kafka, database])
+def test_a_process_stops_in_time_in_the_middle_of_a_call_whatever_is_gone(
+    infrastructure: Stack, engine: Engine, silence: int, tmp_path: Path, gone: Callable[[Stack, Engine], Sequence[int]]
+) -> None:
+    registry = RemoteRegistry(infrastructure.endpoints.registry_url)
+    saga_id, codec = new_id(), Codec(registry)
+    value = codec.encode("loyalty.events", a(LoyaltyPointsBurned, saga_id=saga_id))
+    registry.close()
+    with shipping(infrastructure, engine, silence, tmp_path / "log") as (process, url):
+        until(lambda: status(f"{url}/readyz"), "it is ready", holds=lambda found: found == 200)
+        publish(
+            infrastructure.endpoints.kafka,
+            [Parcel(topic="loyalty.events", partition=0, key=saga_id.encode(), value=value)],
+        )
+        until(lambda: state_of(engine, saga_id), "its call is under way", holds=lambda found: found == "STARTED")
+        stopped = gone(infrastructure, engine)
+        try:
+            for pid in stopped:
+                os.kill(pid, signal.SIGSTOP)
+            if gone is database:
+                until(lambda: status(f"{url}/readyz"), "it is not ready", holds=lambda found: found != 200)
+                assert status(f"{url}/livez") == 200
+            began = time.monotonic()
+            process.terminate()
+            code = process.wait(STOPS_WITHIN_S + 5)
+            took_s = time.monotonic() - began
+        finally:
+            for pid in stopped:
+                os.kill(pid, signal.SIGCONT)
+    assert took_s < STOPS_WITHIN_S, (tmp_path / "log").read_text()[-2_000:]
+    assert code == 0 or stopped, (tmp_path / "log").read_text()[-2_000:]
+
+
+def state_of(engine: Engine, saga_id: str) -> str | None:
+    with engine.connect() as connection:
+        return connection.execute(text("SELECT state FROM effects WHERE saga_id = :id"), {"id": saga_id}).scalar()
+
+
+def test_start_up_gives_up_with_the_name_of_the_part_that_is_missing() -> None:
+    tried: list[str] = []
+
+    def refuse() -> None:
+        tried.append("again")
+        raise ConnectionError("refused")
+
+    with pytest.raises(PartMissing, match="the schema registry was not ready within 1 s: refused"):
+        wait_for({"the database": lambda: tried.append("there"), "the schema registry": refuse}, within_s=1.0)
+    assert tried[0] == "there"
+    assert len(tried) > 2
