@@ -26,6 +26,7 @@ PLAN_SAGAS_MAX = 50_000
 """More than that is no selection any more; it also bounds what one answer costs."""
 INSERT_ITEMS = 2_000
 GROUPS_MAX = 500
+IDS_SHOWN_MAX = 20
 
 STABLE = r"""regexp_replace(regexp_replace(coalesce(reason, ''), '[0-9A-HJKMNP-TV-Z]{26}', '<id>', 'g'),
                             '[0-9]+(\.[0-9]+)?', '<n>', 'g')"""
@@ -179,7 +180,10 @@ def _named(definition: SagaDefinition, command: Command) -> str:
 
 
 def _json(selection: Selection) -> dict[str, Any]:
+    """Return the selection for people to read; the plan's items have the ids."""
     given = {name: getattr(selection, name) for name in Selection.__slots__}
+    if selection.saga_ids is not None and len(selection.saga_ids) > IDS_SHOWN_MAX:
+        given["saga_ids"] = f"{len(selection.saga_ids)} ids"
     return {
         name: value.isoformat() if isinstance(value, datetime) else value
         for name, value in given.items()
