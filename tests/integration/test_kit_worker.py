@@ -223,8 +223,8 @@ def test_what_nobody_can_read_or_expects_is_a_dead_letter_with_its_own_bytes(ser
         assert letter.headers["baraza_topic"] == sent[what].topic.encode()
         assert letter.headers["baraza_reason"], what
         assert letter.headers["baraza_redrive"] == b"0", what
-    saga_ids = [parcel.key.decode() for parcel in sent.values() if parcel.key]
-    assert len(service.held(saga_ids)) == len(sent), "each is held for the saga that its key names"
+    saga_ids = [parcel.key.decode() for what, parcel in sent.items() if parcel.key and what != "unprintable ids"]
+    assert set(service.held(saga_ids)) == set(saga_ids), "each is held for the saga that its key names"
 
 
 def test_a_deferred_message_that_cannot_be_read_any_more_is_a_dead_letter(service: Toy) -> None:

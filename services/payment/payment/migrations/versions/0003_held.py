@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from messaging import kit_tables
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 branch_labels = None
 depends_on = None
 
