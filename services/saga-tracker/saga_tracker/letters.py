@@ -62,7 +62,8 @@ RESOLVE = text("""
 """)
 
 UNCLEAR = text("""
-    SELECT saga_id, service, 1 + count(DISTINCT resolved_at) FILTER (WHERE resolution = 'REDRIVEN') AS number
+    SELECT saga_id, service,
+           1 + greatest(max(redrive), count(DISTINCT resolved_at) FILTER (WHERE resolution = 'REDRIVEN')) AS number
     FROM dead_letters
     WHERE saga_id = ANY(CAST(:saga_ids AS text[])) AND step IS NULL
     GROUP BY saga_id, service

@@ -211,7 +211,12 @@ def redrive(definition: SagaDefinition, progress: Progress, *, at: datetime, by:
         raise NotRedrivable(f"{decision.step} is fenced and never will run; compensate the saga instead.")
     else:
         round_ = redrive_key(decision.step)
-    number = progress.redrives.get(round_, 0) + 1
+    number = progress.redrives.get(round_, 0)
+    if decision.phase is Phase.RUNNING:
+        # What a service holds may have been redriven beside this round; the next number is above all of them.
+        failed = (progress.exhausted.get(decision.step), progress.unreadable.get(decision.step))
+        number = max(number, *(each[0] for each in failed if each is not None), 0)
+    number += 1
     return Redriven(round_=round_, number=number, at=at, by=by, reason=reason, letters=frozenset(progress.unread))
 
 

@@ -293,7 +293,7 @@ def _read_dead_letter(record: Record, codec: Codec, definitions: Definitions) ->
         step=None if letter.step is None else plain(letter.step),
         attempt=min(letter.attempts, SMALLINT_MAX),
         causation_id=message.message_id if message is not None and ID.fullmatch(message.message_id) else None,
-        detail=plain(letter.reason),
+        detail=plain(f"{letter.reason}: {letter.detail}" if letter.detail else letter.reason),
         topic=raw.topic,
         partition=raw.partition,
         offset=record.offset,
