@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -11,6 +12,8 @@ from baraza.chaos.faults import inject
 from baraza.chaos.field import Field
 from baraza.chaos.load import Load
 from baraza.chaos.schedule import Fault, Kind, faults
+from baraza.dataset import Work
+from baraza.demo import faults as provider_faults
 
 RECOVERED_ORDERS = 5
 """So many orders that were submitted after a fault are confirmed: more than one partition works from end to end."""
@@ -33,7 +36,7 @@ class Suffered:
 
 
 class Run:
-    """One run over a field. It leaves nothing hurt that can be healed, however it ends."""
+    """One run over a field. However it ends, nothing is left standing still or cut off."""
 
     def __init__(self, field: Field, load: Load, *, seed: int, kinds: Sequence[Kind], tell: Tell) -> None:
         self._field = field
@@ -52,8 +55,9 @@ class Run:
                     self._suffer(fault)
                 self._recover()
                 self._load.end()
-            finally:
                 self._field.heal()
+            finally:
+                self._field.let_go()
         for past in self.suffered:
             past.recovery_s = self._recovery_s(past)
 
@@ -94,3 +98,19 @@ class Run:
     @property
     def _elapsed_s(self) -> float:
         return time.monotonic() - self._began_at_s
+
+
+def suffer(
+    field: Field, work: Work, *, minutes: float, seed: int, rate: float, kinds: Sequence[Kind], tell: Tell
+) -> tuple[Load, list[Suffered]]:
+    """Run the load and the faults over a stack whose shelves are full; return what was submitted and what came.
+
+    Raises StackError, Refusal.
+    """
+    with ExitStack() as open_apis:
+        checkouts = [open_apis.enter_context(api) for api in field.running.apis("checkout")]
+        load = Load(checkouts, work, rate=rate, seed=seed)
+        run = Run(field, load, seed=seed, kinds=kinds, tell=tell)
+        with provider_faults(field.running):
+            run.go(minutes)
+    return load, run.suffered

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from stack.services import PROXIED
 from stack.toxiproxy import SIDES
 
-from baraza.chaos import network
+from baraza.chaos import network, versions
 from baraza.chaos.field import Field
 from baraza.chaos.schedule import Fault, Kind
 from stack import kafka, postgres, redis, registry
@@ -137,6 +137,18 @@ def _again(field: Field, fault: Fault, chance: random.Random, _sleep: Sleep) -> 
     return f"published again: {field.letters.again(chance, in_order=fault.kind is Kind.DUPLICATES)}"
 
 
+def _rollback(field: Field, fault: Fault, chance: random.Random, sleep: Sleep) -> str:
+    service = chance.choice(sorted(versions.with_history()))
+    version = versions.unpack(service, versions.with_history()[service], field.stack.home / "versions")
+    version.register(field.running.registry_url)
+    field.run_as(service, version)
+    try:
+        sleep(fault.lasts_s)
+    finally:
+        field.run_as(service, None)
+    return f"{service} as it was at {version.commit[:12]} for {fault.lasts_s} s, and then as it is"
+
+
 def _poison(field: Field, _fault: Fault, chance: random.Random, sleep: Sleep) -> str:
     while not (saga_ids := field.recent_sagas()):
         sleep(0.5)
@@ -166,5 +178,6 @@ KINDS: Mapping[Kind, Inject] = {
     Kind.OUTBOX: _outbox,
     Kind.DUPLICATES: _again,
     Kind.REORDERED: _again,
+    Kind.ROLLBACK: _rollback,
     Kind.POISON: _poison,
 }

@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from psycopg import OperationalError
-from stack.running import Stack
-from stack.services import PROXIED, SIMULATORS, workers
+from stack.running import Stack, up
+from stack.services import PROXIED, SIMULATORS, replica_names, workers
+from stack.settings import from_environment
 from stack.waiting import until
 
 from baraza.audit.sources import TRACKER as TRACKER_DATABASE
 from baraza.audit.sources import Row, Unreadable, connect
 from baraza.chaos.letters import Letters
 from baraza.chaos.network import Network
+from baraza.chaos.versions import Version
 from baraza.running import Running
 from stack import plan, toxiproxy
 
@@ -47,8 +49,8 @@ class Field:
     @property
     def processes(self) -> tuple[str, ...]:
         """Every process that may be killed or stopped: the services', the tracker's, the simulators'."""
-        mortal = {*workers(), *SIMULATORS}
-        return tuple(part.name for part in self.stack.status() if part.service in mortal)
+        ours = (name for service, count in replicas().items() for name in replica_names(service, count))
+        return (*SIMULATORS, *ours)
 
     def send(self, process: str, number: signal.Signals) -> bool:
         """Send a process a signal; say whether there was one."""
@@ -77,13 +79,22 @@ class Field:
         """Return the proxies through which these sides reach these targets."""
         return [toxiproxy.port_name(side, target) for side in sides for target in targets]
 
-    def heal(self) -> None:
-        """Undo whatever can be undone: go on, start again, let pass. Raises StackError, Refusal."""
+    def let_go(self) -> None:
+        """Let every process go on and everything pass. Raises Refusal."""
         for process in (*self.processes, *plan.INFRASTRUCTURE):
             self.send(process, signal.SIGCONT)
         self.network.heal()
+
+    def heal(self) -> None:
+        """Undo whatever can be undone: go on, let pass, start again. Raises StackError, Refusal."""
+        self.let_go()
         for part in plan.INFRASTRUCTURE:
             self.stack.start(part)
+
+    def run_as(self, service: str, version: Version | None) -> None:
+        """Let all processes of a service run as they were at a version, or as they are now. Raises StackError."""
+        variables = {} if version is None else {"PYTHONPATH": version.python_path}
+        self.running.stack = up(from_environment(home=self.stack.home, proxied=True, environment={service: variables}))
 
     def ask(self, query: str, *arguments: object, service: str = TRACKER_DATABASE) -> list[Row]:
         """Return what a service's database says; nothing while it cannot be asked."""

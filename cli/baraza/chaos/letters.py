@@ -11,7 +11,7 @@ from stack.contract import kafka_rights, services, topics
 
 from baraza import broker
 from baraza.terminal import Refusal
-from messaging import dead_letters, outbox
+from messaging import dead_letters
 
 DEAD_LETTER_SUFFIX = ".dlq"
 TRACKER = "saga-tracker"
@@ -81,7 +81,12 @@ class Letters:
                 yield dead_letters.read(tuple(message.headers() or ())), message.value()
 
     def _send(self, messages: Sequence[tuple[str, bytes, bytes, list[Any], int]]) -> None:
-        producer = outbox.producer(self.kafka, client_id=GROUP)
+        from confluent_kafka import Producer
+
+        # Its partitioner is that of the services: a poison must reach the partition of its saga.
+        producer = Producer(
+            {"bootstrap.servers": self.kafka, "acks": "all", "partitioner": "murmur2_random", "log_level": 0}
+        )
         for topic, value, key, headers, partition in messages:
             producer.produce(topic, value=value, key=key, headers=headers, partition=partition)
         if producer.flush(SEND_S):

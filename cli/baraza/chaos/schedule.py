@@ -24,6 +24,7 @@ class Kind(StrEnum):
     OUTBOX = "outbox"  # nothing can be published while commits go on
     DUPLICATES = "duplicates"  # stored messages come again
     REORDERED = "reordered"  # stored messages come again, in another order
+    ROLLBACK = "rollback"  # a service runs as it was before its last change, for a while
     POISON = "poison"  # a message that nobody can read, under a saga's key
 
 
@@ -39,6 +40,7 @@ LASTS_S = {
     Kind.LOSS: (5.0, 12.0),
     Kind.PARTITION: (3.0, 15.0),
     Kind.OUTBOX: (4.0, 12.0),
+    Kind.ROLLBACK: (8.0, 20.0),
 }
 """The least and the most; what is not here lasts as long as it takes."""
 

@@ -43,6 +43,7 @@ class Verdict:
     lost: int
     doubled: int
     poisons: int
+    audit: str
     suffered: Sequence[Suffered]
     violations: Sequence[str]
 
@@ -64,6 +65,7 @@ class Verdict:
             "lost": self.lost,
             "doubled": self.doubled,
             "poisons": self.poisons,
+            "audit": self.audit,
             "faults": {kind: recovery.faults for kind, recovery in self.recoveries().items()},
             "recovery_s": {
                 kind: {"median": recovery.median_s, "longest": recovery.longest_s}
@@ -104,6 +106,7 @@ def judge(field: Field, load: Load, suffered: Sequence[Suffered], report: Report
         lost=len(lost),
         doubled=sum(finding.total for finding in report.findings if finding.invariant.name in DOUBLED),
         poisons=len(field.letters.poisons),
+        audit="green" if report.is_green else "red",
         suffered=suffered,
         violations=violations,
     )

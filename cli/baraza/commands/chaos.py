@@ -6,7 +6,7 @@ import random
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +17,7 @@ from baraza.commands import load as loading
 from baraza.commands import stack as stack_command
 from baraza.commands.options import Home, Json
 from baraza.running import Running
-from baraza.terminal import FOUND_A_PROBLEM, progress, put, put_json, say, stop
+from baraza.terminal import FOUND_A_PROBLEM, UsageRefusal, progress, put, put_json, say, stop
 
 if TYPE_CHECKING:
     from baraza.chaos.field import Field
@@ -57,12 +57,7 @@ def chaos(
     Two processes of each service and of the tracker. Exit status 1 where an order is neither ended nor parked with a
     reason, anything is lost or doubled, or the audit is red; then the stack's home is kept.
     """
-    from baraza.chaos.schedule import Kind
-
-    try:
-        kinds = tuple(Kind(name) for name in fault or Kind)
-    except ValueError as error:
-        raise typer.BadParameter(f"{error}; known: {', '.join(Kind)}.", param_hint="--fault") from error
+    kinds = _kinds(fault or [])
     chosen = random.randrange(SEED_MAX) if seed is None else seed
     again = f"./baraza chaos --minutes {minutes:g} --seed {chosen} --rate {rate:g}"
     again += "".join(f" --fault {kind}" for kind in fault or ())
@@ -73,6 +68,18 @@ def chaos(
         put_json({"seed": chosen, "minutes": minutes, "rate": rate, "command": again, **verdict.to_json()})
     if verdict.violations:
         stop(FOUND_A_PROBLEM)
+
+
+def _kinds(names: list[str]) -> tuple[Kind, ...]:
+    """Return the kinds of these names; all but the rollback, which needs the history, where there are none."""
+    from baraza.chaos.schedule import Kind
+    from baraza.chaos.versions import with_history
+
+    if unknown := set(names) - set(Kind):
+        raise UsageRefusal(f"There is no fault {', '.join(sorted(unknown))}; known: {', '.join(Kind)}.")
+    if Kind.ROLLBACK in names and not with_history():
+        raise UsageRefusal("A rollback needs the repository's history, which is not here; leave --fault rollback out.")
+    return tuple(Kind(name) for name in names or Kind if names or name != Kind.ROLLBACK)
 
 
 def _in_home(home: Path | None, again: str, run: Callable[[Path], Verdict]) -> Verdict:
@@ -93,25 +100,18 @@ def _in_home(home: Path | None, again: str, run: Callable[[Path], Verdict]) -> V
 def _run(
     folder: Path, minutes: float, seed: int, rate: float, kinds: tuple[Kind, ...], write: Callable[[str], None]
 ) -> Verdict:
-    from baraza.chaos.engine import Run
-    from baraza.chaos.load import Load
+    from baraza.chaos.engine import suffer
     from baraza.chaos.verdict import judge
     from baraza.dataset import Mix
     from baraza.dataset import work as prepare
-    from baraza.demo import faults as provider_faults
 
     with progress("reading baskets"):
         work = prepare(BASKETS_SPARE + int(rate * minutes * 60 * SPARE), Mix(seed=seed, short_products=SHORT_PRODUCTS))
     with opened(folder) as field:
         loading.put_dataset(field.running, work)
-        with ExitStack() as open_apis:
-            checkouts = [open_apis.enter_context(api) for api in field.running.apis("checkout")]
-            load = Load(checkouts, work, rate=rate, seed=seed)
-            run = Run(field, load, seed=seed, kinds=kinds, tell=write)
-            with provider_faults(field.running):
-                run.go(minutes)
+        load, suffered = suffer(field, work, minutes=minutes, seed=seed, rate=rate, kinds=kinds, tell=write)
         report = audit_command.run(field.running, REST_S)
-        verdict = judge(field, load, run.suffered, report)
+        verdict = judge(field, load, suffered, report)
         audit_command.show(report, write)
         show(verdict, write)
     return verdict

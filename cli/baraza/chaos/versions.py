@@ -1,0 +1,89 @@
+"""The version of a service before its last one, taken from the repository's history, to run instead of the present one.
+
+A version here is what one commit left of a service's own code, of the kit and of the messages. It runs on today's
+database, topics and stack, as it would after a rollback.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import subprocess
+import sys
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from stack.contract import TRACKER, services
+
+from baraza.terminal import Refusal
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+SHARED = ("messaging", "schemas")
+STACK = ("stack", "services/saga-tracker")
+"""What registers the old messages' schemas, as the old release had done before it was replaced."""
+REGISTER = "import sys, stack.contract as c, stack.deploy as d; d.register_schemas(sys.argv[1], c.subjects())"
+TIMEOUT_S = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """One service as it was, unpacked in a folder."""
+
+    service: str
+    commit: str
+    folder: Path
+
+    @property
+    def python_path(self) -> str:
+        """The value of PYTHONPATH that puts it before today's."""
+        return ":".join(str(self.folder / part) for part in (f"services/{self.service}", *SHARED))
+
+    def register(self, registry_url: str) -> None:
+        """Register its schemas. Raises Refusal where they do not fit those of today."""
+        path = ":".join(str(self.folder / part) for part in (*STACK, *SHARED))
+        done = subprocess.run(
+            (sys.executable, "-P", "-c", REGISTER, registry_url), check=False, env={"PYTHONPATH": path},
+            stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT_S, text=True,
+        )  # fmt: skip
+        if done.returncode:
+            raise Refusal(f"The schemas of {self.commit[:12]} cannot be registered: {done.stderr.strip()[-500:]}")
+
+
+@functools.cache
+def with_history() -> dict[str, str]:
+    """Return the services that can be rolled back, each with the commit to go back to; none without a history."""
+    found = {service: previous(service) for service in (*services(), TRACKER)}
+    return {service: commit for service, commit in found.items() if commit is not None}
+
+
+def previous(service: str) -> str | None:
+    """Return the commit before the last one that changed a service; None where there is no such history."""
+    code = (f"services/{service}/**/*.py", *(f"{part}/**/*.py" for part in SHARED), "schemas/**/*.avsc")
+    last = _git("log", "-1", "--format=%H", "--", *(f":(glob){path}" for path in code)).strip()
+    return _git("rev-parse", "--verify", "--quiet", f"{last}^").strip() or None if last else None
+
+
+def unpack(service: str, commit: str, folder: Path) -> Version:
+    """Write the service as it was at ``commit`` into a folder below ``folder``. Raises CalledProcessError."""
+    target = folder / commit[:12] / service
+    if not target.exists():
+        wanted = (f"services/{service}", *SHARED, *STACK)
+        archive = subprocess.run(
+            ("git", "-C", str(CHECKOUT), "archive", commit, *dict.fromkeys(wanted)), check=True, capture_output=True
+        ).stdout
+        with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+            # Debian 12's Python 3.11.2 does not know the filter yet; the archive is our own repository's.
+            tar.extraction_filter = getattr(tarfile, "data_filter", lambda member, _path: member)
+            tar.extractall(target)
+    return Version(service=service, commit=commit, folder=target)
+
+
+def _git(*arguments: str) -> str:
+    """Return what git says; nothing where there is no git, or no repository."""
+    command = ("git", "-C", str(CHECKOUT), *arguments)
+    try:
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=TIMEOUT_S)
+    except FileNotFoundError:
+        return ""
+    return done.stdout if done.returncode == 0 else ""
