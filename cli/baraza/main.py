@@ -12,7 +12,21 @@ from typing import NoReturn
 import typer
 
 from baraza import interrupts
-from baraza.commands import audit, bench, chaos, demo, events, load, operate, orders, sagas, schemas, stack, test
+from baraza.commands import (
+    audit,
+    bench,
+    chaos,
+    demo,
+    events,
+    load,
+    operate,
+    orders,
+    proof,
+    sagas,
+    schemas,
+    stack,
+    test,
+)
 from baraza.terminal import FOUND_A_PROBLEM, USAGE, Refusal, say
 
 INTERRUPTED = 130
@@ -35,6 +49,8 @@ app.command()(operate.redrive)
 app.command()(audit.audit)
 app.command()(events.topics)
 app.command()(bench.bench)
+app.command()(proof.explore)
+app.command()(proof.simulate)
 app.command("test", context_settings={"ignore_unknown_options": True})(test.run)
 app.add_typer(orders.app, name="orders")
 app.add_typer(sagas.app, name="sagas")

@@ -18,6 +18,7 @@ class Broker:
 
     def __init__(self, partition_count: int) -> None:
         self.partition_count = partition_count
+        self.appended_count = 0
         self._logs: defaultdict[Place, list[Record]] = defaultdict(list)
 
     def publish(self, row: OutboxRow, *, now: datetime) -> None:
@@ -26,6 +27,7 @@ class Broker:
         partition = zlib.crc32(key) % self.partition_count if row.partition is None else row.partition
         log = self._logs[(row.topic, partition)]
         raw = RawMessage(topic=row.topic, partition=partition, key=key, value=row.payload, headers=row.headers)
+        self.appended_count += 1
         log.append(Record(raw=raw, offset=len(log), timestamp_s=now.timestamp()))
 
     def read(self, place: Place, offset: int, count: int | None = None) -> list[Record]:

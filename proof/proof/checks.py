@@ -3,190 +3,206 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
 
+from messages.checkout import OrderSubmitted
+from messaging.codec import Codec
 from saga_tracker.definitions import newest
-from sqlalchemy import text
 
-from proof.databases import TRACKER
-
-if TYPE_CHECKING:
-    from proof.simulation import Simulation
+from proof.broker import Broker
+from proof.databases import Rows
+from proof.providers import Courier, Gateway
 
 ORDER = newest("order")
 STEPS = tuple(step.name for step in ORDER.steps)
 CONFIRMED, CANCELLED, REVIEW = "CONFIRMED", "CANCELLED_COMPENSATED", "NEEDS_REVIEW"
-SERVICES = ("payment", "inventory", "loyalty", "shipping", "ledger")
 
 
-def rows(simulation: Simulation, schema: str, query: str) -> list[Any]:
-    """Return what a query finds in one service's database."""
-    connection = simulation.connections[schema]
-    with connection.begin():
-        return list(connection.execute(text(query)))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Violation:
+    """A promise that was not kept. ``saga_id`` is empty where it is no saga's own; ``steps`` are the last of them."""
+
+    invariant: str
+    says: str
+    saga_id: str = ""
+    steps: tuple[str, ...] = ()
 
 
-def states(simulation: Simulation) -> Counter[str]:
-    """Return how many sagas are in which state."""
-    return Counter(row.state for row in rows(simulation, TRACKER, "SELECT state FROM sagas"))
+@dataclass(slots=True, kw_only=True)
+class Rest:
+    """Everything at rest: the rows of all services, and the sagas that were begun."""
+
+    rows: Mapping[str, Rows]
+    orders: Mapping[str, OrderSubmitted]
+    gateway: Gateway
+    courier: Courier
+    broker: Broker
+    codec: Codec
+    states: dict[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.states = {row["saga_id"]: row["state"] for row in self.rows["sagas"]}
 
 
-def violations(simulation: Simulation) -> list[str]:
+Found = Iterator[tuple[str, str]]
+"""Pairs of a saga's id, or nothing, and what is wrong with it."""
+
+
+def violations(rest: Rest) -> list[Violation]:
     """Return everything that is not as it must be."""
-    sagas = {row.saga_id: row for row in rows(simulation, TRACKER, "SELECT * FROM sagas")}
-    found = [f"{saga_id[-6:]} has no saga" for saga_id in simulation.orders if saga_id not in sagas]
-    known = {saga_id: saga for saga_id, saga in sagas.items() if saga_id in simulation.orders}
-    found += _ends(simulation, known)
-    found += _effects(simulation, known)
-    found += _money(simulation, known)
-    found += _shipments(simulation, known)
-    found += _stock(simulation, known)
-    found += _points(simulation, known)
-    found += _ledger(simulation, known)
-    found += _messages(simulation, known)
-    found += _leftovers(simulation, known)
-    return found
+    return [
+        Violation(invariant=invariant, saga_id=saga_id, says=says)
+        for invariant, check in INVARIANTS.items()
+        for saga_id, says in check(rest)
+    ]
 
 
-def _ends(simulation: Simulation, sagas: dict[str, Any]) -> Iterator[str]:
-    orders = {row.order_id: row.state for row in rows(simulation, "checkout", "SELECT order_id, state FROM orders")}
-    for saga_id, saga in sagas.items():
-        expected = "PENDING" if saga.state == REVIEW else saga.state
-        if saga.state not in (CONFIRMED, CANCELLED, REVIEW) or (saga.state == REVIEW and not saga.reason):
-            yield f"{saga_id[-6:]} is {saga.state} in {saga.phase} {saga.step} for ever"
-        if orders.get(saga_id) != expected:
-            yield f"{saga_id[-6:]} is {saga.state}, but checkout says {orders.get(saga_id)}"
+def _ends(rest: Rest) -> Found:
+    for saga_id in rest.orders:
+        if saga_id not in rest.states:
+            yield saga_id, "the tracker has no saga"
+    orders = {row["order_id"]: row["state"] for row in rest.rows["orders"]}
+    for row in rest.rows["sagas"]:
+        state = row["state"]
+        expected = "PENDING" if state == REVIEW else state
+        if state not in (CONFIRMED, CANCELLED, REVIEW) or (state == REVIEW and not row["reason"]):
+            yield row["saga_id"], f"{state} in {row['phase']} {row['step']} for ever"
+        if orders.get(row["saga_id"]) != expected:
+            yield row["saga_id"], f"{state}, but checkout says {orders.get(row['saga_id'])}"
 
 
-def _effects(simulation: Simulation, sagas: dict[str, Any]) -> Iterator[str]:
+def _effects(rest: Rest) -> Found:
     effects: defaultdict[str, dict[str, str]] = defaultdict(dict)
-    for service in SERVICES:
-        for row in rows(simulation, service, "SELECT saga_id, step, state FROM effects"):
-            effects[row.saga_id][row.step] = row.state
-    for saga_id, saga in sagas.items():
+    for row in rest.rows["effects"]:
+        effects[row["saga_id"]][row["step"]] = row["state"]
+    held = {row["saga_id"] for row in rest.rows["deferred"] if row["service"] in ("payment", "shipping")}
+    for saga_id, state in rest.states.items():
         found = effects[saga_id]
-        if saga.state == CONFIRMED and [found.get(step) for step in STEPS] != ["DONE"] * len(STEPS):
-            yield f"{saga_id[-6:]} is confirmed, but its effects are {found}"
-        if saga.state == CANCELLED and {"DONE", "STARTED"} & set(found.values()):
-            yield f"{saga_id[-6:]} is cancelled, but its effects are {found}"
-        if saga.state == REVIEW and "STARTED" in found.values() and not _is_held(simulation, saga_id):
-            yield f"{saga_id[-6:]} is parked, and nobody will ever settle {found}"
+        if state == CONFIRMED and [found.get(step) for step in STEPS] != ["DONE"] * len(STEPS):
+            yield saga_id, f"confirmed, but its effects are {found}"
+        if state == CANCELLED and {"DONE", "STARTED"} & set(found.values()):
+            yield saga_id, f"cancelled, but its effects are {found}"
+        if state == REVIEW and "STARTED" in found.values() and saga_id not in held:
+            yield saga_id, f"parked, and nobody will ever settle {found}"
 
 
-def _is_held(simulation: Simulation, saga_id: str) -> bool:
-    query = f"SELECT 1 FROM deferred WHERE saga_id = '{saga_id}'"  # noqa: S608 - an id of our own
-    return any(rows(simulation, service, query) for service in ("payment", "shipping"))
-
-
-def _money(simulation: Simulation, sagas: dict[str, Any]) -> Iterator[str]:
-    done, amounts = simulation.gateway.done, simulation.gateway.amounts
-    payments = {row.saga_id: row.state for row in rows(simulation, "payment", "SELECT saga_id, state FROM payments")}
-    for saga_id, saga in sagas.items():
+def _money(rest: Rest) -> Found:
+    done, amounts = rest.gateway.done, rest.gateway.amounts
+    payments = {row["saga_id"]: row["state"] for row in rest.rows["payments"]}
+    for saga_id, state in rest.states.items():
         count = {kind: done[(saga_id, kind)] for kind in ("authorized", "captured", "voided", "refunded")}
-        payable = simulation.orders[saga_id].payable_minor
+        payable = rest.orders[saga_id].payable_minor
         if max(count.values()) > 1 or (count["voided"] and count["captured"]):
-            yield f"{saga_id[-6:]}: the gateway did {count}"
-        if saga.state == CONFIRMED and (
+            yield saga_id, f"the gateway did {count}"
+        if state == CONFIRMED and (
             count != {"authorized": 1, "captured": 1, "voided": 0, "refunded": 0}
             or amounts[(saga_id, "captured")] != payable
             or payments.get(saga_id) != "CAPTURED"
         ):
-            yield f"{saga_id[-6:]} is confirmed at {payable}; the gateway did {count}, payment {payments.get(saga_id)}"
-        if saga.state == CANCELLED and (
+            yield saga_id, f"confirmed at {payable}; the gateway did {count}, payment says {payments.get(saga_id)}"
+        if state == CANCELLED and (
             count["authorized"] != count["voided"] + count["refunded"] or count["captured"] != count["refunded"]
         ):
-            yield f"{saga_id[-6:]} is cancelled; the gateway did {count}"
+            yield saga_id, f"cancelled; the gateway did {count}"
 
 
-def _shipments(simulation: Simulation, sagas: dict[str, Any]) -> Iterator[str]:
-    done = simulation.courier.done
-    for saga_id, saga in sagas.items():
+def _shipments(rest: Rest) -> Found:
+    done = rest.courier.done
+    for saga_id, state in rest.states.items():
         booked, cancelled = done[(saga_id, "booked")], done[(saga_id, "cancelled")]
-        if booked > 1 or cancelled > booked:
-            yield f"{saga_id[-6:]}: {booked} shipments booked, {cancelled} cancelled"
-        if saga.state == CONFIRMED and (booked, cancelled) != (1, 0):
-            yield f"{saga_id[-6:]} is confirmed; {booked} shipments booked, {cancelled} cancelled"
-        if saga.state == CANCELLED and booked != cancelled:
-            yield f"{saga_id[-6:]} is cancelled; {booked} shipments booked, {cancelled} cancelled"
+        if (
+            booked > 1
+            or cancelled > booked
+            or (state == CONFIRMED and (booked, cancelled) != (1, 0))
+            or (state == CANCELLED and booked != cancelled)
+        ):
+            yield saga_id, f"{state}; {booked} shipments booked, {cancelled} cancelled"
 
 
-def _stock(simulation: Simulation, sagas: dict[str, Any]) -> Iterator[str]:
+def _stock(rest: Rest) -> Found:
     reserved: Counter[str] = Counter()
     held: dict[str, dict[str, int]] = {}
-    for row in rows(simulation, "inventory", "SELECT * FROM reservations WHERE state = 'RESERVED'"):
-        held[row.saga_id] = dict(zip(row.skus, row.quantities, strict=True))
-        reserved.update(held[row.saga_id])
-    for row in rows(simulation, "inventory", "SELECT * FROM stock"):
-        if row.received != row.on_hand + reserved[row.sku]:
-            yield f"{row.sku}: {row.received} received, {row.on_hand} on hand, {reserved[row.sku]} reserved"
-    for saga_id, saga in sagas.items():
-        lines = {line.sku: line.quantity for line in simulation.orders[saga_id].lines}
-        if saga.state == CONFIRMED and held.get(saga_id) != lines:
-            yield f"{saga_id[-6:]} is confirmed for {lines}, reserved is {held.get(saga_id)}"
-        if saga.state == CANCELLED and saga_id in held:
-            yield f"{saga_id[-6:]} is cancelled, but {held[saga_id]} is reserved"
+    for row in rest.rows["reservations"]:
+        held[row["saga_id"]] = dict(zip(row["skus"], row["quantities"], strict=True))
+        reserved.update(held[row["saga_id"]])
+    for row in rest.rows["stock"]:
+        if row["received"] != row["on_hand"] + reserved[row["sku"]]:
+            yield "", f"{row}, {reserved[row['sku']]} reserved"
+    for saga_id, state in rest.states.items():
+        lines = {line.sku: line.quantity for line in rest.orders[saga_id].lines}
+        expected = {CONFIRMED: lines, CANCELLED: None}.get(state, held.get(saga_id))
+        if held.get(saga_id) != expected:
+            yield saga_id, f"{state} for {lines}, reserved is {held.get(saga_id)}"
 
 
-def _points(simulation: Simulation, sagas: dict[str, Any]) -> Iterator[str]:
+def _points(rest: Rest) -> Found:
     burned: Counter[str] = Counter()
     held: dict[str, int] = {}
-    for row in rows(simulation, "loyalty", "SELECT * FROM burns WHERE state = 'BURNED'"):
-        burned[row.customer_id] += row.points
-        held[row.saga_id] = row.points
-    for row in rows(simulation, "loyalty", "SELECT * FROM accounts"):
-        if row.granted != row.balance + burned[row.customer_id]:
-            yield f"{row.customer_id}: {row.granted} granted, {row.balance} left, {burned[row.customer_id]} burned"
-    for saga_id, saga in sagas.items():
-        expected = simulation.orders[saga_id].points_to_burn if saga.state == CONFIRMED else 0
-        if saga.state in (CONFIRMED, CANCELLED) and held.get(saga_id, 0) != expected:
-            yield f"{saga_id[-6:]} is {saga.state}; {held.get(saga_id, 0)} points burned instead of {expected}"
+    for row in rest.rows["burns"]:
+        burned[row["customer_id"]] += row["points"]
+        held[row["saga_id"]] = row["points"]
+    for row in rest.rows["accounts"]:
+        if row["granted"] != row["balance"] + burned[row["customer_id"]]:
+            yield "", f"{row}, {burned[row['customer_id']]} burned"
+    for saga_id, state in rest.states.items():
+        expected = rest.orders[saga_id].points_to_burn if state == CONFIRMED else 0
+        if state in (CONFIRMED, CANCELLED) and held.get(saga_id, 0) != expected:
+            yield saga_id, f"{state}; {held.get(saga_id, 0)} points burned instead of {expected}"
 
 
-def _ledger(simulation: Simulation, sagas: dict[str, Any]) -> Iterator[str]:
+def _ledger(rest: Rest) -> Found:
     posted: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for row in rows(simulation, "ledger", "SELECT * FROM entries"):
-        posted[row.saga_id][row.account] += row.debit_minor - row.credit_minor
-    for saga_id, saga in sagas.items():
+    for row in rest.rows["entries"]:
+        posted[row["saga_id"]][row["account"]] += row["debit_minor"] - row["credit_minor"]
+    for saga_id, state in rest.states.items():
         net = posted[saga_id]
-        payable = simulation.orders[saga_id].payable_minor if saga.state == CONFIRMED else 0
+        payable = rest.orders[saga_id].payable_minor if state == CONFIRMED else 0
         if sum(net.values()):
-            yield f"{saga_id[-6:]}: debits and credits differ: {dict(net)}"
-        if saga.state in (CONFIRMED, CANCELLED) and net["gateway_receivable"] != payable:
-            yield f"{saga_id[-6:]} is {saga.state}; the ledger has {net['gateway_receivable']} instead of {payable}"
+            yield saga_id, f"debits and credits differ: {dict(net)}"
+        if state in (CONFIRMED, CANCELLED) and net["gateway_receivable"] != payable:
+            yield saga_id, f"{state}; the ledger has {net['gateway_receivable']} instead of {payable}"
 
 
-def _messages(simulation: Simulation, sagas: dict[str, Any]) -> Iterator[str]:
+def _messages(rest: Rest) -> Found:
     """The last event comes once (by id) and last, and every step is said once to be undone, in reverse order."""
     ends: defaultdict[str, dict[str, datetime]] = defaultdict(dict)
     undone: defaultdict[str, dict[str, tuple[datetime, str]]] = defaultdict(dict)
-    for record in simulation.broker.all():
-        if record.raw.topic.endswith(".dlq"):
-            continue
-        message = simulation.codec.decode(record.raw.value)
-        if record.raw.topic == "saga.events":
-            ends[message.saga_id][message.message_id] = message.occurred_at
-        elif getattr(message, "undone", False):
-            undone[message.saga_id][message.message_id] = (message.occurred_at, str(getattr(message, "step", "")))
-    for saga_id, saga in sagas.items():
-        expected = 1 if saga.state in (CONFIRMED, CANCELLED) else 0
-        if len(ends[saga_id]) != expected:
-            yield f"{saga_id[-6:]} is {saga.state}, with {len(ends[saga_id])} last events"
+    for record in rest.broker.all():
+        if record.raw.topic.endswith(".events"):
+            message = rest.codec.decode(record.raw.value)
+            if record.raw.topic == "saga.events":
+                ends[message.saga_id][message.message_id] = message.occurred_at
+            elif getattr(message, "undone", False):
+                undone[message.saga_id][message.message_id] = (message.occurred_at, str(getattr(message, "step", "")))
+    for saga_id, state in rest.states.items():
+        if len(ends[saga_id]) != (1 if state in (CONFIRMED, CANCELLED) else 0):
+            yield saga_id, f"{state}, with {len(ends[saga_id])} last events"
         replies = sorted(undone[saga_id].values())
         order = [STEPS.index(step) for _, step in replies]
         if order != sorted(set(order), reverse=True):
-            yield f"{saga_id[-6:]} was compensated in the order {', '.join(step for _, step in replies)}"
+            yield saga_id, f"compensated in the order {', '.join(step for _, step in replies)}"
         if replies and ends[saga_id] and replies[-1][0] > min(ends[saga_id].values()):
-            yield f"{saga_id[-6:]}: {replies[-1][1]} was undone after the saga's last event"
+            yield saga_id, f"{replies[-1][1]} was undone after the saga's last event"
 
 
-def _leftovers(simulation: Simulation, sagas: dict[str, Any]) -> Iterator[str]:
-    for schema in simulation.connections:
-        for row in rows(simulation, schema, "SELECT type, aggregateid FROM outbox"):
-            yield f"{schema} has left {row.type} of {row.aggregateid[-6:]} in its outbox"
-    for schema in SERVICES:
-        for row in rows(simulation, schema, "SELECT saga_id, handler, reason FROM deferred"):
-            saga = sagas.get(row.saga_id)
-            if saga is None or saga.state != REVIEW:
-                yield f"{schema} holds {row.handler} of {row.saga_id[-6:]} for ever: {row.reason}"
+def _leftovers(rest: Rest) -> Found:
+    for row in rest.rows["outbox"]:
+        yield row["saga_id"], f"{row['service']} has left {row['type']} in its outbox"
+    for row in rest.rows["deferred"]:
+        if rest.states.get(row["saga_id"]) != REVIEW:
+            yield row["saga_id"], f"{row['service']} holds {row['handler']} for ever: {row['reason']}"
+
+
+INVARIANTS: Mapping[str, Callable[[Rest], Found]] = {
+    "every saga ends or is parked with a reason": _ends,
+    "a confirmed saga has every effect, a cancelled one none": _effects,
+    "nobody is charged for nothing": _money,
+    "one shipment per confirmed order, none per cancelled": _shipments,
+    "stock is conserved": _stock,
+    "points are conserved": _points,
+    "debits equal credits and what was captured": _ledger,
+    "one last event, compensations in reverse before it": _messages,
+    "nothing is left over": _leftovers,
+}

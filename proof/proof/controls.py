@@ -1,19 +1,18 @@
 """Negative controls: the protocol with one of its rules taken out. A proof that does not fail on them proves nothing.
 
-Each stands for a mistake that systems of this kind make. They replace a function of ours for as long as they are on.
+Each stands for a mistake that systems of this kind make.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from messaging.effects import Effect, EffectState
 from saga_tracker import recording
 from saga_tracker.facts import Fact, Fenced, Progress, StepState, Succeeded, merge
-from saga_tracker.progress import Decision, decide
+from saga_tracker.progress import Cause, Decision, decide
 from saga_tracker.saga import SagaDefinition
 
 from messaging import effects
@@ -32,22 +31,16 @@ def compensating_by_step_index(definition: SagaDefinition, known: Progress) -> D
     return decide(definition, replace(known, compensated=known.compensated | unseen))
 
 
-def late_success_forgotten(known: Progress, fact: Fact) -> Fact | None:
-    """Forget a success that comes after the saga was stopped, as if it were an error; None forgets the whole fact."""
+def losing_late_successes(known: Progress, fact: Fact) -> Progress:
+    """Forget a success that comes after the saga was stopped, as if it were an error."""
     if known.cancelled is None and not known.timed_out and not known.exhausted:
-        return fact
+        return merge(known, fact)
     if isinstance(fact, Succeeded):
-        return None
+        return known
     if isinstance(fact, Fenced):
         kept = tuple((step, state) for step, state in fact.states if state is not StepState.DONE or step in known.ran)
-        return replace(fact, states=kept)
-    return fact
-
-
-def losing_late_successes(known: Progress, fact: Fact) -> Progress:
-    """Merge without what :func:`late_success_forgotten` forgets."""
-    kept = late_success_forgotten(known, fact)
-    return known if kept is None else merge(known, kept)
+        fact = replace(fact, states=kept)
+    return merge(known, fact)
 
 
 def running_what_is_fenced(effect: Effect | None) -> effects.OnTrigger:
@@ -57,26 +50,49 @@ def running_what_is_fenced(effect: Effect | None) -> effects.OnTrigger:
     return _on_trigger(effect)
 
 
+def completing_in_spite_of_a_cancellation(definition: SagaDefinition, known: Progress) -> Decision:
+    """Let a cancellation lose to completion when it comes while the last event is under way."""
+    decision = decide(definition, known)
+    if decision.failure is not None and decision.failure.cause is Cause.CANCELLED and not known.fenced_services:
+        return decide(definition, replace(known, cancelled=None))
+    return decision
+
+
 _on_trigger = effects.on_trigger
 
-CONTROLS: Mapping[str, tuple[tuple[Any, str, Any], ...]] = {
-    "without the fence": ((recording, "decide", without_the_fence),),
-    "compensation by step index": ((recording, "decide", compensating_by_step_index),),
-    "without late success": ((recording, "merge", losing_late_successes),),
-    "a fence that services do not keep": ((effects, "on_trigger", running_what_is_fenced),),
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """One rule taken out: ``simulated`` is what replaces what, ``explored`` the same for the exploration's model.
+
+    What needs one rare order of events is left to the exploration: there ``simulated`` is empty.
+    """
+
+    simulated: tuple[tuple[Any, str, Any], ...]
+    explored: Mapping[str, Any]
+
+
+CONTROLS: Mapping[str, Control] = {
+    "no-fence": Control(simulated=((recording, "decide", without_the_fence),), explored={"decide": without_the_fence}),
+    "step-index": Control(
+        simulated=((recording, "decide", compensating_by_step_index),),
+        explored={"decide": compensating_by_step_index},
+    ),
+    "no-late-success": Control(
+        simulated=((recording, "merge", losing_late_successes),), explored={"merge": losing_late_successes}
+    ),
+    "fence-not-kept": Control(
+        simulated=((effects, "on_trigger", running_what_is_fenced),), explored={"on_trigger": running_what_is_fenced}
+    ),
+    "cancellation-loses": Control(simulated=(), explored={"decide": completing_in_spite_of_a_cancellation}),
 }
-"""What each control puts in the place of what, by (module, name)."""
 
 
-@contextmanager
-def control(name: str | None) -> Iterator[None]:
-    """Switch a control on; None switches nothing."""
-    replaced = CONTROLS[name] if name else ()
-    before = [(module, attribute, getattr(module, attribute)) for module, attribute, _ in replaced]
-    for module, attribute, broken in replaced:
+def switch_on(name: str | None) -> None:
+    """Put a control's functions in the place of ours, for the rest of this process; None changes nothing."""
+    for module, attribute, broken in CONTROLS[name].simulated if name else ():
         setattr(module, attribute, broken)
-    try:
-        yield
-    finally:
-        for module, attribute, original in before:
-            setattr(module, attribute, original)
+
+
+SIMULATED = tuple(name for name, control in CONTROLS.items() if control.simulated)
+"""The controls that a simulation is long enough to find."""

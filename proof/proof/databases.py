@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
 
 import checkout.tables
 import inventory.tables
@@ -14,11 +16,11 @@ import psycopg
 import saga_tracker.schema
 import shipping.tables
 from psycopg import sql
-from sqlalchemy import Connection, MetaData, create_engine, delete, text
+from sqlalchemy import Connection, Engine, MetaData, NullPool, create_engine, text
 
-from stack import Stack, postgres
+from messaging import arrays
+from proof import turns
 
-DATABASE = "proof"
 TRACKER = "saga_tracker"
 TABLES: Mapping[str, MetaData] = {
     "checkout": checkout.tables.metadata,
@@ -29,46 +31,119 @@ TABLES: Mapping[str, MetaData] = {
     "ledger": ledger.tables.metadata,
     TRACKER: saga_tracker.schema.METADATA,
 }
-OPTIONS = "-c search_path={schema} -c synchronous_commit=off"
-"""A schedule simulates the crashes of processes; PostgreSQL itself does not crash, so nobody waits for its disk."""
+OPTIONS = "-c lock_timeout=1ms -c synchronous_commit=off -c timezone=UTC -c track_activities=off -c track_counts=off"
+"""A lock that is held is held by a turn that stands still: waiting for it would be for ever (proof.turns)."""
+TRUNCATE_EVERY = 200
+"""Deleted rows stay until then in the way of whoever reads a whole table."""
+SERVICES = tuple(schema for schema in TABLES if schema not in (TRACKER, "checkout"))
+
+Rows = Sequence[Mapping[str, Any]]
 
 
-@contextmanager
-def connections(stack: Stack) -> Iterator[Mapping[str, Connection]]:
-    """Make the database with all tables, and yield one connection a service; the database goes in the end."""
-    address = f"{stack.endpoints.postgres_host}:{stack.endpoints.postgres_port}"
-    login = f"{postgres.SUPERUSER}:{stack.password(postgres.SUPERUSER)}"
-    name = sql.Identifier(DATABASE)
-    with psycopg.connect(f"postgresql://{login}@{address}/postgres", autocommit=True) as admin:
-        admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
-        admin.execute(sql.SQL("CREATE DATABASE {}").format(name))
-        engines = {
-            schema: create_engine(
-                f"postgresql+psycopg://{login}@{address}/{DATABASE}",
-                connect_args={"options": OPTIONS.format(schema=schema)},
-                hide_parameters=True,
-            )
-            for schema in TABLES
-        }
-        opened: dict[str, Connection] = {}
-        try:
-            for schema, engine in engines.items():
-                with engine.begin() as tx:
-                    tx.execute(text(f"CREATE SCHEMA {schema}"))
-                    TABLES[schema].create_all(tx)
-                opened[schema] = engine.connect()
-            yield opened
-        finally:
-            for connection in opened.values():
-                connection.close()
-            for engine in engines.values():
-                engine.dispose()
-            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+def _each(schemas: Iterable[str], query: str) -> str:
+    return " UNION ALL ".join(query.format(schema=schema) for schema in schemas)
 
 
-def empty(connections: Mapping[str, Connection]) -> None:
-    """Remove every row."""
-    for schema, connection in connections.items():
-        with connection.begin():
-            for table in TABLES[schema].tables.values():
-                connection.execute(delete(table))
+PARTS = {
+    "sagas": "SELECT saga_id, state, phase, step, reason FROM saga_tracker.sagas",
+    "orders": "SELECT order_id, state FROM checkout.orders",
+    "effects": _each(SERVICES, "SELECT saga_id, step, state FROM {schema}.effects"),
+    "deferred": _each(SERVICES, "SELECT '{schema}' AS service, saga_id, handler, reason FROM {schema}.deferred"),
+    "outbox": _each(TABLES, "SELECT '{schema}' AS service, aggregateid AS saga_id, type FROM {schema}.outbox"),
+    "payments": "SELECT saga_id, state FROM payment.payments",
+    "reservations": "SELECT saga_id, skus, quantities FROM inventory.reservations WHERE state = 'RESERVED'",
+    "stock": "SELECT sku, received, on_hand FROM inventory.stock",
+    "burns": "SELECT saga_id, customer_id, points FROM loyalty.burns WHERE state = 'BURNED'",
+    "accounts": "SELECT customer_id, granted, balance FROM loyalty.accounts",
+    "entries": "SELECT saga_id, account, debit_minor, credit_minor FROM ledger.entries",
+}
+"""What is looked at in the end."""
+AS_JSON = "'{}', (SELECT coalesce(json_agg(row), '[]') FROM ({}) AS row)"
+EVERYTHING = f"SELECT json_build_object({', '.join(AS_JSON.format(*part) for part in PARTS.items())})".encode()
+LEFTOVERS = _each(TABLES, "SELECT 1 FROM {schema}.outbox").encode()
+EMPTY = [f"{schema}.{table}" for schema, metadata in TABLES.items() for table in metadata.tables]
+NEXT_DUE = "SELECT partition, min(due_at) FROM {}.deferred WHERE due_at IS NOT NULL GROUP BY partition"
+NEXT_DEADLINE = b"SELECT min(deadline_at) FROM saga_tracker.sagas"
+
+
+@dataclass(slots=True)
+class Database:
+    """A database and the connections to it. ``reader`` is the schedule's own, beside all transactions."""
+
+    engine: Engine
+    reader: psycopg.Connection
+    _connections: dict[tuple[str, int], Connection] = field(default_factory=dict)
+    _emptied_count: int = 0
+
+    def connection(self, schema: str, number: int) -> Connection:
+        """Return the connection of one process of a service; it stays open from schedule to schedule."""
+        found = self._connections.get((schema, number))
+        if found is None:
+            found = self._connections[(schema, number)] = self.engine.connect()
+            with found.begin():
+                found.execute(text(f"SET search_path = {schema}"))
+        return found
+
+    def empty(self) -> None:
+        """Remove every row, with one request."""
+        if self._emptied_count % TRUNCATE_EVERY == 0:
+            request = f"TRUNCATE {', '.join(EMPTY)}"
+        else:
+            request = "; ".join(f"DELETE FROM {table}" for table in EMPTY)  # noqa: S608 - names of our own
+        self.reader.execute(request.encode(), prepare=False)
+        self._emptied_count += 1
+
+    def everything(self) -> Mapping[str, Rows]:
+        """Return the rows of all services that the checks look at, by what they are."""
+        found: tuple[Mapping[str, Rows]] | None = self.reader.execute(EVERYTHING).fetchone()
+        assert found is not None, "it is one row"
+        return found[0]
+
+    def next_due(self, schema: str) -> dict[int, datetime]:
+        """Return when the next deferred message of a service is due, by partition."""
+        return dict(self.reader.execute(NEXT_DUE.format(schema).encode()).fetchall())
+
+    def next_deadline(self) -> datetime | None:
+        """Return the first deadline of a saga."""
+        found: tuple[datetime | None] | None = self.reader.execute(NEXT_DEADLINE).fetchone()
+        return None if found is None else found[0]
+
+    def has_leftovers(self) -> bool:
+        """Say whether there is a row in any outbox."""
+        return bool(self.reader.execute(LEFTOVERS).fetchall())
+
+    def close(self) -> None:
+        """Close every connection."""
+        for connection in self._connections.values():
+            connection.close()
+        self.engine.dispose()
+        self.reader.close()
+
+
+def create(server: str, name: str) -> Database:
+    """Make a database with all tables on the server whose address this is.
+
+    The tables are not logged and nobody waits for a disk: what a schedule lets crash is our processes, not PostgreSQL.
+    """
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    engine = create_engine(
+        f"{server}/{name}".replace("postgresql:", "postgresql+psycopg:"),
+        connect_args={"options": OPTIONS, "prepare_threshold": 1},
+        poolclass=NullPool,
+    )
+    arrays.send_in_binary(engine)
+    _create(engine)
+    turns.listen(engine)
+    reader = psycopg.connect(f"{server}/{name}", autocommit=True, options=OPTIONS, prepare_threshold=1)
+    return Database(engine, reader)
+
+
+def _create(engine: Engine) -> None:
+    for schema, metadata in TABLES.items():
+        with engine.begin() as tx:
+            tx.execute(text(f"CREATE SCHEMA {schema}"))
+            tx.execute(text(f"SET LOCAL search_path = {schema}"))
+            metadata.create_all(tx)
+            for table in metadata.sorted_tables:
+                tx.execute(text(f"ALTER TABLE {table.name} SET UNLOGGED, SET (autovacuum_enabled = false)"))

@@ -1,14 +1,17 @@
 """Every world that a saga can come to, breadth first, over the real decisions of the tracker and of the fence.
 
-A world is what the services' effects are, what was sent, what the tracker has heard, and what the providers have done.
+A world is what the services' effects are, what was sent, what the tracker knows, and what the providers have done.
 Nothing that was sent is ever taken away, so each message may come at any moment, again, in any order or never so far;
 a crash between commit and publish is a message that comes late. A deadline may pass and a cancellation come at any
-moment. So the order in which the same messages were heard makes no world of its own: that is the reduction. The bounds
-are the saga's length, one cancellation, and one attempt of each command (a second one says the same again).
+moment. So the order in which the same messages were heard makes no world of its own, nor does it which of several told
+the tracker the same: that is the reduction. The bounds are the saga's length, one cancellation, and one attempt of each
+command (a second one says the same again).
 """
 
 from __future__ import annotations
 
+import json
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -30,7 +33,8 @@ from saga_tracker.facts import (
     Started,
     StepState,
     Succeeded,
-    merge_all,
+    merge,
+    to_record,
 )
 from saga_tracker.progress import Decision, Phase, SagaState, admits, decide
 from saga_tracker.saga import SagaDefinition
@@ -66,16 +70,20 @@ Decide: TypeAlias = Callable[[SagaDefinition, Progress], Decision]
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Everything at one moment. ``held`` are steps whose retries ran out, ``provided`` what providers did by step."""
+    """Everything at one moment. ``held`` are steps whose retries ran out, ``provided`` what providers did by step.
+
+    ``known`` is the number of what the tracker knows: which of several messages told it makes no difference.
+    """
 
     effects: tuple[Effect | None, ...]
     provided: tuple[str | None, ...]
     held: frozenset[int]
     sent: frozenset[Sent]
-    heard: frozenset[Fact]
+    known: int
 
 
-Move: TypeAlias = tuple[str, World]
+Move: TypeAlias = tuple["str | Fact", World]
+"""What happens (a fact: the tracker hears it) and the world after it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +95,7 @@ class Exploration:
     moves: int
     violation: str | None = None
     trace: tuple[str, ...] = ()
+    is_whole: bool = True
 
 
 @dataclass(slots=True, kw_only=True)
@@ -95,7 +104,7 @@ class Model:
 
     ``external`` steps call a provider. ``gives_up`` lets the retries of steps, and of compensations, run out.
     ``has_cancellation`` says whether somebody may cancel. The rest is for negative controls: another ``decide`` or
-    ``on_trigger``, and in ``is_heard`` what the tracker makes of a fact (None: it forgets it).
+    ``on_trigger``, or another ``merge``.
     """
 
     definition: SagaDefinition
@@ -104,26 +113,48 @@ class Model:
     has_cancellation: bool = True
     decide: Decide = decide
     on_trigger: Callable[[Effect | None], OnTrigger] = effects.on_trigger
-    is_heard: Callable[[Progress, Fact], Fact | None] | None = None
-    _admitted: dict[frozenset[Fact], bool] = field(default_factory=dict)
-    _decisions: dict[frozenset[Fact], Decision] = field(default_factory=dict)
-    _places: dict[str, int] = field(default_factory=dict)
+    merge: Callable[[Progress, Fact], Progress] = merge
+    _numbers: dict[str, int] = field(init=False, default_factory=dict)
+    _progresses: list[Progress] = field(init=False, default_factory=list)
+    _decisions: list[Decision] = field(init=False, default_factory=list)
+    _outs: list[frozenset[Sent]] = field(init=False, default_factory=list)
+    _merged: dict[tuple[int, Fact], int] = field(init=False, default_factory=dict)
+    _places: dict[str, int] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self._places = {step.name: place for place, step in enumerate(self.definition.steps)}
+        self._number(NOTHING)
 
     @property
     def first(self) -> World:
         """The world in which only the starting event was sent."""
         nothing = (None,) * len(self.definition.steps)
-        return World(nothing, nothing, frozenset(), frozenset({START}), frozenset())
+        return World(nothing, nothing, frozenset(), frozenset({START}), 0)
 
-    def decision(self, heard: frozenset[Fact]) -> Decision:
-        """Return what the tracker decides when it has heard this."""
-        found = self._decisions.get(heard)
+    def _number(self, progress: Progress) -> int:
+        """Return the number of what is known; what follows from it is decided once."""
+        key = json.dumps(to_record(progress), sort_keys=True)
+        number = self._numbers.setdefault(key, len(self._numbers))
+        if number == len(self._decisions):
+            decision = self.decide(self.definition, progress)
+            commands = decision.commands
+            out: set[Sent] = {Fence(each.service) if each.step is None else Undo(each.step) for each in commands}
+            if decision.phase is Phase.ENDED:
+                out.add(decision.state)
+            self._progresses.append(progress)
+            self._decisions.append(decision)
+            self._outs.append(frozenset(out))
+        return number
+
+    def _with_fact(self, known: int, fact: Fact) -> int:
+        found = self._merged.get((known, fact))
         if found is None:
-            found = self._decisions[heard] = self.decide(self.definition, merge_all(NOTHING, heard))
+            found = self._merged[(known, fact)] = self._number(self.merge(self._progresses[known], fact))
         return found
+
+    def decision(self, world: World) -> Decision:
+        """Return what the tracker has decided in this world."""
+        return self._decisions[world.known]
 
     def moves(self, world: World) -> Iterator[Move]:
         """Yield every world that is one move away, with what happens."""
@@ -134,8 +165,8 @@ class Model:
                 yield from self._fence(world, message.service)
             elif isinstance(message, Undo):
                 yield from self._undo(world, message.step)
-            elif not isinstance(message, SagaState) and message not in world.heard:
-                yield f"the tracker hears {_said(message)}", self._hear(world, message)
+            elif not isinstance(message, SagaState):
+                yield from _new(world, message, self._hear(world, message))
         yield from self._times(world)
 
     # Services
@@ -191,7 +222,7 @@ class Model:
         if any(effect.state is EffectState.STARTED for effect in after.values()):
             yield from _new(world, f"{service} is fenced while a call is under way", _with(world, after))
             return
-        states = tuple((effect.step, StepState(effect.state.value)) for effect in after.values())
+        states = tuple((effect.step, _told(effect.state)) for effect in after.values())
         said = ", ".join(f"{step} {state}" for step, state in states)
         answered = _with(world, after, Fenced(service=service, states=states))
         yield from _new(world, f"{service} is fenced and answers {said}", answered)
@@ -214,32 +245,16 @@ class Model:
     # The tracker
 
     def _times(self, world: World) -> Iterator[Move]:
-        decision = self.decision(world.heard)
+        decision = self.decision(world)
         if decision.waiting is not None and not isinstance(decision.waiting.timer, ReplyOverdue):
             timer = decision.waiting.timer
-            yield f"the deadline of {timer.step} passes", self._hear(world, timer)
-        if self.has_cancellation and CANCEL not in world.heard and self._admits_cancellation(world.heard):
-            yield "somebody cancels", self._hear(world, CANCEL)
-
-    def _admits_cancellation(self, heard: frozenset[Fact]) -> bool:
-        found = self._admitted.get(heard)
-        if found is None:
-            found = self._admitted[heard] = admits(self.definition, merge_all(NOTHING, heard), CANCEL)
-        return found
+            yield from _new(world, timer, self._hear(world, timer))
+        if self.has_cancellation and admits(self.definition, self._progresses[world.known], CANCEL):
+            yield from _new(world, CANCEL, self._hear(world, CANCEL))
 
     def _hear(self, world: World, fact: Fact) -> World:
-        if self.is_heard is not None:
-            known = self.is_heard(merge_all(NOTHING, world.heard), fact)
-            world = replace(world, sent=world.sent - {fact})
-            if known is None:
-                return world
-            fact = known
-        heard = world.heard | {fact}
-        decision = self.decision(heard)
-        out: set[Sent] = {Fence(each.service) if each.step is None else Undo(each.step) for each in decision.commands}
-        if decision.phase is Phase.ENDED:
-            out.add(decision.state)
-        return replace(world, sent=world.sent | out, heard=heard)
+        known = self._with_fact(world.known, fact)
+        return replace(world, sent=world.sent | self._outs[known], known=known)
 
     # Invariants
 
@@ -263,69 +278,81 @@ class Model:
                     other = world.effects[self._places[later.name]]
                     if later.compensation and other is not None and other.state is EffectState.DONE:
                         return f"{message.step} is compensated before {later.name}"
-        if not self.gives_up and self.decision(world.heard).parked is not None:
-            return f"parked, though nothing was given up: {self.decision(world.heard).parked}"
+        if not self.gives_up and self.decision(world).parked is not None:
+            return f"parked, though nothing was given up: {self.decision(world).parked}"
         return None
 
     def is_end(self, world: World) -> bool:
         """Say whether the saga has ended, or is parked with a reason."""
-        return self.decision(world.heard).state is not SagaState.PENDING
+        return self.decision(world).state is not SagaState.PENDING
 
 
-def explore(model: Model) -> Exploration:
-    """Visit every world breadth first; stop at the first that breaks an invariant, or when there are no more."""
+def explore(model: Model, *, worlds_max: int | None = None) -> Exploration:
+    """Visit every world breadth first; stop at the first that breaks an invariant, or when there are no more.
+
+    ``worlds_max`` bounds it: then it is not whole, and nothing is said about ends that can be reached.
+    """
     numbers: dict[World, int] = {model.first: 0}
-    came: list[tuple[int, str]] = [(0, "")]
-    back: list[list[int]] = [[]]
+    came: list[tuple[int, str | Fact]] = [(0, "")]
+    froms, tos = array("I"), array("I")
     ends: list[int] = []
-    count = 0
     frontier = deque([(0, model.first)])
     while frontier:
         number, world = frontier.popleft()
         if model.is_end(world):
             ends.append(number)
         for what, after in model.moves(world):
-            count += 1
             known = numbers.get(after)
             if known is None:
                 known = numbers[after] = len(numbers)
                 came.append((number, what))
-                back.append([])
                 frontier.append((known, after))
-            back[known].append(number)
+            froms.append(number)
+            tos.append(known)
             if (wrong := model.violation(world, after)) is not None:
-                trace = (*_way(came, number), what)
-                return Exploration(worlds=len(numbers), ends=len(ends), moves=count, violation=wrong, trace=trace)
-    stuck = _stuck(back, ends)
+                trace = (*_way(came, number), _said(what))
+                return Exploration(
+                    worlds=len(numbers), ends=len(ends), moves=len(froms), violation=wrong, trace=trace, is_whole=False
+                )
+        if worlds_max is not None and len(numbers) >= worlds_max:
+            return Exploration(worlds=len(numbers), ends=len(ends), moves=len(froms), is_whole=False)
+    del frontier
+    stuck = _stuck(len(came), froms, tos, ends)
     return Exploration(
         worlds=len(numbers),
         ends=len(ends),
-        moves=count,
+        moves=len(froms),
         violation=None if stuck is None else "no end can be reached any more",
         trace=() if stuck is None else _way(came, stuck),
     )
 
 
-def _way(came: list[tuple[int, str]], number: int) -> tuple[str, ...]:
+def _way(came: list[tuple[int, str | Fact]], number: int) -> tuple[str, ...]:
     way: list[str] = []
     while number:
         number, what = came[number]
-        way.append(what)
+        way.append(_said(what))
     return tuple(reversed(way))
 
 
-def _stuck(back: list[list[int]], ends: list[int]) -> int | None:
+def _stuck(count: int, froms: array[int], tos: array[int], ends: list[int]) -> int | None:
     """Return the first world from which no end can be reached, None where there is none."""
-    reaches = [False] * len(back)
+    last, before = array("i", [-1]) * count, array("i", [-1]) * len(tos)
+    for move, to in enumerate(tos):
+        before[move], last[to] = last[to], move
+    reaches = bytearray(count)
     pending = list(ends)
     for end in ends:
         reaches[end] = True
     while pending:
-        for before in back[pending.pop()]:
-            if not reaches[before]:
-                reaches[before] = True
-                pending.append(before)
-    return next((number for number, does in enumerate(reaches) if not does), None)
+        move = last[pending.pop()]
+        while move >= 0:
+            if not reaches[froms[move]]:
+                reaches[froms[move]] = True
+                pending.append(froms[move])
+            move = before[move]
+    stuck = reaches.find(0)
+    return None if stuck < 0 else stuck
 
 
 def _with(world: World, changed: dict[int, Effect], *sent: Sent) -> World:
@@ -333,11 +360,18 @@ def _with(world: World, changed: dict[int, Effect], *sent: Sent) -> World:
     return replace(world, effects=after, sent=world.sent.union(sent))
 
 
-def _new(world: World, what: str, after: World) -> Iterator[Move]:
+def _new(world: World, what: str | Fact, after: World) -> Iterator[Move]:
     if after != world:
         yield what, after
 
 
-def _said(fact: Fact) -> str:
-    about = getattr(fact, "step", getattr(fact, "service", ""))
-    return f"{type(fact).__name__} {about}".rstrip()
+def _said(what: str | Fact) -> str:
+    if isinstance(what, str):
+        return what
+    about = getattr(what, "step", getattr(what, "service", getattr(what, "command", "")))
+    return f"the tracker hears {type(what).__name__} {about}".rstrip()
+
+
+def _told(state: EffectState) -> StepState:
+    """An undone step ran: to the tracker it is the same message."""
+    return StepState.DONE if state is EffectState.UNDONE else StepState(state.value)

@@ -9,38 +9,64 @@ from datetime import UTC, datetime, timedelta
 from messaging.outbox import OutboxRow
 from saga_tracker import tables
 from saga_tracker.reading import Record
-from saga_tracker.recording import Recorder
-from saga_tracker.tables import Place
+from saga_tracker.recording import OffsetGap, Recorder
+from saga_tracker.tables import Overtaken, Place
 from saga_tracker.taken import Taken
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from messaging import outbox
 from proof.broker import Broker
-from proof.schedule import Schedule
+from proof.databases import TRACKER, Database
+from proof.participant import ZOMBIE_S
+from proof.schedule import BEGINNING, Schedule
+from proof.turns import Crash, Turn
 
 FETCH_MAX = 6
-NEXT_DEADLINE = text("SELECT min(deadline_at) FROM sagas")
+TICK_S = 1.0
+"""How often it looks for deadlines."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Due:
+    """When the first saga's deadline is over; the processes of the tracker share it."""
+
+    at: datetime | None = None
 
 
 @dataclass(slots=True, kw_only=True)
 class Follower:
-    """The tracker. A second owner of its partitions is a batch that is recorded again, from an older offset.
+    """One process of the tracker; a second one stands by, and is an owner beside it after a rebalance.
 
     ``taken`` tells what the services' groups have committed, as Kafka would.
     """
 
+    number: int
     recorder: Recorder
-    connection: Connection
+    database: Database
     topics: tuple[str, ...]
     broker: Broker
     schedule: Schedule
     taken: Callable[[], Taken]
+    due: Due
+    connection: Connection = field(init=False)
+    turn: Turn = field(init=False)
     offsets: dict[Place, int] = field(default_factory=dict)
     unpublished: list[OutboxRow] = field(default_factory=list)
     delivered: list[str] = field(default_factory=list)
-    deadline_at: datetime | None = None
     paused_until: datetime | None = None
     lagging_until: dict[str, datetime] = field(default_factory=dict)
+    sweep_at: datetime = BEGINNING
+    _read_up_to: int = -1
+
+    def __post_init__(self) -> None:
+        self.connection = self.database.connection(TRACKER, self.number)
+        self.turn = Turn(self.schedule, self.connection)
+
+    @property
+    def name(self) -> str:
+        """Its name in a trace."""
+        return f"tracker/{self.number}"
 
     def begin(self) -> None:
         """Take every partition: publish what was left over, go on at the stored offsets."""
@@ -50,6 +76,25 @@ class Follower:
             self.offsets = tables.offsets(self.connection, places)
             self.unpublished = outbox.leftovers(self.connection, None, age=timedelta(0))
         self.delivered = []
+        self._read_up_to = -1
+
+    def lose(self) -> None:
+        """Notice that its partitions are somebody else's now."""
+        self.offsets = {}
+
+    def kill(self) -> None:
+        """Kill it, wherever it stands."""
+        if self.turn.is_open:
+            self.turn.kill()
+        else:
+            self.turn.run(self._restart)
+
+    def _restart(self) -> None:
+        self.turn.expect()
+        self.schedule.note(f"{self.name} crashes and starts again")
+        self.unpublished, self.delivered = [], []
+        if self.offsets:
+            self.begin()
 
     @property
     def is_paused(self) -> bool:
@@ -58,103 +103,141 @@ class Follower:
         return self.paused_until is not None and schedule.now < self.paused_until and schedule.are_faults_on
 
     @property
-    def is_idle(self) -> bool:
-        """Say whether it can do nothing now: nothing waits for it, or it stands still."""
-        if self.is_paused:
-            return True
-        if self.unpublished or self.delivered:
+    def is_ready(self) -> bool:
+        """Say whether there is anything that it could do now."""
+        if self.turn.is_open or self.is_paused:
             return False
-        return all(offset >= self.broker.end(place) for place, offset in self.offsets.items())
+        if self.unpublished:
+            return True
+        if self._may_sweep():
+            return True
+        if self._read_up_to == self.broker.appended_count:
+            return False
+        if any(not self._lags(topic) for topic, _ in self._unread()):
+            return True
+        if not self.lagging_until:
+            self._read_up_to = self.broker.appended_count
+        return False
 
-    def step(self) -> bool:
-        """Record what was read, or the deadlines that passed; say whether there was anything to do."""
-        schedule = self.schedule
-        if self.is_paused:
-            return False
-        moved = self._publish()
-        batch = self._fetch()
-        if batch:
-            self._record(batch)
-            return True
-        if self.deadline_at is not None and self.deadline_at <= schedule.now:
-            return self._sweep() or moved
+    def _may_sweep(self) -> bool:
+        now, due_at = self.schedule.now, self.due.at
+        return bool(self.offsets) and due_at is not None and due_at <= now and self.sweep_at <= now
+
+    def _unread(self) -> list[Place]:
+        end = self.broker.end
+        return [place for place, offset in self.offsets.items() if offset < end(place)]
+
+    def step(self) -> None:
+        """Record what was read, or the deadlines that passed."""
+        try:
+            self._publish()
+            batch = self._fetch()
+            if batch:
+                self._record(batch)
+            elif self._may_sweep():
+                self._sweep()
+        except (Crash, DBAPIError, OffsetGap, Overtaken):
+            self._restart()
+
+    def take_leftovers(self) -> None:
+        """Publish what nobody in memory knows of, as the worker's sweep does."""
+        if self.offsets:
+            with self.connection.begin():
+                self.unpublished += outbox.leftovers(self.connection, None, age=timedelta(0))
+
+    def tidy(self) -> None:
+        """Remove what was published from the outbox."""
         if self.delivered:
             with self.connection.begin():
                 outbox.remove(self.connection, self.delivered)
             self.delivered = []
-            return True
-        return moved
 
     def _fetch(self) -> list[Record]:
-        chance, batch = self.schedule.chance, []
-        if self.schedule.strikes("a topic lags behind the others", 0.02):
-            self.lagging_until[chance.choice(self.topics)] = self.schedule.now + self.schedule.within(20)
-        for place in chance.sample(sorted(self.offsets), len(self.offsets)):
+        chance, schedule = self.schedule.chance, self.schedule
+        if schedule.strikes("a topic lags behind the others", 0.02):
+            topic, until = chance.choice(self.topics), schedule.now + schedule.within(20)
+            self.lagging_until[topic] = until
+            schedule.at(until, lambda: None)  # so that time stops there
+        batch: list[Record] = []
+        unread = [place for place in sorted(self._unread()) if not self._lags(place[0])]
+        for place in chance.sample(unread, chance.randint(1, len(unread))) if unread else ():
             offset = self.offsets[place]
-            if offset >= self.broker.end(place) or chance.random() < 0.5 or self._lags(place[0]):
-                continue
-            if offset and self.schedule.strikes("a batch of a zombie tracker", 0.05):
+            if offset and schedule.strikes("a batch of a zombie tracker", 0.05):
                 offset = max(0, offset - chance.randint(1, FETCH_MAX))
             batch.extend(self.broker.read(place, offset, chance.randint(1, FETCH_MAX)))
         return batch
 
     def _lags(self, topic: str) -> bool:
-        return self.schedule.are_faults_on and self.lagging_until.get(topic, self.schedule.now) > self.schedule.now
+        until = self.lagging_until.get(topic)
+        return until is not None and self.schedule.are_faults_on and until > self.schedule.now
+
+    def _begin_transaction(self) -> None:
+        """Choose what is to go wrong with the transaction that begins."""
+        stops = self.schedule.strikes("the tracker stands still in a transaction", 0.02)
+        fails = self.schedule.strikes("PostgreSQL fails the tracker", 0.01)
+        self.turn.expect(stops_for_s=self.schedule.chance.uniform(0.1, ZOMBIE_S) if stops else 0.0, fails=fails)
 
     def _record(self, batch: Sequence[Record]) -> None:
-        with self.connection.begin() as transaction:
-            outbox.remove(self.connection, self.delivered)
-            recorded = self.recorder.record(self.connection, batch, now=self.schedule.now)
-            if crashes := self.schedule.strikes("the tracker crashes before the commit", 0.01):
-                transaction.rollback()
-        if not crashes:
-            self.schedule.note(f"the tracker records {', '.join(_name(record) for record in batch)}")
-        self._after_commit(recorded.rows, crashes=crashes)
-        if not crashes:
-            self.offsets.update(recorded.offsets)
+        schedule, delivered = self.schedule, self.delivered
+        self._begin_transaction()
+        with self.connection.begin():
+            outbox.remove(self.connection, delivered)
+            recorded = self.recorder.record(self.connection, batch, now=schedule.now)
+            if schedule.strikes("the tracker crashes before the commit", 0.01):
+                raise Crash
+        if schedule.is_traced:
+            for record in batch:
+                saga_id = (record.raw.key or b"").decode()
+                schedule.note(f"{self.name} records {_name(record)} of saga {saga_id[-6:]}", saga_id)
+        self._after_commit(recorded.rows, delivered)
+        for record in batch:
+            if record.place in self.offsets:
+                self.offsets[record.place] = max(self.offsets[record.place], record.offset + 1)
 
-    def _sweep(self) -> bool:
+    def _sweep(self) -> None:
         """Record deadlines up to when everything is recorded: an answer that waits to be read is in time."""
         until: dict[int, datetime] = {}
         for number in range(self.broker.partition_count):
             unread = [
                 record.timestamp_s
-                for (topic, partition), offset in self.offsets.items()
-                if partition == number
-                for record in self.broker.read((topic, partition), offset, 1)
+                for place in self._unread()
+                if place[1] == number
+                for record in self.broker.read(place, self.offsets[place], 1)
             ]
             until[number] = datetime.fromtimestamp(min(unread), UTC) if unread else self.schedule.now
+        self.sweep_at = self.schedule.now + timedelta(seconds=TICK_S)
+        self.schedule.at(self.sweep_at, lambda: None)  # so that time stops there
+        delivered = self.delivered
+        self._begin_transaction()
         with self.connection.begin():
-            outbox.remove(self.connection, self.delivered)
+            outbox.remove(self.connection, delivered)
             rows = self.recorder.sweep(self.connection, until, self.taken(), now=self.schedule.now)
             rows += self.recorder.wake_orphans(self.connection, list(until), now=self.schedule.now)
-        self.schedule.note("the tracker looks for deadlines that passed")
-        self._after_commit(rows, crashes=False)
-        return bool(rows)
+        self.schedule.note(f"{self.name} looks for deadlines that passed")
+        self._after_commit(rows, delivered)
 
-    def _after_commit(self, rows: Sequence[OutboxRow], *, crashes: bool) -> None:
-        if not crashes:
+    def _after_commit(self, rows: Sequence[OutboxRow], removed: Sequence[str]) -> None:
+        schedule = self.schedule
+        self.turn.expect()
+        self.delivered = [each for each in self.delivered if each not in removed]
+        self.due.at = self.database.next_deadline()
+        if schedule.is_traced:
             for row in rows:
-                self.schedule.note(f"the tracker commits {row.type.rpartition('.')[2]} to {row.topic}")
-            self.delivered = []
-            self.unpublished.extend(rows)
-            crashes = self.schedule.strikes("the tracker crashes between commit and publish", 0.02)
-        if crashes:
-            self.begin()
-        elif not self.schedule.strikes("publication delayed", 0.1):
+                line = f"{self.name} commits {row.type.rpartition('.')[2]} to {row.topic}"
+                schedule.note(line, row.saga_id)
+        if schedule.strikes("the tracker crashes between commit and publish", 0.02):
+            raise Crash
+        self.unpublished.extend(rows)
+        if not schedule.strikes("publication delayed", 0.1):
             self._publish()
-        with self.connection.begin():
-            self.deadline_at = self.connection.execute(NEXT_DEADLINE).scalar_one()
 
-    def _publish(self) -> bool:
-        published = bool(self.unpublished)
+    def _publish(self) -> None:
         for row in self.unpublished:
             self.broker.publish(row, now=self.schedule.now)
             if self.schedule.strikes("published twice", 0.03):
                 self.broker.publish(row, now=self.schedule.now)
             self.delivered.append(row.id)
         self.unpublished = []
-        return published
 
 
 def _name(record: Record) -> str:

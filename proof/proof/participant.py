@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+import psycopg
 from messages.contract import Message
 from messaging.calls import START_MARGIN
 from messaging.codec import Codec
@@ -19,26 +20,25 @@ from messaging.downstream import Unavailable
 from messaging.handlers import Handlers
 from messaging.handling import Batch
 from messaging.outbox import OutboxRow
+from messaging.patience import ATTEMPTS_MAX, is_transient
 from messaging.turn import Answer, Delivery, Outgoing, PendingCall
-from messaging.worker import DUE_MAX, Work
+from messaging.worker import DUE_MAX, LEFTOVER_AGE, SWEEP_EVERY_S, Work
 from saga_tracker.tables import Place
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from messaging import deferred, outbox
 from proof.broker import Broker
+from proof.databases import Database
 from proof.schedule import Schedule
+from proof.turns import Crash, Turn
 
 CLIENT_TIMEOUT_S = 2.0
 FETCH_MAX = 4
 START_DELAY_S = 2.0
 """How long a call may wait for a thread; longer than the kit's margin allows, so that some are not begun."""
 ZOMBIE_S = 8.0
-"""How long a process that lost its partitions may go on before it notices."""
-NEXT_DUE = text("SELECT min(due_at) FROM deferred")
-
-
-class Crash(Exception):
-    """The process ends here."""
+"""How long a process that lost its partitions may go on before it notices, or stand still in a transaction."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,18 +47,17 @@ class Service:
 
     name: str
     handlers: Handlers
-    connection: Connection
+    database: Database
     topics: tuple[str, ...]
     codec: Codec
     broker: Broker
     schedule: Schedule
     committed: dict[Place, int] = field(default_factory=dict)
-    due_at: datetime | None = None
+    due_at: dict[int, datetime] = field(default_factory=dict)
 
     def look(self) -> None:
         """See when the next deferred message is due."""
-        with self.connection.begin():
-            self.due_at = self.connection.execute(NEXT_DUE).scalar_one()
+        self.due_at = self.database.next_due(self.name)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -67,6 +66,8 @@ class Process:
 
     service: Service
     number: int
+    connection: Connection = field(init=False)
+    turn: Turn = field(init=False)
     partitions: set[int] = field(default_factory=set)
     positions: dict[Place, int] = field(default_factory=dict)
     fetched: list[RawMessage] = field(default_factory=list)
@@ -75,6 +76,11 @@ class Process:
     delivered: list[str] = field(default_factory=list)
     paused_until: datetime | None = None
     generation: int = 0
+    _read_up_to: int = -1
+
+    def __post_init__(self) -> None:
+        self.connection = self.service.database.connection(self.service.name, self.number)
+        self.turn = Turn(self.service.schedule, self.connection)
 
     @property
     def name(self) -> str:
@@ -88,30 +94,71 @@ class Process:
         return self.paused_until is not None and schedule.now < self.paused_until and schedule.are_faults_on
 
     @property
-    def is_idle(self) -> bool:
-        """Say whether it can do nothing now: nothing is in its memory and nothing waits for it, or it stands still."""
-        if self.is_paused:
-            return True
-        if self.fetched or self.answers or self.unpublished or self.delivered:
+    def is_ready(self) -> bool:
+        """Say whether there is anything that it could do now."""
+        if self.turn.is_open or self.is_paused:
             return False
-        places = ((topic, partition) for topic in self.service.topics for partition in self.partitions)
-        return all(self.positions.get(place, 0) >= self.service.broker.end(place) for place in places)
+        if self.fetched or self.answers or self.unpublished:
+            return True
+        if self._has_due():
+            return True
+        if self._read_up_to == self.service.broker.appended_count:
+            return False
+        if self._unread():
+            return True
+        self._read_up_to = self.service.broker.appended_count
+        return False
+
+    def _has_due(self) -> bool:
+        now, due_at = self.service.schedule.now, self.service.due_at
+        return any(due_at[partition] <= now for partition in self.partitions if partition in due_at)
+
+    def _unread(self) -> list[Place]:
+        end, positions = self.service.broker.end, self.positions
+        places = [(topic, partition) for partition in sorted(self.partitions) for topic in self.service.topics]
+        return [place for place in places if positions[place] < end(place)]
 
     # Partitions and crashes
 
-    def take_over(self, partition: int) -> None:
-        """Become the owner of a partition: publish what is left over for it, go on where the group committed."""
-        service = self.service
+    def own(self, partition: int) -> None:
+        """Become the owner of a partition, and go on where the group committed."""
         self.partitions.add(partition)
-        for topic in service.topics:
-            self.positions[(topic, partition)] = service.committed.get((topic, partition), 0)
-        with service.connection.begin():
-            left = outbox.leftovers(service.connection, {partition}, age=timedelta(0))
+        self._read_up_to = -1
+        for topic in self.service.topics:
+            self.positions[(topic, partition)] = self.service.committed.get((topic, partition), 0)
+
+    def take_over(self, partition: int) -> None:
+        """Become the owner of a partition that had one: publish what is left over for it."""
+        self.own(partition)
+        self._take_leftovers({partition})
+
+    def lose(self, partition: int) -> None:
+        """Notice that a partition is somebody else's now."""
+        self.partitions.discard(partition)
+        self.fetched = [raw for raw in self.fetched if raw.partition != partition]
+
+    def take_leftovers(self) -> None:
+        """Publish what nobody in memory knows of, as the worker's sweep does."""
+        self._take_leftovers(self.partitions)
+
+    def _take_leftovers(self, partitions: set[int]) -> None:
+        if not partitions:
+            return
+        with self.connection.begin():
+            left = outbox.leftovers(self.connection, partitions, age=timedelta(0))
         on_their_way = {row.id for row in self.unpublished} | set(self.delivered)
         self.unpublished.extend(row for row in left if row.id not in on_their_way)
 
+    def kill(self) -> None:
+        """Kill it, wherever it stands."""
+        if self.turn.is_open:
+            self.turn.kill()
+        else:
+            self.crash()
+
     def crash(self) -> None:
         """Lose everything in memory, and begin again."""
+        self.turn.expect()
         self.service.schedule.note(f"{self.name} crashes and starts again")
         self.generation += 1
         self.fetched, self.answers, self.unpublished, self.delivered = [], [], [], []
@@ -120,54 +167,57 @@ class Process:
 
     # The loop
 
-    def step(self) -> bool:
-        """Do one round of the loop, and say whether there was anything to do."""
-        if self.is_paused:
-            return False
+    def step(self) -> None:
+        """Do one round of the loop."""
         try:
-            moved = self._publish()
+            self._publish()
             self._fetch()
             due = self._take_due()
-            if not (self.fetched or self.answers or due or self.delivered):
-                return moved
+            if not (self.fetched or self.answers or due):
+                return
             raws, self.fetched = self.fetched, []
             answers, self.answers = self.answers, []
-            delivered, self.delivered = self.delivered, []
-            work = Work(deliveries=self._sort(raws), due=due, answers=answers)
-            self._handle(work, delivered)
-            self._store_offsets()
-        except Crash:
+            ends = dict(self.positions)
+            if work := Work(deliveries=self._sort(raws), due=due, answers=answers):
+                self._handle(work)
+            self._store_offsets(ends)
+        except (Crash, DBAPIError):
             self.crash()
-        return True
+
+    def tidy(self) -> None:
+        """Remove what was published from the outbox."""
+        if self.delivered:
+            with self.connection.begin():
+                outbox.remove(self.connection, self.delivered)
+            self.delivered = []
 
     def _fetch(self) -> None:
         service, chance = self.service, self.service.schedule.chance
-        for partition in sorted(self.partitions):
-            for topic in chance.sample(service.topics, len(service.topics)):
-                place = (topic, partition)
-                position = self.positions.get(place, 0)
-                if position >= service.broker.end(place) or chance.random() < 0.4:
-                    continue
-                if position and service.schedule.strikes("redelivered", 0.05):
-                    position = max(0, position - chance.randint(1, FETCH_MAX))
-                records = service.broker.read(place, position, chance.randint(1, FETCH_MAX))
-                self.positions[place] = position + len(records)
-                self.fetched.extend(record.raw for record in records)
+        unread = self._unread()
+        for place in chance.sample(unread, chance.randint(1, len(unread))) if unread else ():
+            position = self.positions[place]
+            if position and service.schedule.strikes("redelivered", 0.05):
+                position = max(0, position - chance.randint(1, FETCH_MAX))
+            records = service.broker.read(place, position, chance.randint(1, FETCH_MAX))
+            self.positions[place] = position + len(records)
+            self.fetched.extend(record.raw for record in records)
 
     def _sort(self, raws: Sequence[RawMessage]) -> list[tuple[str, Delivery]]:
         found: list[tuple[str, Delivery]] = []
         for raw in raws:
             message_type = self.service.codec.type_of(raw.value)
             names = () if message_type is None else self.service.handlers.for_message(message_type)
-            found.extend((name, Delivery(message=self.service.codec.decode(raw.value), raw=raw)) for name in names)
+            if names:
+                message = self.service.codec.decode(raw.value)
+                found.extend((name, Delivery(message=message, raw=raw)) for name in names)
         return found
 
     def _take_due(self) -> list[tuple[str, Delivery]]:
         service, now = self.service, self.service.schedule.now
-        if service.due_at is None or service.due_at > now or not self.partitions:
+        if not self._has_due():
             return []
-        with service.connection.begin():
-            rows = deferred.due(service.connection, self.partitions, now=now, limit=DUE_MAX)
+        with self.connection.begin():
+            rows = deferred.due(self.connection, self.partitions, now=now, limit=DUE_MAX)
         return [
             (
                 row.handler,
@@ -176,45 +226,60 @@ class Process:
             for row in rows
         ]
 
-    def _handle(self, work: Work, delivered: Sequence[str]) -> None:
+    def _handle(self, work: Work) -> None:
+        delivered, self.delivered = self.delivered, []
         try:
-            out = self._transact(work, delivered, lambda batch: _feed(batch, work))
+            self._after_commit(self._transact(work, delivered, lambda batch: _feed(batch, work)))
         except Crash:
             raise
-        except Exception:  # as the worker does: the batch is taken apart to find whom it concerns
-            self.delivered.extend(delivered)
+        except Exception as error:  # as the worker does: the batch is taken apart to find whom it concerns
+            if is_transient(error):
+                raise
+            self.delivered = delivered + self.delivered
             for single in work.single():
                 self._handle_single(single)
-        else:
-            self._after_commit(out)
 
     def _handle_single(self, single: Work) -> None:
-        def feed(batch: Batch) -> None:
-            _feed(batch, single)
-
         try:
-            out = self._transact(single, (), feed)
+            out = self._transact(single, (), lambda batch: _feed(batch, single))
         except Crash:
             raise
         except Exception as error:  # its handler raised for this very message
-            reason = f"{type(error).__name__}: {error}"
-            self.service.schedule.note(f"{self.name} fails: {reason}")
+            if is_transient(error):
+                raise
+            cause = error
+            self.service.schedule.note(f"{self.name} fails: {type(cause).__name__}: {cause}")
 
             def give_up_or_defer(batch: Batch) -> None:
                 for handler_name, delivery in (*single.deliveries, *single.due):
-                    batch.turn.fail(handler_name, delivery, reason)
-                failure = Unavailable(reason, None, False)
+                    batch.failed(handler_name, delivery, cause)
+                failure = Unavailable(f"{type(cause).__name__} in an answer", detail=str(cause))
                 batch.answers([Answer(call=each.call, failure=failure) for each in single.answers])
 
             out = self._transact(single, (), give_up_or_defer)
         self._after_commit(out)
 
     def _transact(self, work: Work, delivered: Sequence[str], feed: Callable[[Batch], None]) -> Outgoing:
+        """Run the transaction, again and again while PostgreSQL is away, as ``messaging.patience`` does."""
+        for _ in range(ATTEMPTS_MAX - 1):
+            try:
+                return self._transact_once(work, delivered, feed)
+            except DBAPIError as error:
+                if not is_transient(error):
+                    raise
+                self.service.schedule.note(f"{self.name} tries again: {error.orig}")
+                self.turn.sleep(self.service.schedule.chance.random())
+        return self._transact_once(work, delivered, feed)
+
+    def _transact_once(self, work: Work, delivered: Sequence[str], feed: Callable[[Batch], None]) -> Outgoing:
         service, schedule = self.service, self.service.schedule
-        with service.connection.begin() as transaction:
-            outbox.remove(service.connection, delivered)
+        stops = schedule.strikes("stands still in a transaction", 0.02)
+        fails = schedule.strikes("PostgreSQL fails", 0.02)
+        self.turn.expect(stops_for_s=schedule.chance.uniform(0.1, ZOMBIE_S) if stops else 0.0, fails=fails)
+        with self.connection.begin() as transaction:
+            outbox.remove(self.connection, delivered)
             batch = Batch(
-                service.connection,
+                self.connection,
                 service.name,
                 service.handlers,
                 service.codec,
@@ -228,21 +293,42 @@ class Process:
             if schedule.strikes("crash before the commit", 0.01):
                 transaction.rollback()
                 raise Crash
+        self.turn.expect()
         service.look()
         self._note(work, out)
         if schedule.strikes("crash between commit and publish", 0.02):
             raise Crash
+        if schedule.strikes("the answer to a commit is lost", 0.01):
+            self._sweep_later()
+            raise OperationalError("COMMIT", {}, psycopg.OperationalError("no answer to the commit"))
         return out
 
+    def _sweep_later(self) -> None:
+        """Let the sweep find what nobody in memory knows of: it takes what is old enough."""
+        schedule = self.service.schedule
+
+        def sweep() -> None:
+            if self.turn.is_open:
+                schedule.at(schedule.now + timedelta(seconds=SWEEP_EVERY_S), sweep)
+            else:
+                self.take_leftovers()
+
+        schedule.at(schedule.now + LEFTOVER_AGE + timedelta(seconds=SWEEP_EVERY_S), sweep)
+
     def _note(self, work: Work, out: Outgoing) -> None:
+        if not self.service.schedule.is_traced:
+            return
         for handler_name, delivery in (*work.deliveries, *work.due):
             again = " again" if delivery.row else ""
-            self.service.schedule.note(f"{self.name} handles {handler_name}{again} of {_short(delivery.message)}")
+            line = f"{self.name} handles {handler_name}{again} of {_short(delivery.message)}"
+            self.service.schedule.note(line, delivery.message.saga_id)
         for answer in work.answers:
             what = answer.failure.reason if answer.failure else type(answer.outcome).__name__
-            self.service.schedule.note(f"{self.name} is answered {answer.call.key}: {what}")
+            saga_id = answer.call.delivery.message.saga_id
+            self.service.schedule.note(f"{self.name} is answered {answer.call.key}: {what}", saga_id)
         for row in out.rows:
-            self.service.schedule.note(f"{self.name} commits {row.type.rpartition('.')[2]} to {row.topic}")
+            line = f"{self.name} commits {row.type.rpartition('.')[2]} to {row.topic}"
+            self.service.schedule.note(line, row.saga_id)
 
     def _after_commit(self, out: Outgoing) -> None:
         self.unpublished.extend(out.rows)
@@ -251,9 +337,9 @@ class Process:
         for call in out.calls:
             self._begin(call)
 
-    def _publish(self) -> bool:
+    def _publish(self) -> None:
         """Publish in order; a crash in between leaves the rest in the outbox, and what was published there as well."""
-        schedule, published = self.service.schedule, bool(self.unpublished)
+        schedule = self.service.schedule
         while self.unpublished:
             row = self.unpublished.pop(0)
             self.service.broker.publish(row, now=schedule.now)
@@ -262,12 +348,11 @@ class Process:
             if schedule.strikes("crash between publish and removal", 0.01):
                 raise Crash
             self.delivered.append(row.id)
-        return published
 
-    def _store_offsets(self) -> None:
+    def _store_offsets(self, ends: dict[Place, int]) -> None:
         if self.service.schedule.strikes("offsets not committed", 0.1):
             return
-        for place, position in self.positions.items():
+        for place, position in ends.items():
             if place[1] in self.partitions:
                 self.service.committed[place] = position
 

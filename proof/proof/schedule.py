@@ -24,7 +24,9 @@ class Schedule:
     are_faults_on: bool = True
     chance: random.Random = field(init=False)
     rates: dict[str, float] = field(default_factory=dict)
-    trace: list[str] = field(default_factory=list)
+    is_traced: bool = False
+    trace: list[tuple[str, str]] = field(default_factory=list)
+    open_turns: set[object] = field(default_factory=set)
     _events: list[tuple[datetime, int, Callable[[], object]]] = field(default_factory=list)
     _count: int = 0
 
@@ -42,9 +44,10 @@ class Schedule:
         self.faults[fault] += 1
         return True
 
-    def note(self, line: str) -> None:
-        """Write a line for whoever replays the seed."""
-        self.trace.append(f"{(self.now - BEGINNING).total_seconds():9.3f}  {line}")
+    def note(self, line: str, saga_id: str = "") -> None:
+        """Write a line for whoever replays the seed, and which saga it is about."""
+        if self.is_traced:
+            self.trace.append((saga_id, f"{(self.now - BEGINNING).total_seconds():9.3f}  {line}"))
 
     def new_id(self) -> str:
         """Return an id that the seed determines."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import checkout.handlers
@@ -37,27 +38,34 @@ from saga_tracker.taken import Taken
 from sqlalchemy import Connection, insert
 
 from messaging import outbox
-from proof import checks, databases
 from proof.broker import Broker
-from proof.databases import TRACKER
-from proof.follower import Follower
+from proof.checks import Rest, Violation, violations
+from proof.databases import Database
+from proof.follower import Due, Follower
 from proof.participant import ZOMBIE_S, Process, Service
 from proof.providers import Courier, Gateway
 from proof.schedule import BEGINNING, Schedule
 from proof.schemas import LocalRegistry
 
-ORDERS_MAX = 4
+ORDERS = (1, 1, 1, 2)
+"""How many orders a schedule has: many small ones find more than a few large ones."""
 PARTITION_COUNT = 2
 PROCESSES = 2
+API = 2
+"""The number of checkout's connection for what its API does."""
 FAULTS_MAX_S = 120.0
-QUIET_ROUNDS = 12
-"""Rounds in which nobody found anything to do, before time jumps to the next thing that is due."""
+FIRST_ORDERS_S = 5.0
 ROUNDS_MAX = 20_000
+STEPS_TOLD_MAX = 15
 REST_WITHIN = timedelta(hours=2)
 ADDRESS = Address(name="A", street="B", city="C", postal_code="D", country="KE")
 SKUS = ("tea", "salt")
 CUSTOMERS = ("amina", "juma")
 ORDER = newest("order")
+
+
+class NotAtRest(Exception):
+    """A schedule goes on and on."""
 
 
 class Poison(Exception):
@@ -69,32 +77,31 @@ class Result:
     """What one schedule came to."""
 
     seed: int
-    orders: int
     states: Counter[str]
     faults: Counter[str]
-    violations: list[str]
+    violations: list[Violation]
     virtual_s: float
-    trace: list[str]
+    trace: tuple[str, ...]
 
 
 @dataclass(slots=True, kw_only=True)
 class Simulation:
     """Everything that takes part in one schedule."""
 
-    connections: Mapping[str, Connection]
+    database: Database
     schedule: Schedule
     broker: Broker = field(default_factory=lambda: Broker(PARTITION_COUNT))
     codec: Codec = field(default_factory=lambda: Codec(LocalRegistry()))
     gateway: Gateway = field(init=False)
     courier: Courier = field(init=False)
     services: dict[str, list[Process]] = field(init=False)
-    tracker: Follower = field(init=False)
+    trackers: list[Follower] = field(init=False)
+    due: Due = field(default_factory=Due)
     orders: dict[str, OrderSubmitted] = field(default_factory=dict)
-    left_to_submit: int = 0
 
     def __post_init__(self) -> None:
         chance = self.schedule.chance
-        databases.empty(self.connections)
+        self.database.empty()
         self.gateway = Gateway(chance, chance.choice((0.0, 0.1, 0.3)))
         self.courier = Courier(chance, chance.choice((0.0, 0.2)))
         declared: dict[str, Sequence[Handler]] = {
@@ -106,16 +113,22 @@ class Simulation:
             "ledger": ledger.handlers.HANDLERS,
         }
         self.services = {name: self._processes(name, handlers) for name, handlers in declared.items()}
-        self.tracker = Follower(
-            recorder=Recorder(DEFINITIONS, self.codec, timeout_factor=chance.choice((0.25, 0.5, 1.0))),
-            connection=self.connections[TRACKER],
+        recorder = Recorder(DEFINITIONS, self.codec, timeout_factor=chance.choice((0.25, 0.5, 1.0)))
+        self.trackers = [self._follower(number, recorder) for number in range(PROCESSES)]
+        self.trackers[0].begin()
+        self._stock()
+
+    def _follower(self, number: int, recorder: Recorder) -> Follower:
+        return Follower(
+            number=number,
+            recorder=recorder,
+            database=self.database,
             topics=tuple(topics(DEFINITIONS)),
             broker=self.broker,
             schedule=self.schedule,
             taken=self._taken,
+            due=self.due,
         )
-        self.tracker.begin()
-        self._stock()
 
     def _processes(self, name: str, declared: Sequence[Handler]) -> list[Process]:
         handlers = Handlers.of(self._failing(each) for each in declared)
@@ -124,7 +137,7 @@ class Simulation:
         service = Service(
             name=name,
             handlers=handlers,
-            connection=self.connections[name],
+            database=self.database,
             topics=tuple(sorted(read)),
             codec=self.codec,
             broker=self.broker,
@@ -132,7 +145,7 @@ class Simulation:
         )
         processes = [Process(service=service, number=number) for number in range(PROCESSES)]
         for partition in range(PARTITION_COUNT):
-            processes[partition % PROCESSES].take_over(partition)
+            processes[partition % PROCESSES].own(partition)
         return processes
 
     def _failing(self, handler: Handler) -> Handler:
@@ -155,11 +168,12 @@ class Simulation:
 
     def _stock(self) -> None:
         chance = self.schedule.chance
-        with self.connections["inventory"].begin():
-            inventory.tables.receive(self.connections["inventory"], {sku: chance.choice((2, 50)) for sku in SKUS})
-        with self.connections["loyalty"].begin():
-            points = {customer: chance.choice((20, 500)) for customer in CUSTOMERS}
-            loyalty.tables.grant(self.connections["loyalty"], points)
+        tx = self.database.connection("inventory", 0)
+        with tx.begin():
+            inventory.tables.receive(tx, {sku: chance.choice((2, 50)) for sku in SKUS})
+        tx = self.database.connection("loyalty", 0)
+        with tx.begin():
+            loyalty.tables.grant(tx, {customer: chance.choice((20, 500)) for customer in CUSTOMERS})
 
     def _taken(self) -> Taken:
         return Taken(offsets={name: dict(processes[0].service.committed) for name, processes in self.services.items()})
@@ -186,32 +200,33 @@ class Simulation:
             ship_to=ADDRESS,
         )
         self.orders[saga_id] = event
-        self.left_to_submit -= 1
         row = {
             "order_id": saga_id, "customer_id": event.customer_id, "client_id": "c", "state": "PENDING",
             "currency": event.currency, "lines": [], "points_to_burn": points, "total_minor": total,
             "payable_minor": event.payable_minor, "submitted_at": self.schedule.now,
         }  # fmt: skip
-        self.send("checkout", "checkout.events", event, lambda tx: tx.execute(insert(checkout.tables.orders), row))
+        self.send("checkout.events", event, lambda tx: tx.execute(insert(checkout.tables.orders), row))
+        if self.schedule.strikes("cancelled", 0.2):
+            self.schedule.at(self.schedule.now + self.schedule.within(20), lambda: self.cancel(saga_id))
 
     def cancel(self, saga_id: str) -> None:
         """Ask to cancel, as the customer or as staff."""
         if self.schedule.chance.random() < 0.5:
             wish = OrderCancellationRequested(**self._envelope(saga_id), reason="changed_mind")
-            self.send("checkout", "checkout.events", wish, lambda _tx: None)
+            self.send("checkout.events", wish, lambda _tx: None)
         else:
             command = CancelSaga(**self._envelope(saga_id), actor="support-7", reason="asked")
             self.broker.publish(self._row("saga.commands", command), now=self.schedule.now)
-        self.schedule.faults["cancellation"] += 1
-        self.schedule.note(f"somebody asks to cancel {saga_id[-6:]}")
+        self.schedule.note(f"somebody asks to cancel saga {saga_id[-6:]}", saga_id)
 
-    def send(self, service: str, topic: str, message: Message, also: Callable[[Connection], object]) -> None:
-        """Write a message into a service's outbox; one of its processes publishes it."""
-        connection, row = self.connections[service], self._row(topic, message)
+    def send(self, topic: str, message: Message, also: Callable[[Connection], object]) -> None:
+        """Write a message into checkout's outbox, as its API does, which publishes and removes it."""
+        connection, row = self.database.connection("checkout", API), self._row(topic, message)
         with connection.begin():
             also(connection)
             outbox.save(connection, [row])
-        self.schedule.note(f"{service} sends {message.FULL_NAME.rpartition('.')[2]} of {message.saga_id[-6:]}")
+        line = f"checkout sends {message.FULL_NAME.rpartition('.')[2]} of saga {message.saga_id[-6:]}"
+        self.schedule.note(line, message.saga_id)
 
         def publish() -> None:
             self.broker.publish(row, now=self.schedule.now)
@@ -243,103 +258,128 @@ class Simulation:
     def run(self) -> Result:
         """Let everything happen, and check what must be true in the end."""
         self._plan()
-        violations: list[str] = []
+        found: list[Violation] = []
+        states: Counter[str] = Counter()
         try:
-            violations += self._until_rest()
-            violations += checks.violations(self)
+            self._until_rest()
+            rest = self._rest()
+            states.update(rest.states.values())
+            found = violations(rest)
         except Exception as error:  # whatever any part raised is what the schedule found
-            violations.append(f"{type(error).__name__}: {error}")
+            found = [Violation(invariant="nothing raises", says=f"{type(error).__name__}: {error}")]
+        finally:
+            for actor in self._actors:
+                actor.turn.kill()
         return Result(
             seed=self.schedule.seed,
-            orders=len(self.orders),
-            states=checks.states(self),
+            states=states,
             faults=self.schedule.faults,
-            violations=violations,
+            violations=[replace(each, steps=self._last_steps(each.saga_id)) for each in found],
             virtual_s=(self.schedule.now - BEGINNING).total_seconds(),
-            trace=self.schedule.trace,
+            trace=tuple(line for _, line in self.schedule.trace),
         )
+
+    def _rest(self) -> Rest:
+        return Rest(
+            rows=self.database.everything(),
+            orders=self.orders,
+            gateway=self.gateway,
+            courier=self.courier,
+            broker=self.broker,
+            codec=self.codec,
+        )
+
+    @property
+    def _actors(self) -> list[Process | Follower]:
+        return [*(each for processes in self.services.values() for each in processes), *self.trackers]
+
+    def _last_steps(self, saga_id: str) -> tuple[str, ...]:
+        lines = [line for about, line in self.schedule.trace if not saga_id or about in ("", saga_id)]
+        return tuple(lines[-STEPS_TOLD_MAX:])
 
     def _plan(self) -> None:
         schedule, chance = self.schedule, self.schedule.chance
-        self.left_to_submit = chance.randint(1, ORDERS_MAX)
-        for _ in range(self.left_to_submit):
-            schedule.at(schedule.now + schedule.within(20), self._submit_and_perhaps_cancel)
+        for _ in range(chance.choice(ORDERS)):
+            schedule.at(schedule.now + schedule.within(FIRST_ORDERS_S), self.submit)
         schedule.at(schedule.now + timedelta(seconds=chance.uniform(1, FAULTS_MAX_S)), self._end_faults)
-
-    def _submit_and_perhaps_cancel(self) -> None:
-        before = set(self.orders)
-        self.submit()
-        (saga_id,) = set(self.orders) - before
-        if self.schedule.strikes("cancelled", 0.2):
-            self.schedule.at(self.schedule.now + self.schedule.within(20), lambda: self.cancel(saga_id))
 
     def _end_faults(self) -> None:
         self.schedule.are_faults_on = False
         self.schedule.note("all faults end")
 
-    def _until_rest(self) -> list[str]:
-        schedule, quiet = self.schedule, 0
-        actors: list[Process | Follower] = [each for processes in self.services.values() for each in processes]
-        actors += [self.tracker] * 3
+    def _until_rest(self) -> None:
+        """Let whoever is ready take a turn, one after the other; where nobody is, time goes on to what comes next."""
+        schedule, actors = self.schedule, self._actors
         for _ in range(ROUNDS_MAX):
-            actor = schedule.chance.choice(actors)
-            if actor.step():
-                quiet = 0
-                self._disturb()
+            ready = [each for each in actors if each.is_ready]
+            if ready:
+                actor = schedule.chance.choice(ready)
+                actor.turn.run(actor.step)
+                if schedule.are_faults_on:
+                    self._disturb(actor)
                 schedule.advance(schedule.now + schedule.within(0.1))
                 continue
-            quiet += 1
-            if quiet < QUIET_ROUNDS:
-                continue
-            quiet = 0
             next_at = self._next_at()
-            if next_at is None and all(each.is_idle for each in actors):
-                return []
-            if next_at is not None and next_at > BEGINNING + REST_WITHIN:
+            if next_at is None:
+                if self._is_tidy(actors):
+                    return
+                continue
+            if next_at > BEGINNING + REST_WITHIN:
                 break
-            if next_at is None or next_at <= schedule.now or not all(each.is_idle for each in actors):
-                next_at = schedule.now + schedule.within(0.5)
             schedule.advance(next_at)
-        return [f"Not at rest after {ROUNDS_MAX} rounds or {REST_WITHIN}."]
+        raise NotAtRest(f"Not at rest after {ROUNDS_MAX} rounds or {REST_WITHIN}.")
+
+    def _is_tidy(self, actors: Sequence[Process | Follower]) -> bool:
+        """Remove what was published; what is in an outbox then nobody knows of, and the sweeps publish it."""
+        for each in actors:
+            each.tidy()
+        if not self.database.has_leftovers():
+            return True
+        for each in actors:
+            each.take_leftovers()
+        return not any(each.unpublished for each in actors)
 
     def _next_at(self) -> datetime | None:
-        due = [processes[0].service.due_at for processes in self.services.values()]
-        found = [when for when in (*due, self.tracker.deadline_at, self.schedule.next_at) if when is not None]
-        return min(found, default=None)
+        due = [when for processes in self.services.values() for when in processes[0].service.due_at.values()]
+        found = [when for when in (*due, self.due.at) if when is not None and when > self.schedule.now]
+        return min([*found, *([self.schedule.next_at] if self.schedule.next_at else [])], default=None)
 
-    def _disturb(self) -> None:
+    def _disturb(self, actor: Process | Follower) -> None:
         schedule, chance = self.schedule, self.schedule.chance
+        if actor.turn.is_open and chance.random() < 0.7:
+            self._hand_over(actor)
         if schedule.strikes("rebalance with a zombie owner", 0.01):
-            self._rebalance(chance.choice(list(self.services.values())), chance.randrange(PARTITION_COUNT))
-        if schedule.strikes("a process stands still", 0.01):
-            process = chance.choice(chance.choice(list(self.services.values())))
+            self._hand_over(chance.choice(self._actors))
+        if schedule.strikes("a process stands still", 0.02):
+            process = chance.choice(self._actors)
             process.paused_until = schedule.now + schedule.within(40)
             schedule.at(process.paused_until, lambda: None)  # so that time stops there
             schedule.note(f"{process.name} stands still")
-        if schedule.strikes("the tracker stands still", 0.005):
-            self.tracker.paused_until = schedule.now + schedule.within(60)
-            schedule.at(self.tracker.paused_until, lambda: None)
-            schedule.note("the tracker stands still")
-        if schedule.strikes("a process is killed", 0.01):
-            chance.choice(chance.choice(list(self.services.values()))).crash()
+        if schedule.strikes("a process is killed", 0.015):
+            chance.choice(self._actors).kill()
 
-    def _rebalance(self, processes: Sequence[Process], partition: int) -> None:
-        """Give a partition to the other process; the old owner goes on for a while, for it does not know yet."""
-        old = next(each for each in processes if partition in each.partitions)
-        new = next(each for each in processes if partition not in each.partitions or each is not old)
-        if partition in new.partitions:
+    def _hand_over(self, old: Process | Follower) -> None:
+        """Give its partitions to another process; the old owner goes on for a while, for it does not know yet."""
+        schedule = self.schedule
+        if isinstance(old, Follower):
+            heir = next(each for each in self.trackers if each is not old)
+            if old.offsets and not heir.offsets and not heir.turn.is_open:
+                heir.turn.run(heir.begin)
+                schedule.at(schedule.now + schedule.within(ZOMBIE_S), old.lose)
+                schedule.note(f"{heir.name} takes over from {old.name}, which goes on as a zombie")
             return
-        new.take_over(partition)
-        self.schedule.note(f"{new.name} takes partition {partition} over from {old.name}, which goes on as a zombie")
+        new = next(each for each in self.services[old.service.name] if each is not old)
+        taken = sorted(old.partitions - new.partitions)
+        if new.turn.is_open:
+            return
+        for partition in taken:
+            new.take_over(partition)
+            schedule.note(f"{new.name} takes partition {partition} over from {old.name}, which goes on as a zombie")
+            schedule.at(schedule.now + schedule.within(ZOMBIE_S), partial(old.lose, partition))
 
-        def notice() -> None:
-            old.partitions.discard(partition)
-            old.fetched = [raw for raw in old.fetched if raw.partition != partition]
 
-        self.schedule.at(self.schedule.now + self.schedule.within(ZOMBIE_S), notice)
-
-
-def simulate(seed: int, connections: Mapping[str, Connection]) -> Result:
-    """Run the schedule of one seed."""
+def simulate(seed: int, database: Database, *, is_traced: bool = False) -> Result:
+    """Run the schedule of one seed; one that breaks a promise is run again, to tell its last steps."""
     random.seed(seed)
-    return Simulation(connections=connections, schedule=Schedule(seed=seed)).run()
+    result = Simulation(database=database, schedule=Schedule(seed=seed, is_traced=is_traced)).run()
+    return simulate(seed, database, is_traced=True) if result.violations and not is_traced else result

@@ -1,0 +1,50 @@
+"""The sagas that are explored: chains of the order saga's own steps, from one to four."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from saga_tracker.definitions import newest
+from saga_tracker.saga import SagaDefinition, StepDefinition
+
+from proof.exploration import Model
+
+ORDER = newest("order")
+AUTHORIZE, RESERVE, BURN, BOOK, CAPTURE, POST = ORDER.steps
+CALLS = frozenset({AUTHORIZE.name, BOOK.name, CAPTURE.name})
+"""The steps that ask a provider outside."""
+
+
+def chain(*steps: StepDefinition) -> SagaDefinition:
+    """Return a saga of these steps; each is triggered by the success of the one before."""
+    chained = [replace(steps[0], trigger=ORDER.started_by)]
+    for step in steps[1:]:
+        chained.append(replace(step, trigger=chained[-1].succeeds_with))
+    return replace(ORDER, steps=tuple(chained))
+
+
+MODELS: Mapping[int, Mapping[str, Callable[[], Model]]] = {
+    1: {
+        "a call, given up": lambda: Model(definition=chain(AUTHORIZE), external=CALLS, gives_up=True),
+    },
+    2: {
+        "calls, given up": lambda: Model(definition=chain(AUTHORIZE, RESERVE), external=CALLS, gives_up=True),
+        "local, given up": lambda: Model(definition=chain(RESERVE, BURN), gives_up=True),
+        "one undone by the other, calls": lambda: Model(definition=chain(AUTHORIZE, CAPTURE), external=CALLS),
+    },
+    3: {
+        "local": lambda: Model(definition=chain(RESERVE, BURN, BOOK)),
+        "the last undone by the first": lambda: Model(definition=chain(AUTHORIZE, RESERVE, CAPTURE)),
+    },
+    4: {
+        "local, not cancelled": lambda: Model(definition=chain(RESERVE, BURN, BOOK, POST), has_cancellation=False),
+    },
+}
+"""By the number of steps and what they do. All can be rejected, time out, and be cancelled unless it says otherwise."""
+
+BOUNDS = (
+    "Bounds: one cancellation, one attempt of each command, a retry that runs out at once, no redrive. "
+    "Symmetry: worlds that differ only in the order in which the tracker heard messages, or in which of several told "
+    "it the same, are one."
+)

@@ -1,0 +1,134 @@
+"""Many schedules, several at once: each process of ours has a database of its own in one PostgreSQL."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import signal
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from proof import databases
+from proof.controls import switch_on
+from proof.databases import Database
+from proof.simulation import Result, simulate
+from stack import from_environment, postgres, up
+
+CHUNK = 20
+"""Seeds that a process takes at once: few enough that none is left alone with the rest."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Figures:
+    """What all schedules together came to."""
+
+    first: int
+    control: str | None = None
+    processes: int = 1
+    schedules: int = 0
+    sagas: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    virtual_s: float = 0.0
+    took_s: float = 0.0
+    violations: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, result: Result) -> None:
+        """Count one schedule in."""
+        self.schedules += 1
+        self.sagas += result.states
+        self.faults += result.faults
+        self.virtual_s += result.virtual_s
+        self.violations += [{"seed": result.seed, **asdict(each)} for each in result.violations]
+
+    @property
+    def per_s(self) -> float:
+        """How many schedules a second."""
+        return self.schedules / self.took_s if self.took_s else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures as they are printed."""
+        return {
+            **asdict(self),
+            "sagas": dict(self.sagas.most_common()),
+            "faults": dict(self.faults.most_common()),
+            "virtual_s": round(self.virtual_s),
+            "took_s": round(self.took_s, 1),
+            "schedules_per_s": round(self.per_s, 1),
+        }
+
+
+@contextmanager
+def postgresql() -> Iterator[str]:
+    """A PostgreSQL of our own, on a free port, in a folder that goes in the end; yields its address."""
+    with tempfile.TemporaryDirectory(prefix="baraza-proof-") as home:
+        stack = up(from_environment(home=Path(home), only=("postgres",)))
+        try:
+            address = f"{stack.endpoints.postgres_host}:{stack.endpoints.postgres_port}"
+            yield f"postgresql://{postgres.SUPERUSER}:{stack.password(postgres.SUPERUSER)}@{address}"
+        finally:
+            stack.down()
+
+
+def run(
+    seeds: range,
+    *,
+    control_name: str | None = None,
+    processes: int | None = None,
+    advance: Callable[[int], None] = lambda _count: None,
+) -> Figures:
+    """Run the schedules of these seeds, and say how far it is; with a control, until the first violation."""
+    processes = processes or os.cpu_count() or 1
+    figures = Figures(first=seeds.start, control=control_name, processes=processes)
+    began_s = time.monotonic()
+    chunks = [seeds[start : start + CHUNK] for start in range(0, len(seeds), CHUNK)]
+    spawning = multiprocessing.get_context("spawn")
+    with (
+        postgresql() as server,
+        ProcessPoolExecutor(processes, spawning, initializer=_begin, initargs=(server, control_name)) as pool,
+    ):
+        for done in as_completed([pool.submit(_run_chunk, chunk) for chunk in chunks]):
+            for result in done.result():
+                figures.add(result)
+            figures.took_s = time.monotonic() - began_s
+            advance(len(done.result()))
+            if control_name and figures.violations:
+                pool.shutdown(cancel_futures=True)
+                break
+    return figures
+
+
+def replay(seed: int, *, control_name: str | None = None) -> tuple[Figures, tuple[str, ...]]:
+    """Run the schedule of one seed in this process, and return everything that happened as well."""
+    figures = Figures(first=seed, control=control_name)
+    switch_on(control_name)
+    with postgresql() as server:
+        began_s = time.monotonic()
+        result = simulate(seed, databases.create(server, "proof"), is_traced=True)
+    figures.add(result)
+    figures.took_s = time.monotonic() - began_s
+    return figures, result.trace
+
+
+_database: Database
+"""The database of this process, while it is one of a pool."""
+
+
+def _begin(server: str, control_name: str | None) -> None:
+    global _database
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the pool
+    _database = databases.create(server, f"proof_{os.getpid()}")
+    switch_on(control_name)
+    gc.disable()  # what a schedule leaves behind goes when the next chunk begins
+
+
+def _run_chunk(seeds: range) -> list[Result]:
+    gc.collect()
+    return [simulate(seed, _database) for seed in seeds]
