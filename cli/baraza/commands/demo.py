@@ -85,18 +85,25 @@ def demo(
 
 @contextmanager
 def _stack(home: Path | None, *, keep: bool) -> Iterator[running.Running]:
-    """Yield a stack that is up; one that was not up before is taken down afterwards, unless it is to be kept."""
+    """Yield a stack that is up; one that was not up before is taken down afterwards, unless it is to be kept.
+
+    A stack elsewhere is taken as it is.
+    """
+    there = running.elsewhere()
+    if there is not None:
+        yield there
+        return
     was_up = running.is_up(home)
     started_at_s = time.monotonic()
     stack = stack_command.start(home)
     if not was_up:
         say(f"Stack up in {time.monotonic() - started_at_s:.0f} s.")
     try:
-        yield stack
+        yield running.Running(stack=stack)
     finally:
         if not was_up and not keep:
             with stack_command.watching() as watch:
-                stack.stack.down(watch)
+                stack.down(watch)
             say("Stack taken down; its data stays. Keep it up with --keep.")
 
 

@@ -17,6 +17,7 @@ from baraza.terminal import FOUND_A_PROBLEM, UsageRefusal, is_interactive, put_j
 
 if TYPE_CHECKING:
     from stack.progress import Progress, Watcher
+    from stack.running import Stack
 
 MEBIBYTE = 1_048_576
 
@@ -37,7 +38,7 @@ def up(
     stack = start(home, docker=docker, replicas=replicas_of(replicas or []))
     if as_json:
         put_json(_addresses(stack))
-    elif stack.stack.started:
+    elif stack.started:
         say(f"Up in {time.monotonic() - started_at:.0f} s. Next: ./baraza status, ./baraza orders --help")
     else:
         say("It is up already. Next: ./baraza status")
@@ -55,7 +56,7 @@ def down(home: Home = None) -> None:
 
 def status(home: Home = None, as_json: Json = False) -> None:
     """Show every process of the stack; exit status 1 when one is not ready."""
-    parts = running.find(home).stack.status()
+    parts = running.load(home).status()
     if as_json:
         put_json(
             [
@@ -87,14 +88,14 @@ def status(home: Home = None, as_json: Json = False) -> None:
         stop(FOUND_A_PROBLEM)
 
 
-def start(home: Path | None, *, docker: bool = False, replicas: dict[str, int] | None = None) -> running.Running:
+def start(home: Path | None, *, docker: bool = False, replicas: dict[str, int] | None = None) -> Stack:
     """Start what does not run yet and return the stack. Raises StackError; then nothing that it began is left."""
     from stack.running import up as bring_up
     from stack.settings import from_environment
 
     settings = from_environment(home=home, docker=docker, replicas=replicas or {})
     with watching() as watch:
-        return running.Running(stack=bring_up(settings, watch))
+        return bring_up(settings, watch)
 
 
 @contextmanager
@@ -157,14 +158,14 @@ def replicas_of(texts: list[str]) -> dict[str, int]:
     return replicas
 
 
-def _addresses(stack: running.Running) -> dict[str, object]:
-    endpoints = stack.stack.endpoints
+def _addresses(stack: Stack) -> dict[str, object]:
+    endpoints = stack.endpoints
     return {
-        "home": str(stack.stack.home),
+        "home": str(stack.home),
         "kafka": endpoints.kafka,
         "registry_url": endpoints.registry_url,
         "jwks_url": endpoints.jwks_url,
-        "started": list(stack.stack.started),
+        "started": list(stack.started),
         "http": {service: list(urls) for service, urls in endpoints.http.items()},
     }
 

