@@ -59,6 +59,8 @@ class ProcessState(StrEnum):
     UNKNOWN = "UNKNOWN"
 
 
+FINAL = frozenset({ProcessState.STOPPED, ProcessState.FATAL})
+"""States that the supervisor does not leave by itself."""
 DOWN = frozenset({ProcessState.STOPPED, ProcessState.EXITED, ProcessState.FATAL})
 
 
@@ -129,13 +131,21 @@ class Supervisor:
     def stop(self, names: Iterable[str]) -> None:
         """Stop programs side by side and wait until all are gone. The supervisor kills those that take too long."""
         stopping = tuple(names)
-        for name in stopping:
-            self._call("stopProcess", name, False, unless=Faults.NOT_RUNNING)
         until(
-            lambda: all(self.status(name).state in DOWN for name in stopping),
+            lambda: not [name for name in stopping if not self._is_stopped(name)],
             what=f"{', '.join(stopping)} to stop",
             deadline_s=STOP_DEADLINE_S,
         )
+
+    def _is_stopped(self, name: str) -> bool:
+        """Say whether a program is stopped for good, and stop it where it is not, even if it has just ended by itself.
+
+        One that has ended is about to be started again, and takes no order to stop until it is.
+        """
+        state = self.status(name).state
+        if state not in (*FINAL, ProcessState.STOPPING):
+            self._call("stopProcess", name, False, unless=Faults.NOT_RUNNING)
+        return state in FINAL
 
     def signal(self, name: str, number: signal.Signals) -> None:
         """Send a signal to a program's process."""

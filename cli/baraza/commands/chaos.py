@@ -71,15 +71,18 @@ def chaos(
 
 
 def _kinds(names: list[str]) -> tuple[Kind, ...]:
-    """Return the kinds of these names; all but the rollback, which needs the history, where there are none."""
+    """Return the kinds of these names, of all where there are none; say so where one cannot be had here."""
     from baraza.chaos.schedule import Kind
     from baraza.chaos.versions import with_history
 
     if unknown := set(names) - set(Kind):
         raise UsageRefusal(f"There is no fault {', '.join(sorted(unknown))}; known: {', '.join(Kind)}.")
-    if Kind.ROLLBACK in names and not with_history():
+    if with_history():
+        return tuple(Kind(name) for name in names or Kind)
+    if Kind.ROLLBACK in names:
         raise UsageRefusal("A rollback needs the repository's history, which is not here; leave --fault rollback out.")
-    return tuple(Kind(name) for name in names or Kind if names or name != Kind.ROLLBACK)
+    say("Left out: rollback, which needs the repository's history.")
+    return tuple(Kind(name) for name in names or Kind if name != Kind.ROLLBACK)
 
 
 def _in_home(home: Path | None, again: str, run: Callable[[Path], Verdict]) -> Verdict:
