@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
 
 import structlog
-from confluent_kafka import ConsumerGroupState, ConsumerGroupTopicPartitions, KafkaException
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from saga_tracker.tables import Place
 
 ASK_WITHIN_S = 3.0
 """For all services together: meanwhile the tracker records nothing."""
+LEFT_S_MIN = 0.05
 
 log = structlog.get_logger()
 
@@ -41,40 +40,49 @@ class Taken:
 
 
 class Groups:
-    """Asks Kafka for the offsets of the services' consumer groups, which bear the services' names."""
+    """Asks Kafka for the offsets of the services' consumer groups, which bear the services' names.
+
+    Both questions are the old ones that wait for their answer: an offset's by a consumer that never joins, a group's
+    members' by list_groups. The administrator's client has newer ones that crash the process when Kafka has been away:
+    they outlive their own timeouts (librdkafka 4605), and follow a coordinator that moves with no group (5040).
+    """
 
     def __init__(self, kafka: str) -> None:
+        self._kafka = kafka
         self._admin = AdminClient({"bootstrap.servers": kafka})
+        self._consumers: dict[str, Consumer] = {}
 
     def taken_by(self, services: Collection[str]) -> Taken:
         """Return what these services have taken. Where Kafka gives no answer nothing counts as taken."""
         if not services:
             return Taken()
-        described = self._admin.describe_consumer_groups(list(services), request_timeout=ASK_WITHIN_S)
-        asked = {
-            service: self._admin.list_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(service)], request_timeout=ASK_WITHIN_S
-            )[service]
-            for service in services
-        }
         offsets: dict[str, Mapping[Place, int]] = {}
+        down: set[str] = set()
         give_up_at = time.monotonic() + ASK_WITHIN_S
-        for service, answering in asked.items():
+        for service in services:
             try:
-                answer = answering.result(max(0.0, give_up_at - time.monotonic()))
-            except (KafkaException, TimeoutError) as error:
+                offsets[service] = self._committed(service, give_up_at)
+                if self._is_empty(service, give_up_at):
+                    down.add(service)
+            except KafkaException as error:
                 log.warning("Kafka does not say what a service has taken.", of=service, error=str(error))
-                continue
-            offsets[service] = {(each.topic, each.partition): each.offset for each in answer.topic_partitions or ()}
-        down = [service for service, told in described.items() if _is_empty(service, told, give_up_at)]
         return Taken(offsets=offsets, down=frozenset(down))
 
+    def _committed(self, service: str, give_up_at: float) -> Mapping[Place, int]:
+        if service not in self._consumers:
+            self._consumers[service] = Consumer({"bootstrap.servers": self._kafka, "group.id": service})
+        consumer = self._consumers[service]
+        listed = consumer.list_topics(timeout=_left_s(give_up_at)).topics.values()
+        places = [TopicPartition(each.topic, number) for each in listed for number in each.partitions]
+        committed = consumer.committed(places, timeout=_left_s(give_up_at))
+        return {(each.topic, each.partition): each.offset for each in committed}
 
-def _is_empty(service: str, told: Future[Any], give_up_at: float) -> bool:
-    """Say whether no process of the service is in its group; where Kafka does not say, its offsets tell enough."""
-    try:
-        description = told.result(max(0.0, give_up_at - time.monotonic()))
-    except (KafkaException, TimeoutError) as error:
-        log.warning("Kafka does not say who reads for a service.", of=service, error=str(error))
-        return False
-    return description.state in (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
+    def _is_empty(self, service: str, give_up_at: float) -> bool:
+        """Say whether no process of the service is in its group."""
+        told = self._admin.list_groups(service, timeout=_left_s(give_up_at))
+        return not any(group.members for group in told if group.id == service)
+
+
+def _left_s(give_up_at: float) -> float:
+    """At least a moment, for an answer that Kafka gives at once though another service's took all of the time."""
+    return max(LEFT_S_MIN, give_up_at - time.monotonic())
