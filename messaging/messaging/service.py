@@ -119,13 +119,14 @@ def open_parts(settings: Settings) -> Parts:
 
 
 def traces_of(settings: Settings) -> Traces | None:
-    """Return where spans go, None where no collector is named."""
-    if not settings.otlp_url:
+    """Return where spans go, None where nobody collects them."""
+    if not (settings.otlp_url or settings.zipkin_url):
         return None
-    # Imported only then: a process without a collector does not pay the 20 MB.
-    from messaging.tracing import to_collector
+    # Imported only then: a process whose spans nobody collects does not pay the 20 MB.
+    from messaging.tracing import Traces, exporter
 
-    return to_collector(settings.service, settings.otlp_url, ratio=settings.trace_ratio)
+    to = exporter(otlp_url=settings.otlp_url, zipkin_url=settings.zipkin_url)
+    return Traces(settings.service, to, ratio=settings.trace_ratio)
 
 
 def run(build: Callable[[Parts], Service]) -> int:

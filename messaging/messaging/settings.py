@@ -29,6 +29,8 @@ class Settings(BaseSettings):
     """Stretches or shortens every deadline of a saga; tests shorten them."""
     log_level: str = "INFO"
     otlp_url: str = ""
-    """Where an OpenTelemetry collector takes spans over HTTP, without the path; empty: nobody collects them."""
+    """Where an OpenTelemetry collector takes spans over HTTP, without the path; empty: none does."""
+    zipkin_url: str = ""
+    """Where a Zipkin takes spans, for a stack without a collector; empty: none does."""
     trace_ratio: float = 1.0
     """The share of sagas whose traces are kept, the same ones in every process."""

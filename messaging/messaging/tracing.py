@@ -18,6 +18,7 @@ from messaging.spans import Span
 
 QUEUE_MAX = 8_192
 """Spans that wait for the collector; more are dropped, for a trace may be lost and an order may not."""
+EXPORT_TIMEOUT_S = 5
 NANOSECONDS = 1_000_000_000
 TRACES = 2**64
 
@@ -58,12 +59,16 @@ class Traces:
         self._processor.shutdown()  # type: ignore[no-untyped-call]
 
 
-def to_collector(service: str, url: str, *, ratio: float) -> Traces:
-    """Return traces that go to an OpenTelemetry collector at ``url`` (OTLP over HTTP, without the path)."""
-    # Imported here: a process without a collector does not pay the 20 MB.
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+def exporter(*, otlp_url: str, zipkin_url: str) -> SpanExporter:
+    """Return what sends spans to an OpenTelemetry collector (OTLP over HTTP), or else to a Zipkin."""
+    # Each is imported where it is meant: together they cost some 10 MB.
+    if otlp_url:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-    return Traces(service, OTLPSpanExporter(endpoint=f"{url.rstrip('/')}/v1/traces", timeout=5), ratio=ratio)
+        return OTLPSpanExporter(endpoint=f"{otlp_url.rstrip('/')}/v1/traces", timeout=EXPORT_TIMEOUT_S)
+    from opentelemetry.exporter.zipkin.json import ZipkinExporter
+
+    return ZipkinExporter(endpoint=zipkin_url, timeout=EXPORT_TIMEOUT_S)
 
 
 def _context(traceparent: bytes | None) -> SpanContext | None:

@@ -37,6 +37,7 @@ class State:
     version: int = STATE_VERSION
     docker: bool = False
     proxied: bool = False
+    observed: bool = False
     cache: str = ""
     partitions: int = 0
     ports: dict[str, int] = field(default_factory=dict)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from stack import downloads, kafka, postgres, redis, registry, services, toxiproxy
+from stack import debian, downloads, kafka, observers, postgres, redis, registry, services, toxiproxy
 from stack.errors import explained
 from stack.home import Home, State
 from stack.parts import Part
@@ -21,6 +21,10 @@ def part(home: Home, state: State, name: str) -> Part:
         return redis.part(home, state.ports[name])
     if name == toxiproxy.NAME:
         return toxiproxy.part(home, cache, state.ports[name])
+    if name == observers.PROMETHEUS:
+        return observers.prometheus(home, cache, state.ports[name])
+    if name == observers.ZIPKIN:
+        return observers.zipkin(home, downloads.files(name, cache)[0], state.ports[name])
     if name == kafka.NAME:
         return kafka.part(home, downloads.files(name, cache), state.ports[name])
     return registry.part(
@@ -40,6 +44,8 @@ def prepare(home: Home, state: State, name: str, watch: Watcher) -> None:
         kafka.NAME: lambda: _prepare_kafka(home, state, watch),
         registry.NAME: lambda: _prepare_registry(state, watch),
         toxiproxy.NAME: lambda: _prepare_toxiproxy(home, state, watch),
+        observers.PROMETHEUS: lambda: _prepare_prometheus(home, state, watch),
+        observers.ZIPKIN: lambda: _prepare_zipkin(state, watch),
     }
     steps[name]()
 
@@ -70,6 +76,16 @@ def _prepare_toxiproxy(home: Home, state: State, watch: Watcher) -> None:
     watch(Progress(part=toxiproxy.NAME, what="building"))
     toxiproxy.build(Path(state.cache))
     toxiproxy.configure(home, routes(state.ports))
+
+
+def _prepare_prometheus(home: Home, state: State, watch: Watcher) -> None:
+    watch(Progress(part=observers.PROMETHEUS, what="downloading"))
+    debian.fetch(observers.PROMETHEUS, observers.PROMETHEUS, Path(state.cache))
+    observers.configure(home, services.scraped(state))
+
+
+def _prepare_zipkin(state: State, watch: Watcher) -> None:
+    _fetch(observers.ZIPKIN, state, watch)
 
 
 def routes(ports: Mapping[str, int]) -> dict[str, tuple[int, int]]:

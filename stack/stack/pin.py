@@ -18,6 +18,7 @@ KAFKA = "org.apache.kafka:kafka_2.13:4.3.1"
 LOGGING = ("org.apache.logging.log4j", "log4j-slf4j-impl", "2.25.4")
 """Kafka's manifest leaves the logger's binding to its packagers. It goes in without its own dependencies: its bill of
 materials would bring an older kafka-clients."""
+ZIPKIN = ("io.zipkin", "zipkin-server", "3.6.1")
 REGISTRY = ("io.apicurio", "apicurio-registry-app", "3.3.3")
 
 
@@ -31,9 +32,12 @@ def main() -> int:
         kafka.append(context.project(group, name).at_version(version).artifact())
         group, name, version = REGISTRY
         registry = context.project(group, name).at_version(version).artifact("all", "tar.gz")
+        group, name, version = ZIPKIN
+        zipkin = context.project(group, name).at_version(version).artifact("slim", "jar")
         pinned = {
             "kafka": sorted((_pin(artifact) for artifact in kafka), key=lambda pin: str(pin["path"])),
             "registry": [_pin(registry)],
+            "zipkin": [_pin(zipkin)],
         }
     PINNED.write_text(json.dumps(pinned, indent=1) + "\n")
     return 0

@@ -8,12 +8,13 @@ from dataclasses import replace
 from stack import kafka, ports, postgres, redis, registry, services, toxiproxy
 from stack.errors import InvalidSettings
 from stack.home import State
+from stack.observers import OBSERVERS
 from stack.services import SIMULATORS
 from stack.settings import PARTITIONS_DEFAULT, StackSettings
 
 INFRASTRUCTURE = (postgres.NAME, redis.NAME, kafka.NAME, registry.NAME)
-NATIVE = (*INFRASTRUCTURE, toxiproxy.NAME)
-"""What is not ours. Toxiproxy is there only where the network is to fail on demand."""
+NATIVE = (*INFRASTRUCTURE, toxiproxy.NAME, *OBSERVERS)
+"""What is not ours. Toxiproxy is there only where the network is to fail on demand, and the observers on demand."""
 EXTRA_PORTS = {kafka.NAME: (kafka.CONTROLLER,), registry.NAME: (registry.MANAGEMENT,)}
 """Parts that listen on a second port."""
 
@@ -51,6 +52,7 @@ def next_state(settings: StackSettings, before: State | None, *, is_alive: bool)
             f"{settings.partitions}."
         )
     parts = everything() if settings.only is None else closure((*settings.only, *(_known(state) if is_alive else ())))
+    observed = state.observed or settings.observed
     replicas = {**state.replicas, **settings.replicas}
     if unknown := set(replicas) - set(services.workers()):
         raise InvalidSettings(
@@ -61,7 +63,8 @@ def next_state(settings: StackSettings, before: State | None, *, is_alive: bool)
         state,
         cache=str(settings.cache),
         partitions=state.partitions or settings.partitions or PARTITIONS_DEFAULT,
-        parts=[*([toxiproxy.NAME] if state.proxied else []), *parts],
+        observed=observed,
+        parts=[*([toxiproxy.NAME] if state.proxied else []), *(OBSERVERS if observed else ()), *parts],
         replicas=replicas,
         environment=environment,
         ports=_ports(settings, state, replicas),
@@ -79,7 +82,7 @@ def ports_of(name: str) -> tuple[str, ...]:
 
 
 def _known(state: State) -> list[str]:
-    return [name for name in state.parts if name != toxiproxy.NAME]
+    return [name for name in state.parts if name not in (toxiproxy.NAME, *OBSERVERS)]
 
 
 def _proxy_ports() -> list[str]:
@@ -97,6 +100,7 @@ def _ports(settings: StackSettings, state: State, replicas: dict[str, int]) -> d
     ]
     if state.proxied:
         names += _proxy_ports()
+    names += OBSERVERS
     if unknown := set(settings.ports) - set(names):
         raise InvalidSettings(f"BARAZA_PORT_… names no part: {', '.join(sorted(unknown))}; known: {', '.join(names)}.")
     return ports.choose(names, state.ports, settings.ports)

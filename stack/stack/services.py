@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from stack import kafka, postgres, redis, registry, toxiproxy
+from stack import kafka, observers, postgres, redis, registry, toxiproxy
 from stack.contract import TRACKER, TRACKER_API, package_of, services
 from stack.databases import owner_of
 from stack.home import Home, State
@@ -64,6 +64,8 @@ def environment(home: Home, state: State, service: str, name: str) -> dict[str, 
         variables |= _simulator(home, state, service)
     else:
         variables |= _worker(home, state, service, _ports_for(state, service, name))
+        if state.observed:
+            variables["BARAZA_ZIPKIN_URL"] = observers.traces_url(state.ports)
     for key in dict.fromkeys((EVERY, service, name)):
         variables |= state.environment.get(key, {})
     return variables
@@ -75,6 +77,15 @@ def migration_environment(home: Home, state: State, database: str) -> dict[str, 
         **_worker(home, state, database.replace("_", "-"), state.ports),
         "BARAZA_DATABASE_URL": _database_url(state.ports, database, owner_of(database)),
         "BARAZA_DATABASE_PASSWORD_FILE": str(home.password_file(owner_of(database))),
+    }
+
+
+def scraped(state: State) -> dict[str, dict[str, int]]:
+    """Return the ports of every process that measures itself, by service and process."""
+    ours = [service for service in state.parts if service in workers()]
+    return {
+        service: {name: state.ports[name] for name in replica_names(service, state.replicas.get(service, 1))}
+        for service in ours
     }
 
 

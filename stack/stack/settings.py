@@ -26,14 +26,15 @@ class StackSettings:
     """How to start a stack. What is not said is as it was the last time, or the default.
 
     ``only`` names the parts to start (and what they need), None all of them. ``replicas`` counts processes by service.
-    ``ports`` fixes ports by part. ``proxied`` puts toxiproxy between our processes and what they need.
-    ``environment`` adds variables by process, under ``*`` to every process of ours.
+    ``ports`` fixes ports by part. ``proxied`` puts toxiproxy between our processes and what they need, ``observed``
+    adds Prometheus and Zipkin. ``environment`` adds variables by process, under ``*`` to every process of ours.
     """
 
     home: Path
     cache: Path
     docker: bool = False
     proxied: bool = False
+    observed: bool = False
     only: tuple[str, ...] | None = None
     partitions: int | None = None
     replicas: Mapping[str, int] = field(default_factory=dict)
@@ -66,6 +67,7 @@ def from_environment(
     home: Path | None = None,
     docker: bool = False,
     proxied: bool = False,
+    observed: bool = False,
     only: tuple[str, ...] | None = None,
     partitions: int | None = None,
     replicas: Mapping[str, int] | None = None,
@@ -80,6 +82,7 @@ def from_environment(
         cache=Path(environ.get("BARAZA_CACHE") or caches / "baraza").absolute(),
         docker=docker,
         proxied=proxied,
+        observed=observed,
         only=only,
         partitions=partitions,
         replicas=replicas or {},

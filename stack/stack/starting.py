@@ -35,7 +35,8 @@ THREADS_MAX = 8
 def part_of(home: Home, state: State, service: str, name: str) -> Part:
     """Return the process ``name`` of a service or an infrastructure part."""
     if service in plan.NATIVE:
-        return containers.part(home, state, name) if state.docker else native.part(home, state, name)
+        contained = state.docker and service in plan.INFRASTRUCTURE
+        return containers.part(home, state, name) if contained else native.part(home, state, name)
     return services.part(home, state, service, name)
 
 
@@ -88,7 +89,7 @@ class Start:
 
     def _infrastructure(self, name: str) -> None:
         part = next(part for part in self._parts if part.name == name)
-        if not self._state.docker:
+        if not self._in_container(part):
             native.prepare(self._home, self._state, name, self._watch)
         if name == registry.NAME:
             self._databases_exist.wait()

@@ -30,12 +30,15 @@ def up(
     docker: Annotated[
         bool, typer.Option("--docker", help="Kafka, PostgreSQL, Redis and the registry in containers.")
     ] = False,
+    observe: Annotated[
+        bool, typer.Option("--observe", help="Also Prometheus with our alerts, and Zipkin for the traces.")
+    ] = False,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
     """Start the stack, or what is missing of it: Kafka, PostgreSQL, Redis, the registry, every service."""
     started_at = time.monotonic()
-    stack = start(home, docker=docker, replicas=replicas_of(replicas or []))
+    stack = start(home, docker=docker, observe=observe, replicas=replicas_of(replicas or []))
     if as_json:
         put_json(_addresses(stack))
     elif stack.started:
@@ -88,12 +91,14 @@ def status(home: Home = None, as_json: Json = False) -> None:
         stop(FOUND_A_PROBLEM)
 
 
-def start(home: Path | None, *, docker: bool = False, replicas: dict[str, int] | None = None) -> Stack:
+def start(
+    home: Path | None, *, docker: bool = False, observe: bool = False, replicas: dict[str, int] | None = None
+) -> Stack:
     """Start what does not run yet and return the stack. Raises StackError; then nothing that it began is left."""
     from stack.running import up as bring_up
     from stack.settings import from_environment
 
-    settings = from_environment(home=home, docker=docker, replicas=replicas or {})
+    settings = from_environment(home=home, docker=docker, observed=observe, replicas=replicas or {})
     with watching() as watch:
         return bring_up(settings, watch)
 

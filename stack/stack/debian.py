@@ -1,0 +1,74 @@
+"""A program out of Debian's archive, unpacked into the cache: nothing is installed, and nobody need be root.
+
+apt checks the archive's signature and the package's digest. The lists are kept in the cache as well.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from stack.errors import DownloadFailed, PlatformUnsupported, explained
+
+DOWNLOAD_TIMEOUT_S = 300
+"""The lists and the package are some 35 MB."""
+
+
+def place(package: str, name: str, cache: Path) -> Path:
+    """Return where a program is, or will be once it is fetched."""
+    found = shutil.which(name)
+    return Path(found) if found else cache / "debian" / package / "usr" / "bin" / name
+
+
+def fetch(package: str, name: str, cache: Path) -> Path:
+    """Return a program: the one on PATH, or else the one of Debian's ``package``, which is downloaded once.
+
+    Raises PlatformUnsupported where there is neither it nor apt, DownloadFailed, DiskFull.
+    """
+    target = place(package, name, cache)
+    if target.exists():
+        return target
+    folder = cache / "debian" / package
+    if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
+        raise PlatformUnsupported(f"{name} is not on PATH and this is no Debian; install {package} and run this again.")
+    with explained(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with (folder.parent / f"{package}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not target.exists():
+                _fetch(package, folder)
+    return target
+
+
+def _fetch(package: str, folder: Path) -> None:
+    """1. Fetch the lists into a state of our own. 2. Fetch the package. 3. Unpack it, and move it into its place."""
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        state = Path(scratch)
+        for needed in ("state/lists/partial", "cache/archives/partial"):
+            (state / needed).mkdir(parents=True)
+        options = [
+            *("-o", f"Dir::State={state / 'state'}", "-o", "Dir::State::status=/var/lib/dpkg/status"),
+            *("-o", f"Dir::Cache={state / 'cache'}", "-o", "Debug::NoLocking=1", "-o", "APT::Sandbox::User="),
+        ]
+        _run(["apt-get", *options, "-q", "update"], state, package)
+        _run(["apt-get", *options, "-q", "download", package], state, package)
+        (archive,) = state.glob(f"{package}_*.deb")
+        _run(["dpkg-deb", "-x", str(archive), str(state / "content")], state, package)
+        (state / "content").rename(folder)
+
+
+def _run(command: list[str], folder: Path, package: str) -> None:
+    try:
+        subprocess.run(
+            command, cwd=folder, check=True, capture_output=True, text=True, timeout=DOWNLOAD_TIMEOUT_S
+        )
+    except subprocess.TimeoutExpired as error:
+        raise DownloadFailed(f"Debian's archive did not answer in {error.timeout:g} s; run this again.") from error
+    except subprocess.CalledProcessError as error:
+        last = (error.stderr or error.stdout).strip().splitlines()[-1:] or ["without a word"]
+        raise DownloadFailed(
+            f"{package} could not be had from Debian's archive: {last[0]} Install it, or run this again."
+        ) from error
