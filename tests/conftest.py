@@ -13,6 +13,8 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+from stack.services import EVERY
+from support.collector import Collector, collecting
 from support.shop import Shop
 
 from stack import Stack, StackSettings, from_environment, up
@@ -47,9 +49,14 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"properties: repeat with --hypothesis-seed={config.getoption('hypothesis_seed')}"
 
 
-def _settings(factory: pytest.TempPathFactory, name: str, only: tuple[str, ...] | None) -> StackSettings:
+def _settings(
+    factory: pytest.TempPathFactory, name: str, only: tuple[str, ...] | None, *, collector: str = ""
+) -> StackSettings:
     home = factory.getbasetemp() / name
-    environment = {"saga-tracker": {"BARAZA_TIMEOUT_FACTOR": str(TIMEOUT_FACTOR)}}
+    environment = {
+        "saga-tracker": {"BARAZA_TIMEOUT_FACTOR": str(TIMEOUT_FACTOR)},
+        EVERY: {"BARAZA_OTLP_URL": collector},
+    }
     return from_environment(home=home, only=only, partitions=PARTITIONS, environment=environment)
 
 
@@ -64,9 +71,16 @@ def infrastructure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="session")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def collector() -> Iterator[Collector]:
+    """Where the system's spans go."""
+    with collecting() as collector:
+        yield collector
+
+
+@pytest.fixture(scope="session")
+def system(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[Stack]:
     """Every service and simulator, with the deadlines of sagas shortened."""
-    stack = up(_settings(tmp_path_factory, "system", None))
+    stack = up(_settings(tmp_path_factory, "system", None, collector=collector.url))
     try:
         yield stack
     finally:

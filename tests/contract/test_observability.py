@@ -1,0 +1,83 @@
+"""Alerts and dashboards ask for what is measured, fire when they should, and lead to a page that says what to do."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import ledger.main
+import pytest
+import yaml
+from prometheus_client.metrics import MetricWrapperBase
+from saga_tracker import measuring
+
+from messaging import measures, metrics
+from stack import debian, from_environment
+
+ROOT = Path(__file__).resolve().parents[2]
+OBSERVABILITY = ROOT / "observability"
+ALERTS = yaml.safe_load((OBSERVABILITY / "alerts.yml").read_text())
+RULES = [rule for group in ALERTS["groups"] for rule in group["rules"]]
+NAME = re.compile(r"\bbaraza[a-z0-9_:]*\b")
+PROMTOOL_TIMEOUT_S = 60
+
+
+def measured() -> set[str]:
+    """Return the name of every series that a process of ours has, or that a rule records."""
+    found = {rule["record"] for rule in RULES if "record" in rule}
+    gauges = (*measures.OUTBOX, *measures.WAITING, *measuring.MEASURES, ledger.main.IMBALANCE)
+    found.update(measure.name for measure in gauges)
+    for module in (metrics, measuring):
+        for metric in vars(module).values():
+            if isinstance(metric, MetricWrapperBase):
+                family = next(iter(metric.describe()))
+                kinds = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum"), "gauge": ("",)}
+                found.update(family.name + suffix for suffix in kinds[family.type])
+    return found
+
+
+def queries() -> Iterator[str]:
+    yield from (rule["expr"] for rule in RULES)
+    for dashboard in (OBSERVABILITY / "dashboards").glob("*.json"):
+        panels = json.loads(dashboard.read_text())["panels"]
+        yield from (target["expr"] for panel in panels for target in panel["targets"])
+
+
+def test_every_query_names_a_metric_that_exists() -> None:
+    asked = {name for query in queries() for name in NAME.findall(query)}
+    assert asked - measured() == set()
+    assert len(asked) > 20
+
+
+def test_every_alert_has_a_page_that_says_what_to_do() -> None:
+    headings = re.findall(r"^### (\w+)$", (ROOT / "docs" / "operations.md").read_text(), re.MULTILINE)
+    alerts = [rule for rule in RULES if "alert" in rule]
+    assert {rule["alert"] for rule in alerts} == set(headings) & {rule["alert"] for rule in alerts}
+    for rule in alerts:
+        assert rule["annotations"]["runbook"] == f"docs/operations.md#{rule['alert'].lower()}"
+
+
+def test_every_alert_is_tried(promtool: Path) -> None:
+    tried = set(re.findall(r"alertname: (\w+)", (OBSERVABILITY / "alerts_test.yml").read_text()))
+    assert tried == {rule["alert"] for rule in RULES if "alert" in rule}
+    command = [str(promtool), "test", "rules", "alerts_test.yml"]
+    done = subprocess.run(
+        command, cwd=OBSERVABILITY, capture_output=True, text=True, timeout=PROMTOOL_TIMEOUT_S, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_dashboards_are_current() -> None:
+    command = [sys.executable, str(OBSERVABILITY / "generate.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PROMTOOL_TIMEOUT_S, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.fixture(scope="module")
+def promtool() -> Path:
+    """Prometheus' own tool, from PATH or out of Debian's archive."""
+    return debian.fetch("prometheus", "promtool", from_environment().cache)
