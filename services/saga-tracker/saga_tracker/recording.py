@@ -23,12 +23,12 @@ from messages.contract import name_of
 from messages.saga import CancelSaga
 from messaging.codec import Codec, Undecodable
 from messaging.dead_letters import DeadLetter, dead_letter_row
-from messaging.envelope import child_traceparent, derived_id, headers
+from messaging.envelope import TRACEPARENT, child_traceparent, derived_id, headers
 from messaging.outbox import OutboxRow
-from sqlalchemy import Connection
+from sqlalchemy import Connection, event
 
 from messaging import outbox
-from saga_tracker import letters, plans, tables
+from saga_tracker import letters, measuring, plans, tables
 from saga_tracker.facts import NOTHING, Cancelled, Fact, Started, TimedOut, Timer, merge
 from saga_tracker.issuing import Issue, issues, redrive_unclear
 from saga_tracker.letters import LetterRow
@@ -50,11 +50,12 @@ log = structlog.get_logger()
 
 @dataclass(slots=True, kw_only=True)
 class _Followed:
-    """A saga while its batch is recorded. ``cause`` is the message that what follows is due to."""
+    """A saga while its batch is recorded. ``cause`` is the message behind what follows, ``trace`` its context."""
 
     row: SagaRow
     definition: SagaDefinition
     cause: str | None = None
+    trace: str | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -308,7 +309,7 @@ class Recorder:
         row.progress = merge(row.progress, fact)
         if isinstance(fact, Started):
             row.started_at, row.subject = fact.at, reading.subject
-        saga.cause = entry.message_id
+        saga.cause, saga.trace = entry.message_id, reading.traceparent
 
     def _time_out(self, saga: _Followed, out: _Outgoing) -> None:
         row = saga.row
@@ -349,6 +350,9 @@ class Recorder:
         tables.insert_entries(tx, out.entries, now=now)
         tables.save(tx, [saga.row for saga in sagas], now=now)
         outbox.save(tx, out.rows)
+        event.listen(
+            tx, "commit", lambda _: measuring.recorded(out.entries, (saga.row for saga in sagas), now), once=True
+        )
 
     def _settle(self, saga: _Followed, decision: Decision, now: datetime) -> bool:
         """Write the decision into the row, and say whether the saga has ended with it.
@@ -380,7 +384,8 @@ class Recorder:
 
     def _send(self, saga: _Followed, issue: Issue, detail: str | None, out: _Outgoing, now: datetime) -> None:
         row, message = saga.row, issue.message
-        trace = child_traceparent(None if row.traceparent is None else row.traceparent.encode())
+        parent = saga.trace or row.traceparent
+        context = None if parent is None else parent.encode()
         out.rows.append(
             OutboxRow(
                 id=message.message_id,
@@ -388,8 +393,9 @@ class Recorder:
                 saga_id=row.saga_id,
                 type=message.FULL_NAME,
                 payload=self._codec.encode(issue.topic, message),
-                headers=headers(message, source=SERVICE, traceparent=trace),
+                headers=headers(message, source=SERVICE, traceparent=child_traceparent(context)),
                 partition=row.partition,
+                cause=() if context is None else ((TRACEPARENT, context),),
             )
         )
         out.entries.append(
