@@ -139,7 +139,7 @@ def cluster_id(stack_id: str) -> str:
 
 
 def _format(home: Home, jars: list[Path], file: Path, cluster: str) -> None:
-    arguments = ("kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", cluster, "-c", str(file))
+    arguments = ("kafka.tools.StorageTool", "format", "--ignore-formatted", f"--cluster-id={cluster}", "-c", str(file))
     with home.log(NAME).open("a") as output:
         try:
             subprocess.run(
