@@ -5,10 +5,9 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions
-from confluent_kafka.admin import AdminClient
+from support.lag import behind
 from support.shop import SCARCE, Shop
-from support.topics import Parcel, Stored, ends, publish, stored
+from support.topics import Parcel, Stored, publish, stored
 from support.waiting import until
 
 from stack import contract
@@ -40,21 +39,6 @@ def again(message: Stored) -> Parcel:
         value=message.value,
         headers=tuple(message.headers.items()),
     )
-
-
-def behind(shop: Shop) -> dict[str, int]:
-    """Return by reader how many messages it has not handled yet."""
-    kafka, found = shop.stack.endpoints.kafka, {}
-    admin = AdminClient({"bootstrap.servers": kafka})
-    last = ends(kafka, *contract.topics())
-    for group in contract.services():
-        request = ConsumerGroupTopicPartitions(group)
-        answer = admin.list_consumer_group_offsets([request])[group].result(10)
-        read = [(each.topic, each.partition, each.offset) for each in answer.topic_partitions if each.offset >= 0]
-        found[group] = sum(last[topic, partition] - offset for topic, partition, offset in read)
-    read = shop.rows("saga-tracker", "SELECT topic, partition, next_offset FROM consumed_offsets")
-    found[contract.TRACKER] = sum(last[topic, partition] - offset for topic, partition, offset in read)
-    return found
 
 
 def test_every_message_again_in_any_order_changes_nothing(shop: Shop) -> None:

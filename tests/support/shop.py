@@ -45,7 +45,7 @@ class Shop:
     def call(self, service: str, method: str, path: str, body: Json = None, **headers: str) -> Json:
         """Call a service's API as staff and return its answer; a refusal fails the test."""
         url = self.stack.endpoints.url(service)
-        authorized = {"Authorization": f"Bearer {self._token()}", **headers}
+        authorized = {"Authorization": f"Bearer {self.token()}", **headers}
         answer = self.http.request(method, f"{url}{path}", json=body, headers=authorized)
         assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json() if answer.content else None
@@ -84,7 +84,7 @@ class Shop:
     def saga(self, order_id: str) -> Json:
         """Return the saga as the tracker knows it; an empty one while it does not."""
         url = f"{self.stack.endpoints.url('saga-tracker-api')}/v1/sagas/{order_id}"
-        answer = self.http.get(url, headers={"Authorization": f"Bearer {self._token()}"})
+        answer = self.http.get(url, headers={"Authorization": f"Bearer {self.token()}"})
         if answer.status_code == httpx.codes.NOT_FOUND:
             return {"saga": {"state": None, "step": None, "phase": None}, "steps": []}
         assert answer.is_success, answer.text
@@ -145,7 +145,8 @@ class Shop:
         found = report.run(Running(stack=self.stack).sources())
         assert found.is_green, [finding.to_json() for finding in found.findings if finding.total]
 
-    def _token(self) -> str:
+    def token(self) -> str:
+        """Return a token of staff who may do everything."""
         if not self.tokens:
             wanted = {"sub": "staff", "roles": ["storefront", "support", "operator", "catalogue"], "ttl_s": 7_200}
             answer = self.http.post(f"{self.stack.endpoints.url('issuer')}/token", json=wanted)

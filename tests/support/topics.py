@@ -13,6 +13,8 @@ from confluent_kafka.admin import AdminClient
 TIMEOUT_S = 10.0
 LATEST: Any = vars(confluent_kafka.admin)["OffsetSpec"].latest()
 """The client forgot to export it to type checkers."""
+BYTES_MAX = 64 * 1024 * 1024
+"""As much as a test may publish at once; what Kafka takes is Kafka's to say."""
 Place: TypeAlias = tuple[str, int]
 
 
@@ -25,7 +27,12 @@ class Stored:
     offset: int
     key: bytes | None
     value: bytes | None
-    headers: dict[str, bytes]
+    pairs: tuple[tuple[str, bytes], ...]
+
+    @property
+    def headers(self) -> dict[str, bytes]:
+        """The last header of each name, as Kafka's own clients read them."""
+        return dict(self.pairs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,10 +46,18 @@ class Parcel:
     headers: tuple[tuple[str, bytes], ...] = ()
 
 
-def publish(kafka: str, parcels: Iterable[Parcel]) -> None:
+def publish(kafka: str, parcels: Iterable[Parcel], *, compression: str = "none") -> None:
     """Publish these messages in their order and return when Kafka has them all."""
     failures: list[str] = []
-    producer = Producer({"bootstrap.servers": kafka, "enable.idempotence": True, "message.timeout.ms": 20_000})
+    producer = Producer(
+        {
+            "bootstrap.servers": kafka,
+            "enable.idempotence": True,
+            "message.timeout.ms": 20_000,
+            "message.max.bytes": BYTES_MAX,
+            "compression.type": compression,
+        }
+    )
     for parcel in parcels:
         producer.produce(
             parcel.topic,
@@ -99,7 +114,7 @@ def _stored(message: Message) -> Stored:
         offset=offset,
         key=_optional(message.key()),
         value=_optional(message.value()),
-        headers={key: _bytes(value) for key, value in headers},
+        pairs=tuple((key, _bytes(value)) for key, value in headers),
     )
 
 

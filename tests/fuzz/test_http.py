@@ -1,0 +1,160 @@
+"""Whatever request comes to whatever API: it is answered as the API's description says, or with a clear refusal."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import httpx
+import pytest
+from messaging.problem import MEDIA_TYPE
+from support.shop import SKU, Shop
+
+Ask: TypeAlias = Callable[..., httpx.Response]
+EXAMPLES_MAX = 15
+"""Of each operation, besides those of its description's limits; three times as many found nothing more."""
+APIS = ("checkout", "inventory", "loyalty", "payment", "shipping", "ledger", "saga-tracker-api")
+LASTS_MAX_S = 100
+STALE_IS_A_REFUSAL = '[checks.negative_data_rejection]\nexpected-statuses = ["4xx", "503"]'
+"""Who names an older version of a saga is told so (412) before the rest of the request is looked at."""
+WAITS_FOR_PARTITIONS = "/readyz"
+"""Ready is not ready at any time; the stack's own start waits for it."""
+
+
+@pytest.fixture(scope="session")
+def ended(besieged: Shop) -> str:
+    """An order that every service has a row of."""
+    order_id = besieged.place(points=50).order_id
+    assert besieged.outcome(order_id)["saga"]["state"] == "CONFIRMED"
+    return order_id
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["a known id", "any id"])
+@pytest.mark.parametrize("service", APIS)
+def test_an_api_does_what_its_description_says(
+    besieged: Shop, ended: str, service: str, known: bool, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    """Requests that fit the description may still be refused: it cannot say which orders there are.
+
+    As a command, because its plugin for pytest does not know pytest 9; what it prints repeats a failure by itself.
+    """
+    configured = [STALE_IS_A_REFUSAL]
+    if known:
+        names = {"sku": SKU, "saga_id": ended, "order_id": ended}
+        configured += ["[parameters]", *(f'{name} = "{value}"' for name, value in names.items())]
+    (tmp_path / "schemathesis.toml").write_text("\n".join(configured))
+    url, authorization = besieged.stack.endpoints.url(service), f"Bearer {besieged.token()}"
+    command = [
+        *(str(Path(sys.executable).with_name("schemathesis")), "run", f"{url}/openapi.json"),
+        *("--header", f"Authorization: {authorization}", "--checks", "all"),
+        *("--exclude-checks", "positive_data_acceptance", "--exclude-path", WAITS_FOR_PARTITIONS, "--no-color"),
+        *("--max-examples", str(EXAMPLES_MAX), "--seed", str(pytestconfig.getoption("hypothesis_seed"))),
+    ]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=LASTS_MAX_S, check=False)
+    assert run.returncode == 0, run.stdout
+
+
+CART = {
+    "customer_id": "c",
+    "currency": "USD",
+    "lines": [{"sku": SKU, "quantity": 1}],
+    "payment_method": {"token": "t"},
+    "ship_to": {"name": "A", "street": "B", "city": "C", "postal_code": "1", "country": "KE"},
+}
+LEVEL = {"sku": "fuzzed", "on_hand": 1}
+BODIES: dict[str, tuple[bytes, int]] = {
+    "nothing": (b"", 422),
+    "half of it": (b"{", 400),
+    "no UTF-8": (b'{"sku": "\xff\xfe"}', 400),
+    "fifty thousand brackets": (b"[" * 50_000 + b"]" * 50_000, 400),
+    "a number of six thousand digits": (b"9" * 6_000, 400),
+    "not a number": (b"NaN", 422),
+    "without end": (b'[{"sku": "a", "on_hand": Infinity}]', 422),
+    "half a character": (b'[{"sku": "\\ud800", "on_hand": 1}]', 422),
+    "a NUL": (b'[{"sku": "\\u0000", "on_hand": 1}]', 422),
+    "a fraction": (b'[{"sku": "a", "on_hand": 1.5}]', 422),
+    "too long": (b" " * 9_000_000, 413),
+}
+WRITES = (
+    ("inventory", "PUT", "/v1/stock"),
+    ("loyalty", "PUT", "/v1/accounts"),
+    ("checkout", "POST", "/v1/orders"),
+    ("checkout", "PUT", "/v1/catalogue"),
+)
+PYTHONS_WORDS = ("pydantic", "Input should", "validation", "Tuple", "dictionary", "instance of", "keyword", "parsing")
+"""None of our clients need know what we are written in."""
+
+
+@pytest.fixture
+def ask(besieged: Shop) -> Ask:
+    """Send a request as staff."""
+    authorization = f"Bearer {besieged.token()}"
+    staff = {"Authorization": authorization, "Idempotency-Key": "fuzz", "Content-Type": "application/json"}
+
+    def send(service: str, method: str, path: str, content: bytes = b"", **headers: str) -> httpx.Response:
+        url = f"{besieged.stack.endpoints.url(service)}{path}"
+        return besieged.http.request(method, url, content=content, headers={**staff, **headers})
+
+    return send
+
+
+def check_problem(answer: httpx.Response, status: int) -> None:
+    assert answer.status_code == status, answer.text[:300]
+    assert answer.headers["content-type"] == MEDIA_TYPE
+    told = answer.json()
+    assert told["status"] == status
+    assert not [word for word in PYTHONS_WORDS if word in answer.text], answer.text[:300]
+
+
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize(("service", "method", "path"), WRITES)
+def test_a_body_that_is_none_is_refused_in_our_words(ask: Ask, service: str, method: str, path: str, body: str) -> None:
+    content, status = BODIES[body]
+    check_problem(ask(service, method, path, content), status)
+
+
+@pytest.mark.parametrize(("service", "method", "path"), WRITES)
+def test_a_body_of_another_kind_is_415(ask: Ask, service: str, method: str, path: str) -> None:
+    for kind in ("text/plain", "application/xml", "application/x-www-form-urlencoded", "multipart/form-data", "/"):
+        content = json.dumps(CART if path == "/v1/orders" else [LEVEL]).encode()
+        check_problem(ask(service, method, path, content, **{"Content-Type": kind}), 415)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(f"/v1/stock/{odd}" for odd in ("%00", "a%00b", "%0A", "%ed%a0%80", "a" * 9_000)),
+        *(f"/v1/stock/{odd}" for odd in ("..%2f..%2fetc", "%2e%2e", "")),
+    ],
+    ids=lambda path: path[:24],
+)
+def test_an_odd_path_names_nothing(ask: Ask, path: str) -> None:
+    answer = ask("inventory", "GET", path)
+    check_problem(answer, answer.status_code)
+    assert answer.status_code in (404, 405, 422)
+
+
+@pytest.mark.parametrize("method", ["TRACE", "OPTIONS", "PATCH", "QUERY", "DELETE"])
+@pytest.mark.parametrize("service", [*APIS, "gateway", "courier", "issuer"])
+def test_a_method_that_a_path_has_not_is_405_and_says_which_it_has(ask: Ask, service: str, method: str) -> None:
+    answer = ask(service, method, "/livez")
+    assert (answer.status_code, answer.headers["content-type"]) == (405, MEDIA_TYPE)
+    assert set(answer.headers["Allow"].split(", ")) <= {"GET", "HEAD"}
+
+
+@pytest.mark.parametrize("body", [body for body in BODIES if body not in ("nothing", "too long")])
+@pytest.mark.parametrize(
+    ("simulator", "path"), [("gateway", "/v1/authorizations"), ("courier", "/v1/shipments"), ("issuer", "/token")]
+)
+def test_a_simulator_refuses_a_body_that_is_none(ask: Ask, simulator: str, path: str, body: str) -> None:
+    answer = ask(simulator, "POST", path, BODIES[body][0])
+    assert (answer.status_code, answer.headers["content-type"]) == (400, MEDIA_TYPE)
+
+
+def test_a_simulators_numbers_have_an_end(ask: Ask) -> None:
+    answer = ask("gateway", "GET", f"/admin/records?after={'9' * 5_000}")
+    assert (answer.status_code, answer.headers["content-type"]) == (400, MEDIA_TYPE)

@@ -1,0 +1,25 @@
+"""How far each reader is behind, as Kafka and the tracker's own offsets tell."""
+
+from __future__ import annotations
+
+from confluent_kafka import ConsumerGroupTopicPartitions
+from confluent_kafka.admin import AdminClient
+
+from stack import contract
+from support.shop import Shop
+from support.topics import ends
+
+
+def behind(shop: Shop) -> dict[str, int]:
+    """Return by reader how many messages it has not handled yet."""
+    kafka, found = shop.stack.endpoints.kafka, {}
+    admin = AdminClient({"bootstrap.servers": kafka})
+    last = ends(kafka, *contract.topics())
+    for group in contract.services():
+        request = ConsumerGroupTopicPartitions(group)
+        answer = admin.list_consumer_group_offsets([request])[group].result(10)
+        read = [(each.topic, each.partition, each.offset) for each in answer.topic_partitions if each.offset >= 0]
+        found[group] = sum(last[topic, partition] - offset for topic, partition, offset in read)
+    read = shop.rows("saga-tracker", "SELECT topic, partition, next_offset FROM consumed_offsets")
+    found[contract.TRACKER] = sum(last[topic, partition] - offset for topic, partition, offset in read)
+    return found
