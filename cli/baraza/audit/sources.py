@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, LiteralString
 
 import httpx
 import psycopg
@@ -244,9 +244,11 @@ def _until(consumer: Any, end: int) -> Iterator[tuple[str, int, int, str]]:
         yield message.topic(), message.partition(), message.offset(), (message.key() or b"").decode(errors="replace")
 
 
+WAITED_FOR = "orders that checkout waits for"
+PARKED = "SELECT count(*) FROM sagas WHERE state = 'NEEDS_REVIEW'"
 UNDER_WAY = (
     (TRACKER, "sagas under way", "SELECT count(*) FROM sagas WHERE state = 'PENDING'"),
-    (CHECKOUT, "orders that checkout waits for", "SELECT count(*) FROM orders WHERE state = 'PENDING'"),
+    (CHECKOUT, WAITED_FOR, "SELECT count(*) FROM orders WHERE state = 'PENDING'"),
 )
 OUTBOX_ROWS = "SELECT count(*) FROM outbox"
 DUE_ROWS = "SELECT count(*) FROM deferred WHERE due_at IS NOT NULL"
@@ -261,8 +263,13 @@ def under_way(sources: Sources, services: Iterable[str]) -> dict[str, int]:
         if service != TRACKER:
             asked.append((f"messages to be handled again by {service}", DUE_ROWS))
         with closing(connect(sources, service)) as connection:
-            for what, query in asked:
-                row = connection.execute(query).fetchone()
-                if row and row[0]:
-                    found[what] = row[0]
-    return found
+            found |= {what: _count(connection, query) for what, query in asked}
+            if service == TRACKER:
+                # Whoever waits for a parked order waits for a person.
+                found[WAITED_FOR] -= _count(connection, PARKED)
+    return {what: count for what, count in found.items() if count > 0}
+
+
+def _count(connection: psycopg.Connection[Row], query: LiteralString) -> int:
+    row = connection.execute(query).fetchone()
+    return int(row[0]) if row else 0
