@@ -94,7 +94,8 @@ class Field:
     def run_as(self, service: str, version: Version | None) -> None:
         """Let all processes of a service run as they were at a version, or as they are now. Raises StackError."""
         variables = {} if version is None else {"PYTHONPATH": version.python_path}
-        self.running.stack = up(from_environment(home=self.stack.home, proxied=True, environment={service: variables}))
+        settings = from_environment(home=self.stack.home, proxied=True, environment={service: variables})
+        self.running = Running(stack=up(settings))
 
     def ask(self, query: str, *arguments: object, service: str = TRACKER_DATABASE) -> list[Row]:
         """Return what a service's database says; nothing while it cannot be asked."""
