@@ -7,7 +7,7 @@ import sys
 
 import structlog
 
-QUIETED = ("uvicorn.access", "httpx", "faust", "aiokafka", "kafka", "mode")
+QUIETED = ("uvicorn.access", "httpx", "httpx2", "faust", "aiokafka", "kafka", "mode")
 """Libraries that narrate; only their warnings matter."""
 
 

@@ -18,7 +18,7 @@ import tenacity
 import uvicorn
 from confluent_kafka.admin import AdminClient
 from fastapi import APIRouter, FastAPI
-from messages.contract import Message, name_of
+from messages.contract import Message
 from messages.saga import SagaFenced, StepRedriven
 from sqlalchemy import Engine, text
 
@@ -59,7 +59,7 @@ class Parts:
 
     def observer(self, handlers: Handlers | None = None) -> Observer:
         """Return who watches what a process with these handlers publishes."""
-        answers = {name_of(message): step for message, step in handlers.answers.items()} if handlers else {}
+        answers = {message.FULL_NAME: step for message, step in handlers.answers.items()} if handlers else {}
         return Observer(self.settings.service, answers, self.traces)
 
 

@@ -66,6 +66,8 @@ def test_the_figures_agree_with_what_happened(shop: Shop) -> None:
 
     assert after["CONFIRMED"] == before["CONFIRMED"] + 1
     assert after["CANCELLED_COMPENSATED"] == before["CANCELLED_COMPENSATED"] + 1
+    assert ("authorize_payment", "PaymentDeclined") in answered(shop, "payment")
+    assert ("post_ledger", "LedgerPosted") in answered(shop, "ledger")
     assert samples(shop, "ledger", "baraza_ledger_imbalance_minor") in ([], [({"currency": "USD"}, 0.0)])
     routes = {labels["route"] for labels, _ in samples(shop, "checkout", "baraza_http_request_seconds_count")}
     assert "/v1/orders" in routes
@@ -80,6 +82,12 @@ def ended(shop: Shop) -> dict[str, float]:
     for labels, value in samples(shop, "saga-tracker", "baraza_sagas_ended_total"):
         found[labels["state"]] += value
     return found
+
+
+def answered(shop: Shop, service: str) -> set[tuple[str, str]]:
+    """Return the answers that a service has counted at least once, by step and type."""
+    found = samples(shop, service, "baraza_step_answers_total")
+    return {(labels["step"], labels["type"]) for labels, value in found if value}
 
 
 def samples(shop: Shop, service: str, name: str) -> list[tuple[dict[str, str], float]]:
