@@ -243,9 +243,7 @@ async def submit_order(
     response_model=BulkResults,
     openapi_extra={"requestBody": bulk.request_body()},
 )
-async def submit_orders(
-    request: Request, caller: Storefront, parts: Parts_, trace: Trace, response: Response
-) -> Response:
+async def submit_orders(request: Request, caller: Storefront, parts: Parts_, response: Response) -> Response:
     """Take many orders in, each under its own idempotency key; they commit together, and each has its own result."""
     body = await request.body()
 
@@ -254,7 +252,6 @@ async def submit_orders(
             body,
             request.headers.get("content-type", ""),
             client_id=caller.subject,
-            traceparent=trace,
             store=parts.desk.store,
         )
 

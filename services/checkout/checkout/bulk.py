@@ -56,14 +56,13 @@ def answer(
     content_type: str,
     *,
     client_id: str,
-    traceparent: bytes,
     store: Callable[[Sequence[Submission]], list[Result]],
 ) -> str:
     """Read the orders, store what can be taken, and return the answer's JSON: a result an order, in their order.
 
     Raises Problem where the body as a whole cannot be read.
     """
-    read = [_read(item, client_id, traceparent) for item in _items(body, content_type)]
+    read = [_read(item, client_id) for item in _items(body, content_type)]
     stored = iter(store([each for each in read if isinstance(each, Submission)]))
     results: list[str] = []
     counts = {"accepted": 0, "replayed": 0, "refused": 0}
@@ -105,14 +104,15 @@ def _json(body: bytes) -> object:
         raise broken_json() from error
 
 
-def _read(item: object, client_id: str, traceparent: bytes) -> Submission | Problem:
+def _read(item: object, client_id: str) -> Submission | Problem:
     try:
         cart = _KEYED_CART.validate_python(_json(item) if isinstance(item, bytes) else item)
     except Problem as problem:
         return problem
     except ValidationError as error:
         return invalid(field_errors([dict(each) for each in error.errors(include_url=False, include_input=False)]))
-    return submission(client_id, cart.idempotency_key, cart, traceparent)
+    # Each order is a trace of its own, not one of a thousand in the trace of this request.
+    return submission(client_id, cart.idempotency_key, cart, None)
 
 
 def _failed() -> Problem:

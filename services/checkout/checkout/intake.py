@@ -47,7 +47,7 @@ class Submission:
     client_id: str
     idempotency_key: str
     cart: Cart
-    traceparent: bytes
+    traceparent: bytes | None
     fingerprint: bytes
 
     @property
@@ -78,7 +78,7 @@ class Taken:
     remembered: dict[Key, Remembered]
 
 
-def submission(client_id: str, idempotency_key: str, cart: Cart, traceparent: bytes) -> Submission:
+def submission(client_id: str, idempotency_key: str, cart: Cart, traceparent: bytes | None) -> Submission:
     """Return the cart as a submission. Its fingerprint does not depend on spaces or the order of members."""
     return Submission(
         client_id=client_id,
@@ -179,8 +179,8 @@ def refused(refusals: Sequence[Refusal], *, type: str) -> Problem:  # noqa: A002
     return invalid(errors, type=type)
 
 
-def outbox_row(event: Message, codec: Codec, request: bytes) -> OutboxRow:
-    """Return the row of an event that a request led to; ``request`` is the request's trace context.
+def outbox_row(event: Message, codec: Codec, request: bytes | None) -> OutboxRow:
+    """Return the row of an event that a request led to, in the request's trace context or (None) in a new trace.
 
     Without a partition, the producer chooses it by the key.
     """
@@ -192,7 +192,7 @@ def outbox_row(event: Message, codec: Codec, request: bytes) -> OutboxRow:
         payload=codec.encode(TOPIC, event),
         headers=headers(event, source=SOURCE, traceparent=child_traceparent(request)),
         partition=None,
-        cause=((TRACEPARENT, request),),
+        cause=() if request is None else ((TRACEPARENT, request),),
     )
 
 
