@@ -64,6 +64,7 @@ def composed(compose: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         engine.make_stand_ins()
         engine.build_ours()
         shutil.copy(CHECKOUT / "docker-compose.yml", folder)
+        shutil.copytree(CHECKOUT / "observability", folder / "observability")
         shutil.copytree(CHECKOUT / "compose", folder / "compose", ignore=shutil.ignore_patterns("secrets"))
         run(("sh", str(folder / "compose" / "secrets.sh")))
         project = Composed(engine, compose, folder)
@@ -120,6 +121,7 @@ def first_run(composed: Composed) -> dict[str, Any]:
     return _scenario(composed)
 
 
+@pytest.mark.compose
 def test_orders_run_through_and_the_audit_is_green(first_run: dict[str, Any]) -> None:
     assert first_run["audit"] == "green"
     assert first_run["confirmed"] > 0
@@ -127,6 +129,7 @@ def test_orders_run_through_and_the_audit_is_green(first_run: dict[str, Any]) ->
     assert (first_run["parked"], first_run["unfinished"]) == (0, [])
 
 
+@pytest.mark.compose
 def test_our_processes_run_without_root_on_a_file_system_that_nobody_writes_to(
     composed: Composed, first_run: dict[str, Any]
 ) -> None:
@@ -140,6 +143,7 @@ def test_our_processes_run_without_root_on_a_file_system_that_nobody_writes_to(
     assert "Read-only" in composed("exec", "--no-TTY", "payment", "sh", "-c", "touch /opt/x 2>&1 || true")
 
 
+@pytest.mark.compose
 def test_after_kills_everything_comes_back_and_the_audit_is_green_again(
     composed: Composed, first_run: dict[str, Any]
 ) -> None:
