@@ -1,0 +1,72 @@
+"""Orders that an error nobody foresaw has parked, and the operator who runs them again when it is mended."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+import psycopg
+from support.shop import Shop
+from support.waiting import until
+
+STEP = "reserve_inventory"
+WHY = "the constraint is gone"
+HELD = "SELECT count(*) FROM deferred WHERE saga_id = ANY(%s) AND handler = %s AND due_at IS NULL AND NOT behind"
+RETRIED_S = 60.0
+"""All retries of a step take 6 s; a busy machine makes it longer."""
+
+
+@contextmanager
+def refusing(shop: Shop) -> Iterator[None]:
+    """Let inventory's database refuse every reservation, as after a mistake in a migration."""
+    with closing(psycopg.connect(shop.stack.database_url("inventory", "owner"), autocommit=True)) as owner:
+        owner.execute("ALTER TABLE reservations ADD CONSTRAINT mistaken CHECK (false) NOT VALID")
+        try:
+            yield
+        finally:
+            owner.execute("ALTER TABLE reservations DROP CONSTRAINT mistaken")
+
+
+def baraza(shop: Shop, *arguments: str) -> Any:
+    """Run the command line as an operator does, and return what it prints for a program."""
+    command = [sys.executable, "-P", "-m", "baraza.main", *arguments, "--home", str(shop.stack.home), "--json"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)
+
+
+def test_orders_parked_by_an_error_are_redriven_as_planned_and_confirmed(shop: Shop) -> None:
+    # The retries take longer than a step's time in tests, so the tracker reads of their end when it comes back.
+    with refusing(shop), shop.down("saga-tracker"):
+        order_ids = sorted(shop.place(points=1).order_id for _ in range(3))
+        until(
+            lambda: shop.rows("inventory", HELD, order_ids, STEP)[0][0],
+            "inventory has given the orders up",
+            holds=lambda count: count == len(order_ids),
+            within_s=RETRIED_S,
+        )
+    for order_id in order_ids:
+        until(
+            lambda: shop.saga(order_id)["saga"],  # noqa: B023 - it is called in this turn
+            f"{order_id} is parked",
+            holds=lambda saga: saga["state"] == "NEEDS_REVIEW",
+        )
+    (group,) = [each for each in baraza(shop, "sagas", "review") if each["step"] == STEP]
+    assert group["count"] == len(order_ids)
+    assert "IntegrityError" in group["reason"]
+
+    plan = baraza(shop, "redrive", "--plan", f"group={group['group']}")
+    shown = [(item["saga_id"], item["state"], item["runs"]) for item in plan["items"]]
+    assert shown == [(order_id, "PLANNED", f"RedriveStep {STEP}") for order_id in order_ids]
+
+    applied = baraza(shop, "redrive", "--apply", plan["plan_id"], "--reason", WHY)
+    assert (applied["state"], applied["counts"]) == ("APPLIED", {"DONE": len(order_ids)})
+    assert {shop.outcome(order_id)["saga"]["state"] for order_id in order_ids} == {"CONFIRMED"}
+    acts = [act for act in baraza(shop, "sagas", "acts") if act["plan_id"] == plan["plan_id"] and act["saga_id"]]
+    assert sorted((act["saga_id"], act["act"], act["reason"]) for act in acts) == [
+        (order_id, "REDRIVE", WHY) for order_id in order_ids
+    ]
