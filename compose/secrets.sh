@@ -13,6 +13,7 @@ make() {
 make postgres
 make registry
 make audit
+make saga_tracker_api
 make grafana
 for service in checkout payment inventory loyalty shipping ledger saga_tracker; do
     make "$service"

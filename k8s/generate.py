@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from stack.databases import AUDIT, owner_of
+from stack.contract import AUDIT, owner_of
 
 from stack import contract, services
 

@@ -10,6 +10,7 @@ from baraza.terminal import Refusal
 if TYPE_CHECKING:
     from confluent_kafka import Consumer
     from confluent_kafka.admin import AdminClient
+    from messaging.kafka import KafkaLogin
 
 TIMEOUT_S = 10.0
 
@@ -17,24 +18,24 @@ Marks = dict[tuple[str, int], tuple[int, int]]
 """The first offset that is still held and the one after the last, by topic and partition."""
 
 
-def unavailable(kafka: str, error: Exception) -> Refusal:
+def unavailable(login: KafkaLogin, error: Exception) -> Refusal:
     """Return the refusal of a command that needs a broker which gives no answer."""
-    return Refusal(f"Kafka at {kafka} does not answer ({error}). Run ./baraza status.")
+    return Refusal(f"Kafka at {login.address} does not answer ({error}). Run ./baraza status.")
 
 
-def consumer(kafka: str, group: str) -> Consumer:
-    """Return a consumer that is told what to read and commits nothing."""
+def consumer(login: KafkaLogin) -> Consumer:
+    """Return a consumer that is told what to read and commits nothing; its group bears the login's name."""
     from confluent_kafka import Consumer
 
-    return Consumer({"bootstrap.servers": kafka, "group.id": group, "enable.auto.commit": False, "log_level": 0})
+    return Consumer({**login.options(), "group.id": login.user, "enable.auto.commit": False, "log_level": 0})
 
 
-def marks(kafka: str, wanted: Callable[[str], bool]) -> Marks:
+def marks(login: KafkaLogin, wanted: Callable[[str], bool]) -> Marks:
     """Return what each partition of the wanted topics holds, asked for all at once. Raises Refusal."""
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
 
-    admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})
+    admin = AdminClient({**login.options(), "log_level": 0})
     try:
         listed = admin.list_topics(timeout=TIMEOUT_S).topics
         places = [
@@ -44,7 +45,7 @@ def marks(kafka: str, wanted: Callable[[str], bool]) -> Marks:
             return {}
         firsts, ends = _offsets(admin, places, "earliest"), _offsets(admin, places, "latest")
     except KafkaException as error:
-        raise unavailable(kafka, error) from error
+        raise unavailable(login, error) from error
     return {place: (firsts[place], ends[place]) for place in places}
 
 

@@ -20,6 +20,7 @@ from baraza.terminal import Refusal
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer
+    from messaging.kafka import KafkaLogin
 
 TOPIC = "saga.events"
 REJECTED = "REJECTED"
@@ -56,7 +57,7 @@ class Decisions:
     3. ``place`` bounds how many orders are open: it is taken before an order is submitted and given back at its end.
     """
 
-    def __init__(self, kafka: str, registry_url: str, *, open_max: int) -> None:
+    def __init__(self, kafka: KafkaLogin, registry_url: str, *, open_max: int) -> None:
         self._codec = Codec(RemoteRegistry(registry_url))
         self._kafka = kafka
         self._changed = threading.Condition()
@@ -171,7 +172,7 @@ class Decisions:
         from confluent_kafka import TopicPartition
 
         ends = {partition: end for (_, partition), (_, end) in broker.marks(self._kafka, TOPIC.__eq__).items()}
-        consumer = broker.consumer(self._kafka, "baraza-demo")
+        consumer = broker.consumer(self._kafka)
         consumer.assign([TopicPartition(TOPIC, partition, end) for partition, end in ends.items()])
         return consumer
 

@@ -42,6 +42,7 @@ app = typer.Typer(
 app.command()(stack.up)
 app.command()(stack.down)
 app.command()(stack.status)
+app.command()(stack.rotate)
 app.command()(demo.demo)
 app.command()(chaos.chaos)
 app.command()(sagas.timeline)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from baraza.terminal import Refusal
 
 if TYPE_CHECKING:
+    from messaging.kafka import KafkaLogin
     from stack.elsewhere import Elsewhere
     from stack.running import Stack
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 TRACKER_API = "saga-tracker-api"
 AUDITOR = "audit"
-"""The login that may read every database and write none."""
+"""The login that may read every database and every dead letter, and write nothing."""
 
 
 class Running:
@@ -37,9 +38,11 @@ class Running:
         return self._place
 
     @property
-    def kafka(self) -> str:
-        """The broker's address, ``host:port``."""
-        return self._place.endpoints.kafka
+    def kafka(self) -> KafkaLogin:
+        """How the command line looks at Kafka: it may read every topic and write none."""
+        from stack.contract import OPERATOR
+
+        return self._place.kafka(OPERATOR)
 
     @property
     def registry_url(self) -> str:
@@ -74,7 +77,7 @@ class Running:
             databases={service: self._place.database_url(service, AUDITOR) for service in services},
             gateway_url=self.url("gateway"),
             courier_url=self.url("courier"),
-            kafka=self.kafka,
+            kafka=self._place.kafka(AUDITOR),
         )
 
 

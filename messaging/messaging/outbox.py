@@ -30,7 +30,9 @@ from sqlalchemy import (
     text,
 )
 
+from messaging import kafka
 from messaging.envelope import Headers
+from messaging.kafka import KafkaLogin
 from messaging.observation import Observer
 
 LEFTOVERS_MAX = 5_000
@@ -161,11 +163,12 @@ def headers_from_text(value: str) -> Headers:
     return tuple((key, part.encode("latin-1")) for key, part in json.loads(value))
 
 
-def producer(kafka: str, *, client_id: str) -> Producer:
+def producer(login: KafkaLogin, *, client_id: str) -> Producer:
     """Return an idempotent producer with ``acks=all`` that partitions by key as Java's clients do."""
-    return Producer(
+    return kafka.client(
+        Producer,
+        login,
         {
-            "bootstrap.servers": kafka,
             "client.id": client_id,
             "enable.idempotence": True,
             "acks": "all",
@@ -174,7 +177,7 @@ def producer(kafka: str, *, client_id: str) -> Producer:
             "delivery.timeout.ms": DELIVERY_TIMEOUT_MS,
             "queue.buffering.max.messages": 200_000,
             "message.max.bytes": MESSAGE_BYTES_MAX,
-        }
+        },
     )
 
 

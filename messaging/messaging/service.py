@@ -91,9 +91,7 @@ def emitted(handlers: Handlers) -> set[type[Message]]:
     return own | {SagaFenced} if handlers.steps else own
 
 
-def api(
-    title: str, parts: Parts, *routers: APIRouter, body_bytes_max: int = problem.BODY_BYTES_MAX
-) -> FastAPI:
+def api(title: str, parts: Parts, *routers: APIRouter, body_bytes_max: int = problem.BODY_BYTES_MAX) -> FastAPI:
     """Return an API with these routes: problems as RFC 9457 says, tokens verified against the issuer's keys."""
     app = FastAPI(title=title, version="1", docs_url=None, redoc_url=None, redirect_slashes=False)
     problem.install(app, body_bytes_max=body_bytes_max)
@@ -156,8 +154,8 @@ def run(build: Callable[[Parts], Service]) -> int:
         handlers,
         engine=parts.engine,
         codec=parts.codec,
-        consumer=consumer(settings.kafka, settings.service, instance),
-        relay=Relay(outbox.producer(settings.kafka, client_id=instance), observer),
+        consumer=consumer(settings.kafka_login, settings.service, instance),
+        relay=Relay(outbox.producer(settings.kafka_login, client_id=instance), observer),
         observer=observer,
     )
     app = service.app or api(settings.service, parts)
@@ -241,7 +239,7 @@ def needed_parts(parts: Parts, handlers: Handlers, topics: list[str]) -> Mapping
             connection.execute(text("SELECT 1 FROM outbox LIMIT 1"))
 
     def ask_kafka() -> None:
-        known = AdminClient({"bootstrap.servers": parts.settings.kafka}).list_topics(timeout=PART_TIMEOUT_S).topics
+        known = AdminClient(parts.settings.kafka_login.options()).list_topics(timeout=PART_TIMEOUT_S).topics
         if missing := [topic for topic in topics if topic not in known]:
             raise LookupError(f"no topic {', '.join(missing)}; run the deploy step that makes them.")
 

@@ -6,6 +6,9 @@ from pathlib import Path
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from messaging.kafka import KafkaLogin
+from messaging.redis import RedisLogin
+
 
 class Settings(BaseSettings):
     """Every setting that a process of ours may have. A process reads those of the parts that it uses."""
@@ -14,10 +17,16 @@ class Settings(BaseSettings):
 
     service: str
     kafka: str
+    kafka_user: str = ""
+    kafka_password_file: Path | None = None
+    kafka_ca_file: Path | None = None
     registry_url: str
     database_url: str
     database_password_file: Path
     redis_url: str = "redis://127.0.0.1:6379/0"
+    redis_user: str = ""
+    redis_password_file: Path | None = None
+    """Without it nobody logs in: Redis holds only what may be lost."""
     gateway_url: str = "http://127.0.0.1:7001"
     courier_url: str = "http://127.0.0.1:7002"
     jwks_url: str = "http://127.0.0.1:7003/.well-known/jwks.json"
@@ -34,3 +43,18 @@ class Settings(BaseSettings):
     """Where a Zipkin takes spans, for a stack without a collector; empty: none does."""
     trace_ratio: float = 1.0
     """The share of sagas whose traces are kept, the same ones in every process."""
+
+    @property
+    def redis_login(self) -> RedisLogin | None:
+        """As whom this process comes to Redis."""
+        return None if self.redis_password_file is None else RedisLogin(self.redis_user, self.redis_password_file)
+
+    @property
+    def kafka_login(self) -> KafkaLogin:
+        """Where Kafka is, and as whom this process comes."""
+        return KafkaLogin(
+            address=self.kafka,
+            user=self.kafka_user,
+            password_file=self.kafka_password_file,
+            ca_file=self.kafka_ca_file,
+        )

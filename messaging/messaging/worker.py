@@ -20,7 +20,7 @@ from confluent_kafka import Message as KafkaMessage
 from messages.contract import Message
 from sqlalchemy import Connection, Engine
 
-from messaging import deferred, metrics, outbox
+from messaging import deferred, kafka, metrics, outbox
 from messaging.calls import Calls
 from messaging.codec import Codec, Undecodable
 from messaging.deferred import Deferral, RawMessage
@@ -28,6 +28,7 @@ from messaging.downstream import Unavailable
 from messaging.envelope import ID, new_id
 from messaging.handlers import Handlers
 from messaging.handling import Batch
+from messaging.kafka import KafkaLogin
 from messaging.line import UNREAD
 from messaging.observation import Observer
 from messaging.outbox import Relay
@@ -56,11 +57,12 @@ Result = TypeVar("Result")
 log = structlog.get_logger()
 
 
-def consumer(kafka: str, group: str, instance: str) -> Consumer:
+def consumer(login: KafkaLogin, group: str, instance: str) -> Consumer:
     """Return a consumer whose range assignment gives partition p of every topic to one member."""
-    return Consumer(
+    return kafka.client(
+        Consumer,
+        login,
         {
-            "bootstrap.servers": kafka,
             "group.id": group,
             "client.id": instance,
             "auto.offset.reset": "earliest",
@@ -73,7 +75,7 @@ def consumer(kafka: str, group: str, instance: str) -> Consumer:
             "fetch.wait.max.ms": 100,
             "queued.max.messages.kbytes": 16_384,
             "topic.metadata.refresh.interval.ms": 10_000,
-        }
+        },
     )
 
 

@@ -15,7 +15,7 @@ from testcontainers.core.container import DockerContainer
 from testcontainers.core.docker_client import DockerClient
 from testcontainers.core.network import Network
 
-from stack import kafka, postgres, redis, registry
+from stack import certificates, kafka, postgres, redis, registry
 from stack.errors import DockerUnavailable, PartFailed
 from stack.home import Home, State
 from stack.parts import Part, answers
@@ -43,7 +43,7 @@ def part(home: Home, state: State, name: str) -> Part:
     ready: dict[str, Callable[[], bool]] = {
         postgres.NAME: lambda: postgres.is_ready(port, home.password(postgres.SUPERUSER)),
         redis.NAME: lambda: redis.is_ready(port),
-        kafka.NAME: lambda: kafka.is_ready(port),
+        kafka.NAME: lambda: kafka.is_ready(kafka.login(home, port, tls=state.tls)),
         registry.NAME: lambda: answers(f"{registry.url(port)}/subjects"),
     }
     address = registry.url(port) if name == registry.NAME else f"{LOOPBACK}:{port}"
@@ -149,22 +149,53 @@ def _image(home: Home, state: State, name: str) -> Image:
     if name == redis.NAME:
         # Inside it must take the callers of its network; on this machine it is published on loopback alone.
         command = ["redis-server", "--bind", "0.0.0.0", "--protected-mode", "no", "--dir", "/data", *redis.options()]
+        command += [word for rule in redis.logins(home) for word in ("--user", rule)]
         return Image(name="redis:8", port=REDIS_PORT, environment={}, command=command, data="/data")
     if name == kafka.NAME:
-        data = "/var/lib/kafka/data"
-        return Image(name="apache/kafka:4.3.1", port=KAFKA_PORT, environment=_kafka_environment(state, data), data=data)
+        return _kafka(home, state)
     return Image(
         name="apicurio/apicurio-registry:3.3.3",
         port=REGISTRY_PORT,
-        environment=registry.storage(f"{postgres.NAME}:{POSTGRES_PORT}", home.password(registry.DATABASE)),
+        environment={
+            **registry.storage(f"{postgres.NAME}:{POSTGRES_PORT}", home),
+            **registry.access(home),
+        },
     )
 
 
-def _kafka_environment(state: State, data: str) -> dict[str, str]:
-    """The image takes its properties as variables. It listens inside its network; it is published on loopback alone."""
+def _kafka(home: Home, state: State) -> Image:
+    """The image's own start cannot format with a login, so what it needs is written inside, and then formatted there.
+
+    It listens inside its network; it is published on loopback alone.
+    """
+    certificates.ensure(home, certificates.now())
+    data, folder = "/var/lib/kafka/data", "/tmp/baraza"
     properties = kafka.properties(
         host="0.0.0.0", port=KAFKA_PORT, controller_host="localhost", controller_port=KAFKA_CONTROLLER_PORT,
         advertised=f"{LOOPBACK}:{state.ports[kafka.NAME]}", data=data,
+        password=home.password(kafka.secret_of(kafka.BROKER)),
+        keystore=f"{folder}/server.pem" if state.tls else None,
     )  # fmt: skip
-    variables = {f"KAFKA_{key.upper().replace('.', '_')}": value for key, value in properties.items()}
-    return {**variables, "CLUSTER_ID": kafka.cluster_id(state.id), "KAFKA_HEAP_OPTS": f"-Xmx{kafka.HEAP_MAX}"}
+    files = {
+        "server.properties": "".join(f"{name}={value}\n" for name, value in properties.items()),
+        "format": "\n".join(
+            kafka.format_arguments(home, kafka.cluster_id(state.id), f"{folder}/server.properties")[1:]
+        ),
+        "server.pem": certificates.server(home).read_text(),
+    }
+    variables = {name: f"BARAZA_{name.upper().replace('.', '_')}" for name in files}
+    written = " && ".join(f'printf %s "${variables[name]}" >{folder}/{name}' for name in files)
+    script = (
+        f"umask 077 && mkdir -p {folder} && {written} && /opt/kafka/bin/kafka-storage.sh format @{folder}/format "
+        f">/dev/null && exec /opt/kafka/bin/kafka-server-start.sh {folder}/server.properties"
+    )
+    return Image(
+        name="apache/kafka:4.3.1",
+        port=KAFKA_PORT,
+        environment={
+            **{variables[name]: text for name, text in files.items()},
+            "KAFKA_HEAP_OPTS": f"-Xmx{kafka.HEAP_MAX}",
+        },
+        command=["sh", "-c", script],
+        data=data,
+    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from messages.contract import Message
 from messages.saga import CancelSaga, FenceSaga, RedriveStep, SagaFenced, StepRedriven
@@ -21,6 +22,8 @@ SAGA_COMMANDS = "saga.commands"
 TRACKER_API = f"{TRACKER}-api"
 DEPLOY = "deploy"
 """Makes topics, logins and schemas; it alone may do everything, and no process that serves anyone runs as it."""
+REGISTRY = "registry"
+"""The schema registry's login, and its database."""
 ANALYTICS, AUDIT, OPERATOR = "analytics", "audit", "operator"
 """Those outside: who counts events, who checks that nothing was lost, who looks at messages by the command line."""
 
@@ -36,6 +39,24 @@ class KafkaRights:
     writes: tuple[str, ...] = ()
     joins: tuple[str, ...] = ()
     watches: tuple[str, ...] = ()
+
+
+class Use(StrEnum):
+    """What a login may do in its databases."""
+
+    OWN = "own"
+    """Make and change tables: migrations, and nobody who serves anyone."""
+    CHANGE = "change"
+    """Read and change rows. It owns no table and can make none."""
+    READ = "read"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseRights:
+    """The databases that one login may enter, all others being closed to it, and what it may do there."""
+
+    databases: tuple[str, ...]
+    use: Use
 
 
 def services() -> tuple[str, ...]:
@@ -82,6 +103,33 @@ def kafka_rights() -> Mapping[str, KafkaRights]:
         AUDIT: KafkaRights(reads=dead_letters, joins=(AUDIT,)),
         OPERATOR: KafkaRights(reads=every, joins=(OPERATOR,), watches=(*services(), TRACKER)),
     }
+
+
+def databases() -> tuple[str, ...]:
+    """Return the database of every service, the tracker's included."""
+    return tuple(package_of(service) for service in (*services(), TRACKER))
+
+
+def database_rights() -> Mapping[str, DatabaseRights]:
+    """Return what each login may do in PostgreSQL, by its name."""
+    every = databases()
+    return {
+        **{owner_of(database): DatabaseRights(databases=(database,), use=Use.OWN) for database in every},
+        **{database: DatabaseRights(databases=(database,), use=Use.CHANGE) for database in every},
+        package_of(TRACKER_API): DatabaseRights(databases=(package_of(TRACKER),), use=Use.CHANGE),
+        AUDIT: DatabaseRights(databases=every, use=Use.READ),
+        REGISTRY: DatabaseRights(databases=(REGISTRY,), use=Use.OWN),
+    }
+
+
+def owner_of(database: str) -> str:
+    """Return the login that owns a service's database."""
+    return f"{database}_owner"
+
+
+def redis_keys() -> Mapping[str, str]:
+    """Return by login the pattern of the keys that it may touch: a service's own prefix, and no other."""
+    return {service: f"{service}:*" for service in services()}
 
 
 def _rights_of(service: str) -> KafkaRights:

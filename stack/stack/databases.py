@@ -1,67 +1,78 @@
-"""One database a service, and logins that reach no other: ``<db>_owner`` migrates, ``<db>`` reads and writes rows.
+"""Logins and databases as the contract wants them: a login reaches its own databases, and does only its part there.
 
-The role ``audit`` may read every service's tables and nothing else.
+Owners migrate; the logins that serve own no table, so they can change rows but never the schema.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 
 import psycopg
 from psycopg import sql
 
-AUDIT = "audit"
+from stack.contract import DatabaseRights, Use
+
 Connect = Callable[[str], psycopg.Connection]
 """Opens a superuser's connection to the named database."""
 Password = Callable[[str], str]
-"""Returns a role's password."""
+"""Returns a login's password."""
+RIGHTS_IN_TABLES = {Use.CHANGE: "SELECT, INSERT, UPDATE, DELETE", Use.READ: "SELECT"}
 
 
-def create(connect: Connect, password: Password, services: Iterable[str], others: Iterable[str]) -> None:
-    """Create what is missing and repeat every grant, so that an interrupted first run is completed by the next.
-
-    ``services`` are the databases with an owner, a runtime login and the audit; ``others`` belong to a single login.
-    """
+def create(connect: Connect, password: Password, rights: Mapping[str, DatabaseRights]) -> None:
+    """Create what is missing and repeat every grant, so that an interrupted first run is completed by the next."""
     with connect("postgres") as server:
         existing = {name for (name,) in server.execute("SELECT datname FROM pg_database").fetchall()}
         roles = {name for (name,) in server.execute("SELECT rolname FROM pg_roles").fetchall()}
         for database in ("postgres", "template1"):
             _run(server, "REVOKE ALL ON DATABASE {} FROM PUBLIC", database)
-        _login(server, roles, AUDIT, password(AUDIT))
-        _run(server, "ALTER ROLE {} SET default_transaction_read_only = on", AUDIT)
-        for database in others:
-            _login(server, roles, database, password(database))
-            _database(server, existing, database, owner=database)
-        for database in services:
-            owner = owner_of(database)
-            for role in (owner, database):
-                _login(server, roles, role, password(role))
+        for login, right in rights.items():
+            _login(server, roles, login, password(login))
+            if right.use == Use.READ:
+                _run(server, "ALTER ROLE {} SET default_transaction_read_only = on", login)
+        for database, owner in owners(rights).items():
             _database(server, existing, database, owner=owner)
-            _run(server, "GRANT CONNECT ON DATABASE {} TO {}, {}", database, database, AUDIT)
-    for database in services:
+        for login, right in rights.items():
+            for database in right.databases:
+                _run(server, "GRANT CONNECT ON DATABASE {} TO {}", database, login)
+    for database, owner in owners(rights).items():
         with connect(database) as inside:
-            _grant(inside, database)
+            _grant(inside, owner, {login: right for login, right in rights.items() if database in right.databases})
 
 
-def owner_of(database: str) -> str:
-    """Return the role that owns a service's database."""
-    return f"{database}_owner"
+def owners(rights: Mapping[str, DatabaseRights]) -> dict[str, str]:
+    """Return every database with its owner."""
+    return {right.databases[0]: login for login, right in rights.items() if right.use == Use.OWN}
 
 
-def _grant(inside: psycopg.Connection, database: str) -> None:
-    owner = owner_of(database)
+def set_password(server: psycopg.Connection, login: str, password: str) -> None:
+    """Change a login's password. The connections that there are stay."""
+    server.execute(_with_password("ALTER ROLE {} LOGIN PASSWORD {}", login, password))
+
+
+def _grant(inside: psycopg.Connection, owner: str, rights: Mapping[str, DatabaseRights]) -> None:
     _run(inside, "REVOKE ALL ON SCHEMA public FROM PUBLIC")
-    _run(inside, "GRANT USAGE ON SCHEMA public TO {}, {}", database, AUDIT)
     future = "ALTER DEFAULT PRIVILEGES FOR ROLE {} IN SCHEMA public GRANT "
-    _run(inside, future + "SELECT, INSERT, UPDATE, DELETE ON TABLES TO {}", owner, database)
-    _run(inside, future + "USAGE, SELECT ON SEQUENCES TO {}", owner, database)
-    _run(inside, future + "SELECT ON TABLES TO {}", owner, AUDIT)
+    for login, right in rights.items():
+        if right.use == Use.OWN:
+            continue
+        _run(inside, "GRANT USAGE ON SCHEMA public TO {}", login)
+        _run(inside, f"{future}{RIGHTS_IN_TABLES[right.use]} ON TABLES TO {{}}", owner, login)
+        _run(inside, f"GRANT {RIGHTS_IN_TABLES[right.use]} ON ALL TABLES IN SCHEMA public TO {{}}", login)
+        if right.use == Use.CHANGE:
+            _run(inside, future + "USAGE, SELECT ON SEQUENCES TO {}", owner, login)
 
 
-def _login(server: psycopg.Connection, roles: set[str], role: str, password: str) -> None:
+def _login(server: psycopg.Connection, roles: set[str], login: str, password: str) -> None:
     """The password is set again each time: its file is the truth."""
-    verb = "ALTER" if role in roles else "CREATE"
-    server.execute(sql.SQL(f"{verb} ROLE {{}} LOGIN PASSWORD {{}}").format(sql.Identifier(role), sql.Literal(password)))
+    if login in roles:
+        set_password(server, login, password)
+    else:
+        server.execute(_with_password("CREATE ROLE {} LOGIN PASSWORD {}", login, password))
+
+
+def _with_password(statement: str, login: str, password: str) -> sql.Composed:
+    return sql.SQL(statement).format(sql.Identifier(login), sql.Literal(password))
 
 
 def _database(server: psycopg.Connection, existing: set[str], database: str, *, owner: str) -> None:

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from messaging.registry import IncompatibleSchema, Subject, register
 
 from messaging import outbox
-from stack import kafka
 from stack.errors import InvalidSettings, PartFailed
 
 TOPICS_TIMEOUT_S = 30.0
@@ -24,12 +24,11 @@ DEAD_LETTER_BYTES_MAX = outbox.MESSAGE_BYTES_MAX
 """As much as the producers may send: a message that its own topic took because it compresses well is not lost here."""
 
 
-def create_topics(bootstrap: str, topics: Iterable[str], partitions: int) -> None:
+def create_topics(admin: AdminClient, topics: Iterable[str], partitions: int) -> None:
     """Create the missing topics. Raises InvalidSettings where one has another number of partitions.
 
     A saga is one partition number on every topic, so a single topic with another count would tear sagas apart.
     """
-    admin = kafka.admin(bootstrap)
     existing = admin.list_topics(timeout=TOPICS_TIMEOUT_S).topics
     for name in topics:
         if name in existing and (count := len(existing[name].partitions)) != partitions:
@@ -56,9 +55,9 @@ def _settings(topic: str) -> Mapping[str, str]:
     return {"max.message.bytes": str(DEAD_LETTER_BYTES_MAX)} if topic.endswith(".dlq") else {}
 
 
-def register_schemas(url: str, subjects: Iterable[Subject]) -> None:
+def register_schemas(options: Mapping[str, str], subjects: Iterable[Subject]) -> None:
     """Register every message's schema under its compatibility level. Raises PartFailed for an incompatible one."""
-    with SchemaRegistryClient({"url": url}) as client:
+    with SchemaRegistryClient(dict(options)) as client:
         for subject in subjects:
             try:
                 register(client, subject)

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from stack.databases import AUDIT
+from messaging.kafka import KafkaLogin
+
+from stack.contract import AUDIT
 from stack.errors import InvalidSettings
 from stack.running import Endpoints
 from stack.services import ISSUER, database_of
@@ -39,6 +41,11 @@ class Elsewhere:
             return cls(endpoints=_endpoints(said), databases=said["databases"], secrets=Path(said["secrets"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InvalidSettings(f"{VARIABLE} names {file}, which does not say all places ({error!r}).") from error
+
+    def kafka(self, user: str) -> KafkaLogin:
+        """Return how a user of Kafka logs in: by the password in ``kafka-<user>``; where there is none, not at all."""
+        file = self.secrets / f"kafka-{user}"
+        return KafkaLogin(address=self.endpoints.kafka, user=user, password_file=file if file.exists() else None)
 
     def database_url(self, service: str, role: str = AUDIT) -> str:
         """Return the address of a service's database, password included. Raises ValueError for another role."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from threading import RLock
 
 from stack.errors import (
     DiskFull,
@@ -23,7 +24,8 @@ from stack.errors import (
     explained,
 )
 
-STATE_VERSION = 1
+STATE_VERSION = 2
+"""2: Kafka takes only logins, and its data folder is formatted with the first of them."""
 PASSWORD_BYTES = 24
 DISK_FREE_BYTES_MIN = 32 << 20
 """Below this every part fails sooner or later, each in its own words."""
@@ -38,6 +40,7 @@ class State:
     docker: bool = False
     proxied: bool = False
     observed: bool = False
+    tls: bool = True
     cache: str = ""
     partitions: int = 0
     ports: dict[str, int] = field(default_factory=dict)
@@ -56,6 +59,8 @@ class Home:
         self.secrets = path / "secrets"
         self.logs = path / "logs"
         self.run = path / "run"
+        self.making = RLock()
+        """Held while a secret is made, so that parts which start side by side find the same one."""
 
     def prepare(self) -> None:
         """Make the folders, readable by their owner alone. Raises PermissionMissing, DiskFull."""
@@ -122,10 +127,19 @@ class Home:
     def password(self, role: str) -> str:
         """Return a role's password; it is made once, in a file that its owner alone can read."""
         file = self.password_file(role)
-        with explained(file):
+        with explained(file), self.making:
             if not file.exists():
-                replace(file, secrets.token_urlsafe(PASSWORD_BYTES) + "\n")
+                self.keep(role, new_password())
             return file.read_text().strip()
+
+    def keep(self, role: str, password: str) -> None:
+        """Replace a role's password in its file, in one move."""
+        replace(self.password_file(role), password + "\n")
+
+
+def new_password() -> str:
+    """Return a password that nobody can guess."""
+    return secrets.token_urlsafe(PASSWORD_BYTES)
 
 
 def replace(path: Path, text: str) -> None:

@@ -1,4 +1,8 @@
-"""Kafka in KRaft mode, broker and controller in one process on loopback, from the jars of Maven Central."""
+"""Kafka in KRaft mode, broker and controller in one process on loopback, from the jars of Maven Central.
+
+Nobody comes in without a login, and a login may do only what its access list says. Two logins may do everything: the
+broker's own, and the deploy step's; the data folder is formatted with them, all others are made by the deploy step.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,10 @@ from pathlib import Path
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
+from messaging.kafka import MECHANISM, PLAIN_PROTOCOL, TLS_PROTOCOL, KafkaLogin
 
-from stack import java
+from stack import certificates, java
+from stack.contract import DEPLOY
 from stack.errors import explained
 from stack.home import Home, replace
 from stack.parts import Part
@@ -20,7 +26,11 @@ NAME = "kafka"
 CONTROLLER = "kafka-controller"
 HEAP_MAX = "384m"
 FORMAT_TIMEOUT_S = 60
-REQUEST_TIMEOUT_S = 1.0
+REQUEST_TIMEOUT_S = 2.0
+"""A login takes a few milliseconds on a quiet machine, and much longer on one that is starting everything."""
+BROKER = "broker"
+"""The broker's own login, towards itself and the controller."""
+CLIENTS, CONTROLLERS = "CLIENTS", "CONTROLLER"
 STOP_WAIT_S = 30
 LISTENERS = ("listeners", "advertised.listeners", "listener.security.protocol.map")
 MESSAGE_BYTES_MAX = 1_048_588
@@ -57,6 +67,15 @@ PROPERTIES = {
     "broker.session.timeout.ms": "4000",
 }
 
+ACCESS = {
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "super.users": f"User:{BROKER};User:{DEPLOY}",
+    "allow.everyone.if.no.acl.found": "false",
+    "sasl.enabled.mechanisms": MECHANISM,
+    "sasl.mechanism.inter.broker.protocol": MECHANISM,
+    "sasl.mechanism.controller.protocol": "PLAIN",
+}
+
 LOGGING = """\
 <Configuration status="ERROR" shutdownHook="disable">
   <Appenders><Console name="console"><PatternLayout pattern="%d{ISO8601} %p %m (%c{1})%n"/></Console></Appenders>
@@ -65,15 +84,31 @@ LOGGING = """\
 """
 
 
-def part(home: Home, jars: list[Path], port: int) -> Part:
+def part(home: Home, jars: list[Path], port: int, *, tls: bool) -> Part:
     """Return the broker. :func:`configure` must have run before it starts."""
     return Part(
         name=NAME,
         service=NAME,
         command=(*_java(home, jars, HEAP_MAX), "kafka.Kafka", str(home.folder(NAME) / "server.properties")),
         stop_wait_s=STOP_WAIT_S,
-        is_ready=lambda: is_ready(port),
+        is_ready=lambda: is_ready(login(home, port, tls=tls)),
         address=f"{LOOPBACK}:{port}",
+    )
+
+
+def secret_of(user: str) -> str:
+    """Return the name under which the home keeps the password of a Kafka login."""
+    return f"{NAME}-{user}"
+
+
+def login(home: Home, port: int, user: str = DEPLOY, *, tls: bool) -> KafkaLogin:
+    """Return how a user logs in; its password is made when it is first asked for."""
+    home.password(secret_of(user))
+    return KafkaLogin(
+        address=f"{LOOPBACK}:{port}",
+        user=user,
+        password_file=home.password_file(secret_of(user)),
+        ca_file=certificates.authority(home) if tls else None,
     )
 
 
@@ -84,6 +119,7 @@ def configure(
     stack_id: str,
     port: int,
     controller_port: int,
+    tls: bool,
     sides: Mapping[str, tuple[int, int]],
 ) -> None:
     """Write the configuration, and format the data folder where it is new. Raises StackError.
@@ -93,11 +129,13 @@ def configure(
     folder = home.folder(NAME)
     data = folder / "data"
     file = folder / "server.properties"
+    certificates.ensure(home, certificates.now())
     with explained(folder):
         folder.mkdir(mode=0o700, exist_ok=True)
         chosen = properties(
             host=LOOPBACK, port=port, controller_host=LOOPBACK, controller_port=controller_port,
-            advertised=f"{LOOPBACK}:{port}", data=str(data),
+            advertised=f"{LOOPBACK}:{port}", data=str(data), password=home.password(secret_of(BROKER)),
+            keystore=str(certificates.server(home)) if tls else None,
         )  # fmt: skip
         chosen |= _with_sides(chosen, sides)
         replace(file, "".join(f"{name}={value}\n" for name, value in chosen.items()))
@@ -107,30 +145,62 @@ def configure(
 
 
 def properties(
-    *, host: str, port: int, controller_host: str, controller_port: int, advertised: str, data: str
-) -> dict[str, str]:
-    """Return the broker's properties. ``advertised`` is the address that clients are told."""
+    *, host: str, port: int, controller_host: str, controller_port: int, advertised: str, data: str,
+    password: str | None, keystore: str | None,
+) -> dict[str, str]:  # fmt: skip
+    """Return the broker's properties. ``advertised`` is the address that clients are told.
+
+    ``password`` is the broker's own, None for a broker that asks nobody for a login. ``keystore``: the file with its
+    key and certificates, None for no TLS.
+    """
+    clients, controllers = PLAIN_PROTOCOL if keystore is None else TLS_PROTOCOL, PLAIN_PROTOCOL
+    if password is None:
+        clients = controllers = "PLAINTEXT"
+    stores = ("ssl.keystore", "ssl.truststore") if keystore is not None else ()
     return {
         "process.roles": "broker,controller",
         "node.id": "1",
         "controller.quorum.voters": f"1@{controller_host}:{controller_port}",
-        "controller.listener.names": "CONTROLLER",
-        "listeners": f"PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://{advertised}",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "controller.listener.names": CONTROLLERS,
+        "listeners": f"{CLIENTS}://{host}:{port},{CONTROLLERS}://{controller_host}:{controller_port}",
+        "advertised.listeners": f"{CLIENTS}://{advertised}",
+        "inter.broker.listener.name": CLIENTS,
+        "listener.security.protocol.map": f"{CLIENTS}:{clients},{CONTROLLERS}:{controllers}",
+        **{f"{store}.type": "PEM" for store in stores},
+        **{f"{store}.location": str(keystore) for store in stores},
+        **(_own_logins(password) if password is not None else {}),
         "log.dirs": data,
         **PROPERTIES,
+    }
+
+
+def _own_logins(password: str) -> dict[str, str]:
+    """The controller cannot take SCRAM, whose credentials are in what it has yet to read; it takes the broker alone."""
+    scram = "org.apache.kafka.common.security.scram.ScramLoginModule"
+    plain = "org.apache.kafka.common.security.plain.PlainLoginModule"
+    own = f'required username="{BROKER}" password="{password}"'
+    return {
+        **ACCESS,
+        _logins_of(CLIENTS): f"{scram} {own};",
+        f"listener.name.{CONTROLLERS.lower()}.sasl.enabled.mechanisms": "PLAIN",
+        f"listener.name.{CONTROLLERS.lower()}.plain.sasl.jaas.config": f'{plain} {own} user_{BROKER}="{password}";',
     }
 
 
 def _with_sides(chosen: Mapping[str, str], sides: Mapping[str, tuple[int, int]]) -> dict[str, str]:
     """Whoever connects to a side's listener is told the side's port, so that all of its traffic takes that way."""
     listeners, advertised, protocols = (chosen[name] for name in LISTENERS)
+    protocol, logins = protocols.partition(",")[0].partition(":")[2], {}
     for side, (port, told) in sides.items():
         listeners += f",{side.upper()}://{LOOPBACK}:{port}"
         advertised += f",{side.upper()}://{LOOPBACK}:{told}"
-        protocols += f",{side.upper()}:PLAINTEXT"
-    return dict(zip(LISTENERS, (listeners, advertised, protocols), strict=True))
+        protocols += f",{side.upper()}:{protocol}"
+        logins[_logins_of(side)] = chosen[_logins_of(CLIENTS)]
+    return {**dict(zip(LISTENERS, (listeners, advertised, protocols), strict=True)), **logins}
+
+
+def _logins_of(listener: str) -> str:
+    return f"listener.name.{listener.lower()}.{MECHANISM.lower()}.sasl.jaas.config"
 
 
 def cluster_id(stack_id: str) -> str:
@@ -138,16 +208,31 @@ def cluster_id(stack_id: str) -> str:
     return base64.urlsafe_b64encode(bytes.fromhex(stack_id)).decode().rstrip("=")
 
 
+def format_arguments(home: Home, cluster: str, properties_file: str) -> tuple[str, ...]:
+    """Return what the data folder is formatted with: the two logins that must be there before anyone can make more."""
+    users = (BROKER, DEPLOY)
+    logins = tuple(f"{MECHANISM}=[name={user},password={home.password(secret_of(user))}]" for user in users)
+    added = tuple(word for one in logins for word in ("--add-scram", one))
+    return ("format", "--ignore-formatted", f"--cluster-id={cluster}", "-c", properties_file, *added)
+
+
 def _format(home: Home, jars: list[Path], file: Path, cluster: str) -> None:
-    arguments = ("kafka.tools.StorageTool", "format", "--ignore-formatted", f"--cluster-id={cluster}", "-c", str(file))
+    """The arguments go through a file, one a line: what stands in a command line can be read by every user.
+
+    What the tool prints is dropped, since it prints the logins.
+    """
+    arguments = home.folder(NAME) / "format.arguments"
+    replace(arguments, "\n".join(format_arguments(home, cluster, str(file))))
     with home.log(NAME).open("a") as output:
         try:
             subprocess.run(
-                (*_java(home, jars, HEAP_MAX), *arguments), check=True, stdin=subprocess.DEVNULL, stdout=output,
-                stderr=subprocess.STDOUT, timeout=FORMAT_TIMEOUT_S,
+                (*_java(home, jars, HEAP_MAX), "kafka.tools.StorageTool", f"@{arguments}"), check=True,
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=output, timeout=FORMAT_TIMEOUT_S,
             )  # fmt: skip
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
             raise home.failure(NAME, "Kafka could not format its data folder") from error
+        finally:
+            arguments.unlink()
 
 
 def _java(home: Home, jars: list[Path], heap_max: str) -> tuple[str, ...]:
@@ -160,14 +245,14 @@ def side(name: str) -> str:
     return f"{NAME}-{name}"
 
 
-def admin(bootstrap: str) -> AdminClient:
+def admin(login: KafkaLogin) -> AdminClient:
     """Return an administrator's client that does not chatter while the broker is coming up."""
-    return AdminClient({"bootstrap.servers": bootstrap, "log_level": 0, "reconnect.backoff.max.ms": 200})
+    return AdminClient({**login.options(), "log_level": 0, "reconnect.backoff.max.ms": 200})
 
 
-def is_ready(port: int) -> bool:
-    """Return whether the broker answers and counts itself among the brokers."""
+def is_ready(login: KafkaLogin) -> bool:
+    """Return whether the broker takes logins and counts itself among the brokers."""
     try:
-        return bool(admin(f"{LOOPBACK}:{port}").list_topics(timeout=REQUEST_TIMEOUT_S).brokers)
+        return bool(admin(login).list_topics(timeout=REQUEST_TIMEOUT_S).brokers)
     except KafkaException:
         return False

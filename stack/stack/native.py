@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from stack import debian, downloads, kafka, observers, postgres, redis, registry, services, toxiproxy
+from stack import contract, debian, downloads, kafka, observers, postgres, redis, registry, services, toxiproxy
 from stack.errors import explained
 from stack.home import Home, State
 from stack.parts import Part
@@ -26,7 +26,7 @@ def part(home: Home, state: State, name: str) -> Part:
     if name == observers.ZIPKIN:
         return observers.zipkin(home, downloads.files(name, cache)[0], state.ports[name])
     if name == kafka.NAME:
-        return kafka.part(home, downloads.files(name, cache), state.ports[name])
+        return kafka.part(home, downloads.files(name, cache), state.ports[name], tls=state.tls)
     return registry.part(
         home,
         downloads.unpacked(downloads.files(name, cache)[0], cache),
@@ -39,7 +39,7 @@ def part(home: Home, state: State, name: str) -> Part:
 def prepare(home: Home, state: State, name: str, watch: Watcher) -> None:
     """Download, configure and format what the part needs before it can start. Raises StackError."""
     steps: dict[str, Callable[[], None]] = {
-        postgres.NAME: lambda: postgres.create(home),
+        postgres.NAME: lambda: _prepare_postgres(home),
         redis.NAME: lambda: _prepare_redis(home),
         kafka.NAME: lambda: _prepare_kafka(home, state, watch),
         registry.NAME: lambda: _prepare_registry(state, watch),
@@ -50,10 +50,16 @@ def prepare(home: Home, state: State, name: str, watch: Watcher) -> None:
     steps[name]()
 
 
+def _prepare_postgres(home: Home) -> None:
+    postgres.create(home)
+    postgres.configure(home, contract.database_rights())
+
+
 def _prepare_redis(home: Home) -> None:
     folder = home.folder(redis.NAME)
     with explained(folder):
         folder.mkdir(mode=0o700, exist_ok=True)
+        redis.configure(home)
 
 
 def _prepare_kafka(home: Home, state: State, watch: Watcher) -> None:
@@ -62,6 +68,7 @@ def _prepare_kafka(home: Home, state: State, watch: Watcher) -> None:
     sides = toxiproxy.SIDES if state.proxied else ()
     kafka.configure(
         home, jars, stack_id=state.id, port=ports[kafka.NAME], controller_port=ports[kafka.CONTROLLER],
+        tls=state.tls,
         sides={side: (ports[kafka.side(side)], ports[toxiproxy.port_name(side, kafka.NAME)]) for side in sides},
     )  # fmt: skip
 

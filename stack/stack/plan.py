@@ -51,6 +51,8 @@ def next_state(settings: StackSettings, before: State | None, *, is_alive: bool)
             f"{settings.home} has {state.partitions} partitions, which cannot change; use another --home for "
             f"{settings.partitions}."
         )
+    if is_alive and settings.tls not in (None, state.tls):
+        raise InvalidSettings(f"The stack in {settings.home} is up; run 'baraza down' before you change BARAZA_TLS.")
     parts = everything() if settings.only is None else closure((*settings.only, *(_known(state) if is_alive else ())))
     observed = state.observed or settings.observed
     replicas = {**state.replicas, **settings.replicas}
@@ -62,6 +64,7 @@ def next_state(settings: StackSettings, before: State | None, *, is_alive: bool)
     return replace(
         state,
         cache=str(settings.cache),
+        tls=state.tls if settings.tls is None else settings.tls,
         partitions=state.partitions or settings.partitions or PARTITIONS_DEFAULT,
         observed=observed,
         parts=[*([toxiproxy.NAME] if state.proxied else []), *(OBSERVERS if observed else ()), *parts],

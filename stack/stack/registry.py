@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import base64
+import time
 from pathlib import Path
 
-from stack import java
-from stack.home import Home
+import jwt
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from stack import contract, java
+from stack.errors import explained
+from stack.home import Home, replace
 from stack.parts import Part, answers
 from stack.ports import LOOPBACK
 
 NAME = "registry"
 MANAGEMENT = "registry-management"
-DATABASE = "registry"
+DATABASE = LOGIN = contract.REGISTRY
+SIGNING = "registry.pem"
+"""The key that signs the deploy step's tokens. It stays in the home; the registry knows the public half alone."""
+TOKEN_TTL_S = 300
+WRITES = "sr-developer"
+"""The registry's own name for who may register schemas and choose their compatibility."""
 HEAP_MAX = "192m"
 API = "/apis/ccompat/v7"
 
@@ -31,20 +43,62 @@ def part(home: Home, folder: Path, *, port: int, management_port: int, postgres_
         name=NAME,
         service=NAME,
         command=(*java.command(home, HEAP_MAX), *options, "-jar", str(folder / "quarkus-run.jar")),
-        environment=storage(f"{LOOPBACK}:{postgres_port}", home.password(DATABASE)),
+        environment={**storage(f"{LOOPBACK}:{postgres_port}", home), **access(home)},
         is_ready=lambda: answers(f"{url(port)}/subjects"),
         address=url(port),
     )
 
 
-def storage(postgres: str, password: str) -> dict[str, str]:
+def access(home: Home) -> dict[str, str]:
+    """Return the variables that let everybody read, and let nobody write but who has a token of :func:`token`.
+
+    It verifies tokens with the key that it is told, so no identity server is needed.
+    """
+    public = _key(home).public_key()
+    der = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return {
+        "QUARKUS_OIDC_TENANT_ENABLED": "true",
+        "QUARKUS_OIDC_APPLICATION_TYPE": "service",
+        "QUARKUS_OIDC_PUBLIC_KEY": base64.b64encode(der).decode(),
+        "QUARKUS_OIDC_ROLES_ROLE_CLAIM_PATH": "roles",
+        "APICURIO_AUTH_ROLE_BASED_AUTHORIZATION": "true",
+        "APICURIO_AUTH_ANONYMOUS_READ_ACCESS_ENABLED": "true",
+    }
+
+
+def writer(home: Home, port: int) -> dict[str, str]:
+    """Return the options of a client that may register schemas for the next few minutes: the deploy step's."""
+    now = int(time.time())
+    claims = {"sub": contract.DEPLOY, "iat": now, "exp": now + TOKEN_TTL_S, "roles": [WRITES]}
+    return {
+        "url": url(port),
+        "bearer.auth.credentials.source": "STATIC_TOKEN",
+        "bearer.auth.token": jwt.encode(claims, _key(home), "RS256"),
+        "bearer.auth.logical.cluster": "none",
+    }
+
+
+def _key(home: Home) -> rsa.RSAPrivateKey:
+    file = home.password_file(SIGNING)
+    with explained(file), home.making:
+        if not file.exists():
+            made = rsa.generate_private_key(public_exponent=65_537, key_size=2048).private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+            replace(file, made.decode())
+        key = serialization.load_pem_private_key(file.read_bytes(), password=None)
+    assert isinstance(key, rsa.RSAPrivateKey)
+    return key
+
+
+def storage(postgres: str, home: Home) -> dict[str, str]:
     """Return the variables that put its storage into PostgreSQL."""
     return {
         "APICURIO_STORAGE_KIND": "sql",
         "APICURIO_STORAGE_SQL_KIND": "postgresql",
         "APICURIO_DATASOURCE_URL": f"jdbc:postgresql://{postgres}/{DATABASE}",
-        "APICURIO_DATASOURCE_USERNAME": DATABASE,
-        "APICURIO_DATASOURCE_PASSWORD": password,
+        "APICURIO_DATASOURCE_USERNAME": LOGIN,
+        "APICURIO_DATASOURCE_PASSWORD": home.password(LOGIN),
     }
 
 

@@ -9,8 +9,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from stack import containers, kafka, leftovers, plan, ports, postgres, redis, registry, services, toxiproxy
-from stack.databases import AUDIT, owner_of
+from messaging.kafka import KafkaLogin
+from messaging.redis import RedisLogin
+
+from stack import (
+    containers,
+    contract,
+    kafka,
+    leftovers,
+    plan,
+    ports,
+    postgres,
+    redis,
+    registry,
+    rotation,
+    services,
+    toxiproxy,
+)
+from stack.contract import AUDIT, DEPLOY, owner_of
 from stack.errors import NoStack, StackError
 from stack.home import Home, State
 from stack.parts import Part
@@ -100,8 +116,9 @@ class Stack:
 
         The service may be spelt as its package. Raises ValueError for another role.
         """
-        database = services.database_of(service.replace("_", "-"))
-        login = {RUNTIME: database, OWNER: owner_of(database), AUDIT: AUDIT}.get(role)
+        process = service.replace("_", "-")
+        database = services.database_of(process)
+        login = {RUNTIME: contract.package_of(process), OWNER: owner_of(database), AUDIT: AUDIT}.get(role)
         if login is None:
             raise ValueError(f"There is no role {role!r}; known: {RUNTIME}, {OWNER}, {AUDIT}.")
         password = quote(self._home.password(login))
@@ -113,6 +130,23 @@ class Stack:
         if not self._state.proxied:
             raise NoStack(f"The stack in {self._home.path} has no toxiproxy; start another one with it.")
         return toxiproxy.url(self._state.ports[toxiproxy.NAME])
+
+    def kafka(self, user: str = DEPLOY) -> KafkaLogin:
+        """Return how a user of Kafka logs in, for example ``operator``; by default the one who may do everything."""
+        return kafka.login(self._home, self._state.ports[kafka.NAME], user, tls=self._state.tls)
+
+    def redis(self, user: str = DEPLOY) -> RedisLogin:
+        """Return how a user of Redis logs in, for example ``checkout``; by default the one who may do everything."""
+        redis.password(self._home, user)
+        return RedisLogin(user, self._home.password_file(redis.secret_of(user)))
+
+    def registry_writer(self) -> dict[str, str]:
+        """Return the options of a registry client that may register schemas for the next few minutes."""
+        return registry.writer(self._home, self._state.ports[registry.NAME])
+
+    def rotate(self, login: str) -> None:
+        """Give a login a new password at Kafka, PostgreSQL and Redis, wherever it has one. Raises InvalidSettings."""
+        rotation.rotate(self._home, self._state, login)
 
     def password(self, login: str) -> str:
         """Return the password of a PostgreSQL login, for example ``payment_owner``."""
@@ -136,9 +170,9 @@ class Stack:
         return self._supervisor.status(process).pid
 
     def layout(self) -> dict[str, object]:
-        """Return how many partitions each topic has, and how many processes each service."""
+        """Return how many partitions each topic has, how many processes each service, and whether Kafka encrypts."""
         services_of = {name: len(self._names(name)) for name in self._state.parts}
-        return {"partitions": self._state.partitions, "processes": services_of}
+        return {"partitions": self._state.partitions, "tls": self._state.tls, "processes": services_of}
 
     def process_ids(self) -> dict[str, int]:
         """Return the process id of every process that runs now, by its name; the supervisor is not among them."""

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+from messaging.kafka import KafkaLogin
+
 from stack import kafka, observers, postgres, redis, registry, toxiproxy
-from stack.contract import TRACKER, TRACKER_API, package_of, services
-from stack.databases import owner_of
+from stack.contract import TRACKER, TRACKER_API, owner_of, package_of, redis_keys, services
 from stack.home import Home, State
 from stack.parts import Part, answers
 from stack.ports import LOOPBACK
@@ -30,11 +31,6 @@ def workers() -> tuple[str, ...]:
 def database_of(process: str) -> str:
     """Return the database of a process's service: both of the tracker's processes share one."""
     return package_of(TRACKER if process == TRACKER_API else process)
-
-
-def databases() -> tuple[str, ...]:
-    """Return the database of every service, the tracker's included."""
-    return tuple(dict.fromkeys(database_of(process) for process in workers()))
 
 
 def replica_names(service: str, count: int) -> tuple[str, ...]:
@@ -89,6 +85,25 @@ def scraped(state: State) -> dict[str, dict[str, int]]:
     }
 
 
+def kafka_environment(login: KafkaLogin) -> dict[str, str]:
+    """Return the variables that tell a process how to log in to Kafka."""
+    told = {
+        "BARAZA_KAFKA": login.address,
+        "BARAZA_KAFKA_USER": login.user,
+        "BARAZA_KAFKA_PASSWORD_FILE": str(login.password_file),
+    }
+    return told if login.ca_file is None else {**told, "BARAZA_KAFKA_CA_FILE": str(login.ca_file)}
+
+
+def _redis_login(home: Home, service: str) -> dict[str, str]:
+    if service not in redis_keys():
+        return {}
+    return {
+        "BARAZA_REDIS_USER": service,
+        "BARAZA_REDIS_PASSWORD_FILE": str(home.password_file(redis.secret_of(service))),
+    }
+
+
 def http_url(state: State, name: str) -> str:
     """Return the base address of a process's HTTP API."""
     return f"http://{LOOPBACK}:{state.ports[name]}"
@@ -107,11 +122,12 @@ def _worker(home: Home, state: State, service: str, ports: Mapping[str, int]) ->
     issuer = http_url(state, ISSUER)
     return {
         "BARAZA_SERVICE": TRACKER if service == TRACKER_API else service,
-        "BARAZA_KAFKA": f"{LOOPBACK}:{ports[kafka.NAME]}",
+        **kafka_environment(kafka.login(home, ports[kafka.NAME], service, tls=state.tls)),
         "BARAZA_REGISTRY_URL": registry.url(ports[registry.NAME]),
-        "BARAZA_DATABASE_URL": _database_url(ports, database, database),
-        "BARAZA_DATABASE_PASSWORD_FILE": str(home.password_file(database)),
+        "BARAZA_DATABASE_URL": _database_url(ports, database, package_of(service)),
+        "BARAZA_DATABASE_PASSWORD_FILE": str(home.password_file(package_of(service))),
         "BARAZA_REDIS_URL": f"redis://{LOOPBACK}:{ports[redis.NAME]}/0",
+        **_redis_login(home, service),
         "BARAZA_GATEWAY_URL": f"http://{LOOPBACK}:{ports[GATEWAY]}",
         "BARAZA_COURIER_URL": f"http://{LOOPBACK}:{ports[COURIER]}",
         "BARAZA_JWKS_URL": f"{issuer}/.well-known/jwks.json",

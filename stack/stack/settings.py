@@ -15,6 +15,7 @@ PARTITIONS_MAX = 256
 REPLICAS_MAX = 16
 """Beyond the number of partitions a replica would idle; this bounds a slip of the finger."""
 PORT_VARIABLE = "BARAZA_PORT_"
+TLS_VARIABLE = "BARAZA_TLS"
 RESERVED_CHARACTERS = frozenset("\n\r;#\"'")
 """Characters that the supervisor's configuration file cannot carry in a path."""
 
@@ -26,6 +27,7 @@ class StackSettings:
     """How to start a stack. What is not said is as it was the last time, or the default.
 
     ``only`` names the parts to start (and what they need), None all of them. ``replicas`` counts processes by service.
+    ``tls``: whether connections to Kafka are encrypted; it can change while the stack is down.
     ``ports`` fixes ports by part. ``proxied`` puts toxiproxy between our processes and what they need, ``observed``
     adds Prometheus and Zipkin. ``environment`` adds variables by process, under ``*`` to every process of ours.
     """
@@ -35,6 +37,7 @@ class StackSettings:
     docker: bool = False
     proxied: bool = False
     observed: bool = False
+    tls: bool | None = None
     only: tuple[str, ...] | None = None
     partitions: int | None = None
     replicas: Mapping[str, int] = field(default_factory=dict)
@@ -73,8 +76,10 @@ def from_environment(
     replicas: Mapping[str, int] | None = None,
     environment: Mapping[str, Environment] | None = None,
 ) -> StackSettings:
-    """Return the settings of a command line: its options first, then ``BARAZA_HOME``, ``BARAZA_CACHE`` and
-    ``BARAZA_PORT_<PART>``, for example ``BARAZA_PORT_KAFKA_CONTROLLER=29093``. Raises InvalidSettings.
+    """Return the settings of a command line: its options first, then ``BARAZA_HOME``, ``BARAZA_CACHE``,
+    ``BARAZA_TLS`` (on or off) and ``BARAZA_PORT_<PART>``, for example ``BARAZA_PORT_KAFKA_CONTROLLER=29093``.
+
+    Raises InvalidSettings.
     """
     caches = Path(environ.get("XDG_CACHE_HOME") or Path(environ.get("HOME") or "/tmp") / ".cache")
     return StackSettings(
@@ -83,6 +88,7 @@ def from_environment(
         docker=docker,
         proxied=proxied,
         observed=observed,
+        tls=_switch(TLS_VARIABLE, environ.get(TLS_VARIABLE)),
         only=only,
         partitions=partitions,
         replicas=replicas or {},
@@ -94,6 +100,12 @@ def from_environment(
 def port_variable(part: str) -> str:
     """Return the name of the variable that fixes a part's port."""
     return PORT_VARIABLE + part.upper().replace("-", "_")
+
+
+def _switch(name: str, value: str | None) -> bool | None:
+    if value not in (None, "on", "off"):
+        raise InvalidSettings(f"{name} is {value!r}; give on or off.")
+    return None if value is None else value == "on"
 
 
 def _port(name: str, value: str) -> tuple[str, int]:

@@ -15,11 +15,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Event, Lock
 
-from stack import containers, contract, databases, deploy, kafka, native, plan, postgres, registry, services
+from stack import access, containers, contract, databases, deploy, kafka, native, plan, postgres, registry, services
 from stack.errors import PartFailed
 from stack.home import Home, State
 from stack.parts import Part
-from stack.ports import LOOPBACK
 from stack.progress import Progress, Watcher
 from stack.supervision import ProcessState, Supervisor
 from stack.waiting import until
@@ -140,9 +139,10 @@ class Start:
         databases.create(
             lambda database: postgres.connect(port, password, database),
             self._home.password,
-            services.databases(),
-            (registry.DATABASE,),
+            contract.database_rights(),
         )
+        with postgres.connect(port, password) as server:
+            server.execute("SELECT pg_reload_conf()")  # who may come in, for a server that ran already
         self._databases_exist.set()
         if set(self._state.parts) & set(services.workers()):
             self._migrate()
@@ -150,7 +150,7 @@ class Start:
     def _migrate(self) -> None:
         """Migrate the databases whose revisions changed, as many at a time as there are processors."""
         pending: dict[str, str] = {}
-        for database in services.databases():
+        for database in contract.databases():
             digest = deploy.digest_of_migrations(_folder_of(database) / "migrations")
             if self._state.done.get(f"migrations {database}") != digest:
                 pending[database] = digest
@@ -171,15 +171,19 @@ class Start:
 
     def _after_kafka(self) -> None:
         self._watch(Progress(part=kafka.NAME, what="creating topics"))
-        bootstrap = f"{LOOPBACK}:{self._state.ports[kafka.NAME]}"
-        deploy.create_topics(bootstrap, contract.topics(), self._state.partitions)
+        port, tls = self._state.ports[kafka.NAME], self._state.tls
+        admin = kafka.admin(kafka.login(self._home, port, tls=tls))
+        deploy.create_topics(admin, contract.topics(), self._state.partitions)
+        rights = contract.kafka_rights()
+        access.admit(admin, {user: kafka.login(self._home, port, user, tls=tls).password() for user in rights})
+        access.grant(admin, rights)
 
     def _after_registry(self) -> None:
         subjects = contract.subjects()
         digest = deploy.digest_of_subjects(subjects)
         if self._state.done.get("schemas") != digest:
             self._watch(Progress(part=registry.NAME, what="registering schemas"))
-            deploy.register_schemas(registry.url(self._state.ports[registry.NAME]), subjects)
+            deploy.register_schemas(registry.writer(self._home, self._state.ports[registry.NAME]), subjects)
             self._done("schemas", digest)
 
     def _done(self, what: str, digest: str) -> None:

@@ -101,7 +101,7 @@ def test_the_broker_is_set_up_as_the_native_one_is() -> None:
     template = (CHECKOUT / "compose" / "kafka.properties").read_text().splitlines()[1:]
     wanted = kafka.properties(
         host="0.0.0.0", port=9092, controller_host="localhost", controller_port=9093, advertised="kafka:9092",
-        data="/var/lib/kafka/data",
+        data="/var/lib/kafka/data", password=None, keystore=None,
     )  # fmt: skip
     assert dict(line.split("=", 1) for line in template) == wanted
 

@@ -15,7 +15,7 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 from messaging.settings import Settings
-from stack.databases import AUDIT, owner_of
+from stack.contract import AUDIT, owner_of
 from stack.gotools import GoProgram
 from stack.settings import from_environment
 
@@ -138,7 +138,7 @@ def test_every_service_has_a_database_with_the_logins_that_the_code_knows(cluste
     kept = cluster.of("ExternalSecret").items()
     logins = [one["spec"]["target"]["template"]["data"] for name, one in kept if name.startswith("postgres-")]
     secrets = {login["username"] for login in logins}
-    for database in services.databases():
+    for database in contract.databases():
         name = database.replace("_", "-")
         one = cluster.of("Cluster")[f"{name}-db"]["spec"]
         made = one["bootstrap"]["initdb"]
@@ -204,7 +204,7 @@ def test_everything_is_denied_but_edges_that_lead_to_pods_that_exist(cluster: Cl
     for selector in _selectors([one["spec"] for one in policies.values()]):
         wanted = selector.get("matchLabels", {})
         assert any(wanted.items() <= one.items() for one in labels), f"no pod is {wanted}"
-    for database in services.databases():
+    for database in contract.databases():
         name = database.replace("_", "-")
         users = {process for process in services.workers() if services.database_of(process) == database}
         assert {process for process in services.workers() if _leads_to(policies[process], name)} == users

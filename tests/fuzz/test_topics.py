@@ -33,7 +33,7 @@ def running(shop: Shop) -> dict[str, int]:
 def letters(shop: Shop) -> list[Stored]:
     """Return every dead letter."""
     topics = [topic for topic in contract.topics() if topic.endswith(".dlq")]
-    return [each for each in stored(shop.stack.endpoints.kafka, *topics) if "baraza_service" in each.headers]
+    return [each for each in stored(shop.stack.kafka(), *topics) if "baraza_service" in each.headers]
 
 
 def is_letter_of(poison: Poison, letter: Stored) -> bool:
@@ -58,7 +58,7 @@ def plant(shop: Shop, poisons: Sequence[Poison]) -> list[Placed]:
     """Publish the poison with good orders in between."""
     placed: list[Placed] = []
     for some in chunks(poisons):
-        publish(shop.stack.endpoints.kafka, [poison.parcel for poison in some], compression="gzip")
+        publish(shop.stack.kafka(), [poison.parcel for poison in some], compression="gzip")
         placed.append(shop.place())
     return placed
 

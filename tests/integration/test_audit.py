@@ -24,6 +24,7 @@ from messaging.envelope import new_id
 from psycopg import sql
 from saga_tracker.definitions import newest
 from simulators.testing import running
+from stack.contract import AUDIT
 from support.postgres import scratch_database
 
 from messaging import migrations
@@ -328,11 +329,11 @@ def test_a_message_that_still_waits_is_found(world: World, due_at: datetime | No
 
 def test_dead_letters_are_read_to_their_end(infrastructure: Stack, world: World) -> None:
     saga_id = new_id()
-    producer = Producer({"bootstrap.servers": infrastructure.endpoints.kafka})
+    producer = Producer(infrastructure.kafka().options())
     producer.produce("book_shipment.dlq", key=saga_id, value=b"whatever")
     assert producer.flush(30.0) == 0
 
-    found = [(topic, key) for topic, _, _, key in sources.dead_letters(infrastructure.endpoints.kafka)]
+    found = [(topic, key) for topic, _, _, key in sources.dead_letters(infrastructure.kafka(AUDIT))]
 
     assert found.count(("book_shipment.dlq", saga_id)) == 1
 

@@ -33,7 +33,7 @@ from sqlalchemy import Connection, Engine, create_engine, text
 from stack.home import Home
 from stack.parts import Part
 
-from stack import databases, identity, ports, postgres, redis
+from stack import contract, databases, identity, ports, postgres, redis
 
 DEADLINE_S = 20.0
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -100,10 +100,14 @@ class Parts:
         settings = {
             "SERVICE": "checkout",
             "KAFKA": f"127.0.0.1:{self.ports['nowhere']}",
+            "KAFKA_USER": "checkout",
+            "KAFKA_PASSWORD_FILE": str(self.home.password_file("checkout")),
             "REGISTRY_URL": self.outside,
             "DATABASE_URL": f"postgresql+psycopg://checkout@127.0.0.1:{self.ports['postgres']}/checkout",
             "DATABASE_PASSWORD_FILE": str(self.home.password_file("checkout")),
             "REDIS_URL": f"redis://127.0.0.1:{self.ports['redis']}/0",
+            "REDIS_USER": "checkout",
+            "REDIS_PASSWORD_FILE": str(self.home.password_file(redis.secret_of("checkout"))),
             "JWKS_URL": f"{self.outside}/jwks.json",
             "ISSUER": ISSUER,
             "REQUESTS_PER_S_CUSTOMER": "10000",
@@ -178,6 +182,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
     home.prepare()
     chosen = ports.choose(["postgres", "redis", "nowhere"], {}, {})
     home.folder("redis").mkdir()
+    redis.configure(home)
     postgres.create(home)
     running = [postgres.part(home, chosen["postgres"]), redis.part(home, chosen["redis"])]
     started = [launched(part) for part in running]
@@ -221,7 +226,8 @@ def superuser(home: Home, port: int) -> Any:
 
 def migrate(parts: Parts) -> None:
     connect = partial(postgres.connect, parts.ports["postgres"], parts.home.password(postgres.SUPERUSER))
-    databases.create(connect, parts.home.password, ["checkout"], [])
+    rights = contract.database_rights()
+    databases.create(connect, parts.home.password, {login: rights[login] for login in ("checkout", "checkout_owner")})
     owner = {
         "DATABASE_URL": f"postgresql+psycopg://checkout_owner@127.0.0.1:{parts.ports['postgres']}/checkout",
         "DATABASE_PASSWORD_FILE": str(parts.home.password_file("checkout_owner")),
@@ -291,7 +297,7 @@ def test_a_replay_is_the_truth_of_postgresql_when_the_cache_has_forgotten(
 ) -> None:
     key = new_key()
     first = post(storefront, cart(), key)
-    with Redis(port=parts.ports["redis"]) as cache:
+    with Redis(port=parts.ports["redis"], username="deploy", password=redis.password(parts.home, "deploy")) as cache:
         assert cache.dbsize()
         cache.flushall()
     assert post(storefront, cart(), key).content == first.content

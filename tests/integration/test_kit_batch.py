@@ -219,7 +219,7 @@ def engine(infrastructure: Stack) -> Iterator[Engine]:
 
 @pytest.fixture(scope="module")
 def codec(infrastructure: Stack) -> Iterator[Codec]:
-    toy.register_schemas(infrastructure.endpoints.registry_url)
+    toy.register_schemas(infrastructure.registry_writer())
     registry = RemoteRegistry(infrastructure.endpoints.registry_url)
     yield Codec(registry)
     registry.close()

@@ -19,6 +19,7 @@ from messaging.codec import Codec, RemoteRegistry
 from messaging.envelope import new_id
 from messaging.service import PartMissing, wait_for
 from sqlalchemy import Engine, text
+from stack.services import kafka_environment
 from support.builders import a
 from support.postgres import scratch_database
 from support.topics import Parcel, publish
@@ -57,7 +58,7 @@ def shipping(
     environment = {
         **os.environ,
         "BARAZA_SERVICE": SERVICE,
-        "BARAZA_KAFKA": ends.kafka,
+        **kafka_environment(infrastructure.kafka(SERVICE)),
         "BARAZA_REGISTRY_URL": ends.registry_url,
         "BARAZA_DATABASE_URL": engine.url.set(password=None).render_as_string(),
         "BARAZA_DATABASE_PASSWORD_FILE": str(infrastructure.home / "secrets" / postgres.SUPERUSER),
@@ -104,7 +105,7 @@ def test_a_process_stops_in_time_in_the_middle_of_a_call_whatever_is_gone(
     with shipping(infrastructure, engine, silence, tmp_path / "log") as (process, url):
         until(lambda: status(f"{url}/readyz"), "it is ready", holds=lambda found: found == 200)
         publish(
-            infrastructure.endpoints.kafka,
+            infrastructure.kafka(),
             [Parcel(topic="loyalty.events", partition=0, key=saga_id.encode(), value=value)],
         )
         until(lambda: state_of(engine, saga_id), "its call is under way", holds=lambda found: found == "STARTED")

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka.admin import AdminClient
 from messages.contract import Message
 from messages.inventory import InventoryReserved, ReleaseInventory
 from messages.loyalty import LoyaltyPointsBurned
@@ -26,6 +25,8 @@ from messaging.envelope import new_id
 from messaging.line import UNREAD
 from sqlalchemy import Engine, text
 from stack.deploy import create_topics
+from stack.kafka import admin
+from stack.services import kafka_environment
 from support import toy
 from support.builders import a
 from support.postgres import scratch_database
@@ -56,7 +57,7 @@ class Toy:
             **os.environ,
             "PYTHONPATH": str(TESTS),
             "BARAZA_SERVICE": service,
-            "BARAZA_KAFKA": ends.kafka,
+            **kafka_environment(self.stack.kafka()),
             "BARAZA_REGISTRY_URL": ends.registry_url,
             "BARAZA_DATABASE_URL": url.set(password=None).render_as_string(),
             "BARAZA_DATABASE_PASSWORD_FILE": str(self.stack.home / "secrets" / postgres.SUPERUSER),
@@ -75,19 +76,17 @@ class Toy:
     def send(self, *messages: Message, topic: str = toy.INPUT, partition: int = 0) -> list[Parcel]:
         """Publish messages to the toy, and return them as published."""
         parcels = [self.parcel(message, topic=topic, partition=partition) for message in messages]
-        publish(self.stack.endpoints.kafka, parcels)
+        publish(self.stack.kafka(), parcels)
         return parcels
 
     def parcel(self, message: Message, *, topic: str = toy.INPUT, partition: int = 0) -> Parcel:
         schema_topic = toy.EVENTS if isinstance(message, toy.EMITTED) and topic == toy.COMMANDS else topic
         value = self.codec.encode(schema_topic, message)
         headers = (("traceparent", b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01"),)
-        return Parcel(
-            topic=topic, partition=partition, key=message.saga_id.encode(), value=value, headers=headers
-        )
+        return Parcel(topic=topic, partition=partition, key=message.saga_id.encode(), value=value, headers=headers)
 
     def stored(self, *topics: str) -> list[Stored]:
-        return stored(self.stack.endpoints.kafka, *topics)
+        return stored(self.stack.kafka(), *topics)
 
     def answers(self, saga_ids: Sequence[str]) -> list[Stored]:
         """Return what the toy announced about these sagas."""
@@ -119,8 +118,8 @@ class Toy:
 
 @pytest.fixture(scope="module")
 def service(infrastructure: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Toy]:
-    toy.register_schemas(infrastructure.endpoints.registry_url)
-    create_topics(infrastructure.endpoints.kafka, toy.TOPICS, PARTITIONS)
+    toy.register_schemas(infrastructure.registry_writer())
+    create_topics(admin(infrastructure.kafka()), toy.TOPICS, PARTITIONS)
     registry = RemoteRegistry(infrastructure.endpoints.registry_url)
     with scratch_database(infrastructure) as engine:
         toy.METADATA.create_all(engine)
@@ -128,8 +127,8 @@ def service(infrastructure: Stack, tmp_path_factory: pytest.TempPathFactory) -> 
         yield Toy(stack=infrastructure, engine=engine, codec=Codec(registry), logs=logs)
     registry.close()
     # The audit of the scenarios looks at every dead letter; those of the toy are not theirs.
-    admin = AdminClient({"bootstrap.servers": infrastructure.endpoints.kafka})
-    for deleted in admin.delete_topics(list(toy.TOPICS)).values():
+    client = admin(infrastructure.kafka())
+    for deleted in client.delete_topics(list(toy.TOPICS)).values():
         deleted.result(10)
 
 
@@ -206,7 +205,7 @@ def _changed(service: Toy, key: bytes, change: Callable[[bytes], bytes]) -> Parc
 def test_what_nobody_can_read_or_expects_is_a_dead_letter_with_its_own_bytes(service: Toy) -> None:
     sent = {what: make(service, new_id().encode()) for what, make in UNREADABLE.items()}
     after = a(PaymentAuthorized)
-    publish(service.stack.endpoints.kafka, sent.values())
+    publish(service.stack.kafka(), sent.values())
     service.send(after)
     with service.process():
         until(lambda: service.answers([after.saga_id]), "a good message after the bad ones is answered")
@@ -273,7 +272,7 @@ def test_a_reaction_that_fails_is_tried_again(service: Toy) -> None:
     event = a(ShipmentBooked, customer_id=toy.POISON)
     value = service.codec.encode(toy.EVENTS, event)
     parcel = Parcel(topic=toy.INPUT, partition=0, key=event.saga_id.encode(), value=value)
-    publish(service.stack.endpoints.kafka, [parcel])
+    publish(service.stack.kafka(), [parcel])
     with service.process(toy.LISTENER):
         until(lambda: service.done([event.saga_id]), "the reaction succeeds at its second attempt")
         until(lambda: service.waiting(event.saga_id), "nothing waits", holds=lambda rows: not rows)

@@ -10,7 +10,7 @@ from sqlalchemy import MetaData
 from support.postgres import scratch_database
 
 from messaging import migrations
-from stack import Stack, services
+from stack import Stack, contract
 
 
 def metadata_of(package: str) -> MetaData:
@@ -20,7 +20,7 @@ def metadata_of(package: str) -> MetaData:
     return found
 
 
-@pytest.mark.parametrize("package", services.databases())
+@pytest.mark.parametrize("package", contract.databases())
 def test_migrations_equal_the_tables(infrastructure: Stack, package: str) -> None:
     with scratch_database(infrastructure) as engine:
         migrations.upgrade(package, engine)
@@ -28,7 +28,7 @@ def test_migrations_equal_the_tables(infrastructure: Stack, package: str) -> Non
             assert migrations.differences(metadata_of(package), connection) == []
 
 
-@pytest.mark.parametrize("package", services.databases())
+@pytest.mark.parametrize("package", contract.databases())
 def test_migrating_again_changes_nothing(infrastructure: Stack, package: str) -> None:
     with scratch_database(infrastructure) as engine:
         migrations.upgrade(package, engine)

@@ -20,7 +20,7 @@ from stack import Stack, contract
 
 @pytest.fixture
 def client(infrastructure: Stack) -> Iterator[SchemaRegistryClient]:
-    with SchemaRegistryClient({"url": infrastructure.endpoints.registry_url}) as client:
+    with SchemaRegistryClient(infrastructure.registry_writer()) as client:
         yield client
 
 

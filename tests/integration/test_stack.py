@@ -18,7 +18,7 @@ import psycopg
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from messages.catalogue import MESSAGES
-from stack.databases import owner_of
+from stack.contract import owner_of
 from stack.downloads import Download
 from stack.waiting import until
 
@@ -89,29 +89,6 @@ def test_everything_listens_on_loopback_only(stack: Stack) -> None:
     assert {address.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
 
 
-@pytest.mark.parametrize("role", ["runtime", "owner"])
-def test_a_login_reaches_its_own_database_only(stack: Stack, role: str) -> None:
-    own = stack.database_url("payment", role)
-    with psycopg.connect(own):
-        pass
-    for other in ("inventory", "registry", "saga_tracker", "postgres", "template1"):
-        with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
-            psycopg.connect(own.removesuffix("/payment") + f"/{other}")
-
-
-def test_a_runtime_login_changes_rows_but_no_tables(stack: Stack) -> None:
-    rows(stack, "loyalty", "owner", "CREATE TABLE proof (number int GENERATED ALWAYS AS IDENTITY, word text)")
-    rows(stack, "loyalty", "runtime", "INSERT INTO proof (word) VALUES ('one')")
-    assert rows(stack, "loyalty", "audit", "SELECT number, word FROM proof") == [(1, "one")]
-    for forbidden in ("CREATE TABLE more ()", "TRUNCATE proof", "DROP TABLE proof"):
-        with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            rows(stack, "loyalty", "runtime", forbidden)
-    for forbidden in ("DELETE FROM proof", "SET default_transaction_read_only = off; DELETE FROM proof"):
-        with pytest.raises((psycopg.errors.ReadOnlySqlTransaction, psycopg.errors.InsufficientPrivilege)):
-            rows(stack, "loyalty", "audit", forbidden)
-    rows(stack, "loyalty", "owner", "DROP TABLE proof")
-
-
 def test_passwords_are_readable_by_their_owner_alone(stack: Stack) -> None:
     secrets = list((stack.home / "secrets").iterdir())
     assert len(secrets) > len(contract.services())
@@ -125,7 +102,7 @@ def test_durability_is_on(stack: Stack) -> None:
 
 
 def test_every_topic_has_the_same_number_of_partitions(stack: Stack) -> None:
-    consumer = Consumer({"bootstrap.servers": stack.endpoints.kafka, "group.id": "proof"})
+    consumer = Consumer({**stack.kafka().options(), "group.id": "proof"})
     found = consumer.list_topics(timeout=DEADLINE_S).topics
     consumer.close()
     assert {len(found[topic].partitions) for topic in contract.topics()} == {6}
@@ -133,7 +110,7 @@ def test_every_topic_has_the_same_number_of_partitions(stack: Stack) -> None:
 
 def test_a_topic_that_nobody_declared_is_not_created(stack: Stack) -> None:
     refused = []
-    producer = Producer({"bootstrap.servers": stack.endpoints.kafka, "message.timeout.ms": 3_000})
+    producer = Producer({**stack.kafka().options(), "message.timeout.ms": 3_000})
     producer.produce("nobody.declared.this", b"x", on_delivery=lambda error, _: refused.append(error))
     producer.flush(DEADLINE_S)
     assert refused[0] is not None
@@ -159,14 +136,14 @@ def schema_ids(stack: Stack) -> dict[str, int]:
 def write(stack: Stack, word: str) -> None:
     rows(stack, "ledger", "owner", "CREATE TABLE IF NOT EXISTS kept (word text)")
     rows(stack, "ledger", "runtime", "INSERT INTO kept VALUES (%s)", word)
-    producer = Producer({"bootstrap.servers": stack.endpoints.kafka, "acks": "all"})
+    producer = Producer({**stack.kafka().options(), "acks": "all"})
     producer.produce("ledger.dlq", word.encode(), partition=0)
     assert producer.flush(DEADLINE_S) == 0
 
 
 def kept(stack: Stack, word: str) -> tuple[bool, bool]:
     """Return whether PostgreSQL and Kafka still have the word."""
-    consumer = Consumer({"bootstrap.servers": stack.endpoints.kafka, "group.id": "proof", "enable.auto.commit": False})
+    consumer = Consumer({**stack.kafka().options(), "group.id": "proof", "enable.auto.commit": False})
     _, end = consumer.get_watermark_offsets(TopicPartition("ledger.dlq", 0), timeout=DEADLINE_S)
     consumer.assign([TopicPartition("ledger.dlq", 0, 0)])
     messages = consumer.consume(end, timeout=DEADLINE_S)

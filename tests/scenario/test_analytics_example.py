@@ -20,14 +20,15 @@ def test_the_example_counts_every_event_of_every_topic(shop: Shop) -> None:
     for order in (shop.place(points=2), shop.place(sku=SCARCE), shop.place(token="tok_capture_declined")):
         shop.outcome(order.order_id)
     shop.check_audit()
-    ends = shop.stack.endpoints
+    ends, login = shop.stack.endpoints, shop.stack.kafka(contract.ANALYTICS)
     command = [sys.executable, "-W", "error", str(EXAMPLE), ends.kafka, ends.registry_url]
+    command += [str(file) for file in (login.password_file, login.ca_file) if file]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     read = json.loads(done.stdout)
     topics = [topic for topic in contract.topics() if topic.endswith(".events")]
     expected = Counter(
-        f"{message.topic} {message.headers['ce_type'].decode()}" for message in stored(ends.kafka, *topics)
+        f"{message.topic} {message.headers['ce_type'].decode()}" for message in stored(shop.stack.kafka(), *topics)
     )
     assert read["events"] == expected
     assert {name.split()[0] for name in read["events"]} == set(topics)

@@ -49,11 +49,11 @@ def test_every_message_again_in_any_order_changes_nothing(shop: Shop) -> None:
     until(lambda: behind(shop), "everything is read", holds=lambda lag: not any(lag.values()))
     topics = [topic for topic in contract.topics() if not topic.endswith(".dlq")]
     keys = {order_id.encode() for order_id in order_ids}
-    messages = [message for message in stored(shop.stack.endpoints.kafka, *topics) if message.key in keys] * TIMES
+    messages = [message for message in stored(shop.stack.kafka(), *topics) if message.key in keys] * TIMES
     before = what_stands(shop, order_ids)
     seed = random.randrange(2**32)
     random.Random(seed).shuffle(messages)
-    publish(shop.stack.endpoints.kafka, [again(message) for message in messages])
+    publish(shop.stack.kafka(), [again(message) for message in messages])
     until(lambda: behind(shop), "everything is read again", holds=lambda lag: not any(lag.values()))
     shop.check_audit()
     assert what_stands(shop, order_ids) == before, f"after {len(messages)} messages shuffled by random.Random({seed})"

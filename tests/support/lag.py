@@ -12,8 +12,8 @@ from support.topics import ends
 
 def behind(shop: Shop) -> dict[str, int]:
     """Return by reader how many messages it has not handled yet."""
-    kafka, found = shop.stack.endpoints.kafka, {}
-    admin = AdminClient({"bootstrap.servers": kafka})
+    kafka, found = shop.stack.kafka(), {}
+    admin = AdminClient(kafka.options())
     last = ends(kafka, *contract.topics())
     for group in contract.services():
         request = ConsumerGroupTopicPartitions(group)

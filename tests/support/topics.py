@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import confluent_kafka.admin
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
+from messaging.kafka import KafkaLogin
 
 TIMEOUT_S = 10.0
 LATEST: Any = vars(confluent_kafka.admin)["OffsetSpec"].latest()
@@ -46,12 +47,12 @@ class Parcel:
     headers: tuple[tuple[str, bytes], ...] = ()
 
 
-def publish(kafka: str, parcels: Iterable[Parcel], *, compression: str = "none") -> None:
+def publish(kafka: KafkaLogin, parcels: Iterable[Parcel], *, compression: str = "none") -> None:
     """Publish these messages in their order and return when Kafka has them all."""
     failures: list[str] = []
     producer = Producer(
         {
-            "bootstrap.servers": kafka,
+            **kafka.options(),
             "enable.idempotence": True,
             "message.timeout.ms": 20_000,
             "message.max.bytes": BYTES_MAX,
@@ -72,19 +73,19 @@ def publish(kafka: str, parcels: Iterable[Parcel], *, compression: str = "none")
     assert not failures, failures
 
 
-def ends(kafka: str, *topics: str) -> dict[Place, int]:
+def ends(kafka: KafkaLogin, *topics: str) -> dict[Place, int]:
     """Return the offset at which each partition of these topics ends now."""
-    admin = AdminClient({"bootstrap.servers": kafka})
+    admin = AdminClient({**kafka.options()})
     described = admin.list_topics(timeout=TIMEOUT_S).topics
     places = [TopicPartition(topic, number) for topic in topics for number in described[topic].partitions]
     asked = admin.list_offsets(dict.fromkeys(places, LATEST))
     return {(place.topic, place.partition): future.result(TIMEOUT_S).offset for place, future in asked.items()}
 
 
-def stored(kafka: str, *topics: str) -> list[Stored]:
+def stored(kafka: KafkaLogin, *topics: str) -> list[Stored]:
     """Return everything that these topics hold now, each partition in its order."""
     awaited = {place: end for place, end in ends(kafka, *topics).items() if end}
-    consumer = Consumer({"bootstrap.servers": kafka, "group.id": "a-test-that-reads", "enable.auto.commit": False})
+    consumer = Consumer({**kafka.options(), "group.id": "a-test-that-reads", "enable.auto.commit": False})
     found: list[Stored] = []
     try:
         consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for topic, partition in awaited])

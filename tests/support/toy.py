@@ -206,9 +206,9 @@ def _listen(events: Sequence[ShipmentBooked], tx: Connection) -> None:
 LISTENING: tuple[Handler, ...] = (Reaction(on=ShipmentBooked, apply=_listen, retry=QUICK),)
 
 
-def register_schemas(registry_url: str) -> None:
+def register_schemas(registry: dict[str, str]) -> None:
     """Register what the toy emits, and what tests send to it."""
-    with SchemaRegistryClient({"url": registry_url}) as client:
+    with SchemaRegistryClient(registry) as client:
         for topic, types in ((EVENTS, EMITTED), (INPUT, SENT), (COMMANDS, (*COMMANDED, FenceSaga, RedriveStep))):
             for message_type in types:
                 register(client, Subject(topic=topic, message_type=message_type))
@@ -223,8 +223,8 @@ def main() -> int:
         Handlers.of(LISTENING if settings.service == LISTENER else handlers(WellProvider())),
         engine=database.create(settings.database_url, settings.database_password_file, application=NAME),
         codec=Codec(RemoteRegistry(settings.registry_url)),
-        consumer=consumer(settings.kafka, settings.service, settings.service),
-        relay=Relay(producer(settings.kafka, client_id=settings.service)),
+        consumer=consumer(settings.kafka_login, settings.service, settings.service),
+        relay=Relay(producer(settings.kafka_login, client_id=settings.service)),
     )
     signal.signal(signal.SIGTERM, lambda _number, _frame: worker.stop())
     worker.run([INPUT] if settings.service == LISTENER else [INPUT, COMMANDS])

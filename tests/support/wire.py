@@ -97,10 +97,10 @@ class Wire:
     sent: dict[str, list[Message]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        kafka = self.stack.endpoints.kafka
+        kafka = self.stack.kafka()
         self.producer = outbox.producer(kafka, client_id="test")
         self._consumer = Consumer(
-            {"bootstrap.servers": kafka, "group.id": "test", "enable.auto.commit": False, "fetch.wait.max.ms": 50}
+            {**kafka.options(), "group.id": "test", "enable.auto.commit": False, "fetch.wait.max.ms": 50}
         )
         topics = (*ORDER.command_topics, "saga.events")
         self._consumer.assign(

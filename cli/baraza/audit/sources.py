@@ -13,6 +13,7 @@ from typing import Any, LiteralString
 
 import httpx
 import psycopg
+from messaging.kafka import KafkaLogin
 
 from baraza import broker
 from baraza.terminal import Refusal
@@ -44,7 +45,7 @@ class Sources:
     databases: Mapping[str, str]
     gateway_url: str
     courier_url: str
-    kafka: str | None
+    kafka: KafkaLogin | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,12 +220,12 @@ def provider_records(url: str, kind: str) -> Iterator[dict[str, Any]]:
             after = page["next"]
 
 
-def dead_letters(kafka: str) -> Iterator[tuple[str, int, int, str]]:
+def dead_letters(kafka: KafkaLogin) -> Iterator[tuple[str, int, int, str]]:
     """Yield every dead letter as (topic, partition, offset, saga id), up to the end that the topics have now."""
     from confluent_kafka import TopicPartition
 
     marks = broker.marks(kafka, lambda topic: topic.endswith(DEAD_LETTER_SUFFIX))
-    consumer = broker.consumer(kafka, "baraza-audit")
+    consumer = broker.consumer(kafka)
     try:
         for (topic, partition), (first, end) in marks.items():
             if first < end:

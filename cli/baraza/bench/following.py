@@ -16,6 +16,7 @@ from baraza.terminal import Refusal
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer
+    from messaging.kafka import KafkaLogin
 
 TOPIC = "saga.events"
 POLL_S = 0.02
@@ -28,7 +29,7 @@ class Follower:
     An end may come before the answer to the submission does; it is kept until the order is known.
     """
 
-    def __init__(self, kafka: str, registry_url: str) -> None:
+    def __init__(self, kafka: KafkaLogin, registry_url: str) -> None:
         self._codec = Codec(RemoteRegistry(registry_url))
         self._changed = threading.Condition()
         self._open: dict[str, float] = {}
@@ -92,11 +93,11 @@ class Follower:
         if self._failure is not None:
             raise Refusal(f"The ends of sagas cannot be followed on {TOPIC}: {self._failure}.")
 
-    def _subscribed(self, kafka: str) -> Consumer:
+    def _subscribed(self, kafka: KafkaLogin) -> Consumer:
         from confluent_kafka import TopicPartition
 
         ends = broker.marks(kafka, TOPIC.__eq__)
-        consumer = broker.consumer(kafka, "baraza-bench")
+        consumer = broker.consumer(kafka)
         consumer.assign([TopicPartition(topic, partition, end) for (topic, partition), (_, end) in ends.items()])
         return consumer
 

@@ -140,7 +140,7 @@ def _again(field: Field, fault: Fault, chance: random.Random, _sleep: Sleep) -> 
 def _rollback(field: Field, fault: Fault, chance: random.Random, sleep: Sleep) -> str:
     service = chance.choice(sorted(versions.with_history()))
     version = versions.unpack(service, versions.with_history()[service], field.stack.home / "versions")
-    version.register(field.running.registry_url)
+    version.register(field.stack.registry_writer())
     field.run_as(service, version)
     try:
         sleep(fault.lasts_s)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from messaging.kafka import KafkaLogin
 from stack.contract import kafka_rights, services, topics
 
 from baraza import broker
@@ -19,7 +20,6 @@ AGAIN_MAX = 100
 """As many stored messages of one partition come again."""
 READ_S = 10.0
 SEND_S = 30.0
-GROUP = "baraza-chaos"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,9 +34,9 @@ class Poison:
 
 @dataclass(slots=True)
 class Letters:
-    """Sends what no service of ours would send."""
+    """Sends what no service of ours would send, with a login that may write everywhere."""
 
-    kafka: str
+    kafka: KafkaLogin
     poisons: list[Poison] = field(default_factory=list)
 
     def again(self, chance: random.Random, *, in_order: bool) -> str:
@@ -85,12 +85,12 @@ class Letters:
 
         # Its partitioner is that of the services: a poison must reach the partition of its saga.
         producer = Producer(
-            {"bootstrap.servers": self.kafka, "acks": "all", "partitioner": "murmur2_random", "log_level": 0}
+            {**self.kafka.options(), "acks": "all", "partitioner": "murmur2_random", "log_level": 0}
         )
         for topic, value, key, headers, partition in messages:
             producer.produce(topic, value=value, key=key, headers=headers, partition=partition)
         if producer.flush(SEND_S):
-            raise Refusal(f"Kafka at {self.kafka} did not take {len(messages)} messages within {SEND_S:.0f} s.")
+            raise Refusal(f"Kafka at {self.kafka.address} did not take {len(messages)} messages within {SEND_S:.0f} s.")
 
 
 def is_followed(topic: str) -> bool:
@@ -104,13 +104,13 @@ def readers(topic: str) -> frozenset[str]:
     return frozenset(name for name in (*services(), TRACKER) if topic in rights[name].reads)
 
 
-def read(kafka: str, topic: str, partition: int, first: int, end: int) -> Iterator[Any]:
+def read(kafka: KafkaLogin, topic: str, partition: int, first: int, end: int) -> Iterator[Any]:
     """Yield the messages of a partition from ``first`` up to ``end``. Raises Refusal."""
     from confluent_kafka import TopicPartition
 
     if first >= end:
         return
-    consumer = broker.consumer(kafka, GROUP)
+    consumer = broker.consumer(kafka)
     try:
         consumer.assign([TopicPartition(topic, partition, first)])
         position = first

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import functools
 import io
+import json
 import subprocess
 import sys
 import tarfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +24,15 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 SHARED = ("messaging", "schemas")
 STACK = ("stack", "services/saga-tracker")
 """What registers the old messages' schemas, as the old release had done before it was replaced."""
-REGISTER = "import sys, stack.contract as c, stack.deploy as d; d.register_schemas(sys.argv[1], c.subjects())"
+REGISTER = """
+import json, sys
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from messaging.registry import register
+from stack.contract import subjects
+with SchemaRegistryClient(json.load(sys.stdin)) as client:
+    for subject in subjects():
+        register(client, subject)
+"""
 TIMEOUT_S = 60
 
 
@@ -39,12 +49,12 @@ class Version:
         """The value of PYTHONPATH that puts it before today's."""
         return ":".join(str(self.folder / part) for part in (f"services/{self.service}", *SHARED))
 
-    def register(self, registry_url: str) -> None:
+    def register(self, registry: Mapping[str, str]) -> None:
         """Register its schemas. Raises Refusal where they do not fit those of today."""
         path = ":".join(str(self.folder / part) for part in (*STACK, *SHARED))
         done = subprocess.run(
-            (sys.executable, "-P", "-c", REGISTER, registry_url), check=False, env={"PYTHONPATH": path},
-            stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT_S, text=True,
+            (sys.executable, "-P", "-c", REGISTER), check=False, env={"PYTHONPATH": path},
+            input=json.dumps(dict(registry)), capture_output=True, timeout=TIMEOUT_S, text=True,
         )  # fmt: skip
         if done.returncode:
             raise Refusal(f"The schemas of {self.commit[:12]} cannot be registered: {done.stderr.strip()[-500:]}")

@@ -135,7 +135,7 @@ def opened(folder: Path) -> Iterator[Field]:
         stack = up(settings, watch)
         try:
             with Network(stack.toxiproxy_url) as network:
-                yield Field(running=Running(stack=stack), network=network, letters=Letters(stack.endpoints.kafka))
+                yield Field(running=Running(stack=stack), network=network, letters=Letters(stack.kafka()))
         finally:
             stack.down(watch)
 

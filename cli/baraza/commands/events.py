@@ -16,6 +16,7 @@ from baraza.terminal import Refusal, UsageRefusal, is_interactive, put, put_json
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
+    from messaging.kafka import KafkaLogin
 
 app = typer.Typer(no_args_is_help=True, help="The events on Kafka, decoded.")
 
@@ -59,7 +60,7 @@ def topics(home: Home = None, as_json: Json = False) -> None:
         put_table(("topic", "partitions", "messages"), rows, right=("partitions", "messages"))
 
 
-def _partitions(kafka: str, topic: str) -> list[int]:
+def _partitions(kafka: KafkaLogin, topic: str) -> list[int]:
     """Return a topic's partitions. Raises UsageRefusal, with what may have been meant, where there is none."""
     topics: dict[str, list[int]] = {}
     for name, partition in broker.marks(kafka, _is_ours):
@@ -73,7 +74,7 @@ def _partitions(kafka: str, topic: str) -> list[int]:
     return topics[topic]
 
 
-def _topics(kafka: str) -> Iterator[tuple[str, int, int]]:
+def _topics(kafka: KafkaLogin) -> Iterator[tuple[str, int, int]]:
     marks = broker.marks(kafka, _is_ours)
     for topic, places in groupby(marks, key=lambda place: place[0]):
         held = [marks[place][1] - marks[place][0] for place in places]
@@ -91,7 +92,7 @@ def _messages(
     from confluent_kafka.schema_registry import SchemaRegistryClient
     from confluent_kafka.schema_registry.avro import AvroDeserializer
 
-    consumer = broker.consumer(stack.kafka, "baraza-cli")
+    consumer = broker.consumer(stack.kafka)
     try:
         start = OFFSET_BEGINNING if from_beginning else OFFSET_END
         consumer.assign([TopicPartition(topic, number, start) for number in _partitions(stack.kafka, topic)])

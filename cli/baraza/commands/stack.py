@@ -91,6 +91,15 @@ def status(home: Home = None, as_json: Json = False) -> None:
         stop(FOUND_A_PROBLEM)
 
 
+def rotate(
+    login: Annotated[str, typer.Argument(metavar="LOGIN", help="For example payment or operator.", show_default=False)],
+    home: Home = None,
+) -> None:
+    """Give a login a new password at Kafka, PostgreSQL and Redis, wherever it has one, while everything runs."""
+    running.load(home).rotate(login)
+    say(f"{login} has a new password. Connections that there are stay; the next ones use it.")
+
+
 def start(
     home: Path | None, *, docker: bool = False, observe: bool = False, replicas: dict[str, int] | None = None
 ) -> Stack:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import cast
 
 import redis
+from messaging.redis import RedisLogin
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -26,9 +27,13 @@ ORDER_ID_LENGTH = 26
 class Answers:
     """The cache. Only answers that were committed go in."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, login: RedisLogin | None) -> None:
         self._redis = redis.Redis.from_url(
-            url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S, retry=Retry(NoBackoff(), 0)
+            url,
+            credential_provider=login,
+            socket_timeout=TIMEOUT_S,
+            socket_connect_timeout=TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),
         )
         self._availability = Availability("redis", without="cached answers")
 

@@ -314,19 +314,19 @@ def application(parts: Parts, requests_per_second: Mapping[str, int]) -> FastAPI
     observer = parts.observer()
 
     def new_relay() -> Relay:
-        return Relay(producer(parts.settings.kafka, client_id=instance), observer)
+        return Relay(producer(parts.settings.kafka_login, client_id=instance), observer)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(parts.codec.learn, TOPIC, (OrderSubmitted, OrderCancellationRequested))
         publisher = Publisher(parts.engine, new_relay)
-        desk = Desk(parts.engine, parts.codec, publisher, Answers(parts.settings.redis_url))
+        desk = Desk(parts.engine, parts.codec, publisher, Answers(parts.settings.redis_url, parts.settings.redis_login))
         app.state.running = Running(
             engine=parts.engine,
             codec=parts.codec,
             publisher=publisher,
             desk=desk,
-            rates=Rates(parts.settings.redis_url, requests_per_second),
+            rates=Rates(parts.settings.redis_url, parts.settings.redis_login, requests_per_second),
             bulk_limiter=CapacityLimiter(BULK_AT_ONCE_MAX),
         )
         desk.start(asyncio.get_running_loop())

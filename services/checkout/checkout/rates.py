@@ -9,6 +9,7 @@ from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from messaging.auth import Principal
 from messaging.problem import Problem
+from messaging.redis import RedisLogin
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -16,6 +17,8 @@ from redis.exceptions import RedisError
 from checkout.availability import Availability
 
 WINDOW_S = 1
+KEY_PREFIX = "checkout:limits"
+"""Redis lets a service touch the keys under its own name only."""
 TIMEOUT_S = 0.25
 CONNECTIONS_MAX = 64
 
@@ -23,14 +26,16 @@ CONNECTIONS_MAX = 64
 class Rates:
     """The limits, in requests a second by role; a caller with several roles has the highest of theirs."""
 
-    def __init__(self, redis_url: str, per_second: Mapping[str, int]) -> None:
+    def __init__(self, redis_url: str, login: RedisLogin | None, per_second: Mapping[str, int]) -> None:
         self._limits = {role: RateLimitItemPerSecond(number, WINDOW_S, role) for role, number in per_second.items()}
         self._lowest = min(self._limits.values(), key=lambda limit: limit.amount)
         self._shared = SlidingWindowCounterRateLimiter(
             RedisStorage(
                 f"async+{redis_url}",
                 implementation="redispy",
-                retry=Retry(NoBackoff(), 0),  # type: ignore[arg-type]  # limits hands every option on to redis-py
+                key_prefix=KEY_PREFIX,
+                credential_provider=login,  # type: ignore[arg-type]  # limits hands every option on to redis-py
+                retry=Retry(NoBackoff(), 0),  # type: ignore[arg-type]
                 socket_timeout=TIMEOUT_S,
                 socket_connect_timeout=TIMEOUT_S,
                 max_connections=CONNECTIONS_MAX,

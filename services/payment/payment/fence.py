@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from messaging.breaker import CircuitBreaker, CircuitOpen
 from messaging.downstream import Unavailable
+from messaging.redis import RedisLogin
 from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -22,7 +23,7 @@ REDIS_TIMEOUT_S = 0.2
 REDIS_OPEN_S = 1.0
 """How long calls go without Redis before one of them tries it again."""
 
-PREFIX = "baraza:payment:call:"
+PREFIX = "payment:call:"
 
 RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) else return 0 end"
 """Compare and delete in one step: a fence that has expired may be another replica's by now."""
@@ -45,11 +46,17 @@ class CallFence:
         )
 
     @classmethod
-    def at(cls, url: str) -> CallFence:
+    def at(cls, url: str, login: RedisLogin | None = None) -> CallFence:
         """Return a fence in the Redis at ``url``; nothing connects before the first call."""
         retry = Retry(NoBackoff(), 0)
         return cls(
-            Redis.from_url(url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S, retry=retry)
+            Redis.from_url(
+                url,
+                credential_provider=login,
+                socket_timeout=REDIS_TIMEOUT_S,
+                socket_connect_timeout=REDIS_TIMEOUT_S,
+                retry=retry,
+            )
         )
 
     @contextmanager

@@ -23,7 +23,7 @@ def build(parts: Parts) -> Service:
     downstream = Downstream(
         "gateway", parts.settings.gateway_url, timeout_s=GATEWAY_TIMEOUT_S, concurrency_max=CALLS_MAX
     )
-    gateway = HttpPaymentGateway(downstream, CallFence.at(parts.settings.redis_url))
+    gateway = HttpPaymentGateway(downstream, CallFence.at(parts.settings.redis_url, parts.settings.redis_login))
     return Service(handlers=handlers(gateway), app=api.application(parts))
 
 

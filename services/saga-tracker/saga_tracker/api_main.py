@@ -24,7 +24,8 @@ def application(parts: Parts) -> FastAPI:
     metrics.watch_database(parts.engine, *measuring.MEASURES)
     measuring.announce(DEFINITIONS.values())
     app.state.streams = Streams()
-    app.state.cancellations = Cancellations(outbox.producer(parts.settings.kafka, client_id=instance), parts.codec)
+    producer = outbox.producer(parts.settings.kafka_login, client_id=instance)
+    app.state.cancellations = Cancellations(producer, parts.codec)
     app.include_router(health.router(alive={}, ready={"the database answers": lambda: _answers(parts)}))
     return app
 

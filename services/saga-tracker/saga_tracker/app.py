@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ import structlog
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from messaging.deferred import RawMessage
+from messaging.kafka import MECHANISM, KafkaLogin
 
 from saga_tracker.reach import End, Reach
 from saga_tracker.reading import SERVICE, Record
@@ -126,6 +128,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         told_at_ms: int | None = self._ensure_consumer().last_poll_timestamp(tp)
         return told_at_ms
 
+    def renew(self, password: str) -> None:
+        """Log in with this password from now on; aiokafka keeps the first one for good."""
+        self._ensure_consumer()._client._sasl_plain_password = password
+
     async def seek_all(self, offsets: Mapping[TP, int]) -> None:
         """Seek partitions on the consumer's own thread; one that was taken away meanwhile is passed over."""
         await self.call_thread(self._seek_all, offsets)
@@ -192,6 +198,10 @@ class Consumer(driver.Consumer):
             return None
         return End(offset=offset, told_at=datetime.fromtimestamp(told_at_ms / 1000, UTC))
 
+    def renew_login(self) -> None:
+        """Take over the password that the file holds now, for the next connection."""
+        self._thread.renew(self.transport.login.password())
+
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         return True
 
@@ -201,6 +211,16 @@ class Transport(driver.Transport):
 
     Consumer = Consumer
     runtime: Runtime
+    login: KafkaLogin
+
+
+def _credentials(login: KafkaLogin) -> faust.SASLCredentials | None:
+    if login.password_file is None:
+        return None
+    context = None if login.ca_file is None else ssl.create_default_context(cafile=str(login.ca_file))
+    return faust.SASLCredentials(
+        username=login.user, password=login.password(), mechanism=MECHANISM, ssl_context=context
+    )
 
 
 def _held(consumer: Consumer, runtime: Runtime) -> frozenset[Place]:
@@ -208,11 +228,12 @@ def _held(consumer: Consumer, runtime: Runtime) -> frozenset[Place]:
     return runtime.assigned & {(tp.topic, tp.partition) for tp in consumer.assignment()}
 
 
-def create(kafka: str, topics: Iterable[str], runtime: Runtime) -> faust.App:
+def create(kafka: KafkaLogin, topics: Iterable[str], runtime: Runtime) -> faust.App:
     """Return the app that follows these topics. Nothing connects before it is started."""
     app = _App(
         SERVICE,
-        broker=f"kafka://{kafka}",
+        broker=f"kafka://{kafka.address}",
+        broker_credentials=_credentials(kafka),
         autodiscover=False,
         web_enabled=False,
         topic_allow_declare=False,
@@ -227,8 +248,10 @@ def create(kafka: str, topics: Iterable[str], runtime: Runtime) -> faust.App:
         logging_config=None,
     )
     app.in_worker = True
+    app.boot_strategy.enable_kafka_producer = False
     transport = Transport([app.conf.broker[0]], app, app.loop)
     transport.runtime = runtime
+    transport.login = kafka
     app.transport = transport
     channel = app.topic(*topics, schema=_Records())
 
@@ -246,6 +269,7 @@ def create(kafka: str, topics: Iterable[str], runtime: Runtime) -> faust.App:
     async def tick() -> None:
         consumer = cast(Consumer, app.consumer)
         assigned = _held(consumer, runtime)
+        consumer.renew_login()
         partitions = {partition for _, partition in assigned}
         await runtime.do(runtime.work.tick, runtime.reach.until(assigned), partitions)
         runtime.ticked_at = time.monotonic()

@@ -15,6 +15,7 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI
 from messaging.codec import Codec, RemoteRegistry
+from messaging.kafka import KafkaLogin
 from messaging.observation import Observer
 from messaging.outbox import Relay
 from messaging.service import server_of, traces_of
@@ -50,19 +51,19 @@ def main() -> int:
     work = Work(
         engine,
         Recorder(DEFINITIONS, Codec(RemoteRegistry(settings.registry_url)), timeout_factor=settings.timeout_factor),
-        Relay(outbox.producer(settings.kafka, client_id=instance), observer),
-        Groups(settings.kafka),
+        Relay(outbox.producer(settings.kafka_login, client_id=instance), observer),
+        Groups(settings.kafka_login),
     )
     runtime = Runtime(work)
     server = server_of(_health(runtime), settings)
     threading.Thread(target=server.run, name="health", daemon=True).start()
     try:
-        return uvloop.run(_run(settings.kafka, runtime, server))
+        return uvloop.run(_run(settings.kafka_login, runtime, server))
     finally:
         observer.close()
 
 
-async def _run(kafka: str, runtime: Runtime, server: uvicorn.Server) -> int:
+async def _run(kafka: KafkaLogin, runtime: Runtime, server: uvicorn.Server) -> int:
     loop = asyncio.get_running_loop()
     asked = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
+from messaging.kafka import KafkaLogin
 
+from messaging import kafka
 from saga_tracker.tables import Place
 
 ASK_WITHIN_S = 3.0
@@ -47,9 +49,9 @@ class Groups:
     they outlive their own timeouts (librdkafka 4605), and follow a coordinator that moves with no group (5040).
     """
 
-    def __init__(self, kafka: str) -> None:
-        self._kafka = kafka
-        self._admin = AdminClient({"bootstrap.servers": kafka})
+    def __init__(self, login: KafkaLogin) -> None:
+        self._login = login
+        self._admin = kafka.client(AdminClient, login, {})
         self._consumers: dict[str, Consumer] = {}
 
     def taken_by(self, services: Collection[str]) -> Taken:
@@ -70,8 +72,9 @@ class Groups:
 
     def _committed(self, service: str, give_up_at: float) -> Mapping[Place, int]:
         if service not in self._consumers:
-            self._consumers[service] = Consumer({"bootstrap.servers": self._kafka, "group.id": service})
+            self._consumers[service] = kafka.client(Consumer, self._login, {"group.id": service})
         consumer = self._consumers[service]
+        consumer.poll(0)  # A login that was refused is told of here; there is nothing to consume.
         listed = consumer.list_topics(timeout=_left_s(give_up_at)).topics.values()
         places = [TopicPartition(each.topic, number) for each in listed for number in each.partitions]
         committed = consumer.committed(places, timeout=_left_s(give_up_at))
@@ -79,6 +82,7 @@ class Groups:
 
     def _is_empty(self, service: str, give_up_at: float) -> bool:
         """Say whether no process of the service is in its group."""
+        self._admin.poll(0)
         told = self._admin.list_groups(service, timeout=_left_s(give_up_at))
         return not any(group.members for group in told if group.id == service)
 

@@ -90,7 +90,7 @@ def timers(wire: Wire, saga_id: str) -> list[Any]:
 
 def take_everything(wire: Wire, service: str, topic: str) -> None:
     """Commit, as the service does, that it has taken all that is on a topic."""
-    group = Consumer({"bootstrap.servers": wire.stack.endpoints.kafka, "group.id": service})
+    group = Consumer({**wire.stack.kafka().options(), "group.id": service})
     places = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
     ends = [TopicPartition(topic, place.partition, group.get_watermark_offsets(place, 10)[1]) for place in places]
     group.commit(offsets=ends, asynchronous=False)
