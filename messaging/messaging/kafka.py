@@ -6,6 +6,7 @@ refused the file is read again for the next one.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,13 +70,19 @@ Client = TypeVar("Client", bound=Rotating)
 
 
 def client(kind: Callable[[dict[str, Any]], Client], login: KafkaLogin, options: Mapping[str, Any]) -> Client:
-    """Return a client that reads its password again whenever a login is refused."""
+    """Return a client that reads its password again whenever a login is refused.
+
+    It does so on another thread: within the callback the binding takes the call for one of its own and aborts.
+    """
     made: list[Client] = []
+
+    def renew() -> None:
+        made[0].set_sasl_credentials(login.user, login.password())
 
     def on_error(error: KafkaError) -> None:
         if error.code() == KafkaError._AUTHENTICATION and made:
             log.warning("Kafka refused the login; the password is read again.", user=login.user)
-            made[0].set_sasl_credentials(login.user, login.password())
+            threading.Thread(target=renew, name="login", daemon=True).start()
 
     made.append(kind({**login.options(), **options, "error_cb": on_error}))
     return made[0]
