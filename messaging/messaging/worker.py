@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
-from messages.contract import Message
+from messages.contract import SAGAS, Message
 from sqlalchemy import Connection, Engine
 
 from messaging import deferred, kafka, metrics, outbox
@@ -346,6 +346,10 @@ class Worker:
             raise Undeliverable("Its saga id or its message id is not an id of ours; ids are ULIDs.", ids)
         if raw.key != message.saga_id.encode():
             raise Undeliverable("The key is not the saga id; publish with the saga id as the key.", message.saga_id)
+        # A step that nobody watches would never be undone. A command passes: whoever sent it knows the saga.
+        if not raw.is_command and (message.saga_type, message.saga_version) not in SAGAS:
+            saga = f"{message.saga_type!r} version {message.saga_version}"
+            raise Undeliverable("Its saga is none of this release; run the release that has it, and redrive.", saga)
         return [(handler_name, message) for handler_name in names]
 
     def _take_due(self) -> list[Deferral]:

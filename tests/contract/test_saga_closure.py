@@ -9,6 +9,7 @@ import payment.in_process
 import pytest
 import shipping.in_process
 from messages.catalogue import MESSAGES
+from messages.contract import SAGAS as SAGAS_OF_MESSAGES
 from messages.contract import Message
 from messages.saga import FenceSaga, RedriveStep, SagaFenced, StepRedriven
 from messaging.handlers import Handlers
@@ -79,6 +80,10 @@ def test_providers_inside_of_the_process_serve_the_same_steps(service: str, insi
         ]
 
     assert told(Handlers.of(inside)) == told(SERVICES[service])
+
+
+def test_a_message_may_belong_to_every_saga_that_has_a_definition_and_to_no_other() -> None:
+    assert set(DEFINITIONS) == SAGAS_OF_MESSAGES
 
 
 @pytest.mark.parametrize("service", SERVICES)

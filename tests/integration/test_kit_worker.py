@@ -193,6 +193,9 @@ UNREADABLE: dict[str, Callable[[Toy, bytes], Parcel]] = {
     "unprintable ids": lambda service, key: service.parcel(
         a(ReleaseInventory, saga_id=key.decode() + "\x00", message_id="\x00"), topic=toy.COMMANDS
     ),
+    "a saga of another release": lambda service, key: service.parcel(
+        a(PaymentAuthorized, saga_id=key.decode(), saga_version=2**31 - 1)
+    ),
     "a huge message": lambda _, key: Parcel(topic=toy.INPUT, partition=0, key=key, value=b"x" * 999_800),
 }
 
