@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,7 +111,8 @@ def replay(seed: int, *, control_name: str | None = None) -> tuple[Figures, tupl
     switch_on(control_name)
     with postgresql() as server:
         began_s = time.monotonic()
-        result = simulate(seed, databases.create(server, "proof"), is_traced=True)
+        with closing(databases.create(server, "proof")) as database:
+            result = simulate(seed, database, is_traced=True)
     figures.add(result)
     figures.took_s = time.monotonic() - began_s
     return figures, result.trace
