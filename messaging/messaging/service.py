@@ -225,7 +225,11 @@ def _serve(server: Server, worker: Worker, topics: list[str]) -> int:
     # 3.
     worker.stop()
     thread.join(max(0.0, (server.asked_at or time.monotonic()) + STOP_WITHIN_S - time.monotonic()))
-    if failed.is_set() or thread.is_alive() or not server.started:
+    if thread.is_alive():
+        log.error("The worker did not finish in time; its rows tell the next process what is left.")
+        # Whatever hangs with it (a request that waits for the database) would hold up the interpreter's end for ever.
+        os._exit(1)
+    if failed.is_set() or not server.started:
         return 1
     log.info("Stopped.")
     return 0
