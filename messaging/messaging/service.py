@@ -72,11 +72,15 @@ class PartMissing(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """What a service is made of: its handlers, the API beside them (None: only its health), its own measures."""
+    """What a service is made of: its handlers, the API beside them (None: only its health), its own measures.
+
+    ``starts_without`` names the parts that it does not wait for at its start.
+    """
 
     handlers: tuple[Handler, ...]
     app: FastAPI | None = None
     measures: tuple[Measure, ...] = ()
+    starts_without: tuple[str, ...] = ()
 
 
 def consumed_topics(service: str, handlers: Handlers) -> list[str]:
@@ -141,8 +145,9 @@ def run(build: Callable[[Parts], Service]) -> int:
     handlers = Handlers.of(service.handlers)
     topics = consumed_topics(settings.service, handlers)
     # 1.
+    needed = needed_parts(parts, handlers, topics)
     try:
-        wait_for(needed_parts(parts, handlers, topics), within_s=START_WITHIN_S)
+        wait_for({part: needed[part] for part in needed if part not in service.starts_without}, within_s=START_WITHIN_S)
     except PartMissing as missing:
         log.error(str(missing))
         return 1

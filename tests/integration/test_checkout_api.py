@@ -35,7 +35,7 @@ from stack.parts import Part
 
 from stack import contract, databases, identity, ports, postgres, redis
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 ISSUER = "https://issuer.test"
 PRODUCTS = [

@@ -14,7 +14,7 @@ Seen = TypeVar("Seen")
 
 
 def until(
-    look: Callable[[], Seen], what: str, *, holds: Callable[[Seen], object] = bool, within_s: float = 30.0
+    look: Callable[[], Seen], what: str, *, holds: Callable[[Seen], object] = bool, within_s: float = 60.0
 ) -> Seen:
     """Look again and again until what was seen ``holds``, and return it; fail with what was seen last."""
     give_up_at = time.monotonic() + within_s
