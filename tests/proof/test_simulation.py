@@ -13,8 +13,9 @@ SEEDS = int(os.environ.get("BARAZA_PROOF_SEEDS", "120"))
 CONTROL_SEEDS_MAX = 1000
 """A missing rule shows within a few dozen schedules; the rarest needs a trigger that comes after its saga's fence."""
 
+pytestmark = pytest.mark.timeout(600)
 
-@pytest.mark.timeout(600)
+
 def test_no_schedule_breaks_a_promise() -> None:
     figures = run(range(SEEDS))
     print(figures.to_json())
