@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import tenacity
 from stack.contract import TRACKER, services
 
 from baraza.terminal import Refusal
@@ -34,6 +35,7 @@ with SchemaRegistryClient(json.load(sys.stdin)) as client:
         register(client, subject)
 """
 TIMEOUT_S = 60
+AGAIN_AFTER_S = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +52,21 @@ class Version:
         return ":".join(str(self.folder / part) for part in (f"services/{self.service}", *SHARED))
 
     def register(self, registry: Mapping[str, str]) -> None:
-        """Register its schemas. Raises Refusal where they do not fit those of today."""
+        """Register its schemas. Raises Refusal where they do not fit those of today.
+
+        The fault before this one may have hurt the registry, so it is asked again for a while.
+        """
         path = ":".join(str(self.folder / part) for part in (*STACK, *SHARED))
+        for attempt in tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(Refusal),
+            stop=tenacity.stop_after_delay(TIMEOUT_S),
+            wait=tenacity.wait_fixed(AGAIN_AFTER_S),
+            reraise=True,
+        ):
+            with attempt:
+                self._register(path, registry)
+
+    def _register(self, path: str, registry: Mapping[str, str]) -> None:
         done = subprocess.run(
             (sys.executable, "-P", "-c", REGISTER), check=False, env={"PYTHONPATH": path},
             input=json.dumps(dict(registry)), capture_output=True, timeout=TIMEOUT_S, text=True,
