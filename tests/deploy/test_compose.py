@@ -89,8 +89,7 @@ def test_every_service_of_the_code_is_there_with_a_database_login_of_its_own_and
     composed = _services()
     assert set(services.workers()) | set(services.SIMULATORS) <= set(composed)
     for process in services.workers():
-        database = services.database_of(process)
-        assert _secrets(composed[process]) == {database}
+        assert _secrets(composed[process]) == {contract.package_of(process)}
     for service in (*contract.services(), contract.TRACKER):
         assert _secrets(composed[f"{service}-tables"]) == {f"{contract.package_of(service)}_owner"}
     places = json.loads((CHECKOUT / "compose" / "places.json").read_text())
