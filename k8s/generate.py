@@ -99,14 +99,14 @@ def _process(name: str, spec: Process) -> list[Manifest]:
 
 
 def _deployment(name: str, spec: Process) -> Manifest:
-    database = services.database_of(name)
+    database, login = services.database_of(name), contract.package_of(name)
     service = contract.TRACKER if name == contract.TRACKER_API else name
     environment = {
         "BARAZA_SERVICE": service,
         "BARAZA_HTTP_PORT": str(HTTP),
         "BARAZA_KAFKA_USER": name,
         "BARAZA_KAFKA_PASSWORD_FILE": "/etc/baraza/kafka/password",
-        "BARAZA_DATABASE_URL": _database_url(database, database),
+        "BARAZA_DATABASE_URL": _database_url(database, login),
         "BARAZA_DATABASE_PASSWORD_FILE": "/etc/baraza/database/password",
         **spec.environment,
     }
@@ -121,7 +121,7 @@ def _deployment(name: str, spec: Process) -> Manifest:
         "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
     }
     spread = {"maxSkew": 1, "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": {"matchLabels": _is(name)}}
-    pod = _pod(name, database, database, container) | {
+    pod = _pod(name, database, login, container) | {
         "serviceAccountName": name,
         "terminationGracePeriodSeconds": 30,
         "topologySpreadConstraints": [
@@ -216,6 +216,8 @@ def _scaling(name: str, spec: Process) -> list[Manifest]:
 def _database(database: str) -> list[Manifest]:
     """Return a service's database, its logins, and the Job that makes its tables."""
     owner, name = owner_of(database), _dashed(database)
+    logins = [contract.package_of(process) for process in PROCESSES if services.database_of(process) == database]
+    readers = ", ".join(f'"{login}"' for login in (*logins, AUDIT))
     future = f'ALTER DEFAULT PRIVILEGES FOR ROLE "{owner}" IN SCHEMA public GRANT'
     cluster = _named("postgresql.cnpg.io/v1", "Cluster", f"{name}-db", wave="0", spec={
         "instances": 3,
@@ -231,24 +233,24 @@ def _database(database: str) -> list[Manifest]:
         },
         "bootstrap": {"initdb": {
             "database": database, "owner": owner, "secret": {"name": _secret_of(owner)},
-            "postInitSQL": [f'CREATE ROLE "{database}" LOGIN', f'CREATE ROLE "{AUDIT}" LOGIN'],
+            "postInitSQL": [f'CREATE ROLE "{login}" LOGIN' for login in (*logins, AUDIT)],
             "postInitApplicationSQL": [
                 f'REVOKE ALL ON DATABASE "{database}" FROM PUBLIC',
-                f'GRANT CONNECT ON DATABASE "{database}" TO "{database}", "{AUDIT}"',
+                f'GRANT CONNECT ON DATABASE "{database}" TO {readers}',
                 "REVOKE ALL ON SCHEMA public FROM PUBLIC",
                 f'GRANT CREATE ON SCHEMA public TO "{owner}"',
-                f'GRANT USAGE ON SCHEMA public TO "{owner}", "{database}", "{AUDIT}"',
-                f'{future} SELECT, INSERT, UPDATE, DELETE ON TABLES TO "{database}"',
-                f'{future} USAGE, SELECT ON SEQUENCES TO "{database}"',
+                f'GRANT USAGE ON SCHEMA public TO "{owner}", {readers}',
+                *(f'{future} SELECT, INSERT, UPDATE, DELETE ON TABLES TO "{login}"' for login in logins),
+                *(f'{future} USAGE, SELECT ON SEQUENCES TO "{login}"' for login in logins),
                 f'{future} SELECT ON TABLES TO "{AUDIT}"',
                 f'ALTER ROLE "{AUDIT}" SET default_transaction_read_only = on',
             ],
         }},
         "managed": {"roles": [
-            {"name": role, "login": True, "passwordSecret": {"name": _secret_of(role)}} for role in (database, AUDIT)
+            {"name": role, "login": True, "passwordSecret": {"name": _secret_of(role)}} for role in (*logins, AUDIT)
         ]},
     })  # fmt: skip
-    secrets = [_external_secret(_secret_of(role), role) for role in (owner, database)]
+    secrets = [_external_secret(_secret_of(role), role) for role in (owner, *logins)]
     return [cluster, *secrets, _tables_job(database), _database_policy(name)]
 
 

@@ -15,7 +15,7 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 from messaging.settings import Settings
-from stack.contract import AUDIT, owner_of
+from stack.contract import owner_of
 from stack.gotools import GoProgram
 from stack.settings import from_environment
 
@@ -125,11 +125,8 @@ def test_a_process_is_told_only_settings_that_exist_and_logs_in_as_itself(cluste
             told
         )
         assert not missing, process
-        database = services.database_of(process)
-        assert (
-            f"//{database}@{contract.package_of(database).replace('_', '-')}-db-rw:5432/{database}?"
-            in told["BARAZA_DATABASE_URL"]
-        )
+        database, login = services.database_of(process), contract.package_of(process)
+        assert f"//{login}@{database.replace('_', '-')}-db-rw:5432/{database}?" in told["BARAZA_DATABASE_URL"]
         assert "sslmode=verify-full" in told["BARAZA_DATABASE_URL"]
         assert told["BARAZA_KAFKA_USER"] == process
 
@@ -143,8 +140,10 @@ def test_every_service_has_a_database_with_the_logins_that_the_code_knows(cluste
         one = cluster.of("Cluster")[f"{name}-db"]["spec"]
         made = one["bootstrap"]["initdb"]
         assert (made["database"], made["owner"]) == (database, owner_of(database))
-        assert [role["name"] for role in one["managed"]["roles"]] == [database, AUDIT]
-        assert {database, owner_of(database), AUDIT} <= secrets
+        rights = contract.database_rights()
+        logins = {login for login, right in rights.items() if database in right.databases}
+        assert {role["name"] for role in one["managed"]["roles"]} | {owner_of(database)} == logins
+        assert logins <= secrets
         job = cluster.of("Job")[f"{name}-tables"]["spec"]["template"]["spec"]
         assert job["containers"][0]["args"] == ["messaging.migrate", database]
         assert f"//{owner_of(database)}@" in _of(job["containers"][0]["env"])["BARAZA_DATABASE_URL"]

@@ -162,9 +162,10 @@ def test_a_dead_letter_that_no_saga_answers_for_is_open_until_it_is_closed(wire:
     assert any(entry.type == "CloseDeadLetter" for entry in wire.timeline(ended))
 
 
+@pytest.mark.parametrize("process", ["saga-tracker", "saga-tracker-api"])
 @pytest.mark.parametrize("statement", ["UPDATE operator_log SET reason = ''", "DELETE FROM operator_log"])
-def test_the_operators_log_can_only_grow(wire: Wire, statement: str) -> None:
-    login = wire.stack.environment("saga-tracker")
+def test_the_operators_log_can_only_grow(wire: Wire, statement: str, process: str) -> None:
+    login = wire.stack.environment(process)
     password = Path(login["BARAZA_DATABASE_PASSWORD_FILE"]).read_text().strip()
     url = login["BARAZA_DATABASE_URL"].replace("postgresql+psycopg:", "postgresql:")
     with psycopg.connect(url, password=password) as tx, pytest.raises(psycopg.errors.InsufficientPrivilege):

@@ -13,13 +13,18 @@ depends_on = None
 
 APPEND_ONLY = """
     DO $$
+    DECLARE
+        login name;
     BEGIN
-        IF EXISTS (SELECT FROM pg_roles WHERE rolname = current_database()) THEN
-            EXECUTE format('REVOKE UPDATE, DELETE ON operator_log FROM %I', current_database());
-        END IF;
+        FOR login IN
+            SELECT DISTINCT grantee FROM information_schema.role_table_grants
+            WHERE table_name = 'operator_log' AND grantee <> current_user
+        LOOP
+            EXECUTE format('REVOKE UPDATE, DELETE, TRUNCATE ON operator_log FROM %I', login);
+        END LOOP;
     END $$
 """
-"""The login that reads and writes rows is called as its database is (stack/databases.py)."""
+"""Every login but the owner's has its rights on a new table by default privileges (stack/databases.py)."""
 
 
 def upgrade() -> None:
