@@ -5,6 +5,7 @@ It hooks in where every message of ours passes, after its commit: the relay of t
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from messaging.tracing import Traces
 
 DEAD_LETTERS = ".dlq"
+LAST_SPANS_WITHIN_S = 1.0
 
 
 class Observer:
@@ -103,9 +105,11 @@ class Observer:
         )
 
     def close(self) -> None:
-        """Hand over the spans that are left."""
+        """Hand over the spans that are left; a collector that is away holds up no end."""
         if self._traces is not None:
-            self._traces.close()
+            last = threading.Thread(target=self._traces.close, name="last spans", daemon=True)
+            last.start()
+            last.join(LAST_SPANS_WITHIN_S)
 
 
 def time_of(headers: Headers) -> datetime | None:

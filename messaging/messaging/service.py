@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -175,10 +176,19 @@ def run(build: Callable[[Parts], Service]) -> int:
     )
     # 2.
     server = server_of(app, settings)
-    try:
-        return _serve(server, worker, topics)
-    finally:
-        observer.close()
+    status = _serve(server, worker, topics)
+    observer.close()
+    _end(status)
+    return status
+
+
+def _end(status: int) -> None:
+    """End at once. What is committed is kept; a thread that hangs (a request that waits for the database, a call) would
+    hold up the interpreter's own end for as long as it hangs.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 class Server(uvicorn.Server):
@@ -232,8 +242,7 @@ def _serve(server: Server, worker: Worker, topics: list[str]) -> int:
     thread.join(max(0.0, (server.asked_at or time.monotonic()) + STOP_WITHIN_S - time.monotonic()))
     if thread.is_alive():
         log.error("The worker did not finish in time; its rows tell the next process what is left.")
-        # Whatever hangs with it (a request that waits for the database) would hold up the interpreter's end for ever.
-        os._exit(1)
+        return 1
     if failed.is_set() or not server.started:
         return 1
     log.info("Stopped.")
