@@ -61,7 +61,7 @@ def test_an_operator_redrives_a_parked_order_until_it_runs(wire: Wire) -> None:
     act = f"{url}/sagas/{saga_id}/redrive"
     assert wire.http.post(act, json=body, headers=wire.token("support") | tag(wire, saga_id)).status_code == 403
     assert wire.http.post(act, json=body, headers=operator).status_code == 428
-    stale = wire.http.post(act, json=body, headers=operator | {"If-Match": '"1"'})
+    stale = wire.http.post(act, json=body, headers=operator | {"If-Match": '"999999"'})
     assert (stale.status_code, stale.headers["ETag"]) == (412, tag(wire, saga_id)["If-Match"])
     assert wire.http.post(act, json=body, headers=operator | tag(wire, saga_id)).status_code == 202
     (first,) = wire.awaits(saga_id, "RedriveStep")
