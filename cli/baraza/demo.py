@@ -44,10 +44,6 @@ GATEWAY_FAULTS: tuple[Mapping[str, Any], ...] = (
 """What goes wrong at the providers. Seeded: the same share of the orders, whatever the order of their calls."""
 
 
-class Stuck(Refusal):
-    """Some orders neither end nor are parked; the text says which, and where they stand."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Glance:
     """How far a run is."""

@@ -31,14 +31,12 @@ class Observer:
     """
 
     def __init__(self, service: str, step_of: Mapping[str, str], traces: Traces | None = None) -> None:
-        self._service = service
         self._traces = traces
         self._step_of = dict(step_of)
         self._answers: dict[str, tuple[Counter, Histogram]] = {
             type_: (metrics.ANSWERS.labels(step, type_.rpartition(".")[2]), metrics.STEP_SECONDS.labels(step))
             for type_, step in step_of.items()
         }
-
         # A counter that first shows itself at one never rose, to Prometheus.
         for name in {service, *step_of.values()}:
             metrics.DEAD_LETTERS.labels(f"{name}{DEAD_LETTERS}")
