@@ -14,6 +14,8 @@ from typing import Any, Final, TypeAlias
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnection
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -29,6 +31,8 @@ BODY_BYTES_MAX = 1_048_576
 """A cart of 200 lines is some 10 kB; an API that takes bulk loads sets its own."""
 FRAMES_MAX = 12
 """Innermost frames of an unexpected error that are logged."""
+RETRY_AFTER_S = 2
+"""A restart of PostgreSQL takes about as long; who comes earlier would be sent away again."""
 
 Json: TypeAlias = str | int | float | bool | Sequence["Json"] | Mapping[str, "Json"] | None
 
@@ -146,13 +150,17 @@ PROBLEM_RESPONSES = problem_responses(
 def install(
     app: FastAPI, *, body_bytes_max: int = BODY_BYTES_MAX, body_bytes_max_of: Mapping[str, int] | None = None
 ) -> None:
-    """Make every error of ``app`` a problem: refusals, invalid requests, unknown paths, long bodies, our own bugs.
+    """Make every error of ``app`` a problem: refusals, invalid requests, unknown paths, long bodies, a database that is
+    away, our own bugs.
 
     ``body_bytes_max_of`` gives single paths, for example of bulk loads, a limit of their own.
     """
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_exception)
+    for away in (OperationalError, InterfaceError, NoConnection):
+        app.add_exception_handler(away, _on_database_away)
+    app.add_middleware(WholePath)
     app.add_middleware(BodyLimit, body_bytes_max=body_bytes_max, body_bytes_max_of=body_bytes_max_of or {})
     app.add_middleware(LastResort)
 
@@ -260,6 +268,15 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
     return Problem(status=error.status_code, detail=error.detail, headers=error.headers).to_response()
 
 
+async def _on_database_away(_request: Request, _error: Exception) -> JSONResponse:
+    """Readiness and the metrics tell of the outage; a line in the log for each request would say nothing more."""
+    return Problem(
+        status=503,
+        detail="The database does not answer, so what was asked may or may not have been done; ask again shortly.",
+        headers={"Retry-After": str(RETRY_AFTER_S)},
+    ).to_response()
+
+
 def _methods(request: Request) -> list[str]:
     """Return the methods of the path. The exception names only those of the first route that has this path."""
     scope = {"type": "http", "path": request.scope["path"], "root_path": "", "headers": []}
@@ -308,6 +325,19 @@ class LastResort:
                 detail="The service failed on this request; its log says where. Send the same request again later.",
             )
             await answer.to_response()(scope, receive, send)
+
+
+class WholePath:
+    """Answers 404 to a path that ends with a line feed: Starlette matches paths with ``$``, which overlooks one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].endswith("\n"):
+            await Problem(status=404, detail=HTTPStatus.NOT_FOUND.phrase).to_response()(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 class BodyLimit:

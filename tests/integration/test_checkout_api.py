@@ -517,6 +517,26 @@ def test_without_redis_orders_are_taken_replayed_and_limited(parts: Parts, api: 
     assert alone.log.read_text().count("A part is away") == 2
 
 
+def test_without_its_database_checkout_says_so_once_and_answers_503_until_it_is_back(
+    parts: Parts, tx: Connection
+) -> None:
+    alone = parts.start()
+    with alone.client() as client:
+        location = post(client, cart(), key := new_key()).headers["location"]
+        tx.execute(text("ALTER ROLE checkout NOLOGIN"))
+        tx.execute(text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'checkout'"))
+        tx.commit()
+        try:
+            answers = [post(client, cart()), post(client, cart()), client.get(location)]
+        finally:
+            tx.execute(text("ALTER ROLE checkout LOGIN"))
+            tx.commit()
+        assert [(answer.status_code, "retry-after" in answer.headers) for answer in answers] == [(503, True)] * 3
+        until(lambda: post(client, cart(), key).status_code == 202, "orders are taken again")
+    until(lambda: alone.log.read_text().count("A part is back"), "the outage's end is logged")
+    assert alone.log.read_text().count("A part is away") == 1
+
+
 def test_a_killed_process_has_lost_no_order_that_it_accepted(parts: Parts, api: Api, tx: Connection) -> None:
     doomed = parts.start()
     with doomed.client() as client:

@@ -20,6 +20,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 
 from checkout import intake
 from checkout.answers import Answers
+from checkout.availability import Availability
 from checkout.intake import Outcome, Submission
 from checkout.publisher import LEFTOVER_AGE, START_AGE, Publisher
 from messaging import outbox
@@ -73,6 +74,7 @@ class Desk:
         self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sweep_at_s = 0.0
+        self._database = Availability("the database", without="taking orders in")
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -123,6 +125,7 @@ class Desk:
             self._publisher.give_back(delivered)
             raise
         # 3.
+        self._database.found()
         self._publisher.removed(delivered)
         self._publisher.publish(taken.rows)
         self._answers.put(taken.remembered)
@@ -137,7 +140,7 @@ class Desk:
             try:
                 return list(self.submit_batch(submissions))
             except (OperationalError, InterfaceError) as error:
-                log.warning("Orders could not be stored.", attempt=attempt, error=type(error).__name__)
+                self._database.lost(error)
                 if attempt < ATTEMPTS_MAX:
                     time.sleep(RETRY_S)
             except Exception as error:  # whatever it is, it must not concern the others of the batch
@@ -195,11 +198,14 @@ class Desk:
 
     def _look_after_outbox(self, age: timedelta, *, is_idle: bool = True) -> None:
         """Remove what was delivered while nothing else is to be done, and from time to time publish leftovers."""
+        if not self._database.may_try():
+            return
         try:
             if is_idle:
                 self._publisher.tidy()
             if time.monotonic() >= self._sweep_at_s:
-                self._sweep_at_s = time.monotonic() + SWEEP_EVERY_S
                 self._publisher.sweep(age)
+                self._sweep_at_s = time.monotonic() + SWEEP_EVERY_S
+                self._database.found()
         except (OperationalError, InterfaceError) as error:
-            log.warning("The outbox could not be read; it is tried again.", error=type(error).__name__)
+            self._database.lost(error)

@@ -1,0 +1,46 @@
+"""What every API answers where neither the caller nor an endpoint is at fault."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from messaging.problem import MEDIA_TYPE
+from sqlalchemy import create_engine
+from starlette.testclient import TestClient
+
+from messaging import problem
+
+NOWHERE = create_engine("postgresql+psycopg://nobody@127.0.0.1:1/none", connect_args={"connect_timeout": 2})
+
+
+@pytest.fixture
+def client() -> Iterator[httpx.Client]:
+    app = FastAPI()
+    problem.install(app)
+
+    @app.get("/rows/{row_id}")
+    def read_row(row_id: str) -> str:
+        with NOWHERE.connect():
+            return row_id
+
+    @app.get("/names")
+    def read_names() -> str:
+        return "found"
+
+    with TestClient(app) as client:
+        yield client
+
+
+def test_without_its_database_an_api_says_when_to_ask_again(client: httpx.Client) -> None:
+    answer = client.get("/rows/1")
+    assert (answer.status_code, answer.headers["content-type"]) == (503, MEDIA_TYPE)
+    assert int(answer.headers["retry-after"]) == problem.RETRY_AFTER_S
+
+
+def test_a_path_with_a_line_feed_behind_it_is_another_path(client: httpx.Client) -> None:
+    assert client.get("/names").status_code == 200
+    answer = client.get("/names%0A")
+    assert (answer.status_code, answer.headers["content-type"]) == (404, MEDIA_TYPE)
