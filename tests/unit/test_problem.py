@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import httpx
 import pytest
 from fastapi import FastAPI
 from messaging.problem import MEDIA_TYPE
@@ -17,7 +16,7 @@ NOWHERE = create_engine("postgresql+psycopg://nobody@127.0.0.1:1/none", connect_
 
 
 @pytest.fixture
-def client() -> Iterator[httpx.Client]:
+def client() -> Iterator[TestClient]:
     app = FastAPI()
     problem.install(app)
 
@@ -34,13 +33,13 @@ def client() -> Iterator[httpx.Client]:
         yield client
 
 
-def test_without_its_database_an_api_says_when_to_ask_again(client: httpx.Client) -> None:
+def test_without_its_database_an_api_says_when_to_ask_again(client: TestClient) -> None:
     answer = client.get("/rows/1")
     assert (answer.status_code, answer.headers["content-type"]) == (503, MEDIA_TYPE)
     assert int(answer.headers["retry-after"]) == problem.RETRY_AFTER_S
 
 
-def test_a_path_with_a_line_feed_behind_it_is_another_path(client: httpx.Client) -> None:
+def test_a_path_with_a_line_feed_behind_it_is_another_path(client: TestClient) -> None:
     assert client.get("/names").status_code == 200
     answer = client.get("/names%0A")
     assert (answer.status_code, answer.headers["content-type"]) == (404, MEDIA_TYPE)
