@@ -24,11 +24,11 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
-    text,
 )
 
 from messaging.envelope import Headers
 from messaging.outbox import headers_from_text, headers_to_text
+from messaging.statement import Statement
 
 Key: TypeAlias = tuple[str, str]
 """What a deferral is known by: the message's id and its handler."""
@@ -104,16 +104,16 @@ def deferred_table(metadata: MetaData) -> Table:
     )
 
 
-SAVE = text("""
+SAVE = Statement("""
     INSERT INTO deferred
         (message_id, handler, saga_id, topic, partition, headers, payload, attempt, due_at, reason, redrive, behind,
          created_at)
     SELECT message_id, handler, saga_id, topic, partition, headers, payload, attempt, due_at, reason, redrive, behind,
-           :now
-    FROM unnest(CAST(:message_ids AS text[]), CAST(:handlers AS text[]), CAST(:saga_ids AS text[]),
-                CAST(:topics AS text[]), CAST(:partitions AS smallint[]), CAST(:headers AS text[]),
-                CAST(:payloads AS bytea[]), CAST(:attempts AS smallint[]), CAST(:dues AS timestamptz[]),
-                CAST(:reasons AS text[]), CAST(:redrives AS smallint[]), CAST(:behinds AS boolean[]))
+           %(now)s
+    FROM unnest(CAST(%(message_ids)s AS text[]), CAST(%(handlers)s AS text[]), CAST(%(saga_ids)s AS text[]),
+                CAST(%(topics)s AS text[]), CAST(%(partitions)s AS smallint[]), CAST(%(headers)s AS text[]),
+                CAST(%(payloads)s AS bytea[]), CAST(%(attempts)s AS smallint[]), CAST(%(dues)s AS timestamptz[]),
+                CAST(%(reasons)s AS text[]), CAST(%(redrives)s AS smallint[]), CAST(%(behinds)s AS boolean[]))
          WITH ORDINALITY AS row (message_id, handler, saga_id, topic, partition, headers, payload, attempt, due_at,
                                  reason, redrive, behind, number)
     ORDER BY number
@@ -122,29 +122,29 @@ SAVE = text("""
                   redrive = excluded.redrive, behind = excluded.behind
 """)
 
-REMOVE = text("""
+REMOVE = Statement("""
     DELETE FROM deferred
-    USING unnest(CAST(:message_ids AS text[]), CAST(:handlers AS text[])) AS row (message_id, handler)
+    USING unnest(CAST(%(message_ids)s AS text[]), CAST(%(handlers)s AS text[])) AS row (message_id, handler)
     WHERE deferred.message_id = row.message_id AND deferred.handler = row.handler
 """)
 
-RENAME = text("""
-    UPDATE deferred SET message_id = :new_message_id, handler = :new_handler
-    WHERE message_id = :message_id AND handler = :handler
+RENAME = Statement("""
+    UPDATE deferred SET message_id = %(new_message_id)s, handler = %(new_handler)s
+    WHERE message_id = %(message_id)s AND handler = %(handler)s
 """)
 
-DUE = text("""
+DUE = Statement("""
     SELECT message_id, handler, saga_id, topic, partition, headers, payload, attempt, due_at, reason, redrive, behind
     FROM deferred
-    WHERE partition = ANY(CAST(:partitions AS smallint[])) AND due_at <= :now
+    WHERE partition = ANY(CAST(%(partitions)s AS smallint[])) AND due_at <= %(now)s
     ORDER BY due_at
-    LIMIT :limit
+    LIMIT %(limit)s
 """)
 
-LOAD = text("""
+LOAD = Statement("""
     SELECT message_id, handler, saga_id, topic, partition, headers, payload, attempt, due_at, reason, redrive, behind
     FROM deferred
-    WHERE saga_id = ANY(CAST(:saga_ids AS text[]))
+    WHERE saga_id = ANY(CAST(%(saga_ids)s AS text[]))
     ORDER BY saga_id, place
     FOR UPDATE
 """)
@@ -152,15 +152,15 @@ LOAD = text("""
 
 def load(tx: Connection, saga_ids: Iterable[str]) -> list[Deferral]:
     """Return and lock everything that waits for these sagas, for each in the order in which it came."""
-    return [_deferral(row) for row in tx.execute(LOAD, {"saga_ids": sorted(set(saga_ids))})]
+    return [_deferral(row) for row in LOAD.rows(tx, {"saga_ids": sorted(set(saga_ids))})]
 
 
 def save(tx: Connection, deferrals: Sequence[Deferral], *, now: datetime) -> None:
     """Defer these messages in this transaction; one that is deferred already keeps its place in its saga."""
     if not deferrals:
         return
-    tx.execute(
-        SAVE,
+    SAVE.run(
+        tx,
         {
             "message_ids": [each.message_id for each in deferrals],
             "handlers": [each.handler for each in deferrals],
@@ -182,14 +182,14 @@ def save(tx: Connection, deferrals: Sequence[Deferral], *, now: datetime) -> Non
 def remove(tx: Connection, keys: Collection[Key]) -> None:
     """Remove deferrals: they were handled in this transaction."""
     if keys:
-        tx.execute(REMOVE, {"message_ids": [key[0] for key in keys], "handlers": [key[1] for key in keys]})
+        REMOVE.run(tx, {"message_ids": [key[0] for key in keys], "handlers": [key[1] for key in keys]})
 
 
 def rename(tx: Connection, names: Mapping[Key, Key]) -> None:
     """Give deferrals another key; each keeps its place."""
     for old, new in names.items():
         values = {"message_id": old[0], "handler": old[1], "new_message_id": new[0], "new_handler": new[1]}
-        tx.execute(RENAME, values)
+        RENAME.run(tx, values)
 
 
 def due(tx: Connection, partitions: Collection[int], *, now: datetime, limit: int) -> list[Deferral]:
@@ -197,7 +197,7 @@ def due(tx: Connection, partitions: Collection[int], *, now: datetime, limit: in
 
     They are not locked: whoever handles them loads them again with their sagas' effects, and leaves what is gone.
     """
-    rows = tx.execute(DUE, {"partitions": list(partitions), "now": now, "limit": limit})
+    rows = DUE.rows(tx, {"partitions": list(partitions), "now": now, "limit": limit})
     return [_deferral(row) for row in rows]
 
 

@@ -11,7 +11,9 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from sqlalchemy import Boolean, Column, Connection, DateTime, MetaData, SmallInteger, Table, Text, text
+from sqlalchemy import Boolean, Column, Connection, DateTime, MetaData, SmallInteger, Table, Text
+
+from messaging.statement import Statement
 
 
 class EffectState(enum.StrEnum):
@@ -200,28 +202,28 @@ def effects_table(metadata: MetaData) -> Table:
     )
 
 
-LOAD = text("""
+LOAD = Statement("""
     SELECT saga_id, step, state, attempt, deadline_at, closing
     FROM effects
-    WHERE saga_id = ANY(CAST(:saga_ids AS text[]))
+    WHERE saga_id = ANY(CAST(%(saga_ids)s AS text[]))
     ORDER BY saga_id, step
     FOR UPDATE
 """)
 
-INSERT = text("""
+INSERT = Statement("""
     INSERT INTO effects (saga_id, step, state, attempt, deadline_at, closing, updated_at)
-    SELECT saga_id, step, state, attempt, deadline_at, closing, :now
-    FROM unnest(CAST(:saga_ids AS text[]), CAST(:steps AS text[]), CAST(:states AS text[]),
-                CAST(:attempts AS smallint[]), CAST(:deadlines AS timestamptz[]), CAST(:closings AS boolean[]))
+    SELECT saga_id, step, state, attempt, deadline_at, closing, %(now)s
+    FROM unnest(CAST(%(saga_ids)s AS text[]), CAST(%(steps)s AS text[]), CAST(%(states)s AS text[]),
+                CAST(%(attempts)s AS smallint[]), CAST(%(deadlines)s AS timestamptz[]), CAST(%(closings)s AS boolean[]))
         AS row (saga_id, step, state, attempt, deadline_at, closing)
 """)
 
-UPDATE = text("""
+UPDATE = Statement("""
     UPDATE effects
     SET state = row.state, attempt = row.attempt, deadline_at = row.deadline_at, closing = row.closing,
-        updated_at = :now
-    FROM unnest(CAST(:saga_ids AS text[]), CAST(:steps AS text[]), CAST(:states AS text[]),
-                CAST(:attempts AS smallint[]), CAST(:deadlines AS timestamptz[]), CAST(:closings AS boolean[]))
+        updated_at = %(now)s
+    FROM unnest(CAST(%(saga_ids)s AS text[]), CAST(%(steps)s AS text[]), CAST(%(states)s AS text[]),
+                CAST(%(attempts)s AS smallint[]), CAST(%(deadlines)s AS timestamptz[]), CAST(%(closings)s AS boolean[]))
         AS row (saga_id, step, state, attempt, deadline_at, closing)
     WHERE effects.saga_id = row.saga_id AND effects.step = row.step
 """)
@@ -229,7 +231,7 @@ UPDATE = text("""
 
 def load(tx: Connection, saga_ids: Iterable[str]) -> Book:
     """Load and lock every effect of these sagas, in one order everywhere."""
-    rows = tx.execute(LOAD, {"saga_ids": sorted(set(saga_ids))})
+    rows = LOAD.rows(tx, {"saga_ids": sorted(set(saga_ids))})
     return Book.of(
         Effect(
             saga_id=row.saga_id,
@@ -247,8 +249,8 @@ def save(tx: Connection, book: Book, *, now: datetime) -> None:
     """Save what changed. A row that another process inserted meanwhile fails the transaction; repeat it."""
     for statement, effects in ((INSERT, book.new), (UPDATE, book.changed)):
         if effects:
-            tx.execute(
-                statement,
+            statement.run(
+                tx,
                 {
                     "saga_ids": [effect.saga_id for effect in effects],
                     "steps": [effect.step for effect in effects],

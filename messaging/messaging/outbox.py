@@ -27,13 +27,13 @@ from sqlalchemy import (
     Table,
     Text,
     func,
-    text,
 )
 
 from messaging import kafka
 from messaging.envelope import Headers
 from messaging.kafka import KafkaLogin
 from messaging.observation import Observer
+from messaging.statement import Statement
 
 LEFTOVERS_MAX = 5_000
 """Rows read by one sweep; the next sweep reads on."""
@@ -84,25 +84,26 @@ def outbox_table(metadata: MetaData) -> Table:
     )
 
 
-SAVE = text("""
+SAVE = Statement("""
     INSERT INTO outbox (id, aggregatetype, aggregateid, type, payload, headers, partition)
     SELECT id, topic, saga_id, type, payload, headers, partition
-    FROM unnest(CAST(:ids AS text[]), CAST(:topics AS text[]), CAST(:saga_ids AS text[]), CAST(:types AS text[]),
-                CAST(:payloads AS bytea[]), CAST(:headers AS text[]), CAST(:partitions AS smallint[]))
+    FROM unnest(CAST(%(ids)s AS text[]), CAST(%(topics)s AS text[]), CAST(%(saga_ids)s AS text[]),
+                CAST(%(types)s AS text[]), CAST(%(payloads)s AS bytea[]), CAST(%(headers)s AS text[]),
+                CAST(%(partitions)s AS smallint[]))
          WITH ORDINALITY AS row (id, topic, saga_id, type, payload, headers, partition, place)
     ORDER BY place
     ON CONFLICT (id) DO NOTHING
 """)
 
-REMOVE = text("DELETE FROM outbox WHERE id = ANY(CAST(:ids AS text[]))")
+REMOVE = Statement("DELETE FROM outbox WHERE id = ANY(CAST(%(ids)s AS text[]))")
 
-LEFTOVERS = text("""
+LEFTOVERS = Statement("""
     SELECT id, aggregatetype, aggregateid, type, payload, headers, partition
     FROM outbox
-    WHERE (CAST(:partitions AS smallint[]) IS NULL OR partition = ANY(CAST(:partitions AS smallint[])))
-      AND created_at <= now() - CAST(:age AS interval)
+    WHERE (CAST(%(partitions)s AS smallint[]) IS NULL OR partition = ANY(CAST(%(partitions)s AS smallint[])))
+      AND created_at <= now() - CAST(%(age)s AS interval)
     ORDER BY seq
-    LIMIT :limit
+    LIMIT %(limit)s
 """)
 
 
@@ -113,8 +114,8 @@ def save(tx: Connection, rows: Sequence[OutboxRow]) -> None:
     """
     if not rows:
         return
-    tx.execute(
-        SAVE,
+    SAVE.run(
+        tx,
         {
             "ids": [row.id for row in rows],
             "topics": [row.topic for row in rows],
@@ -130,13 +131,13 @@ def save(tx: Connection, rows: Sequence[OutboxRow]) -> None:
 def remove(tx: Connection, ids: Sequence[str]) -> None:
     """Remove delivered rows in this transaction."""
     if ids:
-        tx.execute(REMOVE, {"ids": list(ids)})
+        REMOVE.run(tx, {"ids": list(ids)})
 
 
 def leftovers(tx: Connection, partitions: Collection[int] | None, *, age: timedelta) -> list[OutboxRow]:
     """Return rows older than ``age`` in the order of their sequence; None for ``partitions`` means all of them."""
-    rows = tx.execute(
-        LEFTOVERS,
+    rows = LEFTOVERS.rows(
+        tx,
         {"partitions": None if partitions is None else list(partitions), "age": age, "limit": LEFTOVERS_MAX},
     )
     return [

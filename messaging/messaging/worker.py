@@ -39,7 +39,9 @@ BATCH_SIZE_MAX = 500
 """Large enough that a commit's fsync is shared by hundreds, small enough that a failed batch is soon repeated."""
 POLL_IDLE_S = 0.1
 POLL_BUSY_S = 0.002
-"""While calls or acknowledgements are under way the loop looks after them this often."""
+"""While calls are under way the loop looks after them this often."""
+REMOVE_EVERY_S = 0.5
+"""Delivered rows leave the outbox this often: a statement for each small batch would cost more than what they are."""
 DUE_EVERY_S = 0.25
 SWEEP_EVERY_S = 5.0
 LEFTOVER_AGE = timedelta(seconds=10)
@@ -154,6 +156,7 @@ class Worker:
         self._patience = Patience(self._stopping, on_wait=self._sign_of_life)
         self._due_at = 0.0
         self._sweep_at = 0.0
+        self._remove_at = 0.0
         self._handled_until: dict[str, float] = {}
         self.looped_at = time.monotonic()
         self.is_assigned = False
@@ -198,8 +201,7 @@ class Worker:
         if room <= 0:
             self._calls.wait(POLL_IDLE_S)
             return []
-        busy = self._calls.under_way > 0 or self._relay.in_flight_count > 0
-        first = self._consumer.poll(POLL_BUSY_S if busy else POLL_IDLE_S)
+        first = self._consumer.poll(POLL_BUSY_S if self._calls.under_way else POLL_IDLE_S)
         if first is None:
             return []
         good = []
@@ -217,9 +219,9 @@ class Worker:
         deliveries, unread = self._patience.repeat(lambda: self._sort(raws))
         work = self._patience.repeat(lambda: self._read_again(rows))
         work = replace(work, deliveries=deliveries, unread=(*work.unread, *unread), answers=self._calls.collect())
-        self._relay.poll()
-        delivered = self._relay.take_delivered()
-        if not work and not delivered:
+        delivered = self._take_delivered()
+        if not work:
+            self._remove(delivered)
             return
         try:
             out = self._commit(work, delivered)
@@ -231,6 +233,20 @@ class Worker:
             self._handle_singly(work)
         else:
             self._after_commit(out)
+
+    def _take_delivered(self) -> list[str]:
+        """Return the rows that Kafka has and that may leave the outbox now."""
+        self._relay.poll()
+        now = time.monotonic()
+        if now < self._remove_at:
+            return []
+        self._remove_at = now + REMOVE_EVERY_S
+        return self._relay.take_delivered()
+
+    def _remove(self, delivered: Sequence[str]) -> None:
+        if delivered:
+            self._transact(lambda tx: outbox.remove(tx, delivered))
+            self._relay.forget(delivered)
 
     def _handle_singly(self, work: Work) -> None:
         for single in work.single():
@@ -419,6 +435,7 @@ class Worker:
             self._relay.flush(POLL_BUSY_S)
         self._relay.flush(max(0.0, give_up_at - time.monotonic()))
         self._handle([])
+        self._remove(self._relay.take_delivered())
 
 
 def _raw(message: KafkaMessage) -> RawMessage:

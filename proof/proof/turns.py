@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -77,10 +78,11 @@ class Turn:
         assert outer is not None, "a turn has been begun by the schedule"
         outer.switch(seconds)
 
-    def execute(self, cursor: Any, statement: str, parameters: Any) -> bool:
-        """Execute a statement where something may be in its way; say whether it was, else it is the caller's."""
+    def execute(self, execute: Callable[..., object], statement: Any, parameters: Any) -> None:
+        """Execute a statement, unless something is in its way."""
         if getcurrent().parent is None:
-            return False  # the schedule itself, which waits for nobody
+            execute(statement, parameters)  # the schedule itself, which waits for nobody
+            return
         if self._fails_in:
             self._fails_in -= 1
             if not self._fails_in:
@@ -89,19 +91,19 @@ class Turn:
             self._stops_in -= 1
             if not self._stops_in:
                 self.sleep(self._stops_for_s)
-        if not self.schedule.open_turns:
-            return False
-        self._execute_among_others(cursor, statement, parameters)
-        return True
+        if self.schedule.open_turns:
+            self._execute_among_others(execute, statement, parameters)
+        else:
+            execute(statement, parameters)
 
-    def _execute_among_others(self, cursor: Any, statement: str, parameters: Any) -> None:
+    def _execute_among_others(self, execute: Callable[..., object], statement: Any, parameters: Any) -> None:
         """Wait for locks as PostgreSQL would, but in virtual time: try, and try again."""
         for _ in range(ASKS_MAX):
-            cursor.execute("SAVEPOINT before")
+            execute("SAVEPOINT before")
             try:
-                cursor.execute(statement, parameters)
+                execute(statement, parameters)
             except LockNotAvailable:
-                cursor.execute("ROLLBACK TO SAVEPOINT before")
+                execute("ROLLBACK TO SAVEPOINT before")
                 self.schedule.faults["waited for a lock"] += 1
                 self.sleep(ASK_AGAIN_S)
             else:
@@ -125,10 +127,25 @@ def _is_over(inner: greenlet) -> bool:
     return inner.dead
 
 
+class _Cursor(psycopg.Cursor[Any]):
+    """A cursor whose statements go through the turn that its connection belongs to."""
+
+    def __init__(self, *arguments: Any, info: dict[str, Any], **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._info = info
+
+    def execute(self, query: Any, params: Any = None, **options: Any) -> Any:
+        """Execute it when its turn lets it."""
+        turn: Turn | None = self._info.get(TURN)
+        if turn is None:
+            return super().execute(query, params, **options)
+        turn.execute(super().execute, query, params)
+        return self
+
+
 def listen(engine: Engine) -> None:
     """Let every statement of an engine's connections go through the turn that it is part of."""
 
-    @event.listens_for(engine, "do_execute")
-    def execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
-        turn: Turn | None = context.root_connection.info.get(TURN)
-        return turn is not None and turn.execute(cursor, statement, parameters)
+    @event.listens_for(engine, "connect")
+    def listen_to(connection: Any, record: Any) -> None:
+        connection.cursor_factory = partial(_Cursor, info=record.info)

@@ -9,6 +9,7 @@ from messages.payment import PaymentAuthorized
 from messaging.deferred import deferred_table
 from messaging.effects import effects_table
 from messaging.outbox import outbox_table
+from messaging.statement import Statement
 from sqlalchemy import (
     ARRAY,
     BigInteger,
@@ -47,30 +48,30 @@ reservations = Table(
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
 
-LOCK_STOCK = text("""
-    SELECT sku, on_hand FROM stock WHERE sku = ANY(CAST(:skus AS text[])) ORDER BY sku FOR UPDATE
+LOCK_STOCK = Statement("""
+    SELECT sku, on_hand FROM stock WHERE sku = ANY(CAST(%(skus)s AS text[])) ORDER BY sku FOR UPDATE
 """)
 
-LOCK_RESERVATIONS = text("""
+LOCK_RESERVATIONS = Statement("""
     SELECT saga_id, skus, quantities, state FROM reservations
-    WHERE saga_id = ANY(CAST(:saga_ids AS text[])) ORDER BY saga_id FOR UPDATE
+    WHERE saga_id = ANY(CAST(%(saga_ids)s AS text[])) ORDER BY saga_id FOR UPDATE
 """)
 
-MOVE = text("""
+MOVE = Statement("""
     UPDATE stock SET on_hand = stock.on_hand + row.units
-    FROM unnest(CAST(:skus AS text[]), CAST(:units AS bigint[])) AS row (sku, units)
+    FROM unnest(CAST(%(skus)s AS text[]), CAST(%(units)s AS bigint[])) AS row (sku, units)
     WHERE stock.sku = row.sku
 """)
 
-RESERVE = text("""
+RESERVE = Statement("""
     INSERT INTO reservations (saga_id, skus, quantities, state)
     SELECT saga_id, CAST(skus AS text[]), CAST(quantities AS bigint[]), 'RESERVED'
-    FROM unnest(CAST(:saga_ids AS text[]), CAST(:skus AS text[]), CAST(:quantities AS text[]))
+    FROM unnest(CAST(%(saga_ids)s AS text[]), CAST(%(skus)s AS text[]), CAST(%(quantities)s AS text[]))
         AS row (saga_id, skus, quantities)
 """)
 
-RELEASE = text("""
-    UPDATE reservations SET state = 'RELEASED', updated_at = now() WHERE saga_id = ANY(CAST(:saga_ids AS text[]))
+RELEASE = Statement("""
+    UPDATE reservations SET state = 'RELEASED', updated_at = now() WHERE saga_id = ANY(CAST(%(saga_ids)s AS text[]))
 """)
 
 RECEIVE = text("""
@@ -91,7 +92,7 @@ def load_stock(events: Sequence[PaymentAuthorized], tx: Connection) -> Stock:
 
 def load_reservations(commands: Sequence[ReleaseInventory], tx: Connection) -> Stock:
     """Lock the reservations of these orders; their stock is only added to, so it needs no look."""
-    rows = tx.execute(LOCK_RESERVATIONS, {"saga_ids": [command.saga_id for command in commands]})
+    rows = LOCK_RESERVATIONS.rows(tx, {"saga_ids": [command.saga_id for command in commands]})
     found = {
         row.saga_id: Reservation(
             saga_id=row.saga_id,
@@ -108,10 +109,10 @@ def save_stock(changed: Stock, tx: Connection) -> None:
     """Save what a batch moved: one statement a table."""
     moved = {sku: units for sku, units in sorted(changed.moved.items()) if units}
     if moved:
-        tx.execute(MOVE, {"skus": list(moved), "units": list(moved.values())})
+        MOVE.run(tx, {"skus": list(moved), "units": list(moved.values())})
     if changed.made:
-        tx.execute(
-            RESERVE,
+        RESERVE.run(
+            tx,
             {
                 "saga_ids": [each.saga_id for each in changed.made],
                 "skus": [_array(each.quantities) for each in changed.made],
@@ -119,7 +120,7 @@ def save_stock(changed: Stock, tx: Connection) -> None:
             },
         )
     if changed.released:
-        tx.execute(RELEASE, {"saga_ids": [each.saga_id for each in changed.released]})
+        RELEASE.run(tx, {"saga_ids": [each.saga_id for each in changed.released]})
 
 
 def receive(tx: Connection, units: Mapping[str, int]) -> None:
@@ -133,7 +134,7 @@ def find(tx: Connection, sku: str) -> Row[tuple[str, int, int]] | None:
 
 
 def _lock(tx: Connection, skus: Iterable[str]) -> dict[str, int]:
-    rows = tx.execute(LOCK_STOCK, {"skus": sorted(skus)})
+    rows = LOCK_STOCK.rows(tx, {"skus": sorted(skus)})
     return {row.sku: row.on_hand for row in rows}
 
 
@@ -141,4 +142,3 @@ def _array(values: Iterable[object]) -> str:
     """Return an array literal: unnest has no arrays of arrays of different lengths."""
     quoted = ('"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"' for value in values)
     return "{" + ",".join(quoted) + "}"
-

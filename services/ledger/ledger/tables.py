@@ -9,6 +9,7 @@ from messages.payment import PaymentCaptured
 from messaging.deferred import deferred_table
 from messaging.effects import effects_table
 from messaging.outbox import outbox_table
+from messaging.statement import Statement
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
@@ -39,17 +40,17 @@ entries = Table(
     Column("posted_at", DateTime(timezone=True), nullable=False),
 )
 
-FIND_POSTED = text("""
+FIND_POSTED = Statement("""
     SELECT saga_id, account, debit_minor, credit_minor, currency, posted_at FROM entries
-    WHERE saga_id = ANY(CAST(:saga_ids AS text[])) AND kind = 'POST' ORDER BY saga_id, account
+    WHERE saga_id = ANY(CAST(%(saga_ids)s AS text[])) AND kind = 'POST' ORDER BY saga_id, account
 """)
 
-ADD = text("""
+ADD = Statement("""
     INSERT INTO entries (saga_id, kind, account, debit_minor, credit_minor, currency, posted_at)
     SELECT saga_id, kind, account, debit_minor, credit_minor, currency, posted_at
-    FROM unnest(CAST(:saga_ids AS text[]), CAST(:kinds AS text[]), CAST(:accounts AS text[]),
-                CAST(:debits AS bigint[]), CAST(:credits AS bigint[]), CAST(:currencies AS text[]),
-                CAST(:times AS timestamptz[]))
+    FROM unnest(CAST(%(saga_ids)s AS text[]), CAST(%(kinds)s AS text[]), CAST(%(accounts)s AS text[]),
+                CAST(%(debits)s AS bigint[]), CAST(%(credits)s AS bigint[]), CAST(%(currencies)s AS text[]),
+                CAST(%(times)s AS timestamptz[]))
         AS row (saga_id, kind, account, debit_minor, credit_minor, currency, posted_at)
 """)
 
@@ -65,7 +66,7 @@ def load_nothing(_events: Sequence[PaymentCaptured], _tx: Connection) -> Journal
 def load_posted(commands: Sequence[ReverseLedger], tx: Connection) -> Journal:
     """Load the entries that these sagas posted."""
     journal = Journal()
-    for row in tx.execute(FIND_POSTED, {"saga_ids": [command.saga_id for command in commands]}):
+    for row in FIND_POSTED.rows(tx, {"saga_ids": [command.saga_id for command in commands]}):
         journal.posted.setdefault(row.saga_id, []).append(
             Entry(
                 saga_id=row.saga_id,
@@ -84,8 +85,8 @@ def save_journal(journal: Journal, tx: Connection) -> None:
     """Add the batch's entries in one statement."""
     if not journal.added:
         return
-    tx.execute(
-        ADD,
+    ADD.run(
+        tx,
         {
             "saga_ids": [entry.saga_id for entry in journal.added],
             "kinds": [entry.kind.value for entry in journal.added],

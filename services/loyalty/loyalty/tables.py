@@ -9,6 +9,7 @@ from messages.loyalty import RestoreLoyaltyPoints
 from messaging.deferred import deferred_table
 from messaging.effects import effects_table
 from messaging.outbox import outbox_table
+from messaging.statement import Statement
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
@@ -46,31 +47,31 @@ burns = Table(
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
 
-LOCK_ACCOUNTS = text("""
+LOCK_ACCOUNTS = Statement("""
     SELECT customer_id, balance FROM accounts
-    WHERE customer_id = ANY(CAST(:customer_ids AS text[])) ORDER BY customer_id FOR UPDATE
+    WHERE customer_id = ANY(CAST(%(customer_ids)s AS text[])) ORDER BY customer_id FOR UPDATE
 """)
 
-LOCK_BURNS = text("""
+LOCK_BURNS = Statement("""
     SELECT saga_id, customer_id, points, state FROM burns
-    WHERE saga_id = ANY(CAST(:saga_ids AS text[])) ORDER BY saga_id FOR UPDATE
+    WHERE saga_id = ANY(CAST(%(saga_ids)s AS text[])) ORDER BY saga_id FOR UPDATE
 """)
 
-MOVE = text("""
+MOVE = Statement("""
     UPDATE accounts SET balance = accounts.balance + row.points
-    FROM unnest(CAST(:customer_ids AS text[]), CAST(:points AS bigint[])) AS row (customer_id, points)
+    FROM unnest(CAST(%(customer_ids)s AS text[]), CAST(%(points)s AS bigint[])) AS row (customer_id, points)
     WHERE accounts.customer_id = row.customer_id
 """)
 
-BURN = text("""
+BURN = Statement("""
     INSERT INTO burns (saga_id, customer_id, points, state)
     SELECT saga_id, customer_id, points, 'BURNED'
-    FROM unnest(CAST(:saga_ids AS text[]), CAST(:customer_ids AS text[]), CAST(:points AS bigint[]))
+    FROM unnest(CAST(%(saga_ids)s AS text[]), CAST(%(customer_ids)s AS text[]), CAST(%(points)s AS bigint[]))
         AS row (saga_id, customer_id, points)
 """)
 
-RESTORE = text("""
-    UPDATE burns SET state = 'RESTORED', updated_at = now() WHERE saga_id = ANY(CAST(:saga_ids AS text[]))
+RESTORE = Statement("""
+    UPDATE burns SET state = 'RESTORED', updated_at = now() WHERE saga_id = ANY(CAST(%(saga_ids)s AS text[]))
 """)
 
 GRANT = text("""
@@ -92,7 +93,7 @@ def load_accounts(events: Sequence[InventoryReserved], tx: Connection) -> Accoun
 
 def load_burns(commands: Sequence[RestoreLoyaltyPoints], tx: Connection) -> Accounts:
     """Lock the burns of these orders and their customers' accounts."""
-    rows = tx.execute(LOCK_BURNS, {"saga_ids": [command.saga_id for command in commands]})
+    rows = LOCK_BURNS.rows(tx, {"saga_ids": [command.saga_id for command in commands]})
     found = {
         row.saga_id: Burn(
             saga_id=row.saga_id, customer_id=row.customer_id, points=row.points, state=BurnState(row.state)
@@ -106,10 +107,10 @@ def save_accounts(changed: Accounts, tx: Connection) -> None:
     """Save what a batch moved: one statement a table."""
     moved = {customer_id: points for customer_id, points in sorted(changed.moved.items()) if points}
     if moved:
-        tx.execute(MOVE, {"customer_ids": list(moved), "points": list(moved.values())})
+        MOVE.run(tx, {"customer_ids": list(moved), "points": list(moved.values())})
     if changed.made:
-        tx.execute(
-            BURN,
+        BURN.run(
+            tx,
             {
                 "saga_ids": [each.saga_id for each in changed.made],
                 "customer_ids": [each.customer_id for each in changed.made],
@@ -117,7 +118,7 @@ def save_accounts(changed: Accounts, tx: Connection) -> None:
             },
         )
     if changed.restored:
-        tx.execute(RESTORE, {"saga_ids": [each.saga_id for each in changed.restored]})
+        RESTORE.run(tx, {"saga_ids": [each.saga_id for each in changed.restored]})
 
 
 def grant(tx: Connection, points: Mapping[str, int]) -> None:
@@ -131,5 +132,5 @@ def find(tx: Connection, customer_id: str) -> Row[tuple[str, int, int]] | None:
 
 
 def _lock(tx: Connection, customer_ids: Iterable[str]) -> dict[str, int]:
-    rows = tx.execute(LOCK_ACCOUNTS, {"customer_ids": sorted(customer_ids)})
+    rows = LOCK_ACCOUNTS.rows(tx, {"customer_ids": sorted(customer_ids)})
     return {row.customer_id: row.balance for row in rows}

@@ -10,7 +10,8 @@ from messages.contract import Message
 from messaging.deferred import deferred_table
 from messaging.effects import effects_table
 from messaging.outbox import outbox_table
-from sqlalchemy import BigInteger, Column, Connection, DateTime, MetaData, SmallInteger, Table, Text, func, text
+from messaging.statement import Statement
+from sqlalchemy import BigInteger, Column, Connection, DateTime, MetaData, SmallInteger, Table, Text, func
 
 from payment.domain import Payment, Payments, PaymentState
 
@@ -44,48 +45,48 @@ gateway_records = Table(
     comment="what the gateway inside of the process knows; empty where the gateway is outside",
 )
 
-LOCK = text("""
+LOCK = Statement("""
     SELECT saga_id, state, authorization_id, capture_id, refund_id, currency, amount_minor FROM payments
-    WHERE saga_id = ANY(CAST(:saga_ids AS text[])) ORDER BY saga_id FOR UPDATE
+    WHERE saga_id = ANY(CAST(%(saga_ids)s AS text[])) ORDER BY saga_id FOR UPDATE
 """)
 
-ADD = text("""
+ADD = Statement("""
     INSERT INTO payments (saga_id, state, authorization_id, currency, amount_minor)
     SELECT saga_id, state, authorization_id, currency, amount_minor
-    FROM unnest(CAST(:saga_ids AS text[]), CAST(:states AS text[]), CAST(:authorization_ids AS text[]),
-                CAST(:currencies AS text[]), CAST(:amounts AS bigint[]))
+    FROM unnest(CAST(%(saga_ids)s AS text[]), CAST(%(states)s AS text[]), CAST(%(authorization_ids)s AS text[]),
+                CAST(%(currencies)s AS text[]), CAST(%(amounts)s AS bigint[]))
         AS row (saga_id, state, authorization_id, currency, amount_minor)
 """)
 
-CHANGE = text("""
+CHANGE = Statement("""
     UPDATE payments
     SET state = row.state, capture_id = row.capture_id, refund_id = row.refund_id, updated_at = now()
-    FROM unnest(CAST(:saga_ids AS text[]), CAST(:states AS text[]), CAST(:capture_ids AS text[]),
-                CAST(:refund_ids AS text[]))
+    FROM unnest(CAST(%(saga_ids)s AS text[]), CAST(%(states)s AS text[]), CAST(%(capture_ids)s AS text[]),
+                CAST(%(refund_ids)s AS text[]))
         AS row (saga_id, state, capture_id, refund_id)
     WHERE payments.saga_id = row.saga_id
 """)
 
-NOTE_AUTHORIZED = text("""
+NOTE_AUTHORIZED = Statement("""
     INSERT INTO gateway_records (id, reference, state, amount_minor)
     SELECT id, reference, 'open', amount_minor
-    FROM unnest(CAST(:ids AS text[]), CAST(:references AS text[]), CAST(:amounts AS bigint[]))
+    FROM unnest(CAST(%(ids)s AS text[]), CAST(%(references)s AS text[]), CAST(%(amounts)s AS bigint[]))
         AS row (id, reference, amount_minor)
 """)
 
-NOTE_CAPTURED = text("""
+NOTE_CAPTURED = Statement("""
     UPDATE gateway_records AS known
     SET state = 'captured', captures = captures + 1, captured_minor = captured_minor + row.amount_minor
-    FROM unnest(CAST(:ids AS text[]), CAST(:amounts AS bigint[])) AS row (id, amount_minor)
+    FROM unnest(CAST(%(ids)s AS text[]), CAST(%(amounts)s AS bigint[])) AS row (id, amount_minor)
     WHERE known.id = row.id
 """)
 
-NOTE_VOIDED = text("UPDATE gateway_records SET state = 'voided' WHERE id = ANY(CAST(:ids AS text[]))")
+NOTE_VOIDED = Statement("UPDATE gateway_records SET state = 'voided' WHERE id = ANY(CAST(%(ids)s AS text[]))")
 
-NOTE_REFUNDED = text("""
+NOTE_REFUNDED = Statement("""
     UPDATE gateway_records AS known
     SET state = 'refunded', refunds = refunds + 1, refunded_minor = refunded_minor + row.amount_minor
-    FROM unnest(CAST(:ids AS text[]), CAST(:amounts AS bigint[])) AS row (id, amount_minor)
+    FROM unnest(CAST(%(ids)s AS text[]), CAST(%(amounts)s AS bigint[])) AS row (id, amount_minor)
     WHERE known.id = row.id
 """)
 
@@ -114,8 +115,8 @@ def load_payments(messages: Sequence[Message], tx: Connection) -> Payments:
 def save_payments(touched: Payments, tx: Connection) -> None:
     """Save what a batch made and changed, in one statement each."""
     if touched.made:
-        tx.execute(
-            ADD,
+        ADD.run(
+            tx,
             {
                 "saga_ids": [each.saga_id for each in touched.made],
                 "states": [each.state.value for each in touched.made],
@@ -126,8 +127,8 @@ def save_payments(touched: Payments, tx: Connection) -> None:
         )
     changed = list(touched.changed.values())
     if changed:
-        tx.execute(
-            CHANGE,
+        CHANGE.run(
+            tx,
             {
                 "saga_ids": [each.saga_id for each in changed],
                 "states": [each.state.value for each in changed],
@@ -138,7 +139,7 @@ def save_payments(touched: Payments, tx: Connection) -> None:
 
 
 def _lock(tx: Connection, saga_ids: Iterable[str]) -> dict[str, Payment]:
-    rows = tx.execute(LOCK, {"saga_ids": sorted(saga_ids)})
+    rows = LOCK.rows(tx, {"saga_ids": sorted(saga_ids)})
     return {
         row.saga_id: Payment(
             saga_id=row.saga_id,
@@ -157,10 +158,10 @@ def save_gateway_records(records: GatewayRecords, tx: Connection) -> None:
     """Save what a batch added, in one statement a kind; counts grow, so that whatever happened twice shows."""
     if records.authorized:
         ids, references, amounts = zip(*records.authorized, strict=True)
-        tx.execute(NOTE_AUTHORIZED, {"ids": list(ids), "references": list(references), "amounts": list(amounts)})
+        NOTE_AUTHORIZED.run(tx, {"ids": list(ids), "references": list(references), "amounts": list(amounts)})
     for statement, noted in ((NOTE_CAPTURED, records.captured), (NOTE_REFUNDED, records.refunded)):
         if noted:
             ids, amounts = zip(*noted, strict=True)
-            tx.execute(statement, {"ids": list(ids), "amounts": list(amounts)})
+            statement.run(tx, {"ids": list(ids), "amounts": list(amounts)})
     if records.voided:
-        tx.execute(NOTE_VOIDED, {"ids": records.voided})
+        NOTE_VOIDED.run(tx, {"ids": records.voided})

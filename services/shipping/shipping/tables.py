@@ -10,7 +10,8 @@ from messages.shipping import CancelShipment
 from messaging.deferred import deferred_table
 from messaging.effects import effects_table
 from messaging.outbox import outbox_table
-from sqlalchemy import Column, Connection, DateTime, MetaData, Table, Text, func, text
+from messaging.statement import Statement
+from sqlalchemy import Column, Connection, DateTime, MetaData, Table, Text, func
 
 from shipping.domain import Shipment, Shipments, ShipmentState
 
@@ -35,31 +36,31 @@ courier_records = Table(
     comment="what the courier inside of the process knows; empty where the courier is outside",
 )
 
-LOCK = text("""
+LOCK = Statement("""
     SELECT saga_id, state, tracking_number FROM shipments
-    WHERE saga_id = ANY(CAST(:saga_ids AS text[])) ORDER BY saga_id FOR UPDATE
+    WHERE saga_id = ANY(CAST(%(saga_ids)s AS text[])) ORDER BY saga_id FOR UPDATE
 """)
 
-ADD = text("""
+ADD = Statement("""
     INSERT INTO shipments (saga_id, state, tracking_number)
     SELECT saga_id, state, tracking_number
-    FROM unnest(CAST(:saga_ids AS text[]), CAST(:states AS text[]), CAST(:tracking_numbers AS text[]))
+    FROM unnest(CAST(%(saga_ids)s AS text[]), CAST(%(states)s AS text[]), CAST(%(tracking_numbers)s AS text[]))
         AS row (saga_id, state, tracking_number)
 """)
 
-CHANGE = text("""
+CHANGE = Statement("""
     UPDATE shipments SET state = row.state, updated_at = now()
-    FROM unnest(CAST(:saga_ids AS text[]), CAST(:states AS text[])) AS row (saga_id, state)
+    FROM unnest(CAST(%(saga_ids)s AS text[]), CAST(%(states)s AS text[])) AS row (saga_id, state)
     WHERE shipments.saga_id = row.saga_id
 """)
 
-NOTE_BOOKED = text("""
+NOTE_BOOKED = Statement("""
     INSERT INTO courier_records (id, reference, state)
     SELECT id, reference, 'live'
-    FROM unnest(CAST(:ids AS text[]), CAST(:references AS text[])) AS row (id, reference)
+    FROM unnest(CAST(%(ids)s AS text[]), CAST(%(references)s AS text[])) AS row (id, reference)
 """)
 
-NOTE_CANCELLED = text("UPDATE courier_records SET state = 'cancelled' WHERE id = ANY(CAST(:ids AS text[]))")
+NOTE_CANCELLED = Statement("UPDATE courier_records SET state = 'cancelled' WHERE id = ANY(CAST(%(ids)s AS text[]))")
 
 
 @dataclass(slots=True)
@@ -78,7 +79,7 @@ def load_nothing(_events: Sequence[LoyaltyPointsBurned], _tx: Connection) -> Shi
 
 def load_shipments(commands: Sequence[CancelShipment], tx: Connection) -> Shipments:
     """Lock the shipments of these sagas."""
-    rows = tx.execute(LOCK, {"saga_ids": sorted(command.saga_id for command in commands)})
+    rows = LOCK.rows(tx, {"saga_ids": sorted(command.saga_id for command in commands)})
     return Shipments(
         found={
             row.saga_id: Shipment(
@@ -92,8 +93,8 @@ def load_shipments(commands: Sequence[CancelShipment], tx: Connection) -> Shipme
 def save_shipments(touched: Shipments, tx: Connection) -> None:
     """Save what a batch made and changed, in one statement each."""
     if touched.made:
-        tx.execute(
-            ADD,
+        ADD.run(
+            tx,
             {
                 "saga_ids": [each.saga_id for each in touched.made],
                 "states": [each.state.value for each in touched.made],
@@ -101,8 +102,8 @@ def save_shipments(touched: Shipments, tx: Connection) -> None:
             },
         )
     if touched.changed:
-        tx.execute(
-            CHANGE,
+        CHANGE.run(
+            tx,
             {
                 "saga_ids": [each.saga_id for each in touched.changed],
                 "states": [each.state.value for each in touched.changed],
@@ -114,6 +115,6 @@ def save_courier_records(records: CourierRecords, tx: Connection) -> None:
     """Save what a batch added, in one statement a kind."""
     if records.booked:
         ids, references = zip(*records.booked, strict=True)
-        tx.execute(NOTE_BOOKED, {"ids": list(ids), "references": list(references)})
+        NOTE_BOOKED.run(tx, {"ids": list(ids), "references": list(references)})
     if records.cancelled:
-        tx.execute(NOTE_CANCELLED, {"ids": records.cancelled})
+        NOTE_CANCELLED.run(tx, {"ids": records.cancelled})
