@@ -169,7 +169,7 @@ def run(build: Callable[[Parts], Service]) -> int:
         health.router(
             alive={"the worker loops": lambda: time.monotonic() - worker.looped_at < LOOP_AGE_MAX_S},
             ready={
-                "partitions are assigned": lambda: worker.is_assigned,
+                "partitions are assigned": lambda: worker.membership.is_assigned,
                 "the database answers": database.Pulse(parts.engine),
             },
         )

@@ -30,6 +30,7 @@ from messaging.handlers import Handlers
 from messaging.handling import Batch
 from messaging.kafka import KafkaLogin
 from messaging.line import UNREAD
+from messaging.membership import Membership
 from messaging.observation import Observer
 from messaging.outbox import Relay
 from messaging.patience import Patience, is_transient, utc_now
@@ -40,8 +41,6 @@ BATCH_SIZE_MAX = 500
 POLL_IDLE_S = 0.1
 POLL_BUSY_S = 0.002
 """While calls are under way the loop looks after them this often."""
-REMOVE_EVERY_S = 0.5
-"""Delivered rows leave the outbox this often: a statement for each small batch would cost more than what they are."""
 DUE_EVERY_S = 0.25
 SWEEP_EVERY_S = 5.0
 LEFTOVER_AGE = timedelta(seconds=10)
@@ -49,6 +48,7 @@ LEFTOVER_AGE = timedelta(seconds=10)
 DUE_MAX = 200
 STOP_WITHIN_S = 5.0
 FLUSH_ON_REVOKE_S = 1.0
+ASK_KAFKA_WITHIN_S = 3.0
 SESSION_TIMEOUT_MS = 6_000
 HEARTBEAT_MS = 2_000
 
@@ -156,10 +156,9 @@ class Worker:
         self._patience = Patience(self._stopping, on_wait=self._sign_of_life)
         self._due_at = 0.0
         self._sweep_at = 0.0
-        self._remove_at = 0.0
         self._handled_until: dict[str, float] = {}
         self.looped_at = time.monotonic()
-        self.is_assigned = False
+        self.membership = Membership(self._kafka_answers)
 
     def stop(self) -> None:
         """Ask the loop to finish its batch, publish, commit and leave the group."""
@@ -177,6 +176,7 @@ class Worker:
         try:
             while not self._stopping.is_set():
                 self._sign_of_life()
+                self.membership.watch()
                 # 1.
                 due = self._take_due()
                 taken = self._take(self._room() - len(due))
@@ -219,7 +219,8 @@ class Worker:
         deliveries, unread = self._patience.repeat(lambda: self._sort(raws))
         work = self._patience.repeat(lambda: self._read_again(rows))
         work = replace(work, deliveries=deliveries, unread=(*work.unread, *unread), answers=self._calls.collect())
-        delivered = self._take_delivered()
+        self._relay.poll()
+        delivered = self._relay.take_delivered()
         if not work:
             self._remove(delivered)
             return
@@ -233,15 +234,6 @@ class Worker:
             self._handle_singly(work)
         else:
             self._after_commit(out)
-
-    def _take_delivered(self) -> list[str]:
-        """Return the rows that Kafka has and that may leave the outbox now."""
-        self._relay.poll()
-        now = time.monotonic()
-        if now < self._remove_at:
-            return []
-        self._remove_at = now + REMOVE_EVERY_S
-        return self._relay.take_delivered()
 
     def _remove(self, delivered: Sequence[str]) -> None:
         if delivered:
@@ -312,6 +304,13 @@ class Worker:
 
     def _transact(self, transaction: Callable[[Connection], Result]) -> Result:
         return self._patience.transact(self._engine, transaction)
+
+    def _kafka_answers(self) -> bool:
+        try:
+            self._consumer.list_topics(timeout=ASK_KAFKA_WITHIN_S)
+        except KafkaException:
+            return False
+        return True
 
     def _sign_of_life(self) -> None:
         self.looped_at = time.monotonic()
@@ -417,7 +416,7 @@ class Worker:
 
     def _on_assign(self, _consumer: Consumer, assigned: list[TopicPartition]) -> None:
         self._partitions = {each.partition for each in assigned}
-        self.is_assigned = True
+        self.membership.assigned()
         log.info("Partitions assigned.", service=self._service, partitions=sorted(self._partitions))
         self._publish_leftovers(self._partitions, timedelta(0))
 
@@ -425,7 +424,7 @@ class Worker:
         """What is on its way is let out first, so that the next owner finds less to publish again."""
         self._relay.flush(FLUSH_ON_REVOKE_S)
         self._partitions = set()
-        self.is_assigned = False
+        self.membership.revoked()
 
     def _finish(self) -> None:
         """Take the answers that come in time, publish everything, and leave no delivered row behind."""
@@ -435,7 +434,7 @@ class Worker:
             self._relay.flush(POLL_BUSY_S)
         self._relay.flush(max(0.0, give_up_at - time.monotonic()))
         self._handle([])
-        self._remove(self._relay.take_delivered())
+        self._remove(self._relay.take_delivered(at_once=True))
 
 
 def _raw(message: KafkaMessage) -> RawMessage:

@@ -47,10 +47,10 @@ class Publisher:
                 log.error("Kafka refused messages; the sweep sends them again with a new producer.", error=str(error))
                 self._relay = self._new_relay()
 
-    def take_delivered(self) -> list[str]:
+    def take_delivered(self, *, at_once: bool = False) -> list[str]:
         """Return the ids of delivered rows, to be removed in a transaction; give them back if that fails."""
         with self._using:
-            return self._relay.take_delivered()
+            return self._relay.take_delivered(at_once=at_once)
 
     def removed(self, ids: Sequence[str]) -> None:
         """The removal of these rows was committed."""
@@ -62,10 +62,10 @@ class Publisher:
         with self._using:
             self._relay.give_back(ids)
 
-    def tidy(self) -> None:
+    def tidy(self, *, at_once: bool = False) -> None:
         """Remove what was delivered, in a transaction of its own."""
         self.publish(())
-        delivered = self.take_delivered()
+        delivered = self.take_delivered(at_once=at_once)
         if not delivered:
             return
         try:
@@ -90,4 +90,4 @@ class Publisher:
             except NotPublished as error:
                 log.error("Kafka refused messages; they stay in the outbox.", error=str(error))
                 return
-        self.tidy()
+        self.tidy(at_once=True)

@@ -117,7 +117,7 @@ class Work:
     def finish(self) -> None:
         """Publish what is on its way and leave no delivered row behind."""
         self._relay.flush(FLUSH_WITHIN_S)
-        delivered = self._take_delivered()
+        delivered = self._relay.take_delivered(at_once=True)
         if delivered:
             self._transact(lambda tx: outbox.remove(tx, delivered))
 
