@@ -76,6 +76,8 @@ def test_chaos_loses_and_doubles_nothing_and_planted_damage_is_named(tmp_path: P
     print(f"The same faults again: ./baraza chaos --minutes 0 --rate {RATE:g} --seed {seed} {only}")
     with opened(tmp_path / "home") as field:
         load, suffered = chaos(field, seed)
+        report.run(field.running.sources(), timeout_s=REST_S)  # it waits until everything is at rest
+        field.close_letters()
         verdict = judged(field, load, suffered, wait_s=REST_S)
         assert not verdict.violations
         assert {past.fault.kind for past in suffered} >= set(ESSENTIAL)
