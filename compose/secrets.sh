@@ -19,5 +19,27 @@ for service in checkout payment inventory loyalty shipping ledger saga_tracker; 
     make "$service"
     make "${service}_owner"
 done
+for user in broker deploy checkout payment inventory loyalty shipping ledger saga-tracker saga-tracker-api \
+            analytics audit operator; do
+    make "kafka-$user"
+done
+for user in checkout payment; do
+    make "redis-$user"
+done
+# Kafka's two first logins are in what its storage is formatted with; all others are made by the deployment.
+sed "s/@BROKER_PASSWORD@/$(cat secrets/kafka-broker)/g" kafka.properties > secrets/kafka.properties
+{
+    printf '%s\n' --ignore-formatted -t bbKE5E7TTpuFx5O2wsEYhA -c /run/secrets/kafka.properties
+    printf -- '--add-scram\nSCRAM-SHA-512=[name=broker,password=%s]\n' "$(cat secrets/kafka-broker)"
+    printf -- '--add-scram\nSCRAM-SHA-512=[name=deploy,password=%s]' "$(cat secrets/kafka-deploy)"   # no end of line
+} > secrets/kafka.format
+# Whoever uses Redis, and its keys; only a digest of each password stands there.
+{
+    echo 'user default off'
+    for user in checkout payment; do
+        printf 'user %s on #%s ~%s:* %s\n' "$user" "$(sha256sum "secrets/redis-$user" | cut -d ' ' -f 1)" "$user" \
+            '+@read +@write +@connection +@scripting +@transaction -@dangerous +client|setinfo'
+    done
+} > secrets/redis.acl
 # The registry takes settings from a file, so its password need not be in its environment.
 printf 'apicurio.datasource.password=%s\n' "$(cat secrets/registry)" > secrets/registry.properties

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from messaging.kafka import KafkaLogin
 
 TIMEOUT_S = 10.0
+AGAIN_AFTER_S = 0.2
+PASSING = frozenset({"UNKNOWN_LEADER_EPOCH", "NOT_LEADER_FOR_PARTITION", "LEADER_NOT_AVAILABLE", "FENCED_LEADER_EPOCH"})
+"""What a broker says of a partition, by Kafka's names, while it has just come back and does not lead it yet."""
 
 Marks = dict[tuple[str, int], tuple[int, int]]
 """The first offset that is still held and the one after the last, by topic and partition."""
@@ -36,16 +40,22 @@ def marks(login: KafkaLogin, wanted: Callable[[str], bool]) -> Marks:
     from confluent_kafka.admin import AdminClient
 
     admin = AdminClient({**login.options(), "log_level": 0})
-    try:
-        listed = admin.list_topics(timeout=TIMEOUT_S).topics
-        places = [
-            (name, number) for name in sorted(listed) if wanted(name) for number in sorted(listed[name].partitions)
-        ]
-        if not places:
-            return {}
-        firsts, ends = _offsets(admin, places, "earliest"), _offsets(admin, places, "latest")
-    except KafkaException as error:
-        raise unavailable(login, error) from error
+    give_up_at = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            return _marks(admin, wanted)
+        except KafkaException as error:
+            if error.args[0].name() not in PASSING or time.monotonic() > give_up_at:
+                raise unavailable(login, error) from error
+            time.sleep(AGAIN_AFTER_S)
+
+
+def _marks(admin: AdminClient, wanted: Callable[[str], bool]) -> Marks:
+    listed = admin.list_topics(timeout=TIMEOUT_S).topics
+    places = [(name, number) for name in sorted(listed) if wanted(name) for number in sorted(listed[name].partitions)]
+    if not places:
+        return {}
+    firsts, ends = _offsets(admin, places, "earliest"), _offsets(admin, places, "latest")
     return {place: (firsts[place], ends[place]) for place in places}
 
 

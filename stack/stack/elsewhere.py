@@ -16,6 +16,7 @@ from messaging.kafka import KafkaLogin
 
 from stack.contract import AUDIT
 from stack.errors import InvalidSettings
+from stack.kafka import secret_of
 from stack.running import Endpoints
 from stack.services import ISSUER, database_of
 
@@ -26,7 +27,8 @@ VARIABLE = "BARAZA_PLACES"
 class Elsewhere:
     """Addresses, and where the databases are: ``host:port`` by database, under ``*`` for those that are not named.
 
-    ``secrets`` is a folder with the password of the login ``audit`` in a file of that name.
+    ``secrets`` is a folder with the passwords: PostgreSQL's login ``audit`` in a file of that name, Kafka's in
+    ``kafka-audit`` and ``kafka-operator``.
     """
 
     endpoints: Endpoints
@@ -43,9 +45,9 @@ class Elsewhere:
             raise InvalidSettings(f"{VARIABLE} names {file}, which does not say all places ({error!r}).") from error
 
     def kafka(self, user: str) -> KafkaLogin:
-        """Return how a user of Kafka logs in: by the password in ``kafka-<user>``; where there is none, not at all."""
-        file = self.secrets / f"kafka-{user}"
-        return KafkaLogin(address=self.endpoints.kafka, user=user, password_file=file if file.exists() else None)
+        """Return how a user of Kafka logs in; its password must be in the folder."""
+        file = self.secrets / secret_of(user)
+        return KafkaLogin(address=self.endpoints.kafka, user=user, password_file=file)
 
     def database_url(self, service: str, role: str = AUDIT) -> str:
         """Return the address of a service's database, password included. Raises ValueError for another role."""

@@ -146,16 +146,13 @@ def configure(
 
 def properties(
     *, host: str, port: int, controller_host: str, controller_port: int, advertised: str, data: str,
-    password: str | None, keystore: str | None,
+    password: str, keystore: str | None,
 ) -> dict[str, str]:  # fmt: skip
     """Return the broker's properties. ``advertised`` is the address that clients are told.
 
-    ``password`` is the broker's own, None for a broker that asks nobody for a login. ``keystore``: the file with its
-    key and certificates, None for no TLS.
+    ``password`` is the broker's own. ``keystore``: the file with its key and certificates, None for no TLS.
     """
-    clients, controllers = PLAIN_PROTOCOL if keystore is None else TLS_PROTOCOL, PLAIN_PROTOCOL
-    if password is None:
-        clients = controllers = "PLAINTEXT"
+    clients = PLAIN_PROTOCOL if keystore is None else TLS_PROTOCOL
     stores = ("ssl.keystore", "ssl.truststore") if keystore is not None else ()
     return {
         "process.roles": "broker,controller",
@@ -165,10 +162,10 @@ def properties(
         "listeners": f"{CLIENTS}://{host}:{port},{CONTROLLERS}://{controller_host}:{controller_port}",
         "advertised.listeners": f"{CLIENTS}://{advertised}",
         "inter.broker.listener.name": CLIENTS,
-        "listener.security.protocol.map": f"{CLIENTS}:{clients},{CONTROLLERS}:{controllers}",
+        "listener.security.protocol.map": f"{CLIENTS}:{clients},{CONTROLLERS}:{PLAIN_PROTOCOL}",
         **{f"{store}.type": "PEM" for store in stores},
         **{f"{store}.location": str(keystore) for store in stores},
-        **(_own_logins(password) if password is not None else {}),
+        **_own_logins(password),
         "log.dirs": data,
         **PROPERTIES,
     }

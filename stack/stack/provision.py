@@ -13,7 +13,7 @@ import psycopg
 from messaging.kafka import KafkaLogin
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from stack import contract, databases, deploy, kafka
+from stack import access, contract, databases, deploy, kafka
 from stack.errors import StackError
 from stack.settings import PARTITIONS_DEFAULT
 
@@ -22,7 +22,7 @@ USAGE = "Usage: python -m stack.provision databases|topics|schemas\n"
 
 
 class Place(BaseSettings):
-    """Where the parts are. ``secrets`` is a folder with a file for each login of PostgreSQL, its password inside."""
+    """Where the parts are. ``secrets`` is a folder with a file for each login, its password inside."""
 
     model_config = SettingsConfigDict(env_prefix="BARAZA_", frozen=True)
 
@@ -50,9 +50,16 @@ def make_databases(place: Place) -> None:
 
 
 def make_topics(place: Place) -> None:
-    """Create the topics that are missing."""
-    login = KafkaLogin(address=place.kafka, user=contract.DEPLOY, password_file=None)
-    deploy.create_topics(kafka.admin(login), contract.topics(), place.partitions)
+    """Create the topics that are missing; let every login in, to do what the contract says and nothing else."""
+    folder = place.secrets
+    login = KafkaLogin(
+        address=place.kafka, user=contract.DEPLOY, password_file=folder / kafka.secret_of(contract.DEPLOY)
+    )
+    rights = contract.kafka_rights()
+    admin = kafka.admin(login)
+    deploy.create_topics(admin, contract.topics(), place.partitions)
+    access.admit(admin, {user: (folder / kafka.secret_of(user)).read_text().strip() for user in rights})
+    access.grant(admin, rights)
 
 
 def register_schemas(place: Place) -> None:

@@ -110,7 +110,7 @@ def engine(folder: Path, cache: Path) -> Iterator[Engine]:
     finally:
         daemon.terminate()
         daemon.wait(60)
-        shutil.rmtree(folder / "data", ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def compose(cache: Path) -> Path:

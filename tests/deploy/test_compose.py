@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -18,7 +19,7 @@ from support.waiting import until
 
 from deploy import engine as engines
 from deploy.engine import CHECKOUT, OURS, STAND_INS, Engine, run
-from stack import contract, kafka, services
+from stack import contract, kafka, redis, services
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -89,9 +90,12 @@ def test_every_service_of_the_code_is_there_with_a_database_login_of_its_own_and
     composed = _services()
     assert set(services.workers()) | set(services.SIMULATORS) <= set(composed)
     for process in services.workers():
-        assert _secrets(composed[process]) == {contract.package_of(process)}
+        used = {redis.secret_of(process)} if "BARAZA_REDIS_USER" in composed[process]["environment"] else set()
+        assert _secrets(composed[process]) == {contract.package_of(process), kafka.secret_of(process)} | used
     for service in (*contract.services(), contract.TRACKER):
         assert _secrets(composed[f"{service}-tables"]) == {f"{contract.package_of(service)}_owner"}
+    logins = {contract.DEPLOY, *contract.kafka_rights()}
+    assert _secrets(composed["topics"]) == {kafka.secret_of(login) for login in logins}
     places = json.loads((CHECKOUT / "compose" / "places.json").read_text())
     assert set(places["http"]) == set(services.workers()) | set(services.SIMULATORS)
 
@@ -100,9 +104,33 @@ def test_the_broker_is_set_up_as_the_native_one_is() -> None:
     template = (CHECKOUT / "compose" / "kafka.properties").read_text().splitlines()[1:]
     wanted = kafka.properties(
         host="0.0.0.0", port=9092, controller_host="localhost", controller_port=9093, advertised="kafka:9092",
-        data="/var/lib/kafka/data", password=None, keystore=None,
+        data="/var/lib/kafka/data", password="@BROKER_PASSWORD@", keystore=None,
     )  # fmt: skip
     assert dict(line.split("=", 1) for line in template) == wanted
+
+
+def test_every_password_is_made_once_and_redis_lets_in_whom_the_contract_does(tmp_path: Path) -> None:
+    shutil.copytree(CHECKOUT / "compose", tmp_path / "compose", ignore=shutil.ignore_patterns("secrets"))
+    made = []
+    for _ in range(2):
+        run(("sh", str(tmp_path / "compose" / "secrets.sh")))
+        made.append({file.name: file.read_text() for file in (tmp_path / "compose" / "secrets").iterdir()})
+    assert made[0] == made[1]
+    declared = yaml.safe_load((CHECKOUT / "docker-compose.yml").read_text())["secrets"]
+    assert {secret: f"./compose/secrets/{secret}" for secret in declared} == {
+        secret: one["file"] for secret, one in declared.items()
+    }
+    assert set(declared) - set(made[0]) == set()
+    keys, logins = contract.redis_keys(), made[0]["redis.acl"].splitlines()[1:]
+    for login in logins:
+        user = login.split()[1]
+        digest = hashlib.sha256(made[0][redis.secret_of(user)].encode()).hexdigest()
+        assert login == f"user {user} on #{digest} ~{keys[user]} {redis.COMMANDS}"
+    assert {login.split()[1] for login in logins} == {
+        part["environment"]["BARAZA_REDIS_USER"]
+        for part in _services().values()
+        if "BARAZA_REDIS_USER" in part.get("environment", {})
+    }
 
 
 def test_nothing_may_more_than_it_needs_and_only_loopback_is_published() -> None:

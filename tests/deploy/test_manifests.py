@@ -28,7 +28,6 @@ KUBERNETES = "1.34"
 """The oldest that the manifests are for; newer ones take them too."""
 K8S = CHECKOUT / "k8s"
 SECRETIVE = re.compile(r"password|secret|token|key", re.IGNORECASE)
-LOGIN_ON_KAFKA = {"BARAZA_KAFKA_USER", "BARAZA_KAFKA_PASSWORD_FILE", "BARAZA_KAFKA_CA_FILE"}
 
 Manifest = dict[str, Any]
 
@@ -116,7 +115,7 @@ def test_every_process_of_the_code_has_all_that_it_needs(cluster: Cluster) -> No
 
 
 def test_a_process_is_told_only_settings_that_exist_and_logs_in_as_itself(cluster: Cluster) -> None:
-    known = {f"BARAZA_{name.upper()}" for name in Settings.model_fields} | LOGIN_ON_KAFKA
+    known = {f"BARAZA_{name.upper()}" for name in Settings.model_fields}
     (shared,) = (one["data"] for name, one in cluster.of("ConfigMap").items() if name.startswith("baraza-"))
     for process in services.workers():
         told = dict(shared) | _environment(cluster, process)
