@@ -6,11 +6,15 @@ wait for a connection that it never makes, while Kafka answers everybody else. O
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable
 
-JOIN_WITHIN_S = 30.0
-"""A group assigns its partitions within seconds, and waits for a member that is gone for one session's timeout."""
+JOIN_WITHIN_S = 60.0
+"""A group assigns its partitions within seconds; where everything starts at once it may take half of this."""
+SPREAD_S = 20.0
+"""Processes that have waited equally long do not end at once."""
+ASK_EVERY_S = 5.0
 
 
 class NeverJoined(Exception):
@@ -23,7 +27,9 @@ class Membership:
     def __init__(self, kafka_answers: Callable[[], bool], clock: Callable[[], float] = time.monotonic) -> None:
         self._kafka_answers = kafka_answers
         self._clock = clock
-        self._waits_since = clock()
+        self._patience_s = JOIN_WITHIN_S + random.uniform(0.0, SPREAD_S)
+        self._answers_since = clock()
+        self._ask_at = self._answers_since + ASK_EVERY_S
         self.is_assigned = False
 
     def assigned(self) -> None:
@@ -33,14 +39,17 @@ class Membership:
     def revoked(self) -> None:
         """The process has left the group, or was put out, and is to join again."""
         self.is_assigned = False
-        self._waits_since = self._clock()
+        self._answers_since = self._clock()
 
     def watch(self) -> None:
-        """Raise NeverJoined where the process has waited for too long with a Kafka that answers; one that is away is
-        waited for.
+        """Raise NeverJoined where Kafka has answered for long and assigned nothing. A Kafka that is away is waited for:
+        the time counts from its first answer.
         """
-        if self.is_assigned or self._clock() - self._waits_since < JOIN_WITHIN_S:
+        now = self._clock()
+        if self.is_assigned or now < self._ask_at:
             return
-        if self._kafka_answers():
-            raise NeverJoined(f"Kafka answers, but has assigned no partitions for {JOIN_WITHIN_S:.0f} s.")
-        self._waits_since = self._clock()
+        self._ask_at = now + ASK_EVERY_S
+        if not self._kafka_answers():
+            self._answers_since = self._clock()
+        elif now - self._answers_since >= self._patience_s:
+            raise NeverJoined(f"Kafka answers, but has assigned no partitions for {now - self._answers_since:.0f} s.")
