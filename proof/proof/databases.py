@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import checkout.tables
 import inventory.tables
@@ -16,10 +15,10 @@ import psycopg
 import saga_tracker.schema
 import shipping.tables
 from psycopg import sql
-from sqlalchemy import Connection, Engine, MetaData, NullPool, create_engine, text
+from sqlalchemy import Engine, MetaData, NullPool, PoolProxiedConnection, TextClause, create_engine, text
 
 from messaging import arrays
-from proof import turns
+from proof.connections import PipelinedConnection
 
 TRACKER = "saga_tracker"
 TABLES: Mapping[str, MetaData] = {
@@ -31,7 +30,15 @@ TABLES: Mapping[str, MetaData] = {
     "ledger": ledger.tables.metadata,
     TRACKER: saga_tracker.schema.METADATA,
 }
-OPTIONS = "-c lock_timeout=1ms -c synchronous_commit=off -c timezone=UTC -c track_activities=off -c track_counts=off"
+SETTINGS = {
+    "lock_timeout": "1ms",
+    "timezone": "UTC",
+    "synchronous_commit": "off",
+    "plan_cache_mode": "force_generic_plan",
+    "track_activities": "off",
+    "track_counts": "off",
+}
+OPTIONS = " ".join(f"-c {name}={value}" for name, value in SETTINGS.items())
 """A lock that is held is held by a turn that stands still: waiting for it would be for ever (proof.turns)."""
 TRUNCATE_EVERY = 200
 """Deleted rows stay until then in the way of whoever reads a whole table."""
@@ -62,8 +69,8 @@ AS_JSON = "'{}', (SELECT coalesce(json_agg(row), '[]') FROM ({}) AS row)"
 EVERYTHING = f"SELECT json_build_object({', '.join(AS_JSON.format(*part) for part in PARTS.items())})".encode()
 LEFTOVERS = _each(TABLES, "SELECT 1 FROM {schema}.outbox").encode()
 EMPTY = [f"{schema}.{table}" for schema, metadata in TABLES.items() for table in metadata.tables]
-NEXT_DUE = "SELECT partition, min(due_at) FROM {}.deferred WHERE due_at IS NOT NULL GROUP BY partition"
-NEXT_DEADLINE = b"SELECT min(deadline_at) FROM saga_tracker.sagas"
+NEXT_DUE = text("SELECT partition, min(due_at) FROM deferred WHERE due_at IS NOT NULL GROUP BY partition")
+NEXT_DEADLINE = text("SELECT min(deadline_at) FROM sagas")
 
 
 @dataclass(slots=True)
@@ -72,16 +79,20 @@ class Database:
 
     engine: Engine
     reader: psycopg.Connection
-    _connections: dict[tuple[str, int], Connection] = field(default_factory=dict)
+    _connections: dict[tuple[str, int], PipelinedConnection] = field(default_factory=dict)
+    _kept: list[PoolProxiedConnection] = field(default_factory=list)
     _emptied_count: int = 0
 
-    def connection(self, schema: str, number: int) -> Connection:
+    def connection(self, schema: str, number: int, *, looks_at: TextClause | None = None) -> PipelinedConnection:
         """Return the connection of one process of a service; it stays open from schedule to schedule."""
         found = self._connections.get((schema, number))
         if found is None:
-            found = self._connections[(schema, number)] = self.engine.connect()
-            with found.begin():
-                found.execute(text(f"SET search_path = {schema}"))
+            kept = self.engine.raw_connection()
+            self._kept.append(kept)
+            raw = cast(psycopg.Connection, kept.driver_connection)
+            raw.execute(sql.SQL("SET search_path = {}").format(sql.Identifier(schema)))
+            raw.commit()
+            found = self._connections[(schema, number)] = PipelinedConnection(raw, after_commit=looks_at)
         return found
 
     def empty(self) -> None:
@@ -99,23 +110,16 @@ class Database:
         assert found is not None, "it is one row"
         return found[0]
 
-    def next_due(self, schema: str) -> dict[int, datetime]:
-        """Return when the next deferred message of a service is due, by partition."""
-        return dict(self.reader.execute(NEXT_DUE.format(schema).encode()).fetchall())
-
-    def next_deadline(self) -> datetime | None:
-        """Return the first deadline of a saga."""
-        found: tuple[datetime | None] | None = self.reader.execute(NEXT_DEADLINE).fetchone()
-        return None if found is None else found[0]
-
     def has_leftovers(self) -> bool:
         """Say whether there is a row in any outbox."""
         return bool(self.reader.execute(LEFTOVERS).fetchall())
 
     def close(self) -> None:
         """Close every connection."""
+        for kept in self._kept:
+            kept.detach()
         for connection in self._connections.values():
-            connection.close()
+            connection.raw.close()
         self.engine.dispose()
         self.reader.close()
 
@@ -134,7 +138,6 @@ def create(server: str, name: str) -> Database:
     )
     arrays.send_in_binary(engine)
     _create(engine)
-    turns.listen(engine)
     reader = psycopg.connect(f"{server}/{name}", autocommit=True, options=OPTIONS, prepare_threshold=1)
     return Database(engine, reader)
 

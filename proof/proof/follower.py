@@ -12,12 +12,12 @@ from saga_tracker.reading import Record
 from saga_tracker.recording import OffsetGap, Recorder
 from saga_tracker.tables import Overtaken, Place
 from saga_tracker.taken import Taken
-from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from messaging import outbox
 from proof.broker import Broker
-from proof.databases import TRACKER, Database
+from proof.connections import PipelinedConnection
+from proof.databases import NEXT_DEADLINE, TRACKER, Database
 from proof.participant import ZOMBIE_S
 from proof.schedule import BEGINNING, Schedule
 from proof.turns import Crash, Turn
@@ -49,7 +49,7 @@ class Follower:
     schedule: Schedule
     taken: Callable[[], Taken]
     due: Due
-    connection: Connection = field(init=False)
+    connection: PipelinedConnection = field(init=False)
     turn: Turn = field(init=False)
     offsets: dict[Place, int] = field(default_factory=dict)
     unpublished: list[OutboxRow] = field(default_factory=list)
@@ -60,8 +60,8 @@ class Follower:
     _read_up_to: int = -1
 
     def __post_init__(self) -> None:
-        self.connection = self.database.connection(TRACKER, self.number)
-        self.turn = Turn(self.schedule, self.connection)
+        self.connection = self.database.connection(TRACKER, self.number, looks_at=NEXT_DEADLINE)
+        self.turn = self.connection.turn = Turn(self.schedule)
 
     @property
     def name(self) -> str:
@@ -71,10 +71,10 @@ class Follower:
     def begin(self) -> None:
         """Take every partition: publish what was left over, go on at the stored offsets."""
         places = [(topic, number) for topic in self.topics for number in range(self.broker.partition_count)]
-        with self.connection.begin():
-            tables.begin_offsets(self.connection, dict.fromkeys(places, 0))
-            self.offsets = tables.offsets(self.connection, places)
-            self.unpublished = outbox.leftovers(self.connection, None, age=timedelta(0))
+        with self.connection.begin() as tx:
+            tables.begin_offsets(tx, dict.fromkeys(places, 0))
+            self.offsets = tables.offsets(tx, places)
+            self.unpublished = outbox.leftovers(tx, None, age=timedelta(0))
         self.delivered = []
         self._read_up_to = -1
 
@@ -142,14 +142,14 @@ class Follower:
     def take_leftovers(self) -> None:
         """Publish what nobody in memory knows of, as the worker's sweep does."""
         if self.offsets:
-            with self.connection.begin():
-                self.unpublished += outbox.leftovers(self.connection, None, age=timedelta(0))
+            with self.connection.begin() as tx:
+                self.unpublished += outbox.leftovers(tx, None, age=timedelta(0))
 
     def tidy(self) -> None:
         """Remove what was published from the outbox."""
         if self.delivered:
-            with self.connection.begin():
-                outbox.remove(self.connection, self.delivered)
+            with self.connection.begin() as tx:
+                outbox.remove(tx, self.delivered)
             self.delivered = []
 
     def _fetch(self) -> list[Record]:
@@ -180,9 +180,9 @@ class Follower:
     def _record(self, batch: Sequence[Record]) -> None:
         schedule, delivered = self.schedule, self.delivered
         self._begin_transaction()
-        with self.connection.begin():
-            outbox.remove(self.connection, delivered)
-            recorded = self.recorder.record(self.connection, batch, now=schedule.now)
+        with self.connection.begin() as tx:
+            outbox.remove(tx, delivered)
+            recorded = self.recorder.record(tx, batch, now=schedule.now)
             if schedule.strikes("the tracker crashes before the commit", 0.01):
                 raise Crash
         if schedule.is_traced:
@@ -209,10 +209,10 @@ class Follower:
         self.schedule.at(self.sweep_at, lambda: None)  # so that time stops there
         delivered = self.delivered
         self._begin_transaction()
-        with self.connection.begin():
-            outbox.remove(self.connection, delivered)
-            rows = self.recorder.sweep(self.connection, until, self.taken(), now=self.schedule.now)
-            rows += self.recorder.wake_orphans(self.connection, list(until), now=self.schedule.now)
+        with self.connection.begin() as tx:
+            outbox.remove(tx, delivered)
+            rows = self.recorder.sweep(tx, until, self.taken(), now=self.schedule.now)
+            rows += self.recorder.wake_orphans(tx, list(until), now=self.schedule.now)
         self.schedule.note(f"{self.name} looks for deadlines that passed")
         self._after_commit(rows, delivered)
 
@@ -220,7 +220,7 @@ class Follower:
         schedule = self.schedule
         self.turn.expect()
         self.delivered = [each for each in self.delivered if each not in removed]
-        self.due.at = self.database.next_deadline()
+        ((self.due.at,),) = self.connection.seen
         if schedule.is_traced:
             for row in rows:
                 line = f"{self.name} commits {row.type.rpartition('.')[2]} to {row.topic}"

@@ -24,12 +24,12 @@ from messaging.patience import ATTEMPTS_MAX, is_transient
 from messaging.turn import Answer, Delivery, Outgoing, PendingCall
 from messaging.worker import DUE_MAX, LEFTOVER_AGE, SWEEP_EVERY_S, Work
 from saga_tracker.tables import Place
-from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from messaging import deferred, outbox
 from proof.broker import Broker
-from proof.databases import Database
+from proof.connections import PipelinedConnection
+from proof.databases import NEXT_DUE, Database
 from proof.schedule import Schedule
 from proof.turns import Crash, Turn
 
@@ -55,10 +55,6 @@ class Service:
     committed: dict[Place, int] = field(default_factory=dict)
     due_at: dict[int, datetime] = field(default_factory=dict)
 
-    def look(self) -> None:
-        """See when the next deferred message is due."""
-        self.due_at = self.database.next_due(self.name)
-
 
 @dataclass(slots=True, kw_only=True)
 class Process:
@@ -66,7 +62,7 @@ class Process:
 
     service: Service
     number: int
-    connection: Connection = field(init=False)
+    connection: PipelinedConnection = field(init=False)
     turn: Turn = field(init=False)
     partitions: set[int] = field(default_factory=set)
     positions: dict[Place, int] = field(default_factory=dict)
@@ -79,8 +75,8 @@ class Process:
     _read_up_to: int = -1
 
     def __post_init__(self) -> None:
-        self.connection = self.service.database.connection(self.service.name, self.number)
-        self.turn = Turn(self.service.schedule, self.connection)
+        self.connection = self.service.database.connection(self.service.name, self.number, looks_at=NEXT_DUE)
+        self.turn = self.connection.turn = Turn(self.service.schedule)
 
     @property
     def name(self) -> str:
@@ -144,8 +140,8 @@ class Process:
     def _take_leftovers(self, partitions: set[int]) -> None:
         if not partitions:
             return
-        with self.connection.begin():
-            left = outbox.leftovers(self.connection, partitions, age=timedelta(0))
+        with self.connection.begin() as tx:
+            left = outbox.leftovers(tx, partitions, age=timedelta(0))
         on_their_way = {row.id for row in self.unpublished} | set(self.delivered)
         self.unpublished.extend(row for row in left if row.id not in on_their_way)
 
@@ -187,8 +183,8 @@ class Process:
     def tidy(self) -> None:
         """Remove what was published from the outbox."""
         if self.delivered:
-            with self.connection.begin():
-                outbox.remove(self.connection, self.delivered)
+            with self.connection.begin() as tx:
+                outbox.remove(tx, self.delivered)
             self.delivered = []
 
     def _fetch(self) -> None:
@@ -216,8 +212,8 @@ class Process:
         service, now = self.service, self.service.schedule.now
         if not self._has_due():
             return []
-        with self.connection.begin():
-            rows = deferred.due(self.connection, self.partitions, now=now, limit=DUE_MAX)
+        with self.connection.begin() as tx:
+            rows = deferred.due(tx, self.partitions, now=now, limit=DUE_MAX)
         return [
             (
                 row.handler,
@@ -276,10 +272,10 @@ class Process:
         stops = schedule.strikes("stands still in a transaction", 0.02)
         fails = schedule.strikes("PostgreSQL fails", 0.02)
         self.turn.expect(stops_for_s=schedule.chance.uniform(0.1, ZOMBIE_S) if stops else 0.0, fails=fails)
-        with self.connection.begin() as transaction:
-            outbox.remove(self.connection, delivered)
+        with self.connection.begin() as tx:
+            outbox.remove(tx, delivered)
             batch = Batch(
-                self.connection,
+                tx,
                 service.name,
                 service.handlers,
                 service.codec,
@@ -291,10 +287,9 @@ class Process:
             feed(batch)
             out = batch.finish()
             if schedule.strikes("crash before the commit", 0.01):
-                transaction.rollback()
                 raise Crash
         self.turn.expect()
-        service.look()
+        service.due_at = dict(self.connection.seen)
         self._note(work, out)
         if schedule.strikes("crash between commit and publish", 0.02):
             raise Crash

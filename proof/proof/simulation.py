@@ -15,7 +15,6 @@ from functools import partial
 from typing import Any
 
 import checkout.handlers
-import checkout.tables
 import inventory.handlers
 import inventory.tables
 import ledger.handlers
@@ -35,7 +34,7 @@ from saga_tracker.definitions import DEFINITIONS, newest
 from saga_tracker.reading import topics
 from saga_tracker.recording import Recorder
 from saga_tracker.taken import Taken
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, text
 
 from messaging import outbox
 from proof.broker import Broker
@@ -62,6 +61,12 @@ ADDRESS = Address(name="A", street="B", city="C", postal_code="D", country="KE")
 SKUS = ("tea", "salt")
 CUSTOMERS = ("amina", "juma")
 ORDER = newest("order")
+INSERT_ORDER = text("""
+    INSERT INTO orders (order_id, customer_id, client_id, state, currency, lines, points_to_burn, total_minor,
+                        payable_minor, submitted_at)
+    VALUES (:order_id, :customer_id, 'c', 'PENDING', 'KES', '[]', :points_to_burn, :total_minor, :payable_minor,
+            :submitted_at)
+""")
 
 
 class NotAtRest(Exception):
@@ -168,11 +173,9 @@ class Simulation:
 
     def _stock(self) -> None:
         chance = self.schedule.chance
-        tx = self.database.connection("inventory", 0)
-        with tx.begin():
+        with self.database.connection("inventory", 0).begin() as tx:
             inventory.tables.receive(tx, {sku: chance.choice((2, 50)) for sku in SKUS})
-        tx = self.database.connection("loyalty", 0)
-        with tx.begin():
+        with self.database.connection("loyalty", 0).begin() as tx:
             loyalty.tables.grant(tx, {customer: chance.choice((20, 500)) for customer in CUSTOMERS})
 
     def _taken(self) -> Taken:
@@ -201,11 +204,10 @@ class Simulation:
         )
         self.orders[saga_id] = event
         row = {
-            "order_id": saga_id, "customer_id": event.customer_id, "client_id": "c", "state": "PENDING",
-            "currency": event.currency, "lines": [], "points_to_burn": points, "total_minor": total,
+            "order_id": saga_id, "customer_id": event.customer_id, "points_to_burn": points, "total_minor": total,
             "payable_minor": event.payable_minor, "submitted_at": self.schedule.now,
         }  # fmt: skip
-        self.send("checkout.events", event, lambda tx: tx.execute(insert(checkout.tables.orders), row))
+        self.send("checkout.events", event, lambda tx: tx.execute(INSERT_ORDER, row))
         if self.schedule.strikes("cancelled", 0.2):
             self.schedule.at(self.schedule.now + self.schedule.within(20), lambda: self.cancel(saga_id))
 
@@ -222,16 +224,16 @@ class Simulation:
     def send(self, topic: str, message: Message, also: Callable[[Connection], object]) -> None:
         """Write a message into checkout's outbox, as its API does, which publishes and removes it."""
         connection, row = self.database.connection("checkout", API), self._row(topic, message)
-        with connection.begin():
-            also(connection)
-            outbox.save(connection, [row])
+        with connection.begin() as tx:
+            also(tx)
+            outbox.save(tx, [row])
         line = f"checkout sends {message.FULL_NAME.rpartition('.')[2]} of saga {message.saga_id[-6:]}"
         self.schedule.note(line, message.saga_id)
 
         def publish() -> None:
             self.broker.publish(row, now=self.schedule.now)
-            with connection.begin():
-                outbox.remove(connection, [row.id])
+            with connection.begin() as tx:
+                outbox.remove(tx, [row.id])
 
         late = self.schedule.strikes("publication delayed", 0.1)
         self.schedule.at(self.schedule.now + self.schedule.within(30 if late else 0.1), publish)

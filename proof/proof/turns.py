@@ -6,16 +6,12 @@ other's commit. A turn is a coroutine of its own; where a statement meets anothe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
-from typing import Any
 
 import psycopg
 from greenlet import getcurrent, greenlet
-from psycopg.errors import LockNotAvailable
-from sqlalchemy import Connection, Engine, event
 
 from proof.schedule import Schedule
 
@@ -25,7 +21,6 @@ ASK_AGAIN_S = 0.5
 """How often a statement that waits for a lock looks again, in virtual time."""
 ASKS_MAX = 60
 """Then two transactions wait for each other, and PostgreSQL would end one."""
-TURN = "proof_turn"
 
 
 class Crash(Exception):
@@ -37,14 +32,10 @@ class Turn:
     """What one process does just now, and what is to go wrong with its transaction."""
 
     schedule: Schedule
-    connection: Connection
     _inner: greenlet | None = None
     _stops_in: int = 0
     _stops_for_s: float = 0.0
     _fails_in: int = 0
-
-    def __post_init__(self) -> None:
-        self.connection.info[TURN] = self
 
     @property
     def is_open(self) -> bool:
@@ -78,11 +69,13 @@ class Turn:
         assert outer is not None, "a turn has been begun by the schedule"
         outer.switch(seconds)
 
-    def execute(self, execute: Callable[..., object], statement: Any, parameters: Any) -> None:
-        """Execute a statement, unless something is in its way."""
+    def meet(self, send: Callable[[], object]) -> None:
+        """Let happen what is expected of the statement that comes: it fails, or the process stands still before it.
+
+        ``send`` lets everything before it arrive at PostgreSQL, so that its locks are held meanwhile.
+        """
         if getcurrent().parent is None:
-            execute(statement, parameters)  # the schedule itself, which waits for nobody
-            return
+            return  # the schedule itself, which waits for nobody
         if self._fails_in:
             self._fails_in -= 1
             if not self._fails_in:
@@ -90,25 +83,20 @@ class Turn:
         if self._stops_in:
             self._stops_in -= 1
             if not self._stops_in:
+                send()
                 self.sleep(self._stops_for_s)
-        if self.schedule.open_turns:
-            self._execute_among_others(execute, statement, parameters)
-        else:
-            execute(statement, parameters)
 
-    def _execute_among_others(self, execute: Callable[..., object], statement: Any, parameters: Any) -> None:
-        """Wait for locks as PostgreSQL would, but in virtual time: try, and try again."""
+    @property
+    def is_among_others(self) -> bool:
+        """Say whether another turn stands still, and may hold what a statement needs."""
+        return bool(self.schedule.open_turns) and getcurrent().parent is not None
+
+    def tries(self) -> Iterator[None]:
+        """Yield as often as a statement may try to get a lock; in between virtual time passes."""
         for _ in range(ASKS_MAX):
-            execute("SAVEPOINT before")
-            try:
-                execute(statement, parameters)
-            except LockNotAvailable:
-                execute("ROLLBACK TO SAVEPOINT before")
-                self.schedule.faults["waited for a lock"] += 1
-                self.sleep(ASK_AGAIN_S)
-            else:
-                return
-        raise LockNotAvailable("two transactions waited for each other")
+            yield
+            self.schedule.faults["waited for a lock"] += 1
+            self.sleep(ASK_AGAIN_S)
 
     def _resume(self, inner: greenlet) -> None:
         if self._inner not in (None, inner) or _is_over(inner):
@@ -125,27 +113,3 @@ class Turn:
 
 def _is_over(inner: greenlet) -> bool:
     return inner.dead
-
-
-class _Cursor(psycopg.Cursor[Any]):
-    """A cursor whose statements go through the turn that its connection belongs to."""
-
-    def __init__(self, *arguments: Any, info: dict[str, Any], **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._info = info
-
-    def execute(self, query: Any, params: Any = None, **options: Any) -> Any:
-        """Execute it when its turn lets it."""
-        turn: Turn | None = self._info.get(TURN)
-        if turn is None:
-            return super().execute(query, params, **options)
-        turn.execute(super().execute, query, params)
-        return self
-
-
-def listen(engine: Engine) -> None:
-    """Let every statement of an engine's connections go through the turn that it is part of."""
-
-    @event.listens_for(engine, "connect")
-    def listen_to(connection: Any, record: Any) -> None:
-        connection.cursor_factory = partial(_Cursor, info=record.info)
