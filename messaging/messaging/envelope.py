@@ -89,4 +89,7 @@ def child_traceparent(parent: bytes | None) -> bytes:
 
 def header(headers: Headers, name: str) -> bytes | None:
     """Return the last header of that name, as Kafka's own clients do, or None."""
-    return next((value for key, value in reversed(headers) if key == name), None)
+    for key, value in reversed(headers):
+        if key == name:
+            return value
+    return None

@@ -323,6 +323,6 @@ def record_of(record: Any) -> Record:
         partition=record.partition,
         key=record.key,
         value=record.value,
-        headers=tuple((name, value or b"") for name, value in record.headers),
+        headers=tuple([(name, value or b"") for name, value in record.headers]),
     )
     return Record(raw=raw, offset=record.offset, timestamp_s=record.timestamp / 1000)

@@ -14,8 +14,11 @@ import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, TypeAlias
 
+KEPT_MAX = 1_024
+"""How many answers of a pure function are remembered. Sagas on which nothing goes wrong share some twenty of them."""
 ANY_STEP = ""
 """Stands for the step where nobody can tell which one a message was about."""
 
@@ -157,9 +160,8 @@ class Cancelled:
 
 
 Timer: TypeAlias = TimedOut | ReplyOverdue
-Fact: TypeAlias = (
-    Started
-    | Succeeded
+_Telling: TypeAlias = (
+    Succeeded
     | Rejected
     | Compensated
     | Fenced
@@ -172,6 +174,7 @@ Fact: TypeAlias = (
     | Redriven
     | StepRedriven
 )
+Fact: TypeAlias = Started | _Telling
 
 
 Failed: TypeAlias = tuple[int, str]
@@ -186,7 +189,6 @@ class Progress:
     ``letters`` from a message that nobody's step can be told from to its reason.
     """
 
-    started_at: datetime | None = None
     ran: frozenset[str] = frozenset()
     never_ran: frozenset[str] = frozenset()
     rejected: Mapping[str, str] = field(default_factory=dict)
@@ -204,6 +206,10 @@ class Progress:
     redriven_by: tuple[datetime, str, str] | None = None
     cancelled: tuple[datetime, str, str] | None = None
 
+    def __hash__(self) -> int:
+        """Tell progresses apart by their sets; the generated one would fail at the mappings."""
+        return hash((self.ran, self.never_ran, self.compensated, self.fenced_services, self.timed_out))
+
     @property
     def unread(self) -> Mapping[str, str]:
         """The messages that nobody could read and that no redrive has set aside."""
@@ -219,10 +225,14 @@ NOTHING = Progress()
 
 def merge(progress: Progress, fact: Fact) -> Progress:
     """Return what is known with one more fact; a fact that is known already changes nothing."""
+    if isinstance(fact, Started):
+        return progress  # That a saga is known says as much.
+    return _merged(progress, fact)
+
+
+@lru_cache(KEPT_MAX)
+def _merged(progress: Progress, fact: _Telling) -> Progress:
     match fact:
-        case Started(at=at):
-            first = at if progress.started_at is None else min(at, progress.started_at)
-            return replace(progress, started_at=first)
         case Succeeded(step=step):
             return replace(progress, ran=progress.ran | {step})
         case Rejected(step=step, reason=reason):
@@ -334,8 +344,6 @@ def to_record(progress: Progress) -> dict[str, object]:
             record[name] = {key: each[1] if each[0] == first else list(each) for key, each in failed.items()}
     if progress.redriven:
         record["redriven"] = {step: [number, outcome.value] for step, (number, outcome) in progress.redriven.items()}
-    if progress.started_at is not None:
-        record["started_at"] = progress.started_at.isoformat()
     for name in _ACTS:
         if (act := getattr(progress, name)) is not None:
             at, by, reason = act
@@ -356,8 +364,6 @@ def from_record(record: Mapping[str, Any]) -> Progress:
     if "redriven" in record:
         told = record["redriven"].items()
         known["redriven"] = {step: (number, RedriveOutcome(outcome)) for step, (number, outcome) in told}
-    if "started_at" in record:
-        known["started_at"] = datetime.fromisoformat(record["started_at"])
     for name in _ACTS:
         if name in record:
             at, by, reason = record[name]

@@ -27,10 +27,12 @@ a saga that has ended is refused, because its last event is out.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 
 from saga_tracker.facts import (
+    KEPT_MAX,
     Cancelled,
     Fact,
     Fenced,
@@ -109,21 +111,17 @@ class Command:
 class Waiting:
     """What a saga waits for: ``timer`` is the fact to record when it has not come within ``timeout_s``.
 
-    ``within_deadline`` says that the deadline of the whole saga bounds it too.
+    ``within_deadline`` says that the deadline of the whole saga bounds it too. A new ``key`` means a new deadline;
+    while it stays the same the old one runs on.
     """
 
     timer: Timer
     timeout_s: float
     within_deadline: bool
+    key: str = field(init=False)
 
-    @property
-    def key(self) -> str:
-        """A new key means a new deadline; while it stays the same the old one runs on."""
-        match self.timer:
-            case TimedOut(step=step):
-                return f"{step} to run"
-            case ReplyOverdue(round_=round_, attempt=attempt):
-                return f"{round_} reply {attempt}"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", _key_of(self.timer))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +148,14 @@ class Decision:
     def reason(self) -> str | None:
         """What to tell people who ask why."""
         return self.parked or (self.failure.reason if self.failure else None)
+
+
+def _key_of(timer: Timer) -> str:
+    match timer:
+        case TimedOut(step=step):
+            return f"{step} to run"
+        case ReplyOverdue(round_=round_, attempt=attempt):
+            return f"{round_} reply {attempt}"
 
 
 class StepOutcome(enum.StrEnum):
@@ -239,6 +245,11 @@ def is_late(definition: SagaDefinition, before: Progress, fact: Fact) -> bool:
 
 def decide(definition: SagaDefinition, progress: Progress) -> Decision:
     """Return what follows from everything known. The rules are those of the module's head, in their order."""
+    return _decided(definition, progress)
+
+
+@lru_cache(KEPT_MAX)
+def _decided(definition: SagaDefinition, progress: Progress) -> Decision:
     ran_count = _ran_count(definition, progress)
     last = definition.steps[min(ran_count, len(definition.steps) - 1)].name
     contradiction = _contradiction(definition, progress, ran_count)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 
 from messages.contract import Message, name_of
 from messages.saga import CancelSaga, FenceSaga, RedriveStep, SagaFenced
@@ -66,7 +67,7 @@ class Record:
         return self.raw.topic, self.raw.partition
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Reading:
     """What a record says of a saga. ``definition`` is None where only the stored saga can tell which it follows.
 
@@ -207,6 +208,9 @@ def _read_message(definition: SagaDefinition, message: Message, record: Record) 
             offset=record.offset,
         )
 
+    succeeded = _successes(definition).get(type(message))
+    if succeeded is not None:
+        return succeeded, entry("event", succeeded.step)
     if isinstance(message, definition.started_by):
         return Started(at=message.occurred_at), entry("event")
     if isinstance(message, SagaFenced):
@@ -228,9 +232,13 @@ def _read_message(definition: SagaDefinition, message: Message, record: Record) 
     raise Unexpected(f"{name_of(type(message))} is no message of {definition.name} version {definition.version}.")
 
 
+@cache
+def _successes(definition: SagaDefinition) -> Mapping[type[Message], Succeeded]:
+    """Most messages are successes; each step's says the same of every saga."""
+    return {step.succeeds_with: Succeeded(step=step.name) for step in definition.steps}
+
+
 def _fact_of_step(step: StepDefinition, message: Message) -> Fact | None:
-    if isinstance(message, step.succeeds_with):
-        return Succeeded(step=step.name)
     if step.rejected_with is not None and isinstance(message, step.rejected_with):
         return Rejected(step=step.name, reason=plain(str(getattr(message, "reason", ""))))
     if step.compensation is not None and isinstance(message, step.compensation.reply):

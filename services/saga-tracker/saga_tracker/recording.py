@@ -15,7 +15,7 @@ Timers are recorded the same way, as facts. It knows no Kafka, no Faust and no c
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import structlog
@@ -296,11 +296,10 @@ class Recorder:
             out.letters.append(_letter_row(reading, step=step, is_open=is_unclear))
         assert fact is not None, "a message that is no dead letter has its fact"
         refused = isinstance(fact, Cancelled) and _is_refused(definition, row, fact)
-        late = is_late(definition, row.progress, fact)
-        deadline_at = _deadline_of(row, entry)
-        if refused or late or deadline_at is not None:
-            detail = f"{entry.detail} ({REFUSED})" if refused else entry.detail
-            entry = replace(entry, late=late, deadline_at=deadline_at, detail=detail)
+        entry.late = is_late(definition, row.progress, fact)
+        entry.deadline_at = _deadline_of(row, entry)
+        if refused:
+            entry.detail = f"{entry.detail} ({REFUSED})"
         out.entries.append(entry)
         if isinstance(fact, Cancelled) and entry.service == CancelSaga.OWNER:
             out.log.append(_log_of(fact, entry))

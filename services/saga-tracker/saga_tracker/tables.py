@@ -9,17 +9,20 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, TextClause, text
 
-from saga_tracker.facts import Progress, from_record, to_record
+from saga_tracker.facts import KEPT_MAX, Progress, from_record, to_record
 from saga_tracker.progress import SagaState
 from saga_tracker.schema import METADATA as METADATA
 
 Place: TypeAlias = tuple[str, int]
 """A partition of a topic."""
 
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 A_DEFINITION = "a definition"
 """What a saga waits for that follows one which this release lacks."""
@@ -54,7 +57,7 @@ class SagaRow:
     parked_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Entry:
     """One line of a saga's timeline: a message, a timer or an act. ``service`` is who sent it."""
 
@@ -77,9 +80,10 @@ class Entry:
 
 _SAGA_COLUMNS = """saga_id, saga_type, saga_version, subject, state, phase, step, cause, reason, partition, progress,
            waiting, deadline_at, traceparent, version, started_at, finished_at, parked_at"""
+_READ_COLUMNS = _SAGA_COLUMNS.replace("progress,", "CAST(progress AS text) AS progress,")
 
 LOAD = text(f"""
-    SELECT {_SAGA_COLUMNS}
+    SELECT {_READ_COLUMNS}
     FROM sagas
     WHERE saga_id = ANY(CAST(:saga_ids AS text[]))
     ORDER BY saga_id
@@ -87,7 +91,7 @@ LOAD = text(f"""
 """)  # noqa: S608 - the columns are a constant
 
 LOAD_DUE = text(f"""
-    SELECT {_SAGA_COLUMNS}
+    SELECT {_READ_COLUMNS}
     FROM sagas
     JOIN unnest(CAST(:partitions AS smallint[]), CAST(:until AS timestamptz[])) AS due (partition, until)
         USING (partition)
@@ -113,7 +117,7 @@ PLACES = text("""
 """)
 
 LOAD_ORPHANS = text(f"""
-    SELECT {_SAGA_COLUMNS}
+    SELECT {_READ_COLUMNS}
     FROM sagas
     WHERE partition = ANY(CAST(:partitions AS smallint[]))
       AND ((state = 'PENDING' AND (deadline_at IS NULL OR deadline_at > :beyond))
@@ -259,7 +263,7 @@ def save(tx: Connection, rows: Sequence[SagaRow], *, now: datetime) -> None:
         if name not in ("progress", "issued")
     }
     columns["progress"] = [
-        json.dumps({"known": to_record(row.progress), "issued": row.issued}, separators=(",", ":")) for row in ordered
+        f'{{"known":{_known_text(row.progress)},"issued":{_encode(row.issued)}}}' for row in ordered
     ]
     saved = tx.execute(SAVE, columns | {"now": now})
     if saved.rowcount != len(ordered):
@@ -320,5 +324,16 @@ def raise_watermarks(tx: Connection, until: Mapping[int, datetime]) -> None:
 
 
 def _saga_row(columns: Mapping[str, Any]) -> SagaRow:
-    stored = columns["progress"]
-    return SagaRow(**{**columns, "progress": from_record(stored["known"]), "issued": stored["issued"]})
+    progress, issued = _read_progress(columns["progress"])
+    return SagaRow(**{**columns, "progress": progress, "issued": dict(issued)})
+
+
+@lru_cache(KEPT_MAX)
+def _known_text(progress: Progress) -> str:
+    return _encode(to_record(progress))
+
+
+@lru_cache(KEPT_MAX)
+def _read_progress(text: str) -> tuple[Progress, Mapping[str, int]]:
+    stored = json.loads(text)
+    return from_record(stored["known"]), stored["issued"]
