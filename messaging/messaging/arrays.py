@@ -20,6 +20,8 @@ HEADER = struct.Struct("!iiIii")
 """Dimensions, whether an element is null, the elements' type, how many there are, the first one's number."""
 LENGTH = struct.Struct("!i").pack
 WHOLE_NUMBER = struct.Struct("!iq").pack
+LENGTHS = tuple(LENGTH(length) for length in range(256))
+"""Of what is short: ids, states, topics."""
 NULL = LENGTH(-1)
 TRUE, FALSE = LENGTH(1) + b"\x01", LENGTH(1) + b"\x00"
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
@@ -30,7 +32,8 @@ Element: TypeAlias = Callable[[Any], bytes]
 
 def _text(element: str) -> bytes:
     encoded = element.encode()
-    return LENGTH(len(encoded)) + encoded
+    length = len(encoded)
+    return (LENGTHS[length] if length < len(LENGTHS) else LENGTH(length)) + encoded
 
 
 def _bytes(element: bytes) -> bytes:

@@ -63,15 +63,24 @@ def envelope(cause: Message, *, message_id: str, at: datetime) -> Envelope:
 
 def headers(message: Message, *, source: str, traceparent: bytes) -> Headers:
     """Return the message's Kafka headers: CloudEvents in binary mode, and the W3C trace context."""
+    version, origin, type_, content = _fixed_headers(source, message.FULL_NAME)
+    own_id, time_ = ("ce_id", message.message_id.encode()), ("ce_time", _iso_time(message.occurred_at))
+    return version, own_id, origin, type_, time_, content, (TRACEPARENT, traceparent)
+
+
+@lru_cache(maxsize=256)
+def _fixed_headers(source: str, type_: str) -> Headers:
     return (
         ("ce_specversion", b"1.0"),
-        ("ce_id", message.message_id.encode()),
         ("ce_source", f"/baraza/{source}".encode()),
-        ("ce_type", message.FULL_NAME.encode()),
-        ("ce_time", message.occurred_at.isoformat().encode()),
+        ("ce_type", type_.encode()),
         ("content-type", CONTENT_TYPE),
-        (TRACEPARENT, traceparent),
     )
+
+
+@lru_cache(maxsize=8)
+def _iso_time(at: datetime) -> bytes:
+    return at.isoformat().encode()
 
 
 def new_traceparent() -> bytes:

@@ -48,8 +48,11 @@ class Observer:
         if topic.endswith(DEAD_LETTERS):
             metrics.DEAD_LETTERS.labels(topic).inc()
             return
+        measured = self._answers.get(type_)
+        if measured is None and self._traces is None:
+            return
         caused_at = time_of(cause) or now
-        if (measured := self._answers.get(type_)) is not None:
+        if measured is not None:
             answers, seconds = measured
             answers.inc()
             seconds.observe(max(0.0, (now - caused_at).total_seconds()))

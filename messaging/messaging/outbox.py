@@ -41,7 +41,7 @@ LEFTOVERS_MAX = 5_000
 QUEUE_FULL_WAIT_S = 0.1
 REMOVE_EVERY_S = 0.5
 """Delivered rows leave the outbox this often: a statement in each small batch would cost more than what they take."""
-_encode = json.JSONEncoder(separators=(",", ":")).encode
+_quoted = json.encoder.encode_basestring_ascii
 DELIVERY_TIMEOUT_MS = 120_000
 """Longer than a broker's restart; a row that is not delivered by then ends the process, and stays in the outbox."""
 
@@ -159,7 +159,8 @@ def leftovers(tx: Connection, partitions: Collection[int] | None, *, age: timede
 
 def headers_to_text(headers: Headers) -> str:
     """Return headers as JSON; bytes are read as latin-1, so that every byte survives."""
-    return _encode([(key, value.decode("latin-1")) for key, value in headers])
+    pairs = [f"[{_quoted(key)},{_quoted(value.decode('latin-1'))}]" for key, value in headers]
+    return f"[{','.join(pairs)}]"
 
 
 def headers_from_text(value: str) -> Headers:
@@ -198,13 +199,14 @@ class Relay:
 
     def publish(self, rows: Iterable[OutboxRow]) -> None:
         """Hand committed rows to Kafka in their order, without waiting; a row already on its way is passed over."""
+        now = datetime.now(UTC)
         for row in rows:
             if row.id in self._in_flight:
                 continue
             self._in_flight.add(row.id)
             self._produce(row)
             if self._observer is not None and row.cause is not None:
-                self._observe(self._observer, row, row.cause)
+                self._observe(self._observer, row, row.cause, now)
         self.poll()
 
     def poll(self) -> None:
@@ -260,7 +262,7 @@ class Relay:
             else:
                 return
 
-    def _observe(self, observer: Observer, row: OutboxRow, cause: Headers) -> None:
+    def _observe(self, observer: Observer, row: OutboxRow, cause: Headers, now: datetime) -> None:
         observer.published(
             topic=row.topic,
             type_=row.type,
@@ -268,7 +270,7 @@ class Relay:
             message_id=row.id,
             sent=row.headers,
             cause=cause,
-            now=datetime.now(UTC),
+            now=now,
         )
 
     def _on_delivery(self, row_id: str, error: KafkaError | None, _message: object) -> None:
