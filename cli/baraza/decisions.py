@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import threading
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from messages.contract import Message
 from messages.saga import OrderConfirmed, OrderFailed
-from messaging.codec import Codec, RemoteRegistry
 
-from baraza import broker
-from baraza.terminal import Refusal
+from baraza.ends import Ends
 
 if TYPE_CHECKING:
-    from confluent_kafka import Consumer
+    from confluent_kafka import Message as Read
     from messaging.kafka import KafkaLogin
 
-TOPIC = "saga.events"
 REJECTED = "REJECTED"
-POLL_S = 0.2
-BATCH_MESSAGES = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,18 +41,14 @@ class Tally:
         return self.confirmed + self.cancelled_total + self.parked
 
 
-class Decisions:
-    """The run's open orders, and the ends of those that ended. Any thread may ask.
+class Decisions(Ends):
+    """The run's open orders, and the ends of those that ended.
 
-    1. The end of ``saga.events`` is noted before the first order is submitted, so that no decision is missed.
-    2. A decision may come before the answer to the submission does; it is kept until the order is known.
-    3. ``place`` bounds how many orders are open: it is taken before an order is submitted and given back at its end.
+    ``place`` bounds how many orders are open: it is taken before an order is submitted and given back at its end.
     """
 
     def __init__(self, kafka: KafkaLogin, registry_url: str, *, open_max: int) -> None:
-        self._codec = Codec(RemoteRegistry(registry_url))
-        self._kafka = kafka
-        self._changed = threading.Condition()
+        super().__init__(kafka, registry_url)
         self._open_max = open_max
         self._reserved = 0
         self._open: set[str] = set()
@@ -71,21 +59,6 @@ class Decisions:
         self._examples: dict[str, str] = {}
         self._latencies_ms = array("d")
         self._decided = 0
-        self._failure: Exception | None = None
-        self._stopping = threading.Event()
-        # 1.
-        self._consumer = self._subscribed()
-        self._thread = threading.Thread(target=self._follow, name="decisions", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stopping.set()
-        self._thread.join()
 
     def take_places(self, count: int, timeout_s: float) -> bool:
         """Wait until ``count`` more orders may be open and take their places; False where none came free in time."""
@@ -164,39 +137,10 @@ class Decisions:
         with self._changed:
             return sorted(self._latencies_ms)
 
-    def _check(self) -> None:
-        if self._failure is not None:
-            raise Refusal(f"The decisions on {TOPIC} cannot be followed: {self._failure}. Run ./baraza status.")
-
-    def _subscribed(self) -> Consumer:
-        from confluent_kafka import TopicPartition
-
-        ends = {partition: end for (_, partition), (_, end) in broker.marks(self._kafka, TOPIC.__eq__).items()}
-        consumer = broker.consumer(self._kafka)
-        consumer.assign([TopicPartition(TOPIC, partition, end) for partition, end in ends.items()])
-        return consumer
-
-    def _follow(self) -> None:
-        try:
-            with closing(self._consumer):
-                while not self._stopping.is_set():
-                    messages = [
-                        self._codec.decode(message.value())
-                        for message in self._consumer.consume(BATCH_MESSAGES, POLL_S)
-                        if not message.error()
-                    ]
-                    self._record(messages)
-        except Exception as error:  # handed to whoever waits; a thread that ended in silence would leave them waiting
-            with self._changed:
-                self._failure = error
-                self._changed.notify_all()
-
-    def _record(self, messages: Sequence[Message]) -> None:
-        if not messages:
-            return
+    def _record(self, read: Sequence[Read]) -> None:
+        messages = [self._codec.decode(each.value()) for each in read]
         with self._changed:
             for message in messages:
-                # 2.
                 if message.saga_id in self._open:
                     self._end(message)
                 else:
@@ -215,7 +159,7 @@ class Decisions:
             case _:
                 return
         self._open.discard(message.saga_id)
-        # 3. A parked order gave its place back when it was parked.
+        # A parked order gave its place back when it was parked.
         if message.saga_id in self._parked:
             self._parked.discard(message.saga_id)
         else:

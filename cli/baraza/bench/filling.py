@@ -16,6 +16,13 @@ from baraza.terminal import say
 OWNER = "owner"
 TIME_LENGTH = 10
 """A copied id has the copy's number in the place of a ULID's time, so that copies lie before all that is real."""
+FIRST_ORIGINAL = "01"
+"""Every ULID made since 2004 comes after it, and every copy before."""
+COUNTS = """
+    SELECT count(*), count(*) FILTER (WHERE saga_id >= %(first)s),
+           coalesce(max(left(saga_id, %(length)s)::bigint) FILTER (WHERE saga_id < %(first)s), 0)
+    FROM sagas
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +83,12 @@ def fill(stack: Running, sagas: int) -> None:
     All must have ended. Raises ValueError where there are none.
     """
     with _owner(stack, "saga_tracker") as tracker:
-        row = tracker.execute("SELECT count(*) FROM sagas").fetchone()
-    have = row[0] if row else 0
-    if have == 0:
+        found = tracker.execute(COUNTS, {"first": FIRST_ORIGINAL, "length": TIME_LENGTH}).fetchone()
+    have, originals, last = found or (0, 0, 0)
+    if originals == 0:
         raise ValueError("There is no saga to copy; let some end first.")
-    copies = -(-sagas // have) - 1
-    say(f"Copying {have} sagas {copies} times.")
+    copies = range(last + 1, last + 1 + max(0, -(-(sagas - have) // originals)))
+    say(f"Copying {originals} sagas {len(copies)} times.")
     for service in dict.fromkeys(copied.service for copied in TABLES):
         with _owner(stack, service) as connection:
             for copied in TABLES:
@@ -95,7 +102,7 @@ def fill(stack: Running, sagas: int) -> None:
             connection.execute("VACUUM (ANALYZE)")
 
 
-def _copy(connection: psycopg.Connection, copied: Copied, copies: int) -> None:
+def _copy(connection: psycopg.Connection, copied: Copied, copies: range) -> None:
     columns = connection.execute(
         "SELECT column_name FROM information_schema.columns"
         " WHERE table_schema = 'public' AND table_name = %s AND is_identity = 'NO'",
@@ -113,15 +120,16 @@ def _copy(connection: psycopg.Connection, copied: Copied, copies: int) -> None:
             chosen.append(column)
     statement = sql.SQL(
         "INSERT INTO {table} ({columns}) SELECT {chosen} FROM {table} AS original,"
-        " generate_series(1, %s) AS copy (number)"
+        " generate_series(%s::bigint, %s::bigint) AS copy (number) WHERE original.{saga_id} >= %s"
     )
     connection.execute(
         statement.format(
             table=sql.Identifier(copied.table),
             columns=sql.SQL(", ").join(sql.Identifier(name) for (name,) in columns),
             chosen=sql.SQL(", ").join(chosen),
+            saga_id=sql.Identifier(copied.saga_id),
         ),
-        (copies,),
+        (copies.start, copies.stop - 1, FIRST_ORIGINAL),
     )
 
 

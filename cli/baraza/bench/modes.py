@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,6 +18,7 @@ from baraza.bench.workload import Order
 from baraza.client import Tokens
 from baraza.dataset import Mix
 from baraza.dataset import work as baskets
+from baraza.demo import percentile
 from baraza.running import TRACKER_API
 
 PEERS_PER_S = 225
@@ -28,10 +29,7 @@ WARM_UP_S = 10.0
 BASKETS = 10_000
 INTAKE_CONNECTIONS = 16
 SPIKE_BASE = 1 / 50
-SPIKE_S = 90.0
 PROBE_EVERY_S = 0.1
-SIZES = (10_000, 100_000, 1_000_000)
-PROCESSES = (1, 2, 4)
 QUERIES_EVERY_S = 0.05
 ORIGINALS = 2_000
 """Sagas that are run to have something to copy."""
@@ -45,6 +43,10 @@ class Run:
 
     settings: Settings
     seconds: float
+    sizes: Sequence[int]
+    processes: Sequence[int]
+    spike_s: float
+    profiled: bool
     measured: list[Measured] = field(default_factory=list)
     reports: list[Report] = field(default_factory=list)
     stacks: list[Summary] = field(default_factory=list)
@@ -69,7 +71,10 @@ def peers(run: Run) -> Summary:
         full = running.saturated("saturated", orders, run.seconds, ramp_s=WARM_UP_S)
         rejected = running.saturated("saturated, 5% rejected", rejected_orders, run.seconds)
         half_per_s = round(full.per_s / 2)
+        if run.profiled:
+            running.saturated("saturated, profiled", orders, run.seconds, profiled=True)
         half = running.paced("half", orders, half_per_s, run.seconds)
+        lags_ms = running.timeline_lags_ms(half)
         running.paced("half, 5% rejected", rejected_orders, half_per_s, run.seconds)
         even = running.paced(f"{PEERS_PER_S}/s", orders, PEERS_PER_S, run.seconds)
         running.paced(f"{PEERS_PER_S}/s, 5% rejected", rejected_orders, PEERS_PER_S, run.seconds)
@@ -78,6 +83,7 @@ def peers(run: Run) -> Summary:
         "rejected_5pct_per_s": round(rejected.per_s, 1),
         "p50_ms_at_half": half.quantile_ms(0.50),
         "p99_ms_at_half": half.quantile_ms(0.99),
+        "timeline_lag_p99_ms_at_half": percentile(lags_ms, 0.99),
         "p50_ms_at_225": even.quantile_ms(0.50),
         "p99_ms_at_225": even.quantile_ms(0.99),
         "cpu_ms_per_saga": round(full.cpu_ms_per_saga, 3),
@@ -110,18 +116,22 @@ def intake(run: Run) -> Summary:
         with _ordering(running, orders, connections=INTAKE_CONNECTIONS) as requests:
             time.sleep(WARM_UP_S)
             requests.take()
-            cpu_s = running.meter.cpu_s()
+            cpu_s, load_cpu_s = running.meter.cpu_s(), time.process_time()
             time.sleep(run.seconds)
-            answers = requests.take()
+            told, load_cpu_s = requests.take().to_json(), time.process_time() - load_cpu_s
             used_s = {name: used - cpu_s.get(name, 0.0) for name, used in running.meter.cpu_s().items()}
         for name in others:
             running.stack.stack.start(name)
-        told = answers.to_json()
-    return {**told, "cpu_ms_per_request": round(1_000 * sum(used_s.values()) / max(1, told["requests"]), 3)}
+    count = max(1, told["requests"])
+    return {
+        **told,
+        "cpu_ms_per_request": round(1_000 * sum(used_s.values()) / count, 3),
+        "load_cpu_ms_per_request": round(1_000 * load_cpu_s / count, 3),
+    }
 
 
 def spike(run: Run) -> Summary:
-    """From a fiftieth of the capacity to all of it for SPIKE_S, and back; someone orders all the while."""
+    """From a fiftieth of the capacity to all of it for ``spike_s``, and back; someone orders all the while."""
     with run.stack() as running:
         running.stock(workload.uniform_goods())
         orders = workload.uniform_orders()
@@ -130,7 +140,7 @@ def spike(run: Run) -> Summary:
         with _ordering(running, orders, connections=1, every_s=PROBE_EVERY_S) as probe:
             running.paced("before the spike", orders, capacity * SPIKE_BASE, run.seconds)
             before = probe.take()
-            running.paced("spike", orders, capacity, SPIKE_S, ramp_s=0.0, drain=False)
+            running.paced("spike", orders, capacity, run.spike_s, ramp_s=0.0, drain=False)
             backlog, ended_at_s = running.follower.open, time.monotonic()
             peak_mb = running.meter.memory_mb()
             during = probe.take()
@@ -140,7 +150,7 @@ def spike(run: Run) -> Summary:
             after = probe.take()
     return {
         "capacity_per_s": round(capacity, 1),
-        "spike_s": SPIKE_S,
+        "spike_s": run.spike_s,
         "backlog_at_its_end": backlog,
         "backlog_gone_after_s": round(gone_after_s, 1),
         "intake": {"before": before.to_json(), "during": during.to_json(), "after": after.to_json()},
@@ -155,11 +165,11 @@ def scale(run: Run) -> Summary:
         running.stock(workload.uniform_goods())
         orders = workload.uniform_orders()
         _run_originals(running, orders)
-        for size in SIZES:
+        for size in run.sizes:
             fill(running.stack, size)
             sizes[str(size)] = _speed_and_queries(run, running, orders, f"{size} sagas")
     processes: Summary = {}
-    for count in PROCESSES:
+    for count in run.processes:
         with run.stack(replicas=dict.fromkeys(Session.WORKERS, count)) as running:
             running.stock(workload.uniform_goods())
             processes[str(count)] = _full_and_half(run, running, workload.uniform_orders(), f", {count} processes")
@@ -167,13 +177,13 @@ def scale(run: Run) -> Summary:
 
 
 def queries(run: Run) -> Summary:
-    """Timelines and lists, with a million sagas in the tables and orders under way at half of the full rate."""
+    """Timelines and lists, with the most sagas in the tables and orders under way at half of the full rate."""
     with run.stack() as running:
         running.stock(workload.uniform_goods())
         orders = workload.uniform_orders()
         _run_originals(running, orders)
-        fill(running.stack, SIZES[-1])
-        return _speed_and_queries(run, running, orders, f"{SIZES[-1]} sagas")
+        fill(running.stack, run.sizes[-1])
+        return _speed_and_queries(run, running, orders, f"{run.sizes[-1]} sagas")
 
 
 def _run_originals(running: Session, orders: Iterator[Order]) -> None:

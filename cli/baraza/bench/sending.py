@@ -10,8 +10,9 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from itertools import islice
-from typing import Any
+from typing import Any, Self, TypeAlias
 from urllib.parse import urlsplit
 
 from baraza.bench.following import Follower
@@ -29,53 +30,95 @@ RETRYABLE = frozenset({429, 503})
 RETRY_S = 0.1
 
 
+def ask(
+    connection: http.client.HTTPConnection, method: str, path: str, body: bytes | None, headers: dict[str, str]
+) -> tuple[int, bytes]:
+    """Return the status and the body of the answer. A connection that was closed for its rest is opened once more.
+
+    Only for what may be asked twice: orders are, for each has a key.
+    """
+    try:
+        connection.request(method, path, body, headers)
+        response = connection.getresponse()
+    except ConnectionError:
+        connection.close()
+        connection.request(method, path, body, headers)
+        response = connection.getresponse()
+    return response.status, response.read()
+
+
 class Till:
     """One connection to checkout. One thread uses it at a time."""
 
-    def __init__(self, url: str, tokens: Tokens) -> None:
+    def __init__(self, url: str, tokens: Tokens, statuses: list[int]) -> None:
+        """The status that each order is answered with goes to ``statuses``."""
         address = urlsplit(url)
         self._http = http.client.HTTPConnection(address.hostname or "", address.port, timeout=TIMEOUT_S)
         self._tokens = tokens
+        self._statuses = statuses
 
     def submit(self, orders: Sequence[Order]) -> list[str]:
         """Submit orders through the bulk path and return the ids of those that were taken."""
         body = f"[{','.join(order.keyed for order in orders)}]".encode()
         while True:
-            status, answer = self.post("/v1/orders/bulk", body)
+            headers = {"Authorization": self._tokens.header(), "Content-Type": "application/json"}
+            status, answer = ask(self._http, "POST", "/v1/orders/bulk", body, headers)
             if status == 200:
                 break
+            self._statuses.extend([status] * len(orders))
             if status not in RETRYABLE:
                 raise Refusal(f"checkout answered {status} to a batch of orders: {answer[:500]!r}")
             time.sleep(RETRY_S)
         results: list[dict[str, Any]] = json.loads(answer)["results"]
+        self._statuses.extend([each["status"] for each in results])
         return [each["order"]["order_id"] for each in results if each["status"] == 202]
-
-    def post(self, path: str, body: bytes, key: str | None = None) -> tuple[int, bytes]:
-        """Post JSON and return the answer's status and body."""
-        headers = {"Authorization": self._tokens.header(), "Content-Type": "application/json"}
-        if key is not None:
-            headers["Idempotency-Key"] = key
-        self._http.request("POST", path, body, headers)
-        response = self._http.getresponse()
-        return response.status, response.read()
 
     def close(self) -> None:
         """End the connection."""
         self._http.close()
 
 
-class Pressure:
-    """Keeps ``open_max`` orders open while it is entered."""
+Due: TypeAlias = Callable[[threading.Event], tuple[list[Order], float]]
+"""Returns the orders that are to be sent now, none or some, and since when; waits for them, until told to stop."""
 
-    def __init__(self, till: Callable[[], Till], follower: Follower, orders: Iterator[Order], *, open_max: int) -> None:
+
+def pressure(follower: Follower, orders: Iterator[Order], *, open_max: int) -> Due:
+    """Return what keeps ``open_max`` orders open."""
+
+    def due(_stopping: threading.Event) -> tuple[list[Order], float]:
+        has_room = follower.wait_for_room(open_max - BATCH_ORDERS, BEAT_S * 10)
+        return list(islice(orders, BATCH_ORDERS if has_room else 0)), time.monotonic()
+
+    return due
+
+
+def pace(orders: Iterator[Order], *, per_second: float) -> Due:
+    """Return what sends ``per_second`` orders from now on; an order's time counts from when it was due."""
+    began_at_s = time.monotonic()
+    beats = sent = 0
+
+    def due(stopping: threading.Event) -> tuple[list[Order], float]:
+        nonlocal beats, sent
+        beats += 1
+        due_at_s = began_at_s + beats * BEAT_S
+        stopping.wait(max(0.0, due_at_s - time.monotonic()))
+        already, sent = sent, int(beats * BEAT_S * per_second)
+        return list(islice(orders, sent - already)), due_at_s
+
+    return due
+
+
+class Sending:
+    """Sends what is due while it is entered, over SENDERS connections."""
+
+    def __init__(self, till: Callable[[], Till], follower: Follower, due: Due) -> None:
         self._till = till
         self._follower = follower
-        self._orders = orders
-        self._open_max = open_max
-        self._taking = threading.Lock()
+        self._due = due
+        self._asking = threading.Lock()
         self._threads = Threads(SENDERS, self._send)
 
-    def __enter__(self) -> Pressure:
+    def __enter__(self) -> Self:
         self._threads.start()
         return self
 
@@ -83,58 +126,12 @@ class Pressure:
         self._threads.stop()
 
     def _send(self, stopping: threading.Event) -> None:
-        till = self._till()
-        try:
+        with closing(self._till()) as till:
             while not stopping.is_set():
-                if not self._follower.wait_for_room(self._open_max - BATCH_ORDERS, BEAT_S * 10):
-                    continue
-                with self._taking:
-                    batch = list(islice(self._orders, BATCH_ORDERS))
-                self._follower.accepted(till.submit(batch), time.monotonic())
-        finally:
-            till.close()
-
-
-class Pace:
-    """Sends ``per_second`` orders while it is entered; an order's time counts from when it was due."""
-
-    def __init__(
-        self, till: Callable[[], Till], follower: Follower, orders: Iterator[Order], *, per_second: float
-    ) -> None:
-        self._till = till
-        self._follower = follower
-        self._orders = orders
-        self._per_second = per_second
-        self._taking = threading.Lock()
-        self._began_at_s = 0.0
-        self._beats = 0
-        self._sent = 0
-        self._threads = Threads(SENDERS, self._send)
-
-    def __enter__(self) -> Pace:
-        self._began_at_s = time.monotonic()
-        self._threads.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._threads.stop()
-
-    def _send(self, stopping: threading.Event) -> None:
-        till = self._till()
-        try:
-            while not stopping.is_set():
-                with self._taking:
-                    self._beats += 1
-                    due_s = self._began_at_s + self._beats * BEAT_S
-                    count = int(self._beats * BEAT_S * self._per_second) - self._sent
-                    self._sent += count
-                    batch = list(islice(self._orders, count))
-                if stopping.wait(max(0.0, due_s - time.monotonic())):
-                    return
+                with self._asking:
+                    batch, due_at_s = self._due(stopping)
                 if batch:
-                    self._follower.accepted(till.submit(batch), due_s)
-        finally:
-            till.close()
+                    self._follower.accepted(till.submit(batch), due_at_s)
 
 
 class Threads:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -16,8 +17,9 @@ from stack.settings import PORT_VARIABLE, from_environment
 
 from baraza.audit.report import Report
 from baraza.audit.sources import TRACKER, connect
-from baraza.bench.following import Follower
-from baraza.bench.sending import Pace, Pressure, Till
+from baraza.bench import profile
+from baraza.bench.following import Ended, Follower
+from baraza.bench.sending import Sending, Till, pace, pressure
 from baraza.bench.usage import Meter
 from baraza.bench.workload import Goods, Order
 from baraza.client import Tokens
@@ -37,6 +39,12 @@ RAMP_S = 3.0
 DRAIN_S = 120.0
 AUDIT_WAIT_S = 120.0
 LOOK_S = 0.1
+LAST_EVENTS = """
+    SELECT ends.saga_id, cause.occurred_at
+    FROM timeline AS ends
+    JOIN timeline AS cause ON cause.saga_id = ends.saga_id AND cause.message_id = ends.causation_id
+    WHERE ends.saga_id = ANY(%s) AND ends.topic = 'saga.events'
+"""
 SOME_SAGAS = "SELECT saga_id FROM sagas ORDER BY random() LIMIT 1000"
 
 
@@ -54,6 +62,7 @@ class Measured:
     """One load, measured. Latencies are in milliseconds from when an order was due to when its end could be read."""
 
     name: str
+    began_at_s: float
     seconds: float
     offered_per_s: float | None
     confirmed: int
@@ -61,20 +70,37 @@ class Measured:
     latencies_ms: list[float]
     cpu_s: dict[str, float]
     load_cpu_s: float
+    statuses: Mapping[int, int]
+    """How many orders checkout answered with each status."""
+    parts_s: Mapping[str, float] | None = None
+
+    @property
+    def sagas(self) -> int:
+        """How many ended while the clock ran."""
+        return self.confirmed + self.cancelled
 
     @property
     def per_s(self) -> float:
         """Complete sagas a second."""
-        return (self.confirmed + self.cancelled) / self.seconds
+        return self.sagas / self.seconds
 
     @property
     def cpu_ms_per_saga(self) -> float:
         """Processor time of the whole stack for one saga."""
-        return 1_000 * sum(self.cpu_s.values()) / max(1, self.confirmed + self.cancelled)
+        return 1_000 * sum(self.cpu_s.values()) / max(1, self.sagas)
 
     def quantile_ms(self, share: float) -> float | None:
         """Return the latency that ``share`` of the orders did not exceed; None where none was measured."""
         return percentile(self.latencies_ms, share)
+
+    def parts_ms(self) -> dict[str, float] | None:
+        """Return the processor time of a saga by part of the work, the largest first; None where nobody looked."""
+        if self.parts_s is None:
+            return None
+        return {
+            part: round(1_000 * used_s / max(1, self.sagas), 3)
+            for part, used_s in sorted(self.parts_s.items(), key=lambda pair: -pair[1])
+        }
 
     def to_json(self) -> dict[str, Any]:
         """Return it as a script wants it."""
@@ -90,6 +116,8 @@ class Measured:
             "cpu_ms_per_saga": round(self.cpu_ms_per_saga, 3),
             "cpu_s": {name: round(used, 2) for name, used in sorted(self.cpu_s.items()) if used >= 0.01},
             "load_cpu_s": round(self.load_cpu_s, 2),
+            "orders_by_status": {str(status): count for status, count in sorted(self.statuses.items())},
+            "cpu_ms_per_saga_by_part": self.parts_ms(),
         }
 
 
@@ -104,6 +132,7 @@ class Session:
         self.meter = meter
         self.measured: list[Measured] = []
         self._tokens = Tokens(stack.url("issuer"))
+        self._statuses: list[int] = []
 
     def settings(self) -> dict[str, Any]:
         """Return what the figures depend on: processes, partitions, durability, providers."""
@@ -133,29 +162,49 @@ class Session:
 
     def till(self) -> Till:
         """Return a connection to checkout."""
-        return Till(self.stack.url("checkout"), self._tokens)
+        return Till(self.stack.url("checkout"), self._tokens, self._statuses)
 
-    def saturated(self, name: str, orders: Iterator[Order], seconds: float, *, ramp_s: float = RAMP_S) -> Measured:
+    def saturated(
+        self, name: str, orders: Iterator[Order], seconds: float, *, ramp_s: float = RAMP_S, profiled: bool = False
+    ) -> Measured:
         """Keep OPEN_MAX orders open, and measure once that has gone on for ``ramp_s``."""
-        with Pressure(self.till, self.follower, orders, open_max=OPEN_MAX):
+        with Sending(self.till, self.follower, pressure(self.follower, orders, open_max=OPEN_MAX)):
             time.sleep(ramp_s)
-            measured = self._measure(name, seconds, None)
+            measured = self._measure(name, seconds, None, profiled=profiled)
         self.drain()
         return measured
 
     def paced(
-        self, name: str, orders: Iterator[Order], per_second: float, seconds: float, *, ramp_s: float = RAMP_S,
+        self,
+        name: str,
+        orders: Iterator[Order],
+        per_second: float,
+        seconds: float,
+        *,
+        ramp_s: float = RAMP_S,
         drain: bool = True,
     ) -> Measured:
         """Send ``per_second`` orders, evenly, and measure those that were due once that has gone on for ``ramp_s``."""
-        with Pace(self.till, self.follower, orders, per_second=per_second):
+        with Sending(self.till, self.follower, pace(orders, per_second=per_second)):
             time.sleep(ramp_s)
-            from_s = time.monotonic()
             measured = self._measure(name, seconds, per_second)
         if drain:
             self.drain()
-        measured.latencies_ms.extend(self.follower.latencies_ms(from_s, from_s + seconds))
+        ended = self._ended(measured)
+        measured.latencies_ms.extend(sorted(1_000 * (each.read_at_s - each.due_at_s) for each in ended))
         return measured
+
+    def timeline_lags_ms(self, measured: Measured) -> list[float]:
+        """Return how far the timeline was behind the last event of each order of a paced load, in ascending order.
+
+        It runs from when that event occurred in its service to when the end that the tracker published with it could
+        be read, so that both commits, both ways through Kafka and our own reading are in it: it is an upper bound.
+        """
+        to_wall_s = time.time() - time.monotonic()
+        ended = {each.order_id: each.read_at_s + to_wall_s for each in self._ended(measured)}
+        with closing(connect(self.stack.sources(), TRACKER)) as connection:
+            rows = connection.execute(LAST_EVENTS, (list(ended),)).fetchall()
+        return sorted(1_000 * (ended[order_id] - occurred_at.timestamp()) for order_id, occurred_at in rows)
 
     def drain(self) -> None:
         """Wait until every order has ended. Raises Refusal where one does not."""
@@ -173,25 +222,41 @@ class Session:
         """Audit everything, once it has come to rest."""
         return audit_command.run(self.stack, AUDIT_WAIT_S)
 
-    def _measure(self, name: str, seconds: float, offered_per_s: float | None) -> Measured:
+    def _ended(self, measured: Measured) -> list[Ended]:
+        return self.follower.ended(measured.began_at_s, measured.began_at_s + measured.seconds)
+
+    def _measure(self, name: str, seconds: float, offered_per_s: float | None, *, profiled: bool = False) -> Measured:
         confirmed, cancelled = self.follower.confirmed, self.follower.cancelled
         cpu_s, load_cpu_s, began_at_s = self.meter.cpu_s(), time.process_time(), time.monotonic()
-        time.sleep(seconds)
+        already, parts_s = len(self._statuses), None
+        if profiled:
+            parts_s = profile.parts_s(self._python_processes(), seconds)
+        else:
+            time.sleep(seconds)
         took_s = time.monotonic() - began_at_s
-        confirmed, cancelled = self.follower.confirmed - confirmed, self.follower.cancelled - cancelled
+        used_s = {process: used - cpu_s.get(process, 0.0) for process, used in self.meter.cpu_s().items()}
+        if parts_s is not None:
+            python = self._python_processes()
+            parts_s.update({process: used for process, used in used_s.items() if process not in python})
         measured = Measured(
             name=name,
+            began_at_s=began_at_s,
             seconds=took_s,
             offered_per_s=offered_per_s,
-            confirmed=confirmed,
-            cancelled=cancelled,
+            confirmed=self.follower.confirmed - confirmed,
+            cancelled=self.follower.cancelled - cancelled,
             latencies_ms=[],
-            cpu_s={process: used - cpu_s.get(process, 0.0) for process, used in self.meter.cpu_s().items()},
+            cpu_s=used_s,
             load_cpu_s=time.process_time() - load_cpu_s,
+            statuses=Counter(self._statuses[already:]),
+            parts_s=parts_s,
         )
         self.measured.append(measured)
         say(f"{name}: {measured.per_s:.0f} a second, {measured.cpu_ms_per_saga:.2f} ms of processor time a saga")
         return measured
+
+    def _python_processes(self) -> dict[str, int]:
+        return {name: pid for name, pid in self.stack.stack.process_ids().items() if name in self.services()}
 
 
 @contextmanager

@@ -39,6 +39,19 @@ def bench(
         list[str] | None,
         typer.Option("--replicas", metavar="SERVICE=NUMBER", help="How many processes of a service; may be repeated."),
     ] = None,
+    sizes: Annotated[
+        list[int],
+        typer.Option("--size", min=1, metavar="SAGAS", help="scale, queries: how many are in the tables; ascending."),
+    ] = [10_000, 100_000, 1_000_000],  # noqa: B006 - typer copies it
+    processes: Annotated[
+        list[int], typer.Option("--processes", min=1, metavar="NUMBER", help="scale: of each service.")
+    ] = [1, 2, 4],  # noqa: B006
+    spike_s: Annotated[
+        float, typer.Option("--spike-seconds", min=1.0, metavar="NUMBER", help="spike: how long it is full.")
+    ] = 90.0,
+    profiled: Annotated[
+        bool, typer.Option("--profile", help="peers: measure once more under py-spy, and show the cost of each part.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Measure how fast a stack of its own is on this machine, and audit it afterwards.
@@ -48,7 +61,14 @@ def bench(
     from baraza.bench import machine, modes
     from baraza.bench.session import Settings
 
-    run = modes.Run(Settings(partitions=partitions, replicas=replicas_of(replicas or [])), seconds)
+    run = modes.Run(
+        settings=Settings(partitions=partitions, replicas=replicas_of(replicas or [])),
+        seconds=seconds,
+        sizes=sorted(sizes),
+        processes=processes,
+        spike_s=spike_s,
+        profiled=profiled,
+    )
     summary = modes.MODES[mode.value](run)
     is_green = all(report.is_green for report in run.reports)
     result: dict[str, Any] = {
@@ -99,7 +119,7 @@ def show_loads(result: dict[str, Any], measured: list[Measured]) -> None:
     )
     peaks_mb = result["stacks"][0]["memory_peak_mb"]
     full = measured[0]
-    sagas = max(1, full.confirmed + full.cancelled)
+    sagas = max(1, full.sagas)
     put_table(
         ("process", f"CPU ms/saga, {full.name}", "peak MB"),
         [
@@ -109,3 +129,7 @@ def show_loads(result: dict[str, Any], measured: list[Measured]) -> None:
         + [("the load itself", f"{1_000 * full.load_cpu_s / sagas:.3f}", None)],
         right=(f"CPU ms/saga, {full.name}", "peak MB"),
     )
+    for each in measured:
+        if parts_ms := each.parts_ms():
+            figure = f"CPU ms/saga, {each.name}"
+            put_table(("part", figure), list(parts_ms.items()), right=(figure,))

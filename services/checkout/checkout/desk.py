@@ -48,7 +48,7 @@ log = structlog.get_logger(__name__)
 def overloaded() -> Problem:
     """Return the refusal of a request that would wait for too long."""
     return Problem(
-        status=503,
+        status=429,
         detail="Too many orders are waiting to be stored; send the same request again shortly.",
         headers={"Retry-After": str(RETRY_AFTER_S)},
     )

@@ -1,0 +1,124 @@
+"""What the processor time of a stack goes to, by part of the work: seen from outside, while it runs as always.
+
+py-spy says where the threads of Python are; the kernel says how long each thread ran. So the time of Python's threads
+is divided as the samples are that held the interpreter's lock, and the client library's own threads are told apart.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import psutil
+
+from baraza.terminal import Refusal
+
+RATE_PER_S = 50
+"""Enough for a load of 20 s, and py-spy itself stays under a twentieth of a processor for each process."""
+GIVE_UP_S = 60.0
+CLIENT_THREADS = "rdk:"
+"""As librdkafka names its threads."""
+CLIENT, OTHER = "Kafka's client library", "other"
+
+PARTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("encode", "messaging/codec.py", ("encode", "learn", "_learn_to_write")),
+    ("decode", "messaging/codec.py", ()),
+    ("publish", "messaging/outbox.py", ("publish", "poll", "flush", "_produce", "_observe", "_on_delivery", "take_")),
+    ("load", "messaging/effects.py", ("load",)),
+    ("save", "messaging/effects.py", ("save",)),
+    ("save", "messaging/outbox.py", ()),
+    ("save", "messaging/deferred.py", ()),
+    ("load", "/tables.py", ("load", "lock", "offsets", "find", "known")),
+    ("save", "/tables.py", ()),
+    ("save", "/letters.py", ()),
+    ("decode", "saga_tracker/reading.py", ()),
+    ("decide", "/domain.py", ()),
+    ("decide", "/handlers.py", ()),
+    ("decide", "/in_process.py", ()),
+    ("decide", "saga_tracker/progress.py", ()),
+    ("decide", "saga_tracker/facts.py", ()),
+    ("commit", "sqlalchemy/engine/default.py", ("do_commit", "do_rollback", "do_begin")),
+    ("intake", "checkout/", ()),
+    ("decide", "saga_tracker/recording.py", ()),
+    ("decide", "messaging/handling.py", ()),
+    ("decide", "messaging/turn.py", ()),
+    ("fetch", "messaging/worker.py", ()),
+    ("HTTP", "uvicorn/", ()),
+    ("Faust", "faust/", ()),
+    ("Faust", "aiokafka/", ()),
+    ("Faust", "mode/", ()),
+)
+"""The first (part, in the file's path, beginning of the function's name) that fits a frame, the innermost first.
+
+Frames of SQLAlchemy and psycopg fit none of them: their time belongs to whoever asked.
+"""
+
+
+def parts_s(processes: Mapping[str, int], seconds: float) -> dict[str, float]:
+    """Look at these Python processes for so many seconds and return their processor time in seconds by part.
+
+    Raises Refusal where py-spy cannot look.
+    """
+    program = Path(sys.executable).with_name("py-spy")
+    used_s = {name: _threads_s(pid) for name, pid in processes.items()}
+    with tempfile.TemporaryDirectory(prefix="baraza-profile-") as folder:
+        files = {name: Path(folder) / name for name in processes}
+        running = {name: _start(program, pid, seconds, files[name]) for name, pid in processes.items()}
+        found: defaultdict[str, float] = defaultdict(float)
+        for name, process in running.items():
+            _, error = process.communicate(timeout=seconds + GIVE_UP_S)
+            if process.returncode:
+                raise Refusal(f"py-spy cannot look at {name}: {error.strip()[-300:]}; measure without --profile.")
+            client_s, python_s = (
+                now - before for now, before in zip(_threads_s(processes[name]), used_s[name], strict=True)
+            )
+            found[CLIENT] += client_s
+            samples = samples_by_part(files[name].read_text().splitlines())
+            for part, count in samples.items():
+                found[part] += python_s * count / samples.total()
+        return found
+
+
+def samples_by_part(lines: Iterable[str]) -> Counter[str]:
+    """Count samples by part, from py-spy's lines of ``frame;frame;frame count``, the outermost frame first."""
+    found: Counter[str] = Counter()
+    for line in lines:
+        stack, _, count = line.rpartition(" ")
+        found[_part_of(reversed(stack.split(";")))] += int(count)
+    return found
+
+
+def _part_of(frames: Iterable[str]) -> str:
+    for frame in frames:
+        function, _, place = frame.partition(" (")
+        for part, file, functions in PARTS:
+            if file in place and (not functions or function.startswith(functions)):
+                return part
+    return OTHER
+
+
+def _start(program: Path, pid: int, seconds: float, file: Path) -> subprocess.Popen[str]:
+    command = [
+        *(str(program), "record", "--pid", str(pid), "--duration", str(round(seconds)), "--rate", str(RATE_PER_S)),
+        *("--gil", "--nonblocking", "--format", "raw", "--output", str(file)),
+    ]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def _threads_s(pid: int) -> tuple[float, float]:
+    """Return the processor time of the client library's threads of a process, and of its others."""
+    client_s = python_s = 0.0
+    for thread in psutil.Process(pid).threads():
+        try:
+            name = Path(f"/proc/{pid}/task/{thread.id}/comm").read_text()
+        except FileNotFoundError:
+            continue  # it ended between the two
+        if name.startswith(CLIENT_THREADS):
+            client_s += thread.user_time + thread.system_time
+        else:
+            python_s += thread.user_time + thread.system_time
+    return client_s, python_s

@@ -1,0 +1,49 @@
+"""The benchmark's own arithmetic and connections; what it measures with them, each of its runs audits."""
+
+from __future__ import annotations
+
+import threading
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from baraza.bench.profile import samples_by_part
+from baraza.bench.sending import ask
+
+
+def test_a_samples_time_belongs_to_whoever_asked_the_driver() -> None:
+    driver = "execute (sqlalchemy/engine/base.py:1);execute (psycopg/cursor.py:1)"
+    lines = [
+        f"run (messaging/worker.py:1);load (messaging/effects.py:1);{driver} 3",
+        f"run (messaging/worker.py:1);save_stock (inventory/tables.py:1);{driver} 2",
+        "run (messaging/worker.py:1);consume (messaging/worker.py:1) 1",
+        "run (faust/worker.py:1);select (selectors.py:1) 4",
+        "elsewhere (nobody.py:1) 5",
+    ]
+    assert samples_by_part(lines) == {"load": 3, "save": 2, "fetch": 1, "Faust": 4, "other": 5}
+
+
+class Forgetful(BaseHTTPRequestHandler):
+    """Keeps no connection, and does not say so."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+        self.close_connection = True
+
+    def log_message(self, *_arguments: object) -> None:
+        """Say nothing."""
+
+
+def test_a_connection_that_was_closed_for_its_rest_is_opened_again() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Forgetful) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        connection = HTTPConnection("127.0.0.1", server.server_port, timeout=5)
+        assert [ask(connection, "GET", "/", None, {}) for _ in range(3)] == [(200, b"ok")] * 3
+        connection.close()
+        server.shutdown()
+        thread.join()
