@@ -6,8 +6,7 @@ payment's database can write its gateway's records as well.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import TypeAlias
 
 from messages.checkout import OrderSubmitted
 from messages.contract import Envelope
@@ -20,8 +19,8 @@ from messages.payment import (
     RefundPayment,
 )
 from messages.shipping import ShipmentBooked
+from messaging.beside import Beside, loading, saving
 from messaging.steps import Compensation, Handler, Step
-from sqlalchemy import Connection
 
 from payment import domain
 from payment.domain import Payments
@@ -32,61 +31,42 @@ URL = "in-process:"
 """The gateway's address that asks for this one."""
 DECLINED_TOKENS = frozenset({"tok_declined", "tok_insufficient_funds"})
 
-
-@dataclass(slots=True)
-class Rows:
-    """What a batch touches: our payments, and what the gateway notes of them."""
-
-    payments: Payments
-    records: GatewayRecords
-
-
-def load_new(events: Sequence[OrderSubmitted], tx: Connection) -> Rows:
-    """An authorization begins both."""
-    return Rows(payments=load_nothing(events, tx), records=GatewayRecords())
-
-
-def load(messages: Sequence[ShipmentBooked | RefundPayment], tx: Connection) -> Rows:
-    """Lock our payments; the gateway's rows are reached through them alone."""
-    return Rows(payments=load_payments(messages, tx), records=GatewayRecords())
-
-
-def save(rows: Rows, tx: Connection) -> None:
-    """Save both, in one transaction."""
-    save_payments(rows.payments, tx)
-    save_gateway_records(rows.records, tx)
+Rows: TypeAlias = Beside[Payments, GatewayRecords]
+load_new = loading(load_nothing, GatewayRecords)
+load = loading(load_payments, GatewayRecords)
+save = saving(save_payments, save_gateway_records)
 
 
 def authorize(event: OrderSubmitted, rows: Rows, envelope: Envelope) -> PaymentAuthorized | PaymentDeclined:
     """Hold the amount, unless the token is one of those that are declined."""
     if event.payment_token in DECLINED_TOKENS:
         declined = Declined(reason=event.payment_token.removeprefix("tok_"), detail="The card issuer declined.")
-        return domain.authorize(event, declined, rows.payments, envelope)
+        return domain.authorize(event, declined, rows.own, envelope)
     authorization_id = f"auth_{envelope['message_id']}"
-    rows.records.authorized.append((authorization_id, event.saga_id, event.payable_minor))
-    return domain.authorize(event, Authorized(authorization_id=authorization_id), rows.payments, envelope)
+    rows.notes.authorized.append((authorization_id, event.saga_id, event.payable_minor))
+    return domain.authorize(event, Authorized(authorization_id=authorization_id), rows.own, envelope)
 
 
 def capture(event: ShipmentBooked, rows: Rows, envelope: Envelope) -> PaymentCaptured | PaymentCaptureFailed:
     """Settle the amount that is held."""
-    payment = rows.payments.of(event.saga_id)
-    rows.records.captured.append((payment.authorization_id or "", payment.amount_minor))
+    payment = rows.own.of(event.saga_id)
+    rows.notes.captured.append((payment.authorization_id or "", payment.amount_minor))
     outcome = Captured(capture_id=f"cap_{envelope['message_id']}", amount_minor=payment.amount_minor)
-    return domain.capture(event, outcome, rows.payments, envelope)
+    return domain.capture(event, outcome, rows.own, envelope)
 
 
 def refund(command: RefundPayment, undoes: bool, rows: Rows, envelope: Envelope) -> PaymentRefunded:
     """Void what is held, or pay back what was captured."""
     if not undoes:
-        return domain.refund(command, None, rows.payments, envelope)
-    payment = rows.payments.of(command.saga_id)
+        return domain.refund(command, None, rows.own, envelope)
+    payment = rows.own.of(command.saga_id)
     outcome: Voided | Refunded = Voided(amount_minor=payment.amount_minor)
     if payment.capture_id is None:
-        rows.records.voided.append(payment.authorization_id or "")
+        rows.notes.voided.append(payment.authorization_id or "")
     else:
-        rows.records.refunded.append((payment.authorization_id or "", payment.amount_minor))
+        rows.notes.refunded.append((payment.authorization_id or "", payment.amount_minor))
         outcome = Refunded(refund_id=f"ref_{envelope['message_id']}", amount_minor=payment.amount_minor)
-    return domain.refund(command, outcome, rows.payments, envelope)
+    return domain.refund(command, outcome, rows.own, envelope)
 
 
 HANDLERS: tuple[Handler, ...] = (
