@@ -1,0 +1,292 @@
+"""What a saga costs, against a fixed loop of bare statements: a change that makes it dearer by half does not pass.
+
+Both are processor time, ours and that of PostgreSQL's processes that work for us, taken in turns on one machine and one
+database with fsync on, and of each the round that was disturbed least: so the machine, and what else runs on it, divide
+out. Kafka, Faust and HTTP are not in it: ``./baraza bench`` measures them.
+
+When a change makes sagas dearer for a good reason, or cheaper for good, take RATIO from what this test prints.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+
+import checkout.handlers
+import inventory.handlers
+import ledger.handlers
+import loyalty.handlers
+import payment.in_process
+import psutil
+import psycopg
+import pytest
+import shipping.in_process
+from messages.checkout import OrderSubmitted
+from messaging.codec import Codec
+from messaging.deferred import RawMessage
+from messaging.envelope import new_id
+from messaging.handlers import Handlers
+from messaging.handling import Batch
+from messaging.outbox import OutboxRow
+from messaging.service import consumed_topics
+from messaging.turn import Delivery
+from proof.databases import TABLES, TRACKER
+from proof.schemas import LocalRegistry
+from saga_tracker import tables
+from saga_tracker.definitions import DEFINITIONS
+from saga_tracker.reading import Record, topics
+from saga_tracker.recording import Recorder
+from sqlalchemy import Connection, Engine, text
+from support.builders import a
+from support.postgres import scratch_database
+
+from messaging import arrays, outbox
+from stack import Stack
+
+RATIO = 2.1
+"""The cost of a wave of sagas over that of the reference."""
+HEADROOM = 1.5
+"""What one run differs from another, on a machine that others use too, is less."""
+ROUNDS = 5
+SAGAS = 500
+"""In one batch each, as under full load."""
+REFERENCE_TRANSACTIONS = 40
+PARTITIONS = 6
+SKUS = 100
+PLENTY = 1_000_000
+STOCK = """
+    INSERT INTO stock (sku, received, on_hand)
+    SELECT 'sku-' || number, :plenty, :plenty FROM generate_series(0, :last) AS number
+"""
+ACCOUNTS = """
+    INSERT INTO accounts (customer_id, granted, balance)
+    SELECT 'customer-' || number, :plenty, :plenty FROM generate_series(0, :last) AS number
+"""
+
+HANDLERS: Mapping[str, Handlers] = {
+    "checkout": Handlers.of(checkout.handlers.HANDLERS),
+    "payment": Handlers.of(payment.in_process.HANDLERS),
+    "inventory": Handlers.of(inventory.handlers.HANDLERS),
+    "loyalty": Handlers.of(loyalty.handlers.HANDLERS),
+    "shipping": Handlers.of(shipping.in_process.HANDLERS),
+    "ledger": Handlers.of(ledger.handlers.HANDLERS),
+}
+
+
+@dataclass(kw_only=True)
+class Service:
+    """One service's part of a wave: a transaction for each batch, as its worker does it."""
+
+    name: str
+    tx: Connection
+    codec: Codec
+    published: list[str] = field(default_factory=list)
+
+    def handle(self, raws: Sequence[RawMessage]) -> Sequence[OutboxRow]:
+        handlers, deliveries = HANDLERS[self.name], []
+        for raw in raws:
+            message_type = self.codec.type_of(raw.value)
+            if message_type and (names := handlers.for_message(message_type)):
+                message = self.codec.decode(raw.value)
+                deliveries += [(name, Delivery(message=message, raw=raw)) for name in names]
+        if not deliveries:
+            return []
+        with self.tx.begin():
+            outbox.remove(self.tx, self.published)
+            saga_ids = {delivery.message.saga_id for _, delivery in deliveries}
+            batch = Batch(
+                self.tx, self.name, handlers, self.codec, saga_ids,
+                now=datetime.now(UTC), new_id=new_id, jitter=random.Random(0),
+            )  # fmt: skip
+            batch.deliveries(deliveries)
+            rows = batch.finish().rows
+        self.published = [row.id for row in rows]
+        return rows
+
+
+@dataclass(kw_only=True)
+class Tracker:
+    """The tracker's part of a wave."""
+
+    tx: Connection
+    recorder: Recorder
+    published: list[str] = field(default_factory=list)
+    offsets: dict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
+
+    def handle(self, raws: Sequence[RawMessage]) -> Sequence[OutboxRow]:
+        now = datetime.now(UTC)
+        records = [Record(raw=raw, offset=self._next_offset(raw), timestamp_s=now.timestamp()) for raw in raws]
+        with self.tx.begin():
+            outbox.remove(self.tx, self.published)
+            rows = self.recorder.record(self.tx, records, now=now).rows
+        self.published = [row.id for row in rows]
+        return rows
+
+    def _next_offset(self, raw: RawMessage) -> int:
+        place = (raw.topic, raw.partition)
+        self.offsets[place] += 1
+        return self.offsets[place] - 1
+
+
+@dataclass(kw_only=True)
+class System:
+    """Every service and the tracker on one thread, with lists in the place of Kafka's topics."""
+
+    codec: Codec
+    participants: Mapping[str, Service | Tracker]
+    readers: Mapping[str, Sequence[str]]
+
+    def orders(self) -> list[RawMessage]:
+        """Return a wave of orders of one line."""
+        orders = [
+            a(
+                OrderSubmitted,
+                customer_id=f"customer-{number}",
+                lines=[{"sku": f"sku-{number % SKUS}", "quantity": 1, "unit_price_minor": 1_299}],
+                total_minor=1_299,
+                payable_minor=1_289,
+                points_to_burn=10,
+            )
+            for number in range(SAGAS)
+        ]
+        return [
+            RawMessage(
+                topic="checkout.events",
+                partition=zlib.crc32(order.saga_id.encode()) % PARTITIONS,
+                key=order.saga_id.encode(),
+                value=self.codec.encode("checkout.events", order),
+                headers=(),
+            )
+            for order in orders
+        ]
+
+    def run(self, raws: Sequence[RawMessage]) -> None:
+        """Let these messages, and what they lead to, be handled until nothing is left to read."""
+        unread: dict[str, list[RawMessage]] = defaultdict(list)
+        self._append(unread, raws)
+        while any(unread.values()):
+            for name, participant in self.participants.items():
+                batch, unread[name] = unread[name][:SAGAS], unread[name][SAGAS:]
+                if batch:
+                    self._append(unread, [_read(row) for row in participant.handle(batch)])
+
+    def _append(self, unread: dict[str, list[RawMessage]], raws: Sequence[RawMessage]) -> None:
+        for raw in raws:
+            for reader in self.readers[raw.topic]:
+                unread[reader].append(raw)
+
+
+def _read(row: OutboxRow) -> RawMessage:
+    partition = zlib.crc32(row.saga_id.encode()) % PARTITIONS
+    return RawMessage(
+        topic=row.topic, partition=partition, key=row.saga_id.encode(), value=row.payload, headers=row.headers
+    )
+
+
+@pytest.fixture(scope="module")
+def engine(infrastructure: Stack) -> Iterator[Engine]:
+    """A database with a schema for each service."""
+    with scratch_database(infrastructure) as engine:
+        arrays.send_in_binary(engine)
+        for schema, metadata in TABLES.items():
+            with engine.begin() as tx:
+                tx.execute(text(f"CREATE SCHEMA {schema}"))
+                tx.execute(text(f"SET LOCAL search_path = {schema}"))
+                metadata.create_all(tx)
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def connections(engine: Engine) -> Iterator[Mapping[str, Connection]]:
+    """A connection for each service, into its own schema."""
+    with ExitStack() as opened:
+        found = {schema: opened.enter_context(engine.connect()) for schema in TABLES}
+        for schema, tx in found.items():
+            with tx.begin():
+                tx.execute(text(f"SET search_path = {schema}"))
+        yield found
+
+
+@pytest.fixture(scope="module")
+def system(connections: Mapping[str, Connection]) -> System:
+    for service, statement, count in (("inventory", STOCK, SKUS), ("loyalty", ACCOUNTS, SAGAS)):
+        with connections[service].begin():
+            connections[service].execute(text(statement), {"plenty": PLENTY, "last": count - 1})
+    codec = Codec(LocalRegistry())
+    tracked = topics(DEFINITIONS)
+    with connections[TRACKER].begin():
+        places = [(topic, partition) for topic in tracked for partition in range(PARTITIONS)]
+        tables.begin_offsets(connections[TRACKER], dict.fromkeys(places, 0))
+    participants: dict[str, Service | Tracker] = {
+        name: Service(name=name, tx=connections[name], codec=codec) for name in HANDLERS
+    }
+    participants[TRACKER] = Tracker(tx=connections[TRACKER], recorder=Recorder(DEFINITIONS, codec))
+    readers: dict[str, list[str]] = defaultdict(list)
+    for name, handlers in HANDLERS.items():
+        for topic in consumed_topics(name, handlers):
+            readers[topic].append(name)
+    for topic in tracked:
+        readers[topic].append(TRACKER)
+    return System(codec=codec, participants=participants, readers=readers)
+
+
+@pytest.fixture
+def reference(engine: Engine) -> Iterator[psycopg.Connection]:
+    address = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(address) as connection:
+        connection.execute("CREATE TABLE reference (id text PRIMARY KEY, number bigint, body bytea)")
+        connection.commit()
+        yield connection
+
+
+def refer(connection: psycopg.Connection) -> None:
+    """Write, read and remove rows as any program would: it knows nothing of ours, and never changes."""
+    for turn in range(REFERENCE_TRANSACTIONS):
+        ids = [f"{turn}-{number}-{'x' * 16}" for number in range(SAGAS)]
+        connection.execute(
+            "INSERT INTO reference SELECT * FROM unnest(%s::text[], %s::bigint[], %s::bytea[])",
+            (ids, list(range(SAGAS)), [b"x" * 300] * SAGAS),
+        )
+        rows = connection.execute("SELECT id, number, body FROM reference WHERE id = ANY(%s)", (ids,)).fetchall()
+        assert len(rows) == SAGAS
+        connection.execute("DELETE FROM reference WHERE id = ANY(%s)", (ids,))
+        connection.commit()
+
+
+def cost_s(work: Callable[[], None], backends: Sequence[psutil.Process]) -> float:
+    """Return the processor time of this process and of those of PostgreSQL that this takes."""
+
+    def used_s() -> float:
+        return time.process_time() + sum(sum(backend.cpu_times()[:2]) for backend in backends)
+
+    before_s = used_s()
+    work()
+    return used_s() - before_s
+
+
+def test_a_saga_costs_no_more_than_it_did_beside_bare_statements(
+    system: System, connections: Mapping[str, Connection], reference: psycopg.Connection
+) -> None:
+    pids = [tx.execute(text("SELECT pg_backend_pid()")).scalar_one() for tx in connections.values()]
+    for tx in connections.values():
+        tx.rollback()
+    backends = [psutil.Process(pid) for pid in (*pids, reference.info.backend_pid)]
+    system.run(system.orders())
+    refer(reference)
+    ours_s, reference_s = [], []
+    for _ in range(ROUNDS):
+        ours_s.append(cost_s(partial(system.run, system.orders()), backends))
+        reference_s.append(cost_s(partial(refer, reference), backends))
+    ratio = min(ours_s) / min(reference_s)
+    print(f"ratio {ratio:.2f}: {1_000 * min(ours_s) / SAGAS:.3f} ms a saga, of {ours_s} s and {reference_s} s")
+    states = "SELECT state, count(*) FROM sagas GROUP BY state"
+    ended = [tuple(row) for row in connections[TRACKER].execute(text(states))]
+    assert ended == [("CONFIRMED", (1 + ROUNDS) * SAGAS)]
+    assert ratio <= RATIO * HEADROOM, f"a saga has become dearer: {ratio:.2f} times the reference, not {RATIO}"
