@@ -14,6 +14,7 @@ import typer
 from baraza import interrupts
 from baraza.commands import (
     audit,
+    backups,
     bench,
     chaos,
     demo,
@@ -48,6 +49,9 @@ app.command()(chaos.chaos)
 app.command()(sagas.timeline)
 app.command()(operate.redrive)
 app.command()(audit.audit)
+app.command()(backups.backup)
+app.command()(backups.restore)
+app.command()(backups.reconcile)
 app.command()(events.topics)
 app.command()(bench.bench)
 app.command()(proof.explore)

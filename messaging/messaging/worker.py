@@ -181,7 +181,7 @@ class Worker:
                 due = self._take_due()
                 taken = self._take(self._room() - len(due))
                 # 2. and 3.
-                self._handle([_raw(message) for message in taken], due)
+                self._handle([raw_of(message) for message in taken], due)
                 # 4.
                 self._store_offsets(taken)
                 self._sweep()
@@ -437,7 +437,8 @@ class Worker:
         self._remove(self._relay.take_delivered(at_once=True))
 
 
-def _raw(message: KafkaMessage) -> RawMessage:
+def raw_of(message: KafkaMessage) -> RawMessage:
+    """Return a consumed message as the kit keeps it."""
     topic, partition = message.topic(), message.partition()
     assert topic is not None, "a consumed message has its topic"
     assert partition is not None, "a consumed message has its partition"

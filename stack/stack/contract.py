@@ -138,6 +138,8 @@ def _rights_of(service: str) -> KafkaRights:
     for saga in DEFINITIONS.values():
         own = [step for step in saga.steps if step.service == service]
         reads += [step.trigger_topic for step in own]
+        # What it has said itself tells a restored database what it had decided.
+        reads += [f"{service}.events"] if own else []
         writes += [step.dead_letter_topic for step in own]
         if service in saga.participants:
             reads.append(f"{service}.commands")

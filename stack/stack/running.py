@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
 
@@ -13,6 +14,7 @@ from messaging.kafka import KafkaLogin
 from messaging.redis import RedisLogin
 
 from stack import (
+    backups,
     containers,
     contract,
     kafka,
@@ -147,6 +149,31 @@ class Stack:
     def rotate(self, login: str) -> None:
         """Give a login a new password at Kafka, PostgreSQL and Redis, wherever it has one. Raises InvalidSettings."""
         rotation.rotate(self._home, self._state, login)
+
+    def backup(self, service: str, file: Path) -> None:
+        """Write a copy of a service's database while everything runs. Raises InvalidSettings, PartFailed."""
+        backups.dump(self._home, self._state, service, file)
+
+    def restore(self, service: str, file: Path) -> datetime:
+        """Stop a service, put its database back as ``file`` has it, and return of when that is. It stays stopped.
+
+        Raises InvalidSettings, PartFailed.
+        """
+        taken_at = backups.taken_at(self._home, self._state, file)
+        for name in self._names(service):
+            self.stop(name)
+        backups.load(self._home, self._state, service, file)
+        return taken_at
+
+    def reconcile(self, service: str, since: datetime) -> str:
+        """Bring the database of a stopped service up to what it has said on Kafka, and start the service.
+
+        Returns what it says. Raises InvalidSettings; PartFailed where it cannot, and then the service stays stopped.
+        """
+        said = backups.reconcile(self._home, self._state, service, since)
+        for name in self._names(service):
+            self.start(name)
+        return said
 
     def password(self, login: str) -> str:
         """Return the password of a PostgreSQL login, for example ``payment_owner``."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 from messaging.envelope import new_id
+from support.collector import Collector
 from support.shop import SCARCE, SKU, Shop
 from support.topics import stored
+from support.waiting import until
 
 from stack import contract, leftovers, postgres
 
@@ -45,8 +48,8 @@ def place(shop: Shop, words: set[str], *, sku: str = SKU, token: str = "", quant
     return shop.http.post(url, json=order, headers=headers)
 
 
-def run(shop: Shop) -> set[str]:
-    """Let every kind of thing happen to orders, and return the words that must not be found."""
+def run(shop: Shop, collector: Collector) -> set[str]:
+    """Let every kind of thing happen to orders until its spans are there; return the words that must not be found."""
     words: set[str] = set()
     placed = [
         place(shop, words),
@@ -61,10 +64,12 @@ def run(shop: Shop) -> set[str]:
     assert place(shop, words, quantity=-1).status_code == httpx.codes.UNPROCESSABLE_ENTITY
     ends = {shop.outcome(answer.json()["order_id"])["saga"]["state"] for answer in placed}
     assert ends == {"CONFIRMED", "CANCELLED_COMPENSATED"}
+    for answer in placed:
+        until(partial(collector.of_saga, answer.json()["order_id"]), "spans of the order arrive")
     return words
 
 
-def written(shop: Shop) -> Iterator[tuple[str, str]]:
+def written(shop: Shop, collector: Collector) -> Iterator[tuple[str, str]]:
     """Yield everything that was written beside the messages' own payloads: where, and what."""
     for file in (shop.stack.home / "logs").iterdir():
         yield f"the log {file.name}", file.read_text(errors="replace")
@@ -76,6 +81,8 @@ def written(shop: Shop) -> Iterator[tuple[str, str]]:
             answer = shop.http.get(f"{url}/metrics")
             if answer.is_success:
                 yield f"the metrics of {service}", answer.text
+    for number, body in enumerate(collector.bodies()):
+        yield f"the spans of request {number}", body.decode(errors="replace")
 
 
 def found(words: Iterable[str], texts: Iterable[tuple[str, str]]) -> list[str]:
@@ -97,18 +104,18 @@ def command_lines(shop: Shop) -> Iterator[tuple[str, str]]:
             continue
 
 
-def test_nothing_personal_is_written_beside_the_messages(shop: Shop) -> None:
-    words = run(shop)
+def test_nothing_personal_is_written_beside_the_messages(shop: Shop, collector: Collector) -> None:
+    words = run(shop, collector)
     assert len(words) > 20
-    texts = list(written(shop))
+    texts = list(written(shop, collector))
     kinds = {where.split()[1] for where, _ in texts}
-    assert kinds == {"log", "headers", "metrics"}
+    assert kinds == {"log", "headers", "metrics", "spans"}
     assert found(words, texts) == []
     in_messages = " ".join(str(message.value) for message in stored(shop.stack.kafka(), "checkout.events"))
     assert found(words, [("checkout.events", in_messages)]), "the search finds what is there"
 
 
-def test_no_password_is_in_a_log_a_header_or_a_command_line(shop: Shop) -> None:
+def test_no_password_is_in_a_log_a_header_a_span_or_a_command_line(shop: Shop, collector: Collector) -> None:
     secret = passwords(shop.stack.home)
     assert len(secret) > len(contract.kafka_rights()) + len(contract.database_rights())
-    assert found(secret, [*written(shop), *command_lines(shop)]) == []
+    assert found(secret, [*written(shop, collector), *command_lines(shop)]) == []

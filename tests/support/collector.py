@@ -34,11 +34,15 @@ class Collector:
     def __init__(self, url: str) -> None:
         self.url = url
         self._spans: list[Seen] = []
+        self._bodies: list[bytes] = []
         self._lock = threading.Lock()
 
-    def add(self, spans: list[Seen]) -> None:
+    def add(self, body: bytes) -> None:
+        """Take one request's body."""
+        spans = _spans(ExportTraceServiceRequest.FromString(body))
         with self._lock:
             self._spans += spans
+            self._bodies.append(body)
 
     def of_saga(self, saga_id: str) -> list[Seen]:
         with self._lock:
@@ -48,6 +52,11 @@ class Collector:
     def spans(self) -> list[Seen]:
         with self._lock:
             return list(self._spans)
+
+    def bodies(self) -> list[bytes]:
+        """Return every request as it came: also what no span of :attr:`spans` shows."""
+        with self._lock:
+            return list(self._bodies)
 
 
 @contextmanager
@@ -62,7 +71,7 @@ def collecting() -> Iterator[Collector]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             if self.headers.get("Content-Encoding") == "gzip":
                 body = gzip.decompress(body)
-            self.collector.add(_spans(ExportTraceServiceRequest.FromString(body)))
+            self.collector.add(body)
             self.send_response(200)
             self.send_header("Content-Length", "0")
             self.end_headers()

@@ -1,0 +1,85 @@
+"""A copy of one service's database, taken while it runs, and the way back to it. All else keeps running.
+
+1. :func:`dump` writes the copy. The file tells when it was begun, and everything committed before that is in it.
+2. :func:`load` puts a database back as it was; the service must be stopped.
+3. :func:`reconcile` brings it up to what the service has said on Kafka since; then the service may start.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from stack import contract, postgres, services
+from stack.errors import InvalidSettings, PartFailed
+from stack.home import Home, State
+from stack.ports import LOOPBACK
+
+TIMEOUT_S = 3_600
+TAIL_LINES = 15
+
+
+def dump(home: Home, state: State, service: str, file: Path) -> None:
+    """Write a copy of the service's database into ``file``. Raises InvalidSettings, PartFailed."""
+    draft = file.with_name(f"{file.name}.new")
+    _program(home, state, "pg_dump", "--format=custom", f"--file={draft}", _database(service))
+    draft.replace(file)
+
+
+def taken_at(home: Home, state: State, file: Path) -> datetime:
+    """Return when the copy in ``file`` was begun. Raises PartFailed where it is none."""
+    listed = _program(home, state, "pg_restore", "--list", str(file))
+    said = re.search(r"^; Archive created at (\S+ \S+) UTC$", listed, re.MULTILINE)
+    if said is None:
+        raise PartFailed(f"{file} does not say when it was taken; give a file that 'baraza backup' wrote.")
+    return datetime.fromisoformat(said[1]).replace(tzinfo=UTC)
+
+
+def load(home: Home, state: State, service: str, file: Path) -> None:
+    """Replace the service's tables by those in ``file``, in one transaction. Raises InvalidSettings, PartFailed."""
+    database = _database(service)
+    _program(
+        home, state, "pg_restore", "--clean", "--if-exists", "--single-transaction", "--exit-on-error",
+        f"--dbname={database}", str(file),
+    )  # fmt: skip
+
+
+def reconcile(home: Home, state: State, service: str, since: datetime) -> str:
+    """Run ``messaging.reconcile`` as the service, and return what it says. Raises PartFailed with what it says.
+
+    The tracker needs none: its offsets are in its database, and its state is a function of the messages that it reads.
+    """
+    _database(service)
+    if service == contract.TRACKER:
+        return "The tracker reads on from where its database is.\n"
+    command = (sys.executable, "-P", "-m", "messaging.reconcile", contract.package_of(service), since.isoformat())
+    return _run(command, services.environment(home, state, service, service))
+
+
+def _database(service: str) -> str:
+    if service not in (known := (*contract.services(), contract.TRACKER)):
+        raise InvalidSettings(f"No service {service!r} has a database; known: {', '.join(known)}.")
+    return services.database_of(service)
+
+
+def _program(home: Home, state: State, name: str, *arguments: str) -> str:
+    connection = {
+        "PGHOST": LOOPBACK, "PGPORT": str(state.ports[postgres.NAME]), "PGUSER": postgres.SUPERUSER,
+        "PGPASSWORD": home.password(postgres.SUPERUSER), "TZ": "UTC",
+    }  # fmt: skip
+    return _run((str(postgres.binary(name)), *arguments), connection)
+
+
+def _run(command: tuple[str, ...], environment: dict[str, str]) -> str:
+    done = subprocess.run(
+        command, env={"PATH": os.defpath, **environment}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, timeout=TIMEOUT_S, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        tail = "\n".join(done.stdout.rstrip().splitlines()[-TAIL_LINES:])
+        raise PartFailed(f"{Path(command[0]).name} ended with {done.returncode}:\n{tail}")
+    return done.stdout

@@ -1,0 +1,41 @@
+"""Databases that are put back as they were, while the rest of the world went on: Kafka tells what they have missed."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from support.shop import CONNECTIONS, SCARCE, Placed, Shop
+
+UNITS_AN_ORDER = 4
+FOR_ORDERS = 8
+ORDERS = 24
+
+
+def place(shop: Shop, count: int, *, code: str = "") -> list[Placed]:
+    """Submit as many orders for the scarce product side by side, with points."""
+    with ThreadPoolExecutor(CONNECTIONS) as threads:
+        return list(threads.map(lambda _: shop.place(sku=SCARCE, points=2, postal_code=code), range(count)))
+
+
+@pytest.mark.parametrize("service", ["inventory", "payment"])
+def test_a_restored_service_knows_again_what_it_has_said(shop: Shop, service: str, tmp_path: Path) -> None:
+    level = [{"sku": SCARCE, "on_hand": FOR_ORDERS * UNITS_AN_ORDER}]
+    shop.call("inventory", "PUT", "/v1/stock", level)
+    try:
+        place(shop, FOR_ORDERS // 4)
+        shop.stack.backup(service, tmp_path / "dump")
+        # Some get units that others, whom no courier reaches, give back; most go without.
+        shop.fault("courier", operation="book", kind="reject", match="nowhere")
+        missed = [*place(shop, FOR_ORDERS // 2, code="nowhere"), *place(shop, ORDERS)]
+        ended = {order.order_id: shop.outcome(order.order_id)["saga"]["state"] for order in missed}
+        assert len(set(ended.values())) == 2, ended
+        since = shop.stack.restore(service, tmp_path / "dump")
+        waiting = place(shop, FOR_ORDERS)
+        shop.stack.reconcile(service, since)
+        for order in waiting:
+            shop.outcome(order.order_id)
+        assert {order_id: shop.outcome(order_id)["saga"]["state"] for order_id in ended} == ended
+    finally:
+        shop.call("inventory", "PUT", "/v1/stock", [{"sku": SCARCE, "on_hand": 0}])
