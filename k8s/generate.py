@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from stack.contract import AUDIT, owner_of
 
-from stack import contract, services
+from stack import contract, redis, services
 
 BASE = Path(__file__).with_name("base")
 PARTITIONS = 12
@@ -28,6 +28,8 @@ PREPARE, SERVE = "1", "2"
 """Argo CD's waves: Jobs before the roll-out. With kubectl it is the label baraza.example/wave, see operations.md."""
 EVENTS_KEPT_MS = 90 * 24 * 3600 * 1000
 """Longer than any backup is kept, so that a restored database can always catch up from Kafka."""
+
+REDIS_LOGINS = "redis-logins"
 
 Manifest = dict[str, Any]
 
@@ -68,7 +70,9 @@ def files() -> dict[str, list[Manifest]]:
         made[f"{_dashed(database)}.yaml"] += _database(database)
     made["topics.yaml"] = [_topic(topic) for topic in contract.topics()]
     outsiders = [login for login in contract.kafka_rights() if login not in PROCESSES]
-    made["logins.yaml"] = [_kafka_user(login) for login in outsiders] + [_external_secret(_secret_of(AUDIT), AUDIT)]
+    made["logins.yaml"] = [
+        *(_kafka_user(login) for login in outsiders), _external_secret(_secret_of(AUDIT), AUDIT), _redis_logins(),
+    ]  # fmt: skip
     names = [f"generated/{name}" for name in sorted(made)]
     made["kustomization.yaml"] = [
         {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
@@ -110,6 +114,8 @@ def _deployment(name: str, spec: Process) -> Manifest:
         "BARAZA_DATABASE_PASSWORD_FILE": "/etc/baraza/database/password",
         **spec.environment,
     }
+    if spec.redis:
+        environment |= {"BARAZA_REDIS_USER": name, "BARAZA_REDIS_PASSWORD_FILE": "/etc/baraza/redis/password"}
     container = {
         **_container("service", [spec.module], environment, cpu=spec.cpu, memory=spec.memory),
         "ports": [{"name": "http", "containerPort": HTTP}],
@@ -121,7 +127,7 @@ def _deployment(name: str, spec: Process) -> Manifest:
         "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
     }
     spread = {"maxSkew": 1, "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": {"matchLabels": _is(name)}}
-    pod = _pod(name, database, login, container) | {
+    pod = _pod(name, database, login, container, redis_login=name if spec.redis else None) | {
         "serviceAccountName": name,
         "terminationGracePeriodSeconds": 30,
         "topologySpreadConstraints": [
@@ -136,7 +142,9 @@ def _deployment(name: str, spec: Process) -> Manifest:
     })  # fmt: skip
 
 
-def _pod(kafka_login: str | None, database: str, role: str, container: Manifest) -> Manifest:
+def _pod(
+    kafka_login: str | None, database: str, role: str, container: Manifest, *, redis_login: str | None = None
+) -> Manifest:
     """Return a pod that runs one container and may do nothing else; its logins are files that can be rotated."""
     secrets = {
         "database": _secret_of(role),
@@ -145,11 +153,16 @@ def _pod(kafka_login: str | None, database: str, role: str, container: Manifest)
     }
     if kafka_login is not None:
         secrets["kafka"] = kafka_login
-    keys = {"database-ca": "ca.crt", "kafka-ca": "ca.crt", "database": "password", "kafka": "password"}
+    if redis_login is not None:
+        secrets["redis"] = REDIS_LOGINS
+    keys = {"database-ca": "ca.crt", "kafka-ca": "ca.crt", "redis": redis_login}
+    files = {"database-ca": "ca.crt", "kafka-ca": "ca.crt"}
     volumes: list[Manifest] = [
-        {"name": name, "secret": {"secretName": secret, "items": [{"key": keys[name], "path": keys[name]}]}}
+        {"name": name, "secret": {"secretName": secret, "items": [
+            {"key": keys.get(name, "password"), "path": files.get(name, "password")}
+        ]}}
         for name, secret in secrets.items()
-    ]
+    ]  # fmt: skip
     mounts = [{"name": name, "mountPath": f"/etc/baraza/{name}", "readOnly": True} for name in secrets]
     return {
         "automountServiceAccountToken": False,
@@ -309,6 +322,24 @@ def _external_secret(name: str, role: str) -> Manifest:
         "secretStoreRef": {"kind": "ClusterSecretStore", "name": "baraza"},
         "target": {"name": name, "creationPolicy": "Owner", "template": template},
         "data": [{"secretKey": "password", "remoteRef": {"key": f"baraza/postgres/{role}", "property": "password"}}],
+    })  # fmt: skip
+
+
+def _redis_logins() -> Manifest:
+    """Return the secret with the password of each login of Redis, and Redis's own file, which holds their digests."""
+    users = [name for name, spec in PROCESSES.items() if spec.redis]
+    rules = [
+        f"user {user} on #{{{{ .{user} | sha256sum }}}} ~{contract.redis_keys()[user]} {redis.COMMANDS}"
+        for user in users
+    ]
+    data = {redis.LOGINS: "\n".join(["user default off", *rules, ""]), **{user: f"{{{{ .{user} }}}}" for user in users}}
+    return _named("external-secrets.io/v1", "ExternalSecret", REDIS_LOGINS, wave="0", spec={
+        "refreshInterval": "5m",
+        "secretStoreRef": {"kind": "ClusterSecretStore", "name": "baraza"},
+        "target": {"name": REDIS_LOGINS, "creationPolicy": "Owner", "template": {"data": data}},
+        "data": [
+            {"secretKey": user, "remoteRef": {"key": f"baraza/redis/{user}", "property": "password"}} for user in users
+        ],
     })  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from stack.gotools import GoProgram
 from stack.settings import from_environment
 
 from deploy.engine import CHECKOUT, GO_MODULES, run
-from stack import contract, gotools, services
+from stack import contract, gotools, redis, services
 
 KUSTOMIZE = GoProgram(name="kustomize", package="sigs.k8s.io/kustomize/kustomize/v5", module=GO_MODULES / "kustomize")
 OVERLAYS = ("dev", "prod")
@@ -164,6 +164,25 @@ def test_topics_and_rights_on_kafka_are_those_of_the_contract(cluster: Cluster) 
             *(("group", name, "Describe") for name in rights.watches),
         }
         assert all(acl["resource"]["patternType"] == "literal" for acl in acls)
+
+
+def test_redis_lets_in_whoever_uses_it_and_for_its_own_keys_alone(cluster: Cluster) -> None:
+    logins = cluster.of("ExternalSecret")["redis-logins"]["spec"]
+    (container,) = cluster.of("Deployment")["redis"]["spec"]["template"]["spec"]["containers"]
+    (mount,) = container["volumeMounts"]
+    assert container["args"][-1] == f"{mount['mountPath']}/{redis.LOGINS}"
+    users = {process for process in services.workers() if "BARAZA_REDIS_USER" in _environment(cluster, process)}
+    rules = logins["target"]["template"]["data"][redis.LOGINS].splitlines()
+    assert rules[0] == "user default off"
+    assert {rule.split()[1] for rule in rules[1:]} == users == {one["secretKey"] for one in logins["data"]}
+    for rule in rules[1:]:
+        user = rule.split()[1]
+        assert rule == f"user {user} on #{{{{ .{user} | sha256sum }}}} ~{contract.redis_keys()[user]} {redis.COMMANDS}"
+    for process in services.workers():
+        policy = cluster.of("NetworkPolicy")[process]["spec"]["egress"]
+        peers = [peer for edge in policy for peer in edge["to"]]
+        selector = {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "redis"}}}
+        assert (selector in peers) == (process in users), process
 
 
 def test_every_pod_has_limits_and_may_nothing_beyond(cluster: Cluster) -> None:
