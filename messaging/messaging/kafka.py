@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import structlog
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
 
+ASK_WITHIN_S = 3.0
 MECHANISM = "SCRAM-SHA-512"
 """Challenge and response: the password itself does not travel, even where there is no TLS."""
 PLAIN_PROTOCOL, TLS_PROTOCOL = "SASL_PLAINTEXT", "SASL_SSL"
@@ -86,3 +88,12 @@ def client(kind: Callable[[dict[str, Any]], Client], login: KafkaLogin, options:
 
     made.append(kind({**login.options(), **options, "error_cb": on_error}))
     return made[0]
+
+
+def answers(login: KafkaLogin) -> bool:
+    """Say whether Kafka answers a client that has just come; one that has been there may be what hangs."""
+    try:
+        AdminClient({**login.options(), "log_level": 0}).list_topics(timeout=ASK_WITHIN_S)
+    except KafkaException:
+        return False
+    return True

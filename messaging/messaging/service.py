@@ -23,10 +23,11 @@ from messages.contract import Message
 from messages.saga import SagaFenced, StepRedriven
 from sqlalchemy import Engine, text
 
-from messaging import database, health, logs, measures, metrics, outbox, problem
+from messaging import database, health, kafka, logs, measures, metrics, outbox, problem
 from messaging.auth import Verifier
 from messaging.codec import Codec, RemoteRegistry
 from messaging.handlers import Handlers
+from messaging.membership import Membership
 from messaging.metrics import Measure
 from messaging.observation import Observer
 from messaging.outbox import Relay
@@ -162,6 +163,7 @@ def run(build: Callable[[Parts], Service]) -> int:
         codec=parts.codec,
         consumer=consumer(settings.kafka_login, settings.service, instance),
         relay=Relay(outbox.producer(settings.kafka_login, client_id=instance), observer),
+        membership=Membership(lambda: kafka.answers(settings.kafka_login)),
         observer=observer,
     )
     app = service.app or api(settings.service, parts)

@@ -48,7 +48,6 @@ LEFTOVER_AGE = timedelta(seconds=10)
 DUE_MAX = 200
 STOP_WITHIN_S = 5.0
 FLUSH_ON_REVOKE_S = 1.0
-ASK_KAFKA_WITHIN_S = 3.0
 SESSION_TIMEOUT_MS = 6_000
 HEARTBEAT_MS = 2_000
 
@@ -77,6 +76,8 @@ def consumer(login: KafkaLogin, group: str, instance: str) -> Consumer:
             "fetch.wait.max.ms": 100,
             "queued.max.messages.kbytes": 16_384,
             "topic.metadata.refresh.interval.ms": 10_000,
+            # A connection that is only made when it is needed was sometimes not made again to the group's coordinator.
+            "enable.sparse.connections": False,
         },
     )
 
@@ -139,6 +140,7 @@ class Worker:
         codec: Codec,
         consumer: Consumer,
         relay: Relay,
+        membership: Membership,
         observer: Observer | None = None,
     ) -> None:
         self._service = service
@@ -158,7 +160,7 @@ class Worker:
         self._sweep_at = 0.0
         self._handled_until: dict[str, float] = {}
         self.looped_at = time.monotonic()
-        self.membership = Membership(self._kafka_answers)
+        self.membership = membership
 
     def stop(self) -> None:
         """Ask the loop to finish its batch, publish, commit and leave the group."""
@@ -304,13 +306,6 @@ class Worker:
 
     def _transact(self, transaction: Callable[[Connection], Result]) -> Result:
         return self._patience.transact(self._engine, transaction)
-
-    def _kafka_answers(self) -> bool:
-        try:
-            self._consumer.list_topics(timeout=ASK_KAFKA_WITHIN_S)
-        except KafkaException:
-            return False
-        return True
 
     def _sign_of_life(self) -> None:
         self.looped_at = time.monotonic()

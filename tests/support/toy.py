@@ -22,6 +22,7 @@ from messaging.codec import Codec, RemoteRegistry
 from messaging.deferred import deferred_table
 from messaging.effects import effects_table
 from messaging.handlers import Handlers
+from messaging.membership import Membership
 from messaging.outbox import Relay, outbox_table, producer
 from messaging.registry import Subject, register
 from messaging.retry import RetryPolicy
@@ -30,7 +31,7 @@ from messaging.steps import Call, Compensation, ExternalCompensation, ExternalSt
 from messaging.worker import Worker, consumer
 from sqlalchemy import Column, Connection, Integer, MetaData, Table, Text, text
 
-from messaging import database, logs
+from messaging import database, kafka, logs
 
 NAME = "toy"
 PICK, PACK, SEND = "pick", "pack", "send"
@@ -225,6 +226,7 @@ def main() -> int:
         codec=Codec(RemoteRegistry(settings.registry_url)),
         consumer=consumer(settings.kafka_login, settings.service, settings.service),
         relay=Relay(producer(settings.kafka_login, client_id=settings.service)),
+        membership=Membership(lambda: kafka.answers(settings.kafka_login)),
     )
     signal.signal(signal.SIGTERM, lambda _number, _frame: worker.stop())
     worker.run([INPUT] if settings.service == LISTENER else [INPUT, COMMANDS])
