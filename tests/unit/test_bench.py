@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from baraza.bench.profile import samples_by_part
-from baraza.bench.sending import ask
+from baraza.bench.sending import BATCH_ORDERS, BEAT_S, ask, pace
+from baraza.bench.workload import uniform_orders
 
 
 def test_a_samples_time_belongs_to_whoever_asked_the_driver() -> None:
@@ -20,6 +22,18 @@ def test_a_samples_time_belongs_to_whoever_asked_the_driver() -> None:
         "elsewhere (nobody.py:1) 5",
     ]
     assert samples_by_part(lines) == {"load": 3, "save": 2, "fetch": 1, "Faust": 4, "other": 5}
+
+
+def test_a_late_sender_catches_up_and_tells_no_wait_too_short() -> None:
+    began_at_s, per_second = time.monotonic(), 10 / BEAT_S
+    due = pace(uniform_orders(), per_second=per_second)
+    while time.monotonic() < began_at_s + 4.5 * BEAT_S:
+        pass
+    stopping = threading.Event()
+    late, due_at_s = due(stopping)
+    assert 40 <= len(late) <= BATCH_ORDERS
+    assert due_at_s - began_at_s < 2 * BEAT_S
+    assert len(due(stopping)[0]) <= BATCH_ORDERS
 
 
 class Forgetful(BaseHTTPRequestHandler):

@@ -93,15 +93,20 @@ def pressure(follower: Follower, orders: Iterator[Order], *, open_max: int) -> D
 
 
 def pace(orders: Iterator[Order], *, per_second: float) -> Due:
-    """Return what sends ``per_second`` orders from now on; an order's time counts from when it was due."""
+    """Return what sends ``per_second`` orders from now on; an order's time counts from when it was due.
+
+    Whoever is late sends what has become due meanwhile in one request, all of it as if due with its first.
+    """
     began_at_s = time.monotonic()
+    beats_max = int(BATCH_ORDERS / max(1.0, per_second * BEAT_S))
     beats = sent = 0
 
     def due(stopping: threading.Event) -> tuple[list[Order], float]:
         nonlocal beats, sent
-        beats += 1
-        due_at_s = began_at_s + beats * BEAT_S
+        due_at_s = began_at_s + (beats + 1) * BEAT_S
         stopping.wait(max(0.0, due_at_s - time.monotonic()))
+        late = int((time.monotonic() - due_at_s) / BEAT_S)
+        beats += 1 + max(0, min(late, beats_max - 1))
         already, sent = sent, int(beats * BEAT_S * per_second)
         return list(islice(orders, sent - already)), due_at_s
 
