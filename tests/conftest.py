@@ -10,9 +10,11 @@ from __future__ import annotations
 import random
 import signal
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 import pytest
 from hypothesis import HealthCheck, settings
+from simulators.testing import SimulatorProcess, running
 from stack.services import EVERY
 from support.collector import Collector, collecting
 from support.shop import Shop
@@ -103,3 +105,21 @@ def shop(open_shop: Shop) -> Iterator[Shop]:
     yield open_shop
     open_shop.clear_faults()
     open_shop.check_audit()
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorProcess]:
+    """The simulated gateway alone, with records of its own."""
+    with _simulator("gateway", tmp_path_factory) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def courier(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorProcess]:
+    """The simulated courier alone, with records of its own."""
+    with _simulator("courier", tmp_path_factory) as process:
+        yield process
+
+
+def _simulator(name: str, factory: pytest.TempPathFactory) -> AbstractContextManager[SimulatorProcess]:
+    return running(name, {"BARAZA_SIMULATOR_RECORDS": str(factory.mktemp(name) / "records.db")})

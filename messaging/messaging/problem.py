@@ -6,10 +6,10 @@ It must never show internals, and never repeat what a caller sent: a body may ho
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 import structlog
 from fastapi import FastAPI
@@ -34,6 +34,7 @@ FRAMES_MAX = 12
 RETRY_AFTER_S = 2
 """A restart of PostgreSQL takes about as long; who comes earlier would be sent away again."""
 
+Value = TypeVar("Value")
 Json: TypeAlias = str | int | float | bool | Sequence["Json"] | Mapping[str, "Json"] | None
 
 
@@ -96,6 +97,16 @@ def invalid(errors: Sequence[FieldError], *, type: str = "urn:baraza:problem:inv
         type=type,
         extra={"errors": named},
     )
+
+
+def keyed(items: Iterable[tuple[str, Value]], field: str) -> dict[str, Value]:
+    """Return the items of a body by their keys, which stand in ``field``. Raises the 422 that names one sent twice."""
+    found: dict[str, Value] = {}
+    for place, (key, value) in enumerate(items):
+        if key in found:
+            raise invalid([FieldError(pointer=f"#/{place}/{field}", detail=f"{key} is here twice; send it once.")])
+        found[key] = value
+    return found
 
 
 _SCHEMA: dict[str, Any] = {

@@ -31,24 +31,10 @@ from payment.http_gateway import HttpPaymentGateway
 from redis import Redis, RedisError
 from shipping.courier import Booked, Booking, Cancelled, Rejected
 from shipping.http_courier import HttpCourier
-from simulators.testing import SimulatorProcess, free_port, running
+from simulators.testing import SimulatorProcess, free_port
 from structlog.testing import capture_logs
 
 WAIT_S_MAX = 10.0
-
-
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorProcess]:
-    records = tmp_path_factory.mktemp("gateway") / "records.db"
-    with running("gateway", {"BARAZA_SIMULATOR_RECORDS": str(records)}) as process:
-        yield process
-
-
-@pytest.fixture(scope="module")
-def courier(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorProcess]:
-    records = tmp_path_factory.mktemp("courier") / "records.db"
-    with running("courier", {"BARAZA_SIMULATOR_RECORDS": str(records)}) as process:
-        yield process
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
@@ -16,20 +16,6 @@ Answer = urllib3.BaseHTTPResponse
 Json = dict[str, object]
 
 WAIT_S_MAX = 10.0
-
-
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorProcess]:
-    records = tmp_path_factory.mktemp("gateway") / "records.db"
-    with running("gateway", {"BARAZA_SIMULATOR_RECORDS": str(records)}) as process:
-        yield process
-
-
-@pytest.fixture(scope="module")
-def courier(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorProcess]:
-    records = tmp_path_factory.mktemp("courier") / "records.db"
-    with running("courier", {"BARAZA_SIMULATOR_RECORDS": str(records)}) as process:
-        yield process
 
 
 @pytest.fixture

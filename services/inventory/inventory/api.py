@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, FastAPI, Path, Response
 from messaging.auth import Principal, require
 from messaging.fields import Sku
-from messaging.problem import PROBLEM_RESPONSES, FieldError, Problem, invalid
+from messaging.problem import PROBLEM_RESPONSES, Problem, keyed
 from messaging.service import Parts
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Engine
@@ -50,12 +50,7 @@ def routes(engine: Engine) -> APIRouter:
         _caller: Annotated[Principal, Depends(require("operator"))],
     ) -> Response:
         """Set the free units of each SKU; all of them or none."""
-        units: dict[str, int] = {}
-        for place, level in enumerate(levels):
-            if level.sku in units:
-                detail = f"{level.sku} is here twice; send it once."
-                raise invalid([FieldError(pointer=f"#/{place}/sku", detail=detail)])
-            units[level.sku] = level.on_hand
+        units = keyed(((level.sku, level.on_hand) for level in levels), "sku")
         with engine.begin() as tx:
             tables.receive(tx, units)
         return Response(status_code=204)

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, FastAPI, Path, Response
 from messaging.auth import Principal, require
 from messaging.fields import CustomerId
-from messaging.problem import PROBLEM_RESPONSES, FieldError, Problem, invalid
+from messaging.problem import PROBLEM_RESPONSES, Problem, keyed
 from messaging.service import Parts
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Engine
@@ -51,12 +51,7 @@ def routes(engine: Engine) -> APIRouter:
         _caller: Annotated[Principal, Depends(require("operator"))],
     ) -> Response:
         """Set the balance of each account; all of them or none."""
-        points: dict[str, int] = {}
-        for place, balance in enumerate(balances):
-            if balance.customer_id in points:
-                detail = f"{balance.customer_id} is here twice; send it once."
-                raise invalid([FieldError(pointer=f"#/{place}/customer_id", detail=detail)])
-            points[balance.customer_id] = balance.points
+        points = keyed(((balance.customer_id, balance.points) for balance in balances), "customer_id")
         with engine.begin() as tx:
             tables.grant(tx, points)
         return Response(status_code=204)
