@@ -10,9 +10,9 @@ import random
 import time
 from collections.abc import Callable
 
-JOIN_WITHIN_S = 60.0
+JOIN_WITHIN_S = 45.0
 """A group assigns its partitions within seconds; where everything starts at once it may take half of this."""
-SPREAD_S = 20.0
+SPREAD_S = 15.0
 """Processes that have waited equally long do not end at once."""
 ASK_EVERY_S = 5.0
 

@@ -48,6 +48,7 @@ LEFTOVER_AGE = timedelta(seconds=10)
 DUE_MAX = 200
 STOP_WITHIN_S = 5.0
 FLUSH_ON_REVOKE_S = 1.0
+LEAVE_WITHIN_S = 3.0
 SESSION_TIMEOUT_MS = 6_000
 HEARTBEAT_MS = 2_000
 
@@ -190,7 +191,13 @@ class Worker:
             self._finish()
         finally:
             self._calls.close()
-            self._consumer.close()
+            self._leave()
+
+    def _leave(self) -> None:
+        """Leave the group; a client that hangs would never come back from it, and the process ends all the same."""
+        leaving = threading.Thread(target=self._consumer.close, name="leaving", daemon=True)
+        leaving.start()
+        leaving.join(LEAVE_WITHIN_S)
 
     def _room(self) -> int:
         """How many messages may be taken: where each may lead to a call, no more than can be called at once.
