@@ -186,14 +186,12 @@ class Consumer(driver.Consumer):
     def end_of(self, place: Place) -> End | None:
         """Return where a partition ends, None where it is not known (yet, or any more)."""
         tp = TP(*place)
-        if tp not in self.assignment():
-            return None
         try:
             # The time first: if an answer comes in between, its end is the later one.
             told_at_ms = self._thread.told_at_ms(tp)
             offset = self.highwater(tp)
         except (AssertionError, AttributeError):
-            return None  # It was taken away between the two lines: the consumer lives on another thread.
+            return None  # It is not assigned any more: the consumer lives on another thread.
         if told_at_ms is None or offset is None:
             return None
         return End(offset=offset, told_at=datetime.fromtimestamp(told_at_ms / 1000, UTC))
