@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from messaging.kafka import KafkaLogin
-from messaging.redis import RedisLogin
+
+if TYPE_CHECKING:
+    from messaging.redis import RedisLogin
 
 
 class Settings(BaseSettings):
@@ -47,7 +50,12 @@ class Settings(BaseSettings):
     @property
     def redis_login(self) -> RedisLogin | None:
         """As whom this process comes to Redis."""
-        return None if self.redis_password_file is None else RedisLogin(self.redis_user, self.redis_password_file)
+        if self.redis_password_file is None:
+            return None
+        # Imported only then: most processes have nothing to do with Redis, whose client takes 9 MB.
+        from messaging.redis import RedisLogin
+
+        return RedisLogin(self.redis_user, self.redis_password_file)
 
     @property
     def kafka_login(self) -> KafkaLogin:
