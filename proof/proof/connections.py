@@ -31,8 +31,10 @@ from proof.turns import Turn
 
 BEGIN, COMMIT, ROLLBACK = b"BEGIN", b"COMMIT", b"ROLLBACK"
 MARK, BACK = b"SAVEPOINT before", b"ROLLBACK TO SAVEPOINT before"
+COMMANDS = {command: b"c%d" % number for number, command in enumerate((BEGIN, COMMIT, ROLLBACK, MARK, BACK))}
+"""What is prepared on every connection, and under which name."""
 PARAMETER = re.compile(r"%\((\w+)\)s")
-WRITES = ("INSERT", "UPDATE", "DELETE")
+WRITES = ("INSERT", "UPDATE", "DELETE", "TRUNCATE")
 FAILED = (ExecStatus.FATAL_ERROR, ExecStatus.BAD_RESPONSE)
 
 
@@ -196,6 +198,8 @@ class PipelinedConnection:
 
     def __post_init__(self) -> None:
         self._transformer = adapt.Transformer(self.raw)
+        for command, name in COMMANDS.items():
+            self.raw.pgconn.prepare(name, command)
         self.raw.pgconn.enter_pipeline_mode()
 
     @contextmanager
@@ -295,7 +299,7 @@ class PipelinedConnection:
             self._tell(BEGIN)
 
     def _tell(self, command: bytes) -> None:
-        self.raw.pgconn.send_query_params(command, None)
+        self.raw.pgconn.send_query_prepared(COMMANDS[command], None)
         self._sent.append(Sent(self, None))
 
     def _send(self, statement: Prepared, parameters: Mapping[str, Any]) -> Sent:

@@ -66,19 +66,20 @@ PARTS = {
 }
 """What is looked at in the end."""
 AS_JSON = "'{}', (SELECT coalesce(json_agg(row), '[]') FROM ({}) AS row)"
-EVERYTHING = f"SELECT json_build_object({', '.join(AS_JSON.format(*part) for part in PARTS.items())})".encode()
-LEFTOVERS = _each(TABLES, "SELECT 1 FROM {schema}.outbox").encode()
+EVERYTHING = text(f"SELECT json_build_object({', '.join(AS_JSON.format(*part) for part in PARTS.items())})")
+LEFTOVERS = text(_each(TABLES, "SELECT 1 FROM {schema}.outbox"))
 EMPTY = [f"{schema}.{table}" for schema, metadata in TABLES.items() for table in metadata.tables]
+TRUNCATE = text(f"TRUNCATE {', '.join(EMPTY)}")
+DELETES = [text(f"DELETE FROM {table}") for table in EMPTY]  # noqa: S608 - names of our own
 NEXT_DUE = text("SELECT partition, min(due_at) FROM deferred WHERE due_at IS NOT NULL GROUP BY partition")
 NEXT_DEADLINE = text("SELECT min(deadline_at) FROM sagas")
 
 
 @dataclass(slots=True)
 class Database:
-    """A database and the connections to it. ``reader`` is the schedule's own, beside all transactions."""
+    """A database and the connections to it: one for each process, and the schedule's own beside all transactions."""
 
     engine: Engine
-    reader: psycopg.Connection
     _connections: dict[tuple[str, int], PipelinedConnection] = field(default_factory=dict)
     _kept: list[PoolProxiedConnection] = field(default_factory=list)
     _emptied_count: int = 0
@@ -95,24 +96,27 @@ class Database:
             found = self._connections[(schema, number)] = PipelinedConnection(raw, after_commit=looks_at)
         return found
 
+    @property
+    def _own(self) -> PipelinedConnection:
+        return self.connection("public", 0)
+
     def empty(self) -> None:
         """Remove every row, with one request."""
-        if self._emptied_count % TRUNCATE_EVERY == 0:
-            request = f"TRUNCATE {', '.join(EMPTY)}"
-        else:
-            request = "; ".join(f"DELETE FROM {table}" for table in EMPTY)  # noqa: S608 - names of our own
-        self.reader.execute(request.encode(), prepare=False)
+        with self._own.begin() as tx:
+            for statement in DELETES if self._emptied_count % TRUNCATE_EVERY else (TRUNCATE,):
+                tx.execute(statement)
         self._emptied_count += 1
 
     def everything(self) -> Mapping[str, Rows]:
         """Return the rows of all services that the checks look at, by what they are."""
-        found: tuple[Mapping[str, Rows]] | None = self.reader.execute(EVERYTHING).fetchone()
-        assert found is not None, "it is one row"
-        return found[0]
+        with self._own.begin() as tx:
+            found: Mapping[str, Rows] = tx.execute(EVERYTHING).scalar_one()
+        return found
 
     def has_leftovers(self) -> bool:
         """Say whether there is a row in any outbox."""
-        return bool(self.reader.execute(LEFTOVERS).fetchall())
+        with self._own.begin() as tx:
+            return bool(tx.execute(LEFTOVERS).all())
 
     def close(self) -> None:
         """Close every connection."""
@@ -121,7 +125,6 @@ class Database:
         for connection in self._connections.values():
             connection.raw.close()
         self.engine.dispose()
-        self.reader.close()
 
 
 def create(server: str, name: str) -> Database:
@@ -133,13 +136,12 @@ def create(server: str, name: str) -> Database:
         admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     engine = create_engine(
         f"{server}/{name}".replace("postgresql:", "postgresql+psycopg:"),
-        connect_args={"options": OPTIONS, "prepare_threshold": 1},
+        connect_args={"options": OPTIONS},
         poolclass=NullPool,
     )
     arrays.send_in_binary(engine)
     _create(engine)
-    reader = psycopg.connect(f"{server}/{name}", autocommit=True, options=OPTIONS, prepare_threshold=1)
-    return Database(engine, reader)
+    return Database(engine)
 
 
 def _create(engine: Engine) -> None:

@@ -128,6 +128,7 @@ def _begin(server: str, control_name: str | None) -> None:
     _database = databases.create(server, f"proof_{os.getpid()}")
     switch_on(control_name)
     gc.disable()  # what a schedule leaves behind goes when the next chunk begins
+    gc.freeze()
 
 
 def _run_chunk(seeds: range) -> list[Result]:
