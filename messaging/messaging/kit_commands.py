@@ -43,7 +43,11 @@ class KitCommands:
             self._redrive(delivery, delivery.message)
 
     def close(self, saga_id: str, steps: Collection[str], delivery: Delivery, handler_name: str) -> bool:
-        """Fence the steps; where a call may be under way, let the command wait until it is settled, and say so."""
+        """Fence the steps; where a call may be under way, let the command wait until it is settled, and say so.
+
+        What is to settle it may be held because nobody could read it: each such command that comes lets it be read
+        once more.
+        """
         over: list[datetime] = []
         started: list[str] = []
         for step in steps:
@@ -57,6 +61,8 @@ class KitCommands:
                 started.append(step)
         self._line.wake(saga_id, lambda row: row.handler in started, self._now)
         self.drop(saga_id, steps)
+        if over and delivery.row is None:
+            self._line.wake(saga_id, lambda row: row.handler == UNREAD and row.is_held, self._now)
         if over:
             again_at = max(*over, self._now + timedelta(seconds=SETTLE_AGAIN_S))
             self._turn.defer(
@@ -65,11 +71,16 @@ class KitCommands:
         return bool(over)
 
     def drop(self, saga_id: str, steps: Collection[str]) -> None:
-        """Let go what waits for these steps and can never run, and what nobody could read: its dead letter is out."""
+        """Let go what waits for these steps and can never run, and what nobody could read: its dead letter is out.
+
+        While a call may be under way the latter stays: it may be the trigger that is to settle the call.
+        """
+        found = [self._book.get(saga_id, step.name) for step in self._handlers.steps]
+        is_settled = all(effect is None or effect.state is not EffectState.STARTED for effect in found)
         for row in self._line.of_saga(saga_id):
             effect = self._book.get(saga_id, row.handler)
             may_run = effect is None or effect.state is EffectState.STARTED
-            if row.handler == UNREAD or (row.handler in steps and not may_run):
+            if (row.handler == UNREAD and is_settled) or (row.handler in steps and not may_run):
                 self._line.remove(row.key)
 
     def _fence(self, delivery: Delivery, command: FenceSaga) -> None:

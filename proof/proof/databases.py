@@ -53,6 +53,7 @@ def _each(schemas: Iterable[str], query: str) -> str:
 
 PARTS = {
     "sagas": "SELECT saga_id, state, phase, step, reason FROM saga_tracker.sagas",
+    "letters": "SELECT saga_id, service, reason, open FROM saga_tracker.dead_letters",
     "orders": "SELECT order_id, state FROM checkout.orders",
     "effects": _each(SERVICES, "SELECT saga_id, step, state FROM {schema}.effects"),
     "deferred": _each(SERVICES, "SELECT '{schema}' AS service, saga_id, handler, reason FROM {schema}.deferred"),
@@ -72,7 +73,9 @@ EMPTY = [f"{schema}.{table}" for schema, metadata in TABLES.items() for table in
 TRUNCATE = text(f"TRUNCATE {', '.join(EMPTY)}")
 DELETES = [text(f"DELETE FROM {table}") for table in EMPTY]  # noqa: S608 - names of our own
 NEXT_DUE = text("SELECT partition, min(due_at) FROM deferred WHERE due_at IS NOT NULL GROUP BY partition")
-NEXT_DEADLINE = text("SELECT min(deadline_at) FROM sagas")
+NEXT_WAKING = text("""
+    SELECT min(deadline_at), (SELECT min(next_at) FROM plans WHERE state = 'APPLYING') FROM sagas
+""")
 
 
 @dataclass(slots=True)

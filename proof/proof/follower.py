@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 from messaging.outbox import OutboxRow
 from saga_tracker import tables
+from saga_tracker.acting import apply_next
+from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.reading import Record
 from saga_tracker.recording import OffsetGap, Recorder
 from saga_tracker.tables import Overtaken, Place
@@ -17,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from messaging import outbox
 from proof.broker import Broker
 from proof.connections import PipelinedConnection
-from proof.databases import NEXT_DEADLINE, TRACKER, Database
+from proof.databases import NEXT_WAKING, TRACKER, Database
 from proof.participant import ZOMBIE_S
 from proof.schedule import BEGINNING, Schedule
 from proof.turns import Crash, Turn
@@ -25,13 +27,20 @@ from proof.turns import Crash, Turn
 FETCH_MAX = 6
 TICK_S = 1.0
 """How often it looks for deadlines."""
+APPLY_S = 0.5
+"""How often it goes on with a plan."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Due:
-    """When the first saga's deadline is over; the processes of the tracker share it."""
+    """When the first saga's deadline is over, and when a plan goes on; the processes of the tracker share it."""
 
     at: datetime | None = None
+    plan_at: datetime | None = None
+
+    def wake(self, seen: Sequence[tuple[datetime | None, ...]]) -> None:
+        """Take in what was seen after a commit."""
+        ((self.at, self.plan_at),) = seen
 
 
 @dataclass(slots=True, kw_only=True)
@@ -57,10 +66,11 @@ class Follower:
     paused_until: datetime | None = None
     lagging_until: dict[str, datetime] = field(default_factory=dict)
     sweep_at: datetime = BEGINNING
+    apply_at: datetime = BEGINNING
     _read_up_to: int = -1
 
     def __post_init__(self) -> None:
-        self.connection = self.database.connection(TRACKER, self.number, looks_at=NEXT_DEADLINE)
+        self.connection = self.database.connection(TRACKER, self.number, looks_at=NEXT_WAKING)
         self.turn = self.connection.turn = Turn(self.schedule)
 
     @property
@@ -109,7 +119,7 @@ class Follower:
             return False
         if self.unpublished:
             return True
-        if self._may_sweep():
+        if self._may_sweep() or self._may_apply():
             return True
         if self._read_up_to == self.broker.appended_count:
             return False
@@ -123,6 +133,10 @@ class Follower:
         now, due_at = self.schedule.now, self.due.at
         return bool(self.offsets) and due_at is not None and due_at <= now and self.sweep_at <= now
 
+    def _may_apply(self) -> bool:
+        now, plan_at = self.schedule.now, self.due.plan_at
+        return bool(self.offsets) and plan_at is not None and plan_at <= now and self.apply_at <= now
+
     def _unread(self) -> list[Place]:
         end = self.broker.end
         return [place for place, offset in self.offsets.items() if offset < end(place)]
@@ -134,6 +148,8 @@ class Follower:
             batch = self._fetch()
             if batch:
                 self._record(batch)
+            elif self._may_apply():
+                self._apply()
             elif self._may_sweep():
                 self._sweep()
         except (Crash, DBAPIError, OffsetGap, Overtaken):
@@ -216,11 +232,26 @@ class Follower:
         self.schedule.note(f"{self.name} looks for deadlines that passed")
         self._after_commit(rows, delivered)
 
+    def _apply(self) -> None:
+        """Apply the next part of an operator's plan."""
+        self.apply_at = self.schedule.now + timedelta(seconds=APPLY_S)
+        self.schedule.at(self.apply_at, lambda: None)  # so that time stops there
+        delivered = self.delivered
+        self._begin_transaction()
+        with self.connection.begin() as tx:
+            outbox.remove(tx, delivered)
+            partitions = range(self.broker.partition_count)
+            rows = apply_next(tx, self.recorder, DEFINITIONS, partitions, now=self.schedule.now)
+            if self.schedule.strikes("the tracker crashes before the commit", 0.01):
+                raise Crash
+        self.schedule.note(f"{self.name} goes on with a plan")
+        self._after_commit(rows, delivered)
+
     def _after_commit(self, rows: Sequence[OutboxRow], removed: Sequence[str]) -> None:
         schedule = self.schedule
         self.turn.expect()
         self.delivered = [each for each in self.delivered if each not in removed]
-        ((self.due.at,),) = self.connection.seen
+        self.due.wake(self.connection.seen)
         if schedule.is_traced:
             for row in rows:
                 line = f"{self.name} commits {row.type.rpartition('.')[2]} to {row.topic}"

@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import psycopg
 from messages.contract import Message
 from messaging.calls import START_MARGIN
 from messaging.codec import Codec
-from messaging.deferred import RawMessage
+from messaging.deferred import Deferral, RawMessage
 from messaging.downstream import Unavailable
 from messaging.handlers import Handlers
 from messaging.handling import Batch
+from messaging.line import UNREAD
 from messaging.outbox import OutboxRow
 from messaging.patience import ATTEMPTS_MAX, is_transient
 from messaging.turn import Answer, Delivery, Outgoing, PendingCall
-from messaging.worker import DUE_MAX, LEFTOVER_AGE, SWEEP_EVERY_S, Work
+from messaging.worker import DUE_MAX, LEFTOVER_AGE, SWEEP_EVERY_S, Unread, Work
 from saga_tracker.tables import Place
 from sqlalchemy.exc import DBAPIError, OperationalError
 
@@ -30,9 +31,12 @@ from messaging import deferred, outbox
 from proof.broker import Broker
 from proof.connections import PipelinedConnection
 from proof.databases import NEXT_DUE, Database
-from proof.schedule import Schedule
+from proof.schedule import BEGINNING, Schedule
 from proof.turns import Crash, Turn
 
+UNREADABLE = "a release that cannot read it"
+AWAY_S = 60.0
+"""How long a provider may be away, longer than all attempts at a call."""
 CLIENT_TIMEOUT_S = 2.0
 FETCH_MAX = 4
 START_DELAY_S = 2.0
@@ -54,6 +58,8 @@ class Service:
     schedule: Schedule
     committed: dict[Place, int] = field(default_factory=dict)
     due_at: dict[int, datetime] = field(default_factory=dict)
+    away_until: datetime = BEGINNING
+    """Until when the provider that the service calls is away."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -174,7 +180,8 @@ class Process:
             raws, self.fetched = self.fetched, []
             answers, self.answers = self.answers, []
             ends = dict(self.positions)
-            if work := Work(deliveries=self._sort(raws), due=due, answers=answers):
+            new, again = self._sort(raws), self._read_again(due)
+            if work := replace(again, deliveries=new.deliveries, unread=(*again.unread, *new.unread), answers=answers):
                 self._handle(work)
             self._store_offsets(ends)
         except (Crash, DBAPIError):
@@ -198,29 +205,48 @@ class Process:
             self.positions[place] = position + len(records)
             self.fetched.extend(record.raw for record in records)
 
-    def _sort(self, raws: Sequence[RawMessage]) -> list[tuple[str, Delivery]]:
-        found: list[tuple[str, Delivery]] = []
+    def _sort(self, raws: Sequence[RawMessage]) -> Work:
+        deliveries: list[tuple[str, Delivery]] = []
+        unread: list[Unread] = []
         for raw in raws:
-            message_type = self.service.codec.type_of(raw.value)
-            names = () if message_type is None else self.service.handlers.for_message(message_type)
-            if names:
-                message = self.service.codec.decode(raw.value)
-                found.extend((name, Delivery(message=message, raw=raw)) for name in names)
-        return found
+            found = self._recognise(raw)
+            if found is None:
+                unread.append(Unread(raw=raw, reason=UNREADABLE))
+            else:
+                deliveries.extend((name, Delivery(message=message, raw=raw)) for name, message in found)
+        return Work(deliveries=deliveries, unread=unread)
 
-    def _take_due(self) -> list[tuple[str, Delivery]]:
-        service, now = self.service, self.service.schedule.now
+    def _read_again(self, rows: Sequence[Deferral]) -> Work:
+        due: list[tuple[str, Delivery]] = []
+        unread: list[Unread] = []
+        unwanted: list[Deferral] = []
+        for row in rows:
+            found = self._recognise(row.raw)
+            if found is None:
+                unread.append(Unread(raw=row.raw, reason=UNREADABLE, row=row))
+                continue
+            wanted = [(name, message) for name, message in found if row.handler in (name, UNREAD)]
+            due.extend((name, Delivery.of(row, message)) for name, message in wanted)
+            unwanted.extend(() if wanted else (row,))
+        return Work(due=due, unread=unread, unwanted=unwanted)
+
+    def _recognise(self, raw: RawMessage) -> list[tuple[str, Message]] | None:
+        """Return a message by handler; None where this process cannot read what another one can."""
+        message_type = self.service.codec.type_of(raw.value)
+        names = () if message_type is None else self.service.handlers.for_message(message_type)
+        if not names:
+            return []
+        if self.service.schedule.strikes("a message cannot be read", 0.01):
+            return None
+        message = self.service.codec.decode(raw.value)
+        return [(name, message) for name in names]
+
+    def _take_due(self) -> list[Deferral]:
+        now = self.service.schedule.now
         if not self._has_due():
             return []
         with self.connection.begin() as tx:
-            rows = deferred.due(tx, self.partitions, now=now, limit=DUE_MAX)
-        return [
-            (
-                row.handler,
-                Delivery.of(row, service.codec.decode(row.raw.value)),
-            )
-            for row in rows
-        ]
+            return deferred.due(tx, self.partitions, now=now, limit=DUE_MAX)
 
     def _handle(self, work: Work) -> None:
         delivered, self.delivered = self.delivered, []
@@ -321,6 +347,8 @@ class Process:
             what = answer.failure.reason if answer.failure else type(answer.outcome).__name__
             saga_id = answer.call.delivery.message.saga_id
             self.service.schedule.note(f"{self.name} is answered {answer.call.key}: {what}", saga_id)
+        for each in work.unread:
+            self.service.schedule.note(f"{self.name} cannot read a message on {each.raw.topic}", each.saga_id)
         for row in out.rows:
             line = f"{self.name} commits {row.type.rpartition('.')[2]} to {row.topic}"
             self.service.schedule.note(line, row.saga_id)
@@ -372,7 +400,10 @@ class Process:
                 fail("no free thread in time")()
                 return
             gives_up_at = schedule.now + timedelta(seconds=CLIENT_TIMEOUT_S)
-            if schedule.strikes("5xx", 0.15):
+            if schedule.strikes("a provider is away", 0.03):
+                self.service.away_until = schedule.now + schedule.within(AWAY_S)
+            is_away = schedule.are_faults_on and schedule.now < self.service.away_until
+            if is_away or schedule.strikes("5xx", 0.15):
                 schedule.at(schedule.now + schedule.within(0.5), fail("503", schedule.chance.choice((None, 3.0))))
             elif schedule.strikes("slower than the timeout", 0.1):
                 latest = gives_up_at if call.asks else min(call.deadline_at, gives_up_at + schedule.within(1.0))
@@ -399,6 +430,10 @@ def _feed(batch: Batch, work: Work) -> None:
     batch.answers(work.answers)
     batch.due(work.due)
     batch.deliveries(work.deliveries)
+    for row in work.unwanted:
+        batch.forget(row)
+    for each in work.unread:
+        batch.unread(each.raw, each.reason, each.detail, row=each.row)
 
 
 def _run(call: PendingCall) -> object:

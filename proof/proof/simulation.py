@@ -29,7 +29,7 @@ from messaging.codec import Codec
 from messaging.envelope import headers
 from messaging.handlers import Handlers
 from messaging.outbox import OutboxRow
-from messaging.steps import Handler, Step
+from messaging.steps import Handler, Step, name
 from saga_tracker.definitions import DEFINITIONS, newest
 from saga_tracker.reading import topics
 from saga_tracker.recording import Recorder
@@ -41,6 +41,7 @@ from proof.broker import Broker
 from proof.checks import Rest, Violation, violations
 from proof.databases import Database
 from proof.follower import Due, Follower
+from proof.operator import Operator
 from proof.participant import ZOMBIE_S, Process, Service
 from proof.providers import Courier, Gateway
 from proof.schedule import BEGINNING, Schedule
@@ -48,11 +49,19 @@ from proof.schemas import LocalRegistry
 
 ORDERS = (1, 1, 1, 2)
 """How many orders a schedule has: many small ones find more than a few large ones."""
+ACTS = (0, 0, 2, 10)
+"""How often an operator comes by while faults are on."""
 PARTITION_COUNT = 2
 PROCESSES = 2
 API = 2
 """The number of checkout's connection for what its API does."""
 FAULTS_MAX_S = 120.0
+BROKEN_S = 60.0
+"""How long a handler may be broken, longer than all its attempts."""
+REDRIVES_MAX = 20
+"""How often everything that is parked at rest is redriven before it is said to be parked for ever."""
+LOOKS_EVERY = timedelta(minutes=10)
+"""An operator comes by at least so often."""
 FIRST_ORDERS_S = 5.0
 ROUNDS_MAX = 20_000
 STEPS_TOLD_MAX = 15
@@ -102,6 +111,12 @@ class Simulation:
     services: dict[str, list[Process]] = field(init=False)
     trackers: list[Follower] = field(init=False)
     due: Due = field(default_factory=Due)
+    operator: Operator = field(init=False)
+    is_redriven: bool = field(init=False)
+    """Whether operators redrive until nothing is parked any more."""
+    redrives_left: int = REDRIVES_MAX
+    looks_at: datetime = BEGINNING + LOOKS_EVERY
+    broken_until: dict[str, datetime] = field(default_factory=dict)
     orders: dict[str, OrderSubmitted] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -121,6 +136,8 @@ class Simulation:
         recorder = Recorder(DEFINITIONS, self.codec, timeout_factor=chance.choice((0.25, 0.5, 1.0)))
         self.trackers = [self._follower(number, recorder) for number in range(PROCESSES)]
         self.trackers[0].begin()
+        self.operator = Operator(database=self.database, schedule=self.schedule, due=self.due)
+        self.is_redriven = chance.random() < 0.7
         self._stock()
 
     def _follower(self, number: int, recorder: Recorder) -> Follower:
@@ -158,9 +175,9 @@ class Simulation:
         if not isinstance(handler, Step):
             return handler
 
-        def failing(load: Callable[[Any, Connection], Any]) -> Callable[[Any, Connection], Any]:
+        def failing(what: str, load: Callable[[Any, Connection], Any]) -> Callable[[Any, Connection], Any]:
             def load_or_fail(messages: Sequence[Message], tx: Connection) -> Any:
-                if self.schedule.strikes("a handler fails", 0.03):
+                if self._is_broken(what) or self.schedule.strikes("a handler fails", 0.03):
                     raise Poison("nobody foresaw this")
                 return load(messages, tx)
 
@@ -168,8 +185,14 @@ class Simulation:
 
         compensation = handler.compensation
         if compensation is not None:
-            compensation = replace(compensation, load=failing(compensation.load))
-        return replace(handler, load=failing(handler.load), compensation=compensation)
+            compensation = replace(compensation, load=failing(name(compensation), compensation.load))
+        return replace(handler, load=failing(handler.name, handler.load), compensation=compensation)
+
+    def _is_broken(self, name: str) -> bool:
+        schedule = self.schedule
+        if schedule.strikes("a handler is broken for a while", 0.02):
+            self.broken_until[name] = schedule.now + schedule.within(BROKEN_S)
+        return schedule.are_faults_on and schedule.now < self.broken_until.get(name, BEGINNING)
 
     def _stock(self) -> None:
         chance = self.schedule.chance
@@ -289,6 +312,7 @@ class Simulation:
             courier=self.courier,
             broker=self.broker,
             codec=self.codec,
+            is_redriven=self.is_redriven,
         )
 
     @property
@@ -303,7 +327,10 @@ class Simulation:
         schedule, chance = self.schedule, self.schedule.chance
         for _ in range(chance.choice(ORDERS)):
             schedule.at(schedule.now + schedule.within(FIRST_ORDERS_S), self.submit)
-        schedule.at(schedule.now + timedelta(seconds=chance.uniform(1, FAULTS_MAX_S)), self._end_faults)
+        end_s = chance.uniform(1, FAULTS_MAX_S)
+        for _ in range(chance.choice(ACTS)):
+            schedule.at(schedule.now + schedule.within(end_s), self.operator.act_on_parked)
+        schedule.at(schedule.now + timedelta(seconds=end_s), self._end_faults)
 
     def _end_faults(self) -> None:
         self.schedule.are_faults_on = False
@@ -323,11 +350,15 @@ class Simulation:
                 continue
             next_at = self._next_at()
             if next_at is None:
-                if self._is_tidy(actors):
+                if self._is_tidy(actors) and not self._is_redriven_again():
                     return
                 continue
             if next_at > BEGINNING + REST_WITHIN:
                 break
+            if next_at > self.looks_at:  # what asks again and again has a parked saga, which an operator looks at
+                self.looks_at += LOOKS_EVERY
+                self.operator.act_at_rest()
+                continue
             schedule.advance(next_at)
         raise NotAtRest(f"Not at rest after {ROUNDS_MAX} rounds or {REST_WITHIN}.")
 
@@ -341,9 +372,17 @@ class Simulation:
             each.take_leftovers()
         return not any(each.unpublished for each in actors)
 
+    def _is_redriven_again(self) -> bool:
+        if not self.is_redriven or not self.redrives_left:
+            return False
+        self.redrives_left -= 1
+        return self.operator.act_at_rest()
+
     def _next_at(self) -> datetime | None:
         due = [when for processes in self.services.values() for when in processes[0].service.due_at.values()]
-        found = [when for when in (*due, self.due.at) if when is not None and when > self.schedule.now]
+        found = [
+            when for when in (*due, self.due.at, self.due.plan_at) if when is not None and when > self.schedule.now
+        ]
         return min([*found, *([self.schedule.next_at] if self.schedule.next_at else [])], default=None)
 
     def _disturb(self, actor: Process | Follower) -> None:
