@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 from baraza.audit import scratch
-from baraza.audit.invariants import INVARIANTS
+from baraza.audit.invariants import INVARIANTS, Invariant
 from baraza.audit.report import judge
 from saga_tracker.definitions import DEFINITIONS
 
@@ -158,3 +158,12 @@ def test_offenders_are_named_up_to_a_limit_and_counted_beyond_it(world: sqlite3.
     assert finding.total == 100
     assert finding.offenders[0] == ("confirmed", "message-000 is still in the outbox of payment")
     assert len(finding.offenders) == 20
+
+
+@pytest.mark.parametrize("invariant", INVARIANTS, ids=lambda invariant: invariant.name)
+def test_no_invariant_reads_a_whole_table_for_each_row_of_another(invariant: Invariant) -> None:
+    """With a million sagas it would never end."""
+    with closing(sqlite3.connect(":memory:")) as read:
+        read.executescript(scratch.SCHEMA + scratch.VIEWS)
+        plan = [line for *_, line in read.execute(f"EXPLAIN QUERY PLAN {invariant.offenders}")]
+    assert not [line for line in plan if line.startswith("SCAN") and line.endswith("LEFT-JOIN")]

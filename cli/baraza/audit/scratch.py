@@ -65,6 +65,7 @@ VIEWS = """
     CREATE TABLE delivered (saga_id PRIMARY KEY, parcels, live) WITHOUT ROWID;
     INSERT INTO delivered SELECT saga_id, count(*), sum(state = 'live') FROM parcels GROUP BY saga_id;
     CREATE INDEX letters_by_saga ON letters (saga_id, service);
+    CREATE INDEX parcels_by_saga ON parcels (saga_id);
     CREATE INDEX replies_by_saga ON replies (saga_id, step);
     ANALYZE;
 """
