@@ -4,7 +4,7 @@ The order of things is the protocol:
 
 1. The stored offsets are locked and move over the batch. What lies before them is recorded already and passed over,
    so a worker that lost its partition does no harm; where a batch leaves a gap behind them, everything ends here.
-2. The batch's sagas are loaded and locked.
+2. The batch's sagas are loaded.
 3. Each message adds its fact to what is known of its saga, in the order in which they came.
 4. What follows is decided once a saga; commands and last events go into the outbox, deadlines into the saga.
 5. Timeline, sagas and outbox are saved, the caller's transaction commits, and only then may rows be published.
@@ -41,6 +41,8 @@ from saga_tracker.taken import Taken
 
 DUE_MAX = 500
 """Sagas whose deadlines one transaction handles; the next sweep goes on."""
+PUT_OFF_MAX = 5_000
+"""Sagas under way come here once in a step's timeout; more than this a second take turns, and only cost a look."""
 BEYOND_MIN = timedelta(days=1)
 """A deadline so far ahead is of no definition, also not of one whose times were longer in the last release."""
 REFUSED = "refused, the saga had ended"
@@ -152,6 +154,7 @@ class Recorder:
         of a step whose service has not ``taken`` its trigger, until the whole saga's deadline has passed.
         """
         tables.raise_watermarks(tx, until)
+        tables.put_off(tx, until, limit=PUT_OFF_MAX)
         out = _Outgoing()
         due = self._known_or_parked(tx, tables.load_due(tx, until, limit=DUE_MAX), now)
         waits = self._put_off(tx, due, taken, now)

@@ -20,6 +20,9 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 METADATA = MetaData()
 
+SAGAS_FILLFACTOR = 50
+"""A page keeps room for the next versions of its sagas, so that those which change no index stay on it."""
+
 SAGAS = Table(
     "sagas",
     METADATA,
@@ -36,6 +39,7 @@ SAGAS = Table(
     Column("progress", JSONB, nullable=False, comment="what is known, and which commands were issued"),
     Column("waiting", Text, comment="what deadline_at is the deadline of"),
     Column("deadline_at", DateTime(timezone=True)),
+    Column("wake_at", DateTime(timezone=True), comment="at or before deadline_at: when to look at it again"),
     Column("traceparent", Text),
     Column("version", Integer, nullable=False, comment="counts the changes"),
     Column("started_at", DateTime(timezone=True), nullable=False),
@@ -45,8 +49,9 @@ SAGAS = Table(
     Index("sagas_by_start", "started_at", "saga_id"),
     Index("sagas_by_state", "state", "started_at", "saga_id"),
     Index("sagas_by_subject", "subject", "started_at", "saga_id"),
+    postgresql_with={"fillfactor": SAGAS_FILLFACTOR},
 )
-Index("sagas_due", SAGAS.c.deadline_at, SAGAS.c.partition, postgresql_where=SAGAS.c.deadline_at.is_not(None))
+Index("sagas_due", SAGAS.c.wake_at, SAGAS.c.partition, postgresql_where=SAGAS.c.wake_at.is_not(None))
 
 TIMELINE = Table(
     "timeline",

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, TextClause, text
@@ -78,6 +79,7 @@ class Entry:
     offset: int | None = None
 
 
+_saga_id = attrgetter("saga_id")
 _SAGA_COLUMNS = """saga_id, saga_type, saga_version, subject, state, phase, step, cause, reason, partition, progress,
            waiting, deadline_at, traceparent, version, started_at, finished_at, parked_at"""
 _READ_COLUMNS = _SAGA_COLUMNS.replace("progress,", "CAST(progress AS text) AS progress,")
@@ -86,8 +88,6 @@ LOAD = text(f"""
     SELECT {_READ_COLUMNS}
     FROM sagas
     WHERE saga_id = ANY(CAST(:saga_ids AS text[]))
-    ORDER BY saga_id
-    FOR UPDATE
 """)  # noqa: S608 - the columns are a constant
 
 LOAD_DUE = text(f"""
@@ -95,18 +95,33 @@ LOAD_DUE = text(f"""
     FROM sagas
     JOIN unnest(CAST(:partitions AS smallint[]), CAST(:until AS timestamptz[])) AS due (partition, until)
         USING (partition)
-    WHERE deadline_at <= due.until
+    WHERE wake_at <= due.until AND deadline_at <= due.until
     ORDER BY saga_id
     LIMIT :limit
     FOR UPDATE OF sagas SKIP LOCKED
 """)  # noqa: S608 - the columns are a constant
+
+PUT_OFF = text("""
+    UPDATE sagas
+    SET wake_at = deadline_at
+    WHERE saga_id IN (
+        SELECT saga_id
+        FROM sagas
+        JOIN unnest(CAST(:partitions AS smallint[]), CAST(:until AS timestamptz[])) AS due (partition, until)
+            USING (partition)
+        WHERE wake_at <= due.until AND (deadline_at > due.until OR deadline_at IS NULL)
+        ORDER BY saga_id
+        LIMIT :limit
+        FOR UPDATE OF sagas SKIP LOCKED
+    )
+""")
 
 DUE_STEPS = text("""
     SELECT DISTINCT step
     FROM sagas
     JOIN unnest(CAST(:partitions AS smallint[]), CAST(:until AS timestamptz[])) AS due (partition, until)
         USING (partition)
-    WHERE deadline_at <= due.until
+    WHERE wake_at <= due.until AND deadline_at <= due.until
 """)
 
 PLACES = text("""
@@ -120,7 +135,8 @@ LOAD_ORPHANS = text(f"""
     SELECT {_READ_COLUMNS}
     FROM sagas
     WHERE partition = ANY(CAST(:partitions AS smallint[]))
-      AND ((state = 'PENDING' AND (deadline_at IS NULL OR deadline_at > :beyond))
+      AND ((state = 'PENDING' AND (deadline_at IS NULL OR deadline_at > :beyond
+                                   OR wake_at IS NULL OR wake_at > deadline_at))
            OR (state = 'NEEDS_REVIEW' AND coalesce(reason, '') = '')
            OR (state = 'NEEDS_REVIEW' AND waiting = :definition
                AND (saga_type, saga_version) IN (SELECT * FROM unnest(CAST(:types AS text[]),
@@ -130,25 +146,39 @@ LOAD_ORPHANS = text(f"""
     FOR UPDATE SKIP LOCKED
 """)  # noqa: S608 - the columns are a constant
 
-SAVE = text(f"""
-    INSERT INTO sagas ({_SAGA_COLUMNS}, updated_at)
-    SELECT saga_id, saga_type, saga_version, subject, state, phase, step, cause, reason, partition,
-           CAST(progress AS jsonb), waiting, deadline_at, traceparent, version, started_at, finished_at, parked_at,
-           :now
-    FROM unnest(CAST(:saga_id AS text[]), CAST(:saga_type AS text[]), CAST(:saga_version AS smallint[]),
+_SAVED_ROWS = """unnest(CAST(:saga_id AS text[]), CAST(:saga_type AS text[]), CAST(:saga_version AS smallint[]),
                 CAST(:subject AS text[]), CAST(:state AS text[]), CAST(:phase AS text[]), CAST(:step AS text[]),
                 CAST(:cause AS text[]), CAST(:reason AS text[]), CAST(:partition AS smallint[]),
                 CAST(:progress AS text[]), CAST(:waiting AS text[]), CAST(:deadline_at AS timestamptz[]),
                 CAST(:traceparent AS text[]), CAST(:version AS integer[]), CAST(:started_at AS timestamptz[]),
-                CAST(:finished_at AS timestamptz[]), CAST(:parked_at AS timestamptz[]))
-         AS row ({_SAGA_COLUMNS})
-    ON CONFLICT (saga_id) DO UPDATE
-    SET subject = excluded.subject, state = excluded.state, phase = excluded.phase, step = excluded.step,
-        cause = excluded.cause, reason = excluded.reason, progress = excluded.progress, waiting = excluded.waiting,
-        deadline_at = excluded.deadline_at, version = excluded.version, started_at = excluded.started_at,
-        finished_at = excluded.finished_at, parked_at = excluded.parked_at, updated_at = excluded.updated_at
-    WHERE sagas.version = excluded.version - 1
+                CAST(:finished_at AS timestamptz[]), CAST(:parked_at AS timestamptz[]))"""
+
+INSERT = text(f"""
+    INSERT INTO sagas ({_SAGA_COLUMNS}, wake_at, updated_at)
+    SELECT saga_id, saga_type, saga_version, subject, state, phase, step, cause, reason, partition,
+           CAST(progress AS jsonb), waiting, deadline_at, traceparent, version, started_at, finished_at, parked_at,
+           deadline_at, :now
+    FROM {_SAVED_ROWS} AS row ({_SAGA_COLUMNS})
+    ON CONFLICT (saga_id) DO NOTHING
 """)  # noqa: S608 - the columns are a constant
+
+UPDATE = text("""
+    UPDATE sagas
+    SET subject = row.subject, state = row.state, phase = row.phase, step = row.step, cause = row.cause,
+        reason = row.reason, progress = CAST(row.progress AS jsonb), waiting = row.waiting,
+        deadline_at = row.deadline_at, version = row.version, started_at = row.started_at,
+        finished_at = row.finished_at, parked_at = row.parked_at, updated_at = :now,
+        wake_at = CASE WHEN row.deadline_at IS NOT NULL THEN least(sagas.wake_at, row.deadline_at) END
+    FROM unnest(CAST(:saga_id AS text[]), CAST(:subject AS text[]), CAST(:state AS text[]), CAST(:phase AS text[]),
+                CAST(:step AS text[]), CAST(:cause AS text[]), CAST(:reason AS text[]), CAST(:progress AS text[]),
+                CAST(:waiting AS text[]), CAST(:deadline_at AS timestamptz[]), CAST(:version AS integer[]),
+                CAST(:started_at AS timestamptz[]), CAST(:finished_at AS timestamptz[]),
+                CAST(:parked_at AS timestamptz[]))
+         AS row (saga_id, subject, state, phase, step, cause, reason, progress, waiting, deadline_at, version,
+                 started_at, finished_at, parked_at)
+    WHERE sagas.saga_id = row.saga_id AND sagas.version = row.version - 1
+""")
+"""Where ``wake_at`` stays as it is PostgreSQL touches no index (HOT): it moves when it has come, and in the end."""
 
 INSERT_ENTRIES = text("""
     INSERT INTO timeline (saga_id, message_id, recorded_at, occurred_at, kind, type, service, step, attempt,
@@ -165,6 +195,9 @@ INSERT_ENTRIES = text("""
     ORDER BY place
     ON CONFLICT DO NOTHING
 """)
+
+_INSERTED = tuple(name for name in SagaRow.__slots__ if name not in ("progress", "issued"))
+_UPDATED = tuple(name for name in _INSERTED if name not in ("saga_type", "saga_version", "partition", "traceparent"))
 
 LOAD_OFFSETS = """
     SELECT topic, partition, next_offset
@@ -200,8 +233,11 @@ RAISE_WATERMARKS = text("""
 
 
 def load(tx: Connection, saga_ids: Iterable[str]) -> dict[str, SagaRow]:
-    """Load and lock these sagas, in one order everywhere; one that is not stored yet is missing from the answer."""
-    rows = tx.execute(LOAD, {"saga_ids": sorted(set(saga_ids))})
+    """Load these sagas; one that is not stored yet is missing from the answer.
+
+    They are not locked, which would cost as much as storing them: whoever stores them sees whether they have changed.
+    """
+    rows = tx.execute(LOAD, {"saga_ids": list(set(saga_ids))})
     return {row.saga_id: _saga_row(row._asdict()) for row in rows}
 
 
@@ -248,26 +284,30 @@ def load_orphans(
 
 
 def save(tx: Connection, rows: Sequence[SagaRow], *, now: datetime) -> None:
-    """Insert or update these sagas, in one statement. Raises Overtaken.
+    """Store these sagas, new or changed, in one statement each. Raises Overtaken.
 
-    A saga that is stored is locked since it was loaded; but one that is new, two workers may begin at the same time.
+    The version tells whether another worker has stored one since it was loaded, or begun the same one.
     """
-    if not rows:
-        return
-    ordered = sorted(rows, key=lambda row: row.saga_id)
-    for row in ordered:
-        row.version += 1
-    columns: dict[str, object] = {
-        name: [getattr(row, name) for row in ordered]
-        for name in SagaRow.__slots__
-        if name not in ("progress", "issued")
-    }
-    columns["progress"] = [
-        f'{{"known":{_known_text(row.progress)},"issued":{_encode(row.issued)}}}' for row in ordered
-    ]
-    saved = tx.execute(SAVE, columns | {"now": now})
-    if saved.rowcount != len(ordered):
-        raise Overtaken("Another worker has stored one of these sagas meanwhile; what it knows would be lost.")
+    for statement, names, chosen in (
+        (INSERT, _INSERTED, [row for row in rows if not row.version]),
+        (UPDATE, _UPDATED, [row for row in rows if row.version]),
+    ):
+        if not chosen:
+            continue
+        ordered = sorted(chosen, key=_saga_id)
+        for row in ordered:
+            row.version += 1
+        columns: dict[str, object] = {name: [getattr(row, name) for row in ordered] for name in names}
+        columns["progress"] = [
+            f'{{"known":{_known_text(row.progress)},"issued":{_encode(row.issued)}}}' for row in ordered
+        ]
+        if tx.execute(statement, columns | {"now": now}).rowcount != len(ordered):
+            raise Overtaken("Another worker has stored one of these sagas meanwhile; what it knows would be lost.")
+
+
+def put_off(tx: Connection, until: Mapping[int, datetime], *, limit: int) -> None:
+    """Let sagas sleep on whose deadline has moved on, or is none any more, since their time to wake was written."""
+    tx.execute(PUT_OFF, {"partitions": list(until), "until": list(until.values()), "limit": limit})
 
 
 def insert_entries(tx: Connection, entries: Sequence[Entry], *, now: datetime) -> None:
