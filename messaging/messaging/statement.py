@@ -27,6 +27,10 @@ class Statement:
         """Execute it in the transaction."""
         self._execute(tx, parameters)
 
+    def change(self, tx: Connection, parameters: Mapping[str, Any]) -> int:
+        """Execute it, wait for it and return how many rows it changed."""
+        return self._execute(tx, parameters).rowcount
+
     def rows(self, tx: Connection, parameters: Mapping[str, Any]) -> list[Any]:
         """Execute it and return its rows, whose columns have names."""
         cursor = self._execute(tx, parameters)

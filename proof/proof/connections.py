@@ -125,6 +125,11 @@ class Cursor:
         names = self._sent.columns.keys
         return [cast(psycopg.Column, _Column(name)) for name in names]
 
+    @property
+    def rowcount(self) -> int:
+        """How many rows it changed."""
+        return self._sent.rowcount
+
     def fetchall(self) -> list[tuple[Any, ...]]:
         """Return the rows."""
         return self._sent.rows

@@ -84,6 +84,7 @@ class Follower:
         with self.connection.begin() as tx:
             tables.begin_offsets(tx, dict.fromkeys(places, 0))
             self.offsets = tables.offsets(tx, places)
+            self.recorder.begin(self.offsets)
             self.unpublished = outbox.leftovers(tx, None, age=timedelta(0))
         self.delivered = []
         self._read_up_to = -1
@@ -201,6 +202,7 @@ class Follower:
             recorded = self.recorder.record(tx, batch, now=schedule.now)
             if schedule.strikes("the tracker crashes before the commit", 0.01):
                 raise Crash
+        self.recorder.committed(recorded)
         if schedule.is_traced:
             for record in batch:
                 saga_id = (record.raw.key or b"").decode()

@@ -133,17 +133,17 @@ class Simulation:
             "ledger": ledger.handlers.HANDLERS,
         }
         self.services = {name: self._processes(name, handlers) for name, handlers in declared.items()}
-        recorder = Recorder(DEFINITIONS, self.codec, timeout_factor=chance.choice((0.25, 0.5, 1.0)))
-        self.trackers = [self._follower(number, recorder) for number in range(PROCESSES)]
+        factor = chance.choice((0.25, 0.5, 1.0))
+        self.trackers = [self._follower(number, factor) for number in range(PROCESSES)]
         self.trackers[0].begin()
         self.operator = Operator(database=self.database, schedule=self.schedule, due=self.due)
         self.is_redriven = chance.random() < 0.7
         self._stock()
 
-    def _follower(self, number: int, recorder: Recorder) -> Follower:
+    def _follower(self, number: int, timeout_factor: float) -> Follower:
         return Follower(
             number=number,
-            recorder=recorder,
+            recorder=Recorder(DEFINITIONS, self.codec, timeout_factor=timeout_factor),
             database=self.database,
             topics=tuple(topics(DEFINITIONS)),
             broker=self.broker,

@@ -2,12 +2,14 @@
 
 The order of things is the protocol:
 
-1. The stored offsets are locked and move over the batch. What lies before them is recorded already and passed over,
-   so a worker that lost its partition does no harm; where a batch leaves a gap behind them, everything ends here.
-2. The batch's sagas are loaded.
+1. The stored offsets move over the batch, unless another worker has moved them. What lies before them is recorded
+   already and passed over, so a worker that lost its partition does no harm; where a batch leaves a gap behind them,
+   everything ends here.
+2. The batch's sagas are remembered from the last one, or loaded.
 3. Each message adds its fact to what is known of its saga, in the order in which they came.
 4. What follows is decided once a saga; commands and last events go into the outbox, deadlines into the saga.
-5. Timeline, sagas and outbox are saved, the caller's transaction commits, and only then may rows be published.
+5. Timeline, sagas and outbox are saved, unless another worker has stored one of the sagas. The caller's transaction
+   commits, and only then may rows be published.
 
 Timers are recorded the same way, as facts. It knows no Kafka, no Faust and no clock.
 """
@@ -32,6 +34,7 @@ from saga_tracker import letters, measuring, plans, tables
 from saga_tracker.facts import NOTHING, Cancelled, Fact, Started, TimedOut, Timer, merge
 from saga_tracker.issuing import Issue, issues, redrive_unclear
 from saga_tracker.letters import LetterRow
+from saga_tracker.memory import Memory
 from saga_tracker.plans import LogEntry
 from saga_tracker.progress import FENCE, Decision, Phase, SagaState, admits, decide, forward_from, is_late
 from saga_tracker.reading import SERVICE, Definitions, Reading, Record, Unexpected, fact_of_dead_letter, read, step_of
@@ -82,10 +85,11 @@ class Act:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
-    """What a batch left behind: rows to publish once it is committed, and where its partitions go on."""
+    """What a batch left behind: rows to publish once it is committed, where its partitions go on, and its sagas."""
 
     rows: list[OutboxRow]
     offsets: dict[Place, int]
+    sagas: list[SagaRow]
 
 
 class OffsetGap(Exception):
@@ -102,16 +106,23 @@ class Recorder:
         self._definitions = definitions
         self._codec = codec
         self._timeout_factor = timeout_factor
+        self._memory = Memory()
+
+    def begin(self, offsets: Mapping[Place, int]) -> None:
+        """Go on at these offsets, which were just read; nothing else of before holds any more."""
+        self._memory.begin(offsets)
 
     def record(self, tx: Connection, batch: Sequence[Record], *, now: datetime) -> Recorded:
-        """Record a batch, given in the order of each partition. Publish its rows once it is committed.
+        """Record a batch, given in the order of each partition.
 
-        Raises OffsetGap where messages were lost on the way here.
+        Hand the result to :meth:`committed` once it is. Raises Overtaken, whereupon the same again is recorded by what
+        PostgreSQL has, and OffsetGap where messages were lost on the way here.
         """
         # 1.
-        stored = tables.lock_offsets(tx, {record.place for record in batch})
+        places = {record.place for record in batch}
+        stored = self._memory.take_offsets(places) or tables.lock_offsets(tx, places)
         fresh, offsets = new_records(batch, stored)
-        tables.move_offsets(tx, {place: offset for place, offset in offsets.items() if offset != stored[place]})
+        tables.move_offsets(tx, stored, offsets)
         out = _Outgoing()
         readings = self._read(fresh, out)
         # 2.
@@ -124,11 +135,16 @@ class Recorder:
             elif reading.dead_letter is not None:
                 out.letters.append(_letter_row(reading, step=reading.dead_letter.step, is_open=True))
         self._finish(tx, followed.values(), out, now)
-        return Recorded(rows=out.rows, offsets=offsets)
+        return Recorded(rows=out.rows, offsets=offsets, sagas=[saga.row for saga in followed.values()])
+
+    def committed(self, recorded: Recorded) -> None:
+        """Remember what was recorded, now that it is committed; publish its rows."""
+        self._memory.keep(recorded.offsets, recorded.sagas)
 
     def act(self, tx: Connection, acts: Sequence[tuple[SagaRow, Act]], *, now: datetime) -> list[OutboxRow]:
         """Record what operators did about these sagas, which are loaded and locked, and what follows."""
         out = _Outgoing()
+        self._memory.take_sagas(row.saga_id for row, _ in acts)
         known = {saga.row.saga_id: saga for saga in self._known([row for row, _ in acts])}
         for row, act in acts:
             saga = known[row.saga_id]
@@ -205,6 +221,7 @@ class Recorder:
         out = _Outgoing()
         longest = max(self._span(definition.deadline_s) for definition in self._definitions.values())
         beyond = now + max(longest, BEYOND_MIN)
+        tables.wake_in_time(tx, partitions)
         found = tables.load_orphans(tx, partitions, list(self._definitions), beyond=beyond, limit=DUE_MAX)
         orphans = self._known_or_parked(tx, found, now)
         for saga in orphans:
@@ -231,6 +248,7 @@ class Recorder:
 
     def _known_or_parked(self, tx: Connection, rows: Sequence[SagaRow], now: datetime) -> list[_Followed]:
         """Return the sagas whose definition this release has; the others are parked until one has it."""
+        self._memory.take_sagas(row.saga_id for row in rows)
         known = self._known(rows)
         followed = {saga.row.saga_id for saga in known}
         others = [row for row in rows if row.saga_id not in followed]
@@ -261,7 +279,10 @@ class Recorder:
 
     def _follow(self, tx: Connection, readings: Sequence[Reading]) -> dict[str, _Followed]:
         """Return the batch's sagas, stored or new; a dead letter alone does not begin one that nobody knows."""
-        rows = tables.load(tx, (reading.saga_id for reading in readings))
+        saga_ids = {reading.saga_id for reading in readings}
+        rows = self._memory.take_sagas(saga_ids)
+        if unknown := saga_ids.difference(rows):
+            rows |= tables.load(tx, unknown)
         followed = {saga.row.saga_id: saga for saga in self._known(rows.values())}
         for reading in readings:
             definition = reading.definition
@@ -349,11 +370,12 @@ class Recorder:
         letters.save(tx, out.letters, now=now)
         letters.open_unclear(tx, unclear)
         plans.log(tx, out.log)
+        rows = [saga.row for saga in sagas]
         tables.insert_entries(tx, out.entries, now=now)
-        tables.save(tx, [saga.row for saga in sagas], now=now)
+        tables.save(tx, rows, now=now)
         outbox.save(tx, out.rows)
         event.listen(
-            tx, "commit", lambda _: measuring.recorded(out.entries, (saga.row for saga in sagas), now), once=True
+            tx, "commit", lambda _: measuring.recorded(out.entries, rows, now), once=True
         )
 
     def _settle(self, saga: _Followed, decision: Decision, now: datetime) -> bool:

@@ -13,6 +13,7 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Any, TypeAlias
 
+from messaging.statement import Statement
 from sqlalchemy import Connection, TextClause, text
 
 from saga_tracker.facts import KEPT_MAX, Progress, from_record, to_record
@@ -30,7 +31,7 @@ A_DEFINITION = "a definition"
 
 
 class Overtaken(Exception):
-    """A saga was stored by another worker since it was looked for; the same again, from the stored offsets, sees it."""
+    """Another worker has stored something since it was read; the same again, by what is stored now, sees it."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -84,10 +85,10 @@ _SAGA_COLUMNS = """saga_id, saga_type, saga_version, subject, state, phase, step
            waiting, deadline_at, traceparent, version, started_at, finished_at, parked_at"""
 _READ_COLUMNS = _SAGA_COLUMNS.replace("progress,", "CAST(progress AS text) AS progress,")
 
-LOAD = text(f"""
+LOAD = Statement(f"""
     SELECT {_READ_COLUMNS}
     FROM sagas
-    WHERE saga_id = ANY(CAST(:saga_ids AS text[]))
+    WHERE saga_id = ANY(CAST(%(saga_ids)s AS text[]))
 """)  # noqa: S608 - the columns are a constant
 
 LOAD_DUE = text(f"""
@@ -131,12 +132,18 @@ PLACES = text("""
     WHERE topic IS NOT NULL AND "offset" IS NOT NULL
 """)
 
+WAKE_IN_TIME = text("""
+    UPDATE sagas
+    SET wake_at = deadline_at
+    WHERE state = 'PENDING' AND partition = ANY(CAST(:partitions AS smallint[]))
+      AND deadline_at < coalesce(wake_at, 'infinity')
+""")
+
 LOAD_ORPHANS = text(f"""
     SELECT {_READ_COLUMNS}
     FROM sagas
     WHERE partition = ANY(CAST(:partitions AS smallint[]))
-      AND ((state = 'PENDING' AND (deadline_at IS NULL OR deadline_at > :beyond
-                                   OR wake_at IS NULL OR wake_at > deadline_at))
+      AND ((state = 'PENDING' AND (deadline_at IS NULL OR deadline_at > :beyond))
            OR (state = 'NEEDS_REVIEW' AND coalesce(reason, '') = '')
            OR (state = 'NEEDS_REVIEW' AND waiting = :definition
                AND (saga_type, saga_version) IN (SELECT * FROM unnest(CAST(:types AS text[]),
@@ -146,50 +153,54 @@ LOAD_ORPHANS = text(f"""
     FOR UPDATE SKIP LOCKED
 """)  # noqa: S608 - the columns are a constant
 
-_SAVED_ROWS = """unnest(CAST(:saga_id AS text[]), CAST(:saga_type AS text[]), CAST(:saga_version AS smallint[]),
-                CAST(:subject AS text[]), CAST(:state AS text[]), CAST(:phase AS text[]), CAST(:step AS text[]),
-                CAST(:cause AS text[]), CAST(:reason AS text[]), CAST(:partition AS smallint[]),
-                CAST(:progress AS text[]), CAST(:waiting AS text[]), CAST(:deadline_at AS timestamptz[]),
-                CAST(:traceparent AS text[]), CAST(:version AS integer[]), CAST(:started_at AS timestamptz[]),
-                CAST(:finished_at AS timestamptz[]), CAST(:parked_at AS timestamptz[]))"""
+_SAVED_ROWS = """unnest(
+                CAST(%(saga_id)s AS text[]), CAST(%(saga_type)s AS text[]), CAST(%(saga_version)s AS smallint[]),
+                CAST(%(subject)s AS text[]), CAST(%(state)s AS text[]), CAST(%(phase)s AS text[]),
+                CAST(%(step)s AS text[]), CAST(%(cause)s AS text[]), CAST(%(reason)s AS text[]),
+                CAST(%(partition)s AS smallint[]),
+                CAST(%(progress)s AS text[]), CAST(%(waiting)s AS text[]), CAST(%(deadline_at)s AS timestamptz[]),
+                CAST(%(traceparent)s AS text[]), CAST(%(version)s AS integer[]), CAST(%(started_at)s AS timestamptz[]),
+                CAST(%(finished_at)s AS timestamptz[]), CAST(%(parked_at)s AS timestamptz[]))"""
 
-INSERT = text(f"""
+INSERT = Statement(f"""
     INSERT INTO sagas ({_SAGA_COLUMNS}, wake_at, updated_at)
     SELECT saga_id, saga_type, saga_version, subject, state, phase, step, cause, reason, partition,
            CAST(progress AS jsonb), waiting, deadline_at, traceparent, version, started_at, finished_at, parked_at,
-           deadline_at, :now
+           deadline_at, %(now)s
     FROM {_SAVED_ROWS} AS row ({_SAGA_COLUMNS})
     ON CONFLICT (saga_id) DO NOTHING
 """)  # noqa: S608 - the columns are a constant
 
-UPDATE = text("""
+UPDATE = Statement("""
     UPDATE sagas
     SET subject = row.subject, state = row.state, phase = row.phase, step = row.step, cause = row.cause,
         reason = row.reason, progress = CAST(row.progress AS jsonb), waiting = row.waiting,
         deadline_at = row.deadline_at, version = row.version, started_at = row.started_at,
-        finished_at = row.finished_at, parked_at = row.parked_at, updated_at = :now,
+        finished_at = row.finished_at, parked_at = row.parked_at, updated_at = %(now)s,
         wake_at = CASE WHEN row.deadline_at IS NOT NULL THEN least(sagas.wake_at, row.deadline_at) END
-    FROM unnest(CAST(:saga_id AS text[]), CAST(:subject AS text[]), CAST(:state AS text[]), CAST(:phase AS text[]),
-                CAST(:step AS text[]), CAST(:cause AS text[]), CAST(:reason AS text[]), CAST(:progress AS text[]),
-                CAST(:waiting AS text[]), CAST(:deadline_at AS timestamptz[]), CAST(:version AS integer[]),
-                CAST(:started_at AS timestamptz[]), CAST(:finished_at AS timestamptz[]),
-                CAST(:parked_at AS timestamptz[]))
+    FROM unnest(CAST(%(saga_id)s AS text[]), CAST(%(subject)s AS text[]), CAST(%(state)s AS text[]),
+                CAST(%(phase)s AS text[]), CAST(%(step)s AS text[]), CAST(%(cause)s AS text[]),
+                CAST(%(reason)s AS text[]), CAST(%(progress)s AS text[]), CAST(%(waiting)s AS text[]),
+                CAST(%(deadline_at)s AS timestamptz[]), CAST(%(version)s AS integer[]),
+                CAST(%(started_at)s AS timestamptz[]), CAST(%(finished_at)s AS timestamptz[]),
+                CAST(%(parked_at)s AS timestamptz[]))
          AS row (saga_id, subject, state, phase, step, cause, reason, progress, waiting, deadline_at, version,
                  started_at, finished_at, parked_at)
     WHERE sagas.saga_id = row.saga_id AND sagas.version = row.version - 1
 """)
 """Where ``wake_at`` stays as it is PostgreSQL touches no index (HOT): it moves when it has come, and in the end."""
 
-INSERT_ENTRIES = text("""
+INSERT_ENTRIES = Statement("""
     INSERT INTO timeline (saga_id, message_id, recorded_at, occurred_at, kind, type, service, step, attempt,
                           causation_id, late, deadline_at, detail, topic, partition, "offset")
-    SELECT saga_id, message_id, :now, occurred_at, kind, type, service, step, attempt,
+    SELECT saga_id, message_id, %(now)s, occurred_at, kind, type, service, step, attempt,
            causation_id, late, deadline_at, detail, topic, partition, "offset"
-    FROM unnest(CAST(:saga_id AS text[]), CAST(:message_id AS text[]), CAST(:occurred_at AS timestamptz[]),
-                CAST(:kind AS text[]), CAST(:type AS text[]), CAST(:service AS text[]), CAST(:step AS text[]),
-                CAST(:attempt AS smallint[]), CAST(:causation_id AS text[]), CAST(:late AS boolean[]),
-                CAST(:deadline_at AS timestamptz[]), CAST(:detail AS text[]), CAST(:topic AS text[]),
-                CAST(:partition AS smallint[]), CAST(:offset AS bigint[]))
+    FROM unnest(CAST(%(saga_id)s AS text[]), CAST(%(message_id)s AS text[]), CAST(%(occurred_at)s AS timestamptz[]),
+                CAST(%(kind)s AS text[]), CAST(%(type)s AS text[]), CAST(%(service)s AS text[]),
+                CAST(%(step)s AS text[]), CAST(%(attempt)s AS smallint[]), CAST(%(causation_id)s AS text[]),
+                CAST(%(late)s AS boolean[]),
+                CAST(%(deadline_at)s AS timestamptz[]), CAST(%(detail)s AS text[]), CAST(%(topic)s AS text[]),
+                CAST(%(partition)s AS smallint[]), CAST(%(offset)s AS bigint[]))
          WITH ORDINALITY AS row (saga_id, message_id, occurred_at, kind, type, service, step, attempt, causation_id,
                                  late, deadline_at, detail, topic, partition, "offset", place)
     ORDER BY place
@@ -207,12 +218,14 @@ LOAD_OFFSETS = """
 """
 LOCK_OFFSETS = text(LOAD_OFFSETS + "ORDER BY topic, partition FOR UPDATE OF consumed_offsets")
 
-MOVE_OFFSETS = text("""
+MOVE_OFFSETS = Statement("""
     UPDATE consumed_offsets
     SET next_offset = row.next_offset
-    FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS smallint[]), CAST(:offsets AS bigint[]))
-         AS row (topic, partition, next_offset)
+    FROM unnest(CAST(%(topics)s AS text[]), CAST(%(partitions)s AS smallint[]), CAST(%(offsets)s AS bigint[]),
+                CAST(%(stored)s AS bigint[]))
+         AS row (topic, partition, next_offset, stored)
     WHERE consumed_offsets.topic = row.topic AND consumed_offsets.partition = row.partition
+      AND consumed_offsets.next_offset = row.stored
 """)
 
 BEGIN_OFFSETS = text("""
@@ -237,7 +250,7 @@ def load(tx: Connection, saga_ids: Iterable[str]) -> dict[str, SagaRow]:
 
     They are not locked, which would cost as much as storing them: whoever stores them sees whether they have changed.
     """
-    rows = tx.execute(LOAD, {"saga_ids": list(set(saga_ids))})
+    rows = LOAD.rows(tx, {"saga_ids": list(set(saga_ids))})
     return {row.saga_id: _saga_row(row._asdict()) for row in rows}
 
 
@@ -259,6 +272,11 @@ def places_of(tx: Connection, types: Mapping[str, str]) -> dict[str, tuple[Place
         return {}
     rows = tx.execute(PLACES, {"saga_ids": list(types), "types": list(types.values())})
     return {row.saga_id: ((row.topic, row.partition), row.offset) for row in rows}
+
+
+def wake_in_time(tx: Connection, partitions: Collection[int]) -> None:
+    """Let no saga sleep past its deadline: what the release before this column stored has no time to wake."""
+    tx.execute(WAKE_IN_TIME, {"partitions": list(partitions)})
 
 
 def load_orphans(
@@ -284,14 +302,12 @@ def load_orphans(
 
 
 def save(tx: Connection, rows: Sequence[SagaRow], *, now: datetime) -> None:
-    """Store these sagas, new or changed, in one statement each. Raises Overtaken.
+    """Store these sagas, the changed and the new, in one statement each. Raises Overtaken.
 
     The version tells whether another worker has stored one since it was loaded, or begun the same one.
     """
-    for statement, names, chosen in (
-        (INSERT, _INSERTED, [row for row in rows if not row.version]),
-        (UPDATE, _UPDATED, [row for row in rows if row.version]),
-    ):
+    changed, new = [row for row in rows if row.version], [row for row in rows if not row.version]
+    for statement, names, chosen in ((UPDATE, _UPDATED, changed), (INSERT, _INSERTED, new)):
         if not chosen:
             continue
         ordered = sorted(chosen, key=_saga_id)
@@ -301,7 +317,7 @@ def save(tx: Connection, rows: Sequence[SagaRow], *, now: datetime) -> None:
         columns["progress"] = [
             f'{{"known":{_known_text(row.progress)},"issued":{_encode(row.issued)}}}' for row in ordered
         ]
-        if tx.execute(statement, columns | {"now": now}).rowcount != len(ordered):
+        if statement.change(tx, columns | {"now": now}) != len(ordered):
             raise Overtaken("Another worker has stored one of these sagas meanwhile; what it knows would be lost.")
 
 
@@ -314,7 +330,7 @@ def insert_entries(tx: Connection, entries: Sequence[Entry], *, now: datetime) -
     """Add lines to timelines, in one statement; a message that is on its timeline already is passed over."""
     if entries:
         columns = {name: [getattr(entry, name) for entry in entries] for name in Entry.__slots__}
-        tx.execute(INSERT_ENTRIES, columns | {"now": now})
+        INSERT_ENTRIES.run(tx, columns | {"now": now})
 
 
 def offsets(tx: Connection, places: Collection[Place]) -> dict[Place, int]:
@@ -327,10 +343,15 @@ def lock_offsets(tx: Connection, places: Collection[Place]) -> dict[Place, int]:
     return _offsets(tx, LOCK_OFFSETS, places)
 
 
-def move_offsets(tx: Connection, offsets: Mapping[Place, int]) -> None:
-    """Store where these partitions, which are locked, go on."""
-    if offsets:
-        tx.execute(MOVE_OFFSETS, _offset_columns(offsets))
+def move_offsets(tx: Connection, stored: Mapping[Place, int], offsets: Mapping[Place, int]) -> None:
+    """Move partitions on from where they are ``stored``. Raises Overtaken where another worker has moved one."""
+    moved = {place: offset for place, offset in offsets.items() if offset != stored[place]}
+    if not moved:
+        return
+    columns = _offset_columns(moved)
+    columns["stored"] = [stored[place] for place in sorted(moved)]
+    if MOVE_OFFSETS.change(tx, columns) != len(moved):
+        raise Overtaken("Another worker has recorded some of these messages; they must not be recorded twice.")
 
 
 def begin_offsets(tx: Connection, offsets: Mapping[Place, int]) -> None:

@@ -21,8 +21,8 @@ from saga_tracker import tables
 from saga_tracker.acting import apply_next
 from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.reading import Record
-from saga_tracker.recording import Recorder
-from saga_tracker.tables import Place
+from saga_tracker.recording import Recorded, Recorder
+from saga_tracker.tables import Overtaken, Place
 from saga_tracker.taken import Groups
 
 ORPHANS_EVERY_S = 10.0
@@ -66,6 +66,7 @@ class Work:
             return tables.offsets(tx, assigned)
 
         self.offsets = self._transact(offsets)
+        self._recorder.begin(self.offsets)
         self._publish_leftovers({partition for _, partition in assigned}, timedelta(0))
         return self.offsets
 
@@ -75,21 +76,25 @@ class Work:
         return set(assigned).difference(stored)
 
     def record(self, batch: Sequence[Record]) -> None:
-        """Record a batch in one transaction, then publish what it led to. Raises OffsetGap."""
-        delivered = self._take_delivered()
+        """Record a batch in one transaction, then publish what it led to. Raises OffsetGap, Overtaken."""
 
-        def transaction(tx: Connection) -> tuple[list[outbox.OutboxRow], dict[Place, int]]:
-            outbox.remove(tx, delivered)
-            recorded = self._recorder.record(tx, batch, now=utc_now())
-            return recorded.rows, recorded.offsets
+        def transaction(tx: Connection) -> Recorded:
+            return self._recorder.record(tx, batch, now=utc_now())
 
-        rows, offsets = self._transact(transaction)
-        self._relay.forget(delivered)
-        self._relay.publish(rows)
-        self.offsets.update(offsets)
+        try:
+            recorded = self._transact(transaction)
+        except Overtaken:
+            # What was remembered no longer holds, and is forgotten by now; if another worker goes on, it ends here.
+            recorded = self._transact(transaction)
+        self._recorder.committed(recorded)
+        self._relay.publish(recorded.rows)
+        self.offsets.update(recorded.offsets)
 
     def tick(self, until: Mapping[int, datetime], partitions: Collection[int]) -> None:
-        """Record deadlines that passed, and look after the outbox. ``until`` is up to when all is recorded."""
+        """Record deadlines that passed, and look after the outbox. ``until`` is up to when all is recorded.
+
+        Delivered rows are removed here and not with each batch, which would be a statement more for a row or two.
+        """
         delivered = self._take_delivered()
         now_s = time.monotonic()
         seeks_orphans = now_s >= self._orphans_at

@@ -75,7 +75,7 @@ def test_a_deadline_waits_until_everything_that_kafka_had_by_then_is_recorded(wi
             # Begun long ago, so that nothing else can put the deadline off.
             deadlines = text(
                 "UPDATE sagas SET started_at = now() - interval '1 day', "
-                "deadline_at = now() - :ago * interval '1 hour' WHERE saga_id = :saga_id"
+                "deadline_at = now() - :ago * interval '1 hour', wake_at = NULL WHERE saga_id = :saga_id"
             )
             tx.execute(deadlines, [{"saga_id": late, "ago": 0}, {"saga_id": early, "ago": 1}])
         until(lambda: timers(wire, early), "the deadline of an hour ago is recorded")

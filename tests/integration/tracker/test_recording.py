@@ -20,6 +20,7 @@ from saga_tracker import tables
 from saga_tracker.facts import Progress
 from saga_tracker.schema import METADATA
 from saga_tracker.tables import Overtaken, SagaRow
+from sqlalchemy import text
 from support.wire import ORDER, STEPS, Wire, message, successes, until
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -80,6 +81,21 @@ def test_a_worker_that_was_overtaken_does_not_overwrite_what_another_has_recorde
         with pytest.raises(Overtaken) if refused else nullcontext(), wire.engine.begin() as tx:
             tables.save(tx, [row], now=datetime.now(UTC))
     assert wire.saga(first.saga_id).progress["known"] == {"ran": [STEPS[0]]}
+
+
+def test_a_worker_builds_on_what_another_has_stored_since_it_remembers_a_saga(wire: Wire) -> None:
+    saga_id = new_id()
+    first, *others = successes(saga_id)
+    wire.publish(first)
+    wire.becomes(saga_id, "PENDING")
+    with wire.engine.begin() as tx:
+        stored = text("UPDATE sagas SET subject = 'another', version = version + 1 WHERE saga_id = :saga_id")
+        tx.execute(stored, {"saga_id": saga_id})
+    (worker,) = wire.stack.pids("saga-tracker")
+    wire.publish(*others)
+    assert wire.becomes(saga_id, "CONFIRMED").subject == "another"
+    assert len(wire.timeline(saga_id)) == len(others) + 2, "each message, and the end, once"
+    assert wire.stack.pids("saga-tracker") == [worker], "it needs no new process for that"
 
 
 def test_text_that_the_database_cannot_hold_stops_nothing(wire: Wire) -> None:

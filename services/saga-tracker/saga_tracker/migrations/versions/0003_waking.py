@@ -14,7 +14,7 @@ depends_on = None
 def upgrade() -> None:
     """Give sagas that have a deadline a time to wake, and index that in its place.
 
-    What the last release stores while both run has none; this one finds it among the orphans.
+    What the last release stores while both run has none; this one gives it one when it looks for orphans.
     """
     wake_at = sa.Column(
         "wake_at", sa.DateTime(timezone=True), comment="at or before deadline_at: when to look at it again"
