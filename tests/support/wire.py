@@ -171,6 +171,12 @@ class Wire:
             f"{state}: {self.saga(saga_id)}",
         )
 
+    def records(self) -> None:
+        """Wait until a tracker has recorded, in every partition, all that Kafka had when this was called."""
+        caught_up = "SELECT 1 FROM watermarks HAVING count(*) = :all AND min(recorded_until) > :since"
+        since = datetime.now(UTC)
+        until(lambda: self.one(caught_up, all=PARTITIONS, since=since), "everything so far is recorded")
+
     def timeline(self, saga_id: str) -> list[Any]:
         """Return the saga's timeline in its order."""
         with self.engine.connect() as tx:

@@ -95,7 +95,7 @@ def test_a_worker_builds_on_what_another_has_stored_since_it_remembers_a_saga(wi
     wire.publish(*others)
     assert wire.becomes(saga_id, "CONFIRMED").subject == "another"
     assert len(wire.timeline(saga_id)) == len(others) + 2, "each message, and the end, once"
-    assert wire.stack.pids("saga-tracker") == [worker], "it needs no new process for that"
+    assert wire.stack.pids("saga-tracker") == (worker,), "it needs no new process for that"
 
 
 def test_text_that_the_database_cannot_hold_stops_nothing(wire: Wire) -> None:
