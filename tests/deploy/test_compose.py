@@ -212,7 +212,7 @@ def test_after_kills_everything_comes_back_and_the_audit_is_green_again(
         },
         "every container to be healthy again",
         holds=lambda seen: set(seen.values()) <= {"healthy", "running"} and set(KILLED) <= set(seen),
-        within_s=120,
+        within_s=UP_WITHIN_S,
     )
     again = _scenario(composed, ORDERS_AGAIN)
     assert again["audit"] == "green"
