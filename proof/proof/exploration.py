@@ -3,9 +3,10 @@
 A world is what the services' effects are, what was sent, what the tracker knows, and what the providers have done.
 Nothing that was sent is ever taken away, so each message may come at any moment, again, in any order or never so far;
 a crash between commit and publish is a message that comes late. A deadline may pass and a cancellation come at any
-moment. So the order in which the same messages were heard makes no world of its own, nor does it which of several told
-the tracker the same: that is the reduction. The bounds are the saga's length, one cancellation, and one attempt of each
-command (a second one says the same again).
+moment. Where a saga is redriven, an operator may redrive it, or give it up, whenever it is parked, and then only an end
+counts as one. So the order in which the same messages were heard makes no world of its own, nor does it which of
+several told the tracker the same: that is the reduction. The bounds are the saga's length, one cancellation, and one
+attempt of each command (a second one says the same again).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
-from messaging.effects import Effect, EffectState, OnCompensation, OnDue, OnTrigger
+from messaging.effects import Effect, EffectState, OnCompensation, OnDue, OnRedrive, OnTrigger
 from saga_tracker.facts import (
     NOTHING,
     Cancelled,
@@ -27,16 +28,18 @@ from saga_tracker.facts import (
     Fact,
     Fenced,
     Progress,
+    RedriveOutcome,
     Rejected,
     ReplyOverdue,
     RetriesExhausted,
     Started,
+    StepRedriven,
     StepState,
     Succeeded,
     merge,
     to_record,
 )
-from saga_tracker.progress import Decision, Phase, SagaState, admits, decide
+from saga_tracker.progress import Command, Decision, NotRedrivable, Phase, SagaState, admits, decide, redrive
 from saga_tracker.saga import SagaDefinition
 
 from messaging import effects
@@ -58,12 +61,21 @@ class Fence:
 
 @dataclass(frozen=True, slots=True)
 class Undo:
-    """The command that compensates a step."""
+    """The command that compensates a step; after a redrive it is sent again, with a higher attempt."""
 
     step: str
+    attempt: int
 
 
-Sent: TypeAlias = Fact | Fence | Undo | SagaState
+@dataclass(frozen=True, slots=True)
+class Redrive:
+    """The command to run a step again."""
+
+    step: str
+    number: int
+
+
+Sent: TypeAlias = Fact | Fence | Undo | Redrive | SagaState
 """What was sent: a fact is the event that the tracker hears, a state is the saga's last event."""
 Decide: TypeAlias = Callable[[SagaDefinition, Progress], Decision]
 
@@ -103,7 +115,8 @@ class Model:
     """Services with effects, providers and a tracker, for one saga.
 
     ``external`` steps call a provider. ``gives_up`` lets the retries of steps, and of compensations, run out.
-    ``has_cancellation`` says whether somebody may cancel. The rest is for negative controls: another ``decide`` or
+    ``has_cancellation`` says whether somebody may cancel. ``is_redriven`` lets an operator redrive what is parked; what
+    was redriven does not fail again. The rest is for negative controls: another ``decide`` or
     ``on_trigger``, or another ``merge``.
     """
 
@@ -111,6 +124,7 @@ class Model:
     external: frozenset[str] = frozenset()
     gives_up: bool = False
     has_cancellation: bool = True
+    is_redriven: bool = False
     decide: Decide = decide
     on_trigger: Callable[[Effect | None], OnTrigger] = effects.on_trigger
     merge: Callable[[Progress, Fact], Progress] = merge
@@ -138,7 +152,7 @@ class Model:
         if number == len(self._decisions):
             decision = self.decide(self.definition, progress)
             commands = decision.commands
-            out: set[Sent] = {Fence(each.service) if each.step is None else Undo(each.step) for each in commands}
+            out: set[Sent] = {_sent(each) for each in commands}
             if decision.phase is Phase.ENDED:
                 out.add(decision.state)
             self._progresses.append(progress)
@@ -164,7 +178,9 @@ class Model:
             if isinstance(message, Fence):
                 yield from self._fence(world, message.service)
             elif isinstance(message, Undo):
-                yield from self._undo(world, message.step)
+                yield from self._undo(world, message)
+            elif isinstance(message, Redrive):
+                yield from self._redrive(world, message)
             elif not isinstance(message, SagaState):
                 yield from _new(world, message, self._hear(world, message))
         yield from self._times(world)
@@ -185,8 +201,8 @@ class Model:
             for state in (EffectState.DONE, *((EffectState.REJECTED,) if step.rejected_with else ())):
                 ran = Effect(saga_id=SAGA, step=step.name, state=state)
                 yield f"{step.service} runs {step.name}: {state}", _with(world, {place: ran}, self._event(place, state))
-            if self.gives_up and effect is None:
-                dead = RetriesExhausted(step=step.name, reason="fails")
+            if self._gives_up(world, step.name) and effect is None:
+                dead = RetriesExhausted(step=step.name, reason="fails", redrive=_redrives(world, step.name))
                 yield f"{step.service} gives {step.name} up", _with(world, {}, dead)
 
     def _call(self, world: World, place: int, effect: Effect) -> Iterator[Move]:
@@ -196,8 +212,8 @@ class Model:
             for outcome in (YES, *((NO,) if step.rejected_with else ())):
                 after = tuple(outcome if each == place else was for each, was in enumerate(world.provided))
                 yield f"the provider of {step.name} says {outcome}", replace(world, provided=after)
-        if not effect.closing and self.gives_up and place not in world.held:
-            dead = RetriesExhausted(step=step.name, reason="does not answer")
+        if not effect.closing and self._gives_up(world, step.name) and place not in world.held:
+            dead = RetriesExhausted(step=step.name, reason="does not answer", redrive=_redrives(world, step.name))
             held = replace(_with(world, {}, dead), held=world.held | {place})
             yield f"{step.service} hears no answer about {step.name} and gives it up", held
         if provided is not None and place not in world.held:
@@ -227,7 +243,28 @@ class Model:
         answered = _with(world, after, Fenced(service=service, states=states))
         yield from _new(world, f"{service} is fenced and answers {said}", answered)
 
-    def _undo(self, world: World, step: str) -> Iterator[Move]:
+    def _gives_up(self, world: World, step: str) -> bool:
+        """Say whether the retries of a step may run out: with redrives, only before it was redriven."""
+        return self.gives_up and (not self.is_redriven or not _redrives(world, step))
+
+    def _redrive(self, world: World, command: Redrive) -> Iterator[Move]:
+        place = self._places[command.step]
+        service, effect = self.definition.steps[place].service, world.effects[place]
+        what = effects.on_redrive(effect)
+        if what is OnRedrive.WAIT:
+            return
+        outcome = RedriveOutcome.NOTHING_HELD
+        if what is OnRedrive.TELL:
+            assert effect is not None, "only an effect that is there has something to tell"
+            outcome = RedriveOutcome(effect.state.value)
+        elif any(isinstance(each, RetriesExhausted) and each.step == command.step for each in world.sent):
+            outcome = RedriveOutcome.RESUMED
+        told = StepRedriven(step=command.step, number=command.number, outcome=outcome)
+        after = replace(_with(world, {}, told), held=world.held - {place})
+        yield from _new(world, f"{service} is to redrive {command.step}: {outcome}", after)
+
+    def _undo(self, world: World, command: Undo) -> Iterator[Move]:
+        step = command.step
         places = [place for place, each in enumerate(self.definition.steps) if step in (each.name, each.undone_by)]
         found = {place: world.effects[place] for place in places}
         names = {place: self.definition.steps[place].name for place in places}
@@ -238,8 +275,8 @@ class Model:
             return
         after = {place: effects.undone(SAGA, names[place], effect) for place, effect in found.items()}
         yield from _new(world, f"{step} is undone ({what.name})", _with(world, after, Compensated(step=step)))
-        if self.gives_up and what is OnCompensation.UNDO:
-            dead = CommandDead(command=step, reason="fails")
+        if self.gives_up and what is OnCompensation.UNDO and (command.attempt == 1 or not self.is_redriven):
+            dead = CommandDead(command=step, reason="fails", attempt=command.attempt)
             yield from _new(world, f"the compensation of {step} is given up", _with(world, {}, dead))
 
     # The tracker
@@ -249,8 +286,20 @@ class Model:
         if decision.waiting is not None and not isinstance(decision.waiting.timer, ReplyOverdue):
             timer = decision.waiting.timer
             yield from _new(world, timer, self._hear(world, timer))
+        if self.is_redriven and decision.parked is not None:
+            yield from self._operate(world)
         if self.has_cancellation and admits(self.definition, self._progresses[world.known], CANCEL):
             yield from _new(world, CANCEL, self._hear(world, CANCEL))
+
+    def _operate(self, world: World) -> Iterator[Move]:
+        """An operator redrives what is parked, or gives up what no redrive helps."""
+        progress = self._progresses[world.known]
+        fact: Fact
+        try:
+            fact = redrive(self.definition, progress, at=AT, by="ops-3", reason="looked at it")
+        except NotRedrivable:
+            fact = CANCEL
+        yield from _new(world, fact, self._hear(world, fact))
 
     def _hear(self, world: World, fact: Fact) -> World:
         known = self._with_fact(world.known, fact)
@@ -283,8 +332,9 @@ class Model:
         return None
 
     def is_end(self, world: World) -> bool:
-        """Say whether the saga has ended, or is parked with a reason."""
-        return self.decision(world).state is not SagaState.PENDING
+        """Say whether the saga has ended, or is parked with a reason; where it is redriven, only an end is one."""
+        decision = self.decision(world)
+        return decision.phase is Phase.ENDED or (decision.parked is not None and not self.is_redriven)
 
 
 def explore(model: Model, *, worlds_max: int | None = None) -> Exploration:
@@ -353,6 +403,19 @@ def _stuck(count: int, froms: array[int], tos: array[int], ends: list[int]) -> i
             move = before[move]
     stuck = reaches.find(0)
     return None if stuck < 0 else stuck
+
+
+def _sent(command: Command) -> Sent:
+    if command.step is None:
+        return Fence(command.service)
+    if command.redrive is not None:
+        return Redrive(command.step, command.redrive)
+    return Undo(command.step, command.attempt)
+
+
+def _redrives(world: World, step: str) -> int:
+    """Return the latest redrive after which the service runs a step again."""
+    return max((each.number for each in world.sent if isinstance(each, StepRedriven) and each.step == step), default=0)
 
 
 def _with(world: World, changed: dict[int, Effect], *sent: Sent) -> World:

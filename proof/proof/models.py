@@ -27,24 +27,46 @@ def chain(*steps: StepDefinition) -> SagaDefinition:
 MODELS: Mapping[int, Mapping[str, Callable[[], Model]]] = {
     1: {
         "a call, given up": lambda: Model(definition=chain(AUTHORIZE), external=CALLS, gives_up=True),
+        "local, given up and redriven": lambda: Model(definition=chain(RESERVE), gives_up=True, is_redriven=True),
     },
     2: {
         "calls, given up": lambda: Model(definition=chain(AUTHORIZE, RESERVE), external=CALLS, gives_up=True),
+        "calls, given up and redriven": lambda: Model(
+            definition=chain(AUTHORIZE, RESERVE), external=CALLS, gives_up=True, is_redriven=True
+        ),
+        "calls, given up and redriven, not cancelled": lambda: Model(
+            definition=chain(AUTHORIZE, RESERVE),
+            external=CALLS,
+            gives_up=True,
+            is_redriven=True,
+            has_cancellation=False,
+        ),
+        "local, given up and redriven, not cancelled": lambda: Model(
+            definition=chain(RESERVE, BURN), gives_up=True, is_redriven=True, has_cancellation=False
+        ),
         "local, given up": lambda: Model(definition=chain(RESERVE, BURN), gives_up=True),
         "one undone by the other, calls": lambda: Model(definition=chain(AUTHORIZE, CAPTURE), external=CALLS),
     },
     3: {
         "local": lambda: Model(definition=chain(RESERVE, BURN, BOOK)),
+        "calls, given up, not cancelled": lambda: Model(
+            definition=chain(AUTHORIZE, RESERVE, BOOK), external=CALLS, gives_up=True, has_cancellation=False
+        ),
         "the last undone by the first": lambda: Model(definition=chain(AUTHORIZE, RESERVE, CAPTURE)),
     },
     4: {
-        "local, not cancelled": lambda: Model(definition=chain(RESERVE, BURN, BOOK, POST), has_cancellation=False),
+        "local": lambda: Model(definition=chain(RESERVE, BURN, BOOK, POST)),
+        "calls": lambda: Model(definition=chain(AUTHORIZE, RESERVE, BURN, BOOK), external=CALLS),
+        "calls, not cancelled": lambda: Model(
+            definition=chain(AUTHORIZE, RESERVE, BURN, BOOK), external=CALLS, has_cancellation=False
+        ),
     },
 }
 """By the number of steps and what they do. All can be rejected, time out, and be cancelled unless it says otherwise."""
 
 BOUNDS = (
-    "Bounds: one cancellation, one attempt of each command, a retry that runs out at once, no redrive. "
+    "Bounds: one cancellation, one attempt of each command, a retry that runs out at once; what was redriven does not "
+    "fail again. "
     "Symmetry: worlds that differ only in the order in which the tracker heard messages, or in which of several told "
     "it the same, are one."
 )

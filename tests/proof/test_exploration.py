@@ -14,10 +14,11 @@ from proof.models import BOOK, BURN, MODELS, RESERVE, chain
     ("steps", "name"),
     [
         (1, "a call, given up"),
-        (2, "calls, given up"),
+        (1, "local, given up and redriven"),
+        (2, "calls, given up and redriven, not cancelled"),
         (2, "one undone by the other, calls"),
         (3, "the last undone by the first"),
-        (4, "local, not cancelled"),
+        (4, "calls, not cancelled"),
     ],
 )
 def test_every_world_keeps_the_promise_and_leads_to_an_end(steps: int, name: str) -> None:
