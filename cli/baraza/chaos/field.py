@@ -9,6 +9,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
 
+import tenacity
 from psycopg import OperationalError
 from stack.running import Stack, up
 from stack.services import PROXIED, SIMULATORS, replica_names, workers
@@ -21,6 +22,7 @@ from baraza.chaos.letters import Letters
 from baraza.chaos.network import Network
 from baraza.chaos.versions import Version
 from baraza.running import TRACKER_API, Running
+from baraza.terminal import Refusal
 from stack import plan, toxiproxy
 
 REPLICAS = 2
@@ -121,15 +123,24 @@ class Field:
         )
         return rows[0][0] if rows else None
 
-    def close_letters(self) -> int:
-        """Close the dead letters of poisons whose sagas went on all the same, as an operator would; return how many.
+    def close_letters(self) -> None:
+        """Close the dead letters of poisons whose sagas went on all the same, as an operator would.
 
-        The others' sagas are parked, and answer for them.
+        The others' sagas are parked, and answer for them. A connection that broke with PostgreSQL is told once more.
         """
+        for attempt in tenacity.Retrying(
+            stop=tenacity.stop_after_delay(BACK_WITHIN_S),
+            wait=tenacity.wait_fixed(1),
+            retry=tenacity.retry_if_exception_type(Refusal),
+            reraise=True,
+        ):
+            with attempt:
+                self._close_letters()
+
+    def _close_letters(self) -> None:
         poisoned = {poison.saga_id for poison in self.letters.poisons}
         with self.running.api(TRACKER_API) as tracker:
             found = tracker.get("/v1/dead-letters")["letters"]
             letter_ids = [each["letter_id"] for each in found if each["saga_id"] in poisoned]
             if letter_ids:
                 tracker.call("POST", "/v1/dead-letters/close", body={"letter_ids": letter_ids, "reason": PLANTED})
-        return len(letter_ids)

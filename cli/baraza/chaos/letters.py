@@ -99,9 +99,10 @@ def is_followed(topic: str) -> bool:
 
 
 def readers(topic: str) -> frozenset[str]:
-    """Return the services that read a topic."""
+    """Return the services whose work it is to read a topic; its own events a service reads only after a restore."""
     rights: Mapping[str, Any] = kafka_rights()
-    return frozenset(name for name in (*services(), TRACKER) if topic in rights[name].reads)
+    names = (name for name in (*services(), TRACKER) if topic != f"{name}.events")
+    return frozenset(name for name in names if topic in rights[name].reads)
 
 
 def read(kafka: KafkaLogin, topic: str, partition: int, first: int, end: int) -> Iterator[Any]:
