@@ -300,14 +300,14 @@ OUTBOXES_DRAINED = Invariant(
 
 DEFERRED_DRAINED = Invariant(
     name="deferred-drained",
-    says="No message waits to be handled again; only a parked saga, or one that was closed, may be held back.",
+    says="No message waits to be handled again; what is held is a parked saga's, or an unredriven letter's.",
     checked="SELECT count(DISTINCT service) FROM steps",
     offenders="""
         SELECT deferred.saga_id, id || ' waits in ' || service
         FROM deferred LEFT JOIN sagas USING (saga_id)
         WHERE NOT (held AND (sagas.state IS 'NEEDS_REVIEW' OR EXISTS (
-            SELECT 1 FROM letters
-            WHERE (letters.saga_id, letters.service, resolution) = (deferred.saga_id, deferred.service, 'CLOSED'))))
+            SELECT 1 FROM letters WHERE (letters.saga_id, letters.service) = (deferred.saga_id, deferred.service)
+            AND resolution IS NOT 'REDRIVEN')))
     """,
 )
 
