@@ -125,9 +125,10 @@ class Tracker:
         records = [Record(raw=raw, offset=self._next_offset(raw), timestamp_s=now.timestamp()) for raw in raws]
         with self.tx.begin():
             outbox.remove(self.tx, self.published)
-            rows = self.recorder.record(self.tx, records, now=now).rows
-        self.published = [row.id for row in rows]
-        return rows
+            recorded = self.recorder.record(self.tx, records, now=now)
+        self.recorder.committed(recorded)
+        self.published = [row.id for row in recorded.rows]
+        return recorded.rows
 
     def _next_offset(self, raw: RawMessage) -> int:
         place = (raw.topic, raw.partition)
@@ -159,7 +160,7 @@ class System:
         return [
             RawMessage(
                 topic="checkout.events",
-                partition=zlib.crc32(order.saga_id.encode()) % PARTITIONS,
+                partition=_partition(order.saga_id),
                 key=order.saga_id.encode(),
                 value=self.codec.encode("checkout.events", order),
                 headers=(),
@@ -184,10 +185,17 @@ class System:
 
 
 def _read(row: OutboxRow) -> RawMessage:
-    partition = zlib.crc32(row.saga_id.encode()) % PARTITIONS
     return RawMessage(
-        topic=row.topic, partition=partition, key=row.saga_id.encode(), value=row.payload, headers=row.headers
+        topic=row.topic,
+        partition=_partition(row.saga_id),
+        key=row.saga_id.encode(),
+        value=row.payload,
+        headers=row.headers,
     )
+
+
+def _partition(saga_id: str) -> int:
+    return zlib.crc32(saga_id.encode()) % PARTITIONS
 
 
 @pytest.fixture(scope="module")
