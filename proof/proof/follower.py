@@ -14,6 +14,7 @@ from saga_tracker.reading import Record
 from saga_tracker.recording import OffsetGap, Recorder
 from saga_tracker.tables import Overtaken, Place
 from saga_tracker.taken import Taken
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from messaging import outbox
@@ -225,28 +226,35 @@ class Follower:
             until[number] = datetime.fromtimestamp(min(unread), UTC) if unread else self.schedule.now
         self.sweep_at = self.schedule.now + timedelta(seconds=TICK_S)
         self.schedule.at(self.sweep_at, lambda: None)  # so that time stops there
-        delivered = self.delivered
-        self._begin_transaction()
-        with self.connection.begin() as tx:
-            outbox.remove(tx, delivered)
+
+        def sweep(tx: Connection) -> list[OutboxRow]:
             rows = self.recorder.sweep(tx, until, self.taken(), now=self.schedule.now)
-            rows += self.recorder.wake_orphans(tx, list(until), now=self.schedule.now)
-        self.schedule.note(f"{self.name} looks for deadlines that passed")
-        self._after_commit(rows, delivered)
+            return rows + self.recorder.wake_orphans(tx, list(until), now=self.schedule.now)
+
+        self._tick(sweep, "looks for deadlines that passed")
 
     def _apply(self) -> None:
         """Apply the next part of an operator's plan."""
         self.apply_at = self.schedule.now + timedelta(seconds=APPLY_S)
         self.schedule.at(self.apply_at, lambda: None)  # so that time stops there
-        delivered = self.delivered
-        self._begin_transaction()
-        with self.connection.begin() as tx:
-            outbox.remove(tx, delivered)
+
+        def apply(tx: Connection) -> list[OutboxRow]:
             partitions = range(self.broker.partition_count)
             rows = apply_next(tx, self.recorder, DEFINITIONS, partitions, now=self.schedule.now)
             if self.schedule.strikes("the tracker crashes before the commit", 0.01):
                 raise Crash
-        self.schedule.note(f"{self.name} goes on with a plan")
+            return rows
+
+        self._tick(apply, "goes on with a plan")
+
+    def _tick(self, work: Callable[[Connection], list[OutboxRow]], what: str) -> None:
+        """Work in one transaction that also removes what was delivered."""
+        delivered = self.delivered
+        self._begin_transaction()
+        with self.connection.begin() as tx:
+            outbox.remove(tx, delivered)
+            rows = work(tx)
+        self.schedule.note(f"{self.name} {what}")
         self._after_commit(rows, delivered)
 
     def _after_commit(self, rows: Sequence[OutboxRow], removed: Sequence[str]) -> None:
