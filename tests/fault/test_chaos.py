@@ -22,6 +22,7 @@ from baraza.chaos.letters import Poison
 from baraza.chaos.load import Load
 from baraza.chaos.schedule import ESSENTIAL, Kind
 from baraza.chaos.verdict import Verdict, judge
+from baraza.commands.audit import wait_until_quiet
 from baraza.commands.chaos import SHORT_PRODUCTS, opened
 from baraza.commands.load import put_dataset
 from baraza.dataset import Mix, work
@@ -76,7 +77,7 @@ def test_chaos_loses_and_doubles_nothing_and_planted_damage_is_named(tmp_path: P
     print(f"The same faults again: ./baraza chaos --minutes 0 --rate {RATE:g} --seed {seed} {only}")
     with opened(tmp_path / "home") as field:
         load, suffered = chaos(field, seed)
-        report.run(field.running.sources(), timeout_s=REST_S)  # it waits until everything is at rest
+        wait_until_quiet(field.running, REST_S)
         field.close_letters()
         verdict = judged(field, load, suffered, wait_s=REST_S)
         assert not verdict.violations

@@ -41,6 +41,18 @@ def run(stack: running.Running, wait_s: float) -> Report:
     """Audit a stack, telling what is waited for. Raises Unreadable."""
     from baraza.audit import report
 
+    with progress("audit: rows read") as advance:
+        return report.run(stack.sources(), timeout_s=wait_s, on_wait=_telling(), advance=advance)
+
+
+def wait_until_quiet(stack: running.Running, wait_s: float) -> None:
+    """Wait until nothing moves, or the time is over, telling what is waited for. Raises Unreadable."""
+    from baraza.audit import report
+
+    report.wait_until_quiet(stack.sources(), wait_s, _telling())
+
+
+def _telling() -> Callable[[dict[str, int]], None]:
     said_at = time.monotonic() - SAY_EVERY_S + 1.0
 
     def on_wait(moving: dict[str, int]) -> None:
@@ -49,8 +61,7 @@ def run(stack: running.Running, wait_s: float) -> Report:
             said_at = time.monotonic()
             say(f"Waiting for {describe(moving)}…")
 
-    with progress("audit: rows read") as advance:
-        return report.run(stack.sources(), timeout_s=wait_s, on_wait=on_wait, advance=advance)
+    return on_wait
 
 
 def describe(moving: dict[str, int]) -> str:

@@ -113,7 +113,7 @@ def _run(
     with opened(folder) as field:
         loading.put_dataset(field.running, work)
         load, suffered = suffer(field, work, minutes=minutes, seed=seed, rate=rate, kinds=kinds, tell=write)
-        audit_command.run(field.running, REST_S)  # it waits until everything is at rest
+        audit_command.wait_until_quiet(field.running, REST_S)
         field.close_letters()
         report = audit_command.run(field.running, REST_S)
         verdict = judge(field, load, suffered, report)
