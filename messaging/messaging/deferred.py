@@ -137,7 +137,7 @@ DUE = Statement("""
     SELECT message_id, handler, saga_id, topic, partition, headers, payload, attempt, due_at, reason, redrive, behind
     FROM deferred
     WHERE partition = ANY(CAST(%(partitions)s AS smallint[])) AND due_at <= %(now)s
-    ORDER BY due_at
+    ORDER BY due_at, place
     LIMIT %(limit)s
 """)
 
