@@ -34,6 +34,7 @@ MARK, BACK = b"SAVEPOINT before", b"ROLLBACK TO SAVEPOINT before"
 COMMANDS = {command: b"c%d" % number for number, command in enumerate((BEGIN, COMMIT, ROLLBACK, MARK, BACK))}
 """What is prepared on every connection, and under which name."""
 PARAMETER = re.compile(r"%\((\w+)\)s")
+WORD = re.compile(r"\w+")
 WRITES = ("INSERT", "UPDATE", "DELETE", "TRUNCATE")
 FAILED = (ExecStatus.FATAL_ERROR, ExecStatus.BAD_RESPONSE)
 
@@ -46,6 +47,10 @@ class Prepared:
         self.sql = PARAMETER.sub(self._number, text.strip()).replace("%%", "%").encode()
         self.formats = [PyFormat.AUTO] * len(self.names)
         self.returns_rows = not text.lstrip().startswith(WRITES) or "RETURNING" in text
+        self.words = frozenset() if text.lstrip().startswith("SELECT") else frozenset(WORD.findall(text))
+        """The words of one that may change something: the tables that it may change are among them."""
+        self.is_felt = bool(self.words) or "FOR UPDATE" in text
+        """Whether others may notice it, by what it changes or by its locks."""
         self.columns: SimpleResultMetaData | None = None
         """What its rows are made of, once some have come."""
 
@@ -69,6 +74,14 @@ def prepared(statement: str | TextClause) -> Prepared:
             found = _by_clause[statement] = prepared(text)
         return found
     return _by_text.get(statement) or _by_text.setdefault(statement, Prepared(statement))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What a process looks at after a commit, on the same way, where a statement may have changed these tables."""
+
+    statement: str
+    tables: frozenset[str]
 
 
 @dataclass(slots=True)
@@ -190,9 +203,9 @@ class PipelinedConnection:
 
     raw: psycopg.Connection
     turn: Turn | None = None
-    after_commit: TextClause | None = None
-    """What is looked at after each commit, on the same way; ``seen`` has its rows."""
-    seen: list[tuple[Any, ...]] = field(default_factory=list)
+    after_commit: Look | None = None
+    seen: list[tuple[Any, ...]] | None = None
+    """The rows that were looked at after the last commit; None where it can have changed nothing of them."""
     _transformer: Transformer = field(init=False)
     _names: dict[tuple[bytes, tuple[int, ...]], bytes] = field(default_factory=dict)
     """What is prepared, by its text and the types of its parameters."""
@@ -200,6 +213,8 @@ class PipelinedConnection:
     _numbers: Iterator[int] = field(default_factory=count)
     _sent: list[Sent] = field(default_factory=list)
     _was_begun: bool = False
+    _is_felt: bool = False
+    _is_to_look: bool = False
 
     def __post_init__(self) -> None:
         self._transformer = adapt.Transformer(self.raw)
@@ -210,7 +225,7 @@ class PipelinedConnection:
     @contextmanager
     def begin(self) -> Iterator[Connection]:
         """Commit what is executed within, or roll it back where something raises."""
-        self._was_begun = False
+        self._was_begun, self.seen = False, None
         transaction = Transaction(self)
         try:
             yield cast(Connection, transaction)
@@ -279,9 +294,15 @@ class PipelinedConnection:
     def _commit(self) -> None:
         if not self._was_begun:
             return
+        if not self._is_felt:
+            self._tell(COMMIT)  # which goes out with whatever comes next: nobody else can tell
+            self._was_begun = False
+            return
         try:
             self._tell(COMMIT)
-            looked = None if self.after_commit is None else self._send(prepared(self.after_commit), {})
+            looks, looked = self.after_commit, None
+            if looks is not None and self._is_to_look:
+                looked = self._send(prepared(looks.statement), {})
             self.flush()
         except psycopg.Error as error:
             raise _as_product_knows(error) from error
@@ -300,7 +321,7 @@ class PipelinedConnection:
 
     def _begin(self) -> None:
         if not self._was_begun:
-            self._was_begun = True
+            self._was_begun, self._is_felt, self._is_to_look = True, False, False
             self._tell(BEGIN)
 
     def _tell(self, command: bytes) -> None:
@@ -320,6 +341,9 @@ class PipelinedConnection:
         connection.send_query_prepared(name, dumped, transformer.formats)
         sent = Sent(self, statement)
         self._sent.append(sent)
+        self._is_felt |= statement.is_felt
+        if self.after_commit is not None and not self.after_commit.tables.isdisjoint(statement.words):
+            self._is_to_look = True
         return sent
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -39,9 +39,10 @@ class Due:
     at: datetime | None = None
     plan_at: datetime | None = None
 
-    def wake(self, seen: Sequence[tuple[datetime | None, ...]]) -> None:
-        """Take in what was seen after a commit."""
-        ((self.at, self.plan_at),) = seen
+    def wake(self, seen: Sequence[tuple[datetime | None, ...]] | None) -> None:
+        """Take in what was seen after a commit, if it looked."""
+        if seen is not None:
+            ((self.at, self.plan_at),) = seen
 
 
 @dataclass(slots=True, kw_only=True)
@@ -139,9 +140,9 @@ class Follower:
         now, plan_at = self.schedule.now, self.due.plan_at
         return bool(self.offsets) and plan_at is not None and plan_at <= now and self.apply_at <= now
 
-    def _unread(self) -> list[Place]:
+    def _unread(self) -> Iterator[Place]:
         end = self.broker.end
-        return [place for place, offset in self.offsets.items() if offset < end(place)]
+        return (place for place, offset in self.offsets.items() if offset < end(place))
 
     def step(self) -> None:
         """Record what was read, or the deadlines that passed."""

@@ -7,7 +7,7 @@ is in PostgreSQL. It does what ``messaging.worker`` does, in the same order.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -106,19 +106,25 @@ class Process:
             return True
         if self._read_up_to == self.service.broker.appended_count:
             return False
-        if self._unread():
+        if any(self._unread()):
             return True
         self._read_up_to = self.service.broker.appended_count
         return False
 
     def _has_due(self) -> bool:
-        now, due_at = self.service.schedule.now, self.service.due_at
+        due_at = self.service.due_at
+        if not due_at:
+            return False
+        now = self.service.schedule.now
         return any(due_at[partition] <= now for partition in self.partitions if partition in due_at)
 
-    def _unread(self) -> list[Place]:
+    def _unread(self) -> Iterator[Place]:
         end, positions = self.service.broker.end, self.positions
-        places = [(topic, partition) for partition in sorted(self.partitions) for topic in self.service.topics]
-        return [place for place in places if positions[place] < end(place)]
+        for partition in sorted(self.partitions):
+            for topic in self.service.topics:
+                place = topic, partition
+                if positions[place] < end(place):
+                    yield place
 
     # Partitions and crashes
 
@@ -196,7 +202,7 @@ class Process:
 
     def _fetch(self) -> None:
         service, chance = self.service, self.service.schedule.chance
-        unread = self._unread()
+        unread = list(self._unread())
         for place in chance.sample(unread, chance.randint(1, len(unread))) if unread else ():
             position = self.positions[place]
             if position and service.schedule.strikes("redelivered", 0.05):
@@ -315,7 +321,8 @@ class Process:
             if schedule.strikes("crash before the commit", 0.01):
                 raise Crash
         self.turn.expect()
-        service.due_at = dict(self.connection.seen)
+        if self.connection.seen is not None:
+            service.due_at = dict(self.connection.seen)
         self._note(work, out)
         if schedule.strikes("crash between commit and publish", 0.02):
             raise Crash

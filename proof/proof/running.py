@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
+from itertools import cycle, islice
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +92,12 @@ def run(
     began_s = time.monotonic()
     chunks = [seeds[start : start + CHUNK] for start in range(0, len(seeds), CHUNK)]
     spawning = multiprocessing.get_context("spawn")
+    cores: SimpleQueue[int] = spawning.SimpleQueue()
+    for core in islice(cycle(_cores()), processes):
+        cores.put(core)
     with (
         postgresql() as server,
-        ProcessPoolExecutor(processes, spawning, initializer=_begin, initargs=(server, control_name)) as pool,
+        ProcessPoolExecutor(processes, spawning, initializer=_begin, initargs=(server, control_name, cores)) as pool,
     ):
         for done in as_completed([pool.submit(_run_chunk, chunk) for chunk in chunks]):
             for result in done.result():
@@ -122,8 +127,15 @@ _database: Database
 """The database of this process, while it is one of a pool."""
 
 
-def _begin(server: str, control_name: str | None) -> None:
+def _cores() -> list[int]:
+    """Return the cores that we may run on, where this system lets one choose."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
+
+
+def _begin(server: str, control_name: str | None, cores: SimpleQueue[int]) -> None:
     global _database
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {cores.get()})  # and PostgreSQL's processes for it with it
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the pool
     _database = databases.create(server, f"proof_{os.getpid()}")
     switch_on(control_name)

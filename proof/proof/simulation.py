@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import checkout.handlers
@@ -98,6 +98,12 @@ class Result:
     trace: tuple[str, ...]
 
 
+@cache
+def _codec() -> Codec:
+    """Return one codec for all schedules: it only remembers schemas, and learning them takes a twentieth of each."""
+    return Codec(LocalRegistry())
+
+
 @dataclass(slots=True, kw_only=True)
 class Simulation:
     """Everything that takes part in one schedule."""
@@ -105,7 +111,7 @@ class Simulation:
     database: Database
     schedule: Schedule
     broker: Broker = field(default_factory=lambda: Broker(PARTITION_COUNT))
-    codec: Codec = field(default_factory=lambda: Codec(LocalRegistry()))
+    codec: Codec = field(default_factory=_codec)
     gateway: Gateway = field(init=False)
     courier: Courier = field(init=False)
     services: dict[str, list[Process]] = field(init=False)
