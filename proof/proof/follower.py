@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -81,7 +82,14 @@ class Follower:
         return f"tracker/{self.number}"
 
     def begin(self) -> None:
-        """Take every partition: publish what was left over, go on at the stored offsets."""
+        """Take every partition, again where it crashes meanwhile: publish what was left over, go on as stored."""
+        is_done = False
+        while not is_done:
+            with suppress(Crash):
+                self._begin()
+                is_done = True
+
+    def _begin(self) -> None:
         places = [(topic, number) for topic in self.topics for number in range(self.broker.partition_count)]
         with self.connection.begin() as tx:
             tables.begin_offsets(tx, dict.fromkeys(places, 0))

@@ -300,7 +300,7 @@ class Simulation:
             found = [Violation(invariant="nothing raises", says=f"{type(error).__name__}: {error}")]
         finally:
             for actor in self._actors:
-                actor.turn.kill()
+                actor.turn.end()
         return Result(
             seed=self.schedule.seed,
             states=states,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import psycopg
-from greenlet import getcurrent, greenlet
+from greenlet import GreenletExit, getcurrent, greenlet
 
 from proof.schedule import Schedule
 
@@ -47,11 +47,14 @@ class Turn:
         self._resume(greenlet(step))
 
     def kill(self) -> None:
-        """Let the process crash where it stands; an open transaction is rolled back."""
-        inner, self._inner = self._inner, None
-        self.schedule.open_turns.discard(self)
-        if inner is not None:
-            inner.throw(Crash)
+        """Let the process crash where it stands: an open transaction is rolled back, and it begins again."""
+        if self._inner is not None:
+            self._note(self._inner, self._inner.throw(Crash))
+
+    def end(self) -> None:
+        """Leave it where it stands for good; an open transaction is rolled back."""
+        if self._inner is not None:
+            self._note(self._inner, self._inner.throw(GreenletExit))
 
     def expect(self, *, stops_for_s: float = 0.0, fails: bool = False) -> None:
         """Let the transaction that begins stand still that long (0: not) at some statement, or fail at one.
@@ -101,7 +104,10 @@ class Turn:
     def _resume(self, inner: greenlet) -> None:
         if self._inner not in (None, inner) or _is_over(inner):
             return
-        wait_s = inner.switch()
+        self._note(inner, inner.switch())
+
+    def _note(self, inner: greenlet, wait_s: float) -> None:
+        """Remember that it is over, or that it stands still, and let it go on later."""
         if _is_over(inner):
             self._inner = None
             self.schedule.open_turns.discard(self)
