@@ -58,6 +58,13 @@ def completing_in_spite_of_a_cancellation(definition: SagaDefinition, known: Pro
     return decision
 
 
+def redriving_what_is_fenced(effect: Effect | None) -> effects.OnRedrive:
+    """Run a redriven step again although its saga was fenced meanwhile."""
+    if effect is not None and effect.state is EffectState.FENCED:
+        return effects.OnRedrive.RESUME
+    return effects.on_redrive(effect)
+
+
 _on_trigger = effects.on_trigger
 
 
@@ -85,6 +92,7 @@ CONTROLS: Mapping[str, Control] = {
         simulated=((effects, "on_trigger", running_what_is_fenced),), explored={"on_trigger": running_what_is_fenced}
     ),
     "cancellation-loses": Control(simulated=(), explored={"decide": completing_in_spite_of_a_cancellation}),
+    "redrive-unfenced": Control(simulated=(), explored={"on_redrive": redriving_what_is_fenced}),
 }
 
 

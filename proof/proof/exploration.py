@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
@@ -100,11 +100,15 @@ Move: TypeAlias = tuple["str | Fact", World]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exploration:
-    """What was found. ``trace`` is the shortest way to a world that breaks an invariant, None where all hold."""
+    """What was found. ``trace`` is the shortest way to a world that breaks an invariant, None where all hold.
+
+    ``states`` are those in which the saga came to an end.
+    """
 
     worlds: int
     ends: int
     moves: int
+    states: tuple[str, ...]
     violation: str | None = None
     trace: tuple[str, ...] = ()
     is_whole: bool = True
@@ -114,19 +118,21 @@ class Exploration:
 class Model:
     """Services with effects, providers and a tracker, for one saga.
 
-    ``external`` steps call a provider. ``gives_up`` lets the retries of steps, and of compensations, run out.
-    ``has_cancellation`` says whether somebody may cancel. ``is_redriven`` lets an operator redrive what is parked; what
-    was redriven does not fail again. The rest is for negative controls: another ``decide`` or
-    ``on_trigger``, or another ``merge``.
+    ``external`` steps call a provider. ``gives_up`` lets the retries of steps, and of compensations, run out, of
+    ``given_up_max`` of them at most. ``has_cancellation`` says whether somebody may cancel. ``is_redriven`` lets an
+    operator redrive what is parked; what was redriven does not fail again. The rest is for negative controls: another
+    ``decide``, ``on_trigger``, ``on_redrive`` or ``merge``.
     """
 
     definition: SagaDefinition
     external: frozenset[str] = frozenset()
     gives_up: bool = False
+    given_up_max: int | None = None
     has_cancellation: bool = True
     is_redriven: bool = False
     decide: Decide = decide
     on_trigger: Callable[[Effect | None], OnTrigger] = effects.on_trigger
+    on_redrive: Callable[[Effect | None], OnRedrive] = effects.on_redrive
     merge: Callable[[Progress, Fact], Progress] = merge
     _numbers: dict[str, int] = field(init=False, default_factory=dict)
     _progresses: list[Progress] = field(init=False, default_factory=list)
@@ -245,12 +251,17 @@ class Model:
 
     def _gives_up(self, world: World, step: str) -> bool:
         """Say whether the retries of a step may run out: with redrives, only before it was redriven."""
-        return self.gives_up and (not self.is_redriven or not _redrives(world, step))
+        return self._gives_something_up(world) and (not self.is_redriven or not _redrives(world, step))
+
+    def _gives_something_up(self, world: World) -> bool:
+        if not self.gives_up or self.given_up_max is None:
+            return self.gives_up
+        return sum(isinstance(each, RetriesExhausted | CommandDead) for each in world.sent) < self.given_up_max
 
     def _redrive(self, world: World, command: Redrive) -> Iterator[Move]:
         place = self._places[command.step]
         service, effect = self.definition.steps[place].service, world.effects[place]
-        what = effects.on_redrive(effect)
+        what = self.on_redrive(effect)
         if what is OnRedrive.WAIT:
             return
         outcome = RedriveOutcome.NOTHING_HELD
@@ -260,7 +271,9 @@ class Model:
         elif any(isinstance(each, RetriesExhausted) and each.step == command.step for each in world.sent):
             outcome = RedriveOutcome.RESUMED
         told = StepRedriven(step=command.step, number=command.number, outcome=outcome)
-        after = replace(_with(world, {}, told), held=world.held - {place})
+        is_under_way = effect is not None and effect.state is EffectState.STARTED
+        again = {} if what is OnRedrive.TELL or is_under_way else {place: None}
+        after = replace(_with(world, again, told), held=world.held - {place})
         yield from _new(world, f"{service} is to redrive {command.step}: {outcome}", after)
 
     def _undo(self, world: World, command: Undo) -> Iterator[Move]:
@@ -275,7 +288,11 @@ class Model:
             return
         after = {place: effects.undone(SAGA, names[place], effect) for place, effect in found.items()}
         yield from _new(world, f"{step} is undone ({what.name})", _with(world, after, Compensated(step=step)))
-        if self.gives_up and what is OnCompensation.UNDO and (command.attempt == 1 or not self.is_redriven):
+        if (
+            self._gives_something_up(world)
+            and what is OnCompensation.UNDO
+            and (command.attempt == 1 or not self.is_redriven)
+        ):
             dead = CommandDead(command=step, reason="fails", attempt=command.attempt)
             yield from _new(world, f"the compensation of {step} is given up", _with(world, {}, dead))
 
@@ -346,11 +363,19 @@ def explore(model: Model, *, worlds_max: int | None = None) -> Exploration:
     came: list[tuple[int, str | Fact]] = [(0, "")]
     froms, tos = array("I"), array("I")
     ends: list[int] = []
+    states: set[str] = set()
     frontier = deque([(0, model.first)])
+
+    def so_far() -> Exploration:
+        return Exploration(
+            worlds=len(numbers), ends=len(ends), moves=len(froms), states=tuple(sorted(states)), is_whole=False
+        )
+
     while frontier:
         number, world = frontier.popleft()
         if model.is_end(world):
             ends.append(number)
+            states.add(model.decision(world).state)
         for what, after in model.moves(world):
             known = numbers.get(after)
             if known is None:
@@ -360,21 +385,15 @@ def explore(model: Model, *, worlds_max: int | None = None) -> Exploration:
             froms.append(number)
             tos.append(known)
             if (wrong := model.violation(world, after)) is not None:
-                trace = (*_way(came, number), _said(what))
-                return Exploration(
-                    worlds=len(numbers), ends=len(ends), moves=len(froms), violation=wrong, trace=trace, is_whole=False
-                )
+                return replace(so_far(), violation=wrong, trace=(*_way(came, number), _said(what)))
         if worlds_max is not None and len(numbers) >= worlds_max:
-            return Exploration(worlds=len(numbers), ends=len(ends), moves=len(froms), is_whole=False)
+            return so_far()
     del frontier
+    whole = replace(so_far(), is_whole=True)
     stuck = _stuck(len(came), froms, tos, ends)
-    return Exploration(
-        worlds=len(numbers),
-        ends=len(ends),
-        moves=len(froms),
-        violation=None if stuck is None else "no end can be reached any more",
-        trace=() if stuck is None else _way(came, stuck),
-    )
+    if stuck is None:
+        return whole
+    return replace(whole, violation="no end can be reached any more", trace=_way(came, stuck))
 
 
 def _way(came: list[tuple[int, str | Fact]], number: int) -> tuple[str, ...]:
@@ -418,7 +437,7 @@ def _redrives(world: World, step: str) -> int:
     return max((each.number for each in world.sent if isinstance(each, StepRedriven) and each.step == step), default=0)
 
 
-def _with(world: World, changed: dict[int, Effect], *sent: Sent) -> World:
+def _with(world: World, changed: Mapping[int, Effect | None], *sent: Sent) -> World:
     after = tuple(changed.get(place, effect) for place, effect in enumerate(world.effects))
     return replace(world, effects=after, sent=world.sent.union(sent))
 

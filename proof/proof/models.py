@@ -24,6 +24,16 @@ def chain(*steps: StepDefinition) -> SagaDefinition:
     return replace(ORDER, steps=tuple(chained))
 
 
+def _given_up(*steps: StepDefinition, external: frozenset[str] = frozenset(), is_redriven: bool = False) -> Model:
+    return Model(
+        definition=chain(*steps), external=external, gives_up=True, is_redriven=is_redriven, has_cancellation=False
+    )
+
+
+def _one_given_up(*steps: StepDefinition, external: frozenset[str] = frozenset(), is_redriven: bool = False) -> Model:
+    return replace(_given_up(*steps, external=external, is_redriven=is_redriven), given_up_max=1)
+
+
 MODELS: Mapping[int, Mapping[str, Callable[[], Model]]] = {
     1: {
         "a call, given up": lambda: Model(definition=chain(AUTHORIZE), external=CALLS, gives_up=True),
@@ -53,6 +63,13 @@ MODELS: Mapping[int, Mapping[str, Callable[[], Model]]] = {
             definition=chain(AUTHORIZE, RESERVE, BOOK), external=CALLS, gives_up=True, has_cancellation=False
         ),
         "the last undone by the first": lambda: Model(definition=chain(AUTHORIZE, RESERVE, CAPTURE)),
+        "the last undone by the first, calls": lambda: Model(
+            definition=chain(AUTHORIZE, RESERVE, CAPTURE), external=CALLS
+        ),
+        "local, one given up and redriven, not cancelled": lambda: _one_given_up(RESERVE, BURN, BOOK, is_redriven=True),
+        "calls, one given up and redriven, not cancelled": lambda: _one_given_up(
+            AUTHORIZE, RESERVE, BOOK, external=CALLS, is_redriven=True
+        ),
     },
     4: {
         "local": lambda: Model(definition=chain(RESERVE, BURN, BOOK, POST)),
@@ -60,13 +77,35 @@ MODELS: Mapping[int, Mapping[str, Callable[[], Model]]] = {
         "calls, not cancelled": lambda: Model(
             definition=chain(AUTHORIZE, RESERVE, BURN, BOOK), external=CALLS, has_cancellation=False
         ),
+        "local, one given up, not cancelled": lambda: _one_given_up(RESERVE, BURN, BOOK, POST),
     },
 }
 """By the number of steps and what they do. All can be rejected, time out, and be cancelled unless it says otherwise."""
 
+LARGE: Mapping[int, Mapping[str, Callable[[], Model]]] = {
+    3: {
+        "calls, one given up and redriven": lambda: replace(
+            _one_given_up(AUTHORIZE, RESERVE, BOOK, external=CALLS, is_redriven=True), has_cancellation=True
+        ),
+        "calls, given up and redriven, not cancelled": lambda: _given_up(
+            AUTHORIZE, RESERVE, BOOK, external=CALLS, is_redriven=True
+        ),
+        "local, given up and redriven, not cancelled": lambda: _given_up(RESERVE, BURN, BOOK, is_redriven=True),
+    },
+    4: {
+        "calls, one given up, not cancelled": lambda: _one_given_up(AUTHORIZE, RESERVE, BURN, BOOK, external=CALLS),
+        "calls, one given up and redriven, not cancelled": lambda: _one_given_up(
+            AUTHORIZE, RESERVE, BURN, BOOK, external=CALLS, is_redriven=True
+        ),
+        "calls, given up, not cancelled": lambda: _given_up(AUTHORIZE, RESERVE, BURN, BOOK, external=CALLS),
+        "local, given up, not cancelled": lambda: _given_up(RESERVE, BURN, BOOK, POST),
+    },
+}
+"""Those that take minutes and up to some gigabytes."""
+
 BOUNDS = (
-    "Bounds: one cancellation, one attempt of each command, a retry that runs out at once; what was redriven does not "
-    "fail again. "
+    "Bounds: one cancellation, one attempt of each command, a retry that runs out at once (where it says one given up, "
+    "of one step or compensation only); what was redriven does not fail again. "
     "Symmetry: worlds that differ only in the order in which the tracker heard messages, or in which of several told "
     "it the same, are one."
 )

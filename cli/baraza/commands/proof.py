@@ -83,6 +83,9 @@ def explore(
     steps: Annotated[
         int | None, typer.Option("--steps", min=1, max=4, help="Only sagas of so many steps.", show_default=False)
     ] = None,
+    large: Annotated[
+        bool, typer.Option("--large", help="Those that take minutes and up to some gigabytes instead.")
+    ] = False,
     control: Control = None,
     as_json: Json = False,
 ) -> None:
@@ -93,13 +96,14 @@ def explore(
     """
     from proof.controls import CONTROLS
     from proof.exploration import explore as visit
-    from proof.models import BOUNDS, MODELS
+    from proof.models import BOUNDS, LARGE, MODELS
 
     _check(control, CONTROLS)
     broken = dict(CONTROLS[control].explored) if control else {}
     found: list[dict[str, Any]] = []
-    for count in (steps,) if steps else MODELS:
-        for name, model in MODELS[count].items():
+    models = LARGE if large else MODELS
+    for count in (steps,) if steps else models:
+        for name, model in models.get(count, {}).items():
             began_s = time.monotonic()
             visited = visit(replace(model(), **broken))
             found.append(
