@@ -8,7 +8,7 @@ from dataclasses import replace
 from saga_tracker.definitions import newest
 from saga_tracker.saga import SagaDefinition, StepDefinition
 
-from proof.exploration import Model
+from proof.worlds import Model
 
 ORDER = newest("order")
 AUTHORIZE, RESERVE, BURN, BOOK, CAPTURE, POST = ORDER.steps

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 from proof.controls import CONTROLS
-from proof.exploration import Model, explore
+from proof.exploration import explore
 from proof.models import BOOK, BURN, LARGE, MODELS, RESERVE, chain
+from proof.worlds import Model
 from saga_tracker.progress import SagaState
 
 REDRIVEN = MODELS[1]["local, given up and redriven"]

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from proof.exploration import CANCEL, Model, World
 from proof.models import CALLS, ORDER
+from proof.worlds import CANCEL, Model, World
 from saga_tracker.facts import (
     ANY_STEP,
     NOTHING,
