@@ -22,23 +22,19 @@ import loyalty.handlers
 import loyalty.tables
 import payment.handlers
 import shipping.handlers
-from messages.checkout import Address, OrderCancellationRequested, OrderLine, OrderSubmitted
 from messages.contract import Message
-from messages.saga import CancelSaga
 from messaging.codec import Codec
-from messaging.envelope import headers
 from messaging.handlers import Handlers
-from messaging.outbox import OutboxRow
 from messaging.steps import Handler, Step, name
-from saga_tracker.definitions import DEFINITIONS, newest
+from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.reading import topics
 from saga_tracker.recording import Recorder
 from saga_tracker.taken import Taken
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
-from messaging import outbox
 from proof.broker import Broker
 from proof.checks import Rest, Violation, violations
+from proof.customers import CUSTOMERS, SKUS, Customers
 from proof.databases import Database
 from proof.follower import Due, Follower
 from proof.operator import Operator
@@ -53,8 +49,6 @@ ACTS = (0, 0, 2, 10)
 """How often an operator comes by while faults are on."""
 PARTITION_COUNT = 2
 PROCESSES = 2
-API = 2
-"""The number of checkout's connection for what its API does."""
 FAULTS_MAX_S = 120.0
 BROKEN_S = 60.0
 """How long a handler may be broken, longer than all its attempts."""
@@ -66,16 +60,6 @@ FIRST_ORDERS_S = 5.0
 ROUNDS_MAX = 20_000
 STEPS_TOLD_MAX = 15
 REST_WITHIN = timedelta(hours=2)
-ADDRESS = Address(name="A", street="B", city="C", postal_code="D", country="KE")
-SKUS = ("tea", "salt")
-CUSTOMERS = ("amina", "juma")
-ORDER = newest("order")
-INSERT_ORDER = text("""
-    INSERT INTO orders (order_id, customer_id, client_id, state, currency, lines, points_to_burn, total_minor,
-                        payable_minor, submitted_at)
-    VALUES (:order_id, :customer_id, 'c', 'PENDING', 'KES', '[]', :points_to_burn, :total_minor, :payable_minor,
-            :submitted_at)
-""")
 
 
 class NotAtRest(Exception):
@@ -117,13 +101,13 @@ class Simulation:
     services: dict[str, list[Process]] = field(init=False)
     trackers: list[Follower] = field(init=False)
     due: Due = field(default_factory=Due)
+    customers: Customers = field(init=False)
     operator: Operator = field(init=False)
     is_redriven: bool = field(init=False)
     """Whether operators redrive until nothing is parked any more."""
     redrives_left: int = REDRIVES_MAX
     looks_at: datetime = BEGINNING + LOOKS_EVERY
     broken_until: dict[str, datetime] = field(default_factory=dict)
-    orders: dict[str, OrderSubmitted] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         chance = self.schedule.chance
@@ -142,6 +126,7 @@ class Simulation:
         factor = chance.choice((0.25, 0.5, 1.0))
         self.trackers = [self._follower(number, factor) for number in range(PROCESSES)]
         self.trackers[0].begin()
+        self.customers = Customers(database=self.database, schedule=self.schedule, broker=self.broker, codec=self.codec)
         self.operator = Operator(database=self.database, schedule=self.schedule, due=self.due)
         self.is_redriven = chance.random() < 0.7
         self._stock()
@@ -210,80 +195,6 @@ class Simulation:
     def _taken(self) -> Taken:
         return Taken(offsets={name: dict(processes[0].service.committed) for name, processes in self.services.items()})
 
-    # Orders
-
-    def submit(self) -> None:
-        """Take in one order, as checkout does: the order and its event in one transaction."""
-        chance = self.schedule.chance
-        skus = chance.sample(SKUS, chance.randint(1, len(SKUS)))
-        lines = tuple(OrderLine(sku=sku, quantity=chance.randint(1, 2), unit_price_minor=100) for sku in skus)
-        total = sum(line.quantity * line.unit_price_minor for line in lines)
-        points = chance.choice((0, 30))
-        saga_id = self.schedule.new_id()
-        event = OrderSubmitted(
-            **self._envelope(saga_id),
-            customer_id=chance.choice(CUSTOMERS),
-            currency="KES",
-            lines=lines,
-            points_to_burn=points,
-            total_minor=total,
-            payable_minor=total - points,
-            payment_token="tok",
-            ship_to=ADDRESS,
-        )
-        self.orders[saga_id] = event
-        row = {
-            "order_id": saga_id, "customer_id": event.customer_id, "points_to_burn": points, "total_minor": total,
-            "payable_minor": event.payable_minor, "submitted_at": self.schedule.now,
-        }  # fmt: skip
-        self.send("checkout.events", event, lambda tx: tx.execute(INSERT_ORDER, row))
-        if self.schedule.strikes("cancelled", 0.2):
-            self.schedule.at(self.schedule.now + self.schedule.within(20), lambda: self.cancel(saga_id))
-
-    def cancel(self, saga_id: str) -> None:
-        """Ask to cancel, as the customer or as staff."""
-        if self.schedule.chance.random() < 0.5:
-            wish = OrderCancellationRequested(**self._envelope(saga_id), reason="changed_mind")
-            self.send("checkout.events", wish, lambda _tx: None)
-        else:
-            command = CancelSaga(**self._envelope(saga_id), actor="support-7", reason="asked")
-            self.broker.publish(self._row("saga.commands", command), now=self.schedule.now)
-        self.schedule.note(f"somebody asks to cancel saga {saga_id[-6:]}", saga_id)
-
-    def send(self, topic: str, message: Message, also: Callable[[Connection], object]) -> None:
-        """Write a message into checkout's outbox, as its API does, which publishes and removes it."""
-        connection, row = self.database.connection("checkout", API), self._row(topic, message)
-        with connection.begin() as tx:
-            also(tx)
-            outbox.save(tx, [row])
-        line = f"checkout sends {message.FULL_NAME.rpartition('.')[2]} of saga {message.saga_id[-6:]}"
-        self.schedule.note(line, message.saga_id)
-
-        def publish() -> None:
-            self.broker.publish(row, now=self.schedule.now)
-            with connection.begin() as tx:
-                outbox.remove(tx, [row.id])
-
-        late = self.schedule.strikes("publication delayed", 0.1)
-        self.schedule.at(self.schedule.now + self.schedule.within(30 if late else 0.1), publish)
-
-    def _envelope(self, saga_id: str) -> Any:
-        return {
-            "message_id": self.schedule.new_id(), "saga_id": saga_id, "saga_type": ORDER.name,
-            "saga_version": ORDER.version, "causation_id": None, "occurred_at": self.schedule.now,
-        }  # fmt: skip
-
-    def _row(self, topic: str, message: Message) -> OutboxRow:
-        return OutboxRow(
-            id=message.message_id,
-            topic=topic,
-            saga_id=message.saga_id,
-            type=message.FULL_NAME,
-            payload=self.codec.encode(topic, message),
-            headers=headers(message, source="proof", traceparent=b"00-" + b"0" * 32 + b"-" + b"1" * 16 + b"-01"),
-            partition=None,
-        )
-
     # The schedule
 
     def run(self) -> Result:
@@ -313,7 +224,7 @@ class Simulation:
     def _rest(self) -> Rest:
         return Rest(
             rows=self.database.everything(),
-            orders=self.orders,
+            orders=self.customers.orders,
             gateway=self.gateway,
             courier=self.courier,
             broker=self.broker,
@@ -332,7 +243,7 @@ class Simulation:
     def _plan(self) -> None:
         schedule, chance = self.schedule, self.schedule.chance
         for _ in range(chance.choice(ORDERS)):
-            schedule.at(schedule.now + schedule.within(FIRST_ORDERS_S), self.submit)
+            schedule.at(schedule.now + schedule.within(FIRST_ORDERS_S), self.customers.submit)
         end_s = chance.uniform(1, FAULTS_MAX_S)
         for _ in range(chance.choice(ACTS)):
             schedule.at(schedule.now + schedule.within(end_s), self.operator.act_on_parked)

@@ -8,7 +8,7 @@ import pytest
 from proof.controls import SIMULATED
 from proof.running import replay, run
 
-SEEDS = int(os.environ.get("BARAZA_PROOF_SEEDS", "1000"))
+SEEDS = int(os.environ.get("BARAZA_PROOF_SEEDS", "2000"))
 """What the whole suite can spare; a longer run sets the variable."""
 CONTROL_SEEDS_MAX = 1000
 """A missing rule shows within a few dozen schedules; the rarest needs a trigger that comes after its saga's fence."""

@@ -1,0 +1,117 @@
+"""Customers in a schedule: they submit orders as checkout's API does, and change their minds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from messages.checkout import Address, OrderCancellationRequested, OrderLine, OrderSubmitted
+from messages.contract import Message
+from messages.saga import CancelSaga
+from messaging.codec import Codec
+from messaging.envelope import headers
+from messaging.outbox import OutboxRow
+from saga_tracker.definitions import newest
+from sqlalchemy import Connection, text
+
+from messaging import outbox
+from proof.broker import Broker
+from proof.databases import Database
+from proof.schedule import Schedule
+
+API = 2
+"""The number of checkout's connection for what its API does."""
+ADDRESS = Address(name="A", street="B", city="C", postal_code="D", country="KE")
+SKUS = ("tea", "salt")
+CUSTOMERS = ("amina", "juma")
+ORDER = newest("order")
+INSERT_ORDER = text("""
+    INSERT INTO orders (order_id, customer_id, client_id, state, currency, lines, points_to_burn, total_minor,
+                        payable_minor, submitted_at)
+    VALUES (:order_id, :customer_id, 'c', 'PENDING', 'KES', '[]', :points_to_burn, :total_minor, :payable_minor,
+            :submitted_at)
+""")
+
+
+@dataclass(slots=True, kw_only=True)
+class Customers:
+    """Whoever orders, and what was ordered: the events by saga."""
+
+    database: Database
+    schedule: Schedule
+    broker: Broker
+    codec: Codec
+    orders: dict[str, OrderSubmitted] = field(default_factory=dict)
+
+    def submit(self) -> None:
+        """Take in one order, as checkout does: the order and its event in one transaction."""
+        chance = self.schedule.chance
+        skus = chance.sample(SKUS, chance.randint(1, len(SKUS)))
+        lines = tuple(OrderLine(sku=sku, quantity=chance.randint(1, 2), unit_price_minor=100) for sku in skus)
+        total = sum(line.quantity * line.unit_price_minor for line in lines)
+        points = chance.choice((0, 30))
+        saga_id = self.schedule.new_id()
+        event = OrderSubmitted(
+            **self._envelope(saga_id),
+            customer_id=chance.choice(CUSTOMERS),
+            currency="KES",
+            lines=lines,
+            points_to_burn=points,
+            total_minor=total,
+            payable_minor=total - points,
+            payment_token="tok",
+            ship_to=ADDRESS,
+        )
+        self.orders[saga_id] = event
+        row = {
+            "order_id": saga_id, "customer_id": event.customer_id, "points_to_burn": points, "total_minor": total,
+            "payable_minor": event.payable_minor, "submitted_at": self.schedule.now,
+        }  # fmt: skip
+        self.send("checkout.events", event, lambda tx: tx.execute(INSERT_ORDER, row))
+        if self.schedule.strikes("cancelled", 0.2):
+            self.schedule.at(self.schedule.now + self.schedule.within(20), lambda: self.cancel(saga_id))
+
+    def cancel(self, saga_id: str) -> None:
+        """Ask to cancel, as the customer or as staff."""
+        if self.schedule.chance.random() < 0.5:
+            wish = OrderCancellationRequested(**self._envelope(saga_id), reason="changed_mind")
+            self.send("checkout.events", wish, lambda _tx: None)
+        else:
+            command = CancelSaga(**self._envelope(saga_id), actor="support-7", reason="asked")
+            self.broker.publish(self._row("saga.commands", command), now=self.schedule.now)
+        self.schedule.note(f"somebody asks to cancel saga {saga_id[-6:]}", saga_id)
+
+    def send(self, topic: str, message: Message, also: Callable[[Connection], object]) -> None:
+        """Write a message into checkout's outbox, as its API does, which publishes and removes it."""
+        connection, row = self.database.connection("checkout", API), self._row(topic, message)
+        with connection.begin() as tx:
+            also(tx)
+            outbox.save(tx, [row])
+        line = f"checkout sends {message.FULL_NAME.rpartition('.')[2]} of saga {message.saga_id[-6:]}"
+        self.schedule.note(line, message.saga_id)
+
+        def publish() -> None:
+            self.broker.publish(row, now=self.schedule.now)
+            with connection.begin() as tx:
+                outbox.remove(tx, [row.id])
+
+        late = self.schedule.strikes("publication delayed", 0.1)
+        self.schedule.at(self.schedule.now + self.schedule.within(30 if late else 0.1), publish)
+
+    def _envelope(self, saga_id: str) -> Any:
+        return {
+            "message_id": self.schedule.new_id(), "saga_id": saga_id, "saga_type": ORDER.name,
+            "saga_version": ORDER.version, "causation_id": None, "occurred_at": self.schedule.now,
+        }  # fmt: skip
+
+    def _row(self, topic: str, message: Message) -> OutboxRow:
+        return OutboxRow(
+            id=message.message_id,
+            topic=topic,
+            saga_id=message.saga_id,
+            type=message.FULL_NAME,
+            payload=self.codec.encode(topic, message),
+            headers=headers(message, source="proof", traceparent=b"00-" + b"0" * 32 + b"-" + b"1" * 16 + b"-01"),
+            partition=None,
+        )
