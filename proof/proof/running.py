@@ -99,14 +99,16 @@ def run(
         postgresql() as server,
         ProcessPoolExecutor(processes, spawning, initializer=_begin, initargs=(server, control_name, cores)) as pool,
     ):
-        for done in as_completed([pool.submit(_run_chunk, chunk) for chunk in chunks]):
-            for result in done.result():
-                figures.add(result)
-            figures.took_s = time.monotonic() - began_s
-            advance(len(done.result()))
-            if control_name and figures.violations:
-                pool.shutdown(cancel_futures=True)
-                break
+        try:
+            for done in as_completed([pool.submit(_run_chunk, chunk) for chunk in chunks]):
+                for result in done.result():
+                    figures.add(result)
+                figures.took_s = time.monotonic() - began_s
+                advance(len(done.result()))
+                if control_name and figures.violations:
+                    break
+        finally:  # whoever stops it does not wait for the rest
+            pool.shutdown(cancel_futures=True)
     return figures
 
 
