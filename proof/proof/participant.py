@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 
 import psycopg
 from messages.contract import Message
-from messaging.calls import START_MARGIN
 from messaging.codec import Codec
 from messaging.deferred import Deferral, RawMessage
 from messaging.downstream import Unavailable
@@ -29,18 +28,14 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from messaging import deferred, outbox
 from proof.broker import Broker
+from proof.calls import Wire
 from proof.connections import PipelinedConnection
 from proof.databases import NEXT_DUE, Database
-from proof.schedule import BEGINNING, Schedule
+from proof.schedule import Schedule
 from proof.turns import Crash, Turn
 
 UNREADABLE = "a release that cannot read it"
-AWAY_S = 60.0
-"""How long a provider may be away, longer than all attempts at a call."""
-CLIENT_TIMEOUT_S = 2.0
 FETCH_MAX = 4
-START_DELAY_S = 2.0
-"""How long a call may wait for a thread; longer than the kit's margin allows, so that some are not begun."""
 ZOMBIE_S = 8.0
 """How long a process that lost its partitions may go on before it notices, or stand still in a transaction."""
 
@@ -58,8 +53,10 @@ class Service:
     schedule: Schedule
     committed: dict[Place, int] = field(default_factory=dict)
     due_at: dict[int, datetime] = field(default_factory=dict)
-    away_until: datetime = BEGINNING
-    """Until when the provider that the service calls is away."""
+    wire: Wire = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.wire = Wire(schedule=self.schedule)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -386,51 +383,17 @@ class Process:
             if place[1] in self.partitions:
                 self.service.committed[place] = position
 
-    # Calls
-
     def _begin(self, call: PendingCall) -> None:
-        """Plan how a call goes: when it begins, when it arrives, when and whether the answer comes."""
-        schedule, generation = self.service.schedule, self.generation
-        delay = schedule.within(START_DELAY_S if schedule.strikes("no thread free", 0.1) else 0.1)
+        generation = self.generation
 
-        def arrive_answer(answer: Answer) -> None:
-            if self.generation == generation:
+        def is_alive() -> bool:
+            return self.generation == generation
+
+        def answered(answer: Answer) -> None:
+            if is_alive():
                 self.answers.append(answer)
 
-        def fail(reason: str, retry_after_s: float | None = None) -> Callable[[], None]:
-            return lambda: arrive_answer(Answer(call=call, failure=Unavailable(reason, retry_after_s)))
-
-        def begin() -> None:
-            if self.generation != generation:
-                return
-            if schedule.now > call.deadline_at - START_MARGIN and not call.asks:
-                fail("no free thread in time")()
-                return
-            gives_up_at = schedule.now + timedelta(seconds=CLIENT_TIMEOUT_S)
-            if schedule.strikes("a provider is away", 0.03):
-                self.service.away_until = schedule.now + schedule.within(AWAY_S)
-            is_away = schedule.are_faults_on and schedule.now < self.service.away_until
-            if is_away or schedule.strikes("5xx", 0.15):
-                schedule.at(schedule.now + schedule.within(0.5), fail("503", schedule.chance.choice((None, 3.0))))
-            elif schedule.strikes("slower than the timeout", 0.1):
-                latest = gives_up_at if call.asks else min(call.deadline_at, gives_up_at + schedule.within(1.0))
-                schedule.at(schedule.now + (latest - schedule.now) * schedule.chance.random(), lambda: _run(call))
-                schedule.at(gives_up_at, fail("no answer in time"))
-            elif schedule.strikes("answer lost", 0.1):
-                schedule.at(schedule.now + schedule.within(1.0), lambda: _run(call))
-                schedule.at(schedule.now + timedelta(seconds=1.5), fail("connection reset"))
-            else:
-                schedule.at(schedule.now + schedule.within(1.0), self._answer(call, arrive_answer))
-
-        schedule.at(schedule.now + delay, begin)
-
-    def _answer(self, call: PendingCall, answered: Callable[[Answer], None]) -> Callable[[], None]:
-        def answer() -> None:
-            outcome = _run(call)
-            schedule = self.service.schedule
-            schedule.at(schedule.now + schedule.within(0.5), lambda: answered(Answer(call=call, outcome=outcome)))
-
-        return answer
+        self.service.wire.begin(call, answered, is_alive)
 
 
 def _feed(batch: Batch, work: Work) -> None:
@@ -441,12 +404,6 @@ def _feed(batch: Batch, work: Work) -> None:
         batch.forget(row)
     for each in work.unread:
         batch.unread(each.raw, each.reason, each.detail, row=each.row)
-
-
-def _run(call: PendingCall) -> object:
-    if call.asks:
-        return call.handler.call.find(call.key)
-    return call.handler.call.run(call.request, call.key)
 
 
 def _short(message: Message) -> str:
