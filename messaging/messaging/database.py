@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from messaging import arrays
+from messaging import arrays, pipeline
 
 POOL_SIZE_MAX = 10
 """The worker needs one connection and the API a few; more would only queue inside PostgreSQL."""
@@ -53,5 +53,11 @@ def create(url: str, password_file: Path, *, application: str, pool_size_max: in
     def read_password(_dialect: Any, _record: Any, _arguments: Any, parameters: dict[str, Any]) -> None:
         parameters["password"] = password_file.read_text().strip()
 
+    return prepare(engine)
+
+
+def prepare(engine: Engine) -> Engine:
+    """Let an engine's connections take the hot path's statements (:mod:`messaging.statement`)."""
+    pipeline.send_together(engine)
     arrays.send_in_binary(engine)
     return engine

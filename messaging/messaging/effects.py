@@ -13,7 +13,7 @@ from datetime import datetime
 
 from sqlalchemy import Boolean, Column, Connection, DateTime, MetaData, SmallInteger, Table, Text
 
-from messaging.statement import Statement
+from messaging.statement import Asked, Statement
 
 
 class EffectState(enum.StrEnum):
@@ -229,9 +229,13 @@ UPDATE = Statement("""
 """)
 
 
-def load(tx: Connection, saga_ids: Iterable[str]) -> Book:
-    """Load and lock every effect of these sagas, in one order everywhere."""
-    rows = LOAD.rows(tx, {"saga_ids": sorted(set(saga_ids))})
+def ask(tx: Connection, saga_ids: Iterable[str]) -> Asked:
+    """Lock every effect of these sagas, in one order everywhere, and return what :func:`book` is made of."""
+    return LOAD.ask(tx, {"saga_ids": sorted(set(saga_ids))})
+
+
+def book(asked: Asked) -> Book:
+    """Return the effects that were asked for."""
     return Book.of(
         Effect(
             saga_id=row.saga_id,
@@ -241,8 +245,13 @@ def load(tx: Connection, saga_ids: Iterable[str]) -> Book:
             deadline_at=row.deadline_at,
             closing=row.closing,
         )
-        for row in rows
+        for row in asked.rows()
     )
+
+
+def load(tx: Connection, saga_ids: Iterable[str]) -> Book:
+    """Load and lock every effect of these sagas."""
+    return book(ask(tx, saga_ids))
 
 
 def save(tx: Connection, book: Book, *, now: datetime) -> None:

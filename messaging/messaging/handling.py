@@ -67,8 +67,9 @@ class Batch:
         self._now = now
         self._new_id = new_id
         wanted = frozenset(saga_ids)
-        self._book = effects.load(tx, wanted) if handlers.steps else Book()
+        asked = effects.ask(tx, wanted) if handlers.steps else None
         self._line = Line.of(deferred.load(tx, wanted))
+        self._book = Book() if asked is None else effects.book(asked)
         self.turn = Turn(service, handlers, codec, self._book, self._line, now=now, new_id=new_id, jitter=jitter)
         self._kit = KitCommands(service, handlers, self._book, self._line, self.turn, now=now)
 

@@ -33,6 +33,7 @@ from messaging.line import UNREAD
 from messaging.membership import Membership
 from messaging.observation import Observer
 from messaging.outbox import Relay
+from messaging.pace import Pace
 from messaging.patience import Patience, is_transient, utc_now
 from messaging.turn import Answer, Delivery, Outgoing, Undeliverable
 
@@ -153,6 +154,7 @@ class Worker:
         self._consumer = consumer
         self._relay = relay
         self._jitter = random.Random()
+        self._pace = Pace()
         self._calls = Calls(utc_now, observer)
         self._partitions: set[int] = set()
         self._stopping = threading.Event()
@@ -170,7 +172,7 @@ class Worker:
     def run(self, topics: Sequence[str]) -> None:
         """Work until :meth:`stop`.
 
-        1. Take messages, answers of calls and, four times a second, deferred messages that are due.
+        1. Gather messages, answers of calls and, four times a second, deferred messages that are due.
         2. Handle them in one transaction: effects, rows, outbox.
         3. Publish what was committed and begin the calls.
         4. Let Kafka commit the offsets.
@@ -211,10 +213,11 @@ class Worker:
             self._calls.wait(POLL_IDLE_S)
             return []
         first = self._consumer.poll(POLL_BUSY_S if self._calls.under_way else POLL_IDLE_S)
-        if first is None:
-            return []
+        found = [] if first is None else [first]
+        if found or self._calls.under_way:
+            found += self._consumer.consume(room - len(found), self._pace.rest_s(time.monotonic()))
         good = []
-        for message in (first, *self._consumer.consume(room - 1, 0)):
+        for message in found:
             error = message.error()
             if error is None:
                 good.append(message)
@@ -275,8 +278,11 @@ class Worker:
                 batch.unread(each.raw, each.reason, each.detail, row=each.row)
             return batch.finish()
 
-        with metrics.BATCH_SECONDS.time():
-            out = self._transact(handle)
+        began_s = time.monotonic()
+        out = self._transact(handle)
+        ended_s = time.monotonic()
+        self._pace.took(began_s, ended_s)
+        metrics.BATCH_SECONDS.observe(ended_s - began_s)
         metrics.BATCH_MESSAGES.observe(len(work))
         self._relay.forget(delivered)
         return out

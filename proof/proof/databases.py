@@ -16,11 +16,12 @@ import payment.tables
 import psycopg
 import saga_tracker.schema
 import shipping.tables
+from messaging.database import prepare
+from messaging.pipeline import PipelinedConnection
 from psycopg import sql
 from sqlalchemy import Engine, MetaData, NullPool, PoolProxiedConnection, create_engine, text
 
-from messaging import arrays
-from proof.connections import Look, PipelinedConnection
+from proof.connections import Look, ProcessConnection
 
 TRACKER = "saga_tracker"
 TABLES: Mapping[str, MetaData] = {
@@ -75,12 +76,12 @@ EMPTY = [f"{schema}.{table}" for schema, metadata in TABLES.items() for table in
 TRUNCATE = text(f"TRUNCATE {', '.join(EMPTY)}")
 DELETES = [text(f"DELETE FROM {table}") for table in EMPTY]  # noqa: S608 - names of our own
 NEXT_DUE = Look(
-    statement="SELECT partition, min(due_at) FROM deferred WHERE due_at IS NOT NULL GROUP BY partition",
-    tables=frozenset({"deferred"}),
+    "SELECT partition, min(due_at) FROM deferred WHERE due_at IS NOT NULL GROUP BY partition",
+    tables={"deferred"},
 )
 NEXT_WAKING = Look(
-    statement="SELECT min(deadline_at), (SELECT min(next_at) FROM plans WHERE state = 'APPLYING') FROM sagas",
-    tables=frozenset({"sagas", "plans"}),
+    "SELECT min(deadline_at), (SELECT min(next_at) FROM plans WHERE state = 'APPLYING') FROM sagas",
+    tables={"sagas", "plans"},
 )
 
 
@@ -89,31 +90,31 @@ class Database:
     """A database and the connections to it: one for each process, and the schedule's own beside all transactions."""
 
     engine: Engine
-    _connections: dict[tuple[str, int], PipelinedConnection] = field(default_factory=dict)
+    _connections: dict[tuple[str, int], ProcessConnection] = field(default_factory=dict)
     _kept: list[PoolProxiedConnection] = field(default_factory=list)
     _emptied_count: int = 0
 
-    def connection(self, schema: str, number: int, *, looks_at: Look | None = None) -> PipelinedConnection:
+    def connection(self, schema: str, number: int, *, looks_at: Look | None = None) -> ProcessConnection:
         """Return the connection of one process of a service; it stays open from schedule to schedule."""
         found = self._connections.get((schema, number))
         if found is None:
             kept = self.engine.raw_connection()
             self._kept.append(kept)
-            raw = cast(psycopg.Connection, kept.driver_connection)
+            raw = cast(PipelinedConnection, kept.driver_connection)
             raw.execute(sql.SQL("SET search_path = {}").format(sql.Identifier(schema)))
             raw.commit()
             _stay_together(raw.info.backend_pid)
-            found = self._connections[(schema, number)] = PipelinedConnection(raw, after_commit=looks_at)
+            found = self._connections[(schema, number)] = ProcessConnection(raw, after_commit=looks_at)
         return found
 
     @property
-    def _own(self) -> PipelinedConnection:
+    def _own(self) -> ProcessConnection:
         return self.connection("public", 0)
 
     def empty(self) -> None:
         """Remove every row, with one request."""
         for connection in self._connections.values():
-            connection.flush()
+            connection.raw.settle()
         with self._own.begin() as tx:
             for statement in DELETES if self._emptied_count % TRUNCATE_EVERY else (TRUNCATE,):
                 tx.execute(statement)
@@ -161,7 +162,7 @@ def create(server: str, name: str) -> Database:
         connect_args={"options": OPTIONS},
         poolclass=NullPool,
     )
-    arrays.send_in_binary(engine)
+    prepare(engine)
     _create(engine)
     return Database(engine)
 

@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 
 from messaging import outbox
 from proof.broker import Broker
-from proof.connections import PipelinedConnection
+from proof.connections import ProcessConnection
 from proof.databases import NEXT_WAKING, TRACKER, Database
 from proof.participant import ZOMBIE_S
 from proof.schedule import BEGINNING, Schedule
@@ -61,7 +61,7 @@ class Follower:
     schedule: Schedule
     taken: Callable[[], Taken]
     due: Due
-    connection: PipelinedConnection = field(init=False)
+    connection: ProcessConnection = field(init=False)
     turn: Turn = field(init=False)
     offsets: dict[Place, int] = field(default_factory=dict)
     unpublished: list[OutboxRow] = field(default_factory=list)

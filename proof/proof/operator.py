@@ -11,7 +11,7 @@ from saga_tracker.planning import InvalidSelection, Selection
 from saga_tracker.plans import ActKind, ItemState
 from sqlalchemy import text
 
-from proof.connections import PipelinedConnection
+from proof.connections import ProcessConnection
 from proof.databases import NEXT_WAKING, TRACKER, Database
 from proof.follower import Due
 from proof.schedule import Schedule
@@ -37,7 +37,7 @@ class Operator:
     database: Database
     schedule: Schedule
     due: Due
-    connection: PipelinedConnection = field(init=False)
+    connection: ProcessConnection = field(init=False)
 
     def __post_init__(self) -> None:
         self.connection = self.database.connection(TRACKER, CONNECTION, looks_at=NEXT_WAKING)

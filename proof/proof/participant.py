@@ -29,7 +29,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from messaging import deferred, outbox
 from proof.broker import Broker
 from proof.calls import Wire
-from proof.connections import PipelinedConnection
+from proof.connections import ProcessConnection
 from proof.databases import NEXT_DUE, Database
 from proof.schedule import Schedule
 from proof.turns import Crash, Turn
@@ -65,7 +65,7 @@ class Process:
 
     service: Service
     number: int
-    connection: PipelinedConnection = field(init=False)
+    connection: ProcessConnection = field(init=False)
     turn: Turn = field(init=False)
     partitions: set[int] = field(default_factory=set)
     positions: dict[Place, int] = field(default_factory=dict)

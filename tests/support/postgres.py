@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
+from messaging.database import prepare
 from psycopg import sql
 from sqlalchemy import Engine, create_engine
 
@@ -22,7 +23,7 @@ def scratch_database(stack: Stack) -> Iterator[Engine]:
     login = f"{postgres.SUPERUSER}:{password}"
     with psycopg.connect(f"postgresql://{login}@{address}/postgres", autocommit=True) as admin:
         admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        engine = create_engine(f"postgresql+psycopg://{login}@{address}/{name}")
+        engine = prepare(create_engine(f"postgresql+psycopg://{login}@{address}/{name}"))
         try:
             yield engine
         finally:

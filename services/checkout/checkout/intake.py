@@ -23,7 +23,7 @@ from sqlalchemy import Connection
 
 from checkout import tables
 from checkout.domain import Cart, OrderState, PricedCart, Refusal, message_of, price
-from checkout.tables import NewOrder, Remembered
+from checkout.tables import Key, NewOrder, Remembered
 from messaging import outbox
 
 TOPIC = "checkout.events"
@@ -35,9 +35,6 @@ IN_PROGRESS_RETRY_S = 1
 ACCEPTED = 202
 
 _CART: TypeAdapter[Cart] = TypeAdapter(Cart)
-
-Key: TypeAlias = tuple[str, str]
-"""Client id and idempotency key: each client has keys of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,14 +99,15 @@ def take_in(tx: Connection, submissions: Sequence[Submission], *, codec: Codec, 
     for each in submissions:
         first.setdefault(each.key, each)
     firsts = list(first.values())
-    # 1.
-    places = tables.try_lock(tx, [_lock(each.key) for each in firsts])
-    claimed = [each for place, each in enumerate(firsts) if place in places]
-    # 2.
-    remembered = tables.remembered(tx, [each.key for each in claimed])
-    new = [each for each in claimed if each.key not in remembered]
+    # 1. and 2.
+    places, remembered, products = tables.look_up(
+        tx,
+        [_lock(each.key) for each in firsts],
+        [each.key for each in firsts],
+        {line.sku for each in firsts for line in each.cart.lines},
+    )
+    new = [each for place, each in enumerate(firsts) if place in places and each.key not in remembered]
     # 3.
-    products = tables.load_products(tx, {line.sku for each in new for line in each.cart.lines})
     priced = [(each, price(each.cart, products)) for each in new]
     # 4.
     orders = [_order(each, result) for each, result in priced if isinstance(result, PricedCart)]

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from messaging.deferred import deferred_table
 from messaging.effects import effects_table
 from messaging.outbox import outbox_table
+from messaging.statement import Statement
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
@@ -76,6 +77,10 @@ OrderRow: TypeAlias = Row[tuple[Any, ...]]
 """A row of ``orders`` as :func:`load_order` returns it."""
 
 
+Key: TypeAlias = tuple[str, str]
+"""Client id and idempotency key: each client has keys of its own."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewOrder:
     """An order to be stored as PENDING, with the key that it was sent under and the answer to remember for it."""
@@ -110,44 +115,45 @@ class Decision:
     decided_at: datetime
 
 
-TRY_LOCK = text("""
-    SELECT place FROM unnest(CAST(:locks AS bigint[])) WITH ORDINALITY AS row (lock, place)
+TRY_LOCK = Statement("""
+    SELECT place FROM unnest(CAST(%(locks)s AS bigint[])) WITH ORDINALITY AS row (lock, place)
     WHERE pg_try_advisory_xact_lock(lock)
 """)
 
-REMEMBERED = text("""
+REMEMBERED = Statement("""
     SELECT k.client_id, k.key, k.order_id, k.fingerprint, k.status, k.body
-    FROM unnest(CAST(:client_ids AS text[]), CAST(:keys AS text[])) AS row (client_id, key)
+    FROM unnest(CAST(%(client_ids)s AS text[]), CAST(%(keys)s AS text[])) AS row (client_id, key)
          JOIN idempotency_keys AS k USING (client_id, key)
 """)
 
-PRODUCTS = text("SELECT sku, name, price_minor, currency FROM products WHERE sku = ANY(CAST(:skus AS text[]))")
+PRODUCTS = Statement("SELECT sku, name, price_minor, currency FROM products WHERE sku = ANY(CAST(%(skus)s AS text[]))")
 
-INSERT_ORDERS = text("""
+INSERT_ORDERS = Statement("""
     WITH row AS (
         SELECT * FROM unnest(
-            CAST(:order_ids AS text[]), CAST(:client_ids AS text[]), CAST(:keys AS text[]),
-            CAST(:fingerprints AS bytea[]), CAST(:statuses AS smallint[]), CAST(:bodies AS text[]),
-            CAST(:customer_ids AS text[]), CAST(:currencies AS text[]), CAST(:lines AS text[]),
-            CAST(:points AS bigint[]), CAST(:totals AS bigint[]), CAST(:payables AS bigint[]))
+            CAST(%(order_ids)s AS text[]), CAST(%(client_ids)s AS text[]), CAST(%(keys)s AS text[]),
+            CAST(%(fingerprints)s AS bytea[]), CAST(%(statuses)s AS smallint[]), CAST(%(bodies)s AS text[]),
+            CAST(%(customer_ids)s AS text[]), CAST(%(currencies)s AS text[]), CAST(%(lines)s AS text[]),
+            CAST(%(points)s AS bigint[]), CAST(%(totals)s AS bigint[]), CAST(%(payables)s AS bigint[]))
         AS row (order_id, client_id, key, fingerprint, status, body,
                 customer_id, currency, lines, points_to_burn, total_minor, payable_minor)
     ), claimed AS (
         INSERT INTO idempotency_keys (client_id, key, fingerprint, order_id, status, body, created_at)
-        SELECT client_id, key, fingerprint, order_id, status, body, :now FROM row
+        SELECT client_id, key, fingerprint, order_id, status, body, %(now)s FROM row
     )
     INSERT INTO orders (order_id, customer_id, client_id, state, currency, lines, points_to_burn, total_minor,
                         payable_minor, submitted_at)
     SELECT order_id, customer_id, client_id, 'PENDING', currency, CAST(lines AS jsonb), points_to_burn, total_minor,
-           payable_minor, :now
+           payable_minor, %(now)s
     FROM row
 """)
 
-DECIDE = text("""
+DECIDE = Statement("""
     UPDATE orders
     SET state = row.state, failure_cause = row.cause, failure_reason = row.reason, decided_at = row.decided_at
-    FROM unnest(CAST(:order_ids AS text[]), CAST(:states AS text[]), CAST(:causes AS text[]), CAST(:reasons AS text[]),
-                CAST(:decided AS timestamptz[])) AS row (order_id, state, cause, reason, decided_at)
+    FROM unnest(CAST(%(order_ids)s AS text[]), CAST(%(states)s AS text[]), CAST(%(causes)s AS text[]),
+                CAST(%(reasons)s AS text[]), CAST(%(decided)s AS timestamptz[]))
+        AS row (order_id, state, cause, reason, decided_at)
     WHERE orders.order_id = row.order_id AND orders.state = 'PENDING'
 """)
 
@@ -178,36 +184,35 @@ CATALOGUE_PAGE = text("""
 """)
 
 
-def try_lock(tx: Connection, locks: Sequence[int]) -> set[int]:
-    """Take the advisory locks that are free, until the transaction ends, and return their places in ``locks``.
+def look_up(
+    tx: Connection, locks: Sequence[int], keys: Sequence[Key], skus: Collection[str]
+) -> tuple[set[int], dict[Key, Remembered], dict[str, Product]]:
+    """Return what a batch of submissions needs to know, in one round trip.
 
-    A lock that another transaction holds is passed over, not waited for.
+    1. The places in ``locks`` of the advisory locks that were free, and are held until the transaction ends; one that
+       another transaction holds is passed over, not waited for.
+    2. What was answered to the keys that were used before. It sees what committed before the locks were there.
+    3. The products of these skus, by sku; unknown ones are missing.
     """
-    return {place - 1 for (place,) in tx.execute(TRY_LOCK, {"locks": list(locks)})}
-
-
-def remembered(tx: Connection, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Remembered]:
-    """Return what was answered to these (client id, key)s, for those that were used before."""
-    rows = tx.execute(REMEMBERED, {"client_ids": [client for client, _ in keys], "keys": [key for _, key in keys]})
-    return {
+    locked = TRY_LOCK.ask(tx, {"locks": list(locks)})
+    used = REMEMBERED.ask(tx, {"client_ids": [client for client, _ in keys], "keys": [key for _, key in keys]})
+    products = PRODUCTS.ask(tx, {"skus": list(skus)})
+    remembered = {
         (row.client_id, row.key): Remembered(
             order_id=row.order_id, fingerprint=bytes(row.fingerprint), status=row.status, body=row.body
         )
-        for row in rows
+        for row in used.rows()
     }
-
-
-def load_products(tx: Connection, skus: Collection[str]) -> dict[str, Product]:
-    """Return the products of these skus, by sku; unknown ones are missing."""
-    return {row.sku: _product(row) for row in tx.execute(PRODUCTS, {"skus": list(skus)})}
+    places = {row.place - 1 for row in locked.rows()}
+    return places, remembered, {row.sku: _product(row) for row in products.rows()}
 
 
 def insert_orders(tx: Connection, new: Sequence[NewOrder], *, now: datetime) -> None:
     """Store the orders as PENDING, and their keys with them, in one statement."""
     if not new:
         return
-    tx.execute(
-        INSERT_ORDERS,
+    INSERT_ORDERS.run(
+        tx,
         {
             "order_ids": [order.order_id for order in new],
             "client_ids": [order.client_id for order in new],
@@ -228,8 +233,8 @@ def insert_orders(tx: Connection, new: Sequence[NewOrder], *, now: datetime) -> 
 
 def decide(tx: Connection, decisions: Sequence[Decision]) -> None:
     """Move the orders that are still PENDING to where their sagas ended; an order that is decided stays as it is."""
-    tx.execute(
-        DECIDE,
+    DECIDE.run(
+        tx,
         {
             "order_ids": [decision.order_id for decision in decisions],
             "states": [decision.state.value for decision in decisions],

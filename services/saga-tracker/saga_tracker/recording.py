@@ -122,7 +122,7 @@ class Recorder:
         places = {record.place for record in batch}
         stored = self._memory.take_offsets(places) or tables.lock_offsets(tx, places)
         fresh, offsets = new_records(batch, stored)
-        tables.move_offsets(tx, stored, offsets)
+        check_offsets = tables.move_offsets(tx, stored, offsets)
         out = _Outgoing()
         readings = self._read(fresh, out)
         # 2.
@@ -135,6 +135,7 @@ class Recorder:
             elif reading.dead_letter is not None:
                 out.letters.append(_letter_row(reading, step=reading.dead_letter.step, is_open=True))
         self._finish(tx, followed.values(), out, now)
+        check_offsets()
         return Recorded(rows=out.rows, offsets=offsets, sagas=[saga.row for saga in followed.values()])
 
     def committed(self, recorded: Recorded) -> None:
@@ -372,8 +373,8 @@ class Recorder:
         plans.log(tx, out.log)
         rows = [saga.row for saga in sagas]
         tables.insert_entries(tx, out.entries, now=now)
-        tables.save(tx, rows, now=now)
         outbox.save(tx, out.rows)
+        tables.save(tx, rows, now=now)
         event.listen(
             tx, "commit", lambda _: measuring.recorded(out.entries, rows, now), once=True
         )

@@ -6,14 +6,14 @@ Whole batches go through single statements; rows are locked in the order of thei
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any, TypeAlias
 
-from messaging.statement import Statement
+from messaging.statement import Asked, Statement
 from sqlalchemy import Connection, TextClause, text
 
 from saga_tracker.facts import KEPT_MAX, Progress, from_record, to_record
@@ -306,6 +306,7 @@ def save(tx: Connection, rows: Sequence[SagaRow], *, now: datetime) -> None:
 
     The version tells whether another worker has stored one since it was loaded, or begun the same one.
     """
+    asked: list[tuple[Asked, int]] = []
     changed, new = [row for row in rows if row.version], [row for row in rows if not row.version]
     for statement, names, chosen in ((UPDATE, _UPDATED, changed), (INSERT, _INSERTED, new)):
         if not chosen:
@@ -317,8 +318,9 @@ def save(tx: Connection, rows: Sequence[SagaRow], *, now: datetime) -> None:
         columns["progress"] = [
             f'{{"known":{_known_text(row.progress)},"issued":{_encode(row.issued)}}}' for row in ordered
         ]
-        if statement.change(tx, columns | {"now": now}) != len(ordered):
-            raise Overtaken("Another worker has stored one of these sagas meanwhile; what it knows would be lost.")
+        asked.append((statement.ask(tx, columns | {"now": now}), len(ordered)))
+    if any(each.change_count() != expected for each, expected in asked):
+        raise Overtaken("Another worker has stored one of these sagas meanwhile; what it knows would be lost.")
 
 
 def put_off(tx: Connection, until: Mapping[int, datetime], *, limit: int) -> None:
@@ -343,15 +345,23 @@ def lock_offsets(tx: Connection, places: Collection[Place]) -> dict[Place, int]:
     return _offsets(tx, LOCK_OFFSETS, places)
 
 
-def move_offsets(tx: Connection, stored: Mapping[Place, int], offsets: Mapping[Place, int]) -> None:
-    """Move partitions on from where they are ``stored``. Raises Overtaken where another worker has moved one."""
+def move_offsets(tx: Connection, stored: Mapping[Place, int], offsets: Mapping[Place, int]) -> Callable[[], None]:
+    """Move partitions on from where they are ``stored``.
+
+    Call what is returned before the commit: it raises Overtaken where another worker has moved one.
+    """
     moved = {place: offset for place, offset in offsets.items() if offset != stored[place]}
     if not moved:
-        return
+        return lambda: None
     columns = _offset_columns(moved)
     columns["stored"] = [stored[place] for place in sorted(moved)]
-    if MOVE_OFFSETS.change(tx, columns) != len(moved):
-        raise Overtaken("Another worker has recorded some of these messages; they must not be recorded twice.")
+    asked = MOVE_OFFSETS.ask(tx, columns)
+
+    def check() -> None:
+        if asked.change_count() != len(moved):
+            raise Overtaken("Another worker has recorded some of these messages; they must not be recorded twice.")
+
+    return check
 
 
 def begin_offsets(tx: Connection, offsets: Mapping[Place, int]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 from messaging.codec import Codec, RemoteRegistry
+from messaging.database import prepare
 from sqlalchemy import create_engine
 from stack.running import up
 from stack.settings import from_environment
@@ -21,7 +22,7 @@ from support.wire import SHORT, Wire
 @pytest.fixture(scope="package")
 def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
     stack = up(from_environment(home=tmp_path_factory.mktemp("stack"), only=("saga-tracker", "saga-tracker-api")))
-    engine = create_engine(stack.database_url("saga-tracker").replace("postgresql:", "postgresql+psycopg:"))
+    engine = prepare(create_engine(stack.database_url("saga-tracker").replace("postgresql:", "postgresql+psycopg:")))
     try:
         with httpx.Client(timeout=10) as http:
             wire = Wire(

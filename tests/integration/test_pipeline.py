@@ -1,0 +1,162 @@
+"""Statements that are sent together come to what they would have come to one by one, and so do their failures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from messaging.pipeline import PipelinedConnection
+from messaging.statement import Statement
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError
+from support.postgres import scratch_database
+
+from stack import Stack
+
+ADD = Statement("INSERT INTO things (name, size) VALUES (%(name)s, %(size)s)")
+GROW = Statement("UPDATE things SET size = size + %(by)s WHERE name = ANY(CAST(%(names)s AS text[]))")
+SIZES = Statement("SELECT name, size FROM things ORDER BY name")
+DIVIDE = Statement("SELECT 1 / CAST(%(by)s AS integer) AS share")
+ISOLATION = Statement("SELECT current_setting('transaction_isolation') AS level")
+A: dict[str, object] = {"name": "a", "size": 1}
+B: dict[str, object] = {"name": "b", "size": 2}
+
+
+@pytest.fixture(scope="module")
+def database(infrastructure: Stack) -> Iterator[Engine]:
+    with scratch_database(infrastructure) as engine:
+        with engine.begin() as tx:
+            tx.execute(text("CREATE TABLE things (name text PRIMARY KEY, size integer NOT NULL CHECK (size < 100))"))
+        yield engine
+
+
+@pytest.fixture
+def engine(database: Engine) -> Iterator[Engine]:
+    yield database
+    with database.begin() as tx:
+        tx.execute(text("TRUNCATE things"))
+
+
+def stored(engine: Engine) -> dict[str, int]:
+    with engine.connect() as connection:
+        return {row.name: row.size for row in SIZES.rows(connection, {})}
+
+
+def transact(engine: Engine, *sent: tuple[Statement, dict[str, object]]) -> None:
+    with engine.begin() as tx:
+        for statement, parameters in sent:
+            statement.run(tx, parameters)
+
+
+def driver(tx: Connection) -> PipelinedConnection:
+    connection = tx.connection.driver_connection
+    assert isinstance(connection, PipelinedConnection)
+    return connection
+
+
+def test_each_statement_sees_what_those_before_it_did(engine: Engine) -> None:
+    with engine.begin() as tx:
+        ADD.run(tx, A)
+        before = SIZES.ask(tx, {})
+        ADD.run(tx, B)
+        grown = GROW.ask(tx, {"by": 10, "names": ["a", "b", "c"]})
+        after = SIZES.ask(tx, {})
+        assert [tuple(row) for row in after.rows()] == [("a", 11), ("b", 12)]
+        assert [tuple(row) for row in before.rows()] == [("a", 1)]
+        assert grown.change_count() == 2
+    assert stored(engine) == {"a": 11, "b": 12}
+
+
+def test_what_sqlalchemy_executes_sees_what_was_sent_before_it(engine: Engine) -> None:
+    with engine.begin() as tx:
+        ADD.run(tx, A)
+        assert tx.execute(text("SELECT count(*) FROM things")).scalar_one() == 1
+        ADD.run(tx, B)
+    assert stored(engine) == {"a": 1, "b": 2}
+
+
+def test_a_failure_that_nobody_waited_for_prevents_the_commit(engine: Engine) -> None:
+    with pytest.raises(IntegrityError) as caught:
+        transact(engine, (ADD, A), (ADD, A), (ADD, B))
+    diagnosis = getattr(caught.value.orig, "diag", None)
+    assert diagnosis is not None
+    assert diagnosis.constraint_name == "things_pkey"
+    assert stored(engine) == {}
+
+
+def test_a_failure_is_told_with_the_statement_that_failed_and_without_its_values(engine: Engine) -> None:
+    def wait(tx: Connection) -> None:
+        ADD.run(tx, {"name": "secret", "size": 100})
+        SIZES.rows(tx, {})
+
+    with engine.connect() as connection, pytest.raises(IntegrityError) as caught:
+        wait(connection)
+    assert "INSERT INTO things" in str(caught.value.statement)
+    assert "SELECT" not in str(caught.value.statement)
+    assert caught.value.params is None
+
+
+def test_a_connection_goes_on_after_a_failure_with_what_it_had_prepared(engine: Engine) -> None:
+    def fail(connection: Connection) -> None:
+        with connection.begin():
+            GROW.run(connection, {"by": 1, "names": ["a"]})
+            connection.execute(text("SELECT name FROM things"))
+            DIVIDE.rows(connection, {"by": 0})
+
+    transact(engine, (ADD, A))
+    with engine.connect() as connection:
+        for _ in range(8):  # so often that psycopg has prepared a statement, which it would let all be forgotten with
+            with pytest.raises(DataError):
+                fail(connection)
+            with connection.begin():
+                GROW.run(connection, {"by": 10, "names": ["a"]})
+                assert DIVIDE.rows(connection, {"by": 1})[0].share == 1
+    assert stored(engine) == {"a": 81}
+
+
+def test_a_rollback_takes_back_what_was_only_sent(engine: Engine) -> None:
+    with engine.connect() as connection:
+        transaction = connection.begin()
+        ADD.run(connection, A)
+        transaction.rollback()
+        assert SIZES.rows(connection, {}) == []
+
+
+def test_values_that_cannot_be_sent_harm_nothing_else(engine: Engine) -> None:
+    with pytest.raises(DataError):
+        transact(engine, (ADD, A), (ADD, {"name": "b\x00", "size": 1}))
+    assert stored(engine) == {}
+
+
+def test_a_lost_connection_is_told_as_one_and_replaced(engine: Engine) -> None:
+    lost: list[PipelinedConnection] = []
+
+    def lose(killer: Connection) -> None:
+        with engine.begin() as victim:
+            lost.append(driver(victim))
+            killer.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": lost[0].info.backend_pid})
+            ADD.run(victim, A)
+
+    with engine.connect() as killer, pytest.raises(OperationalError):
+        lose(killer)
+    assert lost[0].closed
+    assert stored(engine) == {}
+    with engine.begin() as tx:
+        assert driver(tx) is not lost[0]
+        ADD.run(tx, B)
+    assert stored(engine) == {"b": 2}
+
+
+def test_a_transaction_keeps_the_isolation_that_was_asked_for(engine: Engine) -> None:
+    with engine.execution_options(isolation_level="REPEATABLE READ").begin() as tx:
+        assert ISOLATION.rows(tx, {})[0].level == "repeatable read"
+    with engine.begin() as tx:
+        assert ISOLATION.rows(tx, {})[0].level == "read committed"
+
+
+def test_more_than_a_socket_holds_goes_both_ways(engine: Engine) -> None:
+    echo = Statement("SELECT CAST(%(value)s AS text) AS value")
+    with engine.begin() as tx:
+        asked = [echo.ask(tx, {"value": str(number % 10) * 2_000_000}) for number in range(8)]
+        found = [each.rows()[0].value for each in asked]
+    assert [(value[0], len(value)) for value in found] == [(str(number % 10), 2_000_000) for number in range(8)]
