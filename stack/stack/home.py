@@ -41,6 +41,7 @@ class State:
     proxied: bool = False
     observed: bool = False
     tls: bool = True
+    optimised: bool = False
     cache: str = ""
     partitions: int = 0
     ports: dict[str, int] = field(default_factory=dict)

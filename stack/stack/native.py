@@ -26,7 +26,8 @@ def part(home: Home, state: State, name: str) -> Part:
     if name == observers.ZIPKIN:
         return observers.zipkin(home, downloads.files(name, cache)[0], state.ports[name])
     if name == kafka.NAME:
-        return kafka.part(home, downloads.files(name, cache), state.ports[name], tls=state.tls)
+        jars = downloads.files(name, cache)
+        return kafka.part(home, jars, state.ports[name], tls=state.tls, optimised=state.optimised)
     return registry.part(
         home,
         downloads.unpacked(downloads.files(name, cache)[0], cache),

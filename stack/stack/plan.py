@@ -65,6 +65,7 @@ def next_state(settings: StackSettings, before: State | None, *, is_alive: bool)
         state,
         cache=str(settings.cache),
         tls=state.tls if settings.tls is None else settings.tls,
+        optimised=settings.optimised,
         partitions=state.partitions or settings.partitions or PARTITIONS_DEFAULT,
         observed=observed,
         parts=[*([toxiproxy.NAME] if state.proxied else []), *(OBSERVERS if observed else ()), *parts],

@@ -197,9 +197,15 @@ class Stack:
         return self._supervisor.status(process).pid
 
     def layout(self) -> dict[str, object]:
-        """Return how many partitions each topic has, how many processes each service, and whether Kafka encrypts."""
-        services_of = {name: len(self._names(name)) for name in self._state.parts}
-        return {"partitions": self._state.partitions, "tls": self._state.tls, "processes": services_of}
+        """Return how many partitions each topic has, how many processes each service, and how Kafka was started."""
+        state = self._state
+        processes = {name: len(self._names(name)) for name in state.parts}
+        return {
+            "partitions": state.partitions,
+            "tls": state.tls,
+            "optimised": state.optimised,
+            "processes": processes,
+        }
 
     def process_ids(self) -> dict[str, int]:
         """Return the process id of every process that runs now, by its name; the supervisor is not among them."""

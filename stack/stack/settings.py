@@ -27,7 +27,8 @@ class StackSettings:
     """How to start a stack. What is not said is as it was the last time, or the default.
 
     ``only`` names the parts to start (and what they need), None all of them. ``replicas`` counts processes by service.
-    ``tls``: whether connections to Kafka are encrypted; it can change while the stack is down.
+    ``tls``: whether connections to Kafka are encrypted; it can change while the stack is down. ``optimised``: Kafka's
+    Java compiles for a long run, which costs more for a minute under load and less ever after.
     ``ports`` fixes ports by part. ``proxied`` puts toxiproxy between our processes and what they need, ``observed``
     adds Prometheus and Zipkin. ``environment`` adds variables by process, under ``*`` to every process of ours.
     """
@@ -38,6 +39,7 @@ class StackSettings:
     proxied: bool = False
     observed: bool = False
     tls: bool | None = None
+    optimised: bool = False
     only: tuple[str, ...] | None = None
     partitions: int | None = None
     replicas: Mapping[str, int] = field(default_factory=dict)
@@ -75,6 +77,7 @@ def from_environment(
     partitions: int | None = None,
     replicas: Mapping[str, int] | None = None,
     environment: Mapping[str, Environment] | None = None,
+    optimised: bool = False,
 ) -> StackSettings:
     """Return the settings of a command line: its options first, then ``BARAZA_HOME``, ``BARAZA_CACHE``,
     ``BARAZA_TLS`` (on or off) and ``BARAZA_PORT_<PART>``, for example ``BARAZA_PORT_KAFKA_CONTROLLER=29093``.
@@ -94,6 +97,7 @@ def from_environment(
         replicas=replicas or {},
         ports=dict(_port(name, value) for name, value in environ.items() if name.startswith(PORT_VARIABLE)),
         environment=environment or {},
+        optimised=optimised,
     )
 
 

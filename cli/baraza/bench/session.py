@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stack.running import up
-from stack.settings import PORT_VARIABLE, from_environment
+from stack.settings import PORT_VARIABLE, TLS_VARIABLE, from_environment
 
 from baraza.audit.report import Report
 from baraza.audit.sources import TRACKER, connect
@@ -55,6 +55,7 @@ class Settings:
     partitions: int | None = None
     replicas: Mapping[str, int] = field(default_factory=dict)
     is_in_process: bool = True
+    tls: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,6 +278,7 @@ def session(settings: Settings) -> Iterator[Session]:
 
 def _stack_settings(folder: Path, settings: Settings) -> Any:
     environ = {name: value for name, value in os.environ.items() if not name.startswith(PORT_VARIABLE)}
+    environ[TLS_VARIABLE] = "on" if settings.tls else "off"
     inside = {
         "payment": {"BARAZA_GATEWAY_URL": IN_PROCESS},
         "shipping": {"BARAZA_COURIER_URL": IN_PROCESS},
@@ -287,4 +289,5 @@ def _stack_settings(folder: Path, settings: Settings) -> Any:
         partitions=settings.partitions,
         replicas=settings.replicas,
         environment=inside if settings.is_in_process else {},
+        optimised=True,
     )

@@ -52,6 +52,7 @@ def bench(
     profiled: Annotated[
         bool, typer.Option("--profile", help="peers: measure once more under py-spy, and show the cost of each part.")
     ] = False,
+    tls: Annotated[bool, typer.Option("--tls", help="Encrypt connections to Kafka, as `baraza up` does.")] = False,
     as_json: Json = False,
 ) -> None:
     """Measure how fast a stack of its own is on this machine, and audit it afterwards.
@@ -62,7 +63,7 @@ def bench(
     from baraza.bench.session import Settings
 
     run = modes.Run(
-        settings=Settings(partitions=partitions, replicas=replicas_of(replicas or [])),
+        settings=Settings(partitions=partitions, replicas=replicas_of(replicas or []), tls=tls),
         seconds=seconds,
         sizes=sorted(sizes),
         processes=processes,
