@@ -24,9 +24,10 @@ from psycopg.pq.abc import PGresult
 from sqlalchemy import Engine, event
 
 PARAMETER = re.compile(r"%\((\w+)\)s")
-BY_INDEX = "SET enable_seqscan = off"
+BY_INDEX = "SET enable_seqscan = off; SET enable_bitmapscan = off"
 """A plan is kept as it was made. One that was made while a table was empty, and read the whole of it, would go on
-reading the whole of it until PostgreSQL takes stock: minutes, in which a table may have come to a million rows."""
+reading the whole of it until PostgreSQL takes stock: minutes, in which a table may have come to a million rows. And a
+bitmap never learns which of an index's entries are dead, which are most of a queue's."""
 OPEN = (TransactionStatus.INTRANS, TransactionStatus.INERROR)
 FAILED = (ExecStatus.FATAL_ERROR, ExecStatus.BAD_RESPONSE)
 

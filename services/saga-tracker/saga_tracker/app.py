@@ -42,8 +42,11 @@ LOOK_EVERY_S = 0.1
 SESSION_TIMEOUT_S = 6.0
 """How long the partitions of a worker that was killed stay without one."""
 HEARTBEAT_S = 2.0
-FETCH_WAIT_S = 0.1
-"""A fetch under way leaves out what was just read; with aiokafka's 1.5 s the next messages there would wait as long."""
+FETCH_BYTES_MIN = 16_384
+FETCH_WAIT_S = 0.05
+"""Kafka answers a fetch once it has that much, some twenty messages, or after that long. Each answer costs Kafka and
+this process as much as ten messages do; and a fetch under way leaves out what was just read, so that with aiokafka's
+1.5 s the next messages there would wait as long."""
 STALLED_S = 30.0
 """How long messages may wait while none is recorded; a batch takes well under a second, repeating one half a minute."""
 REBALANCE_MAX_S = 60.0
@@ -121,6 +124,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: driver.Transport) -> Any:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = int(FETCH_WAIT_S * 1000)
+        consumer._fetch_min_bytes = FETCH_BYTES_MIN
         return consumer
 
     def told_at_ms(self, tp: TP) -> int | None:

@@ -91,39 +91,35 @@ LOAD = Statement(f"""
     WHERE saga_id = ANY(CAST(%(saga_ids)s AS text[]))
 """)  # noqa: S608 - the columns are a constant
 
+_WOKEN = """
+    FROM sagas
+    JOIN unnest(CAST(:partitions AS smallint[]), CAST(:until AS timestamptz[])) AS due (partition, until)
+        USING (partition)
+    WHERE wake_at <= :latest AND wake_at <= due.until
+"""
+"""``latest`` bounds what is read of the index, and the order is the index's: by saga, it was every saga."""
+
 LOAD_DUE = text(f"""
     SELECT {_READ_COLUMNS}
-    FROM sagas
-    JOIN unnest(CAST(:partitions AS smallint[]), CAST(:until AS timestamptz[])) AS due (partition, until)
-        USING (partition)
-    WHERE wake_at <= due.until AND deadline_at <= due.until
-    ORDER BY saga_id
+    {_WOKEN} AND deadline_at <= due.until
+    ORDER BY wake_at, saga_id
     LIMIT :limit
     FOR UPDATE OF sagas SKIP LOCKED
-""")  # noqa: S608 - the columns are a constant
+""")
 
-PUT_OFF = text("""
+PUT_OFF = text(f"""
     UPDATE sagas
     SET wake_at = deadline_at
-    WHERE saga_id IN (
+    WHERE saga_id = ANY(ARRAY(
         SELECT saga_id
-        FROM sagas
-        JOIN unnest(CAST(:partitions AS smallint[]), CAST(:until AS timestamptz[])) AS due (partition, until)
-            USING (partition)
-        WHERE wake_at <= due.until AND (deadline_at > due.until OR deadline_at IS NULL)
-        ORDER BY saga_id
+        {_WOKEN} AND (deadline_at > due.until OR deadline_at IS NULL)
+        ORDER BY wake_at, saga_id
         LIMIT :limit
         FOR UPDATE OF sagas SKIP LOCKED
-    )
-""")
+    ))
+""")  # noqa: S608 - the parts are constants
 
-DUE_STEPS = text("""
-    SELECT DISTINCT step
-    FROM sagas
-    JOIN unnest(CAST(:partitions AS smallint[]), CAST(:until AS timestamptz[])) AS due (partition, until)
-        USING (partition)
-    WHERE wake_at <= due.until AND deadline_at <= due.until
-""")
+DUE_STEPS = text(f"SELECT DISTINCT step {_WOKEN} AND deadline_at <= due.until")
 
 PLACES = text("""
     SELECT saga_id, topic, partition, "offset"
@@ -256,13 +252,13 @@ def load(tx: Connection, saga_ids: Iterable[str]) -> dict[str, SagaRow]:
 
 def load_due(tx: Connection, until: Mapping[int, datetime], *, limit: int) -> list[SagaRow]:
     """Load and lock the sagas whose deadline passed, by partition: only what is recorded up to then can be judged."""
-    rows = tx.execute(LOAD_DUE, {"partitions": list(until), "until": list(until.values()), "limit": limit})
+    rows = tx.execute(LOAD_DUE, _by_partition(until) | {"limit": limit})
     return [_saga_row(row._asdict()) for row in rows]
 
 
 def due_steps(tx: Connection, until: Mapping[int, datetime]) -> set[str]:
     """Return the steps at which the sagas stand that :func:`load_due` would find."""
-    rows = tx.execute(DUE_STEPS, {"partitions": list(until), "until": list(until.values())})
+    rows = tx.execute(DUE_STEPS, _by_partition(until))
     return {row.step for row in rows}
 
 
@@ -325,7 +321,11 @@ def save(tx: Connection, rows: Sequence[SagaRow], *, now: datetime) -> None:
 
 def put_off(tx: Connection, until: Mapping[int, datetime], *, limit: int) -> None:
     """Let sagas sleep on whose deadline has moved on, or is none any more, since their time to wake was written."""
-    tx.execute(PUT_OFF, {"partitions": list(until), "until": list(until.values()), "limit": limit})
+    tx.execute(PUT_OFF, _by_partition(until) | {"limit": limit})
+
+
+def _by_partition(until: Mapping[int, datetime]) -> dict[str, object]:
+    return {"partitions": list(until), "until": list(until.values()), "latest": max(until.values(), default=None)}
 
 
 def insert_entries(tx: Connection, entries: Sequence[Entry], *, now: datetime) -> None:
