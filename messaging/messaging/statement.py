@@ -50,6 +50,8 @@ class Statement:
 
     def ask(self, tx: Connection, parameters: Mapping[str, Any]) -> Asked:
         """Send it in the transaction, and return what it will come to."""
+        if not tx.in_transaction():
+            tx.begin()  # as SQLAlchemy does by itself for its own statements; else it would commit nothing
         connection: Any = tx.connection.driver_connection
         return Asked(self, tx, _explained(tx, lambda: connection.send(self._query, parameters)))
 

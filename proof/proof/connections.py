@@ -100,6 +100,10 @@ class Transaction(ConnectionEventsTarget):
         """The driver's connection, to which the kit sends."""
         return self
 
+    def in_transaction(self) -> bool:
+        """It is nothing else."""
+        return True
+
     def send(self, query: Query, parameters: Mapping[str, Any]) -> Sent:
         """Send a statement of the kit's."""
         return self._connection.send(query, parameters)

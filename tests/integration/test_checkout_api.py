@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 from messages.catalogue import MESSAGES
 from messages.saga import OrderConfirmed, OrderFailed
+from messaging.database import prepare
 from messaging.envelope import new_id
 from messaging.migrations import differences
 from redis import Redis
@@ -189,7 +190,8 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
     outside = ThreadingHTTPServer(("127.0.0.1", 0), Outside)
     thread = threading.Thread(target=outside.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    engine = create_engine("postgresql+psycopg://", creator=lambda: superuser(home, chosen["postgres"]))
+    login = f"{postgres.SUPERUSER}:{home.password(postgres.SUPERUSER)}"
+    engine = prepare(create_engine(f"postgresql+psycopg://{login}@127.0.0.1:{chosen['postgres']}/checkout"))
     made = Parts(
         home=home, ports=chosen, engine=engine, outside=f"http://127.0.0.1:{outside.server_port}", redis=running[1]
     )
@@ -216,12 +218,6 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
 def launched(part: Part) -> subprocess.Popen[bytes]:
     command = identity.wrapped(part.command, on_death=part.stop_signal, unprivileged=part.unprivileged)
     return subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-
-
-def superuser(home: Home, port: int) -> Any:
-    connection = postgres.connect(port, home.password(postgres.SUPERUSER), "checkout")
-    connection.autocommit = False
-    return connection
 
 
 def migrate(parts: Parts) -> None:

@@ -122,6 +122,13 @@ def test_a_rollback_takes_back_what_was_only_sent(engine: Engine) -> None:
         assert SIZES.rows(connection, {}) == []
 
 
+def test_a_connection_without_a_transaction_begins_one_and_commits_it(engine: Engine) -> None:
+    with engine.connect() as connection:
+        ADD.run(connection, A)
+        connection.commit()
+    assert stored(engine) == {"a": 1}
+
+
 def test_values_that_cannot_be_sent_harm_nothing_else(engine: Engine) -> None:
     with pytest.raises(DataError):
         transact(engine, (ADD, A), (ADD, {"name": "b\x00", "size": 1}))
