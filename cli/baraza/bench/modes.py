@@ -139,7 +139,8 @@ def spike(run: Run) -> Summary:
         orders = workload.uniform_orders()
         capacity = running.saturated("saturated", orders, run.seconds, ramp_s=WARM_UP_S).per_s
         rest_mb = running.meter.memory_mb()
-        with _ordering(running, orders, connections=1, every_s=PROBE_EVERY_S) as probe:
+        others = workload.uniform_orders(seed=3)  # threads of its own take from it
+        with _ordering(running, others, connections=1, every_s=PROBE_EVERY_S) as probe:
             running.paced("before the spike", orders, capacity * SPIKE_BASE, run.seconds)
             before = probe.take()
             running.paced("spike", orders, capacity, run.spike_s, ramp_s=0.0, drain=False)
