@@ -50,7 +50,7 @@ from support.postgres import scratch_database
 from messaging import arrays, outbox
 from stack import Stack
 
-RATIO = 1.3
+RATIO = 1.1
 """The cost of a wave of sagas over that of the reference."""
 HEADROOM = 1.5
 """What one run differs from another, on a machine that others use too, is less."""
