@@ -163,8 +163,7 @@ class PipelinedConnection(psycopg.Connection[Any]):
         if self.closed:
             super().rollback()
         elif self.pgconn.transaction_status in OPEN:
-            self.pgconn.enter_pipeline_mode()
-            self._send(ROLLBACK, {})
+            self.send(ROLLBACK, {})
             self.settle()
 
     def _begin(self) -> Query:

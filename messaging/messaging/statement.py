@@ -55,10 +55,6 @@ class Statement:
         connection: Any = tx.connection.driver_connection
         return Asked(self, tx, _explained(tx, lambda: connection.send(self._query, parameters)))
 
-    def change(self, tx: Connection, parameters: Mapping[str, Any]) -> int:
-        """Execute it, wait for it and return how many rows it changed."""
-        return self.ask(tx, parameters).change_count()
-
     def rows(self, tx: Connection, parameters: Mapping[str, Any]) -> list[Any]:
         """Execute it and return its rows, whose columns have names."""
         return self.ask(tx, parameters).rows()
@@ -79,4 +75,10 @@ def _explained(tx: Connection, wait: Callable[[], Result]) -> Result:
         statement = connection.failed.text if connection.failed is not None else None
         if connection.closed:
             tx.invalidate(error)
-        raise DBAPIError.instance(statement, None, error, psycopg.Error, hide_parameters=True) from error
+        raise as_sqlalchemys(error, statement) from error
+
+
+def as_sqlalchemys(error: psycopg.Error, statement: str | None = None) -> BaseException:
+    """Return an error of the driver's as SQLAlchemy raises it, without the parameters."""
+    wrapped: BaseException = DBAPIError.instance(statement, None, error, psycopg.Error, hide_parameters=True)
+    return wrapped

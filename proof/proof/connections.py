@@ -15,18 +15,17 @@ from functools import cache
 from typing import Any, NoReturn, cast
 
 import psycopg
-from messaging.pipeline import PipelinedConnection, Query, Sent
+from messaging.pipeline import COMMIT, PipelinedConnection, Query, Sent
+from messaging.statement import as_sqlalchemys
 from psycopg.errors import LockNotAvailable
 from sqlalchemy import Connection, TextClause
 from sqlalchemy.dialects.postgresql import psycopg as dialects
 from sqlalchemy.engine.interfaces import ConnectionEventsTarget
 from sqlalchemy.engine.result import IteratorResult, SimpleResultMetaData
-from sqlalchemy.exc import DBAPIError
 
 from proof.turns import Turn
 
 WORD = re.compile(r"\w+")
-COMMIT = Query("COMMIT")
 MARK, BACK = Query("SAVEPOINT before"), Query("ROLLBACK TO SAVEPOINT before")
 WRITES = ("INSERT", "UPDATE", "DELETE", "TRUNCATE")
 
@@ -121,7 +120,7 @@ class Transaction(ConnectionEventsTarget):
                 return Changed(sent)
             rows = sent.rows(tuple)
         except psycopg.Error as error:
-            raise _as_product_knows(error) from error
+            raise as_sqlalchemys(error) from error
         if statement.columns is None:
             statement.columns = SimpleResultMetaData(sent.column_names())
         return IteratorResult(statement.columns, iter(rows))
@@ -196,10 +195,5 @@ class ProcessConnection:
             looked = None if looks is None else self.raw.send(looks.query, {})
             self.raw.settle()
         except psycopg.Error as error:
-            raise _as_product_knows(error) from error
+            raise as_sqlalchemys(error) from error
         self.seen = None if looked is None else looked.rows(tuple)
-
-
-def _as_product_knows(error: psycopg.Error) -> BaseException:
-    wrapped: BaseException = DBAPIError.instance(None, None, error, psycopg.Error, hide_parameters=True)
-    return wrapped

@@ -77,7 +77,6 @@ def from_environment(
     partitions: int | None = None,
     replicas: Mapping[str, int] | None = None,
     environment: Mapping[str, Environment] | None = None,
-    optimised: bool = False,
 ) -> StackSettings:
     """Return the settings of a command line: its options first, then ``BARAZA_HOME``, ``BARAZA_CACHE``,
     ``BARAZA_TLS`` (on or off) and ``BARAZA_PORT_<PART>``, for example ``BARAZA_PORT_KAFKA_CONTROLLER=29093``.
@@ -97,7 +96,6 @@ def from_environment(
         replicas=replicas or {},
         ports=dict(_port(name, value) for name, value in environ.items() if name.startswith(PORT_VARIABLE)),
         environment=environment or {},
-        optimised=optimised,
     )
 
 

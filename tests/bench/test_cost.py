@@ -47,7 +47,7 @@ from sqlalchemy import Connection, Engine, text
 from support.builders import a
 from support.postgres import scratch_database
 
-from messaging import arrays, outbox
+from messaging import outbox
 from stack import Stack
 
 RATIO = 1.1
@@ -202,7 +202,6 @@ def _partition(saga_id: str) -> int:
 def engine(infrastructure: Stack) -> Iterator[Engine]:
     """A database with a schema for each service."""
     with scratch_database(infrastructure) as engine:
-        arrays.send_in_binary(engine)
         for schema, metadata in TABLES.items():
             with engine.begin() as tx:
                 tx.execute(text(f"CREATE SCHEMA {schema}"))

@@ -36,7 +36,7 @@ from saga_tracker.tables import SagaRow
 from sqlalchemy import Engine, event, text
 from support.postgres import scratch_database
 
-from messaging import arrays, migrations
+from messaging import migrations
 from stack import Stack
 
 ORDER = newest("order")
@@ -51,7 +51,6 @@ STATEMENTS_MAX = MANY // 20
 @pytest.fixture(scope="module")
 def engine(infrastructure: Stack) -> Iterator[Engine]:
     with scratch_database(infrastructure) as engine:
-        arrays.send_in_binary(engine)
         migrations.upgrade("saga_tracker", engine)
         yield engine
 

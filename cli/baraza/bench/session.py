@@ -8,12 +8,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from stack.running import up
-from stack.settings import PORT_VARIABLE, TLS_VARIABLE, from_environment
+from stack.settings import PORT_VARIABLE, from_environment
 
 from baraza.audit.report import Report
 from baraza.audit.sources import TRACKER, connect
@@ -278,16 +278,15 @@ def session(settings: Settings) -> Iterator[Session]:
 
 def _stack_settings(folder: Path, settings: Settings) -> Any:
     environ = {name: value for name, value in os.environ.items() if not name.startswith(PORT_VARIABLE)}
-    environ[TLS_VARIABLE] = "on" if settings.tls else "off"
     inside = {
         "payment": {"BARAZA_GATEWAY_URL": IN_PROCESS},
         "shipping": {"BARAZA_COURIER_URL": IN_PROCESS},
     }
-    return from_environment(
+    chosen = from_environment(
         environ,
         home=folder / "home",
         partitions=settings.partitions,
         replicas=settings.replicas,
         environment=inside if settings.is_in_process else {},
-        optimised=True,
     )
+    return replace(chosen, tls=settings.tls, optimised=True)
