@@ -141,6 +141,15 @@ DUE = Statement("""
     LIMIT %(limit)s
 """)
 
+WAKE_SETTLED = Statement("""
+    UPDATE deferred
+    SET due_at = %(now)s
+    FROM effects
+    WHERE deferred.partition = ANY(CAST(%(partitions)s AS smallint[])) AND deferred.due_at IS NULL
+      AND NOT deferred.behind
+      AND effects.saga_id = deferred.saga_id AND effects.step = deferred.handler AND effects.state <> 'STARTED'
+""")
+
 LOAD = Statement("""
     SELECT message_id, handler, saga_id, topic, partition, headers, payload, attempt, due_at, reason, redrive, behind
     FROM deferred
@@ -199,6 +208,15 @@ def due(tx: Connection, partitions: Collection[int], *, now: datetime, limit: in
     """
     rows = DUE.rows(tx, {"partitions": list(partitions), "now": now, "limit": limit})
     return [_deferral(row) for row in rows]
+
+
+def wake_settled(tx: Connection, partitions: Collection[int], *, now: datetime) -> int:
+    """Make held deferrals due whose step is settled, so that they go; return how many.
+
+    A process that lost its partition in mid-transaction may settle a step while the new owner gives its trigger up:
+    neither sees the other's row before both have committed. What is held would never go, and hold up what comes later.
+    """
+    return WAKE_SETTLED.ask(tx, {"partitions": list(partitions), "now": now}).change_count()
 
 
 def _deferral(row: Row[Any]) -> Deferral:

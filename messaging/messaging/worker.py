@@ -397,13 +397,18 @@ class Worker:
             log.info("A partition was taken away in mid-batch; its new owner sees the batch again.")
 
     def _sweep(self) -> None:
-        """Publish what a process that is gone has left in the outbox of these partitions."""
+        """Publish what a process that is gone has left in the outbox, and let go what is held for nothing."""
         now = time.monotonic()
         if now < self._sweep_at or not self._partitions:
             return
         self._sweep_at = now + SWEEP_EVERY_S
         self._measure_lag()
         self._publish_leftovers(self._partitions, LEFTOVER_AGE)
+        if self._handlers.steps and (count := self._transact(self._wake_settled)):
+            log.warning("Messages were held whose step is settled.", service=self._service, count=count)
+
+    def _wake_settled(self, tx: Connection) -> int:
+        return deferred.wake_settled(tx, self._partitions, now=utc_now())
 
     def _measure_lag(self) -> None:
         """Tell how much waits in Kafka, by what the client has heard of it anyway."""

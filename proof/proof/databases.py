@@ -71,7 +71,11 @@ PARTS = {
 """What is looked at in the end."""
 AS_JSON = "'{}', (SELECT coalesce(json_agg(row), '[]') FROM ({}) AS row)"
 EVERYTHING = text(f"SELECT json_build_object({', '.join(AS_JSON.format(*part) for part in PARTS.items())})")
-LEFTOVERS = text(_each(TABLES, "SELECT 1 FROM {schema}.outbox"))
+_HELD = """
+    SELECT 1 FROM {schema}.deferred AS held JOIN {schema}.effects ON effects.saga_id = held.saga_id AND step = handler
+    WHERE due_at IS NULL AND NOT behind AND state <> 'STARTED'
+"""
+LEFTOVERS = text(" UNION ALL ".join([_each(TABLES, "SELECT 1 FROM {schema}.outbox"), _each(SERVICES, _HELD)]))
 EMPTY = [f"{schema}.{table}" for schema, metadata in TABLES.items() for table in metadata.tables]
 TRUNCATE = text(f"TRUNCATE {', '.join(EMPTY)}")
 DELETES = [text(f"DELETE FROM {table}") for table in EMPTY]  # noqa: S608 - names of our own
@@ -127,7 +131,7 @@ class Database:
         return found
 
     def has_leftovers(self) -> bool:
-        """Say whether there is a row in any outbox."""
+        """Say whether there is a row in any outbox, or one held whose step is settled."""
         with self._own.begin() as tx:
             return bool(tx.execute(LEFTOVERS).all())
 

@@ -143,8 +143,12 @@ class Process:
         self.fetched = [raw for raw in self.fetched if raw.partition != partition]
 
     def take_leftovers(self) -> None:
-        """Publish what nobody in memory knows of, as the worker's sweep does."""
+        """Publish what nobody in memory knows of, and wake what is settled, as the worker's sweep does."""
         self._take_leftovers(self.partitions)
+        if self.service.handlers.steps and self.partitions:
+            with self.connection.begin() as tx:
+                deferred.wake_settled(tx, self.partitions, now=self.service.schedule.now)
+            self._look()
 
     def _take_leftovers(self, partitions: set[int]) -> None:
         if not partitions:
@@ -318,8 +322,7 @@ class Process:
             if schedule.strikes("crash before the commit", 0.01):
                 raise Crash
         self.turn.expect()
-        if self.connection.seen is not None:
-            service.due_at = dict(self.connection.seen)
+        self._look()
         self._note(work, out)
         if schedule.strikes("crash between commit and publish", 0.02):
             raise Crash
@@ -327,6 +330,10 @@ class Process:
             self._sweep_later()
             raise OperationalError("COMMIT", {}, psycopg.OperationalError("no answer to the commit"))
         return out
+
+    def _look(self) -> None:
+        if self.connection.seen is not None:
+            self.service.due_at = dict(self.connection.seen)
 
     def _sweep_later(self) -> None:
         """Let the sweep find what nobody in memory knows of: it takes what is old enough."""

@@ -287,7 +287,7 @@ class Simulation:
             return True
         for each in actors:
             each.take_leftovers()
-        return not any(each.unpublished for each in actors)
+        return not any(each.unpublished or each.is_ready for each in actors)
 
     def _is_redriven_again(self) -> bool:
         if not self.is_redriven or not self.redrives_left:

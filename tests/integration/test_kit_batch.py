@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -29,7 +29,7 @@ from messaging.envelope import new_id
 from messaging.handlers import Handlers
 from messaging.handling import Batch
 from messaging.turn import Answer, Delivery, Outgoing, PendingCall
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 from support import toy
 from support.builders import a
 from support.postgres import scratch_database
@@ -108,7 +108,7 @@ class Run:
 
     def deliver(self, messages: Sequence[Message], *, commits: bool = True) -> None:
         """Handle these messages, the answers that are in and what is due, in one transaction."""
-        self._batch([pair for message in messages for pair in self._deliveries(message)], commits=commits)
+        self._batch([pair for message in messages for pair in self.deliveries(message)], commits=commits)
 
     def advance(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
@@ -158,7 +158,7 @@ class Run:
     def marks(self) -> dict[str, tuple[int, int]]:
         return {row.step: (row.done, row.undone) for row in self.rows("SELECT * FROM marks")}
 
-    def _deliveries(self, message: Message) -> list[tuple[str, Delivery]]:
+    def deliveries(self, message: Message) -> list[tuple[str, Delivery]]:
         topic = toy.COMMANDS if isinstance(message, COMMANDS) else toy.INPUT
         raw = RawMessage(topic=topic, partition=PARTITION, key=message.saga_id.encode(), value=b"", headers=())
         delivery = Delivery(message=message, raw=raw)
@@ -170,10 +170,7 @@ class Run:
         with self.engine.connect() as tx, tx.begin() as transaction:
             saga_ids = {delivery.message.saga_id for _, delivery in (*deliveries, *due)}
             saga_ids |= {answer.call.delivery.message.saga_id for answer in answers}
-            batch = Batch(
-                tx, toy.NAME, self.handlers, self.codec, saga_ids,
-                now=self.now, new_id=new_id, jitter=random.Random(0),
-            )  # fmt: skip
+            batch = self.batch(tx, saga_ids)
             batch.answers(answers)
             batch.due(due)
             batch.deliveries(deliveries)
@@ -181,6 +178,12 @@ class Run:
             if not commits:
                 transaction.rollback()
         self._after(out) if commits else self.crash()
+
+    def batch(self, tx: Connection, saga_ids: set[str]) -> Batch:
+        return Batch(
+            tx, toy.NAME, self.handlers, self.codec, saga_ids,
+            now=self.now, new_id=new_id, jitter=random.Random(0),
+        )  # fmt: skip
 
     def _due(self) -> list[tuple[str, Delivery]]:
         with self.engine.connect() as tx:
@@ -465,6 +468,43 @@ def test_a_saga_that_is_fenced_lets_go_what_was_held_for_it(engine: Engine, code
     assert run.effects() == dict.fromkeys(STEPS, "FENCED")
     run.deliver([messages["redrive pick"]])
     assert outcomes(run) == ["FENCED"]
+
+
+def test_what_one_process_gave_up_while_another_settled_it_goes_with_the_next_sweep(
+    engine: Engine, codec: Codec
+) -> None:
+    """Seed 109328 of the simulation: neither sees the other's row, and the held one kept back what came later."""
+    run = a_run(engine, codec)
+    messages = the_messages(run, new_id())
+    trigger = messages["trigger pick"]
+    ((handler_name, delivery),) = run.deliveries(trigger)
+    with engine.connect() as zombie, zombie.begin() as transaction:
+        settling = run.batch(zombie, {trigger.saga_id})
+        settling.deliveries([(handler_name, delivery)])
+        settling.finish()
+        with engine.begin() as tx:
+            giving_up = run.batch(tx, {trigger.saga_id})
+            last = replace(delivery, attempt=toy.QUICK.attempts_max)
+            giving_up.failed(handler_name, last, ValueError("nobody foresaw this"))
+            giving_up.finish()
+        transaction.commit()
+    run.deliver([messages["trigger pack"]])
+    assert run.effects() == {PICK: "DONE"}, "what comes later waits behind what is held"
+    with engine.begin() as tx:
+        assert deferred.wake_settled(tx, [PARTITION + 1], now=run.now) == 0, "that is another process's"
+        assert deferred.wake_settled(tx, [PARTITION], now=run.now) == 1
+    run.settle()
+    assert run.rows(DEFERRED) == []
+    assert run.effects() == {PICK: "DONE", PACK: "DONE"}
+    assert run.marks() == {PICK: (1, 0), PACK: (1, 0)}
+
+
+def test_a_held_message_whose_step_may_still_run_is_left_to_an_operator(engine: Engine, codec: Codec) -> None:
+    run = a_run(engine, codec)
+    give_up(run, the_messages(run, new_id())["trigger send"])
+    with engine.begin() as tx:
+        assert deferred.wake_settled(tx, [PARTITION], now=run.now) == 0
+    assert len(run.rows(HELD)) == 1
 
 
 def test_a_sagas_own_events_never_overtake_each_other(engine: Engine, codec: Codec) -> None:
