@@ -16,7 +16,7 @@ from messaging.observation import Observer
 from messaging.steps import name
 from messaging.turn import Answer, PendingCall
 
-CALLS_MAX = 32
+CALLS_MAX = 64
 """Calls under way in one process; no more messages are taken meanwhile, so that the rest waits in Kafka, in order."""
 START_MARGIN = timedelta(seconds=3)
 """A call that has less than this left before its deadline is not begun: it could still be under way when it is over."""

@@ -23,7 +23,7 @@ from messages.contract import Message
 from messages.saga import SagaFenced, StepRedriven
 from sqlalchemy import Engine, text
 
-from messaging import database, health, kafka, logs, measures, metrics, outbox, problem
+from messaging import database, health, heap, kafka, logs, measures, metrics, outbox, problem
 from messaging.auth import Verifier
 from messaging.codec import Codec, RemoteRegistry
 from messaging.handlers import Handlers
@@ -176,6 +176,7 @@ def run(build: Callable[[Parts], Service]) -> int:
             },
         )
     )
+    heap.freeze()
     # 2.
     server = server_of(app, settings)
     status = _serve(server, worker, topics)

@@ -209,13 +209,13 @@ class Worker:
         return min(BATCH_SIZE_MAX, self._calls.free) if self._handlers.calls_out else BATCH_SIZE_MAX
 
     def _take(self, room: int) -> list[KafkaMessage]:
+        found = []
         if room <= 0:
             self._calls.wait(POLL_IDLE_S)
-            return []
-        first = self._consumer.poll(POLL_BUSY_S if self._calls.under_way else POLL_IDLE_S)
-        found = [] if first is None else [first]
+        elif (first := self._consumer.poll(POLL_BUSY_S if self._calls.under_way else POLL_IDLE_S)) is not None:
+            found.append(first)
         if found or self._calls.under_way:
-            found += self._consumer.consume(room - len(found), self._pace.rest_s(time.monotonic()))
+            found += self._gather(room - len(found))
         good = []
         for message in found:
             error = message.error()
@@ -226,6 +226,15 @@ class Worker:
             else:
                 log.warning("Kafka reported a passing error.", error=error.str())
         return good
+
+    def _gather(self, room: int) -> list[KafkaMessage]:
+        """Return what comes until it is time for the next batch; answers of calls gather all the while."""
+        began_s = time.monotonic()
+        rest_s = self._pace.rest_s(began_s)
+        found = self._consumer.consume(room, rest_s) if room > 0 else []
+        if self._calls.under_way:
+            self._stopping.wait(max(0.0, began_s + rest_s - time.monotonic()))
+        return found
 
     def _handle(self, raws: Sequence[RawMessage], rows: Sequence[Deferral] = ()) -> None:
         deliveries, unread = self._patience.repeat(lambda: self._sort(raws))

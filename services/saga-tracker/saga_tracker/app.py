@@ -47,6 +47,8 @@ FETCH_WAIT_S = 0.05
 """Kafka answers a fetch once it has that much, some twenty messages, or after that long. Each answer costs Kafka and
 this process as much as ten messages do; and a fetch under way leaves out what was just read, so that with aiokafka's
 1.5 s the next messages there would wait as long."""
+FETCH_BYTES_MAX = 65_536
+"""Of each partition, and one message at least: sixty partitions of a mebibyte each would be this process's memory."""
 STALLED_S = 30.0
 """How long messages may wait while none is recorded; a batch takes well under a second, repeating one half a minute."""
 REBALANCE_MAX_S = 60.0
@@ -244,6 +246,7 @@ def create(kafka: KafkaLogin, topics: Iterable[str], runtime: Runtime) -> faust.
         broker_heartbeat_interval=HEARTBEAT_S,
         broker_rebalance_timeout=REJOIN_WITHIN_S,
         broker_max_poll_records=FETCH_SIZE_MAX,
+        consumer_max_fetch_size=FETCH_BYTES_MAX,
         consumer_auto_offset_reset="earliest",
         stream_buffer_maxsize=BATCH_FETCHES_MAX,
         stream_wait_empty=False,

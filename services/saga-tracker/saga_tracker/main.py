@@ -21,7 +21,7 @@ from messaging.outbox import Relay
 from messaging.service import server_of, traces_of
 from messaging.settings import Settings
 
-from messaging import database, health, logs, measures, metrics, outbox, problem
+from messaging import database, health, heap, logs, measures, metrics, outbox, problem
 from saga_tracker import app as runtime_app
 from saga_tracker import measuring
 from saga_tracker.app import EXIT_FAILED, Runtime
@@ -56,6 +56,7 @@ def main() -> int:
     )
     runtime = Runtime(work)
     server = server_of(_health(runtime), settings)
+    heap.freeze()
     threading.Thread(target=server.run, name="health", daemon=True).start()
     try:
         return uvloop.run(_run(settings.kafka_login, runtime, server))
