@@ -14,6 +14,7 @@ from prometheus_client import Counter, Histogram
 
 from messaging import metrics
 from messaging.envelope import TRACEPARENT, Headers, header
+from messaging.settings import Settings
 from messaging.spans import Span, derived_traceparent
 
 if TYPE_CHECKING:
@@ -22,6 +23,17 @@ if TYPE_CHECKING:
 
 DEAD_LETTERS = ".dlq"
 LAST_SPANS_WITHIN_S = 1.0
+
+
+def traces_of(settings: Settings) -> Traces | None:
+    """Return where spans go, None where nobody collects them."""
+    if not (settings.otlp_url or settings.zipkin_url):
+        return None
+    # Imported only then: a process whose spans nobody collects does not pay the 20 MB.
+    from messaging.tracing import Traces, exporter
+
+    to = exporter(otlp_url=settings.otlp_url, zipkin_url=settings.zipkin_url)
+    return Traces(settings.service, to, ratio=settings.trace_ratio)
 
 
 class Observer:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import sys
 import threading
@@ -11,12 +10,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import structlog
 import tenacity
-import uvicorn
 from confluent_kafka.admin import AdminClient
 from fastapi import APIRouter, FastAPI
 from messages.contract import Message
@@ -29,8 +26,9 @@ from messaging.codec import Codec, RemoteRegistry
 from messaging.handlers import Handlers
 from messaging.membership import Membership
 from messaging.metrics import Measure
-from messaging.observation import Observer
+from messaging.observation import Observer, traces_of
 from messaging.outbox import Relay
+from messaging.server import Server, serve, server_of
 from messaging.settings import Settings
 from messaging.steps import Handler
 from messaging.worker import Worker, consumer
@@ -122,17 +120,6 @@ def open_parts(settings: Settings) -> Parts:
     )
 
 
-def traces_of(settings: Settings) -> Traces | None:
-    """Return where spans go, None where nobody collects them."""
-    if not (settings.otlp_url or settings.zipkin_url):
-        return None
-    # Imported only then: a process whose spans nobody collects does not pay the 20 MB.
-    from messaging.tracing import Traces, exporter
-
-    to = exporter(otlp_url=settings.otlp_url, zipkin_url=settings.zipkin_url)
-    return Traces(settings.service, to, ratio=settings.trace_ratio)
-
-
 def run(build: Callable[[Parts], Service]) -> int:
     """Run the service until SIGTERM or SIGINT and return the exit status: 0 when it was asked to stop.
 
@@ -194,35 +181,6 @@ def _end(status: int) -> None:
     os._exit(status)
 
 
-class Server(uvicorn.Server):
-    """The HTTP server of a process; it passes a signal on at once, before it waits for the requests that are open."""
-
-    asked_at: float | None = None
-    on_signal: Callable[[], None] | None = None
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Note when the process was asked to stop, and tell whoever works beside the server."""
-        self.asked_at = self.asked_at or time.monotonic()
-        if self.on_signal is not None:
-            self.on_signal()
-        super().handle_exit(sig, frame)
-
-
-def server_of(app: FastAPI, settings: Settings) -> Server:
-    """Return the HTTP server of a process."""
-    return Server(
-        uvicorn.Config(
-            app,
-            host=settings.http_host,
-            port=settings.http_port,
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=3,
-            server_header=False,
-        )
-    )
-
-
 def _serve(server: Server, worker: Worker, topics: list[str]) -> int:
     failed = threading.Event()
 
@@ -239,7 +197,7 @@ def _serve(server: Server, worker: Worker, topics: list[str]) -> int:
     thread = threading.Thread(target=work, name="worker", daemon=True)
     thread.start()
     server.on_signal = worker.stop
-    _run_server(server)
+    serve(server)
     # 3.
     worker.stop()
     thread.join(max(0.0, (server.asked_at or time.monotonic()) + STOP_WITHIN_S - time.monotonic()))
@@ -288,10 +246,3 @@ def wait_for(needed: Mapping[str, Callable[[], None]], *, within_s: float) -> No
 
 def _say_what_is_missing(part: str, state: tenacity.RetryCallState) -> None:
     log.warning("Waiting for a part.", part=part, error=str(state.outcome and state.outcome.exception()))
-
-
-def _run_server(server: uvicorn.Server) -> None:
-    """Serve until a signal. uvicorn raises the signal once more when it is done, which must not end the process yet."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: None)
-    server.run()

@@ -6,7 +6,8 @@ import os
 import socket
 
 from fastapi import FastAPI
-from messaging.service import Parts, api, open_parts, server_of
+from messaging.server import server_of
+from messaging.service import Parts, api, open_parts
 from messaging.settings import Settings
 from sqlalchemy.exc import OperationalError
 

@@ -16,9 +16,9 @@ import uvloop
 from fastapi import FastAPI
 from messaging.codec import Codec, RemoteRegistry
 from messaging.kafka import KafkaLogin
-from messaging.observation import Observer
+from messaging.observation import Observer, traces_of
 from messaging.outbox import Relay
-from messaging.service import server_of, traces_of
+from messaging.server import server_of
 from messaging.settings import Settings
 
 from messaging import database, health, heap, logs, measures, metrics, outbox, problem
