@@ -146,7 +146,6 @@ WAKE_SETTLED = Statement("""
     SET due_at = %(now)s
     FROM effects
     WHERE deferred.partition = ANY(CAST(%(partitions)s AS smallint[])) AND deferred.due_at IS NULL
-      AND NOT deferred.behind
       AND effects.saga_id = deferred.saga_id AND effects.step = deferred.handler AND effects.state <> 'STARTED'
 """)
 
@@ -211,10 +210,11 @@ def due(tx: Connection, partitions: Collection[int], *, now: datetime, limit: in
 
 
 def wake_settled(tx: Connection, partitions: Collection[int], *, now: datetime) -> int:
-    """Make held deferrals due whose step is settled, so that they go; return how many.
+    """Make deferrals due that nobody would wake and whose step is settled, so that they go; return how many.
 
-    A process that lost its partition in mid-transaction may settle a step while the new owner gives its trigger up:
-    neither sees the other's row before both have committed. What is held would never go, and hold up what comes later.
+    A process that lost its partition in mid-transaction may settle a step while the new owner gives its trigger up, or
+    lets it wait behind what is held: neither sees the other's row before both have committed. Such a trigger would
+    never go, and hold up what comes later.
     """
     return WAKE_SETTLED.ask(tx, {"partitions": list(partitions), "now": now}).change_count()
 

@@ -414,7 +414,7 @@ class Worker:
         self._measure_lag()
         self._publish_leftovers(self._partitions, LEFTOVER_AGE)
         if self._handlers.steps and (count := self._transact(self._wake_settled)):
-            log.warning("Messages were held whose step is settled.", service=self._service, count=count)
+            log.warning("Messages waited whose step is settled.", service=self._service, count=count)
 
     def _wake_settled(self, tx: Connection) -> int:
         return deferred.wake_settled(tx, self._partitions, now=utc_now())

@@ -26,9 +26,11 @@ class Broker:
         key = row.saga_id.encode()
         partition = zlib.crc32(key) % self.partition_count if row.partition is None else row.partition
         log = self._logs[(row.topic, partition)]
-        raw = RawMessage(topic=row.topic, partition=partition, key=key, value=row.payload, headers=row.headers)
+        raw = RawMessage(
+            topic=row.topic, partition=partition, offset=len(log), key=key, value=row.payload, headers=row.headers
+        )
         self.appended_count += 1
-        log.append(Record(raw=raw, offset=len(log), timestamp_s=now.timestamp()))
+        log.append(Record(raw=raw, offset=raw.offset, timestamp_s=now.timestamp()))
 
     def read(self, place: Place, offset: int, count: int | None = None) -> list[Record]:
         """Return what lies there from the offset on, at most ``count``."""

@@ -73,7 +73,7 @@ AS_JSON = "'{}', (SELECT coalesce(json_agg(row), '[]') FROM ({}) AS row)"
 EVERYTHING = text(f"SELECT json_build_object({', '.join(AS_JSON.format(*part) for part in PARTS.items())})")
 _HELD = """
     SELECT 1 FROM {schema}.deferred AS held JOIN {schema}.effects ON effects.saga_id = held.saga_id AND step = handler
-    WHERE due_at IS NULL AND NOT behind AND state <> 'STARTED'
+    WHERE due_at IS NULL AND state <> 'STARTED'
 """
 LEFTOVERS = text(" UNION ALL ".join([_each(TABLES, "SELECT 1 FROM {schema}.outbox"), _each(SERVICES, _HELD)]))
 EMPTY = [f"{schema}.{table}" for schema, metadata in TABLES.items() for table in metadata.tables]
@@ -131,7 +131,7 @@ class Database:
         return found
 
     def has_leftovers(self) -> bool:
-        """Say whether there is a row in any outbox, or one held whose step is settled."""
+        """Say whether there is a row in any outbox, or a message that waits though its step is settled."""
         with self._own.begin() as tx:
             return bool(tx.execute(LEFTOVERS).all())
 

@@ -499,6 +499,29 @@ def test_what_one_process_gave_up_while_another_settled_it_goes_with_the_next_sw
     assert run.marks() == {PICK: (1, 0), PACK: (1, 0)}
 
 
+def test_what_waits_behind_the_unread_goes_when_another_process_settled_it(engine: Engine, codec: Codec) -> None:
+    """Seed 171760: a release that cannot read a message holds it; read by the next one, it waits behind itself."""
+    run = a_run(engine, codec)
+    trigger = the_messages(run, new_id())["trigger pick"]
+    ((handler_name, delivery),) = run.deliveries(trigger)
+    with engine.connect() as zombie, zombie.begin() as transaction:
+        settling = run.batch(zombie, {trigger.saga_id})
+        settling.deliveries([(handler_name, delivery)])
+        settling.finish()
+        with engine.begin() as tx:
+            unread = run.batch(tx, {trigger.saga_id})
+            unread.unread(delivery.raw, "a release that cannot read it", "")
+            unread.finish()
+        run.deliver([trigger])
+        assert len(run.rows("SELECT 1 FROM deferred WHERE behind")) == 1
+        transaction.commit()
+    with engine.begin() as tx:
+        assert deferred.wake_settled(tx, [PARTITION], now=run.now) == 1
+    run.settle()
+    assert [row.handler for row in run.rows(DEFERRED)] == ["unread"], "that is for an operator: its dead letter is out"
+    assert run.marks() == {PICK: (1, 0)}
+
+
 def test_a_held_message_whose_step_may_still_run_is_left_to_an_operator(engine: Engine, codec: Codec) -> None:
     run = a_run(engine, codec)
     give_up(run, the_messages(run, new_id())["trigger send"])
