@@ -32,7 +32,9 @@ BASKETS = 10_000
 INTAKE_CONNECTIONS = 16
 SPIKE_BASE = 1 / 50
 PROBE_EVERY_S = 0.1
-QUERIES_EVERY_S = 0.05
+QUERIES_CONNECTIONS = 8
+"""Each person's own: nobody waits for another's answer but at the server."""
+QUERIES_EVERY_S = 0.4
 ORIGINALS = 2_000
 """Sagas that are run to have something to copy."""
 
@@ -207,7 +209,7 @@ def _speed_and_queries(run: Run, running: Session, orders: Iterator[Order], what
     def asking(request: Callable[[], Request]) -> Requests:
         tokens = Tokens(running.stack.url("issuer"))
         url = running.stack.url(TRACKER_API)
-        return Requests(url, tokens, request, connections=1, every_s=QUERIES_EVERY_S)
+        return Requests(url, tokens, request, connections=QUERIES_CONNECTIONS, every_s=QUERIES_EVERY_S)
 
     with asking(timeline) as timelines, asking(listing) as lists:
         half = running.paced(f"half, {what}", orders, round(full.per_s / 2), run.seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import random
 import threading
 import time
 from collections import Counter
@@ -85,9 +86,9 @@ class Requests:
 
     def _ask(self, stopping: threading.Event) -> None:
         connection = http.client.HTTPConnection(self._address.hostname or "", self._address.port, timeout=TIMEOUT_S)
-        due_s = time.monotonic()
+        due_s = time.monotonic() + random.uniform(0.0, self._every_s)  # so that connections take turns
         try:
-            while not stopping.is_set():
+            while not stopping.wait(max(0.0, due_s - time.monotonic())):
                 with self._lock:
                     asked = self._request()
                 headers = {"Authorization": self._tokens.header(), "Content-Type": "application/json"}
@@ -100,7 +101,5 @@ class Requests:
                     if status < 300:
                         self._answers.latencies_ms.append(1_000 * (now_s - due_s))
                 due_s = due_s + self._every_s if self._every_s else now_s
-                if self._every_s and stopping.wait(max(0.0, due_s - time.monotonic())):
-                    return
         finally:
             connection.close()

@@ -17,7 +17,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from messaging.auth import Principal, require
 from messaging.problem import PROBLEM_RESPONSES, FieldError, Problem, invalid
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from saga_tracker import queries
 from saga_tracker.cancelling import Cancellations, NotPublished
@@ -178,7 +178,7 @@ def list_sagas(
         started_after=started_after,
         started_before=min(before, default=None),
     )
-    with engine_of(request).connect() as tx:
+    with reading(engine_of(request)) as tx:
         freshness = _freshness(queries.recorded_until(tx), now)
         try:
             page = queries.page(tx, filters, cursor=cursor, limit=limit)
@@ -189,7 +189,7 @@ def list_sagas(
 
 def stored_saga(request: Request, saga_id: SagaId, _staff: Staff) -> Stored:
     """Return the saga that the path names; answers 404 where there is none."""
-    with engine_of(request).connect() as tx:
+    with reading(engine_of(request)) as tx:
         found = queries.saga(tx, saga_id)
     if found is None:
         raise Problem(
@@ -230,7 +230,7 @@ def stale(revision: int) -> Problem:
 def get_saga(request: Request, response: Response, saga: StoredSaga) -> SagaDetail:
     """Return one saga, what became of each of its steps, and how fresh that is. Its ETag is for acts on it."""
     response.headers["ETag"] = etag(saga.summary.revision)
-    with engine_of(request).connect() as tx:
+    with reading(engine_of(request)) as tx:
         until = queries.recorded_until(tx, saga.partition)
     return SagaDetail(saga=saga.summary, steps=_steps(saga), freshness=_freshness(until, datetime.now(UTC)))
 
@@ -238,7 +238,7 @@ def get_saga(request: Request, response: Response, saga: StoredSaga) -> SagaDeta
 @router.get("/sagas/{saga_id}/timeline", responses=responses(404))
 def get_timeline(request: Request, saga: StoredSaga, after: Annotated[int, Query(ge=0, le=SEQ_MAX)] = 0) -> Timeline:
     """Return every message, timer and act of a saga, with its cause, attempt, deadline and lateness."""
-    with engine_of(request).connect() as tx:
+    with reading(engine_of(request)) as tx:
         until = queries.recorded_until(tx, saga.partition)
         entries = queries.entries(tx, saga.summary.saga_id, after=after)
     return Timeline(saga=saga.summary, entries=entries, freshness=_freshness(until, datetime.now(UTC)))
@@ -373,7 +373,7 @@ def _steps(saga: Stored) -> list[Step]:
 
 def _look(engine: Engine, saga: Stored, after: int) -> tuple[str, list[TimelineEntry], datetime | None]:
     """Return the state first, so that a saga that ends meanwhile is looked at once more."""
-    with engine.connect() as tx:
+    with reading(engine) as tx:
         state = queries.state(tx, saga.summary.saga_id) or saga.summary.state
         entries = queries.entries(tx, saga.summary.saga_id, after=after)
         return state, entries, queries.recorded_until(tx, saga.partition)
@@ -382,6 +382,14 @@ def _look(engine: Engine, saga: Stored, after: int) -> tuple[str, list[TimelineE
 def engine_of(request: Request) -> Engine:
     engine: Engine = request.app.state.engine
     return engine
+
+
+def reading(engine: Engine) -> Connection:
+    """Return a connection for single queries: each sees what is committed, and costs one round trip in place of three.
+
+    To be closed by the caller.
+    """
+    return engine.execution_options(isolation_level="AUTOCOMMIT").connect()
 
 
 def _freshness(as_of: datetime | None, now: datetime) -> Freshness:
