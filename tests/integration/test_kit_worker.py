@@ -286,9 +286,9 @@ def test_a_kill_between_commit_and_publication_loses_no_message(service: Toy) ->
     (kafka,) = service.stack.pids("kafka")
     with service.process() as process:
         with service.engine.connect() as lock, lock.begin():
-            lock.execute(text("LOCK TABLE effects IN ACCESS EXCLUSIVE MODE"))
+            lock.execute(text("LOCK TABLE marks IN ACCESS EXCLUSIVE MODE"))  # which only a batch needs
             service.send(trigger)
-            until(lambda: service.rows(BLOCKED), "the toy waits for its effects")
+            until(lambda: service.rows(BLOCKED), "the toy waits for its marks")
             os.kill(kafka, signal.SIGSTOP)
         try:
             until(lambda: outbox_of(service, trigger.saga_id), "the answer is committed")
