@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -470,6 +471,17 @@ def test_a_saga_that_is_fenced_lets_go_what_was_held_for_it(engine: Engine, code
     assert outcomes(run) == ["FENCED"]
 
 
+@contextmanager
+def settled_late(run: Run, trigger: Message) -> Iterator[tuple[str, Delivery]]:
+    """Let a process that lost its partition handle the trigger, and commit only after the block."""
+    (handled,) = run.deliveries(trigger)
+    with run.engine.begin() as tx:
+        batch = run.batch(tx, {trigger.saga_id})
+        batch.deliveries([handled])
+        batch.finish()
+        yield handled
+
+
 def test_what_one_process_gave_up_while_another_settled_it_goes_with_the_next_sweep(
     engine: Engine, codec: Codec
 ) -> None:
@@ -477,17 +489,11 @@ def test_what_one_process_gave_up_while_another_settled_it_goes_with_the_next_sw
     run = a_run(engine, codec)
     messages = the_messages(run, new_id())
     trigger = messages["trigger pick"]
-    ((handler_name, delivery),) = run.deliveries(trigger)
-    with engine.connect() as zombie, zombie.begin() as transaction:
-        settling = run.batch(zombie, {trigger.saga_id})
-        settling.deliveries([(handler_name, delivery)])
-        settling.finish()
-        with engine.begin() as tx:
-            giving_up = run.batch(tx, {trigger.saga_id})
-            last = replace(delivery, attempt=toy.QUICK.attempts_max)
-            giving_up.failed(handler_name, last, ValueError("nobody foresaw this"))
-            giving_up.finish()
-        transaction.commit()
+    with settled_late(run, trigger) as (handler_name, delivery), engine.begin() as tx:
+        giving_up = run.batch(tx, {trigger.saga_id})
+        last = replace(delivery, attempt=toy.QUICK.attempts_max)
+        giving_up.failed(handler_name, last, ValueError("nobody foresaw this"))
+        giving_up.finish()
     run.deliver([messages["trigger pack"]])
     assert run.effects() == {PICK: "DONE"}, "what comes later waits behind what is held"
     with engine.begin() as tx:
@@ -503,18 +509,13 @@ def test_what_waits_behind_the_unread_goes_when_another_process_settled_it(engin
     """Seed 171760: a release that cannot read a message holds it; read by the next one, it waits behind itself."""
     run = a_run(engine, codec)
     trigger = the_messages(run, new_id())["trigger pick"]
-    ((handler_name, delivery),) = run.deliveries(trigger)
-    with engine.connect() as zombie, zombie.begin() as transaction:
-        settling = run.batch(zombie, {trigger.saga_id})
-        settling.deliveries([(handler_name, delivery)])
-        settling.finish()
+    with settled_late(run, trigger) as (_, delivery):
         with engine.begin() as tx:
             unread = run.batch(tx, {trigger.saga_id})
             unread.unread(delivery.raw, "a release that cannot read it", "")
             unread.finish()
         run.deliver([trigger])
         assert len(run.rows("SELECT 1 FROM deferred WHERE behind")) == 1
-        transaction.commit()
     with engine.begin() as tx:
         assert deferred.wake_settled(tx, [PARTITION], now=run.now) == 1
     run.settle()
