@@ -9,7 +9,8 @@ from contextlib import closing
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from messaging.codec import Codec, RemoteRegistry
+from messaging.codec import Codec
+from messaging.registry import RemoteRegistry
 
 from baraza import broker
 from baraza.terminal import Refusal

@@ -8,19 +8,16 @@ from __future__ import annotations
 import io
 import json
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import fastavro
-from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
-from confluent_kafka.schema_registry.error import SchemaRegistryError
-from httpx2 import HTTPError
 from messages.catalogue import MESSAGES
 from messages.contract import Message
 
-from messaging.registry import Subject, schema_of
+from messaging.registry import Subject
 
 MAGIC = 0
 PREFIX = struct.Struct(">bI")
@@ -29,8 +26,6 @@ MESSAGE_BYTES_MAX = 262_144
 carries its fields on and must still fit."""
 TIME_MIN, TIME_MAX = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 """Nothing happened here before, and a deadline counted from a time near the calendar's end would have no date."""
-
-Answer = TypeVar("Answer")
 
 
 class Undecodable(Exception):
@@ -44,12 +39,8 @@ class Undecodable(Exception):
         self.detail = detail
 
 
-class RegistryUnavailable(Exception):
-    """The registry gave no answer; the same again may succeed."""
-
-
 class Registry(Protocol):
-    """What the codec asks of a registry; :class:`RemoteRegistry` is the real one."""
+    """What the codec asks of a registry; :class:`messaging.registry.RemoteRegistry` is the real one."""
 
     def id_of(self, subject: Subject) -> int:
         """Return the id under which the subject's schema is registered."""
@@ -58,43 +49,6 @@ class Registry(Protocol):
     def schema(self, schema_id: int) -> str | None:
         """Return the schema of that id, or None where there is none."""
         ...
-
-
-class RemoteRegistry:
-    """The registry over HTTP. Raises RegistryUnavailable where it does not answer."""
-
-    def __init__(self, url: str) -> None:
-        self._client = SchemaRegistryClient({"url": url})
-
-    def close(self) -> None:
-        """Close the connections; for whoever does not live as long as the process."""
-        self._client.close()
-
-    def id_of(self, subject: Subject) -> int:
-        """Look the subject up. Raises LookupError, saying what to run, where it was never registered."""
-        registered = _ask(lambda: self._client.lookup_schema(subject.name, schema_of(subject.message_type)))
-        if registered is None or registered.schema_id is None:
-            raise LookupError(
-                f"No schema for {subject.name} in the registry; run the deploy step that registers schemas/."
-            )
-        return registered.schema_id
-
-    def schema(self, schema_id: int) -> str | None:
-        """Return the schema text of an id; None for an id that the registry never gave."""
-        schema: Schema | None = _ask(lambda: self._client.get_schema(schema_id))
-        return None if schema is None else schema.schema_str
-
-
-def _ask(question: Callable[[], Answer]) -> Answer | None:
-    """Return the registry's answer, or None where it says that there is no such thing."""
-    try:
-        return question()
-    except SchemaRegistryError as error:
-        if error.http_status_code == 404:
-            return None
-        raise RegistryUnavailable(f"The schema registry answered {error.http_status_code}: {error}") from error
-    except (HTTPError, OSError) as error:
-        raise RegistryUnavailable(f"The schema registry gave no answer: {error!r}") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from messaging.codec import RegistryUnavailable
+from messaging.registry import RegistryUnavailable
 
 ATTEMPTS_MAX = 9
 """With the waits doubling from 0.1 s: half a minute, longer than a restart of PostgreSQL; then the process ends."""

@@ -22,12 +22,13 @@ from sqlalchemy import Engine, text
 
 from messaging import database, health, heap, kafka, logs, measures, metrics, outbox, problem
 from messaging.auth import Verifier
-from messaging.codec import Codec, RemoteRegistry
+from messaging.codec import Codec
 from messaging.handlers import Handlers
 from messaging.membership import Membership
 from messaging.metrics import Measure
 from messaging.observation import Observer, traces_of
 from messaging.outbox import Relay
+from messaging.registry import RemoteRegistry
 from messaging.server import Server, serve, server_of
 from messaging.settings import Settings
 from messaging.steps import Handler

@@ -12,10 +12,11 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from confluent_kafka.schema_registry import SchemaRegistryClient
-from messaging.registry import IncompatibleSchema, Subject, register
+from messaging.registry import Subject
 
 from messaging import outbox
 from stack.errors import InvalidSettings, PartFailed
+from stack.registering import IncompatibleSchema, register
 
 TOPICS_TIMEOUT_S = 30.0
 MIGRATION_TIMEOUT_S = 300

@@ -22,13 +22,14 @@ from messages.loyalty import LoyaltyPointsBurned, RestoreLoyaltyPoints
 from messages.payment import PaymentAuthorized
 from messages.saga import FenceSaga, RedriveStep, SagaFenced, StepRedriven
 from messages.shipping import CancelShipment, ShipmentBooked, ShipmentRejected
-from messaging.codec import Codec, RemoteRegistry
+from messaging.codec import Codec
 from messaging.deferred import RawMessage
 from messaging.downstream import NotTried, Unavailable
 from messaging.effects import EffectState
 from messaging.envelope import new_id
 from messaging.handlers import Handlers
 from messaging.handling import Batch
+from messaging.registry import RemoteRegistry
 from messaging.turn import Answer, Delivery, Outgoing, PendingCall
 from sqlalchemy import Connection, Engine, text
 from support import toy

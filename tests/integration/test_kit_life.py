@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 import urllib3
 from messages.loyalty import LoyaltyPointsBurned
-from messaging.codec import Codec, RemoteRegistry
+from messaging.codec import Codec
 from messaging.envelope import new_id
+from messaging.registry import RemoteRegistry
 from messaging.service import PartMissing, wait_for
 from sqlalchemy import Engine, text
 from stack.services import kafka_environment

@@ -20,9 +20,10 @@ from messages.loyalty import LoyaltyPointsBurned
 from messages.payment import PaymentAuthorized
 from messages.saga import FenceSaga, RedriveStep, StepRedriven
 from messages.shipping import ShipmentBooked
-from messaging.codec import Codec, RemoteRegistry
+from messaging.codec import Codec
 from messaging.envelope import new_id
 from messaging.line import UNREAD
+from messaging.registry import RemoteRegistry
 from sqlalchemy import Engine, text
 from stack.deploy import create_topics
 from stack.kafka import admin

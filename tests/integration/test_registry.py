@@ -10,9 +10,10 @@ import pytest
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from messages.inventory import ReleaseInventory
 from messages.ledger import LedgerPosted
-from messaging.codec import Codec, RemoteRegistry
+from messaging.codec import Codec
 from messaging.envelope import new_id
-from messaging.registry import IncompatibleSchema, Subject, register
+from messaging.registry import RemoteRegistry, Subject
+from stack.registering import IncompatibleSchema, register
 from support.builders import a
 
 from stack import Stack, contract

@@ -18,18 +18,19 @@ from messages.loyalty import LoyaltyPointsBurned, LoyaltyPointsRestored, Restore
 from messages.payment import PaymentAuthorized
 from messages.saga import FenceSaga, RedriveStep, SagaFenced, StepRedriven
 from messages.shipping import CancelShipment, ShipmentBooked, ShipmentCancelled, ShipmentRejected
-from messaging.codec import Codec, RemoteRegistry
+from messaging.codec import Codec
 from messaging.deferred import deferred_table
 from messaging.effects import effects_table
 from messaging.handlers import Handlers
 from messaging.membership import Membership
 from messaging.outbox import Relay, outbox_table, producer
-from messaging.registry import Subject, register
+from messaging.registry import RemoteRegistry, Subject
 from messaging.retry import RetryPolicy
 from messaging.settings import Settings
 from messaging.steps import Call, Compensation, ExternalCompensation, ExternalStep, Handler, Reaction, Step
 from messaging.worker import Worker, consumer
 from sqlalchemy import Column, Connection, Integer, MetaData, Table, Text, text
+from stack.registering import register
 
 from messaging import database, kafka, logs
 

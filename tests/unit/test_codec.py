@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from messages.catalogue import MESSAGES
 from messages.contract import Message
 from messages.ledger import LedgerPosted
-from messaging.codec import Codec, RegistryUnavailable, RemoteRegistry, Undecodable
-from messaging.registry import Subject
+from messaging.codec import Codec, Undecodable
+from messaging.registry import RegistryUnavailable, RemoteRegistry, Subject
 from support.builders import a
 
 

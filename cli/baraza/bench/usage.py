@@ -67,17 +67,21 @@ def _cpu_s(pid: int) -> float:
 
 
 def _memory_mb(pid: int) -> float:
+    """What is a process's own, of it and its children, and the most that one of them maps beside it.
+
+    Proportional shares would be exact; for PostgreSQL's processes the kernel takes 0.2 s to work them out.
+    """
+    own = shared = 0
     try:
         process = psutil.Process(pid)
-        children = process.children(recursive=True)
-        if not children:
-            return float(process.memory_info().rss / MEBIBYTE)
+        family = (process, *process.children(recursive=True))
     except psutil.NoSuchProcess:
         return 0.0
-    total = 0.0
-    for each in (process, *children):
+    for each in family:
         try:
-            total += each.memory_full_info().pss
+            memory = each.memory_info()
         except psutil.NoSuchProcess:
             continue
-    return total / MEBIBYTE
+        own += memory.rss - memory.shared
+        shared = max(shared, memory.shared)
+    return float((own + shared) / MEBIBYTE)

@@ -28,7 +28,7 @@ STACK = ("stack", "services/saga-tracker")
 REGISTER = """
 import json, sys
 from confluent_kafka.schema_registry import SchemaRegistryClient
-from messaging.registry import register
+from stack.registering import register
 from stack.contract import subjects
 with SchemaRegistryClient(json.load(sys.stdin)) as client:
     for subject in subjects():

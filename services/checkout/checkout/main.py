@@ -24,9 +24,7 @@ class Limits(BaseSettings):
 def build(parts: Parts) -> Service:
     """Wire the service."""
     # Orders are taken in while Kafka is away: the outbox keeps their events.
-    return Service(
-        handlers=HANDLERS, app=api.application(parts, Limits().model_dump()), starts_without=("Kafka",)
-    )
+    return Service(handlers=HANDLERS, app=api.application(parts, Limits().model_dump()), starts_without=("Kafka",))
 
 
 if __name__ == "__main__":

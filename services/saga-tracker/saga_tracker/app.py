@@ -42,11 +42,11 @@ LOOK_EVERY_S = 0.1
 SESSION_TIMEOUT_S = 6.0
 """How long the partitions of a worker that was killed stay without one."""
 HEARTBEAT_S = 2.0
-FETCH_BYTES_MIN = 16_384
-FETCH_WAIT_S = 0.05
-"""Kafka answers a fetch once it has that much, some twenty messages, or after that long. Each answer costs Kafka and
-this process as much as ten messages do; and a fetch under way leaves out what was just read, so that with aiokafka's
-1.5 s the next messages there would wait as long."""
+FETCH_BYTES_MIN = 262_144
+FETCH_WAIT_S = 0.04
+"""Kafka answers a fetch once it has that much, several hundred messages, or after that long. Each answer costs this
+process more than a millisecond, for every partition is named in it; and a fetch under way leaves out what was just
+read, so that with aiokafka's 1.5 s the next messages there would wait as long."""
 FETCH_BYTES_MAX = 65_536
 """Of each partition, and one message at least: sixty partitions of a mebibyte each would be this process's memory."""
 STALLED_S = 30.0

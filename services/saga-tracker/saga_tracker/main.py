@@ -14,10 +14,11 @@ import structlog
 import uvicorn
 import uvloop
 from fastapi import FastAPI
-from messaging.codec import Codec, RemoteRegistry
+from messaging.codec import Codec
 from messaging.kafka import KafkaLogin
 from messaging.observation import Observer, traces_of
 from messaging.outbox import Relay
+from messaging.registry import RemoteRegistry
 from messaging.server import server_of
 from messaging.settings import Settings
 
