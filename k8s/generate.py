@@ -34,12 +34,17 @@ REDIS_LOGINS = "redis-logins"
 Manifest = dict[str, Any]
 
 
+CPU_SHARE = "100m"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
     """What a process has that not every process has: this is the whole table."""
 
     module: str
     cpu: str = "500m"
+    cpu_share: str = CPU_SHARE
+    """What it is sure of, and by how much it goes before others where a node's processors are full."""
     memory: str = "384Mi"
     redis: bool = False
     outside: bool = False
@@ -50,14 +55,16 @@ class Process:
 
 
 PROCESSES: Mapping[str, Process] = {
-    "checkout": Process(module="checkout.main", cpu="1", redis=True, is_public=True, scales_by="cpu"),
+    "checkout": Process(module="checkout.main", cpu="1", cpu_share="500m", redis=True, is_public=True, scales_by="cpu"),
     "payment": Process(module="payment.main", redis=True, outside=True),
     "inventory": Process(module="inventory.main"),
     "loyalty": Process(module="loyalty.main"),
     "shipping": Process(module="shipping.main", outside=True),
     "ledger": Process(module="ledger.main"),
     # Its offsets are in its database, so Kafka knows no lag of its group; it tells the lag itself.
-    "saga-tracker": Process(module="saga_tracker.main", cpu="1", scales_by="measured lag", issuer=False),
+    "saga-tracker": Process(
+        module="saga_tracker.main", cpu="1", cpu_share="500m", scales_by="measured lag", issuer=False
+    ),
     "saga-tracker-api": Process(module="saga_tracker.api_main", is_public=True, scales_by="cpu"),
 }
 
@@ -117,7 +124,9 @@ def _deployment(name: str, spec: Process) -> Manifest:
     if spec.redis:
         environment |= {"BARAZA_REDIS_USER": name, "BARAZA_REDIS_PASSWORD_FILE": "/etc/baraza/redis/password"}
     container = {
-        **_container("service", [spec.module], environment, cpu=spec.cpu, memory=spec.memory),
+        **_container(
+            "service", [spec.module], environment, cpu=spec.cpu, memory=spec.memory, cpu_share=spec.cpu_share
+        ),
         "ports": [{"name": "http", "containerPort": HTTP}],
         # It waits up to a minute for its parts before it answers at all.
         "startupProbe": {**_probe("/livez"), "periodSeconds": 3, "failureThreshold": 30},
@@ -176,14 +185,22 @@ def _pod(
     }  # fmt: skip
 
 
-def _container(image: str, arguments: list[str], environment: Mapping[str, str], *, cpu: str, memory: str) -> Manifest:
+def _container(
+    image: str,
+    arguments: list[str],
+    environment: Mapping[str, str],
+    *,
+    cpu: str,
+    memory: str,
+    cpu_share: str = CPU_SHARE,
+) -> Manifest:
     return {
         "name": "main",
         "image": f"baraza/{image}:{VERSION}",
         "args": arguments,
         "envFrom": [{"configMapRef": {"name": "baraza"}}],
         "env": [{"name": key, "value": value} for key, value in environment.items()],
-        "resources": {"requests": {"cpu": "100m", "memory": memory}, "limits": {"cpu": cpu, "memory": memory}},
+        "resources": {"requests": {"cpu": cpu_share, "memory": memory}, "limits": {"cpu": cpu, "memory": memory}},
         "securityContext": {
             "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
         },

@@ -66,6 +66,11 @@ def services() -> tuple[str, ...]:
     return tuple(dict.fromkeys([*starters, *steps]))
 
 
+def starters() -> frozenset[str]:
+    """Return the services that start sagas, for which people wait."""
+    return frozenset(definition.started_by.OWNER for definition in DEFINITIONS.values())
+
+
 def package_of(service: str) -> str:
     """Return the Python package of a service, which is also the name of its database and of its runtime login."""
     return service.replace("-", "_")

@@ -1,4 +1,4 @@
-"""Who a part runs as, and that it dies with its supervisor. All of it is done by util-linux's ``setpriv``."""
+"""Who a part runs as, how important it is, and that it dies with its supervisor: ``setpriv`` and ``nice`` do it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ CAPABILITIES = {"dac_read_search": 2, "dac_override": 1}
 """Either lets a process pass folders that only root may enter; the narrower first. Numbers as in linux/capability.h."""
 
 
-@cache
 def setpriv() -> str | None:
     """Return where setpriv is; None where this system has none."""
-    return shutil.which("setpriv", path=os.environ.get("PATH", "") + ":/usr/bin:/bin")
+    return _program("setpriv")
 
 
 def is_root() -> bool:
@@ -28,7 +27,11 @@ def is_root() -> bool:
 
 
 def wrapped(
-    command: tuple[str, ...], *, on_death: signal.Signals | None = None, unprivileged: bool = False
+    command: tuple[str, ...],
+    *,
+    on_death: signal.Signals | None = None,
+    unprivileged: bool = False,
+    niceness: int = 0,
 ) -> tuple[str, ...]:
     """Return the command such that it runs as it must.
 
@@ -37,7 +40,11 @@ def wrapped(
 
     ``unprivileged``: PostgreSQL refuses root, so root starts it as ``nobody``. The checkout and the data folder may lie
     where only root can go, so a capability to pass folders goes with it. Raises PermissionMissing where that cannot be.
+
+    ``niceness``: as ``nice`` of coreutils adds it; where there is none, the process is as important as any other.
     """
+    if niceness and (nice := _program("nice")) is not None:
+        command = (nice, "-n", str(niceness), *command)
     options = _nobody() if unprivileged and is_root() else ()
     if on_death is not None:
         options = ("--pdeathsig", on_death.name.removeprefix("SIG"), *options)
@@ -73,6 +80,11 @@ def give(path: Path) -> None:
     if is_root():
         user = pwd.getpwnam(UNPRIVILEGED_USER)
         os.chown(path, user.pw_uid, user.pw_gid)
+
+
+@cache
+def _program(name: str) -> str | None:
+    return shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/bin:/bin")
 
 
 def _bounding_set() -> int:

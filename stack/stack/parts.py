@@ -25,7 +25,7 @@ _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 class Part:
     """One process under the supervisor. ``name`` is unique; replicas of a service share ``service``.
 
-    An ``unprivileged`` one must not run as root.
+    An ``unprivileged`` one must not run as root. A ``niceness`` above 0 leaves busy processors to others first.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Part:
     stop_signal: signal.Signals = signal.SIGTERM
     stop_wait_s: int = STOP_WAIT_S
     unprivileged: bool = False
+    niceness: int = 0
     is_ready: Callable[[], bool]
     address: str
 

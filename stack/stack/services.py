@@ -10,7 +10,7 @@ from pathlib import Path
 from messaging.kafka import KafkaLogin
 
 from stack import kafka, observers, postgres, redis, registry, toxiproxy
-from stack.contract import TRACKER, TRACKER_API, owner_of, package_of, redis_keys, services
+from stack.contract import TRACKER, TRACKER_API, owner_of, package_of, redis_keys, services, starters
 from stack.home import Home, State
 from stack.parts import Part, answers
 from stack.ports import LOOPBACK
@@ -19,6 +19,9 @@ GATEWAY, COURIER, ISSUER = SIMULATORS = ("gateway", "courier", "issuer")
 PROXIED = (kafka.NAME, postgres.NAME, redis.NAME, registry.NAME, GATEWAY, COURIER)
 """What our processes reach through toxiproxy where there is one. The issuer's keys are asked for once and kept."""
 AUDIENCE = "baraza"
+STEPS_NICENESS = 10
+"""The tracker reads what all of them write, and people wait for checkout: both would be behind whenever the processors
+are full. Who owns steps alone gathers larger batches meanwhile, which cost less."""
 EVERY = "*"
 """The key of ``environment`` settings that are meant for every process of ours."""
 
@@ -48,6 +51,7 @@ def part(home: Home, state: State, service: str, name: str) -> Part:
         service=service,
         command=(sys.executable, "-P", "-m", module),
         environment=environment(home, state, service, name),
+        niceness=STEPS_NICENESS if service in set(services()) - starters() else 0,
         is_ready=partial(answers, f"{url}/readyz"),
         address=url,
     )

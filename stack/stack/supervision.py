@@ -195,7 +195,9 @@ class Supervisor:
         replace(self._configuration, "\n\n".join(sections) + "\n")
 
     def _program(self, part: Part) -> str:
-        command = identity.wrapped(part.command, on_death=part.stop_signal, unprivileged=part.unprivileged)
+        command = identity.wrapped(
+            part.command, on_death=part.stop_signal, unprivileged=part.unprivileged, niceness=part.niceness
+        )
         options = {
             "command": _escape(shlex.join(command)),
             "directory": _escape(self._home.path),
