@@ -26,15 +26,13 @@ LAG_PER_REPLICA = 200
 """Messages; a replica handles some hundreds a second, so this is about a second behind."""
 PREPARE, SERVE = "1", "2"
 """Argo CD's waves: Jobs before the roll-out. With kubectl it is the label baraza.example/wave, see operations.md."""
+CPU_SHARE = "100m"
 EVENTS_KEPT_MS = 90 * 24 * 3600 * 1000
 """Longer than any backup is kept, so that a restored database can always catch up from Kafka."""
 
 REDIS_LOGINS = "redis-logins"
 
 Manifest = dict[str, Any]
-
-
-CPU_SHARE = "100m"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

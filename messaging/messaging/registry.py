@@ -1,12 +1,13 @@
 """The schema registry as a service needs it: which subject a message has, and what is registered under it.
 
 The deploy step registers, with Confluent's client. To look up takes two requests, for which a service need not hold
-what that client brings along for its many ways to log in: 15 MB of every process.
+what that client brings along for its many ways to log in: 11 MB of the tracker.
+
+Subjects are named by topic and record, so that several types share a topic and a saga's events stay in order.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -72,12 +73,7 @@ class RemoteRegistry:
     def _ask(self, method: str, path: str, body: object = None) -> dict[str, Any] | None:
         """Return the registry's answer, or None where it says that there is no such thing."""
         try:
-            answer = self._http.request(
-                method,
-                self._url + path,
-                body=None if body is None else json.dumps(body),
-                headers={"Content-Type": "application/json", "Accept": "application/json"},
-            )
+            answer = self._http.request(method, self._url + path, json=body, headers={"Accept": "application/json"})
         except HTTPError as error:
             raise RegistryUnavailable(f"The schema registry gave no answer: {error!r}") from error
         if answer.status == HTTPStatus.NOT_FOUND:

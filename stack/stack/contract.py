@@ -61,14 +61,13 @@ class DatabaseRights:
 
 def services() -> tuple[str, ...]:
     """Return the services that take part in a saga, those that start one first; the tracker is not among them."""
-    starters = [definition.started_by.OWNER for definition in DEFINITIONS.values()]
     steps = [service for definition in DEFINITIONS.values() for service in definition.services]
-    return tuple(dict.fromkeys([*starters, *steps]))
+    return tuple(dict.fromkeys([*starters(), *steps]))
 
 
-def starters() -> frozenset[str]:
+def starters() -> tuple[str, ...]:
     """Return the services that start sagas, for which people wait."""
-    return frozenset(definition.started_by.OWNER for definition in DEFINITIONS.values())
+    return tuple(dict.fromkeys(definition.started_by.OWNER for definition in DEFINITIONS.values()))
 
 
 def package_of(service: str) -> str:

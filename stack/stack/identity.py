@@ -16,11 +16,6 @@ CAPABILITIES = {"dac_read_search": 2, "dac_override": 1}
 """Either lets a process pass folders that only root may enter; the narrower first. Numbers as in linux/capability.h."""
 
 
-def setpriv() -> str | None:
-    """Return where setpriv is; None where this system has none."""
-    return _program("setpriv")
-
-
 def is_root() -> bool:
     """Return whether this process runs as root."""
     return os.geteuid() == 0
@@ -48,7 +43,7 @@ def wrapped(
     options = _nobody() if unprivileged and is_root() else ()
     if on_death is not None:
         options = ("--pdeathsig", on_death.name.removeprefix("SIG"), *options)
-    program = setpriv()
+    program = _program("setpriv")
     if program is None and unprivileged and is_root():
         raise PermissionMissing(
             "PostgreSQL does not run as root and setpriv is missing; install util-linux, or run as another user."
@@ -84,6 +79,7 @@ def give(path: Path) -> None:
 
 @cache
 def _program(name: str) -> str | None:
+    """Return where a program is; None where this system has none."""
     return shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/bin:/bin")
 
 

@@ -51,7 +51,7 @@ def part(home: Home, state: State, service: str, name: str) -> Part:
         service=service,
         command=(sys.executable, "-P", "-m", module),
         environment=environment(home, state, service, name),
-        niceness=STEPS_NICENESS if service in set(services()) - starters() else 0,
+        niceness=STEPS_NICENESS if service in set(services()) - set(starters()) else 0,
         is_ready=partial(answers, f"{url}/readyz"),
         address=url,
     )
