@@ -20,6 +20,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from messages.catalogue import MESSAGES
 from stack.contract import owner_of
 from stack.downloads import Download
+from stack.home import Home
 from stack.waiting import until
 
 from stack import (
@@ -203,7 +204,7 @@ def test_a_taken_port_is_named_with_who_has_it_and_what_to_do(stack: Stack, sett
         with pytest.raises(PortTaken, match=rf"Port {port}, kept for redis, .*{os.getpid()}.*BARAZA_PORT_REDIS"):
             up(settings)
         assert processes(stack) == []
-        chosen = ports.choose(["redis"], {}, {})["redis"]
+        chosen = ports.choose(["elsewhere"], Home(settings.home).load().ports, {})["elsewhere"]
         moved = StackSettings(home=settings.home, cache=settings.cache, only=INFRASTRUCTURE, ports={"redis": chosen})
         assert up(moved).endpoints.redis_url == f"redis://127.0.0.1:{chosen}/0"
 
