@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from confluent_kafka import KafkaError, Producer
+from confluent_kafka import Message as KafkaMessage
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -196,6 +197,8 @@ class Relay:
         self._delivered: list[str] = []
         self._remove_at = 0.0
         self._error: KafkaError | None = None
+        self.partition_count = 0
+        """How many partitions there are, by what was acknowledged so far."""
 
     def publish(self, rows: Iterable[OutboxRow]) -> None:
         """Hand committed rows to Kafka in their order, without waiting; a row already on its way is passed over."""
@@ -273,9 +276,10 @@ class Relay:
             now=now,
         )
 
-    def _on_delivery(self, row_id: str, error: KafkaError | None, _message: object) -> None:
+    def _on_delivery(self, row_id: str, error: KafkaError | None, message: KafkaMessage) -> None:
         if error is None:
             self._delivered.append(row_id)
+            self.partition_count = max(self.partition_count, (message.partition() or 0) + 1)
         else:
             self._in_flight.discard(row_id)
             self._error = error

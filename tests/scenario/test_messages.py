@@ -14,6 +14,8 @@ from stack import contract
 
 TIMES = 3
 """Each message comes so often again."""
+TOGETHER = 10
+"""Drawn ids of so many orders are on one partition once in ten million times."""
 
 
 def what_stands(shop: Shop, order_ids: list[str]) -> dict[str, Any]:
@@ -57,3 +59,16 @@ def test_every_message_again_in_any_order_changes_nothing(shop: Shop) -> None:
     until(lambda: behind(shop), "everything is read again", holds=lambda lag: not any(lag.values()))
     shop.check_audit()
     assert what_stands(shop, order_ids) == before, f"after {len(messages)} messages shuffled by random.Random({seed})"
+
+
+def test_orders_that_are_taken_in_together_share_a_partition(shop: Shop) -> None:
+    """Kafka's partitioner puts them there, as soon as acknowledgements have told how many partitions there are."""
+
+    def partitions() -> set[int]:
+        order_ids = shop.place_bulk(TOGETHER)
+        for order_id in order_ids:
+            shop.outcome(order_id)
+        keys = {order_id.encode() for order_id in order_ids}
+        return {each.partition for each in stored(shop.stack.kafka(), "checkout.events") if each.key in keys}
+
+    until(partitions, "one partition has all orders of a request", holds=lambda found: len(found) == 1)

@@ -65,16 +65,18 @@ class Shop:
         if points:
             self.call("loyalty", "PUT", "/v1/accounts", [{"customer_id": customer_id, "points": POINTS}])
         token, postal_code = token or f"tok_{new_id()}", postal_code or new_id()[-20:]
-        order = {
-            "customer_id": customer_id,
-            "currency": "USD",
-            "lines": [{"sku": sku, "quantity": 4}],
-            "points_to_burn": points,
-            "payment_method": {"token": token},
-            "ship_to": {"name": "A", "street": "B", "city": "C", "postal_code": postal_code, "country": "KE"},
-        }
+        order = _order(customer_id, token, postal_code, sku=sku, points=points)
         answer = self.call("checkout", "POST", "/v1/orders", order, **{"Idempotency-Key": key or new_id()})
         return Placed(order_id=answer["order_id"], token=token, postal_code=postal_code)
+
+    def place_bulk(self, count: int) -> list[str]:
+        """Submit as many orders in one request; return their ids."""
+        orders = [
+            _order(f"customer-{new_id()}", f"tok_{new_id()}", new_id()[-20:]) | {"idempotency_key": new_id()}
+            for _ in range(count)
+        ]
+        answer = self.call("checkout", "POST", "/v1/orders/bulk", orders)
+        return [result["order"]["order_id"] for result in answer["results"]]
 
     def place_many(self, count: int) -> list[Placed]:
         """Submit as many orders side by side."""
@@ -156,3 +158,14 @@ class Shop:
 
 def _has_ended(seen: Json) -> bool:
     return seen["saga"]["state"] in ENDED
+
+
+def _order(customer_id: str, token: str, postal_code: str, *, sku: str = SKU, points: int = 0) -> Json:
+    return {
+        "customer_id": customer_id,
+        "currency": "USD",
+        "lines": [{"sku": sku, "quantity": 4}],
+        "points_to_burn": points,
+        "payment_method": {"token": token},
+        "ship_to": {"name": "A", "street": "B", "city": "C", "postal_code": postal_code, "country": "KE"},
+    }

@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 import structlog
 from messaging.codec import Codec
+from messaging.cohorts import Cohorts
 from messaging.problem import Problem
 from sqlalchemy import Engine
 from sqlalchemy.exc import InterfaceError, OperationalError
@@ -71,6 +72,7 @@ class Desk:
         self._codec = codec
         self._publisher = publisher
         self._answers = answers
+        self._cohorts = Cohorts(lambda: publisher.partition_count)
         self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sweep_at_s = 0.0
@@ -120,7 +122,9 @@ class Desk:
         try:
             with self._engine.begin() as tx:
                 outbox.remove(tx, delivered)
-                taken = intake.take_in(tx, rest, codec=self._codec, now=datetime.now(UTC))
+                taken = intake.take_in(
+                    tx, rest, codec=self._codec, new_order_id=self._cohorts.new_id, now=datetime.now(UTC)
+                )
         except BaseException:
             self._publisher.give_back(delivered)
             raise

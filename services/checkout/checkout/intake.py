@@ -15,7 +15,7 @@ from typing import TypeAlias
 from messages.checkout import Address, OrderLine, OrderSubmitted
 from messages.contract import Message, name_of
 from messaging.codec import Codec
-from messaging.envelope import TRACEPARENT, child_traceparent, headers, new_id
+from messaging.envelope import TRACEPARENT, NewId, child_traceparent, headers, new_id
 from messaging.outbox import OutboxRow
 from messaging.problem import FieldError, Problem, invalid, pointer
 from pydantic import TypeAdapter
@@ -86,7 +86,9 @@ def submission(client_id: str, idempotency_key: str, cart: Cart, traceparent: by
     )
 
 
-def take_in(tx: Connection, submissions: Sequence[Submission], *, codec: Codec, now: datetime) -> Taken:
+def take_in(
+    tx: Connection, submissions: Sequence[Submission], *, codec: Codec, new_order_id: NewId, now: datetime
+) -> Taken:
     """Store what can be taken of a batch, and say of each what became of it.
 
     1. Claim the keys by advisory locks, which end with the transaction: a crash leaves no key stuck, and a key that
@@ -110,7 +112,7 @@ def take_in(tx: Connection, submissions: Sequence[Submission], *, codec: Codec, 
     # 3.
     priced = [(each, price(each.cart, products)) for each in new]
     # 4.
-    orders = [_order(each, result) for each, result in priced if isinstance(result, PricedCart)]
+    orders = [_order(new_order_id(), each, result) for each, result in priced if isinstance(result, PricedCart)]
     rows = [_row(order, each, codec, now) for order, each in orders]
     tables.insert_orders(tx, [order for order, _ in orders], now=now)
     outbox.save(tx, rows)
@@ -194,8 +196,7 @@ def outbox_row(event: Message, codec: Codec, request: bytes | None) -> OutboxRow
     )
 
 
-def _order(taken: Submission, priced: PricedCart) -> tuple[NewOrder, Submission]:
-    order_id = new_id()
+def _order(order_id: str, taken: Submission, priced: PricedCart) -> tuple[NewOrder, Submission]:
     body = {
         "order_id": order_id,
         "state": OrderState.PENDING.value,

@@ -35,6 +35,11 @@ class Publisher:
         self._relay = new_relay()
         self._using = threading.Lock()
 
+    @property
+    def partition_count(self) -> int:
+        """How many partitions there are, by what Kafka acknowledged so far."""
+        return self._relay.partition_count
+
     def publish(self, rows: Sequence[OutboxRow]) -> None:
         """Hand committed rows to Kafka, without waiting for it."""
         with self._using:
