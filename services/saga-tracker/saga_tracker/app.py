@@ -31,11 +31,10 @@ from saga_tracker.reading import SERVICE, Record
 from saga_tracker.tables import Place
 from saga_tracker.work import Work
 
-FETCH_SIZE_MAX = 500
-BATCH_FETCHES_MAX = 3
-"""Up to 1,500 messages share one commit's fsync; many more would only take longer to repeat."""
-BATCH_WITHIN_S = 0.02
-"""How long a batch gathers; it is the tracker's own share of the time to compensate."""
+BATCH_SIZE_MAX = 1_500
+"""So many messages share one commit's fsync; many more would only take longer to repeat."""
+BATCHES_AHEAD_MAX = 1
+"""What comes while a batch is recorded and another waits gathers at the consumer, and is the one after it."""
 TICK_EVERY_S = 0.5
 LOOK_EVERY_S = 0.1
 """How often Kafka's answers are looked at; a deadline is judged about two looks after it has passed."""
@@ -44,9 +43,10 @@ SESSION_TIMEOUT_S = 6.0
 HEARTBEAT_S = 2.0
 FETCH_BYTES_MIN = 262_144
 FETCH_WAIT_S = 0.04
-"""Kafka answers a fetch once it has that much, several hundred messages, or after that long. Each answer costs this
-process more than a millisecond, for every partition is named in it; and a fetch under way leaves out what was just
-read, so that with aiokafka's 1.5 s the next messages there would wait as long."""
+"""Kafka answers a fetch once it has that much, several hundred messages, or after that long: a batch gathers there, and
+it is the tracker's own share of the time to compensate. Each answer costs this process more than a millisecond, for
+every partition is named in it; and a fetch under way leaves out what was just read, so that with aiokafka's 1.5 s the
+next messages there would wait as long."""
 FETCH_BYTES_MAX = 65_536
 """Of each partition, and one message at least: sixty partitions of a mebibyte each would be this process's memory."""
 STALLED_S = 30.0
@@ -245,10 +245,10 @@ def create(kafka: KafkaLogin, topics: Iterable[str], runtime: Runtime) -> faust.
         broker_session_timeout=SESSION_TIMEOUT_S,
         broker_heartbeat_interval=HEARTBEAT_S,
         broker_rebalance_timeout=REJOIN_WITHIN_S,
-        broker_max_poll_records=FETCH_SIZE_MAX,
+        broker_max_poll_records=BATCH_SIZE_MAX,
         consumer_max_fetch_size=FETCH_BYTES_MAX,
         consumer_auto_offset_reset="earliest",
-        stream_buffer_maxsize=BATCH_FETCHES_MAX,
+        stream_buffer_maxsize=BATCHES_AHEAD_MAX,
         stream_wait_empty=False,
         logging_config=None,
     )
@@ -262,9 +262,8 @@ def create(kafka: KafkaLogin, topics: Iterable[str], runtime: Runtime) -> faust.
 
     @app.agent(channel, concurrency=1, name="record")
     async def record(stream: faust.StreamT[Any]) -> None:
-        batches = cast(faust.Stream[Any], stream).noack_take(BATCH_FETCHES_MAX, within=BATCH_WITHIN_S)
-        async for batch in batches:
-            await runtime.record([record for event in batch for record in event.value])
+        async for records in cast(faust.Stream[Any], stream).noack():
+            await runtime.record(records)
 
     async def look() -> None:
         consumer = cast(Consumer, app.consumer)
