@@ -34,7 +34,7 @@ from saga_tracker.work import Work
 BATCH_SIZE_MAX = 1_500
 """So many messages share one commit's fsync; many more would only take longer to repeat."""
 BATCHES_AHEAD_MAX = 1
-"""What comes while a batch is recorded and another waits gathers at the consumer, and is the one after it."""
+"""One batch waits while one is recorded, and a third is on its way; what comes after them gathers at the consumer."""
 TICK_EVERY_S = 0.5
 LOOK_EVERY_S = 0.1
 """How often Kafka's answers are looked at; a deadline is judged about two looks after it has passed."""
@@ -189,6 +189,11 @@ class Consumer(driver.Consumer):
         log.info("Partitions assigned.", partitions=sorted({partition for _, partition in assigned}))
         return offsets
 
+    def on_buffer_full(self, tp: TP) -> None:
+        """Pause nothing. A batch bears many partitions, and Faust would pause its first one until nothing waits any
+        more: for as long as a backlog lasts. The next batch is held back by the full queue anyway.
+        """
+
     def end_of(self, place: Place) -> End | None:
         """Return where a partition ends, None where it is not known (yet, or any more)."""
         tp = TP(*place)
@@ -258,11 +263,13 @@ def create(kafka: KafkaLogin, topics: Iterable[str], runtime: Runtime) -> faust.
     transport.runtime = runtime
     transport.login = kafka
     app.transport = transport
-    channel = app.topic(*topics, schema=_Records())
+    # With acks Faust would note what lies between two messages as a gap; a message is a whole fetch, so each has one,
+    # and none is ever closed, for offsets are ours.
+    channel = app.topic(*topics, schema=_Records(), acks=False)
 
     @app.agent(channel, concurrency=1, name="record")
     async def record(stream: faust.StreamT[Any]) -> None:
-        async for records in cast(faust.Stream[Any], stream).noack():
+        async for records in stream:
             await runtime.record(records)
 
     async def look() -> None:
