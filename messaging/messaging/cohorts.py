@@ -1,9 +1,9 @@
 """Ids of new sagas, chosen so that sagas that begin together share a partition, and so travel together.
 
-A saga's messages bear its id as their key, and Kafka's clients choose the partition by a hash of the key. Each
-partition of a topic costs every hop a request of its own: five sagas on one partition leave a service in one request,
-on five in five. Kafka's own clients do this for records without a key (KIP-480, the sticky partitioner); here the key
-is ours to choose, and nobody else needs to know: a saga whose id was chosen otherwise only travels alone.
+A saga's messages bear its id as their key, and Kafka's clients choose the partition by a hash of the key. librdkafka's
+producer sends a request for each partition: five sagas on one partition leave a service in one request, on five in
+five. Kafka's own producers do this for records without a key (KIP-480, the sticky partitioner); here the key is ours
+to choose, and nobody else needs to know: a saga whose id was chosen otherwise only travels alone.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ TIMES = 3
 """Each message comes so often again."""
 TOGETHER = 10
 """Drawn ids of so many orders are on one partition once in ten million times."""
+REQUESTS = 5
 
 
 def what_stands(shop: Shop, order_ids: list[str]) -> dict[str, Any]:
@@ -72,3 +73,5 @@ def test_orders_that_are_taken_in_together_share_a_partition(shop: Shop) -> None
         return {each.partition for each in stored(shop.stack.kafka(), "checkout.events") if each.key in keys}
 
     until(partitions, "one partition has all orders of a request", holds=lambda found: len(found) == 1)
+    together = [len(partitions()) == 1 for _ in range(REQUESTS)]
+    assert together.count(False) <= 1, "and from then on, but where a request is interrupted for long"

@@ -76,6 +76,7 @@ class Shop:
             for _ in range(count)
         ]
         answer = self.call("checkout", "POST", "/v1/orders/bulk", orders)
+        assert answer["accepted"] == count, answer
         return [result["order"]["order_id"] for result in answer["results"]]
 
     def place_many(self, count: int) -> list[Placed]:
