@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
+from types import SimpleNamespace
 from typing import Any, cast
 
 from faust.types import TP, ConsumerMessage
 from messaging.kafka import KafkaLogin
-from saga_tracker.app import Consumer, Runtime, create
+from saga_tracker.app import Consumer, Runtime, as_one, create
 
 TOPICS = ("a.events", "b.events")
 PLACES = [TP(topic, partition) for topic in TOPICS for partition in range(3)]
@@ -17,20 +17,11 @@ TURNS = 50
 
 
 def fetch(number: int) -> ConsumerMessage:
-    """Return what one fetch brought, as the consumer hands it on: one message at the place of its first record."""
+    """Return what one fetch brought, as the consumer hands it on."""
     place = PLACES[number % len(PLACES)]
-    records: Any = [f"record {number}"]
-    return ConsumerMessage(
-        *(place.topic, place.partition, 500 * number, time.time(), 0),
-        headers=None,
-        key=None,
-        value=records,
-        checksum=None,
-        serialized_key_size=0,
-        serialized_value_size=0,
-        tp=place,
-        generation_id=0,
-    )
+    record = SimpleNamespace(topic=place.topic, partition=place.partition, offset=500 * number, value=number)
+    _, message = as_one([record], 0)
+    return message
 
 
 async def _turns() -> None:
@@ -57,7 +48,7 @@ async def _hand_on(fetches: int) -> None:
         assert active == set(PLACES), "no partition is left out of the fetches that follow"
         if number:
             event = channel.queue.get_nowait()
-            assert event.value == [f"record {number - 1}"]
+            assert [record.value for record in event.value] == [number - 1]
             await handing_on
 
     assert not any(app.topics.acks_enabled_for(topic) for topic in TOPICS), "so that no book of gaps grows"

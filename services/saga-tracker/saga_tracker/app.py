@@ -173,7 +173,7 @@ class Consumer(driver.Consumer):
             return
         records = [record for batch in fetched.values() for record in batch]
         if records:
-            yield _as_one(records, self.app.consumer_generation_id)
+            yield as_one(records, self.app.consumer_generation_id)
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Seek every assigned partition to its stored offset; one that is new begins where Kafka has its first."""
@@ -310,7 +310,8 @@ class _Records(faust.Schema[None, Any]):
         return message.value
 
 
-def _as_one(records: Any, generation_id: int) -> tuple[TP, ConsumerMessage]:
+def as_one(records: Any, generation_id: int) -> tuple[TP, ConsumerMessage]:
+    """Return what one fetch brought as one message of Faust's, at the place of its first record."""
     first = records[0]
     tp = TP(first.topic, first.partition)
     message = ConsumerMessage(
