@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -53,10 +54,10 @@ class Follower(Ends):
             self._check()
             return bool(there_is)
 
-    @property
-    def open(self) -> int:
-        """How many orders have not ended."""
-        return len(self._open)
+    def open(self, due_before_s: float = math.inf) -> int:
+        """Return how many orders that were due before then (monotonic) have not ended."""
+        with self._changed:
+            return sum(due_at_s < due_before_s for due_at_s in self._open.values())
 
     def still_open(self, limit: int) -> list[str]:
         """Return up to ``limit`` orders that have not ended."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -36,6 +37,8 @@ OPEN_MAX = 1_500
 """Orders open at a time under full load: enough that every service always finds a batch, few enough to drain soon."""
 RAMP_S = 3.0
 """Between the start of a load and the start of the clock."""
+TURN_S = 5.0
+"""Some thirty batches of each service; the machine's own pace seldom changes within two turns."""
 DRAIN_S = 120.0
 AUDIT_WAIT_S = 120.0
 LOOK_S = 0.1
@@ -74,6 +77,8 @@ class Measured:
     statuses: Mapping[int, int]
     """How many orders checkout answered with each status."""
     parts_s: Mapping[str, float] | None = None
+    turns_per_s: Sequence[float] = ()
+    """Sagas a second in each of its turns, where it had some."""
 
     @property
     def sagas(self) -> int:
@@ -119,7 +124,25 @@ class Measured:
             "load_cpu_s": round(self.load_cpu_s, 2),
             "orders_by_status": {str(status): count for status, count in sorted(self.statuses.items())},
             "cpu_ms_per_saga_by_part": self.parts_ms(),
+            "turns_per_s": [round(each, 1) for each in self.turns_per_s],
         }
+
+
+def together(turns: Sequence[Measured]) -> Measured:
+    """Return what the turns of one load come to."""
+    statuses: Counter[int] = Counter()
+    for each in turns:
+        statuses.update(each.statuses)
+    return replace(
+        turns[0],
+        seconds=sum(each.seconds for each in turns),
+        confirmed=sum(each.confirmed for each in turns),
+        cancelled=sum(each.cancelled for each in turns),
+        cpu_s={name: sum(each.cpu_s.get(name, 0.0) for each in turns) for name in turns[0].cpu_s},
+        load_cpu_s=sum(each.load_cpu_s for each in turns),
+        statuses=statuses,
+        turns_per_s=[each.per_s for each in turns],
+    )
 
 
 class Session:
@@ -173,7 +196,36 @@ class Session:
             time.sleep(ramp_s)
             measured = self._measure(name, seconds, None, profiled=profiled)
         self.drain()
-        return measured
+        return self._keep(measured)
+
+    def saturated_in_turns(
+        self, workloads: Mapping[str, Iterator[Order]], seconds: float, *, ramp_s: float = RAMP_S
+    ) -> list[Measured]:
+        """Keep OPEN_MAX orders open, of each workload in turns, and measure each for ``seconds``, in turns of TURN_S.
+
+        What is compared shares one load, for a machine's own pace changes within minutes. A turn's clock starts once
+        the orders of the turn before have ended, and then those of its own that were open, so that the slowest of them
+        end as often as they are begun. Every other round goes backwards.
+        """
+        turns: dict[str, list[Measured]] = {name: [] for name in workloads}
+        rounds = math.ceil(seconds / TURN_S)
+        whose = next(iter(workloads))
+
+        def orders() -> Iterator[Order]:
+            while True:
+                yield next(workloads[whose])  # the loop below says whose turn it is
+
+        with Sending(self.till, self.follower, pressure(self.follower, orders(), open_max=OPEN_MAX)):
+            time.sleep(ramp_s)
+            for number in range(rounds):
+                for whose in list(workloads)[:: -1 if number % 2 else 1]:
+                    self.drain(time.monotonic())
+                    self.drain(time.monotonic())
+                    turns[whose].append(self._measure(whose, TURN_S, None))
+                latest = "; ".join(f"{name} {measured[-1].per_s:.0f}" for name, measured in turns.items())
+                say(f"Round {number + 1} of {rounds}: {latest} a second.")
+        self.drain()
+        return [self._keep(together(each)) for each in turns.values()]
 
     def paced(
         self,
@@ -193,7 +245,7 @@ class Session:
             self.drain()
         ended = self._ended(measured)
         measured.latencies_ms.extend(sorted(1_000 * (each.read_at_s - each.due_at_s) for each in ended))
-        return measured
+        return self._keep(measured)
 
     def timeline_lags_ms(self, measured: Measured) -> list[float]:
         """Return how far the timeline was behind the last event of each order of a paced load, in ascending order.
@@ -207,13 +259,13 @@ class Session:
             rows = connection.execute(LAST_EVENTS, (list(ended),)).fetchall()
         return sorted(1_000 * (ended[order_id] - occurred_at.timestamp()) for order_id, occurred_at in rows)
 
-    def drain(self) -> None:
-        """Wait until every order has ended. Raises Refusal where one does not."""
+    def drain(self, due_before_s: float = math.inf) -> None:
+        """Wait until every order that was due before then (monotonic) has ended. Raises Refusal where one does not."""
         give_up_at_s = time.monotonic() + DRAIN_S
-        while self.follower.open:
+        while count := self.follower.open(due_before_s):
             if time.monotonic() > give_up_at_s:
                 raise Refusal(
-                    f"{self.follower.open} orders have not ended within {DRAIN_S:.0f} s, such as "
+                    f"{count} orders have not ended within {DRAIN_S:.0f} s, such as "
                     f"{', '.join(self.follower.still_open(3))}; look at their timelines and at the logs in "
                     f"{self.stack.stack.home}."
                 )
@@ -239,7 +291,7 @@ class Session:
         if parts_s is not None:
             python = self._python_processes()
             parts_s.update({process: used for process, used in used_s.items() if process not in python})
-        measured = Measured(
+        return Measured(
             name=name,
             began_at_s=began_at_s,
             seconds=took_s,
@@ -252,8 +304,11 @@ class Session:
             statuses=Counter(self._statuses[already:]),
             parts_s=parts_s,
         )
+
+    def _keep(self, measured: Measured) -> Measured:
         self.measured.append(measured)
-        say(f"{name}: {measured.per_s:.0f} a second, {measured.cpu_ms_per_saga:.2f} ms of processor time a saga")
+        cpu_ms = measured.cpu_ms_per_saga
+        say(f"{measured.name}: {measured.per_s:.0f} a second, {cpu_ms:.2f} ms of processor time a saga")
         return measured
 
     def _python_processes(self) -> dict[str, int]:
