@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from baraza.bench.profile import samples_by_part
 from baraza.bench.sending import BATCH_ORDERS, BEAT_S, ask, pace
+from baraza.bench.session import Measured, together
 from baraza.bench.workload import uniform_orders
 
 
@@ -22,6 +23,29 @@ def test_a_samples_time_belongs_to_whoever_asked_the_driver() -> None:
         "elsewhere (nobody.py:1) 5",
     ]
     assert samples_by_part(lines) == {"load": 3, "save": 2, "fetch": 1, "Faust": 4, "other": 5}
+
+
+def turn(seconds: float, confirmed: int, cancelled: int, *, cpu_s: float) -> Measured:
+    return Measured(
+        name="clean",
+        began_at_s=0.0,
+        seconds=seconds,
+        offered_per_s=None,
+        confirmed=confirmed,
+        cancelled=cancelled,
+        latencies_ms=[],
+        cpu_s={"payment": cpu_s},
+        load_cpu_s=0.0,
+        statuses={202: confirmed},
+    )
+
+
+def test_turns_of_unequal_length_count_by_their_length() -> None:
+    measured = together([turn(5.0, 95, 5, cpu_s=1.0), turn(15.0, 0, 0, cpu_s=1.0)])
+    assert measured.per_s == 5.0
+    assert measured.cpu_ms_per_saga == 20.0
+    assert measured.statuses == {202: 95}
+    assert measured.turns_per_s == [20.0, 0.0]
 
 
 def test_a_late_sender_catches_up_and_tells_no_wait_too_short() -> None:

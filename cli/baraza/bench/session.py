@@ -191,9 +191,14 @@ class Session:
     def saturated(
         self, name: str, orders: Iterator[Order], seconds: float, *, ramp_s: float = RAMP_S, profiled: bool = False
     ) -> Measured:
-        """Keep OPEN_MAX orders open, and measure once that has gone on for ``ramp_s``."""
+        """Keep OPEN_MAX orders open, and measure once that has gone on for ``ramp_s``.
+
+        They move in waves, so the clock starts and stops at the same place of one: where those have just ended that
+        were open a moment before. Between two other places more would have begun than ended, or fewer.
+        """
         with Sending(self.till, self.follower, pressure(self.follower, orders, open_max=OPEN_MAX)):
             time.sleep(ramp_s)
+            self.drain(time.monotonic())
             measured = self._measure(name, seconds, None, profiled=profiled)
         self.drain()
         return self._keep(measured)
@@ -205,7 +210,7 @@ class Session:
 
         What is compared shares one load, for a machine's own pace changes within minutes. A turn's clock starts once
         the orders of the turn before have ended, and then those of its own that were open, so that the slowest of them
-        end as often as they are begun. Every other round goes backwards.
+        end as often as they are begun; it stops as in :meth:`saturated`. Every other round goes backwards.
         """
         turns: dict[str, list[Measured]] = {name: [] for name in workloads}
         rounds = math.ceil(seconds / TURN_S)
@@ -286,10 +291,14 @@ class Session:
             parts_s = profile.parts_s(self._python_processes(), seconds)
         else:
             time.sleep(seconds)
+        if offered_per_s is None:
+            self.drain(time.monotonic())
         took_s = time.monotonic() - began_at_s
         used_s = {process: used - cpu_s.get(process, 0.0) for process, used in self.meter.cpu_s().items()}
         if parts_s is not None:
             python = self._python_processes()
+            longer = sum(used_s[process] for process in python) / sum(parts_s.values())  # the clock ran for longer
+            parts_s = {part: used * longer for part, used in parts_s.items()}
             parts_s.update({process: used for process, used in used_s.items() if process not in python})
         return Measured(
             name=name,
