@@ -38,7 +38,7 @@ OPEN_MAX = 1_500
 RAMP_S = 3.0
 """Between the start of a load and the start of the clock."""
 TURN_S = 5.0
-"""Some thirty batches of each service; the machine's own pace seldom changes within two turns."""
+"""Some thirty batches of each service; a machine's own pace seldom changes within two turns."""
 DRAIN_S = 120.0
 AUDIT_WAIT_S = 120.0
 LOOK_S = 0.1
@@ -291,7 +291,7 @@ class Session:
             parts_s = profile.parts_s(self._python_processes(), seconds)
         else:
             time.sleep(seconds)
-        if offered_per_s is None:
+        if offered_per_s is None:  # what is kept open moves in waves: see saturated
             self.drain(time.monotonic())
         took_s = time.monotonic() - began_at_s
         used_s = {process: used - cpu_s.get(process, 0.0) for process, used in self.meter.cpu_s().items()}
