@@ -20,9 +20,12 @@ def test_a_samples_time_belongs_to_whoever_asked_the_driver() -> None:
         f"run (messaging/worker.py:1);save_stock (inventory/tables.py:1);{driver} 2",
         "run (messaging/worker.py:1);consume (messaging/worker.py:1) 1",
         "run (faust/worker.py:1);select (selectors.py:1) 4",
+        "Worker.run (messaging/worker.py:1);Turn.emit (messaging/turn.py:1);Codec.encode (messaging/codec.py:1) 6",
+        "Worker.run (messaging/worker.py:1);Relay.publish.<locals>.<listcomp> (messaging/outbox.py:1) 7",
         "elsewhere (nobody.py:1) 5",
     ]
-    assert samples_by_part(lines) == {"load": 3, "save": 2, "fetch": 1, "Faust": 4, "other": 5}
+    expected = {"load": 3, "save": 2, "fetch": 1, "Faust": 4, "encode": 6, "publish": 7, "other": 5}
+    assert samples_by_part(lines) == expected
 
 
 def turn(seconds: float, confirmed: int, cancelled: int, *, cpu_s: float) -> Measured:

@@ -28,11 +28,11 @@ PARTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("encode", "messaging/codec.py", ("encode", "learn", "_learn_to_write")),
     ("decode", "messaging/codec.py", ()),
     ("publish", "messaging/outbox.py", ("publish", "poll", "flush", "_produce", "_observe", "_on_delivery", "take_")),
-    ("load", "messaging/effects.py", ("load",)),
+    ("load", "messaging/effects.py", ("load", "ask", "book")),
     ("save", "messaging/effects.py", ("save",)),
     ("save", "messaging/outbox.py", ()),
     ("save", "messaging/deferred.py", ()),
-    ("load", "/tables.py", ("load", "lock", "offsets", "find", "known")),
+    ("load", "/tables.py", ("load", "lock", "_lock", "offsets", "find", "look_up", "due_steps", "_known", "_read")),
     ("save", "/tables.py", ()),
     ("save", "/letters.py", ()),
     ("decode", "saga_tracker/reading.py", ()),
@@ -42,6 +42,7 @@ PARTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("decide", "saga_tracker/progress.py", ()),
     ("decide", "saga_tracker/facts.py", ()),
     ("commit", "sqlalchemy/engine/default.py", ("do_commit", "do_rollback", "do_begin")),
+    ("commit", "messaging/pipeline.py", ("commit", "rollback")),
     ("intake", "checkout/", ()),
     ("decide", "saga_tracker/recording.py", ()),
     ("decide", "messaging/handling.py", ()),
@@ -52,7 +53,8 @@ PARTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("Faust", "aiokafka/", ()),
     ("Faust", "mode/", ()),
 )
-"""The first (part, in the file's path, beginning of the function's name) that fits a frame, the innermost first.
+"""The first (part, in the file's path, beginning of the function's name) that fits a frame, the innermost first. What
+py-spy calls ``Relay.publish.<locals>.<listcomp>`` is in ``publish``.
 
 Frames of SQLAlchemy and psycopg fit none of them: their time belongs to whoever asked.
 """
@@ -94,7 +96,8 @@ def samples_by_part(lines: Iterable[str]) -> Counter[str]:
 
 def _part_of(frames: Iterable[str]) -> str:
     for frame in frames:
-        function, _, place = frame.partition(" (")
+        qualified, _, place = frame.partition(" (")
+        function = next((name for name in reversed(qualified.split(".")) if not name.startswith("<")), "")
         for part, file, functions in PARTS:
             if file in place and (not functions or function.startswith(functions)):
                 return part
