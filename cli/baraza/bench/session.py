@@ -130,9 +130,6 @@ class Measured:
 
 def together(turns: Sequence[Measured]) -> Measured:
     """Return what the turns of one load come to."""
-    statuses: Counter[int] = Counter()
-    for each in turns:
-        statuses.update(each.statuses)
     return replace(
         turns[0],
         seconds=sum(each.seconds for each in turns),
@@ -140,7 +137,7 @@ def together(turns: Sequence[Measured]) -> Measured:
         cancelled=sum(each.cancelled for each in turns),
         cpu_s={name: sum(each.cpu_s.get(name, 0.0) for each in turns) for name in turns[0].cpu_s},
         load_cpu_s=sum(each.load_cpu_s for each in turns),
-        statuses=statuses,
+        statuses=sum((Counter(each.statuses) for each in turns), Counter()),
         turns_per_s=[each.per_s for each in turns],
     )
 
@@ -191,14 +188,9 @@ class Session:
     def saturated(
         self, name: str, orders: Iterator[Order], seconds: float, *, ramp_s: float = RAMP_S, profiled: bool = False
     ) -> Measured:
-        """Keep OPEN_MAX orders open, and measure once that has gone on for ``ramp_s``.
-
-        They move in waves, so the clock starts and stops at the same place of one: where those have just ended that
-        were open a moment before. Between two other places more would have begun than ended, or fewer.
-        """
+        """Keep OPEN_MAX orders open, and measure once that has gone on for ``ramp_s``."""
         with Sending(self.till, self.follower, pressure(self.follower, orders, open_max=OPEN_MAX)):
             time.sleep(ramp_s)
-            self.drain(time.monotonic())
             measured = self._measure(name, seconds, None, profiled=profiled)
         self.drain()
         return self._keep(measured)
@@ -208,9 +200,8 @@ class Session:
     ) -> list[Measured]:
         """Keep OPEN_MAX orders open, of each workload in turns, and measure each for ``seconds``, in turns of TURN_S.
 
-        What is compared shares one load, for a machine's own pace changes within minutes. A turn's clock starts once
-        the orders of the turn before have ended, and then those of its own that were open, so that the slowest of them
-        end as often as they are begun; it stops as in :meth:`saturated`. Every other round goes backwards.
+        What is compared shares one load, for a machine's own pace changes within minutes. A turn is measured once the
+        orders of the turn before have ended; every other round goes backwards.
         """
         turns: dict[str, list[Measured]] = {name: [] for name in workloads}
         rounds = math.ceil(seconds / TURN_S)
@@ -224,7 +215,6 @@ class Session:
             time.sleep(ramp_s)
             for number in range(rounds):
                 for whose in list(workloads)[:: -1 if number % 2 else 1]:
-                    self.drain(time.monotonic())
                     self.drain(time.monotonic())
                     turns[whose].append(self._measure(whose, TURN_S, None))
                 latest = "; ".join(f"{name} {measured[-1].per_s:.0f}" for name, measured in turns.items())
@@ -284,6 +274,15 @@ class Session:
         return self.follower.ended(measured.began_at_s, measured.began_at_s + measured.seconds)
 
     def _measure(self, name: str, seconds: float, offered_per_s: float | None, *, profiled: bool = False) -> Measured:
+        """Measure the load that is under way for ``seconds``.
+
+        Orders that are kept open move in waves, so under full load the clock starts and stops at the same place of one:
+        where those have just ended that were open a moment before. Between two other places more would have begun than
+        ended, or fewer.
+        """
+        is_full = offered_per_s is None
+        if is_full:
+            self.drain(time.monotonic())
         confirmed, cancelled = self.follower.confirmed, self.follower.cancelled
         cpu_s, load_cpu_s, began_at_s = self.meter.cpu_s(), time.process_time(), time.monotonic()
         already, parts_s = len(self._statuses), None
@@ -291,7 +290,7 @@ class Session:
             parts_s = profile.parts_s(self._python_processes(), seconds)
         else:
             time.sleep(seconds)
-        if offered_per_s is None:  # what is kept open moves in waves: see saturated
+        if is_full:
             self.drain(time.monotonic())
         took_s = time.monotonic() - began_at_s
         used_s = {process: used - cpu_s.get(process, 0.0) for process, used in self.meter.cpu_s().items()}
