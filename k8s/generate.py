@@ -122,9 +122,7 @@ def _deployment(name: str, spec: Process) -> Manifest:
     if spec.redis:
         environment |= {"BARAZA_REDIS_USER": name, "BARAZA_REDIS_PASSWORD_FILE": "/etc/baraza/redis/password"}
     container = {
-        **_container(
-            "service", [spec.module], environment, cpu=spec.cpu, memory=spec.memory, cpu_share=spec.cpu_share
-        ),
+        **_container("service", [spec.module], environment, cpu=spec.cpu, memory=spec.memory, cpu_share=spec.cpu_share),
         "ports": [{"name": "http", "containerPort": HTTP}],
         # It waits up to a minute for its parts before it answers at all.
         "startupProbe": {**_probe("/livez"), "periodSeconds": 3, "failureThreshold": 30},
@@ -291,7 +289,7 @@ def _tables_job(database: str) -> Manifest:
         "BARAZA_DATABASE_URL": _database_url(database, owner),
         "BARAZA_DATABASE_PASSWORD_FILE": "/etc/baraza/database/password",
     }
-    container = _container("service", ["messaging.migrate", database], environment, cpu="500m", memory="256Mi")
+    container = _container("service", ["chassis.postgres.migrate", database], environment, cpu="500m", memory="256Mi")
     pod = {**_pod(None, database, owner, container), "restartPolicy": "OnFailure"}
     labels = _labels(name) | {"baraza.example/migrates": _dashed(database)}
     return _named("batch/v1", "Job", name, wave=PREPARE, spec={

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from baraza.terminal import Refusal
 
 if TYPE_CHECKING:
+    from chassis.wire.kafka import KafkaLogin
     from confluent_kafka import Consumer
     from confluent_kafka.admin import AdminClient
-    from messaging.kafka import KafkaLogin
 
 TIMEOUT_S = 10.0
 AGAIN_AFTER_S = 0.2

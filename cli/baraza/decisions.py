@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from messages.contract import Message
 from messages.saga import OrderConfirmed, OrderFailed
 
-from baraza.ends import Ends
+from baraza.outcomes import SagaOutcomes
 
 if TYPE_CHECKING:
+    from chassis.wire.kafka import KafkaLogin
     from confluent_kafka import Message as Read
-    from messaging.kafka import KafkaLogin
 
 REJECTED = "REJECTED"
 
@@ -41,7 +41,7 @@ class Tally:
         return self.confirmed + self.cancelled_total + self.parked
 
 
-class Decisions(Ends):
+class Decisions(SagaOutcomes):
     """The run's open orders, and the ends of those that ended.
 
     ``place`` bounds how many orders are open: it is taken before an order is submitted and given back at its end.

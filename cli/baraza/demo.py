@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from messaging.envelope import new_id
+from chassis.wire.envelope import new_id
 
 from baraza.audit.report import Report
 from baraza.audit.sources import TRACKER, connect

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from baraza.terminal import Refusal
 
 if TYPE_CHECKING:
-    from messaging.kafka import KafkaLogin
+    from chassis.wire.kafka import KafkaLogin
     from stack.elsewhere import Elsewhere
     from stack.running import Stack
 

@@ -7,10 +7,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from datetime import datetime
 
-from messaging.deferred import RawMessage
-from messaging.outbox import OutboxRow
-from saga_tracker.reading import Record
-from saga_tracker.tables import Place
+from chassis.saga.deferred import RawMessage
+from chassis.saga.outbox import OutboxRow
+from saga_tracker.ingest.decoding import Record
+from saga_tracker.store.tables import TopicPartition
 
 
 class Broker:
@@ -19,7 +19,7 @@ class Broker:
     def __init__(self, partition_count: int) -> None:
         self.partition_count = partition_count
         self.appended_count = 0
-        self._logs: defaultdict[Place, list[Record]] = defaultdict(list)
+        self._logs: defaultdict[TopicPartition, list[Record]] = defaultdict(list)
 
     def publish(self, row: OutboxRow, *, now: datetime) -> None:
         """Append one row of an outbox."""
@@ -32,12 +32,12 @@ class Broker:
         self.appended_count += 1
         log.append(Record(raw=raw, offset=raw.offset, timestamp_s=now.timestamp()))
 
-    def read(self, place: Place, offset: int, count: int | None = None) -> list[Record]:
+    def read(self, place: TopicPartition, offset: int, count: int | None = None) -> list[Record]:
         """Return what lies there from the offset on, at most ``count``."""
         log = self._logs.get(place, [])
         return log[offset:] if count is None else log[offset : offset + count]
 
-    def end(self, place: Place) -> int:
+    def end(self, place: TopicPartition) -> int:
         """Return the offset that the next record will have."""
         return len(self._logs.get(place, ()))
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from messaging.calls import START_MARGIN
-from messaging.downstream import Unavailable
-from messaging.turn import Answer, PendingCall
+from chassis.http.downstream import Unavailable
+from chassis.process.calls import START_MARGIN
+from chassis.saga.unit_of_work import Answer, PendingCall
 
 from proof.schedule import BEGINNING, Schedule
 

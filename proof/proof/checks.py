@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from chassis.saga.waiting import UNPROCESSABLE
+from chassis.wire.codec import Codec
 from messages.checkout import OrderSubmitted
-from messaging.codec import Codec
-from messaging.line import UNREAD
 from saga_tracker.definitions import newest
 
 from proof.broker import Broker
@@ -213,7 +213,7 @@ def _leftovers(rest: Rest) -> Found:
     for row in rest.rows["deferred"]:
         if rest.states.get(row["saga_id"]) == REVIEW:
             continue
-        if row["handler"] != UNREAD or (row["saga_id"], row["service"]) not in told:
+        if row["handler"] != UNPROCESSABLE or (row["saga_id"], row["service"]) not in told:
             yield row["saga_id"], f"{row['service']} holds {row['handler']} for ever: {row['reason']}"
 
 

@@ -1,7 +1,7 @@
 """A connection as handlers and recorder know it: the product's own, without SQLAlchemy's pool and result around it.
 
 The statements, their order and their transactions are the product's own. One that returns no rows goes out with the
-next that does, or with the commit (:mod:`messaging.pipeline`): a schedule is hundreds of small statements, and
+next that does, or with the commit (:mod:`chassis.postgres.pipeline`): a schedule is hundreds of small statements, and
 everything around them took most of its time.
 """
 
@@ -15,15 +15,15 @@ from functools import cache
 from typing import Any, NoReturn, cast
 
 import psycopg
-from messaging.pipeline import COMMIT, PipelinedConnection, Query, Sent
-from messaging.statement import as_sqlalchemys
+from chassis.postgres.pipeline import COMMIT, PipelinedConnection, Query, Sent
+from chassis.postgres.statement import as_sqlalchemys
 from psycopg.errors import LockNotAvailable
 from sqlalchemy import Connection, TextClause
 from sqlalchemy.dialects.postgresql import psycopg as dialects
 from sqlalchemy.engine.interfaces import ConnectionEventsTarget
 from sqlalchemy.engine.result import IteratorResult, SimpleResultMetaData
 
-from proof.turns import Turn
+from proof.tasks import SimulatedTask
 
 WORD = re.compile(r"\w+")
 MARK, BACK = Query("SAVEPOINT before"), Query("ROLLBACK TO SAVEPOINT before")
@@ -136,7 +136,7 @@ class ProcessConnection:
     """One process's connection to its service's database."""
 
     raw: PipelinedConnection
-    turn: Turn | None = None
+    turn: SimulatedTask | None = None
     after_commit: Look | None = None
     seen: list[tuple[Any, ...]] | None = None
     """The rows that were looked at after the last commit; None where it can have changed nothing of them."""

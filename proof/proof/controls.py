@@ -9,13 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from messaging.effects import Effect, EffectState
-from saga_tracker import recording
-from saga_tracker.facts import Fact, Fenced, Progress, StepState, Succeeded, merge
-from saga_tracker.progress import Cause, Decision, decide
-from saga_tracker.saga import SagaDefinition
-
-from messaging import effects
+from chassis.saga import effects
+from chassis.saga.effects import Effect, EffectState
+from saga_tracker.ingest import recorder
+from saga_tracker.model.facts import Fact, Fenced, Progress, StepState, Succeeded, merge
+from saga_tracker.model.progress import Cause, Decision, decide
+from saga_tracker.model.saga import SagaDefinition
 
 Decide: TypeAlias = Callable[[SagaDefinition, Progress], Decision]
 
@@ -80,13 +79,13 @@ class Control:
 
 
 CONTROLS: Mapping[str, Control] = {
-    "no-fence": Control(simulated=((recording, "decide", without_the_fence),), explored={"decide": without_the_fence}),
+    "no-fence": Control(simulated=((recorder, "decide", without_the_fence),), explored={"decide": without_the_fence}),
     "step-index": Control(
-        simulated=((recording, "decide", compensating_by_step_index),),
+        simulated=((recorder, "decide", compensating_by_step_index),),
         explored={"decide": compensating_by_step_index},
     ),
     "no-late-success": Control(
-        simulated=((recording, "merge", losing_late_successes),), explored={"merge": losing_late_successes}
+        simulated=((recorder, "merge", losing_late_successes),), explored={"merge": losing_late_successes}
     ),
     "fence-not-kept": Control(
         simulated=((effects, "on_trigger", running_what_is_fenced),), explored={"on_trigger": running_what_is_fenced}

@@ -6,16 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from chassis.saga import outbox
+from chassis.saga.outbox import OutboxRow
+from chassis.wire.codec import Codec
+from chassis.wire.envelope import headers
 from messages.checkout import Address, OrderCancellationRequested, OrderLine, OrderSubmitted
 from messages.contract import Message
 from messages.saga import CancelSaga
-from messaging.codec import Codec
-from messaging.envelope import headers
-from messaging.outbox import OutboxRow
 from saga_tracker.definitions import newest
 from sqlalchemy import Connection, text
 
-from messaging import outbox
 from proof.broker import Broker
 from proof.databases import Database
 from proof.schedule import Schedule

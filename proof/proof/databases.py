@@ -14,10 +14,10 @@ import ledger.tables
 import loyalty.tables
 import payment.tables
 import psycopg
-import saga_tracker.schema
+import saga_tracker.store.schema
 import shipping.tables
-from messaging.database import prepare
-from messaging.pipeline import PipelinedConnection
+from chassis.postgres.database import prepare
+from chassis.postgres.pipeline import PipelinedConnection
 from psycopg import sql
 from sqlalchemy import Engine, MetaData, NullPool, PoolProxiedConnection, create_engine, text
 
@@ -31,7 +31,7 @@ TABLES: Mapping[str, MetaData] = {
     "loyalty": loyalty.tables.metadata,
     "shipping": shipping.tables.metadata,
     "ledger": ledger.tables.metadata,
-    TRACKER: saga_tracker.schema.METADATA,
+    TRACKER: saga_tracker.store.schema.METADATA,
 }
 SETTINGS = {
     "lock_timeout": "1ms",
@@ -42,7 +42,7 @@ SETTINGS = {
     "track_counts": "off",
 }
 OPTIONS = " ".join(f"-c {name}={value}" for name, value in SETTINGS.items())
-"""A lock that is held is held by a turn that stands still: waiting for it would be for ever (proof.turns)."""
+"""A lock that is held is held by a turn that stands still: waiting for it would be for ever (proof.tasks)."""
 TRUNCATE_EVERY = 200
 """Deleted rows stay until then in the way of whoever reads a whole table."""
 SERVICES = tuple(schema for schema in TABLES if schema not in (TRACKER, "checkout"))

@@ -6,9 +6,9 @@ from array import array
 from collections import deque
 from dataclasses import dataclass, replace
 
-from saga_tracker.facts import Fact
+from saga_tracker.model.facts import Fact
 
-from proof.worlds import Model, World
+from proof.states import Model, ModelState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,7 @@ def explore(model: Model, *, worlds_max: int | None = None) -> Exploration:
 
     ``worlds_max`` bounds it: then it is not whole, and nothing is said about ends that can be reached.
     """
-    numbers: dict[World, int] = {model.first: 0}
+    numbers: dict[ModelState, int] = {model.first: 0}
     came: list[tuple[int, str | Fact]] = [(0, "")]
     froms, tos = array("I"), array("I")
     ends: list[int] = []

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from saga_tracker.definitions import newest
-from saga_tracker.saga import SagaDefinition, StepDefinition
+from saga_tracker.model.saga import SagaDefinition, StepDefinition
 
-from proof.worlds import Model
+from proof.states import Model
 
 ORDER = newest("order")
 AUTHORIZE, RESERVE, BURN, BOOK, CAPTURE, POST = ORDER.steps

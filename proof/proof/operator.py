@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from saga_tracker import planning, plans
 from saga_tracker.definitions import DEFINITIONS
-from saga_tracker.planning import InvalidSelection, Selection
-from saga_tracker.plans import ActKind, ItemState
+from saga_tracker.http import previews
+from saga_tracker.http.previews import InvalidSelection, Selection
+from saga_tracker.store import plans
+from saga_tracker.store.plans import ActKind, ItemState
 from sqlalchemy import text
 
 from proof.connections import ProcessConnection
 from proof.databases import NEXT_WAKING, TRACKER, Database
-from proof.follower import Due
 from proof.schedule import Schedule
+from proof.tracker_process import Due
 
 CONNECTION = 2
 """The number of the connection of the tracker's API."""
@@ -60,7 +61,7 @@ class Operator:
         now, selection = self.schedule.now, Selection(saga_ids=None if saga_ids is None else sorted(saga_ids))
         try:
             with self.connection.begin() as tx:
-                plan_id = planning.make(tx, DEFINITIONS, kind, selection, by=NAME, now=now).plan_id
+                plan_id = previews.make(tx, DEFINITIONS, kind, selection, by=NAME, now=now).plan_id
                 for _ in range(2):
                     plans.apply(tx, plan_id, by=NAME, reason="looked at it", rate_per_s=RATE_PER_S, now=now)
                 items = plans.items(tx, plan_id, after="", state=ItemState.PLANNED, limit=SAGAS_MAX)

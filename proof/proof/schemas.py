@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from chassis.wire.registry import Subject
 from messages.catalogue import MESSAGES
-from messaging.registry import Subject
 
 
 class LocalRegistry:

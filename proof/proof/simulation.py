@@ -22,26 +22,26 @@ import loyalty.handlers
 import loyalty.tables
 import payment.handlers
 import shipping.handlers
+from chassis.saga.handlers import Handlers
+from chassis.saga.steps import Handler, Step, name
+from chassis.wire.codec import Codec
 from messages.contract import Message
-from messaging.codec import Codec
-from messaging.handlers import Handlers
-from messaging.steps import Handler, Step, name
 from saga_tracker.definitions import DEFINITIONS
-from saga_tracker.reading import topics
-from saga_tracker.recording import Recorder
-from saga_tracker.taken import Taken
+from saga_tracker.ingest.consumer_progress import ConsumerProgress
+from saga_tracker.ingest.decoding import topics
+from saga_tracker.ingest.recorder import Recorder
 from sqlalchemy import Connection
 
 from proof.broker import Broker
 from proof.checks import Rest, Violation, violations
 from proof.customers import CUSTOMERS, SKUS, Customers
 from proof.databases import Database
-from proof.follower import Due, Follower
 from proof.operator import Operator
-from proof.participant import ZOMBIE_S, Process, Service
 from proof.providers import Courier, Gateway
 from proof.schedule import BEGINNING, Schedule
 from proof.schemas import LocalRegistry
+from proof.service_process import ZOMBIE_S, Process, Service
+from proof.tracker_process import Due, Follower
 
 ORDERS = (1, 1, 1, 2)
 """How many orders a schedule has: many small ones find more than a few large ones."""
@@ -192,8 +192,10 @@ class Simulation:
         with self.database.connection("loyalty", 0).begin() as tx:
             loyalty.tables.grant(tx, {customer: chance.choice((20, 500)) for customer in CUSTOMERS})
 
-    def _taken(self) -> Taken:
-        return Taken(offsets={name: dict(processes[0].service.committed) for name, processes in self.services.items()})
+    def _taken(self) -> ConsumerProgress:
+        return ConsumerProgress(
+            offsets={name: dict(processes[0].service.committed) for name, processes in self.services.items()}
+        )
 
     # The schedule
 

@@ -49,14 +49,14 @@ def load(home: Home, state: State, service: str, file: Path) -> None:
 
 
 def reconcile(home: Home, state: State, service: str, since: datetime) -> str:
-    """Run ``messaging.reconcile`` as the service, and return what it says. Raises PartFailed with what it says.
+    """Run ``chassis.process.reconcile`` as the service, and return what it says. Raises PartFailed with what it says.
 
     The tracker needs none: its offsets are in its database, and its state is a function of the messages that it reads.
     """
     _database(service)
     if service == contract.TRACKER:
         return "The tracker reads on from where its database is.\n"
-    command = (sys.executable, "-P", "-m", "messaging.reconcile", contract.package_of(service), since.isoformat())
+    command = (sys.executable, "-P", "-m", "chassis.process.reconcile", contract.package_of(service), since.isoformat())
     return _run(command, services.environment(home, state, service, service))
 
 

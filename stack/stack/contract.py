@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from chassis.wire.registry import Subject
 from messages.contract import Message
 from messages.saga import CancelSaga, FenceSaga, RedriveStep, SagaFenced, StepRedriven
-from messaging.registry import Subject
 from saga_tracker.definitions import DEFINITIONS
-from saga_tracker.saga import SagaDefinition
+from saga_tracker.model.saga import SagaDefinition
 
 TRACKER = "saga-tracker"
 SAGA_EVENTS = "saga.events"

@@ -62,9 +62,7 @@ def _fetch(package: str, folder: Path) -> None:
 
 def _run(command: list[str], folder: Path, package: str) -> None:
     try:
-        subprocess.run(
-            command, cwd=folder, check=True, capture_output=True, text=True, timeout=DOWNLOAD_TIMEOUT_S
-        )
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=DOWNLOAD_TIMEOUT_S)
     except subprocess.TimeoutExpired as error:
         raise DownloadFailed(f"Debian's archive did not answer in {error.timeout:g} s; run this again.") from error
     except subprocess.CalledProcessError as error:

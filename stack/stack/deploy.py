@@ -8,13 +8,13 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from chassis.saga import outbox
+from chassis.wire.registry import Subject
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from confluent_kafka.schema_registry import SchemaRegistryClient
-from messaging.registry import Subject
 
-from messaging import outbox
 from stack.errors import InvalidSettings, PartFailed
 from stack.registering import IncompatibleSchema, register
 
@@ -68,7 +68,7 @@ def register_schemas(options: Mapping[str, str], subjects: Iterable[Subject]) ->
 
 def migrate(package: str, environment: Mapping[str, str], log: Path) -> None:
     """Upgrade one service's database with its owner's login. Raises PartFailed."""
-    command = (sys.executable, "-P", "-m", "messaging.migrate", package)
+    command = (sys.executable, "-P", "-m", "chassis.postgres.migrate", package)
     with log.open("w") as output:
         try:
             subprocess.run(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from messaging.kafka import KafkaLogin
+from chassis.wire.kafka import KafkaLogin
 
 from stack.contract import AUDIT
 from stack.errors import InvalidSettings

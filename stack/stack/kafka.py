@@ -11,9 +11,9 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from chassis.wire.kafka import MECHANISM, PLAIN_PROTOCOL, TLS_PROTOCOL, KafkaLogin
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
-from messaging.kafka import MECHANISM, PLAIN_PROTOCOL, TLS_PROTOCOL, KafkaLogin
 
 from stack import certificates, java
 from stack.contract import DEPLOY

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psycopg
-from messaging.kafka import KafkaLogin
+from chassis.wire.kafka import KafkaLogin
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from stack import access, contract, databases, deploy, kafka

@@ -10,8 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
 
-from messaging.kafka import KafkaLogin
-from messaging.redis import RedisLogin
+from chassis.wire.kafka import KafkaLogin
+from chassis.wire.redis import RedisLogin
 
 from stack import (
     backups,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from messaging.kafka import KafkaLogin
+from chassis.wire.kafka import KafkaLogin
 
 from stack import kafka, observers, postgres, redis, registry, toxiproxy
 from stack.contract import TRACKER, TRACKER_API, owner_of, package_of, redis_keys, services, starters

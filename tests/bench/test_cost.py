@@ -28,26 +28,26 @@ import psutil
 import psycopg
 import pytest
 import shipping.in_process
+from chassis.process.service import consumed_topics
+from chassis.saga import outbox
+from chassis.saga.batch import Batch
+from chassis.saga.deferred import RawMessage
+from chassis.saga.handlers import Handlers
+from chassis.saga.outbox import OutboxRow
+from chassis.saga.unit_of_work import Delivery
+from chassis.wire.codec import Codec
+from chassis.wire.envelope import new_id
 from messages.checkout import OrderSubmitted
-from messaging.codec import Codec
-from messaging.deferred import RawMessage
-from messaging.envelope import new_id
-from messaging.handlers import Handlers
-from messaging.handling import Batch
-from messaging.outbox import OutboxRow
-from messaging.service import consumed_topics
-from messaging.turn import Delivery
 from proof.databases import TABLES, TRACKER
 from proof.schemas import LocalRegistry
-from saga_tracker import tables
 from saga_tracker.definitions import DEFINITIONS
-from saga_tracker.reading import Record, topics
-from saga_tracker.recording import Recorder
+from saga_tracker.ingest.decoding import Record, topics
+from saga_tracker.ingest.recorder import Recorder
+from saga_tracker.store import tables
 from sqlalchemy import Connection, Engine, text
 from support.builders import a
 from support.postgres import scratch_database
 
-from messaging import outbox
 from stack import Stack
 
 RATIO = 1.1

@@ -12,10 +12,10 @@ from pathlib import Path
 import ledger.main
 import pytest
 import yaml
+from chassis.telemetry import metrics, table_gauges
 from prometheus_client.metrics import MetricWrapperBase
-from saga_tracker import measuring
+from saga_tracker import saga_metrics
 
-from messaging import measures, metrics
 from stack import debian, from_environment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,9 +29,9 @@ PROMTOOL_TIMEOUT_S = 60
 def measured() -> set[str]:
     """Return the name of every series that a process of ours has, or that a rule records."""
     found = {rule["record"] for rule in RULES if "record" in rule}
-    gauges = (*measures.OUTBOX, *measures.WAITING, *measuring.MEASURES, ledger.main.IMBALANCE)
+    gauges = (*table_gauges.OUTBOX, *table_gauges.WAITING, *saga_metrics.MEASURES, ledger.main.IMBALANCE)
     found.update(measure.name for measure in gauges)
-    for module in (metrics, measuring):
+    for module in (metrics, saga_metrics):
         for metric in vars(module).values():
             if isinstance(metric, MetricWrapperBase):
                 family = next(iter(metric.describe()))

@@ -29,7 +29,7 @@ def package(name: str) -> Path:
 
 def general_modules() -> list[Path]:
     """Return every module that must serve any saga."""
-    folders = [package(name) for name in ("messaging", "stack", "saga_tracker")]
+    folders = [package(name) for name in ("chassis", "stack", "saga_tracker")]
     modules = [module for folder in folders for module in sorted(folder.rglob("*.py"))]
     return [module for module in modules if "definitions" not in module.parts]
 

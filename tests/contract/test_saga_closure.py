@@ -8,16 +8,16 @@ from collections import Counter
 import payment.in_process
 import pytest
 import shipping.in_process
+from chassis.process.service import consumed_topics, emitted
+from chassis.saga.handlers import Handlers
+from chassis.saga.steps import AnyCompensation, AnyStep, Handler
 from messages.catalogue import MESSAGES
 from messages.contract import SAGAS as SAGAS_OF_MESSAGES
 from messages.contract import Message
 from messages.saga import FenceSaga, RedriveStep, SagaFenced, StepRedriven
-from messaging.handlers import Handlers
-from messaging.service import consumed_topics, emitted
-from messaging.steps import AnyCompensation, AnyStep, Handler
 from saga_tracker.definitions import DEFINITIONS
-from saga_tracker.reading import topics as tracked_topics
-from saga_tracker.saga import SagaDefinition, StepDefinition
+from saga_tracker.ingest.decoding import topics as tracked_topics
+from saga_tracker.model.saga import SagaDefinition, StepDefinition
 from support.services import handlers
 
 from stack import contract

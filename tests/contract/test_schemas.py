@@ -17,10 +17,10 @@ from typing import Any
 import fastavro
 import fastavro.schema
 import pytest
+from chassis.wire.registry import EVENT_COMPATIBILITY, Subject
 from fastavro.utils import generate_many
 from messages.catalogue import MESSAGES
 from messages.generate import SCHEMAS, expand, read_schemas
-from messaging.registry import EVENT_COMPATIBILITY, Subject
 
 HISTORY = Path(__file__).parent / "history"
 RELEASES = sorted(HISTORY.iterdir())

@@ -14,7 +14,7 @@ import jsonschema
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
-from messaging.settings import Settings
+from chassis.settings import Settings
 from stack.contract import owner_of
 from stack.gotools import GoProgram
 from stack.settings import from_environment
@@ -144,7 +144,7 @@ def test_every_service_has_a_database_with_the_logins_that_the_code_knows(cluste
         assert {role["name"] for role in one["managed"]["roles"]} | {owner_of(database)} == logins
         assert logins <= secrets
         job = cluster.of("Job")[f"{name}-tables"]["spec"]["template"]["spec"]
-        assert job["containers"][0]["args"] == ["messaging.migrate", database]
+        assert job["containers"][0]["args"] == ["chassis.postgres.migrate", database]
         assert f"//{owner_of(database)}@" in _of(job["containers"][0]["env"])["BARAZA_DATABASE_URL"]
 
 
@@ -199,7 +199,7 @@ def test_every_pod_has_limits_and_may_nothing_beyond(cluster: Cluster) -> None:
 
 
 def test_a_pod_has_time_to_stop_as_the_code_does() -> None:
-    from messaging.service import STOP_WITHIN_S
+    from chassis.process.service import STOP_WITHIN_S
 
     process = next(one for one in _generator().files()["payment.yaml"] if one["kind"] == "Deployment")
     pod = process["spec"]["template"]["spec"]

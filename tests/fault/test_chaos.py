@@ -16,17 +16,17 @@ import httpx
 import psycopg
 import pytest
 from baraza.audit import report
-from baraza.chaos.engine import Suffered, suffer
-from baraza.chaos.field import Field
+from baraza.chaos.engine import InjectedFault, suffer
 from baraza.chaos.letters import Poison
 from baraza.chaos.load import Load
 from baraza.chaos.schedule import ESSENTIAL, Kind
+from baraza.chaos.target import ChaosTarget
 from baraza.chaos.verdict import Verdict, judge
 from baraza.commands.audit import wait_until_quiet
 from baraza.commands.chaos import SHORT_PRODUCTS, opened
 from baraza.commands.load import put_dataset
 from baraza.dataset import Mix, work
-from messaging.envelope import new_id
+from chassis.wire.envelope import new_id
 
 RATE = 4.0
 BASKETS = 2_000
@@ -40,19 +40,19 @@ def kinds_of(seed: int) -> tuple[Kind, ...]:
     return (*ESSENTIAL, random.Random(seed).choice(OTHERS))
 
 
-def chaos(field: Field, seed: int) -> tuple[Load, list[Suffered]]:
+def chaos(field: ChaosTarget, seed: int) -> tuple[Load, list[InjectedFault]]:
     """Fill the shelves and let each kind of fault come once."""
     baskets = work(BASKETS, Mix(seed=seed, short_products=SHORT_PRODUCTS))
     put_dataset(field.running, baskets)
     return suffer(field, baskets, minutes=0, seed=seed, rate=RATE, kinds=kinds_of(seed), tell=print)
 
 
-def judged(field: Field, load: Load, suffered: list[Suffered], *, wait_s: float) -> Verdict:
+def judged(field: ChaosTarget, load: Load, suffered: list[InjectedFault], *, wait_s: float) -> Verdict:
     """Audit and judge."""
     return judge(field, load, suffered, report.run(field.running.sources(), timeout_s=wait_s))
 
 
-def plant(field: Field, load: Load) -> tuple[str, str]:
+def plant(field: ChaosTarget, load: Load) -> tuple[str, str]:
     """Forget one confirmed order in the tracker, ship another twice, and lose a piece of stock; return the orders."""
     rows = field.ask("SELECT saga_id FROM sagas WHERE state = 'CONFIRMED' ORDER BY saga_id LIMIT 2")
     forgotten, doubled = (row[0] for row in rows)

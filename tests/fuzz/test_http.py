@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import httpx
 import pytest
-from messaging.problem import MEDIA_TYPE
+from chassis.http.problem import MEDIA_TYPE
 from support.shop import SKU, Shop
 
 Ask: TypeAlias = Callable[..., httpx.Response]

@@ -9,8 +9,8 @@ import pytest
 from baraza.audit import report, scratch
 from baraza.audit.invariants import INVARIANTS
 from baraza.running import Running
-from messaging.codec import Codec
-from messaging.registry import RemoteRegistry
+from chassis.wire.codec import Codec
+from chassis.wire.registry import RemoteRegistry
 from saga_tracker.definitions import DEFINITIONS
 from support.lag import behind
 from support.poison import Poison, Poisoner

@@ -19,15 +19,15 @@ import pytest
 from baraza.audit import report, sources
 from baraza.audit.report import Report
 from baraza.audit.sources import Sources
+from chassis.postgres import migrations
+from chassis.wire.envelope import new_id
 from confluent_kafka import Producer
-from messaging.envelope import new_id
 from psycopg import sql
 from saga_tracker.definitions import newest
 from simulators.testing import running
 from stack.contract import AUDIT
 from support.postgres import scratch_database
 
-from messaging import migrations
 from stack import Stack
 
 SERVICES = ("checkout", "payment", "inventory", "loyalty", "shipping", "ledger", "saga_tracker")
@@ -38,7 +38,7 @@ ADDRESS = {"name": "A", "street": "B", "city": "C", "postal_code": "D", "country
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class World:
+class AuditedStack:
     """Every database, and a confirmed and a compensated order in them with everything as it must be."""
 
     origin: Sources
@@ -112,7 +112,7 @@ def connections(origin: Sources) -> Iterator[Mapping[str, psycopg.Connection[Any
 @pytest.fixture
 def world(
     origin: Sources, connections: Mapping[str, psycopg.Connection[Any]], tmp_path_factory: pytest.TempPathFactory
-) -> World:
+) -> AuditedStack:
     """Two orders in databases and providers' records that hold nothing else."""
     for connection in connections.values():
         for (table,) in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall():
@@ -122,7 +122,7 @@ def world(
         with closing(sqlite3.connect(tmp_path_factory.getbasetemp() / f"audited-{name}.db")) as records:
             records.execute("DELETE FROM records")
             records.commit()
-    built = World(origin=origin, connections=connections, confirmed=new_id(), compensated=new_id())
+    built = AuditedStack(origin=origin, connections=connections, confirmed=new_id(), compensated=new_id())
     _plant(built, built.confirmed, "CONFIRMED", "DONE")
     _plant(built, built.compensated, "CANCELLED_COMPENSATED", "UNDONE")
     _at_providers(built)
@@ -131,7 +131,7 @@ def world(
     return built
 
 
-def _plant(world: World, saga_id: str, state: str, effect: str) -> None:
+def _plant(world: AuditedStack, saga_id: str, state: str, effect: str) -> None:
     lines = json.dumps([{"sku": "tea", "quantity": 2, "unit_price_minor": PRICE_MINOR}])
     is_done = effect == "DONE"
     world.execute(
@@ -176,7 +176,7 @@ def _plant(world: World, saga_id: str, state: str, effect: str) -> None:
             )
 
 
-def _reply(world: World, saga_id: str, step: str) -> None:
+def _reply(world: AuditedStack, saga_id: str, step: str) -> None:
     world.execute(
         "saga_tracker",
         "INSERT INTO timeline (saga_id, message_id, recorded_at, occurred_at, kind, type, service, step, late)"
@@ -185,7 +185,7 @@ def _reply(world: World, saga_id: str, step: str) -> None:
     )
 
 
-def _at_providers(world: World) -> None:
+def _at_providers(world: AuditedStack) -> None:
     """Let the providers do for both orders what their rows say, and note the providers' names of it in the rows."""
     gateway, courier = world.origin.gateway_url, world.origin.courier_url
     for saga_id, payment, shipment in (
@@ -233,7 +233,7 @@ DAMAGE = [
 ]
 
 
-def test_a_world_as_it_must_be_is_green(world: World) -> None:
+def test_a_world_as_it_must_be_is_green(world: AuditedStack) -> None:
     verdict = world.audited()
 
     assert verdict.is_green, verdict.to_json()
@@ -244,38 +244,40 @@ def test_a_world_as_it_must_be_is_green(world: World) -> None:
 
 
 @pytest.mark.parametrize(("invariant", "service", "damage", "order"), DAMAGE)
-def test_damage_in_a_database_is_found(world: World, invariant: str, service: str, damage: str, order: str) -> None:
+def test_damage_in_a_database_is_found(
+    world: AuditedStack, invariant: str, service: str, damage: str, order: str
+) -> None:
     saga_id = getattr(world, order)
     world.execute(service, damage, saga_id)
 
     assert (invariant, saga_id) in world.broken()
 
 
-def test_stock_that_came_from_nowhere_is_found(world: World) -> None:
+def test_stock_that_came_from_nowhere_is_found(world: AuditedStack) -> None:
     world.execute("inventory", "UPDATE stock SET on_hand = 9 WHERE sku = 'tea'")
 
     assert world.broken() == {("stock-conserved", "tea")}
 
 
-def test_points_that_came_from_nowhere_are_found(world: World) -> None:
+def test_points_that_came_from_nowhere_are_found(world: AuditedStack) -> None:
     world.execute("loyalty", "UPDATE accounts SET balance = 201 WHERE customer_id = 'ann'")
 
     assert world.broken() == {("points-conserved", "ann")}
 
 
-def test_a_second_authorization_is_found_at_the_gateway(world: World) -> None:
+def test_a_second_authorization_is_found_at_the_gateway(world: AuditedStack) -> None:
     world.authorize(world.confirmed)
 
     assert {("captured-once", world.confirmed), ("charged-once", world.confirmed)} <= world.broken()
 
 
-def test_money_that_a_cancelled_order_still_holds_is_found_at_the_gateway(world: World) -> None:
+def test_money_that_a_cancelled_order_still_holds_is_found_at_the_gateway(world: AuditedStack) -> None:
     world.authorize(world.compensated)
 
     assert ("nothing-kept", world.compensated) in world.broken()
 
 
-def test_a_second_capture_is_found_at_the_gateway(world: World) -> None:
+def test_a_second_capture_is_found_at_the_gateway(world: AuditedStack) -> None:
     authorization = world.authorize(world.confirmed)
     world.ask(world.origin.gateway_url, f"/v1/authorizations/{authorization}/capture", {})
 
@@ -283,26 +285,26 @@ def test_a_second_capture_is_found_at_the_gateway(world: World) -> None:
 
 
 @pytest.mark.parametrize("order", ["confirmed", "compensated"])
-def test_a_shipment_too_many_is_found_at_the_courier(world: World, order: str) -> None:
+def test_a_shipment_too_many_is_found_at_the_courier(world: AuditedStack, order: str) -> None:
     saga_id = getattr(world, order)
     world.book(saga_id)
 
     assert ("shipped-once", saga_id) in world.broken()
 
 
-def test_a_shipment_for_nobody_is_found_at_the_courier(world: World) -> None:
+def test_a_shipment_for_nobody_is_found_at_the_courier(world: AuditedStack) -> None:
     world.book("nobody")
 
     assert ("shipped-once", "nobody") in world.broken()
 
 
-def test_a_step_that_was_compensated_twice_is_found(world: World) -> None:
+def test_a_step_that_was_compensated_twice_is_found(world: AuditedStack) -> None:
     _reply(world, world.compensated, "reserve_inventory")
 
     assert world.broken() == {("compensated-once", world.compensated)}
 
 
-def test_a_message_that_never_left_is_found(world: World) -> None:
+def test_a_message_that_never_left_is_found(world: AuditedStack) -> None:
     world.execute(
         "payment",
         "INSERT INTO outbox (id, aggregatetype, aggregateid, type, payload, headers)"
@@ -315,7 +317,7 @@ def test_a_message_that_never_left_is_found(world: World) -> None:
 
 
 @pytest.mark.parametrize("due_at", [datetime(2026, 1, 1, tzinfo=UTC), None])
-def test_a_message_that_still_waits_is_found(world: World, due_at: datetime | None) -> None:
+def test_a_message_that_still_waits_is_found(world: AuditedStack, due_at: datetime | None) -> None:
     world.execute(
         "shipping",
         "INSERT INTO deferred (message_id, handler, saga_id, topic, partition, headers, payload, attempt, due_at,"
@@ -327,7 +329,7 @@ def test_a_message_that_still_waits_is_found(world: World, due_at: datetime | No
     assert world.broken() == {("deferred-drained", world.confirmed)}
 
 
-def test_dead_letters_are_read_to_their_end(infrastructure: Stack, world: World) -> None:
+def test_dead_letters_are_read_to_their_end(infrastructure: Stack, world: AuditedStack) -> None:
     saga_id = new_id()
     producer = Producer(infrastructure.kafka().options())
     producer.produce("book_shipment.dlq", key=saga_id, value=b"whatever")
@@ -338,7 +340,7 @@ def test_dead_letters_are_read_to_their_end(infrastructure: Stack, world: World)
     assert found.count(("book_shipment.dlq", saga_id)) == 1
 
 
-def test_a_database_that_cannot_be_read_is_named(world: World) -> None:
+def test_a_database_that_cannot_be_read_is_named(world: AuditedStack) -> None:
     nowhere = {**world.origin.databases, "ledger": "postgresql://audit@127.0.0.1:1/ledger"}
     origin = Sources(
         databases=nowhere, gateway_url=world.origin.gateway_url, courier_url=world.origin.courier_url, kafka=None
@@ -348,7 +350,7 @@ def test_a_database_that_cannot_be_read_is_named(world: World) -> None:
         report.run(origin, timeout_s=0.0)
 
 
-def test_records_that_cannot_be_read_are_named(world: World) -> None:
+def test_records_that_cannot_be_read_are_named(world: AuditedStack) -> None:
     origin = Sources(
         databases=world.origin.databases,
         gateway_url="http://127.0.0.1:1",

@@ -21,14 +21,14 @@ from typing import Any
 import httpx
 import jwt
 import pytest
+from chassis.postgres.database import prepare
+from chassis.postgres.migrations import differences
+from chassis.wire.envelope import new_id
 from checkout import handlers, intake, tables
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 from messages.catalogue import MESSAGES
 from messages.saga import OrderConfirmed, OrderFailed
-from messaging.database import prepare
-from messaging.envelope import new_id
-from messaging.migrations import differences
 from redis import Redis
 from sqlalchemy import Connection, Engine, create_engine, text
 from stack.home import Home
@@ -87,7 +87,7 @@ class Outside(BaseHTTPRequestHandler):
 
 
 @dataclass(kw_only=True)
-class Parts:
+class CheckoutStack:
     """The parts around checkout, and the processes of it that a test starts."""
 
     home: Home
@@ -178,7 +178,7 @@ def post(client: httpx.Client, body: object, key: str | None = None) -> httpx.Re
 
 
 @pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CheckoutStack]:
     home = Home(tmp_path_factory.mktemp("checkout"))
     home.prepare()
     chosen = ports.choose(["postgres", "redis", "nowhere"], {}, {})
@@ -192,7 +192,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
     thread.start()
     login = f"{postgres.SUPERUSER}:{home.password(postgres.SUPERUSER)}"
     engine = prepare(create_engine(f"postgresql+psycopg://{login}@127.0.0.1:{chosen['postgres']}/checkout"))
-    made = Parts(
+    made = CheckoutStack(
         home=home, ports=chosen, engine=engine, outside=f"http://127.0.0.1:{outside.server_port}", redis=running[1]
     )
     try:
@@ -220,7 +220,7 @@ def launched(part: Part) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
-def migrate(parts: Parts) -> None:
+def migrate(parts: CheckoutStack) -> None:
     connect = partial(postgres.connect, parts.ports["postgres"], parts.home.password(postgres.SUPERUSER))
     rights = contract.database_rights()
     databases.create(connect, parts.home.password, {login: rights[login] for login in ("checkout", "checkout_owner")})
@@ -228,12 +228,12 @@ def migrate(parts: Parts) -> None:
         "DATABASE_URL": f"postgresql+psycopg://checkout_owner@127.0.0.1:{parts.ports['postgres']}/checkout",
         "DATABASE_PASSWORD_FILE": str(parts.home.password_file("checkout_owner")),
     }
-    command = [sys.executable, "-m", "messaging.migrate", "checkout"]
+    command = [sys.executable, "-m", "chassis.postgres.migrate", "checkout"]
     subprocess.run(command, env=parts.environment(**owner), check=True)
 
 
 @pytest.fixture(scope="module")
-def api(parts: Parts) -> Api:
+def api(parts: CheckoutStack) -> Api:
     running = parts.start()
     with running.client("operator-1", ["operator"]) as operator:
         loaded = operator.put("/v1/catalogue", json={"products": PRODUCTS})
@@ -248,7 +248,7 @@ def storefront(api: Api) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def tx(parts: Parts, api: Api) -> Iterator[Connection]:
+def tx(parts: CheckoutStack, api: Api) -> Iterator[Connection]:
     with parts.engine.connect() as connection:
         yield connection
 
@@ -289,7 +289,7 @@ def test_the_same_key_and_body_return_the_same_answer(storefront: httpx.Client, 
 
 
 def test_a_replay_is_the_truth_of_postgresql_when_the_cache_has_forgotten(
-    storefront: httpx.Client, parts: Parts
+    storefront: httpx.Client, parts: CheckoutStack
 ) -> None:
     key = new_key()
     first = post(storefront, cart(), key)
@@ -299,7 +299,7 @@ def test_a_replay_is_the_truth_of_postgresql_when_the_cache_has_forgotten(
     assert post(storefront, cart(), key).content == first.content
 
 
-def test_the_same_key_with_another_body_is_refused(storefront: httpx.Client, parts: Parts) -> None:
+def test_the_same_key_with_another_body_is_refused(storefront: httpx.Client, parts: CheckoutStack) -> None:
     key = new_key()
     post(storefront, cart(), key)
     other = post(storefront, cart(lines=[("sku-1", 3)]), key)
@@ -488,7 +488,7 @@ def test_the_catalogue_is_read_page_by_page_and_a_load_changes_only_what_differs
         assert sorted(skus) == skus == sorted(str(product["sku"]) for product in PRODUCTS)
 
 
-def test_too_many_requests_are_told_when_to_come_again(parts: Parts, api: Api) -> None:
+def test_too_many_requests_are_told_when_to_come_again(parts: CheckoutStack, api: Api) -> None:
     limited = parts.start(REQUESTS_PER_S_CUSTOMER="5")
     with limited.client("customer-busy", ["customer"]) as customer:
         answers = [customer.get("/v1/catalogue") for _ in range(30)]
@@ -501,7 +501,7 @@ def test_too_many_requests_are_told_when_to_come_again(parts: Parts, api: Api) -
         assert another.get("/v1/catalogue").status_code == 200
 
 
-def test_without_redis_orders_are_taken_replayed_and_limited(parts: Parts, api: Api) -> None:
+def test_without_redis_orders_are_taken_replayed_and_limited(parts: CheckoutStack, api: Api) -> None:
     alone = parts.start(REDIS_URL=f"redis://127.0.0.1:{parts.ports['nowhere']}/0", REQUESTS_PER_S_CUSTOMER="5")
     with alone.client() as client:
         key = new_key()
@@ -514,7 +514,7 @@ def test_without_redis_orders_are_taken_replayed_and_limited(parts: Parts, api: 
 
 
 def test_without_its_database_checkout_says_so_once_and_answers_503_until_it_is_back(
-    parts: Parts, tx: Connection
+    parts: CheckoutStack, tx: Connection
 ) -> None:
     alone = parts.start()
     with alone.client() as client:
@@ -533,7 +533,7 @@ def test_without_its_database_checkout_says_so_once_and_answers_503_until_it_is_
     assert alone.log.read_text().count("A part is away") == 1
 
 
-def test_a_killed_process_has_lost_no_order_that_it_accepted(parts: Parts, api: Api, tx: Connection) -> None:
+def test_a_killed_process_has_lost_no_order_that_it_accepted(parts: CheckoutStack, api: Api, tx: Connection) -> None:
     doomed = parts.start()
     with doomed.client() as client:
         key = new_key()
@@ -571,7 +571,7 @@ def test_an_order_follows_the_end_of_its_saga_once_and_for_good(storefront: http
     assert (bad["state"], bad["cause"], bad["reason"]) == ("CANCELLED_COMPENSATED", "REJECTED", "card_declined")
 
 
-def test_logs_hold_no_personal_data(parts: Parts, storefront: httpx.Client, api: Api) -> None:
+def test_logs_hold_no_personal_data(parts: CheckoutStack, storefront: httpx.Client, api: Api) -> None:
     post(storefront, cart(ship_to={"name": "Zaphod", "street": "x", "city": "y", "postal_code": "z", "country": "US"}))
     logs = "".join(file.read_text() for file in parts.home.logs.glob("checkout-*.log"))
     for secret in ("Zaphod", "A. Person", "tok_visa", "eyJ"):

@@ -13,9 +13,8 @@ from uuid import uuid4
 
 import pytest
 import urllib3
+from chassis.http.downstream import Downstream, Unavailable, UnforeseenAnswer
 from messages.checkout import Address, OrderLine
-from messaging.downstream import Downstream, Unavailable, UnforeseenAnswer
-from payment.fence import PREFIX, CallFence
 from payment.gateway import (
     Authorization,
     Authorized,
@@ -28,6 +27,7 @@ from payment.gateway import (
     Voided,
 )
 from payment.http_gateway import HttpPaymentGateway
+from payment.lease import PREFIX, CallLease
 from redis import Redis, RedisError
 from shipping.courier import Booked, Booking, Cancelled, Rejected
 from shipping.http_courier import HttpCourier
@@ -79,7 +79,7 @@ def until(description: str, condition: Callable[[], bool]) -> None:
 def payments(gateway: SimulatorProcess, redis_url: str) -> HttpPaymentGateway:
     """Return the adapter as one replica of payment has it."""
     downstream = Downstream("gateway", gateway.url, timeout_s=2.0, concurrency_max=8)
-    return HttpPaymentGateway(downstream, CallFence.at(redis_url))
+    return HttpPaymentGateway(downstream, CallLease.at(redis_url))
 
 
 def authorization(reference: str, *, token: str = "tok_visa") -> Authorization:
@@ -191,7 +191,7 @@ def test_a_failed_call_gives_the_fence_back(gateway: SimulatorProcess, redis_url
 
 
 def test_a_fence_that_another_took_over_is_not_given_back(redis_url: str, saga_id: str) -> None:
-    fence = CallFence.at(redis_url)
+    fence = CallLease.at(redis_url)
     with Redis.from_url(redis_url) as redis:
         with fence.hold(saga_id):
             redis.set(PREFIX + saga_id, "another's")
@@ -200,7 +200,7 @@ def test_a_fence_that_another_took_over_is_not_given_back(redis_url: str, saga_i
 
 
 def test_a_fence_ends_by_itself_when_its_holder_dies(redis_url: str, saga_id: str) -> None:
-    with Redis.from_url(redis_url) as redis, CallFence.at(redis_url).hold(saga_id):
+    with Redis.from_url(redis_url) as redis, CallLease.at(redis_url).hold(saga_id):
         remaining_ms = redis.pttl(PREFIX + saga_id)
 
     assert 4000 < int(remaining_ms) <= 5000
@@ -239,7 +239,7 @@ def test_a_call_that_may_outlast_its_fence_is_refused_at_the_start(redis_url: st
     downstream = Downstream("gateway", "http://127.0.0.1:1", timeout_s=5.0, concurrency_max=8)
 
     with pytest.raises(ValueError, match="Lower the timeout"):
-        HttpPaymentGateway(downstream, CallFence.at(redis_url))
+        HttpPaymentGateway(downstream, CallLease.at(redis_url))
 
 
 def booking(saga_id: str, *, postal_code: str = "45202") -> Booking:

@@ -14,6 +14,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from chassis.http.downstream import NotTried, Unavailable
+from chassis.saga import dead_letters, deferred
+from chassis.saga.batch import Batch
+from chassis.saga.deferred import RawMessage
+from chassis.saga.effects import EffectState
+from chassis.saga.handlers import Handlers
+from chassis.saga.unit_of_work import Answer, Delivery, Outgoing, PendingCall
+from chassis.wire.codec import Codec
+from chassis.wire.envelope import new_id
+from chassis.wire.registry import RemoteRegistry
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from messages.contract import Message
@@ -22,22 +32,12 @@ from messages.loyalty import LoyaltyPointsBurned, RestoreLoyaltyPoints
 from messages.payment import PaymentAuthorized
 from messages.saga import FenceSaga, RedriveStep, SagaFenced, StepRedriven
 from messages.shipping import CancelShipment, ShipmentBooked, ShipmentRejected
-from messaging.codec import Codec
-from messaging.deferred import RawMessage
-from messaging.downstream import NotTried, Unavailable
-from messaging.effects import EffectState
-from messaging.envelope import new_id
-from messaging.handlers import Handlers
-from messaging.handling import Batch
-from messaging.registry import RemoteRegistry
-from messaging.turn import Answer, Delivery, Outgoing, PendingCall
 from sqlalchemy import Connection, Engine, text
 from support import toy
 from support.builders import a
 from support.postgres import scratch_database
 from support.toy import PACK, PICK, SEND
 
-from messaging import dead_letters, deferred
 from stack import Stack
 
 COMMANDS = (FenceSaga, RedriveStep, ReleaseInventory, RestoreLoyaltyPoints, CancelShipment)
@@ -49,7 +49,7 @@ ROUNDS_MAX = 60
 """Rounds of due work after which everything must have come to rest."""
 STEP_S = 3.0
 DEFERRED = "SELECT * FROM deferred"
-HELD = "SELECT 1 FROM deferred WHERE due_at IS NULL AND NOT behind"
+PARKED = "SELECT 1 FROM deferred WHERE due_at IS NULL AND NOT behind"
 DUE = "SELECT 1 FROM deferred WHERE due_at IS NOT NULL"
 
 
@@ -309,7 +309,7 @@ def check(run: Run, messages: dict[str, Message], delivered: Sequence[str]) -> N
         if name.startswith("trigger"):
             waits = messages[name].message_id in behind
             assert waits or name.removeprefix("trigger ") in effects, f"{name} came to nothing"
-    assert not behind or run.rows(HELD), f"{behind} wait behind nothing"
+    assert not behind or run.rows(PARKED), f"{behind} wait behind nothing"
     check_the_provider(run, effects.get(SEND))
     if "fence" in delivered:
         check_the_fence(run, effects)
@@ -323,7 +323,7 @@ def check_the_provider(run: Run, state: str | None) -> None:
     assert did in expected, f"the provider did {did!r}, the service says {state}"
     if state == EffectState.STARTED:
         assert set(run.dead) == {"send.dlq"}, f"{SEND} is STARTED for ever; dead letters: {run.dead}"
-        assert run.rows(HELD), f"{SEND} is STARTED for ever and not held"
+        assert run.rows(PARKED), f"{SEND} is STARTED for ever and not held"
 
 
 def check_the_fence(run: Run, effects: dict[str, str]) -> None:
@@ -529,7 +529,7 @@ def test_a_held_message_whose_step_may_still_run_is_left_to_an_operator(engine: 
     give_up(run, the_messages(run, new_id())["trigger send"])
     with engine.begin() as tx:
         assert deferred.wake_settled(tx, [PARTITION], now=run.now) == 0
-    assert len(run.rows(HELD)) == 1
+    assert len(run.rows(PARKED)) == 1
 
 
 def test_a_sagas_own_events_never_overtake_each_other(engine: Engine, codec: Codec) -> None:
@@ -579,7 +579,7 @@ def test_an_answer_and_its_due_row_in_one_batch_count_once(engine: Engine, codec
         run.deliver([])
     assert run.dead == ["send.dlq"]
     assert run.calls == []
-    assert len(run.rows(HELD)) == 1
+    assert len(run.rows(PARKED)) == 1
 
 
 def test_a_compensation_and_its_due_row_in_one_batch_are_given_up_once(engine: Engine, codec: Codec) -> None:

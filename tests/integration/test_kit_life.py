@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 import urllib3
+from chassis.postgres import migrations
+from chassis.process.service import DependencyMissing, wait_for
+from chassis.wire.codec import Codec
+from chassis.wire.envelope import new_id
+from chassis.wire.registry import RemoteRegistry
 from messages.loyalty import LoyaltyPointsBurned
-from messaging.codec import Codec
-from messaging.envelope import new_id
-from messaging.registry import RemoteRegistry
-from messaging.service import PartMissing, wait_for
 from sqlalchemy import Engine, text
 from stack.services import kafka_environment
 from support.builders import a
@@ -26,7 +27,6 @@ from support.postgres import scratch_database
 from support.topics import Parcel, publish
 from support.waiting import until
 
-from messaging import migrations
 from stack import Stack, postgres
 
 SERVICE = "shipping"
@@ -140,7 +140,7 @@ def test_start_up_gives_up_with_the_name_of_the_part_that_is_missing() -> None:
         tried.append("again")
         raise ConnectionError("refused")
 
-    with pytest.raises(PartMissing, match="the schema registry was not ready within 1 s: refused"):
+    with pytest.raises(DependencyMissing, match="the schema registry was not ready within 1 s: refused"):
         wait_for({"the database": lambda: tried.append("there"), "the schema registry": refuse}, within_s=1.0)
     assert tried[0] == "there"
     assert len(tried) > 2

@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chassis.saga.waiting import UNPROCESSABLE
+from chassis.wire.codec import Codec
+from chassis.wire.envelope import new_id
+from chassis.wire.registry import RemoteRegistry
 from messages.contract import Message
 from messages.inventory import InventoryReserved, ReleaseInventory
 from messages.loyalty import LoyaltyPointsBurned
 from messages.payment import PaymentAuthorized
 from messages.saga import FenceSaga, RedriveStep, StepRedriven
 from messages.shipping import ShipmentBooked
-from messaging.codec import Codec
-from messaging.envelope import new_id
-from messaging.line import UNREAD
-from messaging.registry import RemoteRegistry
 from sqlalchemy import Engine, text
 from stack.deploy import create_topics
 from stack.kafka import admin
@@ -244,7 +244,7 @@ def test_a_deferred_message_that_cannot_be_read_any_more_is_a_dead_letter(servic
         service.send(good)
         until(lambda: service.answers([good.saga_id]), "the toy goes on")
     assert letter.value == b"text"
-    assert service.held([saga_id]) == {saga_id: UNREAD}
+    assert service.held([saga_id]) == {saga_id: UNPROCESSABLE}
 
 
 def test_what_nobody_could_read_is_read_anew_when_it_is_redriven(service: Toy) -> None:
@@ -252,8 +252,8 @@ def test_what_nobody_could_read_is_read_anew_when_it_is_redriven(service: Toy) -
     later = replace(later, saga_id=once.saga_id)
     with service.engine.begin() as tx:
         for saga_id, payload in ((once.saga_id, service.codec.encode(toy.INPUT, once)), (never, b"text")):
-            values = {"saga_id": saga_id, "payload": payload, "handler": UNREAD}
-            tx.execute(text(HELD), values)
+            values = {"saga_id": saga_id, "payload": payload, "handler": UNPROCESSABLE}
+            tx.execute(text(PARKED), values)
     redrives = [a(RedriveStep, saga_id=saga_id, step="", attempt=1) for saga_id in (once.saga_id, never)]
     service.send(later)
     with service.process():
@@ -263,10 +263,10 @@ def test_what_nobody_could_read_is_read_anew_when_it_is_redriven(service: Toy) -
         announced = [StepRedriven, InventoryReserved, ShipmentBooked]
         until(lambda: service.spoken(once.saga_id), "all goes on, in order", holds=lambda found: found == announced)
     assert letter.headers["baraza_redrive"] == b"1"
-    assert service.held([once.saga_id, never]) == {never: UNREAD}
+    assert service.held([once.saga_id, never]) == {never: UNPROCESSABLE}
 
 
-HELD = """
+PARKED = """
     INSERT INTO deferred (message_id, handler, saga_id, topic, partition, headers, payload, attempt, reason, created_at)
     VALUES (:saga_id, :handler, :saga_id, 'toy.input', 0, '[]', :payload, 1, 'unreadable in the last release', now())
 """

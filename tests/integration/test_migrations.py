@@ -6,10 +6,10 @@ import importlib
 from typing import Any
 
 import pytest
+from chassis.postgres import migrations
 from sqlalchemy import MetaData
 from support.postgres import scratch_database
 
-from messaging import migrations
 from stack import Stack, contract
 
 

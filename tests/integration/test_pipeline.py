@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from messaging.pipeline import PipelinedConnection
-from messaging.statement import Statement
+from chassis.postgres.pipeline import PipelinedConnection
+from chassis.postgres.statement import Statement
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 from support.postgres import scratch_database

@@ -8,14 +8,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from chassis.postgres import migrations
+from chassis.wire.codec import Codec
+from chassis.wire.envelope import new_id
 from messages.saga import RedriveStep
-from messaging.codec import Codec
-from messaging.envelope import new_id
 from proof.schemas import LocalRegistry
-from saga_tracker import letters, planning, plans, tables
-from saga_tracker.acting import BATCH_MAX, apply_next
 from saga_tracker.definitions import DEFINITIONS, newest
-from saga_tracker.facts import (
+from saga_tracker.http import previews
+from saga_tracker.http.previews import InvalidSelection, Selection
+from saga_tracker.ingest.operator_acts import BATCH_MAX, apply_next
+from saga_tracker.ingest.outgoing import END
+from saga_tracker.ingest.recorder import Recorder
+from saga_tracker.model.facts import (
     NOTHING,
     Cancelled,
     CommandDead,
@@ -26,17 +30,14 @@ from saga_tracker.facts import (
     Succeeded,
     merge_all,
 )
-from saga_tracker.issuing import END
-from saga_tracker.letters import LetterRow
-from saga_tracker.planning import InvalidSelection, Selection
-from saga_tracker.plans import ActKind, Plan
-from saga_tracker.progress import Phase, decide
-from saga_tracker.recording import Recorder
-from saga_tracker.tables import SagaRow
+from saga_tracker.model.progress import Phase, decide
+from saga_tracker.store import dead_letters, plans, tables
+from saga_tracker.store.dead_letters import LetterRow
+from saga_tracker.store.plans import ActKind, Plan
+from saga_tracker.store.tables import SagaRow
 from sqlalchemy import Engine, event, text
 from support.postgres import scratch_database
 
-from messaging import migrations
 from stack import Stack
 
 ORDER = newest("order")
@@ -80,7 +81,7 @@ def park(engine: Engine, *facts: Fact, count: int = 1, version: int = 1) -> list
 def make(engine: Engine, saga_ids: Sequence[str] | None = None, act: ActKind = ActKind.REDRIVE, **given: Any) -> Plan:
     with engine.begin() as tx:
         selection = Selection(saga_ids=saga_ids, **given)
-        return planning.make(tx, DEFINITIONS, act, selection, by="operator-1", now=datetime.now(UTC))
+        return previews.make(tx, DEFINITIONS, act, selection, by="operator-1", now=datetime.now(UTC))
 
 
 def begin(engine: Engine, plan: Plan, *, rate_per_s: int = 100_000) -> bool:
@@ -126,7 +127,7 @@ def test_ten_thousand_parked_sagas_run_in_one_plan_once_and_through_a_crash(engi
     statements: list[str] = []
     event.listen(engine, "before_cursor_execute", lambda _c, _cursor, statement, *_: statements.append(statement))
     with engine.connect() as tx:
-        (group,) = [each for each in planning.review(tx) if each.count >= MANY]
+        (group,) = [each for each in previews.review(tx) if each.count >= MANY]
     assert (group.step, group.reason) == (RESERVE, f"{RESERVE}: order <n> fails with <n>")
     plan = make(engine, group=group.group)
     assert (plan.state, plan.counts) == ("PLANNED", {"PLANNED": MANY})
@@ -216,15 +217,15 @@ def test_a_message_of_no_known_step_is_tried_again_where_it_is_held(engine: Engi
         service="checkout", step=None, type="OrderConfirmed", reason="fails", redrive=0, is_open=True,
     )  # fmt: skip
     with engine.begin() as tx:
-        letters.save(tx, [letter], now=AT)
-        assert [each.saga_state for each in letters.list_open(tx, saga_id=ended, limit=9)] == ["CONFIRMED"]
+        dead_letters.save(tx, [letter], now=AT)
+        assert [each.saga_state for each in dead_letters.list_open(tx, saga_id=ended, limit=9)] == ["CONFIRMED"]
     plan = make(engine, [ended])
     assert items(engine, plan)[ended].runs == "RedriveStep checkout"
     assert begin(engine, plan)
     assert work(engine, recorder) == 1
     with engine.begin() as tx:
-        assert letters.list_open(tx, saga_id=ended, limit=9) == []
-        assert letters.unclear(tx, [ended]) == {}
+        assert dead_letters.list_open(tx, saga_id=ended, limit=9) == []
+        assert dead_letters.unclear(tx, [ended]) == {}
 
 
 @pytest.mark.parametrize(
@@ -238,4 +239,4 @@ def test_a_message_of_no_known_step_is_tried_again_where_it_is_held(engine: Engi
 )
 def test_a_selection_that_fits_nothing_is_refused(engine: Engine, selection: Selection, said: str) -> None:
     with pytest.raises(InvalidSelection, match=said), engine.begin() as tx:
-        planning.make(tx, DEFINITIONS, ActKind.REDRIVE, selection, by="operator-1", now=AT)
+        previews.make(tx, DEFINITIONS, ActKind.REDRIVE, selection, by="operator-1", now=AT)

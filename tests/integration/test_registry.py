@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from chassis.wire.codec import Codec
+from chassis.wire.envelope import new_id
+from chassis.wire.registry import RemoteRegistry, Subject
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from messages.inventory import ReleaseInventory
 from messages.ledger import LedgerPosted
-from messaging.codec import Codec
-from messaging.envelope import new_id
-from messaging.registry import RemoteRegistry, Subject
 from stack.registering import IncompatibleSchema, register
 from support.builders import a
 

@@ -8,8 +8,8 @@ import pytest
 from proof.controls import CONTROLS
 from proof.exploration import explore
 from proof.models import BOOK, BURN, LARGE, MODELS, RESERVE, chain
-from proof.worlds import Model
-from saga_tracker.progress import SagaState
+from proof.states import Model
+from saga_tracker.model.progress import SagaState
 
 REDRIVEN = MODELS[1]["local, given up and redriven"]
 WORLDS_MAX = 40_000

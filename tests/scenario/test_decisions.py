@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from messaging.envelope import new_id
+from chassis.wire.envelope import new_id
 from support.shop import POINTS, SCARCE, Placed, Shop
 
 STEPS = ("authorize_payment", "reserve_inventory", "burn_loyalty_points", "book_shipment", "capture_payment")

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
-from messaging.envelope import new_id
+from chassis.wire.envelope import new_id
 from support.shop import Placed, Shop
 from support.waiting import until
 

@@ -15,7 +15,7 @@ from support.waiting import until
 
 STEP = "reserve_inventory"
 WHY = "the constraint is gone"
-HELD = "SELECT count(*) FROM deferred WHERE saga_id = ANY(%s) AND handler = %s AND due_at IS NULL AND NOT behind"
+PARKED = "SELECT count(*) FROM deferred WHERE saga_id = ANY(%s) AND handler = %s AND due_at IS NULL AND NOT behind"
 PARKED_S = 60.0
 """All retries of a step take 6 s, and the tracker's return some more; a busy machine makes both longer."""
 
@@ -44,7 +44,7 @@ def test_orders_parked_by_an_error_are_redriven_as_planned_and_confirmed(shop: S
     with refusing(shop), shop.down("saga-tracker"):
         order_ids = sorted(shop.place(points=1).order_id for _ in range(3))
         until(
-            lambda: shop.rows("inventory", HELD, order_ids, STEP)[0][0],
+            lambda: shop.rows("inventory", PARKED, order_ids, STEP)[0][0],
             "inventory has given the orders up",
             holds=lambda count: count == len(order_ids),
             within_s=PARKED_S,

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import psutil
-from messaging.envelope import new_id
+from chassis.wire.envelope import new_id
 from support.collector import Collector
 from support.shop import SCARCE, SKU, Shop
 from support.topics import stored

@@ -6,8 +6,8 @@ import json
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from chassis.wire.envelope import new_id
 from messages.contract import Message
-from messaging.envelope import new_id
 
 Built = TypeVar("Built", bound=Message)
 

@@ -15,16 +15,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 import fastavro
+from chassis.process.service import consumed_topics
+from chassis.wire import envelope
+from chassis.wire.codec import PREFIX, Codec
+from chassis.wire.envelope import new_id, new_traceparent
+from chassis.wire.registry import Subject
 from messages.checkout import OrderSubmitted
 from messages.contract import Message
-from messaging.codec import PREFIX, Codec
-from messaging.envelope import new_id, new_traceparent
-from messaging.registry import Subject
-from messaging.service import consumed_topics
-from saga_tracker import reading
 from saga_tracker.definitions import DEFINITIONS
+from saga_tracker.ingest import decoding
 
-from messaging import envelope
 from stack import contract
 from support.builders import a
 from support.services import handlers
@@ -38,7 +38,7 @@ DEAD_LETTER_SUFFIX = ".dlq"
 
 def read_topics() -> frozenset[str]:
     """Return the topics that anybody reads."""
-    read = set(reading.topics(DEFINITIONS))
+    read = set(decoding.topics(DEFINITIONS))
     for service, own in handlers().items():
         read.update(consumed_topics(service, own))
     return frozenset(read)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
-from messaging.database import prepare
+from chassis.postgres.database import prepare
 from psycopg import sql
 from sqlalchemy import Engine, create_engine
 

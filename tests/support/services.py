@@ -10,10 +10,10 @@ import ledger.handlers
 import loyalty.handlers
 import payment.handlers
 import shipping.handlers
-from messaging.downstream import Downstream
-from messaging.handlers import Handlers
-from payment.fence import CallFence
+from chassis.http.downstream import Downstream
+from chassis.saga.handlers import Handlers
 from payment.http_gateway import HttpPaymentGateway
+from payment.lease import CallLease
 from shipping.http_courier import HttpCourier
 
 NOWHERE = "http://127.0.0.1:1"
@@ -22,7 +22,7 @@ NOWHERE = "http://127.0.0.1:1"
 def handlers() -> Mapping[str, Handlers]:
     """Return the handlers of every service that takes part in a saga."""
     downstream = Downstream("nowhere", NOWHERE, timeout_s=1.0, concurrency_max=1)
-    gateway = HttpPaymentGateway(downstream, CallFence.at("redis://127.0.0.1:1/0"))
+    gateway = HttpPaymentGateway(downstream, CallLease.at("redis://127.0.0.1:1/0"))
     declared = {
         "checkout": checkout.handlers.HANDLERS,
         "payment": payment.handlers.handlers(gateway),

@@ -12,7 +12,7 @@ import httpx
 import psycopg
 from baraza.audit import report
 from baraza.running import Running
-from messaging.envelope import new_id
+from chassis.wire.envelope import new_id
 from psycopg import sql
 
 from stack import Stack

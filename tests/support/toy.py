@@ -11,6 +11,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from chassis.postgres import database
+from chassis.process.membership import Membership
+from chassis.process.worker import Worker, consumer
+from chassis.saga.deferred import deferred_table
+from chassis.saga.effects import effects_table
+from chassis.saga.handlers import Handlers
+from chassis.saga.outbox import Relay, outbox_table, producer
+from chassis.saga.retry import RetryPolicy
+from chassis.saga.steps import Call, Compensation, ExternalCompensation, ExternalStep, Handler, Reaction, Step
+from chassis.settings import Settings
+from chassis.telemetry import logs
+from chassis.wire import kafka
+from chassis.wire.codec import Codec
+from chassis.wire.kafka import KafkaLogin
+from chassis.wire.registry import RemoteRegistry, Subject
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from messages.contract import Envelope, Message
 from messages.inventory import InventoryRejected, InventoryReleased, InventoryReserved, ReleaseInventory
@@ -18,21 +33,8 @@ from messages.loyalty import LoyaltyPointsBurned, LoyaltyPointsRestored, Restore
 from messages.payment import PaymentAuthorized
 from messages.saga import FenceSaga, RedriveStep, SagaFenced, StepRedriven
 from messages.shipping import CancelShipment, ShipmentBooked, ShipmentCancelled, ShipmentRejected
-from messaging.codec import Codec
-from messaging.deferred import deferred_table
-from messaging.effects import effects_table
-from messaging.handlers import Handlers
-from messaging.membership import Membership
-from messaging.outbox import Relay, outbox_table, producer
-from messaging.registry import RemoteRegistry, Subject
-from messaging.retry import RetryPolicy
-from messaging.settings import Settings
-from messaging.steps import Call, Compensation, ExternalCompensation, ExternalStep, Handler, Reaction, Step
-from messaging.worker import Worker, consumer
 from sqlalchemy import Column, Connection, Integer, MetaData, Table, Text, text
 from stack.registering import register
-
-from messaging import database, kafka, logs
 
 NAME = "toy"
 PICK, PACK, SEND = "pick", "pack", "send"
@@ -47,7 +49,7 @@ COMMANDED = (ReleaseInventory, RestoreLoyaltyPoints, CancelShipment)
 REFUSED_POINTS = 13
 POISON = "poison"
 LISTENER, LISTEN = "toy-listener", "listen"
-QUICK = RetryPolicy(first_s=0.2, factor=1.0, attempts_max=3)
+QUICK = RetryPolicy(initial_interval_s=0.2, backoff_coefficient=1.0, attempts_max=3)
 
 METADATA = MetaData()
 EFFECTS = effects_table(METADATA)
@@ -225,9 +227,9 @@ def main() -> int:
         Handlers.of(LISTENING if settings.service == LISTENER else handlers(WellProvider())),
         engine=database.create(settings.database_url, settings.database_password_file, application=NAME),
         codec=Codec(RemoteRegistry(settings.registry_url)),
-        consumer=consumer(settings.kafka_login, settings.service, settings.service),
-        relay=Relay(producer(settings.kafka_login, client_id=settings.service)),
-        membership=Membership(lambda: kafka.answers(settings.kafka_login)),
+        consumer=consumer(KafkaLogin.of(settings), settings.service, settings.service),
+        relay=Relay(producer(KafkaLogin.of(settings), client_id=settings.service)),
+        membership=Membership(lambda: kafka.answers(KafkaLogin.of(settings))),
     )
     signal.signal(signal.SIGTERM, lambda _number, _frame: worker.stop())
     worker.run([INPUT] if settings.service == LISTENER else [INPUT, COMMANDS])

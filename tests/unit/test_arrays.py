@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
+from chassis.postgres.arrays import KINDS, ArrayDumper
 from hypothesis import given
 from hypothesis import strategies as st
-from messaging.arrays import KINDS, ArrayDumper
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.types.array import ListBinaryDumper
 

@@ -15,10 +15,7 @@ from typing import Any
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from jwt.algorithms import ECAlgorithm, RSAAlgorithm
-from messaging.auth import (
+from chassis.http.auth import (
     KEYS_AGE_MAX_S,
     KEYS_LIFESPAN_S,
     REFRESH_INTERVAL_MIN_S,
@@ -26,6 +23,9 @@ from messaging.auth import (
     KeysUnavailable,
     Verifier,
 )
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 ISSUER, AUDIENCE = "https://issuer.test", "baraza"
 RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -243,7 +243,7 @@ def test_a_token_that_was_good_is_refused_once_it_has_expired(issuer: Issuer, mo
     good = token()
     verifier.verify(good)
     later_s = time.time() + 120
-    monkeypatch.setattr("messaging.auth.time.time", lambda: later_s)
+    monkeypatch.setattr("chassis.http.auth.time.time", lambda: later_s)
     assert verifier._recall(good) is None
 
 

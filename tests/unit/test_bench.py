@@ -16,12 +16,13 @@ from baraza.bench.workload import uniform_orders
 def test_a_samples_time_belongs_to_whoever_asked_the_driver() -> None:
     driver = "execute (sqlalchemy/engine/base.py:1);execute (psycopg/cursor.py:1)"
     lines = [
-        f"run (messaging/worker.py:1);load (messaging/effects.py:1);{driver} 3",
-        f"run (messaging/worker.py:1);save_stock (inventory/tables.py:1);{driver} 2",
-        "run (messaging/worker.py:1);consume (messaging/worker.py:1) 1",
+        f"run (chassis/process/worker.py:1);load (chassis/saga/effects.py:1);{driver} 3",
+        f"run (chassis/process/worker.py:1);save_stock (inventory/tables.py:1);{driver} 2",
+        "run (chassis/process/worker.py:1);consume (chassis/process/worker.py:1) 1",
         "run (faust/worker.py:1);select (selectors.py:1) 4",
-        "Worker.run (messaging/worker.py:1);Turn.emit (messaging/turn.py:1);Codec.encode (messaging/codec.py:1) 6",
-        "Worker.run (messaging/worker.py:1);Relay.publish.<locals>.<listcomp> (messaging/outbox.py:1) 7",
+        "Worker.run (chassis/process/worker.py:1);UnitOfWork.emit (chassis/saga/unit_of_work.py:1);"
+        "Codec.encode (chassis/wire/codec.py:1) 6",
+        "Worker.run (chassis/process/worker.py:1);Relay.publish.<locals>.<listcomp> (chassis/saga/outbox.py:1) 7",
         "elsewhere (nobody.py:1) 5",
     ]
     expected = {"load": 3, "save": 2, "fetch": 1, "Faust": 4, "encode": 6, "publish": 7, "other": 5}

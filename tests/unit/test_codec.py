@@ -8,13 +8,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pytest
+from chassis.wire.codec import Codec, Undecodable
+from chassis.wire.registry import RegistryUnavailable, RemoteRegistry, Subject
 from hypothesis import given
 from hypothesis import strategies as st
 from messages.catalogue import MESSAGES
 from messages.contract import Message
 from messages.ledger import LedgerPosted
-from messaging.codec import Codec, Undecodable
-from messaging.registry import RegistryUnavailable, RemoteRegistry, Subject
 from support.builders import a
 
 

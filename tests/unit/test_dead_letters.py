@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from messaging.dead_letters import read
+from chassis.saga.dead_letters import read
 
 
 @pytest.mark.parametrize(("text", "attempts"), [("3", 3), ("", 0), ("²", 0), ("-1", 0), ("9" * 5_000, 0)])

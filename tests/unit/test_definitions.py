@@ -12,9 +12,9 @@ from messages.contract import name_of
 from messages.payment import PaymentRefunded, RefundPayment
 from messages.saga import OrderConfirmed, OrderFailed
 from saga_tracker.definitions import DEFINITIONS, UnknownSaga, newest
-from saga_tracker.reading import topics
-from saga_tracker.rendering import diagram, mermaid
-from saga_tracker.saga import CompensationDefinition, InvalidDefinition, SagaDefinition, StepDefinition
+from saga_tracker.ingest.decoding import topics
+from saga_tracker.model.diagram import diagram, mermaid
+from saga_tracker.model.saga import CompensationDefinition, InvalidDefinition, SagaDefinition, StepDefinition
 
 ORDER = newest("order")
 AUTHORIZE, RESERVE, BURN, SHIP, CAPTURE, LEDGER = ORDER.steps

@@ -5,12 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from messaging.effects import (
-    Book,
+from chassis.saga.effects import (
     Effect,
     EffectState,
+    LoadedEffects,
     OnCompensation,
     OnDue,
     OnTrigger,
@@ -22,6 +20,8 @@ from messaging.effects import (
     started,
     undone,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -110,7 +110,7 @@ def test_only_a_started_effect_can_be_settled(effect: Effect) -> None:
 
 def test_a_book_saves_only_what_changed() -> None:
     kept, changed = an_effect(), an_effect(EffectState.STARTED, step="other")
-    book = Book.of([kept, changed])
+    book = LoadedEffects.of([kept, changed])
     book.put(kept)
     book.put(settled(changed, EffectState.DONE))
     book.put(an_effect(step="new"))

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 
+from chassis.saga import outbox
+from chassis.saga.dead_letters import DeadLetter, dead_letter_row, read
+from chassis.saga.deferred import RawMessage
+from chassis.wire.envelope import child_traceparent, derived_id, envelope, header, headers, new_id, new_traceparent
 from hypothesis import given
 from hypothesis import strategies as st
 from messages.ledger import LedgerPosted
-from messaging.dead_letters import DeadLetter, dead_letter_row, read
-from messaging.deferred import RawMessage
-from messaging.envelope import child_traceparent, derived_id, envelope, header, headers, new_id, new_traceparent
 from support.builders import a
-
-from messaging import outbox
 
 ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 TRACEPARENT = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-01")

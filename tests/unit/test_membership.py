@@ -1,7 +1,7 @@
 """A process that never joins its group again must end; one whose Kafka is away, or whose share is none, must not."""
 
 import pytest
-from messaging.membership import ASK_EVERY_S, JOIN_WITHIN_S, SPREAD_S, Membership, NeverJoined
+from chassis.process.membership import ASK_EVERY_S, JOIN_WITHIN_S, SPREAD_S, Membership, NeverJoined
 
 
 class Kafka:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from chassis.process.pace import GATHER_FACTOR, GATHER_MAX_S, Pace
 from hypothesis import given
 from hypothesis import strategies as st
-from messaging.pace import GATHER_FACTOR, GATHER_MAX_S, Pace
 
 times = st.floats(min_value=0.0, max_value=1e6)
 spans = st.floats(min_value=0.0, max_value=10.0)

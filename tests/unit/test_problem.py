@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from chassis.http import problem
+from chassis.http.problem import MEDIA_TYPE
 from fastapi import FastAPI
-from messaging.problem import MEDIA_TYPE
 from sqlalchemy import create_engine
 from starlette.testclient import TestClient
-
-from messaging import problem
 
 NOWHERE = create_engine("postgresql+psycopg://nobody@127.0.0.1:1/none", connect_args={"connect_timeout": 2})
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from saga_tracker.definitions import newest
-from saga_tracker.facts import (
+from saga_tracker.model.facts import (
     ANY_STEP,
     NOTHING,
     Cancelled,
@@ -30,7 +30,7 @@ from saga_tracker.facts import (
     merge_all,
     to_record,
 )
-from saga_tracker.progress import (
+from saga_tracker.model.progress import (
     FENCE,
     Cause,
     Command,
@@ -325,7 +325,7 @@ def test_a_redriven_step_goes_to_its_service_once_more_and_fails_or_runs_as_if_i
     [
         (RedriveOutcome.DONE, Phase.RUNNING, False),
         (RedriveOutcome.REJECTED, Phase.COMPENSATING, False),
-        (RedriveOutcome.NOTHING_HELD, Phase.RUNNING, False),
+        (RedriveOutcome.NOTHING_PARKED, Phase.RUNNING, False),
         (RedriveOutcome.FENCED, Phase.RUNNING, True),
     ],
 )

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from proof.models import CALLS, ORDER
-from proof.worlds import CANCEL, Model, World
-from saga_tracker.facts import (
+from proof.states import CANCEL, Model, ModelState
+from saga_tracker.model.facts import (
     ANY_STEP,
     NOTHING,
     Cancelled,
@@ -37,7 +37,7 @@ from saga_tracker.facts import (
     merge_all,
     to_record,
 )
-from saga_tracker.progress import FENCE, SagaState, decide, redrive_key
+from saga_tracker.model.progress import FENCE, SagaState, decide, redrive_key
 
 AT = datetime(2026, 11, 21, 10, tzinfo=UTC)
 STOPS = (CANCEL, *(TimedOut(step=step.name) for step in ORDER.steps))
@@ -45,7 +45,7 @@ WALK_LENGTH_MAX = 500
 
 
 @st.composite
-def walks(draw: st.DrawFn) -> tuple[Model, World, frozenset[Fact]]:
+def walks(draw: st.DrawFn) -> tuple[Model, ModelState, frozenset[Fact]]:
     """Walk at random until nothing can happen any more, and return the facts that the tracker heard on the way."""
     external = CALLS if draw(st.booleans()) else frozenset()
     model = Model(definition=ORDER, external=external, gives_up=draw(st.booleans()))
@@ -68,7 +68,7 @@ def walks(draw: st.DrawFn) -> tuple[Model, World, frozenset[Fact]]:
 @given(walks(), st.randoms(use_true_random=False), st.integers(1, 4))
 @settings(max_examples=150, deadline=None)
 def test_any_order_duplication_or_split_of_the_same_facts_gives_the_same_end(
-    walk: tuple[Model, World, frozenset[Fact]], chance: random.Random, copies_max: int
+    walk: tuple[Model, ModelState, frozenset[Fact]], chance: random.Random, copies_max: int
 ) -> None:
     model, world, heard = walk
     facts = [fact for fact in heard for _ in range(chance.randint(1, copies_max))]

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from saga_tracker.saga import SagaDefinition
+from saga_tracker.model.saga import SagaDefinition
 
 from baraza.audit import sources
 from baraza.audit.sources import Row, Sources

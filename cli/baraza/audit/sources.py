@@ -13,7 +13,7 @@ from typing import Any, LiteralString
 
 import httpx
 import psycopg
-from messaging.kafka import KafkaLogin
+from chassis.wire.kafka import KafkaLogin
 
 from baraza import broker
 from baraza.terminal import Refusal

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from messages.saga import OrderConfirmed
 
-from baraza.ends import Ends
+from baraza.outcomes import SagaOutcomes
 
 if TYPE_CHECKING:
+    from chassis.wire.kafka import KafkaLogin
     from confluent_kafka import Message as Read
-    from messaging.kafka import KafkaLogin
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Ended:
     read_at_s: float
 
 
-class Follower(Ends):
+class Follower(SagaOutcomes):
     """Counts the ends of sagas, and times those of the orders that it was told of."""
 
     def __init__(self, kafka: KafkaLogin, registry_url: str) -> None:

@@ -47,7 +47,7 @@ def ask(
     return response.status, response.read()
 
 
-class Till:
+class CheckoutClient:
     """One connection to checkout. One thread uses it at a time."""
 
     def __init__(self, url: str, tokens: Tokens, statuses: list[int]) -> None:
@@ -116,7 +116,7 @@ def pace(orders: Iterator[Order], *, per_second: float) -> Due:
 class Sending:
     """Sends what is due while it is entered, over SENDERS connections."""
 
-    def __init__(self, till: Callable[[], Till], follower: Follower, due: Due) -> None:
+    def __init__(self, till: Callable[[], CheckoutClient], follower: Follower, due: Due) -> None:
         self._till = till
         self._follower = follower
         self._due = due

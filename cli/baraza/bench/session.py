@@ -20,9 +20,9 @@ from baraza.audit.report import Report
 from baraza.audit.sources import TRACKER, connect
 from baraza.bench import profile
 from baraza.bench.following import Ended, Follower
-from baraza.bench.sending import Sending, Till, pace, pressure
+from baraza.bench.sending import CheckoutClient, Sending, pace, pressure
 from baraza.bench.usage import Meter
-from baraza.bench.workload import Goods, Order
+from baraza.bench.workload import Order, SeedData
 from baraza.client import Tokens
 from baraza.commands import audit as audit_command
 from baraza.commands import load
@@ -166,7 +166,7 @@ class Session:
             "open_orders_max": OPEN_MAX,
         }
 
-    def stock(self, goods: Goods) -> None:
+    def stock(self, goods: SeedData) -> None:
         """Load the catalogue, the stock and the customers."""
         load.put_catalogue(self.stack, iter(goods.products), len(goods.products))
         load.put_customers(self.stack, iter(goods.customers), len(goods.customers))
@@ -181,9 +181,9 @@ class Session:
             rows = connection.execute(SOME_SAGAS).fetchall()
         return [saga_id for (saga_id,) in rows]
 
-    def till(self) -> Till:
+    def till(self) -> CheckoutClient:
         """Return a connection to checkout."""
-        return Till(self.stack.url("checkout"), self._tokens, self._statuses)
+        return CheckoutClient(self.stack.url("checkout"), self._tokens, self._statuses)
 
     def saturated(
         self, name: str, orders: Iterator[Order], seconds: float, *, ramp_s: float = RAMP_S, profiled: bool = False

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import cycle
 from typing import TYPE_CHECKING, NamedTuple
 
-from messaging.envelope import new_id
+from chassis.wire.envelope import new_id
 
 from baraza.dataset import CURRENCY, UNDELIVERABLE
 from baraza.tabular import Record
@@ -39,16 +39,16 @@ class Order(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Goods:
+class SeedData:
     """What there is to buy, and who buys it."""
 
     products: tuple[Record, ...]
     customers: tuple[Record, ...]
 
 
-def uniform_goods() -> Goods:
+def uniform_goods() -> SeedData:
     """Return SKUS products and CUSTOMERS customers."""
-    return Goods(
+    return SeedData(
         products=tuple(_product(f"bench-{number}", PRICE_MINOR) for number in range(SKUS)),
         customers=tuple({"customer_id": f"bench-{number}", "points": POINTS} for number in range(CUSTOMERS)),
     )
@@ -79,9 +79,9 @@ def uniform_orders(*, rejected: float = 0.0, seed: int = 1) -> Iterator[Order]:
         )
 
 
-def real_goods(work: Work) -> Goods:
+def real_goods(work: Work) -> SeedData:
     """Return what the retailer's baskets name, with stock and points for all of them, over and over."""
-    return Goods(
+    return SeedData(
         products=tuple({**_product(each.sku, each.price_minor), "name": each.name} for each in work.products),
         customers=tuple({"customer_id": customer_id, "points": POINTS} for customer_id, _ in work.customers),
     )

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from baraza.chaos.faults import inject
-from baraza.chaos.field import Field
 from baraza.chaos.load import Load
 from baraza.chaos.schedule import Fault, Kind, faults
+from baraza.chaos.target import ChaosTarget
 from baraza.dataset import Work
 from baraza.demo import faults as provider_faults
 
@@ -25,7 +25,7 @@ Tell = Callable[[str], None]
 
 
 @dataclass(slots=True, kw_only=True)
-class Suffered:
+class InjectedFault:
     """A fault that came: what it did, until when, and how long it took until new orders were confirmed again."""
 
     fault: Fault
@@ -38,14 +38,14 @@ class Suffered:
 class Run:
     """One run over a field. However it ends, nothing is left standing still or cut off."""
 
-    def __init__(self, field: Field, load: Load, *, seed: int, kinds: Sequence[Kind], tell: Tell) -> None:
+    def __init__(self, field: ChaosTarget, load: Load, *, seed: int, kinds: Sequence[Kind], tell: Tell) -> None:
         self._field = field
         self._load = load
         self._seed = seed
         self._kinds = kinds
         self._tell = tell
         self._began_at_s = time.monotonic()
-        self.suffered: list[Suffered] = []
+        self.suffered: list[InjectedFault] = []
 
     def go(self, minutes: float) -> None:
         """Let faults come for so long, and every kind at least once. Raises StackError, Refusal."""
@@ -73,7 +73,7 @@ class Run:
     def _suffer(self, fault: Fault) -> None:
         began_at_s = self._elapsed_s
         what = inject(self._field, fault, self._sleep)
-        self.suffered.append(Suffered(fault=fault, what=what, after_s=began_at_s, ended_at=datetime.now(UTC)))
+        self.suffered.append(InjectedFault(fault=fault, what=what, after_s=began_at_s, ended_at=datetime.now(UTC)))
         self._tell(f"{began_at_s:7.1f} s  {fault.kind:<14}  {what}")
 
     def _recover(self) -> None:
@@ -82,7 +82,7 @@ class Run:
         while self.suffered and self._recovery_s(self.suffered[-1]) is None and time.monotonic() < give_up_at_s:
             self._sleep(LOOK_EVERY_S)
 
-    def _recovery_s(self, past: Suffered) -> float | None:
+    def _recovery_s(self, past: InjectedFault) -> float | None:
         at = self._field.confirmed_again_at(past.ended_at, RECOVERED_ORDERS)
         return None if at is None else round((at - past.ended_at).total_seconds(), 1)
 
@@ -101,8 +101,8 @@ class Run:
 
 
 def suffer(
-    field: Field, work: Work, *, minutes: float, seed: int, rate: float, kinds: Sequence[Kind], tell: Tell
-) -> tuple[Load, list[Suffered]]:
+    field: ChaosTarget, work: Work, *, minutes: float, seed: int, rate: float, kinds: Sequence[Kind], tell: Tell
+) -> tuple[Load, list[InjectedFault]]:
     """Run the load and the faults over a stack whose shelves are full; return what was submitted and what came.
 
     Raises StackError, Refusal.

@@ -10,12 +10,12 @@ from stack.services import PROXIED
 from stack.toxiproxy import SIDES
 
 from baraza.chaos import network, versions
-from baraza.chaos.field import Field
 from baraza.chaos.schedule import Fault, Kind
+from baraza.chaos.target import ChaosTarget
 from stack import kafka, postgres, redis, registry
 
 Sleep = Callable[[float], None]
-Inject = Callable[[Field, Fault, random.Random, Sleep], str]
+Inject = Callable[[ChaosTarget, Fault, random.Random, Sleep], str]
 
 DURING_RECOVERY_S = (0.05, 0.8)
 """After PostgreSQL has begun to recover; it takes about a second here."""
@@ -24,7 +24,7 @@ SILENT_MS = 2_000
 SHARE_BROKEN = 0.4
 
 
-def inject(field: Field, fault: Fault, sleep: Sleep) -> str:
+def inject(field: ChaosTarget, fault: Fault, sleep: Sleep) -> str:
     """Bring the fault about, let it last, undo it, and return what was done in a few words. Raises StackError, Refusal.
 
     It returns when what was hurt is there again, which is not to say that all of the work has gone on.
@@ -32,7 +32,7 @@ def inject(field: Field, fault: Fault, sleep: Sleep) -> str:
     return KINDS[fault.kind](field, fault, random.Random(fault.draw), sleep)
 
 
-def _kill(field: Field, fault: Fault, _chance: random.Random, _sleep: Sleep) -> str:
+def _kill(field: ChaosTarget, fault: Fault, _chance: random.Random, _sleep: Sleep) -> str:
     before = {victim: field.stack.pid(victim) for victim in fault.victims}
     for victim in fault.victims:
         field.send(victim, signal.SIGKILL)
@@ -41,7 +41,7 @@ def _kill(field: Field, fault: Fault, _chance: random.Random, _sleep: Sleep) -> 
     return f"SIGKILL {', '.join(fault.victims)}"
 
 
-def _pause(field: Field, fault: Fault, _chance: random.Random, sleep: Sleep) -> str:
+def _pause(field: ChaosTarget, fault: Fault, _chance: random.Random, sleep: Sleep) -> str:
     stopped = [victim for victim in fault.victims if field.send(victim, signal.SIGSTOP)]
     sleep(fault.lasts_s)
     for victim in stopped:
@@ -49,19 +49,19 @@ def _pause(field: Field, fault: Fault, _chance: random.Random, sleep: Sleep) -> 
     return f"SIGSTOP {', '.join(stopped)}, SIGCONT after {fault.lasts_s} s"
 
 
-def _kafka(field: Field, fault: Fault, _chance: random.Random, sleep: Sleep) -> str:
+def _kafka(field: ChaosTarget, fault: Fault, _chance: random.Random, sleep: Sleep) -> str:
     field.send(kafka.NAME, signal.SIGKILL)
     _away(field, kafka.NAME, fault.lasts_s, sleep)
     return f"Kafka killed, away for {fault.lasts_s} s"
 
 
-def _postgres(field: Field, _fault: Fault, _chance: random.Random, _sleep: Sleep) -> str:
+def _postgres(field: ChaosTarget, _fault: Fault, _chance: random.Random, _sleep: Sleep) -> str:
     field.kill(postgres.NAME, signal.SIGQUIT)
     field.stack.start(postgres.NAME)
     return "PostgreSQL shut down at once"
 
 
-def _postgres_twice(field: Field, _fault: Fault, chance: random.Random, sleep: Sleep) -> str:
+def _postgres_twice(field: ChaosTarget, _fault: Fault, chance: random.Random, sleep: Sleep) -> str:
     field.kill(postgres.NAME, signal.SIGQUIT)
     after_s = chance.uniform(*DURING_RECOVERY_S)
     sleep(after_s)
@@ -70,13 +70,13 @@ def _postgres_twice(field: Field, _fault: Fault, chance: random.Random, sleep: S
     return f"PostgreSQL shut down at once, and again {after_s:.1f} s into its next start"
 
 
-def _redis(field: Field, fault: Fault, _chance: random.Random, sleep: Sleep) -> str:
+def _redis(field: ChaosTarget, fault: Fault, _chance: random.Random, sleep: Sleep) -> str:
     field.send(redis.NAME, signal.SIGKILL)
     _away(field, redis.NAME, fault.lasts_s, sleep)
     return f"Redis away for {fault.lasts_s} s"
 
 
-def _registry(field: Field, fault: Fault, _chance: random.Random, sleep: Sleep) -> str:
+def _registry(field: ChaosTarget, fault: Fault, _chance: random.Random, sleep: Sleep) -> str:
     victim = fault.victims[0]
     field.stack.stop(registry.NAME)
     field.send(victim, signal.SIGKILL)
@@ -84,13 +84,13 @@ def _registry(field: Field, fault: Fault, _chance: random.Random, sleep: Sleep) 
     return f"the registry away for {fault.lasts_s} s while {victim} starts"
 
 
-def _away(field: Field, part: str, lasts_s: float, sleep: Sleep) -> None:
+def _away(field: ChaosTarget, part: str, lasts_s: float, sleep: Sleep) -> None:
     field.stack.stop(part)
     sleep(lasts_s)
     field.stack.start(part)
 
 
-def _delay(field: Field, fault: Fault, chance: random.Random, sleep: Sleep) -> str:
+def _delay(field: ChaosTarget, fault: Fault, chance: random.Random, sleep: Sleep) -> str:
     sides, delay_ms = _sides(chance), chance.randint(*DELAYS_MS)
     for proxy in field.proxies(sides):
         field.network.poison(proxy, network.latency(delay_ms, delay_ms // 2))
@@ -99,7 +99,7 @@ def _delay(field: Field, fault: Fault, chance: random.Random, sleep: Sleep) -> s
     return f"every answer to side {' and '.join(sides)} {delay_ms} ms late for {fault.lasts_s} s"
 
 
-def _loss(field: Field, fault: Fault, chance: random.Random, sleep: Sleep) -> str:
+def _loss(field: ChaosTarget, fault: Fault, chance: random.Random, sleep: Sleep) -> str:
     sides, targets = _sides(chance), _targets(chance)
     for proxy in field.proxies(sides, targets):
         field.network.poison(proxy, network.reset(chance.randint(0, SILENT_MS), SHARE_BROKEN))
@@ -109,7 +109,7 @@ def _loss(field: Field, fault: Fault, chance: random.Random, sleep: Sleep) -> st
     return f"connections of side {' and '.join(sides)} to {', '.join(targets)} break for {fault.lasts_s} s"
 
 
-def _partition(field: Field, fault: Fault, chance: random.Random, sleep: Sleep) -> str:
+def _partition(field: ChaosTarget, fault: Fault, chance: random.Random, sleep: Sleep) -> str:
     sides, targets, is_refused = _sides(chance), _targets(chance), chance.random() < 0.5
     for proxy in field.proxies(sides, targets):
         if is_refused:
@@ -122,7 +122,7 @@ def _partition(field: Field, fault: Fault, chance: random.Random, sleep: Sleep) 
     return f"side {' and '.join(sides)} {how} {', '.join(targets)} for {fault.lasts_s} s"
 
 
-def _outbox(field: Field, fault: Fault, _chance: random.Random, sleep: Sleep) -> str:
+def _outbox(field: ChaosTarget, fault: Fault, _chance: random.Random, sleep: Sleep) -> str:
     field.send(kafka.NAME, signal.SIGSTOP)
     try:
         sleep(fault.lasts_s)
@@ -133,11 +133,11 @@ def _outbox(field: Field, fault: Fault, _chance: random.Random, sleep: Sleep) ->
     return f"nothing published for {fault.lasts_s} s, {count} messages in checkout's outbox at the end"
 
 
-def _again(field: Field, fault: Fault, chance: random.Random, _sleep: Sleep) -> str:
+def _again(field: ChaosTarget, fault: Fault, chance: random.Random, _sleep: Sleep) -> str:
     return f"published again: {field.letters.again(chance, in_order=fault.kind is Kind.DUPLICATES)}"
 
 
-def _rollback(field: Field, fault: Fault, chance: random.Random, sleep: Sleep) -> str:
+def _rollback(field: ChaosTarget, fault: Fault, chance: random.Random, sleep: Sleep) -> str:
     service = chance.choice(sorted(versions.with_history()))
     version = versions.unpack(service, versions.with_history()[service], field.stack.home / "versions")
     version.register(field.stack.registry_writer())
@@ -149,7 +149,7 @@ def _rollback(field: Field, fault: Fault, chance: random.Random, sleep: Sleep) -
     return f"{service} as it was at {version.commit[:12]} for {fault.lasts_s} s, and then as it is"
 
 
-def _poison(field: Field, _fault: Fault, chance: random.Random, sleep: Sleep) -> str:
+def _poison(field: ChaosTarget, _fault: Fault, chance: random.Random, sleep: Sleep) -> str:
     while not (saga_ids := field.recent_sagas()):
         sleep(0.5)
     return f"poison on {field.letters.poison(chance, saga_ids)}"

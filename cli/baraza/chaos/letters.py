@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from messaging.kafka import KafkaLogin
+from chassis.saga import dead_letters
+from chassis.wire.kafka import KafkaLogin
 from stack.contract import kafka_rights, services, topics
 
 from baraza import broker
 from baraza.terminal import Refusal
-from messaging import dead_letters
 
 DEAD_LETTER_SUFFIX = ".dlq"
 TRACKER = "saga-tracker"
@@ -84,9 +84,7 @@ class Letters:
         from confluent_kafka import Producer
 
         # Its partitioner is that of the services: a poison must reach the partition of its saga.
-        producer = Producer(
-            {**self.kafka.options(), "acks": "all", "partitioner": "murmur2_random", "log_level": 0}
-        )
+        producer = Producer({**self.kafka.options(), "acks": "all", "partitioner": "murmur2_random", "log_level": 0})
         for topic, value, key, headers, partition in messages:
             producer.produce(topic, value=value, key=key, headers=headers, partition=partition)
         if producer.flush(SEND_S):

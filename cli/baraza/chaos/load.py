@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
-from messaging.envelope import new_id
+from chassis.wire.envelope import new_id
 
 from baraza.client import Api, Refused, Unreachable
 from baraza.dataset import Work

@@ -9,9 +9,9 @@ from statistics import median
 from typing import Any
 
 from baraza.audit.report import Report
-from baraza.chaos.engine import RECOVERY_S_MAX, Suffered
-from baraza.chaos.field import Field
+from baraza.chaos.engine import RECOVERY_S_MAX, InjectedFault
 from baraza.chaos.load import Load
+from baraza.chaos.target import ChaosTarget
 from baraza.terminal import Refusal
 
 DOUBLED = frozenset(
@@ -44,7 +44,7 @@ class Verdict:
     doubled: int
     poisons: int
     audit: str
-    suffered: Sequence[Suffered]
+    suffered: Sequence[InjectedFault]
     violations: Sequence[str]
 
     def recoveries(self) -> dict[str, Recovery]:
@@ -85,7 +85,7 @@ class Verdict:
         }
 
 
-def judge(field: Field, load: Load, suffered: Sequence[Suffered], report: Report) -> Verdict:
+def judge(field: ChaosTarget, load: Load, suffered: Sequence[InjectedFault], report: Report) -> Verdict:
     """Return the verdict over a run that has come to rest. Raises Refusal."""
     states: dict[str, str] = dict(field.ask("SELECT saga_id, state FROM sagas"))
     if load.accepted and not states:
@@ -118,14 +118,14 @@ def _found(report: Report) -> Iterator[str]:
             yield f"{finding.invariant.name}: {offender} {problem}"
 
 
-def _unrecovered(suffered: Sequence[Suffered]) -> Iterator[str]:
+def _unrecovered(suffered: Sequence[InjectedFault]) -> Iterator[str]:
     for past in suffered:
         if past.recovery_s is None or past.recovery_s > RECOVERY_S_MAX:
             took = "not at all" if past.recovery_s is None else f"only after {past.recovery_s} s"
             yield f"fault {past.fault.number} ({past.what}): new orders were confirmed again {took}"
 
 
-def _parked_by(field: Field) -> dict[str, int]:
+def _parked_by(field: ChaosTarget) -> dict[str, int]:
     rows = field.ask("SELECT cause, count(*) FROM sagas WHERE state = 'NEEDS_REVIEW' GROUP BY cause ORDER BY 2 DESC")
     return {str(cause): count for cause, count in rows}
 

@@ -22,7 +22,7 @@ from stack.contract import TRACKER, services
 from baraza.terminal import Refusal
 
 CHECKOUT = Path(__file__).resolve().parents[3]
-SHARED = ("messaging", "schemas")
+SHARED = ("chassis", "schemas")
 STACK = ("stack", "services/saga-tracker")
 """What registers the old messages' schemas, as the old release had done before it was replaced."""
 REGISTER = """

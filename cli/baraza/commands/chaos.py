@@ -20,8 +20,8 @@ from baraza.running import Running
 from baraza.terminal import FOUND_A_PROBLEM, UsageRefusal, progress, put, put_json, say, stop
 
 if TYPE_CHECKING:
-    from baraza.chaos.field import Field
     from baraza.chaos.schedule import Kind
+    from baraza.chaos.target import ChaosTarget
     from baraza.chaos.verdict import Verdict
 
 SEED_MAX = 2**31
@@ -123,21 +123,21 @@ def _run(
 
 
 @contextmanager
-def opened(folder: Path) -> Iterator[Field]:
+def opened(folder: Path) -> Iterator[ChaosTarget]:
     """Yield a stack in ``folder`` with two processes of everything of ours, and take it down afterwards."""
     from stack.running import up
     from stack.settings import from_environment
 
-    from baraza.chaos.field import Field, replicas
     from baraza.chaos.letters import Letters
     from baraza.chaos.network import Network
+    from baraza.chaos.target import ChaosTarget, replicas
 
     settings = from_environment(home=folder, proxied=True, replicas=replicas())
     with stack_command.watching() as watch:
         stack = up(settings, watch)
         try:
             with Network(stack.toxiproxy_url) as network:
-                yield Field(running=Running(stack=stack), network=network, letters=Letters(stack.kafka()))
+                yield ChaosTarget(running=Running(stack=stack), network=network, letters=Letters(stack.kafka()))
         finally:
             stack.down(watch)
 

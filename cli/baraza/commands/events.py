@@ -15,8 +15,8 @@ from baraza.commands.options import Home, Json
 from baraza.terminal import Refusal, UsageRefusal, is_interactive, put, put_json, put_table, say
 
 if TYPE_CHECKING:
+    from chassis.wire.kafka import KafkaLogin
     from confluent_kafka import Message
-    from messaging.kafka import KafkaLogin
 
 app = typer.Typer(no_args_is_help=True, help="The events on Kafka, decoded.")
 

@@ -154,9 +154,7 @@ def annotate(saga: Saga, reason: Reason, home: Home = None, as_json: Json = Fals
 
 @sagas_app.command("acts")
 def acts(
-    saga: Annotated[
-        str | None, typer.Argument(metavar="ID", help="Only about this saga.", show_default=False)
-    ] = None,
+    saga: Annotated[str | None, typer.Argument(metavar="ID", help="Only about this saga.", show_default=False)] = None,
     home: Home = None,
     as_json: Json = False,
 ) -> None:

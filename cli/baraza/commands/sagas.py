@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from saga_tracker.model import diagram
 
 from baraza import running
 from baraza.commands.options import Home, Json
@@ -16,7 +17,7 @@ from baraza.running import TRACKER_API
 from baraza.terminal import UsageRefusal, put, put_json, put_table, say
 
 if TYPE_CHECKING:
-    from saga_tracker.saga import SagaDefinition
+    from saga_tracker.model.saga import SagaDefinition
 
     from baraza.client import Api
 
@@ -109,7 +110,6 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show a saga's definition: its steps, who runs them, and how each is undone."""
-    from saga_tracker import rendering
     from saga_tracker.definitions import UnknownSaga, newest
 
     try:
@@ -119,7 +119,7 @@ def show(
     if as_json:
         put_json(_definition(definition))
     else:
-        put((rendering.mermaid if mermaid else rendering.diagram)(definition).rstrip())
+        put((diagram.mermaid if mermaid else diagram.diagram)(definition).rstrip())
 
 
 def write_timeline(stack: running.Running, saga_id: str, write: Callable[[str], None]) -> None:

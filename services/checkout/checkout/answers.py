@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import cast
 
 import redis
-from messaging.redis import RedisLogin
+from chassis.wire.redis import RedisLogin
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 

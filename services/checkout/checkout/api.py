@@ -11,20 +11,23 @@ from typing import Annotated, Any, Final
 
 import anyio.to_thread
 from anyio import CapacityLimiter
+from chassis.http import problem
+from chassis.http.auth import Principal, require
+from chassis.http.problem import PROBLEM_RESPONSES, Problem
+from chassis.process.service import Dependencies
+from chassis.saga.outbox import Relay, producer
+from chassis.telemetry import metrics
+from chassis.wire.codec import Codec
+from chassis.wire.kafka import KafkaLogin
+from chassis.wire.redis import RedisLogin
 from fastapi import APIRouter, Depends, FastAPI, Header, Path, Query, Request, Response
 from messages.checkout import OrderCancellationRequested, OrderSubmitted
-from messaging.auth import Principal, require
-from messaging.codec import Codec
-from messaging.outbox import Relay, producer
-from messaging.problem import PROBLEM_RESPONSES, Problem
-from messaging.service import Parts
 from pydantic import Field
 from sqlalchemy import Engine
 from starlette.convertors import Convertor, register_url_convertor
 
 from checkout import bulk, cancellation, tables
 from checkout.answers import Answers
-from checkout.desk import Desk
 from checkout.domain import (
     CONFIG,
     IDEMPOTENCY_KEY_LENGTH_MAX,
@@ -37,9 +40,9 @@ from checkout.domain import (
     repeated,
 )
 from checkout.intake import TOPIC, refused, submission
+from checkout.order_batcher import OrderBatcher
 from checkout.publisher import Publisher
 from checkout.rates import Rates
-from messaging import metrics, problem
 
 PRODUCTS_MAX: Final = 5_000
 PAGE_SIZE_MAX: Final = 1_000
@@ -60,7 +63,7 @@ class Running:
     engine: Engine
     codec: Codec
     publisher: Publisher
-    desk: Desk
+    desk: OrderBatcher
     rates: Rates
     bulk_limiter: CapacityLimiter
 
@@ -307,26 +310,28 @@ def read_catalogue(
     return CataloguePage(products=page, next=page[-1].sku if len(found) > limit else None)
 
 
-def application(parts: Parts, requests_per_second: Mapping[str, int]) -> FastAPI:
+def application(parts: Dependencies, requests_per_second: Mapping[str, int]) -> FastAPI:
     """Return the API. Its lifespan starts what stores and publishes orders, and ends it without losing one."""
     instance = f"{parts.settings.service}-api"
 
     observer = parts.observer()
 
     def new_relay() -> Relay:
-        return Relay(producer(parts.settings.kafka_login, client_id=instance), observer)
+        return Relay(producer(KafkaLogin.of(parts.settings), client_id=instance), observer)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(parts.codec.learn, TOPIC, (OrderSubmitted, OrderCancellationRequested))
         publisher = Publisher(parts.engine, new_relay)
-        desk = Desk(parts.engine, parts.codec, publisher, Answers(parts.settings.redis_url, parts.settings.redis_login))
+        desk = OrderBatcher(
+            parts.engine, parts.codec, publisher, Answers(parts.settings.redis_url, RedisLogin.of(parts.settings))
+        )
         app.state.running = Running(
             engine=parts.engine,
             codec=parts.codec,
             publisher=publisher,
             desk=desk,
-            rates=Rates(parts.settings.redis_url, parts.settings.redis_login, requests_per_second),
+            rates=Rates(parts.settings.redis_url, RedisLogin.of(parts.settings), requests_per_second),
             bulk_limiter=CapacityLimiter(BULK_AT_ONCE_MAX),
         )
         desk.start(asyncio.get_running_loop())

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
-from messaging.problem import FieldError, Problem, broken_json, field_errors, invalid
+from chassis.http.problem import FieldError, Problem, broken_json, field_errors, invalid
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
-from checkout.desk import Result
 from checkout.domain import CONFIG, IDEMPOTENCY_KEY_LENGTH_MAX, IDEMPOTENCY_KEY_PATTERN, Cart
 from checkout.intake import Answer, Submission, submission
+from checkout.order_batcher import Result
 
 ORDERS_MAX: Final = 500
 """As many as the services handle in one batch."""

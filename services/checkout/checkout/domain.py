@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final
 
-from messaging.fields import TEXT_PATTERN, CustomerId, Sku
+from chassis.http.fields import TEXT_PATTERN, CustomerId, Sku
 from pydantic import ConfigDict, Field
 
 QUANTITY_MAX: Final = 1_000

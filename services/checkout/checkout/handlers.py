@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from chassis.saga.steps import Reaction
 from messages.saga import OrderConfirmed, OrderFailed
-from messaging.steps import Reaction
 from sqlalchemy import Connection
 
 from checkout import tables

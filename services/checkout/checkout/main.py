@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from messaging.service import Parts, Service
+from chassis.process import service
+from chassis.process.service import Dependencies, Service
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from checkout import api
 from checkout.handlers import HANDLERS
-from messaging import service
 
 
 class Limits(BaseSettings):
@@ -21,7 +21,7 @@ class Limits(BaseSettings):
     operator: int = 200
 
 
-def build(parts: Parts) -> Service:
+def build(parts: Dependencies) -> Service:
     """Wire the service."""
     # Orders are taken in while Kafka is away: the outbox keeps their events.
     return Service(handlers=HANDLERS, app=api.application(parts, Limits().model_dump()), starts_without=("Kafka",))

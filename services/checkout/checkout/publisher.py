@@ -10,10 +10,9 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import structlog
-from messaging.outbox import NotPublished, OutboxRow, Relay
+from chassis.saga import outbox
+from chassis.saga.outbox import NotPublished, OutboxRow, Relay
 from sqlalchemy import Engine
-
-from messaging import outbox
 
 IN_FLIGHT_MAX = 50_000
 """While Kafka is away, rows beyond this stay in the outbox, where they take no memory; the sweep sends them later."""

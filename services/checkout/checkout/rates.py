@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from chassis.http.auth import Principal
+from chassis.http.problem import Problem
+from chassis.wire.redis import RedisLogin
 from limits import RateLimitItemPerSecond
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
-from messaging.auth import Principal
-from messaging.problem import Problem
-from messaging.redis import RedisLogin
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError

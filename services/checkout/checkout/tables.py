@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
 
-from messaging.deferred import deferred_table
-from messaging.effects import effects_table
-from messaging.outbox import outbox_table
-from messaging.statement import Statement
+from chassis.postgres.statement import Statement
+from chassis.saga.deferred import deferred_table
+from chassis.saga.effects import effects_table
+from chassis.saga.outbox import outbox_table
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,

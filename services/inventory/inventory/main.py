@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from messaging.service import Parts, Service
+from chassis.process import service
+from chassis.process.service import Dependencies, Service
 
 from inventory import api
 from inventory.handlers import HANDLERS
-from messaging import service
 
 
-def build(parts: Parts) -> Service:
+def build(parts: Dependencies) -> Service:
     """Wire the service."""
     return Service(handlers=HANDLERS, app=api.application(parts))
 

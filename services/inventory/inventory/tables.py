@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from chassis.postgres.statement import Statement
+from chassis.saga.deferred import deferred_table
+from chassis.saga.effects import effects_table
+from chassis.saga.outbox import outbox_table
 from messages.inventory import ReleaseInventory
 from messages.payment import PaymentAuthorized
-from messaging.deferred import deferred_table
-from messaging.effects import effects_table
-from messaging.outbox import outbox_table
-from messaging.statement import Statement
 from sqlalchemy import (
     ARRAY,
     BigInteger,

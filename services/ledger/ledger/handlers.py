@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from chassis.saga.steps import Compensation, Handler, Step
 from messages.ledger import LedgerPosted, LedgerReversed, ReverseLedger
 from messages.payment import PaymentCaptured
-from messaging.steps import Compensation, Handler, Step
 
 from ledger.domain import post, reverse
 from ledger.tables import load_nothing, load_posted, save_journal

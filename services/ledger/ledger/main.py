@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from messaging.measures import measure
-from messaging.service import Parts, Service
+from chassis.process import service
+from chassis.process.service import Dependencies, Service
+from chassis.telemetry.table_gauges import measure
 
 from ledger import api, tables
 from ledger.handlers import HANDLERS
-from messaging import service
 
 IMBALANCE = measure(
     "baraza_ledger_imbalance_minor",
@@ -19,7 +19,7 @@ IMBALANCE = measure(
 )
 
 
-def build(parts: Parts) -> Service:
+def build(parts: Dependencies) -> Service:
     """Wire the service."""
     return Service(handlers=HANDLERS, app=api.application(parts), measures=(IMBALANCE,))
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from chassis.postgres.statement import Statement
+from chassis.saga.deferred import deferred_table
+from chassis.saga.effects import effects_table
+from chassis.saga.outbox import outbox_table
 from messages.ledger import ReverseLedger
 from messages.payment import PaymentCaptured
-from messaging.deferred import deferred_table
-from messaging.effects import effects_table
-from messaging.outbox import outbox_table
-from messaging.statement import Statement
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,

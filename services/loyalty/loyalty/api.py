@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from chassis.http.auth import Principal, require
+from chassis.http.fields import CustomerId
+from chassis.http.problem import PROBLEM_RESPONSES, Problem, keyed
+from chassis.process import service
+from chassis.process.service import Dependencies
 from fastapi import APIRouter, Depends, FastAPI, Path, Response
-from messaging.auth import Principal, require
-from messaging.fields import CustomerId
-from messaging.problem import PROBLEM_RESPONSES, Problem, keyed
-from messaging.service import Parts
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Engine
 
 from loyalty import tables
-from messaging import service
 
 ACCOUNTS_MAX = 5_000
 """One call is one transaction; a larger load comes in several."""
@@ -74,6 +74,6 @@ def routes(engine: Engine) -> APIRouter:
     return router
 
 
-def application(parts: Parts) -> FastAPI:
+def application(parts: Dependencies) -> FastAPI:
     """Return the API."""
     return service.api("Loyalty", parts, routes(parts.engine), body_bytes_max=BODY_BYTES_MAX)

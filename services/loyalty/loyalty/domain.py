@@ -79,9 +79,7 @@ def burn(
     )
 
 
-def restore(
-    command: RestoreLoyaltyPoints, undo: bool, accounts: Accounts, envelope: Envelope
-) -> LoyaltyPointsRestored:
+def restore(command: RestoreLoyaltyPoints, undo: bool, accounts: Accounts, envelope: Envelope) -> LoyaltyPointsRestored:
     """Give the order's points back; without ``undo`` there is nothing to give back, or nothing any more."""
     points = 0
     if undo:

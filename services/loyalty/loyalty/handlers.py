@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from chassis.saga.steps import Compensation, Handler, Step
 from messages.inventory import InventoryReserved
 from messages.loyalty import LoyaltyPointsBurned, LoyaltyPointsRejected, LoyaltyPointsRestored, RestoreLoyaltyPoints
-from messaging.steps import Compensation, Handler, Step
 
 from loyalty.domain import burn, restore
 from loyalty.tables import load_accounts, load_burns, save_accounts

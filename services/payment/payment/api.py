@@ -5,15 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
+from chassis.http.auth import Principal, require
+from chassis.http.fields import SagaId
+from chassis.http.problem import PROBLEM_RESPONSES, Problem
+from chassis.process import service
+from chassis.process.service import Dependencies
 from fastapi import APIRouter, Depends, FastAPI, Path
-from messaging.auth import Principal, require
-from messaging.fields import SagaId
-from messaging.problem import PROBLEM_RESPONSES, Problem
-from messaging.service import Parts
 from pydantic import BaseModel
 from sqlalchemy import Engine, text
-
-from messaging import service
 
 FIND = text("""
     SELECT saga_id, state, authorization_id, capture_id, refund_id, currency, amount_minor, updated_at
@@ -52,6 +51,6 @@ def routes(engine: Engine) -> APIRouter:
     return router
 
 
-def application(parts: Parts) -> FastAPI:
+def application(parts: Dependencies) -> FastAPI:
     """Return the API."""
     return service.api("Payment", parts, routes(parts.engine))

@@ -77,9 +77,7 @@ def authorize(
     if isinstance(outcome, Declined):
         payments.made.append(asked)
         return PaymentDeclined(**envelope, reason=outcome.reason, detail=outcome.detail)
-    payments.made.append(
-        replace(asked, state=PaymentState.AUTHORIZED, authorization_id=outcome.authorization_id)
-    )
+    payments.made.append(replace(asked, state=PaymentState.AUTHORIZED, authorization_id=outcome.authorization_id))
     return PaymentAuthorized(
         **envelope,
         customer_id=event.customer_id,

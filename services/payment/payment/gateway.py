@@ -84,7 +84,7 @@ class PaymentGateway(Protocol):
 
     Every call bears an idempotency key: the same key has one effect and one outcome, however often it is called. The
     ``find_…`` tell what became of a key: its outcome, or None where the gateway has never seen it. All of them raise
-    ``messaging.downstream.Unavailable`` without an answer, and ``UnforeseenAnswer`` for one without a meaning.
+    ``chassis.http.downstream.Unavailable`` without an answer, and ``UnforeseenAnswer`` for one without a meaning.
     """
 
     def authorize(self, request: Authorization, key: str) -> Authorized | Declined: ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from chassis.saga.steps import Call, ExternalCompensation, ExternalStep, Handler
 from messages.checkout import OrderSubmitted
 from messages.payment import (
     PaymentAuthorized,
@@ -14,7 +15,6 @@ from messages.payment import (
     RefundPayment,
 )
 from messages.shipping import ShipmentBooked
-from messaging.steps import Call, ExternalCompensation, ExternalStep, Handler
 from sqlalchemy import Connection
 
 from payment import domain

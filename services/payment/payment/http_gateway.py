@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from urllib.parse import quote
 
-from messaging.downstream import Downstream, Response
+from chassis.http.downstream import Downstream, Response
 
-from payment.fence import CallFence
 from payment.gateway import (
     Authorization,
     Authorized,
@@ -23,12 +22,13 @@ from payment.gateway import (
     Undo,
     Voided,
 )
+from payment.lease import CallLease
 
 
 class HttpPaymentGateway:
     """A ``PaymentGateway`` over HTTP, whose calls the fence keeps apart between replicas."""
 
-    def __init__(self, downstream: Downstream, fence: CallFence) -> None:
+    def __init__(self, downstream: Downstream, fence: CallLease) -> None:
         if downstream.duration_s_max >= fence.ttl_s:
             raise ValueError(
                 f"A call may take {downstream.duration_s_max} s, the fence lasts {fence.ttl_s} s. "

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+from chassis.saga.beside import Beside, loading, saving
+from chassis.saga.steps import Compensation, Handler, Step
 from messages.checkout import OrderSubmitted
 from messages.contract import Envelope
 from messages.payment import (
@@ -19,8 +21,6 @@ from messages.payment import (
     RefundPayment,
 )
 from messages.shipping import ShipmentBooked
-from messaging.beside import Beside, loading, saving
-from messaging.steps import Compensation, Handler, Step
 
 from payment import domain
 from payment.domain import Payments

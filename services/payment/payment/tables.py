@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from chassis.postgres.statement import Statement
+from chassis.saga.deferred import deferred_table
+from chassis.saga.effects import effects_table
+from chassis.saga.outbox import outbox_table
 from messages.checkout import OrderSubmitted
 from messages.contract import Message
-from messaging.deferred import deferred_table
-from messaging.effects import effects_table
-from messaging.outbox import outbox_table
-from messaging.statement import Statement
 from sqlalchemy import BigInteger, Column, Connection, DateTime, MetaData, SmallInteger, Table, Text, func
 
 from payment.domain import Payment, Payments, PaymentState

@@ -13,24 +13,28 @@ import time
 import structlog
 import uvicorn
 import uvloop
+from chassis.http import health, problem
+from chassis.http.server import server_of
+from chassis.postgres import database
+from chassis.process import heap
+from chassis.saga import outbox
+from chassis.saga.outbox import Relay
+from chassis.settings import Settings
+from chassis.telemetry import logs, metrics, table_gauges
+from chassis.telemetry.observation import Observer, traces_of
+from chassis.wire.codec import Codec
+from chassis.wire.kafka import KafkaLogin
+from chassis.wire.registry import RemoteRegistry
 from fastapi import FastAPI
-from messaging.codec import Codec
-from messaging.kafka import KafkaLogin
-from messaging.observation import Observer, traces_of
-from messaging.outbox import Relay
-from messaging.registry import RemoteRegistry
-from messaging.server import server_of
-from messaging.settings import Settings
 
-from messaging import database, health, heap, logs, measures, metrics, outbox, problem
-from saga_tracker import app as runtime_app
-from saga_tracker import measuring
-from saga_tracker.app import EXIT_FAILED, Runtime
+from saga_tracker import saga_metrics
 from saga_tracker.definitions import DEFINITIONS
-from saga_tracker.reading import topics
-from saga_tracker.recording import Recorder
-from saga_tracker.taken import Groups
-from saga_tracker.work import Work
+from saga_tracker.ingest import app as runtime_app
+from saga_tracker.ingest.app import EXIT_FAILED, Runtime
+from saga_tracker.ingest.consumer_progress import ConsumerGroups
+from saga_tracker.ingest.decoding import topics
+from saga_tracker.ingest.recorder import Recorder
+from saga_tracker.ingest.worker import Work
 
 TICK_AGE_MAX_S = 30.0
 """A worker that has not ticked for this long hangs; a tick takes well under a second."""
@@ -46,21 +50,21 @@ def main() -> int:
     instance = f"{settings.service}-{socket.gethostname()}-{os.getpid()}"
     engine = database.create(settings.database_url, settings.database_password_file, application=settings.service)
     metrics.watch_pool(engine)
-    metrics.watch_database(engine, *measures.OUTBOX)
-    measuring.announce(DEFINITIONS.values())
+    metrics.watch_database(engine, *table_gauges.OUTBOX)
+    saga_metrics.announce(DEFINITIONS.values())
     observer = Observer(settings.service, {}, traces_of(settings))
     work = Work(
         engine,
         Recorder(DEFINITIONS, Codec(RemoteRegistry(settings.registry_url)), timeout_factor=settings.timeout_factor),
-        Relay(outbox.producer(settings.kafka_login, client_id=instance), observer),
-        Groups(settings.kafka_login),
+        Relay(outbox.producer(KafkaLogin.of(settings), client_id=instance), observer),
+        ConsumerGroups(KafkaLogin.of(settings)),
     )
     runtime = Runtime(work)
     server = server_of(_health(runtime), settings)
     heap.freeze()
     threading.Thread(target=server.run, name="health", daemon=True).start()
     try:
-        return uvloop.run(_run(settings.kafka_login, runtime, server))
+        return uvloop.run(_run(KafkaLogin.of(settings), runtime, server))
     finally:
         observer.close()
 

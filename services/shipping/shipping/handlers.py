@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from chassis.saga.steps import Call, ExternalCompensation, ExternalStep, Handler
 from messages.loyalty import LoyaltyPointsBurned
 from messages.shipping import CancelShipment, ShipmentBooked, ShipmentCancelled, ShipmentRejected
-from messaging.steps import Call, ExternalCompensation, ExternalStep, Handler
 from sqlalchemy import Connection
 
 from shipping import domain

@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from urllib.parse import quote
 
-from messaging.downstream import Downstream, Response
+from chassis.http.downstream import Downstream, Response
 
 from shipping.courier import Booked, Booking, Cancelled, Rejected
 

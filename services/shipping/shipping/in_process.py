@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+from chassis.saga.beside import Beside, loading, saving
+from chassis.saga.steps import Compensation, Handler, Step
 from messages.contract import Envelope
 from messages.loyalty import LoyaltyPointsBurned
 from messages.shipping import CancelShipment, ShipmentBooked, ShipmentCancelled, ShipmentRejected
-from messaging.beside import Beside, loading, saving
-from messaging.steps import Compensation, Handler, Step
 
 from shipping import domain
 from shipping.courier import Booked, Cancelled, Rejected

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from messaging.calls import CALLS_MAX
-from messaging.downstream import Downstream
-from messaging.service import Parts, Service
+from chassis.http.downstream import Downstream
+from chassis.process import service
+from chassis.process.calls import CALLS_MAX
+from chassis.process.service import Dependencies, Service
 
-from messaging import service
 from shipping import api, in_process
 from shipping.handlers import handlers
 from shipping.http_courier import HttpCourier
@@ -15,7 +15,7 @@ COURIER_TIMEOUT_S = 2.0
 """A courier that takes longer is taken for silent; the saga's own timeout leaves room for three such calls."""
 
 
-def build(parts: Parts) -> Service:
+def build(parts: Dependencies) -> Service:
     """Wire the service."""
     if parts.settings.courier_url == in_process.URL:
         return Service(handlers=in_process.HANDLERS, app=api.application(parts))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from chassis.postgres.statement import Statement
+from chassis.saga.deferred import deferred_table
+from chassis.saga.effects import effects_table
+from chassis.saga.outbox import outbox_table
 from messages.loyalty import LoyaltyPointsBurned
 from messages.shipping import CancelShipment
-from messaging.deferred import deferred_table
-from messaging.effects import effects_table
-from messaging.outbox import outbox_table
-from messaging.statement import Statement
 from sqlalchemy import Column, Connection, DateTime, MetaData, Table, Text, func
 
 from shipping.domain import Shipment, Shipments, ShipmentState

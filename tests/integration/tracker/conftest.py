@@ -11,9 +11,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from messaging.codec import Codec
-from messaging.database import prepare
-from messaging.registry import RemoteRegistry
+from chassis.postgres.database import prepare
+from chassis.wire.codec import Codec
+from chassis.wire.registry import RemoteRegistry
 from sqlalchemy import create_engine
 from stack.running import up
 from stack.settings import from_environment

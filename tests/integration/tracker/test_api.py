@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from chassis.wire.envelope import new_id
 from messages import checkout, saga
-from messaging.envelope import new_id
 from support.wire import DEADLINE_S, ORDER, Wire, message, successes, until
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

@@ -10,10 +10,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from chassis.wire.envelope import new_id
 from confluent_kafka import Consumer, TopicPartition
 from messages import checkout, inventory, payment, saga
 from messages.contract import Message
-from messaging.envelope import new_id
 from sqlalchemy import text
 from support.wire import ORDER, PARTITIONS, SHORT, Wire, fence_replies, message, successes, until
 

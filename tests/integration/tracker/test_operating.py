@@ -7,9 +7,9 @@ from typing import Any
 
 import psycopg
 import pytest
+from chassis.wire.envelope import new_id
 from messages import checkout, saga
 from messages.contract import Message
-from messaging.envelope import new_id
 from support.wire import ORDER, Wire, message, successes, until
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -49,9 +49,7 @@ def tag(wire: Wire, saga_id: str) -> dict[str, str]:
 
 
 def redriven(saga_id: str, outcome: str, number: int) -> Message:
-    return message(
-        saga.StepRedriven, saga_id, step=RESERVE, attempt=number, outcome=outcome, service="inventory"
-    )
+    return message(saga.StepRedriven, saga_id, step=RESERVE, attempt=number, outcome=outcome, service="inventory")
 
 
 def test_an_operator_redrives_a_parked_order_until_it_runs(wire: Wire) -> None:

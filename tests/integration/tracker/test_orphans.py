@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from chassis.wire.envelope import new_id
 from messages import checkout
-from messaging.envelope import new_id
 from sqlalchemy import text
 from support.wire import Wire, message, successes, until
 

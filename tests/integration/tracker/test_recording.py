@@ -13,13 +13,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from chassis.postgres.migrations import differences
+from chassis.wire.envelope import new_id
 from messages import checkout, inventory, loyalty, payment, saga
-from messaging.envelope import new_id
-from messaging.migrations import differences
-from saga_tracker import tables
-from saga_tracker.facts import Progress
-from saga_tracker.schema import METADATA
-from saga_tracker.tables import Overtaken, SagaRow
+from saga_tracker.model.facts import Progress
+from saga_tracker.store import tables
+from saga_tracker.store.schema import METADATA
+from saga_tracker.store.tables import Overtaken, SagaRow
 from sqlalchemy import text
 from support.wire import ORDER, STEPS, Wire, message, successes, until
 

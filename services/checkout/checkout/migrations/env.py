@@ -1,7 +1,6 @@
 """Alembic's entry for checkout."""
 
+from chassis.postgres import migrations
 from checkout.tables import metadata
-
-from messaging import migrations
 
 migrations.run(metadata)

@@ -1,7 +1,6 @@
 """Alembic's entry for inventory."""
 
+from chassis.postgres import migrations
 from inventory.tables import metadata
-
-from messaging import migrations
 
 migrations.run(metadata)

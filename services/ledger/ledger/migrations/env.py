@@ -1,7 +1,6 @@
 """Alembic's entry for ledger."""
 
+from chassis.postgres import migrations
 from ledger.tables import metadata
-
-from messaging import migrations
 
 migrations.run(metadata)

@@ -1,7 +1,6 @@
 """Alembic's entry for loyalty."""
 
+from chassis.postgres import migrations
 from loyalty.tables import metadata
-
-from messaging import migrations
 
 migrations.run(metadata)

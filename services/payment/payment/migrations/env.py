@@ -1,7 +1,6 @@
 """Alembic's entry for payment."""
 
+from chassis.postgres import migrations
 from payment.tables import metadata
-
-from messaging import migrations
 
 migrations.run(metadata)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from saga_tracker.definitions.order import ORDER_V1
-from saga_tracker.saga import SagaDefinition
+from saga_tracker.model.saga import SagaDefinition
 
 DEFINITIONS: Mapping[tuple[str, int], SagaDefinition] = MappingProxyType(
     {(definition.name, definition.version): definition for definition in (ORDER_V1,)}

@@ -1,7 +1,6 @@
 """Alembic's entry for the saga-tracker."""
 
-from saga_tracker.schema import METADATA
-
-from messaging import migrations
+from chassis.postgres import migrations
+from saga_tracker.store.schema import METADATA
 
 migrations.run(METADATA)

@@ -1,7 +1,6 @@
 """Alembic's entry for shipping."""
 
+from chassis.postgres import migrations
 from shipping.tables import metadata
-
-from messaging import migrations
 
 migrations.run(metadata)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+from chassis.saga import chassis_tables
 from sqlalchemy.dialects.postgresql import JSONB
-
-from messaging import kit_tables
 
 revision = "0001"
 down_revision = None
@@ -50,4 +49,4 @@ def upgrade() -> None:
         sa.Column("body", sa.Text, nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
     )
-    kit_tables.create_1()
+    chassis_tables.create_1()

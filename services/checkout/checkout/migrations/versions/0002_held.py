@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from messaging import kit_tables
+from chassis.saga import chassis_tables
 
 revision = "0002"
 down_revision = "0001"
@@ -12,4 +12,4 @@ depends_on = None
 
 def upgrade() -> None:
     """Change the kit's tables."""
-    kit_tables.hold_2()
+    chassis_tables.hold_2()

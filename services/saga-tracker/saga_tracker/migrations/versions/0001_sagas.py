@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+from chassis.saga import chassis_tables
 from sqlalchemy.dialects.postgresql import JSONB
-
-from messaging import kit_tables
 
 revision = "0001"
 down_revision = None
@@ -18,7 +17,7 @@ def upgrade() -> None:
     """Create the tables."""
     _create_sagas()
     _create_timeline()
-    kit_tables.create_outbox_1()
+    chassis_tables.create_outbox_1()
     op.create_table(
         "consumed_offsets",
         sa.Column("topic", sa.Text, primary_key=True),

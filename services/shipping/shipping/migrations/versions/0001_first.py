@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
-
-from messaging import kit_tables
+from chassis.saga import chassis_tables
 
 revision = "0001"
 down_revision = None
@@ -22,4 +21,4 @@ def upgrade() -> None:
         sa.Column("tracking_number", sa.Text),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
     )
-    kit_tables.create_1()
+    chassis_tables.create_1()

@@ -1,0 +1,313 @@
+"""Who calls: bearer tokens (JWT) are verified against the issuer's published keys (JWKS).
+
+It must never log a token or a claim, and never wait for the issuer on the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import re
+import threading
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import jwt
+import structlog
+import urllib3
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from chassis.http.problem import Problem
+
+log = structlog.get_logger(__name__)
+
+LEEWAY_S = 5
+"""Clocks of machines that are kept in time differ by less."""
+KEYS_LIFESPAN_S = 300.0
+"""A key that the issuer withdrew is refused after this long."""
+KEYS_AGE_MAX_S = 86_400.0
+"""While the issuer does not answer, its last good keys serve for a day; then nobody is let in."""
+REFRESH_INTERVAL_MIN_S = 10.0
+"""Made-up key ids must not turn us into a flood on the issuer."""
+FETCH_TIMEOUT_S = 3.0
+JWKS_BYTES_MAX = 262_144
+TOKEN_LENGTH_MAX = 8_192
+"""Longer than any token with these claims; verification costs time in proportion."""
+RSA_KEY_BITS_MIN = 2_048
+KEYS_RETRY_AFTER_S = 5
+ROLES_MAX = 32
+VERIFIED_MAX = 10_000
+"""Tokens whose signature need not be checked again; when they are more, all are checked anew."""
+
+TOKEN_SHAPE = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+REQUIRED_CLAIMS = ["exp", "iat", "iss", "aud", "sub"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """Who a verified token speaks for. A customer's subject is the customer id."""
+
+    subject: str
+    roles: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Verified:
+    """What a checked token said; it holds until it expires, and as long as ``keys`` are the issuer's."""
+
+    principal: Principal
+    expires_at_s: float
+    keys: Mapping[str, jwt.PyJWK]
+
+
+class InvalidToken(Exception):
+    """The token proves nothing; the message may be shown to whoever sent it, and holds nothing of the token."""
+
+
+class KeysUnavailable(Exception):
+    """The issuer never gave us keys, or too long ago; no token can be checked now."""
+
+
+class Verifier:
+    """Verifies tokens of one issuer for one audience; keeps the issuer's keys. Any thread may use it."""
+
+    def __init__(
+        self, jwks_url: str, issuer: str, audience: str, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._jwks_url = jwks_url
+        self._issuer = issuer
+        self._audience = audience
+        self._clock = clock
+        self._http = urllib3.PoolManager(retries=False, timeout=FETCH_TIMEOUT_S)
+        self._keys: Mapping[str, jwt.PyJWK] = {}
+        self._fetched_at_s: float | None = None
+        self._tried_at_s: float | None = None
+        self._failing = False
+        self._refreshing = threading.Lock()
+        self._verified: dict[bytes, _Verified] = {}
+
+    async def authenticate(self, token: str) -> Principal:
+        """Return who the token speaks for; where keys must be fetched, a thread does it.
+
+        Raises InvalidToken, or KeysUnavailable where there are no keys to check it by.
+        """
+        known = self._recall(token)
+        if known is not None:
+            return known
+        kid = kid_of(token)
+        if self._must_wait_for_keys(kid):
+            await asyncio.to_thread(self._refresh, kid)
+        elif self._is_stale():
+            asyncio.get_running_loop().run_in_executor(None, self._refresh, None)
+        return self._verify(token, kid)
+
+    def verify(self, token: str) -> Principal:
+        """As :meth:`authenticate`, for callers without an event loop; it may block for the fetch."""
+        known = self._recall(token)
+        if known is not None:
+            return known
+        kid = kid_of(token)
+        if self._must_wait_for_keys(kid) or self._is_stale():
+            self._refresh(kid)
+        return self._verify(token, kid)
+
+    def _recall(self, token: str) -> Principal | None:
+        """Return who a token speaks for that was checked before, with the keys of today, and has not expired."""
+        known = self._verified.get(_digest(token))
+        if (
+            known is None
+            or known.keys is not self._keys
+            or self._lifespan_is_over()
+            or time.time() > known.expires_at_s
+        ):
+            return None
+        return known.principal
+
+    def _verify(self, token: str, kid: str) -> Principal:
+        if self._fetched_at_s is None or self._clock() - self._fetched_at_s > KEYS_AGE_MAX_S:
+            raise KeysUnavailable("The issuer's keys are not available.")
+        keys = self._keys
+        key = keys.get(kid)
+        if key is None:
+            raise InvalidToken("The token names a key that the issuer does not publish.")
+        claims = self._claims(token, key)
+        principal = _principal(claims)
+        if len(self._verified) >= VERIFIED_MAX:
+            self._verified.clear()
+        expires_at_s = float(min(int(claims["exp"]), 2**53)) + LEEWAY_S
+        self._verified[_digest(token)] = _Verified(principal=principal, expires_at_s=expires_at_s, keys=keys)
+        return principal
+
+    def _claims(self, token: str, key: jwt.PyJWK) -> Mapping[str, Any]:
+        try:
+            claims: Mapping[str, Any] = jwt.decode(
+                token,
+                key,
+                algorithms=[key.algorithm_name],
+                issuer=self._issuer,
+                audience=self._audience,
+                leeway=LEEWAY_S,
+                options={"require": REQUIRED_CLAIMS},
+            )
+        except jwt.ExpiredSignatureError as error:
+            raise InvalidToken("The token has expired.") from error
+        except (jwt.InvalidTokenError, ValueError, TypeError, OverflowError) as error:
+            raise InvalidToken(f"The token is not acceptable: {type(error).__name__}.") from error
+        return claims
+
+    def _must_wait_for_keys(self, kid: str) -> bool:
+        return kid not in self._keys and (self._refreshing.locked() or self._may_try())
+
+    def _is_stale(self) -> bool:
+        age_s = KEYS_LIFESPAN_S if self._fetched_at_s is None else self._clock() - self._fetched_at_s
+        return age_s >= KEYS_LIFESPAN_S and self._may_try() and not self._refreshing.locked()
+
+    def _may_try(self) -> bool:
+        return self._tried_at_s is None or self._clock() - self._tried_at_s >= REFRESH_INTERVAL_MIN_S
+
+    def _refresh(self, kid: str | None) -> None:
+        """Fetch the keys, one thread at a time; keep the last good ones where the issuer does not answer."""
+        with self._refreshing:
+            if kid in self._keys and not self._lifespan_is_over():
+                return
+            if not self._may_try():
+                return
+            self._tried_at_s = self._clock()
+            try:
+                keys = self._fetch()
+            except (urllib3.exceptions.HTTPError, ValueError) as error:
+                if not self._failing:
+                    log.warning("The issuer's keys cannot be fetched; the last good ones serve.",
+                                error=type(error).__name__, kept=len(self._keys))  # fmt: skip
+                self._failing = True
+                return
+            if self._failing:
+                log.info("The issuer's keys can be fetched again.", keys=len(keys))
+            self._failing = False
+            self._keys, self._fetched_at_s = keys, self._clock()
+
+    def _lifespan_is_over(self) -> bool:
+        return self._fetched_at_s is None or self._clock() - self._fetched_at_s >= KEYS_LIFESPAN_S
+
+    def _fetch(self) -> dict[str, jwt.PyJWK]:
+        response = self._http.request("GET", self._jwks_url, preload_content=False, redirect=False)
+        try:
+            body = response.read(JWKS_BYTES_MAX + 1, decode_content=True)
+        finally:
+            response.release_conn()
+        if response.status != 200 or len(body) > JWKS_BYTES_MAX:
+            raise ValueError(f"The issuer answered {response.status} with {len(body)} bytes.")
+        keys = keys_of(json.loads(body))
+        if not keys:
+            raise ValueError("The issuer publishes no key of ours: RS256 from 2048 bits, or ES256, each with a kid.")
+        return keys
+
+
+def kid_of(token: str) -> str:
+    """Return the key id that the token names. Raises InvalidToken where it is no token, or of another algorithm."""
+    if len(token) > TOKEN_LENGTH_MAX or TOKEN_SHAPE.fullmatch(token) is None:
+        raise InvalidToken("This is not a signed JWT.")
+    try:
+        header = jwt.get_unverified_header(token)
+    except (jwt.InvalidTokenError, ValueError, RecursionError) as error:
+        raise InvalidToken("The token's header cannot be read.") from error
+    if header.get("alg") not in ("RS256", "ES256"):
+        raise InvalidToken("The token must be signed with RS256 or ES256.")
+    kid = header.get("kid")
+    if not isinstance(kid, str) or not kid:
+        raise InvalidToken("The token names no key (kid).")
+    return kid
+
+
+def keys_of(jwks: Any) -> dict[str, jwt.PyJWK]:
+    """Return the usable keys by kid, each bound to its one algorithm; secrets, weak and foreign keys are passed over.
+
+    Raises ValueError where it is no key set.
+    """
+    listed = jwks.get("keys") if isinstance(jwks, dict) else None
+    if not isinstance(listed, list):
+        raise ValueError("Not a JSON Web Key Set: it has no list of keys.")
+    keys: dict[str, jwt.PyJWK] = {}
+    for entry in listed:
+        if not isinstance(entry, dict) or entry.get("use", "sig") != "sig" or not isinstance(entry.get("kid"), str):
+            continue
+        algorithm = {"RSA": "RS256", "EC": "ES256"}.get(str(entry.get("kty")))
+        if algorithm is None or entry.get("alg", algorithm) != algorithm:
+            continue
+        try:
+            key = jwt.PyJWK({name: value for name, value in entry.items() if name != "d"}, algorithm=algorithm)
+        except (jwt.PyJWTError, ValueError, TypeError):
+            continue
+        if _is_strong(key.key):
+            keys[entry["kid"]] = key
+    return keys
+
+
+def _is_strong(key: object) -> bool:
+    if isinstance(key, RSAPublicKey):
+        return key.key_size >= RSA_KEY_BITS_MIN
+    return isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1)
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+
+
+def _principal(claims: Mapping[str, Any]) -> Principal:
+    subject, roles = claims["sub"], claims.get("roles", [])
+    if not isinstance(subject, str) or not subject or len(subject) > 128:
+        raise InvalidToken("The token's subject must be a text of 1 to 128 characters.")
+    if not isinstance(roles, list) or len(roles) > ROLES_MAX or not all(isinstance(role, str) for role in roles):
+        raise InvalidToken("The token's roles must be a list of texts.")
+    return Principal(subject=subject, roles=frozenset(roles))
+
+
+_bearer = HTTPBearer(auto_error=False, bearerFormat="JWT", description="A token of the configured issuer.")
+
+
+def require(*roles: str) -> Callable[..., Awaitable[Principal]]:
+    """Return a FastAPI dependency: the caller, who has one of ``roles`` (none given: any caller with a valid token).
+
+    The application holds its :class:`Verifier` as ``app.state.verifier``. Answers 401 without a valid token, 403
+    without a role, 503 while no key of the issuer is known:
+    ``caller: Annotated[Principal, Depends(require("operator"))]``.
+    """
+
+    async def principal(
+        request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+    ) -> Principal:
+        if credentials is None:
+            raise _unauthorized("Send a bearer token: Authorization: Bearer <JWT>.", error=None)
+        verifier: Verifier = request.app.state.verifier
+        try:
+            caller = await verifier.authenticate(credentials.credentials)
+        except InvalidToken as error:
+            raise _unauthorized(str(error), error="invalid_token") from error
+        except KeysUnavailable as error:
+            raise Problem(
+                status=503,
+                detail="Tokens cannot be checked: the issuer's keys are not available. Try again shortly.",
+                headers={"Retry-After": str(KEYS_RETRY_AFTER_S)},
+            ) from error
+        if roles and caller.roles.isdisjoint(roles):
+            raise Problem(
+                status=403,
+                detail=f"This needs the role {' or '.join(roles)}; the token does not carry it.",
+                headers={"WWW-Authenticate": 'Bearer realm="baraza", error="insufficient_scope"'},
+            )
+        return caller
+
+    return principal
+
+
+def _unauthorized(detail: str, *, error: str | None) -> Problem:
+    challenge = 'Bearer realm="baraza"'
+    if error is not None:
+        challenge += f', error="{error}", error_description="{detail}"'
+    return Problem(status=401, detail=detail, headers={"WWW-Authenticate": challenge})

@@ -1,0 +1,373 @@
+"""The client side of an HTTP dependency: bounded in time, in concurrency and in how often a failing one is called.
+
+It calls once. Retries live in the service's database, where they survive the process; a retry here would hide in a
+thread. Every failure is ``Unavailable``, which says what its catcher must know: may the call have had its effect?
+
+    Exception
+    ├── Unavailable        the dependency gave no answer that counts; call again later, under the same key
+    │   └── NotTried       it was not even called: this was no attempt
+    └── UnforeseenAnswer   it answered something that nobody has thought of; only a person can tell what it means
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any, Literal
+from urllib.parse import quote
+
+import urllib3
+from urllib3.connection import HTTPConnection
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
+
+from chassis.http.breaker import CircuitBreaker, CircuitOpen, CircuitState
+from chassis.telemetry import metrics
+
+CONNECT_TIMEOUT_S = 0.5
+"""A connection inside one region takes milliseconds; more means that nobody is there."""
+
+BULKHEAD_WAIT_S = 0.25
+"""A place in the bulkhead is worth a short wait; the retry in the database is the long one."""
+
+BODY_BYTES_MAX = 1_048_576
+"""No answer that we understand comes near one mebibyte."""
+
+RETRY_AFTER_S_MAX = 3600.0
+"""A dependency may not postpone a saga for longer than this by a slip in one header."""
+
+FAILURES_MAX = 8
+"""Failures in a row that open the circuit: more than chance, fewer than the concurrency cap."""
+
+OPEN_S = 5.0
+"""How long an open circuit leaves the dependency alone."""
+
+IN_PROGRESS = "idempotency_in_progress"
+"""The code of a 409 for a key whose first request is still under way."""
+
+
+REQUEST_NOT_FOUND = "request_not_found"
+"""The code of a 404 for a key that was never seen; any other 404 is a wrong address, not an answer."""
+
+
+class Unavailable(Exception):
+    """The dependency is unavailable: {reason}.
+
+    ``certain_no_effect`` is True only where this call cannot have reached the dependency's work: the circuit is open,
+    the bulkhead full, the connection refused, or the answer 429. After a timeout, a 5xx or a lost answer the effect may
+    have happened, or may yet happen. ``reason`` is the same for every call that failed for the same cause, so that
+    people can group by it; ``detail`` is about this one.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        retry_after_s: float | None = None,
+        certain_no_effect: bool = False,
+        *,
+        detail: str = "",
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after_s = retry_after_s
+        self.certain_no_effect = certain_no_effect
+        self.detail = detail
+
+
+class NotTried(Unavailable):
+    """Not called: {reason}. The circuit is open, or no place or thread was free in time."""
+
+    def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
+        super().__init__(reason, retry_after_s, certain_no_effect=True)
+
+
+class UnforeseenAnswer(Exception):
+    """An answer that the adapter has no meaning for. Look at what the dependency says, then teach the adapter."""
+
+    def __init__(self, dependency: str, status: int, code: str, what: str) -> None:
+        super().__init__(f"{dependency} answered {status} {code or 'without a code'}: {what}")
+        self.status = status
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """An answer below 500 that is no 429: ``body`` is its JSON object, empty where it has none."""
+
+    dependency: str
+    status: int
+    body: Mapping[str, object]
+
+    @property
+    def code(self) -> str:
+        """Return the problem's code (RFC 9457 extension), or an empty text."""
+        code = self.body.get("code")
+        return code if isinstance(code, str) else ""
+
+    def text(self, name: str, *, default: str | None = None) -> str:
+        """Return a text of the body; without a default, a missing one is unforeseen."""
+        value = self.body.get(name, default)
+        if not isinstance(value, str):
+            raise self.unforeseen(f"{name} is missing or no text")
+        return value
+
+    def whole_number(self, name: str) -> int:
+        """Return a whole number of the body, for example an amount."""
+        value = self.body.get(name)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise self.unforeseen(f"{name} is missing or no whole number")
+        return value
+
+    def unforeseen(self, what: str) -> UnforeseenAnswer:
+        return UnforeseenAnswer(self.dependency, self.status, self.code, what)
+
+
+class _DeadlineMixin(socket.socket):
+    """A socket whose timeout is for everything that is received after it was set, not for each part.
+
+    Without it a dependency that sends one byte a second is read for ever: urllib3's total covers each read alone.
+    """
+
+    _deadline_s: float | None = None
+
+    def settimeout(self, value: float | None) -> None:
+        self._deadline_s = None if value is None else time.monotonic() + value
+        super().settimeout(value)
+
+    def recv_into(self, *args: Any) -> int:
+        if self._deadline_s is not None:
+            remaining_s = self._deadline_s - time.monotonic()
+            if remaining_s <= 0:
+                raise TimeoutError("the time for the whole answer is over")
+            super().settimeout(remaining_s)
+        return super().recv_into(*args)
+
+
+class _DeadlineSocket(_DeadlineMixin):
+    pass
+
+
+class _DeadlineTlsSocket(_DeadlineMixin, ssl.SSLSocket):
+    pass
+
+
+class _Connection(HTTPConnection):
+    def connect(self) -> None:
+        super().connect()
+        timeout_s = self.sock.gettimeout()
+        self.sock = _DeadlineSocket(fileno=self.sock.detach())
+        self.sock.settimeout(timeout_s)
+
+
+class Downstream:
+    """One HTTP dependency, for callers in many threads.
+
+    ``timeout_s`` bounds a call from its connection to the last byte of its answer (the lookup of the host's name
+    excepted, which the operating system bounds); with the wait for a place, ``duration_s_max``.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        base_url: str,
+        *,
+        timeout_s: float,
+        concurrency_max: int,
+        failures_max: int = FAILURES_MAX,
+        open_s: float = OPEN_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = name
+        self.timeout_s = timeout_s
+        self.breaker = CircuitBreaker(name, failures_max=failures_max, open_s=open_s, clock=clock)
+        metrics.BREAKER_OPEN.labels(name).set_function(lambda: self.breaker.state is not CircuitState.CLOSED)
+        url = urllib3.util.parse_url(base_url)
+        self._path = (url.path or "").rstrip("/")
+        self._pool = _pool(url, concurrency_max)
+        self._places = threading.BoundedSemaphore(concurrency_max)
+
+    @property
+    def duration_s_max(self) -> float:
+        """The longest that ``request`` takes, in seconds."""
+        return BULKHEAD_WAIT_S + self.timeout_s
+
+    def request(
+        self,
+        method: Literal["GET", "POST"],
+        path: str,
+        *,
+        body: Mapping[str, object] | None = None,
+        idempotency_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Response:
+        """Call once and return the answer; raise Unavailable where there is none that counts."""
+        began_s = time.monotonic()
+        outcome = "none"
+        try:
+            response = self._request(method, path, body, idempotency_key, headers)
+            outcome = str(response.status)
+            return response
+        except UnforeseenAnswer as error:
+            outcome = str(error.status)
+            raise
+        finally:
+            metrics.CALL_SECONDS.labels(self.name, outcome).observe(time.monotonic() - began_s)
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, object] | None,
+        idempotency_key: str | None,
+        headers: Mapping[str, str] | None,
+    ) -> Response:
+        """Call once.
+
+        1. Wait for a place in the bulkhead.
+        2. Ask the circuit breaker.
+        3. Call, and tell the breaker how it went: 5xx and silence are failures, 4xx and 429 a sign of life.
+        """
+        with self._place():
+            try:
+                permit = self.breaker.enter()
+            except CircuitOpen as error:
+                raise NotTried(f"the circuit to {self.name} is open", error.retry_after_s) from error
+            alive = False
+            try:
+                answer = self._call(method, path, body, idempotency_key, headers)
+                alive = answer.status < HTTPStatus.INTERNAL_SERVER_ERROR
+            finally:
+                (self.breaker.succeeded if alive else self.breaker.failed)(permit)
+        return self._judge(answer)
+
+    def outcome_of(self, idempotency_key: str) -> Response | None:
+        """Return the answer that the dependency has recorded for a key, None where it has never seen the key.
+
+        Raises Unavailable while the key's request is under way. The dependency must answer
+        ``GET /v1/requests/{key}`` with the recorded ``status`` and ``body``, or 404 with the code REQUEST_NOT_FOUND.
+        """
+        response = self.request("GET", f"/v1/requests/{quote(idempotency_key, safe='')}")
+        if response.status == HTTPStatus.NOT_FOUND and response.code == REQUEST_NOT_FOUND:
+            return None
+        body = response.body.get("body")
+        if response.status != HTTPStatus.OK or not isinstance(body, dict):
+            raise response.unforeseen("neither an outcome nor a plain no")
+        return Response(dependency=self.name, status=response.whole_number("status"), body=body)
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        if not self._places.acquire(timeout=BULKHEAD_WAIT_S):
+            reason = f"bulkhead full: no place for a call to {self.name} within {BULKHEAD_WAIT_S} s"
+            raise NotTried(reason)
+        try:
+            yield
+        finally:
+            self._places.release()
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, object] | None,
+        idempotency_key: str | None,
+        headers: Mapping[str, str] | None,
+    ) -> _RawAnswer:
+        sent = {"Accept": "application/json", **(headers or {})}
+        if body is not None:
+            sent["Content-Type"] = "application/json"
+        if idempotency_key is not None:
+            sent["Idempotency-Key"] = idempotency_key
+        try:
+            response = self._pool.urlopen(
+                method,
+                self._path + path,
+                body=None if body is None else json.dumps(body),
+                headers=sent,
+                retries=False,
+                redirect=False,
+                timeout=urllib3.Timeout(connect=min(CONNECT_TIMEOUT_S, self.timeout_s), total=self.timeout_s),
+                preload_content=False,
+            )
+            try:
+                content = response.read(BODY_BYTES_MAX + 1, decode_content=True)
+            finally:
+                # A connection whose answer was read to its end is back in the pool already; any other one is closed.
+                response.close()
+                response.release_conn()
+        except (NewConnectionError, ConnectTimeoutError) as error:
+            raise Unavailable(f"{self.name} cannot be reached", None, True, detail=str(error)) from error
+        except (HTTPError, OSError) as error:
+            raise Unavailable(f"{self.name} gave no answer", detail=str(error)) from error
+        return _RawAnswer(response.status, response.headers.get("Retry-After"), content)
+
+    def _judge(self, answer: _RawAnswer) -> Response:
+        retry_after_s = parse_retry_after(answer.retry_after, datetime.now(UTC))
+        if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise Unavailable(f"{self.name} answered {answer.status}", retry_after_s=retry_after_s)
+        if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
+            raise Unavailable(f"{self.name} answered 429", retry_after_s=retry_after_s, certain_no_effect=True)
+        response = Response(dependency=self.name, status=answer.status, body=self._parse(answer))
+        if response.status == HTTPStatus.CONFLICT and response.code == IN_PROGRESS:
+            raise Unavailable(f"{self.name} is still busy with this key", retry_after_s=retry_after_s)
+        return response
+
+    def _parse(self, answer: _RawAnswer) -> Mapping[str, object]:
+        if len(answer.content) > BODY_BYTES_MAX:
+            raise UnforeseenAnswer(self.name, answer.status, "", f"the body is larger than {BODY_BYTES_MAX} bytes")
+        if not answer.content:
+            return {}
+        try:
+            body = json.loads(answer.content)
+        except ValueError as error:
+            raise UnforeseenAnswer(self.name, answer.status, "", f"the body is no JSON: {error}") from error
+        if not isinstance(body, dict):
+            raise UnforeseenAnswer(self.name, answer.status, "", "the body is no JSON object")
+        return body
+
+
+@dataclass(frozen=True, slots=True)
+class _RawAnswer:
+    status: int
+    retry_after: str | None
+    content: bytes
+
+
+def _pool(url: urllib3.util.Url, size: int) -> urllib3.HTTPConnectionPool:
+    if url.host is None or url.scheme not in ("http", "https"):
+        raise ValueError(f"{url.url!r} is no address of an HTTP dependency. Write it like http://127.0.0.1:8080.")
+    if url.scheme == "https":
+        context = ssl.create_default_context()
+        context.sslsocket_class = _DeadlineTlsSocket
+        return urllib3.HTTPSConnectionPool(url.host, url.port, maxsize=size, block=True, ssl_context=context)
+    pool = urllib3.HTTPConnectionPool(url.host, url.port, maxsize=size, block=True)
+    pool.ConnectionCls = _Connection
+    return pool
+
+
+def parse_retry_after(value: str | None, now: datetime) -> float | None:
+    """Return the seconds that a Retry-After header asks for (RFC 9110: seconds or a date), None where it says nothing.
+
+    ``now`` is aware. The result lies between 0 and RETRY_AFTER_S_MAX.
+    """
+    if value is None:
+        return None
+    text = value.strip()
+    if text.isascii() and text.isdigit():
+        seconds = float(text)
+    else:
+        try:
+            moment = parsedate_to_datetime(text)
+        except ValueError:
+            return None
+        aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        seconds = (aware - now).total_seconds()
+    return min(max(seconds, 0.0), RETRY_AFTER_S_MAX) if math.isfinite(seconds) else RETRY_AFTER_S_MAX

@@ -1,0 +1,49 @@
+"""The HTTP server of a process, whatever it serves: an API, or its health alone."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from chassis.settings import Settings
+
+
+class Server(uvicorn.Server):
+    """The HTTP server of a process; it passes a signal on at once, before it waits for the requests that are open."""
+
+    asked_at: float | None = None
+    on_signal: Callable[[], None] | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Note when the process was asked to stop, and tell whoever works beside the server."""
+        self.asked_at = self.asked_at or time.monotonic()
+        if self.on_signal is not None:
+            self.on_signal()
+        super().handle_exit(sig, frame)
+
+
+def server_of(app: FastAPI, settings: Settings) -> Server:
+    """Return the HTTP server of a process."""
+    return Server(
+        uvicorn.Config(
+            app,
+            host=settings.http_host,
+            port=settings.http_port,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=3,
+            server_header=False,
+        )
+    )
+
+
+def serve(server: uvicorn.Server) -> None:
+    """Serve until a signal. uvicorn raises the signal once more when it is done, which must not end the process yet."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: None)
+    server.run()

@@ -1,0 +1,63 @@
+"""The one way to a service's own PostgreSQL database. Nothing connects before ``main`` asks."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from chassis.postgres import arrays, pipeline
+
+POOL_SIZE_MAX = 10
+"""The worker needs one connection and the API a few; more would only queue inside PostgreSQL."""
+CONNECT_TIMEOUT_S = 5
+
+
+class Pulse:
+    """Says whether a database answers. One question is asked at a time: a database that hangs must not take threads."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._asking = threading.Lock()
+
+    def __call__(self) -> bool:
+        if not self._asking.acquire(blocking=False):
+            return False
+        try:
+            with self._engine.connect() as connection:
+                connection.execute(text("SELECT 1"))
+        except SQLAlchemyError:
+            return False
+        finally:
+            self._asking.release()
+        return True
+
+
+def create(url: str, password_file: Path, *, application: str, pool_size_max: int = POOL_SIZE_MAX) -> Engine:
+    """Return an engine for ``url``, which carries no password.
+
+    The password is read from its file at each new connection, so that it can be rotated while the process runs.
+    """
+    engine = create_engine(
+        url,
+        pool_size=pool_size_max,
+        max_overflow=0,
+        hide_parameters=True,  # a statement's parameters are payloads and addresses, and errors are logged
+        connect_args={"application_name": application, "connect_timeout": CONNECT_TIMEOUT_S},
+    )
+
+    @event.listens_for(engine, "do_connect")
+    def read_password(_dialect: Any, _record: Any, _arguments: Any, parameters: dict[str, Any]) -> None:
+        parameters["password"] = password_file.read_text().strip()
+
+    return prepare(engine)
+
+
+def prepare(engine: Engine) -> Engine:
+    """Let an engine's connections take the hot path's statements (:mod:`chassis.postgres.statement`)."""
+    pipeline.send_together(engine)
+    arrays.send_in_binary(engine)
+    return engine

@@ -1,0 +1,4 @@
+"""Handles a batch of messages in one transaction: effects, outbox, retries, dead letters.
+
+It must never start a thread or call Kafka or a provider.
+"""

@@ -1,0 +1,240 @@
+"""Messages to be handled again: at a due time, or (with none) held until an operator or a fence asks for them.
+
+A retry is a row in the service's own database, so a partition never waits for one order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    DateTime,
+    Identity,
+    Index,
+    LargeBinary,
+    MetaData,
+    Row,
+    SmallInteger,
+    Table,
+    Text,
+)
+
+from chassis.postgres.statement import Statement
+from chassis.saga.outbox import headers_from_text, headers_to_text
+from chassis.wire.envelope import Headers
+
+Key: TypeAlias = tuple[str, str]
+"""What a deferral is known by: the message's id and its handler."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawMessage:
+    """A message as Kafka gave it: nothing is decoded, nothing is lost. ``offset`` is -1 out of the database."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    offset: int = -1
+
+    @property
+    def is_command(self) -> bool:
+        """Say whether it is a command to this service, which waits behind no event."""
+        return self.topic.endswith(".commands")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deferral:
+    """One message that waits for one handler. ``due_at`` None: nobody will wake it by time.
+
+    Such a one waits ``behind`` an earlier message of its saga and goes on when that is handled, or it is held: given
+    up, its dead letter is out, and an operator may redrive it. ``redrive`` counts how often one has.
+    """
+
+    message_id: str
+    handler: str
+    saga_id: str
+    raw: RawMessage
+    attempt: int
+    due_at: datetime | None
+    reason: str
+    redrive: int = 0
+    behind: bool = False
+
+    @property
+    def key(self) -> Key:
+        """What it is known by."""
+        return self.message_id, self.handler
+
+    @property
+    def is_parked(self) -> bool:
+        """Say whether it was given up and waits for an operator."""
+        return self.due_at is None and not self.behind
+
+
+def deferred_table(metadata: MetaData) -> Table:
+    """Return the deferred messages of a service's database."""
+    return Table(
+        "deferred",
+        metadata,
+        Column("message_id", Text, primary_key=True),
+        Column("handler", Text, primary_key=True),
+        Column("saga_id", Text, nullable=False),
+        Column("topic", Text, nullable=False),
+        Column("partition", SmallInteger, nullable=False),
+        Column("headers", Text, nullable=False, comment="JSON pairs, bytes read as latin-1"),
+        Column("payload", LargeBinary, nullable=False),
+        Column("attempt", SmallInteger, nullable=False),
+        Column("due_at", DateTime(timezone=True)),
+        Column("reason", Text, nullable=False),
+        Column("created_at", DateTime(timezone=True), nullable=False),
+        Column("redrive", SmallInteger, nullable=False, server_default="0"),
+        Column("behind", Boolean, nullable=False, server_default="false"),
+        Column("place", BigInteger, Identity(always=True), nullable=False, comment="the order within a saga"),
+        Index("deferred_saga_id", "saga_id"),
+        Index("deferred_due", "partition", "due_at"),
+    )
+
+
+SAVE = Statement("""
+    INSERT INTO deferred
+        (message_id, handler, saga_id, topic, partition, headers, payload, attempt, due_at, reason, redrive, behind,
+         created_at)
+    SELECT message_id, handler, saga_id, topic, partition, headers, payload, attempt, due_at, reason, redrive, behind,
+           %(now)s
+    FROM unnest(CAST(%(message_ids)s AS text[]), CAST(%(handlers)s AS text[]), CAST(%(saga_ids)s AS text[]),
+                CAST(%(topics)s AS text[]), CAST(%(partitions)s AS smallint[]), CAST(%(headers)s AS text[]),
+                CAST(%(payloads)s AS bytea[]), CAST(%(attempts)s AS smallint[]), CAST(%(dues)s AS timestamptz[]),
+                CAST(%(reasons)s AS text[]), CAST(%(redrives)s AS smallint[]), CAST(%(behinds)s AS boolean[]))
+         WITH ORDINALITY AS row (message_id, handler, saga_id, topic, partition, headers, payload, attempt, due_at,
+                                 reason, redrive, behind, number)
+    ORDER BY number
+    ON CONFLICT (message_id, handler)
+    DO UPDATE SET attempt = excluded.attempt, due_at = excluded.due_at, reason = excluded.reason,
+                  redrive = excluded.redrive, behind = excluded.behind
+""")
+
+REMOVE = Statement("""
+    DELETE FROM deferred
+    USING unnest(CAST(%(message_ids)s AS text[]), CAST(%(handlers)s AS text[])) AS row (message_id, handler)
+    WHERE deferred.message_id = row.message_id AND deferred.handler = row.handler
+""")
+
+RENAME = Statement("""
+    UPDATE deferred SET message_id = %(new_message_id)s, handler = %(new_handler)s
+    WHERE message_id = %(message_id)s AND handler = %(handler)s
+""")
+
+DUE = Statement("""
+    SELECT message_id, handler, saga_id, topic, partition, headers, payload, attempt, due_at, reason, redrive, behind
+    FROM deferred
+    WHERE partition = ANY(CAST(%(partitions)s AS smallint[])) AND due_at <= %(now)s
+    ORDER BY due_at, place
+    LIMIT %(limit)s
+""")
+
+WAKE_SETTLED = Statement("""
+    UPDATE deferred
+    SET due_at = %(now)s
+    FROM effects
+    WHERE deferred.partition = ANY(CAST(%(partitions)s AS smallint[])) AND deferred.due_at IS NULL
+      AND effects.saga_id = deferred.saga_id AND effects.step = deferred.handler AND effects.state <> 'STARTED'
+""")
+
+LOAD = Statement("""
+    SELECT message_id, handler, saga_id, topic, partition, headers, payload, attempt, due_at, reason, redrive, behind
+    FROM deferred
+    WHERE saga_id = ANY(CAST(%(saga_ids)s AS text[]))
+    ORDER BY saga_id, place
+    FOR UPDATE
+""")
+
+
+def load(tx: Connection, saga_ids: Iterable[str]) -> list[Deferral]:
+    """Return and lock everything that waits for these sagas, for each in the order in which it came."""
+    return [_deferral(row) for row in LOAD.rows(tx, {"saga_ids": sorted(set(saga_ids))})]
+
+
+def save(tx: Connection, deferrals: Sequence[Deferral], *, now: datetime) -> None:
+    """Defer these messages in this transaction; one that is deferred already keeps its place in its saga."""
+    if not deferrals:
+        return
+    SAVE.run(
+        tx,
+        {
+            "message_ids": [each.message_id for each in deferrals],
+            "handlers": [each.handler for each in deferrals],
+            "saga_ids": [each.saga_id for each in deferrals],
+            "topics": [each.raw.topic for each in deferrals],
+            "partitions": [each.raw.partition for each in deferrals],
+            "headers": [headers_to_text(each.raw.headers) for each in deferrals],
+            "payloads": [each.raw.value or b"" for each in deferrals],
+            "attempts": [each.attempt for each in deferrals],
+            "dues": [each.due_at for each in deferrals],
+            "reasons": [each.reason for each in deferrals],
+            "redrives": [each.redrive for each in deferrals],
+            "behinds": [each.behind for each in deferrals],
+            "now": now,
+        },
+    )
+
+
+def remove(tx: Connection, keys: Collection[Key]) -> None:
+    """Remove deferrals: they were handled in this transaction."""
+    if keys:
+        REMOVE.run(tx, {"message_ids": [key[0] for key in keys], "handlers": [key[1] for key in keys]})
+
+
+def rename(tx: Connection, names: Mapping[Key, Key]) -> None:
+    """Give deferrals another key; each keeps its place."""
+    for old, new in names.items():
+        values = {"message_id": old[0], "handler": old[1], "new_message_id": new[0], "new_handler": new[1]}
+        RENAME.run(tx, values)
+
+
+def due(tx: Connection, partitions: Collection[int], *, now: datetime, limit: int) -> list[Deferral]:
+    """Return due deferrals of these partitions, the longest overdue first.
+
+    They are not locked: whoever handles them loads them again with their sagas' effects, and leaves what is gone.
+    """
+    rows = DUE.rows(tx, {"partitions": list(partitions), "now": now, "limit": limit})
+    return [_deferral(row) for row in rows]
+
+
+def wake_settled(tx: Connection, partitions: Collection[int], *, now: datetime) -> int:
+    """Make deferrals due that nobody would wake and whose step is settled, so that they go; return how many.
+
+    A process that lost its partition in mid-transaction may settle a step while the new owner gives its trigger up, or
+    lets it wait behind what is held: neither sees the other's row before both have committed. Such a trigger would
+    never go, and hold up what comes later.
+    """
+    return WAKE_SETTLED.ask(tx, {"partitions": list(partitions), "now": now}).change_count()
+
+
+def _deferral(row: Row[Any]) -> Deferral:
+    raw = RawMessage(
+        topic=row.topic,
+        partition=row.partition,
+        key=row.saga_id.encode(),
+        value=bytes(row.payload),
+        headers=headers_from_text(row.headers),
+    )
+    return Deferral(
+        message_id=row.message_id,
+        handler=row.handler,
+        saga_id=row.saga_id,
+        raw=raw,
+        attempt=row.attempt,
+        due_at=row.due_at,
+        reason=row.reason,
+        redrive=row.redrive,
+        behind=row.behind,
+    )

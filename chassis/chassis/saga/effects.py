@@ -1,0 +1,272 @@
+"""The effects fence: what each step did for each saga in this service, and what a message may still do to it.
+
+The row is the inbox as well: a redelivered trigger finds it and changes nothing; a compensation that comes before its
+step leaves ``FENCED``, and the step that comes later is refused. The decisions are pure; SQL stands below them.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from sqlalchemy import Boolean, Column, Connection, DateTime, MetaData, SmallInteger, Table, Text
+
+from chassis.postgres.statement import PendingResult, Statement
+
+
+class EffectState(enum.StrEnum):
+    """What became of a step in its service."""
+
+    STARTED = "STARTED"
+    """A call to a provider may be under way; its outcome is not known yet."""
+    DONE = "DONE"
+    REJECTED = "REJECTED"
+    FENCED = "FENCED"
+    """It had not run, and never will."""
+    UNDONE = "UNDONE"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """One row of the fence.
+
+    ``attempt`` counts the calls begun. ``deadline_at`` is when the last of them can no longer be under way.
+    ``closing`` says that the saga is being fenced: a late outcome is recorded but not announced.
+    """
+
+    saga_id: str
+    step: str
+    state: EffectState
+    attempt: int = 0
+    deadline_at: datetime | None = None
+    closing: bool = False
+
+
+class OnTrigger(enum.Enum):
+    """What a step's trigger may do."""
+
+    RUN = enum.auto()
+    IGNORE = enum.auto()
+
+
+class OnDue(enum.Enum):
+    """What to do about a call whose time has come."""
+
+    WAIT = enum.auto()
+    CALL = enum.auto()
+    ASK = enum.auto()
+    FORGET = enum.auto()
+
+
+class OnRedrive(enum.Enum):
+    """What an operator's redrive may do."""
+
+    RESUME = enum.auto()
+    TELL = enum.auto()
+    """There is nothing to run any more: say what became of the step."""
+    WAIT = enum.auto()
+    """Its saga is being fenced: find out first."""
+
+
+class OnCompensation(enum.Enum):
+    """What a compensation may do."""
+
+    UNDO = enum.auto()
+    ANSWER = enum.auto()
+    """There is nothing to undo, or it is undone already: say so."""
+    SETTLE = enum.auto()
+    """A call may be under way: find out first."""
+
+
+def on_trigger(effect: Effect | None) -> OnTrigger:
+    """A trigger runs its step once; whatever row it finds, it changes nothing."""
+    return OnTrigger.RUN if effect is None else OnTrigger.IGNORE
+
+
+def on_due(effect: Effect | None, now: datetime) -> OnDue:
+    """Decide about a call that nobody answered for.
+
+    Without an effect there was no call yet: what prepares it failed. Calling again is safe at any time, for the
+    provider knows the key. A closing saga asks instead, and only once the call can no longer be under way: a request
+    could arrive after the question.
+    """
+    if effect is None:
+        return OnDue.CALL
+    if effect.state is not EffectState.STARTED:
+        return OnDue.FORGET
+    if not effect.closing:
+        return OnDue.CALL
+    return OnDue.WAIT if effect.deadline_at is not None and now < effect.deadline_at else OnDue.ASK
+
+
+def on_redrive(effect: Effect | None) -> OnRedrive:
+    """Decide about a step whose trigger was given up: it runs again unless its effect is settled, or about to be."""
+    if effect is None:
+        return OnRedrive.RESUME
+    if effect.state is not EffectState.STARTED:
+        return OnRedrive.TELL
+    return OnRedrive.WAIT if effect.closing else OnRedrive.RESUME
+
+
+def on_compensation(effects: Collection[Effect | None]) -> OnCompensation:
+    """Decide by everything that the compensation undoes (a refund undoes an authorization and its capture)."""
+    states = {effect.state for effect in effects if effect is not None}
+    if EffectState.STARTED in states:
+        return OnCompensation.SETTLE
+    return OnCompensation.UNDO if EffectState.DONE in states else OnCompensation.ANSWER
+
+
+def fenced(saga_id: str, step: str, effect: Effect | None) -> Effect:
+    """Return the effect after its saga was fenced: one that has not run never will, a call under way is closing."""
+    if effect is None:
+        return Effect(saga_id=saga_id, step=step, state=EffectState.FENCED, closing=True)
+    return effect if effect.closing else replace(effect, closing=True)
+
+
+def undone(saga_id: str, step: str, effect: Effect | None) -> Effect:
+    """Return the effect after its compensation; one that has not run is fenced."""
+    if effect is None:
+        return Effect(saga_id=saga_id, step=step, state=EffectState.FENCED, closing=True)
+    return replace(effect, state=EffectState.UNDONE) if effect.state is EffectState.DONE else effect
+
+
+def started(effect: Effect | None, *, saga_id: str, step: str, deadline_at: datetime) -> Effect:
+    """Return the effect with one more call begun, which is over at ``deadline_at`` at the latest."""
+    attempt = 1 if effect is None else effect.attempt + 1
+    return Effect(saga_id=saga_id, step=step, state=EffectState.STARTED, attempt=attempt, deadline_at=deadline_at)
+
+
+def not_called(effect: Effect) -> Effect:
+    """Return the effect after a call that was begun and not made: the attempt does not count."""
+    return replace(effect, attempt=effect.attempt - 1)
+
+
+def resumed(effect: Effect) -> Effect:
+    """Return the effect of a redriven step: its attempts count from the first again."""
+    return replace(effect, attempt=0)
+
+
+def settled(effect: Effect, state: EffectState) -> Effect:
+    """Return the effect with the outcome of its call. Raises ValueError for an effect that is settled already."""
+    if effect.state is not EffectState.STARTED:
+        raise ValueError(f"{effect.step} of {effect.saga_id} is {effect.state}; only a STARTED effect can be settled.")
+    return replace(effect, state=state, deadline_at=None)
+
+
+@dataclass(slots=True)
+class LoadedEffects:
+    """The effects of one batch's sagas: loaded and locked once, changed in memory, saved once."""
+
+    _found: dict[tuple[str, str], Effect] = field(default_factory=dict)
+    _changed: dict[tuple[str, str], Effect] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, effects: Iterable[Effect]) -> LoadedEffects:
+        """Return a book of these effects."""
+        return cls(_found={(effect.saga_id, effect.step): effect for effect in effects})
+
+    def get(self, saga_id: str, step: str) -> Effect | None:
+        """Return the effect as the batch has left it so far."""
+        return self._changed.get((saga_id, step)) or self._found.get((saga_id, step))
+
+    def put(self, effect: Effect) -> None:
+        """Record a change; one that changes nothing is not saved."""
+        if self.get(effect.saga_id, effect.step) != effect:
+            self._changed[(effect.saga_id, effect.step)] = effect
+
+    @property
+    def new(self) -> list[Effect]:
+        """The effects that had no row when the batch began."""
+        return [effect for key, effect in self._changed.items() if key not in self._found]
+
+    @property
+    def changed(self) -> list[Effect]:
+        """The effects whose row must be updated."""
+        return [effect for key, effect in self._changed.items() if key in self._found]
+
+
+def effects_table(metadata: MetaData) -> Table:
+    """Return the fence of a service's database."""
+    return Table(
+        "effects",
+        metadata,
+        Column("saga_id", Text, primary_key=True),
+        Column("step", Text, primary_key=True),
+        Column("state", Text, nullable=False),
+        Column("attempt", SmallInteger, nullable=False, server_default="0"),
+        Column("deadline_at", DateTime(timezone=True)),
+        Column("closing", Boolean, nullable=False, server_default="false"),
+        Column("updated_at", DateTime(timezone=True), nullable=False),
+    )
+
+
+LOAD = Statement("""
+    SELECT saga_id, step, state, attempt, deadline_at, closing
+    FROM effects
+    WHERE saga_id = ANY(CAST(%(saga_ids)s AS text[]))
+    ORDER BY saga_id, step
+    FOR UPDATE
+""")
+
+INSERT = Statement("""
+    INSERT INTO effects (saga_id, step, state, attempt, deadline_at, closing, updated_at)
+    SELECT saga_id, step, state, attempt, deadline_at, closing, %(now)s
+    FROM unnest(CAST(%(saga_ids)s AS text[]), CAST(%(steps)s AS text[]), CAST(%(states)s AS text[]),
+                CAST(%(attempts)s AS smallint[]), CAST(%(deadlines)s AS timestamptz[]), CAST(%(closings)s AS boolean[]))
+        AS row (saga_id, step, state, attempt, deadline_at, closing)
+""")
+
+UPDATE = Statement("""
+    UPDATE effects
+    SET state = row.state, attempt = row.attempt, deadline_at = row.deadline_at, closing = row.closing,
+        updated_at = %(now)s
+    FROM unnest(CAST(%(saga_ids)s AS text[]), CAST(%(steps)s AS text[]), CAST(%(states)s AS text[]),
+                CAST(%(attempts)s AS smallint[]), CAST(%(deadlines)s AS timestamptz[]), CAST(%(closings)s AS boolean[]))
+        AS row (saga_id, step, state, attempt, deadline_at, closing)
+    WHERE effects.saga_id = row.saga_id AND effects.step = row.step
+""")
+
+
+def ask(tx: Connection, saga_ids: Iterable[str]) -> PendingResult:
+    """Lock every effect of these sagas, in one order everywhere, and return what :func:`book` is made of."""
+    return LOAD.ask(tx, {"saga_ids": sorted(set(saga_ids))})
+
+
+def book(asked: PendingResult) -> LoadedEffects:
+    """Return the effects that were asked for."""
+    return LoadedEffects.of(
+        Effect(
+            saga_id=row.saga_id,
+            step=row.step,
+            state=EffectState(row.state),
+            attempt=row.attempt,
+            deadline_at=row.deadline_at,
+            closing=row.closing,
+        )
+        for row in asked.rows()
+    )
+
+
+def load(tx: Connection, saga_ids: Iterable[str]) -> LoadedEffects:
+    """Load and lock every effect of these sagas."""
+    return book(ask(tx, saga_ids))
+
+
+def save(tx: Connection, book: LoadedEffects, *, now: datetime) -> None:
+    """Save what changed. A row that another process inserted meanwhile fails the transaction; repeat it."""
+    for statement, effects in ((INSERT, book.new), (UPDATE, book.changed)):
+        if effects:
+            statement.run(
+                tx,
+                {
+                    "saga_ids": [effect.saga_id for effect in effects],
+                    "steps": [effect.step for effect in effects],
+                    "states": [effect.state.value for effect in effects],
+                    "attempts": [effect.attempt for effect in effects],
+                    "deadlines": [effect.deadline_at for effect in effects],
+                    "closings": [effect.closing for effect in effects],
+                    "now": now,
+                },
+            )

@@ -1,0 +1,4 @@
+"""Records metrics, logs and traces.
+
+It must never change what is recorded, or fail the work that it observes.
+"""

@@ -1,0 +1,191 @@
+"""What a process measures of itself, in Prometheus' form at ``/metrics``. It must never slow a batch down noticeably.
+
+A label never holds an id or what a person wrote: every combination of labels lives as long as the process.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter, FastAPI, Response
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from chassis.telemetry.spans import Span
+from chassis.wire.envelope import child_traceparent
+
+if TYPE_CHECKING:
+    from chassis.telemetry.tracing import Traces
+
+STEP_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 60, 180)
+"""From a step that only waits for its batch to one that lasts as long as a saga may."""
+CALL_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4)
+"""Up to the longest that a call may take."""
+REQUEST_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+BATCH_BUCKETS = (1, 2, 5, 10, 25, 50, 100, 250, 500)
+TRACEPARENT_FORM = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+QUERY_AGE_MAX_S = 5.0
+"""However often somebody asks, the database is asked this seldom."""
+
+ANSWERS = Counter(
+    "baraza_step_answers_total", "What a service answered with for its steps, by message type.", ["step", "type"]
+)
+STEP_SECONDS = Histogram(
+    "baraza_step_seconds", "From a step's trigger to the commit of its answer.", ["step"], buckets=STEP_BUCKETS_S
+)
+RETRIES = Counter("baraza_retries_total", "Messages deferred to be tried again.", ["handler"])
+DEAD_LETTERS = Counter("baraza_dead_letters_total", "Messages given up to a dead-letter topic.", ["topic"])
+BATCH_MESSAGES = Histogram("baraza_batch_messages", "Messages handled in one transaction.", buckets=BATCH_BUCKETS)
+BATCH_SECONDS = Histogram("baraza_batch_seconds", "How long one transaction took.", buckets=CALL_BUCKETS_S)
+LAG_MESSAGES = Gauge("baraza_consumer_lag_messages", "Messages in Kafka that are not handled yet.", ["topic"])
+LAG_SECONDS = Gauge("baraza_consumer_lag_seconds", "How old the last handled message is while more wait.", ["topic"])
+CALL_SECONDS = Histogram(
+    "baraza_call_seconds",
+    "How long a call to a provider took; outcome is the status, or why there is none.",
+    ["downstream", "outcome"],
+    buckets=CALL_BUCKETS_S,
+)
+BREAKER_OPEN = Gauge("baraza_breaker_open", "1 while calls to a provider are not made.", ["downstream"])
+CALLS_UNDER_WAY = Gauge("baraza_calls_under_way", "Calls to providers that have not come back yet.")
+POOL_IN_USE = Gauge("baraza_pool_connections_in_use", "Database connections in use.")
+POOL_SIZE = Gauge("baraza_pool_connections_max", "Database connections that this process may use.")
+REQUEST_SECONDS = Histogram(
+    "baraza_http_request_seconds",
+    "How long a request took, by the route that it matched.",
+    ["method", "route", "status"],
+    buckets=REQUEST_BUCKETS_S,
+)
+
+
+def router() -> APIRouter:
+    """Return ``/metrics``. It is for a scraper inside; a network policy keeps it from others."""
+    routes = APIRouter()
+
+    @routes.get("/metrics", include_in_schema=False)
+    def metrics() -> Response:
+        return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
+
+    return routes
+
+
+class Requests:
+    """ASGI middleware that measures every request under the template of its route, never under its path.
+
+    It gives the request a trace context of its own, in ``scope["traceparent"]``; an endpoint that names the saga in
+    ``scope["saga_id"]`` has its request shown as the beginning of the saga's trace.
+    """
+
+    def __init__(self, app: ASGIApp, traces: Traces | None) -> None:
+        self._app = app
+        self._traces = traces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        parent = next((value for name, value in scope["headers"] if name == b"traceparent"), b"")
+        parent = parent if TRACEPARENT_FORM.fullmatch(parent) else None
+        scope["traceparent"] = child_traceparent(parent)
+        began_at, status = datetime.now(UTC), 500
+
+        async def note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, note)
+        finally:
+            now = datetime.now(UTC)
+            route = getattr(scope.get("route"), "path", "none")
+            REQUEST_SECONDS.labels(scope["method"], route, status).observe((now - began_at).total_seconds())
+            if self._traces is not None and "saga_id" in scope:
+                self._traces.record(
+                    Span(
+                        name=f"{scope['method']} {route}",
+                        traceparent=scope["traceparent"],
+                        parent=parent,
+                        began_at=began_at,
+                        ended_at=now,
+                        attributes={"baraza.saga_id": scope["saga_id"], "http.response.status_code": status},
+                        kind="server",
+                    )
+                )
+
+
+def install(app: FastAPI, traces: Traces | None = None) -> None:
+    """Serve ``/metrics`` and measure the requests of an API."""
+    app.include_router(router())
+    app.add_middleware(Requests, traces=traces)
+
+
+def watch_pool(engine: Engine) -> None:
+    """Tell how much of the engine's pool is in use, at each scrape."""
+    pool = engine.pool
+    POOL_IN_USE.set_function(pool.checkedout)  # type: ignore[attr-defined]
+    POOL_SIZE.set(pool.size())  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """A gauge that a query tells: rows of label values, the value last. It is asked every ``age_max_s`` at most."""
+
+    name: str
+    documentation: str
+    labels: tuple[str, ...]
+    query: Callable[[Connection], Iterable[tuple[object, ...]]]
+    age_max_s: float = QUERY_AGE_MAX_S
+
+    def family(self, rows: Iterable[tuple[object, ...]] = ()) -> GaugeMetricFamily:
+        """Return the gauge with these rows."""
+        family = GaugeMetricFamily(self.name, self.documentation, labels=self.labels)
+        for *labels, value in rows:
+            family.add_metric([str(label) for label in labels], float(str(value)))
+        return family
+
+
+class DatabaseCollector(Collector):
+    """Measures what only the database knows. While it does not answer, these gauges are absent, which an alert sees."""
+
+    def __init__(self, engine: Engine, measures: tuple[Measure, ...]) -> None:
+        self._engine = engine
+        self._measures = measures
+        self._asked: dict[str, tuple[float, GaugeMetricFamily]] = {}
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        """Tell the names without asking the database."""
+        return (measure.family() for measure in self._measures)
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Ask the database, or repeat what it said a moment ago."""
+        for measure in self._measures:
+            asked_at, family = self._asked.get(measure.name, (-math.inf, None))
+            if family is None or time.monotonic() - asked_at >= measure.age_max_s:
+                family = self._ask(measure)
+            if family is not None:
+                yield family
+
+    def _ask(self, measure: Measure) -> GaugeMetricFamily | None:
+        try:
+            with self._engine.connect() as tx:
+                family = measure.family(measure.query(tx))
+        except SQLAlchemyError:
+            return None
+        self._asked[measure.name] = time.monotonic(), family
+        return family
+
+
+def watch_database(engine: Engine, *measures: Measure) -> None:
+    """Add gauges that the database tells to what this process measures."""
+    REGISTRY.register(DatabaseCollector(engine, measures))

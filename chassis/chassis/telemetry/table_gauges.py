@@ -1,0 +1,35 @@
+"""What a service's database tells about the kit's tables, at each scrape: what waits, and for how long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import Connection, TextClause, text
+
+from chassis.telemetry.metrics import QUERY_AGE_MAX_S, Measure
+
+OUTBOX_ROWS = text("SELECT count(*) FROM outbox")
+OUTBOX_AGE = text("SELECT coalesce(extract(epoch FROM now() - min(created_at)), 0) FROM outbox")
+DEFERRED = text("SELECT handler, count(*) FROM deferred WHERE due_at IS NOT NULL GROUP BY handler")
+PARKED = text("SELECT handler, count(*) FROM deferred WHERE due_at IS NULL GROUP BY handler")
+
+
+def measure(
+    name: str, documentation: str, labels: tuple[str, ...], query: TextClause, *, age_max_s: float = QUERY_AGE_MAX_S
+) -> Measure:
+    """Return a gauge that one statement tells: a row for each combination of labels, the value last."""
+
+    def rows(tx: Connection) -> Iterable[tuple[object, ...]]:
+        return [tuple(row) for row in tx.execute(query)]
+
+    return Measure(name=name, documentation=documentation, labels=labels, query=rows, age_max_s=age_max_s)
+
+
+OUTBOX = (
+    measure("baraza_outbox_rows", "Messages that are committed and not known to be published.", (), OUTBOX_ROWS),
+    measure("baraza_outbox_age_seconds", "How long the oldest of them has waited.", (), OUTBOX_AGE),
+)
+WAITING = (
+    measure("baraza_deferred_messages", "Messages that wait for a time to be handled again.", ("handler",), DEFERRED),
+    measure("baraza_held_messages", "Messages held until an operator or a fence asks for them.", ("handler",), PARKED),
+)

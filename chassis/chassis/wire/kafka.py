@@ -1,0 +1,111 @@
+"""How a process logs in to Kafka: by name, and with the password that its file holds now. Never from an argument.
+
+A password can be rotated while the process runs: Kafka keeps the connections that there are, and whenever a login is
+refused the file is read again for the next one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+
+from chassis.settings import Settings
+
+ASK_WITHIN_S = 3.0
+MECHANISM = "SCRAM-SHA-512"
+"""Challenge and response: the password itself does not travel, even where there is no TLS."""
+PLAIN_PROTOCOL, TLS_PROTOCOL = "SASL_PLAINTEXT", "SASL_SSL"
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KafkaLogin:
+    """Where Kafka is, and as whom a process comes.
+
+    Without ``password_file`` nobody logs in, which a Kafka may allow that only its own network reaches; without
+    ``ca_file`` the connection is not encrypted.
+    """
+
+    address: str
+    user: str
+    password_file: Path | None
+    ca_file: Path | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> KafkaLogin:
+        """Return the login that a process's settings name."""
+        return cls(
+            address=settings.kafka,
+            user=settings.kafka_user,
+            password_file=settings.kafka_password_file,
+            ca_file=settings.kafka_ca_file,
+        )
+
+    @property
+    def protocol(self) -> str:
+        """The security protocol, in Kafka's spelling."""
+        return PLAIN_PROTOCOL if self.ca_file is None else TLS_PROTOCOL
+
+    def password(self) -> str:
+        """Return the password as the file has it now."""
+        return "" if self.password_file is None else self.password_file.read_text().strip()
+
+    def options(self) -> dict[str, Any]:
+        """Return the options of librdkafka, for a client that does not outlive a rotation; else see :func:`client`."""
+        if self.password_file is None:
+            return {"bootstrap.servers": self.address}
+        options = {
+            "bootstrap.servers": self.address,
+            "security.protocol": self.protocol,
+            "sasl.mechanism": MECHANISM,
+            "sasl.username": self.user,
+            "sasl.password": self.password(),
+        }
+        return options if self.ca_file is None else {**options, "ssl.ca.location": str(self.ca_file)}
+
+
+class Rotating(Protocol):
+    """What consumers, producers and administrators of confluent-kafka have in common."""
+
+    def set_sasl_credentials(self, username: str, password: str) -> None:
+        """Replace the credentials for every login from now on."""
+        ...
+
+
+Client = TypeVar("Client", bound=Rotating)
+
+
+def client(kind: Callable[[dict[str, Any]], Client], login: KafkaLogin, options: Mapping[str, Any]) -> Client:
+    """Return a client that reads its password again whenever a login is refused.
+
+    It does so on another thread: within the callback the binding takes the call for one of its own and aborts.
+    """
+    made: list[Client] = []
+
+    def renew() -> None:
+        made[0].set_sasl_credentials(login.user, login.password())
+
+    def on_error(error: KafkaError) -> None:
+        if error.code() == KafkaError._AUTHENTICATION and made:
+            log.warning("Kafka refused the login; the password is read again.", user=login.user)
+            threading.Thread(target=renew, name="login", daemon=True).start()
+
+    made.append(kind({**login.options(), **options, "error_cb": on_error}))
+    return made[0]
+
+
+def answers(login: KafkaLogin) -> bool:
+    """Say whether Kafka answers a client that has just come; one that has been there may be what hangs."""
+    try:
+        AdminClient({**login.options(), "log_level": 0}).list_topics(timeout=ASK_WITHIN_S)
+    except KafkaException:
+        return False
+    return True

@@ -1,0 +1,146 @@
+"""The stack that is made to suffer: its processes, its network, its messages. Whatever is done here can be undone."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from datetime import datetime
+
+import tenacity
+from psycopg import OperationalError
+from stack.running import Stack, up
+from stack.services import PROXIED, SIMULATORS, replica_names, workers
+from stack.settings import from_environment
+from stack.waiting import until
+
+from baraza.audit.sources import TRACKER as TRACKER_DATABASE
+from baraza.audit.sources import Row, Unreadable, connect
+from baraza.chaos.letters import Letters
+from baraza.chaos.network import Network
+from baraza.chaos.versions import Version
+from baraza.running import TRACKER_API, Running
+from baraza.terminal import Refusal
+from stack import plan, toxiproxy
+
+REPLICAS = 2
+BACK_WITHIN_S = 60.0
+RECENT = 50
+PLANTED = "planted by the chaos run"
+
+
+def replicas() -> dict[str, int]:
+    """Return how many processes each service has here: two, so that one can take over from the other."""
+    return dict.fromkeys(workers(), REPLICAS)
+
+
+@dataclass(slots=True, kw_only=True)
+class ChaosTarget:
+    """One stack, and the means to hurt it."""
+
+    running: Running
+    network: Network
+    letters: Letters
+
+    @property
+    def stack(self) -> Stack:
+        """The stack itself."""
+        return self.running.stack
+
+    @property
+    def processes(self) -> tuple[str, ...]:
+        """Every process that may be killed or stopped: the services', the tracker's, the simulators'."""
+        ours = (name for service, count in replicas().items() for name in replica_names(service, count))
+        return (*SIMULATORS, *ours)
+
+    def send(self, process: str, number: signal.Signals) -> bool:
+        """Send a process a signal; say whether there was one."""
+        pid = self.stack.pid(process)
+        if pid:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+                return True
+        return False
+
+    def kill(self, process: str, number: signal.Signals = signal.SIGKILL) -> None:
+        """End a process and return when the supervisor has started another in its place."""
+        before = self.stack.pid(process)
+        self.send(process, number)
+        self.await_other(process, before)
+
+    def await_other(self, process: str, before: int) -> None:
+        """Wait until another process runs than ``before``. Raises PartFailed."""
+        until(
+            lambda: self.stack.pid(process) not in (0, before),
+            what=f"{process} to be started again",
+            deadline_s=BACK_WITHIN_S,
+        )
+
+    def proxies(self, sides: Iterable[str], targets: Iterable[str] = PROXIED) -> list[str]:
+        """Return the proxies through which these sides reach these targets."""
+        return [toxiproxy.port_name(side, target) for side in sides for target in targets]
+
+    def let_go(self) -> None:
+        """Let every process go on and everything pass. Raises Refusal."""
+        for process in (*self.processes, *plan.INFRASTRUCTURE):
+            self.send(process, signal.SIGCONT)
+        self.network.heal()
+
+    def heal(self) -> None:
+        """Undo whatever can be undone: go on, let pass, start again. Raises StackError, Refusal."""
+        self.let_go()
+        for part in plan.INFRASTRUCTURE:
+            self.stack.start(part)
+
+    def run_as(self, service: str, version: Version | None) -> None:
+        """Let all processes of a service run as they were at a version, or as they are now. Raises StackError."""
+        variables = {} if version is None else {"PYTHONPATH": version.python_path}
+        settings = from_environment(home=self.stack.home, proxied=True, environment={service: variables})
+        self.running = Running(stack=up(settings))
+
+    def ask(self, query: str, *arguments: object, service: str = TRACKER_DATABASE) -> list[Row]:
+        """Return what a service's database says; nothing while it cannot be asked."""
+        try:
+            with closing(connect(self.running.sources(), service)) as connection:
+                return connection.execute(query.encode(), arguments).fetchall()
+        except (OperationalError, Unreadable):
+            return []
+
+    def recent_sagas(self) -> list[str]:
+        """Return the ids of the sagas that were started last."""
+        rows = self.ask("SELECT saga_id FROM sagas ORDER BY started_at DESC LIMIT %s", RECENT)
+        return sorted(row[0] for row in rows)
+
+    def confirmed_again_at(self, since: datetime, orders: int) -> datetime | None:
+        """Return when so many of the orders that were submitted after ``since`` were confirmed, None if not yet."""
+        rows = self.ask(
+            "SELECT finished_at FROM sagas WHERE started_at >= %s AND state = 'CONFIRMED'"
+            " ORDER BY finished_at OFFSET %s LIMIT 1",
+            since,
+            orders - 1,
+        )
+        return rows[0][0] if rows else None
+
+    def close_letters(self) -> None:
+        """Close the dead letters of poisons whose sagas went on all the same, as an operator would.
+
+        The others' sagas are parked, and answer for them. A connection that broke with PostgreSQL is told once more.
+        """
+        for attempt in tenacity.Retrying(
+            stop=tenacity.stop_after_delay(BACK_WITHIN_S),
+            wait=tenacity.wait_fixed(1),
+            retry=tenacity.retry_if_exception_type(Refusal),
+            reraise=True,
+        ):
+            with attempt:
+                self._close_letters()
+
+    def _close_letters(self) -> None:
+        poisoned = {poison.saga_id for poison in self.letters.poisons}
+        with self.running.api(TRACKER_API) as tracker:
+            found = tracker.get("/v1/dead-letters")["letters"]
+            letter_ids = [each["letter_id"] for each in found if each["saga_id"] in poisoned]
+            if letter_ids:
+                tracker.call("POST", "/v1/dead-letters/close", body={"letter_ids": letter_ids, "reason": PLANTED})

@@ -1,1 +1,0 @@
-"""The kit: what every service shares, and the only shared code. It knows no service and no saga by name."""

@@ -1,0 +1,295 @@
+"""The tracker's process in a schedule: the real recorder in its transactions, with the offsets in PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from chassis.saga import outbox
+from chassis.saga.outbox import OutboxRow
+from saga_tracker.definitions import DEFINITIONS
+from saga_tracker.ingest.consumer_progress import ConsumerProgress
+from saga_tracker.ingest.decoding import Record
+from saga_tracker.ingest.operator_acts import apply_next
+from saga_tracker.ingest.recorder import OffsetGap, Recorder
+from saga_tracker.store import tables
+from saga_tracker.store.tables import Overtaken, TopicPartition
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from proof.broker import Broker
+from proof.connections import ProcessConnection
+from proof.databases import NEXT_WAKING, TRACKER, Database
+from proof.schedule import BEGINNING, Schedule
+from proof.service_process import ZOMBIE_S
+from proof.tasks import Crash, SimulatedTask
+
+FETCH_MAX = 6
+TICK_S = 1.0
+"""How often it looks for deadlines."""
+APPLY_S = 0.5
+"""How often it goes on with a plan."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Due:
+    """When the first saga's deadline is over, and when a plan goes on; the processes of the tracker share it."""
+
+    at: datetime | None = None
+    plan_at: datetime | None = None
+
+    def wake(self, seen: Sequence[tuple[datetime | None, ...]] | None) -> None:
+        """Take in what was seen after a commit, if it looked."""
+        if seen is not None:
+            ((self.at, self.plan_at),) = seen
+
+
+@dataclass(slots=True, kw_only=True)
+class Follower:
+    """One process of the tracker; a second one stands by, and is an owner beside it after a rebalance.
+
+    ``taken`` tells what the services' groups have committed, as Kafka would.
+    """
+
+    number: int
+    recorder: Recorder
+    database: Database
+    topics: tuple[str, ...]
+    broker: Broker
+    schedule: Schedule
+    taken: Callable[[], ConsumerProgress]
+    due: Due
+    connection: ProcessConnection = field(init=False)
+    turn: SimulatedTask = field(init=False)
+    offsets: dict[TopicPartition, int] = field(default_factory=dict)
+    unpublished: list[OutboxRow] = field(default_factory=list)
+    delivered: list[str] = field(default_factory=list)
+    paused_until: datetime | None = None
+    lagging_until: dict[str, datetime] = field(default_factory=dict)
+    sweep_at: datetime = BEGINNING
+    apply_at: datetime = BEGINNING
+    _read_up_to: int = -1
+
+    def __post_init__(self) -> None:
+        self.connection = self.database.connection(TRACKER, self.number, looks_at=NEXT_WAKING)
+        self.turn = self.connection.turn = SimulatedTask(self.schedule)
+
+    @property
+    def name(self) -> str:
+        """Its name in a trace."""
+        return f"tracker/{self.number}"
+
+    def begin(self) -> None:
+        """Take every partition, again where it crashes meanwhile: publish what was left over, go on as stored."""
+        is_done = False
+        while not is_done:
+            with suppress(Crash):
+                self._begin()
+                is_done = True
+
+    def _begin(self) -> None:
+        places = [(topic, number) for topic in self.topics for number in range(self.broker.partition_count)]
+        with self.connection.begin() as tx:
+            tables.begin_offsets(tx, dict.fromkeys(places, 0))
+            self.offsets = tables.offsets(tx, places)
+            self.recorder.begin(self.offsets)
+            self.unpublished = outbox.leftovers(tx, None, age=timedelta(0))
+        self.delivered = []
+        self._read_up_to = -1
+
+    def lose(self) -> None:
+        """Notice that its partitions are somebody else's now."""
+        self.offsets = {}
+
+    def kill(self) -> None:
+        """Kill it, wherever it stands."""
+        if self.turn.is_open:
+            self.turn.kill()
+        else:
+            self.turn.run(self._restart)
+
+    def _restart(self) -> None:
+        self.turn.expect()
+        self.schedule.note(f"{self.name} crashes and starts again")
+        self.unpublished, self.delivered = [], []
+        if self.offsets:
+            self.begin()
+
+    @property
+    def is_paused(self) -> bool:
+        """Say whether it stands still just now."""
+        schedule = self.schedule
+        return self.paused_until is not None and schedule.now < self.paused_until and schedule.are_faults_on
+
+    @property
+    def is_ready(self) -> bool:
+        """Say whether there is anything that it could do now."""
+        if self.turn.is_open or self.is_paused:
+            return False
+        if self.unpublished:
+            return True
+        if self._may_sweep() or self._may_apply():
+            return True
+        if self._read_up_to == self.broker.appended_count:
+            return False
+        if any(not self._lags(topic) for topic, _ in self._unread()):
+            return True
+        if not self.lagging_until:
+            self._read_up_to = self.broker.appended_count
+        return False
+
+    def _may_sweep(self) -> bool:
+        now, due_at = self.schedule.now, self.due.at
+        return bool(self.offsets) and due_at is not None and due_at <= now and self.sweep_at <= now
+
+    def _may_apply(self) -> bool:
+        now, plan_at = self.schedule.now, self.due.plan_at
+        return bool(self.offsets) and plan_at is not None and plan_at <= now and self.apply_at <= now
+
+    def _unread(self) -> Iterator[TopicPartition]:
+        end = self.broker.end
+        return (place for place, offset in self.offsets.items() if offset < end(place))
+
+    def step(self) -> None:
+        """Record what was read, or the deadlines that passed."""
+        try:
+            self._publish()
+            batch = self._fetch()
+            if batch:
+                self._record(batch)
+            elif self._may_apply():
+                self._apply()
+            elif self._may_sweep():
+                self._sweep()
+        except (Crash, DBAPIError, OffsetGap, Overtaken):
+            self._restart()
+
+    def take_leftovers(self) -> None:
+        """Publish what nobody in memory knows of, as the worker's sweep does."""
+        if self.offsets:
+            with self.connection.begin() as tx:
+                self.unpublished += outbox.leftovers(tx, None, age=timedelta(0))
+
+    def tidy(self) -> None:
+        """Remove what was published from the outbox."""
+        if self.delivered:
+            with self.connection.begin() as tx:
+                outbox.remove(tx, self.delivered)
+            self.delivered = []
+
+    def _fetch(self) -> list[Record]:
+        chance, schedule = self.schedule.chance, self.schedule
+        if schedule.strikes("a topic lags behind the others", 0.02):
+            topic, until = chance.choice(self.topics), schedule.now + schedule.within(20)
+            self.lagging_until[topic] = until
+            schedule.at(until, lambda: None)  # so that time stops there
+        batch: list[Record] = []
+        unread = [place for place in sorted(self._unread()) if not self._lags(place[0])]
+        for place in chance.sample(unread, chance.randint(1, len(unread))) if unread else ():
+            offset = self.offsets[place]
+            if offset and schedule.strikes("a batch of a zombie tracker", 0.05):
+                offset = max(0, offset - chance.randint(1, FETCH_MAX))
+            batch.extend(self.broker.read(place, offset, chance.randint(1, FETCH_MAX)))
+        return batch
+
+    def _lags(self, topic: str) -> bool:
+        until = self.lagging_until.get(topic)
+        return until is not None and self.schedule.are_faults_on and until > self.schedule.now
+
+    def _begin_transaction(self) -> None:
+        """Choose what is to go wrong with the transaction that begins."""
+        stops = self.schedule.strikes("the tracker stands still in a transaction", 0.02)
+        fails = self.schedule.strikes("PostgreSQL fails the tracker", 0.01)
+        self.turn.expect(stops_for_s=self.schedule.chance.uniform(0.1, ZOMBIE_S) if stops else 0.0, fails=fails)
+
+    def _record(self, batch: Sequence[Record]) -> None:
+        schedule, delivered = self.schedule, self.delivered
+        self._begin_transaction()
+        with self.connection.begin() as tx:
+            outbox.remove(tx, delivered)
+            recorded = self.recorder.record(tx, batch, now=schedule.now)
+            if schedule.strikes("the tracker crashes before the commit", 0.01):
+                raise Crash
+        self.recorder.committed(recorded)
+        if schedule.is_traced:
+            for record in batch:
+                saga_id = (record.raw.key or b"").decode()
+                schedule.note(f"{self.name} records {_name(record)} of saga {saga_id[-6:]}", saga_id)
+        self._after_commit(recorded.rows, delivered)
+        for record in batch:
+            if record.place in self.offsets:
+                self.offsets[record.place] = max(self.offsets[record.place], record.offset + 1)
+
+    def _sweep(self) -> None:
+        """Record deadlines up to when everything is recorded: an answer that waits to be read is in time."""
+        until: dict[int, datetime] = {}
+        for number in range(self.broker.partition_count):
+            unread = [
+                record.timestamp_s
+                for place in self._unread()
+                if place[1] == number
+                for record in self.broker.read(place, self.offsets[place], 1)
+            ]
+            until[number] = datetime.fromtimestamp(min(unread), UTC) if unread else self.schedule.now
+        self.sweep_at = self.schedule.now + timedelta(seconds=TICK_S)
+        self.schedule.at(self.sweep_at, lambda: None)  # so that time stops there
+
+        def sweep(tx: Connection) -> list[OutboxRow]:
+            rows = self.recorder.sweep(tx, until, self.taken(), now=self.schedule.now)
+            return rows + self.recorder.wake_orphans(tx, list(until), now=self.schedule.now)
+
+        self._tick(sweep, "looks for deadlines that passed")
+
+    def _apply(self) -> None:
+        """Apply the next part of an operator's plan."""
+        self.apply_at = self.schedule.now + timedelta(seconds=APPLY_S)
+        self.schedule.at(self.apply_at, lambda: None)  # so that time stops there
+
+        def apply(tx: Connection) -> list[OutboxRow]:
+            partitions = range(self.broker.partition_count)
+            rows = apply_next(tx, self.recorder, DEFINITIONS, partitions, now=self.schedule.now)
+            if self.schedule.strikes("the tracker crashes before the commit", 0.01):
+                raise Crash
+            return rows
+
+        self._tick(apply, "goes on with a plan")
+
+    def _tick(self, work: Callable[[Connection], list[OutboxRow]], what: str) -> None:
+        """Work in one transaction that also removes what was delivered."""
+        delivered = self.delivered
+        self._begin_transaction()
+        with self.connection.begin() as tx:
+            outbox.remove(tx, delivered)
+            rows = work(tx)
+        self.schedule.note(f"{self.name} {what}")
+        self._after_commit(rows, delivered)
+
+    def _after_commit(self, rows: Sequence[OutboxRow], removed: Sequence[str]) -> None:
+        schedule = self.schedule
+        self.turn.expect()
+        self.delivered = [each for each in self.delivered if each not in removed]
+        self.due.wake(self.connection.seen)
+        if schedule.is_traced:
+            for row in rows:
+                line = f"{self.name} commits {row.type.rpartition('.')[2]} to {row.topic}"
+                schedule.note(line, row.saga_id)
+        if schedule.strikes("the tracker crashes between commit and publish", 0.02):
+            raise Crash
+        self.unpublished.extend(rows)
+        if not schedule.strikes("publication delayed", 0.1):
+            self._publish()
+
+    def _publish(self) -> None:
+        for row in self.unpublished:
+            self.broker.publish(row, now=self.schedule.now)
+            if self.schedule.strikes("published twice", 0.03):
+                self.broker.publish(row, now=self.schedule.now)
+            self.delivered.append(row.id)
+        self.unpublished = []
+
+
+def _name(record: Record) -> str:
+    kind = dict(record.raw.headers).get("ce_type", b"?").decode().rpartition(".")[2]
+    return f"{kind}@{record.raw.topic}"

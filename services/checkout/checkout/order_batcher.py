@@ -1,0 +1,215 @@
+"""Where requests wait for the next commit: one thread takes what has gathered and stores it in one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
+
+import structlog
+from chassis.http.problem import Problem
+from chassis.saga import outbox
+from chassis.saga.cohorts import Cohorts
+from chassis.wire.codec import Codec
+from sqlalchemy import Engine
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+from checkout import intake
+from checkout.answers import Answers
+from checkout.availability import Availability
+from checkout.intake import Outcome, Submission
+from checkout.publisher import LEFTOVER_AGE, START_AGE, Publisher
+
+BATCH_SIZE_MAX = 200
+"""More would let the first of a batch wait for the validation of the last."""
+LINGER_S = 0.002
+"""Requests that come within it share a commit; a commit's fsync alone takes about as long."""
+WAITING_MAX = 2_000
+"""Some two seconds of work; who comes later is told to try again instead of waiting in vain."""
+IDLE_POLL_S = 0.05
+SWEEP_EVERY_S = 5.0
+ATTEMPTS_MAX = 3
+"""A restart of PostgreSQL breaks pooled connections. Keys make repetition safe, even of a commit that did happen."""
+RETRY_S = 0.1
+RETRY_AFTER_S = 1
+STOP_WITHIN_S = 5.0
+
+Result: TypeAlias = Outcome | Exception
+_Waiting: TypeAlias = tuple[Submission, "asyncio.Future[Outcome]"]
+
+log = structlog.get_logger(__name__)
+
+
+def overloaded() -> Problem:
+    """Return the refusal of a request that would wait for too long."""
+    return Problem(
+        status=429,
+        detail="Too many orders are waiting to be stored; send the same request again shortly.",
+        headers={"Retry-After": str(RETRY_AFTER_S)},
+    )
+
+
+def unavailable() -> Problem:
+    """Return what is said while the database does not answer."""
+    return Problem(
+        status=503,
+        detail="The order could not be stored and may or may not have been taken; send it again with the same key.",
+        headers={"Retry-After": str(RETRY_AFTER_S)},
+    )
+
+
+class OrderBatcher:
+    """Stores orders for the API. :meth:`start` and :meth:`stop` belong to the application's lifespan."""
+
+    def __init__(self, engine: Engine, codec: Codec, publisher: Publisher, answers: Answers) -> None:
+        self._engine = engine
+        self._codec = codec
+        self._publisher = publisher
+        self._answers = answers
+        self._cohorts = Cohorts(lambda: publisher.partition_count)
+        self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._sweep_at_s = 0.0
+        self._database = Availability("the database", without="taking orders in")
+        self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to take orders in; their results go to ``loop``."""
+        self._loop = loop
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Store what waits, publish it and end. Blocks for a few seconds at most."""
+        self._waiting.put(None)
+        self._thread.join(STOP_WITHIN_S)
+        self._answers.close()
+
+    @property
+    def is_running(self) -> bool:
+        """Say whether the thread that stores orders is alive."""
+        return self._thread.is_alive()
+
+    async def submit(self, submission: Submission) -> Outcome:
+        """Store one order together with those that come at the same time, and return what became of it."""
+        assert self._loop is not None, "the desk is started by the application's lifespan"
+        if self._waiting.qsize() >= WAITING_MAX:
+            return overloaded()
+        answered: asyncio.Future[Outcome] = self._loop.create_future()
+        self._waiting.put((submission, answered))
+        return await answered
+
+    def submit_batch(self, submissions: Sequence[Submission]) -> list[Outcome]:
+        """Store these orders in one transaction, and return what became of each, in their order.
+
+        1. What the cache of answers knows needs no transaction.
+        2. The rest is stored in one, which also removes outbox rows that were delivered meanwhile.
+        3. After the commit the rows are published and the answers cached.
+        """
+        # 1.
+        known = self._answers.get([each.key for each in submissions])
+        outcomes = intake.cached(submissions, known)
+        rest = [each for each, outcome in zip(submissions, outcomes, strict=True) if outcome is None]
+        if not rest:
+            return [outcome for outcome in outcomes if outcome is not None]
+        # 2.
+        delivered = self._publisher.take_delivered()
+        try:
+            with self._engine.begin() as tx:
+                outbox.remove(tx, delivered)
+                taken = intake.take_in(
+                    tx, rest, codec=self._codec, new_order_id=self._cohorts.new_id, now=datetime.now(UTC)
+                )
+        except BaseException:
+            self._publisher.give_back(delivered)
+            raise
+        # 3.
+        self._database.found()
+        self._publisher.removed(delivered)
+        self._publisher.publish(taken.rows)
+        self._answers.put(taken.remembered)
+        stored = iter(taken.outcomes)
+        return [next(stored) if outcome is None else outcome for outcome in outcomes]
+
+    def store(self, submissions: Sequence[Submission]) -> list[Result]:
+        """As :meth:`submit_batch`, but with patience: a database that is away is tried again, and a batch that fails
+        for another reason is repeated one order at a time, so that it fails only for whom it concerns.
+        """
+        for attempt in range(1, ATTEMPTS_MAX + 1):
+            try:
+                return list(self.submit_batch(submissions))
+            except (OperationalError, InterfaceError) as error:
+                self._database.lost(error)
+                if attempt < ATTEMPTS_MAX:
+                    time.sleep(RETRY_S)
+            except Exception as error:  # whatever it is, it must not concern the others of the batch
+                if len(submissions) == 1:
+                    return [error]
+                return [result for each in submissions for result in self.store([each])]
+        return [unavailable() for _ in submissions]
+
+    def _run(self) -> None:
+        try:
+            self._look_after_outbox(START_AGE)
+            is_last = False
+            while not is_last:
+                batch, is_last = self._gather()
+                if batch:
+                    self._deliver(batch, self.store([submission for submission, _ in batch]))
+                self._look_after_outbox(LEFTOVER_AGE, is_idle=not batch)
+            self._publisher.flush()
+        except BaseException:
+            log.exception("The thread that stores orders failed; the process ends and is started again.")
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def _gather(self) -> tuple[list[_Waiting], bool]:
+        """Return what waits now or comes within the linger, and whether the desk is asked to stop after it."""
+        try:
+            first = self._waiting.get(timeout=IDLE_POLL_S)
+        except queue.Empty:
+            return [], False
+        if first is None:
+            return [], True
+        time.sleep(LINGER_S)
+        batch = [first]
+        while len(batch) < BATCH_SIZE_MAX:
+            try:
+                following = self._waiting.get_nowait()
+            except queue.Empty:
+                break
+            if following is None:
+                return batch, True
+            batch.append(following)
+        return batch, False
+
+    def _deliver(self, batch: Sequence[_Waiting], results: Sequence[Result]) -> None:
+        def answer() -> None:
+            for (_, answered), result in zip(batch, results, strict=True):
+                if answered.done():  # whoever asked has gone
+                    continue
+                if isinstance(result, Exception) and not isinstance(result, Problem):
+                    answered.set_exception(result)
+                else:
+                    answered.set_result(result)
+
+        assert self._loop is not None, "the desk is started by the application's lifespan"
+        self._loop.call_soon_threadsafe(answer)
+
+    def _look_after_outbox(self, age: timedelta, *, is_idle: bool = True) -> None:
+        """Remove what was delivered while nothing else is to be done, and from time to time publish leftovers."""
+        if not self._database.may_try():
+            return
+        try:
+            if is_idle:
+                self._publisher.tidy()
+            if time.monotonic() >= self._sweep_at_s:
+                self._publisher.sweep(age)
+                self._sweep_at_s = time.monotonic() + SWEEP_EVERY_S
+                self._database.found()
+        except (OperationalError, InterfaceError) as error:
+            self._database.lost(error)

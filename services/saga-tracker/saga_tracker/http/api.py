@@ -1,0 +1,397 @@
+"""The tracker's HTTP API: what happened to any saga, and how fresh that is. It reads; a cancellation is a command."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Annotated, Any
+
+from anyio import CapacityLimiter, to_thread
+from chassis.http.auth import Principal, require
+from chassis.http.problem import PROBLEM_RESPONSES, FieldError, Problem, invalid
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from sqlalchemy import Connection, Engine
+
+from saga_tracker.definitions import DEFINITIONS, UnknownSaga, newest
+from saga_tracker.http.cancellations import Cancellations, NotPublished
+from saga_tracker.model.diagram import mermaid
+from saga_tracker.model.progress import SagaState, outcomes
+from saga_tracker.store import queries
+from saga_tracker.store.queries import PAGE_SIZE_MAX, TERMINAL, Filters, Stored, Summary, TimelineEntry
+
+POLL_EVERY_S = 0.3
+"""How often a live timeline looks for new entries: a person sees no difference, the database hardly notices."""
+FRESHNESS_EVERY_S = 5.0
+STREAM_FOR_MAX_S = 900.0
+"""A stream ends after this; its reader comes back with Last-Event-ID and misses nothing."""
+STREAMS_MAX = 100
+THREADS_MAX = 8
+"""Fewer than the database's connections, so that live timelines cannot starve the other requests."""
+AGE_MAX_S = 315_360_000
+TEXT = r"^[^\x00-\x1f\x7f]+$"
+"""One line of text without control characters, which PostgreSQL, logs and terminals can hold."""
+SAID = r"^[^\x00-\x1f\x7f]*[^\x00-\x1f\x7f\s][^\x00-\x1f\x7f]*$"
+"""The same, and something is said: not only spaces."""
+SEQ_MAX = 2**63 - 1
+ETAG = re.compile(r'(?:W/)?"([0-9]{1,9})"')
+
+SagaId = Annotated[str, Path(pattern=r"^[0-9A-Za-z_-]{1,64}$", description="The saga's id; of an order, the order's.")]
+Staff = Annotated[Principal, Depends(require("support", "operator"))]
+
+
+def _rfc3339(value: object) -> object:
+    """Refuse the numbers that pydantic would take for seconds since 1970."""
+    if isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\d[Tt ]", value) is None:
+        raise ValueError("Not a time as RFC 3339 writes it, for example 2026-11-21T10:00:00Z")
+    return value
+
+
+Time = Annotated[AwareDatetime, BeforeValidator(_rfc3339)]
+Responses = dict[int | str, dict[str, Any]]
+
+
+def responses(*statuses: int) -> Responses:
+    """Return OpenAPI declarations of the problems that an endpoint answers with."""
+    return {status: PROBLEM_RESPONSES[status] for status in (401, 403, 422, 500, 503, *statuses)}
+
+
+router = APIRouter(prefix="/v1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Freshness:
+    """Everything that happened before ``as_of`` is shown; None where the tracker has never caught up yet."""
+
+    as_of: datetime | None
+    lag_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SagaList:
+    """A page of sagas, the newest first; ask for the next one with ``cursor=next_cursor``."""
+
+    sagas: list[Summary]
+    next_cursor: str | None
+    freshness: Freshness
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step of a saga: ``outcome`` is waiting, ran, rejected, compensated or not_run."""
+
+    name: str
+    service: str
+    kind: str
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SagaDetail:
+    """A saga and what became of each of its steps; there are none where this release lacks its definition."""
+
+    saga: Summary
+    steps: list[Step]
+    freshness: Freshness
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeline:
+    """Everything that is known to have happened to a saga, in the order in which it was recorded."""
+
+    saga: Summary
+    entries: list[TimelineEntry]
+    freshness: Freshness
+
+
+class Reason(BaseModel):
+    """Why a member of staff does something; it is kept."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: str = Field(min_length=1, max_length=500, pattern=SAID)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancellationAccepted:
+    """The command is published; whether it still finds the saga running is on the timeline, under ``command_id``."""
+
+    saga_id: str
+    command_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepOutline:
+    """One step of a definition."""
+
+    name: str
+    service: str
+    kind: str
+    triggered_by: str
+    succeeds_with: str
+    rejected_with: str | None
+    compensation: str | None
+    undone_by: str | None
+    timeout_s: float
+    exhausted: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definition:
+    """The newest version of a saga's definition, and the same as a Mermaid diagram."""
+
+    name: str
+    version: int
+    steps: list[StepOutline]
+    mermaid: str
+
+
+@router.get("/sagas", responses=responses())
+def list_sagas(
+    request: Request,
+    _staff: Staff,
+    state: SagaState | None = None,
+    customer: Annotated[str | None, Query(max_length=128, pattern=TEXT)] = None,
+    step: Annotated[str | None, Query(max_length=64, pattern=r"^[a-z0-9_]+$")] = None,
+    type: Annotated[str | None, Query(max_length=64, pattern=r"^[a-z0-9_]+$")] = None,  # noqa: A002 - the API's word
+    started_after: Time | None = None,
+    started_before: Time | None = None,
+    older_than_s: Annotated[int | None, Query(ge=0, le=AGE_MAX_S)] = None,
+    cursor: Annotated[str | None, Query(max_length=256, pattern=r"^[0-9A-Za-z_-]+$")] = None,
+    limit: Annotated[int, Query(ge=1, le=PAGE_SIZE_MAX)] = 50,
+) -> SagaList:
+    """Return sagas, the newest first, by state, customer, the step they are at, type, start and age."""
+    now = datetime.now(UTC)
+    before = [started_before] if started_before is not None else []
+    before += [now - timedelta(seconds=older_than_s)] if older_than_s is not None else []
+    filters = Filters(
+        state=state,
+        customer=customer,
+        step=step,
+        type=type,
+        started_after=started_after,
+        started_before=min(before, default=None),
+    )
+    with reading(engine_of(request)) as tx:
+        freshness = _freshness(queries.recorded_until(tx), now)
+        try:
+            page = queries.page(tx, filters, cursor=cursor, limit=limit)
+        except queries.InvalidCursor as error:
+            raise invalid([FieldError(pointer="query:cursor", detail=str(error))]) from error
+    return SagaList(sagas=page.sagas, next_cursor=page.next_cursor, freshness=freshness)
+
+
+def stored_saga(request: Request, saga_id: SagaId, _staff: Staff) -> Stored:
+    """Return the saga that the path names; answers 404 where there is none."""
+    with reading(engine_of(request)) as tx:
+        found = queries.saga(tx, saga_id)
+    if found is None:
+        raise Problem(
+            status=404, detail="The tracker has no saga of that id; an order appears within seconds of its submission."
+        )
+    return found
+
+
+StoredSaga = Annotated[Stored, Depends(stored_saga)]
+
+
+def etag(revision: int) -> str:
+    """Return the entity tag of a saga, which changes with it."""
+    return f'"{revision}"'
+
+
+def check_match(saga: Stored, if_match: str) -> None:
+    """Answer 412 unless this If-Match names the saga as it is."""
+    if if_match.strip() == "*":
+        return
+    told = [found[1] for each in if_match.split(",") if (found := ETAG.fullmatch(each.strip()))]
+    if str(saga.summary.revision) not in told:
+        raise stale(saga.summary.revision)
+
+
+def stale(revision: int) -> Problem:
+    """Return the 412 for an act on a saga that has changed since it was looked at."""
+    return Problem(
+        status=412,
+        title="The saga has changed",
+        detail=f"It is at version {revision} now; look at it again before you act on it.",
+        type="urn:baraza:problem:stale",
+        headers={"ETag": etag(revision)},
+    )
+
+
+@router.get("/sagas/{saga_id}", responses=responses(404))
+def get_saga(request: Request, response: Response, saga: StoredSaga) -> SagaDetail:
+    """Return one saga, what became of each of its steps, and how fresh that is. Its ETag is for acts on it."""
+    response.headers["ETag"] = etag(saga.summary.revision)
+    with reading(engine_of(request)) as tx:
+        until = queries.recorded_until(tx, saga.partition)
+    return SagaDetail(saga=saga.summary, steps=_steps(saga), freshness=_freshness(until, datetime.now(UTC)))
+
+
+@router.get("/sagas/{saga_id}/timeline", responses=responses(404))
+def get_timeline(request: Request, saga: StoredSaga, after: Annotated[int, Query(ge=0, le=SEQ_MAX)] = 0) -> Timeline:
+    """Return every message, timer and act of a saga, with its cause, attempt, deadline and lateness."""
+    with reading(engine_of(request)) as tx:
+        until = queries.recorded_until(tx, saga.partition)
+        entries = queries.entries(tx, saga.summary.saga_id, after=after)
+    return Timeline(saga=saga.summary, entries=entries, freshness=_freshness(until, datetime.now(UTC)))
+
+
+class Streams:
+    """The live timelines of this process: so many at once and no more, on threads of their own."""
+
+    def __init__(self) -> None:
+        self.threads = CapacityLimiter(THREADS_MAX)
+        self.open_count = 0
+
+
+async def stream_place(request: Request, _saga: StoredSaga) -> AsyncIterator[Streams]:
+    """Hold a place for a live timeline while it lasts; answers 503 where all are taken."""
+    streams: Streams = request.app.state.streams
+    if streams.open_count >= STREAMS_MAX:
+        raise Problem(
+            status=503,
+            detail=f"There are {STREAMS_MAX} live timelines open; read this one without streaming, or try later.",
+            headers={"Retry-After": "10"},
+        )
+    streams.open_count += 1
+    try:
+        yield streams
+    finally:
+        streams.open_count -= 1
+
+
+@router.get("/sagas/{saga_id}/timeline/stream", response_class=EventSourceResponse, responses=responses(404))
+async def stream_timeline(
+    request: Request,
+    saga: StoredSaga,
+    streams: Annotated[Streams, Depends(stream_place)],
+    last_event_id: Annotated[int, Header(ge=0, le=SEQ_MAX)] = 0,
+) -> AsyncIterator[ServerSentEvent]:
+    """Stream a timeline: the entries there are, then each new one, until the saga ends.
+
+    Events are ``entry`` (its id is the entry's ``seq``; send it back as Last-Event-ID to go on behind it),
+    ``freshness`` every few seconds, and ``end`` with the state when the saga has ended.
+    """
+    seen = last_event_id
+    give_up_at, freshness_at = time.monotonic() + STREAM_FOR_MAX_S, 0.0
+    while time.monotonic() < give_up_at:
+        look = partial(_look, engine_of(request), saga, seen)
+        state, entries, until = await to_thread.run_sync(look, limiter=streams.threads)
+        for entry in entries:
+            yield ServerSentEvent(id=str(entry.seq), event="entry", data=entry)
+            seen = entry.seq
+        if state in TERMINAL:
+            yield ServerSentEvent(event="end", data={"state": state})
+            return
+        if time.monotonic() >= freshness_at:
+            yield ServerSentEvent(event="freshness", data=_freshness(until, datetime.now(UTC)))
+            freshness_at = time.monotonic() + FRESHNESS_EVERY_S
+        await asyncio.sleep(POLL_EVERY_S)
+
+
+@router.post(
+    "/sagas/{saga_id}/cancel",
+    status_code=202,
+    responses=responses(400, 404, 409, 412, 413, 415),
+)
+def cancel_saga(
+    request: Request,
+    saga: StoredSaga,
+    staff: Staff,
+    said: Reason,
+    if_match: Annotated[str | None, Header(max_length=64)] = None,
+) -> CancellationAccepted:
+    """Ask to cancel a saga: what ran is compensated, what has not run never will. One that has ended stays as it is.
+
+    If-Match is not asked for: a saga under way changes all the time, and a cancellation means the same at any version.
+    """
+    summary = saga.summary
+    if if_match is not None:
+        check_match(saga, if_match)
+    if summary.state in TERMINAL:
+        raise Problem(
+            status=409,
+            title="The saga has ended",
+            detail=f"It ended as {summary.state}, and its last event is out.",
+            type="urn:baraza:problem:saga-ended",
+        )
+    cancellations: Cancellations = request.app.state.cancellations
+    try:
+        command_id = cancellations.send(saga, actor=staff.subject, reason=said.reason, now=datetime.now(UTC))
+    except NotPublished as error:
+        raise Problem(
+            status=503,
+            detail="Kafka did not take the command in time; look at the timeline before you send it again.",
+            headers={"Retry-After": "5"},
+        ) from error
+    return CancellationAccepted(saga_id=summary.saga_id, command_id=command_id)
+
+
+@router.get("/definitions/{name}", responses=responses(404))
+def get_definition(_staff: Staff, name: Annotated[str, Path(pattern=r"^[a-z0-9_]{1,64}$")]) -> Definition:
+    """Return the newest version of a saga's definition."""
+    try:
+        definition = newest(name)
+    except UnknownSaga as error:
+        raise Problem(status=404, detail="No saga has that name; the list of sagas shows their types.") from error
+    steps = [
+        StepOutline(
+            name=step.name,
+            service=step.service,
+            kind=step.kind,
+            triggered_by=step.trigger.FULL_NAME,
+            succeeds_with=step.succeeds_with.FULL_NAME,
+            rejected_with=step.rejected_with.FULL_NAME if step.rejected_with else None,
+            compensation=step.compensation.command.FULL_NAME if step.compensation else None,
+            undone_by=step.undone_by,
+            timeout_s=step.timeout_s,
+            exhausted=step.exhausted,
+        )
+        for step in definition.steps
+    ]
+    return Definition(name=definition.name, version=definition.version, steps=steps, mermaid=mermaid(definition))
+
+
+def _steps(saga: Stored) -> list[Step]:
+    definition = DEFINITIONS.get((saga.summary.type, saga.summary.version))
+    if definition is None:
+        return []  # Of a release to come, or long gone: what is stored can be told, what it means cannot.
+    found = outcomes(definition, saga.progress)
+    return [
+        Step(name=step.name, service=step.service, kind=step.kind, outcome=found[step.name])
+        for step in definition.steps
+    ]
+
+
+def _look(engine: Engine, saga: Stored, after: int) -> tuple[str, list[TimelineEntry], datetime | None]:
+    """Return the state first, so that a saga that ends meanwhile is looked at once more."""
+    with reading(engine) as tx:
+        state = queries.state(tx, saga.summary.saga_id) or saga.summary.state
+        entries = queries.entries(tx, saga.summary.saga_id, after=after)
+        return state, entries, queries.recorded_until(tx, saga.partition)
+
+
+def engine_of(request: Request) -> Engine:
+    engine: Engine = request.app.state.engine
+    return engine
+
+
+def reading(engine: Engine) -> Connection:
+    """Return a connection for single queries: each sees what is committed, and costs one round trip in place of three.
+
+    To be closed by the caller.
+    """
+    return engine.execution_options(isolation_level="AUTOCOMMIT").connect()
+
+
+def _freshness(as_of: datetime | None, now: datetime) -> Freshness:
+    lag_s = None if as_of is None else round(max(0.0, (now - as_of).total_seconds()), 3)
+    return Freshness(as_of=as_of, lag_s=lag_s)

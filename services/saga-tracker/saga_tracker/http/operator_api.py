@@ -1,0 +1,316 @@
+"""The operators' half of the tracker's HTTP API: reviews, plans, acts on one saga, dead letters, the operators' log.
+
+It plans and asks; the worker acts. What it writes itself is that a plan is to be applied, and that a letter is closed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from chassis.http.auth import Principal, require
+from chassis.http.problem import FieldError, Problem, invalid
+from chassis.wire.envelope import derived_id
+from fastapi import APIRouter, Depends, Header, Path, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import Connection
+
+from saga_tracker.definitions import DEFINITIONS
+from saga_tracker.http import previews
+from saga_tracker.http.api import Reason, Staff, StoredSaga, Time, check_match, engine_of, responses, stale
+from saga_tracker.model.saga import SERVICE
+from saga_tracker.store import dead_letters, plans, tables
+from saga_tracker.store.dead_letters import Closed, OpenLetter
+from saga_tracker.store.plans import ActKind, Item, ItemState, LogEntry, Plan
+from saga_tracker.store.queries import Stored
+from saga_tracker.store.tables import Entry
+
+RATE_PER_S = 500
+"""About a quarter of what the services take on a small machine, so that orders go on beside a redrive."""
+RATE_PER_S_MAX = 2_000
+IDS_MAX = 20_000
+LETTERS_MAX = 1_000
+ID = r"^[0-9A-Za-z_-]{1,64}$"
+
+Operator = Annotated[Principal, Depends(require("operator"))]
+PlanId = Annotated[str, Path(pattern=ID)]
+Limit = Annotated[int, Query(ge=1, le=1_000)]
+Id = Annotated[str, Field(pattern=ID)]
+
+router = APIRouter(prefix="/v1")
+
+
+class Wanted(BaseModel):
+    """Which sagas are meant: everything that is given must hold. Without ``saga_ids`` only parked sagas are."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    saga_ids: list[Id] | None = Field(default=None, min_length=1, max_length=IDS_MAX)
+    group: str | None = Field(default=None, pattern=r"^[0-9a-f]{8}$")
+    step: str | None = Field(default=None, pattern=r"^[a-z0-9_]{1,64}$")
+    started_after: Time | None = None
+    started_before: Time | None = None
+
+
+class PlanWanted(BaseModel):
+    """An act, and for which sagas."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    act: Literal["REDRIVE", "COMPENSATE"] = "REDRIVE"
+    selection: Wanted
+
+
+class Application(Reason):
+    """Why a plan is applied, and how fast."""
+
+    rate_per_s: int = Field(default=RATE_PER_S, ge=1, le=RATE_PER_S_MAX)
+
+
+class Closure(Reason):
+    """Which dead letters are closed, and why nothing has to be done about them."""
+
+    letter_ids: list[Id] = Field(min_length=1, max_length=LETTERS_MAX)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Review:
+    """Why sagas are parked: each group selects its sagas."""
+
+    groups: list[previews.Group]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plans:
+    """The latest plans, the newest first."""
+
+    plans: list[Plan]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Items:
+    """Sagas of a plan in the order of their ids; ask for the next ones with ``after=next_after``."""
+
+    items: list[Item]
+    next_after: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letters:
+    """Dead letters for which no saga answers, the oldest first."""
+
+    letters: list[OpenLetter]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClosedLetters:
+    """The letters that were closed now; one that was closed or redriven before is left as it was."""
+
+    closed: list[Closed]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """What operators did, the latest first."""
+
+    acts: list[LogEntry]
+
+
+@router.get("/review", responses=responses())
+def review(request: Request, _staff: Staff) -> Review:
+    """Return the causes for which sagas are parked, with how many there are and since when."""
+    with engine_of(request).connect() as tx:
+        return Review(groups=previews.review(tx))
+
+
+@router.post("/plans", status_code=201, responses=responses(400, 413, 415))
+def make_plan(request: Request, operator: Operator, wanted: PlanWanted) -> Plan:
+    """Freeze which sagas an act would run for, and what. Nothing happens to them before the plan is applied."""
+    selection = previews.Selection(**wanted.selection.model_dump())
+    with engine_of(request).execution_options(isolation_level="REPEATABLE READ").begin() as tx:
+        return _plan(tx, ActKind(wanted.act), selection, operator)
+
+
+@router.get("/plans", responses=responses())
+def list_plans(request: Request, _staff: Staff, limit: Limit = 20) -> Plans:
+    """Return the latest plans."""
+    with engine_of(request).connect() as tx:
+        return Plans(plans=plans.latest(tx, limit=limit))
+
+
+@router.get("/plans/{plan_id}", responses=responses(404))
+def get_plan(request: Request, _staff: Staff, plan_id: PlanId) -> Plan:
+    """Return a plan and how far it is: how many of its sagas are in which state."""
+    with engine_of(request).connect() as tx:
+        return _found(plans.find(tx, plan_id))
+
+
+@router.get("/plans/{plan_id}/items", responses=responses(404))
+def list_items(
+    request: Request,
+    _staff: Staff,
+    plan_id: PlanId,
+    after: Annotated[str, Query(pattern=r"^[0-9A-Za-z_-]{0,64}$")] = "",
+    state: ItemState | None = None,
+    limit: Limit = 200,
+) -> Items:
+    """Return the sagas of a plan: what would be sent for each, or why nothing, and what came of it."""
+    with engine_of(request).connect() as tx:
+        _found(plans.find(tx, plan_id))
+        found = plans.items(tx, plan_id, after=after, state=state, limit=limit + 1)
+    page = found[:limit]
+    return Items(items=page, next_after=page[-1].saga_id if len(found) > limit else None)
+
+
+@router.post("/plans/{plan_id}/apply", status_code=202, responses=responses(400, 404, 413, 415))
+def apply_plan(request: Request, operator: Operator, plan_id: PlanId, said: Application) -> Plan:
+    """Let the worker apply a plan. One that is applied already is left as it is, and nothing happens twice."""
+    with engine_of(request).begin() as tx:
+        plan = _found(plans.find(tx, plan_id))
+        _apply(tx, plan, operator, said.reason, said.rate_per_s)
+        return _found(plans.find(tx, plan_id))
+
+
+def matching(saga: StoredSaga, if_match: Annotated[str | None, Header(max_length=64)] = None) -> Stored:
+    """Return the saga that the path names, at the version that If-Match names; answers 428 or 412 otherwise."""
+    if if_match is None:
+        raise Problem(
+            status=428,
+            title="If-Match is missing",
+            detail="Send the saga's ETag as If-Match, so that what is acted on is what was looked at.",
+            type="urn:baraza:problem:if-match-missing",
+        )
+    check_match(saga, if_match)
+    return saga
+
+
+Matching = Annotated[Stored, Depends(matching)]
+
+
+@router.post("/sagas/{saga_id}/redrive", status_code=202, responses=responses(400, 404, 409, 412, 413, 415, 428))
+def redrive_saga(request: Request, operator: Operator, saga: Matching, said: Reason) -> Plan:
+    """Try again what a saga is parked for, from the step or the command that failed."""
+    return _act(request, ActKind.REDRIVE, operator, saga, said.reason)
+
+
+@router.post("/sagas/{saga_id}/compensate", status_code=202, responses=responses(400, 404, 409, 412, 413, 415, 428))
+def compensate_saga(request: Request, operator: Operator, saga: Matching, said: Reason) -> Plan:
+    """Give a saga up instead of trying again: it is fenced, and what ran is compensated."""
+    return _act(request, ActKind.COMPENSATE, operator, saga, said.reason)
+
+
+@router.post("/sagas/{saga_id}/annotate", status_code=202, responses=responses(400, 404, 409, 412, 413, 415, 428))
+def annotate_saga(request: Request, operator: Operator, saga: Matching, said: Reason) -> Plan:
+    """Put a remark on a saga's timeline."""
+    return _act(request, ActKind.ANNOTATE, operator, saga, said.reason)
+
+
+@router.get("/dead-letters", responses=responses())
+def list_letters(
+    request: Request,
+    _staff: Staff,
+    saga_id: Annotated[str | None, Query(pattern=ID)] = None,
+    limit: Limit = 200,
+) -> Letters:
+    """Return the dead letters for which no saga answers."""
+    with engine_of(request).connect() as tx:
+        return Letters(letters=dead_letters.list_open(tx, saga_id=saga_id, limit=limit))
+
+
+@router.post("/dead-letters/close", responses=responses(400, 413, 415))
+def close_letters(request: Request, operator: Operator, closure: Closure) -> ClosedLetters:
+    """Close dead letters about which nothing has to be done."""
+    now, who = datetime.now(UTC), operator.subject
+    with engine_of(request).begin() as tx:
+        closed = dead_letters.close(tx, closure.letter_ids, actor=who, reason=closure.reason, now=now)
+        tables.insert_entries(tx, [_closing(each, who, closure.reason, now) for each in closed], now=now)
+        log = [
+            LogEntry(
+                act_id=derived_id("close", each.letter_id),
+                at=now,
+                actor=who,
+                act="CLOSE",
+                reason=closure.reason,
+                saga_id=each.saga_id,
+                detail=f"{each.type} of {each.service}",
+            )
+            for each in closed
+        ]
+        plans.log(tx, log)
+    return ClosedLetters(closed=closed)
+
+
+@router.get("/acts", responses=responses())
+def list_acts(
+    request: Request,
+    _staff: Staff,
+    saga_id: Annotated[str | None, Query(pattern=ID)] = None,
+    plan_id: Annotated[str | None, Query(pattern=ID)] = None,
+    limit: Limit = 200,
+) -> Log:
+    """Return what operators did: who, when, what and why."""
+    with engine_of(request).connect() as tx:
+        return Log(acts=plans.logged(tx, saga_id=saga_id, plan_id=plan_id, limit=limit))
+
+
+def _plan(tx: Connection, act: ActKind, selection: previews.Selection, operator: Principal) -> Plan:
+    try:
+        return previews.make(tx, DEFINITIONS, act, selection, by=operator.subject, now=datetime.now(UTC))
+    except previews.InvalidSelection as error:
+        raise invalid([FieldError(pointer="#/selection", detail=str(error))]) from error
+
+
+def _apply(tx: Connection, plan: Plan, operator: Principal, reason: str, rate_per_s: int) -> None:
+    now = datetime.now(UTC)
+    if plans.apply(tx, plan.plan_id, by=operator.subject, reason=reason, rate_per_s=rate_per_s, now=now):
+        counts = ", ".join(f"{count} {state}" for state, count in sorted(plan.counts.items()))
+        entry = LogEntry(
+            act_id=derived_id("apply", plan.plan_id),
+            at=now,
+            actor=operator.subject,
+            act="APPLY_PLAN",
+            reason=reason,
+            plan_id=plan.plan_id,
+            detail=f"{plan.act}: {counts}",
+        )
+        plans.log(tx, [entry])
+
+
+def _act(request: Request, act: ActKind, operator: Principal, saga: Stored, reason: str) -> Plan:
+    """Plan the act for this saga at this version, and let the worker apply it at once."""
+    with engine_of(request).execution_options(isolation_level="REPEATABLE READ").begin() as tx:
+        plan = _plan(tx, act, previews.Selection(saga_ids=[saga.summary.saga_id]), operator)
+        (item,) = plans.items(tx, plan.plan_id, after="", state=None, limit=1)
+        if item.revision != saga.summary.revision:
+            raise stale(item.revision)
+        if item.state != ItemState.PLANNED:
+            raise Problem(
+                status=409,
+                title="Nothing to do",
+                detail=item.detail or "",
+                type="urn:baraza:problem:not-runnable",
+            )
+        _apply(tx, plan, operator, reason, RATE_PER_S)
+        return _found(plans.find(tx, plan.plan_id))
+
+
+def _found(plan: Plan | None) -> Plan:
+    if plan is None:
+        raise Problem(status=404, detail="There is no plan of that id.")
+    return plan
+
+
+def _closing(closed: Closed, actor: str, reason: str, now: datetime) -> Entry:
+    return Entry(
+        saga_id=closed.saga_id,
+        message_id=derived_id("close", closed.letter_id),
+        occurred_at=now,
+        kind="act",
+        type="CloseDeadLetter",
+        service=SERVICE,
+        step=closed.step,
+        causation_id=closed.letter_id,
+        detail=f"{actor}: {reason}",
+        partition=closed.partition,
+    )

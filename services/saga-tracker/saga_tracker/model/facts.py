@@ -1,0 +1,373 @@
+"""What may become known of a saga, and how it adds up. Pure: no I/O, no clock, no chance.
+
+Knowledge only grows. Each recorded message or act is a fact, and :func:`merge` adds it to what is known. Merging is
+commutative, associative and idempotent (sets unite, counts and reasons take their maximum, cancellations their first),
+so what is known is a function of the set of the facts and never of their order: topics overtake one another.
+
+A redrive takes nothing back. It is a fact with a number, and what failed before it is history: a dead letter of a lower
+generation, the attempts at a command that were made before, and the unreadable messages that the operator had seen.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+KEPT_MAX = 1_024
+"""How many answers of a pure function are remembered. Sagas on which nothing goes wrong share some twenty of them."""
+ANY_STEP = ""
+"""Stands for the step where nobody can tell which one a message was about."""
+
+
+class StepState(enum.StrEnum):
+    """What a service's answer to a fence says of one of its steps."""
+
+    DONE = "DONE"
+    REJECTED = "REJECTED"
+    FENCED = "FENCED"
+    UNDONE = "UNDONE"
+
+
+class RedriveOutcome(enum.StrEnum):
+    """What a service did about a step that it was asked to try again; the first two are no state of its effect."""
+
+    NOTHING_PARKED = "NOTHING_HELD"
+    RESUMED = "RESUMED"
+    DONE = "DONE"
+    REJECTED = "REJECTED"
+    FENCED = "FENCED"
+    UNDONE = "UNDONE"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """The starting event was recorded; it happened at ``at``."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Succeeded:
+    """A step ran."""
+
+    step: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected:
+    """A step's service said no."""
+
+    step: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compensated:
+    """The reply to a step's compensation came."""
+
+    step: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fenced:
+    """A service answered the fence, with the state of each of its steps."""
+
+    service: str
+    states: tuple[tuple[str, StepState], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetriesExhausted:
+    """A step's trigger went to its dead-letter topic, after so many redrives."""
+
+    step: str
+    reason: str
+    redrive: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandDead:
+    """An attempt at a command of the tracker went to a dead-letter topic. ``command`` is its key."""
+
+    command: str
+    reason: str
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable:
+    """A message could not be decoded or was not expected, after so many redrives.
+
+    ``step`` is whose it was; ANY_STEP where nobody can tell, and then ``letter`` tells one such message from another.
+    """
+
+    step: str
+    reason: str
+    redrive: int = 0
+    letter: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimedOut:
+    """The deadline of a step passed."""
+
+    step: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplyOverdue:
+    """Nobody answered the given attempt of a command in time. ``round_`` is one fence or one compensation."""
+
+    round_: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redriven:
+    """An operator asked to try again what a saga was parked for: the ``number``-th redrive of a round, from 1.
+
+    ``letters`` are the unreadable messages of nobody's step that are history from now on.
+    """
+
+    round_: str
+    number: int
+    at: datetime
+    by: str
+    reason: str
+    letters: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRedriven:
+    """A service answered the ``number``-th redrive of a step."""
+
+    step: str
+    number: int
+    outcome: RedriveOutcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancelled:
+    """A customer or a member of staff asked to cancel, and it was accepted."""
+
+    at: datetime
+    by: str
+    reason: str
+
+
+Timer: TypeAlias = TimedOut | ReplyOverdue
+_Telling: TypeAlias = (
+    Succeeded
+    | Rejected
+    | Compensated
+    | Fenced
+    | RetriesExhausted
+    | CommandDead
+    | Unreadable
+    | TimedOut
+    | ReplyOverdue
+    | Cancelled
+    | Redriven
+    | StepRedriven
+)
+Fact: TypeAlias = Started | _Telling
+
+
+Failed: TypeAlias = tuple[int, str]
+"""A dead letter's generation (of a command: its attempt), and the reason. The latest counts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Everything known of one saga.
+
+    Mappings go from a step or a command to a reason, to a count, or to a generation or attempt with its reason;
+    ``letters`` from a message that nobody's step can be told from to its reason.
+    """
+
+    ran: frozenset[str] = frozenset()
+    never_ran: frozenset[str] = frozenset()
+    rejected: Mapping[str, str] = field(default_factory=dict)
+    compensated: frozenset[str] = frozenset()
+    fenced_services: frozenset[str] = frozenset()
+    exhausted: Mapping[str, Failed] = field(default_factory=dict)
+    dead_commands: Mapping[str, Failed] = field(default_factory=dict)
+    unreadable: Mapping[str, Failed] = field(default_factory=dict)
+    letters: Mapping[str, str] = field(default_factory=dict)
+    letters_redriven: frozenset[str] = frozenset()
+    timed_out: frozenset[str] = frozenset()
+    overdue: Mapping[str, int] = field(default_factory=dict)
+    redrives: Mapping[str, int] = field(default_factory=dict)
+    redriven: Mapping[str, tuple[int, RedriveOutcome]] = field(default_factory=dict)
+    redriven_by: tuple[datetime, str, str] | None = None
+    cancelled: tuple[datetime, str, str] | None = None
+
+    def __hash__(self) -> int:
+        """Tell progresses apart by their sets; the generated one would fail at the mappings."""
+        return hash((self.ran, self.never_ran, self.compensated, self.fenced_services, self.timed_out))
+
+    @property
+    def unread(self) -> Mapping[str, str]:
+        """The messages that nobody could read and that no redrive has set aside."""
+        return {letter: reason for letter, reason in self.letters.items() if letter not in self.letters_redriven}
+
+    def is_history(self, failed: Failed | None, round_: str) -> bool:
+        """Say whether a step's dead letter (None: there is none) came before its latest redrive."""
+        return failed is None or failed[0] < self.redrives.get(round_, 0)
+
+
+NOTHING = Progress()
+
+
+def merge(progress: Progress, fact: Fact) -> Progress:
+    """Return what is known with one more fact; a fact that is known already changes nothing."""
+    if isinstance(fact, Started):
+        return progress  # That a saga is known says as much.
+    return _merged(progress, fact)
+
+
+@lru_cache(KEPT_MAX)
+def _merged(progress: Progress, fact: _Telling) -> Progress:
+    match fact:
+        case Succeeded(step=step):
+            return replace(progress, ran=progress.ran | {step})
+        case Rejected(step=step, reason=reason):
+            return replace(progress, rejected=_with_reason(progress.rejected, step, reason))
+        case Compensated(step=step):
+            return replace(progress, compensated=progress.compensated | {step})
+        case Fenced():
+            return _merge_fenced(progress, fact)
+        case RetriesExhausted(step=step, reason=reason, redrive=number):
+            return replace(progress, exhausted=_with_latest(progress.exhausted, step, (number, reason)))
+        case CommandDead(command=command, reason=reason, attempt=attempt):
+            return replace(progress, dead_commands=_with_latest(progress.dead_commands, command, (attempt, reason)))
+        case Unreadable(step=step, reason=reason, letter=letter) if step == ANY_STEP:
+            return replace(progress, letters=_with_reason(progress.letters, letter, reason))
+        case Unreadable(step=step, reason=reason, redrive=number):
+            return replace(progress, unreadable=_with_latest(progress.unreadable, step, (number, reason)))
+        case TimedOut(step=step):
+            return replace(progress, timed_out=progress.timed_out | {step})
+        case ReplyOverdue(round_=round_, attempt=attempt):
+            latest = max(attempt, progress.overdue.get(round_, 0))
+            return replace(progress, overdue={**progress.overdue, round_: latest})
+        case Redriven():
+            return _merge_redriven(progress, fact)
+        case StepRedriven(step=step, number=number, outcome=outcome):
+            return _merge_step_redriven(progress, step, (number, outcome))
+        case Cancelled(at=at, by=by, reason=reason):
+            act = (at, by, reason)
+            return replace(progress, cancelled=act if progress.cancelled is None else min(act, progress.cancelled))
+
+
+def merge_all(progress: Progress, facts: Iterable[Fact]) -> Progress:
+    """Return what is known with all of these facts."""
+    for fact in facts:
+        progress = merge(progress, fact)
+    return progress
+
+
+def _with_reason(reasons: Mapping[str, str], key: str, reason: str) -> Mapping[str, str]:
+    return {**reasons, key: max(reason, reasons.get(key, ""))}
+
+
+def _with_latest(failed: Mapping[str, Failed], key: str, one: Failed) -> Mapping[str, Failed]:
+    return {**failed, key: max(one, failed.get(key, one))}
+
+
+def _merge_fenced(progress: Progress, fact: Fenced) -> Progress:
+    for step, state in fact.states:
+        progress = _merge_state(progress, step, state)
+    return replace(progress, fenced_services=progress.fenced_services | {fact.service})
+
+
+def _merge_state(progress: Progress, step: str, state: StepState) -> Progress:
+    match state:
+        case StepState.DONE | StepState.UNDONE:
+            return replace(progress, ran=progress.ran | {step})
+        case StepState.FENCED:
+            return replace(progress, never_ran=progress.never_ran | {step})
+        case StepState.REJECTED:
+            return replace(progress, rejected=_with_reason(progress.rejected, step, ""))
+
+
+def _merge_redriven(progress: Progress, fact: Redriven) -> Progress:
+    latest = max(fact.number, progress.redrives.get(fact.round_, 0))
+    act = (fact.at, fact.by, fact.reason)
+    return replace(
+        progress,
+        redrives={**progress.redrives, fact.round_: latest},
+        redriven_by=max(act, progress.redriven_by or act),
+        letters_redriven=progress.letters_redriven | fact.letters,
+    )
+
+
+def _merge_step_redriven(progress: Progress, step: str, told: tuple[int, RedriveOutcome]) -> Progress:
+    """A service that is asked again may say more than before; of two answers the one that says more counts."""
+
+    def rank(each: tuple[int, RedriveOutcome]) -> tuple[int, int]:
+        return each[0], _OUTCOMES.index(each[1])
+
+    latest = max(told, progress.redriven.get(step, told), key=rank)
+    progress = replace(progress, redriven={**progress.redriven, step: latest})
+    _, outcome = told
+    if step == ANY_STEP or outcome in (RedriveOutcome.RESUMED, RedriveOutcome.NOTHING_PARKED):
+        return progress
+    return _merge_state(progress, step, StepState(outcome.value))
+
+
+_OUTCOMES = tuple(RedriveOutcome)
+_REASONS = ("rejected", "letters")
+_FAILED = ("exhausted", "dead_commands", "unreadable")
+_FIRST = {"exhausted": 0, "dead_commands": 1, "unreadable": 0}
+"""The generation, or attempt, that a record leaves out."""
+_ACTS = ("cancelled", "redriven_by")
+_COUNTS = ("overdue", "redrives")
+_SETS = ("ran", "never_ran", "compensated", "fenced_services", "timed_out", "letters_redriven")
+
+
+def to_record(progress: Progress) -> dict[str, object]:
+    """Return what is known as JSON can hold it, without what is empty."""
+    record: dict[str, object] = {}
+    for name in _SETS:
+        if members := getattr(progress, name):
+            record[name] = sorted(members)
+    for name in (*_REASONS, *_COUNTS):
+        if mapping := getattr(progress, name):
+            record[name] = mapping
+    for name in _FAILED:
+        if failed := getattr(progress, name):
+            first = _FIRST[name]
+            record[name] = {key: each[1] if each[0] == first else list(each) for key, each in failed.items()}
+    if progress.redriven:
+        record["redriven"] = {step: [number, outcome.value] for step, (number, outcome) in progress.redriven.items()}
+    for name in _ACTS:
+        if (act := getattr(progress, name)) is not None:
+            at, by, reason = act
+            record[name] = [at.isoformat(), by, reason]
+    return record
+
+
+def from_record(record: Mapping[str, Any]) -> Progress:
+    """Return what :func:`to_record` was given."""
+    known: dict[str, Any] = {name: frozenset(record[name]) for name in _SETS if name in record}
+    known |= {name: record[name] for name in (*_REASONS, *_COUNTS) if name in record}
+    for name in _FAILED:
+        if name in record:
+            known[name] = {
+                key: (_FIRST[name], each) if isinstance(each, str) else (each[0], each[1])
+                for key, each in record[name].items()
+            }
+    if "redriven" in record:
+        told = record["redriven"].items()
+        known["redriven"] = {step: (number, RedriveOutcome(outcome)) for step, (number, outcome) in told}
+    for name in _ACTS:
+        if name in record:
+            at, by, reason = record[name]
+            known[name] = (datetime.fromisoformat(at), by, reason)
+    if ANY_STEP in known.get("unreadable", {}):  # as release 0.1.0 wrote it
+        known["letters"] = {ANY_STEP: known["unreadable"].pop(ANY_STEP)[1], **known.get("letters", {})}
+    return Progress(**known)

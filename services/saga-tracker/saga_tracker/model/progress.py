@@ -1,0 +1,399 @@
+"""What follows from what is known of a saga. Pure: no I/O, no clock, no chance.
+
+:func:`decide` reads a saga's state and what must be out for it off the facts, always from all of them at once, so any
+order of arrival gives the same end.
+
+What one fact says about others (in a chain the success of each step triggers the next):
+
+- a success, a rejection or a dead letter of step k proves that every step before k ran;
+- a rejection of step k proves that k and everything after it never will have run;
+- the answers of all services to a fence say for every step whether it ran.
+
+Ties, each decided the same way whichever comes first:
+
+- Facts that cannot both be true park the saga.
+- A rejection makes history certain, so it outranks every wish to stop; it is the cause that is told.
+- A cancellation outranks retries that ran out, and these a timeout.
+- Every step ran: the saga completes, unless a cancellation was accepted; then everything is compensated.
+- Unreadable messages and retries that ran out with ``park`` only matter while nothing asks the saga to stop: the
+  fence finds out what became of the step.
+- A redrive makes what failed before it history, and nothing else: a step goes to its service once more, a round of
+  commands gets as many attempts again.
+
+The order matters for one thing only, and that is decided before a fact is recorded (:func:`admits`): a cancellation of
+a saga that has ended is refused, because its last event is out.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+
+from saga_tracker.model.facts import (
+    KEPT_MAX,
+    Cancelled,
+    Fact,
+    Fenced,
+    Progress,
+    Redriven,
+    ReplyOverdue,
+    Succeeded,
+    TimedOut,
+    Timer,
+    merge,
+)
+from saga_tracker.model.saga import Exhausted, SagaDefinition, StepDefinition
+
+FENCE = "fence"
+"""The round of commands that fences a saga; other rounds are called after the step that they compensate or redrive."""
+REDRIVE = "redrive"
+
+
+class SagaState(enum.StrEnum):
+    """A saga's state, as people see it."""
+
+    PENDING = "PENDING"
+    CONFIRMED = "CONFIRMED"
+    CANCELLED_COMPENSATED = "CANCELLED_COMPENSATED"
+    NEEDS_REVIEW = "NEEDS_REVIEW"
+
+
+class Phase(enum.StrEnum):
+    """What a saga is busy with."""
+
+    RUNNING = "RUNNING"
+    FENCING = "FENCING"
+    COMPENSATING = "COMPENSATING"
+    ENDED = "ENDED"
+
+
+class Cause(enum.StrEnum):
+    """Why a saga is compensated."""
+
+    REJECTED = "REJECTED"
+    CANCELLED = "CANCELLED"
+    EXHAUSTED = "EXHAUSTED"
+    TIMED_OUT = "TIMED_OUT"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a saga is given up: the cause, the step that failed or was under way, and a reason for people."""
+
+    cause: Cause
+    step: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A command that must be out: the compensation of ``step``, or where that is None the fence of ``service``.
+
+    With a ``redrive`` it is the so-manieth redrive of ``step``. Attempts count through all redrives of a round.
+    """
+
+    service: str
+    step: str | None
+    attempt: int
+    redrive: int | None = None
+
+    @property
+    def key(self) -> str:
+        """What identifies the command among a saga's, whatever its attempt."""
+        if self.step is None:
+            return fence_key(self.service)
+        return self.step if self.redrive is None else redrive_key(self.step)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """What a saga waits for: ``timer`` is the fact to record when it has not come within ``timeout_s``.
+
+    ``within_deadline`` says that the deadline of the whole saga bounds it too. A new ``key`` means a new deadline;
+    while it stays the same the old one runs on.
+    """
+
+    timer: Timer
+    timeout_s: float
+    within_deadline: bool
+    key: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", _key_of(self.timer))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What follows. ``parked`` says why a person has to look, ``failure`` why the saga is given up."""
+
+    phase: Phase
+    step: str
+    failure: Failure | None = None
+    commands: tuple[Command, ...] = ()
+    waiting: Waiting | None = None
+    parked: str | None = None
+
+    @property
+    def state(self) -> SagaState:
+        """The saga's state, as people see it."""
+        if self.parked is not None:
+            return SagaState.NEEDS_REVIEW
+        if self.phase is not Phase.ENDED:
+            return SagaState.PENDING
+        return SagaState.CONFIRMED if self.failure is None else SagaState.CANCELLED_COMPENSATED
+
+    @property
+    def reason(self) -> str | None:
+        """What to tell people who ask why."""
+        return self.parked or (self.failure.reason if self.failure else None)
+
+
+def _key_of(timer: Timer) -> str:
+    match timer:
+        case TimedOut(step=step):
+            return f"{step} to run"
+        case ReplyOverdue(round_=round_, attempt=attempt):
+            return f"{round_} reply {attempt}"
+
+
+class StepOutcome(enum.StrEnum):
+    """What is known of one step, as people see it."""
+
+    WAITING = "waiting"
+    RAN = "ran"
+    REJECTED = "rejected"
+    COMPENSATED = "compensated"
+    NOT_RUN = "not_run"
+    """It never will, or its turn has not come."""
+
+
+def outcomes(definition: SagaDefinition, progress: Progress) -> dict[str, StepOutcome]:
+    """Return what became of each step, in the order of the definition."""
+    decision = decide(definition, progress)
+    ran_count = _ran_count(definition, progress)
+    found: dict[str, StepOutcome] = {}
+    for place, step in enumerate(definition.steps):
+        if step.name in progress.rejected:
+            found[step.name] = StepOutcome.REJECTED
+        elif (step.undone_by or step.name) in progress.compensated and place < ran_count:
+            found[step.name] = StepOutcome.COMPENSATED
+        elif place < ran_count:
+            found[step.name] = StepOutcome.RAN
+        elif decision.phase is Phase.RUNNING and step.name == decision.step:
+            found[step.name] = StepOutcome.WAITING
+        else:
+            found[step.name] = StepOutcome.NOT_RUN
+    return found
+
+
+def fence_key(service: str) -> str:
+    """Return what identifies the fence of a service among a saga's commands."""
+    return f"{FENCE}:{service}"
+
+
+def redrive_key(step: str) -> str:
+    """Return what identifies the redrive of a step among a saga's commands and rounds."""
+    return f"{REDRIVE}:{step}"
+
+
+class NotRedrivable(Exception):
+    """There is nothing to try again; the text says why, and what to do instead."""
+
+
+def redrive(definition: SagaDefinition, progress: Progress, *, at: datetime, by: str, reason: str) -> Redriven:
+    """Return the fact that tries again what the saga is parked for. Raises NotRedrivable."""
+    decision = decide(definition, progress)
+    if decision.parked is None:
+        raise NotRedrivable(f"It is not parked: it is {decision.state} in {decision.phase}.")
+    if decision.phase is Phase.FENCING:
+        round_ = FENCE
+    elif decision.phase is Phase.COMPENSATING:
+        round_ = decision.step
+    elif _contradiction(definition, progress, _ran_count(definition, progress)) is not None:
+        raise NotRedrivable("Facts that cannot both be true are recorded; no redrive changes that.")
+    elif decision.step in progress.never_ran:
+        raise NotRedrivable(f"{decision.step} is fenced and never will run; compensate the saga instead.")
+    else:
+        round_ = redrive_key(decision.step)
+    number = progress.redrives.get(round_, 0)
+    if decision.phase is Phase.RUNNING:
+        # What a service holds may have been redriven beside this round; the next number is above all of them.
+        failed = (progress.exhausted.get(decision.step), progress.unreadable.get(decision.step))
+        number = max(number, *(each[0] for each in failed if each is not None), 0)
+    number += 1
+    return Redriven(round_=round_, number=number, at=at, by=by, reason=reason, letters=frozenset(progress.unread))
+
+
+def forward_from(progress: Progress, started_at: datetime) -> datetime:
+    """Return the moment from which the deadline of the whole saga counts: its start, or its latest redrive."""
+    return started_at if progress.redriven_by is None else max(started_at, progress.redriven_by[0])
+
+
+def admits(definition: SagaDefinition, progress: Progress, fact: Fact) -> bool:
+    """Say whether a fact may be recorded: everything may, but for a cancellation of a saga that has ended."""
+    return not isinstance(fact, Cancelled) or decide(definition, progress).phase is not Phase.ENDED
+
+
+def is_late(definition: SagaDefinition, before: Progress, fact: Fact) -> bool:
+    """Say whether a fact reports a success of a step that nobody knew of when the saga was stopped."""
+    if not isinstance(fact, Succeeded | Fenced) or _stop(definition, before) is None:
+        return False
+    return _ran_count(definition, merge(before, fact)) > _ran_count(definition, before)
+
+
+def decide(definition: SagaDefinition, progress: Progress) -> Decision:
+    """Return what follows from everything known. The rules are those of the module's head, in their order."""
+    return _decided(definition, progress)
+
+
+@lru_cache(KEPT_MAX)
+def _decided(definition: SagaDefinition, progress: Progress) -> Decision:
+    ran_count = _ran_count(definition, progress)
+    last = definition.steps[min(ran_count, len(definition.steps) - 1)].name
+    contradiction = _contradiction(definition, progress, ran_count)
+    if contradiction is not None:
+        return Decision(phase=Phase.RUNNING, step=last, parked=contradiction)
+    if progress.rejected:
+        ((step, reason),) = progress.rejected.items()
+        failure = Failure(cause=Cause.REJECTED, step=step, reason=reason or f"{step} was rejected")
+        return _compensate(definition, progress, ran_count, failure)
+    stop = _stop(definition, progress)
+    if ran_count == len(definition.steps) and (stop is None or stop.cause is not Cause.CANCELLED):
+        return Decision(phase=Phase.ENDED, step=last)
+    if stop is None:
+        return _run(definition, progress, definition.steps[ran_count])
+    if ran_count == len(definition.steps) or progress.fenced_services.issuperset(definition.services):
+        return _compensate(definition, progress, ran_count, stop)
+    return _fence(definition, progress, last, stop)
+
+
+def _ran_count(definition: SagaDefinition, progress: Progress) -> int:
+    """Return how many steps, from the first on, are proven to have run."""
+    count = 0
+    for place, step in enumerate(definition.steps):
+        if step.name in progress.ran:
+            count = place + 1
+        elif step.name in progress.rejected or step.name in progress.exhausted:
+            count = place
+    return count
+
+
+def _contradiction(definition: SagaDefinition, progress: Progress, ran_count: int) -> str | None:
+    if not (progress.rejected or progress.never_ran):
+        return None
+    if len(progress.rejected) > 1:
+        return f"{' and '.join(sorted(progress.rejected))} are both recorded as rejected; in a chain only one can be."
+    for step in definition.steps[:ran_count]:
+        if step.name in progress.rejected:
+            return f"{step.name} is recorded as rejected, and it or a step after it as run."
+        if step.name in progress.never_ran:
+            return f"{step.name} is recorded as fenced before it ran, and it or a step after it as run."
+    return None
+
+
+def _stop(definition: SagaDefinition, progress: Progress) -> Failure | None:
+    """Return why the saga is to stop before history is certain, or None where nothing asks for that."""
+    if progress.cancelled is not None:
+        _, by, reason = progress.cancelled
+        under_way = min(_ran_count(definition, progress), len(definition.steps) - 1)
+        return Failure(cause=Cause.CANCELLED, step=definition.steps[under_way].name, reason=f"{by}: {reason}")
+    if progress.exhausted or progress.timed_out:
+        for step in definition.steps:
+            if step.name in progress.exhausted and step.exhausted is Exhausted.COMPENSATE:
+                return Failure(cause=Cause.EXHAUSTED, step=step.name, reason=progress.exhausted[step.name][1])
+        for step in definition.steps:
+            if step.name in progress.timed_out:
+                reason = f"{step.name} did not answer in time"
+                return Failure(cause=Cause.TIMED_OUT, step=step.name, reason=reason)
+    return None
+
+
+def _run(definition: SagaDefinition, progress: Progress, step: StepDefinition) -> Decision:
+    if (parked := _parked(progress, step)) is not None:
+        return Decision(phase=Phase.RUNNING, step=step.name, parked=parked)
+    round_ = redrive_key(step.name)
+    number = progress.redrives.get(round_, 0)
+    answered, _ = progress.redriven.get(step.name, (0, None))
+    if answered < number:
+        command = Command(
+            service=step.service, step=step.name, attempt=_attempt(definition, progress, round_), redrive=number
+        )
+        return _await_replies(definition, progress, Phase.RUNNING, step.name, None, (command,), round_)
+    waiting = Waiting(timer=TimedOut(step=step.name), timeout_s=step.timeout_s, within_deadline=True)
+    return Decision(phase=Phase.RUNNING, step=step.name, waiting=waiting)
+
+
+def _parked(progress: Progress, step: StepDefinition) -> str | None:
+    """Return why the saga cannot go on at this step, or None where it can."""
+    for failures in (progress.exhausted, progress.unreadable):
+        failed = failures.get(step.name)
+        if failed is not None and not progress.is_history(failed, redrive_key(step.name)):
+            return f"{step.name}: {failed[1]}"
+    if unread := progress.unread:
+        return max(unread.values())
+    if step.name in progress.never_ran:
+        return f"{step.name} is fenced and never will run"
+    return None
+
+
+def _before(definition: SagaDefinition, progress: Progress, round_: str) -> int:
+    """Return the last attempt at a round's commands that is history. A step's redrive has none before its first."""
+    redrives = progress.redrives.get(round_, 0) - (1 if round_.startswith(f"{REDRIVE}:") else 0)
+    return redrives * definition.command_attempts_max
+
+
+def _attempt(definition: SagaDefinition, progress: Progress, round_: str) -> int:
+    """Return the attempt at a round's commands that must be out: one more than was overdue, as far as they go."""
+    before = _before(definition, progress, round_)
+    overdue = max(progress.overdue.get(round_, 0), before)
+    return min(overdue + 1, before + definition.command_attempts_max)
+
+
+def _fence(definition: SagaDefinition, progress: Progress, step: str, failure: Failure) -> Decision:
+    attempt = _attempt(definition, progress, FENCE)
+    commands = tuple(
+        Command(service=service, step=None, attempt=attempt)
+        for service in definition.services
+        if service not in progress.fenced_services
+    )
+    return _await_replies(definition, progress, Phase.FENCING, step, failure, commands, FENCE)
+
+
+def _compensate(definition: SagaDefinition, progress: Progress, ran_count: int, failure: Failure) -> Decision:
+    """Undo the first ``ran_count`` steps in reverse, each after the reply to the one before."""
+    for step in reversed(definition.steps[:ran_count]):
+        if step.compensation is None or step.name in progress.compensated:
+            continue
+        attempt = _attempt(definition, progress, step.name)
+        command = Command(service=step.service, step=step.name, attempt=attempt)
+        return _await_replies(definition, progress, Phase.COMPENSATING, step.name, failure, (command,), step.name)
+    return Decision(phase=Phase.ENDED, step=failure.step, failure=failure)
+
+
+def _await_replies(
+    definition: SagaDefinition,
+    progress: Progress,
+    phase: Phase,
+    step: str,
+    failure: Failure | None,
+    commands: tuple[Command, ...],
+    round_: str,
+) -> Decision:
+    """Wait for the replies to these commands; park where one is dead, or where nobody answered the last attempt."""
+    before = _before(definition, progress, round_)
+    overdue = max(progress.overdue.get(round_, 0), before)
+    last = before + definition.command_attempts_max
+    dead = [command.key for command in commands if progress.dead_commands.get(command.key, (0, ""))[0] > before]
+    waiting: Waiting | None = None
+    parked: str | None = None
+    if dead:
+        parked = f"the command {dead[0]} was given up: {progress.dead_commands[dead[0]][1]}"
+    elif overdue >= last:
+        silent = ", ".join(command.service for command in commands)
+        parked = f"no reply from {silent} after {overdue} attempts ({round_})"
+    if len(dead) < len(commands) and overdue < last:
+        timer = ReplyOverdue(round_=round_, attempt=overdue + 1)
+        waiting = Waiting(timer=timer, timeout_s=definition.reply_timeout_s, within_deadline=False)
+    return Decision(phase=phase, step=step, failure=failure, commands=commands, waiting=waiting, parked=parked)

@@ -1,0 +1,223 @@
+"""The vocabulary of a saga's definition. A definition is data, checked when it is built; it must know no saga by name.
+
+Steps form a chain today: the success of each is the trigger of the next.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import TypeAlias
+
+from chassis.saga.retry import RetryPolicy
+from messages.contract import ENVELOPE_FIELDS, Message, name_of
+from messages.saga import CancelSaga, SagaFenced, StepRedriven
+
+SERVICE = "saga-tracker"
+"""The tracker as the sender of a message."""
+CANCEL_TOPIC = "saga.commands"
+
+COMMAND_FIELDS = ("step", "attempt", "reason")
+REPLY_FIELDS = ("step", "undone")
+REJECTION_FIELDS = ("reason",)
+COMPLETION_FIELDS = ("started_at",)
+FAILURE_FIELDS = ("started_at", "cause", "step", "reason")
+CANCELLATION_FIELDS = ("reason",)
+
+
+class InvalidDefinition(ValueError):
+    """A saga's definition contradicts itself; the text says which part, and what would be right."""
+
+
+class StepKind(enum.StrEnum):
+    """What a step means for the way back."""
+
+    COMPENSATABLE = "compensatable"
+    PIVOT = "pivot"
+    """The step after which the saga is meant to complete."""
+    RETRIABLE = "retriable"
+    """A step after the pivot, which the business never refuses."""
+
+
+class Exhausted(enum.StrEnum):
+    """What happens when a step's retries run out."""
+
+    COMPENSATE = "compensate"
+    """The failure was foreseen (a courier that stays down): give the saga up and compensate what ran."""
+    PARK = "park"
+    """An error that nobody foresaw: leave the saga as it is for a person to look at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompensationDefinition:
+    """The command that undoes a step, and the event that says it is undone."""
+
+    command: type[Message]
+    reply: type[Message]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepDefinition:
+    """One local transaction of a saga. ``undone_by`` names an earlier step whose compensation undoes this one too."""
+
+    name: str
+    service: str
+    trigger: type[Message]
+    succeeds_with: type[Message]
+    rejected_with: type[Message] | None = None
+    compensation: CompensationDefinition | None = None
+    undone_by: str | None = None
+    kind: StepKind = StepKind.COMPENSATABLE
+    timeout_s: float
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    exhausted: Exhausted
+
+    @property
+    def trigger_topic(self) -> str:
+        """The topic on which the step's service finds its trigger."""
+        return f"{self.trigger.OWNER}.events"
+
+    @property
+    def dead_letter_topic(self) -> str:
+        """Where the step's trigger goes when its retries run out."""
+        return f"{self.name}.dlq"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SagaDefinition:
+    """One version of a saga. Raises InvalidDefinition where the parts do not fit together.
+
+    ``subject`` is the field of the starting event that names whom the saga is for. ``reply_timeout_s`` is how long
+    the tracker waits for the answer to a command before it sends the command again, ``command_attempts_max`` times
+    in all. ``deadline_s`` bounds the way forward as a whole.
+    """
+
+    name: str
+    version: int
+    started_by: type[Message]
+    subject: str
+    cancelled_by: tuple[type[Message], ...]
+    steps: tuple[StepDefinition, ...]
+    completed_by: type[Message]
+    failed_by: type[Message]
+    reply_timeout_s: float
+    command_attempts_max: int
+    deadline_s: float
+
+    def __post_init__(self) -> None:
+        problems = list(_problems(self))
+        if problems:
+            raise InvalidDefinition(f"{self.name} version {self.version}: " + " ".join(problems))
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """The services that own its steps, in the order in which they first come."""
+        return tuple(dict.fromkeys(step.service for step in self.steps))
+
+    @property
+    def participants(self) -> tuple[str, ...]:
+        """The services that read its messages: the one that starts it, and those that own its steps."""
+        return tuple(dict.fromkeys([self.started_by.OWNER, *self.services]))
+
+    def steps_of(self, service: str) -> tuple[str, ...]:
+        """Return the names of the steps that a service owns."""
+        return tuple(step.name for step in self.steps if step.service == service)
+
+    @property
+    def event_topics(self) -> tuple[str, ...]:
+        """The topics that carry its events, each once."""
+        owners = [self.started_by.OWNER, *(event.OWNER for event in self.cancelled_by), *self.services]
+        return tuple(dict.fromkeys(f"{owner}.events" for owner in owners))
+
+    @property
+    def command_topics(self) -> tuple[str, ...]:
+        """The topics that the tracker sends its commands to."""
+        return tuple(f"{service}.commands" for service in self.participants)
+
+    @property
+    def dead_letter_topics(self) -> tuple[str, ...]:
+        """The dead-letter topics of its steps, and those of the services that read its messages."""
+        own = tuple(f"{service}.dlq" for service in self.participants)
+        return tuple(step.dead_letter_topic for step in self.steps) + own
+
+
+def _problems(definition: SagaDefinition) -> Iterator[str]:
+    if not definition.steps:
+        yield "It has no steps; give it at least one."
+        return
+    yield from _chain_problems(definition)
+    yield from _step_problems(definition)
+    yield from _limit_problems(definition)
+    yield from _missing(definition.started_by, (definition.subject,), "the starting event")
+    yield from _missing(definition.completed_by, COMPLETION_FIELDS, "the completing event")
+    yield from _missing(definition.failed_by, FAILURE_FIELDS, "the failing event")
+    for event in definition.cancelled_by:
+        yield from _missing(event, CANCELLATION_FIELDS, "a cancelling event")
+
+
+def _chain_problems(definition: SagaDefinition) -> Iterator[str]:
+    expected = definition.started_by
+    for step in definition.steps:
+        if step.trigger is not expected:
+            yield (
+                f"{step.name} is triggered by {name_of(step.trigger)}, but what comes before it is "
+                f"{name_of(expected)}; in a chain each success triggers the next step."
+            )
+        expected = step.succeeds_with
+    yield from _repeated((step.name for step in definition.steps), "step")
+    spoken: list[type[Message]] = [definition.started_by, *definition.cancelled_by]
+    spoken += [CancelSaga, SagaFenced, StepRedriven]
+    for step in definition.steps:
+        spoken += [step.succeeds_with, *([step.rejected_with] if step.rejected_with else [])]
+        spoken += [step.compensation.command, step.compensation.reply] if step.compensation else []
+    yield from _repeated((message.FULL_NAME for message in spoken), "message")
+
+
+def _step_problems(definition: SagaDefinition) -> Iterator[str]:
+    earlier: dict[str, StepDefinition] = {}
+    for step in definition.steps:
+        undoing = earlier.get(step.undone_by) if step.undone_by else None
+        if step.compensation and step.undone_by:
+            yield f"{step.name} has a compensation and undone_by {step.undone_by}; keep one."
+        elif step.undone_by and (undoing is None or undoing.compensation is None or undoing.service != step.service):
+            yield (
+                f"{step.name} is undone by {step.undone_by}; that must be an earlier step of {step.service} "
+                f"with a compensation."
+            )
+        elif step.kind is StepKind.COMPENSATABLE and not (step.compensation or step.undone_by):
+            yield f"{step.name} is compensatable but nothing undoes it; give it a compensation or undone_by."
+        if step.rejected_with:
+            yield from _missing(step.rejected_with, REJECTION_FIELDS, f"the rejection of {step.name}")
+        if step.compensation:
+            yield from _missing(step.compensation.command, COMMAND_FIELDS, f"the compensation of {step.name}")
+            yield from _missing(step.compensation.reply, REPLY_FIELDS, f"the compensation's reply of {step.name}")
+        earlier[step.name] = step
+
+
+def _limit_problems(definition: SagaDefinition) -> Iterator[str]:
+    limits = {f"the timeout of {step.name}": step.timeout_s for step in definition.steps}
+    limits |= {"reply_timeout_s": definition.reply_timeout_s, "deadline_s": definition.deadline_s}
+    limits |= {"command_attempts_max": definition.command_attempts_max, "version": definition.version}
+    for limit, value in limits.items():
+        if value <= 0:
+            yield f"{limit} is {value}; it must be above 0."
+
+
+def _repeated(names: Iterable[str], what: str) -> Iterator[str]:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            yield f"The {what} {name} stands in it twice; each has one meaning."
+        seen.add(name)
+
+
+def _missing(message: type[Message], required: tuple[str, ...], role: str) -> Iterator[str]:
+    own = {each.name for each in fields(message)}.difference(ENVELOPE_FIELDS)
+    for name in required:
+        if name not in own:
+            yield f"{name_of(message)} is {role} but has no field {name}; it has {', '.join(sorted(own)) or 'none'}."
+
+
+Definitions: TypeAlias = Mapping[tuple[str, int], SagaDefinition]
+"""Definitions by the name and version of their saga."""

@@ -1,0 +1,112 @@
+"""What the tracker measures: how sagas end and how long they take, and where those under way pile up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from chassis.telemetry.table_gauges import measure
+from prometheus_client import Counter, Gauge, Histogram
+from sqlalchemy import text
+
+from saga_tracker.model.progress import Cause, SagaState
+from saga_tracker.model.saga import SagaDefinition
+from saga_tracker.store.tables import Entry, SagaRow
+
+SAGA_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 180, 600)
+"""From an order on an idle machine to one that lasted longer than a saga should."""
+
+STARTED = Counter("baraza_sagas_started_total", "Sagas that the tracker began to follow.", ["saga"])
+ENDED = Counter(
+    "baraza_sagas_ended_total", "Sagas that ended; cause is empty where nothing failed.", ["saga", "state", "cause"]
+)
+SECONDS = Histogram(
+    "baraza_saga_seconds", "From a saga's starting event to its end.", ["saga", "state"], buckets=SAGA_BUCKETS_S
+)
+LATE = Counter("baraza_late_successes_total", "Steps that succeeded after they had been given up.", ["step"])
+COMMANDS = Counter("baraza_commands_total", "Commands that the tracker issued, by type.", ["type", "step"])
+REPEATED = Counter("baraza_commands_repeated_total", "Commands sent again for want of a reply.", ["type", "step"])
+STEP_TIMEOUT_SECONDS = Gauge("baraza_step_timeout_seconds", "How long a step may take.", ["saga", "step"])
+TIMERS = Counter("baraza_deadlines_passed_total", "Deadlines that passed.", ["type", "step"])
+
+UNDER_WAY = """
+    SELECT saga_type, step, {value}
+    FROM sagas
+    WHERE state = '{state}'
+    GROUP BY saga_type, step
+"""
+OLDEST_S = "extract(epoch FROM now() - min(updated_at))"
+
+MEASURES = (
+    measure(
+        "baraza_sagas_pending",
+        "Sagas under way, by the step that they are at.",
+        ("saga", "step"),
+        text(UNDER_WAY.format(value="count(*)", state="PENDING")),
+    ),
+    measure(
+        "baraza_sagas_pending_oldest_seconds",
+        "How long the one that has been at the step for longest has been there.",
+        ("saga", "step"),
+        text(UNDER_WAY.format(value=OLDEST_S, state="PENDING")),
+    ),
+    measure(
+        "baraza_sagas_parked",
+        "Sagas in NEEDS_REVIEW, by the step that failed.",
+        ("saga", "step"),
+        text(UNDER_WAY.format(value="count(*)", state="NEEDS_REVIEW")),
+    ),
+    measure(
+        "baraza_sagas_parked_oldest_seconds",
+        "How long the oldest of them has been as it is.",
+        ("saga", "step"),
+        text(UNDER_WAY.format(value=OLDEST_S, state="NEEDS_REVIEW")),
+    ),
+    measure(
+        "baraza_timeline_age_seconds",
+        "How old the youngest moment is up to which every timeline is complete.",
+        (),
+        text("SELECT coalesce(extract(epoch FROM now() - min(recorded_until)), 0) FROM watermarks"),
+    ),
+)
+
+
+ENDS = {
+    SagaState.CONFIRMED.value: ("",),
+    SagaState.CANCELLED_COMPENSATED.value: tuple(cause.value for cause in Cause),
+}
+"""How a saga can end, and why."""
+
+
+def announce(definitions: Iterable[SagaDefinition]) -> None:
+    """Tell the limits of each step, and begin the counters at zero: a rise from nothing is no rise to Prometheus."""
+    for definition in definitions:
+        STARTED.labels(definition.name)
+        for state, causes in ENDS.items():
+            for cause in causes:
+                ENDED.labels(definition.name, state, cause)
+        for step in definition.steps:
+            STEP_TIMEOUT_SECONDS.labels(definition.name, step.name).set(step.timeout_s)
+            LATE.labels(step.name)
+            if step.compensation is not None:
+                REPEATED.labels(step.compensation.command.FULL_NAME.rpartition(".")[2], step.name)
+
+
+def recorded(entries: Iterable[Entry], rows: Iterable[SagaRow], at: datetime) -> None:
+    """Count what the transaction ``at`` a time has recorded: its timeline entries, and its sagas as they stand now."""
+    for entry in entries:
+        step = entry.step or ""
+        if entry.late:
+            LATE.labels(step).inc()
+        if entry.kind == "command":
+            COMMANDS.labels(entry.type, step).inc()
+            if (entry.attempt or 1) > 1:
+                REPEATED.labels(entry.type, step).inc()
+        elif entry.kind == "timer":
+            TIMERS.labels(entry.type, step).inc()
+    for row in rows:
+        if row.version == 1:
+            STARTED.labels(row.saga_type).inc()
+        if row.finished_at == at:
+            ENDED.labels(row.saga_type, row.state, row.cause or "").inc()
+            SECONDS.labels(row.saga_type, row.state).observe((at - row.started_at).total_seconds())

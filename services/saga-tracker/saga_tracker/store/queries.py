@@ -1,0 +1,205 @@
+"""What people ask of the tracker's tables. Reads only; every query has a limit and an index."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, func, select, tuple_
+
+from saga_tracker.model.facts import Progress, from_record
+from saga_tracker.store.schema import SAGAS, TIMELINE, WATERMARKS
+
+PAGE_SIZE_MAX = 200
+ENTRIES_MAX = 1_000
+"""A saga has some twenty entries; one with more than this has been redriven for days, and is read on with ``after``."""
+CURSOR = re.compile(r"(\S{1,40}) ([0-9A-Za-z_-]{1,64})")
+
+
+class InvalidCursor(ValueError):
+    """A page's cursor that no page gave; take ``next_cursor`` as it is, or begin without one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """A saga in one line. ``customer`` is None until its starting event is recorded.
+
+    ``version`` is the definition's, ``revision`` counts the changes of the saga.
+    """
+
+    saga_id: str
+    type: str
+    version: int
+    customer: str | None
+    state: str
+    phase: str
+    step: str
+    cause: str | None
+    reason: str | None
+    started_at: datetime
+    updated_at: datetime
+    finished_at: datetime | None
+    deadline_at: datetime | None
+    waiting: str | None
+    parked_at: datetime | None
+    revision: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """A saga with what is known of it; ``partition`` is its partition number on every topic."""
+
+    summary: Summary
+    progress: Progress
+    partition: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimelineEntry:
+    """One message, timer or act. ``seq`` orders the entries of a saga by when they were recorded."""
+
+    seq: int
+    message_id: str
+    kind: str
+    type: str
+    service: str
+    step: str | None
+    attempt: int | None
+    causation_id: str | None
+    occurred_at: datetime
+    recorded_at: datetime
+    deadline_at: datetime | None
+    late: bool
+    detail: str | None
+    topic: str | None
+    partition: int | None
+    offset: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """Which sagas are wanted; None: whatever it is."""
+
+    state: str | None = None
+    customer: str | None = None
+    step: str | None = None
+    type: str | None = None
+    started_after: datetime | None = None
+    started_before: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Some sagas, the newest first, and where the next page begins (None: this is the last)."""
+
+    sagas: list[Summary]
+    next_cursor: str | None
+
+
+_SUMMARY = (
+    SAGAS.c.saga_id,
+    SAGAS.c.saga_type.label("type"),
+    SAGAS.c.saga_version.label("version"),
+    SAGAS.c.subject.label("customer"),
+    SAGAS.c.state,
+    SAGAS.c.phase,
+    SAGAS.c.step,
+    SAGAS.c.cause,
+    SAGAS.c.reason,
+    SAGAS.c.started_at,
+    SAGAS.c.updated_at,
+    SAGAS.c.finished_at,
+    SAGAS.c.deadline_at,
+    SAGAS.c.waiting,
+    SAGAS.c.parked_at,
+    SAGAS.c.version.label("revision"),
+)
+_ENTRY = tuple(TIMELINE.c[name] for name in TimelineEntry.__slots__)
+TERMINAL = ("CONFIRMED", "CANCELLED_COMPENSATED")
+
+
+def page(tx: Connection, filters: Filters, *, cursor: str | None, limit: int) -> Page:
+    """Return a page of sagas, the newest first. Raises InvalidCursor."""
+    query = select(*_SUMMARY).where(*_conditions(filters))
+    if cursor is not None:
+        query = query.where(tuple_(SAGAS.c.started_at, SAGAS.c.saga_id) < tuple_(*read_cursor(cursor)))
+    query = query.order_by(SAGAS.c.started_at.desc(), SAGAS.c.saga_id.desc()).limit(limit + 1)
+    found = [Summary(**row._mapping) for row in tx.execute(query)]
+    sagas = found[:limit]
+    return Page(sagas=sagas, next_cursor=cursor_of(sagas[-1]) if len(found) > limit else None)
+
+
+def saga(tx: Connection, saga_id: str) -> Stored | None:
+    """Return one saga, or None where there is none of that id."""
+    row = tx.execute(select(*_SUMMARY, SAGAS.c.progress, SAGAS.c.partition).where(SAGAS.c.saga_id == saga_id)).first()
+    if row is None:
+        return None
+    columns = dict(row._mapping)
+    progress, partition = columns.pop("progress"), columns.pop("partition")
+    return Stored(summary=Summary(**columns), progress=from_record(progress["known"]), partition=partition)
+
+
+def state(tx: Connection, saga_id: str) -> str | None:
+    """Return a saga's state, or None where there is none of that id."""
+    found: str | None = tx.execute(select(SAGAS.c.state).where(SAGAS.c.saga_id == saga_id)).scalar()
+    return found
+
+
+def entries(tx: Connection, saga_id: str, *, after: int) -> list[TimelineEntry]:
+    """Return the entries of a saga's timeline behind ``after``, in the order in which they were recorded."""
+    query = (
+        select(*_ENTRY)
+        .where(TIMELINE.c.saga_id == saga_id, TIMELINE.c.seq > after)
+        .order_by(TIMELINE.c.seq)
+        .limit(ENTRIES_MAX)
+    )
+    rows: Sequence[Row[Any]] = tx.execute(query).all()
+    return [TimelineEntry(**row._mapping) for row in rows]
+
+
+def recorded_until(tx: Connection, partition: int | None = None) -> datetime | None:
+    """Return up to when everything is recorded, in one partition or in all; None where nothing ever was."""
+    query = select(func.min(WATERMARKS.c.recorded_until))
+    if partition is not None:
+        query = query.where(WATERMARKS.c.partition == partition)
+    found: datetime | None = tx.execute(query).scalar()
+    return found
+
+
+def cursor_of(summary: Summary) -> str:
+    """Return where the page behind this saga begins."""
+    text = f"{summary.started_at.isoformat()} {summary.saga_id}"
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def read_cursor(cursor: str) -> tuple[datetime, str]:
+    """Return the start and the id of the saga that a cursor names. Raises InvalidCursor."""
+    try:
+        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+        found = CURSOR.fullmatch(text)
+        started_at = None if found is None else datetime.fromisoformat(found[1])
+    except (binascii.Error, ValueError) as error:
+        raise InvalidCursor("This is no cursor of ours; take next_cursor as it was given.") from error
+    if found is None or started_at is None or started_at.tzinfo is None:
+        raise InvalidCursor("This is no cursor of ours; take next_cursor as it was given.")
+    return started_at, found[2]
+
+
+def _conditions(filters: Filters) -> list[ColumnElement[bool]]:
+    wanted = {
+        SAGAS.c.state: filters.state,
+        SAGAS.c.subject: filters.customer,
+        SAGAS.c.step: filters.step,
+        SAGAS.c.saga_type: filters.type,
+    }
+    conditions: list[ColumnElement[bool]] = [column == value for column, value in wanted.items() if value is not None]
+    if filters.started_after is not None:
+        conditions.append(SAGAS.c.started_at > filters.started_after)
+    if filters.started_before is not None:
+        conditions.append(SAGAS.c.started_at < filters.started_before)
+    return conditions

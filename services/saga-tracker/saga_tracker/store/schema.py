@@ -1,0 +1,167 @@
+"""The tracker's tables as they are declared; migrations make them, and a test holds the two together."""
+
+from __future__ import annotations
+
+from chassis.saga.outbox import outbox_table
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+METADATA = MetaData()
+
+SAGAS_FILLFACTOR = 50
+"""A page keeps room for the next versions of its sagas, so that those which change no index stay on it."""
+
+SAGAS = Table(
+    "sagas",
+    METADATA,
+    Column("saga_id", Text, primary_key=True),
+    Column("saga_type", Text, nullable=False),
+    Column("saga_version", SmallInteger, nullable=False),
+    Column("subject", Text, comment="whom the saga is for; unknown until its starting event is recorded"),
+    Column("state", Text, nullable=False),
+    Column("phase", Text, nullable=False),
+    Column("step", Text, nullable=False, comment="under way, being compensated, or the one that failed"),
+    Column("cause", Text),
+    Column("reason", Text),
+    Column("partition", SmallInteger, nullable=False),
+    Column("progress", JSONB, nullable=False, comment="what is known, and which commands were issued"),
+    Column("waiting", Text, comment="what deadline_at is the deadline of"),
+    Column("deadline_at", DateTime(timezone=True)),
+    Column("wake_at", DateTime(timezone=True), comment="at or before deadline_at: when to look at it again"),
+    Column("traceparent", Text),
+    Column("version", Integer, nullable=False, comment="counts the changes"),
+    Column("started_at", DateTime(timezone=True), nullable=False),
+    Column("updated_at", DateTime(timezone=True), nullable=False),
+    Column("finished_at", DateTime(timezone=True)),
+    Column("parked_at", DateTime(timezone=True), comment="since when it waits for a person"),
+    Index("sagas_by_start", "started_at", "saga_id"),
+    Index("sagas_by_state", "state", "started_at", "saga_id"),
+    Index("sagas_by_subject", "subject", "started_at", "saga_id"),
+    postgresql_with={"fillfactor": SAGAS_FILLFACTOR},
+)
+Index("sagas_due", SAGAS.c.wake_at, SAGAS.c.partition, postgresql_where=SAGAS.c.wake_at.is_not(None))
+
+TIMELINE = Table(
+    "timeline",
+    METADATA,
+    Column("saga_id", Text, primary_key=True),
+    Column("message_id", Text, primary_key=True),
+    Column("seq", BigInteger, Identity(always=True), nullable=False),
+    Column("recorded_at", DateTime(timezone=True), nullable=False),
+    Column("occurred_at", DateTime(timezone=True), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("service", Text, nullable=False),
+    Column("step", Text),
+    Column("attempt", SmallInteger),
+    Column("causation_id", Text),
+    Column("late", Boolean, nullable=False),
+    Column("deadline_at", DateTime(timezone=True)),
+    Column("detail", Text),
+    Column("topic", Text),
+    Column("partition", SmallInteger),
+    Column("offset", BigInteger),
+)
+Index("timeline_late", TIMELINE.c.saga_id, postgresql_where=TIMELINE.c.late)
+
+OUTBOX = outbox_table(METADATA)
+
+CONSUMED_OFFSETS = Table(
+    "consumed_offsets",
+    METADATA,
+    Column("topic", Text, primary_key=True),
+    Column("partition", SmallInteger, primary_key=True),
+    Column("next_offset", BigInteger, nullable=False),
+)
+
+WATERMARKS = Table(
+    "watermarks",
+    METADATA,
+    Column("partition", SmallInteger, primary_key=True),
+    Column("recorded_until", DateTime(timezone=True), nullable=False, comment="everything before is on the timeline"),
+)
+
+DEAD_LETTERS = Table(
+    "dead_letters",
+    METADATA,
+    Column("topic", Text, primary_key=True),
+    Column("partition", SmallInteger, primary_key=True),
+    Column("offset", BigInteger, primary_key=True),
+    Column("letter_id", Text, nullable=False, comment="the same for every copy; its id on the timeline"),
+    Column("message_id", Text, nullable=False, comment="the message that was given up"),
+    Column("saga_id", Text, nullable=False, comment="its key, whatever that was"),
+    Column("service", Text, nullable=False),
+    Column("step", Text, comment="null where nobody can tell which step it was"),
+    Column("type", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("redrive", SmallInteger, nullable=False),
+    Column("recorded_at", DateTime(timezone=True), nullable=False),
+    Column("open", Boolean, nullable=False, comment="no saga answers for it: an operator has to redrive or close it"),
+    Column("resolution", Text, comment="REDRIVEN or CLOSED"),
+    Column("resolved_by", Text),
+    Column("resolved_why", Text),
+    Column("resolved_at", DateTime(timezone=True)),
+    Index("dead_letters_by_saga", "saga_id"),
+)
+Index("dead_letters_open", DEAD_LETTERS.c.recorded_at, postgresql_where=DEAD_LETTERS.c.open)
+
+PLANS = Table(
+    "plans",
+    METADATA,
+    Column("plan_id", Text, primary_key=True),
+    Column("act", Text, nullable=False),
+    Column("selection", JSONB, nullable=False),
+    Column("state", Text, nullable=False, comment="PLANNED, APPLYING, APPLIED"),
+    Column("planned_by", Text, nullable=False),
+    Column("planned_at", DateTime(timezone=True), nullable=False),
+    Column("applied_by", Text),
+    Column("reason", Text),
+    Column("applied_at", DateTime(timezone=True)),
+    Column("finished_at", DateTime(timezone=True)),
+    Column("rate_per_s", Integer),
+    Column("next_at", DateTime(timezone=True), comment="when the rate lets it go on"),
+)
+Index("plans_applying", PLANS.c.next_at, postgresql_where=PLANS.c.state == "APPLYING")
+
+PLAN_ITEMS = Table(
+    "plan_items",
+    METADATA,
+    Column("plan_id", Text, primary_key=True),
+    Column("saga_id", Text, primary_key=True),
+    Column("partition", SmallInteger, nullable=False),
+    Column("revision", Integer, nullable=False, comment="the saga's version when it was planned"),
+    Column("step", Text, nullable=False),
+    Column("runs", Text, comment="the commands that would be sent; null: none"),
+    Column("state", Text, nullable=False, comment="PLANNED, NOT_RUNNABLE, DONE, CHANGED"),
+    Column("detail", Text),
+    Column("done_at", DateTime(timezone=True)),
+)
+_PLANNED = PLAN_ITEMS.c.state == "PLANNED"
+Index("plan_items_planned", PLAN_ITEMS.c.plan_id, PLAN_ITEMS.c.saga_id, postgresql_where=_PLANNED)
+
+OPERATOR_LOG = Table(
+    "operator_log",
+    METADATA,
+    Column("act_id", Text, primary_key=True),
+    Column("seq", BigInteger, Identity(always=True), nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("act", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("saga_id", Text, comment="null: it was about more than one"),
+    Column("plan_id", Text),
+    Column("detail", Text),
+    Index("operator_log_by_saga", "saga_id"),
+)
