@@ -21,7 +21,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # exported, b
 )
 
 from stack.contract import KafkaRights
-from stack.errors import PartFailed
+from stack.errors import ComponentFailed
 
 TIMEOUT_S = 30.0
 ITERATIONS = 4096
@@ -79,4 +79,4 @@ def _finish(asked: Iterable[Future[Any]], what: str) -> None:
         try:
             future.result(TIMEOUT_S)
         except (KafkaException, TimeoutError) as error:
-            raise PartFailed(f"Kafka did not {what} ({error}); see 'baraza status'.") from error
+            raise ComponentFailed(f"Kafka did not {what} ({error}); see 'baraza status'.") from error

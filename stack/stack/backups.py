@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from stack import contract, postgres, services
-from stack.errors import InvalidSettings, PartFailed
+from stack.errors import ComponentFailed, InvalidSettings
 from stack.home import Home, State
 from stack.ports import LOOPBACK
 
@@ -24,23 +24,26 @@ TAIL_LINES = 15
 
 
 def dump(home: Home, state: State, service: str, file: Path) -> None:
-    """Write a copy of the service's database into ``file``. Raises InvalidSettings, PartFailed."""
+    """Write a copy of the service's database into ``file``. Raises InvalidSettings, ComponentFailed."""
     draft = file.with_name(f"{file.name}.new")
     _program(home, state, "pg_dump", "--format=custom", f"--file={draft}", _database(service))
     draft.replace(file)
 
 
 def taken_at(home: Home, state: State, file: Path) -> datetime:
-    """Return when the copy in ``file`` was begun. Raises PartFailed where it is none."""
+    """Return when the copy in ``file`` was begun. Raises ComponentFailed where it is none."""
     listed = _program(home, state, "pg_restore", "--list", str(file))
     said = re.search(r"^; Archive created at (\S+ \S+) UTC$", listed, re.MULTILINE)
     if said is None:
-        raise PartFailed(f"{file} does not say when it was taken; give a file that 'baraza backup' wrote.")
+        raise ComponentFailed(f"{file} does not say when it was taken; give a file that 'baraza backup' wrote.")
     return datetime.fromisoformat(said[1]).replace(tzinfo=UTC)
 
 
 def load(home: Home, state: State, service: str, file: Path) -> None:
-    """Replace the service's tables by those in ``file``, in one transaction. Raises InvalidSettings, PartFailed."""
+    """Replace the service's tables with those in ``file``, in one transaction.
+
+    Raises InvalidSettings, ComponentFailed.
+    """
     database = _database(service)
     _program(
         home, state, "pg_restore", "--clean", "--if-exists", "--single-transaction", "--exit-on-error",
@@ -49,7 +52,7 @@ def load(home: Home, state: State, service: str, file: Path) -> None:
 
 
 def reconcile(home: Home, state: State, service: str, since: datetime) -> str:
-    """Run ``chassis.process.reconcile`` as the service, and return what it says. Raises PartFailed with what it says.
+    """Run ``chassis.process.reconcile`` as the service and return its output. Raises ComponentFailed with that output.
 
     The tracker needs none: its offsets are in its database, and its state is a function of the messages that it reads.
     """
@@ -81,5 +84,5 @@ def _run(command: tuple[str, ...], environment: dict[str, str]) -> str:
     )  # fmt: skip
     if done.returncode:
         tail = "\n".join(done.stdout.rstrip().splitlines()[-TAIL_LINES:])
-        raise PartFailed(f"{Path(command[0]).name} ended with {done.returncode}:\n{tail}")
+        raise ComponentFailed(f"{Path(command[0]).name} ended with {done.returncode}:\n{tail}")
     return done.stdout

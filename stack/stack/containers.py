@@ -1,4 +1,4 @@
-"""The four infrastructure parts through Docker, for whoever prefers it: same addresses, data in named volumes.
+"""The four infrastructure components through Docker, for whoever prefers it: same addresses, data in named volumes.
 
 testcontainers starts them; its reaper stays off, since they are meant to outlive the process that starts them.
 """
@@ -16,9 +16,9 @@ from testcontainers.core.docker_client import DockerClient
 from testcontainers.core.network import Network
 
 from stack import certificates, kafka, postgres, redis, registry
-from stack.errors import DockerUnavailable, PartFailed
+from stack.components import Component, answers
+from stack.errors import ComponentFailed, DockerUnavailable
 from stack.home import Home, State
-from stack.parts import Part, answers
 from stack.ports import LOOPBACK
 
 STOP_WAIT_S = 60
@@ -28,7 +28,7 @@ KAFKA_PORT, KAFKA_CONTROLLER_PORT, POSTGRES_PORT, REDIS_PORT, REGISTRY_PORT = 90
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """How one part runs: its port inside, what it is told, and the folder that its volume holds."""
+    """How one component runs: its port inside, what it is told, and the folder that its volume holds."""
 
     name: str
     port: int
@@ -37,8 +37,8 @@ class Image:
     data: str | None = None
 
 
-def part(home: Home, state: State, name: str) -> Part:
-    """Return the part as readiness and status see it; no process of this machine stands behind it."""
+def component(home: Home, state: State, name: str) -> Component:
+    """Return the component as readiness and status see it; no process of this machine stands behind it."""
     port = state.ports[name]
     ready: dict[str, Callable[[], bool]] = {
         postgres.NAME: lambda: postgres.is_ready(port, home.password(postgres.SUPERUSER)),
@@ -47,7 +47,7 @@ def part(home: Home, state: State, name: str) -> Part:
         registry.NAME: lambda: answers(f"{registry.url(port)}/subjects"),
     }
     address = registry.url(port) if name == registry.NAME else f"{LOOPBACK}:{port}"
-    return Part(name=name, service=name, command=(), is_ready=ready[name], address=address)
+    return Component(name=name, service=name, command=(), is_ready=ready[name], address=address)
 
 
 def require() -> None:
@@ -62,7 +62,7 @@ def require() -> None:
 
 
 def start(home: Home, state: State, name: str) -> None:
-    """Start a part's container, unless it runs. Raises DockerUnavailable."""
+    """Start a component's container, unless it runs. Raises DockerUnavailable."""
     if is_running(state, name):
         return
     stop(state, name)
@@ -83,21 +83,21 @@ def start(home: Home, state: State, name: str) -> None:
 
 
 def is_running(state: State, name: str) -> bool:
-    """Return whether the part's container runs."""
+    """Return whether the component's container runs."""
     container = _find(state, name)
     return container is not None and container.status == "running"
 
 
 def check(state: State, name: str) -> None:
-    """Raise PartFailed where the part's container ended."""
+    """Raise ComponentFailed where the component's container ended."""
     container = _find(state, name)
     if container is None or container.status in ("exited", "dead"):
         tail = container.logs(tail=LOG_LINES).decode(errors="replace") if container else ""
-        raise PartFailed(f"The container {_name(state, name)} ended; its log ends:\n{tail}")
+        raise ComponentFailed(f"The container {_name(state, name)} ended; its log ends:\n{tail}")
 
 
 def stop(state: State, name: str) -> bool:
-    """Stop and remove a part's container and return whether there was one; its volume stays."""
+    """Stop and remove a component's container and return whether there was one; its volume stays."""
     container = _find(state, name)
     if container is None:
         return False

@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from confluent_kafka.schema_registry import SchemaRegistryClient
 
-from stack.errors import InvalidSettings, PartFailed
+from stack.errors import ComponentFailed, InvalidSettings
 from stack.registering import IncompatibleSchema, register
 
 TOPICS_TIMEOUT_S = 30.0
@@ -48,7 +48,9 @@ def create_topics(admin: AdminClient, topics: Iterable[str], partitions: int) ->
             future.result(TOPICS_TIMEOUT_S)
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise PartFailed(f"Kafka did not create the topic {name} ({error}); see 'baraza status'.") from error
+                raise ComponentFailed(
+                    f"Kafka did not create the topic {name} ({error}); see 'baraza status'."
+                ) from error
 
 
 def _settings(topic: str) -> Mapping[str, str]:
@@ -57,17 +59,17 @@ def _settings(topic: str) -> Mapping[str, str]:
 
 
 def register_schemas(options: Mapping[str, str], subjects: Iterable[Subject]) -> None:
-    """Register every message's schema under its compatibility level. Raises PartFailed for an incompatible one."""
+    """Register every message's schema under its compatibility level. Raises ComponentFailed for an incompatible one."""
     with SchemaRegistryClient(dict(options)) as client:
         for subject in subjects:
             try:
                 register(client, subject)
             except IncompatibleSchema as error:
-                raise PartFailed(str(error)) from error
+                raise ComponentFailed(str(error)) from error
 
 
 def migrate(package: str, environment: Mapping[str, str], log: Path) -> None:
-    """Upgrade one service's database with its owner's login. Raises PartFailed."""
+    """Upgrade one service's database with its owner's login. Raises ComponentFailed."""
     command = (sys.executable, "-P", "-m", "chassis.postgres.migrate", package)
     with log.open("w") as output:
         try:
@@ -77,7 +79,7 @@ def migrate(package: str, environment: Mapping[str, str], log: Path) -> None:
             )  # fmt: skip
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
             tail = "\n".join(log.read_text(errors="replace").rstrip().splitlines()[-5:])
-            raise PartFailed(f"The migration of {package} failed; its log, {log}, ends:\n{tail}") from error
+            raise ComponentFailed(f"The migration of {package} failed; its log, {log}, ends:\n{tail}") from error
 
 
 def digest_of_subjects(subjects: Iterable[Subject]) -> str:

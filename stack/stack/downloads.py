@@ -1,4 +1,4 @@
-"""The Java parts' files from Maven Central: pinned by digest, kept in the cache, resumed after a break.
+"""The Java components' files from Maven Central: pinned by digest, kept in the cache, resumed after a break.
 
 A file stands under its own name only once its digest is right, so that a broken download can never be mistaken for one.
 """
@@ -50,9 +50,9 @@ class Download:
     sha256: str
 
 
-def pinned(part: str) -> tuple[Download, ...]:
-    """Return the files that a part consists of."""
-    return tuple(Download(**entry) for entry in json.loads(PINNED.read_text())[part])
+def pinned(component: str) -> tuple[Download, ...]:
+    """Return the files that a component consists of."""
+    return tuple(Download(**entry) for entry in json.loads(PINNED.read_text())[component])
 
 
 def digest(content: bytes) -> str:
@@ -60,26 +60,26 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def files(part: str, cache: Path) -> list[Path]:
-    """Return where the part's files are, or will be once they are fetched."""
-    return [cache / "maven" / download.path for download in pinned(part)]
+def files(component: str, cache: Path) -> list[Path]:
+    """Return where the component's files are, or will be once they are fetched."""
+    return [cache / "maven" / download.path for download in pinned(component)]
 
 
-def fetch(part: str, cache: Path, arrived: Arrived) -> list[Path]:
-    """Return the part's files, downloading what is not in the cache. Two processes may call it at once.
+def fetch(component: str, cache: Path, arrived: Arrived) -> list[Path]:
+    """Return the component's files, downloading what is not in the cache. Two processes may call it at once.
 
     Raises DownloadFailed, DiskFull, PermissionMissing.
     """
     folder = cache / "maven"
-    wanted = files(part, cache)
+    wanted = files(component, cache)
     if all(file.exists() for file in wanted):
         return wanted
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / f"{part}.lock").open("w") as lock:
+        with (folder / f"{component}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             _fetch_all(
-                [download for download in pinned(part) if not (folder / download.path).exists()], folder, arrived
+                [download for download in pinned(component) if not (folder / download.path).exists()], folder, arrived
             )
     return wanted
 
@@ -138,20 +138,20 @@ def _fetch_all(downloads: list[Download], folder: Path, arrived: Arrived) -> Non
 
 def _fetch_one(download: Download, mirror: str, folder: Path, count: Callable[[int], None]) -> None:
     target = folder / download.path
-    part = target.with_name(target.name + ".part")
+    partial = target.with_name(target.name + ".part")
     target.parent.mkdir(parents=True, exist_ok=True)
     failure: Exception | None = None
     for attempt in range(ATTEMPTS_MAX):
         time.sleep(attempt * PAUSE_S)
         try:
-            _resume(f"{mirror}/{download.path}", part, download.size, count)
+            _resume(f"{mirror}/{download.path}", partial, download.size, count)
         except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ssl.SSLError) as error:
             failure = error
             continue
-        if digest(part.read_bytes()) == download.sha256:
-            part.rename(target)
+        if digest(partial.read_bytes()) == download.sha256:
+            partial.rename(target)
             return
-        part.unlink()
+        partial.unlink()
         failure = ValueError("what arrived has another digest than the pinned one")
     raise DownloadFailed(
         f"{mirror}/{download.path} did not arrive ({failure}); check the network or HTTPS_PROXY, "
@@ -159,20 +159,20 @@ def _fetch_one(download: Download, mirror: str, folder: Path, count: Callable[[i
     ) from failure
 
 
-def _resume(url: str, part: Path, size: int, count: Callable[[int], None]) -> None:
-    """Append to ``part`` what it lacks of ``size`` bytes; a mirror that cannot resume sends all of it again."""
-    have = part.stat().st_size if part.exists() else 0
+def _resume(url: str, partial: Path, size: int, count: Callable[[int], None]) -> None:
+    """Append to ``partial`` what it lacks of ``size`` bytes; a mirror that cannot resume sends all of it again."""
+    have = partial.stat().st_size if partial.exists() else 0
     if have == size:
         return
     request = urllib.request.Request(url, headers={"User-Agent": "baraza", "Range": f"bytes={have}-"})
     with (
         urllib.request.urlopen(request, timeout=TIMEOUT_S, context=_trust()) as response,
-        part.open("ab" if response.status == http.client.PARTIAL_CONTENT else "wb") as file,
+        partial.open("ab" if response.status == http.client.PARTIAL_CONTENT else "wb") as file,
     ):
         while chunk := response.read(CHUNK_BYTES):
             file.write(chunk)
             count(len(chunk))
-    if (have := part.stat().st_size) < size:
+    if (have := partial.stat().st_size) < size:
         raise ConnectionError(f"the connection ended after {have} of {size} bytes")
 
 

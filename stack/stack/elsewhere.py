@@ -1,4 +1,4 @@
-"""A stack that was not started from here: compose's or a cluster's. A file says where its parts answer.
+"""A stack that was not started from here: compose's or a cluster's. A file says where its components answer.
 
 It can be asked and audited, and neither started nor stopped.
 """

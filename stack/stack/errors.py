@@ -3,11 +3,11 @@
 StackError
 ├── InvalidSettings      a setting contradicts another, or what the data folder already holds
 ├── DownloadFailed       a file did not arrive whole
-├── PortTaken            a port that a part needs belongs to another process
+├── PortTaken            a port that a component needs belongs to another process
 ├── DiskFull             no space left in the data folder or the cache
 ├── PlatformUnsupported  a binary does not run on this machine
 ├── PermissionMissing    a file or an identity is out of reach
-├── PartFailed           a part ended while it was starting, or never became ready
+├── ComponentFailed      a component ended while it was starting, or never became ready
 ├── DockerUnavailable    Docker does not answer, or an image cannot be had
 └── NoStack              the data folder holds no stack, or the stack is down
 """
@@ -33,7 +33,7 @@ class DownloadFailed(StackError):
 
 
 class PortTaken(StackError):
-    """Another process listens where a part of ours should."""
+    """Another process listens where a component of ours should."""
 
 
 class DiskFull(StackError):
@@ -48,8 +48,8 @@ class PermissionMissing(StackError):
     """A file or an identity that is needed is out of reach for this user."""
 
 
-class PartFailed(StackError):
-    """A part ended while it was starting, or did not become ready in time."""
+class ComponentFailed(StackError):
+    """A component ended while it was starting, or did not become ready in time."""
 
 
 class DockerUnavailable(StackError):

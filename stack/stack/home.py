@@ -15,10 +15,10 @@ from pathlib import Path
 from threading import RLock
 
 from stack.errors import (
+    ComponentFailed,
     DiskFull,
     InvalidSettings,
     NoStack,
-    PartFailed,
     PermissionMissing,
     StackError,
     explained,
@@ -26,9 +26,11 @@ from stack.errors import (
 
 STATE_VERSION = 2
 """2: Kafka takes only logins, and its data folder is formatted with the first of them."""
+COMPONENTS_KEY = "parts"
+"""The key of the components in ``stack.json``; existing stacks have it, so it keeps its name."""
 PASSWORD_BYTES = 24
 DISK_FREE_BYTES_MIN = 32 << 20
-"""Below this every part fails sooner or later, each in its own words."""
+"""Below this every component fails sooner or later, each in its own words."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,7 +47,7 @@ class State:
     cache: str = ""
     partitions: int = 0
     ports: dict[str, int] = field(default_factory=dict)
-    parts: list[str] = field(default_factory=list)
+    components: list[str] = field(default_factory=list)
     replicas: dict[str, int] = field(default_factory=dict)
     environment: dict[str, dict[str, str]] = field(default_factory=dict)
     done: dict[str, str] = field(default_factory=dict)
@@ -61,7 +63,7 @@ class Home:
         self.logs = path / "logs"
         self.run = path / "run"
         self.making = RLock()
-        """Held while a secret is made, so that parts which start side by side find the same one."""
+        """Held while a secret is made, so that components which start side by side find the same one."""
 
     def prepare(self) -> None:
         """Make the folders, readable by their owner alone. Raises PermissionMissing, DiskFull."""
@@ -71,7 +73,7 @@ class Home:
                 folder.mkdir(mode=0o700, exist_ok=True)
 
     def folder(self, name: str) -> Path:
-        """Return a part's own data folder; it may not exist yet."""
+        """Return a component's own data folder; it may not exist yet."""
         return self.path / name
 
     def log(self, process: str) -> Path:
@@ -91,7 +93,7 @@ class Home:
         log, tail = self.log(process), self.log_tail(process)
         if "No space left" in tail or shutil.disk_usage(self.path).free < DISK_FREE_BYTES_MIN:
             return DiskFull(f"{what}: no space left for {self.path}; free at least 2 GB there, then run this again.")
-        return PartFailed(f"{what}; its log, {log}, ends:\n{tail}")
+        return ComponentFailed(f"{what}; its log, {log}, ends:\n{tail}")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -103,7 +105,8 @@ class Home:
     def load(self) -> State:
         """Return what ``stack.json`` says. Raises NoStack where there is none, InvalidSettings where it is damaged."""
         try:
-            state = State(**json.loads(self.state_file.read_text()))
+            stored = dict(json.loads(self.state_file.read_text()))
+            state = State(components=stored.pop(COMPONENTS_KEY, []), **stored)
         except FileNotFoundError:
             raise NoStack(f"There is no stack in {self.path}; start one with 'baraza up'.") from None
         except PermissionError as error:
@@ -119,7 +122,9 @@ class Home:
     def save(self, state: State) -> None:
         """Replace ``stack.json`` in one move, so that a crash leaves the old one or the new one."""
         with explained(self.path):
-            replace(self.state_file, json.dumps(asdict(state), indent=2, sort_keys=True) + "\n")
+            stored = asdict(state)
+            stored[COMPONENTS_KEY] = stored.pop("components")
+            replace(self.state_file, json.dumps(stored, indent=2, sort_keys=True) + "\n")
 
     def password_file(self, role: str) -> Path:
         """Return the file that holds a role's password."""

@@ -1,4 +1,4 @@
-"""Who a part runs as, how important it is, and that it dies with its supervisor: ``setpriv`` and ``nice`` do it."""
+"""A component's user, its priority, and its death with its supervisor: ``setpriv`` and ``nice`` see to all three."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from stack.components import wheel
 from stack.home import Home
-from stack.parts import wheel
 
 
 def command(home: Home, heap_max: str, *, optimised: bool = False) -> tuple[str, ...]:

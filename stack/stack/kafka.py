@@ -16,10 +16,10 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from stack import certificates, java
+from stack.components import Component
 from stack.contract import DEPLOY
 from stack.errors import explained
 from stack.home import Home, replace
-from stack.parts import Part
 from stack.ports import LOOPBACK
 
 NAME = "kafka"
@@ -84,10 +84,10 @@ LOGGING = """\
 """
 
 
-def part(home: Home, jars: list[Path], port: int, *, tls: bool, optimised: bool) -> Part:
+def component(home: Home, jars: list[Path], port: int, *, tls: bool, optimised: bool) -> Component:
     """Return the broker, ``optimised`` for a long run or not. :func:`configure` must have run before it starts."""
     properties_file = str(home.folder(NAME) / "server.properties")
-    return Part(
+    return Component(
         name=NAME,
         service=NAME,
         command=(*_java(home, jars, HEAP_MAX, optimised=optimised), "kafka.Kafka", properties_file),

@@ -1,4 +1,4 @@
-"""The infrastructure parts as processes of this machine, from wheels and jars: no Docker, no Java beforehand."""
+"""The infrastructure components as processes of this machine, from wheels and jars: no Docker, no Java beforehand."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from stack import contract, debian, downloads, kafka, observers, postgres, redis, registry, services, toxiproxy
+from stack.components import Component
 from stack.errors import explained
 from stack.home import Home, State
-from stack.parts import Part
 from stack.progress import Progress, Watcher
 
 
-def part(home: Home, state: State, name: str) -> Part:
-    """Return an infrastructure part as a process. Nothing needs to be downloaded yet."""
+def component(home: Home, state: State, name: str) -> Component:
+    """Return an infrastructure component as a process. Nothing needs to be downloaded yet."""
     cache = Path(state.cache)
     if name == postgres.NAME:
-        return postgres.part(home, state.ports[name])
+        return postgres.component(home, state.ports[name])
     if name == redis.NAME:
-        return redis.part(home, state.ports[name])
+        return redis.component(home, state.ports[name])
     if name == toxiproxy.NAME:
-        return toxiproxy.part(home, cache, state.ports[name])
+        return toxiproxy.component(home, cache, state.ports[name])
     if name == observers.PROMETHEUS:
         return observers.prometheus(home, cache, state.ports[name])
     if name == observers.ZIPKIN:
         return observers.zipkin(home, downloads.files(name, cache)[0], state.ports[name])
     if name == kafka.NAME:
         jars = downloads.files(name, cache)
-        return kafka.part(home, jars, state.ports[name], tls=state.tls, optimised=state.optimised)
-    return registry.part(
+        return kafka.component(home, jars, state.ports[name], tls=state.tls, optimised=state.optimised)
+    return registry.component(
         home,
         downloads.unpacked(downloads.files(name, cache)[0], cache),
         port=state.ports[name],
@@ -38,7 +38,7 @@ def part(home: Home, state: State, name: str) -> Part:
 
 
 def prepare(home: Home, state: State, name: str, watch: Watcher) -> None:
-    """Download, configure and format what the part needs before it can start. Raises StackError."""
+    """Download, configure and format what the component needs before it can start. Raises StackError."""
     steps: dict[str, Callable[[], None]] = {
         postgres.NAME: lambda: _prepare_postgres(home),
         redis.NAME: lambda: _prepare_redis(home),
@@ -81,13 +81,13 @@ def _prepare_registry(state: State, watch: Watcher) -> None:
 
 
 def _prepare_toxiproxy(home: Home, state: State, watch: Watcher) -> None:
-    watch(Progress(part=toxiproxy.NAME, what="building"))
+    watch(Progress(component=toxiproxy.NAME, what="building"))
     toxiproxy.build(Path(state.cache))
     toxiproxy.configure(home, routes(state.ports))
 
 
 def _prepare_prometheus(home: Home, state: State, watch: Watcher) -> None:
-    watch(Progress(part=observers.PROMETHEUS, what="downloading"))
+    watch(Progress(component=observers.PROMETHEUS, what="downloading"))
     debian.fetch(observers.PROMETHEUS, observers.PROMETHEUS, Path(state.cache))
     observers.configure(home, services.scraped(state))
 
@@ -110,6 +110,6 @@ def routes(ports: Mapping[str, int]) -> dict[str, tuple[int, int]]:
 
 def _fetch(name: str, state: State, watch: Watcher) -> list[Path]:
     def arrived(done: int, total: int) -> None:
-        watch(Progress(part=name, what="downloading", done=done, total=total))
+        watch(Progress(component=name, what="downloading", done=done, total=total))
 
     return downloads.fetch(name, Path(state.cache), arrived)

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from stack import debian, java
+from stack.components import Component, answers
 from stack.errors import explained
 from stack.home import Home, replace
-from stack.parts import Part, answers
 from stack.ports import LOOPBACK
 
 PROMETHEUS, ZIPKIN = OBSERVERS = ("prometheus", "zipkin")
@@ -25,7 +25,7 @@ SCRAPE_EVERY_S = 5
 KEPT_FOR = "2d"
 
 
-def prometheus(home: Home, cache: Path, port: int) -> Part:
+def prometheus(home: Home, cache: Path, port: int) -> Component:
     """Return Prometheus. :func:`configure` must have run before it starts."""
     options = (
         f"--config.file={_configuration(home)}",
@@ -34,7 +34,7 @@ def prometheus(home: Home, cache: Path, port: int) -> Part:
         f"--web.listen-address={LOOPBACK}:{port}",
         "--log.level=warn",
     )
-    return Part(
+    return Component(
         name=PROMETHEUS,
         service=PROMETHEUS,
         command=(str(debian.place(PROMETHEUS, PROMETHEUS, cache)), *options),
@@ -43,10 +43,10 @@ def prometheus(home: Home, cache: Path, port: int) -> Part:
     )
 
 
-def zipkin(home: Home, jar: Path, port: int) -> Part:
+def zipkin(home: Home, jar: Path, port: int) -> Component:
     """Return Zipkin, on loopback alone."""
     options = (f"-D{LISTENER}.ip={LOOPBACK}", f"-D{LISTENER}.port={port}", f"-D{LISTENER}.protocols[0]=http")
-    return Part(
+    return Component(
         name=ZIPKIN,
         service=ZIPKIN,
         command=(*java.command(home, HEAP_MAX), *options, "-jar", str(jar)),

@@ -1,4 +1,4 @@
-"""``python -m stack.pin``: write ``downloads.json`` anew, the exact files that the Java parts consist of.
+"""``python -m stack.pin``: write ``downloads.json`` anew, the exact files that the Java components consist of.
 
 A developer runs it to change a version. Resolving takes ten seconds and a hundred requests; the pinned list takes none,
 and nobody gets a file that was not reviewed here.

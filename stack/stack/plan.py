@@ -1,4 +1,4 @@
-"""From settings to parts: which processes a stack consists of, on which ports. Pure, but for choosing free ports."""
+"""From settings to components: the processes of a stack and their ports. Pure, except for the choice of free ports."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ INFRASTRUCTURE = (postgres.NAME, redis.NAME, kafka.NAME, registry.NAME)
 NATIVE = (*INFRASTRUCTURE, toxiproxy.NAME, *OBSERVERS)
 """What is not ours. Toxiproxy is there only where the network is to fail on demand, and the observers on demand."""
 EXTRA_PORTS = {kafka.NAME: (kafka.CONTROLLER,), registry.NAME: (registry.MANAGEMENT,)}
-"""Parts that listen on a second port."""
+"""Components that listen on a second port."""
 
 
 def everything() -> tuple[str, ...]:
-    """Return the names of all services and parts, in the order in which they start."""
+    """Return the names of all services and components, in the order in which they start."""
     return (*INFRASTRUCTURE, *SIMULATORS, *services.workers())
 
 
@@ -28,7 +28,7 @@ def closure(names: Iterable[str]) -> list[str]:
     """Return the names and all that they need, in starting order. Raises InvalidSettings for an unknown name."""
     wanted = set(names)
     if unknown := wanted - set(everything()):
-        raise InvalidSettings(f"There is no part {', '.join(sorted(unknown))}; known: {', '.join(everything())}.")
+        raise InvalidSettings(f"There is no component {', '.join(sorted(unknown))}; known: {', '.join(everything())}.")
     if wanted & set(services.workers()):
         wanted |= {*INFRASTRUCTURE, *SIMULATORS}
     if registry.NAME in wanted:
@@ -39,7 +39,7 @@ def closure(names: Iterable[str]) -> list[str]:
 def next_state(settings: StackSettings, before: State | None, *, is_alive: bool) -> State:
     """Return what ``stack.json`` shall say. Raises InvalidSettings.
 
-    What the settings leave out stays as it was. A stack that is up keeps its parts and gains those of ``only``.
+    What the settings leave out stays as it was. A stack that is up keeps its components and gains those of ``only``.
     """
     state = before or State(docker=settings.docker, proxied=settings.proxied)
     if settings.docker and not state.docker:
@@ -53,7 +53,9 @@ def next_state(settings: StackSettings, before: State | None, *, is_alive: bool)
         )
     if is_alive and settings.tls not in (None, state.tls):
         raise InvalidSettings(f"The stack in {settings.home} is up; run 'baraza down' before you change BARAZA_TLS.")
-    parts = everything() if settings.only is None else closure((*settings.only, *(_known(state) if is_alive else ())))
+    components = (
+        everything() if settings.only is None else closure((*settings.only, *(_known(state) if is_alive else ())))
+    )
     observed = state.observed or settings.observed
     replicas = {**state.replicas, **settings.replicas}
     if unknown := set(replicas) - set(services.workers()):
@@ -68,7 +70,7 @@ def next_state(settings: StackSettings, before: State | None, *, is_alive: bool)
         optimised=settings.optimised,
         partitions=state.partitions or settings.partitions or PARTITIONS_DEFAULT,
         observed=observed,
-        parts=[*([toxiproxy.NAME] if state.proxied else []), *(OBSERVERS if observed else ()), *parts],
+        components=[*([toxiproxy.NAME] if state.proxied else []), *(OBSERVERS if observed else ()), *components],
         replicas=replicas,
         environment=environment,
         ports=_ports(settings, state, replicas),
@@ -76,7 +78,7 @@ def next_state(settings: StackSettings, before: State | None, *, is_alive: bool)
 
 
 def process_names(state: State, name: str) -> tuple[str, ...]:
-    """Return the processes that a service or part consists of."""
+    """Return the processes that a service or component consists of."""
     return services.replica_names(name, state.replicas.get(name, 1))
 
 
@@ -86,7 +88,7 @@ def ports_of(name: str) -> tuple[str, ...]:
 
 
 def _known(state: State) -> list[str]:
-    return [name for name in state.parts if name not in (toxiproxy.NAME, *OBSERVERS)]
+    return [name for name in state.components if name not in (toxiproxy.NAME, *OBSERVERS)]
 
 
 def _proxy_ports() -> list[str]:
@@ -95,7 +97,7 @@ def _proxy_ports() -> list[str]:
 
 
 def _ports(settings: StackSettings, state: State, replicas: dict[str, int]) -> dict[str, int]:
-    """Every part has its port at once, so that an address never changes when a part joins later."""
+    """Every component has its port at once, so that an address never changes when a component joins later."""
     names = [
         port
         for name in everything()
@@ -106,5 +108,7 @@ def _ports(settings: StackSettings, state: State, replicas: dict[str, int]) -> d
         names += _proxy_ports()
     names += OBSERVERS
     if unknown := set(settings.ports) - set(names):
-        raise InvalidSettings(f"BARAZA_PORT_… names no part: {', '.join(sorted(unknown))}; known: {', '.join(names)}.")
+        raise InvalidSettings(
+            f"BARAZA_PORT_… names no component: {', '.join(sorted(unknown))}; known: {', '.join(names)}."
+        )
     return ports.choose(names, state.ports, settings.ports)

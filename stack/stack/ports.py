@@ -21,7 +21,7 @@ TRIES_MAX = 1_000
 def choose(names: Iterable[str], kept: Mapping[str, int], fixed: Mapping[str, int]) -> dict[str, int]:
     """Return a port for each name: the fixed one, else the kept one, else a free one.
 
-    Raises InvalidSettings where one port was given to two parts.
+    Raises InvalidSettings where one port was given to two components.
     """
     ports = dict(kept)
     for name in names:

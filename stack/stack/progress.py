@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """``part`` does ``what`` (``downloading``, ``starting``, ``ready``, …); ``done`` of ``total`` are bytes."""
+    """``component`` does ``what`` (``downloading``, ``starting``, ``ready``, …); ``done`` of ``total`` are bytes."""
 
-    part: str
+    component: str
     what: str
     done: int = 0
     total: int = 0

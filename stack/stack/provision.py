@@ -22,7 +22,7 @@ USAGE = "Usage: python -m stack.provision databases|topics|schemas\n"
 
 
 class Place(BaseSettings):
-    """Where the parts are. ``secrets`` is a folder with a file for each login, its password inside."""
+    """Where the components are. ``secrets`` is a folder with a file for each login, its password inside."""
 
     model_config = SettingsConfigDict(env_prefix="BARAZA_", frozen=True)
 

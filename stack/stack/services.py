@@ -10,9 +10,9 @@ from pathlib import Path
 from chassis.wire.kafka import KafkaLogin
 
 from stack import kafka, observers, postgres, redis, registry, toxiproxy
+from stack.components import Component, answers
 from stack.contract import TRACKER, TRACKER_API, owner_of, package_of, redis_keys, services, starters
 from stack.home import Home, State
-from stack.parts import Part, answers
 from stack.ports import LOOPBACK
 
 GATEWAY, COURIER, ISSUER = SIMULATORS = ("gateway", "courier", "issuer")
@@ -41,12 +41,12 @@ def replica_names(service: str, count: int) -> tuple[str, ...]:
     return (service, *(f"{service}-{number}" for number in range(2, count + 1)))
 
 
-def part(home: Home, state: State, service: str, name: str) -> Part:
+def component(home: Home, state: State, service: str, name: str) -> Component:
     """Return one process of a service or of a simulator."""
     module = {TRACKER_API: "saga_tracker.api_main"}.get(service, f"{package_of(service)}.main")
     module = f"simulators.{service}" if service in SIMULATORS else module
     url = http_url(state, name)
-    return Part(
+    return Component(
         name=name,
         service=service,
         command=(sys.executable, "-P", "-m", module),
@@ -82,7 +82,7 @@ def migration_environment(home: Home, state: State, database: str) -> dict[str, 
 
 def scraped(state: State) -> dict[str, dict[str, int]]:
     """Return the ports of every process that measures itself, by service and process."""
-    ours = [service for service in state.parts if service in workers()]
+    ours = [service for service in state.components if service in workers()]
     return {
         service: {name: state.ports[name] for name in replica_names(service, state.replicas.get(service, 1))}
         for service in ours

@@ -24,13 +24,15 @@ Environment = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackSettings:
-    """How to start a stack. What is not said is as it was the last time, or the default.
+    """How to start a stack. A setting that is left out keeps its last value, or has its default.
 
-    ``only`` names the parts to start (and what they need), None all of them. ``replicas`` counts processes by service.
-    ``tls``: whether connections to Kafka are encrypted; it can change while the stack is down. ``optimised``: Kafka's
-    Java compiles for a long run, which costs more for a minute under load and less ever after.
-    ``ports`` fixes ports by part. ``proxied`` puts toxiproxy between our processes and what they need, ``observed``
-    adds Prometheus and Zipkin. ``environment`` adds variables by process, under ``*`` to every process of ours.
+    - ``only``: the components to start, with those that they need; None means all of them.
+    - ``replicas``: the number of processes by service. ``ports``: fixed ports by component.
+    - ``tls``: whether connections to Kafka are encrypted. It can change while the stack is down.
+    - ``optimised``: Kafka's Java compiles for a long run. That costs more in the first minute under load, then less.
+    - ``proxied``: toxiproxy stands between our processes and the infrastructure.
+    - ``observed``: Prometheus and Zipkin run as well.
+    - ``environment``: more variables by process; those under ``*`` go to every process of ours.
     """
 
     home: Path
@@ -55,9 +57,9 @@ class StackSettings:
         for service, count in self.replicas.items():
             if not 1 <= count <= REPLICAS_MAX:
                 raise InvalidSettings(f"{count} replicas of {service}; choose 1 to {REPLICAS_MAX}.")
-        for part, port in self.ports.items():
+        for component, port in self.ports.items():
             if not 1024 <= port <= 65535:
-                raise InvalidSettings(f"Port {port} for {part}; choose 1024 to 65535.")
+                raise InvalidSettings(f"Port {port} for {component}; choose 1024 to 65535.")
 
 
 def default_home() -> Path:
@@ -99,9 +101,9 @@ def from_environment(
     )
 
 
-def port_variable(part: str) -> str:
-    """Return the name of the variable that fixes a part's port."""
-    return PORT_VARIABLE + part.upper().replace("-", "_")
+def port_variable(component: str) -> str:
+    """Return the name of the variable that fixes a component's port."""
+    return PORT_VARIABLE + component.upper().replace("-", "_")
 
 
 def _switch(name: str, value: str | None) -> bool | None:
@@ -111,7 +113,7 @@ def _switch(name: str, value: str | None) -> bool | None:
 
 
 def _port(name: str, value: str) -> tuple[str, int]:
-    part = name.removeprefix(PORT_VARIABLE).lower().replace("_", "-")
+    component = name.removeprefix(PORT_VARIABLE).lower().replace("_", "-")
     if not value.isdecimal():
         raise InvalidSettings(f"{name} is {value!r}; give a port number, 1024 to 65535.")
-    return part, int(value)
+    return component, int(value)

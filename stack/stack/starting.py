@@ -1,4 +1,4 @@
-"""The order of starting. Each part starts when what it needs answers; what is independent starts side by side.
+"""The order of starting. Each component starts when what it needs answers; what is independent starts side by side.
 
 1. PostgreSQL, Redis, Kafka and the simulators start; the jars download meanwhile.
 2. When PostgreSQL takes logins: the databases, then the registry, then the migrations.
@@ -16,33 +16,35 @@ from pathlib import Path
 from threading import Event, Lock
 
 from stack import access, containers, contract, databases, deploy, kafka, native, plan, postgres, registry, services
-from stack.errors import PartFailed
+from stack.components import Component
+from stack.errors import ComponentFailed
 from stack.home import Home, State
-from stack.parts import Part
 from stack.progress import Progress, Watcher
 from stack.supervision import ProcessState, Supervisor
 from stack.waiting import until
 
 READY_DEADLINE_S = 90
-"""Ten times what the slowest part takes on a quiet machine with two cores."""
+"""Ten times what the slowest component takes on a quiet machine with two cores."""
 STARTS_MAX = 3
-"""A part that ended this often while starting will not come up by itself."""
+"""A component that ended this often while starting will not come up by itself."""
 THREADS_MAX = 8
-"""The longest list of things that wait for one another side by side: four parts and three simulators."""
+"""The longest list of things that wait for one another side by side: four components and three simulators."""
 
 
-def part_of(home: Home, state: State, service: str, name: str) -> Part:
-    """Return the process ``name`` of a service or an infrastructure part."""
+def component_of(home: Home, state: State, service: str, name: str) -> Component:
+    """Return the process ``name`` of a service or an infrastructure component."""
     if service in plan.NATIVE:
         contained = state.docker and service in plan.INFRASTRUCTURE
-        return containers.part(home, state, name) if contained else native.part(home, state, name)
-    return services.part(home, state, service, name)
+        return containers.component(home, state, name) if contained else native.component(home, state, name)
+    return services.component(home, state, service, name)
 
 
-def parts(home: Home, state: State) -> list[Part]:
+def components(home: Home, state: State) -> list[Component]:
     """Return every process of the plan, in starting order."""
     return [
-        part_of(home, state, service, name) for service in state.parts for name in plan.process_names(state, service)
+        component_of(home, state, service, name)
+        for service in state.components
+        for name in plan.process_names(state, service)
     ]
 
 
@@ -54,27 +56,31 @@ class Start:
         self._state = state
         self._supervisor = supervisor
         self._watcher = watch
-        self._parts = parts(home, state)
+        self._components = components(home, state)
         self._databases_exist = Event()
         self._failed = Event()
         self._lock = Lock()
 
     def run(self) -> None:
         """Start everything and return when all of it is ready. Raises the first StackError."""
-        wanted = set(self._state.parts)
+        wanted = set(self._state.components)
         with ThreadPoolExecutor(THREADS_MAX) as pool:
             # 1. to 3.
             tasks = [pool.submit(self._infrastructure, name) for name in plan.NATIVE if name in wanted]
-            tasks += [pool.submit(self._begin, part) for part in self._parts if part.service in services.SIMULATORS]
+            tasks += [
+                pool.submit(self._begin, component)
+                for component in self._components
+                if component.service in services.SIMULATORS
+            ]
             self._finish(tasks)
             # 4.
-            ours = [part for part in self._parts if part.service in services.workers()]
-            self._finish([pool.submit(self._begin, part) for part in ours])
+            ours = [component for component in self._components if component.service in services.workers()]
+            self._finish([pool.submit(self._begin, component) for component in ours])
 
     def _watch(self, progress: Progress) -> None:
-        """Tell the watcher; once a part has failed, what still runs (a download, say) ends here."""
+        """Tell the watcher; once a component has failed, what still runs (a download, say) ends here."""
         if self._failed.is_set():
-            raise PartFailed(f"{progress.part} was not waited for, since another part failed.")
+            raise ComponentFailed(f"{progress.component} was not waited for, since another component failed.")
         self._watcher(progress)
 
     def _finish(self, tasks: Iterable[Future[None]]) -> None:
@@ -87,12 +93,12 @@ class Start:
             raise
 
     def _infrastructure(self, name: str) -> None:
-        part = next(part for part in self._parts if part.name == name)
-        if not self._in_container(part):
+        component = next(component for component in self._components if component.name == name)
+        if not self._in_container(component):
             native.prepare(self._home, self._state, name, self._watch)
         if name == registry.NAME:
             self._databases_exist.wait()
-        self._begin(part)
+        self._begin(component)
         if name == postgres.NAME:
             self._after_postgres()
         elif name == kafka.NAME:
@@ -100,42 +106,42 @@ class Start:
         elif name == registry.NAME:
             self._after_registry()
 
-    def _begin(self, part: Part) -> None:
+    def _begin(self, component: Component) -> None:
         """Start one process and wait until it is ready."""
-        self._watch(Progress(part=part.name, what="starting"))
-        if self._in_container(part):
-            containers.start(self._home, self._state, part.name)
+        self._watch(Progress(component=component.name, what="starting"))
+        if self._in_container(component):
+            containers.start(self._home, self._state, component.name)
         else:
-            self._supervisor.start(part.name)
-        self.await_ready(part)
-        self._watch(Progress(part=part.name, what="ready"))
+            self._supervisor.start(component.name)
+        self.await_ready(component)
+        self._watch(Progress(component=component.name, what="ready"))
 
-    def await_ready(self, part: Part) -> None:
-        """Wait until a process is ready. Raises PartFailed when it keeps ending, or takes too long."""
+    def await_ready(self, component: Component) -> None:
+        """Wait until a process is ready. Raises ComponentFailed when it keeps ending, or takes too long."""
         starts: set[int] = set()
 
         def check() -> None:
             if self._failed.is_set():
-                raise PartFailed(f"{part.name} was not waited for, since another part failed.")
-            if self._in_container(part):
-                containers.check(self._state, part.name)
+                raise ComponentFailed(f"{component.name} was not waited for, since another component failed.")
+            if self._in_container(component):
+                containers.check(self._state, component.name)
                 return
-            status = self._supervisor.status(part.name)
+            status = self._supervisor.status(component.name)
             if status.state == ProcessState.BACKOFF:
                 starts.add(status.started_at_s)
             if len(starts) >= STARTS_MAX or status.state in (ProcessState.FATAL, ProcessState.EXITED):
-                what = f"{part.name} ends as soon as it starts ({status.description})"
-                raise self._home.failure(part.name, what)
+                what = f"{component.name} ends as soon as it starts ({status.description})"
+                raise self._home.failure(component.name, what)
 
-        until(part.is_ready, what=f"{part.name} to be ready", deadline_s=READY_DEADLINE_S, check=check)
+        until(component.is_ready, what=f"{component.name} to be ready", deadline_s=READY_DEADLINE_S, check=check)
 
-    def _in_container(self, part: Part) -> bool:
-        return self._state.docker and part.service in plan.INFRASTRUCTURE
+    def _in_container(self, component: Component) -> bool:
+        return self._state.docker and component.service in plan.INFRASTRUCTURE
 
     def _after_postgres(self) -> None:
         port = self._state.ports[postgres.NAME]
         password = self._home.password(postgres.SUPERUSER)
-        self._watch(Progress(part=postgres.NAME, what="creating databases"))
+        self._watch(Progress(component=postgres.NAME, what="creating databases"))
         databases.create(
             lambda database: postgres.connect(port, password, database),
             self._home.password,
@@ -144,7 +150,7 @@ class Start:
         with postgres.connect(port, password) as server:
             server.execute("SELECT pg_reload_conf()")  # who may come in, for a server that ran already
         self._databases_exist.set()
-        if set(self._state.parts) & set(services.workers()):
+        if set(self._state.components) & set(services.workers()):
             self._migrate()
 
     def _migrate(self) -> None:
@@ -156,7 +162,7 @@ class Start:
                 pending[database] = digest
         if not pending:
             return
-        self._watch(Progress(part=postgres.NAME, what="migrating"))
+        self._watch(Progress(component=postgres.NAME, what="migrating"))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(self._migrate_one, pending))
         for database, digest in pending.items():
@@ -170,7 +176,7 @@ class Start:
         deploy.migrate(database, environment, self._home.log(f"migrate-{database}"))
 
     def _after_kafka(self) -> None:
-        self._watch(Progress(part=kafka.NAME, what="creating topics"))
+        self._watch(Progress(component=kafka.NAME, what="creating topics"))
         port, tls = self._state.ports[kafka.NAME], self._state.tls
         admin = kafka.admin(kafka.login(self._home, port, tls=tls))
         deploy.create_topics(admin, contract.topics(), self._state.partitions)
@@ -182,7 +188,7 @@ class Start:
         subjects = contract.subjects()
         digest = deploy.digest_of_subjects(subjects)
         if self._state.done.get("schemas") != digest:
-            self._watch(Progress(part=registry.NAME, what="registering schemas"))
+            self._watch(Progress(component=registry.NAME, what="registering schemas"))
             deploy.register_schemas(registry.writer(self._home, self._state.ports[registry.NAME]), subjects)
             self._done("schemas", digest)
 
@@ -195,5 +201,5 @@ class Start:
 def _folder_of(package: str) -> Path:
     specification = importlib.util.find_spec(package)
     if specification is None or specification.origin is None:
-        raise PartFailed(f"The package {package} is not installed; run './baraza' again to set it up.")
+        raise ComponentFailed(f"The package {package} is not installed; run './baraza' again to set it up.")
     return Path(specification.origin).parent

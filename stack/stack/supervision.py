@@ -26,10 +26,10 @@ import psutil
 from supervisor.xmlrpc import Faults, SupervisorTransport  # type: ignore[import-untyped]
 
 from stack import identity
+from stack.components import Component
 from stack.errors import InvalidSettings, PermissionMissing
 from stack.home import Home, replace
 from stack.leftovers import MARKER
-from stack.parts import Part
 from stack.waiting import until
 
 NAME = "supervisord"
@@ -93,7 +93,7 @@ class Supervisor:
             return False
 
     def launch(self) -> None:
-        """Start it with no programs. Raises PartFailed."""
+        """Start it with no programs. Raises ComponentFailed."""
         self._socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if self._socket.parent.stat().st_uid != os.geteuid():
             raise PermissionMissing(
@@ -112,9 +112,9 @@ class Supervisor:
                 raise self._home.failure(NAME, "supervisord does not start") from error
         until(self.is_alive, what="supervisord to answer", deadline_s=START_DEADLINE_S)
 
-    def apply(self, parts: Iterable[Part]) -> list[str]:
-        """Make its programs those of ``parts``; return those that ran and were stopped because they changed."""
-        self._write(parts)
+    def apply(self, components: Iterable[Component]) -> list[str]:
+        """Make its programs those of ``components``; return those that ran and were stopped because they changed."""
+        self._write(components)
         added, changed, removed = self._call("reloadConfig")[0]
         was_running = [name for name in changed if self.status(name).state not in DOWN]
         for name in (*changed, *removed):
@@ -183,38 +183,41 @@ class Supervisor:
         environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
         return environment | {MARKER: self._stack_id, "PYTHONUNBUFFERED": "1"}
 
-    def _write(self, parts: Iterable[Part]) -> None:
+    def _write(self, components: Iterable[Component]) -> None:
         sections = [
             f"[unix_http_server]\nfile={_escape(self._socket)}\nchmod=0600",
             f"[supervisord]\npidfile={_escape(self._pid_file)}\n"
             f"logfile={_escape(self._home.log(NAME))}\nlogfile_maxbytes={LOG_BYTES_MAX}\n"
             f"childlogdir={_escape(self._home.logs)}\numask=077" + ("\nuser=root" if identity.is_root() else ""),
             "[rpcinterface:supervisor]\nsupervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface",
-            *(self._program(part) for part in parts),
+            *(self._program(component) for component in components),
         ]
         replace(self._configuration, "\n\n".join(sections) + "\n")
 
-    def _program(self, part: Part) -> str:
+    def _program(self, component: Component) -> str:
         command = identity.wrapped(
-            part.command, on_death=part.stop_signal, unprivileged=part.unprivileged, niceness=part.niceness
+            component.command,
+            on_death=component.stop_signal,
+            unprivileged=component.unprivileged,
+            niceness=component.niceness,
         )
         options = {
             "command": _escape(shlex.join(command)),
             "directory": _escape(self._home.path),
-            "environment": _variables(part.environment),
+            "environment": _variables(component.environment),
             "autostart": "false",
             "autorestart": "true",
             "startsecs": "1",
             "startretries": str(RESTARTS_MAX),
-            "stopsignal": part.stop_signal.name.removeprefix("SIG"),
-            "stopwaitsecs": str(part.stop_wait_s),
+            "stopsignal": component.stop_signal.name.removeprefix("SIG"),
+            "stopwaitsecs": str(component.stop_wait_s),
             "killasgroup": "true",
             "redirect_stderr": "true",
-            "stdout_logfile": _escape(self._home.log(part.name)),
+            "stdout_logfile": _escape(self._home.log(component.name)),
             "stdout_logfile_maxbytes": LOG_BYTES_MAX,
             "stdout_logfile_backups": str(LOG_BACKUPS),
         }
-        return "\n".join((f"[program:{part.name}]", *(f"{name}={value}" for name, value in options.items())))
+        return "\n".join((f"[program:{component.name}]", *(f"{name}={value}" for name, value in options.items())))
 
 
 def _status(entry: Mapping[str, Any]) -> ProcessStatus:

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from stack import gotools
+from stack.components import Component, answers
 from stack.errors import explained
 from stack.gotools import GoProgram
 from stack.home import Home, replace
-from stack.parts import Part, answers
 from stack.ports import LOOPBACK
 
 NAME = "toxiproxy"
@@ -34,10 +34,10 @@ def side_of(replica: int) -> str:
     return SIDES[(replica - 1) % len(SIDES)]
 
 
-def part(home: Home, cache: Path, port: int) -> Part:
+def component(home: Home, cache: Path, port: int) -> Component:
     """Return the proxy. :func:`build` and :func:`configure` must have run before it starts."""
     options = ("-host", LOOPBACK, "-port", str(port), "-config", str(_configuration(home)))
-    return Part(
+    return Component(
         name=NAME,
         service=NAME,
         command=(str(binary(cache)), *options),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from stack.errors import PartFailed
+from stack.errors import ComponentFailed
 
 POLL_S = 0.05
 """Short against every start-up, long against the cost of a question."""
@@ -16,7 +16,7 @@ def until(
 ) -> None:
     """Return when ``condition`` holds. ``check`` runs before each question and may raise.
 
-    Raises PartFailed after ``deadline_s`` seconds.
+    Raises ComponentFailed after ``deadline_s`` seconds.
     """
     deadline = time.monotonic() + deadline_s
     while True:
@@ -24,5 +24,7 @@ def until(
         if condition():
             return
         if time.monotonic() > deadline:
-            raise PartFailed(f"Waited {deadline_s:.0f} s for {what}, in vain; look into the logs and run this again.")
+            raise ComponentFailed(
+                f"Waited {deadline_s:.0f} s for {what}, in vain; look into the logs and run this again."
+            )
         time.sleep(POLL_S)

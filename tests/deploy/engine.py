@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from stack.components import wheel
 from stack.gotools import GoProgram
-from stack.parts import wheel
 from support.waiting import until
 
 from stack import downloads, gotools, kafka, postgres, registry

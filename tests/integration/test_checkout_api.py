@@ -31,8 +31,8 @@ from messages.catalogue import MESSAGES
 from messages.saga import OrderConfirmed, OrderFailed
 from redis import Redis
 from sqlalchemy import Connection, Engine, create_engine, text
+from stack.components import Component
 from stack.home import Home
-from stack.parts import Part
 
 from stack import contract, databases, identity, ports, postgres, redis
 
@@ -94,7 +94,7 @@ class CheckoutStack:
     ports: dict[str, int]
     engine: Engine
     outside: str
-    redis: Part
+    redis: Component
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def environment(self, **changes: str) -> dict[str, str]:
@@ -185,8 +185,8 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CheckoutStack]:
     home.folder("redis").mkdir()
     redis.configure(home)
     postgres.create(home)
-    running = [postgres.part(home, chosen["postgres"]), redis.part(home, chosen["redis"])]
-    started = [launched(part) for part in running]
+    running = [postgres.component(home, chosen["postgres"]), redis.component(home, chosen["redis"])]
+    started = [launched(component) for component in running]
     outside = ThreadingHTTPServer(("127.0.0.1", 0), Outside)
     thread = threading.Thread(target=outside.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -196,8 +196,8 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CheckoutStack]:
         home=home, ports=chosen, engine=engine, outside=f"http://127.0.0.1:{outside.server_port}", redis=running[1]
     )
     try:
-        for part in running:
-            until(part.is_ready, f"{part.name} answers")
+        for component in running:
+            until(component.is_ready, f"{component.name} answers")
         migrate(made)
         yield made
     finally:
@@ -206,8 +206,8 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CheckoutStack]:
             process.terminate()
         for process in made.processes:
             process.wait(15)
-        for part, server in zip(running, started, strict=True):
-            server.send_signal(part.stop_signal)
+        for component, server in zip(running, started, strict=True):
+            server.send_signal(component.stop_signal)
         for server in started:
             server.wait(30)
         outside.shutdown()
@@ -215,8 +215,8 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CheckoutStack]:
         thread.join()
 
 
-def launched(part: Part) -> subprocess.Popen[bytes]:
-    command = identity.wrapped(part.command, on_death=part.stop_signal, unprivileged=part.unprivileged)
+def launched(component: Component) -> subprocess.Popen[bytes]:
+    command = identity.wrapped(component.command, on_death=component.stop_signal, unprivileged=component.unprivileged)
     return subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 

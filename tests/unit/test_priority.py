@@ -23,7 +23,7 @@ def test_whom_people_wait_for_and_who_watches_go_before_those_who_own_steps_alon
     home, state = Home(tmp_path), State(ports=defaultdict(int))
     home.prepare()
     names = (*services.workers(), *services.SIMULATORS)
-    niceness = {name: services.part(home, state, name, name).niceness for name in names}
+    niceness = {name: services.component(home, state, name, name).niceness for name in names}
 
     last = {name for name, value in niceness.items() if value}
     assert last == set(contract.services()) - {"checkout"}

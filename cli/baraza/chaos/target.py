@@ -71,7 +71,7 @@ class ChaosTarget:
         self.await_other(process, before)
 
     def await_other(self, process: str, before: int) -> None:
-        """Wait until another process runs than ``before``. Raises PartFailed."""
+        """Wait until another process runs than ``before``. Raises ComponentFailed."""
         until(
             lambda: self.stack.pid(process) not in (0, before),
             what=f"{process} to be started again",

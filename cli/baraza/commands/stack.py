@@ -59,35 +59,35 @@ def down(home: Home = None) -> None:
 
 def status(home: Home = None, as_json: Json = False) -> None:
     """Show every process of the stack; exit status 1 when one is not ready."""
-    parts = running.load(home).status()
+    components = running.load(home).status()
     if as_json:
         put_json(
             [
                 {
-                    "name": part.name,
-                    "service": part.service,
-                    "state": part.state,
-                    "ready": part.ready,
-                    "pid": part.pid,
-                    "address": part.address,
-                    "up_s": part.up_s,
+                    "name": component.name,
+                    "service": component.service,
+                    "state": component.state,
+                    "ready": component.ready,
+                    "pid": component.pid,
+                    "address": component.address,
+                    "up_s": component.up_s,
                 }
-                for part in parts
+                for component in components
             ]
         )
     else:
         rows = [
             (
-                part.name,
-                "ready" if part.ready else part.state.lower(),
-                part.pid or "",
-                _duration(part.up_s),
-                part.address,
+                component.name,
+                "ready" if component.ready else component.state.lower(),
+                component.pid or "",
+                _duration(component.up_s),
+                component.address,
             )
-            for part in parts
+            for component in components
         ]
         put_table(("process", "state", "pid", "up", "address"), rows, right=("pid", "up"))
-    if not all(part.ready for part in parts):
+    if not all(component.ready for component in components):
         stop(FOUND_A_PROBLEM)
 
 
@@ -124,9 +124,9 @@ def watching() -> Iterator[Watcher]:
 
     def watch(progress: Progress) -> None:
         with lock:
-            if progress.what == "downloading" and (progress.part, progress.what) not in said:
-                said.add((progress.part, progress.what))
-                say(f"{progress.part}: {progress.what}")
+            if progress.what == "downloading" and (progress.component, progress.what) not in said:
+                said.add((progress.component, progress.what))
+                say(f"{progress.component}: {progress.what}")
 
     yield watch
 
@@ -151,11 +151,11 @@ def _live() -> Iterator[Watcher]:
         def watch(progress: Progress) -> None:
             with lock:
                 if progress.what in ("ready", "stopped"):
-                    busy.pop(progress.part, None)
-                    ready.add(progress.part)
+                    busy.pop(progress.component, None)
+                    ready.add(progress.component)
                 else:
                     of = f" {progress.done // MEBIBYTE} of {progress.total // MEBIBYTE} MB" if progress.total else ""
-                    busy[progress.part] = progress.what + of
+                    busy[progress.component] = progress.what + of
                 live.update(line())
 
         yield watch

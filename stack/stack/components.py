@@ -22,7 +22,7 @@ _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class Component:
     """One process under the supervisor. ``name`` is unique; replicas of a service share ``service``.
 
     An ``unprivileged`` one must not run as root. A ``niceness`` above 0 leaves busy processors to others first.
