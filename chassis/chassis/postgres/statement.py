@@ -44,6 +44,11 @@ class Statement:
         self._query = Query(sql)
         self._row: Callable[[Iterable[Any]], Any] | None = None
 
+    @property
+    def text(self) -> str:
+        """The statement as it was written, with named parameters."""
+        return self._query.text
+
     def run(self, tx: Connection, parameters: Mapping[str, Any]) -> None:
         """Send it in the transaction; where it fails, whatever is waited for next in the transaction raises."""
         self.ask(tx, parameters)

@@ -1,0 +1,35 @@
+-- SAVE
+INSERT INTO dead_letters (topic, partition, "offset", letter_id, message_id, saga_id, service, step, type, reason, redrive, open, recorded_at)
+SELECT topic, partition, "offset", letter_id, message_id, saga_id, service, step, type, reason, redrive, is_open, $1
+FROM unnest(CAST($2 AS text[]), CAST($3 AS smallint[]), CAST($4 AS bigint[]), CAST($5 AS text[]), CAST($6 AS text[]), CAST($7 AS text[]), CAST($8 AS text[]), CAST($9 AS text[]), CAST($10 AS text[]), CAST($11 AS text[]), CAST($12 AS smallint[]), CAST($13 AS boolean[])) AS row (topic, partition, "offset", letter_id, message_id, saga_id, service, step, type, reason, redrive, is_open)
+ON CONFLICT DO NOTHING;
+
+-- OPEN
+UPDATE dead_letters
+SET open = true
+WHERE saga_id = ANY(CAST($1 AS text[])) AND step IS NULL AND resolution IS NULL;
+
+-- RESOLVE
+UPDATE dead_letters
+SET open = false, resolution = $1, resolved_by = row.actor, resolved_why = row.reason, resolved_at = $2
+FROM unnest(CAST($3 AS text[]), CAST($4 AS text[]), CAST($5 AS text[])) AS row (saga_id, actor, reason)
+WHERE dead_letters.saga_id = row.saga_id AND resolution IS NULL;
+
+-- UNCLEAR
+SELECT saga_id, service, 1 + greatest(max(redrive), count(DISTINCT resolved_at) FILTER (WHERE resolution = 'REDRIVEN')) AS number
+FROM dead_letters
+WHERE saga_id = ANY(CAST($1 AS text[])) AND step IS NULL GROUP BY saga_id, service HAVING bool_or(resolution IS NULL)
+ORDER BY saga_id, service;
+
+-- LIST_OPEN
+SELECT dead_letters.*, sagas.state AS saga_state
+FROM dead_letters LEFT JOIN sagas USING (saga_id)
+WHERE open AND (CAST($1 AS text) IS NULL OR saga_id = $1)
+ORDER BY recorded_at, topic, dead_letters.partition, "offset"
+LIMIT $2;
+
+-- CLOSE
+UPDATE dead_letters
+SET open = false, resolution = 'CLOSED', resolved_by = $1, resolved_why = $2, resolved_at = $3
+WHERE letter_id = ANY(CAST($4 AS text[])) AND resolution IS NULL
+RETURNING letter_id, saga_id, service, step, type, partition;

@@ -1,0 +1,91 @@
+-- LOAD
+SELECT saga_id, saga_type, saga_version, subject, state, phase, step, cause, reason, partition, CAST(progress AS text) AS progress, waiting, deadline_at, traceparent, version, started_at, finished_at, parked_at
+FROM sagas
+WHERE saga_id = ANY(CAST($1 AS text[]));
+
+-- LOAD_DUE
+SELECT saga_id, saga_type, saga_version, subject, state, phase, step, cause, reason, partition, CAST(progress AS text) AS progress, waiting, deadline_at, traceparent, version, started_at, finished_at, parked_at
+FROM sagas JOIN unnest(CAST($1 AS smallint[]), CAST($2 AS timestamptz[])) AS due (partition, until) USING (partition)
+WHERE wake_at <= $3 AND wake_at <= due.until AND deadline_at <= due.until
+ORDER BY wake_at, saga_id
+LIMIT $4
+FOR UPDATE OF sagas SKIP LOCKED;
+
+-- PUT_OFF
+UPDATE sagas
+SET wake_at = deadline_at
+WHERE saga_id = ANY(ARRAY(SELECT saga_id
+FROM sagas JOIN unnest(CAST($1 AS smallint[]), CAST($2 AS timestamptz[])) AS due (partition, until) USING (partition)
+WHERE wake_at <= $3 AND wake_at <= due.until AND (deadline_at > due.until OR deadline_at IS NULL)
+ORDER BY wake_at, saga_id
+LIMIT $4
+FOR UPDATE OF sagas SKIP LOCKED));
+
+-- DUE_STEPS
+SELECT DISTINCT step
+FROM sagas JOIN unnest(CAST($1 AS smallint[]), CAST($2 AS timestamptz[])) AS due (partition, until) USING (partition)
+WHERE wake_at <= $3 AND wake_at <= due.until AND deadline_at <= due.until;
+
+-- PLACES
+SELECT saga_id, topic, partition, "offset"
+FROM timeline JOIN unnest(CAST($1 AS text[]), CAST($2 AS text[])) AS row (saga_id, type) USING (saga_id, type)
+WHERE topic IS NOT NULL AND "offset" IS NOT NULL;
+
+-- WAKE_IN_TIME
+UPDATE sagas
+SET wake_at = deadline_at
+WHERE state = 'PENDING' AND partition = ANY(CAST($1 AS smallint[])) AND deadline_at < coalesce(wake_at, 'infinity');
+
+-- LOAD_ORPHANS
+SELECT saga_id, saga_type, saga_version, subject, state, phase, step, cause, reason, partition, CAST(progress AS text) AS progress, waiting, deadline_at, traceparent, version, started_at, finished_at, parked_at
+FROM sagas
+WHERE state IN ('PENDING', 'NEEDS_REVIEW') AND partition = ANY(CAST($1 AS smallint[])) AND ((state = 'PENDING' AND (deadline_at IS NULL OR deadline_at > $2)) OR (state = 'NEEDS_REVIEW' AND coalesce(reason, '') = '') OR (state = 'NEEDS_REVIEW' AND waiting = $3 AND (saga_type, saga_version) IN (SELECT *
+FROM unnest(CAST($4 AS text[]), CAST($5 AS smallint[])))))
+ORDER BY state, started_at, saga_id
+LIMIT $6
+FOR UPDATE SKIP LOCKED;
+
+-- INSERT
+INSERT INTO sagas (saga_id, saga_type, saga_version, subject, state, phase, step, cause, reason, partition, progress, waiting, deadline_at, traceparent, version, started_at, finished_at, parked_at, wake_at, updated_at)
+SELECT saga_id, saga_type, saga_version, subject, state, phase, step, cause, reason, partition, CAST(progress AS jsonb), waiting, deadline_at, traceparent, version, started_at, finished_at, parked_at, deadline_at, $1
+FROM unnest(CAST($2 AS text[]), CAST($3 AS text[]), CAST($4 AS smallint[]), CAST($5 AS text[]), CAST($6 AS text[]), CAST($7 AS text[]), CAST($8 AS text[]), CAST($9 AS text[]), CAST($10 AS text[]), CAST($11 AS smallint[]), CAST($12 AS text[]), CAST($13 AS text[]), CAST($14 AS timestamptz[]), CAST($15 AS text[]), CAST($16 AS integer[]), CAST($17 AS timestamptz[]), CAST($18 AS timestamptz[]), CAST($19 AS timestamptz[])) AS row (saga_id, saga_type, saga_version, subject, state, phase, step, cause, reason, partition, progress, waiting, deadline_at, traceparent, version, started_at, finished_at, parked_at)
+ON CONFLICT (saga_id) DO NOTHING;
+
+-- UPDATE
+UPDATE sagas
+SET subject = row.subject, state = row.state, phase = row.phase, step = row.step, cause = row.cause, reason = row.reason, progress = CAST(row.progress AS jsonb), waiting = row.waiting, deadline_at = row.deadline_at, version = row.version, started_at = row.started_at, finished_at = row.finished_at, parked_at = row.parked_at, updated_at = $1, wake_at = CASE WHEN row.deadline_at IS NOT NULL THEN least(sagas.wake_at, row.deadline_at) END
+FROM unnest(CAST($2 AS text[]), CAST($3 AS text[]), CAST($4 AS text[]), CAST($5 AS text[]), CAST($6 AS text[]), CAST($7 AS text[]), CAST($8 AS text[]), CAST($9 AS text[]), CAST($10 AS text[]), CAST($11 AS timestamptz[]), CAST($12 AS integer[]), CAST($13 AS timestamptz[]), CAST($14 AS timestamptz[]), CAST($15 AS timestamptz[])) AS row (saga_id, subject, state, phase, step, cause, reason, progress, waiting, deadline_at, version, started_at, finished_at, parked_at)
+WHERE sagas.saga_id = row.saga_id AND sagas.version = row.version - 1;
+
+-- INSERT_ENTRIES
+INSERT INTO timeline (saga_id, message_id, recorded_at, occurred_at, kind, type, service, step, attempt, causation_id, late, deadline_at, detail, topic, partition, "offset")
+SELECT saga_id, message_id, $1, occurred_at, kind, type, service, step, attempt, causation_id, late, deadline_at, detail, topic, partition, "offset"
+FROM unnest(CAST($2 AS text[]), CAST($3 AS text[]), CAST($4 AS timestamptz[]), CAST($5 AS text[]), CAST($6 AS text[]), CAST($7 AS text[]), CAST($8 AS text[]), CAST($9 AS smallint[]), CAST($10 AS text[]), CAST($11 AS boolean[]), CAST($12 AS timestamptz[]), CAST($13 AS text[]), CAST($14 AS text[]), CAST($15 AS smallint[]), CAST($16 AS bigint[])) WITH ORDINALITY AS row (saga_id, message_id, occurred_at, kind, type, service, step, attempt, causation_id, late, deadline_at, detail, topic, partition, "offset", place)
+ORDER BY place
+ON CONFLICT DO NOTHING;
+
+-- LOCK_OFFSETS
+SELECT topic, partition, next_offset
+FROM consumed_offsets JOIN unnest(CAST($1 AS text[]), CAST($2 AS smallint[])) AS row (topic, partition) USING (topic, partition)
+ORDER BY topic, partition
+FOR UPDATE OF consumed_offsets;
+
+-- MOVE_OFFSETS
+UPDATE consumed_offsets
+SET next_offset = row.next_offset
+FROM unnest(CAST($1 AS text[]), CAST($2 AS smallint[]), CAST($3 AS bigint[]), CAST($4 AS bigint[])) AS row (topic, partition, next_offset, stored)
+WHERE consumed_offsets.topic = row.topic AND consumed_offsets.partition = row.partition AND consumed_offsets.next_offset = row.stored;
+
+-- BEGIN_OFFSETS
+INSERT INTO consumed_offsets (topic, partition, next_offset)
+SELECT topic, partition, next_offset
+FROM unnest(CAST($1 AS text[]), CAST($2 AS smallint[]), CAST($3 AS bigint[])) AS row (topic, partition, next_offset)
+ON CONFLICT DO NOTHING;
+
+-- RAISE_WATERMARKS
+INSERT INTO watermarks (partition, recorded_until)
+SELECT partition, recorded_until
+FROM unnest(CAST($1 AS smallint[]), CAST($2 AS timestamptz[])) AS row (partition, recorded_until)
+ON CONFLICT (partition)
+DO UPDATE
+SET recorded_until = greatest(watermarks.recorded_until, excluded.recorded_until);

@@ -1,0 +1,85 @@
+"""Every batch statement reaches PostgreSQL as it is pinned in ``sql/``: a changed text may get another plan.
+
+A statement is pinned as PostgreSQL receives it, with numbered parameters, and with one line for each clause. When a
+change is meant, ``.venv/bin/python tests/contract/test_sql.py`` pins it, and the diff of the pinned files is reviewed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import chassis.saga
+import pytest
+import saga_tracker.store
+from chassis.postgres.pipeline import Query
+from chassis.postgres.statement import Statement
+from sqlalchemy import TextClause
+from sqlalchemy.dialects.postgresql import psycopg
+
+PINNED = Path(__file__).parent / "sql"
+SERVICES = ("checkout", "payment", "inventory", "loyalty", "shipping", "ledger")
+CLAUSE = re.compile(
+    r" (?=(?:FROM|SET|WHERE|SELECT|ON CONFLICT|DO UPDATE|ORDER BY|LIMIT|FOR UPDATE|RETURNING|INSERT INTO) )"
+)
+"""Where a pinned statement begins a new line, so that a difference can be read."""
+DIALECT = psycopg.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's dialects have no annotations
+
+
+def modules() -> Iterator[ModuleType]:
+    """Yield every module that may hold statements of a batch."""
+    for package in (chassis.saga, saga_tracker.store):
+        for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            yield importlib.import_module(found.name)
+    for service in SERVICES:
+        yield importlib.import_module(f"{service}.tables")
+
+
+def sql_of(statement: Statement | TextClause) -> str:
+    """Return a statement as PostgreSQL receives it, with a line for each clause."""
+    text = statement.text if isinstance(statement, Statement) else str(statement.compile(dialect=DIALECT))
+    folded = re.sub(r"\s+", " ", Query(text).sql.decode()).strip()
+    return CLAUSE.sub("\n", folded.replace("( ", "(").replace(" )", ")"))
+
+
+def statements_of(module: ModuleType) -> str:
+    """Return the statements of a module in the order of their definition, each behind its name."""
+    found = [
+        f"-- {name}\n{sql_of(value)};\n"
+        for name, value in vars(module).items()
+        if isinstance(value, Statement | TextClause)
+    ]
+    return "\n".join(found)
+
+
+def current() -> dict[str, str]:
+    """Return the statements of every module that has some, by the module's name."""
+    found = {module.__name__: statements_of(module) for module in modules()}
+    return {name: text for name, text in found.items() if text}
+
+
+def pin() -> None:
+    """Replace the pinned files by what the modules hold now."""
+    for path in PINNED.glob("*.sql"):
+        path.unlink()
+    for name, text in current().items():
+        (PINNED / f"{name}.sql").write_text(text)
+
+
+@pytest.mark.parametrize("name", sorted(current()))
+def test_the_statements_of_a_module_are_the_pinned_ones(name: str) -> None:
+    pinned = PINNED / f"{name}.sql"
+    assert pinned.exists(), f"{name} has statements that are not pinned; see the head of {Path(__file__).name}"
+    assert current()[name] == pinned.read_text()
+
+
+def test_every_pinned_file_belongs_to_a_module_that_has_statements() -> None:
+    assert {path.stem for path in PINNED.glob("*.sql")} == set(current())
+
+
+if __name__ == "__main__":
+    pin()
