@@ -57,10 +57,10 @@ def driver(tx: Connection) -> PipelinedConnection:
 def test_each_statement_sees_what_those_before_it_did(engine: Engine) -> None:
     with engine.begin() as tx:
         ADD.run(tx, A)
-        before = SIZES.ask(tx, {})
+        before = SIZES.submit(tx, {})
         ADD.run(tx, B)
-        grown = GROW.ask(tx, {"by": 10, "names": ["a", "b", "c"]})
-        after = SIZES.ask(tx, {})
+        grown = GROW.submit(tx, {"by": 10, "names": ["a", "b", "c"]})
+        after = SIZES.submit(tx, {})
         assert [tuple(row) for row in after.rows()] == [("a", 11), ("b", 12)]
         assert [tuple(row) for row in before.rows()] == [("a", 1)]
         assert grown.change_count() == 2
@@ -164,6 +164,6 @@ def test_a_transaction_keeps_the_isolation_that_was_asked_for(engine: Engine) ->
 def test_more_than_a_socket_holds_goes_both_ways(engine: Engine) -> None:
     echo = Statement("SELECT CAST(%(value)s AS text) AS value")
     with engine.begin() as tx:
-        asked = [echo.ask(tx, {"value": str(number % 10) * 2_000_000}) for number in range(8)]
-        found = [each.rows()[0].value for each in asked]
+        pending = [echo.submit(tx, {"value": str(number % 10) * 2_000_000}) for number in range(8)]
+        found = [each.rows()[0].value for each in pending]
     assert [(value[0], len(value)) for value in found] == [(str(number % 10), 2_000_000) for number in range(8)]

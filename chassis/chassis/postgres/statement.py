@@ -51,9 +51,9 @@ class Statement:
 
     def run(self, tx: Connection, parameters: Mapping[str, Any]) -> None:
         """Send it in the transaction; where it fails, whatever is waited for next in the transaction raises."""
-        self.ask(tx, parameters)
+        self.submit(tx, parameters)
 
-    def ask(self, tx: Connection, parameters: Mapping[str, Any]) -> PendingResult:
+    def submit(self, tx: Connection, parameters: Mapping[str, Any]) -> PendingResult:
         """Send it in the transaction, and return what it will come to."""
         if not tx.in_transaction():
             tx.begin()  # as SQLAlchemy does by itself for its own statements; else it would commit nothing
@@ -62,7 +62,7 @@ class Statement:
 
     def rows(self, tx: Connection, parameters: Mapping[str, Any]) -> list[Any]:
         """Execute it and return its rows, whose columns have names."""
-        return self.ask(tx, parameters).rows()
+        return self.submit(tx, parameters).rows()
 
     def read(self, sent: Sent) -> list[Any]:
         """Wait for the rows of this statement."""

@@ -67,9 +67,9 @@ class Batch:
         self._now = now
         self._new_id = new_id
         wanted = frozenset(saga_ids)
-        asked = effects.ask(tx, wanted) if handlers.steps else None
+        pending = effects.submit_load(tx, wanted) if handlers.steps else None
         self._line = WaitingMessages.of(deferred.load(tx, wanted))
-        self._book = LoadedEffects() if asked is None else effects.book(asked)
+        self._book = LoadedEffects() if pending is None else effects.loaded(pending)
         self.turn = UnitOfWork(service, handlers, codec, self._book, self._line, now=now, new_id=new_id, jitter=jitter)
         self._kit = BuiltInCommands(service, handlers, self._book, self._line, self.turn, now=now)
 

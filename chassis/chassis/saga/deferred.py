@@ -216,7 +216,7 @@ def wake_settled(tx: Connection, partitions: Collection[int], *, now: datetime) 
     lets it wait behind what is held: neither sees the other's row before both have committed. Such a trigger would
     never go, and hold up what comes later.
     """
-    return WAKE_SETTLED.ask(tx, {"partitions": list(partitions), "now": now}).change_count()
+    return WAKE_SETTLED.submit(tx, {"partitions": list(partitions), "now": now}).change_count()
 
 
 def _deferral(row: Row[Any]) -> Deferral:

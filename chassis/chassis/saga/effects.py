@@ -229,12 +229,12 @@ UPDATE = Statement("""
 """)
 
 
-def ask(tx: Connection, saga_ids: Iterable[str]) -> PendingResult:
-    """Lock every effect of these sagas, in one order everywhere, and return what :func:`book` is made of."""
-    return LOAD.ask(tx, {"saga_ids": sorted(set(saga_ids))})
+def submit_load(tx: Connection, saga_ids: Iterable[str]) -> PendingResult:
+    """Lock every effect of these sagas, in one order everywhere, and return what :func:`loaded` is made of."""
+    return LOAD.submit(tx, {"saga_ids": sorted(set(saga_ids))})
 
 
-def book(asked: PendingResult) -> LoadedEffects:
+def loaded(pending: PendingResult) -> LoadedEffects:
     """Return the effects that were asked for."""
     return LoadedEffects.of(
         Effect(
@@ -245,13 +245,13 @@ def book(asked: PendingResult) -> LoadedEffects:
             deadline_at=row.deadline_at,
             closing=row.closing,
         )
-        for row in asked.rows()
+        for row in pending.rows()
     )
 
 
 def load(tx: Connection, saga_ids: Iterable[str]) -> LoadedEffects:
     """Load and lock every effect of these sagas."""
-    return book(ask(tx, saga_ids))
+    return loaded(submit_load(tx, saga_ids))
 
 
 def save(tx: Connection, book: LoadedEffects, *, now: datetime) -> None:

@@ -194,9 +194,9 @@ def look_up(
     2. What was answered to the keys that were used before. It sees what committed before the locks were there.
     3. The products of these skus, by sku; unknown ones are missing.
     """
-    locked = TRY_LOCK.ask(tx, {"locks": list(locks)})
-    used = REMEMBERED.ask(tx, {"client_ids": [client for client, _ in keys], "keys": [key for _, key in keys]})
-    products = PRODUCTS.ask(tx, {"skus": list(skus)})
+    locked = TRY_LOCK.submit(tx, {"locks": list(locks)})
+    used = REMEMBERED.submit(tx, {"client_ids": [client for client, _ in keys], "keys": [key for _, key in keys]})
+    products = PRODUCTS.submit(tx, {"skus": list(skus)})
     remembered = {
         (row.client_id, row.key): Remembered(
             order_id=row.order_id, fingerprint=bytes(row.fingerprint), status=row.status, body=row.body

@@ -303,7 +303,7 @@ def save(tx: Connection, rows: Sequence[SagaRow], *, now: datetime) -> None:
 
     The version tells whether another worker has stored one since it was loaded, or begun the same one.
     """
-    asked: list[tuple[PendingResult, int]] = []
+    pending: list[tuple[PendingResult, int]] = []
     changed, new = [row for row in rows if row.version], [row for row in rows if not row.version]
     for statement, names, chosen in ((UPDATE, _UPDATED, changed), (INSERT, _INSERTED, new)):
         if not chosen:
@@ -315,8 +315,8 @@ def save(tx: Connection, rows: Sequence[SagaRow], *, now: datetime) -> None:
         columns["progress"] = [
             f'{{"known":{_known_text(row.progress)},"issued":{_encode(row.issued)}}}' for row in ordered
         ]
-        asked.append((statement.ask(tx, columns | {"now": now}), len(ordered)))
-    if any(each.change_count() != expected for each, expected in asked):
+        pending.append((statement.submit(tx, columns | {"now": now}), len(ordered)))
+    if any(each.change_count() != expected for each, expected in pending):
         raise Overtaken("Another worker has stored one of these sagas meanwhile; what it knows would be lost.")
 
 
@@ -358,10 +358,10 @@ def move_offsets(
         return lambda: None
     columns = _offset_columns(moved)
     columns["stored"] = [stored[place] for place in sorted(moved)]
-    asked = MOVE_OFFSETS.ask(tx, columns)
+    pending = MOVE_OFFSETS.submit(tx, columns)
 
     def check() -> None:
-        if asked.change_count() != len(moved):
+        if pending.change_count() != len(moved):
             raise Overtaken("Another worker has recorded some of these messages; they must not be recorded twice.")
 
     return check
