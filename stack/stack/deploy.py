@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from chassis.saga import outbox
+from chassis.saga import publisher
 from chassis.wire.registry import Subject
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
@@ -21,7 +21,7 @@ from stack.registering import IncompatibleSchema, register
 TOPICS_TIMEOUT_S = 30.0
 MIGRATION_TIMEOUT_S = 300
 NO_COPIES = 1
-DEAD_LETTER_BYTES_MAX = outbox.MESSAGE_BYTES_MAX
+DEAD_LETTER_BYTES_MAX = publisher.MESSAGE_BYTES_MAX
 """As much as the producers may send: a message that its own topic took because it compresses well is not lost here."""
 
 

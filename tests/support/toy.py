@@ -17,7 +17,8 @@ from chassis.process.worker import Worker, consumer
 from chassis.saga.deferred import deferred_table
 from chassis.saga.effects import effects_table
 from chassis.saga.handlers import Handlers
-from chassis.saga.outbox import Relay, outbox_table, producer
+from chassis.saga.outbox import outbox_table
+from chassis.saga.publisher import Relay, producer
 from chassis.saga.retry import RetryPolicy
 from chassis.saga.steps import Call, Compensation, ExternalCompensation, ExternalStep, Handler, Reaction, Step
 from chassis.settings import Settings

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import httpx
 import pytest
-from chassis.saga import outbox
+from chassis.saga import publisher
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import headers, new_id, new_traceparent
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
@@ -98,7 +98,7 @@ class Wire:
 
     def __post_init__(self) -> None:
         kafka = self.stack.kafka()
-        self.producer = outbox.producer(kafka, client_id="test")
+        self.producer = publisher.producer(kafka, client_id="test")
         self._consumer = Consumer(
             {**kafka.options(), "group.id": "test", "enable.auto.commit": False, "fetch.wait.max.ms": 50}
         )

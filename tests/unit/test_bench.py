@@ -22,7 +22,7 @@ def test_a_samples_time_belongs_to_whoever_asked_the_driver() -> None:
         "run (faust/worker.py:1);select (selectors.py:1) 4",
         "Worker.run (chassis/process/worker.py:1);UnitOfWork.emit (chassis/saga/unit_of_work.py:1);"
         "Codec.encode (chassis/wire/codec.py:1) 6",
-        "Worker.run (chassis/process/worker.py:1);Relay.publish.<locals>.<listcomp> (chassis/saga/outbox.py:1) 7",
+        "Worker.run (chassis/process/worker.py:1);Relay.publish.<locals>.<listcomp> (chassis/saga/publisher.py:1) 7",
         "elsewhere (nobody.py:1) 5",
     ]
     expected = {"load": 3, "save": 2, "fetch": 1, "Faust": 4, "encode": 6, "publish": 7, "other": 5}

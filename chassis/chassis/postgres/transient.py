@@ -6,7 +6,7 @@ import random
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import structlog
 from psycopg.errors import ProgramLimitExceeded
@@ -24,6 +24,20 @@ EFFECTS_KEY = "effects_pkey"
 Result = TypeVar("Result")
 
 log = structlog.get_logger()
+
+
+class Transact(Protocol):
+    """Runs a transaction and commits it, and returns what the transaction returned."""
+
+    def __call__(self, transaction: Callable[[Connection], Result], /) -> Result:
+        """Run it in the way of the owner: with retries, or once."""
+        ...
+
+
+def transact(engine: Engine, transaction: Callable[[Connection], Result]) -> Result:
+    """Run a transaction and commit it, once."""
+    with engine.begin() as tx:
+        return transaction(tx)
 
 
 class TransientRetry:
@@ -51,12 +65,7 @@ class TransientRetry:
 
     def transact(self, engine: Engine, transaction: Callable[[Connection], Result]) -> Result:
         """Run a transaction, and commit it, as often as it takes."""
-
-        def attempt() -> Result:
-            with engine.begin() as tx:
-                return transaction(tx)
-
-        return self.repeat(attempt)
+        return self.repeat(lambda: transact(engine, transaction))
 
 
 def is_transient(error: Exception) -> bool:

@@ -27,9 +27,8 @@ from chassis.postgres import database
 from chassis.process import heap
 from chassis.process.membership import Membership
 from chassis.process.worker import Worker, consumer
-from chassis.saga import outbox
 from chassis.saga.handlers import Handlers
-from chassis.saga.outbox import Relay
+from chassis.saga.publisher import Relay, producer
 from chassis.saga.steps import Handler
 from chassis.settings import Settings
 from chassis.telemetry import logs, metrics, table_gauges
@@ -156,7 +155,7 @@ def run(build: Callable[[Dependencies], Service]) -> int:
         engine=parts.engine,
         codec=parts.codec,
         consumer=consumer(KafkaLogin.of(settings), settings.service, instance),
-        relay=Relay(outbox.producer(KafkaLogin.of(settings), client_id=instance), observer),
+        relay=Relay(producer(KafkaLogin.of(settings), client_id=instance), observer),
         membership=Membership(lambda: kafka.answers(KafkaLogin.of(settings))),
         observer=observer,
     )

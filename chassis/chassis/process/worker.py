@@ -29,7 +29,7 @@ from chassis.saga import deferred, outbox
 from chassis.saga.batch import Batch
 from chassis.saga.deferred import Deferral, RawMessage
 from chassis.saga.handlers import Handlers
-from chassis.saga.outbox import Relay
+from chassis.saga.publisher import NotPublished, OutboxPublisher, Relay
 from chassis.saga.unit_of_work import Answer, Delivery, Outgoing, Undeliverable
 from chassis.saga.waiting import UNPROCESSABLE
 from chassis.telemetry import metrics
@@ -46,8 +46,6 @@ POLL_BUSY_S = 0.002
 """While calls are under way the loop looks after them this often."""
 DUE_EVERY_S = 0.25
 SWEEP_EVERY_S = 5.0
-LEFTOVER_AGE = timedelta(seconds=10)
-"""Rows that old, not on their way from here, were left by a process that is gone."""
 DUE_MAX = 200
 STOP_WITHIN_S = 5.0
 FLUSH_ON_REVOKE_S = 1.0
@@ -154,13 +152,13 @@ class Worker:
         self._engine = engine
         self._codec = codec
         self._consumer = consumer
-        self._relay = relay
         self._jitter = random.Random()
         self._pace = Pace()
         self._calls = Calls(utc_now, observer)
         self._partitions: set[int] = set()
         self._stopping = threading.Event()
         self._patience = TransientRetry(self._stopping, on_wait=self._sign_of_life)
+        self._publisher = OutboxPublisher(self._transact, relay)
         self._due_at = 0.0
         self._sweep_at = 0.0
         self._handled_until: dict[str, float] = {}
@@ -242,26 +240,21 @@ class Worker:
         deliveries, unread = self._patience.repeat(lambda: self._sort(raws))
         work = self._patience.repeat(lambda: self._read_again(rows))
         work = replace(work, deliveries=deliveries, unread=(*work.unread, *unread), answers=self._calls.collect())
-        self._relay.poll()
-        delivered = self._relay.take_delivered()
         if not work:
-            self._remove(delivered)
+            self._publisher.remove_delivered()
             return
         try:
-            out = self._commit(work, delivered)
+            with self._publisher.removal() as delivered:
+                out = self._commit(work, delivered)
+        except NotPublished:
+            raise  # Kafka refused a row of an earlier batch; none of this one is the cause.
         except Exception as error:  # whatever a handler raised: the batch is taken apart to find whom it concerns
-            self._relay.give_back(delivered)
             if is_transient(error):
                 raise
             log.warning("A batch failed and is repeated one message at a time.", error=repr(error))
             self._handle_singly(work)
         else:
             self._after_commit(out)
-
-    def _remove(self, delivered: Sequence[str]) -> None:
-        if delivered:
-            self._transact(lambda tx: outbox.remove(tx, delivered))
-            self._relay.forget(delivered)
 
     def _handle_singly(self, work: Work) -> None:
         for single in work.single():
@@ -295,7 +288,6 @@ class Worker:
         self._pace.took(began_s, ended_s)
         metrics.BATCH_SECONDS.observe(ended_s - began_s)
         metrics.BATCH_MESSAGES.observe(len(work))
-        self._relay.forget(delivered)
         return out
 
     def _commit_failure(self, single: Work, error: Exception) -> Outgoing:
@@ -322,7 +314,7 @@ class Worker:
         )
 
     def _after_commit(self, out: Outgoing) -> None:
-        self._relay.publish(out.rows)
+        self._publisher.publish(out.rows)
         for call in out.calls:
             self._calls.begin(call)
         for handler_name in out.retried:
@@ -409,12 +401,14 @@ class Worker:
 
     def _sweep(self) -> None:
         """Publish what a process that is gone has left in the outbox, and let go what is held for nothing."""
+        if not self._partitions:
+            return
+        self._publisher.sweep(self._partitions)
         now = time.monotonic()
-        if now < self._sweep_at or not self._partitions:
+        if now < self._sweep_at:
             return
         self._sweep_at = now + SWEEP_EVERY_S
         self._measure_lag()
-        self._publish_leftovers(self._partitions, LEFTOVER_AGE)
         if self._handlers.steps and (count := self._transact(self._wake_settled)):
             log.warning("Messages waited whose step is settled.", service=self._service, count=count)
 
@@ -433,20 +427,15 @@ class Worker:
             behind_s = max(0.0, time.time() - self._handled_until.get(topic, time.time()))
             metrics.LAG_SECONDS.labels(topic).set(behind_s if lag else 0.0)
 
-    def _publish_leftovers(self, partitions: set[int], age: timedelta) -> None:
-        rows = self._transact(lambda tx: outbox.leftovers(tx, partitions, age=age))
-        if rows:
-            self._relay.publish(rows)
-
     def _on_assign(self, _consumer: Consumer, assigned: list[TopicPartition]) -> None:
         self._partitions = {each.partition for each in assigned}
         self.membership.assigned()
         log.info("Partitions assigned.", service=self._service, partitions=sorted(self._partitions))
-        self._publish_leftovers(self._partitions, timedelta(0))
+        self._publisher.publish_leftovers(self._partitions, age=timedelta(0))
 
     def _on_revoke(self, _consumer: Consumer, _revoked: list[TopicPartition]) -> None:
         """What is on its way is let out first, so that the next owner finds less to publish again."""
-        self._relay.flush(FLUSH_ON_REVOKE_S)
+        self._publisher.flush(FLUSH_ON_REVOKE_S)
         self._partitions = set()
         self.membership.revoked()
 
@@ -455,10 +444,10 @@ class Worker:
         give_up_at = time.monotonic() + STOP_WITHIN_S
         while self._calls.under_way and time.monotonic() < give_up_at:
             self._handle([])
-            self._relay.flush(POLL_BUSY_S)
-        self._relay.flush(max(0.0, give_up_at - time.monotonic()))
+            self._publisher.flush(POLL_BUSY_S)
+        self._publisher.flush(max(0.0, give_up_at - time.monotonic()))
         self._handle([])
-        self._remove(self._relay.take_delivered(at_once=True))
+        self._publisher.remove_delivered(at_once=True)
 
 
 def raw_of(message: KafkaMessage) -> RawMessage:

@@ -27,11 +27,7 @@ CLIENT, OTHER = "Kafka's client library", "other"
 PARTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("encode", "chassis/wire/codec.py", ("encode", "learn", "_learn_to_write")),
     ("decode", "chassis/wire/codec.py", ()),
-    (
-        "publish",
-        "chassis/saga/outbox.py",
-        ("publish", "poll", "flush", "_produce", "_observe", "_on_delivery", "take_"),
-    ),
+    ("publish", "chassis/saga/publisher.py", ()),
     ("load", "chassis/saga/effects.py", ("load", "ask", "book")),
     ("save", "chassis/saga/effects.py", ("save",)),
     ("save", "chassis/saga/outbox.py", ()),

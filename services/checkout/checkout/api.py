@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any, Final
 
 import anyio.to_thread
@@ -14,8 +15,9 @@ from anyio import CapacityLimiter
 from chassis.http import problem
 from chassis.http.auth import Principal, require
 from chassis.http.problem import PROBLEM_RESPONSES, Problem
+from chassis.postgres.transient import transact
 from chassis.process.service import Dependencies
-from chassis.saga.outbox import Relay, producer
+from chassis.saga.publisher import OutboxPublisher, Relay, producer
 from chassis.telemetry import metrics
 from chassis.wire.codec import Codec
 from chassis.wire.kafka import KafkaLogin
@@ -41,7 +43,6 @@ from checkout.domain import (
 )
 from checkout.intake import TOPIC, refused, submission
 from checkout.order_batcher import OrderBatcher
-from checkout.publisher import Publisher
 from checkout.rates import Rates
 
 PRODUCTS_MAX: Final = 5_000
@@ -62,7 +63,7 @@ class Running:
 
     engine: Engine
     codec: Codec
-    publisher: Publisher
+    publisher: OutboxPublisher
     desk: OrderBatcher
     rates: Rates
     bulk_limiter: CapacityLimiter
@@ -322,7 +323,7 @@ def application(parts: Dependencies, requests_per_second: Mapping[str, int]) -> 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(parts.codec.learn, TOPIC, (OrderSubmitted, OrderCancellationRequested))
-        publisher = Publisher(parts.engine, new_relay)
+        publisher = OutboxPublisher(partial(transact, parts.engine), new_relay(), new_relay=new_relay)
         desk = OrderBatcher(
             parts.engine, parts.codec, publisher, Answers(parts.settings.redis_url, RedisLogin.of(parts.settings))
         )

@@ -16,6 +16,7 @@ import structlog
 from chassis.http.problem import Problem
 from chassis.saga import outbox
 from chassis.saga.cohorts import Cohorts
+from chassis.saga.publisher import OutboxPublisher
 from chassis.wire.codec import Codec
 from sqlalchemy import Engine
 from sqlalchemy.exc import InterfaceError, OperationalError
@@ -24,7 +25,6 @@ from checkout import intake
 from checkout.answers import Answers
 from checkout.availability import Availability
 from checkout.intake import Outcome, Submission
-from checkout.publisher import LEFTOVER_AGE, START_AGE, Publisher
 
 BATCH_SIZE_MAX = 200
 """More would let the first of a batch wait for the validation of the last."""
@@ -33,7 +33,11 @@ LINGER_S = 0.002
 WAITING_MAX = 2_000
 """Some two seconds of work; who comes later is told to try again instead of waiting in vain."""
 IDLE_POLL_S = 0.05
-SWEEP_EVERY_S = 5.0
+LEFTOVER_AGE = timedelta(seconds=30)
+"""No replica of the API owns a partition: a younger row may be another replica's, on its way through a short outage."""
+START_AGE = timedelta(seconds=1)
+"""At the start what a killed predecessor left is published soon; younger rows are another replica's, on their way."""
+FLUSH_WITHIN_S = 2.0
 ATTEMPTS_MAX = 3
 """A restart of PostgreSQL breaks pooled connections. Keys make repetition safe, even of a commit that did happen."""
 RETRY_S = 0.1
@@ -67,7 +71,7 @@ def unavailable() -> Problem:
 class OrderBatcher:
     """Stores orders for the API. :meth:`start` and :meth:`stop` belong to the application's lifespan."""
 
-    def __init__(self, engine: Engine, codec: Codec, publisher: Publisher, answers: Answers) -> None:
+    def __init__(self, engine: Engine, codec: Codec, publisher: OutboxPublisher, answers: Answers) -> None:
         self._engine = engine
         self._codec = codec
         self._publisher = publisher
@@ -75,7 +79,6 @@ class OrderBatcher:
         self._cohorts = Cohorts(lambda: publisher.partition_count)
         self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._sweep_at_s = 0.0
         self._database = Availability("the database", without="taking orders in")
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
 
@@ -118,19 +121,13 @@ class OrderBatcher:
         if not rest:
             return [outcome for outcome in outcomes if outcome is not None]
         # 2.
-        delivered = self._publisher.take_delivered()
-        try:
-            with self._engine.begin() as tx:
-                outbox.remove(tx, delivered)
-                taken = intake.take_in(
-                    tx, rest, codec=self._codec, new_order_id=self._cohorts.new_id, now=datetime.now(UTC)
-                )
-        except BaseException:
-            self._publisher.give_back(delivered)
-            raise
+        with self._publisher.removal() as delivered, self._engine.begin() as tx:
+            outbox.remove(tx, delivered)
+            taken = intake.take_in(
+                tx, rest, codec=self._codec, new_order_id=self._cohorts.new_id, now=datetime.now(UTC)
+            )
         # 3.
         self._database.found()
-        self._publisher.removed(delivered)
         self._publisher.publish(taken.rows)
         self._answers.put(taken.remembered)
         stored = iter(taken.outcomes)
@@ -162,7 +159,8 @@ class OrderBatcher:
                 if batch:
                     self._deliver(batch, self.store([submission for submission, _ in batch]))
                 self._look_after_outbox(LEFTOVER_AGE, is_idle=not batch)
-            self._publisher.flush()
+            self._publisher.flush(FLUSH_WITHIN_S)
+            self._publisher.remove_delivered(at_once=True)
         except BaseException:
             log.exception("The thread that stores orders failed; the process ends and is started again.")
             os.kill(os.getpid(), signal.SIGTERM)
@@ -206,10 +204,8 @@ class OrderBatcher:
             return
         try:
             if is_idle:
-                self._publisher.tidy()
-            if time.monotonic() >= self._sweep_at_s:
-                self._publisher.sweep(age)
-                self._sweep_at_s = time.monotonic() + SWEEP_EVERY_S
+                self._publisher.remove_delivered()
+            if self._publisher.sweep(None, age=age):
                 self._database.found()
         except (OperationalError, InterfaceError) as error:
             self._database.lost(error)

@@ -8,7 +8,7 @@ import socket
 from chassis.http import health
 from chassis.http.server import server_of
 from chassis.process.service import Dependencies, api, open_dependencies
-from chassis.saga import outbox
+from chassis.saga import publisher
 from chassis.settings import Settings
 from chassis.telemetry import logs, metrics
 from chassis.wire.kafka import KafkaLogin
@@ -30,7 +30,7 @@ def application(parts: Dependencies) -> FastAPI:
     metrics.watch_database(parts.engine, *saga_metrics.MEASURES)
     saga_metrics.announce(DEFINITIONS.values())
     app.state.streams = Streams()
-    producer = outbox.producer(KafkaLogin.of(parts.settings), client_id=instance)
+    producer = publisher.producer(KafkaLogin.of(parts.settings), client_id=instance)
     app.state.cancellations = Cancellations(producer, parts.codec)
     app.include_router(health.router(alive={}, ready={"the database answers": lambda: _answers(parts)}))
     return app

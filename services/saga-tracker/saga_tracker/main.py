@@ -17,8 +17,7 @@ from chassis.http import health, problem
 from chassis.http.server import server_of
 from chassis.postgres import database
 from chassis.process import heap
-from chassis.saga import outbox
-from chassis.saga.outbox import Relay
+from chassis.saga.publisher import Relay, producer
 from chassis.settings import Settings
 from chassis.telemetry import logs, metrics, table_gauges
 from chassis.telemetry.observation import Observer, traces_of
@@ -56,7 +55,7 @@ def main() -> int:
     work = Work(
         engine,
         Recorder(DEFINITIONS, Codec(RemoteRegistry(settings.registry_url)), timeout_factor=settings.timeout_factor),
-        Relay(outbox.producer(KafkaLogin.of(settings), client_id=instance), observer),
+        Relay(producer(KafkaLogin.of(settings), client_id=instance), observer),
         ConsumerGroups(KafkaLogin.of(settings)),
     )
     runtime = Runtime(work)

@@ -14,7 +14,8 @@ from typing import TypeVar
 import structlog
 from chassis.postgres.transient import TransientRetry, utc_now
 from chassis.saga import outbox
-from chassis.saga.outbox import Relay
+from chassis.saga.outbox import OutboxRow
+from chassis.saga.publisher import OutboxPublisher, Relay
 from sqlalchemy import Connection, Engine
 
 from saga_tracker.definitions import DEFINITIONS
@@ -27,9 +28,6 @@ from saga_tracker.store.tables import Overtaken, TopicPartition
 
 ORPHANS_EVERY_S = 10.0
 """Nobody should ever be found; what is, waits no longer than a step may."""
-LEFTOVERS_EVERY_S = 5.0
-LEFTOVER_AGE = timedelta(seconds=10)
-"""Rows that old, not on their way from here, were left by a process that is gone."""
 FLUSH_WITHIN_S = 5.0
 
 Result = TypeVar("Result")
@@ -43,11 +41,11 @@ class Work:
     def __init__(self, engine: Engine, recorder: Recorder, relay: Relay, groups: ConsumerGroups) -> None:
         self._engine = engine
         self._recorder = recorder
-        self._relay = relay
         self._groups = groups
         self._stopping = threading.Event()
         self._patience = TransientRetry(self._stopping)
-        self._orphans_at = self._leftovers_at = 0.0
+        self._publisher = OutboxPublisher(self._transact, relay)
+        self._orphans_at = 0.0
         self.offsets: dict[TopicPartition, int] = {}
         """Where each assigned partition goes on; read by the other thread as well."""
 
@@ -69,7 +67,7 @@ class Work:
 
         self.offsets = self._transact(offsets)
         self._recorder.begin(self.offsets)
-        self._publish_leftovers({partition for _, partition in assigned}, timedelta(0))
+        self._publisher.publish_leftovers({partition for _, partition in assigned}, age=timedelta(0))
         return self.offsets
 
     def unknown(self, assigned: Collection[TopicPartition]) -> set[TopicPartition]:
@@ -89,7 +87,7 @@ class Work:
             # What was remembered no longer holds, and is forgotten by now; if another worker goes on, it ends here.
             recorded = self._transact(transaction)
         self._recorder.committed(recorded)
-        self._relay.publish(recorded.rows)
+        self._publisher.publish(recorded.rows)
         self.offsets.update(recorded.offsets)
 
     def tick(self, until: Mapping[int, datetime], partitions: Collection[int]) -> None:
@@ -97,14 +95,13 @@ class Work:
 
         Delivered rows are removed here and not with each batch, which would be a statement more for a row or two.
         """
-        delivered = self._take_delivered()
         now_s = time.monotonic()
         seeks_orphans = now_s >= self._orphans_at
 
         due_services = self._transact(lambda tx: self._recorder.due_services(tx, until)) if until else set()
         taken = self._groups.progress_of(due_services)
 
-        def transaction(tx: Connection) -> list[outbox.OutboxRow]:
+        def transaction(tx: Connection) -> list[OutboxRow]:
             outbox.remove(tx, delivered)
             rows = self._recorder.sweep(tx, until, taken, now=utc_now()) if until else []
             rows += apply_next(tx, self._recorder, DEFINITIONS, partitions, now=utc_now())
@@ -112,29 +109,17 @@ class Work:
                 rows += self._recorder.wake_orphans(tx, partitions, now=utc_now())
             return rows
 
-        rows = self._transact(transaction)
-        self._relay.forget(delivered)
-        self._relay.publish(rows)
+        with self._publisher.removal() as delivered:
+            rows = self._transact(transaction)
+        self._publisher.publish(rows)
         if seeks_orphans:
             self._orphans_at = now_s + ORPHANS_EVERY_S
-        if now_s >= self._leftovers_at:
-            self._leftovers_at = now_s + LEFTOVERS_EVERY_S
-            self._publish_leftovers(partitions, LEFTOVER_AGE)
+        self._publisher.sweep(partitions)
 
     def finish(self) -> None:
         """Publish what is on its way and leave no delivered row behind."""
-        self._relay.flush(FLUSH_WITHIN_S)
-        delivered = self._relay.take_delivered(at_once=True)
-        if delivered:
-            self._transact(lambda tx: outbox.remove(tx, delivered))
-
-    def _take_delivered(self) -> list[str]:
-        self._relay.poll()
-        return self._relay.take_delivered()
-
-    def _publish_leftovers(self, partitions: Collection[int], age: timedelta) -> None:
-        if rows := self._transact(lambda tx: outbox.leftovers(tx, partitions, age=age)):
-            self._relay.publish(rows)
+        self._publisher.flush(FLUSH_WITHIN_S)
+        self._publisher.remove_delivered(at_once=True)
 
     def _transact(self, transaction: Callable[[Connection], Result]) -> Result:
         return self._patience.transact(self._engine, transaction)

@@ -1,0 +1,126 @@
+"""The outbox publisher in its three owners, on real Kafka and PostgreSQL: a removal that fails loses no id.
+
+A row that is published and not removed is in flight for its process. If its id got lost, the row would stay in the
+outbox until the process ends, since the sweep skips what is in flight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TypeAlias
+
+import pytest
+from chassis.postgres.transient import transact
+from chassis.process.membership import Membership
+from chassis.process.worker import Worker, consumer
+from chassis.saga import outbox
+from chassis.saga.handlers import Handlers
+from chassis.saga.outbox import OutboxRow
+from chassis.saga.publisher import OutboxPublisher, Relay, producer
+from chassis.wire.codec import Codec
+from chassis.wire.envelope import new_id
+from chassis.wire.registry import RemoteRegistry
+from checkout import intake
+from checkout import tables as checkout_tables
+from checkout.answers import Answers
+from checkout.domain import Cart
+from checkout.order_batcher import OrderBatcher
+from pydantic import TypeAdapter
+from saga_tracker.definitions import DEFINITIONS
+from saga_tracker.ingest.consumer_progress import ConsumerGroups
+from saga_tracker.ingest.recorder import Recorder
+from saga_tracker.ingest.worker import Work
+from saga_tracker.store import schema as tracker_schema
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import SQLAlchemyError
+from stack.deploy import create_topics
+from stack.kafka import admin
+from support import toy
+from support.postgres import scratch_database
+from support.waiting import until
+
+from stack import Stack
+
+TOPIC = "publisher.test"
+REFUSE_REMOVAL = text("""
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no removal now'; END $$;
+    CREATE TRIGGER refuse BEFORE DELETE ON outbox EXECUTE FUNCTION refuse()
+""")
+ALLOW_REMOVAL = text("DROP TRIGGER refuse ON outbox; DROP FUNCTION refuse")
+
+Owner: TypeAlias = tuple[OutboxPublisher, Callable[[], object]]
+"""An owner's publisher, and what makes the owner remove delivered rows."""
+
+
+def worker(stack: Stack, engine: Engine, relay: Relay) -> Owner:
+    """Return the worker of a service; between two batches it removes rows in a transaction of their own."""
+    toy.METADATA.create_all(engine)
+    made = Worker(
+        toy.NAME,
+        Handlers.of(toy.handlers(toy.WellProvider())),
+        engine=engine,
+        codec=Codec(RemoteRegistry(stack.endpoints.registry_url)),
+        consumer=consumer(stack.kafka(), "publisher-test", "publisher-test"),
+        relay=relay,
+        membership=Membership(lambda: True),
+    )
+    return made._publisher, made._publisher.remove_delivered
+
+
+def tracker(stack: Stack, engine: Engine, relay: Relay) -> Owner:
+    """Return the tracker's worker, which removes rows in the transaction of a tick."""
+    tracker_schema.METADATA.create_all(engine)
+    codec = Codec(RemoteRegistry(stack.endpoints.registry_url))
+    work = Work(engine, Recorder(DEFINITIONS, codec), relay, ConsumerGroups(stack.kafka()))
+    return work._publisher, lambda: work.tick({}, ())
+
+
+def checkout(stack: Stack, engine: Engine, relay: Relay) -> Owner:
+    """Return checkout's API, which removes rows in the transaction of the next batch of orders."""
+    checkout_tables.orders.metadata.create_all(engine)
+    publisher = OutboxPublisher(partial(transact, engine), relay, new_relay=lambda: relay)
+    codec = Codec(RemoteRegistry(stack.endpoints.registry_url))
+    batcher = OrderBatcher(engine, codec, publisher, Answers("redis://127.0.0.1:1/0", None))
+    cart = TypeAdapter(Cart).validate_python(
+        {
+            "customer_id": "customer-1", "currency": "USD", "lines": [{"sku": "unknown", "quantity": 1}],
+            "points_to_burn": 0, "payment_method": {"token": "tok_visa"},
+            "ship_to": {"name": "A", "street": "1 Road", "city": "Town", "postal_code": "1", "country": "US"},
+        }
+    )  # fmt: skip
+    return publisher, lambda: batcher.submit_batch([intake.submission("client", new_id(), cart, None)])
+
+
+@pytest.mark.parametrize("make", [worker, tracker, checkout])
+def test_ids_whose_removal_failed_are_removed_by_the_next_one(
+    infrastructure: Stack, make: Callable[[Stack, Engine, Relay], Owner]
+) -> None:
+    create_topics(admin(infrastructure.kafka()), (TOPIC,), 1)
+    with scratch_database(infrastructure) as engine:
+        publisher, remove = make(infrastructure, engine, Relay(producer(infrastructure.kafka(), client_id="test")))
+        rows = [row_of(new_id()) for _ in range(3)]
+        transact(engine, lambda tx: outbox.save(tx, rows))
+        publisher.publish(rows)
+        publisher.flush(10.0)
+        with refused_removal(engine), pytest.raises(SQLAlchemyError, match="no removal now"):
+            remove()
+        assert len(left(engine)) == len(rows)
+        until(lambda: (remove(), left(engine))[1], "the outbox is empty", holds=lambda ids: not ids)
+
+
+def row_of(saga_id: str) -> OutboxRow:
+    return OutboxRow(id=new_id(), topic=TOPIC, saga_id=saga_id, type="test", payload=b"", headers=(), partition=0)
+
+
+@contextmanager
+def refused_removal(engine: Engine) -> Iterator[None]:
+    transact(engine, lambda tx: tx.execute(REFUSE_REMOVAL))
+    yield
+    transact(engine, lambda tx: tx.execute(ALLOW_REMOVAL))
+
+
+def left(engine: Engine) -> list[str]:
+    with engine.connect() as tx:
+        return list(tx.execute(text("SELECT id FROM outbox")).scalars())
