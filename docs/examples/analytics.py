@@ -2,11 +2,11 @@
 
     python docs/examples/analytics.py KAFKA REGISTRY_URL PASSWORD_FILE [CA_FILE]
 
-``./baraza up --json`` tells the addresses. It logs in as ``analytics``, who may read the event topics and nothing
+``./baraza up --json`` prints the addresses. It logs in as ``analytics``, which may read the event topics and nothing
 else: its password is in ``.baraza/secrets/kafka-analytics``, the authority that signs for Kafka in
 ``.baraza/secrets/ca.pem``; without CA_FILE the connection is not encrypted. It reads what the event topics hold when it
 starts, and ends. The registry names the schema of each message, so no generated class is needed, and a later release
-may add fields. It joins no consumer group and disturbs nobody.
+may add fields. It joins no consumer group and disturbs no other consumer.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def ends(consumer: DeserializingConsumer) -> dict[tuple[str, int], int]:
 
 
 def login(kafka: str, password_file: str, ca_file: str | None = None) -> dict[str, str]:
-    """Return how the client reaches Kafka. The password is in a file: other users can read a command line."""
+    """Return the client's options for Kafka. The password is in a file: other users can read a command line."""
     options = {
         "bootstrap.servers": kafka,
         "security.protocol": "SASL_PLAINTEXT" if ca_file is None else "SASL_SSL",
@@ -69,20 +69,20 @@ def events(kafka: dict[str, str], registry_url: str) -> Iterator[tuple[str, str,
         )
         try:
             left = ends(consumer)
-            consumer.assign([TopicPartition(*place, OFFSET_BEGINNING) for place in left])
+            consumer.assign([TopicPartition(*each, OFFSET_BEGINNING) for each in left])
             while left:
                 message = consumer.poll(REQUEST_TIMEOUT_S)
                 if message is None:
                     raise RuntimeError(f"Kafka gave nothing for {REQUEST_TIMEOUT_S:g} s; unread: {left}")
-                place = str(message.topic()), message.partition() or 0
-                if place not in left:
+                topic_partition = str(message.topic()), message.partition() or 0
+                if topic_partition not in left:
                     continue
-                if (message.offset() or 0) + 1 >= left[place]:
-                    del left[place]
-                # The CloudEvents headers tell what it is without a look at the payload.
+                if (message.offset() or 0) + 1 >= left[topic_partition]:
+                    del left[topic_partition]
+                # The CloudEvents headers name the type without a look at the payload.
                 headers: Any = dict(message.headers() or [])
                 event: Any = message.value()
-                yield place[0], headers["ce_type"].decode(), event
+                yield topic_partition[0], headers["ce_type"].decode(), event
         finally:
             consumer.close()
 
