@@ -1,4 +1,4 @@
-"""A broker in memory: partitions that only grow. Who reads what, how often and how late is the schedule's business."""
+"""A broker in memory: partitions that only grow. The schedule decides who reads what, how often and how late."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class Broker:
         self.appended_count += 1
         log.append(Record(raw=raw, offset=raw.offset, timestamp_s=now.timestamp()))
 
-    def read(self, place: TopicPartition, offset: int, count: int | None = None) -> list[Record]:
-        """Return what lies there from the offset on, at most ``count``."""
-        log = self._logs.get(place, [])
+    def read(self, topic_partition: TopicPartition, offset: int, count: int | None = None) -> list[Record]:
+        """Return the records from the offset on, ``count`` at most."""
+        log = self._logs.get(topic_partition, [])
         return log[offset:] if count is None else log[offset : offset + count]
 
-    def end(self, place: TopicPartition) -> int:
-        """Return the offset that the next record will have."""
-        return len(self._logs.get(place, ()))
+    def end(self, topic_partition: TopicPartition) -> int:
+        """Return the offset of the next record."""
+        return len(self._logs.get(topic_partition, ()))
 
     def all(self) -> Iterator[Record]:
         """Yield every record."""

@@ -20,7 +20,7 @@ START_DELAY_S = 2.0
 
 
 @dataclass(slots=True, kw_only=True)
-class Wire:
+class CallTransport:
     """The way to the provider that a service calls, who may be away until some time."""
 
     schedule: Schedule

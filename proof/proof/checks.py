@@ -1,4 +1,4 @@
-"""What must be true when a schedule has come to rest, read from the databases, the providers and the broker's logs."""
+"""The invariants of a schedule at rest, checked on the databases, the providers and the broker's logs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONFIRMED, CANCELLED, REVIEW = "CONFIRMED", "CANCELLED_COMPENSATED", "NEEDS_REVI
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Violation:
-    """A promise that was not kept. ``saga_id`` is empty where it is no saga's own; ``steps`` are the last of them."""
+    """A broken invariant. ``saga_id`` is empty where it concerns no one saga; ``steps`` are the trace's last lines."""
 
     invariant: str
     says: str
@@ -32,8 +32,8 @@ class Violation:
 
 
 @dataclass(slots=True, kw_only=True)
-class Rest:
-    """Everything at rest: the rows of all services, and the sagas that were begun."""
+class FinalState:
+    """The state at rest: the rows of all services, and the sagas that were started."""
 
     rows: Mapping[str, Rows]
     orders: Mapping[str, OrderSubmitted]
@@ -43,75 +43,75 @@ class Rest:
     codec: Codec
     is_redriven: bool
     states: dict[str, str] = field(init=False)
-    with_letters: set[str] = field(init=False)
-    """Sagas with a dead letter for which nobody answers: an operator was told."""
+    with_open_letters: set[str] = field(init=False)
+    """Sagas with an open dead letter, which operators are alerted to."""
 
     def __post_init__(self) -> None:
-        self.with_letters = {row["saga_id"] for row in self.rows["letters"] if row["open"]}
+        self.with_open_letters = {row["saga_id"] for row in self.rows["letters"] if row["open"]}
         self.states = {row["saga_id"]: row["state"] for row in self.rows["sagas"]}
 
 
-Found = Iterator[tuple[str, str]]
-"""Pairs of a saga's id, or nothing, and what is wrong with it."""
+Findings = Iterator[tuple[str, str]]
+"""Pairs of a saga's id (or an empty text) and what is wrong."""
 
 
-def violations(rest: Rest) -> list[Violation]:
-    """Return everything that is not as it must be."""
+def violations(final: FinalState) -> list[Violation]:
+    """Return every broken invariant."""
     return [
         Violation(invariant=invariant, saga_id=saga_id, says=says)
         for invariant, check in INVARIANTS.items()
-        for saga_id, says in check(rest)
+        for saga_id, says in check(final)
     ]
 
 
-def _ends(rest: Rest) -> Found:
-    for saga_id in rest.orders:
-        if saga_id not in rest.states:
+def _ends(final: FinalState) -> Findings:
+    for saga_id in final.orders:
+        if saga_id not in final.states:
             yield saga_id, "the tracker has no saga"
-    orders = {row["order_id"]: row["state"] for row in rest.rows["orders"]}
-    for row in rest.rows["sagas"]:
+    orders = {row["order_id"]: row["state"] for row in final.rows["orders"]}
+    for row in final.rows["sagas"]:
         state = row["state"]
         expected = "PENDING" if state == REVIEW else state
         if state not in (CONFIRMED, CANCELLED, REVIEW) or (state == REVIEW and not row["reason"]):
             yield row["saga_id"], f"{state} in {row['phase']} {row['step']} for ever"
-        if orders.get(row["saga_id"]) != expected and row["saga_id"] not in rest.with_letters:
-            yield row["saga_id"], f"{state}, but checkout says {orders.get(row['saga_id'])}"
+        if orders.get(row["saga_id"]) != expected and row["saga_id"] not in final.with_open_letters:
+            yield row["saga_id"], f"{state}, but checkout has {orders.get(row['saga_id'])}"
 
 
-def _redriven(rest: Rest) -> Found:
-    if rest.is_redriven:
-        for row in rest.rows["sagas"]:
+def _redriven(final: FinalState) -> Findings:
+    if final.is_redriven:
+        for row in final.rows["sagas"]:
             if row["state"] == REVIEW:
                 yield (
                     row["saga_id"],
-                    f"parked in {row['phase']} {row['step']}, whatever an operator does: {row['reason']}",
+                    f"still parked in {row['phase']} {row['step']} after every redrive: {row['reason']}",
                 )
-        for row in rest.rows["letters"]:
+        for row in final.rows["letters"]:
             if row["open"]:
                 yield row["saga_id"], f"a dead letter that no redrive settles: {row['reason']}"
 
 
-def _effects(rest: Rest) -> Found:
+def _effects(final: FinalState) -> Findings:
     effects: defaultdict[str, dict[str, str]] = defaultdict(dict)
-    for row in rest.rows["effects"]:
+    for row in final.rows["effects"]:
         effects[row["saga_id"]][row["step"]] = row["state"]
-    held = {row["saga_id"] for row in rest.rows["deferred"] if row["service"] in ("payment", "shipping")}
-    for saga_id, state in rest.states.items():
+    parked = {row["saga_id"] for row in final.rows["deferred"] if row["service"] in ("payment", "shipping")}
+    for saga_id, state in final.states.items():
         found = effects[saga_id]
         if state == CONFIRMED and [found.get(step) for step in STEPS] != ["DONE"] * len(STEPS):
             yield saga_id, f"confirmed, but its effects are {found}"
         if state == CANCELLED and {"DONE", "STARTED"} & set(found.values()):
             yield saga_id, f"cancelled, but its effects are {found}"
-        if state == REVIEW and "STARTED" in found.values() and saga_id not in held:
-            yield saga_id, f"parked, and nobody will ever settle {found}"
+        if state == REVIEW and "STARTED" in found.values() and saga_id not in parked:
+            yield saga_id, f"parked, and nothing will ever settle {found}"
 
 
-def _money(rest: Rest) -> Found:
-    done, amounts = rest.gateway.done, rest.gateway.amounts
-    payments = {row["saga_id"]: row["state"] for row in rest.rows["payments"]}
-    for saga_id, state in rest.states.items():
+def _money(final: FinalState) -> Findings:
+    done, amounts = final.gateway.done, final.gateway.amounts
+    payments = {row["saga_id"]: row["state"] for row in final.rows["payments"]}
+    for saga_id, state in final.states.items():
         count = {kind: done[(saga_id, kind)] for kind in ("authorized", "captured", "voided", "refunded")}
-        payable = rest.orders[saga_id].payable_minor
+        payable = final.orders[saga_id].payable_minor
         if max(count.values()) > 1 or (count["voided"] and count["captured"]):
             yield saga_id, f"the gateway did {count}"
         if state == CONFIRMED and (
@@ -119,16 +119,16 @@ def _money(rest: Rest) -> Found:
             or amounts[(saga_id, "captured")] != payable
             or payments.get(saga_id) != "CAPTURED"
         ):
-            yield saga_id, f"confirmed at {payable}; the gateway did {count}, payment says {payments.get(saga_id)}"
+            yield saga_id, f"confirmed at {payable}; the gateway did {count}, payment has {payments.get(saga_id)}"
         if state == CANCELLED and (
             count["authorized"] != count["voided"] + count["refunded"] or count["captured"] != count["refunded"]
         ):
             yield saga_id, f"cancelled; the gateway did {count}"
 
 
-def _shipments(rest: Rest) -> Found:
-    done = rest.courier.done
-    for saga_id, state in rest.states.items():
+def _shipments(final: FinalState) -> Findings:
+    done = final.courier.done
+    for saga_id, state in final.states.items():
         booked, cancelled = done[(saga_id, "booked")], done[(saga_id, "cancelled")]
         if (
             booked > 1
@@ -139,62 +139,62 @@ def _shipments(rest: Rest) -> Found:
             yield saga_id, f"{state}; {booked} shipments booked, {cancelled} cancelled"
 
 
-def _stock(rest: Rest) -> Found:
+def _stock(final: FinalState) -> Findings:
     reserved: Counter[str] = Counter()
-    held: dict[str, dict[str, int]] = {}
-    for row in rest.rows["reservations"]:
-        held[row["saga_id"]] = dict(zip(row["skus"], row["quantities"], strict=True))
-        reserved.update(held[row["saga_id"]])
-    for row in rest.rows["stock"]:
+    quantities: dict[str, dict[str, int]] = {}
+    for row in final.rows["reservations"]:
+        quantities[row["saga_id"]] = dict(zip(row["skus"], row["quantities"], strict=True))
+        reserved.update(quantities[row["saga_id"]])
+    for row in final.rows["stock"]:
         if row["received"] != row["on_hand"] + reserved[row["sku"]]:
             yield "", f"{row}, {reserved[row['sku']]} reserved"
-    for saga_id, state in rest.states.items():
-        lines = {line.sku: line.quantity for line in rest.orders[saga_id].lines}
-        expected = {CONFIRMED: lines, CANCELLED: None}.get(state, held.get(saga_id))
-        if held.get(saga_id) != expected:
-            yield saga_id, f"{state} for {lines}, reserved is {held.get(saga_id)}"
+    for saga_id, state in final.states.items():
+        lines = {line.sku: line.quantity for line in final.orders[saga_id].lines}
+        expected = {CONFIRMED: lines, CANCELLED: None}.get(state, quantities.get(saga_id))
+        if quantities.get(saga_id) != expected:
+            yield saga_id, f"{state} for {lines}, reserved is {quantities.get(saga_id)}"
 
 
-def _points(rest: Rest) -> Found:
+def _points(final: FinalState) -> Findings:
     burned: Counter[str] = Counter()
-    held: dict[str, int] = {}
-    for row in rest.rows["burns"]:
+    points: dict[str, int] = {}
+    for row in final.rows["burns"]:
         burned[row["customer_id"]] += row["points"]
-        held[row["saga_id"]] = row["points"]
-    for row in rest.rows["accounts"]:
+        points[row["saga_id"]] = row["points"]
+    for row in final.rows["accounts"]:
         if row["granted"] != row["balance"] + burned[row["customer_id"]]:
             yield "", f"{row}, {burned[row['customer_id']]} burned"
-    for saga_id, state in rest.states.items():
-        expected = rest.orders[saga_id].points_to_burn if state == CONFIRMED else 0
-        if state in (CONFIRMED, CANCELLED) and held.get(saga_id, 0) != expected:
-            yield saga_id, f"{state}; {held.get(saga_id, 0)} points burned instead of {expected}"
+    for saga_id, state in final.states.items():
+        expected = final.orders[saga_id].points_to_burn if state == CONFIRMED else 0
+        if state in (CONFIRMED, CANCELLED) and points.get(saga_id, 0) != expected:
+            yield saga_id, f"{state}; {points.get(saga_id, 0)} points burned instead of {expected}"
 
 
-def _ledger(rest: Rest) -> Found:
+def _ledger(final: FinalState) -> Findings:
     posted: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for row in rest.rows["entries"]:
+    for row in final.rows["entries"]:
         posted[row["saga_id"]][row["account"]] += row["debit_minor"] - row["credit_minor"]
-    for saga_id, state in rest.states.items():
+    for saga_id, state in final.states.items():
         net = posted[saga_id]
-        payable = rest.orders[saga_id].payable_minor if state == CONFIRMED else 0
+        payable = final.orders[saga_id].payable_minor if state == CONFIRMED else 0
         if sum(net.values()):
             yield saga_id, f"debits and credits differ: {dict(net)}"
         if state in (CONFIRMED, CANCELLED) and net["gateway_receivable"] != payable:
             yield saga_id, f"{state}; the ledger has {net['gateway_receivable']} instead of {payable}"
 
 
-def _messages(rest: Rest) -> Found:
-    """The last event comes once (by id) and last, and every step is said once to be undone, in reverse order."""
+def _messages(final: FinalState) -> Findings:
+    """The last event is published once (by id) and last; every compensation is reported once, in reverse order."""
     ends: defaultdict[str, dict[str, datetime]] = defaultdict(dict)
     undone: defaultdict[str, dict[str, tuple[datetime, str]]] = defaultdict(dict)
-    for record in rest.broker.all():
+    for record in final.broker.all():
         if record.raw.topic.endswith(".events"):
-            message = rest.codec.decode(record.raw.value)
+            message = final.codec.decode(record.raw.value)
             if record.raw.topic == "saga.events":
                 ends[message.saga_id][message.message_id] = message.occurred_at
             elif getattr(message, "undone", False):
                 undone[message.saga_id][message.message_id] = (message.occurred_at, str(getattr(message, "step", "")))
-    for saga_id, state in rest.states.items():
+    for saga_id, state in final.states.items():
         if len(ends[saga_id]) != (1 if state in (CONFIRMED, CANCELLED) else 0):
             yield saga_id, f"{state}, with {len(ends[saga_id])} last events"
         replies = sorted(undone[saga_id].values())
@@ -205,23 +205,23 @@ def _messages(rest: Rest) -> Found:
             yield saga_id, f"{replies[-1][1]} was undone after the saga's last event"
 
 
-def _leftovers(rest: Rest) -> Found:
-    """A second copy of a message may be held that nobody could read: of a saga that went on it has a dead letter."""
-    for row in rest.rows["outbox"]:
+def _leftovers(final: FinalState) -> Findings:
+    """Only a second copy of an unprocessable message may stay parked; its saga went on, and it has a dead letter."""
+    for row in final.rows["outbox"]:
         yield row["saga_id"], f"{row['service']} has left {row['type']} in its outbox"
-    told = {(row["saga_id"], row["service"]) for row in rest.rows["letters"]}
-    for row in rest.rows["deferred"]:
-        if rest.states.get(row["saga_id"]) == REVIEW:
+    with_letter = {(row["saga_id"], row["service"]) for row in final.rows["letters"]}
+    for row in final.rows["deferred"]:
+        if final.states.get(row["saga_id"]) == REVIEW:
             continue
-        if row["handler"] != UNPROCESSABLE or (row["saga_id"], row["service"]) not in told:
-            yield row["saga_id"], f"{row['service']} holds {row['handler']} for ever: {row['reason']}"
+        if row["handler"] != UNPROCESSABLE or (row["saga_id"], row["service"]) not in with_letter:
+            yield row["saga_id"], f"{row['service']} keeps {row['handler']} parked for ever: {row['reason']}"
 
 
-INVARIANTS: Mapping[str, Callable[[Rest], Found]] = {
+INVARIANTS: Mapping[str, Callable[[FinalState], Findings]] = {
     "every saga ends or is parked with a reason": _ends,
     "a redrive leads to an end": _redriven,
     "a confirmed saga has every effect, a cancelled one none": _effects,
-    "nobody is charged for nothing": _money,
+    "no customer is charged for an order that failed": _money,
     "one shipment per confirmed order, none per cancelled": _shipments,
     "stock is conserved": _stock,
     "points are conserved": _points,

@@ -1,8 +1,8 @@
-"""A connection as handlers and recorder know it: the product's own, without SQLAlchemy's pool and result around it.
+"""A connection as handlers and the recorder use it: the product's own, without SQLAlchemy's pool and result.
 
-The statements, their order and their transactions are the product's own. One that returns no rows goes out with the
-next that does, or with the commit (:mod:`chassis.postgres.pipeline`): a schedule is hundreds of small statements, and
-everything around them took most of its time.
+The statements, their order and their transactions are the product's. A statement without rows is sent with the next
+one that returns rows, or with the commit (:mod:`chassis.postgres.pipeline`). A schedule consists of hundreds of small
+statements, and everything around them took most of its time.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sqlalchemy.engine.result import IteratorResult, SimpleResultMetaData
 from proof.tasks import SimulatedTask
 
 WORD = re.compile(r"\w+")
-MARK, BACK = Query("SAVEPOINT before"), Query("ROLLBACK TO SAVEPOINT before")
+SAVEPOINT, ROLLBACK = Query("SAVEPOINT before"), Query("ROLLBACK TO SAVEPOINT before")
 WRITES = ("INSERT", "UPDATE", "DELETE", "TRUNCATE")
 
 
@@ -37,14 +37,14 @@ class Clause(Query):
         super().__init__(text.replace("%%", "%"))
         self.returns_rows = not text.lstrip().startswith(WRITES) or "RETURNING" in text
         self.columns: SimpleResultMetaData | None = None
-        """What its rows are made of, once some have come."""
+        """The columns of its rows, known after its first result."""
 
 
 _by_clause: dict[TextClause, Clause] = {}
 
 
 def clause_of(statement: TextClause) -> Clause:
-    """Return a statement of the product, read once; they are constants of its modules."""
+    """Return a statement of the product, compiled once; statements are constants of its modules."""
     found = _by_clause.get(statement)
     if found is None:
         text = str(statement.compile(dialect=dialects.dialect()))  # type: ignore[no-untyped-call]
@@ -54,12 +54,12 @@ def clause_of(statement: TextClause) -> Clause:
 
 @cache
 def words_of(query: Query) -> frozenset[str]:
-    """Return the words of a statement that may change something: the tables that it may change are among them."""
+    """Return the words of a statement that may write, among them the tables that it may write; none for a SELECT."""
     return frozenset() if query.text.lstrip().startswith("SELECT") else frozenset(WORD.findall(query.text))
 
 
-class Look:
-    """What a process looks at after a commit, on the same way, where a statement may have changed these tables."""
+class FollowUpQuery:
+    """A query that is sent along with a commit, where a statement may have changed one of these tables."""
 
     def __init__(self, statement: str, *, tables: set[str]) -> None:
         self.query = Query(statement)
@@ -67,48 +67,48 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class Changed:
-    """What a statement that returns no rows came to."""
+class WriteResult:
+    """The result of a statement that returns no rows."""
 
     sent: Sent
 
     @property
     def rowcount(self) -> int:
-        """How many rows it changed."""
+        """The number of rows that it changed."""
         return self.sent.change_count
 
 
 class Transaction(ConnectionEventsTarget):
-    """What the product gets as its Connection: it executes statements, and tells who listens that it is committed."""
+    """What the product gets as its Connection: it executes statements and dispatches the commit event."""
 
     closed = False
     failed: Query | None = None
     _has_events = False
-    """SQLAlchemy sets it where somebody listens."""
+    """SQLAlchemy sets it where an event has listeners."""
 
     def __init__(self, connection: ProcessConnection) -> None:
         self._connection = connection
 
     @property
     def connection(self) -> Transaction:
-        """The pooled connection, of which the kit wants the driver's."""
+        """The pooled connection, from which the chassis takes the driver's."""
         return self
 
     @property
     def driver_connection(self) -> Transaction:
-        """The driver's connection, to which the kit sends."""
+        """The driver's connection, to which the chassis sends."""
         return self
 
     def in_transaction(self) -> bool:
-        """It is nothing else."""
+        """Always true: this is a transaction."""
         return True
 
     def send(self, query: Query, parameters: Mapping[str, Any]) -> Sent:
-        """Send a statement of the kit's."""
+        """Send a statement of the chassis."""
         return self._connection.send(query, parameters)
 
     def invalidate(self, error: BaseException) -> NoReturn:
-        """Nobody comes here while PostgreSQL runs."""
+        """Never called while PostgreSQL runs."""
         raise AssertionError("a schedule's connection was closed") from error
 
     def execute(self, clause: TextClause, parameters: Mapping[str, Any] | None = None) -> Any:
@@ -117,7 +117,7 @@ class Transaction(ConnectionEventsTarget):
         try:
             sent = self._connection.send(statement, parameters or {})
             if not statement.returns_rows:
-                return Changed(sent)
+                return WriteResult(sent)
             rows = sent.rows(tuple)
         except psycopg.Error as error:
             raise as_sqlalchemys(error) from error
@@ -125,8 +125,8 @@ class Transaction(ConnectionEventsTarget):
             statement.columns = SimpleResultMetaData(sent.column_names())
         return IteratorResult(statement.columns, iter(rows))
 
-    def tell(self) -> None:
-        """Tell whoever listens that it is committed."""
+    def dispatch_commit(self) -> None:
+        """Call the listeners of the commit event."""
         if self._has_events:
             self.dispatch.commit(self)
 
@@ -136,17 +136,17 @@ class ProcessConnection:
     """One process's connection to its service's database."""
 
     raw: PipelinedConnection
-    turn: SimulatedTask | None = None
-    after_commit: Look | None = None
-    seen: list[tuple[Any, ...]] | None = None
-    """The rows that were looked at after the last commit; None where it can have changed nothing of them."""
+    task: SimulatedTask | None = None
+    follow_up: FollowUpQuery | None = None
+    follow_up_rows: list[tuple[Any, ...]] | None = None
+    """The rows of the follow-up query after the last commit; None where that commit cannot have changed them."""
     _was_begun: bool = False
-    _is_to_look: bool = False
+    _needs_follow_up: bool = False
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
-        """Commit what is executed within, or roll it back where something raises."""
-        self._was_begun = self._is_to_look = False
+        """Commit the statements executed within, or roll them back on an exception."""
+        self._was_begun = self._needs_follow_up = False
         transaction = Transaction(self)
         try:
             yield cast(Connection, transaction)
@@ -154,33 +154,33 @@ class ProcessConnection:
         except BaseException:
             self.raw.rollback()
             raise
-        transaction.tell()
+        transaction.dispatch_commit()
 
     def send(self, query: Query, parameters: Mapping[str, Any]) -> Sent:
-        """Send a statement, unless something is in its way. Raises psycopg.Error for one that was sent before it."""
-        if self.turn is not None:
-            self.turn.meet(self.raw.settle)
-            if self.turn.is_among_others:
-                return self._send_among_others(query, parameters)
+        """Send a statement, after the faults planned for it. Raises psycopg.Error for one that was sent before it."""
+        if self.task is not None:
+            self.task.before_statement(self.raw.settle)
+            if self.task.has_suspended_others:
+                return self._send_waiting_for_locks(query, parameters)
         return self._send(query, parameters)
 
     def _send(self, query: Query, parameters: Mapping[str, Any]) -> Sent:
         self._was_begun = True
-        if self.after_commit is not None and not self.after_commit.tables.isdisjoint(words_of(query)):
-            self._is_to_look = True
+        if self.follow_up is not None and not self.follow_up.tables.isdisjoint(words_of(query)):
+            self._needs_follow_up = True
         return self.raw.send(query, parameters)
 
-    def _send_among_others(self, query: Query, parameters: Mapping[str, Any]) -> Sent:
-        """Wait for locks as PostgreSQL would, but in virtual time: try, and try again."""
-        assert self.turn is not None, "only a turn is among others"
+    def _send_waiting_for_locks(self, query: Query, parameters: Mapping[str, Any]) -> Sent:
+        """Wait for locks as PostgreSQL does, but in virtual time: try again at intervals."""
+        assert self.task is not None, "only a task has others beside it"
         self.raw.settle()
-        for _ in self.turn.tries():
-            self.raw.send(MARK, {})
+        for _ in self.task.lock_attempts():
+            self.raw.send(SAVEPOINT, {})
             sent = self._send(query, parameters)
             try:
                 self.raw.settle()
             except LockNotAvailable:
-                self.raw.send(BACK, {})
+                self.raw.send(ROLLBACK, {})
                 self.raw.settle()
             else:
                 return sent
@@ -191,9 +191,9 @@ class ProcessConnection:
             return
         try:
             self.raw.send(COMMIT, {})
-            looks = self.after_commit if self._is_to_look else None
-            looked = None if looks is None else self.raw.send(looks.query, {})
+            query = self.follow_up.query if self.follow_up is not None and self._needs_follow_up else None
+            followed_up = None if query is None else self.raw.send(query, {})
             self.raw.settle()
         except psycopg.Error as error:
             raise as_sqlalchemys(error) from error
-        self.seen = None if looked is None else looked.rows(tuple)
+        self.follow_up_rows = None if followed_up is None else followed_up.rows(tuple)

@@ -1,4 +1,4 @@
-"""Negative controls: the protocol with one of its rules taken out. A proof that does not fail on them proves nothing.
+"""Negative controls: the protocol without one of its rules. A proof that does not fail on them proves nothing.
 
 Each stands for a mistake that systems of this kind make.
 """
@@ -20,18 +20,18 @@ Decide: TypeAlias = Callable[[SagaDefinition, Progress], Decision]
 
 
 def without_the_fence(definition: SagaDefinition, known: Progress) -> Decision:
-    """Compensate at once, without asking the services what ran."""
+    """Compensate at once, without a fence that shows what ran."""
     return decide(definition, replace(known, fenced_services=frozenset(definition.services)))
 
 
 def compensating_by_step_index(definition: SagaDefinition, known: Progress) -> Decision:
-    """Compensate only the steps whose own success was seen, as a list of completed steps would."""
+    """Compensate only the steps whose own success arrived, as a list of completed steps would."""
     unseen = {step.name for step in definition.steps} - known.ran
     return decide(definition, replace(known, compensated=known.compensated | unseen))
 
 
 def losing_late_successes(known: Progress, fact: Fact) -> Progress:
-    """Forget a success that comes after the saga was stopped, as if it were an error."""
+    """Ignore a success that arrives after the saga was stopped, as if it were an error."""
     if known.cancelled is None and not known.timed_out and not known.exhausted:
         return merge(known, fact)
     if isinstance(fact, Succeeded):
@@ -43,14 +43,14 @@ def losing_late_successes(known: Progress, fact: Fact) -> Progress:
 
 
 def running_what_is_fenced(effect: Effect | None) -> effects.OnTrigger:
-    """Run a trigger that comes after the fence."""
+    """Run a trigger that arrives after the fence."""
     if effect is not None and effect.state is EffectState.FENCED:
         return effects.OnTrigger.RUN
     return _on_trigger(effect)
 
 
-def completing_in_spite_of_a_cancellation(definition: SagaDefinition, known: Progress) -> Decision:
-    """Let a cancellation lose to completion when it comes while the last event is under way."""
+def completing_despite_a_cancellation(definition: SagaDefinition, known: Progress) -> Decision:
+    """Let completion win over a cancellation that arrives while the last event is under way."""
     decision = decide(definition, known)
     if decision.failure is not None and decision.failure.cause is Cause.CANCELLED and not known.fenced_services:
         return decide(definition, replace(known, cancelled=None))
@@ -58,7 +58,7 @@ def completing_in_spite_of_a_cancellation(definition: SagaDefinition, known: Pro
 
 
 def redriving_what_is_fenced(effect: Effect | None) -> effects.OnRedrive:
-    """Run a redriven step again although its saga was fenced meanwhile."""
+    """Run a redriven step again although its saga has been fenced."""
     if effect is not None and effect.state is EffectState.FENCED:
         return effects.OnRedrive.RESUME
     return effects.on_redrive(effect)
@@ -69,9 +69,9 @@ _on_trigger = effects.on_trigger
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Control:
-    """One rule taken out: ``simulated`` is what replaces what, ``explored`` the same for the exploration's model.
+    """One rule taken out: ``simulated`` replaces attributes of modules, ``explored`` fields of the exploration's model.
 
-    What needs one rare order of events is left to the exploration: there ``simulated`` is empty.
+    A mistake that shows only in one rare order of events is left to the exploration: its ``simulated`` is empty.
     """
 
     simulated: tuple[tuple[Any, str, Any], ...]
@@ -90,16 +90,16 @@ CONTROLS: Mapping[str, Control] = {
     "fence-not-kept": Control(
         simulated=((effects, "on_trigger", running_what_is_fenced),), explored={"on_trigger": running_what_is_fenced}
     ),
-    "cancellation-loses": Control(simulated=(), explored={"decide": completing_in_spite_of_a_cancellation}),
+    "cancellation-loses": Control(simulated=(), explored={"decide": completing_despite_a_cancellation}),
     "redrive-unfenced": Control(simulated=(), explored={"on_redrive": redriving_what_is_fenced}),
 }
 
 
 def switch_on(name: str | None) -> None:
-    """Put a control's functions in the place of ours, for the rest of this process; None changes nothing."""
+    """Replace our functions with a control's, for the rest of this process; None changes nothing."""
     for module, attribute, broken in CONTROLS[name].simulated if name else ():
         setattr(module, attribute, broken)
 
 
 SIMULATED = tuple(name for name, control in CONTROLS.items() if control.simulated)
-"""The controls that a simulation is long enough to find."""
+"""The controls that a simulation can find."""

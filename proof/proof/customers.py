@@ -1,4 +1,4 @@
-"""Customers in a schedule: they submit orders as checkout's API does, and change their minds."""
+"""Customers in a schedule: they submit orders as checkout's API does, and cancel some of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from proof.databases import Database
 from proof.schedule import Schedule
 
 API = 2
-"""The number of checkout's connection for what its API does."""
+"""The number of the connection that checkout's API uses."""
 ADDRESS = Address(name="A", street="B", city="C", postal_code="D", country="KE")
 SKUS = ("tea", "salt")
 CUSTOMERS = ("amina", "juma")
@@ -36,7 +36,7 @@ INSERT_ORDER = text("""
 
 @dataclass(slots=True, kw_only=True)
 class Customers:
-    """Whoever orders, and what was ordered: the events by saga."""
+    """All customers, and their orders: the events by saga."""
 
     database: Database
     schedule: Schedule
@@ -45,7 +45,7 @@ class Customers:
     orders: dict[str, OrderSubmitted] = field(default_factory=dict)
 
     def submit(self) -> None:
-        """Take in one order, as checkout does: the order and its event in one transaction."""
+        """Submit one order, as checkout does: the order and its event in one transaction."""
         chance = self.schedule.chance
         skus = chance.sample(SKUS, chance.randint(1, len(SKUS)))
         lines = tuple(OrderLine(sku=sku, quantity=chance.randint(1, 2), unit_price_minor=100) for sku in skus)
@@ -73,17 +73,17 @@ class Customers:
             self.schedule.at(self.schedule.now + self.schedule.within(20), lambda: self.cancel(saga_id))
 
     def cancel(self, saga_id: str) -> None:
-        """Ask to cancel, as the customer or as staff."""
+        """Request a cancellation, as the customer or as staff."""
         if self.schedule.chance.random() < 0.5:
-            wish = OrderCancellationRequested(**self._envelope(saga_id), reason="changed_mind")
-            self.send("checkout.events", wish, lambda _tx: None)
+            request = OrderCancellationRequested(**self._envelope(saga_id), reason="changed_mind")
+            self.send("checkout.events", request, lambda _tx: None)
         else:
             command = CancelSaga(**self._envelope(saga_id), actor="support-7", reason="asked")
             self.broker.publish(self._row("saga.commands", command), now=self.schedule.now)
-        self.schedule.note(f"somebody asks to cancel saga {saga_id[-6:]}", saga_id)
+        self.schedule.note(f"a cancellation of saga {saga_id[-6:]} is requested", saga_id)
 
     def send(self, topic: str, message: Message, also: Callable[[Connection], object]) -> None:
-        """Write a message into checkout's outbox, as its API does, which publishes and removes it."""
+        """Write a message to checkout's outbox, as its API does; then plan its publication and its removal."""
         connection, row = self.database.connection("checkout", API), self._row(topic, message)
         with connection.begin() as tx:
             also(tx)

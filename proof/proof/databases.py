@@ -1,4 +1,4 @@
-"""One PostgreSQL database with a schema for each service and the tracker, as every schedule finds it: empty."""
+"""One PostgreSQL database with a schema for each service and the tracker; every schedule starts with it empty."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from chassis.postgres.pipeline import PipelinedConnection
 from psycopg import sql
 from sqlalchemy import Engine, MetaData, NullPool, PoolProxiedConnection, create_engine, text
 
-from proof.connections import Look, ProcessConnection
+from proof.connections import FollowUpQuery, ProcessConnection
 
 TRACKER = "saga_tracker"
 TABLES: Mapping[str, MetaData] = {
@@ -42,9 +42,9 @@ SETTINGS = {
     "track_counts": "off",
 }
 OPTIONS = " ".join(f"-c {name}={value}" for name, value in SETTINGS.items())
-"""A lock that is held is held by a turn that stands still: waiting for it would be for ever (proof.tasks)."""
+"""``lock_timeout``: the holder of a lock is a suspended task, so a real wait for it would never end (proof.tasks)."""
 TRUNCATE_EVERY = 200
-"""Deleted rows stay until then in the way of whoever reads a whole table."""
+"""Until then, deleted rows slow down every read of a whole table."""
 SERVICES = tuple(schema for schema in TABLES if schema not in (TRACKER, "checkout"))
 
 Rows = Sequence[Mapping[str, Any]]
@@ -54,7 +54,7 @@ def _each(schemas: Iterable[str], query: str) -> str:
     return " UNION ALL ".join(query.format(schema=schema) for schema in schemas)
 
 
-PARTS = {
+QUERIES = {
     "sagas": "SELECT saga_id, state, phase, step, reason FROM saga_tracker.sagas",
     "letters": "SELECT saga_id, service, reason, open FROM saga_tracker.dead_letters",
     "orders": "SELECT order_id, state FROM checkout.orders",
@@ -68,22 +68,23 @@ PARTS = {
     "accounts": "SELECT customer_id, granted, balance FROM loyalty.accounts",
     "entries": "SELECT saga_id, account, debit_minor, credit_minor FROM ledger.entries",
 }
-"""What is looked at in the end."""
+"""The rows that the checks read in the end."""
 AS_JSON = "'{}', (SELECT coalesce(json_agg(row), '[]') FROM ({}) AS row)"
-EVERYTHING = text(f"SELECT json_build_object({', '.join(AS_JSON.format(*part) for part in PARTS.items())})")
-_HELD = """
-    SELECT 1 FROM {schema}.deferred AS held JOIN {schema}.effects ON effects.saga_id = held.saga_id AND step = handler
+EVERYTHING = text(f"SELECT json_build_object({', '.join(AS_JSON.format(*query) for query in QUERIES.items())})")
+_PARKED_IN_VAIN = """
+    SELECT 1 FROM {schema}.deferred AS parked
+    JOIN {schema}.effects ON effects.saga_id = parked.saga_id AND step = handler
     WHERE due_at IS NULL AND state <> 'STARTED'
 """
-LEFTOVERS = text(" UNION ALL ".join([_each(TABLES, "SELECT 1 FROM {schema}.outbox"), _each(SERVICES, _HELD)]))
+LEFTOVERS = text(" UNION ALL ".join([_each(TABLES, "SELECT 1 FROM {schema}.outbox"), _each(SERVICES, _PARKED_IN_VAIN)]))
 EMPTY = [f"{schema}.{table}" for schema, metadata in TABLES.items() for table in metadata.tables]
 TRUNCATE = text(f"TRUNCATE {', '.join(EMPTY)}")
 DELETES = [text(f"DELETE FROM {table}") for table in EMPTY]  # noqa: S608 - names of our own
-NEXT_DUE = Look(
+NEXT_DUE = FollowUpQuery(
     "SELECT partition, min(due_at) FROM deferred WHERE due_at IS NOT NULL GROUP BY partition",
     tables={"deferred"},
 )
-NEXT_WAKING = Look(
+NEXT_WAKE_UPS = FollowUpQuery(
     "SELECT min(deadline_at), (SELECT min(next_at) FROM plans WHERE state = 'APPLYING') FROM sagas",
     tables={"sagas", "plans"},
 )
@@ -91,14 +92,14 @@ NEXT_WAKING = Look(
 
 @dataclass(slots=True)
 class Database:
-    """A database and the connections to it: one for each process, and the schedule's own beside all transactions."""
+    """A database and its connections: one for each process, and the schedule's own beside all transactions."""
 
     engine: Engine
     _connections: dict[tuple[str, int], ProcessConnection] = field(default_factory=dict)
     _kept: list[PoolProxiedConnection] = field(default_factory=list)
     _emptied_count: int = 0
 
-    def connection(self, schema: str, number: int, *, looks_at: Look | None = None) -> ProcessConnection:
+    def connection(self, schema: str, number: int, *, follow_up: FollowUpQuery | None = None) -> ProcessConnection:
         """Return the connection of one process of a service; it stays open from schedule to schedule."""
         found = self._connections.get((schema, number))
         if found is None:
@@ -108,7 +109,7 @@ class Database:
             raw.execute(sql.SQL("SET search_path = {}").format(sql.Identifier(schema)))
             raw.commit()
             _stay_together(raw.info.backend_pid)
-            found = self._connections[(schema, number)] = ProcessConnection(raw, after_commit=looks_at)
+            found = self._connections[(schema, number)] = ProcessConnection(raw, follow_up=follow_up)
         return found
 
     @property
@@ -125,13 +126,13 @@ class Database:
         self._emptied_count += 1
 
     def everything(self) -> Mapping[str, Rows]:
-        """Return the rows of all services that the checks look at, by what they are."""
+        """Return the rows that the checks read, by the names of :data:`QUERIES`."""
         with self._own.begin() as tx:
             found: Mapping[str, Rows] = tx.execute(EVERYTHING).scalar_one()
         return found
 
     def has_leftovers(self) -> bool:
-        """Say whether there is a row in any outbox, or a message that waits though its step is settled."""
+        """Return whether there is a row in any outbox, or a message that waits although its step is settled."""
         with self._own.begin() as tx:
             return bool(tx.execute(LEFTOVERS).all())
 
@@ -145,19 +146,19 @@ class Database:
 
 
 def _stay_together(backend: int) -> None:
-    """Let PostgreSQL's process for a connection run where this one runs, since never both have something to do.
+    """Run PostgreSQL's process for a connection on this process's cores, since the two never work at the same time.
 
-    Waking it on another core takes longer than most statements.
+    To wake it on another core takes longer than most statements.
     """
     if hasattr(os, "sched_setaffinity"):  # Linux
-        with suppress(OSError):  # it is another user's, and goes on without
+        with suppress(OSError):  # it belongs to another user, and keeps its cores
             os.sched_setaffinity(backend, os.sched_getaffinity(0))
 
 
 def create(server: str, name: str) -> Database:
-    """Make a database with all tables on the server whose address this is.
+    """Create a database with all tables on the server with this address.
 
-    The tables are not logged and nobody waits for a disk: what a schedule lets crash is our processes, not PostgreSQL.
+    The tables are unlogged and no commit waits for a disk: a schedule crashes our processes, not PostgreSQL.
     """
     with psycopg.connect(f"{server}/postgres", autocommit=True) as admin:
         admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))

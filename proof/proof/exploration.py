@@ -1,10 +1,11 @@
-"""Every world of a saga is visited, breadth first: what breaks an invariant is told by the shortest way there."""
+"""Every state of a saga is visited, breadth first, so that the trace to a broken invariant is the shortest."""
 
 from __future__ import annotations
 
 from array import array
 from collections import deque
 from dataclasses import dataclass, replace
+from typing import Any
 
 from saga_tracker.model.facts import Fact
 
@@ -13,92 +14,119 @@ from proof.states import Model, ModelState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exploration:
-    """What was found. ``trace`` is the shortest way to a world that breaks an invariant, None where all hold.
+    """The result. ``trace`` is the shortest way to a state that breaks an invariant, empty where all hold.
 
-    ``states`` are those in which the saga came to an end.
+    ``outcomes`` are the saga's states at its ends.
     """
 
-    worlds: int
-    ends: int
-    moves: int
-    states: tuple[str, ...]
+    state_count: int
+    end_count: int
+    transition_count: int
+    outcomes: tuple[str, ...]
     violation: str | None = None
     trace: tuple[str, ...] = ()
     is_whole: bool = True
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as it is printed. Scripts read these keys, so they keep their names."""
+        return {
+            "worlds": self.state_count,
+            "ends": self.end_count,
+            "moves": self.transition_count,
+            "states": self.outcomes,
+            "violation": self.violation,
+            "trace": self.trace,
+            "is_whole": self.is_whole,
+        }
 
-def explore(model: Model, *, worlds_max: int | None = None) -> Exploration:
-    """Visit every world breadth first; stop at the first that breaks an invariant, or when there are no more.
 
-    ``worlds_max`` bounds it: then it is not whole, and nothing is said about ends that can be reached.
+def explore(model: Model, *, states_max: int | None = None) -> Exploration:
+    """Visit every state breadth first. Stop at the first broken invariant, or when no state is left.
+
+    ``states_max`` bounds the search. Then it is not whole, and does not check that an end can be reached.
     """
-    numbers: dict[ModelState, int] = {model.first: 0}
-    came: list[tuple[int, str | Fact]] = [(0, "")]
-    froms, tos = array("I"), array("I")
+    numbers: dict[ModelState, int] = {model.initial: 0}
+    found_by: list[tuple[int, str | Fact]] = [(0, "")]
+    sources, targets = array("I"), array("I")
     ends: list[int] = []
-    states: set[str] = set()
-    frontier = deque([(0, model.first)])
+    outcomes: set[str] = set()
+    frontier = deque([(0, model.initial)])
 
     def so_far() -> Exploration:
         return Exploration(
-            worlds=len(numbers), ends=len(ends), moves=len(froms), states=tuple(sorted(states)), is_whole=False
+            state_count=len(numbers),
+            end_count=len(ends),
+            transition_count=len(sources),
+            outcomes=tuple(sorted(outcomes)),
+            is_whole=False,
         )
 
     while frontier:
-        number, world = frontier.popleft()
-        if model.is_end(world):
+        number, state = frontier.popleft()
+        if model.is_end(state):
             ends.append(number)
-            states.add(model.decision(world).state)
-        for what, after in model.moves(world):
+            outcomes.add(model.decision(state).state)
+        for what, after in model.transitions(state):
             known = numbers.get(after)
             if known is None:
                 known = numbers[after] = len(numbers)
-                came.append((number, what))
+                found_by.append((number, what))
                 frontier.append((known, after))
-            froms.append(number)
-            tos.append(known)
-            if (wrong := model.violation(world, after)) is not None:
-                return replace(so_far(), violation=wrong, trace=(*_way(came, number), _said(what)))
-        if worlds_max is not None and len(numbers) >= worlds_max:
+            sources.append(number)
+            targets.append(known)
+            if (wrong := model.violation(state, after)) is not None:
+                return replace(so_far(), violation=wrong, trace=(*_trace(found_by, number), _described(what)))
+        if states_max is not None and len(numbers) >= states_max:
             return so_far()
     del frontier
-    whole = replace(so_far(), is_whole=True)
-    stuck = _stuck(len(came), froms, tos, ends)
-    if stuck is None:
+    return _checked_for_dead_ends(replace(so_far(), is_whole=True), found_by, sources, targets, ends)
+
+
+def _checked_for_dead_ends(
+    whole: Exploration,
+    found_by: list[tuple[int, str | Fact]],
+    sources: array[int],
+    targets: array[int],
+    ends: list[int],
+) -> Exploration:
+    dead_end = _dead_end(len(found_by), sources, targets, ends)
+    if dead_end is None:
         return whole
-    return replace(whole, violation="no end can be reached any more", trace=_way(came, stuck))
+    return replace(whole, violation="no end can be reached any more", trace=_trace(found_by, dead_end))
 
 
-def _way(came: list[tuple[int, str | Fact]], number: int) -> tuple[str, ...]:
-    way: list[str] = []
+def _trace(found_by: list[tuple[int, str | Fact]], number: int) -> tuple[str, ...]:
+    """Return what happens on the way from the initial state to this one."""
+    trace: list[str] = []
     while number:
-        number, what = came[number]
-        way.append(_said(what))
-    return tuple(reversed(way))
+        number, what = found_by[number]
+        trace.append(_described(what))
+    return tuple(reversed(trace))
 
 
-def _stuck(count: int, froms: array[int], tos: array[int], ends: list[int]) -> int | None:
-    """Return the first world from which no end can be reached, None where there is none."""
-    last, before = array("i", [-1]) * count, array("i", [-1]) * len(tos)
-    for move, to in enumerate(tos):
-        before[move], last[to] = last[to], move
-    reaches = bytearray(count)
+def _dead_end(count: int, sources: array[int], targets: array[int], ends: list[int]) -> int | None:
+    """Return the first state from which no end can be reached, None where there is none."""
+    last, previous = array("i", [-1]) * count, array("i", [-1]) * len(targets)
+    for transition, target in enumerate(targets):
+        previous[transition], last[target] = last[target], transition
+    reaches_end = bytearray(count)
     pending = list(ends)
     for end in ends:
-        reaches[end] = True
+        reaches_end[end] = True
     while pending:
-        move = last[pending.pop()]
-        while move >= 0:
-            if not reaches[froms[move]]:
-                reaches[froms[move]] = True
-                pending.append(froms[move])
-            move = before[move]
-    stuck = reaches.find(0)
-    return None if stuck < 0 else stuck
+        transition = last[pending.pop()]
+        while transition >= 0:
+            source = sources[transition]
+            if not reaches_end[source]:
+                reaches_end[source] = True
+                pending.append(source)
+            transition = previous[transition]
+    dead_end = reaches_end.find(0)
+    return None if dead_end < 0 else dead_end
 
 
-def _said(what: str | Fact) -> str:
+def _described(what: str | Fact) -> str:
     if isinstance(what, str):
         return what
-    about = getattr(what, "step", getattr(what, "service", getattr(what, "command", "")))
-    return f"the tracker hears {type(what).__name__} {about}".rstrip()
+    subject = getattr(what, "step", getattr(what, "service", getattr(what, "command", "")))
+    return f"the tracker records {type(what).__name__} {subject}".rstrip()

@@ -1,4 +1,4 @@
-"""The sagas that are explored: chains of the order saga's own steps, from one to four."""
+"""The sagas that are explored: chains of one to four of the order saga's own steps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from proof.states import Model
 ORDER = newest("order")
 AUTHORIZE, RESERVE, BURN, BOOK, CAPTURE, POST = ORDER.steps
 CALLS = frozenset({AUTHORIZE.name, BOOK.name, CAPTURE.name})
-"""The steps that ask a provider outside."""
+"""The steps that call a provider."""
 
 
 def chain(*steps: StepDefinition) -> SagaDefinition:
@@ -24,50 +24,60 @@ def chain(*steps: StepDefinition) -> SagaDefinition:
     return replace(ORDER, steps=tuple(chained))
 
 
-def _given_up(*steps: StepDefinition, external: frozenset[str] = frozenset(), is_redriven: bool = False) -> Model:
+def _exhausted(*steps: StepDefinition, external: frozenset[str] = frozenset(), is_redriven: bool = False) -> Model:
     return Model(
-        definition=chain(*steps), external=external, gives_up=True, is_redriven=is_redriven, has_cancellation=False
+        definition=chain(*steps),
+        external=external,
+        retries_run_out=True,
+        is_redriven=is_redriven,
+        has_cancellation=False,
     )
 
 
-def _one_given_up(*steps: StepDefinition, external: frozenset[str] = frozenset(), is_redriven: bool = False) -> Model:
-    return replace(_given_up(*steps, external=external, is_redriven=is_redriven), given_up_max=1)
+def _one_exhausted(*steps: StepDefinition, external: frozenset[str] = frozenset(), is_redriven: bool = False) -> Model:
+    return replace(_exhausted(*steps, external=external, is_redriven=is_redriven), exhausted_max=1)
 
 
 MODELS: Mapping[int, Mapping[str, Callable[[], Model]]] = {
     1: {
-        "a call, given up": lambda: Model(definition=chain(AUTHORIZE), external=CALLS, gives_up=True),
-        "local, given up and redriven": lambda: Model(definition=chain(RESERVE), gives_up=True, is_redriven=True),
+        "a call, retries exhausted": lambda: Model(definition=chain(AUTHORIZE), external=CALLS, retries_run_out=True),
+        "local, retries exhausted and redriven": lambda: Model(
+            definition=chain(RESERVE), retries_run_out=True, is_redriven=True
+        ),
     },
     2: {
-        "calls, given up": lambda: Model(definition=chain(AUTHORIZE, RESERVE), external=CALLS, gives_up=True),
-        "calls, given up and redriven": lambda: Model(
-            definition=chain(AUTHORIZE, RESERVE), external=CALLS, gives_up=True, is_redriven=True
+        "calls, retries exhausted": lambda: Model(
+            definition=chain(AUTHORIZE, RESERVE), external=CALLS, retries_run_out=True
         ),
-        "calls, given up and redriven, not cancelled": lambda: Model(
+        "calls, retries exhausted and redriven": lambda: Model(
+            definition=chain(AUTHORIZE, RESERVE), external=CALLS, retries_run_out=True, is_redriven=True
+        ),
+        "calls, retries exhausted and redriven, not cancelled": lambda: Model(
             definition=chain(AUTHORIZE, RESERVE),
             external=CALLS,
-            gives_up=True,
+            retries_run_out=True,
             is_redriven=True,
             has_cancellation=False,
         ),
-        "local, given up and redriven, not cancelled": lambda: Model(
-            definition=chain(RESERVE, BURN), gives_up=True, is_redriven=True, has_cancellation=False
+        "local, retries exhausted and redriven, not cancelled": lambda: Model(
+            definition=chain(RESERVE, BURN), retries_run_out=True, is_redriven=True, has_cancellation=False
         ),
-        "local, given up": lambda: Model(definition=chain(RESERVE, BURN), gives_up=True),
+        "local, retries exhausted": lambda: Model(definition=chain(RESERVE, BURN), retries_run_out=True),
         "one undone by the other, calls": lambda: Model(definition=chain(AUTHORIZE, CAPTURE), external=CALLS),
     },
     3: {
         "local": lambda: Model(definition=chain(RESERVE, BURN, BOOK)),
-        "calls, given up, not cancelled": lambda: Model(
-            definition=chain(AUTHORIZE, RESERVE, BOOK), external=CALLS, gives_up=True, has_cancellation=False
+        "calls, retries exhausted, not cancelled": lambda: Model(
+            definition=chain(AUTHORIZE, RESERVE, BOOK), external=CALLS, retries_run_out=True, has_cancellation=False
         ),
         "the last undone by the first": lambda: Model(definition=chain(AUTHORIZE, RESERVE, CAPTURE)),
         "the last undone by the first, calls": lambda: Model(
             definition=chain(AUTHORIZE, RESERVE, CAPTURE), external=CALLS
         ),
-        "local, one given up and redriven, not cancelled": lambda: _one_given_up(RESERVE, BURN, BOOK, is_redriven=True),
-        "calls, one given up and redriven, not cancelled": lambda: _one_given_up(
+        "local, one exhausted and redriven, not cancelled": lambda: _one_exhausted(
+            RESERVE, BURN, BOOK, is_redriven=True
+        ),
+        "calls, one exhausted and redriven, not cancelled": lambda: _one_exhausted(
             AUTHORIZE, RESERVE, BOOK, external=CALLS, is_redriven=True
         ),
     },
@@ -77,35 +87,37 @@ MODELS: Mapping[int, Mapping[str, Callable[[], Model]]] = {
         "calls, not cancelled": lambda: Model(
             definition=chain(AUTHORIZE, RESERVE, BURN, BOOK), external=CALLS, has_cancellation=False
         ),
-        "local, one given up, not cancelled": lambda: _one_given_up(RESERVE, BURN, BOOK, POST),
+        "local, one exhausted, not cancelled": lambda: _one_exhausted(RESERVE, BURN, BOOK, POST),
     },
 }
-"""By the number of steps and what they do. All can be rejected, time out, and be cancelled unless it says otherwise."""
+"""By the number of steps and by name. Each may be rejected, time out and be cancelled, unless the name excludes it."""
 
 LARGE: Mapping[int, Mapping[str, Callable[[], Model]]] = {
     3: {
-        "calls, one given up and redriven": lambda: replace(
-            _one_given_up(AUTHORIZE, RESERVE, BOOK, external=CALLS, is_redriven=True), has_cancellation=True
+        "calls, one exhausted and redriven": lambda: replace(
+            _one_exhausted(AUTHORIZE, RESERVE, BOOK, external=CALLS, is_redriven=True), has_cancellation=True
         ),
-        "calls, given up and redriven, not cancelled": lambda: _given_up(
+        "calls, retries exhausted and redriven, not cancelled": lambda: _exhausted(
             AUTHORIZE, RESERVE, BOOK, external=CALLS, is_redriven=True
         ),
-        "local, given up and redriven, not cancelled": lambda: _given_up(RESERVE, BURN, BOOK, is_redriven=True),
+        "local, retries exhausted and redriven, not cancelled": lambda: _exhausted(
+            RESERVE, BURN, BOOK, is_redriven=True
+        ),
     },
     4: {
-        "calls, one given up, not cancelled": lambda: _one_given_up(AUTHORIZE, RESERVE, BURN, BOOK, external=CALLS),
-        "calls, one given up and redriven, not cancelled": lambda: _one_given_up(
+        "calls, one exhausted, not cancelled": lambda: _one_exhausted(AUTHORIZE, RESERVE, BURN, BOOK, external=CALLS),
+        "calls, one exhausted and redriven, not cancelled": lambda: _one_exhausted(
             AUTHORIZE, RESERVE, BURN, BOOK, external=CALLS, is_redriven=True
         ),
-        "calls, given up, not cancelled": lambda: _given_up(AUTHORIZE, RESERVE, BURN, BOOK, external=CALLS),
-        "local, given up, not cancelled": lambda: _given_up(RESERVE, BURN, BOOK, POST),
+        "calls, retries exhausted, not cancelled": lambda: _exhausted(AUTHORIZE, RESERVE, BURN, BOOK, external=CALLS),
+        "local, retries exhausted, not cancelled": lambda: _exhausted(RESERVE, BURN, BOOK, POST),
     },
 }
-"""Those that take minutes and up to some gigabytes."""
+"""Models that take minutes and up to some gigabytes."""
 
 BOUNDS = (
-    "Bounds: one cancellation, one attempt of each command, a retry that runs out at once (where it says one given up, "
-    "of one step or compensation only); what was redriven does not fail again. "
-    "Symmetry: worlds that differ only in the order in which the tracker heard messages, or in which of several told "
-    "it the same, are one."
+    "Bounds: one cancellation, one attempt of each command, and retries that run out at once (of one step or "
+    "compensation only, where the name has 'one exhausted'); a redriven step does not fail again. "
+    "Symmetry reduction: states that differ only in the order in which the tracker received messages, or in which of "
+    "several messages carried the same fact, are equal."
 )

@@ -1,4 +1,4 @@
-"""Operators in a schedule: they redrive what is parked, or give it up, by the tracker's real plans."""
+"""Operators in a schedule: they redrive or compensate parked sagas, through the tracker's real plans."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from saga_tracker.store.plans import ActKind, ItemState
 from sqlalchemy import text
 
 from proof.connections import ProcessConnection
-from proof.databases import NEXT_WAKING, TRACKER, Database
+from proof.databases import NEXT_WAKE_UPS, TRACKER, Database
 from proof.schedule import Schedule
-from proof.tracker_process import Due
+from proof.tracker_process import NextWakeUp
 
 CONNECTION = 2
-"""The number of the connection of the tracker's API."""
+"""The number of the connection that the tracker's API uses."""
 NAME = "ops-3"
 RATE_PER_S = 500
 SAGAS_MAX = 10
@@ -33,29 +33,29 @@ UNSETTLED = text("""
 
 @dataclass(slots=True, kw_only=True)
 class Operator:
-    """Whoever looks after parked sagas, through the tracker's API."""
+    """Operators of parked sagas, who use the tracker's API."""
 
     database: Database
     schedule: Schedule
-    due: Due
+    next_wake_up: NextWakeUp
     connection: ProcessConnection = field(init=False)
 
     def __post_init__(self) -> None:
-        self.connection = self.database.connection(TRACKER, CONNECTION, looks_at=NEXT_WAKING)
+        self.connection = self.database.connection(TRACKER, CONNECTION, follow_up=NEXT_WAKE_UPS)
 
     def act_on_parked(self) -> None:
-        """Redrive or give up everything that is parked just now, if anything is."""
+        """Redrive, or compensate, every saga that is parked now."""
         self._act(self.schedule.chance.choice(ACTS), None)
 
     def act_at_rest(self) -> bool:
-        """Redrive what is parked and what nobody answers for, give up what no redrive helps; say if that was any."""
+        """Redrive parked sagas and open dead letters; compensate the rest. Return whether there was any."""
         with self.connection.begin() as tx:
             unsettled = {row.saga_id for row in tx.execute(UNSETTLED)}
         planned = self._act(ActKind.REDRIVE, unsettled)
         return bool(planned | self._act(ActKind.COMPENSATE, unsettled - planned))
 
     def _act(self, kind: ActKind, saga_ids: Collection[str] | None) -> set[str]:
-        """Plan an act and apply it twice, of which the second must change nothing; return which sagas it is for."""
+        """Plan an act and apply it twice, the second time without effect; return the sagas that it is for."""
         if saga_ids is not None and not saga_ids:
             return set()
         now, selection = self.schedule.now, Selection(saga_ids=None if saga_ids is None else sorted(saga_ids))
@@ -67,8 +67,8 @@ class Operator:
                 items = plans.items(tx, plan_id, after="", state=ItemState.PLANNED, limit=SAGAS_MAX)
         except InvalidSelection:
             return set()  # nothing is parked
-        self.due.wake(self.connection.seen)
+        self.next_wake_up.update(self.connection.follow_up_rows)
         for item in items:
             self.schedule.faults[f"an operator's {kind.value.lower()}"] += 1
-            self.schedule.note(f"an operator wants {kind.value} of saga {item.saga_id[-6:]}: {item.runs}", item.saga_id)
+            self.schedule.note(f"an operator plans {kind.value} of saga {item.saga_id[-6:]}: {item.runs}", item.saga_id)
         return {item.saga_id for item in items}

@@ -1,7 +1,7 @@
 """A gateway and a courier in memory, behind the ports that payment and shipping call.
 
-Each keeps one outcome a key, as the real ones do, and what it did for each saga, which the audit reads. How a call goes
-on its way (slow, lost, refused) is the schedule's business; here it has arrived.
+Each keeps one outcome for each key, as the real ones do, and a count of its effects for each saga, which the checks
+read. The schedule decides what happens on the way (slow, lost, failed); here a call has arrived.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ Outcome = TypeVar("Outcome")
 
 
 class KeyMisused(AssertionError):
-    """A key came again with another request; a provider would refuse it."""
+    """A key was used again with another request, which a provider would refuse."""
 
 
 @dataclass(slots=True)
 class Provider:
-    """Outcomes by key, and how often each kind of effect happened for a saga."""
+    """Outcomes by key, and the number of effects by saga and kind."""
 
     chance: random.Random
     refusal_rate: float
@@ -45,7 +45,7 @@ class Provider:
 
     def _once(self, key: str, request: object, effect: Callable[[str], Outcome]) -> Outcome:
         if self._requests.setdefault(key, request) != request:
-            raise KeyMisused(f"{key} came with {self._requests[key]}, then with {request}.")
+            raise KeyMisused(f"{key} was used with {self._requests[key]}, then with {request}.")
         if key not in self._outcomes:
             self._outcomes[key] = effect(key.partition(":")[0])
         return cast(Outcome, self._outcomes[key])
@@ -62,7 +62,7 @@ class Gateway(Provider):
     """The card gateway: authorizes, captures, voids and refunds."""
 
     def authorize(self, request: Authorization, key: str) -> Authorized | Declined:
-        """Hold the amount."""
+        """Authorize the amount."""
 
         def effect(saga_id: str) -> Authorized | Declined:
             if self._refuses():
@@ -73,7 +73,7 @@ class Gateway(Provider):
         return self._once(key, request, effect)
 
     def capture(self, request: Capture, key: str) -> Captured | CaptureFailed:
-        """Settle the amount."""
+        """Capture the amount."""
 
         def effect(saga_id: str) -> Captured | CaptureFailed:
             if self._refuses():
@@ -84,7 +84,7 @@ class Gateway(Provider):
         return self._once(key, request, effect)
 
     def undo(self, request: Undo, key: str) -> Voided | Refunded:
-        """Void, or refund where there is a capture."""
+        """Void the authorization, or refund the capture where there is one."""
 
         def effect(saga_id: str) -> Voided | Refunded:
             if request.capture_id is None:
@@ -96,15 +96,15 @@ class Gateway(Provider):
         return self._once(key, request, effect)
 
     def find_authorization(self, key: str) -> Authorized | Declined | None:
-        """Return what became of an authorization."""
+        """Return the outcome of an authorization, None for an unknown key."""
         return cast("Authorized | Declined | None", self._outcomes.get(key))
 
     def find_capture(self, key: str) -> Captured | CaptureFailed | None:
-        """Return what became of a capture."""
+        """Return the outcome of a capture, None for an unknown key."""
         return cast("Captured | CaptureFailed | None", self._outcomes.get(key))
 
     def find_undo(self, key: str) -> Voided | Refunded | None:
-        """Return what became of an undo."""
+        """Return the outcome of an undo, None for an unknown key."""
         return cast("Voided | Refunded | None", self._outcomes.get(key))
 
 
@@ -112,18 +112,18 @@ class Courier(Provider):
     """The courier: books shipments and cancels them."""
 
     def book(self, request: Booking, key: str) -> Booked | Rejected:
-        """Take the shipment."""
+        """Book the shipment."""
 
         def effect(saga_id: str) -> Booked | Rejected:
             if self._refuses():
-                return Rejected(reason="undeliverable_address", detail="Nobody lives there.")
+                return Rejected(reason="undeliverable_address", detail="The address does not exist.")
             self._note(saga_id, "booked")
             return Booked(tracking_number=f"track {saga_id}")
 
         return self._once(key, request, effect)
 
     def cancel(self, tracking_number: str, key: str) -> Cancelled:
-        """Give the shipment up."""
+        """Cancel the shipment."""
 
         def effect(saga_id: str) -> Cancelled:
             self._note(saga_id, "cancelled")
@@ -132,9 +132,9 @@ class Courier(Provider):
         return self._once(key, tracking_number, effect)
 
     def find_booking(self, key: str) -> Booked | Rejected | None:
-        """Return what became of a booking."""
+        """Return the outcome of a booking, None for an unknown key."""
         return cast("Booked | Rejected | None", self._outcomes.get(key))
 
     def find_cancellation(self, key: str) -> Cancelled | None:
-        """Return what became of a cancellation."""
+        """Return the outcome of a cancellation, None for an unknown key."""
         return cast("Cancelled | None", self._outcomes.get(key))

@@ -1,4 +1,4 @@
-"""Many schedules, several at once: each process of ours has a database of its own in one PostgreSQL."""
+"""Many schedules, several at a time: each of our processes has its own database in one PostgreSQL."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from proof.simulation import Result, simulate
 from stack import from_environment, postgres, up
 
 CHUNK = 20
-"""Seeds that a process takes at once: few enough that none is left alone with the rest."""
+"""The seeds that a process takes at once: few enough that all processes finish at about the same time."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Figures:
-    """What all schedules together came to."""
+    """The totals of all schedules."""
 
     first: int
     control: str | None = None
@@ -43,7 +43,7 @@ class Figures:
     violations: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, result: Result) -> None:
-        """Count one schedule in."""
+        """Add one schedule."""
         self.schedules += 1
         self.sagas += result.states
         self.faults += result.faults
@@ -52,7 +52,7 @@ class Figures:
 
     @property
     def per_s(self) -> float:
-        """How many schedules a second."""
+        """Schedules per second."""
         return self.schedules / self.took_s if self.took_s else 0.0
 
     def to_json(self) -> dict[str, Any]:
@@ -69,7 +69,7 @@ class Figures:
 
 @contextmanager
 def postgresql() -> Iterator[str]:
-    """A PostgreSQL of our own, on a free port, in a folder that goes in the end; yields its address."""
+    """Run a PostgreSQL of our own on a free port, in a temporary folder; yield its address."""
     with tempfile.TemporaryDirectory(prefix="baraza-proof-") as home:
         stack = up(from_environment(home=Path(home), only=("postgres",)))
         try:
@@ -86,7 +86,7 @@ def run(
     processes: int | None = None,
     advance: Callable[[int], None] = lambda _count: None,
 ) -> Figures:
-    """Run the schedules of these seeds, and say how far it is; with a control, until the first violation."""
+    """Run the schedules of these seeds, and report progress; with a control, stop at the first violation."""
     processes = processes or os.cpu_count() or 1
     figures = Figures(first=seeds.start, control=control_name, processes=processes)
     began_s = time.monotonic()
@@ -107,13 +107,13 @@ def run(
                 advance(len(done.result()))
                 if control_name and figures.violations:
                     break
-        finally:  # whoever stops it does not wait for the rest
+        finally:  # so that an interrupt does not wait for the rest
             pool.shutdown(cancel_futures=True)
     return figures
 
 
 def replay(seed: int, *, control_name: str | None = None) -> tuple[Figures, tuple[str, ...]]:
-    """Run the schedule of one seed in this process, and return everything that happened as well."""
+    """Run the schedule of one seed in this process; return the totals and the trace."""
     figures = Figures(first=seed, control=control_name)
     switch_on(control_name)
     with postgresql() as server:
@@ -126,22 +126,22 @@ def replay(seed: int, *, control_name: str | None = None) -> tuple[Figures, tupl
 
 
 _database: Database
-"""The database of this process, while it is one of a pool."""
+"""The database of this process, where it belongs to a pool."""
 
 
 def _cores() -> list[int]:
-    """Return the cores that we may run on, where this system lets one choose."""
+    """Return the cores that we may run on; one that stands for all where the system has no such choice."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
 
 
 def _begin(server: str, control_name: str | None, cores: SimpleQueue[int]) -> None:
     global _database
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {cores.get()})  # and PostgreSQL's processes for it with it
+        os.sched_setaffinity(0, {cores.get()})  # and PostgreSQL's processes for this one follow it
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the pool
     _database = databases.create(server, f"proof_{os.getpid()}")
     switch_on(control_name)
-    gc.disable()  # what a schedule leaves behind goes when the next chunk begins
+    gc.disable()  # collected between chunks instead
     gc.freeze()
 
 

@@ -1,4 +1,4 @@
-"""The seeded schedule: virtual time, chance, the faults that are on, and how often each kind struck."""
+"""The seeded schedule: virtual time, chance, the active faults, and a count of each kind."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 
 @dataclass(slots=True, kw_only=True)
 class Schedule:
-    """Everything that is left to chance comes from here, so that a seed says it all."""
+    """The only source of chance, so that a seed determines everything."""
 
     seed: int
     now: datetime = BEGINNING
@@ -26,7 +26,7 @@ class Schedule:
     rates: dict[str, float] = field(default_factory=dict)
     is_traced: bool = False
     trace: list[tuple[str, str]] = field(default_factory=list)
-    open_turns: set[object] = field(default_factory=set)
+    suspended_tasks: set[object] = field(default_factory=set)
     _events: list[tuple[datetime, int, Callable[[], object]]] = field(default_factory=list)
     _count: int = 0
 
@@ -34,7 +34,7 @@ class Schedule:
         self.chance = random.Random(self.seed)
 
     def strikes(self, fault: str, rate: float) -> bool:
-        """Say whether a fault strikes now, and count it. Each seed has some kinds of faults often, others never."""
+        """Return whether a fault strikes now, and count it. In each seed some kinds are frequent and others absent."""
         if not self.are_faults_on:
             return False
         if fault not in self.rates:
@@ -45,7 +45,7 @@ class Schedule:
         return True
 
     def note(self, line: str, saga_id: str = "") -> None:
-        """Write a line for whoever replays the seed, and which saga it is about."""
+        """Add a line about a saga to the trace of a replay."""
         if self.is_traced:
             self.trace.append((saga_id, f"{(self.now - BEGINNING).total_seconds():9.3f}  {line}"))
 
@@ -54,16 +54,16 @@ class Schedule:
         return str(ULID.from_bytes(self.chance.randbytes(16)))
 
     def within(self, seconds: float) -> timedelta:
-        """Return a random time up to that long."""
+        """Return a random duration up to this one."""
         return timedelta(seconds=self.chance.random() * seconds)
 
     def at(self, when: datetime, event: Callable[[], object]) -> None:
-        """Let something happen at that time."""
+        """Plan an event for a time."""
         self._count += 1
         heapq.heappush(self._events, (when, self._count, event))
 
     def advance(self, until: datetime) -> None:
-        """Let time pass, and everything happen that was due in it."""
+        """Advance virtual time, and run every event that is due by then."""
         while self._events and self._events[0][0] <= until:
             when, _, event = heapq.heappop(self._events)
             self.now = max(self.now, when)
@@ -72,5 +72,5 @@ class Schedule:
 
     @property
     def next_at(self) -> datetime | None:
-        """When the next event happens, None where none is planned."""
+        """The time of the next event, None where none is planned."""
         return self._events[0][0] if self._events else None

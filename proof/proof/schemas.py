@@ -1,4 +1,4 @@
-"""The schema registry in memory: every message of ours is registered, on every topic."""
+"""The schema registry in memory: every message of ours is registered for every topic."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from messages.catalogue import MESSAGES
 
 
 class LocalRegistry:
-    """Gives each message type the id that its place in the catalogue has."""
+    """Each message type has its position in the catalogue as its id."""
 
     def __init__(self) -> None:
         self._names = sorted(MESSAGES)

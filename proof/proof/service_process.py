@@ -28,7 +28,7 @@ from saga_tracker.store.tables import TopicPartition
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from proof.broker import Broker
-from proof.calls import Wire
+from proof.calls import CallTransport
 from proof.connections import ProcessConnection
 from proof.databases import NEXT_DUE, Database
 from proof.schedule import Schedule
@@ -53,10 +53,10 @@ class Service:
     schedule: Schedule
     committed: dict[TopicPartition, int] = field(default_factory=dict)
     due_at: dict[int, datetime] = field(default_factory=dict)
-    wire: Wire = field(init=False)
+    transport: CallTransport = field(init=False)
 
     def __post_init__(self) -> None:
-        self.wire = Wire(schedule=self.schedule)
+        self.transport = CallTransport(schedule=self.schedule)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,7 +66,7 @@ class Process:
     service: Service
     number: int
     connection: ProcessConnection = field(init=False)
-    turn: SimulatedTask = field(init=False)
+    task: SimulatedTask = field(init=False)
     partitions: set[int] = field(default_factory=set)
     positions: dict[TopicPartition, int] = field(default_factory=dict)
     fetched: list[RawMessage] = field(default_factory=list)
@@ -78,8 +78,8 @@ class Process:
     _read_up_to: int = -1
 
     def __post_init__(self) -> None:
-        self.connection = self.service.database.connection(self.service.name, self.number, looks_at=NEXT_DUE)
-        self.turn = self.connection.turn = SimulatedTask(self.service.schedule)
+        self.connection = self.service.database.connection(self.service.name, self.number, follow_up=NEXT_DUE)
+        self.task = self.connection.task = SimulatedTask(self.service.schedule)
 
     @property
     def name(self) -> str:
@@ -95,7 +95,7 @@ class Process:
     @property
     def is_ready(self) -> bool:
         """Say whether there is anything that it could do now."""
-        if self.turn.is_open or self.is_paused:
+        if self.task.is_suspended or self.is_paused:
             return False
         if self.fetched or self.answers or self.unpublished:
             return True
@@ -160,14 +160,14 @@ class Process:
 
     def kill(self) -> None:
         """Kill it, wherever it stands."""
-        if self.turn.is_open:
-            self.turn.kill()
+        if self.task.is_suspended:
+            self.task.kill()
         else:
             self.crash()
 
     def crash(self) -> None:
         """Lose everything in memory, and begin again."""
-        self.turn.expect()
+        self.task.plan_faults()
         self.service.schedule.note(f"{self.name} crashes and starts again")
         self.generation += 1
         self.fetched, self.answers, self.unpublished, self.delivered = [], [], [], []
@@ -297,14 +297,14 @@ class Process:
                 if not is_transient(error):
                     raise
                 self.service.schedule.note(f"{self.name} tries again: {error.orig}")
-                self.turn.sleep(self.service.schedule.chance.random())
+                self.task.sleep(self.service.schedule.chance.random())
         return self._transact_once(work, delivered, feed)
 
     def _transact_once(self, work: Work, delivered: Sequence[str], feed: Callable[[Batch], None]) -> Outgoing:
         service, schedule = self.service, self.service.schedule
         stops = schedule.strikes("stands still in a transaction", 0.02)
         fails = schedule.strikes("PostgreSQL fails", 0.02)
-        self.turn.expect(stops_for_s=schedule.chance.uniform(0.1, ZOMBIE_S) if stops else 0.0, fails=fails)
+        self.task.plan_faults(stops_for_s=schedule.chance.uniform(0.1, ZOMBIE_S) if stops else 0.0, fails=fails)
         with self.connection.begin() as tx:
             outbox.remove(tx, delivered)
             batch = Batch(
@@ -321,7 +321,7 @@ class Process:
             out = batch.finish()
             if schedule.strikes("crash before the commit", 0.01):
                 raise Crash
-        self.turn.expect()
+        self.task.plan_faults()
         self._look()
         self._note(work, out)
         if schedule.strikes("crash between commit and publish", 0.02):
@@ -332,15 +332,15 @@ class Process:
         return out
 
     def _look(self) -> None:
-        if self.connection.seen is not None:
-            self.service.due_at = dict(self.connection.seen)
+        if self.connection.follow_up_rows is not None:
+            self.service.due_at = dict(self.connection.follow_up_rows)
 
     def _sweep_later(self) -> None:
         """Let the sweep find what nobody in memory knows of: it takes what is old enough."""
         schedule = self.service.schedule
 
         def sweep() -> None:
-            if self.turn.is_open:
+            if self.task.is_suspended:
                 schedule.at(schedule.now + timedelta(seconds=SWEEP_EVERY_S), sweep)
             else:
                 self.take_leftovers()
@@ -400,7 +400,7 @@ class Process:
             if is_alive():
                 self.answers.append(answer)
 
-        self.service.wire.begin(call, answered, is_alive)
+        self.service.transport.begin(call, answered, is_alive)
 
 
 def _feed(batch: Batch, work: Work) -> None:

@@ -1,7 +1,7 @@
-"""One seeded schedule: orders through every service's real handlers and the real tracker, until everything is at rest.
+"""One seeded schedule: orders through every service's real handlers and the real tracker, until all is at rest.
 
-While faults are on, processes crash, pause and lose partitions to one another, messages come twice and in any order,
-calls fail, hang and lose their answers. Then all faults end, and what must be true is checked.
+While faults are on, processes crash, pause and lose partitions to one another. Messages arrive twice and in any order;
+calls fail, hang and lose their answers. Then all faults end, and the invariants are checked.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from saga_tracker.ingest.recorder import Recorder
 from sqlalchemy import Connection
 
 from proof.broker import Broker
-from proof.checks import Rest, Violation, violations
+from proof.checks import FinalState, Violation, violations
 from proof.customers import CUSTOMERS, SKUS, Customers
 from proof.databases import Database
 from proof.operator import Operator
@@ -41,38 +41,38 @@ from proof.providers import Courier, Gateway
 from proof.schedule import BEGINNING, Schedule
 from proof.schemas import LocalRegistry
 from proof.service_process import ZOMBIE_S, Process, Service
-from proof.tracker_process import Due, Follower
+from proof.tracker_process import NextWakeUp, TrackerProcess
 
 ORDERS = (1, 1, 1, 2)
-"""How many orders a schedule has: many small ones find more than a few large ones."""
+"""The number of orders in a schedule: many small schedules find more than a few large ones."""
 ACTS = (0, 0, 2, 10)
-"""How often an operator comes by while faults are on."""
+"""The number of an operator's acts while faults are on."""
 PARTITION_COUNT = 2
 PROCESSES = 2
 FAULTS_MAX_S = 120.0
 BROKEN_S = 60.0
-"""How long a handler may be broken, longer than all its attempts."""
+"""The longest time for which a handler is broken: longer than all its attempts."""
 REDRIVES_MAX = 20
-"""How often everything that is parked at rest is redriven before it is said to be parked for ever."""
-LOOKS_EVERY = timedelta(minutes=10)
-"""An operator comes by at least so often."""
+"""After so many redrives at rest, a saga that is still parked counts as parked for ever."""
+OPERATOR_EVERY = timedelta(minutes=10)
+"""An operator acts at least this often."""
 FIRST_ORDERS_S = 5.0
 ROUNDS_MAX = 20_000
-STEPS_TOLD_MAX = 15
+STEPS_SHOWN_MAX = 15
 REST_WITHIN = timedelta(hours=2)
 
 
 class NotAtRest(Exception):
-    """A schedule goes on and on."""
+    """A schedule does not come to rest."""
 
 
 class Poison(Exception):
-    """A handler that fails as nobody foresaw."""
+    """An unforeseen failure of a handler."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What one schedule came to."""
+    """The result of one schedule."""
 
     seed: int
     states: Counter[str]
@@ -84,13 +84,13 @@ class Result:
 
 @cache
 def _codec() -> Codec:
-    """Return one codec for all schedules: it only remembers schemas, and learning them takes a twentieth of each."""
+    """Return one codec for all schedules. It caches schemas only, and to fetch them takes a twentieth of a schedule."""
     return Codec(LocalRegistry())
 
 
 @dataclass(slots=True, kw_only=True)
 class Simulation:
-    """Everything that takes part in one schedule."""
+    """All participants of one schedule."""
 
     database: Database
     schedule: Schedule
@@ -99,14 +99,14 @@ class Simulation:
     gateway: Gateway = field(init=False)
     courier: Courier = field(init=False)
     services: dict[str, list[Process]] = field(init=False)
-    trackers: list[Follower] = field(init=False)
-    due: Due = field(default_factory=Due)
+    trackers: list[TrackerProcess] = field(init=False)
+    next_wake_up: NextWakeUp = field(default_factory=NextWakeUp)
     customers: Customers = field(init=False)
     operator: Operator = field(init=False)
     is_redriven: bool = field(init=False)
-    """Whether operators redrive until nothing is parked any more."""
+    """Whether operators redrive until no saga is parked any more."""
     redrives_left: int = REDRIVES_MAX
-    looks_at: datetime = BEGINNING + LOOKS_EVERY
+    operator_at: datetime = BEGINNING + OPERATOR_EVERY
     broken_until: dict[str, datetime] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -124,23 +124,23 @@ class Simulation:
         }
         self.services = {name: self._processes(name, handlers) for name, handlers in declared.items()}
         factor = chance.choice((0.25, 0.5, 1.0))
-        self.trackers = [self._follower(number, factor) for number in range(PROCESSES)]
+        self.trackers = [self._tracker(number, factor) for number in range(PROCESSES)]
         self.trackers[0].begin()
         self.customers = Customers(database=self.database, schedule=self.schedule, broker=self.broker, codec=self.codec)
-        self.operator = Operator(database=self.database, schedule=self.schedule, due=self.due)
+        self.operator = Operator(database=self.database, schedule=self.schedule, next_wake_up=self.next_wake_up)
         self.is_redriven = chance.random() < 0.7
-        self._stock()
+        self._stock_up()
 
-    def _follower(self, number: int, timeout_factor: float) -> Follower:
-        return Follower(
+    def _tracker(self, number: int, timeout_factor: float) -> TrackerProcess:
+        return TrackerProcess(
             number=number,
             recorder=Recorder(DEFINITIONS, self.codec, timeout_factor=timeout_factor),
             database=self.database,
             topics=tuple(topics(DEFINITIONS)),
             broker=self.broker,
             schedule=self.schedule,
-            taken=self._taken,
-            due=self.due,
+            consumer_progress=self._consumer_progress,
+            next_wake_up=self.next_wake_up,
         )
 
     def _processes(self, name: str, declared: Sequence[Handler]) -> list[Process]:
@@ -162,14 +162,14 @@ class Simulation:
         return processes
 
     def _failing(self, handler: Handler) -> Handler:
-        """Let a local step fail now and then, in its step or in its compensation."""
+        """Make a local step fail now and then, in its step or in its compensation."""
         if not isinstance(handler, Step):
             return handler
 
         def failing(what: str, load: Callable[[Any, Connection], Any]) -> Callable[[Any, Connection], Any]:
             def load_or_fail(messages: Sequence[Message], tx: Connection) -> Any:
                 if self._is_broken(what) or self.schedule.strikes("a handler fails", 0.03):
-                    raise Poison("nobody foresaw this")
+                    raise Poison("an unforeseen failure")
                 return load(messages, tx)
 
             return load_or_fail
@@ -185,14 +185,14 @@ class Simulation:
             self.broken_until[name] = schedule.now + schedule.within(BROKEN_S)
         return schedule.are_faults_on and schedule.now < self.broken_until.get(name, BEGINNING)
 
-    def _stock(self) -> None:
+    def _stock_up(self) -> None:
         chance = self.schedule.chance
         with self.database.connection("inventory", 0).begin() as tx:
             inventory.tables.receive(tx, {sku: chance.choice((2, 50)) for sku in SKUS})
         with self.database.connection("loyalty", 0).begin() as tx:
             loyalty.tables.grant(tx, {customer: chance.choice((20, 500)) for customer in CUSTOMERS})
 
-    def _taken(self) -> ConsumerProgress:
+    def _consumer_progress(self) -> ConsumerProgress:
         return ConsumerProgress(
             offsets={name: dict(processes[0].service.committed) for name, processes in self.services.items()}
         )
@@ -200,20 +200,20 @@ class Simulation:
     # The schedule
 
     def run(self) -> Result:
-        """Let everything happen, and check what must be true in the end."""
+        """Run the schedule to rest, and check the invariants."""
         self._plan()
         found: list[Violation] = []
         states: Counter[str] = Counter()
         try:
             self._until_rest()
-            rest = self._rest()
-            states.update(rest.states.values())
-            found = violations(rest)
-        except Exception as error:  # whatever any part raised is what the schedule found
+            final = self._final_state()
+            states.update(final.states.values())
+            found = violations(final)
+        except Exception as error:  # any exception is what the schedule found
             found = [Violation(invariant="nothing raises", says=f"{type(error).__name__}: {error}")]
         finally:
             for actor in self._actors:
-                actor.turn.end()
+                actor.task.abandon()
         return Result(
             seed=self.schedule.seed,
             states=states,
@@ -223,8 +223,8 @@ class Simulation:
             trace=tuple(line for _, line in self.schedule.trace),
         )
 
-    def _rest(self) -> Rest:
-        return Rest(
+    def _final_state(self) -> FinalState:
+        return FinalState(
             rows=self.database.everything(),
             orders=self.customers.orders,
             gateway=self.gateway,
@@ -235,12 +235,12 @@ class Simulation:
         )
 
     @property
-    def _actors(self) -> list[Process | Follower]:
+    def _actors(self) -> list[Process | TrackerProcess]:
         return [*(each for processes in self.services.values() for each in processes), *self.trackers]
 
     def _last_steps(self, saga_id: str) -> tuple[str, ...]:
         lines = [line for about, line in self.schedule.trace if not saga_id or about in ("", saga_id)]
-        return tuple(lines[-STEPS_TOLD_MAX:])
+        return tuple(lines[-STEPS_SHOWN_MAX:])
 
     def _plan(self) -> None:
         schedule, chance = self.schedule, self.schedule.chance
@@ -256,33 +256,33 @@ class Simulation:
         self.schedule.note("all faults end")
 
     def _until_rest(self) -> None:
-        """Let whoever is ready take a turn, one after the other; where nobody is, time goes on to what comes next."""
+        """Run one ready process after the other; where none is ready, advance to the next event."""
         schedule, actors = self.schedule, self._actors
         for _ in range(ROUNDS_MAX):
             ready = [each for each in actors if each.is_ready]
             if ready:
                 actor = schedule.chance.choice(ready)
-                actor.turn.run(actor.step)
+                actor.task.run(actor.step)
                 if schedule.are_faults_on:
                     self._disturb(actor)
                 schedule.advance(schedule.now + schedule.within(0.1))
                 continue
             next_at = self._next_at()
             if next_at is None:
-                if self._is_tidy(actors) and not self._is_redriven_again():
+                if self._is_tidy(actors) and not self._redrive_again():
                     return
                 continue
             if next_at > BEGINNING + REST_WITHIN:
                 break
-            if next_at > self.looks_at:  # what asks again and again has a parked saga, which an operator looks at
-                self.looks_at += LOOKS_EVERY
+            if next_at > self.operator_at:  # repeated retries belong to a parked saga, on which an operator acts
+                self.operator_at += OPERATOR_EVERY
                 self.operator.act_at_rest()
                 continue
             schedule.advance(next_at)
         raise NotAtRest(f"Not at rest after {ROUNDS_MAX} rounds or {REST_WITHIN}.")
 
-    def _is_tidy(self, actors: Sequence[Process | Follower]) -> bool:
-        """Remove what was published; what is in an outbox then nobody knows of, and the sweeps publish it."""
+    def _is_tidy(self, actors: Sequence[Process | TrackerProcess]) -> bool:
+        """Remove published rows, then let the sweeps publish what is left over; return whether nothing is left."""
         for each in actors:
             each.tidy()
         if not self.database.has_leftovers():
@@ -291,7 +291,7 @@ class Simulation:
             each.take_leftovers()
         return not any(each.unpublished or each.is_ready for each in actors)
 
-    def _is_redriven_again(self) -> bool:
+    def _redrive_again(self) -> bool:
         if not self.is_redriven or not self.redrives_left:
             return False
         self.redrives_left -= 1
@@ -300,46 +300,48 @@ class Simulation:
     def _next_at(self) -> datetime | None:
         due = [when for processes in self.services.values() for when in processes[0].service.due_at.values()]
         found = [
-            when for when in (*due, self.due.at, self.due.plan_at) if when is not None and when > self.schedule.now
+            when
+            for when in (*due, self.next_wake_up.at, self.next_wake_up.plan_at)
+            if when is not None and when > self.schedule.now
         ]
         return min([*found, *([self.schedule.next_at] if self.schedule.next_at else [])], default=None)
 
-    def _disturb(self, actor: Process | Follower) -> None:
+    def _disturb(self, actor: Process | TrackerProcess) -> None:
         schedule, chance = self.schedule, self.schedule.chance
-        if actor.turn.is_open and chance.random() < 0.7:
+        if actor.task.is_suspended and chance.random() < 0.7:
             self._hand_over(actor)
         if schedule.strikes("rebalance with a zombie owner", 0.01):
             self._hand_over(chance.choice(self._actors))
         if schedule.strikes("a process stands still", 0.02):
             process = chance.choice(self._actors)
             process.paused_until = schedule.now + schedule.within(40)
-            schedule.at(process.paused_until, lambda: None)  # so that time stops there
+            schedule.at(process.paused_until, lambda: None)  # so that virtual time stops there
             schedule.note(f"{process.name} stands still")
         if schedule.strikes("a process is killed", 0.015):
             chance.choice(self._actors).kill()
 
-    def _hand_over(self, old: Process | Follower) -> None:
-        """Give its partitions to another process; the old owner goes on for a while, for it does not know yet."""
+    def _hand_over(self, old: Process | TrackerProcess) -> None:
+        """Give its partitions to another process; the old owner goes on for a while as a zombie."""
         schedule = self.schedule
-        if isinstance(old, Follower):
+        if isinstance(old, TrackerProcess):
             heir = next(each for each in self.trackers if each is not old)
-            if old.offsets and not heir.offsets and not heir.turn.is_open:
-                heir.turn.run(heir.begin)
+            if old.offsets and not heir.offsets and not heir.task.is_suspended:
+                heir.task.run(heir.begin)
                 schedule.at(schedule.now + schedule.within(ZOMBIE_S), old.lose)
                 schedule.note(f"{heir.name} takes over from {old.name}, which goes on as a zombie")
             return
         new = next(each for each in self.services[old.service.name] if each is not old)
-        taken = sorted(old.partitions - new.partitions)
-        if new.turn.is_open:
+        missing = sorted(old.partitions - new.partitions)
+        if new.task.is_suspended:
             return
-        for partition in taken:
+        for partition in missing:
             new.take_over(partition)
             schedule.note(f"{new.name} takes partition {partition} over from {old.name}, which goes on as a zombie")
             schedule.at(schedule.now + schedule.within(ZOMBIE_S), partial(old.lose, partition))
 
 
 def simulate(seed: int, database: Database, *, is_traced: bool = False) -> Result:
-    """Run the schedule of one seed; one that breaks a promise is run again, to tell its last steps."""
+    """Run the schedule of one seed; one that breaks an invariant is run again with a trace, for its last steps."""
     random.seed(seed)
     result = Simulation(database=database, schedule=Schedule(seed=seed, is_traced=is_traced)).run()
     return simulate(seed, database, is_traced=True) if result.violations and not is_traced else result

@@ -1,7 +1,7 @@
-"""A process's turn, which may stand still in the middle of a transaction while others go on, and end late.
+"""The task of a simulated process. It may be suspended inside a transaction while others go on, and finish late.
 
-So two owners of one partition meet in PostgreSQL as they would for real: with locks held, and rows read before the
-other's commit. A turn is a coroutine of its own; where a statement meets another turn's lock it waits in virtual time.
+So two owners of one partition meet in PostgreSQL as they really would: with locks held, and with rows read before the
+other's commit. A task is a coroutine. Where a statement needs a lock of another task, it waits in virtual time.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from greenlet import GreenletExit, getcurrent, greenlet
 from proof.schedule import Schedule
 
 STATEMENTS_MAX = 8
-"""A transaction stands still or fails at one of its first statements; few have more."""
-ASK_AGAIN_S = 0.5
-"""How often a statement that waits for a lock looks again, in virtual time."""
-ASKS_MAX = 60
-"""Then two transactions wait for each other, and PostgreSQL would end one."""
+"""A transaction is suspended or fails at one of its first statements; few have more."""
+LOCK_RETRY_S = 0.5
+"""The interval, in virtual time, at which a statement tries again to get a lock."""
+LOCK_ATTEMPTS_MAX = 60
+"""After so many, two transactions wait for each other, and PostgreSQL would end one."""
 
 
 class Crash(Exception):
@@ -29,37 +29,37 @@ class Crash(Exception):
 
 @dataclass(slots=True, eq=False)
 class SimulatedTask:
-    """What one process does just now, and what is to go wrong with its transaction."""
+    """What one process does now, and the faults that are planned for its transaction."""
 
     schedule: Schedule
-    _inner: greenlet | None = None
+    _greenlet: greenlet | None = None
     _stops_in: int = 0
     _stops_for_s: float = 0.0
     _fails_in: int = 0
 
     @property
-    def is_open(self) -> bool:
-        """Say whether it stands still in the middle of something."""
-        return self._inner is not None
+    def is_suspended(self) -> bool:
+        """Whether it stands still in the middle of something."""
+        return self._greenlet is not None
 
     def run(self, step: Callable[[], object]) -> None:
-        """Do a step; it may stand still on the way and go on later."""
+        """Run a step. It may be suspended on the way and resume later."""
         self._resume(greenlet(step))
 
     def kill(self) -> None:
-        """Let the process crash where it stands: an open transaction is rolled back, and it begins again."""
-        if self._inner is not None:
-            self._note(self._inner, self._inner.throw(Crash))
+        """Crash the process where it stands: an open transaction is rolled back, and the process starts again."""
+        if self._greenlet is not None:
+            self._update(self._greenlet, self._greenlet.throw(Crash))
 
-    def end(self) -> None:
-        """Leave it where it stands for good; an open transaction is rolled back."""
-        if self._inner is not None:
-            self._note(self._inner, self._inner.throw(GreenletExit))
+    def abandon(self) -> None:
+        """End it where it stands, for good; an open transaction is rolled back."""
+        if self._greenlet is not None:
+            self._update(self._greenlet, self._greenlet.throw(GreenletExit))
 
-    def expect(self, *, stops_for_s: float = 0.0, fails: bool = False) -> None:
-        """Let the transaction that begins stand still that long (0: not) at some statement, or fail at one.
+    def plan_faults(self, *, stops_for_s: float = 0.0, fails: bool = False) -> None:
+        """Plan that the transaction which begins stands still for so long (0: not) at a statement, or fails at one.
 
-        What was expected of the last one and has not come is forgotten.
+        This replaces what was planned for the transaction before.
         """
         chance = self.schedule.chance
         self._stops_in = chance.randint(1, STATEMENTS_MAX) if stops_for_s else 0
@@ -67,18 +67,18 @@ class SimulatedTask:
         self._fails_in = chance.randint(1, STATEMENTS_MAX) if fails else 0
 
     def sleep(self, seconds: float) -> None:
-        """Let virtual time pass here, while others go on."""
+        """Suspend this task for some virtual time, while others go on."""
         outer = getcurrent().parent
-        assert outer is not None, "a turn has been begun by the schedule"
+        assert outer is not None, "the schedule runs every task"
         outer.switch(seconds)
 
-    def meet(self, send: Callable[[], object]) -> None:
-        """Let happen what is expected of the statement that comes: it fails, or the process stands still before it.
+    def before_statement(self, send: Callable[[], object]) -> None:
+        """Carry out what is planned for the next statement: raise an error, or suspend the task.
 
-        ``send`` lets everything before it arrive at PostgreSQL, so that its locks are held meanwhile.
+        ``send`` sends everything before it to PostgreSQL, so that its locks are held meanwhile.
         """
         if getcurrent().parent is None:
-            return  # the schedule itself, which waits for nobody
+            return  # the schedule itself, which is never suspended
         if self._fails_in:
             self._fails_in -= 1
             if not self._fails_in:
@@ -90,32 +90,32 @@ class SimulatedTask:
                 self.sleep(self._stops_for_s)
 
     @property
-    def is_among_others(self) -> bool:
-        """Say whether another turn stands still, and may hold what a statement needs."""
-        return bool(self.schedule.open_turns) and getcurrent().parent is not None
+    def has_suspended_others(self) -> bool:
+        """Whether another task is suspended, and may hold a lock that a statement needs."""
+        return bool(self.schedule.suspended_tasks) and getcurrent().parent is not None
 
-    def tries(self) -> Iterator[None]:
-        """Yield as often as a statement may try to get a lock; in between virtual time passes."""
-        for _ in range(ASKS_MAX):
+    def lock_attempts(self) -> Iterator[None]:
+        """Yield once for each attempt of a statement to get a lock; in between virtual time passes."""
+        for _ in range(LOCK_ATTEMPTS_MAX):
             yield
             self.schedule.faults["waited for a lock"] += 1
-            self.sleep(ASK_AGAIN_S)
+            self.sleep(LOCK_RETRY_S)
 
-    def _resume(self, inner: greenlet) -> None:
-        if self._inner not in (None, inner) or _is_over(inner):
+    def _resume(self, resumed: greenlet) -> None:
+        if self._greenlet not in (None, resumed) or _is_over(resumed):
             return
-        self._note(inner, inner.switch())
+        self._update(resumed, resumed.switch())
 
-    def _note(self, inner: greenlet, wait_s: float) -> None:
-        """Remember that it is over, or that it stands still, and let it go on later."""
-        if _is_over(inner):
-            self._inner = None
-            self.schedule.open_turns.discard(self)
+    def _update(self, switched: greenlet, wait_s: float) -> None:
+        """Record that it is over, or that it is suspended; then plan when it resumes."""
+        if _is_over(switched):
+            self._greenlet = None
+            self.schedule.suspended_tasks.discard(self)
         else:
-            self._inner = inner
-            self.schedule.open_turns.add(self)
-            self.schedule.at(self.schedule.now + timedelta(seconds=wait_s), lambda: self._resume(inner))
+            self._greenlet = switched
+            self.schedule.suspended_tasks.add(self)
+            self.schedule.at(self.schedule.now + timedelta(seconds=wait_s), lambda: self._resume(switched))
 
 
-def _is_over(inner: greenlet) -> bool:
-    return inner.dead
+def _is_over(task: greenlet) -> bool:
+    return task.dead

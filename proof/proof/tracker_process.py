@@ -21,36 +21,36 @@ from sqlalchemy.exc import DBAPIError
 
 from proof.broker import Broker
 from proof.connections import ProcessConnection
-from proof.databases import NEXT_WAKING, TRACKER, Database
+from proof.databases import NEXT_WAKE_UPS, TRACKER, Database
 from proof.schedule import BEGINNING, Schedule
 from proof.service_process import ZOMBIE_S
 from proof.tasks import Crash, SimulatedTask
 
 FETCH_MAX = 6
 TICK_S = 1.0
-"""How often it looks for deadlines."""
+"""The interval between two sweeps for deadlines."""
 APPLY_S = 0.5
-"""How often it goes on with a plan."""
+"""The interval between two batches of a plan."""
 
 
 @dataclass(slots=True, kw_only=True)
-class Due:
-    """When the first saga's deadline is over, and when a plan goes on; the processes of the tracker share it."""
+class NextWakeUp:
+    """The first saga's deadline, and the time at which a plan continues. All processes of the tracker share it."""
 
     at: datetime | None = None
     plan_at: datetime | None = None
 
-    def wake(self, seen: Sequence[tuple[datetime | None, ...]] | None) -> None:
-        """Take in what was seen after a commit, if it looked."""
-        if seen is not None:
-            ((self.at, self.plan_at),) = seen
+    def update(self, rows: Sequence[tuple[datetime | None, ...]] | None) -> None:
+        """Take the times from the rows of a follow-up query; None changes nothing."""
+        if rows is not None:
+            ((self.at, self.plan_at),) = rows
 
 
 @dataclass(slots=True, kw_only=True)
-class Follower:
-    """One process of the tracker; a second one stands by, and is an owner beside it after a rebalance.
+class TrackerProcess:
+    """One process of the tracker. A second one is idle, and after a rebalance both act as owners for a while.
 
-    ``taken`` tells what the services' groups have committed, as Kafka would.
+    ``consumer_progress`` returns the offsets that the services' groups have committed, as Kafka does.
     """
 
     number: int
@@ -59,10 +59,10 @@ class Follower:
     topics: tuple[str, ...]
     broker: Broker
     schedule: Schedule
-    taken: Callable[[], ConsumerProgress]
-    due: Due
+    consumer_progress: Callable[[], ConsumerProgress]
+    next_wake_up: NextWakeUp
     connection: ProcessConnection = field(init=False)
-    turn: SimulatedTask = field(init=False)
+    task: SimulatedTask = field(init=False)
     offsets: dict[TopicPartition, int] = field(default_factory=dict)
     unpublished: list[OutboxRow] = field(default_factory=list)
     delivered: list[str] = field(default_factory=list)
@@ -73,8 +73,8 @@ class Follower:
     _read_up_to: int = -1
 
     def __post_init__(self) -> None:
-        self.connection = self.database.connection(TRACKER, self.number, looks_at=NEXT_WAKING)
-        self.turn = self.connection.turn = SimulatedTask(self.schedule)
+        self.connection = self.database.connection(TRACKER, self.number, follow_up=NEXT_WAKE_UPS)
+        self.task = self.connection.task = SimulatedTask(self.schedule)
 
     @property
     def name(self) -> str:
@@ -82,7 +82,7 @@ class Follower:
         return f"tracker/{self.number}"
 
     def begin(self) -> None:
-        """Take every partition, again where it crashes meanwhile: publish what was left over, go on as stored."""
+        """Take every partition: publish leftovers and continue at the stored offsets. After a crash, do it again."""
         is_done = False
         while not is_done:
             with suppress(Crash):
@@ -90,28 +90,28 @@ class Follower:
                 is_done = True
 
     def _begin(self) -> None:
-        places = [(topic, number) for topic in self.topics for number in range(self.broker.partition_count)]
+        topic_partitions = [(topic, number) for topic in self.topics for number in range(self.broker.partition_count)]
         with self.connection.begin() as tx:
-            tables.begin_offsets(tx, dict.fromkeys(places, 0))
-            self.offsets = tables.offsets(tx, places)
+            tables.begin_offsets(tx, dict.fromkeys(topic_partitions, 0))
+            self.offsets = tables.offsets(tx, topic_partitions)
             self.recorder.begin(self.offsets)
             self.unpublished = outbox.leftovers(tx, None, age=timedelta(0))
         self.delivered = []
         self._read_up_to = -1
 
     def lose(self) -> None:
-        """Notice that its partitions are somebody else's now."""
+        """Notice that its partitions have another owner now."""
         self.offsets = {}
 
     def kill(self) -> None:
         """Kill it, wherever it stands."""
-        if self.turn.is_open:
-            self.turn.kill()
+        if self.task.is_suspended:
+            self.task.kill()
         else:
-            self.turn.run(self._restart)
+            self.task.run(self._restart)
 
     def _restart(self) -> None:
-        self.turn.expect()
+        self.task.plan_faults()
         self.schedule.note(f"{self.name} crashes and starts again")
         self.unpublished, self.delivered = [], []
         if self.offsets:
@@ -119,14 +119,14 @@ class Follower:
 
     @property
     def is_paused(self) -> bool:
-        """Say whether it stands still just now."""
+        """Whether it is paused now."""
         schedule = self.schedule
         return self.paused_until is not None and schedule.now < self.paused_until and schedule.are_faults_on
 
     @property
     def is_ready(self) -> bool:
-        """Say whether there is anything that it could do now."""
-        if self.turn.is_open or self.is_paused:
+        """Whether it has something to do now."""
+        if self.task.is_suspended or self.is_paused:
             return False
         if self.unpublished:
             return True
@@ -141,19 +141,19 @@ class Follower:
         return False
 
     def _may_sweep(self) -> bool:
-        now, due_at = self.schedule.now, self.due.at
+        now, due_at = self.schedule.now, self.next_wake_up.at
         return bool(self.offsets) and due_at is not None and due_at <= now and self.sweep_at <= now
 
     def _may_apply(self) -> bool:
-        now, plan_at = self.schedule.now, self.due.plan_at
+        now, plan_at = self.schedule.now, self.next_wake_up.plan_at
         return bool(self.offsets) and plan_at is not None and plan_at <= now and self.apply_at <= now
 
     def _unread(self) -> Iterator[TopicPartition]:
         end = self.broker.end
-        return (place for place, offset in self.offsets.items() if offset < end(place))
+        return (topic_partition for topic_partition, offset in self.offsets.items() if offset < end(topic_partition))
 
     def step(self) -> None:
-        """Record what was read, or the deadlines that passed."""
+        """Record the messages that were read, continue with a plan, or record the deadlines that passed."""
         try:
             self._publish()
             batch = self._fetch()
@@ -167,13 +167,13 @@ class Follower:
             self._restart()
 
     def take_leftovers(self) -> None:
-        """Publish what nobody in memory knows of, as the worker's sweep does."""
+        """Publish outbox rows that are in no process's memory, as the worker's sweep does."""
         if self.offsets:
             with self.connection.begin() as tx:
                 self.unpublished += outbox.leftovers(tx, None, age=timedelta(0))
 
     def tidy(self) -> None:
-        """Remove what was published from the outbox."""
+        """Remove published rows from the outbox."""
         if self.delivered:
             with self.connection.begin() as tx:
                 outbox.remove(tx, self.delivered)
@@ -184,14 +184,14 @@ class Follower:
         if schedule.strikes("a topic lags behind the others", 0.02):
             topic, until = chance.choice(self.topics), schedule.now + schedule.within(20)
             self.lagging_until[topic] = until
-            schedule.at(until, lambda: None)  # so that time stops there
+            schedule.at(until, lambda: None)  # so that virtual time stops there
         batch: list[Record] = []
-        unread = [place for place in sorted(self._unread()) if not self._lags(place[0])]
-        for place in chance.sample(unread, chance.randint(1, len(unread))) if unread else ():
-            offset = self.offsets[place]
+        unread = [topic_partition for topic_partition in sorted(self._unread()) if not self._lags(topic_partition[0])]
+        for topic_partition in chance.sample(unread, chance.randint(1, len(unread))) if unread else ():
+            offset = self.offsets[topic_partition]
             if offset and schedule.strikes("a batch of a zombie tracker", 0.05):
                 offset = max(0, offset - chance.randint(1, FETCH_MAX))
-            batch.extend(self.broker.read(place, offset, chance.randint(1, FETCH_MAX)))
+            batch.extend(self.broker.read(topic_partition, offset, chance.randint(1, FETCH_MAX)))
         return batch
 
     def _lags(self, topic: str) -> bool:
@@ -199,10 +199,10 @@ class Follower:
         return until is not None and self.schedule.are_faults_on and until > self.schedule.now
 
     def _begin_transaction(self) -> None:
-        """Choose what is to go wrong with the transaction that begins."""
+        """Plan the faults of the transaction that begins."""
         stops = self.schedule.strikes("the tracker stands still in a transaction", 0.02)
         fails = self.schedule.strikes("PostgreSQL fails the tracker", 0.01)
-        self.turn.expect(stops_for_s=self.schedule.chance.uniform(0.1, ZOMBIE_S) if stops else 0.0, fails=fails)
+        self.task.plan_faults(stops_for_s=self.schedule.chance.uniform(0.1, ZOMBIE_S) if stops else 0.0, fails=fails)
 
     def _record(self, batch: Sequence[Record]) -> None:
         schedule, delivered = self.schedule, self.delivered
@@ -223,29 +223,29 @@ class Follower:
                 self.offsets[record.place] = max(self.offsets[record.place], record.offset + 1)
 
     def _sweep(self) -> None:
-        """Record deadlines up to when everything is recorded: an answer that waits to be read is in time."""
+        """Record deadlines up to the time to which all is recorded: an answer that is still unread is in time."""
         until: dict[int, datetime] = {}
         for number in range(self.broker.partition_count):
             unread = [
                 record.timestamp_s
-                for place in self._unread()
-                if place[1] == number
-                for record in self.broker.read(place, self.offsets[place], 1)
+                for topic_partition in self._unread()
+                if topic_partition[1] == number
+                for record in self.broker.read(topic_partition, self.offsets[topic_partition], 1)
             ]
             until[number] = datetime.fromtimestamp(min(unread), UTC) if unread else self.schedule.now
         self.sweep_at = self.schedule.now + timedelta(seconds=TICK_S)
-        self.schedule.at(self.sweep_at, lambda: None)  # so that time stops there
+        self.schedule.at(self.sweep_at, lambda: None)  # so that virtual time stops there
 
         def sweep(tx: Connection) -> list[OutboxRow]:
-            rows = self.recorder.sweep(tx, until, self.taken(), now=self.schedule.now)
+            rows = self.recorder.sweep(tx, until, self.consumer_progress(), now=self.schedule.now)
             return rows + self.recorder.wake_orphans(tx, list(until), now=self.schedule.now)
 
-        self._tick(sweep, "looks for deadlines that passed")
+        self._tick(sweep, "records deadlines that passed")
 
     def _apply(self) -> None:
-        """Apply the next part of an operator's plan."""
+        """Apply the next batch of an operator's plan."""
         self.apply_at = self.schedule.now + timedelta(seconds=APPLY_S)
-        self.schedule.at(self.apply_at, lambda: None)  # so that time stops there
+        self.schedule.at(self.apply_at, lambda: None)  # so that virtual time stops there
 
         def apply(tx: Connection) -> list[OutboxRow]:
             partitions = range(self.broker.partition_count)
@@ -254,10 +254,10 @@ class Follower:
                 raise Crash
             return rows
 
-        self._tick(apply, "goes on with a plan")
+        self._tick(apply, "continues with a plan")
 
     def _tick(self, work: Callable[[Connection], list[OutboxRow]], what: str) -> None:
-        """Work in one transaction that also removes what was delivered."""
+        """Run some work in one transaction, which also removes the published rows."""
         delivered = self.delivered
         self._begin_transaction()
         with self.connection.begin() as tx:
@@ -268,9 +268,9 @@ class Follower:
 
     def _after_commit(self, rows: Sequence[OutboxRow], removed: Sequence[str]) -> None:
         schedule = self.schedule
-        self.turn.expect()
+        self.task.plan_faults()
         self.delivered = [each for each in self.delivered if each not in removed]
-        self.due.wake(self.connection.seen)
+        self.next_wake_up.update(self.connection.follow_up_rows)
         if schedule.is_traced:
             for row in rows:
                 line = f"{self.name} commits {row.type.rpartition('.')[2]} to {row.topic}"

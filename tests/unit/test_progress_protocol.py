@@ -1,7 +1,7 @@
-"""What follows from a saga's facts is a function of their set: no order, repetition or split of them changes it.
+"""The decision about a saga is a function of the set of its facts: their order, repetition and split do not matter.
 
-The facts are those of the order saga itself, walked at random through the model that ``baraza explore`` visits whole
-for shorter sagas (tests/proof); and any facts, also such as no saga can bring together.
+The facts come from random walks of the order saga itself, through the model that ``baraza explore`` visits whole for
+shorter sagas (tests/proof). A second test takes any facts, also combinations that no saga can have.
 """
 
 from __future__ import annotations
@@ -46,40 +46,40 @@ WALK_LENGTH_MAX = 500
 
 @st.composite
 def walks(draw: st.DrawFn) -> tuple[Model, ModelState, frozenset[Fact]]:
-    """Walk at random until nothing can happen any more, and return the facts that the tracker heard on the way."""
+    """Walk at random until no transition is left, and return the facts that the tracker recorded on the way."""
     external = CALLS if draw(st.booleans()) else frozenset()
-    model = Model(definition=ORDER, external=external, gives_up=draw(st.booleans()))
+    model = Model(definition=ORDER, external=external, retries_run_out=draw(st.booleans()))
     chance = draw(st.randoms(use_true_random=False))
     stops_at = draw(st.integers(0, 40))
-    world, heard = model.first, set[Fact]()
-    for moved in range(WALK_LENGTH_MAX):
-        moves = [(what, after) for what, after in model.moves(world) if after != world]
-        if not moves:
-            assert model.decision(world).state is not SagaState.PENDING, f"Nobody will ever wake this saga: {world}"
-            return model, world, frozenset(heard)
-        quiet = [(what, after) for what, after in moves if what not in STOPS]
-        what, after = chance.choice(quiet if quiet and moved < stops_at else moves)
-        assert model.violation(world, after) is None
-        world = after
-        heard |= set() if isinstance(what, str) else {what}
-    pytest.fail(f"Still moving after {WALK_LENGTH_MAX} moves: {world}")
+    state, recorded = model.initial, set[Fact]()
+    for length in range(WALK_LENGTH_MAX):
+        transitions = [(what, after) for what, after in model.transitions(state) if after != state]
+        if not transitions:
+            assert model.decision(state).state is not SagaState.PENDING, f"Nothing will ever wake this saga: {state}"
+            return model, state, frozenset(recorded)
+        quiet = [(what, after) for what, after in transitions if what not in STOPS]
+        what, after = chance.choice(quiet if quiet and length < stops_at else transitions)
+        assert model.violation(state, after) is None
+        state = after
+        recorded |= set() if isinstance(what, str) else {what}
+    pytest.fail(f"Not at rest after {WALK_LENGTH_MAX} transitions: {state}")
 
 
 @given(walks(), st.randoms(use_true_random=False), st.integers(1, 4))
 @settings(max_examples=150, deadline=None)
-def test_any_order_duplication_or_split_of_the_same_facts_gives_the_same_end(
+def test_any_order_duplication_or_split_of_the_same_facts_gives_the_same_decision(
     walk: tuple[Model, ModelState, frozenset[Fact]], chance: random.Random, copies_max: int
 ) -> None:
-    model, world, heard = walk
-    facts = [fact for fact in heard for _ in range(chance.randint(1, copies_max))]
+    model, state, recorded = walk
+    facts = [fact for fact in recorded for _ in range(chance.randint(1, copies_max))]
     chance.shuffle(facts)
     known = NOTHING
     while facts:
         batch, facts = facts[: (size := chance.randint(1, 5))], facts[size:]
         known = from_record(to_record(merge_all(known, batch)))
         decide(ORDER, known)
-    assert known == merge_all(NOTHING, heard)
-    assert decide(ORDER, known) == model.decision(world)
+    assert known == merge_all(NOTHING, recorded)
+    assert decide(ORDER, known) == model.decision(state)
 
 
 STEP_NAMES = st.sampled_from([step.name for step in ORDER.steps])
@@ -117,7 +117,7 @@ FACTS: st.SearchStrategy[Fact] = st.one_of(
 
 @given(st.lists(FACTS, max_size=12).flatmap(lambda facts: st.tuples(st.just(facts), st.permutations(facts))))
 @settings(deadline=None)
-def test_facts_that_contradict_each_other_lead_to_one_end_in_any_order_as_well(
+def test_contradictory_facts_lead_to_one_decision_in_any_order_too(
     orders: tuple[list[Fact], list[Fact]],
 ) -> None:
     first, second = (merge_all(NOTHING, facts) for facts in orders)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -89,7 +89,7 @@ def explore(
     control: Control = None,
     as_json: Json = False,
 ) -> None:
-    """Visit every world that a saga of one to four steps can come to, over the real decisions.
+    """Visit every state that a saga of one to four steps can reach, over the real decisions.
 
     Every interleaving of deliveries, duplicates, timeouts, cancellations, crashes and retries that ran out. Exit
     status 1, and the shortest way there, where a promise is broken or no end can be reached any more.
@@ -107,7 +107,7 @@ def explore(
             began_s = time.monotonic()
             visited = visit(replace(model(), **broken))
             found.append(
-                {"steps": count, "saga": name, "took_s": round(time.monotonic() - began_s, 1), **asdict(visited)}
+                {"steps": count, "saga": name, "took_s": round(time.monotonic() - began_s, 1), **visited.to_json()}
             )
             if not as_json:
                 _tell(found[-1])
@@ -115,7 +115,7 @@ def explore(
     if as_json:
         put_json({"control": control, "bounds": BOUNDS, "explored": found})
     else:
-        put(f"{sum(each['worlds'] for each in found)} worlds, {broken_count} violations. {BOUNDS}")
+        put(f"{sum(each['worlds'] for each in found)} states, {broken_count} violations. {BOUNDS}")
     if broken_count:
         stop(FOUND_A_PROBLEM)
 
@@ -123,11 +123,11 @@ def explore(
 def _tell(explored: dict[str, Any]) -> None:
     put(
         f"{'✗' if explored['violation'] else '✓'} {explored['steps']} steps, {explored['saga']}: "
-        f"{explored['worlds']} worlds, {explored['moves']} moves, {explored['ends']} ended or parked, "
+        f"{explored['worlds']} states, {explored['moves']} transitions, {explored['ends']} ended or parked, "
         f"{explored['took_s']} s"
     )
     if explored["violation"]:
-        put(f"    {explored['violation']}, by these moves:")
+        put(f"    {explored['violation']}, by these transitions:")
         for line in explored["trace"]:
             put(f"    {line}")
 
