@@ -69,7 +69,7 @@ def register_schemas(options: Mapping[str, str], subjects: Iterable[Subject]) ->
 
 
 def migrate(package: str, environment: Mapping[str, str], log: Path) -> None:
-    """Upgrade one service's database with its owner's login. Raises ComponentFailed."""
+    """Run a package's migrations on the database in ``environment``, as its owner. Raises ComponentFailed."""
     command = (sys.executable, "-P", "-m", "chassis.postgres.migrate", package)
     with log.open("w") as output:
         try:

@@ -50,6 +50,7 @@ class State:
     components: list[str] = field(default_factory=list)
     replicas: dict[str, int] = field(default_factory=dict)
     environment: dict[str, dict[str, str]] = field(default_factory=dict)
+    substitutes: dict[str, str] = field(default_factory=dict)
     done: dict[str, str] = field(default_factory=dict)
 
 

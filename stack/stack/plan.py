@@ -58,10 +58,9 @@ def next_state(settings: StackSettings, before: State | None, *, is_alive: bool)
     )
     observed = state.observed or settings.observed
     replicas = {**state.replicas, **settings.replicas}
-    if unknown := set(replicas) - set(services.workers()):
-        raise InvalidSettings(
-            f"{', '.join(sorted(unknown))} cannot have replicas; {', '.join(services.workers())} can."
-        )
+    _check_workers(replicas, "have replicas")
+    substitutes = {**state.substitutes, **settings.substitutes}
+    _check_workers(substitutes, "have a substitute")
     environment = {**state.environment, **{name: dict(values) for name, values in settings.environment.items()}}
     return replace(
         state,
@@ -73,6 +72,7 @@ def next_state(settings: StackSettings, before: State | None, *, is_alive: bool)
         components=[*([toxiproxy.NAME] if state.proxied else []), *(OBSERVERS if observed else ()), *components],
         replicas=replicas,
         environment=environment,
+        substitutes=substitutes,
         ports=_ports(settings, state, replicas),
     )
 
@@ -85,6 +85,11 @@ def process_names(state: State, name: str) -> tuple[str, ...]:
 def ports_of(name: str) -> tuple[str, ...]:
     """Return the names of the ports that a process listens on."""
     return (name, *EXTRA_PORTS.get(name, ()))
+
+
+def _check_workers(names: Iterable[str], what: str) -> None:
+    if unknown := set(names) - set(services.workers()):
+        raise InvalidSettings(f"{', '.join(sorted(unknown))} cannot {what}; {', '.join(services.workers())} can.")
 
 
 def _known(state: State) -> list[str]:

@@ -211,6 +211,11 @@ class Stack:
         """Return the process id of every process that runs now, by its name; the supervisor is not among them."""
         return {name: status.pid for name, status in self._supervisor.statuses().items() if status.pid}
 
+    @property
+    def substitutes(self) -> Mapping[str, str]:
+        """By service, the package that runs in the place of the service's own."""
+        return self._state.substitutes
+
     def kill(self, process: str, number: signal.Signals = signal.SIGKILL) -> None:
         """Send one process a signal; the supervisor starts again what ends of it."""
         self._supervisor.signal(process, number)

@@ -43,18 +43,24 @@ def replica_names(service: str, count: int) -> tuple[str, ...]:
 
 def component(home: Home, state: State, service: str, name: str) -> Component:
     """Return one process of a service or of a simulator."""
-    module = {TRACKER_API: "saga_tracker.api_main"}.get(service, f"{package_of(service)}.main")
-    module = f"simulators.{service}" if service in SIMULATORS else module
     url = http_url(state, name)
     return Component(
         name=name,
         service=service,
-        command=(sys.executable, "-P", "-m", module),
+        command=(sys.executable, "-P", "-m", _module_of(state, service)),
         environment=environment(home, state, service, name),
         niceness=STEPS_NICENESS if service in set(services()) - set(starters()) else 0,
         is_ready=partial(answers, f"{url}/readyz"),
         address=url,
     )
+
+
+def _module_of(state: State, service: str) -> str:
+    if service in SIMULATORS:
+        return f"simulators.{service}"
+    if substitute := state.substitutes.get(service):
+        return f"{substitute}.main"
+    return "saga_tracker.api_main" if service == TRACKER_API else f"{package_of(service)}.main"
 
 
 def environment(home: Home, state: State, service: str, name: str) -> dict[str, str]:
@@ -69,6 +75,12 @@ def environment(home: Home, state: State, service: str, name: str) -> dict[str, 
     for key in dict.fromkeys((EVERY, service, name)):
         variables |= state.environment.get(key, {})
     return variables
+
+
+def migrated_packages(state: State, database: str) -> tuple[str, ...]:
+    """Return the packages whose migrations a database has, in order: its service's own, then a substitute's."""
+    substitutes = (package for service, package in state.substitutes.items() if database_of(service) == database)
+    return (database, *substitutes)
 
 
 def migration_environment(home: Home, state: State, database: str) -> dict[str, str]:

@@ -33,6 +33,8 @@ class StackSettings:
     - ``proxied``: toxiproxy stands between our processes and the infrastructure.
     - ``observed``: Prometheus and Zipkin run as well.
     - ``environment``: more variables by process; those under ``*`` go to every process of ours.
+    - ``substitutes``: by service, the package whose ``main`` runs in the place of the service's own. Its migrations run
+      on the service's database after the service's own.
     """
 
     home: Path
@@ -47,6 +49,7 @@ class StackSettings:
     replicas: Mapping[str, int] = field(default_factory=dict)
     ports: Mapping[str, int] = field(default_factory=dict)
     environment: Mapping[str, Environment] = field(default_factory=dict)
+    substitutes: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for path in (self.home, self.cache):

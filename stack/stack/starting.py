@@ -155,25 +155,30 @@ class Start:
 
     def _migrate(self) -> None:
         """Migrate the databases whose revisions changed, as many at a time as there are processors."""
-        pending: dict[str, str] = {}
-        for database in contract.databases():
-            digest = deploy.digest_of_migrations(_folder_of(database) / "migrations")
-            if self._state.done.get(f"migrations {database}") != digest:
-                pending[database] = digest
+        pending = {database: found for database in contract.databases() if (found := self._unmigrated(database))}
         if not pending:
             return
         self._watch(Progress(component=postgres.NAME, what="migrating"))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(self._migrate_one, pending))
-        for database, digest in pending.items():
-            self._done(f"migrations {database}", digest)
+            list(pool.map(self._migrate_one, pending, pending.values()))
+        for packages in pending.values():
+            for package, digest in packages.items():
+                self._done(f"migrations {package}", digest)
 
-    def _migrate_one(self, database: str) -> None:
+    def _unmigrated(self, database: str) -> dict[str, str]:
+        """Return the packages whose revisions changed since the database was migrated, each with its digest."""
+        packages = services.migrated_packages(self._state, database)
+        digests = {package: deploy.digest_of_migrations(_folder_of(package) / "migrations") for package in packages}
+        done = self._state.done
+        return {package: digest for package, digest in digests.items() if done.get(f"migrations {package}") != digest}
+
+    def _migrate_one(self, database: str, packages: Iterable[str]) -> None:
         environment = {
             **services.migration_environment(self._home, self._state, database),
             "PATH": os.environ.get("PATH", ""),
         }
-        deploy.migrate(database, environment, self._home.log(f"migrate-{database}"))
+        for package in packages:
+            deploy.migrate(package, environment, self._home.log(f"migrate-{package}"))
 
     def _after_kafka(self) -> None:
         self._watch(Progress(component=kafka.NAME, what="creating topics"))

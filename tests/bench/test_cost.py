@@ -19,15 +19,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 
+import bench_providers.courier.handlers
+import bench_providers.courier.tables
+import bench_providers.gateway.handlers
+import bench_providers.gateway.tables
 import checkout.handlers
 import inventory.handlers
 import ledger.handlers
 import loyalty.handlers
-import payment.in_process
 import psutil
 import psycopg
 import pytest
-import shipping.in_process
 from chassis.process.service import consumed_topics
 from chassis.saga import outbox
 from chassis.saga.batch import Batch
@@ -44,7 +46,7 @@ from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.ingest.decoding import Record, topics
 from saga_tracker.ingest.recorder import Recorder
 from saga_tracker.store import tables
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, MetaData, text
 from support.builders import a
 from support.postgres import scratch_database
 
@@ -72,12 +74,18 @@ ACCOUNTS = """
 
 HANDLERS: Mapping[str, Handlers] = {
     "checkout": Handlers.of(checkout.handlers.HANDLERS),
-    "payment": Handlers.of(payment.in_process.HANDLERS),
+    "payment": Handlers.of(bench_providers.gateway.handlers.HANDLERS),
     "inventory": Handlers.of(inventory.handlers.HANDLERS),
     "loyalty": Handlers.of(loyalty.handlers.HANDLERS),
-    "shipping": Handlers.of(shipping.in_process.HANDLERS),
+    "shipping": Handlers.of(bench_providers.courier.handlers.HANDLERS),
     "ledger": Handlers.of(ledger.handlers.HANDLERS),
 }
+
+RECORDS: Mapping[str, MetaData] = {
+    "payment": bench_providers.gateway.tables.metadata,
+    "shipping": bench_providers.courier.tables.metadata,
+}
+"""The tables of the providers inside of the process."""
 
 
 @dataclass(kw_only=True)
@@ -207,6 +215,8 @@ def engine(infrastructure: Stack) -> Iterator[Engine]:
                 tx.execute(text(f"CREATE SCHEMA {schema}"))
                 tx.execute(text(f"SET LOCAL search_path = {schema}"))
                 metadata.create_all(tx)
+                if records := RECORDS.get(schema):
+                    records.create_all(tx)
         yield engine
 
 

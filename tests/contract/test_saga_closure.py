@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections import Counter
 
-import payment.in_process
+import bench_providers.courier.handlers
+import bench_providers.gateway.handlers
 import pytest
-import shipping.in_process
 from chassis.process.service import consumed_topics, emitted
 from chassis.saga.handlers import Handlers
 from chassis.saga.steps import AnyCompensation, AnyStep, Handler
@@ -67,7 +67,11 @@ def test_a_compensation_does_what_the_definition_says(definition: SagaDefinition
 
 
 @pytest.mark.parametrize(
-    ("service", "inside"), [("payment", payment.in_process.HANDLERS), ("shipping", shipping.in_process.HANDLERS)]
+    ("service", "inside"),
+    [
+        ("payment", bench_providers.gateway.handlers.HANDLERS),
+        ("shipping", bench_providers.courier.handlers.HANDLERS),
+    ],
 )
 def test_providers_inside_of_the_process_serve_the_same_steps(service: str, inside: tuple[Handler, ...]) -> None:
     def told(own: Handlers) -> list[object]:

@@ -16,9 +16,11 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+import sqlalchemy
 from baraza.audit import report, sources
 from baraza.audit.report import Report
 from baraza.audit.sources import Sources
+from bench_providers import SUBSTITUTES
 from chassis.postgres import migrations
 from chassis.wire.envelope import new_id
 from confluent_kafka import Producer
@@ -296,6 +298,23 @@ def test_a_shipment_for_nobody_is_found_at_the_courier(world: AuditedStack) -> N
     world.book("nobody")
 
     assert ("shipped-once", "nobody") in world.broken()
+
+
+def test_a_provider_inside_of_the_process_is_audited_by_its_own_records(world: AuditedStack) -> None:
+    for service, package in SUBSTITUTES.items():
+        engine = sqlalchemy.create_engine(world.origin.databases[service].replace("://", "+psycopg://"))
+        migrations.upgrade(package, engine)
+        engine.dispose()
+    assert world.audited().is_green
+
+    world.execute(
+        "payment",
+        "INSERT INTO gateway_records (id, reference, state, amount_minor) VALUES ('second', %s, 'open', %s)",
+        *(world.confirmed, PAYABLE_MINOR),
+    )
+    world.execute("shipping", "INSERT INTO courier_records (id, reference, state) VALUES ('second', 'nobody', 'live')")
+
+    assert {("charged-once", world.confirmed), ("shipped-once", "nobody")} <= world.broken()
 
 
 def test_a_step_that_was_compensated_twice_is_found(world: AuditedStack) -> None:

@@ -11,6 +11,9 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Engine, MetaData
 
+NEWEST = "head"
+VERSION_TABLE = "alembic_version"
+
 
 def config_of(package: str) -> Config:
     """Return alembic's configuration for ``<package>/migrations``. Raises ValueError where there are none."""
@@ -24,22 +27,26 @@ def config_of(package: str) -> Config:
     return config
 
 
-def upgrade(package: str, engine: Engine) -> None:
-    """Bring the database to the package's newest revision, in one transaction."""
+def upgrade(package: str, engine: Engine, revision: str = NEWEST) -> None:
+    """Bring the database to a revision of the package, in one transaction."""
     config = config_of(package)
     with engine.begin() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)
 
 
-def run(metadata: MetaData) -> None:
-    """Run the pending revisions; the whole of a package's ``env.py``."""
+def run(metadata: MetaData, version_table: str = VERSION_TABLE) -> None:
+    """Run the pending revisions; the whole of a package's ``env.py``.
+
+    A package that adds tables to another's database has a ``version_table`` of its own.
+    """
     connection: Connection = context.config.attributes["connection"]
-    context.configure(connection=connection, target_metadata=metadata)
+    context.configure(connection=connection, target_metadata=metadata, version_table=version_table)
     with context.begin_transaction():
         context.run_migrations()
 
 
-def differences(metadata: MetaData, connection: Connection) -> list[str]:
+def differences(metadata: MetaData, connection: Connection, version_table: str = VERSION_TABLE) -> list[str]:
     """Return how the database differs from the tables in code, one line each; empty where they are equal."""
-    return [repr(difference) for difference in compare_metadata(MigrationContext.configure(connection), metadata)]
+    migration = MigrationContext.configure(connection, opts={"version_table": version_table})
+    return [repr(difference) for difference in compare_metadata(migration, metadata)]

@@ -50,11 +50,15 @@ class Sources:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extract:
-    """A query on one service's database, and the scratch table that its rows go to."""
+    """A query on one service's database, and the scratch table that its rows go to.
+
+    Without the table ``only_with`` in the database there is nothing to read.
+    """
 
     service: str
     table: str
     query: str
+    only_with: str | None = None
 
 
 def extracts(services: Iterable[str]) -> Iterator[Extract]:
@@ -72,6 +76,9 @@ def extracts(services: Iterable[str]) -> Iterator[Extract]:
         for owner, table, query in OWN_TABLES:
             if owner == service:
                 yield Extract(service=service, table=table, query=query)
+        for owner, table, query, source in RECORDS_IN_PROCESS:
+            if owner == service:
+                yield Extract(service=service, table=table, query=query, only_with=source)
 
 
 OUTBOX = "SELECT '{service}', id, aggregateid FROM outbox"
@@ -140,7 +147,6 @@ GATEWAY_REFUNDS = """
 """
 
 COURIER_SHIPMENTS = "SELECT id, reference, state FROM courier_records"
-"""What providers inside of the process know: nothing where they are outside, whose own records are read as well."""
 
 REPLIES = "SELECT saga_id, step FROM timeline WHERE kind = 'reply' AND step IS NOT NULL AND detail IS NULL"
 """Replies of services that did undo something; where there was nothing to undo, the detail says so."""
@@ -156,17 +162,24 @@ OWN_TABLES = (
     (TRACKER, "letters", LETTERS),
     (CHECKOUT, "orders", ORDERS),
     ("payment", "payments", PAYMENTS),
-    ("payment", "authorizations", GATEWAY_AUTHORIZATIONS),
-    ("payment", "captures", GATEWAY_CAPTURES),
-    ("payment", "refunds", GATEWAY_REFUNDS),
     ("inventory", "reservations", RESERVATIONS),
     ("inventory", "stock", STOCK),
     ("loyalty", "burns", BURNS),
     ("loyalty", "accounts", ACCOUNTS),
     ("shipping", "shipments", SHIPMENTS),
-    ("shipping", "parcels", COURIER_SHIPMENTS),
     ("ledger", "ledger", LEDGER),
 )
+
+RECORDS_IN_PROCESS = (
+    ("payment", "authorizations", GATEWAY_AUTHORIZATIONS, "gateway_records"),
+    ("payment", "captures", GATEWAY_CAPTURES, "gateway_records"),
+    ("payment", "refunds", GATEWAY_REFUNDS, "gateway_records"),
+    ("shipping", "parcels", COURIER_SHIPMENTS, "courier_records"),
+)
+"""The records of a benchmark's providers inside of the process, by service, each with the table that holds them.
+
+The records of the providers outside are read as well; what is in neither was never done.
+"""
 
 
 def connect(sources: Sources, service: str) -> psycopg.Connection[Row]:
@@ -192,7 +205,12 @@ def tables(sources: Sources, services: Iterable[str]) -> Iterator[tuple[str, Ite
     for service, listed in groupby(extracts(services), key=lambda extract: extract.service):
         with closing(connect(sources, service)) as connection:
             for extract in listed:
-                yield extract.table, _rows(connection, extract)
+                if extract.only_with is None or _has_table(connection, extract.only_with):
+                    yield extract.table, _rows(connection, extract)
+
+
+def _has_table(connection: psycopg.Connection[Row], table: str) -> bool:
+    return connection.execute("SELECT to_regclass(%s)", (table,)).fetchone() != (None,)
 
 
 def _rows(connection: psycopg.Connection[Row], extract: Extract) -> Iterator[Row]:

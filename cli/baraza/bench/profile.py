@@ -38,7 +38,6 @@ PARTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("decode", "saga_tracker/ingest/decoding.py", ()),
     ("decide", "/domain.py", ()),
     ("decide", "/handlers.py", ()),
-    ("decide", "/in_process.py", ()),
     ("decide", "saga_tracker/model/progress.py", ()),
     ("decide", "saga_tracker/model/facts.py", ()),
     ("commit", "sqlalchemy/engine/default.py", ("do_commit", "do_rollback", "do_begin")),

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from bench_providers import SUBSTITUTES
 from stack.running import up
 from stack.settings import PORT_VARIABLE, from_environment
 
@@ -32,7 +33,6 @@ from baraza.running import Running
 from baraza.terminal import Refusal, say
 from stack import postgres, services
 
-IN_PROCESS = "in-process:"
 OPEN_MAX = 1_500
 """Orders open at a time under full load: enough that every service always finds a batch, few enough to drain soon."""
 RAMP_S = 3.0
@@ -161,8 +161,8 @@ class Session:
         return {
             **state,
             "postgres": dict(postgres.CONFIGURATION),
-            "gateway": self.stack.stack.environment("payment")["BARAZA_GATEWAY_URL"],
-            "courier": self.stack.stack.environment("shipping")["BARAZA_COURIER_URL"],
+            "gateway": self._provider("payment", "BARAZA_GATEWAY_URL"),
+            "courier": self._provider("shipping", "BARAZA_COURIER_URL"),
             "open_orders_max": OPEN_MAX,
         }
 
@@ -270,6 +270,11 @@ class Session:
         """Audit everything, once it has come to rest."""
         return audit_command.run(self.stack, AUDIT_WAIT_S)
 
+    def _provider(self, service: str, address: str) -> str:
+        """Return the package of the provider inside of the service's process, or the address of the one outside."""
+        environment = self.stack.stack.environment(service)
+        return self.stack.stack.substitutes.get(service, environment[address])
+
     def _ended(self, measured: Measured) -> list[Ended]:
         return self.follower.ended(measured.began_at_s, measured.began_at_s + measured.seconds)
 
@@ -341,15 +346,11 @@ def session(settings: Settings) -> Iterator[Session]:
 
 def _stack_settings(folder: Path, settings: Settings) -> Any:
     environ = {name: value for name, value in os.environ.items() if not name.startswith(PORT_VARIABLE)}
-    inside = {
-        "payment": {"BARAZA_GATEWAY_URL": IN_PROCESS},
-        "shipping": {"BARAZA_COURIER_URL": IN_PROCESS},
-    }
     chosen = from_environment(
         environ,
         home=folder / "home",
         partitions=settings.partitions,
         replicas=settings.replicas,
-        environment=inside if settings.is_in_process else {},
     )
-    return replace(chosen, tls=settings.tls, optimised=True)
+    substitutes = SUBSTITUTES if settings.is_in_process else {}
+    return replace(chosen, tls=settings.tls, optimised=True, substitutes=substitutes)

@@ -8,7 +8,7 @@ from chassis.process.calls import CALLS_MAX
 from chassis.process.service import Dependencies, Service
 from chassis.wire.redis import RedisLogin
 
-from payment import api, in_process
+from payment import api
 from payment.handlers import handlers
 from payment.http_gateway import HttpPaymentGateway
 from payment.lease import CallLease
@@ -19,8 +19,6 @@ GATEWAY_TIMEOUT_S = 2.0
 
 def build(parts: Dependencies) -> Service:
     """Wire the service."""
-    if parts.settings.gateway_url == in_process.URL:
-        return Service(handlers=in_process.HANDLERS, app=api.application(parts))
     downstream = Downstream(
         "gateway", parts.settings.gateway_url, timeout_s=GATEWAY_TIMEOUT_S, concurrency_max=CALLS_MAX
     )

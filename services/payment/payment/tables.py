@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 
 from chassis.postgres.statement import Statement
 from chassis.saga.deferred import deferred_table
@@ -11,7 +10,7 @@ from chassis.saga.effects import effects_table
 from chassis.saga.outbox import outbox_table
 from messages.checkout import OrderSubmitted
 from messages.contract import Message
-from sqlalchemy import BigInteger, Column, Connection, DateTime, MetaData, SmallInteger, Table, Text, func
+from sqlalchemy import BigInteger, Column, Connection, DateTime, MetaData, Table, Text, func
 
 from payment.domain import Payment, Payments, PaymentState
 
@@ -30,19 +29,6 @@ payments = Table(
     Column("currency", Text, nullable=False),
     Column("amount_minor", BigInteger, nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-)
-gateway_records = Table(
-    "gateway_records",
-    metadata,
-    Column("id", Text, primary_key=True),
-    Column("reference", Text, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("amount_minor", BigInteger, nullable=False),
-    Column("captures", SmallInteger, nullable=False, server_default="0"),
-    Column("captured_minor", BigInteger, nullable=False, server_default="0"),
-    Column("refunds", SmallInteger, nullable=False, server_default="0"),
-    Column("refunded_minor", BigInteger, nullable=False, server_default="0"),
-    comment="what the gateway inside of the process knows; empty where the gateway is outside",
 )
 
 LOCK = Statement("""
@@ -66,40 +52,6 @@ CHANGE = Statement("""
         AS row (saga_id, state, capture_id, refund_id)
     WHERE payments.saga_id = row.saga_id
 """)
-
-NOTE_AUTHORIZED = Statement("""
-    INSERT INTO gateway_records (id, reference, state, amount_minor)
-    SELECT id, reference, 'open', amount_minor
-    FROM unnest(CAST(%(ids)s AS text[]), CAST(%(references)s AS text[]), CAST(%(amounts)s AS bigint[]))
-        AS row (id, reference, amount_minor)
-""")
-
-NOTE_CAPTURED = Statement("""
-    UPDATE gateway_records AS known
-    SET state = 'captured', captures = captures + 1, captured_minor = captured_minor + row.amount_minor
-    FROM unnest(CAST(%(ids)s AS text[]), CAST(%(amounts)s AS bigint[])) AS row (id, amount_minor)
-    WHERE known.id = row.id
-""")
-
-NOTE_VOIDED = Statement("UPDATE gateway_records SET state = 'voided' WHERE id = ANY(CAST(%(ids)s AS text[]))")
-
-NOTE_REFUNDED = Statement("""
-    UPDATE gateway_records AS known
-    SET state = 'refunded', refunds = refunds + 1, refunded_minor = refunded_minor + row.amount_minor
-    FROM unnest(CAST(%(ids)s AS text[]), CAST(%(amounts)s AS bigint[])) AS row (id, amount_minor)
-    WHERE known.id = row.id
-""")
-
-
-@dataclass(slots=True)
-class GatewayRecords:
-    """What a batch adds to the records of the gateway inside of the process, by authorization id."""
-
-    authorized: list[tuple[str, str, int]] = field(default_factory=list)
-    """Each with the saga id and the amount in minor units."""
-    captured: list[tuple[str, int]] = field(default_factory=list)
-    voided: list[str] = field(default_factory=list)
-    refunded: list[tuple[str, int]] = field(default_factory=list)
 
 
 def load_nothing(_events: Sequence[OrderSubmitted], _tx: Connection) -> Payments:
@@ -152,16 +104,3 @@ def _lock(tx: Connection, saga_ids: Iterable[str]) -> dict[str, Payment]:
         )
         for row in rows
     }
-
-
-def save_gateway_records(records: GatewayRecords, tx: Connection) -> None:
-    """Save what a batch added, in one statement a kind; counts grow, so that whatever happened twice shows."""
-    if records.authorized:
-        ids, references, amounts = zip(*records.authorized, strict=True)
-        NOTE_AUTHORIZED.run(tx, {"ids": list(ids), "references": list(references), "amounts": list(amounts)})
-    for statement, noted in ((NOTE_CAPTURED, records.captured), (NOTE_REFUNDED, records.refunded)):
-        if noted:
-            ids, amounts = zip(*noted, strict=True)
-            statement.run(tx, {"ids": list(ids), "amounts": list(amounts)})
-    if records.voided:
-        NOTE_VOIDED.run(tx, {"ids": records.voided})

@@ -7,7 +7,7 @@ from chassis.process import service
 from chassis.process.calls import CALLS_MAX
 from chassis.process.service import Dependencies, Service
 
-from shipping import api, in_process
+from shipping import api
 from shipping.handlers import handlers
 from shipping.http_courier import HttpCourier
 
@@ -17,8 +17,6 @@ COURIER_TIMEOUT_S = 2.0
 
 def build(parts: Dependencies) -> Service:
     """Wire the service."""
-    if parts.settings.courier_url == in_process.URL:
-        return Service(handlers=in_process.HANDLERS, app=api.application(parts))
     downstream = Downstream(
         "courier", parts.settings.courier_url, timeout_s=COURIER_TIMEOUT_S, concurrency_max=CALLS_MAX
     )

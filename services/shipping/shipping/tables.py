@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from chassis.postgres.statement import Statement
 from chassis.saga.deferred import deferred_table
@@ -27,14 +26,6 @@ shipments = Table(
     Column("tracking_number", Text),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
-courier_records = Table(
-    "courier_records",
-    metadata,
-    Column("id", Text, primary_key=True),
-    Column("reference", Text, nullable=False),
-    Column("state", Text, nullable=False),
-    comment="what the courier inside of the process knows; empty where the courier is outside",
-)
 
 LOCK = Statement("""
     SELECT saga_id, state, tracking_number FROM shipments
@@ -53,23 +44,6 @@ CHANGE = Statement("""
     FROM unnest(CAST(%(saga_ids)s AS text[]), CAST(%(states)s AS text[])) AS row (saga_id, state)
     WHERE shipments.saga_id = row.saga_id
 """)
-
-NOTE_BOOKED = Statement("""
-    INSERT INTO courier_records (id, reference, state)
-    SELECT id, reference, 'live'
-    FROM unnest(CAST(%(ids)s AS text[]), CAST(%(references)s AS text[])) AS row (id, reference)
-""")
-
-NOTE_CANCELLED = Statement("UPDATE courier_records SET state = 'cancelled' WHERE id = ANY(CAST(%(ids)s AS text[]))")
-
-
-@dataclass(slots=True)
-class CourierRecords:
-    """What a batch adds to the records of the courier inside of the process, by tracking number."""
-
-    booked: list[tuple[str, str]] = field(default_factory=list)
-    """Each with the saga id."""
-    cancelled: list[str] = field(default_factory=list)
 
 
 def load_nothing(_events: Sequence[LoyaltyPointsBurned], _tx: Connection) -> Shipments:
@@ -109,12 +83,3 @@ def save_shipments(touched: Shipments, tx: Connection) -> None:
                 "states": [each.state.value for each in touched.changed],
             },
         )
-
-
-def save_courier_records(records: CourierRecords, tx: Connection) -> None:
-    """Save what a batch added, in one statement a kind."""
-    if records.booked:
-        ids, references = zip(*records.booked, strict=True)
-        NOTE_BOOKED.run(tx, {"ids": list(ids), "references": list(references)})
-    if records.cancelled:
-        NOTE_CANCELLED.run(tx, {"ids": records.cancelled})

@@ -1,0 +1,14 @@
+"""The benchmark's providers: a gateway inside of payment and a courier inside of shipping, without any call.
+
+Each package has a ``main`` that runs instead of the service's own and migrations for its tables in the service's
+database. Nothing here may ever take real money: who can write payment's database can write these records as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+SUBSTITUTES: Mapping[str, str] = {"payment": "bench_providers.gateway", "shipping": "bench_providers.courier"}
+"""By service, the package that the stack runs instead (``StackSettings.substitutes``)."""
+VERSION_TABLE = "bench_providers_version"
+"""Where alembic keeps the revision of these tables, beside the service's own ``alembic_version``."""

@@ -1,0 +1,1 @@
+"""A courier inside of shipping's process: its records commit with the effects that they belong to."""

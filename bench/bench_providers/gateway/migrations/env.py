@@ -1,0 +1,7 @@
+"""Alembic's entry for the gateway's tables."""
+
+from bench_providers import VERSION_TABLE
+from bench_providers.gateway.tables import metadata
+from chassis.postgres import migrations
+
+migrations.run(metadata, VERSION_TABLE)
