@@ -14,12 +14,10 @@ from typing import Any, Protocol
 from chassis.postgres import database
 from chassis.process.membership import Membership
 from chassis.process.worker import Worker, consumer
-from chassis.saga.deferred import deferred_table
-from chassis.saga.effects import effects_table
 from chassis.saga.handlers import Handlers
-from chassis.saga.outbox import outbox_table
 from chassis.saga.publisher import Relay, producer
 from chassis.saga.retry import RetryPolicy
+from chassis.saga.schema import service_metadata
 from chassis.saga.steps import Call, Compensation, ExternalCompensation, ExternalStep, Handler, Reaction, Step
 from chassis.settings import Settings
 from chassis.telemetry import logs
@@ -34,7 +32,7 @@ from messages.loyalty import LoyaltyPointsBurned, LoyaltyPointsRestored, Restore
 from messages.payment import PaymentAuthorized
 from messages.saga import FenceSaga, RedriveStep, SagaFenced, StepRedriven
 from messages.shipping import CancelShipment, ShipmentBooked, ShipmentCancelled, ShipmentRejected
-from sqlalchemy import Column, Connection, Integer, MetaData, Table, Text, text
+from sqlalchemy import Column, Connection, Integer, Table, Text, text
 from stack.registering import register
 
 NAME = "toy"
@@ -52,10 +50,7 @@ POISON = "poison"
 LISTENER, LISTEN = "toy-listener", "listen"
 QUICK = RetryPolicy(initial_interval_s=0.2, backoff_coefficient=1.0, attempts_max=3)
 
-METADATA = MetaData()
-EFFECTS = effects_table(METADATA)
-OUTBOX = outbox_table(METADATA)
-DEFERRED = deferred_table(METADATA)
+METADATA = service_metadata()
 MARKS = Table(
     "marks",
     METADATA,

@@ -9,9 +9,7 @@ from datetime import datetime
 from typing import Any, TypeAlias
 
 from chassis.postgres.statement import Statement
-from chassis.saga.deferred import deferred_table
-from chassis.saga.effects import effects_table
-from chassis.saga.outbox import outbox_table
+from chassis.saga.schema import service_metadata
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
@@ -19,7 +17,6 @@ from sqlalchemy import (
     Connection,
     DateTime,
     LargeBinary,
-    MetaData,
     Row,
     SmallInteger,
     Table,
@@ -30,10 +27,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from checkout.domain import OrderState, PricedCart, Product
 
-metadata = MetaData()
-effects = effects_table(metadata)
-outbox = outbox_table(metadata)
-deferred = deferred_table(metadata)
+metadata = service_metadata()
 products = Table(
     "products",
     metadata,

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from chassis.postgres.statement import Statement
-from chassis.saga.deferred import deferred_table
-from chassis.saga.effects import effects_table
-from chassis.saga.outbox import outbox_table
+from chassis.saga.schema import service_metadata
 from messages.inventory import ReleaseInventory
 from messages.payment import PaymentAuthorized
 from sqlalchemy import (
@@ -17,7 +15,6 @@ from sqlalchemy import (
     Column,
     Connection,
     DateTime,
-    MetaData,
     Row,
     Table,
     Text,
@@ -27,10 +24,7 @@ from sqlalchemy import (
 
 from inventory.domain import Reservation, ReservationState, Stock
 
-metadata = MetaData()
-effects = effects_table(metadata)
-outbox = outbox_table(metadata)
-deferred = deferred_table(metadata)
+metadata = service_metadata()
 stock = Table(
     "stock",
     metadata,

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chassis.postgres.statement import Statement
-from chassis.saga.deferred import deferred_table
-from chassis.saga.effects import effects_table
-from chassis.saga.outbox import outbox_table
+from chassis.saga.schema import service_metadata
 from messages.ledger import ReverseLedger
 from messages.payment import PaymentCaptured
 from sqlalchemy import (
@@ -16,7 +14,6 @@ from sqlalchemy import (
     Column,
     Connection,
     DateTime,
-    MetaData,
     Table,
     Text,
     text,
@@ -24,10 +21,7 @@ from sqlalchemy import (
 
 from ledger.domain import Entry, EntryKind, Journal
 
-metadata = MetaData()
-effects = effects_table(metadata)
-outbox = outbox_table(metadata)
-deferred = deferred_table(metadata)
+metadata = service_metadata()
 entries = Table(
     "entries",
     metadata,

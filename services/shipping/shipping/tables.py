@@ -5,19 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chassis.postgres.statement import Statement
-from chassis.saga.deferred import deferred_table
-from chassis.saga.effects import effects_table
-from chassis.saga.outbox import outbox_table
+from chassis.saga.schema import service_metadata
 from messages.loyalty import LoyaltyPointsBurned
 from messages.shipping import CancelShipment
-from sqlalchemy import Column, Connection, DateTime, MetaData, Table, Text, func
+from sqlalchemy import Column, Connection, DateTime, Table, Text, func
 
 from shipping.domain import Shipment, Shipments, ShipmentState
 
-metadata = MetaData()
-effects = effects_table(metadata)
-outbox = outbox_table(metadata)
-deferred = deferred_table(metadata)
+metadata = service_metadata()
 shipments = Table(
     "shipments",
     metadata,
