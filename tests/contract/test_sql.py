@@ -6,6 +6,7 @@ change is meant, ``.venv/bin/python tests/contract/test_sql.py`` pins it, and th
 
 from __future__ import annotations
 
+import ast
 import importlib
 import pkgutil
 import re
@@ -18,7 +19,7 @@ import pytest
 import saga_tracker.store
 from chassis.postgres.pipeline import Query
 from chassis.postgres.statement import Statement
-from sqlalchemy import TextClause
+from sqlalchemy import TextClause, text
 from sqlalchemy.dialects.postgresql import psycopg
 
 PINNED = Path(__file__).parent / "sql"
@@ -41,8 +42,8 @@ def modules() -> Iterator[ModuleType]:
 
 def sql_of(statement: Statement | TextClause) -> str:
     """Return a statement as PostgreSQL receives it, with a line for each clause."""
-    text = statement.text if isinstance(statement, Statement) else str(statement.compile(dialect=DIALECT))
-    folded = re.sub(r"\s+", " ", Query(text).sql.decode()).strip()
+    written = statement.text if isinstance(statement, Statement) else str(statement.compile(dialect=DIALECT))
+    folded = re.sub(r"\s+", " ", Query(written).sql.decode()).strip()
     return CLAUSE.sub("\n", folded.replace("( ", "(").replace(" )", ")"))
 
 
@@ -59,15 +60,15 @@ def statements_of(module: ModuleType) -> str:
 def current() -> dict[str, str]:
     """Return the statements of every module that has some, by the module's name."""
     found = {module.__name__: statements_of(module) for module in modules()}
-    return {name: text for name, text in found.items() if text}
+    return {name: statements for name, statements in found.items() if statements}
 
 
 def pin() -> None:
     """Replace the pinned files by what the modules hold now."""
     for path in PINNED.glob("*.sql"):
         path.unlink()
-    for name, text in current().items():
-        (PINNED / f"{name}.sql").write_text(text)
+    for name, statements in current().items():
+        (PINNED / f"{name}.sql").write_text(statements)
 
 
 @pytest.mark.parametrize("name", sorted(current()))
@@ -79,6 +80,16 @@ def test_the_statements_of_a_module_are_the_pinned_ones(name: str) -> None:
 
 def test_every_pinned_file_belongs_to_a_module_that_has_statements() -> None:
     assert {path.stem for path in PINNED.glob("*.sql")} == set(current())
+
+
+@pytest.mark.parametrize("module", list(modules()), ids=lambda module: module.__name__)
+def test_a_statement_is_a_constant_of_its_module_so_that_no_value_gets_into_its_text(module: ModuleType) -> None:
+    tree = ast.parse(Path(str(module.__file__)).read_text())
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    calls = [node.func for each in functions for node in ast.walk(each) if isinstance(node, ast.Call)]
+    named = [vars(module).get(call.id) for call in calls if isinstance(call, ast.Name)]
+    assert Statement not in named
+    assert text not in named
 
 
 if __name__ == "__main__":

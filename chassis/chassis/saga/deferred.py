@@ -26,6 +26,7 @@ from sqlalchemy import (
     Text,
 )
 
+from chassis.postgres.columns import Columns
 from chassis.postgres.statement import Statement
 from chassis.saga.outbox import headers_from_text, headers_to_text
 from chassis.wire.envelope import Headers
@@ -104,22 +105,26 @@ def deferred_table(metadata: MetaData) -> Table:
     )
 
 
-SAVE = Statement("""
-    INSERT INTO deferred
-        (message_id, handler, saga_id, topic, partition, headers, payload, attempt, due_at, reason, redrive, behind,
-         created_at)
-    SELECT message_id, handler, saga_id, topic, partition, headers, payload, attempt, due_at, reason, redrive, behind,
-           %(now)s
-    FROM unnest(CAST(%(message_ids)s AS text[]), CAST(%(handlers)s AS text[]), CAST(%(saga_ids)s AS text[]),
-                CAST(%(topics)s AS text[]), CAST(%(partitions)s AS smallint[]), CAST(%(headers)s AS text[]),
-                CAST(%(payloads)s AS bytea[]), CAST(%(attempts)s AS smallint[]), CAST(%(dues)s AS timestamptz[]),
-                CAST(%(reasons)s AS text[]), CAST(%(redrives)s AS smallint[]), CAST(%(behinds)s AS boolean[]))
-         WITH ORDINALITY AS row (message_id, handler, saga_id, topic, partition, headers, payload, attempt, due_at,
-                                 reason, redrive, behind, number)
-    ORDER BY number
-    ON CONFLICT (message_id, handler)
-    DO UPDATE SET attempt = excluded.attempt, due_at = excluded.due_at, reason = excluded.reason,
-                  redrive = excluded.redrive, behind = excluded.behind
+COLUMNS = Columns.of(
+    deferred_table(MetaData()),
+    without=["created_at", "place"],
+    sources={
+        "topic": "raw.topic",
+        "partition": "raw.partition",
+        "headers": lambda each: headers_to_text(each.raw.headers),
+        "payload": lambda each: each.raw.value or b"",
+    },
+)
+CHANGED = COLUMNS.only("attempt", "due_at", "reason", "redrive", "behind")
+"""What a message that is deferred again may change of its row."""
+
+SAVE = Statement(f"""
+    INSERT INTO deferred ({COLUMNS.names}, created_at)
+    SELECT {COLUMNS.values}, %(now)s
+    FROM {COLUMNS.ordered_rows}
+    ORDER BY ordinal
+    ON CONFLICT (message_id, handler) DO UPDATE
+    SET {CHANGED.excluded_assignments}
 """)
 
 REMOVE = Statement("""
@@ -133,8 +138,8 @@ RENAME = Statement("""
     WHERE message_id = %(message_id)s AND handler = %(handler)s
 """)
 
-DUE = Statement("""
-    SELECT message_id, handler, saga_id, topic, partition, headers, payload, attempt, due_at, reason, redrive, behind
+DUE = Statement(f"""
+    SELECT {COLUMNS.names}
     FROM deferred
     WHERE partition = ANY(CAST(%(partitions)s AS smallint[])) AND due_at <= %(now)s
     ORDER BY due_at, place
@@ -149,8 +154,8 @@ WAKE_SETTLED = Statement("""
       AND effects.saga_id = deferred.saga_id AND effects.step = deferred.handler AND effects.state <> 'STARTED'
 """)
 
-LOAD = Statement("""
-    SELECT message_id, handler, saga_id, topic, partition, headers, payload, attempt, due_at, reason, redrive, behind
+LOAD = Statement(f"""
+    SELECT {COLUMNS.names}
     FROM deferred
     WHERE saga_id = ANY(CAST(%(saga_ids)s AS text[]))
     ORDER BY saga_id, place
@@ -165,26 +170,8 @@ def load(tx: Connection, saga_ids: Iterable[str]) -> list[Deferral]:
 
 def save(tx: Connection, deferrals: Sequence[Deferral], *, now: datetime) -> None:
     """Defer these messages in this transaction; one that is deferred already keeps its place in its saga."""
-    if not deferrals:
-        return
-    SAVE.run(
-        tx,
-        {
-            "message_ids": [each.message_id for each in deferrals],
-            "handlers": [each.handler for each in deferrals],
-            "saga_ids": [each.saga_id for each in deferrals],
-            "topics": [each.raw.topic for each in deferrals],
-            "partitions": [each.raw.partition for each in deferrals],
-            "headers": [headers_to_text(each.raw.headers) for each in deferrals],
-            "payloads": [each.raw.value or b"" for each in deferrals],
-            "attempts": [each.attempt for each in deferrals],
-            "dues": [each.due_at for each in deferrals],
-            "reasons": [each.reason for each in deferrals],
-            "redrives": [each.redrive for each in deferrals],
-            "behinds": [each.behind for each in deferrals],
-            "now": now,
-        },
-    )
+    if deferrals:
+        SAVE.run(tx, COLUMNS.parameters(deferrals) | {"now": now})
 
 
 def remove(tx: Connection, keys: Collection[Key]) -> None:

@@ -13,6 +13,7 @@ from datetime import datetime
 
 from sqlalchemy import Boolean, Column, Connection, DateTime, MetaData, SmallInteger, Table, Text
 
+from chassis.postgres.columns import Columns
 from chassis.postgres.statement import PendingResult, Statement
 
 
@@ -202,29 +203,26 @@ def effects_table(metadata: MetaData) -> Table:
     )
 
 
-LOAD = Statement("""
-    SELECT saga_id, step, state, attempt, deadline_at, closing
+COLUMNS = Columns.of(effects_table(MetaData()), without=["updated_at"], sources={"state": "state.value"})
+
+LOAD = Statement(f"""
+    SELECT {COLUMNS.names}
     FROM effects
     WHERE saga_id = ANY(CAST(%(saga_ids)s AS text[]))
     ORDER BY saga_id, step
     FOR UPDATE
 """)
 
-INSERT = Statement("""
-    INSERT INTO effects (saga_id, step, state, attempt, deadline_at, closing, updated_at)
-    SELECT saga_id, step, state, attempt, deadline_at, closing, %(now)s
-    FROM unnest(CAST(%(saga_ids)s AS text[]), CAST(%(steps)s AS text[]), CAST(%(states)s AS text[]),
-                CAST(%(attempts)s AS smallint[]), CAST(%(deadlines)s AS timestamptz[]), CAST(%(closings)s AS boolean[]))
-        AS row (saga_id, step, state, attempt, deadline_at, closing)
+INSERT = Statement(f"""
+    INSERT INTO effects ({COLUMNS.names}, updated_at)
+    SELECT {COLUMNS.values}, %(now)s
+    FROM {COLUMNS.rows}
 """)
 
-UPDATE = Statement("""
+UPDATE = Statement(f"""
     UPDATE effects
-    SET state = row.state, attempt = row.attempt, deadline_at = row.deadline_at, closing = row.closing,
-        updated_at = %(now)s
-    FROM unnest(CAST(%(saga_ids)s AS text[]), CAST(%(steps)s AS text[]), CAST(%(states)s AS text[]),
-                CAST(%(attempts)s AS smallint[]), CAST(%(deadlines)s AS timestamptz[]), CAST(%(closings)s AS boolean[]))
-        AS row (saga_id, step, state, attempt, deadline_at, closing)
+    SET {COLUMNS.assignments}, updated_at = %(now)s
+    FROM {COLUMNS.rows}
     WHERE effects.saga_id = row.saga_id AND effects.step = row.step
 """)
 
@@ -258,15 +256,4 @@ def save(tx: Connection, book: LoadedEffects, *, now: datetime) -> None:
     """Save what changed. A row that another process inserted meanwhile fails the transaction; repeat it."""
     for statement, effects in ((INSERT, book.new), (UPDATE, book.changed)):
         if effects:
-            statement.run(
-                tx,
-                {
-                    "saga_ids": [effect.saga_id for effect in effects],
-                    "steps": [effect.step for effect in effects],
-                    "states": [effect.state.value for effect in effects],
-                    "attempts": [effect.attempt for effect in effects],
-                    "deadlines": [effect.deadline_at for effect in effects],
-                    "closings": [effect.closing for effect in effects],
-                    "now": now,
-                },
-            )
+            statement.run(tx, COLUMNS.parameters(effects) | {"now": now})

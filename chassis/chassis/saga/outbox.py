@@ -26,6 +26,7 @@ from sqlalchemy import (
     func,
 )
 
+from chassis.postgres.columns import Columns
 from chassis.postgres.statement import Statement
 from chassis.wire.envelope import Headers
 
@@ -68,21 +69,39 @@ def outbox_table(metadata: MetaData) -> Table:
     )
 
 
-SAVE = Statement("""
-    INSERT INTO outbox (id, aggregatetype, aggregateid, type, payload, headers, partition)
-    SELECT id, topic, saga_id, type, payload, headers, partition
-    FROM unnest(CAST(%(ids)s AS text[]), CAST(%(topics)s AS text[]), CAST(%(saga_ids)s AS text[]),
-                CAST(%(types)s AS text[]), CAST(%(payloads)s AS bytea[]), CAST(%(headers)s AS text[]),
-                CAST(%(partitions)s AS smallint[]))
-         WITH ORDINALITY AS row (id, topic, saga_id, type, payload, headers, partition, place)
-    ORDER BY place
+def headers_to_text(headers: Headers) -> str:
+    """Return headers as JSON; bytes are read as latin-1, so that every byte survives."""
+    pairs = [f"[{_quoted(key)},{_quoted(value.decode('latin-1'))}]" for key, value in headers]
+    return f"[{','.join(pairs)}]"
+
+
+def headers_from_text(value: str) -> Headers:
+    """Return what :func:`headers_to_text` was given."""
+    return tuple((key, part.encode("latin-1")) for key, part in json.loads(value))
+
+
+COLUMNS = Columns.of(
+    outbox_table(MetaData()),
+    without=["seq", "created_at"],
+    sources={
+        "aggregatetype": "topic",
+        "aggregateid": "saga_id",
+        "headers": lambda row: headers_to_text(row.headers),
+    },
+)
+
+SAVE = Statement(f"""
+    INSERT INTO outbox ({COLUMNS.names})
+    SELECT {COLUMNS.values}
+    FROM {COLUMNS.ordered_rows}
+    ORDER BY ordinal
     ON CONFLICT (id) DO NOTHING
 """)
 
 REMOVE = Statement("DELETE FROM outbox WHERE id = ANY(CAST(%(ids)s AS text[]))")
 
-LEFTOVERS = Statement("""
-    SELECT id, aggregatetype, aggregateid, type, payload, headers, partition
+LEFTOVERS = Statement(f"""
+    SELECT {COLUMNS.names}
     FROM outbox
     WHERE (CAST(%(partitions)s AS smallint[]) IS NULL OR partition = ANY(CAST(%(partitions)s AS smallint[])))
       AND created_at <= now() - CAST(%(age)s AS interval)
@@ -96,20 +115,8 @@ def save(tx: Connection, rows: Sequence[OutboxRow]) -> None:
 
     A row that is in it already is passed over: the answer to a command has one id, however often the command comes.
     """
-    if not rows:
-        return
-    SAVE.run(
-        tx,
-        {
-            "ids": [row.id for row in rows],
-            "topics": [row.topic for row in rows],
-            "saga_ids": [row.saga_id for row in rows],
-            "types": [row.type for row in rows],
-            "payloads": [row.payload for row in rows],
-            "headers": [headers_to_text(row.headers) for row in rows],
-            "partitions": [row.partition for row in rows],
-        },
-    )
+    if rows:
+        SAVE.run(tx, COLUMNS.parameters(rows))
 
 
 def remove(tx: Connection, ids: Sequence[str]) -> None:
@@ -136,14 +143,3 @@ def leftovers(tx: Connection, partitions: Collection[int] | None, *, age: timede
         )
         for row in rows
     ]
-
-
-def headers_to_text(headers: Headers) -> str:
-    """Return headers as JSON; bytes are read as latin-1, so that every byte survives."""
-    pairs = [f"[{_quoted(key)},{_quoted(value.decode('latin-1'))}]" for key, value in headers]
-    return f"[{','.join(pairs)}]"
-
-
-def headers_from_text(value: str) -> Headers:
-    """Return what :func:`headers_to_text` was given."""
-    return tuple((key, part.encode("latin-1")) for key, part in json.loads(value))

@@ -1,8 +1,8 @@
 -- SAVE
 INSERT INTO deferred (message_id, handler, saga_id, topic, partition, headers, payload, attempt, due_at, reason, redrive, behind, created_at)
 SELECT message_id, handler, saga_id, topic, partition, headers, payload, attempt, due_at, reason, redrive, behind, $1
-FROM unnest(CAST($2 AS text[]), CAST($3 AS text[]), CAST($4 AS text[]), CAST($5 AS text[]), CAST($6 AS smallint[]), CAST($7 AS text[]), CAST($8 AS bytea[]), CAST($9 AS smallint[]), CAST($10 AS timestamptz[]), CAST($11 AS text[]), CAST($12 AS smallint[]), CAST($13 AS boolean[])) WITH ORDINALITY AS row (message_id, handler, saga_id, topic, partition, headers, payload, attempt, due_at, reason, redrive, behind, number)
-ORDER BY number
+FROM unnest(CAST($2 AS text[]), CAST($3 AS text[]), CAST($4 AS text[]), CAST($5 AS text[]), CAST($6 AS smallint[]), CAST($7 AS text[]), CAST($8 AS bytea[]), CAST($9 AS smallint[]), CAST($10 AS timestamptz[]), CAST($11 AS text[]), CAST($12 AS smallint[]), CAST($13 AS boolean[])) WITH ORDINALITY AS row (message_id, handler, saga_id, topic, partition, headers, payload, attempt, due_at, reason, redrive, behind, ordinal)
+ORDER BY ordinal
 ON CONFLICT (message_id, handler)
 DO UPDATE
 SET attempt = excluded.attempt, due_at = excluded.due_at, reason = excluded.reason, redrive = excluded.redrive, behind = excluded.behind;

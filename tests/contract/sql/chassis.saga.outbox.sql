@@ -1,8 +1,8 @@
 -- SAVE
 INSERT INTO outbox (id, aggregatetype, aggregateid, type, payload, headers, partition)
-SELECT id, topic, saga_id, type, payload, headers, partition
-FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[]), CAST($4 AS text[]), CAST($5 AS bytea[]), CAST($6 AS text[]), CAST($7 AS smallint[])) WITH ORDINALITY AS row (id, topic, saga_id, type, payload, headers, partition, place)
-ORDER BY place
+SELECT id, aggregatetype, aggregateid, type, payload, headers, partition
+FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[]), CAST($4 AS text[]), CAST($5 AS bytea[]), CAST($6 AS text[]), CAST($7 AS smallint[])) WITH ORDINALITY AS row (id, aggregatetype, aggregateid, type, payload, headers, partition, ordinal)
+ORDER BY ordinal
 ON CONFLICT (id) DO NOTHING;
 
 -- REMOVE

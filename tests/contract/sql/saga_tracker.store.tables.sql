@@ -64,6 +64,10 @@ FROM unnest(CAST($2 AS text[]), CAST($3 AS text[]), CAST($4 AS timestamptz[]), C
 ORDER BY place
 ON CONFLICT DO NOTHING;
 
+-- LOAD_OFFSETS
+SELECT topic, partition, next_offset
+FROM consumed_offsets JOIN unnest(CAST($1 AS text[]), CAST($2 AS smallint[])) AS row (topic, partition) USING (topic, partition);
+
 -- LOCK_OFFSETS
 SELECT topic, partition, next_offset
 FROM consumed_offsets JOIN unnest(CAST($1 AS text[]), CAST($2 AS smallint[])) AS row (topic, partition) USING (topic, partition)

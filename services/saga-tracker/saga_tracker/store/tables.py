@@ -207,13 +207,14 @@ INSERT_ENTRIES = Statement("""
 _INSERTED = tuple(name for name in SagaRow.__slots__ if name not in ("progress", "issued"))
 _UPDATED = tuple(name for name in _INSERTED if name not in ("saga_type", "saga_version", "partition", "traceparent"))
 
-LOAD_OFFSETS = """
+_STORED_OFFSETS = """
     SELECT topic, partition, next_offset
     FROM consumed_offsets
     JOIN unnest(CAST(:topics AS text[]), CAST(:partitions AS smallint[])) AS row (topic, partition)
         USING (topic, partition)
 """
-LOCK_OFFSETS = text(LOAD_OFFSETS + "ORDER BY topic, partition FOR UPDATE OF consumed_offsets")
+LOAD_OFFSETS = text(_STORED_OFFSETS)
+LOCK_OFFSETS = text(_STORED_OFFSETS + "ORDER BY topic, partition FOR UPDATE OF consumed_offsets")
 
 MOVE_OFFSETS = Statement("""
     UPDATE consumed_offsets
@@ -338,7 +339,7 @@ def insert_entries(tx: Connection, entries: Sequence[Entry], *, now: datetime) -
 
 def offsets(tx: Connection, places: Collection[TopicPartition]) -> dict[TopicPartition, int]:
     """Return the stored offsets of these partitions; one that was never consumed is missing."""
-    return _offsets(tx, text(LOAD_OFFSETS), places)
+    return _offsets(tx, LOAD_OFFSETS, places)
 
 
 def lock_offsets(tx: Connection, places: Collection[TopicPartition]) -> dict[TopicPartition, int]:
