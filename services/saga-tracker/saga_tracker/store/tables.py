@@ -89,7 +89,7 @@ LOAD = Statement(f"""
     SELECT {_READ_COLUMNS}
     FROM sagas
     WHERE saga_id = ANY(CAST(%(saga_ids)s AS text[]))
-""")  # noqa: S608 - the columns are a constant
+""")
 
 _WOKEN = """
     FROM sagas
@@ -117,7 +117,7 @@ PUT_OFF = text(f"""
         LIMIT :limit
         FOR UPDATE OF sagas SKIP LOCKED
     ))
-""")  # noqa: S608 - the parts are constants
+""")
 
 DUE_STEPS = text(f"SELECT DISTINCT step {_WOKEN} AND deadline_at <= due.until")
 
@@ -147,7 +147,7 @@ LOAD_ORPHANS = text(f"""
     ORDER BY state, started_at, saga_id
     LIMIT :limit
     FOR UPDATE SKIP LOCKED
-""")  # noqa: S608 - the columns are a constant
+""")
 """In the order of an index that leads with the state; by saga, every saga was read to find none."""
 
 _SAVED_ROWS = """unnest(
@@ -166,7 +166,7 @@ INSERT = Statement(f"""
            deadline_at, %(now)s
     FROM {_SAVED_ROWS} AS row ({_SAGA_COLUMNS})
     ON CONFLICT (saga_id) DO NOTHING
-""")  # noqa: S608 - the columns are a constant
+""")
 
 UPDATE = Statement("""
     UPDATE sagas
