@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
 
+from chassis.postgres.columns import SQLALCHEMY, Columns
 from chassis.postgres.statement import Statement
 from chassis.saga.schema import service_metadata
 from sqlalchemy import (
@@ -109,51 +110,61 @@ class Decision:
     decided_at: datetime
 
 
+KEY_COLUMNS = Columns.of(idempotency_keys, without=["created_at"])
+ORDER_COLUMNS = Columns.of(
+    orders,
+    sources={
+        "customer_id": "priced.cart.customer_id",
+        "currency": "priced.cart.currency",
+        "lines": lambda order: _lines(order.priced),
+        "points_to_burn": "priced.cart.points_to_burn",
+        "total_minor": "priced.total_minor",
+        "payable_minor": "priced.payable_minor",
+    },
+)
+SUBMITTED = ORDER_COLUMNS.only(
+    "order_id", "customer_id", "client_id", "currency", "lines", "points_to_burn", "total_minor", "payable_minor"
+)
+NEW_ORDERS = KEY_COLUMNS + SUBMITTED.without("order_id", "client_id")
+DECIDED = Columns.of(
+    orders, sources={"state": "state.value", "failure_cause": "cause", "failure_reason": "reason"}
+).only("order_id", "state", "failure_cause", "failure_reason", "decided_at")
+PRODUCT_COLUMNS = Columns.of(products, parameter=SQLALCHEMY)
+
 TRY_LOCK = Statement("""
-    SELECT place FROM unnest(CAST(%(locks)s AS bigint[])) WITH ORDINALITY AS row (lock, place)
+    SELECT ordinal FROM unnest(CAST(%(locks)s AS bigint[])) WITH ORDINALITY AS row (lock, ordinal)
     WHERE pg_try_advisory_xact_lock(lock)
 """)
 
-REMEMBERED = Statement("""
-    SELECT k.client_id, k.key, k.order_id, k.fingerprint, k.status, k.body
+REMEMBERED = Statement(f"""
+    SELECT {KEY_COLUMNS.names_in("k")}
     FROM unnest(CAST(%(client_ids)s AS text[]), CAST(%(keys)s AS text[])) AS row (client_id, key)
          JOIN idempotency_keys AS k USING (client_id, key)
 """)
 
-PRODUCTS = Statement("SELECT sku, name, price_minor, currency FROM products WHERE sku = ANY(CAST(%(skus)s AS text[]))")
+PRODUCTS = Statement(f"SELECT {PRODUCT_COLUMNS.names} FROM products WHERE sku = ANY(CAST(%(skus)s AS text[]))")
 
-INSERT_ORDERS = Statement("""
+INSERT_ORDERS = Statement(f"""
     WITH row AS (
-        SELECT * FROM unnest(
-            CAST(%(order_ids)s AS text[]), CAST(%(client_ids)s AS text[]), CAST(%(keys)s AS text[]),
-            CAST(%(fingerprints)s AS bytea[]), CAST(%(statuses)s AS smallint[]), CAST(%(bodies)s AS text[]),
-            CAST(%(customer_ids)s AS text[]), CAST(%(currencies)s AS text[]), CAST(%(lines)s AS text[]),
-            CAST(%(points)s AS bigint[]), CAST(%(totals)s AS bigint[]), CAST(%(payables)s AS bigint[]))
-        AS row (order_id, client_id, key, fingerprint, status, body,
-                customer_id, currency, lines, points_to_burn, total_minor, payable_minor)
+        SELECT * FROM {NEW_ORDERS.rows}
     ), claimed AS (
-        INSERT INTO idempotency_keys (client_id, key, fingerprint, order_id, status, body, created_at)
-        SELECT client_id, key, fingerprint, order_id, status, body, %(now)s FROM row
+        INSERT INTO idempotency_keys ({KEY_COLUMNS.names}, created_at)
+        SELECT {KEY_COLUMNS.values}, %(now)s FROM row
     )
-    INSERT INTO orders (order_id, customer_id, client_id, state, currency, lines, points_to_burn, total_minor,
-                        payable_minor, submitted_at)
-    SELECT order_id, customer_id, client_id, 'PENDING', currency, CAST(lines AS jsonb), points_to_burn, total_minor,
-           payable_minor, %(now)s
+    INSERT INTO orders ({SUBMITTED.names}, state, submitted_at)
+    SELECT {SUBMITTED.values}, 'PENDING', %(now)s
     FROM row
 """)
 
-DECIDE = Statement("""
+DECIDE = Statement(f"""
     UPDATE orders
-    SET state = row.state, failure_cause = row.cause, failure_reason = row.reason, decided_at = row.decided_at
-    FROM unnest(CAST(%(order_ids)s AS text[]), CAST(%(states)s AS text[]), CAST(%(causes)s AS text[]),
-                CAST(%(reasons)s AS text[]), CAST(%(decided)s AS timestamptz[]))
-        AS row (order_id, state, cause, reason, decided_at)
+    SET {DECIDED.assignments}
+    FROM {DECIDED.rows}
     WHERE orders.order_id = row.order_id AND orders.state = 'PENDING'
 """)
 
-ORDER = text("""
-    SELECT order_id, customer_id, state, currency, lines, points_to_burn, total_minor, payable_minor,
-           failure_cause, failure_reason, submitted_at, cancellation_requested_at, decided_at
+ORDER = text(f"""
+    SELECT {ORDER_COLUMNS.without("client_id").names}
     FROM orders WHERE order_id = :order_id
 """)
 
@@ -162,19 +173,18 @@ REQUEST_CANCELLATION = text("""
     WHERE order_id = :order_id AND state = 'PENDING' AND cancellation_requested_at IS NULL
 """)
 
-UPSERT_PRODUCTS = text("""
-    INSERT INTO products (sku, name, price_minor, currency)
-    SELECT * FROM unnest(CAST(:skus AS text[]), CAST(:names AS text[]), CAST(:prices AS bigint[]),
-                         CAST(:currencies AS text[])) AS row (sku, name, price_minor, currency)
+UPSERT_PRODUCTS = text(f"""
+    INSERT INTO products ({PRODUCT_COLUMNS.names})
+    SELECT * FROM {PRODUCT_COLUMNS.rows}
     ORDER BY sku
     ON CONFLICT (sku) DO UPDATE
-    SET name = excluded.name, price_minor = excluded.price_minor, currency = excluded.currency
-    WHERE (products.name, products.price_minor, products.currency)
-          IS DISTINCT FROM (excluded.name, excluded.price_minor, excluded.currency)
+    SET {PRODUCT_COLUMNS.excluded_assignments}
+    WHERE ({PRODUCT_COLUMNS.without("sku").names_in("products")})
+          IS DISTINCT FROM ({PRODUCT_COLUMNS.without("sku").names_in("excluded")})
 """)
 
-CATALOGUE_PAGE = text("""
-    SELECT sku, name, price_minor, currency FROM products WHERE sku > :after ORDER BY sku LIMIT :limit
+CATALOGUE_PAGE = text(f"""
+    SELECT {PRODUCT_COLUMNS.names} FROM products WHERE sku > :after ORDER BY sku LIMIT :limit
 """)
 
 
@@ -183,7 +193,7 @@ def look_up(
 ) -> tuple[set[int], dict[Key, Remembered], dict[str, Product]]:
     """Return what a batch of submissions needs to know, in one round trip.
 
-    1. The places in ``locks`` of the advisory locks that were free, and are held until the transaction ends; one that
+    1. The indexes in ``locks`` of the advisory locks that were free, and are held until the transaction ends; one that
        another transaction holds is passed over, not waited for.
     2. What was answered to the keys that were used before. It sees what committed before the locks were there.
     3. The products of these skus, by sku; unknown ones are missing.
@@ -197,46 +207,19 @@ def look_up(
         )
         for row in used.rows()
     }
-    places = {row.place - 1 for row in locked.rows()}
-    return places, remembered, {row.sku: _product(row) for row in products.rows()}
+    indexes = {row.ordinal - 1 for row in locked.rows()}
+    return indexes, remembered, {row.sku: _product(row) for row in products.rows()}
 
 
 def insert_orders(tx: Connection, new: Sequence[NewOrder], *, now: datetime) -> None:
     """Store the orders as PENDING, and their keys with them, in one statement."""
-    if not new:
-        return
-    INSERT_ORDERS.run(
-        tx,
-        {
-            "order_ids": [order.order_id for order in new],
-            "client_ids": [order.client_id for order in new],
-            "keys": [order.key for order in new],
-            "fingerprints": [order.fingerprint for order in new],
-            "statuses": [order.status for order in new],
-            "bodies": [order.body for order in new],
-            "customer_ids": [order.priced.cart.customer_id for order in new],
-            "currencies": [order.priced.cart.currency for order in new],
-            "lines": [_lines(order.priced) for order in new],
-            "points": [order.priced.cart.points_to_burn for order in new],
-            "totals": [order.priced.total_minor for order in new],
-            "payables": [order.priced.payable_minor for order in new],
-            "now": now,
-        },
-    )
+    if new:
+        INSERT_ORDERS.run(tx, NEW_ORDERS.parameters(new) | {"now": now})
 
 
 def decide(tx: Connection, decisions: Sequence[Decision]) -> None:
     """Move the orders that are still PENDING to where their sagas ended; an order that is decided stays as it is."""
-    DECIDE.run(
-        tx,
-        {
-            "order_ids": [decision.order_id for decision in decisions],
-            "states": [decision.state.value for decision in decisions],
-            "causes": [decision.cause for decision in decisions],
-            "reasons": [decision.reason for decision in decisions],
-            "decided": [decision.decided_at for decision in decisions],
-        },
-    )
+    DECIDE.run(tx, DECIDED.parameters(decisions))
 
 
 def load_order(tx: Connection, order_id: str) -> OrderRow | None:
@@ -251,16 +234,7 @@ def request_cancellation(tx: Connection, order_id: str, *, now: datetime) -> boo
 
 def upsert_products(tx: Connection, new: Iterable[Product]) -> int:
     """Add or change the products, which have distinct skus, in one statement; return how many it changed."""
-    listed = list(new)
-    return tx.execute(
-        UPSERT_PRODUCTS,
-        {
-            "skus": [product.sku for product in listed],
-            "names": [product.name for product in listed],
-            "prices": [product.price_minor for product in listed],
-            "currencies": [product.currency for product in listed],
-        },
-    ).rowcount
+    return tx.execute(UPSERT_PRODUCTS, PRODUCT_COLUMNS.parameters(list(new))).rowcount
 
 
 def catalogue_page(tx: Connection, *, after: str, limit: int) -> list[Product]:

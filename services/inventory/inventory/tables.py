@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from chassis.postgres.columns import Columns
 from chassis.postgres.statement import Statement
 from chassis.saga.schema import service_metadata
 from messages.inventory import ReleaseInventory
@@ -42,12 +43,22 @@ reservations = Table(
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
 
+RESERVATION = Columns.of(
+    reservations,
+    without=["updated_at"],
+    sources={
+        "skus": lambda reservation: _array(reservation.quantities),
+        "quantities": lambda reservation: _array(reservation.quantities.values()),
+    },
+)
+RESERVED = RESERVATION.without("state")
+
 LOCK_STOCK = Statement("""
     SELECT sku, on_hand FROM stock WHERE sku = ANY(CAST(%(skus)s AS text[])) ORDER BY sku FOR UPDATE
 """)
 
-LOCK_RESERVATIONS = Statement("""
-    SELECT saga_id, skus, quantities, state FROM reservations
+LOCK_RESERVATIONS = Statement(f"""
+    SELECT {RESERVATION.names} FROM reservations
     WHERE saga_id = ANY(CAST(%(saga_ids)s AS text[])) ORDER BY saga_id FOR UPDATE
 """)
 
@@ -57,11 +68,10 @@ MOVE = Statement("""
     WHERE stock.sku = row.sku
 """)
 
-RESERVE = Statement("""
-    INSERT INTO reservations (saga_id, skus, quantities, state)
-    SELECT saga_id, CAST(skus AS text[]), CAST(quantities AS bigint[]), 'RESERVED'
-    FROM unnest(CAST(%(saga_ids)s AS text[]), CAST(%(skus)s AS text[]), CAST(%(quantities)s AS text[]))
-        AS row (saga_id, skus, quantities)
+RESERVE = Statement(f"""
+    INSERT INTO reservations ({RESERVED.names}, state)
+    SELECT {RESERVED.values}, 'RESERVED'
+    FROM {RESERVED.rows}
 """)
 
 RELEASE = Statement("""
@@ -105,14 +115,7 @@ def save_stock(changed: Stock, tx: Connection) -> None:
     if moved:
         MOVE.run(tx, {"skus": list(moved), "units": list(moved.values())})
     if changed.made:
-        RESERVE.run(
-            tx,
-            {
-                "saga_ids": [each.saga_id for each in changed.made],
-                "skus": [_array(each.quantities) for each in changed.made],
-                "quantities": [_array(each.quantities.values()) for each in changed.made],
-            },
-        )
+        RESERVE.run(tx, RESERVED.parameters(changed.made))
     if changed.released:
         RELEASE.run(tx, {"saga_ids": [each.saga_id for each in changed.released]})
 

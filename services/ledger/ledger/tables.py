@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from chassis.postgres.columns import Columns
 from chassis.postgres.statement import Statement
 from chassis.saga.schema import service_metadata
 from messages.ledger import ReverseLedger
@@ -34,20 +35,18 @@ entries = Table(
     Column("posted_at", DateTime(timezone=True), nullable=False),
 )
 
-FIND_POSTED = Statement("""
-    SELECT saga_id, account, debit_minor, credit_minor, currency, posted_at FROM entries
+COLUMNS = Columns.of(entries, sources={"kind": "kind.value"})
+
+FIND_POSTED = Statement(f"""
+    SELECT {COLUMNS.without("kind").names} FROM entries
     WHERE saga_id = ANY(CAST(%(saga_ids)s AS text[])) AND kind = 'POST' ORDER BY saga_id, account
 """)
 
-ADD = Statement("""
-    INSERT INTO entries (saga_id, kind, account, debit_minor, credit_minor, currency, posted_at)
-    SELECT saga_id, kind, account, debit_minor, credit_minor, currency, posted_at
-    FROM unnest(CAST(%(saga_ids)s AS text[]), CAST(%(kinds)s AS text[]), CAST(%(accounts)s AS text[]),
-                CAST(%(debits)s AS bigint[]), CAST(%(credits)s AS bigint[]), CAST(%(currencies)s AS text[]),
-                CAST(%(times)s AS timestamptz[]))
-        AS row (saga_id, kind, account, debit_minor, credit_minor, currency, posted_at)
+ADD = Statement(f"""
+    INSERT INTO entries ({COLUMNS.names})
+    SELECT {COLUMNS.values}
+    FROM {COLUMNS.rows}
 """)
-
 
 IMBALANCE = text("SELECT currency, sum(debit_minor) - sum(credit_minor) FROM entries GROUP BY currency")
 
@@ -77,17 +76,5 @@ def load_posted(commands: Sequence[ReverseLedger], tx: Connection) -> Journal:
 
 def save_journal(journal: Journal, tx: Connection) -> None:
     """Add the batch's entries in one statement."""
-    if not journal.added:
-        return
-    ADD.run(
-        tx,
-        {
-            "saga_ids": [entry.saga_id for entry in journal.added],
-            "kinds": [entry.kind.value for entry in journal.added],
-            "accounts": [entry.account for entry in journal.added],
-            "debits": [entry.debit_minor for entry in journal.added],
-            "credits": [entry.credit_minor for entry in journal.added],
-            "currencies": [entry.currency for entry in journal.added],
-            "times": [entry.posted_at for entry in journal.added],
-        },
-    )
+    if journal.added:
+        ADD.run(tx, COLUMNS.parameters(journal.added))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from chassis.postgres.columns import Columns
 from chassis.postgres.statement import Statement
 from chassis.saga.schema import service_metadata
 from messages.inventory import InventoryReserved
@@ -41,13 +42,16 @@ burns = Table(
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
 
+BURN_COLUMNS = Columns.of(burns, without=["updated_at"])
+BURNED = BURN_COLUMNS.without("state")
+
 LOCK_ACCOUNTS = Statement("""
     SELECT customer_id, balance FROM accounts
     WHERE customer_id = ANY(CAST(%(customer_ids)s AS text[])) ORDER BY customer_id FOR UPDATE
 """)
 
-LOCK_BURNS = Statement("""
-    SELECT saga_id, customer_id, points, state FROM burns
+LOCK_BURNS = Statement(f"""
+    SELECT {BURN_COLUMNS.names} FROM burns
     WHERE saga_id = ANY(CAST(%(saga_ids)s AS text[])) ORDER BY saga_id FOR UPDATE
 """)
 
@@ -57,11 +61,10 @@ MOVE = Statement("""
     WHERE accounts.customer_id = row.customer_id
 """)
 
-BURN = Statement("""
-    INSERT INTO burns (saga_id, customer_id, points, state)
-    SELECT saga_id, customer_id, points, 'BURNED'
-    FROM unnest(CAST(%(saga_ids)s AS text[]), CAST(%(customer_ids)s AS text[]), CAST(%(points)s AS bigint[]))
-        AS row (saga_id, customer_id, points)
+BURN = Statement(f"""
+    INSERT INTO burns ({BURNED.names}, state)
+    SELECT {BURNED.values}, 'BURNED'
+    FROM {BURNED.rows}
 """)
 
 RESTORE = Statement("""
@@ -103,14 +106,7 @@ def save_accounts(changed: Accounts, tx: Connection) -> None:
     if moved:
         MOVE.run(tx, {"customer_ids": list(moved), "points": list(moved.values())})
     if changed.made:
-        BURN.run(
-            tx,
-            {
-                "saga_ids": [each.saga_id for each in changed.made],
-                "customer_ids": [each.customer_id for each in changed.made],
-                "points": [each.points for each in changed.made],
-            },
-        )
+        BURN.run(tx, BURNED.parameters(changed.made))
     if changed.restored:
         RESTORE.run(tx, {"saga_ids": [each.saga_id for each in changed.restored]})
 

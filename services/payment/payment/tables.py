@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from chassis.postgres.columns import Columns
 from chassis.postgres.statement import Statement
 from chassis.saga.schema import service_metadata
 from messages.checkout import OrderSubmitted
@@ -26,25 +27,25 @@ payments = Table(
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
 
-LOCK = Statement("""
-    SELECT saga_id, state, authorization_id, capture_id, refund_id, currency, amount_minor FROM payments
+COLUMNS = Columns.of(payments, without=["updated_at"], sources={"state": "state.value"})
+ADDED = COLUMNS.without("capture_id", "refund_id")
+CHANGED = COLUMNS.only("saga_id", "state", "capture_id", "refund_id")
+
+LOCK = Statement(f"""
+    SELECT {COLUMNS.names} FROM payments
     WHERE saga_id = ANY(CAST(%(saga_ids)s AS text[])) ORDER BY saga_id FOR UPDATE
 """)
 
-ADD = Statement("""
-    INSERT INTO payments (saga_id, state, authorization_id, currency, amount_minor)
-    SELECT saga_id, state, authorization_id, currency, amount_minor
-    FROM unnest(CAST(%(saga_ids)s AS text[]), CAST(%(states)s AS text[]), CAST(%(authorization_ids)s AS text[]),
-                CAST(%(currencies)s AS text[]), CAST(%(amounts)s AS bigint[]))
-        AS row (saga_id, state, authorization_id, currency, amount_minor)
+ADD = Statement(f"""
+    INSERT INTO payments ({ADDED.names})
+    SELECT {ADDED.values}
+    FROM {ADDED.rows}
 """)
 
-CHANGE = Statement("""
+CHANGE = Statement(f"""
     UPDATE payments
-    SET state = row.state, capture_id = row.capture_id, refund_id = row.refund_id, updated_at = now()
-    FROM unnest(CAST(%(saga_ids)s AS text[]), CAST(%(states)s AS text[]), CAST(%(capture_ids)s AS text[]),
-                CAST(%(refund_ids)s AS text[]))
-        AS row (saga_id, state, capture_id, refund_id)
+    SET {CHANGED.assignments}, updated_at = now()
+    FROM {CHANGED.rows}
     WHERE payments.saga_id = row.saga_id
 """)
 
@@ -62,27 +63,9 @@ def load_payments(messages: Sequence[Message], tx: Connection) -> Payments:
 def save_payments(touched: Payments, tx: Connection) -> None:
     """Save what a batch made and changed, in one statement each."""
     if touched.made:
-        ADD.run(
-            tx,
-            {
-                "saga_ids": [each.saga_id for each in touched.made],
-                "states": [each.state.value for each in touched.made],
-                "authorization_ids": [each.authorization_id for each in touched.made],
-                "currencies": [each.currency for each in touched.made],
-                "amounts": [each.amount_minor for each in touched.made],
-            },
-        )
-    changed = list(touched.changed.values())
-    if changed:
-        CHANGE.run(
-            tx,
-            {
-                "saga_ids": [each.saga_id for each in changed],
-                "states": [each.state.value for each in changed],
-                "capture_ids": [each.capture_id for each in changed],
-                "refund_ids": [each.refund_id for each in changed],
-            },
-        )
+        ADD.run(tx, ADDED.parameters(touched.made))
+    if touched.changed:
+        CHANGE.run(tx, CHANGED.parameters(list(touched.changed.values())))
 
 
 def _lock(tx: Connection, saga_ids: Iterable[str]) -> dict[str, Payment]:

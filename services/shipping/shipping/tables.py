@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from chassis.postgres.columns import Columns
 from chassis.postgres.statement import Statement
 from chassis.saga.schema import service_metadata
 from messages.loyalty import LoyaltyPointsBurned
@@ -22,21 +23,23 @@ shipments = Table(
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
 
-LOCK = Statement("""
-    SELECT saga_id, state, tracking_number FROM shipments
+COLUMNS = Columns.of(shipments, without=["updated_at"], sources={"state": "state.value"})
+CHANGED = COLUMNS.only("saga_id", "state")
+
+LOCK = Statement(f"""
+    SELECT {COLUMNS.names} FROM shipments
     WHERE saga_id = ANY(CAST(%(saga_ids)s AS text[])) ORDER BY saga_id FOR UPDATE
 """)
 
-ADD = Statement("""
-    INSERT INTO shipments (saga_id, state, tracking_number)
-    SELECT saga_id, state, tracking_number
-    FROM unnest(CAST(%(saga_ids)s AS text[]), CAST(%(states)s AS text[]), CAST(%(tracking_numbers)s AS text[]))
-        AS row (saga_id, state, tracking_number)
+ADD = Statement(f"""
+    INSERT INTO shipments ({COLUMNS.names})
+    SELECT {COLUMNS.values}
+    FROM {COLUMNS.rows}
 """)
 
-CHANGE = Statement("""
-    UPDATE shipments SET state = row.state, updated_at = now()
-    FROM unnest(CAST(%(saga_ids)s AS text[]), CAST(%(states)s AS text[])) AS row (saga_id, state)
+CHANGE = Statement(f"""
+    UPDATE shipments SET {CHANGED.assignments}, updated_at = now()
+    FROM {CHANGED.rows}
     WHERE shipments.saga_id = row.saga_id
 """)
 
@@ -62,19 +65,6 @@ def load_shipments(commands: Sequence[CancelShipment], tx: Connection) -> Shipme
 def save_shipments(touched: Shipments, tx: Connection) -> None:
     """Save what a batch made and changed, in one statement each."""
     if touched.made:
-        ADD.run(
-            tx,
-            {
-                "saga_ids": [each.saga_id for each in touched.made],
-                "states": [each.state.value for each in touched.made],
-                "tracking_numbers": [each.tracking_number for each in touched.made],
-            },
-        )
+        ADD.run(tx, COLUMNS.parameters(touched.made))
     if touched.changed:
-        CHANGE.run(
-            tx,
-            {
-                "saga_ids": [each.saga_id for each in touched.changed],
-                "states": [each.state.value for each in touched.changed],
-            },
-        )
+        CHANGE.run(tx, CHANGED.parameters(touched.changed))

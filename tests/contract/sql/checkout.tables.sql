@@ -1,10 +1,10 @@
 -- TRY_LOCK
-SELECT place
-FROM unnest(CAST($1 AS bigint[])) WITH ORDINALITY AS row (lock, place)
+SELECT ordinal
+FROM unnest(CAST($1 AS bigint[])) WITH ORDINALITY AS row (lock, ordinal)
 WHERE pg_try_advisory_xact_lock(lock);
 
 -- REMEMBERED
-SELECT k.client_id, k.key, k.order_id, k.fingerprint, k.status, k.body
+SELECT k.client_id, k.key, k.fingerprint, k.order_id, k.status, k.body
 FROM unnest(CAST($1 AS text[]), CAST($2 AS text[])) AS row (client_id, key) JOIN idempotency_keys AS k USING (client_id, key);
 
 -- PRODUCTS
@@ -14,17 +14,17 @@ WHERE sku = ANY(CAST($1 AS text[]));
 
 -- INSERT_ORDERS
 WITH row AS (SELECT *
-FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[]), CAST($4 AS bytea[]), CAST($5 AS smallint[]), CAST($6 AS text[]), CAST($7 AS text[]), CAST($8 AS text[]), CAST($9 AS text[]), CAST($10 AS bigint[]), CAST($11 AS bigint[]), CAST($12 AS bigint[])) AS row (order_id, client_id, key, fingerprint, status, body, customer_id, currency, lines, points_to_burn, total_minor, payable_minor)), claimed AS (INSERT INTO idempotency_keys (client_id, key, fingerprint, order_id, status, body, created_at)
+FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS bytea[]), CAST($4 AS text[]), CAST($5 AS smallint[]), CAST($6 AS text[]), CAST($7 AS text[]), CAST($8 AS text[]), CAST($9 AS text[]), CAST($10 AS bigint[]), CAST($11 AS bigint[]), CAST($12 AS bigint[])) AS row (client_id, key, fingerprint, order_id, status, body, customer_id, currency, lines, points_to_burn, total_minor, payable_minor)), claimed AS (INSERT INTO idempotency_keys (client_id, key, fingerprint, order_id, status, body, created_at)
 SELECT client_id, key, fingerprint, order_id, status, body, $13
 FROM row)
-INSERT INTO orders (order_id, customer_id, client_id, state, currency, lines, points_to_burn, total_minor, payable_minor, submitted_at)
-SELECT order_id, customer_id, client_id, 'PENDING', currency, CAST(lines AS jsonb), points_to_burn, total_minor, payable_minor, $13
+INSERT INTO orders (order_id, customer_id, client_id, currency, lines, points_to_burn, total_minor, payable_minor, state, submitted_at)
+SELECT order_id, customer_id, client_id, currency, CAST(lines AS jsonb), points_to_burn, total_minor, payable_minor, 'PENDING', $13
 FROM row;
 
 -- DECIDE
 UPDATE orders
-SET state = row.state, failure_cause = row.cause, failure_reason = row.reason, decided_at = row.decided_at
-FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[]), CAST($4 AS text[]), CAST($5 AS timestamptz[])) AS row (order_id, state, cause, reason, decided_at)
+SET state = row.state, failure_cause = row.failure_cause, failure_reason = row.failure_reason, decided_at = row.decided_at
+FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[]), CAST($4 AS text[]), CAST($5 AS timestamptz[])) AS row (order_id, state, failure_cause, failure_reason, decided_at)
 WHERE orders.order_id = row.order_id AND orders.state = 'PENDING';
 
 -- ORDER
