@@ -24,7 +24,7 @@ from chassis.saga.unit_of_work import Answer, Delivery, Outgoing, PendingCall
 from chassis.saga.waiting import UNPROCESSABLE
 from chassis.wire.codec import Codec
 from messages.contract import Message
-from saga_tracker.store.tables import TopicPartition
+from saga_tracker.store.consumed_offsets import TopicPartition
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from proof.broker import Broker

@@ -14,8 +14,9 @@ from saga_tracker.ingest.consumer_progress import ConsumerProgress
 from saga_tracker.ingest.decoding import Record
 from saga_tracker.ingest.operator_acts import apply_next
 from saga_tracker.ingest.recorder import OffsetGap, Recorder
-from saga_tracker.store import tables
-from saga_tracker.store.tables import Overtaken, TopicPartition
+from saga_tracker.store import consumed_offsets
+from saga_tracker.store.conflicts import Overtaken
+from saga_tracker.store.consumed_offsets import TopicPartition
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
@@ -92,8 +93,8 @@ class TrackerProcess:
     def _begin(self) -> None:
         topic_partitions = [(topic, number) for topic in self.topics for number in range(self.broker.partition_count)]
         with self.connection.begin() as tx:
-            tables.begin_offsets(tx, dict.fromkeys(topic_partitions, 0))
-            self.offsets = tables.offsets(tx, topic_partitions)
+            consumed_offsets.begin(tx, dict.fromkeys(topic_partitions, 0))
+            self.offsets = consumed_offsets.load(tx, topic_partitions)
             self.recorder.begin(self.offsets)
             self.unpublished = outbox.leftovers(tx, None, age=timedelta(0))
         self.delivered = []

@@ -45,8 +45,8 @@ from proof.schemas import LocalRegistry
 from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.ingest.decoding import Record, topics
 from saga_tracker.ingest.recorder import Recorder
-from saga_tracker.store import tables
-from sqlalchemy import Connection, Engine, MetaData, text
+from saga_tracker.store import consumed_offsets
+from sqlalchemy import Connection, Engine, text
 from support.builders import a
 from support.postgres import scratch_database
 
@@ -240,7 +240,7 @@ def system(connections: Mapping[str, Connection]) -> System:
     tracked = topics(DEFINITIONS)
     with connections[TRACKER].begin():
         places = [(topic, partition) for topic in tracked for partition in range(PARTITIONS)]
-        tables.begin_offsets(connections[TRACKER], dict.fromkeys(places, 0))
+        consumed_offsets.begin(connections[TRACKER], dict.fromkeys(places, 0))
     participants: dict[str, Service | Tracker] = {
         name: Service(name=name, tx=connections[name], codec=codec) for name in HANDLERS
     }

@@ -31,10 +31,10 @@ from saga_tracker.model.facts import (
     merge_all,
 )
 from saga_tracker.model.progress import Phase, decide
-from saga_tracker.store import dead_letters, plans, tables
+from saga_tracker.store import dead_letters, plans, sagas
 from saga_tracker.store.dead_letters import LetterRow
 from saga_tracker.store.plans import ActKind, Plan
-from saga_tracker.store.tables import SagaRow
+from saga_tracker.store.sagas import SagaRow
 from sqlalchemy import Engine, event, text
 from support.postgres import scratch_database
 
@@ -74,7 +74,7 @@ def park(engine: Engine, *facts: Fact, count: int = 1, version: int = 1) -> list
         for place in range(count)
     ]  # fmt: skip
     with engine.begin() as tx:
-        tables.save(tx, rows, now=AT)
+        sagas.save(tx, rows, now=AT)
     return [row.saga_id for row in rows]
 
 
@@ -179,7 +179,7 @@ def test_a_saga_that_changed_since_the_plan_is_passed_over(engine: Engine, recor
     changed, same = park(engine, *EXHAUSTED, count=2)
     plan = make(engine, [changed, same])
     with engine.begin() as tx:
-        tables.save(tx, list(tables.load(tx, [changed]).values()), now=AT)
+        sagas.save(tx, list(sagas.load(tx, [changed]).values()), now=AT)
     assert begin(engine, plan)
     assert work(engine, recorder) == 1
     found = items(engine, plan)
@@ -205,7 +205,7 @@ def test_sagas_are_given_up_instead_of_tried_again(engine: Engine, recorder: Rec
     assert begin(engine, plan)
     assert work(engine, recorder) == len(ORDER.services)
     with engine.begin() as tx:
-        row = tables.load(tx, [parked])[parked]
+        row = sagas.load(tx, [parked])[parked]
     assert (row.state, row.phase, row.cause, row.parked_at) == ("PENDING", "FENCING", "CANCELLED", None)
     assert "only one on its way" in str(items(engine, make(engine, [parked], ActKind.COMPENSATE))[parked].detail)
 

@@ -11,7 +11,8 @@ from sqlalchemy import text
 
 from saga_tracker.model.progress import Cause, SagaState
 from saga_tracker.model.saga import SagaDefinition
-from saga_tracker.store.tables import Entry, SagaRow
+from saga_tracker.store.sagas import SagaRow
+from saga_tracker.store.timeline import Entry
 
 SAGA_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 180, 600)
 """From an order on an idle machine to one that lasted longer than a saga should."""

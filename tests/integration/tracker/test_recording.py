@@ -17,9 +17,10 @@ from chassis.postgres.migrations import differences
 from chassis.wire.envelope import new_id
 from messages import checkout, inventory, loyalty, payment, saga
 from saga_tracker.model.facts import Progress
-from saga_tracker.store import tables
+from saga_tracker.store import sagas
+from saga_tracker.store.conflicts import Overtaken
+from saga_tracker.store.sagas import SagaRow
 from saga_tracker.store.schema import METADATA
-from saga_tracker.store.tables import Overtaken, SagaRow
 from sqlalchemy import text
 from support.wire import ORDER, STEPS, Wire, message, successes, until
 
@@ -79,7 +80,7 @@ def test_a_worker_that_was_overtaken_does_not_overwrite_what_another_has_recorde
     )  # fmt: skip
     for row, refused in ((first, False), (second, True)):
         with pytest.raises(Overtaken) if refused else nullcontext(), wire.engine.begin() as tx:
-            tables.save(tx, [row], now=datetime.now(UTC))
+            sagas.save(tx, [row], now=datetime.now(UTC))
     assert wire.saga(first.saga_id).progress["known"] == {"ran": [STEPS[0]]}
 
 

@@ -20,11 +20,11 @@ from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.http import previews
 from saga_tracker.http.api import Reason, Staff, StoredSaga, Time, check_match, engine_of, responses, stale
 from saga_tracker.model.saga import SERVICE
-from saga_tracker.store import dead_letters, plans, tables
+from saga_tracker.store import dead_letters, plans, timeline
 from saga_tracker.store.dead_letters import Closed, OpenLetter
 from saga_tracker.store.plans import ActKind, Item, ItemState, LogEntry, Plan
 from saga_tracker.store.queries import Stored
-from saga_tracker.store.tables import Entry
+from saga_tracker.store.timeline import Entry
 
 RATE_PER_S = 500
 """About a quarter of what the services take on a small machine, so that orders go on beside a redrive."""
@@ -224,7 +224,7 @@ def close_letters(request: Request, operator: Operator, closure: Closure) -> Clo
     now, who = datetime.now(UTC), operator.subject
     with engine_of(request).begin() as tx:
         closed = dead_letters.close(tx, closure.letter_ids, actor=who, reason=closure.reason, now=now)
-        tables.insert_entries(tx, [_closing(each, who, closure.reason, now) for each in closed], now=now)
+        timeline.insert(tx, [_closing(each, who, closure.reason, now) for each in closed], now=now)
         log = [
             LogEntry(
                 act_id=derived_id("close", each.letter_id),

@@ -30,7 +30,7 @@ from saga_tracker.ingest.decoding import Record
 from saga_tracker.ingest.watermarks import End, WatermarkTracker
 from saga_tracker.ingest.worker import Work
 from saga_tracker.model.saga import SERVICE
-from saga_tracker.store.tables import TopicPartition
+from saga_tracker.store.consumed_offsets import TopicPartition
 
 BATCH_SIZE_MAX = 1_500
 """So many messages share one commit's fsync; many more would only take longer to repeat."""

@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import AdminClient
 
-from saga_tracker.store.tables import TopicPartition
+from saga_tracker.store.consumed_offsets import TopicPartition
 
 ASK_WITHIN_S = 3.0
 """For all services together: meanwhile the tracker records nothing."""

@@ -35,7 +35,8 @@ from saga_tracker.model.facts import (
 )
 from saga_tracker.model.progress import fence_key, redrive_key
 from saga_tracker.model.saga import CANCEL_TOPIC, SERVICE, Definitions, SagaDefinition, StepDefinition
-from saga_tracker.store.tables import Entry, TopicPartition
+from saga_tracker.store.consumed_offsets import TopicPartition
+from saga_tracker.store.timeline import Entry
 
 DEAD_LETTER_SUFFIX = ".dlq"
 OWN_DEAD_LETTERS = f"{SERVICE}{DEAD_LETTER_SUFFIX}"

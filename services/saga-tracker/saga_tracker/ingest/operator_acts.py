@@ -19,9 +19,10 @@ from saga_tracker.ingest.recorder import Act, Recorder
 from saga_tracker.model.facts import Cancelled, Fact
 from saga_tracker.model.progress import NotRedrivable, redrive
 from saga_tracker.model.saga import SERVICE, Definitions, SagaDefinition
-from saga_tracker.store import dead_letters, plans, tables
+from saga_tracker.store import dead_letters, plans, sagas
 from saga_tracker.store.plans import ActKind, Applying, Item, ItemState, LogEntry
-from saga_tracker.store.tables import Entry, SagaRow
+from saga_tracker.store.sagas import SagaRow
+from saga_tracker.store.timeline import Entry
 
 BATCH_MAX = 500
 """Sagas in one transaction: locked for some tenths of a second."""
@@ -48,7 +49,7 @@ def apply_next(
     size = min(BATCH_MAX, max(1, plan.rate_per_s // BATCHES_PER_S))
     items = plans.next_items(tx, plan.plan_id, partitions, limit=size)
     # 2.
-    rows = tables.load(tx, [item.saga_id for item in items])
+    rows = sagas.load(tx, [item.saga_id for item in items])
     unclear = dead_letters.unclear(tx, list(rows)) if plan.act is ActKind.REDRIVE else {}
     # 3.
     acts: list[tuple[SagaRow, Act]] = []

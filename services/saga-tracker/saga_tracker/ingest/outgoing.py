@@ -12,7 +12,8 @@ from messages.saga import FenceSaga, RedriveStep
 
 from saga_tracker.model.progress import REDRIVE, Command, Decision, Phase
 from saga_tracker.model.saga import SagaDefinition
-from saga_tracker.store.tables import Entry, SagaRow
+from saga_tracker.store.sagas import SagaRow
+from saga_tracker.store.timeline import Entry
 
 END = "end"
 END_TOPIC = "saga.events"

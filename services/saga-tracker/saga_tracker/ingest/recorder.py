@@ -37,11 +37,13 @@ from saga_tracker.ingest.outgoing import Issue, issues, redrive_unclear
 from saga_tracker.model.facts import NOTHING, Cancelled, Fact, Started, TimedOut, Timer, merge
 from saga_tracker.model.progress import FENCE, Decision, Phase, SagaState, admits, decide, forward_from, is_late
 from saga_tracker.model.saga import SERVICE, Definitions, SagaDefinition, StepDefinition
-from saga_tracker.store import dead_letters, plans, tables
+from saga_tracker.store import consumed_offsets, dead_letters, plans, sagas, timeline, watermarks
 from saga_tracker.store.cache import Memory
+from saga_tracker.store.consumed_offsets import TopicPartition
 from saga_tracker.store.dead_letters import LetterRow
 from saga_tracker.store.plans import LogEntry
-from saga_tracker.store.tables import Entry, SagaRow, TopicPartition
+from saga_tracker.store.sagas import SagaRow
+from saga_tracker.store.timeline import Entry
 
 DUE_MAX = 500
 """Sagas whose deadlines one transaction handles; the next sweep goes on."""
@@ -121,9 +123,9 @@ class Recorder:
         """
         # 1.
         places = {record.place for record in batch}
-        stored = self._memory.take_offsets(places) or tables.lock_offsets(tx, places)
+        stored = self._memory.take_offsets(places) or consumed_offsets.lock(tx, places)
         fresh, offsets = new_records(batch, stored)
-        check_offsets = tables.move_offsets(tx, stored, offsets)
+        check_offsets = consumed_offsets.move(tx, stored, offsets)
         out = _Outgoing()
         readings = self._read(fresh, out)
         # 2.
@@ -161,7 +163,7 @@ class Recorder:
 
     def due_services(self, tx: Connection, until: Mapping[int, datetime]) -> set[str]:
         """Return the services whose steps are the next that :meth:`sweep` may find overdue."""
-        steps = tables.due_steps(tx, until)
+        steps = sagas.due_steps(tx, until)
         definitions = self._definitions.values()
         return {step.service for definition in definitions for step in definition.steps if step.name in steps}
 
@@ -173,16 +175,16 @@ class Recorder:
         A deadline that lies beyond that is left alone: the answer may be among what has not been read yet. So is one
         of a step whose service has not ``taken`` its trigger, until the whole saga's deadline has passed.
         """
-        tables.raise_watermarks(tx, until)
-        tables.put_off(tx, until, limit=PUT_OFF_MAX)
+        watermarks.raise_to(tx, until)
+        sagas.put_off(tx, until, limit=PUT_OFF_MAX)
         out = _Outgoing()
-        due = self._known_or_parked(tx, tables.load_due(tx, until, limit=DUE_MAX), now)
+        due = self._known_or_parked(tx, sagas.load_due(tx, until, limit=DUE_MAX), now)
         waits = self._put_off(tx, due, taken, now)
         judged = [saga for saga in due if saga.row.saga_id not in waits]
         for saga in judged:
             self._time_out(saga, out)
         self._finish(tx, judged, out, now)
-        tables.save(tx, [saga.row for saga in due if saga.row.saga_id in waits], now=now)
+        sagas.save(tx, [saga.row for saga in due if saga.row.saga_id in waits], now=now)
         return out.rows
 
     def _put_off(self, tx: Connection, due: Sequence[_Followed], taken: ConsumerProgress, now: datetime) -> set[str]:
@@ -191,7 +193,7 @@ class Recorder:
         Once it has, the step gets its whole time: what the saga waits for has another key by then.
         """
         awaited = {saga.row.saga_id: (saga, step) for saga in due if (step := self._overdue_step(saga, now))}
-        places = tables.places_of(tx, {saga_id: name_of(step.trigger) for saga_id, (_, step) in awaited.items()})
+        places = timeline.positions_of(tx, {saga_id: name_of(step.trigger) for saga_id, (_, step) in awaited.items()})
         waits: set[str] = set()
         for saga_id, (saga, step) in awaited.items():
             place, offset = places.get(saga_id, (None, 0))
@@ -225,8 +227,8 @@ class Recorder:
         out = _Outgoing()
         longest = max(self._span(definition.deadline_s) for definition in self._definitions.values())
         beyond = now + max(longest, BEYOND_MIN)
-        tables.wake_in_time(tx, partitions)
-        found = tables.load_orphans(tx, partitions, list(self._definitions), beyond=beyond, limit=DUE_MAX)
+        sagas.wake_in_time(tx, partitions)
+        found = sagas.load_orphans(tx, partitions, list(self._definitions), beyond=beyond, limit=DUE_MAX)
         orphans = self._known_or_parked(tx, found, now)
         for saga in orphans:
             row = saga.row
@@ -257,10 +259,10 @@ class Recorder:
         followed = {saga.row.saga_id for saga in known}
         others = [row for row in rows if row.saga_id not in followed]
         for row in others:
-            row.state, row.waiting, row.deadline_at = SagaState.NEEDS_REVIEW.value, tables.A_DEFINITION, None
+            row.state, row.waiting, row.deadline_at = SagaState.NEEDS_REVIEW.value, sagas.A_DEFINITION, None
             row.reason = f"this release has no {row.saga_type} version {row.saga_version}"
             row.parked_at = row.parked_at or now
-        tables.save(tx, others, now=now)
+        sagas.save(tx, others, now=now)
         return known
 
     def _read(self, batch: Sequence[Record], out: _Outgoing) -> list[Reading]:
@@ -286,7 +288,7 @@ class Recorder:
         saga_ids = {reading.saga_id for reading in readings}
         rows = self._memory.take_sagas(saga_ids)
         if unknown := saga_ids.difference(rows):
-            rows |= tables.load(tx, unknown)
+            rows |= sagas.load(tx, unknown)
         followed = {saga.row.saga_id: saga for saga in self._known(rows.values())}
         for reading in readings:
             definition = reading.definition
@@ -362,10 +364,10 @@ class Recorder:
         )
         row.progress = merge(row.progress, waiting.timer)
 
-    def _finish(self, tx: Connection, sagas: Collection[_Followed], out: _Outgoing, now: datetime) -> None:
+    def _finish(self, tx: Connection, followed: Collection[_Followed], out: _Outgoing, now: datetime) -> None:
         # 4.
         unclear: list[str] = []
-        for saga in sagas:
+        for saga in followed:
             decision = decide(saga.definition, saga.row.progress)
             if self._settle(saga, decision, now) and decision.state is SagaState.CONFIRMED and saga.row.progress.unread:
                 unclear.append(saga.row.saga_id)
@@ -374,10 +376,10 @@ class Recorder:
         dead_letters.save(tx, out.letters, now=now)
         dead_letters.open_unclear(tx, unclear)
         plans.log(tx, out.log)
-        rows = [saga.row for saga in sagas]
-        tables.insert_entries(tx, out.entries, now=now)
+        rows = [saga.row for saga in followed]
+        timeline.insert(tx, out.entries, now=now)
         outbox.save(tx, out.rows)
-        tables.save(tx, rows, now=now)
+        sagas.save(tx, rows, now=now)
         event.listen(tx, "commit", lambda _: saga_metrics.recorded(out.entries, rows, now), once=True)
 
     def _settle(self, saga: _Followed, decision: Decision, now: datetime) -> bool:
@@ -467,7 +469,7 @@ def new_records(
 
 
 def _orphan(row: SagaRow) -> str:
-    if row.waiting == tables.A_DEFINITION:
+    if row.waiting == sagas.A_DEFINITION:
         return "its definition is known again"
     if row.state == SagaState.NEEDS_REVIEW:
         return "it was parked without a reason"

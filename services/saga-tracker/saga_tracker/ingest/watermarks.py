@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from saga_tracker.store.tables import TopicPartition
+from saga_tracker.store.consumed_offsets import TopicPartition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

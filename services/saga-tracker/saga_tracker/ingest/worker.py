@@ -23,8 +23,9 @@ from saga_tracker.ingest.consumer_progress import ConsumerGroups
 from saga_tracker.ingest.decoding import Record
 from saga_tracker.ingest.operator_acts import apply_next
 from saga_tracker.ingest.recorder import Recorded, Recorder
-from saga_tracker.store import tables
-from saga_tracker.store.tables import Overtaken, TopicPartition
+from saga_tracker.store import consumed_offsets
+from saga_tracker.store.conflicts import Overtaken
+from saga_tracker.store.consumed_offsets import TopicPartition
 
 ORPHANS_EVERY_S = 10.0
 """Nobody should ever be found; what is, waits no longer than a step may."""
@@ -62,8 +63,8 @@ class Work:
         """
 
         def offsets(tx: Connection) -> dict[TopicPartition, int]:
-            tables.begin_offsets(tx, earliest)
-            return tables.offsets(tx, assigned)
+            consumed_offsets.begin(tx, earliest)
+            return consumed_offsets.load(tx, assigned)
 
         self.offsets = self._transact(offsets)
         self._recorder.begin(self.offsets)
@@ -72,7 +73,7 @@ class Work:
 
     def unknown(self, assigned: Collection[TopicPartition]) -> set[TopicPartition]:
         """Return the partitions that were never consumed."""
-        stored = self._transact(lambda tx: tables.offsets(tx, assigned))
+        stored = self._transact(lambda tx: consumed_offsets.load(tx, assigned))
         return set(assigned).difference(stored)
 
     def record(self, batch: Sequence[Record]) -> None:

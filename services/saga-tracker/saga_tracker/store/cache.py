@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from saga_tracker.store.tables import SagaRow, TopicPartition
+from saga_tracker.store.consumed_offsets import TopicPartition
+from saga_tracker.store.sagas import SagaRow
 
 SAGAS_MAX = 5_000
 """Some 10 MB. More are under way only behind a step that does not answer, and those need not be remembered."""

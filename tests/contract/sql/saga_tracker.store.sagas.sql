@@ -26,11 +26,6 @@ SELECT DISTINCT step
 FROM sagas JOIN unnest(CAST($1 AS smallint[]), CAST($2 AS timestamptz[])) AS due (partition, until) USING (partition)
 WHERE wake_at <= $3 AND wake_at <= due.until AND deadline_at <= due.until;
 
--- PLACES
-SELECT saga_id, topic, partition, "offset"
-FROM timeline JOIN unnest(CAST($1 AS text[]), CAST($2 AS text[])) AS row (saga_id, type) USING (saga_id, type)
-WHERE topic IS NOT NULL AND "offset" IS NOT NULL;
-
 -- WAKE_IN_TIME
 UPDATE sagas
 SET wake_at = deadline_at
@@ -56,40 +51,3 @@ UPDATE sagas
 SET subject = row.subject, state = row.state, phase = row.phase, step = row.step, cause = row.cause, reason = row.reason, progress = CAST(row.progress AS jsonb), waiting = row.waiting, deadline_at = row.deadline_at, version = row.version, started_at = row.started_at, finished_at = row.finished_at, parked_at = row.parked_at, updated_at = $1, wake_at = CASE WHEN row.deadline_at IS NOT NULL THEN least(sagas.wake_at, row.deadline_at) END
 FROM unnest(CAST($2 AS text[]), CAST($3 AS text[]), CAST($4 AS text[]), CAST($5 AS text[]), CAST($6 AS text[]), CAST($7 AS text[]), CAST($8 AS text[]), CAST($9 AS text[]), CAST($10 AS text[]), CAST($11 AS timestamptz[]), CAST($12 AS integer[]), CAST($13 AS timestamptz[]), CAST($14 AS timestamptz[]), CAST($15 AS timestamptz[])) AS row (saga_id, subject, state, phase, step, cause, reason, progress, waiting, deadline_at, version, started_at, finished_at, parked_at)
 WHERE sagas.saga_id = row.saga_id AND sagas.version = row.version - 1;
-
--- INSERT_ENTRIES
-INSERT INTO timeline (saga_id, message_id, recorded_at, occurred_at, kind, type, service, step, attempt, causation_id, late, deadline_at, detail, topic, partition, "offset")
-SELECT saga_id, message_id, $1, occurred_at, kind, type, service, step, attempt, causation_id, late, deadline_at, detail, topic, partition, "offset"
-FROM unnest(CAST($2 AS text[]), CAST($3 AS text[]), CAST($4 AS timestamptz[]), CAST($5 AS text[]), CAST($6 AS text[]), CAST($7 AS text[]), CAST($8 AS text[]), CAST($9 AS smallint[]), CAST($10 AS text[]), CAST($11 AS boolean[]), CAST($12 AS timestamptz[]), CAST($13 AS text[]), CAST($14 AS text[]), CAST($15 AS smallint[]), CAST($16 AS bigint[])) WITH ORDINALITY AS row (saga_id, message_id, occurred_at, kind, type, service, step, attempt, causation_id, late, deadline_at, detail, topic, partition, "offset", place)
-ORDER BY place
-ON CONFLICT DO NOTHING;
-
--- LOAD_OFFSETS
-SELECT topic, partition, next_offset
-FROM consumed_offsets JOIN unnest(CAST($1 AS text[]), CAST($2 AS smallint[])) AS row (topic, partition) USING (topic, partition);
-
--- LOCK_OFFSETS
-SELECT topic, partition, next_offset
-FROM consumed_offsets JOIN unnest(CAST($1 AS text[]), CAST($2 AS smallint[])) AS row (topic, partition) USING (topic, partition)
-ORDER BY topic, partition
-FOR UPDATE OF consumed_offsets;
-
--- MOVE_OFFSETS
-UPDATE consumed_offsets
-SET next_offset = row.next_offset
-FROM unnest(CAST($1 AS text[]), CAST($2 AS smallint[]), CAST($3 AS bigint[]), CAST($4 AS bigint[])) AS row (topic, partition, next_offset, stored)
-WHERE consumed_offsets.topic = row.topic AND consumed_offsets.partition = row.partition AND consumed_offsets.next_offset = row.stored;
-
--- BEGIN_OFFSETS
-INSERT INTO consumed_offsets (topic, partition, next_offset)
-SELECT topic, partition, next_offset
-FROM unnest(CAST($1 AS text[]), CAST($2 AS smallint[]), CAST($3 AS bigint[])) AS row (topic, partition, next_offset)
-ON CONFLICT DO NOTHING;
-
--- RAISE_WATERMARKS
-INSERT INTO watermarks (partition, recorded_until)
-SELECT partition, recorded_until
-FROM unnest(CAST($1 AS smallint[]), CAST($2 AS timestamptz[])) AS row (partition, recorded_until)
-ON CONFLICT (partition)
-DO UPDATE
-SET recorded_until = greatest(watermarks.recorded_until, excluded.recorded_until);

@@ -1,0 +1,7 @@
+"""The error of a write that another worker was faster than."""
+
+from __future__ import annotations
+
+
+class Overtaken(Exception):
+    """Another worker has stored something since it was read; a repetition reads what is stored now."""

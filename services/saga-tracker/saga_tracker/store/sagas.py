@@ -1,0 +1,228 @@
+"""The sagas as they are stored. PostgreSQL is the truth: nothing about a saga is stored elsewhere.
+
+Whole batches go through single statements; rows are locked in the order of their saga id everywhere.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+from operator import attrgetter
+from typing import Any
+
+from chassis.postgres.columns import Columns
+from chassis.postgres.statement import PendingResult, Statement
+from sqlalchemy import Connection, text
+
+from saga_tracker.model.facts import KEPT_MAX, Progress, from_record, to_record
+from saga_tracker.model.progress import SagaState
+from saga_tracker.store.conflicts import Overtaken
+from saga_tracker.store.schema import SAGAS
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+A_DEFINITION = "a definition"
+"""What a saga waits for that follows one which this release lacks."""
+
+
+@dataclass(slots=True, kw_only=True)
+class SagaRow:
+    """One saga as it is stored. ``issued`` is the last attempt of each command that went into the outbox."""
+
+    saga_id: str
+    saga_type: str
+    saga_version: int
+    subject: str | None = None
+    state: str = SagaState.PENDING.value
+    phase: str = ""
+    step: str = ""
+    cause: str | None = None
+    reason: str | None = None
+    partition: int
+    progress: Progress
+    issued: dict[str, int] = field(default_factory=dict)
+    waiting: str | None = None
+    deadline_at: datetime | None = None
+    traceparent: str | None = None
+    version: int = 0
+    started_at: datetime
+    finished_at: datetime | None = None
+    parked_at: datetime | None = None
+
+
+@lru_cache(KEPT_MAX)
+def _known_text(progress: Progress) -> str:
+    return _encode(to_record(progress))
+
+
+def _progress_text(row: SagaRow) -> str:
+    return f'{{"known":{_known_text(row.progress)},"issued":{_encode(row.issued)}}}'
+
+
+_saga_id = attrgetter("saga_id")
+COLUMNS = Columns.of(SAGAS, without=["wake_at", "updated_at"], sources={"progress": _progress_text})
+CHANGED = COLUMNS.without("saga_type", "saga_version", "partition", "traceparent")
+_READ = COLUMNS.names.replace("progress", "CAST(progress AS text) AS progress")
+
+LOAD = Statement(f"""
+    SELECT {_READ}
+    FROM sagas
+    WHERE saga_id = ANY(CAST(%(saga_ids)s AS text[]))
+""")
+
+_WOKEN = """
+    FROM sagas
+    JOIN unnest(CAST(:partitions AS smallint[]), CAST(:until AS timestamptz[])) AS due (partition, until)
+        USING (partition)
+    WHERE wake_at <= :latest AND wake_at <= due.until
+"""
+"""``latest`` bounds what is read of the index, and the order is the index's: by saga, it was every saga."""
+
+LOAD_DUE = text(f"""
+    SELECT {_READ}
+    {_WOKEN} AND deadline_at <= due.until
+    ORDER BY wake_at, saga_id
+    LIMIT :limit
+    FOR UPDATE OF sagas SKIP LOCKED
+""")
+
+PUT_OFF = text(f"""
+    UPDATE sagas
+    SET wake_at = deadline_at
+    WHERE saga_id = ANY(ARRAY(
+        SELECT saga_id
+        {_WOKEN} AND (deadline_at > due.until OR deadline_at IS NULL)
+        ORDER BY wake_at, saga_id
+        LIMIT :limit
+        FOR UPDATE OF sagas SKIP LOCKED
+    ))
+""")
+
+DUE_STEPS = text(f"SELECT DISTINCT step {_WOKEN} AND deadline_at <= due.until")
+
+WAKE_IN_TIME = text("""
+    UPDATE sagas
+    SET wake_at = deadline_at
+    WHERE state = 'PENDING' AND partition = ANY(CAST(:partitions AS smallint[]))
+      AND deadline_at < coalesce(wake_at, 'infinity')
+""")
+
+LOAD_ORPHANS = text(f"""
+    SELECT {_READ}
+    FROM sagas
+    WHERE state IN ('PENDING', 'NEEDS_REVIEW') AND partition = ANY(CAST(:partitions AS smallint[]))
+      AND ((state = 'PENDING' AND (deadline_at IS NULL OR deadline_at > :beyond))
+           OR (state = 'NEEDS_REVIEW' AND coalesce(reason, '') = '')
+           OR (state = 'NEEDS_REVIEW' AND waiting = :definition
+               AND (saga_type, saga_version) IN (SELECT * FROM unnest(CAST(:types AS text[]),
+                                                                      CAST(:versions AS smallint[])))))
+    ORDER BY state, started_at, saga_id
+    LIMIT :limit
+    FOR UPDATE SKIP LOCKED
+""")
+"""In the order of an index that leads with the state; by saga, every saga was read to find none."""
+
+INSERT = Statement(f"""
+    INSERT INTO sagas ({COLUMNS.names}, wake_at, updated_at)
+    SELECT {COLUMNS.values}, deadline_at, %(now)s
+    FROM {COLUMNS.rows}
+    ON CONFLICT (saga_id) DO NOTHING
+""")
+
+UPDATE = Statement(f"""
+    UPDATE sagas
+    SET {CHANGED.assignments}, updated_at = %(now)s,
+        wake_at = CASE WHEN row.deadline_at IS NOT NULL THEN least(sagas.wake_at, row.deadline_at) END
+    FROM {CHANGED.rows}
+    WHERE sagas.saga_id = row.saga_id AND sagas.version = row.version - 1
+""")
+"""Where ``wake_at`` stays as it is PostgreSQL touches no index (HOT): it moves when it has come, and in the end."""
+
+
+def load(tx: Connection, saga_ids: Iterable[str]) -> dict[str, SagaRow]:
+    """Load these sagas; one that is not stored yet is missing from the answer.
+
+    They are not locked, which would cost as much as storing them: whoever stores them sees whether they have changed.
+    """
+    rows = LOAD.rows(tx, {"saga_ids": list(set(saga_ids))})
+    return {row.saga_id: _saga_row(row._asdict()) for row in rows}
+
+
+def load_due(tx: Connection, until: Mapping[int, datetime], *, limit: int) -> list[SagaRow]:
+    """Load and lock the sagas whose deadline passed, by partition: only what is recorded up to then can be judged."""
+    rows = tx.execute(LOAD_DUE, _by_partition(until) | {"limit": limit})
+    return [_saga_row(row._asdict()) for row in rows]
+
+
+def due_steps(tx: Connection, until: Mapping[int, datetime]) -> set[str]:
+    """Return the steps at which the sagas stand that :func:`load_due` would find."""
+    rows = tx.execute(DUE_STEPS, _by_partition(until))
+    return {row.step for row in rows}
+
+
+def wake_in_time(tx: Connection, partitions: Collection[int]) -> None:
+    """Let no saga sleep past its deadline: what the release before this column stored has no time to wake."""
+    tx.execute(WAKE_IN_TIME, {"partitions": list(partitions)})
+
+
+def load_orphans(
+    tx: Connection, partitions: Collection[int], known: Collection[tuple[str, int]], *, beyond: datetime, limit: int
+) -> list[SagaRow]:
+    """Load and lock sagas that nobody would ever wake.
+
+    Under way without a deadline, or with one ``beyond`` any that is ever set; parked without a reason; or parked for
+    want of a definition that is ``known`` by now.
+    """
+    rows = tx.execute(
+        LOAD_ORPHANS,
+        {
+            "partitions": list(partitions),
+            "beyond": beyond,
+            "definition": A_DEFINITION,
+            "types": [name for name, _ in known],
+            "versions": [version for _, version in known],
+            "limit": limit,
+        },
+    )
+    return [_saga_row(row._asdict()) for row in rows]
+
+
+def save(tx: Connection, rows: Sequence[SagaRow], *, now: datetime) -> None:
+    """Store these sagas, the changed and the new, in one statement each. Raises Overtaken.
+
+    The version tells whether another worker has stored one since it was loaded, or begun the same one.
+    """
+    pending: list[tuple[PendingResult, int]] = []
+    changed, new = [row for row in rows if row.version], [row for row in rows if not row.version]
+    for statement, columns, chosen in ((UPDATE, CHANGED, changed), (INSERT, COLUMNS, new)):
+        if not chosen:
+            continue
+        ordered = sorted(chosen, key=_saga_id)
+        for row in ordered:
+            row.version += 1
+        pending.append((statement.submit(tx, columns.parameters(ordered) | {"now": now}), len(ordered)))
+    if any(each.change_count() != expected for each, expected in pending):
+        raise Overtaken("Another worker has stored one of these sagas meanwhile; what it knows would be lost.")
+
+
+def put_off(tx: Connection, until: Mapping[int, datetime], *, limit: int) -> None:
+    """Let sagas sleep on whose deadline has moved on, or is none any more, since their time to wake was written."""
+    tx.execute(PUT_OFF, _by_partition(until) | {"limit": limit})
+
+
+def _by_partition(until: Mapping[int, datetime]) -> dict[str, object]:
+    return {"partitions": list(until), "until": list(until.values()), "latest": max(until.values(), default=None)}
+
+
+def _saga_row(columns: Mapping[str, Any]) -> SagaRow:
+    progress, issued = _read_progress(columns["progress"])
+    return SagaRow(**{**columns, "progress": progress, "issued": dict(issued)})
+
+
+@lru_cache(KEPT_MAX)
+def _read_progress(text: str) -> tuple[Progress, Mapping[str, int]]:
+    stored = json.loads(text)
+    return from_record(stored["known"]), stored["issued"]
