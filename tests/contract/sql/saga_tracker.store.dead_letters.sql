@@ -1,7 +1,7 @@
 -- SAVE
 INSERT INTO dead_letters (topic, partition, "offset", letter_id, message_id, saga_id, service, step, type, reason, redrive, open, recorded_at)
-SELECT topic, partition, "offset", letter_id, message_id, saga_id, service, step, type, reason, redrive, is_open, $1
-FROM unnest(CAST($2 AS text[]), CAST($3 AS smallint[]), CAST($4 AS bigint[]), CAST($5 AS text[]), CAST($6 AS text[]), CAST($7 AS text[]), CAST($8 AS text[]), CAST($9 AS text[]), CAST($10 AS text[]), CAST($11 AS text[]), CAST($12 AS smallint[]), CAST($13 AS boolean[])) AS row (topic, partition, "offset", letter_id, message_id, saga_id, service, step, type, reason, redrive, is_open)
+SELECT topic, partition, "offset", letter_id, message_id, saga_id, service, step, type, reason, redrive, open, $1
+FROM unnest(CAST($2 AS text[]), CAST($3 AS smallint[]), CAST($4 AS bigint[]), CAST($5 AS text[]), CAST($6 AS text[]), CAST($7 AS text[]), CAST($8 AS text[]), CAST($9 AS text[]), CAST($10 AS text[]), CAST($11 AS text[]), CAST($12 AS smallint[]), CAST($13 AS boolean[])) AS row (topic, partition, "offset", letter_id, message_id, saga_id, service, step, type, reason, redrive, open)
 ON CONFLICT DO NOTHING;
 
 -- OPEN

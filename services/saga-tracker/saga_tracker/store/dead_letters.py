@@ -11,7 +11,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from chassis.postgres.columns import SQLALCHEMY, Columns
 from sqlalchemy import Connection, text
+
+from saga_tracker.store.schema import DEAD_LETTERS
 
 REDRIVEN = "REDRIVEN"
 
@@ -34,17 +37,17 @@ class LetterRow:
     is_open: bool
 
 
-SAVE = text("""
-    INSERT INTO dead_letters (topic, partition, "offset", letter_id, message_id, saga_id, service, step, type, reason,
-                              redrive, open, recorded_at)
-    SELECT topic, partition, "offset", letter_id, message_id, saga_id, service, step, type, reason, redrive, is_open,
-           :now
-    FROM unnest(CAST(:topic AS text[]), CAST(:partition AS smallint[]), CAST(:offset AS bigint[]),
-                CAST(:letter_id AS text[]), CAST(:message_id AS text[]), CAST(:saga_id AS text[]),
-                CAST(:service AS text[]), CAST(:step AS text[]), CAST(:type AS text[]), CAST(:reason AS text[]),
-                CAST(:redrive AS smallint[]), CAST(:is_open AS boolean[]))
-         AS row (topic, partition, "offset", letter_id, message_id, saga_id, service, step, type, reason, redrive,
-                 is_open)
+COLUMNS = Columns.of(
+    DEAD_LETTERS,
+    without=["recorded_at", "resolution", "resolved_by", "resolved_why", "resolved_at"],
+    sources={"open": "is_open"},
+    parameter=SQLALCHEMY,
+)
+
+SAVE = text(f"""
+    INSERT INTO dead_letters ({COLUMNS.names}, recorded_at)
+    SELECT {COLUMNS.values}, :now
+    FROM {COLUMNS.rows}
     ON CONFLICT DO NOTHING
 """)
 
@@ -120,8 +123,7 @@ class Closed:
 def save(tx: Connection, rows: Sequence[LetterRow], *, now: datetime) -> None:
     """Remember these dead letters, in one statement; one that is stored already is passed over."""
     if rows:
-        columns = {name: [getattr(row, name) for row in rows] for name in LetterRow.__slots__}
-        tx.execute(SAVE, columns | {"now": now})
+        tx.execute(SAVE, COLUMNS.parameters(rows) | {"now": now})
 
 
 def open_unclear(tx: Connection, saga_ids: Collection[str]) -> None:

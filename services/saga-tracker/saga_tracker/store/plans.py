@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from chassis.postgres.columns import SQLALCHEMY, Columns
 from sqlalchemy import Connection, text
+
+from saga_tracker.store.schema import OPERATOR_LOG, PLAN_ITEMS, PLANS
 
 
 class ActKind(enum.StrEnum):
@@ -89,18 +92,19 @@ class LogEntry:
     detail: str | None = None
 
 
+PLAN_COLUMNS = Columns.of(PLANS, without=["next_at"], parameter=SQLALCHEMY)
+ITEM_COLUMNS = Columns.of(PLAN_ITEMS, without=["plan_id"], parameter=SQLALCHEMY)
+LOG_COLUMNS = Columns.of(OPERATOR_LOG, without=["seq"], parameter=SQLALCHEMY)
+
 INSERT_PLAN = text("""
     INSERT INTO plans (plan_id, act, selection, state, planned_by, planned_at)
     VALUES (:plan_id, :act, CAST(:selection AS jsonb), 'PLANNED', :planned_by, :planned_at)
 """)
 
-INSERT_ITEMS = text("""
-    INSERT INTO plan_items (plan_id, saga_id, partition, revision, step, runs, state, detail, done_at)
-    SELECT :plan_id, saga_id, partition, revision, step, runs, state, detail, done_at
-    FROM unnest(CAST(:saga_id AS text[]), CAST(:partition AS smallint[]), CAST(:revision AS integer[]),
-                CAST(:step AS text[]), CAST(:runs AS text[]), CAST(:state AS text[]), CAST(:detail AS text[]),
-                CAST(:done_at AS timestamptz[]))
-         AS row (saga_id, partition, revision, step, runs, state, detail, done_at)
+INSERT_ITEMS = text(f"""
+    INSERT INTO plan_items (plan_id, {ITEM_COLUMNS.names})
+    SELECT :plan_id, {ITEM_COLUMNS.values}
+    FROM {ITEM_COLUMNS.rows}
 """)
 
 APPLY = text("""
@@ -115,19 +119,18 @@ APPLY = text("""
     WHERE plan_id = :plan_id AND state = 'PLANNED'
 """)
 
-PLAN = """
-    SELECT plan_id, act, selection, state, planned_by, planned_at, applied_by, reason, applied_at, finished_at,
-           rate_per_s,
+_PLAN = f"""
+    SELECT {PLAN_COLUMNS.names},
            coalesce((SELECT jsonb_object_agg(item.state, item.count)
                      FROM (SELECT state, count(*) FROM plan_items WHERE plan_id = plans.plan_id GROUP BY state) AS item
-                    ), '{}') AS counts
+                    ), '{{}}') AS counts
     FROM plans
 """
-ONE_PLAN = text(PLAN + "WHERE plan_id = :plan_id")
-LATEST_PLANS = text(PLAN + "ORDER BY planned_at DESC LIMIT :limit")
+ONE_PLAN = text(_PLAN + "WHERE plan_id = :plan_id")
+LATEST_PLANS = text(_PLAN + "ORDER BY planned_at DESC LIMIT :limit")
 
-ITEMS = text("""
-    SELECT saga_id, partition, revision, step, runs, state, detail, done_at
+ITEMS = text(f"""
+    SELECT {ITEM_COLUMNS.names}
     FROM plan_items
     WHERE plan_id = :plan_id AND saga_id > :after
       AND (CAST(:state AS text) IS NULL OR state = :state)
@@ -147,8 +150,8 @@ LOCK_PLAN = text("""
     FOR UPDATE SKIP LOCKED
 """)
 
-NEXT_ITEMS = text("""
-    SELECT saga_id, partition, revision, step, runs, state
+NEXT_ITEMS = text(f"""
+    SELECT {ITEM_COLUMNS.without("detail", "done_at").names}
     FROM plan_items
     WHERE plan_id = :plan_id AND state = 'PLANNED' AND partition = ANY(CAST(:partitions AS smallint[]))
     ORDER BY saga_id
@@ -173,17 +176,15 @@ FINISH_PLAN = text("""
       AND NOT EXISTS (SELECT FROM plan_items AS item WHERE item.plan_id = :plan_id AND item.state = 'PLANNED')
 """)
 
-LOG = text("""
-    INSERT INTO operator_log (act_id, at, actor, act, reason, saga_id, plan_id, detail)
-    SELECT act_id, at, actor, act, reason, saga_id, plan_id, detail
-    FROM unnest(CAST(:act_id AS text[]), CAST(:at AS timestamptz[]), CAST(:actor AS text[]), CAST(:act AS text[]),
-                CAST(:reason AS text[]), CAST(:saga_id AS text[]), CAST(:plan_id AS text[]), CAST(:detail AS text[]))
-         AS row (act_id, at, actor, act, reason, saga_id, plan_id, detail)
+LOG = text(f"""
+    INSERT INTO operator_log ({LOG_COLUMNS.names})
+    SELECT {LOG_COLUMNS.values}
+    FROM {LOG_COLUMNS.rows}
     ON CONFLICT DO NOTHING
 """)
 
-LOGGED = text("""
-    SELECT act_id, at, actor, act, reason, saga_id, plan_id, detail
+LOGGED = text(f"""
+    SELECT {LOG_COLUMNS.names}
     FROM operator_log
     WHERE (CAST(:saga_id AS text) IS NULL OR saga_id = :saga_id)
       AND (CAST(:plan_id AS text) IS NULL OR plan_id = :plan_id)
@@ -201,8 +202,7 @@ def insert(tx: Connection, plan_id: str, act: ActKind, selection: Mapping[str, A
 def insert_items(tx: Connection, plan_id: str, items: Sequence[Item]) -> None:
     """Add sagas to a plan that is being made, in one statement."""
     if items:
-        columns = {name: [getattr(item, name) for item in items] for name in Item.__slots__}
-        tx.execute(INSERT_ITEMS, columns | {"plan_id": plan_id})
+        tx.execute(INSERT_ITEMS, ITEM_COLUMNS.parameters(items) | {"plan_id": plan_id})
 
 
 def apply(tx: Connection, plan_id: str, *, by: str, reason: str, rate_per_s: int, now: datetime) -> bool:
@@ -277,8 +277,7 @@ def finish_items(
 def log(tx: Connection, entries: Sequence[LogEntry]) -> None:
     """Add to the log of what operators did, in one statement; an act that is in it already is passed over."""
     if entries:
-        columns = {name: [getattr(entry, name) for entry in entries] for name in LogEntry.__slots__}
-        tx.execute(LOG, columns)
+        tx.execute(LOG, LOG_COLUMNS.parameters(entries))
 
 
 def logged(tx: Connection, *, saga_id: str | None, plan_id: str | None, limit: int) -> list[LogEntry]:
