@@ -14,12 +14,13 @@ from datetime import datetime, timedelta
 import psycopg
 from chassis.http.downstream import Unavailable
 from chassis.postgres.transient import ATTEMPTS_MAX, is_transient
-from chassis.process.worker import DUE_MAX, LEFTOVER_AGE, SWEEP_EVERY_S, Unprocessable, Work
+from chassis.process.worker import DUE_MAX, SWEEP_EVERY_S, Unprocessable, Work
 from chassis.saga import deferred, outbox
 from chassis.saga.batch import Batch
 from chassis.saga.deferred import Deferral, RawMessage
 from chassis.saga.handlers import Handlers
 from chassis.saga.outbox import OutboxRow
+from chassis.saga.publisher import LEFTOVER_AGE
 from chassis.saga.unit_of_work import Answer, Delivery, Outgoing, PendingCall
 from chassis.saga.waiting import UNPROCESSABLE
 from chassis.wire.codec import Codec

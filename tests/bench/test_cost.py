@@ -46,7 +46,7 @@ from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.ingest.decoding import Record, topics
 from saga_tracker.ingest.recorder import Recorder
 from saga_tracker.store import consumed_offsets
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, MetaData, text
 from support.builders import a
 from support.postgres import scratch_database
 

@@ -20,7 +20,7 @@ def test_a_substitute_runs_in_the_place_of_its_service_and_migrates_after_it(tmp
     home = Home(tmp_path)
     home.prepare()
     state = plan.next_state(settings(tmp_path, substitutes={SERVICE: "elsewhere"}), None, is_alive=False)
-    commands = {each: services.part(home, state, each, each).command[-1] for each in (SERVICE, OTHER)}
+    commands = {each: services.component(home, state, each, each).command[-1] for each in (SERVICE, OTHER)}
     assert commands == {SERVICE: "elsewhere.main", OTHER: f"{OTHER}.main"}
     migrated = {each: services.migrated_packages(state, each) for each in (SERVICE, OTHER)}
     assert migrated == {SERVICE: (SERVICE, "elsewhere"), OTHER: (OTHER,)}
