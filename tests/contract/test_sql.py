@@ -23,7 +23,16 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.dialects.postgresql import psycopg
 
 PINNED = Path(__file__).parent / "sql"
-SERVICES = ("checkout", "payment", "inventory", "loyalty", "shipping", "ledger")
+TABLES = (
+    "checkout.tables",
+    "payment.tables",
+    "inventory.tables",
+    "loyalty.tables",
+    "shipping.tables",
+    "ledger.tables",
+    "bench_providers.gateway.tables",
+    "bench_providers.courier.tables",
+)
 CLAUSE = re.compile(
     r" (?=(?:FROM|SET|WHERE|SELECT|ON CONFLICT|DO UPDATE|ORDER BY|LIMIT|FOR UPDATE|RETURNING|INSERT INTO) )"
 )
@@ -36,8 +45,8 @@ def modules() -> Iterator[ModuleType]:
     for package in (chassis.saga, saga_tracker.store):
         for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             yield importlib.import_module(found.name)
-    for service in SERVICES:
-        yield importlib.import_module(f"{service}.tables")
+    for name in TABLES:
+        yield importlib.import_module(name)
 
 
 def sql_of(statement: Statement | TextClause) -> str:

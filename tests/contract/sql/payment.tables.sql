@@ -14,25 +14,3 @@ UPDATE payments
 SET state = row.state, capture_id = row.capture_id, refund_id = row.refund_id, updated_at = now()
 FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[]), CAST($4 AS text[])) AS row (saga_id, state, capture_id, refund_id)
 WHERE payments.saga_id = row.saga_id;
-
--- NOTE_AUTHORIZED
-INSERT INTO gateway_records (id, reference, state, amount_minor)
-SELECT id, reference, 'open', amount_minor
-FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS bigint[])) AS row (id, reference, amount_minor);
-
--- NOTE_CAPTURED
-UPDATE gateway_records AS known
-SET state = 'captured', captures = captures + 1, captured_minor = captured_minor + row.amount_minor
-FROM unnest(CAST($1 AS text[]), CAST($2 AS bigint[])) AS row (id, amount_minor)
-WHERE known.id = row.id;
-
--- NOTE_VOIDED
-UPDATE gateway_records
-SET state = 'voided'
-WHERE id = ANY(CAST($1 AS text[]));
-
--- NOTE_REFUNDED
-UPDATE gateway_records AS known
-SET state = 'refunded', refunds = refunds + 1, refunded_minor = refunded_minor + row.amount_minor
-FROM unnest(CAST($1 AS text[]), CAST($2 AS bigint[])) AS row (id, amount_minor)
-WHERE known.id = row.id;

@@ -14,13 +14,3 @@ UPDATE shipments
 SET state = row.state, updated_at = now()
 FROM unnest(CAST($1 AS text[]), CAST($2 AS text[])) AS row (saga_id, state)
 WHERE shipments.saga_id = row.saga_id;
-
--- NOTE_BOOKED
-INSERT INTO courier_records (id, reference, state)
-SELECT id, reference, 'live'
-FROM unnest(CAST($1 AS text[]), CAST($2 AS text[])) AS row (id, reference);
-
--- NOTE_CANCELLED
-UPDATE courier_records
-SET state = 'cancelled'
-WHERE id = ANY(CAST($1 AS text[]));

@@ -1,0 +1,21 @@
+-- ADD_AUTHORIZED
+INSERT INTO gateway_records (id, reference, state, amount_minor)
+SELECT id, reference, 'open', amount_minor
+FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS bigint[])) AS row (id, reference, amount_minor);
+
+-- RECORD_CAPTURED
+UPDATE gateway_records AS known
+SET state = 'captured', captures = captures + 1, captured_minor = captured_minor + row.amount_minor
+FROM unnest(CAST($1 AS text[]), CAST($2 AS bigint[])) AS row (id, amount_minor)
+WHERE known.id = row.id;
+
+-- RECORD_VOIDED
+UPDATE gateway_records
+SET state = 'voided'
+WHERE id = ANY(CAST($1 AS text[]));
+
+-- RECORD_REFUNDED
+UPDATE gateway_records AS known
+SET state = 'refunded', refunds = refunds + 1, refunded_minor = refunded_minor + row.amount_minor
+FROM unnest(CAST($1 AS text[]), CAST($2 AS bigint[])) AS row (id, amount_minor)
+WHERE known.id = row.id;
