@@ -1,4 +1,4 @@
-"""Statements that are sent together come to what they would have come to one by one, and so do their failures."""
+"""Statements that are sent together have the results, and the failures, that they have one by one."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def driver(tx: Connection) -> PipelinedConnection:
     return connection
 
 
-def test_each_statement_sees_what_those_before_it_did(engine: Engine) -> None:
+def test_each_statement_sees_the_changes_of_those_before_it(engine: Engine) -> None:
     with engine.begin() as tx:
         ADD.run(tx, A)
         before = SIZES.submit(tx, {})
@@ -67,7 +67,7 @@ def test_each_statement_sees_what_those_before_it_did(engine: Engine) -> None:
     assert stored(engine) == {"a": 11, "b": 12}
 
 
-def test_what_sqlalchemy_executes_sees_what_was_sent_before_it(engine: Engine) -> None:
+def test_a_statement_of_sqlalchemys_sees_what_was_sent_before_it(engine: Engine) -> None:
     with engine.begin() as tx:
         ADD.run(tx, A)
         assert tx.execute(text("SELECT count(*) FROM things")).scalar_one() == 1
@@ -75,7 +75,7 @@ def test_what_sqlalchemy_executes_sees_what_was_sent_before_it(engine: Engine) -
     assert stored(engine) == {"a": 1, "b": 2}
 
 
-def test_a_failure_that_nobody_waited_for_prevents_the_commit(engine: Engine) -> None:
+def test_a_failure_of_a_statement_without_a_wait_prevents_the_commit(engine: Engine) -> None:
     with pytest.raises(IntegrityError) as caught:
         transact(engine, (ADD, A), (ADD, A), (ADD, B))
     diagnosis = getattr(caught.value.orig, "diag", None)
@@ -84,7 +84,7 @@ def test_a_failure_that_nobody_waited_for_prevents_the_commit(engine: Engine) ->
     assert stored(engine) == {}
 
 
-def test_a_failure_is_told_with_the_statement_that_failed_and_without_its_values(engine: Engine) -> None:
+def test_an_error_names_the_statement_that_failed_and_none_of_its_values(engine: Engine) -> None:
     def wait(tx: Connection) -> None:
         ADD.run(tx, {"name": "secret", "size": 100})
         SIZES.rows(tx, {})
@@ -96,7 +96,7 @@ def test_a_failure_is_told_with_the_statement_that_failed_and_without_its_values
     assert caught.value.params is None
 
 
-def test_a_connection_goes_on_after_a_failure_with_what_it_had_prepared(engine: Engine) -> None:
+def test_a_connection_keeps_its_prepared_statements_after_a_failure(engine: Engine) -> None:
     def fail(connection: Connection) -> None:
         with connection.begin():
             GROW.run(connection, {"by": 1, "names": ["a"]})
@@ -105,7 +105,7 @@ def test_a_connection_goes_on_after_a_failure_with_what_it_had_prepared(engine: 
 
     transact(engine, (ADD, A))
     with engine.connect() as connection:
-        for _ in range(8):  # so often that psycopg has prepared a statement, which it would let all be forgotten with
+        for _ in range(8):  # so often that psycopg prepares a statement too; its rollback would then drop all of them
             with pytest.raises(DataError):
                 fail(connection)
             with connection.begin():
@@ -114,7 +114,7 @@ def test_a_connection_goes_on_after_a_failure_with_what_it_had_prepared(engine: 
     assert stored(engine) == {"a": 81}
 
 
-def test_a_rollback_takes_back_what_was_only_sent(engine: Engine) -> None:
+def test_a_rollback_undoes_what_was_sent_and_not_settled(engine: Engine) -> None:
     with engine.connect() as connection:
         transaction = connection.begin()
         ADD.run(connection, A)
@@ -129,13 +129,13 @@ def test_a_connection_without_a_transaction_begins_one_and_commits_it(engine: En
     assert stored(engine) == {"a": 1}
 
 
-def test_values_that_cannot_be_sent_harm_nothing_else(engine: Engine) -> None:
+def test_a_value_that_cannot_be_sent_fails_its_transaction_and_not_the_connection(engine: Engine) -> None:
     with pytest.raises(DataError):
         transact(engine, (ADD, A), (ADD, {"name": "b\x00", "size": 1}))
     assert stored(engine) == {}
 
 
-def test_a_lost_connection_is_told_as_one_and_replaced(engine: Engine) -> None:
+def test_a_lost_connection_raises_an_operational_error_and_is_replaced(engine: Engine) -> None:
     lost: list[PipelinedConnection] = []
 
     def lose(killer: Connection) -> None:
@@ -154,14 +154,14 @@ def test_a_lost_connection_is_told_as_one_and_replaced(engine: Engine) -> None:
     assert stored(engine) == {"b": 2}
 
 
-def test_a_transaction_keeps_the_isolation_that_was_asked_for(engine: Engine) -> None:
+def test_a_transaction_has_the_requested_isolation_level(engine: Engine) -> None:
     with engine.execution_options(isolation_level="REPEATABLE READ").begin() as tx:
         assert ISOLATION.rows(tx, {})[0].level == "repeatable read"
     with engine.begin() as tx:
         assert ISOLATION.rows(tx, {})[0].level == "read committed"
 
 
-def test_more_than_a_socket_holds_goes_both_ways(engine: Engine) -> None:
+def test_more_than_a_socket_holds_can_be_sent_and_received(engine: Engine) -> None:
     echo = Statement("SELECT CAST(%(value)s AS text) AS value")
     with engine.begin() as tx:
         pending = [echo.submit(tx, {"value": str(number % 10) * 2_000_000}) for number in range(8)]

@@ -1,4 +1,4 @@
-"""Lists go to PostgreSQL in one pass each; what psycopg would have sent is what must arrive."""
+"""A list is written in one pass, and PostgreSQL receives what psycopg would have sent."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ELEMENTS = {
 
 
 def written(value: list[Any]) -> tuple[int, bytes]:
-    """Return the array's type and its bytes."""
+    """Return the type of the array and its bytes."""
     dumper = ArrayDumper(list, None).upgrade(value, PyFormat.AUTO)
     return dumper.oid, bytes(dumper.dump(value) or b"")
 
@@ -36,7 +36,7 @@ def test_a_list_reads_back_as_it_was_written(value: list[Any]) -> None:
     assert read == value or all(each is None for each in value)
 
 
-def test_a_list_of_something_else_goes_psycopgs_own_way() -> None:
+def test_a_list_of_any_other_type_is_left_to_psycopg() -> None:
     dumper = ArrayDumper(list, None).upgrade([1.5, 2.5], PyFormat.AUTO)
     assert isinstance(dumper, ListBinaryDumper)
     assert float not in KINDS

@@ -1,6 +1,6 @@
-"""Lists as PostgreSQL's binary arrays, written for the lists that batches send: one type, no nesting, perhaps None.
+"""Lists as PostgreSQL's binary arrays, for the lists that batches send: one type, no nesting, perhaps with None.
 
-psycopg looks at every element on its own; here one list is one pass. A list of anything else goes psycopg's own way.
+psycopg inspects every element on its own; here a list is written in one pass. Any other list is left to psycopg.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from psycopg.types.array import ListBinaryDumper
 from sqlalchemy import Engine, event
 
 HEADER = struct.Struct("!iiIii")
-"""Dimensions, whether an element is null, the elements' type, how many there are, the first one's number."""
+"""The number of dimensions, whether an element is null, the type of the elements, their number, the first index."""
 LENGTH = struct.Struct("!i").pack
 WHOLE_NUMBER = struct.Struct("!iq").pack
 LENGTHS = tuple(LENGTH(length) for length in range(256))
-"""Of what is short: ids, states, topics."""
+"""The encoded lengths of short values: ids, states, topics."""
 NULL = LENGTH(-1)
 TRUE, FALSE = LENGTH(1) + b"\x01", LENGTH(1) + b"\x00"
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
@@ -60,11 +60,14 @@ KINDS: dict[type, tuple[int, int, Element]] = {
     bool: (1000, 16, _flag),
     datetime: (1185, 1184, _time),
 }
-"""The oids of the array and of its elements, and how an element is written. Statements cast whole numbers to theirs."""
+"""The oids of the array and of its elements, and the function that writes an element.
+
+Whole numbers are sent as bigint; statements cast them to the type of their column.
+"""
 
 
 class ArrayDumper(RecursiveDumper):
-    """A list of one of KINDS, with None anywhere in it."""
+    """Dumps a list of one of KINDS, with None anywhere in it."""
 
     format = Format.BINARY
 
@@ -75,7 +78,7 @@ class ArrayDumper(RecursiveDumper):
     def upgrade(self, obj: list[Any], format: PyFormat) -> Dumper:  # noqa: A002
         kind = _kind(obj)
         if kind is None or kind not in KINDS:
-            # The type of no element is known: an empty list, only None, lists of lists, or what a service brings.
+            # Not one of KINDS: an empty list, only None, a list of lists, or a type of a service.
             return ListBinaryDumper(self.cls, self._tx).upgrade(obj, format)
         dumper = type(self)(self.cls, self._tx)
         dumper.oid, dumper._element_oid, dumper._element = KINDS[kind]
@@ -89,7 +92,7 @@ class ArrayDumper(RecursiveDumper):
         has_none = None in obj
         if has_none:
             written = b"".join([NULL if each is None else element(each) for each in obj])
-        elif obj.count(obj[0]) == count:  # a topic, a type, a state: most columns of a batch hold one value
+        elif obj.count(obj[0]) == count:  # most columns of a batch hold one value: a topic, a type, a state
             written = element(obj[0]) * count
         else:
             written = b"".join(map(element, obj))
@@ -104,7 +107,7 @@ def _kind(obj: list[Any]) -> type | None:
 
 
 def send_in_binary(engine: Engine) -> None:
-    """Let every connection of this engine send lists so."""
+    """Let every connection of this engine send lists as :class:`ArrayDumper` writes them."""
 
     @event.listens_for(engine, "connect")
     def register(connection: Any, _record: Any) -> None:

@@ -1,8 +1,8 @@
-"""A connection that sends statements together: one waits only when somebody needs what it came to.
+"""A connection that sends statements without waiting for each; it waits only when a result is needed.
 
-A round trip to PostgreSQL costs a busy machine four turns at its processors, and a small batch is little else than
-round trips. In libpq's pipeline mode it takes three of them where statement by statement it took nine: what was
-asked, what the handler loads, and all that is saved, with the commit.
+On a busy machine one round trip to PostgreSQL waits for a processor four times, and a small batch is little else than
+round trips. In libpq's pipeline mode a batch takes three of them in place of nine: one for what the batch itself loads,
+one for what the handler loads, and one for everything that is saved, with the commit.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from sqlalchemy import Engine, event
 
 PARAMETER = re.compile(r"%\((\w+)\)s")
 BY_INDEX = "SET enable_seqscan = off; SET enable_bitmapscan = off"
-"""A plan is kept as it was made. One that was made while a table was empty, and read the whole of it, would go on
-reading the whole of it until PostgreSQL takes stock: minutes, in which a table may have come to a million rows. And a
-bitmap never learns which of an index's entries are dead, which are most of a queue's."""
+"""A prepared statement keeps its plan. A plan that was made while a table was empty scans the whole table, and goes on
+doing so until PostgreSQL analyses the table: minutes, in which it may have grown to a million rows. And a bitmap scan
+never marks the dead entries of an index, which are most of a queue's entries."""
 OPEN = (TransactionStatus.INTRANS, TransactionStatus.INERROR)
 FAILED = (ExecStatus.FATAL_ERROR, ExecStatus.BAD_RESPONSE)
 
@@ -35,7 +35,7 @@ Row = TypeVar("Row")
 
 
 class Query:
-    """A statement with psycopg's named parameters, ``%(name)s``, as PostgreSQL takes it: with numbered ones."""
+    """A statement with psycopg's named parameters, ``%(name)s``, in the form of PostgreSQL: with numbered ones."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -57,7 +57,7 @@ BEGIN, COMMIT, ROLLBACK = Query("BEGIN"), Query("COMMIT"), Query("ROLLBACK")
 
 
 class Sent:
-    """A statement on its way. Whoever asks what it came to waits; psycopg.Error says that it, or one before, failed."""
+    """A statement that was sent. Reading its result waits, and raises psycopg.Error if it or one before it failed."""
 
     __slots__ = ("_connection", "query", "result")
 
@@ -68,41 +68,41 @@ class Sent:
 
     @property
     def change_count(self) -> int:
-        """How many rows it changed."""
+        """How many rows the statement changed."""
         return self._arrived().command_tuples or 0
 
     def column_names(self) -> list[str]:
-        """Return the names of its columns."""
+        """Return the names of the result's columns."""
         arrived = self._arrived()
         return [(arrived.fname(number) or b"").decode() for number in range(arrived.nfields)]
 
     def rows(self, make: Callable[[Any], Row]) -> list[Row]:
-        """Return its rows, each made of a sequence of its values."""
+        """Return the result's rows, each made of a sequence of its values."""
         return self._connection.read(self._arrived(), make)
 
     def _arrived(self) -> PGresult:
         if self.result is None:
             self._connection.settle()
-        assert self.result is not None, "every statement has its answer once all have come"
+        assert self.result is not None, "every statement has a result once all are settled"
         return self.result
 
 
 class PipelinedConnection(psycopg.Connection[Any]):
-    """A connection of psycopg's that can also :meth:`send`. What it sent is settled before anything else is done."""
+    """A psycopg connection that can also :meth:`send`. Sent statements are settled before any other statement runs."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._sent: list[Sent] = []
         self._statement_names: dict[tuple[bytes, tuple[int, ...]], bytes] = {}
-        """The names of what is prepared, by its text and the types of its parameters."""
+        """The names of the prepared statements, by text and parameter types."""
         self._unnamed_yet: list[tuple[bytes, tuple[int, ...]]] = []
         self._numbers = count()
         self._made: Transformer | None = None
         self.failed: Query | None = None
-        """The statement that failed last; the error is raised by whatever waited for it, or for a later one."""
+        """The statement that failed last. The wait for it, or for a later statement, raises its error."""
 
     def send(self, query: Query, parameters: Mapping[str, Any]) -> Sent:
-        """Send a statement in the transaction that is open, or in a new one, without waiting for it."""
+        """Send a statement in the open transaction, or in a new one, without waiting for its result."""
         if not self._sent:
             self.pgconn.enter_pipeline_mode()
             if self.pgconn.transaction_status == TransactionStatus.IDLE and not self.autocommit:
@@ -110,7 +110,7 @@ class PipelinedConnection(psycopg.Connection[Any]):
         return self._send(query, parameters)
 
     def settle(self) -> None:
-        """Wait for everything that is on its way. Raises psycopg.Error for the first that failed."""
+        """Wait for the results of all sent statements. Raises psycopg.Error for the first that failed."""
         if not self._sent:
             return
         connection, error = self.pgconn, None
@@ -124,13 +124,13 @@ class PipelinedConnection(psycopg.Connection[Any]):
                     each.result = result
                     if result.status in FAILED and error is None:
                         error, self.failed = error_from_result(result), each.query
-            self._next()  # the end of what was sent together
+            self._next()  # the sync that ends the pipeline
         except BaseException:
-            self.close()  # nobody could tell any more which answer is whose
+            self.close()  # results could no longer be assigned to their statements
             raise
         connection.exit_pipeline_mode()
         if error is not None:
-            for key in preparing:  # they may not have been reached
+            for key in preparing:  # PostgreSQL may not have reached them
                 del self._statement_names[key]
             raise error
 
@@ -141,12 +141,12 @@ class PipelinedConnection(psycopg.Connection[Any]):
         return transformer.load_rows(0, result.ntuples, make)
 
     def cursor(self, *arguments: Any, **options: Any) -> Any:
-        """Return a cursor of psycopg's, for statements that are waited for."""
+        """Return a psycopg cursor, for statements whose result is waited for."""
         self.settle()
         return super().cursor(*arguments, **options)
 
     def commit(self) -> None:
-        """Commit, in the same round trip as what was not waited for."""
+        """Commit, in the same round trip as the statements that are not settled yet."""
         if self._sent:
             self._send(COMMIT, {})
             self.settle()
@@ -154,9 +154,9 @@ class PipelinedConnection(psycopg.Connection[Any]):
             super().commit()
 
     def rollback(self) -> None:
-        """Roll back; what is on its way and fails is rolled back with the rest.
+        """Roll back. A sent statement that fails meanwhile is rolled back with the rest, and raises nothing.
 
-        psycopg's own way would let PostgreSQL forget everything that is prepared.
+        psycopg's own rollback would also drop all prepared statements.
         """
         with suppress(psycopg.Error):
             self.settle()
@@ -191,13 +191,13 @@ class PipelinedConnection(psycopg.Connection[Any]):
         return self._made
 
     def _flush(self) -> None:
-        """Write what the socket takes; what it does not take may wait for us to read."""
+        """Write everything to the socket. Where it is full, PostgreSQL may be waiting for its results to be read."""
         while self.pgconn.flush():
             self._wait(select.POLLIN | select.POLLOUT)
             self.pgconn.consume_input()
 
     def _next(self) -> PGresult | None:
-        """Return the next result, None between two statements; other threads run meanwhile."""
+        """Return the next result, None between two statements. Other threads run while it waits."""
         while self.pgconn.is_busy():
             self._wait(select.POLLIN)
             self.pgconn.consume_input()

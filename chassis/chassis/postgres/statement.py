@@ -1,8 +1,8 @@
-"""Statements of the hot path, sent straight to the driver in SQLAlchemy's transaction, and together where they can be.
+"""Statements of the hot path, sent straight to the driver in SQLAlchemy's transaction, several in one round trip.
 
-What SQLAlchemy does around one (its parameters, a result of its own) costs several times what the driver needs, and a
-small batch is little else than eight of them. Engines, transactions, tables and migrations are SQLAlchemy's, and so is
-every statement that no batch runs.
+Around each statement SQLAlchemy does several times the work of the driver, for its parameters and its result, and a
+small batch is little else than eight statements. Engines, transactions, tables and migrations are SQLAlchemy's, and so
+is every statement outside of a batch.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 
 
 class PendingResult:
-    """What a statement on its way comes to. Errors are SQLAlchemy's, also those of statements sent before it."""
+    """The result of a submitted statement. Errors are SQLAlchemy's, and may be those of statements sent before it."""
 
     def __init__(self, statement: Statement, tx: Connection, sent: Sent) -> None:
         self._statement = statement
@@ -29,16 +29,16 @@ class PendingResult:
         self._sent = sent
 
     def change_count(self) -> int:
-        """Wait for it, and return how many rows it changed."""
+        """Wait for the result, and return how many rows the statement changed."""
         return _translate_errors(self._tx, lambda: self._sent.change_count)
 
     def rows(self) -> list[Any]:
-        """Wait for it, and return its rows, whose columns have names."""
+        """Wait for the result, and return its rows as named tuples."""
         return _translate_errors(self._tx, lambda: self._statement.read(self._sent))
 
 
 class Statement:
-    """One statement with psycopg's named parameters, ``%(name)s``. Errors are SQLAlchemy's, as of any other."""
+    """One statement with psycopg's named parameters, ``%(name)s``. Errors are SQLAlchemy's, as for its own."""
 
     def __init__(self, sql: str) -> None:
         self._query = Query(sql)
@@ -50,18 +50,18 @@ class Statement:
         return self._query.text
 
     def run(self, tx: Connection, parameters: Mapping[str, Any]) -> None:
-        """Send it in the transaction; where it fails, whatever is waited for next in the transaction raises."""
+        """Send it in the transaction. If it fails, the next wait in the transaction raises, or its commit."""
         self.submit(tx, parameters)
 
     def submit(self, tx: Connection, parameters: Mapping[str, Any]) -> PendingResult:
-        """Send it in the transaction, and return what it will come to."""
+        """Send it in the transaction without waiting, and return its pending result."""
         if not tx.in_transaction():
-            tx.begin()  # as SQLAlchemy does by itself for its own statements; else it would commit nothing
+            tx.begin()  # as SQLAlchemy does for its own statements; without it a commit would do nothing
         connection: Any = tx.connection.driver_connection
         return PendingResult(self, tx, _translate_errors(tx, lambda: connection.send(self._query, parameters)))
 
     def rows(self, tx: Connection, parameters: Mapping[str, Any]) -> list[Any]:
-        """Execute it and return its rows, whose columns have names."""
+        """Execute it, and return its rows as named tuples."""
         return self.submit(tx, parameters).rows()
 
     def read(self, sent: Sent) -> list[Any]:
@@ -84,6 +84,6 @@ def _translate_errors(tx: Connection, wait: Callable[[], Result]) -> Result:
 
 
 def as_sqlalchemys(error: psycopg.Error, statement: str | None = None) -> BaseException:
-    """Return an error of the driver's as SQLAlchemy raises it, without the parameters."""
+    """Return the driver's error as SQLAlchemy raises it, without the parameters."""
     wrapped: BaseException = DBAPIError.instance(statement, None, error, psycopg.Error, hide_parameters=True)
     return wrapped

@@ -37,9 +37,10 @@ _quoted = json.encoder.encode_basestring_ascii
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxRow:
-    """One message on its way. ``partition`` is None where the producer is to choose it by the key.
+    """One message to be published. ``partition`` is None where the producer chooses it by the key.
 
-    ``cause`` are the headers of what led to it, for those who observe; they are not stored: None in a row read back.
+    ``cause`` are the headers of the message that caused it, for observers. They are not stored: None in a row that was
+    read back.
     """
 
     id: str
