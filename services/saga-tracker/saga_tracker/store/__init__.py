@@ -1,4 +1,4 @@
 """Holds every statement on the tracker's tables.
 
-It must never decide what becomes of a saga.
+It must never decide about a saga.
 """

@@ -1,8 +1,8 @@
-"""The dead letters that the tracker has read, each with who answers for it: its saga, a redrive, or an operator.
+"""The dead letters that the tracker has read, each with its owner: its saga, a redrive, or an operator.
 
-One of a saga that is under way or parked belongs to that saga. One is open where no saga answers for it (nobody knows
-its saga, or that saga has ended and nobody can tell which step the letter was about) until an operator redrives or
-closes it: none is forgotten, and none stays in the way for ever.
+A dead letter of a saga that is under way or parked belongs to that saga. One that no saga owns is open: its saga is
+unknown, or has ended and the letter's step is unknown. It stays open until an operator redrives or closes it, so none
+is lost and none blocks for ever.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ REDRIVEN = "REDRIVEN"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LetterRow:
-    """One dead letter as it is stored. ``is_open`` says that an operator has to redrive or close it."""
+    """One dead letter as it is stored. If ``is_open``, an operator has to redrive or close it."""
 
     topic: str
     partition: int
@@ -92,7 +92,7 @@ CLOSE = text("""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenLetter:
-    """A dead letter for which no saga answers. ``saga_state`` is None where the tracker has no such saga."""
+    """A dead letter that no saga owns. ``saga_state`` is None where the tracker has no such saga."""
 
     letter_id: str
     saga_id: str
@@ -121,19 +121,19 @@ class Closed:
 
 
 def save(tx: Connection, rows: Sequence[LetterRow], *, now: datetime) -> None:
-    """Remember these dead letters, in one statement; one that is stored already is passed over."""
+    """Store these dead letters, in one statement; one that is stored already is passed over."""
     if rows:
         tx.execute(SAVE, COLUMNS.parameters(rows) | {"now": now})
 
 
 def open_unclear(tx: Connection, saga_ids: Collection[str]) -> None:
-    """These sagas have ended, so that nobody answers any more for what was not about one of their steps."""
+    """Open the unresolved letters of these sagas without a known step: the sagas have ended and own them no longer."""
     if saga_ids:
         tx.execute(OPEN, {"saga_ids": sorted(saga_ids)})
 
 
 def resolve(tx: Connection, acts: Sequence[tuple[str, str, str]], resolution: str, *, now: datetime) -> None:
-    """Take the unresolved letters of these sagas off the list: (saga id, who, why), in one statement."""
+    """Resolve the unresolved letters of these sagas, in one statement. An act is (saga id, actor, reason)."""
     if acts:
         tx.execute(
             RESOLVE,
@@ -148,7 +148,7 @@ def resolve(tx: Connection, acts: Sequence[tuple[str, str, str]], resolution: st
 
 
 def unclear(tx: Connection, saga_ids: Collection[str]) -> dict[str, dict[str, int]]:
-    """Return the services that hold unresolved messages of no known step, by saga, with the number of a redrive."""
+    """Return by saga the services with unresolved letters of no known step, and the number of their next redrive."""
     found: dict[str, dict[str, int]] = {}
     for row in tx.execute(UNCLEAR, {"saga_ids": sorted(saga_ids)}):
         found.setdefault(row.saga_id, {})[row.service] = row.number
@@ -156,7 +156,7 @@ def unclear(tx: Connection, saga_ids: Collection[str]) -> dict[str, dict[str, in
 
 
 def list_open(tx: Connection, *, saga_id: str | None, limit: int) -> list[OpenLetter]:
-    """Return the letters for which nobody answers, the oldest first."""
+    """Return the open letters, the oldest first."""
     rows = tx.execute(LIST_OPEN, {"saga_id": saga_id, "limit": limit})
     return [OpenLetter(**{name: row._mapping[name] for name in OpenLetter.__slots__}) for row in rows]
 

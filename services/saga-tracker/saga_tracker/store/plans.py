@@ -1,7 +1,7 @@
-"""Operators' plans: which sagas an act is for, frozen with each one's version, and what came of each.
+"""Operators' plans: the sagas of an act, frozen with each one's version, and the outcome of each.
 
-A plan is made once, applied once, and never widened. The worker applies it from these rows, so that whoever comes after
-a crash goes on where the last transaction ended.
+A plan is made once, applied once, and never widened. The worker applies it from these rows, so that after a crash the
+next worker continues where the last transaction ended.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ class PlanState(enum.StrEnum):
 
 
 class ItemState(enum.StrEnum):
-    """What came of one saga of a plan."""
+    """The state of one saga of a plan."""
 
     PLANNED = "PLANNED"
     NOT_RUNNABLE = "NOT_RUNNABLE"
-    """Nothing could be done about it when it was planned; ``detail`` says why."""
+    """No act was possible when it was planned; ``detail`` is the reason."""
     DONE = "DONE"
     CHANGED = "CHANGED"
-    """Passed over: something happened to it since it was planned."""
+    """Passed over: it has changed since it was planned."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One saga of a plan. ``runs`` names the commands that would be sent, ``revision`` its version when planned."""
+    """One saga of a plan. ``runs`` lists the commands to be sent, ``revision`` is its version when it was planned."""
 
     saga_id: str
     partition: int
@@ -62,7 +62,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A plan, with how many of its sagas are in which state."""
+    """A plan, with the number of its sagas by state."""
 
     plan_id: str
     act: str
@@ -80,7 +80,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogEntry:
-    """One act of an operator; it is never changed. ``saga_id`` is None where it was about more than one."""
+    """One act of an operator; it is never changed. ``saga_id`` is None where it concerned several sagas."""
 
     act_id: str
     at: datetime
@@ -194,7 +194,7 @@ LOGGED = text(f"""
 
 
 def insert(tx: Connection, plan_id: str, act: ActKind, selection: Mapping[str, Any], *, by: str, at: datetime) -> None:
-    """Begin a plan; its sagas come with :func:`insert_items`."""
+    """Store a new plan; :func:`insert_items` adds its sagas."""
     values = {"plan_id": plan_id, "act": act.value, "selection": json.dumps(selection), "planned_by": by}
     tx.execute(INSERT_PLAN, {**values, "planned_at": at})
 
@@ -206,13 +206,13 @@ def insert_items(tx: Connection, plan_id: str, items: Sequence[Item]) -> None:
 
 
 def apply(tx: Connection, plan_id: str, *, by: str, reason: str, rate_per_s: int, now: datetime) -> bool:
-    """Let the worker apply a plan, and say whether that is new: one that was applied before stays as it is."""
+    """Let the worker apply a plan. Return False where it was applied before, and leave it as it is."""
     values = {"plan_id": plan_id, "applied_by": by, "reason": reason, "rate_per_s": rate_per_s, "now": now}
     return tx.execute(APPLY, values).rowcount == 1
 
 
 def find(tx: Connection, plan_id: str) -> Plan | None:
-    """Return a plan, or None where there is none of that id."""
+    """Return a plan, or None where none has that id."""
     row = tx.execute(ONE_PLAN, {"plan_id": plan_id}).first()
     return None if row is None else Plan(**row._mapping)
 
@@ -223,14 +223,14 @@ def latest(tx: Connection, *, limit: int) -> list[Plan]:
 
 
 def items(tx: Connection, plan_id: str, *, after: str, state: str | None, limit: int) -> list[Item]:
-    """Return the sagas of a plan behind ``after``, in the order of their ids."""
+    """Return the sagas of a plan whose ids come after ``after``, in the order of their ids."""
     rows = tx.execute(ITEMS, {"plan_id": plan_id, "after": after, "state": state, "limit": limit})
     return [Item(**row._mapping) for row in rows]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applying:
-    """A plan that the worker has locked, with what it is to do next."""
+    """A plan that the worker has locked to apply its next sagas."""
 
     plan_id: str
     act: ActKind
@@ -240,13 +240,13 @@ class Applying:
 
 
 def lock(tx: Connection, partitions: Collection[int], *, now: datetime) -> Applying | None:
-    """Lock a plan whose rate lets it go on in these partitions; None where there is none."""
+    """Lock a plan that has sagas left in these partitions and whose rate lets it continue; None where there is none."""
     row = tx.execute(LOCK_PLAN, {"partitions": list(partitions), "now": now}).first()
     return None if row is None else Applying(**{**row._mapping, "act": ActKind(row.act)})
 
 
 def next_items(tx: Connection, plan_id: str, partitions: Collection[int], *, limit: int) -> list[Item]:
-    """Return the next sagas of a plan that is locked."""
+    """Return the next sagas of a locked plan."""
     rows = tx.execute(NEXT_ITEMS, {"plan_id": plan_id, "partitions": list(partitions), "limit": limit})
     return [Item(**row._mapping) for row in rows]
 
@@ -259,7 +259,7 @@ def finish_items(
     next_at: datetime,
     now: datetime,
 ) -> None:
-    """Write down what came of these sagas, and when the plan goes on; it is applied when none is left."""
+    """Store the outcome of these sagas and when the plan continues. The plan is applied when no saga is left."""
     tx.execute(
         FINISH_ITEMS,
         {
@@ -275,12 +275,12 @@ def finish_items(
 
 
 def log(tx: Connection, entries: Sequence[LogEntry]) -> None:
-    """Add to the log of what operators did, in one statement; an act that is in it already is passed over."""
+    """Add to the operators' log, in one statement; an act that is in it already is passed over."""
     if entries:
         tx.execute(LOG, LOG_COLUMNS.parameters(entries))
 
 
 def logged(tx: Connection, *, saga_id: str | None, plan_id: str | None, limit: int) -> list[LogEntry]:
-    """Return what operators did, the latest first."""
+    """Return the operators' log, the latest act first."""
     rows = tx.execute(LOGGED, {"saga_id": saga_id, "plan_id": plan_id, "limit": limit})
     return [LogEntry(**row._mapping) for row in rows]

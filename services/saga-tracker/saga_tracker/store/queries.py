@@ -1,4 +1,4 @@
-"""What people ask of the tracker's tables. Reads only; every query has a limit and an index."""
+"""The queries of the HTTP API. They only read; every query has a limit and an index."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from saga_tracker.store.schema import SAGAS, TIMELINE, WATERMARKS
 
 PAGE_SIZE_MAX = 200
 ENTRIES_MAX = 1_000
-"""A saga has some twenty entries; one with more than this has been redriven for days, and is read on with ``after``."""
+"""A saga has some twenty entries. One with more than this has been redriven for days; ``after`` returns the rest."""
 CURSOR = re.compile(r"(\S{1,40}) ([0-9A-Za-z_-]{1,64})")
 
 
 class InvalidCursor(ValueError):
-    """A page's cursor that no page gave; take ``next_cursor`` as it is, or begin without one."""
+    """No page has returned this cursor; send ``next_cursor`` unchanged, or none for the first page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """A saga in one line. ``customer`` is None until its starting event is recorded.
+    """A saga in one row. ``customer`` is None until its starting event is recorded.
 
-    ``version`` is the definition's, ``revision`` counts the changes of the saga.
+    ``version`` is the version of the definition; ``revision`` counts the changes of the saga.
     """
 
     saga_id: str
@@ -52,7 +52,7 @@ class Summary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """A saga with what is known of it; ``partition`` is its partition number on every topic."""
+    """A saga with its progress; ``partition`` is its partition number on every topic."""
 
     summary: Summary
     progress: Progress
@@ -83,7 +83,7 @@ class TimelineEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
-    """Which sagas are wanted; None: whatever it is."""
+    """Which sagas to return. None matches every value."""
 
     state: str | None = None
     customer: str | None = None
@@ -95,7 +95,7 @@ class Filters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """Some sagas, the newest first, and where the next page begins (None: this is the last)."""
+    """Some sagas, the newest first, and the cursor of the next page; None on the last page."""
 
     sagas: list[Summary]
     next_cursor: str | None
@@ -135,7 +135,7 @@ def page(tx: Connection, filters: Filters, *, cursor: str | None, limit: int) ->
 
 
 def saga(tx: Connection, saga_id: str) -> Stored | None:
-    """Return one saga, or None where there is none of that id."""
+    """Return one saga, or None where none has that id."""
     row = tx.execute(select(*_SUMMARY, SAGAS.c.progress, SAGAS.c.partition).where(SAGAS.c.saga_id == saga_id)).first()
     if row is None:
         return None
@@ -145,13 +145,13 @@ def saga(tx: Connection, saga_id: str) -> Stored | None:
 
 
 def state(tx: Connection, saga_id: str) -> str | None:
-    """Return a saga's state, or None where there is none of that id."""
+    """Return a saga's state, or None where none has that id."""
     found: str | None = tx.execute(select(SAGAS.c.state).where(SAGAS.c.saga_id == saga_id)).scalar()
     return found
 
 
 def entries(tx: Connection, saga_id: str, *, after: int) -> list[TimelineEntry]:
-    """Return the entries of a saga's timeline behind ``after``, in the order in which they were recorded."""
+    """Return the entries of a saga's timeline whose ``seq`` is greater than ``after``, in the order of recording."""
     query = (
         select(*_ENTRY)
         .where(TIMELINE.c.saga_id == saga_id, TIMELINE.c.seq > after)
@@ -163,7 +163,7 @@ def entries(tx: Connection, saga_id: str, *, after: int) -> list[TimelineEntry]:
 
 
 def recorded_until(tx: Connection, partition: int | None = None) -> datetime | None:
-    """Return up to when everything is recorded, in one partition or in all; None where nothing ever was."""
+    """Return the time before which everything is recorded, in one partition or in all; None where nothing ever was."""
     query = select(func.min(WATERMARKS.c.recorded_until))
     if partition is not None:
         query = query.where(WATERMARKS.c.partition == partition)
@@ -172,7 +172,7 @@ def recorded_until(tx: Connection, partition: int | None = None) -> datetime | N
 
 
 def cursor_of(summary: Summary) -> str:
-    """Return where the page behind this saga begins."""
+    """Return the cursor of the page that begins after this saga."""
     text = f"{summary.started_at.isoformat()} {summary.saga_id}"
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
@@ -184,9 +184,9 @@ def read_cursor(cursor: str) -> tuple[datetime, str]:
         found = CURSOR.fullmatch(text)
         started_at = None if found is None else datetime.fromisoformat(found[1])
     except (binascii.Error, ValueError) as error:
-        raise InvalidCursor("This is no cursor of ours; take next_cursor as it was given.") from error
+        raise InvalidCursor("No page has returned this cursor; send next_cursor unchanged.") from error
     if found is None or started_at is None or started_at.tzinfo is None:
-        raise InvalidCursor("This is no cursor of ours; take next_cursor as it was given.")
+        raise InvalidCursor("No page has returned this cursor; send next_cursor unchanged.")
     return started_at, found[2]
 
 

@@ -25,7 +25,7 @@ from saga_tracker.store.schema import SAGAS
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 A_DEFINITION = "a definition"
-"""What a saga waits for that follows one which this release lacks."""
+"""What a saga waits for whose definition this release lacks."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -79,7 +79,7 @@ _WOKEN = """
         USING (partition)
     WHERE wake_at <= :latest AND wake_at <= due.until
 """
-"""``latest`` bounds what is read of the index, and the order is the index's: by saga, it was every saga."""
+"""``latest`` bounds the scan of the index, and the order is the index's. By saga id, every saga was read."""
 
 LOAD_DUE = text(f"""
     SELECT {_READ}
@@ -123,7 +123,7 @@ LOAD_ORPHANS = text(f"""
     LIMIT :limit
     FOR UPDATE SKIP LOCKED
 """)
-"""In the order of an index that leads with the state; by saga, every saga was read to find none."""
+"""In the order of an index that begins with the state. In the order of saga ids every saga was read to find none."""
 
 INSERT = Statement(f"""
     INSERT INTO sagas ({COLUMNS.names}, wake_at, updated_at)
@@ -139,42 +139,42 @@ UPDATE = Statement(f"""
     FROM {CHANGED.rows}
     WHERE sagas.saga_id = row.saga_id AND sagas.version = row.version - 1
 """)
-"""Where ``wake_at`` stays as it is PostgreSQL touches no index (HOT): it moves when it has come, and in the end."""
+"""While ``wake_at`` is unchanged no index is updated (HOT). It changes when it is due and when the saga ends."""
 
 
 def load(tx: Connection, saga_ids: Iterable[str]) -> dict[str, SagaRow]:
-    """Load these sagas; one that is not stored yet is missing from the answer.
+    """Load these sagas; one that is not stored yet is missing.
 
-    They are not locked, which would cost as much as storing them: whoever stores them sees whether they have changed.
+    They are not locked, which would cost as much as storing them: :func:`save` finds out whether they have changed.
     """
     rows = LOAD.rows(tx, {"saga_ids": list(set(saga_ids))})
     return {row.saga_id: _saga_row(row._asdict()) for row in rows}
 
 
 def load_due(tx: Connection, until: Mapping[int, datetime], *, limit: int) -> list[SagaRow]:
-    """Load and lock the sagas whose deadline passed, by partition: only what is recorded up to then can be judged."""
+    """Load and lock the sagas whose deadline is at or before ``until``, by partition: everything before is recorded."""
     rows = tx.execute(LOAD_DUE, _by_partition(until) | {"limit": limit})
     return [_saga_row(row._asdict()) for row in rows]
 
 
 def due_steps(tx: Connection, until: Mapping[int, datetime]) -> set[str]:
-    """Return the steps at which the sagas stand that :func:`load_due` would find."""
+    """Return the current steps of the sagas that :func:`load_due` would find."""
     rows = tx.execute(DUE_STEPS, _by_partition(until))
     return {row.step for row in rows}
 
 
 def wake_in_time(tx: Connection, partitions: Collection[int]) -> None:
-    """Let no saga sleep past its deadline: what the release before this column stored has no time to wake."""
+    """Set ``wake_at`` where it is missing or after the deadline: releases before this column stored none."""
     tx.execute(WAKE_IN_TIME, {"partitions": list(partitions)})
 
 
 def load_orphans(
     tx: Connection, partitions: Collection[int], known: Collection[tuple[str, int]], *, beyond: datetime, limit: int
 ) -> list[SagaRow]:
-    """Load and lock sagas that nobody would ever wake.
+    """Load and lock sagas that no deadline and no operator's list would ever bring up.
 
-    Under way without a deadline, or with one ``beyond`` any that is ever set; parked without a reason; or parked for
-    want of a definition that is ``known`` by now.
+    They are under way without a deadline, or with one ``beyond`` any that is ever set; or parked without a reason; or
+    parked because their definition was missing, which is ``known`` by now.
     """
     rows = tx.execute(
         LOAD_ORPHANS,
@@ -193,7 +193,7 @@ def load_orphans(
 def save(tx: Connection, rows: Sequence[SagaRow], *, now: datetime) -> None:
     """Store these sagas, the changed and the new, in one statement each. Raises Overtaken.
 
-    The version tells whether another worker has stored one since it was loaded, or begun the same one.
+    The version shows whether another worker has stored one since it was loaded, or begun the same one.
     """
     pending: list[tuple[PendingResult, int]] = []
     changed, new = [row for row in rows if row.version], [row for row in rows if not row.version]
@@ -205,11 +205,11 @@ def save(tx: Connection, rows: Sequence[SagaRow], *, now: datetime) -> None:
             row.version += 1
         pending.append((statement.submit(tx, columns.parameters(ordered) | {"now": now}), len(ordered)))
     if any(each.change_count() != expected for each, expected in pending):
-        raise Overtaken("Another worker has stored one of these sagas meanwhile; what it knows would be lost.")
+        raise Overtaken("Another worker has stored one of these sagas meanwhile; its changes would be lost.")
 
 
 def put_off(tx: Connection, until: Mapping[int, datetime], *, limit: int) -> None:
-    """Let sagas sleep on whose deadline has moved on, or is none any more, since their time to wake was written."""
+    """Postpone ``wake_at`` of sagas that are due and whose deadline has moved later, or is gone, since it was set."""
     tx.execute(PUT_OFF, _by_partition(until) | {"limit": limit})
 
 

@@ -1,4 +1,4 @@
-"""The tracker's tables as they are declared; migrations make them, and a test holds the two together."""
+"""The declaration of the tracker's tables. Migrations create them, and a test compares the two."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 METADATA = MetaData()
 
 SAGAS_FILLFACTOR = 50
-"""A page keeps room for the next versions of its sagas, so that those which change no index stay on it."""
+"""A page keeps room for the next versions of its sagas, so that versions which change no index stay on it."""
 
 SAGAS = Table(
     "sagas",
