@@ -59,7 +59,7 @@ PROCESSES: Mapping[str, Process] = {
     "loyalty": Process(module="loyalty.main"),
     "shipping": Process(module="shipping.main", outside=True),
     "ledger": Process(module="ledger.main"),
-    # Its offsets are in its database, so Kafka knows no lag of its group; it tells the lag itself.
+    # Its offsets are in its database, so Kafka knows no lag of its group; it measures the lag itself.
     "saga-tracker": Process(
         module="saga_tracker.main", cpu="1", cpu_share="500m", scales_by="measured lag", issuer=False
     ),
@@ -252,7 +252,7 @@ def _database(database: str) -> list[Manifest]:
         "walStorage": {"size": "10Gi"},
         "resources": {"requests": {"cpu": "500m", "memory": "2Gi"}, "limits": {"cpu": "2", "memory": "2Gi"}},
         "inheritedMetadata": {"labels": {"baraza.example/database": name}},
-        # One standby has every commit before it is answered: what a service told Kafka survives its primary.
+        # One standby has every commit before it is answered: what a service has published survives its primary.
         "postgresql": {
             "parameters": {"max_connections": "200", "shared_buffers": "512MB"},
             "synchronous": {"method": "any", "number": 1},

@@ -1,6 +1,6 @@
 """Writes the Grafana dashboards from the panels below: ``python observability/generate.py [--check]``.
 
-The JSON is what Grafana is given; it is generated so that a panel is one line here, and reviewed as one.
+The JSON is Grafana's input. It is generated so that a panel is one line here, and reviewed as one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ QUANTILE = "histogram_quantile({q}, sum by ({by}) (rate({name}_bucket[1m])))"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Panel:
-    """A chart or a figure: a title, what Prometheus is asked (legend to query), and the unit in Grafana's words."""
+    """A chart or a figure: a title, the queries to Prometheus by their legends, and the unit in Grafana's words."""
 
     title: str
     queries: dict[str, str]
@@ -108,7 +108,7 @@ WAR_ROOM = (
         },
     ),
     Panel(
-        title="Held for an operator, by handler",
+        title="Parked messages, by handler",
         queries={"{{handler}}": "sum by (handler) (baraza_held_messages)"},
     ),
     Panel(
@@ -151,7 +151,7 @@ FINANCE = (
         width=12,
     ),
     Panel(
-        title="Succeeded after being given up (last hour)",
+        title="Late successes (last hour)",
         queries={"{{step}}": "sum by (step) (increase(baraza_late_successes_total[1h]))"},
         width=12,
     ),
