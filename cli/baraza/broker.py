@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,13 +9,15 @@ from baraza.terminal import Refusal
 
 if TYPE_CHECKING:
     from chassis.wire.kafka import KafkaLogin
-    from confluent_kafka import Consumer
+    from confluent_kafka import Consumer, KafkaException
     from confluent_kafka.admin import AdminClient
 
 TIMEOUT_S = 10.0
 AGAIN_AFTER_S = 0.2
-PASSING = frozenset({"UNKNOWN_LEADER_EPOCH", "NOT_LEADER_FOR_PARTITION", "LEADER_NOT_AVAILABLE", "FENCED_LEADER_EPOCH"})
-"""What a broker says of a partition, by Kafka's names, while it has just come back and does not lead it yet."""
+TRANSIENT = frozenset(
+    {"UNKNOWN_LEADER_EPOCH", "NOT_LEADER_FOR_PARTITION", "LEADER_NOT_AVAILABLE", "FENCED_LEADER_EPOCH"}
+)
+"""Kafka's names of the errors that a broker returns for a partition while it is back and does not lead it yet."""
 
 Marks = dict[tuple[str, int], tuple[int, int]]
 """The first offset that is still held and the one after the last, by topic and partition."""
@@ -36,18 +37,25 @@ def consumer(login: KafkaLogin) -> Consumer:
 
 def marks(login: KafkaLogin, wanted: Callable[[str], bool]) -> Marks:
     """Return what each partition of the wanted topics holds, asked for all at once. Raises Refusal."""
+    import tenacity
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
 
     admin = AdminClient({**login.options(), "log_level": 0})
-    give_up_at = time.monotonic() + TIMEOUT_S
-    while True:
-        try:
-            return _marks(admin, wanted)
-        except KafkaException as error:
-            if error.args[0].name() not in PASSING or time.monotonic() > give_up_at:
-                raise unavailable(login, error) from error
-            time.sleep(AGAIN_AFTER_S)
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(lambda error: isinstance(error, KafkaException) and _is_transient(error)),
+        stop=tenacity.stop_after_delay(TIMEOUT_S),
+        wait=tenacity.wait_fixed(AGAIN_AFTER_S),
+        reraise=True,
+    )
+    try:
+        return retrying(_marks, admin, wanted)
+    except KafkaException as error:
+        raise unavailable(login, error) from error
+
+
+def _is_transient(error: KafkaException) -> bool:
+    return error.args[0].name() in TRANSIENT
 
 
 def _marks(admin: AdminClient, wanted: Callable[[str], bool]) -> Marks:

@@ -13,7 +13,6 @@ import os
 import shutil
 import ssl
 import tarfile
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from pathlib import Path
 from threading import Lock
 
 import certifi
+import tenacity
 from jgo.constants import MAVEN_CENTRAL_URL
 
 from stack.errors import DiskFull, DownloadFailed, explained
@@ -36,6 +36,15 @@ PAUSE_S = 1.0
 """Longer before each further attempt, for a line that comes back or a server that is overrun."""
 TIMEOUT_S = 30
 CHUNK_BYTES = 1 << 18
+
+
+class _WrongDigest(Exception):
+    """What arrived is not what is pinned; it is downloaded again."""
+
+
+RETRYABLE = (
+    urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ssl.SSLError, _WrongDigest,
+)  # fmt: skip
 
 Arrived = Callable[[int, int], None]
 """Told after each chunk: bytes that are there, bytes in all."""
@@ -140,23 +149,27 @@ def _fetch_one(download: Download, mirror: str, folder: Path, count: Callable[[i
     target = folder / download.path
     partial = target.with_name(target.name + ".part")
     target.parent.mkdir(parents=True, exist_ok=True)
-    failure: Exception | None = None
-    for attempt in range(ATTEMPTS_MAX):
-        time.sleep(attempt * PAUSE_S)
-        try:
-            _resume(f"{mirror}/{download.path}", partial, download.size, count)
-        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ssl.SSLError) as error:
-            failure = error
-            continue
-        if digest(partial.read_bytes()) == download.sha256:
-            partial.rename(target)
-            return
-        partial.unlink()
-        failure = ValueError("what arrived has another digest than the pinned one")
-    raise DownloadFailed(
-        f"{mirror}/{download.path} did not arrive ({failure}); check the network or HTTPS_PROXY, "
-        f"or name a mirror with {MIRROR_VARIABLE}, and run this again: what has arrived is kept."
-    ) from failure
+
+    def attempt() -> None:
+        _resume(f"{mirror}/{download.path}", partial, download.size, count)
+        if digest(partial.read_bytes()) != download.sha256:
+            partial.unlink()
+            raise _WrongDigest("what arrived has another digest than the pinned one")
+        partial.rename(target)
+
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(RETRYABLE),
+        stop=tenacity.stop_after_attempt(ATTEMPTS_MAX),
+        wait=tenacity.wait_incrementing(start=PAUSE_S, increment=PAUSE_S),
+        reraise=True,
+    )
+    try:
+        retrying(attempt)
+    except RETRYABLE as failure:
+        raise DownloadFailed(
+            f"{mirror}/{download.path} did not arrive ({failure}); check the network or HTTPS_PROXY, "
+            f"or name a mirror with {MIRROR_VARIABLE}, and run this again: what has arrived is kept."
+        ) from failure
 
 
 def _resume(url: str, partial: Path, size: int, count: Callable[[int], None]) -> None:

@@ -334,7 +334,8 @@ def test_a_registry_that_is_away_is_waited_for(service: Toy) -> None:
     service.stack.stop("registry")
     try:
         with service.process() as process:
-            until(lambda: b"A part is away" in (service.logs / "toy.log").read_bytes(), "the toy misses the registry")
+            missed = b"The schema registry is unavailable, retrying."
+            until(lambda: missed in (service.logs / "toy.log").read_bytes(), "the toy misses the registry")
             service.stack.start("registry")
             until(lambda: service.answers([trigger.saga_id]), "the toy goes on")
             assert process.poll() is None
