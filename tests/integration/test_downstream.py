@@ -332,6 +332,34 @@ def test_failures_that_are_not_in_a_row_open_nothing() -> None:
     assert circuit.state is CircuitState.CLOSED
 
 
+def test_only_the_named_failures_of_a_block_count() -> None:
+    circuit = breaker(Clock())
+    for error in (ConnectionError, LookupError, ConnectionError, LookupError):
+        with pytest.raises(error), circuit.call(ConnectionError):
+            raise error
+    assert circuit.state is CircuitState.CLOSED
+    for _ in range(2):
+        with pytest.raises(ConnectionError), circuit.call(ConnectionError):
+            raise ConnectionError
+    assert circuit.state is CircuitState.OPEN
+    with pytest.raises(CircuitOpen), circuit.call(ConnectionError):
+        pytest.fail("it was called")
+
+
+def test_what_is_always_called_passes_an_open_circuit_and_its_success_closes_it() -> None:
+    clock = Clock()
+    circuit = opened(clock)
+    clock.now_s += 9.0
+    with pytest.raises(ConnectionError), circuit.call(ConnectionError, always=True):
+        raise ConnectionError
+    clock.now_s += 9.0
+    with pytest.raises(CircuitOpen):
+        circuit.enter()
+    with circuit.call(ConnectionError, always=True):
+        pass
+    assert circuit.state is CircuitState.CLOSED
+
+
 @pytest.mark.parametrize("end", ["succeeded", "failed"])
 def test_the_end_of_a_call_from_before_the_change_is_ignored(end: str) -> None:
     clock = Clock()

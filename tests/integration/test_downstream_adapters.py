@@ -214,14 +214,14 @@ def test_without_redis_payments_go_on_and_the_log_says_so_once(
     with capture_logs() as logs:
         for number in range(5):
             assert isinstance(adapter.authorize(authorization(saga_id), f"{saga_id}:{number}"), Authorized)
-    assert [entry["event"] for entry in logs] == ["circuit opened"]
+    assert [entry["event"] for entry in logs] == ["Circuit opened."]
 
     with redis_at(port, tmp_path) as url, Redis.from_url(url) as redis:
         fail(gateway, operation="authorize", kind="slow", match=saga_id, delay_s=0.3)
         with ThreadPoolExecutor(1) as threads, capture_logs() as logs:
             until("Redis is used again", lambda: _is_fenced(adapter, threads, redis, saga_id))
 
-    assert [entry["event"] for entry in logs] == ["circuit closed"]
+    assert [entry["event"] for entry in logs] == ["Circuit closed."]
 
 
 def _is_fenced(adapter: HttpPaymentGateway, threads: ThreadPoolExecutor, redis: Redis, saga_id: str) -> bool:

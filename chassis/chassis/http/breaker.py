@@ -1,13 +1,14 @@
-"""A circuit breaker for callers in many threads: it stops calling what keeps failing, and tries again with one call.
+"""A circuit breaker for callers in many threads: it stops calls to what keeps failing, and tries again with one call.
 
-Written here because the libraries do not fit: purgatory has no lock and lets every thread through when half open,
+It is our own because the libraries do not fit: purgatory has no lock and lets every thread through when half open,
 pybreaker holds its lock during the call, and neither takes a clock. It must not know what a call is.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 
 import structlog
@@ -16,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 
 class CircuitState(StrEnum):
-    """Closed: calls pass. Open: none does. Half open: one passes, and its end decides."""
+    """Closed: calls pass. Open: none passes. Half open: one passes, and its outcome decides."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -24,7 +25,7 @@ class CircuitState(StrEnum):
 
 
 class CircuitOpen(Exception):
-    """Not called: the calls before this one failed; ``retry_after_s`` is when the next may try."""
+    """Not called, because the calls before this one failed. The next may try after ``retry_after_s``."""
 
     def __init__(self, name: str, retry_after_s: float) -> None:
         super().__init__(f"the circuit to {name} is open for another {retry_after_s:.1f} s")
@@ -34,11 +35,11 @@ class CircuitOpen(Exception):
 class CircuitBreaker:
     """Opens after ``failures_max`` failures in a row, for ``open_s`` seconds; then one probe decides.
 
-    Protocol of a call, from any thread:
+    Protocol of a call, from any thread, which :meth:`call` follows for a block:
     1. ``enter()`` raises CircuitOpen, or returns the permit of this call.
     2. The caller calls.
-    3. ``succeeded(permit)`` or ``failed(permit)``, exactly once. The end of a call that began before the circuit last
-       changed says nothing about the present, and is ignored.
+    3. ``succeeded(permit)`` or ``failed(permit)``, exactly once. The outcome of a call that began before the circuit
+       last changed says nothing about the present, and is ignored.
     """
 
     def __init__(self, name: str, *, failures_max: int, open_s: float, clock: Callable[[], float]) -> None:
@@ -56,16 +57,33 @@ class CircuitBreaker:
     def state(self) -> CircuitState:
         return self._state
 
-    def enter(self) -> int:
-        """Return a permit to call, or raise CircuitOpen."""
+    @contextmanager
+    def call(self, *failures: type[Exception], always: bool = False) -> Iterator[None]:
+        """Run a block that calls. Raises CircuitOpen, unless it runs ``always``, as what must be tried does.
+
+        An exception of ``failures`` counts as a failure; any other end shows that the dependency answers.
+        """
+        permit = self.enter(always=always)
+        try:
+            yield
+        except failures as error:
+            self.failed(permit, error)
+            raise
+        except BaseException:
+            self.succeeded(permit)
+            raise
+        self.succeeded(permit)
+
+    def enter(self, *, always: bool = False) -> int:
+        """Return a permit to call, or raise CircuitOpen; ``always``: return a permit in any state."""
         with self._lock:
-            if self._state is CircuitState.CLOSED:
+            if self._state is CircuitState.CLOSED or always:
                 return self._permit
             waited_s = self._clock() - self._opened_at_s
             if self._state is CircuitState.OPEN and waited_s >= self._open_s:
                 self._become(CircuitState.HALF_OPEN)
                 return self._permit
-            # While a probe is out, the others are told to come back after about as long as a probe may take.
+            # While a probe is under way, the others are to return after about as long as a probe may take.
             raise CircuitOpen(self._name, max(self._open_s - waited_s, self._open_s / 10))
 
     def succeeded(self, permit: int) -> None:
@@ -73,21 +91,22 @@ class CircuitBreaker:
             if permit != self._permit:
                 return
             self._failures = 0
-            if self._state is CircuitState.HALF_OPEN:
+            if self._state is not CircuitState.CLOSED:
                 self._become(CircuitState.CLOSED)
-                log.warning("circuit closed", circuit=self._name)
+                log.warning("Circuit closed.", circuit=self._name)
 
-    def failed(self, permit: int) -> None:
+    def failed(self, permit: int, error: Exception | None = None) -> None:
         with self._lock:
             if permit != self._permit:
                 return
             self._failures += 1
-            if self._state is CircuitState.HALF_OPEN:
+            if self._state is not CircuitState.CLOSED:
                 self._open()
             elif self._failures >= self._failures_max:
                 self._open()
-                # Said once an outage: a probe that fails is no news.
-                log.warning("circuit opened", circuit=self._name, failures=self._failures_max)
+                # Logged once an outage: a probe that fails is no news.
+                reason = None if error is None else type(error).__name__
+                log.warning("Circuit opened.", circuit=self._name, failures=self._failures_max, error=reason)
 
     def _open(self) -> None:
         self._opened_at_s = self._clock()

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import cast
 
 import redis
+from chassis.http.breaker import CircuitBreaker, CircuitOpen
 from chassis.wire.redis import RedisLogin
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from checkout.availability import Availability
 from checkout.tables import Remembered
 
 LIFESPAN = timedelta(hours=1)
 """Clients repeat a request within minutes; PostgreSQL remembers the key for good."""
 TIMEOUT_S = 0.25
 """Redis answers in well under a millisecond; a slower one is worse than none."""
+OPEN_S = 1.0
+"""An unavailable Redis costs one request its timeout this often; all others go on without it."""
 DIGEST_BYTES = 32
 STATUS_DIGITS = 3
 ORDER_ID_LENGTH = 26
@@ -35,34 +39,29 @@ class Answers:
             socket_connect_timeout=TIMEOUT_S,
             retry=Retry(NoBackoff(), 0),
         )
-        self._availability = Availability("redis", without="cached answers")
+        self._breaker = CircuitBreaker("redis (cached answers)", failures_max=1, open_s=OPEN_S, clock=time.monotonic)
 
     def get(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Remembered]:
         """Return what is cached for these (client id, key)s; nothing where Redis does not answer."""
-        if not keys or not self._availability.may_try():
+        if not keys:
             return {}
         try:
-            values = cast("list[bytes | None]", self._redis.mget([_name(key) for key in keys]))
-        except redis.RedisError as error:
-            self._availability.lost(error)
+            with self._breaker.call(redis.RedisError):
+                values = cast("list[bytes | None]", self._redis.mget([_name(key) for key in keys]))
+        except (CircuitOpen, redis.RedisError):
             return {}
-        self._availability.found()
         return {key: _read(value) for key, value in zip(keys, values, strict=True) if value is not None}
 
     def put(self, answers: Mapping[tuple[str, str], Remembered]) -> None:
         """Cache committed answers."""
-        if not answers or not self._availability.may_try():
+        if not answers:
             return
         pipeline = self._redis.pipeline(transaction=False)
         for key, answer in answers.items():
             value = answer.fingerprint + f"{answer.status:03}{answer.order_id}{answer.body}".encode()
             pipeline.set(_name(key), value, ex=LIFESPAN)
-        try:
+        with suppress(CircuitOpen, redis.RedisError), self._breaker.call(redis.RedisError):
             pipeline.execute()
-        except redis.RedisError as error:
-            self._availability.lost(error)
-        else:
-            self._availability.found()
 
     def close(self) -> None:
         """Give the connections up."""

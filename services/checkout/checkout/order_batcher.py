@@ -9,10 +9,13 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
 import structlog
+import tenacity
+from chassis.http.breaker import CircuitBreaker, CircuitOpen, CircuitState
 from chassis.http.problem import Problem
 from chassis.saga import outbox
 from chassis.saga.cohorts import Cohorts
@@ -23,7 +26,6 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 
 from checkout import intake
 from checkout.answers import Answers
-from checkout.availability import Availability
 from checkout.intake import Outcome, Submission
 
 BATCH_SIZE_MAX = 200
@@ -41,6 +43,9 @@ FLUSH_WITHIN_S = 2.0
 ATTEMPTS_MAX = 3
 """A restart of PostgreSQL breaks pooled connections. Keys make repetition safe, even of a commit that did happen."""
 RETRY_S = 0.1
+UNAVAILABLE = (OperationalError, InterfaceError)
+OPEN_S = 1.0
+"""While PostgreSQL is unavailable, the outbox is looked after this often; orders are tried all the same."""
 RETRY_AFTER_S = 1
 STOP_WITHIN_S = 5.0
 
@@ -79,7 +84,13 @@ class OrderBatcher:
         self._cohorts = Cohorts(lambda: publisher.partition_count)
         self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._database = Availability("the database", without="taking orders in")
+        self._breaker = CircuitBreaker("PostgreSQL", failures_max=1, open_s=OPEN_S, clock=time.monotonic)
+        self._retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(UNAVAILABLE),
+            stop=tenacity.stop_after_attempt(ATTEMPTS_MAX),
+            wait=tenacity.wait_fixed(RETRY_S),
+            reraise=True,
+        )
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -121,34 +132,32 @@ class OrderBatcher:
         if not rest:
             return [outcome for outcome in outcomes if outcome is not None]
         # 2.
-        with self._publisher.removal() as delivered, self._engine.begin() as tx:
+        called = self._breaker.call(*UNAVAILABLE, always=True)
+        with called, self._publisher.removal() as delivered, self._engine.begin() as tx:
             outbox.remove(tx, delivered)
             taken = intake.take_in(
                 tx, rest, codec=self._codec, new_order_id=self._cohorts.new_id, now=datetime.now(UTC)
             )
         # 3.
-        self._database.found()
         self._publisher.publish(taken.rows)
         self._answers.put(taken.remembered)
         stored = iter(taken.outcomes)
         return [next(stored) if outcome is None else outcome for outcome in outcomes]
 
     def store(self, submissions: Sequence[Submission]) -> list[Result]:
-        """As :meth:`submit_batch`, but with patience: a database that is away is tried again, and a batch that fails
-        for another reason is repeated one order at a time, so that it fails only for whom it concerns.
+        """As :meth:`submit_batch`, with retries while PostgreSQL is unavailable.
+
+        A batch that fails for another reason is repeated one order at a time, so that only the order that causes the
+        failure fails.
         """
-        for attempt in range(1, ATTEMPTS_MAX + 1):
-            try:
-                return list(self.submit_batch(submissions))
-            except (OperationalError, InterfaceError) as error:
-                self._database.lost(error)
-                if attempt < ATTEMPTS_MAX:
-                    time.sleep(RETRY_S)
-            except Exception as error:  # whatever it is, it must not concern the others of the batch
-                if len(submissions) == 1:
-                    return [error]
-                return [result for each in submissions for result in self.store([each])]
-        return [unavailable() for _ in submissions]
+        try:
+            return list(self._retrying(self.submit_batch, submissions))
+        except UNAVAILABLE:
+            return [unavailable() for _ in submissions]
+        except Exception as error:  # whatever it is, it must not concern the others of the batch
+            if len(submissions) == 1:
+                return [error]
+            return [result for each in submissions for result in self.store([each])]
 
     def _run(self) -> None:
         try:
@@ -199,13 +208,12 @@ class OrderBatcher:
         self._loop.call_soon_threadsafe(answer)
 
     def _look_after_outbox(self, age: timedelta, *, is_idle: bool = True) -> None:
-        """Remove what was delivered while nothing else is to be done, and from time to time publish leftovers."""
-        if not self._database.may_try():
-            return
-        try:
+        """Remove delivered rows when nothing else is to be done, and publish leftovers from time to time."""
+        with suppress(CircuitOpen, *UNAVAILABLE), self._breaker.call(*UNAVAILABLE):
             if is_idle:
                 self._publisher.remove_delivered()
-            if self._publisher.sweep(None, age=age):
-                self._database.found()
-        except (OperationalError, InterfaceError) as error:
-            self._database.lost(error)
+            if self._breaker.state is CircuitState.HALF_OPEN:
+                # A probe must reach PostgreSQL, which a sweep that is not due does not.
+                self._publisher.publish_leftovers(None, age=age)
+            else:
+                self._publisher.sweep(None, age=age)

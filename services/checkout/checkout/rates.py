@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 
 from chassis.http.auth import Principal
+from chassis.http.breaker import CircuitBreaker, CircuitOpen
 from chassis.http.problem import Problem
 from chassis.wire.redis import RedisLogin
 from limits import RateLimitItemPerSecond
@@ -14,13 +17,13 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from checkout.availability import Availability
-
 WINDOW_S = 1
 KEY_PREFIX = "checkout:limits"
 """Redis lets a service touch the keys under its own name only."""
 TIMEOUT_S = 0.25
 CONNECTIONS_MAX = 64
+OPEN_S = 1.0
+"""An unavailable Redis costs one request its timeout this often; meanwhile each replica counts alone."""
 
 
 class Rates:
@@ -42,7 +45,7 @@ class Rates:
             )
         )
         self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
-        self._availability = Availability("redis", without="limits shared between replicas")
+        self._breaker = CircuitBreaker("redis (request limits)", failures_max=1, open_s=OPEN_S, clock=time.monotonic)
 
     async def admit(self, caller: Principal) -> dict[str, str]:
         """Count a request of the caller and return the headers that tell of its limit.
@@ -69,12 +72,6 @@ class Rates:
         )
 
     async def _hit(self, limit: RateLimitItemPerSecond, subject: str) -> bool:
-        if self._availability.may_try():
-            try:
-                is_admitted = await self._shared.hit(limit, subject)
-            except RedisError as error:
-                self._availability.lost(error)
-            else:
-                self._availability.found()
-                return is_admitted
+        with suppress(CircuitOpen, RedisError), self._breaker.call(RedisError):
+            return await self._shared.hit(limit, subject)
         return await self._own.hit(limit, subject)
