@@ -1,4 +1,4 @@
-"""What a signal does to a command: it ends it in order, so that what the command started is taken down with it."""
+"""What a signal does to a command: it ends in order, so that what the command started is taken down with it."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from types import FrameType
 
 ENDED_BY_SIGNAL = 128
 """A shell's exit status for a process that a signal ended is this and the signal's number."""
-INSISTENT = 3
-"""So many interrupts end a command at once, whatever it leaves behind."""
+INTERRUPTS_MAX = 3
+"""This many interrupts end a command at once, whatever it leaves running."""
 
 
 def install() -> None:
-    """Let SIGTERM and SIGHUP end the command as an interrupt does, and let it clean up undisturbed.
+    """Let SIGTERM and SIGHUP end the command as an interrupt does, and let its cleanup run undisturbed.
 
-    An impatient second interrupt would else leave half of a stack running.
+    An impatient second interrupt would otherwise leave half of a stack running.
     """
     received = 0
 
     def end(number: int, _frame: FrameType | None) -> None:
         nonlocal received
         received += 1
-        if received not in (1, INSISTENT):
+        if received not in (1, INTERRUPTS_MAX):
             # Not through the stream, which may be in the middle of another line.
-            os.write(sys.stderr.fileno(), b"It is stopping already, and takes down what it started; a moment.\n")
+            os.write(sys.stderr.fileno(), b"Already stopping; taking down what it started. Please wait.\n")
         elif number == signal.SIGINT:
             raise KeyboardInterrupt
         else:
             raise SystemExit(ENDED_BY_SIGNAL + number)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # Who started us with a signal ignored (nohup) wants it ignored.
+        # A parent that started us with a signal ignored (nohup) wants it ignored.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, end)

@@ -1,6 +1,6 @@
-"""The command line's entrance: ``python -m baraza.main``, which is what ``./baraza`` runs.
+"""The entry point of the command line: ``python -m baraza.main``, which ``./baraza`` runs.
 
-Importing it is cheap; what a command needs is imported when the command runs.
+Importing it is cheap: each command imports what it needs when it runs.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from baraza.commands import (
     audit,
     backups,
     bench,
+    catalogue,
     chaos,
     demo,
     events,
-    load,
     operate,
     orders,
     proof,
@@ -28,7 +28,7 @@ from baraza.commands import (
     stack,
     test,
 )
-from baraza.terminal import FOUND_A_PROBLEM, USAGE, Refusal, say
+from baraza.terminal import FOUND_A_PROBLEM, USAGE, Refusal, notify
 
 INTERRUPTED = 130
 
@@ -62,46 +62,46 @@ app.add_typer(sagas.app, name="sagas")
 app.add_typer(sagas.saga_app, name="saga")
 app.add_typer(operate.letters_app, name="letters")
 app.add_typer(events.app, name="events")
-app.add_typer(load.catalogue_app, name="catalogue")
-app.add_typer(load.customers_app, name="customers")
+app.add_typer(catalogue.catalogue_app, name="catalogue")
+app.add_typer(catalogue.customers_app, name="customers")
 app.add_typer(schemas.app, name="schemas")
 
 
 def main() -> NoReturn:
-    """Run one command. Exit status 0: fine, 1: it found a problem, 2: it was not understood, 130: interrupted,
+    """Run one command. Exit status 0: success, 1: it found a problem, 2: wrong usage, 130: interrupted,
     143: terminated.
     """
     interrupts.install()
     try:
         app(prog_name="./baraza")
     except KeyboardInterrupt:
-        say("Interrupted.")
+        notify("Interrupted.")
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
-        # Whoever read our output has gone, which is no error; the flush at exit must not find it out again.
+        # The reader of our output has gone, which is not an error; the flush at exit must not raise it again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except Refusal as error:
-        say(f"baraza: {error}")
+        notify(f"baraza: {error}")
         sys.exit(error.exit_code)
     except Exception as error:
-        text = foreseen(error)
+        text = expected(error)
         if text is None:
             raise
-        say(f"baraza: {text}")
+        notify(f"baraza: {text}")
         sys.exit(exit_code(error))
     sys.exit(0)
 
 
 def exit_code(error: Exception) -> int:
-    """Return the exit status for an error that was foreseen: 2 where the command itself must be changed."""
+    """Return the exit status for an expected error: 2 where the command itself must be changed."""
     from stack.errors import InvalidSettings
 
     return USAGE if isinstance(error, InvalidSettings) else FOUND_A_PROBLEM
 
 
-def foreseen(error: Exception) -> str | None:
-    """Return the sentence for an error of the stack's or the operating system's; None for one that nobody foresaw."""
+def expected(error: Exception) -> str | None:
+    """Return the sentence for an expected error of the stack or the operating system; None for any other."""
     from stack.errors import StackError
 
     if isinstance(error, StackError):

@@ -1,4 +1,4 @@
-"""Which sagas an operator means, in words: ``group=1a2b3c4d after=2026-11-21T10:00Z``. Pure."""
+"""A selection of sagas as an operator writes it: ``group=1a2b3c4d after=2026-11-21T10:00Z``. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KEYS = {
 ALL = "all"
 FORM = (
     f"Write {ALL!r}, or terms like group=1a2b3c4d, step=reserve_inventory, id=ID,ID, after=TIME, before=TIME "
-    f"(when it started), with spaces between; each narrows it further."
+    f"(of its start), separated by spaces; each narrows the selection."
 )
 
 
@@ -47,5 +47,5 @@ def _value(key: str, value: str) -> Any:
     try:
         at = datetime.fromisoformat(value)
     except ValueError:
-        raise UsageRefusal(f"{key}={value} is no time; write it like 2026-11-21T10:00:00Z.") from None
+        raise UsageRefusal(f"{key}={value} is not a time; write it like 2026-11-21T10:00:00Z.") from None
     return (at if at.tzinfo else at.replace(tzinfo=UTC)).isoformat()

@@ -1,4 +1,4 @@
-"""How the command line speaks: data on stdout, everything else on stderr, and one sentence for what went wrong."""
+"""The terminal: data goes to stdout, everything else to stderr, and an error is one sentence."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ Advance = Callable[[int], None]
 
 
 class Refusal(Exception):
-    """Something that was to be foreseen stands in the way; the text says what happened and what to do about it."""
+    """An expected error ends the command; the text states what happened and what to do about it."""
 
     exit_code = FOUND_A_PROBLEM
 
 
 class UsageRefusal(Refusal):
-    """What was asked for makes no sense as it is written; the text says what would."""
+    """The command line itself is wrong; the text states what is expected."""
 
     exit_code = USAGE
 
 
-def say(text: str) -> None:
-    """Tell the person something that is not data."""
+def notify(text: str) -> None:
+    """Write a message for the person, which is not data."""
     sys.stderr.write(f"{text}\n")
 
 
 def put_json(value: Any) -> None:
-    """Write one JSON value as one line of data; a reader at the end of a pipe has it at once."""
+    """Write one JSON value as one line of data and flush it, so that a pipe's reader has it at once."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=_plain)
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
@@ -53,19 +53,19 @@ def put(text: str) -> None:
 
 
 def is_interactive() -> bool:
-    """Say whether a person sees stderr, where progress goes."""
+    """Return whether stderr, where progress goes, is a terminal."""
     return sys.stderr.isatty()
 
 
 def console(*, to_stderr: bool = False) -> Console:
-    """Return a rich console; colours and widths adapt to what it writes to."""
+    """Return a rich console; colours and widths adapt to where it writes."""
     from rich.console import Console
 
     return Console(stderr=to_stderr, highlight=False, soft_wrap=not sys.stdout.isatty())
 
 
 def put_table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> None:
-    """Write a table as data: drawn on a terminal, tab-separated with the same headings into a pipe."""
+    """Write a table as data: drawn on a terminal, tab-separated under the same headings into a pipe."""
     if not sys.stdout.isatty():
         put("\t".join(headings))
         for row in rows:
@@ -85,7 +85,7 @@ def put_table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, righ
 
 @contextmanager
 def progress(what: str, total: int | None = None) -> Iterator[Advance]:
-    """Show a bar on stderr while the block runs, nothing where nobody watches; call what it yields at each advance."""
+    """Show a progress bar on stderr while the block runs, on a terminal only; yields what advances it."""
     if not is_interactive():
         yield lambda _count: None
         return

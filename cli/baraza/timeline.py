@@ -1,8 +1,8 @@
-"""A saga's timeline as a tree: each line under the message that caused it, times from the saga's start. Pure."""
+"""A saga's timeline as a tree: each line under the message that caused it, times from the saga's start."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -10,19 +10,19 @@ from typing import Any
 Json = Mapping[str, Any]
 
 MARKS = {"command": "→", "reply": "←", "act": "☞", "timer": "⏱", "dead_letter": "✝"}
-"""What stands before a line that is no plain event."""
+"""The mark before an entry that is not a plain event."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One line of the tree: its time after the saga's start, the branches before it, and what happened."""
+    """One line of the tree: its time after the saga's start, the branches before it, and the entry."""
 
     after_s: float
     branches: str
     entry: Json
 
     def render(self, width: int) -> str:
-        """Return the line as text; ``width`` is that of the longest title, so that the columns stand in line."""
+        """Return the line as text; ``width`` is that of the longest title, so that the columns align."""
         entry = self.entry
         receiver = f"to {entry['topic'].partition('.')[0]}" if entry["kind"] == "command" and entry.get("topic") else ""
         where = " ".join(part for part in (entry["service"], receiver, entry.get("step")) if part)
@@ -43,10 +43,20 @@ class Line:
         return f"{self.branches}{mark + ' ' if mark else ''}{self.entry['type']}"
 
 
-def lines(entries: Sequence[Json]) -> list[Line]:
-    """Return the entries as a tree by causation, siblings by time; a line whose cause is unknown is a root.
+def write(found: Json, write_line: Callable[[str], None]) -> None:
+    """Write a timeline as the tracker's API returns it: the saga, the tree, and how fresh it is."""
+    tree = lines(found["entries"])
+    width = max((len(line.title) for line in tree), default=0)
+    write_line(heading(found["saga"]))
+    for each in tree:
+        write_line(each.render(width))
+    write_line(freshness(found["freshness"]))
 
-    A single child stands right under its cause without a branch of its own, so that a long chain stays readable.
+
+def lines(entries: Sequence[Json]) -> list[Line]:
+    """Return the entries as a tree by causation, siblings by time; an entry whose cause is unknown is a root.
+
+    A single child stands under its cause without a branch of its own, so that a long chain stays readable.
     """
     ordered = sorted(entries, key=lambda entry: (time_of(entry), entry["message_id"]))
     known = {entry["message_id"] for entry in ordered}
@@ -57,7 +67,7 @@ def lines(entries: Sequence[Json]) -> list[Line]:
     start = time_of(ordered[0]) if ordered else datetime.now(UTC)
     shown: set[str] = set()
     tree = [each for root in children.get(None, []) for each in _branch(root, "", "", children, start, shown)]
-    # Entries that cause one another in a circle have no root; they must be seen all the same.
+    # Entries that cause one another in a cycle have no root, and must be shown all the same.
     rest = [entry for entry in ordered if entry["message_id"] not in shown]
     return tree + [line(entry, start) for entry in rest]
 
@@ -70,7 +80,7 @@ def line(entry: Json, start: datetime, branches: str = "") -> Line:
 def _branch(
     entry: Json, own: str, below: str, children: Mapping[str | None, list[Json]], start: datetime, shown: set[str]
 ) -> Iterator[Line]:
-    """Yield the entry and what it caused, depth first, with a stack of our own: chains may be long."""
+    """Yield the entry and what it caused, depth first, with an explicit stack because chains may be long."""
     stack = [(entry, own, below)]
     while stack:
         current, branches, under = stack.pop()
@@ -80,8 +90,8 @@ def _branch(
         yield line(current, start, branches)
         caused = children.get(current["message_id"], [])
         following = []
-        for place, child in enumerate(caused):
-            is_last = place == len(caused) - 1
+        for index, child in enumerate(caused):
+            is_last = index == len(caused) - 1
             if len(caused) == 1:
                 following.append((child, under, under))
             else:
@@ -100,13 +110,13 @@ def parse_time(text: str) -> datetime:
 
 
 def heading(saga: Json) -> str:
-    """Return the saga in one line: what it is, for whom, how it stands, and why."""
+    """Return the saga in one line: its type, id, customer, state and duration, and a second line with the reason."""
     took = ""
     if saga.get("finished_at"):
         seconds = (parse_time(saga["finished_at"]) - parse_time(saga["started_at"])).total_seconds()
         took = f" after {seconds:.3f} s"
     subject = f" · {saga['customer']}" if saga.get("customer") else ""
-    cause = (saga.get("cause") or "why").lower().replace("_", " ")
+    cause = (saga.get("cause") or "reason").lower().replace("_", " ")
     why = f"\n{cause}: {saga['reason']}" if saga.get("reason") else ""
     return f"{saga['type']} {saga['saga_id']}{subject} · {saga['state']}{took}{why}"
 
@@ -115,9 +125,9 @@ def _after(seconds: float) -> str:
     return f"{seconds:+9.3f}"
 
 
-def freshness(told: Json) -> str:
-    """Return up to when everything is on the timeline, for whoever reads it."""
-    if told["as_of"] is None:
+def freshness(freshness: Json) -> str:
+    """Return the sentence about the time up to which the timeline is complete."""
+    if freshness["as_of"] is None:
         return "The tracker has not caught up yet; this may be incomplete."
-    at = parse_time(told["as_of"]).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    at = parse_time(freshness["as_of"]).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return f"Everything that happened before {at} is shown."

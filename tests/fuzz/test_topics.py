@@ -8,7 +8,8 @@ from itertools import islice
 import pytest
 from baraza.audit import report, scratch
 from baraza.audit.invariants import INVARIANTS
-from baraza.running import Running
+from baraza.audit.sources import sources_of
+from baraza.system.running import Running
 from chassis.wire.codec import Codec
 from chassis.wire.registry import RemoteRegistry
 from saga_tracker.definitions import DEFINITIONS
@@ -66,7 +67,7 @@ def plant(shop: Shop, poisons: Sequence[Poison]) -> list[Placed]:
 
 def offenders(shop: Shop) -> Iterator[tuple[str, str]]:
     """Yield everything that the audit finds fault with: the id, and what is wrong."""
-    origin = Running(stack=shop.stack).sources()
+    origin = sources_of(Running(stack=shop.stack))
     report.wait_until_quiet(origin, report.QUIET_WAIT_S, lambda _moving: None)
     with scratch.filled(origin, DEFINITIONS, lambda _rows: None) as read:
         for invariant in INVARIANTS:

@@ -11,7 +11,8 @@ from typing import Any, LiteralString
 import httpx
 import psycopg
 from baraza.audit import report
-from baraza.running import Running
+from baraza.audit.sources import sources_of
+from baraza.system.running import Running
 from chassis.wire.envelope import new_id
 from psycopg import sql
 
@@ -145,7 +146,7 @@ class Shop:
 
     def check_audit(self) -> None:
         """Let the auditor look, and fail with what it finds."""
-        found = report.run(Running(stack=self.stack).sources())
+        found = report.run(sources_of(Running(stack=self.stack)))
         assert found.is_green, [finding.to_json() for finding in found.findings if finding.total]
 
     def token(self) -> str:

@@ -1,4 +1,4 @@
-"""The benchmark's own arithmetic and connections; what it measures with them, each of its runs audits."""
+"""The benchmark's own arithmetic and connections; each of its runs audits the work that it measures."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import time
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from baraza.bench.load import BATCH_ORDERS, TICK_S, exchange, paced
+from baraza.bench.measurement import Measured, combined
+from baraza.bench.orders import uniform_orders
 from baraza.bench.profile import samples_by_part
-from baraza.bench.sending import BATCH_ORDERS, BEAT_S, ask, pace
-from baraza.bench.session import Measured, together
-from baraza.bench.workload import uniform_orders
 
 
-def test_a_samples_time_belongs_to_whoever_asked_the_driver() -> None:
+def test_a_samples_time_in_the_driver_belongs_to_the_drivers_caller() -> None:
     driver = "execute (sqlalchemy/engine/base.py:1);execute (psycopg/cursor.py:1)"
     lines = [
         f"run (chassis/process/worker.py:1);load (chassis/saga/effects.py:1);{driver} 3",
@@ -23,13 +23,13 @@ def test_a_samples_time_belongs_to_whoever_asked_the_driver() -> None:
         "Worker.run (chassis/process/worker.py:1);UnitOfWork.emit (chassis/saga/unit_of_work.py:1);"
         "Codec.encode (chassis/wire/codec.py:1) 6",
         "Worker.run (chassis/process/worker.py:1);Relay.publish.<locals>.<listcomp> (chassis/saga/publisher.py:1) 7",
-        "elsewhere (nobody.py:1) 5",
+        "elsewhere (unknown.py:1) 5",
     ]
     expected = {"load": 3, "save": 2, "fetch": 1, "Faust": 4, "encode": 6, "publish": 7, "other": 5}
     assert samples_by_part(lines) == expected
 
 
-def turn(seconds: float, confirmed: int, cancelled: int, *, cpu_s: float) -> Measured:
+def interval(seconds: float, confirmed: int, cancelled: int, *, cpu_s: float) -> Measured:
     return Measured(
         name="clean",
         began_at_s=0.0,
@@ -44,28 +44,28 @@ def turn(seconds: float, confirmed: int, cancelled: int, *, cpu_s: float) -> Mea
     )
 
 
-def test_turns_of_unequal_length_count_by_their_length() -> None:
-    measured = together([turn(5.0, 95, 5, cpu_s=1.0), turn(15.0, 0, 0, cpu_s=1.0)])
+def test_intervals_of_unequal_length_count_by_their_length() -> None:
+    measured = combined([interval(5.0, 95, 5, cpu_s=1.0), interval(15.0, 0, 0, cpu_s=1.0)])
     assert measured.per_s == 5.0
     assert measured.cpu_ms_per_saga == 20.0
     assert measured.statuses == {202: 95}
-    assert measured.turns_per_s == [20.0, 0.0]
+    assert measured.intervals_per_s == [20.0, 0.0]
 
 
-def test_a_late_sender_catches_up_and_tells_no_wait_too_short() -> None:
-    began_at_s, per_second = time.monotonic(), 10 / BEAT_S
-    due = pace(uniform_orders(), per_second=per_second)
-    while time.monotonic() < began_at_s + 4.5 * BEAT_S:
+def test_a_late_sender_catches_up_and_reports_no_latency_too_short() -> None:
+    began_at_s, per_second = time.monotonic(), 10 / TICK_S
+    due = paced(uniform_orders(), per_second=per_second)
+    while time.monotonic() < began_at_s + 4.5 * TICK_S:
         pass
     stopping = threading.Event()
     late, due_at_s = due(stopping)
     assert 40 <= len(late) <= BATCH_ORDERS
-    assert due_at_s - began_at_s < 2 * BEAT_S
+    assert due_at_s - began_at_s < 2 * TICK_S
     assert len(due(stopping)[0]) <= BATCH_ORDERS
 
 
-class Forgetful(BaseHTTPRequestHandler):
-    """Keeps no connection, and does not say so."""
+class ClosingUnannounced(BaseHTTPRequestHandler):
+    """Closes every connection after one response, without announcing it."""
 
     protocol_version = "HTTP/1.1"
 
@@ -77,15 +77,15 @@ class Forgetful(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def log_message(self, *_arguments: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
-def test_a_connection_that_was_closed_for_its_rest_is_opened_again() -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Forgetful) as server:
+def test_an_idle_connection_that_the_server_closed_is_opened_again() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), ClosingUnannounced) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         connection = HTTPConnection("127.0.0.1", server.server_port, timeout=5)
-        assert [ask(connection, "GET", "/", None, {}) for _ in range(3)] == [(200, b"ok")] * 3
+        assert [exchange(connection, "GET", "/", None, {}) for _ in range(3)] == [(200, b"ok")] * 3
         connection.close()
         server.shutdown()
         thread.join()

@@ -1,4 +1,4 @@
-"""Every invariant of the audit, tried on a consistent little world and on each way of damaging it."""
+"""Every invariant of the audit, on a small consistent data set and on each kind of damage to it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from baraza.audit.invariants import INVARIANTS, Invariant
 from baraza.audit.report import judge
 from saga_tracker.definitions import DEFINITIONS
 
-A_WORLD = """
+CONSISTENT = """
     INSERT INTO sagas VALUES ('confirmed', 'order', 1, 'CONFIRMED', NULL),
         ('refused', 'order', 1, 'CANCELLED_COMPENSATED', NULL),
         ('refunded', 'order', 1, 'CANCELLED_COMPENSATED', NULL),
@@ -107,7 +107,7 @@ DAMAGE = [
     ("ledger-is-the-gateways", "UPDATE ledger SET receivable_minor = 700, reversals = 0 WHERE saga_id = 'refunded'"),
     ("outboxes-drained", "INSERT INTO outbox VALUES ('payment', 'message-2', 'confirmed')"),
     ("deferred-drained", "INSERT INTO deferred VALUES ('payment', 'message-3', 'confirmed', 0)"),
-    ("deferred-drained", "UPDATE deferred SET held = 0"),
+    ("deferred-drained", "UPDATE deferred SET is_undated = 0"),
     ("dead-letters-known", "DELETE FROM consumed"),
     ("deferred-drained", "UPDATE letters SET resolution = 'REDRIVEN'"),
     ("dead-letters-known", "INSERT INTO dead_letters VALUES ('payment.dlq', 0, 2, 'confirmed')"),
@@ -117,43 +117,43 @@ DAMAGE = [
 
 
 @pytest.fixture
-def world() -> Iterator[sqlite3.Connection]:
-    """A confirmed, a refused, a refunded and a parked order, with everything as it must be."""
+def data() -> Iterator[sqlite3.Connection]:
+    """A confirmed, a refused, a refunded and a parked order, all consistent."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         connection.executescript(scratch.SCHEMA)
         connection.executemany("INSERT INTO steps VALUES (?, ?, ?, ?, ?)", scratch.steps(DEFINITIONS))
-        connection.executescript(A_WORLD)
+        connection.executescript(CONSISTENT)
         yield connection
 
 
-def broken(world: sqlite3.Connection) -> set[str]:
+def broken(data: sqlite3.Connection) -> set[str]:
     """Return the names of the invariants that do not hold."""
-    world.executescript(scratch.VIEWS)
-    return {finding.invariant.name for finding in judge(world, INVARIANTS) if finding.total}
+    data.executescript(scratch.VIEWS)
+    return {finding.invariant.name for finding in judge(data, INVARIANTS) if finding.total}
 
 
-def test_a_consistent_world_breaks_no_invariant(world: sqlite3.Connection) -> None:
-    assert broken(world) == set()
+def test_consistent_data_break_no_invariant(data: sqlite3.Connection) -> None:
+    assert broken(data) == set()
 
 
 @pytest.mark.parametrize(("name", "damage"), DAMAGE)
-def test_each_kind_of_damage_is_found(world: sqlite3.Connection, name: str, damage: str) -> None:
-    world.executescript(damage)
+def test_each_kind_of_damage_is_found(data: sqlite3.Connection, name: str, damage: str) -> None:
+    data.executescript(damage)
 
-    assert name in broken(world)
+    assert name in broken(data)
 
 
 def test_every_invariant_has_damage_that_it_finds() -> None:
     assert {invariant.name for invariant in INVARIANTS} == {name for name, _ in DAMAGE}
 
 
-def test_offenders_are_named_up_to_a_limit_and_counted_beyond_it(world: sqlite3.Connection) -> None:
-    world.executemany(
+def test_offenders_are_named_up_to_a_limit_and_counted_beyond_it(data: sqlite3.Connection) -> None:
+    data.executemany(
         "INSERT INTO outbox VALUES ('payment', ?, 'confirmed')", [(f"message-{n:03}",) for n in range(100)]
     )
-    world.executescript(scratch.VIEWS)
+    data.executescript(scratch.VIEWS)
 
-    finding = next(each for each in judge(world, INVARIANTS) if each.invariant.name == "outboxes-drained")
+    finding = next(each for each in judge(data, INVARIANTS) if each.invariant.name == "outboxes-drained")
 
     assert finding.total == 100
     assert finding.offenders[0] == ("confirmed", "message-000 is still in the outbox of payment")
@@ -162,7 +162,7 @@ def test_offenders_are_named_up_to_a_limit_and_counted_beyond_it(world: sqlite3.
 
 @pytest.mark.parametrize("invariant", INVARIANTS, ids=lambda invariant: invariant.name)
 def test_no_invariant_reads_a_whole_table_for_each_row_of_another(invariant: Invariant) -> None:
-    """With a million sagas it would never end."""
+    """With a million sagas such a query would not end."""
     with closing(sqlite3.connect(":memory:")) as read:
         read.executescript(scratch.SCHEMA + scratch.VIEWS)
         plan = [line for *_, line in read.execute(f"EXPLAIN QUERY PLAN {invariant.offenders}")]

@@ -63,7 +63,7 @@ def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
         ("audit",),
     ],
 )
-def test_without_a_stack_one_sentence_says_what_to_run(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+def test_without_a_stack_one_sentence_states_what_to_run(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     ended = baraza(*arguments, home=tmp_path / "nothing")
 
     assert ended.returncode == 1
@@ -73,7 +73,7 @@ def test_without_a_stack_one_sentence_says_what_to_run(tmp_path: Path, arguments
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (("demo", "--ordres", "5"), "--orders"),
         (("demo", "--orders", "0"), "greater than or equal to 1"),
@@ -90,7 +90,7 @@ def test_without_a_stack_one_sentence_says_what_to_run(tmp_path: Path, arguments
         (("redrive", "--apply", "01JCZ3K8T0ABCDEFGHJKMNPQRS"), "--reason is empty"),
         (("redrive", "--plan", ""), "The selection is empty"),
         (("redrive", "--plan", "everything"), "'everything' selects nothing"),
-        (("redrive", "--plan", "after=noon"), "after=noon is no time"),
+        (("redrive", "--plan", "after=noon"), "after=noon is not a time"),
         (("redrive", "--plan", "step=a step=b"), "step is given twice"),
         (("orders", "show", "../../etc/passwd"), "is not an order's id"),
         (("orders", "submit", "nowhere.json"), "nowhere.json cannot be read: no such file or directory"),
@@ -100,12 +100,12 @@ def test_without_a_stack_one_sentence_says_what_to_run(tmp_path: Path, arguments
         (("saga", "show", "oder"), "No saga is called 'oder'; known: order."),
     ],
 )
-def test_what_is_not_understood_ends_with_status_2(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+def test_wrong_usage_ends_with_status_2(tmp_path: Path, arguments: tuple[str, ...], expected: str) -> None:
     ended = baraza(*arguments, home=tmp_path)
 
     assert ended.returncode == 2
     assert ended.stdout == ""
-    assert said in " ".join(ended.stderr.split())
+    assert expected in " ".join(ended.stderr.split())
     assert "Traceback" not in ended.stderr
 
 

@@ -1,12 +1,12 @@
-"""Files that people bring: each flaw is refused with its line, its column and what is expected there."""
+"""Input files: each flaw is refused with its line, its column and what is expected there."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from baraza import orderfile, tabular
-from baraza.commands.load import CATALOGUE
+from baraza.storefront import orderfile, tabular
+from baraza.storefront.seed import CATALOGUE
 from baraza.terminal import UsageRefusal
 
 HEAD = b"sku,name,price_minor,currency,stock\n"
@@ -28,14 +28,14 @@ def test_a_catalogue_is_read_line_by_line(tmp_path: Path) -> None:
     ]
 
 
-def test_an_empty_line_in_a_catalogue_is_passed_over(tmp_path: Path) -> None:
+def test_an_empty_line_in_a_catalogue_is_skipped(tmp_path: Path) -> None:
     path = written(tmp_path, HEAD + b"tea,Tea,1,USD,1\n\nmilk,Milk,1,USD,1\n\n")
 
     assert [record["sku"] for record in tabular.records(path, CATALOGUE, key="sku")] == ["tea", "milk"]
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "expected"),
     [
         (b"", "is empty; its first line must be sku,name,price_minor,currency,stock"),
         (b"name,sku\n", "starts with 'name,sku'; its first line must be"),
@@ -53,11 +53,11 @@ def test_an_empty_line_in_a_catalogue_is_passed_over(tmp_path: Path) -> None:
         (HEAD + b"tea,Tea,1,USD," + b"9" * 5_000 + b"\n", "line 2, column stock: '999"),
     ],
 )
-def test_a_flaw_in_a_catalogue_is_named(tmp_path: Path, content: bytes, said: str) -> None:
+def test_a_flaw_in_a_catalogue_is_named(tmp_path: Path, content: bytes, expected: str) -> None:
     with pytest.raises(UsageRefusal) as refusal:
         list(tabular.records(written(tmp_path, content), CATALOGUE, key="sku"))
 
-    assert said in str(refusal.value)
+    assert expected in str(refusal.value)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         list(tabular.records(tmp_path / "nowhere.csv", CATALOGUE, key="sku"))
 
 
-def test_a_folder_is_no_file(tmp_path: Path) -> None:
+def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
     with pytest.raises(UsageRefusal, match="is a directory"):
         list(orderfile.read(tmp_path))
 
@@ -81,7 +81,7 @@ def test_orders_are_read_line_by_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "expected"),
     [
         (b"{}\n{'a': 1}\n", "line 2, column 2"),
         (b"[]\n", "line 1: list; expected a JSON object"),
@@ -89,14 +89,14 @@ def test_orders_are_read_line_by_line(tmp_path: Path) -> None:
         (b'{"idempotency_key": "a b"}\n', "line 1, idempotency_key: 'a b'"),
         (b'{"submitted_at": "yesterday"}\n', "line 1, submitted_at: 'yesterday'; expected a time such as"),
         (b'{"a": "\xe9"}\n', "line 1: not UTF-8"),
-        (b'{"points_to_burn": NaN}\n', "line 1: holds NaN"),
-        (b'{"customer_id": "\\ud800"}\n', "line 1: holds NaN, an infinite number or half a character"),
+        (b'{"points_to_burn": NaN}\n', "line 1: contains NaN"),
+        (b'{"customer_id": "\\ud800"}\n', "line 1: contains NaN, an infinite number or half a character"),
         (b"[" * 100_000, "line 1, nested too deeply"),
         (b" " * (orderfile.LINE_BYTES_MAX + 1), "line 1: longer than 1048576 bytes"),
     ],
 )
-def test_a_flaw_in_orders_is_named(tmp_path: Path, content: bytes, said: str) -> None:
+def test_a_flaw_in_orders_is_named(tmp_path: Path, content: bytes, expected: str) -> None:
     with pytest.raises(UsageRefusal) as refusal:
         list(orderfile.read(written(tmp_path, content)))
 
-    assert said in str(refusal.value)
+    assert expected in str(refusal.value)

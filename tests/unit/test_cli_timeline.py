@@ -13,7 +13,7 @@ START = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
 
 
 def entry(name: str, after_s: float, cause: str | None = None, **more: Any) -> dict[str, Any]:
-    """Return an entry as the tracker tells it."""
+    """Return an entry as the tracker's API does."""
     return {
         "message_id": name,
         "causation_id": cause,
@@ -30,7 +30,7 @@ def drawn(*entries: dict[str, Any]) -> list[str]:
     return [line.title for line in timeline.lines(entries)]
 
 
-def test_a_chain_stands_straight_and_a_fork_has_branches() -> None:
+def test_a_chain_has_no_branches_and_a_fork_has() -> None:
     assert drawn(
         entry("InventoryReleased", 5, "ReleaseInventory", kind="reply"),
         entry("OrderSubmitted", 0),
@@ -50,24 +50,24 @@ def test_an_entry_whose_cause_is_unknown_is_a_root() -> None:
     assert drawn(entry("late", 1, "never recorded"), entry("OrderSubmitted", 0)) == ["OrderSubmitted", "late"]
 
 
-def test_a_line_tells_time_attempt_lateness_and_why() -> None:
-    told = entry("ShipmentBooked", 21.5, late=True, attempt=2, step="book_shipment", detail="after its time")
+def test_a_line_shows_time_attempt_lateness_and_detail() -> None:
+    booked = entry("ShipmentBooked", 21.5, late=True, attempt=2, step="book_shipment", detail="after its time")
 
-    line = timeline.lines([entry("OrderSubmitted", 0), told])[-1].render(14)
+    line = timeline.lines([entry("OrderSubmitted", 0), booked])[-1].render(14)
 
     assert line == "  +21.500  ShipmentBooked  payment book_shipment  attempt 2 · LATE · after its time"
 
 
-def test_freshness_names_the_time_up_to_which_everything_is_told() -> None:
-    told = timeline.freshness({"as_of": "2026-11-21T10:00:00.123456Z", "lag_s": 0.2})
+def test_freshness_names_the_time_up_to_which_the_timeline_is_complete() -> None:
+    sentence = timeline.freshness({"as_of": "2026-11-21T10:00:00.123456Z", "lag_s": 0.2})
 
-    assert told == "Everything that happened before 2026-11-21T10:00:00.123Z is shown."
+    assert sentence == "Everything that happened before 2026-11-21T10:00:00.123Z is shown."
 
 
 @given(
     st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9), st.floats(0, 60)), max_size=30, unique_by=lambda e: e[0])
 )
-def test_every_entry_stands_in_the_tree_once(edges: list[tuple[int, int, float]]) -> None:
+def test_every_entry_is_in_the_tree_once(edges: list[tuple[int, int, float]]) -> None:
     entries = [entry(str(name), after_s, str(cause)) for name, cause, after_s in edges]
 
     assert sorted(line.entry["message_id"] for line in timeline.lines(entries)) == sorted(str(n) for n, _, _ in edges)

@@ -1,4 +1,4 @@
-"""The launcher on a machine with a Python that has no pip: it fetches what the lock names, or says why not."""
+"""The launcher on a machine whose Python has no pip: it fetches what the lock names, or states why it cannot."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ esac
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A checkout with the launcher in it, and a lock that names the wheel of a server that is not there yet."""
+    """A checkout with the launcher in it, and two packages' manifests; the lock is written by ``run``."""
     folder = tmp_path / "checkout"
     for member in ("", "member", "services/service"):
         (folder / member).mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ def wheels(tmp_path: Path) -> Iterator[str]:
 
 
 def run(checkout: Path, wheels: str, digest: str = "") -> subprocess.CompletedProcess[str]:
-    """Run the launcher with nothing but the system's commands and a Python that has no pip."""
+    """Run the launcher with only the system's commands and a Python that has no pip."""
     digest = digest or hashlib.sha256((checkout.parent / "wheels" / WHEEL).read_bytes()).hexdigest()
     wheel = f'{{ url = "{wheels}/{WHEEL}", hash = "sha256:{digest}" }}'
     (checkout / "uv.lock").write_text(f'[[package]]\nname = "uv"\nversion = "1"\nwheels = [{wheel}]\n')
@@ -89,11 +89,11 @@ def test_without_pip_the_launcher_takes_uv_out_of_the_wheel_that_the_lock_names(
     assert (second.stdout, second.stderr) == (first.stdout, "")
 
 
-@pytest.mark.parametrize(("place", "digest"), [("", "0" * 64), ("/elsewhere", "")])
-def test_a_wheel_that_does_not_arrive_as_locked_is_told_in_one_sentence(
-    checkout: Path, wheels: str, place: str, digest: str
+@pytest.mark.parametrize(("path", "digest"), [("", "0" * 64), ("/elsewhere", "")])
+def test_a_wheel_that_differs_from_the_lock_is_reported_in_one_sentence(
+    checkout: Path, wheels: str, path: str, digest: str
 ) -> None:
-    ended = run(checkout, wheels + place, digest)
+    ended = run(checkout, wheels + path, digest)
 
     assert ended.returncode == 1
     assert "A download broke off while installing uv; check the network" in ended.stderr.splitlines()[-1]

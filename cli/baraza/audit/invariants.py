@@ -1,7 +1,7 @@
-"""What must be true when everything has come to rest. Each invariant is one query that finds what breaks it.
+"""What must be true when nothing moves any more. Each invariant is one query that finds its offenders.
 
-A query returns (id, what is wrong) for each offender, and runs on the tables of ``scratch``. The steps, their services
-and which step undoes which come from the sagas' definitions, so a new saga over the same services is audited as it is.
+A query returns (id, problem) for each offender, and runs on the tables of ``scratch``. The steps, their services and
+which step undoes which come from the sagas' definitions, so a new saga over the same services is audited unchanged.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invariant:
-    """One thing that must be true. ``checked`` counts what it was tried on, ``offenders`` finds what breaks it."""
+    """One rule. The query ``checked`` counts the rows that it applies to, ``offenders`` finds those that break it."""
 
     name: str
-    says: str
+    rule: str
     checked: str
     offenders: str
 
@@ -26,10 +26,10 @@ EVERY_EFFECT = "SELECT count(*) FROM effects"
 
 ORDERS_HAVE_SAGAS = Invariant(
     name="orders-have-sagas",
-    says="Every accepted order has its saga, and checkout and the tracker agree on its state.",
+    rule="Every accepted order has its saga, and checkout and the tracker agree on its state.",
     checked="SELECT count(*) FROM orders",
     offenders="""
-        SELECT order_id, 'checkout says ' || orders.state || ', the tracker ' || coalesce(sagas.state, 'knows no saga')
+        SELECT order_id, 'checkout has ' || orders.state || ', the tracker ' || coalesce(sagas.state, 'has no saga')
         FROM orders LEFT JOIN sagas ON saga_id = order_id
         WHERE iif(sagas.state = 'NEEDS_REVIEW', 'PENDING', sagas.state) IS NOT orders.state
         UNION ALL
@@ -41,7 +41,7 @@ ORDERS_HAVE_SAGAS = Invariant(
 
 SAGAS_END = Invariant(
     name="sagas-end",
-    says="Every saga is confirmed, or cancelled and compensated, or parked with a reason.",
+    rule="Every saga is confirmed, or cancelled and compensated, or parked with a reason.",
     checked=EVERY_SAGA,
     offenders="""
         SELECT saga_id, iif(state = 'NEEDS_REVIEW', 'parked without a reason', 'still ' || state)
@@ -57,10 +57,10 @@ SAGAS_END = Invariant(
 
 CONFIRMED_RAN = Invariant(
     name="confirmed-ran",
-    says="Every step of a confirmed saga is done.",
+    rule="Every step of a confirmed saga is done.",
     checked=CONFIRMED,
     offenders="""
-        SELECT saga_id, step || ' is ' || coalesce(effects.state, 'not known to ' || steps.service)
+        SELECT saga_id, step || ' is ' || coalesce(effects.state, 'unknown to ' || steps.service)
         FROM sagas JOIN steps USING (saga_type, saga_version) LEFT JOIN effects USING (saga_id, step, service)
         WHERE sagas.state = 'CONFIRMED' AND effects.state IS NOT 'DONE'
     """,
@@ -68,7 +68,7 @@ CONFIRMED_RAN = Invariant(
 
 CANCELLED_UNDONE = Invariant(
     name="cancelled-undone",
-    says="No step of a cancelled saga is still done.",
+    rule="No step of a cancelled saga is still done.",
     checked=CANCELLED,
     offenders="""
         SELECT saga_id, step || ' is still DONE'
@@ -79,7 +79,7 @@ CANCELLED_UNDONE = Invariant(
 
 EFFECTS_SETTLED = Invariant(
     name="effects-settled",
-    says="Every effect belongs to a step of its saga and is settled; only a parked saga may wait for a call's outcome.",
+    rule="Every effect belongs to a step of its saga and is settled; only a parked saga may wait for a call's outcome.",
     checked=EVERY_EFFECT,
     offenders="""
         SELECT saga_id, step || ' is ' || effects.state
@@ -87,7 +87,7 @@ EFFECTS_SETTLED = Invariant(
         WHERE effects.state NOT IN ('DONE', 'REJECTED', 'FENCED', 'UNDONE')
           AND NOT (effects.state = 'STARTED' AND sagas.state IS 'NEEDS_REVIEW')
         UNION ALL
-        SELECT saga_id, step || ' of ' || effects.service || ' is no step of a saga that the tracker knows'
+        SELECT saga_id, step || ' of ' || effects.service || ' is not a step of a known saga'
         FROM effects LEFT JOIN sagas USING (saga_id) LEFT JOIN steps USING (saga_type, saga_version, step, service)
         WHERE steps.step IS NULL
     """,
@@ -95,10 +95,10 @@ EFFECTS_SETTLED = Invariant(
 
 CAPTURED_ONCE = Invariant(
     name="captured-once",
-    says="A confirmed order is captured once for what it costs, as the gateway knows it, and nothing stays open.",
+    rule="According to the gateway, a confirmed order is captured once at its price, and no authorization stays open.",
     checked=CONFIRMED,
     offenders="""
-        SELECT saga_id, 'to pay ' || payable_minor || '; the gateway has ' || coalesce(captures, 0) || ' captures of '
+        SELECT saga_id, 'payable ' || payable_minor || '; the gateway has ' || coalesce(captures, 0) || ' captures of '
                || coalesce(captured_minor, 0) || ', ' || coalesce(refunded_minor, 0) || ' refunded, '
                || coalesce(open, 0) || ' open authorizations'
         FROM sagas JOIN orders ON order_id = saga_id LEFT JOIN settled USING (saga_id)
@@ -109,7 +109,7 @@ CAPTURED_ONCE = Invariant(
 
 NOTHING_KEPT = Invariant(
     name="nothing-kept",
-    says="A cancelled order has no open authorization and net zero, as the gateway knows it.",
+    rule="According to the gateway, a cancelled order has no open authorization and its charges are net zero.",
     checked=CANCELLED,
     offenders="""
         SELECT saga_id, open || ' open authorizations, ' || (captured_minor - refunded_minor) || ' kept'
@@ -120,14 +120,14 @@ NOTHING_KEPT = Invariant(
 
 CHARGED_ONCE = Invariant(
     name="charged-once",
-    says="No order has two authorizations, captures or refunds at the gateway, and none there is unknown.",
+    rule="No order has two authorizations, captures or refunds at the gateway, and the tracker knows each.",
     checked="SELECT count(*) FROM settled",
     offenders="""
         SELECT saga_id, authorizations || ' authorizations, ' || captures || ' captures, ' || refunds || ' refunds'
         FROM settled
         WHERE authorizations > 1 OR captures > 1 OR refunds > 1
         UNION ALL
-        SELECT saga_id, 'the gateway charged for it, but the tracker knows no such saga'
+        SELECT saga_id, 'the gateway charged for it, but the tracker has no such saga'
         FROM settled LEFT JOIN sagas USING (saga_id)
         WHERE sagas.saga_id IS NULL
     """,
@@ -135,10 +135,10 @@ CHARGED_ONCE = Invariant(
 
 PAYMENTS_AGREE = Invariant(
     name="payments-agree",
-    says="Payment's own record of every order is the gateway's; only a parked order may differ.",
+    rule="Payment's own record of every order agrees with the gateway's; only a parked order may differ.",
     checked="SELECT count(*) FROM payments",
     offenders="""
-        SELECT saga_id, 'payment says ' || coalesce(payments.state, 'nothing') || ', the gateway ' || gateway
+        SELECT saga_id, 'payment has ' || coalesce(payments.state, 'nothing') || ', the gateway ' || gateway
         FROM (
             SELECT saga_id, CASE WHEN refunds > 0 THEN 'REFUNDED' WHEN captures > 0 THEN 'CAPTURED'
                                  WHEN open > 0 THEN 'AUTHORIZED' ELSE 'VOIDED' END AS gateway
@@ -154,7 +154,7 @@ PAYMENTS_AGREE = Invariant(
 
 STOCK_CONSERVED = Invariant(
     name="stock-conserved",
-    says="Of every product, what was received is on hand or reserved.",
+    rule="For every product, the pieces received are either on hand or reserved.",
     checked="SELECT count(*) FROM stock",
     offenders="""
         SELECT sku, coalesce(received, 0) || ' received, ' || coalesce(on_hand, 0) || ' on hand, '
@@ -166,7 +166,7 @@ STOCK_CONSERVED = Invariant(
 
 RESERVED_FOR_ORDERS = Invariant(
     name="reserved-for-orders",
-    says="A confirmed order holds a reservation of exactly its lines; no cancelled order holds any.",
+    rule="A confirmed order holds a reservation of exactly its lines; no cancelled order holds any.",
     checked="SELECT count(*) FROM reservations",
     offenders="""
         SELECT saga_id, 'confirmed; its reservation ' || CASE WHEN reservations.state IS NULL THEN 'is missing'
@@ -184,7 +184,7 @@ RESERVED_FOR_ORDERS = Invariant(
 
 POINTS_CONSERVED = Invariant(
     name="points-conserved",
-    says="Of every account, the points that were granted are on it or burned.",
+    rule="For every account, the points granted are either on it or burned.",
     checked="SELECT count(*) FROM accounts",
     offenders="""
         SELECT customer_id, coalesce(granted, 0) || ' granted, ' || coalesce(balance, 0) || ' left, '
@@ -196,7 +196,7 @@ POINTS_CONSERVED = Invariant(
 
 BURNED_FOR_ORDERS = Invariant(
     name="burned-for-orders",
-    says="A confirmed order burned exactly its points, its own customer's; no cancelled order holds any.",
+    rule="A confirmed order burned exactly its points, of its own customer; no cancelled order holds any.",
     checked="SELECT count(*) FROM burns",
     offenders="""
         SELECT saga_id, 'confirmed with ' || points_to_burn || ' points to burn; '
@@ -213,7 +213,7 @@ BURNED_FOR_ORDERS = Invariant(
 
 SHIPPED_ONCE = Invariant(
     name="shipped-once",
-    says="A confirmed order has exactly one live shipment and a cancelled one none, as the courier knows it.",
+    rule="According to the courier, a confirmed order has exactly one live shipment and a cancelled one none.",
     checked="SELECT count(*) FROM parcels",
     offenders="""
         SELECT saga_id, sagas.state || ' with ' || coalesce(live, 0) || ' live shipments'
@@ -223,7 +223,7 @@ SHIPPED_ONCE = Invariant(
         UNION ALL
         SELECT saga_id, parcels || ' shipments were booked for one order' FROM delivered WHERE parcels > 1
         UNION ALL
-        SELECT saga_id, 'the courier ships it, but the tracker knows no such saga'
+        SELECT saga_id, 'the courier ships it, but the tracker has no such saga'
         FROM delivered LEFT JOIN sagas USING (saga_id)
         WHERE sagas.saga_id IS NULL
     """,
@@ -231,10 +231,10 @@ SHIPPED_ONCE = Invariant(
 
 SHIPMENTS_AGREE = Invariant(
     name="shipments-agree",
-    says="Shipping's own record of every order is the courier's; only a parked order may differ.",
+    rule="Shipping's own record of every order agrees with the courier's; only a parked order may differ.",
     checked="SELECT count(*) FROM shipments",
     offenders="""
-        SELECT saga_id, 'shipping says ' || coalesce(shipments.state || ' ' || shipments.tracking_number, 'nothing')
+        SELECT saga_id, 'shipping has ' || coalesce(shipments.state || ' ' || shipments.tracking_number, 'nothing')
                || ', the courier ' || coalesce(parcels.state || ' ' || parcels.tracking_number, 'nothing')
         FROM (SELECT saga_id FROM parcels UNION SELECT saga_id FROM shipments WHERE state <> 'REJECTED')
              LEFT JOIN parcels USING (saga_id) LEFT JOIN shipments USING (saga_id) LEFT JOIN sagas USING (saga_id)
@@ -246,7 +246,7 @@ SHIPMENTS_AGREE = Invariant(
 
 LEDGER_BALANCES = Invariant(
     name="ledger-balances",
-    says="Debits equal credits, order by order and so overall; an order is posted once and reversed once at most.",
+    rule="Debits equal credits for each order and so overall; an order is posted once and reversed at most once.",
     checked="SELECT count(*) FROM ledger",
     offenders="""
         SELECT saga_id, debit_minor || ' debited, ' || credit_minor || ' credited' FROM ledger
@@ -255,7 +255,7 @@ LEDGER_BALANCES = Invariant(
         SELECT saga_id, posts || ' postings and ' || reversals || ' reversals of two accounts' FROM ledger
         WHERE posts <> 2 OR reversals NOT IN (0, 2)
         UNION ALL
-        SELECT saga_id, receivable_minor || ' receivable, ' || payable_minor || ' to pay'
+        SELECT saga_id, receivable_minor || ' receivable, ' || payable_minor || ' payable'
         FROM ledger JOIN orders ON order_id = saga_id
         WHERE reversals = 0 AND receivable_minor <> payable_minor
     """,
@@ -263,7 +263,7 @@ LEDGER_BALANCES = Invariant(
 
 LEDGER_IS_THE_GATEWAYS = Invariant(
     name="ledger-is-the-gateways",
-    says="What the ledger says is receivable is what the gateway settled net; only a parked order may differ.",
+    rule="The ledger's receivable equals what the gateway settled net; only a parked order may differ.",
     checked="SELECT count(*) FROM settled",
     offenders="""
         SELECT saga_id, coalesce(receivable_minor, 0) || ' receivable, ' || coalesce(captured_minor - refunded_minor, 0)
@@ -277,7 +277,7 @@ LEDGER_IS_THE_GATEWAYS = Invariant(
 
 COMPENSATED_ONCE = Invariant(
     name="compensated-once",
-    says="No step was compensated twice, and none that had not run.",
+    rule="No step was compensated twice, and none that had not run.",
     checked="SELECT count(*) FROM replies",
     offenders="""
         SELECT saga_id, step || ' was compensated ' || count(*) || ' times'
@@ -285,7 +285,7 @@ COMPENSATED_ONCE = Invariant(
         GROUP BY saga_id, step
         HAVING count(*) > 1
         UNION ALL
-        SELECT saga_id, step || ' was compensated, but its service says ' || coalesce(effects.state, 'nothing')
+        SELECT saga_id, step || ' was compensated, but its service has ' || coalesce(effects.state, 'no effect')
         FROM (SELECT DISTINCT saga_id, step FROM replies) LEFT JOIN effects USING (saga_id, step)
         WHERE effects.state IS NOT 'UNDONE'
     """,
@@ -293,19 +293,19 @@ COMPENSATED_ONCE = Invariant(
 
 OUTBOXES_DRAINED = Invariant(
     name="outboxes-drained",
-    says="Every message has left the outbox that it was written to.",
+    rule="Every outbox is empty: its messages are published.",
     checked="SELECT count(DISTINCT service) FROM steps",
     offenders="SELECT saga_id, id || ' is still in the outbox of ' || service FROM outbox",
 )
 
 DEFERRED_DRAINED = Invariant(
     name="deferred-drained",
-    says="No message waits to be handled again; what is held is a parked saga's, or an unredriven letter's.",
+    rule="No message waits for a retry; an undated one belongs to a parked saga or to a letter without a redrive.",
     checked="SELECT count(DISTINCT service) FROM steps",
     offenders="""
         SELECT deferred.saga_id, id || ' waits in ' || service
         FROM deferred LEFT JOIN sagas USING (saga_id)
-        WHERE NOT (held AND (sagas.state IS 'NEEDS_REVIEW' OR EXISTS (
+        WHERE NOT (is_undated AND (sagas.state IS 'NEEDS_REVIEW' OR EXISTS (
             SELECT 1 FROM letters WHERE (letters.saga_id, letters.service) = (deferred.saga_id, deferred.service)
             AND resolution IS NOT 'REDRIVEN')))
     """,
@@ -313,15 +313,16 @@ DEFERRED_DRAINED = Invariant(
 
 DEAD_LETTERS_KNOWN = Invariant(
     name="dead-letters-known",
-    says="The tracker has seen every dead letter, and its saga, a redrive or an operator has answered for it.",
+    rule="The tracker has read every dead letter, and its saga, a redrive or an operator accounts for it.",
     checked="SELECT count(*) FROM dead_letters",
     offenders="""
-        SELECT dead_letters.saga_id, topic || ' ' || dead_letters.partition || '/' || place || ': '
-               || iif(coalesce(next_offset, 0) <= place, 'not read by the tracker',
-                      'its saga is ' || coalesce(state, 'unknown') || ', and nobody has closed it')
+        SELECT dead_letters.saga_id, topic || ' ' || dead_letters.partition || '/' || message_offset || ': '
+               || iif(coalesce(next_offset, 0) <= message_offset, 'not read by the tracker',
+                      'its saga is ' || coalesce(state, 'unknown') || ', and the letter is not closed')
         FROM dead_letters LEFT JOIN consumed USING (topic, partition)
-             LEFT JOIN letters USING (topic, partition, place) LEFT JOIN sagas ON sagas.saga_id = dead_letters.saga_id
-        WHERE coalesce(next_offset, 0) <= place
+             LEFT JOIN letters USING (topic, partition, message_offset)
+             LEFT JOIN sagas ON sagas.saga_id = dead_letters.saga_id
+        WHERE coalesce(next_offset, 0) <= message_offset
            OR (resolution IS NULL AND (coalesce(open, 0) OR coalesce(state, 'PENDING') = 'PENDING'))
     """,
 )

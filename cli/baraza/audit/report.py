@@ -1,4 +1,4 @@
-"""Runs the audit: waits until nothing moves, reads, judges, and says what it found."""
+"""Runs the audit: waits until nothing moves, reads every source, and judges each invariant."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from baraza.audit.invariants import INVARIANTS, Invariant
 from baraza.audit.sources import Sources
 
 OFFENDERS_MAX = 20
-"""Offenders named for each invariant; the number of all is told as well."""
+"""Offenders named for each invariant; the report has the number of all as well."""
 QUIET_WAIT_S = 60.0
 """Longer than a call's deadline and the retries after it."""
 POLL_S = 0.5
@@ -23,7 +23,7 @@ POLL_S = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What one invariant found. ``offenders`` are the first of ``total``, each an id and what is wrong with it."""
+    """The finding of one invariant. ``offenders`` are the first of ``total``, each an id and its problem."""
 
     invariant: Invariant
     checked: int
@@ -31,10 +31,10 @@ class Finding:
     offenders: tuple[tuple[str, str], ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as a script wants it."""
+        """Return the JSON object that --json prints."""
         return {
             "invariant": self.invariant.name,
-            "says": self.invariant.says,
+            "says": self.invariant.rule,
             "holds": self.total == 0,
             "checked": self.checked,
             "offending": self.total,
@@ -44,7 +44,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """The verdict. ``moving`` is what had not come to rest when the audit judged."""
+    """The verdict. ``moving`` counts what still moved when the audit judged."""
 
     findings: tuple[Finding, ...]
     moving: dict[str, int]
@@ -52,11 +52,11 @@ class Report:
 
     @property
     def is_green(self) -> bool:
-        """Say whether every invariant holds."""
+        """Return whether every invariant holds."""
         return not any(finding.total for finding in self.findings)
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as a script wants it."""
+        """Return the JSON object that --json prints."""
         return {
             "audit": "green" if self.is_green else "red",
             "sagas": self.states,
@@ -66,8 +66,8 @@ class Report:
 
 
 def wait_until_quiet(origin: Sources, timeout_s: float, on_wait: Callable[[dict[str, int]], None]) -> dict[str, int]:
-    """Wait until nothing moves and return what still does at the end, which is nothing unless the time ran out."""
-    services = scratch.services_of(DEFINITIONS)
+    """Wait until nothing moves and return what still does, which is nothing unless the timeout has passed."""
+    services = sources.services_of(DEFINITIONS)
     deadline = time.monotonic() + timeout_s
     while (moving := sources.under_way(origin, services)) and time.monotonic() < deadline:
         on_wait(moving)
@@ -82,7 +82,7 @@ def run(
     on_wait: Callable[[dict[str, int]], None] = lambda _moving: None,
     advance: Callable[[int], None] = lambda _rows: None,
 ) -> Report:
-    """Audit everything, once it is quiet or ``timeout_s`` is over. Raises Unreadable."""
+    """Audit everything once nothing moves, or after ``timeout_s``. Raises Unreadable."""
     moving = wait_until_quiet(origin, timeout_s, on_wait)
     with scratch.filled(origin, DEFINITIONS, advance) as read:
         states = dict(read.execute("SELECT state, count(*) FROM sagas GROUP BY state ORDER BY state").fetchall())
@@ -91,7 +91,7 @@ def run(
 
 
 def judge(read: sqlite3.Connection, invariants: Sequence[Invariant]) -> tuple[Finding, ...]:
-    """Return what each invariant finds in the scratch database."""
+    """Return the finding of each invariant in the scratch database."""
     return tuple(_finding(read, invariant) for invariant in invariants)
 
 

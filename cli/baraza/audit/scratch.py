@@ -1,6 +1,6 @@
-"""Everything that the audit read, side by side in one SQLite file, so that an invariant is one query.
+"""Everything that the audit reads, in one SQLite file, so that an invariant is one query.
 
-It is on disk and thrown away afterwards; memory stays bounded whatever the number of sagas.
+The file is on disk and deleted afterwards; memory stays bounded whatever the number of sagas.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from saga_tracker.model.saga import SagaDefinition
 
 from baraza.audit import sources
-from baraza.audit.sources import Row, Sources
+from baraza.audit.sources import Row, Sources, services_of
 
 INSERT_ROWS = 20_000
 
@@ -36,11 +36,12 @@ SCHEMA = """
     ) WITHOUT ROWID;
     CREATE TABLE replies (saga_id, step);
     CREATE TABLE outbox (service, id, saga_id);
-    CREATE TABLE deferred (service, id, saga_id, held);
+    CREATE TABLE deferred (service, id, saga_id, is_undated);
     CREATE TABLE consumed (topic, partition, next_offset, PRIMARY KEY (topic, partition)) WITHOUT ROWID;
-    CREATE TABLE dead_letters (topic, partition, place, saga_id);
+    CREATE TABLE dead_letters (topic, partition, message_offset, saga_id);
     CREATE TABLE letters (
-        topic, partition, place, saga_id, service, open, resolution, PRIMARY KEY (topic, partition, place)
+        topic, partition, message_offset, saga_id, service, open, resolution,
+        PRIMARY KEY (topic, partition, message_offset)
     ) WITHOUT ROWID;
     CREATE TABLE authorizations (id PRIMARY KEY, saga_id, state, amount_minor) WITHOUT ROWID;
     CREATE TABLE captures (id PRIMARY KEY, saga_id, amount_minor) WITHOUT ROWID;
@@ -75,9 +76,9 @@ VIEWS = """
 def filled(
     origin: Sources, definitions: Mapping[tuple[str, int], SagaDefinition], advance: Callable[[int], None]
 ) -> Iterator[sqlite3.Connection]:
-    """Yield the scratch database with everything read into it; it is gone afterwards.
+    """Yield the scratch database with everything read into it; its file is deleted afterwards.
 
-    ``advance`` is told of every batch of rows. Raises Unreadable.
+    ``advance`` is called with the size of every batch of rows. Raises Unreadable.
     """
     with (
         TemporaryDirectory(prefix="baraza-audit-") as folder,
@@ -105,11 +106,6 @@ def _everything(
     yield "parcels", _records(courier, "shipment", ("id", "reference", "state"))
     if origin.kafka is not None:
         yield "dead_letters", sources.dead_letters(origin.kafka)
-
-
-def services_of(definitions: Mapping[tuple[str, int], SagaDefinition]) -> tuple[str, ...]:
-    """Return every service that owns a step, each once."""
-    return tuple(dict.fromkeys(service for definition in definitions.values() for service in definition.services))
 
 
 def steps(definitions: Mapping[tuple[str, int], SagaDefinition]) -> Iterator[Row]:

@@ -1,6 +1,6 @@
-"""Where the audit reads: each service's database with the read-only login, the providers' records, the dead letters.
+"""What the audit reads: each service's database with a read-only login, the providers' records, the dead letters.
 
-Rows are streamed, and summed up by PostgreSQL where a sum is all that is wanted: a million sagas can be audited.
+Rows are streamed, and PostgreSQL computes the sums, so that a million sagas can be audited. It must never write.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ from typing import Any, LiteralString
 import httpx
 import psycopg
 from chassis.wire.kafka import KafkaLogin
+from saga_tracker.definitions import DEFINITIONS
+from saga_tracker.model.saga import SagaDefinition
 
-from baraza import broker
+from baraza.system import broker
+from baraza.system.running import Running
 from baraza.terminal import Refusal
 
 FETCH_ROWS = 20_000
@@ -26,13 +29,15 @@ KAFKA_TIMEOUT_S = 10.0
 DEAD_LETTER_SUFFIX = ".dlq"
 CONNECT_TIMEOUT_S = 5
 
+AUDITOR = "audit"
+"""The login that may read every database and every dead letter, and write nothing."""
 CHECKOUT, TRACKER = "checkout", "saga_tracker"
 
 Row = tuple[Any, ...]
 
 
 class Unreadable(Refusal):
-    """Something that the audit must read cannot be read; without it there is no verdict."""
+    """A source of the audit cannot be read; without it there is no verdict."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,11 +53,27 @@ class Sources:
     kafka: KafkaLogin | None
 
 
+def sources_of(stack: Running) -> Sources:
+    """Return where the audit of a running stack reads."""
+    services = (*services_of(DEFINITIONS), CHECKOUT, TRACKER)
+    return Sources(
+        databases={service: stack.database_url(service, AUDITOR) for service in services},
+        gateway_url=stack.url("gateway"),
+        courier_url=stack.url("courier"),
+        kafka=stack.kafka_login(AUDITOR),
+    )
+
+
+def services_of(definitions: Mapping[tuple[str, int], SagaDefinition]) -> tuple[str, ...]:
+    """Return every service that owns a step, each once."""
+    return tuple(dict.fromkeys(service for definition in definitions.values() for service in definition.services))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extract:
-    """A query on one service's database, and the scratch table that its rows go to.
+    """A query on one service's database, and the scratch table for its rows.
 
-    Without the table ``only_with`` in the database there is nothing to read.
+    It is skipped where the database does not have the table ``only_with``.
     """
 
     service: str
@@ -62,9 +83,9 @@ class Extract:
 
 
 def extracts(services: Iterable[str]) -> Iterator[Extract]:
-    """Yield everything that is read from the databases of the saga's ``services``, of checkout and of the tracker.
+    """Yield every extract of the databases of the saga's ``services``, of checkout and of the tracker.
 
-    What one service tells comes in a row, so that all of it can be read from one snapshot.
+    The extracts of one service follow one another, so that they can be read from one snapshot.
     """
     steps_of = tuple(services)
     for service in (*steps_of, CHECKOUT, TRACKER):
@@ -149,7 +170,7 @@ GATEWAY_REFUNDS = """
 COURIER_SHIPMENTS = "SELECT id, reference, state FROM courier_records"
 
 REPLIES = "SELECT saga_id, step FROM timeline WHERE kind = 'reply' AND step IS NOT NULL AND detail IS NULL"
-"""Replies of services that did undo something; where there was nothing to undo, the detail says so."""
+"""Replies of services that undid something; a reply without anything to undo has a detail."""
 
 CONSUMED = "SELECT topic, partition, next_offset FROM consumed_offsets"
 
@@ -176,7 +197,7 @@ RECORDS_IN_PROCESS = (
     ("payment", "refunds", GATEWAY_REFUNDS, "gateway_records"),
     ("shipping", "parcels", COURIER_SHIPMENTS, "courier_records"),
 )
-"""The records of a benchmark's providers inside of the process, by service, each with the table that holds them.
+"""The records of a benchmark's providers inside of the process, by service, each with the table that stores them.
 
 The records of the providers outside are read as well; what is in neither was never done.
 """
@@ -198,7 +219,7 @@ def connect(sources: Sources, service: str) -> psycopg.Connection[Row]:
 
 
 def tables(sources: Sources, services: Iterable[str]) -> Iterator[tuple[str, Iterator[Row]]]:
-    """Yield every table's name with its rows, which must be read before the next; a service's from one snapshot.
+    """Yield every table's name with its rows, which must be read before the next name; a service's from one snapshot.
 
     Raises Unreadable.
     """
@@ -239,16 +260,16 @@ def provider_records(url: str, kind: str) -> Iterator[dict[str, Any]]:
 
 
 def dead_letters(kafka: KafkaLogin) -> Iterator[tuple[str, int, int, str]]:
-    """Yield every dead letter as (topic, partition, offset, saga id), up to the end that the topics have now."""
+    """Yield every dead letter as (topic, partition, offset, saga id), up to the present end of the topics."""
     from confluent_kafka import TopicPartition
 
-    marks = broker.marks(kafka, lambda topic: topic.endswith(DEAD_LETTER_SUFFIX))
+    watermarks = broker.watermarks(kafka, lambda topic: topic.endswith(DEAD_LETTER_SUFFIX))
     consumer = broker.consumer(kafka)
     try:
-        for (topic, partition), (first, end) in marks.items():
-            if first < end:
-                consumer.assign([TopicPartition(topic, partition, first)])
-                yield from _until(consumer, end)
+        for (topic, partition), (low, high) in watermarks.items():
+            if low < high:
+                consumer.assign([TopicPartition(topic, partition, low)])
+                yield from _until(consumer, high)
     finally:
         consumer.close()
 
@@ -263,29 +284,29 @@ def _until(consumer: Any, end: int) -> Iterator[tuple[str, int, int, str]]:
         yield message.topic(), message.partition(), message.offset(), (message.key() or b"").decode(errors="replace")
 
 
-WAITED_FOR = "orders that checkout waits for"
+OPEN_ORDERS = "orders that checkout waits for"
 PARKED = "SELECT count(*) FROM sagas WHERE state = 'NEEDS_REVIEW'"
 UNDER_WAY = (
     (TRACKER, "sagas under way", "SELECT count(*) FROM sagas WHERE state = 'PENDING'"),
-    (CHECKOUT, WAITED_FOR, "SELECT count(*) FROM orders WHERE state = 'PENDING'"),
+    (CHECKOUT, OPEN_ORDERS, "SELECT count(*) FROM orders WHERE state = 'PENDING'"),
 )
 OUTBOX_ROWS = "SELECT count(*) FROM outbox"
 DUE_ROWS = "SELECT count(*) FROM deferred WHERE due_at IS NOT NULL"
 
 
 def under_way(sources: Sources, services: Iterable[str]) -> dict[str, int]:
-    """Count what is still moving, by what it is; empty when everything has come to rest. Raises Unreadable."""
+    """Count what still moves, by its description; empty when nothing moves. Raises Unreadable."""
     found: dict[str, int] = {}
     for service in (*services, CHECKOUT, TRACKER):
-        asked = [(what, query) for where, what, query in UNDER_WAY if where == service]
-        asked.append((f"messages in the outbox of {service}", OUTBOX_ROWS))
+        queries = [(what, query) for owner, what, query in UNDER_WAY if owner == service]
+        queries.append((f"messages in the outbox of {service}", OUTBOX_ROWS))
         if service != TRACKER:
-            asked.append((f"messages to be handled again by {service}", DUE_ROWS))
+            queries.append((f"messages to be retried by {service}", DUE_ROWS))
         with closing(connect(sources, service)) as connection:
-            found |= {what: _count(connection, query) for what, query in asked}
+            found |= {what: _count(connection, query) for what, query in queries}
             if service == TRACKER:
-                # Whoever waits for a parked order waits for a person.
-                found[WAITED_FOR] -= _count(connection, PARKED)
+                # A parked order waits for a person and does not move.
+                found[OPEN_ORDERS] -= _count(connection, PARKED)
     return {what: count for what, count in found.items() if count > 0}
 
 

@@ -1,4 +1,4 @@
-"""What a figure was measured on: without it a figure says nothing."""
+"""The machine that a figure was measured on: without it a figure cannot be compared."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def machine() -> dict[str, str | int | float]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what does the work."""
+    """Return the versions of Baraza, Python and the libraries that do the work."""
     return {
         "baraza": _commit(),
         "python": platform.python_version(),

@@ -1,4 +1,4 @@
-"""The benchmarks by name: what each loads, and what it reports."""
+"""The benchmarks by name: the loads of each, and its summary."""
 
 from __future__ import annotations
 
@@ -10,42 +10,43 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from baraza.audit.report import Report
-from baraza.bench import workload
-from baraza.bench.filling import fill
-from baraza.bench.requesting import Request, Requests
-from baraza.bench.session import Measured, Session, Settings, session
-from baraza.bench.workload import Order
-from baraza.client import Tokens
-from baraza.dataset import Mix
-from baraza.dataset import work as baskets
-from baraza.demo import percentile
-from baraza.running import TRACKER_API
+from baraza.bench import orders as ordering
+from baraza.bench.copies import fill
+from baraza.bench.measurement import Measured
+from baraza.bench.orders import Order
+from baraza.bench.requests import Request, Requests
+from baraza.bench.session import Session, Settings, session
+from baraza.percentiles import percentile
+from baraza.storefront.dataset import Mix
+from baraza.storefront.dataset import workload as baskets
+from baraza.system.client import Tokens
+from baraza.system.running import TRACKER_API
 
 PEERS_PER_S = 225
 """The rate at which the latency of other engines was measured."""
 REJECTED = 0.05
 COMPARED_FOR = 3
-"""Times as long as other loads: two that are compared differ by less than this machine does from itself."""
+"""Compared loads are measured this many times as long: they differ by less than the machine itself varies."""
 WARM_UP_S = 45.0
-"""Until Kafka's code is compiled, statements are prepared and tables have pages to spare."""
+"""Until Kafka's code is compiled, statements are prepared and tables have free pages."""
 INTAKE_WARM_UP_S = 10.0
-"""Shorter: whatever checkout takes meanwhile waits to be handled."""
+"""Shorter, because every order that checkout accepts meanwhile waits to be handled."""
 BASKETS = 10_000
 INTAKE_CONNECTIONS = 16
 SPIKE_BASE = 1 / 50
 PROBE_EVERY_S = 0.1
 QUERIES_CONNECTIONS = 8
-"""Each person's own: nobody waits for another's answer but at the server."""
+"""One for each simulated person, so that requests queue only at the server."""
 QUERIES_EVERY_S = 0.4
 ORIGINALS = 2_000
-"""Sagas that are run to have something to copy."""
+"""Sagas that are run as the originals of the copies."""
 
 Summary = dict[str, Any]
 
 
 @dataclass(slots=True)
 class Run:
-    """One run of a benchmark: its settings, and what its stacks came to."""
+    """One run of a benchmark: its settings, and the measurements and audits of its stacks."""
 
     settings: Settings
     seconds: float
@@ -59,7 +60,7 @@ class Run:
 
     @contextmanager
     def stack(self, **changes: Any) -> Iterator[Session]:
-        """Yield a stack, and audit it when the block is over."""
+        """Yield a stack, and audit it after the block."""
         with session(replace(self.settings, **changes)) as running:
             yield running
             self.reports.append(running.audit())
@@ -69,12 +70,12 @@ class Run:
 
 
 def peers(run: Run) -> Summary:
-    """Orders of one line: full, at half of that and at PEERS_PER_S, clean and with rejections at shipping."""
+    """Orders of one line: at full load, at half of that and at PEERS_PER_S, without and with rejections at shipping."""
     with run.stack() as running:
-        running.stock(workload.uniform_goods())
-        orders = workload.uniform_orders()
-        rejected_orders = workload.uniform_orders(rejected=REJECTED, seed=2)
-        full, rejected = running.saturated_in_turns(
+        running.load_seed(ordering.uniform_seed())
+        orders = ordering.uniform_orders()
+        rejected_orders = ordering.uniform_orders(rejected=REJECTED, seed=2)
+        full, rejected = running.saturated_alternating(
             {"saturated": orders, "saturated, 5% rejected": rejected_orders},
             COMPARED_FOR * run.seconds,
             ramp_s=WARM_UP_S,
@@ -101,54 +102,54 @@ def peers(run: Run) -> Summary:
 
 
 def http(run: Run) -> Summary:
-    """As peers, with the gateway's and the courier's simulators over HTTP."""
+    """As ``peers``, with the gateway's and the courier's simulators over HTTP."""
     with run.stack(is_in_process=False) as running:
-        running.stock(workload.uniform_goods())
-        return _full_and_half(run, running, workload.uniform_orders())
+        running.load_seed(ordering.uniform_seed())
+        return _full_and_half(run, running, ordering.uniform_orders())
 
 
 def real(run: Run) -> Summary:
     """A retailer's baskets, 9.4 lines on average."""
-    work = baskets(BASKETS, Mix(short_products=0.0, declined_cards=0.0, bad_addresses=0.0, overdrawn=0.0))
+    workload = baskets(BASKETS, Mix(short_products=0.0, declined_cards=0.0, bad_addresses=0.0, overdrawn=0.0))
     with run.stack() as running:
-        running.stock(workload.real_goods(work))
-        return _full_and_half(run, running, workload.real_orders(work))
+        running.load_seed(ordering.real_seed(workload))
+        return _full_and_half(run, running, ordering.real_orders(workload))
 
 
 def intake(run: Run) -> Summary:
-    """Single orders at checkout, as fast as it takes them; the sagas run once the clock has stopped."""
+    """Single orders at checkout, as fast as it accepts them; their sagas run after the measurement."""
     with run.stack() as running:
-        running.stock(workload.uniform_goods())
-        orders = workload.uniform_orders()
+        running.load_seed(ordering.uniform_seed())
+        orders = ordering.uniform_orders()
         others = [name for name in running.services() if name != "checkout"]
         for name in others:
             running.stack.stack.stop(name)
-        with _ordering(running, orders, connections=INTAKE_CONNECTIONS) as requests:
+        with _order_requests(running, orders, connections=INTAKE_CONNECTIONS) as requests:
             time.sleep(INTAKE_WARM_UP_S)
             requests.take()
             cpu_s, load_cpu_s = running.meter.cpu_s(), time.process_time()
             time.sleep(run.seconds)
-            told, load_cpu_s = requests.take().to_json(), time.process_time() - load_cpu_s
+            responses, load_cpu_s = requests.take().to_json(), time.process_time() - load_cpu_s
             used_s = {name: used - cpu_s.get(name, 0.0) for name, used in running.meter.cpu_s().items()}
         for name in others:
             running.stack.stack.start(name)
-    count = max(1, told["requests"])
+    count = max(1, responses["requests"])
     return {
-        **told,
+        **responses,
         "cpu_ms_per_request": round(1_000 * sum(used_s.values()) / count, 3),
         "load_cpu_ms_per_request": round(1_000 * load_cpu_s / count, 3),
     }
 
 
 def spike(run: Run) -> Summary:
-    """From a fiftieth of the capacity to all of it for ``spike_s``, and back; someone orders all the while."""
+    """From a fiftieth of the capacity to all of it for ``spike_s``, and back; a probe submits single orders."""
     with run.stack() as running:
-        running.stock(workload.uniform_goods())
-        orders = workload.uniform_orders()
+        running.load_seed(ordering.uniform_seed())
+        orders = ordering.uniform_orders()
         capacity = running.saturated("saturated", orders, run.seconds, ramp_s=WARM_UP_S).per_s
         rest_mb = running.meter.memory_mb()
-        others = workload.uniform_orders(seed=3)  # threads of its own take from it
-        with _ordering(running, others, connections=1, every_s=PROBE_EVERY_S) as probe:
+        others = ordering.uniform_orders(seed=3)  # the probe has an iterator and a thread of its own
+        with _order_requests(running, others, connections=1, every_s=PROBE_EVERY_S) as probe:
             running.paced("before the spike", orders, capacity * SPIKE_BASE, run.seconds)
             before = probe.take()
             running.paced("spike", orders, capacity, run.spike_s, ramp_s=0.0, drain=False)
@@ -170,11 +171,11 @@ def spike(run: Run) -> Summary:
 
 
 def scale(run: Run) -> Summary:
-    """The speed with ever more sagas in the tables, then with ever more processes of each service."""
+    """The throughput with ever more sagas in the tables, then with ever more processes of each service."""
     sizes: Summary = {}
     with run.stack() as running:
-        running.stock(workload.uniform_goods())
-        orders = workload.uniform_orders()
+        running.load_seed(ordering.uniform_seed())
+        orders = ordering.uniform_orders()
         _run_originals(running, orders)
         for size in run.sizes:
             fill(running.stack, size)
@@ -182,16 +183,16 @@ def scale(run: Run) -> Summary:
     processes: Summary = {}
     for count in run.processes:
         with run.stack(replicas=dict.fromkeys(Session.WORKERS, count)) as running:
-            running.stock(workload.uniform_goods())
-            processes[str(count)] = _full_and_half(run, running, workload.uniform_orders(), f", {count} processes")
+            running.load_seed(ordering.uniform_seed())
+            processes[str(count)] = _full_and_half(run, running, ordering.uniform_orders(), f", {count} processes")
     return {"by_sagas_in_the_tables": sizes, "by_processes_of_each_service": processes}
 
 
 def queries(run: Run) -> Summary:
-    """Timelines and lists, with the most sagas in the tables and orders under way at half of the full rate."""
+    """Timelines and lists, with the most sagas in the tables and orders at half of the full rate."""
     with run.stack() as running:
-        running.stock(workload.uniform_goods())
-        orders = workload.uniform_orders()
+        running.load_seed(ordering.uniform_seed())
+        orders = ordering.uniform_orders()
         _run_originals(running, orders)
         fill(running.stack, run.sizes[-1])
         return _speed_and_queries(run, running, orders, f"{run.sizes[-1]} sagas")
@@ -201,8 +202,8 @@ def _run_originals(running: Session, orders: Iterator[Order]) -> None:
     running.paced("originals", orders, ORIGINALS / 10, 10.0, ramp_s=0.0)
 
 
-def _speed_and_queries(run: Run, running: Session, orders: Iterator[Order], what: str) -> Summary:
-    full = running.saturated(f"saturated, {what}", orders, run.seconds, ramp_s=WARM_UP_S)
+def _speed_and_queries(run: Run, running: Session, orders: Iterator[Order], suffix: str) -> Summary:
+    full = running.saturated(f"saturated, {suffix}", orders, run.seconds, ramp_s=WARM_UP_S)
     ids = running.some_saga_ids()
     chance = random.Random(1)
 
@@ -212,13 +213,13 @@ def _speed_and_queries(run: Run, running: Session, orders: Iterator[Order], what
     def listing() -> Request:
         return Request("GET", f"/v1/sagas?state={chance.choice(('CONFIRMED', 'PENDING', 'NEEDS_REVIEW'))}&limit=50")
 
-    def asking(request: Callable[[], Request]) -> Requests:
+    def requests(request: Callable[[], Request]) -> Requests:
         tokens = Tokens(running.stack.url("issuer"))
         url = running.stack.url(TRACKER_API)
         return Requests(url, tokens, request, connections=QUERIES_CONNECTIONS, every_s=QUERIES_EVERY_S)
 
-    with asking(timeline) as timelines, asking(listing) as lists:
-        half = running.paced(f"half, {what}", orders, round(full.per_s / 2), run.seconds)
+    with requests(timeline) as timelines, requests(listing) as lists:
+        half = running.paced(f"half, {suffix}", orders, round(full.per_s / 2), run.seconds)
         return {
             "saturated_per_s": round(full.per_s, 1),
             "cpu_ms_per_saga": round(full.cpu_ms_per_saga, 3),
@@ -241,7 +242,7 @@ def _full_and_half(run: Run, running: Session, orders: Iterator[Order], suffix: 
     }
 
 
-def _ordering(running: Session, orders: Iterator[Order], *, connections: int, every_s: float = 0.0) -> Requests:
+def _order_requests(running: Session, orders: Iterator[Order], *, connections: int, every_s: float = 0.0) -> Requests:
     def request() -> Request:
         order = next(orders)
         return Request("POST", "/v1/orders", order.body.encode(), order.key)

@@ -1,7 +1,7 @@
-"""What the processor time of a stack goes to, by part of the work: seen from outside, while it runs as always.
+"""The processor time of a stack by part of the work, sampled from outside while it runs unchanged.
 
-py-spy says where the threads of Python are; the kernel says how long each thread ran. So the time of Python's threads
-is divided as the samples are that held the interpreter's lock, and the client library's own threads are told apart.
+py-spy samples where Python's threads are; the kernel counts how long each thread ran. The time of Python's threads is
+divided in proportion to the samples that held the interpreter's lock; the client library's threads are counted apart.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ import psutil
 from baraza.terminal import Refusal
 
 RATE_PER_S = 50
-"""Enough for a load of 20 s, and py-spy itself stays under a twentieth of a processor for each process."""
-GIVE_UP_S = 60.0
+"""Enough for a load of 20 s, while py-spy itself stays below a twentieth of a processor for each process."""
+TIMEOUT_S = 60.0
+"""Beyond the time of the measurement itself."""
 CLIENT_THREADS = "rdk:"
-"""As librdkafka names its threads."""
+"""The beginning of the names of librdkafka's threads."""
 CLIENT, OTHER = "Kafka's client library", "other"
 
 PARTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
@@ -52,17 +53,17 @@ PARTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("Faust", "aiokafka/", ()),
     ("Faust", "mode/", ()),
 )
-"""The first (part, in the file's path, beginning of the function's name) that fits a frame, the innermost first. What
-py-spy calls ``Relay.publish.<locals>.<listcomp>`` is in ``publish``.
+"""(part, in the file's path, beginnings of the function's name). The first rule that matches a frame counts, from the
+innermost frame outwards. What py-spy calls ``Relay.publish.<locals>.<listcomp>`` is in ``publish``.
 
-Frames of SQLAlchemy and psycopg fit none of them: their time belongs to whoever asked.
+Frames of SQLAlchemy and psycopg match no rule: their time belongs to their caller.
 """
 
 
 def parts_s(processes: Mapping[str, int], seconds: float) -> dict[str, float]:
-    """Look at these Python processes for so many seconds and return their processor time in seconds by part.
+    """Sample these Python processes for ``seconds`` and return their processor time in seconds by part.
 
-    Raises Refusal where py-spy cannot look.
+    Raises Refusal where py-spy fails.
     """
     program = Path(sys.executable).with_name("py-spy")
     used_s = {name: _threads_s(pid) for name, pid in processes.items()}
@@ -71,9 +72,9 @@ def parts_s(processes: Mapping[str, int], seconds: float) -> dict[str, float]:
         running = {name: _start(program, pid, seconds, files[name]) for name, pid in processes.items()}
         found: defaultdict[str, float] = defaultdict(float)
         for name, process in running.items():
-            _, error = process.communicate(timeout=seconds + GIVE_UP_S)
+            _, error = process.communicate(timeout=seconds + TIMEOUT_S)
             if process.returncode:
-                raise Refusal(f"py-spy cannot look at {name}: {error.strip()[-300:]}; measure without --profile.")
+                raise Refusal(f"py-spy cannot sample {name}: {error.strip()[-300:]}; measure without --profile.")
             client_s, python_s = (
                 now - before for now, before in zip(_threads_s(processes[name]), used_s[name], strict=True)
             )
@@ -85,7 +86,7 @@ def parts_s(processes: Mapping[str, int], seconds: float) -> dict[str, float]:
 
 
 def samples_by_part(lines: Iterable[str]) -> Counter[str]:
-    """Count samples by part, from py-spy's lines of ``frame;frame;frame count``, the outermost frame first."""
+    """Count samples by part, in py-spy's lines of ``frame;frame;frame count``, the outermost frame first."""
     found: Counter[str] = Counter()
     for line in lines:
         stack, _, count = line.rpartition(" ")
@@ -95,10 +96,10 @@ def samples_by_part(lines: Iterable[str]) -> Counter[str]:
 
 def _part_of(frames: Iterable[str]) -> str:
     for frame in frames:
-        qualified, _, place = frame.partition(" (")
+        qualified, _, location = frame.partition(" (")
         function = next((name for name in reversed(qualified.split(".")) if not name.startswith("<")), "")
         for part, file, functions in PARTS:
-            if file in place and (not functions or function.startswith(functions)):
+            if file in location and (not functions or function.startswith(functions)):
                 return part
     return OTHER
 
@@ -112,7 +113,7 @@ def _start(program: Path, pid: int, seconds: float, file: Path) -> subprocess.Po
 
 
 def _threads_s(pid: int) -> tuple[float, float]:
-    """Return the processor time of the client library's threads of a process, and of its others."""
+    """Return the processor time of a process in the client library's threads, and in its other threads."""
     client_s = python_s = 0.0
     for thread in psutil.Process(pid).threads():
         try:

@@ -1,4 +1,4 @@
-"""What the processes of a stack use: processor time and memory, PostgreSQL with all of its children."""
+"""Processor time and memory of the processes of a stack, PostgreSQL with all of its children."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 import psutil
 from stack.running import Stack
 
-LOOK_EVERY_S = 1.0
+SAMPLE_S = 1.0
 MEBIBYTE = 1_048_576
 
 
 @dataclass(slots=True)
 class Meter:
-    """Reads the processes of a stack. Memory is looked at once a second while the meter runs."""
+    """Reads the processes of a stack. While it is entered it samples their memory once a second."""
 
     stack: Stack
     peaks_mb: dict[str, float] = field(default_factory=dict)
@@ -23,7 +23,7 @@ class Meter:
     _thread: threading.Thread | None = None
 
     def __enter__(self) -> Meter:
-        self._thread = threading.Thread(target=self._look, name="memory", daemon=True)
+        self._thread = threading.Thread(target=self._sample, name="memory", daemon=True)
         self._thread.start()
         return self
 
@@ -37,14 +37,14 @@ class Meter:
         return {name: _cpu_s(pid) for name, pid in self._pids().items()}
 
     def memory_mb(self) -> dict[str, float]:
-        """Return what each process holds now; what PostgreSQL's processes share counts once."""
+        """Return the present memory of each process; what PostgreSQL's processes share counts once."""
         return {name: _memory_mb(pid) for name, pid in self._pids().items()}
 
     def _pids(self) -> Mapping[str, int]:
         return self.stack.process_ids()
 
-    def _look(self) -> None:
-        while not self._stopping.wait(LOOK_EVERY_S):
+    def _sample(self) -> None:
+        while not self._stopping.wait(SAMPLE_S):
             for name, memory_mb in self.memory_mb().items():
                 self.peaks_mb[name] = max(self.peaks_mb.get(name, 0.0), memory_mb)
 
@@ -67,9 +67,9 @@ def _cpu_s(pid: int) -> float:
 
 
 def _memory_mb(pid: int) -> float:
-    """What is a process's own, of it and its children, and the most that one of them maps beside it.
+    """Return the private memory of a process and its children, and the most shared memory that one of them maps.
 
-    Proportional shares would be exact; for PostgreSQL's processes the kernel takes 0.2 s to work them out.
+    Proportional shares would be exact; for PostgreSQL's processes the kernel takes 0.2 s to compute them.
     """
     own = shared = 0
     try:

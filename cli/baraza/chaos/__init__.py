@@ -1,5 +1,5 @@
-"""Chaos: a stack of its own under load, faults on a seeded schedule, and a verdict on what became of every order.
+"""Chaos: a stack of its own under load, faults on a seeded schedule, and a verdict on every order.
 
-``schedule`` says which fault comes when, ``faults`` bring them about on the ``field``, ``load`` submits the orders, and
-``verdict`` says whether anything was lost. It must never end a process that is not of its own stack.
+``schedule`` chooses the faults, ``faults`` inject them into the ``target``, ``load`` submits the orders, ``engine``
+runs both, ``verdict`` judges, and ``session`` is all of it in order. It must never signal a process of another stack.
 """

@@ -1,4 +1,4 @@
-"""One run: the load goes on while one fault after another comes, until the time is over and everything is at rest."""
+"""One run: the load goes on while one fault after another is injected, until the time is over."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from baraza.chaos.faults import inject
 from baraza.chaos.load import Load
 from baraza.chaos.schedule import Fault, Kind, faults
 from baraza.chaos.target import ChaosTarget
-from baraza.dataset import Work
-from baraza.demo import faults as provider_faults
+from baraza.storefront.dataset import Workload
+from baraza.system import providers
 
 RECOVERED_ORDERS = 5
-"""So many orders that were submitted after a fault are confirmed: more than one partition works from end to end."""
+"""After a fault this many new orders must be confirmed: with as many, more than one partition works end to end."""
 RECOVERY_S_MAX = 120.0
-"""Longer than a killed member's session, a process's start and its first batch; what takes longer is a finding."""
-LOOK_EVERY_S = 0.5
+"""Longer than a killed member's session, a process's start and its first batch; a longer recovery is a violation."""
+POLL_S = 0.5
 
-Tell = Callable[[str], None]
+Write = Callable[[str], None]
 
 
 @dataclass(slots=True, kw_only=True)
 class InjectedFault:
-    """A fault that came: what it did, until when, and how long it took until new orders were confirmed again."""
+    """A fault that was injected: a description, when it ended, and how long the recovery took."""
 
     fault: Fault
     what: str
@@ -36,33 +36,33 @@ class InjectedFault:
 
 
 class Run:
-    """One run over a field. However it ends, nothing is left standing still or cut off."""
+    """One run over a target. However it ends, every process runs again and the network is healed."""
 
-    def __init__(self, field: ChaosTarget, load: Load, *, seed: int, kinds: Sequence[Kind], tell: Tell) -> None:
-        self._field = field
+    def __init__(self, target: ChaosTarget, load: Load, *, seed: int, kinds: Sequence[Kind], write: Write) -> None:
+        self._target = target
         self._load = load
         self._seed = seed
         self._kinds = kinds
-        self._tell = tell
+        self._write = write
         self._began_at_s = time.monotonic()
-        self.suffered: list[InjectedFault] = []
+        self.injected: list[InjectedFault] = []
 
     def go(self, minutes: float) -> None:
-        """Let faults come for so long, and every kind at least once. Raises StackError, Refusal."""
+        """Inject faults for ``minutes``, and every kind at least once. Raises StackError, Refusal."""
         with self._load:
             try:
                 for fault in self._due(minutes):
-                    self._suffer(fault)
+                    self._inject(fault)
                 self._recover()
                 self._load.end()
-                self._field.heal()
+                self._target.heal()
             finally:
-                self._field.let_go()
-        for past in self.suffered:
+                self._target.release()
+        for past in self.injected:
             past.recovery_s = self._recovery_s(past)
 
     def _due(self, minutes: float) -> Iterator[Fault]:
-        for fault in faults(self._seed, self._kinds, self._field.processes):
+        for fault in faults(self._seed, self._kinds, self._target.processes):
             if not fault.is_early:
                 self._recover()
             self._sleep(fault.wait_s)
@@ -70,47 +70,54 @@ class Run:
                 return
             yield fault
 
-    def _suffer(self, fault: Fault) -> None:
+    def _inject(self, fault: Fault) -> None:
         began_at_s = self._elapsed_s
-        what = inject(self._field, fault, self._sleep)
-        self.suffered.append(InjectedFault(fault=fault, what=what, after_s=began_at_s, ended_at=datetime.now(UTC)))
-        self._tell(f"{began_at_s:7.1f} s  {fault.kind:<14}  {what}")
+        what = inject(self._target, fault, self._sleep)
+        self.injected.append(InjectedFault(fault=fault, what=what, after_s=began_at_s, ended_at=datetime.now(UTC)))
+        self._write(f"{began_at_s:7.1f} s  {fault.kind:<14}  {what}")
 
     def _recover(self) -> None:
         """Wait for the recovery from the last fault, at most RECOVERY_S_MAX."""
-        give_up_at_s = time.monotonic() + RECOVERY_S_MAX
-        while self.suffered and self._recovery_s(self.suffered[-1]) is None and time.monotonic() < give_up_at_s:
-            self._sleep(LOOK_EVERY_S)
+        deadline_s = time.monotonic() + RECOVERY_S_MAX
+        while self.injected and self._recovery_s(self.injected[-1]) is None and time.monotonic() < deadline_s:
+            self._sleep(POLL_S)
 
     def _recovery_s(self, past: InjectedFault) -> float | None:
-        at = self._field.confirmed_again_at(past.ended_at, RECOVERED_ORDERS)
+        at = self._target.confirmed_again_at(past.ended_at, RECOVERED_ORDERS)
         return None if at is None else round((at - past.ended_at).total_seconds(), 1)
 
     def _sleep(self, seconds: float) -> None:
-        """Wait, unless the load has ended before its time."""
+        """Wait. Raises what ended the load before its time."""
         end_s = time.monotonic() + seconds
         while True:
             self._load.check()
             if (left_s := end_s - time.monotonic()) <= 0:
                 return
-            time.sleep(min(left_s, LOOK_EVERY_S))
+            time.sleep(min(left_s, POLL_S))
 
     @property
     def _elapsed_s(self) -> float:
         return time.monotonic() - self._began_at_s
 
 
-def suffer(
-    field: ChaosTarget, work: Work, *, minutes: float, seed: int, rate: float, kinds: Sequence[Kind], tell: Tell
+def run(
+    target: ChaosTarget,
+    workload: Workload,
+    *,
+    minutes: float,
+    seed: int,
+    rate: float,
+    kinds: Sequence[Kind],
+    write: Write,
 ) -> tuple[Load, list[InjectedFault]]:
-    """Run the load and the faults over a stack whose shelves are full; return what was submitted and what came.
+    """Run the load and the faults over a stack with its seed data; return the load and the faults that were injected.
 
     Raises StackError, Refusal.
     """
     with ExitStack() as open_apis:
-        checkouts = [open_apis.enter_context(api) for api in field.running.apis("checkout")]
-        load = Load(checkouts, work, rate=rate, seed=seed)
-        run = Run(field, load, seed=seed, kinds=kinds, tell=tell)
-        with provider_faults(field.running):
-            run.go(minutes)
-    return load, run.suffered
+        checkouts = [open_apis.enter_context(api) for api in target.running.apis("checkout")]
+        load = Load(checkouts, workload, rate=rate, seed=seed)
+        this = Run(target, load, seed=seed, kinds=kinds, write=write)
+        with providers.faults(target.running):
+            this.go(minutes)
+    return load, this.injected

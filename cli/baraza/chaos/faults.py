@@ -1,4 +1,4 @@
-"""Brings a fault about and undoes it, each kind in a function of its own, which says what it did."""
+"""Injects a fault and undoes it. Each kind has a function of its own, which returns a description."""
 
 from __future__ import annotations
 
@@ -21,142 +21,142 @@ DURING_RECOVERY_S = (0.05, 0.8)
 """After PostgreSQL has begun to recover; it takes about a second here."""
 DELAYS_MS = (20, 150)
 SILENT_MS = 2_000
-SHARE_BROKEN = 0.4
+BROKEN_SHARE = 0.4
 
 
-def inject(field: ChaosTarget, fault: Fault, sleep: Sleep) -> str:
-    """Bring the fault about, let it last, undo it, and return what was done in a few words. Raises StackError, Refusal.
+def inject(target: ChaosTarget, fault: Fault, sleep: Sleep) -> str:
+    """Inject the fault, let it last, undo it, and return a short description. Raises StackError, Refusal.
 
-    It returns when what was hurt is there again, which is not to say that all of the work has gone on.
+    It returns when the victims run again; the orders may not have recovered by then.
     """
-    return KINDS[fault.kind](field, fault, random.Random(fault.draw), sleep)
+    return KINDS[fault.kind](target, fault, random.Random(fault.draw), sleep)
 
 
-def _kill(field: ChaosTarget, fault: Fault, _chance: random.Random, _sleep: Sleep) -> str:
-    before = {victim: field.stack.pid(victim) for victim in fault.victims}
+def _kill(target: ChaosTarget, fault: Fault, _chance: random.Random, _sleep: Sleep) -> str:
+    before = {victim: target.stack.pid(victim) for victim in fault.victims}
     for victim in fault.victims:
-        field.send(victim, signal.SIGKILL)
+        target.send(victim, signal.SIGKILL)
     for victim, pid in before.items():
-        field.await_other(victim, pid)
+        target.await_other(victim, pid)
     return f"SIGKILL {', '.join(fault.victims)}"
 
 
-def _pause(field: ChaosTarget, fault: Fault, _chance: random.Random, sleep: Sleep) -> str:
-    stopped = [victim for victim in fault.victims if field.send(victim, signal.SIGSTOP)]
+def _pause(target: ChaosTarget, fault: Fault, _chance: random.Random, sleep: Sleep) -> str:
+    stopped = [victim for victim in fault.victims if target.send(victim, signal.SIGSTOP)]
     sleep(fault.lasts_s)
     for victim in stopped:
-        field.send(victim, signal.SIGCONT)
+        target.send(victim, signal.SIGCONT)
     return f"SIGSTOP {', '.join(stopped)}, SIGCONT after {fault.lasts_s} s"
 
 
-def _kafka(field: ChaosTarget, fault: Fault, _chance: random.Random, sleep: Sleep) -> str:
-    field.send(kafka.NAME, signal.SIGKILL)
-    _away(field, kafka.NAME, fault.lasts_s, sleep)
-    return f"Kafka killed, away for {fault.lasts_s} s"
+def _kafka(target: ChaosTarget, fault: Fault, _chance: random.Random, sleep: Sleep) -> str:
+    target.send(kafka.NAME, signal.SIGKILL)
+    _stop_for(target, kafka.NAME, fault.lasts_s, sleep)
+    return f"Kafka killed, down for {fault.lasts_s} s"
 
 
-def _postgres(field: ChaosTarget, _fault: Fault, _chance: random.Random, _sleep: Sleep) -> str:
-    field.kill(postgres.NAME, signal.SIGQUIT)
-    field.stack.start(postgres.NAME)
-    return "PostgreSQL shut down at once"
+def _postgres(target: ChaosTarget, _fault: Fault, _chance: random.Random, _sleep: Sleep) -> str:
+    target.kill(postgres.NAME, signal.SIGQUIT)
+    target.stack.start(postgres.NAME)
+    return "PostgreSQL shut down immediately"
 
 
-def _postgres_twice(field: ChaosTarget, _fault: Fault, chance: random.Random, sleep: Sleep) -> str:
-    field.kill(postgres.NAME, signal.SIGQUIT)
+def _postgres_twice(target: ChaosTarget, _fault: Fault, chance: random.Random, sleep: Sleep) -> str:
+    target.kill(postgres.NAME, signal.SIGQUIT)
     after_s = chance.uniform(*DURING_RECOVERY_S)
     sleep(after_s)
-    field.kill(postgres.NAME, signal.SIGQUIT)
-    field.stack.start(postgres.NAME)
-    return f"PostgreSQL shut down at once, and again {after_s:.1f} s into its next start"
+    target.kill(postgres.NAME, signal.SIGQUIT)
+    target.stack.start(postgres.NAME)
+    return f"PostgreSQL shut down immediately, and again {after_s:.1f} s into its next start"
 
 
-def _redis(field: ChaosTarget, fault: Fault, _chance: random.Random, sleep: Sleep) -> str:
-    field.send(redis.NAME, signal.SIGKILL)
-    _away(field, redis.NAME, fault.lasts_s, sleep)
-    return f"Redis away for {fault.lasts_s} s"
+def _redis(target: ChaosTarget, fault: Fault, _chance: random.Random, sleep: Sleep) -> str:
+    target.send(redis.NAME, signal.SIGKILL)
+    _stop_for(target, redis.NAME, fault.lasts_s, sleep)
+    return f"Redis down for {fault.lasts_s} s"
 
 
-def _registry(field: ChaosTarget, fault: Fault, _chance: random.Random, sleep: Sleep) -> str:
+def _registry(target: ChaosTarget, fault: Fault, _chance: random.Random, sleep: Sleep) -> str:
     victim = fault.victims[0]
-    field.stack.stop(registry.NAME)
-    field.send(victim, signal.SIGKILL)
-    _away(field, registry.NAME, fault.lasts_s, sleep)
-    return f"the registry away for {fault.lasts_s} s while {victim} starts"
+    target.stack.stop(registry.NAME)
+    target.send(victim, signal.SIGKILL)
+    _stop_for(target, registry.NAME, fault.lasts_s, sleep)
+    return f"the registry down for {fault.lasts_s} s while {victim} starts"
 
 
-def _away(field: ChaosTarget, part: str, lasts_s: float, sleep: Sleep) -> None:
-    field.stack.stop(part)
+def _stop_for(target: ChaosTarget, part: str, lasts_s: float, sleep: Sleep) -> None:
+    target.stack.stop(part)
     sleep(lasts_s)
-    field.stack.start(part)
+    target.stack.start(part)
 
 
-def _delay(field: ChaosTarget, fault: Fault, chance: random.Random, sleep: Sleep) -> str:
+def _delay(target: ChaosTarget, fault: Fault, chance: random.Random, sleep: Sleep) -> str:
     sides, delay_ms = _sides(chance), chance.randint(*DELAYS_MS)
-    for proxy in field.proxies(sides):
-        field.network.poison(proxy, network.latency(delay_ms, delay_ms // 2))
+    for proxy in target.proxies(sides):
+        target.network.add(proxy, network.latency(delay_ms, delay_ms // 2))
     sleep(fault.lasts_s)
-    field.network.heal()
-    return f"every answer to side {' and '.join(sides)} {delay_ms} ms late for {fault.lasts_s} s"
+    target.network.heal()
+    return f"every response to side {' and '.join(sides)} delayed by {delay_ms} ms for {fault.lasts_s} s"
 
 
-def _loss(field: ChaosTarget, fault: Fault, chance: random.Random, sleep: Sleep) -> str:
+def _loss(target: ChaosTarget, fault: Fault, chance: random.Random, sleep: Sleep) -> str:
     sides, targets = _sides(chance), _targets(chance)
-    for proxy in field.proxies(sides, targets):
-        field.network.poison(proxy, network.reset(chance.randint(0, SILENT_MS), SHARE_BROKEN))
-        field.network.poison(proxy, network.silence(SHARE_BROKEN, closing_after_ms=chance.randint(1, SILENT_MS)))
+    for proxy in target.proxies(sides, targets):
+        target.network.add(proxy, network.reset(chance.randint(0, SILENT_MS), BROKEN_SHARE))
+        target.network.add(proxy, network.silence(BROKEN_SHARE, closing_after_ms=chance.randint(1, SILENT_MS)))
     sleep(fault.lasts_s)
-    field.network.heal()
-    return f"connections of side {' and '.join(sides)} to {', '.join(targets)} break for {fault.lasts_s} s"
+    target.network.heal()
+    return f"connections of side {' and '.join(sides)} to {', '.join(targets)} fail for {fault.lasts_s} s"
 
 
-def _partition(field: ChaosTarget, fault: Fault, chance: random.Random, sleep: Sleep) -> str:
+def _partition(target: ChaosTarget, fault: Fault, chance: random.Random, sleep: Sleep) -> str:
     sides, targets, is_refused = _sides(chance), _targets(chance), chance.random() < 0.5
-    for proxy in field.proxies(sides, targets):
+    for proxy in target.proxies(sides, targets):
         if is_refused:
-            field.network.cut(proxy)
+            target.network.cut(proxy)
         else:
-            field.network.poison(proxy, network.silence())
+            target.network.add(proxy, network.silence())
     sleep(fault.lasts_s)
-    field.network.heal()
-    how = "is refused by" if is_refused else "hears nothing from"
+    target.network.heal()
+    how = "is refused by" if is_refused else "gets no response from"
     return f"side {' and '.join(sides)} {how} {', '.join(targets)} for {fault.lasts_s} s"
 
 
-def _outbox(field: ChaosTarget, fault: Fault, _chance: random.Random, sleep: Sleep) -> str:
-    field.send(kafka.NAME, signal.SIGSTOP)
+def _outbox(target: ChaosTarget, fault: Fault, _chance: random.Random, sleep: Sleep) -> str:
+    target.send(kafka.NAME, signal.SIGSTOP)
     try:
         sleep(fault.lasts_s)
-        rows = field.ask("SELECT count(*) FROM outbox", service="checkout")
+        rows = target.query("SELECT count(*) FROM outbox", service="checkout")
     finally:
-        field.send(kafka.NAME, signal.SIGCONT)
-    count = rows[0][0] if rows else "unknown many"
+        target.send(kafka.NAME, signal.SIGCONT)
+    count = rows[0][0] if rows else "an unknown number of"
     return f"nothing published for {fault.lasts_s} s, {count} messages in checkout's outbox at the end"
 
 
-def _again(field: ChaosTarget, fault: Fault, chance: random.Random, _sleep: Sleep) -> str:
-    return f"published again: {field.letters.again(chance, in_order=fault.kind is Kind.DUPLICATES)}"
+def _publish_again(target: ChaosTarget, fault: Fault, chance: random.Random, _sleep: Sleep) -> str:
+    return f"published again: {target.messages.repeat(chance, in_order=fault.kind is Kind.DUPLICATES)}"
 
 
-def _rollback(field: ChaosTarget, fault: Fault, chance: random.Random, sleep: Sleep) -> str:
+def _rollback(target: ChaosTarget, fault: Fault, chance: random.Random, sleep: Sleep) -> str:
     service = chance.choice(sorted(versions.with_history()))
-    version = versions.unpack(service, versions.with_history()[service], field.stack.home / "versions")
-    version.register(field.stack.registry_writer())
-    field.run_as(service, version)
+    version = versions.unpack(service, versions.with_history()[service], target.stack.home / "versions")
+    version.register(target.stack.registry_writer())
+    target.run_as(service, version)
     try:
         sleep(fault.lasts_s)
     finally:
-        field.run_as(service, None)
-    return f"{service} as it was at {version.commit[:12]} for {fault.lasts_s} s, and then as it is"
+        target.run_as(service, None)
+    return f"{service} at {version.commit[:12]} for {fault.lasts_s} s, then at its present version"
 
 
-def _poison(field: ChaosTarget, _fault: Fault, chance: random.Random, sleep: Sleep) -> str:
-    while not (saga_ids := field.recent_sagas()):
+def _poison(target: ChaosTarget, _fault: Fault, chance: random.Random, sleep: Sleep) -> str:
+    while not (saga_ids := target.recent_sagas()):
         sleep(0.5)
-    return f"poison on {field.letters.poison(chance, saga_ids)}"
+    return f"poison on {target.messages.poison(chance, saga_ids)}"
 
 
 def _sides(chance: random.Random) -> list[str]:
-    """One half of the processes, or all of them."""
+    """Return one side of the network, or both: half of the processes, or all."""
     return sorted(chance.sample(SIDES, chance.randint(1, len(SIDES))))
 
 
@@ -176,8 +176,8 @@ KINDS: Mapping[Kind, Inject] = {
     Kind.LOSS: _loss,
     Kind.PARTITION: _partition,
     Kind.OUTBOX: _outbox,
-    Kind.DUPLICATES: _again,
-    Kind.REORDERED: _again,
+    Kind.DUPLICATES: _publish_again,
+    Kind.REORDERED: _publish_again,
     Kind.ROLLBACK: _rollback,
     Kind.POISON: _poison,
 }

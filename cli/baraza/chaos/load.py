@@ -1,4 +1,4 @@
-"""The load: a retailer's baskets at a steady rate through both checkouts, some of them cancelled by their customers."""
+"""The load: a retailer's baskets at a steady rate through every checkout; customers cancel some of the orders."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any, Self
 import httpx
 from chassis.wire.envelope import new_id
 
-from baraza.client import Api, Refused, Unreachable
-from baraza.dataset import Work
-from baraza.orderfile import Submission
-from baraza.replay import Boundless, Intake, Outcome, replay
+from baraza.storefront.dataset import Workload
+from baraza.storefront.orderfile import Submission
+from baraza.storefront.replay import Intake, Replay, Result, Unlimited
+from baraza.system.client import Api, Refused, Unreachable
 from baraza.terminal import Refusal
 
 CANCELLED_SHARE = 0.04
@@ -25,40 +25,40 @@ CANCEL_AFTER_S = (0.0, 1.5)
 
 
 class Ended(Refusal):
-    """The load was told to end."""
+    """The load ends, as requested."""
 
 
 class Replicas:
-    """A service's replicas, asked in turn: who is away is passed over by the caller's next try."""
+    """A service's replicas in rotation: a retry reaches another one."""
 
     def __init__(self, apis: Sequence[Api]) -> None:
-        self._turn = itertools.cycle(apis)
+        self._rotation = itertools.cycle(apis)
         self._lock = threading.Lock()
 
     def next(self) -> Api:
-        """Return the replica whose turn it is."""
+        """Return the next replica."""
         with self._lock:
-            return next(self._turn)
+            return next(self._rotation)
 
     def send(self, method: str, path: str, *, body: Any = None) -> httpx.Response:
-        """Make one call and return whatever was answered. Raises Unreachable where nothing was."""
+        """Make one call and return the response, whatever its status. Raises Unreachable where there is none."""
         return self.next().send(method, path, body=body)
 
     def check(self, response: httpx.Response) -> Any:
-        """Return the answer's JSON. Raises Refused where it is a refusal."""
+        """Return the response's JSON. Raises Refused where its status is an error."""
         return self.next().check(response)
 
 
 class Load:
-    """Submits orders while the block runs and knows which were accepted."""
+    """Submits orders while it is entered, and records which were accepted."""
 
-    def __init__(self, checkouts: Sequence[Api], work: Work, *, rate: float, seed: int) -> None:
+    def __init__(self, checkouts: Sequence[Api], workload: Workload, *, rate: float, seed: int) -> None:
         self.intake = Intake()
         self.accepted: dict[str, str] = {}
         """Order ids by idempotency key."""
         self.cancellations = 0
         self._checkouts = Replicas(checkouts)
-        self._work = work
+        self._workload = workload
         self._rate = rate
         self._chance = random.Random(f"load {seed}")
         self._stop = threading.Event()
@@ -79,27 +79,27 @@ class Load:
         self._pool.shutdown(wait=True)
 
     def check(self) -> None:
-        """Raise what ended the load before its time."""
+        """Raise the error that ended the load before its time."""
         if self._running is not None and self._running.done():
             self._running.result()
 
     def end(self) -> None:
-        """Submit no more, and wait until what is under way is answered. Raises Refusal where it is not."""
+        """Submit no more orders, and wait until those in flight are answered. Raises Refusal where they are not."""
         self._stop.set()
         if self._running is not None:
             self._running.result()
 
     def _run(self) -> None:
+        replay = Replay(
+            checkout=self._checkouts,
+            window=Unlimited(),
+            rate=self._rate,
+            intake=self.intake,
+            on_batch=self._on_batch,
+            checkpoint=self._checkpoint,
+        )
         try:
-            replay(
-                self._work.submissions(prefix=f"chaos-{new_id()}-"),
-                self._checkouts,
-                window=Boundless(),
-                rate=self._rate,
-                intake=self.intake,
-                on_batch=self._on_batch,
-                checkpoint=self._checkpoint,
-            )
+            replay.run(self._workload.submissions(prefix=f"chaos-{new_id()}-"))
         except Ended:
             return
 
@@ -107,7 +107,7 @@ class Load:
         if self._stop.is_set():
             raise Ended("The load ends here.")
 
-    def _on_batch(self, sent: Sequence[Submission], results: Sequence[Outcome]) -> None:
+    def _on_batch(self, sent: Sequence[Submission], results: Sequence[Result]) -> None:
         for submission, result in zip(sent, results, strict=True):
             if result["status"] not in (200, 202):
                 continue
@@ -120,7 +120,7 @@ class Load:
                 self._timers.append(timer)
 
     def _cancel(self, order_id: str) -> None:
-        """A customer's wish; one that comes too late, or finds nobody, is given up, as customers do."""
+        """Cancel an order as its customer; a refusal, or no response, is ignored, as a customer would."""
         try:
             self._checkouts.next().call("POST", f"/v1/orders/{order_id}/cancel")
         except (Refused, Unreachable):

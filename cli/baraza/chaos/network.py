@@ -1,4 +1,4 @@
-"""Orders faults of the network from toxiproxy."""
+"""Faults of the network, injected through toxiproxy."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ Toxic = Mapping[str, Any]
 
 
 def latency(delay_ms: int, jitter_ms: int) -> Toxic:
-    """Return what delays every answer."""
+    """Return a toxic that delays every response."""
     return {"type": "latency", "stream": "downstream", "attributes": {"latency": delay_ms, "jitter": jitter_ms}}
 
 
 def reset(after_ms: int, share: float) -> Toxic:
-    """Return what breaks a share of the connections."""
+    """Return a toxic that resets a share of the connections."""
     return {"type": "reset_peer", "stream": "downstream", "toxicity": share, "attributes": {"timeout": after_ms}}
 
 
 def silence(share: float = 1.0, *, closing_after_ms: int = 0) -> Toxic:
-    """Return what lets nothing pass on a share of the connections, and closes them after a while, or never."""
+    """Return a toxic that drops all data on a share of the connections, and closes them after a while (0: never)."""
     return {"type": "timeout", "stream": "downstream", "toxicity": share, "attributes": {"timeout": closing_after_ms}}
 
 
 class Network:
-    """The network between our processes and what they need, by the names of toxiproxy's proxies."""
+    """The network between our processes and their dependencies, by the names of toxiproxy's proxies."""
 
     def __init__(self, url: str) -> None:
         self._http = httpx.Client(base_url=url, timeout=TIMEOUT_S, trust_env=False)
@@ -44,20 +44,20 @@ class Network:
     ) -> None:
         self._http.close()
 
-    def poison(self, proxy: str, toxic: Toxic) -> None:
-        """Let a proxy do this to its connections. Raises Refusal."""
+    def add(self, proxy: str, toxic: Toxic) -> None:
+        """Add a toxic to a proxy. Raises Refusal."""
         self._post(f"/proxies/{proxy}/toxics", toxic)
 
     def cut(self, proxy: str) -> None:
-        """Break a proxy's connections and refuse new ones. Raises Refusal."""
+        """Close a proxy's connections and refuse new ones. Raises Refusal."""
         self._post(f"/proxies/{proxy}", {"enabled": False})
 
     def heal(self) -> None:
-        """Undo all of it. Raises Refusal."""
+        """Remove every toxic and open every proxy. Raises Refusal."""
         self._post("/reset", {})
 
     def _post(self, path: str, body: Toxic) -> None:
         try:
             self._http.post(path, json=body).raise_for_status()
         except httpx.HTTPError as error:
-            raise Refusal(f"Toxiproxy did not do what it was told at {path} ({error}); see its log.") from error
+            raise Refusal(f"Toxiproxy refused {path} ({error}). See its log in the stack's home.") from error

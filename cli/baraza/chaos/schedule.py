@@ -1,4 +1,4 @@
-"""Which faults come, in which order, on whom and for how long: a pure function of the seed."""
+"""The schedule of faults: their kinds, order, victims and durations. A pure function of the seed."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """What can happen to a stack."""
+    """The kinds of fault."""
 
     KILL = "kill"  # SIGKILL to one to three of our processes
-    PAUSE = "pause"  # SIGSTOP, and SIGCONT when others may long have taken over their partitions
-    KAFKA = "kafka"  # killed, away for a while, started again
+    PAUSE = "pause"  # SIGSTOP, and SIGCONT when others may have taken over their partitions
+    KAFKA = "kafka"  # killed, stopped for a while, started again
     POSTGRES = "postgres"  # an immediate shutdown, which leaves recovery to the start
     POSTGRES_TWICE = "postgres-twice"  # the same again while it recovers
-    REDIS = "redis"  # gone for a while
-    REGISTRY = "registry"  # gone for a while, in which a process must start
-    DELAY = "delay"  # every answer on a side of the network comes late
-    LOSS = "loss"  # connections of a side break or fall silent
-    PARTITION = "partition"  # a side cannot reach something at all
+    REDIS = "redis"  # stopped for a while
+    REGISTRY = "registry"  # stopped for a while, while a process must start
+    DELAY = "delay"  # every response on a side of the network is delayed
+    LOSS = "loss"  # connections of a side are reset or fall silent
+    PARTITION = "partition"  # a side cannot reach a dependency at all
     OUTBOX = "outbox"  # nothing can be published while commits go on
-    DUPLICATES = "duplicates"  # stored messages come again
-    REORDERED = "reordered"  # stored messages come again, in another order
-    ROLLBACK = "rollback"  # a service runs as it was before its last change, for a while
-    POISON = "poison"  # a message that nobody can read, under a saga's key
+    DUPLICATES = "duplicates"  # stored messages are published again
+    REORDERED = "reordered"  # stored messages are published again, in another order
+    ROLLBACK = "rollback"  # a service runs its previous version for a while
+    POISON = "poison"  # an unprocessable message, under a saga's key
 
 
 ESSENTIAL = (Kind.KILL, Kind.PAUSE, Kind.KAFKA, Kind.POSTGRES, Kind.PARTITION)
-"""What even the shortest run has in it."""
+"""The kinds that even the shortest run contains."""
 
 LASTS_S = {
-    Kind.PAUSE: (2.0, 15.0),  # shorter and longer than the session after which a group goes on without a member
+    Kind.PAUSE: (2.0, 15.0),  # shorter and longer than a consumer group's session timeout
     Kind.KAFKA: (1.0, 10.0),
     Kind.REDIS: (3.0, 15.0),
     Kind.REGISTRY: (3.0, 12.0),
@@ -42,11 +42,11 @@ LASTS_S = {
     Kind.OUTBOX: (4.0, 12.0),
     Kind.ROLLBACK: (8.0, 20.0),
 }
-"""The least and the most; what is not here lasts as long as it takes."""
+"""The shortest and the longest; a kind that is not listed lasts until its victim runs again."""
 
 EARLY_SHARE = 0.25
 EARLY_S = 3.0
-"""So many faults come so soon after the one before that the stack is still recovering."""
+"""This share of the faults comes this soon after the one before, while the stack is still recovering."""
 PAUSE_S = (1.0, 5.0)
 """Between the recovery from one fault and the next."""
 VICTIMS_MAX = 3
@@ -54,7 +54,7 @@ VICTIMS_MAX = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One fault. ``draw`` seeds whatever else it has to choose; ``wait_s`` comes before it."""
+    """One fault. ``draw`` seeds its other choices; ``wait_s`` is the pause before it."""
 
     number: int
     kind: Kind
@@ -66,7 +66,7 @@ class Fault:
 
 
 def faults(seed: int, kinds: Sequence[Kind], processes: Sequence[str]) -> Iterator[Fault]:
-    """Yield faults without end, in rounds in each of which every kind comes once."""
+    """Yield faults without end, in rounds that contain every kind once."""
     chance = random.Random(f"chaos {seed}")
     number = 0
     while True:

@@ -1,4 +1,4 @@
-"""The stack that is made to suffer: its processes, its network, its messages. Whatever is done here can be undone."""
+"""The stack that chaos acts on: its processes, its network, its messages. Whatever is done here can be undone."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from stack.settings import from_environment
 from stack.waiting import until
 
 from baraza.audit.sources import TRACKER as TRACKER_DATABASE
-from baraza.audit.sources import Row, Unreadable, connect
-from baraza.chaos.letters import Letters
+from baraza.audit.sources import Row, Unreadable, connect, sources_of
+from baraza.chaos.messages import MessageFaults
 from baraza.chaos.network import Network
 from baraza.chaos.versions import Version
-from baraza.running import TRACKER_API, Running
+from baraza.system.running import TRACKER_API, Running
 from baraza.terminal import Refusal
 from stack import plan, toxiproxy
 
 REPLICAS = 2
-BACK_WITHIN_S = 60.0
-RECENT = 50
-PLANTED = "planted by the chaos run"
+RESTARTED_WITHIN_S = 60.0
+RECENT_SAGAS = 50
+CLOSE_REASON = "planted by the chaos run"
 
 
 def replicas() -> dict[str, int]:
@@ -38,11 +38,11 @@ def replicas() -> dict[str, int]:
 
 @dataclass(slots=True, kw_only=True)
 class ChaosTarget:
-    """One stack, and the means to hurt it."""
+    """One stack, and the means to inject faults into it."""
 
     running: Running
     network: Network
-    letters: Letters
+    messages: MessageFaults
 
     @property
     def stack(self) -> Stack:
@@ -56,7 +56,7 @@ class ChaosTarget:
         return (*SIMULATORS, *ours)
 
     def send(self, process: str, number: signal.Signals) -> bool:
-        """Send a process a signal; say whether there was one."""
+        """Send a process a signal; return whether there was a process."""
         pid = self.stack.pid(process)
         if pid:
             with suppress(ProcessLookupError):
@@ -75,47 +75,47 @@ class ChaosTarget:
         until(
             lambda: self.stack.pid(process) not in (0, before),
             what=f"{process} to be started again",
-            deadline_s=BACK_WITHIN_S,
+            deadline_s=RESTARTED_WITHIN_S,
         )
 
     def proxies(self, sides: Iterable[str], targets: Iterable[str] = PROXIED) -> list[str]:
         """Return the proxies through which these sides reach these targets."""
         return [toxiproxy.port_name(side, target) for side in sides for target in targets]
 
-    def let_go(self) -> None:
-        """Let every process go on and everything pass. Raises Refusal."""
+    def release(self) -> None:
+        """Continue every stopped process and heal the network. Raises Refusal."""
         for process in (*self.processes, *plan.INFRASTRUCTURE):
             self.send(process, signal.SIGCONT)
         self.network.heal()
 
     def heal(self) -> None:
-        """Undo whatever can be undone: go on, let pass, start again. Raises StackError, Refusal."""
-        self.let_go()
+        """Undo every fault: release everything, and start the infrastructure. Raises StackError, Refusal."""
+        self.release()
         for part in plan.INFRASTRUCTURE:
             self.stack.start(part)
 
     def run_as(self, service: str, version: Version | None) -> None:
-        """Let all processes of a service run as they were at a version, or as they are now. Raises StackError."""
+        """Run all processes of a service at a version, or at the present one (None). Raises StackError."""
         variables = {} if version is None else {"PYTHONPATH": version.python_path}
         settings = from_environment(home=self.stack.home, proxied=True, environment={service: variables})
         self.running = Running(stack=up(settings))
 
-    def ask(self, query: str, *arguments: object, service: str = TRACKER_DATABASE) -> list[Row]:
-        """Return what a service's database says; nothing while it cannot be asked."""
+    def query(self, query: str, *arguments: object, service: str = TRACKER_DATABASE) -> list[Row]:
+        """Return the rows of a query on a service's database; none while it is unavailable."""
         try:
-            with closing(connect(self.running.sources(), service)) as connection:
+            with closing(connect(sources_of(self.running), service)) as connection:
                 return connection.execute(query.encode(), arguments).fetchall()
         except (OperationalError, Unreadable):
             return []
 
     def recent_sagas(self) -> list[str]:
-        """Return the ids of the sagas that were started last."""
-        rows = self.ask("SELECT saga_id FROM sagas ORDER BY started_at DESC LIMIT %s", RECENT)
+        """Return the ids of the sagas that started last."""
+        rows = self.query("SELECT saga_id FROM sagas ORDER BY started_at DESC LIMIT %s", RECENT_SAGAS)
         return sorted(row[0] for row in rows)
 
     def confirmed_again_at(self, since: datetime, orders: int) -> datetime | None:
-        """Return when so many of the orders that were submitted after ``since`` were confirmed, None if not yet."""
-        rows = self.ask(
+        """Return when ``orders`` of the orders submitted after ``since`` were confirmed; None if they are not yet."""
+        rows = self.query(
             "SELECT finished_at FROM sagas WHERE started_at >= %s AND state = 'CONFIRMED'"
             " ORDER BY finished_at OFFSET %s LIMIT 1",
             since,
@@ -124,12 +124,13 @@ class ChaosTarget:
         return rows[0][0] if rows else None
 
     def close_letters(self) -> None:
-        """Close the dead letters of poisons whose sagas went on all the same, as an operator would.
+        """Close the dead letters of poisons whose sagas ended all the same, as an operator would.
 
-        The others' sagas are parked, and answer for them. A connection that broke with PostgreSQL is told once more.
+        The sagas of the others are parked, and account for them. A failed request is retried, because the tracker may
+        still have a connection that broke with PostgreSQL.
         """
         for attempt in tenacity.Retrying(
-            stop=tenacity.stop_after_delay(BACK_WITHIN_S),
+            stop=tenacity.stop_after_delay(RESTARTED_WITHIN_S),
             wait=tenacity.wait_fixed(1),
             retry=tenacity.retry_if_exception_type(Refusal),
             reraise=True,
@@ -138,9 +139,9 @@ class ChaosTarget:
                 self._close_letters()
 
     def _close_letters(self) -> None:
-        poisoned = {poison.saga_id for poison in self.letters.poisons}
+        poisoned = {poison.saga_id for poison in self.messages.poisons}
         with self.running.api(TRACKER_API) as tracker:
             found = tracker.get("/v1/dead-letters")["letters"]
             letter_ids = [each["letter_id"] for each in found if each["saga_id"] in poisoned]
             if letter_ids:
-                tracker.call("POST", "/v1/dead-letters/close", body={"letter_ids": letter_ids, "reason": PLANTED})
+                tracker.call("POST", "/v1/dead-letters/close", body={"letter_ids": letter_ids, "reason": CLOSE_REASON})

@@ -1,4 +1,4 @@
-"""What became of it all: every order ended or is parked with a reason, nothing lost, nothing doubled, or what was."""
+"""The verdict: every order has ended or is parked with a reason, nothing is lost and nothing doubled, or what is."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from baraza.terminal import Refusal
 DOUBLED = frozenset(
     {"captured-once", "charged-once", "shipped-once", "compensated-once", "ledger-balances", "reserved-for-orders"}
 )
-"""Invariants of the audit that find what happened twice."""
+"""Invariants of the audit that find doubled effects."""
 NAMED_MAX = 20
-UNNAMED = "the tracker's table of sagas could not be read"
+NO_SAGAS = "The tracker's table of sagas could not be read. See ./baraza status and the logs in the stack's home."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovery:
-    """How long it took to recover from the faults of one kind."""
+    """The recovery times of the faults of one kind."""
 
     faults: int
     median_s: float | None
@@ -33,7 +33,7 @@ class Recovery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """The figures of a run and whatever is wrong; a run without violations is green."""
+    """The figures of a run and its violations; a run without violations is green."""
 
     submitted: int
     accepted: int
@@ -44,18 +44,18 @@ class Verdict:
     doubled: int
     poisons: int
     audit: str
-    suffered: Sequence[InjectedFault]
+    injected: Sequence[InjectedFault]
     violations: Sequence[str]
 
     def recoveries(self) -> dict[str, Recovery]:
         """Return the recovery times by kind of fault, in the order in which the kinds first came."""
         times: dict[str, list[float | None]] = defaultdict(list)
-        for past in self.suffered:
+        for past in self.injected:
             times[past.fault.kind].append(past.recovery_s)
         return {kind: _recovery(each) for kind, each in times.items()}
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as a script wants it."""
+        """Return the JSON object that --json prints."""
         return {
             "orders": self.accepted,
             "submitted": self.submitted,
@@ -79,35 +79,35 @@ class Verdict:
                     "after_s": round(past.after_s, 1),
                     "recovery_s": past.recovery_s,
                 }
-                for past in self.suffered
+                for past in self.injected
             ],
             "violations": list(self.violations),
         }
 
 
-def judge(field: ChaosTarget, load: Load, suffered: Sequence[InjectedFault], report: Report) -> Verdict:
-    """Return the verdict over a run that has come to rest. Raises Refusal."""
-    states: dict[str, str] = dict(field.ask("SELECT saga_id, state FROM sagas"))
+def judge(target: ChaosTarget, load: Load, injected: Sequence[InjectedFault], report: Report) -> Verdict:
+    """Return the verdict over a run in which nothing moves any more. Raises Refusal."""
+    states: dict[str, str] = dict(target.query("SELECT saga_id, state FROM sagas"))
     if load.accepted and not states:
-        raise Refusal(UNNAMED)
+        raise Refusal(NO_SAGAS)
     lost = sorted(order_id for order_id in load.accepted.values() if order_id not in states)
     violations = [
-        *(f"order {order_id} was accepted and is not known to the tracker" for order_id in lost[:NAMED_MAX]),
+        *(f"order {order_id} was accepted and is unknown to the tracker" for order_id in lost[:NAMED_MAX]),
         *_found(report),
-        *field.letters.untold(),
-        *_unrecovered(suffered),
+        *target.messages.unreported(),
+        *_unrecovered(injected),
     ]
     return Verdict(
         submitted=load.intake.total,
         accepted=len(load.accepted),
         cancellations=load.cancellations,
         states=dict(Counter(states.values())),
-        parked_by=_parked_by(field),
+        parked_by=_parked_by(target),
         lost=len(lost),
         doubled=sum(finding.total for finding in report.findings if finding.invariant.name in DOUBLED),
-        poisons=len(field.letters.poisons),
+        poisons=len(target.messages.poisons),
         audit="green" if report.is_green else "red",
-        suffered=suffered,
+        injected=injected,
         violations=violations,
     )
 
@@ -118,15 +118,15 @@ def _found(report: Report) -> Iterator[str]:
             yield f"{finding.invariant.name}: {offender} {problem}"
 
 
-def _unrecovered(suffered: Sequence[InjectedFault]) -> Iterator[str]:
-    for past in suffered:
+def _unrecovered(injected: Sequence[InjectedFault]) -> Iterator[str]:
+    for past in injected:
         if past.recovery_s is None or past.recovery_s > RECOVERY_S_MAX:
             took = "not at all" if past.recovery_s is None else f"only after {past.recovery_s} s"
             yield f"fault {past.fault.number} ({past.what}): new orders were confirmed again {took}"
 
 
-def _parked_by(field: ChaosTarget) -> dict[str, int]:
-    rows = field.ask("SELECT cause, count(*) FROM sagas WHERE state = 'NEEDS_REVIEW' GROUP BY cause ORDER BY 2 DESC")
+def _parked_by(target: ChaosTarget) -> dict[str, int]:
+    rows = target.query("SELECT cause, count(*) FROM sagas WHERE state = 'NEEDS_REVIEW' GROUP BY cause ORDER BY 2 DESC")
     return {str(cause): count for cause, count in rows}
 
 

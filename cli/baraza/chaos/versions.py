@@ -1,7 +1,7 @@
-"""The version of a service before its last one, taken from the repository's history, to run instead of the present one.
+"""The previous version of a service, taken from the repository's history, to run instead of the present one.
 
-A version here is what one commit left of a service's own code, of the kit and of the messages. It runs on today's
-database, topics and stack, as it would after a rollback.
+A version is a service's own code, the chassis and the messages at one commit. It runs on the present database, topics
+and stack, as it would after a rollback.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from baraza.terminal import Refusal
 CHECKOUT = Path(__file__).resolve().parents[3]
 SHARED = ("chassis", "schemas")
 STACK = ("stack", "services/saga-tracker")
-"""What registers the old messages' schemas, as the old release had done before it was replaced."""
+"""The code that registers the old messages' schemas, as the old release did before it was replaced."""
 REGISTER = """
 import json, sys
 from confluent_kafka.schema_registry import SchemaRegistryClient
@@ -35,12 +35,12 @@ with SchemaRegistryClient(json.load(sys.stdin)) as client:
         register(client, subject)
 """
 TIMEOUT_S = 60
-AGAIN_AFTER_S = 2
+RETRY_S = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
-    """One service as it was, unpacked in a folder."""
+    """One service at a commit, unpacked in a folder."""
 
     service: str
     commit: str
@@ -48,19 +48,19 @@ class Version:
 
     @property
     def python_path(self) -> str:
-        """The value of PYTHONPATH that puts it before today's."""
+        """The value of PYTHONPATH that puts it before the present version."""
         return ":".join(str(self.folder / part) for part in (f"services/{self.service}", *SHARED))
 
     def register(self, registry: Mapping[str, str]) -> None:
-        """Register its schemas. Raises Refusal where they do not fit those of today.
+        """Register its schemas. Raises Refusal where they are incompatible with the present ones.
 
-        The fault before this one may have hurt the registry, so it is asked again for a while.
+        The fault before this one may still affect the registry, so the registration is retried for a while.
         """
         path = ":".join(str(self.folder / part) for part in (*STACK, *SHARED))
         for attempt in tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(Refusal),
             stop=tenacity.stop_after_delay(TIMEOUT_S),
-            wait=tenacity.wait_fixed(AGAIN_AFTER_S),
+            wait=tenacity.wait_fixed(RETRY_S),
             reraise=True,
         ):
             with attempt:
@@ -77,7 +77,7 @@ class Version:
 
 @functools.cache
 def with_history() -> dict[str, str]:
-    """Return the services that can be rolled back, each with the commit to go back to; none without a history."""
+    """Return the services that can be rolled back, each with the commit to return to; none without a history."""
     found = {service: previous(service) for service in (*services(), TRACKER)}
     return {service: commit for service, commit in found.items() if commit is not None}
 
@@ -98,14 +98,14 @@ def unpack(service: str, commit: str, folder: Path) -> Version:
             ("git", "-C", str(CHECKOUT), "archive", commit, *dict.fromkeys(wanted)), check=True, capture_output=True
         ).stdout
         with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-            # Debian 12's Python 3.11.2 does not know the filter yet; the archive is our own repository's.
+            # Debian 12's Python 3.11.2 does not have the filter yet; the archive is our own repository's.
             tar.extraction_filter = getattr(tarfile, "data_filter", lambda member, _path: member)
             tar.extractall(target)
     return Version(service=service, commit=commit, folder=target)
 
 
 def _git(*arguments: str) -> str:
-    """Return what git says; nothing where there is no git, or no repository."""
+    """Return the output of git; an empty text where there is no git, or no repository."""
     command = ("git", "-C", str(CHECKOUT), *arguments)
     try:
         done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=TIMEOUT_S)

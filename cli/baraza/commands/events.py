@@ -1,4 +1,4 @@
-"""``baraza topics`` and ``baraza events``: what travels on Kafka, as analytics would see it."""
+"""``baraza topics`` and ``baraza events``: the messages on Kafka, as analytics would read them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from baraza import broker, running
 from baraza.commands.options import Home, Json
-from baraza.terminal import Refusal, UsageRefusal, is_interactive, put, put_json, put_table, say
+from baraza.system import broker, running
+from baraza.terminal import Refusal, UsageRefusal, is_interactive, notify, put, put_json, put_table
 
 if TYPE_CHECKING:
     from chassis.wire.kafka import KafkaLogin
@@ -23,27 +23,30 @@ app = typer.Typer(no_args_is_help=True, help="The events on Kafka, decoded.")
 POLL_S = 0.5
 TYPE_HEADER = "ce_type"
 PERSONAL = frozenset({"ship_to", "payment_token"})
-"""Fields that people have no business with on a screen; --json shows them, as the topic holds them."""
+"""Personal fields, which are not shown to a person; --json has them, as they are on the topic."""
+
+
+Topic = Annotated[str, typer.Argument(metavar="TOPIC", help="A topic; ./baraza topics lists them.", show_default=False)]
+FromBeginning = Annotated[bool, typer.Option("--from-beginning", help="Also the messages that are stored already.")]
+Limit = Annotated[
+    int | None,
+    typer.Option("--limit", min=1, metavar="NUMBER", help="Stop after this many messages.", show_default=False),
+]
+OnlySaga = Annotated[
+    str | None, typer.Option("--saga", metavar="ID", help="Only messages of this saga.", show_default=False)
+]
 
 
 @app.command()
 def tail(
-    topic: Annotated[
-        str, typer.Argument(metavar="TOPIC", help="A topic; ./baraza topics lists them.", show_default=False)
-    ],
-    from_beginning: Annotated[
-        bool, typer.Option("--from-beginning", help="Everything that the topic still holds.")
-    ] = False,
-    limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="Stop after so many messages.", show_default=False)
-    ] = None,
-    saga: Annotated[
-        str | None, typer.Option("--saga", metavar="ID", help="Only this saga's.", show_default=False)
-    ] = None,
+    topic: Topic,
+    from_beginning: FromBeginning = False,
+    limit: Limit = None,
+    saga: OnlySaga = None,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Show the messages of a topic as they come, decoded through the schema registry; Ctrl-C ends it."""
+    """Show the messages of a topic as they arrive, decoded through the schema registry; Ctrl-C ends it."""
     stack = running.find(home)
     messages = _messages(stack, topic, from_beginning=from_beginning, saga=saga)
     for message in islice(messages, limit):
@@ -51,7 +54,7 @@ def tail(
 
 
 def topics(home: Home = None, as_json: Json = False) -> None:
-    """List the topics, with how many messages each holds."""
+    """List the topics, with the number of messages stored in each."""
     stack = running.find(home)
     rows = list(_topics(stack.kafka))
     if as_json:
@@ -61,24 +64,24 @@ def topics(home: Home = None, as_json: Json = False) -> None:
 
 
 def _partitions(kafka: KafkaLogin, topic: str) -> list[int]:
-    """Return a topic's partitions. Raises UsageRefusal, with what may have been meant, where there is none."""
+    """Return a topic's partitions. Raises UsageRefusal, with the most similar name, where there is no such topic."""
     topics: dict[str, list[int]] = {}
-    for name, partition in broker.marks(kafka, _is_ours):
+    for name, partition in broker.watermarks(kafka, _is_ours):
         topics.setdefault(name, []).append(partition)
     if topic not in topics:
         import difflib
 
         near = difflib.get_close_matches(topic, topics, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
-        raise UsageRefusal(f"No topic is called {topic!r}.{hint} Run ./baraza topics for all of them.")
+        raise UsageRefusal(f"There is no topic {topic!r}.{hint} Run ./baraza topics to list all.")
     return topics[topic]
 
 
 def _topics(kafka: KafkaLogin) -> Iterator[tuple[str, int, int]]:
-    marks = broker.marks(kafka, _is_ours)
-    for topic, places in groupby(marks, key=lambda place: place[0]):
-        held = [marks[place][1] - marks[place][0] for place in places]
-        yield topic, len(held), sum(held)
+    watermarks = broker.watermarks(kafka, _is_ours)
+    for topic, partitions in groupby(watermarks.items(), key=lambda item: item[0][0]):
+        counts = [high - low for _, (low, high) in partitions]
+        yield topic, len(counts), sum(counts)
 
 
 def _is_ours(topic: str) -> bool:
@@ -98,7 +101,7 @@ def _messages(
         consumer.assign([TopicPartition(topic, number, start) for number in _partitions(stack.kafka, topic)])
         deserialize = AvroDeserializer(SchemaRegistryClient({"url": stack.registry_url}))
         if is_interactive():
-            say(f"Waiting for messages on {topic}; Ctrl-C ends it.")
+            notify(f"Waiting for messages on {topic}; Ctrl-C ends it.")
         while True:
             message = consumer.poll(POLL_S)
             if message is None:
@@ -112,7 +115,7 @@ def _messages(
 
 
 def _decoded(message: Message, deserialize: Any) -> dict[str, Any]:
-    """Return what the message says; where the registry cannot make sense of its bytes, why, and the bytes."""
+    """Return the message as JSON; where it is undecodable, the error and the bytes instead of the value."""
     from confluent_kafka.serialization import MessageField, SerializationContext
 
     headers = {name: _text(value) for name, value in dict(message.headers() or []).items()}
@@ -128,7 +131,7 @@ def _decoded(message: Message, deserialize: Any) -> dict[str, Any]:
     }
     try:
         decoded["value"] = deserialize(message.value(), SerializationContext(topic, MessageField.VALUE))
-    except Exception as error:  # whatever the bytes lead the decoder into; a tail must show the message all the same
+    except Exception as error:  # any bytes may be on a topic, and the message must be shown all the same
         decoded |= {"value": None, "undecodable": str(error), "bytes": (message.value() or b"").hex()}
     return decoded
 

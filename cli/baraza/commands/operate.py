@@ -1,7 +1,7 @@
-"""What operators do about sagas that are parked, and about dead letters that nobody answers for.
+"""What operators do about parked sagas, and about dead letters that belong to no saga.
 
-``baraza redrive`` works in two steps, so that what runs is what was shown; the tracker runs it, whatever becomes of
-this process.
+``baraza redrive`` works in two steps, so that exactly what was shown is run. The tracker runs the plan, even when this
+process ends.
 """
 
 from __future__ import annotations
@@ -9,91 +9,101 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from baraza import running
-from baraza.commands.options import Home, Json
-from baraza.commands.orders import order_id
+from baraza.commands.options import Home, Json, Saga, check_reason, order_id
 from baraza.commands.sagas import app as sagas_app
-from baraza.running import TRACKER_API
 from baraza.selection import parse
-from baraza.terminal import FOUND_A_PROBLEM, UsageRefusal, progress, put_json, put_table, say, stop
+from baraza.system import running
+from baraza.system.running import TRACKER_API
+from baraza.terminal import FOUND_A_PROBLEM, UsageRefusal, notify, progress, put_json, put_table, stop
 
 if TYPE_CHECKING:
-    from baraza.client import Api
+    from baraza.system.client import Api
 
 POLL_S = 0.5
 PAGE_ITEMS = 1_000
 SHOWN_ITEMS = 20
-"""Sagas of a plan that a person is shown of each kind; --json has all of them."""
+"""Sagas of a plan that are shown in each state; --json has all of them."""
 DAY_S, HOUR_S, MINUTE_S = 86_400, 3_600, 60
 
-Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept for ever.", show_default=False)]
-Saga = Annotated[str, typer.Argument(metavar="ID", help="The saga's id, which is the order's.", show_default=False)]
-letters_app = typer.Typer(no_args_is_help=True, help="Dead letters for which no saga answers.")
+letters_app = typer.Typer(no_args_is_help=True, help="Dead letters without a saga that accounts for them.")
+
+Reason = Annotated[str, typer.Option("--reason", help="The reason; it is kept for ever.", show_default=False)]
+Plan = Annotated[
+    str | None,
+    typer.Option(
+        "--plan",
+        metavar="SELECTION",
+        help="Show what would run, and store it as a plan.",
+        show_default=False,
+    ),
+]
+Apply = Annotated[str | None, typer.Option("--apply", metavar="PLAN", help="Run a stored plan.", show_default=False)]
+Show = Annotated[
+    str | None, typer.Option("--show", metavar="PLAN", help="Show the progress of a plan.", show_default=False)
+]
+PlanReason = Annotated[
+    str, typer.Option("--reason", help="With --apply: the reason; it is kept for ever.", show_default=False)
+]
+Rate = Annotated[int | None, typer.Option("--rate", min=1, help="Sagas a second; the tracker's default if not given.")]
+Compensate = Annotated[bool, typer.Option("--compensate", help="With --plan: compensate the sagas instead.")]
+OnlySaga = Annotated[str | None, typer.Argument(metavar="ID", help="Only about this saga.", show_default=False)]
+LetterIds = Annotated[
+    list[str], typer.Argument(metavar="LETTER...", help="Ids, as `letters list` shows them.", show_default=False)
+]
 
 
 def redrive(
-    plan: Annotated[
-        str | None,
-        typer.Option("--plan", metavar="SELECTION", help="Show what would run, and freeze it.", show_default=False),
-    ] = None,
-    apply: Annotated[
-        str | None, typer.Option("--apply", metavar="PLAN", help="Run a plan that was shown.", show_default=False)
-    ] = None,
-    show: Annotated[
-        str | None, typer.Option("--show", metavar="PLAN", help="Show how far a plan is.", show_default=False)
-    ] = None,
-    reason: Annotated[str, typer.Option("--reason", help="Why it is run; kept for ever.", show_default=False)] = "",
-    rate: Annotated[
-        int | None, typer.Option("--rate", min=1, help="Sagas a second; the tracker's own if not given.")
-    ] = None,
-    compensate: Annotated[
-        bool, typer.Option("--compensate", help="Plan to give the sagas up instead of trying them again.")
-    ] = False,
+    plan: Plan = None,
+    apply: Apply = None,
+    show: Show = None,
+    reason: PlanReason = "",
+    rate: Rate = None,
+    compensate: Compensate = False,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Try parked sagas again: --plan shows and freezes which, --apply runs just those, --show tells how far it is.
+    """Retry parked sagas: --plan selects and shows them, --apply runs the plan, --show reports its progress.
 
     SELECTION is `all`, or terms such as group=1a2b3c4d (from `sagas review`), step=reserve_inventory, id=ID,ID,
     after=TIME and before=TIME.
     """
-    asked = [each for each in (plan, apply, show) if each is not None]
-    if len(asked) != 1:
+    if sum(each is not None for each in (plan, apply, show)) != 1:
         raise UsageRefusal("Give one of --plan SELECTION, --apply PLAN or --show PLAN.")
     if apply is not None and not reason.strip():
-        raise UsageRefusal("--reason is empty; say why it will work now, it is kept for ever.")
+        raise UsageRefusal("--reason is empty; state why it will work now, it is kept for ever.")
     selection = None if plan is None else parse(plan)
     with running.find(home).api(TRACKER_API) as tracker:
         if selection is not None:
             act = "COMPENSATE" if compensate else "REDRIVE"
-            answer = tracker.call("POST", "/v1/plans", body={"act": act, "selection": selection})
+            found = tracker.call("POST", "/v1/plans", body={"act": act, "selection": selection})
         elif apply is not None:
-            answer = _applied(tracker, order_id(apply), reason, rate)
+            found = _applied(tracker, order_id(apply), reason, rate)
         else:
-            answer = tracker.get(f"/v1/plans/{order_id(show or '')}")
+            found = tracker.get(f"/v1/plans/{order_id(show or '')}")
         if as_json:
-            put_json({**answer, "items": list(_items(tracker, answer["plan_id"]))})
+            put_json({**found, "items": list(_items(tracker, found["plan_id"]))})
         else:
-            _tell(tracker, answer)
+            _show_plan(tracker, found)
 
 
 def _applied(tracker: Api, plan_id: str, reason: str, rate: int | None) -> dict[str, Any]:
-    """Apply a plan and follow it to its end; the tracker goes on if we are interrupted."""
+    """Apply a plan and follow it to its end; the tracker continues when we are interrupted."""
     body: dict[str, Any] = {"reason": reason} | ({} if rate is None else {"rate_per_s": rate})
-    answer: dict[str, Any] = tracker.call("POST", f"/v1/plans/{plan_id}/apply", body=body)
-    left = answer["counts"].get("PLANNED", 0)
+    plan: dict[str, Any] = tracker.call("POST", f"/v1/plans/{plan_id}/apply", body=body)
+    left = plan["counts"].get("PLANNED", 0)
     with progress("redrive: sagas", total=left) as advance:
-        while answer["state"] == "APPLYING":
+        while plan["state"] == "APPLYING":
             time.sleep(POLL_S)
-            answer = tracker.get(f"/v1/plans/{plan_id}")
-            now_left = answer["counts"].get("PLANNED", 0)
+            plan = tracker.get(f"/v1/plans/{plan_id}")
+            now_left = plan["counts"].get("PLANNED", 0)
             advance(left - now_left)
             left = now_left
-    return answer
+    return plan
 
 
 def _items(tracker: Api, plan_id: str, state: str | None = None, limit: int | None = None) -> Iterator[dict[str, Any]]:
@@ -108,7 +118,7 @@ def _items(tracker: Api, plan_id: str, state: str | None = None, limit: int | No
         params["after"] = page["next_after"]
 
 
-def _tell(tracker: Api, plan: dict[str, Any]) -> None:
+def _show_plan(tracker: Api, plan: dict[str, Any]) -> None:
     rows = [
         (item["saga_id"], item["step"], item["state"], item["runs"], item["detail"])
         for state in plan["counts"]
@@ -116,16 +126,16 @@ def _tell(tracker: Api, plan: dict[str, Any]) -> None:
     ]
     put_table(("saga", "step", "state", "runs", "detail"), rows)
     counts = ", ".join(f"{count} {state}" for state, count in sorted(plan["counts"].items()))
-    say(f"Plan {plan['plan_id']} to {plan['act'].lower()} is {plan['state']}: {counts}.")
+    notify(f"Plan {plan['plan_id']} to {plan['act'].lower()} is {plan['state']}: {counts}.")
     if sum(plan["counts"].values()) > len(rows):
-        say(f"Up to {SHOWN_ITEMS} of each are shown; --json has all of them.")
+        notify(f"Up to {SHOWN_ITEMS} sagas in each state are shown; --json has all of them.")
     if plan["state"] == "PLANNED":
-        say(f'Run it with: ./baraza redrive --apply {plan["plan_id"]} --reason "…"')
+        notify(f'Run it with: ./baraza redrive --apply {plan["plan_id"]} --reason "…"')
 
 
 @sagas_app.command("review")
 def review(home: Home = None, as_json: Json = False) -> None:
-    """Show why sagas are parked: one line a cause, the most frequent first."""
+    """Show why sagas are parked: one line for each cause, the most frequent first."""
     with running.find(home).api(TRACKER_API) as tracker:
         groups = tracker.get("/v1/review")["groups"]
     if as_json:
@@ -137,27 +147,23 @@ def review(home: Home = None, as_json: Json = False) -> None:
     ]
     put_table(("group", "sagas", "oldest", "phase", "step", "reason"), rows, right=("sagas", "oldest"))
     if rows:
-        say(f"See what a redrive would do: ./baraza redrive --plan group={rows[0][0]}")
+        notify(f"See what a redrive would do: ./baraza redrive --plan group={rows[0][0]}")
 
 
 @sagas_app.command("compensate")
 def compensate(saga: Saga, reason: Reason, home: Home = None, as_json: Json = False) -> None:
-    """Give a saga up instead of trying again: it is fenced, and what ran is compensated."""
+    """Compensate a parked saga instead of retrying it: it is fenced, and what ran is compensated."""
     _act("compensate", saga, reason, home, as_json=as_json)
 
 
 @sagas_app.command("annotate")
 def annotate(saga: Saga, reason: Reason, home: Home = None, as_json: Json = False) -> None:
-    """Put a remark on a saga's timeline."""
+    """Add a remark to a saga's timeline."""
     _act("annotate", saga, reason, home, as_json=as_json)
 
 
 @sagas_app.command("acts")
-def acts(
-    saga: Annotated[str | None, typer.Argument(metavar="ID", help="Only about this saga.", show_default=False)] = None,
-    home: Home = None,
-    as_json: Json = False,
-) -> None:
+def acts(saga: OnlySaga = None, home: Home = None, as_json: Json = False) -> None:
     """Show what operators did, the latest first: who, when, what and why."""
     params: dict[str, str | int] = {} if saga is None else {"saga_id": order_id(saga)}
     with running.find(home).api(TRACKER_API) as tracker:
@@ -169,12 +175,12 @@ def acts(
         (each["at"], each["actor"], each["act"], each["saga_id"] or each["plan_id"], each["reason"], each["detail"])
         for each in found
     ]
-    put_table(("at", "who", "act", "saga or plan", "why", "what"), rows)
+    put_table(("at", "operator", "act", "saga or plan", "reason", "detail"), rows)
 
 
 @letters_app.command("list")
 def list_letters(home: Home = None, as_json: Json = False) -> None:
-    """List them, the oldest first."""
+    """List open dead letters, the oldest first."""
     with running.find(home).api(TRACKER_API) as tracker:
         found = tracker.get("/v1/dead-letters")["letters"]
     if as_json:
@@ -187,42 +193,30 @@ def list_letters(home: Home = None, as_json: Json = False) -> None:
         )
         for each in found
     ]  # fmt: skip
-    put_table(("letter", "saga", "which is", "topic", "message", "age", "reason"), rows, right=("age",))
+    put_table(("letter", "saga", "saga state", "topic", "message", "age", "reason"), rows, right=("age",))
 
 
 @letters_app.command("close")
-def close_letters(
-    letters: Annotated[
-        list[str], typer.Argument(metavar="LETTER...", help="Their ids, as the list shows them.", show_default=False)
-    ],
-    reason: Reason,
-    home: Home = None,
-    as_json: Json = False,
-) -> None:
-    """Close dead letters about which nothing has to be done."""
-    _check(reason)
+def close_letters(letters: LetterIds, reason: Reason, home: Home = None, as_json: Json = False) -> None:
+    """Close dead letters that need no further action."""
+    check_reason(reason)
     body = {"letter_ids": [order_id(each) for each in letters], "reason": reason}
     with running.find(home).api(TRACKER_API) as tracker:
         closed = tracker.call("POST", "/v1/dead-letters/close", body=body)["closed"]
-    put_json(closed) if as_json else say(f"{len(closed)} closed.")
+    put_json(closed) if as_json else notify(f"{len(closed)} closed.")
     if len(closed) < len(letters):
-        say("The others were closed or redriven before, or there are none of that id.")
+        notify("The others are closed or redriven already, or have no such id.")
         stop(FOUND_A_PROBLEM)
 
 
-def _act(act: str, saga: str, reason: str, home: Any, *, as_json: bool) -> None:
-    _check(reason)
-    name = order_id(saga)
+def _act(act: str, saga: str, reason: str, home: Path | None, *, as_json: bool) -> None:
+    check_reason(reason)
+    saga_id = order_id(saga)
     with running.find(home).api(TRACKER_API) as tracker:
-        revision = tracker.get(f"/v1/sagas/{name}")["saga"]["revision"]
+        revision = tracker.get(f"/v1/sagas/{saga_id}")["saga"]["revision"]
         headers = {"If-Match": f'"{revision}"'}
-        answer = tracker.call("POST", f"/v1/sagas/{name}/{act}", body={"reason": reason}, headers=headers)
-    put_json(answer) if as_json else say(f"Asked for. Follow it with: ./baraza timeline {name}")
-
-
-def _check(reason: str) -> None:
-    if not reason.strip():
-        raise UsageRefusal("--reason is empty; say why, it is kept for ever.")
+        accepted = tracker.call("POST", f"/v1/sagas/{saga_id}/{act}", body={"reason": reason}, headers=headers)
+    put_json(accepted) if as_json else notify(f"Requested. Follow it with: ./baraza timeline {saga_id}")
 
 
 def _age(since: str) -> str:

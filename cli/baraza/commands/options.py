@@ -1,4 +1,4 @@
-"""Options that several commands share, so that they read alike everywhere."""
+"""Options and arguments that several commands share, so that they read alike everywhere."""
 
 from __future__ import annotations
 
@@ -7,10 +7,47 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from baraza.terminal import UsageRefusal
+
 Home: TypeAlias = Annotated[
     Path | None,
     typer.Option(
-        "--home", envvar="BARAZA_HOME", metavar="FOLDER", help="Where the stack keeps everything.", show_default=False
+        "--home", envvar="BARAZA_HOME", metavar="FOLDER", help="The folder of the stack's state.", show_default=False
     ),
 ]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, for scripts.")]
+Replicas: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--replicas", metavar="SERVICE=NUMBER", help="Processes of a service; may be repeated."),
+]
+Order: TypeAlias = Annotated[str, typer.Argument(metavar="ORDER", help="The order's id.", show_default=False)]
+Saga: TypeAlias = Annotated[
+    str, typer.Argument(metavar="ID", help="The saga's id, which is the order's.", show_default=False)
+]
+
+ID_LENGTH_MAX = 64
+
+
+def replicas_of(texts: list[str] | None) -> dict[str, int]:
+    """Return the number of processes by service that ``--replicas`` gives. Raises UsageRefusal."""
+    replicas: dict[str, int] = {}
+    for text in texts or []:
+        service, _, number = text.partition("=")
+        if not service or not number.isdecimal():
+            raise UsageRefusal(f"--replicas {text!r}; write it like payment=2.")
+        replicas[service] = int(number)
+    return replicas
+
+
+def order_id(text: str) -> str:
+    """Return the id as it can stand in a URL. Raises UsageRefusal where it is not an id."""
+    name = text.strip()
+    if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum() or len(name) > ID_LENGTH_MAX:
+        raise UsageRefusal(f"{text!r} is not an order's id, which looks like 01JCZ3K8T0ABCDEFGHJKMNPQRS.")
+    return name
+
+
+def check_reason(reason: str) -> None:
+    """Raise UsageRefusal where ``--reason`` is empty."""
+    if not reason.strip():
+        raise UsageRefusal("--reason is empty; give the reason, it is kept for ever.")

@@ -1,50 +1,61 @@
-"""``baraza explore`` and ``baraza simulate``: proof that the protocol keeps its promises, without a stack."""
+"""``baraza explore`` and ``baraza simulate``: check the protocol's properties, without a stack."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from baraza.commands.options import Json
-from baraza.terminal import FOUND_A_PROBLEM, UsageRefusal, progress, put, put_json, say, stop
+from baraza.terminal import FOUND_A_PROBLEM, UsageRefusal, notify, progress, put, put_json, stop
 
 if TYPE_CHECKING:
     from proof.running import Figures
 
-VIOLATIONS_TOLD_MAX = 5
+VIOLATIONS_SHOWN_MAX = 5
 
 Control = Annotated[
     str | None,
-    typer.Option("--control", metavar="NAME", help="Take one of the protocol's rules out; then it must fail."),
+    typer.Option("--control", metavar="NAME", help="Negative control: leave out this rule; then it must fail."),
+]
+Seeds = Annotated[int, typer.Option("--seeds", min=1, help="How many schedules.")]
+First = Annotated[int, typer.Option("--first", min=0, metavar="SEED", help="The seed of the first schedule.")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Run only this seed.", show_default=False)]
+Trace = Annotated[bool, typer.Option("--trace", help="With --seed: print every event.")]
+Processes = Annotated[
+    int | None, typer.Option("--processes", min=1, help="Parallel processes; one for each core if not given.")
+]
+Steps = Annotated[
+    int | None, typer.Option("--steps", min=1, max=4, help="Only sagas of this many steps.", show_default=False)
+]
+Large = Annotated[
+    bool, typer.Option("--large", help="The larger models instead: minutes, and up to some gigabytes of memory.")
 ]
 
 
 def simulate(
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many schedules.")] = 1000,
-    first: Annotated[int, typer.Option("--first", min=0, metavar="SEED", help="The seed of the first.")] = 0,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Run this one alone.", show_default=False)] = None,
-    trace: Annotated[bool, typer.Option("--trace", help="With --seed: print everything that happens.")] = False,
+    seeds: Seeds = 1000,
+    first: First = 0,
+    seed: Seed = None,
+    trace: Trace = False,
     control: Control = None,
-    processes: Annotated[
-        int | None, typer.Option("--processes", min=1, help="How many at once; one for each core unless given.")
-    ] = None,
+    processes: Processes = None,
     as_json: Json = False,
 ) -> None:
     """Run every service's handlers and the tracker on seeded schedules full of faults, over real PostgreSQL.
 
-    Time, the broker, the gateway and the courier are simulated; a seed says everything that happens. Exit status 1,
-    and the command that replays it, where a schedule breaks a promise.
+    Time, the broker, the gateway and the courier are simulated; the seed determines everything. Exit status 1, and the
+    command that replays it, when a schedule breaks an invariant.
     """
     from proof.controls import SIMULATED
     from proof.running import run
 
     _check(control, SIMULATED)
     if trace and seed is None:
-        raise UsageRefusal("--trace tells of one schedule; name it with --seed.")
+        raise UsageRefusal("--trace prints one schedule; choose it with --seed.")
     if seed is not None:
         figures = _replay(seed, control, trace)
     else:
@@ -61,7 +72,7 @@ def _replay(seed: int, control: str | None, trace: bool) -> Figures:
     figures, lines = replay(seed, control_name=control)
     if trace:
         for line in lines:
-            say(line)
+            notify(line)
     return figures
 
 
@@ -69,7 +80,7 @@ def _show(figures: Figures) -> None:
     put(f"{figures.schedules} schedules with {sum(figures.sagas.values())} sagas, {figures.per_s:.1f} a second")
     for what, counts in (("sagas", figures.sagas), ("faults", figures.faults)):
         put(f"{what}: " + ", ".join(f"{count} {name}" for name, count in counts.most_common()))
-    for violation in figures.violations[:VIOLATIONS_TOLD_MAX]:
+    for violation in figures.violations[:VIOLATIONS_SHOWN_MAX]:
         put(f"✗ {violation['invariant']}: saga {violation['saga_id'] or '-'}, seed {violation['seed']}")
         put(f"    {violation['says']}")
         for line in violation["steps"]:
@@ -79,48 +90,45 @@ def _show(figures: Figures) -> None:
     put(f"{len(figures.violations)} violations")
 
 
-def explore(
-    steps: Annotated[
-        int | None, typer.Option("--steps", min=1, max=4, help="Only sagas of so many steps.", show_default=False)
-    ] = None,
-    large: Annotated[
-        bool, typer.Option("--large", help="Those that take minutes and up to some gigabytes instead.")
-    ] = False,
-    control: Control = None,
-    as_json: Json = False,
-) -> None:
-    """Visit every state that a saga of one to four steps can reach, over the real decisions.
+def explore(steps: Steps = None, large: Large = False, control: Control = None, as_json: Json = False) -> None:
+    """Visit every reachable state of sagas of one to four steps, over the real decisions.
 
-    Every interleaving of deliveries, duplicates, timeouts, cancellations, crashes and retries that ran out. Exit
-    status 1, and the shortest way there, where a promise is broken or no end can be reached any more.
+    Covers every interleaving of deliveries, duplicates, timeouts, cancellations, crashes and exhausted retries. Exit
+    status 1, and the shortest trace, when an invariant is broken or an end is no longer reachable.
     """
     from proof.controls import CONTROLS
-    from proof.exploration import explore as visit
-    from proof.models import BOUNDS, LARGE, MODELS
+    from proof.models import BOUNDS
 
     _check(control, CONTROLS)
-    broken = dict(CONTROLS[control].explored) if control else {}
-    found: list[dict[str, Any]] = []
+    rules_left_out = dict(CONTROLS[control].explored) if control else {}
+    found = []
+    for explored in _explored(steps, rules_left_out, large=large):
+        found.append(explored)
+        if not as_json:
+            _show_explored(explored)
+    violations = sum(1 for each in found if each["violation"])
+    if as_json:
+        put_json({"control": control, "bounds": BOUNDS, "explored": found})
+    else:
+        put(f"{sum(each['worlds'] for each in found)} states, {violations} violations. {BOUNDS}")
+    if violations:
+        stop(FOUND_A_PROBLEM)
+
+
+def _explored(steps: int | None, rules_left_out: dict[str, Any], *, large: bool) -> Iterator[dict[str, Any]]:
+    """Explore each model, and yield its figures."""
+    from proof.exploration import explore as visit
+    from proof.models import LARGE, MODELS
+
     models = LARGE if large else MODELS
     for count in (steps,) if steps else models:
         for name, model in models.get(count, {}).items():
             began_s = time.monotonic()
-            visited = visit(replace(model(), **broken))
-            found.append(
-                {"steps": count, "saga": name, "took_s": round(time.monotonic() - began_s, 1), **visited.to_json()}
-            )
-            if not as_json:
-                _tell(found[-1])
-    broken_count = sum(1 for each in found if each["violation"])
-    if as_json:
-        put_json({"control": control, "bounds": BOUNDS, "explored": found})
-    else:
-        put(f"{sum(each['worlds'] for each in found)} states, {broken_count} violations. {BOUNDS}")
-    if broken_count:
-        stop(FOUND_A_PROBLEM)
+            visited = visit(replace(model(), **rules_left_out))
+            yield {"steps": count, "saga": name, "took_s": round(time.monotonic() - began_s, 1), **visited.to_json()}
 
 
-def _tell(explored: dict[str, Any]) -> None:
+def _show_explored(explored: dict[str, Any]) -> None:
     put(
         f"{'✗' if explored['violation'] else '✓'} {explored['steps']} steps, {explored['saga']}: "
         f"{explored['worlds']} states, {explored['moves']} transitions, {explored['ends']} ended or parked, "
@@ -134,4 +142,4 @@ def _tell(explored: dict[str, Any]) -> None:
 
 def _check(control: str | None, known: Collection[str]) -> None:
     if control is not None and control not in known:
-        raise UsageRefusal(f"No control is called {control!r}; there are {', '.join(known)}.")
+        raise UsageRefusal(f"There is no control {control!r}; known: {', '.join(known)}.")

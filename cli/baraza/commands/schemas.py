@@ -1,4 +1,4 @@
-"""``baraza schemas``: the message classes that are made from the schemas."""
+"""``baraza schemas``: the message classes that are generated from the schemas."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import typer
 
 from baraza.terminal import Refusal, put
 
-app = typer.Typer(no_args_is_help=True, help="The wire contract in schemas/ and the classes made from it.")
+app = typer.Typer(no_args_is_help=True, help="The wire contract in schemas/ and the classes generated from it.")
 
 
 @app.command()
 def generate() -> None:
-    """Write the message classes anew from the .avsc files."""
+    """Generate the message classes from the .avsc files."""
     from messages import generate as generator
 
     texts = generator.sources()
@@ -25,7 +25,7 @@ def generate() -> None:
 
 @app.command()
 def check() -> None:
-    """Say which generated files are out of date; exit status 1 when one is."""
+    """Check that the generated files are up to date; exit status 1 when one is not."""
     from messages import generate as generator
 
     stale = _stale()

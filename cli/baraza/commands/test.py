@@ -1,4 +1,4 @@
-"""``baraza test``: the whole check, in the order in which it fails fastest."""
+"""``baraza test``: every check, the fastest first."""
 
 from __future__ import annotations
 
@@ -12,58 +12,57 @@ from typing import Annotated
 
 import typer
 
-from baraza.terminal import FOUND_A_PROBLEM, say, stop
+from baraza.terminal import FOUND_A_PROBLEM, notify, stop
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
 def packages(root: Path) -> list[str]:
-    """Return the folder of every package of ours, as they stand in the repository."""
+    """Return the folder of every package in the repository, in alphabetical order."""
     members = [*root.glob("*/pyproject.toml"), *root.glob("services/*/pyproject.toml")]
     found = [folder for member in members for folder in member.parent.iterdir() if (folder / "__init__.py").is_file()]
     return sorted(str(folder.relative_to(root)) for folder in found)
 
 
 def checks(root: Path) -> Iterator[tuple[str, Sequence[str]]]:
-    """Yield every check that comes before the tests, with what it says of the code."""
+    """Yield every check that runs before the tests: what it checks, and its command."""
     yield "style (ruff)", ("-m", "ruff", "check", ".")
     yield "types (mypy)", ("-m", "mypy", *packages(root))
     yield "import rules (import-linter)", ("lint-imports",)
     yield "generated code is current", ("-m", "messages.generate", "--check")
 
 
-def run(
-    pytest_arguments: Annotated[
-        list[str] | None, typer.Argument(help="Passed on to pytest, after --.", show_default=False)
-    ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Only the checks and the unit tests; needs no stack.")] = False,
-) -> None:
-    """Check everything: style, types, import rules, generated code, then the tests."""
+Arguments = Annotated[list[str] | None, typer.Argument(help="Passed to pytest, after --.", show_default=False)]
+Quick = Annotated[bool, typer.Option("--quick", help="Only the checks and the unit tests; needs no stack.")]
+
+
+def run(pytest_arguments: Arguments = None, quick: Quick = False) -> None:
+    """Run every check: style, types, import rules, generated code, then the tests."""
     failed = [what for what, command in checks(ROOT) if not _passes(what, command)]
     selection = ["tests/unit"] if quick else []
     if failed:
-        say(f"── not in order: {', '.join(failed)}; the reasons stand above")
-    say("── tests (pytest)")
+        notify(f"── failed: {', '.join(failed)}; see above")
+    notify("── tests (pytest)")
     code = _run(["-m", "pytest", *selection, *(pytest_arguments or [])])
-    # pytest's closing line is the last one, whatever the checks before it said.
+    # pytest's closing line is the last one, whatever the checks before it reported.
     if failed or code:
         stop(code or FOUND_A_PROBLEM)
 
 
 def _passes(what: str, command: Sequence[str]) -> bool:
-    say(f"── {what}")
+    notify(f"── {what}")
     return _run(command) == 0
 
 
 def _run(command: Sequence[str]) -> int:
     """Run a module (``-m``) or a script of this environment in the repository and return its exit status.
 
-    An interrupt reaches it from the terminal as it reaches us, and another signal is passed on; it gets the time to
-    take its own stack down.
+    An interrupt reaches it from the terminal as it reaches us, and another signal is forwarded. It may then take its
+    own stack down.
     """
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     first, *rest = command
-    # The environment need not be on PATH; its scripts stand beside its interpreter.
+    # The environment need not be on PATH; its scripts are beside its interpreter.
     started = ["-m", *rest] if first == "-m" else [str(Path(sys.executable).with_name(first)), *rest]
     process = subprocess.Popen([sys.executable, *started], cwd=ROOT, env=environment)
     while True:

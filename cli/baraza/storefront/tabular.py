@@ -1,4 +1,4 @@
-"""CSV files as people write them: every line is checked before anything is done with the first one."""
+"""CSV files as people write them. A flaw is reported by its line and column, and by what is expected there."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 from baraza.terminal import UsageRefusal
 
 FIELD_LENGTH_MAX = 10_000
-"""A field longer than this is a quote that was never closed."""
+"""A longer field means that a quote was not closed."""
 DIGITS_MAX = 30
-"""Python reads no number of thousands of digits, and none of ours has as many as this."""
+"""Python refuses to parse thousands of digits, and no number of ours has this many."""
 
 Value = str | int
 Record = dict[str, Value]
@@ -21,7 +21,7 @@ Record = dict[str, Value]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """One column: ``parse`` returns the value or raises ValueError, ``expects`` says what it takes."""
+    """One column: ``parse`` returns the value or raises ValueError, ``expects`` describes a valid cell."""
 
     name: str
     parse: Callable[[str], Value]
@@ -29,7 +29,7 @@ class Column:
 
 
 def text(length_max: int) -> Callable[[str], str]:
-    """Return a parser of texts that are not empty and hold no control character."""
+    """Return a parser of texts that are not empty and contain no control character."""
 
     def parse(cell: str) -> str:
         if not 0 < len(cell.strip()) <= length_max or any(unicodedata.category(letter) == "Cc" for letter in cell):
@@ -60,9 +60,9 @@ def currency(cell: str) -> str:
 
 
 def records(path: Path, columns: Sequence[Column], *, key: str) -> Iterator[Record]:
-    """Yield each line as a record. ``key`` is the column that no two lines may share.
+    """Yield each line as a record. No two lines may have the same value in the column ``key``.
 
-    Raises UsageRefusal with the line, the column and what is expected there, and where the file cannot be read.
+    Raises UsageRefusal where a line is invalid, with its number and column, or where the file cannot be read.
     """
     names = [column.name for column in columns]
     csv.field_size_limit(FIELD_LENGTH_MAX)
@@ -110,6 +110,6 @@ def _record(path: Path, line: int, cells: Sequence[str], columns: Sequence[Colum
 
 
 def unreadable(path: Path, error: OSError) -> UsageRefusal:
-    """Return the refusal for a file that cannot be opened."""
+    """Return the refusal of a file that cannot be opened."""
     reason = (error.strerror or type(error).__name__).lower()
     return UsageRefusal(f"{path} cannot be read: {reason}. Check the path.")

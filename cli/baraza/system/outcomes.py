@@ -1,4 +1,4 @@
-"""The ends of sagas as any consumer outside can know them, from the moment that this is made."""
+"""The outcomes of sagas as any outside consumer can read them, from the moment that the reader is created."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Self
 from chassis.wire.codec import Codec
 from chassis.wire.registry import RemoteRegistry
 
-from baraza import broker
+from baraza.system import broker
 from baraza.terminal import Refusal
 
 if TYPE_CHECKING:
     from chassis.wire.kafka import KafkaLogin
     from confluent_kafka import Consumer
-    from confluent_kafka import Message as Read
+    from confluent_kafka import Message as Record
 
 TOPIC = "saga.events"
 POLL_S = 0.02
@@ -26,10 +26,10 @@ BATCH_MESSAGES = 1_000
 
 
 class SagaOutcomes(ABC):
-    """Reads the ends on a thread while it is entered. Any thread may ask; ``_changed`` guards what is known.
+    """Reads the outcomes on a thread while it is entered. Thread-safe; ``_changed`` guards the state.
 
-    The end of the topic is noted here, before the first order is submitted, so that none is missed. An end may come
-    before the answer to the submission does; whoever inherits keeps it until the order is known.
+    The constructor notes the end of the topic, before the first order is submitted, so that no outcome is missed. An
+    outcome may be read before the response to the submission is; a subclass keeps it until the order is known.
     """
 
     def __init__(self, kafka: KafkaLogin, registry_url: str) -> None:
@@ -37,8 +37,8 @@ class SagaOutcomes(ABC):
         self._changed = threading.Condition()
         self._stopping = threading.Event()
         self._failure: Exception | None = None
-        self._consumer = self._subscribed(kafka)
-        self._thread = threading.Thread(target=self._follow, name="ends", daemon=True)
+        self._consumer = self._assigned(kafka)
+        self._thread = threading.Thread(target=self._follow, name="outcomes", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -51,19 +51,19 @@ class SagaOutcomes(ABC):
         self._thread.join()
 
     @abstractmethod
-    def _record(self, read: Sequence[Read]) -> None:
-        """Take these ends, at least one."""
+    def _record(self, records: Sequence[Record]) -> None:
+        """Record these outcomes, at least one."""
 
     def _check(self) -> None:
         if self._failure is not None:
-            raise Refusal(f"The ends on {TOPIC} cannot be followed: {self._failure}. Run ./baraza status.")
+            raise Refusal(f"The outcomes on {TOPIC} cannot be read: {self._failure}. Run ./baraza status.")
 
-    def _subscribed(self, kafka: KafkaLogin) -> Consumer:
+    def _assigned(self, kafka: KafkaLogin) -> Consumer:
         from confluent_kafka import TopicPartition
 
-        ends = broker.marks(kafka, TOPIC.__eq__)
+        marks = broker.watermarks(kafka, TOPIC.__eq__)
         consumer = broker.consumer(kafka)
-        consumer.assign([TopicPartition(topic, partition, end) for (topic, partition), (_, end) in ends.items()])
+        consumer.assign([TopicPartition(topic, partition, high) for (topic, partition), (_, high) in marks.items()])
         return consumer
 
     def _follow(self) -> None:
@@ -73,10 +73,10 @@ class SagaOutcomes(ABC):
                     first = self._consumer.poll(POLL_S)
                     if first is None:
                         continue
-                    read = [first, *self._consumer.consume(BATCH_MESSAGES, 0)]
-                    if ends := [each for each in read if not each.error()]:
-                        self._record(ends)
-        except Exception as error:  # handed to whoever waits; a thread that ended in silence would leave them waiting
+                    polled = [first, *self._consumer.consume(BATCH_MESSAGES, 0)]
+                    if records := [each for each in polled if not each.error()]:
+                        self._record(records)
+        except Exception as error:  # raised by _check on the waiting thread, which would else wait in vain
             with self._changed:
                 self._failure = error
                 self._changed.notify_all()

@@ -1,6 +1,6 @@
-"""Fills a stack's tables with sagas that ended long ago: copies of real ones, with ids of their own, in every database.
+"""Fills a stack's tables with sagas that have ended: copies of real ones under new ids, in every database.
 
-What copies hold is added to what was ever received and granted, so that the audit judges them like any other.
+Stock and points of the copies are added to what was received and granted, so that the audit judges them like any other.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
-from baraza.running import Running
-from baraza.terminal import say
+from baraza.system.running import Running
+from baraza.terminal import notify
 
 OWNER = "owner"
 TIME_LENGTH = 10
-"""A copied id has the copy's number in the place of a ULID's time, so that copies lie before all that is real."""
+"""A copied id has the copy's number instead of a ULID's time, so that copies sort before every original."""
 FIRST_ORIGINAL = "01"
-"""Every ULID made since 2004 comes after it, and every copy before."""
+"""Every ULID made since 2004 sorts after it, and every copy before it."""
 COUNTS = """
     SELECT count(*), count(*) FILTER (WHERE saga_id >= %(first)s),
            coalesce(max(left(saga_id, %(length)s)::bigint) FILTER (WHERE saga_id < %(first)s), 0)
@@ -27,7 +27,7 @@ COUNTS = """
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """A table whose rows belong to a saga. ``derived`` columns hold ids of their own, which get the number as well."""
+    """A table whose rows belong to a saga. Ids in the ``derived`` columns get the copy's number as a suffix."""
 
     service: str
     table: str
@@ -78,7 +78,7 @@ CONSERVED = (
 
 
 def fill(stack: Running, sagas: int) -> None:
-    """Copy the sagas until there are at least ``sagas``, then let PostgreSQL take stock of its tables.
+    """Copy the sagas until there are at least ``sagas``, then let PostgreSQL vacuum and analyse its tables.
 
     All must have ended. Raises ValueError where there are none.
     """
@@ -86,9 +86,9 @@ def fill(stack: Running, sagas: int) -> None:
         found = tracker.execute(COUNTS, {"first": FIRST_ORIGINAL, "length": TIME_LENGTH}).fetchone()
     have, originals, last = found or (0, 0, 0)
     if originals == 0:
-        raise ValueError("There is no saga to copy; let some end first.")
+        raise ValueError("There is no saga to copy; run some to their end first.")
     copies = range(last + 1, last + 1 + max(0, -(-(sagas - have) // originals)))
-    say(f"Copying {originals} sagas {len(copies)} times.")
+    notify(f"Copying {originals} sagas {len(copies)} times.")
     for service in dict.fromkeys(copied.service for copied in TABLES):
         with _owner(stack, service) as connection:
             for copied in TABLES:

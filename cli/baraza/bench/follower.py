@@ -1,4 +1,4 @@
-"""Follows orders from the moment they were due to be sent to the moment anyone outside can know their end."""
+"""Follows orders from the moment they were due to be sent to the moment their outcome is readable outside."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 from messages.saga import OrderConfirmed
 
-from baraza.outcomes import SagaOutcomes
+from baraza.system.outcomes import SagaOutcomes
 
 if TYPE_CHECKING:
     from chassis.wire.kafka import KafkaLogin
-    from confluent_kafka import Message as Read
+    from confluent_kafka import Message as Record
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """One order that ended: when it was due, and when its end was read (monotonic)."""
+    """One order that ended: when it was due, and when its outcome was read (monotonic)."""
 
     order_id: str
     due_at_s: float
@@ -27,7 +27,7 @@ class Ended:
 
 
 class Follower(SagaOutcomes):
-    """Counts the ends of sagas, and times those of the orders that it was told of."""
+    """Counts the outcomes of sagas, and times those of the orders that it follows."""
 
     def __init__(self, kafka: KafkaLogin, registry_url: str) -> None:
         super().__init__(kafka, registry_url)
@@ -48,11 +48,11 @@ class Follower(SagaOutcomes):
                     self._ended.append(Ended(order_id, due_at_s, read_at_s))
 
     def wait_for_room(self, open_max: int, timeout_s: float) -> bool:
-        """Wait until fewer than ``open_max`` orders are open; False where that did not come about in time."""
+        """Wait until fewer than ``open_max`` orders are open; False where they are not in time."""
         with self._changed:
-            there_is = self._changed.wait_for(lambda: self._failure or len(self._open) < open_max, timeout_s)
+            has_room = self._changed.wait_for(lambda: self._failure or len(self._open) < open_max, timeout_s)
             self._check()
-            return bool(there_is)
+            return bool(has_room)
 
     def open(self, due_before_s: float = math.inf) -> int:
         """Return how many orders that were due before then (monotonic) have not ended."""
@@ -69,14 +69,14 @@ class Follower(SagaOutcomes):
         with self._changed:
             return [each for each in self._ended if due_from_s <= each.due_at_s < due_until_s]
 
-    def _record(self, read: Sequence[Read]) -> None:
+    def _record(self, records: Sequence[Record]) -> None:
         read_at_s = time.monotonic()
         with self._changed:
-            for message in read:
-                is_confirmed = self._codec.type_of(message.value()) is OrderConfirmed
+            for record in records:
+                is_confirmed = self._codec.type_of(record.value()) is OrderConfirmed
                 self.confirmed += is_confirmed
                 self.cancelled += not is_confirmed
-                order_id = (message.key() or b"").decode()
+                order_id = (record.key() or b"").decode()
                 due_at_s = self._open.pop(order_id, None)
                 if due_at_s is None:
                     self._early[order_id] = read_at_s

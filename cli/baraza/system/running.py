@@ -1,4 +1,4 @@
-"""The stack that is running, as the command line needs it: addresses, APIs, and where the audit may read."""
+"""A running stack as the command line needs it: addresses, APIs and logins."""
 
 from __future__ import annotations
 
@@ -13,45 +13,50 @@ if TYPE_CHECKING:
     from stack.elsewhere import Elsewhere
     from stack.running import Stack
 
-    from baraza.audit.sources import Sources
-    from baraza.client import Api, Tokens
+    from baraza.system.client import Api, Tokens
 
 TRACKER_API = "saga-tracker-api"
-AUDITOR = "audit"
-"""The login that may read every database and every dead letter, and write nothing."""
 
 
 class Running:
-    """A stack that is up, here or elsewhere."""
+    """A stack that is up, on this machine or elsewhere."""
 
     def __init__(self, *, stack: Stack | Elsewhere) -> None:
-        self._place = stack
+        self._deployment = stack
         self._tokens: Tokens | None = None
 
     @property
     def stack(self) -> Stack:
-        """The stack itself, to start and stop parts of it. Raises Refusal for one elsewhere."""
+        """The stack itself, to start and stop its processes. Raises Refusal for one elsewhere."""
         from stack.elsewhere import VARIABLE, Elsewhere
 
-        if isinstance(self._place, Elsewhere):
+        if isinstance(self._deployment, Elsewhere):
             raise Refusal(f"This can only be done with a stack that ./baraza started; unset {VARIABLE}.")
-        return self._place
+        return self._deployment
 
     @property
     def kafka(self) -> KafkaLogin:
-        """How the command line looks at Kafka: it may read every topic and write none."""
+        """The command line's login at Kafka: it may read every topic and write none."""
         from stack.contract import OPERATOR
 
-        return self._place.kafka(OPERATOR)
+        return self.kafka_login(OPERATOR)
 
     @property
     def registry_url(self) -> str:
         """The schema registry's address, as Confluent's clients take it."""
-        return self._place.endpoints.registry_url
+        return self._deployment.endpoints.registry_url
+
+    def kafka_login(self, user: str) -> KafkaLogin:
+        """Return how a user logs in at Kafka."""
+        return self._deployment.kafka(user)
+
+    def database_url(self, service: str, login: str) -> str:
+        """Return the connection string of a service's database, password included."""
+        return self._deployment.database_url(service, login)
 
     def url(self, process: str) -> str:
         """Return the HTTP address of a process."""
-        return self._place.endpoints.url(process)
+        return self._deployment.endpoints.url(process)
 
     def api(self, service: str) -> Api:
         """Return a service's API, called as a member of staff."""
@@ -59,39 +64,24 @@ class Running:
 
     def apis(self, service: str) -> list[Api]:
         """Return the API of each of a service's replicas, called as a member of staff."""
-        from baraza.client import Api, Tokens
+        from baraza.system.client import Api, Tokens
 
         if self._tokens is None:
             self._tokens = Tokens(self.url("issuer"))
-        return [Api(service, url, self._tokens) for url in self._place.endpoints.http[service]]
-
-    def sources(self) -> Sources:
-        """Return where the audit reads."""
-        from saga_tracker.definitions import DEFINITIONS
-
-        from baraza.audit.scratch import services_of
-        from baraza.audit.sources import CHECKOUT, TRACKER, Sources
-
-        services = (*services_of(DEFINITIONS), CHECKOUT, TRACKER)
-        return Sources(
-            databases={service: self._place.database_url(service, AUDITOR) for service in services},
-            gateway_url=self.url("gateway"),
-            courier_url=self.url("courier"),
-            kafka=self._place.kafka(AUDITOR),
-        )
+        return [Api(service, url, self._tokens) for url in self._deployment.endpoints.http[service]]
 
 
 def find(home: Path | None) -> Running:
-    """Return the stack elsewhere that the environment names, or else the one in ``home`` (by default the usual one).
+    """Return the stack elsewhere that the environment names, or else the one in ``home`` (None: the default home).
 
     Raises Refusal where none is up there.
     """
-    there = elsewhere()
-    return there if there is not None else Running(stack=load(home))
+    found = elsewhere()
+    return found if found is not None else Running(stack=load(home))
 
 
 def elsewhere() -> Running | None:
-    """Return the stack whose places are in the file that ``BARAZA_PLACES`` names, as in a container; None without."""
+    """Return the stack whose addresses are in the file that ``BARAZA_PLACES`` names; None where it is not set."""
     from stack.elsewhere import VARIABLE, Elsewhere
 
     file = os.environ.get(VARIABLE)
@@ -112,7 +102,7 @@ def load(home: Path | None) -> Stack:
 
 
 def is_up(home: Path | None) -> bool:
-    """Say whether a stack is up in ``home``."""
+    """Return whether a stack is up in ``home``."""
     from stack.errors import NoStack
     from stack.running import Stack
     from stack.settings import from_environment

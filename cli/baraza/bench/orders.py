@@ -1,26 +1,23 @@
-"""What is ordered in a benchmark: texts of orders for checkout's bulk path, made before the clock runs."""
+"""The orders of a benchmark as texts for checkout's bulk path, and the seed data that they need."""
 
 from __future__ import annotations
 
 import json
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import cycle
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from chassis.wire.envelope import new_id
 
-from baraza.dataset import CURRENCY, UNDELIVERABLE
-from baraza.tabular import Record
-
-if TYPE_CHECKING:
-    from baraza.dataset import Work
+from baraza.storefront.dataset import CURRENCY, UNDELIVERABLE, Workload
+from baraza.storefront.seed import SeedData
+from baraza.storefront.tabular import Record
 
 SKUS = 500
 CUSTOMERS = 10_000
 STOCK = 1_000_000_000
-"""More than any run sells: what is measured is the way that every order goes, not what runs out."""
+"""More than any run sells, so that no order fails for lack of stock."""
 PRICE_MINOR = 1_299
 POINTS = 1_000_000_000
 POINTS_TO_BURN = 10
@@ -38,15 +35,7 @@ class Order(NamedTuple):
         return f'{{"idempotency_key":"{self.key}",{self.body[1:]}'
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeedData:
-    """What there is to buy, and who buys it."""
-
-    products: tuple[Record, ...]
-    customers: tuple[Record, ...]
-
-
-def uniform_goods() -> SeedData:
+def uniform_seed() -> SeedData:
     """Return SKUS products and CUSTOMERS customers."""
     return SeedData(
         products=tuple(_product(f"bench-{number}", PRICE_MINOR) for number in range(SKUS)),
@@ -59,9 +48,9 @@ def _product(sku: str, price_minor: int) -> Record:
 
 
 def uniform_orders(*, rejected: float = 0.0, seed: int = 1) -> Iterator[Order]:
-    """Yield orders of one line, any product and any customer as likely as another, each with a key of its own.
+    """Yield orders of one line, products and customers uniformly distributed, each with a key of its own.
 
-    The share ``rejected`` goes to an address that the courier refuses.
+    The share ``rejected`` has an address that the courier refuses.
     """
     chance = random.Random(seed)
     run = new_id()
@@ -79,23 +68,23 @@ def uniform_orders(*, rejected: float = 0.0, seed: int = 1) -> Iterator[Order]:
         )
 
 
-def real_goods(work: Work) -> SeedData:
-    """Return what the retailer's baskets name, with stock and points for all of them, over and over."""
+def real_seed(workload: Workload) -> SeedData:
+    """Return the products and customers of the retailer's baskets, with stock and points for any number of rounds."""
     return SeedData(
-        products=tuple({**_product(each.sku, each.price_minor), "name": each.name} for each in work.products),
-        customers=tuple({"customer_id": customer_id, "points": POINTS} for customer_id, _ in work.customers),
+        products=tuple({**_product(each.sku, each.price_minor), "name": each.name} for each in workload.products),
+        customers=tuple({"customer_id": customer_id, "points": POINTS} for customer_id, _ in workload.customers),
     )
 
 
-def real_orders(work: Work) -> Iterator[Order]:
-    """Yield the retailer's baskets in their order, over and over, each time with a new key.
+def real_orders(workload: Workload) -> Iterator[Order]:
+    """Yield the retailer's baskets in their order, round after round, each time with a new key.
 
-    Baskets with lines that checkout refuses (no quantity, no price) are left out: what is measured is the saga.
+    Baskets with lines that checkout refuses (no quantity, no price) are left out, because the saga is measured.
     """
-    known = {product.sku: product.price_minor for product in work.products}
+    known = {product.sku: product.price_minor for product in workload.products}
     bodies = [
         json.dumps(each.body, separators=(",", ":"))
-        for each in work.submissions("")
+        for each in workload.submissions("")
         if all(0 < line["quantity"] <= 1_000 and known.get(line["sku"]) for line in each.body["lines"])
     ]
     run = new_id()

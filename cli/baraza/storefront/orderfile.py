@@ -1,6 +1,6 @@
 """Files of orders: JSON Lines, each a body of ``POST /v1/orders``.
 
-An ``idempotency_key`` and a ``submitted_at`` may stand beside the body's own fields; they are taken out of it.
+An ``idempotency_key`` and a ``submitted_at`` may stand beside the body's own fields; they are removed from it.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from baraza.tabular import unreadable
+from baraza.storefront.tabular import unreadable
 from baraza.terminal import UsageRefusal
 
 LINE_BYTES_MAX = 1_048_576
-"""The longest body that checkout reads."""
+"""The longest body that checkout accepts."""
 KEY_LENGTH_MAX = 128
 KEY_EXPECTED = f"1 to {KEY_LENGTH_MAX} printable ASCII characters, no spaces"
 
@@ -31,7 +31,7 @@ class Submission:
 
 
 def read(path: Path) -> Iterator[Submission]:
-    """Yield the orders of a file, line by line. Raises UsageRefusal that names the line."""
+    """Yield the orders of a file, line by line. Raises UsageRefusal, which names the line."""
     try:
         with path.open("rb") as file:
             number = 0
@@ -55,12 +55,12 @@ def _parse(path: Path, number: int, line: bytes) -> object:
             f"{path}, line {number}: not UTF-8 at byte {error.start}; save the file as UTF-8."
         ) from error
     except (ValueError, RecursionError) as error:
-        place = f"column {error.colno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else "nested too deeply"
-        raise UsageRefusal(f"{path}, line {number}, {place}; expected one JSON object a line.") from error
+        flaw = f"column {error.colno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else "nested too deeply"
+        raise UsageRefusal(f"{path}, line {number}, {flaw}; expected one JSON object a line.") from error
 
 
 def submission(value: object, where: str) -> Submission:
-    """Return an order with what is not the body's taken out of it. Raises UsageRefusal; ``where`` is for its text."""
+    """Return an order, without key and time in its body. Raises UsageRefusal, whose text begins with ``where``."""
     if not isinstance(value, dict):
         raise UsageRefusal(f"{where}: {type(value).__name__}; expected a JSON object, the body of POST /v1/orders.")
     body = dict(value)
@@ -73,19 +73,19 @@ def submission(value: object, where: str) -> Submission:
     if submitted_at is not None and not _is_time(submitted_at):
         raise UsageRefusal(f"{where}, submitted_at: {submitted_at!r}; expected a time such as 2017-01-01T11:53:26Z.")
     if not _is_sendable(body):
-        raise UsageRefusal(f"{where}: holds NaN, an infinite number or half a character; neither is JSON in UTF-8.")
+        raise UsageRefusal(f"{where}: contains NaN, an infinite number or half a character; write JSON in UTF-8.")
     return Submission(key=key, body=body)
 
 
 def is_key(value: object) -> TypeGuard[str]:
-    """Say whether this can be an idempotency key."""
+    """Return whether this is a valid idempotency key."""
     if not isinstance(value, str) or not 0 < len(value) <= KEY_LENGTH_MAX:
         return False
     return value.isascii() and value.isprintable() and " " not in value
 
 
 def _is_sendable(body: object) -> bool:
-    """Say whether the body can be written as JSON: Python's reader takes things that its own writer does not."""
+    """Return whether the body can be written as JSON: Python's parser accepts values that its writer refuses."""
     try:
         json.dumps(body, allow_nan=False, ensure_ascii=False).encode()
     except ValueError:

@@ -1,4 +1,4 @@
-"""Messages that come again, in another order, or that nobody can read; and who has told of the latter."""
+"""Faulty messages: stored ones again, in another order, unprocessable ones; and which services reported the latter."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from chassis.saga import dead_letters
 from chassis.wire.kafka import KafkaLogin
 from stack.contract import kafka_rights, services, topics
 
-from baraza import broker
+from baraza.system import broker
 from baraza.terminal import Refusal
 
 DEAD_LETTER_SUFFIX = ".dlq"
 TRACKER = "saga-tracker"
-AGAIN_MAX = 100
-"""As many stored messages of one partition come again."""
+REPEATED_MAX = 100
+"""At most this many stored messages of one partition are published again."""
 READ_S = 10.0
 SEND_S = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Poison:
-    """A message that nobody can read, and the services that must each say so."""
+    """An unprocessable message, and the services that must each write a dead letter about it."""
 
     topic: str
     saga_id: str
@@ -33,78 +33,81 @@ class Poison:
 
 
 @dataclass(slots=True)
-class Letters:
-    """Sends what no service of ours would send, with a login that may write everywhere."""
+class MessageFaults:
+    """Publishes what no service of ours would publish, with a login that may write everywhere."""
 
     kafka: KafkaLogin
     poisons: list[Poison] = field(default_factory=list)
 
-    def again(self, chance: random.Random, *, in_order: bool) -> str:
+    def repeat(self, chance: random.Random, *, in_order: bool) -> str:
         """Publish stored messages of one partition a second time; return which."""
-        marks = broker.marks(self.kafka, is_followed)
-        filled = sorted(place for place, (first, end) in marks.items() if first < end)
+        watermarks = broker.watermarks(self.kafka, is_followed)
+        filled = sorted(partition for partition, (low, high) in watermarks.items() if low < high)
         if not filled:
-            return "nothing was there to come again"
+            return "nothing, because no message is stored"
         topic, partition = chance.choice(filled)
-        first, end = marks[topic, partition]
-        stored = list(read(self.kafka, topic, partition, max(first, end - AGAIN_MAX), end))
+        low, high = watermarks[topic, partition]
+        stored = list(read(self.kafka, topic, partition, max(low, high - REPEATED_MAX), high))
         if not in_order:
             chance.shuffle(stored)
         self._send([(topic, message.value(), message.key(), message.headers() or [], partition) for message in stored])
         return f"{len(stored)} of {topic}, partition {partition}"
 
     def poison(self, chance: random.Random, saga_ids: Sequence[str]) -> str:
-        """Publish what nobody can read under the key of one of these sagas; return where."""
+        """Publish an unprocessable message under the key of one of these sagas; return where."""
         topic = chance.choice(sorted(filter(is_followed, topics())))
         saga_id = chance.choice(saga_ids)
-        # Not Avro at all, a schema that nobody registered, a schema's number and then nothing.
+        # Not Avro at all; the id of a schema that is not registered; the id of a schema without a value.
         start = chance.choice([b"\xff", b"\x00\x7f\xff\xff\xff", b"\x00\x00\x00\x00\x01"])
         poison = Poison(topic=topic, saga_id=saga_id, payload=start + chance.randbytes(16), readers=readers(topic))
         self.poisons.append(poison)
         self._send([(topic, poison.payload, saga_id.encode(), [], -1)])
         return f"{topic}, saga {saga_id}"
 
-    def untold(self) -> list[str]:
-        """Return a sentence for each service that has not told of a poison. Raises Refusal."""
-        told = {(letter.service, payload) for letter, payload in self._dead_letters()}
+    def unreported(self) -> list[str]:
+        """Return a sentence for each service without a dead letter of a poison that it read. Raises Refusal."""
+        reported = {(letter.service, payload) for letter, payload in self._dead_letters()}
         return [
             f"the poison on {poison.topic} under {poison.saga_id} is in no dead letter of {reader}"
             for poison in self.poisons
             for reader in sorted(poison.readers)
-            if (reader, poison.payload) not in told
+            if (reader, poison.payload) not in reported
         ]
 
     def _dead_letters(self) -> Iterator[tuple[dead_letters.DeadLetter, bytes]]:
-        marks = broker.marks(self.kafka, lambda topic: topic.endswith(DEAD_LETTER_SUFFIX))
-        for (topic, partition), (first, end) in marks.items():
-            for message in read(self.kafka, topic, partition, first, end):
+        watermarks = broker.watermarks(self.kafka, lambda topic: topic.endswith(DEAD_LETTER_SUFFIX))
+        for (topic, partition), (low, high) in watermarks.items():
+            for message in read(self.kafka, topic, partition, low, high):
                 yield dead_letters.read(tuple(message.headers() or ())), message.value()
 
     def _send(self, messages: Sequence[tuple[str, bytes, bytes, list[Any], int]]) -> None:
         from confluent_kafka import Producer
 
-        # Its partitioner is that of the services: a poison must reach the partition of its saga.
+        # The services' partitioner: a poison must reach the partition of its saga.
         producer = Producer({**self.kafka.options(), "acks": "all", "partitioner": "murmur2_random", "log_level": 0})
         for topic, value, key, headers, partition in messages:
             producer.produce(topic, value=value, key=key, headers=headers, partition=partition)
         if producer.flush(SEND_S):
-            raise Refusal(f"Kafka at {self.kafka.address} did not take {len(messages)} messages within {SEND_S:.0f} s.")
+            raise Refusal(
+                f"Kafka at {self.kafka.address} did not take {len(messages)} messages within {SEND_S:.0f} s. "
+                f"See its log in the stack's home."
+            )
 
 
 def is_followed(topic: str) -> bool:
-    """Say whether a topic holds messages between services, not dead letters or Kafka's own."""
+    """Return whether a topic carries messages between services, not dead letters or Kafka's own."""
     return topic in topics() and not topic.endswith(DEAD_LETTER_SUFFIX)
 
 
 def readers(topic: str) -> frozenset[str]:
-    """Return the services whose work it is to read a topic; its own events a service reads only after a restore."""
+    """Return the services that consume a topic; a service reads its own events only after a restore."""
     rights: Mapping[str, Any] = kafka_rights()
     names = (name for name in (*services(), TRACKER) if topic != f"{name}.events")
     return frozenset(name for name in names if topic in rights[name].reads)
 
 
 def read(kafka: KafkaLogin, topic: str, partition: int, first: int, end: int) -> Iterator[Any]:
-    """Yield the messages of a partition from ``first`` up to ``end``. Raises Refusal."""
+    """Yield the messages of a partition from offset ``first`` up to ``end``. Raises Refusal."""
     from confluent_kafka import TopicPartition
 
     if first >= end:

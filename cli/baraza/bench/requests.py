@@ -9,19 +9,20 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
-from baraza.bench.sending import Threads, ask
-from baraza.client import Tokens
-from baraza.demo import percentile
+from baraza.bench.load import Threads, exchange
+from baraza.percentiles import percentile
+from baraza.system.client import Tokens
 
 TIMEOUT_S = 30.0
+THROTTLED = 429
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to ask."""
+    """One request; ``key`` is its idempotency key."""
 
     method: str
     path: str
@@ -30,8 +31,8 @@ class Request:
 
 
 @dataclass(slots=True)
-class Answers:
-    """What was answered, and how long what was wanted took: an answer that sheds is quick and counts for nothing."""
+class Responses:
+    """Responses by status, and the latencies of successful ones only, because a throttled request is quick."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     latencies_ms: list[float] = field(default_factory=list)
@@ -39,12 +40,13 @@ class Answers:
     seconds: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as a script wants it."""
+        """Return the JSON object that --json prints."""
         ascending = sorted(self.latencies_ms)
+        errors = sum(count for status, count in self.statuses.items() if status >= 400 and status != THROTTLED)
         return {
             "requests": len(ascending),
-            "shed": self.statuses[429],
-            "errors": sum(count for status, count in self.statuses.items() if status >= 400 and status != 429),
+            "shed": self.statuses[THROTTLED],
+            "errors": errors,
             "requests_per_s": round(len(ascending) / max(0.001, self.seconds), 1),
             "p50_ms": percentile(ascending, 0.50),
             "p99_ms": percentile(ascending, 0.99),
@@ -54,9 +56,9 @@ class Answers:
 
 
 class Requests:
-    """Asks over ``connections`` connections while it is entered, each again as soon as it is answered, or ``every_s``.
+    """Sends requests over ``connections`` connections while it is entered: one after another, or one ``every_s``.
 
-    An answer's time counts from when its request was due.
+    A latency counts from when the request was due.
     """
 
     def __init__(
@@ -67,39 +69,39 @@ class Requests:
         self._request = request
         self._every_s = every_s
         self._lock = threading.Lock()
-        self._answers = Answers()
-        self._threads = Threads(connections, self._ask)
+        self._responses = Responses()
+        self._threads = Threads(connections, self._send)
 
-    def __enter__(self) -> Requests:
+    def __enter__(self) -> Self:
         self._threads.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._threads.stop()
 
-    def take(self) -> Answers:
-        """Return what was answered since the last call."""
+    def take(self) -> Responses:
+        """Return the responses since the last call."""
         with self._lock:
-            answers, self._answers = self._answers, Answers()
-        answers.seconds = self._answers.began_at_s - answers.began_at_s
-        return answers
+            responses, self._responses = self._responses, Responses()
+        responses.seconds = self._responses.began_at_s - responses.began_at_s
+        return responses
 
-    def _ask(self, stopping: threading.Event) -> None:
+    def _send(self, stopping: threading.Event) -> None:
         connection = http.client.HTTPConnection(self._address.hostname or "", self._address.port, timeout=TIMEOUT_S)
-        due_s = time.monotonic() + random.uniform(0.0, self._every_s)  # so that connections take turns
+        due_s = time.monotonic() + random.uniform(0.0, self._every_s)  # so that the connections do not send together
         try:
             while not stopping.wait(max(0.0, due_s - time.monotonic())):
                 with self._lock:
-                    asked = self._request()
+                    request = self._request()
                 headers = {"Authorization": self._tokens.header(), "Content-Type": "application/json"}
-                if asked.key is not None:
-                    headers["Idempotency-Key"] = asked.key
-                status, _ = ask(connection, asked.method, asked.path, asked.body, headers)
+                if request.key is not None:
+                    headers["Idempotency-Key"] = request.key
+                status, _ = exchange(connection, request.method, request.path, request.body, headers)
                 now_s = time.monotonic()
                 with self._lock:
-                    self._answers.statuses[status] += 1
+                    self._responses.statuses[status] += 1
                     if status < 300:
-                        self._answers.latencies_ms.append(1_000 * (now_s - due_s))
+                        self._responses.latencies_ms.append(1_000 * (now_s - due_s))
                 due_s = due_s + self._every_s if self._every_s else now_s
         finally:
             connection.close()

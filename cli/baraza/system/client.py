@@ -1,6 +1,6 @@
 """The services' HTTP APIs as the command line calls them: with a token of the dev issuer, and errors in one sentence.
 
-It must never read a database: what an API does not tell, a person cannot ask of it.
+It must never read a database: the command line shows nothing that the APIs do not publish.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from baraza.terminal import Refusal
 TIMEOUT_S = 10.0
 TOKEN_TTL_S = 3_600
 TOKEN_MARGIN_S = 60
-"""A token is renewed before it ends, so that none ends on its way."""
+"""A token is renewed this long before it expires, so that none expires during a request."""
 CONNECTIONS_MAX = 64
 STAFF = "baraza-cli"
 STAFF_ROLES = ("storefront", "operator", "support", "catalogue")
@@ -28,7 +28,7 @@ Json = Any
 
 
 class Refused(Refusal):
-    """A service answered with a problem (RFC 9457); ``status`` and ``problem`` are what it said."""
+    """A service answered with a problem (RFC 9457); ``status`` and ``problem`` are its answer."""
 
     def __init__(self, status: int, problem: Mapping[str, Json], text: str) -> None:
         super().__init__(text)
@@ -41,7 +41,7 @@ class Unreachable(Refusal):
 
 
 class Tokens:
-    """Bearer tokens from the dev issuer, minted when they are first needed. Any thread may ask."""
+    """Bearer tokens from the dev issuer, minted on first use and cached. Thread-safe."""
 
     def __init__(self, issuer_url: str, *, subject: str = STAFF, roles: Sequence[str] = STAFF_ROLES) -> None:
         self._issuer_url = issuer_url
@@ -60,7 +60,7 @@ class Tokens:
 
     def _mint(self) -> str:
         try:
-            # A proxy that the environment names is for the world outside, as in Api.
+            # A proxy in the environment is for addresses outside of this machine, as in Api.
             response = httpx.post(f"{self._issuer_url}/token", json=self._body, timeout=TIMEOUT_S, trust_env=False)
         except httpx.HTTPError as error:
             raise Unreachable(_unreachable("issuer", self._issuer_url, error)) from error
@@ -69,7 +69,7 @@ class Tokens:
 
 
 class Api:
-    """One service's API. Any thread may call it."""
+    """One service's API. Thread-safe."""
 
     def __init__(self, name: str, url: str, tokens: Tokens | None) -> None:
         self.name = name
@@ -87,7 +87,7 @@ class Api:
         self._http.close()
 
     def get(self, path: str, params: Mapping[str, str | int] | None = None) -> Json:
-        """Return the answer's JSON. Raises Refused or Unreachable."""
+        """Return the response's JSON. Raises Refused or Unreachable."""
         return self.call("GET", path, params=params)
 
     def call(
@@ -99,7 +99,7 @@ class Api:
         params: Mapping[str, str | int] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Json:
-        """Make one call and return the answer's JSON (an empty object for none). Raises Refused or Unreachable."""
+        """Make one call and return the response's JSON (an empty object for none). Raises Refused or Unreachable."""
         return self.check(self.send(method, path, body=body, params=params, headers=headers))
 
     def send(
@@ -111,18 +111,18 @@ class Api:
         params: Mapping[str, str | int] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
-        """Make one call and return whatever was answered. Raises Unreachable where nothing was."""
+        """Make one call and return the response, whatever its status. Raises Unreachable where there is none."""
         try:
             return self._http.request(method, path, json=body, params=params, headers=self._headers(headers))
         except httpx.HTTPError as error:
             raise Unreachable(_unreachable(self.name, self._url, error)) from error
 
     def check(self, response: httpx.Response) -> Json:
-        """Return the answer's JSON. Raises Refused where it is a refusal."""
+        """Return the response's JSON. Raises Refused where its status is an error."""
         return _checked(self.name, response)
 
     def events(self, path: str, after: str = "") -> Iterator[tuple[str, str, Json]]:
-        """Yield the server-sent events of a stream as (id, name, JSON) until it ends; those behind the id ``after``.
+        """Yield the server-sent events of a stream as (id, name, JSON) until it ends, from behind the id ``after``.
 
         Raises Refused or Unreachable.
         """
@@ -144,18 +144,18 @@ class Api:
 
 
 def _events(lines: Iterator[str]) -> Iterator[tuple[str, str, Json]]:
-    place, name, parts = "", "message", list[str]()
+    event_id, name, data = "", "message", list[str]()
     for line in lines:
         if not line:
-            if parts:
-                yield place, name, json.loads("\n".join(parts))
-            name, parts = "message", []
+            if data:
+                yield event_id, name, json.loads("\n".join(data))
+            name, data = "message", []
         elif line.startswith("id:"):
-            place = line.removeprefix("id:").strip()
+            event_id = line.removeprefix("id:").strip()
         elif line.startswith("event:"):
             name = line.removeprefix("event:").strip()
         elif line.startswith("data:"):
-            parts.append(line.removeprefix("data:").strip())
+            data.append(line.removeprefix("data:").strip())
 
 
 def _checked(name: str, response: httpx.Response) -> Json:
@@ -167,7 +167,7 @@ def _checked(name: str, response: httpx.Response) -> Json:
 
 
 def problem_of(response: httpx.Response) -> dict[str, Json]:
-    """Return the problem that a refusal carries; an empty one where it carries none."""
+    """Return the problem in a response's body; an empty one where there is none."""
     try:
         problem = response.json()
     except ValueError:

@@ -1,0 +1,96 @@
+"""A stack of chaos's own, from its start to the verdict, with what a person sees of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from stack.running import up
+from stack.settings import from_environment
+
+from baraza.audit import console
+from baraza.chaos import engine
+from baraza.chaos.messages import MessageFaults
+from baraza.chaos.network import Network
+from baraza.chaos.schedule import Kind
+from baraza.chaos.target import ChaosTarget, replicas
+from baraza.chaos.verdict import Verdict, judge
+from baraza.storefront import seed
+from baraza.storefront.dataset import Mix, workload
+from baraza.system.running import Running
+from baraza.system.startup import progress_shown
+from baraza.terminal import progress, put
+
+QUIET_WITHIN_S = 420.0
+"""After the last fault: a saga's own deadline, and then every attempt of its compensations."""
+SPARE_BASKETS = 1_000
+SPARE_FACTOR = 2
+"""A run lasts longer than ``minutes``, because it waits for recoveries: it may submit this many times the orders."""
+SHORT_PRODUCTS = 0.02
+"""Enough that some orders find no stock, though only a part of the baskets is ever submitted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How long faults are injected, which, under how many orders a second."""
+
+    minutes: float
+    seed: int
+    rate: float
+    kinds: tuple[Kind, ...]
+
+    @property
+    def baskets(self) -> int:
+        """How many baskets are read, so that the load does not end before the run."""
+        return SPARE_BASKETS + int(self.rate * self.minutes * 60 * SPARE_FACTOR)
+
+
+def run(folder: Path, plan: Plan, write: Callable[[str], None]) -> Verdict:
+    """Run the plan on a stack in ``folder``, write what happens, and return the verdict. Raises StackError, Refusal."""
+    with progress("reading baskets"):
+        orders = workload(plan.baskets, Mix(seed=plan.seed, short_products=SHORT_PRODUCTS))
+    with opened(folder) as target:
+        seed.load_workload(target.running, orders)
+        load, injected = engine.run(
+            target, orders, minutes=plan.minutes, seed=plan.seed, rate=plan.rate, kinds=plan.kinds, write=write
+        )
+        console.wait_until_quiet(target.running, QUIET_WITHIN_S)
+        target.close_letters()
+        report = console.run(target.running, QUIET_WITHIN_S)
+        verdict = judge(target, load, injected, report)
+        console.show(report, write)
+        show(verdict, write)
+    return verdict
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[ChaosTarget]:
+    """Yield a stack in ``folder`` with two processes of each service, and take it down afterwards."""
+    settings = from_environment(home=folder, proxied=True, replicas=replicas())
+    with progress_shown() as watch:
+        stack = up(settings, watch)
+        try:
+            with Network(stack.toxiproxy_url) as network:
+                yield ChaosTarget(running=Running(stack=stack), network=network, messages=MessageFaults(stack.kafka()))
+        finally:
+            stack.down(watch)
+
+
+def show(verdict: Verdict, write: Callable[[str], None] = put) -> None:
+    """Write the figures of a run for a person."""
+    states = ", ".join(f"{count} {state}" for state, count in sorted(verdict.states.items())) or "none"
+    write(f"{verdict.accepted} orders accepted ({states}), {verdict.cancellations} cancelled by their customers")
+    write(f"{'fault':<16}{'times':>6}{'recovered in, median':>22}{'longest':>9}")
+    for kind, recovery in verdict.recoveries().items():
+        median, longest = (_seconds(value) for value in (recovery.median_s, recovery.longest_s))
+        write(f"{kind:<16}{recovery.faults:>6}{median:>22}{longest:>9}")
+    write(f"{verdict.lost} lost, {verdict.doubled} doubled, {verdict.poisons} poisons, parked by {verdict.parked_by}")
+    for violation in verdict.violations:
+        write(f"VIOLATION  {violation}")
+    write(f"{len(verdict.violations)} violations")
+
+
+def _seconds(value: float | None) -> str:
+    return "never" if value is None else f"{value:.1f} s"

@@ -1,0 +1,48 @@
+"""Fault injection at the provider simulators: some calls to the gateway and the courier fail, seeded by order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from baraza.system.client import Api, Unreachable
+from baraza.system.running import Running
+
+COURIER_FAULTS: tuple[Mapping[str, Any], ...] = (
+    {"operation": "book", "kind": "hang", "rate": 0.004, "delay_s": 24},  # past the step's timeout: a late success
+    {"operation": "book", "kind": "error", "rate": 0.004},  # never answers this order: its retries are exhausted
+    {"operation": "book", "kind": "error", "rate": 0.02, "times": 1},  # the retry succeeds
+    {"operation": "book", "kind": "answer_lost", "rate": 0.01, "times": 1},
+)
+GATEWAY_FAULTS: tuple[Mapping[str, Any], ...] = (
+    {"operation": "authorize", "kind": "answer_lost", "rate": 0.005, "times": 1},
+    {"operation": "authorize", "kind": "rate_limited", "rate": 0.005, "times": 1},
+    {"operation": "capture", "kind": "decline", "rate": 0.003},
+    {"operation": "capture", "kind": "slow", "rate": 0.01, "delay_s": 0.5},
+)
+"""Seeded: the same share of the orders fails, in whatever order their calls come."""
+
+
+@contextmanager
+def faults(stack: Running) -> Iterator[None]:
+    """Replace the faults at the gateway and the courier by these while the block runs, then remove all."""
+    providers = {"gateway": GATEWAY_FAULTS, "courier": COURIER_FAULTS}
+    apis = {name: Api(name, stack.url(name), None) for name in providers}
+    try:
+        for name, listed in providers.items():
+            apis[name].call("DELETE", "/admin/faults")
+            for fault in listed:
+                apis[name].call("POST", "/admin/faults", body=dict(fault))
+        yield
+    finally:
+        for api in apis.values():
+            with api:
+                _remove_faults(api)
+
+
+def _remove_faults(api: Api) -> None:
+    try:
+        api.call("DELETE", "/admin/faults")
+    except Unreachable:
+        return  # A provider that is down injects no fault either; the run itself reports that it is down.
