@@ -96,7 +96,7 @@ def test_a_wheel_that_differs_from_the_lock_is_reported_in_one_sentence(
     ended = run(checkout, wheels + path, digest)
 
     assert ended.returncode == 1
-    assert "A download broke off while installing uv; check the network" in ended.stderr.splitlines()[-1]
+    assert "A download failed while installing uv; check the network" in ended.stderr.splitlines()[-1]
     assert not (checkout / ".baraza" / "uv" / "bin" / "uv").exists()
 
 

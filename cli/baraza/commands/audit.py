@@ -10,16 +10,14 @@ from baraza.commands.options import Home, Json
 from baraza.system import running
 from baraza.terminal import FOUND_A_PROBLEM, put_json, stop
 
-Wait = Annotated[
-    float, typer.Option("--wait", min=0, metavar="SECONDS", help="How long to wait for sagas and messages under way.")
-]
+Wait = Annotated[float, typer.Option("--wait", min=0, metavar="SECONDS", help="How long to wait until nothing moves.")]
 
 
 def audit(home: Home = None, wait: Wait = 60.0, as_json: Json = False) -> None:
     """Check from outside that nothing was lost: money, stock, points, shipments, messages.
 
-    Reads every service's database with a read-only login, and the records of the gateway and the courier. Exit status
-    1, and the offending ids, when an invariant is broken.
+    Reads every service's database with a read-only login, and the records of the gateway and the courier.
+    Exit status 1, and the offending ids, if an invariant is broken.
     """
     from baraza.audit import console
 

@@ -13,7 +13,7 @@ from baraza.system import running
 from baraza.terminal import UsageRefusal, notify
 
 Service = Annotated[str, typer.Argument(metavar="SERVICE", help="For example inventory.", show_default=False)]
-File = Annotated[Path, typer.Argument(metavar="FILE", show_default=False)]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="The backup.", show_default=False)]
 Since = Annotated[
     str, typer.Option("--since", metavar="TIME", help="The time of the restored backup.", show_default=False)
 ]
@@ -26,7 +26,7 @@ def backup(service: Service, file: File, home: Home = None) -> None:
 
 
 def restore(service: Service, file: File, home: Home = None) -> None:
-    """Stop a service and restore its database from a backup; the service stays stopped until you reconcile."""
+    """Stop a service and restore its database from a backup; it stays stopped until you reconcile it."""
     since = running.load(home).restore(service, file).isoformat()
     notify(f"{service} is stopped; its database is of {since}. Enter again what was entered by hand since, then:")
     notify(f"./baraza reconcile {service} --since {since}")

@@ -37,7 +37,7 @@ Partitions = Annotated[
 ]
 Sizes = Annotated[
     list[int],
-    typer.Option("--size", min=1, metavar="SAGAS", help="scale, queries: sagas in the tables; ascending, repeatable."),
+    typer.Option("--size", min=1, metavar="SAGAS", help="scale, queries: sagas in the tables; repeatable."),
 ]
 Processes = Annotated[
     list[int],
@@ -47,7 +47,7 @@ SpikeSeconds = Annotated[
     float, typer.Option("--spike-seconds", min=1.0, metavar="NUMBER", help="spike: how long the full load lasts.")
 ]
 Profiled = Annotated[
-    bool, typer.Option("--profile", help="peers: measure once more under py-spy, and show the cost of each part.")
+    bool, typer.Option("--profile", help="peers: measure once more under py-spy, and show the cost by part.")
 ]
 Tls = Annotated[bool, typer.Option("--tls", help="Encrypt connections to Kafka, as `baraza up` does.")]
 
@@ -64,9 +64,9 @@ def bench(
     tls: Tls = False,
     as_json: Json = False,
 ) -> None:
-    """Measure throughput and latency of a stack of its own on this machine, and audit it afterwards.
+    """Measure the throughput and latency of a separate stack on this machine, then audit it.
 
-    Exit status 1 when the audit is red: a figure of work that was not done correctly does not count.
+    Exit status 1 if the audit is red: figures of work that was not done correctly do not count.
     """
     from baraza.bench import modes
     from baraza.bench.session import Settings

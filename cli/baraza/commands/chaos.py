@@ -22,17 +22,15 @@ SEED_MAX = 2**31
 
 Minutes = Annotated[
     float,
-    typer.Option(
-        "--minutes", min=0, metavar="NUMBER", help="How long faults are injected; each kind comes at least once."
-    ),
+    typer.Option("--minutes", min=0, metavar="NUMBER", help="How long to inject faults; each kind at least once."),
 ]
 Seed = Annotated[
-    int | None, typer.Option("--seed", help="Seed of the schedule of faults; random if not given.", show_default=False)
+    int | None, typer.Option("--seed", help="Seed of the fault schedule; random if not given.", show_default=False)
 ]
 Rate = Annotated[float, typer.Option("--rate", min=0.5, metavar="NUMBER", help="Orders a second.")]
 Fault = Annotated[
     list[str] | None,
-    typer.Option("--fault", metavar="KIND", help="Only faults of this kind; may be repeated.", show_default=False),
+    typer.Option("--fault", metavar="KIND", help="Only faults of this kind; repeatable.", show_default=False),
 ]
 
 
@@ -44,10 +42,11 @@ def chaos(
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Put a stack of its own under load, inject every kind of fault, and check that nothing was lost.
+    """Put a separate stack under load, inject every kind of fault, and check that nothing was lost.
 
-    Runs two processes of each service and of the tracker. Exit status 1 when an order has neither ended nor is parked
-    with a reason, anything is lost or doubled, or the audit is red; the stack's home is then kept.
+    The stack has two processes of each service and of the tracker.
+    Exit status 1 if an order has neither ended nor is parked with a reason, if anything is lost or doubled,
+    or if the audit is red; the stack's home is then kept.
     """
     from baraza.chaos.session import Plan, run
 

@@ -22,14 +22,14 @@ AUDIT_WAIT_S = 60.0
 
 Orders = Annotated[
     int,
-    typer.Option("--orders", min=1, metavar="NUMBER", help="How many baskets to replay; 155000 is the whole year."),
+    typer.Option("--orders", min=1, metavar="NUMBER", help="Number of baskets to replay; 155000 is the whole year."),
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of which cards, addresses and products fail.")]
-InFlight = Annotated[int, typer.Option("--in-flight", min=1, metavar="NUMBER", help="Most orders open at a time.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed that selects the cards, addresses and products that fail.")]
+InFlight = Annotated[int, typer.Option("--in-flight", min=1, metavar="NUMBER", help="Maximum number of open orders.")]
 Rate = Annotated[
     float | None,
     typer.Option(
-        "--rate", min=0.1, metavar="NUMBER", help="Most orders a second; unlimited if not given.", show_default=False
+        "--rate", min=0.1, metavar="NUMBER", help="Maximum orders a second; unlimited if not given.", show_default=False
     ),
 ]
 Keep = Annotated[bool, typer.Option("--keep", help="Leave the stack up afterwards.")]
@@ -46,8 +46,9 @@ def demo(
 ) -> None:
     """Replay a retailer's baskets through the whole stack, failures included, and audit the result.
 
-    Starts a stack if none is up, and takes down what it started. Replaces faults that were set at the simulators. Exit
-    status 1 unless every order is CONFIRMED or CANCELLED_COMPENSATED and the audit is green.
+    Starts a stack if none is up, and takes down what it started.
+    Replaces the faults that are set at the simulators.
+    Exit status 1 unless every order is CONFIRMED or CANCELLED_COMPENSATED and the audit is green.
     """
     from baraza.audit import console
     from baraza.demo import run as engine

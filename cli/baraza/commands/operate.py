@@ -30,7 +30,7 @@ SHOWN_ITEMS = 20
 """Sagas of a plan that are shown in each state; --json has all of them."""
 DAY_S, HOUR_S, MINUTE_S = 86_400, 3_600, 60
 
-letters_app = typer.Typer(no_args_is_help=True, help="Dead letters without a saga that accounts for them.")
+letters_app = typer.Typer(no_args_is_help=True, help="Dead letters that no saga accounts for.")
 
 Reason = Annotated[str, typer.Option("--reason", help="The reason; it is kept for ever.", show_default=False)]
 Plan = Annotated[
@@ -49,7 +49,10 @@ Show = Annotated[
 PlanReason = Annotated[
     str, typer.Option("--reason", help="With --apply: the reason; it is kept for ever.", show_default=False)
 ]
-Rate = Annotated[int | None, typer.Option("--rate", min=1, help="Sagas a second; the tracker's default if not given.")]
+Rate = Annotated[
+    int | None,
+    typer.Option("--rate", min=1, metavar="NUMBER", help="Sagas a second; the tracker's default if not given."),
+]
 Compensate = Annotated[bool, typer.Option("--compensate", help="With --plan: compensate the sagas instead.")]
 OnlySaga = Annotated[str | None, typer.Argument(metavar="ID", help="Only about this saga.", show_default=False)]
 LetterIds = Annotated[
@@ -69,8 +72,8 @@ def redrive(
 ) -> None:
     """Retry parked sagas: --plan selects and shows them, --apply runs the plan, --show reports its progress.
 
-    SELECTION is `all`, or terms such as group=1a2b3c4d (from `sagas review`), step=reserve_inventory, id=ID,ID,
-    after=TIME and before=TIME.
+    SELECTION is `all`, or terms such as group=1a2b3c4d (from `sagas review`), step=reserve_inventory,
+    id=ID,ID, after=TIME and before=TIME.
     """
     if sum(each is not None for each in (plan, apply, show)) != 1:
         raise UsageRefusal("Give one of --plan SELECTION, --apply PLAN or --show PLAN.")
@@ -152,7 +155,7 @@ def review(home: Home = None, as_json: Json = False) -> None:
 
 @sagas_app.command("compensate")
 def compensate(saga: Saga, reason: Reason, home: Home = None, as_json: Json = False) -> None:
-    """Compensate a parked saga instead of retrying it: it is fenced, and what ran is compensated."""
+    """Compensate a saga instead of retrying it: it is fenced, and what ran is compensated."""
     _act("compensate", saga, reason, home, as_json=as_json)
 
 

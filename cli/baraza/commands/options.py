@@ -12,13 +12,17 @@ from baraza.terminal import UsageRefusal
 Home: TypeAlias = Annotated[
     Path | None,
     typer.Option(
-        "--home", envvar="BARAZA_HOME", metavar="FOLDER", help="The folder of the stack's state.", show_default=False
+        "--home",
+        envvar="BARAZA_HOME",
+        metavar="FOLDER",
+        help="Folder of the stack's data and logs.",
+        show_default=False,
     ),
 ]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, for scripts.")]
 Replicas: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--replicas", metavar="SERVICE=NUMBER", help="Processes of a service; may be repeated."),
+    typer.Option("--replicas", metavar="SERVICE=NUMBER", help="Number of processes of a service; repeatable."),
 ]
 Order: TypeAlias = Annotated[str, typer.Argument(metavar="ORDER", help="The order's id.", show_default=False)]
 Saga: TypeAlias = Annotated[

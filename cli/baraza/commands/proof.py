@@ -19,9 +19,9 @@ VIOLATIONS_SHOWN_MAX = 5
 
 Control = Annotated[
     str | None,
-    typer.Option("--control", metavar="NAME", help="Negative control: leave out this rule; then it must fail."),
+    typer.Option("--control", metavar="NAME", help="Negative control: leave out this rule; the run must then fail."),
 ]
-Seeds = Annotated[int, typer.Option("--seeds", min=1, help="How many schedules.")]
+Seeds = Annotated[int, typer.Option("--seeds", min=1, help="Number of schedules.")]
 First = Annotated[int, typer.Option("--first", min=0, metavar="SEED", help="The seed of the first schedule.")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Run only this seed.", show_default=False)]
 Trace = Annotated[bool, typer.Option("--trace", help="With --seed: print every event.")]
@@ -32,7 +32,7 @@ Steps = Annotated[
     int | None, typer.Option("--steps", min=1, max=4, help="Only sagas of this many steps.", show_default=False)
 ]
 Large = Annotated[
-    bool, typer.Option("--large", help="The larger models instead: minutes, and up to some gigabytes of memory.")
+    bool, typer.Option("--large", help="The larger models instead; takes minutes and gigabytes of memory.")
 ]
 
 
@@ -47,8 +47,8 @@ def simulate(
 ) -> None:
     """Run every service's handlers and the tracker on seeded schedules full of faults, over real PostgreSQL.
 
-    Time, the broker, the gateway and the courier are simulated; the seed determines everything. Exit status 1, and the
-    command that replays it, when a schedule breaks an invariant.
+    Time, the broker, the gateway and the courier are simulated; the seed determines everything.
+    Exit status 1, and the command that replays it, if a schedule breaks an invariant.
     """
     from proof.controls import SIMULATED
     from proof.running import run
@@ -93,8 +93,8 @@ def _show(figures: Figures) -> None:
 def explore(steps: Steps = None, large: Large = False, control: Control = None, as_json: Json = False) -> None:
     """Visit every reachable state of sagas of one to four steps, over the real decisions.
 
-    Covers every interleaving of deliveries, duplicates, timeouts, cancellations, crashes and exhausted retries. Exit
-    status 1, and the shortest trace, when an invariant is broken or an end is no longer reachable.
+    Covers every interleaving of deliveries, duplicates, timeouts, cancellations, crashes and exhausted retries.
+    Exit status 1, and the shortest trace, if an invariant is broken or an end is no longer reachable.
     """
     from proof.controls import CONTROLS
     from proof.models import BOUNDS

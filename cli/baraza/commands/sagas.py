@@ -38,7 +38,7 @@ State = Annotated[
 ]
 Customer = Annotated[str | None, typer.Option("--customer", metavar="ID", help="The customer.", show_default=False)]
 Step = Annotated[str | None, typer.Option("--step", metavar="STEP", help="The present step.", show_default=False)]
-Limit = Annotated[int, typer.Option("--limit", min=1, help="How many to show.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, metavar="NUMBER", help="How many to show.")]
 Reason = Annotated[str, typer.Option("--reason", help="The reason; it is kept on the timeline.", show_default=False)]
 Name = Annotated[str, typer.Argument(metavar="SAGA", help="A saga's name, such as order.", show_default=False)]
 Mermaid = Annotated[bool, typer.Option("--mermaid", help="As the source of a Mermaid diagram.")]
@@ -95,7 +95,7 @@ def cancel(saga: Saga, reason: Reason, home: Home = None, as_json: Json = False)
 
 @saga_app.command("show")
 def show(name: Name, mermaid: Mermaid = False, as_json: Json = False) -> None:
-    """Show a saga's definition: its steps, the service of each, and its compensation."""
+    """Show a saga's definition: its steps, and the service and compensation of each."""
     from saga_tracker.definitions import UnknownSaga, newest
 
     try:

@@ -25,7 +25,7 @@ def generate() -> None:
 
 @app.command()
 def check() -> None:
-    """Check that the generated files are up to date; exit status 1 when one is not."""
+    """Check that the generated files are up to date; exit status 1 if one is not."""
     from messages import generate as generator
 
     stale = _stale()

@@ -16,8 +16,8 @@ from baraza.terminal import FOUND_A_PROBLEM, notify, put_json, put_table, stop
 if TYPE_CHECKING:
     from stack.running import Stack
 
-Docker = Annotated[bool, typer.Option("--docker", help="Kafka, PostgreSQL, Redis and the registry in containers.")]
-Observe = Annotated[bool, typer.Option("--observe", help="Also Prometheus with our alerts, and Zipkin for the traces.")]
+Docker = Annotated[bool, typer.Option("--docker", help="Run Kafka, PostgreSQL, Redis and the registry in containers.")]
+Observe = Annotated[bool, typer.Option("--observe", help="Also run Prometheus with our alerts, and Zipkin for traces.")]
 Login = Annotated[str, typer.Argument(metavar="LOGIN", help="For example payment or operator.", show_default=False)]
 
 
@@ -28,7 +28,7 @@ def up(
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Start the stack, or what is missing of it: Kafka, PostgreSQL, Redis, the registry, every service."""
+    """Start the stack, or whatever is missing: Kafka, PostgreSQL, Redis, the registry, every service."""
     started_at_s = time.monotonic()
     stack = start(home, docker=docker, observe=observe, replicas=replicas_of(replicas))
     if as_json:
@@ -50,7 +50,7 @@ def down(home: Home = None) -> None:
 
 
 def status(home: Home = None, as_json: Json = False) -> None:
-    """Show every process of the stack; exit status 1 when one is not ready."""
+    """Show every process of the stack; exit status 1 if one is not ready."""
     components = running.load(home).status()
     if as_json:
         put_json([asdict(component) for component in components])
@@ -71,7 +71,7 @@ def status(home: Home = None, as_json: Json = False) -> None:
 
 
 def rotate(login: Login, home: Home = None) -> None:
-    """Give a login a new password at Kafka, PostgreSQL and Redis, wherever it has one, while everything runs."""
+    """Give a login a new password in Kafka, PostgreSQL and Redis, wherever it has one, while everything runs."""
     running.load(home).rotate(login)
     notify(f"{login} has a new password. Open connections stay; new ones use it.")
 
