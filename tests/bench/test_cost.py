@@ -1,10 +1,10 @@
-"""What a saga costs, against a fixed loop of bare statements: a change that makes it dearer by half does not pass.
+"""The cost of a saga, relative to a fixed loop of bare statements: an increase by half fails.
 
-Both are processor time, ours and that of PostgreSQL's processes that work for us, taken in turns on one machine and one
-database with fsync on, and of each the round that was disturbed least: so the machine, and what else runs on it, divide
-out. Kafka, Faust and HTTP are not in it: ``./baraza bench`` measures them.
+Both costs are processor time, ours and that of PostgreSQL's processes that work for us. They are measured alternately
+on one machine and one database with fsync on, and the cheapest round of each counts, so that the machine and its other
+load cancel out. Kafka, Faust and HTTP are not included: ``./baraza bench`` measures them.
 
-When a change makes sagas dearer for a good reason, or cheaper for good, take RATIO from what this test prints.
+When a change makes sagas more expensive for a good reason, or cheaper, set RATIO to the value that this test prints.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ from stack import Stack
 RATIO = 1.1
 """The cost of a wave of sagas over that of the reference."""
 HEADROOM = 1.5
-"""What one run differs from another, on a machine that others use too, is less."""
+"""Two runs differ by less, even on a machine with other load."""
 ROUNDS = 5
 SAGAS = 500
 """In one batch each, as under full load."""
@@ -90,7 +90,7 @@ RECORDS: Mapping[str, MetaData] = {
 
 @dataclass(kw_only=True)
 class Service:
-    """One service's part of a wave: a transaction for each batch, as its worker does it."""
+    """One service's part of a wave: one transaction for each batch, as in its worker."""
 
     name: str
     tx: Connection
@@ -139,14 +139,14 @@ class Tracker:
         return recorded.rows
 
     def _next_offset(self, raw: RawMessage) -> int:
-        place = (raw.topic, raw.partition)
-        self.offsets[place] += 1
-        return self.offsets[place] - 1
+        partition = (raw.topic, raw.partition)
+        self.offsets[partition] += 1
+        return self.offsets[partition] - 1
 
 
 @dataclass(kw_only=True)
 class System:
-    """Every service and the tracker on one thread, with lists in the place of Kafka's topics."""
+    """Every service and the tracker on one thread, with lists instead of Kafka's topics."""
 
     codec: Codec
     participants: Mapping[str, Service | Tracker]
@@ -177,19 +177,19 @@ class System:
         ]
 
     def run(self, raws: Sequence[RawMessage]) -> None:
-        """Let these messages, and what they lead to, be handled until nothing is left to read."""
-        unread: dict[str, list[RawMessage]] = defaultdict(list)
-        self._append(unread, raws)
-        while any(unread.values()):
+        """Handle these messages, and those that follow from them, until nothing is left to read."""
+        queued: dict[str, list[RawMessage]] = defaultdict(list)
+        self._append(queued, raws)
+        while any(queued.values()):
             for name, participant in self.participants.items():
-                batch, unread[name] = unread[name][:SAGAS], unread[name][SAGAS:]
+                batch, queued[name] = queued[name][:SAGAS], queued[name][SAGAS:]
                 if batch:
-                    self._append(unread, [_read(row) for row in participant.handle(batch)])
+                    self._append(queued, [_read(row) for row in participant.handle(batch)])
 
-    def _append(self, unread: dict[str, list[RawMessage]], raws: Sequence[RawMessage]) -> None:
+    def _append(self, queued: dict[str, list[RawMessage]], raws: Sequence[RawMessage]) -> None:
         for raw in raws:
             for reader in self.readers[raw.topic]:
-                unread[reader].append(raw)
+                queued[reader].append(raw)
 
 
 def _read(row: OutboxRow) -> RawMessage:
@@ -239,8 +239,8 @@ def system(connections: Mapping[str, Connection]) -> System:
     codec = Codec(LocalRegistry())
     tracked = topics(DEFINITIONS)
     with connections[TRACKER].begin():
-        places = [(topic, partition) for topic in tracked for partition in range(PARTITIONS)]
-        consumed_offsets.begin(connections[TRACKER], dict.fromkeys(places, 0))
+        partitions = [(topic, partition) for topic in tracked for partition in range(PARTITIONS)]
+        consumed_offsets.begin(connections[TRACKER], dict.fromkeys(partitions, 0))
     participants: dict[str, Service | Tracker] = {
         name: Service(name=name, tx=connections[name], codec=codec) for name in HANDLERS
     }
@@ -264,9 +264,9 @@ def reference(engine: Engine) -> Iterator[psycopg.Connection]:
 
 
 def refer(connection: psycopg.Connection) -> None:
-    """Write, read and remove rows as any program would: it knows nothing of ours, and never changes."""
-    for turn in range(REFERENCE_TRANSACTIONS):
-        ids = [f"{turn}-{number}-{'x' * 16}" for number in range(SAGAS)]
+    """Insert, select and delete rows as any program would: independent of our code, and never changed."""
+    for iteration in range(REFERENCE_TRANSACTIONS):
+        ids = [f"{iteration}-{number}-{'x' * 16}" for number in range(SAGAS)]
         connection.execute(
             "INSERT INTO reference SELECT * FROM unnest(%s::text[], %s::bigint[], %s::bytea[])",
             (ids, list(range(SAGAS)), [b"x" * 300] * SAGAS),
@@ -278,7 +278,7 @@ def refer(connection: psycopg.Connection) -> None:
 
 
 def cost_s(work: Callable[[], None], backends: Sequence[psutil.Process]) -> float:
-    """Return the processor time of this process and of those of PostgreSQL that this takes."""
+    """Return the processor time that ``work`` takes in this process and in PostgreSQL's."""
 
     def used_s() -> float:
         return time.process_time() + sum(sum(backend.cpu_times()[:2]) for backend in backends)
@@ -288,7 +288,7 @@ def cost_s(work: Callable[[], None], backends: Sequence[psutil.Process]) -> floa
     return used_s() - before_s
 
 
-def test_a_saga_costs_no_more_than_it_did_beside_bare_statements(
+def test_a_saga_costs_no_more_than_before_relative_to_bare_statements(
     system: System, connections: Mapping[str, Connection], reference: psycopg.Connection
 ) -> None:
     pids = [tx.execute(text("SELECT pg_backend_pid()")).scalar_one() for tx in connections.values()]
@@ -306,4 +306,4 @@ def test_a_saga_costs_no_more_than_it_did_beside_bare_statements(
     states = "SELECT state, count(*) FROM sagas GROUP BY state"
     ended = [tuple(row) for row in connections[TRACKER].execute(text(states))]
     assert ended == [("CONFIRMED", (1 + ROUNDS) * SAGAS)]
-    assert ratio <= RATIO * HEADROOM, f"a saga has become dearer: {ratio:.2f} times the reference, not {RATIO}"
+    assert ratio <= RATIO * HEADROOM, f"a saga costs more: {ratio:.2f} times the reference, not {RATIO}"

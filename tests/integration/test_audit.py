@@ -1,6 +1,6 @@
 """The audit over real databases with the services' own tables, and over the real simulators' own records.
 
-What each invariant finds is tried on its query in the unit tests; here damage is planted where it would happen.
+The unit tests check each invariant's query; here damage is planted where it would happen.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ ADDRESS = {"name": "A", "street": "B", "city": "C", "postal_code": "D", "country
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditedStack:
-    """Every database, and a confirmed and a compensated order in them with everything as it must be."""
+    """Every database, with a confirmed and a compensated order that are consistent."""
 
     origin: Sources
     connections: Mapping[str, psycopg.Connection[Any]]
@@ -52,32 +52,32 @@ class AuditedStack:
         """Run a statement in a service's database."""
         self.connections[service].execute(statement, values)
 
-    def ask(self, url: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Let a provider do something, under a key of its own."""
+    def post(self, url: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Send a provider a request with a key of its own."""
         answer = httpx.post(f"{url}{path}", json=body, headers={"Idempotency-Key": new_id()}, trust_env=False)
         answer.raise_for_status()
-        told: dict[str, Any] = answer.json()
-        return told
+        content: dict[str, Any] = answer.json()
+        return content
 
     def authorize(self, saga_id: str) -> str:
-        """Let the gateway authorize what the order costs and return the authorization's id."""
+        """Let the gateway authorize the order's price and return the authorization's id."""
         body = {"amount_minor": PAYABLE_MINOR, "currency": "USD", "token": "tok_1", "reference": saga_id}
-        return str(self.ask(self.origin.gateway_url, "/v1/authorizations", body)["id"])
+        return str(self.post(self.origin.gateway_url, "/v1/authorizations", body)["id"])
 
     def book(self, saga_id: str) -> str:
         """Let the courier book a shipment and return its tracking number."""
         body = {"reference": saga_id, "ship_to": ADDRESS, "lines": [{"sku": "tea", "quantity": 2}]}
-        return str(self.ask(self.origin.courier_url, "/v1/shipments", body)["tracking_number"])
+        return str(self.post(self.origin.courier_url, "/v1/shipments", body)["tracking_number"])
 
-    def audited(self) -> Report:
-        """Return the verdict, without waiting for anything."""
+    def verdict(self) -> Report:
+        """Return the verdict without waiting."""
         return report.run(self.origin, timeout_s=0.0)
 
     def broken(self) -> set[tuple[str, str]]:
-        """Return what the audit finds as (invariant, offending id)."""
+        """Return the audit's findings as (invariant, offending id)."""
         return {
             (finding.invariant.name, offender)
-            for finding in self.audited().findings
+            for finding in self.verdict().findings
             for offender, _problem in finding.offenders
         }
 
@@ -112,10 +112,10 @@ def connections(origin: Sources) -> Iterator[Mapping[str, psycopg.Connection[Any
 
 
 @pytest.fixture
-def world(
+def audited(
     origin: Sources, connections: Mapping[str, psycopg.Connection[Any]], tmp_path_factory: pytest.TempPathFactory
 ) -> AuditedStack:
-    """Two orders in databases and providers' records that hold nothing else."""
+    """Two orders in databases and providers' records that are otherwise empty."""
     for connection in connections.values():
         for (table,) in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall():
             if "alembic" not in table:
@@ -133,16 +133,16 @@ def world(
     return built
 
 
-def _plant(world: AuditedStack, saga_id: str, state: str, effect: str) -> None:
+def _plant(audited: AuditedStack, saga_id: str, state: str, effect: str) -> None:
     lines = json.dumps([{"sku": "tea", "quantity": 2, "unit_price_minor": PRICE_MINOR}])
     is_done = effect == "DONE"
-    world.execute(
+    audited.execute(
         "checkout",
         "INSERT INTO orders (order_id, customer_id, client_id, state, currency, lines, points_to_burn, total_minor,"
         " payable_minor, submitted_at) VALUES (%s, 'ann', 'shop', %s, 'USD', %s, %s, %s, %s, now())",
         *(saga_id, state, lines, POINTS, 2 * PRICE_MINOR, PAYABLE_MINOR),
     )
-    world.execute(
+    audited.execute(
         "saga_tracker",
         "INSERT INTO sagas (saga_id, saga_type, saga_version, subject, state, phase, step, partition, progress,"
         " version, started_at, updated_at)"
@@ -150,19 +150,19 @@ def _plant(world: AuditedStack, saga_id: str, state: str, effect: str) -> None:
         *(saga_id, state),
     )
     for step in newest("order").steps:
-        world.execute(
+        audited.execute(
             step.service,
             "INSERT INTO effects (saga_id, step, state, updated_at) VALUES (%s, %s, %s, now())",
             *(saga_id, step.name, effect),
         )
         if step.compensation and not is_done:
-            _reply(world, saga_id, step.name)
-    world.execute(
+            _reply(audited, saga_id, step.name)
+    audited.execute(
         "inventory",
         "INSERT INTO reservations (saga_id, skus, quantities, state) VALUES (%s, '{tea}', '{2}', %s)",
         *(saga_id, "RESERVED" if is_done else "RELEASED"),
     )
-    world.execute(
+    audited.execute(
         "loyalty",
         "INSERT INTO burns (saga_id, customer_id, points, state) VALUES (%s, 'ann', %s, %s)",
         *(saga_id, POINTS, "BURNED" if is_done else "RESTORED"),
@@ -170,7 +170,7 @@ def _plant(world: AuditedStack, saga_id: str, state: str, effect: str) -> None:
     for kind in ("POST",) if is_done else ("POST", "REVERSE"):
         debited, credited = ("gateway_receivable", "sales") if kind == "POST" else ("sales", "gateway_receivable")
         for account, debit, credit in ((debited, PAYABLE_MINOR, 0), (credited, 0, PAYABLE_MINOR)):
-            world.execute(
+            audited.execute(
                 "ledger",
                 "INSERT INTO entries (saga_id, kind, account, debit_minor, credit_minor, currency, posted_at)"
                 " VALUES (%s, %s, %s, %s, %s, 'USD', now())",
@@ -178,8 +178,8 @@ def _plant(world: AuditedStack, saga_id: str, state: str, effect: str) -> None:
             )
 
 
-def _reply(world: AuditedStack, saga_id: str, step: str) -> None:
-    world.execute(
+def _reply(audited: AuditedStack, saga_id: str, step: str) -> None:
+    audited.execute(
         "saga_tracker",
         "INSERT INTO timeline (saga_id, message_id, recorded_at, occurred_at, kind, type, service, step, late)"
         " VALUES (%s, %s, now(), now(), 'reply', 'Undone', 'a service', %s, false)",
@@ -187,24 +187,24 @@ def _reply(world: AuditedStack, saga_id: str, step: str) -> None:
     )
 
 
-def _at_providers(world: AuditedStack) -> None:
-    """Let the providers do for both orders what their rows say, and note the providers' names of it in the rows."""
-    gateway, courier = world.origin.gateway_url, world.origin.courier_url
+def _at_providers(audited: AuditedStack) -> None:
+    """Let the providers do for both orders what their rows state, and store the providers' ids in the rows."""
+    gateway, courier = audited.origin.gateway_url, audited.origin.courier_url
     for saga_id, payment, shipment in (
-        (world.confirmed, "CAPTURED", "BOOKED"),
-        (world.compensated, "REFUNDED", "CANCELLED"),
+        (audited.confirmed, "CAPTURED", "BOOKED"),
+        (audited.compensated, "REFUNDED", "CANCELLED"),
     ):
-        capture = world.ask(gateway, f"/v1/authorizations/{world.authorize(saga_id)}/capture", {})["capture_id"]
-        tracking_number = world.book(saga_id)
+        capture = audited.post(gateway, f"/v1/authorizations/{audited.authorize(saga_id)}/capture", {})["capture_id"]
+        tracking_number = audited.book(saga_id)
         if payment == "REFUNDED":
-            world.ask(gateway, f"/v1/captures/{capture}/refund", {})
-            world.ask(courier, f"/v1/shipments/{tracking_number}/cancel", {})
-        world.execute(
+            audited.post(gateway, f"/v1/captures/{capture}/refund", {})
+            audited.post(courier, f"/v1/shipments/{tracking_number}/cancel", {})
+        audited.execute(
             "payment",
             "INSERT INTO payments (saga_id, state, currency, amount_minor) VALUES (%s, %s, 'USD', %s)",
             *(saga_id, payment, PAYABLE_MINOR),
         )
-        world.execute(
+        audited.execute(
             "shipping",
             "INSERT INTO shipments (saga_id, state, tracking_number) VALUES (%s, %s, %s)",
             *(saga_id, shipment, tracking_number),
@@ -235,8 +235,8 @@ DAMAGE = [
 ]
 
 
-def test_a_world_as_it_must_be_is_green(world: AuditedStack) -> None:
-    verdict = world.audited()
+def test_consistent_orders_are_green(audited: AuditedStack) -> None:
+    verdict = audited.verdict()
 
     assert verdict.is_green, verdict.to_json()
     assert verdict.states == {"CANCELLED_COMPENSATED": 1, "CONFIRMED": 1}
@@ -247,108 +247,110 @@ def test_a_world_as_it_must_be_is_green(world: AuditedStack) -> None:
 
 @pytest.mark.parametrize(("invariant", "service", "damage", "order"), DAMAGE)
 def test_damage_in_a_database_is_found(
-    world: AuditedStack, invariant: str, service: str, damage: str, order: str
+    audited: AuditedStack, invariant: str, service: str, damage: str, order: str
 ) -> None:
-    saga_id = getattr(world, order)
-    world.execute(service, damage, saga_id)
+    saga_id = getattr(audited, order)
+    audited.execute(service, damage, saga_id)
 
-    assert (invariant, saga_id) in world.broken()
-
-
-def test_stock_that_came_from_nowhere_is_found(world: AuditedStack) -> None:
-    world.execute("inventory", "UPDATE stock SET on_hand = 9 WHERE sku = 'tea'")
-
-    assert world.broken() == {("stock-conserved", "tea")}
+    assert (invariant, saga_id) in audited.broken()
 
 
-def test_points_that_came_from_nowhere_are_found(world: AuditedStack) -> None:
-    world.execute("loyalty", "UPDATE accounts SET balance = 201 WHERE customer_id = 'ann'")
+def test_stock_that_was_never_received_is_found(audited: AuditedStack) -> None:
+    audited.execute("inventory", "UPDATE stock SET on_hand = 9 WHERE sku = 'tea'")
 
-    assert world.broken() == {("points-conserved", "ann")}
-
-
-def test_a_second_authorization_is_found_at_the_gateway(world: AuditedStack) -> None:
-    world.authorize(world.confirmed)
-
-    assert {("captured-once", world.confirmed), ("charged-once", world.confirmed)} <= world.broken()
+    assert audited.broken() == {("stock-conserved", "tea")}
 
 
-def test_money_that_a_cancelled_order_still_holds_is_found_at_the_gateway(world: AuditedStack) -> None:
-    world.authorize(world.compensated)
+def test_points_that_were_never_granted_are_found(audited: AuditedStack) -> None:
+    audited.execute("loyalty", "UPDATE accounts SET balance = 201 WHERE customer_id = 'ann'")
 
-    assert ("nothing-kept", world.compensated) in world.broken()
+    assert audited.broken() == {("points-conserved", "ann")}
 
 
-def test_a_second_capture_is_found_at_the_gateway(world: AuditedStack) -> None:
-    authorization = world.authorize(world.confirmed)
-    world.ask(world.origin.gateway_url, f"/v1/authorizations/{authorization}/capture", {})
+def test_a_second_authorization_is_found_at_the_gateway(audited: AuditedStack) -> None:
+    audited.authorize(audited.confirmed)
 
-    assert ("ledger-is-the-gateways", world.confirmed) in world.broken()
+    assert {("captured-once", audited.confirmed), ("charged-once", audited.confirmed)} <= audited.broken()
+
+
+def test_an_open_authorization_of_a_cancelled_order_is_found_at_the_gateway(audited: AuditedStack) -> None:
+    audited.authorize(audited.compensated)
+
+    assert ("nothing-kept", audited.compensated) in audited.broken()
+
+
+def test_a_second_capture_is_found_at_the_gateway(audited: AuditedStack) -> None:
+    authorization = audited.authorize(audited.confirmed)
+    audited.post(audited.origin.gateway_url, f"/v1/authorizations/{authorization}/capture", {})
+
+    assert ("ledger-is-the-gateways", audited.confirmed) in audited.broken()
 
 
 @pytest.mark.parametrize("order", ["confirmed", "compensated"])
-def test_a_shipment_too_many_is_found_at_the_courier(world: AuditedStack, order: str) -> None:
-    saga_id = getattr(world, order)
-    world.book(saga_id)
+def test_a_surplus_shipment_is_found_at_the_courier(audited: AuditedStack, order: str) -> None:
+    saga_id = getattr(audited, order)
+    audited.book(saga_id)
 
-    assert ("shipped-once", saga_id) in world.broken()
-
-
-def test_a_shipment_for_nobody_is_found_at_the_courier(world: AuditedStack) -> None:
-    world.book("nobody")
-
-    assert ("shipped-once", "nobody") in world.broken()
+    assert ("shipped-once", saga_id) in audited.broken()
 
 
-def test_a_provider_inside_of_the_process_is_audited_by_its_own_records(world: AuditedStack) -> None:
+def test_a_shipment_without_a_saga_is_found_at_the_courier(audited: AuditedStack) -> None:
+    audited.book("unknown")
+
+    assert ("shipped-once", "unknown") in audited.broken()
+
+
+def test_a_provider_inside_of_the_process_is_audited_by_its_own_records(audited: AuditedStack) -> None:
     for service, package in SUBSTITUTES.items():
-        engine = sqlalchemy.create_engine(world.origin.databases[service].replace("://", "+psycopg://"))
+        engine = sqlalchemy.create_engine(audited.origin.databases[service].replace("://", "+psycopg://"))
         migrations.upgrade(package, engine)
         engine.dispose()
-    assert world.audited().is_green
+    assert audited.verdict().is_green
 
-    world.execute(
+    audited.execute(
         "payment",
         "INSERT INTO gateway_records (id, reference, state, amount_minor) VALUES ('second', %s, 'open', %s)",
-        *(world.confirmed, PAYABLE_MINOR),
+        *(audited.confirmed, PAYABLE_MINOR),
     )
-    world.execute("shipping", "INSERT INTO courier_records (id, reference, state) VALUES ('second', 'nobody', 'live')")
+    audited.execute(
+        "shipping", "INSERT INTO courier_records (id, reference, state) VALUES ('second', 'nobody', 'live')"
+    )
 
-    assert {("charged-once", world.confirmed), ("shipped-once", "nobody")} <= world.broken()
-
-
-def test_a_step_that_was_compensated_twice_is_found(world: AuditedStack) -> None:
-    _reply(world, world.compensated, "reserve_inventory")
-
-    assert world.broken() == {("compensated-once", world.compensated)}
+    assert {("charged-once", audited.confirmed), ("shipped-once", "unknown")} <= audited.broken()
 
 
-def test_a_message_that_never_left_is_found(world: AuditedStack) -> None:
-    world.execute(
+def test_a_step_that_was_compensated_twice_is_found(audited: AuditedStack) -> None:
+    _reply(audited, audited.compensated, "reserve_inventory")
+
+    assert audited.broken() == {("compensated-once", audited.compensated)}
+
+
+def test_an_unpublished_message_is_found(audited: AuditedStack) -> None:
+    audited.execute(
         "payment",
         "INSERT INTO outbox (id, aggregatetype, aggregateid, type, payload, headers)"
         " VALUES ('stuck', 'payment.events', %s, 'PaymentCaptured', '', '[]')",
-        world.confirmed,
+        audited.confirmed,
     )
 
-    assert world.broken() == {("outboxes-drained", world.confirmed)}
-    assert world.audited().moving == {"messages in the outbox of payment": 1}
+    assert audited.broken() == {("outboxes-drained", audited.confirmed)}
+    assert audited.verdict().moving == {"messages in the outbox of payment": 1}
 
 
 @pytest.mark.parametrize("due_at", [datetime(2026, 1, 1, tzinfo=UTC), None])
-def test_a_message_that_still_waits_is_found(world: AuditedStack, due_at: datetime | None) -> None:
-    world.execute(
+def test_a_deferred_message_is_found(audited: AuditedStack, due_at: datetime | None) -> None:
+    audited.execute(
         "shipping",
         "INSERT INTO deferred (message_id, handler, saga_id, topic, partition, headers, payload, attempt, due_at,"
         " reason, created_at)"
         " VALUES ('waits', 'book_shipment', %s, 'loyalty.events', 0, '[]', '', 1, %s, '', now())",
-        *(world.confirmed, due_at),
+        *(audited.confirmed, due_at),
     )
 
-    assert world.broken() == {("deferred-drained", world.confirmed)}
+    assert audited.broken() == {("deferred-drained", audited.confirmed)}
 
 
-def test_dead_letters_are_read_to_their_end(infrastructure: Stack, world: AuditedStack) -> None:
+def test_dead_letters_are_read_to_their_end(infrastructure: Stack, audited: AuditedStack) -> None:
     saga_id = new_id()
     producer = Producer(infrastructure.kafka().options())
     producer.produce("book_shipment.dlq", key=saga_id, value=b"whatever")
@@ -359,21 +361,21 @@ def test_dead_letters_are_read_to_their_end(infrastructure: Stack, world: Audite
     assert found.count(("book_shipment.dlq", saga_id)) == 1
 
 
-def test_a_database_that_cannot_be_read_is_named(world: AuditedStack) -> None:
-    nowhere = {**world.origin.databases, "ledger": "postgresql://audit@127.0.0.1:1/ledger"}
+def test_a_database_that_cannot_be_read_is_named(audited: AuditedStack) -> None:
+    nowhere = {**audited.origin.databases, "ledger": "postgresql://audit@127.0.0.1:1/ledger"}
     origin = Sources(
-        databases=nowhere, gateway_url=world.origin.gateway_url, courier_url=world.origin.courier_url, kafka=None
+        databases=nowhere, gateway_url=audited.origin.gateway_url, courier_url=audited.origin.courier_url, kafka=None
     )
 
     with pytest.raises(sources.Unreadable, match="The database of ledger cannot be read"):
         report.run(origin, timeout_s=0.0)
 
 
-def test_records_that_cannot_be_read_are_named(world: AuditedStack) -> None:
+def test_records_that_cannot_be_read_are_named(audited: AuditedStack) -> None:
     origin = Sources(
-        databases=world.origin.databases,
+        databases=audited.origin.databases,
         gateway_url="http://127.0.0.1:1",
-        courier_url=world.origin.courier_url,
+        courier_url=audited.origin.courier_url,
         kafka=None,
     )
 

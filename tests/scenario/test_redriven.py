@@ -1,4 +1,4 @@
-"""Orders that an error nobody foresaw has parked, and the operator who runs them again when it is mended."""
+"""Orders that an unexpected error has parked, and an operator who redrives them once the cause is removed."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ STEP = "reserve_inventory"
 WHY = "the constraint is gone"
 PARKED = "SELECT count(*) FROM deferred WHERE saga_id = ANY(%s) AND handler = %s AND due_at IS NULL AND NOT behind"
 PARKED_S = 60.0
-"""All retries of a step take 6 s, and the tracker's return some more; a busy machine makes both longer."""
+"""All retries of a step take 6 s, and the tracker's restart some more; both take longer on a busy machine."""
 
 
 @contextmanager
 def refusing(shop: Shop) -> Iterator[None]:
-    """Let inventory's database refuse every reservation, as after a mistake in a migration."""
+    """Make inventory's database refuse every reservation, as after a mistake in a migration."""
     with closing(psycopg.connect(shop.stack.database_url("inventory", "owner"), autocommit=True)) as owner:
         owner.execute("ALTER TABLE reservations ADD CONSTRAINT mistaken CHECK (false) NOT VALID")
         try:
@@ -32,7 +32,7 @@ def refusing(shop: Shop) -> Iterator[None]:
 
 
 def baraza(shop: Shop, *arguments: str) -> Any:
-    """Run the command line as an operator does, and return what it prints for a program."""
+    """Run the command line as an operator does, and return its JSON."""
     command = [sys.executable, "-P", "-m", "baraza.main", *arguments, "--home", str(shop.stack.home), "--json"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 0, ended.stderr
@@ -40,18 +40,18 @@ def baraza(shop: Shop, *arguments: str) -> Any:
 
 
 def test_orders_parked_by_an_error_are_redriven_as_planned_and_confirmed(shop: Shop) -> None:
-    # The retries take longer than a step's time in tests, so the tracker reads of their end when it comes back.
+    # The retries take longer than a step's timeout in tests, so the tracker reads the dead letter after its restart.
     with refusing(shop), shop.down("saga-tracker"):
         order_ids = sorted(shop.place(points=1).order_id for _ in range(3))
         until(
             lambda: shop.rows("inventory", PARKED, order_ids, STEP)[0][0],
-            "inventory has given the orders up",
+            "inventory has parked the orders",
             holds=lambda count: count == len(order_ids),
             within_s=PARKED_S,
         )
     for order_id in order_ids:
         until(
-            lambda: shop.saga(order_id)["saga"],  # noqa: B023 - it is called in this turn
+            lambda: shop.saga(order_id)["saga"],  # noqa: B023 - it is called within this iteration
             f"{order_id} is parked",
             holds=lambda saga: saga["state"] == "NEEDS_REVIEW",
             within_s=PARKED_S,

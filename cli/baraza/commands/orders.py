@@ -45,7 +45,8 @@ Source = Annotated[
     ),
 ]
 Limit = Annotated[
-    int | None, typer.Option("--orders", min=1, metavar="NUMBER", help="Only the first NUMBER orders.", show_default=False)
+    int | None,
+    typer.Option("--orders", min=1, metavar="NUMBER", help="Only the first NUMBER orders.", show_default=False),
 ]
 Rate = Annotated[
     float | None, typer.Option("--rate", min=0.1, help="Orders a second; unlimited if not given.", show_default=False)
