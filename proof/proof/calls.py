@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from chassis.http.downstream import Unavailable
 from chassis.process.calls import START_MARGIN
-from chassis.saga.unit_of_work import Answer, PendingCall
+from chassis.saga.unit_of_work import CallResult, PendingCall
 
 from proof.schedule import BEGINNING, Schedule
 
@@ -26,20 +26,20 @@ class CallTransport:
     schedule: Schedule
     away_until: datetime = BEGINNING
 
-    def begin(self, call: PendingCall, answered: Callable[[Answer], None], is_alive: Callable[[], bool]) -> None:
+    def begin(self, call: PendingCall, answered: Callable[[CallResult], None], is_alive: Callable[[], bool]) -> None:
         """Plan when a call begins; of a process that is not alive any more it does not."""
         schedule = self.schedule
         delay = schedule.within(START_DELAY_S if schedule.strikes("no thread free", 0.1) else 0.1)
         schedule.at(schedule.now + delay, lambda: self._send(call, answered) if is_alive() else None)
 
-    def _send(self, call: PendingCall, answered: Callable[[Answer], None]) -> None:
+    def _send(self, call: PendingCall, answered: Callable[[CallResult], None]) -> None:
         """Plan when it arrives, and when and whether the answer comes."""
         schedule = self.schedule
 
         def fail(reason: str, retry_after_s: float | None = None) -> Callable[[], None]:
-            return lambda: answered(Answer(call=call, failure=Unavailable(reason, retry_after_s)))
+            return lambda: answered(CallResult(call=call, failure=Unavailable(reason, retry_after_s)))
 
-        if schedule.now > call.deadline_at - START_MARGIN and not call.asks:
+        if schedule.now > call.deadline_at - START_MARGIN and not call.is_query:
             fail("no free thread in time")()
             return
         gives_up_at = schedule.now + timedelta(seconds=CLIENT_TIMEOUT_S)
@@ -49,7 +49,7 @@ class CallTransport:
         if is_away or schedule.strikes("5xx", 0.15):
             schedule.at(schedule.now + schedule.within(0.5), fail("503", schedule.chance.choice((None, 3.0))))
         elif schedule.strikes("slower than the timeout", 0.1):
-            latest = gives_up_at if call.asks else min(call.deadline_at, gives_up_at + schedule.within(1.0))
+            latest = gives_up_at if call.is_query else min(call.deadline_at, gives_up_at + schedule.within(1.0))
             schedule.at(schedule.now + (latest - schedule.now) * schedule.chance.random(), lambda: _run(call))
             schedule.at(gives_up_at, fail("no answer in time"))
         elif schedule.strikes("answer lost", 0.1):
@@ -58,15 +58,15 @@ class CallTransport:
         else:
             schedule.at(schedule.now + schedule.within(1.0), self._answer(call, answered))
 
-    def _answer(self, call: PendingCall, answered: Callable[[Answer], None]) -> Callable[[], None]:
+    def _answer(self, call: PendingCall, answered: Callable[[CallResult], None]) -> Callable[[], None]:
         def answer() -> None:
             outcome, schedule = _run(call), self.schedule
-            schedule.at(schedule.now + schedule.within(0.5), lambda: answered(Answer(call=call, outcome=outcome)))
+            schedule.at(schedule.now + schedule.within(0.5), lambda: answered(CallResult(call=call, outcome=outcome)))
 
         return answer
 
 
 def _run(call: PendingCall) -> object:
-    if call.asks:
+    if call.is_query:
         return call.handler.call.find(call.key)
     return call.handler.call.run(call.request, call.key)

@@ -40,7 +40,9 @@ from proof.operator import Operator
 from proof.providers import Courier, Gateway
 from proof.schedule import BEGINNING, Schedule
 from proof.schemas import LocalRegistry
-from proof.service_process import ZOMBIE_S, Process, Service
+from proof.service import Service
+from proof.service_process import Process
+from proof.tasks import ZOMBIE_S
 from proof.tracker_process import NextWakeUp, TrackerProcess
 
 ORDERS = (1, 1, 1, 2)

@@ -228,7 +228,7 @@ class Model:
             yield f"{step.service} gets no answer for {step.name} and exhausts its retries", parked
         if provided is not None and index not in state.parked:
             yield self._settle(state, index, effect, "the answer arrives")
-        elif effect.closing and effects.on_due(effect, AT) is OnDue.WAIT and effects.on_due(effect, LATER) is OnDue.ASK:
+        elif effect.closing and [effects.on_due(effect, at) for at in (AT, LATER)] == [OnDue.WAIT, OnDue.QUERY]:
             yield self._settle(state, index, effect, "the call's deadline passes, the provider is queried")
 
     def _settle(self, state: ModelState, index: int, effect: Effect, how: str) -> Transition:
@@ -271,14 +271,14 @@ class Model:
         if reaction is OnRedrive.WAIT:
             return
         outcome = RedriveOutcome.NOTHING_PARKED
-        if reaction is OnRedrive.TELL:
+        if reaction is OnRedrive.REPORT:
             assert effect is not None, "only an effect that exists has a state to report"
             outcome = RedriveOutcome(effect.state.value)
         elif any(isinstance(each, RetriesExhausted) and each.step == command.step for each in state.sent):
             outcome = RedriveOutcome.RESUMED
         reply = StepRedriven(step=command.step, number=command.number, outcome=outcome)
         is_under_way = effect is not None and effect.state is EffectState.STARTED
-        changed = {} if reaction is OnRedrive.TELL or is_under_way else {index: None}
+        changed = {} if reaction is OnRedrive.REPORT or is_under_way else {index: None}
         after = replace(_with(state, changed, reply), parked=state.parked - {index})
         yield from _unless_equal(state, f"{service} redrives {command.step}: {outcome}", after)
 

@@ -23,8 +23,12 @@ LOCK_ATTEMPTS_MAX = 60
 """After so many, two transactions wait for each other, and PostgreSQL would end one."""
 
 
-class Crash(Exception):
-    """The process ends here."""
+ZOMBIE_S = 8.0
+"""How long a process that lost its partitions may go on before it notices, or be suspended in a transaction."""
+
+
+class Crash(BaseException):
+    """The process ends here. It is no Exception, so that no error handling of the product catches it."""
 
 
 @dataclass(slots=True, eq=False)

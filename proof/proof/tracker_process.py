@@ -24,8 +24,7 @@ from proof.broker import Broker
 from proof.connections import ProcessConnection
 from proof.databases import NEXT_WAKE_UPS, TRACKER, Database
 from proof.schedule import BEGINNING, Schedule
-from proof.service_process import ZOMBIE_S
-from proof.tasks import Crash, SimulatedTask
+from proof.tasks import ZOMBIE_S, Crash, SimulatedTask
 
 FETCH_MAX = 6
 TICK_S = 1.0

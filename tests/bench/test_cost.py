@@ -36,7 +36,7 @@ from chassis.saga.batch import Batch
 from chassis.saga.deferred import RawMessage
 from chassis.saga.handlers import Handlers
 from chassis.saga.outbox import OutboxRow
-from chassis.saga.unit_of_work import Delivery
+from chassis.saga.routing import Router
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import new_id
 from messages.checkout import OrderSubmitted
@@ -98,22 +98,17 @@ class Service:
     published: list[str] = field(default_factory=list)
 
     def handle(self, raws: Sequence[RawMessage]) -> Sequence[OutboxRow]:
-        handlers, deliveries = HANDLERS[self.name], []
-        for raw in raws:
-            message_type = self.codec.type_of(raw.value)
-            if message_type and (names := handlers.for_message(message_type)):
-                message = self.codec.decode(raw.value)
-                deliveries += [(name, Delivery(message=message, raw=raw)) for name in names]
-        if not deliveries:
+        handlers = HANDLERS[self.name]
+        work = Router(self.name, handlers, self.codec).route(raws)
+        if not work:
             return []
         with self.tx.begin():
             outbox.remove(self.tx, self.published)
-            saga_ids = {delivery.message.saga_id for _, delivery in deliveries}
             batch = Batch(
-                self.tx, self.name, handlers, self.codec, saga_ids,
+                self.tx, self.name, handlers, self.codec, work.saga_ids,
                 now=datetime.now(UTC), new_id=new_id, jitter=random.Random(0),
             )  # fmt: skip
-            batch.deliveries(deliveries)
+            batch.handle(work)
             rows = batch.finish().rows
         self.published = [row.id for row in rows]
         return rows

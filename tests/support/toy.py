@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from chassis.postgres import database
+from chassis.process.intake import consumer
 from chassis.process.membership import Membership
-from chassis.process.worker import Worker, consumer
+from chassis.process.worker import Worker
 from chassis.saga.handlers import Handlers
 from chassis.saga.publisher import Relay, producer
 from chassis.saga.retry import RetryPolicy

@@ -1,4 +1,4 @@
-"""The fence's decisions, without a database: what each message may do to each state of an effect."""
+"""The decisions about effects, without a database: what each message may do to each state of an effect."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_redelivered_trigger_changes_nothing(effect: Effect) -> None:
 
 @given(effects)
 def test_only_an_open_call_is_looked_after(effect: Effect) -> None:
-    assert (on_due(effect, NOW) is OnDue.FORGET) == (effect.state is not EffectState.STARTED)
+    assert (on_due(effect, NOW) is OnDue.DISCARD) == (effect.state is not EffectState.STARTED)
 
 
 def test_what_never_began_because_it_could_not_be_prepared_is_called() -> None:
@@ -59,7 +59,12 @@ def test_what_never_began_because_it_could_not_be_prepared_is_called() -> None:
 
 @pytest.mark.parametrize(
     ("closing", "until_deadline", "what"),
-    [(False, SECOND, OnDue.CALL), (False, -SECOND, OnDue.CALL), (True, SECOND, OnDue.WAIT), (True, -SECOND, OnDue.ASK)],
+    [
+        (False, SECOND, OnDue.CALL),
+        (False, -SECOND, OnDue.CALL),
+        (True, SECOND, OnDue.WAIT),
+        (True, -SECOND, OnDue.QUERY),
+    ],
 )
 def test_a_closing_call_is_asked_about_only_when_it_can_no_longer_be_under_way(
     closing: bool, until_deadline: timedelta, what: OnDue
@@ -71,7 +76,7 @@ def test_a_closing_call_is_asked_about_only_when_it_can_no_longer_be_under_way(
 @given(st.lists(st.none() | effects, min_size=1, max_size=3))
 def test_a_compensation_settles_what_is_open_before_it_undoes_what_is_done(found: list[Effect | None]) -> None:
     states = {effect.state for effect in found if effect}
-    expected = OnCompensation.UNDO if EffectState.DONE in states else OnCompensation.ANSWER
+    expected = OnCompensation.UNDO if EffectState.DONE in states else OnCompensation.REPLY
     assert on_compensation(found) is (OnCompensation.SETTLE if EffectState.STARTED in states else expected)
 
 
@@ -108,11 +113,11 @@ def test_only_a_started_effect_can_be_settled(effect: Effect) -> None:
             settled(effect, EffectState.DONE)
 
 
-def test_a_book_saves_only_what_changed() -> None:
+def test_only_what_changed_is_saved() -> None:
     kept, changed = an_effect(), an_effect(EffectState.STARTED, step="other")
-    book = LoadedEffects.of([kept, changed])
-    book.put(kept)
-    book.put(settled(changed, EffectState.DONE))
-    book.put(an_effect(step="new"))
-    assert [effect.step for effect in book.changed] == ["other"]
-    assert [effect.step for effect in book.new] == ["new"]
+    loaded = LoadedEffects.of([kept, changed])
+    loaded.put(kept)
+    loaded.put(settled(changed, EffectState.DONE))
+    loaded.put(an_effect(step="new"))
+    assert [effect.step for effect in loaded.changed] == ["other"]
+    assert [effect.step for effect in loaded.new] == ["new"]

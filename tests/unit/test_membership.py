@@ -1,7 +1,7 @@
 """A process that never joins its group again must end; one whose Kafka is away, or whose share is none, must not."""
 
 import pytest
-from chassis.process.membership import ASK_EVERY_S, JOIN_WITHIN_S, SPREAD_S, Membership, NeverJoined
+from chassis.process.membership import CHECK_EVERY_S, JOIN_WITHIN_S, SPREAD_S, Membership, NeverJoined
 
 
 class Kafka:
@@ -17,7 +17,7 @@ class Kafka:
         """Let the worker loop that long."""
         until = self.now + seconds
         while self.now < until:
-            self.now += ASK_EVERY_S
+            self.now += CHECK_EVERY_S
             membership.watch()
 
 
@@ -31,9 +31,9 @@ def test_ends_where_kafka_answers_but_assigns_nothing(kafka: Kafka) -> None:
     membership.assigned()
     kafka.pass_time(membership, 1_000.0)
     membership.revoked()
-    kafka.pass_time(membership, JOIN_WITHIN_S - ASK_EVERY_S)
+    kafka.pass_time(membership, JOIN_WITHIN_S - CHECK_EVERY_S)
     with pytest.raises(NeverJoined):
-        kafka.pass_time(membership, SPREAD_S + 2 * ASK_EVERY_S)
+        kafka.pass_time(membership, SPREAD_S + 2 * CHECK_EVERY_S)
 
 
 def test_a_kafka_that_was_away_has_the_whole_time_again(kafka: Kafka) -> None:
@@ -41,6 +41,6 @@ def test_a_kafka_that_was_away_has_the_whole_time_again(kafka: Kafka) -> None:
     kafka.answers = False
     kafka.pass_time(membership, 1_000.0)
     kafka.answers = True
-    kafka.pass_time(membership, JOIN_WITHIN_S - ASK_EVERY_S)
+    kafka.pass_time(membership, JOIN_WITHIN_S - CHECK_EVERY_S)
     membership.assigned()
     kafka.pass_time(membership, 1_000.0)

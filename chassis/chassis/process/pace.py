@@ -1,20 +1,20 @@
 """How long a loop gathers before its next batch: not at all when it is idle, longer the longer batches take.
 
-A batch costs much the same whether it holds one message or ten, and whoever handles each message as it comes keeps the
-processors busy with that alone. A batch that takes long says that they are busy; gathering for some multiple of what
-the last one took leaves them to others, and lets the next one be worth it.
+A batch costs much the same whether it holds one message or ten, so handling each message as it comes would keep the
+processors busy with that alone. A batch that takes long shows that they are busy. Gathering for a multiple of its
+duration leaves them to other processes, and fills the next batch.
 """
 
 from __future__ import annotations
 
 GATHER_FACTOR = 4.0
-"""A loop is in its batches for a quarter of the time at most, as long as a batch does not take all that waits."""
+"""A loop spends at most a quarter of its time in batches, unless a batch cannot take everything that waits."""
 GATHER_MAX_S = 0.025
-"""Each hop of a saga waits up to that long; at full load, batches of a second's hundreds gain nothing from more."""
+"""Each hop of a saga may wait that long. At full load a batch has hundreds of messages and gains nothing from more."""
 
 
 class Pace:
-    """When the next batch may begin, by monotonic times in seconds."""
+    """Decides when the next batch may begin, by monotonic times in seconds."""
 
     def __init__(self) -> None:
         self._began_s = self._took_s = 0.0

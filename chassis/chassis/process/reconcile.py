@@ -24,8 +24,8 @@ from sqlalchemy import Connection, Engine
 
 from chassis.http.downstream import Unavailable
 from chassis.postgres.transient import utc_now
+from chassis.process.intake import raw_of
 from chassis.process.service import consumed_topics, open_dependencies
-from chassis.process.worker import raw_of
 from chassis.saga import deferred, effects, outbox
 from chassis.saga.batch import Batch
 from chassis.saga.deferred import RawMessage
@@ -33,7 +33,7 @@ from chassis.saga.effects import Effect, EffectState, LoadedEffects
 from chassis.saga.handlers import Handlers
 from chassis.saga.outbox import OutboxRow
 from chassis.saga.steps import ExternalStep
-from chassis.saga.unit_of_work import Answer, Delivery, PendingCall
+from chassis.saga.unit_of_work import CallResult, Delivery, PendingCall
 from chassis.settings import Settings
 from chassis.wire.codec import Codec, Undecodable
 from chassis.wire.envelope import new_id
@@ -195,13 +195,13 @@ class Replay:
         assert isinstance(step, ExternalStep), "only a step that calls a provider is ever STARTED"
         call = PendingCall(
             handler=step, delivery=Delivery(message=message, raw=raw), request=None,
-            key=f"{effect.saga_id}:{effect.step}", attempt=effect.attempt, deadline_at=utc_now(), asks=True,
+            attempt=effect.attempt, deadline_at=utc_now(), is_query=True,
         )  # fmt: skip
         return self._answered(tx, [call])
 
     def _answered(self, tx: Connection, calls: Sequence[PendingCall]) -> list[OutboxRow]:
         batch = self._batch(tx, calls[0].delivery.message.saga_id)
-        batch.answers([Answer(call=call, outcome=_asked(call)) for call in calls])
+        batch.settle([CallResult(call=call, outcome=_asked(call)) for call in calls])
         rows = batch.finish().rows
         outbox.remove(tx, [row.id for row in rows])
         return rows

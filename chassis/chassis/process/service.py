@@ -25,8 +25,9 @@ from chassis.http.auth import Verifier
 from chassis.http.server import Server, serve, server_of
 from chassis.postgres import database
 from chassis.process import heap
+from chassis.process.intake import consumer
 from chassis.process.membership import Membership
-from chassis.process.worker import Worker, consumer
+from chassis.process.worker import Worker
 from chassis.saga.handlers import Handlers
 from chassis.saga.publisher import Relay, producer
 from chassis.saga.steps import Handler

@@ -1,4 +1,4 @@
-"""Messages to be handled again: at a due time, or (with none) held until an operator or a fence asks for them.
+"""Messages to be handled again: at a due time, or (without one) once they are unblocked, redriven or fenced.
 
 A retry is a row in the service's own database, so a partition never waits for one order.
 """
@@ -32,12 +32,12 @@ from chassis.saga.outbox import headers_from_text, headers_to_text
 from chassis.wire.envelope import Headers
 
 Key: TypeAlias = tuple[str, str]
-"""What a deferral is known by: the message's id and its handler."""
+"""The key of a deferral: the message's id and its handler."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawMessage:
-    """A message as Kafka gave it: nothing is decoded, nothing is lost. ``offset`` is -1 out of the database."""
+    """A message as Kafka delivered it, not decoded. ``offset`` is -1 for one from the database."""
 
     topic: str
     partition: int
@@ -48,16 +48,16 @@ class RawMessage:
 
     @property
     def is_command(self) -> bool:
-        """Say whether it is a command to this service, which waits behind no event."""
+        """Return whether it is a command to this service, which no event blocks."""
         return self.topic.endswith(".commands")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deferral:
-    """One message that waits for one handler. ``due_at`` None: nobody will wake it by time.
+    """One message that waits for one handler until ``due_at``; None where no time wakes it.
 
-    Such a one waits ``behind`` an earlier message of its saga and goes on when that is handled, or it is held: given
-    up, its dead letter is out, and an operator may redrive it. ``redrive`` counts how often one has.
+    Without ``due_at`` it is either blocked by an earlier message of its saga and goes on when that is handled, or
+    parked: its dead letter is published, and an operator may redrive it. ``redrive`` counts how often one has.
     """
 
     message_id: str
@@ -68,17 +68,17 @@ class Deferral:
     due_at: datetime | None
     reason: str
     redrive: int = 0
-    behind: bool = False
+    is_blocked: bool = False
 
     @property
     def key(self) -> Key:
-        """What it is known by."""
+        """Its key."""
         return self.message_id, self.handler
 
     @property
     def is_parked(self) -> bool:
-        """Say whether it was given up and waits for an operator."""
-        return self.due_at is None and not self.behind
+        """Return whether it is parked until an operator redrives it or gives its saga up."""
+        return self.due_at is None and not self.is_blocked
 
 
 def deferred_table(metadata: MetaData) -> Table:
@@ -113,6 +113,7 @@ COLUMNS = Columns.of(
         "partition": "raw.partition",
         "headers": lambda each: headers_to_text(each.raw.headers),
         "payload": lambda each: each.raw.value or b"",
+        "behind": "is_blocked",
     },
 )
 CHANGED = COLUMNS.only("attempt", "due_at", "reason", "redrive", "behind")
@@ -169,19 +170,19 @@ def load(tx: Connection, saga_ids: Iterable[str]) -> list[Deferral]:
 
 
 def save(tx: Connection, deferrals: Sequence[Deferral], *, now: datetime) -> None:
-    """Defer these messages in this transaction; one that is deferred already keeps its place in its saga."""
+    """Defer these messages in this transaction; one that is deferred already keeps its position in its saga."""
     if deferrals:
         SAVE.run(tx, COLUMNS.parameters(deferrals) | {"now": now})
 
 
 def remove(tx: Connection, keys: Collection[Key]) -> None:
-    """Remove deferrals: they were handled in this transaction."""
+    """Delete deferrals: they were handled in this transaction."""
     if keys:
         REMOVE.run(tx, {"message_ids": [key[0] for key in keys], "handlers": [key[1] for key in keys]})
 
 
 def rename(tx: Connection, names: Mapping[Key, Key]) -> None:
-    """Give deferrals another key; each keeps its place."""
+    """Change the keys of deferrals; each keeps its position."""
     for old, new in names.items():
         values = {"message_id": old[0], "handler": old[1], "new_message_id": new[0], "new_handler": new[1]}
         RENAME.run(tx, values)
@@ -190,18 +191,19 @@ def rename(tx: Connection, names: Mapping[Key, Key]) -> None:
 def due(tx: Connection, partitions: Collection[int], *, now: datetime, limit: int) -> list[Deferral]:
     """Return due deferrals of these partitions, the longest overdue first.
 
-    They are not locked: whoever handles them loads them again with their sagas' effects, and leaves what is gone.
+    They are not locked: the batch that handles them loads them again with their sagas' effects, and skips what is
+    gone.
     """
     rows = DUE.rows(tx, {"partitions": list(partitions), "now": now, "limit": limit})
     return [_deferral(row) for row in rows]
 
 
 def wake_settled(tx: Connection, partitions: Collection[int], *, now: datetime) -> int:
-    """Make deferrals due that nobody would wake and whose step is settled, so that they go; return how many.
+    """Make deferrals due that have no due time although their step is settled; return how many.
 
-    A process that lost its partition in mid-transaction may settle a step while the new owner gives its trigger up, or
-    lets it wait behind what is held: neither sees the other's row before both have committed. Such a trigger would
-    never go, and hold up what comes later.
+    A process that lost its partition in mid-transaction may settle a step while the new owner parks the step's trigger,
+    or blocks it behind a parked message: neither sees the other's row before both have committed. Such a trigger would
+    wait for ever, and block what comes later.
     """
     return WAKE_SETTLED.submit(tx, {"partitions": list(partitions), "now": now}).change_count()
 
@@ -223,5 +225,5 @@ def _deferral(row: Row[Any]) -> Deferral:
         due_at=row.due_at,
         reason=row.reason,
         redrive=row.redrive,
-        behind=row.behind,
+        is_blocked=row.behind,
     )

@@ -1,7 +1,7 @@
-"""The effects fence: what each step did for each saga in this service, and what a message may still do to it.
+"""The effects table: what each step did for each saga in this service, and what a message may still do to it.
 
-The row is the inbox as well: a redelivered trigger finds it and changes nothing; a compensation that comes before its
-step leaves ``FENCED``, and the step that comes later is refused. The decisions are pure; SQL stands below them.
+A row is the inbox as well: a redelivered trigger finds it and changes nothing; a compensation that comes before its
+step leaves ``FENCED``, and the step that comes later is refused. The decisions are pure; the SQL stands below them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from chassis.postgres.statement import PendingResult, Statement
 
 
 class EffectState(enum.StrEnum):
-    """What became of a step in its service."""
+    """The state of a step in its service."""
 
     STARTED = "STARTED"
     """A call to a provider may be under way; its outcome is not known yet."""
@@ -31,10 +31,10 @@ class EffectState(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effect:
-    """One row of the fence.
+    """One row of the effects table.
 
-    ``attempt`` counts the calls begun. ``deadline_at`` is when the last of them can no longer be under way.
-    ``closing`` says that the saga is being fenced: a late outcome is recorded but not announced.
+    ``attempt`` counts the calls begun. After ``deadline_at`` the last of them can no longer be under way.
+    ``closing`` means that the saga is being fenced: a late outcome is recorded but not announced.
     """
 
     saga_id: str
@@ -53,61 +53,63 @@ class OnTrigger(enum.Enum):
 
 
 class OnDue(enum.Enum):
-    """What to do about a call whose time has come."""
+    """What to do about a call whose deferral is due."""
 
     WAIT = enum.auto()
     CALL = enum.auto()
-    ASK = enum.auto()
-    FORGET = enum.auto()
+    QUERY = enum.auto()
+    """Query the provider for the outcome."""
+    DISCARD = enum.auto()
+    """The effect is settled; nothing waits for the call any more."""
 
 
 class OnRedrive(enum.Enum):
     """What an operator's redrive may do."""
 
     RESUME = enum.auto()
-    TELL = enum.auto()
-    """There is nothing to run any more: say what became of the step."""
+    REPORT = enum.auto()
+    """There is nothing to run any more: report the state of the step's effect."""
     WAIT = enum.auto()
-    """Its saga is being fenced: find out first."""
+    """Its saga is being fenced, and a call may be under way: settle it first."""
 
 
 class OnCompensation(enum.Enum):
     """What a compensation may do."""
 
     UNDO = enum.auto()
-    ANSWER = enum.auto()
-    """There is nothing to undo, or it is undone already: say so."""
+    REPLY = enum.auto()
+    """There is nothing to undo, or it is undone already: only reply."""
     SETTLE = enum.auto()
-    """A call may be under way: find out first."""
+    """A call may be under way: settle it first."""
 
 
 def on_trigger(effect: Effect | None) -> OnTrigger:
-    """A trigger runs its step once; whatever row it finds, it changes nothing."""
+    """Run a step once: a trigger that finds a row, in any state, changes nothing."""
     return OnTrigger.RUN if effect is None else OnTrigger.IGNORE
 
 
 def on_due(effect: Effect | None, now: datetime) -> OnDue:
-    """Decide about a call that nobody answered for.
+    """Decide about a call that has no result.
 
-    Without an effect there was no call yet: what prepares it failed. Calling again is safe at any time, for the
-    provider knows the key. A closing saga asks instead, and only once the call can no longer be under way: a request
-    could arrive after the question.
+    Without an effect there was no call yet: its preparation failed. Calling again is safe at any time, since the
+    provider knows the key. While its saga is being fenced the provider is queried instead, and only once the call can
+    no longer be under way: its request could arrive after the query.
     """
     if effect is None:
         return OnDue.CALL
     if effect.state is not EffectState.STARTED:
-        return OnDue.FORGET
+        return OnDue.DISCARD
     if not effect.closing:
         return OnDue.CALL
-    return OnDue.WAIT if effect.deadline_at is not None and now < effect.deadline_at else OnDue.ASK
+    return OnDue.WAIT if effect.deadline_at is not None and now < effect.deadline_at else OnDue.QUERY
 
 
 def on_redrive(effect: Effect | None) -> OnRedrive:
-    """Decide about a step whose trigger was given up: it runs again unless its effect is settled, or about to be."""
+    """Decide about a step whose trigger is parked: it runs again unless its effect is settled, or about to be."""
     if effect is None:
         return OnRedrive.RESUME
     if effect.state is not EffectState.STARTED:
-        return OnRedrive.TELL
+        return OnRedrive.REPORT
     return OnRedrive.WAIT if effect.closing else OnRedrive.RESUME
 
 
@@ -116,7 +118,7 @@ def on_compensation(effects: Collection[Effect | None]) -> OnCompensation:
     states = {effect.state for effect in effects if effect is not None}
     if EffectState.STARTED in states:
         return OnCompensation.SETTLE
-    return OnCompensation.UNDO if EffectState.DONE in states else OnCompensation.ANSWER
+    return OnCompensation.UNDO if EffectState.DONE in states else OnCompensation.REPLY
 
 
 def fenced(saga_id: str, step: str, effect: Effect | None) -> Effect:
@@ -134,7 +136,7 @@ def undone(saga_id: str, step: str, effect: Effect | None) -> Effect:
 
 
 def started(effect: Effect | None, *, saga_id: str, step: str, deadline_at: datetime) -> Effect:
-    """Return the effect with one more call begun, which is over at ``deadline_at`` at the latest."""
+    """Return the effect with one more call begun, which is over by ``deadline_at``."""
     attempt = 1 if effect is None else effect.attempt + 1
     return Effect(saga_id=saga_id, step=step, state=EffectState.STARTED, attempt=attempt, deadline_at=deadline_at)
 
@@ -165,12 +167,21 @@ class LoadedEffects:
 
     @classmethod
     def of(cls, effects: Iterable[Effect]) -> LoadedEffects:
-        """Return a book of these effects."""
+        """Return these effects as loaded."""
         return cls(_found={(effect.saga_id, effect.step): effect for effect in effects})
 
     def get(self, saga_id: str, step: str) -> Effect | None:
         """Return the effect as the batch has left it so far."""
         return self._changed.get((saga_id, step)) or self._found.get((saga_id, step))
+
+    def may_run(self, saga_id: str, step: str) -> bool:
+        """Return whether a trigger may run its step now."""
+        return on_trigger(self.get(saga_id, step)) is OnTrigger.RUN
+
+    def is_started(self, saga_id: str, step: str) -> bool:
+        """Return whether a call may be under way for this step."""
+        effect = self.get(saga_id, step)
+        return effect is not None and effect.state is EffectState.STARTED
 
     def put(self, effect: Effect) -> None:
         """Record a change; one that changes nothing is not saved."""
@@ -189,7 +200,7 @@ class LoadedEffects:
 
 
 def effects_table(metadata: MetaData) -> Table:
-    """Return the fence of a service's database."""
+    """Return the effects table of a service's database."""
     return Table(
         "effects",
         metadata,
@@ -252,8 +263,8 @@ def load(tx: Connection, saga_ids: Iterable[str]) -> LoadedEffects:
     return loaded(submit_load(tx, saga_ids))
 
 
-def save(tx: Connection, book: LoadedEffects, *, now: datetime) -> None:
+def save(tx: Connection, loaded: LoadedEffects, *, now: datetime) -> None:
     """Save what changed. A row that another process inserted meanwhile fails the transaction; repeat it."""
-    for statement, effects in ((INSERT, book.new), (UPDATE, book.changed)):
+    for statement, effects in ((INSERT, loaded.new), (UPDATE, loaded.changed)):
         if effects:
             statement.run(tx, COLUMNS.parameters(effects) | {"now": now})

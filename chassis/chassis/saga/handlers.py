@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 from messages.contract import Message, name_of
 from messages.saga import FenceSaga, RedriveStep
@@ -17,21 +17,42 @@ from chassis.saga.steps import (
     ExternalStep,
     Handler,
     Reaction,
+    Step,
     name,
 )
 
 FENCE = name_of(FenceSaga)
-"""The kit's own handler, which every service with steps has."""
+"""The built-in handler that every service with steps has."""
 REDRIVE = name_of(RedriveStep)
-"""The kit's own handler, which every service has."""
+"""The built-in handler that every service has."""
+
+Declared: TypeAlias = Handler | AnyCompensation
 
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
-    """A service's handlers by the message that they handle."""
+    """A service's handlers by the message that they handle. ``by_name`` has each declared one under its name."""
 
     steps: tuple[AnyStep, ...]
     reactions: tuple[Reaction[Any], ...]
+    by_name: Mapping[str, Declared] = field(init=False)
+    _names: Mapping[type[Message], tuple[str, ...]] = field(init=False)
+    _retries: Mapping[str, tuple[RetryPolicy, str | None]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        by_name: dict[str, Declared] = {}
+        names: dict[type[Message], tuple[str, ...]] = {}
+        for each in (*self.steps, *self.reactions, *self.compensations):
+            if name(each) in by_name:
+                raise ValueError(f"Two handlers are named {name(each)!r}; rename one, or handle its message in one.")
+            by_name[name(each)] = each
+            names[each.on] = (*names.get(each.on, ()), name(each))
+        for built_in, message_type in ((FENCE, FenceSaga), (REDRIVE, RedriveStep)):
+            if built_in in self.built_in:
+                names[message_type] = (*names.get(message_type, ()), built_in)
+        object.__setattr__(self, "by_name", by_name)
+        object.__setattr__(self, "_names", names)
+        object.__setattr__(self, "_retries", dict(self._policies()))
 
     @classmethod
     def of(cls, handlers: Iterable[Handler]) -> Handlers:
@@ -49,8 +70,8 @@ class Handlers:
 
     @property
     def calls_out(self) -> bool:
-        """Say whether a message may lead to a call to a provider."""
-        return any(isinstance(each, ExternalStep | ExternalCompensation) for each in (*self.steps, *self.compensations))
+        """Return whether a message may lead to a call to a provider."""
+        return any(isinstance(each, ExternalStep | ExternalCompensation) for each in self.by_name.values())
 
     @property
     def commands(self) -> frozenset[type[Message]]:
@@ -63,24 +84,14 @@ class Handlers:
         """The events that the service reacts to."""
         return frozenset(step.on for step in self.steps) | {reaction.on for reaction in self.reactions}
 
-    def for_message(self, message_type: type[Message]) -> tuple[str, ...]:
-        """Return the names of the handlers of a message."""
-        found = [name(each) for each in (*self.steps, *self.reactions, *self.compensations) if each.on is message_type]
-        built_in = {FenceSaga: FENCE, RedriveStep: REDRIVE}.get(message_type)
-        return (*found, built_in) if built_in in self.built_in else tuple(found)
-
     @property
     def built_in(self) -> tuple[str, ...]:
-        """The names of the kit's own handlers that the service has."""
+        """The names of the built-in handlers that the service has."""
         return (FENCE, REDRIVE) if self.steps else (REDRIVE,)
-
-    def step(self, step_name: str) -> AnyStep | None:
-        """Return the step of that name, or None."""
-        return next((step for step in self.steps if step.name == step_name), None)
 
     @property
     def answers(self) -> dict[type[Message], str]:
-        """What answers for which step: its success, its rejection, and the replies to its compensation."""
+        """The message types that answer for a step (its success, its rejection, its compensation's replies)."""
         found: dict[type[Message], str] = {}
         for step in self.steps:
             types = {step.succeeds_with} | ({step.rejected_with} if step.rejected_with else set())
@@ -88,14 +99,23 @@ class Handlers:
             found |= dict.fromkeys(types, step.name)
         return found
 
+    def for_message(self, message_type: type[Message]) -> tuple[str, ...]:
+        """Return the names of the handlers of a message."""
+        return self._names.get(message_type, ())
+
+    def step(self, step_name: str) -> AnyStep | None:
+        """Return the step of that name, or None."""
+        found = self.by_name.get(step_name)
+        return found if isinstance(found, Step | ExternalStep) else None
+
     def retry_of(self, handler_name: str) -> tuple[RetryPolicy, str | None]:
         """Return a handler's retry policy and the step whose dead-letter topic is meant (None: the service's own)."""
-        for step in self.steps:
-            if step.name == handler_name:
-                return step.retry, step.name
-            if step.compensation is not None and name(step.compensation) == handler_name:
-                return step.compensation.retry, step.name
+        return self._retries.get(handler_name, (RetryPolicy(), None))
+
+    def _policies(self) -> Iterator[tuple[str, tuple[RetryPolicy, str | None]]]:
         for reaction in self.reactions:
-            if name(reaction) == handler_name:
-                return reaction.retry, None
-        return RetryPolicy(), None
+            yield name(reaction), (reaction.retry, None)
+        for step in self.steps:
+            yield step.name, (step.retry, step.name)
+            if step.compensation is not None:
+                yield name(step.compensation), (step.compensation.retry, step.name)

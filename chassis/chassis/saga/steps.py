@@ -1,7 +1,7 @@
 """How a service declares what it does: its steps, their compensations, and its reactions.
 
-A handler loads the rows of its whole batch, decides message by message in pure code, and saves. The kit claims the
-effects, calls the three, writes the outbox and commits: a handler cannot forget the outbox, nor publish outside of
+A handler loads the rows of its whole batch, decides message by message in pure code, and saves. The chassis claims the
+effects, calls the three, writes the outbox and commits: a handler cannot leave out the outbox, nor publish outside of
 the transaction.
 """
 
@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from messages.contract import Envelope, Message, name_of
 from sqlalchemy import Connection
 
+from chassis.saga.effects import EffectState
 from chassis.saga.retry import RetryPolicy
 
 Trigger = TypeVar("Trigger", bound=Message)
@@ -24,16 +25,17 @@ Request = TypeVar("Request")
 Outcome = TypeVar("Outcome")
 
 CALL_DEADLINE_S = 4.0
-"""When a call can no longer be under way: the client's timeout (2 s), as much again for what is still travelling."""
+"""A call can no longer be under way after this: the client's timeout (2 s), and as much for a request still in the
+network."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call(Generic[Request, Outcome]):
-    """A question to a provider outside, made with an idempotency key that its effect always has.
+    """A call to a provider outside, made under the :func:`idempotency_key` of its effect.
 
     ``prepare`` reads what the requests need, by saga id, in the transaction that claims the effects. ``run`` makes one
-    call, on another thread and outside of any transaction. ``find`` asks the provider what became of the call with
-    that key; None means that it never came. Both raise ``Unavailable`` where the provider gave no answer.
+    call, on another thread and outside of any transaction. ``find`` queries the provider for the outcome of the call
+    with that key; None means that it never arrived. Both raise ``Unavailable`` where the provider did not answer.
     """
 
     prepare: Callable[[Sequence[Any], Connection], Mapping[str, Request]]
@@ -46,7 +48,8 @@ class Call(Generic[Request, Outcome]):
 class Compensation(Generic[Command, Rows]):
     """How a step is undone. ``undoes`` names every step whose effect it ends.
 
-    ``decide`` is told whether to undo now; when not, nothing is to be undone or it is undone already: it only says so.
+    ``decide`` receives whether to undo now. Where not, there is nothing to undo or it is undone already, and ``decide``
+    only returns the reply.
     """
 
     on: type[Command]
@@ -72,7 +75,8 @@ class ExternalCompensation(Generic[Command, Request, Outcome, Rows]):
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
 
-AnyCompensation: TypeAlias = Compensation[Any, Any] | ExternalCompensation[Any, Any, Any, Any]
+AnyExternalCompensation: TypeAlias = ExternalCompensation[Any, Any, Any, Any]
+AnyCompensation: TypeAlias = Compensation[Any, Any] | AnyExternalCompensation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +96,7 @@ class Step(Generic[Trigger, Rows]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExternalStep(Generic[Trigger, Request, Outcome, Rows]):
-    """A step that asks a provider outside: ``STARTED`` commits first, then the call, then its outcome commits."""
+    """A step that calls a provider outside: ``STARTED`` commits, then the call is made, then its outcome commits."""
 
     name: str
     on: type[Trigger]
@@ -108,17 +112,39 @@ class ExternalStep(Generic[Trigger, Request, Outcome, Rows]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reaction(Generic[Trigger]):
-    """Something that a service does about an event without being a step of a saga; it must bear redelivery."""
+    """What a service does about an event without being a step of a saga; it must tolerate redelivery."""
 
     on: type[Trigger]
     apply: Callable[[Sequence[Trigger], Connection], None]
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
 
-AnyStep: TypeAlias = Step[Any, Any] | ExternalStep[Any, Any, Any, Any]
+AnyExternalStep: TypeAlias = ExternalStep[Any, Any, Any, Any]
+AnyStep: TypeAlias = Step[Any, Any] | AnyExternalStep
 Handler: TypeAlias = AnyStep | Reaction[Any]
 
 
 def name(handler: Handler | AnyCompensation) -> str:
-    """Return what the handler is called in rows, logs and dead letters."""
+    """Return the handler's name in rows, logs and dead letters."""
     return handler.name if isinstance(handler, Step | ExternalStep) else name_of(handler.on)
+
+
+def idempotency_key(saga_id: str, handler: AnyExternalStep | AnyExternalCompensation) -> str:
+    """Return the key under which a provider is called for this saga: always the same one.
+
+    A provider does one thing for one key. This key is what keeps a customer from being charged twice when a call is
+    repeated after a crash, a timeout or a redrive, so it must never depend on the attempt, and its bytes must never
+    change: calls of earlier releases are repeated and queried under it.
+    """
+    if isinstance(handler, ExternalStep):
+        return f"{saga_id}:{handler.name}"
+    return f"{saga_id}:{handler.undoes[0]}:undo"
+
+
+def state_after(step: AnyStep, reply: Message) -> EffectState:
+    """Return the state of the step's effect after it decided this. Raises TypeError for a type it does not declare."""
+    if isinstance(reply, step.succeeds_with):
+        return EffectState.DONE
+    if step.rejected_with is not None and isinstance(reply, step.rejected_with):
+        return EffectState.REJECTED
+    raise TypeError(f"{step.name} answered with {name_of(type(reply))}; declare it as its success or its rejection.")

@@ -1,6 +1,6 @@
-"""What waits for the sagas of one batch, in order: a saga's own messages never overtake each other.
+"""The messages that wait for the sagas of one batch, in order: a saga's own events never overtake each other.
 
-Events stand in line; a command passes, for it says what is to become of those that wait. Pure.
+A waiting event blocks the later ones of its saga. A command passes, since it decides about those that wait. Pure.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from datetime import datetime
 from chassis.saga.deferred import Deferral, Key
 
 UNPROCESSABLE = "unread"
-"""The handler of what could not be decoded, or had none: it is read anew when it is redriven."""
+"""The handler of a parked message that could not be decoded or must not be handled; a redrive routes it anew. Rows of
+every release have this value."""
 
 
 @dataclass(slots=True)
@@ -31,13 +32,13 @@ class WaitingMessages:
 
     @classmethod
     def of(cls, rows: Iterable[Deferral]) -> WaitingMessages:
-        """Return the line of these rows, which come in their sagas' order."""
-        line = cls()
+        """Return these rows, which come in their sagas' order, as loaded."""
+        waiting = cls()
         for row in rows:
-            line._rows[row.key] = row
-            line._keys.setdefault(row.saga_id, []).append(row.key)
-            line._stored.add(row.key)
-        return line
+            waiting._rows[row.key] = row
+            waiting._keys.setdefault(row.saga_id, []).append(row.key)
+            waiting._stored.add(row.key)
+        return waiting
 
     @property
     def changed(self) -> list[Deferral]:
@@ -54,16 +55,16 @@ class WaitingMessages:
         return (self._rows[key] for key in list(self._keys.get(saga_id, ())))
 
     def is_due(self, key: Key, now: datetime) -> bool:
-        """Say whether its time has come and nothing in this batch has dealt with it."""
+        """Return whether it is due and the batch has not changed it."""
         row = self._rows.get(key)
         return row is not None and key not in self._changed and row.due_at is not None and row.due_at <= now
 
     def is_blocked(self, saga_id: str, message_id: str) -> bool:
-        """Say whether another event of the saga waits, which a later one must not overtake."""
+        """Return whether another event of the saga waits, which a later one must not overtake."""
         return any(row.message_id != message_id for row in self.of_saga(saga_id) if not row.raw.is_command)
 
     def put(self, row: Deferral, *, instead_of: Key | None = None) -> None:
-        """Add or change a deferral; ``instead_of`` is the key under which it had its place until now."""
+        """Add or change a deferral; ``instead_of`` is the key of the row whose position in the order it takes."""
         keys = self._keys.setdefault(row.saga_id, [])
         if instead_of is not None and row.key in self._rows and instead_of != row.key:
             self.remove(instead_of)
@@ -79,7 +80,7 @@ class WaitingMessages:
         self.removed.discard(row.key)
 
     def remove(self, key: Key) -> None:
-        """It waits no more."""
+        """Delete a deferral, if it is there."""
         row = self._rows.pop(key, None)
         if row is None:
             return
@@ -91,22 +92,22 @@ class WaitingMessages:
             self.removed.add(stored)
 
     def wake(self, saga_id: str, wanted: Callable[[Deferral], bool], now: datetime) -> None:
-        """Make what is wanted of a saga due now: what it waited for has happened."""
+        """Make the wanted deferrals of a saga due now: what they waited for has happened."""
         for row in self.of_saga(saga_id):
             if wanted(row) and (row.due_at is None or row.due_at > now):
-                self.put(replace(row, due_at=now, behind=False))
+                self.put(replace(row, due_at=now, is_blocked=False))
 
     def resume(self, row: Deferral, now: datetime) -> None:
-        """Let a held deferral run when its turn comes: now where it stands first, else behind those before it."""
+        """Let a parked deferral run again: now where it is first in its saga, else after those that block it."""
         is_first = next(self._events(row.saga_id), row).key == row.key or row.raw.is_command
-        self.put(replace(row, due_at=now if is_first else None, behind=not is_first))
+        self.put(replace(row, due_at=now if is_first else None, is_blocked=not is_first))
 
-    def move_up(self, now: datetime) -> None:
-        """Let whoever has come to stand first in its saga go on."""
+    def unblock(self, now: datetime) -> None:
+        """Make each event due that is first in its saga now."""
         for saga_id in self._keys:
             first = next(self._events(saga_id), None)
-            if first is not None and first.behind:
-                self.put(replace(first, due_at=now, behind=False))
+            if first is not None and first.is_blocked:
+                self.put(replace(first, due_at=now, is_blocked=False))
 
     def _events(self, saga_id: str) -> Iterator[Deferral]:
         return (row for row in self.of_saga(saga_id) if not row.raw.is_command)

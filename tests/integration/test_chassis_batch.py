@@ -1,4 +1,4 @@
-"""The effects fence on real PostgreSQL: whatever comes in whatever order, an effect lives at most once.
+"""The effects table on real PostgreSQL: in whatever order messages come, an effect lives at most once.
 
 The provider of the external step is scripted by the property: it refuses, fails, fails after the effect happened, or
 answers when the caller has long given up.
@@ -20,7 +20,8 @@ from chassis.saga.batch import Batch
 from chassis.saga.deferred import RawMessage
 from chassis.saga.effects import EffectState
 from chassis.saga.handlers import Handlers
-from chassis.saga.unit_of_work import Answer, Delivery, Outgoing, PendingCall
+from chassis.saga.routing import Unprocessable
+from chassis.saga.unit_of_work import CallResult, Delivery, Outgoing, PendingCall
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import new_id
 from chassis.wire.registry import RemoteRegistry
@@ -99,7 +100,7 @@ class Run:
     now: datetime = datetime(2026, 1, 1, tzinfo=UTC)
     calls: list[PendingCall] = field(default_factory=list)
     travelling: list[PendingCall] = field(default_factory=list)
-    answers: list[Answer] = field(default_factory=list)
+    results: list[CallResult] = field(default_factory=list)
     emitted: list[Message] = field(default_factory=list)
     sent: dict[str, Message] = field(default_factory=dict)
     dead: list[str] = field(default_factory=list)
@@ -109,7 +110,7 @@ class Run:
         self.handlers = Handlers.of(toy.handlers(self.provider))
 
     def deliver(self, messages: Sequence[Message], *, commits: bool = True) -> None:
-        """Handle these messages, the answers that are in and what is due, in one transaction."""
+        """Handle these messages, the results of calls that are in and what is due, in one transaction."""
         self._batch([pair for message in messages for pair in self.deliveries(message)], commits=commits)
 
     def advance(self, seconds: float) -> None:
@@ -118,7 +119,7 @@ class Run:
     def call(self, which: int = 0) -> None:
         """Let one call run to its end: the oldest, or the newest (-1), as calls overtake one another."""
         if self.calls:
-            self.answers.append(self._in_time(self.calls.pop(which)))
+            self.results.append(self._in_time(self.calls.pop(which)))
 
     def arrive(self) -> None:
         """Let a request reach the provider whose sender is gone, if its time is not over."""
@@ -129,7 +130,7 @@ class Run:
         """Lose what was in memory; requests may already be on their way."""
         self.travelling += self.calls
         self.calls.clear()
-        self.answers.clear()
+        self.results.clear()
 
     def settle(self) -> None:
         """Let time pass, with a provider that is well again, until nothing is to be done."""
@@ -141,7 +142,7 @@ class Run:
                 self.call()
             self.advance(STEP_S)
             self.deliver(())
-            if not self.calls and not self.answers and not self.rows(DUE):
+            if not self.calls and not self.results and not self.rows(DUE):
                 return
         pytest.fail(f"Not at rest after {ROUNDS_MAX} rounds; deferred: {self.rows(DEFERRED)}")
 
@@ -168,12 +169,12 @@ class Run:
 
     def _batch(self, deliveries: list[tuple[str, Delivery]], *, commits: bool) -> None:
         due = self._due()
-        answers, self.answers = self.answers, []
+        results, self.results = self.results, []
         with self.engine.connect() as tx, tx.begin() as transaction:
             saga_ids = {delivery.message.saga_id for _, delivery in (*deliveries, *due)}
-            saga_ids |= {answer.call.delivery.message.saga_id for answer in answers}
+            saga_ids |= {result.call.delivery.message.saga_id for result in results}
             batch = self.batch(tx, saga_ids)
-            batch.answers(answers)
+            batch.settle(results)
             batch.due(due)
             batch.deliveries(deliveries)
             out = batch.finish()
@@ -201,18 +202,18 @@ class Run:
                 self.dead.append(row.topic)
                 self.redrives.append(dead_letters.read(row.headers).redrive)
 
-    def _in_time(self, call: PendingCall) -> Answer:
-        if not call.asks and self.now > call.deadline_at:
-            return Answer(call=call, failure=Unavailable("its time was over"))
-        return self.answer(call)
+    def _in_time(self, call: PendingCall) -> CallResult:
+        if not call.is_query and self.now > call.deadline_at:
+            return CallResult(call=call, failure=Unavailable("its time was over"))
+        return self.result(call)
 
-    def answer(self, call: PendingCall) -> Answer:
+    def result(self, call: PendingCall) -> CallResult:
         try:
-            if call.asks:
-                return Answer(call=call, outcome=call.handler.call.find(call.key))
-            return Answer(call=call, outcome=call.handler.call.run(call.request, call.key))
+            if call.is_query:
+                return CallResult(call=call, outcome=call.handler.call.find(call.key))
+            return CallResult(call=call, outcome=call.handler.call.run(call.request, call.key))
         except Unavailable as failure:
-            return Answer(call=call, failure=failure)
+            return CallResult(call=call, failure=failure)
 
 
 @pytest.fixture(scope="module")
@@ -293,7 +294,7 @@ def test_any_order_duplication_and_crash_leave_at_most_one_live_effect(
 def check(run: Run, messages: dict[str, Message], delivered: Sequence[str]) -> None:
     """What must be true at rest, whatever came before."""
     effects, marks = run.effects(), run.marks()
-    behind = {row.message_id for row in run.rows("SELECT message_id FROM deferred WHERE behind")}
+    blocked = {row.message_id for row in run.rows("SELECT message_id FROM deferred WHERE behind")}
     for step, (done, undone) in marks.items():
         assert done <= 1, f"{step} was done {done} times"
         assert undone <= done, f"{step} was undone {undone} times, and done {done} times"
@@ -307,9 +308,9 @@ def check(run: Run, messages: dict[str, Message], delivered: Sequence[str]) -> N
             step = name.removeprefix("undo ")
             assert effects[step] in ("FENCED", "UNDONE", "REJECTED"), f"{step} is {effects[step]} after {name}"
         if name.startswith("trigger"):
-            waits = messages[name].message_id in behind
-            assert waits or name.removeprefix("trigger ") in effects, f"{name} came to nothing"
-    assert not behind or run.rows(PARKED), f"{behind} wait behind nothing"
+            waits = messages[name].message_id in blocked
+            assert waits or name.removeprefix("trigger ") in effects, f"{name} left no effect"
+    assert not blocked or run.rows(PARKED), f"{blocked} are blocked by nothing"
     check_the_provider(run, effects.get(SEND))
     if "fence" in delivered:
         check_the_fence(run, effects)
@@ -323,18 +324,18 @@ def check_the_provider(run: Run, state: str | None) -> None:
     assert did in expected, f"the provider did {did!r}, the service says {state}"
     if state == EffectState.STARTED:
         assert set(run.dead) == {"send.dlq"}, f"{SEND} is STARTED for ever; dead letters: {run.dead}"
-        assert run.rows(PARKED), f"{SEND} is STARTED for ever and not held"
+        assert run.rows(PARKED), f"{SEND} is STARTED for ever and not parked"
 
 
 def check_the_fence(run: Run, effects: dict[str, str]) -> None:
-    """What was answered to the fence stays true, and what did not run by then is never announced."""
+    """The reply to the fence stays true, and what did not run by then is never announced."""
     (*_, last) = [message for message in run.emitted if isinstance(message, SagaFenced)]
-    said = {outcome.step: outcome.state for outcome in last.steps}
-    for step, state in said.items():
+    reported = {outcome.step: outcome.state for outcome in last.steps}
+    for step, state in reported.items():
         later = ("DONE", "UNDONE") if state == "DONE" else (state,)
-        assert effects[step] in later, f"the answer to the fence said {step} is {state}; it is {effects[step]}"
+        assert effects[step] in later, f"the reply to the fence reported {step} as {state}; it is {effects[step]}"
     announced = sum(isinstance(message, ShipmentBooked | ShipmentRejected) for message in run.emitted)
-    assert announced <= (said[SEND] in ("DONE", "UNDONE", "REJECTED"))
+    assert announced <= (reported[SEND] in ("DONE", "UNDONE", "REJECTED"))
 
 
 def test_a_reply_is_written_once_however_often_its_command_comes(engine: Engine, codec: Codec) -> None:
@@ -348,7 +349,7 @@ def test_a_reply_is_written_once_however_often_its_command_comes(engine: Engine,
     assert run.marks()[PICK] == (1, 1)
 
 
-def test_an_outcome_after_the_fence_is_told_to_the_fence_alone(engine: Engine, codec: Codec) -> None:
+def test_an_outcome_after_the_fence_is_reported_to_the_fence_alone(engine: Engine, codec: Codec) -> None:
     run = a_run(engine, codec)
     messages = the_messages(run, new_id())
     run.deliver([messages["trigger send"]])
@@ -358,7 +359,7 @@ def test_an_outcome_after_the_fence_is_told_to_the_fence_alone(engine: Engine, c
     assert [type(message) for message in run.emitted] == [SagaFenced]
 
 
-def test_a_provider_is_asked_only_when_the_call_can_no_longer_be_under_way(engine: Engine, codec: Codec) -> None:
+def test_a_provider_is_queried_only_when_the_call_can_no_longer_be_under_way(engine: Engine, codec: Codec) -> None:
     run = a_run(engine, codec)
     messages = the_messages(run, new_id())
     run.deliver([messages["trigger send"]])
@@ -367,13 +368,13 @@ def test_a_provider_is_asked_only_when_the_call_can_no_longer_be_under_way(engin
     run.deliver([messages["fence"]])
     while run.now < call.deadline_at:
         run.deliver([])
-        assert run.calls == [], f"asked {call.deadline_at - run.now} before the call is over"
+        assert run.calls == [], f"queried {call.deadline_at - run.now} before the call is over"
         run.advance(1.0)
     run.deliver([])
-    assert [each.asks for each in run.calls] == [True]
+    assert [each.is_query for each in run.calls] == [True]
 
 
-def test_the_last_failure_and_the_fence_in_one_batch_do_not_hold_each_other(engine: Engine, codec: Codec) -> None:
+def test_the_last_failure_and_the_fence_in_one_batch_do_not_block_each_other(engine: Engine, codec: Codec) -> None:
     run = a_run(engine, codec, script=["fails"] * toy.QUICK.attempts_max)
     messages = the_messages(run, new_id())
     run.deliver([messages["trigger send"]])
@@ -402,7 +403,7 @@ def test_an_answered_compensation_leaves_nothing_deferred(engine: Engine, codec:
     assert run.rows(DEFERRED) == []
 
 
-def test_a_call_that_is_made_after_its_provider_was_asked_is_told_to_people(engine: Engine, codec: Codec) -> None:
+def test_a_call_that_is_made_after_its_provider_was_queried_is_dead_lettered(engine: Engine, codec: Codec) -> None:
     run = a_run(engine, codec)
     messages = the_messages(run, new_id())
     run.deliver([messages["trigger send"]])
@@ -410,18 +411,18 @@ def test_a_call_that_is_made_after_its_provider_was_asked_is_told_to_people(engi
     run.deliver([messages["fence"]])
     run.settle()
     assert run.effects()[SEND] == "FENCED"
-    run.answers.append(run.answer(stood_still))
+    run.results.append(run.result(stood_still))
     run.deliver([])
     assert run.effects()[SEND] == "FENCED"
     assert run.dead == ["toy.dlq"]
 
 
-def give_up(run: Run, trigger: Message) -> None:
-    """Let the provider fail until the retries of the trigger have run out."""
-    given_up = len(run.dead) + 1
+def exhaust(run: Run, trigger: Message) -> None:
+    """Let the provider fail until the retries of the trigger are exhausted."""
+    dead_count = len(run.dead) + 1
     run.provider.script = ["fails"] * toy.QUICK.attempts_max
     run.deliver([trigger])
-    while len(run.dead) < given_up:
+    while len(run.dead) < dead_count:
         run.call()
         run.deliver([])
         run.advance(STEP_S)
@@ -438,14 +439,14 @@ def outcomes(run: Run) -> list[str]:
     return [message.outcome for message in run.emitted if isinstance(message, StepRedriven)]
 
 
-def test_a_step_that_was_given_up_runs_again_when_it_is_redriven(engine: Engine, codec: Codec) -> None:
+def test_a_step_whose_retries_are_exhausted_runs_again_when_it_is_redriven(engine: Engine, codec: Codec) -> None:
     run = a_run(engine, codec)
     messages = the_messages(run, new_id())
     trigger = messages["trigger send"]
-    give_up(run, trigger)
+    exhaust(run, trigger)
     first, second = a_redrive(run, trigger.saga_id, 1), a_redrive(run, trigger.saga_id, 2)
     run.deliver([first])
-    give_up(run, first)
+    exhaust(run, first)
     run.deliver([first, trigger])
     assert run.calls == [], "a redrive that comes again, and a trigger that comes again, run nothing"
     assert run.redrives == [0, 1], "a dead letter says how often its message had been redriven"
@@ -458,10 +459,10 @@ def test_a_step_that_was_given_up_runs_again_when_it_is_redriven(engine: Engine,
     assert outcomes(run)[-2:] == ["RESUMED", "DONE"]
 
 
-def test_a_saga_that_is_fenced_lets_go_what_was_held_for_it(engine: Engine, codec: Codec) -> None:
+def test_a_fence_discards_what_was_parked_for_its_saga(engine: Engine, codec: Codec) -> None:
     run = a_run(engine, codec)
     messages = the_messages(run, new_id())
-    give_up(run, messages["trigger send"])
+    exhaust(run, messages["trigger send"])
     run.deliver([messages["trigger pick"], messages["trigger pack"]])
     assert len(run.rows("SELECT 1 FROM deferred WHERE behind")) == 2
     run.deliver([messages["fence"]])
@@ -483,20 +484,20 @@ def settled_late(run: Run, trigger: Message) -> Iterator[tuple[str, Delivery]]:
         yield handled
 
 
-def test_what_one_process_gave_up_while_another_settled_it_goes_with_the_next_sweep(
+def test_what_one_process_parked_while_another_settled_it_goes_with_the_next_sweep(
     engine: Engine, codec: Codec
 ) -> None:
-    """Seed 109328 of the simulation: neither sees the other's row, and the held one kept back what came later."""
+    """Seed 109328 of the simulation: neither sees the other's row, and the parked one blocked what came later."""
     run = a_run(engine, codec)
     messages = the_messages(run, new_id())
     trigger = messages["trigger pick"]
     with settled_late(run, trigger) as (handler_name, delivery), engine.begin() as tx:
-        giving_up = run.batch(tx, {trigger.saga_id})
+        parking = run.batch(tx, {trigger.saga_id})
         last = replace(delivery, attempt=toy.QUICK.attempts_max)
-        giving_up.failed(handler_name, last, ValueError("nobody foresaw this"))
-        giving_up.finish()
+        parking.record_failed_delivery(handler_name, last, ValueError("nobody foresaw this"))
+        parking.finish()
     run.deliver([messages["trigger pack"]])
-    assert run.effects() == {PICK: "DONE"}, "what comes later waits behind what is held"
+    assert run.effects() == {PICK: "DONE"}, "what comes later is blocked by what is parked"
     with engine.begin() as tx:
         assert deferred.wake_settled(tx, [PARTITION + 1], now=run.now) == 0, "that is another process's"
         assert deferred.wake_settled(tx, [PARTITION], now=run.now) == 1
@@ -506,15 +507,17 @@ def test_what_one_process_gave_up_while_another_settled_it_goes_with_the_next_sw
     assert run.marks() == {PICK: (1, 0), PACK: (1, 0)}
 
 
-def test_what_waits_behind_the_unread_goes_when_another_process_settled_it(engine: Engine, codec: Codec) -> None:
-    """Seed 171760: a release that cannot read a message holds it; read by the next one, it waits behind itself."""
+def test_what_an_unprocessable_message_blocks_goes_once_another_process_settled_it(
+    engine: Engine, codec: Codec
+) -> None:
+    """Seed 171760: a release that cannot read a message parks it; read by the next one, it is blocked by itself."""
     run = a_run(engine, codec)
     trigger = the_messages(run, new_id())["trigger pick"]
     with settled_late(run, trigger) as (_, delivery):
         with engine.begin() as tx:
-            unread = run.batch(tx, {trigger.saga_id})
-            unread.unread(delivery.raw, "a release that cannot read it", "")
-            unread.finish()
+            batch = run.batch(tx, {trigger.saga_id})
+            batch.park_unprocessable(Unprocessable(raw=delivery.raw, reason="a release that cannot read it"))
+            batch.finish()
         run.deliver([trigger])
         assert len(run.rows("SELECT 1 FROM deferred WHERE behind")) == 1
     with engine.begin() as tx:
@@ -524,9 +527,9 @@ def test_what_waits_behind_the_unread_goes_when_another_process_settled_it(engin
     assert run.marks() == {PICK: (1, 0)}
 
 
-def test_a_held_message_whose_step_may_still_run_is_left_to_an_operator(engine: Engine, codec: Codec) -> None:
+def test_a_parked_message_whose_step_may_still_run_is_left_to_an_operator(engine: Engine, codec: Codec) -> None:
     run = a_run(engine, codec)
-    give_up(run, the_messages(run, new_id())["trigger send"])
+    exhaust(run, the_messages(run, new_id())["trigger send"])
     with engine.begin() as tx:
         assert deferred.wake_settled(tx, [PARTITION], now=run.now) == 0
     assert len(run.rows(PARKED)) == 1
@@ -543,10 +546,10 @@ def test_a_sagas_own_events_never_overtake_each_other(engine: Engine, codec: Cod
     assert [tuple(row) for row in states] == [
         (messages["fence"].saga_id, PACK, "FENCED"),
         (other.saga_id, PICK, "DONE"),
-    ], "the retry keeps back what comes later for its saga, but no command and no other saga"
+    ], "the retry blocks what comes later for its saga, but no command and no other saga"
     run.settle()
-    in_turn = [type(each) for each in run.emitted if each.saga_id != other.saga_id]
-    assert in_turn[-2:] == [ShipmentBooked, InventoryReserved]
+    in_order = [type(each) for each in run.emitted if each.saga_id != other.saga_id]
+    assert in_order[-2:] == [ShipmentBooked, InventoryReserved]
     assert run.rows(DEFERRED) == []
 
 
@@ -566,7 +569,7 @@ def test_a_call_that_was_not_even_tried_is_no_attempt(engine: Engine, codec: Cod
     assert run.dead == []
 
 
-def test_an_answer_and_its_due_row_in_one_batch_count_once(engine: Engine, codec: Codec) -> None:
+def test_a_result_and_its_due_row_in_one_batch_count_once(engine: Engine, codec: Codec) -> None:
     run = a_run(engine, codec)
     messages = the_messages(run, new_id())
     run.provider.script = ["fails"] * toy.QUICK.attempts_max
@@ -582,7 +585,7 @@ def test_an_answer_and_its_due_row_in_one_batch_count_once(engine: Engine, codec
     assert len(run.rows(PARKED)) == 1
 
 
-def test_a_compensation_and_its_due_row_in_one_batch_are_given_up_once(engine: Engine, codec: Codec) -> None:
+def test_a_compensation_and_its_due_row_in_one_batch_are_dead_lettered_once(engine: Engine, codec: Codec) -> None:
     run = a_run(engine, codec)
     messages = the_messages(run, new_id())
     run.deliver([messages["trigger send"]])

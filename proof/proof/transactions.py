@@ -1,0 +1,197 @@
+"""The transactions of a service's process in a schedule: PostgreSQL fails, the process crashes around the commit.
+
+Here the chassis' :class:`~chassis.saga.execution.Execution` finds what it runs in. What it does within a transaction,
+and how it takes a failed batch apart, is the product's own code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import psycopg
+from chassis.postgres.transient import ATTEMPTS_MAX, is_transient
+from chassis.process.worker import SWEEP_EVERY_S
+from chassis.saga import deferred, outbox
+from chassis.saga.outbox import OutboxRow
+from chassis.saga.publisher import LEFTOVER_AGE
+from chassis.saga.routing import Work
+from chassis.saga.unit_of_work import CallResult, Outgoing, PendingCall
+from messages.contract import Message
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from proof.connections import ProcessConnection
+from proof.service import Service
+from proof.tasks import ZOMBIE_S, Crash, SimulatedTask
+
+
+@dataclass(slots=True, kw_only=True)
+class Transactions:
+    """The host of one process's executions, with the outbox rows and call results that it has in memory.
+
+    ``partitions`` are those that the process owns, as its intake changes them.
+    """
+
+    service: Service
+    name: str
+    partitions: set[int]
+    connection: ProcessConnection
+    task: SimulatedTask
+    unpublished: list[OutboxRow] = field(default_factory=list)
+    delivered: list[str] = field(default_factory=list)
+    results: list[CallResult] = field(default_factory=list)
+    _generation: int = 0
+
+    def lose_memory(self) -> None:
+        """Lose what a crash loses; a call that is under way has no one to return to."""
+        self._generation += 1
+        self.unpublished, self.delivered, self.results = [], [], []
+
+    # What the execution calls
+
+    def transact(self, work: Work, handle: Callable[[Connection], Outgoing]) -> Outgoing:
+        """Run the transaction, again and again after a transient error, as ``chassis.postgres.transient`` does."""
+        for _ in range(ATTEMPTS_MAX - 1):
+            try:
+                return self._transact_once(work, handle)
+            except DBAPIError as error:
+                if not is_transient(error):
+                    raise
+                self.service.schedule.note(f"{self.name} tries again: {error.orig}")
+                self.task.sleep(self.service.schedule.chance.random())
+        return self._transact_once(work, handle)
+
+    @contextmanager
+    def removal(self) -> Iterator[Sequence[str]]:
+        """Yield the ids of delivered rows; they are kept for the next removal where the block raises."""
+        delivered, self.delivered = self.delivered, []
+        try:
+            yield delivered
+        except BaseException:
+            self.delivered = [*delivered, *self.delivered]
+            raise
+
+    def committed(self, out: Outgoing) -> None:
+        """Publish now or later, and begin the calls."""
+        self.unpublished.extend(out.rows)
+        if not self.service.schedule.strikes("publication delayed", 0.1):
+            self.publish()
+        for call in out.calls:
+            self._begin(call)
+
+    def batch_failed(self, error: Exception) -> None:
+        """Trace nothing: the errors of the pieces follow."""
+
+    def piece_failed(self, piece: Work, error: Exception) -> None:
+        """Trace the error."""
+        self.service.schedule.note(f"{self.name} fails: {type(error).__name__}: {error}")
+
+    def _transact_once(self, work: Work, handle: Callable[[Connection], Outgoing]) -> Outgoing:
+        schedule = self.service.schedule
+        stops = schedule.strikes("stands still in a transaction", 0.02)
+        fails = schedule.strikes("PostgreSQL fails", 0.02)
+        self.task.plan_faults(stops_for_s=schedule.chance.uniform(0.1, ZOMBIE_S) if stops else 0.0, fails=fails)
+        with self.connection.begin() as tx:
+            out = handle(tx)
+            if schedule.strikes("crash before the commit", 0.01):
+                raise Crash
+        self.task.plan_faults()
+        self.look()
+        self._trace(work, out)
+        if schedule.strikes("crash between commit and publish", 0.02):
+            raise Crash
+        if schedule.strikes("the answer to a commit is lost", 0.01):
+            self._sweep_later()
+            raise OperationalError("COMMIT", {}, psycopg.OperationalError("no answer to the commit"))
+        return out
+
+    # What the process calls
+
+    def look(self) -> None:
+        """Take in when deferred messages are due, as the last commit left them."""
+        if self.connection.follow_up_rows is not None:
+            self.service.due_at = dict(self.connection.follow_up_rows)
+
+    def publish(self) -> None:
+        """Publish in order; a crash in between leaves the rest in the outbox, and what was published there as well."""
+        schedule = self.service.schedule
+        while self.unpublished:
+            row = self.unpublished.pop(0)
+            self.service.broker.publish(row, now=schedule.now)
+            if schedule.strikes("published twice", 0.03):
+                self.service.broker.publish(row, now=schedule.now)
+            if schedule.strikes("crash between publish and removal", 0.01):
+                raise Crash
+            self.delivered.append(row.id)
+
+    def remove_delivered(self) -> None:
+        """Delete what was published from the outbox."""
+        if self.delivered:
+            with self.connection.begin() as tx:
+                outbox.remove(tx, self.delivered)
+            self.delivered = []
+
+    def sweep(self) -> None:
+        """Publish what no process has in memory, and wake what is settled, as the worker's sweep does."""
+        self.take_leftovers(self.partitions)
+        if self.service.handlers.steps and self.partitions:
+            with self.connection.begin() as tx:
+                deferred.wake_settled(tx, self.partitions, now=self.service.schedule.now)
+            self.look()
+
+    def take_leftovers(self, partitions: set[int]) -> None:
+        """Take over the outbox rows of these partitions that are not known here."""
+        if not partitions:
+            return
+        with self.connection.begin() as tx:
+            left = outbox.leftovers(tx, partitions, age=timedelta(0))
+        known = {row.id for row in self.unpublished} | set(self.delivered)
+        self.unpublished.extend(row for row in left if row.id not in known)
+
+    def _sweep_later(self) -> None:
+        """Let the sweep find what no process has in memory: it takes what is old enough."""
+        schedule = self.service.schedule
+
+        def sweep() -> None:
+            if self.task.is_suspended:
+                schedule.at(schedule.now + timedelta(seconds=SWEEP_EVERY_S), sweep)
+            else:
+                self.sweep()
+
+        schedule.at(schedule.now + LEFTOVER_AGE + timedelta(seconds=SWEEP_EVERY_S), sweep)
+
+    def _begin(self, call: PendingCall) -> None:
+        generation = self._generation
+
+        def is_alive() -> bool:
+            return self._generation == generation
+
+        def collect(result: CallResult) -> None:
+            if is_alive():
+                self.results.append(result)
+
+        self.service.transport.begin(call, collect, is_alive)
+
+    def _trace(self, work: Work, out: Outgoing) -> None:
+        schedule = self.service.schedule
+        if not schedule.is_traced:
+            return
+        for handler_name, delivery in (*work.deliveries, *work.due):
+            again = " again" if delivery.row else ""
+            line = f"{self.name} handles {handler_name}{again} of {_short(delivery.message)}"
+            schedule.note(line, delivery.message.saga_id)
+        for result in work.results:
+            what = result.failure.reason if result.failure else type(result.outcome).__name__
+            saga_id = result.call.delivery.message.saga_id
+            schedule.note(f"{self.name} is answered {result.call.key}: {what}", saga_id)
+        for each in work.unprocessable:
+            schedule.note(f"{self.name} cannot process a message on {each.raw.topic}: {each.reason}", each.saga_id)
+        for row in out.rows:
+            schedule.note(f"{self.name} commits {row.type.rpartition('.')[2]} to {row.topic}", row.saga_id)
+
+
+def _short(message: Message) -> str:
+    return f"{message.FULL_NAME.rpartition('.')[2]} {message.message_id[-6:]} of saga {message.saga_id[-6:]}"
