@@ -1,4 +1,4 @@
-"""Starts and stops everything that an order needs, for real and on this machine alone: ``up(from_environment())``."""
+"""Starts and stops everything that an order needs, on this machine: ``up(from_environment())``."""
 
 from stack.errors import (
     ComponentFailed,
@@ -12,8 +12,8 @@ from stack.errors import (
     PortTaken,
     StackError,
 )
+from stack.lifecycle import ComponentStatus, Endpoints, Stack, down, up
 from stack.progress import Progress, Watcher
-from stack.running import ComponentStatus, Endpoints, Stack, down, up
 from stack.settings import StackSettings, default_home, from_environment
 
 __all__ = [

@@ -1,8 +1,8 @@
-"""A copy of one service's database, taken while it runs, and the way back to it. All else keeps running.
+"""Backup and restore of one service's database, while everything else keeps running.
 
-1. :func:`dump` writes the copy. The file tells when it was begun, and everything committed before that is in it.
-2. :func:`load` puts a database back as it was; the service must be stopped.
-3. :func:`reconcile` brings it up to what the service has said on Kafka since; then the service may start.
+1. :func:`dump` writes a copy. It records when it was begun, and contains everything that was committed before that.
+2. :func:`load` restores the database from a copy; the service must be stopped.
+3. :func:`reconcile` adds what the service has published on Kafka since; then the service may start.
 """
 
 from __future__ import annotations
@@ -31,12 +31,14 @@ def dump(home: Home, state: State, service: str, file: Path) -> None:
 
 
 def taken_at(home: Home, state: State, file: Path) -> datetime:
-    """Return when the copy in ``file`` was begun. Raises ComponentFailed where it is none."""
+    """Return when the copy in ``file`` was begun. Raises ComponentFailed where the file is not a copy."""
     listed = _program(home, state, "pg_restore", "--list", str(file))
-    said = re.search(r"^; Archive created at (\S+ \S+) UTC$", listed, re.MULTILINE)
-    if said is None:
-        raise ComponentFailed(f"{file} does not say when it was taken; give a file that 'baraza backup' wrote.")
-    return datetime.fromisoformat(said[1]).replace(tzinfo=UTC)
+    created = re.search(r"^; Archive created at (\S+ \S+) UTC$", listed, re.MULTILINE)
+    if created is None:
+        raise ComponentFailed(
+            f"{file} does not contain the time at which it was taken; give a file that 'baraza backup' wrote."
+        )
+    return datetime.fromisoformat(created[1]).replace(tzinfo=UTC)
 
 
 def load(home: Home, state: State, service: str, file: Path) -> None:
@@ -58,7 +60,7 @@ def reconcile(home: Home, state: State, service: str, since: datetime) -> str:
     """
     _database(service)
     if service == contract.TRACKER:
-        return "The tracker reads on from where its database is.\n"
+        return "The tracker continues from the offsets in its database.\n"
     command = (sys.executable, "-P", "-m", "chassis.process.reconcile", contract.package_of(service), since.isoformat())
     return _run(command, services.environment(home, state, service, service))
 

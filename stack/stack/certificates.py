@@ -1,4 +1,4 @@
-"""A certificate authority of the home's own, and the certificate of its servers: for loopback, valid on any port."""
+"""The home's own certificate authority and its servers' certificate, for loopback on any port."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from stack.errors import explained
+from stack.errors import translated_os_errors
 from stack.home import Home, replace
 from stack.ports import LOOPBACK
 
 VALID = timedelta(days=397)
-"""As long as public authorities give; a new one is made at the first start after three quarters of it."""
+"""The lifetime that public authorities give. The first start after three quarters of it makes a new certificate."""
 RENEWED_BEFORE = VALID / 4
-CLOCKS_DIFFER = timedelta(hours=1)
+CLOCK_SKEW_MAX = timedelta(hours=1)
 AUTHORITY = "ca.pem"
-"""What clients trust. It is no secret."""
+"""The certificate that clients trust. It is no secret."""
 SERVER = "server.pem"
 """The servers' key, their certificate and the authority's, in one file."""
 
@@ -31,16 +31,16 @@ def authority(home: Home) -> Path:
 
 
 def server(home: Home) -> Path:
-    """Return the file with the servers' key and certificates, which is all that a server needs."""
+    """Return the file with the servers' key and certificates, all that a server needs."""
     return home.secrets / SERVER
 
 
 def ensure(home: Home, now: datetime) -> None:
-    """Make both where they are missing or grow old. The authority's key is not kept: it signs once.
+    """Create both where they are missing or expire soon. The authority's key signs once and is not kept.
 
-    So both always change together, and nobody can sign another certificate with what lies in the home.
+    So both always change together, and the home holds nothing that could sign another certificate.
     """
-    with explained(home.secrets), home.making:
+    with translated_os_errors(home.secrets), home.secrets_lock:
         if not _is_fresh(authority(home), now) or not server(home).exists():
             _make(home, now)
 
@@ -89,7 +89,7 @@ def _certificate(
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - CLOCKS_DIFFER)
+        .not_valid_before(now - CLOCK_SKEW_MAX)
         .not_valid_after(now + VALID)
     )
 

@@ -1,4 +1,4 @@
-"""What the stack is made of: processes with a command, an environment, and a question whether they are ready."""
+"""The components of a stack: processes with a command, an environment and a readiness check."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from stack.errors import PlatformUnsupported
 READY_TIMEOUT_S = 2.0
 """A health endpoint that needs longer is not ready."""
 STOP_WAIT_S = 20
-"""A worker finishes its batch and commits within this; then it is killed, which it survives by design."""
+"""A worker finishes its batch and commits within this time; after it, a kill loses nothing by design."""
 
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""Loopback is never behind a proxy, whatever the environment says."""
+"""Loopback is never reached through a proxy, even if the environment names one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Component:
     """One process under the supervisor. ``name`` is unique; replicas of a service share ``service``.
 
-    An ``unprivileged`` one must not run as root. A ``niceness`` above 0 leaves busy processors to others first.
+    An ``unprivileged`` one must not run as root. A ``niceness`` above 0 yields busy processors to other processes.
     """
 
     name: str
@@ -41,14 +41,14 @@ class Component:
 
 
 def wheel(package: str) -> Path:
-    """Return the folder of a package that brings binaries, without importing it. Raises PlatformUnsupported."""
+    """Return the folder of a package with binaries, without importing it. Raises PlatformUnsupported."""
     specification = importlib.util.find_spec(package)
     if specification is None or specification.origin is None:
         raise PlatformUnsupported(f"The package {package} is not installed; run './baraza' again, or use --docker.")
     return Path(specification.origin).parent
 
 
-def answers(url: str) -> bool:
+def responds(url: str) -> bool:
     """Return whether a GET of ``url`` succeeds."""
     try:
         with _opener.open(url, timeout=READY_TIMEOUT_S):

@@ -1,6 +1,6 @@
-"""The four infrastructure components through Docker, for whoever prefers it: same addresses, data in named volumes.
+"""The four infrastructure components in Docker, as an option: same addresses, data in named volumes.
 
-testcontainers starts them; its reaper stays off, since they are meant to outlive the process that starts them.
+testcontainers starts them. Its reaper stays off, since they outlive the process that starts them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from testcontainers.core.docker_client import DockerClient
 from testcontainers.core.network import Network
 
 from stack import certificates, kafka, postgres, redis, registry
-from stack.components import Component, answers
+from stack.components import Component, responds
 from stack.errors import ComponentFailed, DockerUnavailable
 from stack.home import Home, State
 from stack.ports import LOOPBACK
@@ -28,7 +28,7 @@ KAFKA_PORT, KAFKA_CONTROLLER_PORT, POSTGRES_PORT, REDIS_PORT, REGISTRY_PORT = 90
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """How one component runs: its port inside, what it is told, and the folder that its volume holds."""
+    """The image of one component: the port inside, the environment, the command, and the folder of its volume."""
 
     name: str
     port: int
@@ -38,13 +38,13 @@ class Image:
 
 
 def component(home: Home, state: State, name: str) -> Component:
-    """Return the component as readiness and status see it; no process of this machine stands behind it."""
+    """Return the component for readiness and status; it has no command, since it is no process of the supervisor."""
     port = state.ports[name]
     ready: dict[str, Callable[[], bool]] = {
         postgres.NAME: lambda: postgres.is_ready(port, home.password(postgres.SUPERUSER)),
         redis.NAME: lambda: redis.is_ready(port),
         kafka.NAME: lambda: kafka.is_ready(kafka.login(home, port, tls=state.tls)),
-        registry.NAME: lambda: answers(f"{registry.url(port)}/subjects"),
+        registry.NAME: lambda: responds(f"{registry.url(port)}/subjects"),
     }
     address = registry.url(port) if name == registry.NAME else f"{LOOPBACK}:{port}"
     return Component(name=name, service=name, command=(), is_ready=ready[name], address=address)
@@ -56,7 +56,7 @@ def require() -> None:
         DockerClient().client.ping()
     except (docker.errors.DockerException, OSError) as error:
         raise DockerUnavailable(
-            "Docker does not answer; start its daemon and make sure that you may use it ('docker info'), "
+            "Docker does not answer; start its daemon and check that you may use it ('docker info'), "
             "or leave out --docker."
         ) from error
 
@@ -147,7 +147,7 @@ def _image(home: Home, state: State, name: str) -> Image:
             data="/var/lib/postgresql",
         )
     if name == redis.NAME:
-        # Inside it must take the callers of its network; on this machine it is published on loopback alone.
+        # Inside, it must accept its network; on this machine it is published on loopback only.
         command = ["redis-server", "--bind", "0.0.0.0", "--protected-mode", "no", "--dir", "/data", *redis.options()]
         command += [word for rule in redis.logins(home) for word in ("--user", rule)]
         return Image(name="redis:8", port=REDIS_PORT, environment={}, command=command, data="/data")
@@ -164,9 +164,9 @@ def _image(home: Home, state: State, name: str) -> Image:
 
 
 def _kafka(home: Home, state: State) -> Image:
-    """The image's own start cannot format with a login, so what it needs is written inside, and then formatted there.
+    """The image's own start cannot format with a login, so the container writes the files and formats by itself.
 
-    It listens inside its network; it is published on loopback alone.
+    It listens inside its network; it is published on loopback only.
     """
     certificates.ensure(home, certificates.now())
     data, folder = "/var/lib/kafka/data", "/tmp/baraza"

@@ -1,7 +1,7 @@
-"""Which topics, subjects, services and logins there are, derived from the definitions.
+"""The topics, subjects, services and logins, derived from the sagas' definitions.
 
-Nothing here knows a saga by name. What a login may do is said here and nowhere else: the stack's access lists and the
-cluster's users are made from it, and what is not said is refused.
+Nothing here knows a saga by name. This is the only place that grants rights: the stack's access lists and the cluster's
+users are made from it, and everything that is not granted is refused.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ SAGA_EVENTS = "saga.events"
 SAGA_COMMANDS = "saga.commands"
 TRACKER_API = f"{TRACKER}-api"
 DEPLOY = "deploy"
-"""Makes topics, logins and schemas; it alone may do everything, and no process that serves anyone runs as it."""
+"""Creates topics, logins and schemas. Only this login may do everything, and no serving process uses it."""
 REGISTRY = "registry"
 """The schema registry's login, and its database."""
 ANALYTICS, AUDIT, OPERATOR = "analytics", "audit", "operator"
-"""Those outside: who counts events, who checks that nothing was lost, who looks at messages by the command line."""
+"""The logins from outside: analytics over events, the audit, and operators who read messages on the command line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KafkaRights:
-    """Everything that one login may do on Kafka: the topics that it reads and writes, the groups that it joins.
+    """The rights of one login on Kafka: the topics that it reads and writes, and the groups that it joins.
 
-    ``watches`` are groups of others whose offsets it may look at. Every name is a whole one, never a prefix.
+    ``watches`` are groups of others whose offsets it may read. Every name is a whole name, never a prefix.
     """
 
     reads: tuple[str, ...] = ()
@@ -45,28 +45,28 @@ class Use(StrEnum):
     """What a login may do in its databases."""
 
     OWN = "own"
-    """Make and change tables: migrations, and nobody who serves anyone."""
+    """Create and change tables: for migrations only, never for a serving process."""
     CHANGE = "change"
-    """Read and change rows. It owns no table and can make none."""
+    """Read and change rows. It owns no table and can create none."""
     READ = "read"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseRights:
-    """The databases that one login may enter, all others being closed to it, and what it may do there."""
+    """The databases that one login may connect to (no others), and what it may do there."""
 
     databases: tuple[str, ...]
     use: Use
 
 
 def services() -> tuple[str, ...]:
-    """Return the services that take part in a saga, those that start one first; the tracker is not among them."""
+    """Return the services that take part in a saga, those that start one first; without the tracker."""
     steps = [service for definition in DEFINITIONS.values() for service in definition.services]
     return tuple(dict.fromkeys([*starters(), *steps]))
 
 
 def starters() -> tuple[str, ...]:
-    """Return the services that start sagas, for which people wait."""
+    """Return the services that start sagas; people wait for their answers."""
     return tuple(dict.fromkeys(definition.started_by.OWNER for definition in DEFINITIONS.values()))
 
 
@@ -87,7 +87,7 @@ def topics() -> tuple[str, ...]:
 
 
 def kafka_rights() -> Mapping[str, KafkaRights]:
-    """Return what each login may do on Kafka, by its name. :data:`DEPLOY`, who may do everything, is not among them."""
+    """Return what each login may do on Kafka, by its name. :data:`DEPLOY`, which may do everything, is not included."""
     sagas = DEFINITIONS.values()
     every = topics()
     events = tuple(topic for topic in every if topic.endswith(".events"))
@@ -132,7 +132,7 @@ def owner_of(database: str) -> str:
 
 
 def redis_keys() -> Mapping[str, str]:
-    """Return by login the pattern of the keys that it may touch: a service's own prefix, and no other."""
+    """Return the pattern of the Redis keys that each login may use: a service's own prefix only."""
     return {service: f"{service}:*" for service in services()}
 
 
@@ -142,7 +142,7 @@ def _rights_of(service: str) -> KafkaRights:
     for saga in DEFINITIONS.values():
         own = [step for step in saga.steps if step.service == service]
         reads += [step.trigger_topic for step in own]
-        # What it has said itself tells a restored database what it had decided.
+        # From its own events a restored database learns what it had decided.
         reads += [f"{service}.events"] if own else []
         writes += [step.dead_letter_topic for step in own]
         if service in saga.participants:

@@ -1,6 +1,6 @@
-"""Logins and databases as the contract wants them: a login reaches its own databases, and does only its part there.
+"""Logins and databases as the contract grants them: each login connects to its own databases, with its rights only.
 
-Owners migrate; the logins that serve own no table, so they can change rows but never the schema.
+Owners migrate. The logins of serving processes own no table, so they can change rows but never the schema.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ RIGHTS_IN_TABLES = {Use.CHANGE: "SELECT, INSERT, UPDATE, DELETE", Use.READ: "SEL
 
 
 def create(connect: Connect, password: Password, rights: Mapping[str, DatabaseRights]) -> None:
-    """Create what is missing and repeat every grant, so that an interrupted first run is completed by the next."""
+    """Create what is missing and repeat every grant, so that the next run completes an interrupted one."""
     with connect("postgres") as server:
         existing = {name for (name,) in server.execute("SELECT datname FROM pg_database").fetchall()}
         roles = {name for (name,) in server.execute("SELECT rolname FROM pg_roles").fetchall()}
@@ -46,7 +46,7 @@ def owners(rights: Mapping[str, DatabaseRights]) -> dict[str, str]:
 
 
 def set_password(server: psycopg.Connection, login: str, password: str) -> None:
-    """Change a login's password. The connections that there are stay."""
+    """Change a login's password. Open connections stay."""
     server.execute(_with_password("ALTER ROLE {} LOGIN PASSWORD {}", login, password))
 
 
@@ -64,7 +64,7 @@ def _grant(inside: psycopg.Connection, owner: str, rights: Mapping[str, Database
 
 
 def _login(server: psycopg.Connection, roles: set[str], login: str, password: str) -> None:
-    """The password is set again each time: its file is the truth."""
+    """Create a login, or set its password again: the password file is authoritative."""
     if login in roles:
         set_password(server, login, password)
     else:

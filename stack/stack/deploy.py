@@ -1,4 +1,4 @@
-"""What must stand before a service starts: topics, schemas, tables. Each may run again and then changes nothing."""
+"""What must exist before a service starts: topics, schemas, tables. Each step is idempotent."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ TOPICS_TIMEOUT_S = 30.0
 MIGRATION_TIMEOUT_S = 300
 NO_COPIES = 1
 DEAD_LETTER_BYTES_MAX = publisher.MESSAGE_BYTES_MAX
-"""As much as the producers may send: a message that its own topic took because it compresses well is not lost here."""
+"""The producers' own limit, so that a well compressed message which its topic accepted also fits here."""
 
 
 def create_topics(admin: AdminClient, topics: Iterable[str], partitions: int) -> None:
     """Create the missing topics. Raises InvalidSettings where one has another number of partitions.
 
-    A saga is one partition number on every topic, so a single topic with another count would tear sagas apart.
+    A saga is one partition number on every topic, so one topic with another count would split sagas.
     """
     existing = admin.list_topics(timeout=TOPICS_TIMEOUT_S).topics
     for name in topics:
         if name in existing and (count := len(existing[name].partitions)) != partitions:
             raise InvalidSettings(
                 f"Topic {name} has {count} partitions and {partitions} are wanted; "
-                f"keep {count}, or start anew with another --home."
+                f"keep {count}, or use another --home."
             )
     missing = [name for name in topics if name not in existing]
     if not missing:
@@ -54,7 +54,7 @@ def create_topics(admin: AdminClient, topics: Iterable[str], partitions: int) ->
 
 
 def _settings(topic: str) -> Mapping[str, str]:
-    """Return what a topic has of its own: a dead letter is larger than its original by the headers that say why."""
+    """Return a topic's own settings: a dead letter is larger than its original, by the headers with the reason."""
     return {"max.message.bytes": str(DEAD_LETTER_BYTES_MAX)} if topic.endswith(".dlq") else {}
 
 
@@ -83,13 +83,13 @@ def migrate(package: str, environment: Mapping[str, str], log: Path) -> None:
 
 
 def digest_of_subjects(subjects: Iterable[Subject]) -> str:
-    """Return a digest that changes when a schema, a subject or a compatibility level does."""
+    """Return a digest of all schemas, subjects and compatibility levels."""
     lines = (f"{subject.name} {subject.compatibility} {subject.message_type.SCHEMA}" for subject in subjects)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def digest_of_migrations(folder: Path) -> str:
-    """Return a digest that changes when a revision in ``folder`` does."""
+    """Return a digest of all revisions in ``folder``."""
     digest = hashlib.sha256()
     for file in sorted(folder.rglob("*.py")):
         digest.update(file.name.encode() + b"\0" + file.read_bytes())

@@ -1,6 +1,6 @@
-"""The Java components' files from Maven Central: pinned by digest, kept in the cache, resumed after a break.
+"""The Java components' files from Maven Central: pinned by digest, kept in the cache, resumed after an interruption.
 
-A file stands under its own name only once its digest is right, so that a broken download can never be mistaken for one.
+A file gets its final name only after its digest matches, so a broken download is never mistaken for a complete one.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ import certifi
 import tenacity
 from jgo.constants import MAVEN_CENTRAL_URL
 
-from stack.errors import DiskFull, DownloadFailed, explained
+from stack.errors import DiskFull, DownloadFailed, translated_os_errors
 
 PINNED = Path(__file__).with_name("downloads.json")
 MIRROR_VARIABLE = "BARAZA_MAVEN_URL"
 CONNECTIONS_MAX = 6
-"""More gain nothing on an ordinary line, and Maven Central throttles the greedy."""
+"""More gain nothing on an ordinary line, and Maven Central throttles clients with many."""
 ATTEMPTS_MAX = 4
 PAUSE_S = 1.0
-"""Longer before each further attempt, for a line that comes back or a server that is overrun."""
+"""Multiplied by the attempt, to give a broken line or an overloaded server time."""
 TIMEOUT_S = 30
 CHUNK_BYTES = 1 << 18
 
@@ -47,7 +47,7 @@ RETRYABLE = (
 )  # fmt: skip
 
 Arrived = Callable[[int, int], None]
-"""Told after each chunk: bytes that are there, bytes in all."""
+"""Called after each chunk with the bytes that have arrived and the bytes in total."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,12 +70,12 @@ def digest(content: bytes) -> str:
 
 
 def files(component: str, cache: Path) -> list[Path]:
-    """Return where the component's files are, or will be once they are fetched."""
+    """Return the paths of the component's files, whether they are fetched already or not."""
     return [cache / "maven" / download.path for download in pinned(component)]
 
 
 def fetch(component: str, cache: Path, arrived: Arrived) -> list[Path]:
-    """Return the component's files, downloading what is not in the cache. Two processes may call it at once.
+    """Return the component's files; download those that are not in the cache. Two processes may call it at once.
 
     Raises DownloadFailed, DiskFull, PermissionMissing.
     """
@@ -83,7 +83,7 @@ def fetch(component: str, cache: Path, arrived: Arrived) -> list[Path]:
     wanted = files(component, cache)
     if all(file.exists() for file in wanted):
         return wanted
-    with explained(folder):
+    with translated_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / f"{component}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -94,7 +94,7 @@ def fetch(component: str, cache: Path, arrived: Arrived) -> list[Path]:
 
 
 def unpacked(archive: Path, cache: Path) -> Path:
-    """Return the folder that holds an archive's content, or will hold it once it is unpacked."""
+    """Return the folder of an archive's content, whether it is unpacked already or not."""
     return cache / archive.name.removesuffix(".tar.gz")
 
 
@@ -102,7 +102,7 @@ def unpack(archive: Path, cache: Path) -> None:
     """Unpack an archive; two processes may do it at once. Raises DiskFull, DownloadFailed."""
     folder = unpacked(archive, cache)
     draft = folder.with_name(f"{folder.name}.{os.getpid()}.new")
-    with explained(folder):
+    with translated_os_errors(folder):
         try:
             with tarfile.open(archive) as tar:
                 # Debian 12's Python 3.11.2 does not know the filter yet; the archive is one that we pinned.
@@ -173,7 +173,7 @@ def _fetch_one(download: Download, mirror: str, folder: Path, count: Callable[[i
 
 
 def _resume(url: str, partial: Path, size: int, count: Callable[[int], None]) -> None:
-    """Append to ``partial`` what it lacks of ``size`` bytes; a mirror that cannot resume sends all of it again."""
+    """Append to ``partial`` the missing bytes of ``size``; a mirror that cannot resume sends the file again."""
     have = partial.stat().st_size if partial.exists() else 0
     if have == size:
         return
@@ -190,7 +190,7 @@ def _resume(url: str, partial: Path, size: int, count: Callable[[int], None]) ->
 
 
 def _trust() -> ssl.SSLContext:
-    """Trust the system's authorities, which know a company's proxy, and certifi's, for a system that has none."""
+    """Trust the system's authorities, which may include a company's proxy, and certifi's, for systems without any."""
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())
     return context

@@ -1,14 +1,14 @@
-"""What can go wrong with the stack. Every message is one sentence or two: what happened, then what to do.
+"""The errors of the stack. Every message is one or two sentences: what happened, then what to do.
 
 StackError
-├── InvalidSettings      a setting contradicts another, or what the data folder already holds
+├── InvalidSettings      a setting contradicts another one, or the existing data folder
 ├── DownloadFailed       a file did not arrive whole
 ├── PortTaken            a port that a component needs belongs to another process
 ├── DiskFull             no space left in the data folder or the cache
 ├── PlatformUnsupported  a binary does not run on this machine
-├── PermissionMissing    a file or an identity is out of reach
+├── PermissionMissing    this user has no access to a file or an identity
 ├── ComponentFailed      a component ended while it was starting, or never became ready
-├── DockerUnavailable    Docker does not answer, or an image cannot be had
+├── DockerUnavailable    Docker does not answer, or an image cannot be pulled
 └── NoStack              the data folder holds no stack, or the stack is down
 """
 
@@ -21,31 +21,31 @@ from pathlib import Path
 
 
 class StackError(Exception):
-    """The root of all of them; its text is meant for the person at the terminal."""
+    """The root of these errors. Their texts are for the person at the terminal."""
 
 
 class InvalidSettings(StackError):
-    """A setting contradicts another one, or what the data folder already holds."""
+    """A setting contradicts another one, or the existing data folder."""
 
 
 class DownloadFailed(StackError):
-    """A file did not arrive whole; what arrived is kept and the next run goes on from there."""
+    """A file did not arrive whole. What arrived is kept, and the next run continues from there."""
 
 
 class PortTaken(StackError):
-    """Another process listens where a component of ours should."""
+    """Another process listens on a component's port."""
 
 
 class DiskFull(StackError):
-    """No space left where the data or the downloads are kept."""
+    """There is no space left for the data or the downloads."""
 
 
 class PlatformUnsupported(StackError):
-    """A binary that came as a wheel does not run here."""
+    """A binary from a wheel does not run on this machine."""
 
 
 class PermissionMissing(StackError):
-    """A file or an identity that is needed is out of reach for this user."""
+    """This user has no access to a file or an identity that is needed."""
 
 
 class ComponentFailed(StackError):
@@ -53,7 +53,7 @@ class ComponentFailed(StackError):
 
 
 class DockerUnavailable(StackError):
-    """Docker does not answer, or one of its images cannot be had."""
+    """Docker does not answer, or an image cannot be pulled."""
 
 
 class NoStack(StackError):
@@ -61,8 +61,8 @@ class NoStack(StackError):
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals around ``path`` into sentences; everything else passes through."""
+def translated_os_errors(path: Path) -> Iterator[None]:
+    """Translate the operating system's errors about ``path`` into ours, with a remedy; all others pass through."""
     try:
         yield
     except OSError as error:

@@ -1,7 +1,7 @@
-"""Programs that are built from source with Go, since no package brings them: their go.sum holds the digests.
+"""Programs that no package contains, built from source with Go; their go.sum holds the digests.
 
-A program is built once and kept in the cache. Go is the one on PATH where it is new enough, else the one that uv.lock
-pins, from PyPI.
+A program is built once and kept in the cache. Go is taken from PATH where it is new enough, else from PyPI,
+as uv.lock pins it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from stack.errors import PlatformUnsupported, explained
+from stack.errors import PlatformUnsupported, translated_os_errors
 
 BUILD_TIMEOUT_S = 600
-"""A cold build on two busy cores took a minute, its download not counted."""
+"""A cold build on two busy cores took a minute, without its download."""
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
@@ -31,18 +31,18 @@ class GoProgram:
     module: Path
 
     def binary(self, cache: Path) -> Path:
-        """Return where the program is, or will be once it is built: another version has another name."""
+        """Return the path of the program, built already or not. Each version has its own name."""
         digest = sha256((self.module / "go.mod").read_bytes() + (self.module / "go.sum").read_bytes()).hexdigest()
         return cache / f"{self.name}-{digest[:12]}"
 
     def needed(self) -> tuple[int, ...]:
-        """Return the oldest version of Go that builds it."""
+        """Return the oldest version of Go that can build it."""
         line = re.search(r"^go ([0-9.]+)$", (self.module / "go.mod").read_text(), re.MULTILINE)
         return tuple(map(int, line[1].split("."))) if line else ()
 
 
 def build(program: GoProgram, cache: Path) -> Path:
-    """Build a program where it is missing and return where it is; two processes may do it at once.
+    """Build a program where it is missing, and return its path; two processes may do this at once.
 
     Raises PlatformUnsupported.
     """
@@ -50,7 +50,7 @@ def build(program: GoProgram, cache: Path) -> Path:
     if target.exists():
         return target
     draft = target.with_name(f"{target.name}.{os.getpid()}.new")
-    with explained(cache):
+    with translated_os_errors(cache):
         cache.mkdir(parents=True, exist_ok=True)
         try:
             command = (_go(program, cache), "build", "-trimpath", "-mod=readonly", "-o", str(draft), program.package)
@@ -58,8 +58,8 @@ def build(program: GoProgram, cache: Path) -> Path:
         except (OSError, subprocess.SubprocessError) as error:
             raise PlatformUnsupported(
                 f"{program.name} could not be built ({_why(error)}). It needs Go's module proxy (GOPROXY) and Go "
-                f"{'.'.join(map(str, program.needed()))} or newer, from PATH or from PyPI; see to that and run this "
-                "again."
+                f"{'.'.join(map(str, program.needed()))} or newer, from PATH or from PyPI; provide both and run "
+                "this again."
             ) from error
         draft.replace(target)
     return target
@@ -80,7 +80,7 @@ def _go(program: GoProgram, cache: Path) -> str:
 
 
 def uvs() -> Iterable[str | None]:
-    """Where the launcher finds uv, or has put it."""
+    """Yield the paths at which the launcher finds uv, or has installed it."""
     yield shutil.which("uv")
     yield shutil.which(CHECKOUT / ".baraza" / "uv" / "bin" / "uv")
 

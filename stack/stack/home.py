@@ -1,4 +1,4 @@
-"""The one folder that holds everything a stack keeps: data, logs, passwords, and ``stack.json``, which describes it."""
+"""The one folder with everything that a stack keeps: data, logs, passwords, and its description in ``stack.json``."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from stack.errors import (
     NoStack,
     PermissionMissing,
     StackError,
-    explained,
+    translated_os_errors,
 )
 
 STATE_VERSION = 2
-"""2: Kafka takes only logins, and its data folder is formatted with the first of them."""
+"""2: Kafka requires a login, and its data folder is formatted with the first ones."""
 COMPONENTS_KEY = "parts"
-"""The key of the components in ``stack.json``; existing stacks have it, so it keeps its name."""
+"""The key of the components in ``stack.json``, as existing stacks have it."""
 PASSWORD_BYTES = 24
 DISK_FREE_BYTES_MIN = 32 << 20
-"""Below this every component fails sooner or later, each in its own words."""
+"""Below this every component fails sooner or later, each with its own error."""
 
 
 @dataclass(slots=True, kw_only=True)
 class State:
-    """What ``stack.json`` says. ``done`` holds digests of deploy steps that need not run again."""
+    """The content of ``stack.json``. ``done`` holds digests of deploy steps that need not run again."""
 
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     version: int = STATE_VERSION
@@ -63,18 +63,18 @@ class Home:
         self.secrets = path / "secrets"
         self.logs = path / "logs"
         self.run = path / "run"
-        self.making = RLock()
-        """Held while a secret is made, so that components which start side by side find the same one."""
+        self.secrets_lock = RLock()
+        """Held while a secret is created, so that components which start in parallel find the same one."""
 
     def prepare(self) -> None:
-        """Make the folders, readable by their owner alone. Raises PermissionMissing, DiskFull."""
-        with explained(self.path):
+        """Create the folders, readable by their owner only. Raises PermissionMissing, DiskFull."""
+        with translated_os_errors(self.path):
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             for folder in (self.secrets, self.logs, self.run):
                 folder.mkdir(mode=0o700, exist_ok=True)
 
     def folder(self, name: str) -> Path:
-        """Return a component's own data folder; it may not exist yet."""
+        """Return a component's data folder; it may not exist yet."""
         return self.path / name
 
     def log(self, process: str) -> Path:
@@ -90,7 +90,7 @@ class Home:
         return "\n".join(text.rstrip().splitlines()[-lines_max:])
 
     def failure(self, process: str, what: str) -> StackError:
-        """Return the error for a process that failed: a full disk where that is why, else what its log ends with."""
+        """Return the error for a failed process: a full disk where that is the cause, else the end of its log."""
         log, tail = self.log(process), self.log_tail(process)
         if "No space left" in tail or shutil.disk_usage(self.path).free < DISK_FREE_BYTES_MIN:
             return DiskFull(f"{what}: no space left for {self.path}; free at least 2 GB there, then run this again.")
@@ -98,13 +98,13 @@ class Home:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Let only one process at a time change this stack; others wait. A killed holder holds nothing."""
-        with explained(self.path), (self.run / "lock").open("w") as file:
+        """Let one process at a time change this stack; others wait. A killed process releases the lock."""
+        with translated_os_errors(self.path), (self.run / "lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     def load(self) -> State:
-        """Return what ``stack.json`` says. Raises NoStack where there is none, InvalidSettings where it is damaged."""
+        """Return the state from ``stack.json``. Raises NoStack if it is missing, InvalidSettings if it is damaged."""
         try:
             stored = dict(json.loads(self.state_file.read_text()))
             state = State(components=stored.pop(COMPONENTS_KEY, []), **stored)
@@ -122,7 +122,7 @@ class Home:
 
     def save(self, state: State) -> None:
         """Replace ``stack.json`` in one move, so that a crash leaves the old one or the new one."""
-        with explained(self.path):
+        with translated_os_errors(self.path):
             stored = asdict(state)
             stored[COMPONENTS_KEY] = stored.pop("components")
             replace(self.state_file, json.dumps(stored, indent=2, sort_keys=True) + "\n")
@@ -132,25 +132,25 @@ class Home:
         return self.secrets / role
 
     def password(self, role: str) -> str:
-        """Return a role's password; it is made once, in a file that its owner alone can read."""
+        """Return a role's password, created once in a file that only its owner can read."""
         file = self.password_file(role)
-        with explained(file), self.making:
+        with translated_os_errors(file), self.secrets_lock:
             if not file.exists():
-                self.keep(role, new_password())
+                self.store(role, new_password())
             return file.read_text().strip()
 
-    def keep(self, role: str, password: str) -> None:
+    def store(self, role: str, password: str) -> None:
         """Replace a role's password in its file, in one move."""
         replace(self.password_file(role), password + "\n")
 
 
 def new_password() -> str:
-    """Return a password that nobody can guess."""
+    """Return a random password."""
     return secrets.token_urlsafe(PASSWORD_BYTES)
 
 
 def replace(path: Path, text: str) -> None:
-    """Write a file in one move, readable by its owner alone, on disk before the old one is gone."""
+    """Write a file in one move, readable by its owner only; the new one is on disk before the old one is gone."""
     draft = path.with_name(f"{path.name}.{os.getpid()}.new")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with open(descriptor, "w") as file:

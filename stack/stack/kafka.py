@@ -1,7 +1,7 @@
 """Kafka in KRaft mode, broker and controller in one process on loopback, from the jars of Maven Central.
 
-Nobody comes in without a login, and a login may do only what its access list says. Two logins may do everything: the
-broker's own, and the deploy step's; the data folder is formatted with them, all others are made by the deploy step.
+Every client needs a login, and a login has only the rights of its access list. Two logins may do everything: the
+broker's own, and the deploy step's. The data folder is formatted with them; the deploy step creates all others.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient
 from stack import certificates, java
 from stack.components import Component
 from stack.contract import DEPLOY
-from stack.errors import explained
+from stack.errors import translated_os_errors
 from stack.home import Home, replace
 from stack.ports import LOOPBACK
 
@@ -27,17 +27,17 @@ CONTROLLER = "kafka-controller"
 HEAP_MAX = "384m"
 FORMAT_TIMEOUT_S = 60
 REQUEST_TIMEOUT_S = 2.0
-"""A login takes a few milliseconds on a quiet machine, and much longer on one that is starting everything."""
+"""A login takes a few milliseconds on a quiet machine, and much longer while everything starts."""
 BROKER = "broker"
-"""The broker's own login, towards itself and the controller."""
+"""The broker's own login, to itself and to the controller."""
 CLIENTS, CONTROLLERS = "CLIENTS", "CONTROLLER"
 STOP_WAIT_S = 30
 LISTENERS = ("listeners", "advertised.listeners", "listener.security.protocol.map")
 MESSAGE_BYTES_MAX = 1_048_588
-"""Kafka's own default, stated because producers and dead letters rely on it."""
+"""Kafka's default, stated because producers and dead letters rely on it."""
 
 PROPERTIES = {
-    # One copy is all that one machine can have.
+    # One machine can hold only one copy.
     "default.replication.factor": "1",
     "min.insync.replicas": "1",
     "offsets.topic.replication.factor": "1",
@@ -45,11 +45,11 @@ PROPERTIES = {
     "transaction.state.log.min.isr": "1",
     "share.coordinator.state.topic.replication.factor": "1",
     "share.coordinator.state.topic.min.isr": "1",
-    # Nothing is ever dropped by age: a stack may rest for weeks between down and up.
+    # Nothing is deleted by age: weeks may pass between down and up.
     "log.retention.ms": "-1",
     "offsets.retention.minutes": "525600",
     "message.max.bytes": str(MESSAGE_BYTES_MAX),
-    # A topic that nobody declared is a mistake.
+    # An undeclared topic is a mistake.
     "auto.create.topics.enable": "false",
     # Small on two cores.
     "offsets.topic.num.partitions": "6",
@@ -62,7 +62,7 @@ PROPERTIES = {
     "log.cleaner.dedupe.buffer.size": "8388608",
     "log.segment.bytes": "268435456",
     "group.initial.rebalance.delay.ms": "0",
-    # A killed broker is let in again only when its last session has timed out.
+    # A killed broker can register again only after its last session has timed out.
     "broker.heartbeat.interval.ms": "500",
     "broker.session.timeout.ms": "4000",
 }
@@ -103,7 +103,7 @@ def secret_of(user: str) -> str:
 
 
 def login(home: Home, port: int, user: str = DEPLOY, *, tls: bool) -> KafkaLogin:
-    """Return how a user logs in; its password is made when it is first asked for."""
+    """Return a user's login; its password is created at the first call."""
     home.password(secret_of(user))
     return KafkaLogin(
         address=f"{LOOPBACK}:{port}",
@@ -125,20 +125,20 @@ def configure(
 ) -> None:
     """Write the configuration, and format the data folder where it is new. Raises StackError.
 
-    Each of ``sides`` is a further listener: its port, and the port that its clients are told.
+    Each of ``sides`` is a further listener: its port, and the port that it advertises.
     """
     folder = home.folder(NAME)
     data = folder / "data"
     file = folder / "server.properties"
     certificates.ensure(home, certificates.now())
-    with explained(folder):
+    with translated_os_errors(folder):
         folder.mkdir(mode=0o700, exist_ok=True)
         chosen = properties(
             host=LOOPBACK, port=port, controller_host=LOOPBACK, controller_port=controller_port,
             advertised=f"{LOOPBACK}:{port}", data=str(data), password=home.password(secret_of(BROKER)),
             keystore=str(certificates.server(home)) if tls else None,
         )  # fmt: skip
-        chosen |= _with_sides(chosen, sides)
+        chosen |= _with_side_listeners(chosen, sides)
         replace(file, "".join(f"{name}={value}\n" for name, value in chosen.items()))
         replace(folder / "log4j2.xml", LOGGING)
     if not (data / "meta.properties").exists():
@@ -149,7 +149,7 @@ def properties(
     *, host: str, port: int, controller_host: str, controller_port: int, advertised: str, data: str,
     password: str, keystore: str | None,
 ) -> dict[str, str]:  # fmt: skip
-    """Return the broker's properties. ``advertised`` is the address that clients are told.
+    """Return the broker's properties. ``advertised`` is the address that clients use after the first connection.
 
     ``password`` is the broker's own. ``keystore``: the file with its key and certificates, None for no TLS.
     """
@@ -173,7 +173,7 @@ def properties(
 
 
 def _own_logins(password: str) -> dict[str, str]:
-    """The controller cannot take SCRAM, whose credentials are in what it has yet to read; it takes the broker alone."""
+    """The controller cannot use SCRAM, whose credentials it has yet to read; it accepts only the broker's login."""
     scram = "org.apache.kafka.common.security.scram.ScramLoginModule"
     plain = "org.apache.kafka.common.security.plain.PlainLoginModule"
     own = f'required username="{BROKER}" password="{password}"'
@@ -185,13 +185,13 @@ def _own_logins(password: str) -> dict[str, str]:
     }
 
 
-def _with_sides(chosen: Mapping[str, str], sides: Mapping[str, tuple[int, int]]) -> dict[str, str]:
-    """Whoever connects to a side's listener is told the side's port, so that all of its traffic takes that way."""
+def _with_side_listeners(chosen: Mapping[str, str], sides: Mapping[str, tuple[int, int]]) -> dict[str, str]:
+    """Add the sides' listeners. Each advertises its side's port, so that all traffic of its clients goes there."""
     listeners, advertised, protocols = (chosen[name] for name in LISTENERS)
     protocol, logins = protocols.partition(",")[0].partition(":")[2], {}
-    for side, (port, told) in sides.items():
+    for side, (port, advertised_port) in sides.items():
         listeners += f",{side.upper()}://{LOOPBACK}:{port}"
-        advertised += f",{side.upper()}://{LOOPBACK}:{told}"
+        advertised += f",{side.upper()}://{LOOPBACK}:{advertised_port}"
         protocols += f",{side.upper()}:{protocol}"
         logins[_logins_of(side)] = chosen[_logins_of(CLIENTS)]
     return {**dict(zip(LISTENERS, (listeners, advertised, protocols), strict=True)), **logins}
@@ -207,7 +207,7 @@ def cluster_id(stack_id: str) -> str:
 
 
 def format_arguments(home: Home, cluster: str, properties_file: str) -> tuple[str, ...]:
-    """Return what the data folder is formatted with: the two logins that must be there before anyone can make more."""
+    """Return the arguments that format the data folder, with the two logins that must exist before any other."""
     users = (BROKER, DEPLOY)
     logins = tuple(f"{MECHANISM}=[name={user},password={home.password(secret_of(user))}]" for user in users)
     added = tuple(word for one in logins for word in ("--add-scram", one))
@@ -215,9 +215,9 @@ def format_arguments(home: Home, cluster: str, properties_file: str) -> tuple[st
 
 
 def _format(home: Home, jars: list[Path], file: Path, cluster: str) -> None:
-    """The arguments go through a file, one a line: what stands in a command line can be read by every user.
+    """Pass the arguments in a file, one a line, since every user can read a command line.
 
-    What the tool prints is dropped, since it prints the logins.
+    The tool's output is discarded, since it contains the logins.
     """
     arguments = home.folder(NAME) / "format.arguments"
     replace(arguments, "\n".join(format_arguments(home, cluster, str(file))))
@@ -239,17 +239,17 @@ def _java(home: Home, jars: list[Path], heap_max: str, *, optimised: bool = Fals
 
 
 def side(name: str) -> str:
-    """Return the name of the port that the listener of a side listens on."""
+    """Return the name of the port of a side's listener."""
     return f"{NAME}-{name}"
 
 
 def admin(login: KafkaLogin) -> AdminClient:
-    """Return an administrator's client that does not chatter while the broker is coming up."""
+    """Return an administrator's client that logs nothing while the broker starts."""
     return AdminClient({**login.options(), "log_level": 0, "reconnect.backoff.max.ms": 200})
 
 
 def is_ready(login: KafkaLogin) -> bool:
-    """Return whether the broker takes logins and counts itself among the brokers."""
+    """Return whether the broker accepts logins and lists itself as a broker."""
     try:
         return bool(admin(login).list_topics(timeout=REQUEST_TIMEOUT_S).brokers)
     except KafkaException:

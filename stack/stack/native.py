@@ -1,4 +1,4 @@
-"""The infrastructure components as processes of this machine, from wheels and jars: no Docker, no Java beforehand."""
+"""The infrastructure components as processes of this machine, from wheels and jars: without Docker or Java."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 
 from stack import contract, debian, downloads, kafka, observers, postgres, redis, registry, services, toxiproxy
 from stack.components import Component
-from stack.errors import explained
+from stack.errors import translated_os_errors
 from stack.home import Home, State
 from stack.progress import Progress, Watcher
 
 
 def component(home: Home, state: State, name: str) -> Component:
-    """Return an infrastructure component as a process. Nothing needs to be downloaded yet."""
+    """Return an infrastructure component as a process, before any download."""
     cache = Path(state.cache)
     if name == postgres.NAME:
         return postgres.component(home, state.ports[name])
@@ -38,7 +38,7 @@ def component(home: Home, state: State, name: str) -> Component:
 
 
 def prepare(home: Home, state: State, name: str, watch: Watcher) -> None:
-    """Download, configure and format what the component needs before it can start. Raises StackError."""
+    """Download, configure and format what the component needs for its start. Raises StackError."""
     steps: dict[str, Callable[[], None]] = {
         postgres.NAME: lambda: _prepare_postgres(home),
         redis.NAME: lambda: _prepare_redis(home),
@@ -58,7 +58,7 @@ def _prepare_postgres(home: Home) -> None:
 
 def _prepare_redis(home: Home) -> None:
     folder = home.folder(redis.NAME)
-    with explained(folder):
+    with translated_os_errors(folder):
         folder.mkdir(mode=0o700, exist_ok=True)
         redis.configure(home)
 
@@ -97,7 +97,7 @@ def _prepare_zipkin(state: State, watch: Watcher) -> None:
 
 
 def routes(ports: Mapping[str, int]) -> dict[str, tuple[int, int]]:
-    """Return every proxy by name: the port that it listens on, and the one that it leads to."""
+    """Return every proxy by name, with its own port and its upstream's."""
     return {
         toxiproxy.port_name(side, target): (
             ports[toxiproxy.port_name(side, target)],

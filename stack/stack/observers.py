@@ -1,6 +1,6 @@
-"""Eyes on a stack, for ``up --observe``: Prometheus with our alert rules, and Zipkin, which keeps the traces.
+"""The observers of ``up --observe``: Prometheus with our alert rules, and Zipkin, which keeps the traces.
 
-They are watched by nobody and nothing waits for them: a service runs the same without.
+No service depends on them.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from stack import debian, java
-from stack.components import Component, answers
-from stack.errors import explained
+from stack.components import Component, responds
+from stack.errors import translated_os_errors
 from stack.home import Home, replace
 from stack.ports import LOOPBACK
 
 PROMETHEUS, ZIPKIN = OBSERVERS = ("prometheus", "zipkin")
 RULES = Path(__file__).resolve().parents[2] / "observability" / "alerts.yml"
 HEAP_MAX = "256m"
-"""Zipkin keeps the latest spans in memory and forgets the oldest."""
+"""Zipkin keeps the latest spans in memory and deletes the oldest."""
 LISTENER = "armeria.ports[0]"
 SPANS_MAX = 100_000
 SCRAPE_EVERY_S = 5
@@ -37,32 +37,32 @@ def prometheus(home: Home, cache: Path, port: int) -> Component:
     return Component(
         name=PROMETHEUS,
         service=PROMETHEUS,
-        command=(str(debian.place(PROMETHEUS, PROMETHEUS, cache)), *options),
-        is_ready=lambda: answers(f"{_url(port)}/-/ready"),
+        command=(str(debian.path_of(PROMETHEUS, PROMETHEUS, cache)), *options),
+        is_ready=lambda: responds(f"{_url(port)}/-/ready"),
         address=_url(port),
     )
 
 
 def zipkin(home: Home, jar: Path, port: int) -> Component:
-    """Return Zipkin, on loopback alone."""
+    """Return Zipkin, on loopback only."""
     options = (f"-D{LISTENER}.ip={LOOPBACK}", f"-D{LISTENER}.port={port}", f"-D{LISTENER}.protocols[0]=http")
     return Component(
         name=ZIPKIN,
         service=ZIPKIN,
         command=(*java.command(home, HEAP_MAX), *options, "-jar", str(jar)),
         environment={"MEM_MAX_SPANS": str(SPANS_MAX), "SELF_TRACING_ENABLED": "false"},
-        is_ready=lambda: answers(f"{_url(port)}/health"),
+        is_ready=lambda: responds(f"{_url(port)}/health"),
         address=_url(port),
     )
 
 
 def traces_url(ports: Mapping[str, int]) -> str:
-    """Return where Zipkin takes spans."""
+    """Return the address at which Zipkin accepts spans."""
     return f"{_url(ports[ZIPKIN])}/api/v2/spans"
 
 
 def configure(home: Home, targets: Mapping[str, Mapping[str, int]]) -> None:
-    """Write what Prometheus asks: the ports of the processes of each service. JSON is YAML as well."""
+    """Write Prometheus' targets: the ports of the processes of each service. JSON is YAML as well."""
     scraped = [
         {"targets": [f"{LOOPBACK}:{port}"], "labels": {"service": service, "process": process}}
         for service, processes in targets.items()
@@ -73,7 +73,7 @@ def configure(home: Home, targets: Mapping[str, Mapping[str, int]]) -> None:
         "rule_files": [str(RULES)],
         "scrape_configs": [{"job_name": "baraza", "static_configs": scraped}],
     }
-    with explained(home.path):
+    with translated_os_errors(home.path):
         replace(_configuration(home), json.dumps(configuration, indent=2) + "\n")
 
 

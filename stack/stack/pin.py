@@ -1,7 +1,7 @@
-"""``python -m stack.pin``: write ``downloads.json`` anew, the exact files that the Java components consist of.
+"""``python -m stack.pin``: write ``downloads.json``, the exact files of the Java components.
 
-A developer runs it to change a version. Resolving takes ten seconds and a hundred requests; the pinned list takes none,
-and nobody gets a file that was not reviewed here.
+A developer runs it to change a version. The resolution takes ten seconds and a hundred requests; the pinned list takes
+none, and only reviewed files are downloaded.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from stack.downloads import PINNED, digest
 
 KAFKA = "org.apache.kafka:kafka_2.13:4.3.1"
 LOGGING = ("org.apache.logging.log4j", "log4j-slf4j-impl", "2.25.4")
-"""Kafka's manifest leaves the logger's binding to its packagers. It goes in without its own dependencies: its bill of
-materials would bring an older kafka-clients."""
+"""Kafka's manifest leaves the logger's binding to its packagers. It is added without its own dependencies, since its
+bill of materials would bring an older kafka-clients."""
 ZIPKIN = ("io.zipkin", "zipkin-server", "3.6.1")
 REGISTRY = ("io.apicurio", "apicurio-registry-app", "3.3.3")
 
 
 def main() -> int:
-    """Resolve, fetch and digest everything; replace the list."""
+    """Resolve, fetch and hash everything; replace the list."""
     with tempfile.TemporaryDirectory() as cache:
         context = MavenContext(repo_cache=Path(cache))
         root, nodes = context.resolver.get_dependency_list([context.create_dependency(KAFKA)])

@@ -14,18 +14,18 @@ from stack.settings import PARTITIONS_DEFAULT, StackSettings
 
 INFRASTRUCTURE = (postgres.NAME, redis.NAME, kafka.NAME, registry.NAME)
 NATIVE = (*INFRASTRUCTURE, toxiproxy.NAME, *OBSERVERS)
-"""What is not ours. Toxiproxy is there only where the network is to fail on demand, and the observers on demand."""
+"""Third-party components. Toxiproxy is there only for network faults on demand, the observers only on request."""
 EXTRA_PORTS = {kafka.NAME: (kafka.CONTROLLER,), registry.NAME: (registry.MANAGEMENT,)}
 """Components that listen on a second port."""
 
 
 def everything() -> tuple[str, ...]:
-    """Return the names of all services and components, in the order in which they start."""
+    """Return the names of all services and components, in starting order."""
     return (*INFRASTRUCTURE, *SIMULATORS, *services.workers())
 
 
 def closure(names: Iterable[str]) -> list[str]:
-    """Return the names and all that they need, in starting order. Raises InvalidSettings for an unknown name."""
+    """Return these names and all their dependencies, in starting order. Raises InvalidSettings for an unknown name."""
     wanted = set(names)
     if unknown := wanted - set(everything()):
         raise InvalidSettings(f"There is no component {', '.join(sorted(unknown))}; known: {', '.join(everything())}.")
@@ -37,15 +37,17 @@ def closure(names: Iterable[str]) -> list[str]:
 
 
 def next_state(settings: StackSettings, before: State | None, *, is_alive: bool) -> State:
-    """Return what ``stack.json`` shall say. Raises InvalidSettings.
+    """Return the next state of ``stack.json``. Raises InvalidSettings.
 
-    What the settings leave out stays as it was. A stack that is up keeps its components and gains those of ``only``.
+    A setting that is left out keeps its value. A stack that is up keeps its components and gains those of ``only``.
     """
     state = before or State(docker=settings.docker, proxied=settings.proxied)
     if settings.docker and not state.docker:
         raise InvalidSettings(f"{settings.home} holds a stack without Docker; give --docker another --home.")
     if settings.proxied and (state.docker or not state.proxied):
-        raise InvalidSettings(f"{settings.home} holds a stack without toxiproxy, which must be there from the start.")
+        raise InvalidSettings(
+            f"{settings.home} holds a stack without toxiproxy, which must be there from its first start."
+        )
     if settings.partitions is not None and state.partitions not in (0, settings.partitions):
         raise InvalidSettings(
             f"{settings.home} has {state.partitions} partitions, which cannot change; use another --home for "
@@ -78,7 +80,7 @@ def next_state(settings: StackSettings, before: State | None, *, is_alive: bool)
 
 
 def process_names(state: State, name: str) -> tuple[str, ...]:
-    """Return the processes that a service or component consists of."""
+    """Return the processes of a service or component."""
     return services.replica_names(name, state.replicas.get(name, 1))
 
 
@@ -102,7 +104,7 @@ def _proxy_ports() -> list[str]:
 
 
 def _ports(settings: StackSettings, state: State, replicas: dict[str, int]) -> dict[str, int]:
-    """Every component has its port at once, so that an address never changes when a component joins later."""
+    """Choose every port at once, so that no address changes when a component is added later."""
     names = [
         port
         for name in everything()

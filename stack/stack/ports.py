@@ -14,14 +14,14 @@ from stack.settings import port_variable
 
 LOOPBACK = "127.0.0.1"
 FIRST, LAST = 15_000, 32_000
-"""Below the range from which Linux takes ports for outgoing connections: one of those could sit on a kept port."""
-TRIES_MAX = 1_000
+"""Below the range of Linux for outgoing connections, so that none of them can use a kept port."""
+ATTEMPTS_MAX = 1_000
 
 
 def choose(names: Iterable[str], kept: Mapping[str, int], fixed: Mapping[str, int]) -> dict[str, int]:
     """Return a port for each name: the fixed one, else the kept one, else a free one.
 
-    Raises InvalidSettings where one port was given to two components.
+    Raises InvalidSettings where two components have the same port.
     """
     ports = dict(kept)
     for name in names:
@@ -47,7 +47,7 @@ def check(ports: Mapping[str, int]) -> None:
 
 
 def is_free(port: int) -> bool:
-    """Return whether a server could listen there now. A port whose last connections are just closing counts as free."""
+    """Return whether a server could listen on the port now. A port with closing connections only counts as free."""
     with socket.socket() as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -60,11 +60,11 @@ def is_free(port: int) -> bool:
 
 
 def _free(taken: set[int]) -> int:
-    for _ in range(TRIES_MAX):
+    for _ in range(ATTEMPTS_MAX):
         port = random.randint(FIRST, LAST)
         if port not in taken and is_free(port):
             return port
-    raise PortTaken(f"No free port between {FIRST} and {LAST}; stop what uses them, or fix ports with BARAZA_PORT_….")
+    raise PortTaken(f"No free port between {FIRST} and {LAST}; stop some processes, or fix ports with BARAZA_PORT_….")
 
 
 def _holder(port: int) -> str:

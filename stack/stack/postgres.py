@@ -13,7 +13,7 @@ import psycopg
 from stack import identity
 from stack.components import Component, wheel
 from stack.contract import DatabaseRights
-from stack.errors import PlatformUnsupported, explained
+from stack.errors import PlatformUnsupported, translated_os_errors
 from stack.home import Home, replace
 from stack.ports import LOOPBACK
 
@@ -21,13 +21,13 @@ NAME = "postgres"
 AUTHENTICATION = "scram-sha-256"
 SUPERUSER = "postgres"
 PROGRAMS = "pginstall18/bin"
-"""Where the wheel keeps version 18; it brings 16 as well."""
+"""The folder of version 18 in the wheel, which contains 16 as well."""
 CONNECTIONS_MAX = 300
-"""Thirteen processes of ours with a pool of ten each, replicas, and the audit."""
+"""Our thirteen processes with a pool of ten each, replicas, and the audit."""
 CONNECT_TIMEOUT_S = 2
 INITDB_TIMEOUT_S = 120
 STOP_WAIT_S = 60
-"""A fast shutdown writes a checkpoint, which a slow disk may take long over."""
+"""A fast shutdown writes a checkpoint, which takes long on a slow disk."""
 
 CONFIGURATION = {
     "listen_addresses": LOOPBACK,
@@ -47,7 +47,7 @@ CONFIGURATION = {
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
-"""Durability is stated though it is the default: it is a promise. The rest keeps a small machine for the services."""
+"""Durability is stated although it is the default, since it is a promise. The rest suits a small machine."""
 
 
 def binary(name: str) -> Path:
@@ -56,7 +56,7 @@ def binary(name: str) -> Path:
 
 
 def component(home: Home, port: int) -> Component:
-    """Return the server over the home's cluster."""
+    """Return the server of the home's cluster."""
     options = (f"-c{name}={value}" for name, value in CONFIGURATION.items())
     command = (str(binary("postgres")), "-D", str(home.folder(NAME)), f"-p{port}", *options)
     return Component(
@@ -72,7 +72,7 @@ def component(home: Home, port: int) -> Component:
 
 
 def create(home: Home) -> None:
-    """Make the cluster where there is none. A crash on the way leaves a draft that the next call throws away.
+    """Create the cluster where there is none. A crash leaves a draft, which the next call deletes.
 
     Raises ComponentFailed, PlatformUnsupported, PermissionMissing, DiskFull.
     """
@@ -82,7 +82,7 @@ def create(home: Home) -> None:
     identity.require_name()
     draft = home.folder(f"{NAME}.new")
     home.password(SUPERUSER)
-    with explained(folder):
+    with translated_os_errors(folder):
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(mode=0o700)
         identity.give(draft)
@@ -91,16 +91,16 @@ def create(home: Home) -> None:
 
 
 def configure(home: Home, rights: Mapping[str, DatabaseRights]) -> None:
-    """Write who may come into which database; what is not said is refused.
+    """Write which login may connect to which database; all others are refused.
 
-    There is no encryption here: the wheel's server is built without it. SCRAM keeps passwords off the wire anyway.
+    There is no encryption: the wheel's server is built without it. With SCRAM no password crosses the wire anyway.
     """
     lines = [f"host all {SUPERUSER} {LOOPBACK}/32 {AUTHENTICATION}"]
     lines += [
         f"host {','.join(right.databases)} {login} {LOOPBACK}/32 {AUTHENTICATION}" for login, right in rights.items()
     ]
     file = home.folder(NAME) / "pg_hba.conf"
-    with explained(file):
+    with translated_os_errors(file):
         replace(file, "\n".join(lines) + "\n")
         identity.give(file)
 
@@ -134,7 +134,7 @@ def connect(port: int, password: str, database: str = SUPERUSER) -> psycopg.Conn
 
 
 def is_ready(port: int, password: str) -> bool:
-    """Return whether the server takes logins."""
+    """Return whether the server accepts logins."""
     try:
         connect(port, password).close()
     except psycopg.OperationalError:

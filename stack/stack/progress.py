@@ -1,4 +1,4 @@
-"""What a start or a stop tells whoever watches."""
+"""The progress of a start or a stop, for a watcher."""
 
 from __future__ import annotations
 
@@ -21,4 +21,4 @@ Watcher = Callable[[Progress], None]
 
 
 def silent(_progress: Progress) -> None:
-    """Watch nothing."""
+    """Ignore all progress."""

@@ -1,6 +1,6 @@
 """``python -m stack.provision databases|topics|schemas``: one step of a deployment, in a container of its own.
 
-What is done is in ``databases`` and ``deploy``; here it is told where. A step that runs again changes nothing.
+``databases`` and ``deploy`` hold the steps; this module gives them the endpoints. Each step is idempotent.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import psycopg
 from chassis.wire.kafka import KafkaLogin
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from stack import access, contract, databases, deploy, kafka
+from stack import contract, databases, deploy, kafka, kafka_access
 from stack.errors import StackError
 from stack.settings import PARTITIONS_DEFAULT
 
@@ -21,8 +21,8 @@ CONNECT_TIMEOUT_S = 5
 USAGE = "Usage: python -m stack.provision databases|topics|schemas\n"
 
 
-class Place(BaseSettings):
-    """Where the components are. ``secrets`` is a folder with a file for each login, its password inside."""
+class DeploymentEndpoints(BaseSettings):
+    """The endpoints of the infrastructure. ``secrets`` is a folder with one password file for each login."""
 
     model_config = SettingsConfigDict(env_prefix="BARAZA_", frozen=True)
 
@@ -33,12 +33,12 @@ class Place(BaseSettings):
     partitions: int = PARTITIONS_DEFAULT
 
 
-def make_databases(place: Place) -> None:
+def make_databases(endpoints: DeploymentEndpoints) -> None:
     """Create every service's database, its logins and their grants."""
-    host, _, port = place.postgres.partition(":")
+    host, _, port = endpoints.postgres.partition(":")
 
     def password(login: str) -> str:
-        return (place.secrets / login).read_text().strip()
+        return (endpoints.secrets / login).read_text().strip()
 
     def connect(database: str) -> psycopg.Connection:
         return psycopg.connect(
@@ -49,25 +49,25 @@ def make_databases(place: Place) -> None:
     databases.create(connect, password, contract.database_rights())
 
 
-def make_topics(place: Place) -> None:
-    """Create the topics that are missing; let every login in, to do what the contract says and nothing else."""
-    folder = place.secrets
+def make_topics(endpoints: DeploymentEndpoints) -> None:
+    """Create the missing topics and all users, each with exactly the contract's rights."""
+    folder = endpoints.secrets
     login = KafkaLogin(
-        address=place.kafka, user=contract.DEPLOY, password_file=folder / kafka.secret_of(contract.DEPLOY)
+        address=endpoints.kafka, user=contract.DEPLOY, password_file=folder / kafka.secret_of(contract.DEPLOY)
     )
     rights = contract.kafka_rights()
     admin = kafka.admin(login)
-    deploy.create_topics(admin, contract.topics(), place.partitions)
-    access.admit(admin, {user: (folder / kafka.secret_of(user)).read_text().strip() for user in rights})
-    access.grant(admin, rights)
+    deploy.create_topics(admin, contract.topics(), endpoints.partitions)
+    kafka_access.upsert_users(admin, {user: (folder / kafka.secret_of(user)).read_text().strip() for user in rights})
+    kafka_access.set_acls(admin, rights)
 
 
-def register_schemas(place: Place) -> None:
+def register_schemas(endpoints: DeploymentEndpoints) -> None:
     """Register every message's schema."""
-    deploy.register_schemas({"url": place.registry_url}, contract.subjects())
+    deploy.register_schemas({"url": endpoints.registry_url}, contract.subjects())
 
 
-STEPS: Mapping[str, Callable[[Place], None]] = {
+STEPS: Mapping[str, Callable[[DeploymentEndpoints], None]] = {
     "databases": make_databases,
     "topics": make_topics,
     "schemas": register_schemas,
@@ -75,13 +75,13 @@ STEPS: Mapping[str, Callable[[Place], None]] = {
 
 
 def main() -> int:
-    """Take one step; exit status 1 with a sentence when it cannot be taken, 2 on a wrong call."""
+    """Run one step. Exit status 1, with an error sentence, when it fails; 2 for wrong arguments."""
     step = STEPS.get(sys.argv[1]) if len(sys.argv) == 2 else None
     if step is None:
         sys.stderr.write(USAGE)
         return 2
     try:
-        step(Place())
+        step(DeploymentEndpoints())
     except (StackError, psycopg.OperationalError) as error:
         sys.stderr.write(f"{error}\n")
         return 1

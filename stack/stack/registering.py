@@ -1,4 +1,4 @@
-"""Registers the messages' schemas; a schema that would break a reader is refused here, before anything runs with it."""
+"""Registration of the messages' schemas. A schema that would break a reader is refused before any process uses it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 
 class IncompatibleSchema(Exception):
-    """A message's schema breaks those that went before it; nothing was registered for that subject."""
+    """A message's schema is not compatible with its predecessors; nothing was registered for that subject."""
 
 
 def register(client: SchemaRegistryClient, subject: Subject) -> int:
-    """Register one subject's schema under its compatibility level and return the id; the same again changes nothing.
+    """Register one subject's schema under its compatibility level and return its id; this is idempotent.
 
     Raises IncompatibleSchema where the registry refuses it.
     """

@@ -1,4 +1,4 @@
-"""The Apicurio schema registry, stored in our PostgreSQL: ids survive a restart, so kept messages stay readable."""
+"""The Apicurio schema registry, stored in our PostgreSQL: ids survive a restart, so old messages stay readable."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from stack import contract, java
-from stack.components import Component, answers
-from stack.errors import explained
+from stack.components import Component, responds
+from stack.errors import translated_os_errors
 from stack.home import Home, replace
 from stack.ports import LOOPBACK
 
@@ -20,16 +20,16 @@ NAME = "registry"
 MANAGEMENT = "registry-management"
 DATABASE = LOGIN = contract.REGISTRY
 SIGNING = "registry.pem"
-"""The key that signs the deploy step's tokens. It stays in the home; the registry knows the public half alone."""
+"""The key that signs the deploy step's tokens. It stays in the home; the registry gets only its public half."""
 TOKEN_TTL_S = 300
 WRITES = "sr-developer"
-"""The registry's own name for who may register schemas and choose their compatibility."""
+"""The registry's own role for the registration of schemas and the choice of their compatibility."""
 HEAP_MAX = "192m"
 API = "/apis/ccompat/v7"
 
 
 def component(home: Home, folder: Path, *, port: int, management_port: int, postgres_port: int) -> Component:
-    """Return the registry from its unpacked ``folder``. Its own management port would else be open to the network."""
+    """Return the registry from its unpacked ``folder``. Its management port would otherwise be open to the network."""
     properties = {
         "quarkus.http.host": LOOPBACK,
         "quarkus.http.port": str(port),
@@ -44,15 +44,15 @@ def component(home: Home, folder: Path, *, port: int, management_port: int, post
         service=NAME,
         command=(*java.command(home, HEAP_MAX), *options, "-jar", str(folder / "quarkus-run.jar")),
         environment={**storage(f"{LOOPBACK}:{postgres_port}", home), **access(home)},
-        is_ready=lambda: answers(f"{url(port)}/subjects"),
+        is_ready=lambda: responds(f"{url(port)}/subjects"),
         address=url(port),
     )
 
 
 def access(home: Home) -> dict[str, str]:
-    """Return the variables that let everybody read, and let nobody write but who has a token of :func:`token`.
+    """Return the variables that allow everyone to read, and only holders of a token of :func:`writer` to write.
 
-    It verifies tokens with the key that it is told, so no identity server is needed.
+    The registry verifies tokens with the key from these variables, so it needs no identity server.
     """
     public = _key(home).public_key()
     der = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
@@ -67,7 +67,7 @@ def access(home: Home) -> dict[str, str]:
 
 
 def writer(home: Home, port: int) -> dict[str, str]:
-    """Return the options of a client that may register schemas for the next few minutes: the deploy step's."""
+    """Return the options of the deploy step's client, which may register schemas for the next few minutes."""
     now = int(time.time())
     claims = {"sub": contract.DEPLOY, "iat": now, "exp": now + TOKEN_TTL_S, "roles": [WRITES]}
     return {
@@ -80,7 +80,7 @@ def writer(home: Home, port: int) -> dict[str, str]:
 
 def _key(home: Home) -> rsa.RSAPrivateKey:
     file = home.password_file(SIGNING)
-    with explained(file), home.making:
+    with translated_os_errors(file), home.secrets_lock:
         if not file.exists():
             made = rsa.generate_private_key(public_exponent=65_537, key_size=2048).private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -103,5 +103,5 @@ def storage(postgres: str, home: Home) -> dict[str, str]:
 
 
 def url(port: int) -> str:
-    """Return the address that Confluent's clients take."""
+    """Return the address for Confluent's clients."""
     return f"http://{LOOPBACK}:{port}{API}"

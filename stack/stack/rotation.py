@@ -1,22 +1,22 @@
-"""A new password for a login while everything runs. Connections that there are stay; the next ones bring the new one.
+"""A new password for a login while everything runs. Open connections stay; later ones use the new password.
 
-1. The server takes the new password.
+1. The server gets the new password.
 2. The file is replaced in one move. Processes read it when they connect.
 
-Who connects between the two is refused once and comes again, which every process of ours does by itself.
+A connection between the two steps is refused once; each of our processes tries again by itself.
 """
 
 from __future__ import annotations
 
-from stack import access, contract, databases, kafka, postgres, redis
+from stack import contract, databases, kafka, kafka_access, postgres, redis
 from stack.errors import InvalidSettings
 from stack.home import Home, State, new_password
 
 
 def rotate(home: Home, state: State, login: str) -> None:
-    """Rotate a login wherever it has a password; raises InvalidSettings where there is no such login.
+    """Rotate a login in every system where it has a password. Raises InvalidSettings for an unknown login.
 
-    A service is named as its process is (``saga-tracker``), a login of PostgreSQL alone as PostgreSQL does.
+    A service has the name of its process (``saga-tracker``), a login of PostgreSQL only the name that it has there.
     """
     known = False
     with home.locked():
@@ -24,17 +24,17 @@ def rotate(home: Home, state: State, login: str) -> None:
             known = True
             password = new_password()
             admin = kafka.admin(kafka.login(home, state.ports[kafka.NAME], tls=state.tls))
-            access.admit(admin, {login: password})
-            home.keep(kafka.secret_of(login), password)
+            kafka_access.upsert_users(admin, {login: password})
+            home.store(kafka.secret_of(login), password)
         if (role := contract.package_of(login)) in contract.database_rights() and role != contract.REGISTRY:
             known = True
             password = new_password()
             with postgres.connect(state.ports[postgres.NAME], home.password(postgres.SUPERUSER)) as server:
                 databases.set_password(server, role, password)
-            home.keep(role, password)
+            home.store(role, password)
         if login in contract.redis_keys():
             known = True
-            home.keep(redis.secret_of(login), new_password())
+            home.store(redis.secret_of(login), new_password())
             redis.configure(home)
             redis.renew(home, state.ports[redis.NAME])
     if not known:

@@ -1,4 +1,4 @@
-"""Our own processes: which there are, and the variables that each is told."""
+"""Our own processes, and the environment variables of each."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from pathlib import Path
 from chassis.wire.kafka import KafkaLogin
 
 from stack import kafka, observers, postgres, redis, registry, toxiproxy
-from stack.components import Component, answers
+from stack.components import Component, responds
 from stack.contract import TRACKER, TRACKER_API, owner_of, package_of, redis_keys, services, starters
 from stack.home import Home, State
 from stack.ports import LOOPBACK
 
 GATEWAY, COURIER, ISSUER = SIMULATORS = ("gateway", "courier", "issuer")
 PROXIED = (kafka.NAME, postgres.NAME, redis.NAME, registry.NAME, GATEWAY, COURIER)
-"""What our processes reach through toxiproxy where there is one. The issuer's keys are asked for once and kept."""
+"""What our processes reach through toxiproxy where there is one. The issuer's keys are fetched once and cached."""
 AUDIENCE = "baraza"
 STEPS_NICENESS = 10
-"""The tracker reads what all of them write, and people wait for checkout: both would be behind whenever the processors
-are full. Who owns steps alone gathers larger batches meanwhile, which cost less."""
+"""The tracker reads what all of them write, and people wait for checkout: both would lag on busy processors. Services
+with steps only collect larger batches meanwhile, which cost less."""
 EVERY = "*"
-"""The key of ``environment`` settings that are meant for every process of ours."""
+"""The key of ``environment`` settings for every process of ours."""
 
 
 def workers() -> tuple[str, ...]:
-    """Return the processes with a database, in the order in which they are listed to people."""
+    """Return the processes with a database, in the order of their listing."""
     return (*services(), TRACKER, TRACKER_API)
 
 
 def database_of(process: str) -> str:
-    """Return the database of a process's service: both of the tracker's processes share one."""
+    """Return the database of a process's service; the tracker's two processes share one."""
     return package_of(TRACKER if process == TRACKER_API else process)
 
 
@@ -50,7 +50,7 @@ def component(home: Home, state: State, service: str, name: str) -> Component:
         command=(sys.executable, "-P", "-m", _module_of(state, service)),
         environment=environment(home, state, service, name),
         niceness=STEPS_NICENESS if service in set(services()) - set(starters()) else 0,
-        is_ready=partial(answers, f"{url}/readyz"),
+        is_ready=partial(responds, f"{url}/readyz"),
         address=url,
     )
 
@@ -64,7 +64,7 @@ def _module_of(state: State, service: str) -> str:
 
 
 def environment(home: Home, state: State, service: str, name: str) -> dict[str, str]:
-    """Return the ``BARAZA_*`` variables of a process, with what the settings add for it."""
+    """Return the ``BARAZA_*`` variables of a process, with those that the settings add."""
     variables = {"BARAZA_HTTP_HOST": LOOPBACK, "BARAZA_HTTP_PORT": str(state.ports[name])}
     if service in SIMULATORS:
         variables |= _simulator(home, state, service)
@@ -84,7 +84,7 @@ def migrated_packages(state: State, database: str) -> tuple[str, ...]:
 
 
 def migration_environment(home: Home, state: State, database: str) -> dict[str, str]:
-    """Return the variables of a migration, which logs in as the database's owner."""
+    """Return the variables of a migration, with the login of the database's owner."""
     return {
         **_worker(home, state, database.replace("_", "-"), state.ports),
         "BARAZA_DATABASE_URL": _database_url(state.ports, database, owner_of(database)),
@@ -93,7 +93,7 @@ def migration_environment(home: Home, state: State, database: str) -> dict[str, 
 
 
 def scraped(state: State) -> dict[str, dict[str, int]]:
-    """Return the ports of every process that measures itself, by service and process."""
+    """Return the ports of every process with metrics, by service and process."""
     ours = [service for service in state.components if service in workers()]
     return {
         service: {name: state.ports[name] for name in replica_names(service, state.replicas.get(service, 1))}
@@ -102,13 +102,13 @@ def scraped(state: State) -> dict[str, dict[str, int]]:
 
 
 def kafka_environment(login: KafkaLogin) -> dict[str, str]:
-    """Return the variables that tell a process how to log in to Kafka."""
-    told = {
+    """Return the variables of a process's login to Kafka."""
+    variables = {
         "BARAZA_KAFKA": login.address,
         "BARAZA_KAFKA_USER": login.user,
         "BARAZA_KAFKA_PASSWORD_FILE": str(login.password_file),
     }
-    return told if login.ca_file is None else {**told, "BARAZA_KAFKA_CA_FILE": str(login.ca_file)}
+    return variables if login.ca_file is None else {**variables, "BARAZA_KAFKA_CA_FILE": str(login.ca_file)}
 
 
 def _redis_login(home: Home, service: str) -> dict[str, str]:
@@ -126,7 +126,7 @@ def http_url(state: State, name: str) -> str:
 
 
 def _ports_for(state: State, service: str, name: str) -> Mapping[str, int]:
-    """Return the ports at which a process finds what it needs: the real ones, or those of its side of the proxy."""
+    """Return the ports of a process's dependencies: the real ones, or those of its side of the proxy."""
     if not state.proxied:
         return state.ports
     side = toxiproxy.side_of(int(name.removeprefix(service).removeprefix("-") or 1))
@@ -161,10 +161,10 @@ def _simulator(home: Home, state: State, service: str) -> Mapping[str, str]:
 
 
 def simulator_folder(home: Home) -> Path:
-    """Return where the simulators keep their own records."""
+    """Return the folder of the simulators' records."""
     return home.folder("simulators")
 
 
 def _database_url(ports: Mapping[str, int], database: str, role: str) -> str:
-    """The password is not in it: it is read from its file at each connection."""
+    """Return the address without the password, which is read from its file at each connection."""
     return f"postgresql+psycopg://{role}@{LOOPBACK}:{ports[postgres.NAME]}/{database}"

@@ -1,4 +1,4 @@
-"""What a person may choose about the stack. It reads the environment only where ``main`` asks it to."""
+"""The settings of a stack. The environment is read only by :func:`from_environment`, which ``main`` calls."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PARTITIONS_DEFAULT = 6
 """Enough for three replicas on two cores; more only costs open files."""
 PARTITIONS_MAX = 256
 REPLICAS_MAX = 16
-"""Beyond the number of partitions a replica would idle; this bounds a slip of the finger."""
+"""A replica beyond the number of partitions would be idle; this bounds a typing error."""
 PORT_VARIABLE = "BARAZA_PORT_"
 TLS_VARIABLE = "BARAZA_TLS"
 RESERVED_CHARACTERS = frozenset("\n\r;#\"'")
@@ -83,7 +83,7 @@ def from_environment(
     replicas: Mapping[str, int] | None = None,
     environment: Mapping[str, Environment] | None = None,
 ) -> StackSettings:
-    """Return the settings of a command line: its options first, then ``BARAZA_HOME``, ``BARAZA_CACHE``,
+    """Return the settings of a command line: its options, else ``BARAZA_HOME``, ``BARAZA_CACHE``,
     ``BARAZA_TLS`` (on or off) and ``BARAZA_PORT_<PART>``, for example ``BARAZA_PORT_KAFKA_CONTROLLER=29093``.
 
     Raises InvalidSettings.

@@ -1,9 +1,9 @@
-"""The order of starting. Each component starts when what it needs answers; what is independent starts side by side.
+"""The order of a start. Each component starts when its dependencies answer; independent ones start in parallel.
 
 1. PostgreSQL, Redis, Kafka and the simulators start; the jars download meanwhile.
-2. When PostgreSQL takes logins: the databases, then the registry, then the migrations.
+2. When PostgreSQL accepts logins: the databases, then the registry, then the migrations.
 3. When Kafka answers: the topics. When the registry answers: the schemas.
-4. When all of that is done: the services and the tracker.
+4. After all of that: the services and the tracker.
 """
 
 from __future__ import annotations
@@ -15,7 +15,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Event, Lock
 
-from stack import access, containers, contract, databases, deploy, kafka, native, plan, postgres, registry, services
+from stack import (
+    containers,
+    contract,
+    databases,
+    deploy,
+    kafka,
+    kafka_access,
+    native,
+    plan,
+    postgres,
+    registry,
+    services,
+)
 from stack.components import Component
 from stack.errors import ComponentFailed
 from stack.home import Home, State
@@ -26,9 +38,9 @@ from stack.waiting import until
 READY_DEADLINE_S = 90
 """Ten times what the slowest component takes on a quiet machine with two cores."""
 STARTS_MAX = 3
-"""A component that ended this often while starting will not come up by itself."""
+"""A component that has ended this often during its start will not become ready by itself."""
 THREADS_MAX = 8
-"""The longest list of things that wait for one another side by side: four components and three simulators."""
+"""The most tasks that wait for one another in parallel: four components and three simulators."""
 
 
 def component_of(home: Home, state: State, service: str, name: str) -> Component:
@@ -49,7 +61,7 @@ def components(home: Home, state: State) -> list[Component]:
 
 
 class Start:
-    """One start of a stack, over a supervisor that already knows the programs."""
+    """One start of a stack, with a supervisor that already has the programs."""
 
     def __init__(self, home: Home, state: State, supervisor: Supervisor, watch: Watcher) -> None:
         self._home = home
@@ -78,9 +90,9 @@ class Start:
             self._finish([pool.submit(self._begin, component) for component in ours])
 
     def _watch(self, progress: Progress) -> None:
-        """Tell the watcher; once a component has failed, what still runs (a download, say) ends here."""
+        """Report progress. After a component has failed, tasks that still run (a download, say) end here."""
         if self._failed.is_set():
-            raise ComponentFailed(f"{progress.component} was not waited for, since another component failed.")
+            raise ComponentFailed(f"{progress.component} was not awaited, because another component failed.")
         self._watcher(progress)
 
     def _finish(self, tasks: Iterable[Future[None]]) -> None:
@@ -117,12 +129,12 @@ class Start:
         self._watch(Progress(component=component.name, what="ready"))
 
     def await_ready(self, component: Component) -> None:
-        """Wait until a process is ready. Raises ComponentFailed when it keeps ending, or takes too long."""
+        """Wait until a process is ready. Raises ComponentFailed if it keeps ending, or takes too long."""
         starts: set[int] = set()
 
         def check() -> None:
             if self._failed.is_set():
-                raise ComponentFailed(f"{component.name} was not waited for, since another component failed.")
+                raise ComponentFailed(f"{component.name} was not awaited, because another component failed.")
             if self._in_container(component):
                 containers.check(self._state, component.name)
                 return
@@ -148,13 +160,13 @@ class Start:
             contract.database_rights(),
         )
         with postgres.connect(port, password) as server:
-            server.execute("SELECT pg_reload_conf()")  # who may come in, for a server that ran already
+            server.execute("SELECT pg_reload_conf()")  # pg_hba.conf, for a server that ran already
         self._databases_exist.set()
         if set(self._state.components) & set(services.workers()):
             self._migrate()
 
     def _migrate(self) -> None:
-        """Migrate the databases whose revisions changed, as many at a time as there are processors."""
+        """Migrate the databases whose revisions changed, one at a time for each processor."""
         pending = {database: found for database in contract.databases() if (found := self._unmigrated(database))}
         if not pending:
             return
@@ -186,8 +198,10 @@ class Start:
         admin = kafka.admin(kafka.login(self._home, port, tls=tls))
         deploy.create_topics(admin, contract.topics(), self._state.partitions)
         rights = contract.kafka_rights()
-        access.admit(admin, {user: kafka.login(self._home, port, user, tls=tls).password() for user in rights})
-        access.grant(admin, rights)
+        kafka_access.upsert_users(
+            admin, {user: kafka.login(self._home, port, user, tls=tls).password() for user in rights}
+        )
+        kafka_access.set_acls(admin, rights)
 
     def _after_registry(self) -> None:
         subjects = contract.subjects()

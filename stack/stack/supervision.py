@@ -1,7 +1,7 @@
-"""supervisord runs every process of the stack: it restarts what dies and rotates the logs.
+"""supervisord runs every process of the stack: it restarts processes that end, and rotates the logs.
 
-The order of starting is ours: no program starts by itself, :mod:`stack.starting` starts each through the supervisor's
-socket when what it needs is ready.
+The order of a start is ours: no program starts by itself. :mod:`stack.starting` starts each one through its
+socket when its dependencies are ready.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from stack import identity
 from stack.components import Component
 from stack.errors import InvalidSettings, PermissionMissing
 from stack.home import Home, replace
-from stack.leftovers import MARKER
+from stack.strays import MARKER
 from stack.waiting import until
 
 NAME = "supervisord"
@@ -37,17 +37,17 @@ SOCKET_PATH_MAX = 80
 """A socket's path may have 107 bytes, and supervisord appends its pid while it binds."""
 START_DEADLINE_S = 15
 STOP_DEADLINE_S = 90
-"""Longer than any program is given before it is killed."""
+"""Longer than any program has before it is killed."""
 RESTARTS_MAX = 100_000
-"""A service outlives any outage of what it needs; the wait between restarts grows by a second each time."""
+"""A service outlives any outage of a dependency; the wait between restarts grows by a second each time."""
 LOG_BYTES_MAX = "20MB"
 LOG_BACKUPS = 2
 INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR")
-"""All that our processes see of the caller's environment; everything else is given to them by name."""
+"""The only variables that our processes inherit; all others are set explicitly."""
 
 
 class ProcessState(StrEnum):
-    """What supervisord says about a process, in its words."""
+    """The state of a process, in supervisord's words."""
 
     STOPPED = "STOPPED"
     STARTING = "STARTING"
@@ -60,13 +60,13 @@ class ProcessState(StrEnum):
 
 
 FINAL = frozenset({ProcessState.STOPPED, ProcessState.FATAL})
-"""States that the supervisor does not leave by itself."""
+"""States that supervisord never leaves by itself."""
 DOWN = frozenset({ProcessState.STOPPED, ProcessState.EXITED, ProcessState.FATAL})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessStatus:
-    """One process as the supervisor sees it; ``pid`` is 0 where there is none, ``started_at_s`` a Unix time."""
+    """One process as supervisord reports it; ``pid`` is 0 where there is none, ``started_at_s`` a Unix time."""
 
     name: str
     state: ProcessState
@@ -76,7 +76,7 @@ class ProcessStatus:
 
 
 class Supervisor:
-    """The supervisor of one home. It is started detached and found again through its socket."""
+    """The supervisor of one home. It runs detached and is found again through its socket."""
 
     def __init__(self, home: Home, stack_id: str) -> None:
         self._home = home
@@ -103,7 +103,7 @@ class Supervisor:
         command = (sys.executable, "-P", "-m", "supervisor.supervisord", "-c", str(self._configuration))
         with self._home.log(NAME).open("a") as output:
             try:
-                # It turns itself into a daemon once its socket is open, so this returns at once.
+                # It becomes a daemon once its socket is open, so this returns at once.
                 subprocess.run(
                     command, check=True, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/",
                     env=self._environment(), umask=0o077, timeout=START_DEADLINE_S,
@@ -113,7 +113,7 @@ class Supervisor:
         until(self.is_alive, what="supervisord to answer", deadline_s=START_DEADLINE_S)
 
     def apply(self, components: Iterable[Component]) -> list[str]:
-        """Make its programs those of ``components``; return those that ran and were stopped because they changed."""
+        """Replace its programs with ``components``; return those that ran and were stopped because they changed."""
         self._write(components)
         added, changed, removed = self._call("reloadConfig")[0]
         was_running = [name for name in changed if self.status(name).state not in DOWN]
@@ -125,11 +125,11 @@ class Supervisor:
         return was_running
 
     def start(self, name: str) -> None:
-        """Start a program; nothing happens where it runs already."""
+        """Start a program, unless it runs already."""
         self._call("startProcess", name, False, unless=Faults.ALREADY_STARTED)
 
     def stop(self, names: Iterable[str]) -> None:
-        """Stop programs side by side and wait until all are gone. The supervisor kills those that take too long."""
+        """Stop programs in parallel and wait until all are gone. The supervisor kills those that take too long."""
         stopping = tuple(names)
         until(
             lambda: not [name for name in stopping if not self._is_stopped(name)],
@@ -138,9 +138,9 @@ class Supervisor:
         )
 
     def _is_stopped(self, name: str) -> bool:
-        """Say whether a program is stopped for good, and stop it where it is not, even if it has just ended by itself.
+        """Return whether a program is stopped for good; stop it otherwise, even if it has just ended by itself.
 
-        One that has ended is about to be started again, and takes no order to stop until it is.
+        supervisord is about to restart a program that has ended, and accepts no stop until then.
         """
         state = self.status(name).state
         if state not in (*FINAL, ProcessState.STOPPING):

@@ -1,7 +1,7 @@
-"""Toxiproxy between our processes and what they need, for stacks whose network is to fail on demand.
+"""Toxiproxy between our processes and their dependencies, for stacks with network faults on demand.
 
 Odd replicas of a service reach everything through side ``a``, even ones through side ``b``, so that one half can be cut
-off while the other goes on. It is built from source: ``go/go.sum`` holds the digests of what it is built from.
+off while the other continues. It is built from source; ``go/go.sum`` holds the digests of its sources.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from stack import gotools
-from stack.components import Component, answers
-from stack.errors import explained
+from stack.components import Component, responds
+from stack.errors import translated_os_errors
 from stack.gotools import GoProgram
 from stack.home import Home, replace
 from stack.ports import LOOPBACK
@@ -25,7 +25,7 @@ PROGRAM = GoProgram(
 
 
 def port_name(side: str, target: str) -> str:
-    """Return the name of the port at which ``side`` finds ``target``."""
+    """Return the name of the port through which ``side`` reaches ``target``."""
     return f"proxy-{side}-{target}"
 
 
@@ -42,28 +42,28 @@ def component(home: Home, cache: Path, port: int) -> Component:
         service=NAME,
         command=(str(binary(cache)), *options),
         environment={"LOG_LEVEL": "warn"},
-        is_ready=lambda: answers(f"{url(port)}/version"),
+        is_ready=lambda: responds(f"{url(port)}/version"),
         address=url(port),
     )
 
 
 def url(port: int) -> str:
-    """Return the address at which faults are ordered."""
+    """Return the address of the API for faults."""
     return f"http://{LOOPBACK}:{port}"
 
 
 def configure(home: Home, routes: Mapping[str, tuple[int, int]]) -> None:
-    """Write the proxies by name, each with the port that it listens on and the port that it leads to."""
+    """Write the proxies by name, each with its own port and its upstream's."""
     proxies = [
         {"name": name, "listen": f"{LOOPBACK}:{listen}", "upstream": f"{LOOPBACK}:{upstream}", "enabled": True}
         for name, (listen, upstream) in routes.items()
     ]
-    with explained(home.path):
+    with translated_os_errors(home.path):
         replace(_configuration(home), json.dumps(proxies, indent=2) + "\n")
 
 
 def binary(cache: Path) -> Path:
-    """Return where the program is, or will be once it is built."""
+    """Return the path of the program, built already or not."""
     return PROGRAM.binary(cache)
 
 

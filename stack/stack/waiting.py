@@ -1,4 +1,4 @@
-"""Waiting for a condition that is described, with a deadline."""
+"""A wait for a described condition, with a deadline."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Callable
 from stack.errors import ComponentFailed
 
 POLL_S = 0.05
-"""Short against every start-up, long against the cost of a question."""
+"""Short beside every start, long beside the cost of a check."""
 
 
 def until(
     condition: Callable[[], bool], *, what: str, deadline_s: float, check: Callable[[], None] = lambda: None
 ) -> None:
-    """Return when ``condition`` holds. ``check`` runs before each question and may raise.
+    """Return when ``condition`` holds. ``check`` runs before each evaluation and may raise.
 
     Raises ComponentFailed after ``deadline_s`` seconds.
     """
@@ -24,7 +24,5 @@ def until(
         if condition():
             return
         if time.monotonic() > deadline:
-            raise ComponentFailed(
-                f"Waited {deadline_s:.0f} s for {what}, in vain; look into the logs and run this again."
-            )
+            raise ComponentFailed(f"Waited {deadline_s:.0f} s for {what}, in vain; read the logs and run this again.")
         time.sleep(POLL_S)

@@ -95,7 +95,7 @@ def test_every_service_of_the_code_is_there_with_a_database_login_of_its_own_and
         assert _secrets(composed[f"{service}-tables"]) == {f"{contract.package_of(service)}_owner"}
     logins = {contract.DEPLOY, *contract.kafka_rights()}
     assert _secrets(composed["topics"]) == {kafka.secret_of(login) for login in logins}
-    places = json.loads((CHECKOUT / "compose" / "places.json").read_text())
+    places = json.loads((CHECKOUT / "compose" / "endpoints.json").read_text())
     assert set(places["http"]) == set(services.workers()) | set(services.SIMULATORS)
 
 

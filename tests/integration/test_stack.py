@@ -34,9 +34,9 @@ from stack import (
     down,
     downloads,
     from_environment,
-    leftovers,
     ports,
     postgres,
+    strays,
     up,
 )
 
@@ -63,7 +63,7 @@ def stack_id(stack: Stack) -> str:
 
 
 def processes(stack: Stack) -> list[psutil.Process]:
-    return leftovers.find(stack_id(stack), stack.home / postgres.NAME)
+    return strays.find(stack_id(stack), stack.home / postgres.NAME)
 
 
 def rows(stack: Stack, service: str, role: str, statement: str, *values: str) -> list[tuple[object, ...]]:

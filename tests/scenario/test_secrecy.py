@@ -16,7 +16,7 @@ from support.shop import SCARCE, SKU, Shop
 from support.topics import stored
 from support.waiting import until
 
-from stack import contract, leftovers, postgres
+from stack import contract, postgres, strays
 
 PASSWORD_LENGTH_MIN = 20
 
@@ -97,7 +97,7 @@ def passwords(home: Path) -> list[str]:
 
 def command_lines(shop: Shop) -> Iterator[tuple[str, str]]:
     state: Any = json.loads((shop.stack.home / "stack.json").read_text())
-    for process in leftovers.find(state["id"], shop.stack.home / postgres.NAME):
+    for process in strays.find(state["id"], shop.stack.home / postgres.NAME):
         try:
             yield f"the command line of {process.name()}", " ".join(process.cmdline())
         except psutil.NoSuchProcess:

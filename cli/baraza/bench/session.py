@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench_providers import SUBSTITUTES
-from stack.running import up
+from stack.lifecycle import up
 from stack.settings import PORT_VARIABLE, from_environment
 
 from baraza.audit import console

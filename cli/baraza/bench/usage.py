@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import psutil
-from stack.running import Stack
+from stack.lifecycle import Stack
 
 SAMPLE_S = 1.0
 MEBIBYTE = 1_048_576

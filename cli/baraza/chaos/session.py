@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from stack.running import up
+from stack.lifecycle import up
 from stack.settings import from_environment
 
 from baraza.audit import console

@@ -11,7 +11,7 @@ from datetime import datetime
 
 import tenacity
 from psycopg import OperationalError
-from stack.running import Stack, up
+from stack.lifecycle import Stack, up
 from stack.services import PROXIED, SIMULATORS, replica_names, workers
 from stack.settings import from_environment
 from stack.waiting import until

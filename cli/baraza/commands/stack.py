@@ -14,7 +14,7 @@ from baraza.system.startup import progress_shown, start
 from baraza.terminal import FOUND_A_PROBLEM, notify, put_json, put_table, stop
 
 if TYPE_CHECKING:
-    from stack.running import Stack
+    from stack.lifecycle import Stack
 
 Docker = Annotated[bool, typer.Option("--docker", help="Run Kafka, PostgreSQL, Redis and the registry in containers.")]
 Observe = Annotated[bool, typer.Option("--observe", help="Also run Prometheus with our alerts, and Zipkin for traces.")]
@@ -41,7 +41,7 @@ def up(
 
 def down(home: Home = None) -> None:
     """Stop the stack and all of its processes; its data is kept for the next up."""
-    from stack.running import down as take_down
+    from stack.lifecycle import down as take_down
     from stack.settings import from_environment
 
     with progress_shown() as watch:

@@ -10,8 +10,8 @@ from baraza.terminal import Refusal
 
 if TYPE_CHECKING:
     from chassis.wire.kafka import KafkaLogin
-    from stack.elsewhere import Elsewhere
-    from stack.running import Stack
+    from stack.lifecycle import Stack
+    from stack.remote import RemoteStack
 
     from baraza.system.client import Api, Tokens
 
@@ -21,16 +21,16 @@ TRACKER_API = "saga-tracker-api"
 class Running:
     """A stack that is up, on this machine or elsewhere."""
 
-    def __init__(self, *, stack: Stack | Elsewhere) -> None:
+    def __init__(self, *, stack: Stack | RemoteStack) -> None:
         self._deployment = stack
         self._tokens: Tokens | None = None
 
     @property
     def stack(self) -> Stack:
         """The stack itself, to start and stop its processes. Raises Refusal for one elsewhere."""
-        from stack.elsewhere import VARIABLE, Elsewhere
+        from stack.remote import VARIABLE, RemoteStack
 
-        if isinstance(self._deployment, Elsewhere):
+        if isinstance(self._deployment, RemoteStack):
             raise Refusal(f"This can only be done with a stack that ./baraza started; unset {VARIABLE}.")
         return self._deployment
 
@@ -82,16 +82,16 @@ def find(home: Path | None) -> Running:
 
 def elsewhere() -> Running | None:
     """Return the stack whose addresses are in the file that ``BARAZA_PLACES`` names; None where it is not set."""
-    from stack.elsewhere import VARIABLE, Elsewhere
+    from stack.remote import VARIABLE, RemoteStack
 
     file = os.environ.get(VARIABLE)
-    return Running(stack=Elsewhere.read(Path(file))) if file else None
+    return Running(stack=RemoteStack.read(Path(file))) if file else None
 
 
 def load(home: Path | None) -> Stack:
     """Return the stack in ``home``, which can be started and stopped. Raises Refusal where none is up there."""
     from stack.errors import NoStack
-    from stack.running import Stack
+    from stack.lifecycle import Stack
     from stack.settings import from_environment
 
     settings = from_environment(home=home)
@@ -104,7 +104,7 @@ def load(home: Path | None) -> Stack:
 def is_up(home: Path | None) -> bool:
     """Return whether a stack is up in ``home``."""
     from stack.errors import NoStack
-    from stack.running import Stack
+    from stack.lifecycle import Stack
     from stack.settings import from_environment
 
     try:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from baraza.terminal import is_interactive, notify
 
 if TYPE_CHECKING:
+    from stack.lifecycle import Stack
     from stack.progress import Progress, Watcher
-    from stack.running import Stack
 
 MEBIBYTE = 1_048_576
 
@@ -24,7 +24,7 @@ def start(
 
     Raises StackError, after every process that this call started was stopped.
     """
-    from stack.running import up
+    from stack.lifecycle import up
     from stack.settings import from_environment
 
     settings = from_environment(home=home, docker=docker, observed=observe, replicas=replicas or {})

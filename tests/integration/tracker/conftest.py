@@ -15,7 +15,7 @@ from chassis.postgres.database import prepare
 from chassis.wire.codec import Codec
 from chassis.wire.registry import RemoteRegistry
 from sqlalchemy import create_engine
-from stack.running import up
+from stack.lifecycle import up
 from stack.settings import from_environment
 from support.wire import SHORT, Wire
 

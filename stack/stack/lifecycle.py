@@ -1,4 +1,4 @@
-"""A stack that can be started, looked at, and stopped: the interface for the command line and for tests."""
+"""A stack that can be started, inspected and stopped: the interface for the command line and for tests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from stack import (
     containers,
     contract,
     kafka,
-    leftovers,
     plan,
     ports,
     postgres,
@@ -26,6 +25,7 @@ from stack import (
     registry,
     rotation,
     services,
+    strays,
     toxiproxy,
 )
 from stack.components import Component
@@ -56,7 +56,7 @@ class ComponentStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoints:
-    """Where everything answers. ``http`` holds the base addresses of our processes by service, one a replica."""
+    """The addresses of a stack. ``http`` holds the base addresses of our processes by service, one for each replica."""
 
     kafka: str
     registry_url: str
@@ -79,11 +79,11 @@ class Stack:
         self._state = state
         self._supervisor = Supervisor(home, state.id)
         self.started = started
-        """The processes that the ``up`` behind this object started; empty where the stack ran already."""
+        """The processes that this object's ``up`` started; empty where the stack ran already."""
 
     @classmethod
     def load(cls, home: Path) -> Stack:
-        """Return the stack that is up in ``home``. Raises NoStack where there is none, or it is down."""
+        """Return the stack that is up in ``home``. Raises NoStack where there is none or it is down."""
         folder = Home(home)
         stack = cls(folder, folder.load())
         if not stack._supervisor.is_alive():
@@ -97,7 +97,7 @@ class Stack:
 
     @property
     def endpoints(self) -> Endpoints:
-        """Where everything answers."""
+        """The addresses of this stack."""
         kept = self._state.ports
         ours = [name for name in plan.everything() if name not in plan.INFRASTRUCTURE]
         addresses = {
@@ -128,17 +128,17 @@ class Stack:
 
     @property
     def toxiproxy_url(self) -> str:
-        """Where faults of the network are ordered. Raises NoStack where the stack has no toxiproxy."""
+        """The address of the API for network faults. Raises NoStack where the stack has no toxiproxy."""
         if not self._state.proxied:
             raise NoStack(f"The stack in {self._home.path} has no toxiproxy; start another one with it.")
         return toxiproxy.url(self._state.ports[toxiproxy.NAME])
 
     def kafka(self, user: str = DEPLOY) -> KafkaLogin:
-        """Return how a user of Kafka logs in, for example ``operator``; by default the one who may do everything."""
+        """Return the login of a user of Kafka, for example ``operator``; by default the one that may do everything."""
         return kafka.login(self._home, self._state.ports[kafka.NAME], user, tls=self._state.tls)
 
     def redis(self, user: str = DEPLOY) -> RedisLogin:
-        """Return how a user of Redis logs in, for example ``checkout``; by default the one who may do everything."""
+        """Return the login of a user of Redis, for example ``checkout``; by default the one that may do everything."""
         redis.password(self._home, user)
         return RedisLogin(user, self._home.password_file(redis.secret_of(user)))
 
@@ -147,7 +147,7 @@ class Stack:
         return registry.writer(self._home, self._state.ports[registry.NAME])
 
     def rotate(self, login: str) -> None:
-        """Give a login a new password at Kafka, PostgreSQL and Redis, wherever it has one. Raises InvalidSettings."""
+        """Give a login new passwords at Kafka, PostgreSQL and Redis, where it has one. Raises InvalidSettings."""
         rotation.rotate(self._home, self._state, login)
 
     def backup(self, service: str, file: Path) -> None:
@@ -155,7 +155,7 @@ class Stack:
         backups.dump(self._home, self._state, service, file)
 
     def restore(self, service: str, file: Path) -> datetime:
-        """Stop a service, put its database back as ``file`` has it, and return of when that is. It stays stopped.
+        """Stop a service, restore its database from ``file``, and return the time of that copy. It stays stopped.
 
         Raises InvalidSettings, ComponentFailed.
         """
@@ -166,14 +166,14 @@ class Stack:
         return taken_at
 
     def reconcile(self, service: str, since: datetime) -> str:
-        """Bring the database of a stopped service up to what it has said on Kafka, and start the service.
+        """Add what a stopped service has published on Kafka to its database, and start the service.
 
         Returns its report. Raises InvalidSettings, or ComponentFailed where it fails; then the service stays stopped.
         """
-        said = backups.reconcile(self._home, self._state, service, since)
+        report = backups.reconcile(self._home, self._state, service, since)
         for name in self._names(service):
             self.start(name)
-        return said
+        return report
 
     def password(self, login: str) -> str:
         """Return the password of a PostgreSQL login, for example ``payment_owner``."""
@@ -184,7 +184,7 @@ class Stack:
         return services.environment(self._home, self._state, self._component(process).service, process)
 
     def log(self, process: str) -> Path:
-        """Return the file that holds a process's output."""
+        """Return the file with a process's output."""
         return self._home.log(process)
 
     def pids(self, service: str) -> tuple[int, ...]:
@@ -197,7 +197,7 @@ class Stack:
         return self._supervisor.status(process).pid
 
     def layout(self) -> dict[str, object]:
-        """Return how many partitions each topic has, how many processes each service, and how Kafka was started."""
+        """Return the number of partitions, the number of processes by service, and how Kafka was started."""
         state = self._state
         processes = {name: len(self._names(name)) for name in state.components}
         return {
@@ -208,7 +208,7 @@ class Stack:
         }
 
     def process_ids(self) -> dict[str, int]:
-        """Return the process id of every process that runs now, by its name; the supervisor is not among them."""
+        """Return the id of every running process by name, without the supervisor."""
         return {name: status.pid for name, status in self._supervisor.statuses().items() if status.pid}
 
     @property
@@ -217,7 +217,7 @@ class Stack:
         return self._state.substitutes
 
     def kill(self, process: str, number: signal.Signals = signal.SIGKILL) -> None:
-        """Send one process a signal; the supervisor starts again what ends of it."""
+        """Send a signal to one process; the supervisor restarts it if it ends."""
         self._supervisor.signal(process, number)
 
     def stop(self, process: str) -> None:
@@ -239,7 +239,7 @@ class Stack:
         return [self._status(component) for component in components(self._home, self._state)]
 
     def down(self, watch: Watcher = silent) -> None:
-        """Stop everything, in the reverse order of starting. Data stays; no process does. Raises StackError."""
+        """Stop every process, in the reverse order of the start. Data stays. Raises StackError."""
         down(self._home.path, watch)
 
     def _status(self, component: Component) -> ComponentStatus:
@@ -274,9 +274,9 @@ class Stack:
 
 
 def up(settings: StackSettings, watch: Watcher = silent) -> Stack:
-    """Start what does not run yet of a stack and return when all of it is ready; a stack that runs stays as it is.
+    """Start the missing processes of a stack and return when all are ready; those that run stay as they are.
 
-    A start that fails leaves no process behind of those it began with nothing. Raises StackError.
+    A failed start of a stack that was down leaves no process behind. Raises StackError.
     """
     home = Home(settings.home)
     home.prepare()
@@ -302,7 +302,7 @@ def up(settings: StackSettings, watch: Watcher = silent) -> Stack:
 
 
 def down(home_path: Path, watch: Watcher = silent) -> bool:
-    """Stop everything that belongs to the home, its supervisor dead or alive; return whether there was anything.
+    """Stop every process of the home, with or without its supervisor; return whether there was any.
 
     Raises NoStack where the home holds no stack.
     """
@@ -326,7 +326,7 @@ def _start(
 
 
 def _idle(home: Home, state: State, *, was_alive: bool) -> list[str]:
-    """Return the processes of the plan that do not run."""
+    """Return the planned processes that do not run."""
     supervisor = Supervisor(home, state.id)
     running = {name for name, status in supervisor.statuses().items() if status.pid} if was_alive else set()
     if state.docker:
@@ -335,8 +335,8 @@ def _idle(home: Home, state: State, *, was_alive: bool) -> list[str]:
 
 
 def _clear(home: Home, state: State) -> None:
-    """End what a killed supervisor left behind, and forget deploy steps whose database is gone."""
-    leftovers.sweep(state.id, home.folder(postgres.NAME))
+    """End the processes of a killed supervisor, and clear deploy steps whose database is gone."""
+    strays.sweep(state.id, home.folder(postgres.NAME))
     if not state.docker and not (home.folder(postgres.NAME) / "PG_VERSION").exists():
         state.done.clear()
     folder = services.simulator_folder(home)
@@ -360,5 +360,5 @@ def _stop(home: Home, state: State, supervisor: Supervisor, watch: Watcher) -> b
     stopped = [containers.stop(state, name) for name in reversed(plan.INFRASTRUCTURE)] if state.docker else []
     if state.docker:
         containers.stop_network(state)
-    swept = leftovers.sweep(state.id, home.folder(postgres.NAME))
+    swept = strays.sweep(state.id, home.folder(postgres.NAME))
     return was_alive or any(stopped) or bool(swept)

@@ -1,4 +1,4 @@
-"""Kafka's logins and access lists, made to say what the contract says: what is missing is added, the rest removed."""
+"""Kafka's users and access lists, brought in line with the contract: missing ones are added, all others removed."""
 
 from __future__ import annotations
 
@@ -25,35 +25,35 @@ from stack.errors import ComponentFailed
 
 TIMEOUT_S = 30.0
 ITERATIONS = 4096
-"""Kafka's least. Passwords are random and 32 characters long, so that guessing is hopeless without more."""
+"""Kafka's minimum. Passwords are random and 32 characters long, so a guess is hopeless without more."""
 ANY_HOST = "*"
 
 
-def admit(admin: AdminClient, passwords: Mapping[str, str]) -> None:
-    """Make these users, or set their passwords again: their files are the truth. Connections that there are stay."""
+def upsert_users(admin: AdminClient, passwords: Mapping[str, str]) -> None:
+    """Create these users, or set their passwords again: the password files are authoritative. Open connections stay."""
     info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, ITERATIONS)
     changes: list[Any] = [
         UserScramCredentialUpsertion(user, info, password.encode()) for user, password in passwords.items()
     ]
-    _finish(admin.alter_user_scram_credentials(changes).values(), "take the logins")
+    _finish(admin.alter_user_scram_credentials(changes).values(), "create the users")
 
 
-def grant(admin: AdminClient, rights: Mapping[str, KafkaRights]) -> None:
-    """Let every login do what its rights say, and no login anything else."""
-    whatever: Any = None
+def set_acls(admin: AdminClient, rights: Mapping[str, KafkaRights]) -> None:
+    """Give every login exactly its rights."""
+    any_name: Any = None
     everything = AclBindingFilter(
-        ResourceType.ANY, whatever, ResourcePatternType.ANY, whatever, whatever, AclOperation.ANY, AclPermissionType.ANY
+        ResourceType.ANY, any_name, ResourcePatternType.ANY, any_name, any_name, AclOperation.ANY, AclPermissionType.ANY
     )
     existing = set(admin.describe_acls(everything).result(TIMEOUT_S))
     wanted = {binding for user, own in rights.items() for binding in bindings(user, own)}
     if missing := wanted - existing:
-        _finish(admin.create_acls(list(missing)).values(), "take the access lists")
+        _finish(admin.create_acls(list(missing)).values(), "create the access lists")
     if surplus := existing - wanted:
-        _finish(admin.delete_acls([_filter(each) for each in surplus]).values(), "take away old rights")
+        _finish(admin.delete_acls([_filter(each) for each in surplus]).values(), "remove old access lists")
 
 
 def bindings(user: str, rights: KafkaRights) -> Iterator[AclBinding]:
-    """Yield a login's access list; who may write or read a topic may also ask where its partitions are."""
+    """Yield a login's access list. The right to write or read a topic includes its description."""
     yield from _allow(user, ResourceType.TOPIC, rights.reads, AclOperation.READ)
     yield from _allow(user, ResourceType.TOPIC, rights.writes, AclOperation.WRITE)
     yield from _allow(user, ResourceType.GROUP, rights.joins, AclOperation.READ)
@@ -74,8 +74,8 @@ def _filter(binding: AclBinding) -> AclBindingFilter:
     )  # fmt: skip
 
 
-def _finish(asked: Iterable[Future[Any]], what: str) -> None:
-    for future in asked:
+def _finish(requests: Iterable[Future[Any]], what: str) -> None:
+    for future in requests:
         try:
             future.result(TIMEOUT_S)
         except (KafkaException, TimeoutError) as error:

@@ -1,4 +1,4 @@
-"""Processes of ours that outlived their supervisor. Each carries the stack's id in its environment: no other is hit."""
+"""Our processes that outlived their supervisor. The stack's id in their environment tells them from all others."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import psutil
 
 MARKER = "BARAZA_STACK_ID"
 GRACE_S = 20
-"""Kafka and PostgreSQL close their files within this; what does not is killed and recovers at the next start."""
+"""Kafka and PostgreSQL close their files within this time. A process that does not is killed, and recovers later."""
 
-EMPTY_LOOKS = 3
-LOOK_PAUSE_S = 0.03
+EMPTY_SCANS = 3
+SCAN_PAUSE_S = 0.03
 
 
 def find(stack_id: str, postgres_folder: Path) -> list[psutil.Process]:
-    """Return the processes that this stack started and that still live."""
+    """Return the processes that this stack started and that still run."""
     found = {process.pid: process for process in psutil.process_iter() if _marker(process) == stack_id}
     if (postmaster := _postmaster(postgres_folder)) is not None:
         found[postmaster.pid] = postmaster
@@ -27,18 +27,18 @@ def find(stack_id: str, postgres_folder: Path) -> list[psutil.Process]:
 
 
 def sweep(stack_id: str, postgres_folder: Path) -> list[str]:
-    """End them all, gracefully while that takes less than GRACE_S; return their names.
+    """End them all, gracefully within GRACE_S, and return their names.
 
-    A process that is just being started shows no environment for a moment, so only several empty looks count.
+    A process that just starts has no environment for a moment, so several empty scans are needed.
     """
     names: list[str] = []
-    looks = 0
-    while looks < EMPTY_LOOKS:
+    scans = 0
+    while scans < EMPTY_SCANS:
         processes = find(stack_id, postgres_folder)
         names += [_name(process) for process in processes]
         _end(processes)
-        looks = 0 if processes else looks + 1
-        time.sleep(LOOK_PAUSE_S)
+        scans = 0 if processes else scans + 1
+        time.sleep(SCAN_PAUSE_S)
     return names
 
 
@@ -59,7 +59,7 @@ def _marker(process: psutil.Process) -> str | None:
 
 
 def _postmaster(folder: Path) -> psutil.Process | None:
-    """Find the server by its own pid file too: it overwrites the memory that its environment is read from."""
+    """Find the server by its pid file too, since it overwrites the memory that its environment is read from."""
     try:
         process = psutil.Process(int((folder / "postmaster.pid").read_text().splitlines()[0]))
         return process if str(folder) in process.cmdline() else None
