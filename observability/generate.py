@@ -1,6 +1,6 @@
 """Writes the Grafana dashboards from the panels below: ``python observability/generate.py [--check]``.
 
-The JSON is Grafana's input. It is generated so that a panel is one line here, and reviewed as one.
+Grafana reads the JSON. It is generated, so that a panel is a few lines here and is reviewed as such.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ QUANTILE = "histogram_quantile({q}, sum by ({by}) (rate({name}_bucket[1m])))"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Panel:
-    """A chart or a figure: a title, the queries to Prometheus by their legends, and the unit in Grafana's words."""
+    """A chart or a figure: a title, the queries by legend, and the unit in Grafana's words."""
 
     title: str
     queries: dict[str, str]
@@ -35,73 +35,73 @@ def p(quantile: float, name: str, *by: str) -> str:
 
 WAR_ROOM = (
     Panel(
-        title="Orders taken, confirmed, compensated (per second)",
+        title="Orders started, confirmed and compensated, per second",
         queries={
-            "taken": 'sum(rate(baraza_sagas_started_total{saga="order"}[1m]))',
+            "started": 'sum(rate(baraza_sagas_started_total{saga="order"}[1m]))',
             "{{state}}": 'sum by (state) (rate(baraza_sagas_ended_total{saga="order"}[1m]))',
         },
         unit="ops",
         width=12,
     ),
     Panel(
-        title="Where orders pile up: under way, by step",
+        title="Pending orders, by step",
         queries={"{{step}}": 'sum by (step) (baraza_sagas_pending{saga="order"})'},
         width=12,
     ),
     Panel(
-        title="Submitted to confirmed",
+        title="Duration of an order, by quantile",
         queries={
             "p50": p(0.5, "baraza_saga_seconds", "state"),
             "p99": p(0.99, "baraza_saga_seconds", "state"),
         },
         unit="s",
     ),
-    Panel(title="A step's time, p99", queries={"{{step}}": p(0.99, "baraza_step_seconds", "step")}, unit="s"),
+    Panel(title="Duration of a step, p99", queries={"{{step}}": p(0.99, "baraza_step_seconds", "step")}, unit="s"),
     Panel(
-        title="Compensated, share of all that ended",
+        title="Share of compensated sagas among all that ended",
         queries={"{{saga}}": "baraza:compensated:ratio5m"},
         unit="percentunit",
     ),
     Panel(
-        title="Failed steps, by answer (per second)",
+        title="Step results, by type, per second",
         queries={"{{step}} {{type}}": "sum by (step, type) (rate(baraza_step_answers_total[1m]))"},
         unit="ops",
     ),
     Panel(
-        title="Providers: time of a call, p99",
+        title="Duration of a provider call, p99",
         queries={"{{downstream}}": p(0.99, "baraza_call_seconds", "downstream")},
         unit="s",
     ),
     Panel(
-        title="Providers: answers (per second)",
+        title="Provider calls, by outcome, per second",
         queries={
             "{{downstream}} {{outcome}}": "sum by (downstream, outcome) (rate(baraza_call_seconds_count[1m]))",
             "{{downstream}} circuit open": "max by (downstream) (baraza_breaker_open)",
         },
     ),
     Panel(
-        title="Behind Kafka, by service",
+        title="Consumer lag, by service and topic",
         queries={"{{service}} {{topic}}": "max by (service, topic) (baraza_consumer_lag_seconds)"},
         unit="s",
     ),
     Panel(
-        title="Messages that wait in Kafka",
+        title="Consumer lag in messages, by service and topic",
         queries={"{{service}} {{topic}}": "sum by (service, topic) (baraza_consumer_lag_messages)"},
     ),
     Panel(
-        title="Outbox: age of the oldest message",
+        title="Age of the oldest outbox message, by service",
         queries={"{{service}}": "max by (service) (baraza_outbox_age_seconds)"},
         unit="s",
     ),
     Panel(
-        title="Retries and dead letters (per minute)",
+        title="Retries and dead letters, per minute",
         queries={
             "retry {{handler}}": "sum by (handler) (rate(baraza_retries_total[1m])) * 60",
             "✝ {{topic}}": "sum by (topic) (rate(baraza_dead_letters_total[1m])) * 60",
         },
     ),
     Panel(
-        title="Parked, and since when",
+        title="Parked sagas and age of the oldest, by step",
         queries={
             "{{step}}": "sum by (step) (baraza_sagas_parked)",
             "{{step}} oldest, hours": "max by (step) (baraza_sagas_parked_oldest_seconds) / 3600",
@@ -112,7 +112,7 @@ WAR_ROOM = (
         queries={"{{handler}}": "sum by (handler) (baraza_held_messages)"},
     ),
     Panel(
-        title="Intake: answers (per second) and p99",
+        title="Order requests by status, per second, and p99",
         queries={
             "{{status}}": 'sum by (status) (rate(baraza_http_request_seconds_count{route="/v1/orders"}[1m]))',
             "p99, s": p(0.99, "baraza_http_request_seconds"),
@@ -122,36 +122,36 @@ WAR_ROOM = (
 
 FINANCE = (
     Panel(
-        title="Debits less credits (minor units)",
+        title="Debits minus credits, in minor units",
         queries={"{{currency}}": "sum by (currency) (baraza_ledger_imbalance_minor)"},
         kind="stat",
     ),
-    Panel(title="Need review", queries={"parked": "sum(baraza_sagas_parked)"}, kind="stat"),
+    Panel(title="Parked sagas", queries={"parked": "sum(baraza_sagas_parked)"}, kind="stat"),
     Panel(
-        title="Oldest that needs review",
+        title="Age of the oldest parked saga",
         queries={"age": "max(baraza_sagas_parked_oldest_seconds)"},
         unit="s",
         kind="stat",
     ),
     Panel(
-        title="Money taken, given back, refused (per minute)",
+        title="Payment results, by type, per minute",
         queries={
             "{{type}}": 'sum by (type) (rate(baraza_step_answers_total{step=~"(authorize|capture)_payment"}[5m])) * 60'
         },
         width=12,
     ),
     Panel(
-        title="Postings and reversals (per minute)",
+        title="Ledger results, by type, per minute",
         queries={"{{type}}": 'sum by (type) (rate(baraza_step_answers_total{step="post_ledger"}[5m])) * 60'},
         width=12,
     ),
     Panel(
-        title="How orders ended (last hour)",
+        title="Ended sagas of the last hour, by state and cause",
         queries={"{{state}} {{cause}}": "sum by (state, cause) (increase(baraza_sagas_ended_total[1h]))"},
         width=12,
     ),
     Panel(
-        title="Late successes (last hour)",
+        title="Late successes of the last hour, by step",
         queries={"{{step}}": "sum by (step) (increase(baraza_late_successes_total[1h]))"},
         width=12,
     ),
@@ -159,7 +159,7 @@ FINANCE = (
 
 
 def dashboard(uid: str, title: str, panels: tuple[Panel, ...]) -> dict[str, Any]:
-    """Return a dashboard as Grafana reads it, its panels set line by line."""
+    """Return a dashboard as Grafana reads it, with its panels placed row by row."""
     placed, x, y = [], 0, 0
     for number, panel in enumerate(panels, start=1):
         if x + panel.width > WIDTH:
@@ -186,14 +186,14 @@ def _panel(number: int, panel: Panel, x: int, y: int) -> dict[str, Any]:
         "gridPos": {"x": x, "y": y, "w": panel.width, "h": HEIGHT},
         "fieldConfig": {"defaults": {"unit": panel.unit, "min": 0 if panel.kind == "timeseries" else None}},
         "targets": [
-            {"refId": chr(ord("A") + place), "expr": query, "legendFormat": legend}
-            for place, (legend, query) in enumerate(panel.queries.items())
+            {"refId": chr(ord("A") + index), "expr": query, "legendFormat": legend}
+            for index, (legend, query) in enumerate(panel.queries.items())
         ],
     }
 
 
 def files() -> dict[Path, str]:
-    """Return every dashboard by its file."""
+    """Return the text of every dashboard, by file."""
     made = {
         "war-room": dashboard("baraza-war-room", "Baraza · launch day", WAR_ROOM),
         "finance": dashboard("baraza-finance", "Baraza · finance", FINANCE),
@@ -202,7 +202,7 @@ def files() -> dict[Path, str]:
 
 
 def main() -> int:
-    """Write the files; with ``--check``, say which are not what they would be written as."""
+    """Write the files; with ``--check``, only report those that are not current."""
     stale = [path for path, text in files().items() if not path.exists() or path.read_text() != text]
     if "--check" in sys.argv[1:]:
         for path in stale:

@@ -1,4 +1,4 @@
-"""A simulated courier: books shipments and cancels them. Of an address it keeps the postal code alone."""
+"""A simulated courier: books shipments and cancels them. Of an address it keeps only the postal code."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from simulators.server import SimulatorSettings, load, serve
 from simulators.simulator import Answer, Call, Operation, Simulator, Submission
 
 LINES_MAX = 10_000
-"""More lines than any cart that checkout lets through."""
+"""More lines than checkout accepts in any cart."""
 
 
 class Address(BaseModel):
-    """Where to."""
+    """The destination."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -29,7 +29,7 @@ class Address(BaseModel):
 
 
 class Line(BaseModel):
-    """What is in the parcel."""
+    """One line of the parcel's content."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -38,7 +38,7 @@ class Line(BaseModel):
 
 
 class Shipment(Submission):
-    """Fetch these lines and bring them there."""
+    """A request to ship these lines to an address."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -51,7 +51,7 @@ class Shipment(Submission):
 
 
 class Nothing(BaseModel):
-    """An operation that the path says everything about."""
+    """The empty body of an operation whose path contains everything."""
 
     model_config = ConfigDict(extra="forbid")
 

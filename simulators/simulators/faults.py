@@ -1,7 +1,7 @@
-"""What goes wrong at a provider, on demand: which call meets which fault.
+"""Faults of a provider on demand: which call meets which fault.
 
-Whether a call meets a fault depends on the seed, the operation and the caller's reference alone, so the same orders
-meet the same faults whatever the order of their calls. It must not know what any operation does.
+That depends only on the seed, the operation and the caller's reference. So the same orders meet the same faults, in
+whatever order their calls arrive. This module must not know what any operation does.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ from pydantic import BaseModel, ConfigDict, Field
 from simulators.records import Records
 
 DELAY_S_MAX = 600.0
-"""Ten minutes is longer than any timeout that a fault could be meant to outlast."""
+"""Ten minutes: longer than any timeout that a fault may have to outlast."""
 
 FAULTS_MAX = 100
-"""Every call looks at every fault; more than this is a mistake in the script that adds them."""
+"""Every call is matched against every fault; more than this is a mistake in the script that adds them."""
 
 
 class FaultKind(StrEnum):
-    """The ways a call goes wrong, and whether its effect happens."""
+    """The kinds of faults, and whether the effect of the call happens."""
 
     DECLINE = "decline"  # a business refusal, recorded under the key
-    REJECT = "reject"  # the same, in the courier's words
+    REJECT = "reject"  # the same, in the courier's terms
     ERROR = "error"  # 5xx, no effect
     RATE_LIMITED = "rate_limited"  # 429 with Retry-After, no effect
     SLOW = "slow"  # the effect at once, its answer after the delay
-    HANG = "hang"  # the effect and its answer after the delay: a late success for a caller that gave up
+    HANG = "hang"  # the effect and its answer after the delay: a late success for a caller that timed out
     ANSWER_LOST = "answer_lost"  # the effect at once, then the connection breaks without an answer
 
 
 DELAYS_S: Mapping[FaultKind, float] = {FaultKind.SLOW: 0.5, FaultKind.HANG: 5.0}
-"""Without a ``delay_s``: slow stays inside a caller's usual timeout, hang outlasts it. Other kinds do not wait."""
+"""Delays without a ``delay_s``: slow stays within a caller's usual timeout, hang outlasts it. Others do not wait."""
 
 
 class Fault(BaseModel):
-    """One fault as ``POST /admin/faults`` takes it.
+    """One fault, as ``POST /admin/faults`` accepts it.
 
-    ``match`` narrows it to one reference, token or idempotency key; ``rate`` to a seeded share of the references.
-    ``times`` limits how often one reference meets it, so that a retry gets through. ``effect: false`` lets a hanging
-    call end in a broken connection and no effect.
+    ``match`` restricts it to one reference, token or idempotency key; ``rate`` to a seeded share of the references.
+    ``times`` limits how often one reference meets it, so that a retry succeeds. With ``effect: false`` a hanging call
+    ends with a broken connection and without its effect.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -67,7 +67,7 @@ class Fault(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultSubject:
-    """What a fault can recognise a call by."""
+    """The properties of a call that a fault can match."""
 
     operation: str
     reference: str
@@ -76,7 +76,7 @@ class FaultSubject:
 
 
 class Faults:
-    """The faults in force. They are kept with the records, so a restarted simulator goes on failing alike."""
+    """The active faults. They are stored with the records, so a restarted simulator has the same faults."""
 
     def __init__(self, records: Records, *, seed: int) -> None:
         self._records = records
@@ -93,7 +93,7 @@ class Faults:
         return [(fault_id, Fault.model_validate_json(rule)) for fault_id, rule in self._records.faults()]
 
     def add(self, fault: Fault) -> int:
-        """Put a fault into force and return its id."""
+        """Activate a fault and return its id."""
         with self._records.transaction():
             fault_id = self._records.add_fault(fault.model_dump_json())
         self._rules = self._load()
@@ -105,7 +105,7 @@ class Faults:
         self._rules = self._load()
 
     def choose(self, subject: FaultSubject) -> Fault | None:
-        """Return the oldest fault that the call meets and count it, or None."""
+        """Return the oldest fault that the call meets, and count it; None where it meets none."""
         for fault_id, fault in self._rules:
             if not self._meets(fault, subject):
                 continue
@@ -126,9 +126,9 @@ class Faults:
 
 
 def draw(seed: int, fault: Fault, reference: str) -> float:
-    """Return a number in [0, 1) that depends on nothing but the arguments.
+    """Return a number in [0, 1) that depends only on the arguments.
 
-    Kind and code take part, so that two faults of one operation do not pick the same references.
+    Kind and code are included, so that two faults of one operation do not select the same references.
     """
     text = f"{seed}\x1f{fault.operation}\x1f{fault.kind}\x1f{fault.code}\x1f{reference}"
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest()) / 2**64

@@ -17,13 +17,13 @@ from simulators.server import SimulatorSettings, load, serve
 from simulators.simulator import Answer, Call, Operation, Simulator, Submission
 
 AMOUNT_MINOR_MAX = 10**12
-"""Ten milliards of the major unit; whoever asks for more made a mistake."""
+"""Ten billion of the major unit; a larger amount is a mistake."""
 
 Amount = Annotated[int, Field(strict=True, ge=0, le=AMOUNT_MINOR_MAX)]
 
 
 class Authorization(Submission):
-    """Hold an amount on a payment method. An amount of zero verifies the card, as card networks allow."""
+    """A request to reserve an amount on a payment method. Zero verifies the card, as card networks allow."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -37,7 +37,7 @@ class Authorization(Submission):
 
 
 class PartialAmount(BaseModel):
-    """Without an amount, all there is."""
+    """An amount; without one, the whole remaining amount."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -45,7 +45,7 @@ class PartialAmount(BaseModel):
 
 
 class Nothing(BaseModel):
-    """An operation that the path says everything about."""
+    """The empty body of an operation whose path contains everything."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -1,4 +1,4 @@
-"""The development stack's own issuer of JSON Web Tokens. It asks for no proof, so it must never be deployed."""
+"""The development stack's own issuer of JSON Web Tokens. It authenticates no caller, so it must never be deployed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class IssuerSettings(HttpSettings):
 
 
 class TokenRequest(BaseModel):
-    """Who the bearer of the token shall be."""
+    """The identity that the token is issued for."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -1,5 +1,6 @@
-"""The development issuer's signing keys, and the tokens they sign. For development alone: whoever reads the key folder
-can be anyone.
+"""The development issuer's signing keys, and the tokens that they sign.
+
+For development only: a reader of the key folder can impersonate anyone.
 """
 
 from __future__ import annotations
@@ -67,14 +68,14 @@ def public_jwk(key: PrivateKey, algorithm: Algorithm) -> dict[str, str]:
 
 
 def private_key(key_folder: Path, algorithm: Algorithm) -> PrivateKey:
-    """Read the key of an algorithm, creating it the first time; of two creators at once, one wins for both."""
+    """Return the key of an algorithm, created at the first call; two concurrent calls return the same key."""
     path = key_folder / f"{algorithm.lower()}.pem"
     if not path.exists():
         _create(path, algorithm)
     key = serialization.load_pem_private_key(path.read_bytes(), password=None)
     if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
         raise TypeError(
-            f"{path} holds a {type(key).__name__}, not a key for {algorithm}. Delete it to have it made anew."
+            f"{path} holds a {type(key).__name__}, not a key for {algorithm}. Delete it, and it is created again."
         )
     return key
 
@@ -87,7 +88,7 @@ def _create(path: Path, algorithm: Algorithm) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     path.parent.mkdir(parents=True, exist_ok=True)
-    # mkstemp makes the file readable to its owner only; the link appears whole and never replaces another's key.
+    # mkstemp makes the file readable by its owner only; the link appears whole and never replaces another key.
     descriptor, draft = tempfile.mkstemp(dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem details, for every process of this package; it never shows a stack trace."""
+"""Errors as RFC 9457 problem details, for every process of this package, without stack traces."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from starlette.types import ExceptionHandler
 
 BODY_BYTES_MAX = 1_048_576
-"""One mebibyte holds the largest shipment that the courier takes many times over."""
+"""One mebibyte: many times the largest shipment that the courier accepts."""
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 
@@ -24,10 +24,7 @@ BodyType = TypeVar("BodyType", bound=BaseModel)
 
 
 class Problem(Exception):
-    """An answer that is not the one the caller hoped for.
-
-    ``code`` is for programs, ``detail`` one sentence for a person.
-    """
+    """An error response. ``code`` is for programs, ``detail`` one sentence for people."""
 
     def __init__(self, status: int, code: str, detail: str, *, retry_after_s: int | None = None) -> None:
         super().__init__(detail)
@@ -56,7 +53,7 @@ def problem_response(body: Mapping[str, object], status: int, headers: dict[str,
 
 
 def parse(model: type[BodyType], body: bytes | str) -> BodyType:
-    """Validate a JSON document, or raise a Problem that names what is wrong with it."""
+    """Validate a JSON document, or raise a Problem with its errors."""
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
@@ -72,7 +69,7 @@ def _invalid(error: ValidationError) -> Problem:
 
 
 async def read_body(request: Request) -> bytes:
-    """Return the request's body, or raise a Problem when it is larger than anything this process takes."""
+    """Return the request's body, or raise a Problem when it is too large for any operation."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -97,14 +94,14 @@ async def _answer_http(request: Request, error: Exception) -> Response:
 
 
 def _methods(request: Request) -> list[str]:
-    """Return the methods of all routes of the path; the exception names only those of the first."""
+    """Return the methods of all routes with this path; the exception names only those of the first."""
     routes = [route for route in request.app.routes if isinstance(route, Route)]
     found = [route.methods or () for route in routes if route.matches(request.scope)[0] is not Match.NONE]
     return sorted({method for methods in found for method in methods})
 
 
 async def _answer_defect(_request: Request, _error: Exception) -> Response:
-    return Problem(500, "defect", "This process failed; its log says where.").response()
+    return Problem(500, "defect", "This process failed; see its log.").response()
 
 
 EXCEPTION_HANDLERS: dict[type[Exception], ExceptionHandler] = {

@@ -1,6 +1,7 @@
-"""What a simulator knows, in one SQLite file that outlives the process: its records, the requests it answered, its
-faults. A commit has reached the operating system when it returns, so SIGKILL loses nothing that was answered. Only
-``summary`` may be called from another thread than the one that opened the file.
+"""The state of a simulator in one SQLite file that outlives the process: records, answered requests, faults.
+
+A commit has reached the operating system when it returns, so SIGKILL loses nothing that was answered. Only ``summary``
+may be called from another thread than the one that opened the file.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 JsonObject = dict[str, object]
 
 BUSY_TIMEOUT_S = 5.0
-"""Someone may look at the file with the sqlite3 shell; wait for them rather than fail a call."""
+"""The sqlite3 shell may hold a lock on the file; wait for it rather than fail a call."""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (
@@ -51,7 +52,7 @@ CREATE TABLE IF NOT EXISTS fault_hits (
 class Record:
     """Something that exists at the provider: an authorization, a capture, a shipment.
 
-    ``reference`` is the caller's own name for it; ``fields`` are the kind's own, JSON values only.
+    ``reference`` is the caller's name for it; ``fields`` depend on the kind and hold JSON values only.
     """
 
     kind: str
@@ -64,11 +65,11 @@ class Record:
         """Return one of the record's amounts, in minor units."""
         value = self.fields[name]
         if not isinstance(value, int):
-            raise TypeError(f"{name} of {self.id} is {value!r}, not an amount. Check what wrote the record.")
+            raise TypeError(f"{name} of {self.id} is {value!r}, not an amount. Check the code that wrote the record.")
         return value
 
     def text(self, name: str) -> str:
-        """Return one of the record's fields as text; empty where it has none."""
+        """Return one of the record's fields as text, empty where it is missing."""
         return str(self.fields.get(name, ""))
 
     def become(self, state: str, **fields: object) -> Record:
@@ -78,7 +79,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnsweredRequest:
-    """The answer that an idempotency key has got, for ever."""
+    """The permanent answer of an idempotency key."""
 
     operation: str
     reference: str
@@ -88,7 +89,7 @@ class AnsweredRequest:
 
 
 class Records:
-    """The simulator's memory. Every change happens inside ``transaction``."""
+    """The simulator's state. Every change happens inside ``transaction``."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self._path = path
@@ -97,7 +98,7 @@ class Records:
     @classmethod
     @contextmanager
     def open(cls, path: Path) -> Iterator[Records]:
-        """Open the file, creating it and its folder when they are missing, and close it at the end."""
+        """Open the file, created with its folder where missing, and close it at the end."""
         path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
         try:
@@ -113,7 +114,7 @@ class Records:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit everything that is done inside, or nothing of it."""
+        """Commit all changes made inside, or none of them."""
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -148,7 +149,7 @@ class Records:
         )
 
     def answered(self, key: str) -> AnsweredRequest | None:
-        """Return what this idempotency key was answered, or None where it never was."""
+        """Return the answer of an idempotency key, or None where it has none."""
         row = self._connection.execute(
             "SELECT operation, reference, fingerprint, status, body FROM requests WHERE key = ?", (key,)
         ).fetchone()
@@ -159,7 +160,7 @@ class Records:
         )
 
     def answer(self, key: str, request: AnsweredRequest) -> None:
-        """Record the one answer of an idempotency key."""
+        """Store the one answer of an idempotency key."""
         self._connection.execute(
             "INSERT INTO requests (key, operation, reference, fingerprint, status, body) VALUES (?, ?, ?, ?, ?, ?)",
             (
@@ -187,10 +188,10 @@ class Records:
     def summary(self) -> JsonObject:
         """Count records by kind and state and answers by operation and status, and sum every amount.
 
-        It reads everything (1.5 s for a year of orders), so it has a connection of its own and may run on any thread.
+        It reads everything (1.5 s for a year of orders), so it has its own connection and may run on any thread.
         """
         with closing(sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True)) as reader:
-            reader.execute("BEGIN")  # One snapshot for the three.
+            reader.execute("BEGIN")  # One snapshot for all three.
             records: dict[str, dict[str, int]] = {}
             for kind, state, count in reader.execute("SELECT kind, state, count(*) FROM records GROUP BY 1, 2"):
                 records.setdefault(kind, {})[state] = count
@@ -209,7 +210,7 @@ class Records:
         return {"records": records, "requests": requests, "amounts": amounts}
 
     def add_fault(self, rule: str) -> int:
-        """Keep a fault (JSON) and return its id."""
+        """Store a fault (JSON) and return its id."""
         fault_id = self._connection.execute("INSERT INTO faults (rule) VALUES (?)", (rule,)).lastrowid
         assert fault_id is not None
         return fault_id

@@ -1,4 +1,4 @@
-"""Starts a simulator as a process of its own: settings from the environment, uvicorn, loopback by default."""
+"""Runs a simulator as a process: settings from the environment, uvicorn, loopback by default."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from simulators.simulator import DROP
 
 KEEP_ALIVE_S = 75
-"""Longer than callers keep an idle connection, so that it is never this side that closes one just before a request."""
+"""Longer than callers keep an idle connection, so that this side never closes one just before a request."""
 
 SHUTDOWN_S = 1
-"""How long an orderly stop waits for calls under way; those that hang on purpose are then cut off."""
+"""How long a graceful stop waits for calls under way; calls that hang on purpose are cut off after it."""
 
 EXIT_MISCONFIGURED = 2
 
@@ -26,7 +26,7 @@ SettingsType = TypeVar("SettingsType", bound=BaseSettings)
 
 
 class HttpSettings(BaseSettings):
-    """Where the process listens. Environment: BARAZA_HTTP_HOST, BARAZA_HTTP_PORT."""
+    """The address of the process. Environment: BARAZA_HTTP_HOST, BARAZA_HTTP_PORT."""
 
     model_config = SettingsConfigDict(env_prefix="BARAZA_")
 
@@ -42,7 +42,7 @@ class SimulatorSettings(HttpSettings):
 
 
 class DroppableProtocol(HttpToolsProtocol):
-    """HTTP whose connections an application can break, which ASGI itself has no word for."""
+    """HTTP whose connections an application can break, which ASGI does not provide."""
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -50,7 +50,7 @@ class DroppableProtocol(HttpToolsProtocol):
 
 
 def load(settings_type: type[SettingsType]) -> SettingsType:
-    """Read the settings, or end the process with one sentence for each that is missing or wrong."""
+    """Return the settings, or end the process with one sentence for each that is missing or invalid."""
     try:
         return settings_type()
     except ValidationError as error:
@@ -61,7 +61,7 @@ def load(settings_type: type[SettingsType]) -> SettingsType:
 
 
 def serve(app: Starlette, settings: HttpSettings) -> None:
-    """Serve until the process is told to stop."""
+    """Serve until a signal stops the process."""
     uvicorn.run(
         app,
         host=settings.http_host,

@@ -1,7 +1,7 @@
 """What the simulated providers share: idempotency keys, faults on demand, records and their export.
 
 A provider declares its operations; this module must not know what any of them does. Everything runs on one event
-loop, and an effect is applied and recorded without a break in between, so no two calls ever see each other half done.
+loop, and an effect is applied and recorded without an await in between, so no call ever sees another one half done.
 """
 
 from __future__ import annotations
@@ -34,48 +34,48 @@ from simulators.problems import (
 from simulators.records import AnsweredRequest, Record, Records
 
 KEY_LENGTH_MAX = 255
-"""As at Stripe."""
+"""As Stripe has it."""
 
 UNDER_WAY_RETRY_AFTER_S = 1
-"""A call that is under way is either quick or meant to hang; ask again soon."""
+"""A call under way is either quick or meant to hang, so an early retry makes sense."""
 
 PAGE_SIZE_MAX = 10_000
-"""Bounds how long one page of the export holds the event loop: some 50 ms."""
+"""Bounds the time for which one page of the export blocks the event loop: about 50 ms."""
 
 DROP = "baraza.drop"
 """The key of the ASGI extension that breaks a connection without an answer (see server.py)."""
 
 FIND = "find"
-"""The name under which faults hit the question for a recorded outcome; its reference is the key."""
+"""The operation, for faults, of a query for a recorded outcome; its reference is the key."""
 
 
 class Submission(BaseModel):
-    """The body of a request that creates a record: it carries the caller's own reference."""
+    """The body of a request that creates a record, with the caller's own reference."""
 
     reference: Text
 
     @property
     def fault_token(self) -> str:
-        """What faults can match besides the reference; the record keeps it for the operations that follow."""
+        """What faults can match besides the reference; the record keeps it for later operations."""
         return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What an operation says: an HTTP status and a JSON body."""
+    """The response of an operation: an HTTP status and a JSON body."""
 
     status: int
     body: Mapping[str, object]
 
     @classmethod
     def refused(cls, status: int, code: str, detail: str) -> Answer:
-        """Say no in the provider's own words; it is recorded under the key like a success."""
+        """Return a refusal in the provider's own terms; it is recorded under the key like a success."""
         return cls(status=status, body=problem_body(status, code, detail))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call(Generic[BodyType]):
-    """One request, understood. ``target`` is the record that the path names, None where the operation creates one."""
+    """One parsed request. ``target`` is the record that the path names, None where the operation creates one."""
 
     key: str
     body: BodyType
@@ -86,16 +86,16 @@ class Call(Generic[BodyType]):
     fingerprint: bytes
 
     def new_id(self, prefix: str) -> str:
-        """Return an id that depends on the key alone, so that a replay of the same calls makes the same ids."""
+        """Return an id that depends only on the key, so that a replay of the same calls creates the same ids."""
         return f"{prefix}_{sha256(self.key.encode()).hexdigest()[:24]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation(Generic[BodyType]):
-    """Something that callers can ask for: POST ``path`` with a ``body``.
+    """One operation of the provider: POST ``path`` with a ``body``.
 
-    ``apply`` runs inside a transaction on the records. ``target_kind`` is the kind of the record whose id stands in the
-    path as ``{id}``. ``refusal`` is what a decline or reject fault answers: status, code, one sentence.
+    ``apply`` runs inside a transaction on the records. ``target_kind`` is the kind of the record whose id is in the
+    path as ``{id}``. ``refusal`` is the answer of a decline or reject fault: status, code, one sentence.
     """
 
     name: str
@@ -107,7 +107,7 @@ class Operation(Generic[BodyType]):
 
 
 class DroppedConnection(Response):
-    """No answer at all: the caller sees its connection break."""
+    """No answer: the caller's connection breaks."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["extensions"][DROP]()
@@ -116,7 +116,7 @@ class DroppedConnection(Response):
 
 
 class Simulator:
-    """A provider's HTTP interface over its records. ``magic`` maps tokens to the fault that each always meets."""
+    """A provider's HTTP API over its records. ``magic`` maps tokens to the fault that each always meets."""
 
     def __init__(
         self,
@@ -160,13 +160,13 @@ class Simulator:
     async def perform(self, operation: Operation[BaseModel], request: Request) -> Response:
         """Answer one request, once per idempotency key, as Stripe does.
 
-        1. The request is understood, or refused without a trace.
-        2. A key that has its answer gets it again, or 422 for another request.
+        1. The request is parsed, or refused without a record.
+        2. A key with an answer gets it again, or 422 for another request.
         3. A key under way gets 409.
-        4. Otherwise the operation runs, and whatever may go wrong with it goes wrong there.
+        4. Otherwise the operation runs, with its fault if it meets one.
         """
         # 1.
-        call = await self._understand(operation, request)
+        call = await self._parsed(operation, request)
         # 2.
         recorded = self._records.answered(call.key)
         if recorded is not None:
@@ -183,7 +183,7 @@ class Simulator:
         finally:
             self._under_way.discard(call.key)
 
-    async def _understand(self, operation: Operation[BaseModel], request: Request) -> Call[BaseModel]:
+    async def _parsed(self, operation: Operation[BaseModel], request: Request) -> Call[BaseModel]:
         key = request.headers.get("idempotency-key", "")
         if not 0 < len(key) <= KEY_LENGTH_MAX:
             detail = f"{operation.name} needs an Idempotency-Key header of 1 to {KEY_LENGTH_MAX} characters."
@@ -208,13 +208,13 @@ class Simulator:
 
     def _refuse_under_way(self, key: str) -> None:
         if key in self._under_way:
-            detail = f"A request with idempotency key {key!r} is under way. Ask again later."
+            detail = f"A request with idempotency key {key!r} is under way. Try again later."
             raise Problem(409, "idempotency_in_progress", detail, retry_after_s=UNDER_WAY_RETRY_AFTER_S)
 
     def _fault(self, operation: Operation[BaseModel], call: Call[BaseModel], request: Request) -> Fault | None:
-        asked = request.headers.get("x-fault")
-        if asked is not None:
-            return parse_fault_header(operation.name, asked)
+        header = request.headers.get("x-fault")
+        if header is not None:
+            return parse_fault_header(operation.name, header)
         magic = self._magic.get(call.token)
         if magic is not None and magic.operation == operation.name:
             return magic
@@ -243,10 +243,10 @@ class Simulator:
                 raise _failure(fault)
 
     def _apply(self, operation: Operation[BaseModel], call: Call[BaseModel]) -> Answer:
-        """Let the effect happen and record its answer, both or neither."""
+        """Apply the effect and record its answer, both or neither."""
         with self._records.transaction():
             if operation.target_kind is not None:
-                # The call may have hung since it was understood, and its target moved on.
+                # The call may have hung since it was parsed, and its target may have changed.
                 target = self._records.find(operation.target_kind, call.target_id)
                 call = replace(call, target=target)
             answer = operation.apply(self._records, call)
@@ -273,7 +273,7 @@ class Simulator:
         )
 
     async def find(self, request: Request) -> Response:
-        """Say what became of an idempotency key: its recorded outcome, 404 never seen, 409 under way."""
+        """Return the outcome of an idempotency key: the recorded one, 404 for an unknown key, 409 for one under way."""
         key = request.path_params["key"]
         fault = self._faults.choose(FaultSubject(operation=FIND, reference=key, token="", key=key))
         if fault is not None:
@@ -303,7 +303,7 @@ class Simulator:
             detail = f"{self.name} has no operation {fault.operation!r}; known: {', '.join(known)}."
             raise Problem(400, "unknown_operation", detail)
         if len(self._faults) >= FAULTS_MAX:
-            detail = f"{FAULTS_MAX} faults are in force, the most there may be. DELETE /admin/faults first."
+            detail = f"{FAULTS_MAX} faults are active, which is the maximum. DELETE /admin/faults first."
             raise Problem(409, "too_many_faults", detail)
         return JSONResponse({"id": self._faults.add(fault), **fault.model_dump(mode="json")}, 201)
 
@@ -317,7 +317,7 @@ class Simulator:
         return Response(status_code=204)
 
     async def export(self, request: Request) -> Response:
-        """Answer one page of records in the order of their creation; ``next`` is the ``after`` of the next page."""
+        """Return one page of records in the order of their creation; ``next`` is the ``after`` of the next page."""
         after = _whole_number(request, "after", default=0, largest=2**63 - 1)
         limit = _whole_number(request, "limit", default=1000, largest=PAGE_SIZE_MAX)
         records = self._records.page(request.query_params.get("kind"), after, limit)
@@ -340,7 +340,7 @@ class Simulator:
 
 
 def parse_fault_header(operation: str, text: str) -> Fault:
-    """Understand an ``X-Fault`` header, for example ``hang; delay_s=2``, or raise a Problem."""
+    """Parse an ``X-Fault`` header, for example ``hang; delay_s=2``, or raise a Problem."""
     kind, *parameters = (part.strip() for part in text.split(";"))
     values = {"operation": operation, "kind": kind}
     for parameter in parameters:
@@ -355,9 +355,9 @@ def parse_fault_header(operation: str, text: str) -> Fault:
 
 def _failure(fault: Fault) -> Problem:
     if fault.kind is FaultKind.RATE_LIMITED:
-        detail = f"Too many requests. Ask again in {fault.retry_after_s} s."
+        detail = f"Too many requests. Try again in {fault.retry_after_s} s."
         return Problem(429, fault.code or "rate_limited", detail, retry_after_s=fault.retry_after_s)
-    return Problem(fault.status, fault.code or "provider_error", "The provider failed; nothing happened.")
+    return Problem(fault.status, fault.code or "provider_error", "The provider failed, without any effect.")
 
 
 def _respond(answer: Answer, *, replayed: bool = False) -> Response:

@@ -1,4 +1,4 @@
-"""Runs simulators the way people do, as processes that can be killed; for tests, and for whoever tries one by hand."""
+"""Runs simulators as processes that can be killed, for tests and for trials by hand."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from contextlib import contextmanager
 import urllib3
 
 START_S_MAX = 20.0
-"""A cold start takes half a second; a loaded machine is given forty times that."""
+"""A cold start takes half a second; a loaded machine gets forty times as long."""
 
 POLL_S = 0.02
 STOP_S_MAX = 10.0
 
 
 def free_port() -> int:
-    """Return a loopback port that nobody listens on just now."""
+    """Return a loopback port that is free now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
 
 
 class SimulatorProcess:
-    """``python -m simulators.<name>`` on a port of its own.
+    """``python -m simulators.<name>`` on its own port.
 
-    ``environment`` holds its settings besides the port; no setting of the calling process reaches it.
+    ``environment`` holds its settings besides the port; it inherits no setting of the calling process.
     """
 
     def __init__(self, name: str, environment: Mapping[str, str]) -> None:
@@ -42,12 +42,12 @@ class SimulatorProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start the process and return when it is ready, or raise with what it said."""
+        """Start the process and return when it is ready. Raises RuntimeError where it ends, TimeoutError."""
         self._process = subprocess.Popen([sys.executable, "-m", f"simulators.{self.name}"], env=self._environment)
         deadline = time.monotonic() + START_S_MAX
         while not self._ready():
             if self._process.poll() is not None:
-                raise RuntimeError(f"{self.name} ended with status {self._process.returncode}. Its output says why.")
+                raise RuntimeError(f"{self.name} ended with status {self._process.returncode}. See its output.")
             if time.monotonic() > deadline:
                 self.kill()
                 raise TimeoutError(f"{self.name} was not ready at {self.url} after {START_S_MAX} s.")
@@ -64,7 +64,7 @@ class SimulatorProcess:
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:
-        """End it in order."""
+        """Stop it gracefully."""
         self._end(signal.SIGTERM)
 
     def _end(self, number: signal.Signals) -> None:
