@@ -1,8 +1,8 @@
-# Every process of ours, from one recipe: the service is the argument.
+# One Dockerfile for all our processes; the argument is the module.
 #   docker build --target service -t baraza/service .   then   docker run baraza/service payment.main
 #   docker build --target tools -t baraza/tools .       then   docker run baraza/tools baraza.main audit
-# One image for all services: they share every layer, one digest is scanned and rolled out, and what a service may touch
-# is decided by its credentials, not by which files lie beside it.
+# One image for all services: they share every layer, and one digest is scanned and rolled out. A service's rights come
+# from its credentials, not from the files in its image.
 
 FROM python:3.11.14-bookworm AS build
 COPY --from=ghcr.io/astral-sh/uv:0.13.9 /uv /usr/local/bin/uv
@@ -10,7 +10,7 @@ ENV UV_PROJECT_ENVIRONMENT=/opt/baraza UV_PYTHON=/usr/local/bin/python3.11 UV_PY
     UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1
 WORKDIR /src
 COPY . .
-# What a service has no use for stays out: the command line, and all that starts parts outside of containers.
+# Without what no service needs: the command line, and the packages that start components outside of containers.
 RUN uv sync --frozen --no-dev --no-editable \
         --package baraza-checkout --package baraza-inventory --package baraza-ledger --package baraza-loyalty \
         --package baraza-payment --package baraza-saga-tracker --package baraza-shipping --package baraza-simulators
@@ -33,8 +33,8 @@ FROM runtime AS service
 COPY --from=build /opt/baraza /opt/baraza
 ENV BARAZA_HTTP_HOST=0.0.0.0 BARAZA_HTTP_PORT=8080
 EXPOSE 8080
-# Ready: partitions are assigned, or the database answers. Whatever restarts a hanging process asks /livez instead.
-# An HTTP client would double what the question costs; every container asks it for as long as it lives.
+# Ready: partitions are assigned, or the database answers. For restarts of a hanging process there is /livez.
+# An HTTP client would double the cost of the check, which every container runs for its whole life.
 HEALTHCHECK --interval=10s --timeout=10s --start-period=120s --retries=3 \
     CMD ["python", "-ISc", "import os, socket, sys; s = socket.create_connection(('127.0.0.1', int(os.environ['BARAZA_HTTP_PORT'])), 2); s.sendall(b'GET /readyz HTTP/1.0\\r\\n\\r\\n'); sys.exit(b' 200 ' not in s.recv(32))"]
 STOPSIGNAL SIGTERM

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Makes a password for every login in compose/secrets, which git ignores; what is there already stays.
+# Creates a password for every login in compose/secrets, which git ignores; existing ones stay.
 set -eu
 umask 022
 cd "$(dirname "$0")"
 mkdir -p secrets
-chmod 700 secrets   # the files inside are readable, so that each container's own user may read what is mounted for it
+chmod 700 secrets   # the files inside are world-readable, so that each container's user can read those mounted for it
 
 make() {
     [ -s "secrets/$1" ] || { od -An -N24 -tx1 /dev/urandom | tr -d ' \n' > "secrets/.$1" && mv "secrets/.$1" "secrets/$1"; }
@@ -26,14 +26,14 @@ done
 for user in checkout payment; do
     make "redis-$user"
 done
-# Kafka's two first logins are in what its storage is formatted with; all others are made by the deployment.
+# Kafka's storage is formatted with its first two logins; the deployment creates all others.
 sed "s/@BROKER_PASSWORD@/$(cat secrets/kafka-broker)/g" kafka.properties > secrets/kafka.properties
 {
     printf '%s\n' --ignore-formatted -t bbKE5E7TTpuFx5O2wsEYhA -c /run/secrets/kafka.properties
     printf -- '--add-scram\nSCRAM-SHA-512=[name=broker,password=%s]\n' "$(cat secrets/kafka-broker)"
     printf -- '--add-scram\nSCRAM-SHA-512=[name=deploy,password=%s]' "$(cat secrets/kafka-deploy)"   # no end of line
 } > secrets/kafka.format
-# Whoever uses Redis, and its keys; only a digest of each password stands there.
+# The users of Redis and their keys, with only a digest of each password.
 {
     echo 'user default off'
     for user in checkout payment; do
@@ -41,5 +41,5 @@ sed "s/@BROKER_PASSWORD@/$(cat secrets/kafka-broker)/g" kafka.properties > secre
             '+@read +@write +@connection +@scripting +@transaction -@dangerous +client|setinfo'
     done
 } > secrets/redis.acl
-# The registry takes settings from a file, so its password need not be in its environment.
+# The registry reads settings from a file, so that its password is not in its environment.
 printf 'apicurio.datasource.password=%s\n' "$(cat secrets/registry)" > secrets/registry.properties
