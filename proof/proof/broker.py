@@ -9,7 +9,7 @@ from datetime import datetime
 
 from chassis.saga.deferred import RawMessage
 from chassis.saga.outbox import OutboxRow
-from saga_tracker.ingest.decoding import Record
+from saga_tracker.ingest.records import Record
 from saga_tracker.store.consumed_offsets import TopicPartition
 
 

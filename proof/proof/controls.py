@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from chassis.saga import effects
 from chassis.saga.effects import Effect, EffectState
-from saga_tracker.ingest import recorder
+from saga_tracker.ingest import tracked_saga
 from saga_tracker.model.facts import Fact, Fenced, Progress, StepState, Succeeded, merge
 from saga_tracker.model.progress import Cause, Decision, decide
 from saga_tracker.model.saga import SagaDefinition
@@ -79,13 +79,15 @@ class Control:
 
 
 CONTROLS: Mapping[str, Control] = {
-    "no-fence": Control(simulated=((recorder, "decide", without_the_fence),), explored={"decide": without_the_fence}),
+    "no-fence": Control(
+        simulated=((tracked_saga, "decide", without_the_fence),), explored={"decide": without_the_fence}
+    ),
     "step-index": Control(
-        simulated=((recorder, "decide", compensating_by_step_index),),
+        simulated=((tracked_saga, "decide", compensating_by_step_index),),
         explored={"decide": compensating_by_step_index},
     ),
     "no-late-success": Control(
-        simulated=((recorder, "merge", losing_late_successes),), explored={"merge": losing_late_successes}
+        simulated=((tracked_saga, "merge", losing_late_successes),), explored={"merge": losing_late_successes}
     ),
     "fence-not-kept": Control(
         simulated=((effects, "on_trigger", running_what_is_fenced),), explored={"on_trigger": running_what_is_fenced}

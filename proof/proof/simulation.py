@@ -28,8 +28,12 @@ from chassis.wire.codec import Codec
 from messages.contract import Message
 from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.ingest.consumer_progress import ConsumerProgress
+from saga_tracker.ingest.deadlines import Deadlines
 from saga_tracker.ingest.decoding import topics
+from saga_tracker.ingest.operator_acts import OperatorActs
 from saga_tracker.ingest.recorder import Recorder
+from saga_tracker.model.saga import scaled
+from saga_tracker.store.cache import SagaCache
 from sqlalchemy import Connection
 
 from proof.broker import Broker
@@ -134,9 +138,12 @@ class Simulation:
         self._stock_up()
 
     def _tracker(self, number: int, timeout_factor: float) -> TrackerProcess:
+        definitions, cache = scaled(DEFINITIONS, timeout_factor), SagaCache()
         return TrackerProcess(
             number=number,
-            recorder=Recorder(DEFINITIONS, self.codec, timeout_factor=timeout_factor),
+            recorder=Recorder(definitions, self.codec, cache),
+            deadlines=Deadlines(definitions, self.codec, cache),
+            operator_acts=OperatorActs(definitions, self.codec, cache),
             database=self.database,
             topics=tuple(topics(DEFINITIONS)),
             broker=self.broker,

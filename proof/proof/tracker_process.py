@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta
 
 from chassis.saga import outbox
 from chassis.saga.outbox import OutboxRow
-from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.ingest.consumer_progress import ConsumerProgress
-from saga_tracker.ingest.decoding import Record
-from saga_tracker.ingest.operator_acts import apply_next
+from saga_tracker.ingest.deadlines import Deadlines
+from saga_tracker.ingest.operator_acts import OperatorActs
 from saga_tracker.ingest.recorder import OffsetGap, Recorder
+from saga_tracker.ingest.records import Record
 from saga_tracker.store import consumed_offsets
 from saga_tracker.store.conflicts import Overtaken
 from saga_tracker.store.consumed_offsets import TopicPartition
@@ -55,6 +55,8 @@ class TrackerProcess:
 
     number: int
     recorder: Recorder
+    deadlines: Deadlines
+    operator_acts: OperatorActs
     database: Database
     topics: tuple[str, ...]
     broker: Broker
@@ -219,8 +221,9 @@ class TrackerProcess:
                 schedule.note(f"{self.name} records {_name(record)} of saga {saga_id[-6:]}", saga_id)
         self._after_commit(recorded.rows, delivered)
         for record in batch:
-            if record.place in self.offsets:
-                self.offsets[record.place] = max(self.offsets[record.place], record.offset + 1)
+            if record.topic_partition in self.offsets:
+                topic_partition = record.topic_partition
+                self.offsets[topic_partition] = max(self.offsets[topic_partition], record.offset + 1)
 
     def _sweep(self) -> None:
         """Record deadlines up to the time to which all is recorded: an answer that is still unread is in time."""
@@ -237,8 +240,8 @@ class TrackerProcess:
         self.schedule.at(self.sweep_at, lambda: None)  # so that virtual time stops there
 
         def sweep(tx: Connection) -> list[OutboxRow]:
-            rows = self.recorder.sweep(tx, until, self.consumer_progress(), now=self.schedule.now)
-            return rows + self.recorder.wake_orphans(tx, list(until), now=self.schedule.now)
+            rows = self.deadlines.sweep(tx, until, self.consumer_progress(), now=self.schedule.now)
+            return rows + self.deadlines.wake_orphans(tx, list(until), now=self.schedule.now)
 
         self._tick(sweep, "records deadlines that passed")
 
@@ -249,7 +252,7 @@ class TrackerProcess:
 
         def apply(tx: Connection) -> list[OutboxRow]:
             partitions = range(self.broker.partition_count)
-            rows = apply_next(tx, self.recorder, DEFINITIONS, partitions, now=self.schedule.now)
+            rows = self.operator_acts.apply_next(tx, partitions, now=self.schedule.now)
             if self.schedule.strikes("the tracker crashes before the commit", 0.01):
                 raise Crash
             return rows

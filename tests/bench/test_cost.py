@@ -43,9 +43,11 @@ from messages.checkout import OrderSubmitted
 from proof.databases import TABLES, TRACKER
 from proof.schemas import LocalRegistry
 from saga_tracker.definitions import DEFINITIONS
-from saga_tracker.ingest.decoding import Record, topics
+from saga_tracker.ingest.decoding import topics
 from saga_tracker.ingest.recorder import Recorder
+from saga_tracker.ingest.records import Record
 from saga_tracker.store import consumed_offsets
+from saga_tracker.store.cache import SagaCache
 from sqlalchemy import Connection, Engine, MetaData, text
 from support.builders import a
 from support.postgres import scratch_database
@@ -239,7 +241,7 @@ def system(connections: Mapping[str, Connection]) -> System:
     participants: dict[str, Service | Tracker] = {
         name: Service(name=name, tx=connections[name], codec=codec) for name in HANDLERS
     }
-    participants[TRACKER] = Tracker(tx=connections[TRACKER], recorder=Recorder(DEFINITIONS, codec))
+    participants[TRACKER] = Tracker(tx=connections[TRACKER], recorder=Recorder(DEFINITIONS, codec, SagaCache()))
     readers: dict[str, list[str]] = defaultdict(list)
     for name, handlers in HANDLERS.items():
         for topic in consumed_topics(name, handlers):

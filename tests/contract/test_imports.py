@@ -11,6 +11,7 @@ import pytest
 from importlinter.cli import lint_imports
 from messages.contract import name_of
 from messages.saga import CancelSaga, FenceSaga, RedriveStep, SagaFenced, StepRedriven
+from proof.controls import CONTROLS
 from saga_tracker.definitions import DEFINITIONS
 
 from stack import contract
@@ -71,6 +72,16 @@ def test_a_general_module_knows_no_saga_by_name(module: Path) -> None:
     tree = ast.parse(module.read_text())
     imported = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert {name for name in imported if name.startswith("messages.")} <= COMMON
+
+
+def test_only_one_module_of_the_tracker_decides_so_that_a_negative_control_reaches_every_decision() -> None:
+    replaced = {module.__name__ for control in CONTROLS.values() for module, _, _ in control.simulated}
+    deciding = {
+        f"saga_tracker.ingest.{module.stem}"
+        for module in sorted((package("saga_tracker") / "ingest").glob("*.py"))
+        if {"decide", "merge", "merge_all"} & set(names_in(module))
+    }
+    assert deciding == {name for name in replaced if name.startswith("saga_tracker.")}
 
 
 def test_the_search_would_find_a_name() -> None:

@@ -16,9 +16,8 @@ from proof.schemas import LocalRegistry
 from saga_tracker.definitions import DEFINITIONS, newest
 from saga_tracker.http import previews
 from saga_tracker.http.previews import InvalidSelection, Selection
-from saga_tracker.ingest.operator_acts import BATCH_MAX, apply_next
+from saga_tracker.ingest.operator_acts import BATCH_MAX, OperatorActs
 from saga_tracker.ingest.outgoing import END
-from saga_tracker.ingest.recorder import Recorder
 from saga_tracker.model.facts import (
     NOTHING,
     Cancelled,
@@ -32,6 +31,7 @@ from saga_tracker.model.facts import (
 )
 from saga_tracker.model.progress import Phase, decide
 from saga_tracker.store import dead_letters, plans, sagas
+from saga_tracker.store.cache import SagaCache
 from saga_tracker.store.dead_letters import LetterRow
 from saga_tracker.store.plans import ActKind, Plan
 from saga_tracker.store.sagas import SagaRow
@@ -57,8 +57,8 @@ def engine(infrastructure: Stack) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def recorder() -> Recorder:
-    return Recorder(DEFINITIONS, Codec(LocalRegistry()))
+def operator_acts() -> OperatorActs:
+    return OperatorActs(DEFINITIONS, Codec(LocalRegistry()), SagaCache())
 
 
 def park(engine: Engine, *facts: Fact, count: int = 1, version: int = 1) -> list[str]:
@@ -91,7 +91,7 @@ def begin(engine: Engine, plan: Plan, *, rate_per_s: int = 100_000) -> bool:
 
 
 def work(
-    engine: Engine, recorder: Recorder, partitions: Sequence[int] = range(PARTITIONS), *, in_s: float = 0.0
+    engine: Engine, operator_acts: OperatorActs, partitions: Sequence[int] = range(PARTITIONS), *, in_s: float = 0.0
 ) -> int:
     """Be the worker until nothing is left to do for these partitions; return how many commands it would publish.
 
@@ -102,7 +102,7 @@ def work(
     while True:
         now += timedelta(seconds=1)
         with engine.begin() as tx:
-            rows = apply_next(tx, recorder, DEFINITIONS, partitions, now=now)
+            rows = operator_acts.apply_next(tx, partitions, now=now)
         if not rows:
             return sent
         sent += len(rows)
@@ -122,7 +122,9 @@ def one(engine: Engine, statement: str, **values: object) -> Any:
 EXHAUSTED = (Succeeded(step=AUTHORIZE), RetriesExhausted(step=RESERVE, reason="order 17 fails with 3.5"))
 
 
-def test_ten_thousand_parked_sagas_run_in_one_plan_once_and_through_a_crash(engine: Engine, recorder: Recorder) -> None:
+def test_ten_thousand_parked_sagas_run_in_one_plan_once_and_through_a_crash(
+    engine: Engine, operator_acts: OperatorActs
+) -> None:
     saga_ids = park(engine, *EXHAUSTED, count=MANY)
     statements: list[str] = []
     event.listen(engine, "before_cursor_execute", lambda _c, _cursor, statement, *_: statements.append(statement))
@@ -133,10 +135,10 @@ def test_ten_thousand_parked_sagas_run_in_one_plan_once_and_through_a_crash(engi
     assert (plan.state, plan.counts) == ("PLANNED", {"PLANNED": MANY})
     assert begin(engine, plan)
     with engine.connect() as tx:  # and no commit: the worker is killed before
-        assert len(apply_next(tx, recorder, DEFINITIONS, [0, 1], now=datetime.now(UTC))) == BATCH_MAX
-    first = work(engine, recorder, [0, 1])
+        assert len(operator_acts.apply_next(tx, [0, 1], now=datetime.now(UTC))) == BATCH_MAX
+    first = work(engine, operator_acts, [0, 1])
     assert 0 < first < MANY
-    assert first + work(engine, recorder, in_s=60.0) == MANY
+    assert first + work(engine, operator_acts, in_s=60.0) == MANY
     assert len(statements) < STATEMENTS_MAX
     with engine.connect() as tx:
         done = plans.find(tx, plan.plan_id)
@@ -151,7 +153,7 @@ def test_ten_thousand_parked_sagas_run_in_one_plan_once_and_through_a_crash(engi
     assert one(engine, "SELECT count(*) FROM operator_log WHERE plan_id = :plan", plan=plan.plan_id) == MANY
     assert one(engine, "SELECT count(*) FROM timeline WHERE kind = 'act' AND detail = 'operator-1: fixed'") == MANY
     assert not begin(engine, plan), "it was applied before"
-    assert work(engine, recorder) == 0
+    assert work(engine, operator_acts) == 0
 
 
 def test_a_plan_shows_what_each_saga_would_run_and_why_not(engine: Engine) -> None:
@@ -175,19 +177,19 @@ def test_a_plan_shows_what_each_saga_would_run_and_why_not(engine: Engine) -> No
     assert "version 99" in str(found[foreign].detail)
 
 
-def test_a_saga_that_changed_since_the_plan_is_passed_over(engine: Engine, recorder: Recorder) -> None:
+def test_a_saga_that_changed_since_the_plan_is_passed_over(engine: Engine, operator_acts: OperatorActs) -> None:
     changed, same = park(engine, *EXHAUSTED, count=2)
     plan = make(engine, [changed, same])
     with engine.begin() as tx:
         sagas.save(tx, list(sagas.load(tx, [changed]).values()), now=AT)
     assert begin(engine, plan)
-    assert work(engine, recorder) == 1
+    assert work(engine, operator_acts) == 1
     found = items(engine, plan)
     assert {saga_id: item.state for saga_id, item in found.items()} == {changed: "CHANGED", same: "DONE"}
     assert "plan again" in str(found[changed].detail)
 
 
-def test_a_plan_keeps_to_its_rate(engine: Engine, recorder: Recorder) -> None:
+def test_a_plan_keeps_to_its_rate(engine: Engine, operator_acts: OperatorActs) -> None:
     plan = make(engine, park(engine, *EXHAUSTED, count=30))
     assert begin(engine, plan, rate_per_s=20)
     began_at = datetime.now(UTC) + timedelta(seconds=1)
@@ -195,22 +197,24 @@ def test_a_plan_keeps_to_its_rate(engine: Engine, recorder: Recorder) -> None:
     for place in range(30):
         with engine.begin() as tx:
             now = began_at + timedelta(seconds=place / 10)
-            counts.append(len(apply_next(tx, recorder, DEFINITIONS, range(PARTITIONS), now=now)))
+            counts.append(len(operator_acts.apply_next(tx, range(PARTITIONS), now=now)))
     assert [sum(counts[:10]), sum(counts[10:20]), sum(counts)] == [20, 10, 30]
 
 
-def test_sagas_are_given_up_instead_of_tried_again(engine: Engine, recorder: Recorder) -> None:
+def test_sagas_are_given_up_instead_of_tried_again(engine: Engine, operator_acts: OperatorActs) -> None:
     (parked,) = park(engine, *EXHAUSTED)
     plan = make(engine, [parked], ActKind.COMPENSATE)
     assert begin(engine, plan)
-    assert work(engine, recorder) == len(ORDER.services)
+    assert work(engine, operator_acts) == len(ORDER.services)
     with engine.begin() as tx:
         row = sagas.load(tx, [parked])[parked]
     assert (row.state, row.phase, row.cause, row.parked_at) == ("PENDING", "FENCING", "CANCELLED", None)
     assert "only one on its way" in str(items(engine, make(engine, [parked], ActKind.COMPENSATE))[parked].detail)
 
 
-def test_a_message_of_no_known_step_is_tried_again_where_it_is_held(engine: Engine, recorder: Recorder) -> None:
+def test_a_message_of_no_known_step_is_tried_again_where_it_is_held(
+    engine: Engine, operator_acts: OperatorActs
+) -> None:
     (ended,) = park(engine, *(Succeeded(step=step.name) for step in ORDER.steps))
     letter = LetterRow(
         topic="checkout.dlq", partition=0, offset=1, letter_id=new_id(), message_id=new_id(), saga_id=ended,
@@ -222,7 +226,7 @@ def test_a_message_of_no_known_step_is_tried_again_where_it_is_held(engine: Engi
     plan = make(engine, [ended])
     assert items(engine, plan)[ended].runs == "RedriveStep checkout"
     assert begin(engine, plan)
-    assert work(engine, recorder) == 1
+    assert work(engine, operator_acts) == 1
     with engine.begin() as tx:
         assert dead_letters.list_open(tx, saga_id=ended, limit=9) == []
         assert dead_letters.unclear(tx, [ended]) == {}

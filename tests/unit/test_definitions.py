@@ -1,4 +1,4 @@
-"""Definitions: what a saga is made of, and every way in which one that contradicts itself is refused."""
+"""Definitions: the parts of a saga, and every contradiction for which a definition is refused."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def test_every_definition_is_found_by_its_name_and_version() -> None:
     assert DEFINITIONS["order", 1] is newest("order")
 
 
-def test_an_unknown_saga_is_refused_with_those_that_are_known() -> None:
+def test_an_unknown_saga_is_refused_with_the_names_of_the_known_ones() -> None:
     with pytest.raises(UnknownSaga, match="known: order"):
         newest("ordre")
 
 
-def test_the_tracker_reads_every_topic_that_can_say_something_of_an_order() -> None:
+def test_the_tracker_consumes_every_topic_that_can_carry_a_message_of_an_order() -> None:
     found = topics(DEFINITIONS)
     assert {"checkout.events", "payment.events", "ledger.events", "saga.commands", "saga-tracker.dlq"} <= set(found)
     assert {f"{step.name}.dlq" for step in ORDER.steps} <= set(found)
@@ -49,8 +49,8 @@ def test_a_service_is_fenced_once_with_all_of_its_steps() -> None:
 REFUSED: list[tuple[Callable[[], object], str]] = [
     (lambda: replace(ORDER, steps=()), "has no steps"),
     (lambda: replace(ORDER, steps=ORDER.steps[1:]), "reserve_inventory is triggered by PaymentAuthorized, but"),
-    (lambda: replace(ORDER, steps=(*ORDER.steps, AUTHORIZE)), "The step authorize_payment stands in it twice"),
-    (lambda: with_step(SHIP, rejected_with=BURN.rejected_with), "LoyaltyPointsRejected stands in it twice"),
+    (lambda: replace(ORDER, steps=(*ORDER.steps, AUTHORIZE)), "The step authorize_payment is used twice"),
+    (lambda: with_step(SHIP, rejected_with=BURN.rejected_with), "LoyaltyPointsRejected is used twice"),
     (lambda: with_step(SHIP, compensation=None), "book_shipment is compensatable but nothing undoes it"),
     (lambda: with_step(CAPTURE, undone_by="book_shipment"), "must be an earlier step of payment"),
     (lambda: with_step(CAPTURE, undone_by="post_ledger"), "must be an earlier step of payment"),
@@ -77,19 +77,19 @@ REFUSED: list[tuple[Callable[[], object], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("build", "said"), REFUSED, ids=[said for _, said in REFUSED])
-def test_a_definition_that_contradicts_itself_is_refused_by_name(build: Callable[[], object], said: str) -> None:
-    with pytest.raises(InvalidDefinition, match=said) as refusal:
+@pytest.mark.parametrize(("build", "reason"), REFUSED, ids=[reason for _, reason in REFUSED])
+def test_a_definition_that_contradicts_itself_is_refused_by_name(build: Callable[[], object], reason: str) -> None:
+    with pytest.raises(InvalidDefinition, match=reason) as refusal:
         build()
     assert str(refusal.value).startswith("order version 1: ")
 
 
 def test_the_drawings_show_every_message_of_the_saga() -> None:
-    spoken = {OrderSubmitted, OrderConfirmed, OrderFailed}
+    used = {OrderSubmitted, OrderConfirmed, OrderFailed}
     for step in ORDER.steps:
-        spoken |= {step.succeeds_with, *([step.rejected_with] if step.rejected_with else [])}
-        spoken |= {step.compensation.command, step.compensation.reply} if step.compensation else set()
-    assert spoken <= set(MESSAGES.values())
-    for message in spoken:
+        used |= {step.succeeds_with, *([step.rejected_with] if step.rejected_with else [])}
+        used |= {step.compensation.command, step.compensation.reply} if step.compensation else set()
+    assert used <= set(MESSAGES.values())
+    for message in used:
         assert name_of(message) in diagram(ORDER)
         assert name_of(message) in mermaid(ORDER)

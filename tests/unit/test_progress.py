@@ -1,4 +1,4 @@
-"""What the tracker decides, rule by rule, without a broker: given facts, expect a decision."""
+"""The tracker's decisions, rule by rule, without a broker: given facts, expect a decision."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from saga_tracker.definitions import newest
 from saga_tracker.model.facts import (
-    ANY_STEP,
     NOTHING,
+    UNKNOWN_STEP,
     Cancelled,
     CommandDead,
     Compensated,
@@ -25,7 +25,7 @@ from saga_tracker.model.facts import (
     StepState,
     Succeeded,
     TimedOut,
-    Unreadable,
+    Unprocessable,
     from_record,
     merge_all,
     to_record,
@@ -60,7 +60,7 @@ def succeeded(*steps: str) -> tuple[Fact, ...]:
 
 
 def fenced(*ran: str, rejected: str | None = None) -> tuple[Fact, ...]:
-    """Every service's answer to the fence when just these steps ran."""
+    """Return every service's reply to the fence when exactly these steps ran."""
 
     def state(step: str) -> StepState:
         return DONE if step in ran else REJECTED if step == rejected else FENCED
@@ -80,7 +80,7 @@ def given(*facts: Fact) -> Decision:
 
 
 def compensating(decision: Decision) -> str:
-    """The one step that the decision compensates."""
+    """Return the one step that the decision compensates."""
     assert decision.phase is Phase.COMPENSATING, decision
     (command,) = decision.commands
     assert command.step is not None
@@ -95,7 +95,7 @@ def test_a_saga_waits_for_its_first_step() -> None:
     assert decision.waiting.timeout_s == 20
 
 
-def test_a_saga_whose_last_step_ran_is_confirmed_even_when_earlier_events_have_not_come_yet() -> None:
+def test_a_saga_whose_last_step_ran_is_confirmed_even_before_earlier_events_arrive() -> None:
     decision = given(*succeeded(LEDGER))
     assert (decision.state, decision.phase, decision.failure) == (SagaState.CONFIRMED, Phase.ENDED, None)
     assert decision.waiting is None
@@ -112,7 +112,7 @@ def test_a_saga_whose_last_step_ran_is_confirmed_even_when_earlier_events_have_n
         (CAPTURE, [SHIP, BURN, RESERVE, AUTHORIZE]),
     ],
 )
-def test_a_rejection_compensates_exactly_the_steps_before_it_each_after_the_reply_to_the_one_before(
+def test_a_rejection_compensates_exactly_the_steps_before_it_each_after_the_reply_for_the_one_before(
     rejected: str, in_reverse: list[str]
 ) -> None:
     facts: list[Fact] = [Rejected(step=rejected, reason="said no")]
@@ -136,7 +136,7 @@ def test_a_timed_out_step_fences_every_service_before_anything_is_compensated() 
     assert all(command.step is None for command in decision.commands)
 
 
-def test_the_fence_is_not_over_before_every_service_has_answered() -> None:
+def test_the_fence_lasts_until_every_service_has_replied() -> None:
     answers = fenced(AUTHORIZE)
     decision = given(TimedOut(step=RESERVE), *answers[:-1])
     assert decision.phase is Phase.FENCING
@@ -156,7 +156,7 @@ def test_a_late_success_that_the_fence_finds_is_compensated_like_any_other() -> 
     )
 
 
-def test_a_timed_out_saga_that_turns_out_to_have_run_wholly_completes() -> None:
+def test_a_timed_out_saga_whose_steps_all_ran_completes() -> None:
     assert given(TimedOut(step=CAPTURE), *fenced(*STEPS)).state is SagaState.CONFIRMED
 
 
@@ -181,7 +181,7 @@ def test_a_cancellation_of_a_saga_that_has_ended_is_refused() -> None:
     assert admits(ORDER, merge_all(NOTHING, succeeded(CAPTURE)), CANCELLED)
 
 
-def test_a_rejection_during_the_fence_makes_history_certain_without_the_other_answers() -> None:
+def test_a_rejection_during_the_fence_makes_history_certain_without_the_other_replies() -> None:
     decision = given(CANCELLED, Rejected(step=BURN, reason="no points"))
     assert compensating(decision) == RESERVE
     assert decision.failure is not None
@@ -195,29 +195,29 @@ def test_a_rejection_that_only_the_fence_reports_counts_the_same() -> None:
     assert (decision.failure.cause, decision.failure.step) == (Cause.REJECTED, BURN)
 
 
-def test_retries_that_run_out_fence_the_saga_where_the_definition_says_compensate() -> None:
+def test_exhausted_retries_fence_the_saga_where_the_definition_says_compensate() -> None:
     decision = given(RetriesExhausted(step=SHIP, reason="the courier is down"))
     assert decision.phase is Phase.FENCING
     assert decision.failure is not None
     assert (decision.failure.cause, decision.failure.reason) == (Cause.EXHAUSTED, "the courier is down")
 
 
-def test_retries_that_run_out_park_the_saga_where_the_definition_says_park() -> None:
+def test_exhausted_retries_park_the_saga_where_the_definition_says_park() -> None:
     decision = given(RetriesExhausted(step=RESERVE, reason="ZeroDivisionError"))
     assert (decision.state, decision.waiting, decision.commands) == (SagaState.NEEDS_REVIEW, None, ())
     assert decision.reason == "reserve_inventory: ZeroDivisionError"
 
 
-def test_a_parked_saga_goes_on_by_itself_when_the_step_answers_after_all() -> None:
+def test_a_parked_saga_continues_by_itself_when_the_step_answers_after_all() -> None:
     decision = given(RetriesExhausted(step=RESERVE, reason="ZeroDivisionError"), *succeeded(RESERVE))
     assert (decision.state, decision.step) == (SagaState.PENDING, BURN)
 
 
-def test_a_message_that_nobody_can_read_parks_a_saga_until_it_ends_or_is_stopped() -> None:
-    unreadable = Unreadable(step=ANY_STEP, reason="no schema 99")
-    assert given(unreadable).state is SagaState.NEEDS_REVIEW
-    assert given(unreadable, *succeeded(LEDGER)).state is SagaState.CONFIRMED
-    assert given(unreadable, CANCELLED).phase is Phase.FENCING
+def test_an_unprocessable_message_parks_a_saga_until_it_ends_or_is_stopped() -> None:
+    unprocessable = Unprocessable(step=UNKNOWN_STEP, reason="no schema 99")
+    assert given(unprocessable).state is SagaState.NEEDS_REVIEW
+    assert given(unprocessable, *succeeded(LEDGER)).state is SagaState.CONFIRMED
+    assert given(unprocessable, CANCELLED).phase is Phase.FENCING
 
 
 def test_a_command_without_a_reply_is_sent_again_and_then_parks_the_saga() -> None:
@@ -234,7 +234,7 @@ def test_a_command_without_a_reply_is_sent_again_and_then_parks_the_saga() -> No
     assert given(*facts, *compensated(AUTHORIZE)).state is SagaState.CANCELLED_COMPENSATED
 
 
-def test_a_fence_is_sent_again_only_to_those_that_have_not_answered() -> None:
+def test_a_fence_is_sent_again_only_to_the_services_that_have_not_replied() -> None:
     decision = given(CANCELLED, *fenced(AUTHORIZE)[:4], ReplyOverdue(round_=FENCE, attempt=1))
     assert decision.commands == (Command(service="ledger", step=None, attempt=2),)
 
@@ -247,7 +247,7 @@ def test_a_dead_command_parks_the_saga_until_its_reply_comes() -> None:
     assert given(rejected, dead, *compensated(AUTHORIZE)).state is SagaState.CANCELLED_COMPENSATED
 
 
-def test_one_dead_fence_does_not_stop_the_waiting_for_the_others() -> None:
+def test_one_dead_fence_does_not_end_the_wait_for_the_others() -> None:
     decision = given(CANCELLED, CommandDead(command=fence_key("ledger"), reason="no step post_ledger"))
     assert decision.state is SagaState.NEEDS_REVIEW
     assert decision.waiting is not None
@@ -288,7 +288,7 @@ def test_what_is_known_survives_being_stored() -> None:
         *compensated(AUTHORIZE),
         RetriesExhausted(step=SHIP, reason="down"),
         CommandDead(command=fence_key("ledger"), reason="dead"),
-        Unreadable(step=ANY_STEP, reason="garbage"),
+        Unprocessable(step=UNKNOWN_STEP, reason="garbage"),
         TimedOut(step=RESERVE),
         ReplyOverdue(round_=FENCE, attempt=2),
     )
@@ -297,12 +297,12 @@ def test_what_is_known_survives_being_stored() -> None:
     assert to_record(NOTHING) == {}
 
 
-def redrives(decision_of: tuple[Fact, ...]) -> Redriven:
-    """What an operator's redrive of a saga with these facts is."""
-    return redrive(ORDER, merge_all(NOTHING, (STARTED, *decision_of)), at=AT, by="operator-1", reason="fixed")
+def redrives(facts: tuple[Fact, ...]) -> Redriven:
+    """Return the fact of an operator's redrive of a saga with these facts."""
+    return redrive(ORDER, merge_all(NOTHING, (STARTED, *facts)), at=AT, by="operator-1", reason="fixed")
 
 
-def test_a_redriven_step_goes_to_its_service_once_more_and_fails_or_runs_as_if_it_were_the_first_time() -> None:
+def test_a_redriven_step_goes_to_its_service_once_more_and_fails_or_runs_as_it_did_the_first_time() -> None:
     exhausted = RetriesExhausted(step=RESERVE, reason="ZeroDivisionError")
     first = redrives((exhausted,))
     asked = given(exhausted, first)
@@ -329,18 +329,18 @@ def test_a_redriven_step_goes_to_its_service_once_more_and_fails_or_runs_as_if_i
         (RedriveOutcome.FENCED, Phase.RUNNING, True),
     ],
 )
-def test_a_service_that_has_nothing_to_run_again_says_how_its_step_stands(
+def test_a_service_that_has_nothing_to_run_again_replies_with_the_state_of_its_step(
     outcome: RedriveOutcome, phase: Phase, parked: bool
 ) -> None:
     facts = (RetriesExhausted(step=RESERVE, reason="no"),)
-    told = StepRedriven(step=RESERVE, number=1, outcome=outcome)
-    decision = given(*facts, redrives(facts), told)
+    reply = StepRedriven(step=RESERVE, number=1, outcome=outcome)
+    decision = given(*facts, redrives(facts), reply)
     assert (decision.phase, decision.parked is not None) == (phase, parked)
     assert decision.step == (BURN if outcome is RedriveOutcome.DONE else AUTHORIZE if phase is not Phase.RUNNING
                              else RESERVE)  # fmt: skip
     if parked:
         with pytest.raises(NotRedrivable, match="fenced"):
-            redrives((*facts, redrives(facts), told))
+            redrives((*facts, redrives(facts), reply))
 
 
 def test_a_redriven_compensation_or_fence_gets_as_many_attempts_again_and_its_old_dead_letters_are_history() -> None:
@@ -358,15 +358,15 @@ def test_a_redriven_compensation_or_fence_gets_as_many_attempts_again_and_its_ol
     assert given(*silent, redrives(silent), ReplyOverdue(round_=FENCE, attempt=10)).parked is not None
 
 
-def test_a_redrive_sets_the_unreadable_messages_aside_that_were_known_and_no_later_ones() -> None:
-    first = Unreadable(step=ANY_STEP, reason="garbage", letter="1")
+def test_a_redrive_makes_the_unprocessable_messages_history_that_were_known_and_no_later_ones() -> None:
+    first = Unprocessable(step=UNKNOWN_STEP, reason="garbage", letter="1")
     act = redrives((first,))
     assert given(first, act).parked is None
-    later = Unreadable(step=ANY_STEP, reason="more garbage", letter="2")
+    later = Unprocessable(step=UNKNOWN_STEP, reason="more garbage", letter="2")
     assert given(first, act, later).parked == "more garbage"
 
 
-def test_what_cannot_be_redriven_says_why() -> None:
+def test_a_redrive_that_is_impossible_is_refused_with_the_reason() -> None:
     with pytest.raises(NotRedrivable, match="not parked"):
         redrives(succeeded(AUTHORIZE))
     with pytest.raises(NotRedrivable, match="cannot both be true"):
@@ -380,13 +380,17 @@ def test_the_whole_sagas_deadline_counts_from_its_latest_redrive() -> None:
     assert forward_from(merge_all(NOTHING, (*facts, act)), AT) == AT + timedelta(hours=2)
 
 
-def test_what_a_service_says_of_no_step_moves_no_step() -> None:
-    told = StepRedriven(step=ANY_STEP, number=1, outcome=RedriveOutcome.REJECTED)
-    assert given(*succeeded(AUTHORIZE), told) == given(*succeeded(AUTHORIZE))
+def test_a_reply_about_no_known_step_changes_no_step() -> None:
+    reply = StepRedriven(step=UNKNOWN_STEP, number=1, outcome=RedriveOutcome.REJECTED)
+    assert given(*succeeded(AUTHORIZE), reply) == given(*succeeded(AUTHORIZE))
 
 
-def test_what_the_release_before_redrives_has_stored_is_read_as_it_was_meant() -> None:
-    stored = {"exhausted": {RESERVE: "a bug"}, "dead_commands": {RESERVE: "a bug"}, "unreadable": {ANY_STEP: "garbage"}}
+def test_what_a_release_without_redrives_stored_keeps_its_meaning() -> None:
+    stored = {
+        "exhausted": {RESERVE: "a bug"},
+        "dead_commands": {RESERVE: "a bug"},
+        "unreadable": {UNKNOWN_STEP: "garbage"},
+    }
     known = from_record(stored)
     assert (known.exhausted, known.dead_commands) == ({RESERVE: (0, "a bug")}, {RESERVE: (1, "a bug")})
-    assert known.unread == {ANY_STEP: "garbage"}
+    assert known.unresolved_letters == {UNKNOWN_STEP: "garbage"}

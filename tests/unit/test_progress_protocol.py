@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from proof.models import CALLS, ORDER
 from proof.states import CANCEL, Model, ModelState
 from saga_tracker.model.facts import (
-    ANY_STEP,
     NOTHING,
+    UNKNOWN_STEP,
     Cancelled,
     CommandDead,
     Compensated,
@@ -32,7 +32,7 @@ from saga_tracker.model.facts import (
     StepState,
     Succeeded,
     TimedOut,
-    Unreadable,
+    Unprocessable,
     from_record,
     merge_all,
     to_record,
@@ -97,8 +97,8 @@ FACTS: st.SearchStrategy[Fact] = st.one_of(
     ),
     st.builds(RetriesExhausted, step=STEP_NAMES, reason=REASONS, redrive=GENERATIONS),
     st.builds(CommandDead, command=STEP_NAMES, reason=REASONS, attempt=st.integers(1, 12)),
-    st.builds(Unreadable, step=STEP_NAMES, reason=REASONS, redrive=GENERATIONS),
-    st.builds(Unreadable, step=st.just(ANY_STEP), reason=REASONS, letter=REASONS),
+    st.builds(Unprocessable, step=STEP_NAMES, reason=REASONS, redrive=GENERATIONS),
+    st.builds(Unprocessable, step=st.just(UNKNOWN_STEP), reason=REASONS, letter=REASONS),
     st.builds(
         Redriven,
         round_=st.one_of(STEP_NAMES, STEP_NAMES.map(redrive_key), st.just(FENCE)),

@@ -1,1 +1,1 @@
-"""The saga-tracker: watches every event, keeps each saga's state and timeline, and issues compensations."""
+"""The saga-tracker: consumes every event, keeps each saga's state and timeline, and sends the compensations."""

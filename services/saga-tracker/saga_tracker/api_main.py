@@ -1,4 +1,4 @@
-"""The tracker's query process: wires the API over the worker's database."""
+"""The tracker's API process: wires the HTTP API to the worker's database."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from saga_tracker.http.cancellations import Cancellations
 from saga_tracker.store import queries
 
 
-def application(parts: Dependencies) -> FastAPI:
-    """Return the API over these parts. Nothing connects before the first request."""
-    instance = f"{parts.settings.service}-api-{socket.gethostname()}-{os.getpid()}"
-    app = api("saga-tracker", parts, router, operator_api.router)
-    metrics.watch_database(parts.engine, *saga_metrics.MEASURES)
-    saga_metrics.announce(DEFINITIONS.values())
+def application(dependencies: Dependencies) -> FastAPI:
+    """Return the API with these dependencies. Nothing connects before the first request."""
+    instance = f"{dependencies.settings.service}-api-{socket.gethostname()}-{os.getpid()}"
+    app = api("saga-tracker", dependencies, router, operator_api.router)
+    metrics.watch_database(dependencies.engine, *saga_metrics.MEASURES)
+    saga_metrics.initialise(DEFINITIONS.values())
     app.state.streams = Streams()
-    producer = publisher.producer(KafkaLogin.of(parts.settings), client_id=instance)
-    app.state.cancellations = Cancellations(producer, parts.codec)
-    app.include_router(health.router(alive={}, ready={"the database answers": lambda: _answers(parts)}))
+    producer = publisher.producer(KafkaLogin.of(dependencies.settings), client_id=instance)
+    app.state.cancellations = Cancellations(producer, dependencies.codec)
+    app.include_router(health.router(alive={}, ready={"the database answers": lambda: _answers(dependencies)}))
     return app
 
 
-def _answers(parts: Dependencies) -> bool:
+def _answers(dependencies: Dependencies) -> bool:
     try:
-        with parts.engine.connect() as tx:
+        with dependencies.engine.connect() as tx:
             queries.recorded_until(tx)
     except OperationalError:
         return False
@@ -46,7 +46,7 @@ def _answers(parts: Dependencies) -> bool:
 
 
 def main() -> int:
-    """Serve until SIGTERM or SIGINT; exit status 1 where the address is taken."""
+    """Serve until SIGTERM or SIGINT; the exit status is 1 where the address is in use."""
     settings = Settings()
     logs.configure(settings.service, settings.log_level)
     server = server_of(application(open_dependencies(settings)), settings)

@@ -1,4 +1,7 @@
-"""What the tracker measures: how sagas end and how long they take, and where those under way pile up."""
+"""The metrics of sagas: how they end, how long they take, and at which steps those under way are.
+
+It must never change a saga or its row.
+"""
 
 from __future__ import annotations
 
@@ -15,20 +18,27 @@ from saga_tracker.store.sagas import SagaRow
 from saga_tracker.store.timeline import Entry
 
 SAGA_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 180, 600)
-"""From an order on an idle machine to one that lasted longer than a saga should."""
+"""From an order on an idle machine to one that took longer than a saga should."""
 
-STARTED = Counter("baraza_sagas_started_total", "Sagas that the tracker began to follow.", ["saga"])
+STARTED = Counter("baraza_sagas_started_total", "Sagas that started.", ["saga"])
 ENDED = Counter(
-    "baraza_sagas_ended_total", "Sagas that ended; cause is empty where nothing failed.", ["saga", "state", "cause"]
+    "baraza_sagas_ended_total", "Sagas that ended; the cause is empty for a confirmed saga.", ["saga", "state", "cause"]
 )
 SECONDS = Histogram(
-    "baraza_saga_seconds", "From a saga's starting event to its end.", ["saga", "state"], buckets=SAGA_BUCKETS_S
+    "baraza_saga_seconds",
+    "Duration of a saga, from its starting event to its end.",
+    ["saga", "state"],
+    buckets=SAGA_BUCKETS_S,
 )
-LATE = Counter("baraza_late_successes_total", "Steps that succeeded after they had been given up.", ["step"])
-COMMANDS = Counter("baraza_commands_total", "Commands that the tracker issued, by type.", ["type", "step"])
-REPEATED = Counter("baraza_commands_repeated_total", "Commands sent again for want of a reply.", ["type", "step"])
-STEP_TIMEOUT_SECONDS = Gauge("baraza_step_timeout_seconds", "How long a step may take.", ["saga", "step"])
-TIMERS = Counter("baraza_deadlines_passed_total", "Deadlines that passed.", ["type", "step"])
+LATE = Counter("baraza_late_successes_total", "Steps that succeeded after their saga was stopped, by step.", ["step"])
+COMMANDS = Counter("baraza_commands_total", "Commands that the tracker sent, by type and step.", ["type", "step"])
+REPEATED = Counter(
+    "baraza_commands_repeated_total",
+    "Commands sent again after no reply came in time, by type and step.",
+    ["type", "step"],
+)
+STEP_TIMEOUT_SECONDS = Gauge("baraza_step_timeout_seconds", "Timeout of a step, by step.", ["saga", "step"])
+TIMERS = Counter("baraza_deadlines_passed_total", "Deadlines that passed, by type and step.", ["type", "step"])
 
 UNDER_WAY = """
     SELECT saga_type, step, {value}
@@ -41,49 +51,49 @@ OLDEST_S = "extract(epoch FROM now() - min(updated_at))"
 MEASURES = (
     measure(
         "baraza_sagas_pending",
-        "Sagas under way, by the step that they are at.",
+        "Pending sagas, by step.",
         ("saga", "step"),
         text(UNDER_WAY.format(value="count(*)", state="PENDING")),
     ),
     measure(
         "baraza_sagas_pending_oldest_seconds",
-        "How long the one that has been at the step for longest has been there.",
+        "Age of the oldest pending saga, by step.",
         ("saga", "step"),
         text(UNDER_WAY.format(value=OLDEST_S, state="PENDING")),
     ),
     measure(
         "baraza_sagas_parked",
-        "Sagas in NEEDS_REVIEW, by the step that failed.",
+        "Parked sagas (NEEDS_REVIEW), by step.",
         ("saga", "step"),
         text(UNDER_WAY.format(value="count(*)", state="NEEDS_REVIEW")),
     ),
     measure(
         "baraza_sagas_parked_oldest_seconds",
-        "How long the oldest of them has been as it is.",
+        "Age of the oldest parked saga, by step.",
         ("saga", "step"),
         text(UNDER_WAY.format(value=OLDEST_S, state="NEEDS_REVIEW")),
     ),
     measure(
         "baraza_timeline_age_seconds",
-        "How old the youngest moment is up to which every timeline is complete.",
+        "Age of the moment up to which every timeline is complete.",
         (),
         text("SELECT coalesce(extract(epoch FROM now() - min(recorded_until)), 0) FROM watermarks"),
     ),
 )
 
 
-ENDS = {
+OUTCOMES = {
     SagaState.CONFIRMED.value: ("",),
     SagaState.CANCELLED_COMPENSATED.value: tuple(cause.value for cause in Cause),
 }
-"""How a saga can end, and why."""
+"""Each final state with the causes that it can have."""
 
 
-def announce(definitions: Iterable[SagaDefinition]) -> None:
-    """Tell the limits of each step, and begin the counters at zero: a rise from nothing is no rise to Prometheus."""
+def initialise(definitions: Iterable[SagaDefinition]) -> None:
+    """Set each step's timeout, and create the counters at zero: Prometheus sees no increase in a series that is new."""
     for definition in definitions:
         STARTED.labels(definition.name)
-        for state, causes in ENDS.items():
+        for state, causes in OUTCOMES.items():
             for cause in causes:
                 ENDED.labels(definition.name, state, cause)
         for step in definition.steps:
@@ -93,8 +103,8 @@ def announce(definitions: Iterable[SagaDefinition]) -> None:
                 REPEATED.labels(step.compensation.command.FULL_NAME.rpartition(".")[2], step.name)
 
 
-def recorded(entries: Iterable[Entry], rows: Iterable[SagaRow], at: datetime) -> None:
-    """Count what the transaction ``at`` a time has recorded: its timeline entries, and its sagas as they stand now."""
+def count(entries: Iterable[Entry], rows: Iterable[SagaRow], at: datetime) -> None:
+    """Count what the transaction ``at`` a time has recorded: its timeline entries, and its sagas as they are now."""
     for entry in entries:
         step = entry.step or ""
         if entry.late:

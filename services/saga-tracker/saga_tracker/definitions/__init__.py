@@ -1,4 +1,4 @@
-"""Every saga that the tracker follows, by name and version. Nothing outside of this package knows one by name."""
+"""The definitions of all sagas, by name and version. Every other package must serve any saga and know none by name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DEFINITIONS: Mapping[tuple[str, int], SagaDefinition] = MappingProxyType(
 
 
 class UnknownSaga(LookupError):
-    """No definition has that name; the text lists those that there are."""
+    """No definition has that name. The text lists the known ones."""
 
 
 def newest(name: str) -> SagaDefinition:

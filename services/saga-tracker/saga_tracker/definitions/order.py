@@ -1,4 +1,4 @@
-"""The order saga: charge the card, take the stock and the points, ship, settle, and post."""
+"""The order saga: authorize the card, reserve the stock, burn the points, ship, capture, and post to the ledger."""
 
 from __future__ import annotations
 
@@ -90,9 +90,9 @@ ORDER_V1 = SagaDefinition(
     ),
     completed_by=OrderConfirmed,
     failed_by=OrderFailed,
-    # Longer than a service takes to settle a call that was under way: the call's deadline and the question after it.
+    # Longer than a service takes to settle a call that was under way: the call's deadline and the query after it.
     reply_timeout_s=30,
     command_attempts_max=5,
-    # Above the sum of the steps' timeouts, so that it ends only a saga whose steps all answer at the last moment.
+    # Above the sum of the steps' timeouts, so that it stops only a saga whose steps all answer at the last moment.
     deadline_s=180,
 )

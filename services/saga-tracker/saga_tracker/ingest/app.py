@@ -1,10 +1,10 @@
-"""Faust as the stream runtime: it fetches, assigns partitions and keeps time; everything else happens in ``work``.
+"""Faust as the stream runtime: it fetches, assigns partitions and runs timers. The ``worker`` does everything else.
 
 Faust acknowledges a batch even when its agent failed, and would commit past it. So its commits do nothing here: the
-offsets are PostgreSQL's, stored in the transaction of the batch, and whatever goes wrong ends the process at once.
+offsets are in PostgreSQL, stored in the transaction of the batch, and any error ends the process at once.
 
-Its path from the consumer to an agent costs 70 to 100 µs a message. Here what one fetch brought travels as one message
-of Faust's, so that this is paid once a batch.
+Faust's path from the consumer to an agent costs 70 to 100 µs a message. Here the messages of one fetch travel as one
+message of Faust, so that this is paid once a batch.
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ from chassis.wire.kafka import MECHANISM, KafkaLogin
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
-from saga_tracker.ingest.decoding import Record
+from saga_tracker.ingest.records import Record
 from saga_tracker.ingest.watermarks import End, WatermarkTracker
-from saga_tracker.ingest.worker import Work
+from saga_tracker.ingest.worker import TrackerWorker
 from saga_tracker.model.saga import SERVICE
 from saga_tracker.store.consumed_offsets import TopicPartition
 
 BATCH_SIZE_MAX = 1_500
-"""So many messages share one commit's fsync; many more would only take longer to repeat."""
+"""So many messages share one commit's fsync; a much larger batch would only take longer to repeat."""
 BATCHES_AHEAD_MAX = 1
-"""One batch waits while one is recorded, and a third is on its way; what comes after them gathers at the consumer."""
+"""One batch waits while one is recorded, and a third is on its way. Later messages gather at the consumer."""
 TICK_EVERY_S = 0.5
-LOOK_EVERY_S = 0.1
-"""How often Kafka's answers are looked at; a deadline is judged about two looks after it has passed."""
+OBSERVE_EVERY_S = 0.1
+"""How often Kafka's answers are observed. A deadline is judged about two observations after it has passed."""
 SESSION_TIMEOUT_S = 6.0
-"""How long the partitions of a worker that was killed stay without one."""
+"""How long the partitions of a worker that was killed stay without an owner."""
 HEARTBEAT_S = 2.0
 FETCH_BYTES_MIN = 262_144
 FETCH_WAIT_S = 0.04
-"""Kafka answers a fetch once it has that much, several hundred messages, or after that long: a batch gathers there, and
-it is the tracker's own share of the time to compensate. Each answer costs this process more than a millisecond, for
-every partition is named in it; and a fetch under way leaves out what was just read, so that with aiokafka's 1.5 s the
-next messages there would wait as long."""
+"""Kafka answers a fetch once it has that many bytes, several hundred messages, or after that time. A batch gathers
+there, and this wait is the tracker's own share of the time to compensate. Each answer costs this process more than a
+millisecond, because it names every partition. A fetch under way leaves out the partitions that were just read, so with
+aiokafka's default of 1.5 s the next messages there would wait as long."""
 FETCH_BYTES_MAX = 65_536
-"""Of each partition, and one message at least: sixty partitions of a mebibyte each would be this process's memory."""
+"""Of each partition, and one message at least. Sixty partitions of a mebibyte each would fill this process's memory."""
 STALLED_S = 30.0
-"""How long messages may wait while none is recorded; a batch takes well under a second, repeating one half a minute."""
+"""How long messages may wait while none is recorded. A batch takes well under a second, repeating one half a minute."""
 REBALANCE_MAX_S = 60.0
 REJOIN_WITHIN_S = 15.0
-"""How long a group waits for a member that does not come back to a rebalance; meanwhile nobody reads."""
+"""How long a group waits for a member that does not return to a rebalance. No member reads meanwhile."""
 EXIT_FAILED = 1
 
 Result = TypeVar("Result")
@@ -63,18 +63,18 @@ log = structlog.get_logger()
 
 
 class Runtime:
-    """What the Faust app and the process share: the one thread for blocking work, and the signs of life."""
+    """State that the Faust app and the process share: the one thread for blocking calls, and the signs of life."""
 
-    def __init__(self, work: Work) -> None:
-        self.work = work
-        self.reach = WatermarkTracker()
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="work")
+    def __init__(self, worker: TrackerWorker) -> None:
+        self.worker = worker
+        self.watermarks = WatermarkTracker()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="worker")
         self.ticked_at = self.moved_at = self.settled_at = time.monotonic()
         self.assigned: frozenset[TopicPartition] = frozenset()
         self.has_joined = False
 
-    async def do(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        """Run blocking work on its thread. Whatever it raises ends the process, before Faust can go on."""
+    async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Run a blocking call on its thread. Any error ends the process, before Faust can continue."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, partial(function, *arguments))
         except asyncio.CancelledError:
@@ -85,13 +85,13 @@ class Runtime:
 
     async def record(self, fetched: Sequence[Any]) -> None:
         """Record what was fetched, in one transaction."""
-        await self.do(lambda: self.work.record([record_of(record) for record in fetched]))
+        await self.run(lambda: self.worker.record([record_of(record) for record in fetched]))
         self.moved_at = time.monotonic()
 
     def watch(self, *, is_rebalancing: bool, is_caught_up: bool) -> None:
-        """End the process where Faust has come to a standstill: after some rebalances it never fetches again.
+        """End the process where Faust stands still: after some rebalances it never fetches again.
 
-        Before its first assignment it is rebalancing too, whatever it says.
+        Before its first assignment Faust counts as rebalancing, whatever it reports.
         """
         now = time.monotonic()
         if not is_rebalancing and self.has_joined:
@@ -99,23 +99,23 @@ class Runtime:
         if is_caught_up or is_rebalancing:
             self.moved_at = now
         if now - self.settled_at > REBALANCE_MAX_S:
-            fail(Stalled(f"No assignment for {REBALANCE_MAX_S} s after a rebalance began."))
+            fail(Stalled(f"No assignment for {REBALANCE_MAX_S} s after a rebalance began; the process restarts."))
         if now - self.moved_at > STALLED_S:
-            fail(Stalled(f"Messages wait, but none was recorded for {STALLED_S} s."))
+            fail(Stalled(f"Messages wait, but none was recorded for {STALLED_S} s; the process restarts."))
 
     def close(self) -> None:
-        """Let what is under way finish, publish, and end the thread."""
-        self._thread.submit(self.work.finish).result()
+        """Finish the call under way, publish, and end the thread."""
+        self._thread.submit(self.worker.finish).result()
         self._thread.shutdown()
 
 
 class Stalled(Exception):
-    """The stream has come to a standstill; only a new process gets it going."""
+    """The stream stands still; only a new process starts it again."""
 
 
 def fail(error: BaseException) -> None:
-    """End the process at once: its supervisor starts it again, at the stored offsets."""
-    log.critical("The tracker failed and ends; it begins again at the stored offsets.", exc_info=error)
+    """End the process at once. Its supervisor restarts it at the stored offsets."""
+    log.critical("The tracker failed and ends; the next process continues at the stored offsets.", exc_info=error)
     os._exit(EXIT_FAILED)
 
 
@@ -130,17 +130,17 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer._fetch_min_bytes = FETCH_BYTES_MIN
         return consumer
 
-    def told_at_ms(self, tp: TP) -> int | None:
+    def answered_at_ms(self, tp: TP) -> int | None:
         """Return when Kafka's last answer about a partition was read."""
-        told_at_ms: int | None = self._ensure_consumer().last_poll_timestamp(tp)
-        return told_at_ms
+        answered_at_ms: int | None = self._ensure_consumer().last_poll_timestamp(tp)
+        return answered_at_ms
 
     def renew(self, password: str) -> None:
-        """Log in with this password from now on; aiokafka keeps the first one for good."""
+        """Log in with this password from now on; aiokafka itself would always use the first one."""
         self._ensure_consumer()._client._sasl_plain_password = password
 
     async def seek_all(self, offsets: Mapping[TP, int]) -> None:
-        """Seek partitions on the consumer's own thread; one that was taken away meanwhile is passed over."""
+        """Seek partitions on the consumer's own thread; one that was revoked meanwhile is skipped."""
         await self.call_thread(self._seek_all, offsets)
 
     async def _seek_all(self, offsets: Mapping[TP, int]) -> None:
@@ -152,7 +152,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
 
 class Consumer(driver.Consumer):
-    """Faust's consumer, with PostgreSQL's offsets in the place of Kafka's."""
+    """Faust's consumer with the offsets that PostgreSQL holds, instead of Kafka's."""
 
     logger = driver.logger
     transport: Transport
@@ -162,9 +162,9 @@ class Consumer(driver.Consumer):
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
-        """Yield what one fetch brought as one message, which bears the place of its first record.
+        """Yield the records of one fetch as one message, with the partition and offset of the first record.
 
-        Where Faust has stopped the flow meanwhile, what was fetched is read again later.
+        Where Faust has stopped the flow meanwhile, they are fetched again later.
         """
         fetched, _active = await self._wait_next_records(timeout)
         if not fetched or self.should_stop:
@@ -177,39 +177,40 @@ class Consumer(driver.Consumer):
             yield as_one(records, self.app.consumer_generation_id)
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
-        """Seek every assigned partition to its stored offset; one that is new begins where Kafka has its first."""
+        """Seek every assigned partition to its stored offset, and a new one to Kafka's earliest offset."""
         runtime = self.transport.runtime
         assigned = {(tp.topic, tp.partition) for tp in self.assignment()}
-        new = await runtime.do(runtime.work.unknown, assigned)
-        earliest = await self.earliest_offsets(*(TP(*place) for place in new)) if new else {}
-        begins = {(tp.topic, tp.partition): offset for tp, offset in earliest.items()}
-        stored = await runtime.do(runtime.work.begin, assigned, begins)
-        offsets = {TP(*place): offset for place, offset in stored.items()}
+        new = await runtime.run(runtime.worker.new_partitions, assigned)
+        found = await self.earliest_offsets(*(TP(*each) for each in new)) if new else {}
+        earliest = {(tp.topic, tp.partition): offset for tp, offset in found.items()}
+        stored = await runtime.run(runtime.worker.begin, assigned, earliest)
+        offsets = {TP(*each): offset for each, offset in stored.items()}
         await self._thread.seek_all(offsets)
         runtime.assigned, runtime.has_joined = frozenset(assigned), True
         log.info("Partitions assigned.", partitions=sorted({partition for _, partition in assigned}))
         return offsets
 
     def on_buffer_full(self, tp: TP) -> None:
-        """Pause nothing. A batch bears many partitions, and Faust would pause its first one until nothing waits any
-        more: for as long as a backlog lasts. The next batch is held back by the full queue anyway.
+        """Pause nothing. A batch holds many partitions, and Faust would pause its first one as long as a backlog lasts.
+
+        The full queue holds the next batch back anyway.
         """
 
-    def end_of(self, place: TopicPartition) -> End | None:
-        """Return where a partition ends, None where it is not known (yet, or any more)."""
-        tp = TP(*place)
+    def end_of(self, topic_partition: TopicPartition) -> End | None:
+        """Return where a partition ends; None where that is not known yet, or no longer."""
+        tp = TP(*topic_partition)
         try:
             # The time first: if an answer comes in between, its end is the later one.
-            told_at_ms = self._thread.told_at_ms(tp)
+            answered_at_ms = self._thread.answered_at_ms(tp)
             offset = self.highwater(tp)
         except (AssertionError, AttributeError):
-            return None  # It is not assigned any more: the consumer lives on another thread.
-        if told_at_ms is None or offset is None:
+            return None  # It is no longer assigned: the consumer runs on another thread.
+        if answered_at_ms is None or offset is None:
             return None
-        return End(offset=offset, told_at=datetime.fromtimestamp(told_at_ms / 1000, UTC))
+        return End(offset=offset, answered_at=datetime.fromtimestamp(answered_at_ms / 1000, UTC))
 
     def renew_login(self) -> None:
-        """Take over the password that the file holds now, for the next connection."""
+        """Use the password that the file holds now for the next connection."""
         self._thread.renew(self.transport.login.password())
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
@@ -224,22 +225,41 @@ class Transport(driver.Transport):
     login: KafkaLogin
 
 
-def _credentials(login: KafkaLogin) -> faust.SASLCredentials | None:
-    if login.password_file is None:
-        return None
-    context = None if login.ca_file is None else ssl.create_default_context(cafile=str(login.ca_file))
-    return faust.SASLCredentials(
-        username=login.user, password=login.password(), mechanism=MECHANISM, ssl_context=context
-    )
-
-
-def _held(consumer: Consumer, runtime: Runtime) -> frozenset[TopicPartition]:
-    """Return the partitions that are assigned, and were when the stored offsets were looked up."""
-    return runtime.assigned & {(tp.topic, tp.partition) for tp in consumer.assignment()}
-
-
 def create(kafka: KafkaLogin, topics: Iterable[str], runtime: Runtime) -> faust.App:
-    """Return the app that follows these topics. Nothing connects before it is started."""
+    """Return the app that consumes these topics. Nothing connects before it is started."""
+    app = _configured(kafka, runtime)
+    # With acks Faust would keep every offset between two messages as a gap. A message is a whole fetch here, so each
+    # has a gap, and none is ever closed, because Faust commits no offsets.
+    channel = app.topic(*topics, schema=_Records(), acks=False)
+
+    @app.agent(channel, concurrency=1, name="record")
+    async def record(stream: faust.StreamT[Any]) -> None:
+        async for records in stream:
+            await runtime.record(records)
+
+    async def observe() -> None:
+        consumer = cast(Consumer, app.consumer)
+        for each in _assigned(consumer, runtime):
+            runtime.watermarks.observe(each, consumer.end_of(each), runtime.worker.offsets.get(each, 0))
+
+    async def tick() -> None:
+        consumer = cast(Consumer, app.consumer)
+        assigned = _assigned(consumer, runtime)
+        consumer.renew_login()
+        partitions = {partition for _, partition in assigned}
+        await runtime.run(runtime.worker.tick, runtime.watermarks.recorded_until(assigned), partitions)
+        runtime.ticked_at = time.monotonic()
+        # A partition that is assigned but was never sought is not read, so nothing can be known to wait there.
+        is_caught_up = len(assigned) == len(consumer.assignment()) and runtime.watermarks.is_caught_up(assigned)
+        runtime.watch(is_rebalancing=app.rebalancing, is_caught_up=is_caught_up)
+
+    app.timer(interval=OBSERVE_EVERY_S)(observe)
+    app.timer(interval=TICK_EVERY_S)(tick)
+    return app
+
+
+def _configured(kafka: KafkaLogin, runtime: Runtime) -> faust.App:
+    """Return a Faust app with our transport and without an agent."""
     app = _App(
         SERVICE,
         broker=f"kafka://{kafka.address}",
@@ -264,45 +284,32 @@ def create(kafka: KafkaLogin, topics: Iterable[str], runtime: Runtime) -> faust.
     transport.runtime = runtime
     transport.login = kafka
     app.transport = transport
-    # With acks Faust would note what lies between two messages as a gap; a message is a whole fetch, so each has one,
-    # and none is ever closed, for offsets are ours.
-    channel = app.topic(*topics, schema=_Records(), acks=False)
-
-    @app.agent(channel, concurrency=1, name="record")
-    async def record(stream: faust.StreamT[Any]) -> None:
-        async for records in stream:
-            await runtime.record(records)
-
-    async def look() -> None:
-        consumer = cast(Consumer, app.consumer)
-        for place in _held(consumer, runtime):
-            runtime.reach.look(place, consumer.end_of(place), runtime.work.offsets.get(place, 0))
-
-    async def tick() -> None:
-        consumer = cast(Consumer, app.consumer)
-        assigned = _held(consumer, runtime)
-        consumer.renew_login()
-        partitions = {partition for _, partition in assigned}
-        await runtime.do(runtime.work.tick, runtime.reach.until(assigned), partitions)
-        runtime.ticked_at = time.monotonic()
-        # A partition that is assigned but was never sought is not read, so nothing can be known to wait there.
-        is_caught_up = len(assigned) == len(consumer.assignment()) and runtime.reach.is_met(assigned)
-        runtime.watch(is_rebalancing=app.rebalancing, is_caught_up=is_caught_up)
-
-    app.timer(interval=LOOK_EVERY_S)(look)
-    app.timer(interval=TICK_EVERY_S)(tick)
     return app
 
 
+def _credentials(login: KafkaLogin) -> faust.SASLCredentials | None:
+    if login.password_file is None:
+        return None
+    context = None if login.ca_file is None else ssl.create_default_context(cafile=str(login.ca_file))
+    return faust.SASLCredentials(
+        username=login.user, password=login.password(), mechanism=MECHANISM, ssl_context=context
+    )
+
+
+def _assigned(consumer: Consumer, runtime: Runtime) -> frozenset[TopicPartition]:
+    """Return the partitions that are assigned now and were when the stored offsets were loaded."""
+    return runtime.assigned & {(tp.topic, tp.partition) for tp in consumer.assignment()}
+
+
 class _App(faust.App):
-    """Faust's app without its folder: there are no tables, and a process may stand where it can write nothing."""
+    """Faust's app without its folder: there are no tables, and a process may have no writable folder."""
 
     def _create_directories(self) -> None:
         return None
 
 
 class _Records(faust.Schema[None, Any]):
-    """Hands on what one fetch brought; there is nothing to decode."""
+    """Passes the records of one fetch on; there is nothing to decode."""
 
     def loads_key(self, app: Any, message: Any, *, loads: Any = None, serializer: Any = None) -> None:
         return None
@@ -312,7 +319,7 @@ class _Records(faust.Schema[None, Any]):
 
 
 def as_one(records: Any, generation_id: int) -> tuple[TP, ConsumerMessage]:
-    """Return what one fetch brought as one message of Faust's, at the place of its first record."""
+    """Return the records of one fetch as one message of Faust, at the partition and offset of the first record."""
     first = records[0]
     tp = TP(first.topic, first.partition)
     message = ConsumerMessage(
@@ -330,7 +337,7 @@ def as_one(records: Any, generation_id: int) -> tuple[TP, ConsumerMessage]:
 
 
 def record_of(record: Any) -> Record:
-    """Return a record of aiokafka's as one of ours."""
+    """Return a record of aiokafka as one of ours."""
     raw = RawMessage(
         topic=record.topic,
         partition=record.partition,

@@ -1,4 +1,4 @@
-"""Turns a decision into messages: the commands and the last event that are not out yet. Pure."""
+"""Turns a decision into messages: the commands and the last event that were not sent before. Pure."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from chassis.wire.envelope import derived_id
 from messages.contract import Envelope, Message
 from messages.saga import FenceSaga, RedriveStep
 
+from saga_tracker.ingest.tracked_saga import TrackedSaga
 from saga_tracker.model.progress import REDRIVE, Command, Decision, Phase
 from saga_tracker.model.saga import SagaDefinition
 from saga_tracker.store.sagas import SagaRow
@@ -20,8 +21,8 @@ END_TOPIC = "saga.events"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Issue:
-    """One message to send, its topic, and what the timeline says of it."""
+class OutgoingMessage:
+    """One message to send, its topic, and what its timeline entry shows."""
 
     message: Message
     topic: str
@@ -30,34 +31,33 @@ class Issue:
     attempt: int | None
 
 
-def issues(
-    definition: SagaDefinition, row: SagaRow, decision: Decision, *, causation_id: str | None, now: datetime
-) -> Iterator[Issue]:
-    """Yield what the decision wants out and the row has not issued yet; the row is marked with it.
+def outgoing_messages(saga: TrackedSaga, decision: Decision, *, now: datetime) -> Iterator[OutgoingMessage]:
+    """Yield the messages that the decision requires and that the row has not issued yet; mark them in the row.
 
     Every id is derived from the saga, the command and its attempt, so a decision made twice sends the same message.
     """
+    row, definition = saga.row, saga.definition
     for command in decision.commands:
         if row.issued.get(command.key, 0) < command.attempt:
             row.issued[command.key] = command.attempt
             message_id = derived_id(row.saga_id, command.key, command.attempt)
-            envelope = _envelope(row, message_id, causation_id, now)
-            yield _command(definition, command, _why(row, decision), envelope)
+            envelope = _envelope(row, message_id, saga.cause, now)
+            yield _command(definition, command, _reason_of(row, decision), envelope)
     if decision.phase is Phase.ENDED and END not in row.issued:
         row.issued[END] = 1
-        yield _end(definition, row, decision, _envelope(row, derived_id(row.saga_id, END), causation_id, now))
+        yield _end(definition, row, decision, _envelope(row, derived_id(row.saga_id, END), saga.cause, now))
 
 
-def redrive_unclear(row: SagaRow, service: str, number: int, act: Entry, now: datetime) -> Issue:
-    """Return the command that lets a service try again what it holds of no known step; nobody waits for its answer."""
+def redrive_of_unknown_step(row: SagaRow, service: str, number: int, act: Entry, now: datetime) -> OutgoingMessage:
+    """Return the command that makes a service retry its parked messages of no known step. No reply is awaited."""
     message_id = derived_id(row.saga_id, REDRIVE, service, number)
     message = RedriveStep(
         **_envelope(row, message_id, act.message_id, now), step="", attempt=number, reason=act.detail or ""
     )
-    return Issue(message=message, topic=f"{service}.commands", kind="command", step=None, attempt=number)
+    return OutgoingMessage(message=message, topic=f"{service}.commands", kind="command", step=None, attempt=number)
 
 
-def _command(definition: SagaDefinition, command: Command, reason: str, envelope: Envelope) -> Issue:
+def _command(definition: SagaDefinition, command: Command, reason: str, envelope: Envelope) -> OutgoingMessage:
     message: Message
     if command.step is None:
         message = FenceSaga(
@@ -71,7 +71,7 @@ def _command(definition: SagaDefinition, command: Command, reason: str, envelope
         message = compensation.command.from_record(
             {**envelope, "step": command.step, "attempt": command.attempt, "reason": reason}
         )
-    return Issue(
+    return OutgoingMessage(
         message=message,
         topic=f"{command.service}.commands",
         kind="command",
@@ -80,15 +80,15 @@ def _command(definition: SagaDefinition, command: Command, reason: str, envelope
     )
 
 
-def _why(row: SagaRow, decision: Decision) -> str:
-    """Return the reason that a command bears: what the saga is given up or parked for, or who redrives it and why."""
+def _reason_of(row: SagaRow, decision: Decision) -> str:
+    """Return the reason that a command carries: why the saga is compensated or parked, or who redrives it and why."""
     if decision.reason is None and row.progress.redriven_by is not None:
         _, by, reason = row.progress.redriven_by
         return f"{by}: {reason}"
     return decision.reason or ""
 
 
-def _end(definition: SagaDefinition, row: SagaRow, decision: Decision, envelope: Envelope) -> Issue:
+def _end(definition: SagaDefinition, row: SagaRow, decision: Decision, envelope: Envelope) -> OutgoingMessage:
     message: Message
     if decision.failure is None:
         message = definition.completed_by.from_record({**envelope, "started_at": row.started_at})
@@ -103,7 +103,7 @@ def _end(definition: SagaDefinition, row: SagaRow, decision: Decision, envelope:
                 "reason": failure.reason,
             }
         )
-    return Issue(message=message, topic=END_TOPIC, kind="event", step=None, attempt=None)
+    return OutgoingMessage(message=message, topic=END_TOPIC, kind="event", step=None, attempt=None)
 
 
 def _envelope(row: SagaRow, message_id: str, causation_id: str | None, now: datetime) -> Envelope:

@@ -1,8 +1,8 @@
-"""Up to when everything that Kafka had is recorded: deadlines are judged by it, and people are told. Pure.
+"""Tracks up to when everything in Kafka is recorded. Deadlines are judged by it, and the API shows it. Pure.
 
-Kafka's answer to a fetch says where a partition ends, but it may have lain unread while the process stood still, and
-where Kafka is away no answer comes at all. What is certain: the question was asked after the answer before it had been
-read, so whatever Kafka had at that time lies before the end that is told now.
+Kafka's answer to a fetch reports where a partition ends. The answer may have waited in a buffer while the process was
+suspended, and none comes while Kafka is unavailable. One thing is certain: a fetch is sent after the answer before it
+was read. So everything that Kafka had at that time lies before the end that the new answer reports.
 """
 
 from __future__ import annotations
@@ -16,45 +16,46 @@ from saga_tracker.store.consumed_offsets import TopicPartition
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class End:
-    """Where a partition ended by Kafka's last answer, and when that was read."""
+    """Where a partition ended by Kafka's last answer, and when that answer was read."""
 
     offset: int
-    told_at: datetime
+    answered_at: datetime
 
 
 class WatermarkTracker:
-    """What is certain of each partition. A mark is a time, and the offset before which everything up to then lies.
+    """The watermark of each partition: the time up to which everything is recorded.
 
-    One mark at a time is waited for, so that the reach goes on under load, when the end is never met.
+    A mark is a time, and the offset before which everything up to that time lies. Each partition has at most one mark
+    to reach, so that the watermark advances under load, when the end is never reached.
     """
 
     def __init__(self) -> None:
-        self._told_at: dict[TopicPartition, datetime] = {}
+        self._answered_at: dict[TopicPartition, datetime] = {}
         self._marks: dict[TopicPartition, tuple[datetime, int]] = {}
-        self._until: dict[TopicPartition, datetime] = {}
+        self._recorded_until: dict[TopicPartition, datetime] = {}
 
-    def look(self, place: TopicPartition, end: End | None, offset: int) -> None:
-        """Take in what Kafka told last (None: nothing yet) and the offset up to which all is recorded."""
+    def observe(self, topic_partition: TopicPartition, end: End | None, offset: int) -> None:
+        """Add Kafka's last answer (None: none yet) and the offset up to which everything is recorded."""
         if end is not None:
-            before = self._told_at.get(place)
-            self._told_at[place] = end.told_at
-            if before is not None and before < end.told_at:
-                self._marks.setdefault(place, (before, end.offset))
-        mark = self._marks.get(place)
+            before = self._answered_at.get(topic_partition)
+            self._answered_at[topic_partition] = end.answered_at
+            if before is not None and before < end.answered_at:
+                self._marks.setdefault(topic_partition, (before, end.offset))
+        mark = self._marks.get(topic_partition)
         if mark is not None and mark[1] <= offset:
-            self._until[place] = mark[0]
-            del self._marks[place]
+            self._recorded_until[topic_partition] = mark[0]
+            del self._marks[topic_partition]
 
-    def until(self, assigned: Iterable[TopicPartition]) -> dict[int, datetime]:
-        """Return up to when everything is recorded on every topic, by partition; an unknown one is missing."""
-        known: dict[int, datetime | None] = {}
-        for place in assigned:
-            _, partition = place
-            until = self._until.get(place)
-            least = known.get(partition, until)
-            known[partition] = None if until is None or least is None else min(until, least)
-        return {partition: until for partition, until in known.items() if until is not None}
+    def recorded_until(self, assigned: Iterable[TopicPartition]) -> dict[int, datetime]:
+        """Return up to when everything is recorded on every topic, by partition number; an unknown one is missing."""
+        earliest: dict[int, datetime | None] = {}
+        for topic_partition in assigned:
+            _, partition = topic_partition
+            until = self._recorded_until.get(topic_partition)
+            before = earliest.get(partition, until)
+            earliest[partition] = None if until is None or before is None else min(until, before)
+        return {partition: until for partition, until in earliest.items() if until is not None}
 
-    def is_met(self, assigned: Iterable[TopicPartition]) -> bool:
-        """Say whether nothing is known to wait in these partitions."""
-        return all(place in self._until and place not in self._marks for place in assigned)
+    def is_caught_up(self, assigned: Iterable[TopicPartition]) -> bool:
+        """Return whether no message is known to wait in these partitions."""
+        return all(each in self._recorded_until and each not in self._marks for each in assigned)

@@ -10,7 +10,7 @@ from saga_tracker.model.saga import SagaDefinition, StepDefinition
 
 
 def diagram(definition: SagaDefinition) -> str:
-    """Return the chain as text: the way forward on the left, how each step is undone on the right."""
+    """Return the chain as text: the way forward on the left, the compensation of each step on the right."""
     forward = [f"{step.name} ({step.service})" for step in definition.steps]
     width = max(len(name) for name in forward)
     lines = [f"{definition.name} version {definition.version}", "", f"  {name_of(definition.started_by)}"]
@@ -25,7 +25,7 @@ def diagram(definition: SagaDefinition) -> str:
         "    ▼",
         f"  {name_of(definition.completed_by)}",
         "",
-        f"  given up (rejected, timed out, cancelled, retries exhausted): compensated in reverse, then "
+        f"  stopped (rejected, timed out, cancelled, retries exhausted): compensated in reverse, then "
         f"{name_of(definition.failed_by)}",
         f"  cancelled by: {', '.join(name_of(each) for each in definition.cancelled_by)}, or CancelSaga from staff",
         f"  deadline {definition.deadline_s:g} s; commands are sent up to {definition.command_attempts_max} times, "

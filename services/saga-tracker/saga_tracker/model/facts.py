@@ -1,11 +1,11 @@
-"""What may become known of a saga, and how it adds up. Pure: no I/O, no clock, no chance.
+"""The facts about a saga, and how they merge. Pure: no I/O, no clock, no randomness.
 
 Knowledge only grows. Each recorded message or act is a fact, and :func:`merge` adds it to what is known. Merging is
-commutative, associative and idempotent (sets unite, counts and reasons take their maximum, cancellations their first),
-so what is known is a function of the set of the facts and never of their order: topics overtake one another.
+commutative, associative and idempotent: sets unite, counts and reasons take their maximum, of cancellations the first
+counts. So what is known is a function of the set of the facts and never of their order: topics overtake one another.
 
 A redrive takes nothing back. It is a fact with a number, and what failed before it is history: a dead letter of a lower
-generation, the attempts at a command that were made before, and the unreadable messages that the operator had seen.
+generation, earlier attempts at a command, and the unprocessable messages that the operator had seen.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from functools import lru_cache
 from typing import Any, TypeAlias
 
 KEPT_MAX = 1_024
-"""How many answers of a pure function are remembered. Sagas on which nothing goes wrong share some twenty of them."""
-ANY_STEP = ""
-"""Stands for the step where nobody can tell which one a message was about."""
+"""How many results of a pure function are cached. Sagas without a failure share some twenty of them."""
+UNKNOWN_STEP = ""
+"""Stands for the step where it is unknown which one a message concerns."""
 
 
 class StepState(enum.StrEnum):
-    """What a service's answer to a fence says of one of its steps."""
+    """The state of a step in its service's reply to a fence."""
 
     DONE = "DONE"
     REJECTED = "REJECTED"
@@ -33,7 +33,7 @@ class StepState(enum.StrEnum):
 
 
 class RedriveOutcome(enum.StrEnum):
-    """What a service did about a step that it was asked to try again; the first two are no state of its effect."""
+    """A service's reply to the redrive of a step; the first two are no state of its effect."""
 
     NOTHING_PARKED = "NOTHING_HELD"
     RESUMED = "RESUMED"
@@ -45,7 +45,7 @@ class RedriveOutcome(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """The starting event was recorded; it happened at ``at``."""
+    """The starting event happened, at ``at``."""
 
     at: datetime
 
@@ -59,7 +59,7 @@ class Succeeded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected:
-    """A step's service said no."""
+    """A step was rejected by its service."""
 
     step: str
     reason: str
@@ -67,14 +67,14 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compensated:
-    """The reply to a step's compensation came."""
+    """A step was compensated, by the reply of its service."""
 
     step: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fenced:
-    """A service answered the fence, with the state of each of its steps."""
+    """A service replied to the fence, with the state of each of its steps."""
 
     service: str
     states: tuple[tuple[str, StepState], ...]
@@ -82,7 +82,7 @@ class Fenced:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetriesExhausted:
-    """A step's trigger went to its dead-letter topic, after so many redrives."""
+    """The retries of a step's trigger are exhausted, after ``redrive`` redrives; the trigger was dead-lettered."""
 
     step: str
     reason: str
@@ -91,7 +91,7 @@ class RetriesExhausted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandDead:
-    """An attempt at a command of the tracker went to a dead-letter topic. ``command`` is its key."""
+    """An attempt at a command of the tracker was dead-lettered. ``command`` is its key."""
 
     command: str
     reason: str
@@ -99,10 +99,10 @@ class CommandDead:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unreadable:
-    """A message could not be decoded or was not expected, after so many redrives.
+class Unprocessable:
+    """A message could not be decoded or was not expected, after ``redrive`` redrives.
 
-    ``step`` is whose it was; ANY_STEP where nobody can tell, and then ``letter`` tells one such message from another.
+    ``step`` is the step that it concerns. Where that is UNKNOWN_STEP, ``letter`` identifies the message.
     """
 
     step: str
@@ -120,7 +120,7 @@ class TimedOut:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplyOverdue:
-    """Nobody answered the given attempt of a command in time. ``round_`` is one fence or one compensation."""
+    """No reply to an attempt at a command came in time. ``round_`` is one fence, compensation or redrive."""
 
     round_: str
     attempt: int
@@ -128,9 +128,9 @@ class ReplyOverdue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Redriven:
-    """An operator asked to try again what a saga was parked for: the ``number``-th redrive of a round, from 1.
+    """An operator redrove a parked saga: the ``number``-th redrive of a round, from 1.
 
-    ``letters`` are the unreadable messages of nobody's step that are history from now on.
+    ``letters`` are the unprocessable messages of an unknown step that are history from now on.
     """
 
     round_: str
@@ -143,7 +143,7 @@ class Redriven:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRedriven:
-    """A service answered the ``number``-th redrive of a step."""
+    """A service replied to the ``number``-th redrive of a step."""
 
     step: str
     number: int
@@ -152,7 +152,7 @@ class StepRedriven:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancelled:
-    """A customer or a member of staff asked to cancel, and it was accepted."""
+    """A customer or a member of staff cancelled the saga, and the cancellation was accepted."""
 
     at: datetime
     by: str
@@ -160,21 +160,21 @@ class Cancelled:
 
 
 Timer: TypeAlias = TimedOut | ReplyOverdue
-_Telling: TypeAlias = (
+_MergedFact: TypeAlias = (
     Succeeded
     | Rejected
     | Compensated
     | Fenced
     | RetriesExhausted
     | CommandDead
-    | Unreadable
+    | Unprocessable
     | TimedOut
     | ReplyOverdue
     | Cancelled
     | Redriven
     | StepRedriven
 )
-Fact: TypeAlias = Started | _Telling
+Fact: TypeAlias = Started | _MergedFact
 
 
 Failed: TypeAlias = tuple[int, str]
@@ -183,10 +183,10 @@ Failed: TypeAlias = tuple[int, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """Everything known of one saga.
+    """Everything that is known of one saga.
 
-    Mappings go from a step or a command to a reason, to a count, or to a generation or attempt with its reason;
-    ``letters`` from a message that nobody's step can be told from to its reason.
+    Mappings go from a step or a command to a reason, to a count, or to a generation or attempt with its reason.
+    ``letters`` maps each unprocessable message of an unknown step to its reason.
     """
 
     ran: frozenset[str] = frozenset()
@@ -196,7 +196,7 @@ class Progress:
     fenced_services: frozenset[str] = frozenset()
     exhausted: Mapping[str, Failed] = field(default_factory=dict)
     dead_commands: Mapping[str, Failed] = field(default_factory=dict)
-    unreadable: Mapping[str, Failed] = field(default_factory=dict)
+    unprocessable: Mapping[str, Failed] = field(default_factory=dict)
     letters: Mapping[str, str] = field(default_factory=dict)
     letters_redriven: frozenset[str] = frozenset()
     timed_out: frozenset[str] = frozenset()
@@ -207,16 +207,16 @@ class Progress:
     cancelled: tuple[datetime, str, str] | None = None
 
     def __hash__(self) -> int:
-        """Tell progresses apart by their sets; the generated one would fail at the mappings."""
+        """Hash the sets alone; the generated method would fail at the mappings."""
         return hash((self.ran, self.never_ran, self.compensated, self.fenced_services, self.timed_out))
 
     @property
-    def unread(self) -> Mapping[str, str]:
-        """The messages that nobody could read and that no redrive has set aside."""
+    def unresolved_letters(self) -> Mapping[str, str]:
+        """The unprocessable messages of an unknown step that no redrive has made history."""
         return {letter: reason for letter, reason in self.letters.items() if letter not in self.letters_redriven}
 
     def is_history(self, failed: Failed | None, round_: str) -> bool:
-        """Say whether a step's dead letter (None: there is none) came before its latest redrive."""
+        """Return whether a step's dead letter came before its latest redrive. Without a dead letter it did."""
         return failed is None or failed[0] < self.redrives.get(round_, 0)
 
 
@@ -226,12 +226,12 @@ NOTHING = Progress()
 def merge(progress: Progress, fact: Fact) -> Progress:
     """Return what is known with one more fact; a fact that is known already changes nothing."""
     if isinstance(fact, Started):
-        return progress  # That a saga is known says as much.
+        return progress  # A saga that is known has started.
     return _merged(progress, fact)
 
 
 @lru_cache(KEPT_MAX)
-def _merged(progress: Progress, fact: _Telling) -> Progress:
+def _merged(progress: Progress, fact: _MergedFact) -> Progress:
     match fact:
         case Succeeded(step=step):
             return replace(progress, ran=progress.ran | {step})
@@ -245,10 +245,10 @@ def _merged(progress: Progress, fact: _Telling) -> Progress:
             return replace(progress, exhausted=_with_latest(progress.exhausted, step, (number, reason)))
         case CommandDead(command=command, reason=reason, attempt=attempt):
             return replace(progress, dead_commands=_with_latest(progress.dead_commands, command, (attempt, reason)))
-        case Unreadable(step=step, reason=reason, letter=letter) if step == ANY_STEP:
+        case Unprocessable(step=step, reason=reason, letter=letter) if step == UNKNOWN_STEP:
             return replace(progress, letters=_with_reason(progress.letters, letter, reason))
-        case Unreadable(step=step, reason=reason, redrive=number):
-            return replace(progress, unreadable=_with_latest(progress.unreadable, step, (number, reason)))
+        case Unprocessable(step=step, reason=reason, redrive=number):
+            return replace(progress, unprocessable=_with_latest(progress.unprocessable, step, (number, reason)))
         case TimedOut(step=step):
             return replace(progress, timed_out=progress.timed_out | {step})
         case ReplyOverdue(round_=round_, attempt=attempt):
@@ -305,24 +305,25 @@ def _merge_redriven(progress: Progress, fact: Redriven) -> Progress:
     )
 
 
-def _merge_step_redriven(progress: Progress, step: str, told: tuple[int, RedriveOutcome]) -> Progress:
-    """A service that is asked again may say more than before; of two answers the one that says more counts."""
+def _merge_step_redriven(progress: Progress, step: str, reply: tuple[int, RedriveOutcome]) -> Progress:
+    """Merge a reply to a redrive. A later reply may be more final; of two replies the more final one counts."""
 
     def rank(each: tuple[int, RedriveOutcome]) -> tuple[int, int]:
         return each[0], _OUTCOMES.index(each[1])
 
-    latest = max(told, progress.redriven.get(step, told), key=rank)
+    latest = max(reply, progress.redriven.get(step, reply), key=rank)
     progress = replace(progress, redriven={**progress.redriven, step: latest})
-    _, outcome = told
-    if step == ANY_STEP or outcome in (RedriveOutcome.RESUMED, RedriveOutcome.NOTHING_PARKED):
+    _, outcome = reply
+    if step == UNKNOWN_STEP or outcome in (RedriveOutcome.RESUMED, RedriveOutcome.NOTHING_PARKED):
         return progress
     return _merge_state(progress, step, StepState(outcome.value))
 
 
 _OUTCOMES = tuple(RedriveOutcome)
 _REASONS = ("rejected", "letters")
-_FAILED = ("exhausted", "dead_commands", "unreadable")
-_FIRST = {"exhausted": 0, "dead_commands": 1, "unreadable": 0}
+_FAILED = {"exhausted": "exhausted", "dead_commands": "dead_commands", "unprocessable": "unreadable"}
+"""Each field with its key in a record, which stays as it was first stored."""
+_FIRST = {"exhausted": 0, "dead_commands": 1, "unprocessable": 0}
 """The generation, or attempt, that a record leaves out."""
 _ACTS = ("cancelled", "redriven_by")
 _COUNTS = ("overdue", "redrives")
@@ -330,7 +331,7 @@ _SETS = ("ran", "never_ran", "compensated", "fenced_services", "timed_out", "let
 
 
 def to_record(progress: Progress) -> dict[str, object]:
-    """Return what is known as JSON can hold it, without what is empty."""
+    """Return what is known as values of JSON, without empty fields."""
     record: dict[str, object] = {}
     for name in _SETS:
         if members := getattr(progress, name):
@@ -338,10 +339,10 @@ def to_record(progress: Progress) -> dict[str, object]:
     for name in (*_REASONS, *_COUNTS):
         if mapping := getattr(progress, name):
             record[name] = mapping
-    for name in _FAILED:
+    for name, stored in _FAILED.items():
         if failed := getattr(progress, name):
             first = _FIRST[name]
-            record[name] = {key: each[1] if each[0] == first else list(each) for key, each in failed.items()}
+            record[stored] = {key: each[1] if each[0] == first else list(each) for key, each in failed.items()}
     if progress.redriven:
         record["redriven"] = {step: [number, outcome.value] for step, (number, outcome) in progress.redriven.items()}
     for name in _ACTS:
@@ -352,22 +353,22 @@ def to_record(progress: Progress) -> dict[str, object]:
 
 
 def from_record(record: Mapping[str, Any]) -> Progress:
-    """Return what :func:`to_record` was given."""
+    """Return the progress that :func:`to_record` made the record of."""
     known: dict[str, Any] = {name: frozenset(record[name]) for name in _SETS if name in record}
     known |= {name: record[name] for name in (*_REASONS, *_COUNTS) if name in record}
-    for name in _FAILED:
-        if name in record:
+    for name, stored in _FAILED.items():
+        if stored in record:
             known[name] = {
                 key: (_FIRST[name], each) if isinstance(each, str) else (each[0], each[1])
-                for key, each in record[name].items()
+                for key, each in record[stored].items()
             }
     if "redriven" in record:
-        told = record["redriven"].items()
-        known["redriven"] = {step: (number, RedriveOutcome(outcome)) for step, (number, outcome) in told}
+        replies = record["redriven"].items()
+        known["redriven"] = {step: (number, RedriveOutcome(outcome)) for step, (number, outcome) in replies}
     for name in _ACTS:
         if name in record:
             at, by, reason = record[name]
             known[name] = (datetime.fromisoformat(at), by, reason)
-    if ANY_STEP in known.get("unreadable", {}):  # as release 0.1.0 wrote it
-        known["letters"] = {ANY_STEP: known["unreadable"].pop(ANY_STEP)[1], **known.get("letters", {})}
+    if UNKNOWN_STEP in known.get("unprocessable", {}):  # as release 0.1.0 wrote it
+        known["letters"] = {UNKNOWN_STEP: known["unprocessable"].pop(UNKNOWN_STEP)[1], **known.get("letters", {})}
     return Progress(**known)

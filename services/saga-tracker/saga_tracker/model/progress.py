@@ -1,27 +1,27 @@
-"""What follows from what is known of a saga. Pure: no I/O, no clock, no chance.
+"""What follows from what is known of a saga. Pure: no I/O, no clock, no randomness.
 
-:func:`decide` reads a saga's state and what must be out for it off the facts, always from all of them at once, so any
-order of arrival gives the same end.
+:func:`decide` derives a saga's state and the messages that it requires from the facts. It always uses all of them at
+once, so any order of arrival gives the same end.
 
-What one fact says about others (in a chain the success of each step triggers the next):
+What one fact proves about others (in a chain the success of each step triggers the next):
 
 - a success, a rejection or a dead letter of step k proves that every step before k ran;
-- a rejection of step k proves that k and everything after it never will have run;
-- the answers of all services to a fence say for every step whether it ran.
+- a rejection of step k proves that k and every step after it never runs;
+- the replies of all services to a fence prove for every step whether it ran.
 
-Ties, each decided the same way whichever comes first:
+Ties, each decided the same way in any order of arrival:
 
 - Facts that cannot both be true park the saga.
-- A rejection makes history certain, so it outranks every wish to stop; it is the cause that is told.
-- A cancellation outranks retries that ran out, and these a timeout.
+- A rejection makes history certain, so it outranks every other reason to stop; it is the cause that is reported.
+- A cancellation outranks exhausted retries, and these outrank a timeout.
 - Every step ran: the saga completes, unless a cancellation was accepted; then everything is compensated.
-- Unreadable messages and retries that ran out with ``park`` only matter while nothing asks the saga to stop: the
-  fence finds out what became of the step.
-- A redrive makes what failed before it history, and nothing else: a step goes to its service once more, a round of
+- Unprocessable messages, and exhausted retries with ``park``, only matter while nothing stops the saga: the fence
+  finds out what happened to the step.
+- A redrive makes earlier failures history, and nothing else. A step goes to its service once more; a round of
   commands gets as many attempts again.
 
-The order matters for one thing only, and that is decided before a fact is recorded (:func:`admits`): a cancellation of
-a saga that has ended is refused, because its last event is out.
+The order matters in one case only, which is decided before a fact is recorded (:func:`admits`): a cancellation of a
+saga that has ended is refused, because its last event was sent.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ from saga_tracker.model.facts import (
 from saga_tracker.model.saga import Exhausted, SagaDefinition, StepDefinition
 
 FENCE = "fence"
-"""The round of commands that fences a saga; other rounds are called after the step that they compensate or redrive."""
+"""The round of commands that fences a saga. Other rounds are named after the step that they compensate or redrive."""
 REDRIVE = "redrive"
 
 
 class SagaState(enum.StrEnum):
-    """A saga's state, as people see it."""
+    """A saga's state as the API shows it."""
 
     PENDING = "PENDING"
     CONFIRMED = "CONFIRMED"
@@ -61,7 +61,7 @@ class SagaState(enum.StrEnum):
 
 
 class Phase(enum.StrEnum):
-    """What a saga is busy with."""
+    """What a saga is doing."""
 
     RUNNING = "RUNNING"
     FENCING = "FENCING"
@@ -80,7 +80,7 @@ class Cause(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Why a saga is given up: the cause, the step that failed or was under way, and a reason for people."""
+    """Why a saga is stopped: the cause, the step that failed or was under way, and a reason for people."""
 
     cause: Cause
     step: str
@@ -89,9 +89,9 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """A command that must be out: the compensation of ``step``, or where that is None the fence of ``service``.
+    """A command that must have been sent: the compensation of ``step``, or where that is None the fence of ``service``.
 
-    With a ``redrive`` it is the so-manieth redrive of ``step``. Attempts count through all redrives of a round.
+    With ``redrive`` n it is the n-th redrive of ``step``. Attempts count through all redrives of a round.
     """
 
     service: str
@@ -101,7 +101,7 @@ class Command:
 
     @property
     def key(self) -> str:
-        """What identifies the command among a saga's, whatever its attempt."""
+        """The identity of the command among those of a saga, the same for every attempt."""
         if self.step is None:
             return fence_key(self.service)
         return self.step if self.redrive is None else redrive_key(self.step)
@@ -109,10 +109,10 @@ class Command:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """What a saga waits for: ``timer`` is the fact to record when it has not come within ``timeout_s``.
+    """What a saga waits for. ``timer`` is the fact to record when that has not come within ``timeout_s``.
 
-    ``within_deadline`` says that the deadline of the whole saga bounds it too. A new ``key`` means a new deadline;
-    while it stays the same the old one runs on.
+    With ``within_deadline`` the deadline of the whole saga is a limit too. A new ``key`` means a new deadline; while
+    it stays the same, so does the deadline.
     """
 
     timer: Timer
@@ -126,7 +126,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What follows. ``parked`` says why a person has to look, ``failure`` why the saga is given up."""
+    """What follows. ``parked`` is why a person has to look at the saga, ``failure`` why it is stopped."""
 
     phase: Phase
     step: str
@@ -137,7 +137,7 @@ class Decision:
 
     @property
     def state(self) -> SagaState:
-        """The saga's state, as people see it."""
+        """The saga's state as the API shows it."""
         if self.parked is not None:
             return SagaState.NEEDS_REVIEW
         if self.phase is not Phase.ENDED:
@@ -146,7 +146,7 @@ class Decision:
 
     @property
     def reason(self) -> str | None:
-        """What to tell people who ask why."""
+        """Why the saga is parked or stopped, for people."""
         return self.parked or (self.failure.reason if self.failure else None)
 
 
@@ -159,27 +159,27 @@ def _key_of(timer: Timer) -> str:
 
 
 class StepOutcome(enum.StrEnum):
-    """What is known of one step, as people see it."""
+    """What is known of one step, as the API shows it."""
 
     WAITING = "waiting"
     RAN = "ran"
     REJECTED = "rejected"
     COMPENSATED = "compensated"
     NOT_RUN = "not_run"
-    """It never will, or its turn has not come."""
+    """It never runs, or it is not its turn yet."""
 
 
 def outcomes(definition: SagaDefinition, progress: Progress) -> dict[str, StepOutcome]:
-    """Return what became of each step, in the order of the definition."""
+    """Return the outcome of each step, in the order of the definition."""
     decision = decide(definition, progress)
     ran_count = _ran_count(definition, progress)
     found: dict[str, StepOutcome] = {}
-    for place, step in enumerate(definition.steps):
+    for index, step in enumerate(definition.steps):
         if step.name in progress.rejected:
             found[step.name] = StepOutcome.REJECTED
-        elif (step.undone_by or step.name) in progress.compensated and place < ran_count:
+        elif (step.undone_by or step.name) in progress.compensated and index < ran_count:
             found[step.name] = StepOutcome.COMPENSATED
-        elif place < ran_count:
+        elif index < ran_count:
             found[step.name] = StepOutcome.RAN
         elif decision.phase is Phase.RUNNING and step.name == decision.step:
             found[step.name] = StepOutcome.WAITING
@@ -189,21 +189,21 @@ def outcomes(definition: SagaDefinition, progress: Progress) -> dict[str, StepOu
 
 
 def fence_key(service: str) -> str:
-    """Return what identifies the fence of a service among a saga's commands."""
+    """Return the key of a service's fence among a saga's commands."""
     return f"{FENCE}:{service}"
 
 
 def redrive_key(step: str) -> str:
-    """Return what identifies the redrive of a step among a saga's commands and rounds."""
+    """Return the key of a step's redrive among a saga's commands and rounds."""
     return f"{REDRIVE}:{step}"
 
 
 class NotRedrivable(Exception):
-    """There is nothing to try again; the text says why, and what to do instead."""
+    """There is nothing to redrive. The text says why, and what to do instead."""
 
 
 def redrive(definition: SagaDefinition, progress: Progress, *, at: datetime, by: str, reason: str) -> Redriven:
-    """Return the fact that tries again what the saga is parked for. Raises NotRedrivable."""
+    """Return the fact that redrives what the saga is parked for. Raises NotRedrivable."""
     decision = decide(definition, progress)
     if decision.parked is None:
         raise NotRedrivable(f"It is not parked: it is {decision.state} in {decision.phase}.")
@@ -214,16 +214,18 @@ def redrive(definition: SagaDefinition, progress: Progress, *, at: datetime, by:
     elif _contradiction(definition, progress, _ran_count(definition, progress)) is not None:
         raise NotRedrivable("Facts that cannot both be true are recorded; no redrive changes that.")
     elif decision.step in progress.never_ran:
-        raise NotRedrivable(f"{decision.step} is fenced and never will run; compensate the saga instead.")
+        raise NotRedrivable(f"{decision.step} is fenced and never runs; compensate the saga instead.")
     else:
         round_ = redrive_key(decision.step)
     number = progress.redrives.get(round_, 0)
     if decision.phase is Phase.RUNNING:
-        # What a service holds may have been redriven beside this round; the next number is above all of them.
-        failed = (progress.exhausted.get(decision.step), progress.unreadable.get(decision.step))
+        # A service's parked messages may have been redriven outside of this round; the next number exceeds them all.
+        failed = (progress.exhausted.get(decision.step), progress.unprocessable.get(decision.step))
         number = max(number, *(each[0] for each in failed if each is not None), 0)
     number += 1
-    return Redriven(round_=round_, number=number, at=at, by=by, reason=reason, letters=frozenset(progress.unread))
+    return Redriven(
+        round_=round_, number=number, at=at, by=by, reason=reason, letters=frozenset(progress.unresolved_letters)
+    )
 
 
 def forward_from(progress: Progress, started_at: datetime) -> datetime:
@@ -232,19 +234,19 @@ def forward_from(progress: Progress, started_at: datetime) -> datetime:
 
 
 def admits(definition: SagaDefinition, progress: Progress, fact: Fact) -> bool:
-    """Say whether a fact may be recorded: everything may, but for a cancellation of a saga that has ended."""
+    """Return whether a fact may be recorded: any but a cancellation of a saga that has ended."""
     return not isinstance(fact, Cancelled) or decide(definition, progress).phase is not Phase.ENDED
 
 
 def is_late(definition: SagaDefinition, before: Progress, fact: Fact) -> bool:
-    """Say whether a fact reports a success of a step that nobody knew of when the saga was stopped."""
+    """Return whether a fact reports a success that was unknown when the saga was stopped."""
     if not isinstance(fact, Succeeded | Fenced) or _stop(definition, before) is None:
         return False
     return _ran_count(definition, merge(before, fact)) > _ran_count(definition, before)
 
 
 def decide(definition: SagaDefinition, progress: Progress) -> Decision:
-    """Return what follows from everything known. The rules are those of the module's head, in their order."""
+    """Return what follows from everything that is known, by the rules in the module's docstring, in their order."""
     return _decided(definition, progress)
 
 
@@ -272,11 +274,11 @@ def _decided(definition: SagaDefinition, progress: Progress) -> Decision:
 def _ran_count(definition: SagaDefinition, progress: Progress) -> int:
     """Return how many steps, from the first on, are proven to have run."""
     count = 0
-    for place, step in enumerate(definition.steps):
+    for index, step in enumerate(definition.steps):
         if step.name in progress.ran:
-            count = place + 1
+            count = index + 1
         elif step.name in progress.rejected or step.name in progress.exhausted:
-            count = place
+            count = index
     return count
 
 
@@ -294,7 +296,7 @@ def _contradiction(definition: SagaDefinition, progress: Progress, ran_count: in
 
 
 def _stop(definition: SagaDefinition, progress: Progress) -> Failure | None:
-    """Return why the saga is to stop before history is certain, or None where nothing asks for that."""
+    """Return why the saga must stop before history is certain; None where nothing stops it."""
     if progress.cancelled is not None:
         _, by, reason = progress.cancelled
         under_way = min(_ran_count(definition, progress), len(definition.steps) - 1)
@@ -326,26 +328,26 @@ def _run(definition: SagaDefinition, progress: Progress, step: StepDefinition) -
 
 
 def _parked(progress: Progress, step: StepDefinition) -> str | None:
-    """Return why the saga cannot go on at this step, or None where it can."""
-    for failures in (progress.exhausted, progress.unreadable):
+    """Return why the saga cannot continue at this step; None where it can."""
+    for failures in (progress.exhausted, progress.unprocessable):
         failed = failures.get(step.name)
         if failed is not None and not progress.is_history(failed, redrive_key(step.name)):
             return f"{step.name}: {failed[1]}"
-    if unread := progress.unread:
-        return max(unread.values())
+    if letters := progress.unresolved_letters:
+        return max(letters.values())
     if step.name in progress.never_ran:
         return f"{step.name} is fenced and never will run"
     return None
 
 
 def _before(definition: SagaDefinition, progress: Progress, round_: str) -> int:
-    """Return the last attempt at a round's commands that is history. A step's redrive has none before its first."""
+    """Return the last attempt at a round's commands that is history: 0 before a step's first redrive."""
     redrives = progress.redrives.get(round_, 0) - (1 if round_.startswith(f"{REDRIVE}:") else 0)
     return redrives * definition.command_attempts_max
 
 
 def _attempt(definition: SagaDefinition, progress: Progress, round_: str) -> int:
-    """Return the attempt at a round's commands that must be out: one more than was overdue, as far as they go."""
+    """Return the attempt at a round's commands that must have been sent: one more than was overdue, up to the limit."""
     before = _before(definition, progress, round_)
     overdue = max(progress.overdue.get(round_, 0), before)
     return min(overdue + 1, before + definition.command_attempts_max)
@@ -362,7 +364,7 @@ def _fence(definition: SagaDefinition, progress: Progress, step: str, failure: F
 
 
 def _compensate(definition: SagaDefinition, progress: Progress, ran_count: int, failure: Failure) -> Decision:
-    """Undo the first ``ran_count`` steps in reverse, each after the reply to the one before."""
+    """Compensate the first ``ran_count`` steps in reverse, each after the reply for the one before."""
     for step in reversed(definition.steps[:ran_count]):
         if step.compensation is None or step.name in progress.compensated:
             continue
@@ -381,7 +383,7 @@ def _await_replies(
     commands: tuple[Command, ...],
     round_: str,
 ) -> Decision:
-    """Wait for the replies to these commands; park where one is dead, or where nobody answered the last attempt."""
+    """Wait for the replies to these commands. Park where one is dead, or where the last attempt got no reply."""
     before = _before(definition, progress, round_)
     overdue = max(progress.overdue.get(round_, 0), before)
     last = before + definition.command_attempts_max

@@ -1,4 +1,4 @@
-"""The vocabulary of a saga's definition. A definition is data, checked when it is built; it must know no saga by name.
+"""The types of a saga's definition, which is data and is checked when it is built. They must know no saga by name.
 
 Steps form a chain today: the success of each is the trigger of the next.
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from typing import TypeAlias
 
 from chassis.saga.retry import RetryPolicy
@@ -27,7 +28,7 @@ CANCELLATION_FIELDS = ("reason",)
 
 
 class InvalidDefinition(ValueError):
-    """A saga's definition contradicts itself; the text says which part, and what would be right."""
+    """A saga's definition contradicts itself. The text says which part, and what would be right."""
 
 
 class StepKind(enum.StrEnum):
@@ -37,21 +38,21 @@ class StepKind(enum.StrEnum):
     PIVOT = "pivot"
     """The step after which the saga is meant to complete."""
     RETRIABLE = "retriable"
-    """A step after the pivot, which the business never refuses."""
+    """A step after the pivot, which the business never rejects."""
 
 
 class Exhausted(enum.StrEnum):
-    """What happens when a step's retries run out."""
+    """What happens when a step's retries are exhausted."""
 
     COMPENSATE = "compensate"
-    """The failure was foreseen (a courier that stays down): give the saga up and compensate what ran."""
+    """The failure is expected (a courier that stays down): stop the saga and compensate the steps that ran."""
     PARK = "park"
-    """An error that nobody foresaw: leave the saga as it is for a person to look at."""
+    """The failure is not expected: leave the saga as it is until a person looks at it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompensationDefinition:
-    """The command that undoes a step, and the event that says it is undone."""
+    """The command that undoes a step, and the event that reports that it is undone."""
 
     command: type[Message]
     reply: type[Message]
@@ -75,22 +76,22 @@ class StepDefinition:
 
     @property
     def trigger_topic(self) -> str:
-        """The topic on which the step's service finds its trigger."""
+        """The topic from which the step's service consumes its trigger."""
         return f"{self.trigger.OWNER}.events"
 
     @property
     def dead_letter_topic(self) -> str:
-        """Where the step's trigger goes when its retries run out."""
+        """The topic of the step's trigger once its retries are exhausted."""
         return f"{self.name}.dlq"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SagaDefinition:
-    """One version of a saga. Raises InvalidDefinition where the parts do not fit together.
+    """One version of a saga. Raises InvalidDefinition where it contradicts itself.
 
-    ``subject`` is the field of the starting event that names whom the saga is for. ``reply_timeout_s`` is how long
-    the tracker waits for the answer to a command before it sends the command again, ``command_attempts_max`` times
-    in all. ``deadline_s`` bounds the way forward as a whole.
+    ``subject`` is the field of the starting event that names the customer. ``reply_timeout_s`` is how long the tracker
+    waits for the reply to a command before it sends the command again, ``command_attempts_max`` times in all.
+    ``deadline_s`` limits the way forward as a whole.
     """
 
     name: str
@@ -117,7 +118,7 @@ class SagaDefinition:
 
     @property
     def participants(self) -> tuple[str, ...]:
-        """The services that read its messages: the one that starts it, and those that own its steps."""
+        """The services that consume its messages: the one that starts it, and those that own its steps."""
         return tuple(dict.fromkeys([self.started_by.OWNER, *self.services]))
 
     def steps_of(self, service: str) -> tuple[str, ...]:
@@ -132,12 +133,12 @@ class SagaDefinition:
 
     @property
     def command_topics(self) -> tuple[str, ...]:
-        """The topics that the tracker sends its commands to."""
+        """The topics of the commands that the tracker sends."""
         return tuple(f"{service}.commands" for service in self.participants)
 
     @property
     def dead_letter_topics(self) -> tuple[str, ...]:
-        """The dead-letter topics of its steps, and those of the services that read its messages."""
+        """The dead-letter topics of its steps, and of the services that consume its messages."""
         own = tuple(f"{service}.dlq" for service in self.participants)
         return tuple(step.dead_letter_topic for step in self.steps) + own
 
@@ -161,17 +162,17 @@ def _chain_problems(definition: SagaDefinition) -> Iterator[str]:
     for step in definition.steps:
         if step.trigger is not expected:
             yield (
-                f"{step.name} is triggered by {name_of(step.trigger)}, but what comes before it is "
+                f"{step.name} is triggered by {name_of(step.trigger)}, but the message before it is "
                 f"{name_of(expected)}; in a chain each success triggers the next step."
             )
         expected = step.succeeds_with
     yield from _repeated((step.name for step in definition.steps), "step")
-    spoken: list[type[Message]] = [definition.started_by, *definition.cancelled_by]
-    spoken += [CancelSaga, SagaFenced, StepRedriven]
+    used: list[type[Message]] = [definition.started_by, *definition.cancelled_by]
+    used += [CancelSaga, SagaFenced, StepRedriven]
     for step in definition.steps:
-        spoken += [step.succeeds_with, *([step.rejected_with] if step.rejected_with else [])]
-        spoken += [step.compensation.command, step.compensation.reply] if step.compensation else []
-    yield from _repeated((message.FULL_NAME for message in spoken), "message")
+        used += [step.succeeds_with, *([step.rejected_with] if step.rejected_with else [])]
+        used += [step.compensation.command, step.compensation.reply] if step.compensation else []
+    yield from _repeated((message.FULL_NAME for message in used), "message")
 
 
 def _step_problems(definition: SagaDefinition) -> Iterator[str]:
@@ -208,7 +209,7 @@ def _repeated(names: Iterable[str], what: str) -> Iterator[str]:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            yield f"The {what} {name} stands in it twice; each has one meaning."
+            yield f"The {what} {name} is used twice; each has one meaning."
         seen.add(name)
 
 
@@ -221,3 +222,18 @@ def _missing(message: type[Message], required: tuple[str, ...], role: str) -> It
 
 Definitions: TypeAlias = Mapping[tuple[str, int], SagaDefinition]
 """Definitions by the name and version of their saga."""
+
+
+def scaled(definitions: Definitions, factor: float) -> Definitions:
+    """Return these definitions with every timeout multiplied by ``factor``, which is 1 except in tests."""
+    return {key: _scaled(definition, factor) for key, definition in definitions.items()}
+
+
+@cache
+def _scaled(definition: SagaDefinition, factor: float) -> SagaDefinition:
+    return replace(
+        definition,
+        steps=tuple(replace(step, timeout_s=step.timeout_s * factor) for step in definition.steps),
+        reply_timeout_s=definition.reply_timeout_s * factor,
+        deadline_s=definition.deadline_s * factor,
+    )

@@ -1,0 +1,194 @@
+"""Records deadlines that passed, as facts, and finds sagas that no deadline would ever wake.
+
+A deadline is judged only up to the time up to which its partition is recorded: the answer may be among the messages
+that are not recorded yet. A step's deadline is postponed while its service has not consumed the trigger.
+It must never use Kafka, Faust or a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+
+import structlog
+from chassis.saga.outbox import OutboxRow
+from chassis.wire.codec import Codec
+from chassis.wire.envelope import derived_id
+from messages.contract import name_of
+from sqlalchemy import Connection
+
+from saga_tracker.ingest.consumer_progress import ConsumerProgress
+from saga_tracker.ingest.tracked_saga import TrackedSaga, track
+from saga_tracker.ingest.unit_of_work import UnitOfWork
+from saga_tracker.model.facts import TimedOut, Timer
+from saga_tracker.model.progress import SagaState
+from saga_tracker.model.saga import SERVICE, Definitions, SagaDefinition, StepDefinition
+from saga_tracker.store import sagas, timeline, watermarks
+from saga_tracker.store.cache import SagaCache
+from saga_tracker.store.sagas import SagaRow
+from saga_tracker.store.timeline import Entry
+
+DUE_MAX = 500
+"""Sagas whose deadlines one transaction handles; the next sweep continues."""
+PUT_OFF_MAX = 5_000
+"""Each saga under way is put off once in a step's timeout. Where more than this are due in a second, the rest waits for
+the next sweep, which only costs another look at them."""
+BEYOND_MIN = timedelta(days=1)
+"""No definition sets a deadline so far ahead, not even one whose timeouts were longer in the last release."""
+
+log = structlog.get_logger()
+
+
+class Deadlines:
+    """Sweeps the deadlines of the sagas with these definitions. All recording of a process shares one ``cache``."""
+
+    def __init__(self, definitions: Definitions, codec: Codec, cache: SagaCache) -> None:
+        self._definitions = definitions
+        self._codec = codec
+        self._cache = cache
+
+    def due_services(self, tx: Connection, recorded_until: Mapping[int, datetime]) -> set[str]:
+        """Return the services whose steps the next :meth:`sweep` may find overdue."""
+        steps = sagas.due_steps(tx, recorded_until)
+        definitions = self._definitions.values()
+        return {step.service for definition in definitions for step in definition.steps if step.name in steps}
+
+    def sweep(
+        self,
+        tx: Connection,
+        recorded_until: Mapping[int, datetime],
+        consumer_progress: ConsumerProgress,
+        *,
+        now: datetime,
+    ) -> list[OutboxRow]:
+        """Record the deadlines that passed, by partition up to the time up to which everything is recorded.
+
+        A step's deadline is postponed where its service has not consumed its trigger by ``consumer_progress``, until
+        the deadline of the whole saga. Publish the rows after the commit.
+        """
+        watermarks.raise_to(tx, recorded_until)
+        sagas.put_off(tx, recorded_until, limit=PUT_OFF_MAX)
+        unit_of_work = UnitOfWork(self._codec, now=now)
+        due = self._track(tx, sagas.load_due(tx, recorded_until, limit=DUE_MAX), now)
+        postponed = _postpone(tx, due, consumer_progress, now)
+        overdue = [saga for saga in due if saga.row.saga_id not in postponed]
+        for saga in overdue:
+            _time_out(saga, unit_of_work)
+        unit_of_work.save(tx, overdue)
+        sagas.save(tx, [saga.row for saga in due if saga.row.saga_id in postponed], now=now)
+        return unit_of_work.outbox_rows
+
+    def wake_orphans(self, tx: Connection, partitions: Collection[int], *, now: datetime) -> list[OutboxRow]:
+        """Decide again about sagas that no deadline would ever wake, and record that on their timelines."""
+        unit_of_work = UnitOfWork(self._codec, now=now)
+        longest = max(timedelta(seconds=definition.deadline_s) for definition in self._definitions.values())
+        beyond = now + max(longest, BEYOND_MIN)
+        sagas.wake_in_time(tx, partitions)
+        found = sagas.load_orphans(tx, partitions, list(self._definitions), beyond=beyond, limit=DUE_MAX)
+        orphans = self._track(tx, found, now)
+        for saga in orphans:
+            row = saga.row
+            detail = _orphan_detail(row)
+            log.warning("An orphaned saga is decided again.", saga_id=row.saga_id, was=detail)
+            saga.cause = derived_id(row.saga_id, "orphan", row.version)
+            unit_of_work.entries.append(
+                Entry(
+                    saga_id=row.saga_id,
+                    message_id=saga.cause,
+                    occurred_at=now,
+                    kind="timer",
+                    type="Orphaned",
+                    service=SERVICE,
+                    step=row.step or None,
+                    detail=detail,
+                    partition=row.partition,
+                )
+            )
+            row.waiting = None
+        unit_of_work.save(tx, orphans)
+        return unit_of_work.outbox_rows
+
+    def _track(self, tx: Connection, rows: Sequence[SagaRow], now: datetime) -> list[TrackedSaga]:
+        """Return the sagas whose definition this release has. The others are parked until a release has it."""
+        self._cache.take_sagas(row.saga_id for row in rows)
+        tracked = track(self._definitions, rows)
+        known = {saga.row.saga_id for saga in tracked}
+        others = [row for row in rows if row.saga_id not in known]
+        for row in others:
+            row.state, row.waiting, row.deadline_at = SagaState.NEEDS_REVIEW.value, sagas.A_DEFINITION, None
+            row.reason = f"this release has no {row.saga_type} version {row.saga_version}"
+            row.parked_at = row.parked_at or now
+        sagas.save(tx, others, now=now)
+        return tracked
+
+
+def _postpone(
+    tx: Connection, due: Sequence[TrackedSaga], consumer_progress: ConsumerProgress, now: datetime
+) -> set[str]:
+    """Postpone the deadlines whose service has not consumed the trigger yet, and return the ids of their sagas.
+
+    Once it has, the step gets its whole time: what the saga waits for then has another key.
+    """
+    candidates = {saga.row.saga_id: (saga, step) for saga in due if (step := _postponable_step(saga, now))}
+    triggers = timeline.positions_of(tx, {saga_id: name_of(step.trigger) for saga_id, (_, step) in candidates.items()})
+    postponed: set[str] = set()
+    for saga_id, (saga, step) in candidates.items():
+        topic_partition, offset = triggers.get(saga_id, (None, 0))
+        if topic_partition is None or consumer_progress.includes(step.service, topic_partition, offset):
+            continue
+        saga.row.waiting = f"{step.name} to be taken by {step.service}"
+        saga.row.deadline_at = min(now + timedelta(seconds=step.timeout_s), saga.whole_deadline_at)
+        postponed.add(saga_id)
+    return postponed
+
+
+def _postponable_step(saga: TrackedSaga, now: datetime) -> StepDefinition | None:
+    """Return the step that the saga waits for; None where it waits for something else.
+
+    None also once the deadline of the whole saga has passed. The row then waits for the step itself, and times out.
+    """
+    waiting = saga.decision.waiting
+    if waiting is None or not isinstance(waiting.timer, TimedOut):
+        return None
+    if now >= saga.whole_deadline_at:
+        saga.row.waiting = waiting.key
+        return None
+    return next(step for step in saga.definition.steps if step.name == waiting.timer.step)
+
+
+def _time_out(saga: TrackedSaga, unit_of_work: UnitOfWork) -> None:
+    """Add the timer's fact, unless the saga waits for something else by now."""
+    row, waiting = saga.row, saga.decision.waiting
+    if waiting is None or waiting.key != row.waiting:
+        return
+    saga.cause = derived_id(row.saga_id, "timer", waiting.key)
+    assert row.deadline_at is not None, "it was loaded because its deadline passed"
+    unit_of_work.entries.append(
+        Entry(
+            saga_id=row.saga_id,
+            message_id=saga.cause,
+            occurred_at=row.deadline_at,
+            kind="timer",
+            type=type(waiting.timer).__name__,
+            service=SERVICE,
+            step=_step_of(saga.definition, waiting.timer),
+            attempt=None if isinstance(waiting.timer, TimedOut) else waiting.timer.attempt,
+            deadline_at=row.deadline_at,
+            detail=f"{waiting.key}: nothing came in time",
+            partition=row.partition,
+        )
+    )
+    saga.add(waiting.timer)
+
+
+def _step_of(definition: SagaDefinition, timer: Timer) -> str | None:
+    name = timer.step if isinstance(timer, TimedOut) else timer.round_
+    return name if any(step.name == name for step in definition.steps) else None
+
+
+def _orphan_detail(row: SagaRow) -> str:
+    if row.waiting == sagas.A_DEFINITION:
+        return "its definition is known again"
+    if row.state == SagaState.NEEDS_REVIEW:
+        return "it was parked without a reason"
+    return "it was under way without a deadline" if row.deadline_at is None else "its deadline was out of all bounds"

@@ -1,0 +1,45 @@
+"""One message as Kafka delivered it, and what can be read of it without a schema. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from chassis.saga.deferred import RawMessage
+from chassis.wire.envelope import TRACEPARENT, header
+
+from saga_tracker.store.consumed_offsets import TopicPartition
+
+DETAIL_LENGTH_MAX = 500
+"""A detail is one sentence for a person."""
+TRACEPARENT_FORM = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One message with its offset and Kafka's timestamp."""
+
+    raw: RawMessage
+    offset: int
+    timestamp_s: float
+
+    @property
+    def topic_partition(self) -> TopicPartition:
+        """The topic and partition that it was read from."""
+        return self.raw.topic, self.raw.partition
+
+
+def plain(text: str) -> str:
+    """Return a text that PostgreSQL can hold and a person can read: without NUL, and of limited length."""
+    return text.replace("\x00", "\N{REPLACEMENT CHARACTER}")[:DETAIL_LENGTH_MAX]
+
+
+def text_header(raw: RawMessage, name: str) -> str:
+    """Return a header as text; a missing one is empty."""
+    return (header(raw.headers, name) or b"").decode("utf-8", "replace")
+
+
+def traceparent_of(raw: RawMessage) -> str | None:
+    """Return the W3C trace context of a message, or None where it has none that is well formed."""
+    text = text_header(raw, TRACEPARENT)
+    return text if TRACEPARENT_FORM.fullmatch(text) else None

@@ -1,0 +1,102 @@
+"""A saga while a transaction works on it: its row, its definition, and what follows from its facts.
+
+In this package only this module decides and merges facts. The proof's negative controls replace both functions here.
+It must never do I/O or read a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from saga_tracker.model.facts import Fact, merge
+from saga_tracker.model.progress import FENCE, Decision, Phase, admits, decide, forward_from, is_late
+from saga_tracker.model.saga import Definitions, SagaDefinition
+from saga_tracker.store.sagas import SagaRow
+from saga_tracker.store.timeline import Entry
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True, kw_only=True)
+class TrackedSaga:
+    """A saga's row with the definition that it follows.
+
+    ``cause`` is the id of the message, timer or act that leads to what is sent next, ``trace`` its trace context.
+    """
+
+    row: SagaRow
+    definition: SagaDefinition
+    cause: str | None = None
+    trace: str | None = None
+
+    @property
+    def decision(self) -> Decision:
+        """What follows from everything that is known of the saga."""
+        return decide(self.definition, self.row.progress)
+
+    @property
+    def whole_deadline_at(self) -> datetime:
+        """The deadline of the saga as a whole; only a redrive moves it."""
+        return forward_from(self.row.progress, self.row.started_at) + timedelta(seconds=self.definition.deadline_s)
+
+    def add(self, fact: Fact) -> None:
+        """Add a fact to what is known of the saga."""
+        self.row.progress = merge(self.row.progress, fact)
+
+    def refuses(self, fact: Fact) -> bool:
+        """Return whether a fact must not be added: a cancellation after the end of the saga.
+
+        A cancellation that was accepted before stays accepted when it is delivered again.
+        """
+        progress = self.row.progress
+        return not admits(self.definition, progress, fact) and merge(progress, fact) != progress
+
+    def is_late(self, fact: Fact) -> bool:
+        """Return whether a fact reports a success that was unknown when the saga was stopped."""
+        return is_late(self.definition, self.row.progress, fact)
+
+    def awaited_deadline(self, entry: Entry) -> datetime | None:
+        """Return the deadline that this message meets or misses; None where the saga did not wait for it."""
+        awaited = entry.step or (FENCE if entry.kind == "reply" else None)
+        waiting = self.row.waiting
+        is_awaited = awaited is not None and waiting is not None and waiting.startswith(f"{awaited} ")
+        return self.row.deadline_at if is_awaited else None
+
+    def apply(self, decision: Decision, now: datetime) -> bool:
+        """Write a decision into the row, and return whether the saga ends with it.
+
+        The deadline stays as it is while the saga waits for the same.
+        """
+        row = self.row
+        ends = decision.phase is Phase.ENDED and row.finished_at is None
+        row.state, row.phase, row.step = decision.state.value, decision.phase.value, decision.step
+        row.cause = decision.failure.cause.value if decision.failure else None
+        row.reason = decision.reason
+        if ends:
+            row.finished_at = now
+        row.parked_at = (row.parked_at or now) if decision.parked is not None else None
+        waiting = decision.waiting
+        if waiting is None:
+            row.waiting = row.deadline_at = None
+        elif waiting.key != row.waiting:
+            row.waiting = waiting.key
+            row.deadline_at = now + timedelta(seconds=waiting.timeout_s)
+            if waiting.within_deadline:
+                row.deadline_at = min(row.deadline_at, self.whole_deadline_at)
+        return ends
+
+
+def track(definitions: Definitions, rows: Iterable[SagaRow]) -> list[TrackedSaga]:
+    """Return these sagas with their definitions. One whose definition this release lacks is logged and left out."""
+    tracked = []
+    for row in rows:
+        definition = definitions.get((row.saga_type, row.saga_version))
+        if definition is None:
+            log.error("This release lacks the definition of a saga.", saga_id=row.saga_id)
+            continue
+        tracked.append(TrackedSaga(row=row, definition=definition))
+    return tracked
