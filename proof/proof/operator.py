@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.http import previews
-from saga_tracker.http.previews import InvalidSelection, Selection
+from saga_tracker.http.previews import InvalidSelection
 from saga_tracker.store import plans
 from saga_tracker.store.plans import ActKind, ItemState
+from saga_tracker.store.selections import Selection
 from sqlalchemy import text
 
 from proof.connections import ProcessConnection

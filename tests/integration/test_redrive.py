@@ -15,7 +15,7 @@ from messages.saga import RedriveStep
 from proof.schemas import LocalRegistry
 from saga_tracker.definitions import DEFINITIONS, newest
 from saga_tracker.http import previews
-from saga_tracker.http.previews import InvalidSelection, Selection
+from saga_tracker.http.previews import InvalidSelection
 from saga_tracker.ingest.operator_acts import BATCH_MAX, OperatorActs
 from saga_tracker.ingest.outgoing import END
 from saga_tracker.model.facts import (
@@ -30,11 +30,12 @@ from saga_tracker.model.facts import (
     merge_all,
 )
 from saga_tracker.model.progress import Phase, decide
-from saga_tracker.store import dead_letters, plans, sagas
+from saga_tracker.store import dead_letters, plans, sagas, selections
 from saga_tracker.store.cache import SagaCache
 from saga_tracker.store.dead_letters import LetterRow
 from saga_tracker.store.plans import ActKind, Plan
 from saga_tracker.store.sagas import SagaRow
+from saga_tracker.store.selections import Selection
 from sqlalchemy import Engine, event, text
 from support.postgres import scratch_database
 
@@ -129,7 +130,7 @@ def test_ten_thousand_parked_sagas_run_in_one_plan_once_and_through_a_crash(
     statements: list[str] = []
     event.listen(engine, "before_cursor_execute", lambda _c, _cursor, statement, *_: statements.append(statement))
     with engine.connect() as tx:
-        (group,) = [each for each in previews.review(tx) if each.count >= MANY]
+        (group,) = [each for each in selections.groups(tx) if each.count >= MANY]
     assert (group.step, group.reason) == (RESERVE, f"{RESERVE}: order <n> fails with <n>")
     plan = make(engine, group=group.group)
     assert (plan.state, plan.counts) == ("PLANNED", {"PLANNED": MANY})

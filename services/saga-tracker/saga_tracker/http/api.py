@@ -1,4 +1,4 @@
-"""The tracker's HTTP API: what happened to any saga, and how fresh that is. It reads; a cancellation is a command."""
+"""The HTTP API for everybody on the staff: sagas, timelines and their freshness. A cancellation is only a command."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from saga_tracker.store import queries
 from saga_tracker.store.queries import PAGE_SIZE_MAX, TERMINAL, Filters, Stored, Summary, TimelineEntry
 
 POLL_EVERY_S = 0.3
-"""How often a live timeline looks for new entries: a person sees no difference, the database hardly notices."""
+"""How often a live timeline queries new entries: a person sees no delay, and the load on the database is small."""
 FRESHNESS_EVERY_S = 5.0
 STREAM_FOR_MAX_S = 900.0
-"""A stream ends after this; its reader comes back with Last-Event-ID and misses nothing."""
+"""A stream ends after this time. Its reader reconnects with Last-Event-ID and misses nothing."""
 STREAMS_MAX = 100
 THREADS_MAX = 8
 """Fewer than the database's connections, so that live timelines cannot starve the other requests."""
 AGE_MAX_S = 315_360_000
 TEXT = r"^[^\x00-\x1f\x7f]+$"
 """One line of text without control characters, which PostgreSQL, logs and terminals can hold."""
-SAID = r"^[^\x00-\x1f\x7f]*[^\x00-\x1f\x7f\s][^\x00-\x1f\x7f]*$"
-"""The same, and something is said: not only spaces."""
+REASON = r"^[^\x00-\x1f\x7f]*[^\x00-\x1f\x7f\s][^\x00-\x1f\x7f]*$"
+"""The same, and not only spaces."""
 SEQ_MAX = 2**63 - 1
 ETAG = re.compile(r'(?:W/)?"([0-9]{1,9})"')
 
@@ -58,7 +58,7 @@ Responses = dict[int | str, dict[str, Any]]
 
 
 def responses(*statuses: int) -> Responses:
-    """Return OpenAPI declarations of the problems that an endpoint answers with."""
+    """Return the OpenAPI declarations of the problems that an endpoint may return."""
     return {status: PROBLEM_RESPONSES[status] for status in (401, 403, 422, 500, 503, *statuses)}
 
 
@@ -67,7 +67,7 @@ router = APIRouter(prefix="/v1")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Freshness:
-    """Everything that happened before ``as_of`` is shown; None where the tracker has never caught up yet."""
+    """Everything that happened before ``as_of`` is shown. It is None until the tracker has caught up once."""
 
     as_of: datetime | None
     lag_s: float | None
@@ -75,7 +75,7 @@ class Freshness:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SagaList:
-    """A page of sagas, the newest first; ask for the next one with ``cursor=next_cursor``."""
+    """A page of sagas, the newest first; request the next one with ``cursor=next_cursor``."""
 
     sagas: list[Summary]
     next_cursor: str | None
@@ -94,7 +94,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SagaDetail:
-    """A saga and what became of each of its steps; there are none where this release lacks its definition."""
+    """A saga and the outcome of each of its steps. Steps are missing where this release lacks the definition."""
 
     saga: Summary
     steps: list[Step]
@@ -103,7 +103,7 @@ class SagaDetail:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeline:
-    """Everything that is known to have happened to a saga, in the order in which it was recorded."""
+    """Everything that is known of a saga, in the order in which it was recorded."""
 
     saga: Summary
     entries: list[TimelineEntry]
@@ -111,16 +111,16 @@ class Timeline:
 
 
 class Reason(BaseModel):
-    """Why a member of staff does something; it is kept."""
+    """Why a member of staff does something; it is stored."""
 
     model_config = ConfigDict(extra="forbid")
 
-    reason: str = Field(min_length=1, max_length=500, pattern=SAID)
+    reason: str = Field(min_length=1, max_length=500, pattern=REASON)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancellationAccepted:
-    """The command is published; whether it still finds the saga running is on the timeline, under ``command_id``."""
+    """The command is published. The timeline shows under ``command_id`` whether the saga was still running."""
 
     saga_id: str
     command_id: str
@@ -166,7 +166,7 @@ def list_sagas(
     cursor: Annotated[str | None, Query(max_length=256, pattern=r"^[0-9A-Za-z_-]+$")] = None,
     limit: Annotated[int, Query(ge=1, le=PAGE_SIZE_MAX)] = 50,
 ) -> SagaList:
-    """Return sagas, the newest first, by state, customer, the step they are at, type, start and age."""
+    """Return sagas, the newest first, by state, customer, current step, type, start and age."""
     now = datetime.now(UTC)
     before = [started_before] if started_before is not None else []
     before += [now - timedelta(seconds=older_than_s)] if older_than_s is not None else []
@@ -188,12 +188,13 @@ def list_sagas(
 
 
 def stored_saga(request: Request, saga_id: SagaId, _staff: Staff) -> Stored:
-    """Return the saga that the path names; answers 404 where there is none."""
+    """Return the saga that the path names, or answer 404."""
     with reading(engine_of(request)) as tx:
         found = queries.saga(tx, saga_id)
     if found is None:
         raise Problem(
-            status=404, detail="The tracker has no saga of that id; an order appears within seconds of its submission."
+            status=404,
+            detail="No saga has that id. An order appears within seconds of its submission.",
         )
     return found
 
@@ -202,25 +203,25 @@ StoredSaga = Annotated[Stored, Depends(stored_saga)]
 
 
 def etag(revision: int) -> str:
-    """Return the entity tag of a saga, which changes with it."""
+    """Return the entity tag of a saga, which changes with each change of the saga."""
     return f'"{revision}"'
 
 
 def check_match(saga: Stored, if_match: str) -> None:
-    """Answer 412 unless this If-Match names the saga as it is."""
+    """Answer 412 unless this If-Match names the saga's current revision."""
     if if_match.strip() == "*":
         return
-    told = [found[1] for each in if_match.split(",") if (found := ETAG.fullmatch(each.strip()))]
-    if str(saga.summary.revision) not in told:
+    revisions = [found[1] for each in if_match.split(",") if (found := ETAG.fullmatch(each.strip()))]
+    if str(saga.summary.revision) not in revisions:
         raise stale(saga.summary.revision)
 
 
 def stale(revision: int) -> Problem:
-    """Return the 412 for an act on a saga that has changed since it was looked at."""
+    """Return the 412 for an act on a saga that has changed since it was read."""
     return Problem(
         status=412,
         title="The saga has changed",
-        detail=f"It is at version {revision} now; look at it again before you act on it.",
+        detail=f"It is at version {revision} now; read it again before you act on it.",
         type="urn:baraza:problem:stale",
         headers={"ETag": etag(revision)},
     )
@@ -228,7 +229,7 @@ def stale(revision: int) -> Problem:
 
 @router.get("/sagas/{saga_id}", responses=responses(404))
 def get_saga(request: Request, response: Response, saga: StoredSaga) -> SagaDetail:
-    """Return one saga, what became of each of its steps, and how fresh that is. Its ETag is for acts on it."""
+    """Return one saga, the outcome of each of its steps, and the freshness. The ETag is for acts on the saga."""
     response.headers["ETag"] = etag(saga.summary.revision)
     with reading(engine_of(request)) as tx:
         until = queries.recorded_until(tx, saga.partition)
@@ -237,7 +238,7 @@ def get_saga(request: Request, response: Response, saga: StoredSaga) -> SagaDeta
 
 @router.get("/sagas/{saga_id}/timeline", responses=responses(404))
 def get_timeline(request: Request, saga: StoredSaga, after: Annotated[int, Query(ge=0, le=SEQ_MAX)] = 0) -> Timeline:
-    """Return every message, timer and act of a saga, with its cause, attempt, deadline and lateness."""
+    """Return every message, timer and act of a saga, with cause, attempt, deadline and lateness."""
     with reading(engine_of(request)) as tx:
         until = queries.recorded_until(tx, saga.partition)
         entries = queries.entries(tx, saga.summary.saga_id, after=after)
@@ -245,20 +246,20 @@ def get_timeline(request: Request, saga: StoredSaga, after: Annotated[int, Query
 
 
 class Streams:
-    """The live timelines of this process: so many at once and no more, on threads of their own."""
+    """The live timelines of this process: a limited number at once, on threads of their own."""
 
     def __init__(self) -> None:
         self.threads = CapacityLimiter(THREADS_MAX)
         self.open_count = 0
 
 
-async def stream_place(request: Request, _saga: StoredSaga) -> AsyncIterator[Streams]:
-    """Hold a place for a live timeline while it lasts; answers 503 where all are taken."""
+async def stream_slot(request: Request, _saga: StoredSaga) -> AsyncIterator[Streams]:
+    """Hold a slot for a live timeline while it is open, or answer 503 where all are in use."""
     streams: Streams = request.app.state.streams
     if streams.open_count >= STREAMS_MAX:
         raise Problem(
             status=503,
-            detail=f"There are {STREAMS_MAX} live timelines open; read this one without streaming, or try later.",
+            detail=f"All {STREAMS_MAX} live timelines are in use; read this one without streaming, or try again later.",
             headers={"Retry-After": "10"},
         )
     streams.open_count += 1
@@ -272,19 +273,19 @@ async def stream_place(request: Request, _saga: StoredSaga) -> AsyncIterator[Str
 async def stream_timeline(
     request: Request,
     saga: StoredSaga,
-    streams: Annotated[Streams, Depends(stream_place)],
+    streams: Annotated[Streams, Depends(stream_slot)],
     last_event_id: Annotated[int, Header(ge=0, le=SEQ_MAX)] = 0,
 ) -> AsyncIterator[ServerSentEvent]:
-    """Stream a timeline: the entries there are, then each new one, until the saga ends.
+    """Stream a timeline: the existing entries, then each new one, until the saga ends.
 
-    Events are ``entry`` (its id is the entry's ``seq``; send it back as Last-Event-ID to go on behind it),
+    Events are ``entry`` (its id is the entry's ``seq``; send it as Last-Event-ID to continue after it),
     ``freshness`` every few seconds, and ``end`` with the state when the saga has ended.
     """
     seen = last_event_id
-    give_up_at, freshness_at = time.monotonic() + STREAM_FOR_MAX_S, 0.0
-    while time.monotonic() < give_up_at:
-        look = partial(_look, engine_of(request), saga, seen)
-        state, entries, until = await to_thread.run_sync(look, limiter=streams.threads)
+    end_at, freshness_at = time.monotonic() + STREAM_FOR_MAX_S, 0.0
+    while time.monotonic() < end_at:
+        query = partial(_new_entries, engine_of(request), saga, seen)
+        state, entries, until = await to_thread.run_sync(query, limiter=streams.threads)
         for entry in entries:
             yield ServerSentEvent(id=str(entry.seq), event="entry", data=entry)
             seen = entry.seq
@@ -306,12 +307,12 @@ def cancel_saga(
     request: Request,
     saga: StoredSaga,
     staff: Staff,
-    said: Reason,
+    body: Reason,
     if_match: Annotated[str | None, Header(max_length=64)] = None,
 ) -> CancellationAccepted:
-    """Ask to cancel a saga: what ran is compensated, what has not run never will. One that has ended stays as it is.
+    """Cancel a saga: steps that ran are compensated, the others never run. A saga that has ended stays as it is.
 
-    If-Match is not asked for: a saga under way changes all the time, and a cancellation means the same at any version.
+    If-Match is optional: a saga under way changes all the time, and a cancellation means the same at any version.
     """
     summary = saga.summary
     if if_match is not None:
@@ -320,16 +321,16 @@ def cancel_saga(
         raise Problem(
             status=409,
             title="The saga has ended",
-            detail=f"It ended as {summary.state}, and its last event is out.",
+            detail=f"It ended as {summary.state}, and its last event was sent.",
             type="urn:baraza:problem:saga-ended",
         )
     cancellations: Cancellations = request.app.state.cancellations
     try:
-        command_id = cancellations.send(saga, actor=staff.subject, reason=said.reason, now=datetime.now(UTC))
+        command_id = cancellations.send(saga, actor=staff.subject, reason=body.reason, now=datetime.now(UTC))
     except NotPublished as error:
         raise Problem(
             status=503,
-            detail="Kafka did not take the command in time; look at the timeline before you send it again.",
+            detail="Kafka did not acknowledge the command in time; read the timeline before you send it again.",
             headers={"Retry-After": "5"},
         ) from error
     return CancellationAccepted(saga_id=summary.saga_id, command_id=command_id)
@@ -341,7 +342,7 @@ def get_definition(_staff: Staff, name: Annotated[str, Path(pattern=r"^[a-z0-9_]
     try:
         definition = newest(name)
     except UnknownSaga as error:
-        raise Problem(status=404, detail="No saga has that name; the list of sagas shows their types.") from error
+        raise Problem(status=404, detail="No saga has that name; the list of sagas shows the types.") from error
     steps = [
         StepOutline(
             name=step.name,
@@ -363,7 +364,7 @@ def get_definition(_staff: Staff, name: Annotated[str, Path(pattern=r"^[a-z0-9_]
 def _steps(saga: Stored) -> list[Step]:
     definition = DEFINITIONS.get((saga.summary.type, saga.summary.version))
     if definition is None:
-        return []  # Of a release to come, or long gone: what is stored can be told, what it means cannot.
+        return []  # Without the definition of another release only the stored columns can be shown.
     found = outcomes(definition, saga.progress)
     return [
         Step(name=step.name, service=step.service, kind=step.kind, outcome=found[step.name])
@@ -371,8 +372,8 @@ def _steps(saga: Stored) -> list[Step]:
     ]
 
 
-def _look(engine: Engine, saga: Stored, after: int) -> tuple[str, list[TimelineEntry], datetime | None]:
-    """Return the state first, so that a saga that ends meanwhile is looked at once more."""
+def _new_entries(engine: Engine, saga: Stored, after: int) -> tuple[str, list[TimelineEntry], datetime | None]:
+    """Query the state first, so that after the end of a saga its entries are queried once more."""
     with reading(engine) as tx:
         state = queries.state(tx, saga.summary.saga_id) or saga.summary.state
         entries = queries.entries(tx, saga.summary.saga_id, after=after)
@@ -385,9 +386,9 @@ def engine_of(request: Request) -> Engine:
 
 
 def reading(engine: Engine) -> Connection:
-    """Return a connection for single queries: each sees what is committed, and costs one round trip in place of three.
+    """Return a connection for single queries. Each sees what is committed, and costs one round trip instead of three.
 
-    To be closed by the caller.
+    The caller closes it.
     """
     return engine.execution_options(isolation_level="AUTOCOMMIT").connect()
 

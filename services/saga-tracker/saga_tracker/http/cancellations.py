@@ -1,4 +1,4 @@
-"""Publishes a cancellation that staff asked for: a command like any other, so the tracker takes it in its order."""
+"""Publishes a cancellation by staff as a command, so that the worker records it in order with all other messages."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ POLL_S = 0.05
 
 
 class NotPublished(Exception):
-    """Kafka did not acknowledge the command in time; it may still arrive."""
+    """Kafka did not acknowledge the command in time. The command may still arrive."""
 
 
 class Cancellations:
-    """Sends CancelSaga with the durability that Kafka has; any number of threads may use it."""
+    """Publishes CancelSaga; any number of threads may use it."""
 
     def __init__(self, producer: Producer, codec: Codec) -> None:
         self._producer = producer
         self._codec = codec
 
     def send(self, saga: Stored, *, actor: str, reason: str, now: datetime) -> str:
-        """Publish the command, wait until every replica in sync has it, and return its id. Raises NotPublished."""
+        """Publish the command, wait until every in-sync replica has it, and return its id. Raises NotPublished."""
         summary = saga.summary
         command = CancelSaga(
             message_id=new_id(),
@@ -62,5 +62,5 @@ class Cancellations:
             self._producer.poll(POLL_S)
         if errors or not done.is_set():
             why = errors[0].str() if errors else f"no acknowledgement within {PUBLISH_WITHIN_S} s"
-            raise NotPublished(f"Kafka did not take the command: {why}.")
+            raise NotPublished(f"Kafka did not acknowledge the command: {why}.")
         return command.message_id

@@ -1,6 +1,7 @@
-"""The operators' half of the tracker's HTTP API: reviews, plans, acts on one saga, dead letters, the operators' log.
+"""The operators' endpoints: reviews, plans, acts on one saga, dead letters, the operators' log. Only HTTP stands here.
 
-It plans and asks; the worker acts. What it writes itself is that a plan is to be applied, and that a letter is closed.
+``http.previews`` makes a plan, ``store.plans`` holds it, and ``ingest.operator_acts`` applies it in the worker. The API
+itself only marks a plan as to be applied, and closes dead letters. It must never change a saga.
 """
 
 from __future__ import annotations
@@ -20,14 +21,15 @@ from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.http import previews
 from saga_tracker.http.api import Reason, Staff, StoredSaga, Time, check_match, engine_of, responses, stale
 from saga_tracker.model.saga import SERVICE
-from saga_tracker.store import dead_letters, plans, timeline
+from saga_tracker.store import dead_letters, plans, selections, timeline
 from saga_tracker.store.dead_letters import Closed, OpenLetter
 from saga_tracker.store.plans import ActKind, Item, ItemState, LogEntry, Plan
 from saga_tracker.store.queries import Stored
+from saga_tracker.store.selections import Group, Selection
 from saga_tracker.store.timeline import Entry
 
 RATE_PER_S = 500
-"""About a quarter of what the services take on a small machine, so that orders go on beside a redrive."""
+"""About a quarter of what the services process on a small machine, so that new orders continue beside a redrive."""
 RATE_PER_S_MAX = 2_000
 IDS_MAX = 20_000
 LETTERS_MAX = 1_000
@@ -42,7 +44,7 @@ router = APIRouter(prefix="/v1")
 
 
 class Wanted(BaseModel):
-    """Which sagas are meant: everything that is given must hold. Without ``saga_ids`` only parked sagas are."""
+    """Which sagas are selected: all given conditions must hold. Without ``saga_ids`` only parked sagas are selected."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -54,7 +56,7 @@ class Wanted(BaseModel):
 
 
 class PlanWanted(BaseModel):
-    """An act, and for which sagas."""
+    """An act, and its sagas."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -63,22 +65,22 @@ class PlanWanted(BaseModel):
 
 
 class Application(Reason):
-    """Why a plan is applied, and how fast."""
+    """Why a plan is applied, and at which rate."""
 
     rate_per_s: int = Field(default=RATE_PER_S, ge=1, le=RATE_PER_S_MAX)
 
 
 class Closure(Reason):
-    """Which dead letters are closed, and why nothing has to be done about them."""
+    """Which dead letters are closed, and why they need no action."""
 
     letter_ids: list[Id] = Field(min_length=1, max_length=LETTERS_MAX)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Review:
-    """Why sagas are parked: each group selects its sagas."""
+    """Why sagas are parked; each group selects its sagas."""
 
-    groups: list[previews.Group]
+    groups: list[Group]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +92,7 @@ class Plans:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Items:
-    """Sagas of a plan in the order of their ids; ask for the next ones with ``after=next_after``."""
+    """Sagas of a plan in the order of their ids; request the next ones with ``after=next_after``."""
 
     items: list[Item]
     next_after: str | None
@@ -98,14 +100,14 @@ class Items:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Letters:
-    """Dead letters for which no saga answers, the oldest first."""
+    """Open dead letters, the oldest first: no saga is responsible for them."""
 
     letters: list[OpenLetter]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClosedLetters:
-    """The letters that were closed now; one that was closed or redriven before is left as it was."""
+    """The letters that were closed now. One that was closed or redriven before stays as it was."""
 
     closed: list[Closed]
 
@@ -119,15 +121,15 @@ class Log:
 
 @router.get("/review", responses=responses())
 def review(request: Request, _staff: Staff) -> Review:
-    """Return the causes for which sagas are parked, with how many there are and since when."""
+    """Return the causes for which sagas are parked, with the count and the age of each."""
     with engine_of(request).connect() as tx:
-        return Review(groups=previews.review(tx))
+        return Review(groups=selections.groups(tx))
 
 
 @router.post("/plans", status_code=201, responses=responses(400, 413, 415))
 def make_plan(request: Request, operator: Operator, wanted: PlanWanted) -> Plan:
-    """Freeze which sagas an act would run for, and what. Nothing happens to them before the plan is applied."""
-    selection = previews.Selection(**wanted.selection.model_dump())
+    """Make a plan: it freezes the sagas of an act and what the act would do. Applying it is a separate request."""
+    selection = Selection(**wanted.selection.model_dump())
     with engine_of(request).execution_options(isolation_level="REPEATABLE READ").begin() as tx:
         return _plan(tx, ActKind(wanted.act), selection, operator)
 
@@ -141,7 +143,7 @@ def list_plans(request: Request, _staff: Staff, limit: Limit = 20) -> Plans:
 
 @router.get("/plans/{plan_id}", responses=responses(404))
 def get_plan(request: Request, _staff: Staff, plan_id: PlanId) -> Plan:
-    """Return a plan and how far it is: how many of its sagas are in which state."""
+    """Return a plan, with the number of its sagas in each state."""
     with engine_of(request).connect() as tx:
         return _found(plans.find(tx, plan_id))
 
@@ -155,7 +157,7 @@ def list_items(
     state: ItemState | None = None,
     limit: Limit = 200,
 ) -> Items:
-    """Return the sagas of a plan: what would be sent for each, or why nothing, and what came of it."""
+    """Return the sagas of a plan: what would be sent for each, or why nothing, and the result."""
     with engine_of(request).connect() as tx:
         _found(plans.find(tx, plan_id))
         found = plans.items(tx, plan_id, after=after, state=state, limit=limit + 1)
@@ -164,21 +166,21 @@ def list_items(
 
 
 @router.post("/plans/{plan_id}/apply", status_code=202, responses=responses(400, 404, 413, 415))
-def apply_plan(request: Request, operator: Operator, plan_id: PlanId, said: Application) -> Plan:
-    """Let the worker apply a plan. One that is applied already is left as it is, and nothing happens twice."""
+def apply_plan(request: Request, operator: Operator, plan_id: PlanId, body: Application) -> Plan:
+    """Apply a plan: the worker does so in the background. A plan that was applied before stays as it is."""
     with engine_of(request).begin() as tx:
         plan = _found(plans.find(tx, plan_id))
-        _apply(tx, plan, operator, said.reason, said.rate_per_s)
+        _apply(tx, plan, operator, body.reason, body.rate_per_s)
         return _found(plans.find(tx, plan_id))
 
 
 def matching(saga: StoredSaga, if_match: Annotated[str | None, Header(max_length=64)] = None) -> Stored:
-    """Return the saga that the path names, at the version that If-Match names; answers 428 or 412 otherwise."""
+    """Return the saga that the path names, at the version that If-Match names, or answer 428 or 412."""
     if if_match is None:
         raise Problem(
             status=428,
             title="If-Match is missing",
-            detail="Send the saga's ETag as If-Match, so that what is acted on is what was looked at.",
+            detail="Send the saga's ETag as If-Match, so that you act on the saga as you have read it.",
             type="urn:baraza:problem:if-match-missing",
         )
     check_match(saga, if_match)
@@ -189,21 +191,21 @@ Matching = Annotated[Stored, Depends(matching)]
 
 
 @router.post("/sagas/{saga_id}/redrive", status_code=202, responses=responses(400, 404, 409, 412, 413, 415, 428))
-def redrive_saga(request: Request, operator: Operator, saga: Matching, said: Reason) -> Plan:
-    """Try again what a saga is parked for, from the step or the command that failed."""
-    return _act(request, ActKind.REDRIVE, operator, saga, said.reason)
+def redrive_saga(request: Request, operator: Operator, saga: Matching, body: Reason) -> Plan:
+    """Redrive a parked saga, from the step or the command that failed."""
+    return _act(request, ActKind.REDRIVE, operator, saga, body.reason)
 
 
 @router.post("/sagas/{saga_id}/compensate", status_code=202, responses=responses(400, 404, 409, 412, 413, 415, 428))
-def compensate_saga(request: Request, operator: Operator, saga: Matching, said: Reason) -> Plan:
-    """Give a saga up instead of trying again: it is fenced, and what ran is compensated."""
-    return _act(request, ActKind.COMPENSATE, operator, saga, said.reason)
+def compensate_saga(request: Request, operator: Operator, saga: Matching, body: Reason) -> Plan:
+    """Stop a parked saga instead of redriving it: it is fenced, and the steps that ran are compensated."""
+    return _act(request, ActKind.COMPENSATE, operator, saga, body.reason)
 
 
 @router.post("/sagas/{saga_id}/annotate", status_code=202, responses=responses(400, 404, 409, 412, 413, 415, 428))
-def annotate_saga(request: Request, operator: Operator, saga: Matching, said: Reason) -> Plan:
+def annotate_saga(request: Request, operator: Operator, saga: Matching, body: Reason) -> Plan:
     """Put a remark on a saga's timeline."""
-    return _act(request, ActKind.ANNOTATE, operator, saga, said.reason)
+    return _act(request, ActKind.ANNOTATE, operator, saga, body.reason)
 
 
 @router.get("/dead-letters", responses=responses())
@@ -213,14 +215,14 @@ def list_letters(
     saga_id: Annotated[str | None, Query(pattern=ID)] = None,
     limit: Limit = 200,
 ) -> Letters:
-    """Return the dead letters for which no saga answers."""
+    """Return the open dead letters: no saga is responsible for them."""
     with engine_of(request).connect() as tx:
         return Letters(letters=dead_letters.list_open(tx, saga_id=saga_id, limit=limit))
 
 
 @router.post("/dead-letters/close", responses=responses(400, 413, 415))
 def close_letters(request: Request, operator: Operator, closure: Closure) -> ClosedLetters:
-    """Close dead letters about which nothing has to be done."""
+    """Close dead letters that need no action."""
     now, who = datetime.now(UTC), operator.subject
     with engine_of(request).begin() as tx:
         closed = dead_letters.close(tx, closure.letter_ids, actor=who, reason=closure.reason, now=now)
@@ -254,7 +256,7 @@ def list_acts(
         return Log(acts=plans.logged(tx, saga_id=saga_id, plan_id=plan_id, limit=limit))
 
 
-def _plan(tx: Connection, act: ActKind, selection: previews.Selection, operator: Principal) -> Plan:
+def _plan(tx: Connection, act: ActKind, selection: Selection, operator: Principal) -> Plan:
     try:
         return previews.make(tx, DEFINITIONS, act, selection, by=operator.subject, now=datetime.now(UTC))
     except previews.InvalidSelection as error:
@@ -278,9 +280,9 @@ def _apply(tx: Connection, plan: Plan, operator: Principal, reason: str, rate_pe
 
 
 def _act(request: Request, act: ActKind, operator: Principal, saga: Stored, reason: str) -> Plan:
-    """Plan the act for this saga at this version, and let the worker apply it at once."""
+    """Plan the act for this saga at this version, and mark the plan as to be applied at once."""
     with engine_of(request).execution_options(isolation_level="REPEATABLE READ").begin() as tx:
-        plan = _plan(tx, act, previews.Selection(saga_ids=[saga.summary.saga_id]), operator)
+        plan = _plan(tx, act, Selection(saga_ids=[saga.summary.saga_id]), operator)
         (item,) = plans.items(tx, plan.plan_id, after="", state=None, limit=1)
         if item.revision != saga.summary.revision:
             raise stale(item.revision)
@@ -297,7 +299,7 @@ def _act(request: Request, act: ActKind, operator: Principal, saga: Stored, reas
 
 def _found(plan: Plan | None) -> Plan:
     if plan is None:
-        raise Problem(status=404, detail="There is no plan of that id.")
+        raise Problem(status=404, detail="There is no plan with that id.")
     return plan
 
 

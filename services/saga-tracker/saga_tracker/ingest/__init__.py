@@ -1,4 +1,4 @@
-"""Consumes every topic and records it: the Faust app, recorder, deadlines, operators' acts.
+"""Consumes every topic and records it: the Faust app, batches, deadlines, operators' acts.
 
-It must never serve HTTP, and Faust must never hold state.
+It must never serve HTTP, and Faust must never hold state: offsets and sagas are in PostgreSQL.
 """

@@ -1,4 +1,4 @@
-"""Holds every statement on the tracker's tables.
+"""Holds the tracker's tables and the statements on them, and the cache of what a process has stored.
 
-It must never decide about a saga.
+It must never decide what happens to a saga.
 """
