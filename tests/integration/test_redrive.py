@@ -1,4 +1,4 @@
-"""Plans for parked sagas on real PostgreSQL: what is shown is frozen, runs once, and goes on after a crash."""
+"""Plans for parked sagas on real PostgreSQL: a plan runs as shown, once, and continues after a crash."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ AT = datetime(2026, 11, 21, 10, tzinfo=UTC)
 PARTITIONS = 6
 MANY = 10_000
 STATEMENTS_MAX = MANY // 20
-"""Whole batches go through single statements: a dozen for each 500 sagas, and each worker's last look."""
+"""Whole batches go through single statements: a dozen for each 500 sagas, and each worker's last query."""
 
 
 @pytest.fixture(scope="module")
@@ -63,29 +63,31 @@ def operator_acts() -> OperatorActs:
 
 
 def park(engine: Engine, *facts: Fact, count: int = 1, version: int = 1) -> list[str]:
-    """Store sagas of which this is known; return their ids."""
+    """Store sagas with these facts; return their ids."""
     progress = merge_all(NOTHING, (Started(at=AT), *facts))
     decision = decide(ORDER, progress)
     rows = [
         SagaRow(
-            saga_id=new_id(), saga_type="order", saga_version=version, partition=place % PARTITIONS, progress=progress,
+            saga_id=new_id(), saga_type="order", saga_version=version, partition=number % PARTITIONS, progress=progress,
             started_at=AT, state=decision.state.value, phase=decision.phase.value, step=decision.step,
             reason=decision.parked, parked_at=AT, issued={END: 1} if decision.phase is Phase.ENDED else {},
         )
-        for place in range(count)
+        for number in range(count)
     ]  # fmt: skip
     with engine.begin() as tx:
         sagas.save(tx, rows, now=AT)
     return [row.saga_id for row in rows]
 
 
-def make(engine: Engine, saga_ids: Sequence[str] | None = None, act: ActKind = ActKind.REDRIVE, **given: Any) -> Plan:
+def plan_for(
+    engine: Engine, saga_ids: Sequence[str] | None = None, act: ActKind = ActKind.REDRIVE, **given: Any
+) -> Plan:
     with engine.begin() as tx:
         selection = Selection(saga_ids=saga_ids, **given)
         return previews.make(tx, DEFINITIONS, act, selection, by="operator-1", now=datetime.now(UTC))
 
 
-def begin(engine: Engine, plan: Plan, *, rate_per_s: int = 100_000) -> bool:
+def apply(engine: Engine, plan: Plan, *, rate_per_s: int = 100_000) -> bool:
     with engine.begin() as tx:
         now = datetime.now(UTC)
         return plans.apply(tx, plan.plan_id, by="operator-1", reason="fixed", rate_per_s=rate_per_s, now=now)
@@ -94,7 +96,7 @@ def begin(engine: Engine, plan: Plan, *, rate_per_s: int = 100_000) -> bool:
 def work(
     engine: Engine, operator_acts: OperatorActs, partitions: Sequence[int] = range(PARTITIONS), *, in_s: float = 0.0
 ) -> int:
-    """Be the worker until nothing is left to do for these partitions; return how many commands it would publish.
+    """Play the worker until these partitions are done; return how many commands it would publish.
 
     Its clock begins ``in_s`` from now, and a second passes with each transaction.
     """
@@ -123,7 +125,7 @@ def one(engine: Engine, statement: str, **values: object) -> Any:
 EXHAUSTED = (Succeeded(step=AUTHORIZE), RetriesExhausted(step=RESERVE, reason="order 17 fails with 3.5"))
 
 
-def test_ten_thousand_parked_sagas_run_in_one_plan_once_and_through_a_crash(
+def test_one_plan_runs_ten_thousand_parked_sagas_once_and_through_a_crash(
     engine: Engine, operator_acts: OperatorActs
 ) -> None:
     saga_ids = park(engine, *EXHAUSTED, count=MANY)
@@ -132,10 +134,10 @@ def test_ten_thousand_parked_sagas_run_in_one_plan_once_and_through_a_crash(
     with engine.connect() as tx:
         (group,) = [each for each in selections.groups(tx) if each.count >= MANY]
     assert (group.step, group.reason) == (RESERVE, f"{RESERVE}: order <n> fails with <n>")
-    plan = make(engine, group=group.group)
+    plan = plan_for(engine, group=group.group)
     assert (plan.state, plan.counts) == ("PLANNED", {"PLANNED": MANY})
-    assert begin(engine, plan)
-    with engine.connect() as tx:  # and no commit: the worker is killed before
+    assert apply(engine, plan)
+    with engine.connect() as tx:  # without a commit: the worker is killed before it
         assert len(operator_acts.apply_next(tx, [0, 1], now=datetime.now(UTC))) == BATCH_MAX
     first = work(engine, operator_acts, [0, 1])
     assert 0 < first < MANY
@@ -153,37 +155,37 @@ def test_ten_thousand_parked_sagas_run_in_one_plan_once_and_through_a_crash(
     assert {row.aggregatetype for row in commands} == {"inventory.commands"}
     assert one(engine, "SELECT count(*) FROM operator_log WHERE plan_id = :plan", plan=plan.plan_id) == MANY
     assert one(engine, "SELECT count(*) FROM timeline WHERE kind = 'act' AND detail = 'operator-1: fixed'") == MANY
-    assert not begin(engine, plan), "it was applied before"
+    assert not apply(engine, plan), "the plan was applied before"
     assert work(engine, operator_acts) == 0
 
 
-def test_a_plan_shows_what_each_saga_would_run_and_why_not(engine: Engine) -> None:
+def test_a_plan_shows_what_each_saga_would_run_or_why_it_cannot(engine: Engine) -> None:
     (exhausted,) = park(engine, *EXHAUSTED)
     (dead,) = park(engine, Rejected(step=BURN, reason="no"), CommandDead(command=RESERVE, reason="a bug"))
-    (torn,) = park(engine, Rejected(step=AUTHORIZE, reason="no"), Succeeded(step=AUTHORIZE))
+    (contradictory,) = park(engine, Rejected(step=AUTHORIZE, reason="no"), Succeeded(step=AUTHORIZE))
     (fence,) = park(engine, Cancelled(at=AT, by="c", reason="r"), CommandDead(command="fence:ledger", reason="a bug"))
     (running,) = park(engine)
     (foreign,) = park(engine, version=99)
-    found = items(engine, make(engine, [exhausted, dead, torn, fence, running, foreign]))
+    found = items(engine, plan_for(engine, [exhausted, dead, contradictory, fence, running, foreign]))
     assert {saga_id: (item.state, item.runs) for saga_id, item in found.items()} == {
         exhausted: ("PLANNED", f"RedriveStep {RESERVE}"),
         dead: ("PLANNED", f"ReleaseInventory {RESERVE}"),
         fence: ("PLANNED", ", ".join(f"FenceSaga {service}" for service in ORDER.services)),
-        torn: ("NOT_RUNNABLE", None),
+        contradictory: ("NOT_RUNNABLE", None),
         running: ("NOT_RUNNABLE", None),
         foreign: ("NOT_RUNNABLE", None),
     }
     assert "not parked" in str(found[running].detail)
-    assert "cannot both be true" in str(found[torn].detail)
+    assert "cannot both be true" in str(found[contradictory].detail)
     assert "version 99" in str(found[foreign].detail)
 
 
-def test_a_saga_that_changed_since_the_plan_is_passed_over(engine: Engine, operator_acts: OperatorActs) -> None:
+def test_a_saga_that_changed_since_it_was_planned_is_skipped(engine: Engine, operator_acts: OperatorActs) -> None:
     changed, same = park(engine, *EXHAUSTED, count=2)
-    plan = make(engine, [changed, same])
+    plan = plan_for(engine, [changed, same])
     with engine.begin() as tx:
         sagas.save(tx, list(sagas.load(tx, [changed]).values()), now=AT)
-    assert begin(engine, plan)
+    assert apply(engine, plan)
     assert work(engine, operator_acts) == 1
     found = items(engine, plan)
     assert {saga_id: item.state for saga_id, item in found.items()} == {changed: "CHANGED", same: "DONE"}
@@ -191,29 +193,29 @@ def test_a_saga_that_changed_since_the_plan_is_passed_over(engine: Engine, opera
 
 
 def test_a_plan_keeps_to_its_rate(engine: Engine, operator_acts: OperatorActs) -> None:
-    plan = make(engine, park(engine, *EXHAUSTED, count=30))
-    assert begin(engine, plan, rate_per_s=20)
+    plan = plan_for(engine, park(engine, *EXHAUSTED, count=30))
+    assert apply(engine, plan, rate_per_s=20)
     began_at = datetime.now(UTC) + timedelta(seconds=1)
     counts = []
-    for place in range(30):
+    for tick in range(30):
         with engine.begin() as tx:
-            now = began_at + timedelta(seconds=place / 10)
+            now = began_at + timedelta(seconds=tick / 10)
             counts.append(len(operator_acts.apply_next(tx, range(PARTITIONS), now=now)))
     assert [sum(counts[:10]), sum(counts[10:20]), sum(counts)] == [20, 10, 30]
 
 
-def test_sagas_are_given_up_instead_of_tried_again(engine: Engine, operator_acts: OperatorActs) -> None:
+def test_a_parked_saga_is_compensated_instead_of_redriven(engine: Engine, operator_acts: OperatorActs) -> None:
     (parked,) = park(engine, *EXHAUSTED)
-    plan = make(engine, [parked], ActKind.COMPENSATE)
-    assert begin(engine, plan)
+    plan = plan_for(engine, [parked], ActKind.COMPENSATE)
+    assert apply(engine, plan)
     assert work(engine, operator_acts) == len(ORDER.services)
     with engine.begin() as tx:
         row = sagas.load(tx, [parked])[parked]
     assert (row.state, row.phase, row.cause, row.parked_at) == ("PENDING", "FENCING", "CANCELLED", None)
-    assert "only one on its way" in str(items(engine, make(engine, [parked], ActKind.COMPENSATE))[parked].detail)
+    assert "only one on its way" in str(items(engine, plan_for(engine, [parked], ActKind.COMPENSATE))[parked].detail)
 
 
-def test_a_message_of_no_known_step_is_tried_again_where_it_is_held(
+def test_a_message_of_no_known_step_is_redriven_in_the_service_that_parked_it(
     engine: Engine, operator_acts: OperatorActs
 ) -> None:
     (ended,) = park(engine, *(Succeeded(step=step.name) for step in ORDER.steps))
@@ -224,9 +226,9 @@ def test_a_message_of_no_known_step_is_tried_again_where_it_is_held(
     with engine.begin() as tx:
         dead_letters.save(tx, [letter], now=AT)
         assert [each.saga_state for each in dead_letters.list_open(tx, saga_id=ended, limit=9)] == ["CONFIRMED"]
-    plan = make(engine, [ended])
+    plan = plan_for(engine, [ended])
     assert items(engine, plan)[ended].runs == "RedriveStep checkout"
-    assert begin(engine, plan)
+    assert apply(engine, plan)
     assert work(engine, operator_acts) == 1
     with engine.begin() as tx:
         assert dead_letters.list_open(tx, saga_id=ended, limit=9) == []
@@ -234,14 +236,14 @@ def test_a_message_of_no_known_step_is_tried_again_where_it_is_held(
 
 
 @pytest.mark.parametrize(
-    ("selection", "said"),
+    ("selection", "reason"),
     [
-        (Selection(saga_ids=["nobody"]), "for example nobody"),
+        (Selection(saga_ids=["unknown"]), "for example unknown"),
         (Selection(group="00000000"), "No parked saga fits"),
         (Selection(step="no_such_step"), "No parked saga fits"),
         (Selection(started_before=AT - timedelta(days=9)), "No parked saga fits"),
     ],
 )
-def test_a_selection_that_fits_nothing_is_refused(engine: Engine, selection: Selection, said: str) -> None:
-    with pytest.raises(InvalidSelection, match=said), engine.begin() as tx:
+def test_a_selection_that_fits_nothing_is_refused(engine: Engine, selection: Selection, reason: str) -> None:
+    with pytest.raises(InvalidSelection, match=reason), engine.begin() as tx:
         previews.make(tx, DEFINITIONS, ActKind.REDRIVE, selection, by="operator-1", now=AT)

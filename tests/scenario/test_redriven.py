@@ -1,4 +1,4 @@
-"""Orders that an unexpected error has parked, and an operator who redrives them once the cause is removed."""
+"""Orders that an unexpected error has parked, and the operator who redrives them once it is fixed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STEP = "reserve_inventory"
 WHY = "the constraint is gone"
 PARKED = "SELECT count(*) FROM deferred WHERE saga_id = ANY(%s) AND handler = %s AND due_at IS NULL AND NOT behind"
 PARKED_S = 60.0
-"""All retries of a step take 6 s, and the tracker's restart some more; both take longer on a busy machine."""
+"""All retries of a step take 6 s, and a restart of the tracker takes some more. A busy machine makes both longer."""
 
 
 @contextmanager
@@ -34,13 +34,13 @@ def refusing(shop: Shop) -> Iterator[None]:
 def baraza(shop: Shop, *arguments: str) -> Any:
     """Run the command line as an operator does, and return its JSON."""
     command = [sys.executable, "-P", "-m", "baraza.main", *arguments, "--home", str(shop.stack.home), "--json"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert ended.returncode == 0, ended.stderr
-    return json.loads(ended.stdout)
+    completed = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert completed.returncode == 0, completed.stderr
+    return json.loads(completed.stdout)
 
 
 def test_orders_parked_by_an_error_are_redriven_as_planned_and_confirmed(shop: Shop) -> None:
-    # The retries take longer than a step's timeout in tests, so the tracker reads the dead letter after its restart.
+    # The retries take longer than a step's timeout in tests, so the tracker must be down until they are exhausted.
     with refusing(shop), shop.down("saga-tracker"):
         order_ids = sorted(shop.place(points=1).order_id for _ in range(3))
         until(
@@ -51,7 +51,7 @@ def test_orders_parked_by_an_error_are_redriven_as_planned_and_confirmed(shop: S
         )
     for order_id in order_ids:
         until(
-            lambda: shop.saga(order_id)["saga"],  # noqa: B023 - it is called within this iteration
+            lambda: shop.saga(order_id)["saga"],  # noqa: B023 - it is called in this iteration
             f"{order_id} is parked",
             holds=lambda saga: saga["state"] == "NEEDS_REVIEW",
             within_s=PARKED_S,

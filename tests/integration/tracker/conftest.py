@@ -1,4 +1,4 @@
-"""One tracker with its API, for all tests of this folder."""
+"""One tracker with its API for all tests of this folder."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
 
 @pytest.fixture
 def with_short_deadlines(wire: Wire, tmp_path: Path) -> Iterator[None]:
-    """A tracker whose deadlines are short, in the place of the stack's own."""
+    """Run a tracker with short deadlines instead of the stack's own."""
     wire.stack.stop("saga-tracker")
     environment = os.environ | wire.stack.environment("saga-tracker") | SHORT
     with (tmp_path / "tracker.log").open("w") as log:
         process = subprocess.Popen([sys.executable, "-m", "saga_tracker.main"], env=environment, stderr=log)
-        wire.records()  # A saga has nine seconds in all, which must not pass while its tracker starts.
+        wire.records()  # A saga has nine seconds in all, which must not pass while the tracker starts.
         yield
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0, (tmp_path / "tracker.log").read_text()

@@ -1,4 +1,4 @@
-"""The tracker's API, over what its worker has recorded."""
+"""The tracker's API, with the data that its worker has recorded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from messages import checkout, saga
 from support.wire import DEADLINE_S, ORDER, Wire, message, successes, until
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-"""The registry's client, which is not ours, leaves its connections to the garbage collector."""
+"""The registry's client, a library, leaves its connections to the garbage collector."""
 
 
 def test_a_saga_is_cancelled_by_staff_and_one_that_has_ended_is_not(wire: Wire) -> None:
@@ -39,7 +39,7 @@ def test_a_saga_is_cancelled_by_staff_and_one_that_has_ended_is_not(wire: Wire) 
     assert wire.saga(ended).state == "CONFIRMED"
 
 
-def test_sagas_are_found_by_what_people_know_of_them_page_by_page(wire: Wire) -> None:
+def test_sagas_are_found_by_customer_state_step_and_age_page_by_page(wire: Wire) -> None:
     url = wire.stack.endpoints.http["saga-tracker-api"][0]
     staff, customer = wire.token("support"), f"customer-{new_id()}"
     mine = [new_id() for _ in range(5)]
@@ -63,7 +63,7 @@ def test_sagas_are_found_by_what_people_know_of_them_page_by_page(wire: Wire) ->
     assert page(cursor="bm9uZQ")["errors"][0]["pointer"] == "query:cursor"
 
 
-def test_a_timeline_says_what_happened_and_how_fresh_that_is(wire: Wire) -> None:
+def test_a_timeline_shows_what_happened_and_its_freshness(wire: Wire) -> None:
     url = wire.stack.endpoints.http["saga-tracker-api"][0]
     staff, saga_id = wire.token("operator"), new_id()
     events = successes(saga_id, up_to=2)
@@ -82,7 +82,7 @@ def test_a_timeline_says_what_happened_and_how_fresh_that_is(wire: Wire) -> None
     assert [step["outcome"] for step in detail["steps"]] == ["ran", "ran", "waiting", "not_run", "not_run", "not_run"]
 
 
-def test_a_live_timeline_goes_on_behind_the_last_event_and_ends_with_the_saga(wire: Wire) -> None:
+def test_a_live_timeline_continues_after_the_last_event_and_ends_with_the_saga(wire: Wire) -> None:
     url = wire.stack.endpoints.http["saga-tracker-api"][0]
     staff, saga_id = wire.token("support"), new_id()
     events = successes(saga_id)
@@ -95,7 +95,7 @@ def test_a_live_timeline_goes_on_behind_the_last_event_and_ends_with_the_saga(wi
         for line in answer.iter_lines():
             seen += [line] if line.startswith(("id:", "event:")) else []
             if line == "event: freshness" and len(seen) < 5:
-                # The last event confirms the order even before those that led to it are read, and the stream ends.
+                # The last event alone confirms the order and ends the stream: the others are recorded first.
                 wire.publish(*events[1:-1])
                 until(lambda: len(wire.timeline(saga_id)) == len(events) - 1, "all but the last event are recorded")
                 wire.publish(events[-1])

@@ -1,4 +1,4 @@
-"""Deadlines of the tracker as a process; the test plays the services, or leaves them silent."""
+"""Deadlines of the tracker as a process. The test plays the services, or leaves them silent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sqlalchemy import text
 from support.wire import ORDER, PARTITIONS, SHORT, Wire, fence_replies, message, successes, until
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-"""The registry's client, which is not ours, leaves its connections to the garbage collector."""
+"""The registry's client, a library, leaves its connections to the garbage collector."""
 
 
 def publish_fenced(wire: Wire, replies: Iterable[Message]) -> None:
@@ -70,17 +70,17 @@ def test_a_deadline_waits_until_everything_that_kafka_had_by_then_is_recorded(wi
     os.kill(kafka, signal.SIGSTOP)
     try:
         with wire.engine.begin() as tx:
-            # Begun long ago, so that nothing else can put the deadline off.
+            # The sagas started long ago, so that nothing else can postpone the deadline.
             deadlines = text(
                 "UPDATE sagas SET started_at = now() - interval '1 day', "
                 "deadline_at = now() - :ago * interval '1 hour', wake_at = NULL WHERE saga_id = :saga_id"
             )
             tx.execute(deadlines, [{"saga_id": late, "ago": 0}, {"saga_id": early, "ago": 1}])
         until(lambda: timers(wire, early), "the deadline of an hour ago is recorded")
-        assert timers(wire, late) == [], "Kafka was silent: the answer may be there"
+        assert timers(wire, late) == [], "Kafka did not answer: the step's answer may be there"
     finally:
         os.kill(kafka, signal.SIGCONT)
-    until(lambda: timers(wire, late), "the deadline is recorded once Kafka has told that there is no answer")
+    until(lambda: timers(wire, late), "the deadline is recorded once Kafka has reported that no message is left")
 
 
 def timers(wire: Wire, saga_id: str) -> list[Any]:
@@ -88,27 +88,27 @@ def timers(wire: Wire, saga_id: str) -> list[Any]:
 
 
 @contextmanager
-def taking_everything(wire: Wire, service: str, topic: str) -> Iterator[None]:
-    """Be the service for the block, as Kafka sees it: a member of its group that has taken all that is on a topic."""
+def consuming_everything(wire: Wire, service: str, topic: str) -> Iterator[None]:
+    """Play the service towards Kafka: a member of its group that has consumed everything on a topic."""
     group = Consumer({**wire.stack.kafka().options(), "group.id": service})
     group.subscribe([topic])
     until(lambda: (group.poll(0.1), group.assignment())[1], "the group has its member")
-    places = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
-    ends = [TopicPartition(topic, place.partition, group.get_watermark_offsets(place, 10)[1]) for place in places]
+    partitions = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
+    ends = [TopicPartition(topic, each.partition, group.get_watermark_offsets(each, 10)[1]) for each in partitions]
     group.commit(offsets=ends, asynchronous=False)
     yield
     group.close()
 
 
 @pytest.mark.usefixtures("with_short_deadlines")
-def test_a_step_has_its_time_once_its_service_has_taken_the_trigger(wire: Wire) -> None:
+def test_a_steps_timeout_begins_when_its_service_has_consumed_the_trigger(wire: Wire) -> None:
     saga_id = new_id()
     wire.publish(*successes(saga_id, up_to=3))
-    put_off = "book_shipment to be taken by shipping"
-    until(lambda: (row := wire.saga(saga_id)) and row.waiting == put_off, "the deadline is put off")
+    postponed = "book_shipment to be taken by shipping"
+    until(lambda: (row := wire.saga(saga_id)) and row.waiting == postponed, "the deadline is postponed")
     assert timers(wire, saga_id) == []
-    with taking_everything(wire, "shipping", "loyalty.events"):
+    with consuming_everything(wire, "shipping", "loyalty.events"):
         (timer,) = until(lambda: timers(wire, saga_id), "the step is overdue")
     whole = timedelta(seconds=ORDER.deadline_s * float(SHORT["BARAZA_TIMEOUT_FACTOR"]))
     assert timer.step == "book_shipment"
-    assert timer.deadline_at < wire.saga(saga_id).started_at + whole, "it ended by the step's time, not by the saga's"
+    assert timer.deadline_at < wire.saga(saga_id).started_at + whole, "the step's timeout ended it"

@@ -1,4 +1,4 @@
-"""What operators do over HTTP, recorded by the worker; the test plays the services."""
+"""Operators' acts over HTTP, recorded by the worker. The test plays the services."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from messages.contract import Message
 from support.wire import ORDER, Wire, message, successes, until
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-"""The registry's client, which is not ours, leaves its connections to the garbage collector."""
+"""The registry's client, a library, leaves its connections to the garbage collector."""
 
 RESERVE = "reserve_inventory"
 
@@ -22,8 +22,8 @@ def url_of(wire: Wire) -> str:
     return f"{wire.stack.endpoints.http['saga-tracker-api'][0]}/v1"
 
 
-def give_up(wire: Wire, trigger: Message, *, redrive: int = 0, reason: str = "ZeroDivisionError") -> None:
-    """Publish what inventory does when its retries for this trigger have run out."""
+def dead_letter(wire: Wire, trigger: Message, *, redrive: int = 0, reason: str = "ZeroDivisionError") -> None:
+    """Publish the dead letter of inventory when its retries for this trigger are exhausted."""
     topic = f"{trigger.OWNER}.events"
     wire.raw(
         f"{RESERVE}.dlq", trigger.saga_id, wire.codec.encode(topic, trigger), trigger,
@@ -34,16 +34,16 @@ def give_up(wire: Wire, trigger: Message, *, redrive: int = 0, reason: str = "Ze
 
 
 def parked(wire: Wire, saga_id: str) -> list[Message]:
-    """Let an order be parked at its second step, and return the events of all its steps."""
+    """Park an order at its second step, and return the events of all its steps."""
     events = successes(saga_id)
     wire.publish(*events[:2])
-    give_up(wire, events[1])
+    dead_letter(wire, events[1])
     wire.becomes(saga_id, "NEEDS_REVIEW")
     return events
 
 
 def tag(wire: Wire, saga_id: str) -> dict[str, str]:
-    """Return the header that names the saga as it is."""
+    """Return the header that names the saga's current revision."""
     answer = wire.http.get(f"{url_of(wire)}/sagas/{saga_id}", headers=wire.token("operator"))
     return {"If-Match": answer.headers["ETag"]}
 
@@ -66,9 +66,9 @@ def test_an_operator_redrives_a_parked_order_until_it_runs(wire: Wire) -> None:
     assert isinstance(first, saga.RedriveStep)
     assert (first.step, first.attempt, first.reason) == (RESERVE, 1, "staff-1: the division is fixed")
     wire.publish(redriven(saga_id, "RESUMED", 1), topic="inventory.events")
-    until(lambda: wire.saga(saga_id).waiting == f"{RESERVE} to run", "the step has its time again")
-    give_up(wire, events[1])  # a copy of the first dead letter is history
-    give_up(wire, events[1], redrive=1, reason="KeyError")
+    until(lambda: wire.saga(saga_id).waiting == f"{RESERVE} to run", "the step's timeout begins again")
+    dead_letter(wire, events[1])  # a copy of the first dead letter is history
+    dead_letter(wire, events[1], redrive=1, reason="KeyError")
     assert "KeyError" in wire.becomes(saga_id, "NEEDS_REVIEW").reason
     assert wire.http.post(act, json=body, headers=operator | tag(wire, saga_id)).status_code == 202
     until(lambda: len(wire.outgoing(saga_id)) == 2, "the second redrive")
@@ -112,11 +112,11 @@ def _applied(wire: Wire, plan_id: str) -> Any:
 
 
 def acts(wire: Wire, saga_id: str) -> list[tuple[str, str]]:
-    """Return what operators did, as the timeline tells it."""
+    """Return the operators' acts on the timeline."""
     return [(entry.type, entry.detail) for entry in wire.timeline(saga_id) if entry.kind == "act"]
 
 
-def test_other_acts_stand_on_the_timeline_with_who_and_why(wire: Wire) -> None:
+def test_other_acts_are_on_the_timeline_with_actor_and_reason(wire: Wire) -> None:
     url, operator, saga_id = url_of(wire), wire.token("operator"), new_id()
     parked(wire, saga_id)
     for act, reason in (("annotate", "asked the warehouse"), ("compensate", "it is sold out")):
@@ -134,11 +134,11 @@ def test_other_acts_stand_on_the_timeline_with_who_and_why(wire: Wire) -> None:
     assert blank.status_code == 422
 
 
-def test_a_dead_letter_that_no_saga_answers_for_is_open_until_it_is_closed(wire: Wire) -> None:
-    url, operator, nobody, ended = url_of(wire), wire.token("operator"), new_id(), new_id()
+def test_a_dead_letter_without_a_responsible_saga_is_open_until_it_is_closed(wire: Wire) -> None:
+    url, operator, unknown, ended = url_of(wire), wire.token("operator"), new_id(), new_id()
     wire.publish(*successes(ended))
     wire.becomes(ended, "CONFIRMED")
-    for saga_id in (nobody, ended):
+    for saga_id in (unknown, ended):
         wire.raw(
             "checkout.dlq", saga_id, b"garbage", baraza_service="checkout", baraza_step="", baraza_reason="no schema",
             baraza_attempts="1", baraza_topic="saga.events",
@@ -147,11 +147,11 @@ def test_a_dead_letter_that_no_saga_answers_for_is_open_until_it_is_closed(wire:
 
     def letters() -> dict[str, Any]:
         found = wire.http.get(f"{url}/dead-letters", headers=operator).json()["letters"]
-        return {each["saga_id"]: each for each in found if each["saga_id"] in (nobody, ended)}
+        return {each["saga_id"]: each for each in found if each["saga_id"] in (unknown, ended)}
 
     until(lambda: len(letters()) == 2, "both are open")
     found = letters()
-    assert {saga_id: each["saga_state"] for saga_id, each in found.items()} == {nobody: None, ended: "CONFIRMED"}
+    assert {saga_id: each["saga_state"] for saga_id, each in found.items()} == {unknown: None, ended: "CONFIRMED"}
     assert wire.saga(ended).state == "CONFIRMED"
     body = {"letter_ids": [each["letter_id"] for each in found.values()], "reason": "a test message"}
     assert len(wire.http.post(f"{url}/dead-letters/close", json=body, headers=operator).json()["closed"]) == 2
@@ -171,7 +171,7 @@ def test_the_operators_log_can_only_grow(wire: Wire, statement: str, process: st
 
 
 @pytest.mark.usefixtures("with_short_deadlines")
-def test_an_order_redriven_long_after_its_deadline_gets_its_time_again(wire: Wire) -> None:
+def test_an_order_redriven_long_after_its_deadline_gets_its_whole_time_again(wire: Wire) -> None:
     saga_id = new_id()
     events = parked(wire, saga_id)
     with wire.engine.begin() as tx:
@@ -183,12 +183,12 @@ def test_an_order_redriven_long_after_its_deadline_gets_its_time_again(wire: Wir
     assert wire.http.post(f"{url}/sagas/{saga_id}/redrive", json={"reason": "r"}, headers=headers).status_code == 202
     wire.awaits(saga_id, "RedriveStep")
     wire.publish(redriven(saga_id, "RESUMED", 1), topic="inventory.events")
-    until(lambda: wire.saga(saga_id).waiting == f"{RESERVE} to run", "it is not given up at once")
+    until(lambda: wire.saga(saga_id).waiting == f"{RESERVE} to run", "it is not stopped at once")
     wire.publish(*events[2:])
     wire.becomes(saga_id, "CONFIRMED")
 
 
-def test_a_saga_of_a_release_to_come_is_shown_without_its_steps(wire: Wire) -> None:
+def test_a_saga_of_a_later_release_is_shown_without_its_steps(wire: Wire) -> None:
     saga_id = new_id()
     wire.publish(message(checkout.OrderSubmitted, saga_id))
     wire.becomes(saga_id, "PENDING")

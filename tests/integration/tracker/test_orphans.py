@@ -1,4 +1,4 @@
-"""Sagas that nobody would ever wake, planted in the database, are found within a minute: repaired or parked."""
+"""Orphaned sagas, planted in the database, are found within a minute: repaired or parked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sqlalchemy import text
 from support.wire import Wire, message, successes, until
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-"""The registry's client, which is not ours, leaves its connections to the garbage collector."""
+"""The registry's client, a library, leaves its connections to the garbage collector."""
 
 FOUND_WITHIN_S = 60.0
 PLANTED = {

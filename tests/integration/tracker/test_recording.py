@@ -1,4 +1,4 @@
-"""The tracker as a process, over real Kafka, PostgreSQL and the registry. The test plays the services."""
+"""The tracker as a process, with real Kafka, PostgreSQL and registry. The test plays the services."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from sqlalchemy import text
 from support.wire import ORDER, STEPS, Wire, message, successes, until
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-"""The registry's client, which is not ours, leaves its connections to the garbage collector."""
+"""The registry's client, a library, leaves its connections to the garbage collector."""
 
 
 def test_the_migrations_make_the_tables_that_the_code_declares(wire: Wire) -> None:
@@ -50,7 +50,7 @@ def test_an_order_whose_steps_all_run_is_confirmed_once_in_any_order_of_arrival(
     assert confirmed.causation_id in {event.message_id for event in events}
 
 
-def test_a_rejection_is_compensated_in_reverse_each_after_the_reply_to_the_one_before(wire: Wire) -> None:
+def test_a_rejection_is_compensated_in_reverse_each_after_the_reply_for_the_one_before(wire: Wire) -> None:
     saga_id = new_id()
     wire.publish(*successes(saga_id, up_to=2), message(loyalty.LoyaltyPointsRejected, saga_id))
     (release,) = wire.awaits(saga_id, "ReleaseInventory")
@@ -84,7 +84,7 @@ def test_a_worker_that_was_overtaken_does_not_overwrite_what_another_has_recorde
     assert wire.saga(first.saga_id).progress["known"] == {"ran": [STEPS[0]]}
 
 
-def test_a_worker_builds_on_what_another_has_stored_since_it_remembers_a_saga(wire: Wire) -> None:
+def test_a_worker_builds_on_what_another_has_stored_after_it_cached_a_saga(wire: Wire) -> None:
     saga_id = new_id()
     first, *others = successes(saga_id)
     wire.publish(first)
@@ -96,15 +96,17 @@ def test_a_worker_builds_on_what_another_has_stored_since_it_remembers_a_saga(wi
     wire.publish(*others)
     assert wire.becomes(saga_id, "CONFIRMED").subject == "another"
     assert len(wire.timeline(saga_id)) == len(others) + 2, "each message, and the end, once"
-    assert wire.stack.pids("saga-tracker") == (worker,), "it needs no new process for that"
+    assert wire.stack.pids("saga-tracker") == (worker,), "the process was not restarted for that"
 
 
 def test_text_that_the_database_cannot_hold_stops_nothing(wire: Wire) -> None:
     cause, steps, trace = new_id(), new_id(), new_id()
-    of_nobody = replace(message(checkout.OrderSubmitted, cause), causation_id="a\x00b")
-    odd = message(saga.SagaFenced, steps, service="payment", steps=(saga.StepOutcome(step="a\x00b", state="DONE"),))
-    wire.publish(of_nobody, topic="checkout.events")
-    wire.publish(odd, topic="payment.events")
+    odd_cause = replace(message(checkout.OrderSubmitted, cause), causation_id="a\x00b")
+    odd_step = message(
+        saga.SagaFenced, steps, service="payment", steps=(saga.StepOutcome(step="a\x00b", state="DONE"),)
+    )
+    wire.publish(odd_cause, topic="checkout.events")
+    wire.publish(odd_step, topic="payment.events")
     traced = message(checkout.OrderSubmitted, trace)
     wire.raw("checkout.events", trace, wire.codec.encode("checkout.events", traced), traced, traceparent="00-a\x00b")
     wire.producer.flush(10)
@@ -113,7 +115,7 @@ def test_text_that_the_database_cannot_hold_stops_nothing(wire: Wire) -> None:
     wire.becomes(trace, "PENDING")
 
 
-def test_a_message_that_nobody_can_read_parks_its_saga_and_stops_nothing_else(wire: Wire) -> None:
+def test_an_unprocessable_message_parks_its_saga_and_stops_nothing_else(wire: Wire) -> None:
     saga_id, other = new_id(), new_id()
     wire.publish(message(checkout.OrderSubmitted, saga_id))
     wire.becomes(saga_id, "PENDING")
@@ -128,14 +130,14 @@ def test_a_message_that_nobody_can_read_parks_its_saga_and_stops_nothing_else(wi
 
 
 @pytest.mark.parametrize(("step", "state"), [("book_shipment", "PENDING"), ("reserve_inventory", "NEEDS_REVIEW")])
-def test_a_dead_letter_gives_a_saga_up_or_parks_it_as_its_definition_says(wire: Wire, step: str, state: str) -> None:
+def test_a_dead_letter_stops_a_saga_or_parks_it_as_its_definition_says(wire: Wire, step: str, state: str) -> None:
     saga_id = new_id()
     events = successes(saga_id)
-    place = STEPS.index(step)
-    wire.publish(*events[: place + 1])
-    trigger = events[place]
+    index = STEPS.index(step)
+    wire.publish(*events[: index + 1])
+    trigger = events[index]
     topic = f"{trigger.OWNER}.events"
-    letter = {"baraza_service": ORDER.steps[place].service, "baraza_step": step, "baraza_reason": "it is down"}
+    letter = {"baraza_service": ORDER.steps[index].service, "baraza_step": step, "baraza_reason": "it is down"}
     wire.raw(
         f"{step}.dlq",
         saga_id,
@@ -159,13 +161,13 @@ def test_a_tracker_that_is_killed_in_mid_stream_loses_and_repeats_nothing(wire: 
     for round_, part in enumerate((events[:third], events[third : 2 * third], events[2 * third :])):
         wire.publish(*part)
         if round_ < 2:
-            until(lambda: wire.stack.pids("saga-tracker"), "the tracker runs again")
+            until(lambda: wire.stack.pids("saga-tracker"), "the tracker is running again")
             wire.stack.kill("saga-tracker", signal.SIGKILL)
     counts = "SELECT count(*) FILTER (WHERE state = 'CONFIRMED') AS confirmed FROM sagas WHERE saga_id = ANY(:saga_ids)"
     until(lambda: wire.one(counts, saga_ids=saga_ids).confirmed == len(saga_ids), "all are confirmed", within_s=60)
     entries = "SELECT count(*) AS entries FROM timeline WHERE saga_id = ANY(:saga_ids)"
     expected = len(events) + len(saga_ids)
-    until(lambda: wire.one(entries, saga_ids=saga_ids).entries == expected, "every message is on a timeline, once")
+    until(lambda: wire.one(entries, saga_ids=saga_ids).entries == expected, "every message is on a timeline once")
     for saga_id in saga_ids:
         confirmed = (
             wire.awaits(saga_id, "OrderConfirmed") if len(wire.outgoing(saga_id)) <= 1 else wire.outgoing(saga_id)
@@ -189,6 +191,6 @@ def test_two_trackers_share_the_partitions_and_one_of_them_may_die(wire: Wire, t
     wire.publish(*(event for each in events for event in each[4:]))
     counts = "SELECT count(*) AS entries FROM timeline WHERE saga_id = ANY(:saga_ids)"
     expected = len(saga_ids) * (len(STEPS) + 2)
-    until(lambda: wire.one(counts, saga_ids=saga_ids).entries == expected, "every message is recorded, once")
+    until(lambda: wire.one(counts, saga_ids=saga_ids).entries == expected, "every message is recorded once")
     for saga_id in saga_ids:
         wire.becomes(saga_id, "CONFIRMED")
