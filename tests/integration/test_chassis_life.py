@@ -140,7 +140,7 @@ def test_start_up_gives_up_with_the_name_of_the_part_that_is_missing() -> None:
         tried.append("again")
         raise ConnectionError("refused")
 
-    with pytest.raises(DependencyMissing, match="the schema registry was not ready within 1 s: refused"):
-        wait_for({"the database": lambda: tried.append("there"), "the schema registry": refuse}, within_s=1.0)
+    with pytest.raises(DependencyMissing, match="The schema registry was not ready within 1 s: refused"):
+        wait_for({"PostgreSQL": lambda: tried.append("there"), "The schema registry": refuse}, within_s=1.0)
     assert tried[0] == "there"
     assert len(tried) > 2

@@ -1,4 +1,4 @@
-"""Runs one process of a service: its worker on a thread, its API in front of it, and a way down that loses nothing."""
+"""Runs one process of a service: its worker on a thread, its API in front of it, and a shutdown that loses nothing."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ if TYPE_CHECKING:
     from chassis.telemetry.tracing import Traces
 
 START_WITHIN_S = 60
-"""Parts that start together wait for one another this long; then the process says which is missing and ends."""
+"""Processes that start together wait for one another this long; then the process names what is missing and ends."""
 LOOP_AGE_MAX_S = 30.0
 """A worker that has not looped for this long hangs; a batch takes well under a second."""
-PART_TIMEOUT_S = 3.0
+CHECK_TIMEOUT_S = 3.0
 STOP_WITHIN_S = 9.0
-"""From the signal to the end of the process; what a worker has not finished by then, its rows finish later."""
+"""From the signal to the end of the process; what a worker has not finished by then, the next process finishes."""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dependencies:
-    """What a service's handlers and API are built from. Nothing is connected yet but what they ask for."""
+    """What a service's handlers and API are built from. Each dependency connects on its first use."""
 
     settings: Settings
     engine: Engine
@@ -65,23 +65,26 @@ class Dependencies:
     traces: Traces | None = None
 
     def observer(self, handlers: Handlers | None = None) -> Observer:
-        """Return who watches what a process with these handlers publishes."""
+        """Return the observer of what a process with these handlers publishes."""
         answers = {message.FULL_NAME: step for message, step in handlers.answers.items()} if handlers else {}
         return Observer(self.settings.service, answers, self.traces)
 
 
 class DependencyMissing(Exception):
-    """A part that the process needs is not there. Start it, or look at the address in the process's settings."""
+    """A dependency that the process needs is not ready. Start it, or check its address in the process's settings."""
 
-    def __init__(self, part: str, within_s: float, why: BaseException | None) -> None:
-        super().__init__(f"Gave up: {part} was not ready within {within_s:.0f} s: {why}")
+    def __init__(self, dependency: str, within_s: float, why: BaseException | None) -> None:
+        super().__init__(
+            f"{dependency} was not ready within {within_s:.0f} s: {why}. "
+            f"Start it, or check its address in the process's settings."
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """What a service is made of: its handlers, the API beside them (None: only its health), its own measures.
+    """What a service consists of: its handlers, its API (None: its health only), and its own measures.
 
-    ``starts_without`` names the parts that it does not wait for at its start.
+    ``starts_without`` names the dependencies that it does not wait for at its start.
     """
 
     handlers: tuple[Handler, ...]
@@ -97,25 +100,27 @@ def consumed_topics(service: str, handlers: Handlers) -> list[str]:
 
 
 def emitted(handlers: Handlers) -> set[type[Message]]:
-    """Return every message type that the handlers answer with."""
+    """Return every message type that the handlers reply with."""
     own: set[type[Message]] = {StepRedriven, *handlers.answers}
     return own | {SagaFenced} if handlers.steps else own
 
 
-def api(title: str, parts: Dependencies, *routers: APIRouter, body_bytes_max: int = problem.BODY_BYTES_MAX) -> FastAPI:
-    """Return an API with these routes: problems as RFC 9457 says, tokens verified against the issuer's keys."""
+def api(
+    title: str, dependencies: Dependencies, *routers: APIRouter, body_bytes_max: int = problem.BODY_BYTES_MAX
+) -> FastAPI:
+    """Return an API with these routes, with problems by RFC 9457 and tokens verified against the issuer's keys."""
     app = FastAPI(title=title, version="1", docs_url=None, redoc_url=None, redirect_slashes=False)
     problem.install(app, body_bytes_max=body_bytes_max)
-    metrics.install(app, parts.traces)
-    app.state.verifier = parts.verifier
-    app.state.engine = parts.engine
+    metrics.install(app, dependencies.traces)
+    app.state.verifier = dependencies.verifier
+    app.state.engine = dependencies.engine
     for router in routers:
         app.include_router(router)
     return app
 
 
 def open_dependencies(settings: Settings) -> Dependencies:
-    """Make the parts of a process; nothing connects before it is used."""
+    """Return the dependencies of a process; each connects on its first use."""
     engine = database.create(settings.database_url, settings.database_password_file, application=settings.service)
     metrics.watch_pool(engine)
     return Dependencies(
@@ -130,58 +135,66 @@ def open_dependencies(settings: Settings) -> Dependencies:
 def run(build: Callable[[Dependencies], Service]) -> int:
     """Run the service until SIGTERM or SIGINT and return the exit status: 0 when it was asked to stop.
 
-    1. Wait for the parts: the database answers, the registry knows what we emit, Kafka has our topics.
+    1. Wait for the dependencies: PostgreSQL answers, the registry has our schemas, Kafka has our topics.
     2. Start the worker on its thread, and serve the API on this one.
     3. On a signal, or when the worker ends: stop the API, finish the batch, publish, commit, leave the group.
     """
     settings = Settings()
     logs.configure(settings.service, settings.log_level)
-    parts = open_dependencies(settings)
-    service = build(parts)
+    dependencies = open_dependencies(settings)
+    service = build(dependencies)
     handlers = Handlers.of(service.handlers)
     topics = consumed_topics(settings.service, handlers)
     # 1.
-    needed = needed_parts(parts, handlers, topics)
+    needed = needed_dependencies(dependencies, handlers, topics)
     try:
-        wait_for({part: needed[part] for part in needed if part not in service.starts_without}, within_s=START_WITHIN_S)
+        wait_for({name: needed[name] for name in needed if name not in service.starts_without}, within_s=START_WITHIN_S)
     except DependencyMissing as missing:
         log.error(str(missing))
         return 1
-    instance = f"{settings.service}-{socket.gethostname()}-{os.getpid()}"
-    observer = parts.observer(handlers)
-    metrics.watch_database(parts.engine, *table_gauges.OUTBOX, *table_gauges.WAITING, *service.measures)
-    worker = Worker(
-        settings.service,
-        handlers,
-        engine=parts.engine,
-        codec=parts.codec,
-        consumer=consumer(KafkaLogin.of(settings), settings.service, instance),
-        relay=Relay(producer(KafkaLogin.of(settings), client_id=instance), observer),
-        membership=Membership(lambda: kafka.answers(KafkaLogin.of(settings))),
-        observer=observer,
-    )
-    app = service.app or api(settings.service, parts)
-    app.include_router(
-        health.router(
-            alive={"the worker loops": lambda: time.monotonic() - worker.looped_at < LOOP_AGE_MAX_S},
-            ready={
-                "partitions are assigned": lambda: worker.membership.is_assigned,
-                "the database answers": database.Pulse(parts.engine),
-            },
-        )
-    )
+    observer = dependencies.observer(handlers)
+    metrics.watch_database(dependencies.engine, *table_gauges.OUTBOX, *table_gauges.WAITING, *service.measures)
+    worker = _worker(dependencies, handlers, observer)
+    app = service.app or api(settings.service, dependencies)
+    app.include_router(_health(worker, dependencies.engine))
     heap.freeze()
-    # 2.
-    server = server_of(app, settings)
-    status = _serve(server, worker, topics)
+    # 2. and 3.
+    status = _serve(server_of(app, settings), worker, topics)
     observer.close()
     _end(status)
     return status
 
 
+def _worker(dependencies: Dependencies, handlers: Handlers, observer: Observer) -> Worker:
+    settings = dependencies.settings
+    login = KafkaLogin.of(settings)
+    instance = f"{settings.service}-{socket.gethostname()}-{os.getpid()}"
+    return Worker(
+        settings.service,
+        handlers,
+        engine=dependencies.engine,
+        codec=dependencies.codec,
+        consumer=consumer(login, settings.service, instance),
+        relay=Relay(producer(login, client_id=instance), observer),
+        membership=Membership(lambda: kafka.answers(login)),
+        observer=observer,
+    )
+
+
+def _health(worker: Worker, engine: Engine) -> APIRouter:
+    return health.router(
+        alive={"the worker loops": lambda: time.monotonic() - worker.looped_at < LOOP_AGE_MAX_S},
+        ready={
+            "partitions are assigned": lambda: worker.membership.is_assigned,
+            "the database answers": database.Pulse(engine),
+        },
+    )
+
+
 def _end(status: int) -> None:
-    """End at once. What is committed is kept; a thread that hangs (a request that waits for the database, a call) would
-    hold up the interpreter's own end for as long as it hangs.
+    """End the process at once. What is committed is kept.
+
+    The interpreter's own exit would wait for a thread that hangs in a call or in a request to the database.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -209,7 +222,7 @@ def _serve(server: Server, worker: Worker, topics: list[str]) -> int:
     worker.stop()
     thread.join(max(0.0, (server.asked_at or time.monotonic()) + STOP_WITHIN_S - time.monotonic()))
     if thread.is_alive():
-        log.error("The worker did not finish in time; its rows tell the next process what is left.")
+        log.error("The worker did not finish in time; the next process continues from its rows.")
         return 1
     if failed.is_set() or not server.started:
         return 1
@@ -217,39 +230,45 @@ def _serve(server: Server, worker: Worker, topics: list[str]) -> int:
     return 0
 
 
-def needed_parts(parts: Dependencies, handlers: Handlers, topics: list[str]) -> Mapping[str, Callable[[], None]]:
-    """Return how to try each part that the process needs; each raises, with the reason, until the part is there."""
+def needed_dependencies(
+    dependencies: Dependencies, handlers: Handlers, topics: list[str]
+) -> Mapping[str, Callable[[], None]]:
+    """Return a check for each dependency of the process; it raises, with the reason, until the dependency is ready."""
+    settings = dependencies.settings
 
-    def ask_database() -> None:
-        with parts.engine.connect() as connection:
+    def check_database() -> None:
+        with dependencies.engine.connect() as connection:
             connection.execute(text("SELECT 1 FROM outbox LIMIT 1"))
 
-    def ask_kafka() -> None:
-        known = AdminClient(KafkaLogin.of(parts.settings).options()).list_topics(timeout=PART_TIMEOUT_S).topics
+    def check_registry() -> None:
+        dependencies.codec.learn(f"{settings.service}.events", emitted(handlers))
+
+    def check_kafka() -> None:
+        known = AdminClient(KafkaLogin.of(settings).options()).list_topics(timeout=CHECK_TIMEOUT_S).topics
         if missing := [topic for topic in topics if topic not in known]:
-            raise LookupError(f"no topic {', '.join(missing)}; run the deploy step that makes them.")
+            raise LookupError(f"no topic {', '.join(missing)}; run the deploy step that creates them")
 
-    return {
-        "the database": ask_database,
-        "the schema registry": lambda: parts.codec.learn(f"{parts.settings.service}.events", emitted(handlers)),
-        "Kafka": ask_kafka,
-    }
+    return {"PostgreSQL": check_database, "The schema registry": check_registry, "Kafka": check_kafka}
 
 
-def wait_for(needed: Mapping[str, Callable[[], None]], *, within_s: float) -> None:
-    """Wait for these parts, one after the other. Raises PartMissing for the first that is not there ``within_s``."""
-    give_up_at = time.monotonic() + within_s
-    for part, ask in needed.items():
+def wait_for(checks: Mapping[str, Callable[[], None]], *, within_s: float) -> None:
+    """Wait until these checks pass, one after the other. Raises DependencyMissing for the first that does not in time.
+
+    ``within_s`` is for all of them together.
+    """
+    deadline = time.monotonic() + within_s
+    for dependency, check in checks.items():
         retrying = tenacity.Retrying(
-            stop=tenacity.stop_after_delay(max(0.0, give_up_at - time.monotonic())),
+            stop=tenacity.stop_after_delay(max(0.0, deadline - time.monotonic())),
             wait=tenacity.wait_random_exponential(multiplier=0.2, max=3),
-            before_sleep=partial(_say_what_is_missing, part),
+            before_sleep=partial(_log_missing, dependency),
         )
         try:
-            retrying(ask)
+            retrying(check)
         except tenacity.RetryError as error:
-            raise DependencyMissing(part, within_s, error.last_attempt.exception()) from error
+            raise DependencyMissing(dependency, within_s, error.last_attempt.exception()) from error
 
 
-def _say_what_is_missing(part: str, state: tenacity.RetryCallState) -> None:
-    log.warning("Waiting for a part.", part=part, error=str(state.outcome and state.outcome.exception()))
+def _log_missing(dependency: str, state: tenacity.RetryCallState) -> None:
+    error = str(state.outcome and state.outcome.exception())
+    log.warning("%s is not ready, retrying.", dependency, dependency=dependency, error=error)
