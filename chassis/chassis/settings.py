@@ -1,4 +1,4 @@
-"""What a process is told from outside, read once in ``main`` from the environment (prefix ``BARAZA_``)."""
+"""The settings of a process, read once in ``main`` from the environment (prefix ``BARAZA_``)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    """Every setting that a process of ours may have. A process reads those of the parts that it uses."""
+    """All settings that our processes may have. A process uses those of its own dependencies."""
 
     model_config = SettingsConfigDict(env_prefix="BARAZA_", extra="ignore", frozen=True)
 
@@ -23,7 +23,7 @@ class Settings(BaseSettings):
     redis_url: str = "redis://127.0.0.1:6379/0"
     redis_user: str = ""
     redis_password_file: Path | None = None
-    """Without it nobody logs in: Redis holds only what may be lost."""
+    """Without it there is no login: Redis holds only what may be lost."""
     gateway_url: str = "http://127.0.0.1:7001"
     courier_url: str = "http://127.0.0.1:7002"
     jwks_url: str = "http://127.0.0.1:7003/.well-known/jwks.json"
@@ -35,8 +35,8 @@ class Settings(BaseSettings):
     """Stretches or shortens every deadline of a saga; tests shorten them."""
     log_level: str = "INFO"
     otlp_url: str = ""
-    """Where an OpenTelemetry collector takes spans over HTTP, without the path; empty: none does."""
+    """The address of an OpenTelemetry collector (OTLP over HTTP), without the path; empty: there is none."""
     zipkin_url: str = ""
-    """Where a Zipkin takes spans, for a stack without a collector; empty: none does."""
+    """The address of a Zipkin, for a stack without a collector; empty: there is none."""
     trace_ratio: float = 1.0
     """The share of sagas whose traces are kept, the same ones in every process."""

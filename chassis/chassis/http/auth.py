@@ -1,4 +1,4 @@
-"""Who calls: bearer tokens (JWT) are verified against the issuer's published keys (JWKS).
+"""Authenticates callers: bearer tokens (JWT) are verified against the issuer's published keys (JWKS).
 
 It must never log a token or a claim, and never wait for the issuer on the event loop.
 """
@@ -28,22 +28,22 @@ from chassis.http.problem import Problem
 log = structlog.get_logger(__name__)
 
 LEEWAY_S = 5
-"""Clocks of machines that are kept in time differ by less."""
+"""Synchronized clocks differ by less."""
 KEYS_LIFESPAN_S = 300.0
-"""A key that the issuer withdrew is refused after this long."""
+"""A key that the issuer has withdrawn is refused after this long."""
 KEYS_AGE_MAX_S = 86_400.0
-"""While the issuer does not answer, its last good keys serve for a day; then nobody is let in."""
+"""While the issuer does not answer, its last good keys are used for a day; then every token is refused."""
 REFRESH_INTERVAL_MIN_S = 10.0
-"""Made-up key ids must not turn us into a flood on the issuer."""
+"""Invented key ids must not make us flood the issuer with requests."""
 FETCH_TIMEOUT_S = 3.0
 JWKS_BYTES_MAX = 262_144
 TOKEN_LENGTH_MAX = 8_192
-"""Longer than any token with these claims; verification costs time in proportion."""
+"""Longer than any token with these claims; the time to verify a token grows with its length."""
 RSA_KEY_BITS_MIN = 2_048
 KEYS_RETRY_AFTER_S = 5
 ROLES_MAX = 32
 VERIFIED_MAX = 10_000
-"""Tokens whose signature need not be checked again; when they are more, all are checked anew."""
+"""Tokens that are kept as verified; beyond this number the cache is cleared, and all are verified again."""
 
 TOKEN_SHAPE = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 REQUIRED_CLAIMS = ["exp", "iat", "iss", "aud", "sub"]
@@ -51,7 +51,7 @@ REQUIRED_CLAIMS = ["exp", "iat", "iss", "aud", "sub"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """Who a verified token speaks for. A customer's subject is the customer id."""
+    """The caller that a verified token identifies. A customer's subject is the customer id."""
 
     subject: str
     roles: frozenset[str]
@@ -59,7 +59,7 @@ class Principal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Verified:
-    """What a checked token said; it holds until it expires, and as long as ``keys`` are the issuer's."""
+    """A verified token. It is valid until it expires, and as long as ``keys`` are the issuer's."""
 
     principal: Principal
     expires_at_s: float
@@ -67,15 +67,15 @@ class _Verified:
 
 
 class InvalidToken(Exception):
-    """The token proves nothing; the message may be shown to whoever sent it, and holds nothing of the token."""
+    """The token is not valid. The message may be shown to the caller, and contains nothing of the token."""
 
 
 class KeysUnavailable(Exception):
-    """The issuer never gave us keys, or too long ago; no token can be checked now."""
+    """The issuer's keys were never fetched, or too long ago, so no token can be verified now."""
 
 
 class Verifier:
-    """Verifies tokens of one issuer for one audience; keeps the issuer's keys. Any thread may use it."""
+    """Verifies tokens of one issuer for one audience, and caches the issuer's keys. Any thread may use it."""
 
     def __init__(
         self, jwks_url: str, issuer: str, audience: str, *, clock: Callable[[], float] = time.monotonic
@@ -93,9 +93,9 @@ class Verifier:
         self._verified: dict[bytes, _Verified] = {}
 
     async def authenticate(self, token: str) -> Principal:
-        """Return who the token speaks for; where keys must be fetched, a thread does it.
+        """Return the caller that the token identifies. Keys are fetched on another thread.
 
-        Raises InvalidToken, or KeysUnavailable where there are no keys to check it by.
+        Raises InvalidToken, or KeysUnavailable where there are no keys to verify it.
         """
         known = self._recall(token)
         if known is not None:
@@ -108,7 +108,7 @@ class Verifier:
         return self._verify(token, kid)
 
     def verify(self, token: str) -> Principal:
-        """As :meth:`authenticate`, for callers without an event loop; it may block for the fetch."""
+        """As :meth:`authenticate`, for callers without an event loop; it may block while keys are fetched."""
         known = self._recall(token)
         if known is not None:
             return known
@@ -118,7 +118,7 @@ class Verifier:
         return self._verify(token, kid)
 
     def _recall(self, token: str) -> Principal | None:
-        """Return who a token speaks for that was checked before, with the keys of today, and has not expired."""
+        """Return the caller of a token that was verified before with the present keys, and has not expired."""
         known = self._verified.get(_digest(token))
         if (
             known is None
@@ -172,7 +172,7 @@ class Verifier:
         return self._tried_at_s is None or self._clock() - self._tried_at_s >= REFRESH_INTERVAL_MIN_S
 
     def _refresh(self, kid: str | None) -> None:
-        """Fetch the keys, one thread at a time; keep the last good ones where the issuer does not answer."""
+        """Fetch the keys, one thread at a time; keep the last good ones if the issuer does not answer."""
         with self._refreshing:
             if kid in self._keys and not self._lifespan_is_over():
                 return
@@ -183,7 +183,7 @@ class Verifier:
                 keys = self._fetch()
             except (urllib3.exceptions.HTTPError, ValueError) as error:
                 if not self._failing:
-                    log.warning("The issuer's keys cannot be fetched; the last good ones serve.",
+                    log.warning("The issuer's keys cannot be fetched; the last good ones are used.",
                                 error=type(error).__name__, kept=len(self._keys))  # fmt: skip
                 self._failing = True
                 return
@@ -210,7 +210,7 @@ class Verifier:
 
 
 def kid_of(token: str) -> str:
-    """Return the key id that the token names. Raises InvalidToken where it is no token, or of another algorithm."""
+    """Return the key id that the token names. Raises InvalidToken for no token, or another algorithm."""
     if len(token) > TOKEN_LENGTH_MAX or TOKEN_SHAPE.fullmatch(token) is None:
         raise InvalidToken("This is not a signed JWT.")
     try:
@@ -226,7 +226,7 @@ def kid_of(token: str) -> str:
 
 
 def keys_of(jwks: Any) -> dict[str, jwt.PyJWK]:
-    """Return the usable keys by kid, each bound to its one algorithm; secrets, weak and foreign keys are passed over.
+    """Return the usable keys by kid, each bound to its one algorithm; secret, weak and unknown keys are skipped.
 
     Raises ValueError where it is no key set.
     """
@@ -272,10 +272,10 @@ _bearer = HTTPBearer(auto_error=False, bearerFormat="JWT", description="A token 
 
 
 def require(*roles: str) -> Callable[..., Awaitable[Principal]]:
-    """Return a FastAPI dependency: the caller, who has one of ``roles`` (none given: any caller with a valid token).
+    """Return a FastAPI dependency: the caller, with one of ``roles`` (without roles: any caller with a valid token).
 
     The application holds its :class:`Verifier` as ``app.state.verifier``. Answers 401 without a valid token, 403
-    without a role, 503 while no key of the issuer is known:
+    without the role, 503 while no key of the issuer is known:
     ``caller: Annotated[Principal, Depends(require("operator"))]``.
     """
 
@@ -292,13 +292,13 @@ def require(*roles: str) -> Callable[..., Awaitable[Principal]]:
         except KeysUnavailable as error:
             raise Problem(
                 status=503,
-                detail="Tokens cannot be checked: the issuer's keys are not available. Try again shortly.",
+                detail="Tokens cannot be verified: the issuer's keys are not available. Try again shortly.",
                 headers={"Retry-After": str(KEYS_RETRY_AFTER_S)},
             ) from error
         if roles and caller.roles.isdisjoint(roles):
             raise Problem(
                 status=403,
-                detail=f"This needs the role {' or '.join(roles)}; the token does not carry it.",
+                detail=f"This needs the role {' or '.join(roles)}; the token does not have it.",
                 headers={"WWW-Authenticate": 'Bearer realm="baraza", error="insufficient_scope"'},
             )
         return caller

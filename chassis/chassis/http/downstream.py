@@ -1,12 +1,12 @@
-"""The client side of an HTTP dependency: bounded in time, in concurrency and in how often a failing one is called.
+"""The client of an HTTP dependency: limited in time, in concurrency, and in how often it calls a failing dependency.
 
-It calls once. Retries live in the service's database, where they survive the process; a retry here would hide in a
-thread. Every failure is ``Unavailable``, which says what its catcher must know: may the call have had its effect?
+It calls once. Retries are rows of the service's database, which survive the process; a retry here would be lost with
+its thread. Every failure is ``Unavailable``, which says whether the call may have had its effect.
 
     Exception
-    ├── Unavailable        the dependency gave no answer that counts; call again later, under the same key
-    │   └── NotTried       it was not even called: this was no attempt
-    └── UnforeseenAnswer   it answered something that nobody has thought of; only a person can tell what it means
+    ├── Unavailable        the dependency returned no usable answer; call again later, under the same key
+    │   └── NotTried       it was not called: this was no attempt
+    └── UnforeseenAnswer   its answer has no meaning in the adapter; a person must decide
 """
 
 from __future__ import annotations
@@ -34,29 +34,28 @@ from chassis.http.breaker import CircuitBreaker, CircuitOpen, CircuitState
 from chassis.telemetry import metrics
 
 CONNECT_TIMEOUT_S = 0.5
-"""A connection inside one region takes milliseconds; more means that nobody is there."""
+"""A connection inside one region takes milliseconds; a longer wait means that the host is down."""
 
 BULKHEAD_WAIT_S = 0.25
-"""A place in the bulkhead is worth a short wait; the retry in the database is the long one."""
+"""A permit of the bulkhead is worth a short wait; the retry in the database is the long one."""
 
 BODY_BYTES_MAX = 1_048_576
-"""No answer that we understand comes near one mebibyte."""
+"""No answer that we understand is nearly as long as one mebibyte."""
 
 RETRY_AFTER_S_MAX = 3600.0
-"""A dependency may not postpone a saga for longer than this by a slip in one header."""
+"""A wrong header of a dependency may not postpone a saga for longer than this."""
 
 FAILURES_MAX = 8
-"""Failures in a row that open the circuit: more than chance, fewer than the concurrency cap."""
+"""Failures in a row that open the circuit: more than chance, fewer than the concurrency limit."""
 
 OPEN_S = 5.0
-"""How long an open circuit leaves the dependency alone."""
+"""How long an open circuit lets no call through."""
 
 IN_PROGRESS = "idempotency_in_progress"
 """The code of a 409 for a key whose first request is still under way."""
 
-
 REQUEST_NOT_FOUND = "request_not_found"
-"""The code of a 404 for a key that was never seen; any other 404 is a wrong address, not an answer."""
+"""The code of a 404 for a key that was never seen; any other 404 means a wrong address."""
 
 
 class Unavailable(Exception):
@@ -64,8 +63,8 @@ class Unavailable(Exception):
 
     ``certain_no_effect`` is True only where this call cannot have reached the dependency's work: the circuit is open,
     the bulkhead full, the connection refused, or the answer 429. After a timeout, a 5xx or a lost answer the effect may
-    have happened, or may yet happen. ``reason`` is the same for every call that failed for the same cause, so that
-    people can group by it; ``detail`` is about this one.
+    have happened, or may happen later. ``reason`` is the same for every call that failed for the same cause, so that
+    reasons can be grouped; ``detail`` is about this call.
     """
 
     def __init__(
@@ -84,14 +83,14 @@ class Unavailable(Exception):
 
 
 class NotTried(Unavailable):
-    """Not called: {reason}. The circuit is open, or no place or thread was free in time."""
+    """Not called: {reason}. The circuit is open, or no permit or thread was free in time."""
 
     def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
         super().__init__(reason, retry_after_s, certain_no_effect=True)
 
 
 class UnforeseenAnswer(Exception):
-    """An answer that the adapter has no meaning for. Look at what the dependency says, then teach the adapter."""
+    """An answer that has no meaning in the adapter. Look at the answer, then extend the adapter."""
 
     def __init__(self, dependency: str, status: int, code: str, what: str) -> None:
         super().__init__(f"{dependency} answered {status} {code or 'without a code'}: {what}")
@@ -114,7 +113,7 @@ class Response:
         return code if isinstance(code, str) else ""
 
     def text(self, name: str, *, default: str | None = None) -> str:
-        """Return a text of the body; without a default, a missing one is unforeseen."""
+        """Return a text of the body. Raises UnforeseenAnswer where it is missing and there is no default."""
         value = self.body.get(name, default)
         if not isinstance(value, str):
             raise self.unforeseen(f"{name} is missing or no text")
@@ -132,9 +131,9 @@ class Response:
 
 
 class _DeadlineMixin(socket.socket):
-    """A socket whose timeout is for everything that is received after it was set, not for each part.
+    """A socket whose timeout limits everything that is received after it was set, not each read.
 
-    Without it a dependency that sends one byte a second is read for ever: urllib3's total covers each read alone.
+    Without it, a dependency that sends one byte a second is read for ever: urllib3's total limits each read alone.
     """
 
     _deadline_s: float | None = None
@@ -171,8 +170,8 @@ class _Connection(HTTPConnection):
 class Downstream:
     """One HTTP dependency, for callers in many threads.
 
-    ``timeout_s`` bounds a call from its connection to the last byte of its answer (the lookup of the host's name
-    excepted, which the operating system bounds); with the wait for a place, ``duration_s_max``.
+    ``timeout_s`` limits a call from its connection to the last byte of its answer, except for the lookup of the host's
+    name, which the operating system limits. ``duration_s_max`` includes the wait for a permit of the bulkhead.
     """
 
     def __init__(
@@ -193,7 +192,7 @@ class Downstream:
         url = urllib3.util.parse_url(base_url)
         self._path = (url.path or "").rstrip("/")
         self._pool = _pool(url, concurrency_max)
-        self._places = threading.BoundedSemaphore(concurrency_max)
+        self._permits = threading.BoundedSemaphore(concurrency_max)
 
     @property
     def duration_s_max(self) -> float:
@@ -209,7 +208,7 @@ class Downstream:
         idempotency_key: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Response:
-        """Call once and return the answer; raise Unavailable where there is none that counts."""
+        """Call once and return the answer. Raises Unavailable where there is no usable one."""
         began_s = time.monotonic()
         outcome = "none"
         try:
@@ -232,15 +231,18 @@ class Downstream:
     ) -> Response:
         """Call once.
 
-        1. Wait for a place in the bulkhead.
-        2. Ask the circuit breaker.
-        3. Call, and tell the breaker how it went: 5xx and silence are failures, 4xx and 429 a sign of life.
+        1. Wait for a permit of the bulkhead.
+        2. Enter the circuit breaker.
+        3. Call, and report the outcome to the breaker: 5xx and no answer are failures, 4xx and 429 a sign of life.
         """
-        with self._place():
+        # 1.
+        with self._in_bulkhead():
+            # 2.
             try:
                 permit = self.breaker.enter()
             except CircuitOpen as error:
                 raise NotTried(f"the circuit to {self.name} is open", error.retry_after_s) from error
+            # 3.
             alive = False
             try:
                 answer = self._call(method, path, body, idempotency_key, headers)
@@ -260,18 +262,18 @@ class Downstream:
             return None
         body = response.body.get("body")
         if response.status != HTTPStatus.OK or not isinstance(body, dict):
-            raise response.unforeseen("neither an outcome nor a plain no")
+            raise response.unforeseen(f"neither an outcome nor the code {REQUEST_NOT_FOUND}")
         return Response(dependency=self.name, status=response.whole_number("status"), body=body)
 
     @contextmanager
-    def _place(self) -> Iterator[None]:
-        if not self._places.acquire(timeout=BULKHEAD_WAIT_S):
-            reason = f"bulkhead full: no place for a call to {self.name} within {BULKHEAD_WAIT_S} s"
+    def _in_bulkhead(self) -> Iterator[None]:
+        if not self._permits.acquire(timeout=BULKHEAD_WAIT_S):
+            reason = f"bulkhead full: no permit for a call to {self.name} within {BULKHEAD_WAIT_S} s"
             raise NotTried(reason)
         try:
             yield
         finally:
-            self._places.release()
+            self._permits.release()
 
     def _call(
         self,
@@ -354,7 +356,7 @@ def _pool(url: urllib3.util.Url, size: int) -> urllib3.HTTPConnectionPool:
 
 
 def parse_retry_after(value: str | None, now: datetime) -> float | None:
-    """Return the seconds that a Retry-After header asks for (RFC 9110: seconds or a date), None where it says nothing.
+    """Return the seconds that a Retry-After header demands (RFC 9110: seconds or a date), None where it has none.
 
     ``now`` is aware. The result lies between 0 and RETRY_AFTER_S_MAX.
     """

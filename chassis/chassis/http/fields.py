@@ -1,4 +1,4 @@
-"""Fields that several APIs take, each with the one rule it has everywhere."""
+"""Fields that several APIs share, each with one rule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Liveness and readiness that tell the truth: alive while the loop turns, ready once it may do its work."""
+"""Liveness and readiness endpoints: a process is alive while its loop runs, and ready once it can do its work."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ Check = Callable[[], bool]
 
 
 def router(*, alive: Mapping[str, Check], ready: Mapping[str, Check]) -> APIRouter:
-    """Return ``/livez`` and ``/readyz``; each check is named by what it says when it holds."""
+    """Return ``/livez`` and ``/readyz``. Each check is named by the statement that is true when it passes."""
     routes = APIRouter(tags=["health"])
 
     @routes.get("/livez", responses={503: PROBLEM_RESPONSES[503]})
     def livez() -> dict[str, str]:
-        return _answer(alive)
+        return _result_of(alive)
 
     @routes.get("/readyz", responses={503: PROBLEM_RESPONSES[503]})
     def readyz() -> dict[str, str]:
-        return _answer({**alive, **ready})
+        return _result_of({**alive, **ready})
 
     return routes
 
 
-def _answer(checks: Mapping[str, Check]) -> dict[str, str]:
+def _result_of(checks: Mapping[str, Check]) -> dict[str, str]:
     failing = [name for name, holds in checks.items() if not holds()]
     if failing:
         raise Problem(status=503, title="Not ready", detail=f"Not yet true: {', '.join(failing)}.")

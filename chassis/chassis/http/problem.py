@@ -1,6 +1,6 @@
-"""RFC 9457 problem+json for every HTTP API: one shape of error, which says what happened and what to do.
+"""RFC 9457 problem+json for every HTTP API: one form of error, which says what happened and what to do.
 
-It must never show internals, and never repeat what a caller sent: a body may hold personal data.
+It must never show internals, and never repeat what a caller sent: a body may contain personal data.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ log = structlog.get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 ERRORS_MAX = 50
-"""Errors named in one answer; whoever sent more of them has the first ones to begin with."""
+"""Errors that one response names; a request with more of them gets the first ones."""
 BODY_BYTES_MAX = 1_048_576
-"""A cart of 200 lines is some 10 kB; an API that takes bulk loads sets its own."""
+"""A cart of 200 lines has about 10 kB; an API for bulk loads sets its own limit."""
 FRAMES_MAX = 12
 """Innermost frames of an unexpected error that are logged."""
 RETRY_AFTER_S = 2
-"""A restart of PostgreSQL takes about as long; who comes earlier would be sent away again."""
+"""A restart of PostgreSQL takes about as long; an earlier request would fail again."""
 
 Value = TypeVar("Value")
 Json: TypeAlias = str | int | float | bool | Sequence["Json"] | Mapping[str, "Json"] | None
@@ -40,7 +40,7 @@ Json: TypeAlias = str | int | float | bool | Sequence["Json"] | Mapping[str, "Js
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldError:
-    """One thing wrong in a request: ``pointer`` is a JSON pointer into the body (``#/lines/3/quantity``)."""
+    """One error in a request: ``pointer`` is a JSON pointer into the body (``#/lines/3/quantity``)."""
 
     pointer: str
     detail: str
@@ -51,7 +51,7 @@ class FieldError:
 
 
 class Problem(Exception):
-    """A request that cannot be served, as the caller is to read it; raise it anywhere under an endpoint.
+    """An error response to a request; raise it anywhere in an endpoint.
 
     ``type`` is a URI reference that clients may compare, ``title`` is the same for every problem of the type,
     ``detail`` says what happened this time and what to do. ``extra`` are further members, for example ``errors``.
@@ -76,12 +76,12 @@ class Problem(Exception):
         self.headers: Final[Mapping[str, str]] = headers or {}
 
     def to_json(self) -> dict[str, Json]:
-        """Return the members of the answer's body."""
+        """Return the members of the response's body."""
         body: dict[str, Json] = {"type": self.type, "title": self.title, "status": self.status, "detail": self.detail}
         return body | dict(self.extra)
 
     def to_response(self) -> JSONResponse:
-        """Return the answer."""
+        """Return the response."""
         return JSONResponse(self.to_json(), self.status, headers=dict(self.headers), media_type=MEDIA_TYPE)
 
 
@@ -100,11 +100,11 @@ def invalid(errors: Sequence[FieldError], *, type: str = "urn:baraza:problem:inv
 
 
 def keyed(items: Iterable[tuple[str, Value]], field: str) -> dict[str, Value]:
-    """Return the items of a body by their keys, which stand in ``field``. Raises the 422 that names one sent twice."""
+    """Return the items of a body by their keys, the values of ``field``. Raises the 422 that names a repeated key."""
     found: dict[str, Value] = {}
-    for place, (key, value) in enumerate(items):
+    for index, (key, value) in enumerate(items):
         if key in found:
-            raise invalid([FieldError(pointer=f"#/{place}/{field}", detail=f"{key} is here twice; send it once.")])
+            raise invalid([FieldError(pointer=f"#/{index}/{field}", detail=f"{key} is here twice; send it once.")])
         found[key] = value
     return found
 
@@ -141,18 +141,18 @@ PROBLEM_RESPONSES = problem_responses(
     {
         400: "The body cannot be read.",
         401: "There is no valid bearer token.",
-        403: "The token does not carry the role, or speaks for somebody else.",
-        404: "There is no such thing, or it is not the caller's.",
-        405: "The path has other methods.",
+        403: "The token does not have the role, or identifies another caller.",
+        404: "It does not exist, or is not the caller's.",
+        405: "The path does not have this method.",
         409: "The request conflicts with the state of what it names.",
         412: "It has changed since it was read; read it again.",
         413: "The body is too long.",
-        415: "The body is of another kind than these.",
+        415: "The body has another media type than these.",
         422: "The request is not valid; each field in question is named.",
         428: "If-Match is missing: the ETag of what was read.",
         429: "Too many requests; try again after Retry-After seconds.",
         500: "The service failed on this request.",
-        503: "A part that is needed is away; try again after Retry-After seconds.",
+        503: "A dependency is unavailable; try again after Retry-After seconds.",
     }
 )
 """Declarations to choose from by status. With 422 among them FastAPI does not declare its own."""
@@ -161,28 +161,28 @@ PROBLEM_RESPONSES = problem_responses(
 def install(
     app: FastAPI, *, body_bytes_max: int = BODY_BYTES_MAX, body_bytes_max_of: Mapping[str, int] | None = None
 ) -> None:
-    """Make every error of ``app`` a problem: refusals, invalid requests, unknown paths, long bodies, a database that is
-    away, our own bugs.
+    """Make every error of ``app`` a problem.
 
+    That is: refusals, invalid requests, unknown paths, long bodies, an unavailable database, and our own bugs.
     ``body_bytes_max_of`` gives single paths, for example of bulk loads, a limit of their own.
     """
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_exception)
-    for away in (OperationalError, InterfaceError, NoConnection):
-        app.add_exception_handler(away, _on_database_away)
+    for error_type in (OperationalError, InterfaceError, NoConnection):
+        app.add_exception_handler(error_type, _on_database_unavailable)
     app.add_middleware(WholePath)
     app.add_middleware(BodyLimit, body_bytes_max=body_bytes_max, body_bytes_max_of=body_bytes_max_of or {})
     app.add_middleware(LastResort)
 
 
 def pointer(parts: Sequence[str | int]) -> str:
-    """Return the JSON pointer of a place in a body, as a URI fragment."""
+    """Return the JSON pointer to a value in a body, as a URI fragment."""
     return "#" + "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in parts)
 
 
 def field_errors(errors: Sequence[Mapping[str, Any]], *, at: Sequence[str | int] = ()) -> list[FieldError]:
-    """Return pydantic's errors of a body as fields with what to do; ``at`` is where the body stands in the request."""
+    """Return pydantic's errors of a body as field errors. ``at`` is the path of the body in the request."""
     return [
         FieldError(pointer=pointer([*at, *error["loc"], *_first_too_many(error)]), detail=_sentence(error))
         for error in errors[:ERRORS_MAX]
@@ -190,7 +190,7 @@ def field_errors(errors: Sequence[Mapping[str, Any]], *, at: Sequence[str | int]
 
 
 def _first_too_many(error: Mapping[str, Any]) -> tuple[int, ...]:
-    """A list that is too long is in the wrong at its first item beyond the limit."""
+    """Return the index of the first item beyond the limit of a list that is too long."""
     return (error["ctx"]["max_length"],) if error["type"] == "too_long" else ()
 
 
@@ -221,19 +221,19 @@ SENTENCES: Final[Mapping[str, str]] = {
     "literal_error": "Not one of {expected}.",
     "timezone_aware": "A time without its zone; add it, for example Z.",
 }
-"""What a validation error says to an HTTP client, who knows nothing of pydantic, by pydantic's type of error."""
-OTHERWISE: Final = "Not valid; the API's description says what may stand here."
+"""The sentence for an HTTP client, which knows nothing of pydantic, by pydantic's type of error."""
+UNKNOWN: Final = "Not valid; the API's description says what may stand here."
 
 
 def _sentence(error: Mapping[str, Any]) -> str:
     if error["type"] == "value_error":
         return f"{error['ctx']['error']}."
-    return SENTENCES.get(error["type"], OTHERWISE).format_map(error.get("ctx") or {})
+    return SENTENCES.get(error["type"], UNKNOWN).format_map(error.get("ctx") or {})
 
 
 def _of_parameter(error: Mapping[str, Any]) -> FieldError:
-    place, name = str(error["loc"][0]), str(error["loc"][-1])
-    return FieldError(pointer=f"{place}:{name}", detail=_sentence(error))
+    location, name = str(error["loc"][0]), str(error["loc"][-1])
+    return FieldError(pointer=f"{location}:{name}", detail=_sentence(error))
 
 
 async def _on_problem(_request: Request, error: Exception) -> JSONResponse:
@@ -242,19 +242,19 @@ async def _on_problem(_request: Request, error: Exception) -> JSONResponse:
 
 
 def broken_json(at: int | None = None) -> Problem:
-    """Return the 400 for a body that is no JSON; ``at`` is the character where reading it ended, if that is known."""
-    place = "" if at is None else f" at character {at}"
+    """Return the 400 for a body that is no JSON; ``at`` is the character at which parsing failed, if it is known."""
+    position = "" if at is None else f" at character {at}"
     return Problem(
         status=400,
         title="The body is not JSON",
-        detail=f"The body cannot be read as JSON{place}; send valid JSON in UTF-8.",
+        detail=f"The body cannot be read as JSON{position}; send valid JSON in UTF-8.",
         type="urn:baraza:problem:broken-json",
     )
 
 
 async def _on_invalid_request(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    if isinstance(error.body, bytes):  # FastAPI did not even try to read it
+    if isinstance(error.body, bytes):  # FastAPI did not parse it, because of its media type
         return Problem(status=415, detail="Send the body as application/json.").to_response()
     found = error.errors()
     broken = next((each for each in found if each["type"] == "json_invalid"), None)
@@ -274,22 +274,22 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
         allowed = ", ".join(_methods(request))
         detail = f"{request.method} is not a method of this path; use {allowed}."
         return Problem(status=405, detail=detail, headers={"Allow": allowed}).to_response()
-    if error.status_code == 400:  # FastAPI's one and only: too deep, or a number of too many digits
+    if error.status_code == 400:  # FastAPI has only this one: nested too deeply, or a number of too many digits
         return broken_json().to_response()
     return Problem(status=error.status_code, detail=error.detail, headers=error.headers).to_response()
 
 
-async def _on_database_away(_request: Request, _error: Exception) -> JSONResponse:
-    """Readiness and the metrics tell of the outage; a line in the log for each request would say nothing more."""
+async def _on_database_unavailable(_request: Request, _error: Exception) -> JSONResponse:
+    """Return the 503. It is not logged: readiness and the metrics show the outage."""
     return Problem(
         status=503,
-        detail="The database does not answer, so what was asked may or may not have been done; ask again shortly.",
+        detail="The database does not answer, so the request may or may not have had its effect; repeat it shortly.",
         headers={"Retry-After": str(RETRY_AFTER_S)},
     ).to_response()
 
 
 def _methods(request: Request) -> list[str]:
-    """Return the methods of the path. The exception names only those of the first route that has this path."""
+    """Return the methods of the path. The exception names only those of the first route with this path."""
     scope = {"type": "http", "path": request.scope["path"], "root_path": "", "headers": []}
     routes: Sequence[BaseRoute] = request.app.routes
     return [
@@ -300,7 +300,7 @@ def _methods(request: Request) -> list[str]:
 
 
 class LastResort:
-    """Answers 500 without internals where an endpoint failed unexpectedly, and logs where it did: type and frames.
+    """Responds 500 without internals where an endpoint failed unexpectedly, and logs the type and the frames.
 
     The error's own text is not logged, since drivers put the values of a row into it.
     """
@@ -339,7 +339,7 @@ class LastResort:
 
 
 class WholePath:
-    """Answers 404 to a path that ends with a line feed: Starlette matches paths with ``$``, which overlooks one."""
+    """Responds 404 to a path that ends with a line feed: Starlette matches paths with ``$``, which ignores one."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -352,7 +352,7 @@ class WholePath:
 
 
 class BodyLimit:
-    """Refuses a request body of more bytes than its path may take with 413, whether or not it declares its length."""
+    """Responds 413 to a body of more bytes than its path accepts, whether or not it declares its length."""
 
     def __init__(self, app: ASGIApp, *, body_bytes_max: int, body_bytes_max_of: Mapping[str, int]) -> None:
         self._app = app
@@ -364,7 +364,7 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         bytes_max = self._bytes_max_of.get(scope["path"], self._bytes_max)
-        too_long = f"The body is longer than {bytes_max} bytes; send fewer things in one request."
+        too_long = f"The body is longer than {bytes_max} bytes; send fewer items in one request."
         declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
         if declared.isdigit() and int(declared) > bytes_max:
             answer = Problem(status=413, detail=too_long, headers={"Connection": "close"})

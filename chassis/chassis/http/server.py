@@ -1,4 +1,4 @@
-"""The HTTP server of a process, whatever it serves: an API, or its health alone."""
+"""The HTTP server of a process, for an API or for its health alone."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from chassis.settings import Settings
 
 
 class Server(uvicorn.Server):
-    """The HTTP server of a process; it passes a signal on at once, before it waits for the requests that are open."""
+    """The HTTP server of a process. It passes a signal on at once, before it waits for open requests."""
 
     asked_at: float | None = None
     on_signal: Callable[[], None] | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Note when the process was asked to stop, and tell whoever works beside the server."""
+        """Record when the process was asked to stop, and call ``on_signal`` for what runs beside the server."""
         self.asked_at = self.asked_at or time.monotonic()
         if self.on_signal is not None:
             self.on_signal()
@@ -43,7 +43,7 @@ def server_of(app: FastAPI, settings: Settings) -> Server:
 
 
 def serve(server: uvicorn.Server) -> None:
-    """Serve until a signal. uvicorn raises the signal once more when it is done, which must not end the process yet."""
+    """Serve until a signal. uvicorn raises the signal again when it has stopped; that must not end the process yet."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: None)
     server.run()

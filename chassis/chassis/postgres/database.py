@@ -1,4 +1,4 @@
-"""The one way to a service's own PostgreSQL database. Nothing connects before ``main`` asks."""
+"""Creates the engine of a service's own PostgreSQL database. Nothing connects before its first use."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from sqlalchemy.exc import SQLAlchemyError
 from chassis.postgres import arrays, pipeline
 
 POOL_SIZE_MAX = 10
-"""The worker needs one connection and the API a few; more would only queue inside PostgreSQL."""
+"""The worker needs one connection and the API a few; more would only wait in PostgreSQL."""
 CONNECT_TIMEOUT_S = 5
 
 
 class Pulse:
-    """Says whether a database answers. One question is asked at a time: a database that hangs must not take threads."""
+    """Checks whether a database answers, one check at a time: a database that hangs must not occupy all threads."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._asking = threading.Lock()
+        self._checking = threading.Lock()
 
     def __call__(self) -> bool:
-        if not self._asking.acquire(blocking=False):
+        if not self._checking.acquire(blocking=False):
             return False
         try:
             with self._engine.connect() as connection:
@@ -32,7 +32,7 @@ class Pulse:
         except SQLAlchemyError:
             return False
         finally:
-            self._asking.release()
+            self._checking.release()
         return True
 
 
@@ -57,7 +57,7 @@ def create(url: str, password_file: Path, *, application: str, pool_size_max: in
 
 
 def prepare(engine: Engine) -> Engine:
-    """Let an engine's connections take the hot path's statements (:mod:`chassis.postgres.statement`)."""
+    """Prepare an engine's connections for the statements of the hot path (:mod:`chassis.postgres.statement`)."""
     pipeline.send_together(engine)
     arrays.send_in_binary(engine)
     return engine

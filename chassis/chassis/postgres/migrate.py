@@ -9,7 +9,7 @@ from chassis.settings import Settings
 
 
 def main() -> int:
-    """Upgrade and say nothing; exit status 2 on a wrong call."""
+    """Upgrade without output; exit status 2 on wrong usage."""
     if len(sys.argv) != 2:
         sys.stderr.write("Usage: python -m chassis.postgres.migrate PACKAGE, for example inventory.\n")
         return 2

@@ -16,11 +16,11 @@ VERSION_TABLE = "alembic_version"
 
 
 def config_of(package: str) -> Config:
-    """Return alembic's configuration for ``<package>/migrations``. Raises ValueError where there are none."""
+    """Return alembic's configuration for ``<package>/migrations``. Raises ValueError where there is no such folder."""
     module = importlib.import_module(package)
     folder = Path(str(module.__file__)).parent / "migrations"
     if not folder.is_dir():
-        raise ValueError(f"{package} has no migrations: {folder} does not exist.")
+        raise ValueError(f"{package} has no migrations: {folder} does not exist. Check the name of the package.")
     config = Config()
     config.set_main_option("script_location", str(folder))
     config.set_main_option("path_separator", "os")
@@ -36,7 +36,7 @@ def upgrade(package: str, engine: Engine, revision: str = NEWEST) -> None:
 
 
 def run(metadata: MetaData, version_table: str = VERSION_TABLE) -> None:
-    """Run the pending revisions; the whole of a package's ``env.py``.
+    """Run the pending revisions; a package's ``env.py`` calls only this.
 
     A package that adds tables to another's database has a ``version_table`` of its own.
     """
@@ -47,6 +47,6 @@ def run(metadata: MetaData, version_table: str = VERSION_TABLE) -> None:
 
 
 def differences(metadata: MetaData, connection: Connection, version_table: str = VERSION_TABLE) -> list[str]:
-    """Return how the database differs from the tables in code, one line each; empty where they are equal."""
+    """Return the differences between the database and the tables in code, one line each; empty where there are none."""
     migration = MigrationContext.configure(connection, opts={"version_table": version_table})
     return [repr(difference) for difference in compare_metadata(migration, metadata)]

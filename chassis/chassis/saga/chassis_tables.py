@@ -1,7 +1,7 @@
-"""The kit's tables as migrations create them: one function a revision, never changed once released.
+"""The chassis' tables as migrations create them: one function for each revision, never changed after its release.
 
-A service's first migration calls :func:`create_1`; a later change of the kit's tables is a new function here, and a
-new migration of one line in each service.
+A service's first migration calls :func:`create_1`. A later change of these tables is a new function here, and a new
+migration of one line in each service.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from alembic import op
 
 
 def create_1() -> None:
-    """Create the fence, the outbox and the deferred messages."""
+    """Create the effects, the outbox and the deferred messages."""
     op.create_table(
         "effects",
         sa.Column("saga_id", sa.Text, primary_key=True),

@@ -1,9 +1,9 @@
 """Ids of new sagas, chosen so that sagas that begin together share a partition, and so travel together.
 
-A saga's messages bear its id as their key, and Kafka's clients choose the partition by a hash of the key. librdkafka's
-producer sends a request for each partition: five sagas on one partition leave a service in one request, on five in
-five. Kafka's own producers do this for records without a key (KIP-480, the sticky partitioner); here the key is ours
-to choose, and nobody else needs to know: a saga whose id was chosen otherwise only travels alone.
+The key of a saga's messages is its id, and Kafka's clients choose the partition by a hash of the key. librdkafka's
+producer sends one request for each partition: five sagas on one partition need one request, on five partitions five.
+Kafka's own producers do this for records without a key (KIP-480, the sticky partitioner). Here we choose the key, and
+nothing depends on it: a saga whose id was chosen otherwise only travels alone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from chassis.wire.envelope import PAIRS, new_id
 
 SIZE_MAX = 25
-"""A cohort is handled by one process of each service, so that a large commit is still shared among several."""
+"""One process of each service handles a cohort; the limit spreads a large commit over several processes."""
 LASTS_S = 0.02
 """Sagas that begin further apart are in different batches anyway."""
 
@@ -28,9 +28,9 @@ _BLOCK = 4
 
 
 class Cohorts:
-    """Gives new sagas their ids. ``partition_count`` says how many partitions there are, as far as anybody knows.
+    """Chooses the ids of new sagas. ``partition_count`` returns the number of partitions, as far as it is known.
 
-    Where it says too few, the ids are spread as if they had been drawn, and whoever counts finds the others.
+    While the number is too low, the ids spread as random ones do, so that acknowledgements show the other partitions.
     """
 
     def __init__(self, partition_count: Callable[[], int], clock: Callable[[], float] = time.monotonic) -> None:
@@ -41,7 +41,7 @@ class Cohorts:
         self._until_s = 0.0
 
     def new_id(self) -> str:
-        """Return a fresh ULID on the partition of the cohort that is forming now."""
+        """Return a new ULID on the partition of the present cohort."""
         count = self._partition_count()
         if count < 2:
             return new_id()
@@ -55,24 +55,24 @@ class Cohorts:
 
 
 def id_on(partition: int, count: int) -> str:
-    """Return a fresh ULID whose partition this is of so many. All but its last two letters are drawn freely.
+    """Return a new ULID on this partition of ``count``. All but its last two letters are random.
 
-    Where none of the 1,024 endings leads there, which takes hundreds of partitions, it is the id of another.
+    Where none of the 1,024 endings leads to it, as with hundreds of partitions, the id is on another partition.
     """
     head = new_id()[:-_TAIL_LENGTH]
     mixed = _mixed(head.encode(), _SEED ^ _ID_LENGTH)
     first = random.randrange(len(_TAILS))
-    for place in range(first, first + len(_TAILS)):
-        tail, value = _TAILS[place % len(_TAILS)]
+    for index in range(first, first + len(_TAILS)):
+        tail, value = _TAILS[index % len(_TAILS)]
         if _finished(mixed ^ value) % count == partition:
             break
     return head + tail
 
 
 def _mixed(blocks: bytes, state: int) -> int:
-    """Take in whole blocks as MurmurHash2 does, which Java's ``Utils.murmur2`` and librdkafka's partitioner are."""
-    for place in range(0, len(blocks), _BLOCK):
-        part = int.from_bytes(blocks[place : place + _BLOCK], "little") * _FACTOR & _MASK
+    """Mix whole blocks as MurmurHash2 does, which Java's ``Utils.murmur2`` and librdkafka's partitioner use."""
+    for start in range(0, len(blocks), _BLOCK):
+        part = int.from_bytes(blocks[start : start + _BLOCK], "little") * _FACTOR & _MASK
         part = (part ^ part >> 24) * _FACTOR & _MASK
         state = state * _FACTOR & _MASK ^ part
     return state

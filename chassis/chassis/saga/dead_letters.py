@@ -1,4 +1,4 @@
-"""Dead letters: what cannot be handled leaves through the outbox with its original bytes, and the reason in headers."""
+"""Dead letters: messages that cannot be handled are published with their original bytes, and the reason in headers."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from chassis.wire.envelope import Headers, header
 
 TYPE = "dead-letter"
 REASON_LENGTH_MAX = 1_000
-"""A reason is for a person to read; an exception's text can be megabytes."""
+"""A reason is read by a person; an exception's text can have megabytes."""
 
 PAYLOAD_BYTES_MAX = 8_388_608
 HEADERS_BYTES_MAX = 1_048_576
 KEY_BYTES_MAX = 65_536
-"""What compresses well may be a gigabyte when it is unpacked. Of what is longer than these the dead letter has the
-beginning, and says so: together they fit in one message."""
+"""A message that compresses well may have a gigabyte when it is unpacked. The dead letter has the beginning of what is
+longer than these limits, and names what was cut. Together they fit into one message."""
 
 COUNT_FORM = re.compile("[0-9]{1,9}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """Why a message was given up, by which service, and for which step (None where no step is meant).
+    """Why a message became a dead letter, in which service, and for which step (None where it concerns no step).
 
-    ``reason`` is the same for every message that failed for the same cause; what differs stands in ``detail``.
-    ``redrive`` is 0 where nobody had redriven it yet.
+    ``reason`` is the same for every message that failed for the same cause; ``detail`` has what differs. ``redrive``
+    is the number of the last redrive, 0 before the first.
     """
 
     service: str
@@ -39,7 +39,7 @@ class DeadLetter:
 
     @property
     def topic(self) -> str:
-        """The dead-letter topic of the step, or of the service where no step is meant."""
+        """The dead-letter topic of the step, or of the service where it concerns no step."""
         return f"{self.step or self.service}.dlq"
 
 
@@ -71,7 +71,7 @@ def dead_letter_row(raw: RawMessage, letter: DeadLetter, *, row_id: str) -> Outb
 
 
 def _kept(raw: RawMessage) -> tuple[RawMessage, str]:
-    """Return as much of a message as a dead letter can hold, and what was cut off in words: nothing, as a rule."""
+    """Return as much of a message as a dead letter can hold, and a description of what was cut, empty as a rule."""
     key, value = raw.key or b"", raw.value or b""
     header_bytes = sum(len(name.encode()) + len(each) for name, each in raw.headers)
     cut = [
@@ -91,7 +91,7 @@ def _kept(raw: RawMessage) -> tuple[RawMessage, str]:
 
 
 def read(headers: Headers) -> DeadLetter:
-    """Return what the headers of a dead letter say; what is missing reads as empty, so that none is ever lost."""
+    """Return a dead letter from its headers. A missing header reads as empty, so that no dead letter is lost."""
 
     def text(name: str) -> str:
         return (header(headers, name) or b"").decode("utf-8", "backslashreplace")

@@ -1,4 +1,4 @@
-"""When to try again. Pure: the caller brings the attempt and the jitter."""
+"""The policy of retries. Pure: attempt and jitter are arguments."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ class RetryPolicy:
         return float(self.initial_interval_s * self.backoff_coefficient ** (attempt - 1) * (0.8 + 0.4 * jitter))
 
     def is_exhausted(self, attempt: int) -> bool:
-        """Say whether ``attempt`` (from 1) was the last one."""
+        """Return whether ``attempt`` (from 1) was the last one."""
         return attempt >= self.attempts_max

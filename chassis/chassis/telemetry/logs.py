@@ -8,7 +8,7 @@ import sys
 import structlog
 
 QUIETED = ("uvicorn.access", "httpx", "httpx2", "faust", "aiokafka", "kafka", "mode")
-"""Libraries that narrate; only their warnings matter."""
+"""Libraries that log much; only their warnings are kept."""
 
 
 def configure(service: str, level: str) -> None:

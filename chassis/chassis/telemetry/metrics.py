@@ -1,6 +1,6 @@
-"""What a process measures of itself, in Prometheus' form at ``/metrics``. It must never slow a batch down noticeably.
+"""The metrics of a process, in Prometheus' format at ``/metrics``. They must never slow a batch down noticeably.
 
-A label never holds an id or what a person wrote: every combination of labels lives as long as the process.
+A label never holds an id or a person's text: every combination of labels is kept as long as the process runs.
 """
 
 from __future__ import annotations
@@ -28,47 +28,52 @@ if TYPE_CHECKING:
     from chassis.telemetry.tracing import Traces
 
 STEP_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 60, 180)
-"""From a step that only waits for its batch to one that lasts as long as a saga may."""
+"""From a step that only waits for its batch to one that takes as long as a saga may."""
 CALL_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4)
 """Up to the longest that a call may take."""
 REQUEST_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 BATCH_BUCKETS = (1, 2, 5, 10, 25, 50, 100, 250, 500)
 TRACEPARENT_FORM = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 QUERY_AGE_MAX_S = 5.0
-"""However often somebody asks, the database is asked this seldom."""
+"""However often the metrics are scraped, the database is queried at most this often."""
 
 ANSWERS = Counter(
-    "baraza_step_answers_total", "What a service answered with for its steps, by message type.", ["step", "type"]
+    "baraza_step_answers_total", "Replies of a service for its steps, by step and message type.", ["step", "type"]
 )
 STEP_SECONDS = Histogram(
-    "baraza_step_seconds", "From a step's trigger to the commit of its answer.", ["step"], buckets=STEP_BUCKETS_S
+    "baraza_step_seconds",
+    "Duration from a step's trigger to the commit of its reply, by step.",
+    ["step"],
+    buckets=STEP_BUCKETS_S,
 )
-RETRIES = Counter("baraza_retries_total", "Messages deferred to be tried again.", ["handler"])
-DEAD_LETTERS = Counter("baraza_dead_letters_total", "Messages given up to a dead-letter topic.", ["topic"])
+RETRIES = Counter("baraza_retries_total", "Messages deferred for a retry, by handler.", ["handler"])
+DEAD_LETTERS = Counter("baraza_dead_letters_total", "Messages published to a dead-letter topic, by topic.", ["topic"])
 BATCH_MESSAGES = Histogram("baraza_batch_messages", "Messages handled in one transaction.", buckets=BATCH_BUCKETS)
-BATCH_SECONDS = Histogram("baraza_batch_seconds", "How long one transaction took.", buckets=CALL_BUCKETS_S)
-LAG_MESSAGES = Gauge("baraza_consumer_lag_messages", "Messages in Kafka that are not handled yet.", ["topic"])
-LAG_SECONDS = Gauge("baraza_consumer_lag_seconds", "How old the last handled message is while more wait.", ["topic"])
+BATCH_SECONDS = Histogram("baraza_batch_seconds", "Duration of one transaction.", buckets=CALL_BUCKETS_S)
+LAG_MESSAGES = Gauge("baraza_consumer_lag_messages", "Messages in Kafka that are not handled yet, by topic.", ["topic"])
+LAG_SECONDS = Gauge(
+    "baraza_consumer_lag_seconds", "Age of the last handled message while others wait, by topic.", ["topic"]
+)
 CALL_SECONDS = Histogram(
     "baraza_call_seconds",
-    "How long a call to a provider took; outcome is the status, or why there is none.",
+    "Duration of a call to a provider, by outcome: the status, or none where there was no answer.",
     ["downstream", "outcome"],
     buckets=CALL_BUCKETS_S,
 )
-BREAKER_OPEN = Gauge("baraza_breaker_open", "1 while calls to a provider are not made.", ["downstream"])
-CALLS_UNDER_WAY = Gauge("baraza_calls_under_way", "Calls to providers that have not come back yet.")
+BREAKER_OPEN = Gauge("baraza_breaker_open", "1 while the circuit to a provider is not closed, else 0.", ["downstream"])
+CALLS_UNDER_WAY = Gauge("baraza_calls_under_way", "Calls to providers under way.")
 POOL_IN_USE = Gauge("baraza_pool_connections_in_use", "Database connections in use.")
-POOL_SIZE = Gauge("baraza_pool_connections_max", "Database connections that this process may use.")
+POOL_SIZE = Gauge("baraza_pool_connections_max", "Maximum number of database connections.")
 REQUEST_SECONDS = Histogram(
     "baraza_http_request_seconds",
-    "How long a request took, by the route that it matched.",
+    "Duration of a request, by method, route and status.",
     ["method", "route", "status"],
     buckets=REQUEST_BUCKETS_S,
 )
 
 
 def router() -> APIRouter:
-    """Return ``/metrics``. It is for a scraper inside; a network policy keeps it from others."""
+    """Return ``/metrics``. It is for a scraper inside; a network policy hides it from others."""
     routes = APIRouter()
 
     @routes.get("/metrics", include_in_schema=False)
@@ -81,8 +86,8 @@ def router() -> APIRouter:
 class Requests:
     """ASGI middleware that measures every request under the template of its route, never under its path.
 
-    It gives the request a trace context of its own, in ``scope["traceparent"]``; an endpoint that names the saga in
-    ``scope["saga_id"]`` has its request shown as the beginning of the saga's trace.
+    It gives the request a trace context of its own, in ``scope["traceparent"]``. When an endpoint sets
+    ``scope["saga_id"]``, its request becomes the first span of the saga's trace.
     """
 
     def __init__(self, app: ASGIApp, traces: Traces | None) -> None:
@@ -131,7 +136,7 @@ def install(app: FastAPI, traces: Traces | None = None) -> None:
 
 
 def watch_pool(engine: Engine) -> None:
-    """Tell how much of the engine's pool is in use, at each scrape."""
+    """Measure how much of the engine's pool is in use, at each scrape."""
     pool = engine.pool
     POOL_IN_USE.set_function(pool.checkedout)  # type: ignore[attr-defined]
     POOL_SIZE.set(pool.size())  # type: ignore[attr-defined]
@@ -139,7 +144,7 @@ def watch_pool(engine: Engine) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measure:
-    """A gauge that a query tells: rows of label values, the value last. It is asked every ``age_max_s`` at most."""
+    """A gauge that a query returns: rows of label values, the value last. It is run every ``age_max_s`` at most."""
 
     name: str
     documentation: str
@@ -161,31 +166,31 @@ class DatabaseCollector(Collector):
     def __init__(self, engine: Engine, measures: tuple[Measure, ...]) -> None:
         self._engine = engine
         self._measures = measures
-        self._asked: dict[str, tuple[float, GaugeMetricFamily]] = {}
+        self._queried: dict[str, tuple[float, GaugeMetricFamily]] = {}
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
-        """Tell the names without asking the database."""
+        """Return the gauges without values, and without a query."""
         return (measure.family() for measure in self._measures)
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Ask the database, or repeat what it said a moment ago."""
+        """Query the database, or return the last result while it is recent."""
         for measure in self._measures:
-            asked_at, family = self._asked.get(measure.name, (-math.inf, None))
-            if family is None or time.monotonic() - asked_at >= measure.age_max_s:
-                family = self._ask(measure)
+            queried_at, family = self._queried.get(measure.name, (-math.inf, None))
+            if family is None or time.monotonic() - queried_at >= measure.age_max_s:
+                family = self._query(measure)
             if family is not None:
                 yield family
 
-    def _ask(self, measure: Measure) -> GaugeMetricFamily | None:
+    def _query(self, measure: Measure) -> GaugeMetricFamily | None:
         try:
             with self._engine.connect() as tx:
                 family = measure.family(measure.query(tx))
         except SQLAlchemyError:
             return None
-        self._asked[measure.name] = time.monotonic(), family
+        self._queried[measure.name] = time.monotonic(), family
         return family
 
 
 def watch_database(engine: Engine, *measures: Measure) -> None:
-    """Add gauges that the database tells to what this process measures."""
+    """Add gauges whose values are queried from the database."""
     REGISTRY.register(DatabaseCollector(engine, measures))

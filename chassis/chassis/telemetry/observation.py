@@ -1,6 +1,6 @@
-"""What is told of work that was committed: metrics always, spans where a collector is named. It must never fail work.
+"""Observes committed work: metrics always, spans where a collector is configured. It must never fail the work.
 
-It hooks in where every message of ours passes, after its commit: the relay of the outbox.
+Its hook is where all our messages pass after their commit: the relay of the outbox.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from chassis.telemetry.spans import Span, derived_traceparent
 from chassis.wire.envelope import TRACEPARENT, Headers, header
 
 if TYPE_CHECKING:
-    # Only for its name: a process without a collector does not pay for the SDK.
+    # Only for its name: a process without a collector does not load the SDK.
     from chassis.telemetry.tracing import Traces
 
 DEAD_LETTERS = ".dlq"
@@ -26,10 +26,10 @@ LAST_SPANS_WITHIN_S = 1.0
 
 
 def traces_of(settings: Settings) -> Traces | None:
-    """Return where spans go, None where nobody collects them."""
+    """Return the exporter of spans, None where no collector is configured."""
     if not (settings.otlp_url or settings.zipkin_url):
         return None
-    # Imported only then: a process whose spans nobody collects does not pay the 20 MB.
+    # Imported only here, so that a process without a collector does not need the 20 MB.
     from chassis.telemetry.tracing import Traces, exporter
 
     to = exporter(otlp_url=settings.otlp_url, zipkin_url=settings.zipkin_url)
@@ -39,7 +39,7 @@ def traces_of(settings: Settings) -> Traces | None:
 class Observer:
     """Counts and traces what a process publishes and calls.
 
-    ``step_of`` names the step of each message type that answers for one. ``traces`` is None where nobody collects.
+    ``step_of`` names the step of each message type that is a step's reply. ``traces`` is None without a collector.
     """
 
     def __init__(self, service: str, step_of: Mapping[str, str], traces: Traces | None = None) -> None:
@@ -49,14 +49,14 @@ class Observer:
             type_: (metrics.ANSWERS.labels(step, type_.rpartition(".")[2]), metrics.STEP_SECONDS.labels(step))
             for type_, step in step_of.items()
         }
-        # A counter that first shows itself at one never rose, to Prometheus.
+        # To Prometheus, a counter whose first value is one never increased. So it begins at zero.
         for name in {service, *step_of.values()}:
             metrics.DEAD_LETTERS.labels(f"{name}{DEAD_LETTERS}")
 
     def published(
         self, *, topic: str, type_: str, saga_id: str, message_id: str, sent: Headers, cause: Headers, now: datetime
     ) -> None:
-        """A committed message leaves for Kafka at ``now``; ``cause`` are the headers of what led to it."""
+        """Observe a committed message that is published at ``now``; ``cause`` are the headers of its cause."""
         if topic.endswith(DEAD_LETTERS):
             metrics.DEAD_LETTERS.labels(topic).inc()
             return
@@ -98,7 +98,7 @@ class Observer:
         now: datetime,
         failure: str | None,
     ) -> None:
-        """A call to a provider came back. Each attempt's span links to the one before it."""
+        """Observe a call to a provider that has ended. Each attempt's span links to the one before it."""
         trigger = header(cause, TRACEPARENT)
         if self._traces is None or trigger is None:
             return
@@ -118,7 +118,7 @@ class Observer:
         )
 
     def close(self) -> None:
-        """Hand over the spans that are left; a collector that is away holds up no end."""
+        """Export the spans that are left; an unavailable collector delays the process's end by a second at most."""
         if self._traces is not None:
             last = threading.Thread(target=self._traces.close, name="last spans", daemon=True)
             last.start()
@@ -126,7 +126,7 @@ class Observer:
 
 
 def time_of(headers: Headers) -> datetime | None:
-    """Return when a message happened, by its CloudEvents header; None where it does not say."""
+    """Return when a message occurred, by its CloudEvents header; None where it is missing or invalid."""
     value = header(headers, "ce_time")
     try:
         at = datetime.fromisoformat(value.decode()) if value else None

@@ -1,4 +1,4 @@
-"""A span as we tell of it, before any collector's library is loaded. Pure."""
+"""A span, independent of any collector's library. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Kind = Literal["internal", "server", "client", "producer"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """Something that happened, as it is told to a collector. Contexts are W3C traceparents, times aware UTC."""
+    """Work with a beginning and an end, for a collector. Contexts are W3C traceparents, times aware UTC."""
 
     name: str
     traceparent: bytes
@@ -27,7 +27,7 @@ class Span:
 
 
 def derived_traceparent(parent: bytes, *parts: str | int) -> bytes:
-    """Return a context in the parent's trace whose span these parts always have, so that a later one can link to it."""
+    """Return the context in the parent's trace that these parts always lead to, so that a later span can link to it."""
     fields = parent.split(b"-")
     digest = hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=8).hexdigest()
     return b"-".join((*fields[:2], digest.encode(), *fields[3:]))

@@ -1,4 +1,4 @@
-"""What a service's database tells about the kit's tables, at each scrape: what waits, and for how long."""
+"""Gauges of the chassis' tables in a service's database: how many messages wait, and for how long."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PARKED = text("SELECT handler, count(*) FROM deferred WHERE due_at IS NULL GROUP
 def measure(
     name: str, documentation: str, labels: tuple[str, ...], query: TextClause, *, age_max_s: float = QUERY_AGE_MAX_S
 ) -> Measure:
-    """Return a gauge that one statement tells: a row for each combination of labels, the value last."""
+    """Return a gauge of one statement, which returns a row for each combination of labels, the value last."""
 
     def rows(tx: Connection) -> Iterable[tuple[object, ...]]:
         return [tuple(row) for row in tx.execute(query)]
@@ -26,10 +26,22 @@ def measure(
 
 
 OUTBOX = (
-    measure("baraza_outbox_rows", "Messages that are committed and not known to be published.", (), OUTBOX_ROWS),
-    measure("baraza_outbox_age_seconds", "How long the oldest of them has waited.", (), OUTBOX_AGE),
+    measure(
+        "baraza_outbox_rows", "Committed messages in the outbox that are not known to be published.", (), OUTBOX_ROWS
+    ),
+    measure("baraza_outbox_age_seconds", "Age of the oldest message in the outbox.", (), OUTBOX_AGE),
 )
 WAITING = (
-    measure("baraza_deferred_messages", "Messages that wait for a time to be handled again.", ("handler",), DEFERRED),
-    measure("baraza_held_messages", "Messages held until an operator or a fence asks for them.", ("handler",), PARKED),
+    measure(
+        "baraza_deferred_messages",
+        "Deferred messages that wait for their due time, by handler.",
+        ("handler",),
+        DEFERRED,
+    ),
+    measure(
+        "baraza_held_messages",
+        "Parked messages, which wait for a redrive or a fence, by handler.",
+        ("handler",),
+        PARKED,
+    ),
 )

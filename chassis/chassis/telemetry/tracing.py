@@ -1,8 +1,8 @@
 """Traces: one saga is one trace, from the request that began it through every step and compensation.
 
-The trace context travels in Kafka's headers, whether or not anybody collects spans. A span is made only after the
-commit of what it tells of, so a trace never shows what did not happen. Instrumentation of the Kafka client is not used:
-it knows nothing of batches, commits and retries.
+The trace context travels in Kafka's headers, whether or not spans are collected. A span is created only after the
+commit of what it describes, so a trace never shows what did not happen. Instrumentation of the Kafka client is not
+used: it knows nothing of batches, commits and retries.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode,
 from chassis.telemetry.spans import Span
 
 QUEUE_MAX = 8_192
-"""Spans that wait for the collector; more are dropped, for a trace may be lost and an order may not."""
+"""Spans that wait for the collector. More are dropped: a trace may be lost, an order may not."""
 EXPORT_TIMEOUT_S = 5
 NANOSECONDS = 1_000_000_000
 TRACES = 2**64
 
 
 class Traces:
-    """Hands spans to an exporter from a thread of its own.
+    """Hands spans to an exporter on a thread of its own.
 
     ``ratio`` of the traces are kept, chosen by the trace id, so that all processes choose the same ones.
     """
@@ -35,7 +35,7 @@ class Traces:
         self._kept = int(ratio * TRACES)
 
     def record(self, span: Span) -> None:
-        """Tell of something that has happened. It never waits and never fails."""
+        """Record a span. It never waits and never fails."""
         context = _context(span.traceparent)
         if context is None or context.trace_id % TRACES >= self._kept:
             return
@@ -55,13 +55,13 @@ class Traces:
         )
 
     def close(self) -> None:
-        """Hand over what is left."""
+        """Export the spans that are left."""
         self._processor.shutdown()  # type: ignore[no-untyped-call]
 
 
 def exporter(*, otlp_url: str, zipkin_url: str) -> SpanExporter:
-    """Return what sends spans to an OpenTelemetry collector (OTLP over HTTP), or else to a Zipkin."""
-    # Each is imported where it is meant: together they cost some 10 MB.
+    """Return the exporter to an OpenTelemetry collector (OTLP over HTTP), or else to a Zipkin."""
+    # Only the one that is used is imported: together they need about 10 MB.
     if otlp_url:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 

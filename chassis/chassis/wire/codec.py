@@ -22,14 +22,14 @@ from chassis.wire.registry import Subject
 MAGIC = 0
 PREFIX = struct.Struct(">bI")
 MESSAGE_BYTES_MAX = 262_144
-"""The fullest order has some 60 kB. Kafka takes a mebibyte, and more where it compresses well; what a message leads to
-carries its fields on and must still fit."""
+"""The largest order has about 60 kB. Kafka accepts a mebibyte, and more where the message compresses well. The messages
+that follow carry its fields on, and must still fit."""
 TIME_MIN, TIME_MAX = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
-"""Nothing happened here before, and a deadline counted from a time near the calendar's end would have no date."""
+"""No message is older, and a deadline counted from a time near the end of the calendar would have no date."""
 
 
 class Undecodable(Exception):
-    """Bytes that no schema of ours can read; they belong in a dead-letter topic with the reason.
+    """Bytes that no schema of ours can decode; they belong in a dead-letter topic with the reason.
 
     ``detail`` is about these bytes alone; the reason is the same for all that fail for one cause.
     """
@@ -40,7 +40,7 @@ class Undecodable(Exception):
 
 
 class Registry(Protocol):
-    """What the codec asks of a registry; :class:`chassis.wire.registry.RemoteRegistry` is the real one."""
+    """What the codec needs of a registry; :class:`chassis.wire.registry.RemoteRegistry` is the real one."""
 
     def id_of(self, subject: Subject) -> int:
         """Return the id under which the subject's schema is registered."""
@@ -59,7 +59,7 @@ class _Reading:
 
 
 class Codec:
-    """Encodes what a service emits and decodes what it reads. Ids and schemas are asked for once, then kept."""
+    """Encodes the messages that a service emits and decodes those it consumes. Ids and schemas are fetched once."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
@@ -67,7 +67,7 @@ class Codec:
         self._readings: dict[int, _Reading] = {}
 
     def learn(self, topic: str, message_types: Iterable[type[Message]]) -> None:
-        """Ask for the ids of what will be emitted, so that the registry may be away later.
+        """Fetch the ids of the messages that will be emitted, so that the registry may be unavailable later.
 
         Raises LookupError where a schema is not registered.
         """
@@ -77,7 +77,7 @@ class Codec:
     def encode(self, topic: str, message: Message) -> bytes:
         """Return the message's bytes for that topic.
 
-        Raises LookupError where the topic's schema is not registered, ValueError for a message that nobody would read.
+        Raises LookupError where the topic's schema is not registered, ValueError for a message that is too long.
         """
         known = self._writing.get((topic, type(message)))
         prefix, schema = known or self._learn_to_write(topic, type(message))
@@ -89,7 +89,7 @@ class Codec:
         return buffer.getvalue()
 
     def type_of(self, payload: bytes | None) -> type[Message] | None:
-        """Return the message's type without reading it; None for a type that this release does not know.
+        """Return the message's type without decoding it; None for a type that this release does not know.
 
         Raises Undecodable where the bytes name no schema.
         """
@@ -108,7 +108,7 @@ class Codec:
         except Exception as error:  # fastavro raises whatever the bytes lead it into; all of it means the same
             raise Undecodable(f"Not a {reading.message_type.FULL_NAME}: {type(error).__name__}: {error}") from error
         if not TIME_MIN <= message.occurred_at < TIME_MAX:
-            raise Undecodable(f"It is said to have occurred at {message.occurred_at}; send the time in UTC.")
+            raise Undecodable(f"Its time is {message.occurred_at}, which is out of range; send the time in UTC.")
         if buffer.tell() != len(payload):
             raise Undecodable(f"{len(payload) - buffer.tell()} bytes left after a {reading.message_type.FULL_NAME}.")
         return message

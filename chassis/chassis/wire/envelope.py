@@ -1,4 +1,4 @@
-"""What every message carries around its own fields: ids, cause and headers. It must never look into a message."""
+"""The envelope of a message: ids, cause and headers. It must never read the message's own fields."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ Headers: TypeAlias = tuple[tuple[str, bytes], ...]
 NewId: TypeAlias = Callable[[], str]
 
 ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
-"""Ids are ULIDs; others that a path, a log and an index can hold are let in as well."""
+"""Ids are ULIDs; other ids that fit into a path, a log and an index are accepted as well."""
 TRACEPARENT = "traceparent"
 CONTENT_TYPE = b"application/avro"
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 """Crockford's base 32, as ULIDs are written."""
 PAIRS = tuple(first + second for first in ALPHABET for second in ALPHABET)
-PAIR_PLACES = tuple(range(120, -1, -10))
+PAIR_SHIFTS = tuple(range(120, -1, -10))
 LETTER_OF_BYTE = bytes(ord(ALPHABET[byte % 32]) for byte in range(256))
 RANDOM_LENGTH = 16
 
 
 def new_id() -> str:
-    """Return a fresh ULID: 26 characters that sort by time. A batch makes hundreds: 2 µs each."""
+    """Return a new ULID: 26 characters that sort by time. It takes 2 µs, since a batch needs hundreds."""
     return _time_part(time.time_ns() // 1_000_000) + os.urandom(RANDOM_LENGTH).translate(LETTER_OF_BYTE).decode()
 
 
@@ -40,17 +40,17 @@ def _time_part(milliseconds: int) -> str:
 
 
 def _ulid(value: int) -> str:
-    return "".join([PAIRS[value >> place & 1023] for place in PAIR_PLACES])
+    return "".join([PAIRS[value >> shift & 1023] for shift in PAIR_SHIFTS])
 
 
 def derived_id(*parts: str | int) -> str:
-    """Return the id that these parts always have, in a ULID's form: a decision made twice sends the same message."""
+    """Return the id that these parts always lead to, in a ULID's form: a repeated decision sends the same message."""
     text = "\x1f".join(str(part) for part in parts)
     return _ulid(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest()))
 
 
 def envelope(cause: Message, *, message_id: str, at: datetime) -> Envelope:
-    """Return the envelope of a message that ``cause`` led to, at the aware UTC time ``at``."""
+    """Return the envelope of a message that ``cause`` leads to, at the aware UTC time ``at``."""
     return Envelope(
         message_id=message_id,
         saga_id=cause.saga_id,
@@ -84,12 +84,12 @@ def _iso_time(at: datetime) -> bytes:
 
 
 def new_traceparent() -> bytes:
-    """Return the trace context of a request that brought none."""
+    """Return the trace context of a request without one."""
     return b"00-%s-%s-01" % (os.urandom(16).hex().encode(), os.urandom(8).hex().encode())
 
 
 def child_traceparent(parent: bytes | None) -> bytes:
-    """Return a trace context in the parent's trace with a span of its own; a new trace where the parent is unusable."""
+    """Return a trace context in the parent's trace with a span of its own; a new trace where the parent is invalid."""
     parts = (parent or b"").split(b"-")
     if len(parts) != 4 or len(parts[1]) != 32 or len(parts[2]) != 16:
         return new_traceparent()

@@ -1,7 +1,7 @@
-"""How a process logs in to Kafka: by name, and with the password that its file holds now. Never from an argument.
+"""Logs a process in to Kafka, by its name and with the password in its file. Never from an argument.
 
-A password can be rotated while the process runs: Kafka keeps the connections that there are, and whenever a login is
-refused the file is read again for the next one.
+A password can be rotated while the process runs. Kafka keeps existing connections, and when a login is refused, the
+file is read again for the next one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient
 
 from chassis.settings import Settings
 
-ASK_WITHIN_S = 3.0
+TIMEOUT_S = 3.0
 MECHANISM = "SCRAM-SHA-512"
 """Challenge and response: the password itself does not travel, even where there is no TLS."""
 PLAIN_PROTOCOL, TLS_PROTOCOL = "SASL_PLAINTEXT", "SASL_SSL"
@@ -28,9 +28,9 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KafkaLogin:
-    """Where Kafka is, and as whom a process comes.
+    """Kafka's address, and the login of a process.
 
-    Without ``password_file`` nobody logs in, which a Kafka may allow that only its own network reaches; without
+    Without ``password_file`` there is no login, as a Kafka may allow that only its own network reaches. Without
     ``ca_file`` the connection is not encrypted.
     """
 
@@ -41,7 +41,7 @@ class KafkaLogin:
 
     @classmethod
     def of(cls, settings: Settings) -> KafkaLogin:
-        """Return the login that a process's settings name."""
+        """Return the login in a process's settings."""
         return cls(
             address=settings.kafka,
             user=settings.kafka_user,
@@ -55,11 +55,11 @@ class KafkaLogin:
         return PLAIN_PROTOCOL if self.ca_file is None else TLS_PROTOCOL
 
     def password(self) -> str:
-        """Return the password as the file has it now."""
+        """Return the present content of the password file."""
         return "" if self.password_file is None else self.password_file.read_text().strip()
 
     def options(self) -> dict[str, Any]:
-        """Return the options of librdkafka, for a client that does not outlive a rotation; else see :func:`client`."""
+        """Return librdkafka's options, for a client that does not outlive a rotation; for others see :func:`client`."""
         if self.password_file is None:
             return {"bootstrap.servers": self.address}
         options = {
@@ -86,7 +86,7 @@ Client = TypeVar("Client", bound=Rotating)
 def client(kind: Callable[[dict[str, Any]], Client], login: KafkaLogin, options: Mapping[str, Any]) -> Client:
     """Return a client that reads its password again whenever a login is refused.
 
-    It does so on another thread: within the callback the binding takes the call for one of its own and aborts.
+    It does so on another thread, because the binding aborts when the callback itself calls the client.
     """
     made: list[Client] = []
 
@@ -103,9 +103,9 @@ def client(kind: Callable[[dict[str, Any]], Client], login: KafkaLogin, options:
 
 
 def answers(login: KafkaLogin) -> bool:
-    """Say whether Kafka answers a client that has just come; one that has been there may be what hangs."""
+    """Return whether Kafka answers a new client; an existing client may be what hangs."""
     try:
-        AdminClient({**login.options(), "log_level": 0}).list_topics(timeout=ASK_WITHIN_S)
+        AdminClient({**login.options(), "log_level": 0}).list_topics(timeout=TIMEOUT_S)
     except KafkaException:
         return False
     return True

@@ -1,7 +1,7 @@
-"""The schema registry as a service needs it: which subject a message has, and what is registered under it.
+"""Looks schemas up in the schema registry: the subject of a message, and what is registered under it.
 
-The deploy step registers, with Confluent's client. To look up takes two requests, for which a service need not hold
-what that client brings along for its many ways to log in: 11 MB of the tracker.
+The deploy step registers schemas, with Confluent's client. A service only looks them up, with two requests. It does
+without that client, whose many ways to log in take 11 MB of the tracker.
 
 Subjects are named by topic and record, so that several types share a topic and a saga's events stay in order.
 """
@@ -36,29 +36,29 @@ class Subject:
 
     @property
     def compatibility(self) -> str:
-        """Events are read by strangers, so both ways; commands only by their one service."""
+        """Any service may read events, so they are compatible both ways; only one service reads a command."""
         return COMMAND_COMPATIBILITY if self.topic.endswith(".commands") else EVENT_COMPATIBILITY
 
 
 class RegistryUnavailable(Exception):
-    """The registry gave no answer; the same again may succeed."""
+    """The registry gave no answer; the same request may succeed later."""
 
 
 class RemoteRegistry:
-    """The registry over HTTP, by Confluent's REST interface. Raises RegistryUnavailable where it does not answer."""
+    """A client of Confluent's REST interface. Raises RegistryUnavailable where the registry does not answer."""
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
         self._http = urllib3.PoolManager(retries=False, timeout=TIMEOUT_S)
 
     def close(self) -> None:
-        """Close the connections; for whoever does not live as long as the process."""
+        """Close the connections, for a user that ends before the process."""
         self._http.clear()
 
     def id_of(self, subject: Subject) -> int:
-        """Look the subject up. Raises LookupError, saying what to run, where it was never registered."""
+        """Return the id of the subject's schema. Raises LookupError, with what to run, where it is not registered."""
         schema = {"schema": subject.message_type.SCHEMA, "schemaType": "AVRO"}
-        registered = self._ask("POST", f"/subjects/{quote(subject.name, safe='')}", schema)
+        registered = self._request("POST", f"/subjects/{quote(subject.name, safe='')}", schema)
         if registered is None:
             raise LookupError(
                 f"No schema for {subject.name} in the registry; run the deploy step that registers schemas/."
@@ -66,12 +66,12 @@ class RemoteRegistry:
         return int(registered["id"])
 
     def schema(self, schema_id: int) -> str | None:
-        """Return the schema text of an id; None for an id that the registry never gave."""
-        registered = self._ask("GET", f"/schemas/ids/{schema_id}")
+        """Return the schema text of an id; None for an id that the registry never issued."""
+        registered = self._request("GET", f"/schemas/ids/{schema_id}")
         return None if registered is None else str(registered["schema"])
 
-    def _ask(self, method: str, path: str, body: object = None) -> dict[str, Any] | None:
-        """Return the registry's answer, or None where it says that there is no such thing."""
+    def _request(self, method: str, path: str, body: object = None) -> dict[str, Any] | None:
+        """Return the registry's answer, or None for 404."""
         try:
             answer = self._http.request(method, self._url + path, json=body, headers={"Accept": "application/json"})
         except HTTPError as error:
