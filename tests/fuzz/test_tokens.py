@@ -1,4 +1,4 @@
-"""Who is not let in: forged, worn and stolen tokens at every protected operation of every API, over HTTP."""
+"""Forged, expired and stolen tokens at every protected operation of every API, over HTTP: all are refused."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from support.shop import Shop
 
 APIS = ("checkout", "inventory", "loyalty", "payment", "shipping", "ledger", "saga-tracker-api")
 OPEN = frozenset({"/livez", "/readyz"})
-"""What is answered to everybody."""
+"""Operations that need no token."""
 SAGA_ID = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 STRANGER = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
@@ -31,7 +31,7 @@ def part(value: dict[str, Any]) -> str:
 
 
 def forgeries(shop: Shop) -> Iterator[tuple[str, str]]:
-    """Yield tokens that prove nothing, by what is wrong with each; without that they would be an operator's."""
+    """Yield invalid tokens by their fault; without it each would be an operator's."""
     environment = shop.stack.environment("issuer")
     keys = Path(environment["BARAZA_ISSUER_KEYS"])
     key, kid = private_key(keys, "RS256"), str(public_jwk(private_key(keys, "RS256"), "RS256")["kid"])
@@ -71,7 +71,7 @@ def forgeries(shop: Shop) -> Iterator[tuple[str, str]]:
 
 
 def protected(shop: Shop) -> list[tuple[str, str, str]]:
-    """Return every operation that wants a token, from the APIs' own descriptions: service, method, path."""
+    """Return every operation that needs a token, from the APIs' own descriptions: service, method, path."""
     found = []
     for service in APIS:
         description = shop.http.get(f"{shop.stack.endpoints.url(service)}/openapi.json").json()
@@ -82,14 +82,14 @@ def protected(shop: Shop) -> list[tuple[str, str, str]]:
 
 
 def concrete(path: str) -> str:
-    """Return a path with an id in the place of each of its names."""
+    """Return a path with an id for each of its parameters."""
     for name in ("saga_id", "order_id", "sku", "customer_id", "name"):
         path = path.replace(f"{{{name}}}", SAGA_ID)
     return path
 
 
-def test_no_forged_token_is_let_in_anywhere(besieged: Shop) -> None:
-    """401 before anything else is looked at, and never a word of what was sent."""
+def test_no_forged_token_is_accepted_anywhere(besieged: Shop) -> None:
+    """The response is 401 before anything else is checked, and repeats nothing of the request."""
     operations, forged = protected(besieged), dict(forgeries(besieged))
     assert len(operations) >= len(APIS)
     for service, method, path in operations:
@@ -103,7 +103,7 @@ def test_no_forged_token_is_let_in_anywhere(besieged: Shop) -> None:
 
 
 def test_a_customer_sees_only_what_is_its_own(besieged: Shop) -> None:
-    """Another's order does not exist for a customer; what staff look at is not for customers at all."""
+    """For a customer, another's order does not exist; what is for staff is forbidden."""
     order_id = besieged.place(points=50).order_id
     besieged.outcome(order_id)
     wanted = {"sub": "another customer", "roles": ["customer"]}
@@ -126,7 +126,7 @@ def test_a_customer_sees_only_what_is_its_own(besieged: Shop) -> None:
 
 @pytest.fixture
 def issuer_down(besieged: Shop) -> Iterator[None]:
-    """The issuer is down, and a service that has never had its keys is started."""
+    """The issuer is down, and a service without any key is started."""
     good = besieged.token()
     assert good
     besieged.stack.stop("issuer")

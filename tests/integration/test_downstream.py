@@ -1,4 +1,4 @@
-"""Calls to HTTP dependencies, against real ones: what comes back, what is certain, and that none outlasts its bound."""
+"""Calls to real HTTP dependencies: what is returned, what is certain, and that no call exceeds its time limit."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from simulators.testing import SimulatorProcess, free_port, running
 
 TIMEOUT_S = 0.5
 SCHEDULING_S = 0.5
-"""What a loaded machine may add to a bound before we call it broken."""
+"""What a loaded machine may add to a time limit before the test fails."""
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
@@ -42,7 +42,7 @@ def to(url: str, *, timeout_s: float = TIMEOUT_S, concurrency_max: int = 8, fail
 
 
 def authorize(downstream: Downstream, key: str, *, fault: str | None = None) -> int:
-    """Ask for an authorization under a key, with a fault where one is wanted, and return the status."""
+    """Request an authorization under a key, with a fault if one is given, and return the status."""
     body = {"amount_minor": 5, "currency": "USD", "token": "tok_visa", "reference": key}
     headers = {"X-Fault": fault} if fault else {}
     return downstream.request("POST", "/v1/authorizations", body=body, idempotency_key=key, headers=headers).status
@@ -58,7 +58,7 @@ def answering(answer: Callable[[socket.socket], None], context: ssl.SSLContext |
                 self.request.recv(65536)
                 answer(self.request)
             except OSError:
-                pass  # The caller went away, as it should.
+                pass  # The caller closed the connection, as it should.
 
     class Server(socketserver.ThreadingTCPServer):
         daemon_threads = True
@@ -83,7 +83,7 @@ def send(content: bytes) -> Callable[[socket.socket], None]:
 
 
 def drip(content: bytes, rest: bytes) -> Callable[[socket.socket], None]:
-    """Send some content at once and the rest byte by byte, for ever as far as a caller is concerned."""
+    """Send some content at once and the rest byte by byte, for longer than any caller waits."""
 
     def answer(connection: socket.socket) -> None:
         connection.sendall(content)
@@ -94,7 +94,7 @@ def drip(content: bytes, rest: bytes) -> Callable[[socket.socket], None]:
     return answer
 
 
-def test_an_answer_comes_back_with_its_status_and_body(gateway: SimulatorProcess) -> None:
+def test_an_answer_has_its_status_and_body(gateway: SimulatorProcess) -> None:
     response = to(gateway.url).request("GET", "/livez")
 
     assert (response.status, response.body) == (200, {"status": "alive"})
@@ -115,7 +115,7 @@ def test_after_a_failure_the_effect_may_have_happened(gateway: SimulatorProcess,
     assert not raised.value.certain_no_effect
 
 
-def test_a_rate_limit_says_when_to_come_back_and_that_nothing_happened(gateway: SimulatorProcess) -> None:
+def test_a_rate_limit_has_the_time_to_retry_and_is_certain_to_have_no_effect(gateway: SimulatorProcess) -> None:
     downstream = to(gateway.url, failures_max=1)
     with pytest.raises(Unavailable) as raised:
         authorize(downstream, str(uuid4()), fault="rate_limited; retry_after_s=7")
@@ -124,7 +124,7 @@ def test_a_rate_limit_says_when_to_come_back_and_that_nothing_happened(gateway: 
     assert downstream.breaker.state is CircuitState.CLOSED
 
 
-def test_where_nobody_listens_nothing_happened() -> None:
+def test_a_refused_connection_is_certain_to_have_no_effect() -> None:
     with pytest.raises(Unavailable, match="cannot be reached") as raised:
         authorize(to(f"http://127.0.0.1:{free_port()}"), str(uuid4()))
 
@@ -160,7 +160,7 @@ def _outcome(downstream: Downstream, key: str) -> int | None:
     [(b"", b"HTTP/1.1 200 OK\r\n"), (b"HTTP/1.1 200 OK\r\ncontent-length: 9000\r\n\r\n", b"x")],
     ids=["head", "body"],
 )
-def test_an_answer_that_drips_in_is_given_up_at_the_bound(content: bytes, rest: bytes) -> None:
+def test_a_call_whose_answer_comes_byte_by_byte_ends_at_its_time_limit(content: bytes, rest: bytes) -> None:
     with answering(drip(content, rest)) as url:
         began_s = time.monotonic()
         with pytest.raises(Unavailable, match="gave no answer"):
@@ -169,7 +169,7 @@ def test_an_answer_that_drips_in_is_given_up_at_the_bound(content: bytes, rest: 
         assert time.monotonic() - began_s < TIMEOUT_S + SCHEDULING_S
 
 
-def test_the_bound_holds_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_limit_holds_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     context = _self_signed(tmp_path, monkeypatch)
     with answering(send(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"), context) as url:
         assert to(url, timeout_s=5).request("GET", "/").status == 200
@@ -213,7 +213,7 @@ def _self_signed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContex
     ],
     ids=["no JSON", "no object", "too large"],
 )
-def test_an_answer_that_makes_no_sense_is_unforeseen_and_frees_its_place(content: bytes) -> None:
+def test_an_answer_without_meaning_is_unforeseen_and_releases_its_permit(content: bytes) -> None:
     with answering(send(content)) as url:
         downstream = to(url, concurrency_max=1)
         for _ in range(3):
@@ -231,7 +231,7 @@ def test_a_code_that_is_no_text_is_no_code() -> None:
         response.text("code")
 
 
-def test_an_answer_cut_short_is_a_lost_answer() -> None:
+def test_a_truncated_answer_is_a_lost_answer() -> None:
     content = b"HTTP/1.1 201 Created\r\ncontent-length: 60\r\n\r\n{"
     with answering(send(content)) as url, pytest.raises(Unavailable) as raised:
         to(url).request("POST", "/", body={})
@@ -279,7 +279,7 @@ def test_failures_open_the_circuit_and_one_success_closes_it(gateway: SimulatorP
 
 
 class Clock:
-    """A clock that goes on when it is told to."""
+    """A clock that the test advances."""
 
     def __init__(self) -> None:
         self.now_s = 100.0
@@ -311,7 +311,7 @@ def test_a_half_open_circuit_lets_one_call_through() -> None:
         circuit.enter()
 
 
-def test_a_failed_probe_opens_the_circuit_for_its_whole_time_again() -> None:
+def test_a_failed_probe_opens_the_circuit_for_its_whole_time() -> None:
     clock = Clock()
     circuit = opened(clock)
     clock.now_s += 10.0
@@ -323,7 +323,7 @@ def test_a_failed_probe_opens_the_circuit_for_its_whole_time_again() -> None:
     assert raised.value.retry_after_s == pytest.approx(1.0)
 
 
-def test_failures_that_are_not_in_a_row_open_nothing() -> None:
+def test_failures_that_are_not_in_a_row_do_not_open_the_circuit() -> None:
     circuit = breaker(Clock())
     for _ in range(5):
         circuit.failed(circuit.enter())
@@ -361,7 +361,7 @@ def test_what_is_always_called_passes_an_open_circuit_and_its_success_closes_it(
 
 
 @pytest.mark.parametrize("end", ["succeeded", "failed"])
-def test_the_end_of_a_call_from_before_the_change_is_ignored(end: str) -> None:
+def test_the_outcome_of_a_call_from_before_the_change_is_ignored(end: str) -> None:
     clock = Clock()
     circuit = breaker(clock)
     before = circuit.enter()
@@ -397,6 +397,6 @@ def test_retry_after_is_read_as_seconds_or_as_a_date(header: str | None, seconds
 
 
 @pytest.mark.parametrize("url", ["", "127.0.0.1:80", "ftp://127.0.0.1", "http://"])
-def test_an_address_that_is_none_is_refused(url: str) -> None:
+def test_an_invalid_address_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="no address of an HTTP dependency"):
         to(url)

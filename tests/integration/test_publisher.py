@@ -13,8 +13,9 @@ from typing import TypeAlias
 
 import pytest
 from chassis.postgres.transient import transact
+from chassis.process.intake import consumer
 from chassis.process.membership import Membership
-from chassis.process.worker import Worker, consumer
+from chassis.process.worker import Worker
 from chassis.saga import outbox
 from chassis.saga.handlers import Handlers
 from chassis.saga.outbox import OutboxRow
@@ -30,9 +31,12 @@ from checkout.order_batcher import OrderBatcher
 from pydantic import TypeAdapter
 from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.ingest.consumer_progress import ConsumerGroups
+from saga_tracker.ingest.deadlines import Deadlines
+from saga_tracker.ingest.operator_acts import OperatorActs
 from saga_tracker.ingest.recorder import Recorder
-from saga_tracker.ingest.worker import Work
+from saga_tracker.ingest.worker import TrackerWorker
 from saga_tracker.store import schema as tracker_schema
+from saga_tracker.store.cache import SagaCache
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 from stack.deploy import create_topics
@@ -73,8 +77,16 @@ def tracker(stack: Stack, engine: Engine, relay: Relay) -> Owner:
     """Return the tracker's worker, which removes rows in the transaction of a tick."""
     tracker_schema.METADATA.create_all(engine)
     codec = Codec(RemoteRegistry(stack.endpoints.registry_url))
-    work = Work(engine, Recorder(DEFINITIONS, codec), relay, ConsumerGroups(stack.kafka()))
-    return work._publisher, lambda: work.tick({}, ())
+    cache = SagaCache()
+    made = TrackerWorker(
+        engine,
+        Recorder(DEFINITIONS, codec, cache),
+        Deadlines(DEFINITIONS, codec, cache),
+        OperatorActs(DEFINITIONS, codec, cache),
+        relay,
+        ConsumerGroups(stack.kafka()),
+    )
+    return made._publisher, lambda: made.tick({}, ())
 
 
 def checkout(stack: Stack, engine: Engine, relay: Relay) -> Owner:

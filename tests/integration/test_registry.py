@@ -1,4 +1,4 @@
-"""The real schema registry: ids for what the deploy step registers, a refusal for what would break a reader."""
+"""The real schema registry: ids for the schemas that the deploy step registers, and refusals of breaking changes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def client(infrastructure: Stack) -> Iterator[SchemaRegistryClient]:
 
 
 def changed(message_type: Any, **change: Any) -> Any:
-    """Return a later release's class of that message: the schema changed as told, everything else the same."""
+    """Return a later release's class of that message, with the changed schema."""
     schema = {**json.loads(message_type.SCHEMA), **change}
     return type(message_type.__name__, (message_type,), {"SCHEMA": json.dumps(schema)})
 
@@ -82,9 +82,7 @@ def test_a_command_may_lose_a_field_but_gain_none_without_a_default(client: Sche
         register(client, Subject(topic=topic, message_type=more))
 
 
-def test_a_reader_of_today_reads_what_a_later_release_wrote(
-    infrastructure: Stack, client: SchemaRegistryClient
-) -> None:
+def test_todays_reader_decodes_what_a_later_release_wrote(infrastructure: Stack, client: SchemaRegistryClient) -> None:
     topic = f"test-{new_id()}.events"
     later = changed(LedgerPosted, fields=[*fields_of(LedgerPosted), {"name": "note", "type": "string", "default": ""}])
     register(client, Subject(topic=topic, message_type=LedgerPosted))

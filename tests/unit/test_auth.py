@@ -1,4 +1,4 @@
-"""Tokens: what is let in, and every forgery that is not. The issuer is a real HTTP server that the test controls."""
+"""Tokens that are accepted, and every forgery that is refused. The issuer is a real HTTP server of the test."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def rsa_jwk(key: rsa.RSAPrivateKey, kid: str, **members: str) -> dict[str, Any]:
 
 
 class Issuer:
-    """A JWKS endpoint whose keys, status and speed the test sets; it counts how often it was asked."""
+    """A JWKS endpoint whose keys, status and speed the test sets; it counts its requests."""
 
     def __init__(self) -> None:
         self.keys: list[dict[str, Any]] = [
@@ -125,7 +125,7 @@ def encoded(part: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize(("key", "algorithm", "kid"), [(RSA_KEY, "RS256", "rsa"), (EC_KEY, "ES256", "ec")])
-def test_a_good_token_names_its_caller(verifier: Verifier, key: Any, algorithm: str, kid: str) -> None:
+def test_a_valid_token_identifies_its_caller(verifier: Verifier, key: Any, algorithm: str, kid: str) -> None:
     principal = verifier.verify(token(key, algorithm, kid))
     assert (principal.subject, principal.roles) == ("customer-1", frozenset({"customer"}))
 
@@ -174,7 +174,7 @@ def test_an_unsigned_token_is_refused(verifier: Verifier) -> None:
                 verifier.verify(f"{encoded(header)}.{body}.{signature}")
 
 
-def test_a_public_key_is_never_taken_as_a_shared_secret(verifier: Verifier) -> None:
+def test_a_public_key_is_never_used_as_a_shared_secret(verifier: Verifier) -> None:
     public = RSA_KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     for kid in ("rsa", "secret"):
         signed = f"{encoded({'alg': 'HS256', 'kid': kid})}.{encoded(claims())}"
@@ -183,7 +183,7 @@ def test_a_public_key_is_never_taken_as_a_shared_secret(verifier: Verifier) -> N
             verifier.verify(f"{signed}.{base64.urlsafe_b64encode(mac).rstrip(b'=').decode()}")
 
 
-def test_a_key_serves_only_its_own_algorithm(verifier: Verifier) -> None:
+def test_a_key_is_used_only_with_its_own_algorithm(verifier: Verifier) -> None:
     for forged in (
         token(RSA_KEY, "RS256", "ec"),
         token(EC_KEY, "ES256", "rsa"),
@@ -194,7 +194,7 @@ def test_a_key_serves_only_its_own_algorithm(verifier: Verifier) -> None:
             verifier.verify(forged)
 
 
-def test_weak_and_symmetric_keys_of_the_issuer_are_passed_over(verifier: Verifier) -> None:
+def test_weak_and_symmetric_keys_of_the_issuer_are_skipped(verifier: Verifier) -> None:
     with pytest.warns(jwt.InsecureKeyLengthWarning):
         weak = token(WEAK_KEY, "RS256", "weak")
     with pytest.raises(InvalidToken):
@@ -207,7 +207,9 @@ def test_a_token_must_name_its_key(verifier: Verifier) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a", "a.b", "a.b.c", "....", "é.é.é", "A" * 9_000, f"{'A' * 4_000}.A.A", " . . "])
-def test_what_is_no_token_is_refused_without_asking_the_issuer(verifier: Verifier, issuer: Issuer, text: str) -> None:
+def test_what_is_no_token_is_refused_without_a_request_to_the_issuer(
+    verifier: Verifier, issuer: Issuer, text: str
+) -> None:
     with pytest.raises(InvalidToken):
         verifier.verify(text)
     assert issuer.asked == 0
@@ -223,7 +225,7 @@ def test_a_new_key_of_the_issuer_is_fetched_when_a_token_names_it(
     assert issuer.asked == 2
 
 
-def test_made_up_key_ids_do_not_flood_the_issuer(verifier: Verifier, issuer: Issuer) -> None:
+def test_invented_key_ids_do_not_flood_the_issuer(verifier: Verifier, issuer: Issuer) -> None:
     for number in range(20):
         with pytest.raises(InvalidToken):
             verifier.verify(token(kid=f"made-up-{number}"))
@@ -238,7 +240,7 @@ def test_a_withdrawn_key_is_refused_after_the_lifespan(verifier: Verifier, issue
         verifier.verify(token())
 
 
-def test_a_token_that_was_good_is_refused_once_it_has_expired(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_verified_token_is_refused_once_it_has_expired(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
     verifier = Verifier(issuer.url, ISSUER, AUDIENCE)
     good = token()
     verifier.verify(good)
@@ -247,7 +249,7 @@ def test_a_token_that_was_good_is_refused_once_it_has_expired(issuer: Issuer, mo
     assert verifier._recall(good) is None
 
 
-def test_the_last_good_keys_serve_while_the_issuer_is_down_but_not_for_ever(
+def test_the_last_good_keys_are_used_while_the_issuer_is_down_but_not_for_ever(
     verifier: Verifier, issuer: Issuer, clock: Clock
 ) -> None:
     verifier.verify(token())
@@ -259,7 +261,9 @@ def test_the_last_good_keys_serve_while_the_issuer_is_down_but_not_for_ever(
         verifier.verify(token())
 
 
-def test_without_any_key_nobody_is_let_in_and_it_is_not_the_callers_fault(verifier: Verifier, issuer: Issuer) -> None:
+def test_without_any_key_every_token_is_refused_and_it_is_not_the_callers_fault(
+    verifier: Verifier, issuer: Issuer
+) -> None:
     issuer.status = 503
     with pytest.raises(KeysUnavailable):
         verifier.verify(token())
@@ -281,7 +285,7 @@ def test_a_slow_issuer_does_not_stop_the_event_loop(verifier: Verifier, issuer: 
     assert asyncio.run(turns_of_the_loop_while_the_issuer_is_silent()) >= 100
 
 
-def test_requests_that_meet_a_fetch_under_way_share_it(verifier: Verifier, issuer: Issuer) -> None:
+def test_concurrent_requests_share_one_fetch(verifier: Verifier, issuer: Issuer) -> None:
     async def together() -> None:
         await asyncio.gather(*(verifier.authenticate(token()) for _ in range(20)))
 

@@ -1,4 +1,4 @@
-"""Every message survives the wire, and bytes that no schema can read are told apart from a registry that is away."""
+"""Every message survives the wire, and undecodable bytes are distinguished from an unavailable registry."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from support.builders import a
 
 @dataclass(slots=True)
 class Shelf:
-    """A registry in memory, as the codec's port allows: ids in the order in which they are asked for."""
+    """A registry in memory, behind the codec's port: ids in the order in which they are requested."""
 
     schemas: list[str] = field(default_factory=list)
 
@@ -46,7 +46,7 @@ def test_every_message_survives_the_wire(message_type: type[Message]) -> None:
 
 
 @given(st.none() | st.binary(max_size=60))
-def test_no_bytes_at_all_raise_anything_but_undecodable(payload: bytes | None) -> None:
+def test_any_bytes_raise_nothing_but_undecodable(payload: bytes | None) -> None:
     shelf = Shelf()
     shelf.put(LedgerPosted.SCHEMA)
     codec = Codec(shelf)
@@ -66,7 +66,7 @@ def test_a_schema_that_is_no_record_is_undecodable(schema: str) -> None:
         Codec(shelf).type_of(struct.pack(">bI", 0, 1))
 
 
-def test_a_type_of_a_later_release_is_known_to_be_unknown() -> None:
+def test_a_type_of_a_later_release_is_unknown_and_not_undecodable() -> None:
     shelf = Shelf()
     later = {**json.loads(LedgerPosted.SCHEMA), "name": "LedgerAudited"}
     shelf.put(json.dumps(later))

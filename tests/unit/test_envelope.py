@@ -1,4 +1,4 @@
-"""Ids and headers: what a decision made twice, a trace and a consumer of CloudEvents rely on."""
+"""Ids and headers: what a repeated decision, a trace and a consumer of CloudEvents rely on."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_derived_id_is_a_ulid_and_always_the_same(parts: list[str | int]) -> N
     assert derived_id(*parts) == derived_id(*parts)
 
 
-def test_the_parts_of_a_derived_id_do_not_run_together() -> None:
+def test_the_parts_of_a_derived_id_are_kept_apart() -> None:
     assert len({derived_id("a", "bc"), derived_id("ab", "c"), derived_id("abc")}) == 3
 
 
@@ -33,7 +33,7 @@ def test_new_ids_sort_by_time() -> None:
     assert new_id()[:8] <= new_id()[:8]
 
 
-def test_an_answer_names_its_cause_and_stays_in_its_saga() -> None:
+def test_a_reply_has_the_id_of_its_cause_and_stays_in_its_saga() -> None:
     cause = a(LedgerPosted)
     answer = envelope(cause, message_id="m", at=cause.occurred_at)
     assert (answer["causation_id"], answer["saga_id"]) == (cause.message_id, cause.saga_id)
@@ -50,7 +50,7 @@ def test_headers_are_cloudevents_in_binary_mode() -> None:
 
 
 @given(st.none() | st.binary())
-def test_a_trace_goes_on_or_begins_anew(parent: bytes | None) -> None:
+def test_a_trace_is_continued_or_a_new_one_begins(parent: bytes | None) -> None:
     assert TRACEPARENT.fullmatch(new_traceparent())
     child = child_traceparent(new_traceparent())
     assert TRACEPARENT.fullmatch(child)
@@ -75,7 +75,7 @@ def test_the_last_of_several_headers_counts() -> None:
 
 
 @given(st.none() | st.binary(), st.none() | st.binary(), header_pairs, st.text(max_size=2_000))
-def test_a_dead_letter_keeps_bytes_and_headers_and_tells_the_reason(
+def test_a_dead_letter_keeps_bytes_and_headers_and_has_the_reason(
     key: bytes | None, value: bytes | None, pairs: tuple[tuple[str, bytes], ...], reason: str
 ) -> None:
     raw = RawMessage(topic="payment.events", partition=3, key=key, value=value, headers=pairs)
@@ -85,5 +85,5 @@ def test_a_dead_letter_keeps_bytes_and_headers_and_tells_the_reason(
     assert row.headers[: len(pairs)] == pairs
     assert bytes.fromhex((header(row.headers, "baraza_key") or b"").decode()) == (key or b"")
     assert "\x00" not in row.saga_id
-    told = read(row.headers)
-    assert (told.service, told.step, told.attempts) == ("inventory", "reserve_inventory", 3)
+    letter_read = read(row.headers)
+    assert (letter_read.service, letter_read.step, letter_read.attempts) == ("inventory", "reserve_inventory", 3)

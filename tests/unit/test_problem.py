@@ -1,4 +1,4 @@
-"""What every API answers where neither the caller nor an endpoint is at fault."""
+"""The responses of every API where neither the caller nor an endpoint is at fault."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def client() -> Iterator[TestClient]:
         yield client
 
 
-def test_without_its_database_an_api_says_when_to_ask_again(client: TestClient) -> None:
+def test_without_its_database_an_api_responds_with_the_time_to_retry(client: TestClient) -> None:
     answer = client.get("/rows/1")
     assert (answer.status_code, answer.headers["content-type"]) == (503, MEDIA_TYPE)
     assert int(answer.headers["retry-after"]) == problem.RETRY_AFTER_S
 
 
-def test_a_path_with_a_line_feed_behind_it_is_another_path(client: TestClient) -> None:
+def test_a_path_that_ends_with_a_line_feed_is_another_path(client: TestClient) -> None:
     assert client.get("/names").status_code == 200
     answer = client.get("/names%0A")
     assert (answer.status_code, answer.headers["content-type"]) == (404, MEDIA_TYPE)
