@@ -1,8 +1,8 @@
-"""The parts that tests run against: real ones, started when the first test asks for them, stopped after the last.
+"""The real components that tests run against, started for the first test that needs them, stopped after the last.
 
-``infrastructure`` is PostgreSQL, Redis, Kafka and the registry; ``system`` is a stack of its own with every service and
-the simulators, whose topics no other test writes to, and ``shop`` is what scenarios use. A part that does not come up
-fails the tests that need it; nothing is skipped.
+``infrastructure`` is PostgreSQL, Redis, Kafka and the registry. ``system`` is a separate stack with every service and
+the simulators, whose topics only scenarios write to; they use it through ``shop``. A component that does not become
+ready fails the tests that need it; nothing is skipped.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ INFRASTRUCTURE = ("postgres", "redis", "kafka", "registry")
 PARTITIONS = 3
 """Fewer than in production, so that a few sagas already share partitions."""
 TIMEOUT_FACTOR = 0.25
-"""Timeouts of a saga in tests: 4 to 8 s, which still leaves a call of 4 s the time to be settled."""
+"""A saga's timeouts in tests are 4 to 8 s, which still leaves time to settle a call of 4 s."""
 SEED_MAX = 2**32
 
 settings.register_profile(
@@ -36,9 +36,9 @@ settings.load_profile("baraza")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose the seed of all properties here, so that a failing run can be repeated; end in order on a signal.
+    """Choose the seed of all properties here, so that a failing run can be repeated; end gracefully on a signal.
 
-    A shell that starts the tests in the background has signals ignored, which every process under test would inherit.
+    A shell that runs the tests in the background ignores signals, which every process under test would inherit.
     """
     if config.getoption("hypothesis_seed", None) is None:
         config.option.hypothesis_seed = str(random.randrange(SEED_MAX))
@@ -47,7 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    """Tell how to repeat this run's properties."""
+    """Return the option that repeats this run's properties."""
     return f"properties: repeat with --hypothesis-seed={config.getoption('hypothesis_seed')}"
 
 
@@ -74,7 +74,7 @@ def infrastructure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def collector() -> Iterator[Collector]:
-    """Where the system's spans go."""
+    """The collector of the system's spans."""
     with collecting() as collector:
         yield collector
 
@@ -101,7 +101,7 @@ def open_shop(system: Stack) -> Iterator[Shop]:
 
 @pytest.fixture
 def shop(open_shop: Shop) -> Iterator[Shop]:
-    """The shop; when the test is over, the providers are well again and the audit finds nothing."""
+    """The shop; after the test the providers' faults are cleared and the audit must be green."""
     yield open_shop
     open_shop.clear_faults()
     open_shop.check_audit()
@@ -109,14 +109,14 @@ def shop(open_shop: Shop) -> Iterator[Shop]:
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorProcess]:
-    """The simulated gateway alone, with records of its own."""
+    """The simulated gateway alone, with its own records."""
     with _simulator("gateway", tmp_path_factory) as process:
         yield process
 
 
 @pytest.fixture(scope="module")
 def courier(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorProcess]:
-    """The simulated courier alone, with records of its own."""
+    """The simulated courier alone, with its own records."""
     with _simulator("courier", tmp_path_factory) as process:
         yield process
 

@@ -1,4 +1,4 @@
-"""Alerts and dashboards ask for what is measured, fire when they should, and lead to a page that says what to do."""
+"""Alerts and dashboards query existing metrics, fire when they should, and have a page with instructions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PROMTOOL_TIMEOUT_S = 60
 
 
 def measured() -> set[str]:
-    """Return the name of every series that a process of ours has, or that a rule records."""
+    """Return the name of every series that our processes export, or that a rule records."""
     found = {rule["record"] for rule in RULES if "record" in rule}
     gauges = (*table_gauges.OUTBOX, *table_gauges.WAITING, *saga_metrics.MEASURES, ledger.main.IMBALANCE)
     found.update(measure.name for measure in gauges)
@@ -48,12 +48,12 @@ def queries() -> Iterator[str]:
 
 
 def test_every_query_names_a_metric_that_exists() -> None:
-    asked = {name for query in queries() for name in NAME.findall(query)}
-    assert asked - measured() == set()
-    assert len(asked) > 20
+    queried = {name for query in queries() for name in NAME.findall(query)}
+    assert queried - measured() == set()
+    assert len(queried) > 20
 
 
-def test_every_alert_has_a_page_that_says_what_to_do() -> None:
+def test_every_alert_has_a_page_with_instructions() -> None:
     headings = re.findall(r"^### (\w+)$", (ROOT / "docs" / "operations.md").read_text(), re.MULTILINE)
     alerts = [rule for rule in RULES if "alert" in rule]
     assert {rule["alert"] for rule in alerts} == set(headings) & {rule["alert"] for rule in alerts}
@@ -61,9 +61,9 @@ def test_every_alert_has_a_page_that_says_what_to_do() -> None:
         assert rule["annotations"]["runbook"] == f"docs/operations.md#{rule['alert'].lower()}"
 
 
-def test_every_alert_is_tried(promtool: Path) -> None:
-    tried = set(re.findall(r"alertname: (\w+)", (OBSERVABILITY / "alerts_test.yml").read_text()))
-    assert tried == {rule["alert"] for rule in RULES if "alert" in rule}
+def test_every_alert_has_a_test_with_promtool(promtool: Path) -> None:
+    tested = set(re.findall(r"alertname: (\w+)", (OBSERVABILITY / "alerts_test.yml").read_text()))
+    assert tested == {rule["alert"] for rule in RULES if "alert" in rule}
     command = [str(promtool), "test", "rules", "alerts_test.yml"]
     done = subprocess.run(
         command, cwd=OBSERVABILITY, capture_output=True, text=True, timeout=PROMTOOL_TIMEOUT_S, check=False
@@ -79,5 +79,5 @@ def test_the_dashboards_are_current() -> None:
 
 @pytest.fixture(scope="module")
 def promtool() -> Path:
-    """Prometheus' own tool, from PATH or out of Debian's archive."""
+    """Prometheus' own tool, from PATH or from Debian's archive."""
     return debian.fetch("prometheus", "promtool", from_environment().cache)

@@ -1,4 +1,4 @@
-"""Imports point one way, and nothing outside of a definition and its handlers knows a saga by name."""
+"""Imports point one way, and only a definition and its handlers know a saga by name."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def names_of_sagas() -> set[str]:
 
 
 def names_in(module: Path) -> Iterator[str]:
-    """Yield every name, imported module and string of a module, but what its docstrings say."""
+    """Yield every name, imported module and string of a module, without its docstrings."""
     tree = ast.parse(module.read_text())
-    said = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
         match node:
             case ast.Name(id=name) | ast.Attribute(attr=name) | ast.alias(name=name):
                 yield name
-            case ast.Constant(value=str(text)) if id(node) not in said:
+            case ast.Constant(value=str(text)) if id(node) not in docstrings:
                 yield text
 
 
@@ -84,6 +84,6 @@ def test_only_one_module_of_the_tracker_decides_so_that_a_negative_control_reach
     assert deciding == {name for name in replaced if name.startswith("saga_tracker.")}
 
 
-def test_the_search_would_find_a_name() -> None:
+def test_the_search_finds_a_name_where_there_is_one() -> None:
     handlers = package("inventory") / "handlers.py"
     assert {"reserve_inventory", "InventoryReserved"} <= names_of_sagas() & set(names_in(handlers))

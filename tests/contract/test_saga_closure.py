@@ -1,4 +1,4 @@
-"""The circle closes: what a saga's definition says and what the services do is the same, in both directions."""
+"""A saga's definition and the services' handlers agree, in both directions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ each_step = pytest.mark.parametrize(
 
 
 def owners_of(step_name: str) -> dict[str, AnyStep]:
-    """Return the services that declare a step of that name, and what they declare."""
+    """Return the services that declare a step of this name, with the step."""
     found = {service: own.step(step_name) for service, own in SERVICES.items()}
     return {service: step for service, step in found.items() if step is not None}
 
@@ -45,7 +45,7 @@ def test_a_step_is_declared_by_the_service_that_the_definition_names_and_no_othe
 
 
 @each_step
-def test_a_step_does_what_the_definition_says(definition: SagaDefinition, step: StepDefinition) -> None:
+def test_a_step_agrees_with_its_definition(definition: SagaDefinition, step: StepDefinition) -> None:
     declared = owners_of(step.name)[step.service]
     assert declared.on is step.trigger
     assert declared.succeeds_with is step.succeeds_with
@@ -54,7 +54,7 @@ def test_a_step_does_what_the_definition_says(definition: SagaDefinition, step: 
 
 
 @each_step
-def test_a_compensation_does_what_the_definition_says(definition: SagaDefinition, step: StepDefinition) -> None:
+def test_a_compensation_agrees_with_its_definition(definition: SagaDefinition, step: StepDefinition) -> None:
     declared = owners_of(step.name)[step.service].compensation
     if step.compensation is None:
         assert declared is None
@@ -130,15 +130,15 @@ def test_every_service_that_reads_a_saga_can_be_redriven(definition: SagaDefinit
 
 
 @each_saga
-def test_an_event_has_the_same_followers_in_every_saga_that_brings_it(definition: SagaDefinition) -> None:
-    """Handlers look at no saga's type or version, so a step runs for every saga that brings its trigger."""
+def test_an_event_has_the_same_followers_in_every_saga_that_publishes_it(definition: SagaDefinition) -> None:
+    """Handlers do not depend on a saga's type or version, so a step runs for every saga that publishes its trigger."""
     events = {definition.started_by, *(step.succeeds_with for step in definition.steps)}
     followers = {step.name for own in SERVICES.values() for step in own.steps if step.on in events}
     assert followers == {step.name for step in definition.steps}
 
 
 @each_saga
-def test_the_service_that_starts_a_saga_hears_of_its_end(definition: SagaDefinition) -> None:
+def test_the_service_that_starts_a_saga_handles_its_end(definition: SagaDefinition) -> None:
     starter = SERVICES[definition.started_by.OWNER]
     assert {definition.completed_by, definition.failed_by} <= starter.events
 
@@ -160,7 +160,7 @@ def test_everything_that_is_emitted_is_registered_for_its_topic() -> None:
             assert ("saga.events", message_type) in registered
 
 
-def test_every_message_is_spoken_by_some_saga() -> None:
+def test_every_message_belongs_to_some_saga() -> None:
     assert {subject.message_type for subject in contract.subjects()} == set(MESSAGES.values())
 
 
@@ -168,7 +168,7 @@ def test_every_message_is_spoken_by_some_saga() -> None:
 def test_every_message_has_a_schema_with_the_envelope(message_type: type[Message]) -> None:
     schema = json.loads(message_type.SCHEMA)
     assert f"{schema['namespace']}.{schema['name']}" == message_type.FULL_NAME
-    assert schema["doc"], "a message says what it means"
+    assert schema["doc"], "a message has a description"
     fields = {field["name"]: field["type"] for field in schema["fields"]}
     assert fields["saga_id"] == "string"
     assert fields["causation_id"] == ["null", "string"]
@@ -190,19 +190,19 @@ def test_the_tracker_reads_every_event_every_request_and_every_dead_letter() -> 
     }
 
 
-def test_a_login_may_do_on_kafka_just_what_its_process_does() -> None:
+def test_a_login_has_exactly_the_rights_on_kafka_that_its_process_needs() -> None:
     rights = contract.kafka_rights()
     for service, own in SERVICES.items():
         letters = {f"{service}.dlq", *(f"{step.name}.dlq" for step in own.steps)}
-        # What it has said of its steps it reads when its database was restored.
-        said = {f"{service}.events"} if own.steps else set()
-        assert set(rights[service].reads) == {*consumed_topics(service, own), *said}
+        # It reads its own events after its database was restored.
+        own_events = {f"{service}.events"} if own.steps else set()
+        assert set(rights[service].reads) == {*consumed_topics(service, own), *own_events}
         assert set(rights[service].writes) == {f"{service}.events", *letters}
         assert rights[service].joins == (service,)
     assert set(rights[contract.TRACKER].reads) == set(tracked_topics(DEFINITIONS))
 
 
-def test_nobody_but_the_tracker_writes_commands_and_analytics_only_reads_events() -> None:
+def test_only_the_tracker_writes_commands_and_analytics_only_reads_events() -> None:
     rights = contract.kafka_rights()
     writers = {topic: {login for login, own in rights.items() if topic in own.writes} for topic in contract.topics()}
     commands = {topic for topic in writers if topic.endswith(".commands")}

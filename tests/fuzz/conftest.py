@@ -1,4 +1,4 @@
-"""A stack of its own: what is planted here leaves dead letters, which no other test's audit is to find."""
+"""A separate stack: poison leaves dead letters, which no other test's audit should find."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TIMEOUT_FACTOR = 0.25
 
 @pytest.fixture(scope="session")
 def besieged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    """A shop with every service, for strangers to send to whatever they like."""
+    """A shop with every service, for any message and any request."""
     environment = {"saga-tracker": {"BARAZA_TIMEOUT_FACTOR": str(TIMEOUT_FACTOR)}}
     home = tmp_path_factory.getbasetemp() / "besieged"
     stack = up(from_environment(home=home, partitions=PARTITIONS, environment=environment))

@@ -1,4 +1,4 @@
-"""Whatever request comes to whatever API: it is answered as the API's description says, or with a clear refusal."""
+"""Any request to any API is answered as its description says, or with a clear refusal."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from support.shop import SKU, Shop
 
 Ask: TypeAlias = Callable[..., httpx.Response]
 EXAMPLES_MAX = 15
-"""Of each operation, besides those of its description's limits; three times as many found nothing more."""
+"""For each operation, besides those at its description's limits; three times as many found nothing more."""
 APIS = ("checkout", "inventory", "loyalty", "payment", "shipping", "ledger", "saga-tracker-api")
 LASTS_MAX_S = 100
 STALE_IS_A_REFUSAL = '[checks.negative_data_rejection]\nexpected-statuses = ["4xx", "503"]'
-"""Who names an older version of a saga is told so (412) before the rest of the request is looked at."""
+"""A request with an older version of a saga gets 412 before the rest of it is validated."""
 WAITS_FOR_PARTITIONS = "/readyz"
-"""Ready is not ready at any time; the stack's own start waits for it."""
+"""It may answer 503 at any time; the stack's own start waits for it."""
 
 
 @pytest.fixture(scope="session")
 def ended(besieged: Shop) -> str:
-    """An order that every service has a row of."""
+    """An order with a row in every service."""
     order_id = besieged.place(points=50).order_id
     assert besieged.outcome(order_id)["saga"]["state"] == "CONFIRMED"
     return order_id
@@ -38,11 +38,12 @@ def ended(besieged: Shop) -> str:
 def test_an_api_does_what_its_description_says(
     besieged: Shop, ended: str, service: str, known: bool, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
-    """Requests that fit the description may still be refused: it cannot say which orders there are.
+    """Requests that fit the description may still be refused, since it cannot list the existing orders.
 
-    With any id, only the paths that bear one are tried again; the others were with known ones.
+    With any id, only the paths with an id are tried again; the others were tried with known ids.
 
-    As a command, because its plugin for pytest does not know pytest 9; what it prints repeats a failure by itself.
+    It runs as a command, because its plugin does not support pytest 9. Its output contains the commands that repeat a
+    failure.
     """
     configured = [STALE_IS_A_REFUSAL]
     if known:
@@ -89,7 +90,7 @@ WRITES = (
     ("checkout", "PUT", "/v1/catalogue"),
 )
 PYTHONS_WORDS = ("pydantic", "Input should", "validation", "Tuple", "dictionary", "instance of", "keyword", "parsing")
-"""None of our clients need know what we are written in."""
+"""Words of the implementation, which no client should see."""
 
 
 @pytest.fixture
@@ -108,14 +109,13 @@ def ask(besieged: Shop) -> Ask:
 def check_problem(answer: httpx.Response, status: int) -> None:
     assert answer.status_code == status, answer.text[:300]
     assert answer.headers["content-type"] == MEDIA_TYPE
-    told = answer.json()
-    assert told["status"] == status
+    assert answer.json()["status"] == status
     assert not [word for word in PYTHONS_WORDS if word in answer.text], answer.text[:300]
 
 
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize(("service", "method", "path"), WRITES)
-def test_a_body_that_is_none_is_refused_in_our_words(ask: Ask, service: str, method: str, path: str, body: str) -> None:
+def test_an_invalid_body_is_refused_in_our_words(ask: Ask, service: str, method: str, path: str, body: str) -> None:
     content, status = BODIES[body]
     check_problem(ask(service, method, path, content), status)
 
@@ -135,7 +135,7 @@ def test_a_body_of_another_kind_is_415(ask: Ask, service: str, method: str, path
     ],
     ids=lambda path: path[:24],
 )
-def test_an_odd_path_names_nothing(ask: Ask, path: str) -> None:
+def test_an_odd_path_finds_nothing(ask: Ask, path: str) -> None:
     answer = ask("inventory", "GET", path)
     check_problem(answer, answer.status_code)
     assert answer.status_code in (404, 405, 422)
@@ -143,7 +143,7 @@ def test_an_odd_path_names_nothing(ask: Ask, path: str) -> None:
 
 @pytest.mark.parametrize("method", ["TRACE", "OPTIONS", "PATCH", "QUERY", "DELETE"])
 @pytest.mark.parametrize("service", [*APIS, "gateway", "courier", "issuer"])
-def test_a_method_that_a_path_has_not_is_405_and_says_which_it_has(ask: Ask, service: str, method: str) -> None:
+def test_a_method_that_a_path_does_not_have_is_405_with_those_that_it_has(ask: Ask, service: str, method: str) -> None:
     answer = ask(service, method, "/livez")
     assert (answer.status_code, answer.headers["content-type"]) == (405, MEDIA_TYPE)
     assert set(answer.headers["Allow"].split(", ")) <= {"GET", "HEAD"}
@@ -153,11 +153,11 @@ def test_a_method_that_a_path_has_not_is_405_and_says_which_it_has(ask: Ask, ser
 @pytest.mark.parametrize(
     ("simulator", "path"), [("gateway", "/v1/authorizations"), ("courier", "/v1/shipments"), ("issuer", "/token")]
 )
-def test_a_simulator_refuses_a_body_that_is_none(ask: Ask, simulator: str, path: str, body: str) -> None:
+def test_a_simulator_refuses_an_invalid_body(ask: Ask, simulator: str, path: str, body: str) -> None:
     answer = ask(simulator, "POST", path, BODIES[body][0])
     assert (answer.status_code, answer.headers["content-type"]) == (400, MEDIA_TYPE)
 
 
-def test_a_simulators_numbers_have_an_end(ask: Ask) -> None:
+def test_a_simulator_refuses_too_large_a_number(ask: Ask) -> None:
     answer = ask("gateway", "GET", f"/admin/records?after={'9' * 5_000}")
     assert (answer.status_code, answer.headers["content-type"]) == (400, MEDIA_TYPE)

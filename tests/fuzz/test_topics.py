@@ -1,4 +1,4 @@
-"""Whatever bytes come on whatever topic: no process falls, no neighbour is lost, and nothing is dropped in silence."""
+"""With any bytes on any topic, no process ends, no other order is lost, and nothing is dropped silently."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from baraza.system.running import Running
 from chassis.wire.codec import Codec
 from chassis.wire.registry import RemoteRegistry
 from saga_tracker.definitions import DEFINITIONS
-from support.lag import behind
+from support.lag import unhandled_counts
 from support.poison import Poison, Poisoner
-from support.shop import Placed, Shop
+from support.shop import PlacedOrder, Shop
 from support.topics import Stored, publish, stored
 from support.waiting import until
 
@@ -23,12 +23,12 @@ from stack import contract
 
 PARTITIONS = 3
 NEIGHBOURS = 9
-"""Orders placed before, between and after: three a partition, on the average."""
+"""Orders placed before, between and after: on average three for each partition."""
 AT_ONCE = 40
 
 
 def running(shop: Shop) -> dict[str, int]:
-    """Return every process of the stack with its id, which changes where one was started again."""
+    """Return the id of every process of the stack, which changes with a restart."""
     return {each.name: each.pid for each in shop.stack.status()}
 
 
@@ -39,14 +39,14 @@ def letters(shop: Shop) -> list[Stored]:
 
 
 def is_letter_of(poison: Poison, letter: Stored) -> bool:
-    """Say whether a dead letter holds the original: its bytes, its key and its headers in their order."""
-    parcel, told = poison.parcel, letter.headers
+    """Return whether a dead letter holds the original: its bytes, its key and its headers in order."""
+    message, headers = poison.message, letter.headers
     return (
-        letter.value == (parcel.value or b"")
-        and letter.partition == parcel.partition
-        and told["baraza_topic"] == parcel.topic.encode()
-        and told["baraza_key"] == (parcel.key or b"").hex().encode()
-        and letter.pairs[: len(parcel.headers)] == parcel.headers
+        letter.value == (message.value or b"")
+        and letter.partition == message.partition
+        and headers["baraza_topic"] == message.topic.encode()
+        and headers["baraza_key"] == (message.key or b"").hex().encode()
+        and letter.pairs[: len(message.headers)] == message.headers
     )
 
 
@@ -56,17 +56,17 @@ def chunks(poisons: Sequence[Poison]) -> Iterator[list[Poison]]:
         yield some
 
 
-def plant(shop: Shop, poisons: Sequence[Poison]) -> list[Placed]:
+def plant(shop: Shop, poisons: Sequence[Poison]) -> list[PlacedOrder]:
     """Publish the poison with good orders in between."""
-    placed: list[Placed] = []
+    placed: list[PlacedOrder] = []
     for some in chunks(poisons):
-        publish(shop.stack.kafka(), [poison.parcel for poison in some], compression="gzip")
+        publish(shop.stack.kafka(), [poison.message for poison in some], compression="gzip")
         placed.append(shop.place())
     return placed
 
 
 def offenders(shop: Shop) -> Iterator[tuple[str, str]]:
-    """Yield everything that the audit finds fault with: the id, and what is wrong."""
+    """Yield every finding of the audit: the id, and the problem."""
     origin = sources_of(Running(stack=shop.stack))
     report.wait_until_quiet(origin, report.QUIET_WAIT_S, lambda _moving: None)
     with scratch.filled(origin, DEFINITIONS, lambda _rows: None) as read:
@@ -76,14 +76,14 @@ def offenders(shop: Shop) -> Iterator[tuple[str, str]]:
 
 
 def names_of(poisons: Sequence[Poison]) -> set[str]:
-    """Return every id under which the audit may speak of what was planted: a saga's, or the key of a dead letter."""
-    keys = [poison.parcel.key or b"" for poison in poisons]
+    """Return every id that the audit may report for the poison: a saga's, or the key of a dead letter."""
+    keys = [poison.message.key or b"" for poison in poisons]
     planted = {key.decode(errors="replace") for key in keys}
-    given_up = {key.decode(errors="backslashreplace").replace("\x00", "\\x00") for key in keys}
-    return planted | given_up | {poison.saga_id for poison in poisons}
+    dead = {key.decode(errors="backslashreplace").replace("\x00", "\\x00") for key in keys}
+    return planted | dead | {poison.saga_id for poison in poisons}
 
 
-def test_poison_on_every_topic_harms_nobody_and_every_piece_has_its_dead_letter(
+def test_poison_on_every_topic_harms_no_order_and_every_piece_has_its_dead_letter(
     besieged: Shop, pytestconfig: pytest.Config
 ) -> None:
     seed = int(pytestconfig.getoption("hypothesis_seed"))
@@ -101,11 +101,11 @@ def test_poison_on_every_topic_harms_nobody_and_every_piece_has_its_dead_letter(
 
     for order in (*between, *after):
         assert besieged.outcome(order.order_id)["saga"]["state"] == "CONFIRMED", f"seed {seed}"
-    until(lambda: behind(besieged), "everything is read", holds=lambda lag: not any(lag.values()))
-    assert running(besieged) == processes, f"a process was started again, with seed {seed}"
+    until(lambda: unhandled_counts(besieged), "everything is read", holds=lambda lag: not any(lag.values()))
+    assert running(besieged) == processes, f"A process was restarted, with seed {seed}."
     red = [(offender, problem) for offender, problem in offenders(besieged) if offender not in names_of(poisons)]
-    assert not red, f"the audit finds fault with what nobody planted, with seed {seed}: {red}"
+    assert not red, f"The audit has findings besides the poison, with seed {seed}: {red}"
     found = letters(besieged)
     lost = [each.kind for each in poisons if each.is_dead and not any(is_letter_of(each, letter) for letter in found)]
-    assert not lost, f"no dead letter, with seed {seed}: {lost}"
+    assert not lost, f"No dead letter, with seed {seed}: {lost}"
     assert all(letter.headers["baraza_reason"] for letter in found)

@@ -24,7 +24,7 @@ from sqlalchemy import Engine, text
 from stack.services import kafka_environment
 from support.builders import a
 from support.postgres import scratch_database
-from support.topics import Parcel, publish
+from support.topics import OutgoingMessage, publish
 from support.waiting import until
 
 from stack import Stack, postgres
@@ -107,7 +107,7 @@ def test_a_process_stops_in_time_in_the_middle_of_a_call_whatever_is_gone(
         until(lambda: status(f"{url}/readyz"), "it is ready", holds=lambda found: found == 200)
         publish(
             infrastructure.kafka(),
-            [Parcel(topic="loyalty.events", partition=0, key=saga_id.encode(), value=value)],
+            [OutgoingMessage(topic="loyalty.events", partition=0, key=saga_id.encode(), value=value)],
         )
         until(lambda: state_of(engine, saga_id), "its call is under way", holds=lambda found: found == "STARTED")
         stopped = gone(infrastructure, engine)

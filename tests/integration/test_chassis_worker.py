@@ -31,7 +31,7 @@ from stack.services import kafka_environment
 from support import toy
 from support.builders import a
 from support.postgres import scratch_database
-from support.topics import Parcel, Stored, publish, stored
+from support.topics import OutgoingMessage, Stored, publish, stored
 from support.toy import SEND
 from support.waiting import until
 
@@ -74,17 +74,19 @@ class Toy:
                 process.kill()
                 process.wait(10)
 
-    def send(self, *messages: Message, topic: str = toy.INPUT, partition: int = 0) -> list[Parcel]:
+    def send(self, *messages: Message, topic: str = toy.INPUT, partition: int = 0) -> list[OutgoingMessage]:
         """Publish messages to the toy, and return them as published."""
         parcels = [self.parcel(message, topic=topic, partition=partition) for message in messages]
         publish(self.stack.kafka(), parcels)
         return parcels
 
-    def parcel(self, message: Message, *, topic: str = toy.INPUT, partition: int = 0) -> Parcel:
+    def parcel(self, message: Message, *, topic: str = toy.INPUT, partition: int = 0) -> OutgoingMessage:
         schema_topic = toy.EVENTS if isinstance(message, toy.EMITTED) and topic == toy.COMMANDS else topic
         value = self.codec.encode(schema_topic, message)
         headers = (("traceparent", b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01"),)
-        return Parcel(topic=topic, partition=partition, key=message.saga_id.encode(), value=value, headers=headers)
+        return OutgoingMessage(
+            topic=topic, partition=partition, key=message.saga_id.encode(), value=value, headers=headers
+        )
 
     def stored(self, *topics: str) -> list[Stored]:
         return stored(self.stack.kafka(), *topics)
@@ -172,20 +174,20 @@ def test_a_trigger_whose_call_cannot_be_prepared_is_a_dead_letter_in_the_end(ser
     assert service.held([poison.saga_id]) == {poison.saga_id: "send"}
 
 
-UNREADABLE: dict[str, Callable[[Toy, bytes], Parcel]] = {
-    "nothing": lambda _, key: Parcel(topic=toy.COMMANDS, partition=0, key=key, value=None),
-    "an empty value": lambda _, key: Parcel(topic=toy.INPUT, partition=0, key=key, value=b""),
-    "text": lambda _, key: Parcel(topic=toy.INPUT, partition=0, key=key, value=b'{"order": 1}'),
-    "an unknown schema": lambda _, key: Parcel(
+UNREADABLE: dict[str, Callable[[Toy, bytes], OutgoingMessage]] = {
+    "nothing": lambda _, key: OutgoingMessage(topic=toy.COMMANDS, partition=0, key=key, value=None),
+    "an empty value": lambda _, key: OutgoingMessage(topic=toy.INPUT, partition=0, key=key, value=b""),
+    "text": lambda _, key: OutgoingMessage(topic=toy.INPUT, partition=0, key=key, value=b'{"order": 1}'),
+    "an unknown schema": lambda _, key: OutgoingMessage(
         topic=toy.INPUT, partition=0, key=key, value=struct.pack(">bI", 0, 2**31 - 1) + b"x"
     ),
-    "an impossible schema": lambda _, key: Parcel(
+    "an impossible schema": lambda _, key: OutgoingMessage(
         topic=toy.INPUT, partition=0, key=key, value=struct.pack(">bI", 0, 2**32 - 1) + b"x"
     ),
     "a message that ends early": lambda service, key: _changed(service, key, lambda value: value[:-3]),
     "a message that goes on": lambda service, key: _changed(service, key, lambda value: value + b"more"),
     "another saga's key": lambda service, key: _changed(service, key, lambda value: value),
-    "an event as a command": lambda service, key: Parcel(
+    "an event as a command": lambda service, key: OutgoingMessage(
         topic=toy.COMMANDS, partition=0, key=key, value=service.codec.encode(toy.EVENTS, a(ShipmentBooked))
     ),
     "a fence for steps of others": lambda service, key: service.parcel(
@@ -197,13 +199,13 @@ UNREADABLE: dict[str, Callable[[Toy, bytes], Parcel]] = {
     "a saga of another release": lambda service, key: service.parcel(
         a(PaymentAuthorized, saga_id=key.decode(), saga_version=2**31 - 1)
     ),
-    "a huge message": lambda _, key: Parcel(topic=toy.INPUT, partition=0, key=key, value=b"x" * 999_800),
+    "a huge message": lambda _, key: OutgoingMessage(topic=toy.INPUT, partition=0, key=key, value=b"x" * 999_800),
 }
 
 
-def _changed(service: Toy, key: bytes, change: Callable[[bytes], bytes]) -> Parcel:
+def _changed(service: Toy, key: bytes, change: Callable[[bytes], bytes]) -> OutgoingMessage:
     value = service.codec.encode(toy.INPUT, a(PaymentAuthorized))
-    return Parcel(topic=toy.INPUT, partition=0, key=key, value=change(value))
+    return OutgoingMessage(topic=toy.INPUT, partition=0, key=key, value=change(value))
 
 
 def test_what_nobody_can_read_or_expects_is_a_dead_letter_with_its_own_bytes(service: Toy) -> None:
@@ -275,7 +277,7 @@ PARKED = """
 def test_a_reaction_that_fails_is_tried_again(service: Toy) -> None:
     event = a(ShipmentBooked, customer_id=toy.POISON)
     value = service.codec.encode(toy.EVENTS, event)
-    parcel = Parcel(topic=toy.INPUT, partition=0, key=event.saga_id.encode(), value=value)
+    parcel = OutgoingMessage(topic=toy.INPUT, partition=0, key=event.saga_id.encode(), value=value)
     publish(service.stack.kafka(), [parcel])
     with service.process(toy.LISTENER):
         until(lambda: service.done([event.saga_id]), "the reaction succeeds at its second attempt")

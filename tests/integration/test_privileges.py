@@ -1,6 +1,6 @@
-"""Every login tries everything that is another's, on the real parts, and is refused; what is its own it may do.
+"""On the real components, every login may use what is its own, and is refused everything else.
 
-The logins, their topics and their databases come from the contract, so a service to come is tried by itself.
+The logins, their topics and their databases come from the contract, so a new service is tested by itself.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError
 from stack.contract import DatabaseRights, KafkaRights, Use
 
-from stack import Stack, access, contract
+from stack import Stack, contract, kafka_access
 
 WITHIN_S = 20.0
 REFUSED_WITHIN_S = 3.0
@@ -42,58 +42,58 @@ each_login = pytest.mark.parametrize(("user", "rights"), RIGHTS.items(), ids=lis
 
 
 def written(stack: Stack, user: str) -> dict[str, int]:
-    """Let a login write to every topic and return what Kafka said of each; 0 is yes."""
-    said: dict[str, int] = {}
+    """Write to every topic with a login, and return Kafka's error code by topic; 0 means success."""
+    codes: dict[str, int] = {}
 
     def on_delivery(topic: str) -> Callable[[KafkaError | None, Any], None]:
-        return lambda error, _message: said.update({topic: error.code() if error else 0})
+        return lambda error, _message: codes.update({topic: error.code() if error else 0})
 
     producer = Producer({**stack.kafka(user).options(), "acks": "all", "message.timeout.ms": int(WITHIN_S * 1000)})
     for topic in TOPICS:
         producer.produce(topic, b"tried", key=b"tried", partition=0, on_delivery=on_delivery(topic))
     assert producer.flush(WITHIN_S * 2) == 0
-    return said
+    return codes
 
 
 def read(stack: Stack, user: str, group: str) -> dict[str, int]:
-    """Let a login read every topic from its beginning to its end; what it got to the end of it may read.
+    """Read every topic with a login, from its beginning to its end, and return Kafka's error code by topic.
 
-    The client fetches nothing from a topic that it may not even look up; so the refusal of that comes first.
+    The client fetches nothing from a topic that it may not describe, so that refusal comes first.
     """
     login = stack.kafka(user)
-    said: dict[str, int] = {}
+    codes: dict[str, int] = {}
     options = {**login.options(), "group.id": group, "enable.partition.eof": True, "enable.auto.commit": False}
     with closing(Consumer(options)) as consumer:
         for topic in TOPICS:
             refusal = consumer.list_topics(topic, timeout=WITHIN_S).topics[topic].error
-            said.update({topic: refusal.code()} if refusal else {})
-        consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING) for topic in TOPICS if topic not in said])
-        while len(said) < len(TOPICS):
+            codes.update({topic: refusal.code()} if refusal else {})
+        consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING) for topic in TOPICS if topic not in codes])
+        while len(codes) < len(TOPICS):
             message = consumer.poll(WITHIN_S)
-            assert message is not None, f"nothing for {WITHIN_S} s about {set(TOPICS) - said.keys()}"
+            assert message is not None, f"nothing for {WITHIN_S} s about {set(TOPICS) - codes.keys()}"
             if (error := message.error()) is not None and (about := message.topic()) is not None:
-                said.setdefault(about, 0 if error.code() == KafkaError._PARTITION_EOF else error.code())
-    return said
+                codes.setdefault(about, 0 if error.code() == KafkaError._PARTITION_EOF else error.code())
+    return codes
 
 
 def joined(stack: Stack, user: str, topic: str) -> dict[str, int]:
-    """Let a login move the offset of every group on a topic that it may read, as a member would."""
+    """Move the offset of every group with a login, on a topic that it may read, as a member does."""
     admin = AdminClient(stack.kafka(user).options())
-    asked = {}
+    requests = {}
     for group in GROUPS:
         request = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, 0, 0)])
-        (asked[group],) = admin.alter_consumer_group_offsets([request]).values()
-    return {group: code_of(partial(_finish, answer)) for group, answer in asked.items()}
+        (requests[group],) = admin.alter_consumer_group_offsets([request]).values()
+    return {group: code_of(partial(_finish, answer)) for group, answer in requests.items()}
 
 
-def _finish(asked: Future[Any]) -> None:
-    for place in asked.result(WITHIN_S).topic_partitions:
-        if place.error is not None:
-            raise KafkaException(place.error)
+def _finish(request: Future[Any]) -> None:
+    for partition in request.result(WITHIN_S).topic_partitions:
+        if partition.error is not None:
+            raise KafkaException(partition.error)
 
 
 def code_of(attempt: Callable[[], Any]) -> int:
-    """Return the code of the refusal; 0 where there was none."""
+    """Return the code of the refusal, 0 where there was none."""
     try:
         attempt()
     except KafkaException as error:
@@ -130,7 +130,7 @@ def test_a_login_administers_nothing(infrastructure: Stack, user: str, rights: K
     (made,) = admin.create_topics([NewTopic(f"{user}-of-its-own", 1, 1)]).values()
     (deleted,) = admin.delete_topics(["payment.events"]).values()
     own = contract.KafkaRights(writes=("payment.events",))
-    (allowed,) = admin.create_acls(list(access.bindings(user, own))).values()
+    (allowed,) = admin.create_acls(list(kafka_access.bindings(user, own))).values()
     assert code_of(lambda: made.result(WITHIN_S)) == KafkaError.TOPIC_AUTHORIZATION_FAILED
     assert code_of(lambda: deleted.result(WITHIN_S)) == KafkaError.TOPIC_AUTHORIZATION_FAILED
     assert code_of(lambda: allowed.result(WITHIN_S)) == KafkaError.CLUSTER_AUTHORIZATION_FAILED
@@ -145,28 +145,28 @@ def test_a_login_administers_nothing(infrastructure: Stack, user: str, rights: K
         pytest.param({"ssl.ca.location": certifi.where()}, id="trusting others"),
     ],
 )
-def test_nobody_comes_in(infrastructure: Stack, change: dict[str, str]) -> None:
+def test_an_invalid_login_is_refused(infrastructure: Stack, change: dict[str, str]) -> None:
     client = AdminClient({**infrastructure.kafka("payment").options(), **change, "log_level": 0})
     with pytest.raises(KafkaException):
         client.list_topics(timeout=REFUSED_WITHIN_S)
 
 
-def entered(stack: Stack, login: str, database: str) -> psycopg.Connection:
-    """Come in as that login, as its processes do."""
+def connected(stack: Stack, login: str, database: str) -> psycopg.Connection:
+    """Connect with a login, as its processes do."""
     server = f"{stack.endpoints.postgres_host}:{stack.endpoints.postgres_port}"
     return psycopg.connect(f"postgresql://{login}@{server}/{database}", password=stack.password(login), autocommit=True)
 
 
 @pytest.fixture(scope="module")
 def tables(infrastructure: Stack) -> Iterator[None]:
-    """A table in every database, made by its owner, as a migration does."""
+    """A table in every database, created by its owner as a migration does."""
     owners = {right.databases[0]: login for login, right in LOGINS.items() if right.use == Use.OWN}
     for database, owner in owners.items():
-        with entered(infrastructure, owner, database) as connection:
+        with connected(infrastructure, owner, database) as connection:
             connection.execute("CREATE TABLE tried (number int GENERATED ALWAYS AS IDENTITY, word text)")
     yield
     for database, owner in owners.items():
-        with entered(infrastructure, owner, database) as connection:
+        with connected(infrastructure, owner, database) as connection:
             connection.execute("DROP TABLE tried")
 
 
@@ -186,29 +186,31 @@ OWNING = (
     "ALTER TABLE tried ADD COLUMN more int; ALTER TABLE tried DROP COLUMN more",
     "TRUNCATE tried",
 )
-NOBODYS = ("CREATE ROLE more", "ALTER ROLE audit SUPERUSER", "CREATE DATABASE more", "COPY tried TO '/tmp/more'")
+FORBIDDEN = ("CREATE ROLE more", "ALTER ROLE audit SUPERUSER", "CREATE DATABASE more", "COPY tried TO '/tmp/more'")
 MAY = {Use.READ: READING, Use.CHANGE: READING + CHANGING, Use.OWN: READING + CHANGING + OWNING}
 
 
 @pytest.mark.parametrize(("login", "right"), LOGINS.items(), ids=list(LOGINS))
 @pytest.mark.usefixtures("tables")
-def test_a_login_enters_its_own_databases_and_does_only_its_part(
+def test_a_login_connects_to_its_own_databases_with_its_rights_only(
     infrastructure: Stack, login: str, right: DatabaseRights
 ) -> None:
     for database in (*contract.databases(), contract.REGISTRY, "postgres", "template1"):
         if database not in right.databases:
             with pytest.raises(psycopg.OperationalError, match=r"no pg_hba\.conf entry"):
-                entered(infrastructure, login, database)
+                connected(infrastructure, login, database)
             continue
-        with entered(infrastructure, login, database) as connection:
-            connection.execute("SET default_transaction_read_only = off")  # what a login may set is no protection
-            tried = READING + CHANGING + OWNING + NOBODYS
+        with connected(infrastructure, login, database) as connection:
+            connection.execute(
+                "SET default_transaction_read_only = off"
+            )  # the login may change it, so it protects nothing
+            tried = READING + CHANGING + OWNING + FORBIDDEN
             assert {each for each in tried if allows(connection, each)} == set(MAY[right.use])
 
 
 @pytest.mark.usefixtures("tables")
-def test_a_database_is_closed_even_where_the_server_let_one_in(infrastructure: Stack) -> None:
-    with entered(infrastructure, contract.AUDIT, "payment") as connection:
+def test_a_database_has_no_further_grants_behind_the_servers_own_check(infrastructure: Stack) -> None:
+    with connected(infrastructure, contract.AUDIT, "payment") as connection:
         allowed = connection.execute(
             "SELECT r.rolname, d.datname FROM pg_roles r, pg_database d"
             " WHERE r.rolcanlogin AND NOT r.rolsuper AND d.datallowconn"
@@ -221,7 +223,7 @@ def test_a_database_is_closed_even_where_the_server_let_one_in(infrastructure: S
 
 
 @pytest.mark.parametrize("login", contract.redis_keys())
-def test_a_service_touches_its_own_keys_in_redis_and_no_other(infrastructure: Stack, login: str) -> None:
+def test_a_service_uses_its_own_keys_in_redis_and_no_other(infrastructure: Stack, login: str) -> None:
     url = infrastructure.endpoints.redis_url
     with pytest.raises(AuthenticationError), Redis.from_url(url) as stranger:
         stranger.get("anything")
@@ -238,7 +240,7 @@ def test_a_service_touches_its_own_keys_in_redis_and_no_other(infrastructure: St
             client.flushall()
 
 
-def test_everybody_reads_schemas_and_the_deploy_step_alone_registers_them(infrastructure: Stack) -> None:
+def test_everyone_may_read_schemas_and_only_the_deploy_step_may_register_them(infrastructure: Stack) -> None:
     subject = contract.subjects()[0]
     changed = Schema('{"type": "record", "name": "Tried", "fields": []}', "AVRO")
     with SchemaRegistryClient({"url": infrastructure.endpoints.registry_url}) as reader:

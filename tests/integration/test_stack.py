@@ -1,4 +1,4 @@
-"""The stack's infrastructure for real: durable, on loopback only, one login a database, and nothing left behind."""
+"""The stack's real infrastructure: durable, on loopback only, one login for each database, no process left behind."""
 
 from __future__ import annotations
 
@@ -73,11 +73,11 @@ def rows(stack: Stack, service: str, role: str, statement: str, *values: str) ->
 
 
 def test_a_second_up_changes_nothing(stack: Stack, settings: StackSettings) -> None:
-    before = {part.name: part.pid for part in stack.status()}
+    before = {component.name: component.pid for component in stack.status()}
     again = up(settings)
     assert again.started == ()
-    assert {part.name: part.pid for part in again.status()} == before
-    assert all(part.ready for part in again.status())
+    assert {component.name: component.pid for component in again.status()} == before
+    assert all(component.ready for component in again.status())
 
 
 def test_everything_listens_on_loopback_only(stack: Stack) -> None:
@@ -90,7 +90,7 @@ def test_everything_listens_on_loopback_only(stack: Stack) -> None:
     assert {address.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
 
 
-def test_passwords_are_readable_by_their_owner_alone(stack: Stack) -> None:
+def test_passwords_are_readable_by_their_owner_only(stack: Stack) -> None:
     secrets = list((stack.home / "secrets").iterdir())
     assert len(secrets) > len(contract.services())
     assert {file.stat().st_mode & 0o777 for file in secrets} == {0o600}
@@ -109,7 +109,7 @@ def test_every_topic_has_the_same_number_of_partitions(stack: Stack) -> None:
     assert {len(found[topic].partitions) for topic in contract.topics()} == {6}
 
 
-def test_a_topic_that_nobody_declared_is_not_created(stack: Stack) -> None:
+def test_an_undeclared_topic_is_not_created(stack: Stack) -> None:
     refused = []
     producer = Producer({**stack.kafka().options(), "message.timeout.ms": 3_000})
     producer.produce("nobody.declared.this", b"x", on_delivery=lambda error, _: refused.append(error))
@@ -168,23 +168,21 @@ def test_down_and_up_keep_rows_messages_schema_ids_and_addresses(stack: Stack, s
 def test_nothing_outlives_a_killed_supervisor(stack: Stack, settings: StackSettings) -> None:
     os.kill(int((settings.home / "run" / "supervisord.pid").read_text()), signal.SIGKILL)
     until(lambda: not processes(stack), what="every process to end", deadline_s=DEADLINE_S)
-    assert all(part.ready for part in up(settings).status())
+    assert all(component.ready for component in up(settings).status())
 
 
-def test_everything_killed_at_once_comes_back_with_all_that_was_acknowledged(
-    stack: Stack, settings: StackSettings
-) -> None:
+def test_after_a_kill_of_everything_all_that_was_acknowledged_is_there(stack: Stack, settings: StackSettings) -> None:
     write(stack, "survived")
     for process in processes(stack):
         process.kill()
     assert kept(up(settings), "survived") == (True, True)
 
 
-def test_a_killed_part_is_started_again(stack: Stack) -> None:
+def test_a_killed_component_is_restarted(stack: Stack) -> None:
     (before,) = stack.pids("redis")
     stack.kill("redis")
     until(
-        lambda: stack.pids("redis") not in ((), (before,)) and all(part.ready for part in stack.status()),
+        lambda: stack.pids("redis") not in ((), (before,)) and all(component.ready for component in stack.status()),
         what="redis to come back",
         deadline_s=DEADLINE_S,
     )
@@ -197,14 +195,14 @@ def test_two_starts_at_once_start_one_stack(stack: Stack, settings: StackSetting
     assert sorted([first.started, second.started]) == [(), INFRASTRUCTURE]
 
 
-def test_a_taken_port_is_named_with_who_has_it_and_what_to_do(stack: Stack, settings: StackSettings) -> None:
+def test_the_error_for_a_taken_port_names_its_owner_and_the_remedy(stack: Stack, settings: StackSettings) -> None:
     port = int(stack.endpoints.redis_url.rsplit(":", 1)[1].removesuffix("/0"))
     stack.down()
     with socket.create_server(("127.0.0.1", port)):
         with pytest.raises(PortTaken, match=rf"Port {port}, kept for redis, .*{os.getpid()}.*BARAZA_PORT_REDIS"):
             up(settings)
         assert processes(stack) == []
-        chosen = ports.choose(["elsewhere"], Home(settings.home).load().ports, {})["elsewhere"]
+        chosen = ports.choose(["other"], Home(settings.home).load().ports, {})["other"]
         moved = StackSettings(home=settings.home, cache=settings.cache, only=INFRASTRUCTURE, ports={"redis": chosen})
         assert up(moved).endpoints.redis_url == f"redis://127.0.0.1:{chosen}/0"
 
@@ -216,7 +214,7 @@ def test_the_number_of_partitions_cannot_change(stack: Stack, settings: StackSet
 
 
 class Mirror(BaseHTTPRequestHandler):
-    """A server of files that ends each connection after ``bytes_max`` bytes, as a bad line does."""
+    """A file server that ends each connection after ``bytes_max`` bytes, as a bad line does."""
 
     content = bytes(range(256)) * 4096
     bytes_max = 400_000
@@ -230,7 +228,7 @@ class Mirror(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def log_message(self, *_arguments: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -246,15 +244,15 @@ def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def pin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, digest: str) -> None:
     entry = {"path": "a/file.jar", "size": len(Mirror.content), "sha256": digest}
-    (tmp_path / "downloads.json").write_text(json.dumps({"part": [entry]}))
+    (tmp_path / "downloads.json").write_text(json.dumps({"component": [entry]}))
     monkeypatch.setattr(downloads, "PINNED", tmp_path / "downloads.json")
 
 
 @pytest.mark.usefixtures("mirror")
-def test_a_broken_download_goes_on_where_it_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_broken_download_continues_where_it_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pin(monkeypatch, tmp_path, downloads.digest(Mirror.content))
     arrived: list[int] = []
-    (file,) = downloads.fetch("part", tmp_path / "cache", lambda done, _total: arrived.append(done))
+    (file,) = downloads.fetch("component", tmp_path / "cache", lambda done, _total: arrived.append(done))
     assert file.read_bytes() == Mirror.content
     assert arrived[-1] == len(Mirror.content)
 
@@ -265,13 +263,13 @@ def test_a_file_with_another_digest_is_refused_and_not_kept(monkeypatch: pytest.
     monkeypatch.setattr(downloads, "PAUSE_S", 0)
     monkeypatch.setattr(Mirror, "bytes_max", len(Mirror.content))
     with pytest.raises(DownloadFailed, match="another digest"):
-        downloads.fetch("part", tmp_path / "cache", lambda _done, _total: None)
+        downloads.fetch("component", tmp_path / "cache", lambda _done, _total: None)
     assert not list((tmp_path / "cache").rglob("file.jar*"))
 
 
-def test_what_is_pinned_is_complete() -> None:
-    for part in ("kafka", "registry"):
-        assert all(isinstance(entry, Download) and len(entry.sha256) == 64 for entry in downloads.pinned(part))
+def test_the_list_of_pinned_files_is_complete() -> None:
+    for component in ("kafka", "registry"):
+        assert all(isinstance(entry, Download) and len(entry.sha256) == 64 for entry in downloads.pinned(component))
 
 
 def test_databases_are_derived_from_the_definitions() -> None:

@@ -1,4 +1,4 @@
-"""The example in docs/ reads what a stranger would: every event on every event topic, with the stock client."""
+"""The example in docs/ reads every event of every event topic, with the stock client, as any consumer could."""
 
 from __future__ import annotations
 
@@ -35,6 +35,6 @@ def test_the_example_counts_every_event_of_every_topic(shop: Shop) -> None:
     assert read["revenue_minor"] > 0
 
 
-def test_the_example_uses_nothing_of_ours() -> None:
+def test_the_example_imports_none_of_our_packages() -> None:
     imported = [line for line in EXAMPLE.read_text().splitlines() if line.startswith(("import ", "from "))]
     assert not [line for line in imported if line.split()[1].partition(".")[0] in ("messages", "chassis", "stack")]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from chassis.wire.envelope import new_id
-from support.shop import POINTS, SCARCE, Placed, Shop
+from support.shop import POINTS, SCARCE, PlacedOrder, Shop
 
 STEPS = ("authorize_payment", "reserve_inventory", "burn_loyalty_points", "book_shipment", "capture_payment")
 HANGS_S = 9.0
@@ -80,7 +80,7 @@ CASES = {
 }  # fmt: skip
 
 
-def place(shop: Shop, case: Case) -> Placed:
+def place(shop: Shop, case: Case) -> PlacedOrder:
     """Put the case's fault into force for a card and an address of its own, then submit its order."""
     order = {"token": f"tok_{new_id()}", "postal_code": new_id()[-20:], **case.order}
     if case.provider:

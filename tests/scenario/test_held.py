@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from chassis.wire.envelope import new_id
-from support.shop import Placed, Shop
+from support.shop import PlacedOrder, Shop
 from support.waiting import until
 
 STANDING = {"post_ledger": "ledger", "burn_loyalty_points": "loyalty", "reserve_inventory": "inventory"}
@@ -22,7 +22,7 @@ GIVEN_UP_S = 90.0
 """A step whose service has not even taken its trigger waits for the saga's whole deadline: 45 s in tests."""
 
 
-def gives_up(shop: Shop, order: Placed) -> Any:
+def gives_up(shop: Shop, order: PlacedOrder) -> Any:
     """Wait until the tracker has given the way forward up."""
     return until(
         lambda: shop.saga(order.order_id)["saga"],
@@ -33,11 +33,11 @@ def gives_up(shop: Shop, order: Placed) -> Any:
 
 
 def test_every_service_still_or_down_past_the_deadline_and_cancellation_meanwhile(shop: Shop) -> None:
-    left: dict[str, Placed] = {}
-    cancelled: dict[str, Placed] = {}
+    left: dict[str, PlacedOrder] = {}
+    cancelled: dict[str, PlacedOrder] = {}
     with ExitStack() as back:
         for step in BACKWARDS:
-            away = shop.held(STANDING[step]) if step in STANDING else shop.down(DOWN[step])
+            away = shop.blocked(STANDING[step]) if step in STANDING else shop.down(DOWN[step])
             back.enter_context(away)
             left[step], cancelled[step] = shop.place(points=3), shop.place(points=3)
             for order in (left[step], cancelled[step]):
@@ -53,7 +53,7 @@ def test_every_service_still_or_down_past_the_deadline_and_cancellation_meanwhil
         assert "ran" not in [each["outcome"] for each in end["steps"]]
 
 
-def check_the_late(shop: Shop, step: str, order: Placed) -> None:
+def check_the_late(shop: Shop, step: str, order: PlacedOrder) -> None:
     """An order that nobody cancelled ends as history turns out to be once it is certain."""
     end = shop.outcome(order.order_id)
     timeline = shop.timeline(order.order_id)
@@ -71,7 +71,7 @@ CALLS = {"authorize_payment": ("gateway", "authorize"), "book_shipment": ("couri
 
 
 def test_cancellation_while_a_provider_is_asked(shop: Shop) -> None:
-    orders: dict[str, Placed] = {}
+    orders: dict[str, PlacedOrder] = {}
     for step, (provider, operation) in CALLS.items():
         token, postal_code = f"tok_{new_id()}", new_id()[-20:]
         word = token if provider == "gateway" else postal_code

@@ -1,26 +1,26 @@
-"""What Kafka may do to messages: every one again, in any order, long after everything was decided."""
+"""What Kafka may do with messages: deliver each one again, in any order, long after every decision."""
 
 from __future__ import annotations
 
 import random
 from typing import Any
 
-from support.lag import behind
+from support.lag import unhandled_counts
 from support.shop import SCARCE, Shop
-from support.topics import Parcel, Stored, publish, stored
+from support.topics import OutgoingMessage, Stored, publish, stored
 from support.waiting import until
 
 from stack import contract
 
 TIMES = 3
-"""Each message comes so often again."""
+"""How often each message is delivered again."""
 TOGETHER = 10
-"""Drawn ids of so many orders are on one partition once in ten million times."""
+"""The random ids of so many orders are on one partition once in ten million times."""
 REQUESTS = 5
 
 
-def what_stands(shop: Shop, order_ids: list[str]) -> dict[str, Any]:
-    """Return what every service and the tracker say about these orders; a repeated message may change none of it."""
+def stored_state(shop: Shop, order_ids: list[str]) -> dict[str, Any]:
+    """Return what every service and the tracker store about these orders; a repeated message must not change it."""
     effects = "SELECT saga_id, step, state FROM effects WHERE saga_id = ANY(%s) ORDER BY 1, 2"
     sagas = "SELECT saga_id, state, phase, step, cause, finished_at FROM sagas WHERE saga_id = ANY(%s) ORDER BY 1"
     timeline = "SELECT saga_id, message_id, kind, late FROM timeline WHERE saga_id = ANY(%s) ORDER BY seq"
@@ -34,8 +34,8 @@ def what_stands(shop: Shop, order_ids: list[str]) -> dict[str, Any]:
     return found
 
 
-def again(message: Stored) -> Parcel:
-    return Parcel(
+def again(message: Stored) -> OutgoingMessage:
+    return OutgoingMessage(
         topic=message.topic,
         partition=message.partition,
         key=message.key,
@@ -44,26 +44,26 @@ def again(message: Stored) -> Parcel:
     )
 
 
-def test_every_message_again_in_any_order_changes_nothing(shop: Shop) -> None:
+def test_every_message_delivered_again_in_any_order_changes_nothing(shop: Shop) -> None:
     placed = [shop.place(), shop.place(sku=SCARCE), shop.place(points=5), shop.place(token="tok_capture_declined")]
     order_ids = [order.order_id for order in placed]
     for order_id in order_ids:
         shop.outcome(order_id)
-    until(lambda: behind(shop), "everything is read", holds=lambda lag: not any(lag.values()))
+    until(lambda: unhandled_counts(shop), "everything is read", holds=lambda lag: not any(lag.values()))
     topics = [topic for topic in contract.topics() if not topic.endswith(".dlq")]
     keys = {order_id.encode() for order_id in order_ids}
     messages = [message for message in stored(shop.stack.kafka(), *topics) if message.key in keys] * TIMES
-    before = what_stands(shop, order_ids)
+    before = stored_state(shop, order_ids)
     seed = random.randrange(2**32)
     random.Random(seed).shuffle(messages)
     publish(shop.stack.kafka(), [again(message) for message in messages])
-    until(lambda: behind(shop), "everything is read again", holds=lambda lag: not any(lag.values()))
+    until(lambda: unhandled_counts(shop), "everything is read again", holds=lambda lag: not any(lag.values()))
     shop.check_audit()
-    assert what_stands(shop, order_ids) == before, f"after {len(messages)} messages shuffled by random.Random({seed})"
+    assert stored_state(shop, order_ids) == before, f"after {len(messages)} messages shuffled by random.Random({seed})"
 
 
-def test_orders_that_are_taken_in_together_share_a_partition(shop: Shop) -> None:
-    """Kafka's partitioner puts them there, as soon as acknowledgements have told how many partitions there are."""
+def test_orders_accepted_together_share_a_partition(shop: Shop) -> None:
+    """The partitioner puts them there, once acknowledgements have shown the number of partitions."""
 
     def partitions() -> set[int]:
         order_ids = shop.place_bulk(TOGETHER)
@@ -74,4 +74,4 @@ def test_orders_that_are_taken_in_together_share_a_partition(shop: Shop) -> None
 
     until(partitions, "one partition has all orders of a request", holds=lambda found: len(found) == 1)
     together = [len(partitions()) == 1 for _ in range(REQUESTS)]
-    assert together.count(False) <= 1, "and from then on, but where a request is interrupted for long"
+    assert together.count(False) <= 1, "and from then on, except where a request is interrupted for long"

@@ -1,11 +1,11 @@
-"""What people who run it see: one trace an order, and figures that agree with what happened."""
+"""What operators see: one trace for each order, and metrics that agree with the orders."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
-from support.collector import Collector, Seen
+from support.collector import Collector, RecordedSpan
 from support.shop import Shop
 from support.waiting import until
 
@@ -55,14 +55,16 @@ def test_a_repeated_call_links_to_the_one_before_it(shop: Shop, collector: Colle
     assert second.links == (first.span_id,)
 
 
-def test_the_figures_agree_with_what_happened(shop: Shop) -> None:
+def test_the_metrics_agree_with_the_orders(shop: Shop) -> None:
     before = ended(shop)
     orders = [shop.place(), shop.place(token="tok_declined")]
     for order in orders:
         shop.outcome(order.order_id)
 
     counted = sum(before.values()) + len(orders)
-    after = until(lambda: ended(shop), "both ends are counted", holds=lambda found: sum(found.values()) >= counted)
+    after = until(
+        lambda: ended(shop), "both ended orders are counted", holds=lambda found: sum(found.values()) >= counted
+    )
 
     assert after["CONFIRMED"] == before["CONFIRMED"] + 1
     assert after["CANCELLED_COMPENSATED"] == before["CANCELLED_COMPENSATED"] + 1
@@ -77,7 +79,7 @@ def test_the_figures_agree_with_what_happened(shop: Shop) -> None:
 
 
 def ended(shop: Shop) -> dict[str, float]:
-    """Return how many orders the tracker counted, by how they ended."""
+    """Return the tracker's count of ended orders, by state."""
     found = {"CONFIRMED": 0.0, "CANCELLED_COMPENSATED": 0.0}
     for labels, value in samples(shop, "saga-tracker", "baraza_sagas_ended_total"):
         found[labels["state"]] += value
@@ -85,7 +87,7 @@ def ended(shop: Shop) -> dict[str, float]:
 
 
 def answered(shop: Shop, service: str) -> set[tuple[str, str]]:
-    """Return the answers that a service has counted at least once, by step and type."""
+    """Return the step results that a service has counted at least once, by step and type."""
     found = samples(shop, service, "baraza_step_answers_total")
     return {(labels["step"], labels["type"]) for labels, value in found if value}
 
@@ -97,6 +99,6 @@ def samples(shop: Shop, service: str, name: str) -> list[tuple[dict[str, str], f
     return [(sample.labels, sample.value) for family in families for sample in family.samples if sample.name == name]
 
 
-def _parent(by_id: dict[str, Seen], spans: list[Seen], name: str) -> Seen:
+def _parent(by_id: dict[str, RecordedSpan], spans: list[RecordedSpan], name: str) -> RecordedSpan:
     (child,) = (span for span in spans if span.name == name)
     return by_id[child.parent_id]

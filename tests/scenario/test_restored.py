@@ -1,4 +1,4 @@
-"""Databases that are put back as they were, while the rest of the world went on: Kafka tells what they have missed."""
+"""Databases restored from a backup while everything else went on: Kafka has what they missed."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from support.shop import CONNECTIONS, SCARCE, Placed, Shop
+from support.shop import CONNECTIONS, SCARCE, PlacedOrder, Shop
 
 UNITS_AN_ORDER = 4
 FOR_ORDERS = 8
 ORDERS = 24
 
 
-def place(shop: Shop, count: int, *, code: str = "") -> list[Placed]:
-    """Submit as many orders for the scarce product side by side, with points."""
+def place(shop: Shop, count: int, *, code: str = "") -> list[PlacedOrder]:
+    """Submit ``count`` orders for the scarce product in parallel, with points."""
     with ThreadPoolExecutor(CONNECTIONS) as threads:
         return list(threads.map(lambda _: shop.place(sku=SCARCE, points=2, postal_code=code), range(count)))
 
 
 @pytest.mark.parametrize("service", ["inventory", "payment"])
-def test_a_restored_service_knows_again_what_it_has_said(shop: Shop, service: str, tmp_path: Path) -> None:
+def test_a_restored_service_recovers_what_it_has_published(shop: Shop, service: str, tmp_path: Path) -> None:
     level = [{"sku": SCARCE, "on_hand": FOR_ORDERS * UNITS_AN_ORDER}]
     shop.call("inventory", "PUT", "/v1/stock", level)
     try:
         place(shop, FOR_ORDERS // 4)
         shop.stack.backup(service, tmp_path / "dump")
-        # Some get units that others, whom no courier reaches, give back; most go without.
+        # Some get units that compensated orders give back; most get none.
         shop.fault("courier", operation="book", kind="reject", match="nowhere")
         missed = [*place(shop, FOR_ORDERS // 2, code="nowhere"), *place(shop, ORDERS)]
         ended = {order.order_id: shop.outcome(order.order_id)["saga"]["state"] for order in missed}

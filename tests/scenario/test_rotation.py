@@ -1,4 +1,4 @@
-"""New passwords while orders flow: nobody is started again, nothing is lost, and the old ones are worth nothing."""
+"""New passwords under load: no process restarts, no order is lost, and the old passwords are refused."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from stack import postgres
 
 ORDERS = 60
 ROTATED = ("checkout", "payment", TRACKER)
-"""One that publishes for its API, one that calls outside, and the one whose consumer is aiokafka's."""
+"""One that publishes for its API, one with a provider, and the one whose consumer is aiokafka's."""
 REFUSED_WITHIN_S = 3.0
 
 
 def end_connections(shop: Shop) -> None:
-    """Let every part forget who has logged in already: from here on only passwords count."""
+    """End every open connection, so that every process must log in again."""
     roles = [package_of(login) for login in ROTATED]
     ends = shop.stack.endpoints
     with closing(postgres.connect(ends.postgres_port, shop.stack.password(postgres.SUPERUSER))) as server:
@@ -35,7 +35,7 @@ def end_connections(shop: Shop) -> None:
     until(lambda: shop.stack.pids("kafka") not in ((), (before,)), "Kafka is started again")
 
 
-def test_passwords_change_while_orders_flow_and_nothing_is_lost(shop: Shop, tmp_path: Path) -> None:
+def test_passwords_change_under_load_and_no_order_is_lost(shop: Shop, tmp_path: Path) -> None:
     stack = shop.stack
     old = {login: replace(stack.kafka(login), password_file=tmp_path / login) for login in ROTATED}
     for login in ROTATED:
@@ -49,13 +49,13 @@ def test_passwords_change_while_orders_flow_and_nothing_is_lost(shop: Shop, tmp_
             stack.rotate(login)
         end_connections(shop)
         placed = [*before, *during.result()]
-    # Kafka was away for as long as a step may take, so that some may have been given up, but none is lost.
+    # Kafka was unavailable for as long as a step's timeout, so some orders may have timed out, but none is lost.
     assert {shop.outcome(order.order_id)["saga"]["state"] for order in placed} <= set(ENDED)
     assert {shop.outcome(order.order_id)["saga"]["state"] for order in shop.place_many(ORDERS)} == {"CONFIRMED"}
     assert {login: stack.pids(login) for login in ROTATED} == pids
-    for worthless in old.values():
+    for outdated in old.values():
         with pytest.raises(KafkaException):
-            AdminClient({**worthless.options(), "log_level": 0}).list_topics(timeout=REFUSED_WITHIN_S)
+            AdminClient({**outdated.options(), "log_level": 0}).list_topics(timeout=REFUSED_WITHIN_S)
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         psycopg.connect(old_url)
     with Redis.from_url(stack.endpoints.redis_url, credential_provider=stack.redis("payment")) as client:

@@ -1,4 +1,4 @@
-"""What a whole run wrote beside its messages holds nobody's name, address or card, and no password."""
+"""Nothing that a run writes besides its messages contains a name, an address, a card or a password."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PASSWORD_LENGTH_MIN = 20
 
 
 def person() -> dict[str, str]:
-    """Return an address whose every word is unmistakable."""
+    """Return an address in which every word is unique."""
     return {
         **{field: f"{field}-{new_id()}" for field in ("name", "street", "city")},
         "postal_code": new_id()[-20:],
@@ -31,7 +31,7 @@ def person() -> dict[str, str]:
 
 
 def place(shop: Shop, words: set[str], *, sku: str = SKU, token: str = "", quantity: int = 1) -> httpx.Response:
-    """Submit an order of somebody new, and note every word that is personal."""
+    """Submit an order of a new customer, and add every personal word to ``words``."""
     ship_to, token = person(), token or f"tok_{new_id()}"
     words.update(value for field, value in ship_to.items() if field != "country")
     words.update([token] if token.removeprefix("tok_").isupper() else [])
@@ -49,7 +49,7 @@ def place(shop: Shop, words: set[str], *, sku: str = SKU, token: str = "", quant
 
 
 def run(shop: Shop, collector: Collector) -> set[str]:
-    """Let every kind of thing happen to orders until its spans are there; return the words that must not be found."""
+    """Run orders to every kind of end until their spans arrive; return the words that must not be found."""
     words: set[str] = set()
     placed = [
         place(shop, words),
@@ -70,7 +70,7 @@ def run(shop: Shop, collector: Collector) -> set[str]:
 
 
 def written(shop: Shop, collector: Collector) -> Iterator[tuple[str, str]]:
-    """Yield everything that was written beside the messages' own payloads: where, and what."""
+    """Yield everything that was written besides the messages' payloads: where, and the text."""
     for file in (shop.stack.home / "logs").iterdir():
         yield f"the log {file.name}", file.read_text(errors="replace")
     for message in stored(shop.stack.kafka(), *contract.topics()):
@@ -90,7 +90,7 @@ def found(words: Iterable[str], texts: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def passwords(home: Path) -> list[str]:
-    """Return every secret of the stack that is one word."""
+    """Return every secret of the stack that is a single word."""
     texts = (file.read_text().strip() for file in (home / "secrets").iterdir())
     return [text for text in texts if len(text) >= PASSWORD_LENGTH_MIN and "\n" not in text]
 
@@ -104,7 +104,7 @@ def command_lines(shop: Shop) -> Iterator[tuple[str, str]]:
             continue
 
 
-def test_nothing_personal_is_written_beside_the_messages(shop: Shop, collector: Collector) -> None:
+def test_nothing_personal_is_written_besides_the_messages(shop: Shop, collector: Collector) -> None:
     words = run(shop, collector)
     assert len(words) > 20
     texts = list(written(shop, collector))
@@ -112,7 +112,7 @@ def test_nothing_personal_is_written_beside_the_messages(shop: Shop, collector: 
     assert kinds == {"log", "headers", "metrics", "spans"}
     assert found(words, texts) == []
     in_messages = " ".join(str(message.value) for message in stored(shop.stack.kafka(), "checkout.events"))
-    assert found(words, [("checkout.events", in_messages)]), "the search finds what is there"
+    assert found(words, [("checkout.events", in_messages)]), "the search finds words that are there"
 
 
 def test_no_password_is_in_a_log_a_header_a_span_or_a_command_line(shop: Shop, collector: Collector) -> None:

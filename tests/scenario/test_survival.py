@@ -1,4 +1,4 @@
-"""Processes that are killed at the worst moment, replicas, and a system that is taken down at work."""
+"""Processes killed at the worst moment, replicas, and a system that goes down under load."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
 import pytest
-from support.shop import SCARCE, Placed, Shop
+from support.shop import SCARCE, PlacedOrder, Shop
 from support.waiting import until
 
 from stack import Stack, from_environment, up
@@ -19,8 +19,8 @@ WAITS = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = %s::regclass"
 
 
 @contextmanager
-def kafka_silent(stack: Stack) -> Iterator[None]:
-    """Stop Kafka's process for the block: a service can commit, but publish nothing."""
+def kafka_suspended(stack: Stack) -> Iterator[None]:
+    """Suspend Kafka's process for the block: a service can commit, but cannot publish."""
     (kafka,) = stack.pids("kafka")
     os.kill(kafka, signal.SIGSTOP)
     try:
@@ -29,8 +29,8 @@ def kafka_silent(stack: Stack) -> Iterator[None]:
         os.kill(kafka, signal.SIGCONT)
 
 
-def kill_before_publication(shop: Shop, service: str, order: Placed) -> None:
-    """Wait until the service has committed something of the order that cannot leave, and kill it."""
+def kill_before_publication(shop: Shop, service: str, order: PlacedOrder) -> None:
+    """Wait until the service has committed an outbox row of the order, which it cannot publish, and kill it."""
     outbox = "SELECT type FROM outbox WHERE aggregateid = %s"
     until(lambda: shop.rows(service, outbox, order.order_id), f"{service} has committed", within_s=STOPPED_S)
     (pid,) = shop.stack.pids(service)
@@ -39,47 +39,47 @@ def kill_before_publication(shop: Shop, service: str, order: Placed) -> None:
 
 @pytest.mark.parametrize("service", ["payment", "inventory", "loyalty", "shipping", "ledger"])
 def test_a_service_killed_between_its_effect_and_its_publication_loses_no_order(shop: Shop, service: str) -> None:
-    with ExitStack() as silence:
-        with shop.held(service):
+    with ExitStack() as suspended:
+        with shop.blocked(service):
             order = shop.place(points=2)
             until(lambda: shop.rows(service, WAITS, "effects"), f"{service} is inside its transaction")
-            silence.enter_context(kafka_silent(shop.stack))
+            suspended.enter_context(kafka_suspended(shop.stack))
         kill_before_publication(shop, service, order)
     assert shop.outcome(order.order_id)["saga"]["state"] in ("CONFIRMED", "CANCELLED_COMPENSATED")
 
 
 def test_checkout_killed_between_its_answer_and_the_publication_loses_no_order(shop: Shop) -> None:
-    with kafka_silent(shop.stack):
+    with kafka_suspended(shop.stack):
         order = shop.place()
         kill_before_publication(shop, "checkout", order)
     assert shop.outcome(order.order_id)["saga"]["state"] == "CONFIRMED"
 
 
 def test_the_tracker_killed_between_its_decision_and_the_command_still_compensates(shop: Shop) -> None:
-    with ExitStack() as silence:
-        with ExitStack() as held:
-            with shop.held("inventory"):
+    with ExitStack() as suspended:
+        with ExitStack() as blocked:
+            with shop.blocked("inventory"):
                 order = shop.place(sku=SCARCE)
                 shop.reaches(order.order_id, "reserve_inventory")
-                held.enter_context(shop.held("saga-tracker", table="consumed_offsets"))
+                blocked.enter_context(shop.blocked("saga-tracker", table="consumed_offsets"))
             until(lambda: shop.rows("saga-tracker", WAITS, "consumed_offsets"), "the tracker is in its transaction")
-            silence.enter_context(kafka_silent(shop.stack))
+            suspended.enter_context(kafka_suspended(shop.stack))
         kill_before_publication(shop, "saga-tracker", order)
     saga = shop.outcome(order.order_id)["saga"]
     assert (saga["state"], saga["cause"]) == ("CANCELLED_COMPENSATED", "REJECTED")
 
 
-def ends(shop: Shop, placed: list[Placed], within_s: float = 90.0) -> set[str]:
+def ends(shop: Shop, placed: list[PlacedOrder], within_s: float = 90.0) -> set[str]:
     """Wait until all of these orders have ended, and return their states."""
     order_ids = [order.order_id for order in placed]
     query = "SELECT state, count(*) FROM orders WHERE order_id = ANY(%s) GROUP BY state"
-    seen = until(
+    counted = until(
         lambda: dict(shop.rows("checkout", query, order_ids)),
         f"{len(placed)} orders end",
         holds=lambda counts: "PENDING" not in counts,
         within_s=within_s,
     )
-    return set(seen)
+    return set(counted)
 
 
 def test_replicas_share_the_work_and_one_of_each_may_be_killed_in_mid_batch(shop: Shop) -> None:
@@ -94,13 +94,13 @@ def test_replicas_share_the_work_and_one_of_each_may_be_killed_in_mid_batch(shop
             for service in ("payment", "inventory"):
                 shop.stack.kill(f"{service}-2")
             placed = placing.result()
-        # The partitions of a killed member wait for its session to end, which outlasts a step's timeout in tests.
+        # A killed member keeps its partitions until its session ends, which outlasts a step's timeout in tests.
         assert "CONFIRMED" in ends(shop, placed)
     finally:
         shop.stack = up(from_environment(home=home, replicas=dict.fromkeys(replicas, 1)))
 
 
-def test_down_and_up_in_the_middle_of_the_work_lose_no_order(shop: Shop) -> None:
+def test_down_and_up_under_load_lose_no_order(shop: Shop) -> None:
     placed = shop.place_many(100)
     shop.stack.down()
     shop.stack = up(from_environment(home=shop.stack.home))
@@ -108,13 +108,13 @@ def test_down_and_up_in_the_middle_of_the_work_lose_no_order(shop: Shop) -> None
 
 
 def test_a_service_stopped_under_load_and_started_again_confirms_every_order(shop: Shop) -> None:
-    """Nobody is given up for a participant that is down: the deadlines wait until it is there again."""
-    put_off = "SELECT count(*) FROM sagas WHERE waiting = 'reserve_inventory to be taken by inventory'"
+    """No saga times out because a participant is down: the deadlines wait until it is back."""
+    postponed = "SELECT count(*) FROM sagas WHERE waiting = 'reserve_inventory to be taken by inventory'"
     with ThreadPoolExecutor(1) as thread:
         placing = thread.submit(shop.place_many, 120)
         under_way = "SELECT count(*) FROM sagas WHERE state = 'PENDING'"
         until(lambda: shop.rows("saga-tracker", under_way)[0][0] >= 10, "orders are under way")
         with shop.down("inventory"):
             placed = placing.result()
-            until(lambda: shop.rows("saga-tracker", put_off)[0][0], "deadlines are put off")
+            until(lambda: shop.rows("saga-tracker", postponed)[0][0], "deadlines are postponed")
     assert ends(shop, placed) == {"CONFIRMED"}

@@ -1,1 +1,1 @@
-"""What tests of several kinds share. Nothing here stands in for code of ours."""
+"""What tests of several kinds share. Nothing here replaces our own code."""

@@ -1,4 +1,4 @@
-"""Messages for tests: every field has a value that fits its schema, and a test names those that it is about."""
+"""Messages for tests: every field has a value that fits its schema; a test sets only those that it is about."""
 
 from __future__ import annotations
 

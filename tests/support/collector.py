@@ -1,4 +1,4 @@
-"""An OpenTelemetry collector as the services see it: OTLP over HTTP, every span kept."""
+"""An OpenTelemetry collector for tests: it accepts OTLP over HTTP and keeps every span."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """A span that arrived."""
+class RecordedSpan:
+    """A span that was received."""
 
     service: str
     name: str
@@ -29,39 +29,39 @@ class Seen:
 
 
 class Collector:
-    """What arrived so far."""
+    """Everything that was received so far."""
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._spans: list[Seen] = []
+        self._spans: list[RecordedSpan] = []
         self._bodies: list[bytes] = []
         self._lock = threading.Lock()
 
     def add(self, body: bytes) -> None:
-        """Take one request's body."""
+        """Add the spans of one request's body."""
         spans = _spans(ExportTraceServiceRequest.FromString(body))
         with self._lock:
             self._spans += spans
             self._bodies.append(body)
 
-    def of_saga(self, saga_id: str) -> list[Seen]:
+    def of_saga(self, saga_id: str) -> list[RecordedSpan]:
         with self._lock:
             return [span for span in self._spans if span.saga_id == saga_id]
 
     @property
-    def spans(self) -> list[Seen]:
+    def spans(self) -> list[RecordedSpan]:
         with self._lock:
             return list(self._spans)
 
     def bodies(self) -> list[bytes]:
-        """Return every request as it came: also what no span of :attr:`spans` shows."""
+        """Return the body of every request, with what :attr:`spans` leaves out."""
         with self._lock:
             return list(self._bodies)
 
 
 @contextmanager
 def collecting() -> Iterator[Collector]:
-    """Listen on a free port of loopback for the block."""
+    """Listen on a free loopback port for the block."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -77,7 +77,7 @@ def collecting() -> Iterator[Collector]:
             self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's own word
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
@@ -92,7 +92,7 @@ def collecting() -> Iterator[Collector]:
         server.server_close()
 
 
-def _spans(request: ExportTraceServiceRequest) -> list[Seen]:
+def _spans(request: ExportTraceServiceRequest) -> list[RecordedSpan]:
     found = []
     for resource in request.resource_spans:
         service = next(each.value.string_value for each in resource.resource.attributes if each.key == "service.name")
@@ -102,7 +102,7 @@ def _spans(request: ExportTraceServiceRequest) -> list[Seen]:
                     each.key: each.value.string_value or str(each.value.int_value) for each in span.attributes
                 }
                 found.append(
-                    Seen(
+                    RecordedSpan(
                         service=service,
                         name=span.name,
                         trace_id=span.trace_id.hex(),

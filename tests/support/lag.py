@@ -1,4 +1,4 @@
-"""How far each reader is behind, as Kafka and the tracker's own offsets tell."""
+"""The lag of each consumer, from Kafka's offsets and from the tracker's own."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from support.shop import Shop
 from support.topics import ends
 
 
-def behind(shop: Shop) -> dict[str, int]:
-    """Return by reader how many messages it has not handled yet."""
+def unhandled_counts(shop: Shop) -> dict[str, int]:
+    """Return the number of messages that each consumer has not handled yet."""
     kafka, found = shop.stack.kafka(), {}
     admin = AdminClient(kafka.options())
     last = ends(kafka, *contract.topics())

@@ -1,6 +1,6 @@
-"""Messages that nobody should send: bytes, keys, headers and values that are wrong in every way that Kafka lets pass.
+"""Poison messages: bytes, keys, headers and values that are wrong in every way that Kafka accepts.
 
-Which of them come where depends on the seed alone.
+Which of them go to which topic depends only on the seed.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from saga_tracker.ingest import decoding
 from stack import contract
 from support.builders import a
 from support.services import handlers
-from support.topics import Parcel
+from support.topics import OutgoingMessage
 
 LONG_MAX, INT_MAX = 2**63 - 1, 2**31 - 1
 BIG_BYTES = 5 * 1024 * 1024
-"""Kafka's own limit is a mebibyte of a batch as it is sent: what compresses well is as long as its sender likes."""
+"""Kafka's own limit of a mebibyte is for a compressed batch: a message that compresses well can be of any length."""
 DEAD_LETTER_SUFFIX = ".dlq"
 
 
 def read_topics() -> frozenset[str]:
-    """Return the topics that anybody reads."""
+    """Return the topics that any process reads."""
     read = set(decoding.topics(DEFINITIONS))
     for service, own in handlers().items():
         read.update(consumed_topics(service, own))
@@ -46,23 +46,23 @@ def read_topics() -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Poison:
-    """One message that is planted. ``is_dead``: whoever reads its topic gives it up. ``saga_id``: what it may begin."""
+    """One poison message. ``is_dead``: its readers dead-letter it. ``saga_id``: the saga that it may start."""
 
     kind: str
-    parcel: Parcel
+    message: OutgoingMessage
     is_dead: bool = True
     saga_id: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
 class Poisoner:
-    """Makes poison for the topics of a contract with so many partitions, the same for the same seed."""
+    """Creates poison for the topics of the contract, the same for the same seed."""
 
     codec: Codec
     partitions: int
     seed: int
     neighbours: tuple[str, ...]
-    """Sagas of other people, whose ids are used as keys of messages that speak of another."""
+    """Other sagas, whose ids become keys of messages about a different saga."""
     chance: random.Random = field(init=False)
     read: frozenset[str] = field(init=False)
 
@@ -71,7 +71,7 @@ class Poisoner:
         self.chance = random.Random(self.seed)
 
     def everything(self) -> list[Poison]:
-        """Return all of it, in a random order."""
+        """Return all poison, in a random order."""
         found = [poison for subject in contract.subjects() for poison in self._of_subject(subject)]
         found += [poison for topic in contract.topics() for poison in self._of_topic(topic)]
         found += list(self._hostile_orders())
@@ -79,18 +79,20 @@ class Poisoner:
         return found
 
     def _written(self, topic: str, message: Message) -> bytes:
-        """Return a message as a stranger would write it, who does not keep to our limits."""
+        """Return a message encoded as by a foreign producer, without our limits."""
         prefix = self.codec.encode(topic, a(type(message)))[: PREFIX.size]
         buffer = io.BytesIO(prefix)
         buffer.seek(PREFIX.size)
         fastavro.schemaless_writer(buffer, json.loads(message.SCHEMA), message.to_record())
         return buffer.getvalue()
 
-    def _parcel(self, topic: str, value: bytes | None, key: bytes | None, **more: Any) -> Parcel:
-        return Parcel(topic=topic, partition=self.chance.randrange(self.partitions), key=key, value=value, **more)
+    def _outgoing(self, topic: str, value: bytes | None, key: bytes | None, **more: Any) -> OutgoingMessage:
+        return OutgoingMessage(
+            topic=topic, partition=self.chance.randrange(self.partitions), key=key, value=value, **more
+        )
 
     def _of_topic(self, topic: str) -> Iterator[Poison]:
-        """Yield bytes that are no message, and keys and headers that are none, for any topic."""
+        """Yield bytes that are no message, and invalid keys and headers, for any topic."""
         dead = topic in self.read and not topic.endswith(DEAD_LETTER_SUFFIX)
         noise = self.chance.randbytes(40)
         values: dict[str, bytes | None] = {
@@ -98,12 +100,12 @@ class Poisoner:
             "no bytes": b"",
             "four bytes": b"\x00\x00\x00\x00",
             "another magic byte": b"\x01" + noise,
-            "a schema id that nobody gave": struct.pack(">bI", 0, INT_MAX) + noise,
-            "a schema id above all": struct.pack(">bI", 0, 2**32 - 1),
+            "an unknown schema id": struct.pack(">bI", 0, INT_MAX) + noise,
+            "the highest schema id": struct.pack(">bI", 0, 2**32 - 1),
             "five megabytes of nothing": bytes(BIG_BYTES),
         }
         for kind, value in values.items():
-            yield Poison(kind=kind, parcel=self._parcel(topic, value, new_id().encode()), is_dead=dead)
+            yield Poison(kind=kind, message=self._outgoing(topic, value, new_id().encode()), is_dead=dead)
         keys = {
             "no key": None,
             "a key that is no text": b"\xff\xfe\x00",
@@ -111,10 +113,10 @@ class Poisoner:
             "no ULID": b"8842",
         }
         for kind, key in keys.items():
-            yield Poison(kind=kind, parcel=self._parcel(topic, b"\x01" + noise, key), is_dead=dead)
+            yield Poison(kind=kind, message=self._outgoing(topic, b"\x01" + noise, key), is_dead=dead)
         for kind, pairs in self._odd_headers().items():
-            parcel = self._parcel(topic, b"\x01" + noise, new_id().encode(), headers=pairs)
-            yield Poison(kind=kind, parcel=parcel, is_dead=dead)
+            outgoing = self._outgoing(topic, b"\x01" + noise, new_id().encode(), headers=pairs)
+            yield Poison(kind=kind, message=outgoing, is_dead=dead)
 
     def _odd_headers(self) -> dict[str, tuple[tuple[str, bytes], ...]]:
         binary = bytes(range(256))
@@ -128,7 +130,7 @@ class Poisoner:
         }
 
     def _of_subject(self, subject: Subject) -> Iterator[Poison]:
-        """Yield a good message of the topic's, made bad in one way."""
+        """Yield a good message of the topic, each time with one defect."""
         dead = subject.topic in self.read
         message = a(subject.message_type)
         key, value = message.saga_id.encode(), self._written(subject.topic, message)
@@ -138,20 +140,20 @@ class Poisoner:
             "another type's bytes": value[:5] + self.chance.randbytes(len(value)),
         }
         for kind, bad in broken.items():
-            yield self._named(f"{kind}: {subject.name}", subject, self._parcel(subject.topic, bad, key), is_dead=dead)
+            yield self._named(f"{kind}: {subject.name}", subject, self._outgoing(subject.topic, bad, key), is_dead=dead)
         for kind, other in {"another's key": self.chance.choice(self.neighbours).encode(), "no key": None}.items():
             yield self._named(
-                f"{kind}: {subject.name}", subject, self._parcel(subject.topic, value, other), is_dead=dead
+                f"{kind}: {subject.name}", subject, self._outgoing(subject.topic, value, other), is_dead=dead
             )
         for kind, given in self._odd_envelopes().items():
             odd = replace(message, **given)
-            parcel = self._parcel(subject.topic, self._written(subject.topic, odd), odd.saga_id.encode())
-            yield self._named(f"{kind}: {subject.name}", subject, parcel, is_dead=dead)
-        yield self._elsewhere(subject, value, key)
+            outgoing = self._outgoing(subject.topic, self._written(subject.topic, odd), odd.saga_id.encode())
+            yield self._named(f"{kind}: {subject.name}", subject, outgoing, is_dead=dead)
+        yield self._on_another_topic(subject, value, key)
 
-    def _named(self, kind: str, subject: Subject, parcel: Parcel, *, is_dead: bool) -> Poison:
+    def _named(self, kind: str, subject: Subject, outgoing: OutgoingMessage, *, is_dead: bool) -> Poison:
         named = ("ce_type", subject.message_type.FULL_NAME.encode())
-        return Poison(kind=kind, parcel=replace(parcel, headers=(*parcel.headers, named)), is_dead=is_dead)
+        return Poison(kind=kind, message=replace(outgoing, headers=(*outgoing.headers, named)), is_dead=is_dead)
 
     def _odd_envelopes(self) -> dict[str, dict[str, Any]]:
         return {
@@ -161,29 +163,29 @@ class Poisoner:
             "an empty saga id": {"saga_id": ""},
         }
 
-    def _elsewhere(self, subject: Subject, value: bytes, key: bytes) -> Poison:
-        """Return a good message on a topic that it does not belong on."""
+    def _on_another_topic(self, subject: Subject, value: bytes, key: bytes) -> Poison:
+        """Return a good message on a topic to which it does not belong."""
         own = {each.topic for each in contract.subjects() if each.message_type is subject.message_type}
         others = [topic for topic in contract.topics() if topic not in own and not topic.endswith(DEAD_LETTER_SUFFIX)]
         topic = self.chance.choice(others)
-        # An event that a service has no handler for is none of its business, and the tracker does not read its own.
+        # A service ignores events without a handler, and the tracker does not read its own.
         dead = topic in self.read and topic != contract.SAGA_EVENTS
-        return self._named(f"on {topic}: {subject.name}", subject, self._parcel(topic, value, key), is_dead=dead)
+        return self._named(f"on {topic}: {subject.name}", subject, self._outgoing(topic, value, key), is_dead=dead)
 
     def _hostile_orders(self) -> Iterator[Poison]:
-        """Yield orders that can be read, with values that checkout would never let in."""
+        """Yield orders that can be decoded, with values that checkout would refuse."""
         address = {"name": "A", "street": "B", "city": "C", "postal_code": "1", "country": "KE"}
-        for kind, given in {**self._hostile_values(address), **self._unreadable_values()}.items():
+        for kind, given in {**self._hostile_values(address), **self._unprocessable_values()}.items():
             line = {"sku": "tea", "quantity": 1, "unit_price_minor": 250, **given.pop("line", {})}
             money = {"currency": "USD", "points_to_burn": 0, "total_minor": 250, "payable_minor": 250}
             payer = {"customer_id": f"customer-{new_id()}", "payment_token": f"tok_{new_id()}"}
             order = a(OrderSubmitted, **{**money, **payer, "ship_to": address, "lines": [line], **given})
-            yield self._order(kind, order, is_dead=kind in self._unreadable_values())
+            yield self._order(kind, order, is_dead=kind in self._unprocessable_values())
 
     def _hostile_values(self, address: dict[str, str]) -> dict[str, dict[str, Any]]:
         amounts = ("points_to_burn", "total_minor", "payable_minor")
         return {
-            "nothing wrong but its partition": {},
+            "only a wrong partition": {},
             "no lines": {"lines": []},
             "the largest line": {"line": {"quantity": INT_MAX, "unit_price_minor": LONG_MAX}},
             "the smallest line": {"line": {"quantity": -INT_MAX - 1, "unit_price_minor": -LONG_MAX - 1}},
@@ -203,7 +205,7 @@ class Poisoner:
             "a time far ahead": {"occurred_at": datetime(2199, 1, 1, tzinfo=UTC)},
         }
 
-    def _unreadable_values(self) -> dict[str, dict[str, Any]]:
+    def _unprocessable_values(self) -> dict[str, dict[str, Any]]:
         return {
             "the last day": {"occurred_at": datetime.max.replace(tzinfo=UTC)},
             "the first day": {"occurred_at": datetime.min.replace(tzinfo=UTC)},
@@ -215,10 +217,10 @@ class Poisoner:
 
     def _order(self, kind: str, order: Message, *, is_dead: bool) -> Poison:
         topic = f"{order.OWNER}.events"
-        parcel = self._parcel(
+        outgoing = self._outgoing(
             topic,
             self._written(topic, order),
             order.saga_id.encode(),
-            headers=envelope.headers(order, source="a stranger", traceparent=new_traceparent()),
+            headers=envelope.headers(order, source="a foreign producer", traceparent=new_traceparent()),
         )
-        return Poison(kind=f"an order with {kind}", parcel=parcel, is_dead=is_dead, saga_id=order.saga_id)
+        return Poison(kind=f"an order with {kind}", message=outgoing, is_dead=is_dead, saga_id=order.saga_id)

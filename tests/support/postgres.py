@@ -1,4 +1,4 @@
-"""Databases of their own for tests, in the stack's real PostgreSQL."""
+"""Separate databases for tests, in the stack's real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stack import Stack, postgres
 
 @contextmanager
 def scratch_database(stack: Stack) -> Iterator[Engine]:
-    """Make an empty database, and drop it in the end."""
+    """Create an empty database, and drop it in the end."""
     name = f"test_{secrets.token_hex(6)}"
     password = stack.password(postgres.SUPERUSER)
     address = f"{stack.endpoints.postgres_host}:{stack.endpoints.postgres_port}"

@@ -1,4 +1,4 @@
-"""Every service's handlers by its name, as its ``main`` wires them; nothing connects."""
+"""The handlers of every service, as its ``main`` creates them, without any connection."""
 
 from __future__ import annotations
 

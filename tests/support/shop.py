@@ -1,4 +1,4 @@
-"""The system as those who use it see it: a shop that submits orders, staff who look at sagas, and the auditor."""
+"""The system as its users see it: a shop that submits orders, staff who inspect sagas, and the auditor."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ CONNECTIONS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Placed:
-    """An order that checkout took, with the words by which a fault can find it."""
+class PlacedOrder:
+    """An order that checkout accepted, with the texts that a fault can match."""
 
     order_id: str
     token: str
@@ -37,7 +37,7 @@ class Placed:
 
 @dataclass(kw_only=True)
 class Shop:
-    """One running system. Every order has a customer, a card and an address of its own."""
+    """One running system. Every order has its own customer, card and address."""
 
     stack: Stack
     http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=20.0, trust_env=False))
@@ -52,7 +52,7 @@ class Shop:
         return answer.json() if answer.content else None
 
     def stock(self) -> None:
-        """Fill the catalogue: one product without end, one of which there is nothing."""
+        """Fill the catalogue: one product with ample stock, one without any."""
         products = [{"sku": sku, "name": sku, "price_minor": 250, "currency": "USD"} for sku in (SKU, SCARCE)]
         self.call("checkout", "PUT", "/v1/catalogue", {"products": products})
         levels = [{"sku": SKU, "on_hand": STOCK_UNITS}, {"sku": SCARCE, "on_hand": 0}]
@@ -60,7 +60,7 @@ class Shop:
 
     def place(
         self, *, sku: str = SKU, points: int = 0, token: str = "", postal_code: str = "", key: str = ""
-    ) -> Placed:
+    ) -> PlacedOrder:
         """Submit an order; its customer has POINTS points."""
         customer_id = f"customer-{new_id()}"
         if points:
@@ -68,10 +68,10 @@ class Shop:
         token, postal_code = token or f"tok_{new_id()}", postal_code or new_id()[-20:]
         order = _order(customer_id, token, postal_code, sku=sku, points=points)
         answer = self.call("checkout", "POST", "/v1/orders", order, **{"Idempotency-Key": key or new_id()})
-        return Placed(order_id=answer["order_id"], token=token, postal_code=postal_code)
+        return PlacedOrder(order_id=answer["order_id"], token=token, postal_code=postal_code)
 
     def place_bulk(self, count: int) -> list[str]:
-        """Submit as many orders in one request; return their ids."""
+        """Submit ``count`` orders in one request; return their ids."""
         orders = [
             _order(f"customer-{new_id()}", f"tok_{new_id()}", new_id()[-20:]) | {"idempotency_key": new_id()}
             for _ in range(count)
@@ -80,13 +80,13 @@ class Shop:
         assert answer["accepted"] == count, answer
         return [result["order"]["order_id"] for result in answer["results"]]
 
-    def place_many(self, count: int) -> list[Placed]:
-        """Submit as many orders side by side."""
+    def place_many(self, count: int) -> list[PlacedOrder]:
+        """Submit ``count`` orders in parallel."""
         with ThreadPoolExecutor(CONNECTIONS) as threads:
             return list(threads.map(lambda _: self.place(), range(count)))
 
     def saga(self, order_id: str) -> Json:
-        """Return the saga as the tracker knows it; an empty one while it does not."""
+        """Return the saga from the tracker, an empty one while the tracker does not know it."""
         url = f"{self.stack.endpoints.url('saga-tracker-api')}/v1/sagas/{order_id}"
         answer = self.http.get(url, headers={"Authorization": f"Bearer {self.token()}"})
         if answer.status_code == httpx.codes.NOT_FOUND:
@@ -111,11 +111,11 @@ class Shop:
         return entries
 
     def cancel(self, order_id: str) -> None:
-        """Ask for the cancellation as the customer does."""
+        """Request the cancellation as the customer does."""
         self.call("checkout", "POST", f"/v1/orders/{order_id}/cancel")
 
     def fault(self, provider: str, **fault: Json) -> None:
-        """Let a provider fail as told until it is told otherwise."""
+        """Add a fault to a provider, until the faults are cleared."""
         answer = self.http.post(f"{self.stack.endpoints.url(provider)}/admin/faults", json=fault)
         assert answer.is_success, answer.text
 
@@ -124,8 +124,8 @@ class Shop:
             self.http.delete(f"{self.stack.endpoints.url(provider)}/admin/faults")
 
     @contextmanager
-    def held(self, service: str, *, table: LiteralString = "effects") -> Iterator[None]:
-        """Let a service wait in the middle of its next transaction: the test's own holds a table that it needs."""
+    def blocked(self, service: str, *, table: LiteralString = "effects") -> Iterator[None]:
+        """Block a service inside its next transaction, by a lock on a table that it needs."""
         with closing(psycopg.connect(self.stack.database_url(service, "owner"))) as connection:
             connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(sql.Identifier(table)))
             yield
@@ -140,17 +140,17 @@ class Shop:
             self.stack.start(service)
 
     def rows(self, service: str, query: LiteralString, *values: object) -> list[Any]:
-        """Read a service's database as the auditor does."""
+        """Query a service's database with the auditor's login."""
         with closing(psycopg.connect(self.stack.database_url(service, "audit"))) as connection:
             return connection.execute(query, values).fetchall()
 
     def check_audit(self) -> None:
-        """Let the auditor look, and fail with what it finds."""
+        """Run the audit, and fail with its findings."""
         found = report.run(sources_of(Running(stack=self.stack)))
         assert found.is_green, [finding.to_json() for finding in found.findings if finding.total]
 
     def token(self) -> str:
-        """Return a token of staff who may do everything."""
+        """Return a token for staff with every role."""
         if not self.tokens:
             wanted = {"sub": "staff", "roles": ["storefront", "support", "operator", "catalogue"], "ttl_s": 7_200}
             answer = self.http.post(f"{self.stack.endpoints.url('issuer')}/token", json=wanted)
@@ -158,8 +158,8 @@ class Shop:
         return self.tokens["staff"]
 
 
-def _has_ended(seen: Json) -> bool:
-    return seen["saga"]["state"] in ENDED
+def _has_ended(answer: Json) -> bool:
+    return answer["saga"]["state"] in ENDED
 
 
 def _order(customer_id: str, token: str, postal_code: str, *, sku: str = SKU, points: int = 0) -> Json:

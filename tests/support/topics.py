@@ -1,4 +1,4 @@
-"""Kafka topics in tests: publish bytes as they are, read everything that a topic holds."""
+"""Kafka topics in tests: publish raw bytes, read every message of a topic."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from confluent_kafka.admin import AdminClient
 
 TIMEOUT_S = 10.0
 LATEST: Any = vars(confluent_kafka.admin)["OffsetSpec"].latest()
-"""The client forgot to export it to type checkers."""
+"""The client does not export it to type checkers."""
 BYTES_MAX = 64 * 1024 * 1024
-"""As much as a test may publish at once; what Kafka takes is Kafka's to say."""
-Place: TypeAlias = tuple[str, int]
+"""The producer's limit is larger than any test needs, so that Kafka's own limit decides."""
+PartitionKey: TypeAlias = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """One message as a topic holds it."""
+    """One message as a topic stores it."""
 
     topic: str
     partition: int
@@ -37,7 +37,7 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parcel:
+class OutgoingMessage:
     """One message to publish."""
 
     topic: str
@@ -47,8 +47,8 @@ class Parcel:
     headers: tuple[tuple[str, bytes], ...] = ()
 
 
-def publish(kafka: KafkaLogin, parcels: Iterable[Parcel], *, compression: str = "none") -> None:
-    """Publish these messages in their order and return when Kafka has them all."""
+def publish(kafka: KafkaLogin, messages: Iterable[OutgoingMessage], *, compression: str = "none") -> None:
+    """Publish these messages in order and return when Kafka has acknowledged all of them."""
     failures: list[str] = []
     producer = Producer(
         {
@@ -59,39 +59,39 @@ def publish(kafka: KafkaLogin, parcels: Iterable[Parcel], *, compression: str = 
             "compression.type": compression,
         }
     )
-    for parcel in parcels:
+    for message in messages:
         producer.produce(
-            parcel.topic,
-            partition=parcel.partition,
-            key=parcel.key,
-            value=parcel.value,
-            headers=list(parcel.headers),
+            message.topic,
+            partition=message.partition,
+            key=message.key,
+            value=message.value,
+            headers=list(message.headers),
             on_delivery=lambda error, _message: failures.append(error.str()) if error else None,
         )
     left = producer.flush(TIMEOUT_S * 2)
-    assert not left, f"{left} messages were not taken by Kafka"
+    assert not left, f"Kafka did not acknowledge {left} messages"
     assert not failures, failures
 
 
-def ends(kafka: KafkaLogin, *topics: str) -> dict[Place, int]:
-    """Return the offset at which each partition of these topics ends now."""
+def ends(kafka: KafkaLogin, *topics: str) -> dict[PartitionKey, int]:
+    """Return the current end offset of each partition of these topics."""
     admin = AdminClient({**kafka.options()})
     described = admin.list_topics(timeout=TIMEOUT_S).topics
-    places = [TopicPartition(topic, number) for topic in topics for number in described[topic].partitions]
-    asked = admin.list_offsets(dict.fromkeys(places, LATEST))
-    return {(place.topic, place.partition): future.result(TIMEOUT_S).offset for place, future in asked.items()}
+    partitions = [TopicPartition(topic, number) for topic in topics for number in described[topic].partitions]
+    requests = admin.list_offsets(dict.fromkeys(partitions, LATEST))
+    return {(each.topic, each.partition): future.result(TIMEOUT_S).offset for each, future in requests.items()}
 
 
 def stored(kafka: KafkaLogin, *topics: str) -> list[Stored]:
-    """Return everything that these topics hold now, each partition in its order."""
-    awaited = {place: end for place, end in ends(kafka, *topics).items() if end}
+    """Return every message of these topics now, each partition in order."""
+    awaited = {partition: end for partition, end in ends(kafka, *topics).items() if end}
     consumer = Consumer({**kafka.options(), "group.id": "a-test-that-reads", "enable.auto.commit": False})
     found: list[Stored] = []
     try:
         consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for topic, partition in awaited])
         while awaited:
             message = consumer.poll(TIMEOUT_S)
-            assert message is not None, f"nothing came for {TIMEOUT_S} s, still awaited: {awaited}"
+            assert message is not None, f"No message for {TIMEOUT_S} s; still awaited: {awaited}"
             assert message.error() is None, message.error()
             each = _stored(message)
             if each.offset < awaited.get((each.topic, each.partition), 0):

@@ -1,4 +1,4 @@
-"""Waiting in tests: for a described condition, with a deadline, and an answer to "what did it see last?"."""
+"""A wait for a described condition in tests, with a deadline; a failure shows the last value."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import TypeVar
 import pytest
 
 POLL_S = 0.05
-Seen = TypeVar("Seen")
+Value = TypeVar("Value")
 
 
 def until(
-    look: Callable[[], Seen], what: str, *, holds: Callable[[Seen], object] = bool, within_s: float = 60.0
-) -> Seen:
-    """Look again and again until what was seen ``holds``, and return it; fail with what was seen last."""
-    give_up_at = time.monotonic() + within_s
-    while not holds(seen := look()):
-        if time.monotonic() > give_up_at:
-            pytest.fail(f"Not within {within_s:g} s: {what}. Last seen: {seen!r}")
+    look: Callable[[], Value], what: str, *, holds: Callable[[Value], object] = bool, within_s: float = 60.0
+) -> Value:
+    """Call ``look`` until its value ``holds``, and return that; after the deadline, fail with the last value."""
+    deadline = time.monotonic() + within_s
+    while not holds(value := look()):
+        if time.monotonic() > deadline:
+            pytest.fail(f"Not within {within_s:g} s: {what}. Last value: {value!r}")
         threading.Event().wait(POLL_S)
-    return seen
+    return value

@@ -1,11 +1,11 @@
-"""A process that never joins its group again must end; one whose Kafka is away, or whose share is none, must not."""
+"""A process that never rejoins its group must end; one without Kafka, or without partitions, must not."""
 
 import pytest
 from chassis.process.membership import CHECK_EVERY_S, JOIN_WITHIN_S, SPREAD_S, Membership, NeverJoined
 
 
 class Kafka:
-    """What the watch asks, and the time that passes meanwhile."""
+    """Kafka as the watch queries it, and the time that passes."""
 
     answers = True
     now = 0.0
@@ -14,7 +14,7 @@ class Kafka:
         return Membership(lambda: self.answers, lambda: self.now)
 
     def pass_time(self, membership: Membership, seconds: float) -> None:
-        """Let the worker loop that long."""
+        """Let the worker loop for so long."""
         until = self.now + seconds
         while self.now < until:
             self.now += CHECK_EVERY_S
@@ -26,7 +26,7 @@ def kafka() -> Kafka:
     return Kafka()
 
 
-def test_ends_where_kafka_answers_but_assigns_nothing(kafka: Kafka) -> None:
+def test_a_process_ends_when_kafka_answers_but_assigns_nothing(kafka: Kafka) -> None:
     membership = kafka.membership()
     membership.assigned()
     kafka.pass_time(membership, 1_000.0)
@@ -36,7 +36,7 @@ def test_ends_where_kafka_answers_but_assigns_nothing(kafka: Kafka) -> None:
         kafka.pass_time(membership, SPREAD_S + 2 * CHECK_EVERY_S)
 
 
-def test_a_kafka_that_was_away_has_the_whole_time_again(kafka: Kafka) -> None:
+def test_after_an_outage_of_kafka_the_whole_time_starts_again(kafka: Kafka) -> None:
     membership = kafka.membership()
     kafka.answers = False
     kafka.pass_time(membership, 1_000.0)

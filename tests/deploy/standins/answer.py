@@ -9,7 +9,7 @@ PORTS = (3000, 4318, 9411, 13133)
 
 
 class Answer(BaseHTTPRequestHandler):
-    """Takes what it is sent and says nothing."""
+    """Answers 200 to every request and logs nothing."""
 
     def do_GET(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", "0")))

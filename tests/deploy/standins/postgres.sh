@@ -1,4 +1,4 @@
-# What the official image does at its first start, and then as it is told.
+# What the official image does at its first start, then the given command.
 set -eu
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
     initdb --pgdata="$PGDATA" --username=postgres --pwfile="$POSTGRES_PASSWORD_FILE" --auth=scram-sha-256 \

@@ -17,16 +17,16 @@ from chassis.wire.registry import RemoteRegistry
 from sqlalchemy import create_engine
 from stack.lifecycle import up
 from stack.settings import from_environment
-from support.wire import SHORT, Wire
+from support.tracker_peers import SHORT, TrackerPeers
 
 
 @pytest.fixture(scope="package")
-def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
+def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrackerPeers]:
     stack = up(from_environment(home=tmp_path_factory.mktemp("stack"), only=("saga-tracker", "saga-tracker-api")))
     engine = prepare(create_engine(stack.database_url("saga-tracker").replace("postgresql:", "postgresql+psycopg:")))
     try:
         with httpx.Client(timeout=10) as http:
-            wire = Wire(
+            wire = TrackerPeers(
                 stack=stack, codec=Codec(RemoteRegistry(stack.endpoints.registry_url)), engine=engine, http=http
             )
             yield wire
@@ -37,7 +37,7 @@ def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
 
 
 @pytest.fixture
-def with_short_deadlines(wire: Wire, tmp_path: Path) -> Iterator[None]:
+def with_short_deadlines(wire: TrackerPeers, tmp_path: Path) -> Iterator[None]:
     """Run a tracker with short deadlines instead of the stack's own."""
     wire.stack.stop("saga-tracker")
     environment = os.environ | wire.stack.environment("saga-tracker") | SHORT

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from chassis.wire.envelope import new_id
 from messages import checkout, saga
-from support.wire import DEADLINE_S, ORDER, Wire, message, successes, until
+from support.tracker_peers import DEADLINE_S, ORDER, TrackerPeers, message, successes, until
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 """The registry's client, a library, leaves its connections to the garbage collector."""
 
 
-def test_a_saga_is_cancelled_by_staff_and_one_that_has_ended_is_not(wire: Wire) -> None:
+def test_a_saga_is_cancelled_by_staff_and_one_that_has_ended_is_not(wire: TrackerPeers) -> None:
     url = wire.stack.endpoints.http["saga-tracker-api"][0]
     saga_id, ended = new_id(), new_id()
     wire.publish(*successes(saga_id, up_to=1), *successes(ended))
@@ -39,7 +39,7 @@ def test_a_saga_is_cancelled_by_staff_and_one_that_has_ended_is_not(wire: Wire) 
     assert wire.saga(ended).state == "CONFIRMED"
 
 
-def test_sagas_are_found_by_customer_state_step_and_age_page_by_page(wire: Wire) -> None:
+def test_sagas_are_found_by_customer_state_step_and_age_page_by_page(wire: TrackerPeers) -> None:
     url = wire.stack.endpoints.http["saga-tracker-api"][0]
     staff, customer = wire.token("support"), f"customer-{new_id()}"
     mine = [new_id() for _ in range(5)]
@@ -63,7 +63,7 @@ def test_sagas_are_found_by_customer_state_step_and_age_page_by_page(wire: Wire)
     assert page(cursor="bm9uZQ")["errors"][0]["pointer"] == "query:cursor"
 
 
-def test_a_timeline_shows_what_happened_and_its_freshness(wire: Wire) -> None:
+def test_a_timeline_shows_what_happened_and_its_freshness(wire: TrackerPeers) -> None:
     url = wire.stack.endpoints.http["saga-tracker-api"][0]
     staff, saga_id = wire.token("operator"), new_id()
     events = successes(saga_id, up_to=2)
@@ -82,7 +82,7 @@ def test_a_timeline_shows_what_happened_and_its_freshness(wire: Wire) -> None:
     assert [step["outcome"] for step in detail["steps"]] == ["ran", "ran", "waiting", "not_run", "not_run", "not_run"]
 
 
-def test_a_live_timeline_continues_after_the_last_event_and_ends_with_the_saga(wire: Wire) -> None:
+def test_a_live_timeline_continues_after_the_last_event_and_ends_with_the_saga(wire: TrackerPeers) -> None:
     url = wire.stack.endpoints.http["saga-tracker-api"][0]
     staff, saga_id = wire.token("support"), new_id()
     events = successes(saga_id)

@@ -15,20 +15,20 @@ from confluent_kafka import Consumer, TopicPartition
 from messages import checkout, inventory, payment, saga
 from messages.contract import Message
 from sqlalchemy import text
-from support.wire import ORDER, PARTITIONS, SHORT, Wire, fence_replies, message, successes, until
+from support.tracker_peers import ORDER, PARTITIONS, SHORT, TrackerPeers, fence_replies, message, successes, until
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 """The registry's client, a library, leaves its connections to the garbage collector."""
 
 
-def publish_fenced(wire: Wire, replies: Iterable[Message]) -> None:
+def publish_fenced(wire: TrackerPeers, replies: Iterable[Message]) -> None:
     for reply in replies:
         assert isinstance(reply, saga.SagaFenced)
         wire.publish(reply, topic=f"{reply.service}.events")
 
 
 @pytest.mark.usefixtures("with_short_deadlines")
-def test_a_step_that_times_out_is_fenced_and_its_late_success_compensated(wire: Wire) -> None:
+def test_a_step_that_times_out_is_fenced_and_its_late_success_compensated(wire: TrackerPeers) -> None:
     saga_id = new_id()
     wire.publish(*successes(saga_id, up_to=1))
     fences = wire.awaits(saga_id, *["FenceSaga"] * len(ORDER.services))
@@ -50,7 +50,7 @@ def test_a_step_that_times_out_is_fenced_and_its_late_success_compensated(wire: 
 
 
 @pytest.mark.usefixtures("with_short_deadlines")
-def test_a_command_without_a_reply_is_sent_again_and_a_reply_still_counts(wire: Wire) -> None:
+def test_a_command_without_a_reply_is_sent_again_and_a_reply_still_counts(wire: TrackerPeers) -> None:
     saga_id = new_id()
     wire.publish(*successes(saga_id, up_to=1), message(inventory.InventoryRejected, saga_id))
     first, second = wire.awaits(saga_id, "RefundPayment", "RefundPayment")
@@ -60,7 +60,7 @@ def test_a_command_without_a_reply_is_sent_again_and_a_reply_still_counts(wire: 
     wire.becomes(saga_id, "CANCELLED_COMPENSATED")
 
 
-def test_a_deadline_waits_until_everything_that_kafka_had_by_then_is_recorded(wire: Wire) -> None:
+def test_a_deadline_waits_until_everything_that_kafka_had_by_then_is_recorded(wire: TrackerPeers) -> None:
     late, early = new_id(), new_id()
     wire.publish(message(checkout.OrderSubmitted, late), message(checkout.OrderSubmitted, early))
     for saga_id in (late, early):
@@ -83,12 +83,12 @@ def test_a_deadline_waits_until_everything_that_kafka_had_by_then_is_recorded(wi
     until(lambda: timers(wire, late), "the deadline is recorded once Kafka has reported that no message is left")
 
 
-def timers(wire: Wire, saga_id: str) -> list[Any]:
+def timers(wire: TrackerPeers, saga_id: str) -> list[Any]:
     return [entry for entry in wire.timeline(saga_id) if entry.kind == "timer"]
 
 
 @contextmanager
-def consuming_everything(wire: Wire, service: str, topic: str) -> Iterator[None]:
+def consuming_everything(wire: TrackerPeers, service: str, topic: str) -> Iterator[None]:
     """Play the service towards Kafka: a member of its group that has consumed everything on a topic."""
     group = Consumer({**wire.stack.kafka().options(), "group.id": service})
     group.subscribe([topic])
@@ -101,7 +101,7 @@ def consuming_everything(wire: Wire, service: str, topic: str) -> Iterator[None]
 
 
 @pytest.mark.usefixtures("with_short_deadlines")
-def test_a_steps_timeout_begins_when_its_service_has_consumed_the_trigger(wire: Wire) -> None:
+def test_a_steps_timeout_begins_when_its_service_has_consumed_the_trigger(wire: TrackerPeers) -> None:
     saga_id = new_id()
     wire.publish(*successes(saga_id, up_to=3))
     postponed = "book_shipment to be taken by shipping"

@@ -10,7 +10,7 @@ import pytest
 from chassis.wire.envelope import new_id
 from messages import checkout, saga
 from messages.contract import Message
-from support.wire import ORDER, Wire, message, successes, until
+from support.tracker_peers import ORDER, TrackerPeers, message, successes, until
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 """The registry's client, a library, leaves its connections to the garbage collector."""
@@ -18,11 +18,11 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 RESERVE = "reserve_inventory"
 
 
-def url_of(wire: Wire) -> str:
+def url_of(wire: TrackerPeers) -> str:
     return f"{wire.stack.endpoints.http['saga-tracker-api'][0]}/v1"
 
 
-def dead_letter(wire: Wire, trigger: Message, *, redrive: int = 0, reason: str = "ZeroDivisionError") -> None:
+def dead_letter(wire: TrackerPeers, trigger: Message, *, redrive: int = 0, reason: str = "ZeroDivisionError") -> None:
     """Publish the dead letter of inventory when its retries for this trigger are exhausted."""
     topic = f"{trigger.OWNER}.events"
     wire.raw(
@@ -33,7 +33,7 @@ def dead_letter(wire: Wire, trigger: Message, *, redrive: int = 0, reason: str =
     wire.producer.flush(10)
 
 
-def parked(wire: Wire, saga_id: str) -> list[Message]:
+def parked(wire: TrackerPeers, saga_id: str) -> list[Message]:
     """Park an order at its second step, and return the events of all its steps."""
     events = successes(saga_id)
     wire.publish(*events[:2])
@@ -42,7 +42,7 @@ def parked(wire: Wire, saga_id: str) -> list[Message]:
     return events
 
 
-def tag(wire: Wire, saga_id: str) -> dict[str, str]:
+def tag(wire: TrackerPeers, saga_id: str) -> dict[str, str]:
     """Return the header that names the saga's current revision."""
     answer = wire.http.get(f"{url_of(wire)}/sagas/{saga_id}", headers=wire.token("operator"))
     return {"If-Match": answer.headers["ETag"]}
@@ -52,7 +52,7 @@ def redriven(saga_id: str, outcome: str, number: int) -> Message:
     return message(saga.StepRedriven, saga_id, step=RESERVE, attempt=number, outcome=outcome, service="inventory")
 
 
-def test_an_operator_redrives_a_parked_order_until_it_runs(wire: Wire) -> None:
+def test_an_operator_redrives_a_parked_order_until_it_runs(wire: TrackerPeers) -> None:
     url, operator, saga_id = url_of(wire), wire.token("operator"), new_id()
     events = parked(wire, saga_id)
     body = {"reason": "the division is fixed"}
@@ -85,7 +85,7 @@ def test_an_operator_redrives_a_parked_order_until_it_runs(wire: Wire) -> None:
     assert titles[str(causes[first.message_id])] == "Redrive"
 
 
-def test_a_group_is_reviewed_planned_and_applied(wire: Wire) -> None:
+def test_a_group_is_reviewed_planned_and_applied(wire: TrackerPeers) -> None:
     url, operator = url_of(wire), wire.token("operator")
     saga_ids = [new_id() for _ in range(5)]
     for saga_id in saga_ids:
@@ -106,17 +106,17 @@ def test_a_group_is_reviewed_planned_and_applied(wire: Wire) -> None:
         wire.awaits(saga_id, "RedriveStep")
 
 
-def _applied(wire: Wire, plan_id: str) -> Any:
+def _applied(wire: TrackerPeers, plan_id: str) -> Any:
     plan = wire.http.get(f"{url_of(wire)}/plans/{plan_id}", headers=wire.token("support")).json()
     return plan if plan["state"] == "APPLIED" else None
 
 
-def acts(wire: Wire, saga_id: str) -> list[tuple[str, str]]:
+def acts(wire: TrackerPeers, saga_id: str) -> list[tuple[str, str]]:
     """Return the operators' acts on the timeline."""
     return [(entry.type, entry.detail) for entry in wire.timeline(saga_id) if entry.kind == "act"]
 
 
-def test_other_acts_are_on_the_timeline_with_actor_and_reason(wire: Wire) -> None:
+def test_other_acts_are_on_the_timeline_with_actor_and_reason(wire: TrackerPeers) -> None:
     url, operator, saga_id = url_of(wire), wire.token("operator"), new_id()
     parked(wire, saga_id)
     for act, reason in (("annotate", "asked the warehouse"), ("compensate", "it is sold out")):
@@ -134,7 +134,7 @@ def test_other_acts_are_on_the_timeline_with_actor_and_reason(wire: Wire) -> Non
     assert blank.status_code == 422
 
 
-def test_a_dead_letter_without_a_responsible_saga_is_open_until_it_is_closed(wire: Wire) -> None:
+def test_a_dead_letter_without_a_responsible_saga_is_open_until_it_is_closed(wire: TrackerPeers) -> None:
     url, operator, unknown, ended = url_of(wire), wire.token("operator"), new_id(), new_id()
     wire.publish(*successes(ended))
     wire.becomes(ended, "CONFIRMED")
@@ -162,7 +162,7 @@ def test_a_dead_letter_without_a_responsible_saga_is_open_until_it_is_closed(wir
 
 @pytest.mark.parametrize("process", ["saga-tracker", "saga-tracker-api"])
 @pytest.mark.parametrize("statement", ["UPDATE operator_log SET reason = ''", "DELETE FROM operator_log"])
-def test_the_operators_log_can_only_grow(wire: Wire, statement: str, process: str) -> None:
+def test_the_operators_log_can_only_grow(wire: TrackerPeers, statement: str, process: str) -> None:
     login = wire.stack.environment(process)
     password = Path(login["BARAZA_DATABASE_PASSWORD_FILE"]).read_text().strip()
     url = login["BARAZA_DATABASE_URL"].replace("postgresql+psycopg:", "postgresql:")
@@ -171,7 +171,7 @@ def test_the_operators_log_can_only_grow(wire: Wire, statement: str, process: st
 
 
 @pytest.mark.usefixtures("with_short_deadlines")
-def test_an_order_redriven_long_after_its_deadline_gets_its_whole_time_again(wire: Wire) -> None:
+def test_an_order_redriven_long_after_its_deadline_gets_its_whole_time_again(wire: TrackerPeers) -> None:
     saga_id = new_id()
     events = parked(wire, saga_id)
     with wire.engine.begin() as tx:
@@ -188,7 +188,7 @@ def test_an_order_redriven_long_after_its_deadline_gets_its_whole_time_again(wir
     wire.becomes(saga_id, "CONFIRMED")
 
 
-def test_a_saga_of_a_later_release_is_shown_without_its_steps(wire: Wire) -> None:
+def test_a_saga_of_a_later_release_is_shown_without_its_steps(wire: TrackerPeers) -> None:
     saga_id = new_id()
     wire.publish(message(checkout.OrderSubmitted, saga_id))
     wire.becomes(saga_id, "PENDING")

@@ -6,7 +6,7 @@ import pytest
 from chassis.wire.envelope import new_id
 from messages import checkout
 from sqlalchemy import text
-from support.wire import Wire, message, successes, until
+from support.tracker_peers import TrackerPeers, message, successes, until
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 """The registry's client, a library, leaves its connections to the garbage collector."""
@@ -25,7 +25,7 @@ PLANTED = {
 REPAIRED = "saga_id = :saga_id AND state = 'PENDING' AND deadline_at < now() + interval '1 hour'"
 
 
-def test_planted_orphans_are_repaired_or_parked(wire: Wire) -> None:
+def test_planted_orphans_are_repaired_or_parked(wire: TrackerPeers) -> None:
     planted = {kind: new_id() for kind in PLANTED}
     for saga_id in planted.values():
         wire.publish(message(checkout.OrderSubmitted, saga_id))

@@ -22,19 +22,19 @@ from saga_tracker.store.conflicts import Overtaken
 from saga_tracker.store.sagas import SagaRow
 from saga_tracker.store.schema import METADATA
 from sqlalchemy import text
-from support.wire import ORDER, STEPS, Wire, message, successes, until
+from support.tracker_peers import ORDER, STEPS, TrackerPeers, message, successes, until
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 """The registry's client, a library, leaves its connections to the garbage collector."""
 
 
-def test_the_migrations_make_the_tables_that_the_code_declares(wire: Wire) -> None:
+def test_the_migrations_make_the_tables_that_the_code_declares(wire: TrackerPeers) -> None:
     with wire.engine.connect() as tx:
         assert differences(METADATA, tx) == []
 
 
 @pytest.mark.parametrize("order", ["as they happen", "reversed", "shuffled", "each twice"])
-def test_an_order_whose_steps_all_run_is_confirmed_once_in_any_order_of_arrival(wire: Wire, order: str) -> None:
+def test_an_order_whose_steps_all_run_is_confirmed_once_in_any_order_of_arrival(wire: TrackerPeers, order: str) -> None:
     saga_id = new_id()
     events = successes(saga_id)
     arriving = {"reversed": events[::-1], "each twice": events * 2}.get(order, list(events))
@@ -50,7 +50,7 @@ def test_an_order_whose_steps_all_run_is_confirmed_once_in_any_order_of_arrival(
     assert confirmed.causation_id in {event.message_id for event in events}
 
 
-def test_a_rejection_is_compensated_in_reverse_each_after_the_reply_for_the_one_before(wire: Wire) -> None:
+def test_a_rejection_is_compensated_in_reverse_each_after_the_reply_for_the_one_before(wire: TrackerPeers) -> None:
     saga_id = new_id()
     wire.publish(*successes(saga_id, up_to=2), message(loyalty.LoyaltyPointsRejected, saga_id))
     (release,) = wire.awaits(saga_id, "ReleaseInventory")
@@ -69,7 +69,7 @@ def test_a_rejection_is_compensated_in_reverse_each_after_the_reply_for_the_one_
     assert ("reply", "PaymentRefunded") in kinds
 
 
-def test_a_worker_that_was_overtaken_does_not_overwrite_what_another_has_recorded(wire: Wire) -> None:
+def test_a_worker_that_was_overtaken_does_not_overwrite_what_another_has_recorded(wire: TrackerPeers) -> None:
     first, second = (
         SagaRow(
             saga_id=saga_id, saga_type="order", saga_version=1, partition=0, started_at=datetime.now(UTC),
@@ -84,7 +84,7 @@ def test_a_worker_that_was_overtaken_does_not_overwrite_what_another_has_recorde
     assert wire.saga(first.saga_id).progress["known"] == {"ran": [STEPS[0]]}
 
 
-def test_a_worker_builds_on_what_another_has_stored_after_it_cached_a_saga(wire: Wire) -> None:
+def test_a_worker_builds_on_what_another_has_stored_after_it_cached_a_saga(wire: TrackerPeers) -> None:
     saga_id = new_id()
     first, *others = successes(saga_id)
     wire.publish(first)
@@ -99,7 +99,7 @@ def test_a_worker_builds_on_what_another_has_stored_after_it_cached_a_saga(wire:
     assert wire.stack.pids("saga-tracker") == (worker,), "the process was not restarted for that"
 
 
-def test_text_that_the_database_cannot_hold_stops_nothing(wire: Wire) -> None:
+def test_text_that_the_database_cannot_hold_stops_nothing(wire: TrackerPeers) -> None:
     cause, steps, trace = new_id(), new_id(), new_id()
     odd_cause = replace(message(checkout.OrderSubmitted, cause), causation_id="a\x00b")
     odd_step = message(
@@ -115,7 +115,7 @@ def test_text_that_the_database_cannot_hold_stops_nothing(wire: Wire) -> None:
     wire.becomes(trace, "PENDING")
 
 
-def test_an_unprocessable_message_parks_its_saga_and_stops_nothing_else(wire: Wire) -> None:
+def test_an_unprocessable_message_parks_its_saga_and_stops_nothing_else(wire: TrackerPeers) -> None:
     saga_id, other = new_id(), new_id()
     wire.publish(message(checkout.OrderSubmitted, saga_id))
     wire.becomes(saga_id, "PENDING")
@@ -130,7 +130,7 @@ def test_an_unprocessable_message_parks_its_saga_and_stops_nothing_else(wire: Wi
 
 
 @pytest.mark.parametrize(("step", "state"), [("book_shipment", "PENDING"), ("reserve_inventory", "NEEDS_REVIEW")])
-def test_a_dead_letter_stops_a_saga_or_parks_it_as_its_definition_says(wire: Wire, step: str, state: str) -> None:
+def test_a_dead_letter_stops_a_saga_or_parks_it_as_its_definition_says(wire: TrackerPeers, step: str, state: str) -> None:
     saga_id = new_id()
     events = successes(saga_id)
     index = STEPS.index(step)
@@ -153,7 +153,7 @@ def test_a_dead_letter_stops_a_saga_or_parks_it_as_its_definition_says(wire: Wir
     assert (row.state, row.phase) == (state, "FENCING" if state == "PENDING" else "RUNNING")
 
 
-def test_a_tracker_that_is_killed_in_mid_stream_loses_and_repeats_nothing(wire: Wire) -> None:
+def test_a_tracker_that_is_killed_in_mid_stream_loses_and_repeats_nothing(wire: TrackerPeers) -> None:
     saga_ids = [new_id() for _ in range(400)]
     events = [event for saga_id in saga_ids for event in successes(saga_id)]
     random.Random(7).shuffle(events)
@@ -176,7 +176,7 @@ def test_a_tracker_that_is_killed_in_mid_stream_loses_and_repeats_nothing(wire: 
     until(lambda: wire.one("SELECT count(*) AS rows FROM outbox").rows == 0, "the outbox is drained")
 
 
-def test_two_trackers_share_the_partitions_and_one_of_them_may_die(wire: Wire, tmp_path: Path) -> None:
+def test_two_trackers_share_the_partitions_and_one_of_them_may_die(wire: TrackerPeers, tmp_path: Path) -> None:
     environment = os.environ | wire.stack.environment("saga-tracker") | {"BARAZA_HTTP_PORT": "0"}
     with (tmp_path / "tracker.log").open("w") as log:
         second = subprocess.Popen([sys.executable, "-m", "saga_tracker.main"], env=environment, stderr=log)

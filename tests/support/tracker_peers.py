@@ -1,4 +1,4 @@
-"""The tracker's surroundings as a test plays them: events on Kafka, and what the tracker sends, over the real parts."""
+"""The tracker's peers, played by a test: it publishes events on the real Kafka and reads what the tracker sends."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ STEPS = tuple(step.name for step in ORDER.steps)
 PARTITIONS = 6
 DEADLINE_S = 60.0
 SHORT = {"BARAZA_TIMEOUT_FACTOR": "0.05"}
-"""Every deadline of a saga in a twentieth of its time: the first step has a second."""
+"""Every deadline of a saga is a twentieth of its real one: a second for the first step."""
 ADDRESS = checkout.Address(name="A", street="B", city="C", postal_code="D", country="KE")
 LINES = (checkout.OrderLine(sku="sku-1", quantity=1, unit_price_minor=100),)
-Seen = TypeVar("Seen")
+Value = TypeVar("Value")
 
 
-def until(look: Callable[[], Seen], what: str, *, within_s: float = DEADLINE_S) -> Seen:
-    """Wait as :func:`waiting.until` does, as long as a busy machine may need."""
+def until(look: Callable[[], Value], what: str, *, within_s: float = DEADLINE_S) -> Value:
+    """Call :func:`waiting.until` with a deadline for a busy machine."""
     return waiting.until(look, what, within_s=within_s)
 
 
@@ -80,14 +80,14 @@ def message(message_type: type[Message], saga_id: str, **changes: Any) -> Messag
 
 
 def successes(saga_id: str, *, up_to: int = len(STEPS)) -> list[Message]:
-    """The events of an order whose first ``up_to`` steps run."""
+    """Return the events of an order whose first ``up_to`` steps run."""
     types: list[type[Message]] = [checkout.OrderSubmitted, *(step.succeeds_with for step in ORDER.steps[:up_to])]
     return [message(each, saga_id) for each in types]
 
 
 @dataclass(kw_only=True)
-class Wire:
-    """What the services around the tracker are: they publish, and read what the tracker sends."""
+class TrackerPeers:
+    """The services around the tracker, played by the test: it publishes for them and reads the tracker's messages."""
 
     stack: Stack
     codec: Codec
@@ -108,7 +108,7 @@ class Wire:
         )
 
     def close(self) -> None:
-        """Leave Kafka before it goes."""
+        """Close the clients before Kafka stops."""
         self._consumer.close()
         self.producer.close()
         del self.codec
@@ -117,10 +117,10 @@ class Wire:
             gc.collect()
 
     def publish(self, *messages: Message, topic: str | None = None) -> None:
-        """Publish on the topics of the messages' owners and wait for the acknowledgements."""
+        """Publish to the topics of the messages' owners and wait for the acknowledgements."""
         for each in messages:
-            place = topic or f"{each.OWNER}.events"
-            self.raw(place, each.saga_id, self.codec.encode(place, each), each)
+            target = topic or f"{each.OWNER}.events"
+            self.raw(target, each.saga_id, self.codec.encode(target, each), each)
         self.producer.flush(10)
 
     def raw(self, topic: str, key: str, value: bytes, of: Message | None = None, **added: str) -> None:
@@ -130,7 +130,7 @@ class Wire:
         self.producer.produce(topic, key=key.encode(), value=value, headers=[*known, *extra])
 
     def outgoing(self, saga_id: str) -> list[Message]:
-        """Everything that the tracker has sent for a saga so far."""
+        """Return everything that the tracker has sent for a saga so far."""
         while batch := self._consumer.consume(500, 0.05):
             for each in batch:
                 decoded = self.codec.decode(each.value())
@@ -138,9 +138,9 @@ class Wire:
         return self.sent.get(saga_id, [])
 
     def awaits(self, saga_id: str, *names: str) -> list[Message]:
-        """Wait until the tracker has sent just these messages, by name.
+        """Wait until the tracker has sent exactly these messages, by name.
 
-        On a busy machine a reply may come so late that a command is sent again; those count only where asked for.
+        On a busy machine a reply may be so late that a command is repeated; repetitions count only if they are listed.
         """
 
         def arrived() -> list[Message] | None:
@@ -149,9 +149,9 @@ class Wire:
             matching = (found for found in (sent, first) if [name_of(type(each)) for each in found] == list(names))
             return next(matching, None)
 
-        give_up_at = time.monotonic() + DEADLINE_S
+        deadline = time.monotonic() + DEADLINE_S
         while (found := arrived()) is None:
-            if time.monotonic() > give_up_at:
+            if time.monotonic() > deadline:
                 pytest.fail(f"Sent {[name_of(type(each)) for each in self.outgoing(saga_id)]}, not {list(names)}")
         return found
 
@@ -165,20 +165,20 @@ class Wire:
         return self.one("SELECT * FROM sagas WHERE saga_id = :saga_id", saga_id=saga_id)
 
     def becomes(self, saga_id: str, state: str) -> Any:
-        """Wait until the saga has that state and return its row."""
+        """Wait until the saga has this state, and return its row."""
         return until(
             lambda: found if (found := self.saga(saga_id)) and found.state == state else None,
             f"{state}: {self.saga(saga_id)}",
         )
 
     def records(self) -> None:
-        """Wait until a tracker has recorded, in every partition, all that Kafka had when this was called."""
+        """Wait until a tracker has recorded, in every partition, all that Kafka had at the time of this call."""
         caught_up = "SELECT 1 FROM watermarks HAVING count(*) = :all AND min(recorded_until) > :since"
         since = datetime.now(UTC)
         until(lambda: self.one(caught_up, all=PARTITIONS, since=since), "everything so far is recorded")
 
     def timeline(self, saga_id: str) -> list[Any]:
-        """Return the saga's timeline in its order."""
+        """Return the saga's timeline in order."""
         with self.engine.connect() as tx:
             statement = text("SELECT * FROM timeline WHERE saga_id = :saga_id ORDER BY seq")
             return list(tx.execute(statement, {"saga_id": saga_id}))
@@ -191,7 +191,7 @@ class Wire:
 
 
 def fence_replies(saga_id: str, *ran: str) -> list[Message]:
-    """Every service's answer to the fence when just these steps ran."""
+    """Return every service's reply to the fence when exactly these steps ran."""
     return [
         message(
             saga.SagaFenced,
