@@ -34,8 +34,7 @@ def create_topics(admin: AdminClient, topics: Iterable[str], partitions: int) ->
     for name in topics:
         if name in existing and (count := len(existing[name].partitions)) != partitions:
             raise InvalidSettings(
-                f"Topic {name} has {count} partitions and {partitions} are wanted; "
-                f"keep {count}, or use another --home."
+                f"Topic {name} has {count} partitions and {partitions} are wanted; keep {count}, or use another --home."
             )
     missing = [name for name in topics if name not in existing]
     if not missing:

@@ -130,7 +130,9 @@ def test_an_unprocessable_message_parks_its_saga_and_stops_nothing_else(wire: Tr
 
 
 @pytest.mark.parametrize(("step", "state"), [("book_shipment", "PENDING"), ("reserve_inventory", "NEEDS_REVIEW")])
-def test_a_dead_letter_stops_a_saga_or_parks_it_as_its_definition_says(wire: TrackerPeers, step: str, state: str) -> None:
+def test_a_dead_letter_stops_a_saga_or_parks_it_as_its_definition_says(
+    wire: TrackerPeers, step: str, state: str
+) -> None:
     saga_id = new_id()
     events = successes(saga_id)
     index = STEPS.index(step)
