@@ -232,7 +232,7 @@ def test_a_message_of_no_known_step_is_redriven_in_the_service_that_parked_it(
     assert work(engine, operator_acts) == 1
     with engine.begin() as tx:
         assert dead_letters.list_open(tx, saga_id=ended, limit=9) == []
-        assert dead_letters.unclear(tx, [ended]) == {}
+        assert dead_letters.services_without_step(tx, [ended]) == {}
 
 
 @pytest.mark.parametrize(

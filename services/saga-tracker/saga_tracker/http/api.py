@@ -24,7 +24,7 @@ from saga_tracker.http.cancellations import Cancellations, NotPublished
 from saga_tracker.model.diagram import mermaid
 from saga_tracker.model.progress import SagaState, outcomes
 from saga_tracker.store import queries
-from saga_tracker.store.queries import PAGE_SIZE_MAX, TERMINAL, Filters, Stored, Summary, TimelineEntry
+from saga_tracker.store.queries import PAGE_SIZE_MAX, TERMINAL, Filters, SagaView, Summary, TimelineEntry
 
 POLL_EVERY_S = 0.3
 """How often a live timeline queries new entries: a person sees no delay, and the load on the database is small."""
@@ -187,7 +187,7 @@ def list_sagas(
     return SagaList(sagas=page.sagas, next_cursor=page.next_cursor, freshness=freshness)
 
 
-def stored_saga(request: Request, saga_id: SagaId, _staff: Staff) -> Stored:
+def stored_saga(request: Request, saga_id: SagaId, _staff: Staff) -> SagaView:
     """Return the saga that the path names, or answer 404."""
     with reading(engine_of(request)) as tx:
         found = queries.saga(tx, saga_id)
@@ -199,7 +199,7 @@ def stored_saga(request: Request, saga_id: SagaId, _staff: Staff) -> Stored:
     return found
 
 
-StoredSaga = Annotated[Stored, Depends(stored_saga)]
+StoredSaga = Annotated[SagaView, Depends(stored_saga)]
 
 
 def etag(revision: int) -> str:
@@ -207,7 +207,7 @@ def etag(revision: int) -> str:
     return f'"{revision}"'
 
 
-def check_match(saga: Stored, if_match: str) -> None:
+def check_match(saga: SagaView, if_match: str) -> None:
     """Answer 412 unless this If-Match names the saga's current revision."""
     if if_match.strip() == "*":
         return
@@ -361,7 +361,7 @@ def get_definition(_staff: Staff, name: Annotated[str, Path(pattern=r"^[a-z0-9_]
     return Definition(name=definition.name, version=definition.version, steps=steps, mermaid=mermaid(definition))
 
 
-def _steps(saga: Stored) -> list[Step]:
+def _steps(saga: SagaView) -> list[Step]:
     definition = DEFINITIONS.get((saga.summary.type, saga.summary.version))
     if definition is None:
         return []  # Without the definition of another release only the stored columns can be shown.
@@ -372,7 +372,7 @@ def _steps(saga: Stored) -> list[Step]:
     ]
 
 
-def _new_entries(engine: Engine, saga: Stored, after: int) -> tuple[str, list[TimelineEntry], datetime | None]:
+def _new_entries(engine: Engine, saga: SagaView, after: int) -> tuple[str, list[TimelineEntry], datetime | None]:
     """Query the state first, so that after the end of a saga its entries are queried once more."""
     with reading(engine) as tx:
         state = queries.state(tx, saga.summary.saga_id) or saga.summary.state

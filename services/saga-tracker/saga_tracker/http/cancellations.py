@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, Producer
 from messages.saga import CancelSaga
 
 from saga_tracker.model.saga import CANCEL_TOPIC, SERVICE
-from saga_tracker.store.queries import Stored
+from saga_tracker.store.queries import SagaView
 
 PUBLISH_WITHIN_S = 5.0
 POLL_S = 0.05
@@ -29,7 +29,7 @@ class Cancellations:
         self._producer = producer
         self._codec = codec
 
-    def send(self, saga: Stored, *, actor: str, reason: str, now: datetime) -> str:
+    def send(self, saga: SagaView, *, actor: str, reason: str, now: datetime) -> str:
         """Publish the command, wait until every in-sync replica has it, and return its id. Raises NotPublished."""
         summary = saga.summary
         command = CancelSaga(

@@ -1,4 +1,4 @@
-"""The operators' endpoints: reviews, plans, acts on one saga, dead letters, the operators' log. Only HTTP stands here.
+"""The operators' endpoints: reviews, plans, acts on one saga, dead letters, the operators' log. Only HTTP is here.
 
 ``http.previews`` makes a plan, ``store.plans`` holds it, and ``ingest.operator_acts`` applies it in the worker. The API
 itself only marks a plan as to be applied, and closes dead letters. It must never change a saga.
@@ -24,7 +24,7 @@ from saga_tracker.model.saga import SERVICE
 from saga_tracker.store import dead_letters, plans, selections, timeline
 from saga_tracker.store.dead_letters import Closed, OpenLetter
 from saga_tracker.store.plans import ActKind, Item, ItemState, LogEntry, Plan
-from saga_tracker.store.queries import Stored
+from saga_tracker.store.queries import SagaView
 from saga_tracker.store.selections import Group, Selection
 from saga_tracker.store.timeline import Entry
 
@@ -174,7 +174,7 @@ def apply_plan(request: Request, operator: Operator, plan_id: PlanId, body: Appl
         return _found(plans.find(tx, plan_id))
 
 
-def matching(saga: StoredSaga, if_match: Annotated[str | None, Header(max_length=64)] = None) -> Stored:
+def matching(saga: StoredSaga, if_match: Annotated[str | None, Header(max_length=64)] = None) -> SagaView:
     """Return the saga that the path names, at the version that If-Match names, or answer 428 or 412."""
     if if_match is None:
         raise Problem(
@@ -187,7 +187,7 @@ def matching(saga: StoredSaga, if_match: Annotated[str | None, Header(max_length
     return saga
 
 
-Matching = Annotated[Stored, Depends(matching)]
+Matching = Annotated[SagaView, Depends(matching)]
 
 
 @router.post("/sagas/{saga_id}/redrive", status_code=202, responses=responses(400, 404, 409, 412, 413, 415, 428))
@@ -279,7 +279,7 @@ def _apply(tx: Connection, plan: Plan, operator: Principal, reason: str, rate_pe
         plans.log(tx, [entry])
 
 
-def _act(request: Request, act: ActKind, operator: Principal, saga: Stored, reason: str) -> Plan:
+def _act(request: Request, act: ActKind, operator: Principal, saga: SagaView, reason: str) -> Plan:
     """Plan the act for this saga at this version, and mark the plan as to be applied at once."""
     with engine_of(request).execution_options(isolation_level="REPEATABLE READ").begin() as tx:
         plan = _plan(tx, act, Selection(saga_ids=[saga.summary.saga_id]), operator)

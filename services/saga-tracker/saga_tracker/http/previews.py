@@ -36,11 +36,13 @@ def make(
 ) -> Plan:
     """Freeze what the act would do to the selected sagas, and return the plan. Raises InvalidSelection."""
     rows = _candidates(tx, selection)
-    unclear = dead_letters.unclear(tx, [row.saga_id for row in rows]) if act is ActKind.REDRIVE else {}
+    without_step = (
+        dead_letters.services_without_step(tx, [row.saga_id for row in rows]) if act is ActKind.REDRIVE else {}
+    )
     plan_id = new_id()
     plans.insert(tx, plan_id, act, _json(selection), by=by, at=now)
     items = [
-        _item(row, *_outlook(row, definitions, act, unclear.get(row.saga_id, {}), by=by, now=now), now=now)
+        _item(row, *_outlook(row, definitions, act, without_step.get(row.saga_id, {}), by=by, now=now), now=now)
         for row in rows
     ]
     for first in range(0, len(items), INSERT_ITEMS):
@@ -78,7 +80,7 @@ def _item(row: Row[Any], runs: str | None, why_not: str | None, *, now: datetime
 
 
 def _outlook(
-    row: Row[Any], definitions: Definitions, act: ActKind, unclear: Mapping[str, int], *, by: str, now: datetime
+    row: Row[Any], definitions: Definitions, act: ActKind, without_step: Mapping[str, int], *, by: str, now: datetime
 ) -> tuple[str | None, str | None]:
     """Return the commands that the act would send, and why it is impossible (None: it is possible)."""
     definition = definitions.get((row.saga_type, row.saga_version))
@@ -96,7 +98,7 @@ def _outlook(
             )
         after = decide(definition, merge(progress, Cancelled(at=now, by=by, reason="")))
         return (None, after.parked) if after.phase is Phase.RUNNING else (_runs(definition, after), None)
-    services = [service for service in unclear if service in definition.participants]
+    services = [service for service in without_step if service in definition.participants]
     redrives = [f"{name_of(RedriveStep)} {service}" for service in services]
     try:
         fact = redrive(definition, progress, at=now, by=by, reason="")

@@ -1,7 +1,7 @@
 """Decodes dead letters: which saga and step each concerns, and the fact that follows. Pure but for the codec's schemas.
 
 The saga's definition is needed for that. Where the original message cannot be decoded, only the stored saga names its
-definition. So the definition comes as an argument, and everything else about a dead letter stands here.
+definition. So the definition comes as an argument, and everything else about a dead letter is in this module.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from saga_tracker.model.progress import NotRedrivable, redrive
 from saga_tracker.model.saga import SERVICE, Definitions
 from saga_tracker.store import dead_letters, plans, sagas
 from saga_tracker.store.cache import SagaCache
-from saga_tracker.store.plans import ActKind, Applying, Item, ItemState, LogEntry
+from saga_tracker.store.plans import ActKind, Item, ItemState, LockedPlan, LogEntry
 from saga_tracker.store.sagas import SagaRow
 from saga_tracker.store.timeline import Entry
 
@@ -51,13 +51,13 @@ Results = dict[str, tuple[ItemState, str | None]]
 class _Act:
     """One act on one saga: its timeline entry, and its fact if it has one.
 
-    ``unclear`` maps each service that must retry its parked messages of no known step to the number of the redrive.
+    ``redrives`` maps each service that must retry its parked messages of no known step to the number of the redrive.
     """
 
     saga: TrackedSaga
     entry: Entry
     fact: Fact | None
-    unclear: Mapping[str, int]
+    redrives: Mapping[str, int]
 
 
 class OperatorActs:
@@ -78,7 +78,7 @@ class OperatorActs:
         items = plans.next_items(tx, plan.plan_id, partitions, limit=size)
         # 2.
         rows = sagas.load(tx, [item.saga_id for item in items])
-        unclear = dead_letters.unclear(tx, list(rows)) if plan.act is ActKind.REDRIVE else {}
+        without_step = dead_letters.services_without_step(tx, list(rows)) if plan.act is ActKind.REDRIVE else {}
         # 3.
         acts: list[_Act] = []
         results: Results = {}
@@ -89,7 +89,7 @@ class OperatorActs:
                 results[item.saga_id] = ItemState.CHANGED, _change(item, row)
                 continue
             saga = TrackedSaga(row=row, definition=definition)
-            acts.append(_act(plan, saga, unclear.get(row.saga_id, {}), now))
+            acts.append(_act(plan, saga, without_step.get(row.saga_id, {}), now))
             results[item.saga_id] = ItemState.DONE, item.runs
         # 4.
         outbox_rows = self._save(tx, acts, now)
@@ -111,7 +111,7 @@ class OperatorActs:
             unit_of_work.entries.append(act.entry)
             if act.fact is not None:
                 saga.add(act.fact)
-            for service, number in act.unclear.items():
+            for service, number in act.redrives.items():
                 unit_of_work.send(saga, redrive_of_unknown_step(saga.row, service, number, act.entry, now), None)
         unit_of_work.save(tx, [act.saga for act in acts])
         return unit_of_work.outbox_rows
@@ -123,7 +123,7 @@ def _change(item: Item, row: SagaRow | None) -> str:
     return f"It was at version {item.revision} when it was planned and is at {row.version}, {row.state}; plan again."
 
 
-def _act(plan: Applying, saga: TrackedSaga, unclear: Mapping[str, int], now: datetime) -> _Act:
+def _act(plan: LockedPlan, saga: TrackedSaga, without_step: Mapping[str, int], now: datetime) -> _Act:
     row = saga.row
     entry = Entry(
         saga_id=row.saga_id,
@@ -136,11 +136,12 @@ def _act(plan: Applying, saga: TrackedSaga, unclear: Mapping[str, int], now: dat
         detail=f"{plan.applied_by}: {plan.reason}",
         partition=row.partition,
     )
-    services = {service: number for service, number in unclear.items() if service in saga.definition.participants}
-    return _Act(saga=saga, entry=entry, fact=_fact(plan, saga, now), unclear=services)
+    participants = saga.definition.participants
+    redrives = {service: number for service, number in without_step.items() if service in participants}
+    return _Act(saga=saga, entry=entry, fact=_fact(plan, saga, now), redrives=redrives)
 
 
-def _fact(plan: Applying, saga: TrackedSaga, now: datetime) -> Fact | None:
+def _fact(plan: LockedPlan, saga: TrackedSaga, now: datetime) -> Fact | None:
     match plan.act:
         case ActKind.REDRIVE:
             try:
@@ -153,7 +154,7 @@ def _fact(plan: Applying, saga: TrackedSaga, now: datetime) -> Fact | None:
             return None
 
 
-def _log_entry(plan: Applying, entry: Entry, detail: str | None, now: datetime) -> LogEntry:
+def _log_entry(plan: LockedPlan, entry: Entry, detail: str | None, now: datetime) -> LogEntry:
     return LogEntry(
         act_id=entry.message_id,
         at=now,

@@ -49,7 +49,7 @@ class UnitOfWork:
             for outgoing in outgoing_messages(saga, decision, now=self.now):
                 self.send(saga, outgoing, decision.reason)
         dead_letters.save(tx, self.dead_letters, now=self.now)
-        dead_letters.open_unclear(tx, confirmed_with_letters)
+        dead_letters.open_without_step(tx, confirmed_with_letters)
         plans.log(tx, self.log_entries)
         rows = [saga.row for saga in tracked]
         timeline.insert(tx, self.entries, now=self.now)

@@ -391,7 +391,7 @@ def _await_replies(
     waiting: Waiting | None = None
     parked: str | None = None
     if dead:
-        parked = f"the command {dead[0]} was given up: {progress.dead_commands[dead[0]][1]}"
+        parked = f"the command {dead[0]} was dead-lettered: {progress.dead_commands[dead[0]][1]}"
     elif overdue >= last:
         silent = ", ".join(command.service for command in commands)
         parked = f"no reply from {silent} after {overdue} attempts ({round_})"

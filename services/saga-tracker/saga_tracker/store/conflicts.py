@@ -1,4 +1,4 @@
-"""The error of a write that another worker was faster than."""
+"""The error of a write that comes after another worker's."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ class OpenLetter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Closed:
-    """A dead letter that was closed just now."""
+    """A dead letter that this request closed."""
 
     letter_id: str
     saga_id: str
@@ -126,7 +126,7 @@ def save(tx: Connection, rows: Sequence[LetterRow], *, now: datetime) -> None:
         tx.execute(SAVE, COLUMNS.parameters(rows) | {"now": now})
 
 
-def open_unclear(tx: Connection, saga_ids: Collection[str]) -> None:
+def open_without_step(tx: Connection, saga_ids: Collection[str]) -> None:
     """Open the unresolved letters of these sagas without a known step: the sagas have ended and own them no longer."""
     if saga_ids:
         tx.execute(OPEN, {"saga_ids": sorted(saga_ids)})
@@ -147,7 +147,7 @@ def resolve(tx: Connection, acts: Sequence[tuple[str, str, str]], resolution: st
         )
 
 
-def unclear(tx: Connection, saga_ids: Collection[str]) -> dict[str, dict[str, int]]:
+def services_without_step(tx: Connection, saga_ids: Collection[str]) -> dict[str, dict[str, int]]:
     """Return by saga the services with unresolved letters of no known step, and the number of their next redrive."""
     found: dict[str, dict[str, int]] = {}
     for row in tx.execute(UNCLEAR, {"saga_ids": sorted(saga_ids)}):

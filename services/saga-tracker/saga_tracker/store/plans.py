@@ -1,7 +1,8 @@
-"""Operators' plans: the sagas of an act, frozen with each one's version, and the outcome of each.
+"""The tables of plans and of the operators' log: the sagas of an act, each frozen with its version, and the outcomes.
 
-A plan is made once, applied once, and never widened. The worker applies it from these rows, so that after a crash the
-next worker continues where the last transaction ended.
+``http.previews`` makes a plan, ``http.operator_api`` serves it, and ``ingest.operator_acts`` applies it from here. A
+plan is made once, applied once, and never extended. After a crash the next worker continues where the last transaction
+ended.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from saga_tracker.store.schema import OPERATOR_LOG, PLAN_ITEMS, PLANS
 
 
 class ActKind(enum.StrEnum):
-    """What an operator can do about sagas."""
+    """What an operator can do with sagas."""
 
     REDRIVE = "REDRIVE"
     COMPENSATE = "COMPENSATE"
@@ -28,7 +29,7 @@ class ActKind(enum.StrEnum):
 
 
 class PlanState(enum.StrEnum):
-    """How far a plan is."""
+    """The state of a plan."""
 
     PLANNED = "PLANNED"
     APPLYING = "APPLYING"
@@ -229,7 +230,7 @@ def items(tx: Connection, plan_id: str, *, after: str, state: str | None, limit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Applying:
+class LockedPlan:
     """A plan that the worker has locked to apply its next sagas."""
 
     plan_id: str
@@ -239,10 +240,10 @@ class Applying:
     rate_per_s: int
 
 
-def lock(tx: Connection, partitions: Collection[int], *, now: datetime) -> Applying | None:
+def lock(tx: Connection, partitions: Collection[int], *, now: datetime) -> LockedPlan | None:
     """Lock a plan that has sagas left in these partitions and whose rate lets it continue; None where there is none."""
     row = tx.execute(LOCK_PLAN, {"partitions": list(partitions), "now": now}).first()
-    return None if row is None else Applying(**{**row._mapping, "act": ActKind(row.act)})
+    return None if row is None else LockedPlan(**{**row._mapping, "act": ActKind(row.act)})
 
 
 def next_items(tx: Connection, plan_id: str, partitions: Collection[int], *, limit: int) -> list[Item]:

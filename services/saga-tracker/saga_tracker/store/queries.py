@@ -51,7 +51,7 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
+class SagaView:
     """A saga with its progress; ``partition`` is its partition number on every topic."""
 
     summary: Summary
@@ -134,14 +134,14 @@ def page(tx: Connection, filters: Filters, *, cursor: str | None, limit: int) ->
     return Page(sagas=sagas, next_cursor=cursor_of(sagas[-1]) if len(found) > limit else None)
 
 
-def saga(tx: Connection, saga_id: str) -> Stored | None:
+def saga(tx: Connection, saga_id: str) -> SagaView | None:
     """Return one saga, or None where none has that id."""
     row = tx.execute(select(*_SUMMARY, SAGAS.c.progress, SAGAS.c.partition).where(SAGAS.c.saga_id == saga_id)).first()
     if row is None:
         return None
     columns = dict(row._mapping)
     progress, partition = columns.pop("progress"), columns.pop("partition")
-    return Stored(summary=Summary(**columns), progress=from_record(progress["known"]), partition=partition)
+    return SagaView(summary=Summary(**columns), progress=from_record(progress["known"]), partition=partition)
 
 
 def state(tx: Connection, saga_id: str) -> str | None:
