@@ -313,7 +313,7 @@ def test_a_provider_inside_of_the_process_is_audited_by_its_own_records(audited:
         *(audited.confirmed, PAYABLE_MINOR),
     )
     audited.execute(
-        "shipping", "INSERT INTO courier_records (id, reference, state) VALUES ('second', 'nobody', 'live')"
+        "shipping", "INSERT INTO courier_records (id, reference, state) VALUES ('second', 'unknown', 'live')"
     )
 
     assert {("charged-once", audited.confirmed), ("shipped-once", "unknown")} <= audited.broken()
