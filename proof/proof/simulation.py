@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cache, partial
-from typing import Any
 
 import checkout.handlers
 import inventory.handlers
@@ -23,9 +22,8 @@ import loyalty.tables
 import payment.handlers
 import shipping.handlers
 from chassis.saga.handlers import Handlers
-from chassis.saga.steps import Handler, Step, name
+from chassis.saga.steps import Handler
 from chassis.wire.codec import Codec
-from messages.contract import Message
 from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.ingest.consumer_progress import ConsumerProgress
 from saga_tracker.ingest.deadlines import Deadlines
@@ -34,12 +32,12 @@ from saga_tracker.ingest.operator_acts import OperatorActs
 from saga_tracker.ingest.recorder import Recorder
 from saga_tracker.model.saga import scaled
 from saga_tracker.store.cache import SagaCache
-from sqlalchemy import Connection
 
 from proof.broker import Broker
 from proof.checks import FinalState, Violation, violations
 from proof.customers import CUSTOMERS, SKUS, Customers
 from proof.databases import Database
+from proof.failing_handlers import FailingHandlers
 from proof.operator import Operator
 from proof.providers import Courier, Gateway
 from proof.schedule import BEGINNING, Schedule
@@ -56,8 +54,6 @@ ACTS = (0, 0, 2, 10)
 PARTITION_COUNT = 2
 PROCESSES = 2
 FAULTS_MAX_S = 120.0
-BROKEN_S = 60.0
-"""The longest time for which a handler is broken: longer than all its attempts."""
 REDRIVES_MAX = 20
 """After so many redrives at rest, a saga that is still parked counts as parked for ever."""
 OPERATOR_EVERY = timedelta(minutes=10)
@@ -70,10 +66,6 @@ REST_WITHIN = timedelta(hours=2)
 
 class NotAtRest(Exception):
     """A schedule does not come to rest."""
-
-
-class Poison(Exception):
-    """An unforeseen failure of a handler."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,10 +105,11 @@ class Simulation:
     """Whether operators redrive until no saga is parked any more."""
     redrives_left: int = REDRIVES_MAX
     operator_at: datetime = BEGINNING + OPERATOR_EVERY
-    broken_until: dict[str, datetime] = field(default_factory=dict)
+    _failing: FailingHandlers = field(init=False)
 
     def __post_init__(self) -> None:
         chance = self.schedule.chance
+        self._failing = FailingHandlers(self.schedule)
         self.database.empty()
         self.gateway = Gateway(chance, chance.choice((0.0, 0.1, 0.3)))
         self.courier = Courier(chance, chance.choice((0.0, 0.2)))
@@ -153,7 +146,7 @@ class Simulation:
         )
 
     def _processes(self, name: str, declared: Sequence[Handler]) -> list[Process]:
-        handlers = Handlers.of(self._failing(each) for each in declared)
+        handlers = Handlers.of(self._failing.wrap(each) for each in declared)
         read = {f"{event.OWNER}.events" for event in handlers.events}
         read |= {f"{name}.commands"} if handlers.commands else set()
         service = Service(
@@ -169,30 +162,6 @@ class Simulation:
         for partition in range(PARTITION_COUNT):
             processes[partition % PROCESSES].own(partition)
         return processes
-
-    def _failing(self, handler: Handler) -> Handler:
-        """Make a local step fail now and then, in its step or in its compensation."""
-        if not isinstance(handler, Step):
-            return handler
-
-        def failing(what: str, load: Callable[[Any, Connection], Any]) -> Callable[[Any, Connection], Any]:
-            def load_or_fail(messages: Sequence[Message], tx: Connection) -> Any:
-                if self._is_broken(what) or self.schedule.strikes("a handler fails", 0.03):
-                    raise Poison("an unforeseen failure")
-                return load(messages, tx)
-
-            return load_or_fail
-
-        compensation = handler.compensation
-        if compensation is not None:
-            compensation = replace(compensation, load=failing(name(compensation), compensation.load))
-        return replace(handler, load=failing(handler.name, handler.load), compensation=compensation)
-
-    def _is_broken(self, name: str) -> bool:
-        schedule = self.schedule
-        if schedule.strikes("a handler is broken for a while", 0.02):
-            self.broken_until[name] = schedule.now + schedule.within(BROKEN_S)
-        return schedule.are_faults_on and schedule.now < self.broken_until.get(name, BEGINNING)
 
     def _stock_up(self) -> None:
         chance = self.schedule.chance

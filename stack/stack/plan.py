@@ -42,22 +42,9 @@ def next_state(settings: StackSettings, before: State | None, *, is_alive: bool)
     A setting that is left out keeps its value. A stack that is up keeps its components and gains those of ``only``.
     """
     state = before or State(docker=settings.docker, proxied=settings.proxied)
-    if settings.docker and not state.docker:
-        raise InvalidSettings(f"{settings.home} holds a stack without Docker; give --docker another --home.")
-    if settings.proxied and (state.docker or not state.proxied):
-        raise InvalidSettings(
-            f"{settings.home} holds a stack without toxiproxy, which must be there from its first start."
-        )
-    if settings.partitions is not None and state.partitions not in (0, settings.partitions):
-        raise InvalidSettings(
-            f"{settings.home} has {state.partitions} partitions, which cannot change; use another --home for "
-            f"{settings.partitions}."
-        )
-    if is_alive and settings.tls not in (None, state.tls):
-        raise InvalidSettings(f"The stack in {settings.home} is up; run 'baraza down' before you change BARAZA_TLS.")
-    components = (
-        everything() if settings.only is None else closure((*settings.only, *(_known(state) if is_alive else ())))
-    )
+    _check_kept(settings, state, is_alive=is_alive)
+    kept = _known(state) if is_alive else []
+    components = everything() if settings.only is None else closure((*settings.only, *kept))
     observed = state.observed or settings.observed
     replicas = {**state.replicas, **settings.replicas}
     _check_workers(replicas, "have replicas")
@@ -77,6 +64,23 @@ def next_state(settings: StackSettings, before: State | None, *, is_alive: bool)
         substitutes=substitutes,
         ports=_ports(settings, state, replicas),
     )
+
+
+def _check_kept(settings: StackSettings, state: State, *, is_alive: bool) -> None:
+    """Raise InvalidSettings where a setting contradicts a property that the home keeps."""
+    if settings.docker and not state.docker:
+        raise InvalidSettings(f"{settings.home} holds a stack without Docker; give --docker another --home.")
+    if settings.proxied and (state.docker or not state.proxied):
+        raise InvalidSettings(
+            f"{settings.home} holds a stack without toxiproxy, which must be there from its first start."
+        )
+    if settings.partitions is not None and state.partitions not in (0, settings.partitions):
+        raise InvalidSettings(
+            f"{settings.home} has {state.partitions} partitions, which cannot change; use another --home for "
+            f"{settings.partitions}."
+        )
+    if is_alive and settings.tls not in (None, state.tls):
+        raise InvalidSettings(f"The stack in {settings.home} is up; run 'baraza down' before you change BARAZA_TLS.")
 
 
 def process_names(state: State, name: str) -> tuple[str, ...]:

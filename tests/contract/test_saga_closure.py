@@ -74,7 +74,7 @@ def test_a_compensation_agrees_with_its_definition(definition: SagaDefinition, s
     ],
 )
 def test_providers_inside_of_the_process_serve_the_same_steps(service: str, inside: tuple[Handler, ...]) -> None:
-    def told(own: Handlers) -> list[object]:
+    def declared(own: Handlers) -> list[object]:
         return [
             (
                 *(step.name, step.on, step.succeeds_with, step.rejected_with, step.retry),
@@ -83,7 +83,7 @@ def test_providers_inside_of_the_process_serve_the_same_steps(service: str, insi
             for step in own.steps
         ]
 
-    assert told(Handlers.of(inside)) == told(SERVICES[service])
+    assert declared(Handlers.of(inside)) == declared(SERVICES[service])
 
 
 def test_a_message_may_belong_to_every_saga_that_has_a_definition_and_to_no_other() -> None:

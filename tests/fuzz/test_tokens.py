@@ -59,7 +59,7 @@ def forgeries(shop: Shop) -> Iterator[tuple[str, str]]:
     yield "not valid yet", signed(nbf=now + 600)
     yield "issued tomorrow", signed(iat=now + 86_400)
     yield "of another issuer", signed(iss="http://elsewhere.test")
-    yield "for somebody else", signed(aud="another")
+    yield "for another audience", signed(aud="another")
     for name in ("sub", "exp", "iss", "aud", "iat"):
         yield f"without {name}", signed(**{name: ...})
     yield "roles as a text", signed(roles="operator")

@@ -1,4 +1,4 @@
-"""The simulated gateway and courier over real HTTP: keys, faults, records, and what is left after SIGKILL."""
+"""The simulated gateway and courier over real HTTP: keys, faults, records, and their state after SIGKILL."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_a_reordered_body_is_the_same_body(gateway: SimulatorProcess, reference:
     assert again.headers["idempotent-replayed"] == "true"
 
 
-def test_of_many_at_once_with_one_key_one_has_the_effect(gateway: SimulatorProcess, reference: str) -> None:
+def test_of_many_concurrent_calls_with_one_key_one_has_the_effect(gateway: SimulatorProcess, reference: str) -> None:
     with ThreadPoolExecutor(12) as threads:
         answers = list(
             threads.map(
@@ -127,7 +127,7 @@ def test_a_key_under_way_is_refused_and_found_as_under_way(gateway: SimulatorPro
         assert first.result().status == 201
 
 
-def test_a_key_that_was_never_seen_is_not_found(gateway: SimulatorProcess, reference: str) -> None:
+def test_an_unknown_key_is_not_found(gateway: SimulatorProcess, reference: str) -> None:
     answer = get(gateway, f"/v1/requests/{reference}")
 
     assert (answer.status, answer.json()["code"]) == (404, "request_not_found")
@@ -142,7 +142,7 @@ def test_a_lost_answer_leaves_its_effect(gateway: SimulatorProcess, reference: s
     assert len(records_of(gateway, reference, "authorization")) == 1
 
 
-def test_a_hanging_call_has_its_effect_after_the_caller_gave_up(gateway: SimulatorProcess, reference: str) -> None:
+def test_a_hanging_call_has_its_effect_after_the_caller_timed_out(gateway: SimulatorProcess, reference: str) -> None:
     with pytest.raises(urllib3.exceptions.ReadTimeoutError):
         post(
             gateway,
@@ -216,7 +216,7 @@ def test_a_fault_on_request_hits_one_reference_a_limited_number_of_times(
 
 
 @pytest.mark.parametrize("rule", [{"operation": "fly", "kind": "error"}, {"operation": "book"}, {"rate": 2}])
-def test_a_fault_that_makes_no_sense_is_refused(courier: SimulatorProcess, rule: Json) -> None:
+def test_an_invalid_fault_is_refused(courier: SimulatorProcess, rule: Json) -> None:
     answer = urllib3.request("POST", f"{courier.url}/admin/faults", json=rule)
 
     assert (answer.status, answer.headers["content-type"]) == (400, "application/problem+json")
@@ -260,7 +260,7 @@ def test_money_cannot_be_moved_twice(
     assert records_of(gateway, reference, "authorization") == before
 
 
-def test_a_token_can_fail_the_capture_alone(gateway: SimulatorProcess, reference: str) -> None:
+def test_a_token_can_fail_only_the_capture(gateway: SimulatorProcess, reference: str) -> None:
     authorization_id = authorize(gateway, reference, token="tok_capture_declined")
     answer = post(gateway, f"/v1/authorizations/{authorization_id}/capture", {})
 
@@ -271,7 +271,7 @@ def test_a_token_can_fail_the_capture_alone(gateway: SimulatorProcess, reference
     "change",
     [{"amount_minor": -1}, {"amount_minor": 1.5}, {"amount_minor": "5"}, {"currency": "usd"}, {"card": "4111"}],
 )
-def test_a_request_that_is_not_valid_names_what_is_wrong(
+def test_the_answer_to_an_invalid_request_names_the_error(
     gateway: SimulatorProcess, reference: str, change: Json
 ) -> None:
     answer = post(gateway, "/v1/authorizations", {**authorization(reference), **change})
@@ -280,7 +280,7 @@ def test_a_request_that_is_not_valid_names_what_is_wrong(
     assert next(iter(change)) in answer.json()["detail"]
 
 
-def test_a_request_without_a_key_or_without_sense_is_refused(gateway: SimulatorProcess) -> None:
+def test_a_request_without_a_key_or_with_invalid_values_is_refused(gateway: SimulatorProcess) -> None:
     keyless = urllib3.request("POST", f"{gateway.url}/v1/authorizations", json=authorization("x"))
     garbage = urllib3.request(
         "POST", f"{gateway.url}/v1/authorizations", body=b"\xff{", headers={"Idempotency-Key": str(uuid4())}
@@ -313,8 +313,8 @@ def test_an_address_can_be_undeliverable(courier: SimulatorProcess, reference: s
     assert records_of(courier, reference, "shipment") == []
 
 
-def test_whatever_was_answered_outlives_sigkill(tmp_path: Path) -> None:
-    """Twelve callers are answered as fast as they can call, until the process is killed in mid-traffic."""
+def test_every_answered_call_outlives_sigkill(tmp_path: Path) -> None:
+    """Twelve callers call as fast as they can, until the process is killed."""
     answered: list[str] = []
 
     def call_until_killed(gateway: SimulatorProcess) -> None:
@@ -343,7 +343,7 @@ def test_whatever_was_answered_outlives_sigkill(tmp_path: Path) -> None:
     assert summary["records"]["authorization"]["open"] == summary["requests"]["authorize"]["201"] >= len(answered)
 
 
-def test_an_orderly_stop_waits_for_no_hanging_call(tmp_path: Path, reference: str) -> None:
+def test_a_graceful_stop_does_not_wait_for_a_hanging_call(tmp_path: Path, reference: str) -> None:
     with running("gateway", {"BARAZA_SIMULATOR_RECORDS": str(tmp_path / "records.db")}) as gateway:
         with ThreadPoolExecutor(1) as threads:
             call = threads.submit(

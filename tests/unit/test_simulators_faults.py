@@ -80,7 +80,7 @@ def test_times_limits_how_often_one_reference_is_hit(records: Records) -> None:
     assert faults.choose(subject("order-2")) is not None
 
 
-def test_the_older_fault_wins_and_the_next_one_takes_over_when_it_is_used_up(records: Records) -> None:
+def test_the_older_fault_wins_and_the_next_one_follows_when_it_is_used_up(records: Records) -> None:
     faults = Faults(records, seed=7)
     faults.add(Fault(operation="book", kind=FaultKind.RATE_LIMITED, times=1))
     faults.add(Fault(operation="book", kind=FaultKind.ERROR))
@@ -90,7 +90,7 @@ def test_the_older_fault_wins_and_the_next_one_takes_over_when_it_is_used_up(rec
     assert kinds == [FaultKind.RATE_LIMITED, FaultKind.ERROR]
 
 
-def test_faults_and_what_they_hit_outlive_the_process(tmp_path: Path) -> None:
+def test_faults_and_their_hits_outlive_the_process(tmp_path: Path) -> None:
     path = tmp_path / "records.db"
     with Records.open(path) as records:
         faults = Faults(records, seed=7)
@@ -103,7 +103,7 @@ def test_faults_and_what_they_hit_outlive_the_process(tmp_path: Path) -> None:
         assert [faults.choose(subject("order-1")) is not None for _ in range(2)] == [True, False]
 
 
-def test_cleared_faults_hit_nobody(records: Records) -> None:
+def test_cleared_faults_hit_no_call(records: Records) -> None:
     faults = Faults(records, seed=7)
     faults.add(Fault(operation="book", kind=FaultKind.ERROR, times=2))
     faults.choose(subject("order-1"))
@@ -112,13 +112,13 @@ def test_cleared_faults_hit_nobody(records: Records) -> None:
     assert hit(faults, REFERENCES) == {}
 
 
-def test_a_header_asks_for_a_fault() -> None:
+def test_a_header_requests_a_fault() -> None:
     fault = parse_fault_header("capture", "hang; delay_s=2.5; effect=false")
 
     assert fault == Fault(operation="capture", kind=FaultKind.HANG, delay_s=2.5, effect=False)
 
 
 @pytest.mark.parametrize("text", ["", "explode", "hang; delay_s=soon", "hang; delay_s=-1", "hang; colour=red"])
-def test_a_header_that_makes_no_sense_is_refused(text: str) -> None:
+def test_an_invalid_header_is_refused(text: str) -> None:
     with pytest.raises(Problem, match="is not a fault"):
         parse_fault_header("capture", text)

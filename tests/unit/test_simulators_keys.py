@@ -1,4 +1,4 @@
-"""The development issuer: tokens that any JWKS client accepts, keys that are made once and kept private."""
+"""The development issuer: tokens that any JWKS client accepts, and keys that are created once and kept private."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_minted_token_verifies_against_the_key_set(tmp_path: Path, algorithm: 
     assert int(str(claims["exp"])) - int(str(claims["iat"])) == 60
 
 
-def test_creators_at_once_agree_on_the_keys_and_keep_them_private(tmp_path: Path) -> None:
+def test_concurrent_creators_agree_on_the_keys_and_keep_them_private(tmp_path: Path) -> None:
     folder = tmp_path / "keys"
     with ThreadPoolExecutor(8) as threads:
         sets = list(threads.map(lambda _: key_set(folder), range(8)))
@@ -45,7 +45,7 @@ def test_creators_at_once_agree_on_the_keys_and_keep_them_private(tmp_path: Path
 
 
 @pytest.mark.parametrize("ttl_s", [0, -1, 86_401])
-def test_a_token_without_a_sensible_life_is_not_minted(tmp_path: Path, ttl_s: int) -> None:
+def test_a_token_with_an_invalid_lifetime_is_not_minted(tmp_path: Path, ttl_s: int) -> None:
     with pytest.raises(ValueError, match="ttl_s"):
         mint(tmp_path, ISSUER, "baraza", "customer-1", ["customer"], ttl_s)
 
@@ -58,7 +58,7 @@ def _token(issuer: SimulatorProcess, body: dict[str, object]) -> urllib3.BaseHTT
     return urllib3.request("POST", f"{issuer.url}/token", json=body, retries=False)
 
 
-def test_the_issuer_serves_tokens_and_the_keys_to_check_them(tmp_path: Path) -> None:
+def test_the_issuer_serves_tokens_and_the_keys_that_verify_them(tmp_path: Path) -> None:
     with running("issuer", _issuer(tmp_path)) as issuer:
         answer = _token(issuer, {"sub": "agent-1", "roles": ["support"], "ttl_s": 60})
         keys = urllib3.request("GET", f"{issuer.url}/.well-known/jwks.json").json()
@@ -70,7 +70,7 @@ def test_the_issuer_serves_tokens_and_the_keys_to_check_them(tmp_path: Path) -> 
     assert (refused.status, refused.headers["content-type"]) == (400, "application/problem+json")
 
 
-def test_a_minted_token_is_as_good_as_a_served_one(tmp_path: Path) -> None:
+def test_a_minted_token_verifies_like_a_served_one(tmp_path: Path) -> None:
     token = mint(tmp_path, ISSUER, "baraza", "operator-1", ["operator"], 60)
     with running("issuer", _issuer(tmp_path)) as issuer:
         keys = urllib3.request("GET", f"{issuer.url}/.well-known/jwks.json").json()
