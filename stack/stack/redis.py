@@ -1,4 +1,4 @@
-"""Redis from its wheel, on loopback: it holds only what may be lost (rate limits, cached answers, short leases)."""
+"""Redis from its wheel, on loopback: it holds only what may be lost (rate limits, cached responses, short leases)."""
 
 from __future__ import annotations
 

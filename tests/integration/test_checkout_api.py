@@ -1,4 +1,4 @@
-"""Checkout as a process, over real PostgreSQL and Redis: what its clients may rely on."""
+"""Checkout as a process on real PostgreSQL and Redis: its guarantees to clients."""
 
 from __future__ import annotations
 
@@ -59,19 +59,19 @@ def until(condition: Callable[[], Any], described: str) -> Any:
 
 
 class Outside(BaseHTTPRequestHandler):
-    """What checkout asks of others: the issuer's keys, and ids of schemas that were registered by a deploy."""
+    """The services that checkout calls: the issuer's keys, and a registry that knows every schema."""
 
     def do_GET(self) -> None:
         self._answer({"keys": [{**RSAAlgorithm.to_jwk(KEY.public_key(), as_dict=True), "kid": "1"}]})
 
     def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        schema = json.loads(asked["schema"])
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        schema = json.loads(request["schema"])
         full_name = f"{schema['namespace']}.{schema['name']}"
         subject = self.path.split("?")[0].rpartition("/")[2]
         assert subject.endswith(f"-{full_name}")
         self._answer(
-            {"subject": subject, "id": 1 + sorted(MESSAGES).index(full_name), "version": 1, "schema": asked["schema"]}
+            {"subject": subject, "id": 1 + sorted(MESSAGES).index(full_name), "version": 1, "schema": request["schema"]}
         )
 
     def _answer(self, body: dict[str, Any]) -> None:
@@ -88,7 +88,7 @@ class Outside(BaseHTTPRequestHandler):
 
 @dataclass(kw_only=True)
 class CheckoutStack:
-    """The parts around checkout, and the processes of it that a test starts."""
+    """The components around checkout, and the checkout processes that a test starts."""
 
     home: Home
     ports: dict[str, int]
@@ -178,7 +178,7 @@ def post(client: httpx.Client, body: object, key: str | None = None) -> httpx.Re
 
 
 @pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CheckoutStack]:
+def checkout_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CheckoutStack]:
     home = Home(tmp_path_factory.mktemp("checkout"))
     home.prepare()
     chosen = ports.choose(["postgres", "redis", "nowhere"], {}, {})
@@ -220,21 +220,25 @@ def launched(component: Component) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
-def migrate(parts: CheckoutStack) -> None:
-    connect = partial(postgres.connect, parts.ports["postgres"], parts.home.password(postgres.SUPERUSER))
+def migrate(checkout_stack: CheckoutStack) -> None:
+    connect = partial(
+        postgres.connect, checkout_stack.ports["postgres"], checkout_stack.home.password(postgres.SUPERUSER)
+    )
     rights = contract.database_rights()
-    databases.create(connect, parts.home.password, {login: rights[login] for login in ("checkout", "checkout_owner")})
+    databases.create(
+        connect, checkout_stack.home.password, {login: rights[login] for login in ("checkout", "checkout_owner")}
+    )
     owner = {
-        "DATABASE_URL": f"postgresql+psycopg://checkout_owner@127.0.0.1:{parts.ports['postgres']}/checkout",
-        "DATABASE_PASSWORD_FILE": str(parts.home.password_file("checkout_owner")),
+        "DATABASE_URL": f"postgresql+psycopg://checkout_owner@127.0.0.1:{checkout_stack.ports['postgres']}/checkout",
+        "DATABASE_PASSWORD_FILE": str(checkout_stack.home.password_file("checkout_owner")),
     }
     command = [sys.executable, "-m", "chassis.postgres.migrate", "checkout"]
-    subprocess.run(command, env=parts.environment(**owner), check=True)
+    subprocess.run(command, env=checkout_stack.environment(**owner), check=True)
 
 
 @pytest.fixture(scope="module")
-def api(parts: CheckoutStack) -> Api:
-    running = parts.start()
+def api(checkout_stack: CheckoutStack) -> Api:
+    running = checkout_stack.start()
     with running.client("operator-1", ["operator"]) as operator:
         loaded = operator.put("/v1/catalogue", json={"products": PRODUCTS})
         assert loaded.json() == {"received": len(PRODUCTS), "changed": len(PRODUCTS)}
@@ -248,8 +252,8 @@ def storefront(api: Api) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def tx(parts: CheckoutStack, api: Api) -> Iterator[Connection]:
-    with parts.engine.connect() as connection:
+def tx(checkout_stack: CheckoutStack, api: Api) -> Iterator[Connection]:
+    with checkout_stack.engine.connect() as connection:
         yield connection
 
 
@@ -257,7 +261,7 @@ def test_the_migrations_make_the_tables_in_code(tx: Connection) -> None:
     assert differences(tables.metadata, tx) == []
 
 
-def test_an_order_is_taken_in_with_its_event_in_one_transaction(storefront: httpx.Client, tx: Connection) -> None:
+def test_an_order_is_stored_with_its_event_in_one_transaction(storefront: httpx.Client, tx: Connection) -> None:
     answer = post(storefront, cart(lines=[("sku-1", 2), ("sku-2", 1)], points_to_burn=4))
     assert answer.status_code == 202
     body = answer.json()
@@ -272,7 +276,7 @@ def test_an_order_is_taken_in_with_its_event_in_one_transaction(storefront: http
     assert tx.execute(text("SELECT xmin FROM outbox WHERE id = :id"), {"id": row.id}).scalar_one() == states
 
 
-def test_the_same_key_and_body_return_the_same_answer(storefront: httpx.Client, tx: Connection) -> None:
+def test_the_same_key_and_body_return_the_same_response(storefront: httpx.Client, tx: Connection) -> None:
     key, body = new_key(), cart()
     first, again = post(storefront, body, key), post(storefront, body, key)
     spaced = storefront.post(
@@ -288,31 +292,33 @@ def test_the_same_key_and_body_return_the_same_answer(storefront: httpx.Client, 
     assert tx.execute(count, {"key": key}).scalar_one() == 1
 
 
-def test_a_replay_is_the_truth_of_postgresql_when_the_cache_has_forgotten(
-    storefront: httpx.Client, parts: CheckoutStack
+def test_a_replay_comes_from_postgresql_when_the_cache_is_empty(
+    storefront: httpx.Client, checkout_stack: CheckoutStack
 ) -> None:
     key = new_key()
     first = post(storefront, cart(), key)
-    with Redis(port=parts.ports["redis"], username="deploy", password=redis.password(parts.home, "deploy")) as cache:
+    with Redis(
+        port=checkout_stack.ports["redis"], username="deploy", password=redis.password(checkout_stack.home, "deploy")
+    ) as cache:
         assert cache.dbsize()
         cache.flushall()
     assert post(storefront, cart(), key).content == first.content
 
 
-def test_the_same_key_with_another_body_is_refused(storefront: httpx.Client, parts: CheckoutStack) -> None:
+def test_the_same_key_with_another_body_is_refused(storefront: httpx.Client, checkout_stack: CheckoutStack) -> None:
     key = new_key()
     post(storefront, cart(), key)
     other = post(storefront, cart(lines=[("sku-1", 3)]), key)
     assert (other.status_code, other.json()["type"]) == (422, "urn:baraza:problem:idempotency-mismatch")
 
 
-def test_keys_of_different_clients_have_nothing_to_do_with_each_other(api: Api, storefront: httpx.Client) -> None:
+def test_the_keys_of_different_clients_are_independent(api: Api, storefront: httpx.Client) -> None:
     key = new_key()
     with api.client("storefront-2") as other:
         assert post(storefront, cart(), key).json()["order_id"] != post(other, cart(), key).json()["order_id"]
 
 
-def test_a_key_that_another_process_is_storing_is_in_progress_and_not_stuck_after_its_crash(
+def test_a_key_that_another_process_holds_is_in_progress_and_free_after_a_crash(
     storefront: httpx.Client, tx: Connection
 ) -> None:
     key = new_key()
@@ -324,7 +330,7 @@ def test_a_key_that_another_process_is_storing_is_in_progress_and_not_stuck_afte
     assert post(storefront, cart(), key).status_code == 202
 
 
-def test_many_at_once_with_one_key_make_one_order(api: Api, tx: Connection) -> None:
+def test_concurrent_requests_with_one_key_make_one_order(api: Api, tx: Connection) -> None:
     key = new_key()
 
     async def all_at_once() -> list[httpx.Response]:
@@ -361,7 +367,7 @@ def test_many_at_once_with_one_key_make_one_order(api: Api, tx: Connection) -> N
         ({"ship_to": {"name": "A"}}, "#/ship_to/street"),
     ],
 )
-def test_what_cannot_be_an_order_is_refused_with_its_place(
+def test_an_invalid_order_is_refused_with_a_pointer_to_the_field(
     storefront: httpx.Client, changes: dict[str, Any], pointer: str
 ) -> None:
     refused = post(storefront, cart() | changes)
@@ -370,18 +376,18 @@ def test_what_cannot_be_an_order_is_refused_with_its_place(
     assert pointer in [error["pointer"] for error in refused.json()["errors"]]
 
 
-def test_a_line_of_the_wrong_kind_is_all_that_is_named(storefront: httpx.Client) -> None:
+def test_only_the_line_of_the_wrong_type_is_named(storefront: httpx.Client) -> None:
     refused = post(storefront, cart() | {"lines": [{"sku": "sku-1", "quantity": "2"}]}).json()
     assert [error["pointer"] for error in refused["errors"]] == ["#/lines/0/quantity"]
 
 
-def test_a_refused_order_does_not_use_its_key_up(storefront: httpx.Client) -> None:
+def test_a_refused_order_leaves_its_key_unused(storefront: httpx.Client) -> None:
     key = new_key()
     assert post(storefront, cart(lines=[("unknown", 1)]), key).status_code == 422
     assert post(storefront, cart(), key).status_code == 202
 
 
-def test_errors_of_every_kind_are_problems(api: Api, storefront: httpx.Client) -> None:
+def test_every_kind_of_error_is_a_problem(api: Api, storefront: httpx.Client) -> None:
     json_type = {"Content-Type": "application/json", "Idempotency-Key": new_key()}
     answers = {
         400: storefront.post("/v1/orders", content=b"{not json", headers=json_type),
@@ -400,7 +406,7 @@ def test_errors_of_every_kind_are_problems(api: Api, storefront: httpx.Client) -
     ]
 
 
-def test_a_body_that_hides_its_length_is_limited_too(storefront: httpx.Client) -> None:
+def test_a_body_without_a_length_is_limited_too(storefront: httpx.Client) -> None:
     def endless() -> Iterator[bytes]:
         for _ in range(40):
             yield b" " * 65_536
@@ -459,14 +465,14 @@ def test_in_bulk_each_order_has_its_own_result(storefront: httpx.Client) -> None
     assert (answer["accepted"], answer["replayed"], answer["refused"]) == (1, 2, 4)
 
 
-def test_bulk_takes_one_order_a_line_too(storefront: httpx.Client) -> None:
+def test_bulk_also_accepts_one_order_a_line(storefront: httpx.Client) -> None:
     lines = [json.dumps(cart() | {"idempotency_key": new_key()}) for _ in range(3)]
     body = "\n".join([*lines, "{broken", ""])
     answer = storefront.post("/v1/orders/bulk", content=body, headers={"Content-Type": "application/x-ndjson"}).json()
     assert [result["status"] for result in answer["results"]] == [202, 202, 202, 400]
 
 
-def test_a_bulk_of_too_many_or_of_another_kind_is_refused_whole(storefront: httpx.Client) -> None:
+def test_a_bulk_with_too_many_orders_or_another_type_is_refused_as_a_whole(storefront: httpx.Client) -> None:
     many = [cart() | {"idempotency_key": new_key()}] * 501
     assert storefront.post("/v1/orders/bulk", json=many).status_code == 422
     assert storefront.post("/v1/orders/bulk", json=[]).status_code == 422
@@ -488,8 +494,8 @@ def test_the_catalogue_is_read_page_by_page_and_a_load_changes_only_what_differs
         assert sorted(skus) == skus == sorted(str(product["sku"]) for product in PRODUCTS)
 
 
-def test_too_many_requests_are_told_when_to_come_again(parts: CheckoutStack, api: Api) -> None:
-    limited = parts.start(REQUESTS_PER_S_CUSTOMER="5")
+def test_a_429_has_the_time_to_retry_after(checkout_stack: CheckoutStack, api: Api) -> None:
+    limited = checkout_stack.start(REQUESTS_PER_S_CUSTOMER="5")
     with limited.client("customer-busy", ["customer"]) as customer:
         answers = [customer.get("/v1/catalogue") for _ in range(30)]
     refused = [answer for answer in answers if answer.status_code == 429]
@@ -501,8 +507,10 @@ def test_too_many_requests_are_told_when_to_come_again(parts: CheckoutStack, api
         assert another.get("/v1/catalogue").status_code == 200
 
 
-def test_without_redis_orders_are_taken_replayed_and_limited(parts: CheckoutStack, api: Api) -> None:
-    alone = parts.start(REDIS_URL=f"redis://127.0.0.1:{parts.ports['nowhere']}/0", REQUESTS_PER_S_CUSTOMER="5")
+def test_without_redis_orders_are_accepted_replayed_and_limited(checkout_stack: CheckoutStack, api: Api) -> None:
+    alone = checkout_stack.start(
+        REDIS_URL=f"redis://127.0.0.1:{checkout_stack.ports['nowhere']}/0", REQUESTS_PER_S_CUSTOMER="5"
+    )
     with alone.client() as client:
         key = new_key()
         first = post(client, cart(), key)
@@ -513,10 +521,10 @@ def test_without_redis_orders_are_taken_replayed_and_limited(parts: CheckoutStac
     assert alone.log.read_text().count("Circuit opened.") == 2
 
 
-def test_without_its_database_checkout_says_so_once_and_answers_503_until_it_is_back(
-    parts: CheckoutStack, tx: Connection
+def test_without_its_database_checkout_logs_it_once_and_answers_503_until_it_is_back(
+    checkout_stack: CheckoutStack, tx: Connection
 ) -> None:
-    alone = parts.start()
+    alone = checkout_stack.start()
     with alone.client() as client:
         location = post(client, cart(), key := new_key()).headers["location"]
         tx.execute(text("ALTER ROLE checkout NOLOGIN"))
@@ -533,8 +541,10 @@ def test_without_its_database_checkout_says_so_once_and_answers_503_until_it_is_
     assert alone.log.read_text().count("Circuit opened.") == 1
 
 
-def test_a_killed_process_has_lost_no_order_that_it_accepted(parts: CheckoutStack, api: Api, tx: Connection) -> None:
-    doomed = parts.start()
+def test_a_killed_process_has_lost_no_order_that_it_accepted(
+    checkout_stack: CheckoutStack, api: Api, tx: Connection
+) -> None:
+    doomed = checkout_stack.start()
     with doomed.client() as client:
         key = new_key()
         order_id = post(client, cart(), key).json()["order_id"]
@@ -558,7 +568,7 @@ def ended(order_id: str) -> dict[str, Any]:
     }
 
 
-def test_an_order_follows_the_end_of_its_saga_once_and_for_good(storefront: httpx.Client, tx: Connection) -> None:
+def test_an_order_takes_the_outcome_of_its_saga_once_and_for_good(storefront: httpx.Client, tx: Connection) -> None:
     confirmed, failed = (post(storefront, cart()).json()["order_id"] for _ in range(2))
     failure = OrderFailed(**ended(failed), cause="REJECTED", step="authorize_payment", reason="card_declined")
     late = OrderFailed(**ended(confirmed), cause="TIMED_OUT", step="post_ledger", reason="late")
@@ -571,8 +581,8 @@ def test_an_order_follows_the_end_of_its_saga_once_and_for_good(storefront: http
     assert (bad["state"], bad["cause"], bad["reason"]) == ("CANCELLED_COMPENSATED", "REJECTED", "card_declined")
 
 
-def test_logs_hold_no_personal_data(parts: CheckoutStack, storefront: httpx.Client, api: Api) -> None:
+def test_logs_hold_no_personal_data(checkout_stack: CheckoutStack, storefront: httpx.Client, api: Api) -> None:
     post(storefront, cart(ship_to={"name": "Zaphod", "street": "x", "city": "y", "postal_code": "z", "country": "US"}))
-    logs = "".join(file.read_text() for file in parts.home.logs.glob("checkout-*.log"))
+    logs = "".join(file.read_text() for file in checkout_stack.home.logs.glob("checkout-*.log"))
     for secret in ("Zaphod", "A. Person", "tok_visa", "eyJ"):
         assert secret not in logs

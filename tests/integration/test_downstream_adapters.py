@@ -1,4 +1,4 @@
-"""The adapters to gateway and courier against the simulated ones, and payment's lease in a real Redis."""
+"""The adapters to gateway and courier against the simulators, and payment's lease in a real Redis."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def authorization(reference: str, *, token: str = "tok_visa") -> Authorization:
 
 
 def fail(simulator: SimulatorProcess, **fault: object) -> None:
-    """Set a fault in a simulator."""
+    """Inject a fault at a simulator."""
     assert urllib3.request("POST", f"{simulator.url}/admin/faults", json=fault).status == 201
 
 
@@ -142,7 +142,7 @@ def test_a_capture_can_be_refused(gateway: SimulatorProcess, redis_url: str, sag
     assert adapter.find_capture(f"{saga_id}:2") == failed
 
 
-def test_an_outcome_is_found_after_its_answer_is_lost(gateway: SimulatorProcess, redis_url: str, saga_id: str) -> None:
+def test_an_outcome_is_found_after_a_lost_response(gateway: SimulatorProcess, redis_url: str, saga_id: str) -> None:
     adapter = payments(gateway, redis_url)
     assert adapter.find_authorization(saga_id) is None
 
@@ -154,7 +154,7 @@ def test_an_outcome_is_found_after_its_answer_is_lost(gateway: SimulatorProcess,
     assert adapter.authorize(authorization(saga_id, token="tok_answer_lost"), saga_id) == found
 
 
-def test_an_unforeseen_answer_is_no_decline(gateway: SimulatorProcess, redis_url: str, saga_id: str) -> None:
+def test_an_unexpected_response_is_no_decline(gateway: SimulatorProcess, redis_url: str, saga_id: str) -> None:
     adapter = payments(gateway, redis_url)
     with pytest.raises(UnforeseenAnswer, match="answered 404 authorization_not_found"):
         adapter.capture(Capture(authorization_id="nothing", amount_minor=1000), f"{saga_id}:1")
@@ -169,7 +169,7 @@ def test_two_replicas_do_not_call_with_one_key_at_once(gateway: SimulatorProcess
     fail(gateway, operation="authorize", kind="slow", match=saga_id, delay_s=1.2)
     with ThreadPoolExecutor(1) as threads, Redis.from_url(redis_url) as redis:
         first = threads.submit(one.authorize, authorization(saga_id), saga_id)
-        until("the fence is held", lambda: bool(redis.exists(PREFIX + saga_id)))
+        until("the lease is held", lambda: bool(redis.exists(PREFIX + saga_id)))
         with pytest.raises(Unavailable, match="call under way elsewhere") as raised:
             other.authorize(authorization(saga_id), saga_id)
         outcome = first.result()
@@ -190,10 +190,10 @@ def test_a_failed_call_releases_the_lease(gateway: SimulatorProcess, redis_url: 
         assert not redis.exists(PREFIX + saga_id)
 
 
-def test_a_lease_that_another_has_taken_over_is_not_released(redis_url: str, saga_id: str) -> None:
-    fence = CallLease.at(redis_url)
+def test_a_lease_that_another_acquired_is_not_released(redis_url: str, saga_id: str) -> None:
+    lease = CallLease.at(redis_url)
     with Redis.from_url(redis_url) as redis:
-        with fence.hold(saga_id):
+        with lease.hold(saga_id):
             redis.set(PREFIX + saga_id, "another's")
 
         assert redis.get(PREFIX + saga_id) == b"another's"
@@ -206,7 +206,7 @@ def test_a_lease_expires_when_its_holder_dies(redis_url: str, saga_id: str) -> N
     assert 4000 < int(remaining_ms) <= 5000
 
 
-def test_without_redis_payments_go_on_and_it_is_logged_once(
+def test_without_redis_payments_continue_and_the_log_records_it_once(
     gateway: SimulatorProcess, tmp_path: Path, saga_id: str
 ) -> None:
     port = free_port()
@@ -219,13 +219,13 @@ def test_without_redis_payments_go_on_and_it_is_logged_once(
     with redis_at(port, tmp_path) as url, Redis.from_url(url) as redis:
         fail(gateway, operation="authorize", kind="slow", match=saga_id, delay_s=0.3)
         with ThreadPoolExecutor(1) as threads, capture_logs() as logs:
-            until("Redis is used again", lambda: _is_fenced(adapter, threads, redis, saga_id))
+            until("Redis is used again", lambda: _is_leased(adapter, threads, redis, saga_id))
 
     assert [entry["event"] for entry in logs] == ["Circuit closed."]
 
 
-def _is_fenced(adapter: HttpPaymentGateway, threads: ThreadPoolExecutor, redis: Redis, saga_id: str) -> bool:
-    """Make a call and return whether its lease was seen while it was under way."""
+def _is_leased(adapter: HttpPaymentGateway, threads: ThreadPoolExecutor, redis: Redis, saga_id: str) -> bool:
+    """Make a call and return whether its lease was seen while the call was under way."""
     key = str(uuid4())
     call = threads.submit(adapter.authorize, authorization(saga_id), key)
     was_leased = False
@@ -273,7 +273,7 @@ def test_a_rejection_is_an_outcome_that_is_found_again(courier: SimulatorProcess
     assert adapter.find_booking(saga_id) == rejected
 
 
-def test_an_unforeseen_refusal_is_no_rejection(courier: SimulatorProcess, saga_id: str) -> None:
+def test_an_unexpected_refusal_is_no_rejection(courier: SimulatorProcess, saga_id: str) -> None:
     adapter = shipments(courier)
     fail(courier, operation="book", kind="reject", match=saga_id, code="mystery")
 

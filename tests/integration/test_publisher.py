@@ -25,9 +25,9 @@ from chassis.wire.envelope import new_id
 from chassis.wire.registry import RemoteRegistry
 from checkout import intake
 from checkout import tables as checkout_tables
-from checkout.answers import Answers
 from checkout.domain import Cart
 from checkout.order_batcher import OrderBatcher
+from checkout.response_cache import ResponseCache
 from pydantic import TypeAdapter
 from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.ingest.consumer_progress import ConsumerGroups
@@ -94,7 +94,7 @@ def checkout(stack: Stack, engine: Engine, relay: Relay) -> Owner:
     checkout_tables.orders.metadata.create_all(engine)
     publisher = OutboxPublisher(partial(transact, engine), relay, new_relay=lambda: relay)
     codec = Codec(RemoteRegistry(stack.endpoints.registry_url))
-    batcher = OrderBatcher(engine, codec, publisher, Answers("redis://127.0.0.1:1/0", None))
+    batcher = OrderBatcher(engine, codec, publisher, ResponseCache("redis://127.0.0.1:1/0", None))
     cart = TypeAdapter(Cart).validate_python(
         {
             "customer_id": "customer-1", "currency": "USD", "lines": [{"sku": "unknown", "quantity": 1}],

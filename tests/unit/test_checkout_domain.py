@@ -46,7 +46,7 @@ def cart(*lines: tuple[str, int], points: int = 0, token: str = "tok_visa") -> C
 def refused(order: Cart, products: Mapping[str, Product] = CATALOGUE) -> dict[tuple[str | int, ...], str]:
     refusals = price(order, products)
     assert not isinstance(refusals, PricedCart), "the cart was accepted"
-    return {refusal.place: refusal.detail for refusal in refusals}
+    return {refusal.path: refusal.detail for refusal in refusals}
 
 
 def test_a_good_cart_is_priced_from_the_catalogue() -> None:
@@ -73,7 +73,7 @@ def test_a_repeated_line_is_refused_with_the_line_that_it_repeats() -> None:
     assert "of line 1" in found[("lines", 2, "sku")]
 
 
-def test_every_line_that_is_wrong_is_named_at_once() -> None:
+def test_all_invalid_lines_are_named_at_once() -> None:
     found = refused(cart(("sku-0", 0), ("nothing", 2_000), ("sku-4", 1), points=-1))
     assert set(found) == {
         ("points_to_burn",),
@@ -85,17 +85,17 @@ def test_every_line_that_is_wrong_is_named_at_once() -> None:
 
 
 @pytest.mark.parametrize("points", [100, 101])
-def test_points_never_pay_everything(points: int) -> None:
+def test_points_never_pay_the_whole_order(points: int) -> None:
     assert list(refused(cart(("sku-0", 1), points=points))) == [("points_to_burn",)]
 
 
-def test_a_card_number_is_not_taken_for_a_token() -> None:
+def test_a_card_number_is_refused_as_a_token() -> None:
     found = refused(cart(("sku-0", 1), token="4111111111111111"))
     assert list(found) == [("payment_method", "token")]
     assert "4111" not in found[("payment_method", "token")]
 
 
-def test_a_cart_of_ten_thousand_lines_is_refused_at_the_first_line_too_many() -> None:
+def test_a_cart_of_ten_thousand_lines_is_refused_at_the_first_excess_line() -> None:
     assert list(refused(cart(*((f"sku-{number}", 1) for number in range(10_000))))) == [("lines", LINES_MAX)]
 
 
@@ -107,7 +107,7 @@ lines = st.lists(st.tuples(st.sampled_from([*CATALOGUE, "nothing"]), st.integers
 
 
 @given(lines=lines, points=st.integers(-10, 3_000))
-def test_whatever_is_accepted_adds_up_and_whatever_is_refused_names_a_place_in_the_cart(
+def test_an_accepted_cart_adds_up_and_a_refusal_has_a_path_into_the_cart(
     lines: list[tuple[str, int]], points: int
 ) -> None:
     order = cart(*lines, points=points)
@@ -121,7 +121,7 @@ def test_whatever_is_accepted_adds_up_and_whatever_is_refused_names_a_place_in_t
         assert result
         for refusal in result:
             part: Any = order
-            for step in refusal.place:
+            for step in refusal.path:
                 part = part[step] if isinstance(step, int) else getattr(part, step)
 
 
@@ -144,7 +144,7 @@ _CART: TypeAdapter[Cart] = TypeAdapter(Cart)
 
 
 @given(st.text(max_size=80))
-def test_no_text_with_control_characters_or_lone_surrogates_gets_in(text: str) -> None:
+def test_text_with_control_characters_or_lone_surrogates_is_refused(text: str) -> None:
     body = _CART.dump_python(cart(("sku-0", 1)))
     body["ship_to"]["city"] = text
     hidden = any(ord(each) < 32 or 127 <= ord(each) < 160 for each in text)
@@ -157,7 +157,7 @@ def test_no_text_with_control_characters_or_lone_surrogates_gets_in(text: str) -
         assert not hidden
 
 
-def test_the_message_says_no_more_than_is_certain() -> None:
+def test_the_message_states_only_what_is_certain() -> None:
     assert message_of(OrderState.PENDING, is_cancellation_requested=False) == "order received, confirming"
     assert "cancel" in message_of(OrderState.PENDING, is_cancellation_requested=True)
     assert message_of(OrderState.CONFIRMED, is_cancellation_requested=True) == "order confirmed"
@@ -165,5 +165,5 @@ def test_the_message_says_no_more_than_is_certain() -> None:
 
 def test_a_load_that_names_a_product_twice_is_refused_at_the_second() -> None:
     one, two = CATALOGUE["sku-0"], replace(CATALOGUE["sku-0"], price_minor=7)
-    assert [refusal.place for refusal in repeated([one, CATALOGUE["sku-1"], two])] == [("products", 2, "sku")]
+    assert [refusal.path for refusal in repeated([one, CATALOGUE["sku-1"], two])] == [("products", 2, "sku")]
     assert repeated([one, CATALOGUE["sku-1"]]) == ()

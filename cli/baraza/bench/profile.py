@@ -33,7 +33,7 @@ PARTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("save", "chassis/saga/effects.py", ("save",)),
     ("save", "chassis/saga/outbox.py", ()),
     ("save", "chassis/saga/deferred.py", ()),
-    ("load", "/tables.py", ("load", "_lock", "find", "look_up")),
+    ("load", "/tables.py", ("load", "_lock", "find", "lock_keys")),
     ("save", "/tables.py", ()),
     ("load", "saga_tracker/store/", ("load", "lock", "due_steps", "_read", "_saga_row")),
     ("save", "saga_tracker/store/", ()),

@@ -1,4 +1,4 @@
-"""Checkout's HTTP API: orders and the catalogue. It answers what is certain, and names whatever it refuses."""
+"""Checkout's HTTP API: orders and the catalogue. A response states only what is certain; a refusal has reasons."""
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ from sqlalchemy import Engine
 from starlette.convertors import Convertor, register_url_convertor
 
 from checkout import bulk, cancellation, tables
-from checkout.answers import Answers
 from checkout.domain import (
     CONFIG,
     IDEMPOTENCY_KEY_LENGTH_MAX,
@@ -43,35 +42,36 @@ from checkout.domain import (
 )
 from checkout.intake import TOPIC, refused, submission
 from checkout.order_batcher import OrderBatcher
-from checkout.rates import Rates
+from checkout.rate_limits import RateLimits
+from checkout.response_cache import ResponseCache
 
 PRODUCTS_MAX: Final = 5_000
 PAGE_SIZE_MAX: Final = 1_000
 BULK_AT_ONCE_MAX: Final = 2
-"""More at once would only wait for the same processor, and hold two thousand locks in PostgreSQL."""
+"""More would compete for the same processor, and each holds up to ORDERS_MAX locks in PostgreSQL."""
 ORDER_BYTES_MAX: Final = 1_048_576
-"""Far above LINES_MAX lines, so that a cart of ten thousand is told which line is too many."""
+"""Far more than LINES_MAX lines need, so that the response to ten thousand lines names the first excess line."""
 CATALOGUE_BYTES_MAX: Final = 4_194_304
 
 STAFF = frozenset({"storefront", "support", "operator"})
-"""Roles that see the orders of every customer."""
+"""Roles that may read the orders of all customers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
-    """What the endpoints work with; the application's lifespan makes it."""
+class ApiResources:
+    """The resources of the endpoints. The application's lifespan creates them."""
 
     engine: Engine
     codec: Codec
     publisher: OutboxPublisher
-    desk: OrderBatcher
-    rates: Rates
+    batcher: OrderBatcher
+    rate_limits: RateLimits
     bulk_limiter: CapacityLimiter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
-    """An order that was taken in; nothing more than that is certain yet."""
+    """An order that was accepted. Its outcome is not known yet."""
 
     order_id: str
     state: OrderState
@@ -83,7 +83,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """An order as it stands. ``cause`` and ``reason`` say why it was cancelled."""
+    """An order with its current state. ``cause`` and ``reason`` explain a cancellation."""
 
     order_id: str
     customer_id: str
@@ -112,7 +112,7 @@ class CatalogueLoad:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogueLoaded:
-    """How many products were sent, and how many of them were new or different."""
+    """The number of products received, and the number that were new or different."""
 
     received: int
     changed: int
@@ -120,7 +120,7 @@ class CatalogueLoaded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CataloguePage:
-    """Products in the order of their skus; pass ``next`` as ``after`` for those that follow, null: there are none."""
+    """Products in the order of their SKUs. Pass ``next`` as ``after`` for the next page; null: this is the last one."""
 
     products: list[Product]
     next: str | None
@@ -128,7 +128,7 @@ class CataloguePage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BulkResult:
-    """What became of one order: ``order`` where it was taken (202) or had been before (200), else ``problem``."""
+    """The result of one order: ``order`` when it is accepted (202) or was accepted before (200), else ``problem``."""
 
     idempotency_key: str | None
     status: int
@@ -138,7 +138,7 @@ class BulkResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BulkResults:
-    """A result an order, in the order of the request."""
+    """One result for each order, in the order of the request."""
 
     accepted: int
     replayed: int
@@ -146,28 +146,28 @@ class BulkResults:
     results: list[BulkResult]
 
 
-async def running(request: Request) -> Running:
-    """Return what the application runs with."""
-    parts: Running = request.app.state.running
-    return parts
+async def resources_of(request: Request) -> ApiResources:
+    """Return the resources of the application."""
+    found: ApiResources = request.app.state.resources
+    return found
 
 
 async def traceparent(request: Request) -> bytes:
-    """Return the request's own W3C trace context, in the trace of its caller where it named a usable one."""
+    """Return the request's W3C trace context. It is in the caller's trace when the caller sent a valid one."""
     own: bytes = request.scope["traceparent"]
     return own
 
 
 def admitted(*roles: str) -> Callable[..., Awaitable[Principal]]:
-    """Return a dependency: a caller with one of ``roles`` who keeps to its rate limit."""
+    """Return a dependency: a caller with one of ``roles``, within its rate limit."""
 
     authenticated = Depends(require(*roles))
-    """A default, not an annotation: annotations are read as text, where ``roles`` has no meaning."""
+    """A default value, because an annotation is evaluated from its text, where ``roles`` is not defined."""
 
     async def principal(
-        parts: Annotated[Running, Depends(running)], response: Response, caller: Principal = authenticated
+        resources: Annotated[ApiResources, Depends(resources_of)], response: Response, caller: Principal = authenticated
     ) -> Principal:
-        response.headers.update(await parts.rates.admit(caller))
+        response.headers.update(await resources.rate_limits.admit(caller))
         return caller
 
     return principal
@@ -177,8 +177,8 @@ Customer = Annotated[Principal, Depends(admitted("customer", "storefront"))]
 Reader = Annotated[Principal, Depends(admitted("customer", *sorted(STAFF)))]
 Storefront = Annotated[Principal, Depends(admitted("storefront"))]
 Loader = Annotated[Principal, Depends(admitted("operator", "catalogue"))]
-Anybody = Annotated[Principal, Depends(admitted())]
-Parts_ = Annotated[Running, Depends(running)]
+AnyCaller = Annotated[Principal, Depends(admitted())]
+Resources = Annotated[ApiResources, Depends(resources_of)]
 Trace = Annotated[bytes, Depends(traceparent)]
 IdempotencyKey = Annotated[
     str,
@@ -187,7 +187,7 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=IDEMPOTENCY_KEY_LENGTH_MAX,
         pattern=IDEMPOTENCY_KEY_PATTERN,
-        description="Made up by the client, one for each order; the same key returns the same answer.",
+        description="Chosen by the client, one for each order. The same key returns the same response.",
     ),
 ]
 ULID: Final = "[0-9A-HJKMNP-TV-Z]{26}"
@@ -195,7 +195,7 @@ OrderId = Annotated[str, Path(pattern=f"^{ULID}$", description="A ULID.")]
 
 
 class UlidConvertor(Convertor[str]):
-    """Makes only a ULID match ``{order_id:ulid}``; any other path is another path, or none."""
+    """Lets ``{order_id:ulid}`` match only a ULID."""
 
     regex = ULID
 
@@ -226,12 +226,12 @@ routes = APIRouter(prefix="/v1", responses=COMMON)
     responses={409: PROBLEM_RESPONSES[409]},
 )
 async def submit_order(
-    cart: Cart, key: IdempotencyKey, caller: Customer, parts: Parts_, request: Request, response: Response
+    cart: Cart, key: IdempotencyKey, caller: Customer, resources: Resources, request: Request, response: Response
 ) -> Response:
-    """Take an order in. The answer says that it was received; whether it is confirmed shows at ``Location``."""
+    """Accept an order. The response confirms the receipt; the resource at ``Location`` shows the outcome."""
     if "storefront" not in caller.roles and cart.customer_id != caller.subject:
         raise _not_yours()
-    outcome = await parts.desk.submit(submission(caller.subject, key, cart, request.scope["traceparent"]))
+    outcome = await resources.batcher.submit(submission(caller.subject, key, cart, request.scope["traceparent"]))
     if isinstance(outcome, Problem):
         raise outcome
     request.scope["saga_id"] = outcome.order_id
@@ -247,26 +247,26 @@ async def submit_order(
     response_model=BulkResults,
     openapi_extra={"requestBody": bulk.request_body()},
 )
-async def submit_orders(request: Request, caller: Storefront, parts: Parts_, response: Response) -> Response:
-    """Take many orders in, each under its own idempotency key; they commit together, and each has its own result."""
+async def submit_orders(request: Request, caller: Storefront, resources: Resources, response: Response) -> Response:
+    """Accept many orders, each under its own idempotency key. They commit together; each has its own result."""
     body = await request.body()
 
-    def answer() -> str:
-        return bulk.answer(
+    def respond() -> str:
+        return bulk.respond(
             body,
             request.headers.get("content-type", ""),
             client_id=caller.subject,
-            store=parts.desk.store,
+            store=resources.batcher.store,
         )
 
-    text = await anyio.to_thread.run_sync(answer, limiter=parts.bulk_limiter)
+    text = await anyio.to_thread.run_sync(respond, limiter=resources.bulk_limiter)
     return Response(text, headers=dict(response.headers), media_type="application/json")
 
 
 @routes.get("/orders/{order_id:ulid}", tags=["orders"], responses=ONE_ORDER)
-def read_order(order_id: OrderId, caller: Reader, parts: Parts_) -> Order:
-    """Tell how an order stands. Customers see their own; to them any other order does not exist."""
-    with parts.engine.begin() as tx:
+def read_order(order_id: OrderId, caller: Reader, resources: Resources) -> Order:
+    """Return an order. A customer sees only its own orders; any other id is a 404."""
+    with resources.engine.begin() as tx:
         return _visible(tables.load_order(tx, order_id), order_id, caller)
 
 
@@ -276,78 +276,81 @@ def read_order(order_id: OrderId, caller: Reader, parts: Parts_) -> Order:
     tags=["orders"],
     responses=ONE_ORDER | {409: PROBLEM_RESPONSES[409]},
 )
-def cancel_order(order_id: OrderId, caller: Customer, parts: Parts_, trace: Trace) -> Order:
-    """Ask for the cancellation of an order that is not decided yet; whether it comes in time shows at the order."""
-    with parts.engine.begin() as tx:
+def cancel_order(order_id: OrderId, caller: Customer, resources: Resources, trace: Trace) -> Order:
+    """Request the cancellation of an order that is not decided yet. The order shows whether it came in time."""
+    with resources.engine.begin() as tx:
         _visible(tables.load_order(tx, order_id), order_id, caller)
-        rows = cancellation.cancel(tx, order_id, codec=parts.codec, now=datetime.now(UTC), traceparent=trace)
+        rows = cancellation.cancel(tx, order_id, codec=resources.codec, now=datetime.now(UTC), traceparent=trace)
         order = _visible(tables.load_order(tx, order_id), order_id, caller)
-    parts.publisher.publish(rows)
+    resources.publisher.publish(rows)
     return order
 
 
 @routes.put("/catalogue", tags=["catalogue"])
-def load_catalogue(load: CatalogueLoad, caller: Loader, parts: Parts_) -> CatalogueLoaded:
-    """Add products, or change those that are there; what is not in the load stays."""
+def load_catalogue(load: CatalogueLoad, caller: Loader, resources: Resources) -> CatalogueLoaded:
+    """Add or change products. Products that are not in the load stay as they are."""
     refusals = repeated(load.products)
     if refusals:
         raise refused(refusals, type="urn:baraza:problem:catalogue-refused")
-    with parts.engine.begin() as tx:
+    with resources.engine.begin() as tx:
         changed = tables.upsert_products(tx, load.products)
     return CatalogueLoaded(received=len(load.products), changed=changed)
 
 
 @routes.get("/catalogue", tags=["catalogue"])
 def read_catalogue(
-    caller: Anybody,
-    parts: Parts_,
+    caller: AnyCaller,
+    resources: Resources,
     after: Annotated[str, Query(max_length=64, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")] = "",
     limit: Annotated[int, Query(ge=1, le=PAGE_SIZE_MAX)] = 100,
 ) -> CataloguePage:
     """Return a page of the catalogue."""
-    with parts.engine.begin() as tx:
+    with resources.engine.begin() as tx:
         found = tables.catalogue_page(tx, after=after, limit=limit + 1)
     page = found[:limit]
     return CataloguePage(products=page, next=page[-1].sku if len(found) > limit else None)
 
 
-def application(parts: Dependencies, requests_per_second: Mapping[str, int]) -> FastAPI:
-    """Return the API. Its lifespan starts what stores and publishes orders, and ends it without losing one."""
-    instance = f"{parts.settings.service}-api"
-
-    observer = parts.observer()
-
-    def new_relay() -> Relay:
-        return Relay(producer(KafkaLogin.of(parts.settings), client_id=instance), observer)
+def application(dependencies: Dependencies, requests_per_second: Mapping[str, int]) -> FastAPI:
+    """Return the API. Its lifespan starts the batcher and the publisher, and stops them without losing an order."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await asyncio.to_thread(parts.codec.learn, TOPIC, (OrderSubmitted, OrderCancellationRequested))
-        publisher = OutboxPublisher(partial(transact, parts.engine), new_relay(), new_relay=new_relay)
-        desk = OrderBatcher(
-            parts.engine, parts.codec, publisher, Answers(parts.settings.redis_url, RedisLogin.of(parts.settings))
-        )
-        app.state.running = Running(
-            engine=parts.engine,
-            codec=parts.codec,
-            publisher=publisher,
-            desk=desk,
-            rates=Rates(parts.settings.redis_url, RedisLogin.of(parts.settings), requests_per_second),
-            bulk_limiter=CapacityLimiter(BULK_AT_ONCE_MAX),
-        )
-        desk.start(asyncio.get_running_loop())
+        await asyncio.to_thread(dependencies.codec.learn, TOPIC, (OrderSubmitted, OrderCancellationRequested))
+        resources = _resources(dependencies, requests_per_second)
+        app.state.resources = resources
+        resources.batcher.start(asyncio.get_running_loop())
         yield
-        await asyncio.to_thread(desk.stop)
+        await asyncio.to_thread(resources.batcher.stop)
 
     app = FastAPI(
         title="Checkout", version="1", docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan
     )
     longer = {"/v1/orders/bulk": bulk.BODY_BYTES_MAX, "/v1/catalogue": CATALOGUE_BYTES_MAX}
     problem.install(app, body_bytes_max=ORDER_BYTES_MAX, body_bytes_max_of=longer)
-    metrics.install(app, parts.traces)
-    app.state.verifier = parts.verifier
+    metrics.install(app, dependencies.traces)
+    app.state.verifier = dependencies.verifier
     app.include_router(routes)
     return app
+
+
+def _resources(dependencies: Dependencies, requests_per_second: Mapping[str, int]) -> ApiResources:
+    settings, engine, codec = dependencies.settings, dependencies.engine, dependencies.codec
+    observer = dependencies.observer()
+
+    def new_relay() -> Relay:
+        return Relay(producer(KafkaLogin.of(settings), client_id=f"{settings.service}-api"), observer)
+
+    publisher = OutboxPublisher(partial(transact, engine), new_relay(), new_relay=new_relay)
+    login = RedisLogin.of(settings)
+    return ApiResources(
+        engine=engine,
+        codec=codec,
+        publisher=publisher,
+        batcher=OrderBatcher(engine, codec, publisher, ResponseCache(settings.redis_url, login)),
+        rate_limits=RateLimits(settings.redis_url, login, requests_per_second),
+        bulk_limiter=CapacityLimiter(BULK_AT_ONCE_MAX),
+    )
 
 
 def _visible(row: tables.OrderRow | None, order_id: str, caller: Principal) -> Order:

@@ -1,4 +1,4 @@
-"""Many orders in one request: each is judged by itself, those that can be taken commit together."""
+"""Many orders in one request. Each is validated by itself; the accepted ones commit together."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from checkout.domain import CONFIG, IDEMPOTENCY_KEY_LENGTH_MAX, IDEMPOTENCY_KEY_PATTERN, Cart
-from checkout.intake import Answer, Submission, submission
+from checkout.intake import Acceptance, Submission, submission
 from checkout.order_batcher import Result
 
 ORDERS_MAX: Final = 500
-"""As many as the services handle in one batch."""
+"""The services handle as many messages in one batch."""
 BODY_BYTES_MAX: Final = 8_388_608
-"""ORDERS_MAX carts of LINES_MAX lines with the longest skus, and room for spaces."""
+"""ORDERS_MAX carts of LINES_MAX lines with the longest SKUs, and room for spaces."""
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
 REPLAYED: Final = 200
@@ -26,7 +26,7 @@ REPLAYED: Final = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyedCart(Cart):
-    """A cart with the idempotency key that it is to be stored under."""
+    """A cart with its idempotency key."""
 
     __pydantic_config__ = CONFIG
 
@@ -39,7 +39,7 @@ _KEYED_CART: TypeAdapter[KeyedCart] = TypeAdapter(KeyedCart)
 
 
 def request_body() -> dict[str, Any]:
-    """Return the OpenAPI description of the request's body. It lets any item pass, for each is judged by itself."""
+    """Return the OpenAPI description of the request's body. It accepts any item: each is validated by itself."""
     item = {"description": "A body of POST /v1/orders, and its `idempotency_key`."}
     orders = {"type": "array", "minItems": 1, "maxItems": ORDERS_MAX, "items": item}
     return {
@@ -51,16 +51,16 @@ def request_body() -> dict[str, Any]:
     }
 
 
-def answer(
+def respond(
     body: bytes,
     content_type: str,
     *,
     client_id: str,
     store: Callable[[Sequence[Submission]], list[Result]],
 ) -> str:
-    """Read the orders, store what can be taken, and return the answer's JSON: a result an order, in their order.
+    """Read the orders, store the valid ones, and return the response's JSON: one result for each order, in their order.
 
-    Raises Problem where the body as a whole cannot be read.
+    Raises Problem when the body as a whole cannot be read.
     """
     read = [_read(item, client_id) for item in _items(body, content_type)]
     stored = iter(store([each for each in read if isinstance(each, Submission)]))
@@ -69,7 +69,7 @@ def answer(
     for each in read:
         key = each.idempotency_key if isinstance(each, Submission) else None
         result = next(stored) if isinstance(each, Submission) else each
-        if isinstance(result, Answer):
+        if isinstance(result, Acceptance):
             counts["replayed" if result.is_replay else "accepted"] += 1
             status = REPLAYED if result.is_replay else result.status
             results.append(f'{{"idempotency_key":{json.dumps(key)},"status":{status},"order":{result.body}}}')
@@ -111,7 +111,7 @@ def _read(item: object, client_id: str) -> Submission | Problem:
         return problem
     except ValidationError as error:
         return invalid(field_errors([dict(each) for each in error.errors(include_url=False, include_input=False)]))
-    # Each order is a trace of its own, not one of a thousand in the trace of this request.
+    # Each order has a trace of its own; the trace of this request would hold hundreds of sagas.
     return submission(client_id, cart.idempotency_key, cart, None)
 
 

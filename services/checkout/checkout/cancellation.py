@@ -1,4 +1,4 @@
-"""The customer's wish to cancel: published for the tracker, which decides what must be compensated."""
+"""A customer's cancellation request, published for the tracker. The tracker decides what to compensate."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ REASON = "customer_request"
 
 
 def cancel(tx: Connection, order_id: str, *, codec: Codec, now: datetime, traceparent: bytes) -> list[OutboxRow]:
-    """Note the wish and write its event into the outbox; return the rows to publish, none where it was noted before.
+    """Record the request and write its event to the outbox. Return the rows to publish: none for a repeated request.
 
-    Raises Problem (409) where the order is decided already.
+    Raises Problem (409) when the order is already decided.
     """
     if not tables.request_cancellation(tx, order_id, now=now):
         order = tables.load_order(tx, order_id)
@@ -44,7 +44,7 @@ def cancel(tx: Connection, order_id: str, *, codec: Codec, now: datetime, tracep
 
 
 def too_late() -> Problem:
-    """Return the refusal of a cancellation that comes after the decision."""
+    """Return the problem of a cancellation request that comes after the decision."""
     return Problem(
         status=409,
         title="The order is decided",

@@ -1,4 +1,4 @@
-"""What an order must be before it is taken in: the cart's shape, its price, and every reason to refuse it. Pure."""
+"""The rules for a cart: its shape, its price, and every reason to refuse it as an order. Pure."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from chassis.http.fields import TEXT_PATTERN, CustomerId, Sku
 from pydantic import ConfigDict, Field
 
 QUANTITY_MAX: Final = 1_000
-"""Nobody buys a thousand of one thing here; in the retailer's year that we know, more was always a slip of the hand."""
+"""In a retailer's year of real baskets, every larger quantity was a typing mistake."""
 LINES_MAX: Final = 200
-"""The fullest real basket has 168 lines. Every service handles whole orders, so one order must stay small."""
+"""The largest real basket has 168 lines. Every service handles whole orders, so an order must stay small."""
 PRICE_MINOR_MAX: Final = 10_000_000_000
-"""The largest order (LINES_MAX × QUANTITY_MAX × this) still is an exact integer in every JSON reader, below 2**53."""
+"""The largest order (LINES_MAX × QUANTITY_MAX × this) stays below 2**53, an exact integer in every JSON reader."""
 INTEGER_MAX: Final = 2**53 - 1
-"""Beyond it JSON readers disagree about what a number is."""
+"""JSON readers round larger integers differently."""
 IDEMPOTENCY_KEY_PATTERN: Final = r"^[!-~]+$"
 IDEMPOTENCY_KEY_LENGTH_MAX: Final = 128
 
@@ -28,7 +28,7 @@ CONFIG: Final = ConfigDict(extra="forbid")
 
 
 def _integer(minimum: int, maximum: int) -> dict[str, object]:
-    """Declare limits to readers of the API's description where the domain refuses in its own words."""
+    """Return limits for the API's description only. The domain checks them, with error texts of its own."""
     return {"minimum": minimum, "maximum": maximum}
 
 
@@ -39,7 +39,7 @@ Country = Annotated[str, Field(pattern=r"^[A-Z]{2}$", description="ISO 3166-1 al
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CartLine:
-    """How many of what; the price comes from the catalogue."""
+    """A product and a quantity; the price comes from the catalogue."""
 
     __pydantic_config__ = CONFIG
 
@@ -89,7 +89,7 @@ class Cart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Product:
-    """A line of the catalogue. A price of zero says that it is not for sale."""
+    """A product of the catalogue. A product with a price of zero is not for sale."""
 
     __pydantic_config__ = CONFIG
 
@@ -120,14 +120,14 @@ class PricedCart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """One reason why a cart cannot be an order; ``place`` is where it stands in the cart."""
+    """One reason why a cart cannot be an order; ``path`` leads to the field of the cart."""
 
-    place: tuple[str | int, ...]
+    path: tuple[str | int, ...]
     detail: str
 
 
 class OrderState(enum.StrEnum):
-    """An order as its customer may know it."""
+    """The state of an order as its customer sees it."""
 
     PENDING = "PENDING"
     CONFIRMED = "CONFIRMED"
@@ -135,7 +135,7 @@ class OrderState(enum.StrEnum):
 
 
 def message_of(state: OrderState, *, is_cancellation_requested: bool) -> str:
-    """Return what the customer may be told, and no more than is certain."""
+    """Return the message for the customer. It states only what is certain."""
     match state:
         case OrderState.CONFIRMED:
             return "order confirmed"
@@ -159,52 +159,52 @@ def price(cart: Cart, products: Mapping[str, Product]) -> PricedCart | tuple[Ref
     total_minor = sum(line.quantity * line.unit_price_minor for line in lines)
     if cart.points_to_burn >= total_minor:
         detail = f"{cart.points_to_burn} points for an order of {total_minor}; burn fewer, the card must pay something."
-        return (Refusal(place=("points_to_burn",), detail=detail),)
+        return (Refusal(path=("points_to_burn",), detail=detail),)
     return PricedCart(cart=cart, lines=lines, total_minor=total_minor, payable_minor=total_minor - cart.points_to_burn)
 
 
 def _of_payment(cart: Cart) -> Iterator[Refusal]:
     if cart.points_to_burn < 0:
         detail = f"{cart.points_to_burn} points; send zero or more."
-        yield Refusal(place=("points_to_burn",), detail=detail)
+        yield Refusal(path=("points_to_burn",), detail=detail)
     if CARD_NUMBER.fullmatch(cart.payment_method.token):
         detail = "This looks like a card number; send the token that the payment gateway gave for it."
-        yield Refusal(place=("payment_method", "token"), detail=detail)
+        yield Refusal(path=("payment_method", "token"), detail=detail)
 
 
 def _of_lines(cart: Cart, products: Mapping[str, Product]) -> Iterator[Refusal]:
     if not cart.lines:
-        yield Refusal(place=("lines",), detail="No lines; an order has at least one.")
+        yield Refusal(path=("lines",), detail="No lines; an order has at least one.")
     if len(cart.lines) > LINES_MAX:
         detail = f"{len(cart.lines)} lines are more than {LINES_MAX}; from here on send them as another order."
-        yield Refusal(place=("lines", LINES_MAX), detail=detail)
+        yield Refusal(path=("lines", LINES_MAX), detail=detail)
         return
     first_of: dict[str, int] = {}
     for number, line in enumerate(cart.lines):
         first = first_of.setdefault(line.sku, number)
         if first != number:
             detail = f"Line {number + 1} repeats sku {line.sku!r} of line {first + 1}; send one line with the sum."
-            yield Refusal(place=("lines", number, "sku"), detail=detail)
+            yield Refusal(path=("lines", number, "sku"), detail=detail)
         yield from _of_line(number, line, cart.currency, products.get(line.sku))
 
 
 def _of_line(number: int, line: CartLine, currency: str, product: Product | None) -> Iterator[Refusal]:
-    said = f"Line {number + 1} (sku {line.sku!r})"
+    named = f"Line {number + 1} (sku {line.sku!r})"
     if line.quantity < 1:
-        detail = f"{said}: quantity {line.quantity}; send at least 1."
-        yield Refusal(place=("lines", number, "quantity"), detail=detail)
+        detail = f"{named}: quantity {line.quantity}; send at least 1."
+        yield Refusal(path=("lines", number, "quantity"), detail=detail)
     elif line.quantity > QUANTITY_MAX:
-        detail = f"{said}: quantity {line.quantity} is more than {QUANTITY_MAX}; send a smaller one."
-        yield Refusal(place=("lines", number, "quantity"), detail=detail)
+        detail = f"{named}: quantity {line.quantity} is more than {QUANTITY_MAX}; send a smaller one."
+        yield Refusal(path=("lines", number, "quantity"), detail=detail)
     if product is None:
-        detail = f"{said}: not in the catalogue; remove the line."
-        yield Refusal(place=("lines", number, "sku"), detail=detail)
+        detail = f"{named}: not in the catalogue; remove the line."
+        yield Refusal(path=("lines", number, "sku"), detail=detail)
     elif product.price_minor < 1:
-        detail = f"{said}: its price is {product.price_minor}, so it is not for sale; remove the line."
-        yield Refusal(place=("lines", number, "sku"), detail=detail)
+        detail = f"{named}: its price is {product.price_minor}, so it is not for sale; remove the line."
+        yield Refusal(path=("lines", number, "sku"), detail=detail)
     elif product.currency != currency:
-        detail = f"{said}: sold in {product.currency}, the order is in {currency}; send one order for each currency."
-        yield Refusal(place=("lines", number, "sku"), detail=detail)
+        detail = f"{named}: sold in {product.currency}, the order is in {currency}; send one order for each currency."
+        yield Refusal(path=("lines", number, "sku"), detail=detail)
 
 
 def repeated(products: Sequence[Product]) -> tuple[Refusal, ...]:
@@ -214,6 +214,6 @@ def repeated(products: Sequence[Product]) -> tuple[Refusal, ...]:
     for number, product in enumerate(products):
         if product.sku in seen:
             detail = f"Product {number + 1} repeats sku {product.sku!r}; send each sku once."
-            refusals.append(Refusal(place=("products", number, "sku"), detail=detail))
+            refusals.append(Refusal(path=("products", number, "sku"), detail=detail))
         seen.add(product.sku)
     return tuple(refusals)

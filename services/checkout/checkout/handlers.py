@@ -1,4 +1,4 @@
-"""What checkout does about the end of a saga: the order's state follows it. Redelivery changes nothing."""
+"""Checkout's reactions to the end of a saga: the order takes over its outcome. A redelivery changes nothing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def on_order_confirmed(events: Sequence[OrderConfirmed], tx: Connection) -> None
 
 
 def on_order_failed(events: Sequence[OrderFailed], tx: Connection) -> None:
-    """Close the orders of these sagas as cancelled, with why."""
+    """Cancel the orders of these sagas, with cause and reason."""
     tables.decide(
         tx,
         [

@@ -1,6 +1,6 @@
-"""Takes orders in, a batch a transaction: keys, orders and outbox rows commit together or not at all.
+"""Accepts orders, one batch in one transaction: keys, orders and outbox rows commit together or not at all.
 
-Single requests that meet share a commit; the bulk path uses the same code with a batch of its own.
+Concurrent single requests share a batch. A bulk request is a batch of its own.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from sqlalchemy import Connection
 
 from checkout import tables
 from checkout.domain import Cart, OrderState, PricedCart, Refusal, message_of, price
-from checkout.tables import Key, NewOrder, Remembered
+from checkout.tables import Key, NewOrder, StoredResponse
 
 TOPIC = "checkout.events"
 SAGA_TYPE = "order"
 SAGA_VERSION = 1
-"""The definition that a new order follows; orders in flight keep theirs."""
+"""The version of the definition for new orders. Orders in flight keep their version."""
 SOURCE = "checkout"
 IN_PROGRESS_RETRY_S = 1
 ACCEPTED = 202
@@ -39,7 +39,7 @@ _CART: TypeAdapter[Cart] = TypeAdapter(Cart)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """A cart that a client wants to have as an order, under its idempotency key."""
+    """A cart that a client submits as an order, under an idempotency key."""
 
     client_id: str
     idempotency_key: str
@@ -49,13 +49,13 @@ class Submission:
 
     @property
     def key(self) -> Key:
-        """What the answer is remembered by."""
+        """The key of the stored response."""
         return self.client_id, self.idempotency_key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What a taken order is answered with; ``is_replay`` says that it was taken earlier."""
+class Acceptance:
+    """The response for an accepted order. With ``is_replay`` an earlier request had it accepted."""
 
     order_id: str
     status: int
@@ -63,16 +63,16 @@ class Answer:
     is_replay: bool
 
 
-Outcome: TypeAlias = Answer | Problem
+Outcome: TypeAlias = Acceptance | Problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Taken:
-    """What one batch came to: an outcome a submission, in their order, and the rows to publish after the commit."""
+class BatchResult:
+    """The result of one batch: outcomes in the order of the submissions, and rows to publish after the commit."""
 
     outcomes: list[Outcome]
     rows: list[OutboxRow]
-    remembered: dict[Key, Remembered]
+    responses: dict[Key, StoredResponse]
 
 
 def submission(client_id: str, idempotency_key: str, cart: Cart, traceparent: bytes | None) -> Submission:
@@ -86,15 +86,16 @@ def submission(client_id: str, idempotency_key: str, cart: Cart, traceparent: by
     )
 
 
-def take_in(
+def accept(
     tx: Connection, submissions: Sequence[Submission], *, codec: Codec, new_order_id: NewId, now: datetime
-) -> Taken:
-    """Store what can be taken of a batch, and say of each what became of it.
+) -> BatchResult:
+    """Store the acceptable orders of a batch and return the outcome of each submission.
 
-    1. Claim the keys by advisory locks, which end with the transaction: a crash leaves no key stuck, and a key that
-       another transaction is storing right now is refused, not waited for.
-    2. Look up which of them were used before. (A statement of its own: it must see what committed before the locks.)
-    3. Price the new carts by the catalogue.
+    1. Lock the keys with advisory locks, which end with the transaction, so a crash leaves no key locked. A key that
+       another transaction holds is refused without waiting.
+    2. Load the responses of the keys that were used before. This is a statement of its own: it must see what was
+       committed before the locks were taken.
+    3. Price the new carts with the catalogue.
     4. Store keys, orders and outbox rows.
     """
     first: dict[Key, Submission] = {}
@@ -102,13 +103,13 @@ def take_in(
         first.setdefault(each.key, each)
     firsts = list(first.values())
     # 1. and 2.
-    places, remembered, products = tables.look_up(
+    locked, stored, products = tables.lock_keys_and_load(
         tx,
         [_lock(each.key) for each in firsts],
         [each.key for each in firsts],
         {line.sku for each in firsts for line in each.cart.lines},
     )
-    new = [each for place, each in enumerate(firsts) if place in places and each.key not in remembered]
+    new = [each for index, each in enumerate(firsts) if index in locked and each.key not in stored]
     # 3.
     priced = [(each, price(each.cart, products)) for each in new]
     # 4.
@@ -117,19 +118,21 @@ def take_in(
     tables.insert_orders(tx, [order for order, _ in orders], now=now)
     outbox.save(tx, rows)
 
-    known = remembered | {each.key: _remember(order) for order, each in orders}
-    fresh: dict[Key, Outcome] = {each.key: _answer(known[each.key], is_replay=False) for _, each in orders}
+    known = stored | {each.key: _stored_response(order) for order, each in orders}
+    fresh: dict[Key, Outcome] = {each.key: _acceptance(known[each.key], is_replay=False) for _, each in orders}
     for each, result in priced:
         if isinstance(result, tuple):
             fresh[each.key] = refused(result, type="urn:baraza:problem:order-refused")
-    return Taken(outcomes=[_outcome(each, first, fresh, known) for each in submissions], rows=rows, remembered=known)
+    return BatchResult(
+        outcomes=[_outcome(each, first, fresh, known) for each in submissions], rows=rows, responses=known
+    )
 
 
 def _outcome(
     each: Submission,
     first: Mapping[Key, Submission],
     fresh: Mapping[Key, Outcome],
-    known: Mapping[Key, Remembered],
+    known: Mapping[Key, StoredResponse],
 ) -> Outcome:
     if each is first[each.key] and each.key in fresh:
         return fresh[each.key]
@@ -140,20 +143,20 @@ def _outcome(
     return in_progress()
 
 
-def replayed(known: Remembered, again: Submission) -> Outcome:
-    """Return the remembered answer, or the problem where the key was used for another body."""
+def replayed(known: StoredResponse, again: Submission) -> Outcome:
+    """Return the stored response, or a problem when the key was used for another body."""
     if known.fingerprint != again.fingerprint:
         return other_body()
-    return _answer(known, is_replay=True)
+    return _acceptance(known, is_replay=True)
 
 
-def cached(submissions: Sequence[Submission], known: Mapping[Key, Remembered]) -> list[Outcome | None]:
-    """Return the outcomes that a cache of answers suffices for; None for the others."""
+def cached(submissions: Sequence[Submission], known: Mapping[Key, StoredResponse]) -> list[Outcome | None]:
+    """Return the outcome of each submission whose response is cached, None for the others."""
     return [replayed(known[each.key], each) if each.key in known else None for each in submissions]
 
 
 def in_progress() -> Problem:
-    """Return the refusal of a key that another request is using right now."""
+    """Return the problem of a key that another request is using."""
     return Problem(
         status=409,
         title="A request with this key is in progress",
@@ -164,7 +167,7 @@ def in_progress() -> Problem:
 
 
 def other_body() -> Problem:
-    """Return the refusal of a key that was used for another body."""
+    """Return the problem of a key that was used for another body."""
     return Problem(
         status=422,
         title="The key was used for another body",
@@ -174,15 +177,15 @@ def other_body() -> Problem:
 
 
 def refused(refusals: Sequence[Refusal], *, type: str) -> Problem:  # noqa: A002 - the RFC's own word
-    """Return the 422 that gives every reason of the domain, with its place in the body."""
-    errors = [FieldError(pointer=pointer(refusal.place), detail=refusal.detail) for refusal in refusals]
+    """Return a 422 with every refusal of the domain, each with its pointer into the body."""
+    errors = [FieldError(pointer=pointer(refusal.path), detail=refusal.detail) for refusal in refusals]
     return invalid(errors, type=type)
 
 
 def outbox_row(event: Message, codec: Codec, request: bytes | None) -> OutboxRow:
-    """Return the row of an event that a request led to, in the request's trace context or (None) in a new trace.
+    """Return the outbox row of a request's event, in the request's trace context or (None) in a new trace.
 
-    Without a partition, the producer chooses it by the key.
+    The row has no partition: the producer chooses one by the key.
     """
     return OutboxRow(
         id=event.message_id,
@@ -196,7 +199,7 @@ def outbox_row(event: Message, codec: Codec, request: bytes | None) -> OutboxRow
     )
 
 
-def _order(order_id: str, taken: Submission, priced: PricedCart) -> tuple[NewOrder, Submission]:
+def _order(order_id: str, accepted: Submission, priced: PricedCart) -> tuple[NewOrder, Submission]:
     body = {
         "order_id": order_id,
         "state": OrderState.PENDING.value,
@@ -207,17 +210,17 @@ def _order(order_id: str, taken: Submission, priced: PricedCart) -> tuple[NewOrd
     }
     order = NewOrder(
         order_id=order_id,
-        client_id=taken.client_id,
-        key=taken.idempotency_key,
-        fingerprint=taken.fingerprint,
+        client_id=accepted.client_id,
+        key=accepted.idempotency_key,
+        fingerprint=accepted.fingerprint,
         priced=priced,
         status=ACCEPTED,
         body=json.dumps(body, separators=(",", ":")),
     )
-    return order, taken
+    return order, accepted
 
 
-def _row(order: NewOrder, taken: Submission, codec: Codec, now: datetime) -> OutboxRow:
+def _row(order: NewOrder, accepted: Submission, codec: Codec, now: datetime) -> OutboxRow:
     cart, ship_to = order.priced.cart, order.priced.cart.ship_to
     event = OrderSubmitted(
         message_id=new_id(),
@@ -244,15 +247,15 @@ def _row(order: NewOrder, taken: Submission, codec: Codec, now: datetime) -> Out
             country=ship_to.country,
         ),
     )
-    return outbox_row(event, codec, taken.traceparent)
+    return outbox_row(event, codec, accepted.traceparent)
 
 
-def _remember(order: NewOrder) -> Remembered:
-    return Remembered(order_id=order.order_id, fingerprint=order.fingerprint, status=order.status, body=order.body)
+def _stored_response(order: NewOrder) -> StoredResponse:
+    return StoredResponse(order_id=order.order_id, fingerprint=order.fingerprint, status=order.status, body=order.body)
 
 
-def _answer(known: Remembered, *, is_replay: bool) -> Answer:
-    return Answer(order_id=known.order_id, status=known.status, body=known.body, is_replay=is_replay)
+def _acceptance(known: StoredResponse, *, is_replay: bool) -> Acceptance:
+    return Acceptance(order_id=known.order_id, status=known.status, body=known.body, is_replay=is_replay)
 
 
 def _lock(key: Key) -> int:

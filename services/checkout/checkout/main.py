@@ -1,4 +1,4 @@
-"""The checkout process: its reactions on a thread, its API in front."""
+"""The checkout process: reactions on a worker thread, the API on the main thread."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from checkout.handlers import HANDLERS
 
 
 class Limits(BaseSettings):
-    """Requests a second that one client may send, by its role: ``BARAZA_REQUESTS_PER_S_CUSTOMER`` and so on."""
+    """The requests a second that one client may send, by role: ``BARAZA_REQUESTS_PER_S_CUSTOMER`` and so on."""
 
     model_config = SettingsConfigDict(env_prefix="BARAZA_REQUESTS_PER_S_", frozen=True)
 
@@ -21,10 +21,12 @@ class Limits(BaseSettings):
     operator: int = 200
 
 
-def build(parts: Dependencies) -> Service:
+def build(dependencies: Dependencies) -> Service:
     """Wire the service."""
-    # Orders are taken in while Kafka is away: the outbox keeps their events.
-    return Service(handlers=HANDLERS, app=api.application(parts, Limits().model_dump()), starts_without=("Kafka",))
+    # Checkout accepts orders while Kafka is unavailable: the outbox keeps their events.
+    return Service(
+        handlers=HANDLERS, app=api.application(dependencies, Limits().model_dump()), starts_without=("Kafka",)
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Where requests wait for the next commit: one thread takes what has gathered and stores it in one transaction."""
+"""Batches concurrent requests: one thread stores all waiting orders in one transaction."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from checkout import intake
-from checkout.answers import Answers
 from checkout.intake import Outcome, Submission
+from checkout.response_cache import ResponseCache
 
 BATCH_SIZE_MAX = 200
-"""More would let the first of a batch wait for the validation of the last."""
+"""In a larger batch the first order would wait for the validation of the last."""
 LINGER_S = 0.002
-"""Requests that come within it share a commit; a commit's fsync alone takes about as long."""
+"""Requests that arrive within this time share a commit. The fsync of a commit alone takes about as long."""
 WAITING_MAX = 2_000
-"""Some two seconds of work; who comes later is told to try again instead of waiting in vain."""
+"""About two seconds of work. Later requests get a 429 instead of a wait that is too long."""
 IDLE_POLL_S = 0.05
 LEFTOVER_AGE = timedelta(seconds=30)
 """No replica of the API owns a partition: a younger row may be another replica's, on its way through a short outage."""
 START_AGE = timedelta(seconds=1)
-"""At the start what a killed predecessor left is published soon; younger rows are another replica's, on their way."""
+"""At the start the rows of a killed predecessor are published soon. Younger rows may be another replica's."""
 FLUSH_WITHIN_S = 2.0
 ATTEMPTS_MAX = 3
-"""A restart of PostgreSQL breaks pooled connections. Keys make repetition safe, even of a commit that did happen."""
+"""A restart of PostgreSQL breaks pooled connections. Keys make a retry safe, even after a commit that did happen."""
 RETRY_S = 0.1
 UNAVAILABLE = (OperationalError, InterfaceError)
 OPEN_S = 1.0
-"""While PostgreSQL is unavailable, the outbox is looked after this often; orders are tried all the same."""
+"""While PostgreSQL is unavailable, the outbox is maintained this often. Orders are tried all the same."""
 RETRY_AFTER_S = 1
 STOP_WITHIN_S = 5.0
 
@@ -56,7 +56,7 @@ log = structlog.get_logger(__name__)
 
 
 def overloaded() -> Problem:
-    """Return the refusal of a request that would wait for too long."""
+    """Return the problem of a request that would wait for too long."""
     return Problem(
         status=429,
         detail="Too many orders are waiting to be stored; send the same request again shortly.",
@@ -65,7 +65,7 @@ def overloaded() -> Problem:
 
 
 def unavailable() -> Problem:
-    """Return what is said while the database does not answer."""
+    """Return the problem of a request while the database is unavailable."""
     return Problem(
         status=503,
         detail="The order could not be stored and may or may not have been taken; send it again with the same key.",
@@ -76,11 +76,11 @@ def unavailable() -> Problem:
 class OrderBatcher:
     """Stores orders for the API. :meth:`start` and :meth:`stop` belong to the application's lifespan."""
 
-    def __init__(self, engine: Engine, codec: Codec, publisher: OutboxPublisher, answers: Answers) -> None:
+    def __init__(self, engine: Engine, codec: Codec, publisher: OutboxPublisher, cache: ResponseCache) -> None:
         self._engine = engine
         self._codec = codec
         self._publisher = publisher
-        self._answers = answers
+        self._cache = cache
         self._cohorts = Cohorts(lambda: publisher.partition_count)
         self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -94,39 +94,39 @@ class OrderBatcher:
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin to take orders in; their results go to ``loop``."""
+        """Start accepting orders; their results go to ``loop``."""
         self._loop = loop
         self._thread.start()
 
     def stop(self) -> None:
-        """Store what waits, publish it and end. Blocks for a few seconds at most."""
+        """Store the waiting orders, publish them and end. Blocks for a few seconds at most."""
         self._waiting.put(None)
         self._thread.join(STOP_WITHIN_S)
-        self._answers.close()
+        self._cache.close()
 
     @property
     def is_running(self) -> bool:
-        """Say whether the thread that stores orders is alive."""
+        """Return whether the thread that stores orders is alive."""
         return self._thread.is_alive()
 
     async def submit(self, submission: Submission) -> Outcome:
-        """Store one order together with those that come at the same time, and return what became of it."""
-        assert self._loop is not None, "the desk is started by the application's lifespan"
+        """Store one order, together with others that arrive at the same time, and return its outcome."""
+        assert self._loop is not None, "the application's lifespan starts the batcher"
         if self._waiting.qsize() >= WAITING_MAX:
             return overloaded()
-        answered: asyncio.Future[Outcome] = self._loop.create_future()
-        self._waiting.put((submission, answered))
-        return await answered
+        outcome: asyncio.Future[Outcome] = self._loop.create_future()
+        self._waiting.put((submission, outcome))
+        return await outcome
 
     def submit_batch(self, submissions: Sequence[Submission]) -> list[Outcome]:
-        """Store these orders in one transaction, and return what became of each, in their order.
+        """Store these orders in one transaction and return their outcomes, in the same order.
 
-        1. What the cache of answers knows needs no transaction.
-        2. The rest is stored in one, which also removes outbox rows that were delivered meanwhile.
-        3. After the commit the rows are published and the answers cached.
+        1. Submissions whose response is cached need no transaction.
+        2. One transaction stores the rest and deletes the outbox rows that were delivered meanwhile.
+        3. After the commit the rows are published and the responses cached.
         """
         # 1.
-        known = self._answers.get([each.key for each in submissions])
+        known = self._cache.get([each.key for each in submissions])
         outcomes = intake.cached(submissions, known)
         rest = [each for each, outcome in zip(submissions, outcomes, strict=True) if outcome is None]
         if not rest:
@@ -135,39 +135,38 @@ class OrderBatcher:
         called = self._breaker.call(*UNAVAILABLE, always=True)
         with called, self._publisher.removal() as delivered, self._engine.begin() as tx:
             outbox.remove(tx, delivered)
-            taken = intake.take_in(
+            result = intake.accept(
                 tx, rest, codec=self._codec, new_order_id=self._cohorts.new_id, now=datetime.now(UTC)
             )
         # 3.
-        self._publisher.publish(taken.rows)
-        self._answers.put(taken.remembered)
-        stored = iter(taken.outcomes)
+        self._publisher.publish(result.rows)
+        self._cache.put(result.responses)
+        stored = iter(result.outcomes)
         return [next(stored) if outcome is None else outcome for outcome in outcomes]
 
     def store(self, submissions: Sequence[Submission]) -> list[Result]:
         """As :meth:`submit_batch`, with retries while PostgreSQL is unavailable.
 
-        A batch that fails for another reason is repeated one order at a time, so that only the order that causes the
-        failure fails.
+        A batch that fails for another reason is stored one order at a time, so only the failing order gets the error.
         """
         try:
             return list(self._retrying(self.submit_batch, submissions))
         except UNAVAILABLE:
             return [unavailable() for _ in submissions]
-        except Exception as error:  # whatever it is, it must not concern the others of the batch
+        except Exception as error:  # any error: it must not fail the other orders of the batch
             if len(submissions) == 1:
                 return [error]
             return [result for each in submissions for result in self.store([each])]
 
     def _run(self) -> None:
         try:
-            self._look_after_outbox(START_AGE)
+            self._maintain_outbox(START_AGE)
             is_last = False
             while not is_last:
                 batch, is_last = self._gather()
                 if batch:
                     self._deliver(batch, self.store([submission for submission, _ in batch]))
-                self._look_after_outbox(LEFTOVER_AGE, is_idle=not batch)
+                self._maintain_outbox(LEFTOVER_AGE, is_idle=not batch)
             self._publisher.flush(FLUSH_WITHIN_S)
             self._publisher.remove_delivered(at_once=True)
         except BaseException:
@@ -175,7 +174,7 @@ class OrderBatcher:
             os.kill(os.getpid(), signal.SIGTERM)
 
     def _gather(self) -> tuple[list[_Waiting], bool]:
-        """Return what waits now or comes within the linger, and whether the desk is asked to stop after it."""
+        """Return the orders that wait or arrive within LINGER_S, and whether to stop after them."""
         try:
             first = self._waiting.get(timeout=IDLE_POLL_S)
         except queue.Empty:
@@ -195,20 +194,20 @@ class OrderBatcher:
         return batch, False
 
     def _deliver(self, batch: Sequence[_Waiting], results: Sequence[Result]) -> None:
-        def answer() -> None:
-            for (_, answered), result in zip(batch, results, strict=True):
-                if answered.done():  # whoever asked has gone
+        def resolve() -> None:
+            for (_, outcome), result in zip(batch, results, strict=True):
+                if outcome.done():  # the client has disconnected
                     continue
                 if isinstance(result, Exception) and not isinstance(result, Problem):
-                    answered.set_exception(result)
+                    outcome.set_exception(result)
                 else:
-                    answered.set_result(result)
+                    outcome.set_result(result)
 
-        assert self._loop is not None, "the desk is started by the application's lifespan"
-        self._loop.call_soon_threadsafe(answer)
+        assert self._loop is not None, "the application's lifespan starts the batcher"
+        self._loop.call_soon_threadsafe(resolve)
 
-    def _look_after_outbox(self, age: timedelta, *, is_idle: bool = True) -> None:
-        """Remove delivered rows when nothing else is to be done, and publish leftovers from time to time."""
+    def _maintain_outbox(self, age: timedelta, *, is_idle: bool = True) -> None:
+        """Remove delivered rows while no order waits, and publish leftovers from time to time."""
         with suppress(CircuitOpen, *UNAVAILABLE), self._breaker.call(*UNAVAILABLE):
             if is_idle:
                 self._publisher.remove_delivered()

@@ -78,7 +78,7 @@ Key: TypeAlias = tuple[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewOrder:
-    """An order to be stored as PENDING, with the key that it was sent under and the answer to remember for it."""
+    """An order to store as PENDING, with its idempotency key and the response to store for it."""
 
     order_id: str
     client_id: str
@@ -90,8 +90,8 @@ class NewOrder:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Remembered:
-    """What was answered to an idempotency key."""
+class StoredResponse:
+    """The response that was given under an idempotency key."""
 
     order_id: str
     fingerprint: bytes
@@ -136,7 +136,7 @@ TRY_LOCK = Statement("""
     WHERE pg_try_advisory_xact_lock(lock)
 """)
 
-REMEMBERED = Statement(f"""
+RESPONSES = Statement(f"""
     SELECT {KEY_COLUMNS.names_in("k")}
     FROM unnest(CAST(%(client_ids)s AS text[]), CAST(%(keys)s AS text[])) AS row (client_id, key)
          JOIN idempotency_keys AS k USING (client_id, key)
@@ -188,37 +188,37 @@ CATALOGUE_PAGE = text(f"""
 """)
 
 
-def look_up(
+def lock_keys_and_load(
     tx: Connection, locks: Sequence[int], keys: Sequence[Key], skus: Collection[str]
-) -> tuple[set[int], dict[Key, Remembered], dict[str, Product]]:
-    """Return what a batch of submissions needs to know, in one round trip.
+) -> tuple[set[int], dict[Key, StoredResponse], dict[str, Product]]:
+    """Take the locks of a batch of submissions and load what it needs, in one round trip. Return:
 
-    1. The indexes in ``locks`` of the advisory locks that were free, and are held until the transaction ends; one that
-       another transaction holds is passed over, not waited for.
-    2. What was answered to the keys that were used before. It sees what committed before the locks were there.
-    3. The products of these skus, by sku; unknown ones are missing.
+    1. The indexes in ``locks`` of the advisory locks that were free. The transaction holds them until it ends. A lock
+       that another transaction holds is skipped, not awaited.
+    2. The stored responses of the keys that were used before, including those committed before the locks were taken.
+    3. The products of these SKUs, by SKU. Unknown ones are missing.
     """
     locked = TRY_LOCK.submit(tx, {"locks": list(locks)})
-    used = REMEMBERED.submit(tx, {"client_ids": [client for client, _ in keys], "keys": [key for _, key in keys]})
+    used = RESPONSES.submit(tx, {"client_ids": [client for client, _ in keys], "keys": [key for _, key in keys]})
     products = PRODUCTS.submit(tx, {"skus": list(skus)})
-    remembered = {
-        (row.client_id, row.key): Remembered(
+    responses = {
+        (row.client_id, row.key): StoredResponse(
             order_id=row.order_id, fingerprint=bytes(row.fingerprint), status=row.status, body=row.body
         )
         for row in used.rows()
     }
     indexes = {row.ordinal - 1 for row in locked.rows()}
-    return indexes, remembered, {row.sku: _product(row) for row in products.rows()}
+    return indexes, responses, {row.sku: _product(row) for row in products.rows()}
 
 
 def insert_orders(tx: Connection, new: Sequence[NewOrder], *, now: datetime) -> None:
-    """Store the orders as PENDING, and their keys with them, in one statement."""
+    """Store the orders as PENDING together with their keys, in one statement."""
     if new:
         INSERT_ORDERS.run(tx, NEW_ORDERS.parameters(new) | {"now": now})
 
 
 def decide(tx: Connection, decisions: Sequence[Decision]) -> None:
-    """Move the orders that are still PENDING to where their sagas ended; an order that is decided stays as it is."""
+    """Give the orders that are still PENDING the outcome of their sagas. A decided order does not change."""
     DECIDE.run(tx, DECIDED.parameters(decisions))
 
 
@@ -228,17 +228,17 @@ def load_order(tx: Connection, order_id: str) -> OrderRow | None:
 
 
 def request_cancellation(tx: Connection, order_id: str, *, now: datetime) -> bool:
-    """Note that the customer wants to cancel; False where the order is decided or the wish is noted already."""
+    """Record a cancellation request. Return False when the order is decided or the request is already recorded."""
     return tx.execute(REQUEST_CANCELLATION, {"order_id": order_id, "now": now}).rowcount == 1
 
 
 def upsert_products(tx: Connection, new: Iterable[Product]) -> int:
-    """Add or change the products, which have distinct skus, in one statement; return how many it changed."""
+    """Add or change the products in one statement, and return how many changed. Their SKUs are distinct."""
     return tx.execute(UPSERT_PRODUCTS, PRODUCT_COLUMNS.parameters(list(new))).rowcount
 
 
 def catalogue_page(tx: Connection, *, after: str, limit: int) -> list[Product]:
-    """Return at most ``limit`` products whose sku comes after ``after``, in the order of their skus."""
+    """Return at most ``limit`` products whose SKU comes after ``after``, in the order of their SKUs."""
     return [_product(row) for row in tx.execute(CATALOGUE_PAGE, {"after": after, "limit": limit})]
 
 

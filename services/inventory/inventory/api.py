@@ -1,4 +1,4 @@
-"""Inventory's HTTP API: stock comes in here, and staff look at it."""
+"""Inventory's HTTP API, where staff set and read the stock."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from sqlalchemy import Engine
 from inventory import tables
 
 LINES_MAX = 5_000
-"""One call is one transaction; a larger load comes in several."""
+"""One request is one transaction. A larger load needs several requests."""
 UNITS_MAX = 1_000_000_000
 WRITING = (400, 401, 403, 413, 415, 422, 500, 503)
-"""What a load may be answered with instead."""
+"""The problem statuses of a load."""
 BODY_BYTES_MAX = 4_194_304
 
 
@@ -33,7 +33,7 @@ class StockLevel(BaseModel):
 
 
 class StockAnswer(BaseModel):
-    """What inventory knows of one SKU."""
+    """The stock of one SKU."""
 
     sku: str
     received: int
@@ -49,7 +49,7 @@ def routes(engine: Engine) -> APIRouter:
         levels: Annotated[list[StockLevel], Field(min_length=1, max_length=LINES_MAX)],
         _caller: Annotated[Principal, Depends(require("operator"))],
     ) -> Response:
-        """Set the free units of each SKU; all of them or none."""
+        """Set the free units of each SKU, of all or of none."""
         units = keyed(((level.sku, level.on_hand) for level in levels), "sku")
         with engine.begin() as tx:
             tables.receive(tx, units)
@@ -70,6 +70,6 @@ def routes(engine: Engine) -> APIRouter:
     return router
 
 
-def application(parts: Dependencies) -> FastAPI:
+def application(dependencies: Dependencies) -> FastAPI:
     """Return the API."""
-    return service.api("Inventory", parts, routes(parts.engine), body_bytes_max=BODY_BYTES_MAX)
+    return service.api("Inventory", dependencies, routes(dependencies.engine), body_bytes_max=BODY_BYTES_MAX)

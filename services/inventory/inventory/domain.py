@@ -1,4 +1,4 @@
-"""What inventory decides: whether an order's lines can be reserved, and what a release gives back. Pure."""
+"""Inventory's decisions: whether the lines of an order can be reserved, and what a release returns. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from messages.payment import PaymentAuthorized
 
 
 class ReservationState(enum.StrEnum):
-    """A reservation holds stock, or gave it back."""
+    """The state of a reservation: it holds stock, or has returned it."""
 
     RESERVED = "RESERVED"
     RELEASED = "RELEASED"
@@ -20,7 +20,7 @@ class ReservationState(enum.StrEnum):
 
 @dataclass(slots=True)
 class Reservation:
-    """The units by SKU that one order holds."""
+    """The units by SKU that are reserved for one order."""
 
     saga_id: str
     quantities: dict[str, int]
@@ -38,23 +38,23 @@ class Stock:
     released: list[Reservation] = field(default_factory=list)
 
     def available(self, sku: str) -> int:
-        """Units of the SKU that nobody holds, after what this batch has moved so far."""
+        """Return the free units of the SKU, after the changes of this batch so far."""
         return self.on_hand.get(sku, 0) + self.moved[sku]
 
-    def hold(self, saga_id: str, quantities: dict[str, int]) -> None:
-        """Take the units for one order."""
+    def reserve(self, saga_id: str, quantities: dict[str, int]) -> None:
+        """Reserve the units for one order."""
         self.moved.subtract(quantities)
         self.made.append(Reservation(saga_id=saga_id, quantities=quantities))
 
-    def give_back(self, reservation: Reservation) -> None:
-        """Return the units of one order."""
+    def release(self, reservation: Reservation) -> None:
+        """Return the units of one reservation to the stock."""
         self.moved.update(reservation.quantities)
         reservation.state = ReservationState.RELEASED
         self.released.append(reservation)
 
 
 def reserve(event: PaymentAuthorized, stock: Stock, envelope: Envelope) -> InventoryReserved | InventoryRejected:
-    """Reserve every line, or none: the first SKU that falls short is named."""
+    """Reserve all lines or none. The rejection names the first SKU that is short."""
     wanted: Counter[str] = Counter()
     for line in event.lines:
         wanted[line.sku] += line.quantity
@@ -69,7 +69,7 @@ def reserve(event: PaymentAuthorized, stock: Stock, envelope: Envelope) -> Inven
                 requested=quantity,
                 available=available,
             )
-    stock.hold(event.saga_id, dict(wanted))
+    stock.reserve(event.saga_id, dict(wanted))
     return InventoryReserved(
         **envelope,
         customer_id=event.customer_id,
@@ -82,7 +82,7 @@ def reserve(event: PaymentAuthorized, stock: Stock, envelope: Envelope) -> Inven
 
 
 def release(command: ReleaseInventory, undo: bool, stock: Stock, envelope: Envelope) -> InventoryReleased:
-    """Give the order's units back; without ``undo`` there is nothing to give back, or nothing any more."""
+    """Release the order's reservation. Without ``undo`` there is nothing to release, or it is already released."""
     if undo:
-        stock.give_back(stock.reservations[command.saga_id])
+        stock.release(stock.reservations[command.saga_id])
     return InventoryReleased(**envelope, step=command.step, undone=undo)

@@ -1,4 +1,4 @@
-"""What inventory does about which message."""
+"""Inventory's handlers."""
 
 from __future__ import annotations
 

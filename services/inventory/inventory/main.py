@@ -9,9 +9,9 @@ from inventory import api
 from inventory.handlers import HANDLERS
 
 
-def build(parts: Dependencies) -> Service:
+def build(dependencies: Dependencies) -> Service:
     """Wire the service."""
-    return Service(handlers=HANDLERS, app=api.application(parts))
+    return Service(handlers=HANDLERS, app=api.application(dependencies))
 
 
 if __name__ == "__main__":

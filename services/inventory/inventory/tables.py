@@ -95,7 +95,7 @@ def load_stock(events: Sequence[PaymentAuthorized], tx: Connection) -> Stock:
 
 
 def load_reservations(commands: Sequence[ReleaseInventory], tx: Connection) -> Stock:
-    """Lock the reservations of these orders; their stock is only added to, so it needs no look."""
+    """Lock the reservations of these orders, and the stock that a release adds to."""
     rows = LOCK_RESERVATIONS.rows(tx, {"saga_ids": [command.saga_id for command in commands]})
     found = {
         row.saga_id: Reservation(
@@ -110,7 +110,7 @@ def load_reservations(commands: Sequence[ReleaseInventory], tx: Connection) -> S
 
 
 def save_stock(changed: Stock, tx: Connection) -> None:
-    """Save what a batch moved: one statement a table."""
+    """Save the changes of a batch, in one statement for each table and kind of change."""
     moved = {sku: units for sku, units in sorted(changed.moved.items()) if units}
     if moved:
         MOVE.run(tx, {"skus": list(moved), "units": list(moved.values())})
@@ -121,7 +121,7 @@ def save_stock(changed: Stock, tx: Connection) -> None:
 
 
 def receive(tx: Connection, units: Mapping[str, int]) -> None:
-    """Set the free units of each SKU, as after a stock-take; what came in or was missing shows in ``received``."""
+    """Set the free units of each SKU, as after a stock-take. The difference is added to ``received``."""
     tx.execute(RECEIVE, {"skus": list(units), "units": list(units.values())})
 
 

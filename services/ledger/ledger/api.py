@@ -1,4 +1,4 @@
-"""Ledger's HTTP API: staff look at one order's entry here."""
+"""The ledger's HTTP API, where staff read an order's entries."""
 
 from __future__ import annotations
 
@@ -50,6 +50,6 @@ def routes(engine: Engine) -> APIRouter:
     return router
 
 
-def application(parts: Dependencies) -> FastAPI:
+def application(dependencies: Dependencies) -> FastAPI:
     """Return the API."""
-    return service.api("Ledger", parts, routes(parts.engine))
+    return service.api("Ledger", dependencies, routes(dependencies.engine))

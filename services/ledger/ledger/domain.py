@@ -1,4 +1,4 @@
-"""What the ledger decides: the two entries of a captured payment, and their opposites. Debits equal credits. Pure."""
+"""The ledger's decisions: the two entries of a captured payment, and their reversal. Debits equal credits. Pure."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from messages.ledger import LedgerPosted, LedgerReversed, ReverseLedger
 from messages.payment import PaymentCaptured
 
 GATEWAY_RECEIVABLE = "gateway_receivable"
-"""What the gateway owes us: debited when it settles."""
+"""The gateway's debt to us, debited when it captures."""
 SALES = "sales"
-"""What we sold: credited when the money is certain."""
+"""Our sales, credited when the payment is captured."""
 
 
 class EntryKind(enum.StrEnum):
-    """An entry is posted once and may be reversed once; none is ever changed."""
+    """The kind of an entry. A posting happens once and is reversed at most once. Entries never change."""
 
     POST = "POST"
     REVERSE = "REVERSE"
@@ -38,14 +38,14 @@ class Entry:
 
 @dataclass(slots=True)
 class Journal:
-    """The entries that a batch finds and adds."""
+    """The entries that a batch has found and adds."""
 
     posted: dict[str, list[Entry]] = field(default_factory=dict)
     added: list[Entry] = field(default_factory=list)
 
 
 def post(event: PaymentCaptured, journal: Journal, envelope: Envelope) -> LedgerPosted:
-    """Post a settled amount: the gateway owes it, and it is sold."""
+    """Post a captured amount: a debit of the gateway's receivable, and a credit of sales."""
     for account, debit_minor, credit_minor in (
         (GATEWAY_RECEIVABLE, event.amount_minor, 0),
         (SALES, 0, event.amount_minor),
@@ -65,7 +65,7 @@ def post(event: PaymentCaptured, journal: Journal, envelope: Envelope) -> Ledger
 
 
 def reverse(command: ReverseLedger, undo: bool, journal: Journal, envelope: Envelope) -> LedgerReversed:
-    """Add the opposite of every entry of the saga; without ``undo`` there is none to reverse, or none any more."""
+    """Reverse every entry of the saga. Without ``undo`` there is none to reverse, or all are reversed already."""
     entries = journal.posted[command.saga_id] if undo else []
     journal.added.extend(
         Entry(

@@ -1,4 +1,4 @@
-"""What the ledger does about which message."""
+"""The ledger's handlers."""
 
 from __future__ import annotations
 

@@ -14,14 +14,14 @@ IMBALANCE = measure(
     "Debits less credits of all entries; anything but 0 is an accounting error.",
     ("currency",),
     tables.IMBALANCE,
-    # It reads every entry.
+    # The query reads every entry.
     age_max_s=60,
 )
 
 
-def build(parts: Dependencies) -> Service:
+def build(dependencies: Dependencies) -> Service:
     """Wire the service."""
-    return Service(handlers=HANDLERS, app=api.application(parts), measures=(IMBALANCE,))
+    return Service(handlers=HANDLERS, app=api.application(dependencies), measures=(IMBALANCE,))
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ IMBALANCE = text("SELECT currency, sum(debit_minor) - sum(credit_minor) FROM ent
 
 
 def load_nothing(_events: Sequence[PaymentCaptured], _tx: Connection) -> Journal:
-    """A posting needs no look at what stands already: the fence lets it happen once."""
+    """Return no entries: a posting needs none. The effects table lets it happen once."""
     return Journal()
 
 
@@ -75,6 +75,6 @@ def load_posted(commands: Sequence[ReverseLedger], tx: Connection) -> Journal:
 
 
 def save_journal(journal: Journal, tx: Connection) -> None:
-    """Add the batch's entries in one statement."""
+    """Insert the batch's entries in one statement."""
     if journal.added:
         ADD.run(tx, COLUMNS.parameters(journal.added))

@@ -1,4 +1,4 @@
-"""Loyalty's HTTP API: points are granted here, and customers look at their own."""
+"""Loyalty's HTTP API, where staff grant points and customers read their own account."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from sqlalchemy import Engine
 from loyalty import tables
 
 ACCOUNTS_MAX = 5_000
-"""One call is one transaction; a larger load comes in several."""
+"""One request is one transaction. A larger load needs several requests."""
 POINTS_MAX = 1_000_000_000_000
 WRITING = (400, 401, 403, 413, 415, 422, 500, 503)
-"""What a load may be answered with instead."""
+"""The problem statuses of a load."""
 BODY_BYTES_MAX = 4_194_304
 STAFF = frozenset({"support", "operator", "storefront"})
 
 
 class Balance(BaseModel):
-    """The points that a customer's account is to hold."""
+    """The points to set on a customer's account."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -34,7 +34,7 @@ class Balance(BaseModel):
 
 
 class AccountAnswer(BaseModel):
-    """What loyalty knows of one customer."""
+    """One customer's account."""
 
     customer_id: str
     granted: int
@@ -50,7 +50,7 @@ def routes(engine: Engine) -> APIRouter:
         balances: Annotated[list[Balance], Field(min_length=1, max_length=ACCOUNTS_MAX)],
         _caller: Annotated[Principal, Depends(require("operator"))],
     ) -> Response:
-        """Set the balance of each account; all of them or none."""
+        """Set the balance of each account, of all or of none."""
         points = keyed(((balance.customer_id, balance.points) for balance in balances), "customer_id")
         with engine.begin() as tx:
             tables.grant(tx, points)
@@ -64,7 +64,7 @@ def routes(engine: Engine) -> APIRouter:
     ) -> AccountAnswer:
         """Return one customer's points: granted in all, and left."""
         if caller.subject != customer_id and caller.roles.isdisjoint(STAFF):
-            raise Problem(status=403, detail="A customer sees no other account than the own one.")
+            raise Problem(status=403, detail="A customer may read only its own account.")
         with engine.connect() as connection:
             row = tables.find(connection, customer_id)
         if row is None:
@@ -74,6 +74,6 @@ def routes(engine: Engine) -> APIRouter:
     return router
 
 
-def application(parts: Dependencies) -> FastAPI:
+def application(dependencies: Dependencies) -> FastAPI:
     """Return the API."""
-    return service.api("Loyalty", parts, routes(parts.engine), body_bytes_max=BODY_BYTES_MAX)
+    return service.api("Loyalty", dependencies, routes(dependencies.engine), body_bytes_max=BODY_BYTES_MAX)

@@ -1,4 +1,4 @@
-"""What loyalty decides: whether a customer's account holds the points of an order. Pure."""
+"""Loyalty's decisions: whether a customer's account has the points of an order. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from messages.loyalty import LoyaltyPointsBurned, LoyaltyPointsRejected, Loyalty
 
 
 class BurnState(enum.StrEnum):
-    """Points are taken, or were given back."""
+    """The state of a burn: the points are taken, or restored."""
 
     BURNED = "BURNED"
     RESTORED = "RESTORED"
@@ -20,7 +20,7 @@ class BurnState(enum.StrEnum):
 
 @dataclass(slots=True)
 class Burn:
-    """The points that one order took from its customer's account."""
+    """The points that one order takes from its customer's account."""
 
     saga_id: str
     customer_id: str
@@ -39,16 +39,16 @@ class Accounts:
     restored: list[Burn] = field(default_factory=list)
 
     def balance(self, customer_id: str) -> int:
-        """Points on the account, after what this batch has moved so far; no account holds none."""
+        """Return the points on the account, after the changes of this batch so far. A missing account has 0."""
         return self.balances.get(customer_id, 0) + self.moved[customer_id]
 
     def burn(self, saga_id: str, customer_id: str, points: int) -> None:
-        """Take points for one order."""
+        """Burn points for one order."""
         self.moved[customer_id] -= points
         self.made.append(Burn(saga_id=saga_id, customer_id=customer_id, points=points))
 
-    def give_back(self, burn: Burn) -> None:
-        """Return the points of one order."""
+    def restore(self, burn: Burn) -> None:
+        """Restore the points of one burn to its account."""
         self.moved[burn.customer_id] += burn.points
         burn.state = BurnState.RESTORED
         self.restored.append(burn)
@@ -57,7 +57,7 @@ class Accounts:
 def burn(
     event: InventoryReserved, accounts: Accounts, envelope: Envelope
 ) -> LoyaltyPointsBurned | LoyaltyPointsRejected:
-    """Take the order's points; an order without points needs no account."""
+    """Burn the order's points. An order without points needs no account."""
     available = accounts.balance(event.customer_id)
     if event.points_to_burn > max(available, 0):
         return LoyaltyPointsRejected(
@@ -80,10 +80,10 @@ def burn(
 
 
 def restore(command: RestoreLoyaltyPoints, undo: bool, accounts: Accounts, envelope: Envelope) -> LoyaltyPointsRestored:
-    """Give the order's points back; without ``undo`` there is nothing to give back, or nothing any more."""
+    """Restore the order's points. Without ``undo`` there is nothing to restore, or it is already restored."""
     points = 0
     if undo:
         burned = accounts.burns[command.saga_id]
-        accounts.give_back(burned)
+        accounts.restore(burned)
         points = burned.points
     return LoyaltyPointsRestored(**envelope, step=command.step, undone=undo, points=points)

@@ -1,4 +1,4 @@
-"""What loyalty does about which message."""
+"""Loyalty's handlers."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def load_burns(commands: Sequence[RestoreLoyaltyPoints], tx: Connection) -> Acco
 
 
 def save_accounts(changed: Accounts, tx: Connection) -> None:
-    """Save what a batch moved: one statement a table."""
+    """Save the changes of a batch, in one statement for each table and kind of change."""
     moved = {customer_id: points for customer_id, points in sorted(changed.moved.items()) if points}
     if moved:
         MOVE.run(tx, {"customer_ids": list(moved), "points": list(moved.values())})
@@ -112,7 +112,7 @@ def save_accounts(changed: Accounts, tx: Connection) -> None:
 
 
 def grant(tx: Connection, points: Mapping[str, int]) -> None:
-    """Set the balance of each account; what was granted or withdrawn by that shows in ``granted``."""
+    """Set the balance of each account. The difference is added to ``granted``."""
     tx.execute(GRANT, {"customer_ids": list(points), "points": list(points.values())})
 
 

@@ -1,4 +1,4 @@
-"""Payment's HTTP API: staff look at one order's payment here."""
+"""Payment's HTTP API, where staff read an order's payment."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FIND = text("""
 
 
 class PaymentAnswer(BaseModel):
-    """Where the money of one order is."""
+    """One order's payment."""
 
     saga_id: str
     state: str
@@ -51,6 +51,6 @@ def routes(engine: Engine) -> APIRouter:
     return router
 
 
-def application(parts: Dependencies) -> FastAPI:
+def application(dependencies: Dependencies) -> FastAPI:
     """Return the API."""
-    return service.api("Payment", parts, routes(parts.engine))
+    return service.api("Payment", dependencies, routes(dependencies.engine))

@@ -1,4 +1,4 @@
-"""What payment makes of the gateway's outcomes, and what it asks for. Pure."""
+"""Payment's decisions on the gateway's outcomes. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from payment.gateway import Authorized, Captured, CaptureFailed, Declined, Refun
 
 
 class PaymentState(enum.StrEnum):
-    """Where the money of an order is."""
+    """The state of an order's payment."""
 
     AUTHORIZED = "AUTHORIZED"
     DECLINED = "DECLINED"
@@ -33,7 +33,7 @@ class PaymentState(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payment:
-    """One order's payment; ``amount_minor`` is what the card is charged."""
+    """One order's payment. ``amount_minor`` is the amount that the card is charged."""
 
     saga_id: str
     state: PaymentState
@@ -53,7 +53,7 @@ class Payments:
     changed: dict[str, Payment] = field(default_factory=dict)
 
     def of(self, saga_id: str) -> Payment:
-        """Return the payment of a saga. Raises LookupError where it never began: no step after it can have run."""
+        """Return the payment of a saga. Raises LookupError when there is none: then no later step can have run."""
         payment = self.changed.get(saga_id) or self.found.get(saga_id)
         if payment is None:
             raise LookupError(f"Saga {saga_id} has no payment, yet a later step ran; look at its timeline.")
@@ -67,17 +67,17 @@ class Payments:
 def authorize(
     event: OrderSubmitted, outcome: Authorized | Declined, payments: Payments, envelope: Envelope
 ) -> PaymentAuthorized | PaymentDeclined:
-    """Record what the gateway said to holding the amount."""
-    asked = Payment(
+    """Record the outcome of the authorization."""
+    payment = Payment(
         saga_id=event.saga_id,
         state=PaymentState.DECLINED,
         currency=event.currency,
         amount_minor=event.payable_minor,
     )
     if isinstance(outcome, Declined):
-        payments.made.append(asked)
+        payments.made.append(payment)
         return PaymentDeclined(**envelope, reason=outcome.reason, detail=outcome.detail)
-    payments.made.append(replace(asked, state=PaymentState.AUTHORIZED, authorization_id=outcome.authorization_id))
+    payments.made.append(replace(payment, state=PaymentState.AUTHORIZED, authorization_id=outcome.authorization_id))
     return PaymentAuthorized(
         **envelope,
         customer_id=event.customer_id,
@@ -93,7 +93,7 @@ def authorize(
 def capture(
     event: ShipmentBooked, outcome: Captured | CaptureFailed, payments: Payments, envelope: Envelope
 ) -> PaymentCaptured | PaymentCaptureFailed:
-    """Record what the gateway said to settling the amount."""
+    """Record the outcome of the capture."""
     payment = payments.of(event.saga_id)
     if isinstance(outcome, CaptureFailed):
         payments.change(replace(payment, state=PaymentState.CAPTURE_FAILED))
@@ -111,7 +111,7 @@ def capture(
 def refund(
     command: RefundPayment, outcome: Voided | Refunded | None, payments: Payments, envelope: Envelope
 ) -> PaymentRefunded:
-    """Record that the customer is not charged any more; without an outcome there was nothing to undo, or no more."""
+    """Record that the charge is undone. Without an outcome there was nothing to undo, or it is already undone."""
     if outcome is None:
         return PaymentRefunded(**envelope, step=command.step, undone=False, amount_minor=0, kind="NOTHING")
     state = PaymentState.REFUNDED if isinstance(outcome, Refunded) else PaymentState.VOIDED

@@ -1,4 +1,4 @@
-"""The port to a card gateway: what payment asks for, and what it can be told. Pure; adapters fit it to a gateway."""
+"""The port to a card gateway: payment's requests and the gateway's outcomes. Pure; an adapter implements it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authorization:
-    """Hold an amount on a payment method. ``reference`` is the saga id; the gateway's records are reconciled by it."""
+    """Authorize an amount on a payment method. ``reference`` is the saga id, which reconciles the gateway's records."""
 
     amount_minor: int
     currency: str
@@ -18,7 +18,7 @@ class Authorization:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capture:
-    """Settle an authorization."""
+    """Capture an authorization."""
 
     authorization_id: str
     amount_minor: int
@@ -26,7 +26,7 @@ class Capture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undo:
-    """Charge the customer nothing: void the authorization, or refund its capture where there is one."""
+    """Undo the charge: void the authorization, or refund its capture if there is one."""
 
     authorization_id: str
     capture_id: str | None
@@ -35,14 +35,14 @@ class Undo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authorized:
-    """The gateway holds the amount."""
+    """The gateway authorized the amount."""
 
     authorization_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declined:
-    """The gateway refused to hold the amount. ``reason`` is a code, ``detail`` one sentence."""
+    """The gateway declined the authorization. ``reason`` is a code, ``detail`` one sentence."""
 
     reason: str
     detail: str
@@ -50,7 +50,7 @@ class Declined:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Captured:
-    """The gateway settled the amount."""
+    """The gateway captured the amount."""
 
     capture_id: str
     amount_minor: int
@@ -58,7 +58,7 @@ class Captured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaptureFailed:
-    """The gateway refused to settle. ``reason`` is a code, ``detail`` one sentence."""
+    """The gateway declined the capture. ``reason`` is a code, ``detail`` one sentence."""
 
     reason: str
     detail: str
@@ -66,25 +66,25 @@ class CaptureFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Voided:
-    """The gateway holds nothing any more."""
+    """The gateway voided the authorization."""
 
     amount_minor: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refunded:
-    """The gateway paid back."""
+    """The gateway refunded the capture."""
 
     refund_id: str
     amount_minor: int
 
 
 class PaymentGateway(Protocol):
-    """What payment needs of a gateway.
+    """The operations that payment needs of a gateway.
 
-    Every call bears an idempotency key: the same key has one effect and one outcome, however often it is called. The
-    ``find_…`` tell what became of a key: its outcome, or None where the gateway has never seen it. All of them raise
-    ``chassis.http.downstream.Unavailable`` without an answer, and ``UnforeseenAnswer`` for one without a meaning.
+    Every call has an idempotency key: one key has one effect and one outcome, however often it is called. The
+    ``find_…`` methods return the outcome of a key, or None when the gateway has never seen it. All methods raise
+    ``chassis.http.downstream.Unavailable`` without a response, and ``UnforeseenAnswer`` for an unexpected one.
     """
 
     def authorize(self, request: Authorization, key: str) -> Authorized | Declined: ...

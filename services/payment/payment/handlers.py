@@ -1,4 +1,4 @@
-"""What payment does about which message: three calls to the gateway, each fenced by its effect."""
+"""Payment's handlers: three calls to the gateway, each guarded by its effect."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from payment.tables import load_nothing, load_payments, save_payments
 
 
 def authorizations(events: Sequence[OrderSubmitted], _tx: Connection) -> Mapping[str, Authorization]:
-    """Return what to ask the gateway to hold, by saga id."""
+    """Return the authorizations to request, by saga id."""
     return {
         event.saga_id: Authorization(
             amount_minor=event.payable_minor,
@@ -36,7 +36,7 @@ def authorizations(events: Sequence[OrderSubmitted], _tx: Connection) -> Mapping
 
 
 def captures(events: Sequence[ShipmentBooked], tx: Connection) -> Mapping[str, Capture]:
-    """Return what to ask the gateway to settle, by saga id."""
+    """Return the captures to request, by saga id."""
     payments = load_payments(events, tx)
     return {
         event.saga_id: Capture(
@@ -48,7 +48,7 @@ def captures(events: Sequence[ShipmentBooked], tx: Connection) -> Mapping[str, C
 
 
 def undos(commands: Sequence[RefundPayment], tx: Connection) -> Mapping[str, Undo]:
-    """Return what to ask the gateway to undo, by saga id."""
+    """Return the charges to undo, by saga id."""
     payments = load_payments(commands, tx)
     return {
         command.saga_id: Undo(
@@ -61,7 +61,7 @@ def undos(commands: Sequence[RefundPayment], tx: Connection) -> Mapping[str, Und
 
 
 def handlers(gateway: PaymentGateway) -> tuple[Handler, ...]:
-    """Return payment's handlers, which call this gateway."""
+    """Return payment's handlers. They call this gateway."""
     return (
         ExternalStep(
             name="authorize_payment",

@@ -1,6 +1,6 @@
-"""A ``PaymentGateway`` over HTTP, whose calls the fence keeps apart between replicas.
+"""A ``PaymentGateway`` over HTTP. A lease keeps two replicas from making the same call at the same time.
 
-An answer that has no meaning here is an ``UnforeseenAnswer``, never a decline: money may hang on it.
+An unexpected response is an ``UnforeseenAnswer``, never a decline: the gateway may have moved money.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from payment.lease import CallLease
 
 
 class HttpPaymentGateway:
-    """A ``PaymentGateway`` over HTTP, whose calls the fence keeps apart between replicas."""
+    """A ``PaymentGateway`` over HTTP. Each call holds the lease of its idempotency key."""
 
-    def __init__(self, downstream: Downstream, fence: CallLease) -> None:
-        if downstream.duration_s_max >= fence.ttl_s:
+    def __init__(self, downstream: Downstream, lease: CallLease) -> None:
+        if downstream.duration_s_max >= lease.ttl_s:
             raise ValueError(
-                f"A call may take {downstream.duration_s_max} s, the fence lasts {fence.ttl_s} s. "
-                "Lower the timeout of the call, or the fence ends before it does."
+                f"A call may take {downstream.duration_s_max} s, but its lease expires after {lease.ttl_s} s. "
+                "Lower the timeout of the call below the lease's."
             )
         self._downstream = downstream
-        self._fence = fence
+        self._lease = lease
 
     def authorize(self, request: Authorization, key: str) -> Authorized | Declined:
         body = {
@@ -69,7 +69,7 @@ class HttpPaymentGateway:
         return None if response is None else _undo(response)
 
     def _post(self, path: str, body: Mapping[str, object], key: str) -> Response:
-        with self._fence.hold(key):
+        with self._lease.hold(key):
             return self._downstream.request("POST", path, body=body, idempotency_key=key)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from chassis.http.breaker import CircuitBreaker, CircuitOpen
 from chassis.http.downstream import Unavailable
@@ -14,40 +14,38 @@ from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-FENCE_TTL_S = 5.0
-"""Longer than any call takes, so the fence outlasts the call; short, so a killed replica's fence is soon gone."""
+LEASE_TTL_S = 5.0
+"""Longer than any call, so the lease outlasts it. Short, so the lease of a killed replica expires soon."""
 
 REDIS_TIMEOUT_S = 0.2
-"""Redis answers in a millisecond; the library's own five seconds would stretch the call beyond the fence."""
+"""Redis answers in a millisecond. The library's default of five seconds would extend the call beyond the lease."""
 
 REDIS_OPEN_S = 1.0
-"""How long calls go without Redis before one of them tries it again."""
+"""How long calls continue without Redis before one of them tries it again."""
 
 PREFIX = "payment:call:"
 
 RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) else return 0 end"
-"""Compare and delete in one step: a fence that has expired may be another replica's by now."""
+"""Compare and delete in one step: an expired lease may belong to another replica by now."""
 
 
 class CallLease:
-    """SET NX with a time to live around one external call.
+    """A lease on one external call: SET NX with a time to live.
 
-    It spares the gateway two calls at once for one effect, for example after a rebalance. It is not what makes the call
-    safe: that is the idempotency key, which the gateway honours. Therefore a Redis that cannot be reached is no reason
-    to stop payments: the call goes on without the fence, and the log says so once, when it begins and when it ends.
+    It prevents two concurrent calls for one effect, for example after a rebalance. The call is safe without it: the
+    gateway honours the idempotency key. So payments continue while Redis is unavailable: calls are made without a
+    lease, and the log records the beginning and the end of the outage.
     """
 
-    def __init__(self, redis: Redis, *, ttl_s: float = FENCE_TTL_S) -> None:
+    def __init__(self, redis: Redis, *, ttl_s: float = LEASE_TTL_S) -> None:
         self.ttl_s = ttl_s
         self._redis = redis
-        self._release = redis.register_script(RELEASE)
-        self._breaker = CircuitBreaker(
-            "redis (gateway fence)", failures_max=1, open_s=REDIS_OPEN_S, clock=time.monotonic
-        )
+        self._release_script = redis.register_script(RELEASE)
+        self._breaker = CircuitBreaker("redis (call lease)", failures_max=1, open_s=REDIS_OPEN_S, clock=time.monotonic)
 
     @classmethod
     def at(cls, url: str, login: RedisLogin | None = None) -> CallLease:
-        """Return a fence in the Redis at ``url``; nothing connects before the first call."""
+        """Return a lease in the Redis at ``url``. Nothing connects before the first call."""
         retry = Retry(NoBackoff(), 0)
         return cls(
             Redis.from_url(
@@ -61,42 +59,30 @@ class CallLease:
 
     @contextmanager
     def hold(self, key: str) -> Iterator[None]:
-        """Hold the fence of an idempotency key; raise Unavailable where another call holds it."""
+        """Hold the lease of an idempotency key. Raises Unavailable when another call holds it."""
         name = PREFIX + key
         token = secrets.token_hex(16)
-        is_parked = self._take(name, token)
+        is_held = self._acquire(name, token)
         try:
             yield
         finally:
-            if is_parked:
-                self._give_back(name, token)
+            if is_held:
+                self._release(name, token)
 
-    def _take(self, name: str, token: str) -> bool:
-        """Return True when the fence is ours, False when Redis does not answer."""
+    def _acquire(self, name: str, token: str) -> bool:
+        """Return whether the lease is held: False when Redis does not answer. Raises Unavailable."""
         try:
-            permit = self._breaker.enter()
-        except CircuitOpen:
+            with self._breaker.call(RedisError):
+                is_acquired = self._redis.set(name, token, nx=True, px=round(self.ttl_s * 1000))
+                remaining_ms = 0 if is_acquired else self._redis.pttl(name)
+        except (CircuitOpen, RedisError):
             return False
-        try:
-            taken = self._redis.set(name, token, nx=True, px=round(self.ttl_s * 1000))
-            remaining_ms = 0 if taken else self._redis.pttl(name)
-        except RedisError:
-            self._breaker.failed(permit)
-            return False
-        self._breaker.succeeded(permit)
-        if not taken:
-            # The call elsewhere bears the same key, so its effect may well happen: nothing is certain.
+        if not is_acquired:
+            # The other call has the same key, so its effect may still happen: the outcome is unknown.
             raise Unavailable("call under way elsewhere", retry_after_s=max(int(remaining_ms), 0) / 1000)
         return True
 
-    def _give_back(self, name: str, token: str) -> None:
-        try:
-            permit = self._breaker.enter()
-        except CircuitOpen:
-            return  # It expires by itself.
-        try:
-            self._release(keys=[name], args=[token])
-        except RedisError:
-            self._breaker.failed(permit)
-            return
-        self._breaker.succeeded(permit)
+    def _release(self, name: str, token: str) -> None:
+        # Without Redis the lease expires by itself.
+        with suppress(CircuitOpen, RedisError), self._breaker.call(RedisError):
+            self._release_script(keys=[name], args=[token])

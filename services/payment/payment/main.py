@@ -14,16 +14,18 @@ from payment.http_gateway import HttpPaymentGateway
 from payment.lease import CallLease
 
 GATEWAY_TIMEOUT_S = 2.0
-"""A gateway that takes longer is taken for silent; the fence around the call outlasts it."""
+"""A call that takes longer counts as unanswered. The lease of the call outlasts it."""
 
 
-def build(parts: Dependencies) -> Service:
+def build(dependencies: Dependencies) -> Service:
     """Wire the service."""
     downstream = Downstream(
-        "gateway", parts.settings.gateway_url, timeout_s=GATEWAY_TIMEOUT_S, concurrency_max=CALLS_MAX
+        "gateway", dependencies.settings.gateway_url, timeout_s=GATEWAY_TIMEOUT_S, concurrency_max=CALLS_MAX
     )
-    gateway = HttpPaymentGateway(downstream, CallLease.at(parts.settings.redis_url, RedisLogin.of(parts.settings)))
-    return Service(handlers=handlers(gateway), app=api.application(parts))
+    gateway = HttpPaymentGateway(
+        downstream, CallLease.at(dependencies.settings.redis_url, RedisLogin.of(dependencies.settings))
+    )
+    return Service(handlers=handlers(gateway), app=api.application(dependencies))
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ CHANGE = Statement(f"""
 
 
 def load_nothing(_events: Sequence[OrderSubmitted], _tx: Connection) -> Payments:
-    """An authorization begins a payment, so there is none to look at: the fence lets it happen once."""
+    """Return no payments: an authorization begins one. The effects table lets it happen once."""
     return Payments()
 
 
@@ -61,7 +61,7 @@ def load_payments(messages: Sequence[Message], tx: Connection) -> Payments:
 
 
 def save_payments(touched: Payments, tx: Connection) -> None:
-    """Save what a batch made and changed, in one statement each."""
+    """Save the new and the changed payments of a batch, in one statement each."""
     if touched.made:
         ADD.run(tx, ADDED.parameters(touched.made))
     if touched.changed:

@@ -1,4 +1,4 @@
-"""Shipping's HTTP API: staff look at one order's shipment here."""
+"""Shipping's HTTP API, where staff read an order's shipment."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FIND = text("""
 
 
 class ShipmentAnswer(BaseModel):
-    """Whether the courier ships one order."""
+    """One order's shipment."""
 
     saga_id: str
     state: str
@@ -46,6 +46,6 @@ def routes(engine: Engine) -> APIRouter:
     return router
 
 
-def application(parts: Dependencies) -> FastAPI:
+def application(dependencies: Dependencies) -> FastAPI:
     """Return the API."""
-    return service.api("Shipping", parts, routes(parts.engine))
+    return service.api("Shipping", dependencies, routes(dependencies.engine))

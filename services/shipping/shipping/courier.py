@@ -1,4 +1,4 @@
-"""The port to a courier: what shipping asks for, and what it can be told. Pure; adapters fit it to a courier."""
+"""The port to a courier: shipping's requests and the courier's outcomes. Pure; an adapter implements it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from messages.checkout import Address, OrderLine
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Booking:
-    """Fetch these lines and bring them there. ``reference`` is the saga id."""
+    """Ship these lines to this address. ``reference`` is the saga id."""
 
     reference: str
     ship_to: Address
@@ -20,14 +20,14 @@ class Booking:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Booked:
-    """The courier will ship."""
+    """The courier booked the shipment."""
 
     tracking_number: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected:
-    """The courier will not ship. ``reason`` is a code, ``detail`` one sentence."""
+    """The courier rejected the shipment. ``reason`` is a code, ``detail`` one sentence."""
 
     reason: str
     detail: str
@@ -35,17 +35,17 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancelled:
-    """The courier will not ship any more."""
+    """The courier cancelled the shipment."""
 
     tracking_number: str
 
 
 class Courier(Protocol):
-    """What shipping needs of a courier.
+    """The operations that shipping needs of a courier.
 
-    Every call bears an idempotency key: the same key has one effect and one outcome, however often it is called. The
-    ``find_…`` tell what became of a key: its outcome, or None where the courier has never seen it. All of them raise
-    ``chassis.http.downstream.Unavailable`` without an answer, and ``UnforeseenAnswer`` for one without a meaning.
+    Every call has an idempotency key: one key has one effect and one outcome, however often it is called. The
+    ``find_…`` methods return the outcome of a key, or None when the courier has never seen it. All methods raise
+    ``chassis.http.downstream.Unavailable`` without a response, and ``UnforeseenAnswer`` for an unexpected one.
     """
 
     def book(self, request: Booking, key: str) -> Booked | Rejected: ...

@@ -1,4 +1,4 @@
-"""What shipping makes of the courier's outcomes. Pure."""
+"""Shipping's decisions on the courier's outcomes. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shipping.courier import Booked, Cancelled, Rejected
 
 
 class ShipmentState(enum.StrEnum):
-    """Whether the courier will ship."""
+    """The state of an order's shipment."""
 
     BOOKED = "BOOKED"
     REJECTED = "REJECTED"
@@ -41,7 +41,7 @@ class Shipments:
 def book(
     event: LoyaltyPointsBurned, outcome: Booked | Rejected, shipments: Shipments, envelope: Envelope
 ) -> ShipmentBooked | ShipmentRejected:
-    """Record what the courier said."""
+    """Record the outcome of the booking."""
     if isinstance(outcome, Rejected):
         shipments.made.append(Shipment(saga_id=event.saga_id, state=ShipmentState.REJECTED, tracking_number=None))
         return ShipmentRejected(**envelope, reason=outcome.reason, detail=outcome.detail)
@@ -60,7 +60,7 @@ def book(
 def cancel(
     command: CancelShipment, outcome: Cancelled | None, shipments: Shipments, envelope: Envelope
 ) -> ShipmentCancelled:
-    """Record that the courier will not ship; without an outcome there was nothing to cancel, or nothing any more."""
+    """Record the cancellation. Without an outcome there was nothing to cancel, or it is already cancelled."""
     if outcome is not None:
         shipments.changed.append(replace(shipments.found[command.saga_id], state=ShipmentState.CANCELLED))
     return ShipmentCancelled(**envelope, step=command.step, undone=outcome is not None)

@@ -1,4 +1,4 @@
-"""What shipping does about which message: two calls to the courier, each fenced by its effect."""
+"""Shipping's handlers: two calls to the courier, each guarded by its effect."""
 
 from __future__ import annotations
 
@@ -15,21 +15,20 @@ from shipping.tables import load_nothing, load_shipments, save_shipments
 
 
 def bookings(events: Sequence[LoyaltyPointsBurned], _tx: Connection) -> Mapping[str, Booking]:
-    """Return what to ask the courier to ship, by saga id."""
+    """Return the bookings to request, by saga id."""
     return {
         event.saga_id: Booking(reference=event.saga_id, ship_to=event.ship_to, lines=event.lines) for event in events
     }
 
 
 def tracking_numbers(commands: Sequence[CancelShipment], tx: Connection) -> Mapping[str, str]:
-    """Return which shipments to cancel, by saga id."""
+    """Return the tracking numbers of the shipments to cancel, by saga id."""
     found = load_shipments(commands, tx).found
     return {command.saga_id: found[command.saga_id].tracking_number or "" for command in commands}
 
 
 def handlers(courier: Courier) -> tuple[Handler, ...]:
-    """Return shipping's handlers, which call this courier."""
-
+    """Return shipping's handlers. They call this courier."""
     return (
         ExternalStep(
             name="book_shipment",

@@ -1,4 +1,4 @@
-"""A ``Courier`` over HTTP. An answer that has no meaning here is an ``UnforeseenAnswer``, never a rejection."""
+"""A ``Courier`` over HTTP. An unexpected response is an ``UnforeseenAnswer``, never a rejection."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from chassis.http.downstream import Downstream, Response
 from shipping.courier import Booked, Booking, Cancelled, Rejected
 
 REJECTIONS = frozenset({"undeliverable_address", "overweight", "no_capacity"})
-"""The courier's codes that mean no. A 422 with any other code is a request that we built wrongly."""
+"""The courier's codes for a rejection. A 422 with any other code is an invalid request, which is our error."""
 
 
 class HttpCourier:

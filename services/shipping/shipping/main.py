@@ -12,15 +12,15 @@ from shipping.handlers import handlers
 from shipping.http_courier import HttpCourier
 
 COURIER_TIMEOUT_S = 2.0
-"""A courier that takes longer is taken for silent; the saga's own timeout leaves room for three such calls."""
+"""A call that takes longer counts as unanswered. The timeout of the step leaves time for three such calls."""
 
 
-def build(parts: Dependencies) -> Service:
+def build(dependencies: Dependencies) -> Service:
     """Wire the service."""
     downstream = Downstream(
-        "courier", parts.settings.courier_url, timeout_s=COURIER_TIMEOUT_S, concurrency_max=CALLS_MAX
+        "courier", dependencies.settings.courier_url, timeout_s=COURIER_TIMEOUT_S, concurrency_max=CALLS_MAX
     )
-    return Service(handlers=handlers(HttpCourier(downstream)), app=api.application(parts))
+    return Service(handlers=handlers(HttpCourier(downstream)), app=api.application(dependencies))
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ CHANGE = Statement(f"""
 
 
 def load_nothing(_events: Sequence[LoyaltyPointsBurned], _tx: Connection) -> Shipments:
-    """A booking begins a shipment, so there is none to look at: the fence lets it happen once."""
+    """Return no shipments: a booking begins one. The effects table lets it happen once."""
     return Shipments()
 
 
@@ -63,7 +63,7 @@ def load_shipments(commands: Sequence[CancelShipment], tx: Connection) -> Shipme
 
 
 def save_shipments(touched: Shipments, tx: Connection) -> None:
-    """Save what a batch made and changed, in one statement each."""
+    """Save the new and the changed shipments of a batch, in one statement each."""
     if touched.made:
         ADD.run(tx, COLUMNS.parameters(touched.made))
     if touched.changed:

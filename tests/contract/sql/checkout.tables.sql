@@ -3,7 +3,7 @@ SELECT ordinal
 FROM unnest(CAST($1 AS bigint[])) WITH ORDINALITY AS row (lock, ordinal)
 WHERE pg_try_advisory_xact_lock(lock);
 
--- REMEMBERED
+-- RESPONSES
 SELECT k.client_id, k.key, k.fingerprint, k.order_id, k.status, k.body
 FROM unnest(CAST($1 AS text[]), CAST($2 AS text[])) AS row (client_id, key) JOIN idempotency_keys AS k USING (client_id, key);
 

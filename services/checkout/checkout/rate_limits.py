@@ -1,4 +1,4 @@
-"""How many requests a client may send: counted in Redis for all replicas, by each alone while Redis is away."""
+"""Rate limits by client. Redis counts for all replicas; while it is unavailable each replica counts alone."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from redis.exceptions import RedisError
 
 WINDOW_S = 1
 KEY_PREFIX = "checkout:limits"
-"""Redis lets a service touch the keys under its own name only."""
+"""A service's Redis login reaches only keys with the service's name as prefix."""
 TIMEOUT_S = 0.25
 CONNECTIONS_MAX = 64
 OPEN_S = 1.0
-"""An unavailable Redis costs one request its timeout this often; meanwhile each replica counts alone."""
+"""An unavailable Redis costs one request its timeout this often. Meanwhile each replica counts alone."""
 
 
-class Rates:
-    """The limits, in requests a second by role; a caller with several roles has the highest of theirs."""
+class RateLimits:
+    """Limits in requests a second by role. A caller with several roles has the highest of their limits."""
 
     def __init__(self, redis_url: str, login: RedisLogin | None, per_second: Mapping[str, int]) -> None:
         self._limits = {role: RateLimitItemPerSecond(number, WINDOW_S, role) for role, number in per_second.items()}
@@ -37,7 +37,7 @@ class Rates:
                 f"async+{redis_url}",
                 implementation="redispy",
                 key_prefix=KEY_PREFIX,
-                credential_provider=login,  # type: ignore[arg-type]  # limits hands every option on to redis-py
+                credential_provider=login,  # type: ignore[arg-type]  # limits passes every option to redis-py
                 retry=Retry(NoBackoff(), 0),  # type: ignore[arg-type]
                 socket_timeout=TIMEOUT_S,
                 socket_connect_timeout=TIMEOUT_S,
@@ -45,12 +45,12 @@ class Rates:
             )
         )
         self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
-        self._breaker = CircuitBreaker("redis (request limits)", failures_max=1, open_s=OPEN_S, clock=time.monotonic)
+        self._breaker = CircuitBreaker("redis (rate limits)", failures_max=1, open_s=OPEN_S, clock=time.monotonic)
 
     async def admit(self, caller: Principal) -> dict[str, str]:
-        """Count a request of the caller and return the headers that tell of its limit.
+        """Count a request of the caller and return the headers that state its limit.
 
-        Raises Problem (429) where the caller has sent too many.
+        Raises Problem (429) when the caller exceeds the limit.
         """
         limit = max(
             (self._limits[role] for role in caller.roles if role in self._limits),

@@ -1,4 +1,4 @@
-"""Cached answers to idempotency keys, in Redis. PostgreSQL is the truth; without Redis everything works."""
+"""Redis caches the stored responses by idempotency key. PostgreSQL is the source of truth, Redis may be unavailable."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from chassis.wire.redis import RedisLogin
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from checkout.tables import Remembered
+from checkout.tables import StoredResponse
 
 LIFESPAN = timedelta(hours=1)
-"""Clients repeat a request within minutes; PostgreSQL remembers the key for good."""
+"""Clients repeat a request within minutes. PostgreSQL keeps the key for good."""
 TIMEOUT_S = 0.25
-"""Redis answers in well under a millisecond; a slower one is worse than none."""
+"""Redis answers in well under a millisecond. Waiting longer costs more than the cache saves."""
 OPEN_S = 1.0
-"""An unavailable Redis costs one request its timeout this often; all others go on without it."""
+"""An unavailable Redis costs one request its timeout this often. All other requests continue without it."""
 DIGEST_BYTES = 32
 STATUS_DIGITS = 3
 ORDER_ID_LENGTH = 26
 
 
-class Answers:
-    """The cache. Only answers that were committed go in."""
+class ResponseCache:
+    """The cache. It holds only responses whose transaction was committed."""
 
     def __init__(self, url: str, login: RedisLogin | None) -> None:
         self._redis = redis.Redis.from_url(
@@ -39,10 +39,10 @@ class Answers:
             socket_connect_timeout=TIMEOUT_S,
             retry=Retry(NoBackoff(), 0),
         )
-        self._breaker = CircuitBreaker("redis (cached answers)", failures_max=1, open_s=OPEN_S, clock=time.monotonic)
+        self._breaker = CircuitBreaker("redis (cached responses)", failures_max=1, open_s=OPEN_S, clock=time.monotonic)
 
-    def get(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Remembered]:
-        """Return what is cached for these (client id, key)s; nothing where Redis does not answer."""
+    def get(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], StoredResponse]:
+        """Return the cached responses of these (client id, key)s. Without Redis the result is empty."""
         if not keys:
             return {}
         try:
@@ -52,19 +52,19 @@ class Answers:
             return {}
         return {key: _read(value) for key, value in zip(keys, values, strict=True) if value is not None}
 
-    def put(self, answers: Mapping[tuple[str, str], Remembered]) -> None:
-        """Cache committed answers."""
-        if not answers:
+    def put(self, responses: Mapping[tuple[str, str], StoredResponse]) -> None:
+        """Cache committed responses."""
+        if not responses:
             return
         pipeline = self._redis.pipeline(transaction=False)
-        for key, answer in answers.items():
-            value = answer.fingerprint + f"{answer.status:03}{answer.order_id}{answer.body}".encode()
+        for key, response in responses.items():
+            value = response.fingerprint + f"{response.status:03}{response.order_id}{response.body}".encode()
             pipeline.set(_name(key), value, ex=LIFESPAN)
         with suppress(CircuitOpen, redis.RedisError), self._breaker.call(redis.RedisError):
             pipeline.execute()
 
     def close(self) -> None:
-        """Give the connections up."""
+        """Close the connections."""
         self._redis.close()
 
 
@@ -73,10 +73,10 @@ def _name(key: tuple[str, str]) -> str:
     return f"checkout:answer:{digest.hexdigest()}"
 
 
-def _read(value: bytes) -> Remembered:
+def _read(value: bytes) -> StoredResponse:
     order_id_at = DIGEST_BYTES + STATUS_DIGITS
     body_at = order_id_at + ORDER_ID_LENGTH
-    return Remembered(
+    return StoredResponse(
         order_id=value[order_id_at:body_at].decode(),
         fingerprint=value[:DIGEST_BYTES],
         status=int(value[DIGEST_BYTES:order_id_at]),
