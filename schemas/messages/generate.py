@@ -159,7 +159,7 @@ def sources(root: Path = SCHEMAS) -> dict[Path, str]:
 
 
 def main() -> int:
-    """Write the files, or with --check only say whether they are current. Exit status 1 when they are not."""
+    """Write the files, or with --check only compare them. Exit status 1 when they are not."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail when a file is stale")
     check = parser.parse_args().check

@@ -1,4 +1,4 @@
-"""Our processes that outlived their supervisor. The stack's id in their environment tells them from all others."""
+"""Our processes that outlived their supervisor. The stack's id in their environment identifies them."""
 
 from __future__ import annotations
 

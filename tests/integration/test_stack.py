@@ -112,7 +112,7 @@ def test_every_topic_has_the_same_number_of_partitions(stack: Stack) -> None:
 def test_an_undeclared_topic_is_not_created(stack: Stack) -> None:
     refused = []
     producer = Producer({**stack.kafka().options(), "message.timeout.ms": 3_000})
-    producer.produce("nobody.declared.this", b"x", on_delivery=lambda error, _: refused.append(error))
+    producer.produce("undeclared.topic", b"x", on_delivery=lambda error, _: refused.append(error))
     producer.flush(DEADLINE_S)
     assert refused[0] is not None
 

@@ -13,7 +13,7 @@ from support.shop import POINTS, SCARCE, PlacedOrder, Shop
 
 STEPS = ("authorize_payment", "reserve_inventory", "burn_loyalty_points", "book_shipment", "capture_payment")
 HANGS_S = 9.0
-"""Past the step's timeout in tests (5 s): the effect comes when the saga is given up, but before its fence is."""
+"""Past the step's timeout in tests (5 s): the effect comes when the saga is fenced, but before its fence is."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,17 +18,17 @@ STANDING = {"post_ledger": "ledger", "burn_loyalty_points": "loyalty", "reserve_
 DOWN = {"book_shipment": "shipping", "authorize_payment": "payment"}
 BACKWARDS = ("post_ledger", "book_shipment", "burn_loyalty_points", "reserve_inventory", "authorize_payment")
 """The last of the chain first: while an order is on its way to a step, those before it still work."""
-GIVEN_UP_S = 90.0
+FENCED_WITHIN_S = 90.0
 """A step whose service has not even taken its trigger waits for the saga's whole deadline: 45 s in tests."""
 
 
-def gives_up(shop: Shop, order: PlacedOrder) -> Any:
-    """Wait until the tracker has given the way forward up."""
+def await_fence(shop: Shop, order: PlacedOrder) -> Any:
+    """Wait until the tracker fences the order."""
     return until(
         lambda: shop.saga(order.order_id)["saga"],
         f"{order.order_id} is fenced",
         holds=lambda saga: saga["phase"] == "FENCING",
-        within_s=GIVEN_UP_S,
+        within_s=FENCED_WITHIN_S,
     )
 
 
@@ -44,7 +44,7 @@ def test_every_service_still_or_down_past_the_deadline_and_cancellation_meanwhil
                 shop.reaches(order.order_id, step)
             shop.cancel(cancelled[step].order_id)
         for order in (*left.values(), *cancelled.values()):
-            gives_up(shop, order)
+            await_fence(shop, order)
     for step, order in left.items():
         check_the_late(shop, step, order)
     for step, order in cancelled.items():
@@ -54,14 +54,14 @@ def test_every_service_still_or_down_past_the_deadline_and_cancellation_meanwhil
 
 
 def check_the_late(shop: Shop, step: str, order: PlacedOrder) -> None:
-    """An order that nobody cancelled ends as history turns out to be once it is certain."""
+    """An order that was not cancelled ends as history turns out to be once it is certain."""
     end = shop.outcome(order.order_id)
     timeline = shop.timeline(order.order_id)
     assert [entry["step"] for entry in timeline if entry["kind"] == "timer"][:1] == [step]
     if step in STANDING:
         assert any(entry["late"] for entry in timeline), f"the success of {step} is not shown as late: {timeline}"
     if step == "post_ledger":
-        assert end["saga"]["state"] == "CONFIRMED", "every step ran, and nobody wished it cancelled"
+        assert end["saga"]["state"] == "CONFIRMED", "every step ran, and it was not cancelled"
     else:
         assert (end["saga"]["state"], end["saga"]["cause"]) == ("CANCELLED_COMPENSATED", "TIMED_OUT"), end["saga"]
 

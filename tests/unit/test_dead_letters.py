@@ -1,4 +1,4 @@
-"""What the headers of a dead letter say, whoever wrote them."""
+"""What the headers of a dead letter say, whatever their source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a stack consists of, from what was asked for."""
+"""What a stack consists of, derived from its settings."""
 
 from __future__ import annotations
 

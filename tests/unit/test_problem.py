@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from sqlalchemy import create_engine
 from starlette.testclient import TestClient
 
-NOWHERE = create_engine("postgresql+psycopg://nobody@127.0.0.1:1/none", connect_args={"connect_timeout": 2})
+NOWHERE = create_engine("postgresql+psycopg://unknown@127.0.0.1:1/none", connect_args={"connect_timeout": 2})
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """The client of an HTTP dependency: limited in time, in concurrency, and in how often it calls a failing dependency.
 
 It calls once. Retries are rows of the service's database, which survive the process; a retry here would be lost with
-its thread. Every failure is ``Unavailable``, which says whether the call may have had its effect.
+its thread. Every failure is ``Unavailable``, whose type and fields show if the call may have had its effect.
 
     Exception
     ├── Unavailable        the dependency returned no usable answer; call again later, under the same key

@@ -20,7 +20,7 @@ class Server(uvicorn.Server):
     on_signal: Callable[[], None] | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Record when the process was asked to stop, and call ``on_signal`` for what runs beside the server."""
+        """Record when the signal came, and call ``on_signal`` for what runs beside the server."""
         self.asked_at = self.asked_at or time.monotonic()
         if self.on_signal is not None:
             self.on_signal()

@@ -138,11 +138,11 @@ class Replay:
         return known
 
     def _save_rejection(self, tx: Connection, saga_id: str, step: str) -> bool:
-        book = effects.load(tx, [saga_id])
-        if book.get(saga_id, step) is not None:
+        loaded = effects.load(tx, [saga_id])
+        if loaded.get(saga_id, step) is not None:
             return True
-        book.put(Effect(saga_id=saga_id, step=step, state=EffectState.REJECTED, attempt=1))
-        effects.save(tx, book, now=utc_now())
+        loaded.put(Effect(saga_id=saga_id, step=step, state=EffectState.REJECTED, attempt=1))
+        effects.save(tx, loaded, now=utc_now())
         return False
 
     def _decide(self, tx: Connection, reply: PublishedReply) -> bool | None:
@@ -167,14 +167,16 @@ class Replay:
             return None
         return before == after
 
-    def _unannounced(self, message: Message, book: LoadedEffects) -> Iterator[tuple[str, Message, RawMessage]]:
+    def _unannounced(self, message: Message, loaded: LoadedEffects) -> Iterator[tuple[str, Message, RawMessage]]:
         """Yield the triggers of steps that ran before their saga was fenced, and whose replies were never published.
 
         The outcomes of those steps are in the reply to the fence.
         """
         for outcome in message.steps if isinstance(message, SagaFenced) else ():
             step = self._handlers.step(outcome.step)
-            if step is None or outcome.state == EffectState.FENCED or book.get(message.saga_id, step.name) is not None:
+            if step is None or outcome.state == EffectState.FENCED:
+                continue
+            if loaded.get(message.saga_id, step.name) is not None:
                 continue
             raw = self._triggers.get((message.saga_id, step.on))
             if raw is not None:

@@ -133,7 +133,7 @@ def open_dependencies(settings: Settings) -> Dependencies:
 
 
 def run(build: Callable[[Dependencies], Service]) -> int:
-    """Run the service until SIGTERM or SIGINT and return the exit status: 0 when it was asked to stop.
+    """Run the service until SIGTERM or SIGINT and return the exit status: 0 after a signal.
 
     1. Wait for the dependencies: PostgreSQL answers, the registry has our schemas, Kafka has our topics.
     2. Start the worker on its thread, and serve the API on this one.

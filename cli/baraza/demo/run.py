@@ -176,7 +176,7 @@ def parked_since(tracker: Api, started_after: datetime) -> set[str]:
 
 
 def late_successes(stack: Running, started_at: datetime) -> tuple[int, str | None]:
-    """Count the orders of this run with a step that ran after the saga had been given up, and return one of them."""
+    """Count the orders of this run with a step that ran after the saga was fenced, and return one of them."""
     with closing(connect(sources_of(stack), TRACKER)) as connection:
         row = connection.execute(
             "SELECT count(DISTINCT saga_id), min(saga_id) FROM timeline JOIN sagas USING (saga_id)"

@@ -62,11 +62,11 @@ class CallLease:
         """Hold the lease of an idempotency key. Raises Unavailable when another call holds it."""
         name = PREFIX + key
         token = secrets.token_hex(16)
-        is_held = self._acquire(name, token)
+        is_acquired = self._acquire(name, token)
         try:
             yield
         finally:
-            if is_held:
+            if is_acquired:
                 self._release(name, token)
 
     def _acquire(self, name: str, token: str) -> bool:
