@@ -9,15 +9,18 @@ from datetime import datetime
 
 from chassis.saga.waiting import UNPROCESSABLE
 from chassis.wire.codec import Codec
+from chassis.wire.envelope import ID
 from messages.checkout import OrderSubmitted
 from saga_tracker.definitions import newest
 
 from proof.broker import Broker
-from proof.databases import Rows
+from proof.databases import SERVICES, Rows
 from proof.providers import Courier, Gateway
+from proof.undeliverable import UndeliverableMessages
 
 ORDER = newest("order")
 STEPS = tuple(step.name for step in ORDER.steps)
+SERVICE_OF = {step.name: step.service for step in ORDER.steps}
 CONFIRMED, CANCELLED, REVIEW = "CONFIRMED", "CANCELLED_COMPENSATED", "NEEDS_REVIEW"
 
 
@@ -42,11 +45,21 @@ class FinalState:
     broker: Broker
     codec: Codec
     is_redriven: bool
+    undeliverable: UndeliverableMessages
+    states_before: Mapping[str, str] | None = None
+    """The states of the orders before the undeliverable messages, None where those have not come yet."""
+    strangers: Mapping[str, Rows] = field(init=False)
+    """The rows of the sagas that only undeliverable messages name; ``rows`` are without them."""
     states: dict[str, str] = field(init=False)
     with_open_letters: set[str] = field(init=False)
     """Sagas with an open dead letter, which operators are alerted to."""
 
     def __post_init__(self) -> None:
+        found, saga_ids = self.rows, self.undeliverable.saga_ids
+        self.strangers = {what: [row for row in rows if row.get("saga_id") in saga_ids] for what, rows in found.items()}
+        if saga_ids:
+            kept = {what: [row for row in rows if row.get("saga_id") not in saga_ids] for what, rows in found.items()}
+            self.rows = {**kept, "outbox": found["outbox"]}
         self.with_open_letters = {row["saga_id"] for row in self.rows["letters"] if row["open"]}
         self.states = {row["saga_id"]: row["state"] for row in self.rows["sagas"]}
 
@@ -217,6 +230,33 @@ def _leftovers(final: FinalState) -> Findings:
             yield row["saga_id"], f"{row['service']} keeps {row['handler']} parked for ever: {row['reason']}"
 
 
+def _undeliverable(final: FinalState) -> Findings:
+    """Each is a dead letter of every service that reads it, and has no effect.
+
+    Where its key names a saga it stays parked, until a fence discards it: the tracker may follow such a saga from its
+    dead letter on, and give it up.
+    """
+    letters = {
+        (record.raw.topic, record.raw.key, record.raw.value)
+        for record in final.broker.all()
+        if record.raw.topic.endswith(".dlq")
+    }
+    parked = {(row["service"], row["saga_id"]) for row in final.strangers["deferred"]}
+    fenced = {(SERVICE_OF[row["step"]], row["saga_id"]) for row in final.strangers["effects"]}
+    for each in final.undeliverable.published:
+        for service in each.readers:
+            is_kept = service in SERVICES and ID.fullmatch(each.key) and (service, each.key) not in fenced
+            if (f"{service}.dlq", each.key.encode(), each.payload) not in letters:
+                yield each.key, f"{service} has no dead letter of {each.kind} on {each.topic}"
+            if is_kept and (service, each.key) not in parked:
+                yield each.key, f"{service} has not parked {each.kind} on {each.topic}"
+    for row in final.strangers["effects"]:
+        if row["state"] != "FENCED":
+            yield row["saga_id"], f"{row['step']} is {row['state']}, but no customer started the saga"
+    if final.states_before is not None and final.states != final.states_before:
+        yield "", f"undeliverable messages changed the orders from {final.states_before} to {final.states}"
+
+
 INVARIANTS: Mapping[str, Callable[[FinalState], Findings]] = {
     "every saga ends or is parked with a reason": _ends,
     "a redrive leads to an end": _redriven,
@@ -228,4 +268,5 @@ INVARIANTS: Mapping[str, Callable[[FinalState], Findings]] = {
     "debits equal credits and what was captured": _ledger,
     "one last event, compensations in reverse before it": _messages,
     "nothing is left over": _leftovers,
+    "what must not be handled is a dead letter and does no harm": _undeliverable,
 }

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from chassis.saga import effects
+from chassis.saga import effects, routing
 from chassis.saga.effects import Effect, EffectState
 from saga_tracker.ingest import tracked_saga
 from saga_tracker.model.facts import Fact, Fenced, Progress, StepState, Succeeded, merge
@@ -64,6 +64,10 @@ def redriving_what_is_fenced(effect: Effect | None) -> effects.OnRedrive:
     return effects.on_redrive(effect)
 
 
+def accepting(*_anything: object) -> None:
+    """Let every message pass one of the rules of routing."""
+
+
 _on_trigger = effects.on_trigger
 
 
@@ -71,7 +75,8 @@ _on_trigger = effects.on_trigger
 class Control:
     """One rule taken out: ``simulated`` replaces attributes of modules, ``explored`` fields of the exploration's model.
 
-    A mistake that shows only in one rare order of events is left to the exploration: its ``simulated`` is empty.
+    A mistake that shows only in one rare order of events is left to the exploration: its ``simulated`` is empty. The
+    exploration has no raw messages, so the rules of routing are left to the simulation.
     """
 
     simulated: tuple[tuple[Any, str, Any], ...]
@@ -92,6 +97,11 @@ CONTROLS: Mapping[str, Control] = {
     "fence-not-kept": Control(
         simulated=((effects, "on_trigger", running_what_is_fenced),), explored={"on_trigger": running_what_is_fenced}
     ),
+    "unknown-command": Control(simulated=((routing, "check_command_is_handled", accepting),), explored={}),
+    "wrong-topic": Control(simulated=((routing, "check_topic", accepting),), explored={}),
+    "foreign-id": Control(simulated=((routing, "check_ids", accepting),), explored={}),
+    "foreign-key": Control(simulated=((routing, "check_key", accepting),), explored={}),
+    "unknown-saga": Control(simulated=((routing, "check_saga", accepting),), explored={}),
     "cancellation-loses": Control(simulated=(), explored={"decide": completing_despite_a_cancellation}),
     "redrive-unfenced": Control(simulated=(), explored={"on_redrive": redriving_what_is_fenced}),
 }
@@ -105,3 +115,5 @@ def switch_on(name: str | None) -> None:
 
 SIMULATED = tuple(name for name, control in CONTROLS.items() if control.simulated)
 """The controls that a simulation can find."""
+EXPLORED = tuple(name for name, control in CONTROLS.items() if control.explored)
+"""The controls that an exploration can find."""

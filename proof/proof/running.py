@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import multiprocessing
 import os
 import signal
@@ -17,6 +18,8 @@ from itertools import cycle, islice
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any
+
+import structlog
 
 from proof import databases
 from proof.controls import switch_on
@@ -112,9 +115,15 @@ def run(
     return figures
 
 
+def _silence_logs() -> None:
+    """Drop what the product logs: in a schedule its errors are expected, and the trace shows what happened."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+
+
 def replay(seed: int, *, control_name: str | None = None) -> tuple[Figures, tuple[str, ...]]:
     """Run the schedule of one seed in this process; return the totals and the trace."""
     figures = Figures(first=seed, control=control_name)
+    _silence_logs()
     switch_on(control_name)
     with postgresql() as server:
         began_s = time.monotonic()
@@ -136,6 +145,7 @@ def _cores() -> list[int]:
 
 def _begin(server: str, control_name: str | None, cores: SimpleQueue[int]) -> None:
     global _database
+    _silence_logs()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {cores.get()})  # and PostgreSQL's processes for this one follow it
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the pool

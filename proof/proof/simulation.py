@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from functools import cache, partial
+from functools import cache
 
 import checkout.handlers
 import inventory.handlers
@@ -37,6 +37,7 @@ from proof.broker import Broker
 from proof.checks import FinalState, Violation, violations
 from proof.customers import CUSTOMERS, SKUS, Customers
 from proof.databases import Database
+from proof.disturbances import Disturbances
 from proof.failing_handlers import FailingHandlers
 from proof.operator import Operator
 from proof.providers import Courier, Gateway
@@ -44,8 +45,8 @@ from proof.schedule import BEGINNING, Schedule
 from proof.schemas import LocalRegistry
 from proof.service import Service
 from proof.service_process import Process
-from proof.tasks import ZOMBIE_S
 from proof.tracker_process import NextWakeUp, TrackerProcess
+from proof.undeliverable import UndeliverableMessages
 
 ORDERS = (1, 1, 1, 2)
 """The number of orders in a schedule: many small schedules find more than a few large ones."""
@@ -58,6 +59,10 @@ REDRIVES_MAX = 20
 """After so many redrives at rest, a saga that is still parked counts as parked for ever."""
 OPERATOR_EVERY = timedelta(minutes=10)
 """An operator acts at least this often."""
+FAULTS_AGAIN_MAX_S = 20.0
+"""Undeliverable messages come within the first seconds of these."""
+REDRIVES_AGAIN_MAX = 2
+"""No redrive makes a message deliverable; more of them find nothing more."""
 FIRST_ORDERS_S = 5.0
 ROUNDS_MAX = 20_000
 STEPS_SHOWN_MAX = 15
@@ -68,16 +73,16 @@ class NotAtRest(Exception):
     """A schedule does not come to rest."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Result:
     """The result of one schedule."""
 
     seed: int
-    states: Counter[str]
     faults: Counter[str]
-    violations: list[Violation]
-    virtual_s: float
-    trace: tuple[str, ...]
+    states: Counter[str] = field(default_factory=Counter)
+    violations: list[Violation] = field(default_factory=list)
+    virtual_s: float = 0.0
+    trace: tuple[str, ...] = ()
 
 
 @cache
@@ -105,6 +110,9 @@ class Simulation:
     """Whether operators redrive until no saga is parked any more."""
     redrives_left: int = REDRIVES_MAX
     operator_at: datetime = BEGINNING + OPERATOR_EVERY
+    rest_by: datetime = BEGINNING + REST_WITHIN
+    disturbances: Disturbances = field(init=False)
+    undeliverable: UndeliverableMessages = field(init=False)
     _failing: FailingHandlers = field(init=False)
 
     def __post_init__(self) -> None:
@@ -124,9 +132,14 @@ class Simulation:
         self.services = {name: self._processes(name, handlers) for name, handlers in declared.items()}
         factor = chance.choice((0.25, 0.5, 1.0))
         self.trackers = [self._tracker(number, factor) for number in range(PROCESSES)]
+        self.disturbances = Disturbances(schedule=self.schedule, services=self.services, trackers=self.trackers)
         self.trackers[0].begin()
         self.customers = Customers(database=self.database, schedule=self.schedule, broker=self.broker, codec=self.codec)
         self.operator = Operator(database=self.database, schedule=self.schedule, next_wake_up=self.next_wake_up)
+        services = [processes[0].service for processes in self.services.values()]
+        self.undeliverable = UndeliverableMessages(
+            schedule=self.schedule, broker=self.broker, codec=self.codec, services=services
+        )
         self.is_redriven = chance.random() < 0.7
         self._stock_up()
 
@@ -178,30 +191,44 @@ class Simulation:
     # The schedule
 
     def run(self) -> Result:
-        """Run the schedule to rest, and check the invariants."""
+        """Run the schedule to rest, and check the invariants.
+
+        1. Orders are placed, and faults happen.
+        2. In half of the schedules messages come then that no service must handle, and faults happen again.
+
+        The figures are those of 1. and the undeliverable messages, so that 2. changes no other figure.
+        """
+        # 1.
         self._plan()
+        result = Result(seed=self.schedule.seed, faults=self.schedule.faults)
         found: list[Violation] = []
-        states: Counter[str] = Counter()
         try:
             self._until_rest()
             final = self._final_state()
-            states.update(final.states.values())
+            result.states.update(final.states.values())
+            result.virtual_s = self._virtual_s
             found = violations(final)
+            # 2.
+            self.schedule.faults = Counter()
+            if not found and self._plan_undeliverable():
+                self._until_rest()
+                found = violations(self._final_state(states_before=final.states))
         except Exception as error:  # any exception is what the schedule found
             found = [Violation(invariant="nothing raises", says=f"{type(error).__name__}: {error}")]
         finally:
-            for actor in self._actors:
+            for actor in self.disturbances.processes:
                 actor.task.abandon()
-        return Result(
-            seed=self.schedule.seed,
-            states=states,
-            faults=self.schedule.faults,
-            violations=[replace(each, steps=self._last_steps(each.saga_id)) for each in found],
-            virtual_s=(self.schedule.now - BEGINNING).total_seconds(),
-            trace=tuple(line for _, line in self.schedule.trace),
-        )
+        result.faults.update(self.undeliverable.counts)
+        result.virtual_s = result.virtual_s or self._virtual_s
+        result.violations = [replace(each, steps=self._last_steps(each.saga_id)) for each in found]
+        result.trace = tuple(line for _, line in self.schedule.trace)
+        return result
 
-    def _final_state(self) -> FinalState:
+    @property
+    def _virtual_s(self) -> float:
+        return (self.schedule.now - BEGINNING).total_seconds()
+
+    def _final_state(self, states_before: Mapping[str, str] | None = None) -> FinalState:
         return FinalState(
             rows=self.database.everything(),
             orders=self.customers.orders,
@@ -210,11 +237,9 @@ class Simulation:
             broker=self.broker,
             codec=self.codec,
             is_redriven=self.is_redriven,
+            undeliverable=self.undeliverable,
+            states_before=states_before,
         )
-
-    @property
-    def _actors(self) -> list[Process | TrackerProcess]:
-        return [*(each for processes in self.services.values() for each in processes), *self.trackers]
 
     def _last_steps(self, saga_id: str) -> tuple[str, ...]:
         lines = [line for about, line in self.schedule.trace if not saga_id or about in ("", saga_id)]
@@ -229,20 +254,32 @@ class Simulation:
             schedule.at(schedule.now + schedule.within(end_s), self.operator.act_on_parked)
         schedule.at(schedule.now + timedelta(seconds=end_s), self._end_faults)
 
+    def _plan_undeliverable(self) -> bool:
+        """Plan undeliverable messages and faults among them; return whether there are any."""
+        schedule = self.schedule
+        if not self.undeliverable.plan():
+            return False
+        schedule.are_faults_on = True
+        schedule.at(schedule.now + timedelta(seconds=schedule.chance.uniform(1, FAULTS_AGAIN_MAX_S)), self._end_faults)
+        self.redrives_left = min(self.redrives_left, REDRIVES_AGAIN_MAX)
+        self.rest_by = schedule.now + REST_WITHIN
+        self.operator_at = max(self.operator_at, self.rest_by)
+        return True
+
     def _end_faults(self) -> None:
         self.schedule.are_faults_on = False
         self.schedule.note("all faults end")
 
     def _until_rest(self) -> None:
         """Run one ready process after the other; where none is ready, advance to the next event."""
-        schedule, actors = self.schedule, self._actors
+        schedule, actors = self.schedule, self.disturbances.processes
         for _ in range(ROUNDS_MAX):
             ready = [each for each in actors if each.is_ready]
             if ready:
                 actor = schedule.chance.choice(ready)
                 actor.task.run(actor.step)
                 if schedule.are_faults_on:
-                    self._disturb(actor)
+                    self.disturbances.strike(actor)
                 schedule.advance(schedule.now + schedule.within(0.1))
                 continue
             next_at = self._next_at()
@@ -250,7 +287,7 @@ class Simulation:
                 if self._is_tidy(actors) and not self._redrive_again():
                     return
                 continue
-            if next_at > BEGINNING + REST_WITHIN:
+            if next_at > self.rest_by:
                 break
             if next_at > self.operator_at:  # repeated retries belong to a parked saga, on which an operator acts
                 self.operator_at += OPERATOR_EVERY
@@ -283,39 +320,6 @@ class Simulation:
             if when is not None and when > self.schedule.now
         ]
         return min([*found, *([self.schedule.next_at] if self.schedule.next_at else [])], default=None)
-
-    def _disturb(self, actor: Process | TrackerProcess) -> None:
-        schedule, chance = self.schedule, self.schedule.chance
-        if actor.task.is_suspended and chance.random() < 0.7:
-            self._hand_over(actor)
-        if schedule.strikes("rebalance with a zombie owner", 0.01):
-            self._hand_over(chance.choice(self._actors))
-        if schedule.strikes("a process stands still", 0.02):
-            process = chance.choice(self._actors)
-            process.paused_until = schedule.now + schedule.within(40)
-            schedule.at(process.paused_until, lambda: None)  # so that virtual time stops there
-            schedule.note(f"{process.name} stands still")
-        if schedule.strikes("a process is killed", 0.015):
-            chance.choice(self._actors).kill()
-
-    def _hand_over(self, old: Process | TrackerProcess) -> None:
-        """Give its partitions to another process; the old owner goes on for a while as a zombie."""
-        schedule = self.schedule
-        if isinstance(old, TrackerProcess):
-            heir = next(each for each in self.trackers if each is not old)
-            if old.offsets and not heir.offsets and not heir.task.is_suspended:
-                heir.task.run(heir.begin)
-                schedule.at(schedule.now + schedule.within(ZOMBIE_S), old.lose)
-                schedule.note(f"{heir.name} takes over from {old.name}, which goes on as a zombie")
-            return
-        new = next(each for each in self.services[old.service.name] if each is not old)
-        missing = sorted(old.partitions - new.partitions)
-        if new.task.is_suspended:
-            return
-        for partition in missing:
-            new.take_over(partition)
-            schedule.note(f"{new.name} takes partition {partition} over from {old.name}, which goes on as a zombie")
-            schedule.at(schedule.now + schedule.within(ZOMBIE_S), partial(old.lose, partition))
 
 
 def simulate(seed: int, database: Database, *, is_traced: bool = False) -> Result:

@@ -96,10 +96,10 @@ def explore(steps: Steps = None, large: Large = False, control: Control = None, 
     Covers every interleaving of deliveries, duplicates, timeouts, cancellations, crashes and exhausted retries.
     Exit status 1, and the shortest trace, if an invariant is broken or an end is no longer reachable.
     """
-    from proof.controls import CONTROLS
+    from proof.controls import CONTROLS, EXPLORED
     from proof.models import BOUNDS
 
-    _check(control, CONTROLS)
+    _check(control, EXPLORED)
     rules_left_out = dict(CONTROLS[control].explored) if control else {}
     found = []
     for explored in _explored(steps, rules_left_out, large=large):
