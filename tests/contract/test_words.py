@@ -65,7 +65,7 @@ NAMES = (
         within="chassis|proof|cli/baraza/bench|tests/(bench|integration|proof|unit/test_bench)",
     ),
     Banned(word=r"^_?Book$", instead="LoadedEffects"),
-    Banned(word=r"^_?book$", instead="loaded", within="chassis|proof"),
+    Banned(word=r"^_?book$", instead="loaded", within="chassis|proof/proof/(?!providers)"),
     Banned(word=r"^_?(Line|line)$", instead="WaitingMessages, waiting", within="chassis/chassis/(saga|process)"),
     Banned(word=r"^_?Place$|^at_place$", instead="TopicPartition, index, permit, slot, endpoint or position"),
     Banned(word=r"^_?places?$", instead="topic_partition, partition", within="services/saga-tracker"),

@@ -1,4 +1,4 @@
-"""The kit as a process on real Kafka and PostgreSQL: what survives a kill, and what one bad message may harm."""
+"""The chassis as a process on real Kafka and PostgreSQL: what survives a kill, and what one bad message may harm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A service of three steps to try the kit with: two touch only its database, one asks a provider outside.
+"""A service of three steps to try the chassis with: two touch only its database, one calls a provider outside.
 
 Every effect leaves a mark that counts how often it was done and undone, so that a second one shows. As a process
 (``python -m support.toy``) it takes its provider to be always well; called ``toy-listener`` it has one reaction alone.
@@ -216,7 +216,7 @@ def register_schemas(registry: dict[str, str]) -> None:
 
 
 def main() -> int:
-    """Run the toy as a process, told what to use as every service is."""
+    """Run the toy as a process, configured as every service is."""
     settings = Settings()
     logs.configure(settings.service, settings.log_level)
     worker = Worker(

@@ -244,7 +244,7 @@ def submit_load(tx: Connection, saga_ids: Iterable[str]) -> PendingResult:
 
 
 def loaded(pending: PendingResult) -> LoadedEffects:
-    """Return the effects that were asked for."""
+    """Return the effects of a submitted load."""
     return LoadedEffects.of(
         Effect(
             saga_id=row.saga_id,

@@ -1,6 +1,6 @@
 """The calls of external steps: when one is made, repeated or queried, and what its result settles.
 
-It only plans calls. They are made after the commit, by whoever runs the transaction.
+It only plans calls. They are made after the commit, by the caller that commits the transaction.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class StepCalls:
             delivery = result.call.delivery
             effect = self._loaded.get(delivery.message.saga_id, step.name)
             if result.outcome is not None and effect is not None and effect.state is EffectState.FENCED:
-                reason = f"{step.name} is FENCED, but its provider answered after it was asked"
+                reason = f"{step.name} is FENCED, but its provider answered after the query for its outcome"
                 detail = repr(result.outcome)
                 self._unit_of_work.dead_letter(delivery.raw, None, reason, effect.attempt, detail=detail)
         self._unit_of_work.mark_handled(step.name, [result.call.delivery for result in group])
