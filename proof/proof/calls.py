@@ -16,7 +16,7 @@ AWAY_S = 60.0
 """How long a provider may be away, longer than all attempts at a call."""
 CLIENT_TIMEOUT_S = 2.0
 START_DELAY_S = 2.0
-"""How long a call may wait for a thread; longer than the margin allows, so that some are not begun."""
+"""How long a call may wait for a thread; longer than the chassis's margin allows, so that some are not begun."""
 
 
 @dataclass(slots=True, kw_only=True)

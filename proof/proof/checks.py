@@ -234,7 +234,7 @@ def _undeliverable(final: FinalState) -> Findings:
     """Each is a dead letter of every service that reads it, and has no effect.
 
     Where its key names a saga it stays parked, until a fence discards it: the tracker may follow such a saga from its
-    dead letter on, and fence it.
+    dead letter on, and compensate it.
     """
     letters = {
         (record.raw.topic, record.raw.key, record.raw.value)

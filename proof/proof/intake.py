@@ -39,11 +39,11 @@ class Intake:
         self.partitions.discard(partition)
         self.fetched = [raw for raw in self.fetched if raw.partition != partition]
 
-    def has_unconsumed(self) -> bool:
+    def has_unfetched(self) -> bool:
         """Return whether there is anything to fetch."""
         if self._read_up_to == self.service.broker.appended_count:
             return False
-        if any(self._unconsumed()):
+        if any(self._unfetched()):
             return True
         self._read_up_to = self.service.broker.appended_count
         return False
@@ -59,8 +59,8 @@ class Intake:
     def fetch(self) -> None:
         """Read a little of some partitions; now and then messages come again."""
         service, chance = self.service, self.service.schedule.chance
-        unconsumed = list(self._unconsumed())
-        for topic_partition in chance.sample(unconsumed, chance.randint(1, len(unconsumed))) if unconsumed else ():
+        unfetched = list(self._unfetched())
+        for topic_partition in chance.sample(unfetched, chance.randint(1, len(unfetched))) if unfetched else ():
             position = self.positions[topic_partition]
             if position and service.schedule.strikes("redelivered", 0.05):
                 position = max(0, position - chance.randint(1, FETCH_MAX))
@@ -76,7 +76,7 @@ class Intake:
             if topic_partition[1] in self.partitions:
                 self.service.committed[topic_partition] = position
 
-    def _unconsumed(self) -> Iterator[TopicPartition]:
+    def _unfetched(self) -> Iterator[TopicPartition]:
         end, positions = self.service.broker.end, self.positions
         for partition in sorted(self.partitions):
             for topic in self.service.topics:

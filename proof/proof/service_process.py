@@ -85,7 +85,7 @@ class Process:
             return False
         if self._intake.fetched or self._transactions.results or self.unpublished:
             return True
-        return self._intake.has_due() or self._intake.has_unconsumed()
+        return self._intake.has_due() or self._intake.has_unfetched()
 
     # Partitions and crashes
 

@@ -136,7 +136,7 @@ class TrackerProcess:
             return True
         if self._read_up_to == self.broker.appended_count:
             return False
-        if any(not self._lags(topic) for topic, _ in self._unconsumed()):
+        if any(not self._lags(topic) for topic, _ in self._unfetched()):
             return True
         if not self.lagging_until:
             self._read_up_to = self.broker.appended_count
@@ -150,7 +150,7 @@ class TrackerProcess:
         now, plan_at = self.schedule.now, self.next_wake_up.plan_at
         return bool(self.offsets) and plan_at is not None and plan_at <= now and self.apply_at <= now
 
-    def _unconsumed(self) -> Iterator[TopicPartition]:
+    def _unfetched(self) -> Iterator[TopicPartition]:
         end = self.broker.end
         return (topic_partition for topic_partition, offset in self.offsets.items() if offset < end(topic_partition))
 
@@ -188,10 +188,8 @@ class TrackerProcess:
             self.lagging_until[topic] = until
             schedule.at(until, lambda: None)  # so that virtual time stops there
         batch: list[Record] = []
-        unconsumed = [
-            topic_partition for topic_partition in sorted(self._unconsumed()) if not self._lags(topic_partition[0])
-        ]
-        for topic_partition in chance.sample(unconsumed, chance.randint(1, len(unconsumed))) if unconsumed else ():
+        unfetched = [each for each in sorted(self._unfetched()) if not self._lags(each[0])]
+        for topic_partition in chance.sample(unfetched, chance.randint(1, len(unfetched))) if unfetched else ():
             offset = self.offsets[topic_partition]
             if offset and schedule.strikes("a batch of a zombie tracker", 0.05):
                 offset = max(0, offset - chance.randint(1, FETCH_MAX))
@@ -228,16 +226,16 @@ class TrackerProcess:
                 self.offsets[topic_partition] = max(self.offsets[topic_partition], record.offset + 1)
 
     def _sweep(self) -> None:
-        """Record deadlines up to the time to which all is recorded: an answer that is still unconsumed is in time."""
+        """Record deadlines up to the time to which all is recorded: an answer that is still unfetched is in time."""
         until: dict[int, datetime] = {}
         for number in range(self.broker.partition_count):
-            unconsumed = [
+            unfetched = [
                 record.timestamp_s
-                for topic_partition in self._unconsumed()
+                for topic_partition in self._unfetched()
                 if topic_partition[1] == number
                 for record in self.broker.read(topic_partition, self.offsets[topic_partition], 1)
             ]
-            until[number] = datetime.fromtimestamp(min(unconsumed), UTC) if unconsumed else self.schedule.now
+            until[number] = datetime.fromtimestamp(min(unfetched), UTC) if unfetched else self.schedule.now
         self.sweep_at = self.schedule.now + timedelta(seconds=TICK_S)
         self.schedule.at(self.sweep_at, lambda: None)  # so that virtual time stops there
 

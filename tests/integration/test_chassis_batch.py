@@ -1,7 +1,7 @@
 """The effects table on real PostgreSQL: in whatever order messages come, an effect lives at most once.
 
 The provider of the external step is scripted by the property: it refuses, fails, fails after the effect happened, or
-answers long after the caller's timeout.
+answers when the caller no longer waits.
 """
 
 from __future__ import annotations
@@ -494,7 +494,7 @@ def test_what_one_process_parked_while_another_settled_it_goes_with_the_next_swe
     with settled_late(run, trigger) as (handler_name, delivery), engine.begin() as tx:
         parking = run.batch(tx, {trigger.saga_id})
         last = replace(delivery, attempt=toy.QUICK.attempts_max)
-        parking.record_failed_delivery(handler_name, last, ValueError("unforeseen"))
+        parking.record_failed_delivery(handler_name, last, ValueError("an unforeseen failure"))
         parking.finish()
     run.deliver([messages["trigger pack"]])
     assert run.effects() == {PICK: "DONE"}, "what comes later is blocked by what is parked"

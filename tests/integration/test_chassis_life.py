@@ -1,4 +1,4 @@
-"""How a process of a service begins and ends: it waits for its dependencies by name, and stops in time."""
+"""How a process of a service starts and ends: it waits for dependencies, reports its health, and stops in time."""
 
 from __future__ import annotations
 

@@ -216,7 +216,7 @@ def register_schemas(registry: dict[str, str]) -> None:
 
 
 def main() -> int:
-    """Run the toy as a process, configured as every service is."""
+    """Run the toy as a process, with the settings that every service has."""
     settings = Settings()
     logs.configure(settings.service, settings.log_level)
     worker = Worker(

@@ -244,7 +244,7 @@ def submit_load(tx: Connection, saga_ids: Iterable[str]) -> PendingResult:
 
 
 def loaded(pending: PendingResult) -> LoadedEffects:
-    """Return the effects of a submitted load."""
+    """Return the effects of the sagas that were submitted."""
     return LoadedEffects.of(
         Effect(
             saga_id=row.saga_id,

@@ -1,6 +1,6 @@
 """The calls of external steps: when one is made, repeated or queried, and what its result settles.
 
-It only plans calls. They are made after the commit, by the caller that commits the transaction.
+It only plans calls. The host of the transaction makes them after the commit.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class StepCalls:
             self._defer(step, delivery, effect, effect.deadline_at, "call under way")
         else:
             deadline_at = self._now + step.call.deadline
-            self._defer(step, delivery, effect, deadline_at, "asking the provider")
+            self._defer(step, delivery, effect, deadline_at, "querying the provider")
             self._plan(step, delivery, effect, deadline_at, is_query=True)
 
     def settle(self, step: AnyExternalStep, group: Sequence[CallResult]) -> None:
@@ -120,7 +120,7 @@ class StepCalls:
             delivery = result.call.delivery
             effect = self._loaded.get(delivery.message.saga_id, step.name)
             if result.outcome is not None and effect is not None and effect.state is EffectState.FENCED:
-                reason = f"{step.name} is FENCED, but its provider answered after the query for its outcome"
+                reason = f"{step.name} is FENCED, but its provider answered after the query"
                 detail = repr(result.outcome)
                 self._unit_of_work.dead_letter(delivery.raw, None, reason, effect.attempt, detail=detail)
         self._unit_of_work.mark_handled(step.name, [result.call.delivery for result in group])
