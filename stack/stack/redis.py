@@ -14,6 +14,11 @@ from stack.ports import LOOPBACK
 
 NAME = "redis"
 MEMORY_MAX = "128mb"
+SNAPSHOT_EVERY_S = 315_360_000
+"""Ten years, so never: a snapshot takes a second of both processors, and only what may be lost would be in it.
+
+Without such a point Redis would not write one at a shutdown either.
+"""
 PING_TIMEOUT_S = 1.0
 LOGINS = "users.acl"
 COMMANDS = "+@read +@write +@connection +@scripting +@transaction -@dangerous +client|setinfo"
@@ -68,10 +73,10 @@ def _digest(home: Home, user: str) -> str:
 def options() -> tuple[str, ...]:
     """Return the arguments of every server. Of keys with a time to live, the least recently used are evicted first.
 
-    It also saves at a shutdown, so that limits and answers survive a planned stop.
+    It writes a snapshot only at a shutdown, so that limits and cached answers survive a planned stop.
     """
     chosen = {
-        "save": ("300", "1"),
+        "save": (str(SNAPSHOT_EVERY_S), "1"),
         "appendonly": ("no",),
         "maxmemory": (MEMORY_MAX,),
         "maxmemory-policy": ("volatile-lru",),
