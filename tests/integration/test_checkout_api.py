@@ -507,9 +507,59 @@ def test_a_429_has_the_time_to_retry_after(checkout_stack: CheckoutStack, api: A
         assert another.get("/v1/catalogue").status_code == 200
 
 
+def reads_by_redis(server: Redis, request: Callable[[], httpx.Response]) -> int:
+    """Return how often Redis read from a client during the request: one for each round trip."""
+    before = int(server.info("stats")["total_reads_processed"])
+    assert request().status_code == 200
+    return int(server.info("stats")["total_reads_processed"]) - before - 1
+
+
+def test_a_bulk_request_queries_redis_in_one_round_trip(
+    storefront: httpx.Client, checkout_stack: CheckoutStack
+) -> None:
+    """Its limit and its cached responses; what it caches after the commit is another."""
+    password = redis.password(checkout_stack.home, "deploy")
+    with Redis(port=checkout_stack.ports["redis"], username="deploy", password=password) as server:
+        warm = [bulk_order() for _ in range(3)]
+        reads_by_redis(server, lambda: storefront.post("/v1/orders/bulk", json=warm))
+        orders = [bulk_order() for _ in range(3)]
+        assert reads_by_redis(server, lambda: storefront.post("/v1/orders/bulk", json=orders)) == 2
+        assert reads_by_redis(server, lambda: storefront.post("/v1/orders/bulk", json=orders)) == 1, "all are cached"
+
+
+def test_bulk_and_other_requests_of_a_client_share_its_limit(checkout_stack: CheckoutStack, api: Api) -> None:
+    """Whatever the body is: one that cannot be read counts as well, and is refused for the limit first."""
+    limited = checkout_stack.start(REQUESTS_PER_S_STOREFRONT="5")
+    with limited.client("storefront-busy") as busy:
+        statuses = [busy.post("/v1/orders/bulk", content=b"?").status_code for _ in range(10)]
+        assert statuses[0] == 415
+        assert 429 in statuses
+        refused = until(lambda: first_refusal(busy), "a bulk request is refused while others use up the limit")
+        assert refused.headers["retry-after"] == "1"
+        assert refused.headers["ratelimit-policy"] == '"storefront";q=5;w=1'
+    with limited.client("storefront-calm") as calm:
+        accepted = calm.post("/v1/orders/bulk", json=[bulk_order()])
+        assert accepted.json()["accepted"] == 1
+        assert accepted.headers["ratelimit-policy"] == '"storefront";q=5;w=1'
+
+
+def first_refusal(client: httpx.Client) -> httpx.Response | None:
+    """Use up the limit with requests of another kind, and return the bulk request's refusal if it came in time."""
+    while client.get("/v1/catalogue").status_code != 429:
+        pass
+    response = client.post("/v1/orders/bulk", json=[bulk_order()])
+    return response if response.status_code == 429 else None
+
+
+def bulk_order() -> dict[str, Any]:
+    return cart() | {"idempotency_key": new_key()}
+
+
 def test_without_redis_orders_are_accepted_replayed_and_limited(checkout_stack: CheckoutStack, api: Api) -> None:
     alone = checkout_stack.start(
-        REDIS_URL=f"redis://127.0.0.1:{checkout_stack.ports['nowhere']}/0", REQUESTS_PER_S_CUSTOMER="5"
+        REDIS_URL=f"redis://127.0.0.1:{checkout_stack.ports['nowhere']}/0",
+        REQUESTS_PER_S_CUSTOMER="5",
+        REQUESTS_PER_S_STOREFRONT="5",
     )
     with alone.client() as client:
         key = new_key()
@@ -518,6 +568,9 @@ def test_without_redis_orders_are_accepted_replayed_and_limited(checkout_stack: 
         assert post(client, cart(), key).content == first.content
     with alone.client("customer-busy", ["customer"]) as customer:
         assert 429 in [customer.get("/v1/catalogue").status_code for _ in range(30)]
+    with alone.client("storefront-busy") as busy:
+        statuses = [busy.post("/v1/orders/bulk", json=[bulk_order()]).status_code for _ in range(30)]
+        assert (statuses[0], 429 in statuses) == (200, True)
     assert alone.log.read_text().count("Circuit opened.") == 2
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any, Final
 
+import anyio.from_thread
 import anyio.to_thread
 from anyio import CapacityLimiter
 from chassis.http import problem
@@ -27,6 +28,7 @@ from messages.checkout import OrderCancellationRequested, OrderSubmitted
 from pydantic import Field
 from sqlalchemy import Engine
 from starlette.convertors import Convertor, register_url_convertor
+from starlette.exceptions import HTTPException
 
 from checkout import bulk, cancellation, tables
 from checkout.domain import (
@@ -65,6 +67,7 @@ class ApiResources:
     codec: Codec
     publisher: OutboxPublisher
     batcher: OrderBatcher
+    cache: ResponseCache
     rate_limits: RateLimits
     bulk_limiter: CapacityLimiter
 
@@ -175,7 +178,8 @@ def admitted(*roles: str) -> Callable[..., Awaitable[Principal]]:
 
 Customer = Annotated[Principal, Depends(admitted("customer", "storefront"))]
 Reader = Annotated[Principal, Depends(admitted("customer", *sorted(STAFF)))]
-Storefront = Annotated[Principal, Depends(admitted("storefront"))]
+Storefront = Annotated[Principal, Depends(require("storefront"))]
+"""Not admitted yet: :func:`submit_orders` counts the request together with the lookup of its cached responses."""
 Loader = Annotated[Principal, Depends(admitted("operator", "catalogue"))]
 AnyCaller = Annotated[Principal, Depends(admitted())]
 Resources = Annotated[ApiResources, Depends(resources_of)]
@@ -247,20 +251,28 @@ async def submit_order(
     response_model=BulkResults,
     openapi_extra={"requestBody": bulk.request_body()},
 )
-async def submit_orders(request: Request, caller: Storefront, resources: Resources, response: Response) -> Response:
+async def submit_orders(request: Request, caller: Storefront, resources: Resources) -> Response:
     """Accept many orders, each under its own idempotency key. They commit together; each has its own result."""
-    body = await request.body()
+    hit = resources.rate_limits.hit_of(caller)
+    try:
+        body = await request.body()
+    except HTTPException:  # too long: it counts like any other
+        await resources.rate_limits.admit(caller)
+        raise
+
+    def admit(keys: Sequence[tables.Key]) -> Mapping[tables.Key, tables.StoredResponse]:
+        is_within, known = resources.cache.get_counting(keys, hit)
+        if is_within is None:
+            is_within = anyio.from_thread.run(resources.rate_limits.count_alone, hit)
+        hit.check(is_within)
+        return known
 
     def respond() -> str:
-        return bulk.respond(
-            body,
-            request.headers.get("content-type", ""),
-            client_id=caller.subject,
-            store=resources.batcher.store,
-        )
+        content_type = request.headers.get("content-type", "")
+        return bulk.respond(body, content_type, client_id=caller.subject, admit=admit, store=resources.batcher.store)
 
     text = await anyio.to_thread.run_sync(respond, limiter=resources.bulk_limiter)
-    return Response(text, headers=dict(response.headers), media_type="application/json")
+    return Response(text, headers=hit.headers, media_type="application/json")
 
 
 @routes.get("/orders/{order_id:ulid}", tags=["orders"], responses=ONE_ORDER)
@@ -343,11 +355,13 @@ def _resources(dependencies: Dependencies, requests_per_second: Mapping[str, int
 
     publisher = OutboxPublisher(partial(transact, engine), new_relay(), new_relay=new_relay)
     login = RedisLogin.of(settings)
+    cache = ResponseCache(settings.redis_url, login)
     return ApiResources(
         engine=engine,
         codec=codec,
         publisher=publisher,
-        batcher=OrderBatcher(engine, codec, publisher, ResponseCache(settings.redis_url, login)),
+        batcher=OrderBatcher(engine, codec, publisher, cache),
+        cache=cache,
         rate_limits=RateLimits(settings.redis_url, login, requests_per_second),
         bulk_limiter=CapacityLimiter(BULK_AT_ONCE_MAX),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -14,6 +14,7 @@ from pydantic_core import from_json
 from checkout.domain import CONFIG, IDEMPOTENCY_KEY_LENGTH_MAX, IDEMPOTENCY_KEY_PATTERN, Cart
 from checkout.intake import Acceptance, Submission, submission
 from checkout.order_batcher import Result
+from checkout.tables import Key, StoredResponse
 
 ORDERS_MAX: Final = 500
 """The services handle as many messages in one batch."""
@@ -56,14 +57,21 @@ def respond(
     content_type: str,
     *,
     client_id: str,
-    store: Callable[[Sequence[Submission]], list[Result]],
+    admit: Callable[[Sequence[Key]], Mapping[Key, StoredResponse]],
+    store: Callable[[Sequence[Submission], Mapping[Key, StoredResponse]], list[Result]],
 ) -> str:
     """Read the orders, store the valid ones, and return the response's JSON: one result for each order, in their order.
 
-    Raises Problem when the body as a whole cannot be read.
+    ``admit`` counts the request against its caller's limit, raises Problem where that is exceeded, and returns the
+    cached responses of these keys. It is called once, also for a body that cannot be read. Raises Problem for that.
     """
-    read = [_read(item, client_id) for item in _items(body, content_type)]
-    stored = iter(store([each for each in read if isinstance(each, Submission)]))
+    try:
+        read = [_read(item, client_id) for item in _items(body, content_type)]
+    except Problem:
+        admit(())
+        raise
+    submissions = [each for each in read if isinstance(each, Submission)]
+    stored = iter(store(submissions, admit([each.key for each in submissions])))
     results: list[str] = []
     counts = {"accepted": 0, "replayed": 0, "refused": 0}
     for each in read:

@@ -8,7 +8,7 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
@@ -27,6 +27,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from checkout import intake
 from checkout.intake import Outcome, Submission
 from checkout.response_cache import ResponseCache
+from checkout.tables import Key, StoredResponse
 
 BATCH_SIZE_MAX = 200
 """In a larger batch the first order would wait for the validation of the last."""
@@ -118,15 +119,20 @@ class OrderBatcher:
         self._waiting.put((submission, outcome))
         return await outcome
 
-    def submit_batch(self, submissions: Sequence[Submission]) -> list[Outcome]:
+    def submit_batch(
+        self, submissions: Sequence[Submission], known: Mapping[Key, StoredResponse] | None = None
+    ) -> list[Outcome]:
         """Store these orders in one transaction and return their outcomes, in the same order.
+
+        ``known`` are the cached responses where they were read already.
 
         1. Submissions whose response is cached need no transaction.
         2. One transaction stores the rest and deletes the outbox rows that were delivered meanwhile.
         3. After the commit the rows are published and the responses cached.
         """
         # 1.
-        known = self._cache.get([each.key for each in submissions])
+        if known is None:
+            known = self._cache.get([each.key for each in submissions])
         outcomes = intake.cached(submissions, known)
         rest = [each for each, outcome in zip(submissions, outcomes, strict=True) if outcome is None]
         if not rest:
@@ -144,19 +150,21 @@ class OrderBatcher:
         stored = iter(result.outcomes)
         return [next(stored) if outcome is None else outcome for outcome in outcomes]
 
-    def store(self, submissions: Sequence[Submission]) -> list[Result]:
+    def store(
+        self, submissions: Sequence[Submission], known: Mapping[Key, StoredResponse] | None = None
+    ) -> list[Result]:
         """As :meth:`submit_batch`, with retries while PostgreSQL is unavailable.
 
         A batch that fails for another reason is stored one order at a time, so only the failing order gets the error.
         """
         try:
-            return list(self._retrying(self.submit_batch, submissions))
+            return list(self._retrying(self.submit_batch, submissions, known))
         except UNAVAILABLE:
             return [unavailable() for _ in submissions]
         except Exception as error:  # any error: it must not fail the other orders of the batch
             if len(submissions) == 1:
                 return [error]
-            return [result for each in submissions for result in self.store([each])]
+            return [result for each in submissions for result in self.store([each], known)]
 
     def _run(self) -> None:
         try:

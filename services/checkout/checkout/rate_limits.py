@@ -1,10 +1,14 @@
-"""Rate limits by client. Redis counts for all replicas; while it is unavailable each replica counts alone."""
+"""Rate limits by client. Redis counts for all replicas; while it is unavailable each replica counts alone.
+
+A request is counted in a round trip of its own, or a bulk request in that of its cached responses (``Hit.count_in``).
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 
 from chassis.http.auth import Principal
 from chassis.http.breaker import CircuitBreaker, CircuitOpen
@@ -13,8 +17,10 @@ from chassis.wire.redis import RedisLogin
 from limits import RateLimitItemPerSecond
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from limits.storage import RedisStorage as SynchronousRedisStorage
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.client import Pipeline
 from redis.exceptions import RedisError
 
 WINDOW_S = 1
@@ -22,8 +28,48 @@ KEY_PREFIX = "checkout:limits"
 """A service's Redis login reaches only keys with the service's name as prefix."""
 TIMEOUT_S = 0.25
 CONNECTIONS_MAX = 64
+SCRIPT = SynchronousRedisStorage.SCRIPT_ACQUIRE_SLIDING_WINDOW.decode()
+"""Shifts the window where it has passed, and counts a request that is within the limit."""
 OPEN_S = 1.0
 """An unavailable Redis costs one request its timeout this often. Meanwhile each replica counts alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """A request that counts against the limit of its caller."""
+
+    limit: RateLimitItemPerSecond
+    subject: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that state the limit."""
+        return {"RateLimit-Policy": f'"{self.limit.namespace}";q={self.limit.amount};w={WINDOW_S}'}
+
+    def count_in(self, pipeline: Pipeline) -> None:
+        """Add the command that counts it to a pipeline; its result is 1 within the limit, else None.
+
+        It is the script of ``limits`` on the same keys, so both ways count together. The whole script is sent: its
+        digest alone would take another round trip where Redis does not know it yet.
+        """
+        key = f"{KEY_PREFIX}:{{{self.limit.key_for(self.subject)}}}"
+        pipeline.eval(SCRIPT, 2, f"{key}/-1", key, self.limit.amount, self.limit.get_expiry(), 1)
+
+    def check(self, is_within: bool) -> None:
+        """Raise Problem (429) unless the hit is within the limit."""
+        if is_within:
+            return
+        raise Problem(
+            status=429,
+            title="Too many requests",
+            detail=f"More than {self.limit.amount} requests in {WINDOW_S} s; "
+            "send this one again after Retry-After seconds.",
+            headers={
+                **self.headers,
+                "Retry-After": str(WINDOW_S),
+                "RateLimit": f'"{self.limit.namespace}";r=0;t={WINDOW_S}',
+            },
+        )
 
 
 class RateLimits:
@@ -52,26 +98,24 @@ class RateLimits:
 
         Raises Problem (429) when the caller exceeds the limit.
         """
+        hit = self.hit_of(caller)
+        hit.check(await self._count(hit))
+        return hit.headers
+
+    def hit_of(self, caller: Principal) -> Hit:
+        """Return the hit of a request of the caller."""
         limit = max(
             (self._limits[role] for role in caller.roles if role in self._limits),
             key=lambda each: each.amount,
             default=self._lowest,
         )
-        policy = f'"{limit.namespace}";q={limit.amount};w={WINDOW_S}'
-        if await self._hit(limit, caller.subject):
-            return {"RateLimit-Policy": policy}
-        raise Problem(
-            status=429,
-            title="Too many requests",
-            detail=f"More than {limit.amount} requests in {WINDOW_S} s; send this one again after Retry-After seconds.",
-            headers={
-                "Retry-After": str(WINDOW_S),
-                "RateLimit-Policy": policy,
-                "RateLimit": f'"{limit.namespace}";r=0;t={WINDOW_S}',
-            },
-        )
+        return Hit(limit=limit, subject=caller.subject)
 
-    async def _hit(self, limit: RateLimitItemPerSecond, subject: str) -> bool:
+    async def count_alone(self, hit: Hit) -> bool:
+        """Count a hit in this replica, because Redis is unavailable; return whether it is within the limit."""
+        return await self._own.hit(hit.limit, hit.subject)
+
+    async def _count(self, hit: Hit) -> bool:
         with suppress(CircuitOpen, RedisError), self._breaker.call(RedisError):
-            return await self._shared.hit(limit, subject)
-        return await self._own.hit(limit, subject)
+            return await self._shared.hit(hit.limit, hit.subject)
+        return await self.count_alone(hit)

@@ -15,6 +15,7 @@ from chassis.wire.redis import RedisLogin
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from checkout.rate_limits import Hit
 from checkout.tables import StoredResponse
 
 LIFESPAN = timedelta(hours=1)
@@ -50,7 +51,25 @@ class ResponseCache:
                 values = cast("list[bytes | None]", self._redis.mget([_name(key) for key in keys]))
         except (CircuitOpen, redis.RedisError):
             return {}
-        return {key: _read(value) for key, value in zip(keys, values, strict=True) if value is not None}
+        return _read_all(keys, values)
+
+    def get_counting(
+        self, keys: Sequence[tuple[str, str]], hit: Hit
+    ) -> tuple[bool | None, dict[tuple[str, str], StoredResponse]]:
+        """Count the hit and read as :meth:`get` does, in one round trip.
+
+        Return whether the hit is within its limit, None where Redis does not answer, and the cached responses.
+        """
+        pipeline = self._redis.pipeline(transaction=False)
+        hit.count_in(pipeline)
+        if keys:
+            pipeline.mget([_name(key) for key in keys])
+        try:
+            with self._breaker.call(redis.RedisError):
+                counted, *values = pipeline.execute()
+        except (CircuitOpen, redis.RedisError):
+            return None, {}
+        return bool(counted), _read_all(keys, values[0]) if keys else {}
 
     def put(self, responses: Mapping[tuple[str, str], StoredResponse]) -> None:
         """Cache committed responses."""
@@ -71,6 +90,10 @@ class ResponseCache:
 def _name(key: tuple[str, str]) -> str:
     digest = hashlib.blake2b("\x00".join(key).encode(), digest_size=16)
     return f"checkout:answer:{digest.hexdigest()}"
+
+
+def _read_all(keys: Sequence[tuple[str, str]], values: Sequence[bytes | None]) -> dict[tuple[str, str], StoredResponse]:
+    return {key: _read(value) for key, value in zip(keys, values, strict=True) if value is not None}
 
 
 def _read(value: bytes) -> StoredResponse:
