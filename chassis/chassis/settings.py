@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Final
 
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+GATHER_MAX_S: Final = 0.5
+"""A replica that starts publishes rows of its predecessors that are older than a second; none may still be waiting."""
 
 
 class Settings(BaseSettings):
@@ -33,6 +38,12 @@ class Settings(BaseSettings):
     http_port: int = 0
     timeout_factor: float = 1.0
     """Stretches or shortens every deadline of a saga; tests shorten them."""
+    gather_s: Annotated[float, Field(ge=0.0, le=GATHER_MAX_S)] = 0.04
+    """How long after its last publishing a process that starts sagas holds committed events, at most; 0: not at all.
+
+    The first order after a pause waits for nothing. At 225 orders a second on two cores, by ratio to no window: with
+    40 ms the median latency was 0.60 and the processor time 0.88, with 70 ms 0.66 and 0.75.
+    """
     log_level: str = "INFO"
     otlp_url: str = ""
     """The address of an OpenTelemetry collector (OTLP over HTTP), without the path; empty: there is none."""

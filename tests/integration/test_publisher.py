@@ -1,4 +1,6 @@
-"""The outbox publisher in its three owners, on real Kafka and PostgreSQL: a removal that fails loses no id.
+"""The outbox publisher in its three owners, on real Kafka and PostgreSQL.
+
+A removal that fails loses no id, and neither a crash nor a stop loses a row that was gathered and not yet published.
 
 A row that is published and not removed is in flight for its process. If its id got lost, the row would stay in the
 outbox until the process ends, since the sweep skips what is in flight.
@@ -6,8 +8,10 @@ outbox until the process ends, since the sweep skips what is in flight.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import timedelta
 from functools import partial
 from typing import TypeAlias
 
@@ -17,9 +21,11 @@ from chassis.process.intake import consumer
 from chassis.process.membership import Membership
 from chassis.process.worker import Worker
 from chassis.saga import outbox
+from chassis.saga.gathering import GatheringPublisher
 from chassis.saga.handlers import Handlers
 from chassis.saga.outbox import OutboxRow
 from chassis.saga.publisher import OutboxPublisher, Relay, producer
+from chassis.settings import GATHER_MAX_S
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import new_id
 from chassis.wire.registry import RemoteRegistry
@@ -41,7 +47,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 from stack.deploy import create_topics
 from stack.kafka import admin
-from support import toy
+from support import topics, toy
 from support.postgres import scratch_database
 from support.waiting import until
 
@@ -91,10 +97,7 @@ def tracker(stack: Stack, engine: Engine, relay: Relay) -> Owner:
 
 def checkout(stack: Stack, engine: Engine, relay: Relay) -> Owner:
     """Return checkout's API, which removes rows in the transaction of the next batch of orders."""
-    checkout_tables.orders.metadata.create_all(engine)
-    publisher = OutboxPublisher(partial(transact, engine), relay, new_relay=lambda: relay)
-    codec = Codec(RemoteRegistry(stack.endpoints.registry_url))
-    batcher = OrderBatcher(engine, codec, publisher, ResponseCache("redis://127.0.0.1:1/0", None))
+    publisher, batcher = order_batcher(stack, engine, relay)
     cart = TypeAdapter(Cart).validate_python(
         {
             "customer_id": "customer-1", "currency": "USD", "lines": [{"sku": "unknown", "quantity": 1}],
@@ -103,6 +106,15 @@ def checkout(stack: Stack, engine: Engine, relay: Relay) -> Owner:
         }
     )  # fmt: skip
     return publisher, lambda: batcher.submit_batch([intake.submission("client", new_id(), cart, None)])
+
+
+def order_batcher(stack: Stack, engine: Engine, relay: Relay) -> tuple[OutboxPublisher, OrderBatcher]:
+    """Return what stores and publishes orders, with its tables and the longest window that the settings admit."""
+    checkout_tables.orders.metadata.create_all(engine)
+    publisher = OutboxPublisher(partial(transact, engine), relay, new_relay=lambda: relay)
+    codec = Codec(RemoteRegistry(stack.endpoints.registry_url))
+    cache = ResponseCache("redis://127.0.0.1:1/0", None)
+    return publisher, OrderBatcher(engine, codec, publisher, cache, gather_s=GATHER_MAX_S)
 
 
 @pytest.mark.parametrize("make", [worker, tracker, checkout])
@@ -120,6 +132,52 @@ def test_ids_whose_removal_failed_are_removed_by_the_next_one(
             remove()
         assert len(left(engine)) == len(rows)
         until(lambda: (remove(), left(engine))[1], "the outbox is empty", holds=lambda ids: not ids)
+
+
+def test_rows_that_were_gathered_when_the_process_was_killed_are_published_by_the_next_sweep(
+    infrastructure: Stack,
+) -> None:
+    create_topics(admin(infrastructure.kafka()), (TOPIC,), 1)
+    with scratch_database(infrastructure) as engine:
+        toy.METADATA.create_all(engine)
+        killed, next_one = (
+            OutboxPublisher(partial(transact, engine), Relay(producer(infrastructure.kafka(), client_id=name)))
+            for name in ("killed", "next")
+        )
+        gathering = GatheringPublisher(killed.publish, longest_s=GATHER_MAX_S, clock=lambda: 1_000.0)
+        rows = [row_of(new_id()) for _ in range(3)]
+        transact(engine, lambda tx: outbox.save(tx, rows))
+        for row in rows:
+            gathering.publish([row])
+        killed.flush(10.0)
+        assert published(infrastructure, rows) == [rows[0].id], "the others are gathered when the process is killed"
+        next_one.publish_leftovers(None, age=timedelta(0))
+        next_one.flush(10.0)
+        assert published(infrastructure, rows) == [rows[0].id, *[row.id for row in rows]]
+        next_one.remove_delivered(at_once=True)
+        assert left(engine) == []
+
+
+def test_a_stop_publishes_what_was_gathered(infrastructure: Stack) -> None:
+    create_topics(admin(infrastructure.kafka()), (TOPIC,), 1)
+    with scratch_database(infrastructure) as engine:
+        relay = Relay(producer(infrastructure.kafka(), client_id="test"))
+        _, batcher = order_batcher(infrastructure, engine, relay)
+        rows = [row_of(new_id()) for _ in range(3)]
+        transact(engine, lambda tx: outbox.save(tx, rows))
+        with closing(asyncio.new_event_loop()) as loop:
+            batcher.start(loop)
+            for row in rows:
+                batcher.publish([row])
+            batcher.stop()
+        assert published(infrastructure, rows) == [row.id for row in rows]
+        assert left(engine) == []
+
+
+def published(stack: Stack, rows: Sequence[OutboxRow]) -> list[str]:
+    """Return the ids of those of the rows that are in Kafka, in its order."""
+    by_key = {row.saga_id.encode(): row.id for row in rows}
+    return [by_key[each.key] for each in topics.stored(stack.kafka(), TOPIC) if each.key in by_key]
 
 
 def row_of(saga_id: str) -> OutboxRow:

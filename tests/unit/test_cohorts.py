@@ -7,7 +7,7 @@ from itertools import count
 
 import pytest
 from aiokafka.partitioner import murmur2  # type: ignore[import-untyped]
-from chassis.saga.cohorts import LASTS_S, SIZE_MAX, Cohorts, id_on
+from chassis.saga.cohorts import SIZE_MAX, Cohorts, id_on
 from chassis.wire.envelope import ID
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,20 +38,20 @@ def test_where_no_ending_leads_to_the_partition_there_is_an_id_all_the_same() ->
 
 
 def test_sagas_that_begin_together_share_a_partition() -> None:
-    cohorts = Cohorts(lambda: PARTITIONS, clock=lambda: 5.0)
+    cohorts = Cohorts(lambda: PARTITIONS, window=lambda: 5)
     first = [partition_of(cohorts.new_id()) for _ in range(SIZE_MAX)]
     assert len(set(first)) == 1
     assert partition_of(cohorts.new_id()) not in first, "a large commit is shared among several"
 
 
 def test_sagas_that_begin_apart_alternate_between_the_partitions() -> None:
-    times = count(start=1.0, step=LASTS_S)
-    cohorts = Cohorts(lambda: PARTITIONS, clock=lambda: next(times))
+    windows = count(1)
+    cohorts = Cohorts(lambda: PARTITIONS, window=lambda: next(windows))
     assert Counter(partition_of(cohorts.new_id()) for _ in range(10 * PARTITIONS)) == dict.fromkeys(range(6), 10)
 
 
 @pytest.mark.parametrize("known", [0, 1, 2, 3, 5])
 def test_a_count_that_is_too_low_is_corrected(known: int) -> None:
     """Ids that are chosen for fewer partitions reach the unknown ones too, and the acknowledgements show those."""
-    cohorts = Cohorts(lambda: known)
+    cohorts = Cohorts(lambda: known, window=lambda: 1)
     assert max(partition_of(cohorts.new_id()) for _ in range(3_000)) == PARTITIONS - 1

@@ -10,16 +10,12 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from collections.abc import Callable
 
 from chassis.wire.envelope import PAIRS, new_id
 
 SIZE_MAX = 25
 """One process of each service handles a cohort; the limit spreads a large commit over several processes."""
-LASTS_S = 0.02
-"""Sagas that begin further apart are in different batches anyway."""
-
 _TAILS = tuple((pair, int.from_bytes(pair.encode(), "little")) for pair in PAIRS)
 _TAIL_LENGTH = 2
 _ID_LENGTH = 26
@@ -31,14 +27,14 @@ class Cohorts:
     """Chooses the ids of new sagas. ``partition_count`` returns the number of partitions, as far as it is known.
 
     While the number is too low, the ids spread as random ones do, so that acknowledgements show the other partitions.
+    A cohort lasts as long as the window in which its sagas are gathered for publishing; ``window`` returns its number.
     """
 
-    def __init__(self, partition_count: Callable[[], int], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, partition_count: Callable[[], int], window: Callable[[], int]) -> None:
         self._partition_count = partition_count
-        self._clock = clock
+        self._window = window
         self._using = threading.Lock()
-        self._partition = self._size = 0
-        self._until_s = 0.0
+        self._partition = self._size = self._latest_window = 0
 
     def new_id(self) -> str:
         """Return a new ULID on the partition of the present cohort."""
@@ -46,9 +42,9 @@ class Cohorts:
         if count < 2:
             return new_id()
         with self._using:
-            now_s = self._clock()
-            if self._size >= SIZE_MAX or now_s >= self._until_s:
-                self._partition, self._size, self._until_s = self._partition + 1, 0, now_s + LASTS_S
+            window = self._window()
+            if self._size >= SIZE_MAX or window != self._latest_window:
+                self._partition, self._size, self._latest_window = self._partition + 1, 0, window
             self._size += 1
             partition = self._partition % count
         return id_on(partition, count)

@@ -65,7 +65,6 @@ class ApiResources:
 
     engine: Engine
     codec: Codec
-    publisher: OutboxPublisher
     batcher: OrderBatcher
     cache: ResponseCache
     rate_limits: RateLimits
@@ -294,7 +293,7 @@ def cancel_order(order_id: OrderId, caller: Customer, resources: Resources, trac
         _visible(tables.load_order(tx, order_id), order_id, caller)
         rows = cancellation.cancel(tx, order_id, codec=resources.codec, now=datetime.now(UTC), traceparent=trace)
         order = _visible(tables.load_order(tx, order_id), order_id, caller)
-    resources.publisher.publish(rows)
+    resources.batcher.publish(rows)
     return order
 
 
@@ -359,8 +358,7 @@ def _resources(dependencies: Dependencies, requests_per_second: Mapping[str, int
     return ApiResources(
         engine=engine,
         codec=codec,
-        publisher=publisher,
-        batcher=OrderBatcher(engine, codec, publisher, cache),
+        batcher=OrderBatcher(engine, codec, publisher, cache, gather_s=settings.gather_s),
         cache=cache,
         rate_limits=RateLimits(settings.redis_url, login, requests_per_second),
         bulk_limiter=CapacityLimiter(BULK_AT_ONCE_MAX),

@@ -8,7 +8,7 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
@@ -19,6 +19,8 @@ from chassis.http.breaker import CircuitBreaker, CircuitOpen, CircuitState
 from chassis.http.problem import Problem
 from chassis.saga import outbox
 from chassis.saga.cohorts import Cohorts
+from chassis.saga.gathering import GatheringPublisher
+from chassis.saga.outbox import OutboxRow
 from chassis.saga.publisher import OutboxPublisher
 from chassis.wire.codec import Codec
 from sqlalchemy import Engine
@@ -75,14 +77,20 @@ def unavailable() -> Problem:
 
 
 class OrderBatcher:
-    """Stores orders for the API. :meth:`start` and :meth:`stop` belong to the application's lifespan."""
+    """Stores orders for the API. :meth:`start` and :meth:`stop` belong to the application's lifespan.
 
-    def __init__(self, engine: Engine, codec: Codec, publisher: OutboxPublisher, cache: ResponseCache) -> None:
+    It holds committed events for ``gather_s`` at most, so that orders that come together are published together.
+    """
+
+    def __init__(
+        self, engine: Engine, codec: Codec, publisher: OutboxPublisher, cache: ResponseCache, *, gather_s: float
+    ) -> None:
         self._engine = engine
         self._codec = codec
         self._publisher = publisher
         self._cache = cache
-        self._cohorts = Cohorts(lambda: publisher.partition_count)
+        self._gathering = GatheringPublisher(publisher.publish, longest_s=gather_s)
+        self._cohorts = Cohorts(lambda: publisher.partition_count, lambda: self._gathering.window)
         self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._breaker = CircuitBreaker("PostgreSQL", failures_max=1, open_s=OPEN_S, clock=time.monotonic)
@@ -92,11 +100,15 @@ class OrderBatcher:
             wait=tenacity.wait_fixed(RETRY_S),
             reraise=True,
         )
-        self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
+        self._thread = threading.Thread(target=self._end_on_failure, args=(self._run,), name="intake", daemon=True)
+        self._publishing = threading.Thread(
+            target=self._end_on_failure, args=(self._gathering.run,), name="publishing", daemon=True
+        )
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start accepting orders; their results go to ``loop``."""
         self._loop = loop
+        self._publishing.start()
         self._thread.start()
 
     def stop(self) -> None:
@@ -109,6 +121,10 @@ class OrderBatcher:
     def is_running(self) -> bool:
         """Return whether the thread that stores orders is alive."""
         return self._thread.is_alive()
+
+    def publish(self, rows: Sequence[OutboxRow]) -> None:
+        """Publish committed rows, together with those that are gathered already."""
+        self._gathering.publish(rows)
 
     async def submit(self, submission: Submission) -> Outcome:
         """Store one order, together with others that arrive at the same time, and return its outcome."""
@@ -128,7 +144,7 @@ class OrderBatcher:
 
         1. Submissions whose response is cached need no transaction.
         2. One transaction stores the rest and deletes the outbox rows that were delivered meanwhile.
-        3. After the commit the rows are published and the responses cached.
+        3. After the commit the rows are published or gathered for that, and the responses cached.
         """
         # 1.
         if known is None:
@@ -145,7 +161,7 @@ class OrderBatcher:
                 tx, rest, codec=self._codec, new_order_id=self._cohorts.new_id, now=datetime.now(UTC)
             )
         # 3.
-        self._publisher.publish(result.rows)
+        self.publish(result.rows)
         self._cache.put(result.responses)
         stored = iter(result.outcomes)
         return [next(stored) if outcome is None else outcome for outcome in outcomes]
@@ -166,20 +182,26 @@ class OrderBatcher:
                 return [error]
             return [result for each in submissions for result in self.store([each], known)]
 
-    def _run(self) -> None:
+    def _end_on_failure(self, work: Callable[[], None]) -> None:
+        """Do a thread's work. The process ends when it fails, because it would accept orders that nothing handles."""
         try:
-            self._maintain_outbox(START_AGE)
-            is_last = False
-            while not is_last:
-                batch, is_last = self._gather()
-                if batch:
-                    self._deliver(batch, self.store([submission for submission, _ in batch]))
-                self._maintain_outbox(LEFTOVER_AGE, is_idle=not batch)
-            self._publisher.flush(FLUSH_WITHIN_S)
-            self._publisher.remove_delivered(at_once=True)
+            work()
         except BaseException:
-            log.exception("The thread that stores orders failed; the process ends and is started again.")
+            thread = threading.current_thread().name
+            log.exception("A thread failed; the process ends and is started again.", thread=thread)
             os.kill(os.getpid(), signal.SIGTERM)
+
+    def _run(self) -> None:
+        self._maintain_outbox(START_AGE)
+        is_last = False
+        while not is_last:
+            batch, is_last = self._gather()
+            if batch:
+                self._deliver(batch, self.store([submission for submission, _ in batch]))
+            self._maintain_outbox(LEFTOVER_AGE, is_idle=not batch)
+        self._gathering.close()
+        self._publisher.flush(FLUSH_WITHIN_S)
+        self._publisher.remove_delivered(at_once=True)
 
     def _gather(self) -> tuple[list[_Waiting], bool]:
         """Return the orders that wait or arrive within LINGER_S, and whether to stop after them."""
