@@ -37,10 +37,10 @@ class Follower(SagaOutcomes):
         self.confirmed = 0
         self.cancelled = 0
 
-    def accepted(self, order_ids: Iterable[str], due_at_s: float) -> None:
-        """Follow these orders, which were due to be sent at ``due_at_s`` (monotonic)."""
+    def accepted(self, orders: Iterable[tuple[str, float]]) -> None:
+        """Follow these orders: their ids, and when each was due to be sent (monotonic)."""
         with self._changed:
-            for order_id in order_ids:
+            for order_id, due_at_s in orders:
                 read_at_s = self._early.pop(order_id, None)
                 if read_at_s is None:
                     self._open[order_id] = due_at_s

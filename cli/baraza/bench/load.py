@@ -1,4 +1,4 @@
-"""Submits orders to checkout: as many as the window admits, or a fixed number a second whatever their outcome.
+"""Submits orders to checkout: as many as the window admits, or at a fixed rate whatever their outcome.
 
 Bodies are written by hand and responses parsed as little as possible: the load shares the processors with the stack.
 """
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
-from typing import Any, Self, TypeAlias
+from typing import Any, NamedTuple, Self, TypeAlias
 from urllib.parse import urlsplit
 
 from baraza.bench.follower import Follower
@@ -24,9 +24,7 @@ BATCH_ORDERS = 100
 CONNECTIONS = 2
 """Checkout stores two batches at once; a third would only wait there."""
 TIMEOUT_S = 30.0
-TICK_S = 0.02
-"""Paced orders are sent every tick: close to even, and few enough requests to leave the processors to the stack."""
-ROOM_TIMEOUT_S = 10 * TICK_S
+ROOM_TIMEOUT_S = 0.2
 RETRYABLE = frozenset({429, 503})
 RETRY_S = 0.1
 
@@ -57,8 +55,8 @@ class CheckoutClient:
         self._tokens = tokens
         self._statuses = statuses
 
-    def submit(self, orders: Sequence[Order]) -> list[str]:
-        """Submit orders through the bulk path and return the ids of those that were accepted. Raises Refusal."""
+    def submit(self, orders: Sequence[Order]) -> list[str | None]:
+        """Submit orders through the bulk path. Return their ids, None for one that is not accepted. Raises Refusal."""
         body = f"[{','.join(order.keyed for order in orders)}]".encode()
         while True:
             headers = {"Authorization": self._tokens.header(), "Content-Type": "application/json"}
@@ -71,44 +69,54 @@ class CheckoutClient:
             time.sleep(RETRY_S)
         results: list[dict[str, Any]] = json.loads(response)["results"]
         self._statuses.extend([each["status"] for each in results])
-        return [each["order"]["order_id"] for each in results if each["status"] == 202]
+        return [each["order"]["order_id"] if each["status"] == 202 else None for each in results]
 
     def close(self) -> None:
         """Close the connection."""
         self._http.close()
 
 
-Due: TypeAlias = Callable[[threading.Event], tuple[list[Order], float]]
-"""Waits until orders are due or the event is set; returns the orders, possibly none, and since when they are due."""
+class DueOrder(NamedTuple):
+    """An order, and when it is due to be sent (monotonic)."""
+
+    order: Order
+    at_s: float
 
 
-def saturating(follower: Follower, orders: Iterator[Order], *, open_max: int) -> Due:
+Schedule: TypeAlias = Callable[[threading.Event], list[DueOrder]]
+"""Waits until orders are due or the event is set; returns the orders that are due, possibly none."""
+
+
+def saturating(follower: Follower, orders: Iterator[Order], *, open_max: int) -> Schedule:
     """Return the schedule that keeps ``open_max`` orders open."""
 
-    def due(_stopping: threading.Event) -> tuple[list[Order], float]:
+    def due(_stopping: threading.Event) -> list[DueOrder]:
         has_room = follower.wait_for_room(open_max - BATCH_ORDERS, ROOM_TIMEOUT_S)
-        return list(islice(orders, BATCH_ORDERS if has_room else 0)), time.monotonic()
+        now_s = time.monotonic()
+        return [DueOrder(order, now_s) for order in islice(orders, BATCH_ORDERS if has_room else 0)]
 
     return due
 
 
-def paced(orders: Iterator[Order], *, per_second: float) -> Due:
-    """Return the schedule of ``per_second`` orders from now on; an order's time counts from when it was due.
+def paced(
+    orders: Iterator[Order], times_s: Iterator[float], *, clock: Callable[[], float] = time.monotonic
+) -> Schedule:
+    """Return the schedule that sends each order at its time.
 
-    A late sender sends everything that has become due meanwhile in one request, all of it due with its first order.
+    A late sender sends everything that has become due meanwhile in one request, each order due at its own time.
     """
-    began_at_s = time.monotonic()
-    ticks_max = int(BATCH_ORDERS / max(1.0, per_second * TICK_S))
-    ticks = sent = 0
+    following = (DueOrder(order, at_s) for order, at_s in zip(orders, times_s, strict=False))
+    upcoming = next(following)
 
-    def due(stopping: threading.Event) -> tuple[list[Order], float]:
-        nonlocal ticks, sent
-        due_at_s = began_at_s + (ticks + 1) * TICK_S
-        stopping.wait(max(0.0, due_at_s - time.monotonic()))
-        late = int((time.monotonic() - due_at_s) / TICK_S)
-        ticks += 1 + max(0, min(late, ticks_max - 1))
-        already, sent = sent, int(ticks * TICK_S * per_second)
-        return list(islice(orders, sent - already)), due_at_s
+    def due(stopping: threading.Event) -> list[DueOrder]:
+        nonlocal upcoming
+        stopping.wait(max(0.0, upcoming.at_s - clock()))
+        now_s = clock()
+        found: list[DueOrder] = []
+        while len(found) < BATCH_ORDERS and upcoming.at_s <= now_s:
+            found.append(upcoming)
+            upcoming = next(following)
+        return found
 
     return due
 
@@ -116,7 +124,7 @@ def paced(orders: Iterator[Order], *, per_second: float) -> Due:
 class Load:
     """Submits the orders that are due while it is entered, over CONNECTIONS connections."""
 
-    def __init__(self, connect: Callable[[], CheckoutClient], follower: Follower, due: Due) -> None:
+    def __init__(self, connect: Callable[[], CheckoutClient], follower: Follower, due: Schedule) -> None:
         self._connect = connect
         self._follower = follower
         self._due = due
@@ -134,9 +142,11 @@ class Load:
         with closing(self._connect()) as client:
             while not stopping.is_set():
                 with self._due_lock:
-                    batch, due_at_s = self._due(stopping)
+                    batch = self._due(stopping)
                 if batch:
-                    self._follower.accepted(client.submit(batch), due_at_s)
+                    ids = client.submit([each.order for each in batch])
+                    accepted = [(order_id, each.at_s) for order_id, each in zip(ids, batch, strict=True) if order_id]
+                    self._follower.accepted(accepted)
 
 
 class Threads:

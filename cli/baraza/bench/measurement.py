@@ -23,11 +23,16 @@ class Measured:
     latencies_ms: list[float]
     cpu_s: dict[str, float]
     load_cpu_s: float
+    others_cores: float
+    """How many processors worked for others than the stack and the load; it disturbs the figures."""
+    stolen_cores: float
     statuses: Mapping[int, int]
     """How many orders checkout answered with each status."""
     parts_s: Mapping[str, float] | None = None
     intervals_per_s: Sequence[float] = ()
     """Sagas a second in each of its intervals, where it was measured in some."""
+    repeated: int = 0
+    """How many intervals were measured again, because the machine worked too much for others."""
 
     @property
     def sagas(self) -> int:
@@ -71,6 +76,9 @@ class Measured:
             "cpu_ms_per_saga": round(self.cpu_ms_per_saga, 3),
             "cpu_s": {name: round(used, 2) for name, used in sorted(self.cpu_s.items()) if used >= 0.01},
             "load_cpu_s": round(self.load_cpu_s, 2),
+            "others_cores": round(self.others_cores, 3),
+            "stolen_cores": round(self.stolen_cores, 3),
+            "repeated": self.repeated,
             "orders_by_status": {str(status): count for status, count in sorted(self.statuses.items())},
             "cpu_ms_per_saga_by_part": self.parts_ms(),
             "turns_per_s": [round(each, 1) for each in self.intervals_per_s],
@@ -79,13 +87,17 @@ class Measured:
 
 def combined(intervals: Sequence[Measured]) -> Measured:
     """Return the intervals of one load as one measurement."""
+    seconds = sum(each.seconds for each in intervals)
     return replace(
         intervals[0],
-        seconds=sum(each.seconds for each in intervals),
+        seconds=seconds,
         confirmed=sum(each.confirmed for each in intervals),
         cancelled=sum(each.cancelled for each in intervals),
         cpu_s={name: sum(each.cpu_s.get(name, 0.0) for each in intervals) for name in intervals[0].cpu_s},
         load_cpu_s=sum(each.load_cpu_s for each in intervals),
+        others_cores=sum(each.others_cores * each.seconds for each in intervals) / seconds,
+        stolen_cores=sum(each.stolen_cores * each.seconds for each in intervals) / seconds,
+        repeated=sum(each.repeated for each in intervals),
         statuses=sum((Counter(each.statuses) for each in intervals), Counter()),
         intervals_per_s=[each.per_s for each in intervals],
     )

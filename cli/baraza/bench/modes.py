@@ -10,12 +10,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from baraza.audit.report import Report
+from baraza.bench import comparison
 from baraza.bench import orders as ordering
 from baraza.bench.copies import fill
 from baraza.bench.measurement import Measured
 from baraza.bench.orders import Order
 from baraza.bench.requests import Request, Requests
 from baraza.bench.session import Session, Settings, session
+from baraza.bench.usage import Usage
 from baraza.percentiles import percentile
 from baraza.storefront.dataset import Mix
 from baraza.storefront.dataset import workload as baskets
@@ -24,11 +26,11 @@ from baraza.system.running import TRACKER_API
 
 PEERS_PER_S = 225
 """The rate at which the latency of other engines was measured."""
+IDLE_PER_S = 5
+"""A rate at which each saga is alone on an idle stack most of the time."""
 REJECTED = 0.05
 COMPARED_FOR = 3
 """Compared loads are measured this many times as long: they differ by less than the machine itself varies."""
-WARM_UP_S = 45.0
-"""Until Kafka's code is compiled, statements are prepared and tables have free pages."""
 INTAKE_WARM_UP_S = 10.0
 """Shorter, because every order that checkout accepts meanwhile waits to be handled."""
 BASKETS = 10_000
@@ -54,6 +56,7 @@ class Run:
     processes: Sequence[int]
     spike_s: float
     profiled: bool
+    warm_up_s: float
     measured: list[Measured] = field(default_factory=list)
     reports: list[Report] = field(default_factory=list)
     stacks: list[Summary] = field(default_factory=list)
@@ -78,7 +81,7 @@ def peers(run: Run) -> Summary:
         full, rejected = running.saturated_alternating(
             {"saturated": orders, "saturated, 5% rejected": rejected_orders},
             COMPARED_FOR * run.seconds,
-            ramp_s=WARM_UP_S,
+            ramp_s=run.warm_up_s,
         )
         half_per_s = round(full.per_s / 2)
         if run.profiled:
@@ -98,6 +101,23 @@ def peers(run: Run) -> Summary:
         "p50_ms_at_225": even.quantile_ms(0.50),
         "p99_ms_at_225": even.quantile_ms(0.99),
         "cpu_ms_per_saga": round(full.cpu_ms_per_saga, 3),
+    }
+
+
+def steady(run: Run) -> Summary:
+    """Orders of one line at full load, at PEERS_PER_S and at IDLE_PER_S: what ``compare`` runs of each version."""
+    with run.stack() as running:
+        running.load_seed(ordering.uniform_seed())
+        orders = ordering.uniform_orders()
+        full = running.saturated(comparison.SATURATED, orders, run.seconds, ramp_s=run.warm_up_s)
+        middling = running.paced(comparison.MIDDLING, orders, PEERS_PER_S, run.seconds)
+        idle = running.paced(comparison.IDLE, orders, IDLE_PER_S, run.seconds)
+    return {
+        "saturated_per_s": round(full.per_s, 1),
+        "p50_ms_at_225": middling.quantile_ms(0.50),
+        "p99_ms_at_225": middling.quantile_ms(0.99),
+        "cpu_ms_per_saga_at_225": round(middling.cpu_ms_per_saga, 3),
+        "p50_ms_at_5": idle.quantile_ms(0.50),
     }
 
 
@@ -127,17 +147,17 @@ def intake(run: Run) -> Summary:
         with _order_requests(running, orders, connections=INTAKE_CONNECTIONS) as requests:
             time.sleep(INTAKE_WARM_UP_S)
             requests.take()
-            cpu_s, load_cpu_s = running.meter.cpu_s(), time.process_time()
+            began = running.meter.read()
             time.sleep(run.seconds)
-            responses, load_cpu_s = requests.take().to_json(), time.process_time() - load_cpu_s
-            used_s = {name: used - cpu_s.get(name, 0.0) for name, used in running.meter.cpu_s().items()}
+            responses, usage = requests.take().to_json(), Usage.between(began, running.meter.read())
         for name in others:
             running.stack.stack.start(name)
     count = max(1, responses["requests"])
     return {
         **responses,
-        "cpu_ms_per_request": round(1_000 * sum(used_s.values()) / count, 3),
-        "load_cpu_ms_per_request": round(1_000 * load_cpu_s / count, 3),
+        "cpu_ms_per_request": round(1_000 * sum(usage.stack_s.values()) / count, 3),
+        "load_cpu_ms_per_request": round(1_000 * usage.load_s / count, 3),
+        "others_cores": round(usage.others_cores, 3),
     }
 
 
@@ -146,13 +166,13 @@ def spike(run: Run) -> Summary:
     with run.stack() as running:
         running.load_seed(ordering.uniform_seed())
         orders = ordering.uniform_orders()
-        capacity = running.saturated("saturated", orders, run.seconds, ramp_s=WARM_UP_S).per_s
+        capacity = running.saturated("saturated", orders, run.seconds, ramp_s=run.warm_up_s).per_s
         rest_mb = running.meter.memory_mb()
         others = ordering.uniform_orders(seed=3)  # the probe has an iterator and a thread of its own
         with _order_requests(running, others, connections=1, every_s=PROBE_EVERY_S) as probe:
             running.paced("before the spike", orders, capacity * SPIKE_BASE, run.seconds)
             before = probe.take()
-            running.paced("spike", orders, capacity, run.spike_s, ramp_s=0.0, drain=False)
+            running.paced("spike", orders, capacity, run.spike_s, ramp_s=0.0, drain=False, repeats_max=0)
             backlog, ended_at_s = running.follower.open(), time.monotonic()
             peak_mb = running.meter.memory_mb()
             during = probe.take()
@@ -199,11 +219,11 @@ def queries(run: Run) -> Summary:
 
 
 def _run_originals(running: Session, orders: Iterator[Order]) -> None:
-    running.paced("originals", orders, ORIGINALS / 10, 10.0, ramp_s=0.0)
+    running.paced("originals", orders, ORIGINALS / 10, 10.0, ramp_s=0.0, repeats_max=0)
 
 
 def _speed_and_queries(run: Run, running: Session, orders: Iterator[Order], suffix: str) -> Summary:
-    full = running.saturated(f"saturated, {suffix}", orders, run.seconds, ramp_s=WARM_UP_S)
+    full = running.saturated(f"saturated, {suffix}", orders, run.seconds, ramp_s=run.warm_up_s)
     ids = running.some_saga_ids()
     chance = random.Random(1)
 
@@ -232,7 +252,7 @@ def _speed_and_queries(run: Run, running: Session, orders: Iterator[Order], suff
 
 
 def _full_and_half(run: Run, running: Session, orders: Iterator[Order], suffix: str = "") -> Summary:
-    full = running.saturated(f"saturated{suffix}", orders, run.seconds, ramp_s=WARM_UP_S)
+    full = running.saturated(f"saturated{suffix}", orders, run.seconds, ramp_s=run.warm_up_s)
     half = running.paced(f"half{suffix}", orders, round(full.per_s / 2), run.seconds)
     return {
         "saturated_per_s": round(full.per_s, 1),
@@ -252,5 +272,5 @@ def _order_requests(running: Session, orders: Iterator[Order], *, connections: i
 
 
 MODES: dict[str, Callable[[Run], Summary]] = {
-    mode.__name__: mode for mode in (peers, http, real, intake, spike, scale, queries)
+    mode.__name__: mode for mode in (peers, steady, http, real, intake, spike, scale, queries)
 }

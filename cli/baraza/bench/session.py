@@ -21,11 +21,12 @@ from baraza.audit import console
 from baraza.audit.report import Report
 from baraza.audit.sources import TRACKER, connect, sources_of
 from baraza.bench import profile
+from baraza.bench.arrivals import Arrivals, arrival_times_s
 from baraza.bench.follower import Ended, Follower
 from baraza.bench.load import CheckoutClient, Load, paced, saturating
 from baraza.bench.measurement import Measured, combined
 from baraza.bench.orders import Order
-from baraza.bench.usage import Meter
+from baraza.bench.usage import Meter, Usage
 from baraza.storefront import seed
 from baraza.storefront.seed import SeedData
 from baraza.system.client import Tokens
@@ -40,6 +41,10 @@ RAMP_S = 3.0
 """Between the start of a load and the start of the clock."""
 INTERVAL_S = 5.0
 """Some thirty batches of each service; a machine's own pace seldom changes within two intervals."""
+OTHERS_MAX_CORES = 0.1
+"""With more work for others than that an interval is repeated, because it slows sagas down like the stack's own."""
+REPEATS_MAX = 3
+"""A machine that is never quiet is measured all the same, and the figures state what it did for others."""
 DRAIN_S = 120.0
 AUDIT_WAIT_S = 120.0
 POLL_S = 0.1
@@ -60,6 +65,7 @@ class Settings:
     replicas: Mapping[str, int] = field(default_factory=dict)
     is_in_process: bool = True
     tls: bool = False
+    arrivals: Arrivals = Arrivals.POISSON
 
 
 class Session:
@@ -67,10 +73,11 @@ class Session:
 
     WORKERS = services.workers()
 
-    def __init__(self, stack: Running, follower: Follower, meter: Meter) -> None:
+    def __init__(self, stack: Running, follower: Follower, meter: Meter, arrivals: Arrivals) -> None:
         self.stack = stack
         self.follower = follower
         self.meter = meter
+        self._arrivals = arrivals
         self.measured: list[Measured] = []
         self._tokens = Tokens(stack.url("issuer"))
         self._statuses: list[int] = []
@@ -83,6 +90,7 @@ class Session:
             "gateway": self._provider("payment", "BARAZA_GATEWAY_URL"),
             "courier": self._provider("shipping", "BARAZA_COURIER_URL"),
             "open_orders_max": OPEN_MAX,
+            "arrivals": self._arrivals.value,
         }
 
     def load_seed(self, data: SeedData) -> None:
@@ -149,11 +157,13 @@ class Session:
         *,
         ramp_s: float = RAMP_S,
         drain: bool = True,
+        repeats_max: int = REPEATS_MAX,
     ) -> Measured:
-        """Send ``per_second`` orders, evenly, and measure those that were due once that has gone on for ``ramp_s``."""
-        with Load(self.checkout_client, self.follower, paced(orders, per_second=per_second)):
+        """Send ``per_second`` orders, and measure those that were due once that has gone on for ``ramp_s``."""
+        times_s = arrival_times_s(self._arrivals, per_second=per_second, began_at_s=time.monotonic())
+        with Load(self.checkout_client, self.follower, paced(orders, times_s)):
             time.sleep(ramp_s)
-            measured = self._measure(name, seconds, per_second)
+            measured = self._measure(name, seconds, per_second, repeats_max=repeats_max)
         if drain:
             self.drain()
         ended = self._ended(measured)
@@ -196,7 +206,29 @@ class Session:
     def _ended(self, measured: Measured) -> list[Ended]:
         return self.follower.ended(measured.began_at_s, measured.began_at_s + measured.seconds)
 
-    def _measure(self, name: str, seconds: float, offered_per_s: float | None, *, profiled: bool = False) -> Measured:
+    def _measure(
+        self,
+        name: str,
+        seconds: float,
+        offered_per_s: float | None,
+        *,
+        profiled: bool = False,
+        repeats_max: int = REPEATS_MAX,
+    ) -> Measured:
+        """Measure the present load for ``seconds``; again, while the machine works for others meanwhile.
+
+        Returns the quietest measurement. A profiler is such work itself, so a profiled load is not repeated.
+        """
+        tried = [self._measure_once(name, seconds, offered_per_s, profiled=profiled)]
+        while not profiled and tried[-1].others_cores > OTHERS_MAX_CORES and len(tried) <= repeats_max:
+            notify(f"{name}: {tried[-1].others_cores:.2f} cores worked for others; it is measured again.")
+            tried.append(self._measure_once(name, seconds, offered_per_s))
+        quietest = min(tried, key=lambda each: each.others_cores)
+        return replace(quietest, repeated=len(tried) - 1)
+
+    def _measure_once(
+        self, name: str, seconds: float, offered_per_s: float | None, *, profiled: bool = False
+    ) -> Measured:
         """Measure the present load for ``seconds``.
 
         Orders that are kept open move in waves, so under full load the clock starts and stops at the same point of one:
@@ -207,7 +239,7 @@ class Session:
         if is_full:
             self.drain(time.monotonic())
         confirmed, cancelled = self.follower.confirmed, self.follower.cancelled
-        cpu_s, load_cpu_s, began_at_s = self.meter.cpu_s(), time.process_time(), time.monotonic()
+        before = self.meter.read()
         statuses_before, sampled_s = len(self._statuses), None
         if profiled:
             sampled_s = profile.parts_s(self._python_processes(), seconds)
@@ -215,20 +247,21 @@ class Session:
             time.sleep(seconds)
         if is_full:
             self.drain(time.monotonic())
-        took_s = time.monotonic() - began_at_s
-        used_s = {process: used - cpu_s.get(process, 0.0) for process, used in self.meter.cpu_s().items()}
+        usage = Usage.between(before, self.meter.read())
         return Measured(
             name=name,
-            began_at_s=began_at_s,
-            seconds=took_s,
+            began_at_s=before.at_s,
+            seconds=usage.seconds,
             offered_per_s=offered_per_s,
             confirmed=self.follower.confirmed - confirmed,
             cancelled=self.follower.cancelled - cancelled,
             latencies_ms=[],
-            cpu_s=used_s,
-            load_cpu_s=time.process_time() - load_cpu_s,
+            cpu_s=dict(usage.stack_s),
+            load_cpu_s=usage.load_s,
+            others_cores=usage.others_cores,
+            stolen_cores=usage.stolen_cores,
             statuses=Counter(self._statuses[statuses_before:]),
-            parts_s=None if sampled_s is None else self._parts_s(sampled_s, used_s),
+            parts_s=None if sampled_s is None else self._parts_s(sampled_s, usage.stack_s),
         )
 
     def _parts_s(self, sampled_s: Mapping[str, float], used_s: Mapping[str, float]) -> dict[str, float]:
@@ -241,7 +274,10 @@ class Session:
     def _keep(self, measured: Measured) -> Measured:
         self.measured.append(measured)
         cpu_ms = measured.cpu_ms_per_saga
-        notify(f"{measured.name}: {measured.per_s:.0f} a second, {cpu_ms:.2f} ms of processor time a saga")
+        notify(
+            f"{measured.name}: {measured.per_s:.0f} a second, {cpu_ms:.2f} ms of processor time a saga"
+            f", {measured.others_cores:.2f} cores for others"
+        )
         return measured
 
     def _python_processes(self) -> dict[str, int]:
@@ -259,7 +295,7 @@ def session(settings: Settings) -> Iterator[Session]:
             notify(f"Stack up in {time.monotonic() - started_at_s:.0f} s.")
             running = Running(stack=stack)
             with Meter(stack) as meter, Follower(running.kafka, running.registry_url) as follower:
-                yield Session(running, follower, meter)
+                yield Session(running, follower, meter, settings.arrivals)
         finally:
             stack.down()
 

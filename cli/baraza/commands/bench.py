@@ -8,28 +8,40 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from baraza.bench.arrivals import Arrivals
 from baraza.commands.options import Json, Replicas, replicas_of
-from baraza.terminal import FOUND_A_PROBLEM, notify, put, put_json, put_table, stop
+from baraza.terminal import FOUND_A_PROBLEM, UsageRefusal, notify, put, put_json, put_table, stop
 
 if TYPE_CHECKING:
     from baraza.audit.report import Report
+    from baraza.bench.comparison import Ratio
     from baraza.bench.measurement import Measured
     from baraza.bench.modes import Run
+
+
+WARM_UP_S = 45.0
+"""Until Kafka's code is compiled, statements are prepared and tables have free pages."""
 
 
 class ModeName(StrEnum):
     """The benchmarks."""
 
     PEERS = "peers"
+    STEADY = "steady"
     HTTP = "http"
     REAL = "real"
     INTAKE = "intake"
     SPIKE = "spike"
     SCALE = "scale"
     QUERIES = "queries"
+    COMPARE = "compare"
 
 
 Mode = Annotated[ModeName, typer.Argument(help="The benchmark to run.", show_default=False)]
+Revision = Annotated[
+    str | None,
+    typer.Argument(help="compare: the git revision that this checkout is compared with.", show_default=False),
+]
 Seconds = Annotated[float, typer.Option("--seconds", min=1.0, metavar="NUMBER", help="How long each load is measured.")]
 Partitions = Annotated[
     int | None,
@@ -49,11 +61,24 @@ SpikeSeconds = Annotated[
 Profiled = Annotated[
     bool, typer.Option("--profile", help="peers: measure once more under py-spy, and show the cost by part.")
 ]
+WarmUp = Annotated[
+    float,
+    typer.Option("--warm-up", min=0.0, metavar="SECONDS", help="How long full load runs before it is measured."),
+]
+Arrival = Annotated[Arrivals, typer.Option("--arrivals", help="How the orders of a fixed rate arrive.")]
+Intervals = Annotated[
+    int, typer.Option("--intervals", min=1, metavar="PAIRS", help="compare: pairs of runs, of one version each.")
+]
+Minutes = Annotated[
+    float | None,
+    typer.Option("--minutes", min=0.0, metavar="NUMBER", help="compare: begin no further pair after that."),
+]
 Tls = Annotated[bool, typer.Option("--tls", help="Encrypt connections to Kafka, as `baraza up` does.")]
 
 
 def bench(
     mode: Mode,
+    revision: Revision = None,
     seconds: Seconds = 20.0,
     partitions: Partitions = None,
     replicas: Replicas = None,
@@ -61,29 +86,90 @@ def bench(
     processes: Processes = [1, 2, 4],  # noqa: B006
     spike_s: SpikeSeconds = 90.0,
     profiled: Profiled = False,
+    warm_up_s: WarmUp = WARM_UP_S,
+    arrivals: Arrival = Arrivals.POISSON,
+    pairs: Intervals = 6,
+    minutes: Minutes = None,
     tls: Tls = False,
     as_json: Json = False,
 ) -> None:
     """Measure the throughput and latency of a separate stack on this machine, then audit it.
 
-    Exit status 1 if the audit is red: figures of work that was not done correctly do not count.
+    `compare REVISION` runs this checkout and a revision alternately, and prints the ratio of their figures. Exit status
+    1 if the audit is red: figures of work that was not done correctly do not count.
     """
-    from baraza.bench import modes
+    from baraza.bench.modes import Run
     from baraza.bench.session import Settings
 
-    run = modes.Run(
-        settings=Settings(partitions=partitions, replicas=replicas_of(replicas), tls=tls),
+    if (mode is ModeName.COMPARE) != (revision is not None):
+        raise UsageRefusal("`bench compare` takes a git revision, such as `bench compare HEAD~1`; no other mode does.")
+    if revision is not None:
+        _compare(revision, seconds, warm_up_s, arrivals, pairs, minutes, as_json=as_json)
+        return
+    run = Run(
+        settings=Settings(partitions=partitions, replicas=replicas_of(replicas), tls=tls, arrivals=arrivals),
         seconds=seconds,
         sizes=sorted(sizes),
         processes=processes,
         spike_s=spike_s,
         profiled=profiled,
+        warm_up_s=warm_up_s,
     )
+    _measure(mode, run, as_json=as_json)
+
+
+def _measure(mode: ModeName, run: Run, *, as_json: bool) -> None:
+    from baraza.bench import modes
+
     result = _result(mode, modes.MODES[mode.value](run), run)
     _show(result, run.measured)
     if as_json:
         put_json(result)
     _check(run.reports)
+
+
+def _compare(
+    revision: str,
+    seconds: float,
+    warm_up_s: float,
+    arrivals: Arrivals,
+    pairs_max: int,
+    minutes: float | None,
+    *,
+    as_json: bool,
+) -> None:
+    from baraza.bench import comparison, machine, revisions
+
+    plan = revisions.Plan(
+        seconds=seconds,
+        warm_up_s=warm_up_s,
+        arrivals=arrivals,
+        pairs_max=pairs_max,
+        seconds_max=None if minutes is None else 60 * minutes,
+    )
+    pairs = []
+    for pair in revisions.compared(revision, plan):
+        pairs.append(pair)
+        _show_ratios(comparison.ratios(pairs), revision)
+    if as_json:
+        ratios = {each.figure: each.to_json() for each in comparison.ratios(pairs)}
+        runs = [{"this": this, "other": other} for this, other in pairs]
+        put_json({"revision": revision, "ratios": ratios, "pairs": runs, "machine": machine.machine()})
+
+
+def _show_ratios(ratios: Sequence[Ratio], revision: str) -> None:
+    columns = ("this", revision, "ratio", "lowest", "highest", "pairs")
+    rows = [
+        (
+            each.figure,
+            f"{each.this:.2f}",
+            f"{each.other:.2f}",
+            *(f"{ratio:.2f}" for ratio in (each.median, each.lowest, each.highest)),
+            each.pairs,
+        )
+        for each in ratios
+    ]
+    put_table(("figure", *columns), rows, right=columns)
 
 
 def _result(mode: ModeName, summary: dict[str, Any], run: Run) -> dict[str, Any]:
@@ -119,7 +205,7 @@ def _show(result: dict[str, Any], measured: list[Measured]) -> None:
 
 
 def _show_loads(measured: list[Measured]) -> None:
-    figures = ("sagas/s", "p50 ms", "p99 ms", "confirmed", "cancelled", "CPU ms/saga")
+    figures = ("sagas/s", "p50 ms", "p99 ms", "confirmed", "cancelled", "CPU ms/saga", "cores for others", "repeated")
     rows = [
         (
             each.name,
@@ -129,6 +215,8 @@ def _show_loads(measured: list[Measured]) -> None:
             each.confirmed,
             each.cancelled,
             f"{each.cpu_ms_per_saga:.2f}",
+            f"{each.others_cores:.2f}",
+            each.repeated,
         )
         for each in measured
     ]
