@@ -103,8 +103,8 @@ class Toy:
         with self.engine.connect() as connection:
             return list(connection.execute(text(query), values))
 
-    def held(self, saga_ids: Sequence[str]) -> dict[str, str]:
-        """Return for which handler the last message of each saga is held."""
+    def parked(self, saga_ids: Sequence[str]) -> dict[str, str]:
+        """Return for which handler the last message of each saga is parked or blocked."""
         rows = self.rows("SELECT saga_id, handler FROM deferred WHERE due_at IS NULL ORDER BY place")
         return {row.saga_id: row.handler for row in rows if row.saga_id in saga_ids}
 
@@ -171,7 +171,7 @@ def test_a_trigger_whose_call_cannot_be_prepared_is_a_dead_letter_in_the_end(ser
     with service.process():
         (letter,) = until(lambda: service.letters("send.dlq", poison.saga_id), "the poison is a dead letter")
     assert letter.value == parcel.value
-    assert service.held([poison.saga_id]) == {poison.saga_id: "send"}
+    assert service.parked([poison.saga_id]) == {poison.saga_id: "send"}
 
 
 UNREADABLE: dict[str, Callable[[Toy, bytes], OutgoingMessage]] = {
@@ -208,7 +208,7 @@ def _changed(service: Toy, key: bytes, change: Callable[[bytes], bytes]) -> Outg
     return OutgoingMessage(topic=toy.INPUT, partition=0, key=key, value=change(value))
 
 
-def test_what_nobody_can_read_or_expects_is_a_dead_letter_with_its_own_bytes(service: Toy) -> None:
+def test_an_unprocessable_message_is_a_dead_letter_with_its_own_bytes(service: Toy) -> None:
     sent = {what: make(service, new_id().encode()) for what, make in UNREADABLE.items()}
     after = a(PaymentAuthorized)
     publish(service.stack.kafka(), sent.values())
@@ -229,7 +229,7 @@ def test_what_nobody_can_read_or_expects_is_a_dead_letter_with_its_own_bytes(ser
         assert letter.headers["baraza_reason"], what
         assert letter.headers["baraza_redrive"] == b"0", what
     saga_ids = [parcel.key.decode() for what, parcel in sent.items() if parcel.key and what != "unprintable ids"]
-    assert set(service.held(saga_ids)) == set(saga_ids), "each is held for the saga that its key names"
+    assert set(service.parked(saga_ids)) == set(saga_ids), "each is parked for the saga that its key names"
 
 
 def test_a_deferred_message_that_cannot_be_read_any_more_is_a_dead_letter(service: Toy) -> None:
@@ -246,10 +246,10 @@ def test_a_deferred_message_that_cannot_be_read_any_more_is_a_dead_letter(servic
         service.send(good)
         until(lambda: service.answers([good.saga_id]), "the toy goes on")
     assert letter.value == b"text"
-    assert service.held([saga_id]) == {saga_id: UNPROCESSABLE}
+    assert service.parked([saga_id]) == {saga_id: UNPROCESSABLE}
 
 
-def test_what_nobody_could_read_is_read_anew_when_it_is_redriven(service: Toy) -> None:
+def test_an_unprocessable_message_is_routed_anew_when_it_is_redriven(service: Toy) -> None:
     once, never, later = a(PaymentAuthorized), new_id(), a(LoyaltyPointsBurned)
     later = replace(later, saga_id=once.saga_id)
     with service.engine.begin() as tx:
@@ -259,13 +259,13 @@ def test_what_nobody_could_read_is_read_anew_when_it_is_redriven(service: Toy) -
     redrives = [a(RedriveStep, saga_id=saga_id, step="", attempt=1) for saga_id in (once.saga_id, never)]
     service.send(later)
     with service.process():
-        until(lambda: service.held([once.saga_id]), "the later event waits", holds=lambda held: SEND in held.values())
+        until(lambda: service.parked([once.saga_id]), "the later event waits", holds=lambda kept: SEND in kept.values())
         service.send(*redrives, topic=toy.COMMANDS)
         (letter,) = until(lambda: service.letters("toy.dlq", never), "it cannot be read again")
         announced = [StepRedriven, InventoryReserved, ShipmentBooked]
         until(lambda: service.spoken(once.saga_id), "all goes on, in order", holds=lambda found: found == announced)
     assert letter.headers["baraza_redrive"] == b"1"
-    assert service.held([once.saga_id, never]) == {never: UNPROCESSABLE}
+    assert service.parked([once.saga_id, never]) == {never: UNPROCESSABLE}
 
 
 PARKED = """

@@ -81,7 +81,7 @@ class Marks:
 
 
 class Provider(Protocol):
-    """Who the step ``send`` asks."""
+    """The provider that the step ``send`` calls."""
 
     def send(self, request: str, key: str) -> str: ...
 
@@ -164,7 +164,7 @@ def _requests(messages: Sequence[Message], _tx: Connection) -> Mapping[str, str]
 
 
 def handlers(provider: Provider) -> tuple[Handler, ...]:
-    """Return the toy's handlers, which ask this provider."""
+    """Return the toy's handlers, which call this provider."""
     return (
         Step(
             name=PICK, on=PaymentAuthorized, load=_load(PICK), decide=_pick, save=_save, retry=QUICK,
