@@ -11,7 +11,9 @@ from saga_tracker.model.saga import SagaDefinition, StepDefinition
 from proof.states import Model
 
 ORDER = newest("order")
-AUTHORIZE, RESERVE, BURN, BOOK, CAPTURE, POST = ORDER.steps
+_STEPS = {step.name: step for step in ORDER.steps}
+AUTHORIZE, RESERVE, BURN = (_STEPS[name] for name in ("authorize_payment", "reserve_inventory", "burn_loyalty_points"))
+BOOK, CAPTURE, POST = (_STEPS[name] for name in ("book_shipment", "capture_payment", "post_ledger"))
 CALLS = frozenset({AUTHORIZE.name, BOOK.name, CAPTURE.name})
 """The steps that call a provider."""
 

@@ -1,4 +1,7 @@
-"""Every relative link of the README and the docs leads to a file of the repository, and every anchor to a heading."""
+"""Every relative link of the README and the docs leads to a file of the repository, and every anchor to a heading.
+
+The diagram of the order saga is the one of its newest definition.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from saga_tracker.definitions import newest
+from saga_tracker.model.diagram import mermaid
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "k8s").rglob("*.md")])
@@ -41,6 +46,13 @@ def test_every_relative_link_leads_to_a_file_and_its_anchor_to_a_heading(page: P
         assert target.is_relative_to(ROOT), f"{relative(page)} links to {target}, outside of the repository."
         assert target.exists(), f"{relative(page)} links to {relative(target)}, which does not exist."
         assert not anchor or anchor in anchors(target), f"{relative(target)} has no heading for #{anchor}."
+
+
+def test_the_diagram_is_the_newest_definitions() -> None:
+    page = ROOT / "docs" / "generated" / "order.mmd"
+    assert page.read_text().strip() == mermaid(newest("order")).strip(), (
+        f"Run ./baraza saga show order --mermaid > {relative(page)}."
+    )
 
 
 def test_every_decision_is_in_the_index() -> None:

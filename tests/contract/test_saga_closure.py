@@ -134,7 +134,10 @@ def test_an_event_has_the_same_followers_in_every_saga_that_publishes_it(definit
     """Handlers do not depend on a saga's type or version, so a step runs for every saga that publishes its trigger."""
     events = {definition.started_by, *(step.succeeds_with for step in definition.steps)}
     followers = {step.name for own in SERVICES.values() for step in own.steps if step.on in events}
-    assert followers == {step.name for step in definition.steps}
+    assert followers == {step.name for step in definition.steps}, (
+        f"The events of {definition.name} version {definition.version} trigger other steps than its own. Give a new "
+        f"step a trigger that no released version publishes; docs/adding-a-step.md has an example."
+    )
 
 
 @each_saga

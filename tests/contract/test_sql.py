@@ -84,7 +84,10 @@ def pin() -> None:
 def test_the_statements_of_a_module_are_the_pinned_ones(name: str) -> None:
     pinned = PINNED / f"{name}.sql"
     assert pinned.exists(), f"{name} has statements that are not pinned; see the head of {Path(__file__).name}"
-    assert current()[name] == pinned.read_text()
+    assert current()[name] == pinned.read_text(), (
+        f"The statements of {name} differ from the pinned ones. If that is meant, run "
+        f"`.venv/bin/python tests/contract/{Path(__file__).name}` and review the diff of {pinned.parent.name}/."
+    )
 
 
 def test_every_pinned_file_belongs_to_a_module_that_has_statements() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
-from baraza.audit import scratch
+from baraza.audit import scratch, sources
 from baraza.audit.invariants import INVARIANTS, Invariant
 from baraza.audit.report import judge
 from saga_tracker.definitions import DEFINITIONS
@@ -20,12 +20,12 @@ CONSISTENT = """
     INSERT INTO orders VALUES ('confirmed', 'CONFIRMED', 'ann', 900, 100, 'a-lot'),
         ('refused', 'CANCELLED_COMPENSATED', 'ann', 500, 0, 'a-lot'),
         ('refunded', 'CANCELLED_COMPENSATED', 'ben', 700, 50, 'a-lot'), ('parked', 'PENDING', 'ben', 300, 0, 'a-lot');
-    INSERT INTO effects SELECT 'confirmed', step, service, 'DONE' FROM steps;
-    INSERT INTO effects SELECT 'refunded', step, service, 'UNDONE' FROM steps;
+    INSERT INTO effects SELECT 'confirmed', step, service, 'DONE' FROM steps WHERE saga_version = 1;
+    INSERT INTO effects SELECT 'refunded', step, service, 'UNDONE' FROM steps WHERE saga_version = 1;
     INSERT INTO effects VALUES ('refused', 'authorize_payment', 'payment', 'REJECTED'),
         ('parked', 'authorize_payment', 'payment', 'DONE'), ('parked', 'reserve_inventory', 'inventory', 'DONE'),
         ('parked', 'burn_loyalty_points', 'loyalty', 'DONE'), ('parked', 'book_shipment', 'shipping', 'STARTED');
-    INSERT INTO replies SELECT 'refunded', step FROM steps WHERE undone_by IS NULL;
+    INSERT INTO replies SELECT 'refunded', step FROM steps WHERE saga_version = 1 AND undone_by IS NULL;
     INSERT INTO payments VALUES ('confirmed', 'CAPTURED', 900), ('refused', 'DECLINED', 500),
         ('refunded', 'REFUNDED', 700), ('parked', 'AUTHORIZED', 300);
     INSERT INTO authorizations VALUES ('auth-1', 'confirmed', 'captured', 900), ('auth-2', 'refunded', 'refunded', 700),
@@ -130,6 +130,12 @@ def broken(data: sqlite3.Connection) -> set[str]:
     """Return the names of the invariants that do not hold."""
     data.executescript(scratch.VIEWS)
     return {finding.invariant.name for finding in judge(data, INVARIANTS) if finding.total}
+
+
+def test_a_database_is_read_once_also_where_checkout_owns_a_step() -> None:
+    read = [(each.service, each.table, each.only_with) for each in sources.extracts(("checkout", "payment"))]
+    assert len(read) == len(set(read))
+    assert ("checkout", "effects", None) in read
 
 
 def test_consistent_data_break_no_invariant(data: sqlite3.Connection) -> None:

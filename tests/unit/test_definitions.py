@@ -16,7 +16,8 @@ from saga_tracker.ingest.decoding import topics
 from saga_tracker.model.diagram import diagram, mermaid
 from saga_tracker.model.saga import CompensationDefinition, InvalidDefinition, SagaDefinition, StepDefinition
 
-ORDER = newest("order")
+ORDER = DEFINITIONS["order", 1]
+"""The rules are the same for every definition, so a new version changes nothing here."""
 AUTHORIZE, RESERVE, BURN, SHIP, CAPTURE, LEDGER = ORDER.steps
 
 
@@ -25,8 +26,10 @@ def with_step(step: StepDefinition, **changes: object) -> SagaDefinition:
     return replace(ORDER, steps=tuple(changed if each is step else each for each in ORDER.steps))
 
 
-def test_every_definition_is_found_by_its_name_and_version() -> None:
-    assert DEFINITIONS["order", 1] is newest("order")
+def test_every_definition_is_found_by_its_name_and_version_and_the_newest_by_its_name() -> None:
+    for (name, version), definition in DEFINITIONS.items():
+        assert (definition.name, definition.version) == (name, version)
+        assert newest(name).version == max(each for of, each in DEFINITIONS if of == name)
 
 
 def test_an_unknown_saga_is_refused_with_the_names_of_the_known_ones() -> None:

@@ -88,7 +88,7 @@ def extracts(services: Iterable[str]) -> Iterator[Extract]:
     The extracts of one service follow one another, so that they can be read from one snapshot.
     """
     steps_of = tuple(services)
-    for service in (*steps_of, CHECKOUT, TRACKER):
+    for service in dict.fromkeys((*steps_of, CHECKOUT, TRACKER)):
         yield Extract(service=service, table="outbox", query=OUTBOX.format(service=service))
         if service != TRACKER:
             yield Extract(service=service, table="deferred", query=DEFERRED.format(service=service))

@@ -33,13 +33,13 @@ def checks(root: Path) -> Iterator[tuple[str, Sequence[str]]]:
 
 
 Arguments = Annotated[list[str] | None, typer.Argument(help="Passed to pytest, after --.", show_default=False)]
-Quick = Annotated[bool, typer.Option("--quick", help="Only the checks and the unit tests; needs no stack.")]
+Quick = Annotated[bool, typer.Option("--quick", help="Only the checks, unit and contract tests; needs no stack.")]
 
 
 def run(pytest_arguments: Arguments = None, quick: Quick = False) -> None:
     """Run every check: style, types, import rules, generated code, then the tests."""
     failed = [what for what, command in checks(ROOT) if not _passes(what, command)]
-    selection = ["tests/unit"] if quick else []
+    selection = ["tests/unit", "tests/contract"] if quick else []
     if failed:
         notify(f"── failed: {', '.join(failed)}; see above")
     notify("── tests (pytest)")
