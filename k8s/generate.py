@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from stack.contract import AUDIT, owner_of
 
 from stack import contract, redis, services
+from stack.contract import AUDIT, owner_of
 
 BASE = Path(__file__).with_name("base")
 PARTITIONS = 12

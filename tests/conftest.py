@@ -14,12 +14,12 @@ from contextlib import AbstractContextManager
 
 import pytest
 from hypothesis import HealthCheck, settings
+
 from simulators.testing import SimulatorProcess, running
+from stack import Stack, StackSettings, from_environment, up
 from stack.services import EVERY
 from support.collector import Collector, collecting
 from support.shop import Shop
-
-from stack import Stack, StackSettings, from_environment, up
 
 INFRASTRUCTURE = ("postgres", "redis", "kafka", "registry")
 PARTITIONS = 3

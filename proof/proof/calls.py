@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from chassis.http.downstream import Unavailable
 from chassis.process.calls import START_MARGIN
 from chassis.saga.unit_of_work import CallResult, PendingCall
-
 from proof.schedule import BEGINNING, Schedule
 
 AWAY_S = 60.0

@@ -11,12 +11,11 @@ from chassis.saga.waiting import UNPROCESSABLE
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import ID
 from messages.checkout import OrderSubmitted
-from saga_tracker.definitions import newest
-
 from proof.broker import Broker
 from proof.databases import SERVICES, Rows
 from proof.providers import Courier, Gateway
 from proof.undeliverable import UndeliverableMessages
+from saga_tracker.definitions import newest
 
 ORDER = newest("order")
 STEPS = tuple(step.name for step in ORDER.steps)

@@ -15,14 +15,14 @@ from functools import cache
 from typing import Any, NoReturn, cast
 
 import psycopg
-from chassis.postgres.pipeline import COMMIT, PipelinedConnection, Query, Sent
-from chassis.postgres.statement import as_sqlalchemys
 from psycopg.errors import LockNotAvailable
 from sqlalchemy import Connection, TextClause
 from sqlalchemy.dialects.postgresql import psycopg as dialects
 from sqlalchemy.engine.interfaces import ConnectionEventsTarget
 from sqlalchemy.engine.result import IteratorResult, SimpleResultMetaData
 
+from chassis.postgres.pipeline import COMMIT, PipelinedConnection, Query, Sent
+from chassis.postgres.statement import as_sqlalchemys
 from proof.tasks import SimulatedTask
 
 WORD = re.compile(r"\w+")

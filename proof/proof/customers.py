@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from sqlalchemy import Connection, text
+
 from chassis.saga import outbox
 from chassis.saga.outbox import OutboxRow
 from chassis.wire.codec import Codec
@@ -13,12 +15,10 @@ from chassis.wire.envelope import headers
 from messages.checkout import Address, OrderCancellationRequested, OrderLine, OrderSubmitted
 from messages.contract import Message
 from messages.saga import CancelSaga
-from saga_tracker.definitions import newest
-from sqlalchemy import Connection, text
-
 from proof.broker import Broker
 from proof.databases import Database
 from proof.schedule import Schedule
+from saga_tracker.definitions import newest
 
 API = 2
 """The number of the connection that checkout's API uses."""

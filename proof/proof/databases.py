@@ -8,19 +8,19 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import psycopg
+from psycopg import sql
+from sqlalchemy import Engine, MetaData, NullPool, PoolProxiedConnection, create_engine, text
+
 import checkout.tables
 import inventory.tables
 import ledger.tables
 import loyalty.tables
 import payment.tables
-import psycopg
 import saga_tracker.store.schema
 import shipping.tables
 from chassis.postgres.database import prepare
 from chassis.postgres.pipeline import PipelinedConnection
-from psycopg import sql
-from sqlalchemy import Engine, MetaData, NullPool, PoolProxiedConnection, create_engine, text
-
 from proof.connections import FollowUpQuery, ProcessConnection
 
 TRACKER = "saga_tracker"

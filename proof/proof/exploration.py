@@ -7,9 +7,8 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import Any
 
-from saga_tracker.model.facts import Fact
-
 from proof.states import Model, ModelState
+from saga_tracker.model.facts import Fact
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from chassis.saga.steps import Handler, Step, name
-from messages.contract import Message
 from sqlalchemy import Connection
 
+from chassis.saga.steps import Handler, Step, name
+from messages.contract import Message
 from proof.schedule import BEGINNING, Schedule
 
 BROKEN_S = 60.0

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from chassis.saga.deferred import RawMessage
 from chassis.wire.codec import Codec, Undecodable
 from messages.contract import Message
-from saga_tracker.store.consumed_offsets import TopicPartition
-
 from proof.schedule import Schedule
 from proof.service import Service
+from saga_tracker.store.consumed_offsets import TopicPartition
 
 UNREADABLE = "a release that cannot read it"
 FETCH_MAX = 4

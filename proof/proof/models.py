@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from proof.states import Model
 from saga_tracker.definitions import newest
 from saga_tracker.model.saga import SagaDefinition, StepDefinition
-
-from proof.states import Model
 
 ORDER = newest("order")
 _STEPS = {step.name: step for step in ORDER.steps}

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from saga_tracker.definitions import DEFINITIONS
-from saga_tracker.http import previews
-from saga_tracker.http.previews import InvalidSelection
-from saga_tracker.store import plans
-from saga_tracker.store.plans import ActKind, ItemState
-from saga_tracker.store.selections import Selection
 from sqlalchemy import text
 
 from proof.connections import ProcessConnection
 from proof.databases import NEXT_WAKE_UPS, TRACKER, Database
 from proof.schedule import Schedule
 from proof.tracker_process import NextWakeUp
+from saga_tracker.definitions import DEFINITIONS
+from saga_tracker.http import previews
+from saga_tracker.http.previews import InvalidSelection
+from saga_tracker.store import plans
+from saga_tracker.store.plans import ActKind, ItemState
+from saga_tracker.store.selections import Selection
 
 CONNECTION = 2
 """The number of the connection that the tracker's API uses."""

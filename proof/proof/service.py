@@ -7,12 +7,11 @@ from datetime import datetime
 
 from chassis.saga.handlers import Handlers
 from chassis.wire.codec import Codec
-from saga_tracker.store.consumed_offsets import TopicPartition
-
 from proof.broker import Broker
 from proof.calls import CallTransport
 from proof.databases import Database
 from proof.schedule import Schedule
+from saga_tracker.store.consumed_offsets import TopicPartition
 
 
 @dataclass(slots=True, kw_only=True)

@@ -10,14 +10,14 @@ import random
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from sqlalchemy.exc import DBAPIError
+
 from chassis.process.worker import DUE_MAX
 from chassis.saga import deferred
 from chassis.saga.deferred import Deferral
 from chassis.saga.execution import Execution
 from chassis.saga.outbox import OutboxRow
 from chassis.saga.routing import Router
-from sqlalchemy.exc import DBAPIError
-
 from proof.databases import NEXT_DUE
 from proof.intake import FaultyDecoder, Intake
 from proof.service import Service

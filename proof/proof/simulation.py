@@ -24,15 +24,6 @@ import shipping.handlers
 from chassis.saga.handlers import Handlers
 from chassis.saga.steps import Handler
 from chassis.wire.codec import Codec
-from saga_tracker.definitions import DEFINITIONS
-from saga_tracker.ingest.consumer_progress import ConsumerProgress
-from saga_tracker.ingest.deadlines import Deadlines
-from saga_tracker.ingest.decoding import topics
-from saga_tracker.ingest.operator_acts import OperatorActs
-from saga_tracker.ingest.recorder import Recorder
-from saga_tracker.model.saga import scaled
-from saga_tracker.store.cache import SagaCache
-
 from proof.broker import Broker
 from proof.checks import FinalState, Violation, violations
 from proof.customers import CUSTOMERS, SKUS, Customers
@@ -47,6 +38,14 @@ from proof.service import Service
 from proof.service_process import Process
 from proof.tracker_process import NextWakeUp, TrackerProcess
 from proof.undeliverable import UndeliverableMessages
+from saga_tracker.definitions import DEFINITIONS
+from saga_tracker.ingest.consumer_progress import ConsumerProgress
+from saga_tracker.ingest.deadlines import Deadlines
+from saga_tracker.ingest.decoding import topics
+from saga_tracker.ingest.operator_acts import OperatorActs
+from saga_tracker.ingest.recorder import Recorder
+from saga_tracker.model.saga import scaled
+from saga_tracker.store.cache import SagaCache
 
 ORDERS = (1, 1, 1, 2)
 """The number of orders in a schedule: many small schedules find more than a few large ones."""

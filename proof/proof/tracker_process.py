@@ -7,8 +7,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
 from chassis.saga import outbox
 from chassis.saga.outbox import OutboxRow
+from proof.broker import Broker
+from proof.connections import ProcessConnection
+from proof.databases import NEXT_WAKE_UPS, TRACKER, Database
+from proof.schedule import BEGINNING, Schedule
+from proof.tasks import ZOMBIE_S, Crash, SimulatedTask
 from saga_tracker.ingest.consumer_progress import ConsumerProgress
 from saga_tracker.ingest.deadlines import Deadlines
 from saga_tracker.ingest.operator_acts import OperatorActs
@@ -17,14 +25,6 @@ from saga_tracker.ingest.records import Record
 from saga_tracker.store import consumed_offsets
 from saga_tracker.store.conflicts import Overtaken
 from saga_tracker.store.consumed_offsets import TopicPartition
-from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
-
-from proof.broker import Broker
-from proof.connections import ProcessConnection
-from proof.databases import NEXT_WAKE_UPS, TRACKER, Database
-from proof.schedule import BEGINNING, Schedule
-from proof.tasks import ZOMBIE_S, Crash, SimulatedTask
 
 FETCH_MAX = 6
 TICK_S = 1.0

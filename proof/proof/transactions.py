@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 import psycopg
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError, OperationalError
+
 from chassis.postgres.transient import ATTEMPTS_MAX, is_transient
 from chassis.process.worker import SWEEP_EVERY_S
 from chassis.saga import deferred, outbox
@@ -20,9 +23,6 @@ from chassis.saga.publisher import LEFTOVER_AGE
 from chassis.saga.routing import Work
 from chassis.saga.unit_of_work import CallResult, Outgoing, PendingCall
 from messages.contract import Message
-from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError, OperationalError
-
 from proof.connections import ProcessConnection
 from proof.service import Service
 from proof.tasks import ZOMBIE_S, Crash, SimulatedTask

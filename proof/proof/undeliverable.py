@@ -16,7 +16,6 @@ from chassis.wire.codec import Codec
 from chassis.wire.envelope import headers
 from messages.contract import Message
 from messages.saga import FenceSaga
-
 from proof.broker import Broker
 from proof.schedule import Schedule
 from proof.service import Service

@@ -8,13 +8,13 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from chassis.saga import publisher
-from chassis.wire.registry import Subject
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from confluent_kafka.schema_registry import SchemaRegistryClient
 
+from chassis.saga import publisher
+from chassis.wire.registry import Subject
 from stack.errors import ComponentFailed, InvalidSettings
 from stack.registering import IncompatibleSchema, register
 

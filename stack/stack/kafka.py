@@ -11,10 +11,10 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from chassis.wire.kafka import MECHANISM, PLAIN_PROTOCOL, TLS_PROTOCOL, KafkaLogin
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from chassis.wire.kafka import MECHANISM, PLAIN_PROTOCOL, TLS_PROTOCOL, KafkaLogin
 from stack import certificates, java
 from stack.components import Component
 from stack.contract import DEPLOY

@@ -12,7 +12,6 @@ from urllib.parse import quote
 
 from chassis.wire.kafka import KafkaLogin
 from chassis.wire.redis import RedisLogin
-
 from stack import (
     backups,
     containers,

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psycopg
-from chassis.wire.kafka import KafkaLogin
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from chassis.wire.kafka import KafkaLogin
 from stack import contract, databases, deploy, kafka, kafka_access
 from stack.errors import StackError
 from stack.settings import PARTITIONS_DEFAULT

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from chassis.wire.registry import Subject
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
+
+from chassis.wire.registry import Subject
 
 
 class IncompatibleSchema(Exception):

@@ -13,7 +13,6 @@ from typing import Any
 from urllib.parse import quote
 
 from chassis.wire.kafka import KafkaLogin
-
 from stack.contract import AUDIT
 from stack.errors import InvalidSettings
 from stack.kafka import secret_of

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 from chassis.wire.kafka import KafkaLogin
-
 from stack import kafka, observers, postgres, redis, registry, toxiproxy
 from stack.components import Component, responds
 from stack.contract import TRACKER, TRACKER_API, owner_of, package_of, redis_keys, services, starters

@@ -19,6 +19,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 
+import psutil
+import psycopg
+import pytest
+from sqlalchemy import Connection, Engine, MetaData, text
+
 import bench_providers.courier.handlers
 import bench_providers.courier.tables
 import bench_providers.gateway.handlers
@@ -27,9 +32,6 @@ import checkout.handlers
 import inventory.handlers
 import ledger.handlers
 import loyalty.handlers
-import psutil
-import psycopg
-import pytest
 from chassis.process.service import consumed_topics
 from chassis.saga import outbox
 from chassis.saga.batch import Batch
@@ -48,11 +50,9 @@ from saga_tracker.ingest.recorder import Recorder
 from saga_tracker.ingest.records import Record
 from saga_tracker.store import consumed_offsets
 from saga_tracker.store.cache import SagaCache
-from sqlalchemy import Connection, Engine, MetaData, text
+from stack import Stack
 from support.builders import a
 from support.postgres import scratch_database
-
-from stack import Stack
 
 RATIO = 1.1
 """The cost of a wave of sagas over that of the reference."""

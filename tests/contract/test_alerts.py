@@ -9,13 +9,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import ledger.main
 import pytest
 import yaml
-from chassis.telemetry import metrics, table_gauges
 from prometheus_client.metrics import MetricWrapperBase
-from saga_tracker import saga_metrics
 
+import ledger.main
+from chassis.telemetry import metrics, table_gauges
+from saga_tracker import saga_metrics
 from stack import debian, from_environment
 
 ROOT = Path(__file__).resolve().parents[2]

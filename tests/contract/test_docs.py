@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from saga_tracker.definitions import newest
 from saga_tracker.model.diagram import mermaid
 

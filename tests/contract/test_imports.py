@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 from importlinter.cli import lint_imports
+
 from messages.contract import name_of
 from messages.saga import CancelSaga, FenceSaga, RedriveStep, SagaFenced, StepRedriven
 from proof.controls import CONTROLS
 from saga_tracker.definitions import DEFINITIONS
-
 from stack import contract
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections import Counter
 
+import pytest
+
 import bench_providers.courier.handlers
 import bench_providers.gateway.handlers
-import pytest
 from chassis.process.service import consumed_topics, emitted
 from chassis.saga.handlers import Handlers
 from chassis.saga.steps import AnyCompensation, AnyStep, Handler
@@ -18,9 +19,8 @@ from messages.saga import FenceSaga, RedriveStep, SagaFenced, StepRedriven
 from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.ingest.decoding import topics as tracked_topics
 from saga_tracker.model.saga import SagaDefinition, StepDefinition
-from support.services import handlers
-
 from stack import contract
+from support.services import handlers
 
 SERVICES = handlers()
 SAGAS = list(DEFINITIONS.values())

@@ -17,8 +17,9 @@ from typing import Any
 import fastavro
 import fastavro.schema
 import pytest
-from chassis.wire.registry import EVENT_COMPATIBILITY, Subject
 from fastavro.utils import generate_many
+
+from chassis.wire.registry import EVENT_COMPATIBILITY, Subject
 from messages.catalogue import MESSAGES
 from messages.generate import SCHEMAS, expand, read_schemas
 

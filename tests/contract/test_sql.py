@@ -14,13 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-import chassis.saga
 import pytest
+from sqlalchemy import TextClause, text
+from sqlalchemy.dialects.postgresql import psycopg
+
+import chassis.saga
 import saga_tracker.store
 from chassis.postgres.pipeline import Query
 from chassis.postgres.statement import Statement
-from sqlalchemy import TextClause, text
-from sqlalchemy.dialects.postgresql import psycopg
 
 PINNED = Path(__file__).parent / "sql"
 TABLES = (

@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from stack import downloads, gotools, kafka, postgres, registry
 from stack.components import wheel
 from stack.gotools import GoProgram
 from support.waiting import until
-
-from stack import downloads, gotools, kafka, postgres, registry
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 STANDINS = Path(__file__).with_name("standins")

@@ -15,12 +15,12 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
-from stack.settings import from_environment
-from support.waiting import until
 
 from deploy import engine as engines
 from deploy.engine import CHECKOUT, OURS, STAND_INS, Engine, run
 from stack import contract, kafka, redis, services
+from stack.settings import from_environment
+from support.waiting import until
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -14,13 +14,13 @@ import jsonschema
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
+
 from chassis.settings import Settings
+from deploy.engine import CHECKOUT, GO_MODULES, run
+from stack import contract, gotools, redis, services
 from stack.contract import owner_of
 from stack.gotools import GoProgram
 from stack.settings import from_environment
-
-from deploy.engine import CHECKOUT, GO_MODULES, run
-from stack import contract, gotools, redis, services
 
 KUSTOMIZE = GoProgram(name="kustomize", package="sigs.k8s.io/kustomize/kustomize/v5", module=GO_MODULES / "kustomize")
 OVERLAYS = ("dev", "prod")

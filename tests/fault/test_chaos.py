@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import psycopg
 import pytest
+
 from baraza.audit import console, report
 from baraza.audit.sources import sources_of
 from baraza.chaos import engine

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from support.shop import Shop
 
 from stack import from_environment, up
+from support.shop import Shop
 
 PARTITIONS = 3
 TIMEOUT_FACTOR = 0.25

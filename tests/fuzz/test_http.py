@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 import httpx
 import pytest
+
 from chassis.http.problem import MEDIA_TYPE
 from support.shop import SKU, Shop
 

@@ -13,9 +13,10 @@ from typing import Any
 
 import jwt
 import pytest
-from chassis.http.problem import MEDIA_TYPE
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from chassis.http.problem import MEDIA_TYPE
 from simulators.keys import private_key, public_jwk
 from support.shop import Shop
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 import pytest
+
 from baraza.audit import report, scratch
 from baraza.audit.invariants import INVARIANTS
 from baraza.audit.sources import sources_of
@@ -13,13 +14,12 @@ from baraza.system.running import Running
 from chassis.wire.codec import Codec
 from chassis.wire.registry import RemoteRegistry
 from saga_tracker.definitions import DEFINITIONS
+from stack import contract
 from support.lag import unhandled_counts
 from support.poison import Poison, Poisoner
 from support.shop import PlacedOrder, Shop
 from support.topics import Stored, publish, stored
 from support.waiting import until
-
-from stack import contract
 
 PARTITIONS = 3
 NEIGHBOURS = 9

@@ -17,20 +17,20 @@ import httpx
 import psycopg
 import pytest
 import sqlalchemy
+from confluent_kafka import Producer
+from psycopg import sql
+
 from baraza.audit import report, sources
 from baraza.audit.report import Report
 from baraza.audit.sources import Sources
 from bench_providers import SUBSTITUTES
 from chassis.postgres import migrations
 from chassis.wire.envelope import new_id
-from confluent_kafka import Producer
-from psycopg import sql
 from saga_tracker.definitions import newest
 from simulators.testing import running
+from stack import Stack
 from stack.contract import AUDIT
 from support.postgres import scratch_database
-
-from stack import Stack
 
 SERVICES = ("checkout", "payment", "inventory", "loyalty", "shipping", "ledger", "saga_tracker")
 PRICE_MINOR = 450

@@ -14,6 +14,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection, Engine, text
+
 from chassis.http.downstream import NotTried, Unavailable
 from chassis.saga import dead_letters, deferred
 from chassis.saga.batch import Batch
@@ -25,21 +29,17 @@ from chassis.saga.unit_of_work import CallResult, Delivery, Outgoing, PendingCal
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import new_id
 from chassis.wire.registry import RemoteRegistry
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from messages.contract import Message
 from messages.inventory import InventoryReserved, ReleaseInventory
 from messages.loyalty import LoyaltyPointsBurned, RestoreLoyaltyPoints
 from messages.payment import PaymentAuthorized
 from messages.saga import FenceSaga, RedriveStep, SagaFenced, StepRedriven
 from messages.shipping import CancelShipment, ShipmentBooked, ShipmentRejected
-from sqlalchemy import Connection, Engine, text
+from stack import Stack
 from support import toy
 from support.builders import a
 from support.postgres import scratch_database
 from support.toy import PACK, PICK, SEND
-
-from stack import Stack
 
 COMMANDS = (FenceSaga, RedriveStep, ReleaseInventory, RestoreLoyaltyPoints, CancelShipment)
 TRIGGERS = {PICK: PaymentAuthorized, PACK: InventoryReserved, SEND: LoyaltyPointsBurned}

@@ -14,20 +14,20 @@ from pathlib import Path
 
 import pytest
 import urllib3
+from sqlalchemy import Engine, text
+
 from chassis.postgres import migrations
 from chassis.process.service import DependencyMissing, wait_for
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import new_id
 from chassis.wire.registry import RemoteRegistry
 from messages.loyalty import LoyaltyPointsBurned
-from sqlalchemy import Engine, text
+from stack import Stack, postgres
 from stack.services import kafka_environment
 from support.builders import a
 from support.postgres import scratch_database
 from support.topics import OutgoingMessage, publish
 from support.waiting import until
-
-from stack import Stack, postgres
 
 SERVICE = "shipping"
 STOPS_WITHIN_S = 10.0

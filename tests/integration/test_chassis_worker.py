@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine, text
+
 from chassis.saga.waiting import UNPROCESSABLE
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import new_id
@@ -24,7 +26,7 @@ from messages.loyalty import LoyaltyPointsBurned
 from messages.payment import PaymentAuthorized
 from messages.saga import FenceSaga, RedriveStep, StepRedriven
 from messages.shipping import ShipmentBooked
-from sqlalchemy import Engine, text
+from stack import Stack, postgres
 from stack.deploy import create_topics
 from stack.kafka import admin
 from stack.services import kafka_environment
@@ -34,8 +36,6 @@ from support.postgres import scratch_database
 from support.topics import OutgoingMessage, Stored, publish, stored
 from support.toy import SEND
 from support.waiting import until
-
-from stack import Stack, postgres
 
 TESTS = Path(__file__).resolve().parents[1]
 PARTITIONS = 3

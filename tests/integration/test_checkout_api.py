@@ -21,20 +21,20 @@ from typing import Any
 import httpx
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from jwt.algorithms import RSAAlgorithm
+from redis import Redis
+from sqlalchemy import Connection, Engine, create_engine, text
+
 from chassis.postgres.database import prepare
 from chassis.postgres.migrations import differences
 from chassis.wire.envelope import new_id
 from checkout import handlers, intake, tables
-from cryptography.hazmat.primitives.asymmetric import rsa
-from jwt.algorithms import RSAAlgorithm
 from messages.catalogue import MESSAGES
 from messages.saga import OrderConfirmed, OrderFailed
-from redis import Redis
-from sqlalchemy import Connection, Engine, create_engine, text
+from stack import contract, databases, identity, ports, postgres, redis
 from stack.components import Component
 from stack.home import Home
-
-from stack import contract, databases, identity, ports, postgres, redis
 
 DEADLINE_S = 60.0
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)

@@ -16,11 +16,12 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from chassis.http.breaker import CircuitBreaker, CircuitOpen, CircuitState
-from chassis.http.downstream import Downstream, Unavailable, UnforeseenAnswer, parse_retry_after
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+
+from chassis.http.breaker import CircuitBreaker, CircuitOpen, CircuitState
+from chassis.http.downstream import Downstream, Unavailable, UnforeseenAnswer, parse_retry_after
 from simulators.testing import SimulatorProcess, free_port, running
 
 TIMEOUT_S = 0.5

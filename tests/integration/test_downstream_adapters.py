@@ -13,6 +13,9 @@ from uuid import uuid4
 
 import pytest
 import urllib3
+from redis import Redis, RedisError
+from structlog.testing import capture_logs
+
 from chassis.http.downstream import Downstream, Unavailable, UnforeseenAnswer
 from messages.checkout import Address, OrderLine
 from payment.gateway import (
@@ -28,11 +31,9 @@ from payment.gateway import (
 )
 from payment.http_gateway import HttpPaymentGateway
 from payment.lease import PREFIX, CallLease
-from redis import Redis, RedisError
 from shipping.courier import Booked, Booking, Cancelled, Rejected
 from shipping.http_courier import HttpCourier
 from simulators.testing import SimulatorProcess, free_port
-from structlog.testing import capture_logs
 
 WAIT_S_MAX = 10.0
 

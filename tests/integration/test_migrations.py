@@ -6,12 +6,12 @@ import importlib
 from typing import Any
 
 import pytest
+from sqlalchemy import MetaData, text
+
 from bench_providers import SUBSTITUTES, VERSION_TABLE
 from chassis.postgres import migrations
-from sqlalchemy import MetaData, text
-from support.postgres import scratch_database
-
 from stack import Stack, contract
+from support.postgres import scratch_database
 
 MODULES = {"saga_tracker": "saga_tracker.store.schema"}
 """Where a package has its tables, if not in ``tables``."""

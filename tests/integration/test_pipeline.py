@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from chassis.postgres.pipeline import PipelinedConnection
-from chassis.postgres.statement import Statement
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DataError, IntegrityError, OperationalError
-from support.postgres import scratch_database
 
+from chassis.postgres.pipeline import PipelinedConnection
+from chassis.postgres.statement import Statement
 from stack import Stack
+from support.postgres import scratch_database
 
 ADD = Statement("INSERT INTO things (name, size) VALUES (%(name)s, %(size)s)")
 GROW = Statement("UPDATE things SET size = size + %(by)s WHERE name = ANY(CAST(%(names)s AS text[]))")

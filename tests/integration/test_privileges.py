@@ -28,9 +28,9 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError
-from stack.contract import DatabaseRights, KafkaRights, Use
 
 from stack import Stack, contract, kafka_access
+from stack.contract import DatabaseRights, KafkaRights, Use
 
 WITHIN_S = 20.0
 REFUSED_WITHIN_S = 3.0

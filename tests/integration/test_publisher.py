@@ -16,6 +16,10 @@ from functools import partial
 from typing import TypeAlias
 
 import pytest
+from pydantic import TypeAdapter
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
 from chassis.postgres.transient import transact
 from chassis.process.intake import consumer
 from chassis.process.membership import Membership
@@ -34,7 +38,6 @@ from checkout import tables as checkout_tables
 from checkout.domain import Cart
 from checkout.order_batcher import OrderBatcher
 from checkout.response_cache import ResponseCache
-from pydantic import TypeAdapter
 from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.ingest.consumer_progress import ConsumerGroups
 from saga_tracker.ingest.deadlines import Deadlines
@@ -43,15 +46,12 @@ from saga_tracker.ingest.recorder import Recorder
 from saga_tracker.ingest.worker import TrackerWorker
 from saga_tracker.store import schema as tracker_schema
 from saga_tracker.store.cache import SagaCache
-from sqlalchemy import Engine, text
-from sqlalchemy.exc import SQLAlchemyError
+from stack import Stack
 from stack.deploy import create_topics
 from stack.kafka import admin
 from support import topics, toy
 from support.postgres import scratch_database
 from support.waiting import until
-
-from stack import Stack
 
 TOPIC = "publisher.test"
 REFUSE_REMOVAL = text("""

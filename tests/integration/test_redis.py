@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import redis as client
 import yaml
-from stack.home import Home
-from support.waiting import until
 
 from stack import contract, ports, redis
+from stack.home import Home
+from support.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 YEAR_S = 365 * 24 * 3600

@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine, event, text
+
 from chassis.postgres import migrations
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import new_id
@@ -36,10 +38,8 @@ from saga_tracker.store.dead_letters import LetterRow
 from saga_tracker.store.plans import ActKind, Plan
 from saga_tracker.store.sagas import SagaRow
 from saga_tracker.store.selections import Selection
-from sqlalchemy import Engine, event, text
-from support.postgres import scratch_database
-
 from stack import Stack
+from support.postgres import scratch_database
 
 ORDER = newest("order")
 AUTHORIZE, RESERVE, BURN, *_ = (step.name for step in ORDER.steps)

@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import new_id
 from chassis.wire.registry import RemoteRegistry, Subject
-from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from messages.inventory import ReleaseInventory
 from messages.ledger import LedgerPosted
+from stack import Stack, contract
 from stack.registering import IncompatibleSchema, register
 from support.builders import a
-
-from stack import Stack, contract
 
 
 @pytest.fixture

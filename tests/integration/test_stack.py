@@ -17,12 +17,8 @@ import psutil
 import psycopg
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
-from messages.catalogue import MESSAGES
-from stack.contract import owner_of
-from stack.downloads import Download
-from stack.home import Home
-from stack.waiting import until
 
+from messages.catalogue import MESSAGES
 from stack import (
     DownloadFailed,
     InvalidSettings,
@@ -39,6 +35,10 @@ from stack import (
     strays,
     up,
 )
+from stack.contract import owner_of
+from stack.downloads import Download
+from stack.home import Home
+from stack.waiting import until
 
 INFRASTRUCTURE = ("postgres", "redis", "kafka", "registry")
 DEADLINE_S = 30

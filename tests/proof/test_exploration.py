@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+
 from proof.controls import CONTROLS, EXPLORED
 from proof.exploration import explore
 from proof.models import BOOK, BURN, LARGE, MODELS, RESERVE, chain

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+
 from proof.controls import SIMULATED
 from proof.running import replay, run
 

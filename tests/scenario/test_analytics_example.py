@@ -8,10 +8,9 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from stack import contract
 from support.shop import SCARCE, Shop
 from support.topics import stored
-
-from stack import contract
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "analytics.py"
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+
 from chassis.wire.envelope import new_id
 from support.shop import POINTS, SCARCE, PlacedOrder, Shop
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from stack import contract
 from support.lag import unhandled_counts
 from support.shop import SCARCE, Shop
 from support.topics import OutgoingMessage, Stored, publish, stored
 from support.waiting import until
-
-from stack import contract
 
 TIMES = 3
 """How often each message is delivered again."""

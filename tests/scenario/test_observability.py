@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
+
 from support.collector import Collector, RecordedSpan
 from support.shop import Shop
 from support.waiting import until

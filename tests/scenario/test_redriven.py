@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 import psycopg
+
 from support.shop import Shop
 from support.waiting import until
 

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
 from support.shop import CONNECTIONS, SCARCE, PlacedOrder, Shop
 
 UNITS_AN_ORDER = 4

@@ -12,11 +12,11 @@ import pytest
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from redis import Redis
+
+from stack import postgres
 from stack.contract import TRACKER, package_of
 from support.shop import ENDED, Shop
 from support.waiting import until
-
-from stack import postgres
 
 ORDERS = 60
 ROTATED = ("checkout", "payment", TRACKER)

@@ -10,13 +10,13 @@ from typing import Any
 
 import httpx
 import psutil
+
 from chassis.wire.envelope import new_id
+from stack import contract, postgres, strays
 from support.collector import Collector
 from support.shop import SCARCE, SKU, Shop
 from support.topics import stored
 from support.waiting import until
-
-from stack import contract, postgres, strays
 
 PASSWORD_LENGTH_MIN = 20
 

@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
 import pytest
-from support.shop import SCARCE, PlacedOrder, Shop
-from support.waiting import until
 
 from stack import Stack, from_environment, up
+from support.shop import SCARCE, PlacedOrder, Shop
+from support.waiting import until
 
 STOPPED_S = 20.0
 WAITS = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = %s::regclass"

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import fastavro
+
 from chassis.process.service import consumed_topics
 from chassis.wire import envelope
 from chassis.wire.codec import PREFIX, Codec
@@ -24,7 +25,6 @@ from messages.checkout import OrderSubmitted
 from messages.contract import Message
 from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.ingest import decoding
-
 from stack import contract
 from support.builders import a
 from support.services import handlers

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
-from chassis.postgres.database import prepare
 from psycopg import sql
 from sqlalchemy import Engine, create_engine
 
+from chassis.postgres.database import prepare
 from stack import Stack, postgres
 
 

@@ -10,12 +10,12 @@ from typing import Any, LiteralString
 
 import httpx
 import psycopg
+from psycopg import sql
+
 from baraza.audit import report
 from baraza.audit.sources import sources_of
 from baraza.system.running import Running
 from chassis.wire.envelope import new_id
-from psycopg import sql
-
 from stack import Stack
 from support.waiting import until
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import confluent_kafka.admin
-from chassis.wire.kafka import KafkaLogin
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
+
+from chassis.wire.kafka import KafkaLogin
 
 TIMEOUT_S = 10.0
 LATEST: Any = vars(confluent_kafka.admin)["OffsetSpec"].latest()

@@ -11,6 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from sqlalchemy import Column, Connection, Integer, Table, Text, text
+
 from chassis.postgres import database
 from chassis.process.intake import consumer
 from chassis.process.membership import Membership
@@ -26,14 +29,12 @@ from chassis.wire import kafka
 from chassis.wire.codec import Codec
 from chassis.wire.kafka import KafkaLogin
 from chassis.wire.registry import RemoteRegistry, Subject
-from confluent_kafka.schema_registry import SchemaRegistryClient
 from messages.contract import Envelope, Message
 from messages.inventory import InventoryRejected, InventoryReleased, InventoryReserved, ReleaseInventory
 from messages.loyalty import LoyaltyPointsBurned, LoyaltyPointsRestored, RestoreLoyaltyPoints
 from messages.payment import PaymentAuthorized
 from messages.saga import FenceSaga, RedriveStep, SagaFenced, StepRedriven
 from messages.shipping import CancelShipment, ShipmentBooked, ShipmentCancelled, ShipmentRejected
-from sqlalchemy import Column, Connection, Integer, Table, Text, text
 from stack.registering import register
 
 NAME = "toy"

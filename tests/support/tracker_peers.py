@@ -12,15 +12,15 @@ from typing import Any, TypeVar
 
 import httpx
 import pytest
+from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+from sqlalchemy import Engine, text
+
 from chassis.saga import publisher
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import headers, new_id, new_traceparent
-from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 from messages import checkout, saga
 from messages.contract import Message, name_of
 from saga_tracker.definitions import newest
-from sqlalchemy import Engine, text
-
 from stack import Stack
 from support import waiting
 

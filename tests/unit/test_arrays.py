@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
-from chassis.postgres.arrays import KINDS, ArrayDumper
 from hypothesis import given
 from hypothesis import strategies as st
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.types.array import ListBinaryDumper
+
+from chassis.postgres.arrays import KINDS, ArrayDumper
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00"))
 TIMES = st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 29), timezones=st.just(UTC))  # noqa: DTZ001

@@ -15,6 +15,10 @@ from typing import Any
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+
 from chassis.http.auth import (
     KEYS_AGE_MAX_S,
     KEYS_LIFESPAN_S,
@@ -23,9 +27,6 @@ from chassis.http.auth import (
     KeysUnavailable,
     Verifier,
 )
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 ISSUER, AUDIENCE = "https://issuer.test", "baraza"
 RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)

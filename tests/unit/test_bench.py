@@ -15,6 +15,7 @@ from statistics import fmean, pstdev
 
 import psutil
 import pytest
+
 from baraza.bench import revisions
 from baraza.bench.arrivals import TICK_S, Arrivals, arrival_times_s
 from baraza.bench.comparison import figures_of, ratios

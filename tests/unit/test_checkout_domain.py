@@ -7,6 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
 from checkout.domain import (
     LINES_MAX,
     PRICE_MINOR_MAX,
@@ -22,9 +26,6 @@ from checkout.domain import (
     price,
     repeated,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from pydantic import TypeAdapter, ValidationError
 
 CATALOGUE = {
     f"sku-{number}": Product(sku=f"sku-{number}", name="A thing", price_minor=price_minor, currency=currency)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
+
 from baraza.audit import scratch, sources
 from baraza.audit.invariants import INVARIANTS, Invariant
 from baraza.audit.report import judge

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from baraza.storefront import orderfile, tabular
 from baraza.storefront.seed import CATALOGUE
 from baraza.terminal import UsageRefusal

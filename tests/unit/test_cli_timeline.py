@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from baraza import timeline
 from hypothesis import given
 from hypothesis import strategies as st
+
+from baraza import timeline
 
 START = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
 

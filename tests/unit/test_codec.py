@@ -8,10 +8,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pytest
-from chassis.wire.codec import Codec, Undecodable
-from chassis.wire.registry import RegistryUnavailable, RemoteRegistry, Subject
 from hypothesis import given
 from hypothesis import strategies as st
+
+from chassis.wire.codec import Codec, Undecodable
+from chassis.wire.registry import RegistryUnavailable, RemoteRegistry, Subject
 from messages.catalogue import MESSAGES
 from messages.contract import Message
 from messages.ledger import LedgerPosted

@@ -7,10 +7,11 @@ from itertools import count
 
 import pytest
 from aiokafka.partitioner import murmur2  # type: ignore[import-untyped]
-from chassis.saga.cohorts import SIZE_MAX, Cohorts, id_on
-from chassis.wire.envelope import ID
 from hypothesis import given
 from hypothesis import strategies as st
+
+from chassis.saga.cohorts import SIZE_MAX, Cohorts, id_on
+from chassis.wire.envelope import ID
 
 PARTITIONS = 6
 

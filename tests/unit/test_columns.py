@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
-from chassis.postgres.columns import SQLALCHEMY, Columns, UnknownColumn
 from sqlalchemy import ARRAY, BigInteger, Column, DateTime, LargeBinary, MetaData, SmallInteger, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB
+
+from chassis.postgres.columns import SQLALCHEMY, Columns, UnknownColumn
 
 POSITIONS = Table(
     "positions",

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pytest
+
 from baraza.storefront import dataset
 from baraza.storefront.dataset import Basket, BasketLine, Mix, Survey
 from checkout.domain import QUANTITY_MAX

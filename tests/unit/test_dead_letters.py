@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from chassis.saga.dead_letters import read
 
 

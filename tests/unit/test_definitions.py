@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+
 from messages.catalogue import MESSAGES
 from messages.checkout import OrderCancellationRequested, OrderSubmitted
 from messages.contract import name_of

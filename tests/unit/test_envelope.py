@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from chassis.saga import outbox
 from chassis.saga.dead_letters import DeadLetter, dead_letter_row, read
 from chassis.saga.deferred import RawMessage
 from chassis.wire.envelope import child_traceparent, derived_id, envelope, header, headers, new_id, new_traceparent
-from hypothesis import given
-from hypothesis import strategies as st
 from messages.ledger import LedgerPosted
 from support.builders import a
 

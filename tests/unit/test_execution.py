@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import pytest
+from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
+
 from chassis.saga.deferred import Deferral, RawMessage
 from chassis.saga.execution import Execution
 from chassis.saga.handlers import Handlers
@@ -18,8 +21,6 @@ from chassis.wire.codec import Codec
 from chassis.wire.envelope import new_id
 from messages.payment import PaymentAuthorized
 from proof.schemas import LocalRegistry
-from sqlalchemy import Connection
-from sqlalchemy.exc import OperationalError
 from support import toy
 from support.builders import a
 from support.toy import PICK

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
 from chassis.saga.cohorts import SIZE_MAX, Cohorts
 from chassis.saga.gathering import LONGEST_AT_ROWS, SHORTEST, GatheringPublisher
 from chassis.saga.outbox import OutboxRow
 from chassis.settings import GATHER_MAX_S, Settings
-from hypothesis import given
-from hypothesis import strategies as st
-from pydantic import ValidationError
 from support.waiting import until
 
 LONGEST_S = 0.04

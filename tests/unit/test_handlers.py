@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from chassis.saga.handlers import FENCE, REDRIVE, Handlers
 from chassis.saga.retry import RetryPolicy
 from chassis.saga.steps import ExternalCompensation, ExternalStep, Reaction, idempotency_key, name

@@ -1,6 +1,7 @@
 """A process that never rejoins its group must end; one without Kafka, or without partitions, must not."""
 
 import pytest
+
 from chassis.process.membership import CHECK_EVERY_S, JOIN_WITHIN_S, SPREAD_S, Membership, NeverJoined
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from chassis.process.pace import GATHER_FACTOR, GATHER_MAX_S, Pace
-from chassis.settings import Settings
 from hypothesis import given
 from hypothesis import strategies as st
+
+from chassis.process.pace import GATHER_FACTOR, GATHER_MAX_S, Pace
+from chassis.settings import Settings
 
 times = st.floats(min_value=0.0, max_value=1e6)
 spans = st.floats(min_value=0.0, max_value=10.0)

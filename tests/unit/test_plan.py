@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from stack.home import Home
 
 from stack import InvalidSettings, StackSettings, contract, plan, services
+from stack.home import Home
 
 SERVICE, OTHER = contract.services()[:2]
 

@@ -8,9 +8,8 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-from stack.home import Home, State
-
 from stack import contract, identity, services
+from stack.home import Home, State
 
 
 def test_a_process_is_as_nice_as_it_is_told() -> None:

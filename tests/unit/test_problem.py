@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from chassis.http import problem
-from chassis.http.problem import MEDIA_TYPE
 from fastapi import FastAPI
 from sqlalchemy import create_engine
 from starlette.testclient import TestClient
+
+from chassis.http import problem
+from chassis.http.problem import MEDIA_TYPE
 
 NOWHERE = create_engine("postgresql+psycopg://unknown@127.0.0.1:1/none", connect_args={"connect_timeout": 2})
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+
 from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.model.facts import (
     NOTHING,

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from proof.models import CALLS, ORDER
 from proof.states import CANCEL, Model, ModelState
 from saga_tracker.model.facts import (

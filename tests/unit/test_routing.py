@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+
 from chassis.saga.deferred import Deferral, RawMessage
 from chassis.saga.handlers import Handlers
 from chassis.saga.routing import Router, Work

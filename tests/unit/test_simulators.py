@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 import urllib3
+
 from simulators.testing import SimulatorProcess, running
 
 Answer = urllib3.BaseHTTPResponse

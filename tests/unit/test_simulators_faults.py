@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from simulators.faults import Fault, FaultKind, Faults, FaultSubject, draw
 from simulators.problems import Problem
 from simulators.records import Records

@@ -8,6 +8,7 @@ from pathlib import Path
 import jwt
 import pytest
 import urllib3
+
 from simulators.keys import ALGORITHMS, Algorithm, key_set, mint
 from simulators.testing import SimulatorProcess, running
 

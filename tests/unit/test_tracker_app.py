@@ -6,8 +6,9 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
-from chassis.wire.kafka import KafkaLogin
 from faust.types import TP, ConsumerMessage
+
+from chassis.wire.kafka import KafkaLogin
 from saga_tracker.ingest.app import Consumer, Runtime, as_one, create
 
 TOPICS = ("a.events", "b.events")

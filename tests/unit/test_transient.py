@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 
 import pytest
-from chassis.postgres.transient import ATTEMPTS_MAX, FIRST_WAIT_S, TransientRetry
-from chassis.wire.registry import RegistryUnavailable
 from sqlalchemy.exc import OperationalError, ProgrammingError
 from structlog.testing import capture_logs
+
+from chassis.postgres.transient import ATTEMPTS_MAX, FIRST_WAIT_S, TransientRetry
+from chassis.wire.registry import RegistryUnavailable
 
 
 class Waits(threading.Event):

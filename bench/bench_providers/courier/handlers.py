@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+from bench_providers.courier.tables import CourierRecords, save_courier_records
+from bench_providers.records import WithRecords, loading, saving
 from chassis.saga.steps import Compensation, Handler, Step
 from messages.contract import Envelope
 from messages.loyalty import LoyaltyPointsBurned
@@ -15,9 +17,6 @@ from shipping import domain
 from shipping.courier import Booked, Cancelled, Rejected
 from shipping.domain import Shipments
 from shipping.tables import load_nothing, load_shipments, save_shipments
-
-from bench_providers.courier.tables import CourierRecords, save_courier_records
-from bench_providers.records import WithRecords, loading, saving
 
 UNDELIVERABLE = "UNDELIVERABLE"
 """The postal code to which the courier does not deliver."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from chassis.postgres.statement import Statement
 from sqlalchemy import Column, Connection, MetaData, Table, Text
+
+from chassis.postgres.statement import Statement
 
 metadata = MetaData()
 courier_records = Table(

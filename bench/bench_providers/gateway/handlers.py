@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+from bench_providers.gateway.tables import GatewayRecords, save_gateway_records
+from bench_providers.records import WithRecords, loading, saving
 from chassis.saga.steps import Compensation, Handler, Step
 from messages.checkout import OrderSubmitted
 from messages.contract import Envelope
@@ -23,9 +25,6 @@ from payment import domain
 from payment.domain import Payments
 from payment.gateway import Authorized, Captured, Declined, Refunded, Voided
 from payment.tables import load_nothing, load_payments, save_payments
-
-from bench_providers.gateway.tables import GatewayRecords, save_gateway_records
-from bench_providers.records import WithRecords, loading, saving
 
 DECLINED_TOKENS = frozenset({"tok_declined", "tok_insufficient_funds"})
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from bench_providers.gateway.handlers import HANDLERS
 from chassis.process import service
 from chassis.process.service import Dependencies, Service
 from payment import api
-
-from bench_providers.gateway.handlers import HANDLERS
 
 
 def build(dependencies: Dependencies) -> Service:

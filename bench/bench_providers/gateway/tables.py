@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from chassis.postgres.statement import Statement
 from sqlalchemy import BigInteger, Column, Connection, MetaData, SmallInteger, Table, Text
+
+from chassis.postgres.statement import Statement
 
 metadata = MetaData()
 gateway_records = Table(

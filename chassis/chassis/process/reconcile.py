@@ -18,8 +18,6 @@ from typing import TypeAlias
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
-from messages.contract import Message
-from messages.saga import SagaFenced
 from sqlalchemy import Connection, Engine
 
 from chassis.http.downstream import Unavailable
@@ -38,6 +36,8 @@ from chassis.settings import Settings
 from chassis.wire.codec import Codec, Undecodable
 from chassis.wire.envelope import new_id
 from chassis.wire.kafka import KafkaLogin
+from messages.contract import Message
+from messages.saga import SagaFenced
 
 LAG_MAX = timedelta(minutes=10)
 """What the service handled after TIME may be this much older. A service that lagged further needs an earlier TIME."""

@@ -16,8 +16,6 @@ import structlog
 import tenacity
 from confluent_kafka.admin import AdminClient
 from fastapi import APIRouter, FastAPI
-from messages.contract import Message
-from messages.saga import SagaFenced, StepRedriven
 from sqlalchemy import Engine, text
 
 from chassis.http import health, problem
@@ -39,6 +37,8 @@ from chassis.wire import kafka
 from chassis.wire.codec import Codec
 from chassis.wire.kafka import KafkaLogin
 from chassis.wire.registry import RemoteRegistry
+from messages.contract import Message
+from messages.saga import SagaFenced, StepRedriven
 
 if TYPE_CHECKING:
     from chassis.telemetry.tracing import Traces

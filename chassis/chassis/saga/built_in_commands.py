@@ -6,15 +6,14 @@ from collections.abc import Collection
 from dataclasses import replace
 from datetime import timedelta
 
-from messages.contract import Message
-from messages.saga import FenceSaga, RedriveStep, SagaFenced, StepOutcome, StepRedriven
-
 from chassis.saga import effects
 from chassis.saga.deferred import Deferral
 from chassis.saga.effects import EffectState, OnRedrive
 from chassis.saga.handlers import FENCE, REDRIVE, Handlers
 from chassis.saga.unit_of_work import Delivery, Undeliverable, UnitOfWork
 from chassis.saga.waiting import UNPROCESSABLE
+from messages.contract import Message
+from messages.saga import FenceSaga, RedriveStep, SagaFenced, StepOutcome, StepRedriven
 
 SETTLE_AGAIN_S = 2.0
 """How long the reply to a fence is deferred before it checks again whether the call is settled."""

@@ -6,9 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from messages.contract import Message, name_of
-from messages.saga import FenceSaga, RedriveStep
-
 from chassis.saga.retry import RetryPolicy
 from chassis.saga.steps import (
     AnyCompensation,
@@ -20,6 +17,8 @@ from chassis.saga.steps import (
     Step,
     name,
 )
+from messages.contract import Message, name_of
+from messages.saga import FenceSaga, RedriveStep
 
 FENCE = name_of(FenceSaga)
 """The built-in handler that every service with steps has."""

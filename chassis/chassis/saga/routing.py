@@ -10,14 +10,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from messages.contract import SAGAS, Message
-
 from chassis.saga.deferred import Deferral, RawMessage
 from chassis.saga.handlers import Handlers
 from chassis.saga.unit_of_work import CallResult, Delivery, Undeliverable
 from chassis.saga.waiting import UNPROCESSABLE
 from chassis.wire.codec import Undecodable
 from chassis.wire.envelope import ID
+from messages.contract import SAGAS, Message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from messages.contract import Envelope, Message, name_of
 from sqlalchemy import Connection
 
 from chassis.saga.effects import EffectState
 from chassis.saga.retry import RetryPolicy
+from messages.contract import Envelope, Message, name_of
 
 Trigger = TypeVar("Trigger", bound=Message)
 Command = TypeVar("Command", bound=Message)

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from messages.contract import Envelope, Message
-
 from chassis.http.downstream import NotTried, Unavailable
 from chassis.saga.dead_letters import PAYLOAD_BYTES_MAX, DeadLetter, dead_letter_row
 from chassis.saga.deferred import Deferral, Key, RawMessage
@@ -29,6 +27,7 @@ from chassis.wire.envelope import (
     header,
     headers,
 )
+from messages.contract import Envelope, Message
 
 BLOCKED = "waits behind an earlier message of its saga"
 

@@ -14,10 +14,10 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import fastavro
-from messages.catalogue import MESSAGES
-from messages.contract import Message
 
 from chassis.wire.registry import Subject
+from messages.catalogue import MESSAGES
+from messages.contract import Message
 
 MAGIC = 0
 PREFIX = struct.Struct(">bI")

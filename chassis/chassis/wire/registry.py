@@ -14,8 +14,9 @@ from typing import Any
 from urllib.parse import quote
 
 import urllib3
-from messages.contract import Message
 from urllib3.exceptions import HTTPError
+
+from messages.contract import Message
 
 EVENT_COMPATIBILITY = "FULL_TRANSITIVE"
 COMMAND_COMPATIBILITY = "BACKWARD_TRANSITIVE"

@@ -8,11 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from saga_tracker.definitions import DEFINITIONS
-
 from baraza.audit import scratch, sources
 from baraza.audit.invariants import INVARIANTS, Invariant
 from baraza.audit.sources import Sources
+from saga_tracker.definitions import DEFINITIONS
 
 OFFENDERS_MAX = 20
 """Offenders named for each invariant; the report has the number of all as well."""

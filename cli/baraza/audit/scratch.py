@@ -13,10 +13,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from saga_tracker.model.saga import SagaDefinition
-
 from baraza.audit import sources
 from baraza.audit.sources import Row, Sources, services_of
+from saga_tracker.model.saga import SagaDefinition
 
 INSERT_ROWS = 20_000
 

@@ -13,13 +13,13 @@ from typing import Any, LiteralString
 
 import httpx
 import psycopg
-from chassis.wire.kafka import KafkaLogin
-from saga_tracker.definitions import DEFINITIONS
-from saga_tracker.model.saga import SagaDefinition
 
 from baraza.system import broker
 from baraza.system.running import Running
 from baraza.terminal import Refusal
+from chassis.wire.kafka import KafkaLogin
+from saga_tracker.definitions import DEFINITIONS
+from saga_tracker.model.saga import SagaDefinition
 
 FETCH_ROWS = 20_000
 """Rows in memory at a time."""

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from baraza.system.outcomes import SagaOutcomes
 from messages.saga import OrderConfirmed
 
-from baraza.system.outcomes import SagaOutcomes
-
 if TYPE_CHECKING:
-    from chassis.wire.kafka import KafkaLogin
     from confluent_kafka import Message as Record
+
+    from chassis.wire.kafka import KafkaLogin
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from itertools import cycle
 from typing import NamedTuple
 
-from chassis.wire.envelope import new_id
-
 from baraza.storefront.dataset import CURRENCY, UNDELIVERABLE, Workload
 from baraza.storefront.seed import SeedData
 from baraza.storefront.tabular import Record
+from chassis.wire.envelope import new_id
 
 SKUS = 500
 CUSTOMERS = 10_000

@@ -13,10 +13,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bench_providers import SUBSTITUTES
-from stack.lifecycle import up
-from stack.settings import PORT_VARIABLE, from_environment
-
 from baraza.audit import console
 from baraza.audit.report import Report
 from baraza.audit.sources import TRACKER, connect, sources_of
@@ -33,7 +29,10 @@ from baraza.system.client import Tokens
 from baraza.system.running import Running
 from baraza.system.startup import progress_shown
 from baraza.terminal import Refusal, notify
+from bench_providers import SUBSTITUTES
 from stack import postgres, services
+from stack.lifecycle import up
+from stack.settings import PORT_VARIABLE, from_environment
 
 OPEN_MAX = 1_500
 """Orders open at a time under full load: enough that every service always finds a batch, few enough to drain soon."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import psutil
+
 from stack.lifecycle import Stack
 
 SAMPLE_S = 1.0

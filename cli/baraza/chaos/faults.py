@@ -6,13 +6,12 @@ import random
 import signal
 from collections.abc import Callable, Mapping
 
-from stack.services import PROXIED
-from stack.toxiproxy import SIDES
-
 from baraza.chaos import network, versions
 from baraza.chaos.schedule import Fault, Kind
 from baraza.chaos.target import ChaosTarget
 from stack import kafka, postgres, redis, registry
+from stack.services import PROXIED
+from stack.toxiproxy import SIDES
 
 Sleep = Callable[[float], None]
 Inject = Callable[[ChaosTarget, Fault, random.Random, Sleep], str]

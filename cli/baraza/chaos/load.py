@@ -11,13 +11,13 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
-from chassis.wire.envelope import new_id
 
 from baraza.storefront.dataset import Workload
 from baraza.storefront.orderfile import Submission
 from baraza.storefront.replay import Intake, Replay, Result, Unlimited
 from baraza.system.client import Api, Refused, Unreachable
 from baraza.terminal import Refusal
+from chassis.wire.envelope import new_id
 
 CANCELLED_SHARE = 0.04
 CANCEL_AFTER_S = (0.0, 1.5)

@@ -7,12 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from baraza.system import broker
+from baraza.terminal import Refusal
 from chassis.saga import dead_letters
 from chassis.wire.kafka import KafkaLogin
 from stack.contract import kafka_rights, services, topics
-
-from baraza.system import broker
-from baraza.terminal import Refusal
 
 DEAD_LETTER_SUFFIX = ".dlq"
 TRACKER = "saga-tracker"

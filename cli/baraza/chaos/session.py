@@ -7,9 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from stack.lifecycle import up
-from stack.settings import from_environment
-
 from baraza.audit import console
 from baraza.chaos import engine
 from baraza.chaos.messages import MessageFaults
@@ -22,6 +19,8 @@ from baraza.storefront.dataset import Mix, workload
 from baraza.system.running import Running
 from baraza.system.startup import progress_shown
 from baraza.terminal import progress, put
+from stack.lifecycle import up
+from stack.settings import from_environment
 
 QUIET_WITHIN_S = 420.0
 """After the last fault: a saga's own deadline, and then every attempt of its compensations."""

@@ -11,10 +11,6 @@ from datetime import datetime
 
 import tenacity
 from psycopg import OperationalError
-from stack.lifecycle import Stack, up
-from stack.services import PROXIED, SIMULATORS, replica_names, workers
-from stack.settings import from_environment
-from stack.waiting import until
 
 from baraza.audit.sources import TRACKER as TRACKER_DATABASE
 from baraza.audit.sources import Row, Unreadable, connect, sources_of
@@ -24,6 +20,10 @@ from baraza.chaos.versions import Version
 from baraza.system.running import TRACKER_API, Running
 from baraza.terminal import Refusal
 from stack import plan, toxiproxy
+from stack.lifecycle import Stack, up
+from stack.services import PROXIED, SIMULATORS, replica_names, workers
+from stack.settings import from_environment
+from stack.waiting import until
 
 REPLICAS = 2
 RESTARTED_WITHIN_S = 60.0

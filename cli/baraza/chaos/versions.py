@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tenacity
-from stack.contract import TRACKER, services
 
 from baraza.terminal import Refusal
+from stack.contract import TRACKER, services
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 SHARED = ("chassis", "schemas")

@@ -15,8 +15,9 @@ from baraza.system import broker, running
 from baraza.terminal import Refusal, UsageRefusal, is_interactive, notify, put, put_json, put_table
 
 if TYPE_CHECKING:
-    from chassis.wire.kafka import KafkaLogin
     from confluent_kafka import Message
+
+    from chassis.wire.kafka import KafkaLogin
 
 app = typer.Typer(no_args_is_help=True, help="The events on Kafka, decoded.")
 

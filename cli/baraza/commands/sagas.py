@@ -8,17 +8,16 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from saga_tracker.model import diagram
 
 from baraza.commands.options import Home, Json, Order, Saga, check_reason, order_id
 from baraza.system import running
 from baraza.system.running import TRACKER_API
 from baraza.terminal import UsageRefusal, notify, put, put_json, put_table
+from saga_tracker.model import diagram
 
 if TYPE_CHECKING:
-    from saga_tracker.model.saga import SagaDefinition, StepDefinition
-
     from baraza.system.client import Api
+    from saga_tracker.model.saga import SagaDefinition, StepDefinition
 
 app = typer.Typer(no_args_is_help=True, help="Sagas, as the tracker knows them.")
 saga_app = typer.Typer(no_args_is_help=True, help="The definition of a saga.")

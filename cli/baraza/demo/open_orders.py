@@ -8,14 +8,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from baraza.system.outcomes import SagaOutcomes
 from messages.contract import Message
 from messages.saga import OrderConfirmed, OrderFailed
 
-from baraza.system.outcomes import SagaOutcomes
-
 if TYPE_CHECKING:
-    from chassis.wire.kafka import KafkaLogin
     from confluent_kafka import Message as Record
+
+    from chassis.wire.kafka import KafkaLogin
 
 REJECTED = "REJECTED"
 

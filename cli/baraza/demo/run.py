@@ -10,8 +10,6 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from chassis.wire.envelope import new_id
-
 from baraza.audit.sources import TRACKER, connect, sources_of
 from baraza.demo.open_orders import OpenOrders
 from baraza.demo.result import DemoProgress, DemoResult
@@ -20,6 +18,7 @@ from baraza.storefront.replay import Intake, Replay
 from baraza.system.client import Api, Refused
 from baraza.system.running import TRACKER_API, Running
 from baraza.terminal import Refusal
+from chassis.wire.envelope import new_id
 
 STALLED_AFTER_S = 120.0
 """An order is stuck when none has ended for this long: a step's timeout, a fence and its retries take less."""

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from baraza.terminal import Refusal
 
 if TYPE_CHECKING:
-    from chassis.wire.kafka import KafkaLogin
     from confluent_kafka import Consumer, KafkaException
     from confluent_kafka.admin import AdminClient
+
+    from chassis.wire.kafka import KafkaLogin
 
 TIMEOUT_S = 10.0
 RETRY_S = 0.2

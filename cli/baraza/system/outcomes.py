@@ -9,16 +9,16 @@ from contextlib import closing
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from baraza.system import broker
+from baraza.terminal import Refusal
 from chassis.wire.codec import Codec
 from chassis.wire.registry import RemoteRegistry
 
-from baraza.system import broker
-from baraza.terminal import Refusal
-
 if TYPE_CHECKING:
-    from chassis.wire.kafka import KafkaLogin
     from confluent_kafka import Consumer
     from confluent_kafka import Message as Record
+
+    from chassis.wire.kafka import KafkaLogin
 
 TOPIC = "saga.events"
 POLL_S = 0.02

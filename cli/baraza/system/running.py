@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 from baraza.terminal import Refusal
 
 if TYPE_CHECKING:
+    from baraza.system.client import Api, Tokens
     from chassis.wire.kafka import KafkaLogin
     from stack.lifecycle import Stack
     from stack.remote import RemoteStack
-
-    from baraza.system.client import Api, Tokens
 
 TRACKER_API = "saga-tracker-api"
 

@@ -13,6 +13,12 @@ from typing import Annotated, Any, Final
 import anyio.from_thread
 import anyio.to_thread
 from anyio import CapacityLimiter
+from fastapi import APIRouter, Depends, FastAPI, Header, Path, Query, Request, Response
+from pydantic import Field
+from sqlalchemy import Engine
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.exceptions import HTTPException
+
 from chassis.http import problem
 from chassis.http.auth import Principal, require
 from chassis.http.problem import PROBLEM_RESPONSES, Problem
@@ -23,13 +29,6 @@ from chassis.telemetry import metrics
 from chassis.wire.codec import Codec
 from chassis.wire.kafka import KafkaLogin
 from chassis.wire.redis import RedisLogin
-from fastapi import APIRouter, Depends, FastAPI, Header, Path, Query, Request, Response
-from messages.checkout import OrderCancellationRequested, OrderSubmitted
-from pydantic import Field
-from sqlalchemy import Engine
-from starlette.convertors import Convertor, register_url_convertor
-from starlette.exceptions import HTTPException
-
 from checkout import bulk, cancellation, tables
 from checkout.domain import (
     CONFIG,
@@ -46,6 +45,7 @@ from checkout.intake import TOPIC, refused, submission
 from checkout.order_batcher import OrderBatcher
 from checkout.rate_limits import RateLimits
 from checkout.response_cache import ResponseCache
+from messages.checkout import OrderCancellationRequested, OrderSubmitted
 
 PRODUCTS_MAX: Final = 5_000
 PAGE_SIZE_MAX: Final = 1_000

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
-from chassis.http.problem import FieldError, Problem, broken_json, field_errors, invalid
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
+from chassis.http.problem import FieldError, Problem, broken_json, field_errors, invalid
 from checkout.domain import CONFIG, IDEMPOTENCY_KEY_LENGTH_MAX, IDEMPOTENCY_KEY_PATTERN, Cart
 from checkout.intake import Acceptance, Submission, submission
 from checkout.order_batcher import Result

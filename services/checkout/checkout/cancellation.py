@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from sqlalchemy import Connection
+
 from chassis.http.problem import Problem
 from chassis.saga import outbox
 from chassis.saga.outbox import OutboxRow
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import new_id
-from messages.checkout import OrderCancellationRequested
-from sqlalchemy import Connection
-
 from checkout import tables
 from checkout.domain import OrderState
 from checkout.intake import SAGA_TYPE, SAGA_VERSION, outbox_row
+from messages.checkout import OrderCancellationRequested
 
 REASON = "customer_request"
 

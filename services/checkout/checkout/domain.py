@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final
 
-from chassis.http.fields import TEXT_PATTERN, CustomerId, Sku
 from pydantic import ConfigDict, Field
+
+from chassis.http.fields import TEXT_PATTERN, CustomerId, Sku
 
 QUANTITY_MAX: Final = 1_000
 """In a retailer's year of real baskets, every larger quantity was a typing mistake."""

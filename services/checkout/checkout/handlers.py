@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chassis.saga.steps import Reaction
-from messages.saga import OrderConfirmed, OrderFailed
 from sqlalchemy import Connection
 
+from chassis.saga.steps import Reaction
 from checkout import tables
 from checkout.domain import OrderState
+from messages.saga import OrderConfirmed, OrderFailed
 
 
 def on_order_confirmed(events: Sequence[OrderConfirmed], tx: Connection) -> None:

@@ -12,19 +12,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
+from pydantic import TypeAdapter
+from sqlalchemy import Connection
+
 from chassis.http.problem import FieldError, Problem, invalid, pointer
 from chassis.saga import outbox
 from chassis.saga.outbox import OutboxRow
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import TRACEPARENT, NewId, child_traceparent, headers, new_id
-from messages.checkout import Address, OrderLine, OrderSubmitted
-from messages.contract import Message, name_of
-from pydantic import TypeAdapter
-from sqlalchemy import Connection
-
 from checkout import tables
 from checkout.domain import Cart, OrderState, PricedCart, Refusal, message_of, price
 from checkout.tables import Key, NewOrder, StoredResponse
+from messages.checkout import Address, OrderLine, OrderSubmitted
+from messages.contract import Message, name_of
 
 TOPIC = "checkout.events"
 SAGA_TYPE = "order"

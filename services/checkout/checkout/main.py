@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from chassis.process import service
-from chassis.process.service import Dependencies, Service
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from chassis.process import service
+from chassis.process.service import Dependencies, Service
 from checkout import api
 from checkout.handlers import HANDLERS
 

@@ -15,6 +15,9 @@ from typing import TypeAlias
 
 import structlog
 import tenacity
+from sqlalchemy import Engine
+from sqlalchemy.exc import InterfaceError, OperationalError
+
 from chassis.http.breaker import CircuitBreaker, CircuitOpen, CircuitState
 from chassis.http.problem import Problem
 from chassis.saga import outbox
@@ -23,9 +26,6 @@ from chassis.saga.gathering import GatheringPublisher
 from chassis.saga.outbox import OutboxRow
 from chassis.saga.publisher import OutboxPublisher
 from chassis.wire.codec import Codec
-from sqlalchemy import Engine
-from sqlalchemy.exc import InterfaceError, OperationalError
-
 from checkout import intake
 from checkout.intake import Outcome, Submission
 from checkout.response_cache import ResponseCache

@@ -10,10 +10,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from chassis.http.auth import Principal
-from chassis.http.breaker import CircuitBreaker, CircuitOpen
-from chassis.http.problem import Problem
-from chassis.wire.redis import RedisLogin
 from limits import RateLimitItemPerSecond
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
@@ -22,6 +18,11 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.client import Pipeline
 from redis.exceptions import RedisError
+
+from chassis.http.auth import Principal
+from chassis.http.breaker import CircuitBreaker, CircuitOpen
+from chassis.http.problem import Problem
+from chassis.wire.redis import RedisLogin
 
 WINDOW_S = 1
 KEY_PREFIX = "checkout:limits"

@@ -10,11 +10,11 @@ from datetime import timedelta
 from typing import cast
 
 import redis
-from chassis.http.breaker import CircuitBreaker, CircuitOpen
-from chassis.wire.redis import RedisLogin
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from chassis.http.breaker import CircuitBreaker, CircuitOpen
+from chassis.wire.redis import RedisLogin
 from checkout.rate_limits import Hit
 from checkout.tables import StoredResponse
 

@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
 
-from chassis.postgres.columns import SQLALCHEMY, Columns
-from chassis.postgres.statement import Statement
-from chassis.saga.schema import service_metadata
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
@@ -26,6 +23,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from chassis.postgres.columns import SQLALCHEMY, Columns
+from chassis.postgres.statement import Statement
+from chassis.saga.schema import service_metadata
 from checkout.domain import OrderState, PricedCart, Product
 
 metadata = service_metadata()

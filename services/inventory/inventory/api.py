@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from fastapi import APIRouter, Depends, FastAPI, Path, Response
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import Engine
+
 from chassis.http.auth import Principal, require
 from chassis.http.fields import Sku
 from chassis.http.problem import PROBLEM_RESPONSES, Problem, keyed
 from chassis.process import service
 from chassis.process.service import Dependencies
-from fastapi import APIRouter, Depends, FastAPI, Path, Response
-from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import Engine
-
 from inventory import tables
 
 LINES_MAX = 5_000

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from chassis.saga.steps import Compensation, Handler, Step
-from messages.inventory import InventoryRejected, InventoryReleased, InventoryReserved, ReleaseInventory
-from messages.payment import PaymentAuthorized
-
 from inventory.domain import release, reserve
 from inventory.tables import load_reservations, load_stock, save_stock
+from messages.inventory import InventoryRejected, InventoryReleased, InventoryReserved, ReleaseInventory
+from messages.payment import PaymentAuthorized
 
 HANDLERS: tuple[Handler, ...] = (
     Step(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from chassis.process import service
 from chassis.process.service import Dependencies, Service
-
 from inventory import api
 from inventory.handlers import HANDLERS
 

@@ -4,11 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from chassis.postgres.columns import Columns
-from chassis.postgres.statement import Statement
-from chassis.saga.schema import service_metadata
-from messages.inventory import ReleaseInventory
-from messages.payment import PaymentAuthorized
 from sqlalchemy import (
     ARRAY,
     BigInteger,
@@ -23,7 +18,12 @@ from sqlalchemy import (
     text,
 )
 
+from chassis.postgres.columns import Columns
+from chassis.postgres.statement import Statement
+from chassis.saga.schema import service_metadata
 from inventory.domain import Reservation, ReservationState, Stock
+from messages.inventory import ReleaseInventory
+from messages.payment import PaymentAuthorized
 
 metadata = service_metadata()
 stock = Table(

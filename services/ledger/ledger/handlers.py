@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from chassis.saga.steps import Compensation, Handler, Step
-from messages.ledger import LedgerPosted, LedgerReversed, ReverseLedger
-from messages.payment import PaymentCaptured
-
 from ledger.domain import post, reverse
 from ledger.tables import load_nothing, load_posted, save_journal
+from messages.ledger import LedgerPosted, LedgerReversed, ReverseLedger
+from messages.payment import PaymentCaptured
 
 HANDLERS: tuple[Handler, ...] = (
     Step(

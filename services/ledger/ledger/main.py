@@ -5,7 +5,6 @@ from __future__ import annotations
 from chassis.process import service
 from chassis.process.service import Dependencies, Service
 from chassis.telemetry.table_gauges import measure
-
 from ledger import api, tables
 from ledger.handlers import HANDLERS
 

@@ -4,11 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chassis.postgres.columns import Columns
-from chassis.postgres.statement import Statement
-from chassis.saga.schema import service_metadata
-from messages.ledger import ReverseLedger
-from messages.payment import PaymentCaptured
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
@@ -20,7 +15,12 @@ from sqlalchemy import (
     text,
 )
 
+from chassis.postgres.columns import Columns
+from chassis.postgres.statement import Statement
+from chassis.saga.schema import service_metadata
 from ledger.domain import Entry, EntryKind, Journal
+from messages.ledger import ReverseLedger
+from messages.payment import PaymentCaptured
 
 metadata = service_metadata()
 entries = Table(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from chassis.saga.steps import Compensation, Handler, Step
-from messages.inventory import InventoryReserved
-from messages.loyalty import LoyaltyPointsBurned, LoyaltyPointsRejected, LoyaltyPointsRestored, RestoreLoyaltyPoints
-
 from loyalty.domain import burn, restore
 from loyalty.tables import load_accounts, load_burns, save_accounts
+from messages.inventory import InventoryReserved
+from messages.loyalty import LoyaltyPointsBurned, LoyaltyPointsRejected, LoyaltyPointsRestored, RestoreLoyaltyPoints
 
 HANDLERS: tuple[Handler, ...] = (
     Step(

@@ -4,11 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from chassis.postgres.columns import Columns
-from chassis.postgres.statement import Statement
-from chassis.saga.schema import service_metadata
-from messages.inventory import InventoryReserved
-from messages.loyalty import RestoreLoyaltyPoints
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
@@ -22,7 +17,12 @@ from sqlalchemy import (
     text,
 )
 
+from chassis.postgres.columns import Columns
+from chassis.postgres.statement import Statement
+from chassis.saga.schema import service_metadata
 from loyalty.domain import Accounts, Burn, BurnState
+from messages.inventory import InventoryReserved
+from messages.loyalty import RestoreLoyaltyPoints
 
 metadata = service_metadata()
 accounts = Table(

@@ -5,14 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
+from fastapi import APIRouter, Depends, FastAPI, Path
+from pydantic import BaseModel
+from sqlalchemy import Engine, text
+
 from chassis.http.auth import Principal, require
 from chassis.http.fields import SagaId
 from chassis.http.problem import PROBLEM_RESPONSES, Problem
 from chassis.process import service
 from chassis.process.service import Dependencies
-from fastapi import APIRouter, Depends, FastAPI, Path
-from pydantic import BaseModel
-from sqlalchemy import Engine, text
 
 FIND = text("""
     SELECT saga_id, state, authorization_id, capture_id, refund_id, currency, amount_minor, updated_at

@@ -16,7 +16,6 @@ from messages.payment import (
     RefundPayment,
 )
 from messages.shipping import ShipmentBooked
-
 from payment.gateway import Authorized, Captured, CaptureFailed, Declined, Refunded, Voided
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from sqlalchemy import Connection
+
 from chassis.saga.steps import Call, ExternalCompensation, ExternalStep, Handler
 from messages.checkout import OrderSubmitted
 from messages.payment import (
@@ -15,8 +17,6 @@ from messages.payment import (
     RefundPayment,
 )
 from messages.shipping import ShipmentBooked
-from sqlalchemy import Connection
-
 from payment import domain
 from payment.gateway import Authorization, Capture, PaymentGateway, Undo
 from payment.tables import load_nothing, load_payments, save_payments

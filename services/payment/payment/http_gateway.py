@@ -10,7 +10,6 @@ from http import HTTPStatus
 from urllib.parse import quote
 
 from chassis.http.downstream import Downstream, Response
-
 from payment.gateway import (
     Authorization,
     Authorized,

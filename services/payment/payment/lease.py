@@ -7,12 +7,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from chassis.http.breaker import CircuitBreaker, CircuitOpen
-from chassis.http.downstream import Unavailable
-from chassis.wire.redis import RedisLogin
 from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+
+from chassis.http.breaker import CircuitBreaker, CircuitOpen
+from chassis.http.downstream import Unavailable
+from chassis.wire.redis import RedisLogin
 
 LEASE_TTL_S = 5.0
 """Longer than any call, so the lease outlasts it. Short, so the lease of a killed replica expires soon."""

@@ -7,7 +7,6 @@ from chassis.process import service
 from chassis.process.calls import CALLS_MAX
 from chassis.process.service import Dependencies, Service
 from chassis.wire.redis import RedisLogin
-
 from payment import api
 from payment.handlers import handlers
 from payment.http_gateway import HttpPaymentGateway

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from sqlalchemy import BigInteger, Column, Connection, DateTime, Table, Text, func
+
 from chassis.postgres.columns import Columns
 from chassis.postgres.statement import Statement
 from chassis.saga.schema import service_metadata
 from messages.checkout import OrderSubmitted
 from messages.contract import Message
-from sqlalchemy import BigInteger, Column, Connection, DateTime, Table, Text, func
-
 from payment.domain import Payment, Payments, PaymentState
 
 metadata = service_metadata()

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import socket
 
+from fastapi import FastAPI
+from sqlalchemy.exc import OperationalError
+
 from chassis.http import health
 from chassis.http.server import server_of
 from chassis.process.service import Dependencies, api, open_dependencies
@@ -12,9 +15,6 @@ from chassis.saga import publisher
 from chassis.settings import Settings
 from chassis.telemetry import logs, metrics
 from chassis.wire.kafka import KafkaLogin
-from fastapi import FastAPI
-from sqlalchemy.exc import OperationalError
-
 from saga_tracker import saga_metrics
 from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.http import operator_api

@@ -13,6 +13,8 @@ import time
 import structlog
 import uvicorn
 import uvloop
+from fastapi import FastAPI
+
 from chassis.http import health, problem
 from chassis.http.server import server_of
 from chassis.postgres import database
@@ -24,8 +26,6 @@ from chassis.telemetry.observation import Observer, traces_of
 from chassis.wire.codec import Codec
 from chassis.wire.kafka import KafkaLogin
 from chassis.wire.registry import RemoteRegistry
-from fastapi import FastAPI
-
 from saga_tracker import saga_metrics
 from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.ingest import app as faust_app

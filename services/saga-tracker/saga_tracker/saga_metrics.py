@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from chassis.telemetry.table_gauges import measure
 from prometheus_client import Counter, Gauge, Histogram
 from sqlalchemy import text
 
+from chassis.telemetry.table_gauges import measure
 from saga_tracker.model.progress import Cause, SagaState
 from saga_tracker.model.saga import SagaDefinition
 from saga_tracker.store.sagas import SagaRow

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from messages.contract import Envelope
 from messages.loyalty import LoyaltyPointsBurned
 from messages.shipping import CancelShipment, ShipmentBooked, ShipmentCancelled, ShipmentRejected
-
 from shipping.courier import Booked, Cancelled, Rejected
 
 

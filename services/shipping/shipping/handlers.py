@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from sqlalchemy import Connection
+
 from chassis.saga.steps import Call, ExternalCompensation, ExternalStep, Handler
 from messages.loyalty import LoyaltyPointsBurned
 from messages.shipping import CancelShipment, ShipmentBooked, ShipmentCancelled, ShipmentRejected
-from sqlalchemy import Connection
-
 from shipping import domain
 from shipping.courier import Booking, Courier
 from shipping.tables import load_nothing, load_shipments, save_shipments

@@ -6,7 +6,6 @@ from http import HTTPStatus
 from urllib.parse import quote
 
 from chassis.http.downstream import Downstream, Response
-
 from shipping.courier import Booked, Booking, Cancelled, Rejected
 
 REJECTIONS = frozenset({"undeliverable_address", "overweight", "no_capacity"})

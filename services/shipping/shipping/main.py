@@ -6,7 +6,6 @@ from chassis.http.downstream import Downstream
 from chassis.process import service
 from chassis.process.calls import CALLS_MAX
 from chassis.process.service import Dependencies, Service
-
 from shipping import api
 from shipping.handlers import handlers
 from shipping.http_courier import HttpCourier

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sqlalchemy import Column, Connection, DateTime, Table, Text, func
+
 from chassis.postgres.columns import Columns
 from chassis.postgres.statement import Statement
 from chassis.saga.schema import service_metadata
 from messages.loyalty import LoyaltyPointsBurned
 from messages.shipping import CancelShipment
-from sqlalchemy import Column, Connection, DateTime, Table, Text, func
-
 from shipping.domain import Shipment, Shipments, ShipmentState
 
 metadata = service_metadata()

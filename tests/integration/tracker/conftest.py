@@ -11,10 +11,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import create_engine
+
 from chassis.postgres.database import prepare
 from chassis.wire.codec import Codec
 from chassis.wire.registry import RemoteRegistry
-from sqlalchemy import create_engine
 from stack.lifecycle import up
 from stack.settings import from_environment
 from support.tracker_peers import SHORT, TrackerPeers

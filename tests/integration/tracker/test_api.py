@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+
 from chassis.wire.envelope import new_id
 from messages import checkout, saga
 from support.tracker_peers import DEADLINE_S, ORDER, TrackerPeers, message, successes, until

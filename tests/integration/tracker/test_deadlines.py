@@ -10,11 +10,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from chassis.wire.envelope import new_id
 from confluent_kafka import Consumer, TopicPartition
+from sqlalchemy import text
+
+from chassis.wire.envelope import new_id
 from messages import checkout, inventory, payment, saga
 from messages.contract import Message
-from sqlalchemy import text
 from support.tracker_peers import ORDER, PARTITIONS, SHORT, TrackerPeers, fence_replies, message, successes, until
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
+
 from chassis.wire.envelope import new_id
 from messages import checkout, saga
 from messages.contract import Message

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import text
+
 from chassis.wire.envelope import new_id
 from messages import checkout
-from sqlalchemy import text
 from support.tracker_peers import TrackerPeers, message, successes, until
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

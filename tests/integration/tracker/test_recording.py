@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
+
 from chassis.postgres.migrations import differences
 from chassis.wire.envelope import new_id
 from messages import checkout, inventory, loyalty, payment, saga
@@ -21,7 +23,6 @@ from saga_tracker.store import sagas
 from saga_tracker.store.conflicts import Overtaken
 from saga_tracker.store.sagas import SagaRow
 from saga_tracker.store.schema import METADATA
-from sqlalchemy import text
 from support.tracker_peers import ORDER, STEPS, TrackerPeers, message, successes, until
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

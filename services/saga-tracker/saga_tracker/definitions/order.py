@@ -16,7 +16,6 @@ from messages.payment import (
 )
 from messages.saga import OrderConfirmed, OrderFailed
 from messages.shipping import CancelShipment, ShipmentBooked, ShipmentCancelled, ShipmentRejected
-
 from saga_tracker.model.saga import CompensationDefinition, Exhausted, SagaDefinition, StepDefinition, StepKind
 
 ORDER_V1 = SagaDefinition(

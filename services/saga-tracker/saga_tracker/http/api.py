@@ -12,13 +12,13 @@ from functools import partial
 from typing import Annotated, Any
 
 from anyio import CapacityLimiter, to_thread
-from chassis.http.auth import Principal, require
-from chassis.http.problem import PROBLEM_RESPONSES, FieldError, Problem, invalid
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from sqlalchemy import Connection, Engine
 
+from chassis.http.auth import Principal, require
+from chassis.http.problem import PROBLEM_RESPONSES, FieldError, Problem, invalid
 from saga_tracker.definitions import DEFINITIONS, UnknownSaga, newest
 from saga_tracker.http.cancellations import Cancellations, NotPublished
 from saga_tracker.model.diagram import mermaid

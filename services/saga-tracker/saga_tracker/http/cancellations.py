@@ -6,11 +6,11 @@ import threading
 import time
 from datetime import datetime
 
+from confluent_kafka import KafkaError, Producer
+
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import headers, new_id, new_traceparent
-from confluent_kafka import KafkaError, Producer
 from messages.saga import CancelSaga
-
 from saga_tracker.model.saga import CANCEL_TOPIC, SERVICE
 from saga_tracker.store.queries import SagaView
 

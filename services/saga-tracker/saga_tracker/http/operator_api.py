@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from chassis.http.auth import Principal, require
-from chassis.http.problem import FieldError, Problem, invalid
-from chassis.wire.envelope import derived_id
 from fastapi import APIRouter, Depends, Header, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 
+from chassis.http.auth import Principal, require
+from chassis.http.problem import FieldError, Problem, invalid
+from chassis.wire.envelope import derived_id
 from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.http import previews
 from saga_tracker.http.api import Reason, Staff, StoredSaga, Time, check_match, engine_of, responses, stale

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import Connection, Row
+
 from chassis.wire.envelope import new_id
 from messages.contract import name_of
 from messages.saga import FenceSaga, RedriveStep
-from sqlalchemy import Connection, Row
-
 from saga_tracker.model.facts import Cancelled, from_record, merge
 from saga_tracker.model.progress import Command, Decision, NotRedrivable, Phase, decide, redrive
 from saga_tracker.model.saga import Definitions, SagaDefinition

@@ -21,11 +21,11 @@ from typing import Any, TypeVar, cast
 
 import faust
 import structlog
-from chassis.saga.deferred import RawMessage
-from chassis.wire.kafka import MECHANISM, KafkaLogin
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
+from chassis.saga.deferred import RawMessage
+from chassis.wire.kafka import MECHANISM, KafkaLogin
 from saga_tracker.ingest.records import Record
 from saga_tracker.ingest.watermarks import End, WatermarkTracker
 from saga_tracker.ingest.worker import TrackerWorker

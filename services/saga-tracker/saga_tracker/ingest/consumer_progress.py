@@ -12,12 +12,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import structlog
-from chassis.wire import kafka
-from chassis.wire.kafka import KafkaLogin
 from confluent_kafka import Consumer, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import AdminClient
 
+from chassis.wire import kafka
+from chassis.wire.kafka import KafkaLogin
 from saga_tracker.store.consumed_offsets import TopicPartition
 
 QUERY_TIMEOUT_S = 3.0

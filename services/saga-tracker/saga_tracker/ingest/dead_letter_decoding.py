@@ -16,7 +16,6 @@ from chassis.wire.codec import Codec, Undecodable
 from chassis.wire.envelope import ID, derived_id
 from messages.contract import Message
 from messages.saga import FenceSaga, RedriveStep
-
 from saga_tracker.ingest.records import Record, plain, text_header, traceparent_of
 from saga_tracker.model.facts import UNKNOWN_STEP, CommandDead, Fact, RetriesExhausted, Unprocessable
 from saga_tracker.model.progress import fence_key, redrive_key

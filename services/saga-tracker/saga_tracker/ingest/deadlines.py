@@ -11,12 +11,12 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import structlog
+from sqlalchemy import Connection
+
 from chassis.saga.outbox import OutboxRow
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import derived_id
 from messages.contract import name_of
-from sqlalchemy import Connection
-
 from saga_tracker.ingest.consumer_progress import ConsumerProgress
 from saga_tracker.ingest.tracked_saga import TrackedSaga, track
 from saga_tracker.ingest.unit_of_work import UnitOfWork

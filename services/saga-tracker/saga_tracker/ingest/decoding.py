@@ -12,7 +12,6 @@ from chassis.wire.envelope import ID
 from messages.contract import Message, name_of
 from messages.saga import CancelSaga, SagaFenced
 from messages.saga import StepRedriven as StepRedrivenMessage
-
 from saga_tracker.ingest.dead_letter_decoding import DecodedDeadLetter, decode_dead_letter
 from saga_tracker.ingest.records import Record, plain, traceparent_of
 from saga_tracker.model.facts import (

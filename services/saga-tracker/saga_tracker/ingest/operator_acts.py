@@ -16,11 +16,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from sqlalchemy import Connection
+
 from chassis.saga.outbox import OutboxRow
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import derived_id
-from sqlalchemy import Connection
-
 from saga_tracker.ingest.outgoing import redrive_of_unknown_step
 from saga_tracker.ingest.tracked_saga import TrackedSaga
 from saga_tracker.ingest.unit_of_work import UnitOfWork

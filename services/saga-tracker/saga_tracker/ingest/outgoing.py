@@ -9,7 +9,6 @@ from datetime import datetime
 from chassis.wire.envelope import derived_id
 from messages.contract import Envelope, Message
 from messages.saga import FenceSaga, RedriveStep
-
 from saga_tracker.ingest.tracked_saga import TrackedSaga
 from saga_tracker.model.progress import REDRIVE, Command, Decision, Phase
 from saga_tracker.model.saga import SagaDefinition

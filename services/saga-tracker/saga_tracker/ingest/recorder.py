@@ -21,13 +21,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
+from sqlalchemy import Connection
+
 from chassis.saga.dead_letters import DeadLetter, dead_letter_row
 from chassis.saga.outbox import OutboxRow
 from chassis.wire.codec import Codec, Undecodable
 from chassis.wire.envelope import derived_id
 from messages.saga import CancelSaga
-from sqlalchemy import Connection
-
 from saga_tracker.ingest.dead_letter_decoding import DecodedDeadLetter
 from saga_tracker.ingest.decoding import DecodedMessage, DecodedRecord, Unexpected, decode
 from saga_tracker.ingest.records import Record

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from chassis.saga.deferred import RawMessage
 from chassis.wire.envelope import TRACEPARENT, header
-
 from saga_tracker.store.consumed_offsets import TopicPartition
 
 DETAIL_LENGTH_MAX = 500

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime
 
+from sqlalchemy import Connection, event
+
 from chassis.saga import outbox
 from chassis.saga.outbox import OutboxRow
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import TRACEPARENT, child_traceparent, headers
 from messages.contract import name_of
-from sqlalchemy import Connection, event
-
 from saga_tracker import saga_metrics
 from saga_tracker.ingest.outgoing import OutgoingMessage, outgoing_messages
 from saga_tracker.ingest.tracked_saga import TrackedSaga

@@ -11,12 +11,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 
+from sqlalchemy import Connection, Engine
+
 from chassis.postgres.transient import TransientRetry, utc_now
 from chassis.saga import outbox
 from chassis.saga.outbox import OutboxRow
 from chassis.saga.publisher import OutboxPublisher, Relay
-from sqlalchemy import Connection, Engine
-
 from saga_tracker.ingest.consumer_progress import ConsumerGroups
 from saga_tracker.ingest.deadlines import Deadlines
 from saga_tracker.ingest.operator_acts import OperatorActs

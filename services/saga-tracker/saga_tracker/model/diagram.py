@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from messages.contract import name_of
-
 from saga_tracker.model.saga import SagaDefinition, StepDefinition
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import TypeAlias
 
-from chassis.postgres.statement import Statement
 from sqlalchemy import Connection, TextClause, text
 
+from chassis.postgres.statement import Statement
 from saga_tracker.store.conflicts import Overtaken
 
 TopicPartition: TypeAlias = tuple[str, int]

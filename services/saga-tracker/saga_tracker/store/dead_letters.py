@@ -11,9 +11,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from chassis.postgres.columns import SQLALCHEMY, Columns
 from sqlalchemy import Connection, text
 
+from chassis.postgres.columns import SQLALCHEMY, Columns
 from saga_tracker.store.schema import DEAD_LETTERS
 
 REDRIVEN = "REDRIVEN"

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from chassis.postgres.columns import SQLALCHEMY, Columns
 from sqlalchemy import Connection, text
 
+from chassis.postgres.columns import SQLALCHEMY, Columns
 from saga_tracker.store.schema import OPERATOR_LOG, PLAN_ITEMS, PLANS
 
 

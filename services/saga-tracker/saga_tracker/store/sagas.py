@@ -13,10 +13,10 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
-from chassis.postgres.columns import Columns
-from chassis.postgres.statement import PendingResult, Statement
 from sqlalchemy import Connection, text
 
+from chassis.postgres.columns import Columns
+from chassis.postgres.statement import PendingResult, Statement
 from saga_tracker.model.facts import KEPT_MAX, Progress, from_record, to_record
 from saga_tracker.model.progress import SagaState
 from saga_tracker.store.conflicts import Overtaken

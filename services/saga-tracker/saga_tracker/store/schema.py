@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from chassis.saga.outbox import outbox_table
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -17,6 +16,8 @@ from sqlalchemy import (
     Text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
+
+from chassis.saga.outbox import outbox_table
 
 METADATA = MetaData()
 

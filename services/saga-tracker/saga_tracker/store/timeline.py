@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from chassis.postgres.columns import Columns
-from chassis.postgres.statement import Statement
 from sqlalchemy import Connection, text
 
+from chassis.postgres.columns import Columns
+from chassis.postgres.statement import Statement
 from saga_tracker.store.consumed_offsets import TopicPartition
 from saga_tracker.store.schema import TIMELINE
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
-from chassis.saga import chassis_tables
 from sqlalchemy.dialects.postgresql import JSONB
+
+from chassis.saga import chassis_tables
 
 revision = "0001"
 down_revision = None

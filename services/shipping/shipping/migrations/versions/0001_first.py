@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+
 from chassis.saga import chassis_tables
 
 revision = "0001"
