@@ -17,6 +17,10 @@ def test_a_loop_without_a_batch_yet_does_not_wait() -> None:
     assert Pace().rest_s(12_345.0) == 0.0
 
 
+def test_a_loop_rests_for_half_of_its_last_batch_and_eight_milliseconds_at_most() -> None:
+    assert (GATHER_FACTOR, GATHER_MAX_S) == (1.5, 0.008)
+
+
 def test_a_loop_spends_a_share_of_its_time_in_batches() -> None:
     pace = Pace()
     pace.took(100.0, 100.004)

@@ -61,7 +61,8 @@ class CircuitBreaker:
     def call(self, *failures: type[Exception], always: bool = False) -> Iterator[None]:
         """Run a block that calls. Raises CircuitOpen, unless it runs ``always``, as what must be tried does.
 
-        An exception of ``failures`` counts as a failure; any other end shows that the dependency answers.
+        An exception of ``failures`` counts as a failure; any other one shows that the dependency answers. A block that
+        is cancelled shows neither.
         """
         permit = self.enter(always=always)
         try:
@@ -69,8 +70,11 @@ class CircuitBreaker:
         except failures as error:
             self.failed(permit, error)
             raise
-        except BaseException:
+        except Exception:
             self.succeeded(permit)
+            raise
+        except BaseException:
+            self.abandoned(permit)
             raise
         self.succeeded(permit)
 
@@ -107,6 +111,12 @@ class CircuitBreaker:
                 # Logged once an outage: a probe that fails is no news.
                 reason = None if error is None else type(error).__name__
                 log.warning("Circuit opened.", circuit=self._name, failures=self._failures_max, error=reason)
+
+    def abandoned(self, permit: int) -> None:
+        """End a call without a verdict: a probe leaves the circuit open for the next one."""
+        with self._lock:
+            if permit == self._permit and self._state is CircuitState.HALF_OPEN:
+                self._open()
 
     def _open(self) -> None:
         self._opened_at_s = self._clock()

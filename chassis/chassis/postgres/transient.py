@@ -5,6 +5,7 @@ When the attempts are exhausted the fault is raised, the process ends, and its s
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -43,6 +44,11 @@ def transact(engine: Engine, transaction: Callable[[Connection], Result]) -> Res
         return transaction(tx)
 
 
+def _wait_s(state: tenacity.RetryCallState) -> float:
+    """Return the wait before the next attempt: doubling, and spread so that processes do not all come back at once."""
+    return float(FIRST_WAIT_S * 2 ** (state.attempt_number - 1) * random.uniform(0.5, 1.5))
+
+
 class TransientRetry:
     """Repeats an attempt while it fails with a transient fault. Waits end early once ``stopping`` is set.
 
@@ -57,7 +63,7 @@ class TransientRetry:
         self._retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(is_transient),
             stop=tenacity.stop_after_attempt(ATTEMPTS_MAX),
-            wait=tenacity.wait_exponential_jitter(multiplier=FIRST_WAIT_S, jitter=FIRST_WAIT_S),
+            wait=_wait_s,
             sleep=wait,
             before_sleep=_log_retry,
             reraise=True,

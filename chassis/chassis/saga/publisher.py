@@ -33,8 +33,6 @@ MESSAGE_BYTES_MAX = 16_777_216
 QUEUE_FULL_WAIT_S = 0.1
 REMOVE_EVERY_S = 0.5
 """Delivered rows leave the outbox this often: a statement in each small batch would cost more than the rows do."""
-IN_FLIGHT_MAX = 50_000
-"""While Kafka is unavailable, further rows stay in the outbox, where they take no memory; a sweep publishes them."""
 SWEEP_EVERY_S = 5.0
 LEFTOVER_AGE = timedelta(seconds=10)
 """For an owner of partitions: a row that old which is not in flight here was left by a process that is gone."""
@@ -171,9 +169,19 @@ class OutboxPublisher:
     ``transact`` runs a transaction in the way of the owner: with retries, or once. ``new_relay`` makes the replacement
     of a relay that Kafka refused a message, for a process that must go on because it serves requests. Without it
     NotPublished is raised, and the process is to end and start again.
+    ``in_flight_max``: further rows stay in the outbox, where they take no memory, and a sweep publishes them. Without
+    it the producer's own queue blocks, and the order of rows stays that of their commits.
     """
 
-    def __init__(self, transact: Transact, relay: Relay, *, new_relay: Callable[[], Relay] | None = None) -> None:
+    def __init__(
+        self,
+        transact: Transact,
+        relay: Relay,
+        *,
+        new_relay: Callable[[], Relay] | None = None,
+        in_flight_max: int | None = None,
+    ) -> None:
+        self._in_flight_max = in_flight_max
         self._transact = transact
         self._relay = relay
         self._new_relay = new_relay
@@ -188,7 +196,7 @@ class OutboxPublisher:
     def publish(self, rows: Sequence[OutboxRow]) -> None:
         """Hand committed rows to Kafka, without waiting for it."""
         with self._relay_in_use() as relay:
-            if relay.in_flight_count < IN_FLIGHT_MAX:
+            if self._in_flight_max is None or relay.in_flight_count < self._in_flight_max:
                 relay.publish(rows)
             else:
                 relay.poll()

@@ -1,7 +1,8 @@
 """Routes raw messages to handlers. The worker and the simulation both route through these lines.
 
-Five rules keep out what a service must not handle; a message that breaks one is :class:`Undeliverable`. Routing never
-touches Kafka, a thread or a database: raw messages come in, :class:`Work` goes out.
+Five rules keep out messages that a service must not handle, and a sixth keeps out rows whose handler is gone. A message
+that breaks one is :class:`Undeliverable`. Routing never touches Kafka, a thread or a database: raw messages come in,
+:class:`Work` goes out.
 """
 
 from __future__ import annotations
@@ -136,7 +137,7 @@ class Router:
         return [(name, message) for name in names]
 
 
-# The rules. The negative controls of the simulation (proof.controls) take out one at a time.
+# The rules. The negative controls of the simulation (proof.controls) take out one of the first five at a time.
 
 
 def check_command_is_handled(service: str, raw: RawMessage, message_type: type[Message] | None) -> None:

@@ -152,7 +152,7 @@ class UnitOfWork:
             raw=raw,
             attempt=1,
             due_at=None,
-            reason=reason,
+            reason=reason.replace("\x00", "\ufffd"),  # PostgreSQL's text has no NUL
             redrive=redrive,
         )
         self.waiting.put(parked, instead_of=None if row is None else row.key)

@@ -49,6 +49,8 @@ from messages.checkout import OrderCancellationRequested, OrderSubmitted
 
 PRODUCTS_MAX: Final = 5_000
 PAGE_SIZE_MAX: Final = 1_000
+IN_FLIGHT_MAX: Final = 50_000
+"""Events that Kafka has not acknowledged; while it is unavailable, checkout goes on, and later ones stay rows."""
 BULK_AT_ONCE_MAX: Final = 2
 """More would compete for the same processor, and each holds up to ORDERS_MAX locks in PostgreSQL."""
 ORDER_BYTES_MAX: Final = 1_048_576
@@ -352,7 +354,9 @@ def _resources(dependencies: Dependencies, requests_per_second: Mapping[str, int
     def new_relay() -> Relay:
         return Relay(producer(KafkaLogin.of(settings), client_id=f"{settings.service}-api"), observer)
 
-    publisher = OutboxPublisher(partial(transact, engine), new_relay(), new_relay=new_relay)
+    publisher = OutboxPublisher(
+        partial(transact, engine), new_relay(), new_relay=new_relay, in_flight_max=IN_FLIGHT_MAX
+    )
     login = RedisLogin.of(settings)
     cache = ResponseCache(settings.redis_url, login)
     return ApiResources(

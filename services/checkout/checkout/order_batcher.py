@@ -17,6 +17,7 @@ import structlog
 import tenacity
 from sqlalchemy import Engine
 from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from chassis.http.breaker import CircuitBreaker, CircuitOpen, CircuitState
 from chassis.http.problem import Problem
@@ -154,7 +155,7 @@ class OrderBatcher:
         if not rest:
             return [outcome for outcome in outcomes if outcome is not None]
         # 2.
-        called = self._breaker.call(*UNAVAILABLE, always=True)
+        called = self._breaker.call(*UNAVAILABLE, PoolTimeout, always=True)
         with called, self._publisher.removal() as delivered, self._engine.begin() as tx:
             outbox.remove(tx, delivered)
             result = intake.accept(
