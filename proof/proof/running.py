@@ -120,12 +120,22 @@ def _silence_logs() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
+@contextmanager
+def _logs_silenced() -> Iterator[None]:
+    """Silence the logs for a while, in a process that goes on to other work."""
+    before = structlog.get_config()
+    _silence_logs()
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+
+
 def replay(seed: int, *, control_name: str | None = None) -> tuple[Figures, tuple[str, ...]]:
     """Run the schedule of one seed in this process; return the totals and the trace."""
     figures = Figures(first=seed, control=control_name)
-    _silence_logs()
     switch_on(control_name)
-    with postgresql() as server:
+    with _logs_silenced(), postgresql() as server:
         began_s = time.monotonic()
         with closing(databases.create(server, "proof")) as database:
             result = simulate(seed, database, is_traced=True)
