@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from fastapi import APIRouter
 
+from chassis.http.json_body import JsonRoute
 from chassis.http.problem import PROBLEM_RESPONSES, Problem
 
 Check = Callable[[], bool]
@@ -13,7 +14,7 @@ Check = Callable[[], bool]
 
 def router(*, alive: Mapping[str, Check], ready: Mapping[str, Check]) -> APIRouter:
     """Return ``/livez`` and ``/readyz``. Each check is named by the statement that is true when it passes."""
-    routes = APIRouter(tags=["health"])
+    routes = APIRouter(route_class=JsonRoute, tags=["health"])
 
     @routes.get("/livez", responses={503: PROBLEM_RESPONSES[503]})
     def livez() -> dict[str, str]:

@@ -22,6 +22,8 @@ from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from chassis.http.json_body import FlawedBody, PlainBody
+
 log = structlog.get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
@@ -172,6 +174,7 @@ def install(
     for error_type in (OperationalError, InterfaceError, NoConnection):
         app.add_exception_handler(error_type, _on_database_unavailable)
     app.add_middleware(WholePath)
+    app.add_middleware(PlainBody)
     app.add_middleware(BodyLimit, body_bytes_max=body_bytes_max, body_bytes_max_of=body_bytes_max_of or {})
     app.add_middleware(LastResort)
 
@@ -241,6 +244,13 @@ async def _on_problem(_request: Request, error: Exception) -> JSONResponse:
     return error.to_response()
 
 
+def flawed_json(detail: str) -> Problem:
+    """Return the 400 for a body that has the syntax of JSON and no one meaning."""
+    return Problem(
+        status=400, title="The body has no one meaning", detail=detail, type="urn:baraza:problem:flawed-json"
+    )
+
+
 def broken_json(at: int | None = None) -> Problem:
     """Return the 400 for a body that is no JSON; ``at`` is the character at which parsing failed, if it is known."""
     position = "" if at is None else f" at character {at}"
@@ -274,6 +284,8 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
         allowed = ", ".join(_methods(request))
         detail = f"{request.method} is not a method of this path; use {allowed}."
         return Problem(status=405, detail=detail, headers={"Allow": allowed}).to_response()
+    if isinstance(error, FlawedBody):
+        return flawed_json(error.detail).to_response()
     if error.status_code == 400:  # FastAPI has only this one: nested too deeply, or a number of too many digits
         return broken_json().to_response()
     return Problem(status=error.status_code, detail=error.detail, headers=error.headers).to_response()

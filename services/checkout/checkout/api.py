@@ -21,6 +21,7 @@ from starlette.exceptions import HTTPException
 
 from chassis.http import problem
 from chassis.http.auth import Principal, require
+from chassis.http.json_body import JsonRoute
 from chassis.http.problem import PROBLEM_RESPONSES, Problem
 from chassis.postgres.transient import transact
 from chassis.process.service import Dependencies
@@ -220,7 +221,7 @@ COMMON: dict[int | str, dict[str, Any]] = {
 }
 ONE_ORDER: dict[int | str, dict[str, Any]] = COMMON | {404: PROBLEM_RESPONSES[404]}
 
-routes = APIRouter(prefix="/v1", responses=COMMON)
+routes = APIRouter(route_class=JsonRoute, prefix="/v1", responses=COMMON)
 
 
 @routes.post(

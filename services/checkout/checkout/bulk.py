@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from pydantic import Field, TypeAdapter, ValidationError
-from pydantic_core import from_json
 
-from chassis.http.problem import FieldError, Problem, broken_json, field_errors, invalid
+from chassis.http.problem import FieldError, Problem, broken_json, field_errors, flawed_json, invalid
+from chassis.values.json_text import JsonFlaw, parse
 from checkout.domain import CONFIG, IDEMPOTENCY_KEY_LENGTH_MAX, IDEMPOTENCY_KEY_PATTERN, Cart
 from checkout.intake import Acceptance, Submission, submission
 from checkout.order_batcher import Result
@@ -107,8 +107,10 @@ def _items(body: bytes, content_type: str) -> list[object]:
 
 def _json(body: bytes) -> object:
     try:
-        return from_json(body)
-    except ValueError as error:
+        return parse(body)
+    except JsonFlaw as flaw:
+        raise flawed_json(str(flaw)) from flaw
+    except (ValueError, RecursionError) as error:
         raise broken_json() from error
 
 

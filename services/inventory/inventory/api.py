@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 
 from chassis.http.auth import Principal, require
 from chassis.http.fields import Sku
+from chassis.http.json_body import JsonRoute
 from chassis.http.problem import PROBLEM_RESPONSES, Problem, keyed
 from chassis.process import service
 from chassis.process.service import Dependencies
@@ -42,7 +43,7 @@ class StockAnswer(BaseModel):
 
 def routes(engine: Engine) -> APIRouter:
     """Return the routes."""
-    router = APIRouter(tags=["stock"])
+    router = APIRouter(route_class=JsonRoute, tags=["stock"])
 
     @router.put("/v1/stock", status_code=204, responses={s: PROBLEM_RESPONSES[s] for s in WRITING})
     def put_stock(

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 
 from chassis.http.auth import Principal, require
 from chassis.http.fields import CustomerId
+from chassis.http.json_body import JsonRoute
 from chassis.http.problem import PROBLEM_RESPONSES, Problem, keyed
 from chassis.process import service
 from chassis.process.service import Dependencies
@@ -43,7 +44,7 @@ class AccountAnswer(BaseModel):
 
 def routes(engine: Engine) -> APIRouter:
     """Return the routes."""
-    router = APIRouter(tags=["accounts"])
+    router = APIRouter(route_class=JsonRoute, tags=["accounts"])
 
     @router.put("/v1/accounts", status_code=204, responses={s: PROBLEM_RESPONSES[s] for s in WRITING})
     def put_accounts(

@@ -11,6 +11,7 @@ from sqlalchemy import Engine, text
 
 from chassis.http.auth import Principal, require
 from chassis.http.fields import SagaId
+from chassis.http.json_body import JsonRoute
 from chassis.http.problem import PROBLEM_RESPONSES, Problem
 from chassis.process import service
 from chassis.process.service import Dependencies
@@ -36,7 +37,7 @@ class PaymentAnswer(BaseModel):
 
 def routes(engine: Engine) -> APIRouter:
     """Return the routes."""
-    router = APIRouter(tags=["payments"])
+    router = APIRouter(route_class=JsonRoute, tags=["payments"])
 
     @router.get("/v1/payments/{saga_id}", responses={s: PROBLEM_RESPONSES[s] for s in (401, 403, 404, 422, 500, 503)})
     def get_payment(

@@ -18,6 +18,7 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 from sqlalchemy import Connection, Engine
 
 from chassis.http.auth import Principal, require
+from chassis.http.json_body import JsonRoute
 from chassis.http.problem import PROBLEM_RESPONSES, FieldError, Problem, invalid
 from saga_tracker.definitions import DEFINITIONS, UnknownSaga, newest
 from saga_tracker.http.cancellations import Cancellations, NotPublished
@@ -62,7 +63,7 @@ def responses(*statuses: int) -> Responses:
     return {status: PROBLEM_RESPONSES[status] for status in (401, 403, 422, 500, 503, *statuses)}
 
 
-router = APIRouter(prefix="/v1")
+router = APIRouter(route_class=JsonRoute, prefix="/v1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

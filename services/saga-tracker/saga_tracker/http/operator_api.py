@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 
 from chassis.http.auth import Principal, require
+from chassis.http.json_body import JsonRoute
 from chassis.http.problem import FieldError, Problem, invalid
 from chassis.wire.envelope import derived_id
 from saga_tracker.definitions import DEFINITIONS
@@ -40,7 +41,7 @@ PlanId = Annotated[str, Path(pattern=ID)]
 Limit = Annotated[int, Query(ge=1, le=1_000)]
 Id = Annotated[str, Field(pattern=ID)]
 
-router = APIRouter(prefix="/v1")
+router = APIRouter(route_class=JsonRoute, prefix="/v1")
 
 
 class Wanted(BaseModel):

@@ -1,0 +1,47 @@
+"""Parses JSON as every service and the command line do: each member of an object has one value.
+
+``json`` believes the last of two members, and other parsers the first. So a text in which a member is given twice means
+one thing to a proxy and another to a service. It is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any, Final
+
+DIGITS_MAX: Final = 400
+"""As many as the largest double, and far fewer than Python refuses to parse."""
+FIELD_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
+"""The form of every field of ours. A member of another form is not named: it may be personal data."""
+
+
+class JsonFlaw(ValueError):
+    """The text has the syntax of JSON, and no one meaning. The message is a sentence for the sender."""
+
+
+def parse(text: bytes | str) -> Any:
+    """Return the value of a JSON text in UTF-8, with or without a byte order mark.
+
+    Raises JsonFlaw, json.JSONDecodeError, UnicodeDecodeError, or RecursionError where it is nested too deeply.
+    """
+    plain = text.decode("utf-8-sig") if isinstance(text, bytes) else text.removeprefix("\ufeff")
+    return json.loads(plain, object_pairs_hook=_members, parse_int=_integer)
+
+
+def _members(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    listed = list(pairs)
+    members = dict(listed)
+    if len(members) < len(listed):
+        seen: set[str] = set()
+        name = next(name for name, _ in listed if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        shown = f'The member "{name}"' if FIELD_NAME.fullmatch(name) else "A member of an object"
+        raise JsonFlaw(f"{shown} is given twice; give each member once.")
+    return members
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > DIGITS_MAX:
+        raise JsonFlaw(f"A number has {len(digits)} digits; no field takes more than {DIGITS_MAX}.")
+    return int(digits)
