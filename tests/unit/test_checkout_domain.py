@@ -168,3 +168,17 @@ def test_a_load_that_names_a_product_twice_is_refused_at_the_second() -> None:
     one, two = CATALOGUE["sku-0"], replace(CATALOGUE["sku-0"], price_minor=7)
     assert [refusal.path for refusal in repeated([one, CATALOGUE["sku-1"], two])] == [("products", 2, "sku")]
     assert repeated([one, CATALOGUE["sku-1"]]) == ()
+
+
+@pytest.mark.parametrize(
+    "token", ["4111111111111111", "4111-1111-1111-1111", "4111.1111.1111.1111", "tok_4111111111111111"]
+)
+def test_a_card_number_is_no_token(token: str) -> None:
+    assert list(refused(cart(("sku-0", 1), token=token))) == [("payment_method", "token")]
+
+
+@pytest.mark.parametrize("field", ["name", "street", "city"])
+def test_a_card_number_in_the_address_is_refused(field: str) -> None:
+    order = cart(("sku-0", 1))
+    order = replace(order, ship_to=replace(order.ship_to, **{field: "A 4111 1111 1111 1111"}))
+    assert list(refused(order)) == [("ship_to", field)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final
@@ -11,6 +10,7 @@ from typing import Annotated, Final
 from pydantic import ConfigDict, Field
 
 from chassis.http.fields import TEXT_PATTERN, CustomerId, Sku
+from chassis.values.card_number import holds_card_number
 
 QUANTITY_MAX: Final = 1_000
 """In a retailer's year of real baskets, every larger quantity was a typing mistake."""
@@ -22,8 +22,6 @@ INTEGER_MAX: Final = 2**53 - 1
 """JSON readers round larger integers differently."""
 IDEMPOTENCY_KEY_PATTERN: Final = r"^[!-~]+$"
 IDEMPOTENCY_KEY_LENGTH_MAX: Final = 128
-
-CARD_NUMBER: Final = re.compile(r"[0-9]{12,19}")
 
 CONFIG: Final = ConfigDict(extra="forbid")
 
@@ -150,7 +148,7 @@ def message_of(state: OrderState, *, is_cancellation_requested: bool) -> str:
 
 def price(cart: Cart, products: Mapping[str, Product]) -> PricedCart | tuple[Refusal, ...]:
     """Return the cart with the prices of ``products`` (by sku), or every reason to refuse it."""
-    refusals = [*_of_payment(cart), *_of_lines(cart, products)]
+    refusals = [*_of_payment(cart), *_of_address(cart.ship_to), *_of_lines(cart, products)]
     if refusals:
         return tuple(refusals)
     lines = tuple(
@@ -168,9 +166,15 @@ def _of_payment(cart: Cart) -> Iterator[Refusal]:
     if cart.points_to_burn < 0:
         detail = f"{cart.points_to_burn} points; send zero or more."
         yield Refusal(path=("points_to_burn",), detail=detail)
-    if CARD_NUMBER.fullmatch(cart.payment_method.token):
+    if holds_card_number(cart.payment_method.token):
         detail = "This looks like a card number; send the token that the payment gateway gave for it."
         yield Refusal(path=("payment_method", "token"), detail=detail)
+
+
+def _of_address(ship_to: ShipTo) -> Iterator[Refusal]:
+    for name in ("name", "street", "city"):
+        if holds_card_number(getattr(ship_to, name)):
+            yield Refusal(path=("ship_to", name), detail="This looks like a card number; remove it.")
 
 
 def _of_lines(cart: Cart, products: Mapping[str, Product]) -> Iterator[Refusal]:
