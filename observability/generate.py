@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from chassis.values.money import EXPONENTS, codes_of
+
 DASHBOARDS = Path(__file__).with_name("dashboards")
 WIDTH = 24
 HEIGHT = 8
@@ -120,10 +122,19 @@ WAR_ROOM = (
     ),
 )
 
+
+def in_major_units(query: str) -> str:
+    """Return ``query`` for each number of decimals that a currency has (ISO 4217), divided accordingly."""
+    others = [exponent for exponent in sorted(set(EXPONENTS.values())) if exponent != 2]
+    parts = [query % f'currency!~"{"|".join(code for each in others for code in codes_of(each))}"' + " / 100"]
+    parts += [query % f'currency=~"{"|".join(codes_of(each))}"' + f" / {10**each}" for each in others]
+    return " or ".join(parts)
+
+
 FINANCE = (
     Panel(
-        title="Debits minus credits, in minor units",
-        queries={"{{currency}}": "sum by (currency) (baraza_ledger_imbalance_minor)"},
+        title="Debits minus credits",
+        queries={"{{currency}}": in_major_units("sum by (currency) (baraza_ledger_imbalance_minor{%s})")},
         kind="stat",
     ),
     Panel(title="Parked sagas", queries={"parked": "sum(baraza_sagas_parked)"}, kind="stat"),

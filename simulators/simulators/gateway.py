@@ -87,7 +87,7 @@ def capture(records: Records, call: Call[PartialAmount]) -> Answer:
     authorized_minor = authorization.amount("amount_minor")
     amount_minor = authorized_minor if call.body.amount_minor is None else call.body.amount_minor
     if amount_minor > authorized_minor:
-        detail = f"{authorization.id} holds {authorized_minor}; {amount_minor} cannot be captured."
+        detail = _of_minor_units(authorization, f"holds {authorized_minor}; {amount_minor} cannot be captured")
         return Answer.refused(422, "capture_exceeds_authorization", detail)
     captured = Record(
         kind="capture",
@@ -136,7 +136,7 @@ def refund(records: Records, call: Call[PartialAmount]) -> Answer:
     if captured.state == "refunded":
         return _wrong_state(captured, "refund")
     if amount_minor > refundable_minor:
-        detail = f"{captured.id} has {refundable_minor} left; {amount_minor} cannot be refunded."
+        detail = _of_minor_units(captured, f"has {refundable_minor} left; {amount_minor} cannot be refunded")
         return Answer.refused(422, "refund_exceeds_capture", detail)
     authorization = records.find("authorization", captured.text("authorization_id"))
     assert authorization is not None, f"{captured.id} has no authorization"
@@ -159,6 +159,10 @@ def refund(records: Records, call: Call[PartialAmount]) -> Answer:
     records.update(authorization.become(state, refunded_minor=total_minor))
     body = {"refund_id": refunded.id, "status": "refunded", "capture_id": captured.id, "amount_minor": amount_minor}
     return Answer(status=201, body=body)
+
+
+def _of_minor_units(record: Record, text: str) -> str:
+    return f"{record.id} {text} (minor units of {record.text('currency')})."
 
 
 def _missing(kind: str, record_id: str) -> Answer:

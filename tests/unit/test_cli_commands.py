@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from baraza.commands import orders
 from saga_tracker.definitions import DEFINITIONS
 
 
@@ -153,3 +154,16 @@ def test_a_signal_ends_a_command_in_order_and_a_second_one_does_not_disturb_it(
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
 
     assert (ended.returncode, ended.stdout) == (status, "cleaned up\n")
+
+
+def test_an_order_shows_amounts_in_its_currency_and_no_charge_once_it_is_cancelled() -> None:
+    order = {
+        "order_id": "01", "state": "CONFIRMED", "message": "m", "customer_id": "c1", "submitted_at": "t",
+        "currency": "JPY", "points_to_burn": 0, "total_minor": 1500, "payable_minor": 1500,
+        "lines": [{"sku": "tea", "quantity": 1, "unit_price_minor": 1500}],
+    }  # fmt: skip
+    shown = "\n".join(orders._description(order))
+    assert "JPY 1,500 of JPY 1,500" in shown
+    assert "tea  JPY 1,500" in shown
+    cancelled = "\n".join(orders._description(order | {"state": "CANCELLED_COMPENSATED"}))
+    assert "payable     nothing; the order was for JPY 1,500" in cancelled

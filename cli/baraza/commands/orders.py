@@ -25,6 +25,7 @@ app = typer.Typer(no_args_is_help=True, help="Orders, as checkout knows them.")
 
 DATASET = "dataset"
 REASONS_SHOWN_MAX = 20
+CANCELLED = "CANCELLED_COMPENSATED"
 
 OrderFile = Annotated[
     Path,
@@ -159,6 +160,8 @@ def _line(order: dict[str, Any]) -> str:
 
 
 def _description(order: dict[str, Any]) -> Iterator[str]:
+    from chassis.values.money import shown
+
     yield _line(order)
     if order.get("reason"):
         yield f"reason      {order['cause']}: {order['reason']}"
@@ -166,13 +169,17 @@ def _description(order: dict[str, Any]) -> Iterator[str]:
     yield f"submitted   {order['submitted_at']}"
     if order.get("decided_at"):
         yield f"decided     {order['decided_at']}"
-    points = f", {order['points_to_burn']} by points" if order["points_to_burn"] else ""
-    payable, total = (money(order[name], order["currency"]) for name in ("payable_minor", "total_minor"))
-    yield f"payable     {payable} of {total}{points}"
+    yield _amounts(order)
     for line in order["lines"]:
-        yield f"{line['quantity']:>10} × {line['sku']}  {money(line['unit_price_minor'], order['currency'])}"
+        yield f"{line['quantity']:>10} × {line['sku']}  {shown(line['unit_price_minor'], order['currency'])}"
 
 
-def money(amount_minor: int, currency: str) -> str:
-    """Return an amount for a person, in a currency of a hundred minor units."""
-    return f"{currency} {amount_minor / 100:,.2f}"
+def _amounts(order: dict[str, Any]) -> str:
+    """Return what the card pays. A cancelled order has only what it would have paid: the card is not charged."""
+    from chassis.values.money import shown
+
+    payable, total = (shown(order[name], order["currency"]) for name in ("payable_minor", "total_minor"))
+    points = f", {order['points_to_burn']} by points" if order["points_to_burn"] else ""
+    if order["state"] == CANCELLED:
+        return f"payable     nothing; the order was for {total}{points}"
+    return f"payable     {payable} of {total}{points}"

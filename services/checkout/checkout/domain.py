@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field
 
 from chassis.http.fields import TEXT_PATTERN, CustomerId, Sku
 from chassis.values.card_number import holds_card_number
+from chassis.values.money import shown
 
 QUANTITY_MAX: Final = 1_000
 """In a retailer's year of real baskets, every larger quantity was a typing mistake."""
@@ -157,7 +158,8 @@ def price(cart: Cart, products: Mapping[str, Product]) -> PricedCart | tuple[Ref
     )
     total_minor = sum(line.quantity * line.unit_price_minor for line in lines)
     if cart.points_to_burn >= total_minor:
-        detail = f"{cart.points_to_burn} points for an order of {total_minor}; burn fewer, the card must pay something."
+        total = shown(total_minor, cart.currency)
+        detail = f"{cart.points_to_burn} points for an order of {total}; burn fewer, the card must pay something."
         return (Refusal(path=("points_to_burn",), detail=detail),)
     return PricedCart(cart=cart, lines=lines, total_minor=total_minor, payable_minor=total_minor - cart.points_to_burn)
 
@@ -205,7 +207,8 @@ def _of_line(number: int, line: CartLine, currency: str, product: Product | None
         detail = f"{named}: not in the catalogue; remove the line."
         yield Refusal(path=("lines", number, "sku"), detail=detail)
     elif product.price_minor < 1:
-        detail = f"{named}: its price is {product.price_minor}, so it is not for sale; remove the line."
+        free = shown(product.price_minor, product.currency)
+        detail = f"{named}: its price is {free}, so it is not for sale; remove the line."
         yield Refusal(path=("lines", number, "sku"), detail=detail)
     elif product.currency != currency:
         detail = f"{named}: sold in {product.currency}, the order is in {currency}; send one order for each currency."
