@@ -19,6 +19,9 @@ class Address(Record):
     city: str
     postal_code: str
     country: str
+    street_2: str | None
+    region: str | None
+    phone: str | None
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Address:
@@ -28,6 +31,9 @@ class Address(Record):
             city=record["city"],
             postal_code=record["postal_code"],
             country=record["country"],
+            street_2=record["street_2"],
+            region=record["region"],
+            phone=record["phone"],
         )
 
     def to_record(self) -> dict[str, Any]:
@@ -37,6 +43,9 @@ class Address(Record):
             "city": self.city,
             "postal_code": self.postal_code,
             "country": self.country,
+            "street_2": self.street_2,
+            "region": self.region,
+            "phone": self.phone,
         }
 
 
@@ -106,7 +115,7 @@ class OrderSubmitted(Message):
 
     FULL_NAME: ClassVar[str] = "baraza.checkout.OrderSubmitted"
     OWNER: ClassVar[str] = "checkout"
-    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.checkout","name":"OrderSubmitted","doc":"A customer\'s order was accepted; it starts the order saga.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The saga (one order\'s chain) that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example order."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"customer_id","type":"string"},{"name":"currency","type":"string","doc":"ISO 4217."},{"name":"lines","type":{"type":"array","items":{"type":"record","namespace":"baraza.checkout","name":"OrderLine","doc":"One line of an order, priced from the catalogue when it was submitted.","fields":[{"name":"sku","type":"string"},{"name":"quantity","type":"int"},{"name":"unit_price_minor","type":"long","doc":"Minor units of the order\'s currency."}]}}},{"name":"points_to_burn","type":"long","doc":"Loyalty points; one point pays one minor unit."},{"name":"total_minor","type":"long","doc":"The sum of the lines."},{"name":"payable_minor","type":"long","doc":"What the card is charged: the total less the points."},{"name":"payment_token","type":"string","doc":"The gateway\'s token of the payment method; never a card number."},{"name":"ship_to","type":{"type":"record","namespace":"baraza.checkout","name":"Address","doc":"Where an order is shipped to. Personal data: never in logs, metrics or headers.","fields":[{"name":"name","type":"string"},{"name":"street","type":"string"},{"name":"city","type":"string"},{"name":"postal_code","type":"string"},{"name":"country","type":"string"}]}}]}'
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.checkout","name":"OrderSubmitted","doc":"A customer\'s order was accepted; it starts the order saga.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The saga (one order\'s chain) that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example order."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"customer_id","type":"string"},{"name":"currency","type":"string","doc":"ISO 4217."},{"name":"lines","type":{"type":"array","items":{"type":"record","namespace":"baraza.checkout","name":"OrderLine","doc":"One line of an order, priced from the catalogue when it was submitted.","fields":[{"name":"sku","type":"string"},{"name":"quantity","type":"int"},{"name":"unit_price_minor","type":"long","doc":"Minor units of the order\'s currency."}]}}},{"name":"points_to_burn","type":"long","doc":"Loyalty points; one point pays one minor unit."},{"name":"total_minor","type":"long","doc":"The sum of the lines."},{"name":"payable_minor","type":"long","doc":"What the card is charged: the total less the points."},{"name":"payment_token","type":"string","doc":"The gateway\'s token of the payment method; never a card number."},{"name":"ship_to","type":{"type":"record","namespace":"baraza.checkout","name":"Address","doc":"Where an order is shipped to. Personal data: never in logs, metrics or headers.","fields":[{"name":"name","type":"string"},{"name":"street","type":"string"},{"name":"city","type":"string"},{"name":"postal_code","type":"string"},{"name":"country","type":"string"},{"name":"street_2","type":["null","string"],"doc":"The second line of the street; null where there is none.","default":null},{"name":"region","type":["null","string"],"doc":"A state, province, county or emirate; null where there is none.","default":null},{"name":"phone","type":["null","string"],"doc":"For the courier; null where it was not given.","default":null}]}}]}'
 
     customer_id: str
     currency: str

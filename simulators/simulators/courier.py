@@ -23,8 +23,11 @@ class Address(BaseModel):
 
     name: Text
     street: Text
-    city: Text
-    postal_code: Text
+    street_2: Text | None = None
+    city: Text | None = None
+    region: Text | None = None
+    postal_code: Text | None = None
+    phone: Text | None = None
     country: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
 
 
@@ -47,7 +50,7 @@ class Shipment(Submission):
 
     @property
     def fault_token(self) -> str:
-        return self.ship_to.postal_code
+        return self.ship_to.postal_code or ""
 
 
 class Nothing(BaseModel):

@@ -9,7 +9,8 @@ from typing import Annotated, Final
 
 from pydantic import ConfigDict, Field
 
-from chassis.http.fields import TEXT_PATTERN, CustomerId, Sku
+from chassis.http.fields import TEXT_PATTERN, Country, Currency, CustomerId, Phone, PostalCode, ShortText, Sku
+from chassis.values.address import missing_parts
 from chassis.values.card_number import holds_card_number
 from chassis.values.money import shown
 
@@ -30,11 +31,6 @@ CONFIG: Final = ConfigDict(extra="forbid")
 def _integer(minimum: int, maximum: int) -> dict[str, object]:
     """Return limits for the API's description only. The domain checks them, with error texts of its own."""
     return {"minimum": minimum, "maximum": maximum}
-
-
-ShortText = Annotated[str, Field(min_length=1, max_length=200, pattern=TEXT_PATTERN)]
-Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$", description="ISO 4217.")]
-Country = Annotated[str, Field(pattern=r"^[A-Z]{2}$", description="ISO 3166-1 alpha-2.")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,15 +56,22 @@ class PaymentMethod:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShipTo:
-    """Where the order goes. Personal data: never in logs."""
+    """Where the order goes. Personal data: never in logs. What may be missing depends on the country.
+
+    A field that a client leaves out is not part of the fingerprint, so that a new one changes no earlier request.
+    """
 
     __pydantic_config__ = CONFIG
 
     name: ShortText
     street: ShortText
-    city: ShortText
-    postal_code: Annotated[str, Field(min_length=1, max_length=20, pattern=TEXT_PATTERN)]
+    street_2: ShortText | None = None
+    city: ShortText | None = None
+    region: ShortText | None = None
+    """A state, a province, a county, an emirate."""
+    postal_code: PostalCode | None = None
     country: Country
+    phone: Phone | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,8 +177,11 @@ def _of_payment(cart: Cart) -> Iterator[Refusal]:
 
 
 def _of_address(ship_to: ShipTo) -> Iterator[Refusal]:
-    for name in ("name", "street", "city"):
-        if holds_card_number(getattr(ship_to, name)):
+    given = {"city": ship_to.city, "region": ship_to.region, "postal_code": ship_to.postal_code}
+    for name in missing_parts(ship_to.country, **given):
+        yield Refusal(path=("ship_to", name), detail=f"Missing; an address in {ship_to.country} needs it.")
+    for name in ("name", "street", "street_2", "city", "region"):
+        if holds_card_number(getattr(ship_to, name) or ""):
             yield Refusal(path=("ship_to", name), detail="This looks like a card number; remove it.")
 
 

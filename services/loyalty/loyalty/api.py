@@ -14,6 +14,7 @@ from chassis.http.json_body import JsonRoute
 from chassis.http.problem import PROBLEM_RESPONSES, Problem, keyed
 from chassis.process import service
 from chassis.process.service import Dependencies
+from chassis.values.text import normal
 from loyalty import tables
 
 ACCOUNTS_MAX = 5_000
@@ -64,7 +65,7 @@ def routes(engine: Engine) -> APIRouter:
         customer_id: Annotated[CustomerId, Path()], caller: Annotated[Principal, Depends(require())]
     ) -> AccountAnswer:
         """Return one customer's points: granted in all, and left."""
-        if caller.subject != customer_id and caller.roles.isdisjoint(STAFF):
+        if normal(caller.subject) != customer_id and caller.roles.isdisjoint(STAFF):
             raise Problem(status=403, detail="A customer may read only its own account.")
         with engine.connect() as connection:
             row = tables.find(connection, customer_id)

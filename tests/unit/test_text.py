@@ -1,0 +1,86 @@
+"""The one rule for text that people read, and the one for identifiers; and the lists that codes come from."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from chassis.http.fields import Country, Currency, CustomerId, ShortText, Sku
+from chassis.values.text import human_text, identifier
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+BLANKS = ["", " ", "\u00a0", "\u3000", "\u200b", "\u200d\u2060", "\ufeff", "\u00ad", "\u3164", "\u2800", "\U000e0020"]
+
+
+@pytest.mark.parametrize("blank", BLANKS, ids=ascii)
+@pytest.mark.parametrize("rule", [human_text, identifier])
+def test_a_text_that_shows_nothing_is_refused(rule: object, blank: str) -> None:
+    assert callable(rule)
+    with pytest.raises(ValueError, match=r"Blank|cannot be seen"):
+        rule(blank, length_max=200)
+
+
+@pytest.mark.parametrize("rule", [human_text, identifier])
+def test_what_looks_the_same_is_the_same(rule: object) -> None:
+    assert callable(rule)
+    assert rule("cafe\u0301", length_max=9) == rule("caf\u00e9", length_max=9) == "caf\u00e9"
+    assert rule(" c1 ", length_max=9) == "c1"
+
+
+@pytest.mark.parametrize("hidden", ["c\u200b1", "c\u00a01", "c\u200d1", "\ufeffc1", "c\u00ad1", "c\u202e1", "c\ufe0f1"])
+def test_an_identifier_has_nothing_invisible(hidden: str) -> None:
+    with pytest.raises(ValueError, match=r"Character \d \(U\+[0-9A-F]{4}\) cannot be seen"):
+        identifier(hidden, length_max=9)
+
+
+def test_a_name_may_have_the_joiners_of_its_script_and_emoji() -> None:
+    for name in ("می\u200cخواهم", "👩\u200d👩\u200d👧 Ltd", "क्\u200dष", "Ann-Marie O’Hara", "李 小龍"):
+        assert human_text(name, length_max=50) == unicodedata.normalize("NFC", name)
+
+
+@pytest.mark.parametrize("text", ["a\u202eb", "a\u2066b"])
+def test_a_name_cannot_turn_the_text_around_it(text: str) -> None:
+    with pytest.raises(ValueError, match="direction"):
+        human_text(text, length_max=9)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("a\nb", "line break"), ("a\x00b", r"U\+0000"), ("a\u2028b", r"U\+2028"), ("x" * 10, "10 characters; at most 9")],
+)
+def test_a_refusal_says_what_is_wrong(text: str, expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
+        human_text(text, length_max=9)
+
+
+@given(st.text(max_size=30))
+def test_the_rules_are_stable(text: str) -> None:
+    for rule in (human_text, identifier):
+        try:
+            once = rule(text, length_max=100)
+        except ValueError:
+            continue
+        assert rule(once, length_max=100) == once
+
+
+@pytest.mark.parametrize("kind", [Sku, CustomerId, ShortText])
+def test_fields_apply_the_rules(kind: object) -> None:
+    field: TypeAdapter[str] = TypeAdapter(kind)
+    assert field.validate_python(" cafe\u0301") == "caf\u00e9"
+    with pytest.raises(ValidationError, match="Blank"):
+        field.validate_python("\u200b\u3164" if kind is ShortText else "   ")
+
+
+def test_codes_come_from_the_lists_of_iso() -> None:
+    currency: TypeAdapter[str] = TypeAdapter(Currency)
+    country: TypeAdapter[str] = TypeAdapter(Country)
+    assert [currency.validate_python(code) for code in ("USD", "KES")] == ["USD", "KES"]
+    assert [country.validate_python(code) for code in ("US", "KE", "XK")] == ["US", "KE", "XK"]
+    for code in ("ZZZ", "XXX", "usd", "US"):
+        with pytest.raises(ValidationError, match="ISO 4217"):
+            currency.validate_python(code)
+    for code in ("ZZ", "us", "USA", "UK"):
+        with pytest.raises(ValidationError, match="ISO 3166"):
+            country.validate_python(code)
