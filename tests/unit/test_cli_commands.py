@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from baraza.commands import orders
+from baraza.commands import options, orders
 from saga_tracker.definitions import DEFINITIONS
 
 
@@ -167,3 +167,8 @@ def test_an_order_shows_amounts_in_its_currency_and_no_charge_once_it_is_cancell
     assert "tea  JPY 1,500" in shown
     cancelled = "\n".join(orders._description(order | {"state": "CANCELLED_COMPENSATED"}))
     assert "payable     nothing; the order was for JPY 1,500" in cancelled
+
+
+def test_an_order_id_means_the_same_in_small_letters() -> None:
+    assert options.order_id("01jcz3k8t0abcdefghjkmnpqrs") == "01JCZ3K8T0ABCDEFGHJKMNPQRS"
+    assert options.order_id("saga-1") == "saga-1"

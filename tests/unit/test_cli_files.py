@@ -35,6 +35,16 @@ def test_an_empty_line_in_a_catalogue_is_skipped(tmp_path: Path) -> None:
     assert [record["sku"] for record in tabular.records(path, CATALOGUE, key="sku")] == ["tea", "milk"]
 
 
+def test_the_empty_lines_that_excel_leaves_are_skipped(tmp_path: Path) -> None:
+    path = written(tmp_path, HEAD + b"tea,Tea,1,USD,1\r\n,,,,\r\n , ,,,\r\n")
+
+    assert [record["sku"] for record in tabular.records(path, CATALOGUE, key="sku")] == ["tea"]
+
+
+def test_a_byte_order_mark_before_orders_is_skipped(tmp_path: Path) -> None:
+    assert [each.key for each in orderfile.read(written(tmp_path, b'\xef\xbb\xbf{"idempotency_key": "k"}\n'))] == ["k"]
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
@@ -47,6 +57,12 @@ def test_an_empty_line_in_a_catalogue_is_skipped(tmp_path: Path) -> None:
         (HEAD + b"tea,Tea,1,USD,1\n,Milk,1,USD,1\n", "line 3, column sku: ''; expected a text"),
         (HEAD + b"tea,Tea,1,USD,1\ntea,Tea,2,USD,1\n", "line 3: sku 'tea' is on line 2 already"),
         (HEAD + b'tea,"Tea,1,USD,1\n', "unexpected end of data"),
+        (HEAD + b'tea,"Tea,1,USD,1\n' + b"milk,Milk,1,USD,1\n" * 3, "line 2: a quote that opens on this line is not"),
+        (HEAD + b'tea,"Tea\ngreen",1,USD,1\n', "It has a line break; write it on one line."),
+        (HEAD + b"tea,\xe2\x80\x8b,1,USD,1\n", "Blank; it must have a character that can be seen."),
+        (HEAD + b"t\xe2\x80\x8ba,Tea,1,USD,1\n", "Character 2 (U+200B) cannot be seen; remove it."),
+        (HEAD + b"tea,Tea,1,ZZZ,1\n", "'ZZZ'; expected three capital letters, such as USD. Not a currency of ISO 4217"),
+        (HEAD + "caf\u00e9,A,1,USD,1\ncafe\u0301,A,1,USD,1\n".encode(), "line 3: sku 'caf\u00e9' is on line 2 already"),
         (HEAD + b"t\xe9,Tea,1,USD,1\n", "is not UTF-8"),
         (HEAD + b"t\x00,Tea,1,USD,1\n", "line 2, column sku: 't\\x00'; expected a text"),
         (HEAD + b"tea,Tea,10000000001,USD,1\n", "line 2, column price_minor: '10000000001'; expected a whole number"),
@@ -91,6 +107,8 @@ def test_orders_are_read_line_by_line(tmp_path: Path) -> None:
         (b'{"submitted_at": "yesterday"}\n', "line 1, submitted_at: 'yesterday'; expected a time such as"),
         (b'{"a": "\xe9"}\n', "line 1: not UTF-8"),
         (b'{"points_to_burn": NaN}\n', "line 1: contains NaN"),
+        (b'{"currency": "USD", "currency": "EUR"}\n', 'line 1: The member "currency" is given twice'),
+        (b'{"points_to_burn": ' + b"9" * 5_000 + b"}\n", "line 1: A number has 5000 digits"),
         (b'{"customer_id": "\\ud800"}\n', "line 1: contains NaN, an infinite number or half a character"),
         (b"[" * 100_000, "line 1, nested too deeply"),
         (b" " * (orderfile.LINE_BYTES_MAX + 1), "line 1: longer than 1048576 bytes"),

@@ -6,7 +6,7 @@ import re
 from functools import partial
 from typing import Annotated, Any, Final, TypeAlias
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from chassis.values.address import is_country
 from chassis.values.money import is_currency
@@ -19,6 +19,7 @@ CUSTOMER_ID_LENGTH_MAX: Final = 128
 SHORT_TEXT_LENGTH_MAX: Final = 200
 POSTAL_CODE_LENGTH_MAX: Final = 20
 PHONE_LENGTH_MAX: Final = 32
+ULID_LENGTH: Final = 26
 PHONE: Final = re.compile(r"\+?(?:[ ().-]*[0-9]){5,15}(?: ?(?:x|ext\.?) ?[0-9]{1,6})?")
 """E.164 has at most 15 digits; people write them in groups, and an extension after them."""
 
@@ -46,6 +47,10 @@ def _country(code: str) -> str:
     return code
 
 
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) and len(value) == ULID_LENGTH else value
+
+
 Sku: TypeAlias = Annotated[
     str, _described(SKU_LENGTH_MAX), AfterValidator(partial(identifier, length_max=SKU_LENGTH_MAX))
 ]
@@ -67,5 +72,5 @@ Country: TypeAlias = Annotated[
     Field(description="ISO 3166-1 alpha-2.", json_schema_extra={"pattern": "^[A-Z]{2}$"}),
     AfterValidator(_country),
 ]
-SagaId: TypeAlias = Annotated[str, Field(pattern=r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
-"""A ULID in its canonical form."""
+SagaId: TypeAlias = Annotated[str, BeforeValidator(_upper), Field(pattern=r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
+"""A ULID; its letters may be small."""

@@ -22,6 +22,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from chassis.http.forms import words_of
 from chassis.http.json_body import FlawedBody, PlainBody
 
 log = structlog.get_logger(__name__)
@@ -205,7 +206,6 @@ SENTENCES: Final[Mapping[str, str]] = {
     "too_long": "One too many: there may be {max_length}.",
     "string_too_short": "Too short: at least {min_length} characters.",
     "string_too_long": "Too long: at most {max_length} characters.",
-    "string_pattern_mismatch": "Not of the form {pattern}.",
     "string_type": "Not a text; send a JSON string.",
     "string_unicode": "Not a text that UTF-8 can hold; send whole characters.",
     "int_type": "Not a whole number; send a JSON integer.",
@@ -231,6 +231,8 @@ UNKNOWN: Final = "Not valid; the API's description says what may stand here."
 def _sentence(error: Mapping[str, Any]) -> str:
     if error["type"] == "value_error":
         return f"{error['ctx']['error']}."
+    if error["type"] == "string_pattern_mismatch":
+        return words_of(error["ctx"]["pattern"])
     return SENTENCES.get(error["type"], UNKNOWN).format_map(error.get("ctx") or {})
 
 

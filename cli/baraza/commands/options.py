@@ -30,6 +30,8 @@ Saga: TypeAlias = Annotated[
 ]
 
 ID_LENGTH_MAX = 64
+ULID_LENGTH = 26
+"""A ULID means the same in small letters; the services know it in capital ones."""
 
 
 def replicas_of(texts: list[str] | None) -> dict[str, int]:
@@ -48,7 +50,7 @@ def order_id(text: str) -> str:
     name = text.strip()
     if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum() or len(name) > ID_LENGTH_MAX:
         raise UsageRefusal(f"{text!r} is not an order's id, which looks like 01JCZ3K8T0ABCDEFGHJKMNPQRS.")
-    return name
+    return name.upper() if len(name) == ULID_LENGTH else name
 
 
 def check_reason(reason: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -145,10 +144,12 @@ def cancel(order: Order, home: Home = None, as_json: Json = False) -> None:
 
 
 def _json_of(file: Path) -> Any:
+    from chassis.values.json_text import parse
+
     from baraza.storefront.tabular import unreadable
 
     try:
-        return json.loads(sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8"))
+        return parse(sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes())
     except OSError as error:
         raise unreadable(file, error) from error
     except (ValueError, RecursionError) as error:

@@ -13,6 +13,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from chassis.values.json_text import JsonFlaw, parse
+
 from baraza.storefront.tabular import unreadable
 from baraza.terminal import UsageRefusal
 
@@ -49,11 +51,13 @@ def read(path: Path) -> Iterator[Submission]:
 
 def _parse(path: Path, number: int, line: bytes) -> object:
     try:
-        return json.loads(line)
+        return parse(line)
     except UnicodeDecodeError as error:
         raise UsageRefusal(
             f"{path}, line {number}: not UTF-8 at byte {error.start}; save the file as UTF-8."
         ) from error
+    except JsonFlaw as flawed:
+        raise UsageRefusal(f"{path}, line {number}: {flawed}") from flawed
     except (ValueError, RecursionError) as error:
         flaw = f"column {error.colno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else "nested too deeply"
         raise UsageRefusal(f"{path}, line {number}, {flaw}; expected one JSON object a line.") from error

@@ -24,8 +24,8 @@ POINTS_MAX = 1_000_000_000_000
 """The services' own limits: a line above one is refused by its number, before any line is loaded."""
 
 CATALOGUE = (
-    Column(name="sku", parse=tabular.text(64), expects="a text of 1 to 64 characters"),
-    Column(name="name", parse=tabular.text(200), expects="a text of 1 to 200 characters"),
+    Column(name="sku", parse=tabular.key(64), expects="a text of 1 to 64 characters"),
+    Column(name="name", parse=tabular.name(200), expects="a text of 1 to 200 characters"),
     Column(
         name="price_minor",
         parse=tabular.whole_number(PRICE_MINOR_MAX),
@@ -39,7 +39,7 @@ CATALOGUE = (
     ),
 )
 CUSTOMERS = (
-    Column(name="customer_id", parse=tabular.text(128), expects="a text of 1 to 128 characters"),
+    Column(name="customer_id", parse=tabular.key(128), expects="a text of 1 to 128 characters"),
     Column(
         name="points",
         parse=tabular.whole_number(POINTS_MAX),
@@ -90,7 +90,7 @@ def load_workload(stack: Running, workload: Workload) -> None:
 
 
 def load_catalogue(stack: Running, records: Iterable[Record], total: int) -> None:
-    """Send products to checkout and their stock to inventory. Raises Refused or Unreachable."""
+    """Send stock to inventory, then the products to checkout. Raises Refused or Unreachable."""
     with (
         stack.api("checkout") as checkout,
         stack.api("inventory") as inventory,
@@ -98,9 +98,10 @@ def load_catalogue(stack: Running, records: Iterable[Record], total: int) -> Non
     ):
         for batch in batches(records):
             products = [{name: row[name] for name in ("sku", "name", "price_minor", "currency")} for row in batch]
-            checkout.call("PUT", "/v1/catalogue", body={"products": products})
             stock = [{"sku": row["sku"], "on_hand": row["stock"]} for row in batch]
             inventory.call("PUT", "/v1/stock", body=stock)
+            # Last, so that no price is live whose stock is not.
+            checkout.call("PUT", "/v1/catalogue", body={"products": products})
             advance(len(batch))
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+from chassis.values.text import human_text, identifier
 
 from baraza.terminal import UsageRefusal
 
@@ -28,15 +30,14 @@ class Column:
     expects: str
 
 
-def text(length_max: int) -> Callable[[str], str]:
-    """Return a parser of texts that are not empty and contain no control character."""
+def name(length_max: int) -> Callable[[str], str]:
+    """Return a parser of texts for people, by the rule that the services have."""
+    return partial(human_text, length_max=length_max)
 
-    def parse(cell: str) -> str:
-        if not 0 < len(cell.strip()) <= length_max or any(unicodedata.category(letter) == "Cc" for letter in cell):
-            raise ValueError
-        return cell.strip()
 
-    return parse
+def key(length_max: int) -> Callable[[str], str]:
+    """Return a parser of identifiers, by the rule that the services have."""
+    return partial(identifier, length_max=length_max)
 
 
 def whole_number(maximum: int) -> Callable[[str], int]:
@@ -53,9 +54,11 @@ def whole_number(maximum: int) -> Callable[[str], int]:
 
 def currency(cell: str) -> str:
     """Parse an ISO 4217 code."""
+    from chassis.values.money import is_currency
+
     code = cell.strip()
-    if len(code) != 3 or not code.isascii() or not code.isalpha() or not code.isupper():
-        raise ValueError
+    if not is_currency(code):
+        raise ValueError("Not a currency of ISO 4217 with minor units" if len(code) == len("USD") else "")
     return code
 
 
@@ -66,6 +69,7 @@ def records(path: Path, columns: Sequence[Column], *, key: str) -> Iterator[Reco
     """
     names = [column.name for column in columns]
     csv.field_size_limit(FIELD_LENGTH_MAX)
+    begins_at = 1
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
@@ -74,8 +78,12 @@ def records(path: Path, columns: Sequence[Column], *, key: str) -> Iterator[Reco
                 found = "is empty" if header is None else f"starts with {','.join(header)[:100]!r}"
                 raise UsageRefusal(f"{path} {found}; its first line must be {','.join(names)}.")
             seen: dict[Value, int] = {}
-            for cells in reader:
-                if not cells:  # an empty line, as editors leave at the end
+            while True:
+                begins_at = reader.line_num + 1
+                cells = next(reader, None)
+                if cells is None:
+                    return
+                if not any(cell.strip() for cell in cells):  # as editors leave at the end, and Excel with its commas
                     continue
                 record = _record(path, reader.line_num, cells, columns)
                 first = seen.setdefault(record[key], reader.line_num)
@@ -87,9 +95,7 @@ def records(path: Path, columns: Sequence[Column], *, key: str) -> Iterator[Reco
     except UnicodeDecodeError as error:
         raise UsageRefusal(f"{path} is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8.") from error
     except csv.Error as error:
-        raise UsageRefusal(
-            f"{path}, line {reader.line_num}: {error}; write plain CSV, quotes doubled inside quotes."
-        ) from error
+        raise UsageRefusal(_flaw(path, begins_at, reader.line_num, error)) from error
     except OSError as error:
         raise unreadable(path, error) from error
 
@@ -102,11 +108,22 @@ def _record(path: Path, line: int, cells: Sequence[str], columns: Sequence[Colum
     for column, cell in zip(columns, cells, strict=True):
         try:
             record[column.name] = column.parse(cell)
-        except ValueError:
+        except ValueError as error:
+            reason = f" {error}." if str(error) else ""
             raise UsageRefusal(
-                f"{path}, line {line}, column {column.name}: {cell[:100]!r}; expected {column.expects}."
+                f"{path}, line {line}, column {column.name}: {cell[:100]!r}; expected {column.expects}.{reason}"
             ) from None
     return record
+
+
+def _flaw(path: Path, begins_at: int, found_at: int, error: csv.Error) -> str:
+    """Return what is wrong with a record, which may have lines: a quote that is not closed shows at the last one."""
+    if found_at > begins_at or "unexpected end" in str(error):
+        return (
+            f"{path}, line {begins_at}: a quote that opens on this line is not closed ({error}, line {found_at}); "
+            "close it, or double it inside quotes."
+        )
+    return f"{path}, line {begins_at}: {error}; write plain CSV, quotes doubled inside quotes."
 
 
 def unreadable(path: Path, error: OSError) -> UsageRefusal:

@@ -212,13 +212,13 @@ OrderId = Annotated[str, Path(pattern=f"^{ULID}$", description="A ULID.")]
 
 
 class UlidConvertor(Convertor[str]):
-    """Lets ``{order_id:ulid}`` match only a ULID."""
+    """Lets ``{order_id:ulid}`` match only a ULID, whose letters may be small."""
 
-    regex = ULID
+    regex = f"(?i:{ULID})"
 
     def convert(self, value: str) -> str:
-        """Return the id as it stands in the path."""
-        return value
+        """Return the id in its canonical form."""
+        return value.upper()
 
     def to_string(self, value: str) -> str:
         """Return the id as it stands in a path."""

@@ -49,6 +49,8 @@ Staff = Annotated[Principal, Depends(require("support", "operator"))]
 
 def _rfc3339(value: object) -> object:
     """Refuse the numbers that pydantic would take for seconds since 1970."""
+    if isinstance(value, str) and re.search(r"[0-9] [0-9]{2}:?[0-9]{2}$", value) and "T" in value.upper():
+        raise ValueError("A + in a URL is a blank; write the zone as %2B02:00, or the time with Z")
     if isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\d[Tt ]", value) is None:
         raise ValueError("Not a time as RFC 3339 writes it, for example 2026-11-21T10:00:00Z")
     return value

@@ -1,0 +1,33 @@
+"""What the patterns of the APIs' fields mean, in words: a refusal never shows a regular expression."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+LINE: Final = "one line without control characters"
+NAME: Final = "small letters, digits and _"
+ID: Final = "letters, digits, - and _, 64 at most"
+
+FORMS: Final[Mapping[str, str]] = {
+    r"^[!-~]+$": "printable ASCII characters without blanks",
+    r"^[A-Za-z0-9_.:-]+$": "letters, digits and the characters _ . : -",
+    r"^[^\x00-\x1f\x7f-\x9f]*$": LINE,
+    r"^[^\x00-\x1f\x7f]+$": LINE,
+    r"^[^\x00-\x1f\x7f]*[^\x00-\x1f\x7f\s][^\x00-\x1f\x7f]*$": f"{LINE}, and not only blanks",
+    r"^[a-z0-9_]+$": NAME,
+    r"^[a-z0-9_]{1,64}$": f"{NAME}, 64 at most",
+    r"^[0-9A-Za-z_-]{1,64}$": ID,
+    r"^[0-9A-Za-z_-]{0,64}$": ID,
+    r"^[0-9A-Za-z_-]+$": "a cursor as a response gave it",
+    r"^[0-9a-f]{8}$": "8 hexadecimal digits, as ./baraza sagas review shows them",
+    r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$": "a ULID, such as 01JCZ3K8T0ABCDEFGHJKMNPQRS",
+    r"^[0-9A-HJKMNP-TV-Z]{26}$": "a ULID, such as 01JCZ3K8T0ABCDEFGHJKMNPQRS",
+}
+"""The words by pattern; a contract test looks for patterns that have none."""
+
+
+def words_of(pattern: str) -> str:
+    """Return the sentence for a text that does not have this form."""
+    words = FORMS.get(pattern)
+    return f"Not of the expected form: {words}." if words else "Not of the form that the API's description gives."
