@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import os
 import subprocess
@@ -362,7 +363,13 @@ def test_concurrent_requests_with_one_key_make_one_order(api: Api, tx: Connectio
         ({"points_to_burn": 202}, "#/points_to_burn"),
         ({"customer_id": "a\x00b"}, "#/customer_id"),
         ({"currency": "usd"}, "#/currency"),
+        ({"currency": "ZZZ"}, "#/currency"),
+        ({"customer_id": "\u200b"}, "#/customer_id"),
         ({"payment_method": {"token": "4111111111111111"}}, "#/payment_method/token"),
+        ({"payment_method": {"token": "4111-1111-1111-1111"}}, "#/payment_method/token"),
+        ({"ship_to": {"name": "\u3164", "street": "B", "city": "C", "country": "IE"}}, "#/ship_to/name"),
+        ({"ship_to": {"name": "A", "street": "B", "city": "C", "country": "ZZ"}}, "#/ship_to/country"),
+        ({"ship_to": {"name": "A", "street": "B", "city": "C", "country": "US"}}, "#/ship_to/postal_code"),
         ({"surprise": 1}, "#/surprise"),
         ({"ship_to": {"name": "A"}}, "#/ship_to/street"),
     ],
@@ -374,6 +381,33 @@ def test_an_invalid_order_is_refused_with_a_pointer_to_the_field(
     assert refused.status_code == 422
     assert refused.headers["content-type"] == "application/problem+json"
     assert pointer in [error["pointer"] for error in refused.json()["errors"]]
+
+
+def test_an_order_goes_to_an_address_as_its_country_has_it(storefront: httpx.Client) -> None:
+    ship_to = {
+        "name": "A",
+        "street": "B",
+        "street_2": "4/F",
+        "city": "Central",
+        "country": "HK",
+        "phone": "+852 1234 5678",
+    }
+    accepted = post(storefront, cart() | {"ship_to": ship_to})
+    assert accepted.status_code == 202
+    order_id = accepted.json()["order_id"]
+    assert storefront.get(f"/v1/orders/{order_id.lower()}").json()["order_id"] == order_id
+
+
+def test_a_member_that_is_given_twice_makes_no_order(storefront: httpx.Client) -> None:
+    text = json.dumps(cart(lines=[("sku-1", 1)])).replace('"quantity": 1', '"quantity": 1, "quantity": 7')
+    headers = {"Content-Type": "application/json", "Idempotency-Key": new_key()}
+    assert storefront.post("/v1/orders", content=text, headers=headers).status_code == 400
+    line = text.replace("{", f'{{"idempotency_key": "{new_key()}", ', 1)
+    ndjson = {"Content-Type": "application/x-ndjson"}
+    refused = storefront.post("/v1/orders/bulk", content=line, headers=ndjson).json()
+    assert [result["status"] for result in refused["results"]] == [400]
+    coded = storefront.post("/v1/orders/bulk", content=gzip.compress(line.encode()), headers=ndjson)
+    assert (coded.status_code, coded.headers["accept-encoding"]) == (415, "identity")
 
 
 def test_only_the_line_of_the_wrong_type_is_named(storefront: httpx.Client) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from uuid import uuid4
@@ -263,6 +264,25 @@ def test_a_shipment_is_booked_and_cancelled(courier: SimulatorProcess, saga_id: 
     assert adapter.find_booking(f"{saga_id}:1") == booked
     assert adapter.find_cancellation(f"{saga_id}:2") == cancelled
     assert adapter.find_booking(f"{saga_id}:3") is None
+
+
+def test_an_address_without_a_postal_code_and_with_a_second_line_reaches_the_courier(
+    courier: SimulatorProcess, saga_id: str
+) -> None:
+    """The courier refuses fields that it does not know, and empty ones."""
+    ship_to = Address(
+        name="A",
+        street="B",
+        street_2="Flat 4",
+        city="",
+        region="Dubai",
+        postal_code="",
+        country="AE",
+        phone="+971 4 1234",
+    )
+    request = replace(booking(saga_id), ship_to=ship_to)
+
+    assert isinstance(shipments(courier).book(request, saga_id), Booked)
 
 
 def test_a_rejection_is_an_outcome_that_is_found_again(courier: SimulatorProcess, saga_id: str) -> None:

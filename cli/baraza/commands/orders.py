@@ -82,7 +82,7 @@ def replay(source: Source, limit: Limit = None, rate: Rate = None, home: Home = 
         f"in {took_s:.1f} s."
     )
     for reason, count in intake.refused.most_common(REASONS_SHOWN_MAX):
-        notify(f"{count:>8}  {reason}")
+        notify(f"{count:>8}  {reason} (first: {intake.examples[reason]})")
     if intake.refused:
         stop(FOUND_A_PROBLEM)
 

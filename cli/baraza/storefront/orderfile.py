@@ -30,6 +30,8 @@ class Submission:
 
     key: str
     body: dict[str, Any]
+    where: str = ""
+    """Where it was read: the file and the line."""
 
 
 def read(path: Path) -> Iterator[Submission]:
@@ -78,7 +80,7 @@ def submission(value: object, where: str) -> Submission:
         raise UsageRefusal(f"{where}, submitted_at: {submitted_at!r}; expected a time such as 2017-01-01T11:53:26Z.")
     if not _is_sendable(body):
         raise UsageRefusal(f"{where}: contains NaN, an infinite number or half a character; write JSON in UTF-8.")
-    return Submission(key=key, body=body)
+    return Submission(key=key, body=body, where=where)
 
 
 def is_key(value: object) -> TypeGuard[str]:

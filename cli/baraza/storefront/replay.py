@@ -88,6 +88,8 @@ class Intake:
     repeated: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     """By reason."""
+    examples: dict[str, str] = field(default_factory=dict)
+    """By reason the first order that was refused for it: its line and its key."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -95,26 +97,29 @@ class Intake:
         """How many orders were answered."""
         return self.accepted + self.repeated + self.refused.total()
 
-    def add(self, results: Sequence[Result]) -> None:
+    def add(self, batch: Sequence[Submission], results: Sequence[Result]) -> None:
         """Count the results of a batch."""
         with self._lock:
-            for result in results:
+            for order, result in zip(batch, results, strict=True):
                 match result["status"]:
                     case 202:
                         self.accepted += 1
                     case 200:
                         self.repeated += 1
                     case _:
-                        self.refused[reason_of(result["problem"])] += 1
+                        reason = reason_of(result["problem"])
+                        self.refused[reason] += 1
+                        self.examples.setdefault(reason, f"{order.where}, key {order.key}".removeprefix(", "))
 
 
 def reason_of(problem: Result) -> str:
-    """Return why an order was refused, without what differs between orders (line, SKU, number)."""
+    """Return the field for which an order was refused, and why, without what differs between orders (line, number)."""
     errors = problem.get("errors") or []
     text = str(errors[0]["detail"]) if errors else str(problem.get("detail") or problem.get("title") or "refused")
     text = re.sub(r"^Line \d+ \(sku .*?\): ", "", text)
     text = re.sub(r"-?\d+", "N", text, count=1) if errors else text
-    return text.rstrip(".")
+    where = re.sub(r"/\d+", "", str(errors[0]["pointer"])).removeprefix("#/").replace("/", ".") if errors else ""
+    return f"{where}: {text}".removeprefix(": ").rstrip(".")
 
 
 class Pace:
@@ -168,7 +173,7 @@ class Replay:
         accepted = [result["order"]["order_id"] for result in results if result["status"] in (200, 202)]
         self.window.accepted(accepted)
         self.window.release(len(results) - len(accepted))
-        self.intake.add(results)
+        self.intake.add(batch, results)
         self.on_batch(batch, results)
 
 
