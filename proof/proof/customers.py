@@ -22,7 +22,7 @@ from saga_tracker.definitions import newest
 
 API = 2
 """The number of the connection that checkout's API uses."""
-ADDRESS = Address(name="A", street="B", city="C", postal_code="D", country="KE")
+ADDRESS = Address(name="A", street="B", city="C", postal_code="D", country="KE", street_2=None, region=None, phone=None)
 SKUS = ("tea", "salt")
 CUSTOMERS = ("amina", "juma")
 ORDER = newest("order")

@@ -245,7 +245,8 @@ def test_a_call_that_may_outlast_its_lease_is_refused_at_the_start(redis_url: st
 
 
 def booking(saga_id: str, *, postal_code: str = "45202") -> Booking:
-    ship_to = Address(name="A", street="B", city="C", postal_code=postal_code, country="US")
+    more = dict.fromkeys(("street_2", "region", "phone"))
+    ship_to = Address(name="A", street="B", city="C", postal_code=postal_code, country="US", **more)
     return Booking(reference=saga_id, ship_to=ship_to, lines=[OrderLine(sku="1", quantity=2, unit_price_minor=5)])
 
 

@@ -30,7 +30,9 @@ PARTITIONS = 6
 DEADLINE_S = 60.0
 SHORT = {"BARAZA_TIMEOUT_FACTOR": "0.05"}
 """Every deadline of a saga is a twentieth of its real one: a second for the first step."""
-ADDRESS = checkout.Address(name="A", street="B", city="C", postal_code="D", country="KE")
+ADDRESS = checkout.Address(
+    name="A", street="B", city="C", postal_code="D", country="KE", street_2=None, region=None, phone=None
+)
 LINES = (checkout.OrderLine(sku="sku-1", quantity=1, unit_price_minor=100),)
 Value = TypeVar("Value")
 
