@@ -60,5 +60,5 @@ def test_a_token_is_none(text: str) -> None:
 
 def test_no_uuid_is_taken_for_a_card_number() -> None:
     chance = random.Random(16)
-    made = [uuid.UUID(int=chance.getrandbits(128), version=4) for _ in range(50_000)]
+    made = [uuid.UUID(int=chance.getrandbits(128), version=4) for _ in range(20_000)]
     assert [each for each in made if holds_card_number(str(each)) or holds_card_number(f"tok_{each.hex}")] == []
