@@ -1,8 +1,9 @@
 """Backup and restore of one service's database, while everything else keeps running.
 
 1. :func:`dump` writes a copy. It records when it was begun, and contains everything that was committed before that.
-2. :func:`load` restores the database from a copy; the service must be stopped.
-3. :func:`reconcile` adds what the service has published on Kafka since; then the service may start.
+2. :func:`inspect` refuses a copy that is not of this service and this schema, while the service still runs.
+3. :func:`load` restores the database from a copy; the service must be stopped.
+4. :func:`reconcile` adds what the service has published on Kafka since; then the service may start.
 """
 
 from __future__ import annotations
@@ -11,8 +12,12 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+from chassis.postgres import migrations
+from chassis.postgres.migrations import VERSION_TABLE
 
 from stack import contract, postgres, services
 from stack.errors import ComponentFailed, InvalidSettings
@@ -26,19 +31,65 @@ TAIL_LINES = 15
 def dump(home: Home, state: State, service: str, file: Path) -> None:
     """Write a copy of the service's database into ``file``. Raises InvalidSettings, ComponentFailed."""
     draft = file.with_name(f"{file.name}.new")
-    _program(home, state, "pg_dump", "--format=custom", f"--file={draft}", _database(service))
-    draft.replace(file)
+    if file.is_dir():
+        raise InvalidSettings(f"{file} is a folder; name a file in it.")
+    try:
+        _program(home, state, "pg_dump", "--format=custom", f"--file={draft}", _database(service))
+        draft.replace(file)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
-def taken_at(home: Home, state: State, file: Path) -> datetime:
-    """Return when the copy in ``file`` was begun. Raises ComponentFailed where the file is not a copy."""
-    listed = _program(home, state, "pg_restore", "--list", str(file))
-    created = re.search(r"^; Archive created at (\S+ \S+) UTC$", listed, re.MULTILINE)
-    if created is None:
-        raise ComponentFailed(
-            f"{file} does not contain the time at which it was taken; give a file that 'baraza backup' wrote."
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Archive:
+    """What a backup contains: the database that it was taken from, its schema's revision, and when it was begun."""
+
+    database: str
+    revision: str
+    taken_at: datetime
+
+
+def inspect(home: Home, state: State, service: str, file: Path) -> Archive:
+    """Return what the backup in ``file`` contains, once it is known to be one that this service can run on.
+
+    Raises InvalidSettings, before anything is changed: for another service's, for one of another schema, and for a
+    file that is no backup.
+    """
+    database = _database(service)
+    if not file.is_file():
+        raise InvalidSettings(f"{file} is not a file; give one that 'baraza backup' wrote.")
+    try:
+        listed = _program(home, state, "pg_restore", "--list", str(file))
+        versions = _program(
+            home, state, "pg_restore", "--data-only", f"--table={VERSION_TABLE}", "--file=-", str(file)
+        )  # fmt: skip
+    except ComponentFailed as error:
+        raise InvalidSettings(f"{file} is no backup that 'baraza backup' wrote. {error}") from error
+    archive = archive_of(file, listed, versions)
+    if archive.database != database:
+        raise InvalidSettings(f"{file} is a backup of {archive.database}, not of {database}; nothing was changed.")
+    if archive.revision != (newest := migrations.newest(database)):
+        raise InvalidSettings(
+            f"{file} has the schema's revision {archive.revision}, this release has {newest}; nothing was changed. "
+            "Restore it with the release that wrote it, then run './baraza up' of this one."
         )
-    return datetime.fromisoformat(created[1]).replace(tzinfo=UTC)
+    return archive
+
+
+def archive_of(file: Path, listed: str, versions: str) -> Archive:
+    """Return an archive from pg_restore's list of it and from the rows of its version table. Raises InvalidSettings."""
+    created = re.search(r"^; Archive created at (\S+ \S+) UTC$", listed, re.MULTILINE)
+    database = re.search(r"^; +dbname: (.+)$", listed, re.MULTILINE)
+    revision = re.search(r"^COPY \S+ \(version_num\) FROM stdin;\n(\S+)\n\\\.$", versions, re.MULTILINE)
+    if created is None or database is None or revision is None:
+        raise InvalidSettings(
+            f"{file} does not contain its time, its database and its revision; give a file that 'baraza backup' wrote."
+        )
+    return Archive(
+        database=database[1],
+        revision=revision[1],
+        taken_at=datetime.fromisoformat(created[1]).replace(tzinfo=UTC),
+    )
 
 
 def load(home: Home, state: State, service: str, file: Path) -> None:

@@ -158,11 +158,11 @@ class Stack:
 
         Raises InvalidSettings, ComponentFailed.
         """
-        taken_at = backups.taken_at(self._home, self._state, file)
+        archive = backups.inspect(self._home, self._state, service, file)
         for name in self._names(service):
             self.stop(name)
         backups.load(self._home, self._state, service, file)
-        return taken_at
+        return archive.taken_at
 
     def reconcile(self, service: str, since: datetime) -> str:
         """Add what a stopped service has published on Kafka to its database, and start the service.

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from chassis.postgres import migrations
+from stack import InvalidSettings
 from support.shop import CONNECTIONS, SCARCE, PlacedOrder, Shop
 
 UNITS_AN_ORDER = 4
@@ -40,3 +42,30 @@ def test_a_restored_service_recovers_what_it_has_published(shop: Shop, service: 
         assert {order_id: shop.outcome(order_id)["saga"]["state"] for order_id in ended} == ended
     finally:
         shop.call("inventory", "PUT", "/v1/stock", [{"sku": SCARCE, "on_hand": 0}])
+
+
+def test_a_backup_of_another_service_or_none_is_refused_and_nothing_is_stopped(shop: Shop, tmp_path: Path) -> None:
+    running = shop.stack.process_ids()
+    shop.stack.backup("loyalty", tmp_path / "loyalty.dump")
+    (tmp_path / "junk").write_text("junk")
+    for name, reason in (
+        ("loyalty.dump", "is a backup of loyalty, not of inventory"),
+        ("junk", "is no backup"),
+        ("nowhere", "is not a file"),
+    ):
+        with pytest.raises(InvalidSettings, match=reason):
+            shop.stack.restore("inventory", tmp_path / name)
+    assert shop.stack.process_ids() == running
+
+
+def test_a_backup_of_another_revision_is_refused(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.stack.backup("inventory", tmp_path / "dump")
+    monkeypatch.setattr(migrations, "newest", lambda _package: "9999")
+    with pytest.raises(InvalidSettings, match="this release has 9999; nothing was changed"):
+        shop.stack.restore("inventory", tmp_path / "dump")
+
+
+def test_a_backup_into_a_folder_leaves_nothing_behind(shop: Shop, tmp_path: Path) -> None:
+    with pytest.raises(InvalidSettings, match="is a folder"):
+        shop.stack.backup("inventory", tmp_path)
+    assert [*tmp_path.iterdir(), *tmp_path.parent.glob(f"{tmp_path.name}*")] == [tmp_path]

@@ -9,6 +9,7 @@ from alembic import command, context
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, MetaData
 
 NEWEST = "head"
@@ -22,9 +23,17 @@ def config_of(package: str) -> Config:
     if not folder.is_dir():
         raise ValueError(f"{package} has no migrations: {folder} does not exist. Check the name of the package.")
     config = Config()
-    config.set_main_option("script_location", str(folder))
+    config.set_main_option("script_location", str(folder).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     return config
+
+
+def newest(package: str) -> str:
+    """Return the package's latest revision. Raises ValueError where it has none."""
+    revision = ScriptDirectory.from_config(config_of(package)).get_current_head()
+    if revision is None:
+        raise ValueError(f"{package} has no revision. Check the name of the package.")
+    return revision
 
 
 def upgrade(package: str, engine: Engine, revision: str = NEWEST) -> None:
