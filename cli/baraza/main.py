@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from functools import cache
 from typing import NoReturn
 
 import typer
 
-from baraza import interrupts
+from baraza import interrupts, streams
 from baraza.commands import (
     audit,
     backups,
@@ -28,9 +30,11 @@ from baraza.commands import (
     stack,
     test,
 )
+from baraza.environment import remove_foreign
 from baraza.terminal import FOUND_A_PROBLEM, USAGE, Refusal, notify
 
 INTERRUPTED = 130
+DETAIL_LENGTH_MAX = 300
 
 app = typer.Typer(
     name="baraza",
@@ -67,30 +71,45 @@ app.add_typer(catalogue.customers_app, name="customers")
 app.add_typer(schemas.app, name="schemas")
 
 
+@cache
+def command() -> Callable[..., object]:
+    """Return the command line as one callable; it takes a tenth of a second to make."""
+    return typer.main.get_command(app)
+
+
 def main() -> NoReturn:
     """Run one command. Exit status 0: success, 1: it found a problem, 2: wrong usage, 130: interrupted,
     143: terminated.
     """
+    remove_foreign(os.environ)
+    streams.install()
     interrupts.install()
+    sys.exit(_status())
+
+
+def _status() -> int:
+    """Run one command and return its exit status, after all of its output is written."""
     try:
-        app(prog_name="./baraza")
+        status = _run()
+        sys.stdout.flush()
     except KeyboardInterrupt:
         notify("Interrupted.")
-        sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        # The reader of our output has gone, which is not an error; the flush at exit must not raise it again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        return INTERRUPTED
     except Refusal as error:
         notify(f"baraza: {error}")
-        sys.exit(error.exit_code)
+        return error.exit_code
     except Exception as error:
-        text = expected(error)
-        if text is None:
-            raise
-        notify(f"baraza: {text}")
-        sys.exit(exit_code(error))
-    sys.exit(0)
+        notify(f"baraza: {expected(error) or unexpected(error)}")
+        return exit_code(error)
+    return status
+
+
+def _run() -> int:
+    try:
+        command()(prog_name="./baraza")
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 0
+    return 0
 
 
 def exit_code(error: Exception) -> int:
@@ -106,9 +125,27 @@ def expected(error: Exception) -> str | None:
 
     if isinstance(error, StackError):
         return str(error)
-    if isinstance(error, PermissionError):
+    if isinstance(error, PermissionError) and error.filename is not None:
         return f"No permission for {error.filename}; make it accessible, or choose another folder with --home."
+    if isinstance(error, OSError):
+        reason = (error.strerror or str(error) or type(error).__name__).lower()
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return f"{where}{reason}. Check the path, or choose another folder with --home."
     return None
+
+
+def unexpected(error: Exception) -> str:
+    """Keep the traceback of an error that is a defect of ours in a file, and return the sentence that names it."""
+    import tempfile
+    import traceback
+
+    what = f"This is a defect of baraza, an unexpected {type(error).__name__}: {str(error)[:DETAIL_LENGTH_MAX]}"
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="baraza-", suffix=".txt", delete=False, encoding="utf-8") as file:
+            file.write("".join(traceback.format_exception(error)))
+    except (OSError, ValueError):
+        return what
+    return f"{what}\nPlease report it with the file {file.name}."
 
 
 if __name__ == "__main__":

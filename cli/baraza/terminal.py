@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 FOUND_A_PROBLEM = 1
 USAGE = 2
+COPIED = frozenset({"saga", "saga or plan", "address"})
+"""Columns that people copy from, which are never broken; nor is the first one of a table, which identifies its row."""
 
 Advance = Callable[[int], None]
 
@@ -37,9 +40,14 @@ def notify(text: str) -> None:
 
 def put_json(value: Any) -> None:
     """Write one JSON value as one line of data and flush it, so that a pipe's reader has it at once."""
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=_plain)
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=not _carries_unicode(), default=_plain)
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
+
+
+def _carries_unicode() -> bool:
+    """Return whether every character can be written to stdout as it is."""
+    return codecs.lookup(sys.stdout.encoding).name == "utf-8"
 
 
 def _plain(value: object) -> str:
@@ -77,7 +85,9 @@ def put_table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, righ
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in headings:
-        table.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
+        justify: Literal["left", "right"] = "right" if heading in right else "left"
+        is_whole = heading == headings[0] or heading in COPIED
+        table.add_column(heading, justify=justify, overflow="fold", no_wrap=is_whole)
     for row in rows:
         table.add_row(*("" if cell is None else Text(str(cell)) for cell in row))
     console().print(table)

@@ -18,7 +18,6 @@ from pathlib import Path
 
 from chassis.postgres import migrations
 from chassis.postgres.migrations import VERSION_TABLE
-
 from stack import contract, postgres, services
 from stack.errors import ComponentFailed, InvalidSettings
 from stack.home import Home, State

@@ -177,7 +177,7 @@ def _kafka(home: Home, state: State) -> Image:
         keystore=f"{folder}/server.pem" if state.tls else None,
     )  # fmt: skip
     files = {
-        "server.properties": "".join(f"{name}={value}\n" for name, value in properties.items()),
+        "server.properties": kafka.written(properties),
         "format": "\n".join(
             kafka.format_arguments(home, kafka.cluster_id(state.id), f"{folder}/server.properties")[1:]
         ),

@@ -19,6 +19,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+NO_FOLDER = frozenset(
+    {errno.EEXIST, errno.ENOTDIR, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR, errno.EINVAL}
+)
+"""The path leads to a file, through a file, nowhere, or is none."""
+
 
 class StackError(Exception):
     """The root of these errors. Their texts are for the person at the terminal."""
@@ -71,5 +76,10 @@ def translated_os_errors(path: Path) -> Iterator[None]:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise PermissionMissing(
                 f"{error.filename or path} cannot be written; make it writable, or choose another folder with --home."
+            ) from error
+        if error.errno in NO_FOLDER:
+            reason = (error.strerror or "").lower()
+            raise InvalidSettings(
+                f"{error.filename or path} cannot be a folder of the stack: {reason}; choose another with --home."
             ) from error
         raise

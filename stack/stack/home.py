@@ -5,7 +5,10 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import pwd
+import re
 import secrets
+import shlex
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -13,6 +16,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from threading import RLock
+
+from pydantic import TypeAdapter, ValidationError
 
 from stack.errors import (
     ComponentFailed,
@@ -28,7 +33,10 @@ STATE_VERSION = 2
 """2: Kafka requires a login, and its data folder is formatted with the first ones."""
 COMPONENTS_KEY = "parts"
 """The key of the components in ``stack.json``, as existing stacks have it."""
+STACK_ID = "[0-9a-f]{32}"
 PASSWORD_BYTES = 24
+SUDO_CALLER = "SUDO_UID"
+"""The variable in which sudo names the user who called it."""
 DISK_FREE_BYTES_MIN = 32 << 20
 """Below this every component fails sooner or later, each with its own error."""
 
@@ -68,10 +76,35 @@ class Home:
 
     def prepare(self) -> None:
         """Create the folders, readable by their owner only. Raises PermissionMissing, DiskFull."""
+        self.check_owner()
         with translated_os_errors(self.path):
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             for folder in (self.secrets, self.logs, self.run):
                 folder.mkdir(mode=0o700, exist_ok=True)
+
+    def check_owner(self) -> None:
+        """Raise PermissionMissing where the folder is another user's, before a file in it becomes ours.
+
+        A new one is judged by the folder above it where sudo runs us: it would belong to root.
+        """
+        try:
+            owner = self.path.stat().st_uid
+        except OSError:
+            existing = next((folder for folder in self.path.parents if folder.exists()), None)
+            caller = os.environ.get(SUDO_CALLER)
+            if existing is None or caller is None or str(existing.stat().st_uid) != caller:
+                return
+            owner = int(caller)
+        if owner != os.geteuid():
+            raise PermissionMissing(
+                f"{self.path} belongs to {_name_of(owner)}; run this as that user, without sudo, "
+                "or choose another folder with --home."
+            )
+        if self.state_file.exists() and self.state_file.stat().st_uid != owner:
+            raise PermissionMissing(
+                f"{self.state_file} belongs to {_name_of(self.state_file.stat().st_uid)}, and {self.path} to you; "
+                f"give it back with: sudo chown -R {owner} {shlex.quote(str(self.path))}"
+            )
 
     def folder(self, name: str) -> Path:
         """Return a component's data folder; it may not exist yet."""
@@ -99,6 +132,7 @@ class Home:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Let one process at a time change this stack; others wait. A killed process releases the lock."""
+        self.check_owner()
         with translated_os_errors(self.path), (self.run / "lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
@@ -106,19 +140,21 @@ class Home:
     def load(self) -> State:
         """Return the state from ``stack.json``. Raises NoStack if it is missing, InvalidSettings if it is damaged."""
         try:
-            stored = dict(json.loads(self.state_file.read_text()))
-            state = State(components=stored.pop(COMPONENTS_KEY, []), **stored)
-        except FileNotFoundError:
-            raise NoStack(f"There is no stack in {self.path}; start one with 'baraza up'.") from None
-        except PermissionError as error:
-            raise PermissionMissing(f"{self.state_file} belongs to another user; run as that user.") from error
-        except (ValueError, TypeError) as error:
+            state = _state_of(self._stored())
+        except (ValueError, TypeError, RecursionError) as error:
             raise InvalidSettings(f"{self.state_file} is damaged ({error}); use a new --home.") from error
         if state.version != STATE_VERSION:
             raise InvalidSettings(
                 f"{self.state_file} has version {state.version}, not {STATE_VERSION}; use another --home."
             )
         return state
+
+    def _stored(self) -> str:
+        with translated_os_errors(self.path):
+            try:
+                return self.state_file.read_text(encoding="utf-8")
+            except FileNotFoundError:
+                raise NoStack(f"There is no stack in {self.path}; start one with 'baraza up'.") from None
 
     def save(self, state: State) -> None:
         """Replace ``stack.json`` in one move, so that a crash leaves the old one or the new one."""
@@ -144,6 +180,26 @@ class Home:
         replace(self.password_file(role), password + "\n")
 
 
+def _name_of(user: int) -> str:
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return f"user {user}"
+
+
+def _state_of(text: str) -> State:
+    """Return the state that a ``stack.json`` holds. Raises ValueError or TypeError."""
+    stored = json.loads(text)
+    if not isinstance(stored, dict) or not re.fullmatch(STACK_ID, str(stored.get("id"))):
+        raise ValueError("it has no stack's id")
+    state = State(components=stored.pop(COMPONENTS_KEY, []), **stored)
+    try:
+        return TypeAdapter(State).validate_python(asdict(state))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
 def new_password() -> str:
     """Return a random password."""
     return secrets.token_urlsafe(PASSWORD_BYTES)
@@ -153,7 +209,7 @@ def replace(path: Path, text: str) -> None:
     """Write a file in one move, readable by its owner only; the new one is on disk before the old one is gone."""
     draft = path.with_name(f"{path.name}.{os.getpid()}.new")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "w") as file:
+    with open(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

@@ -18,6 +18,7 @@ from chassis.wire.kafka import MECHANISM, PLAIN_PROTOCOL, TLS_PROTOCOL, KafkaLog
 from stack import certificates, java
 from stack.components import Component
 from stack.contract import DEPLOY
+from stack.environment import own_environment
 from stack.errors import translated_os_errors
 from stack.home import Home, replace
 from stack.ports import LOOPBACK
@@ -32,6 +33,7 @@ BROKER = "broker"
 """The broker's own login, to itself and to the controller."""
 CLIENTS, CONTROLLERS = "CLIENTS", "CONTROLLER"
 STOP_WAIT_S = 30
+ASCII_END = 0x80
 LISTENERS = ("listeners", "advertised.listeners", "listener.security.protocol.map")
 MESSAGE_BYTES_MAX = 1_048_588
 """Kafka's default, stated because producers and dead letters rely on it."""
@@ -139,7 +141,7 @@ def configure(
             keystore=str(certificates.server(home)) if tls else None,
         )  # fmt: skip
         chosen |= _with_side_listeners(chosen, sides)
-        replace(file, "".join(f"{name}={value}\n" for name, value in chosen.items()))
+        replace(file, written(chosen))
         replace(folder / "log4j2.xml", LOGGING)
     if not (data / "meta.properties").exists():
         _format(home, jars, file, cluster_id(stack_id))
@@ -170,6 +172,17 @@ def properties(
         "log.dirs": data,
         **PROPERTIES,
     }
+
+
+def written(properties: Mapping[str, str]) -> str:
+    """Return the properties as Java reads them: in Latin-1, so any other letter is written as its UTF-16 units."""
+    return "".join(f"{name}={_escaped(value)}\n" for name, value in properties.items())
+
+
+def _escaped(value: str) -> str:
+    units = value.replace("\\", "\\\\").encode("utf-16-be")
+    codes = (int.from_bytes(units[index : index + 2]) for index in range(0, len(units), 2))
+    return "".join(chr(code) if code < ASCII_END else f"\\u{code:04x}" for code in codes)
 
 
 def _own_logins(password: str) -> dict[str, str]:
@@ -226,6 +239,7 @@ def _format(home: Home, jars: list[Path], file: Path, cluster: str) -> None:
             subprocess.run(
                 (*_java(home, jars, HEAP_MAX), "kafka.tools.StorageTool", f"@{arguments}"), check=True,
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=output, timeout=FORMAT_TIMEOUT_S,
+                env=own_environment(),
             )  # fmt: skip
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
             raise home.failure(NAME, "Kafka could not format its data folder") from error
@@ -234,7 +248,7 @@ def _format(home: Home, jars: list[Path], file: Path, cluster: str) -> None:
 
 
 def _java(home: Home, jars: list[Path], heap_max: str, *, optimised: bool = False) -> tuple[str, ...]:
-    logging = f"-Dlog4j2.configurationFile={home.folder(NAME) / 'log4j2.xml'}"
+    logging = f"-Dlog4j2.configurationFile={(home.folder(NAME) / 'log4j2.xml').as_uri()}"
     return (*java.command(home, heap_max, optimised=optimised), logging, "-cp", ":".join(map(str, jars)))
 
 

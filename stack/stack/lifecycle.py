@@ -29,7 +29,8 @@ from stack import (
 )
 from stack.components import Component
 from stack.contract import AUDIT, DEPLOY, owner_of
-from stack.errors import NoStack, StackError
+from stack.environment import require_private
+from stack.errors import InvalidSettings, NoStack, StackError
 from stack.home import Home, State
 from stack.ports import LOOPBACK
 from stack.progress import Progress, Watcher, silent
@@ -67,7 +68,13 @@ class Endpoints:
 
     def url(self, service: str) -> str:
         """Return the base address of a service's first process, for example of ``checkout`` or ``saga-tracker-api``."""
-        return self.http[service][0]
+        return self.urls(service)[0]
+
+    def urls(self, service: str) -> tuple[str, ...]:
+        """Return the base addresses of a service's processes. Raises InvalidSettings where the stack lists none."""
+        if not (urls := self.http.get(service)):
+            raise InvalidSettings(f"The stack has no address of {service}; known: {', '.join(self.http)}.")
+        return urls
 
 
 class Stack:
@@ -278,6 +285,7 @@ def up(settings: StackSettings, watch: Watcher = silent) -> Stack:
     A failed start of a stack that was down leaves no process behind. Raises StackError.
     """
     home = Home(settings.home)
+    require_private(settings.cache)
     home.prepare()
     with home.locked():
         before = home.load() if home.state_file.exists() else None

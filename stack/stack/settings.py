@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from stack.environment import cache_folder
 from stack.errors import InvalidSettings
 
 PARTITIONS_DEFAULT = 6
@@ -16,8 +17,9 @@ REPLICAS_MAX = 16
 """A replica beyond the number of partitions would be idle; this bounds a typing error."""
 PORT_VARIABLE = "BARAZA_PORT_"
 TLS_VARIABLE = "BARAZA_TLS"
-RESERVED_CHARACTERS = frozenset("\n\r;#\"'")
-"""Characters that the supervisor's configuration file cannot carry in a path."""
+RESERVED_CHARACTERS = frozenset("\n\r;#\"'\\,")
+"""Characters that a path cannot have in the supervisor's configuration file, or in a list of Kafka's folders."""
+PORT_DIGITS_MAX = 5
 
 Environment = Mapping[str, str]
 
@@ -53,8 +55,9 @@ class StackSettings:
 
     def __post_init__(self) -> None:
         for path in (self.home, self.cache):
-            if not path.is_absolute() or RESERVED_CHARACTERS & set(str(path)):
-                raise InvalidSettings(f"The folder {path} must be absolute and free of quotes, ';' and '#'.")
+            _check_folder(path)
+        if ":" in str(self.cache):
+            raise InvalidSettings(f"The folder {self.cache} has a colon, which separates Java's files; choose another.")
         if self.partitions is not None and not 1 <= self.partitions <= PARTITIONS_MAX:
             raise InvalidSettings(f"{self.partitions} partitions; choose 1 to {PARTITIONS_MAX}.")
         for service, count in self.replicas.items():
@@ -88,10 +91,9 @@ def from_environment(
 
     Raises InvalidSettings.
     """
-    caches = Path(environ.get("XDG_CACHE_HOME") or Path(environ.get("HOME") or "/tmp") / ".cache")
     return StackSettings(
         home=Path(home or environ.get("BARAZA_HOME") or default_home()).absolute(),
-        cache=Path(environ.get("BARAZA_CACHE") or caches / "baraza").absolute(),
+        cache=cache_folder(environ),
         docker=docker,
         proxied=proxied,
         observed=observed,
@@ -102,6 +104,16 @@ def from_environment(
         ports=dict(_port(name, value) for name, value in environ.items() if name.startswith(PORT_VARIABLE)),
         environment=environment or {},
     )
+
+
+def _check_folder(path: Path) -> None:
+    """Raise InvalidSettings for a folder whose name a component cannot be given."""
+    text = str(path)
+    if not path.is_absolute() or RESERVED_CHARACTERS & set(text) or not text.isprintable():
+        raise InvalidSettings(
+            f"The folder {text!r} must be absolute, in UTF-8, and free of quotes, backslashes, commas, ';' and '#'; "
+            "choose another."
+        )
 
 
 def port_variable(component: str) -> str:
@@ -117,6 +129,6 @@ def _switch(name: str, value: str | None) -> bool | None:
 
 def _port(name: str, value: str) -> tuple[str, int]:
     component = name.removeprefix(PORT_VARIABLE).lower().replace("_", "-")
-    if not value.isdecimal():
+    if not value.isascii() or not value.isdecimal() or len(value) > PORT_DIGITS_MAX:
         raise InvalidSettings(f"{name} is {value!r}; give a port number, 1024 to 65535.")
     return component, int(value)

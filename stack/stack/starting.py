@@ -29,6 +29,7 @@ from stack import (
     services,
 )
 from stack.components import Component
+from stack.environment import own_environment
 from stack.errors import ComponentFailed
 from stack.home import Home, State
 from stack.progress import Progress, Watcher
@@ -185,10 +186,7 @@ class Start:
         return {package: digest for package, digest in digests.items() if done.get(f"migrations {package}") != digest}
 
     def _migrate_one(self, database: str, packages: Iterable[str]) -> None:
-        environment = {
-            **services.migration_environment(self._home, self._state, database),
-            "PATH": os.environ.get("PATH", ""),
-        }
+        environment = own_environment() | services.migration_environment(self._home, self._state, database)
         for package in packages:
             deploy.migrate(package, environment, self._home.log(f"migrate-{package}"))
 

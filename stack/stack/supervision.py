@@ -27,7 +27,8 @@ from supervisor.xmlrpc import Faults, SupervisorTransport  # type: ignore[import
 
 from stack import identity
 from stack.components import Component
-from stack.errors import InvalidSettings, PermissionMissing
+from stack.environment import own_environment
+from stack.errors import ComponentFailed, InvalidSettings, PermissionMissing
 from stack.home import Home, replace
 from stack.strays import MARKER
 from stack.waiting import until
@@ -42,8 +43,6 @@ RESTARTS_MAX = 100_000
 """A service outlives any outage of a dependency; the wait between restarts grows by a second each time."""
 LOG_BYTES_MAX = "20MB"
 LOG_BACKUPS = 2
-INHERITED = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR")
-"""The only variables that our processes inherit; all others are set explicitly."""
 
 
 class ProcessState(StrEnum):
@@ -175,13 +174,12 @@ class Supervisor:
             except xmlrpc.client.Fault as fault:
                 if fault.faultCode == unless:
                     return None
-                raise
+                raise ComponentFailed(f"supervisord refused {method}: {fault.faultString}") from fault
             finally:
                 transport.close()
 
     def _environment(self) -> dict[str, str]:
-        environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
-        return environment | {MARKER: self._stack_id, "PYTHONUNBUFFERED": "1"}
+        return own_environment() | {MARKER: self._stack_id, "PYTHONUNBUFFERED": "1"}
 
     def _write(self, components: Iterable[Component]) -> None:
         sections = [
@@ -213,7 +211,8 @@ class Supervisor:
             "stopwaitsecs": str(component.stop_wait_s),
             "killasgroup": "true",
             "redirect_stderr": "true",
-            "stdout_logfile": _escape(self._home.log(component.name)),
+            # supervisord expands this one twice.
+            "stdout_logfile": _escape(_escape(self._home.log(component.name))),
             "stdout_logfile_maxbytes": LOG_BYTES_MAX,
             "stdout_logfile_backups": str(LOG_BACKUPS),
         }

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from stack.backups import Archive, archive_of
 
 from stack import InvalidSettings
+from stack.backups import Archive, archive_of
 
 LISTED = """;
 ; Archive created at 2026-11-21 09:30:00 UTC

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
+import typer
+from typer.models import OptionInfo
 
+from baraza import main, terminal
 from baraza.commands import options, orders
 from saga_tracker.definitions import DEFINITIONS
 
@@ -93,6 +100,9 @@ def test_without_a_stack_one_sentence_states_what_to_run(tmp_path: Path, argumen
         (("redrive", "--plan", ""), "The selection is empty"),
         (("redrive", "--plan", "everything"), "'everything' selects nothing"),
         (("redrive", "--plan", "after=noon"), "after=noon is not a time"),
+        (("redrive", "--plan", "after=2026-11-21T10:00"), "has no zone; write 2026-11-21T10:00Z for UTC"),
+        (("redrive", "--plan", "before=2026-11-21"), "has no zone"),
+        (("reconcile", "inventory", "--since", "2026-11-21T10:00"), "has no zone; write 2026-11-21T10:00Z for UTC"),
         (("redrive", "--plan", "step=a step=b"), "step is given twice"),
         (("orders", "show", "../../etc/passwd"), "is not an order's id"),
         (("orders", "submit", "nowhere.json"), "nowhere.json cannot be read: no such file or directory"),
@@ -125,6 +135,49 @@ def test_a_sagas_diagram_names_every_step_and_every_message(tmp_path: Path) -> N
     for step in DEFINITIONS[("order", 1)].steps:
         assert step.name in diagram
         assert step.succeeds_with.__name__ in diagram
+
+
+def numbers(app: typer.Typer) -> Iterator[tuple[str, type, OptionInfo]]:
+    """Yield every option of the command line that is a number: its name, its type and what is declared of it."""
+    for command in app.registered_commands:
+        assert command.callback is not None
+        for hint in get_type_hints(command.callback, include_extras=True).values():
+            declared = [each for each in getattr(hint, "__metadata__", ()) if isinstance(each, OptionInfo)]
+            kind = next(
+                (each for each in (int, float) if declared and re.search(rf"\b{each.__name__}\b", str(hint))), None
+            )
+            if kind is not None:
+                yield f"{command.callback.__name__} {declared[0].param_decls}", kind, declared[0]
+    for group in app.registered_groups:
+        assert group.typer_instance is not None
+        yield from numbers(group.typer_instance)
+
+
+def test_every_number_on_the_command_line_is_finite_and_has_bounds() -> None:
+    found = list(numbers(main.app))
+
+    assert len(found) > 20
+    for name, kind, option in found:
+        assert None not in (option.min, option.max), name
+        assert kind is int or option.callback is options.finite, name
+
+
+def test_an_id_in_a_table_is_never_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stdout", written := Terminal())
+    monkeypatch.setenv("COLUMNS", "80")
+    row = ("01JCZ3K8T0ABCDEFGHJKMNPQRS", "CANCELLED_COMPENSATED", "reserve_inventory", "customer-0000000001",
+           "2026-11-21T10:00:00.000000Z", "The card issuer declined.")  # fmt: skip
+    terminal.put_table(("saga", "state", "step", "customer", "started", "reason"), [row])
+    terminal.put_table(
+        ("at", "operator", "act", "saga or plan", "reason"),
+        [("2026-11-21T10:00:00.000000Z", "an operator", "REDRIVE", row[0], "x " * 80)],
+    )
+
+    assert written.getvalue().count(row[0]) == 2
 
 
 def test_generated_code_is_checked(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def run(checkout: Path, wheels: str, digest: str = "") -> subprocess.CompletedPr
 def test_without_pip_the_launcher_takes_uv_out_of_the_wheel_that_the_lock_names(checkout: Path, wheels: str) -> None:
     first, second = run(checkout, wheels), run(checkout, wheels)
 
-    assert (first.returncode, first.stdout) == (0, "-P -m baraza.main status\n"), first.stderr
+    assert (first.returncode, first.stdout) == (0, "-E -s -P -X utf8 -m baraza.main status\n"), first.stderr
     assert "Installing uv" in first.stderr
     assert (second.stdout, second.stderr) == (first.stdout, "")
 

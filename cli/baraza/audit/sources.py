@@ -252,11 +252,11 @@ def provider_records(url: str, kind: str) -> Iterator[dict[str, Any]]:
             try:
                 answer = http.get("/admin/records", params={"kind": kind, "after": after, "limit": PAGE_RECORDS})
                 answer.raise_for_status()
-            except httpx.HTTPError as error:
+                page = answer.json()
+                records, after = page["records"], page["next"]
+            except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
                 raise Unreadable(f"The records at {url} cannot be read ({error}). Run ./baraza status.") from error
-            page = answer.json()
-            yield from page["records"]
-            after = page["next"]
+            yield from records
 
 
 def dead_letters(kafka: KafkaLogin) -> Iterator[tuple[str, int, int, str]]:

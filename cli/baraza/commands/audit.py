@@ -6,11 +6,21 @@ from typing import Annotated
 
 import typer
 
-from baraza.commands.options import Home, Json
+from baraza.commands.options import SECONDS_MAX, Home, Json, finite
 from baraza.system import running
 from baraza.terminal import FOUND_A_PROBLEM, put_json, stop
 
-Wait = Annotated[float, typer.Option("--wait", min=0, metavar="SECONDS", help="How long to wait until nothing moves.")]
+Wait = Annotated[
+    float,
+    typer.Option(
+        "--wait",
+        min=0,
+        max=SECONDS_MAX,
+        callback=finite,
+        metavar="SECONDS",
+        help="How long to wait until nothing moves.",
+    ),
+]
 
 
 def audit(home: Home = None, wait: Wait = 60.0, as_json: Json = False) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import os
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -21,8 +22,27 @@ Since = Annotated[
 
 def backup(service: Service, file: File, home: Home = None) -> None:
     """Write a copy of a service's database into a file, while everything runs."""
+    _check_writable(file)
     running.load(home).backup(service, file)
     notify(f"{file} contains {service} as of the start of this command. Restore it: ./baraza restore {service} {file}")
+
+
+def _check_writable(file: Path) -> None:
+    """Raise UsageRefusal for a file that cannot be written, before a whole database is copied."""
+    reason = None
+    try:
+        if file.is_dir():
+            reason = "is a directory"
+        elif file.exists() and not file.is_file():
+            reason = "not a file"
+        elif not file.parent.resolve(strict=True).is_dir():
+            reason = "not a directory"
+        elif not os.access(file.parent, os.W_OK | os.X_OK):
+            reason = "permission denied"
+    except (OSError, RuntimeError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
+    if reason:
+        raise UsageRefusal(f"{file} cannot be written: {reason}. Name a file that is new, or one to replace.")
 
 
 def restore(service: Service, file: File, home: Home = None) -> None:
@@ -38,5 +58,7 @@ def reconcile(service: Service, since: Since, home: Home = None) -> None:
         at = datetime.fromisoformat(since)
     except ValueError:
         raise UsageRefusal(f"--since {since!r}; write it like 2026-11-21T09:30:00+00:00.") from None
-    notify(running.load(home).reconcile(service, at if at.tzinfo else at.replace(tzinfo=UTC)).rstrip())
+    if at.tzinfo is None:
+        raise UsageRefusal(f"--since {since!r} has no zone; write {since}Z for UTC, or {since}+02:00.")
+    notify(running.load(home).reconcile(service, at).rstrip())
     notify(f"{service} runs. When it has caught up: ./baraza audit")

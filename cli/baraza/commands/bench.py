@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from baraza.bench.arrivals import Arrivals
-from baraza.commands.options import Json, Replicas, replicas_of
+from baraza.commands.options import (
+    COUNT_MAX,
+    PARTITIONS_MAX,
+    REPLICAS_MAX,
+    SECONDS_MAX,
+    Json,
+    Replicas,
+    finite,
+    replicas_of,
+)
 from baraza.terminal import FOUND_A_PROBLEM, UsageRefusal, notify, put, put_json, put_table, stop
 
 if TYPE_CHECKING:
@@ -42,36 +51,77 @@ Revision = Annotated[
     str | None,
     typer.Argument(help="compare: the git revision that this checkout is compared with.", show_default=False),
 ]
-Seconds = Annotated[float, typer.Option("--seconds", min=1.0, metavar="NUMBER", help="How long each load is measured.")]
+Seconds = Annotated[
+    float,
+    typer.Option(
+        "--seconds", min=1.0, max=SECONDS_MAX, callback=finite, metavar="NUMBER", help="How long each load is measured."
+    ),
+]
 Partitions = Annotated[
     int | None,
-    typer.Option("--partitions", min=1, metavar="NUMBER", help="Partitions of each topic.", show_default=False),
+    typer.Option(
+        "--partitions",
+        min=1,
+        max=PARTITIONS_MAX,
+        metavar="NUMBER",
+        help="Partitions of each topic.",
+        show_default=False,
+    ),
 ]
 Sizes = Annotated[
     list[int],
-    typer.Option("--size", min=1, metavar="SAGAS", help="scale, queries: sagas in the tables; repeatable."),
+    typer.Option(
+        "--size", min=1, max=COUNT_MAX, metavar="SAGAS", help="scale, queries: sagas in the tables; repeatable."
+    ),
 ]
 Processes = Annotated[
     list[int],
-    typer.Option("--processes", min=1, metavar="NUMBER", help="scale: processes of each service; repeatable."),
+    typer.Option(
+        "--processes", min=1, max=REPLICAS_MAX, metavar="NUMBER", help="scale: processes of each service; repeatable."
+    ),
 ]
 SpikeSeconds = Annotated[
-    float, typer.Option("--spike-seconds", min=1.0, metavar="NUMBER", help="spike: how long the full load lasts.")
+    float,
+    typer.Option(
+        "--spike-seconds",
+        min=1.0,
+        max=SECONDS_MAX,
+        callback=finite,
+        metavar="NUMBER",
+        help="spike: how long the full load lasts.",
+    ),
 ]
 Profiled = Annotated[
     bool, typer.Option("--profile", help="peers: measure once more under py-spy, and show the cost by part.")
 ]
 WarmUp = Annotated[
     float,
-    typer.Option("--warm-up", min=0.0, metavar="SECONDS", help="How long full load runs before it is measured."),
+    typer.Option(
+        "--warm-up",
+        min=0.0,
+        max=SECONDS_MAX,
+        callback=finite,
+        metavar="SECONDS",
+        help="How long full load runs before it is measured.",
+    ),
 ]
 Arrival = Annotated[Arrivals, typer.Option("--arrivals", help="How the orders of a fixed rate arrive.")]
 Intervals = Annotated[
-    int, typer.Option("--intervals", min=1, metavar="PAIRS", help="compare: pairs of runs, of one version each.")
+    int,
+    typer.Option(
+        "--intervals", min=1, max=COUNT_MAX, metavar="PAIRS", help="compare: pairs of runs, of one version each."
+    ),
 ]
 Minutes = Annotated[
     float | None,
-    typer.Option("--minutes", min=0.0, metavar="NUMBER", help="compare: begin no further pair after that."),
+    typer.Option(
+        "--minutes",
+        min=0.0,
+        max=SECONDS_MAX / 60,
+        callback=finite,
+        metavar="NUMBER",
+        help="compare: begin no further pair after that.",
+    ),
 ]
 Tls = Annotated[bool, typer.Option("--tls", help="Encrypt connections to Kafka, as `baraza up` does.")]
 

@@ -11,23 +11,36 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from baraza.commands.options import Home, Json
+from baraza.commands.options import RATE_MAX, SECONDS_MAX, SEED_MAX, Home, Json, finite
 from baraza.terminal import FOUND_A_PROBLEM, UsageRefusal, notify, put, put_json, stop
 
 if TYPE_CHECKING:
     from baraza.chaos.schedule import Kind
     from baraza.chaos.verdict import Verdict
 
-SEED_MAX = 2**31
+CHOSEN_SEED_MAX = 2**31
 
 Minutes = Annotated[
     float,
-    typer.Option("--minutes", min=0, metavar="NUMBER", help="How long to inject faults; each kind at least once."),
+    typer.Option(
+        "--minutes",
+        min=0,
+        max=SECONDS_MAX / 60,
+        callback=finite,
+        metavar="NUMBER",
+        help="How long to inject faults; each kind at least once.",
+    ),
 ]
 Seed = Annotated[
-    int | None, typer.Option("--seed", help="Seed of the fault schedule; random if not given.", show_default=False)
+    int | None,
+    typer.Option(
+        "--seed", min=0, max=SEED_MAX, help="Seed of the fault schedule; random if not given.", show_default=False
+    ),
 ]
-Rate = Annotated[float, typer.Option("--rate", min=0.5, metavar="NUMBER", help="Orders a second.")]
+Rate = Annotated[
+    float,
+    typer.Option("--rate", min=0.5, max=RATE_MAX, callback=finite, metavar="NUMBER", help="Orders a second."),
+]
 Fault = Annotated[
     list[str] | None,
     typer.Option("--fault", metavar="KIND", help="Only faults of this kind; repeatable.", show_default=False),
@@ -51,7 +64,7 @@ def chaos(
     from baraza.chaos.session import Plan, run
 
     kinds = _kinds(fault or [])
-    chosen = random.randrange(SEED_MAX) if seed is None else seed
+    chosen = random.randrange(CHOSEN_SEED_MAX) if seed is None else seed
     again = f"./baraza chaos --minutes {minutes:g} --seed {chosen} --rate {rate:g}"
     again += "".join(f" --fault {kind}" for kind in fault or ())
     write = notify if as_json else put

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from baraza.commands.options import Home, Json
+from baraza.commands.options import COUNT_MAX, RATE_MAX, SEED_MAX, Home, Json, finite
 from baraza.system import running
 from baraza.terminal import FOUND_A_PROBLEM, Refusal, notify, progress, put, put_json, stop
 
@@ -22,14 +22,32 @@ AUDIT_WAIT_S = 60.0
 
 Orders = Annotated[
     int,
-    typer.Option("--orders", min=1, metavar="NUMBER", help="Number of baskets to replay; 155000 is the whole year."),
+    typer.Option(
+        "--orders",
+        min=1,
+        max=COUNT_MAX,
+        metavar="NUMBER",
+        help="Number of baskets to replay; 155000 is the whole year.",
+    ),
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Seed that selects the cards, addresses and products that fail.")]
-InFlight = Annotated[int, typer.Option("--in-flight", min=1, metavar="NUMBER", help="Maximum number of open orders.")]
+Seed = Annotated[
+    int,
+    typer.Option("--seed", min=0, max=SEED_MAX, help="Seed that selects the cards, addresses and products that fail."),
+]
+InFlight = Annotated[
+    int,
+    typer.Option("--in-flight", min=1, max=COUNT_MAX, metavar="NUMBER", help="Maximum number of open orders."),
+]
 Rate = Annotated[
     float | None,
     typer.Option(
-        "--rate", min=0.1, metavar="NUMBER", help="Maximum orders a second; unlimited if not given.", show_default=False
+        "--rate",
+        min=0.1,
+        max=RATE_MAX,
+        callback=finite,
+        metavar="NUMBER",
+        help="Maximum orders a second; unlimited if not given.",
+        show_default=False,
     ),
 ]
 Keep = Annotated[bool, typer.Option("--keep", help="Leave the stack up afterwards.")]

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from baraza.commands.options import Home, Json
+from baraza.commands.options import COUNT_MAX, Home, Json
+from baraza.streams import is_read
 from baraza.system import broker, running
 from baraza.terminal import Refusal, UsageRefusal, is_interactive, notify, put, put_json, put_table
 
@@ -31,7 +32,9 @@ Topic = Annotated[str, typer.Argument(metavar="TOPIC", help="A topic; ./baraza t
 FromBeginning = Annotated[bool, typer.Option("--from-beginning", help="Also the messages that are stored already.")]
 Limit = Annotated[
     int | None,
-    typer.Option("--limit", min=1, metavar="NUMBER", help="Stop after this many messages.", show_default=False),
+    typer.Option(
+        "--limit", min=1, max=COUNT_MAX, metavar="NUMBER", help="Stop after this many messages.", show_default=False
+    ),
 ]
 OnlySaga = Annotated[
     str | None, typer.Option("--saga", metavar="ID", help="Only messages of this saga.", show_default=False)
@@ -52,6 +55,8 @@ def tail(
     messages = _messages(stack, topic, from_beginning=from_beginning, saga=saga)
     for message in islice(messages, limit):
         put_json(message) if as_json else put(_line(message))
+        if not is_read():
+            return
 
 
 def topics(home: Home = None, as_json: Json = False) -> None:

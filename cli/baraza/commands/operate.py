@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from baraza.commands.options import Home, Json, Saga, check_reason, order_id
+from baraza.commands.options import RATE_MAX, Home, Json, Saga, check_reason, order_id
 from baraza.commands.sagas import app as sagas_app
 from baraza.selection import parse
 from baraza.system import running
@@ -51,7 +51,9 @@ PlanReason = Annotated[
 ]
 Rate = Annotated[
     int | None,
-    typer.Option("--rate", min=1, metavar="NUMBER", help="Sagas a second; the tracker's default if not given."),
+    typer.Option(
+        "--rate", min=1, max=int(RATE_MAX), metavar="NUMBER", help="Sagas a second; the tracker's default if not given."
+    ),
 ]
 Compensate = Annotated[bool, typer.Option("--compensate", help="With --plan: compensate the sagas instead.")]
 OnlySaga = Annotated[str | None, typer.Argument(metavar="ID", help="Only about this saga.", show_default=False)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -32,6 +33,24 @@ Saga: TypeAlias = Annotated[
 ID_LENGTH_MAX = 64
 ULID_LENGTH = 26
 """A ULID means the same in small letters; the services know it in capital ones."""
+DIGITS_MAX = 9
+PARTITIONS_MAX = 256
+REPLICAS_MAX = 16
+"""The stack's own limits, whose modules no --help loads."""
+COUNT_MAX = 1_000_000_000
+"""The most that any option counts."""
+SEED_MAX = 2**32 - 1
+RATE_MAX = 1_000_000.0
+"""Orders or sagas a second, beyond what any machine has processed."""
+SECONDS_MAX = 31 * 86_400.0
+"""A month, longer than any measurement or wait lasts."""
+
+
+def finite(value: float | None) -> float | None:
+    """Return an option's value. Raises BadParameter where it is not a number: no range excludes NaN."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number.")
+    return value
 
 
 def replicas_of(texts: list[str] | None) -> dict[str, int]:
@@ -39,7 +58,7 @@ def replicas_of(texts: list[str] | None) -> dict[str, int]:
     replicas: dict[str, int] = {}
     for text in texts or []:
         service, _, number = text.partition("=")
-        if not service or not number.isdecimal():
+        if not service or not number.isascii() or not number.isdecimal() or len(number) > DIGITS_MAX:
             raise UsageRefusal(f"--replicas {text!r}; write it like payment=2.")
         replicas[service] = int(number)
     return replicas

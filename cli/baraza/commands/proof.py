@@ -9,24 +9,30 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from baraza.commands.options import Json
+from baraza.commands.options import COUNT_MAX, SEED_MAX, Json
 from baraza.terminal import FOUND_A_PROBLEM, UsageRefusal, notify, progress, put, put_json, stop
 
 if TYPE_CHECKING:
     from proof.running import Figures
 
 VIOLATIONS_SHOWN_MAX = 5
+PROCESSES_MAX = 256
 
 Control = Annotated[
     str | None,
     typer.Option("--control", metavar="NAME", help="Negative control: leave out this rule; the run must then fail."),
 ]
-Seeds = Annotated[int, typer.Option("--seeds", min=1, help="Number of schedules.")]
-First = Annotated[int, typer.Option("--first", min=0, metavar="SEED", help="The seed of the first schedule.")]
-Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Run only this seed.", show_default=False)]
+Seeds = Annotated[int, typer.Option("--seeds", min=1, max=COUNT_MAX, help="Number of schedules.")]
+First = Annotated[
+    int, typer.Option("--first", min=0, max=SEED_MAX, metavar="SEED", help="The seed of the first schedule.")
+]
+Seed = Annotated[
+    int | None, typer.Option("--seed", min=0, max=SEED_MAX, help="Run only this seed.", show_default=False)
+]
 Trace = Annotated[bool, typer.Option("--trace", help="With --seed: print every event.")]
 Processes = Annotated[
-    int | None, typer.Option("--processes", min=1, help="Parallel processes; one for each core if not given.")
+    int | None,
+    typer.Option("--processes", min=1, max=PROCESSES_MAX, help="Parallel processes; one for each core if not given."),
 ]
 Steps = Annotated[
     int | None, typer.Option("--steps", min=1, max=4, help="Only sagas of this many steps.", show_default=False)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from baraza.commands.options import Home, Json, Order, Saga, check_reason, order_id
+from baraza.commands.options import COUNT_MAX, Home, Json, Order, Saga, check_reason, order_id
+from baraza.streams import is_read
 from baraza.system import running
 from baraza.system.running import TRACKER_API
 from baraza.terminal import UsageRefusal, notify, put, put_json, put_table
@@ -37,7 +38,7 @@ State = Annotated[
 ]
 Customer = Annotated[str | None, typer.Option("--customer", metavar="ID", help="The customer.", show_default=False)]
 Step = Annotated[str | None, typer.Option("--step", metavar="STEP", help="The present step.", show_default=False)]
-Limit = Annotated[int, typer.Option("--limit", min=1, metavar="NUMBER", help="How many to show.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, max=COUNT_MAX, metavar="NUMBER", help="How many to show.")]
 Reason = Annotated[str, typer.Option("--reason", help="The reason; it is kept on the timeline.", show_default=False)]
 Name = Annotated[str, typer.Argument(metavar="SAGA", help="A saga's name, such as order.", show_default=False)]
 Mermaid = Annotated[bool, typer.Option("--mermaid", help="As the source of a Mermaid diagram.")]
@@ -123,6 +124,8 @@ def _follow(tracker: Api, saga_id: str, *, as_json: bool) -> None:
 
     start: datetime | None = None
     for event, content in _events(tracker, saga_id):
+        if not is_read():
+            return
         if as_json:
             put_json({"event": event, **content})
         elif event == "entry":
@@ -147,6 +150,7 @@ def _events(tracker: Api, saga_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
             # An order that was submitted just now may not have reached the tracker yet.
             if error.status != NOT_FOUND or time.monotonic() > deadline_s:
                 raise
+        if event != "end":
             time.sleep(RETRY_S)
 
 

@@ -14,13 +14,14 @@ from typing import Any, Self
 
 import httpx
 
-from baraza.terminal import Refusal
+from baraza.terminal import Refusal, UsageRefusal
 
 TIMEOUT_S = 10.0
 TOKEN_TTL_S = 3_600
 TOKEN_MARGIN_S = 60
 """A token is renewed this long before it expires, so that none expires during a request."""
 CONNECTIONS_MAX = 64
+STREAM = "text/event-stream"
 STAFF = "baraza-cli"
 STAFF_ROLES = ("storefront", "operator", "support", "catalogue")
 
@@ -34,6 +35,10 @@ class Refused(Refusal):
         super().__init__(text)
         self.status = status
         self.problem = problem
+
+
+class NotUnderstood(Refusal):
+    """What answers is not the service: a proxy's sign-in page, or another release."""
 
 
 class Unreachable(Refusal):
@@ -111,9 +116,16 @@ class Api:
         params: Mapping[str, str | int] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
-        """Make one call and return the response, whatever its status. Raises Unreachable where there is none."""
+        """Make one call and return the response, whatever its status.
+
+        Raises Unreachable where there is none, and UsageRefusal for a text that no request can contain.
+        """
         try:
             return self._http.request(method, path, json=body, params=params, headers=self._headers(headers))
+        except (UnicodeEncodeError, httpx.InvalidURL) as error:
+            raise UsageRefusal(
+                f"{self.name} cannot be called with this text ({error}); write it shorter, in UTF-8."
+            ) from error
         except httpx.HTTPError as error:
             raise Unreachable(_unreachable(self.name, self._url, error)) from error
 
@@ -127,13 +139,15 @@ class Api:
         Raises Refused or Unreachable.
         """
         resumed = {"Last-Event-ID": after} if after else {}
-        headers = self._headers({"Accept": "text/event-stream", **resumed})
+        headers = self._headers({"Accept": STREAM, **resumed})
         timeout = httpx.Timeout(TIMEOUT_S, read=None)
         try:
             with self._http.stream("GET", path, headers=headers, timeout=timeout) as response:
                 if response.is_error:
                     response.read()
                     _checked(self.name, response)
+                if STREAM not in response.headers.get("Content-Type", ""):
+                    raise NotUnderstood(f"{self.name} at {self._url} does not answer with events. Run ./baraza status.")
                 yield from _events(response.iter_lines())
         except httpx.HTTPError as error:
             raise Unreachable(_unreachable(self.name, self._url, error)) from error
@@ -148,7 +162,10 @@ def _events(lines: Iterator[str]) -> Iterator[tuple[str, str, Json]]:
     for line in lines:
         if not line:
             if data:
-                yield event_id, name, json.loads("\n".join(data))
+                content = _parsed("\n".join(data))
+                if not isinstance(content, dict):
+                    raise NotUnderstood(f"An event {name!r} holds no JSON object. Run ./baraza status.")
+                yield event_id, name, content
             name, data = "message", []
         elif line.startswith("id:"):
             event_id = line.removeprefix("id:").strip()
@@ -158,20 +175,37 @@ def _events(lines: Iterator[str]) -> Iterator[tuple[str, str, Json]]:
             data.append(line.removeprefix("data:").strip())
 
 
+class Answer(dict[str, Json]):
+    """A JSON object in an answer. A member that it lacks means that something else answers at this address."""
+
+    def __missing__(self, name: str) -> Json:
+        raise NotUnderstood(f"An answer lacks {name!r}. Run ./baraza status; is the address that of this release?")
+
+
 def _checked(name: str, response: httpx.Response) -> Json:
     if response.is_success:
-        return response.json() if response.content else {}
+        found = _parsed(response.content) if response.content else Answer()
+        if not isinstance(found, dict):
+            raise NotUnderstood(
+                f"{name} at {response.request.url} does not answer with a JSON object. Run ./baraza status."
+            )
+        return found
     problem = problem_of(response)
     detail = problem.get("detail") or f"{response.status_code} {response.reason_phrase}"
     raise Refused(response.status_code, problem, f"{name} refused: {detail}")
 
 
+def _parsed(content: str | bytes) -> Json:
+    """Return the content as JSON, its objects as :class:`Answer`; None where it is no JSON."""
+    try:
+        return json.loads(content, object_hook=Answer)
+    except (ValueError, RecursionError):
+        return None
+
+
 def problem_of(response: httpx.Response) -> dict[str, Json]:
     """Return the problem in a response's body; an empty one where there is none."""
-    try:
-        problem = response.json()
-    except ValueError:
-        return {}
+    problem = _parsed(response.content)
     return problem if isinstance(problem, dict) else {}
 
 

@@ -67,7 +67,7 @@ class Running:
 
         if self._tokens is None:
             self._tokens = Tokens(self.url("issuer"))
-        return [Api(service, url, self._tokens) for url in self._deployment.endpoints.http[service]]
+        return [Api(service, url, self._tokens) for url in self._deployment.endpoints.urls(service)]
 
 
 def find(home: Path | None) -> Running:

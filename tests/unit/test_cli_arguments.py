@@ -1,0 +1,410 @@
+"""No command prints a traceback, whatever its arguments, its environment and its file descriptors are.
+
+Some hundreds of calls, each in a process of its own, without a stack: what is refused is refused in a sentence.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from support.command_line import Case, CommandLine, Ended, Stream, serving
+from support.elsewhere import Answer, answering, endpoints
+
+ORDER = "01JCZ3K8T0ABCDEFGHJKMNPQRS"
+SAYS = ("--reason", "asked for")
+CALLS: tuple[tuple[str, ...], ...] = (
+    ("status",), ("down",), ("rotate", "payment"), ("topics",), ("audit",), ("timeline", ORDER),
+    ("sagas", "list"), ("sagas", "review"), ("sagas", "acts"), ("sagas", "cancel", ORDER, *SAYS),
+    ("sagas", "compensate", ORDER, *SAYS), ("sagas", "annotate", ORDER, *SAYS),
+    ("redrive", "--plan", "all"), ("redrive", "--apply", ORDER, *SAYS), ("redrive", "--show", ORDER),
+    ("letters", "list"), ("letters", "close", ORDER, *SAYS), ("events", "tail", "saga.events", "--limit", "1"),
+    ("orders", "show", ORDER), ("orders", "cancel", ORDER), ("orders", "submit", "-"), ("orders", "replay", "-"),
+    ("catalogue", "load", "-"), ("customers", "load", "-"), ("backup", "inventory", "inventory.dump"),
+    ("restore", "inventory", "inventory.dump"), ("reconcile", "inventory", "--since", "2026-11-21T10:00:00Z"),
+)  # fmt: skip
+"""Every command that needs a stack which is up, with arguments that are well formed."""
+STARTING = (("up",),)
+"""The command that would start one."""
+NOT_CALLED = ("down", "rotate", "status", "topics", "audit", "events", "backup", "restore", "reconcile")
+CALLED: tuple[tuple[str, ...], ...] = (*(each for each in CALLS if each[0] not in NOT_CALLED),)
+"""The commands that call services and nothing else."""
+INPUT = {
+    "orders submit": '{"customer_id": "c1"}',
+    "orders replay": '{"customer_id": "c1", "idempotency_key": "k1"}\n',
+    "catalogue load": "sku,name,price_minor,currency,stock\ntea,Tea,1,USD,1\n",
+    "customers load": "customer_id,points\nc1,7\n",
+}
+
+
+Each = TypeVar("Each")
+
+
+def spread(cases: Iterable[Each], every: int) -> list[Each]:
+    """Return each ``every``-th of these combinations, so that none of their parts is left out."""
+    return list(cases)[::every]
+
+
+@pytest.fixture(scope="module")
+def command_line() -> Iterator[CommandLine]:
+    with serving() as command_line:
+        yield command_line
+
+
+def environment(folder: Path, **variables: str) -> dict[str, str]:
+    return {"PATH": os.defpath, "HOME": str(folder), "NO_COLOR": "1", "COLUMNS": "120", **variables}
+
+
+def check(ended: Ended, call: object, *, statuses: Sequence[int] = (0, 1, 2), is_heard: bool = True) -> None:
+    """Check that the command ended in order, and that it stated why where it failed."""
+    text = f"{call}\n{ended}"
+    assert "Traceback" not in ended.stderr + ended.stdout, text
+    assert "a defect of baraza" not in ended.stderr, text
+    assert ended.status in statuses, text
+    if ended.status and is_heard:
+        assert ended.stderr.strip(), text
+
+
+def folders(base: Path) -> dict[str, Path]:
+    """Return homes that hold no stack, or a damaged one, by what is wrong with them."""
+    file = base / "file"
+    file.write_text("I am a file.")
+    found = {
+        "a file": file,
+        "below a file": file / "home",
+        "below a device": Path("/dev/null/home"),
+        "in /proc": Path("/proc/home"),
+        "too long": base / ("a" * 300),
+        "far too long": base.joinpath(*["a" * 200] * 30),
+        "a line break": base / "a\nb",
+        "a quote": base / 'a"b',
+        "a backslash": base / "a\\b",
+        "a comma": base / "a,b",
+        "not UTF-8": base / os.fsdecode(b"a\xe9b"),
+        "empty": Path(""),
+    }
+    loop = base / "loop"
+    loop.symlink_to(loop)
+    found["a loop"] = loop
+    valid = {"id": "0" * 32, "version": 2, "parts": ["kafka"], "ports": {"kafka": 1}}
+    damaged = {
+        "empty": "", "no JSON": "{", "a list": "[]", "pairs": "[[1, 2]]", "a number": "7", "null": "null",
+        "unknown": '{"x": 1}', "an object": "{}",
+        "bytes": "\udce9", "deep": "[" * 100_000, "digits": "9" * 5_000,
+        "no version": json.dumps({**valid, "version": None}),
+        "ports": json.dumps({**valid, "ports": []}), "a port": json.dumps({**valid, "ports": {"kafka": "x"}}),
+        "id": json.dumps({**valid, "id": 7}), "components": json.dumps({**valid, "parts": 7}),
+        "replicas": json.dumps({**valid, "replicas": {"payment": "x"}}),
+        "an environment": json.dumps({**valid, "environment": {"payment": 7}}),
+        "cache": json.dumps({**valid, "cache": 7}),
+    }  # fmt: skip
+    for number, (what, text) in enumerate(damaged.items()):
+        home = base / f"damaged-{number}"
+        home.mkdir()
+        (home / "stack.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+        found[f"stack.json: {what}"] = home
+    (base / "folder" / "stack.json").mkdir(parents=True)
+    found["stack.json: a folder"] = base / "folder"
+    return found
+
+
+def test_a_home_that_is_none_is_refused_by_every_command(command_line: CommandLine, tmp_path: Path) -> None:
+    homes = folders(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    everywhere = [*product((("status",), ("up",)), homes.items())]
+    for call, (what, home) in [*everywhere, *spread(product([*CALLS, *STARTING], homes.items()), 11)]:
+        if call in STARTING and what == "empty":
+            continue
+        case = Case(
+            arguments=(*call, "--home", str(home)),
+            environment=environment(tmp_path),
+            content=INPUT.get(" ".join(call[:2]), ""),
+        )
+        check(command_line.run(case), case.arguments, statuses=(1, 2))
+    assert sorted(tmp_path.iterdir()) == before, "a command wrote beside the home"
+
+
+NUMBERS = ("inf", "-inf", "nan", "1e400", "-1", "9" * 400, "9" * 5_000, "x", "", "²", "0x1")
+NUMBERED: tuple[tuple[str, ...], ...] = (
+    ("audit", "--wait"), ("orders", "replay", "-", "--rate"), ("orders", "replay", "-", "--orders"),
+    ("sagas", "list", "--limit"), ("events", "tail", "saga.events", "--limit"),
+    ("redrive", "--apply", ORDER, *SAYS, "--rate"),
+    ("up", "--home", "/dev/null/home", "--replicas"),
+    *(("chaos", "--home", "/dev/null/home", name) for name in ("--minutes", "--rate", "--seed")),
+    *(("demo", "--home", "/dev/null/home", name) for name in ("--rate", "--orders", "--in-flight", "--seed")),
+)  # fmt: skip
+UNENDING: tuple[tuple[str, ...], ...] = (
+    *(("bench", "peers", name) for name in ("--seconds", "--spike-seconds", "--partitions", "--size", "--processes")),
+)
+
+
+def test_a_number_that_is_none_is_refused(command_line: CommandLine, tmp_path: Path) -> None:
+    for call, number in spread(product(NUMBERED, NUMBERS), 3):
+        case = Case(arguments=(*call, number), environment=environment(tmp_path), content=INPUT["orders replay"])
+        check(command_line.run(case), case.arguments, statuses=(1, 2))
+    for call, number in product(UNENDING, ("inf", "nan", "-1")):
+        case = Case(arguments=(*call, number), environment=environment(tmp_path))
+        check(command_line.run(case), case.arguments, statuses=(2,))
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("chaos", "--rate"),
+        ("demo", "--rate"),
+        ("orders", "replay", "-", "--rate"),
+        ("audit", "--wait"),
+        ("chaos", "--minutes"),
+        ("bench", "peers", "--seconds"),
+    ],
+)
+@pytest.mark.parametrize("number", ["inf", "nan", "1e400"])
+def test_a_rate_without_an_end_is_wrong_usage(
+    command_line: CommandLine, tmp_path: Path, option: tuple[str, ...], number: str
+) -> None:
+    ended = command_line.run(Case(arguments=(*option, number), environment=environment(tmp_path)))
+
+    assert ended.status == 2, ended
+    assert f"Invalid value for '{option[-1]}'" in ended.stderr
+
+
+TEXTS = (
+    "",
+    " ",
+    "\n",
+    "\x1b[31m",
+    "\udce9",
+    "é",
+    "𝄞",
+    "a" * 100_000,
+    "../..",
+    "-",
+    "--",
+    "%s%n",
+    "{0}",
+    "null",
+    "\u202e",
+    "/",
+    "?a=b#c",
+)
+TEXTUAL: tuple[tuple[str, ...], ...] = (
+    ("timeline", "{}"), ("orders", "show", "{}"), ("orders", "submit", "{}"), ("orders", "replay", "{}"),
+    ("catalogue", "load", "{}"), ("customers", "load", "{}"), ("orders", "submit", "-", "--idempotency-key", "{}"),
+    ("sagas", "list", "--state", "{}"), ("sagas", "list", "--customer", "{}"), ("sagas", "list", "--step", "{}"),
+    ("sagas", "cancel", "{}", *SAYS), ("sagas", "cancel", ORDER, "--reason", "{}"),
+    ("redrive", "--plan", "{}"), ("redrive", "--plan", "after={}"), ("redrive", "--plan", "id={}"),
+    ("redrive", "--apply", "{}", *SAYS), ("letters", "close", "{}", *SAYS), ("saga", "show", "{}"),
+    ("backup", "inventory", "{}"), ("backup", "{}", "dump"), ("restore", "inventory", "{}"), ("restore", "{}", "dump"),
+    ("reconcile", "inventory", "--since", "{}"), ("rotate", "{}"), ("events", "tail", "{}"),
+    ("chaos", "--fault", "{}"), ("simulate", "--control", "{}"), ("explore", "--control", "{}"),
+    ("up", "--replicas", "{}", "--home", "/dev/null/home"), ("bench", "{}"), ("{}",), ("orders", "{}"),
+    ("status", "{}"), ("status", "--{}"),
+)  # fmt: skip
+
+
+def test_any_text_is_taken_or_refused(command_line: CommandLine, tmp_path: Path) -> None:
+    for call, text in spread(product(TEXTUAL, TEXTS), 5):
+        arguments = tuple(word.replace("{}", text) for word in call)
+        case = Case(arguments=arguments, environment=environment(tmp_path), content=INPUT["orders submit"])
+        check(command_line.run(case), case.arguments)
+
+
+TIMES = (
+    "0001-01-01T00:00:00+14:00",
+    "9999-12-31T23:59:59-14:00",
+    "2026-02-30",
+    "noon",
+    "2026-11-21T10:00:00+25:00",
+    "١٢",
+)
+
+
+def test_a_time_that_is_none_is_refused(command_line: CommandLine, tmp_path: Path) -> None:
+    for call, text in product((("reconcile", "inventory", "--since"), ("redrive", "--plan")), TIMES):
+        value = text if call[0] == "reconcile" else f"after={text}"
+        case = Case(arguments=(*call, value), environment=environment(tmp_path))
+        check(command_line.run(case), case.arguments, statuses=(1, 2))
+
+
+VARIABLES: Mapping[str, Sequence[str]] = {
+    "BARAZA_HOME": ("", "\udce9", "a" * 5_000, "/dev/null", "~"),
+    "BARAZA_CACHE": ("", "\udce9", "a:b", "/dev/null/cache", "a\nb"),
+    "BARAZA_TLS": ("", "yes", "\udce9"),
+    "BARAZA_PORT_KAFKA": ("", "x", "0", "70000", "²", "9" * 5_000, "-1"),
+    "BARAZA_PORT_": ("1",),
+    "BARAZA_PORT_NOTHING": ("20000",),
+    "BARAZA_PLACES": ("/", "/dev/null", "/nowhere", "\udce9", "a" * 5_000, "/dev/zero\x01"),
+    "HOME": ("", "relative", "/dev/null", "\udce9"),
+    "XDG_CACHE_HOME": ("/dev/null", "\udce9"),
+    "COLUMNS": ("0", "-1", "x", "1", "9" * 30),
+    "LINES": ("x",),
+    "TERM": ("", "nothing", "dumb"),
+    "TZ": ("Nowhere/Nothing", "\udce9"),
+    "TMPDIR": ("/dev/null", "/nowhere"),
+    "FORCE_COLOR": ("1",),
+    "_BARAZA_COMPLETE": ("x", "bash_source"),
+    "_TYPER_FORCE_DISABLE_TERMINAL": ("x",),
+    "TERMINAL_WIDTH": ("x",),
+    "PGSSLMODE": ("nonsense",),
+}
+
+
+def test_no_variable_of_the_caller_breaks_a_command(command_line: CommandLine, tmp_path: Path) -> None:
+    calls = (("status",), ("saga", "show", "order"), ("sagas", "list"), ("--help",), ("backup", "inventory", "dump"))
+    up = ("up", "--home", "/dev/null/home")
+    for name, values in VARIABLES.items():
+        for call, value in spread(product((*calls, up), values), 4):
+            case = Case(arguments=call, environment={**environment(tmp_path), name: value})
+            check(command_line.run(case), (call, name, value))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        ("saga", "show", "order"),
+        ("saga", "show", "order", "--json"),
+        ("--help",),
+        ("status",),
+        ("orders", "submit", "-"),
+        ("schemas", "check"),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
+def test_streams_that_are_closed_full_gone_or_ascii_break_nothing(
+    command_line: CommandLine, tmp_path: Path, call: tuple[str, ...], encoding: str
+) -> None:
+    for stdin, stdout, stderr in spread(product((Stream.FILE, Stream.CLOSED), Stream, Stream), 5):
+        case = Case(
+            arguments=call, environment=environment(tmp_path), content=INPUT["orders submit"], encoding=encoding,
+            stdin=stdin, stdout=stdout, stderr=stderr,
+        )  # fmt: skip
+        check(command_line.run(case), case, is_heard=stderr == Stream.FILE)
+
+
+@pytest.mark.parametrize(
+    ("stdout", "reason"), [(Stream.FULL, "no space left on device"), (Stream.CLOSED, "bad file descriptor")]
+)
+def test_output_that_cannot_be_written_is_an_error(
+    command_line: CommandLine, tmp_path: Path, stdout: Stream, reason: str
+) -> None:
+    ended = command_line.run(
+        Case(arguments=("saga", "show", "order"), environment=environment(tmp_path), stdout=stdout)
+    )
+
+    assert (ended.status, ended.stderr) == (1, f"baraza: The output cannot be written: {reason}.\n")
+
+
+def test_a_reader_that_has_read_enough_is_no_error(command_line: CommandLine, tmp_path: Path) -> None:
+    for call in (("saga", "show", "order"), ("--help",), ("saga", "--help"), ("saga", "show", "order", "--json")):
+        ended = command_line.run(Case(arguments=call, environment=environment(tmp_path), stdout=Stream.GONE))
+        assert (ended.status, ended.stderr) == (0, ""), call
+
+
+def test_json_is_json_where_the_locale_is_ascii(command_line: CommandLine, tmp_path: Path) -> None:
+    saga = {"saga_id": "s", "state": "PENDING", "customer": "J\u00f3\U0001d11e"}
+    content = json.dumps({"sagas": [saga], "next_cursor": None}).encode()
+    with answering(lambda _: Answer(content=content)) as stack:
+        variables = environment(tmp_path, BARAZA_PLACES=stack.file(tmp_path))
+        ended = command_line.run(Case(arguments=("sagas", "list", "--json"), environment=variables, encoding="ascii"))
+
+    assert json.loads(ended.stdout) == [saga], ended
+
+
+ANSWERS: tuple[tuple[int, dict[str, str], bytes], ...] = (
+    (200, {}, b"<html>Sign in</html>"), (200, {}, b""), (200, {}, b"[]"), (200, {}, b"7"), (200, {}, b"null"),
+    (200, {}, b"{}"), (200, {}, b'{"sagas": 7, "plan_id": {}, "counts": [], "entries": "x", "results": {}}'),
+    (200, {}, b"\xff\xfe"), (200, {}, b"[" * 200_000), (200, {"Content-Encoding": "gzip"}, b"no gzip"),
+    (200, {"Content-Length": "9"}, b"{}"), (204, {}, b""), (301, {"Location": "http://127.0.0.1:1/"}, b""),
+    (400, {}, b'{"detail": 7, "errors": 7}'), (404, {}, b"<html>"), (409, {}, b'["x"]'), (422, {}, b'{"errors": [{}]}'),
+    (500, {}, b'{"detail": ""}'), (599, {}, b"\xff"), (200, {}, b'{"a": ' + b"9" * 5_000 + b"}"),
+    (200, {"Content-Type": "text/event-stream"}, b"data: {\n\n"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("answer", range(len(ANSWERS)))
+def test_an_answer_that_is_none_is_reported(command_line: CommandLine, tmp_path: Path, answer: int) -> None:
+    status, headers, content = ANSWERS[answer]
+    with answering(lambda _: Answer(status=status, content=content, headers=headers)) as stack:
+        variables = environment(tmp_path, BARAZA_PLACES=stack.file(tmp_path))
+        calls = [*CALLED, ("timeline", ORDER, "--follow"), *((*call, "--json") for call in CALLED)]
+        for call in spread(calls[answer % 4 :], 4):
+            if call[:2] == ("orders", "replay") and (
+                status in (409, 500) or {"Content-Encoding", "Content-Length"} & set(headers)
+            ):
+                continue  # repeated for a minute
+            case = Case(arguments=call, content=INPUT.get(" ".join(call[:2]), ""), environment=variables)
+            check(command_line.run(case), (case.arguments, ANSWERS[answer]))
+
+
+PLACES: Mapping[str, object] = {
+    "nothing": {}, "a list": [], "a number": 7, "http": {"http": 7}, "a service": {"http": {"issuer": []}},
+    "an address": {"http": {"issuer": [7]}}, "databases": {"databases": []}, "secrets": {"secrets": 7},
+}  # fmt: skip
+
+
+def test_a_file_of_endpoints_that_lacks_some_is_refused(command_line: CommandLine, tmp_path: Path) -> None:
+    places = tmp_path / "endpoints.json"
+    for call, (what, changed) in spread(product(CALLED, PLACES.items()), 5):
+        whole = what in ("nothing", "a list", "a number")
+        places.write_text(json.dumps(changed if whole else {**endpoints("http://127.0.0.1:1"), **changed}))
+        case = Case(
+            arguments=call, content=INPUT.get(" ".join(call[:2]), ""),
+            environment=environment(tmp_path, BARAZA_PLACES=str(places)),
+        )  # fmt: skip
+        check(command_line.run(case), (call, changed), statuses=(1, 2))
+    for url in ("", "nonsense", "http://", "http://[", "http://127.0.0.1:99999", "ftp://127.0.0.1", "http://\x00"):
+        places.write_text(json.dumps(endpoints(url)))
+        case = Case(arguments=("sagas", "list"), environment=environment(tmp_path, BARAZA_PLACES=str(places)))
+        check(command_line.run(case), url, statuses=(1, 2))
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_done(
+    command_line: CommandLine, tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for target, reason in (
+        (tmp_path, "is a directory"),
+        (file / "x", "not a directory"),
+        (tmp_path / "no" / "x", "no such file or directory"),
+        (Path("/dev/null"), "not a file"),
+    ):
+        ended = command_line.run(
+            Case(arguments=("backup", "inventory", str(target)), environment=environment(tmp_path))
+        )
+        assert ended.status == 2, ended
+        assert reason in ended.stderr, ended
+    assert sorted(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        {"PYTHONIOENCODING": "ascii"},
+        {"PYTHONIOENCODING": "utf-16"},
+    ],
+)
+def test_another_locale_breaks_nothing(tmp_path: Path, variables: dict[str, str]) -> None:
+    home = tmp_path / "hé 100% 𝄞"
+    for call in (
+        ("saga", "show", "order"),
+        ("status", "--home", os.fsencode(home)),
+        ("orders", "show", "é".encode()),
+        ("--help",),
+    ):
+        command = [sys.executable, "-P", "-m", "baraza.main", *call]
+        ended = subprocess.run(
+            command, env={**environment(tmp_path), **variables}, capture_output=True, timeout=60, check=False
+        )
+        assert ended.returncode in (0, 1, 2), ended
+        assert b"Traceback" not in ended.stderr, ended
+        assert b"a defect of" not in ended.stderr, ended

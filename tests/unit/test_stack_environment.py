@@ -1,0 +1,106 @@
+"""What of the caller's environment reaches a stack: nothing that is meant for another program."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from pathlib import Path
+
+import pytest
+
+from baraza.environment import remove_foreign
+from stack import InvalidSettings, from_environment
+from stack.environment import own_environment, require_private
+from stack.errors import PermissionMissing
+from stack.home import Home, State
+from stack.kafka import written
+
+FOREIGN = {
+    "PGSSLMODE": "require", "PGSERVICE": "x", "PGHOSTADDR": "10.0.0.1", "PYTHONPATH": "/tmp", "PYTHONSTARTUP": "x",
+    "JAVA_TOOL_OPTIONS": "-x", "_JAVA_OPTIONS": "-x", "JDK_JAVA_OPTIONS": "-x", "CLASSPATH": "/tmp",
+    "KAFKA_OPTS": "-x", "LD_PRELOAD": "/tmp/x.so", "LC_ALL": "POSIX", "LANG": "de_DE",
+}  # fmt: skip
+
+
+def test_processes_of_a_stack_have_an_environment_of_our_own_making() -> None:
+    made = own_environment({**FOREIGN, "PATH": "/bin", "HOME": "/elsewhere"})
+
+    assert made == {"PATH": "/bin", "HOME": pwd.getpwuid(os.geteuid()).pw_dir, "LC_ALL": "C.UTF-8"}
+
+
+def test_variables_for_libpq_python_and_java_are_removed_from_a_command() -> None:
+    environ = {**FOREIGN, "PATH": "/bin", "HTTPS_PROXY": "p", "BARAZA_HOME": "h"}
+    remove_foreign(environ)
+
+    assert set(environ) == {"PATH", "HTTPS_PROXY", "BARAZA_HOME", "LC_ALL", "LANG"}
+
+
+@pytest.mark.parametrize("home", [None, "", "relative"])
+def test_without_a_home_the_cache_is_in_the_accounts_home(home: str | None) -> None:
+    settings = from_environment({} if home is None else {"HOME": home}, home=Path("/h"))
+
+    assert settings.cache == Path(pwd.getpwuid(os.geteuid()).pw_dir) / ".cache" / "baraza"
+
+
+def test_a_cache_that_others_can_write_is_refused(tmp_path: Path) -> None:
+    require_private(tmp_path / "new")
+    require_private(tmp_path)
+    tmp_path.chmod(0o777)
+    with pytest.raises(PermissionMissing, match="BARAZA_CACHE"):
+        require_private(tmp_path)
+
+
+def test_kafkas_properties_are_latin_1_with_every_other_letter_escaped() -> None:
+    text = written({"log.dirs": "/h/é 100%/𝄞/a\\b"})
+
+    assert text == "log.dirs=/h/\\u00e9 100%/\\ud834\\udd1e/a\\\\b\n"
+
+
+@pytest.mark.parametrize("name", ["a,b", "a\\b", "a\nb", 'a"b', "a;b", "a\udce9", "a\u202eb"])
+def test_a_folder_that_a_component_cannot_be_given_is_refused(name: str) -> None:
+    with pytest.raises(InvalidSettings, match="choose another"):
+        from_environment({"BARAZA_CACHE": "/c"}, home=Path("/h") / name)
+
+
+def test_only_root_of_a_user_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The home is of a user, and another one, such as root under sudo, starts a stack in it."""
+    home = Home(tmp_path / "home")
+    home.prepare()
+    owner = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    for change in (home.prepare, lambda: home.locked().__enter__()):
+        with pytest.raises(PermissionMissing, match=f"belongs to {pwd.getpwuid(owner).pw_name}; run this as that user"):
+            change()
+    assert not home.state_file.exists()
+
+
+def test_a_new_home_is_not_made_under_sudo_in_a_folder_of_the_caller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    monkeypatch.setenv("SUDO_UID", str(owner))
+    with pytest.raises(PermissionMissing, match="without sudo"):
+        Home(tmp_path / "new" / "home").prepare()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stack_that_sudo_left_is_refused_with_the_command_that_gives_it_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home(tmp_path / "ho me")
+    home.prepare()
+    home.save(State())
+    real = Path.stat
+    found = home.state_file.stat()
+
+    def stat(path: Path, **options: bool) -> os.stat_result:
+        if path != home.state_file:
+            return real(path, **options)
+        return os.stat_result((*found[:4], found.st_uid + 1, *found[5:]))
+
+    monkeypatch.setattr(Path, "stat", stat)
+    with pytest.raises(PermissionMissing, match=f"sudo chown -R {os.geteuid()} '.*ho me'"):
+        home.prepare()
