@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -9,13 +10,16 @@ import typer
 
 from baraza.commands.options import Home, Json
 from baraza.storefront import seed, tabular
+from baraza.storefront.inputs import rereadable
 from baraza.system import running
 from baraza.terminal import notify, put_json
 
 catalogue_app = typer.Typer(no_args_is_help=True, help="Products, their prices and their stock.")
 customers_app = typer.Typer(no_args_is_help=True, help="Customers and their points.")
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="A CSV file with a header line.", show_default=False)]
+File = Annotated[
+    Path, typer.Argument(metavar="FILE", help="A CSV file with a header line; - for stdin.", show_default=False)
+]
 
 
 @catalogue_app.command("load")
@@ -24,8 +28,10 @@ def load_catalogue(file: File, home: Home = None, as_json: Json = False) -> None
 
     Loading replaces: the stock on hand becomes the number in the file.
     """
-    total = sum(1 for _ in tabular.records(file, seed.CATALOGUE, key="sku"))
-    seed.load_catalogue(running.find(home), tabular.records(file, seed.CATALOGUE, key="sku"), total)
+    with rereadable(file) as found:
+        read = partial(tabular.records, found.path, seed.CATALOGUE, key="sku", name=found.name)
+        total = sum(1 for _ in read())
+        seed.load_catalogue(running.find(home), read(), total)
     put_json({"products": total}) if as_json else notify(f"Loaded {total} products.")
 
 
@@ -35,6 +41,8 @@ def load_customers(file: File, home: Home = None, as_json: Json = False) -> None
 
     Loading replaces: the balance becomes the number in the file.
     """
-    total = sum(1 for _ in tabular.records(file, seed.CUSTOMERS, key="customer_id"))
-    seed.load_customers(running.find(home), tabular.records(file, seed.CUSTOMERS, key="customer_id"), total)
+    with rereadable(file) as found:
+        read = partial(tabular.records, found.path, seed.CUSTOMERS, key="customer_id", name=found.name)
+        total = sum(1 for _ in read())
+        seed.load_customers(running.find(home), read(), total)
     put_json({"customers": total}) if as_json else notify(f"Loaded {total} customers.")

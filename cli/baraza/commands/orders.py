@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -12,9 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from baraza.commands.options import Home, Json, Order, order_id
+from baraza.commands.options import COUNT_MAX, RATE_MAX, Home, Json, Order, finite, order_id
+from baraza.storefront.inputs import Input, rereadable
 from baraza.system import running
-from baraza.terminal import FOUND_A_PROBLEM, Advance, UsageRefusal, notify, progress, put, put_json, stop
+from baraza.terminal import FOUND_A_PROBLEM, Advance, Refusal, UsageRefusal, notify, progress, put, put_json, stop
 
 if TYPE_CHECKING:
     from baraza.storefront.orderfile import Submission
@@ -25,6 +28,9 @@ app = typer.Typer(no_args_is_help=True, help="Orders, as checkout knows them.")
 DATASET = "dataset"
 REASONS_SHOWN_MAX = 20
 CANCELLED = "CANCELLED_COMPENSATED"
+SERVER_ERROR = 500
+UNDECIDED = frozenset({408, 409})
+"""A timeout, and a call under the same key that is still under way."""
 
 OrderFile = Annotated[
     Path,
@@ -40,51 +46,130 @@ Source = Annotated[
     str,
     typer.Argument(
         metavar="FILE|dataset",
-        help="JSON Lines, one order a line, or the word dataset: the Complete Journey's baskets.",
+        help="JSON Lines, one order a line, - for stdin; or the word dataset: the Complete Journey's baskets.",
         show_default=False,
     ),
 ]
 Limit = Annotated[
     int | None,
-    typer.Option("--orders", min=1, metavar="NUMBER", help="Only the first NUMBER orders.", show_default=False),
+    typer.Option(
+        "--orders", min=1, max=COUNT_MAX, metavar="NUMBER", help="Only the first NUMBER orders.", show_default=False
+    ),
 ]
 Rate = Annotated[
-    float | None, typer.Option("--rate", min=0.1, help="Orders a second; unlimited if not given.", show_default=False)
+    float | None,
+    typer.Option(
+        "--rate",
+        min=0.1,
+        max=RATE_MAX,
+        callback=finite,
+        help="Orders a second; unlimited if not given.",
+        show_default=False,
+    ),
 ]
 
 
 @app.command()
 def submit(file: OrderFile, key: Key = None, home: Home = None, as_json: Json = False) -> None:
-    """Submit one order."""
+    """Submit one order. Its idempotency key is written to stderr: with it the call can be repeated safely."""
     from baraza.storefront.orderfile import KEY_EXPECTED, is_key, submission
 
     if key is not None and not is_key(key):
         raise UsageRefusal(f"--idempotency-key {key!r}; expected {KEY_EXPECTED}.")
-    order = submission(_json_of(file), str(file))
+    content = _json_of(file)
+    order = submission(content, str(file))
+    own = content.get("idempotency_key")
+    if None not in (own, key) and own != key:
+        raise UsageRefusal(f"{file} has the idempotency key {own!r}, --idempotency-key is {key!r}; give one of them.")
+    chosen = key or order.key
+    again = _command("submit", str(file), "--idempotency-key", chosen, home=home)
     with running.find(home).api("checkout") as checkout:
-        headers = {"Idempotency-Key": key or order.key}
-        accepted = checkout.call("POST", "/v1/orders", body=order.body, headers=headers)
-    put_json(accepted) if as_json else put(_line(accepted))
+        notify(f"Idempotency key: {chosen}")
+        with _repeatable(chosen, again):
+            accepted = checkout.call("POST", "/v1/orders", body=order.body, headers={"Idempotency-Key": chosen})
+            line = _line(accepted)
+    put_json(accepted) if as_json else put(line)
+
+
+@contextmanager
+def _repeatable(key: str, command: str) -> Iterator[None]:
+    """Where the block ends without a known outcome, add the key and the command that repeats the call safely."""
+    from baraza.system.client import NotUnderstood, Refused, Unreachable
+
+    unknown = f"Whether the order was accepted is unknown. Repeat it safely, under the key {key}: {command}"
+    try:
+        yield
+    except (Unreachable, NotUnderstood) as error:
+        raise Refusal(f"{error}\n{unknown}") from error
+    except Refused as error:
+        if error.status < SERVER_ERROR and error.status not in UNDECIDED:
+            raise
+        raise Refusal(f"{error}\n{unknown}") from error
+    except (KeyboardInterrupt, SystemExit):
+        notify(unknown)
+        raise
+
+
+def _command(name: str, *arguments: str, home: Path | None) -> str:
+    """Return a command of orders as it can be pasted into a shell."""
+    options = () if home is None else ("--home", str(home))
+    return f"./baraza orders {name} {shlex.join([*arguments, *options])}"
 
 
 @app.command()
 def replay(source: Source, limit: Limit = None, rate: Rate = None, home: Home = None, as_json: Json = False) -> None:
     """Submit many orders through checkout's bulk path; submitting the same file again changes nothing.
 
+    A line without an idempotency_key has one that follows from its number in the file and its bytes.
     For the dataset, its products, stock and customers are loaded first.
     """
-    stack, submissions, total = _dataset(home, limit) if source == DATASET else _file(home, Path(source), limit)
-    started_at_s = time.monotonic()
-    intake = _replay(stack, submissions, total, rate, as_json=as_json)
-    took_s = time.monotonic() - started_at_s
-    notify(
-        f"{intake.accepted} accepted, {intake.repeated} known already, {intake.refused.total()} refused "
-        f"in {took_s:.1f} s."
-    )
-    for reason, count in intake.refused.most_common(REASONS_SHOWN_MAX):
-        notify(f"{count:>8}  {reason} (first: {intake.examples[reason]})")
+    with ExitStack() as inputs:
+        if source == DATASET:
+            stack, submissions, total = _dataset(home, limit)
+        else:
+            found = inputs.enter_context(rereadable(Path(source)))
+            stack, submissions, total = _file(home, found, limit)
+        intake = _replayed(stack, submissions, total, rate, _again(source, limit, home), as_json=as_json)
     if intake.refused:
         stop(FOUND_A_PROBLEM)
+
+
+def _again(source: str, limit: int | None, home: Path | None) -> str:
+    options = () if limit is None else ("--orders", str(limit))
+    return _command("replay", source, *options, home=home)
+
+
+def _replayed(
+    stack: running.Running,
+    submissions: Iterable[Submission],
+    total: int,
+    rate: float | None,
+    again: str,
+    *,
+    as_json: bool,
+) -> Intake:
+    """Replay, and report at its end, also at an early one, how far it came."""
+    from baraza.storefront.replay import Intake
+
+    intake = Intake()
+    started_at_s = time.monotonic()
+    is_whole = False
+    try:
+        _replay(stack, submissions, total, rate, intake, as_json=as_json)
+        is_whole = True
+    finally:
+        notify(
+            f"{intake.accepted} accepted, {intake.repeated} known already, {intake.refused.total()} refused "
+            f"in {time.monotonic() - started_at_s:.1f} s."
+        )
+        for reason, count in intake.refused.most_common(REASONS_SHOWN_MAX):
+            notify(f"{count:>8}  {reason} (first: {intake.examples[reason]})")
+        if not is_whole:
+            notify(
+                f"Interrupted after {intake.total} of {total}; of those that follow, some may be accepted. "
+                f"Each keeps its key, so this repeats it safely: {again}"
+            )
+    return intake
 
 
 def _dataset(home: Path | None, limit: int | None) -> tuple[running.Running, Iterable[Submission], int]:
@@ -98,18 +183,24 @@ def _dataset(home: Path | None, limit: int | None) -> tuple[running.Running, Ite
     return stack, workload.submissions(prefix=""), workload.orders
 
 
-def _file(home: Path | None, path: Path, limit: int | None) -> tuple[running.Running, Iterable[Submission], int]:
+def _file(home: Path | None, found: Input, limit: int | None) -> tuple[running.Running, Iterable[Submission], int]:
     """Check the whole file, and return the stack, the orders and their number."""
     from baraza.storefront import orderfile
 
-    total = sum(1 for _ in islice(orderfile.read(path), limit))
-    return running.find(home), islice(orderfile.read(path), limit), total
+    total = sum(1 for _ in islice(orderfile.read(found.path, found.name), limit))
+    return running.find(home), islice(orderfile.read(found.path, found.name), limit), total
 
 
 def _replay(
-    stack: running.Running, submissions: Iterable[Submission], total: int, rate: float | None, *, as_json: bool
-) -> Intake:
-    from baraza.storefront.replay import Intake, Replay, Unlimited
+    stack: running.Running,
+    submissions: Iterable[Submission],
+    total: int,
+    rate: float | None,
+    intake: Intake,
+    *,
+    as_json: bool,
+) -> None:
+    from baraza.storefront.replay import Replay, Unlimited
 
     def on_batch(advance: Advance, sent: Sequence[Submission], results: Sequence[Result]) -> None:
         advance(len(sent))
@@ -117,12 +208,10 @@ def _replay(
             for order, result in zip(sent, results, strict=True):
                 put_json({**result, "idempotency_key": order.key})
 
-    intake = Intake()
     with stack.api("checkout") as checkout, progress("orders", total) as advance:
         Replay(
             checkout=checkout, window=Unlimited(), rate=rate, intake=intake, on_batch=partial(on_batch, advance)
         ).run(submissions)
-    return intake
 
 
 @app.command()

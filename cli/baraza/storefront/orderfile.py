@@ -5,6 +5,7 @@ An ``idempotency_key`` and a ``submitted_at`` may stand beside the body's own fi
 
 from __future__ import annotations
 
+import hashlib
 import json
 import uuid
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from baraza.terminal import UsageRefusal
 LINE_BYTES_MAX = 1_048_576
 """The longest body that checkout accepts."""
 KEY_LENGTH_MAX = 128
+DIGEST_DIGITS = 32
 KEY_EXPECTED = f"1 to {KEY_LENGTH_MAX} printable ASCII characters, no spaces"
 
 
@@ -34,8 +36,13 @@ class Submission:
     """Where it was read: the file and the line."""
 
 
-def read(path: Path) -> Iterator[Submission]:
-    """Yield the orders of a file, line by line. Raises UsageRefusal, which names the line."""
+def read(path: Path, name: str | None = None) -> Iterator[Submission]:
+    """Yield the orders of a file, line by line. Raises UsageRefusal, which names the line.
+
+    A line without a key has one that follows from its number and its bytes, so that a repeated file changes nothing.
+    ``name`` is what messages call the file, if not by its path.
+    """
+    named = name or str(path)
     try:
         with path.open("rb") as file:
             number = 0
@@ -43,37 +50,46 @@ def read(path: Path) -> Iterator[Submission]:
                 number += 1
                 if len(line) > LINE_BYTES_MAX:
                     raise UsageRefusal(
-                        f"{path}, line {number}: longer than {LINE_BYTES_MAX} bytes; write one order a line."
+                        f"{named}, line {number}: longer than {LINE_BYTES_MAX} bytes; write one order a line."
                     )
-                if line.strip():
-                    yield submission(_parse(path, number, line), f"{path}, line {number}")
+                if text := line.strip():
+                    yield submission(
+                        _parse(named, number, line), f"{named}, line {number}", key_of_line=_derived(number, text)
+                    )
     except OSError as error:
-        raise unreadable(path, error) from error
+        raise unreadable(Path(named), error) from error
 
 
-def _parse(path: Path, number: int, line: bytes) -> object:
+def _parse(name: str, number: int, line: bytes) -> object:
     try:
         return parse(line)
     except UnicodeDecodeError as error:
         raise UsageRefusal(
-            f"{path}, line {number}: not UTF-8 at byte {error.start}; save the file as UTF-8."
+            f"{name}, line {number}: not UTF-8 at byte {error.start}; save the file as UTF-8."
         ) from error
     except JsonFlaw as flawed:
-        raise UsageRefusal(f"{path}, line {number}: {flawed}") from flawed
+        raise UsageRefusal(f"{name}, line {number}: {flawed}") from flawed
     except (ValueError, RecursionError) as error:
         flaw = f"column {error.colno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else "nested too deeply"
-        raise UsageRefusal(f"{path}, line {number}, {flaw}; expected one JSON object a line.") from error
+        raise UsageRefusal(f"{name}, line {number}, {flaw}; expected one JSON object a line.") from error
 
 
-def submission(value: object, where: str) -> Submission:
-    """Return an order, without key and time in its body. Raises UsageRefusal, whose text begins with ``where``."""
+def _derived(number: int, line: bytes) -> str:
+    return f"line-{number}-{hashlib.sha256(line).hexdigest()[:DIGEST_DIGITS]}"
+
+
+def submission(value: object, where: str, key_of_line: str | None = None) -> Submission:
+    """Return an order, without key and time in its body. Raises UsageRefusal, whose text begins with ``where``.
+
+    An order without a key has ``key_of_line``, or a random one.
+    """
     if not isinstance(value, dict):
         raise UsageRefusal(f"{where}: {type(value).__name__}; expected a JSON object, the body of POST /v1/orders.")
     body = dict(value)
     key = body.pop("idempotency_key", None)
     submitted_at = body.pop("submitted_at", None)
     if key is None:
-        key = str(uuid.uuid4())
+        key = key_of_line or str(uuid.uuid4())
     if not is_key(key):
         raise UsageRefusal(f"{where}, idempotency_key: {key!r}; expected {KEY_EXPECTED}.")
     if submitted_at is not None and not _is_time(submitted_at):

@@ -19,7 +19,7 @@ from typing import Any, Protocol, Self
 import httpx
 
 from baraza.storefront.orderfile import Submission
-from baraza.system.client import Unreachable, problem_of
+from baraza.system.client import NotUnderstood, Unreachable, problem_of
 from baraza.terminal import Refusal
 
 BATCH_ORDERS = 50
@@ -256,7 +256,9 @@ def _call(checkout: Checkout, batch: Sequence[Submission]) -> tuple[list[Result]
     except Unreachable as error:
         return [{"status": 503, "problem": {"detail": str(error)}}] * len(batch), 0.0
     if response.is_success:
-        results: list[Result] = response.json()["results"]
+        results: list[Result] = checkout.check(response)["results"]
+        if not isinstance(results, list) or len(results) != len(batch):
+            raise NotUnderstood(f"checkout did not answer with {len(batch)} results. Run ./baraza status.")
         return results, 0.0
     if response.status_code in RETRYABLE:
         retry_after = response.headers.get("Retry-After", "0")

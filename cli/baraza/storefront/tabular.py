@@ -62,11 +62,14 @@ def currency(cell: str) -> str:
     return code
 
 
-def records(path: Path, columns: Sequence[Column], *, key: str) -> Iterator[Record]:
+def records(path: Path, columns: Sequence[Column], *, key: str, name: str | None = None) -> Iterator[Record]:
     """Yield each line as a record. No two lines may have the same value in the column ``key``.
+
+    ``name`` is what messages call the file, if not by its path.
 
     Raises UsageRefusal where a line is invalid, with its number and column, or where the file cannot be read.
     """
+    named = name or str(path)
     names = [column.name for column in columns]
     csv.field_size_limit(FIELD_LENGTH_MAX)
     begins_at = 1
@@ -74,9 +77,9 @@ def records(path: Path, columns: Sequence[Column], *, key: str) -> Iterator[Reco
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             header = next(reader, None)
-            if header is None or [name.strip() for name in header] != names:
+            if header is None or [cell.strip() for cell in header] != names:
                 found = "is empty" if header is None else f"starts with {','.join(header)[:100]!r}"
-                raise UsageRefusal(f"{path} {found}; its first line must be {','.join(names)}.")
+                raise UsageRefusal(f"{named} {found}; its first line must be {','.join(names)}.")
             seen: dict[Value, int] = {}
             while True:
                 begins_at = reader.line_num + 1
@@ -85,25 +88,25 @@ def records(path: Path, columns: Sequence[Column], *, key: str) -> Iterator[Reco
                     return
                 if not any(cell.strip() for cell in cells):  # as editors leave at the end, and Excel with its commas
                     continue
-                record = _record(path, reader.line_num, cells, columns)
+                record = _record(named, reader.line_num, cells, columns)
                 first = seen.setdefault(record[key], reader.line_num)
                 if first != reader.line_num:
                     raise UsageRefusal(
-                        f"{path}, line {reader.line_num}: {key} {record[key]!r} is on line {first} already; keep one."
+                        f"{named}, line {reader.line_num}: {key} {record[key]!r} is on line {first} already; keep one."
                     )
                 yield record
     except UnicodeDecodeError as error:
-        raise UsageRefusal(f"{path} is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8.") from error
+        raise UsageRefusal(f"{named} is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8.") from error
     except csv.Error as error:
-        raise UsageRefusal(_flaw(path, begins_at, reader.line_num, error)) from error
+        raise UsageRefusal(_flaw(named, begins_at, reader.line_num, error)) from error
     except OSError as error:
-        raise unreadable(path, error) from error
+        raise unreadable(Path(named), error) from error
 
 
-def _record(path: Path, line: int, cells: Sequence[str], columns: Sequence[Column]) -> Record:
+def _record(name: str, line: int, cells: Sequence[str], columns: Sequence[Column]) -> Record:
     if len(cells) != len(columns):
         names = ",".join(column.name for column in columns)
-        raise UsageRefusal(f"{path}, line {line}: {len(cells)} fields, expected {len(columns)} ({names}).")
+        raise UsageRefusal(f"{name}, line {line}: {len(cells)} fields, expected {len(columns)} ({names}).")
     record: Record = {}
     for column, cell in zip(columns, cells, strict=True):
         try:
@@ -111,19 +114,19 @@ def _record(path: Path, line: int, cells: Sequence[str], columns: Sequence[Colum
         except ValueError as error:
             reason = f" {error}." if str(error) else ""
             raise UsageRefusal(
-                f"{path}, line {line}, column {column.name}: {cell[:100]!r}; expected {column.expects}.{reason}"
+                f"{name}, line {line}, column {column.name}: {cell[:100]!r}; expected {column.expects}.{reason}"
             ) from None
     return record
 
 
-def _flaw(path: Path, begins_at: int, found_at: int, error: csv.Error) -> str:
+def _flaw(name: str, begins_at: int, found_at: int, error: csv.Error) -> str:
     """Return what is wrong with a record, which may have lines: a quote that is not closed shows at the last one."""
     if found_at > begins_at or "unexpected end" in str(error):
         return (
-            f"{path}, line {begins_at}: a quote that opens on this line is not closed ({error}, line {found_at}); "
+            f"{name}, line {begins_at}: a quote that opens on this line is not closed ({error}, line {found_at}); "
             "close it, or double it inside quotes."
         )
-    return f"{path}, line {begins_at}: {error}; write plain CSV, quotes doubled inside quotes."
+    return f"{name}, line {begins_at}: {error}; write plain CSV, quotes doubled inside quotes."
 
 
 def unreadable(path: Path, error: OSError) -> UsageRefusal:

@@ -1,0 +1,186 @@
+"""The same orders twice: a repeated command never makes another order, and says how to repeat it safely."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from support.command_line import Case, CommandLine, Ended, serving
+from support.elsewhere import Answer, Call, Elsewhere, answering
+
+ORDERS = '{"customer_id": "c1"}\n{"customer_id": "c1"}\n\n{"customer_id": "c2", "idempotency_key": "mine"}\n'
+
+
+class Checkout:
+    """A checkout that takes each key once; ``fails_after`` calls it refuses the rest, without a retry."""
+
+    def __init__(self, *, fails_after: int | None = None) -> None:
+        self.keys: dict[str, str] = {}
+        self.failing = fails_after
+
+    def __call__(self, call: Call) -> Answer:
+        if call.request == "POST /checkout/v1/orders":
+            status, order = self._take(call.headers["idempotency-key"])
+            return Answer(status=status, content=json.dumps(order).encode())
+        if call.request != "POST /checkout/v1/orders/bulk":
+            return Answer(status=404)
+        if self.failing is not None and self.failing <= 0:
+            return Answer(status=403, content=b'{"detail": "not any more"}')
+        self.failing = None if self.failing is None else self.failing - 1
+        taken = [self._take(each["idempotency_key"]) for each in call.body]
+        return Answer(content=json.dumps({"results": [{"status": s, "order": o} for s, o in taken]}).encode())
+
+    def _take(self, key: str) -> tuple[int, dict[str, str]]:
+        known = key in self.keys
+        order_id = self.keys.setdefault(key, f"order-{len(self.keys)}")
+        return 200 if known else 202, {"order_id": order_id, "state": "PENDING", "message": "Received."}
+
+
+@pytest.fixture(scope="module")
+def command_line() -> Iterator[CommandLine]:
+    with serving() as command_line:
+        yield command_line
+
+
+def run(command_line: CommandLine, stack: Elsewhere, folder: Path, *arguments: str, content: str = "") -> Ended:
+    variables = {"PATH": os.defpath, "HOME": str(folder), "NO_COLOR": "1", "BARAZA_PLACES": stack.file(folder)}
+    return command_line.run(Case(arguments=arguments, environment=variables, content=content))
+
+
+def test_a_file_without_keys_that_is_replayed_again_changes_nothing(command_line: CommandLine, tmp_path: Path) -> None:
+    file = tmp_path / "orders.jsonl"
+    file.write_text(ORDERS)
+    with answering(checkout := Checkout()) as stack:
+        first, second = (run(command_line, stack, tmp_path, "orders", "replay", str(file)) for _ in range(2))
+
+    assert "3 accepted, 0 known already, 0 refused" in first.stderr
+    assert "0 accepted, 3 known already, 0 refused" in second.stderr
+    assert len(checkout.keys) == 3
+    assert "mine" in checkout.keys
+
+
+def test_a_file_that_has_grown_adds_only_what_is_new(command_line: CommandLine, tmp_path: Path) -> None:
+    file = tmp_path / "orders.jsonl"
+    file.write_text(ORDERS.rstrip("\n"))
+    with answering(Checkout()) as stack:
+        run(command_line, stack, tmp_path, "orders", "replay", str(file))
+        file.write_text(ORDERS + '{"customer_id": "c3"}\r\n')
+        again = run(command_line, stack, tmp_path, "orders", "replay", str(file))
+
+    assert "1 accepted, 3 known already, 0 refused" in again.stderr
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdin", "fifo"])
+def test_a_pipe_is_read_as_a_file_is(command_line: CommandLine, tmp_path: Path, name: str) -> None:
+    with answering(Checkout()) as stack, piped(tmp_path, name, ORDERS) as path:
+        ended = run(command_line, stack, tmp_path, "orders", "replay", path, content=ORDERS)
+
+    assert ended.status == 0, ended
+    assert "3 accepted, 0 known already, 0 refused" in ended.stderr
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdin", "fifo"])
+@pytest.mark.parametrize(
+    ("noun", "text"),
+    [
+        ("catalogue", "sku,name,price_minor,currency,stock\ntea,Tea,1,USD,1\n"),
+        ("customers", "customer_id,points\nc1,7\n"),
+    ],
+)
+def test_a_table_is_loaded_from_a_pipe(
+    command_line: CommandLine, tmp_path: Path, name: str, noun: str, text: str
+) -> None:
+    with answering(lambda _: Answer()) as stack, piped(tmp_path, name, text) as path:
+        ended = run(command_line, stack, tmp_path, noun, "load", path, content=text)
+
+    assert ended.status == 0, ended
+    assert "Loaded 1 " in ended.stderr
+    assert any(call.request.startswith("PUT") for call in stack.calls)
+
+
+def test_a_flaw_in_a_pipe_is_named_as_the_person_named_the_pipe(command_line: CommandLine, tmp_path: Path) -> None:
+    with answering(Checkout()) as stack, piped(tmp_path, "fifo", ORDERS + "{\n") as path:
+        ended = run(command_line, stack, tmp_path, "orders", "replay", path)
+
+    assert ended.status == 2
+    assert ended.stderr.startswith(f"baraza: {path}, line 5, column")
+    assert stack.calls == []
+
+
+@contextmanager
+def piped(folder: Path, name: str, text: str) -> Iterator[str]:
+    """Yield a path that is read once: a pipe's, or what is stdin's in the case."""
+    if name != "fifo":
+        yield name
+        return
+    path = folder / "fifo"
+    os.mkfifo(path)
+    writer = Thread(target=path.write_text, args=(text,))
+    writer.start()
+    yield str(path)
+    writer.join()
+
+
+def test_an_interrupted_replay_reports_how_far_it_came_and_how_to_go_on(
+    command_line: CommandLine, tmp_path: Path
+) -> None:
+    file = tmp_path / "my orders.jsonl"
+    file.write_text("".join(f'{{"customer_id": "c{number}"}}\n' for number in range(200)))
+    with answering(Checkout(fails_after=2)) as stack:
+        ended = run(command_line, stack, tmp_path, "orders", "replay", str(file))
+
+    assert ended.status == 1
+    assert "100 accepted, 0 known already, 0 refused" in ended.stderr
+    assert "Interrupted after 100 of 200" in ended.stderr
+    assert f"./baraza orders replay {shlex.quote(str(file))}\n" in ended.stderr
+
+
+def test_submit_shows_the_key_that_it_chose(command_line: CommandLine, tmp_path: Path) -> None:
+    with answering(checkout := Checkout()) as stack:
+        ended = run(command_line, stack, tmp_path, "orders", "submit", "-", content='{"customer_id": "c1"}')
+
+    (key,) = checkout.keys
+    assert f"Idempotency key: {key}\n" in ended.stderr
+
+
+@pytest.mark.parametrize("status", [0, 408, 500, 502, 503, 200])
+def test_an_unknown_outcome_names_the_key_and_the_command_that_repeats_it(
+    command_line: CommandLine, tmp_path: Path, status: int
+) -> None:
+    file = tmp_path / "an order.json"
+    file.write_text('{"customer_id": "c1"}')
+    with answering(lambda _: Answer(status=status, content=b"<html>")) as stack:
+        ended = run(command_line, stack, tmp_path, "orders", "submit", str(file))
+        assert ended.status == 1, ended
+        (call,) = stack.calls
+        key = call.headers["idempotency-key"]
+        (repeated,) = re.findall(r"under the key (\S+): \./baraza (.*)", ended.stderr)
+        assert repeated[0] == key
+        stack.answer = checkout = Checkout()
+        again = run(command_line, stack, tmp_path, *shlex.split(repeated[1]))
+
+    assert again.status == 0, again
+    assert list(checkout.keys) == [key]
+
+
+def test_a_refusal_is_an_outcome(command_line: CommandLine, tmp_path: Path) -> None:
+    with answering(lambda _: Answer(status=422, content=b'{"detail": "No."}')) as stack:
+        ended = run(command_line, stack, tmp_path, "orders", "submit", "-", content="{}")
+
+    assert ended.stderr.endswith("baraza: checkout refused: No.\n")
+
+
+def test_two_keys_for_one_order_are_refused(command_line: CommandLine, tmp_path: Path) -> None:
+    with answering(Checkout()) as stack:
+        content = '{"idempotency_key": "a"}'
+        ended = run(command_line, stack, tmp_path, "orders", "submit", "-", "--idempotency-key", "b", content=content)
+
+    assert ended.status == 2, ended
+    assert stack.calls == []
