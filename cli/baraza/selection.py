@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from baraza.terminal import UsageRefusal
@@ -48,4 +48,6 @@ def _value(key: str, value: str) -> Any:
         at = datetime.fromisoformat(value)
     except ValueError:
         raise UsageRefusal(f"{key}={value} is not a time; write it like 2026-11-21T10:00:00Z.") from None
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).isoformat()
+    if at.tzinfo is None:
+        raise UsageRefusal(f"{key}={value} has no zone; write {value}Z for UTC, or {value}+02:00.")
+    return at.isoformat()
