@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+
 from support.command_line import Case, CommandLine, Ended, serving
 from support.elsewhere import Answer, Call, Elsewhere, answering
 
