@@ -81,8 +81,8 @@ def collector() -> Iterator[Collector]:
 
 @pytest.fixture(scope="session")
 def system(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[Stack]:
-    """Every service and simulator, with the deadlines of sagas shortened."""
-    stack = up(_settings(tmp_path_factory, "system", None, collector=collector.url))
+    """Every service and simulator, with the deadlines of sagas shortened; its home has an accent and a percent sign."""
+    stack = up(_settings(tmp_path_factory, "système 100%", None, collector=collector.url))
     try:
         yield stack
     finally:
