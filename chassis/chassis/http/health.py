@@ -13,13 +13,18 @@ Check = Callable[[], bool]
 
 
 def router(*, alive: Mapping[str, Check], ready: Mapping[str, Check]) -> APIRouter:
-    """Return ``/livez`` and ``/readyz``. Each check is named by the statement that is true when it passes."""
+    """Return ``/livez`` and ``/readyz``. Each check is named by the statement that is true when it passes.
+
+    A check of ``alive`` must return at once: it runs on the event loop.
+    """
     routes = APIRouter(route_class=JsonRoute, tags=["health"])
 
+    @routes.head("/livez", include_in_schema=False)
     @routes.get("/livez", responses={503: PROBLEM_RESPONSES[503]})
-    def livez() -> dict[str, str]:
+    async def livez() -> dict[str, str]:  # on the event loop: readiness checks that wait must not delay it
         return _result_of(alive)
 
+    @routes.head("/readyz", include_in_schema=False)
     @routes.get("/readyz", responses={503: PROBLEM_RESPONSES[503]})
     def readyz() -> dict[str, str]:
         return _result_of({**alive, **ready})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +15,46 @@ from chassis.postgres import arrays, pipeline
 POOL_SIZE_MAX = 10
 """The worker needs one connection and the API a few; more would only wait in PostgreSQL."""
 CONNECT_TIMEOUT_S = 5
+PULSE_WAIT_S = 1.0
+"""How long a probe waits for a check that another one has begun: less than the 2 s that a prober waits."""
 
 
 class Pulse:
-    """Checks whether a database answers, one check at a time: a database that hangs must not occupy all threads."""
+    """Checks whether a database answers, one check at a time: a database that hangs must not occupy all connections.
+
+    Whoever calls during a check gets its result, and gives up after PULSE_WAIT_S.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._checking = threading.Lock()
+        self._lock = threading.Lock()
+        self._check: Future[bool] | None = None
 
     def __call__(self) -> bool:
-        if not self._checking.acquire(blocking=False):
-            return False
+        with self._lock:
+            under_way = self._check
+            if under_way is None:
+                check = self._check = Future()
+        if under_way is not None:
+            try:
+                return under_way.result(PULSE_WAIT_S)
+            except TimeoutError:
+                return False
+        answers = False
+        try:
+            answers = self._answers()
+        finally:
+            with self._lock:
+                self._check = None
+            check.set_result(answers)
+        return answers
+
+    def _answers(self) -> bool:
         try:
             with self._engine.connect() as connection:
                 connection.execute(text("SELECT 1"))
         except SQLAlchemyError:
             return False
-        finally:
-            self._checking.release()
         return True
 
 
