@@ -17,7 +17,8 @@ import urllib3
 from redis import Redis, RedisError
 from structlog.testing import capture_logs
 
-from chassis.http.downstream import Downstream, Unavailable, UnforeseenAnswer
+from chassis.http.downstream import Downstream, NotTried, Unavailable, UnforeseenAnswer
+from chassis.http.timed_connections import ending_by
 from messages.checkout import Address, OrderLine
 from payment.gateway import (
     Authorization,
@@ -206,6 +207,17 @@ def test_a_lease_expires_when_its_holder_dies(redis_url: str, saga_id: str) -> N
         remaining_ms = redis.pttl(PREFIX + saga_id)
 
     assert 4000 < int(remaining_ms) <= 5000
+
+
+def test_a_lease_ends_with_the_time_of_its_call(redis_url: str, saga_id: str) -> None:
+    """The lease of a killed replica must not keep the next one from the call when that is due again."""
+    lease = CallLease.at(redis_url)
+    with Redis.from_url(redis_url) as redis:
+        with ending_by(time.monotonic() + 1.0), lease.hold(saga_id):
+            assert 0 < int(redis.pttl(PREFIX + saga_id)) <= 1000
+        with ending_by(time.monotonic()), pytest.raises(NotTried, match="no time is left"), lease.hold(saga_id):
+            pytest.fail("it was held")
+        assert not redis.exists(PREFIX + saga_id)
 
 
 def test_without_redis_payments_continue_and_the_log_records_it_once(

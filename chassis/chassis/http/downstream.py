@@ -6,6 +6,7 @@ its thread. Every failure is ``Unavailable``, whose type and fields show if the 
     Exception
     ├── Unavailable        the dependency returned no usable answer; call again later, under the same key
     │   └── NotTried       it was not called: this was no attempt
+    │       └── TooLate    its transaction took so long that the call's time was over: plan it again
     └── UnforeseenAnswer   its answer has no meaning in the adapter; a person must decide
 """
 
@@ -13,8 +14,6 @@ from __future__ import annotations
 
 import json
 import math
-import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,18 +22,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import quote
 
 import urllib3
-from urllib3.connection import HTTPConnection
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
 from chassis.http.breaker import CircuitBreaker, CircuitOpen, CircuitState
+from chassis.http.timed_connections import ending_by, pool_of, remaining_s
 from chassis.telemetry import metrics
-
-CONNECT_TIMEOUT_S = 0.5
-"""A connection inside one region takes milliseconds; a longer wait means that the host is down."""
 
 BULKHEAD_WAIT_S = 0.25
 """A permit of the bulkhead is worth a short wait; the retry in the database is the long one."""
@@ -89,6 +85,10 @@ class NotTried(Unavailable):
         super().__init__(reason, retry_after_s, certain_no_effect=True)
 
 
+class TooLate(NotTried):
+    """Not called: {reason}. The call could have outlasted the deadline that is stored for it; it needs another one."""
+
+
 class UnforeseenAnswer(Exception):
     """An answer that has no meaning in the adapter. Look at the answer, then extend the adapter."""
 
@@ -130,48 +130,12 @@ class Response:
         return UnforeseenAnswer(self.dependency, self.status, self.code, what)
 
 
-class _DeadlineMixin(socket.socket):
-    """A socket whose timeout limits everything that is received after it was set, not each read.
-
-    Without it, a dependency that sends one byte a second is read for ever: urllib3's total limits each read alone.
-    """
-
-    _deadline_s: float | None = None
-
-    def settimeout(self, value: float | None) -> None:
-        self._deadline_s = None if value is None else time.monotonic() + value
-        super().settimeout(value)
-
-    def recv_into(self, *args: Any) -> int:
-        if self._deadline_s is not None:
-            remaining_s = self._deadline_s - time.monotonic()
-            if remaining_s <= 0:
-                raise TimeoutError("the time for the whole answer is over")
-            super().settimeout(remaining_s)
-        return super().recv_into(*args)
-
-
-class _DeadlineSocket(_DeadlineMixin):
-    pass
-
-
-class _DeadlineTlsSocket(_DeadlineMixin, ssl.SSLSocket):
-    pass
-
-
-class _Connection(HTTPConnection):
-    def connect(self) -> None:
-        super().connect()
-        timeout_s = self.sock.gettimeout()
-        self.sock = _DeadlineSocket(fileno=self.sock.detach())
-        self.sock.settimeout(timeout_s)
-
-
 class Downstream:
     """One HTTP dependency, for callers in many threads.
 
-    ``timeout_s`` limits a call from its connection to the last byte of its answer, except for the lookup of the host's
-    name, which the operating system limits. ``duration_s_max`` includes the wait for a permit of the bulkhead.
+    ``timeout_s`` limits a call from the lookup of the host's name to the last byte of its answer, and so does
+    :func:`~chassis.http.timed_connections.ending_by` where it leaves less. Nothing of a call is sent after that.
+    ``duration_s_max`` includes the wait for a permit of the bulkhead.
     """
 
     def __init__(
@@ -191,7 +155,7 @@ class Downstream:
         metrics.BREAKER_OPEN.labels(name).set_function(lambda: self.breaker.state is not CircuitState.CLOSED)
         url = urllib3.util.parse_url(base_url)
         self._path = (url.path or "").rstrip("/")
-        self._pool = _pool(url, concurrency_max)
+        self._pool = pool_of(url, concurrency_max)
         self._permits = threading.BoundedSemaphore(concurrency_max)
 
     @property
@@ -231,12 +195,14 @@ class Downstream:
     ) -> Response:
         """Call once.
 
-        1. Wait for a permit of the bulkhead.
+        1. Wait for a permit of the bulkhead. A call without any time left is not made.
         2. Enter the circuit breaker.
         3. Call, and report the outcome to the breaker: 5xx and no answer are failures, 4xx and 429 a sign of life.
         """
         # 1.
         with self._in_bulkhead():
+            if remaining_s() <= 0:
+                raise NotTried(f"no time is left for a call to {self.name}")
             # 2.
             try:
                 permit = self.breaker.enter()
@@ -245,7 +211,8 @@ class Downstream:
             # 3.
             alive = False
             try:
-                answer = self._call(method, path, body, idempotency_key, headers)
+                with ending_by(time.monotonic() + self.timeout_s):
+                    answer = self._call(method, path, body, idempotency_key, headers)
                 alive = answer.status < HTTPStatus.INTERNAL_SERVER_ERROR
             finally:
                 (self.breaker.succeeded if alive else self.breaker.failed)(permit)
@@ -267,7 +234,7 @@ class Downstream:
 
     @contextmanager
     def _in_bulkhead(self) -> Iterator[None]:
-        if not self._permits.acquire(timeout=BULKHEAD_WAIT_S):
+        if not self._permits.acquire(timeout=max(0.0, min(BULKHEAD_WAIT_S, remaining_s()))):
             reason = f"bulkhead full: no permit for a call to {self.name} within {BULKHEAD_WAIT_S} s"
             raise NotTried(reason)
         try:
@@ -296,7 +263,8 @@ class Downstream:
                 headers=sent,
                 retries=False,
                 redirect=False,
-                timeout=urllib3.Timeout(connect=min(CONNECT_TIMEOUT_S, self.timeout_s), total=self.timeout_s),
+                timeout=self.timeout_s,
+                pool_timeout=math.ceil(self.timeout_s),
                 preload_content=False,
             )
             try:
@@ -341,18 +309,6 @@ class _RawAnswer:
     status: int
     retry_after: str | None
     content: bytes
-
-
-def _pool(url: urllib3.util.Url, size: int) -> urllib3.HTTPConnectionPool:
-    if url.host is None or url.scheme not in ("http", "https"):
-        raise ValueError(f"{url.url!r} is no address of an HTTP dependency. Write it like http://127.0.0.1:8080.")
-    if url.scheme == "https":
-        context = ssl.create_default_context()
-        context.sslsocket_class = _DeadlineTlsSocket
-        return urllib3.HTTPSConnectionPool(url.host, url.port, maxsize=size, block=True, ssl_context=context)
-    pool = urllib3.HTTPConnectionPool(url.host, url.port, maxsize=size, block=True)
-    pool.ConnectionCls = _Connection
-    return pool
 
 
 def parse_retry_after(value: str | None, now: datetime) -> float | None:

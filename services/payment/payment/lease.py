@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from collections.abc import Iterator
@@ -12,14 +13,16 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from chassis.http.breaker import CircuitBreaker, CircuitOpen
-from chassis.http.downstream import Unavailable
+from chassis.http.downstream import NotTried, Unavailable
+from chassis.http.timed_connections import remaining_s
 from chassis.wire.redis import RedisLogin
 
 LEASE_TTL_S = 5.0
-"""Longer than any call, so the lease outlasts it. Short, so the lease of a killed replica expires soon."""
+"""Longer than any call, so the lease outlasts it. It ends with the call's time where that leaves less: the lease of a
+killed replica must be over when the call is repeated, at its deadline."""
 
 REDIS_TIMEOUT_S = 0.2
-"""Redis answers in a millisecond. The library's default of five seconds would extend the call beyond the lease."""
+"""Redis answers in a millisecond. The library's default of five seconds would take all of the call's time."""
 
 REDIS_OPEN_S = 1.0
 """How long calls continue without Redis before one of them tries it again."""
@@ -72,9 +75,12 @@ class CallLease:
 
     def _acquire(self, name: str, token: str) -> bool:
         """Return whether the lease is held: False when Redis does not answer. Raises Unavailable."""
+        ttl_s = min(self.ttl_s, remaining_s())
+        if ttl_s <= 0:
+            raise NotTried("no time is left for a call and its lease")
         try:
             with self._breaker.call(RedisError):
-                is_acquired = self._redis.set(name, token, nx=True, px=round(self.ttl_s * 1000))
+                is_acquired = self._redis.set(name, token, nx=True, px=math.ceil(ttl_s * 1000))
                 remaining_ms = 0 if is_acquired else self._redis.pttl(name)
         except (CircuitOpen, RedisError):
             return False
