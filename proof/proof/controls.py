@@ -7,14 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
 from chassis.saga import effects, routing
 from chassis.saga.effects import Effect, EffectState
+from chassis.saga.unit_of_work import PendingCall
 from saga_tracker.ingest import tracked_saga
 from saga_tracker.model.facts import Fact, Fenced, Progress, StepState, Succeeded, merge
 from saga_tracker.model.progress import Cause, Decision, decide
 from saga_tracker.model.saga import SagaDefinition
+
+from proof import calls
 
 Decide: TypeAlias = Callable[[SagaDefinition, Progress], Decision]
 
@@ -68,6 +72,11 @@ def accepting(*_anything: object) -> None:
     """Let every message pass one of the rules of routing."""
 
 
+def sending_after_the_deadline(_call: PendingCall, began_at: datetime) -> datetime:
+    """Let a call go on however long the lookup of its provider's name took."""
+    return began_at + timedelta(hours=1)
+
+
 _on_trigger = effects.on_trigger
 
 
@@ -76,7 +85,7 @@ class Control:
     """One rule taken out: ``simulated`` replaces attributes of modules, ``explored`` fields of the exploration's model.
 
     A mistake that shows only in one rare order of events is left to the exploration: its ``simulated`` is empty. The
-    exploration has no raw messages, so the rules of routing are left to the simulation.
+    exploration has no raw messages and no stages of a call, so those rules are left to the simulation.
     """
 
     simulated: tuple[tuple[Any, str, Any], ...]
@@ -102,6 +111,7 @@ CONTROLS: Mapping[str, Control] = {
     "foreign-id": Control(simulated=((routing, "check_ids", accepting),), explored={}),
     "foreign-key": Control(simulated=((routing, "check_key", accepting),), explored={}),
     "unknown-saga": Control(simulated=((routing, "check_saga", accepting),), explored={}),
+    "deadline-outlasted": Control(simulated=((calls, "sends_until", sending_after_the_deadline),), explored={}),
     "cancellation-loses": Control(simulated=(), explored={"decide": completing_despite_a_cancellation}),
     "redrive-unfenced": Control(simulated=(), explored={"on_redrive": redriving_what_is_fenced}),
 }

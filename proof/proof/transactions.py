@@ -27,6 +27,9 @@ from proof.connections import ProcessConnection
 from proof.service import Service
 from proof.tasks import ZOMBIE_S, Crash, SimulatedTask
 
+SLOW_COMMIT_S = 6.0
+"""How long a slow commit may take. Even the fastest takes longer than a call's deadline allows for at first."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Transactions:
@@ -96,6 +99,9 @@ class Transactions:
         self.task.plan_faults(stops_for_s=schedule.chance.uniform(0.1, ZOMBIE_S) if stops else 0.0, fails=fails)
         with self.connection.begin() as tx:
             out = handle(tx)
+            if schedule.strikes("slow commit", 0.02):
+                self.connection.raw.settle()
+                self.task.sleep(schedule.chance.uniform(SLOW_COMMIT_S / 2, SLOW_COMMIT_S))
             if schedule.strikes("crash before the commit", 0.01):
                 raise Crash
         self.task.plan_faults()

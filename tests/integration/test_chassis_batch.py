@@ -18,13 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, text
 
-from chassis.http.downstream import NotTried, Unavailable
+from chassis.http.downstream import NotTried, TooLate, Unavailable
 from chassis.saga import dead_letters, deferred
 from chassis.saga.batch import Batch
-from chassis.saga.deferred import RawMessage
+from chassis.saga.deferred import Deferral, RawMessage
 from chassis.saga.effects import EffectState
 from chassis.saga.handlers import Handlers
 from chassis.saga.routing import Unprocessable
+from chassis.saga.steps import COMMIT_ALLOWANCE
 from chassis.saga.unit_of_work import CallResult, Delivery, Outgoing, PendingCall
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import new_id
@@ -34,7 +35,7 @@ from messages.inventory import InventoryReserved, ReleaseInventory
 from messages.loyalty import LoyaltyPointsBurned, RestoreLoyaltyPoints
 from messages.payment import PaymentAuthorized
 from messages.saga import FenceSaga, RedriveStep, SagaFenced, StepRedriven
-from messages.shipping import CancelShipment, ShipmentBooked, ShipmentRejected
+from messages.shipping import CancelShipment, ShipmentBooked, ShipmentCancelled, ShipmentRejected
 from stack import Stack
 from support import toy
 from support.builders import a
@@ -98,6 +99,7 @@ class Run:
     codec: Codec
     provider: Provider
     now: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+    allowance: timedelta = COMMIT_ALLOWANCE
     calls: list[PendingCall] = field(default_factory=list)
     travelling: list[PendingCall] = field(default_factory=list)
     results: list[CallResult] = field(default_factory=list)
@@ -185,13 +187,17 @@ class Run:
     def batch(self, tx: Connection, saga_ids: set[str]) -> Batch:
         return Batch(
             tx, toy.NAME, self.handlers, self.codec, saga_ids,
-            now=self.now, new_id=new_id, jitter=random.Random(0),
+            now=self.now, new_id=new_id, jitter=random.Random(0), allowance=self.allowance,
         )  # fmt: skip
 
     def _due(self) -> list[tuple[str, Delivery]]:
         with self.engine.connect() as tx:
             rows = deferred.due(tx, [PARTITION], now=self.now, limit=100)
-        return [(row.handler, Delivery.of(row, self.sent[row.message_id])) for row in rows]
+        return [(row.handler, Delivery.of(row, self._message(row))) for row in rows]
+
+    def _message(self, row: Deferral) -> Message:
+        """Return the message of a deferral; the service itself has deferred one that was not sent."""
+        return self.sent.get(row.message_id) or self.codec.decode(row.raw.value)
 
     def _after(self, out: Outgoing) -> None:
         self.calls += out.calls
@@ -415,6 +421,133 @@ def test_a_call_that_is_made_after_its_provider_was_queried_is_dead_lettered(eng
     run.deliver([])
     assert run.effects()[SEND] == "FENCED"
     assert run.dead == ["toy.dlq"]
+
+
+def fenced_without_its_call(run: Run, saga_id: str) -> PendingCall:
+    """Fence a saga while a call stands still, and return the call; its provider has been queried."""
+    messages = the_messages(run, saga_id)
+    run.deliver([messages["trigger send"]])
+    stood_still = run.calls.pop()
+    run.deliver([messages["fence"]])
+    run.settle()
+    assert run.effects()[SEND] == "FENCED"
+    return stood_still
+
+
+@pytest.mark.parametrize("crashes", [False, True])
+@pytest.mark.parametrize("failure", [None, Unavailable("gave no answer")])
+def test_an_effect_that_comes_after_its_fence_is_reported_and_undone(
+    engine: Engine, codec: Codec, failure: Unavailable | None, crashes: bool
+) -> None:
+    run = a_run(engine, codec)
+    stood_still = fenced_without_its_call(run, new_id())
+    late = run.result(stood_still)
+    run.results.append(late if failure is None else CallResult(call=stood_still, failure=failure))
+    run.deliver([])
+    assert run.dead == ["toy.dlq"]
+    if crashes:
+        run.crash()
+
+    run.settle()
+
+    assert run.effects()[SEND] == "UNDONE"
+    check_the_provider(run, "UNDONE")
+    assert run.marks()[SEND] == (1, 1)
+    assert [type(message) for message in run.emitted] == [SagaFenced, ShipmentCancelled], "announced or not undone"
+    assert run.rows(DEFERRED) == []
+
+
+def test_a_provider_that_is_away_is_queried_again_about_a_late_call(engine: Engine, codec: Codec) -> None:
+    run = a_run(engine, codec)
+    stood_still = fenced_without_its_call(run, new_id())
+    run.results.append(run.result(stood_still))
+    run.deliver([])
+    run.provider.script = ["fails"] * 3
+    for _ in range(3):
+        run.call()
+        run.deliver([])
+        run.advance(STEP_S)
+        run.deliver([])
+    assert run.effects()[SEND] == "FENCED"
+
+    run.settle()
+
+    assert (run.effects()[SEND], run.dead) == ("UNDONE", ["toy.dlq"])
+
+
+@pytest.mark.parametrize("script", [[], ["refuses"]], ids=["never arrived", "refused"])
+def test_a_late_call_without_an_effect_is_reported_and_stays_fenced(
+    engine: Engine, codec: Codec, script: list[str]
+) -> None:
+    run = a_run(engine, codec)
+    stood_still = fenced_without_its_call(run, new_id())
+    run.provider.script = list(script)
+    if script:
+        run.result(stood_still)
+    run.results.append(CallResult(call=stood_still, failure=Unavailable("gave no answer")))
+    run.deliver([])
+    run.settle()
+
+    assert (run.effects()[SEND], run.dead) == ("FENCED", ["toy.dlq"])
+    assert [type(message) for message in run.emitted] == [SagaFenced]
+    assert run.rows(DEFERRED) == []
+
+
+def test_a_late_call_that_was_certainly_not_made_is_not_reported(engine: Engine, codec: Codec) -> None:
+    run = a_run(engine, codec)
+    stood_still = fenced_without_its_call(run, new_id())
+    run.results.append(CallResult(call=stood_still, failure=NotTried("the circuit is open")))
+    run.deliver([])
+
+    assert (run.effects()[SEND], run.dead, run.calls) == ("FENCED", [], [])
+
+
+def test_a_call_whose_commit_took_too_long_is_planned_again_at_once(engine: Engine, codec: Codec) -> None:
+    run = a_run(engine, codec)
+    messages = the_messages(run, new_id())
+    run.deliver([messages["trigger send"]])
+    first = run.calls.pop()
+    run.advance(STEP_S)
+    run.allowance = timedelta(seconds=6)
+    run.results.append(CallResult(call=first, failure=TooLate("its transaction took too long")))
+    run.deliver([])
+
+    (second,) = run.calls
+    assert (second.attempt, second.begins_by) == (1, run.now + run.allowance)
+    (row,) = run.rows("SELECT state, attempt, deadline_at FROM effects")
+    assert (row.state, row.attempt, row.deadline_at) == ("STARTED", 1, second.deadline_at)
+    run.call()
+    run.deliver([])
+    assert run.effects()[SEND] == "DONE"
+
+
+def test_a_late_compensation_is_planned_again_at_once(engine: Engine, codec: Codec) -> None:
+    run = a_run(engine, codec)
+    messages = the_messages(run, new_id())
+    run.deliver([messages["trigger send"]])
+    run.call()
+    run.deliver([messages["undo send"]])
+    run.results.append(CallResult(call=run.calls.pop(), failure=TooLate("its transaction took too long")))
+    run.deliver([])
+
+    assert [each.attempt for each in run.calls] == [1]
+    run.call()
+    run.deliver([])
+    assert (run.effects()[SEND], run.rows(DEFERRED)) == ("UNDONE", [])
+
+
+def test_a_call_that_is_too_late_for_its_fence_is_not_planned_again(engine: Engine, codec: Codec) -> None:
+    run = a_run(engine, codec)
+    messages = the_messages(run, new_id())
+    run.deliver([messages["trigger send"]])
+    first = run.calls.pop()
+    run.deliver([messages["fence"]])
+    run.results.append(CallResult(call=first, failure=TooLate("its transaction took too long")))
+    run.deliver([])
+    assert run.calls == []
+    run.settle()
+
+    assert (run.effects()[SEND], run.provider.effects) == ("FENCED", [])
 
 
 def exhaust(run: Run, trigger: Message) -> None:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 
 import pytest
-
+from chassis.saga import commit_allowance
+from chassis.saga.commit_allowance import ALLOWANCE_MAX
+from chassis.saga.steps import COMMIT_ALLOWANCE
 from proof.controls import SIMULATED
 from proof.running import replay, run
+from proof.schedule import Schedule
+
+from proof import transactions
 
 SEEDS = int(os.environ.get("BARAZA_PROOF_SEEDS", "2000"))
 """What the whole suite has time for; a longer run sets the variable."""
 CONTROL_SEEDS_MAX = 1000
 """A missing rule shows within a few dozen schedules; the rarest needs a trigger that arrives after its saga's fence."""
+CONFIRMED_SEED = 3
+"""A schedule of one order that is confirmed where nothing fails."""
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -26,6 +34,20 @@ def test_no_schedule_breaks_an_invariant() -> None:
 
 def test_a_seed_determines_the_whole_schedule() -> None:
     assert replay(7)[1] == replay(7)[1] != ()
+
+
+@pytest.mark.parametrize(
+    ("slowest_allowance", "state"), [(ALLOWANCE_MAX, "CONFIRMED"), (COMMIT_ALLOWANCE, "CANCELLED_COMPENSATED")]
+)
+def test_on_a_slow_disk_calls_are_made_once_their_deadlines_allow_for_it(
+    monkeypatch: pytest.MonkeyPatch, slowest_allowance: timedelta, state: str
+) -> None:
+    """Every commit of a service takes one to two seconds. With the least allowance alone no call would ever begin."""
+    monkeypatch.setattr(transactions, "SLOW_COMMIT_S", 2.4)
+    monkeypatch.setattr(commit_allowance, "ALLOWANCE_MAX", slowest_allowance)
+    monkeypatch.setattr(Schedule, "strikes", lambda self, fault, _rate: fault == "slow commit" and self.are_faults_on)
+    figures, _ = replay(CONFIRMED_SEED)
+    assert (figures.sagas, figures.violations) == ({state: 1}, [])
 
 
 @pytest.mark.parametrize("name", SIMULATED)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import datetime
 from queue import Empty, SimpleQueue
 
 import structlog
 
-from chassis.http.downstream import NotTried, Unavailable, UnforeseenAnswer
+from chassis.http.downstream import TooLate, Unavailable, UnforeseenAnswer
+from chassis.http.timed_connections import ending_by
 from chassis.saga.steps import name
 from chassis.saga.unit_of_work import CallResult, PendingCall
 from chassis.telemetry import metrics
@@ -18,8 +20,6 @@ from chassis.telemetry.observation import Observer
 
 CALLS_MAX = 64
 """The most calls under way in one process. With so many, no more messages are taken: they wait in Kafka, in order."""
-START_MARGIN = timedelta(seconds=3)
-"""A call with less than this left before its deadline is not begun: it could be under way after the deadline."""
 
 log = structlog.get_logger()
 
@@ -88,12 +88,14 @@ class Calls:
             )
 
     def _result_of(self, call: PendingCall) -> CallResult:
-        if self._clock() > call.deadline_at - START_MARGIN and not call.is_query:
-            return CallResult(call=call, failure=NotTried("no free thread in time"))
+        now = self._clock()
+        if now > call.begins_by and not call.is_query:
+            return CallResult(call=call, failure=TooLate("its transaction, or the wait for a thread, took too long"))
         try:
             if call.is_query:
                 return CallResult(call=call, outcome=call.handler.call.find(call.key))
-            return CallResult(call=call, outcome=call.handler.call.run(call.request, call.key))
+            with ending_by(time.monotonic() + (call.sends_until - now).total_seconds()):
+                return CallResult(call=call, outcome=call.handler.call.run(call.request, call.key))
         except Unavailable as failure:
             return CallResult(call=call, failure=failure)
         except UnforeseenAnswer as error:

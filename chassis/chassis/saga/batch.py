@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
@@ -19,9 +19,10 @@ from chassis.saga.built_in_commands import BuiltInCommands
 from chassis.saga.compensations import Compensations
 from chassis.saga.effects import LoadedEffects
 from chassis.saga.handlers import Handlers
+from chassis.saga.late_calls import LateCalls
 from chassis.saga.routing import Unprocessable, Work
 from chassis.saga.step_calls import StepCalls
-from chassis.saga.steps import ExternalStep, Reaction, Step, name, state_after
+from chassis.saga.steps import COMMIT_ALLOWANCE, ExternalStep, Reaction, Step, name, state_after
 from chassis.saga.unit_of_work import BLOCKED, CallResult, Delivery, Outgoing, Undeliverable, UnitOfWork
 from chassis.saga.waiting import WaitingMessages
 from chassis.wire.codec import Codec
@@ -45,6 +46,7 @@ class Batch:
         now: datetime,
         new_id: NewId,
         jitter: random.Random,
+        allowance: timedelta = COMMIT_ALLOWANCE,
     ) -> None:
         self._tx = tx
         self._handlers = handlers
@@ -54,10 +56,18 @@ class Batch:
         self._waiting = WaitingMessages.of(deferred.load(tx, wanted))
         self._loaded = LoadedEffects() if pending is None else effects.loaded(pending)
         self._unit_of_work = UnitOfWork(
-            service, handlers, codec, self._loaded, self._waiting, now=now, new_id=new_id, jitter=jitter
+            service,
+            handlers,
+            codec,
+            self._loaded,
+            self._waiting,
+            now=now,
+            new_id=new_id,
+            jitter=jitter,
+            allowance=allowance,
         )
         self._built_in = BuiltInCommands(handlers, self._unit_of_work)
-        self._step_calls = StepCalls(tx, self._unit_of_work)
+        self._step_calls = StepCalls(tx, self._unit_of_work, LateCalls(tx, self._unit_of_work, handlers, codec))
         self._compensations = Compensations(tx, self._unit_of_work, self._built_in)
 
     def handle(self, work: Work) -> None:

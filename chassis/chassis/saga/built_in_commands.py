@@ -11,7 +11,7 @@ from chassis.saga.deferred import Deferral
 from chassis.saga.effects import EffectState, OnRedrive
 from chassis.saga.handlers import FENCE, REDRIVE, Handlers
 from chassis.saga.unit_of_work import Delivery, Undeliverable, UnitOfWork
-from chassis.saga.waiting import UNPROCESSABLE
+from chassis.saga.waiting import QUERIED_AGAIN, UNPROCESSABLE
 from messages.contract import Message
 from messages.saga import FenceSaga, RedriveStep, SagaFenced, StepOutcome, StepRedriven
 
@@ -76,7 +76,8 @@ class BuiltInCommands:
         for row in self._waiting.of_saga(saga_id):
             effect = self._loaded.get(saga_id, row.handler)
             may_run = effect is None or effect.state is EffectState.STARTED
-            if (row.handler == UNPROCESSABLE and is_settled) or (row.handler in steps and not may_run):
+            is_over = row.handler in steps and not may_run and row.reason != QUERIED_AGAIN
+            if (row.handler == UNPROCESSABLE and is_settled) or is_over:
                 self._waiting.remove(row.key)
 
     def _fence(self, delivery: Delivery, command: FenceSaga) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from chassis.http.downstream import TooLate
 from chassis.saga import effects
 from chassis.saga.built_in_commands import BuiltInCommands
 from chassis.saga.effects import OnCompensation
@@ -46,6 +47,7 @@ class Compensations:
     def settle(self, compensation: AnyExternalCompensation, group: Sequence[CallResult]) -> None:
         """Finish the compensations whose calls have come back, and retry those that failed."""
         finished: list[tuple[Delivery, Any]] = []
+        late: list[Delivery] = []
         for result in group:
             delivery = result.call.delivery
             if self._decision(compensation, delivery.message.saga_id) is not OnCompensation.UNDO:
@@ -53,7 +55,11 @@ class Compensations:
             elif result.failure is None:
                 finished.append((delivery, result.outcome))
             elif self._is_awaited(result):
-                self._unit_of_work.retry(name(compensation), delivery, result.failure)
+                if isinstance(result.failure, TooLate):
+                    late.append(delivery)
+                else:
+                    self._unit_of_work.retry(name(compensation), delivery, result.failure)
+        self._begin(compensation, late)
         self._finish(compensation, finished)
 
     def _decision(self, compensation: AnyCompensation, saga_id: str) -> OnCompensation:
@@ -74,7 +80,7 @@ class Compensations:
         if not group:
             return
         requests = compensation.call.prepare([each.message for each in group], self._tx)
-        deadline_at, handler_name = self._unit_of_work.now + compensation.call.deadline, name(compensation)
+        deadline_at, handler_name = self._unit_of_work.deadline_of(compensation), name(compensation)
         for each in group:
             self._unit_of_work.defer(
                 handler_name, each, attempt=each.attempt, due_at=deadline_at, reason="call under way"

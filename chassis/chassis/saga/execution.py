@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from sqlalchemy import Connection
@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 from chassis.postgres.transient import is_transient
 from chassis.saga import outbox
 from chassis.saga.batch import Batch
+from chassis.saga.commit_allowance import CommitAllowance
 from chassis.saga.handlers import Handlers
 from chassis.saga.routing import Work
 from chassis.saga.unit_of_work import Outgoing
@@ -80,6 +81,12 @@ class Execution:
         self._clock = clock
         self._new_id = new_id
         self._jitter = jitter
+        self._allowance = CommitAllowance()
+
+    @property
+    def allowance(self) -> timedelta:
+        """The time to the commit for which the deadlines of the next transaction's calls allow."""
+        return self._allowance.present
 
     def run(self, work: Work) -> None:
         """Handle the work.
@@ -128,7 +135,7 @@ class Execution:
             batch.handle(work)
             return batch.finish()
 
-        return self._host.transact(work, handle)
+        return self._transact(work, handle)
 
     def _record_failure(self, piece: Work, error: Exception) -> Outgoing:
         """Leave a row that says what is to become of the piece. Raises the error where no handler can be retried."""
@@ -140,7 +147,21 @@ class Execution:
             batch.record_failure(piece, error)
             return batch.finish()
 
-        return self._host.transact(piece, record)
+        return self._transact(piece, record)
+
+    def _transact(self, work: Work, handle: Callable[[Connection], Outgoing]) -> Outgoing:
+        """Run the transaction, and let the next one allow for the time that this one took until its commit."""
+        began_at = self._clock()
+
+        def begin(tx: Connection) -> Outgoing:
+            nonlocal began_at
+            began_at = self._clock()
+            return handle(tx)
+
+        try:
+            return self._host.transact(work, begin)
+        finally:
+            self._allowance.took(self._clock() - began_at)
 
     def _batch(self, tx: Connection, work: Work) -> Batch:
         return Batch(
@@ -152,4 +173,5 @@ class Execution:
             now=self._clock(),
             new_id=self._new_id,
             jitter=self._jitter(),
+            allowance=self.allowance,
         )

@@ -12,10 +12,11 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from chassis.http.downstream import NotTried
+from chassis.http.downstream import NotTried, TooLate
 from chassis.saga import effects
 from chassis.saga.built_in_commands import SETTLE_AGAIN_S
 from chassis.saga.effects import Effect, EffectState, OnDue
+from chassis.saga.late_calls import LateCalls
 from chassis.saga.steps import AnyExternalStep, state_after
 from chassis.saga.unit_of_work import CallResult, Delivery, PendingCall, UnitOfWork
 
@@ -23,9 +24,10 @@ from chassis.saga.unit_of_work import CallResult, Delivery, PendingCall, UnitOfW
 class StepCalls:
     """The calls of external steps in one unit of work."""
 
-    def __init__(self, tx: Connection, unit_of_work: UnitOfWork) -> None:
+    def __init__(self, tx: Connection, unit_of_work: UnitOfWork, late_calls: LateCalls) -> None:
         self._tx = tx
         self._unit_of_work = unit_of_work
+        self._late_calls = late_calls
         self._loaded = unit_of_work.loaded
         self._now = unit_of_work.now
 
@@ -39,19 +41,21 @@ class StepCalls:
         what = effects.on_due(effect, self._now)
         if what is OnDue.CALL:
             self._begin(step, [delivery])
+        elif what is OnDue.DISCARD and effect is not None and self._late_calls.is_queried_again(step, delivery):
+            self._late_calls.query(step, delivery, effect)
         elif what is OnDue.DISCARD or effect is None:
             self._unit_of_work.mark_handled(step.name, [delivery])
         elif what is OnDue.WAIT:
             self._defer(step, delivery, effect, effect.deadline_at, "call under way")
         else:
-            deadline_at = self._now + step.call.deadline
+            deadline_at = self._unit_of_work.deadline_of(step)
             self._defer(step, delivery, effect, deadline_at, "querying the provider")
             self._plan(step, delivery, effect, deadline_at, is_query=True)
 
     def settle(self, step: AnyExternalStep, group: Sequence[CallResult]) -> None:
         """Settle the effects of these results: decide on an outcome, retry a failure, fence what never happened."""
         open_results = [result for result in group if self._is_open(step, result)]
-        self._pass_over(step, [result for result in group if not self._is_open(step, result)])
+        self._late_calls.settle(step, [result for result in group if not self._is_open(step, result)])
         known = [result for result in open_results if result.failure is None and result.outcome is not None]
         rows = step.load([each.call.delivery.message for each in known], self._tx) if known else None
         for result in open_results:
@@ -68,7 +72,7 @@ class StepCalls:
         if not group:
             return
         requests = step.call.prepare([each.message for each in group], self._tx)
-        deadline_at = self._now + step.call.deadline
+        deadline_at = self._unit_of_work.deadline_of(step)
         for each in group:
             saga_id = each.message.saga_id
             before = self._loaded.get(saga_id, step.name)
@@ -111,20 +115,6 @@ class StepCalls:
         assert effect is not None, "an open result has its effect"
         return effect
 
-    def _pass_over(self, step: AnyExternalStep, group: Sequence[CallResult]) -> None:
-        """Change nothing for results whose effect is settled; dead-letter an outcome that the effect denies.
-
-        A process that stood still in the middle of a call may have made it after its provider was queried.
-        """
-        for result in group:
-            delivery = result.call.delivery
-            effect = self._loaded.get(delivery.message.saga_id, step.name)
-            if result.outcome is not None and effect is not None and effect.state is EffectState.FENCED:
-                reason = f"{step.name} is FENCED, but its provider answered after the query"
-                detail = repr(result.outcome)
-                self._unit_of_work.dead_letter(delivery.raw, None, reason, effect.attempt, detail=detail)
-        self._unit_of_work.mark_handled(step.name, [result.call.delivery for result in group])
-
     def _decide(self, step: AnyExternalStep, result: CallResult, rows: Any) -> None:
         message = result.call.delivery.message
         envelope = self._unit_of_work.reply_envelope(message, self._unit_of_work.new_id())
@@ -153,5 +143,7 @@ class StepCalls:
         if effect.closing:
             due_at = max(effect.deadline_at, self._now + timedelta(seconds=SETTLE_AGAIN_S))
             self._defer(step, call.delivery, effect, due_at, failure.reason)
+        elif isinstance(failure, TooLate):
+            self._begin(step, [call.delivery])
         else:
             self._unit_of_work.retry(step.name, replace(call.delivery, attempt=effect.attempt), failure)

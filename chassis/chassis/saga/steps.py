@@ -24,9 +24,13 @@ Rows = TypeVar("Rows")
 Request = TypeVar("Request")
 Outcome = TypeVar("Outcome")
 
-CALL_DEADLINE_S = 4.0
-"""A call can no longer be under way after this: the client's timeout (2 s), and as much for a request still in the
-network."""
+NETWORK = timedelta(seconds=1)
+"""How long a request may still be in the network after its client has reset the connection."""
+CALL_DURATION = timedelta(seconds=3)
+"""From the beginning of a call until nothing of it can be under way: 2 s for the client, the rest for the network."""
+COMMIT_ALLOWANCE = timedelta(seconds=1)
+"""What the transaction that plans a call may take at least; one that takes longer has a longer allowance
+(:mod:`chassis.saga.commit_allowance`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +45,7 @@ class Call(Generic[Request, Outcome]):
     prepare: Callable[[Sequence[Any], Connection], Mapping[str, Request]]
     run: Callable[[Request, str], Outcome]
     find: Callable[[str], Outcome | None]
-    deadline: timedelta = timedelta(seconds=CALL_DEADLINE_S)
+    duration: timedelta = CALL_DURATION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

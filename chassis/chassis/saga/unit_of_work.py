@@ -14,7 +14,13 @@ from chassis.saga.deferred import Deferral, Key, RawMessage
 from chassis.saga.effects import LoadedEffects
 from chassis.saga.handlers import Handlers
 from chassis.saga.outbox import OutboxRow
-from chassis.saga.steps import AnyExternalCompensation, AnyExternalStep, idempotency_key
+from chassis.saga.steps import (
+    COMMIT_ALLOWANCE,
+    NETWORK,
+    AnyExternalCompensation,
+    AnyExternalStep,
+    idempotency_key,
+)
 from chassis.saga.waiting import UNPROCESSABLE, WaitingMessages
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import (
@@ -53,7 +59,10 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingCall:
-    """A call to make after the commit. One that ``is_query`` only queries the outcome of an earlier one."""
+    """A call to make after the commit. One that ``is_query`` only queries the outcome of an earlier one.
+
+    ``deadline_at`` is stored with the effect: after it nothing of the call can be under way, wherever its process is.
+    """
 
     handler: AnyExternalStep | AnyExternalCompensation
     delivery: Delivery
@@ -66,6 +75,16 @@ class PendingCall:
     def key(self) -> str:
         """The idempotency key of the call, and of every other call for the same effect."""
         return idempotency_key(self.delivery.message.saga_id, self.handler)
+
+    @property
+    def begins_by(self) -> datetime:
+        """The latest time at which it may begin. Later it would have to be broken off before its whole duration."""
+        return self.deadline_at - self.handler.call.duration
+
+    @property
+    def sends_until(self) -> datetime:
+        """The time after which its client sends nothing more."""
+        return self.deadline_at - NETWORK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +120,7 @@ class UnitOfWork:
     """The consequences of one transaction: messages to emit, to defer, to park. It never touches the database.
 
     ``loaded`` and ``waiting`` are the effects and the waiting messages of its sagas, as the transaction has left them
-    so far.
+    so far. ``allowance`` is the time from ``now`` to the commit for which the deadlines of its calls allow.
     """
 
     def __init__(
@@ -115,6 +134,7 @@ class UnitOfWork:
         now: datetime,
         new_id: NewId,
         jitter: random.Random,
+        allowance: timedelta = COMMIT_ALLOWANCE,
     ) -> None:
         self._handlers = handlers
         self._codec = codec
@@ -124,7 +144,12 @@ class UnitOfWork:
         self.waiting = waiting
         self.now = now
         self.new_id = new_id
+        self.allowance = allowance
         self.out = Outgoing()
+
+    def deadline_of(self, handler: AnyExternalStep | AnyExternalCompensation) -> datetime:
+        """Return the deadline of a call that this unit of work plans, and that begins after the commit."""
+        return self.now + self.allowance + handler.call.duration
 
     def park(self, handler_name: str, delivery: Delivery, reason: str, detail: str = "") -> None:
         """Dead-letter and park a message at once that this service must not handle."""

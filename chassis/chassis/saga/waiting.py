@@ -15,6 +15,9 @@ UNPROCESSABLE = "unread"
 """The handler of a parked message that could not be decoded or must not be handled; a redrive routes it anew. Rows of
 every release have this value."""
 
+QUERIED_AGAIN = "its call came back after it was fenced; the provider is queried once more"
+"""The reason of a trigger whose effect is FENCED, but whose call may have had its effect."""
+
 
 @dataclass(slots=True)
 class WaitingMessages:
