@@ -13,12 +13,11 @@ from typing import Any, TypeAlias
 from chassis.saga import effects, routing
 from chassis.saga.effects import Effect, EffectState
 from chassis.saga.unit_of_work import PendingCall
+from proof import calls
 from saga_tracker.ingest import tracked_saga
 from saga_tracker.model.facts import Fact, Fenced, Progress, StepState, Succeeded, merge
 from saga_tracker.model.progress import Cause, Decision, decide
 from saga_tracker.model.saga import SagaDefinition
-
-from proof import calls
 
 Decide: TypeAlias = Callable[[SagaDefinition, Progress], Decision]
 

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+
 from chassis.http.breaker import CircuitState
 from chassis.http.downstream import Downstream, NotTried, Response, Unavailable
 from chassis.http.timed_connections import ending_by

@@ -6,14 +6,14 @@ import os
 from datetime import timedelta
 
 import pytest
+
 from chassis.saga import commit_allowance
 from chassis.saga.commit_allowance import ALLOWANCE_MAX
 from chassis.saga.steps import COMMIT_ALLOWANCE
+from proof import transactions
 from proof.controls import SIMULATED
 from proof.running import replay, run
 from proof.schedule import Schedule
-
-from proof import transactions
 
 SEEDS = int(os.environ.get("BARAZA_PROOF_SEEDS", "2000"))
 """What the whole suite has time for; a longer run sets the variable."""

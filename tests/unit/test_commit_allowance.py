@@ -7,6 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import Connection
+
 from chassis.saga.commit_allowance import ALLOWANCE_MAX, CommitAllowance
 from chassis.saga.execution import Execution
 from chassis.saga.handlers import Handlers
@@ -15,10 +19,7 @@ from chassis.saga.steps import COMMIT_ALLOWANCE
 from chassis.saga.unit_of_work import Outgoing
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import new_id
-from hypothesis import given
-from hypothesis import strategies as st
 from proof.schemas import LocalRegistry
-from sqlalchemy import Connection
 from support import toy
 
 SECOND = timedelta(seconds=1)

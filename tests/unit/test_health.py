@@ -8,14 +8,15 @@ import time
 from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
-from chassis.http import health, problem
-from chassis.postgres import database
-from chassis.postgres.database import Pulse
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
+
+from chassis.http import health, problem
+from chassis.postgres import database
+from chassis.postgres.database import Pulse
 
 PROBERS = 8
 WAIT_S_MAX = 10.0
