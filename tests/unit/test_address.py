@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import TypeAdapter
+
 from checkout.domain import Cart, PricedCart, Product, price
 from checkout.intake import fingerprint
-from pydantic import TypeAdapter
 
 CART: TypeAdapter[Cart] = TypeAdapter(Cart)
 TEA = {"tea": Product(sku="tea", name="Tea", price_minor=100, currency="USD")}

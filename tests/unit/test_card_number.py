@@ -6,6 +6,7 @@ import random
 import uuid
 
 import pytest
+
 from chassis.values.card_number import holds_card_number
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Annotated
 
 import pytest
+from fastapi import APIRouter, FastAPI, Request
+from pydantic import BaseModel, Field
+from starlette.testclient import TestClient
+
 from chassis.http import problem
 from chassis.http.json_body import JsonRoute
 from chassis.http.problem import MEDIA_TYPE
 from chassis.values.json_text import JsonFlaw, parse
-from fastapi import APIRouter, FastAPI, Request
-from pydantic import BaseModel, Field
-from starlette.testclient import TestClient
 
 ROOT = Path(__file__).parents[2]
 JSON = {"Content-Type": "application/json"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from chassis.values.money import is_currency, shown
 
 ROOT = Path(__file__).parents[2]

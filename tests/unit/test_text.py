@@ -5,11 +5,12 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from chassis.http.fields import Country, Currency, CustomerId, ShortText, Sku
-from chassis.values.text import human_text, identifier
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
+
+from chassis.http.fields import Country, Currency, CustomerId, ShortText, Sku
+from chassis.values.text import human_text, identifier
 
 BLANKS = ["", " ", "\u00a0", "\u3000", "\u200b", "\u200d\u2060", "\ufeff", "\u00ad", "\u3164", "\u2800", "\U000e0020"]
 

@@ -233,9 +233,8 @@ def cancel(order: Order, home: Home = None, as_json: Json = False) -> None:
 
 
 def _json_of(file: Path) -> Any:
-    from chassis.values.json_text import parse
-
     from baraza.storefront.tabular import unreadable
+    from chassis.values.json_text import parse
 
     try:
         return parse(sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes())

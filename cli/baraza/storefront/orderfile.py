@@ -14,10 +14,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from chassis.values.json_text import JsonFlaw, parse
-
 from baraza.storefront.tabular import unreadable
 from baraza.terminal import UsageRefusal
+from chassis.values.json_text import JsonFlaw, parse
 
 LINE_BYTES_MAX = 1_048_576
 """The longest body that checkout accepts."""

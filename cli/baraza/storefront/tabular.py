@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from chassis.values.text import human_text, identifier
-
 from baraza.terminal import UsageRefusal
+from chassis.values.text import human_text, identifier
 
 FIELD_LENGTH_MAX = 10_000
 """A longer field means that a quote was not closed."""

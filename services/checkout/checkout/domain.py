@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 from pydantic import ConfigDict, Field
 
-from chassis.http.fields import TEXT_PATTERN, Country, Currency, CustomerId, Phone, PostalCode, ShortText, Sku
+from chassis.http.fields import Country, Currency, CustomerId, Phone, PostalCode, ShortText, Sku
 from chassis.values.address import missing_parts
 from chassis.values.card_number import holds_card_number
 from chassis.values.money import shown
