@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from chassis.postgres.bounds import SERVER_PARAMETERS
 from stack import contract, redis, services
 from stack.contract import AUDIT, owner_of
 
@@ -254,7 +255,7 @@ def _database(database: str) -> list[Manifest]:
         "inheritedMetadata": {"labels": {"baraza.example/database": name}},
         # One standby has every commit before it is acknowledged: what a service published survives its primary.
         "postgresql": {
-            "parameters": {"max_connections": "200", "shared_buffers": "512MB"},
+            "parameters": {"max_connections": "200", "shared_buffers": "512MB", **SERVER_PARAMETERS},
             "synchronous": {"method": "any", "number": 1},
         },
         "bootstrap": {"initdb": {

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psycopg
 
+from chassis.postgres.bounds import MIGRATING, SERVER_PARAMETERS
 from stack import identity
 from stack.components import Component, wheel
 from stack.contract import DatabaseRights
@@ -24,7 +25,6 @@ PROGRAMS = "pginstall18/bin"
 """The folder of version 18 in the wheel, which contains 16 as well."""
 CONNECTIONS_MAX = 300
 """Our thirteen processes with a pool of ten each, replicas, and the audit."""
-CONNECT_TIMEOUT_S = 2
 INITDB_TIMEOUT_S = 120
 STOP_WAIT_S = 60
 """A fast shutdown writes a checkpoint, which takes long on a slow disk."""
@@ -46,6 +46,7 @@ CONFIGURATION = {
     "log_line_prefix": "%m [%p] %u@%d ",
     "timezone": "UTC",
     "log_timezone": "UTC",
+    **SERVER_PARAMETERS,
 }
 """Durability is stated although it is the default, since it is a promise. The rest suits a small machine."""
 
@@ -129,7 +130,7 @@ def connect(port: int, password: str, database: str = SUPERUSER) -> psycopg.Conn
     """Open a connection as superuser that commits each statement by itself."""
     return psycopg.connect(
         host=LOOPBACK, port=port, user=SUPERUSER, password=password, dbname=database,
-        connect_timeout=CONNECT_TIMEOUT_S, autocommit=True, application_name="stack",
+        autocommit=True, application_name="stack", **MIGRATING.arguments,
     )  # fmt: skip
 
 

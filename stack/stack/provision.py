@@ -12,12 +12,12 @@ from pathlib import Path
 import psycopg
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from chassis.postgres.bounds import MIGRATING
 from chassis.wire.kafka import KafkaLogin
 from stack import contract, databases, deploy, kafka, kafka_access
 from stack.errors import StackError
 from stack.settings import PARTITIONS_DEFAULT
 
-CONNECT_TIMEOUT_S = 5
 USAGE = "Usage: python -m stack.provision databases|topics|schemas\n"
 
 
@@ -43,7 +43,7 @@ def make_databases(endpoints: DeploymentEndpoints) -> None:
     def connect(database: str) -> psycopg.Connection:
         return psycopg.connect(
             host=host, port=port or "5432", user="postgres", password=password("postgres"), dbname=database,
-            connect_timeout=CONNECT_TIMEOUT_S, autocommit=True, application_name="provision",
+            autocommit=True, application_name="provision", **MIGRATING.arguments,
         )  # fmt: skip
 
     databases.create(connect, password, contract.database_rights())

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from chassis.postgres.bounds import SERVER_PARAMETERS
 from deploy import engine as engines
 from deploy.engine import CHECKOUT, OURS, STAND_INS, Engine, run
 from stack import contract, kafka, redis, services
@@ -106,6 +107,11 @@ def test_the_broker_has_the_configuration_of_the_native_one() -> None:
         data="/var/lib/kafka/data", password="@BROKER_PASSWORD@", keystore=None,
     )  # fmt: skip
     assert dict(line.split("=", 1) for line in template) == wanted
+
+
+def test_postgres_has_the_bounds_of_the_native_one() -> None:
+    command = _services()["postgres"]["command"]
+    assert {f"-c{name}={value}" for name, value in SERVER_PARAMETERS.items()} <= set(command)
 
 
 def test_every_password_is_created_once_and_redis_has_the_logins_of_the_contract(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The probes: they answer HEAD as GET, and whoever asks at the same time gets the same answer."""
+"""The probes: they answer HEAD as GET, and callers at the same time get the same answer."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from psycopg.errors import LockNotAvailable, QueryCanceled
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
 from starlette.exceptions import HTTPException
@@ -293,8 +294,15 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
     return Problem(status=error.status_code, detail=error.detail, headers=error.headers).to_response()
 
 
-async def _on_database_unavailable(_request: Request, _error: Exception) -> JSONResponse:
+async def _on_database_unavailable(_request: Request, error: Exception) -> JSONResponse:
     """Return the 503. It is not logged: readiness and the metrics show the outage."""
+    if isinstance(getattr(error, "orig", None), QueryCanceled | LockNotAvailable):
+        return Problem(
+            status=503,
+            detail="The database took longer than a request may take, and nothing was changed; select less, or repeat "
+            "it when the database has less to do.",
+            headers={"Retry-After": str(RETRY_AFTER_S)},
+        ).to_response()
     return Problem(
         status=503,
         detail="The database does not answer, so the request may or may not have had its effect; repeat it shortly.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from chassis.postgres import database, migrations
+from chassis.postgres.bounds import MIGRATING
 from chassis.settings import Settings
 
 
@@ -14,7 +15,9 @@ def main() -> int:
         sys.stderr.write("Usage: python -m chassis.postgres.migrate PACKAGE, for example inventory.\n")
         return 2
     settings = Settings()
-    engine = database.create(settings.database_url, settings.database_password_file, application="migrate")
+    engine = database.create(
+        settings.database_url, settings.database_password_file, application="migrate", bounds=MIGRATING
+    )
     try:
         migrations.upgrade(sys.argv[1], engine)
     finally:

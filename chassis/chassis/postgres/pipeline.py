@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 import select
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from itertools import count
 from typing import Any, TypeVar
@@ -98,6 +99,8 @@ class PipelinedConnection(psycopg.Connection[Any]):
         self._unnamed_yet: list[tuple[bytes, tuple[int, ...]]] = []
         self._numbers = count()
         self._made: Transformer | None = None
+        self.answer_s: float = 0
+        """How long it waits for PostgreSQL's next byte; 0: without a limit."""
         self.failed: Query | None = None
         """The statement that failed last. The wait for it, or for a later statement, raises its error."""
 
@@ -139,6 +142,10 @@ class PipelinedConnection(psycopg.Connection[Any]):
         transformer = self._transformer()
         transformer.set_pgresult(result)
         return transformer.load_rows(0, result.ntuples, make)
+
+    def wait(self, gen: Any, *arguments: Any, **options: Any) -> Any:
+        """Wait for what psycopg itself has sent, as for what was sent in a pipeline."""
+        return super().wait(self._until_silent(gen) if self.answer_s else gen, *arguments, **options)
 
     def cursor(self, *arguments: Any, **options: Any) -> Any:
         """Return a psycopg cursor, for statements whose result is waited for."""
@@ -204,17 +211,38 @@ class PipelinedConnection(psycopg.Connection[Any]):
         return self.pgconn.get_result()
 
     def _wait(self, wanted: int) -> None:
+        """Wait for the socket. Raises OperationalError after ``answer_s``: through a proxy no keepalive would fail."""
         poll = select.poll()
         poll.register(self.pgconn.socket, wanted)
-        poll.poll()
+        if not poll.poll(self.answer_s * 1000 if self.answer_s else None):
+            raise self._silence()
+
+    def _until_silent(self, gen: Any) -> Generator[Any, Any, Any]:
+        """Pass on what psycopg waits for. Raises OperationalError once the socket was not ready for ``answer_s``."""
+        try:
+            wanted, ready_at_s = next(gen), time.monotonic()
+            while True:
+                ready = yield wanted
+                if ready:
+                    ready_at_s = time.monotonic()
+                elif time.monotonic() - ready_at_s > self.answer_s:
+                    self.close()  # its answer could only come later, to another question
+                    raise self._silence()
+                wanted = gen.send(ready)
+        except StopIteration as end:
+            return end.value
+
+    def _silence(self) -> psycopg.OperationalError:
+        return psycopg.OperationalError(f"PostgreSQL sent nothing for {self.answer_s} s; the connection is closed")
 
 
-def send_together(engine: Engine) -> None:
-    """Let every connection of this engine be a :class:`PipelinedConnection`."""
+def send_together(engine: Engine, *, answer_s: float = 0) -> None:
+    """Let every connection of this engine be a :class:`PipelinedConnection` that waits ``answer_s`` for an answer."""
 
     @event.listens_for(engine, "do_connect")
     def connect(_dialect: Any, _record: Any, arguments: Any, parameters: dict[str, Any]) -> PipelinedConnection:
         connection: PipelinedConnection = PipelinedConnection.connect(*arguments, **parameters)
+        connection.answer_s = answer_s
         connection.execute(BY_INDEX)
         connection.commit()
         return connection

@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import psycopg
-from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
+from psycopg.errors import IdleInTransactionSessionTimeout, TransactionTimeout
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from chassis.postgres.pipeline import PipelinedConnection, Query, Sent
 
@@ -84,6 +86,22 @@ def _translate_errors(tx: Connection, wait: Callable[[], Result]) -> Result:
 
 
 def as_sqlalchemys(error: psycopg.Error, statement: str | None = None) -> BaseException:
-    """Return the driver's error as SQLAlchemy raises it, without the parameters."""
+    """Return the driver's error as SQLAlchemy raises it, without the parameters.
+
+    A session that PostgreSQL has ended, since it held its transaction open for too long, is an operational error as any
+    other lost connection is. The driver has it among errors of the driver itself.
+    """
+    if isinstance(error, IdleInTransactionSessionTimeout | TransactionTimeout):
+        return OperationalError(statement, None, error, hide_parameters=True, connection_invalidated=True)
     wrapped: BaseException = DBAPIError.instance(statement, None, error, psycopg.Error, hide_parameters=True)
     return wrapped
+
+
+def translate_ended_sessions(engine: Engine) -> None:
+    """Let the statements of SQLAlchemy itself raise what :func:`as_sqlalchemys` returns for an ended session."""
+
+    @event.listens_for(engine, "handle_error")
+    def translate(context: ExceptionContext) -> None:
+        error = context.original_exception
+        if isinstance(error, IdleInTransactionSessionTimeout | TransactionTimeout):
+            raise as_sqlalchemys(error, context.statement) from error

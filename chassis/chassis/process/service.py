@@ -22,6 +22,7 @@ from chassis.http import health, problem
 from chassis.http.auth import Verifier
 from chassis.http.server import Server, serve, server_of
 from chassis.postgres import database
+from chassis.postgres.bounds import SERVING, Bounds
 from chassis.process import heap
 from chassis.process.intake import consumer
 from chassis.process.membership import Membership
@@ -119,9 +120,11 @@ def api(
     return app
 
 
-def open_dependencies(settings: Settings) -> Dependencies:
-    """Return the dependencies of a process; each connects on its first use."""
-    engine = database.create(settings.database_url, settings.database_password_file, application=settings.service)
+def open_dependencies(settings: Settings, bounds: Bounds = SERVING) -> Dependencies:
+    """Return the dependencies of a process; each connects on its first use, to PostgreSQL within these bounds."""
+    engine = database.create(
+        settings.database_url, settings.database_password_file, application=settings.service, bounds=bounds
+    )
     metrics.watch_pool(engine)
     return Dependencies(
         settings=settings,

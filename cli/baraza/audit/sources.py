@@ -17,6 +17,7 @@ import psycopg
 from baraza.system import broker
 from baraza.system.running import Running
 from baraza.terminal import Refusal
+from chassis.postgres.bounds import AUDITING
 from chassis.wire.kafka import KafkaLogin
 from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.model.saga import SagaDefinition
@@ -27,7 +28,6 @@ PAGE_RECORDS = 5_000
 HTTP_TIMEOUT_S = 30.0
 KAFKA_TIMEOUT_S = 10.0
 DEAD_LETTER_SUFFIX = ".dlq"
-CONNECT_TIMEOUT_S = 5
 
 AUDITOR = "audit"
 """The login that may read every database and every dead letter, and write nothing."""
@@ -206,7 +206,7 @@ The records of the providers outside are read as well; what is in neither was ne
 def connect(sources: Sources, service: str) -> psycopg.Connection[Row]:
     """Connect to a service's database, for reading only. Raises Unreadable."""
     try:
-        connection = psycopg.connect(sources.databases[service], connect_timeout=CONNECT_TIMEOUT_S)
+        connection = psycopg.connect(sources.databases[service], **AUDITING.arguments)
     except KeyError:
         raise Unreadable(f"The stack has no database for {service}, but a saga has steps there.") from None
     except psycopg.OperationalError as error:

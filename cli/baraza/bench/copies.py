@@ -12,6 +12,7 @@ from psycopg import sql
 
 from baraza.system.running import Running
 from baraza.terminal import notify
+from chassis.postgres.bounds import MIGRATING
 
 OWNER = "owner"
 TIME_LENGTH = 10
@@ -134,4 +135,4 @@ def _copy(connection: psycopg.Connection, copied: Copied, copies: range) -> None
 
 
 def _owner(stack: Running, service: str) -> psycopg.Connection:
-    return psycopg.connect(stack.stack.database_url(service, OWNER))
+    return psycopg.connect(stack.stack.database_url(service, OWNER), **MIGRATING.arguments)

@@ -6,10 +6,11 @@ import os
 import socket
 
 from fastapi import FastAPI
-from sqlalchemy.exc import OperationalError
 
 from chassis.http import health
 from chassis.http.server import server_of
+from chassis.postgres import database
+from chassis.postgres.bounds import QUERYING
 from chassis.process.service import Dependencies, api, open_dependencies
 from chassis.saga import publisher
 from chassis.settings import Settings
@@ -32,24 +33,16 @@ def application(dependencies: Dependencies) -> FastAPI:
     app.state.streams = Streams()
     producer = publisher.producer(KafkaLogin.of(dependencies.settings), client_id=instance)
     app.state.cancellations = Cancellations(producer, dependencies.codec)
-    app.include_router(health.router(alive={}, ready={"the database answers": lambda: _answers(dependencies)}))
+    answers = database.Pulse(dependencies.engine, queries.recorded_until)
+    app.include_router(health.router(alive={}, ready={"the database answers": answers}))
     return app
-
-
-def _answers(dependencies: Dependencies) -> bool:
-    try:
-        with dependencies.engine.connect() as tx:
-            queries.recorded_until(tx)
-    except OperationalError:
-        return False
-    return True
 
 
 def main() -> int:
     """Serve until SIGTERM or SIGINT; the exit status is 1 where the address is in use."""
     settings = Settings()
     logs.configure(settings.service, settings.log_level)
-    server = server_of(application(open_dependencies(settings)), settings)
+    server = server_of(application(open_dependencies(settings, QUERYING)), settings)
     server.run()
     return 0 if server.started else 1
 

@@ -6,7 +6,9 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
+from chassis.http.problem import RETRY_AFTER_S
 from chassis.wire.envelope import new_id
 from messages import checkout, saga
 from support.tracker_peers import DEADLINE_S, ORDER, TrackerPeers, message, successes, until
@@ -62,6 +64,15 @@ def test_sagas_are_found_by_customer_state_step_and_age_page_by_page(wire: Track
     assert page(older_than_s=3_600)["sagas"] == []
     assert page(limit=201)["status"] == 422
     assert page(cursor="bm9uZQ")["errors"][0]["pointer"] == "query:cursor"
+
+
+def test_a_list_that_the_database_cannot_return_in_time_is_refused_with_the_time_to_retry(wire: TrackerPeers) -> None:
+    url = wire.stack.endpoints.http["saga-tracker-api"][0]
+    with wire.engine.connect() as other, other.begin():
+        other.execute(text("LOCK TABLE sagas IN ACCESS EXCLUSIVE MODE"))
+        answer = wire.http.get(f"{url}/v1/sagas", headers=wire.token("support"))
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, str(RETRY_AFTER_S))
+    assert "longer than a request may take" in answer.json()["detail"]
 
 
 def test_a_timeline_shows_what_happened_and_its_freshness(wire: TrackerPeers) -> None:
