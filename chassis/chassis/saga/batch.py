@@ -73,16 +73,19 @@ class Batch:
     def handle(self, work: Work) -> None:
         """Handle the work.
 
-        1. The results of finished calls settle their effects.
-        2. Deferred messages that are due are handled, then those from Kafka, each handler once for all of its messages.
-        3. What no handler wants is discarded; what cannot be processed is dead-lettered and parked.
+        1. The rows that several handlers share are locked for all of them.
+        2. The results of finished calls settle their effects.
+        3. Deferred messages that are due are handled, then those from Kafka, each handler once for all of its messages.
+        4. What no handler wants is discarded; what cannot be processed is dead-lettered and parked.
         """
         # 1.
-        self.settle(work.results)
+        self._lock((*work.due, *work.deliveries))
         # 2.
+        self.settle(work.results)
+        # 3.
         self.due(work.due)
         self.deliveries(work.deliveries)
-        # 3.
+        # 4.
         for row in work.unwanted:
             self._waiting.remove(row.key)
         for each in work.unprocessable:
@@ -91,7 +94,7 @@ class Batch:
     def settle(self, results: Sequence[CallResult]) -> None:
         """Settle the effects whose calls have come back."""
         for round_ in _rounds(results, lambda result: (result.call.delivery, result)):
-            for _, group in _by(round_, lambda result: name(result.call.handler)):
+            for _, group in _by_handler(round_, lambda result: name(result.call.handler)):
                 handler = group[0].call.handler
                 if isinstance(handler, ExternalStep):
                     self._step_calls.settle(handler, group)
@@ -101,14 +104,15 @@ class Batch:
     def deliveries(self, deliveries: Sequence[tuple[str, Delivery]]) -> None:
         """Handle messages by handler name; those of one saga in order, and none before one that waits."""
         for round_ in _rounds(deliveries, lambda pair: (pair[1], pair[1].raw)):
-            for handler_name, group in _by([each for each in round_ if self._may_go(*each)], lambda pair: pair[0]):
+            going = [each for each in round_ if self._may_go(*each)]
+            for handler_name, group in _by_handler(going, lambda pair: pair[0]):
                 self._dispatch(handler_name, [delivery for _, delivery in group])
 
     def due(self, deliveries: Sequence[tuple[str, Delivery]]) -> None:
         """Handle deferred messages that are due, except those that a call's result has settled in this batch."""
         for round_ in _rounds(deliveries, lambda pair: (pair[1], pair[1].raw)):
             wanted = [pair for pair in round_ if pair[1].row and self._waiting.is_due(pair[1].row, self._now)]
-            for handler_name, group in _by(wanted, lambda pair: pair[0]):
+            for handler_name, group in _by_handler(wanted, lambda pair: pair[0]):
                 step, found = self._handlers.step(handler_name), [delivery for _, delivery in group]
                 if isinstance(step, ExternalStep):
                     for delivery in found:
@@ -147,6 +151,16 @@ class Batch:
         deferred.save(self._tx, self._waiting.changed, now=self._now)
         outbox.save(self._tx, self._unit_of_work.out.rows)
         return self._unit_of_work.out
+
+    def _lock(self, deliveries: Sequence[tuple[str, Delivery]]) -> None:
+        """Lock shared rows in one order, where this batch would lock them more than once."""
+        if not self._handlers.locks:
+            return
+        for lock, group in _by(deliveries, lambda pair: self._handlers.locks.get(pair[0])):
+            loads = {(handler_name, delivery.row is None) for handler_name, delivery in group}
+            saga_ids = {delivery.message.saga_id for _, delivery in group}
+            if lock is not None and (len(loads) > 1 or len(saga_ids) < len(group)):
+                lock([delivery.message for _, delivery in group], self._tx)
 
     def _may_go(self, handler_name: str, delivery: Delivery) -> bool:
         """Return whether a message from Kafka may be handled now: it does not wait already, and nothing blocks it."""
@@ -199,6 +213,11 @@ def _by(items: Sequence[Item], key: Callable[[Item], Key]) -> list[tuple[Key, li
     for item in items:
         groups.setdefault(key(item), []).append(item)
     return list(groups.items())
+
+
+def _by_handler(items: Sequence[Item], handler_name: Callable[[Item], str]) -> list[tuple[str, list[Item]]]:
+    """Group items by handler, the handlers in one order in every batch: what they lock, they lock in that order."""
+    return sorted(_by(items, handler_name), key=lambda group: group[0])
 
 
 def _rounds(items: Sequence[Item], look: Callable[[Item], tuple[Delivery, object]]) -> list[list[Item]]:

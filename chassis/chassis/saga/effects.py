@@ -264,7 +264,11 @@ def load(tx: Connection, saga_ids: Iterable[str]) -> LoadedEffects:
 
 
 def save(tx: Connection, loaded: LoadedEffects, *, now: datetime) -> None:
-    """Save what changed. A row that another process inserted meanwhile fails the transaction; repeat it."""
+    """Save what changed, in one order everywhere.
+
+    A row that another process inserted meanwhile fails the transaction; repeat it.
+    """
     for statement, effects in ((INSERT, loaded.new), (UPDATE, loaded.changed)):
         if effects:
-            statement.run(tx, COLUMNS.parameters(effects) | {"now": now})
+            ordered = sorted(effects, key=lambda effect: (effect.saga_id, effect.step))
+            statement.run(tx, COLUMNS.parameters(ordered) | {"now": now})

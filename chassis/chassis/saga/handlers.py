@@ -10,9 +10,11 @@ from chassis.saga.retry import RetryPolicy
 from chassis.saga.steps import (
     AnyCompensation,
     AnyStep,
+    Compensation,
     ExternalCompensation,
     ExternalStep,
     Handler,
+    Lock,
     Reaction,
     Step,
     name,
@@ -30,11 +32,15 @@ Declared: TypeAlias = Handler | AnyCompensation
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
-    """A service's handlers by the message that they handle. ``by_name`` has each declared one under its name."""
+    """A service's handlers by the message that they handle. ``by_name`` has each declared one under its name.
+
+    ``locks`` has, under its name, the lock of each handler that shares rows with another one.
+    """
 
     steps: tuple[AnyStep, ...]
     reactions: tuple[Reaction[Any], ...]
     by_name: Mapping[str, Declared] = field(init=False)
+    locks: Mapping[str, Lock] = field(init=False)
     _names: Mapping[type[Message], tuple[str, ...]] = field(init=False)
     _retries: Mapping[str, tuple[RetryPolicy, str | None]] = field(init=False)
 
@@ -50,6 +56,7 @@ class Handlers:
             if built_in in self.built_in:
                 names[message_type] = (*names.get(message_type, ()), built_in)
         object.__setattr__(self, "by_name", by_name)
+        object.__setattr__(self, "locks", {name: lock for name, each in by_name.items() if (lock := _lock_of(each))})
         object.__setattr__(self, "_names", names)
         object.__setattr__(self, "_retries", dict(self._policies()))
 
@@ -118,3 +125,7 @@ class Handlers:
             yield step.name, (step.retry, step.name)
             if step.compensation is not None:
                 yield name(step.compensation), (step.compensation.retry, step.name)
+
+
+def _lock_of(declared: Declared) -> Lock | None:
+    return declared.lock if isinstance(declared, Step | Compensation) else None

@@ -48,6 +48,15 @@ class Call(Generic[Request, Outcome]):
     duration: timedelta = CALL_DURATION
 
 
+Lock: TypeAlias = Callable[[Sequence[Any], Connection], None]
+"""Locks, in one order, every row that any of these messages may change, whichever handlers they are for.
+
+Handlers that share rows (the stock of a product, the account of a customer) share such a function. Each of them locks
+the rows of its own messages, so a batch for two of them locks twice; two replicas could then wait for each other. The
+batch locks the rows for both at first.
+"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compensation(Generic[Command, Rows]):
     """How a step is undone. ``undoes`` names every step whose effect it ends.
@@ -62,6 +71,7 @@ class Compensation(Generic[Command, Rows]):
     decide: Callable[[Command, bool, Rows, Envelope], Message]
     save: Callable[[Rows, Connection], None]
     replies: tuple[type[Message], ...]
+    lock: Lock | None = None
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
 
@@ -95,6 +105,7 @@ class Step(Generic[Trigger, Rows]):
     succeeds_with: type[Message]
     rejected_with: type[Message] | None
     compensation: AnyCompensation | None
+    lock: Lock | None = None
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
 

@@ -219,7 +219,7 @@ def insert_orders(tx: Connection, new: Sequence[NewOrder], *, now: datetime) -> 
 
 def decide(tx: Connection, decisions: Sequence[Decision]) -> None:
     """Give the orders that are still PENDING the outcome of their sagas. A decided order does not change."""
-    DECIDE.run(tx, DECIDED.parameters(decisions))
+    DECIDE.run(tx, DECIDED.parameters(sorted(decisions, key=lambda each: each.order_id)))
 
 
 def load_order(tx: Connection, order_id: str) -> OrderRow | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chassis.saga.steps import Compensation, Handler, Step
 from inventory.domain import release, reserve
-from inventory.tables import load_reservations, load_stock, save_stock
+from inventory.tables import load_reservations, load_stock, lock_stock, save_stock
 from messages.inventory import InventoryRejected, InventoryReleased, InventoryReserved, ReleaseInventory
 from messages.payment import PaymentAuthorized
 
@@ -17,6 +17,7 @@ HANDLERS: tuple[Handler, ...] = (
         save=save_stock,
         succeeds_with=InventoryReserved,
         rejected_with=InventoryRejected,
+        lock=lock_stock,
         compensation=Compensation(
             on=ReleaseInventory,
             undoes=("reserve_inventory",),
@@ -24,6 +25,7 @@ HANDLERS: tuple[Handler, ...] = (
             decide=release,
             save=save_stock,
             replies=(InventoryReleased,),
+            lock=lock_stock,
         ),
     ),
 )

@@ -57,6 +57,13 @@ LOCK_STOCK = Statement("""
     SELECT sku, on_hand FROM stock WHERE sku = ANY(CAST(%(skus)s AS text[])) ORDER BY sku FOR UPDATE
 """)
 
+LOCK_ALL_STOCK = Statement("""
+    SELECT sku FROM stock
+    WHERE sku = ANY(CAST(%(skus)s AS text[]) || ARRAY(
+        SELECT unnest(skus) FROM reservations WHERE saga_id = ANY(CAST(%(saga_ids)s AS text[]))))
+    ORDER BY sku FOR UPDATE
+""")
+
 LOCK_RESERVATIONS = Statement(f"""
     SELECT {RESERVATION.names} FROM reservations
     WHERE saga_id = ANY(CAST(%(saga_ids)s AS text[])) ORDER BY saga_id FOR UPDATE
@@ -89,6 +96,13 @@ RECEIVE = text("""
 FIND = text("SELECT sku, received, on_hand FROM stock WHERE sku = :sku")
 
 
+def lock_stock(messages: Sequence[PaymentAuthorized | ReleaseInventory], tx: Connection) -> None:
+    """Lock the stock of every SKU in these orders, ordered or reserved."""
+    skus = {line.sku for message in messages if isinstance(message, PaymentAuthorized) for line in message.lines}
+    saga_ids = [message.saga_id for message in messages if isinstance(message, ReleaseInventory)]
+    LOCK_ALL_STOCK.run(tx, {"skus": sorted(skus), "saga_ids": saga_ids})
+
+
 def load_stock(events: Sequence[PaymentAuthorized], tx: Connection) -> Stock:
     """Lock the stock of every SKU in these orders."""
     return Stock(on_hand=_lock(tx, {line.sku for event in events for line in event.lines}))
@@ -115,9 +129,9 @@ def save_stock(changed: Stock, tx: Connection) -> None:
     if moved:
         MOVE.run(tx, {"skus": list(moved), "units": list(moved.values())})
     if changed.made:
-        RESERVE.run(tx, RESERVED.parameters(changed.made))
+        RESERVE.run(tx, RESERVED.parameters(sorted(changed.made, key=lambda each: each.saga_id)))
     if changed.released:
-        RELEASE.run(tx, {"saga_ids": [each.saga_id for each in changed.released]})
+        RELEASE.run(tx, {"saga_ids": sorted(each.saga_id for each in changed.released)})
 
 
 def receive(tx: Connection, units: Mapping[str, int]) -> None:

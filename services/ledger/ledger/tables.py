@@ -77,4 +77,4 @@ def load_posted(commands: Sequence[ReverseLedger], tx: Connection) -> Journal:
 def save_journal(journal: Journal, tx: Connection) -> None:
     """Insert the batch's entries in one statement."""
     if journal.added:
-        ADD.run(tx, COLUMNS.parameters(journal.added))
+        ADD.run(tx, COLUMNS.parameters(sorted(journal.added, key=lambda each: each.saga_id)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chassis.saga.steps import Compensation, Handler, Step
 from loyalty.domain import burn, restore
-from loyalty.tables import load_accounts, load_burns, save_accounts
+from loyalty.tables import load_accounts, load_burns, lock_accounts, save_accounts
 from messages.inventory import InventoryReserved
 from messages.loyalty import LoyaltyPointsBurned, LoyaltyPointsRejected, LoyaltyPointsRestored, RestoreLoyaltyPoints
 
@@ -17,6 +17,7 @@ HANDLERS: tuple[Handler, ...] = (
         save=save_accounts,
         succeeds_with=LoyaltyPointsBurned,
         rejected_with=LoyaltyPointsRejected,
+        lock=lock_accounts,
         compensation=Compensation(
             on=RestoreLoyaltyPoints,
             undoes=("burn_loyalty_points",),
@@ -24,6 +25,7 @@ HANDLERS: tuple[Handler, ...] = (
             decide=restore,
             save=save_accounts,
             replies=(LoyaltyPointsRestored,),
+            lock=lock_accounts,
         ),
     ),
 )

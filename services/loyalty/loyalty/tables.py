@@ -50,6 +50,13 @@ LOCK_ACCOUNTS = Statement("""
     WHERE customer_id = ANY(CAST(%(customer_ids)s AS text[])) ORDER BY customer_id FOR UPDATE
 """)
 
+LOCK_ALL_ACCOUNTS = Statement("""
+    SELECT customer_id FROM accounts
+    WHERE customer_id = ANY(CAST(%(customer_ids)s AS text[]) || ARRAY(
+        SELECT customer_id FROM burns WHERE saga_id = ANY(CAST(%(saga_ids)s AS text[]))))
+    ORDER BY customer_id FOR UPDATE
+""")
+
 LOCK_BURNS = Statement(f"""
     SELECT {BURN_COLUMNS.names} FROM burns
     WHERE saga_id = ANY(CAST(%(saga_ids)s AS text[])) ORDER BY saga_id FOR UPDATE
@@ -83,6 +90,14 @@ GRANT = text("""
 FIND = text("SELECT customer_id, granted, balance FROM accounts WHERE customer_id = :customer_id")
 
 
+def lock_accounts(messages: Sequence[InventoryReserved | RestoreLoyaltyPoints], tx: Connection) -> None:
+    """Lock the accounts of these orders' customers, of those who burn points and of those who have burned some."""
+    burning = [message for message in messages if isinstance(message, InventoryReserved) and message.points_to_burn]
+    saga_ids = [message.saga_id for message in messages if isinstance(message, RestoreLoyaltyPoints)]
+    customer_ids = sorted({message.customer_id for message in burning})
+    LOCK_ALL_ACCOUNTS.run(tx, {"customer_ids": customer_ids, "saga_ids": saga_ids})
+
+
 def load_accounts(events: Sequence[InventoryReserved], tx: Connection) -> Accounts:
     """Lock the accounts of the customers who burn points; the others need none."""
     return Accounts(balances=_lock(tx, {event.customer_id for event in events if event.points_to_burn}))
@@ -106,9 +121,9 @@ def save_accounts(changed: Accounts, tx: Connection) -> None:
     if moved:
         MOVE.run(tx, {"customer_ids": list(moved), "points": list(moved.values())})
     if changed.made:
-        BURN.run(tx, BURNED.parameters(changed.made))
+        BURN.run(tx, BURNED.parameters(sorted(changed.made, key=lambda each: each.saga_id)))
     if changed.restored:
-        RESTORE.run(tx, {"saga_ids": [each.saga_id for each in changed.restored]})
+        RESTORE.run(tx, {"saga_ids": sorted(each.saga_id for each in changed.restored)})
 
 
 def grant(tx: Connection, points: Mapping[str, int]) -> None:

@@ -63,9 +63,9 @@ def load_payments(messages: Sequence[Message], tx: Connection) -> Payments:
 def save_payments(touched: Payments, tx: Connection) -> None:
     """Save the new and the changed payments of a batch, in one statement each."""
     if touched.made:
-        ADD.run(tx, ADDED.parameters(touched.made))
+        ADD.run(tx, ADDED.parameters(sorted(touched.made, key=lambda each: each.saga_id)))
     if touched.changed:
-        CHANGE.run(tx, CHANGED.parameters(list(touched.changed.values())))
+        CHANGE.run(tx, CHANGED.parameters(sorted(touched.changed.values(), key=lambda each: each.saga_id)))
 
 
 def _lock(tx: Connection, saga_ids: Iterable[str]) -> dict[str, Payment]:

@@ -65,6 +65,6 @@ def load_shipments(commands: Sequence[CancelShipment], tx: Connection) -> Shipme
 def save_shipments(touched: Shipments, tx: Connection) -> None:
     """Save the new and the changed shipments of a batch, in one statement each."""
     if touched.made:
-        ADD.run(tx, COLUMNS.parameters(touched.made))
+        ADD.run(tx, COLUMNS.parameters(sorted(touched.made, key=lambda each: each.saga_id)))
     if touched.changed:
-        CHANGE.run(tx, CHANGED.parameters(touched.changed))
+        CHANGE.run(tx, CHANGED.parameters(sorted(touched.changed, key=lambda each: each.saga_id)))

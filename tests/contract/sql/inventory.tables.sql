@@ -4,6 +4,14 @@ FROM stock
 WHERE sku = ANY(CAST($1 AS text[]))
 ORDER BY sku FOR UPDATE;
 
+-- LOCK_ALL_STOCK
+SELECT sku
+FROM stock
+WHERE sku = ANY(CAST($1 AS text[]) || ARRAY(SELECT unnest(skus)
+FROM reservations
+WHERE saga_id = ANY(CAST($2 AS text[]))))
+ORDER BY sku FOR UPDATE;
+
 -- LOCK_RESERVATIONS
 SELECT saga_id, skus, quantities, state
 FROM reservations

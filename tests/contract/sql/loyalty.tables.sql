@@ -4,6 +4,14 @@ FROM accounts
 WHERE customer_id = ANY(CAST($1 AS text[]))
 ORDER BY customer_id FOR UPDATE;
 
+-- LOCK_ALL_ACCOUNTS
+SELECT customer_id
+FROM accounts
+WHERE customer_id = ANY(CAST($1 AS text[]) || ARRAY(SELECT customer_id
+FROM burns
+WHERE saga_id = ANY(CAST($2 AS text[]))))
+ORDER BY customer_id FOR UPDATE;
+
 -- LOCK_BURNS
 SELECT saga_id, customer_id, points, state
 FROM burns
