@@ -457,6 +457,23 @@ def test_an_effect_that_comes_after_its_fence_is_reported_and_undone(
     assert run.rows(DEFERRED) == []
 
 
+def test_a_request_that_arrives_after_its_late_call_came_back_is_found(engine: Engine, codec: Codec) -> None:
+    """A query at once would hear that the provider has never seen the key."""
+    run = a_run(engine, codec)
+    stood_still = fenced_without_its_call(run, new_id())
+    run.results.append(CallResult(call=stood_still, failure=Unavailable("gave no answer")))
+    run.deliver([])
+    while run.calls:
+        run.call()
+    run.deliver([])
+    run.result(stood_still)
+
+    run.settle()
+
+    assert run.effects()[SEND] == "UNDONE"
+    check_the_provider(run, "UNDONE")
+
+
 def test_a_provider_that_is_away_is_queried_again_about_a_late_call(engine: Engine, codec: Codec) -> None:
     run = a_run(engine, codec)
     stood_still = fenced_without_its_call(run, new_id())

@@ -5,11 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,14 +19,13 @@ from chassis.wire.codec import Codec
 from chassis.wire.envelope import new_id
 from chassis.wire.registry import RemoteRegistry
 from messages.loyalty import LoyaltyPointsBurned
-from stack import Stack, postgres
-from stack.services import kafka_environment
+from stack import Stack
 from support.builders import a
 from support.postgres import scratch_database
+from support.shipping_process import SERVICE, shipping
 from support.topics import OutgoingMessage, publish
 from support.waiting import until
 
-SERVICE = "shipping"
 STOPS_WITHIN_S = 10.0
 BACKENDS = "SELECT pid FROM pg_stat_activity WHERE application_name = 'shipping' AND datname = current_database()"
 
@@ -46,33 +42,6 @@ def silence() -> Iterator[int]:
     """A courier that takes every request and never answers; yields its port."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
-
-
-@contextmanager
-def shipping(
-    infrastructure: Stack, engine: Engine, courier_port: int, log: Path
-) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """Run shipping as a process for the block; yield it and its address."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    ends = infrastructure.endpoints
-    environment = {
-        **os.environ,
-        "BARAZA_SERVICE": SERVICE,
-        **kafka_environment(infrastructure.kafka(SERVICE)),
-        "BARAZA_REGISTRY_URL": ends.registry_url,
-        "BARAZA_DATABASE_URL": engine.url.set(password=None).render_as_string(),
-        "BARAZA_DATABASE_PASSWORD_FILE": str(infrastructure.home / "secrets" / postgres.SUPERUSER),
-        "BARAZA_COURIER_URL": f"http://127.0.0.1:{courier_port}",
-        "BARAZA_HTTP_PORT": str(port),
-    }
-    with log.open("ab") as out:
-        process = subprocess.Popen([sys.executable, "-m", "shipping.main"], env=environment, stdout=out, stderr=out)
-        try:
-            yield process, f"http://127.0.0.1:{port}"
-        finally:
-            process.kill()
-            process.wait(10)
 
 
 def status(url: str) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
+from chassis.process.intake import SESSION_TIMEOUT_MS
 from chassis.saga.waiting import UNPROCESSABLE
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import new_id
@@ -33,6 +34,7 @@ from stack.services import kafka_environment
 from support import toy
 from support.builders import a
 from support.postgres import scratch_database
+from support.tcp_proxy import proxy_to
 from support.topics import OutgoingMessage, Stored, publish, stored
 from support.toy import SEND
 from support.waiting import until
@@ -51,9 +53,12 @@ class Toy:
     logs: Path
 
     @contextmanager
-    def process(self, service: str = toy.NAME) -> Iterator[subprocess.Popen[bytes]]:
-        """Run one process of it for the block; it may be killed inside."""
+    def process(
+        self, service: str = toy.NAME, *, postgres_port: int | None = None
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """Run one process of it for the block; it may be killed inside. A proxy to PostgreSQL has a port of its own."""
         ends, url = self.stack.endpoints, self.engine.url
+        url = url if postgres_port is None else url.set(port=postgres_port)
         environment = {
             **os.environ,
             "PYTHONPATH": str(TESTS),
@@ -307,6 +312,58 @@ def test_a_kill_between_commit_and_publication_loses_no_message(service: Toy) ->
 
 
 BLOCKED = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+
+
+def test_a_node_that_vanishes_in_mid_transaction_holds_its_neighbour_back_for_seconds(service: Toy) -> None:
+    """Its packets no longer reach PostgreSQL, and neither does its end. The neighbour needs the rows that it locked."""
+    trigger = a(PaymentAuthorized)
+    ends = service.stack.endpoints
+    with (
+        proxy_to(str(ends.postgres_host), int(ends.postgres_port)) as proxy,
+        service.process(postgres_port=proxy.port) as vanishing,
+    ):
+        with service.engine.connect() as lock, lock.begin():
+            lock.execute(text("LOCK TABLE marks IN ACCESS EXCLUSIVE MODE"))  # which only a batch needs
+            service.send(trigger)
+            until(lambda: service.rows(BLOCKED), "the node is in mid-transaction")
+            proxy.vanish()
+            vanishing.kill()
+        until(lambda: service.rows(IDLE_WITH_LOCKS), "PostgreSQL keeps its locks and waits for it")
+        with service.process():
+            within_s = 30.0 + SESSION_TIMEOUT_MS / 1000
+            until(lambda: service.answers([trigger.saga_id]), "the neighbour goes on", within_s=within_s)
+    assert service.done([trigger.saga_id]) == {trigger.saga_id: 1}
+
+
+IDLE_WITH_LOCKS = """
+    SELECT 1 FROM pg_stat_activity JOIN pg_locks USING (pid)
+    WHERE datname = current_database() AND relation = 'marks'::regclass AND mode = 'RowExclusiveLock' AND granted
+      AND wait_event = 'ClientRead'
+"""
+
+
+def test_on_a_slow_disk_a_provider_is_called_all_the_same(service: Toy) -> None:
+    """Every commit takes three seconds, as long as a call itself may take."""
+    trigger = a(LoyaltyPointsBurned)
+    with service.engine.begin() as tx:
+        tx.execute(text(SLOW_COMMITS))
+    try:
+        service.send(trigger)
+        with service.process():
+            until(lambda: service.spoken(trigger.saga_id), "it is sent", holds=lambda found: found == [ShipmentBooked])
+    finally:
+        with service.engine.begin() as tx:
+            tx.execute(text("DROP FUNCTION commit_slowly CASCADE"))
+        service.engine.dispose()  # psycopg has deallocated the prepared statements of this connection
+    (row,) = service.rows("SELECT state, attempt FROM effects WHERE saga_id = :saga_id", saga_id=trigger.saga_id)
+    assert (row.state, row.attempt) == ("DONE", 1), "what was not called was counted as an attempt"
+
+
+SLOW_COMMITS = """
+    CREATE FUNCTION commit_slowly() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(3); RETURN NULL; END';
+    CREATE CONSTRAINT TRIGGER commit_slowly AFTER INSERT OR UPDATE ON effects
+        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION commit_slowly()
+"""
 
 
 def outbox_of(service: Toy, saga_id: str) -> list[Any]:

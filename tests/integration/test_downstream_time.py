@@ -172,7 +172,7 @@ def test_calls_that_connect_together_share_one_lookup(monkeypatch: pytest.Monkey
 
 
 def test_a_call_does_not_act_after_its_deadline_however_long_its_lookup_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The effect may be fenced at the deadline: what leaves after it would be an effect that nobody knows of."""
+    """The effect may be fenced at the deadline: what leaves after it would be an effect that no process knows of."""
     with serving() as server, lookups_standing_still(monkeypatch) as goes_on:
         server.reads.set()
         downstream = to(server.port, timeout_s=2.0)
@@ -244,7 +244,7 @@ def test_a_server_that_stops_reading_never_gets_the_rest_of_the_request() -> Non
 
 
 def test_a_call_without_an_answer_is_reset_and_not_closed_in_order() -> None:
-    """A server that has not begun learns from the reset that nobody waits; its kernel gets nothing more from ours."""
+    """A server that has not begun learns from the reset that no client waits; nothing more is sent."""
     with serving() as server:
         body = {"note": "x"}  # the server answers an empty object alone
         server.reads.set()

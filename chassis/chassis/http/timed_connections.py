@@ -76,8 +76,9 @@ class Addresses:
             lookup = self._lookup
             is_over = lookup is not None and lookup.done()
             if lookup is None or (is_over and time.monotonic() >= self._fresh_until_s):
-                lookup = self._lookup = Future()
+                lookup = Future()
                 threading.Thread(target=self._look_up, args=(lookup,), name="lookup", daemon=True).start()
+                self._lookup = lookup
         return lookup.result(max(0.0, timeout_s))
 
     def expire(self) -> None:
@@ -87,7 +88,7 @@ class Addresses:
     def _look_up(self, lookup: Future[Sequence[AddressInfo]]) -> None:
         try:
             found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
+        except Exception as error:  # whatever it is, calls must not wait for this lookup any longer
             self._fresh_until_s = -math.inf
             lookup.set_exception(error)
         else:

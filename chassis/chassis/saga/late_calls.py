@@ -17,12 +17,16 @@ from chassis.saga.built_in_commands import SETTLE_AGAIN_S
 from chassis.saga.deferred import RawMessage
 from chassis.saga.effects import Effect, EffectState
 from chassis.saga.handlers import Handlers
-from chassis.saga.steps import AnyExternalStep, name, state_after
+from chassis.saga.steps import NETWORK, AnyExternalStep, name, state_after
 from chassis.saga.unit_of_work import CallResult, Delivery, PendingCall, UnitOfWork
 from chassis.saga.waiting import QUERIED_AGAIN
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import TRACEPARENT, child_traceparent, derived_id, envelope, header, headers
 
+QUERY_EVERY_MAX = timedelta(minutes=5)
+"""A provider that stays away, or answers what has no meaning, is queried this often, until it answers."""
+QUERY_ATTEMPTS_COUNTED = 12
+"""Enough to reach QUERY_EVERY_MAX."""
 UNDO_REASON = "its call came back after it was fenced"
 
 
@@ -46,7 +50,7 @@ class LateCalls:
                 self._take_query(step, result, effect)
             elif result.failure is None or not result.failure.certain_no_effect:
                 self._report(step, result, effect)
-                self.query(step, delivery, effect)
+                self._defer(step, delivery, NETWORK)
             elif not self.is_queried_again(step, delivery):
                 self._unit_of_work.mark_handled(step.name, [delivery])
 
@@ -58,7 +62,7 @@ class LateCalls:
     def query(self, step: AnyExternalStep, delivery: Delivery, effect: Effect) -> None:
         """Plan a query about the call. The deferral of its trigger repeats it after a crash."""
         deadline_at = self._unit_of_work.deadline_of(step)
-        self._unit_of_work.defer(step.name, delivery, attempt=effect.attempt, due_at=deadline_at, reason=QUERIED_AGAIN)
+        self._defer(step, delivery, deadline_at - self._unit_of_work.now, attempt=delivery.attempt)
         self._unit_of_work.out.calls.append(
             PendingCall(
                 handler=step,
@@ -80,8 +84,13 @@ class LateCalls:
                 self._undo(step, result, effect)
             self._unit_of_work.mark_handled(step.name, [delivery])
         elif is_awaited:
-            again_at = self._unit_of_work.now + timedelta(seconds=SETTLE_AGAIN_S)
-            self._unit_of_work.defer(step.name, delivery, attempt=effect.attempt, due_at=again_at, reason=QUERIED_AGAIN)
+            wait = min(timedelta(seconds=SETTLE_AGAIN_S) * 2 ** (delivery.attempt - 1), QUERY_EVERY_MAX)
+            self._defer(step, delivery, wait, attempt=delivery.attempt + 1)
+
+    def _defer(self, step: AnyExternalStep, delivery: Delivery, wait: timedelta, *, attempt: int = 1) -> None:
+        """Let the next query wait: a request that was sent just before its call came back may still be on its way."""
+        due_at, attempt = self._unit_of_work.now + wait, min(attempt, QUERY_ATTEMPTS_COUNTED)
+        self._unit_of_work.defer(step.name, delivery, attempt=attempt, due_at=due_at, reason=QUERIED_AGAIN)
 
     def _report(self, step: AnyExternalStep, result: CallResult, effect: Effect) -> None:
         reason = f"{step.name} is FENCED, but its call came back after its provider was queried"
