@@ -14,12 +14,22 @@ from typing import Any
 import yaml
 
 from chassis.postgres.bounds import SERVER_PARAMETERS
-from stack import contract, redis, services
+from chassis.postgres.database import POOL_SIZE_MAX
+from chassis.process.service import START_WITHIN_S, STOP_WITHIN_S
+from stack import contract, deploy, redis, services
 from stack.contract import AUDIT, owner_of
 
 BASE = Path(__file__).with_name("base")
 PARTITIONS = 12
 """The same for every topic, and permanent; a group has at most this many working members."""
+SURGE = 1
+"""More pods of a process than its replicas, while a release rolls out."""
+OTHER_CONNECTIONS = 40
+"""Of a database: the audit, migrations, the operator and its replication, and what PostgreSQL reserves."""
+PRE_STOP_S = 5
+"""Until the endpoint is gone from every node."""
+PROBE_TIMEOUT_S = 2
+START_PROBE_S = 3
 VERSION = "0.1.0"
 UID = 10001
 HTTP, KAFKA, POSTGRES, REDIS, REGISTRY, OTLP, HTTPS = 8080, 9093, 5432, 6379, 8080, 4318, 443
@@ -125,17 +135,15 @@ def _deployment(name: str, spec: Process) -> Manifest:
     container = {
         **_container("service", [spec.module], environment, cpu=spec.cpu, memory=spec.memory, cpu_share=spec.cpu_share),
         "ports": [{"name": "http", "containerPort": HTTP}],
-        # It waits up to a minute for its dependencies before it answers at all.
-        "startupProbe": {**_probe("/livez"), "periodSeconds": 3, "failureThreshold": 30},
-        "livenessProbe": {**_probe("/livez"), "periodSeconds": 10, "failureThreshold": 3},
-        "readinessProbe": {**_probe("/readyz"), "periodSeconds": 3, "failureThreshold": 2},
-        # Requests arrive until the endpoint is gone from every node; then it finishes its batch (9 s) and commits.
-        "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
-    }
+        **_probes(),
+        # Requests arrive until the endpoint is gone from every node; then it finishes its batch and commits.
+        "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_S}}},
+    }  # fmt: skip
     spread = {"maxSkew": 1, "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": {"matchLabels": _is(name)}}
     pod = _pod(name, database, login, container, redis_login=name if spec.redis else None) | {
         "serviceAccountName": name,
-        "terminationGracePeriodSeconds": 30,
+        # Twice what it takes: a busy node stops it later.
+        "terminationGracePeriodSeconds": round(2 * (PRE_STOP_S + STOP_WITHIN_S)),
         "topologySpreadConstraints": [
             {**spread, "topologyKey": key} for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
         ],
@@ -143,9 +151,21 @@ def _deployment(name: str, spec: Process) -> Manifest:
     return _named("apps/v1", "Deployment", name, wave=SERVE, spec={
         # No "replicas": KEDA sets them.
         "selector": {"matchLabels": _is(name)},
-        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": SURGE, "maxUnavailable": 0}},
         "template": {"metadata": {"labels": _labels(name)}, "spec": pod},
     })  # fmt: skip
+
+
+def _probes() -> Manifest:
+    return {
+        # It waits for its dependencies before it answers at all; half as long again for a busy node.
+        "startupProbe": {
+            **_probe("/livez"), "periodSeconds": START_PROBE_S,
+            "failureThreshold": round(1.5 * START_WITHIN_S / START_PROBE_S),
+        },
+        "livenessProbe": {**_probe("/livez"), "periodSeconds": 10, "failureThreshold": 3},
+        "readinessProbe": {**_probe("/readyz"), "periodSeconds": 3, "failureThreshold": 2},
+    }  # fmt: skip
 
 
 def _pod(
@@ -255,7 +275,9 @@ def _database(database: str) -> list[Manifest]:
         "inheritedMetadata": {"labels": {"baraza.example/database": name}},
         # One standby has every commit before it is acknowledged: what a service published survives its primary.
         "postgresql": {
-            "parameters": {"max_connections": "200", "shared_buffers": "512MB", **SERVER_PARAMETERS},
+            "parameters": {
+                "max_connections": str(_connections(database)), "shared_buffers": "512MB", **SERVER_PARAMETERS,
+            },
             "synchronous": {"method": "any", "number": 1},
         },
         "bootstrap": {"initdb": {
@@ -279,6 +301,12 @@ def _database(database: str) -> list[Manifest]:
     })  # fmt: skip
     secrets = [_external_secret(_secret_of(role), role) for role in (owner, *logins)]
     return [cluster, *secrets, _tables_job(database), _database_policy(name)]
+
+
+def _connections(database: str) -> int:
+    """Return how many connections a database allows: the whole pool of every pod that there may be."""
+    processes = sum(services.database_of(process) == database for process in PROCESSES)
+    return processes * (PARTITIONS + SURGE) * POOL_SIZE_MAX + OTHER_CONNECTIONS
 
 
 def _tables_job(database: str) -> Manifest:
@@ -317,9 +345,9 @@ def _kafka_user(login: str) -> Manifest:
 
 
 def _topic(topic: str) -> Manifest:
-    config = {"min.insync.replicas": 2, "retention.ms": EVENTS_KEPT_MS, "cleanup.policy": "delete"}
-    if topic.endswith(".dlq"):
-        config |= {"max.message.bytes": 2_097_152, "retention.ms": -1}
+    kept_ms = -1 if topic.endswith(deploy.DEAD_LETTERS) else EVENTS_KEPT_MS
+    config = {"min.insync.replicas": 2, "retention.ms": kept_ms, "cleanup.policy": "delete"}
+    config |= deploy.settings_of(topic)
     spec = {"topicName": topic, "partitions": PARTITIONS, "replicas": 3, "config": config}
     return _named("kafka.strimzi.io/v1", "KafkaTopic", topic.replace("_", "-"), wave="0", labels=OF_KAFKA, spec=spec)
 
@@ -441,7 +469,7 @@ def _port(number: int) -> Manifest:
 
 
 def _probe(path: str) -> Manifest:
-    return {"httpGet": {"path": path, "port": "http"}, "timeoutSeconds": 2}
+    return {"httpGet": {"path": path, "port": "http"}, "timeoutSeconds": PROBE_TIMEOUT_S}
 
 
 def _dashed(database: str) -> str:

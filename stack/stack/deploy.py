@@ -9,7 +9,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # exported, but not in the stubs' way
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
 from confluent_kafka.cimpl import NewTopic
 from confluent_kafka.schema_registry import SchemaRegistryClient
 
@@ -21,26 +27,38 @@ from stack.registering import IncompatibleSchema, register
 TOPICS_TIMEOUT_S = 30.0
 MIGRATION_TIMEOUT_S = 300
 NO_COPIES = 1
+DEAD_LETTERS = ".dlq"
+"""The end of every dead-letter topic's name."""
 DEAD_LETTER_BYTES_MAX = publisher.MESSAGE_BYTES_MAX
 """The producers' own limit, so that a well compressed message which its topic accepted also fits here."""
 
 
 def create_topics(admin: AdminClient, topics: Iterable[str], partitions: int) -> None:
-    """Create the missing topics. Raises InvalidSettings where one has another number of partitions.
+    """Create the missing topics, and give the others their settings, which an earlier release may have chosen.
 
-    A saga is one partition number on every topic, so one topic with another count would split sagas.
+    Raises InvalidSettings where one has another number of partitions. A saga is one partition number on every topic, so
+    one topic with another count would split sagas.
     """
+    wanted = tuple(topics)
     existing = admin.list_topics(timeout=TOPICS_TIMEOUT_S).topics
-    for name in topics:
+    for name in wanted:
         if name in existing and (count := len(existing[name].partitions)) != partitions:
             raise InvalidSettings(
                 f"Topic {name} has {count} partitions and {partitions} are wanted; keep {count}, or use another --home."
             )
-    missing = [name for name in topics if name not in existing]
+    _configure(admin, [name for name in wanted if name in existing])
+    _create(admin, [name for name in wanted if name not in existing], partitions)
+
+
+def _create(admin: AdminClient, names: Iterable[str], partitions: int) -> None:
+    missing = list(names)
     if not missing:
         return
     created = admin.create_topics(
-        [NewTopic(name, partitions, NO_COPIES, config=dict(_settings(name))) for name in missing]
+        [
+            NewTopic(name, partitions, NO_COPIES, config={key: str(value) for key, value in settings_of(name).items()})
+            for name in missing
+        ]
     )
     for name, future in created.items():
         try:
@@ -52,9 +70,31 @@ def create_topics(admin: AdminClient, topics: Iterable[str], partitions: int) ->
                 ) from error
 
 
-def _settings(topic: str) -> Mapping[str, str]:
-    """Return a topic's own settings: a dead letter is larger than its original, by the headers with the reason."""
-    return {"max.message.bytes": str(DEAD_LETTER_BYTES_MAX)} if topic.endswith(".dlq") else {}
+def _configure(admin: AdminClient, names: Iterable[str]) -> None:
+    """Replace the settings of existing topics by :func:`settings_of`; Kafka keeps all others."""
+    resources = [
+        ConfigResource(
+            ResourceType.TOPIC, name, incremental_configs=[
+                ConfigEntry(key, str(value), incremental_operation=AlterConfigOpType.SET)
+                for key, value in settings.items()
+            ],
+        )
+        for name in names if (settings := settings_of(name))
+    ]  # fmt: skip
+    if not resources:
+        return
+    for resource, future in admin.incremental_alter_configs(resources).items():
+        try:
+            future.result(TOPICS_TIMEOUT_S)
+        except KafkaException as error:
+            raise ComponentFailed(
+                f"Kafka did not change the topic {resource.name} ({error}); see 'baraza status'."
+            ) from error
+
+
+def settings_of(topic: str) -> Mapping[str, int]:
+    """Return a topic's own settings, in every deployment: a dead letter holds more than any other message."""
+    return {"max.message.bytes": DEAD_LETTER_BYTES_MAX} if topic.endswith(DEAD_LETTERS) else {}
 
 
 def register_schemas(options: Mapping[str, str], subjects: Iterable[Subject]) -> None:
@@ -74,7 +114,7 @@ def migrate(package: str, environment: Mapping[str, str], log: Path) -> None:
         try:
             subprocess.run(
                 command, check=True, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-                timeout=MIGRATION_TIMEOUT_S, env=dict(environment),
+                timeout=MIGRATION_TIMEOUT_S, env=dict(environment), cwd="/",
             )  # fmt: skip
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
             tail = "\n".join(log.read_text(errors="replace").rstrip().splitlines()[-5:])

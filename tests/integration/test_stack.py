@@ -17,6 +17,12 @@ import psutil
 import psycopg
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # exported, but not in the stubs' way
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
 
 from messages.catalogue import MESSAGES
 from stack import (
@@ -27,9 +33,11 @@ from stack import (
     Stack,
     StackSettings,
     contract,
+    deploy,
     down,
     downloads,
     from_environment,
+    kafka,
     ports,
     postgres,
     strays,
@@ -38,6 +46,7 @@ from stack import (
 from stack.contract import owner_of
 from stack.downloads import Download
 from stack.home import Home
+from stack.settings import PARTITIONS_DEFAULT
 from stack.waiting import until
 
 INFRASTRUCTURE = ("postgres", "redis", "kafka", "registry")
@@ -107,6 +116,28 @@ def test_every_topic_has_the_same_number_of_partitions(stack: Stack) -> None:
     found = consumer.list_topics(timeout=DEADLINE_S).topics
     consumer.close()
     assert {len(found[topic].partitions) for topic in contract.topics()} == {6}
+
+
+def test_a_topic_of_an_earlier_release_gets_the_settings_of_this_one(stack: Stack, settings: StackSettings) -> None:
+    topic = next(name for name in contract.topics() if name.endswith(deploy.DEAD_LETTERS))
+    admin = kafka.admin(stack.kafka())
+    resource = ConfigResource(
+        ResourceType.TOPIC, topic, incremental_configs=[
+            ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+            for name, value in {"max.message.bytes": "2097152", "retention.ms": "86400000"}.items()
+        ],
+    )  # fmt: skip
+    for future in admin.incremental_alter_configs([resource]).values():
+        future.result(DEADLINE_S)
+    deploy.create_topics(admin, contract.topics(), settings.partitions or PARTITIONS_DEFAULT)
+
+    def configured() -> dict[str, str]:
+        (future,) = admin.describe_configs([ConfigResource(ResourceType.TOPIC, topic)]).values()
+        return {name: entry.value for name, entry in future.result(DEADLINE_S).items()}
+
+    wanted = {name: str(value) for name, value in deploy.settings_of(topic).items()}
+    until(lambda: wanted.items() <= configured().items(), what="the topic's own settings", deadline_s=DEADLINE_S)
+    assert configured()["retention.ms"] == "86400000", "what this release does not set is kept"
 
 
 def test_an_undeclared_topic_is_not_created(stack: Stack) -> None:

@@ -12,6 +12,9 @@ from fastapi import FastAPI
 
 from chassis.settings import Settings
 
+CONNECTIONS_END_WITHIN_S = 3
+"""How long open requests may take after the signal to stop; then their connections are closed."""
+
 
 class Server(uvicorn.Server):
     """The HTTP server of a process. It passes a signal on at once, before it waits for open requests."""
@@ -36,7 +39,7 @@ def server_of(app: FastAPI, settings: Settings) -> Server:
             port=settings.http_port,
             log_config=None,
             access_log=False,
-            timeout_graceful_shutdown=3,
+            timeout_graceful_shutdown=CONNECTIONS_END_WITHIN_S,
             server_header=False,
         )
     )
