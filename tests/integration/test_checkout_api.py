@@ -410,6 +410,17 @@ def test_a_member_that_is_given_twice_makes_no_order(storefront: httpx.Client) -
     assert (coded.status_code, coded.headers["accept-encoding"]) == (415, "identity")
 
 
+def test_two_idempotency_keys_make_no_order(storefront: httpx.Client, tx: Connection) -> None:
+    keys = [new_key(), new_key()]
+    headers = [("Idempotency-Key", key) for key in keys]
+    refused = storefront.post("/v1/orders", json=cart(), headers=headers)
+    assert refused.status_code == 400
+    assert "The header Idempotency-Key is given twice" in refused.json()["detail"]
+    assert tx.execute(
+        text("SELECT count(*) FROM idempotency_keys WHERE key = ANY(:keys)"), {"keys": keys}
+    ).scalar() == 0  # fmt: skip
+
+
 def test_only_the_line_of_the_wrong_type_is_named(storefront: httpx.Client) -> None:
     refused = post(storefront, cart() | {"lines": [{"sku": "sku-1", "quantity": "2"}]}).json()
     assert [error["pointer"] for error in refused["errors"]] == ["#/lines/0/quantity"]

@@ -64,6 +64,15 @@ def test_a_member_that_is_given_twice_is_refused(client: TestClient, body: bytes
     assert '"quantity" is given twice' in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("name", ["Idempotency-Key", "idempotency-key", "Authorization", "If-Match"])
+def test_a_header_with_two_values_is_refused_and_named(client: TestClient, name: str) -> None:
+    twice = [("Content-Type", "application/json"), (name, "a"), (name.upper(), "b")]
+    answer = client.post("/lines", content=b'{"quantity": 1}', headers=twice)
+    assert (answer.status_code, answer.headers["content-type"]) == (400, MEDIA_TYPE)
+    assert f"the header {name} is given twice".lower() in answer.json()["detail"].lower()
+    assert client.post("/lines", content=b'{"quantity": 1}', headers=[*twice[:2], twice[1]]).status_code == 200
+
+
 def test_a_member_with_a_name_that_is_not_ours_is_not_repeated(client: TestClient) -> None:
     answer = client.post("/lines", content=b'{"Ann Doe": 1, "Ann Doe": 2}', headers=JSON)
     assert answer.status_code == 400

@@ -1,4 +1,4 @@
-"""The bodies that every service accepts: JSON in which each member has one value, without a content coding."""
+"""What every service accepts: JSON whose members have one value each, no content coding, headers with one value."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ IDENTITY: Final = "identity"
 COMPRESSED: Final = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
 """How gzip, zstd and zlib begin, with which no JSON can begin."""
 
+SINGLE_HEADERS: Final = ("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "Last-Event-ID")
+"""The headers on which a response depends. Of two values a proxy may believe the first and a service the last."""
+
 Handle: TypeAlias = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
@@ -25,6 +28,13 @@ class FlawedBody(HTTPException):
 
     def __init__(self, detail: str) -> None:
         super().__init__(400, detail)
+
+
+class AmbiguousHeader(HTTPException):
+    """A header with two different values, of which only one can be meant."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(400, f"The header {name} is given twice, with different values; send one.")
 
 
 class JsonRequest(Request):
@@ -39,16 +49,26 @@ class JsonRequest(Request):
 
 
 class JsonRoute(APIRoute):
-    """A route that parses its body as ``parse`` does. Every router names it as its ``route_class``."""
+    """A route whose headers have one value, and whose body is parsed as ``parse`` does.
+
+    Every router names it as its ``route_class``.
+    """
 
     def get_route_handler(self) -> Handle:
         """Return FastAPI's handler, with a JsonRequest."""
         handle = super().get_route_handler()
 
         async def strictly(request: Request) -> Response:
+            _check_single(request)
             return await handle(JsonRequest(request.scope, request.receive))
 
         return strictly
+
+
+def _check_single(request: Request) -> None:
+    for name in SINGLE_HEADERS:
+        if len(set(request.headers.getlist(name))) > 1:
+            raise AmbiguousHeader(name)
 
 
 class PlainBody:

@@ -24,7 +24,7 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chassis.http.forms import words_of
-from chassis.http.json_body import FlawedBody, PlainBody
+from chassis.http.json_body import AmbiguousHeader, FlawedBody, PlainBody
 
 log = structlog.get_logger(__name__)
 
@@ -289,6 +289,8 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
         return Problem(status=405, detail=detail, headers={"Allow": allowed}).to_response()
     if isinstance(error, FlawedBody):
         return flawed_json(error.detail).to_response()
+    if isinstance(error, AmbiguousHeader):
+        return Problem(status=400, detail=error.detail, type="urn:baraza:problem:ambiguous-header").to_response()
     if error.status_code == 400:  # FastAPI has only this one: nested too deeply, or a number of too many digits
         return broken_json().to_response()
     return Problem(status=error.status_code, detail=error.detail, headers=error.headers).to_response()
