@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from baraza.terminal import UsageRefusal
+from chassis.values.ids import canonical
 
 KEYS = {
     "group": "group",
@@ -41,7 +42,7 @@ def parse(text: str) -> dict[str, Any]:
 
 def _value(key: str, value: str) -> Any:
     if key == "id":
-        return [each for each in value.split(",") if each]
+        return [canonical(each) for each in value.split(",") if each]
     if key not in ("after", "before"):
         return value
     try:

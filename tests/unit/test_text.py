@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from chassis.http.fields import Country, Currency, CustomerId, ShortText, Sku
+from chassis.values.ids import canonical
 from chassis.values.text import human_text, identifier
 
 BLANKS = ["", " ", "\u00a0", "\u3000", "\u200b", "\u200d\u2060", "\ufeff", "\u00ad", "\u3164", "\u2800", "\U000e0020"]
@@ -85,3 +86,17 @@ def test_codes_come_from_the_lists_of_iso() -> None:
     for code in ("ZZ", "us", "USA", "UK"):
         with pytest.raises(ValidationError, match="ISO 3166"):
             country.validate_python(code)
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        ("01jcz3k8t0abcdefghjkmnpqrs", "01JCZ3K8T0ABCDEFGHJKMNPQRS"),
+        ("01JCZ3K8T0ABCDEFGHJKMNPQRS", "01JCZ3K8T0ABCDEFGHJKMNPQRS"),
+        ("checkout-events-0-12345678", "checkout-events-0-12345678"),
+        ("81jcz3k8t0abcdefghjkmnpqrs", "81jcz3k8t0abcdefghjkmnpqrs"),
+        ("01jcz3k8t0abcdefghjkmnpqr\u017f", "01jcz3k8t0abcdefghjkmnpqr\u017f"),
+    ],
+)
+def test_only_a_ulid_means_the_same_in_small_letters(text: str, known: str) -> None:
+    assert canonical(text) == known

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, TypeAlias
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from chassis.values.address import is_country
+from chassis.values.ids import canonical
 from chassis.values.money import is_currency
 from chassis.values.text import human_text, identifier
 
@@ -19,7 +20,6 @@ CUSTOMER_ID_LENGTH_MAX: Final = 128
 SHORT_TEXT_LENGTH_MAX: Final = 200
 POSTAL_CODE_LENGTH_MAX: Final = 20
 PHONE_LENGTH_MAX: Final = 32
-ULID_LENGTH: Final = 26
 PHONE: Final = re.compile(r"\+?(?:[ ().-]*[0-9]){5,15}(?: ?(?:x|ext\.?) ?[0-9]{1,6})?")
 """E.164 has at most 15 digits; people write them in groups, and an extension after them."""
 
@@ -47,8 +47,8 @@ def _country(code: str) -> str:
     return code
 
 
-def _upper(value: object) -> object:
-    return value.upper() if isinstance(value, str) and len(value) == ULID_LENGTH else value
+def _canonical(value: object) -> object:
+    return canonical(value) if isinstance(value, str) else value
 
 
 Sku: TypeAlias = Annotated[
@@ -72,5 +72,7 @@ Country: TypeAlias = Annotated[
     Field(description="ISO 3166-1 alpha-2.", json_schema_extra={"pattern": "^[A-Z]{2}$"}),
     AfterValidator(_country),
 ]
-SagaId: TypeAlias = Annotated[str, BeforeValidator(_upper), Field(pattern=r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
+CANONICAL: Final = BeforeValidator(_canonical)
+"""For ids, of which a ULID may have small letters."""
+SagaId: TypeAlias = Annotated[str, CANONICAL, Field(pattern=r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
 """A ULID; its letters may be small."""

@@ -9,6 +9,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from baraza.terminal import UsageRefusal
+from chassis.values.ids import canonical
 
 Home: TypeAlias = Annotated[
     Path | None,
@@ -31,8 +32,6 @@ Saga: TypeAlias = Annotated[
 ]
 
 ID_LENGTH_MAX = 64
-ULID_LENGTH = 26
-"""A ULID means the same in small letters; the services know it in capital ones."""
 DIGITS_MAX = 9
 PARTITIONS_MAX = 256
 REPLICAS_MAX = 16
@@ -69,7 +68,7 @@ def order_id(text: str) -> str:
     name = text.strip()
     if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum() or len(name) > ID_LENGTH_MAX:
         raise UsageRefusal(f"{text!r} is not an order's id, which looks like 01JCZ3K8T0ABCDEFGHJKMNPQRS.")
-    return name.upper() if len(name) == ULID_LENGTH else name
+    return canonical(name)
 
 
 def check_reason(reason: str) -> None:

@@ -56,6 +56,9 @@ def test_sagas_are_found_by_customer_state_step_and_age_page_by_page(wire: Track
     first = page(limit=2)
     second = page(limit=2, cursor=first["next_cursor"])
     third = page(limit=2, cursor=second["next_cursor"])
+    for path in (f"sagas/{mine[0].lower()}", f"sagas/{mine[0].lower()}/timeline"):
+        shown = wire.http.get(f"{url}/v1/{path}", headers=staff)
+        assert (shown.status_code, mine[0] in shown.text) == (200, True), path
     found = [each["saga_id"] for answer in (first, second, third) for each in answer["sagas"]]
     assert found == mine[::-1]
     assert third["next_cursor"] is None

@@ -18,6 +18,7 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 from sqlalchemy import Connection, Engine
 
 from chassis.http.auth import Principal, require
+from chassis.http.fields import CANONICAL
 from chassis.http.json_body import JsonRoute
 from chassis.http.problem import PROBLEM_RESPONSES, FieldError, Problem, invalid
 from saga_tracker.definitions import DEFINITIONS, UnknownSaga, newest
@@ -43,7 +44,11 @@ REASON = r"^[^\x00-\x1f\x7f]*[^\x00-\x1f\x7f\s][^\x00-\x1f\x7f]*$"
 SEQ_MAX = 2**63 - 1
 ETAG = re.compile(r'(?:W/)?"([0-9]{1,9})"')
 
-SagaId = Annotated[str, Path(pattern=r"^[0-9A-Za-z_-]{1,64}$", description="The saga's id; of an order, the order's.")]
+SagaId = Annotated[
+    str,
+    CANONICAL,
+    Path(pattern=r"^[0-9A-Za-z_-]{1,64}$", description="The saga's id; of an order, the order's."),
+]
 Staff = Annotated[Principal, Depends(require("support", "operator"))]
 
 

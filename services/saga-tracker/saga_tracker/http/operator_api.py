@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 
 from chassis.http.auth import Principal, require
+from chassis.http.fields import CANONICAL
 from chassis.http.json_body import JsonRoute
 from chassis.http.problem import FieldError, Problem, invalid
 from chassis.wire.envelope import derived_id
@@ -37,9 +38,9 @@ LETTERS_MAX = 1_000
 ID = r"^[0-9A-Za-z_-]{1,64}$"
 
 Operator = Annotated[Principal, Depends(require("operator"))]
-PlanId = Annotated[str, Path(pattern=ID)]
+PlanId = Annotated[str, CANONICAL, Path(pattern=ID)]
 Limit = Annotated[int, Query(ge=1, le=1_000)]
-Id = Annotated[str, Field(pattern=ID)]
+Id = Annotated[str, CANONICAL, Field(pattern=ID)]
 
 router = APIRouter(route_class=JsonRoute, prefix="/v1")
 
@@ -213,7 +214,7 @@ def annotate_saga(request: Request, operator: Operator, saga: Matching, body: Re
 def list_letters(
     request: Request,
     _staff: Staff,
-    saga_id: Annotated[str | None, Query(pattern=ID)] = None,
+    saga_id: Annotated[str | None, CANONICAL, Query(pattern=ID)] = None,
     limit: Limit = 200,
 ) -> Letters:
     """Return the open dead letters: no saga is responsible for them."""
@@ -248,8 +249,8 @@ def close_letters(request: Request, operator: Operator, closure: Closure) -> Clo
 def list_acts(
     request: Request,
     _staff: Staff,
-    saga_id: Annotated[str | None, Query(pattern=ID)] = None,
-    plan_id: Annotated[str | None, Query(pattern=ID)] = None,
+    saga_id: Annotated[str | None, CANONICAL, Query(pattern=ID)] = None,
+    plan_id: Annotated[str | None, CANONICAL, Query(pattern=ID)] = None,
     limit: Limit = 200,
 ) -> Log:
     """Return what operators did: who, when, what and why."""
