@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from pathlib import Path
 from chassis.postgres import migrations
 from chassis.postgres.migrations import VERSION_TABLE
 from stack import contract, postgres, services
+from stack.environment import own_environment
 from stack.errors import ComponentFailed, InvalidSettings
 from stack.home import Home, State
 from stack.ports import LOOPBACK
@@ -29,11 +31,15 @@ TAIL_LINES = 15
 
 def dump(home: Home, state: State, service: str, file: Path) -> None:
     """Write a copy of the service's database into ``file``. Raises InvalidSettings, ComponentFailed."""
-    draft = file.with_name(f"{file.name}.new")
+    database = _database(service)
     if file.is_dir():
         raise InvalidSettings(f"{file} is a folder; name a file in it.")
+    # A name of its own, readable by its owner only: a backup holds personal data.
+    descriptor, name = tempfile.mkstemp(prefix=".backup-", dir=file.parent.absolute())
+    os.close(descriptor)
+    draft = Path(name)
     try:
-        _program(home, state, "pg_dump", "--format=custom", f"--file={draft}", _database(service))
+        _program(home, state, "pg_dump", "--format=custom", f"--file={draft}", database)
         draft.replace(file)
     finally:
         draft.unlink(missing_ok=True)
@@ -52,18 +58,21 @@ def inspect(home: Home, state: State, service: str, file: Path) -> Archive:
     """Return what the backup in ``file`` contains, once it is known to be one that this service can run on.
 
     Raises InvalidSettings, before anything is changed: for another service's, for one of another schema, and for a
-    file that is no backup.
+    file that is no whole backup.
     """
     database = _database(service)
     if not file.is_file():
         raise InvalidSettings(f"{file} is not a file; give one that 'baraza backup' wrote.")
+    path = str(file.absolute())
     try:
-        listed = _program(home, state, "pg_restore", "--list", str(file))
-        versions = _program(
-            home, state, "pg_restore", "--data-only", f"--table={VERSION_TABLE}", "--file=-", str(file)
-        )  # fmt: skip
+        listed = _program(home, state, "pg_restore", "--list", path)
+        versions = _program(home, state, "pg_restore", "--data-only", f"--table={VERSION_TABLE}", "--file=-", path)
+        # All of it: the list is at the begin of a file that was cut off.
+        _program(home, state, "pg_restore", f"--file={os.devnull}", path)
     except ComponentFailed as error:
-        raise InvalidSettings(f"{file} is no backup that 'baraza backup' wrote. {error}") from error
+        raise InvalidSettings(
+            f"{file} is no whole backup that 'baraza backup' wrote; nothing was changed. {error}"
+        ) from error
     archive = archive_of(file, listed, versions)
     if archive.database != database:
         raise InvalidSettings(f"{file} is a backup of {archive.database}, not of {database}; nothing was changed.")
@@ -99,7 +108,7 @@ def load(home: Home, state: State, service: str, file: Path) -> None:
     database = _database(service)
     _program(
         home, state, "pg_restore", "--clean", "--if-exists", "--single-transaction", "--exit-on-error",
-        f"--dbname={database}", str(file),
+        f"--dbname={database}", str(file.absolute()),
     )  # fmt: skip
 
 
@@ -130,11 +139,15 @@ def _program(home: Home, state: State, name: str, *arguments: str) -> str:
 
 
 def _run(command: tuple[str, ...], environment: dict[str, str]) -> str:
-    done = subprocess.run(
-        command, env={"PATH": os.defpath, **environment}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, timeout=TIMEOUT_S, check=False,
-    )  # fmt: skip
+    program = Path(command[0]).name
+    try:
+        done = subprocess.run(
+            command, env=own_environment() | environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, cwd="/",
+            stderr=subprocess.STDOUT, encoding="utf-8", errors="replace", timeout=TIMEOUT_S, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise ComponentFailed(f"{program} took more than {TIMEOUT_S} s and was ended.") from error
     if done.returncode:
         tail = "\n".join(done.stdout.rstrip().splitlines()[-TAIL_LINES:])
-        raise ComponentFailed(f"{Path(command[0]).name} ended with {done.returncode}:\n{tail}")
+        raise ComponentFailed(f"{program} ended with {done.returncode}:\n{tail}")
     return done.stdout

@@ -9,7 +9,6 @@ import pwd
 import re
 import secrets
 import shlex
-import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -125,9 +124,25 @@ class Home:
     def failure(self, process: str, what: str) -> StackError:
         """Return the error for a failed process: a full disk where that is the cause, else the end of its log."""
         log, tail = self.log(process), self.log_tail(process)
-        if "No space left" in tail or shutil.disk_usage(self.path).free < DISK_FREE_BYTES_MIN:
+        if "No space left" in tail or self.shortage() is not None:
             return DiskFull(f"{what}: no space left for {self.path}; free at least 2 GB there, then run this again.")
         return ComponentFailed(f"{what}; its log, {log}, ends:\n{tail}")
+
+    def shortage(self) -> str | None:
+        """Return a sentence for a disk without space for this folder; None where there is some, or no such folder."""
+        try:
+            disk = os.statvfs(self.path)
+        except OSError:
+            return None
+        free_bytes = disk.f_bavail * disk.f_frsize
+        has_inodes = disk.f_favail > 0 or disk.f_files == 0
+        if free_bytes >= DISK_FREE_BYTES_MIN and has_inodes:
+            return None
+        left = f"{free_bytes >> 20} MB" if has_inodes else "no inodes"
+        return (
+            f"The disk of {self.path} is full ({left} left), so processes of its stack fail; free at least 2 GB there. "
+            "They then continue by themselves."
+        )
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -152,7 +167,7 @@ class Home:
     def _stored(self) -> str:
         with translated_os_errors(self.path):
             try:
-                return self.state_file.read_text(encoding="utf-8")
+                return self.state_file.read_text(encoding="utf-8-sig")
             except FileNotFoundError:
                 raise NoStack(f"There is no stack in {self.path}; start one with 'baraza up'.") from None
 

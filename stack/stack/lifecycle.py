@@ -30,7 +30,7 @@ from stack import (
 from stack.components import Component
 from stack.contract import AUDIT, DEPLOY, owner_of
 from stack.environment import require_private
-from stack.errors import InvalidSettings, NoStack, StackError
+from stack.errors import ComponentFailed, InvalidSettings, NoStack, StackError
 from stack.home import Home, State
 from stack.ports import LOOPBACK
 from stack.progress import Progress, Watcher, silent
@@ -119,6 +119,10 @@ class Stack:
             http=addresses,
         )
 
+    def shortage(self) -> str | None:
+        """Return a sentence for a disk without space for the stack's data; None where there is some."""
+        return self._home.shortage()
+
     def database_url(self, service: str, role: str = RUNTIME) -> str:
         """Return the address of a service's database, password included, for ``runtime``, ``owner`` or ``audit``.
 
@@ -168,7 +172,12 @@ class Stack:
         archive = backups.inspect(self._home, self._state, service, file)
         for name in self._names(service):
             self.stop(name)
-        backups.load(self._home, self._state, service, file)
+        try:
+            backups.load(self._home, self._state, service, file)
+        except StackError as error:
+            raise ComponentFailed(
+                f"{error}\nThe database of {service} is as it was; start it again with 'baraza up'."
+            ) from error
         return archive.taken_at
 
     def reconcile(self, service: str, since: datetime) -> str:

@@ -48,9 +48,14 @@ def test_a_backup_of_another_service_or_none_is_refused_and_nothing_is_stopped(s
     running = shop.stack.process_ids()
     shop.stack.backup("loyalty", tmp_path / "loyalty.dump")
     (tmp_path / "junk").write_text("junk")
+    shop.stack.backup("inventory", tmp_path / "whole")
+    whole = (tmp_path / "whole").read_bytes()
+    # Its list and its revision are still there.
+    (tmp_path / "cut off").write_bytes(whole[: len(whole) - 200])
     for name, reason in (
+        ("cut off", "is no whole backup"),
         ("loyalty.dump", "is a backup of loyalty, not of inventory"),
-        ("junk", "is no backup"),
+        ("junk", "is no whole backup"),
         ("nowhere", "is not a file"),
     ):
         with pytest.raises(InvalidSettings, match=reason):
@@ -63,6 +68,15 @@ def test_a_backup_of_another_revision_is_refused(shop: Shop, tmp_path: Path, mon
     monkeypatch.setattr(migrations, "newest", lambda _package: "9999")
     with pytest.raises(InvalidSettings, match="this release has 9999; nothing was changed"):
         shop.stack.restore("inventory", tmp_path / "dump")
+
+
+def test_a_backup_replaces_only_its_own_file_and_only_its_owner_can_read_it(shop: Shop, tmp_path: Path) -> None:
+    beside = tmp_path / "dump.new"
+    beside.write_text("mine")
+    shop.stack.backup("inventory", tmp_path / "dump")
+    assert beside.read_text() == "mine"
+    assert (tmp_path / "dump").stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dump", "dump.new"]
 
 
 def test_a_backup_into_a_folder_leaves_nothing_behind(shop: Shop, tmp_path: Path) -> None:

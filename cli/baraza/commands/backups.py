@@ -47,7 +47,12 @@ def _check_writable(file: Path) -> None:
 
 def restore(service: Service, file: File, home: Home = None) -> None:
     """Stop a service and restore its database from a backup; it stays stopped until you reconcile it."""
-    since = running.load(home).restore(service, file).isoformat()
+    stack = running.load(home)
+    try:
+        since = stack.restore(service, file).isoformat()
+    except (KeyboardInterrupt, SystemExit):
+        notify(f"{service} may be stopped, and its database is the old one or the restored one; restore it again.")
+        raise
     notify(f"{service} is stopped; its database is of {since}. Enter again what was entered by hand since, then:")
     notify(f"./baraza reconcile {service} --since {since}")
 
