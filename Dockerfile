@@ -1,6 +1,6 @@
 # One Dockerfile for all our processes; the argument is the module.
 #   docker build --target service -t baraza/service .   then   docker run baraza/service payment.main
-#   docker build --target tools -t baraza/tools .       then   docker run baraza/tools baraza.main audit
+#   docker build --target tools -t baraza/tools .       then   docker run baraza/tools baraza audit
 # One image for all services: they share every layer, and one digest is scanned and rolled out. A service's rights come
 # from its credentials, not from the files in its image.
 

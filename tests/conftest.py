@@ -19,6 +19,7 @@ from simulators.testing import SimulatorProcess, running
 from stack import Stack, StackSettings, from_environment, up
 from stack.services import EVERY
 from support.collector import Collector, collecting
+from support.command_line import CommandLine, serving
 from support.shop import Shop
 
 INFRASTRUCTURE = ("postgres", "redis", "kafka", "registry")
@@ -60,6 +61,13 @@ def _settings(
         EVERY: {"BARAZA_OTLP_URL": collector},
     }
     return from_environment(home=home, only=only, partitions=PARTITIONS, environment=environment)
+
+
+@pytest.fixture(scope="session")
+def command_line() -> Iterator[CommandLine]:
+    """The command line, loaded once for all of its cases."""
+    with serving() as command_line:
+        yield command_line
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 
 FOREIGN_PREFIXES = ("PG", "PYTHON", "JAVA_", "JDK_", "_JAVA_", "KAFKA_", "LIBRDKAFKA_")
-FOREIGN = frozenset({"CLASSPATH", "LD_PRELOAD", "LD_LIBRARY_PATH", "SSLKEYLOGFILE"})
+FOREIGN = frozenset(
+    {"CLASSPATH", "LD_PRELOAD", "LD_LIBRARY_PATH", "SSLKEYLOGFILE", "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"}
+)
+"""git sets its own for a hook; they would lead the benchmark's git into the caller's repository."""
 
 SIZES = {"COLUMNS": (20, 1_000), "LINES": (2, 1_000)}
 """A terminal's sizes. A width of many digits takes all the memory there is."""

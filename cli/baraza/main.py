@@ -1,4 +1,4 @@
-"""The entry point of the command line: ``python -m baraza.main``, which ``./baraza`` runs.
+"""The command line: every command, and how one ends. ``./baraza`` runs it by ``python -m baraza``.
 
 Importing it is cheap: each command imports what it needs when it runs.
 """
@@ -31,6 +31,7 @@ from baraza.commands import (
     test,
 )
 from baraza.environment import remove_foreign
+from baraza.system import running
 from baraza.terminal import FOUND_A_PROBLEM, USAGE, Refusal, notify
 
 INTERRUPTED = 130
@@ -84,7 +85,9 @@ def main() -> NoReturn:
     remove_foreign(os.environ)
     streams.install()
     interrupts.install()
-    sys.exit(_status())
+    status = _status()
+    interrupts.uninstall()
+    sys.exit(status)
 
 
 def _status() -> int:
@@ -96,11 +99,17 @@ def _status() -> int:
         notify("Interrupted.")
         return INTERRUPTED
     except Refusal as error:
-        notify(f"baraza: {error}")
-        return error.exit_code
+        return _failed(str(error), error.exit_code)
     except Exception as error:
-        notify(f"baraza: {expected(error) or unexpected(error)}")
-        return exit_code(error)
+        return _failed(expected(error) or unexpected(error), exit_code(error))
+    return status
+
+
+def _failed(text: str, status: int) -> int:
+    """Report an error, and a full disk, of which it may be the effect; return the exit status."""
+    notify(f"baraza: {text}")
+    if status == FOUND_A_PROBLEM and (shortage := running.shortage()):
+        notify(shortage)
     return status
 
 

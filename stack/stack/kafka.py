@@ -239,7 +239,7 @@ def _format(home: Home, jars: list[Path], file: Path, cluster: str) -> None:
             subprocess.run(
                 (*_java(home, jars, HEAP_MAX), "kafka.tools.StorageTool", f"@{arguments}"), check=True,
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=output, timeout=FORMAT_TIMEOUT_S,
-                env=own_environment(),
+                env=own_environment(), cwd="/",
             )  # fmt: skip
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
             raise home.failure(NAME, "Kafka could not format its data folder") from error

@@ -5,6 +5,7 @@ It can be queried and audited, but neither started nor stopped.
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,7 @@ class RemoteStack:
     def read(cls, file: Path) -> RemoteStack:
         """Return the stack that the file describes. Raises InvalidSettings."""
         try:
-            listed = _Listed.model_validate_json(file.read_bytes(), strict=True)
+            listed = _Listed.model_validate_json(file.read_bytes().removeprefix(BOM_UTF8), strict=True)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             raise _not_endpoints(file, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error

@@ -34,7 +34,7 @@ def refusing(shop: Shop) -> Iterator[None]:
 
 def baraza(shop: Shop, *arguments: str) -> Any:
     """Run the command line as an operator does, and return its JSON."""
-    command = [sys.executable, "-P", "-m", "baraza.main", *arguments, "--home", str(shop.stack.home), "--json"]
+    command = [sys.executable, "-P", "-m", "baraza", *arguments, "--home", str(shop.stack.home), "--json"]
     completed = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert completed.returncode == 0, completed.stderr
     return json.loads(completed.stdout)

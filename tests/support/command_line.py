@@ -8,6 +8,7 @@ them from those. It must start no process: that ends it with STARTED.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -23,6 +24,7 @@ from typing import IO, Any, TextIO
 
 CASE_TIMEOUT_S = 60
 STARTED = 99
+LIGHT = "light"
 UNFLUSHED = 120
 """Python's exit status where what is left in a stream cannot be written at the end."""
 BUFFERED_BYTES = 8_192
@@ -41,7 +43,7 @@ class Stream(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One call of the command line. ``encoding`` is that of the three streams."""
+    """One call of the command line. ``encoding`` is that of the three streams, None that of the server's."""
 
     arguments: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -50,7 +52,9 @@ class Case:
     stderr: Stream = Stream.FILE
     content: str = ""
     """What stdin holds, where it is a file."""
-    encoding: str = "utf-8"
+    encoding: str | None = "utf-8"
+    folder: str | None = None
+    """The working directory, which the process removes once it is in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,14 +69,14 @@ class Ended:
 class CommandLine:
     """The server's other end."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
 
     def run(self, case: Case) -> Ended:
         """Run one case."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(asdict(case)) + "\n")
+        self._process.stdin.write(json.dumps(asdict(case)).encode() + b"\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         assert line, "the server of the command line has ended"
@@ -80,10 +84,14 @@ class CommandLine:
 
 
 @contextlib.contextmanager
-def serving() -> Iterator[CommandLine]:
-    """Start a server, and end it when the block is left."""
-    command = [sys.executable, "-P", __file__]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+def serving(variables: Mapping[str, str] | None = None) -> Iterator[CommandLine]:
+    """Start a server, and end it when the block is left.
+
+    With ``variables``, the whole environment of its interpreter, it loads little: it is for a few cases.
+    """
+    command = [sys.executable, "-P", __file__, *([] if variables is None else [LIGHT])]
+    environment = None if variables is None else dict(variables)
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
             yield CommandLine(process)
         finally:
@@ -91,12 +99,17 @@ def serving() -> Iterator[CommandLine]:
             process.stdin.close()
 
 
-def _serve() -> None:
-    _load()
-    for line in sys.stdin:
+def _serve(*, light: bool) -> None:
+    encodings = (sys.stdin.encoding, sys.stdout.encoding, sys.stderr.encoding)
+    if not light:
+        _load()
+    # What is loaded is not collected, and its pages stay shared with every process of a case.
+    gc.collect()
+    gc.freeze()
+    for line in sys.stdin.buffer:
         case = Case(**json.loads(line))
-        sys.stdout.write(json.dumps(asdict(_run(case))) + "\n")
-        sys.stdout.flush()
+        sys.stdout.buffer.write(json.dumps(asdict(_run(case, encodings))).encode() + b"\n")
+        sys.stdout.buffer.flush()
 
 
 def _load() -> None:
@@ -111,18 +124,19 @@ def _load() -> None:
     import baraza.storefront.replay
     import baraza.system.client
 
+    baraza.system.client.trust()
     assert typer.rich_utils.rich_format_error is not None
     baraza.main.command()
 
 
-def _run(case: Case) -> Ended:
+def _run(case: Case, encodings: tuple[str, str, str]) -> Ended:
     with contextlib.ExitStack() as files:
         content, out, err = (files.enter_context(tempfile.TemporaryFile()) for _ in range(3))
         content.write(case.content.encode("utf-8", "surrogateescape"))
         content.seek(0)
         child = os.fork()
         if not child:
-            _be(case, content, out, err)
+            _be(case, encodings, content, out, err)
         killer = threading.Timer(CASE_TIMEOUT_S, os.kill, (child, signal.SIGKILL))
         killer.start()
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -134,7 +148,7 @@ def _run(case: Case) -> Ended:
         )
 
 
-def _be(case: Case, content: IO[bytes], out: IO[bytes], err: IO[bytes]) -> None:
+def _be(case: Case, encodings: tuple[str, str, str], content: IO[bytes], out: IO[bytes], err: IO[bytes]) -> None:
     """Be the process of a case; this never returns."""
     status = 1
     try:
@@ -146,8 +160,13 @@ def _be(case: Case, content: IO[bytes], out: IO[bytes], err: IO[bytes]) -> None:
                 os.close(number)
             else:
                 os.dup2(descriptor, number)
-        sys.stdin, sys.stdout, sys.stderr = (_stream(number, case.encoding) for number in range(3))
-        sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr  # type: ignore[misc]
+        if case.folder is not None:
+            os.chdir(case.folder)
+            os.rmdir(case.folder)
+        sys.stdin, sys.stdout, sys.stderr = (
+            _stream(number, case.encoding or own) for number, own in enumerate(encodings)
+        )
+        sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr  # type: ignore[misc, assignment]
         sys.argv = ["baraza", *case.arguments]
         sys.addaudithook(_no_process)
         status = _status()
@@ -206,4 +225,4 @@ def _status() -> int:
 
 
 if __name__ == "__main__":
-    _serve()
+    _serve(light=LIGHT in sys.argv)

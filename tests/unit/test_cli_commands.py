@@ -17,15 +17,22 @@ import pytest
 import typer
 from typer.models import OptionInfo
 
-from baraza import main, terminal
-from baraza.commands import options, orders
+from baraza import main, selection, terminal
+from baraza.commands import events, options, orders
 from saga_tracker.definitions import DEFINITIONS
+from support.command_line import Case, CommandLine
+
+
+def case(*arguments: str, home: Path) -> Case:
+    """Return a call in a home, without a terminal, whose process has the command line loaded."""
+    environment = {"PATH": os.defpath, "HOME": str(home.parent), "BARAZA_HOME": str(home), "COLUMNS": "120"}
+    return Case(arguments=arguments, environment={**environment, "NO_COLOR": "1", "TERM": "dumb"})
 
 
 def baraza(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
     """Run the command line in an empty home, without a terminal."""
     environment = {**os.environ, "BARAZA_HOME": str(home), "NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "120"}
-    command = [sys.executable, "-P", "-m", "baraza.main", *arguments]
+    command = [sys.executable, "-P", "-m", "baraza", *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
 
 
@@ -72,10 +79,12 @@ def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
         ("audit",),
     ],
 )
-def test_without_a_stack_one_sentence_states_what_to_run(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    ended = baraza(*arguments, home=tmp_path / "nothing")
+def test_without_a_stack_one_sentence_states_what_to_run(
+    command_line: CommandLine, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    ended = command_line.run(case(*arguments, home=tmp_path / "nothing"))
 
-    assert ended.returncode == 1
+    assert ended.status == 1
     assert ended.stdout == ""
     assert ended.stderr == f"baraza: No stack is running in {tmp_path / 'nothing'}. Run ./baraza up.\n"
     assert not (tmp_path / "nothing").exists()
@@ -112,10 +121,12 @@ def test_without_a_stack_one_sentence_states_what_to_run(tmp_path: Path, argumen
         (("saga", "show", "oder"), "No saga is called 'oder'; known: order."),
     ],
 )
-def test_wrong_usage_ends_with_status_2(tmp_path: Path, arguments: tuple[str, ...], expected: str) -> None:
-    ended = baraza(*arguments, home=tmp_path)
+def test_wrong_usage_ends_with_status_2(
+    command_line: CommandLine, tmp_path: Path, arguments: tuple[str, ...], expected: str
+) -> None:
+    ended = command_line.run(case(*arguments, home=tmp_path))
 
-    assert ended.returncode == 2
+    assert ended.status == 2
     assert ended.stdout == ""
     assert expected in " ".join(ended.stderr.split())
     assert "Traceback" not in ended.stderr
@@ -180,6 +191,20 @@ def test_an_id_in_a_table_is_never_broken(monkeypatch: pytest.MonkeyPatch) -> No
     assert written.getvalue().count(row[0]) == 2
 
 
+@pytest.mark.parametrize(
+    ("kind", "milliseconds", "shown"),
+    [
+        (1, 1_764_000_000_123, "2025-11-24T16:00:00.123000+00:00"),
+        (2, -1, "1969-12-31T23:59:59.999000+00:00"),
+        (1, -(10**15), None),
+        (1, 2**63 - 1, None),
+        (0, -1, None),
+    ],
+)
+def test_a_messages_time_may_be_any_number(kind: int, milliseconds: int, shown: str | None) -> None:
+    assert events.published_at(kind, milliseconds) == shown
+
+
 def test_generated_code_is_checked(tmp_path: Path) -> None:
     assert baraza("schemas", "check", home=tmp_path).returncode == 0
 
@@ -223,5 +248,7 @@ def test_an_order_shows_amounts_in_its_currency_and_no_charge_once_it_is_cancell
 
 
 def test_an_order_id_means_the_same_in_small_letters() -> None:
+    ids = selection.parse("id=01jcz3k8t0abcdefghjkmnpqrs,saga-1")
+    assert ids == {"saga_ids": ["01JCZ3K8T0ABCDEFGHJKMNPQRS", "saga-1"]}
     assert options.order_id("01jcz3k8t0abcdefghjkmnpqrs") == "01JCZ3K8T0ABCDEFGHJKMNPQRS"
     assert options.order_id("saga-1") == "saga-1"

@@ -41,6 +41,17 @@ def test_the_empty_lines_that_excel_leaves_are_skipped(tmp_path: Path) -> None:
     assert [record["sku"] for record in tabular.records(path, CATALOGUE, key="sku")] == ["tea"]
 
 
+def test_the_empty_columns_that_excel_leaves_are_skipped(tmp_path: Path) -> None:
+    path = written(tmp_path, HEAD.rstrip() + b",,\r\ntea,Tea,1,USD,1,,\r\nmilk,Milk,1,USD,1, \r\n")
+
+    assert [record["sku"] for record in tabular.records(path, CATALOGUE, key="sku")] == ["tea", "milk"]
+
+
+def test_a_byte_order_mark_changes_no_derived_key(tmp_path: Path) -> None:
+    plain = [each.key for each in orderfile.read(written(tmp_path, b"{}\n"))]
+    assert [each.key for each in orderfile.read(written(tmp_path, b"\xef\xbb\xbf{}\r\n"))] == plain
+
+
 def test_a_byte_order_mark_before_orders_is_skipped(tmp_path: Path) -> None:
     assert [each.key for each in orderfile.read(written(tmp_path, b'\xef\xbb\xbf{"idempotency_key": "k"}\n'))] == ["k"]
 
@@ -59,6 +70,10 @@ def test_a_byte_order_mark_before_orders_is_skipped(tmp_path: Path) -> None:
         (HEAD + b'tea,"Tea,1,USD,1\n', "unexpected end of data"),
         (HEAD + b'tea,"Tea,1,USD,1\n' + b"milk,Milk,1,USD,1\n" * 3, "line 2: a quote that opens on this line is not"),
         (HEAD + b'tea,"Tea\ngreen",1,USD,1\n', "It has a line break; write it on one line."),
+        (HEAD + b'tea,"Tea\ngreen",1,USD,1\n', "line 2, column name"),
+        (HEAD + b'tea,"Tea,1,USD,1\nmilk,Milk"\n', "line 2: 2 fields, expected 5"),
+        (HEAD + b"tea,Tea,1,USD,1,,x\n", "line 2: 7 fields, expected 5"),
+        (HEAD.replace(b",", b";"), "its first line must be sku,name,price_minor,currency,stock, with commas"),
         (HEAD + b"tea,\xe2\x80\x8b,1,USD,1\n", "Blank; it must have a character that can be seen."),
         (HEAD + b"t\xe2\x80\x8ba,Tea,1,USD,1\n", "Character 2 (U+200B) cannot be seen; remove it."),
         (HEAD + b"tea,Tea,1,ZZZ,1\n", "'ZZZ'; expected three capital letters, such as USD. Not a currency of ISO 4217"),

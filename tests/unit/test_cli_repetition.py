@@ -13,7 +13,7 @@ from threading import Thread
 
 import pytest
 
-from support.command_line import Case, CommandLine, Ended, serving
+from support.command_line import Case, CommandLine, Ended
 from support.elsewhere import Answer, Call, Elsewhere, answering
 
 ORDERS = '{"customer_id": "c1"}\n{"customer_id": "c1"}\n\n{"customer_id": "c2", "idempotency_key": "mine"}\n'
@@ -42,12 +42,6 @@ class Checkout:
         known = key in self.keys
         order_id = self.keys.setdefault(key, f"order-{len(self.keys)}")
         return 200 if known else 202, {"order_id": order_id, "state": "PENDING", "message": "Received."}
-
-
-@pytest.fixture(scope="module")
-def command_line() -> Iterator[CommandLine]:
-    with serving() as command_line:
-        yield command_line
 
 
 def run(command_line: CommandLine, stack: Elsewhere, folder: Path, *arguments: str, content: str = "") -> Ended:
@@ -185,3 +179,44 @@ def test_two_keys_for_one_order_are_refused(command_line: CommandLine, tmp_path:
 
     assert ended.status == 2, ended
     assert stack.calls == []
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ('{"currency": "USD", "currency": "EUR"}', 'The member "currency" is given twice; give each member once.'),
+        ('{"points_to_burn": ' + "9" * 5_000 + "}", "A number has 5000 digits; no field takes more than 400."),
+        ('{"a": 1,}', "- is not JSON: line 1, column "),
+        ("", "- is not JSON: line 1, column 1: Expecting value; expected one body of POST /v1/orders."),
+        ("\udce9", "- is not UTF-8 at byte 0; save it as UTF-8."),
+        ("[" * 100_000, "- is nested too deeply; expected one body of POST /v1/orders."),
+    ],
+)
+def test_a_flaw_in_an_order_is_named(command_line: CommandLine, tmp_path: Path, content: str, expected: str) -> None:
+    with answering(Checkout()) as stack:
+        ended = run(command_line, stack, tmp_path, "orders", "submit", "-", content=content)
+
+    assert ended.status == 2, ended
+    assert expected in ended.stderr
+    assert stack.calls == []
+
+
+def test_a_byte_order_mark_before_an_order_is_skipped(command_line: CommandLine, tmp_path: Path) -> None:
+    with answering(Checkout()) as stack:
+        ended = run(command_line, stack, tmp_path, "orders", "submit", "-", content='\ufeff{"customer_id": "c1"}')
+
+    assert ended.status == 0, ended
+    assert [call.body for call in stack.calls] == [{"customer_id": "c1"}]
+
+
+def test_no_price_is_live_whose_stock_is_not(command_line: CommandLine, tmp_path: Path) -> None:
+    def answer(call: Call) -> Answer:
+        return Answer(status=503) if "/inventory/" in call.request else Answer()
+
+    text = "sku,name,price_minor,currency,stock\ntea,Tea,1,USD,1\n"
+    with answering(answer) as stack:
+        ended = run(command_line, stack, tmp_path, "catalogue", "load", "-", content=text)
+
+    assert ended.status == 1, ended
+    assert "inventory refused: 503" in ended.stderr
+    assert [call.request for call in stack.calls if "/checkout/" in call.request] == []

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from baraza.storefront import replay
 from baraza.storefront.orderfile import Submission
 from baraza.storefront.replay import Intake, Result
 
@@ -29,3 +32,18 @@ def test_a_reason_has_its_field_and_the_line_and_key_of_the_first_order() -> Non
     }
     assert intake.examples["ship_to.city: Missing; it is required"] == "f.jsonl, line 2, key k2"
     assert intake.examples["lines.quantity: quantity N; send at least 1"] == "f.jsonl, line 5, key k5"
+
+
+@pytest.mark.parametrize(
+    ("text", "wait_s"),
+    [
+        ("2", 2.0),
+        ("", 0.0),
+        ("-1", 0.0),
+        ("\u00b2", 0.0),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", 0.0),
+        ("9" * 5_000, replay.RETRY_FOR_S),
+    ],
+)
+def test_a_retry_waits_as_long_as_checkout_wants_and_never_longer_than_a_replay_does(text: str, wait_s: float) -> None:
+    assert replay._retry_after_s(text) == wait_s

@@ -18,7 +18,8 @@ from stack.kafka import written
 FOREIGN = {
     "PGSSLMODE": "require", "PGSERVICE": "x", "PGHOSTADDR": "10.0.0.1", "PYTHONPATH": "/tmp", "PYTHONSTARTUP": "x",
     "JAVA_TOOL_OPTIONS": "-x", "_JAVA_OPTIONS": "-x", "JDK_JAVA_OPTIONS": "-x", "CLASSPATH": "/tmp",
-    "KAFKA_OPTS": "-x", "LD_PRELOAD": "/tmp/x.so", "LC_ALL": "POSIX", "LANG": "de_DE",
+    "KAFKA_OPTS": "-x", "GIT_DIR": "/tmp", "GIT_INDEX_FILE": "x", "LD_PRELOAD": "/tmp/x.so",
+    "LC_ALL": "POSIX", "LANG": "de_DE",
 }  # fmt: skip
 
 

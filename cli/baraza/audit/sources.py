@@ -6,7 +6,7 @@ Rows are streamed, and PostgreSQL computes the sums, so that a million sagas can
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, LiteralString
@@ -211,7 +211,7 @@ def connect(sources: Sources, service: str) -> psycopg.Connection[Row]:
         raise Unreadable(f"The stack has no database for {service}, but a saga has steps there.") from None
     except psycopg.OperationalError as error:
         raise Unreadable(
-            f"The database of {service} cannot be read ({str(error).splitlines()[0]}). Run ./baraza status."
+            f"The database of {service} cannot be read ({_first_line(error)}). Run ./baraza status."
         ) from error
     connection.read_only = True
     connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
@@ -231,17 +231,27 @@ def tables(sources: Sources, services: Iterable[str]) -> Iterator[tuple[str, Ite
 
 
 def _has_table(connection: psycopg.Connection[Row], table: str) -> bool:
-    return connection.execute("SELECT to_regclass(%s)", (table,)).fetchone() != (None,)
+    with _readable(table):
+        return connection.execute("SELECT to_regclass(%s)", (table,)).fetchone() != (None,)
 
 
 def _rows(connection: psycopg.Connection[Row], extract: Extract) -> Iterator[Row]:
+    with _readable(f"{extract.table} of {extract.service}"), connection.cursor(name="audit") as cursor:
+        cursor.itersize = FETCH_ROWS
+        yield from cursor.execute(extract.query)
+
+
+@contextmanager
+def _readable(what: str) -> Iterator[None]:
+    """Raise Unreadable where PostgreSQL fails in the block."""
     try:
-        with connection.cursor(name="audit") as cursor:
-            cursor.itersize = FETCH_ROWS
-            yield from cursor.execute(extract.query)
+        yield
     except psycopg.Error as error:
-        message = str(error).splitlines()[0]
-        raise Unreadable(f"{extract.table} of {extract.service} cannot be read: {message}.") from error
+        raise Unreadable(f"{what} cannot be read: {_first_line(error)}. Run ./baraza status.") from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def provider_records(url: str, kind: str) -> Iterator[dict[str, Any]]:
@@ -311,5 +321,6 @@ def under_way(sources: Sources, services: Iterable[str]) -> dict[str, int]:
 
 
 def _count(connection: psycopg.Connection[Row], query: LiteralString) -> int:
-    row = connection.execute(query).fetchone()
+    with _readable("What still moves"):
+        row = connection.execute(query).fetchone()
     return int(row[0]) if row else 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +14,7 @@ from baraza.commands.options import COUNT_MAX, Home, Json
 from baraza.streams import is_read
 from baraza.system import broker, running
 from baraza.terminal import Refusal, UsageRefusal, is_interactive, notify, put, put_json, put_table
+from chassis.values.ids import canonical
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -24,6 +25,9 @@ app = typer.Typer(no_args_is_help=True, help="The events on Kafka, decoded.")
 
 POLL_S = 0.5
 TYPE_HEADER = "ce_type"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+NO_TIMESTAMP = 0
+"""confluent_kafka.TIMESTAMP_NOT_AVAILABLE."""
 PERSONAL = frozenset({"ship_to", "payment_token"})
 """Personal fields, which are not shown to a person; --json has them, as they are on the topic."""
 
@@ -52,7 +56,8 @@ def tail(
 ) -> None:
     """Show the messages of a topic as they arrive, decoded through the schema registry; Ctrl-C ends it."""
     stack = running.find(home)
-    messages = _messages(stack, topic, from_beginning=from_beginning, saga=saga)
+    only = None if saga is None else canonical(saga.strip())
+    messages = _messages(stack, topic, from_beginning=from_beginning, saga=only)
     for message in islice(messages, limit):
         put_json(message) if as_json else put(_line(message))
         if not is_read():
@@ -124,7 +129,7 @@ def _decoded(message: Message, deserialize: Any) -> dict[str, Any]:
     """Return the message as JSON; where it is undecodable, the error and the bytes instead of the value."""
     from confluent_kafka.serialization import MessageField, SerializationContext
 
-    headers = {name: _text(value) for name, value in dict(message.headers() or []).items()}
+    headers = _headers(message)
     topic = message.topic() or ""
     decoded: dict[str, Any] = {
         "topic": topic,
@@ -132,7 +137,7 @@ def _decoded(message: Message, deserialize: Any) -> dict[str, Any]:
         "offset": message.offset(),
         "key": _text(message.key()),
         "type": headers.get(TYPE_HEADER, ""),
-        "published_at": datetime.fromtimestamp(message.timestamp()[1] / 1000, tz=UTC).isoformat(),
+        "published_at": published_at(*message.timestamp()),
         "headers": headers,
     }
     try:
@@ -140,6 +145,22 @@ def _decoded(message: Message, deserialize: Any) -> dict[str, Any]:
     except Exception as error:  # any bytes may be on a topic, and the message must be shown all the same
         decoded |= {"value": None, "undecodable": str(error), "bytes": (message.value() or b"").hex()}
     return decoded
+
+
+def _headers(message: Message) -> dict[str, str]:
+    """Return the headers as text; none where the client library cannot decode a name."""
+    try:
+        return {name: _text(value) for name, value in dict(message.headers() or []).items()}
+    except UnicodeDecodeError:
+        return {}
+
+
+def published_at(kind: int, milliseconds: int) -> str | None:
+    """Return the time that a message carries; None where it has none, or one beyond the calendar."""
+    try:
+        return None if kind == NO_TIMESTAMP else (EPOCH + timedelta(milliseconds=milliseconds)).isoformat()
+    except OverflowError:
+        return None
 
 
 def _line(message: dict[str, Any]) -> str:

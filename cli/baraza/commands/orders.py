@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 import time
@@ -234,14 +235,21 @@ def cancel(order: Order, home: Home = None, as_json: Json = False) -> None:
 
 def _json_of(file: Path) -> Any:
     from baraza.storefront.tabular import unreadable
-    from chassis.values.json_text import parse
+    from chassis.values.json_text import JsonFlaw, parse
 
     try:
         return parse(sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes())
     except OSError as error:
         raise unreadable(file, error) from error
-    except (ValueError, RecursionError) as error:
-        raise UsageRefusal(f"{file} is not JSON: {error}; expected one body of POST /v1/orders.") from error
+    except JsonFlaw as flaw:
+        raise UsageRefusal(f"{file}: {flaw}") from flaw
+    except UnicodeDecodeError as error:
+        raise UsageRefusal(f"{file} is not UTF-8 at byte {error.start}; save it as UTF-8.") from error
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}: {error.msg}"
+        raise UsageRefusal(f"{file} is not JSON: {where}; expected one body of POST /v1/orders.") from error
+    except RecursionError as error:
+        raise UsageRefusal(f"{file} is nested too deeply; expected one body of POST /v1/orders.") from error
 
 
 def _line(order: dict[str, Any]) -> str:

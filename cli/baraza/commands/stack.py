@@ -44,14 +44,17 @@ def down(home: Home = None) -> None:
     from stack.lifecycle import down as take_down
     from stack.settings import from_environment
 
+    settings = from_environment(home=home)
+    running.remember(settings.home)
     with progress_shown() as watch:
-        stopped = take_down(from_environment(home=home).home, watch)
+        stopped = take_down(settings.home, watch)
     notify("Down." if stopped else "Already down.")
 
 
 def status(home: Home = None, as_json: Json = False) -> None:
     """Show every process of the stack; exit status 1 if one is not ready."""
-    components = running.load(home).status()
+    stack = running.load(home)
+    components = stack.status()
     if as_json:
         put_json([asdict(component) for component in components])
     else:
@@ -66,7 +69,9 @@ def status(home: Home = None, as_json: Json = False) -> None:
             for component in components
         ]
         put_table(("process", "state", "pid", "up", "address"), rows, right=("pid", "up"))
-    if not all(component.ready for component in components):
+    if shortage := stack.shortage():
+        notify(shortage)
+    if shortage or not all(component.ready for component in components):
         stop(FOUND_A_PROBLEM)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -51,7 +52,7 @@ def read(path: Path, name: str | None = None) -> Iterator[Submission]:
                     raise UsageRefusal(
                         f"{named}, line {number}: longer than {LINE_BYTES_MAX} bytes; write one order a line."
                     )
-                if text := line.strip():
+                if text := line.removeprefix(BOM_UTF8).strip():
                     yield submission(
                         _parse(named, number, line), f"{named}, line {number}", key_of_line=_derived(number, text)
                     )

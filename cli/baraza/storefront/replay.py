@@ -30,6 +30,8 @@ RETRY_FOR_S = 60.0
 """How long checkout may be unavailable, or throttle, before a replay fails."""
 RETRY_S = 0.5
 RETRY_S_MAX = 5.0
+DIGITS_MAX = 9
+"""Of a number of seconds; with more of them it is longer than any wait of ours."""
 ACQUIRE_TIMEOUT_S = 0.5
 RETRYABLE = frozenset({409, 429, 500, 502, 503, 504})
 
@@ -248,6 +250,13 @@ def _submitted(checkout: Checkout, batch: Sequence[Submission], stopping: thread
     return [results[index] for index in range(len(batch))]
 
 
+def _retry_after_s(text: str) -> float:
+    """Return how long checkout wants a retry to wait, RETRY_FOR_S at most; 0 where it gives no number of seconds."""
+    if not text.isascii() or not text.isdecimal():
+        return 0.0
+    return float(min(int(text[:DIGITS_MAX]), int(RETRY_FOR_S)))
+
+
 def _call(checkout: Checkout, batch: Sequence[Submission]) -> tuple[list[Result], float]:
     """Return a result for each order of the batch, and after how many seconds checkout wants a retry."""
     body = [{**sent.body, "idempotency_key": sent.key} for sent in batch]
@@ -261,8 +270,7 @@ def _call(checkout: Checkout, batch: Sequence[Submission]) -> tuple[list[Result]
             raise NotUnderstood(f"checkout did not answer with {len(batch)} results. Run ./baraza status.")
         return results, 0.0
     if response.status_code in RETRYABLE:
-        retry_after = response.headers.get("Retry-After", "0")
         answer = {"status": response.status_code, "problem": problem_of(response)}
-        return [answer] * len(batch), float(retry_after) if retry_after.isdigit() else 0.0
+        return [answer] * len(batch), _retry_after_s(response.headers.get("Retry-After", ""))
     checkout.check(response)
     raise Refusal(f"checkout answered {response.status_code}, which is not expected here; see its log.")

@@ -13,6 +13,8 @@ from chassis.values.text import human_text, identifier
 
 FIELD_LENGTH_MAX = 10_000
 """A longer field means that a quote was not closed."""
+SEPARATORS = (";", "\t", "|")
+"""What spreadsheets write instead of a comma, by the language of their user."""
 DIGITS_MAX = 30
 """Python refuses to parse thousands of digits, and no number of ours has this many."""
 
@@ -75,10 +77,7 @@ def records(path: Path, columns: Sequence[Column], *, key: str, name: str | None
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
-            header = next(reader, None)
-            if header is None or [cell.strip() for cell in header] != names:
-                found = "is empty" if header is None else f"starts with {','.join(header)[:100]!r}"
-                raise UsageRefusal(f"{named} {found}; its first line must be {','.join(names)}.")
+            _check_header(named, next(reader, None), names)
             seen: dict[Value, int] = {}
             while True:
                 begins_at = reader.line_num + 1
@@ -87,11 +86,11 @@ def records(path: Path, columns: Sequence[Column], *, key: str, name: str | None
                     return
                 if not any(cell.strip() for cell in cells):  # as editors leave at the end, and Excel with its commas
                     continue
-                record = _record(named, reader.line_num, cells, columns)
-                first = seen.setdefault(record[key], reader.line_num)
-                if first != reader.line_num:
+                record = _record(named, begins_at, cells, columns)
+                first = seen.setdefault(record[key], begins_at)
+                if first != begins_at:
                     raise UsageRefusal(
-                        f"{named}, line {reader.line_num}: {key} {record[key]!r} is on line {first} already; keep one."
+                        f"{named}, line {begins_at}: {key} {record[key]!r} is on line {first} already; keep one."
                     )
                 yield record
     except UnicodeDecodeError as error:
@@ -102,7 +101,23 @@ def records(path: Path, columns: Sequence[Column], *, key: str, name: str | None
         raise unreadable(Path(named), error) from error
 
 
-def _record(name: str, line: int, cells: Sequence[str], columns: Sequence[Column]) -> Record:
+def _check_header(name: str, header: Sequence[str] | None, names: Sequence[str]) -> None:
+    wanted = ",".join(names)
+    if header is None:
+        raise UsageRefusal(f"{name} is empty; its first line must be {wanted}.")
+    if [cell.strip() for cell in _without_excess(header, len(names))] != names:
+        found = f"{name} starts with {','.join(header)[:100]!r}; its first line must be {wanted}"
+        separator = next((each for each in SEPARATORS if len(header) == 1 and each in header[0]), None)
+        raise UsageRefusal(found + ("." if separator is None else f", with commas instead of {separator!r}."))
+
+
+def _without_excess(cells: Sequence[str], count: int) -> Sequence[str]:
+    """Return the cells without the empty ones behind the last column, which spreadsheets leave."""
+    return cells if any(cell.strip() for cell in cells[count:]) else cells[:count]
+
+
+def _record(name: str, line: int, row: Sequence[str], columns: Sequence[Column]) -> Record:
+    cells = _without_excess(row, len(columns))
     if len(cells) != len(columns):
         names = ",".join(column.name for column in columns)
         raise UsageRefusal(f"{name}, line {line}: {len(cells)} fields, expected {len(columns)} ({names}).")

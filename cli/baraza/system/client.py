@@ -6,9 +6,11 @@ It must never read a database: the command line shows nothing that the APIs do n
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from types import TracebackType
 from typing import Any, Self
 
@@ -45,6 +47,12 @@ class Unreachable(Refusal):
     """A service did not answer at all."""
 
 
+@cache
+def trust() -> ssl.SSLContext:
+    """Return the authorities that a stack elsewhere may have its certificates from. They take a while to load."""
+    return httpx.create_ssl_context(trust_env=False)
+
+
 class Tokens:
     """Bearer tokens from the dev issuer, minted on first use and cached. Thread-safe."""
 
@@ -66,7 +74,9 @@ class Tokens:
     def _mint(self) -> str:
         try:
             # A proxy in the environment is for addresses outside of this machine, as in Api.
-            response = httpx.post(f"{self._issuer_url}/token", json=self._body, timeout=TIMEOUT_S, trust_env=False)
+            response = httpx.post(
+                f"{self._issuer_url}/token", json=self._body, timeout=TIMEOUT_S, trust_env=False, verify=trust()
+            )
         except httpx.HTTPError as error:
             raise Unreachable(_unreachable("issuer", self._issuer_url, error)) from error
         answer = _checked("issuer", response)
@@ -81,7 +91,7 @@ class Api:
         self._url = url.rstrip("/")
         self._tokens = tokens
         limits = httpx.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=CONNECTIONS_MAX)
-        self._http = httpx.Client(base_url=self._url, timeout=TIMEOUT_S, limits=limits, trust_env=False)
+        self._http = httpx.Client(base_url=self._url, timeout=TIMEOUT_S, limits=limits, trust_env=False, verify=trust())
 
     def __enter__(self) -> Self:
         return self

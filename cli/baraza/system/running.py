@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 TRACKER_API = "saga-tracker-api"
 
+_homes: set[Path] = set()
+"""The homes of the stacks on this machine that this command works on; one, as a rule."""
+
 
 class Running:
     """A stack that is up, on this machine or elsewhere."""
@@ -94,10 +97,24 @@ def load(home: Path | None) -> Stack:
     from stack.settings import from_environment
 
     settings = from_environment(home=home)
+    remember(settings.home)
     try:
         return Stack.load(settings.home)
     except NoStack as error:
         raise Refusal(f"No stack is running in {settings.home}. Run ./baraza up.") from error
+
+
+def remember(home: Path) -> None:
+    """Record the home that the command works on, for :func:`shortage`."""
+    _homes.add(home)
+
+
+def shortage() -> str | None:
+    """Return a sentence where the disk of the command's stack is full, which is why other errors show."""
+    from stack.home import Home
+
+    found = (Home(home).shortage() for home in _homes)
+    return next((text for text in found if text), None)
 
 
 def is_up(home: Path | None) -> bool:

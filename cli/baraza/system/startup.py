@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from baraza.system import running
 from baraza.terminal import is_interactive, notify
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def start(
     from stack.settings import from_environment
 
     settings = from_environment(home=home, docker=docker, observed=observe, replicas=replicas or {})
+    running.remember(settings.home)
     with progress_shown() as watch:
         return up(settings, watch)
 
