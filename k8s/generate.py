@@ -275,9 +275,7 @@ def _database(database: str) -> list[Manifest]:
         "inheritedMetadata": {"labels": {"baraza.example/database": name}},
         # One standby has every commit before it is acknowledged: what a service published survives its primary.
         "postgresql": {
-            "parameters": {
-                "max_connections": str(_connections(database)), "shared_buffers": "512MB", **SERVER_PARAMETERS,
-            },
+            "parameters": {"max_connections": _connections(database), "shared_buffers": "512MB", **SERVER_PARAMETERS},
             "synchronous": {"method": "any", "number": 1},
         },
         "bootstrap": {"initdb": {
@@ -303,10 +301,10 @@ def _database(database: str) -> list[Manifest]:
     return [cluster, *secrets, _tables_job(database), _database_policy(name)]
 
 
-def _connections(database: str) -> int:
+def _connections(database: str) -> str:
     """Return how many connections a database allows: the whole pool of every pod that there may be."""
     processes = sum(services.database_of(process) == database for process in PROCESSES)
-    return processes * (PARTITIONS + SURGE) * POOL_SIZE_MAX + OTHER_CONNECTIONS
+    return str(processes * (PARTITIONS + SURGE) * POOL_SIZE_MAX + OTHER_CONNECTIONS)
 
 
 def _tables_job(database: str) -> Manifest:
