@@ -16,6 +16,10 @@ LINES_MAX = 10_000
 """More lines than checkout accepts in any cart."""
 
 
+Part = Annotated[Text | None, Field(exclude_if=lambda part: part is None)]
+"""A part that an address may lack: then it is no part of a request's fingerprint either."""
+
+
 class Address(BaseModel):
     """The destination."""
 
@@ -23,11 +27,11 @@ class Address(BaseModel):
 
     name: Text
     street: Text
-    street_2: Text | None = None
-    city: Text | None = None
-    region: Text | None = None
-    postal_code: Text | None = None
-    phone: Text | None = None
+    street_2: Part = None
+    city: Part = None
+    region: Part = None
+    postal_code: Part = None
+    phone: Part = None
     country: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
 
 

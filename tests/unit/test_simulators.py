@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 import urllib3
 
+from simulators.courier import Shipment
 from simulators.testing import SimulatorProcess, running
 
 Answer = urllib3.BaseHTTPResponse
@@ -100,6 +101,19 @@ def test_a_reordered_body_is_the_same_body(gateway: SimulatorProcess, reference:
     again = post(gateway, "/v1/authorizations", dict(reversed(body.items())), key=reference)
 
     assert again.headers["idempotent-replayed"] == "true"
+
+
+def test_a_part_that_an_address_lacks_is_no_part_of_the_request(courier: SimulatorProcess, reference: str) -> None:
+    """The release before knew no second line: what it recorded has no trace of one, and is the same request."""
+    body, key = shipment(reference), f"{reference}:1"
+    assert isinstance(body["ship_to"], dict)
+    first = post(courier, "/v1/shipments", body, key=key)
+    null = body | {"ship_to": body["ship_to"] | {"street_2": None, "phone": None}}
+    other = body | {"ship_to": body["ship_to"] | {"street_2": "Flat 4"}}
+    assert [post(courier, "/v1/shipments", each, key=key).status for each in (body, null, other)] == [201, 201, 422]
+    assert first.status == 201
+    known = b'{"reference":"r","ship_to":{"name":"A","street":"B","city":"C","postal_code":"45202","country":"US"}'
+    assert Shipment.model_validate(shipment("r")).model_dump_json().encode().startswith(known)
 
 
 def test_of_many_concurrent_calls_with_one_key_one_has_the_effect(gateway: SimulatorProcess, reference: str) -> None:
