@@ -313,6 +313,51 @@ def test_the_same_key_with_another_body_is_refused(storefront: httpx.Client, che
     assert (other.status_code, other.json()["type"]) == (422, "urn:baraza:problem:idempotency-mismatch")
 
 
+FIRST_RELEASES = {
+    "customer_id": " c1",
+    "currency": "ZZZ",
+    "lines": [{"sku": "cafe\u0301", "quantity": 1}],
+    "payment_method": {"token": "4111-1111-1111-1111"},
+    "ship_to": {"name": "\u200b", "street": "1 Elm St ", "city": " ", "postal_code": "97301", "country": "ZZ"},
+}
+"""An order that the first release accepted; test_fingerprints pins its fingerprint."""
+
+
+def test_an_order_of_the_release_before_is_replayed_also_where_it_would_be_refused_now(
+    storefront: httpx.Client, checkout_stack: CheckoutStack
+) -> None:
+    key, order_id, body = new_key(), new_id(), '{"order_id":"stored"}'
+    fingerprint = bytes.fromhex("427846cc909a00b4804892af507e4474b5685835403242b80a48b3f2f22b907e")
+    with checkout_stack.engine.begin() as tx:
+        tx.execute(
+            text(
+                "INSERT INTO idempotency_keys (client_id, key, fingerprint, order_id, status, body, created_at)"
+                " VALUES ('storefront-1', :key, :fingerprint, :order_id, 202, :body, now())"
+            ),
+            {"key": key, "fingerprint": fingerprint, "order_id": order_id, "body": body},
+        )
+    again = post(storefront, FIRST_RELEASES, key)
+    assert (again.status_code, again.text, again.headers["idempotent-replayed"]) == (202, body, "true")
+    bulk = storefront.post("/v1/orders/bulk", json=[FIRST_RELEASES | {"idempotency_key": key}]).json()
+    assert [result["status"] for result in bulk["results"]] == [200]
+    assert post(storefront, FIRST_RELEASES).status_code == 422
+    assert post(storefront, FIRST_RELEASES | {"points_to_burn": 1}, key).json()["type"].endswith("mismatch")
+
+
+def test_a_product_that_an_earlier_release_stored_is_sold_under_its_own_sku(
+    storefront: httpx.Client, checkout_stack: CheckoutStack, tx: Connection
+) -> None:
+    with checkout_stack.engine.begin() as loading:
+        loading.execute(text("INSERT INTO products VALUES (' old tea', 'Tea', 100, 'USD') ON CONFLICT DO NOTHING"))
+    accepted = post(storefront, cart(lines=[(" old tea", 1)]))
+    assert accepted.status_code == 202
+    query = text("SELECT lines FROM orders WHERE order_id = :order_id")
+    (lines,) = tx.execute(query, {"order_id": accepted.json()["order_id"]}).one()
+    assert [line["sku"] for line in lines] == [" old tea"]
+    with checkout_stack.engine.begin() as loading:
+        loading.execute(text("DELETE FROM products WHERE sku = ' old tea'"))
+
+
 def test_the_keys_of_different_clients_are_independent(api: Api, storefront: httpx.Client) -> None:
     key = new_key()
     with api.client("storefront-2") as other:
@@ -470,6 +515,23 @@ def test_a_customer_sees_and_orders_for_itself_only(api: Api, storefront: httpx.
         assert storefront.get(location).status_code == 200
         assert customer.post("/v1/orders/bulk", json=[]).status_code == 403
         assert customer.put("/v1/catalogue", json={"products": PRODUCTS}).status_code == 403
+
+
+def test_a_customer_may_type_blanks_around_its_id(api: Api) -> None:
+    with api.client("customer-7", ["customer"]) as customer:
+        accepted = post(customer, cart(" customer-7 "))
+        assert accepted.status_code == 202
+        assert customer.get(accepted.headers["location"]).json()["customer_id"] == "customer-7"
+
+
+def test_two_subjects_that_look_alike_are_two_customers(api: Api) -> None:
+    with api.client("customer-7", ["customer"]) as customer, api.client("customer-7 ", ["customer"]) as other:
+        location = post(customer, cart("customer-7")).headers["location"]
+        assert other.get(location).status_code == 404
+        assert other.post(f"{location}/cancel").status_code == 404
+        assert post(other, cart("customer-7")).status_code == 403
+        refused = post(other, cart("customer-7 "))
+        assert (refused.status_code, refused.json()["type"]) == (403, "urn:baraza:problem:subject-not-normal")
 
 
 def test_a_pending_order_can_be_cancelled_once_and_a_decided_one_cannot(api: Api, tx: Connection) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from iso3166 import countries_by_alpha2
 from pydantic import TypeAdapter
 
-from checkout.domain import Cart, PricedCart, Product, price
-from checkout.intake import fingerprint
+from chassis.values.address import missing_parts, required_parts, warm_up
+from checkout.domain import Cart, PricedCart, Product, check, price
 
 CART: TypeAdapter[Cart] = TypeAdapter(Cart)
 TEA = {"tea": Product(sku="tea", name="Tea", price_minor=100, currency="USD")}
@@ -61,10 +62,23 @@ def test_a_part_that_the_country_needs_is_named(ship_to: dict[str, str], expecte
     assert missing(**ship_to) == expected
 
 
-def test_a_body_without_the_newer_fields_keeps_its_fingerprint() -> None:
-    """A client repeats its request to the next version, which must know it again."""
-    body = order(city="Salem", postal_code="97301", country="US")
-    known = "f83b8e22b2d83695c1d530804815dc24471b96be482d0330062759a415e13ede"
-    assert fingerprint(CART.validate_python(body)).hex() == known
-    more = order(city="Salem", postal_code="97301", country="US", region="OR")
-    assert fingerprint(CART.validate_python(body)) != fingerprint(CART.validate_python(more))
+@pytest.mark.parametrize("blank", ["", " "])
+def test_a_part_that_a_form_sends_empty_is_not_given(blank: str) -> None:
+    assert missing(country="HK", city="Kowloon", postal_code=blank, region=blank, street_2=blank, phone=blank) == []
+    assert missing(country="US", city="Salem", postal_code=blank) == [("ship_to", "postal_code")]
+    accepted = check(CART.validate_python(order(country="HK", city="Kowloon", postal_code=blank))).cart.ship_to
+    assert accepted.postal_code is None
+
+
+@pytest.mark.parametrize("name", ["name", "street", "street_2", "city", "region", "postal_code", "phone"])
+def test_each_part_of_an_address_is_searched_for_a_card_number(name: str) -> None:
+    address = {"country": "HK", "city": "Kowloon", "name": "Ann", "street": "1 Elm St"} | {name: "4111 1111 1111 1111"}
+    assert missing(**address) == [("ship_to", name)]
+
+
+def test_the_first_order_to_a_country_reads_no_file() -> None:
+    warm_up()
+    before = required_parts.cache_info().misses
+    for country in countries_by_alpha2:
+        missing_parts(country, True, True, True)
+    assert required_parts.cache_info().misses == before

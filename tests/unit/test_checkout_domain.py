@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from checkout import intake
 from checkout.domain import (
     LINES_MAX,
     PRICE_MINOR_MAX,
@@ -23,8 +24,10 @@ from checkout.domain import (
     PricedCart,
     Product,
     ShipTo,
+    check,
     message_of,
     price,
+    price_checked,
     repeated,
 )
 
@@ -148,19 +151,87 @@ _CART: TypeAdapter[Cart] = TypeAdapter(Cart)
 @given(st.text(max_size=80))
 def test_text_with_control_characters_or_lone_surrogates_is_refused(text: str) -> None:
     body = _CART.dump_python(cart(("sku-0", 1)))
-    body["ship_to"]["city"] = text
-    hidden = any(ord(each) < 32 or 127 <= ord(each) < 160 for each in text)
+    body["ship_to"]["name"] = text
     try:
-        _CART.validate_python(body)
+        sent = _CART.validate_python(body)
     except ValidationError:
-        kinds = {unicodedata.category(each) for each in text}
-        turned = any(0x202A <= ord(each) <= 0x202E or 0x2066 <= ord(each) <= 0x2069 for each in text)
-        blanks = "\u115f\u1160\u2800\u3164\uffa0"
-        shown = any(unicodedata.category(each)[0] in "LNPS" and each not in blanks for each in text)
-        assert hidden or turned or not shown or kinds & {"Cs", "Zl", "Zp"}
+        hidden = any(ord(each) < 32 or 127 <= ord(each) < 160 for each in text)
+        assert hidden or not text or any(unicodedata.category(each) == "Cs" for each in text)
+        return
+    refusals = [refusal.path for refusal in check(sent).refusals]
+    kinds = {unicodedata.category(each) for each in text}
+    turned = any(0x202A <= ord(each) <= 0x202E or 0x2066 <= ord(each) <= 0x2069 for each in text)
+    blanks = "\u115f\u1160\u2800\u3164\uffa0"
+    shown = any(unicodedata.category(each)[0] in "LNPS" and each not in blanks for each in text)
+    if refusals:
+        assert refusals == [("ship_to", "name")]
+        digits = sum(each.isdigit() for each in text)
+        assert turned or not shown or digits >= 12 or kinds & {"Zl", "Zp"}
     else:
-        assert text
-        assert not hidden
+        assert shown
+        assert not turned
+        assert not kinds & {"Cc", "Zl", "Zp", "Cs"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "path"),
+    [
+        ({"customer_id": "\u200b"}, ("customer_id",)),
+        ({"customer_id": "c\u200d1"}, ("customer_id",)),
+        ({"currency": "ZZZ"}, ("currency",)),
+        ({"currency": "XXX"}, ("currency",)),
+    ],
+)
+def test_a_text_of_the_right_shape_is_refused_by_its_rule(changed: dict[str, str], path: tuple[str, ...]) -> None:
+    assert path in refused(replace(cart(("sku-0", 1)), **changed))  # type: ignore[arg-type]
+
+
+def test_an_order_has_the_normal_form_of_its_texts() -> None:
+    order = replace(cart((" sku-0", 1)), customer_id=" cafe\u0301 ")
+    priced = price(replace(order, ship_to=replace(order.ship_to, name=" \ufa19 ")), CATALOGUE)
+    assert isinstance(priced, PricedCart)
+    assert priced.cart.customer_id == "caf\u00e9"
+    assert [line.sku for line in priced.lines] == ["sku-0"]
+    assert priced.cart.ship_to.name == "\ufa19"
+
+
+@pytest.mark.parametrize("stored", [" tea", "cafe\u0301", "a\u200bb"])
+def test_a_product_that_an_earlier_release_stored_can_be_ordered_by_its_own_sku(stored: str) -> None:
+    products = {stored: Product(sku=stored, name="Tea", price_minor=100, currency="USD")}
+    priced = price(cart((stored, 2)), products)
+    assert isinstance(priced, PricedCart)
+    assert [line.sku for line in priced.lines] == [stored]
+    assert stored in set(check(cart((stored, 2))).skus)
+
+
+def test_a_product_in_the_normal_form_comes_before_one_that_an_earlier_release_stored() -> None:
+    products = {
+        sku: Product(sku=sku, name="Tea", price_minor=price_minor, currency="USD")
+        for sku, price_minor in ((" tea", 100), ("tea", 200))
+    }
+    priced = price(cart((" tea", 1)), products)
+    assert isinstance(priced, PricedCart)
+    assert (priced.lines[0].sku, priced.total_minor) == ("tea", 200)
+    assert list(refused(cart((" tea", 1), ("tea", 1)), products)) == [("lines", 1, "sku")]
+
+
+def test_texts_are_searched_before_the_transaction_that_other_orders_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    bad, good = cart(("sku-0", 1), token="4111-1111-1111-1111"), cart(("sku-0", 1), token=f"tok_{'4-' * 100}")
+    sent = [intake.submission("client", "key", each, None) for each in (bad, good)]
+
+    def searched(*_: object, **__: object) -> bool:
+        raise AssertionError("A text is searched in the transaction.")
+
+    for name in ("token_holds_card_number", "text_holds_card_number", "has_enough_digits", "identifier", "are_plain"):
+        monkeypatch.setattr(f"checkout.domain.{name}", searched)
+    refusals, priced = (price_checked(each.checked, CATALOGUE) for each in sent)
+    assert isinstance(refusals, tuple)
+    assert [each.path for each in refusals] == [("payment_method", "token")]
+    assert isinstance(priced, PricedCart)
+
+
+def test_an_unknown_sku_that_breaks_the_rule_is_refused_with_the_rule() -> None:
+    assert "U+200B" in refused(cart(("te\u200ba", 1)))[("lines", 0, "sku")]
 
 
 def test_the_message_states_only_what_is_certain() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import gzip
+import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Annotated
 
 import pytest
 from fastapi import APIRouter, FastAPI, Request
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 from starlette.testclient import TestClient
 
@@ -125,6 +128,36 @@ def test_the_parser_returns_what_json_means() -> None:
     }
     with pytest.raises(JsonFlaw, match="given twice"):
         parse('[{"a": 1, "a": 1}]')
+
+
+NAMES = st.sampled_from(["a", "b", "é", "a\\u0062", "\\u0061"])
+VALUES = st.recursive(
+    st.sampled_from(["1", "2.5", "true", "null", '"a:b"', '"\\"a\\":1"', "99999999999999999999", "1e5"]),
+    lambda inner: (
+        st.lists(inner, max_size=3).map(lambda values: f"[{','.join(values)}]")
+        | st.lists(st.tuples(NAMES, inner), max_size=3).map(
+            lambda pairs: "{" + ", ".join(f'"{name}" : {value}' for name, value in pairs) + "}"
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@given(VALUES)
+def test_a_text_has_one_meaning_or_is_refused(text: str) -> None:
+    """The fast parser and the one that names what is wrong must agree on every text."""
+    doubles: list[str] = []
+
+    def members(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        doubles.extend(name for name, _ in pairs if [each for each, _ in pairs].count(name) > 1)
+        return dict(pairs)
+
+    meaning = json.loads(text, object_pairs_hook=members)
+    if doubles:
+        with pytest.raises(JsonFlaw, match="given twice"):
+            parse(text.encode())
+    else:
+        assert parse(text.encode()) == parse(text) == meaning
 
 
 def test_every_router_of_a_service_parses_bodies_alike() -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -14,34 +13,23 @@ from chassis.values.money import is_currency
 from chassis.values.text import human_text, identifier
 
 TEXT_PATTERN: Final = r"^[^\x00-\x1f\x7f-\x9f]*$"
-"""For an API's description only: no control characters. The rule itself has more to say, and says it in words."""
+"""No control characters: PostgreSQL cannot store a NUL, and a log line must stay one line."""
 SKU_LENGTH_MAX: Final = 64
 CUSTOMER_ID_LENGTH_MAX: Final = 128
 SHORT_TEXT_LENGTH_MAX: Final = 200
 POSTAL_CODE_LENGTH_MAX: Final = 20
-PHONE_LENGTH_MAX: Final = 32
-PHONE: Final = re.compile(r"\+?(?:[ ().-]*[0-9]){5,15}(?: ?(?:x|ext\.?) ?[0-9]{1,6})?")
-"""E.164 has at most 15 digits; people write them in groups, and an extension after them."""
+PHONE_LENGTH_MAX: Final = 64
 
 
-def _described(length_max: int) -> Any:
-    return Field(min_length=1, max_length=length_max, json_schema_extra={"pattern": TEXT_PATTERN})
-
-
-def _phone(text: str) -> str:
-    found = human_text(text, length_max=PHONE_LENGTH_MAX)
-    if not PHONE.fullmatch(found):
-        raise ValueError("Not a phone number; send digits, with + before the country's code, such as +1 503 555 0100")
-    return found
-
-
-def _currency(code: str) -> str:
+def currency(code: str) -> str:
+    """Return the code of a currency that amounts can be in. Raises ValueError with what is wrong."""
     if not is_currency(code):
         raise ValueError("Not a currency of ISO 4217 with minor units; send a code such as USD")
     return code
 
 
-def _country(code: str) -> str:
+def country(code: str) -> str:
+    """Return the code of a country. Raises ValueError with what is wrong."""
     if not is_country(code):
         raise ValueError("Not a country of ISO 3166-1; send a code of two capital letters such as US")
     return code
@@ -51,27 +39,20 @@ def _canonical(value: object) -> object:
     return canonical(value) if isinstance(value, str) else value
 
 
-Sku: TypeAlias = Annotated[
-    str, _described(SKU_LENGTH_MAX), AfterValidator(partial(identifier, length_max=SKU_LENGTH_MAX))
-]
+SkuText: TypeAlias = Annotated[str, Field(min_length=1, max_length=SKU_LENGTH_MAX, pattern=TEXT_PATTERN)]
+CustomerIdText: TypeAlias = Annotated[str, Field(min_length=1, max_length=CUSTOMER_ID_LENGTH_MAX, pattern=TEXT_PATTERN)]
+ShortTextShape: TypeAlias = Annotated[str, Field(min_length=1, max_length=SHORT_TEXT_LENGTH_MAX, pattern=TEXT_PATTERN)]
+CurrencyCode: TypeAlias = Annotated[str, Field(pattern=r"^[A-Z]{3}$", description="ISO 4217.")]
+CountryCode: TypeAlias = Annotated[str, Field(pattern=r"^[A-Z]{2}$", description="ISO 3166-1 alpha-2.")]
+"""The shapes: what a client may send. Where its meaning must be known as it was sent, the rule is applied later."""
+
+Sku: TypeAlias = Annotated[SkuText, AfterValidator(partial(identifier, length_max=SKU_LENGTH_MAX))]
 CustomerId: TypeAlias = Annotated[
-    str, _described(CUSTOMER_ID_LENGTH_MAX), AfterValidator(partial(identifier, length_max=CUSTOMER_ID_LENGTH_MAX))
+    CustomerIdText, AfterValidator(partial(identifier, length_max=CUSTOMER_ID_LENGTH_MAX))
 ]
-ShortText: TypeAlias = Annotated[
-    str, _described(SHORT_TEXT_LENGTH_MAX), AfterValidator(partial(human_text, length_max=SHORT_TEXT_LENGTH_MAX))
-]
-PostalCode: TypeAlias = Annotated[
-    str, _described(POSTAL_CODE_LENGTH_MAX), AfterValidator(partial(human_text, length_max=POSTAL_CODE_LENGTH_MAX))
-]
-Phone: TypeAlias = Annotated[str, _described(PHONE_LENGTH_MAX), AfterValidator(_phone)]
-Currency: TypeAlias = Annotated[
-    str, Field(description="ISO 4217.", json_schema_extra={"pattern": "^[A-Z]{3}$"}), AfterValidator(_currency)
-]
-Country: TypeAlias = Annotated[
-    str,
-    Field(description="ISO 3166-1 alpha-2.", json_schema_extra={"pattern": "^[A-Z]{2}$"}),
-    AfterValidator(_country),
-]
+ShortText: TypeAlias = Annotated[ShortTextShape, AfterValidator(partial(human_text, length_max=SHORT_TEXT_LENGTH_MAX))]
+Currency: TypeAlias = Annotated[CurrencyCode, AfterValidator(currency)]
+Country: TypeAlias = Annotated[CountryCode, AfterValidator(country)]
 CANONICAL: Final = BeforeValidator(_canonical)
 """For ids, of which a ULID may have small letters."""
 SagaId: TypeAlias = Annotated[str, CANONICAL, Field(pattern=r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$")]

@@ -10,6 +10,8 @@ NAME: Final = "small letters, digits and _"
 ID: Final = "letters, digits, - and _, 64 at most"
 
 FORMS: Final[Mapping[str, str]] = {
+    r"^[A-Z]{3}$": "a currency's code of ISO 4217, three capital letters, such as USD",
+    r"^[A-Z]{2}$": "a country's code of ISO 3166-1, two capital letters, such as US",
     r"^[!-~]+$": "printable ASCII characters without blanks",
     r"^[A-Za-z0-9_.:-]+$": "letters, digits and the characters _ . : -",
     r"^[^\x00-\x1f\x7f-\x9f]*$": LINE,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 from typing import Final
 
@@ -29,16 +28,23 @@ def required_parts(country: str) -> frozenset[str]:
     return frozenset(names[name] for name in required if name in names)
 
 
-def missing_parts(country: str, *, city: str | None, region: str | None, postal_code: str | None) -> Iterator[str]:
-    """Yield the parts that an address in the country needs and this one lacks.
+@cache
+def missing_parts(country: str, city: bool, region: bool, postal_code: bool) -> tuple[str, ...]:
+    """Return the parts that an address in the country needs and that are not given.
 
     A region may be missing where a postal code or a city is given: it follows from them, and earlier clients have none.
     No format is checked: carriers know more about addresses than any list.
     """
     required = required_parts(country)
-    if "city" in required and not city:
-        yield "city"
-    if "postal_code" in required and not postal_code:
-        yield "postal_code"
-    if "region" in required and not (region or city or postal_code):
-        yield "region"
+    missing = {
+        "city": not city,
+        "postal_code": not postal_code,
+        "region": not (region or city or postal_code),
+    }
+    return tuple(name for name, is_missing in missing.items() if is_missing and name in required)
+
+
+def warm_up() -> None:
+    """Read the data of every country, which otherwise the first order to it would wait for."""
+    for country in countries_by_alpha2:
+        required_parts(country)

@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final
 
+import jiter
+
 DIGITS_MAX: Final = 400
 """As many as the largest double, and far fewer than Python refuses to parse."""
 FIELD_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -26,8 +28,12 @@ def parse(text: bytes | str) -> Any:
 
     Raises JsonFlaw, json.JSONDecodeError, UnicodeDecodeError, or RecursionError where it is nested too deeply.
     """
-    plain = text.decode("utf-8-sig") if isinstance(text, bytes) else text.removeprefix("\ufeff")
-    return json.loads(plain, object_pairs_hook=_members, parse_int=_integer)
+    try:
+        # As fast as a parser that believes the last of two members. What it refuses is parsed again, for the reason.
+        return jiter.from_json(text if isinstance(text, bytes) else text.encode(), catch_duplicate_keys=True)
+    except ValueError:
+        plain = text.decode("utf-8-sig") if isinstance(text, bytes) else text.removeprefix("\ufeff")
+        return json.loads(plain, object_pairs_hook=_members, parse_int=_integer)
 
 
 def _members(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """One rule for text that people read, and one for identifiers, wherever they come from: HTTP, CSV, JSON Lines, options.
 
-Both return one form of the text: Unicode's NFC, without blanks around it. So what looks the same is the same.
+Both return a text without blanks around it. An identifier also has one form, Unicode's NFC, so that two that look the
+same are the same. A name stays as it was typed: NFC replaces some Chinese and Japanese characters by others.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from typing import Final
 
 BIDI_CONTROLS: Final = re.compile("[\u202a-\u202e\u2066-\u2069]")
@@ -20,17 +22,35 @@ BREAKING: Final = frozenset({"Cc", "Zl", "Zp"})
 LONE_SURROGATE: Final = "Cs"
 
 
+def is_plain(text: str) -> bool:
+    """Return whether both rules leave the text as it is, which nearly every text shows at once."""
+    return text.isascii() and text.isprintable() and text != "" and text[0] != " " and text[-1] != " "
+
+
+def are_plain(texts: Sequence[str]) -> bool:
+    """Return whether all of them are plain, by one look at all. It may miss texts with a bar, never a text that is not.
+
+    None of them is empty.
+    """
+    joined = "|".join(texts)
+    return is_plain(f"|{joined}|") and "| " not in f"|{joined}" and " |" not in f"{joined}|"
+
+
 def normal(text: str) -> str:
-    """Return the form in which texts are stored and compared."""
-    return unicodedata.normalize("NFC", text.strip())
+    """Return the form in which identifiers are stored and compared."""
+    return text if is_plain(text) else unicodedata.normalize("NFC", text.strip())
 
 
 def human_text(text: str, *, length_max: int) -> str:
-    """Return the normal form of a text for people. Raises ValueError with what is wrong, without the text itself.
+    """Return a text for people without blanks around it. Raises ValueError with what is wrong, without the text itself.
 
     Joiners and other marks of a script may stand in it, as some languages need them; it must show something.
     """
-    found = _checked(text, length_max)
+    if is_plain(text) and len(text) <= length_max:
+        return text
+    _check_lines(text)
+    found = text.strip()
+    _check_shown(found, length_max)
     for index, letter in enumerate(found):
         if BIDI_CONTROLS.match(letter):
             raise ValueError(f"Character {index + 1} (U+{ord(letter):04X}) changes the direction of text; remove it")
@@ -42,14 +62,18 @@ def identifier(text: str, *, length_max: int) -> str:
 
     Nothing invisible may stand in it, and no blank but a plain one: two that look alike would be two.
     """
-    found = _checked(text, length_max)
+    if is_plain(text) and len(text) <= length_max:
+        return text
+    _check_lines(text)
+    found = normal(text)
+    _check_shown(found, length_max)
     for index, letter in enumerate(found):
         if IGNORABLE.match(letter) or (letter != " " and unicodedata.category(letter) in {"Zs", "Cf", "Co"}):
             raise ValueError(f"Character {index + 1} (U+{ord(letter):04X}) cannot be seen; remove it")
     return found
 
 
-def _checked(text: str, length_max: int) -> str:
+def _check_lines(text: str) -> None:
     for index, letter in enumerate(text.strip(" ")):
         category = unicodedata.category(letter)
         if letter in "\r\n":
@@ -58,12 +82,13 @@ def _checked(text: str, length_max: int) -> str:
             raise ValueError(f"Character {index + 1} (U+{ord(letter):04X}) is a control character; remove it")
         if category == LONE_SURROGATE:
             raise ValueError("Not a text that UTF-8 can hold; send whole characters")
-    found = normal(text)
-    if not any(_is_visible(letter) for letter in found):
+
+
+def _check_shown(text: str, length_max: int) -> None:
+    if not any(map(_is_visible, text)):
         raise ValueError("Blank; it must have a character that can be seen")
-    if len(found) > length_max:
-        raise ValueError(f"{len(found)} characters; at most {length_max}")
-    return found
+    if len(text) > length_max:
+        raise ValueError(f"{len(text)} characters; at most {length_max}")
 
 
 def _is_visible(letter: str) -> bool:

@@ -72,6 +72,12 @@ def order_id(text: str) -> str:
 
 
 def check_reason(reason: str) -> None:
-    """Raise UsageRefusal where ``--reason`` is empty."""
+    """Raise UsageRefusal where ``--reason`` is no remark, by the rule that the tracker has."""
+    from chassis.values.remark import remark
+
     if not reason.strip():
         raise UsageRefusal("--reason is empty; give the reason, it is kept for ever.")
+    try:
+        remark(reason)
+    except ValueError as error:
+        raise UsageRefusal(f"--reason: {error}.") from error

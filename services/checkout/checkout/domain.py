@@ -4,15 +4,38 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Final
+from dataclasses import dataclass, replace
+from typing import Annotated, Final, Protocol
 
 from pydantic import ConfigDict, Field
 
-from chassis.http.fields import Country, Currency, CustomerId, Phone, PostalCode, ShortText, Sku
-from chassis.values.address import missing_parts
-from chassis.values.card_number import holds_card_number
-from chassis.values.money import shown
+from chassis.http.fields import (
+    CUSTOMER_ID_LENGTH_MAX,
+    PHONE_LENGTH_MAX,
+    POSTAL_CODE_LENGTH_MAX,
+    SHORT_TEXT_LENGTH_MAX,
+    SKU_LENGTH_MAX,
+    TEXT_PATTERN,
+    CountryCode,
+    Currency,
+    CurrencyCode,
+    CustomerIdText,
+    ShortText,
+    ShortTextShape,
+    Sku,
+    SkuText,
+)
+from chassis.values.address import is_country, missing_parts
+from chassis.values.card_number import (
+    LENGTH_MIN,
+    PRINTED_LENGTH_MIN,
+    has_enough_digits,
+    text_holds_card_number,
+    token_holds_card_number,
+)
+from chassis.values.money import is_currency, shown
+from chassis.values.phone import phone
+from chassis.values.text import are_plain, human_text, identifier
 
 QUANTITY_MAX: Final = 1_000
 """In a retailer's year of real baskets, every larger quantity was a typing mistake."""
@@ -28,6 +51,26 @@ IDEMPOTENCY_KEY_LENGTH_MAX: Final = 128
 CONFIG: Final = ConfigDict(extra="forbid")
 
 
+class Rule(Protocol):
+    """A rule for a text: it returns the text's form, or raises ValueError with what is wrong."""
+
+    def __call__(self, text: str, /, *, length_max: int) -> str: ...
+
+
+ADDRESS_RULES: Final[Mapping[str, tuple[Rule, int]]] = {
+    "name": (human_text, SHORT_TEXT_LENGTH_MAX),
+    "street": (human_text, SHORT_TEXT_LENGTH_MAX),
+    "street_2": (human_text, SHORT_TEXT_LENGTH_MAX),
+    "city": (human_text, SHORT_TEXT_LENGTH_MAX),
+    "region": (human_text, SHORT_TEXT_LENGTH_MAX),
+    "postal_code": (human_text, POSTAL_CODE_LENGTH_MAX),
+    "phone": (phone, PHONE_LENGTH_MAX),
+}
+"""The rule for each text of an address, and its longest form."""
+REQUIRED_PARTS: Final = frozenset({"name", "street"})
+"""What every address has, whatever its country."""
+
+
 def _integer(minimum: int, maximum: int) -> dict[str, object]:
     """Return limits for the API's description only. The domain checks them, with error texts of its own."""
     return {"minimum": minimum, "maximum": maximum}
@@ -39,7 +82,7 @@ class CartLine:
 
     __pydantic_config__ = CONFIG
 
-    sku: Sku
+    sku: SkuText
     quantity: Annotated[
         int, Field(strict=True, ge=-INTEGER_MAX, le=INTEGER_MAX, json_schema_extra=_integer(1, QUANTITY_MAX))
     ]
@@ -54,34 +97,38 @@ class PaymentMethod:
     token: Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[A-Za-z0-9_.:-]+$")]
 
 
+def _optional(length_max: int) -> object:
+    return Field(max_length=length_max, pattern=TEXT_PATTERN)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShipTo:
     """Where the order goes. Personal data: never in logs. What may be missing depends on the country.
 
-    A field that a client leaves out is not part of the fingerprint, so that a new one changes no earlier request.
+    A field that a client may leave out is None then, which is no part of the fingerprint: a new one changes none.
     """
 
     __pydantic_config__ = CONFIG
 
-    name: ShortText
-    street: ShortText
-    street_2: ShortText | None = None
-    city: ShortText | None = None
-    region: ShortText | None = None
+    name: ShortTextShape
+    street: ShortTextShape
+    street_2: Annotated[str, _optional(SHORT_TEXT_LENGTH_MAX)] | None = None
+    city: Annotated[str, _optional(SHORT_TEXT_LENGTH_MAX)] | None = None
+    region: Annotated[str, _optional(SHORT_TEXT_LENGTH_MAX)] | None = None
     """A state, a province, a county, an emirate."""
-    postal_code: PostalCode | None = None
-    country: Country
-    phone: Phone | None = None
+    postal_code: Annotated[str, _optional(POSTAL_CODE_LENGTH_MAX)] | None = None
+    country: CountryCode
+    phone: Annotated[str, _optional(PHONE_LENGTH_MAX)] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cart:
-    """An order as the customer sends it."""
+    """An order as the customer sends it. Only its shape is checked: :func:`check` applies the rules for its texts."""
 
     __pydantic_config__ = CONFIG
 
-    customer_id: CustomerId
-    currency: Currency
+    customer_id: CustomerIdText
+    currency: CurrencyCode
     lines: Annotated[tuple[CartLine, ...], Field(max_length=LINES_MAX, json_schema_extra={"minItems": 1})]
     points_to_burn: Annotated[
         int, Field(strict=True, ge=-INTEGER_MAX, le=INTEGER_MAX, json_schema_extra=_integer(0, INTEGER_MAX))
@@ -122,6 +169,25 @@ class PricedCart:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """A cart as it was sent and in its normal form, and what its texts are refused for. Needs no catalogue.
+
+    An order keeps the ``cart``, except for a sku that the catalogue has as it was ``sent``.
+    """
+
+    sent: Cart
+    cart: Cart
+    refusals: tuple[Refusal, ...]
+
+    @property
+    def skus(self) -> Iterator[str]:
+        """The skus of the lines, in both forms."""
+        yield from (line.sku for line in self.cart.lines)
+        if self.sent is not self.cart:
+            yield from (line.sku for line in self.sent.lines)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
     """One reason why a cart cannot be an order; ``path`` leads to the field of the cart."""
 
@@ -152,12 +218,22 @@ def message_of(state: OrderState, *, is_cancellation_requested: bool) -> str:
 
 def price(cart: Cart, products: Mapping[str, Product]) -> PricedCart | tuple[Refusal, ...]:
     """Return the cart with the prices of ``products`` (by sku), or every reason to refuse it."""
-    refusals = [*_of_payment(cart), *_of_address(cart.ship_to), *_of_lines(cart, products)]
+    return price_checked(check(cart), products)
+
+
+def price_checked(checked: Checked, products: Mapping[str, Product]) -> PricedCart | tuple[Refusal, ...]:
+    """Return a checked cart with the prices of ``products`` (by sku), or every reason to refuse it."""
+    cart = checked.cart
+    found = [products.get(line.sku) for line in cart.lines]
+    if checked.sent is not cart:
+        found = [product or products.get(sent.sku) for product, sent in zip(found, checked.sent.lines, strict=True)]
+    refusals = [*checked.refusals, *_of_lines(cart, found)]
     if refusals:
         return tuple(refusals)
     lines = tuple(
-        PricedLine(sku=line.sku, quantity=line.quantity, unit_price_minor=products[line.sku].price_minor)
-        for line in cart.lines
+        PricedLine(sku=product.sku, quantity=line.quantity, unit_price_minor=product.price_minor)
+        for line, product in zip(cart.lines, found, strict=True)
+        if product is not None
     )
     total_minor = sum(line.quantity * line.unit_price_minor for line in lines)
     if cart.points_to_burn >= total_minor:
@@ -167,25 +243,114 @@ def price(cart: Cart, products: Mapping[str, Product]) -> PricedCart | tuple[Ref
     return PricedCart(cart=cart, lines=lines, total_minor=total_minor, payable_minor=total_minor - cart.points_to_burn)
 
 
+def check(cart: Cart) -> Checked:
+    """Apply the rules for texts, identifiers, codes, addresses and card numbers, which need no catalogue.
+
+    It works before the transaction, in which others would wait for it.
+    """
+    if _is_plain(cart):
+        return Checked(sent=cart, cart=cart, refusals=())
+    refusals = [*_of_codes(cart), *_of_payment(cart)]
+    rules = _Rules(refusals)
+    customer_id = rules.applied(cart.customer_id, identifier, CUSTOMER_ID_LENGTH_MAX, ("customer_id",))
+    ship_to = _checked_address(cart.ship_to, rules)
+    refusals += [
+        Refusal(path=("ship_to", name), detail=f"Missing; an address in {ship_to.country} needs it.")
+        for name in _missing(ship_to)
+    ]
+    lines = cart.lines if are_plain([line.sku for line in cart.lines]) else tuple(map(_normal_line, cart.lines))
+    if customer_id is cart.customer_id and ship_to is cart.ship_to and lines is cart.lines:
+        return Checked(sent=cart, cart=cart, refusals=tuple(refusals))
+    normal = replace(cart, customer_id=customer_id, lines=lines, ship_to=ship_to)
+    return Checked(sent=cart, cart=normal, refusals=tuple(refusals))
+
+
+def _is_plain(cart: Cart) -> bool:
+    """Return whether the rules leave the cart as it is and refuse nothing, which nearly every one shows at once."""
+    ship_to = cart.ship_to
+    texts = [ship_to.name, ship_to.street]
+    texts += [text for text in (ship_to.street_2, ship_to.city, ship_to.region, ship_to.postal_code) if text]
+    return (
+        ship_to.phone is None
+        and are_plain(texts)
+        and are_plain([cart.customer_id, *[line.sku for line in cart.lines]])
+        and not (has_enough_digits("".join(texts)) and any(map(has_enough_digits, texts)))
+        and not token_holds_card_number(cart.payment_method.token)
+        and cart.points_to_burn >= 0
+        and is_currency(cart.currency)
+        and is_country(ship_to.country)
+        and not _missing(ship_to)
+        and "" not in (ship_to.street_2, ship_to.city, ship_to.region, ship_to.postal_code)
+    )
+
+
+def _missing(ship_to: ShipTo) -> tuple[str, ...]:
+    return missing_parts(ship_to.country, bool(ship_to.city), bool(ship_to.region), bool(ship_to.postal_code))
+
+
+class _Rules:
+    """Applies rules for texts, and collects what is refused."""
+
+    def __init__(self, refusals: list[Refusal]) -> None:
+        self._refusals = refusals
+
+    def applied(self, text: str, rule: Rule, length_max: int, path: tuple[str, ...]) -> str:
+        """Return the text in the rule's form, or as it is where it is refused."""
+        try:
+            return rule(text, length_max=length_max)
+        except ValueError as error:
+            self._refusals.append(Refusal(path=path, detail=f"{error}."))
+            return text
+
+    def refuse_card_number(self, text: str, length_min: int, path: tuple[str, ...]) -> None:
+        """Refuse a text in which a card number stands."""
+        if text_holds_card_number(text, length_min=length_min):
+            self._refusals.append(Refusal(path=path, detail="This looks like a card number; remove it."))
+
+
+def _of_codes(cart: Cart) -> Iterator[Refusal]:
+    if not is_currency(cart.currency):
+        detail = "Not a currency of ISO 4217 with minor units; send a code such as USD."
+        yield Refusal(path=("currency",), detail=detail)
+    if not is_country(cart.ship_to.country):
+        detail = "Not a country of ISO 3166-1; send a code of two capital letters such as US."
+        yield Refusal(path=("ship_to", "country"), detail=detail)
+
+
+def _checked_address(ship_to: ShipTo, rules: _Rules) -> ShipTo:
+    changed: dict[str, str | None] = {}
+    for name, (rule, length_max) in ADDRESS_RULES.items():
+        text: str | None = getattr(ship_to, name)
+        if text is None:
+            continue
+        if name not in REQUIRED_PARTS and not text.strip():  # as forms send what was not filled in
+            changed[name] = None
+            continue
+        found = rules.applied(text, rule, length_max, ("ship_to", name))
+        rules.refuse_card_number(found, PRINTED_LENGTH_MIN if name == "phone" else LENGTH_MIN, ("ship_to", name))
+        if found is not text:
+            changed[name] = found
+    return replace(ship_to, **changed) if changed else ship_to  # type: ignore[arg-type]
+
+
+def _normal_line(line: CartLine) -> CartLine:
+    """Return the line with its sku in the normal form, or as it is: an earlier release may have stored it like that."""
+    try:
+        return replace(line, sku=identifier(line.sku, length_max=SKU_LENGTH_MAX))
+    except ValueError:
+        return line
+
+
 def _of_payment(cart: Cart) -> Iterator[Refusal]:
     if cart.points_to_burn < 0:
         detail = f"{cart.points_to_burn} points; send zero or more."
         yield Refusal(path=("points_to_burn",), detail=detail)
-    if holds_card_number(cart.payment_method.token):
+    if token_holds_card_number(cart.payment_method.token):
         detail = "This looks like a card number; send the token that the payment gateway gave for it."
         yield Refusal(path=("payment_method", "token"), detail=detail)
 
 
-def _of_address(ship_to: ShipTo) -> Iterator[Refusal]:
-    given = {"city": ship_to.city, "region": ship_to.region, "postal_code": ship_to.postal_code}
-    for name in missing_parts(ship_to.country, **given):
-        yield Refusal(path=("ship_to", name), detail=f"Missing; an address in {ship_to.country} needs it.")
-    for name in ("name", "street", "street_2", "city", "region"):
-        if holds_card_number(getattr(ship_to, name) or ""):
-            yield Refusal(path=("ship_to", name), detail="This looks like a card number; remove it.")
-
-
-def _of_lines(cart: Cart, products: Mapping[str, Product]) -> Iterator[Refusal]:
+def _of_lines(cart: Cart, found: Sequence[Product | None]) -> Iterator[Refusal]:
     if not cart.lines:
         yield Refusal(path=("lines",), detail="No lines; an order has at least one.")
     if len(cart.lines) > LINES_MAX:
@@ -193,12 +358,22 @@ def _of_lines(cart: Cart, products: Mapping[str, Product]) -> Iterator[Refusal]:
         yield Refusal(path=("lines", LINES_MAX), detail=detail)
         return
     first_of: dict[str, int] = {}
-    for number, line in enumerate(cart.lines):
-        first = first_of.setdefault(line.sku, number)
+    for number, (line, product) in enumerate(zip(cart.lines, found, strict=True)):
+        first = first_of.setdefault(line.sku if product is None else product.sku, number)
         if first != number:
             detail = f"Line {number + 1} repeats sku {line.sku!r} of line {first + 1}; send one line with the sum."
             yield Refusal(path=("lines", number, "sku"), detail=detail)
-        yield from _of_line(number, line, cart.currency, products.get(line.sku))
+        if not _is_sold(line, cart.currency, product):
+            yield from _of_line(number, line, cart.currency, product)
+
+
+def _is_sold(line: CartLine, currency: str, product: Product | None) -> bool:
+    return (
+        product is not None
+        and 1 <= line.quantity <= QUANTITY_MAX
+        and product.price_minor >= 1
+        and product.currency == currency
+    )
 
 
 def _of_line(number: int, line: CartLine, currency: str, product: Product | None) -> Iterator[Refusal]:
@@ -210,8 +385,7 @@ def _of_line(number: int, line: CartLine, currency: str, product: Product | None
         detail = f"{named}: quantity {line.quantity} is more than {QUANTITY_MAX}; send a smaller one."
         yield Refusal(path=("lines", number, "quantity"), detail=detail)
     if product is None:
-        detail = f"{named}: not in the catalogue; remove the line."
-        yield Refusal(path=("lines", number, "sku"), detail=detail)
+        yield Refusal(path=("lines", number, "sku"), detail=f"{named}: {_not_sold(line.sku)}")
     elif product.price_minor < 1:
         free = shown(product.price_minor, product.currency)
         detail = f"{named}: its price is {free}, so it is not for sale; remove the line."
@@ -219,6 +393,14 @@ def _of_line(number: int, line: CartLine, currency: str, product: Product | None
     elif product.currency != currency:
         detail = f"{named}: sold in {product.currency}, the order is in {currency}; send one order for each currency."
         yield Refusal(path=("lines", number, "sku"), detail=detail)
+
+
+def _not_sold(sku: str) -> str:
+    try:
+        identifier(sku, length_max=SKU_LENGTH_MAX)
+    except ValueError as error:
+        return f"{error}."
+    return "not in the catalogue; remove the line."
 
 
 def repeated(products: Sequence[Product]) -> tuple[Refusal, ...]:

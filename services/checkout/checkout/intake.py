@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
-from pydantic import TypeAdapter
 from sqlalchemy import Connection
 
 from chassis.http.problem import FieldError, Problem, invalid, pointer
@@ -21,7 +20,8 @@ from chassis.saga.outbox import OutboxRow
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import TRACEPARENT, NewId, child_traceparent, headers, new_id
 from checkout import tables
-from checkout.domain import Cart, OrderState, PricedCart, Refusal, message_of, price
+from checkout.domain import Cart, Checked, OrderState, PricedCart, Product, Refusal, check, message_of, price_checked
+from checkout.fingerprints import fingerprint, is_of
 from checkout.tables import Key, NewOrder, StoredResponse
 from messages.checkout import Address, OrderLine, OrderSubmitted
 from messages.contract import Message, name_of
@@ -34,18 +34,21 @@ SOURCE = "checkout"
 IN_PROGRESS_RETRY_S = 1
 ACCEPTED = 202
 
-_CART: TypeAdapter[Cart] = TypeAdapter(Cart)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """A cart that a client submits as an order, under an idempotency key."""
+    """A cart that a client submits as an order, under an idempotency key.
+
+    ``fingerprint`` is of the cart as it was sent: an earlier release may have accepted it by other rules. With
+    ``own_id`` only orders of that customer are accepted.
+    """
 
     client_id: str
     idempotency_key: str
-    cart: Cart
+    checked: Checked
     traceparent: bytes | None
     fingerprint: bytes
+    own_id: str | None
 
     @property
     def key(self) -> Key:
@@ -75,25 +78,21 @@ class BatchResult:
     responses: dict[Key, StoredResponse]
 
 
-def submission(client_id: str, idempotency_key: str, cart: Cart, traceparent: bytes | None) -> Submission:
-    """Return the cart as a submission. Its fingerprint does not depend on spaces or the order of members."""
+def submission(
+    client_id: str, idempotency_key: str, cart: Cart, traceparent: bytes | None, *, own_id: str | None = None
+) -> Submission:
+    """Return the cart as a submission. Its fingerprint does not depend on spaces or the order of members.
+
+    What needs no table is checked here, outside of the transaction that other orders share.
+    """
     return Submission(
         client_id=client_id,
         idempotency_key=idempotency_key,
-        cart=cart,
+        checked=check(cart),
         traceparent=traceparent,
         fingerprint=fingerprint(cart),
+        own_id=own_id,
     )
-
-
-def fingerprint(cart: Cart) -> bytes:
-    """Return the digest of what a cart means, by rule 1: its fields in their order, without those that were not given.
-
-    A rule must not change: a client repeats to this release what an earlier one accepted. A new field is optional and
-    None where it is not given, so it changes no fingerprint of a body that lacks it. A second rule would begin with
-    its number, so that its fingerprints are longer.
-    """
-    return hashlib.sha256(_CART.dump_json(cart, exclude_none=True)).digest()
 
 
 def accept(
@@ -117,11 +116,11 @@ def accept(
         tx,
         [_lock(each.key) for each in firsts],
         [each.key for each in firsts],
-        {line.sku for each in firsts for line in each.cart.lines},
+        {sku for each in firsts for sku in each.checked.skus},
     )
     new = [each for index, each in enumerate(firsts) if index in locked and each.key not in stored]
     # 3.
-    priced = [(each, price(each.cart, products)) for each in new]
+    priced = [(each, _priced(each, products)) for each in new]
     # 4.
     orders = [_order(new_order_id(), each, result) for each, result in priced if isinstance(result, PricedCart)]
     rows = [_row(order, each, codec, now) for order, each in orders]
@@ -130,12 +129,19 @@ def accept(
 
     known = stored | {each.key: _stored_response(order) for order, each in orders}
     fresh: dict[Key, Outcome] = {each.key: _acceptance(known[each.key], is_replay=False) for _, each in orders}
-    for each, result in priced:
-        if isinstance(result, tuple):
-            fresh[each.key] = refused(result, type="urn:baraza:problem:order-refused")
+    fresh |= {each.key: result for each, result in priced if isinstance(result, Problem)}
     return BatchResult(
         outcomes=[_outcome(each, first, fresh, known) for each in submissions], rows=rows, responses=known
     )
+
+
+def _priced(each: Submission, products: Mapping[str, Product]) -> PricedCart | Problem:
+    if each.own_id not in {None, each.checked.cart.customer_id}:  # two subjects that look alike are two customers
+        return subject_not_normal()
+    result = price_checked(each.checked, products)
+    if isinstance(result, tuple):
+        return refused(result, type="urn:baraza:problem:order-refused")
+    return result
 
 
 def _outcome(
@@ -155,7 +161,7 @@ def _outcome(
 
 def replayed(known: StoredResponse, again: Submission) -> Outcome:
     """Return the stored response, or a problem when the key was used for another body."""
-    if known.fingerprint != again.fingerprint:
+    if not is_of(known.fingerprint, again.fingerprint):
         return other_body()
     return _acceptance(known, is_replay=True)
 
@@ -173,6 +179,27 @@ def in_progress() -> Problem:
         detail="Another request with this Idempotency-Key is being handled; send this one again after it.",
         type="urn:baraza:problem:idempotency-in-progress",
         headers={"Retry-After": str(IN_PROGRESS_RETRY_S)},
+    )
+
+
+def not_yours() -> Problem:
+    """Return the problem of a customer's order for another customer."""
+    return Problem(
+        status=403,
+        detail="A customer may order for itself only; send your own customer_id, which is the token's subject.",
+    )
+
+
+def subject_not_normal() -> Problem:
+    """Return the problem of a customer whose own id would become another customer's."""
+    return Problem(
+        status=403,
+        title="The token's subject is not a customer's id",
+        detail=(
+            "The token's subject has blanks around it or is not Unicode NFC, so it looks like another customer's id; "
+            "use a token whose subject is in that form."
+        ),
+        type="urn:baraza:problem:subject-not-normal",
     )
 
 

@@ -14,13 +14,14 @@ from typing import Annotated, Any
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from sqlalchemy import Connection, Engine
 
 from chassis.http.auth import Principal, require
 from chassis.http.fields import CANONICAL
 from chassis.http.json_body import JsonRoute
 from chassis.http.problem import PROBLEM_RESPONSES, FieldError, Problem, invalid
+from chassis.values.remark import LENGTH_MAX, remark
 from saga_tracker.definitions import DEFINITIONS, UnknownSaga, newest
 from saga_tracker.http.cancellations import Cancellations, NotPublished
 from saga_tracker.model.diagram import mermaid
@@ -123,7 +124,7 @@ class Reason(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    reason: str = Field(min_length=1, max_length=500, pattern=REASON)
+    reason: Annotated[str, AfterValidator(remark)] = Field(min_length=1, max_length=LENGTH_MAX, pattern=REASON)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
