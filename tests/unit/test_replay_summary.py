@@ -6,7 +6,7 @@ import pytest
 
 from baraza.storefront import replay
 from baraza.storefront.orderfile import Submission
-from baraza.storefront.replay import Intake, Result
+from baraza.storefront.replay import Intake, Result, reason_of
 
 
 def refused(pointer: str, detail: str) -> Result:
@@ -30,6 +30,12 @@ def test_a_reason_has_its_field_and_the_line_and_key_of_the_first_order() -> Non
         "ship_to.street: Missing; it is required": 1,
         "lines.quantity: quantity N; send at least 1": 1,
     }
+    assert [
+        reason_of(refused("#/currency", text)["problem"]) for text in ("Not of ISO 4217.", "Character 3 (U+200B).")
+    ] == [
+        "currency: Not of ISO 4217",
+        "currency: Character N (U+200B)",
+    ]
     assert intake.examples["ship_to.city: Missing; it is required"] == "f.jsonl, line 2, key k2"
     assert intake.examples["lines.quantity: quantity N; send at least 1"] == "f.jsonl, line 5, key k5"
 

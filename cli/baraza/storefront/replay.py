@@ -35,6 +35,9 @@ DIGITS_MAX = 9
 ACQUIRE_TIMEOUT_S = 0.5
 RETRYABLE = frozenset({409, 429, 500, 502, 503, 504})
 
+NUMBER = re.compile(r"(?<![\w+])(?<!ISO )-?\d+\b")
+"""A number of an order, not one of a standard (ISO 4217) or of a character (U+200B)."""
+
 Result = dict[str, Any]
 """Checkout's answer to one order of a batch: ``status``, and ``order`` or ``problem``."""
 
@@ -119,7 +122,7 @@ def reason_of(problem: Result) -> str:
     errors = problem.get("errors") or []
     text = str(errors[0]["detail"]) if errors else str(problem.get("detail") or problem.get("title") or "refused")
     text = re.sub(r"^Line \d+ \(sku .*?\): ", "", text)
-    text = re.sub(r"-?\d+", "N", text, count=1) if errors else text
+    text = NUMBER.sub("N", text, count=1) if errors else text
     where = re.sub(r"/\d+", "", str(errors[0]["pointer"])).removeprefix("#/").replace("/", ".") if errors else ""
     return f"{where}: {text}".removeprefix(": ").rstrip(".")
 

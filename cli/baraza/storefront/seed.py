@@ -24,8 +24,8 @@ POINTS_MAX = 1_000_000_000_000
 """The services' own limits: a line above one is refused by its number, before any line is loaded."""
 
 CATALOGUE = (
-    Column(name="sku", parse=tabular.key(64), expects="a text of 1 to 64 characters"),
-    Column(name="name", parse=tabular.name(200), expects="a text of 1 to 200 characters"),
+    Column(name="sku", parse=tabular.key(64), expects="a text of 1 to 64 characters on one line"),
+    Column(name="name", parse=tabular.name(200), expects="a text of 1 to 200 characters on one line"),
     Column(
         name="price_minor",
         parse=tabular.whole_number(PRICE_MINOR_MAX),
@@ -39,7 +39,7 @@ CATALOGUE = (
     ),
 )
 CUSTOMERS = (
-    Column(name="customer_id", parse=tabular.key(128), expects="a text of 1 to 128 characters"),
+    Column(name="customer_id", parse=tabular.key(128), expects="a text of 1 to 128 characters on one line"),
     Column(
         name="points",
         parse=tabular.whole_number(POINTS_MAX),

@@ -9,11 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Engine
 
 from chassis.http.auth import Principal, require
-from chassis.http.fields import Sku
+from chassis.http.fields import Sku, SkuText
 from chassis.http.json_body import JsonRoute
 from chassis.http.problem import PROBLEM_RESPONSES, Problem, keyed
 from chassis.process import service
 from chassis.process.service import Dependencies
+from chassis.values.text import normal
 from inventory import tables
 
 LINES_MAX = 5_000
@@ -58,12 +59,13 @@ def routes(engine: Engine) -> APIRouter:
 
     @router.get("/v1/stock/{sku}", responses={s: PROBLEM_RESPONSES[s] for s in (401, 403, 404, 422, 500, 503)})
     def get_stock(
-        sku: Annotated[Sku, Path()],
+        sku: Annotated[SkuText, Path()],
         _caller: Annotated[Principal, Depends(require("support", "operator", "storefront"))],
     ) -> StockAnswer:
         """Return one SKU's units: received in all, and on hand."""
         with engine.connect() as connection:
-            row = tables.find(connection, sku)
+            # An earlier release may have stored it as it was sent.
+            row = tables.find(connection, sku) or tables.find(connection, normal(sku))
         if row is None:
             raise Problem(status=404, detail=f"Inventory has no SKU {sku}; load the catalogue first.")
         return StockAnswer(sku=row.sku, received=row.received, on_hand=row.on_hand)

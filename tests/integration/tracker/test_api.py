@@ -78,6 +78,21 @@ def test_a_list_that_the_database_cannot_return_in_time_is_refused_with_the_time
     assert "longer than a request may take" in answer.json()["detail"]
 
 
+def test_sagas_are_found_by_a_customer_as_it_is_typed_and_as_an_earlier_release_stored_it(wire: TrackerPeers) -> None:
+    url = wire.stack.endpoints.http["saga-tracker-api"][0]
+    customer, normal, stored = f"caf\u00e9-{new_id()}", new_id(), new_id()
+    wire.publish(message(checkout.OrderSubmitted, normal, customer_id=customer))
+    wire.publish(message(checkout.OrderSubmitted, stored, customer_id=f" {customer}"))
+    until(lambda: all(wire.saga(saga_id) for saga_id in (normal, stored)), "both are recorded")
+
+    def found(typed: str) -> set[str]:
+        answer = wire.http.get(f"{url}/v1/sagas", params={"customer": typed}, headers=wire.token("support")).json()
+        return {each["saga_id"] for each in answer["sagas"]}
+
+    assert found(customer) == found(f"{customer} ") == found(customer.replace("\u00e9", "e\u0301")) == {normal}
+    assert found(f" {customer}") == {normal, stored}
+
+
 def test_a_timeline_shows_what_happened_and_its_freshness(wire: TrackerPeers) -> None:
     url = wire.stack.endpoints.http["saga-tracker-api"][0]
     staff, saga_id = wire.token("operator"), new_id()

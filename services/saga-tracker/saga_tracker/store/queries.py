@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, func, select, tuple_
 
+from chassis.values.text import normal
 from saga_tracker.model.facts import Progress, from_record
 from saga_tracker.store.schema import SAGAS, TIMELINE, WATERMARKS
 
@@ -193,11 +194,14 @@ def read_cursor(cursor: str) -> tuple[datetime, str]:
 def _conditions(filters: Filters) -> list[ColumnElement[bool]]:
     wanted = {
         SAGAS.c.state: filters.state,
-        SAGAS.c.subject: filters.customer,
         SAGAS.c.step: filters.step,
         SAGAS.c.saga_type: filters.type,
     }
     conditions: list[ColumnElement[bool]] = [column == value for column, value in wanted.items() if value is not None]
+    if filters.customer is not None:
+        # In the form in which checkout stores it, and as it was sent: an earlier release stored that.
+        forms = {filters.customer, normal(filters.customer)}
+        conditions.append(SAGAS.c.subject.in_(sorted(forms)) if len(forms) > 1 else SAGAS.c.subject == filters.customer)
     if filters.started_after is not None:
         conditions.append(SAGAS.c.started_at > filters.started_after)
     if filters.started_before is not None:
