@@ -1,4 +1,4 @@
-"""Parses JSON as every service and the command line do: each member of an object has one value.
+"""Parses and writes JSON as every service and the command line do: each member of an object has one value.
 
 ``json`` believes the last of two members, and other parsers the first. So a text in which a member is given twice means
 one thing to a proxy and another to a service. It is refused.
@@ -17,6 +17,10 @@ DIGITS_MAX: Final = 400
 """As many as the largest double, and far fewer than Python refuses to parse."""
 FIELD_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 """The form of every field of ours. A member of another form is not named: it may be personal data."""
+
+
+compact: Final = json.JSONEncoder(separators=(",", ":")).encode
+"""Returns a value's JSON without spaces. ``json.dumps`` would make an encoder for each call."""
 
 
 class JsonFlaw(ValueError):

@@ -180,11 +180,10 @@ class Checked:
     refusals: tuple[Refusal, ...]
 
     @property
-    def skus(self) -> Iterator[str]:
+    def skus(self) -> list[str]:
         """The skus of the lines, in both forms."""
-        yield from (line.sku for line in self.cart.lines)
-        if self.sent is not self.cart:
-            yield from (line.sku for line in self.sent.lines)
+        skus = [line.sku for line in self.cart.lines]
+        return skus if self.sent is self.cart else skus + [line.sku for line in self.sent.lines]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,20 +226,31 @@ def price_checked(checked: Checked, products: Mapping[str, Product]) -> PricedCa
     found = [products.get(line.sku) for line in cart.lines]
     if checked.sent is not cart:
         found = [product or products.get(sent.sku) for product, sent in zip(found, checked.sent.lines, strict=True)]
-    refusals = [*checked.refusals, *_of_lines(cart, found)]
-    if refusals:
-        return tuple(refusals)
-    lines = tuple(
-        PricedLine(sku=product.sku, quantity=line.quantity, unit_price_minor=product.price_minor)
-        for line, product in zip(cart.lines, found, strict=True)
-        if product is not None
-    )
-    total_minor = sum(line.quantity * line.unit_price_minor for line in lines)
+    lines = _sold(cart, found)
+    if checked.refusals or lines is None:
+        return (*checked.refusals, *_of_lines(cart, found))
+    total_minor = sum([line.quantity * line.unit_price_minor for line in lines])
     if cart.points_to_burn >= total_minor:
         total = shown(total_minor, cart.currency)
         detail = f"{cart.points_to_burn} points for an order of {total}; burn fewer, the card must pay something."
         return (Refusal(path=("points_to_burn",), detail=detail),)
     return PricedCart(cart=cart, lines=lines, total_minor=total_minor, payable_minor=total_minor - cart.points_to_burn)
+
+
+def _sold(cart: Cart, found: Sequence[Product | None]) -> tuple[PricedLine, ...] | None:
+    """Return the lines with their prices, or None where :func:`_of_lines` has something to refuse."""
+    lines: list[PricedLine] = []
+    for line, product in zip(cart.lines, found, strict=True):
+        if (
+            product is None
+            or not 1 <= line.quantity <= QUANTITY_MAX
+            or product.price_minor < 1
+            or product.currency != cart.currency
+        ):
+            return None
+        lines.append(PricedLine(sku=product.sku, quantity=line.quantity, unit_price_minor=product.price_minor))
+    is_whole = 1 <= len(lines) <= LINES_MAX and len({line.sku for line in lines}) == len(lines)
+    return tuple(lines) if is_whole else None
 
 
 def check(cart: Cart) -> Checked:
@@ -272,8 +282,7 @@ def _is_plain(cart: Cart) -> bool:
     texts += [text for text in (ship_to.street_2, ship_to.city, ship_to.region, ship_to.postal_code) if text]
     return (
         ship_to.phone is None
-        and are_plain(texts)
-        and are_plain([cart.customer_id, *[line.sku for line in cart.lines]])
+        and are_plain([cart.customer_id, *texts, *[line.sku for line in cart.lines]])
         and not (has_enough_digits("".join(texts)) and any(map(has_enough_digits, texts)))
         and not token_holds_card_number(cart.payment_method.token)
         and cart.points_to_burn >= 0
@@ -363,17 +372,7 @@ def _of_lines(cart: Cart, found: Sequence[Product | None]) -> Iterator[Refusal]:
         if first != number:
             detail = f"Line {number + 1} repeats sku {line.sku!r} of line {first + 1}; send one line with the sum."
             yield Refusal(path=("lines", number, "sku"), detail=detail)
-        if not _is_sold(line, cart.currency, product):
-            yield from _of_line(number, line, cart.currency, product)
-
-
-def _is_sold(line: CartLine, currency: str, product: Product | None) -> bool:
-    return (
-        product is not None
-        and 1 <= line.quantity <= QUANTITY_MAX
-        and product.price_minor >= 1
-        and product.currency == currency
-    )
+        yield from _of_line(number, line, cart.currency, product)
 
 
 def _of_line(number: int, line: CartLine, currency: str, product: Product | None) -> Iterator[Refusal]:

@@ -6,7 +6,6 @@ Concurrent single requests share a batch. A bulk request is a batch of its own.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +16,7 @@ from sqlalchemy import Connection
 from chassis.http.problem import FieldError, Problem, invalid, pointer
 from chassis.saga import outbox
 from chassis.saga.outbox import OutboxRow
+from chassis.values.json_text import compact
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import TRACEPARENT, NewId, child_traceparent, headers, new_id
 from checkout import tables
@@ -116,7 +116,7 @@ def accept(
         tx,
         [_lock(each.key) for each in firsts],
         [each.key for each in firsts],
-        {sku for each in firsts for sku in each.checked.skus},
+        set().union(*[each.checked.skus for each in firsts]),
     )
     new = [each for index, each in enumerate(firsts) if index in locked and each.key not in stored]
     # 3.
@@ -252,7 +252,7 @@ def _order(order_id: str, accepted: Submission, priced: PricedCart) -> tuple[New
         fingerprint=accepted.fingerprint,
         priced=priced,
         status=ACCEPTED,
-        body=json.dumps(body, separators=(",", ":")),
+        body=compact(body),
     )
     return order, accepted
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,6 +25,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from chassis.postgres.columns import SQLALCHEMY, Columns
 from chassis.postgres.statement import Statement
 from chassis.saga.schema import service_metadata
+from chassis.values.json_text import compact
 from checkout.domain import OrderState, PricedCart, Product
 
 metadata = service_metadata()
@@ -250,4 +250,4 @@ def _lines(priced: PricedCart) -> str:
     lines = [
         {"sku": line.sku, "quantity": line.quantity, "unit_price_minor": line.unit_price_minor} for line in priced.lines
     ]
-    return json.dumps(lines, separators=(",", ":"))
+    return compact(lines)
