@@ -91,6 +91,9 @@ def test_sagas_are_found_by_a_customer_as_it_is_typed_and_as_an_earlier_release_
 
     assert found(customer) == found(f"{customer} ") == found(customer.replace("\u00e9", "e\u0301")) == {normal}
     assert found(f" {customer}") == {normal, stored}
+    for typed in (normal, normal.lower()):
+        answer = wire.http.get(f"{url}/v1/sagas/{typed}", headers=wire.token("support"))
+        assert answer.json()["saga"]["saga_id"] == normal
 
 
 def test_a_timeline_shows_what_happened_and_its_freshness(wire: TrackerPeers) -> None:
