@@ -23,7 +23,7 @@ PHONE_LENGTH_MAX: Final = 15
 """The most digits that may follow the + of a phone number (E.164)."""
 
 NOT_DIGITS: Final = bytes(set(range(256)) - set(b"0123456789"))
-HEX: Final = re.compile(r"(?=[0-9-]*[a-f])[0-9a-f](?:-?[0-9a-f]){23,}", re.IGNORECASE)
+HEX: Final = re.compile(r"[0-9a-f](?:-?[0-9a-f]){23,}", re.IGNORECASE)
 """24 hexadecimal digits or more: a UUID, a digest. One UUID in a thousand has a run of digits with a valid checksum."""
 RUN: Final = re.compile(r"\+?[0-9](?:[^0-9A-Za-z+]*[0-9]){11,}")
 """Digits and what may separate them: anything but letters, and the + of the next phone number."""
@@ -80,7 +80,7 @@ def text_holds_card_number(text: str, *, length_min: int = LENGTH_MIN) -> bool:
     """
     if not has_enough_digits(text):
         return False
-    return any(_run_holds_one(run, length_min) for run in RUN.findall(HEX.sub("x", _plain(text))))
+    return any(_run_holds_one(run, length_min) for run in RUN.findall(HEX.sub(_without_digest, _plain(text))))
 
 
 def token_holds_card_number(token: str) -> bool:
@@ -93,7 +93,9 @@ def token_holds_card_number(token: str) -> bool:
     plain = _plain(token)
     if ALONE.fullmatch(plain):
         return True
-    return any(_holds_one(PART.findall(run), LENGTH_MIN, LENGTH_MIN) for run in RUN.findall(HEX.sub("x", plain)))
+    return any(
+        _holds_one(PART.findall(run), LENGTH_MIN, LENGTH_MIN) for run in RUN.findall(HEX.sub(_without_digest, plain))
+    )
 
 
 def has_enough_digits(text: str) -> bool:
@@ -103,6 +105,12 @@ def has_enough_digits(text: str) -> bool:
     if text.isascii():
         return len(text.encode().translate(None, NOT_DIGITS)) >= LENGTH_MIN
     return sum(unicodedata.digit(letter, None) is not None for letter in text) >= LENGTH_MIN
+
+
+def _without_digest(found: re.Match[str]) -> str:
+    """Return ``x`` for hexadecimal digits among which a letter is; digits alone are not made by chance."""
+    digits = found.group()
+    return digits if digits.replace("-", "").isdecimal() else "x"
 
 
 def _plain(text: str) -> str:
