@@ -1,14 +1,15 @@
-"""Runs the command line hundreds of times a minute: a server has it loaded, and forks a process for each case.
+"""Runs the command line hundreds of times a minute: a server has it loaded, and forks a process for some cases.
 
-Started as a script it is that server: a case is one line of JSON on its input, a result one line on its output. The
-process of a case has the arguments, the environment and the file descriptors of the case, and streams as Python makes
-them from those. It must start no process: that ends it with STARTED.
+Started as a script it is that server: cases are one line of JSON on its input, their results one line on its output. In
+their process each case has its arguments, its environment and its file descriptors, and streams as Python makes them
+from those. It must start no process: that ends it with STARTED.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import json
 import os
 import signal
@@ -25,6 +26,10 @@ from typing import IO, Any, TextIO
 CASE_TIMEOUT_S = 60
 STARTED = 99
 LIGHT = "light"
+LOADED = (
+    "typer.rich_utils", "baraza.audit.console", "baraza.bench.modes", "baraza.chaos.session", "baraza.demo.run",
+    "baraza.storefront.replay", "proof.controls", "proof.running", "messages.generate",
+)  # fmt: skip
 UNFLUSHED = 120
 """Python's exit status where what is left in a stream cannot be written at the end."""
 BUFFERED_BYTES = 8_192
@@ -74,13 +79,17 @@ class CommandLine:
 
     def run(self, case: Case) -> Ended:
         """Run one case."""
+        return self.run_all([case])[0]
+
+    def run_all(self, cases: Sequence[Case]) -> list[Ended]:
+        """Run cases one after the other, in a process that they share until one of them ends it."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(asdict(case)).encode() + b"\n")
+        self._process.stdin.write(json.dumps([asdict(case) for case in cases]).encode() + b"\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         assert line, "the server of the command line has ended"
-        return Ended(**json.loads(line))
+        return [Ended(**each) for each in json.loads(line)]
 
 
 @contextlib.contextmanager
@@ -107,73 +116,98 @@ def _serve(*, light: bool) -> None:
     gc.collect()
     gc.freeze()
     for line in sys.stdin.buffer:
-        case = Case(**json.loads(line))
-        sys.stdout.buffer.write(json.dumps(asdict(_run(case, encodings))).encode() + b"\n")
+        cases = [Case(**each) for each in json.loads(line)]
+        found: list[Ended] = []
+        while len(found) < len(cases):
+            found += _run(cases[len(found) :], encodings)
+        sys.stdout.buffer.write(json.dumps([asdict(ended) for ended in found]).encode() + b"\n")
         sys.stdout.buffer.flush()
 
 
 def _load() -> None:
     """Import what commands import when they run, so that a case does not pay for it."""
-    import typer.rich_utils
+    for name in LOADED:
+        importlib.import_module(name)
+    from baraza.main import command
+    from baraza.system.client import trust
 
-    import baraza.audit.console
-    import baraza.bench.modes
-    import baraza.chaos.session
-    import baraza.demo.run
-    import baraza.main
-    import baraza.storefront.replay
-    import baraza.system.client
-
-    baraza.system.client.trust()
-    assert typer.rich_utils.rich_format_error is not None
-    baraza.main.command()
+    trust()
+    command()
 
 
-def _run(case: Case, encodings: tuple[str, str, str]) -> Ended:
+def _run(cases: Sequence[Case], encodings: tuple[str, str, str]) -> list[Ended]:
+    """Run cases in one process, up to the first that ends it."""
     with contextlib.ExitStack() as files:
         content, out, err = (files.enter_context(tempfile.TemporaryFile()) for _ in range(3))
-        content.write(case.content.encode("utf-8", "surrogateescape"))
-        content.seek(0)
+        reader, writer = os.pipe()
         child = os.fork()
         if not child:
-            _be(case, encodings, content, out, err)
-        killer = threading.Timer(CASE_TIMEOUT_S, os.kill, (child, signal.SIGKILL))
+            _be(cases, encodings, (content, out, err), writer)
+        os.close(writer)
+        killer = threading.Timer(CASE_TIMEOUT_S * len(cases), os.kill, (child, signal.SIGKILL))
         killer.start()
+        with open(reader, "rb") as results:
+            found = [Ended(**json.loads(line)) for line in results]
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         killer.cancel()
-        for file in (out, err):
-            file.seek(0)
-        return Ended(
-            status=status, stdout=out.read().decode(errors="replace"), stderr=err.read().decode(errors="replace")
-        )
+        return found if len(found) == len(cases) else [*found, _ended(status, out, err)]
 
 
-def _be(case: Case, encodings: tuple[str, str, str], content: IO[bytes], out: IO[bytes], err: IO[bytes]) -> None:
-    """Be the process of a case; this never returns."""
+def _be(
+    cases: Sequence[Case], encodings: tuple[str, str, str], files: tuple[IO[bytes], IO[bytes], IO[bytes]], writer: int
+) -> None:
+    """Be the process of these cases; this never returns."""
+    from baraza import streams
+    from baraza.system import running
+
     status = 1
     try:
-        os.environ.clear()
-        os.environ.update(case.environment)
-        wanted = [_descriptor(case.stdin, content), _descriptor(case.stdout, out), _descriptor(case.stderr, err)]
-        for number, descriptor in enumerate(wanted):
-            if descriptor is None:
-                os.close(number)
-            else:
-                os.dup2(descriptor, number)
-        if case.folder is not None:
-            os.chdir(case.folder)
-            os.rmdir(case.folder)
-        sys.stdin, sys.stdout, sys.stderr = (
-            _stream(number, case.encoding or own) for number, own in enumerate(encodings)
-        )
-        sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr  # type: ignore[misc, assignment]
-        sys.argv = ["baraza", *case.arguments]
         sys.addaudithook(_no_process)
-        status = _status()
+        with open(writer, "wb") as results:
+            for case in cases:
+                for file in files:
+                    file.seek(0)
+                    file.truncate()
+                os.chdir("/")
+                streams._discarded.clear()
+                running._homes.clear()
+                ended = _ended(_status_of(case, encodings, files), *files[1:])
+                results.write(json.dumps(asdict(ended)).encode() + b"\n")
+                results.flush()
+        status = 0
     except BaseException:  # any error of a case is its result, and the fork must never run on as the server
-        os.write(err.fileno(), traceback.format_exc().encode())
+        os.write(files[2].fileno(), traceback.format_exc().encode())
     finally:
         os._exit(status)
+
+
+def _status_of(case: Case, encodings: tuple[str, str, str], files: tuple[IO[bytes], IO[bytes], IO[bytes]]) -> int:
+    """Run a case with its environment, its descriptors and its streams, and return its exit status."""
+    content, out, err = files
+    content.write(case.content.encode("utf-8", "surrogateescape"))
+    content.seek(0)
+    os.environ.clear()
+    os.environ.update(case.environment)
+    wanted = [_descriptor(case.stdin, content), _descriptor(case.stdout, out), _descriptor(case.stderr, err)]
+    for number, descriptor in enumerate(wanted):
+        if descriptor is None:
+            with contextlib.suppress(OSError):  # closed by the case before
+                os.close(number)
+        else:
+            os.dup2(descriptor, number)
+    if case.folder is not None:
+        os.chdir(case.folder)
+        os.rmdir(case.folder)
+    sys.stdin, sys.stdout, sys.stderr = (_stream(number, case.encoding or own) for number, own in enumerate(encodings))
+    sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr  # type: ignore[misc, assignment]
+    sys.argv = ["baraza", *case.arguments]
+    return _status()
+
+
+def _ended(status: int, out: IO[bytes], err: IO[bytes]) -> Ended:
+    for file in (out, err):
+        file.seek(0)
+    return Ended(status=status, stdout=out.read().decode(errors="replace"), stderr=err.read().decode(errors="replace"))
 
 
 def _no_process(event: str, _arguments: tuple[Any, ...]) -> None:

@@ -65,6 +65,15 @@ def check(ended: Ended, call: object, *, statuses: Sequence[int] = (0, 1, 2), is
         assert ended.stderr.strip(), text
 
 
+def check_all(command_line: CommandLine, cases: Iterable[Case], *, statuses: Sequence[int] = (0, 1, 2)) -> list[Ended]:
+    """Run the cases and check each of them."""
+    listed = list(cases)
+    found = command_line.run_all(listed)
+    for case, ended in zip(listed, found, strict=True):
+        check(ended, case, statuses=statuses, is_heard=case.stderr == Stream.FILE)
+    return found
+
+
 def folders(base: Path) -> dict[str, Path]:
     """Return homes that hold no stack, or a damaged one, by what is wrong with them."""
     file = base / "file"
@@ -112,15 +121,16 @@ def test_a_home_that_is_none_is_refused_by_every_command(command_line: CommandLi
     homes = folders(tmp_path)
     before = sorted(tmp_path.iterdir())
     everywhere = [*product((("status",), ("up",)), homes.items())]
-    for call, (what, home) in [*everywhere, *spread(product([*CALLS, *STARTING], homes.items()), 11)]:
-        if call in STARTING and what == "empty":
-            continue
-        case = Case(
+    cases = [
+        Case(
             arguments=(*call, "--home", str(home)),
             environment=environment(tmp_path),
             content=INPUT.get(" ".join(call[:2]), ""),
         )
-        check(command_line.run(case), case.arguments, statuses=(1, 2))
+        for call, (what, home) in [*everywhere, *spread(product([*CALLS, *STARTING], homes.items()), 11)]
+        if call not in STARTING or what != "empty"
+    ]
+    check_all(command_line, cases, statuses=(1, 2))
     assert sorted(tmp_path.iterdir()) == before, "a command wrote beside the home"
 
 
@@ -139,12 +149,16 @@ UNENDING: tuple[tuple[str, ...], ...] = (
 
 
 def test_a_number_that_is_none_is_refused(command_line: CommandLine, tmp_path: Path) -> None:
-    for call, number in spread(product(NUMBERED, NUMBERS), 3):
-        case = Case(arguments=(*call, number), environment=environment(tmp_path), content=INPUT["orders replay"])
-        check(command_line.run(case), case.arguments, statuses=(1, 2))
-    for call, number in product(UNENDING, ("inf", "nan", "-1")):
-        case = Case(arguments=(*call, number), environment=environment(tmp_path))
-        check(command_line.run(case), case.arguments, statuses=(2,))
+    cases = [
+        Case(arguments=(*call, number), environment=environment(tmp_path), content=INPUT["orders replay"])
+        for call, number in spread(product(NUMBERED, NUMBERS), 3)
+    ]
+    check_all(command_line, cases, statuses=(1, 2))
+    unending = [
+        Case(arguments=(*call, number), environment=environment(tmp_path))
+        for call, number in product(UNENDING, ("inf", "nan", "-1"))
+    ]
+    check_all(command_line, unending, statuses=(2,))
 
 
 @pytest.mark.parametrize(
@@ -203,10 +217,15 @@ TEXTUAL: tuple[tuple[str, ...], ...] = (
 
 
 def test_any_text_is_taken_or_refused(command_line: CommandLine, tmp_path: Path) -> None:
-    for call, text in spread(product(TEXTUAL, TEXTS), 5):
-        arguments = tuple(word.replace("{}", text) for word in call)
-        case = Case(arguments=arguments, environment=environment(tmp_path), content=INPUT["orders submit"])
-        check(command_line.run(case), case.arguments)
+    cases = [
+        Case(
+            arguments=tuple(word.replace("{}", text) for word in call),
+            environment=environment(tmp_path),
+            content=INPUT["orders submit"],
+        )
+        for call, text in spread(product(TEXTUAL, TEXTS), 5)
+    ]
+    check_all(command_line, cases)
 
 
 TIMES = (
@@ -220,10 +239,11 @@ TIMES = (
 
 
 def test_a_time_that_is_none_is_refused(command_line: CommandLine, tmp_path: Path) -> None:
-    for call, text in product((("reconcile", "inventory", "--since"), ("redrive", "--plan")), TIMES):
-        value = text if call[0] == "reconcile" else f"after={text}"
-        case = Case(arguments=(*call, value), environment=environment(tmp_path))
-        check(command_line.run(case), case.arguments, statuses=(1, 2))
+    cases = [
+        Case(arguments=(*call, text if call[0] == "reconcile" else f"after={text}"), environment=environment(tmp_path))
+        for call, text in product((("reconcile", "inventory", "--since"), ("redrive", "--plan")), TIMES)
+    ]
+    check_all(command_line, cases, statuses=(1, 2))
 
 
 VARIABLES: Mapping[str, Sequence[str]] = {
@@ -252,10 +272,12 @@ VARIABLES: Mapping[str, Sequence[str]] = {
 def test_no_variable_of_the_caller_breaks_a_command(command_line: CommandLine, tmp_path: Path) -> None:
     calls = (("status",), ("saga", "show", "order"), ("sagas", "list"), ("--help",), ("backup", "inventory", "dump"))
     up = ("up", "--home", "/dev/null/home")
-    for name, values in VARIABLES.items():
-        for call, value in spread(product((*calls, up), values), 4):
-            case = Case(arguments=call, environment={**environment(tmp_path), name: value})
-            check(command_line.run(case), (call, name, value))
+    cases = [
+        Case(arguments=call, environment={**environment(tmp_path), name: value})
+        for name, values in VARIABLES.items()
+        for call, value in spread(product((*calls, up), values), 4)
+    ]
+    check_all(command_line, cases)
 
 
 @pytest.mark.parametrize(
@@ -273,12 +295,14 @@ def test_no_variable_of_the_caller_breaks_a_command(command_line: CommandLine, t
 def test_streams_that_are_closed_full_gone_or_ascii_break_nothing(
     command_line: CommandLine, tmp_path: Path, call: tuple[str, ...], encoding: str
 ) -> None:
-    for stdin, stdout, stderr in spread(product((Stream.FILE, Stream.CLOSED), Stream, Stream), 5):
-        case = Case(
+    cases = [
+        Case(
             arguments=call, environment=environment(tmp_path), content=INPUT["orders submit"], encoding=encoding,
             stdin=stdin, stdout=stdout, stderr=stderr,
-        )  # fmt: skip
-        check(command_line.run(case), case, is_heard=stderr == Stream.FILE)
+        )
+        for stdin, stdout, stderr in spread(product((Stream.FILE, Stream.CLOSED), Stream, Stream), 5)
+    ]  # fmt: skip
+    check_all(command_line, cases)
 
 
 @pytest.mark.parametrize(
@@ -327,13 +351,14 @@ def test_an_answer_that_is_none_is_reported(command_line: CommandLine, tmp_path:
     with answering(lambda _: Answer(status=status, content=content, headers=headers)) as stack:
         variables = environment(tmp_path, BARAZA_PLACES=stack.file(tmp_path))
         calls = [*CALLED, ("timeline", ORDER, "--follow"), *((*call, "--json") for call in CALLED)]
-        for call in spread(calls[answer % 4 :], 4):
-            if call[:2] == ("orders", "replay") and (
-                status in (409, 500) or {"Content-Encoding", "Content-Length"} & set(headers)
-            ):
-                continue  # repeated for a minute
-            case = Case(arguments=call, content=INPUT.get(" ".join(call[:2]), ""), environment=variables)
-            check(command_line.run(case), (case.arguments, ANSWERS[answer]))
+        is_repeated = status in (409, 500) or bool({"Content-Encoding", "Content-Length"} & set(headers))
+        """For a minute, by a replay."""
+        cases = [
+            Case(arguments=call, content=INPUT.get(" ".join(call[:2]), ""), environment=variables)
+            for call in spread(calls[answer % 4 :], 4)
+            if call[:2] != ("orders", "replay") or not is_repeated
+        ]
+        check_all(command_line, cases)
 
 
 PLACES: Mapping[str, object] = {
@@ -343,15 +368,19 @@ PLACES: Mapping[str, object] = {
 
 
 def test_a_file_of_endpoints_that_lacks_some_is_refused(command_line: CommandLine, tmp_path: Path) -> None:
-    places = tmp_path / "endpoints.json"
-    for call, (what, changed) in spread(product(CALLED, PLACES.items()), 5):
+    for what, changed in PLACES.items():
         whole = what in ("nothing", "a list", "a number")
-        places.write_text(json.dumps(changed if whole else {**endpoints("http://127.0.0.1:1"), **changed}))
-        case = Case(
+        listed = changed if whole else {**endpoints("http://127.0.0.1:1"), **changed}
+        (tmp_path / what).write_text(json.dumps(listed))
+    cases = [
+        Case(
             arguments=call, content=INPUT.get(" ".join(call[:2]), ""),
-            environment=environment(tmp_path, BARAZA_PLACES=str(places)),
-        )  # fmt: skip
-        check(command_line.run(case), (call, changed), statuses=(1, 2))
+            environment=environment(tmp_path, BARAZA_PLACES=str(tmp_path / what)),
+        )
+        for call, what in spread(product(CALLED, PLACES), 5)
+    ]  # fmt: skip
+    check_all(command_line, cases, statuses=(1, 2))
+    places = tmp_path / "endpoints.json"
     marked = b"\xef\xbb\xbf" + json.dumps(endpoints("http://127.0.0.1:1")).encode()
     places.write_bytes(marked)
     case = Case(arguments=("sagas", "list"), environment=environment(tmp_path, BARAZA_PLACES=str(places)))
@@ -394,20 +423,25 @@ def test_another_locale_breaks_nothing(tmp_path: Path, variables: dict[str, str]
     home = tmp_path / "hé 100% 𝄞"
     whole = {**environment(tmp_path), **variables}
     with serving(whole) as command_line:
-        for call in (("saga", "show", "order"), ("status", "--home", str(home)), ("orders", "show", "é"), ("--help",)):
-            check(command_line.run(Case(arguments=call, environment=whole, encoding=None)), (call, variables))
+        calls = (("saga", "show", "order"), ("status", "--home", str(home)), ("orders", "show", "é"), ("--help",))
+        check_all(command_line, [Case(arguments=call, environment=whole, encoding=None) for call in calls])
 
 
 def test_a_working_directory_that_is_gone_breaks_nothing(command_line: CommandLine, tmp_path: Path) -> None:
-    relative = (
+    relative: tuple[tuple[str, ...], ...] = (
         ("status", "--home", "here"), ("up", "--home", "here"), ("orders", "submit", "x"), ("orders", "replay", "x"),
         ("catalogue", "load", "x"), ("backup", "inventory", "x"), ("restore", "inventory", "x"),
     )  # fmt: skip
-    for call in (*relative, *spread(CALLS, 3), ("saga", "show", "order"), ("schemas", "check"), ("--help",)):
-        folder = tmp_path / "gone"
-        folder.mkdir()
-        case = Case(
-            arguments=call, content=INPUT.get(" ".join(call[:2]), ""), environment=environment(tmp_path),
-            folder=str(folder),
-        )  # fmt: skip
-        check(command_line.run(case), case.arguments, statuses=(1, 2) if call in relative else (0, 1, 2))
+    others = (*spread(CALLS, 3), ("saga", "show", "order"), ("schemas", "check"), ("--help",))
+    for calls, statuses in ((relative, (1, 2)), (others, (0, 1, 2))):
+        folders = [tmp_path / f"{len(statuses)}-{number}" for number in range(len(calls))]
+        for folder in folders:
+            folder.mkdir()
+        cases = [
+            Case(
+                arguments=call, content=INPUT.get(" ".join(call[:2]), ""), environment=environment(tmp_path),
+                folder=str(folder),
+            )
+            for call, folder in zip(calls, folders, strict=True)
+        ]  # fmt: skip
+        check_all(command_line, cases, statuses=statuses)
