@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from chassis.http.downstream import TooLate, Unavailable
+from chassis.saga.steps import ExternalStep
 from chassis.saga.unit_of_work import CallResult, PendingCall
 from proof.schedule import BEGINNING, Schedule
 
@@ -15,6 +16,8 @@ AWAY_S = 60.0
 CLIENT_TIMEOUT_S = 2.0
 START_DELAY_S = 2.0
 """How long a call may wait for a thread; longer than the chassis allows, so that some are not begun."""
+STANDSTILL_S = 20.0
+"""How long after its deadline a call may be made by a process that stood still."""
 LOOKUP_S = 10.0
 """How long the lookup of the provider's name may take, longer than any call."""
 
@@ -44,6 +47,10 @@ class CallTransport:
         if schedule.now > call.begins_by and not call.is_query:
             answered(CallResult(call=call, failure=TooLate("no free thread in time")))
             return
+        if _can_be_undone(call) and schedule.strikes("stands still before a request", 0.02):
+            late_at = call.deadline_at + schedule.within(STANDSTILL_S)
+            schedule.at(late_at, lambda: self._send_late(call, answered) if is_alive() else None)
+            return
         gives_up_at = sends_until(call, schedule.now)
         lookup = schedule.within(LOOKUP_S) if schedule.strikes("slow name lookup", 0.05) else timedelta(0)
         if schedule.now + lookup > gives_up_at:
@@ -51,6 +58,14 @@ class CallTransport:
             schedule.at(gives_up_at, lambda: answered(CallResult(call=call, failure=unreachable)))
         else:
             schedule.at(schedule.now + lookup, lambda: self._send(call, answered, gives_up_at) if is_alive() else None)
+
+    def _send_late(self, call: PendingCall, answered: Callable[[CallResult], None]) -> None:
+        """Send the request after all: the process stood still between the check of its time and the request."""
+        outcome = _run(call)
+        if self.schedule.strikes("answer lost", 0.3):
+            answered(CallResult(call=call, failure=Unavailable("connection reset")))
+        else:
+            answered(CallResult(call=call, outcome=outcome))
 
     def _send(self, call: PendingCall, answered: Callable[[CallResult], None], gives_up_at: datetime) -> None:
         """Plan when it arrives, and when and whether the answer comes."""
@@ -86,6 +101,14 @@ class CallTransport:
             schedule.at(schedule.now + schedule.within(0.5), lambda: answered(CallResult(call=call, outcome=outcome)))
 
         return answer
+
+
+def _can_be_undone(call: PendingCall) -> bool:
+    """Return whether the call is a step's that has a compensation of its own.
+
+    A capture is undone with its authorization. A gateway refuses one that comes after that, which a person must judge.
+    """
+    return isinstance(call.handler, ExternalStep) and call.handler.compensation is not None and not call.is_query
 
 
 def _run(call: PendingCall) -> object:

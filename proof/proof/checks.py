@@ -20,6 +20,7 @@ from saga_tracker.definitions import newest
 ORDER = newest("order")
 STEPS = tuple(step.name for step in ORDER.steps)
 SERVICE_OF = {step.name: step.service for step in ORDER.steps}
+LATE = "its call came back after its provider was queried"
 CONFIRMED, CANCELLED, REVIEW = "CONFIRMED", "CANCELLED_COMPENSATED", "NEEDS_REVIEW"
 
 
@@ -50,6 +51,8 @@ class FinalState:
     strangers: Mapping[str, Rows] = field(init=False)
     """The rows of the sagas that only undeliverable messages name; ``rows`` are without them."""
     states: dict[str, str] = field(init=False)
+    with_late_calls: set[str] = field(init=False)
+    """Sagas in which a call came back after it was fenced: a dead letter reports it, and its service undoes it."""
     with_open_letters: set[str] = field(init=False)
     """Sagas with an open dead letter, which operators are alerted to."""
 
@@ -59,6 +62,7 @@ class FinalState:
         if saga_ids:
             kept = {what: [row for row in rows if row.get("saga_id") not in saga_ids] for what, rows in found.items()}
             self.rows = {**kept, "outbox": found["outbox"]}
+        self.with_late_calls = {row["saga_id"] for row in self.rows["letters"] if LATE in row["reason"]}
         self.with_open_letters = {row["saga_id"] for row in self.rows["letters"] if row["open"]}
         self.states = {row["saga_id"]: row["state"] for row in self.rows["sagas"]}
 
@@ -99,7 +103,7 @@ def _redriven(final: FinalState) -> Findings:
                     f"still parked in {row['phase']} {row['step']} after every redrive: {row['reason']}",
                 )
         for row in final.rows["letters"]:
-            if row["open"]:
+            if row["open"] and LATE not in row["reason"]:
                 yield row["saga_id"], f"a dead letter that no redrive settles: {row['reason']}"
 
 
@@ -209,6 +213,8 @@ def _messages(final: FinalState) -> Findings:
     for saga_id, state in final.states.items():
         if len(ends[saga_id]) != (1 if state in (CONFIRMED, CANCELLED) else 0):
             yield saga_id, f"{state}, with {len(ends[saga_id])} last events"
+        if saga_id in final.with_late_calls:
+            continue
         replies = sorted(undone[saga_id].values())
         order = [STEPS.index(step) for _, step in replies]
         if order != sorted(set(order), reverse=True):

@@ -5,14 +5,16 @@ Each stands for a mistake that systems of this kind make.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
-from chassis.saga import effects, routing
+from chassis.saga import effects, late_calls, routing
 from chassis.saga.effects import Effect, EffectState
-from chassis.saga.unit_of_work import PendingCall
+from chassis.saga.late_calls import LateCalls
+from chassis.saga.steps import AnyExternalStep
+from chassis.saga.unit_of_work import CallResult, PendingCall
 from proof import calls
 from saga_tracker.ingest import tracked_saga
 from saga_tracker.model.facts import Fact, Fenced, Progress, StepState, Succeeded, merge
@@ -76,6 +78,10 @@ def sending_after_the_deadline(_call: PendingCall, began_at: datetime) -> dateti
     return began_at + timedelta(hours=1)
 
 
+def ignoring_late_calls(_late_calls: LateCalls, _step: AnyExternalStep, _group: Sequence[CallResult]) -> None:
+    """Discard the result of a call that comes back after its effect was fenced."""
+
+
 _on_trigger = effects.on_trigger
 
 
@@ -111,6 +117,7 @@ CONTROLS: Mapping[str, Control] = {
     "foreign-key": Control(simulated=((routing, "check_key", accepting),), explored={}),
     "unknown-saga": Control(simulated=((routing, "check_saga", accepting),), explored={}),
     "deadline-outlasted": Control(simulated=((calls, "sends_until", sending_after_the_deadline),), explored={}),
+    "late-call-ignored": Control(simulated=((late_calls.LateCalls, "settle", ignoring_late_calls),), explored={}),
     "cancellation-loses": Control(simulated=(), explored={"decide": completing_despite_a_cancellation}),
     "redrive-unfenced": Control(simulated=(), explored={"on_redrive": redriving_what_is_fenced}),
 }

@@ -46,12 +46,15 @@ class Transactions:
     unpublished: list[OutboxRow] = field(default_factory=list)
     delivered: list[str] = field(default_factory=list)
     results: list[CallResult] = field(default_factory=list)
+    late: list[CallResult] = field(default_factory=list)
+    """Results that came after their calls' deadlines, until they are committed: no crash loses them. No other
+    process knows of a call that was made after a standstill, which is assumed and not proved (decision 7)."""
     _generation: int = 0
 
     def lose_memory(self) -> None:
         """Lose what a crash loses; a call that is under way has no one to return to."""
         self._generation += 1
-        self.unpublished, self.delivered, self.results = [], [], []
+        self.unpublished, self.delivered, self.results = [], [], list(self.late)
 
     # What the execution calls
 
@@ -104,6 +107,7 @@ class Transactions:
                 self.task.sleep(schedule.chance.uniform(SLOW_COMMIT_S / 2, SLOW_COMMIT_S))
             if schedule.strikes("crash before the commit", 0.01):
                 raise Crash
+        self.late = [each for each in self.late if each not in work.results]
         self.task.plan_faults()
         self.look()
         self._trace(work, out)
@@ -178,6 +182,8 @@ class Transactions:
         def collect(result: CallResult) -> None:
             if is_alive():
                 self.results.append(result)
+                if not call.is_query and self.service.schedule.now > call.deadline_at:
+                    self.late.append(result)
 
         self.service.transport.begin(call, collect, is_alive)
 
