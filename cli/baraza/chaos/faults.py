@@ -6,7 +6,7 @@ import random
 import signal
 from collections.abc import Callable, Mapping
 
-from baraza.chaos import network, versions
+from baraza.chaos import network, standstill, versions
 from baraza.chaos.schedule import Fault, Kind
 from baraza.chaos.target import ChaosTarget
 from stack import kafka, postgres, redis, registry
@@ -174,6 +174,9 @@ KINDS: Mapping[Kind, Inject] = {
     Kind.DELAY: _delay,
     Kind.LOSS: _loss,
     Kind.PARTITION: _partition,
+    Kind.VANISHED: standstill.vanish,
+    Kind.SLOW_COMMIT: standstill.commit_slowly,
+    Kind.SLOW_LOOKUP: standstill.look_up_slowly,
     Kind.OUTBOX: _outbox,
     Kind.DUPLICATES: _publish_again,
     Kind.REORDERED: _publish_again,

@@ -25,9 +25,9 @@ def reset(after_ms: int, share: float) -> Toxic:
     return {"type": "reset_peer", "stream": "downstream", "toxicity": share, "attributes": {"timeout": after_ms}}
 
 
-def silence(share: float = 1.0, *, closing_after_ms: int = 0) -> Toxic:
+def silence(share: float = 1.0, *, closing_after_ms: int = 0, stream: str = "downstream") -> Toxic:
     """Return a toxic that drops all data on a share of the connections, and closes them after a while (0: never)."""
-    return {"type": "timeout", "stream": "downstream", "toxicity": share, "attributes": {"timeout": closing_after_ms}}
+    return {"type": "timeout", "stream": stream, "toxicity": share, "attributes": {"timeout": closing_after_ms}}
 
 
 class Network:

@@ -21,6 +21,9 @@ class Kind(StrEnum):
     DELAY = "delay"  # every response on a side of the network is delayed
     LOSS = "loss"  # connections of a side are reset or fall silent
     PARTITION = "partition"  # a side cannot reach a dependency at all
+    VANISHED = "vanished"  # a node is gone in mid-transaction: every packet of a side is dropped
+    SLOW_COMMIT = "slow-commit"  # each commit takes seconds
+    SLOW_LOOKUP = "slow-lookup"  # each lookup of a provider's name takes seconds
     OUTBOX = "outbox"  # nothing can be published while commits go on
     DUPLICATES = "duplicates"  # stored messages are published again
     REORDERED = "reordered"  # stored messages are published again, in another order
@@ -39,6 +42,9 @@ LASTS_S = {
     Kind.DELAY: (5.0, 15.0),
     Kind.LOSS: (5.0, 12.0),
     Kind.PARTITION: (3.0, 15.0),
+    Kind.VANISHED: (45.0, 60.0),  # longer than the locks of a node that is gone are kept, and the rest of an order
+    Kind.SLOW_COMMIT: (10.0, 20.0),
+    Kind.SLOW_LOOKUP: (5.0, 15.0),
     Kind.OUTBOX: (4.0, 12.0),
     Kind.ROLLBACK: (8.0, 20.0),
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from baraza.audit import console
 from baraza.chaos import engine
+from baraza.chaos.lookup import CALLERS, lookup_environment
 from baraza.chaos.messages import MessageFaults
 from baraza.chaos.network import Network
 from baraza.chaos.schedule import Kind
@@ -67,7 +68,8 @@ def run(folder: Path, plan: Plan, write: Callable[[str], None]) -> Verdict:
 @contextmanager
 def opened(folder: Path) -> Iterator[ChaosTarget]:
     """Yield a stack in ``folder`` with two processes of each service, and take it down afterwards."""
-    settings = from_environment(home=folder, proxied=True, replicas=replicas())
+    callers = dict.fromkeys(CALLERS, lookup_environment(folder.absolute()))
+    settings = from_environment(home=folder, proxied=True, replicas=replicas(), environment=callers)
     with progress_shown() as watch:
         stack = up(settings, watch)
         try:

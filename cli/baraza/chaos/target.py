@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Iterable
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import tenacity
@@ -14,6 +14,7 @@ from psycopg import OperationalError
 
 from baraza.audit.sources import TRACKER as TRACKER_DATABASE
 from baraza.audit.sources import Row, Unreadable, connect, sources_of
+from baraza.chaos.lookup import lookup_environment
 from baraza.chaos.messages import MessageFaults
 from baraza.chaos.network import Network
 from baraza.chaos.versions import Version
@@ -43,6 +44,8 @@ class ChaosTarget:
     running: Running
     network: Network
     messages: MessageFaults
+    violations: list[str] = field(default_factory=list)
+    """What a fault itself has found wrong while it lasted."""
 
     @property
     def stack(self) -> Stack:
@@ -96,7 +99,8 @@ class ChaosTarget:
 
     def run_as(self, service: str, version: Version | None) -> None:
         """Run all processes of a service at a version, or at the present one (None). Raises StackError."""
-        variables = {} if version is None else {"PYTHONPATH": version.python_path}
+        path = () if version is None else (version.python_path,)
+        variables = lookup_environment(self.stack.home, *path)
         settings = from_environment(home=self.stack.home, proxied=True, environment={service: variables})
         self.running = Running(stack=up(settings))
 

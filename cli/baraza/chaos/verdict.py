@@ -96,6 +96,7 @@ def judge(target: ChaosTarget, load: Load, injected: Sequence[InjectedFault], re
         *_found(report),
         *target.messages.unreported(),
         *_unrecovered(injected),
+        *target.violations,
     ]
     return Verdict(
         submitted=load.intake.total,
