@@ -90,7 +90,8 @@ def proxy(infrastructure: Stack) -> Iterator[TcpProxy]:
 @contextmanager
 def bounded(stack: Stack, accounts: Engine, bounds: Bounds = SERVING, *, port: int | None = None) -> Iterator[Engine]:
     """Yield an engine as a service has it, through the proxy's port if there is one."""
-    url = accounts.url.set(password=None, **({} if port is None else {"port": port}))
+    url = accounts.url.set(password=None)
+    url = url if port is None else url.set(port=port)
     secret = stack.home / "secrets" / postgres.SUPERUSER
     engine = database.create(url.render_as_string(), Path(secret), application="bounded", bounds=bounds)
     try:
@@ -126,11 +127,11 @@ def test_the_neighbour_of_a_client_that_vanishes_in_mid_transaction_goes_on(
         for name, stage in STAGES.items():
             stage(stack.enter_context(left_open(vanishing)), name)
         for name in STAGES:
-            until(lambda name=name: is_locked(accounts, name), f"{name}: the lock is held")  # type: ignore[misc]
+            until(lambda name=name: is_locked(accounts, name), f"{name}: the lock is held")
         proxy.vanish()
         with ThreadPoolExecutor(len(STAGES)) as threads:
             waiting = {
-                name: threads.submit(retry.transact, neighbours, lambda tx, name=name: CHANGE.run(tx, {"name": name}))  # type: ignore[misc]
+                name: threads.submit(retry.transact, neighbours, lambda tx, name=name: CHANGE.run(tx, {"name": name}))
                 for name in STAGES
             }
             for future in waiting.values():
