@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -245,6 +246,12 @@ def test_an_order_shows_amounts_in_its_currency_and_no_charge_once_it_is_cancell
     assert "tea  JPY 1,500" in shown
     cancelled = "\n".join(orders._description(order | {"state": "CANCELLED_COMPENSATED"}))
     assert "payable     nothing; the order was for JPY 1,500" in cancelled
+
+
+def test_a_command_that_is_shown_can_be_pasted(tmp_path: Path) -> None:
+    shown = options.command("restore", "inventory", "my é.dump", home=tmp_path / "a home")
+    assert shlex.split(shown) == ["./baraza", "restore", "inventory", "my é.dump", "--home", str(tmp_path / "a home")]
+    assert options.command("status", home=None) == "./baraza status"
 
 
 def test_an_order_id_means_the_same_in_small_letters() -> None:

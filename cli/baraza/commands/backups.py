@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from baraza.commands.options import Home
+from baraza.commands.options import Home, command
 from baraza.system import running
 from baraza.terminal import UsageRefusal, notify
 
@@ -24,7 +24,8 @@ def backup(service: Service, file: File, home: Home = None) -> None:
     """Write a copy of a service's database into a file, while everything runs."""
     _check_writable(file)
     running.load(home).backup(service, file)
-    notify(f"{file} contains {service} as of the start of this command. Restore it: ./baraza restore {service} {file}")
+    restoring = command("restore", service, str(file), home=home)
+    notify(f"{file} contains {service} as of the start of this command. Restore it: {restoring}")
 
 
 def _check_writable(file: Path) -> None:
@@ -54,7 +55,7 @@ def restore(service: Service, file: File, home: Home = None) -> None:
         notify(f"{service} may be stopped, and its database is the old one or the restored one; restore it again.")
         raise
     notify(f"{service} is stopped; its database is of {since}. Enter again what was entered by hand since, then:")
-    notify(f"./baraza reconcile {service} --since {since}")
+    notify(command("reconcile", service, "--since", since, home=home))
 
 
 def reconcile(service: Service, since: Since, home: Home = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -69,6 +70,12 @@ def order_id(text: str) -> str:
     if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum() or len(name) > ID_LENGTH_MAX:
         raise UsageRefusal(f"{text!r} is not an order's id, which looks like 01JCZ3K8T0ABCDEFGHJKMNPQRS.")
     return canonical(name)
+
+
+def command(*words: str, home: Path | None) -> str:
+    """Return a command of ours on the stack in ``home``, as it can be pasted into a shell."""
+    options = () if home is None else ("--home", str(home))
+    return f"./baraza {shlex.join([*words, *options])}"
 
 
 def check_reason(reason: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from baraza.commands.options import COUNT_MAX, RATE_MAX, Home, Json, Order, finite, order_id
+from baraza.commands.options import COUNT_MAX, RATE_MAX, Home, Json, Order, command, finite, order_id
 from baraza.storefront.inputs import Input, rereadable
 from baraza.system import running
 from baraza.terminal import FOUND_A_PROBLEM, Advance, Refusal, UsageRefusal, notify, progress, put, put_json, stop
@@ -83,7 +82,7 @@ def submit(file: OrderFile, key: Key = None, home: Home = None, as_json: Json = 
     if None not in (own, key) and own != key:
         raise UsageRefusal(f"{file} has the idempotency key {own!r}, --idempotency-key is {key!r}; give one of them.")
     chosen = key or order.key
-    again = _command("submit", str(file), "--idempotency-key", chosen, home=home)
+    again = command("orders", "submit", str(file), "--idempotency-key", chosen, home=home)
     with running.find(home).api("checkout") as checkout:
         notify(f"Idempotency key: {chosen}")
         with _repeatable(chosen, again):
@@ -93,11 +92,11 @@ def submit(file: OrderFile, key: Key = None, home: Home = None, as_json: Json = 
 
 
 @contextmanager
-def _repeatable(key: str, command: str) -> Iterator[None]:
+def _repeatable(key: str, again: str) -> Iterator[None]:
     """Where the block ends without a known outcome, add the key and the command that repeats the call safely."""
     from baraza.system.client import NotUnderstood, Refused, Unreachable
 
-    unknown = f"Whether the order was accepted is unknown. Repeat it safely, under the key {key}: {command}"
+    unknown = f"Whether the order was accepted is unknown. Repeat it safely, under the key {key}: {again}"
     try:
         yield
     except (Unreachable, NotUnderstood) as error:
@@ -109,12 +108,6 @@ def _repeatable(key: str, command: str) -> Iterator[None]:
     except (KeyboardInterrupt, SystemExit):
         notify(unknown)
         raise
-
-
-def _command(name: str, *arguments: str, home: Path | None) -> str:
-    """Return a command of orders as it can be pasted into a shell."""
-    options = () if home is None else ("--home", str(home))
-    return f"./baraza orders {name} {shlex.join([*arguments, *options])}"
 
 
 @app.command()
@@ -137,7 +130,7 @@ def replay(source: Source, limit: Limit = None, rate: Rate = None, home: Home = 
 
 def _again(source: str, limit: int | None, home: Path | None) -> str:
     options = () if limit is None else ("--orders", str(limit))
-    return _command("replay", source, *options, home=home)
+    return command("orders", "replay", source, *options, home=home)
 
 
 def _replayed(
