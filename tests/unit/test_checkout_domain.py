@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from checkout import intake
+from checkout.catalogue import repeated
 from checkout.domain import (
     LINES_MAX,
     PRICE_MINOR_MAX,
@@ -28,8 +29,9 @@ from checkout.domain import (
     message_of,
     price,
     price_checked,
-    repeated,
 )
+from checkout.main import Programme
+from checkout.points import PointsRate
 
 CATALOGUE = {
     f"sku-{number}": Product(sku=f"sku-{number}", name="A thing", price_minor=price_minor, currency=currency)
@@ -37,10 +39,10 @@ CATALOGUE = {
 }
 
 
-def cart(*lines: tuple[str, int], points: int = 0, token: str = "tok_visa") -> Cart:
+def cart(*lines: tuple[str, int], points: int = 0, token: str = "tok_visa", currency: str = "USD") -> Cart:
     return Cart(
         customer_id="customer-1",
-        currency="USD",
+        currency=currency,
         lines=tuple(CartLine(sku=sku, quantity=quantity) for sku, quantity in lines),
         points_to_burn=points,
         payment_method=PaymentMethod(token=token),
@@ -92,6 +94,62 @@ def test_all_invalid_lines_are_named_at_once() -> None:
 @pytest.mark.parametrize("points", [100, 101])
 def test_points_never_pay_the_whole_order(points: int) -> None:
     assert list(refused(cart(("sku-0", 1), points=points))) == [("points_to_burn",)]
+
+
+DINARS = {"oil": Product(sku="oil", name="Oil", price_minor=100_000, currency="KWD")}
+RATES = {"USD": PointsRate(points=1, minor=1), "KWD": PointsRate(points=100, minor=3)}
+
+
+@pytest.mark.parametrize("rates", [None, {"USD": RATES["USD"]}, {}])
+def test_points_pay_nothing_in_a_currency_without_a_rate(rates: Mapping[str, PointsRate] | None) -> None:
+    """99,999 points are no 99.999 dinars."""
+    order = cart(("oil", 1), points=99_999, currency="KWD")
+    result = price(order, DINARS) if rates is None else price(order, DINARS, rates)
+
+    assert isinstance(result, tuple)
+    assert [refusal.path for refusal in result] == [("points_to_burn",)]
+    assert "no rate for KWD" in result[0].detail
+
+
+def test_an_order_without_points_needs_no_rate() -> None:
+    priced = price(cart(("oil", 1), currency="KWD"), DINARS)
+
+    assert isinstance(priced, PricedCart)
+    assert (priced.payable_minor, priced.rate) == (100_000, None)
+
+
+def test_points_pay_at_the_rate_of_the_currency_which_is_kept() -> None:
+    priced = price(cart(("oil", 1), points=200, currency="KWD"), DINARS, RATES)
+
+    assert isinstance(priced, PricedCart)
+    assert (priced.payable_minor, priced.rate) == (100_000 - 6, RATES["KWD"])
+
+
+def test_points_that_pay_no_whole_minor_units_are_refused() -> None:
+    result = price(cart(("oil", 1), points=250, currency="KWD"), DINARS, RATES)
+
+    assert isinstance(result, tuple)
+    assert (result[0].path, "100 of them" in result[0].detail) == (("points_to_burn",), True)
+
+
+@pytest.mark.parametrize("points", [3_333_300, 3_333_400])
+def test_points_at_a_rate_pay_all_but_something(points: int) -> None:
+    result = price(cart(("oil", 1), points=points, currency="KWD"), DINARS, RATES)
+
+    assert isinstance(result, PricedCart) is (points == 3_333_300)
+
+
+def test_rates_are_read_from_the_setting() -> None:
+    assert Programme(points_rates="USD=1:1, KWD=100:3").rates == RATES
+    assert Programme(points_rates="").rates == {}
+
+
+@pytest.mark.parametrize(
+    "text", ["USD", "USD=1", "usd=1:1", "ZZZ=1:1", "USD=0:1", "USD=1:0", "USD=1:1;EUR=1:1", "USD=-1:1"]
+)
+def test_a_rate_that_is_none_is_named(text: str) -> None:
+    with pytest.raises(ValueError, match="BARAZA_POINTS_RATES has"):
+        _ = Programme(points_rates=text).rates
 
 
 def test_a_card_number_is_refused_as_a_token() -> None:

@@ -33,6 +33,7 @@ from chassis.wire.codec import Codec
 from chassis.wire.kafka import KafkaLogin
 from chassis.wire.redis import RedisLogin
 from checkout import bulk, cancellation, tables
+from checkout.catalogue import repeated
 from checkout.domain import (
     CONFIG,
     IDEMPOTENCY_KEY_LENGTH_MAX,
@@ -42,10 +43,10 @@ from checkout.domain import (
     PricedLine,
     Product,
     message_of,
-    repeated,
 )
-from checkout.intake import TOPIC, not_yours, refused, submission
+from checkout.intake import TOPIC, Terms, not_yours, refused, submission
 from checkout.order_batcher import OrderBatcher
+from checkout.points import PointsRate
 from checkout.rate_limits import RateLimits
 from checkout.response_cache import ResponseCache
 from messages.checkout import OrderCancellationRequested, OrderSubmitted
@@ -342,14 +343,16 @@ def read_catalogue(
     return CataloguePage(products=page, next=page[-1].sku if len(found) > limit else None)
 
 
-def application(dependencies: Dependencies, requests_per_second: Mapping[str, int]) -> FastAPI:
+def application(
+    dependencies: Dependencies, requests_per_second: Mapping[str, int], rates: Mapping[str, PointsRate]
+) -> FastAPI:
     """Return the API. Its lifespan starts the batcher and the publisher, and stops them without losing an order."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(dependencies.codec.learn, TOPIC, (OrderSubmitted, OrderCancellationRequested))
         await asyncio.to_thread(address.warm_up)
-        resources = _resources(dependencies, requests_per_second)
+        resources = _resources(dependencies, requests_per_second, rates)
         app.state.resources = resources
         resources.batcher.start(asyncio.get_running_loop())
         yield
@@ -366,7 +369,9 @@ def application(dependencies: Dependencies, requests_per_second: Mapping[str, in
     return app
 
 
-def _resources(dependencies: Dependencies, requests_per_second: Mapping[str, int]) -> ApiResources:
+def _resources(
+    dependencies: Dependencies, requests_per_second: Mapping[str, int], rates: Mapping[str, PointsRate]
+) -> ApiResources:
     settings, engine, codec = dependencies.settings, dependencies.engine, dependencies.codec
     observer = dependencies.observer()
 
@@ -381,7 +386,7 @@ def _resources(dependencies: Dependencies, requests_per_second: Mapping[str, int
     return ApiResources(
         engine=engine,
         codec=codec,
-        batcher=OrderBatcher(engine, codec, publisher, cache, gather_s=settings.gather_s),
+        batcher=OrderBatcher(engine, Terms(codec=codec, rates=rates), publisher, cache, gather_s=settings.gather_s),
         cache=cache,
         rate_limits=RateLimits(settings.redis_url, login, requests_per_second),
         bulk_limiter=CapacityLimiter(BULK_AT_ONCE_MAX),

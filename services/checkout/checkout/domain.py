@@ -36,6 +36,7 @@ from chassis.values.card_number import (
 from chassis.values.money import is_currency, shown
 from chassis.values.phone import phone
 from chassis.values.text import are_plain, human_text, identifier
+from checkout.points import ONE_CENT, PointsRate, flaw_of
 
 QUANTITY_MAX: Final = 1_000
 """In a retailer's year of real baskets, every larger quantity was a typing mistake."""
@@ -160,12 +161,16 @@ class PricedLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PricedCart:
-    """A cart that may become an order. The card pays ``payable_minor``; one point pays one minor unit of the rest."""
+    """A cart that may become an order. The card pays ``payable_minor``, the points pay the rest at this rate.
+
+    ``rate`` is None where no points are burned.
+    """
 
     cart: Cart
     lines: tuple[PricedLine, ...]
     total_minor: int
     payable_minor: int
+    rate: PointsRate | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,26 +220,39 @@ def message_of(state: OrderState, *, is_cancellation_requested: bool) -> str:
             return "order received, confirming"
 
 
-def price(cart: Cart, products: Mapping[str, Product]) -> PricedCart | tuple[Refusal, ...]:
+def price(
+    cart: Cart, products: Mapping[str, Product], rates: Mapping[str, PointsRate] = ONE_CENT
+) -> PricedCart | tuple[Refusal, ...]:
     """Return the cart with the prices of ``products`` (by sku), or every reason to refuse it."""
-    return price_checked(check(cart), products)
+    return price_checked(check(cart), products, rates)
 
 
-def price_checked(checked: Checked, products: Mapping[str, Product]) -> PricedCart | tuple[Refusal, ...]:
-    """Return a checked cart with the prices of ``products`` (by sku), or every reason to refuse it."""
+def price_checked(
+    checked: Checked, products: Mapping[str, Product], rates: Mapping[str, PointsRate] = ONE_CENT
+) -> PricedCart | tuple[Refusal, ...]:
+    """Return a checked cart with the prices of ``products`` (by sku), or every reason to refuse it.
+
+    ``rates`` are those of the loyalty programme, by currency.
+    """
     cart = checked.cart
     found = [products.get(line.sku) for line in cart.lines]
     if checked.sent is not cart:
         found = [product or products.get(sent.sku) for product, sent in zip(found, checked.sent.lines, strict=True)]
     lines = _sold(cart, found)
-    if checked.refusals or lines is None:
-        return (*checked.refusals, *_of_lines(cart, found))
+    rate = rates.get(cart.currency) if cart.points_to_burn else None
+    flaw = flaw_of(cart.points_to_burn, cart.currency, rate)
+    if checked.refusals or flaw or lines is None:
+        of_points = (Refusal(path=("points_to_burn",), detail=flaw),) if flaw else ()
+        return (*checked.refusals, *of_points, *_of_lines(cart, found))
     total_minor = sum([line.quantity * line.unit_price_minor for line in lines])
-    if cart.points_to_burn >= total_minor:
+    paid_minor = 0 if rate is None else rate.paid_minor(cart.points_to_burn)
+    if paid_minor >= total_minor:
         total = shown(total_minor, cart.currency)
         detail = f"{cart.points_to_burn} points for an order of {total}; burn fewer, the card must pay something."
         return (Refusal(path=("points_to_burn",), detail=detail),)
-    return PricedCart(cart=cart, lines=lines, total_minor=total_minor, payable_minor=total_minor - cart.points_to_burn)
+    return PricedCart(
+        cart=cart, lines=lines, total_minor=total_minor, payable_minor=total_minor - paid_minor, rate=rate
+    )
 
 
 def _sold(cart: Cart, found: Sequence[Product | None]) -> tuple[PricedLine, ...] | None:
@@ -400,15 +418,3 @@ def _not_sold(sku: str) -> str:
     except ValueError as error:
         return f"{error}."
     return "not in the catalogue; remove the line."
-
-
-def repeated(products: Sequence[Product]) -> tuple[Refusal, ...]:
-    """Return a refusal for each product whose sku stands earlier in the same load."""
-    seen: set[str] = set()
-    refusals: list[Refusal] = []
-    for number, product in enumerate(products):
-        if product.sku in seen:
-            detail = f"Product {number + 1} repeats sku {product.sku!r}; send each sku once."
-            refusals.append(Refusal(path=("products", number, "sku"), detail=detail))
-        seen.add(product.sku)
-    return tuple(refusals)

@@ -20,8 +20,19 @@ from chassis.values.json_text import compact
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import TRACEPARENT, NewId, child_traceparent, headers, new_id
 from checkout import tables
-from checkout.domain import Cart, Checked, OrderState, PricedCart, Product, Refusal, check, message_of, price_checked
+from checkout.domain import (
+    Cart,
+    Checked,
+    OrderState,
+    PricedCart,
+    Product,
+    Refusal,
+    check,
+    message_of,
+    price_checked,
+)
 from checkout.fingerprints import fingerprint, is_of
+from checkout.points import PointsRate
 from checkout.tables import Key, NewOrder, StoredResponse
 from messages.checkout import Address, OrderLine, OrderSubmitted
 from messages.contract import Message, name_of
@@ -70,6 +81,14 @@ Outcome: TypeAlias = Acceptance | Problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What is the same for every batch: how events are encoded, and what points pay by currency."""
+
+    codec: Codec
+    rates: Mapping[str, PointsRate]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BatchResult:
     """The result of one batch: outcomes in the order of the submissions, and rows to publish after the commit."""
 
@@ -96,7 +115,7 @@ def submission(
 
 
 def accept(
-    tx: Connection, submissions: Sequence[Submission], *, codec: Codec, new_order_id: NewId, now: datetime
+    tx: Connection, submissions: Sequence[Submission], terms: Terms, *, new_order_id: NewId, now: datetime
 ) -> BatchResult:
     """Store the acceptable orders of a batch and return the outcome of each submission.
 
@@ -120,10 +139,10 @@ def accept(
     )
     new = [each for index, each in enumerate(firsts) if index in locked and each.key not in stored]
     # 3.
-    priced = [(each, _priced(each, products)) for each in new]
+    priced = [(each, _priced(each, products, terms.rates)) for each in new]
     # 4.
     orders = [_order(new_order_id(), each, result) for each, result in priced if isinstance(result, PricedCart)]
-    rows = [_row(order, each, codec, now) for order, each in orders]
+    rows = [_row(order, each, terms.codec, now) for order, each in orders]
     tables.insert_orders(tx, [order for order, _ in orders], now=now)
     outbox.save(tx, rows)
 
@@ -135,10 +154,10 @@ def accept(
     )
 
 
-def _priced(each: Submission, products: Mapping[str, Product]) -> PricedCart | Problem:
+def _priced(each: Submission, products: Mapping[str, Product], rates: Mapping[str, PointsRate]) -> PricedCart | Problem:
     if each.own_id not in {None, each.checked.cart.customer_id}:  # two subjects that look alike are two customers
         return subject_not_normal()
-    result = price_checked(each.checked, products)
+    result = price_checked(each.checked, products, rates)
     if isinstance(result, tuple):
         return refused(result, type="urn:baraza:problem:order-refused")
     return result

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from chassis.process import service
 from chassis.process.service import Dependencies, Service
-from checkout import api
+from chassis.telemetry.table_gauges import measure
+from chassis.values.money import is_currency
+from checkout import api, tables
 from checkout.handlers import HANDLERS
+from checkout.points import PointsRate
+
+RATE: Final = re.compile(r"(?P<currency>[A-Z]{3})=(?P<points>[1-9][0-9]{0,8}):(?P<minor>[1-9][0-9]{0,8})")
 
 
 class Limits(BaseSettings):
@@ -21,11 +29,47 @@ class Limits(BaseSettings):
     operator: int = 200
 
 
+class Programme(BaseSettings):
+    """The loyalty programme: what points pay, by currency.
+
+    ``BARAZA_POINTS_RATES=USD=1:1,JPY=2:3,KWD=100:1``: in yen two points pay three minor units, in dinars a hundred pay
+    one. It is a setting, because it changes with the programme's terms and not from day to day. The rate that was used
+    is kept with each order, so that a new rate changes no order that was accepted.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="BARAZA_", frozen=True)
+
+    points_rates: str = "USD=1:1"
+
+    @property
+    def rates(self) -> dict[str, PointsRate]:
+        """The rates by currency. Raises ValueError."""
+        return dict(_rate(text.strip()) for text in self.points_rates.split(",") if text.strip())
+
+
+def _rate(text: str) -> tuple[str, PointsRate]:
+    found = RATE.fullmatch(text)
+    if found is None or not is_currency(found["currency"]):
+        raise ValueError(f"BARAZA_POINTS_RATES has {text!r}; write CURRENCY=POINTS:MINOR, such as USD=1:1.")
+    return found["currency"], PointsRate(points=int(found["points"]), minor=int(found["minor"]))
+
+
+OVERDUE = measure(
+    "baraza_orders_overdue",
+    "Orders that have been PENDING for more than ten minutes, parked ones included.",
+    (),
+    tables.OVERDUE,
+)
+
+
 def build(dependencies: Dependencies) -> Service:
     """Wire the service."""
     # Checkout accepts orders while Kafka is unavailable: the outbox keeps their events.
     return Service(
-        handlers=HANDLERS, app=api.application(dependencies, Limits().model_dump()), starts_without=("Kafka",)
+        handlers=HANDLERS,
+        app=api.application(dependencies, Limits().model_dump(), Programme().rates),
+        starts_without=("Kafka",),
+        measures=(OVERDUE,),
     )
 
 

@@ -26,9 +26,8 @@ from chassis.saga.cohorts import Cohorts
 from chassis.saga.gathering import GatheringPublisher
 from chassis.saga.outbox import OutboxRow
 from chassis.saga.publisher import OutboxPublisher
-from chassis.wire.codec import Codec
 from checkout import intake
-from checkout.intake import Outcome, Submission
+from checkout.intake import Outcome, Submission, Terms
 from checkout.response_cache import ResponseCache
 from checkout.tables import Key, StoredResponse
 
@@ -84,10 +83,10 @@ class OrderBatcher:
     """
 
     def __init__(
-        self, engine: Engine, codec: Codec, publisher: OutboxPublisher, cache: ResponseCache, *, gather_s: float
+        self, engine: Engine, terms: Terms, publisher: OutboxPublisher, cache: ResponseCache, *, gather_s: float
     ) -> None:
         self._engine = engine
-        self._codec = codec
+        self._terms = terms
         self._publisher = publisher
         self._cache = cache
         self._gathering = GatheringPublisher(publisher.publish, longest_s=gather_s)
@@ -158,9 +157,7 @@ class OrderBatcher:
         called = self._breaker.call(*UNAVAILABLE, PoolTimeout, always=True)
         with called, self._publisher.removal() as delivered, self._engine.begin() as tx:
             outbox.remove(tx, delivered)
-            result = intake.accept(
-                tx, rest, codec=self._codec, new_order_id=self._cohorts.new_id, now=datetime.now(UTC)
-            )
+            result = intake.accept(tx, rest, self._terms, new_order_id=self._cohorts.new_id, now=datetime.now(UTC))
         # 3.
         self.publish(result.rows)
         self._cache.put(result.responses)

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Column,
     Connection,
     DateTime,
+    Index,
     LargeBinary,
     Row,
     SmallInteger,
@@ -25,6 +26,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from chassis.postgres.columns import SQLALCHEMY, Columns
 from chassis.postgres.statement import Statement
 from chassis.saga.schema import service_metadata
+from chassis.values.address import destination
 from chassis.values.json_text import compact
 from checkout.domain import OrderState, PricedCart, Product
 
@@ -49,11 +51,15 @@ orders = Table(
     Column("points_to_burn", BigInteger, nullable=False),
     Column("total_minor", BigInteger, nullable=False),
     Column("payable_minor", BigInteger, nullable=False),
+    Column("rate_points", BigInteger, comment="so many points paid rate_minor; null: none, or one paid one"),
+    Column("rate_minor", BigInteger),
+    Column("destination", Text, comment="a digest of the address; null: from before it was kept"),
     Column("failure_cause", Text),
     Column("failure_reason", Text),
     Column("submitted_at", DateTime(timezone=True), nullable=False),
     Column("cancellation_requested_at", DateTime(timezone=True)),
     Column("decided_at", DateTime(timezone=True)),
+    Index("orders_pending", "submitted_at", postgresql_where=text("state = 'PENDING'")),
 )
 idempotency_keys = Table(
     "idempotency_keys",
@@ -120,11 +126,15 @@ ORDER_COLUMNS = Columns.of(
         "points_to_burn": "priced.cart.points_to_burn",
         "total_minor": "priced.total_minor",
         "payable_minor": "priced.payable_minor",
+        "rate_points": lambda order: order.priced.rate.points if order.priced.rate else None,
+        "rate_minor": lambda order: order.priced.rate.minor if order.priced.rate else None,
+        "destination": lambda order: _destination(order),
     },
 )
 SUBMITTED = ORDER_COLUMNS.only(
-    "order_id", "customer_id", "client_id", "currency", "lines", "points_to_burn", "total_minor", "payable_minor"
-)
+    "order_id", "customer_id", "client_id", "currency", "lines", "points_to_burn", "total_minor", "payable_minor",
+    "rate_points", "rate_minor", "destination",
+)  # fmt: skip
 NEW_ORDERS = KEY_COLUMNS + SUBMITTED.without("order_id", "client_id")
 DECIDED = Columns.of(
     orders, sources={"state": "state.value", "failure_cause": "cause", "failure_reason": "reason"}
@@ -164,7 +174,7 @@ DECIDE = Statement(f"""
 """)
 
 ORDER = text(f"""
-    SELECT {ORDER_COLUMNS.without("client_id").names}
+    SELECT {ORDER_COLUMNS.without("client_id", "rate_points", "rate_minor", "destination").names}
     FROM orders WHERE order_id = :order_id
 """)
 
@@ -182,6 +192,9 @@ UPSERT_PRODUCTS = text(f"""
     WHERE ({PRODUCT_COLUMNS.without("sku").names_in("products")})
           IS DISTINCT FROM ({PRODUCT_COLUMNS.without("sku").names_in("excluded")})
 """)
+
+OVERDUE = text("SELECT count(*) FROM orders WHERE state = 'PENDING' AND submitted_at < now() - interval '10 minutes'")
+"""A saga ends within minutes, or the tracker parks it; an order that is still open then is known to the tracker."""
 
 CATALOGUE_PAGE = text(f"""
     SELECT {PRODUCT_COLUMNS.names} FROM products WHERE sku > :after ORDER BY sku LIMIT :limit
@@ -251,3 +264,10 @@ def _lines(priced: PricedCart) -> str:
         {"sku": line.sku, "quantity": line.quantity, "unit_price_minor": line.unit_price_minor} for line in priced.lines
     ]
     return compact(lines)
+
+
+def _destination(order: NewOrder) -> str:
+    to = order.priced.cart.ship_to
+    return destination(
+        order.order_id, to.name, to.street, to.street_2, to.city, to.region, to.postal_code, to.country, to.phone
+    )

@@ -14,11 +14,11 @@ WHERE sku = ANY(CAST($1 AS text[]));
 
 -- INSERT_ORDERS
 WITH row AS (SELECT *
-FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS bytea[]), CAST($4 AS text[]), CAST($5 AS smallint[]), CAST($6 AS text[]), CAST($7 AS text[]), CAST($8 AS text[]), CAST($9 AS text[]), CAST($10 AS bigint[]), CAST($11 AS bigint[]), CAST($12 AS bigint[])) AS row (client_id, key, fingerprint, order_id, status, body, customer_id, currency, lines, points_to_burn, total_minor, payable_minor)), claimed AS (INSERT INTO idempotency_keys (client_id, key, fingerprint, order_id, status, body, created_at)
-SELECT client_id, key, fingerprint, order_id, status, body, $13
+FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS bytea[]), CAST($4 AS text[]), CAST($5 AS smallint[]), CAST($6 AS text[]), CAST($7 AS text[]), CAST($8 AS text[]), CAST($9 AS text[]), CAST($10 AS bigint[]), CAST($11 AS bigint[]), CAST($12 AS bigint[]), CAST($13 AS bigint[]), CAST($14 AS bigint[]), CAST($15 AS text[])) AS row (client_id, key, fingerprint, order_id, status, body, customer_id, currency, lines, points_to_burn, total_minor, payable_minor, rate_points, rate_minor, destination)), claimed AS (INSERT INTO idempotency_keys (client_id, key, fingerprint, order_id, status, body, created_at)
+SELECT client_id, key, fingerprint, order_id, status, body, $16
 FROM row)
-INSERT INTO orders (order_id, customer_id, client_id, currency, lines, points_to_burn, total_minor, payable_minor, state, submitted_at)
-SELECT order_id, customer_id, client_id, currency, CAST(lines AS jsonb), points_to_burn, total_minor, payable_minor, 'PENDING', $13
+INSERT INTO orders (order_id, customer_id, client_id, currency, lines, points_to_burn, total_minor, payable_minor, rate_points, rate_minor, destination, state, submitted_at)
+SELECT order_id, customer_id, client_id, currency, CAST(lines AS jsonb), points_to_burn, total_minor, payable_minor, rate_points, rate_minor, destination, 'PENDING', $16
 FROM row;
 
 -- DECIDE
@@ -47,6 +47,11 @@ DO UPDATE
 SET name = excluded.name, price_minor = excluded.price_minor, currency = excluded.currency
 WHERE (products.name, products.price_minor, products.currency) IS DISTINCT
 FROM (excluded.name, excluded.price_minor, excluded.currency);
+
+-- OVERDUE
+SELECT count(*)
+FROM orders
+WHERE state = 'PENDING' AND submitted_at < now() - interval '10 minutes';
 
 -- CATALOGUE_PAGE
 SELECT sku, name, price_minor, currency
