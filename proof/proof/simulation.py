@@ -178,9 +178,10 @@ class Simulation:
     def _stock_up(self) -> None:
         chance = self.schedule.chance
         with self.database.connection("inventory", 0).begin() as tx:
-            inventory.tables.receive(tx, {sku: chance.choice((2, 50)) for sku in SKUS})
+            inventory.tables.open_balances(tx, "staff", {sku: chance.choice((2, 50)) for sku in SKUS}, "")
         with self.database.connection("loyalty", 0).begin() as tx:
-            loyalty.tables.grant(tx, {customer: chance.choice((20, 500)) for customer in CUSTOMERS})
+            points = {customer: chance.choice((20, 500)) for customer in CUSTOMERS}
+            loyalty.tables.open_balances(tx, "staff", points, "")
 
     def _consumer_progress(self) -> ConsumerProgress:
         return ConsumerProgress(

@@ -24,8 +24,7 @@ def place(shop: Shop, count: int, *, code: str = "") -> list[PlacedOrder]:
 
 @pytest.mark.parametrize("service", ["inventory", "payment"])
 def test_a_restored_service_recovers_what_it_has_published(shop: Shop, service: str, tmp_path: Path) -> None:
-    level = [{"sku": SCARCE, "on_hand": FOR_ORDERS * UNITS_AN_ORDER}]
-    shop.call("inventory", "PUT", "/v1/stock", level)
+    shop.move(SCARCE, FOR_ORDERS * UNITS_AN_ORDER, kind="received")
     try:
         place(shop, FOR_ORDERS // 4)
         shop.stack.backup(service, tmp_path / "dump")
@@ -41,7 +40,7 @@ def test_a_restored_service_recovers_what_it_has_published(shop: Shop, service: 
             shop.outcome(order.order_id)
         assert {order_id: shop.outcome(order_id)["saga"]["state"] for order_id in ended} == ended
     finally:
-        shop.call("inventory", "PUT", "/v1/stock", [{"sku": SCARCE, "on_hand": 0}])
+        shop.sell_out(SCARCE)
 
 
 def test_a_backup_of_another_service_or_none_is_refused_and_nothing_is_stopped(shop: Shop, tmp_path: Path) -> None:

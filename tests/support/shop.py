@@ -55,8 +55,22 @@ class Shop:
         """Fill the catalogue: one product with ample stock, one without any."""
         products = [{"sku": sku, "name": sku, "price_minor": 250, "currency": "USD"} for sku in (SKU, SCARCE)]
         self.call("checkout", "PUT", "/v1/catalogue", {"products": products})
-        levels = [{"sku": SKU, "on_hand": STOCK_UNITS}, {"sku": SCARCE, "on_hand": 0}]
-        self.call("inventory", "PUT", "/v1/stock", levels)
+        openings = [{"sku": SKU, "units": STOCK_UNITS}, {"sku": SCARCE, "units": 0}]
+        self.call("inventory", "PUT", "/v1/stock/openings", openings)
+
+    def move(self, sku: str, units: int, *, kind: str = "corrected") -> None:
+        """Record a movement of stock under a key of its own."""
+        movement = {"sku": sku, "kind": kind, "units": units, "reason": "A test."}
+        self.call("inventory", "POST", "/v1/stock/movements", [movement], **{"Idempotency-Key": new_id()})
+
+    def sell_out(self, sku: str) -> None:
+        """Take out what no order holds."""
+        if units := self.level(sku)["on_hand"]:
+            self.move(sku, -units)
+
+    def level(self, sku: str) -> Json:
+        """Return the stock of a SKU."""
+        return self.call("inventory", "GET", f"/v1/stock/{sku}")
 
     def place(
         self, *, sku: str = SKU, points: int = 0, token: str = "", postal_code: str = "", key: str = ""
@@ -64,7 +78,7 @@ class Shop:
         """Submit an order; its customer has POINTS points."""
         customer_id = f"customer-{new_id()}"
         if points:
-            self.call("loyalty", "PUT", "/v1/accounts", [{"customer_id": customer_id, "points": POINTS}])
+            self.call("loyalty", "PUT", "/v1/accounts/openings", [{"customer_id": customer_id, "points": POINTS}])
         token, postal_code = token or f"tok_{new_id()}", postal_code or new_id()[-20:]
         order = _order(customer_id, token, postal_code, sku=sku, points=points)
         answer = self.call("checkout", "POST", "/v1/orders", order, **{"Idempotency-Key": key or new_id()})

@@ -26,7 +26,9 @@ CALLS: tuple[tuple[str, ...], ...] = (
     ("redrive", "--plan", "all"), ("redrive", "--apply", ORDER, *SAYS), ("redrive", "--show", ORDER),
     ("letters", "list"), ("letters", "close", ORDER, *SAYS), ("events", "tail", "saga.events", "--limit", "1"),
     ("orders", "show", ORDER), ("orders", "cancel", ORDER), ("orders", "submit", "-"), ("orders", "replay", "-"),
-    ("catalogue", "load", "-"), ("customers", "load", "-"), ("backup", "inventory", "inventory.dump"),
+    ("catalogue", "load", "-"), ("customers", "load", "-"), ("catalogue", "stock", "tea"),
+    ("catalogue", "receive", "tea", "--units", "1", *SAYS), ("customers", "grant", "ann", "--points", "1", *SAYS),
+    ("backup", "inventory", "inventory.dump"),
     ("restore", "inventory", "inventory.dump"), ("reconcile", "inventory", "--since", "2026-11-21T10:00:00Z"),
 )  # fmt: skip
 """Every command that needs a stack which is up, with arguments that are well formed."""
@@ -203,7 +205,10 @@ TEXTS = (
 )
 TEXTUAL: tuple[tuple[str, ...], ...] = (
     ("timeline", "{}"), ("orders", "show", "{}"), ("orders", "submit", "{}"), ("orders", "replay", "{}"),
-    ("catalogue", "load", "{}"), ("customers", "load", "{}"), ("orders", "submit", "-", "--idempotency-key", "{}"),
+    ("catalogue", "load", "{}"), ("customers", "load", "{}"), ("catalogue", "stock", "{}"),
+    ("catalogue", "correct", "{}", "--units", "1", *SAYS), ("customers", "grant", "{}", "--points", "1", *SAYS),
+    ("customers", "grant", "ann", "--points", "1", *SAYS, "--idempotency-key", "{}"),
+    ("orders", "submit", "-", "--idempotency-key", "{}"),
     ("sagas", "list", "--state", "{}"), ("sagas", "list", "--customer", "{}"), ("sagas", "list", "--step", "{}"),
     ("sagas", "cancel", "{}", *SAYS), ("sagas", "cancel", ORDER, "--reason", "{}"),
     ("redrive", "--plan", "{}"), ("redrive", "--plan", "after={}"), ("redrive", "--plan", "id={}"),

@@ -92,12 +92,75 @@ def test_a_pipe_is_read_as_a_file_is(command_line: CommandLine, tmp_path: Path, 
 def test_a_table_is_loaded_from_a_pipe(
     command_line: CommandLine, tmp_path: Path, name: str, noun: str, text: str
 ) -> None:
-    with answering(lambda _: Answer()) as stack, piped(tmp_path, name, text) as path:
+    known = Answer(content=b'{"levels": [], "accounts": []}')
+    with answering(lambda _: known) as stack, piped(tmp_path, name, text) as path:
         ended = run(command_line, stack, tmp_path, noun, "load", path, content=text)
 
     assert ended.status == 0, ended
     assert "Loaded 1 " in ended.stderr
     assert any(call.request.startswith("PUT") for call in stack.calls)
+
+
+@pytest.mark.parametrize("opened", [10, 12])
+def test_a_file_that_states_other_stock_than_is_known_says_how_to_enter_it(
+    command_line: CommandLine, tmp_path: Path, opened: int
+) -> None:
+    level = {"sku": "tea", "opened": opened, "received": opened, "on_hand": 2}
+    file = tmp_path / "products.csv"
+    file.write_text("sku,name,price_minor,currency,stock\ntea,Tea,1,USD,10\n")
+    with answering(lambda _: Answer(content=json.dumps({"levels": [level]}).encode())) as stack:
+        ended = run(command_line, stack, tmp_path, "catalogue", "load", str(file))
+
+    assert [call.request.rpartition("/")[2] for call in stack.calls] == ["openings", "catalogue"]
+    assert ended.status == (opened != 10), ended
+    if ended.status:
+        assert "tea: opened with 12, the file has 10, 2 are on hand" in ended.stderr
+        assert "./baraza catalogue receive, count or correct" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "path", "sent"),
+    [
+        (
+            ("catalogue", "receive", "tea", "--units", "5"),
+            "inventory/v1/stock",
+            {"sku": "tea", "kind": "received", "units": 5},
+        ),
+        (
+            ("catalogue", "correct", "tea", "--units", "-3"),
+            "inventory/v1/stock",
+            {"sku": "tea", "kind": "corrected", "units": -3},
+        ),
+        (
+            ("catalogue", "count", "tea", "--units", "9", "--expected", "10"),
+            "inventory/v1/stock",
+            {"sku": "tea", "kind": "counted", "units": 9, "expected": 10},
+        ),
+        (
+            ("customers", "grant", "ann", "--points", "5"),
+            "loyalty/v1/accounts",
+            {"customer_id": "ann", "kind": "granted", "points": 5},
+        ),
+        (
+            ("customers", "correct", "ann", "--points", "-5"),
+            "loyalty/v1/accounts",
+            {"customer_id": "ann", "kind": "corrected", "points": -5},
+        ),
+    ],
+)
+def test_a_movement_is_sent_under_a_key_that_is_shown(
+    command_line: CommandLine, tmp_path: Path, arguments: tuple[str, ...], path: str, sent: dict[str, object]
+) -> None:
+    level = {"sku": "tea", "on_hand": 7, "received": 9}
+    account = {"customer_id": "ann", "balance": 7, "granted": 9}
+    answer = Answer(content=json.dumps({"levels": [level], "accounts": [account]}).encode())
+    with answering(lambda _: answer) as stack:
+        ended = run(command_line, stack, tmp_path, *arguments, "--reason", "asked for")
+
+    assert (ended.status, "7" in ended.stdout, len(stack.calls)) == (0, True, 1), ended
+    (call,) = stack.calls
+    assert (call.request, call.body) == (f"POST /{path}/movements", [{**sent, "reason": "asked for"}])
+    assert f"--idempotency-key {call.headers['idempotency-key']}" in ended.stderr
 
 
 def test_a_flaw_in_a_pipe_is_named_as_the_person_named_the_pipe(command_line: CommandLine, tmp_path: Path) -> None:

@@ -74,12 +74,14 @@ def demo(
     from baraza.storefront import seed as seeding
     from baraza.storefront.dataset import Mix, workload
     from baraza.system import providers
+    from chassis.wire.envelope import new_id
 
     write = notify if as_json else put
     with progress("reading baskets"):
         baskets = workload(orders, Mix(seed=seed))
     with _stack(home, keep=keep) as stack:
-        seeding.load_workload(stack, baskets)
+        # What earlier runs on this stack have sold is delivered anew.
+        seeding.replenish(stack, seeding.load_workload(stack, baskets), f"demo-{new_id()}")
         notify(f"Replaying {baskets.orders} orders.")
         with providers.faults(stack), view.progress_shown() as show:
             result = engine.run(stack, baskets, in_flight=in_flight, rate=rate, show=show)

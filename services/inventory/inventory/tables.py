@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import (
     ARRAY,
@@ -11,6 +12,7 @@ from sqlalchemy import (
     Column,
     Connection,
     DateTime,
+    Index,
     Row,
     Table,
     Text,
@@ -21,6 +23,7 @@ from sqlalchemy import (
 from chassis.postgres.columns import Columns
 from chassis.postgres.statement import Statement
 from chassis.saga.schema import service_metadata
+from chassis.values.movements import Balance, Movement, MovementKind
 from inventory.domain import Reservation, ReservationState, Stock
 from messages.inventory import ReleaseInventory
 from messages.payment import PaymentAuthorized
@@ -32,6 +35,19 @@ stock = Table(
     Column("sku", Text, primary_key=True),
     Column("received", BigInteger, nullable=False, comment="all units that ever came in, less those taken out"),
     Column("on_hand", BigInteger, CheckConstraint("on_hand >= 0"), nullable=False, comment="units nobody holds"),
+    Column("version", BigInteger, nullable=False, server_default="0", comment="how many movements it has had"),
+)
+movements = Table(
+    "stock_movements",
+    metadata,
+    Column("made_by", Text, primary_key=True),
+    Column("idempotency_key", Text, primary_key=True),
+    Column("sku", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("units", BigInteger, nullable=False, comment="added to what was received; negative: taken out"),
+    Column("reason", Text, nullable=False),
+    Column("made_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Index("stock_movements_opened", "sku", unique=True, postgresql_where=text("kind = 'OPENED'")),
 )
 reservations = Table(
     "reservations",
@@ -85,15 +101,56 @@ RELEASE = Statement("""
     UPDATE reservations SET state = 'RELEASED', updated_at = now() WHERE saga_id = ANY(CAST(%(saga_ids)s AS text[]))
 """)
 
-RECEIVE = text("""
-    INSERT INTO stock (sku, received, on_hand)
-    SELECT sku, units, units FROM unnest(CAST(:skus AS text[]), CAST(:units AS bigint[])) AS row (sku, units)
-    ORDER BY sku
-    ON CONFLICT (sku) DO UPDATE
-    SET received = stock.received + excluded.on_hand - stock.on_hand, on_hand = excluded.on_hand
+LOCK_KEY = text("""
+    SELECT pg_advisory_xact_lock(hashtextextended(CAST(:made_by AS text) || ' ' || CAST(:key AS text), 0))
 """)
 
-FIND = text("SELECT sku, received, on_hand FROM stock WHERE sku = :sku")
+MOVEMENTS_OF_KEY = text("""
+    SELECT sku, kind, units, reason FROM stock_movements WHERE made_by = :made_by AND idempotency_key = :key
+""")
+
+OPEN = text("""
+    WITH opened AS (
+        INSERT INTO stock (sku, received, on_hand, version)
+        SELECT sku, units, units, 1
+        FROM unnest(CAST(:skus AS text[]), CAST(:units AS bigint[])) AS row (sku, units)
+        ORDER BY sku
+        ON CONFLICT (sku) DO NOTHING
+        RETURNING sku, received
+    )
+    INSERT INTO stock_movements (made_by, idempotency_key, sku, kind, units, reason)
+    SELECT CAST(:made_by AS text), '', sku, 'OPENED', received, CAST(:reason AS text)
+    FROM opened
+    RETURNING sku
+""")
+"""An opening has the key that no request can have: it happens once for a SKU, whichever caller repeats it."""
+
+BALANCES = """
+    SELECT sku, received, on_hand,
+           coalesce((SELECT units FROM stock_movements AS movement
+                     WHERE movement.sku = stock.sku AND kind = 'OPENED'), 0) AS opened
+    FROM stock
+"""
+
+LOCK_BALANCES = text(f"""
+    {BALANCES} WHERE sku = ANY(CAST(:skus AS text[])) ORDER BY sku FOR UPDATE
+""")
+
+ADD_MOVEMENTS = text("""
+    WITH row AS (
+        SELECT * FROM unnest(CAST(:skus AS text[]), CAST(:kinds AS text[]), CAST(:units AS bigint[]),
+                             CAST(:reasons AS text[])) AS row (sku, kind, units, reason)
+    ), recorded AS (
+        INSERT INTO stock_movements (made_by, idempotency_key, sku, kind, units, reason)
+        SELECT CAST(:made_by AS text), CAST(:key AS text), sku, kind, units, reason FROM row
+    )
+    UPDATE stock
+    SET received = received + row.units, on_hand = on_hand + row.units, version = version + 1
+    FROM row
+    WHERE stock.sku = row.sku
+""")
+
+FIND = text(f"{BALANCES} WHERE sku = :sku")
 
 
 def lock_stock(messages: Sequence[PaymentAuthorized | ReleaseInventory], tx: Connection) -> None:
@@ -134,14 +191,51 @@ def save_stock(changed: Stock, tx: Connection) -> None:
         RELEASE.run(tx, {"saga_ids": sorted(each.saga_id for each in changed.released)})
 
 
-def receive(tx: Connection, units: Mapping[str, int]) -> None:
-    """Set the free units of each SKU, as after a stock-take. The difference is added to ``received``."""
-    tx.execute(RECEIVE, {"skus": list(units), "units": list(units.values())})
+def lock_key(tx: Connection, made_by: str, key: str) -> None:
+    """Wait for the key's lock and hold it until the transaction ends."""
+    tx.execute(LOCK_KEY, {"made_by": made_by, "key": key})
 
 
-def find(tx: Connection, sku: str) -> Row[tuple[str, int, int]] | None:
-    """Return (sku, received, on_hand), or None."""
-    return tx.execute(FIND, {"sku": sku}).one_or_none()
+def load_movements(tx: Connection, made_by: str, key: str) -> dict[str, Movement]:
+    """Return the movements by SKU that were made under this key."""
+    rows = tx.execute(MOVEMENTS_OF_KEY, {"made_by": made_by, "key": key})
+    return {row.sku: Movement(kind=MovementKind(row.kind), units=row.units, reason=row.reason) for row in rows}
+
+
+def open_balances(tx: Connection, made_by: str, units: Mapping[str, int], reason: str) -> None:
+    """Open the stock of each SKU that is not known yet; a known one stays as it is."""
+    skus = sorted(units)
+    tx.execute(OPEN, {"skus": skus, "units": [units[sku] for sku in skus], "made_by": made_by, "reason": reason})
+
+
+def lock_balances(tx: Connection, items: Iterable[str]) -> dict[str, Balance]:
+    """Lock the stock of these SKUs and return it by SKU, without those that are not known."""
+    return {row.sku: _balance(row) for row in tx.execute(LOCK_BALANCES, {"skus": sorted(items)})}
+
+
+def add_movements(tx: Connection, made_by: str, key: str, movements: Mapping[str, Movement]) -> None:
+    """Record the movements and move the stock by them. Its rows are locked already."""
+    tx.execute(
+        ADD_MOVEMENTS,
+        {
+            "made_by": made_by,
+            "key": key,
+            "skus": list(movements),
+            "kinds": [movement.kind.value for movement in movements.values()],
+            "units": [movement.units for movement in movements.values()],
+            "reasons": [movement.reason for movement in movements.values()],
+        },
+    )
+
+
+def find(tx: Connection, sku: str) -> Balance | None:
+    """Return the stock of one SKU, or None."""
+    row = tx.execute(FIND, {"sku": sku}).one_or_none()
+    return None if row is None else _balance(row)
+
+
+def _balance(row: Row[Any]) -> Balance:
+    return Balance(entered=row.received, free=row.on_hand, opened=row.opened)
 
 
 def _lock(tx: Connection, skus: Iterable[str]) -> dict[str, int]:

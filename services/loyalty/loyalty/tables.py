@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -10,6 +11,7 @@ from sqlalchemy import (
     Column,
     Connection,
     DateTime,
+    Index,
     Row,
     Table,
     Text,
@@ -20,6 +22,7 @@ from sqlalchemy import (
 from chassis.postgres.columns import Columns
 from chassis.postgres.statement import Statement
 from chassis.saga.schema import service_metadata
+from chassis.values.movements import Balance, Movement, MovementKind
 from loyalty.domain import Accounts, Burn, BurnState
 from messages.inventory import InventoryReserved
 from messages.loyalty import RestoreLoyaltyPoints
@@ -31,6 +34,19 @@ accounts = Table(
     Column("customer_id", Text, primary_key=True),
     Column("granted", BigInteger, nullable=False, comment="all points ever granted, less those withdrawn by hand"),
     Column("balance", BigInteger, CheckConstraint("balance >= 0"), nullable=False),
+    Column("version", BigInteger, nullable=False, server_default="0", comment="how many movements it has had"),
+)
+movements = Table(
+    "account_movements",
+    metadata,
+    Column("made_by", Text, primary_key=True),
+    Column("idempotency_key", Text, primary_key=True),
+    Column("customer_id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("points", BigInteger, nullable=False, comment="added to what was granted; negative: withdrawn"),
+    Column("reason", Text, nullable=False),
+    Column("made_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Index("account_movements_opened", "customer_id", unique=True, postgresql_where=text("kind = 'OPENED'")),
 )
 burns = Table(
     "burns",
@@ -78,16 +94,56 @@ RESTORE = Statement("""
     UPDATE burns SET state = 'RESTORED', updated_at = now() WHERE saga_id = ANY(CAST(%(saga_ids)s AS text[]))
 """)
 
-GRANT = text("""
-    INSERT INTO accounts (customer_id, granted, balance)
-    SELECT customer_id, points, points
-    FROM unnest(CAST(:customer_ids AS text[]), CAST(:points AS bigint[])) AS row (customer_id, points)
-    ORDER BY customer_id
-    ON CONFLICT (customer_id) DO UPDATE
-    SET granted = accounts.granted + excluded.balance - accounts.balance, balance = excluded.balance
+LOCK_KEY = text("""
+    SELECT pg_advisory_xact_lock(hashtextextended(CAST(:made_by AS text) || ' ' || CAST(:key AS text), 0))
 """)
 
-FIND = text("SELECT customer_id, granted, balance FROM accounts WHERE customer_id = :customer_id")
+MOVEMENTS_OF_KEY = text("""
+    SELECT customer_id, kind, points, reason FROM account_movements WHERE made_by = :made_by AND idempotency_key = :key
+""")
+
+OPEN = text("""
+    WITH opened AS (
+        INSERT INTO accounts (customer_id, granted, balance, version)
+        SELECT customer_id, points, points, 1
+        FROM unnest(CAST(:customer_ids AS text[]), CAST(:points AS bigint[])) AS row (customer_id, points)
+        ORDER BY customer_id
+        ON CONFLICT (customer_id) DO NOTHING
+        RETURNING customer_id, granted
+    )
+    INSERT INTO account_movements (made_by, idempotency_key, customer_id, kind, points, reason)
+    SELECT CAST(:made_by AS text), '', customer_id, 'OPENED', granted, CAST(:reason AS text)
+    FROM opened
+    RETURNING customer_id
+""")
+"""An opening has the key that no request can have: it happens once for a customer, whichever caller repeats it."""
+
+BALANCES = """
+    SELECT customer_id, granted, balance,
+           coalesce((SELECT points FROM account_movements AS movement
+                     WHERE movement.customer_id = accounts.customer_id AND kind = 'OPENED'), 0) AS opened
+    FROM accounts
+"""
+
+LOCK_BALANCES = text(f"""
+    {BALANCES} WHERE customer_id = ANY(CAST(:customer_ids AS text[])) ORDER BY customer_id FOR UPDATE
+""")
+
+ADD_MOVEMENTS = text("""
+    WITH row AS (
+        SELECT * FROM unnest(CAST(:customer_ids AS text[]), CAST(:kinds AS text[]), CAST(:points AS bigint[]),
+                             CAST(:reasons AS text[])) AS row (customer_id, kind, points, reason)
+    ), recorded AS (
+        INSERT INTO account_movements (made_by, idempotency_key, customer_id, kind, points, reason)
+        SELECT CAST(:made_by AS text), CAST(:key AS text), customer_id, kind, points, reason FROM row
+    )
+    UPDATE accounts
+    SET granted = granted + row.points, balance = balance + row.points, version = version + 1
+    FROM row
+    WHERE accounts.customer_id = row.customer_id
+""")
+
+FIND = text(f"{BALANCES} WHERE customer_id = :customer_id")
 
 
 def lock_accounts(messages: Sequence[InventoryReserved | RestoreLoyaltyPoints], tx: Connection) -> None:
@@ -126,14 +182,52 @@ def save_accounts(changed: Accounts, tx: Connection) -> None:
         RESTORE.run(tx, {"saga_ids": sorted(each.saga_id for each in changed.restored)})
 
 
-def grant(tx: Connection, points: Mapping[str, int]) -> None:
-    """Set the balance of each account. The difference is added to ``granted``."""
-    tx.execute(GRANT, {"customer_ids": list(points), "points": list(points.values())})
+def lock_key(tx: Connection, made_by: str, key: str) -> None:
+    """Wait for the key's lock and hold it until the transaction ends."""
+    tx.execute(LOCK_KEY, {"made_by": made_by, "key": key})
 
 
-def find(tx: Connection, customer_id: str) -> Row[tuple[str, int, int]] | None:
-    """Return (customer_id, granted, balance), or None."""
-    return tx.execute(FIND, {"customer_id": customer_id}).one_or_none()
+def load_movements(tx: Connection, made_by: str, key: str) -> dict[str, Movement]:
+    """Return the movements by customer that were made under this key."""
+    rows = tx.execute(MOVEMENTS_OF_KEY, {"made_by": made_by, "key": key})
+    return {row.customer_id: Movement(kind=MovementKind(row.kind), units=row.points, reason=row.reason) for row in rows}
+
+
+def open_balances(tx: Connection, made_by: str, units: Mapping[str, int], reason: str) -> None:
+    """Open the account of each customer that is not known yet; a known one stays as it is."""
+    customer_ids = sorted(units)
+    points = [units[customer_id] for customer_id in customer_ids]
+    tx.execute(OPEN, {"customer_ids": customer_ids, "points": points, "made_by": made_by, "reason": reason})
+
+
+def lock_balances(tx: Connection, items: Iterable[str]) -> dict[str, Balance]:
+    """Lock the accounts of these customers and return them by customer, without those that are not known."""
+    return {row.customer_id: _balance(row) for row in tx.execute(LOCK_BALANCES, {"customer_ids": sorted(items)})}
+
+
+def add_movements(tx: Connection, made_by: str, key: str, movements: Mapping[str, Movement]) -> None:
+    """Record the movements and move the accounts by them. Its rows are locked already."""
+    tx.execute(
+        ADD_MOVEMENTS,
+        {
+            "made_by": made_by,
+            "key": key,
+            "customer_ids": list(movements),
+            "kinds": [movement.kind.value for movement in movements.values()],
+            "points": [movement.units for movement in movements.values()],
+            "reasons": [movement.reason for movement in movements.values()],
+        },
+    )
+
+
+def find(tx: Connection, customer_id: str) -> Balance | None:
+    """Return the account of one customer, or None."""
+    row = tx.execute(FIND, {"customer_id": customer_id}).one_or_none()
+    return None if row is None else _balance(row)
+
+
+def _balance(row: Row[Any]) -> Balance:
+    return Balance(entered=row.granted, free=row.balance, opened=row.opened)
 
 
 def _lock(tx: Connection, customer_ids: Iterable[str]) -> dict[str, int]:

@@ -34,16 +34,46 @@ UPDATE reservations
 SET state = 'RELEASED', updated_at = now()
 WHERE saga_id = ANY(CAST($1 AS text[]));
 
--- RECEIVE
-INSERT INTO stock (sku, received, on_hand)
-SELECT sku, units, units
+-- LOCK_KEY
+SELECT pg_advisory_xact_lock(hashtextextended(CAST($1 AS text) || ' ' || CAST($2 AS text), 0));
+
+-- MOVEMENTS_OF_KEY
+SELECT sku, kind, units, reason
+FROM stock_movements
+WHERE made_by = $1 AND idempotency_key = $2;
+
+-- OPEN
+WITH opened AS (INSERT INTO stock (sku, received, on_hand, version)
+SELECT sku, units, units, 1
 FROM unnest(CAST($1 AS text[]), CAST($2 AS bigint[])) AS row (sku, units)
 ORDER BY sku
-ON CONFLICT (sku)
-DO UPDATE
-SET received = stock.received + excluded.on_hand - stock.on_hand, on_hand = excluded.on_hand;
+ON CONFLICT (sku) DO NOTHING
+RETURNING sku, received)
+INSERT INTO stock_movements (made_by, idempotency_key, sku, kind, units, reason)
+SELECT CAST($3 AS text), '', sku, 'OPENED', received, CAST($4 AS text)
+FROM opened
+RETURNING sku;
+
+-- LOCK_BALANCES
+SELECT sku, received, on_hand, coalesce((SELECT units
+FROM stock_movements AS movement
+WHERE movement.sku = stock.sku AND kind = 'OPENED'), 0) AS opened
+FROM stock
+WHERE sku = ANY(CAST($1 AS text[]))
+ORDER BY sku FOR UPDATE;
+
+-- ADD_MOVEMENTS
+WITH row AS (SELECT *
+FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS bigint[]), CAST($4 AS text[])) AS row (sku, kind, units, reason)), recorded AS (INSERT INTO stock_movements (made_by, idempotency_key, sku, kind, units, reason)
+SELECT CAST($5 AS text), CAST($6 AS text), sku, kind, units, reason
+FROM row) UPDATE stock
+SET received = received + row.units, on_hand = on_hand + row.units, version = version + 1
+FROM row
+WHERE stock.sku = row.sku;
 
 -- FIND
-SELECT sku, received, on_hand
+SELECT sku, received, on_hand, coalesce((SELECT units
+FROM stock_movements AS movement
+WHERE movement.sku = stock.sku AND kind = 'OPENED'), 0) AS opened
 FROM stock
 WHERE sku = $1;

@@ -34,16 +34,46 @@ UPDATE burns
 SET state = 'RESTORED', updated_at = now()
 WHERE saga_id = ANY(CAST($1 AS text[]));
 
--- GRANT
-INSERT INTO accounts (customer_id, granted, balance)
-SELECT customer_id, points, points
+-- LOCK_KEY
+SELECT pg_advisory_xact_lock(hashtextextended(CAST($1 AS text) || ' ' || CAST($2 AS text), 0));
+
+-- MOVEMENTS_OF_KEY
+SELECT customer_id, kind, points, reason
+FROM account_movements
+WHERE made_by = $1 AND idempotency_key = $2;
+
+-- OPEN
+WITH opened AS (INSERT INTO accounts (customer_id, granted, balance, version)
+SELECT customer_id, points, points, 1
 FROM unnest(CAST($1 AS text[]), CAST($2 AS bigint[])) AS row (customer_id, points)
 ORDER BY customer_id
-ON CONFLICT (customer_id)
-DO UPDATE
-SET granted = accounts.granted + excluded.balance - accounts.balance, balance = excluded.balance;
+ON CONFLICT (customer_id) DO NOTHING
+RETURNING customer_id, granted)
+INSERT INTO account_movements (made_by, idempotency_key, customer_id, kind, points, reason)
+SELECT CAST($3 AS text), '', customer_id, 'OPENED', granted, CAST($4 AS text)
+FROM opened
+RETURNING customer_id;
+
+-- LOCK_BALANCES
+SELECT customer_id, granted, balance, coalesce((SELECT points
+FROM account_movements AS movement
+WHERE movement.customer_id = accounts.customer_id AND kind = 'OPENED'), 0) AS opened
+FROM accounts
+WHERE customer_id = ANY(CAST($1 AS text[]))
+ORDER BY customer_id FOR UPDATE;
+
+-- ADD_MOVEMENTS
+WITH row AS (SELECT *
+FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS bigint[]), CAST($4 AS text[])) AS row (customer_id, kind, points, reason)), recorded AS (INSERT INTO account_movements (made_by, idempotency_key, customer_id, kind, points, reason)
+SELECT CAST($5 AS text), CAST($6 AS text), customer_id, kind, points, reason
+FROM row) UPDATE accounts
+SET granted = granted + row.points, balance = balance + row.points, version = version + 1
+FROM row
+WHERE accounts.customer_id = row.customer_id;
 
 -- FIND
-SELECT customer_id, granted, balance
+SELECT customer_id, granted, balance, coalesce((SELECT points
+FROM account_movements AS movement
+WHERE movement.customer_id = accounts.customer_id AND kind = 'OPENED'), 0) AS opened
 FROM accounts
 WHERE customer_id = $1;
