@@ -1,7 +1,11 @@
-"""A simulated courier: books shipments and cancels them. Of an address it keeps only the postal code."""
+"""A simulated courier: books shipments and cancels them.
+
+Of an address it keeps the postal code, and a digest that shows where a parcel went to a reader who knows the address.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -63,13 +67,24 @@ class Nothing(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+def destination(reference: str, to: Address) -> str:
+    """Return the SHA-256 of the reference and the address, a line each, in hexadecimal digits."""
+    parts = (to.name, to.street, to.street_2, to.city, to.region, to.postal_code, to.country, to.phone)
+    return hashlib.sha256("\n".join([reference, *(part or "" for part in parts)]).encode()).hexdigest()
+
+
 def book(records: Records, call: Call[Shipment]) -> Answer:
     shipment = Record(
         kind="shipment",
         id=call.new_id("BRZ"),
         reference=call.reference,
         state="live",
-        fields={"token": call.token, "lines": len(call.body.lines)},
+        fields={
+            "token": call.token,
+            "lines": len(call.body.lines),
+            "contents": [[line.sku, line.quantity] for line in call.body.lines],
+            "destination": destination(call.reference, call.body.ship_to),
+        },
     )
     records.add(shipment)
     body = {"tracking_number": shipment.id, "status": "booked", "reference": shipment.reference}

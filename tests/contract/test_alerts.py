@@ -13,6 +13,7 @@ import pytest
 import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
+import checkout.main
 import ledger.main
 from chassis.telemetry import metrics, table_gauges
 from saga_tracker import saga_metrics
@@ -22,6 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 OBSERVABILITY = ROOT / "observability"
 ALERTS = yaml.safe_load((OBSERVABILITY / "alerts.yml").read_text())
 RULES = [rule for group in ALERTS["groups"] for rule in group["rules"]]
+OWN = (ledger.main.IMBALANCE, checkout.main.OVERDUE)
+"""The measures of single services."""
 NAME = re.compile(r"\bbaraza[a-z0-9_:]*\b")
 PROMTOOL_TIMEOUT_S = 60
 
@@ -29,7 +32,7 @@ PROMTOOL_TIMEOUT_S = 60
 def measured() -> set[str]:
     """Return the name of every series that our processes export, or that a rule records."""
     found = {rule["record"] for rule in RULES if "record" in rule}
-    gauges = (*table_gauges.OUTBOX, *table_gauges.WAITING, *saga_metrics.MEASURES, ledger.main.IMBALANCE)
+    gauges = (*table_gauges.OUTBOX, *table_gauges.WAITING, *saga_metrics.MEASURES, *OWN)
     found.update(measure.name for measure in gauges)
     for module in (metrics, saga_metrics):
         for metric in vars(module).values():

@@ -25,6 +25,7 @@ from baraza.audit.report import Report
 from baraza.audit.sources import Sources
 from bench_providers import SUBSTITUTES
 from chassis.postgres import migrations
+from chassis.values.address import destination
 from chassis.wire.envelope import new_id
 from saga_tracker.definitions import newest
 from simulators.testing import running
@@ -36,6 +37,7 @@ SERVICES = ("checkout", "payment", "inventory", "loyalty", "shipping", "ledger",
 PRICE_MINOR = 450
 POINTS = 100
 PAYABLE_MINOR = 2 * PRICE_MINOR - POINTS
+PARTS = ("A", "B", None, "C", None, "D", "US", None)
 ADDRESS = {"name": "A", "street": "B", "city": "C", "postal_code": "D", "country": "US"}
 
 
@@ -59,14 +61,15 @@ class AuditedStack:
         content: dict[str, Any] = answer.json()
         return content
 
-    def authorize(self, saga_id: str) -> str:
+    def authorize(self, saga_id: str, amount_minor: int = PAYABLE_MINOR, currency: str = "USD") -> str:
         """Let the gateway authorize the order's price and return the authorization's id."""
-        body = {"amount_minor": PAYABLE_MINOR, "currency": "USD", "token": "tok_1", "reference": saga_id}
+        body = {"amount_minor": amount_minor, "currency": currency, "token": "tok_1", "reference": saga_id}
         return str(self.post(self.origin.gateway_url, "/v1/authorizations", body)["id"])
 
-    def book(self, saga_id: str) -> str:
+    def book(self, saga_id: str, *, quantity: int = 2, street: str = "B") -> str:
         """Let the courier book a shipment and return its tracking number."""
-        body = {"reference": saga_id, "ship_to": ADDRESS, "lines": [{"sku": "tea", "quantity": 2}]}
+        lines = [{"sku": "tea", "quantity": quantity}]
+        body = {"reference": saga_id, "ship_to": {**ADDRESS, "street": street}, "lines": lines}
         return str(self.post(self.origin.courier_url, "/v1/shipments", body)["tracking_number"])
 
     def verdict(self) -> Report:
@@ -139,8 +142,9 @@ def _plant(audited: AuditedStack, saga_id: str, state: str, effect: str) -> None
     audited.execute(
         "checkout",
         "INSERT INTO orders (order_id, customer_id, client_id, state, currency, lines, points_to_burn, total_minor,"
-        " payable_minor, submitted_at) VALUES (%s, 'ann', 'shop', %s, 'USD', %s, %s, %s, %s, now())",
-        *(saga_id, state, lines, POINTS, 2 * PRICE_MINOR, PAYABLE_MINOR),
+        " payable_minor, rate_points, rate_minor, destination, submitted_at)"
+        " VALUES (%s, 'ann', 'shop', %s, 'USD', %s, %s, %s, %s, 1, 1, %s, now())",
+        *(saga_id, state, lines, POINTS, 2 * PRICE_MINOR, PAYABLE_MINOR, destination(saga_id, *PARTS)),
     )
     audited.execute(
         "saga_tracker",
@@ -211,6 +215,10 @@ def _at_providers(audited: AuditedStack) -> None:
         )
 
 
+PARKED_A_WEEK_AGO = """
+    UPDATE sagas SET state = 'NEEDS_REVIEW', reason = 'odd', updated_at = now() - interval '169 hours'
+    WHERE saga_id = %s
+"""
 DAMAGE = [
     ("orders-have-sagas", "saga_tracker", "DELETE FROM sagas WHERE saga_id = %s", "confirmed"),
     ("orders-have-sagas", "checkout", "UPDATE orders SET state = 'PENDING' WHERE order_id = %s", "confirmed"),
@@ -220,6 +228,25 @@ DAMAGE = [
     ("confirmed-ran", "ledger", "DELETE FROM effects WHERE saga_id = %s", "confirmed"),
     ("cancelled-undone", "loyalty", "UPDATE effects SET state = 'DONE' WHERE saga_id = %s", "compensated"),
     ("effects-settled", "shipping", "UPDATE effects SET state = 'STARTED' WHERE saga_id = %s", "compensated"),
+    ("parked-in-time", "saga_tracker", PARKED_A_WEEK_AGO, "confirmed"),
+    (
+        "priced-right",
+        "checkout",
+        "UPDATE orders SET total_minor = 901, payable_minor = 801 WHERE order_id = %s",
+        "confirmed",
+    ),
+    ("priced-right", "checkout", "UPDATE orders SET rate_points = 1, rate_minor = 2 WHERE order_id = %s", "confirmed"),
+    ("charged-the-price", "payment", "UPDATE payments SET amount_minor = 8 WHERE saga_id = %s", "compensated"),
+    ("charged-the-price", "payment", "UPDATE payments SET currency = 'KWD' WHERE saga_id = %s", "confirmed"),
+    ("charged-the-price", "checkout", "UPDATE orders SET currency = 'KWD' WHERE order_id = %s", "confirmed"),
+    ("charged-the-price", "ledger", "UPDATE entries SET currency = 'KWD' WHERE saga_id = %s", "compensated"),
+    (
+        "parcels-are-the-orders",
+        "checkout",
+        "UPDATE orders SET destination = 'elsewhere' WHERE order_id = %s",
+        "confirmed",
+    ),
+    ("held-is-done", "inventory", "UPDATE effects SET state = 'UNDONE' WHERE saga_id = %s", "confirmed"),
     ("payments-agree", "payment", "UPDATE payments SET state = 'VOIDED' WHERE saga_id = %s", "confirmed"),
     ("reserved-for-orders", "inventory", "UPDATE reservations SET quantities = '{1}' WHERE saga_id = %s", "confirmed"),
     (
@@ -265,6 +292,60 @@ def test_points_that_were_never_granted_are_found(audited: AuditedStack) -> None
     audited.execute("loyalty", "UPDATE accounts SET balance = 201 WHERE customer_id = 'ann'")
 
     assert audited.broken() == {("points-conserved", "ann")}
+
+
+def test_stock_that_was_overwritten_by_hand_is_on_record(audited: AuditedStack) -> None:
+    """The trigger makes a movement of it, as of every change by a release that has no movements."""
+    audited.execute("inventory", "UPDATE stock SET received = 18, on_hand = 16 WHERE sku = 'tea'")
+
+    moved = audited.connections["inventory"].execute("SELECT kind, units FROM stock_movements ORDER BY made_at")
+    assert moved.fetchall() == [("OPENED", 10), ("CORRECTED", 8)]
+    assert audited.broken() == set()
+
+
+@pytest.mark.parametrize(
+    ("service", "invariant", "item"), [("inventory", "stock-conserved", "tea"), ("loyalty", "points-conserved", "ann")]
+)
+def test_a_movement_that_is_gone_is_found(audited: AuditedStack, service: str, invariant: str, item: str) -> None:
+    table = {"inventory": "stock_movements", "loyalty": "account_movements"}[service]
+    audited.execute(service, f"DELETE FROM {table}")  # noqa: S608 - our own table names
+
+    assert audited.broken() == {(invariant, item)}
+
+
+def test_another_amount_or_currency_at_the_gateway_is_found_also_of_a_parked_order(audited: AuditedStack) -> None:
+    _park(audited)
+    for amount_minor, currency in ((PAYABLE_MINOR + 1, "USD"), (PAYABLE_MINOR, "KWD")):
+        audited.authorize(audited.confirmed, amount_minor, currency)
+
+    charged = next(each for each in audited.verdict().findings if each.invariant.name == "charged-the-price")
+    assert charged.total == 2
+
+
+@pytest.mark.parametrize("odd", [{"quantity": 1}, {"street": "Elsewhere"}])
+def test_a_parcel_with_other_contents_or_to_another_address_is_found(
+    audited: AuditedStack, odd: dict[str, Any]
+) -> None:
+    audited.book(audited.confirmed, **odd)
+
+    assert ("parcels-are-the-orders", audited.confirmed) in audited.broken()
+
+
+def test_what_a_parked_order_holds_is_compared_with_its_steps(audited: AuditedStack) -> None:
+    _park(audited)
+    assert audited.broken() == set()
+
+    audited.execute("loyalty", "UPDATE effects SET state = 'UNDONE' WHERE saga_id = %s", audited.confirmed)
+    audited.execute("payment", "UPDATE payments SET state = 'VOIDED' WHERE saga_id = %s", audited.confirmed)
+
+    assert {("held-is-done", audited.confirmed), ("payments-agree", audited.confirmed)} <= audited.broken()
+
+
+def _park(audited: AuditedStack) -> None:
+    """Park the confirmed order after its last step."""
+    parked = "UPDATE sagas SET state = 'NEEDS_REVIEW', reason = 'odd', updated_at = now() WHERE saga_id = %s"
+    audited.execute("saga_tracker", parked, audited.confirmed)
+    audited.execute("checkout", "UPDATE orders SET state = 'PENDING' WHERE order_id = %s", audited.confirmed)
 
 
 def test_a_second_authorization_is_found_at_the_gateway(audited: AuditedStack) -> None:

@@ -9,38 +9,44 @@ from contextlib import closing
 import pytest
 
 from baraza.audit import scratch, sources
-from baraza.audit.invariants import INVARIANTS, Invariant
+from baraza.audit.invariant import Invariant
+from baraza.audit.invariants import INVARIANTS
 from baraza.audit.report import judge
 from saga_tracker.definitions import DEFINITIONS
 
 CONSISTENT = """
-    INSERT INTO sagas VALUES ('confirmed', 'order', 1, 'CONFIRMED', NULL),
-        ('refused', 'order', 1, 'CANCELLED_COMPENSATED', NULL),
-        ('refunded', 'order', 1, 'CANCELLED_COMPENSATED', NULL),
-        ('parked', 'order', 1, 'NEEDS_REVIEW', 'the courier is odd');
-    INSERT INTO orders VALUES ('confirmed', 'CONFIRMED', 'ann', 900, 100, 'a-lot'),
-        ('refused', 'CANCELLED_COMPENSATED', 'ann', 500, 0, 'a-lot'),
-        ('refunded', 'CANCELLED_COMPENSATED', 'ben', 700, 50, 'a-lot'), ('parked', 'PENDING', 'ben', 300, 0, 'a-lot');
+    INSERT INTO sagas VALUES ('confirmed', 'order', 1, 'CONFIRMED', NULL, 400),
+        ('refused', 'order', 1, 'CANCELLED_COMPENSATED', NULL, 400),
+        ('refunded', 'order', 1, 'CANCELLED_COMPENSATED', NULL, 400),
+        ('parked', 'order', 1, 'NEEDS_REVIEW', 'the courier is odd', 6);
+    INSERT INTO orders VALUES
+        ('confirmed', 'CONFIRMED', 'ann', 900, 100, 'a-lot', 'USD', 1000, 1000, 1, 1, 'north'),
+        ('refused', 'CANCELLED_COMPENSATED', 'ann', 500, 0, 'a-lot', 'JPY', 500, 500, 1, 1, NULL),
+        ('refunded', 'CANCELLED_COMPENSATED', 'ben', 700, 50, 'a-lot', 'JPY', 775, 775, 2, 3, 'north'),
+        ('parked', 'PENDING', 'ben', 300, 0, 'a-lot', 'USD', 300, 300, 1, 1, 'north');
     INSERT INTO effects SELECT 'confirmed', step, service, 'DONE' FROM steps WHERE saga_version = 1;
     INSERT INTO effects SELECT 'refunded', step, service, 'UNDONE' FROM steps WHERE saga_version = 1;
     INSERT INTO effects VALUES ('refused', 'authorize_payment', 'payment', 'REJECTED'),
         ('parked', 'authorize_payment', 'payment', 'DONE'), ('parked', 'reserve_inventory', 'inventory', 'DONE'),
         ('parked', 'burn_loyalty_points', 'loyalty', 'DONE'), ('parked', 'book_shipment', 'shipping', 'STARTED');
     INSERT INTO replies SELECT 'refunded', step FROM steps WHERE saga_version = 1 AND undone_by IS NULL;
-    INSERT INTO payments VALUES ('confirmed', 'CAPTURED', 900), ('refused', 'DECLINED', 500),
-        ('refunded', 'REFUNDED', 700), ('parked', 'AUTHORIZED', 300);
-    INSERT INTO authorizations VALUES ('auth-1', 'confirmed', 'captured', 900), ('auth-2', 'refunded', 'refunded', 700),
-        ('auth-3', 'parked', 'open', 300);
-    INSERT INTO captures VALUES ('cap-1', 'confirmed', 900), ('cap-2', 'refunded', 700);
-    INSERT INTO refunds VALUES ('ref-2', 'refunded', 700);
+    INSERT INTO payments VALUES ('confirmed', 'CAPTURED', 900, 'USD'), ('refused', 'DECLINED', 500, 'JPY'),
+        ('refunded', 'REFUNDED', 700, 'JPY'), ('parked', 'AUTHORIZED', 300, 'USD');
+    INSERT INTO authorizations VALUES ('auth-1', 'confirmed', 'captured', 900, 'USD'),
+        ('auth-2', 'refunded', 'refunded', 700, 'JPY'), ('auth-3', 'parked', 'open', 300, NULL);
+    INSERT INTO captures VALUES ('cap-1', 'confirmed', 900, 'USD'), ('cap-2', 'refunded', 700, 'JPY');
+    INSERT INTO refunds VALUES ('ref-2', 'refunded', 700, 'JPY');
     INSERT INTO reservations VALUES ('confirmed', 'RESERVED', 'a-lot'), ('refunded', 'RELEASED', 'a-lot'),
         ('parked', 'RESERVED', 'a-lot');
-    INSERT INTO stock VALUES ('tea', 10, 4, 6), ('milk', 5, 5, 0);
-    INSERT INTO burns VALUES ('confirmed', 'ann', 100, 'BURNED'), ('refunded', 'ben', 50, 'RESTORED');
-    INSERT INTO accounts VALUES ('ann', 150, 50, 100), ('ben', 80, 80, 0);
+    INSERT INTO stock VALUES ('tea', 10, 4, 6, 10), ('milk', 5, 5, 0, 5);
+    INSERT INTO burns VALUES ('confirmed', 'ann', 100, 'BURNED'), ('refunded', 'ben', 50, 'RESTORED'),
+        ('parked', 'ben', 0, 'BURNED');
+    INSERT INTO accounts VALUES ('ann', 150, 50, 100, 150), ('ben', 80, 80, 0, 80);
     INSERT INTO shipments VALUES ('confirmed', 'BOOKED', 'box-1'), ('refunded', 'CANCELLED', 'box-2');
-    INSERT INTO parcels VALUES ('box-1', 'confirmed', 'live'), ('box-2', 'refunded', 'cancelled');
-    INSERT INTO ledger VALUES ('confirmed', 900, 900, 900, 2, 0), ('refunded', 1400, 1400, 0, 2, 2);
+    INSERT INTO parcels VALUES ('box-1', 'confirmed', 'live', 'a-lot', 'north'),
+        ('box-2', 'refunded', 'cancelled', NULL, NULL);
+    INSERT INTO ledger VALUES ('confirmed', 900, 900, 900, 2, 0, 'USD', 1),
+        ('refunded', 1400, 1400, 0, 2, 2, 'JPY', 1);
     INSERT INTO deferred VALUES ('shipping', 'message-1', 'parked', 1);
     INSERT INTO deferred VALUES ('payment', 'message-4', 'confirmed', 1);
     INSERT INTO consumed VALUES ('book_shipment.dlq', 0, 1), ('payment.dlq', 0, 2);
@@ -53,7 +59,7 @@ CONSISTENT = """
 
 DAMAGE = [
     ("orders-have-sagas", "DELETE FROM orders WHERE order_id = 'refused'"),
-    ("orders-have-sagas", "INSERT INTO orders VALUES ('lost', 'PENDING', 'ann', 1, 0, 'a-lot')"),
+    ("orders-have-sagas", "UPDATE orders SET order_id = 'lost', state = 'PENDING' WHERE order_id = 'refused'"),
     ("orders-have-sagas", "UPDATE orders SET state = 'PENDING' WHERE order_id = 'confirmed'"),
     ("orders-have-sagas", "UPDATE orders SET state = 'CONFIRMED' WHERE order_id = 'parked'"),
     ("sagas-end", "UPDATE sagas SET state = 'PENDING' WHERE saga_id = 'refused'"),
@@ -70,33 +76,33 @@ DAMAGE = [
     ("compensated-once", "INSERT INTO replies VALUES ('refused', 'reserve_inventory')"),
     ("captured-once", "UPDATE captures SET amount_minor = 899 WHERE id = 'cap-1'"),
     ("captured-once", "DELETE FROM captures WHERE id = 'cap-1'"),
-    ("captured-once", "INSERT INTO captures VALUES ('cap-9', 'confirmed', 900)"),
-    ("captured-once", "INSERT INTO authorizations VALUES ('auth-9', 'confirmed', 'open', 900)"),
-    ("captured-once", "INSERT INTO refunds VALUES ('ref-9', 'confirmed', 900)"),
+    ("captured-once", "INSERT INTO captures VALUES ('cap-9', 'confirmed', 900, 'USD')"),
+    ("captured-once", "INSERT INTO authorizations VALUES ('auth-9', 'confirmed', 'open', 900, 'USD')"),
+    ("captured-once", "INSERT INTO refunds VALUES ('ref-9', 'confirmed', 900, 'USD')"),
     ("nothing-kept", "DELETE FROM refunds WHERE id = 'ref-2'"),
-    ("nothing-kept", "INSERT INTO authorizations VALUES ('auth-9', 'refused', 'open', 500)"),
-    ("charged-once", "INSERT INTO authorizations VALUES ('auth-9', 'refunded', 'voided', 700)"),
-    ("charged-once", "INSERT INTO authorizations VALUES ('auth-9', 'nobody', 'open', 700)"),
+    ("nothing-kept", "INSERT INTO authorizations VALUES ('auth-9', 'refused', 'open', 500, 'JPY')"),
+    ("charged-once", "INSERT INTO authorizations VALUES ('auth-9', 'refunded', 'voided', 700, 'JPY')"),
+    ("charged-once", "INSERT INTO authorizations VALUES ('auth-9', 'nobody', 'open', 700, 'USD')"),
     ("payments-agree", "UPDATE payments SET state = 'VOIDED' WHERE saga_id = 'confirmed'"),
     ("payments-agree", "DELETE FROM payments WHERE saga_id = 'refunded'"),
-    ("payments-agree", "INSERT INTO payments VALUES ('ghost', 'CAPTURED', 900)"),
+    ("payments-agree", "INSERT INTO payments VALUES ('ghost', 'CAPTURED', 900, 'USD')"),
     ("stock-conserved", "UPDATE stock SET on_hand = 5 WHERE sku = 'tea'"),
     ("stock-conserved", "UPDATE stock SET reserved = 1 WHERE sku = 'milk'"),
-    ("stock-conserved", "INSERT INTO stock VALUES ('salt', NULL, NULL, 3)"),
+    ("stock-conserved", "INSERT INTO stock VALUES ('salt', NULL, NULL, 3, 0)"),
     ("stock-conserved", "UPDATE stock SET on_hand = -1, reserved = 11 WHERE sku = 'tea'"),
     ("reserved-for-orders", "DELETE FROM reservations WHERE saga_id = 'confirmed'"),
     ("reserved-for-orders", "UPDATE reservations SET lines = 'another' WHERE saga_id = 'confirmed'"),
     ("reserved-for-orders", "UPDATE reservations SET state = 'RESERVED' WHERE saga_id = 'refunded'"),
     ("reserved-for-orders", "INSERT INTO reservations VALUES ('nobody', 'RESERVED', 'a-lot')"),
     ("points-conserved", "UPDATE accounts SET balance = 49 WHERE customer_id = 'ann'"),
-    ("points-conserved", "INSERT INTO accounts VALUES ('cid', NULL, NULL, 7)"),
+    ("points-conserved", "INSERT INTO accounts VALUES ('cid', NULL, NULL, 7, 0)"),
     ("burned-for-orders", "UPDATE burns SET points = 99 WHERE saga_id = 'confirmed'"),
     ("burned-for-orders", "UPDATE burns SET customer_id = 'ben' WHERE saga_id = 'confirmed'"),
     ("burned-for-orders", "UPDATE burns SET state = 'BURNED' WHERE saga_id = 'refunded'"),
     ("shipped-once", "UPDATE parcels SET state = 'cancelled' WHERE tracking_number = 'box-1'"),
     ("shipped-once", "UPDATE parcels SET state = 'live' WHERE tracking_number = 'box-2'"),
-    ("shipped-once", "INSERT INTO parcels VALUES ('box-9', 'confirmed', 'live')"),
-    ("shipped-once", "INSERT INTO parcels VALUES ('box-9', 'nobody', 'live')"),
+    ("shipped-once", "INSERT INTO parcels VALUES ('box-9', 'confirmed', 'live', NULL, NULL)"),
+    ("shipped-once", "INSERT INTO parcels VALUES ('box-9', 'nobody', 'live', NULL, NULL)"),
     ("shipments-agree", "UPDATE shipments SET tracking_number = 'box-7' WHERE saga_id = 'confirmed'"),
     ("shipments-agree", "DELETE FROM shipments WHERE saga_id = 'refunded'"),
     ("shipments-agree", "INSERT INTO shipments VALUES ('refused', 'BOOKED', 'box-7')"),
@@ -106,6 +112,46 @@ DAMAGE = [
     ("ledger-is-the-gateways", "UPDATE ledger SET receivable_minor = 901 WHERE saga_id = 'confirmed'"),
     ("ledger-is-the-gateways", "DELETE FROM ledger WHERE saga_id = 'confirmed'"),
     ("ledger-is-the-gateways", "UPDATE ledger SET receivable_minor = 700, reversals = 0 WHERE saga_id = 'refunded'"),
+    ("stock-conserved", "UPDATE stock SET received = 18, on_hand = 12 WHERE sku = 'tea'"),
+    ("stock-conserved", "INSERT INTO stock VALUES ('salt', NULL, NULL, 0, 3)"),
+    ("points-conserved", "UPDATE accounts SET granted = 160, balance = 60 WHERE customer_id = 'ann'"),
+    ("priced-right", "UPDATE orders SET total_minor = 1001, payable_minor = 901 WHERE order_id = 'confirmed'"),
+    ("priced-right", "UPDATE orders SET lines_minor = 999 WHERE order_id = 'parked'"),
+    ("priced-right", "UPDATE orders SET payable_minor = 899 WHERE order_id = 'confirmed'"),
+    ("priced-right", "UPDATE orders SET rate_points = 1, rate_minor = 1 WHERE order_id = 'refunded'"),
+    ("priced-right", "UPDATE orders SET points_to_burn = 51 WHERE order_id = 'refunded'"),
+    ("priced-right", "UPDATE orders SET points_to_burn = 300, payable_minor = 0 WHERE order_id = 'parked'"),
+    ("charged-the-price", "UPDATE payments SET amount_minor = 301 WHERE saga_id = 'parked'"),
+    ("charged-the-price", "UPDATE payments SET amount_minor = 5 WHERE saga_id = 'refused'"),
+    ("charged-the-price", "UPDATE payments SET currency = 'USD' WHERE saga_id = 'refused'"),
+    ("charged-the-price", "UPDATE authorizations SET amount_minor = 3000 WHERE id = 'auth-3'"),
+    ("charged-the-price", "UPDATE authorizations SET currency = 'KWD' WHERE id = 'auth-3'"),
+    ("charged-the-price", "UPDATE captures SET currency = 'KWD' WHERE id = 'cap-1'"),
+    ("charged-the-price", "INSERT INTO captures VALUES ('cap-3', 'parked', 299, 'USD')"),
+    ("charged-the-price", "UPDATE refunds SET currency = 'USD' WHERE id = 'ref-2'"),
+    ("charged-the-price", "UPDATE refunds SET amount_minor = 70 WHERE id = 'ref-2'"),
+    ("charged-the-price", "UPDATE ledger SET currency = 'USD' WHERE saga_id = 'refunded'"),
+    ("charged-the-price", "UPDATE ledger SET currencies = 2 WHERE saga_id = 'confirmed'"),
+    ("charged-the-price", "UPDATE ledger SET debit_minor = 140, credit_minor = 140 WHERE saga_id = 'refunded'"),
+    ("held-is-done", "DELETE FROM reservations WHERE saga_id = 'parked'"),
+    ("held-is-done", "UPDATE reservations SET lines = 'another' WHERE saga_id = 'parked'"),
+    ("held-is-done", "UPDATE effects SET state = 'UNDONE' WHERE saga_id = 'parked' AND service = 'inventory'"),
+    ("held-is-done", "UPDATE burns SET points = 1 WHERE saga_id = 'parked'"),
+    ("held-is-done", "UPDATE burns SET state = 'RESTORED' WHERE saga_id = 'parked'"),
+    ("held-is-done", "INSERT INTO shipments VALUES ('parked', 'BOOKED', 'box-9')"),
+    ("held-is-done", "INSERT INTO ledger VALUES ('parked', 300, 300, 300, 2, 0, 'USD', 1)"),
+    ("payments-agree", "UPDATE payments SET state = 'VOIDED' WHERE saga_id = 'parked'"),
+    ("payments-agree", "DELETE FROM authorizations WHERE saga_id = 'parked'"),
+    (
+        "shipments-agree",
+        "DELETE FROM deferred; DELETE FROM letters; UPDATE effects SET state = 'DONE' WHERE state = 'STARTED';"
+        "INSERT INTO parcels VALUES ('box-9', 'parked', 'live', 'a-lot', 'north')",
+    ),
+    ("ledger-is-the-gateways", "INSERT INTO ledger VALUES ('parked', 300, 300, 300, 2, 0, 'USD', 1)"),
+    ("parcels-are-the-orders", "UPDATE parcels SET lines = 'another' WHERE tracking_number = 'box-1'"),
+    ("parcels-are-the-orders", "UPDATE parcels SET destination = 'south' WHERE tracking_number = 'box-1'"),
+    ("parcels-are-the-orders", "INSERT INTO parcels VALUES ('box-9', 'parked', 'live', 'another', NULL)"),
+    ("parked-in-time", "UPDATE sagas SET idle_days = 7 WHERE saga_id = 'parked'"),
     ("outboxes-drained", "INSERT INTO outbox VALUES ('payment', 'message-2', 'confirmed')"),
     ("deferred-drained", "INSERT INTO deferred VALUES ('payment', 'message-3', 'confirmed', 0)"),
     ("deferred-drained", "UPDATE deferred SET is_undated = 0"),
@@ -148,6 +194,13 @@ def test_each_kind_of_damage_is_found(data: sqlite3.Connection, name: str, damag
     data.executescript(damage)
 
     assert name in broken(data)
+
+
+def test_a_parked_order_may_differ_only_where_a_service_does_not_know_the_outcome(data: sqlite3.Connection) -> None:
+    """Its courier's answer is open, so that there may be a parcel; nothing of its payment is."""
+    data.executescript("INSERT INTO parcels VALUES ('box-9', 'parked', 'live', 'a-lot', 'north')")
+
+    assert broken(data) == set()
 
 
 def test_every_invariant_has_damage_that_it_finds() -> None:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from baraza.audit import scratch, sources
-from baraza.audit.invariants import INVARIANTS, Invariant
+from baraza.audit.invariant import Invariant
+from baraza.audit.invariants import INVARIANTS
 from baraza.audit.sources import Sources
 from saga_tracker.definitions import DEFINITIONS
 

@@ -5,6 +5,7 @@ The file is on disk and deleted afterwards; memory stays bounded whatever the nu
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -21,17 +22,20 @@ INSERT_ROWS = 20_000
 
 SCHEMA = """
     CREATE TABLE steps (saga_type, saga_version, step, service, undone_by);
-    CREATE TABLE sagas (saga_id PRIMARY KEY, saga_type, saga_version, state, reason) WITHOUT ROWID;
-    CREATE TABLE orders (order_id PRIMARY KEY, state, customer_id, payable_minor, points_to_burn, lines) WITHOUT ROWID;
+    CREATE TABLE sagas (saga_id PRIMARY KEY, saga_type, saga_version, state, reason, idle_days) WITHOUT ROWID;
+    CREATE TABLE orders (
+        order_id PRIMARY KEY, state, customer_id, payable_minor, points_to_burn, lines, currency, total_minor,
+        lines_minor, rate_points, rate_minor, destination
+    ) WITHOUT ROWID;
     CREATE TABLE effects (saga_id, step, service, state, PRIMARY KEY (saga_id, step, service)) WITHOUT ROWID;
-    CREATE TABLE payments (saga_id PRIMARY KEY, state, amount_minor) WITHOUT ROWID;
+    CREATE TABLE payments (saga_id PRIMARY KEY, state, amount_minor, currency) WITHOUT ROWID;
     CREATE TABLE reservations (saga_id PRIMARY KEY, state, lines) WITHOUT ROWID;
-    CREATE TABLE stock (sku PRIMARY KEY, received, on_hand, reserved) WITHOUT ROWID;
+    CREATE TABLE stock (sku PRIMARY KEY, received, on_hand, reserved, moved) WITHOUT ROWID;
     CREATE TABLE burns (saga_id PRIMARY KEY, customer_id, points, state) WITHOUT ROWID;
-    CREATE TABLE accounts (customer_id PRIMARY KEY, granted, balance, burned) WITHOUT ROWID;
+    CREATE TABLE accounts (customer_id PRIMARY KEY, granted, balance, burned, moved) WITHOUT ROWID;
     CREATE TABLE shipments (saga_id PRIMARY KEY, state, tracking_number) WITHOUT ROWID;
     CREATE TABLE ledger (
-        saga_id PRIMARY KEY, debit_minor, credit_minor, receivable_minor, posts, reversals
+        saga_id PRIMARY KEY, debit_minor, credit_minor, receivable_minor, posts, reversals, currency, currencies
     ) WITHOUT ROWID;
     CREATE TABLE replies (saga_id, step);
     CREATE TABLE outbox (service, id, saga_id);
@@ -42,13 +46,16 @@ SCHEMA = """
         topic, partition, message_offset, saga_id, service, open, resolution,
         PRIMARY KEY (topic, partition, message_offset)
     ) WITHOUT ROWID;
-    CREATE TABLE authorizations (id PRIMARY KEY, saga_id, state, amount_minor) WITHOUT ROWID;
-    CREATE TABLE captures (id PRIMARY KEY, saga_id, amount_minor) WITHOUT ROWID;
-    CREATE TABLE refunds (id PRIMARY KEY, saga_id, amount_minor) WITHOUT ROWID;
-    CREATE TABLE parcels (tracking_number PRIMARY KEY, saga_id, state) WITHOUT ROWID;
+    CREATE TABLE authorizations (id PRIMARY KEY, saga_id, state, amount_minor, currency) WITHOUT ROWID;
+    CREATE TABLE captures (id PRIMARY KEY, saga_id, amount_minor, currency) WITHOUT ROWID;
+    CREATE TABLE refunds (id PRIMARY KEY, saga_id, amount_minor, currency) WITHOUT ROWID;
+    CREATE TABLE parcels (tracking_number PRIMARY KEY, saga_id, state, lines, destination) WITHOUT ROWID;
 """
 
 VIEWS = """
+    -- charges: every amount that anybody has for an order, in any state of its saga.
+    -- held: what a service holds for an order now. done: the services with a step that is done.
+    -- unsettled: a call whose outcome the service does not know, or a message that it could not handle.
     CREATE TABLE settled (
         saga_id PRIMARY KEY, authorizations, open, captures, captured_minor, refunds, refunded_minor
     ) WITHOUT ROWID;
@@ -64,6 +71,36 @@ VIEWS = """
     GROUP BY saga_id;
     CREATE TABLE delivered (saga_id PRIMARY KEY, parcels, live) WITHOUT ROWID;
     INSERT INTO delivered SELECT saga_id, count(*), sum(state = 'live') FROM parcels GROUP BY saga_id;
+    CREATE TABLE charges (saga_id, what, amount_minor, currency);
+    INSERT INTO charges
+    SELECT saga_id, 'payment recorded', amount_minor, currency FROM payments
+    UNION ALL SELECT saga_id, 'the gateway authorized', amount_minor, currency FROM authorizations
+    UNION ALL SELECT saga_id, 'the gateway captured', amount_minor, currency FROM captures
+    UNION ALL SELECT saga_id, 'the gateway refunded', amount_minor, currency FROM refunds
+    UNION ALL SELECT saga_id, 'the ledger has', debit_minor * 2 / (posts + reversals), currency FROM ledger
+    WHERE posts + reversals > 0;
+    CREATE TABLE held (saga_id, service, is_own, PRIMARY KEY (saga_id, service)) WITHOUT ROWID;
+    INSERT INTO held
+    SELECT saga_id, 'inventory', reservations.lines IS orders.lines
+    FROM reservations LEFT JOIN orders ON order_id = saga_id WHERE reservations.state = 'RESERVED'
+    UNION ALL SELECT saga_id, 'loyalty', points IS points_to_burn AND burns.customer_id IS orders.customer_id
+    FROM burns LEFT JOIN orders ON order_id = saga_id WHERE burns.state = 'BURNED'
+    UNION ALL SELECT saga_id, 'shipping', 1 FROM shipments WHERE state = 'BOOKED'
+    UNION ALL SELECT saga_id, 'ledger', 1 FROM ledger WHERE posts > 0 AND reversals = 0;
+    CREATE TABLE done (saga_id, service, PRIMARY KEY (saga_id, service)) WITHOUT ROWID;
+    INSERT INTO done SELECT DISTINCT saga_id, service FROM effects WHERE state = 'DONE';
+    CREATE TABLE single_steps (saga_type, saga_version, service, PRIMARY KEY (saga_type, saga_version, service))
+        WITHOUT ROWID;
+    INSERT INTO single_steps
+    SELECT saga_type, saga_version, service FROM steps
+    WHERE service IN ('inventory', 'loyalty', 'shipping', 'ledger')
+    GROUP BY saga_type, saga_version, service HAVING count(*) = 1;
+    CREATE TABLE unsettled (saga_id, service, PRIMARY KEY (saga_id, service)) WITHOUT ROWID;
+    INSERT INTO unsettled
+    SELECT saga_id, service FROM effects WHERE state = 'STARTED'
+    UNION SELECT saga_id, service FROM deferred WHERE is_undated
+    UNION SELECT saga_id, service FROM letters
+    WHERE saga_id IS NOT NULL AND service IS NOT NULL AND resolution IS NULL;
     CREATE INDEX letters_by_saga ON letters (saga_id, service);
     CREATE INDEX parcels_by_saga ON parcels (saga_id);
     CREATE INDEX replies_by_saga ON replies (saga_id, step);
@@ -99,10 +136,10 @@ def _everything(
     yield "steps", steps(definitions)
     yield from sources.tables(origin, services)
     gateway, courier = origin.gateway_url, origin.courier_url
-    yield "authorizations", _records(gateway, "authorization", ("id", "reference", "state", "amount_minor"))
-    yield "captures", _records(gateway, "capture", ("id", "reference", "amount_minor"))
-    yield "refunds", _records(gateway, "refund", ("id", "reference", "amount_minor"))
-    yield "parcels", _records(courier, "shipment", ("id", "reference", "state"))
+    yield "authorizations", _records(gateway, "authorization", ("id", "reference", "state", "amount_minor", "currency"))
+    yield "captures", _records(gateway, "capture", ("id", "reference", "amount_minor", "currency"))
+    yield "refunds", _records(gateway, "refund", ("id", "reference", "amount_minor", "currency"))
+    yield "parcels", map(_parcel, sources.provider_records(courier, "shipment"))
     if origin.kafka is not None:
         yield "dead_letters", sources.dead_letters(origin.kafka)
 
@@ -117,6 +154,14 @@ def steps(definitions: Mapping[tuple[str, int], SagaDefinition]) -> Iterator[Row
 def _records(url: str, kind: str, fields: tuple[str, ...]) -> Iterator[Row]:
     for record in sources.provider_records(url, kind):
         yield tuple(record[name] for name in fields)
+
+
+def _parcel(record: Mapping[str, Any]) -> Row:
+    """Return a parcel; the courier's records of an earlier release hold neither contents nor destination."""
+    contents = record.get("contents")
+    lines = contents and ",".join(f"{sku} {quantity}" for sku, quantity in sorted(contents))
+    digest = lines and hashlib.md5(lines.encode(), usedforsecurity=False).hexdigest()
+    return record["id"], record["reference"], record["state"], digest, record.get("destination")
 
 
 def _insert(scratch: sqlite3.Connection, table: str, read: Iterable[Row], advance: Callable[[int], None]) -> None:

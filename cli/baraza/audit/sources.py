@@ -106,17 +106,25 @@ OUTBOX = "SELECT '{service}', id, aggregateid FROM outbox"
 EFFECTS = "SELECT saga_id, step, '{service}', state FROM effects"
 DEFERRED = "SELECT '{service}', message_id, saga_id, due_at IS NULL FROM deferred"
 
-SAGAS = "SELECT saga_id, saga_type, saga_version, state, reason FROM sagas"
+SAGAS = """
+    SELECT saga_id, saga_type, saga_version, state, reason, floor(extract(epoch FROM now() - updated_at) / 86400)::int
+    FROM sagas
+"""
+"""The last column: for how many whole days nothing has happened to the saga."""
 
 ORDERS = """
     SELECT order_id, state, customer_id, payable_minor, points_to_burn,
            (SELECT md5(string_agg(line ->> 'sku' || ' ' || (line ->> 'quantity'), ','
                                   ORDER BY line ->> 'sku' COLLATE "C"))
-            FROM jsonb_array_elements(lines) AS line)
+            FROM jsonb_array_elements(lines) AS line),
+           currency, total_minor,
+           (SELECT sum((line ->> 'quantity')::bigint * (line ->> 'unit_price_minor')::bigint)::bigint
+            FROM jsonb_array_elements(lines) AS line),
+           coalesce(rate_points, 1), coalesce(rate_minor, 1), destination
     FROM orders
 """
 
-PAYMENTS = "SELECT saga_id, state, amount_minor FROM payments"
+PAYMENTS = "SELECT saga_id, state, amount_minor, currency FROM payments"
 
 RESERVATIONS = """
     SELECT saga_id, state,
@@ -126,8 +134,9 @@ RESERVATIONS = """
 """
 
 STOCK = """
-    SELECT sku, received, on_hand, coalesce(reserved, 0)
+    SELECT sku, received, on_hand, coalesce(reserved, 0), coalesce(moved, 0)
     FROM stock
+    FULL JOIN (SELECT sku, sum(units)::bigint AS moved FROM stock_movements GROUP BY sku) AS entered USING (sku)
     FULL JOIN (SELECT line.sku, sum(line.quantity)::bigint AS reserved
                FROM reservations, unnest(skus, quantities) AS line (sku, quantity)
                WHERE state = 'RESERVED'
@@ -137,8 +146,10 @@ STOCK = """
 BURNS = "SELECT saga_id, customer_id, points, state FROM burns"
 
 ACCOUNTS = """
-    SELECT customer_id, granted, balance, coalesce(burned, 0)
+    SELECT customer_id, granted, balance, coalesce(burned, 0), coalesce(moved, 0)
     FROM accounts
+    FULL JOIN (SELECT customer_id, sum(points)::bigint AS moved FROM account_movements GROUP BY customer_id) AS entered
+        USING (customer_id)
     FULL JOIN (SELECT customer_id, sum(points)::bigint AS burned
                FROM burns
                WHERE state = 'BURNED'
@@ -150,24 +161,25 @@ SHIPMENTS = "SELECT saga_id, state, tracking_number FROM shipments"
 LEDGER = """
     SELECT saga_id, sum(debit_minor)::bigint, sum(credit_minor)::bigint,
            coalesce(sum(debit_minor - credit_minor) FILTER (WHERE account = 'gateway_receivable'), 0)::bigint,
-           count(*) FILTER (WHERE kind = 'POST'), count(*) FILTER (WHERE kind = 'REVERSE')
+           count(*) FILTER (WHERE kind = 'POST'), count(*) FILTER (WHERE kind = 'REVERSE'),
+           min(currency), count(DISTINCT currency)
     FROM entries
     GROUP BY saga_id
 """
 
-GATEWAY_AUTHORIZATIONS = "SELECT id, reference, state, amount_minor FROM gateway_records"
+GATEWAY_AUTHORIZATIONS = "SELECT id, reference, state, amount_minor, NULL FROM gateway_records"
 
 GATEWAY_CAPTURES = """
-    SELECT id || ' ' || number, reference, captured_minor / captures
+    SELECT id || ' ' || number, reference, captured_minor / captures, NULL
     FROM gateway_records, generate_series(1, captures) AS number
 """
 
 GATEWAY_REFUNDS = """
-    SELECT id || ' ' || number, reference, refunded_minor / refunds
+    SELECT id || ' ' || number, reference, refunded_minor / refunds, NULL
     FROM gateway_records, generate_series(1, refunds) AS number
 """
 
-COURIER_SHIPMENTS = "SELECT id, reference, state FROM courier_records"
+COURIER_SHIPMENTS = "SELECT id, reference, state, NULL, NULL FROM courier_records"
 
 REPLIES = "SELECT saga_id, step FROM timeline WHERE kind = 'reply' AND step IS NOT NULL AND detail IS NULL"
 """Replies of services that undid something; a reply without anything to undo has a detail."""
@@ -199,7 +211,8 @@ RECORDS_IN_PROCESS = (
 )
 """The records of a benchmark's providers inside of the process, by service, each with the table that stores them.
 
-The records of the providers outside are read as well; what is in neither was never done.
+The records of the providers outside are read as well; what is in neither was never done. Those inside of the process
+keep neither currency, contents nor destination: nothing leaves the process in which these could change.
 """
 
 
