@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from chassis.saga.waiting import UNPROCESSABLE
 from chassis.wire.codec import Codec
@@ -13,7 +13,9 @@ from chassis.wire.envelope import ID
 from messages.checkout import OrderSubmitted
 from proof.broker import Broker
 from proof.databases import SERVICES, Rows
+from proof.outages import Outages
 from proof.providers import Courier, Gateway
+from proof.service import Service
 from proof.undeliverable import UndeliverableMessages
 from saga_tracker.definitions import newest
 
@@ -45,6 +47,9 @@ class FinalState:
     broker: Broker
     codec: Codec
     is_redriven: bool
+    outages: Outages
+    services: Mapping[str, Service]
+    timeout_factor: float
     undeliverable: UndeliverableMessages
     states_before: Mapping[str, str] | None = None
     """The states of the orders before the undeliverable messages, None where those have not come yet."""
@@ -262,6 +267,21 @@ def _undeliverable(final: FinalState) -> Findings:
         yield "", f"undeliverable messages changed the orders from {final.states_before} to {final.states}"
 
 
+def _timeouts(final: FinalState) -> Findings:
+    """A step times out only when its service could have had the trigger for the whole timeout: a delay is no loss."""
+    for timer in final.rows["timeouts"]:
+        if timer["topic"] is None:
+            continue  # A dead letter began the saga, and no service has ever had a trigger.
+        step = next(each for each in ORDER.steps if each.name == timer["step"])
+        until = datetime.fromisoformat(timer["recorded_at"])
+        since = until - timedelta(seconds=step.timeout_s * final.timeout_factor)
+        had_at = final.services[step.service].consumed_at((timer["topic"], timer["partition"]), timer["offset"])
+        if had_at is None or had_at > since:
+            yield timer["saga_id"], f"{step.name} timed out at {until}; {step.service} had its trigger at {had_at}"
+        elif outage := final.outages.disturbed(step.service, since, until):
+            yield timer["saga_id"], f"{step.name} timed out at {until}, during or just after {outage}"
+
+
 INVARIANTS: Mapping[str, Callable[[FinalState], Findings]] = {
     "every saga ends or is parked with a reason": _ends,
     "a redrive leads to an end": _redriven,
@@ -272,6 +292,7 @@ INVARIANTS: Mapping[str, Callable[[FinalState], Findings]] = {
     "points are conserved": _points,
     "debits equal credits and what was captured": _ledger,
     "one last event, compensations in reverse before it": _messages,
+    "no step times out before its service could have run it": _timeouts,
     "nothing is left over": _leftovers,
     "what must not be handled is a dead letter and does no harm": _undeliverable,
 }

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
+from sqlalchemy import Connection
+
 from chassis.saga import effects, late_calls, routing
 from chassis.saga.effects import Effect, EffectState
 from chassis.saga.late_calls import LateCalls
@@ -17,6 +19,9 @@ from chassis.saga.steps import AnyExternalStep
 from chassis.saga.unit_of_work import CallResult, PendingCall
 from proof import calls
 from saga_tracker.ingest import tracked_saga
+from saga_tracker.ingest.deadlines import Deadlines
+from saga_tracker.ingest.tracked_saga import TrackedSaga
+from saga_tracker.model.consumption import ConsumptionHistory
 from saga_tracker.model.facts import Fact, Fenced, Progress, StepState, Succeeded, merge
 from saga_tracker.model.progress import Cause, Decision, decide
 from saga_tracker.model.saga import SagaDefinition
@@ -82,7 +87,26 @@ def ignoring_late_calls(_late_calls: LateCalls, _step: AnyExternalStep, _group: 
     """Discard the result of a call that comes back after its effect was fenced."""
 
 
+def counting_from_the_start(
+    sweep: Deadlines,
+    tx: Connection,
+    due: Sequence[TrackedSaga],
+    consumption: ConsumptionHistory,
+    recorded_until: Mapping[int, datetime],
+    now: datetime,
+) -> set[str]:
+    """Postpone no step beyond the deadline of its saga, which counts from checkout's time of the order."""
+    postponed = _postpone(sweep, tx, due, consumption, recorded_until, now)
+    for saga in due:
+        waiting = saga.decision.waiting
+        if waiting is not None and now >= saga.row.started_at + timedelta(seconds=saga.definition.deadline_s):
+            saga.row.waiting = waiting.key
+            postponed.discard(saga.row.saga_id)
+    return postponed
+
+
 _on_trigger = effects.on_trigger
+_postpone = Deadlines.postpone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +142,7 @@ CONTROLS: Mapping[str, Control] = {
     "unknown-saga": Control(simulated=((routing, "check_saga", accepting),), explored={}),
     "deadline-outlasted": Control(simulated=((calls, "sends_until", sending_after_the_deadline),), explored={}),
     "late-call-ignored": Control(simulated=((late_calls.LateCalls, "settle", ignoring_late_calls),), explored={}),
+    "delay-is-loss": Control(simulated=((Deadlines, "postpone", counting_from_the_start),), explored={}),
     "cancellation-loses": Control(simulated=(), explored={"decide": completing_despite_a_cancellation}),
     "redrive-unfenced": Control(simulated=(), explored={"on_redrive": redriving_what_is_fenced}),
 }

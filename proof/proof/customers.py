@@ -17,6 +17,7 @@ from messages.contract import Message
 from messages.saga import CancelSaga
 from proof.broker import Broker
 from proof.databases import Database
+from proof.outages import KAFKA, POSTGRESQL, Outages
 from proof.schedule import Schedule
 from saga_tracker.definitions import newest
 
@@ -42,10 +43,14 @@ class Customers:
     schedule: Schedule
     broker: Broker
     codec: Codec
+    outages: Outages
     orders: dict[str, OrderSubmitted] = field(default_factory=dict)
 
     def submit(self) -> None:
         """Submit one order, as checkout does: the order and its event in one transaction."""
+        if (back_at := self.outages.back_at(POSTGRESQL)) is not None:
+            self.schedule.at(back_at, self.submit)
+            return
         chance = self.schedule.chance
         skus = chance.sample(SKUS, chance.randint(1, len(SKUS)))
         lines = tuple(OrderLine(sku=sku, quantity=chance.randint(1, 2), unit_price_minor=100) for sku in skus)
@@ -74,6 +79,9 @@ class Customers:
 
     def cancel(self, saga_id: str) -> None:
         """Request a cancellation, as the customer or as staff."""
+        if (back_at := self.outages.back_at(POSTGRESQL) or self.outages.back_at(KAFKA)) is not None:
+            self.schedule.at(back_at, lambda: self.cancel(saga_id))
+            return
         if self.schedule.chance.random() < 0.5:
             request = OrderCancellationRequested(**self._envelope(saga_id), reason="changed_mind")
             self.send("checkout.events", request, lambda _tx: None)
@@ -92,6 +100,9 @@ class Customers:
         self.schedule.note(line, message.saga_id)
 
         def publish() -> None:
+            if (back_at := self.outages.back_at(KAFKA)) is not None:
+                self.schedule.at(back_at, publish)
+                return
             self.broker.publish(row, now=self.schedule.now)
             with connection.begin() as tx:
                 outbox.remove(tx, [row.id])
@@ -102,7 +113,8 @@ class Customers:
     def _envelope(self, saga_id: str) -> Any:
         return {
             "message_id": self.schedule.new_id(), "saga_id": saga_id, "saga_type": ORDER.name,
-            "saga_version": ORDER.version, "causation_id": None, "occurred_at": self.schedule.now,
+            "saga_version": ORDER.version, "causation_id": None,
+            "occurred_at": self.schedule.now + self.outages.checkouts_clock,
         }  # fmt: skip
 
     def _row(self, topic: str, message: Message) -> OutboxRow:

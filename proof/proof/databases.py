@@ -21,7 +21,9 @@ import saga_tracker.store.schema
 import shipping.tables
 from chassis.postgres.database import prepare
 from chassis.postgres.pipeline import PipelinedConnection
+from messages.contract import name_of
 from proof.connections import FollowUpQuery, ProcessConnection
+from saga_tracker.definitions import DEFINITIONS
 
 TRACKER = "saga_tracker"
 TABLES: Mapping[str, MetaData] = {
@@ -54,8 +56,22 @@ def _each(schemas: Iterable[str], query: str) -> str:
     return " UNION ALL ".join(query.format(schema=schema) for schema in schemas)
 
 
+_TRIGGERS = ", ".join(
+    f"('{step.name}', '{name_of(step.trigger)}', '{step.trigger_topic}')"
+    for definition in DEFINITIONS.values()
+    for step in definition.steps
+)
+TIMEOUTS = f"""
+    SELECT timer.saga_id, timer.step, timer.recorded_at, message.topic, message.partition, message."offset"
+    FROM saga_tracker.timeline AS timer
+    JOIN (VALUES {_TRIGGERS}) AS trigger (step, type, topic) USING (step)
+    LEFT JOIN saga_tracker.timeline AS message
+        ON (message.saga_id, message.type, message.topic) = (timer.saga_id, trigger.type, trigger.topic)
+    WHERE timer.type = 'TimedOut'
+"""  # noqa: S608 - names of our own
 QUERIES = {
     "sagas": "SELECT saga_id, state, phase, step, reason FROM saga_tracker.sagas",
+    "timeouts": TIMEOUTS,
     "letters": "SELECT saga_id, service, reason, open FROM saga_tracker.dead_letters",
     "orders": "SELECT order_id, state FROM checkout.orders",
     "effects": _each(SERVICES, "SELECT saga_id, step, state FROM {schema}.effects"),

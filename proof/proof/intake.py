@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
 
 from chassis.saga.deferred import RawMessage
 from chassis.wire.codec import Codec, Undecodable
 from messages.contract import Message
+from proof.outages import KAFKA
 from proof.schedule import Schedule
 from proof.service import Service
 from saga_tracker.store.consumed_offsets import TopicPartition
 
 UNREADABLE = "a release that cannot read it"
 FETCH_MAX = 4
+COMMIT_AGAIN_S = 1.0
+"""Kafka's client commits what is stored at intervals: an offset that was not committed is, with the next ones."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -24,11 +29,13 @@ class Intake:
     partitions: set[int] = field(default_factory=set)
     positions: dict[TopicPartition, int] = field(default_factory=dict)
     fetched: list[RawMessage] = field(default_factory=list)
+    _stored: dict[TopicPartition, int] = field(default_factory=dict)
     _read_up_to: int = -1
 
     def own(self, partition: int) -> None:
         """Become the owner of a partition, and go on where the group committed."""
         self.partitions.add(partition)
+        self._stored = {}
         self._read_up_to = -1
         for topic in self.service.topics:
             self.positions[(topic, partition)] = self.service.committed.get((topic, partition), 0)
@@ -40,6 +47,8 @@ class Intake:
 
     def has_unfetched(self) -> bool:
         """Return whether there is anything to fetch."""
+        if self.service.outages.is_away(KAFKA):
+            return False
         if self._read_up_to == self.service.broker.appended_count:
             return False
         if any(self._unfetched()):
@@ -57,6 +66,8 @@ class Intake:
 
     def fetch(self) -> None:
         """Read a little of some partitions; now and then messages come again."""
+        if self.service.outages.is_away(KAFKA):
+            return
         service, chance = self.service, self.service.schedule.chance
         unfetched = list(self._unfetched())
         for topic_partition in chance.sample(unfetched, chance.randint(1, len(unfetched))) if unfetched else ():
@@ -69,11 +80,20 @@ class Intake:
 
     def store_offsets(self, ends: Mapping[TopicPartition, int]) -> None:
         """Commit the positions of the partitions that it still owns."""
-        if self.service.schedule.strikes("offsets not committed", 0.1):
+        schedule = self.service.schedule
+        self._stored = dict(ends)
+        if schedule.strikes("offsets not committed", 0.1):
+            schedule.at(schedule.now + timedelta(seconds=COMMIT_AGAIN_S), partial(self._commit, self._stored))
+        else:
+            self._commit(self._stored)
+
+    def _commit(self, ends: Mapping[TopicPartition, int]) -> None:
+        """Commit what was stored, unless the process has lost it or has stored more since."""
+        if ends is not self._stored:
             return
         for topic_partition, position in ends.items():
             if topic_partition[1] in self.partitions:
-                self.service.committed[topic_partition] = position
+                self.service.commit(topic_partition, position)
 
     def _unfetched(self) -> Iterator[TopicPartition]:
         end, positions = self.service.broker.end, self.positions

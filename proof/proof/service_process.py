@@ -20,6 +20,7 @@ from chassis.saga.outbox import OutboxRow
 from chassis.saga.routing import Router
 from proof.databases import NEXT_DUE
 from proof.intake import FaultyDecoder, Intake
+from proof.outages import KAFKA, POSTGRESQL
 from proof.service import Service
 from proof.tasks import Crash, SimulatedTask
 from proof.transactions import Transactions
@@ -73,9 +74,18 @@ class Process:
         return self._transactions.unpublished
 
     @property
+    def member(self) -> str | None:
+        """Its id in its consumer group, another one after each crash; None while it does not run."""
+        outages = self.service.outages
+        has_left = self.is_paused and not outages.is_away(POSTGRESQL)
+        return None if has_left else f"{self.name}/{self._transactions.generation}"
+
+    @property
     def is_paused(self) -> bool:
         """Return whether it stands still now."""
-        schedule = self.service.schedule
+        schedule, outages = self.service.schedule, self.service.outages
+        if outages.is_away(self.service.name) or outages.is_away(POSTGRESQL):
+            return True
         return self.paused_until is not None and schedule.now < self.paused_until and schedule.are_faults_on
 
     @property
@@ -83,7 +93,9 @@ class Process:
         """Return whether there is anything that it could do now."""
         if self.task.is_suspended or self.is_paused:
             return False
-        if self._intake.fetched or self._transactions.results or self.unpublished:
+        if self._intake.fetched or self._transactions.results:
+            return True
+        if self.unpublished and not self.service.outages.is_away(KAFKA):
             return True
         return self._intake.has_due() or self._intake.has_unfetched()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cache
@@ -31,6 +31,7 @@ from proof.databases import Database
 from proof.disturbances import Disturbances
 from proof.failing_handlers import FailingHandlers
 from proof.operator import Operator
+from proof.outages import KAFKA, Outages
 from proof.providers import Courier, Gateway
 from proof.schedule import BEGINNING, Schedule
 from proof.schemas import LocalRegistry
@@ -39,13 +40,14 @@ from proof.service_process import Process
 from proof.tracker_process import NextWakeUp, TrackerProcess
 from proof.undeliverable import UndeliverableMessages
 from saga_tracker.definitions import DEFINITIONS
-from saga_tracker.ingest.consumer_progress import ConsumerProgress
 from saga_tracker.ingest.deadlines import Deadlines
 from saga_tracker.ingest.decoding import topics
 from saga_tracker.ingest.operator_acts import OperatorActs
 from saga_tracker.ingest.recorder import Recorder
+from saga_tracker.model.consumption import ServiceObservation
 from saga_tracker.model.saga import scaled
 from saga_tracker.store.cache import SagaCache
+from saga_tracker.store.consumed_offsets import TopicPartition
 
 ORDERS = (1, 1, 1, 2)
 """The number of orders in a schedule: many small schedules find more than a few large ones."""
@@ -111,6 +113,8 @@ class Simulation:
     operator_at: datetime = BEGINNING + OPERATOR_EVERY
     rest_by: datetime = BEGINNING + REST_WITHIN
     disturbances: Disturbances = field(init=False)
+    outages: Outages = field(init=False)
+    timeout_factor: float = field(init=False)
     undeliverable: UndeliverableMessages = field(init=False)
     _failing: FailingHandlers = field(init=False)
 
@@ -128,12 +132,20 @@ class Simulation:
             "shipping": shipping.handlers.handlers(self.courier),
             "ledger": ledger.handlers.HANDLERS,
         }
+        steps = [step for each in DEFINITIONS.values() for step in each.steps]
+        self.outages = Outages(schedule=self.schedule, services=sorted({step.service for step in steps}))
         self.services = {name: self._processes(name, handlers) for name, handlers in declared.items()}
-        factor = chance.choice((0.25, 0.5, 1.0))
-        self.trackers = [self._tracker(number, factor) for number in range(PROCESSES)]
+        self.timeout_factor = chance.choice((0.25, 0.5, 1.0))
+        self.trackers = [self._tracker(number) for number in range(PROCESSES)]
         self.disturbances = Disturbances(schedule=self.schedule, services=self.services, trackers=self.trackers)
         self.trackers[0].begin()
-        self.customers = Customers(database=self.database, schedule=self.schedule, broker=self.broker, codec=self.codec)
+        self.customers = Customers(
+            database=self.database,
+            schedule=self.schedule,
+            broker=self.broker,
+            codec=self.codec,
+            outages=self.outages,
+        )
         self.operator = Operator(database=self.database, schedule=self.schedule, next_wake_up=self.next_wake_up)
         services = [processes[0].service for processes in self.services.values()]
         self.undeliverable = UndeliverableMessages(
@@ -142,8 +154,8 @@ class Simulation:
         self.is_redriven = chance.random() < 0.7
         self._stock_up()
 
-    def _tracker(self, number: int, timeout_factor: float) -> TrackerProcess:
-        definitions, cache = scaled(DEFINITIONS, timeout_factor), SagaCache()
+    def _tracker(self, number: int) -> TrackerProcess:
+        definitions, cache = scaled(DEFINITIONS, self.timeout_factor), SagaCache()
         return TrackerProcess(
             number=number,
             recorder=Recorder(definitions, self.codec, cache),
@@ -153,7 +165,9 @@ class Simulation:
             topics=tuple(topics(DEFINITIONS)),
             broker=self.broker,
             schedule=self.schedule,
-            consumer_progress=self._consumer_progress,
+            groups=self._groups,
+            timeout_max_s=max(step.timeout_s for each in definitions.values() for step in each.steps),
+            outages=self.outages,
             next_wake_up=self.next_wake_up,
         )
 
@@ -169,6 +183,7 @@ class Simulation:
             codec=self.codec,
             broker=self.broker,
             schedule=self.schedule,
+            outages=self.outages,
         )
         processes = [Process(service=service, number=number) for number in range(PROCESSES)]
         for partition in range(PARTITION_COUNT):
@@ -183,10 +198,10 @@ class Simulation:
             points = {customer: chance.choice((20, 500)) for customer in CUSTOMERS}
             loyalty.tables.open_balances(tx, "staff", points, "")
 
-    def _consumer_progress(self) -> ConsumerProgress:
-        return ConsumerProgress(
-            offsets={name: dict(processes[0].service.committed) for name, processes in self.services.items()}
-        )
+    def _groups(self, partitions: Collection[TopicPartition]) -> dict[str, ServiceObservation]:
+        if self.outages.is_away(KAFKA):
+            return {}
+        return {name: _group(processes, partitions) for name, processes in self.services.items()}
 
     # The schedule
 
@@ -238,6 +253,9 @@ class Simulation:
             codec=self.codec,
             is_redriven=self.is_redriven,
             undeliverable=self.undeliverable,
+            outages=self.outages,
+            services={name: processes[0].service for name, processes in self.services.items()},
+            timeout_factor=self.timeout_factor,
             states_before=states_before,
         )
 
@@ -247,6 +265,9 @@ class Simulation:
 
     def _plan(self) -> None:
         schedule, chance = self.schedule, self.schedule.chance
+        for outage in self.outages.planned:
+            for process in self.services.get(outage.of, ()):
+                schedule.at(outage.began_at, process.kill)
         for _ in range(chance.choice(ORDERS)):
             schedule.at(schedule.now + schedule.within(FIRST_ORDERS_S), self.customers.submit)
         end_s = chance.uniform(1, FAULTS_MAX_S)
@@ -320,6 +341,14 @@ class Simulation:
             if when is not None and when > self.schedule.now
         ]
         return min([*found, *([self.schedule.next_at] if self.schedule.next_at else [])], default=None)
+
+
+def _group(processes: Sequence[Process], partitions: Collection[TopicPartition]) -> ServiceObservation:
+    service = processes[0].service
+    return ServiceObservation(
+        members=frozenset(each.member for each in processes if each.member is not None),
+        committed={each: service.committed.get(each, 0) for each in partitions if each[0] in service.topics},
+    )
 
 
 def simulate(seed: int, database: Database, *, is_traced: bool = False) -> Result:

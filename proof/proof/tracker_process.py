@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -15,9 +15,10 @@ from chassis.saga.outbox import OutboxRow
 from proof.broker import Broker
 from proof.connections import ProcessConnection
 from proof.databases import NEXT_WAKE_UPS, TRACKER, Database
+from proof.observation import Groups, Observation
+from proof.outages import KAFKA, POSTGRESQL, Outages
 from proof.schedule import BEGINNING, Schedule
 from proof.tasks import ZOMBIE_S, Crash, SimulatedTask
-from saga_tracker.ingest.consumer_progress import ConsumerProgress
 from saga_tracker.ingest.deadlines import Deadlines
 from saga_tracker.ingest.operator_acts import OperatorActs
 from saga_tracker.ingest.recorder import OffsetGap, Recorder
@@ -48,10 +49,7 @@ class NextWakeUp:
 
 @dataclass(slots=True, kw_only=True)
 class TrackerProcess:
-    """One process of the tracker. A second one is idle, and after a rebalance both act as owners for a while.
-
-    ``consumer_progress`` returns the offsets that the services' groups have committed, as Kafka does.
-    """
+    """One process of the tracker. A second one is idle, and after a rebalance both act as owners for a while."""
 
     number: int
     recorder: Recorder
@@ -61,7 +59,9 @@ class TrackerProcess:
     topics: tuple[str, ...]
     broker: Broker
     schedule: Schedule
-    consumer_progress: Callable[[], ConsumerProgress]
+    groups: Groups
+    timeout_max_s: float
+    outages: Outages
     next_wake_up: NextWakeUp
     connection: ProcessConnection = field(init=False)
     task: SimulatedTask = field(init=False)
@@ -73,10 +73,18 @@ class TrackerProcess:
     sweep_at: datetime = BEGINNING
     apply_at: datetime = BEGINNING
     _read_up_to: int = -1
+    _observation: Observation = field(init=False)
 
     def __post_init__(self) -> None:
         self.connection = self.database.connection(TRACKER, self.number, follow_up=NEXT_WAKE_UPS)
         self.task = self.connection.task = SimulatedTask(self.schedule)
+        self._observation = Observation(
+            schedule=self.schedule,
+            groups=self.groups,
+            kept_s=self.timeout_max_s,
+            offsets=lambda: None if self.is_paused or self.task.is_suspended else self.offsets,
+            is_needed=lambda: self.next_wake_up.at is not None,
+        )
 
     @property
     def name(self) -> str:
@@ -116,27 +124,27 @@ class TrackerProcess:
         self.task.plan_faults()
         self.schedule.note(f"{self.name} crashes and starts again")
         self.unpublished, self.delivered = [], []
+        self._observation.begin_anew()
         if self.offsets:
             self.begin()
 
     @property
     def is_paused(self) -> bool:
         """Whether it is paused now."""
-        schedule = self.schedule
-        return self.paused_until is not None and schedule.now < self.paused_until and schedule.are_faults_on
+        schedule, until = self.schedule, self.paused_until
+        return self.outages.is_away(POSTGRESQL) or bool(until and schedule.now < until and schedule.are_faults_on)
 
     @property
     def is_ready(self) -> bool:
         """Whether it has something to do now."""
         if self.task.is_suspended or self.is_paused:
             return False
-        if self.unpublished:
-            return True
         if self._may_sweep() or self._may_apply():
             return True
-        if self._read_up_to == self.broker.appended_count:
+        has_read = self._read_up_to == self.broker.appended_count
+        if self.outages.is_away(KAFKA) or (has_read and not self.unpublished):
             return False
-        if any(not self._lags(topic) for topic, _ in self._unfetched()):
+        if self.unpublished or any(not self._lags(topic) for topic, _ in self._unfetched()):
             return True
         if not self.lagging_until:
             self._read_up_to = self.broker.appended_count
@@ -158,7 +166,7 @@ class TrackerProcess:
         """Record the messages that were read, continue with a plan, or record the deadlines that passed."""
         try:
             self._publish()
-            batch = self._fetch()
+            batch = [] if self.outages.is_away(KAFKA) else self._fetch()
             if batch:
                 self._record(batch)
             elif self._may_apply():
@@ -227,20 +235,14 @@ class TrackerProcess:
 
     def _sweep(self) -> None:
         """Record deadlines up to the time to which all is recorded: an answer that is still unfetched is in time."""
-        until: dict[int, datetime] = {}
-        for number in range(self.broker.partition_count):
-            unfetched = [
-                record.timestamp_s
-                for topic_partition in self._unfetched()
-                if topic_partition[1] == number
-                for record in self.broker.read(topic_partition, self.offsets[topic_partition], 1)
-            ]
-            until[number] = datetime.fromtimestamp(min(unfetched), UTC) if unfetched else self.schedule.now
+        until = _recorded_until(self.broker, self._unfetched(), self.offsets, self.outages.answered_until(KAFKA))
         self.sweep_at = self.schedule.now + timedelta(seconds=TICK_S)
         self.schedule.at(self.sweep_at, lambda: None)  # so that virtual time stops there
 
+        self._observation.observe_if_due()
+
         def sweep(tx: Connection) -> list[OutboxRow]:
-            rows = self.deadlines.sweep(tx, until, self.consumer_progress(), now=self.schedule.now)
+            rows = self.deadlines.sweep(tx, until, self._observation.history, now=self.schedule.now)
             return rows + self.deadlines.wake_orphans(tx, list(until), now=self.schedule.now)
 
         self._tick(sweep, "records deadlines that passed")
@@ -274,6 +276,7 @@ class TrackerProcess:
         self.task.plan_faults()
         self.delivered = [each for each in self.delivered if each not in removed]
         self.next_wake_up.update(self.connection.follow_up_rows)
+        self._observation.continue_while_needed()
         if schedule.is_traced:
             for row in rows:
                 line = f"{self.name} commits {row.type.rpartition('.')[2]} to {row.topic}"
@@ -285,12 +288,26 @@ class TrackerProcess:
             self._publish()
 
     def _publish(self) -> None:
+        if self.outages.is_away(KAFKA):
+            return
         for row in self.unpublished:
             self.broker.publish(row, now=self.schedule.now)
             if self.schedule.strikes("published twice", 0.03):
                 self.broker.publish(row, now=self.schedule.now)
             self.delivered.append(row.id)
         self.unpublished = []
+
+
+def _recorded_until(
+    broker: Broker, unfetched: Iterable[TopicPartition], offsets: Mapping[TopicPartition, int], answered_until: datetime
+) -> dict[int, datetime]:
+    """Return up to when all is recorded, by partition: to the first unfetched message, or to Kafka's last answer."""
+    until = dict.fromkeys(range(broker.partition_count), answered_until)
+    for topic_partition in unfetched:
+        (first,) = broker.read(topic_partition, offsets[topic_partition], 1)
+        _, number = topic_partition
+        until[number] = min(until[number], datetime.fromtimestamp(first.timestamp_s, UTC))
+    return until
 
 
 def _name(record: Record) -> str:

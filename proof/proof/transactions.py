@@ -24,6 +24,7 @@ from chassis.saga.routing import Work
 from chassis.saga.unit_of_work import CallResult, Outgoing, PendingCall
 from messages.contract import Message
 from proof.connections import ProcessConnection
+from proof.outages import KAFKA
 from proof.service import Service
 from proof.tasks import ZOMBIE_S, Crash, SimulatedTask
 
@@ -49,11 +50,12 @@ class Transactions:
     late: list[CallResult] = field(default_factory=list)
     """Results that came after their calls' deadlines, until they are committed: no crash loses them. No other
     process knows of a call that was made after a standstill, which is assumed and not proved (decision 7)."""
-    _generation: int = 0
+    generation: int = 0
+    """Counts the crashes."""
 
     def lose_memory(self) -> None:
         """Lose what a crash loses; a call that is under way has no one to return to."""
-        self._generation += 1
+        self.generation += 1
         self.unpublished, self.delivered, self.results = [], [], list(self.late)
 
     # What the execution calls
@@ -128,6 +130,8 @@ class Transactions:
     def publish(self) -> None:
         """Publish in order; a crash in between leaves the rest in the outbox, and what was published there as well."""
         schedule = self.service.schedule
+        if self.service.outages.is_away(KAFKA):
+            return
         while self.unpublished:
             row = self.unpublished.pop(0)
             self.service.broker.publish(row, now=schedule.now)
@@ -174,10 +178,10 @@ class Transactions:
         schedule.at(schedule.now + LEFTOVER_AGE + timedelta(seconds=SWEEP_EVERY_S), sweep)
 
     def _begin(self, call: PendingCall) -> None:
-        generation = self._generation
+        generation = self.generation
 
         def is_alive() -> bool:
-            return self._generation == generation
+            return self.generation == generation
 
         def collect(result: CallResult) -> None:
             if is_alive():

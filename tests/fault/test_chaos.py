@@ -22,7 +22,7 @@ from baraza.chaos import engine
 from baraza.chaos.engine import InjectedFault
 from baraza.chaos.load import Load
 from baraza.chaos.messages import Poison
-from baraza.chaos.schedule import ESSENTIAL, Kind
+from baraza.chaos.schedule import ESSENTIAL, OUTAGES, Kind
 from baraza.chaos.session import SHORT_PRODUCTS, opened
 from baraza.chaos.target import ChaosTarget
 from baraza.chaos.verdict import Verdict, judge
@@ -32,8 +32,9 @@ from chassis.wire.envelope import new_id
 
 RATE = 4.0
 BASKETS = 2_000
-OTHERS = tuple(kind for kind in Kind if kind not in (*ESSENTIAL, Kind.ROLLBACK))
-"""The kinds that a seed may add. A rollback needs the repository's history, which a shallow clone does not have."""
+OTHERS = tuple(kind for kind in Kind if kind not in (*ESSENTIAL, *OUTAGES, Kind.ROLLBACK))
+"""The kinds that a seed may add. A rollback needs the repository's history, which a shallow clone does not have; the
+outages have a test of their own."""
 QUIET_WITHIN_S = 300.0
 
 
@@ -46,7 +47,7 @@ def chaos(target: ChaosTarget, seed: int) -> tuple[Load, list[InjectedFault]]:
     """Load the seed data and inject each kind of fault once."""
     baskets = workload(BASKETS, Mix(seed=seed, short_products=SHORT_PRODUCTS))
     seeding.load_workload(target.running, baskets)
-    return engine.run(target, baskets, minutes=0, seed=seed, rate=RATE, kinds=kinds_of(seed), write=print)
+    return engine.run(target, baskets, minutes=0, seed=seed, rate=RATE, kinds=kinds_of(seed), outage_s=0, write=print)
 
 
 def judged(target: ChaosTarget, load: Load, injected: list[InjectedFault], *, wait_s: float) -> Verdict:

@@ -90,7 +90,7 @@ def tracker(stack: Stack, engine: Engine, relay: Relay) -> Owner:
         Deadlines(DEFINITIONS, codec, cache),
         OperatorActs(DEFINITIONS, codec, cache),
         relay,
-        ConsumerGroups(stack.kafka()),
+        ConsumerGroups(stack.kafka(), DEFINITIONS),
     )
     return made._publisher, lambda: made.tick({}, ())
 

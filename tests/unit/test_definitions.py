@@ -74,6 +74,7 @@ REFUSED: list[tuple[Callable[[], object], str]] = [
     ),
     (lambda: with_step(SHIP, timeout_s=0), "the timeout of book_shipment is 0"),
     (lambda: replace(ORDER, command_attempts_max=0), "command_attempts_max is 0"),
+    (lambda: replace(ORDER, deadline_s=100), "Its steps may take 120 s in all, but deadline_s is 100"),
     (lambda: replace(ORDER, subject="member_id"), "OrderSubmitted is the starting event but has no field member_id"),
     (lambda: replace(ORDER, completed_by=OrderSubmitted), "OrderSubmitted is the completing event but"),
     (lambda: replace(ORDER, failed_by=OrderConfirmed), "OrderConfirmed is the failing event but has no field cause"),

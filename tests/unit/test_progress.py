@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
@@ -42,7 +41,6 @@ from saga_tracker.model.progress import (
     admits,
     decide,
     fence_key,
-    forward_from,
     is_late,
     redrive,
 )
@@ -373,13 +371,6 @@ def test_a_redrive_that_is_impossible_is_refused_with_the_reason() -> None:
         redrives(succeeded(AUTHORIZE))
     with pytest.raises(NotRedrivable, match="cannot both be true"):
         redrives((Rejected(step=AUTHORIZE, reason=""), *succeeded(AUTHORIZE)))
-
-
-def test_the_whole_sagas_deadline_counts_from_its_latest_redrive() -> None:
-    facts = (STARTED, RetriesExhausted(step=RESERVE, reason="no"))
-    act = replace(redrives(facts[1:]), at=AT + timedelta(hours=2))
-    assert forward_from(merge_all(NOTHING, facts), AT) == AT
-    assert forward_from(merge_all(NOTHING, (*facts, act)), AT) == AT + timedelta(hours=2)
 
 
 def test_a_reply_about_no_known_step_changes_no_step() -> None:

@@ -26,11 +26,12 @@ Write = Callable[[str], None]
 
 @dataclass(slots=True, kw_only=True)
 class InjectedFault:
-    """A fault that was injected: a description, when it ended, and how long the recovery took."""
+    """A fault that was injected: a description, when it began and ended, and how long the recovery took."""
 
     fault: Fault
     what: str
     after_s: float
+    began_at: datetime
     ended_at: datetime
     recovery_s: float | None = None
 
@@ -38,11 +39,14 @@ class InjectedFault:
 class Run:
     """One run over a target. However it ends, every process runs again and the network is healed."""
 
-    def __init__(self, target: ChaosTarget, load: Load, *, seed: int, kinds: Sequence[Kind], write: Write) -> None:
+    def __init__(
+        self, target: ChaosTarget, load: Load, *, seed: int, kinds: Sequence[Kind], outage_s: float, write: Write
+    ) -> None:
         self._target = target
         self._load = load
         self._seed = seed
         self._kinds = kinds
+        self._outage_s = outage_s
         self._write = write
         self._began_at_s = time.monotonic()
         self.injected: list[InjectedFault] = []
@@ -62,7 +66,7 @@ class Run:
             past.recovery_s = self._recovery_s(past)
 
     def _due(self, minutes: float) -> Iterator[Fault]:
-        for fault in faults(self._seed, self._kinds, self._target.processes):
+        for fault in faults(self._seed, self._kinds, self._target.processes, outage_s=self._outage_s):
             if not fault.is_early:
                 self._recover()
             self._sleep(fault.wait_s)
@@ -71,9 +75,11 @@ class Run:
             yield fault
 
     def _inject(self, fault: Fault) -> None:
-        began_at_s = self._elapsed_s
+        began_at_s, began_at = self._elapsed_s, datetime.now(UTC)
         what = inject(self._target, fault, self._sleep)
-        self.injected.append(InjectedFault(fault=fault, what=what, after_s=began_at_s, ended_at=datetime.now(UTC)))
+        self.injected.append(
+            InjectedFault(fault=fault, what=what, after_s=began_at_s, began_at=began_at, ended_at=datetime.now(UTC))
+        )
         self._write(f"{began_at_s:7.1f} s  {fault.kind:<14}  {what}")
 
     def _recover(self) -> None:
@@ -108,6 +114,7 @@ def run(
     seed: int,
     rate: float,
     kinds: Sequence[Kind],
+    outage_s: float,
     write: Write,
 ) -> tuple[Load, list[InjectedFault]]:
     """Run the load and the faults over a stack with its seed data; return the load and the faults that were injected.
@@ -116,8 +123,8 @@ def run(
     """
     with ExitStack() as open_apis:
         checkouts = [open_apis.enter_context(api) for api in target.running.apis("checkout")]
-        load = Load(checkouts, workload, rate=rate, seed=seed)
-        this = Run(target, load, seed=seed, kinds=kinds, write=write)
+        load = Load(checkouts, workload, rate=rate, seed=seed, outage_s=outage_s)
+        this = Run(target, load, seed=seed, kinds=kinds, outage_s=outage_s, write=write)
         with providers.faults(target.running):
             this.go(minutes)
     return load, this.injected

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 
 from baraza.chaos import network, standstill, versions
 from baraza.chaos.schedule import Fault, Kind
-from baraza.chaos.target import ChaosTarget
+from baraza.chaos.target import REPLICAS, ChaosTarget
 from stack import kafka, postgres, redis, registry
-from stack.services import PROXIED
+from stack.services import PROXIED, replica_names
 from stack.toxiproxy import SIDES
 
 Sleep = Callable[[float], None]
@@ -87,6 +87,32 @@ def _stop_for(target: ChaosTarget, part: str, lasts_s: float, sleep: Sleep) -> N
     target.stack.stop(part)
     sleep(lasts_s)
     target.stack.start(part)
+
+
+def _kafka_outage(target: ChaosTarget, fault: Fault, _chance: random.Random, sleep: Sleep) -> str:
+    target.send(kafka.NAME, signal.SIGKILL)
+    _stop_for(target, kafka.NAME, fault.lasts_s, sleep)
+    return f"Kafka away for {fault.lasts_s} s"
+
+
+def _postgres_outage(target: ChaosTarget, fault: Fault, _chance: random.Random, sleep: Sleep) -> str:
+    target.send(postgres.NAME, signal.SIGQUIT)
+    _stop_for(target, postgres.NAME, fault.lasts_s, sleep)
+    return f"PostgreSQL away for {fault.lasts_s} s"
+
+
+def _service_outage(target: ChaosTarget, fault: Fault, chance: random.Random, sleep: Sleep) -> str:
+    service = chance.choice(target.participants)
+    names = replica_names(service, REPLICAS)
+    for name in names:
+        target.send(name, signal.SIGKILL)
+        target.stack.stop(name)
+    try:
+        sleep(fault.lasts_s)
+    finally:
+        for name in names:
+            target.stack.start(name)
+    return f"{service} away for {fault.lasts_s} s"
 
 
 def _delay(target: ChaosTarget, fault: Fault, chance: random.Random, sleep: Sleep) -> str:
@@ -182,4 +208,7 @@ KINDS: Mapping[Kind, Inject] = {
     Kind.REORDERED: _publish_again,
     Kind.ROLLBACK: _rollback,
     Kind.POISON: _poison,
+    Kind.KAFKA_OUTAGE: _kafka_outage,
+    Kind.POSTGRES_OUTAGE: _postgres_outage,
+    Kind.SERVICE_OUTAGE: _service_outage,
 }

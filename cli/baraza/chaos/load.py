@@ -14,7 +14,7 @@ import httpx
 
 from baraza.storefront.dataset import Workload
 from baraza.storefront.orderfile import Submission
-from baraza.storefront.replay import Intake, Replay, Result, Unlimited
+from baraza.storefront.replay import RETRY_FOR_S, Intake, Replay, Result, Unlimited
 from baraza.system.client import Api, Refused, Unreachable
 from baraza.terminal import Refusal
 from chassis.wire.envelope import new_id
@@ -52,7 +52,9 @@ class Replicas:
 class Load:
     """Submits orders while it is entered, and records which were accepted."""
 
-    def __init__(self, checkouts: Sequence[Api], workload: Workload, *, rate: float, seed: int) -> None:
+    def __init__(
+        self, checkouts: Sequence[Api], workload: Workload, *, rate: float, seed: int, outage_s: float = 0.0
+    ) -> None:
         self.intake = Intake()
         self.accepted: dict[str, str] = {}
         """Order ids by idempotency key."""
@@ -60,6 +62,7 @@ class Load:
         self._checkouts = Replicas(checkouts)
         self._workload = workload
         self._rate = rate
+        self._retry_for_s = RETRY_FOR_S + outage_s
         self._chance = random.Random(f"load {seed}")
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="load")
@@ -97,6 +100,7 @@ class Load:
             intake=self.intake,
             on_batch=self._on_batch,
             checkpoint=self._checkpoint,
+            retry_for_s=self._retry_for_s,
         )
         try:
             replay.run(self._workload.submissions(prefix=f"chaos-{new_id()}-"))

@@ -29,7 +29,13 @@ class Kind(StrEnum):
     REORDERED = "reordered"  # stored messages are published again, in another order
     ROLLBACK = "rollback"  # a service runs its previous version for a while
     POISON = "poison"  # an unprocessable message, under a saga's key
+    KAFKA_OUTAGE = "kafka-outage"  # Kafka is away for minutes
+    POSTGRES_OUTAGE = "postgres-outage"  # PostgreSQL is away for minutes
+    SERVICE_OUTAGE = "service-outage"  # every process of a service, or of the tracker, is away for minutes
 
+
+OUTAGES = (Kind.KAFKA_OUTAGE, Kind.POSTGRES_OUTAGE, Kind.SERVICE_OUTAGE)
+"""The kinds that last as long as the run's outages: longer than a saga may take while everything is there."""
 
 ESSENTIAL = (Kind.KILL, Kind.PAUSE, Kind.KAFKA, Kind.POSTGRES, Kind.PARTITION)
 """The kinds that even the shortest run contains."""
@@ -71,14 +77,14 @@ class Fault:
     draw: int
 
 
-def faults(seed: int, kinds: Sequence[Kind], processes: Sequence[str]) -> Iterator[Fault]:
-    """Yield faults without end, in rounds that contain every kind once."""
+def faults(seed: int, kinds: Sequence[Kind], processes: Sequence[str], *, outage_s: float) -> Iterator[Fault]:
+    """Yield faults without end, in rounds that contain every kind once. Outages last ``outage_s``."""
     chance = random.Random(f"chaos {seed}")
     number = 0
     while True:
         for kind in chance.sample(kinds, len(kinds)):
             number += 1
-            least, most = LASTS_S.get(kind, (0.0, 0.0))
+            least, most = (outage_s, outage_s) if kind in OUTAGES else LASTS_S.get(kind, (0.0, 0.0))
             is_early = chance.random() < EARLY_SHARE
             yield Fault(
                 number=number,

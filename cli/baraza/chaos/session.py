@@ -12,7 +12,7 @@ from baraza.chaos import engine
 from baraza.chaos.lookup import CALLERS, lookup_environment
 from baraza.chaos.messages import MessageFaults
 from baraza.chaos.network import Network
-from baraza.chaos.schedule import Kind
+from baraza.chaos.schedule import OUTAGES, Kind
 from baraza.chaos.target import ChaosTarget, replicas
 from baraza.chaos.verdict import Verdict, judge
 from baraza.storefront import seed
@@ -20,6 +20,7 @@ from baraza.storefront.dataset import Mix, workload
 from baraza.system.running import Running
 from baraza.system.startup import progress_shown
 from baraza.terminal import progress, put
+from stack.contract import TRACKER
 from stack.lifecycle import up
 from stack.settings import from_environment
 
@@ -40,11 +41,13 @@ class Plan:
     seed: int
     rate: float
     kinds: tuple[Kind, ...]
+    outage_s: float
 
     @property
     def baskets(self) -> int:
         """How many baskets are read, so that the load does not end before the run."""
-        return SPARE_BASKETS + int(self.rate * self.minutes * 60 * SPARE_FACTOR)
+        outages_s = self.outage_s * len(set(self.kinds).intersection(OUTAGES))
+        return SPARE_BASKETS + int(self.rate * (self.minutes * 60 + outages_s) * SPARE_FACTOR)
 
 
 def run(folder: Path, plan: Plan, write: Callable[[str], None]) -> Verdict:
@@ -54,8 +57,9 @@ def run(folder: Path, plan: Plan, write: Callable[[str], None]) -> Verdict:
     with opened(folder) as target:
         seed.load_workload(target.running, orders)
         load, injected = engine.run(
-            target, orders, minutes=plan.minutes, seed=plan.seed, rate=plan.rate, kinds=plan.kinds, write=write
-        )
+            target, orders, minutes=plan.minutes, seed=plan.seed, rate=plan.rate, kinds=plan.kinds,
+            outage_s=plan.outage_s, write=write,
+        )  # fmt: skip
         console.wait_until_quiet(target.running, QUIET_WITHIN_S)
         target.close_letters()
         report = console.run(target.running, QUIET_WITHIN_S)
@@ -66,10 +70,14 @@ def run(folder: Path, plan: Plan, write: Callable[[str], None]) -> Verdict:
 
 
 @contextmanager
-def opened(folder: Path) -> Iterator[ChaosTarget]:
-    """Yield a stack in ``folder`` with two processes of each service, and take it down afterwards."""
+def opened(folder: Path, *, timeout_factor: float = 1.0) -> Iterator[ChaosTarget]:
+    """Yield a stack in ``folder`` with two processes of each service, and take it down afterwards.
+
+    ``timeout_factor`` stretches every deadline of a saga.
+    """
     callers = dict.fromkeys(CALLERS, lookup_environment(folder.absolute()))
-    settings = from_environment(home=folder, proxied=True, replicas=replicas(), environment=callers)
+    variables = callers | {TRACKER: {"BARAZA_TIMEOUT_FACTOR": str(timeout_factor)}}
+    settings = from_environment(home=folder, proxied=True, replicas=replicas(), environment=variables)
     with progress_shown() as watch:
         stack = up(settings, watch)
         try:
@@ -87,7 +95,10 @@ def show(verdict: Verdict, write: Callable[[str], None] = put) -> None:
     for kind, recovery in verdict.recoveries().items():
         median, longest = (_seconds(value) for value in (recovery.median_s, recovery.longest_s))
         write(f"{kind:<16}{recovery.faults:>6}{median:>22}{longest:>9}")
-    write(f"{verdict.lost} lost, {verdict.doubled} doubled, {verdict.poisons} poisons, parked by {verdict.parked_by}")
+    write(
+        f"{verdict.lost} lost, {verdict.late} lost to a delay, {verdict.doubled} doubled, {verdict.poisons} poisons, "
+        f"parked by {verdict.parked_by}"
+    )
     for violation in verdict.violations:
         write(f"VIOLATION  {violation}")
     write(f"{len(verdict.violations)} violations")

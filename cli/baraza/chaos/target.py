@@ -21,6 +21,7 @@ from baraza.chaos.versions import Version
 from baraza.system.running import TRACKER_API, Running
 from baraza.terminal import Refusal
 from stack import plan, toxiproxy
+from stack.contract import TRACKER, services, starters
 from stack.lifecycle import Stack, up
 from stack.services import PROXIED, SIMULATORS, replica_names, workers
 from stack.settings import from_environment
@@ -57,6 +58,11 @@ class ChaosTarget:
         """Every process that may be killed or stopped: the services', the tracker's, the simulators'."""
         ours = (name for service, count in replicas().items() for name in replica_names(service, count))
         return (*SIMULATORS, *ours)
+
+    @property
+    def participants(self) -> tuple[str, ...]:
+        """The services whose absence orders must survive: those with steps, and the tracker."""
+        return (*sorted(set(services()) - set(starters())), TRACKER)
 
     def send(self, process: str, number: signal.Signals) -> bool:
         """Send a process a signal; return whether there was a process."""

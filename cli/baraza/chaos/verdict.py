@@ -5,20 +5,32 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from statistics import median
 from typing import Any
 
 from baraza.audit.report import Report
 from baraza.chaos.engine import RECOVERY_S_MAX, InjectedFault
 from baraza.chaos.load import Load
+from baraza.chaos.schedule import OUTAGES
 from baraza.chaos.target import ChaosTarget
 from baraza.terminal import Refusal
+from saga_tracker.definitions import DEFINITIONS
 
 DOUBLED = frozenset(
     {"captured-once", "charged-once", "shipped-once", "compensated-once", "ledger-balances", "reserved-for-orders"}
 )
 """Invariants of the audit that find doubled effects."""
 NAMED_MAX = 20
+SERVICE_OF = {step.name: step.service for definition in DEFINITIONS.values() for step in definition.steps}
+TIMED_OUT = """
+    SELECT saga_id, timeline.step FROM timeline
+    JOIN sagas USING (saga_id)
+    WHERE timeline.type = 'TimedOut' AND recorded_at BETWEEN %s AND %s AND sagas.state <> 'CONFIRMED'
+"""
+NEVER_ATTEMPTED = """
+    SELECT saga_id, step FROM effects WHERE state = 'FENCED' AND attempt = 0 AND saga_id = ANY(%s)
+"""
 NO_SAGAS = "The tracker's table of sagas could not be read. See ./baraza status and the logs in the stack's home."
 
 
@@ -41,6 +53,8 @@ class Verdict:
     states: dict[str, int]
     parked_by: dict[str, int]
     lost: int
+    late: int
+    """Orders that were stopped in an outage or soon after it, at a step that was never attempted."""
     doubled: int
     poisons: int
     audit: str
@@ -63,6 +77,7 @@ class Verdict:
             "states": self.states,
             "parked_by": self.parked_by,
             "lost": self.lost,
+            "lost_to_outages": self.late,
             "doubled": self.doubled,
             "poisons": self.poisons,
             "audit": self.audit,
@@ -91,8 +106,10 @@ def judge(target: ChaosTarget, load: Load, injected: Sequence[InjectedFault], re
     if load.accepted and not states:
         raise Refusal(NO_SAGAS)
     lost = sorted(order_id for order_id in load.accepted.values() if order_id not in states)
+    late = sorted(_late(target, injected).items())
     violations = [
         *(f"order {order_id} was accepted and is unknown to the tracker" for order_id in lost[:NAMED_MAX]),
+        *(f"order {order_id} was merely late: {step} was never attempted" for order_id, step in late[:NAMED_MAX]),
         *_found(report),
         *target.messages.unreported(),
         *_unrecovered(injected),
@@ -105,12 +122,28 @@ def judge(target: ChaosTarget, load: Load, injected: Sequence[InjectedFault], re
         states=dict(Counter(states.values())),
         parked_by=_parked_by(target),
         lost=len(lost),
+        late=len(late),
         doubled=sum(finding.total for finding in report.findings if finding.invariant.name in DOUBLED),
         poisons=len(target.messages.poisons),
         audit="green" if report.is_green else "red",
         injected=injected,
         violations=violations,
     )
+
+
+def _late(target: ChaosTarget, injected: Sequence[InjectedFault]) -> dict[str, str]:
+    """Return the orders, each with its step, that timed out in an outage or soon after it without an attempt."""
+    timed_out: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    for outage in (past for past in injected if past.fault.kind in OUTAGES):
+        until = outage.ended_at + timedelta(seconds=RECOVERY_S_MAX)
+        for saga_id, step in target.query(TIMED_OUT, outage.began_at, until):
+            timed_out[SERVICE_OF[step]][saga_id] = step
+    return {
+        saga_id: step
+        for service, steps in timed_out.items()
+        for saga_id, step in target.query(NEVER_ATTEMPTED, list(steps), service=service)
+        if steps[saga_id] == step
+    }
 
 
 def _found(report: Report) -> Iterator[str]:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from baraza.chaos.verdict import Verdict
 
 CHOSEN_SEED_MAX = 2**31
+OUTAGE_S_MAX = 600.0
+"""More than three times as long as an order may take while every service is there."""
+OUTAGE_SHARE = 1 / 3
+OUTAGE_S_MIN = 10.0
 
 Minutes = Annotated[
     float,
@@ -41,6 +45,18 @@ Rate = Annotated[
     float,
     typer.Option("--rate", min=0.5, max=RATE_MAX, callback=finite, metavar="NUMBER", help="Orders a second."),
 ]
+Outage = Annotated[
+    float | None,
+    typer.Option(
+        "--outage",
+        min=1,
+        max=SECONDS_MAX,
+        callback=finite,
+        metavar="SECONDS",
+        help=f"How long an outage lasts; a third of --minutes if not given, {OUTAGE_S_MAX:.0f} at most.",
+        show_default=False,
+    ),
+]
 Fault = Annotated[
     list[str] | None,
     typer.Option("--fault", metavar="KIND", help="Only faults of this kind; repeatable.", show_default=False),
@@ -51,6 +67,7 @@ def chaos(
     minutes: Minutes = 10.0,
     seed: Seed = None,
     rate: Rate = 5.0,
+    outage: Outage = None,
     fault: Fault = None,
     home: Home = None,
     as_json: Json = False,
@@ -65,11 +82,12 @@ def chaos(
 
     kinds = _kinds(fault or [])
     chosen = random.randrange(CHOSEN_SEED_MAX) if seed is None else seed
-    again = f"./baraza chaos --minutes {minutes:g} --seed {chosen} --rate {rate:g}"
+    outage_s = max(OUTAGE_S_MIN, min(OUTAGE_S_MAX, minutes * 60 * OUTAGE_SHARE)) if outage is None else outage
+    again = f"./baraza chaos --minutes {minutes:g} --seed {chosen} --rate {rate:g} --outage {outage_s:g}"
     again += "".join(f" --fault {kind}" for kind in fault or ())
     write = notify if as_json else put
     write(f"Seed {chosen}. Repeat this run with: {again}")
-    plan = Plan(minutes=minutes, seed=chosen, rate=rate, kinds=kinds)
+    plan = Plan(minutes=minutes, seed=chosen, rate=rate, kinds=kinds, outage_s=outage_s)
     verdict = _in_home(home, again, lambda folder: run(folder, plan, write))
     if as_json:
         put_json({"seed": chosen, "minutes": minutes, "rate": rate, "command": again, **verdict.to_json()})

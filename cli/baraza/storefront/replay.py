@@ -27,7 +27,7 @@ BATCH_ORDERS = 50
 CALLS_MAX = 2
 """Checkout stores two batches at once; a third would only wait there."""
 RETRY_FOR_S = 60.0
-"""How long checkout may be unavailable, or throttle, before a replay fails."""
+"""Longer than checkout takes to start again."""
 RETRY_S = 0.5
 RETRY_S_MAX = 5.0
 DIGITS_MAX = 9
@@ -149,6 +149,7 @@ class Replay:
     """How many orders are submitted to a checkout: the window, the rate, and who is notified.
 
     ``checkpoint`` is called before every batch, and repeatedly while no permit is free; it may raise to end the replay.
+    ``retry_for_s`` is how long checkout may be unavailable, or throttle, before the replay fails.
     """
 
     checkout: Checkout
@@ -157,6 +158,7 @@ class Replay:
     intake: Intake
     on_batch: Callable[[Sequence[Submission], Sequence[Result]], None] = lambda _sent, _results: None
     checkpoint: Callable[[], None] = lambda: None
+    retry_for_s: float = RETRY_FOR_S
 
     def run(self, submissions: Iterable[Submission]) -> None:
         """Submit all in their order, at most CALLS_MAX batches at a time.
@@ -174,7 +176,7 @@ class Replay:
             calls.finish()
 
     def _send(self, batch: Sequence[Submission], stopping: threading.Event) -> None:
-        results = _submitted(self.checkout, batch, stopping)
+        results = _submitted(self.checkout, batch, stopping, self.retry_for_s)
         accepted = [result["order"]["order_id"] for result in results if result["status"] in (200, 202)]
         self.window.accepted(accepted)
         self.window.release(len(results) - len(accepted))
@@ -227,12 +229,14 @@ def _batches(items: Iterable[Submission], size: int) -> Iterator[list[Submission
         yield batch
 
 
-def _submitted(checkout: Checkout, batch: Sequence[Submission], stopping: threading.Event) -> list[Result]:
+def _submitted(
+    checkout: Checkout, batch: Sequence[Submission], stopping: threading.Event, retry_for_s: float
+) -> list[Result]:
     """Submit one batch until every order of it has a final result."""
     results: dict[int, Result] = {}
     """By index: a file may give one key to two orders, and each has a result of its own."""
     left = list(enumerate(batch))
-    deadline_s = time.monotonic() + RETRY_FOR_S
+    deadline_s = time.monotonic() + retry_for_s
     delay_s = RETRY_S
     while left:
         answers, retry_after_s = _call(checkout, [order for _, order in left])
@@ -246,7 +250,7 @@ def _submitted(checkout: Checkout, batch: Sequence[Submission], stopping: thread
         if left:
             if time.monotonic() > deadline_s:
                 detail = answers[-1].get("problem", {}).get("detail", "no answer")
-                raise Refusal(f"checkout did not take {len(left)} orders within {RETRY_FOR_S:.0f} s: {detail}")
+                raise Refusal(f"checkout did not take {len(left)} orders within {retry_for_s:.0f} s: {detail}")
             if stopping.wait(max(delay_s, retry_after_s)):
                 raise Refusal("The replay was stopped.")
             delay_s = min(2 * delay_s, RETRY_S_MAX)

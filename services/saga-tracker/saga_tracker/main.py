@@ -64,7 +64,7 @@ def main() -> int:
         Deadlines(definitions, codec, cache),
         OperatorActs(definitions, codec, cache),
         Relay(producer(KafkaLogin.of(settings), client_id=instance), observer),
-        ConsumerGroups(KafkaLogin.of(settings)),
+        ConsumerGroups(KafkaLogin.of(settings), definitions),
     )
     runtime = Runtime(worker)
     server = server_of(_health(runtime), settings)

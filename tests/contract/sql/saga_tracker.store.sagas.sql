@@ -21,11 +21,6 @@ ORDER BY wake_at, saga_id
 LIMIT $4
 FOR UPDATE OF sagas SKIP LOCKED));
 
--- DUE_STEPS
-SELECT DISTINCT step
-FROM sagas JOIN unnest(CAST($1 AS smallint[]), CAST($2 AS timestamptz[])) AS due (partition, until) USING (partition)
-WHERE wake_at <= $3 AND wake_at <= due.until AND deadline_at <= due.until;
-
 -- WAKE_IN_TIME
 UPDATE sagas
 SET wake_at = deadline_at

@@ -7,5 +7,9 @@ ON CONFLICT DO NOTHING;
 
 -- POSITIONS
 SELECT saga_id, topic, partition, "offset"
-FROM timeline JOIN unnest(CAST($1 AS text[]), CAST($2 AS text[])) AS row (saga_id, type) USING (saga_id, type)
-WHERE topic IS NOT NULL AND "offset" IS NOT NULL;
+FROM timeline JOIN unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[])) AS row (saga_id, type, topic) USING (saga_id, type, topic)
+WHERE "offset" IS NOT NULL;
+
+-- TYPES
+SELECT saga_id, type
+FROM timeline JOIN unnest(CAST($1 AS text[]), CAST($2 AS text[])) AS row (saga_id, type) USING (saga_id, type);

@@ -92,6 +92,6 @@ ORDER_V1 = SagaDefinition(
     # Longer than a service takes to settle a call that was under way: the call's deadline and the query after it.
     reply_timeout_s=30,
     command_attempts_max=5,
-    # Above the sum of the steps' timeouts, so that it stops only a saga whose steps all answer at the last moment.
+    # The most that customers wait for an answer while every service is there: the steps' timeouts stay within it.
     deadline_s=180,
 )

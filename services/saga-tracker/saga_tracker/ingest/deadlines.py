@@ -1,7 +1,7 @@
 """Records deadlines that passed, as facts, and finds sagas that no deadline would ever wake.
 
 A deadline is judged only up to the time up to which its partition is recorded: the answer may be among the messages
-that are not recorded yet. A step's deadline is postponed while its service has not consumed the trigger.
+that are not recorded yet. A step's deadline is postponed until its service has had the trigger for the whole timeout.
 It must never use Kafka, Faust or a clock.
 """
 
@@ -17,11 +17,11 @@ from chassis.saga.outbox import OutboxRow
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import derived_id
 from messages.contract import name_of
-from saga_tracker.ingest.consumer_progress import ConsumerProgress
 from saga_tracker.ingest.tracked_saga import TrackedSaga, track
 from saga_tracker.ingest.unit_of_work import UnitOfWork
+from saga_tracker.model.consumption import ConsumptionHistory, judge_again_at
 from saga_tracker.model.facts import TimedOut, Timer
-from saga_tracker.model.progress import SagaState
+from saga_tracker.model.progress import SagaState, key_of
 from saga_tracker.model.saga import SERVICE, Definitions, SagaDefinition, StepDefinition
 from saga_tracker.store import sagas, timeline, watermarks
 from saga_tracker.store.cache import SagaCache
@@ -47,36 +47,60 @@ class Deadlines:
         self._codec = codec
         self._cache = cache
 
-    def due_services(self, tx: Connection, recorded_until: Mapping[int, datetime]) -> set[str]:
-        """Return the services whose steps the next :meth:`sweep` may find overdue."""
-        steps = sagas.due_steps(tx, recorded_until)
-        definitions = self._definitions.values()
-        return {step.service for definition in definitions for step in definition.steps if step.name in steps}
-
     def sweep(
         self,
         tx: Connection,
         recorded_until: Mapping[int, datetime],
-        consumer_progress: ConsumerProgress,
+        consumption: ConsumptionHistory,
         *,
         now: datetime,
     ) -> list[OutboxRow]:
         """Record the deadlines that passed, by partition up to the time up to which everything is recorded.
 
-        A step's deadline is postponed where its service has not consumed its trigger by ``consumer_progress``, until
-        the deadline of the whole saga. Publish the rows after the commit.
+        A step's deadline is postponed until its service has had the trigger for the whole timeout, by ``consumption``.
+        Publish the rows after the commit.
         """
         watermarks.raise_to(tx, recorded_until)
         sagas.put_off(tx, recorded_until, limit=PUT_OFF_MAX)
         unit_of_work = UnitOfWork(self._codec, now=now)
         due = self._track(tx, sagas.load_due(tx, recorded_until, limit=DUE_MAX), now)
-        postponed = _postpone(tx, due, consumer_progress, now)
+        postponed = self.postpone(tx, due, consumption, recorded_until, now)
         overdue = [saga for saga in due if saga.row.saga_id not in postponed]
         for saga in overdue:
             _time_out(saga, unit_of_work)
         unit_of_work.save(tx, overdue)
         sagas.save(tx, [saga.row for saga in due if saga.row.saga_id in postponed], now=now)
         return unit_of_work.outbox_rows
+
+    def postpone(
+        self,
+        tx: Connection,
+        due: Sequence[TrackedSaga],
+        consumption: ConsumptionHistory,
+        recorded_until: Mapping[int, datetime],
+        now: datetime,
+    ) -> set[str]:
+        """Postpone the deadlines of steps whose time is not over yet, and return the ids of their sagas.
+
+        A row shows that it waits for its service to have the trigger. Once that has had it, the row waits for the step.
+        """
+        awaited = {saga.row.saga_id: (saga, step) for saga in due if (step := _awaited_step(saga))}
+        triggers = timeline.positions_of(
+            tx, {saga_id: (name_of(step.trigger), step.trigger_topic) for saga_id, (_, step) in awaited.items()}
+        )
+        postponed: set[str] = set()
+        for saga_id, (saga, step) in awaited.items():
+            if (trigger := triggers.get(saga_id)) is not None:
+                had_since = consumption.had_since(step.service, *trigger)
+            else:  # Everything up to the deadline is recorded, so there is no trigger that the service could have had.
+                had_since = consumption.available_since(step.service, saga.row.partition)
+            until = recorded_until[saga.row.partition]
+            again_at = judge_again_at(had_since, timeout_s=step.timeout_s, recorded_until=until, now=now)
+            saga.row.waiting = _to_be_taken(step) if had_since is None else _to_run(step)
+            if again_at is not None:
+                saga.row.deadline_at = again_at
+                postponed.add(saga_id)
+        return postponed
 
     def wake_orphans(self, tx: Connection, partitions: Collection[int], *, now: datetime) -> list[OutboxRow]:
         """Decide again about sagas that no deadline would ever wake, and record that on their timelines."""
@@ -122,38 +146,21 @@ class Deadlines:
         return tracked
 
 
-def _postpone(
-    tx: Connection, due: Sequence[TrackedSaga], consumer_progress: ConsumerProgress, now: datetime
-) -> set[str]:
-    """Postpone the deadlines whose service has not consumed the trigger yet, and return the ids of their sagas.
-
-    Once it has, the step gets its whole time: what the saga waits for then has another key.
-    """
-    candidates = {saga.row.saga_id: (saga, step) for saga in due if (step := _postponable_step(saga, now))}
-    triggers = timeline.positions_of(tx, {saga_id: name_of(step.trigger) for saga_id, (_, step) in candidates.items()})
-    postponed: set[str] = set()
-    for saga_id, (saga, step) in candidates.items():
-        topic_partition, offset = triggers.get(saga_id, (None, 0))
-        if topic_partition is None or consumer_progress.includes(step.service, topic_partition, offset):
-            continue
-        saga.row.waiting = f"{step.name} to be taken by {step.service}"
-        saga.row.deadline_at = min(now + timedelta(seconds=step.timeout_s), saga.whole_deadline_at)
-        postponed.add(saga_id)
-    return postponed
-
-
-def _postponable_step(saga: TrackedSaga, now: datetime) -> StepDefinition | None:
-    """Return the step that the saga waits for; None where it waits for something else.
-
-    None also once the deadline of the whole saga has passed. The row then waits for the step itself, and times out.
-    """
+def _awaited_step(saga: TrackedSaga) -> StepDefinition | None:
+    """Return the step that the saga waits for; None where it waits for something else, or is to be decided again."""
     waiting = saga.decision.waiting
     if waiting is None or not isinstance(waiting.timer, TimedOut):
         return None
-    if now >= saga.whole_deadline_at:
-        saga.row.waiting = waiting.key
-        return None
-    return next(step for step in saga.definition.steps if step.name == waiting.timer.step)
+    step = next(step for step in saga.definition.steps if step.name == waiting.timer.step)
+    return step if saga.row.waiting in (_to_run(step), _to_be_taken(step)) else None
+
+
+def _to_run(step: StepDefinition) -> str:
+    return key_of(TimedOut(step=step.name))
+
+
+def _to_be_taken(step: StepDefinition) -> str:
+    return f"{step.name} to be taken by {step.service}"
 
 
 def _time_out(saga: TrackedSaga, unit_of_work: UnitOfWork) -> None:

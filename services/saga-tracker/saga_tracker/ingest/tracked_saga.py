@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from saga_tracker.model.facts import Fact, merge
-from saga_tracker.model.progress import FENCE, Decision, Phase, admits, decide, forward_from, is_late
+from saga_tracker.model.progress import FENCE, Decision, Phase, admits, decide, is_late
 from saga_tracker.model.saga import Definitions, SagaDefinition
 from saga_tracker.store.sagas import SagaRow
 from saga_tracker.store.timeline import Entry
@@ -37,11 +37,6 @@ class TrackedSaga:
     def decision(self) -> Decision:
         """What follows from everything that is known of the saga."""
         return decide(self.definition, self.row.progress)
-
-    @property
-    def whole_deadline_at(self) -> datetime:
-        """The deadline of the saga as a whole; only a redrive moves it."""
-        return forward_from(self.row.progress, self.row.started_at) + timedelta(seconds=self.definition.deadline_s)
 
     def add(self, fact: Fact) -> None:
         """Add a fact to what is known of the saga."""
@@ -85,8 +80,6 @@ class TrackedSaga:
         elif waiting.key != row.waiting:
             row.waiting = waiting.key
             row.deadline_at = now + timedelta(seconds=waiting.timeout_s)
-            if waiting.within_deadline:
-                row.deadline_at = min(row.deadline_at, self.whole_deadline_at)
         return ends
 
 

@@ -99,7 +99,7 @@ class TrackerWorker:
         self.offsets.update(recorded.offsets)
 
     def tick(self, recorded_until: Mapping[int, datetime], partitions: Collection[int]) -> None:
-        """Record deadlines that passed, apply plans, and clear the outbox.
+        """Observe the services, record deadlines that passed, apply plans, and clear the outbox.
 
         ``recorded_until`` is up to when everything is recorded, by partition. Delivered rows are deleted here and not
         with each batch, which would cost a statement more for a row or two.
@@ -107,14 +107,13 @@ class TrackerWorker:
         now_s = time.monotonic()
         seeks_orphans = now_s >= self._orphans_at
 
-        services = self._transact(lambda tx: self._deadlines.due_services(tx, recorded_until)) if recorded_until else ()
-        consumer_progress = self._groups.progress_of(services)
+        self._groups.observe(self.offsets)
 
         def transaction(tx: Connection) -> list[OutboxRow]:
             outbox.remove(tx, delivered)
             rows: list[OutboxRow] = []
             if recorded_until:
-                rows += self._deadlines.sweep(tx, recorded_until, consumer_progress, now=utc_now())
+                rows += self._deadlines.sweep(tx, recorded_until, self._groups.history, now=utc_now())
             rows += self._operator_acts.apply_next(tx, partitions, now=utc_now())
             if seeks_orphans:
                 rows += self._deadlines.wake_orphans(tx, partitions, now=utc_now())

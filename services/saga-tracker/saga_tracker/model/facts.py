@@ -159,6 +159,26 @@ class Cancelled:
     reason: str
 
 
+class Resolution(enum.StrEnum):
+    """What two operators found to be true of a saga whose facts contradict one another."""
+
+    COMPENSATED = "COMPENSATED"
+    """It is fenced, and every step is compensated, whatever is known of it."""
+    CONFIRMED = "CONFIRMED"
+    """Every step ran; it is completed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """One operator proposed how to end a saga whose facts contradict one another, and another approved it, ``by``."""
+
+    at: datetime
+    resolution: Resolution
+    by: str
+    proposed_by: str
+    reason: str
+
+
 Timer: TypeAlias = TimedOut | ReplyOverdue
 _MergedFact: TypeAlias = (
     Succeeded
@@ -173,6 +193,7 @@ _MergedFact: TypeAlias = (
     | Cancelled
     | Redriven
     | StepRedriven
+    | Resolved
 )
 Fact: TypeAlias = Started | _MergedFact
 
@@ -205,6 +226,7 @@ class Progress:
     redriven: Mapping[str, tuple[int, RedriveOutcome]] = field(default_factory=dict)
     redriven_by: tuple[datetime, str, str] | None = None
     cancelled: tuple[datetime, str, str] | None = None
+    resolved: Resolved | None = None
 
     def __hash__(self) -> int:
         """Hash the sets alone; the generated method would fail at the mappings."""
@@ -261,6 +283,8 @@ def _merged(progress: Progress, fact: _MergedFact) -> Progress:
         case Cancelled(at=at, by=by, reason=reason):
             act = (at, by, reason)
             return replace(progress, cancelled=act if progress.cancelled is None else min(act, progress.cancelled))
+        case Resolved():
+            return replace(progress, resolved=min(fact, progress.resolved or fact, key=_as_tuple))
 
 
 def merge_all(progress: Progress, facts: Iterable[Fact]) -> Progress:
@@ -268,6 +292,10 @@ def merge_all(progress: Progress, facts: Iterable[Fact]) -> Progress:
     for fact in facts:
         progress = merge(progress, fact)
     return progress
+
+
+def _as_tuple(resolved: Resolved) -> tuple[datetime, str, str, str, str]:
+    return resolved.at, resolved.resolution.value, resolved.by, resolved.proposed_by, resolved.reason
 
 
 def _with_reason(reasons: Mapping[str, str], key: str, reason: str) -> Mapping[str, str]:
@@ -349,6 +377,9 @@ def to_record(progress: Progress) -> dict[str, object]:
         if (act := getattr(progress, name)) is not None:
             at, by, reason = act
             record[name] = [at.isoformat(), by, reason]
+    if progress.resolved is not None:
+        at, *rest = _as_tuple(progress.resolved)
+        record["resolved"] = [at.isoformat(), *rest]
     return record
 
 
@@ -369,6 +400,15 @@ def from_record(record: Mapping[str, Any]) -> Progress:
         if name in record:
             at, by, reason = record[name]
             known[name] = (datetime.fromisoformat(at), by, reason)
+    if "resolved" in record:
+        at, resolution, by, proposed_by, reason = record["resolved"]
+        known["resolved"] = Resolved(
+            at=datetime.fromisoformat(at),
+            resolution=Resolution(resolution),
+            by=by,
+            proposed_by=proposed_by,
+            reason=reason,
+        )
     if UNKNOWN_STEP in known.get("unprocessable", {}):  # as release 0.1.0 wrote it
         known["letters"] = {UNKNOWN_STEP: known["unprocessable"].pop(UNKNOWN_STEP)[1], **known.get("letters", {})}
     return Progress(**known)

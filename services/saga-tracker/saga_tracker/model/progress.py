@@ -11,7 +11,7 @@ What one fact proves about others (in a chain the success of each step triggers 
 
 Ties, each decided the same way in any order of arrival:
 
-- Facts that cannot both be true park the saga.
+- Facts that cannot both be true park the saga, until two operators resolve how it ends.
 - A rejection makes history certain, so it outranks every other reason to stop; it is the cause that is reported.
 - A cancellation outranks exhausted retries, and these outrank a timeout.
 - Every step ran: the saga completes, unless a cancellation was accepted; then everything is compensated.
@@ -39,6 +39,8 @@ from saga_tracker.model.facts import (
     Progress,
     Redriven,
     ReplyOverdue,
+    Resolution,
+    Resolved,
     Succeeded,
     TimedOut,
     Timer,
@@ -111,17 +113,15 @@ class Command:
 class Waiting:
     """What a saga waits for. ``timer`` is the fact to record when that has not come within ``timeout_s``.
 
-    With ``within_deadline`` the deadline of the whole saga is a limit too. A new ``key`` means a new deadline; while
-    it stays the same, so does the deadline.
+    A new ``key`` means a new deadline; while it stays the same, so does the deadline.
     """
 
     timer: Timer
     timeout_s: float
-    within_deadline: bool
     key: str = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "key", _key_of(self.timer))
+        object.__setattr__(self, "key", key_of(self.timer))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +150,8 @@ class Decision:
         return self.parked or (self.failure.reason if self.failure else None)
 
 
-def _key_of(timer: Timer) -> str:
+def key_of(timer: Timer) -> str:
+    """Return what a saga waits for whose timer this is."""
     match timer:
         case TimedOut(step=step):
             return f"{step} to run"
@@ -172,7 +173,7 @@ class StepOutcome(enum.StrEnum):
 def outcomes(definition: SagaDefinition, progress: Progress) -> dict[str, StepOutcome]:
     """Return the outcome of each step, in the order of the definition."""
     decision = decide(definition, progress)
-    ran_count = _ran_count(definition, progress)
+    ran_count = ran_count_of(definition, progress)
     found: dict[str, StepOutcome] = {}
     for index, step in enumerate(definition.steps):
         if step.name in progress.rejected:
@@ -211,8 +212,8 @@ def redrive(definition: SagaDefinition, progress: Progress, *, at: datetime, by:
         round_ = FENCE
     elif decision.phase is Phase.COMPENSATING:
         round_ = decision.step
-    elif _contradiction(definition, progress, _ran_count(definition, progress)) is not None:
-        raise NotRedrivable("Facts that cannot both be true are recorded; no redrive changes that.")
+    elif contradiction_of(definition, progress, ran_count_of(definition, progress)) is not None:
+        raise NotRedrivable("Facts that cannot both be true are recorded; two operators have to resolve it.")
     elif decision.step in progress.never_ran:
         raise NotRedrivable(f"{decision.step} is fenced and never runs; compensate the saga instead.")
     else:
@@ -228,11 +229,6 @@ def redrive(definition: SagaDefinition, progress: Progress, *, at: datetime, by:
     )
 
 
-def forward_from(progress: Progress, started_at: datetime) -> datetime:
-    """Return the moment from which the deadline of the whole saga counts: its start, or its latest redrive."""
-    return started_at if progress.redriven_by is None else max(started_at, progress.redriven_by[0])
-
-
 def admits(definition: SagaDefinition, progress: Progress, fact: Fact) -> bool:
     """Return whether a fact may be recorded: any but a cancellation of a saga that has ended."""
     return not isinstance(fact, Cancelled) or decide(definition, progress).phase is not Phase.ENDED
@@ -242,7 +238,7 @@ def is_late(definition: SagaDefinition, before: Progress, fact: Fact) -> bool:
     """Return whether a fact reports a success that was unknown when the saga was stopped."""
     if not isinstance(fact, Succeeded | Fenced) or _stop(definition, before) is None:
         return False
-    return _ran_count(definition, merge(before, fact)) > _ran_count(definition, before)
+    return ran_count_of(definition, merge(before, fact)) > ran_count_of(definition, before)
 
 
 def decide(definition: SagaDefinition, progress: Progress) -> Decision:
@@ -252,9 +248,11 @@ def decide(definition: SagaDefinition, progress: Progress) -> Decision:
 
 @lru_cache(KEPT_MAX)
 def _decided(definition: SagaDefinition, progress: Progress) -> Decision:
-    ran_count = _ran_count(definition, progress)
+    ran_count = ran_count_of(definition, progress)
     last = definition.steps[min(ran_count, len(definition.steps) - 1)].name
-    contradiction = _contradiction(definition, progress, ran_count)
+    if progress.resolved is not None:
+        return _resolved(definition, progress, last, progress.resolved)
+    contradiction = contradiction_of(definition, progress, ran_count)
     if contradiction is not None:
         return Decision(phase=Phase.RUNNING, step=last, parked=contradiction)
     if progress.rejected:
@@ -271,7 +269,21 @@ def _decided(definition: SagaDefinition, progress: Progress) -> Decision:
     return _fence(definition, progress, last, stop)
 
 
-def _ran_count(definition: SagaDefinition, progress: Progress) -> int:
+def _resolved(definition: SagaDefinition, progress: Progress, step: str, resolved: Resolved) -> Decision:
+    """End the saga as two operators resolved. No fact says for certain what ran, so every step is compensated.
+
+    A compensation of a step that never ran fences it and has no other effect.
+    """
+    if resolved.resolution is Resolution.CONFIRMED:
+        return Decision(phase=Phase.ENDED, step=step)
+    reason = f"{resolved.proposed_by} and {resolved.by}: {resolved.reason}"
+    failure = Failure(cause=Cause.CANCELLED, step=step, reason=reason)
+    if not progress.fenced_services.issuperset(definition.services):
+        return _fence(definition, progress, step, failure)
+    return _compensate(definition, progress, len(definition.steps), failure)
+
+
+def ran_count_of(definition: SagaDefinition, progress: Progress) -> int:
     """Return how many steps, from the first on, are proven to have run."""
     count = 0
     for index, step in enumerate(definition.steps):
@@ -282,7 +294,8 @@ def _ran_count(definition: SagaDefinition, progress: Progress) -> int:
     return count
 
 
-def _contradiction(definition: SagaDefinition, progress: Progress, ran_count: int) -> str | None:
+def contradiction_of(definition: SagaDefinition, progress: Progress, ran_count: int) -> str | None:
+    """Return which facts cannot both be true; None where none contradict one another."""
     if not (progress.rejected or progress.never_ran):
         return None
     if len(progress.rejected) > 1:
@@ -299,7 +312,7 @@ def _stop(definition: SagaDefinition, progress: Progress) -> Failure | None:
     """Return why the saga must stop before history is certain; None where nothing stops it."""
     if progress.cancelled is not None:
         _, by, reason = progress.cancelled
-        under_way = min(_ran_count(definition, progress), len(definition.steps) - 1)
+        under_way = min(ran_count_of(definition, progress), len(definition.steps) - 1)
         return Failure(cause=Cause.CANCELLED, step=definition.steps[under_way].name, reason=f"{by}: {reason}")
     if progress.exhausted or progress.timed_out:
         for step in definition.steps:
@@ -323,7 +336,7 @@ def _run(definition: SagaDefinition, progress: Progress, step: StepDefinition) -
             service=step.service, step=step.name, attempt=_attempt(definition, progress, round_), redrive=number
         )
         return _await_replies(definition, progress, Phase.RUNNING, step.name, None, (command,), round_)
-    waiting = Waiting(timer=TimedOut(step=step.name), timeout_s=step.timeout_s, within_deadline=True)
+    waiting = Waiting(timer=TimedOut(step=step.name), timeout_s=step.timeout_s)
     return Decision(phase=Phase.RUNNING, step=step.name, waiting=waiting)
 
 
@@ -397,5 +410,5 @@ def _await_replies(
         parked = f"no reply from {silent} after {overdue} attempts ({round_})"
     if len(dead) < len(commands) and overdue < last:
         timer = ReplyOverdue(round_=round_, attempt=overdue + 1)
-        waiting = Waiting(timer=timer, timeout_s=definition.reply_timeout_s, within_deadline=False)
+        waiting = Waiting(timer=timer, timeout_s=definition.reply_timeout_s)
     return Decision(phase=phase, step=step, failure=failure, commands=commands, waiting=waiting, parked=parked)

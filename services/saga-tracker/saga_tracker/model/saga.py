@@ -91,7 +91,7 @@ class SagaDefinition:
 
     ``subject`` is the field of the starting event that names the customer. ``reply_timeout_s`` is how long the tracker
     waits for the reply to a command before it sends the command again, ``command_attempts_max`` times in all.
-    ``deadline_s`` limits the way forward as a whole.
+    ``deadline_s`` limits the way forward as a whole: the timeouts of its steps, while services have their triggers.
     """
 
     name: str
@@ -203,6 +203,9 @@ def _limit_problems(definition: SagaDefinition) -> Iterator[str]:
     for limit, value in limits.items():
         if value <= 0:
             yield f"{limit} is {value}; it must be above 0."
+    steps_s = sum(step.timeout_s for step in definition.steps)
+    if steps_s > definition.deadline_s > 0:
+        yield f"Its steps may take {steps_s:g} s in all, but deadline_s is {definition.deadline_s:g}; raise it."
 
 
 def _repeated(names: Iterable[str], what: str) -> Iterator[str]:

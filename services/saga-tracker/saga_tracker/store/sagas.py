@@ -101,8 +101,6 @@ PUT_OFF = text(f"""
     ))
 """)
 
-DUE_STEPS = text(f"SELECT DISTINCT step {_WOKEN} AND deadline_at <= due.until")
-
 WAKE_IN_TIME = text("""
     UPDATE sagas
     SET wake_at = deadline_at
@@ -155,12 +153,6 @@ def load_due(tx: Connection, until: Mapping[int, datetime], *, limit: int) -> li
     """Load and lock the sagas whose deadline is at or before ``until``, by partition: everything before is recorded."""
     rows = tx.execute(LOAD_DUE, _by_partition(until) | {"limit": limit})
     return [_saga_row(row._asdict()) for row in rows]
-
-
-def due_steps(tx: Connection, until: Mapping[int, datetime]) -> set[str]:
-    """Return the current steps of the sagas that :func:`load_due` would find."""
-    rows = tx.execute(DUE_STEPS, _by_partition(until))
-    return {row.step for row in rows}
 
 
 def wake_in_time(tx: Connection, partitions: Collection[int]) -> None:

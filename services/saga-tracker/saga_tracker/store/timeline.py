@@ -48,8 +48,16 @@ INSERT = Statement(f"""
 POSITIONS = text("""
     SELECT saga_id, topic, partition, "offset"
     FROM timeline
+    JOIN unnest(CAST(:saga_ids AS text[]), CAST(:types AS text[]), CAST(:topics AS text[]))
+         AS row (saga_id, type, topic) USING (saga_id, type, topic)
+    WHERE "offset" IS NOT NULL
+""")
+
+
+TYPES = text("""
+    SELECT saga_id, type
+    FROM timeline
     JOIN unnest(CAST(:saga_ids AS text[]), CAST(:types AS text[])) AS row (saga_id, type) USING (saga_id, type)
-    WHERE topic IS NOT NULL AND "offset" IS NOT NULL
 """)
 
 
@@ -59,9 +67,26 @@ def insert(tx: Connection, entries: Sequence[Entry], *, now: datetime) -> None:
         INSERT.run(tx, COLUMNS.parameters(entries) | {"now": now})
 
 
-def positions_of(tx: Connection, types: Mapping[str, str]) -> dict[str, tuple[TopicPartition, int]]:
-    """Return the partition and offset of each saga's message of the given type; missing where they are unknown."""
+def types_of(tx: Connection, types: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Return which of the given types each saga's timeline has; missing where it has none of them."""
     if not types:
         return {}
-    rows = tx.execute(POSITIONS, {"saga_ids": list(types), "types": list(types.values())})
+    pairs = [(saga_id, each) for saga_id, names in types.items() for each in names]
+    rows = tx.execute(TYPES, {"saga_ids": [saga_id for saga_id, _ in pairs], "types": [each for _, each in pairs]})
+    return {row.saga_id: row.type for row in rows}
+
+
+def positions_of(tx: Connection, messages: Mapping[str, tuple[str, str]]) -> dict[str, tuple[TopicPartition, int]]:
+    """Return the partition and offset of each saga's message of a type on a topic; missing where they are unknown.
+
+    A dead letter of the message is on another topic.
+    """
+    if not messages:
+        return {}
+    values = {
+        "saga_ids": list(messages),
+        "types": [type_ for type_, _ in messages.values()],
+        "topics": [topic for _, topic in messages.values()],
+    }
+    rows = tx.execute(POSITIONS, values)
     return {row.saga_id: ((row.topic, row.partition), row.offset) for row in rows}
