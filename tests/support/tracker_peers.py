@@ -185,10 +185,10 @@ class TrackerPeers:
             statement = text("SELECT * FROM timeline WHERE saga_id = :saga_id ORDER BY seq")
             return list(tx.execute(statement, {"saga_id": saga_id}))
 
-    def token(self, *roles: str) -> dict[str, str]:
+    def token(self, *roles: str, subject: str = "staff-1") -> dict[str, str]:
         """Return the header of a caller with these roles."""
         issuer = self.stack.endpoints.http["issuer"][0]
-        answer = self.http.post(f"{issuer}/token", json={"sub": "staff-1", "roles": roles, "ttl_s": 600})
+        answer = self.http.post(f"{issuer}/token", json={"sub": subject, "roles": roles, "ttl_s": 600})
         return {"Authorization": f"Bearer {answer.json()['access_token']}"}
 
 

@@ -23,6 +23,7 @@ CALLS: tuple[tuple[str, ...], ...] = (
     ("status",), ("down",), ("rotate", "payment"), ("topics",), ("audit",), ("timeline", ORDER),
     ("sagas", "list"), ("sagas", "review"), ("sagas", "acts"), ("sagas", "cancel", ORDER, *SAYS),
     ("sagas", "compensate", ORDER, *SAYS), ("sagas", "annotate", ORDER, *SAYS),
+    ("sagas", "resolve", ORDER, "--as", "compensated", *SAYS), ("sagas", "approve", ORDER, *SAYS),
     ("redrive", "--plan", "all"), ("redrive", "--apply", ORDER, *SAYS), ("redrive", "--show", ORDER),
     ("letters", "list"), ("letters", "close", ORDER, *SAYS), ("events", "tail", "saga.events", "--limit", "1"),
     ("orders", "show", ORDER), ("orders", "cancel", ORDER), ("orders", "submit", "-"), ("orders", "replay", "-"),

@@ -55,6 +55,7 @@ CONSISTENT = """
     INSERT INTO letters VALUES ('book_shipment.dlq', 0, 0, 'parked', 'shipping', 0, NULL),
         ('payment.dlq', 0, 0, 'confirmed', 'payment', 0, 'CLOSED'),
         ('payment.dlq', 0, 1, 'nobody', 'payment', 0, 'CLOSED');
+    INSERT INTO resolutions VALUES ('refunded', 'ops-1', 'ops-2');
 """
 
 DAMAGE = [
@@ -160,6 +161,8 @@ DAMAGE = [
     ("dead-letters-known", "INSERT INTO dead_letters VALUES ('payment.dlq', 0, 2, 'confirmed')"),
     ("dead-letters-known", "UPDATE letters SET resolution = NULL, open = 1"),
     ("dead-letters-known", "UPDATE dead_letters SET saga_id = 'nobody'"),
+    ("resolved-by-two", "UPDATE resolutions SET proposed_by = 'ops-2'"),
+    ("resolved-by-two", "UPDATE resolutions SET proposed_by = NULL"),
 ]
 
 

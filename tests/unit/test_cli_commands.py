@@ -105,6 +105,10 @@ def test_without_a_stack_one_sentence_states_what_to_run(
         (("sagas", "list", "--state", "LOST"), "choose one of PENDING"),
         (("sagas", "cancel", "01JCZ3K8T0ABCDEFGHJKMNPQRS", "--reason", " "), "--reason is empty"),
         (("sagas", "annotate", "01JCZ3K8T0ABCDEFGHJKMNPQRS", "--reason", " "), "--reason is empty"),
+        (
+            ("sagas", "resolve", "01JCZ3K8T0ABCDEFGHJKMNPQRS", "--as", "maybe", "--reason", "seen"),
+            "choose one of compensated, confirmed",
+        ),
         (("redrive",), "one of --plan SELECTION, --apply PLAN or --show PLAN"),
         (("redrive", "--apply", "01JCZ3K8T0ABCDEFGHJKMNPQRS"), "--reason is empty"),
         (("redrive", "--plan", ""), "The selection is empty"),

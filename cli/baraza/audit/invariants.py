@@ -368,6 +368,18 @@ DEAD_LETTERS_KNOWN = Invariant(
     """,
 )
 
+RESOLVED_BY_TWO = Invariant(
+    name="resolved-by-two",
+    rule="Contradictory facts are resolved by two operators: one proposes, another approves.",
+    checked="SELECT count(*) FROM resolutions",
+    offenders="""
+        SELECT saga_id,
+               'was resolved by ' || approved_by || iif(proposed_by IS NULL, ' without a proposal', ' alone')
+        FROM resolutions
+        WHERE proposed_by IS NULL OR proposed_by = approved_by
+    """,
+)
+
 INVARIANTS = (
     ORDERS_HAVE_SAGAS,
     SAGAS_END,
@@ -395,4 +407,5 @@ INVARIANTS = (
     OUTBOXES_DRAINED,
     DEFERRED_DRAINED,
     DEAD_LETTERS_KNOWN,
+    RESOLVED_BY_TWO,
 )

@@ -46,6 +46,7 @@ SCHEMA = """
         topic, partition, message_offset, saga_id, service, open, resolution,
         PRIMARY KEY (topic, partition, message_offset)
     ) WITHOUT ROWID;
+    CREATE TABLE resolutions (saga_id, proposed_by, approved_by);
     CREATE TABLE authorizations (id PRIMARY KEY, saga_id, state, amount_minor, currency) WITHOUT ROWID;
     CREATE TABLE captures (id PRIMARY KEY, saga_id, amount_minor, currency) WITHOUT ROWID;
     CREATE TABLE refunds (id PRIMARY KEY, saga_id, amount_minor, currency) WITHOUT ROWID;

@@ -188,11 +188,19 @@ CONSUMED = "SELECT topic, partition, next_offset FROM consumed_offsets"
 
 LETTERS = 'SELECT topic, partition, "offset", saga_id, service, open, resolution FROM dead_letters'
 
+RESOLUTIONS = """
+    SELECT acted.saga_id, proposed.actor, acted.actor
+    FROM operator_log AS acted
+    LEFT JOIN operator_log AS proposed ON proposed.plan_id = acted.plan_id AND proposed.act = 'PROPOSE'
+    WHERE acted.act LIKE 'RESOLVE%' AND acted.saga_id IS NOT NULL
+"""
+
 OWN_TABLES = (
     (TRACKER, "sagas", SAGAS),
     (TRACKER, "replies", REPLIES),
     (TRACKER, "consumed", CONSUMED),
     (TRACKER, "letters", LETTERS),
+    (TRACKER, "resolutions", RESOLUTIONS),
     (CHECKOUT, "orders", ORDERS),
     ("payment", "payments", PAYMENTS),
     ("inventory", "reservations", RESERVATIONS),

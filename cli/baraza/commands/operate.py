@@ -18,7 +18,7 @@ from baraza.commands.options import RATE_MAX, Home, Json, Saga, check_reason, or
 from baraza.commands.sagas import app as sagas_app
 from baraza.selection import parse
 from baraza.system import running
-from baraza.system.running import TRACKER_API
+from baraza.system.running import STAFF, TRACKER_API
 from baraza.terminal import FOUND_A_PROBLEM, UsageRefusal, notify, progress, put_json, put_table, stop
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ PAGE_ITEMS = 1_000
 SHOWN_ITEMS = 20
 """Sagas of a plan that are shown in each state; --json has all of them."""
 DAY_S, HOUR_S, MINUTE_S = 86_400, 3_600, 60
+
+ENDS = ("COMPENSATED", "CONFIRMED")
 
 letters_app = typer.Typer(no_args_is_help=True, help="Dead letters that no saga accounts for.")
 
@@ -57,6 +59,11 @@ Rate = Annotated[
 ]
 Compensate = Annotated[bool, typer.Option("--compensate", help="With --plan: compensate the sagas instead.")]
 OnlySaga = Annotated[str | None, typer.Argument(metavar="ID", help="Only about this saga.", show_default=False)]
+End = Annotated[str, typer.Option("--as", metavar="END", help="compensated or confirmed.", show_default=False)]
+Operator = Annotated[
+    str, typer.Option("--by", metavar="NAME", help="Who acts; the development issuer believes every name.")
+]
+Proposed = Annotated[str, typer.Argument(metavar="PLAN", help="As `sagas resolve` printed it.", show_default=False)]
 LetterIds = Annotated[
     list[str], typer.Argument(metavar="LETTER...", help="Ids, as `letters list` shows them.", show_default=False)
 ]
@@ -100,15 +107,25 @@ def _applied(tracker: Api, plan_id: str, reason: str, rate: int | None) -> dict[
     """Apply a plan and follow it to its end; the tracker continues when we are interrupted."""
     body: dict[str, Any] = {"reason": reason} | ({} if rate is None else {"rate_per_s": rate})
     plan: dict[str, Any] = tracker.call("POST", f"/v1/plans/{plan_id}/apply", body=body)
-    left = plan["counts"].get("PLANNED", 0)
+    left = _counts(plan).get("PLANNED", 0)
     with progress("redrive: sagas", total=left) as advance:
         while plan["state"] == "APPLYING":
             time.sleep(POLL_S)
             plan = tracker.get(f"/v1/plans/{plan_id}")
-            now_left = plan["counts"].get("PLANNED", 0)
+            now_left = _counts(plan).get("PLANNED", 0)
             advance(left - now_left)
             left = now_left
     return plan
+
+
+def _counts(plan: dict[str, Any]) -> dict[str, int]:
+    """Return the number of a plan's sagas by state. Raises NotUnderstood."""
+    from baraza.system.client import NotUnderstood
+
+    counts = plan["counts"]
+    if not isinstance(counts, dict) or not all(isinstance(count, int) for count in counts.values()):
+        raise NotUnderstood("An answer has no counts of the plan's sagas. Run ./baraza status.")
+    return counts
 
 
 def _items(tracker: Api, plan_id: str, state: str | None = None, limit: int | None = None) -> Iterator[dict[str, Any]]:
@@ -126,13 +143,13 @@ def _items(tracker: Api, plan_id: str, state: str | None = None, limit: int | No
 def _show_plan(tracker: Api, plan: dict[str, Any]) -> None:
     rows = [
         (item["saga_id"], item["step"], item["state"], item["runs"], item["detail"])
-        for state in plan["counts"]
+        for state in _counts(plan)
         for item in _items(tracker, plan["plan_id"], state, SHOWN_ITEMS)
     ]
     put_table(("saga", "step", "state", "runs", "detail"), rows)
-    counts = ", ".join(f"{count} {state}" for state, count in sorted(plan["counts"].items()))
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(_counts(plan).items()))
     notify(f"Plan {plan['plan_id']} to {plan['act'].lower()} is {plan['state']}: {counts}.")
-    if sum(plan["counts"].values()) > len(rows):
+    if sum(_counts(plan).values()) > len(rows):
         notify(f"Up to {SHOWN_ITEMS} sagas in each state are shown; --json has all of them.")
     if plan["state"] == "PLANNED":
         notify(f'Run it with: ./baraza redrive --apply {plan["plan_id"]} --reason "…"')
@@ -159,6 +176,42 @@ def review(home: Home = None, as_json: Json = False) -> None:
 def compensate(saga: Saga, reason: Reason, home: Home = None, as_json: Json = False) -> None:
     """Compensate a saga instead of retrying it: it is fenced, and what ran is compensated."""
     _act("compensate", saga, reason, home, as_json=as_json)
+
+
+@sagas_app.command("resolve")
+def resolve(
+    saga: Saga, end: End, reason: Reason, operator: Operator = STAFF, home: Home = None, as_json: Json = False
+) -> None:
+    """Propose how a saga ends whose facts contradict one another. Nothing happens until another operator approves it.
+
+    compensated: it is fenced, and every step is compensated. confirmed: every step ran, and it completes.
+    """
+    check_reason(reason)
+    if end.upper() not in ENDS:
+        raise UsageRefusal(f"--as {end!r}; choose one of {', '.join(ENDS).lower()}.")
+    saga_id = order_id(saga)
+    with running.find(home).api_as(TRACKER_API, operator) as tracker:
+        headers = {"If-Match": _revision(tracker, saga_id)}
+        body = {"reason": reason, "resolution": end.upper()}
+        plan = tracker.call("POST", f"/v1/sagas/{saga_id}/resolve", body=body, headers=headers)
+    if as_json:
+        put_json(plan)
+        return
+    notify(f'Proposed. Another operator approves it: ./baraza sagas approve {plan["plan_id"]} --by NAME --reason "…"')
+
+
+@sagas_app.command("approve")
+def approve(
+    plan: Proposed, reason: Reason, operator: Operator = STAFF, home: Home = None, as_json: Json = False
+) -> None:
+    """Approve what another operator proposed with `sagas resolve`; it is carried out."""
+    check_reason(reason)
+    with running.find(home).api_as(TRACKER_API, operator) as tracker:
+        applied = _applied(tracker, order_id(plan), reason, None)
+        if as_json:
+            put_json(applied)
+        else:
+            _show_plan(tracker, applied)
 
 
 @sagas_app.command("annotate")
@@ -218,10 +271,13 @@ def _act(act: str, saga: str, reason: str, home: Path | None, *, as_json: bool) 
     check_reason(reason)
     saga_id = order_id(saga)
     with running.find(home).api(TRACKER_API) as tracker:
-        revision = tracker.get(f"/v1/sagas/{saga_id}")["saga"]["revision"]
-        headers = {"If-Match": f'"{revision}"'}
+        headers = {"If-Match": _revision(tracker, saga_id)}
         accepted = tracker.call("POST", f"/v1/sagas/{saga_id}/{act}", body={"reason": reason}, headers=headers)
     put_json(accepted) if as_json else notify(f"Requested. Follow it with: ./baraza timeline {saga_id}")
+
+
+def _revision(tracker: Api, saga_id: str) -> str:
+    return f'"{tracker.get(f"/v1/sagas/{saga_id}")["saga"]["revision"]}"'
 
 
 def _age(since: str) -> str:

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import httpx
 
+from baraza.system.running import STAFF
 from baraza.terminal import Refusal, UsageRefusal
 
 TIMEOUT_S = 10.0
@@ -24,7 +25,6 @@ TOKEN_MARGIN_S = 60
 """A token is renewed this long before it expires, so that none expires during a request."""
 CONNECTIONS_MAX = 64
 STREAM = "text/event-stream"
-STAFF = "baraza-cli"
 STAFF_ROLES = ("storefront", "operator", "support", "catalogue")
 
 Json = Any

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from stack.remote import RemoteStack
 
 TRACKER_API = "saga-tracker-api"
+STAFF = "baraza-cli"
+"""The member of staff who calls the APIs, unless another one is named."""
 
 _homes: set[Path] = set()
 """The homes of the stacks on this machine that this command works on; one, as a rule."""
@@ -63,6 +65,12 @@ class Running:
     def api(self, service: str) -> Api:
         """Return a service's API, called as a member of staff."""
         return self.apis(service)[0]
+
+    def api_as(self, service: str, staff: str) -> Api:
+        """Return a service's API, called as the member of staff with that name."""
+        from baraza.system.client import Api, Tokens
+
+        return Api(service, self._deployment.endpoints.urls(service)[0], Tokens(self.url("issuer"), subject=staff))
 
     def apis(self, service: str) -> list[Api]:
         """Return the API of each of a service's replicas, called as a member of staff."""

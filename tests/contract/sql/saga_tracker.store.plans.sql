@@ -13,7 +13,7 @@ FROM plan_items AS item
 WHERE item.plan_id = plans.plan_id AND item.state = 'PLANNED') THEN 'APPLYING' ELSE 'APPLIED' END, finished_at = CASE WHEN EXISTS (SELECT
 FROM plan_items AS item
 WHERE item.plan_id = plans.plan_id AND item.state = 'PLANNED') THEN NULL ELSE CAST($1 AS timestamptz) END, applied_by = $2, reason = $3, applied_at = $1, next_at = $1, rate_per_s = $4
-WHERE plan_id = $5 AND state = 'PLANNED';
+WHERE plan_id = $5 AND state = 'PLANNED' AND (act NOT LIKE 'RESOLVE%%' OR planned_by <> $2);
 
 -- ONE_PLAN
 SELECT plan_id, act, selection, state, planned_by, planned_at, applied_by, reason, applied_at, finished_at, rate_per_s, coalesce((SELECT jsonb_object_agg(item.state, item.count)
@@ -40,11 +40,11 @@ ORDER BY saga_id
 LIMIT $4;
 
 -- LOCK_PLAN
-SELECT plan_id, act, reason, applied_by, rate_per_s
+SELECT plan_id, act, reason, planned_by, applied_by, rate_per_s
 FROM plans
-WHERE state = 'APPLYING' AND next_at <= $1 AND EXISTS (SELECT
+WHERE state = 'APPLYING' AND next_at <= $1 AND act = ANY(CAST($2 AS text[])) AND EXISTS (SELECT
 FROM plan_items AS item
-WHERE item.plan_id = plans.plan_id AND item.state = 'PLANNED' AND item.partition = ANY(CAST($2 AS smallint[])))
+WHERE item.plan_id = plans.plan_id AND item.state = 'PLANNED' AND item.partition = ANY(CAST($3 AS smallint[])))
 ORDER BY applied_at
 LIMIT 1
 FOR UPDATE SKIP LOCKED;

@@ -22,6 +22,7 @@ from chassis.wire.envelope import derived_id
 from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.http import previews
 from saga_tracker.http.api import Reason, Staff, StoredSaga, Time, check_match, engine_of, responses, stale
+from saga_tracker.model.facts import Resolution
 from saga_tracker.model.saga import SERVICE
 from saga_tracker.store import dead_letters, plans, selections, timeline
 from saga_tracker.store.dead_letters import Closed, OpenLetter
@@ -70,6 +71,12 @@ class Application(Reason):
     """Why a plan is applied, and at which rate."""
 
     rate_per_s: int = Field(default=RATE_PER_S, ge=1, le=RATE_PER_S_MAX)
+
+
+class Proposal(Reason):
+    """How a saga whose facts contradict one another ends, and the evidence for it."""
+
+    resolution: Resolution
 
 
 class Closure(Reason):
@@ -169,9 +176,19 @@ def list_items(
 
 @router.post("/plans/{plan_id}/apply", status_code=202, responses=responses(400, 404, 413, 415))
 def apply_plan(request: Request, operator: Operator, plan_id: PlanId, body: Application) -> Plan:
-    """Apply a plan: the worker does so in the background. A plan that was applied before stays as it is."""
+    """Apply a plan: the worker does so in the background. A plan that was applied before stays as it is.
+
+    A plan that resolves a contradiction is applied by another operator than the one who proposed it.
+    """
     with engine_of(request).begin() as tx:
         plan = _found(plans.find(tx, plan_id))
+        if ActKind(plan.act).resolution is not None and plan.planned_by == operator.subject:
+            raise Problem(
+                status=403,
+                title="Another operator has to approve it",
+                detail=f"{plan.planned_by} proposed this resolution; another operator looks at it and applies it.",
+                type="urn:baraza:problem:second-operator",
+            )
         _apply(tx, plan, operator, body.reason, body.rate_per_s)
         return _found(plans.find(tx, plan_id))
 
@@ -208,6 +225,26 @@ def compensate_saga(request: Request, operator: Operator, saga: Matching, body: 
 def annotate_saga(request: Request, operator: Operator, saga: Matching, body: Reason) -> Plan:
     """Put a remark on a saga's timeline."""
     return _act(request, ActKind.ANNOTATE, operator, saga, body.reason)
+
+
+@router.post("/sagas/{saga_id}/resolve", status_code=201, responses=responses(400, 404, 409, 412, 413, 415, 428))
+def resolve_saga(request: Request, operator: Operator, saga: Matching, body: Proposal) -> Plan:
+    """Propose how a saga ends whose facts contradict one another. Nothing happens until another operator applies it."""
+    act = ActKind(f"RESOLVE_{body.resolution.value}")
+    with engine_of(request).execution_options(isolation_level="REPEATABLE READ").begin() as tx:
+        plan = _plan_for(tx, act, operator, saga)
+        entry = LogEntry(
+            act_id=derived_id("propose", plan.plan_id),
+            at=plan.planned_at,
+            actor=operator.subject,
+            act="PROPOSE",
+            reason=body.reason,
+            saga_id=saga.summary.saga_id,
+            plan_id=plan.plan_id,
+            detail=plan.act,
+        )
+        plans.log(tx, [entry])
+        return plan
 
 
 @router.get("/dead-letters", responses=responses())
@@ -284,19 +321,25 @@ def _apply(tx: Connection, plan: Plan, operator: Principal, reason: str, rate_pe
 def _act(request: Request, act: ActKind, operator: Principal, saga: SagaView, reason: str) -> Plan:
     """Plan the act for this saga at this version, and mark the plan as to be applied at once."""
     with engine_of(request).execution_options(isolation_level="REPEATABLE READ").begin() as tx:
-        plan = _plan(tx, act, Selection(saga_ids=[saga.summary.saga_id]), operator)
-        (item,) = plans.items(tx, plan.plan_id, after="", state=None, limit=1)
-        if item.revision != saga.summary.revision:
-            raise stale(item.revision)
-        if item.state != ItemState.PLANNED:
-            raise Problem(
-                status=409,
-                title="Nothing to do",
-                detail=item.detail or "",
-                type="urn:baraza:problem:not-runnable",
-            )
+        plan = _plan_for(tx, act, operator, saga)
         _apply(tx, plan, operator, reason, RATE_PER_S)
         return _found(plans.find(tx, plan.plan_id))
+
+
+def _plan_for(tx: Connection, act: ActKind, operator: Principal, saga: SagaView) -> Plan:
+    """Plan the act for this saga at this version, or answer 412 or 409."""
+    plan = _plan(tx, act, Selection(saga_ids=[saga.summary.saga_id]), operator)
+    (item,) = plans.items(tx, plan.plan_id, after="", state=None, limit=1)
+    if item.revision != saga.summary.revision:
+        raise stale(item.revision)
+    if item.state != ItemState.PLANNED:
+        raise Problem(
+            status=409,
+            title="Nothing to do",
+            detail=item.detail or "",
+            type="urn:baraza:problem:not-runnable",
+        )
+    return plan
 
 
 def _found(plan: Plan | None) -> Plan:

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, Row
 
 from chassis.wire.envelope import new_id
 from messages.contract import name_of
 from messages.saga import FenceSaga, RedriveStep
-from saga_tracker.model.facts import Cancelled, from_record, merge
+from saga_tracker.model.facts import Cancelled, Progress, Resolution, Resolved, from_record, merge
 from saga_tracker.model.progress import Command, Decision, NotRedrivable, Phase, decide, redrive
+from saga_tracker.model.resolution import NotResolvable, check_resolvable
 from saga_tracker.model.saga import Definitions, SagaDefinition
-from saga_tracker.store import dead_letters, plans, selections
+from saga_tracker.store import dead_letters, plans, selections, timeline
 from saga_tracker.store.plans import ActKind, Item, ItemState, Plan
 from saga_tracker.store.selections import Selection
 
@@ -25,6 +26,9 @@ PLAN_SAGAS_MAX = 50_000
 """A larger set is hardly a selection. It also limits the cost of one request."""
 INSERT_ITEMS = 2_000
 IDS_SHOWN_MAX = 20
+
+Outlook: TypeAlias = tuple[str | None, str | None]
+"""The commands that an act would send, and why it is impossible (None: it is possible)."""
 
 
 class InvalidSelection(ValueError):
@@ -39,12 +43,13 @@ def make(
     without_step = (
         dead_letters.services_without_step(tx, [row.saga_id for row in rows]) if act is ActKind.REDRIVE else {}
     )
+    published = _published(tx, definitions, rows) if act.resolution is not None else {}
     plan_id = new_id()
     plans.insert(tx, plan_id, act, _json(selection), by=by, at=now)
-    items = [
-        _item(row, *_outlook(row, definitions, act, without_step.get(row.saga_id, {}), by=by, now=now), now=now)
-        for row in rows
-    ]
+    items = []
+    for row in rows:
+        services, end = without_step.get(row.saga_id, {}), published.get(row.saga_id)
+        items.append(_item(row, *_outlook(row, definitions, act, services, end, by=by, now=now), now=now))
     for first in range(0, len(items), INSERT_ITEMS):
         plans.insert_items(tx, plan_id, items[first : first + INSERT_ITEMS])
     made = plans.find(tx, plan_id)
@@ -79,9 +84,46 @@ def _item(row: Row[Any], runs: str | None, why_not: str | None, *, now: datetime
     )
 
 
+def _published(tx: Connection, definitions: Definitions, rows: Sequence[Row[Any]]) -> dict[str, Resolution]:
+    """Return the end of each saga whose last event was published."""
+    ends: dict[str, dict[str, Resolution]] = {}
+    for row in rows:
+        if (definition := definitions.get((row.saga_type, row.saga_version))) is not None:
+            ends[row.saga_id] = {
+                name_of(definition.completed_by): Resolution.CONFIRMED,
+                name_of(definition.failed_by): Resolution.COMPENSATED,
+            }
+    found = timeline.types_of(tx, {saga_id: list(types) for saga_id, types in ends.items()})
+    return {saga_id: ends[saga_id][type_] for saga_id, type_ in found.items()}
+
+
+def _resolved(
+    definition: SagaDefinition,
+    progress: Progress,
+    resolution: Resolution,
+    published: Resolution | None,
+    *,
+    by: str,
+    now: datetime,
+) -> Outlook:
+    try:
+        check_resolvable(definition, progress, resolution, published=published)
+    except NotResolvable as error:
+        return None, str(error)
+    fact = Resolved(at=now, resolution=resolution, by=by, proposed_by=by, reason="")
+    return _runs(definition, decide(definition, merge(progress, fact))), None
+
+
 def _outlook(
-    row: Row[Any], definitions: Definitions, act: ActKind, without_step: Mapping[str, int], *, by: str, now: datetime
-) -> tuple[str | None, str | None]:
+    row: Row[Any],
+    definitions: Definitions,
+    act: ActKind,
+    without_step: Mapping[str, int],
+    published: Resolution | None,
+    *,
+    by: str,
+    now: datetime,
+) -> Outlook:
     """Return the commands that the act would send, and why it is impossible (None: it is possible)."""
     definition = definitions.get((row.saga_type, row.saga_version))
     if definition is None:
@@ -89,6 +131,8 @@ def _outlook(
     if act is ActKind.ANNOTATE:
         return None, None
     progress = from_record(row.progress["known"])
+    if (resolution := act.resolution) is not None:
+        return _resolved(definition, progress, resolution, published, by=by, now=now)
     decision = decide(definition, progress)
     if act is ActKind.COMPENSATE:
         if decision.phase is not Phase.RUNNING:

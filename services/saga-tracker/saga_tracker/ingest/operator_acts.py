@@ -24,7 +24,7 @@ from chassis.wire.envelope import derived_id
 from saga_tracker.ingest.outgoing import redrive_of_unknown_step
 from saga_tracker.ingest.tracked_saga import TrackedSaga
 from saga_tracker.ingest.unit_of_work import UnitOfWork
-from saga_tracker.model.facts import Cancelled, Fact
+from saga_tracker.model.facts import Cancelled, Fact, Resolved
 from saga_tracker.model.progress import NotRedrivable, redrive
 from saga_tracker.model.saga import SERVICE, Definitions
 from saga_tracker.store import dead_letters, plans, sagas
@@ -41,6 +41,8 @@ TITLES: Mapping[ActKind, str] = {
     ActKind.REDRIVE: "Redrive",
     ActKind.COMPENSATE: "Compensate",
     ActKind.ANNOTATE: "Annotate",
+    ActKind.RESOLVE_COMPENSATED: "Resolve",
+    ActKind.RESOLVE_CONFIRMED: "Resolve",
 }
 """The type of an act's timeline entry."""
 
@@ -152,6 +154,9 @@ def _fact(plan: LockedPlan, saga: TrackedSaga, now: datetime) -> Fact | None:
             return Cancelled(at=now, by=plan.applied_by, reason=plan.reason)
         case ActKind.ANNOTATE:
             return None
+    resolution = plan.act.resolution
+    assert resolution is not None, "every other kind of act has a case of its own"
+    return Resolved(at=now, resolution=resolution, by=plan.applied_by, proposed_by=plan.planned_by, reason=plan.reason)
 
 
 def _log_entry(plan: LockedPlan, entry: Entry, detail: str | None, now: datetime) -> LogEntry:

@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from chassis.postgres.columns import SQLALCHEMY, Columns
+from saga_tracker.model.facts import Resolution
 from saga_tracker.store.schema import OPERATOR_LOG, PLAN_ITEMS, PLANS
 
 
@@ -26,6 +27,13 @@ class ActKind(enum.StrEnum):
     REDRIVE = "REDRIVE"
     COMPENSATE = "COMPENSATE"
     ANNOTATE = "ANNOTATE"
+    RESOLVE_COMPENSATED = "RESOLVE_COMPENSATED"
+    RESOLVE_CONFIRMED = "RESOLVE_CONFIRMED"
+
+    @property
+    def resolution(self) -> Resolution | None:
+        """How the act resolves contradictory facts; None for another act. It needs two people."""
+        return {"RESOLVE_COMPENSATED": Resolution.COMPENSATED, "RESOLVE_CONFIRMED": Resolution.CONFIRMED}.get(self)
 
 
 class PlanState(enum.StrEnum):
@@ -118,7 +126,9 @@ APPLY = text("""
                            THEN NULL ELSE CAST(:now AS timestamptz) END,
         applied_by = :applied_by, reason = :reason, applied_at = :now, next_at = :now, rate_per_s = :rate_per_s
     WHERE plan_id = :plan_id AND state = 'PLANNED'
+      AND (act NOT LIKE 'RESOLVE%' OR planned_by <> :applied_by)
 """)
+"""A resolution is applied by another person than the one who planned it."""
 
 _PLAN = f"""
     SELECT {PLAN_COLUMNS.names},
@@ -140,9 +150,9 @@ ITEMS = text(f"""
 """)
 
 LOCK_PLAN = text("""
-    SELECT plan_id, act, reason, applied_by, rate_per_s
+    SELECT plan_id, act, reason, planned_by, applied_by, rate_per_s
     FROM plans
-    WHERE state = 'APPLYING' AND next_at <= :now
+    WHERE state = 'APPLYING' AND next_at <= :now AND act = ANY(CAST(:acts AS text[]))
       AND EXISTS (SELECT FROM plan_items AS item
                   WHERE item.plan_id = plans.plan_id AND item.state = 'PLANNED'
                     AND item.partition = ANY(CAST(:partitions AS smallint[])))
@@ -236,13 +246,18 @@ class LockedPlan:
     plan_id: str
     act: ActKind
     reason: str
+    planned_by: str
     applied_by: str
     rate_per_s: int
 
 
 def lock(tx: Connection, partitions: Collection[int], *, now: datetime) -> LockedPlan | None:
-    """Lock a plan that has sagas left in these partitions and whose rate lets it continue; None where there is none."""
-    row = tx.execute(LOCK_PLAN, {"partitions": list(partitions), "now": now}).first()
+    """Lock a plan that has sagas left in these partitions and whose rate lets it continue; None where there is none.
+
+    A plan of an act that this release lacks is left to a later one.
+    """
+    values = {"partitions": list(partitions), "now": now, "acts": [act.value for act in ActKind]}
+    row = tx.execute(LOCK_PLAN, values).first()
     return None if row is None else LockedPlan(**{**row._mapping, "act": ActKind(row.act)})
 
 

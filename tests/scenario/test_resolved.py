@@ -1,0 +1,82 @@
+"""A message that no service of ours sent contradicts an order's history; two operators release its money and stock."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+from chassis.wire.codec import Codec
+from chassis.wire.envelope import headers, new_id, new_traceparent
+from chassis.wire.registry import RemoteRegistry
+from messages.inventory import InventoryRejected
+from support.shop import SKU, Shop
+from support.topics import OutgoingMessage, publish
+from support.waiting import until
+
+TOPIC = "inventory.events"
+REASON = "the warehouse has the goods, and the gateway has the money"
+
+
+def forge_a_rejection(shop: Shop, order_id: str) -> None:
+    """Publish that the order's stock was rejected, under a name that is not inventory's."""
+    partition = shop.rows("saga-tracker", "SELECT partition FROM sagas WHERE saga_id = %s", order_id)[0][0]
+    event = InventoryRejected(
+        message_id=new_id(),
+        saga_id=order_id,
+        saga_type="order",
+        saga_version=1,
+        causation_id=None,
+        occurred_at=datetime.now(UTC),
+        reason="out_of_stock",
+        detail="",
+        sku=SKU,
+        requested=4,
+        available=0,
+    )
+    forged = OutgoingMessage(
+        topic=TOPIC,
+        partition=partition,
+        key=order_id.encode(),
+        value=Codec(RemoteRegistry(shop.stack.endpoints.registry_url)).encode(TOPIC, event),
+        headers=tuple(headers(event, source="nobody", traceparent=new_traceparent())),
+    )
+    publish(shop.stack.kafka(), [forged])
+
+
+def sagas(shop: Shop, *arguments: str) -> tuple[int, Any]:
+    """Run ``baraza sagas``; return its status, and its JSON or what it wrote about a refusal."""
+    command = (sys.executable, "-m", "baraza.main", "sagas", *arguments, "--home", str(shop.stack.home), "--json")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return done.returncode, json.loads(done.stdout) if done.returncode == 0 else done.stderr
+
+
+def test_two_operators_undo_an_order_whose_history_contradicts_itself(shop: Shop) -> None:
+    with shop.down("shipping"):
+        order_id = shop.place(points=3).order_id
+        shop.reaches(order_id, "book_shipment")
+        forge_a_rejection(shop, order_id)
+        until(
+            lambda: shop.saga(order_id)["saga"],
+            "the contradiction parks it",
+            holds=lambda saga: saga["state"] == "NEEDS_REVIEW",
+        )
+    posted = "SELECT 1 FROM effects WHERE saga_id = %s AND step = 'post_ledger' AND state = 'DONE'"
+    until(lambda: shop.rows("ledger", posted, order_id), "its steps went on, and the money was captured")
+    recorded = "SELECT 1 FROM timeline WHERE saga_id = %s AND type = 'LedgerPosted'"
+    until(lambda: shop.rows("saga-tracker", recorded, order_id), "the tracker knows, and does nothing about it")
+
+    status, plan = sagas(shop, "resolve", order_id, "--as", "compensated", "--reason", REASON, "--by", "ops-1")
+    assert status == 0, plan
+    status, refusal = sagas(shop, "approve", plan["plan_id"], "--reason", REASON, "--by", "ops-1")
+    assert (status, "another operator" in refusal) == (1, True), refusal
+    status, applied = sagas(shop, "approve", plan["plan_id"], "--reason", REASON, "--by", "ops-2")
+    assert (status, applied["state"]) == (0, "APPLIED"), applied
+
+    end = shop.outcome(order_id)
+    assert (end["saga"]["state"], end["saga"]["cause"]) == ("CANCELLED_COMPENSATED", "CANCELLED"), end
+    order_ended = "SELECT 1 FROM orders WHERE order_id = %s AND state = 'CANCELLED_COMPENSATED'"
+    until(lambda: shop.rows("checkout", order_ended, order_id), "its customer knows")
+    shop.check_audit()
