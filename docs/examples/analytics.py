@@ -19,7 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, DeserializingConsumer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, DeserializingConsumer, Message, TopicPartition
+from confluent_kafka.error import KeyDeserializationError, ValueDeserializationError
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import StringDeserializer
@@ -28,6 +29,7 @@ EVENT_TOPICS = re.compile(r"\.events$")
 """The topics of services to come are read as well."""
 
 USER = "analytics"
+UNREADABLE = "unreadable"
 REQUEST_TIMEOUT_S = 10.0
 
 
@@ -55,8 +57,20 @@ def login(kafka: str, password_file: str, ca_file: str | None = None) -> dict[st
     return options if ca_file is None else {**options, "ssl.ca.location": ca_file}
 
 
-def events(kafka: dict[str, str], registry_url: str) -> Iterator[tuple[str, str, dict[str, object]]]:
-    """Yield (topic, event type, event) for what the event topics hold now, from the beginning."""
+def event_type(message: Message) -> str:
+    """Return the type that the CloudEvents headers name, without a look at the payload."""
+    try:
+        headers: Any = dict(message.headers() or [])
+    except SystemError:  # the client cannot read a header's name that is not UTF-8
+        return UNREADABLE
+    return (headers.get("ce_type") or UNREADABLE.encode()).decode(errors="replace")
+
+
+def events(kafka: dict[str, str], registry_url: str) -> Iterator[tuple[str, str, dict[str, object] | None]]:
+    """Yield (topic, event type, event) for what the event topics hold now, from the beginning.
+
+    Anything may be on a topic: a message that is no event comes as (topic, UNREADABLE, None).
+    """
     with SchemaRegistryClient({"url": registry_url}) as registry:
         consumer = DeserializingConsumer(
             {
@@ -71,7 +85,11 @@ def events(kafka: dict[str, str], registry_url: str) -> Iterator[tuple[str, str,
             left = ends(consumer)
             consumer.assign([TopicPartition(*each, OFFSET_BEGINNING) for each in left])
             while left:
-                message = consumer.poll(REQUEST_TIMEOUT_S)
+                try:
+                    message = consumer.poll(REQUEST_TIMEOUT_S)
+                    event: Any = None if message is None else message.value()
+                except (KeyDeserializationError, ValueDeserializationError) as error:
+                    message, event = error.kafka_message, None
                 if message is None:
                     raise RuntimeError(f"Kafka gave nothing for {REQUEST_TIMEOUT_S:g} s; unread: {left}")
                 topic_partition = str(message.topic()), message.partition() or 0
@@ -79,10 +97,10 @@ def events(kafka: dict[str, str], registry_url: str) -> Iterator[tuple[str, str,
                     continue
                 if (message.offset() or 0) + 1 >= left[topic_partition]:
                     del left[topic_partition]
-                # The CloudEvents headers name the type without a look at the payload.
-                headers: Any = dict(message.headers() or [])
-                event: Any = message.value()
-                yield topic_partition[0], headers["ce_type"].decode(), event
+                if isinstance(event, dict):
+                    yield topic_partition[0], event_type(message), event
+                else:
+                    yield topic_partition[0], UNREADABLE, None
         finally:
             consumer.close()
 
@@ -93,11 +111,13 @@ def main() -> int:
     counts: Counter[str] = Counter()
     paid_minor: dict[str, int] = {}
     confirmed: set[str] = set()
-    for topic, event_type, event in events(login(kafka, password_file, *ca_file), registry_url):
-        counts[f"{topic} {event_type}"] += 1
-        if event_type.endswith(".PaymentCaptured"):
+    for topic, name, event in events(login(kafka, password_file, *ca_file), registry_url):
+        counts[f"{topic} {name}"] += 1
+        if event is None:
+            continue
+        if name.endswith(".PaymentCaptured"):
             paid_minor[str(event["saga_id"])] = int(str(event["amount_minor"]))
-        elif event_type.endswith(".OrderConfirmed"):
+        elif name.endswith(".OrderConfirmed"):
             confirmed.add(str(event["saga_id"]))
     revenue_minor = sum(paid_minor.get(saga_id, 0) for saga_id in confirmed)
     print(json.dumps({"events": counts, "orders_confirmed": len(confirmed), "revenue_minor": revenue_minor}))

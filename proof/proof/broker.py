@@ -30,7 +30,7 @@ class Broker:
             topic=row.topic, partition=partition, offset=len(log), key=key, value=row.payload, headers=row.headers
         )
         self.appended_count += 1
-        log.append(Record(raw=raw, offset=raw.offset, timestamp_s=now.timestamp()))
+        log.append(Record(raw=raw, offset=raw.offset, timestamp_ms=int(now.timestamp() * 1000)))
 
     def read(self, topic_partition: TopicPartition, offset: int, count: int | None = None) -> list[Record]:
         """Return the records from the offset on, ``count`` at most."""

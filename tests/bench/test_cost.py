@@ -127,7 +127,9 @@ class Tracker:
 
     def handle(self, raws: Sequence[RawMessage]) -> Sequence[OutboxRow]:
         now = datetime.now(UTC)
-        records = [Record(raw=raw, offset=self._next_offset(raw), timestamp_s=now.timestamp()) for raw in raws]
+        records = [
+            Record(raw=raw, offset=self._next_offset(raw), timestamp_ms=int(now.timestamp() * 1000)) for raw in raws
+        ]
         with self.tx.begin():
             outbox.remove(self.tx, self.published)
             recorded = self.recorder.record(self.tx, records, now=now)

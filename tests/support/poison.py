@@ -34,6 +34,20 @@ LONG_MAX, INT_MAX = 2**63 - 1, 2**31 - 1
 BIG_BYTES = 5 * 1024 * 1024
 """Kafka's own limit of a mebibyte is for a compressed batch: a message that compresses well can be of any length."""
 DEAD_LETTER_SUFFIX = ".dlq"
+ODD_TIMESTAMPS_MS = (-(10**15), -1)
+"""What a client in C may state as the time, and Kafka accepts."""
+VERY_MANY = 200_000
+"""As long as two megabytes of headers in memory, and less than half a megabyte on Kafka."""
+CUT = frozenset(
+    {
+        "a header of two megabytes",
+        "very many empty headers",
+        "a header's name that is no UTF-8",
+        "a header's name in Latin-1",
+        "a header's name that is a surrogate",
+    }
+)
+"""The kinds whose headers a dead letter does not hold, or not as they were."""
 
 
 def read_topics() -> frozenset[str]:
@@ -46,12 +60,17 @@ def read_topics() -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Poison:
-    """One poison message. ``is_dead``: its readers dead-letter it. ``saga_id``: the saga that it may start."""
+    """One poison message.
+
+    ``is_dead``: its readers dead-letter it. ``saga_id``: the saga that it may start. ``is_cut``: its headers are longer
+    than a dead letter holds, or a service cannot read them.
+    """
 
     kind: str
     message: OutgoingMessage
     is_dead: bool = True
     saga_id: str = ""
+    is_cut: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -116,9 +135,12 @@ class Poisoner:
             yield Poison(kind=kind, message=self._outgoing(topic, b"\x01" + noise, key), is_dead=dead)
         for kind, pairs in self._odd_headers().items():
             outgoing = self._outgoing(topic, b"\x01" + noise, new_id().encode(), headers=pairs)
-            yield Poison(kind=kind, message=outgoing, is_dead=dead)
+            yield Poison(kind=kind, message=outgoing, is_dead=dead, is_cut=kind in CUT)
+        for timestamp_ms in ODD_TIMESTAMPS_MS:
+            outgoing = self._outgoing(topic, b"\x01" + noise, new_id().encode(), timestamp_ms=timestamp_ms)
+            yield Poison(kind=f"the timestamp {timestamp_ms}", message=outgoing, is_dead=dead)
 
-    def _odd_headers(self) -> dict[str, tuple[tuple[str, bytes], ...]]:
+    def _odd_headers(self) -> dict[str, tuple[tuple[str | bytes, bytes | None], ...]]:
         binary = bytes(range(256))
         names = ("traceparent", "ce_id", "ce_type", "baraza_attempts", "baraza_reason", "baraza_step", "baraza_topic")
         return {
@@ -127,6 +149,14 @@ class Poisoner:
             "a huge header": (("ce_type", b"h" * 200_000),),
             "three hundred headers": tuple((f"h{number}", b"x") for number in range(300)),
             "a header without a name": (("", b"x"), ("é" * 100, b"")),
+            "headers without values": (*((name, None) for name in names), ("", None)),
+            "five thousand headers of one name": (("traceparent", b"x"),) * 5_000,
+            "a header's name of 50,000 characters": (("n" * 50_000, b"x"),),
+            "a header of two megabytes": (("traceparent", bytes(2_000_000)),),
+            "very many empty headers": (("", b""),) * VERY_MANY,
+            "a header's name that is no UTF-8": ((b"a", b"1"), (b"\xff\xfe", b"2"), (b"traceparent", None)),
+            "a header's name in Latin-1": ((b"stra\xdfe", b"x"),),
+            "a header's name that is a surrogate": ((b"\xed\xa0\x80", b"x"),),
         }
 
     def _of_subject(self, subject: Subject) -> Iterator[Poison]:
@@ -149,7 +179,33 @@ class Poisoner:
             odd = replace(message, **given)
             outgoing = self._outgoing(subject.topic, self._written(subject.topic, odd), odd.saga_id.encode())
             yield self._named(f"{kind}: {subject.name}", subject, outgoing, is_dead=dead)
+        yield from self._of_fields(subject, value)
         yield self._on_another_topic(subject, value, key)
+
+    def _of_fields(self, subject: Subject, value: bytes) -> Iterator[Poison]:
+        """Yield good messages of the topic with fields besides the key and the value that are odd."""
+        names = (b"\xff", b"x"), (b"ce_type", subject.message_type.FULL_NAME.encode())
+        trace = ("traceparent", b"00-" + b"a" * 1_100_000 + b"-" + b"b" * 16 + b"-01")
+        odd: dict[str, dict[str, Any]] = {
+            "a header's name that is no UTF-8": {"headers": names},
+            "a trace context of a megabyte": {"headers": (trace,)},
+            "a long trace id": {"headers": (("traceparent", b"0" * 1_100_000 + trace[1][-53:]),)},
+            "a timestamp long ago": {"timestamp_ms": ODD_TIMESTAMPS_MS[0]},
+        }
+        for kind, given in odd.items():
+            message = a(subject.message_type)
+            outgoing = self._outgoing(
+                subject.topic, self._written(subject.topic, message), message.saga_id.encode(), **given
+            )
+            dead = kind == "a header's name that is no UTF-8" and self._is_handled(subject)
+            yield Poison(kind=f"{kind}: {subject.name}", message=outgoing, is_dead=dead, is_cut=True)
+
+    def _is_handled(self, subject: Subject) -> bool:
+        """Return whether a service has a handler for the subject's messages."""
+        return any(
+            subject.topic in consumed_topics(service, own) and own.for_message(subject.message_type)
+            for service, own in handlers().items()
+        )
 
     def _named(self, kind: str, subject: Subject, outgoing: OutgoingMessage, *, is_dead: bool) -> Poison:
         named = ("ce_type", subject.message_type.FULL_NAME.encode())
@@ -174,7 +230,8 @@ class Poisoner:
 
     def _hostile_orders(self) -> Iterator[Poison]:
         """Yield orders that can be decoded, with values that checkout would refuse."""
-        address = {"name": "A", "street": "B", "city": "C", "postal_code": "1", "country": "KE"}
+        parts = ("name", "street", "city", "postal_code", "country", "street_2", "region", "phone")
+        address = dict.fromkeys(parts, "A")
         for kind, given in {**self._hostile_values(address), **self._unprocessable_values()}.items():
             line = {"sku": "tea", "quantity": 1, "unit_price_minor": 250, **given.pop("line", {})}
             money = {"currency": "USD", "points_to_burn": 0, "total_minor": 250, "payable_minor": 250}

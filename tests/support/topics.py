@@ -10,7 +10,8 @@ import confluent_kafka.admin
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from chassis.wire.kafka import KafkaLogin
+from chassis.wire.kafka import KafkaLogin, UnreadableHeaders, headers_of
+from support.librdkafka import RawRecord, publish_raw
 
 TIMEOUT_S = 10.0
 LATEST: Any = vars(confluent_kafka.admin)["OffsetSpec"].latest()
@@ -45,11 +46,44 @@ class OutgoingMessage:
     partition: int
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes], ...] = ()
+    headers: tuple[tuple[str | bytes, bytes | None], ...] = ()
+    timestamp_ms: int = 0
+    """What the producer states as the time; 0 is now."""
+
+    @property
+    def pairs(self) -> tuple[tuple[str, bytes], ...]:
+        """The headers as a client reads them that escapes what is no UTF-8."""
+        return tuple(
+            (name if isinstance(name, str) else name.decode(errors="backslashreplace"), value or b"")
+            for name, value in self.headers
+        )
 
 
 def publish(kafka: KafkaLogin, messages: Iterable[OutgoingMessage], *, compression: str = "none") -> None:
-    """Publish these messages in order and return when Kafka has acknowledged all of them."""
+    """Publish these messages and return when Kafka has acknowledged all of them.
+
+    They keep their order, but for those with a header's name in bytes, which come after the others.
+    """
+    plain, raw = [], []
+    for message in messages:
+        (raw if any(isinstance(name, bytes) for name, _ in message.headers) else plain).append(message)
+    _publish(kafka, plain, compression=compression)
+    if raw:
+        publish_raw(kafka.options(), [_raw(message) for message in raw])
+
+
+def _raw(message: OutgoingMessage) -> RawRecord:
+    return RawRecord(
+        topic=message.topic,
+        partition=message.partition,
+        key=message.key,
+        value=message.value,
+        headers=tuple((name.encode() if isinstance(name, str) else name, value) for name, value in message.headers),
+        timestamp_ms=message.timestamp_ms,
+    )
+
+
+def _publish(kafka: KafkaLogin, messages: Iterable[OutgoingMessage], *, compression: str) -> None:
     failures: list[str] = []
     producer = Producer(
         {
@@ -66,7 +100,8 @@ def publish(kafka: KafkaLogin, messages: Iterable[OutgoingMessage], *, compressi
             partition=message.partition,
             key=message.key,
             value=message.value,
-            headers=list(message.headers),
+            headers=[(str(name), value) for name, value in message.headers],
+            timestamp=message.timestamp_ms,
             on_delivery=lambda error, _message: failures.append(error.str()) if error else None,
         )
     left = producer.flush(TIMEOUT_S * 2)
@@ -109,14 +144,17 @@ def _stored(message: Message) -> Stored:
     assert topic is not None
     assert partition is not None
     assert offset is not None
-    headers: Any = message.headers() or ()
+    try:
+        pairs = headers_of(message)
+    except UnreadableHeaders:
+        pairs = ()
     return Stored(
         topic=topic,
         partition=partition,
         offset=offset,
         key=_optional(message.key()),
         value=_optional(message.value()),
-        pairs=tuple((key, _bytes(value)) for key, value in headers),
+        pairs=pairs,
     )
 
 

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from chassis.saga import outbox
 from chassis.saga.dead_letters import DeadLetter, dead_letter_row, read
 from chassis.saga.deferred import RawMessage
-from chassis.wire.envelope import child_traceparent, derived_id, envelope, header, headers, new_id, new_traceparent
+from chassis.wire.envelope import (
+    child_traceparent,
+    derived_id,
+    envelope,
+    header,
+    headers,
+    new_id,
+    new_traceparent,
+    trace_context,
+)
 from messages.ledger import LedgerPosted
 from support.builders import a
 
@@ -56,6 +66,13 @@ def test_a_trace_is_continued_or_a_new_one_begins(parent: bytes | None) -> None:
     child = child_traceparent(new_traceparent())
     assert TRACEPARENT.fullmatch(child)
     assert len(child_traceparent(parent).split(b"-")) == 4
+
+
+@pytest.mark.parametrize("bad", [b"0" * 900_000, b"0", b"\xff" * 32, b"00-" + b"A" * 32])
+def test_a_trace_context_of_another_form_travels_no_further(bad: bytes) -> None:
+    for parent in (bad, b"00-%s-%s-01" % (bad, b"b" * 16), b"%s-%s-%s-01" % (bad, b"a" * 32, b"b" * 16)):
+        assert TRACEPARENT.fullmatch(child_traceparent(parent))
+        assert trace_context((("traceparent", parent),)) is None
 
 
 def test_a_child_keeps_the_trace_and_has_a_span_of_its_own() -> None:

@@ -1,4 +1,4 @@
-"""The five rules of routing, and what becomes of a message that breaks one; no broker, no database."""
+"""The rules of routing, and what becomes of a message that breaks one; no broker, no database."""
 
 from __future__ import annotations
 
@@ -82,6 +82,14 @@ def test_an_event_of_a_saga_that_this_release_lacks_is_unprocessable(given: dict
 
 def test_a_command_passes_whatever_its_saga_is() -> None:
     assert len(ROUTER.route([raw(a(ReleaseInventory, saga_version=99), toy.COMMANDS)]).deliveries) == 1
+
+
+def test_a_message_whose_headers_cannot_be_read_is_unprocessable_until_it_is_redriven() -> None:
+    unread = replace(raw(a(PaymentAuthorized)), headers_flaw="The name of a header is not UTF-8.")
+    work = ROUTER.route([unread])
+    assert reason(work) == unread.headers_flaw
+    assert work.unprocessable[0].detail == f"The original is at offset 7 of {toy.INPUT}, partition 0."
+    assert ROUTER.route([], [deferral(replace(unread, headers_flaw=""), UNPROCESSABLE)]).due
 
 
 def test_a_deferred_message_whose_handler_is_gone_is_unprocessable() -> None:

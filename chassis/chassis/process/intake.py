@@ -19,7 +19,7 @@ from chassis.process.lag import Lag
 from chassis.process.pace import Pace
 from chassis.saga.deferred import RawMessage
 from chassis.wire import kafka
-from chassis.wire.kafka import KafkaLogin
+from chassis.wire.kafka import KafkaLogin, UnreadableHeaders
 
 BATCH_SIZE_MAX = 500
 """Large enough that a commit's fsync is shared by hundreds, small enough that a failed batch is soon repeated."""
@@ -97,7 +97,7 @@ class Intake:
         try:
             for last in ends.values():
                 self._consumer.store_offsets(message=last)
-                self.lag.note_handled(str(last.topic()), last.timestamp()[1] / 1000)
+                self.lag.note_handled(str(last.topic()), kafka.time_of(last.timestamp()[1]))
         except KafkaException as error:
             if error.args[0].code() != KafkaError._STATE:
                 raise
@@ -139,7 +139,11 @@ def raw_of(message: KafkaMessage) -> RawMessage:
     assert partition is not None, "a consumed message has its partition"
     key: Any = message.key()
     value: Any = message.value()
-    pairs: Any = message.headers() or ()
-    headers = tuple([(name, content or b"") for name, content in pairs])
     offset = message.offset() or 0
-    return RawMessage(topic=topic, partition=partition, key=key, value=value, headers=headers, offset=offset)
+    try:
+        headers, flaw = kafka.headers_of(message), ""
+    except UnreadableHeaders as error:
+        headers, flaw = (), str(error)
+    return RawMessage(
+        topic=topic, partition=partition, key=key, value=value, headers=headers, offset=offset, headers_flaw=flaw
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 
 from confluent_kafka import Consumer
 
@@ -16,9 +17,10 @@ class Lag:
         self._consumer = consumer
         self._handled_until: dict[str, float] = {}
 
-    def note_handled(self, topic: str, timestamp_s: float) -> None:
-        """Take note that a message of this time is handled."""
-        self._handled_until[topic] = timestamp_s
+    def note_handled(self, topic: str, published_at: datetime | None) -> None:
+        """Take note that a message of this time is handled; None where its time is unknown."""
+        if published_at is not None:
+            self._handled_until[topic] = published_at.timestamp()
 
     def measure(self) -> None:
         """Set the gauges of all topics that the consumer has partitions of."""

@@ -16,8 +16,10 @@ REASON_LENGTH_MAX = 1_000
 PAYLOAD_BYTES_MAX = 8_388_608
 HEADERS_BYTES_MAX = 1_048_576
 KEY_BYTES_MAX = 65_536
+HEADER_OVERHEAD_BYTES = 10
 """A message that compresses well may have a gigabyte when it is unpacked. The dead letter has the beginning of what is
-longer than these limits, and names what was cut. Together they fit into one message."""
+longer than these limits, and names what was cut. Together they fit into one message. A header counts with its lengths,
+so that a million empty ones count as well."""
 
 COUNT_FORM = re.compile("[0-9]{1,9}")
 
@@ -73,7 +75,7 @@ def dead_letter_row(raw: RawMessage, letter: DeadLetter, *, row_id: str) -> Outb
 def _kept(raw: RawMessage) -> tuple[RawMessage, str]:
     """Return as much of a message as a dead letter can hold, and a description of what was cut, empty as a rule."""
     key, value = raw.key or b"", raw.value or b""
-    header_bytes = sum(len(name.encode()) + len(each) for name, each in raw.headers)
+    header_bytes = sum(len(name.encode()) + len(each) + HEADER_OVERHEAD_BYTES for name, each in raw.headers)
     cut = [
         f"{what}: the first {bytes_max} of {length} bytes"
         for what, length, bytes_max in (
@@ -84,6 +86,8 @@ def _kept(raw: RawMessage) -> tuple[RawMessage, str]:
     ]
     if header_bytes > HEADERS_BYTES_MAX:
         cut.append(f"headers: none of {header_bytes} bytes")
+    if raw.headers_flaw:
+        cut.append(f"headers: none. {raw.headers_flaw}")
     if not cut:
         return raw, ""
     headers = () if header_bytes > HEADERS_BYTES_MAX else raw.headers

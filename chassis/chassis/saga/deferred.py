@@ -37,7 +37,10 @@ Key: TypeAlias = tuple[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawMessage:
-    """A message as Kafka delivered it, not decoded. ``offset`` is -1 for one from the database."""
+    """A message as Kafka delivered it, not decoded. ``offset`` is -1 for one from the database.
+
+    ``headers_flaw`` states why its headers could not be read; it is empty as a rule, and for one from the database.
+    """
 
     topic: str
     partition: int
@@ -45,6 +48,7 @@ class RawMessage:
     value: bytes | None
     headers: Headers
     offset: int = -1
+    headers_flaw: str = ""
 
     @property
     def is_command(self) -> bool:

@@ -1,8 +1,8 @@
 """Routes raw messages to handlers. The worker and the simulation both route through these lines.
 
-Five rules keep out messages that a service must not handle, and a sixth keeps out rows whose handler is gone. A message
-that breaks one is :class:`Undeliverable`. Routing never touches Kafka, a thread or a database: raw messages come in,
-:class:`Work` goes out.
+Six rules keep out messages that a service must not handle, and a seventh keeps out rows whose handler is gone. A
+message that breaks one is :class:`Undeliverable`. Routing never touches Kafka, a thread or a database: raw messages
+come in, :class:`Work` goes out.
 """
 
 from __future__ import annotations
@@ -130,6 +130,7 @@ class Router:
             check_command_is_handled(self._service, raw, message_type)
             return []
         check_topic(raw, message_type, self._commands)
+        check_headers(raw)
         message = self._decoder.decode(raw.value)
         check_ids(message)
         check_key(raw, message)
@@ -174,6 +175,16 @@ def check_saga(raw: RawMessage, message: Message) -> None:
     if not raw.is_command and (message.saga_type, message.saga_version) not in SAGAS:
         saga = f"{message.saga_type!r} version {message.saga_version}"
         raise Undeliverable("Its saga is none of this release; run the release that has it, and redrive.", saga)
+
+
+def check_headers(raw: RawMessage) -> None:
+    """Refuse a message whose headers cannot be read: its producer is none of ours. A redrive handles it without them.
+
+    The detail is where the headers are still to be found.
+    """
+    if raw.headers_flaw:
+        original = f"The original is at offset {raw.offset} of {raw.topic}, partition {raw.partition}."
+        raise Undeliverable(raw.headers_flaw, original)
 
 
 def check_handler_exists(service: str, row: Deferral, wanted: Collection[object]) -> None:

@@ -6,7 +6,6 @@ A label never holds an id or a person's text: every combination of labels is kep
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chassis.telemetry.spans import Span
-from chassis.wire.envelope import child_traceparent
+from chassis.wire.envelope import TRACEPARENT_FORM, child_traceparent
 
 if TYPE_CHECKING:
     from chassis.telemetry.tracing import Traces
@@ -33,7 +32,6 @@ CALL_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4)
 """Up to the longest that a call may take."""
 REQUEST_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 BATCH_BUCKETS = (1, 2, 5, 10, 25, 50, 100, 250, 500)
-TRACEPARENT_FORM = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 QUERY_AGE_MAX_S = 5.0
 """However often the metrics are scraped, the database is queried at most this often."""
 

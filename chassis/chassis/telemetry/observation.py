@@ -15,7 +15,7 @@ from prometheus_client import Counter, Histogram
 from chassis.settings import Settings
 from chassis.telemetry import metrics
 from chassis.telemetry.spans import Span, derived_traceparent
-from chassis.wire.envelope import TRACEPARENT, Headers, header
+from chassis.wire.envelope import TIME_MAX, TIME_MIN, TRACEPARENT, Headers, header, trace_context
 
 if TYPE_CHECKING:
     # Only for its name: a process without a collector does not load the SDK.
@@ -79,7 +79,7 @@ class Observer:
             Span(
                 name=type_.rpartition(".")[2],
                 traceparent=own,
-                parent=header(cause, TRACEPARENT),
+                parent=trace_context(cause),
                 began_at=caused_at,
                 ended_at=now,
                 attributes=attributes,
@@ -99,7 +99,7 @@ class Observer:
         failure: str | None,
     ) -> None:
         """Observe a call to a provider that has ended. Each attempt's span links to the one before it."""
-        trigger = header(cause, TRACEPARENT)
+        trigger = trace_context(cause)
         if self._traces is None or trigger is None:
             return
         span_id = (saga_id, handler)
@@ -126,10 +126,10 @@ class Observer:
 
 
 def time_of(headers: Headers) -> datetime | None:
-    """Return when a message occurred, by its CloudEvents header; None where it is missing or invalid."""
+    """Return when a message occurred, by its CloudEvents header; None where it is missing, invalid or out of range."""
     value = header(headers, "ce_time")
     try:
         at = datetime.fromisoformat(value.decode()) if value else None
     except ValueError:
         return None
-    return at if at is not None and at.tzinfo is not None else None
+    return at if at is not None and at.tzinfo is not None and TIME_MIN <= at < TIME_MAX else None

@@ -10,11 +10,11 @@ import json
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import fastavro
 
+from chassis.wire.envelope import TIME_MAX, TIME_MIN
 from chassis.wire.registry import Subject
 from messages.catalogue import MESSAGES
 from messages.contract import Message
@@ -24,8 +24,6 @@ PREFIX = struct.Struct(">bI")
 MESSAGE_BYTES_MAX = 262_144
 """The largest order has about 60 kB. Kafka accepts a mebibyte, and more where the message compresses well. The messages
 that follow carry its fields on, and must still fit."""
-TIME_MIN, TIME_MAX = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
-"""No message is older, and a deadline counted from a time near the end of the calendar would have no date."""
 
 
 class Undecodable(Exception):

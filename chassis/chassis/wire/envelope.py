@@ -7,7 +7,7 @@ import os
 import re
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -19,7 +19,11 @@ NewId: TypeAlias = Callable[[], str]
 ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 """Ids are ULIDs; other ids that fit into a path, a log and an index are accepted as well."""
 TRACEPARENT = "traceparent"
+TRACEPARENT_FORM = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+"""W3C's form. A trace context of any other form would travel on through the whole saga, whatever its length."""
 CONTENT_TYPE = b"application/avro"
+TIME_MIN, TIME_MAX = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+"""No message is older, and a deadline counted from a time near the end of the calendar would have no date."""
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 """Crockford's base 32, as ULIDs are written."""
@@ -90,10 +94,15 @@ def new_traceparent() -> bytes:
 
 def child_traceparent(parent: bytes | None) -> bytes:
     """Return a trace context in the parent's trace with a span of its own; a new trace where the parent is invalid."""
-    parts = (parent or b"").split(b"-")
-    if len(parts) != 4 or len(parts[1]) != 32 or len(parts[2]) != 16:
+    if parent is None or TRACEPARENT_FORM.fullmatch(parent) is None:
         return new_traceparent()
-    return b"%s-%s-%s-%s" % (parts[0], parts[1], os.urandom(8).hex().encode(), parts[3])
+    return b"%s-%s-%s" % (parent[:35], os.urandom(8).hex().encode(), parent[-2:])
+
+
+def trace_context(headers: Headers) -> bytes | None:
+    """Return the trace context in a message's headers, None where there is none of W3C's form."""
+    found = header(headers, TRACEPARENT)
+    return found if found is not None and TRACEPARENT_FORM.fullmatch(found) else None
 
 
 def header(headers: Headers, name: str) -> bytes | None:

@@ -1,4 +1,6 @@
-"""Logs a process in to Kafka, by its name and with the password in its file. Never from an argument.
+"""Logs a process in to Kafka, and reads what a message has besides its key and its value.
+
+The login is the process's name with the password in its file, never from an argument.
 
 A password can be rotated while the process runs. Kafka keeps existing connections, and when a login is refused, the
 file is read again for the next one.
@@ -9,14 +11,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Message as KafkaMessage
 from confluent_kafka.admin import AdminClient
 
 from chassis.settings import Settings
+from chassis.wire.envelope import TIME_MAX, TIME_MIN, Headers
 
 TIMEOUT_S = 3.0
 MECHANISM = "SCRAM-SHA-512"
@@ -100,6 +105,34 @@ def client(kind: Callable[[dict[str, Any]], Client], login: KafkaLogin, options:
 
     made.append(kind({**login.options(), **options, "error_cb": on_error}))
     return made[0]
+
+
+class UnreadableHeaders(Exception):
+    """The client for Python cannot read a message's headers. Read its key and its value without them."""
+
+
+def headers_of(message: KafkaMessage) -> Headers:
+    """Return a message's headers; one without a value has an empty one. Raises UnreadableHeaders.
+
+    Call it once for a message: after a failure the binding returns a list with NULL pointers in it.
+    """
+    try:
+        pairs: Any = message.headers()
+    except (SystemError, UnicodeDecodeError) as error:  # a SystemError, with the UnicodeDecodeError as its cause
+        raise UnreadableHeaders("The name of a header is not UTF-8; publish without that header.") from error
+    return tuple([(name, content or b"") for name, content in pairs]) if pairs else ()
+
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+FIRST_MS, END_MS = ((at - EPOCH) // timedelta(milliseconds=1) for at in (TIME_MIN, TIME_MAX))
+
+
+def time_of(timestamp_ms: int) -> datetime | None:
+    """Return Kafka's timestamp of a message as a time, None for one that is out of the range of our messages.
+
+    The producer chooses it, and Kafka accepts any number, also negative ones.
+    """
+    return datetime.fromtimestamp(timestamp_ms / 1000, UTC) if FIRST_MS <= timestamp_ms < END_MS else None
 
 
 def answers(login: KafkaLogin) -> bool:

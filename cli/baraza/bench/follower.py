@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from baraza.system.outcomes import SagaOutcomes
-from messages.saga import OrderConfirmed
+from chassis.wire.codec import Undecodable
+from messages.contract import Message
+from messages.saga import OrderConfirmed, OrderFailed
 
 if TYPE_CHECKING:
     from confluent_kafka import Message as Record
@@ -73,13 +75,21 @@ class Follower(SagaOutcomes):
         read_at_s = time.monotonic()
         with self._changed:
             for record in records:
-                is_confirmed = self._codec.type_of(record.value()) is OrderConfirmed
-                self.confirmed += is_confirmed
-                self.cancelled += not is_confirmed
-                order_id = (record.key() or b"").decode()
+                outcome = self._type_of(record)
+                if outcome not in (OrderConfirmed, OrderFailed):
+                    continue
+                self.confirmed += outcome is OrderConfirmed
+                self.cancelled += outcome is OrderFailed
+                order_id = (record.key() or b"").decode(errors="replace")
                 due_at_s = self._open.pop(order_id, None)
                 if due_at_s is None:
                     self._early[order_id] = read_at_s
                 else:
                     self._ended.append(Ended(order_id, due_at_s, read_at_s))
             self._changed.notify_all()
+
+    def _type_of(self, record: Record) -> type[Message] | None:
+        try:
+            return self._codec.type_of(record.value())
+        except Undecodable:
+            return None

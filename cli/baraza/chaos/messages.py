@@ -49,7 +49,9 @@ class MessageFaults:
         stored = list(read(self.kafka, topic, partition, max(low, high - REPEATED_MAX), high))
         if not in_order:
             chance.shuffle(stored)
-        self._send([(topic, message.value(), message.key(), message.headers() or [], partition) for message in stored])
+        self._send(
+            [(topic, message.value(), message.key(), list(broker.headers(message)), partition) for message in stored]
+        )
         return f"{len(stored)} of {topic}, partition {partition}"
 
     def poison(self, chance: random.Random, saga_ids: Sequence[str]) -> str:
@@ -77,7 +79,7 @@ class MessageFaults:
         watermarks = broker.watermarks(self.kafka, lambda topic: topic.endswith(DEAD_LETTER_SUFFIX))
         for (topic, partition), (low, high) in watermarks.items():
             for message in read(self.kafka, topic, partition, low, high):
-                yield dead_letters.read(tuple(message.headers() or ())), message.value()
+                yield dead_letters.read(broker.headers(message)), message.value()
 
     def _send(self, messages: Sequence[tuple[str, bytes, bytes, list[Any], int]]) -> None:
         from confluent_kafka import Producer

@@ -129,7 +129,7 @@ def _decoded(message: Message, deserialize: Any) -> dict[str, Any]:
     """Return the message as JSON; where it is undecodable, the error and the bytes instead of the value."""
     from confluent_kafka.serialization import MessageField, SerializationContext
 
-    headers = _headers(message)
+    headers = {name: _text(value) for name, value in broker.headers(message)}
     topic = message.topic() or ""
     decoded: dict[str, Any] = {
         "topic": topic,
@@ -141,18 +141,13 @@ def _decoded(message: Message, deserialize: Any) -> dict[str, Any]:
         "headers": headers,
     }
     try:
-        decoded["value"] = deserialize(message.value(), SerializationContext(topic, MessageField.VALUE))
+        value = deserialize(message.value(), SerializationContext(topic, MessageField.VALUE))
+        if not isinstance(value, dict):
+            raise ValueError("the message is a tombstone" if value is None else "the value is no record")
+        decoded["value"] = value
     except Exception as error:  # any bytes may be on a topic, and the message must be shown all the same
         decoded |= {"value": None, "undecodable": str(error), "bytes": (message.value() or b"").hex()}
     return decoded
-
-
-def _headers(message: Message) -> dict[str, str]:
-    """Return the headers as text; none where the client library cannot decode a name."""
-    try:
-        return {name: _text(value) for name, value in dict(message.headers() or []).items()}
-    except UnicodeDecodeError:
-        return {}
 
 
 def published_at(kind: int, milliseconds: int) -> str | None:
@@ -167,13 +162,18 @@ def _line(message: dict[str, Any]) -> str:
     value = message["value"]
     name = message["type"].rpartition(".")[2] or "?"
     if value is None:
-        return f"{message['key']}  {name}  cannot be decoded: {message['undecodable']}"
+        return _visible(f"{message['key']}  {name}  cannot be decoded: {message['undecodable']}")
     at = value.get("occurred_at")
     clock = at.strftime("%H:%M:%S.%f")[:-3] if isinstance(at, datetime) else time.strftime("%H:%M:%S")
     envelope = {"message_id", "saga_id", "saga_type", "saga_version", "causation_id", "occurred_at"}
     own = {field: content for field, content in value.items() if field not in envelope | PERSONAL}
     fields = "  ".join(f"{field}={_short(content)}" for field, content in own.items())
-    return f"{clock}  {message['key']}  {name}  {fields}"
+    return _visible(f"{clock}  {message['key']}  {name}  {fields}")
+
+
+def _visible(line: str) -> str:
+    """Return a line without what a terminal would act on: anybody's bytes may be in a message."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line)
 
 
 def _text(value: str | bytes | None) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from baraza.system.outcomes import SagaOutcomes
+from chassis.wire.codec import Undecodable
 from messages.contract import Message
 from messages.saga import OrderConfirmed, OrderFailed
 
@@ -139,7 +141,10 @@ class OpenOrders(SagaOutcomes):
             return sorted(self._latencies_ms)
 
     def _record(self, records: Sequence[Record]) -> None:
-        messages = [self._codec.decode(each.value()) for each in records]
+        messages: list[Message] = []
+        for record in records:
+            with suppress(Undecodable):  # no outcome; the services and the tracker have their dead letters of it
+                messages.append(self._codec.decode(record.value()))
         with self._changed:
             for message in messages:
                 if message.saga_id in self._open:

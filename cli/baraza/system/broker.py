@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from baraza.terminal import Refusal
 
 if TYPE_CHECKING:
-    from confluent_kafka import Consumer, KafkaException
+    from confluent_kafka import Consumer, KafkaException, Message
     from confluent_kafka.admin import AdminClient
 
+    from chassis.wire.envelope import Headers
     from chassis.wire.kafka import KafkaLogin
 
 TIMEOUT_S = 10.0
@@ -36,6 +37,16 @@ def consumer(login: KafkaLogin) -> Consumer:
     from confluent_kafka import Consumer
 
     return Consumer({**login.options(), "group.id": login.user, "enable.auto.commit": False, "log_level": 0})
+
+
+def headers(message: Message) -> Headers:
+    """Return a message's headers, none where they cannot be read. Call it once for a message."""
+    from chassis.wire.kafka import UnreadableHeaders, headers_of
+
+    try:
+        return headers_of(message)
+    except UnreadableHeaders:
+        return ()
 
 
 def watermarks(login: KafkaLogin, is_wanted: Callable[[str], bool]) -> Watermarks:

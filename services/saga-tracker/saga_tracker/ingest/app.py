@@ -26,6 +26,7 @@ from faust.types import TP, ConsumerMessage
 
 from chassis.saga.deferred import RawMessage
 from chassis.wire.kafka import MECHANISM, KafkaLogin
+from saga_tracker.ingest import record_batches
 from saga_tracker.ingest.records import Record
 from saga_tracker.ingest.watermarks import End, WatermarkTracker
 from saga_tracker.ingest.worker import TrackerWorker
@@ -120,11 +121,12 @@ def fail(error: BaseException) -> None:
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
-    """aiokafka's consumer on its thread, with shorter waits at the broker."""
+    """aiokafka's consumer on its thread, with shorter waits at the broker and any header's name."""
 
     logger = driver.logger
 
     def _create_worker_consumer(self, transport: driver.Transport) -> Any:
+        record_batches.install()
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = int(FETCH_WAIT_S * 1000)
         consumer._fetch_min_bytes = FETCH_BYTES_MIN
@@ -345,4 +347,4 @@ def record_of(record: Any) -> Record:
         value=record.value,
         headers=tuple([(name, value or b"") for name, value in record.headers]),
     )
-    return Record(raw=raw, offset=record.offset, timestamp_s=record.timestamp / 1000)
+    return Record(raw=raw, offset=record.offset, timestamp_ms=record.timestamp)

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from chassis.saga import dead_letters
 from chassis.saga.dead_letters import DeadLetter
 from chassis.wire.codec import Codec, Undecodable
-from chassis.wire.envelope import ID, derived_id
+from chassis.wire.envelope import ID, TIME_MIN, derived_id
 from messages.contract import Message
 from messages.saga import FenceSaga, RedriveStep
 from saga_tracker.ingest.records import Record, plain, text_header, traceparent_of
@@ -114,7 +113,8 @@ def decode_dead_letter(record: Record, codec: Codec, definitions: Definitions) -
     with suppress(Undecodable):
         message = codec.decode(raw.value)
     definition = None if message is None else definitions.get((message.saga_type, message.saga_version))
-    message_id = text_header(raw, "ce_id") or f"{raw.partition}:{record.offset}"
+    own_id = "" if message is None or not ID.fullmatch(message.message_id) else message.message_id
+    message_id = text_header(raw, "ce_id") or own_id or f"{raw.partition}:{record.offset}"
     redrive = min(letter.redrive, SMALLINT_MAX)
     generation = (redrive,) if redrive else ()
     letter_id = derived_id("dead letter", raw.topic, letter.service, message_id, letter.attempts, *generation)
@@ -125,7 +125,7 @@ def decode_dead_letter(record: Record, codec: Codec, definitions: Definitions) -
         definition=definition if ID.fullmatch(entry.saga_id) else None,
         entry=entry,
         message_id=plain(message_id),
-        type=plain(_type_name(record)),
+        type=plain(_type_name(record, message)),
         reason=plain(letter.reason),
         origin_topic=plain(text_header(raw, "baraza_topic")),
         redrive=redrive,
@@ -140,9 +140,9 @@ def _entry(record: Record, letter: DeadLetter, message: Message | None, letter_i
     return Entry(
         saga_id=plain((raw.key or b"").decode("utf-8", "backslashreplace")),
         message_id=letter_id,
-        occurred_at=datetime.fromtimestamp(record.timestamp_s, UTC),
+        occurred_at=record.published_at or (TIME_MIN if message is None else message.occurred_at),
         kind="dead_letter",
-        type=plain(_type_name(record).rpartition(".")[2] or "unknown"),
+        type=plain(_type_name(record, message).rpartition(".")[2] or "unknown"),
         service=plain(letter.service) or "unknown",
         step=None if letter.step is None else plain(letter.step),
         attempt=min(letter.attempts, SMALLINT_MAX),
@@ -154,5 +154,5 @@ def _entry(record: Record, letter: DeadLetter, message: Message | None, letter_i
     )
 
 
-def _type_name(record: Record) -> str:
-    return text_header(record.raw, "ce_type")
+def _type_name(record: Record, message: Message | None) -> str:
+    return text_header(record.raw, "ce_type") or ("" if message is None else message.FULL_NAME)

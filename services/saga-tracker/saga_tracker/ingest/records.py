@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
+from datetime import datetime
 
 from chassis.saga.deferred import RawMessage
-from chassis.wire.envelope import TRACEPARENT, header
+from chassis.wire.envelope import header, trace_context
+from chassis.wire.kafka import time_of
 from saga_tracker.store.consumed_offsets import TopicPartition
 
 DETAIL_LENGTH_MAX = 500
 """A detail is one sentence for a person."""
-TRACEPARENT_FORM = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One message with its offset and Kafka's timestamp."""
+    """One message with its offset and Kafka's timestamp, which its producer chose."""
 
     raw: RawMessage
     offset: int
-    timestamp_s: float
+    timestamp_ms: int
+
+    @property
+    def published_at(self) -> datetime | None:
+        """When it was published; None where its timestamp is out of the range of our messages."""
+        return time_of(self.timestamp_ms)
 
     @property
     def topic_partition(self) -> TopicPartition:
@@ -40,5 +45,5 @@ def text_header(raw: RawMessage, name: str) -> str:
 
 def traceparent_of(raw: RawMessage) -> str | None:
     """Return the W3C trace context of a message, or None where it has none that is well formed."""
-    text = text_header(raw, TRACEPARENT)
-    return text if TRACEPARENT_FORM.fullmatch(text) else None
+    found = trace_context(raw.headers)
+    return None if found is None else found.decode()
