@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -648,6 +649,32 @@ def test_bulk_and_other_requests_of_a_client_share_its_limit(checkout_stack: Che
         accepted = calm.post("/v1/orders/bulk", json=[bulk_order()])
         assert accepted.json()["accepted"] == 1
         assert accepted.headers["ratelimit-policy"] == '"storefront";q=5;w=1'
+
+
+def test_a_bulk_request_counts_as_the_orders_that_it_holds(checkout_stack: CheckoutStack, api: Api) -> None:
+    limited = checkout_stack.start(REQUESTS_PER_S_STOREFRONT="5")
+    with limited.client("storefront-bulk") as client:
+
+        def statuses() -> list[int]:
+            """Send six orders in two requests, which is too much where both are counted in one second."""
+            return [client.post("/v1/orders/bulk", json=[bulk_order() for _ in range(3)]).status_code for _ in range(2)]
+
+        until(lambda: statuses() == [200, 429], "the second three orders are refused")
+        never = client.post("/v1/orders/bulk", json=[bulk_order() for _ in range(6)])
+        assert never.status_code in (422, 429)
+        until(
+            lambda: client.post("/v1/orders/bulk", json=[bulk_order() for _ in range(6)]).status_code == 422,
+            "more orders than the limit are refused for that",
+        )
+
+
+def test_a_huge_body_without_a_token_is_refused_before_it_is_sent(api: Api) -> None:
+    host, port = api.url.removeprefix("http://").split(":")
+    head = f"PUT /v1/catalogue HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+    head += "Content-Length: 4100000\r\n\r\n"
+    with socket.create_connection((host, int(port)), timeout=DEADLINE_S) as connection:
+        connection.sendall(head.encode() + b'{"products":[')
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 401 ")
 
 
 def first_refusal(client: httpx.Client) -> httpx.Response | None:

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import jwt
 import structlog
@@ -21,8 +21,9 @@ import urllib3
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from fastapi import Depends, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import HTTPBearer
 
+from chassis.http.admission import Guard
 from chassis.http.problem import Problem
 
 log = structlog.get_logger(__name__)
@@ -268,25 +269,45 @@ def _principal(claims: Mapping[str, Any]) -> Principal:
     return Principal(subject=subject, roles=frozenset(roles))
 
 
-_bearer = HTTPBearer(auto_error=False, bearerFormat="JWT", description="A token of the configured issuer.")
+class _DescribedBearer(HTTPBearer):
+    """Describes the token in the API's description. The guard has read it before."""
+
+    async def __call__(self, request: Request) -> None:  # type: ignore[override]
+        return None
 
 
-def require(*roles: str) -> Callable[..., Awaitable[Principal]]:
-    """Return a FastAPI dependency: the caller, with one of ``roles`` (without roles: any caller with a valid token).
+_bearer = _DescribedBearer(
+    bearerFormat="JWT", scheme_name="HTTPBearer", description="A token of the configured issuer."
+)
+Token: TypeAlias = Annotated[None, Depends(_bearer)]
+CALLER = "caller"
+"""The member of a request's scope that holds the caller whom a guard has admitted."""
+
+
+def caller_of(request: Request) -> Principal:
+    """Return the caller of a request that was admitted."""
+    found: Principal = request.scope[CALLER]
+    return found
+
+
+class RoleGuard(Guard):
+    """Admits callers with one of these roles (without roles: any caller with a valid token).
 
     The application holds its :class:`Verifier` as ``app.state.verifier``. Answers 401 without a valid token, 403
-    without the role, 503 while no key of the issuer is known:
-    ``caller: Annotated[Principal, Depends(require("operator"))]``.
+    without the role, 503 while no key of the issuer is known.
     """
 
-    async def principal(
-        request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
-    ) -> Principal:
-        if credentials is None:
+    def __init__(self, *roles: str) -> None:
+        self._roles = roles
+
+    async def admit(self, request: Request) -> None:
+        """Note the caller in the request's scope. Raises Problem."""
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
             raise _unauthorized("Send a bearer token: Authorization: Bearer <JWT>.", error=None)
         verifier: Verifier = request.app.state.verifier
         try:
-            caller = await verifier.authenticate(credentials.credentials)
+            caller = await verifier.authenticate(token.strip())
         except InvalidToken as error:
             raise _unauthorized(str(error), error="invalid_token") from error
         except KeysUnavailable as error:
@@ -295,15 +316,22 @@ def require(*roles: str) -> Callable[..., Awaitable[Principal]]:
                 detail="Tokens cannot be verified: the issuer's keys are not available. Try again shortly.",
                 headers={"Retry-After": str(KEYS_RETRY_AFTER_S)},
             ) from error
-        if roles and caller.roles.isdisjoint(roles):
+        if self._roles and caller.roles.isdisjoint(self._roles):
             raise Problem(
                 status=403,
-                detail=f"This needs the role {' or '.join(roles)}; the token does not have it.",
+                detail=f"This needs the role {' or '.join(self._roles)}; the token does not have it.",
                 headers={"WWW-Authenticate": 'Bearer realm="baraza", error="insufficient_scope"'},
             )
-        return caller
+        request.scope[CALLER] = caller
 
-    return principal
+    async def caller(self, request: Request, _token: Token) -> Principal:
+        """Return the caller: the FastAPI dependency of an endpoint on a JsonRoute."""
+        return caller_of(request)
+
+
+def require(*roles: str) -> Callable[..., Awaitable[Principal]]:
+    """Return the dependency of a :class:`RoleGuard`: ``caller: Annotated[Principal, Depends(require("operator"))]``."""
+    return RoleGuard(*roles).caller
 
 
 def _unauthorized(detail: str, *, error: str | None) -> Problem:

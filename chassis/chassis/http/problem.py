@@ -15,6 +15,7 @@ import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from psycopg.errors import LockNotAvailable, QueryCanceled
+from pydantic import ValidationError
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
 from starlette.exceptions import HTTPException
@@ -23,13 +24,14 @@ from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from chassis.http.bodies import BodyLimit
 from chassis.http.forms import words_of
-from chassis.http.json_body import AmbiguousHeader, FlawedBody, PlainBody
+from chassis.http.json_body import SHOWN_MAX, AmbiguousHeader, FlawedBody, InvalidBody, PlainBody, details_of
 
 log = structlog.get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-ERRORS_MAX = 50
+ERRORS_MAX = SHOWN_MAX
 """Errors that one response names; a request with more of them gets the first ones."""
 BODY_BYTES_MAX = 1_048_576
 """A cart of 200 lines has about 10 kB; an API for bulk loads sets its own limit."""
@@ -101,6 +103,19 @@ def invalid(errors: Sequence[FieldError], *, type: str = "urn:baraza:problem:inv
         type=type,
         extra={"errors": named},
     )
+
+
+def invalid_body(details: Sequence[Mapping[str, Any]], count: int) -> Problem:
+    """Return the 422 for pydantic's errors of a body; without details there are more than can be named."""
+    if not details:
+        too_many = f"{count} values are not valid, too many to name them; send fewer items in one request."
+        return invalid([FieldError(pointer="#", detail=too_many)])
+    return invalid(field_errors(details))
+
+
+def refused_item(error: ValidationError) -> Problem:
+    """Return the 422 for one item of a body that is validated by itself."""
+    return invalid_body(details_of(error), error.error_count())
 
 
 def keyed(items: Iterable[tuple[str, Value]], field: str) -> dict[str, Value]:
@@ -291,6 +306,8 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
         return flawed_json(error.detail).to_response()
     if isinstance(error, AmbiguousHeader):
         return Problem(status=400, detail=error.detail, type="urn:baraza:problem:ambiguous-header").to_response()
+    if isinstance(error, InvalidBody):
+        return invalid_body(error.details, error.count).to_response()
     if error.status_code == 400:  # FastAPI has only this one: nested too deeply, or a number of too many digits
         return broken_json().to_response()
     return Problem(status=error.status_code, detail=error.detail, headers=error.headers).to_response()
@@ -373,35 +390,3 @@ class WholePath:
             await Problem(status=404, detail=HTTPStatus.NOT_FOUND.phrase).to_response()(scope, receive, send)
         else:
             await self._app(scope, receive, send)
-
-
-class BodyLimit:
-    """Responds 413 to a body of more bytes than its path accepts, whether or not it declares its length."""
-
-    def __init__(self, app: ASGIApp, *, body_bytes_max: int, body_bytes_max_of: Mapping[str, int]) -> None:
-        self._app = app
-        self._bytes_max = body_bytes_max
-        self._bytes_max_of = body_bytes_max_of
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        bytes_max = self._bytes_max_of.get(scope["path"], self._bytes_max)
-        too_long = f"The body is longer than {bytes_max} bytes; send fewer items in one request."
-        declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
-        if declared.isdigit() and int(declared) > bytes_max:
-            answer = Problem(status=413, detail=too_long, headers={"Connection": "close"})
-            await answer.to_response()(scope, receive, send)
-            return
-        received = 0
-
-        async def counted() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > bytes_max:
-                raise HTTPException(413, too_long, headers={"Connection": "close"})
-            return message
-
-        await self._app(scope, counted, send)

@@ -10,10 +10,12 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from chassis.http.timed_requests import TimedProtocol, close_late
 from chassis.settings import Settings
 
 CONNECTIONS_END_WITHIN_S = 3
 """How long open requests may take after the signal to stop; then their connections are closed."""
+TICKS_PER_S = 10
 
 
 class Server(uvicorn.Server):
@@ -21,6 +23,12 @@ class Server(uvicorn.Server):
 
     asked_at: float | None = None
     on_signal: Callable[[], None] | None = None
+
+    async def on_tick(self, counter: int) -> bool:
+        """Close connections with half-sent requests, once a second; return whether to stop."""
+        if counter % TICKS_PER_S == 0:
+            close_late(self.server_state.connections)
+        return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Record when the signal came, and call ``on_signal`` for what runs beside the server."""
@@ -35,6 +43,8 @@ def server_of(app: FastAPI, settings: Settings) -> Server:
     return Server(
         uvicorn.Config(
             app,
+            http=TimedProtocol,
+            ws="none",
             host=settings.http_host,
             port=settings.http_port,
             log_config=None,

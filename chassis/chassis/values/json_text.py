@@ -15,6 +15,10 @@ import jiter
 
 DIGITS_MAX: Final = 400
 """As many as the largest double, and far fewer than Python refuses to parse."""
+ITEMS_MAX: Final = 20_000
+MEMBERS_MAX: Final = 32
+"""More than any list and any object of ours. Pydantic collects the errors of all of them, and nothing else runs
+meanwhile."""
 FIELD_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 """The form of every field of ours. A member of another form is not named: it may be personal data."""
 
@@ -38,6 +42,21 @@ def parse(text: bytes | str) -> Any:
     except ValueError:
         plain = text.decode("utf-8-sig") if isinstance(text, bytes) else text.removeprefix("\ufeff")
         return json.loads(plain, object_pairs_hook=_members, parse_int=_integer)
+
+
+def check_sizes(value: Any) -> None:
+    """Raise JsonFlaw where a parsed value holds a list or an object of more entries than any request has."""
+    values = [value]
+    while values:
+        each = values.pop()
+        if isinstance(each, list):
+            if len(each) > ITEMS_MAX:
+                raise JsonFlaw(f"A list has {len(each)} items; no request has more than {ITEMS_MAX} in one.")
+            values += each
+        elif isinstance(each, dict):
+            if len(each) > MEMBERS_MAX:
+                raise JsonFlaw(f"An object has {len(each)} members; no request has more than {MEMBERS_MAX} in one.")
+            values += each.values()
 
 
 def _members(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 
 from chassis.http import problem
-from chassis.http.auth import Principal, require
+from chassis.http.auth import Principal
 from chassis.http.json_body import JsonRoute
 from chassis.http.problem import PROBLEM_RESPONSES, Problem
 from chassis.postgres.transient import transact
@@ -44,6 +44,7 @@ from checkout.domain import (
     Product,
     message_of,
 )
+from checkout.guards import COUNTED, BulkGuard, admitted
 from checkout.intake import TOPIC, Terms, not_yours, refused, submission
 from checkout.order_batcher import OrderBatcher
 from checkout.points import PointsRate
@@ -73,7 +74,6 @@ class ApiResources:
     codec: Codec
     batcher: OrderBatcher
     cache: ResponseCache
-    rate_limits: RateLimits
     bulk_limiter: CapacityLimiter
 
 
@@ -176,25 +176,9 @@ async def traceparent(request: Request) -> bytes:
     return own
 
 
-def admitted(*roles: str) -> Callable[..., Awaitable[Principal]]:
-    """Return a dependency: a caller with one of ``roles``, within its rate limit."""
-
-    authenticated = Depends(require(*roles))
-    """A default value, because an annotation is evaluated from its text, where ``roles`` is not defined."""
-
-    async def principal(
-        resources: Annotated[ApiResources, Depends(resources_of)], response: Response, caller: Principal = authenticated
-    ) -> Principal:
-        response.headers.update(await resources.rate_limits.admit(caller))
-        return caller
-
-    return principal
-
-
 Customer = Annotated[Principal, Depends(admitted("customer", "storefront"))]
 Reader = Annotated[Principal, Depends(admitted("customer", *sorted(STAFF)))]
-Storefront = Annotated[Principal, Depends(require("storefront"))]
-"""Not admitted yet: :func:`submit_orders` counts the request together with the lookup of its cached responses."""
+Storefront = Annotated[Principal, Depends(BulkGuard("storefront").caller)]
 Loader = Annotated[Principal, Depends(admitted("operator", "catalogue"))]
 AnyCaller = Annotated[Principal, Depends(admitted())]
 Resources = Annotated[ApiResources, Depends(resources_of)]
@@ -270,18 +254,20 @@ async def submit_order(
 )
 async def submit_orders(request: Request, caller: Storefront, resources: Resources) -> Response:
     """Accept many orders, each under its own idempotency key. They commit together; each has its own result."""
-    hit = resources.rate_limits.hit_of(caller)
+    limits: RateLimits = request.app.state.rate_limits
     try:
         body = await request.body()
     except HTTPException:  # too long: it counts like any other
-        await resources.rate_limits.admit(caller)
+        if not request.scope[COUNTED]:
+            await limits.admit(caller)
         raise
 
-    def admit(keys: Sequence[tables.Key]) -> Mapping[tables.Key, tables.StoredResponse]:
+    def admit(orders: int, keys: Sequence[tables.Key]) -> Mapping[tables.Key, tables.StoredResponse]:
+        hit = limits.hit_of_orders(caller, orders, request.scope[COUNTED])
         is_within, known = resources.cache.get_counting(keys, hit)
         if is_within is None:
-            is_within = anyio.from_thread.run(resources.rate_limits.count_alone, hit)
-        hit.check(is_within)
+            is_within = anyio.from_thread.run(limits.count_alone, hit)
+        limits.settle(hit, is_within)
         return known
 
     def respond() -> str:
@@ -289,7 +275,7 @@ async def submit_orders(request: Request, caller: Storefront, resources: Resourc
         return bulk.respond(body, content_type, client_id=caller.subject, admit=admit, store=resources.batcher.store)
 
     text = await anyio.to_thread.run_sync(respond, limiter=resources.bulk_limiter)
-    return Response(text, headers=hit.headers, media_type="application/json")
+    return Response(text, headers=limits.hit_of(caller).headers, media_type="application/json")
 
 
 @routes.get("/orders/{order_id:ulid}", tags=["orders"], responses=ONE_ORDER)
@@ -352,7 +338,7 @@ def application(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(dependencies.codec.learn, TOPIC, (OrderSubmitted, OrderCancellationRequested))
         await asyncio.to_thread(address.warm_up)
-        resources = _resources(dependencies, requests_per_second, rates)
+        resources = _resources(dependencies, rates)
         app.state.resources = resources
         resources.batcher.start(asyncio.get_running_loop())
         yield
@@ -365,13 +351,13 @@ def application(
     problem.install(app, body_bytes_max=ORDER_BYTES_MAX, body_bytes_max_of=longer)
     metrics.install(app, dependencies.traces)
     app.state.verifier = dependencies.verifier
+    settings = dependencies.settings
+    app.state.rate_limits = RateLimits(settings.redis_url, RedisLogin.of(settings), requests_per_second)
     app.include_router(routes)
     return app
 
 
-def _resources(
-    dependencies: Dependencies, requests_per_second: Mapping[str, int], rates: Mapping[str, PointsRate]
-) -> ApiResources:
+def _resources(dependencies: Dependencies, rates: Mapping[str, PointsRate]) -> ApiResources:
     settings, engine, codec = dependencies.settings, dependencies.engine, dependencies.codec
     observer = dependencies.observer()
 
@@ -381,14 +367,12 @@ def _resources(
     publisher = OutboxPublisher(
         partial(transact, engine), new_relay(), new_relay=new_relay, in_flight_max=IN_FLIGHT_MAX
     )
-    login = RedisLogin.of(settings)
-    cache = ResponseCache(settings.redis_url, login)
+    cache = ResponseCache(settings.redis_url, RedisLogin.of(settings))
     return ApiResources(
         engine=engine,
         codec=codec,
         batcher=OrderBatcher(engine, Terms(codec=codec, rates=rates), publisher, cache, gather_s=settings.gather_s),
         cache=cache,
-        rate_limits=RateLimits(settings.redis_url, login, requests_per_second),
         bulk_limiter=CapacityLimiter(BULK_AT_ONCE_MAX),
     )
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from chassis.http.problem import FieldError, Problem, broken_json, field_errors, flawed_json, invalid
-from chassis.values.json_text import JsonFlaw, parse
+from chassis.http.problem import FieldError, Problem, broken_json, flawed_json, invalid, refused_item
+from chassis.values.json_text import JsonFlaw, check_sizes, parse
 from checkout.domain import CONFIG, IDEMPOTENCY_KEY_LENGTH_MAX, IDEMPOTENCY_KEY_PATTERN, Cart
 from checkout.intake import Acceptance, Submission, submission
 from checkout.order_batcher import Result
@@ -57,21 +57,22 @@ def respond(
     content_type: str,
     *,
     client_id: str,
-    admit: Callable[[Sequence[Key]], Mapping[Key, StoredResponse]],
+    admit: Callable[[int, Sequence[Key]], Mapping[Key, StoredResponse]],
     store: Callable[[Sequence[Submission], Mapping[Key, StoredResponse]], list[Result]],
 ) -> str:
     """Read the orders, store the valid ones, and return the response's JSON: one result for each order, in their order.
 
-    ``admit`` counts the request against its caller's limit, raises Problem where that is exceeded, and returns the
-    cached responses of these keys. It is called once, also for a body that cannot be read. Raises Problem for that.
+    ``admit`` counts so many orders against their caller's limit, raises Problem where that is exceeded, and returns the
+    cached responses of these keys. It is called once, also for a body that cannot be read, which counts as one order.
+    Raises Problem for that.
     """
     try:
         read = [_read(item, client_id) for item in _items(body, content_type)]
     except Problem:
-        admit(())
+        admit(1, ())
         raise
     submissions = [each for each in read if isinstance(each, Submission)]
-    stored = iter(store(submissions, admit([each.key for each in submissions])))
+    stored = iter(store(submissions, admit(len(read), [each.key for each in submissions])))
     results: list[str] = []
     counts = {"accepted": 0, "replayed": 0, "refused": 0}
     for each in read:
@@ -116,11 +117,15 @@ def _json(body: bytes) -> object:
 
 def _read(item: object, client_id: str) -> Submission | Problem:
     try:
-        cart = _KEYED_CART.validate_python(_json(item) if isinstance(item, bytes) else item)
+        value = _json(item) if isinstance(item, bytes) else item
+        check_sizes(value)
+        cart = _KEYED_CART.validate_python(value)
     except Problem as problem:
         return problem
+    except JsonFlaw as flaw:
+        return flawed_json(str(flaw))
     except ValidationError as error:
-        return invalid(field_errors([dict(each) for each in error.errors(include_url=False, include_input=False)]))
+        return refused_item(error)
     # Each order has a trace of its own; the trace of this request would hold hundreds of sagas.
     return submission(client_id, cart.idempotency_key, cart, None)
 

@@ -1,14 +1,16 @@
 """Rate limits by client. Redis counts for all replicas; while it is unavailable each replica counts alone.
 
-A request is counted in a round trip of its own, or a bulk request in that of its cached responses (``Hit.count_in``).
+A request is counted before its body is read. A bulk request counts as the orders that it holds, in the round trip of
+its cached responses (``Hit.count_in``). Of a caller that may be beyond its limit, one of them is counted before.
 """
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from limits import RateLimitItemPerSecond
 from limits.aio.storage import MemoryStorage, RedisStorage
@@ -21,7 +23,7 @@ from redis.exceptions import RedisError
 
 from chassis.http.auth import Principal
 from chassis.http.breaker import CircuitBreaker, CircuitOpen
-from chassis.http.problem import Problem
+from chassis.http.problem import FieldError, Problem, invalid
 from chassis.wire.redis import RedisLogin
 
 WINDOW_S = 1
@@ -37,10 +39,11 @@ OPEN_S = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
-    """A request that counts against the limit of its caller."""
+    """A request, or the orders of a bulk request, that count against the limit of their caller."""
 
     limit: RateLimitItemPerSecond
     subject: str
+    count: int = 1
 
     @property
     def headers(self) -> dict[str, str]:
@@ -54,7 +57,7 @@ class Hit:
         digest alone would take another round trip where Redis does not know it yet.
         """
         key = f"{KEY_PREFIX}:{{{self.limit.key_for(self.subject)}}}"
-        pipeline.eval(SCRIPT, 2, f"{key}/-1", key, self.limit.amount, self.limit.get_expiry(), 1)
+        pipeline.eval(SCRIPT, 2, f"{key}/-1", key, self.limit.amount, self.limit.get_expiry(), self.count)
 
     def check(self, is_within: bool) -> None:
         """Raise Problem (429) unless the hit is within the limit."""
@@ -63,7 +66,7 @@ class Hit:
         raise Problem(
             status=429,
             title="Too many requests",
-            detail=f"More than {self.limit.amount} requests in {WINDOW_S} s; "
+            detail=f"More than {self.limit.amount} requests in {WINDOW_S} s, each order of a bulk request counted; "
             "send this one again after Retry-After seconds.",
             headers={
                 **self.headers,
@@ -71,6 +74,39 @@ class Hit:
                 "RateLimit": f'"{self.limit.namespace}";r=0;t={WINDOW_S}',
             },
         )
+
+
+class RecentHits:
+    """What this replica has counted in this second and the one before, by subject. Any thread may use it.
+
+    A caller whose count is below its limit here, and who was not refused here, may be beyond it only by what other
+    replicas have counted.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._window = 0
+        self._now: dict[str, int] = {}
+        self._before: dict[str, int] = {}
+
+    def add(self, subject: str, count: int) -> None:
+        """Take note of so many hits."""
+        with self._lock:
+            self._shift()
+            self._now[subject] = self._now.get(subject, 0) + count
+
+    def count(self, subject: str) -> int:
+        """Return the hits of the last one to two windows."""
+        with self._lock:
+            self._shift()
+            return self._now.get(subject, 0) + self._before.get(subject, 0)
+
+    def _shift(self) -> None:
+        window = int(self._clock() / WINDOW_S)
+        if window != self._window:
+            self._before = self._now if window == self._window + 1 else {}
+            self._now, self._window = {}, window
 
 
 class RateLimits:
@@ -92,6 +128,7 @@ class RateLimits:
             )
         )
         self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._recent = RecentHits()
         self._breaker = CircuitBreaker("redis (rate limits)", failures_max=1, open_s=OPEN_S, clock=time.monotonic)
 
     async def admit(self, caller: Principal) -> dict[str, str]:
@@ -100,8 +137,36 @@ class RateLimits:
         Raises Problem (429) when the caller exceeds the limit.
         """
         hit = self.hit_of(caller)
-        hit.check(await self._count(hit))
+        self.settle(hit, await self._count(hit))
         return hit.headers
+
+    async def admit_bulk(self, caller: Principal) -> int:
+        """Count one order of a bulk request, where its caller may be beyond the limit; return how many were counted.
+
+        Raises Problem (429) when the caller exceeds the limit.
+        """
+        hit = self.hit_of(caller)
+        if self._recent.count(hit.subject) < hit.limit.amount:
+            return 0
+        self.settle(hit, await self._count(hit))
+        return 1
+
+    def hit_of_orders(self, caller: Principal, orders: int, counted: int) -> Hit:
+        """Return the hit of a bulk request of which so many orders were counted.
+
+        Raises Problem (422) for more orders than the caller may ever send in one request.
+        """
+        hit = self.hit_of(caller)
+        if orders > hit.limit.amount:
+            self._recent.add(hit.subject, orders)
+            detail = f"{orders} orders; your limit is {hit.limit.amount} in {WINDOW_S} s, so send at most as many."
+            raise invalid([FieldError(pointer="#", detail=detail)])
+        return replace(hit, count=orders - counted)
+
+    def settle(self, hit: Hit, is_within: bool) -> None:
+        """Take note of a hit that was counted. Raises Problem (429) unless it is within the limit."""
+        self._recent.add(hit.subject, hit.count if is_within else hit.limit.amount)
+        hit.check(is_within)
 
     def hit_of(self, caller: Principal) -> Hit:
         """Return the hit of a request of the caller."""
@@ -114,9 +179,9 @@ class RateLimits:
 
     async def count_alone(self, hit: Hit) -> bool:
         """Count a hit in this replica, because Redis is unavailable; return whether it is within the limit."""
-        return await self._own.hit(hit.limit, hit.subject)
+        return await self._own.hit(hit.limit, hit.subject, cost=hit.count)
 
     async def _count(self, hit: Hit) -> bool:
         with suppress(CircuitOpen, RedisError), self._breaker.call(RedisError):
-            return await self._shared.hit(hit.limit, hit.subject)
+            return await self._shared.hit(hit.limit, hit.subject, cost=hit.count)
         return await self.count_alone(hit)
