@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from operator import methodcaller
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -111,13 +112,19 @@ class UnreadableHeaders(Exception):
     """The client for Python cannot read a message's headers. Read its key and its value without them."""
 
 
+_read_headers: Callable[[KafkaMessage], Any] = methodcaller("headers")
+"""For a name that is not UTF-8 the binding returns a list with a NULL pointer in it, and an error. Only a call that
+Python checks raises that error. ``message.headers()`` is not checked once the interpreter has specialized it, and the
+process ends in a segmentation fault."""
+
+
 def headers_of(message: KafkaMessage) -> Headers:
     """Return a message's headers; one without a value has an empty one. Raises UnreadableHeaders.
 
-    Call it once for a message: after a failure the binding returns a list with NULL pointers in it.
+    Call it once for a message: after a failure the binding returns that list without an error.
     """
     try:
-        pairs: Any = message.headers()
+        pairs = _read_headers(message)
     except (SystemError, UnicodeDecodeError) as error:  # a SystemError, with the UnicodeDecodeError as its cause
         raise UnreadableHeaders("The name of a header is not UTF-8; publish without that header.") from error
     return tuple([(name, content or b"") for name, content in pairs]) if pairs else ()
