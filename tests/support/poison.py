@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import fastavro
 
@@ -30,6 +30,7 @@ from support.builders import a
 from support.services import handlers
 from support.topics import OutgoingMessage
 
+Origin: TypeAlias = tuple[str, int, str]
 LONG_MAX, INT_MAX = 2**63 - 1, 2**31 - 1
 BIG_BYTES = 5 * 1024 * 1024
 """Kafka's own limit of a mebibyte is for a compressed batch: a message that compresses well can be of any length."""
@@ -71,6 +72,11 @@ class Poison:
     is_dead: bool = True
     saga_id: str = ""
     is_cut: bool = False
+
+    @property
+    def origin(self) -> Origin:
+        """Its topic, its partition and its key (in hexadecimal digits)."""
+        return self.message.topic, self.message.partition, (self.message.key or b"").hex()
 
 
 @dataclass(slots=True, kw_only=True)
