@@ -90,7 +90,7 @@ def applications(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Applicati
             name: import_module(f"{name}.api").application(dependencies(name))
             for name in ("payment", "inventory", "loyalty", "shipping", "ledger")
         }
-        made["checkout"] = checkout.api.application(dependencies("checkout"), dict.fromkeys(ROLES, 1))
+        made["checkout"] = checkout.api.application(dependencies("checkout"), dict.fromkeys(ROLES, 1), {})
         made["checkout"].state.resources = None
         tracker = dependencies("saga-tracker")
         made["saga-tracker"] = service.api("saga-tracker", tracker, tracker_api.router, operator_api.router)
