@@ -306,7 +306,7 @@ def _recorded_until(
     for topic_partition in unfetched:
         (first,) = broker.read(topic_partition, offsets[topic_partition], 1)
         _, number = topic_partition
-        until[number] = min(until[number], datetime.fromtimestamp(first.timestamp_s, UTC))
+        until[number] = min(until[number], datetime.fromtimestamp(first.timestamp_ms / 1000, UTC))
     return until
 
 
