@@ -112,9 +112,9 @@ def order_batcher(stack: Stack, engine: Engine, relay: Relay) -> tuple[OutboxPub
     """Return what stores and publishes orders, with its tables and the longest window that the settings admit."""
     checkout_tables.orders.metadata.create_all(engine)
     publisher = OutboxPublisher(partial(transact, engine), relay, new_relay=lambda: relay)
-    codec = Codec(RemoteRegistry(stack.endpoints.registry_url))
+    terms = intake.Terms(codec=Codec(RemoteRegistry(stack.endpoints.registry_url)), rates={})
     cache = ResponseCache("redis://127.0.0.1:1/0", None)
-    return publisher, OrderBatcher(engine, codec, publisher, cache, gather_s=GATHER_MAX_S)
+    return publisher, OrderBatcher(engine, terms, publisher, cache, gather_s=GATHER_MAX_S)
 
 
 @pytest.mark.parametrize("make", [worker, tracker, checkout])
