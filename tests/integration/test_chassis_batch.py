@@ -24,6 +24,7 @@ from chassis.saga.batch import Batch
 from chassis.saga.deferred import Deferral, RawMessage
 from chassis.saga.effects import EffectState
 from chassis.saga.handlers import Handlers
+from chassis.saga.retry import RetryPolicy
 from chassis.saga.routing import Unprocessable
 from chassis.saga.steps import COMMIT_ALLOWANCE
 from chassis.saga.unit_of_work import CallResult, Delivery, Outgoing, PendingCall
@@ -490,6 +491,35 @@ def test_a_provider_that_is_away_is_queried_again_about_a_late_call(engine: Engi
     run.settle()
 
     assert (run.effects()[SEND], run.dead) == ("UNDONE", ["toy.dlq"])
+
+
+def test_what_a_late_call_did_is_undone_however_long_the_provider_is_away(engine: Engine, codec: Codec) -> None:
+    """The command that undoes it is the service's own: the tracker does not send it again, its saga may be over."""
+    run = a_run(engine, codec)
+    stood_still = fenced_without_its_call(run, new_id())
+    run.results.append(run.result(stood_still))
+    for _ in range(10):
+        run.deliver([])
+        if run.effects()[SEND] == "DONE":
+            break
+        while run.calls:
+            run.call()
+        run.advance(STEP_S)
+    assert run.effects()[SEND] == "DONE", "the provider was queried once more"
+    run.provider.script = ["fails"] * (2 * RetryPolicy().attempts_max)
+    for _ in range(50):
+        run.deliver([])
+        while run.calls:
+            run.call()
+        run.advance(STEP_S)
+        if not run.provider.script:
+            break
+    assert (run.effects()[SEND], run.dead, run.provider.script) == ("DONE", ["toy.dlq"], [])
+
+    run.settle()
+
+    assert (run.effects()[SEND], run.dead) == ("UNDONE", ["toy.dlq"])
+    check_the_provider(run, "UNDONE")
 
 
 @pytest.mark.parametrize("script", [[], ["refuses"]], ids=["never arrived", "refused"])

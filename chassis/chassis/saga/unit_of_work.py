@@ -14,6 +14,7 @@ from chassis.saga.deferred import Deferral, Key, RawMessage
 from chassis.saga.effects import LoadedEffects
 from chassis.saga.handlers import Handlers
 from chassis.saga.outbox import OutboxRow
+from chassis.saga.retry import RetryPolicy
 from chassis.saga.steps import (
     COMMIT_ALLOWANCE,
     NETWORK,
@@ -25,6 +26,7 @@ from chassis.saga.waiting import UNPROCESSABLE, WaitingMessages
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import (
     ID,
+    SOURCE,
     TRACEPARENT,
     NewId,
     child_traceparent,
@@ -32,10 +34,13 @@ from chassis.wire.envelope import (
     envelope,
     header,
     headers,
+    source_of,
 )
 from messages.contract import Envelope, Message
 
 BLOCKED = "waits behind an earlier message of its saga"
+OWN_RETRIES = RetryPolicy(initial_interval_s=2.0, attempts_max=8)
+"""The waits of a command of the service's own: they grow up to four minutes, and the last one is repeated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,10 +199,13 @@ class UnitOfWork:
     def retry(self, handler_name: str, delivery: Delivery, failure: Unavailable) -> None:
         """Defer the message until its next attempt; once its retries are exhausted, dead-letter it.
 
-        An event whose retries are exhausted is parked. A command is not: its sender sends it again.
+        An event whose retries are exhausted is parked. A command is not: its sender sends it again. Nobody else sends
+        a command of the service's own again (a late call is undone by one), so its retries are never exhausted.
         """
         policy, step = self._handlers.retry_of(handler_name)
         attempt, was_tried = delivery.attempt, not isinstance(failure, NotTried)
+        if header(delivery.raw.headers, SOURCE) == source_of(self.service) and delivery.raw.is_command:
+            policy, attempt = OWN_RETRIES, min(attempt, OWN_RETRIES.attempts_max - 1)
         if was_tried and policy.is_exhausted(attempt):
             redrive, detail = delivery.redrive, failure.detail
             self.dead_letter(delivery.raw, step, failure.reason, attempt, redrive=redrive, detail=detail)

@@ -18,6 +18,7 @@ NewId: TypeAlias = Callable[[], str]
 
 ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 """Ids are ULIDs; other ids that fit into a path, a log and an index are accepted as well."""
+SOURCE = "ce_source"
 TRACEPARENT = "traceparent"
 TRACEPARENT_FORM = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 """W3C's form. A trace context of any other form would travel on through the whole saga, whatever its length."""
@@ -72,11 +73,16 @@ def headers(message: Message, *, source: str, traceparent: bytes) -> Headers:
     return version, own_id, origin, type_, time_, content, (TRACEPARENT, traceparent)
 
 
+def source_of(service: str) -> bytes:
+    """Return the value of the header ``ce_source`` in the messages of a service."""
+    return f"/baraza/{service}".encode()
+
+
 @lru_cache(maxsize=256)
 def _fixed_headers(source: str, type_: str) -> Headers:
     return (
         ("ce_specversion", b"1.0"),
-        ("ce_source", f"/baraza/{source}".encode()),
+        (SOURCE, source_of(source)),
         ("ce_type", type_.encode()),
         ("content-type", CONTENT_TYPE),
     )
