@@ -18,6 +18,7 @@ from proof.providers import Courier, Gateway
 from proof.service import Service
 from proof.undeliverable import UndeliverableMessages
 from saga_tracker.definitions import newest
+from saga_tracker.model.consumption import OBSERVE_EVERY
 
 ORDER = newest("order")
 STEPS = tuple(step.name for step in ORDER.steps)
@@ -268,7 +269,10 @@ def _undeliverable(final: FinalState) -> Findings:
 
 
 def _timeouts(final: FinalState) -> Findings:
-    """A step times out only when its service could have had the trigger for the whole timeout: a delay is no loss."""
+    """A step times out only when its service could have had the trigger for the whole timeout: a delay is no loss.
+
+    The tracker's last observation may be OBSERVE_EVERY old, so an outage that began since then may be unknown to it.
+    """
     for timer in final.rows["timeouts"]:
         if timer["topic"] is None:
             continue  # A dead letter began the saga, and no service has ever had a trigger.
@@ -278,7 +282,7 @@ def _timeouts(final: FinalState) -> Findings:
         had_at = final.services[step.service].consumed_at((timer["topic"], timer["partition"]), timer["offset"])
         if had_at is None or had_at > since:
             yield timer["saga_id"], f"{step.name} timed out at {until}; {step.service} had its trigger at {had_at}"
-        elif outage := final.outages.disturbed(step.service, since, until):
+        elif outage := final.outages.disturbed(step.service, since, until - OBSERVE_EVERY):
             yield timer["saga_id"], f"{step.name} timed out at {until}, during or just after {outage}"
 
 

@@ -42,7 +42,7 @@ def plant(target: ChaosTarget, at: datetime) -> str:
     for service, statement, values in (
         ("saga_tracker", "UPDATE sagas SET state = 'CANCELLED_COMPENSATED' WHERE saga_id = %s", (saga_id,)),
         ("saga_tracker", timer, (saga_id, new_id(), at, at)),
-        ("inventory", "UPDATE effects SET state = 'FENCED' WHERE saga_id = %s", (saga_id,)),
+        ("inventory", "UPDATE effects SET state = 'FENCED', attempt = 0 WHERE saga_id = %s", (saga_id,)),
     ):
         with closing(psycopg.connect(target.stack.database_url(service, "owner"), autocommit=True)) as connection:
             connection.execute(statement.encode(), values)

@@ -132,7 +132,7 @@ def test_poison_on_every_topic_harms_no_order_and_every_piece_has_its_dead_lette
     for letter in found:
         by_origin[origin_of(letter)].append(letter)
     lost = [
-        each.kind
+        f"{each.kind}: {each.origin}, {[letter.headers.get('baraza_cut') for letter in by_origin[each.origin]]}"
         for each in poisons
         if each.is_dead and not any(is_letter_of(each, letter) for letter in by_origin[each.origin])
     ]

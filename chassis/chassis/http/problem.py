@@ -330,14 +330,21 @@ async def _on_database_unavailable(_request: Request, error: Exception) -> JSONR
 
 
 def _methods(request: Request) -> list[str]:
-    """Return the methods of the path. The exception names only those of the first route with this path."""
+    """Return the methods of the path. The exception names only those of the first route with this path.
+
+    Where a path with fewer parameters has the same form, as ``/stock/movements`` beside ``/stock/{sku}``, it is meant.
+    """
     scope = {"type": "http", "path": request.scope["path"], "root_path": "", "headers": []}
     routes: Sequence[BaseRoute] = request.app.routes
-    return [
-        method
-        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-        if any(route.matches(scope | {"method": method})[0] is Match.FULL for route in routes)
-    ]
+    found: dict[str, int] = {}
+    for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"):
+        for route in routes:
+            match, child_scope = route.matches(scope | {"method": method})
+            if match is Match.FULL:
+                parameters = len(child_scope.get("path_params", ()))
+                found[method] = min(parameters, found.get(method, parameters))
+    fewest = min(found.values(), default=0)
+    return [method for method, parameters in found.items() if parameters == fewest]
 
 
 class LastResort:
