@@ -20,6 +20,7 @@ from chassis.process.service import consumed_topics
 from chassis.wire import envelope
 from chassis.wire.codec import PREFIX, Codec
 from chassis.wire.envelope import new_id, new_traceparent
+from chassis.wire.kafka import HEADERS_READ_MAX
 from chassis.wire.registry import Subject
 from messages.checkout import OrderSubmitted
 from messages.contract import Message
@@ -37,8 +38,6 @@ BIG_BYTES = 5 * 1024 * 1024
 DEAD_LETTER_SUFFIX = ".dlq"
 ODD_TIMESTAMPS_MS = (-(10**15), -1)
 """What a client in C may state as the time, and Kafka accepts."""
-VERY_MANY = 200_000
-"""As long as two megabytes of headers in memory, and less than half a megabyte on Kafka."""
 CUT = frozenset(
     {
         "a header of two megabytes",
@@ -159,7 +158,7 @@ class Poisoner:
             "five thousand headers of one name": (("traceparent", b"x"),) * 5_000,
             "a header's name of 50,000 characters": (("n" * 50_000, b"x"),),
             "a header of two megabytes": (("traceparent", bytes(2_000_000)),),
-            "very many empty headers": (("", b""),) * VERY_MANY,
+            "very many empty headers": (("", b""),) * HEADERS_READ_MAX,
             "a header's name that is no UTF-8": ((b"a", b"1"), (b"\xff\xfe", b"2"), (b"traceparent", None)),
             "a header's name in Latin-1": ((b"stra\xdfe", b"x"),),
             "a header's name that is a surrogate": ((b"\xed\xa0\x80", b"x"),),

@@ -13,10 +13,10 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder, _DefaultR
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 
 from chassis.process.intake import raw_of
-from chassis.saga.dead_letters import HEADERS_BYTES_MAX, DeadLetter, dead_letter_row
+from chassis.saga.dead_letters import HEADER_OVERHEAD_BYTES, HEADERS_BYTES_MAX, DeadLetter, dead_letter_row
 from chassis.saga.deferred import RawMessage
 from chassis.wire.envelope import header
-from chassis.wire.kafka import time_of
+from chassis.wire.kafka import HEADERS_READ_MAX, time_of
 from saga_tracker.ingest.record_batches import RecordBatches
 from support.librdkafka import RawRecord, publish_raw
 
@@ -93,6 +93,24 @@ def test_absent_empty_and_repeated_fields_are_read_as_they_are(broker: str) -> N
     assert (empty.key, empty.value) == (b"", b"")
     assert empty.headers == (("h", b"1"), ("h", b"2"), ("", b""), ("é", b""))
     assert (binary.key, binary.value) == (b"\xff", b"\x00")
+
+
+def test_of_more_headers_than_librdkafka_reads_the_key_and_the_value_are_left(broker: str) -> None:
+    topic = "counts"
+    most, more = (
+        RawRecord(topic=topic, partition=0, key=b"k", value=b"v", headers=((b"", b""),) * count)
+        for count in (HEADERS_READ_MAX, HEADERS_READ_MAX + 1)
+    )
+    read, unread = consumed(broker, topic, [most, more])
+    assert len(read.headers) == HEADERS_READ_MAX
+    assert (unread.key, unread.value, unread.headers, unread.headers_flaw) == (b"k", b"v", (), "")
+
+
+def test_a_dead_letter_has_no_more_headers_than_a_client_reads() -> None:
+    kept = (("", b""),) * (HEADERS_BYTES_MAX // HEADER_OVERHEAD_BYTES)
+    row = dead_letter_row(RawMessage(topic="t", partition=0, key=b"k", value=b"v", headers=kept), LETTER, row_id="id")
+    assert header(row.headers, "baraza_cut") is None
+    assert len(kept) < len(row.headers) < HEADERS_READ_MAX
 
 
 def test_a_dead_letter_of_very_many_empty_headers_is_cut() -> None:

@@ -16,7 +16,7 @@ REASON_LENGTH_MAX = 1_000
 PAYLOAD_BYTES_MAX = 8_388_608
 HEADERS_BYTES_MAX = 1_048_576
 KEY_BYTES_MAX = 65_536
-HEADER_OVERHEAD_BYTES = 10
+HEADER_OVERHEAD_BYTES = 16
 """A message that compresses well may have a gigabyte when it is unpacked. The dead letter has the beginning of what is
 longer than these limits, and names what was cut. Together they fit into one message. A header counts with its lengths,
 so that a million empty ones count as well."""

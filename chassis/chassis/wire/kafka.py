@@ -112,6 +112,10 @@ class UnreadableHeaders(Exception):
     """The client for Python cannot read a message's headers. Read its key and its value without them."""
 
 
+HEADERS_READ_MAX = 100_000
+"""librdkafka hands over no headers of a message that has more than these, and no error: it reads as one without
+headers. So whoever publishes what was read, a dead letter for example, has to stay well below."""
+
 _read_headers: Callable[[KafkaMessage], Any] = methodcaller("headers")
 """For a name that is not UTF-8 the binding returns a list with a NULL pointer in it, and an error. Only a call that
 Python checks raises that error. ``message.headers()`` is not checked once the interpreter has specialized it, and the
