@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from sqlalchemy import create_engine
 from starlette.testclient import TestClient
 
@@ -29,6 +29,19 @@ def client() -> Iterator[TestClient]:
     def read_names() -> str:
         return "found"
 
+    router = APIRouter(prefix="/included")
+
+    @router.get("/{name}")
+    def read_included(name: str) -> str:
+        return name
+
+    @router.post("/moves")
+    def move() -> None: ...
+
+    @router.put("/moves")
+    def set_moves() -> None: ...
+
+    app.include_router(router)
     with TestClient(app) as client:
         yield client
 
@@ -43,3 +56,14 @@ def test_a_path_that_ends_with_a_line_feed_is_another_path(client: TestClient) -
     assert client.get("/names").status_code == 200
     answer = client.get("/names%0A")
     assert (answer.status_code, answer.headers["content-type"]) == (404, MEDIA_TYPE)
+
+
+@pytest.mark.parametrize(
+    ("path", "methods"), [("/names", "GET"), ("/included/x", "GET"), ("/included/moves", "POST, PUT")]
+)
+def test_a_method_that_a_path_has_not_is_answered_with_those_it_has(
+    client: TestClient, path: str, methods: str
+) -> None:
+    answer = client.options(path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, methods)
+    assert f"use {methods}." in answer.json()["detail"]

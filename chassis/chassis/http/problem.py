@@ -6,6 +6,7 @@ It must never show internals, and never repeat what a caller sent: a body may co
 from __future__ import annotations
 
 import traceback
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -14,6 +15,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from psycopg.errors import LockNotAvailable, QueryCanceled
 from pydantic import ValidationError
 from sqlalchemy.exc import InterfaceError, OperationalError
@@ -21,7 +23,7 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.routing import BaseRoute, Match
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chassis.http.bodies import BodyLimit
@@ -334,17 +336,13 @@ def _methods(request: Request) -> list[str]:
 
     Where a path with fewer parameters has the same form, as ``/stock/movements`` beside ``/stock/{sku}``, it is meant.
     """
-    scope = {"type": "http", "path": request.scope["path"], "root_path": "", "headers": []}
-    routes: Sequence[BaseRoute] = request.app.routes
-    found: dict[str, int] = {}
-    for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"):
-        for route in routes:
-            match, child_scope = route.matches(scope | {"method": method})
-            if match is Match.FULL:
-                parameters = len(child_scope.get("path_params", ()))
-                found[method] = min(parameters, found.get(method, parameters))
-    fewest = min(found.values(), default=0)
-    return [method for method, parameters in found.items() if parameters == fewest]
+    scope = {"type": "http", "method": request.method, "path": request.scope["path"], "root_path": "", "headers": []}
+    found: dict[int, set[str]] = defaultdict(set)
+    for route in iter_route_contexts(request.app.routes):
+        match, child_scope = route.matches(scope)
+        if match is not Match.NONE:
+            found[len(child_scope["path_params"])] |= route.methods or set()
+    return sorted(found[min(found)])
 
 
 class LastResort:
