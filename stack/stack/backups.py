@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -122,6 +123,12 @@ def reconcile(home: Home, state: State, service: str, since: datetime) -> str:
         return "The tracker continues from the offsets in its database.\n"
     command = (sys.executable, "-P", "-m", "chassis.process.reconcile", contract.package_of(service), since.isoformat())
     return _run(command, services.environment(home, state, service, service))
+
+
+def reread(home: Home, state: State, topics: Sequence[str]) -> str:
+    """Run ``saga_tracker.reread`` as the tracker and return its output. Raises ComponentFailed with that output."""
+    command = (sys.executable, "-P", "-m", "saga_tracker.reread", *topics)
+    return _run(command, services.environment(home, state, contract.TRACKER, contract.TRACKER))
 
 
 def _database(service: str) -> str:

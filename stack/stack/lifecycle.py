@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -187,6 +187,18 @@ class Stack:
         """
         report = backups.reconcile(self._home, self._state, service, since)
         for name in self._names(service):
+            self.start(name)
+        return report
+
+    def reread(self, topics: Sequence[str]) -> str:
+        """Let the tracker read these topics from Kafka's earliest messages again, and return the report of that.
+
+        Raises ComponentFailed.
+        """
+        for name in self._names(contract.TRACKER):
+            self.stop(name)
+        report = backups.reread(self._home, self._state, topics)
+        for name in self._names(contract.TRACKER):
             self.start(name)
         return report
 

@@ -1,4 +1,4 @@
-"""``baraza backup``, ``restore`` and ``reconcile``: one service's database, and its recovery after a loss."""
+"""``baraza backup``, ``restore``, ``reconcile`` and ``reread``: one service's database, after a loss."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ import typer
 from baraza.commands.options import Home, command
 from baraza.system import running
 from baraza.terminal import UsageRefusal, notify
+from stack import contract as stack_contract
 
 Service = Annotated[str, typer.Argument(metavar="SERVICE", help="For example inventory.", show_default=False)]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The backup.", show_default=False)]
+Topics = Annotated[list[str], typer.Argument(metavar="TOPIC…", help="For example payment.events.", show_default=False)]
 Since = Annotated[
     str, typer.Option("--since", metavar="TIME", help="The time of the restored backup.", show_default=False)
 ]
@@ -68,3 +70,12 @@ def reconcile(service: Service, since: Since, home: Home = None) -> None:
         raise UsageRefusal(f"--since {since!r} has no zone; write {since}Z for UTC, or {since}+02:00.")
     notify(running.load(home).reconcile(service, at).rstrip())
     notify(f"{service} runs. When it has caught up: ./baraza audit")
+
+
+def reread(topics: Topics, home: Home = None) -> None:
+    """Let the tracker read topics from Kafka's earliest messages again; what it has recorded changes nothing."""
+    stack = running.load(home)
+    read = stack_contract.kafka_rights()[stack_contract.TRACKER].reads
+    if unknown := [topic for topic in topics if topic not in read]:
+        raise UsageRefusal(f"The tracker does not read {unknown[0]!r}; it reads {', '.join(sorted(read))}.")
+    notify(stack.reread(topics).rstrip())

@@ -1,9 +1,9 @@
 -- LOAD
-SELECT topic, partition, next_offset
+SELECT topic, partition, next_offset, topic_id
 FROM consumed_offsets JOIN unnest(CAST($1 AS text[]), CAST($2 AS smallint[])) AS row (topic, partition) USING (topic, partition);
 
 -- LOCK
-SELECT topic, partition, next_offset
+SELECT topic, partition, next_offset, topic_id
 FROM consumed_offsets JOIN unnest(CAST($1 AS text[]), CAST($2 AS smallint[])) AS row (topic, partition) USING (topic, partition)
 ORDER BY topic, partition
 FOR UPDATE OF consumed_offsets;
@@ -19,3 +19,14 @@ INSERT INTO consumed_offsets (topic, partition, next_offset)
 SELECT topic, partition, next_offset
 FROM unnest(CAST($1 AS text[]), CAST($2 AS smallint[]), CAST($3 AS bigint[])) AS row (topic, partition, next_offset)
 ON CONFLICT DO NOTHING;
+
+-- IDENTIFY
+UPDATE consumed_offsets
+SET topic_id = row.topic_id
+FROM unnest(CAST($1 AS text[]), CAST($2 AS text[])) AS row (topic, topic_id)
+WHERE consumed_offsets.topic = row.topic AND consumed_offsets.topic_id IS NULL;
+
+-- FORGET
+DELETE
+FROM consumed_offsets
+WHERE topic = ANY(CAST($1 AS text[]));

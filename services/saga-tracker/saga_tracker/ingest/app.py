@@ -13,7 +13,7 @@ import asyncio
 import os
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
@@ -27,6 +27,7 @@ from faust.types import TP, ConsumerMessage
 from chassis.saga.deferred import RawMessage
 from chassis.wire.kafka import MECHANISM, KafkaLogin
 from saga_tracker.ingest import record_batches
+from saga_tracker.ingest.positions import Available
 from saga_tracker.ingest.records import Record
 from saga_tracker.ingest.watermarks import End, WatermarkTracker
 from saga_tracker.ingest.worker import TrackerWorker
@@ -182,15 +183,35 @@ class Consumer(driver.Consumer):
         """Seek every assigned partition to its stored offset, and a new one to Kafka's earliest offset."""
         runtime = self.transport.runtime
         assigned = {(tp.topic, tp.partition) for tp in self.assignment()}
-        new = await runtime.run(runtime.worker.new_partitions, assigned)
-        found = await self.earliest_offsets(*(TP(*each) for each in new)) if new else {}
-        earliest = {(tp.topic, tp.partition): offset for tp, offset in found.items()}
-        stored = await runtime.run(runtime.worker.begin, assigned, earliest)
-        offsets = {TP(*each): offset for each, offset in stored.items()}
+        stored = await runtime.run(runtime.worker.stored, assigned)
+        next_offsets = await runtime.run(runtime.worker.begin, stored, await self.available(assigned))
+        offsets = {TP(*each): offset for each, offset in next_offsets.items()}
         await self._thread.seek_all(offsets)
         runtime.assigned, runtime.has_joined = frozenset(assigned), True
         log.info("Partitions assigned.", partitions=sorted({partition for _, partition in assigned}))
         return offsets
+
+    async def available(self, topic_partitions: Collection[TopicPartition]) -> dict[TopicPartition, Available]:
+        """Ask Kafka what it has of these partitions."""
+        partitions = [TP(*each) for each in topic_partitions]
+        if not partitions:
+            return {}
+        earliest = await self.earliest_offsets(*partitions)
+        ends = await self.highwaters(*partitions)
+        return {(tp.topic, tp.partition): Available(earliest=earliest[tp], end=ends[tp]) for tp in partitions}
+
+    async def check_recorded(self, assigned: Collection[TopicPartition]) -> None:
+        """End the process where Kafka no longer has what is recorded of these partitions.
+
+        A new leader may answer a fetch with an end that is too low for a moment. So what a fetch reported is only a
+        reason to ask for the ends.
+        """
+        runtime = self.transport.runtime
+        recorded = {each: runtime.worker.offsets.get(each, 0) for each in assigned}
+        ends = {each: end.offset for each in assigned if (end := self.end_of(each)) is not None}
+        doubtful = {each: recorded[each] for each, offset in ends.items() if offset < recorded[each]}
+        if doubtful:
+            await runtime.run(runtime.worker.check, doubtful, await self.available(doubtful))
 
     def on_buffer_full(self, tp: TP) -> None:
         """Pause nothing. A batch holds many partitions, and Faust would pause its first one as long as a backlog lasts.
@@ -248,6 +269,7 @@ def create(kafka: KafkaLogin, topics: Iterable[str], runtime: Runtime) -> faust.
         consumer = cast(Consumer, app.consumer)
         assigned = _assigned(consumer, runtime)
         consumer.renew_login()
+        await consumer.check_recorded(assigned)
         partitions = {partition for _, partition in assigned}
         await runtime.run(runtime.worker.tick, runtime.watermarks.recorded_until(assigned), partitions)
         runtime.ticked_at = time.monotonic()

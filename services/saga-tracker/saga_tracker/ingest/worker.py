@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -17,14 +18,16 @@ from chassis.postgres.transient import TransientRetry, utc_now
 from chassis.saga import outbox
 from chassis.saga.outbox import OutboxRow
 from chassis.saga.publisher import OutboxPublisher, Relay
+from saga_tracker.ingest import positions
 from saga_tracker.ingest.consumer_progress import ConsumerGroups
 from saga_tracker.ingest.deadlines import Deadlines
 from saga_tracker.ingest.operator_acts import OperatorActs
+from saga_tracker.ingest.positions import Available
 from saga_tracker.ingest.recorder import RecordedBatch, Recorder
 from saga_tracker.ingest.records import Record
 from saga_tracker.store import consumed_offsets
 from saga_tracker.store.conflicts import Overtaken
-from saga_tracker.store.consumed_offsets import TopicPartition
+from saga_tracker.store.consumed_offsets import StoredOffset, TopicPartition
 
 ORPHANS_EVERY_S = 10.0
 """There should be no orphan; one that exists waits no longer than a step may take."""
@@ -61,27 +64,36 @@ class TrackerWorker:
         """Stop waiting for PostgreSQL."""
         self._stopping.set()
 
-    def begin(
-        self, assigned: Collection[TopicPartition], earliest: Mapping[TopicPartition, int]
-    ) -> dict[TopicPartition, int]:
-        """Return the next offset of each assigned partition: the stored one, or of a new partition Kafka's earliest.
+    def stored(self, assigned: Collection[TopicPartition]) -> dict[TopicPartition, StoredOffset]:
+        """Return the stored offsets of these partitions; one that was never consumed is missing."""
+        return self._transact(lambda tx: consumed_offsets.load_with_ids(tx, assigned))
 
-        What the last owner of the partitions left in the outbox is published first.
+    def begin(
+        self, stored: Mapping[TopicPartition, StoredOffset], available: Mapping[TopicPartition, Available]
+    ) -> dict[TopicPartition, int]:
+        """Return the next offset of each partition: the stored one, or of a new partition Kafka's earliest.
+
+        ``stored`` was read before ``available``, what Kafka has. What the last owner of the partitions left in the
+        outbox is published first. Raises OffsetsInvalid where a stored offset does not fit what Kafka has.
         """
+        topic_ids = self._groups.topic_ids({topic for topic, _ in available})
+        available = {each: replace(found, topic_id=topic_ids.get(each[0])) for each, found in available.items()}
+        positions.check(stored, available)
+        earliest = {each: found.earliest for each, found in available.items() if each not in stored}
 
         def offsets(tx: Connection) -> dict[TopicPartition, int]:
             consumed_offsets.begin(tx, earliest)
-            return consumed_offsets.load(tx, assigned)
+            consumed_offsets.identify(tx, topic_ids)
+            return consumed_offsets.load(tx, available)
 
         self.offsets = self._transact(offsets)
         self._recorder.begin(self.offsets)
-        self._publisher.publish_leftovers({partition for _, partition in assigned}, age=timedelta(0))
+        self._publisher.publish_leftovers({partition for _, partition in available}, age=timedelta(0))
         return self.offsets
 
-    def new_partitions(self, assigned: Collection[TopicPartition]) -> set[TopicPartition]:
-        """Return the partitions that were never consumed."""
-        stored = self._transact(lambda tx: consumed_offsets.load(tx, assigned))
-        return set(assigned).difference(stored)
+    def check(self, before: Mapping[TopicPartition, int], available: Mapping[TopicPartition, Available]) -> None:
+        """Raise OffsetsInvalid unless Kafka still has the offsets that were recorded before it was asked."""
+        positions.check({each: StoredOffset(next_offset=offset) for each, offset in before.items()}, available)
 
     def record(self, batch: Sequence[Record]) -> None:
         """Record a batch in one transaction, then publish what follows. Raises OffsetGap, Overtaken."""

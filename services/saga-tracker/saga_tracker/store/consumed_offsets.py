@@ -6,6 +6,7 @@ A batch is recorded once: the move fails where another worker has moved the offs
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from sqlalchemy import Connection, TextClause, text
@@ -15,8 +16,17 @@ from saga_tracker.store.conflicts import Overtaken
 
 TopicPartition: TypeAlias = tuple[str, int]
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredOffset:
+    """The next offset of a partition, and the id of the topic that it belongs to; None where that is unknown."""
+
+    next_offset: int
+    topic_id: str | None = None
+
+
 _STORED = """
-    SELECT topic, partition, next_offset
+    SELECT topic, partition, next_offset, topic_id
     FROM consumed_offsets
     JOIN unnest(CAST(:topics AS text[]), CAST(:partitions AS smallint[])) AS row (topic, partition)
         USING (topic, partition)
@@ -42,15 +52,31 @@ BEGIN = text("""
     ON CONFLICT DO NOTHING
 """)
 
+IDENTIFY = text("""
+    UPDATE consumed_offsets
+    SET topic_id = row.topic_id
+    FROM unnest(CAST(:topics AS text[]), CAST(:ids AS text[])) AS row (topic, topic_id)
+    WHERE consumed_offsets.topic = row.topic AND consumed_offsets.topic_id IS NULL
+""")
+
+FORGET = text("""
+    DELETE FROM consumed_offsets WHERE topic = ANY(CAST(:topics AS text[]))
+""")
+
 
 def load(tx: Connection, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
     """Return the stored offsets of these partitions; one that was never consumed is missing."""
+    return _offsets(_read(tx, LOAD, partitions))
+
+
+def load_with_ids(tx: Connection, partitions: Collection[TopicPartition]) -> dict[TopicPartition, StoredOffset]:
+    """Return the stored offsets of these partitions with the ids of their topics."""
     return _read(tx, LOAD, partitions)
 
 
 def lock(tx: Connection, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
     """Return the stored offsets of these partitions, and keep them locked until the commit."""
-    return _read(tx, LOCK, partitions)
+    return _offsets(_read(tx, LOCK, partitions))
 
 
 def move(
@@ -80,12 +106,32 @@ def begin(tx: Connection, offsets: Mapping[TopicPartition, int]) -> None:
         tx.execute(BEGIN, _parameters(offsets))
 
 
-def _read(tx: Connection, statement: TextClause, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+def identify(tx: Connection, topic_ids: Mapping[str, str]) -> None:
+    """Store the ids of these topics with the offsets that have none."""
+    if topic_ids:
+        ordered = sorted(topic_ids)
+        tx.execute(IDENTIFY, {"topics": ordered, "ids": [topic_ids[topic] for topic in ordered]})
+
+
+def forget(tx: Connection, topics: Collection[str]) -> int:
+    """Delete the offsets of these topics, which are then read from Kafka's earliest messages; return how many."""
+    return tx.execute(FORGET, {"topics": sorted(topics)}).rowcount
+
+
+def _offsets(stored: Mapping[TopicPartition, StoredOffset]) -> dict[TopicPartition, int]:
+    return {topic_partition: position.next_offset for topic_partition, position in stored.items()}
+
+
+def _read(
+    tx: Connection, statement: TextClause, partitions: Collection[TopicPartition]
+) -> dict[TopicPartition, StoredOffset]:
     rows = tx.execute(
         statement,
         {"topics": [topic for topic, _ in partitions], "partitions": [number for _, number in partitions]},
     )
-    return {(row.topic, row.partition): row.next_offset for row in rows}
+    return {
+        (row.topic, row.partition): StoredOffset(next_offset=row.next_offset, topic_id=row.topic_id) for row in rows
+    }
 
 
 def _parameters(offsets: Mapping[TopicPartition, int]) -> dict[str, object]:

@@ -85,6 +85,7 @@ CONSUMED_OFFSETS = Table(
     Column("topic", Text, primary_key=True),
     Column("partition", SmallInteger, primary_key=True),
     Column("next_offset", BigInteger, nullable=False),
+    Column("topic_id", Text, comment="Kafka's; null until it is known"),
 )
 
 WATERMARKS = Table(
