@@ -20,7 +20,9 @@ from chassis.saga.unit_of_work import CallResult, PendingCall
 from proof import calls
 from saga_tracker.ingest import tracked_saga
 from saga_tracker.ingest.deadlines import Deadlines
+from saga_tracker.ingest.decisions import OwnDecision, entry_of
 from saga_tracker.ingest.tracked_saga import TrackedSaga
+from saga_tracker.ingest.unit_of_work import UnitOfWork
 from saga_tracker.model.consumption import ConsumptionHistory
 from saga_tracker.model.facts import Fact, Fenced, Progress, StepState, Succeeded, merge
 from saga_tracker.model.progress import Cause, Decision, decide
@@ -87,6 +89,14 @@ def ignoring_late_calls(_late_calls: LateCalls, _step: AnyExternalStep, _group: 
     """Discard the result of a call that comes back after its effect was fenced."""
 
 
+def deciding_in_the_database_alone(
+    unit_of_work: UnitOfWork, saga: TrackedSaga, message: OwnDecision, *, is_awaited: bool
+) -> None:
+    """Act on a deadline, a cancellation or an operator's act without publishing it."""
+    if (entry := entry_of(message, saga.row.partition)) is not None:
+        unit_of_work.entries.append(entry)
+
+
 def counting_from_the_start(
     sweep: Deadlines,
     tx: Connection,
@@ -142,6 +152,9 @@ CONTROLS: Mapping[str, Control] = {
     "unknown-saga": Control(simulated=((routing, "check_saga", accepting),), explored={}),
     "deadline-outlasted": Control(simulated=((calls, "sends_until", sending_after_the_deadline),), explored={}),
     "late-call-ignored": Control(simulated=((late_calls.LateCalls, "settle", ignoring_late_calls),), explored={}),
+    "decision-unpublished": Control(
+        simulated=((UnitOfWork, "record_decision", deciding_in_the_database_alone),), explored={}
+    ),
     "delay-is-loss": Control(simulated=((Deadlines, "postpone", counting_from_the_start),), explored={}),
     "cancellation-loses": Control(simulated=(), explored={"decide": completing_despite_a_cancellation}),
     "redrive-unfenced": Control(simulated=(), explored={"on_redrive": redriving_what_is_fenced}),

@@ -24,6 +24,7 @@ import shipping.handlers
 from chassis.saga.handlers import Handlers
 from chassis.saga.steps import Handler
 from chassis.wire.codec import Codec
+from proof import rebuilding
 from proof.broker import Broker
 from proof.checks import FinalState, Violation, violations
 from proof.customers import CUSTOMERS, SKUS, Customers
@@ -140,11 +141,7 @@ class Simulation:
         self.disturbances = Disturbances(schedule=self.schedule, services=self.services, trackers=self.trackers)
         self.trackers[0].begin()
         self.customers = Customers(
-            database=self.database,
-            schedule=self.schedule,
-            broker=self.broker,
-            codec=self.codec,
-            outages=self.outages,
+            database=self.database, schedule=self.schedule, broker=self.broker, codec=self.codec, outages=self.outages
         )
         self.operator = Operator(database=self.database, schedule=self.schedule, next_wake_up=self.next_wake_up)
         services = [processes[0].service for processes in self.services.values()]
@@ -210,6 +207,7 @@ class Simulation:
 
         1. Orders are placed, and faults happen.
         2. In half of the schedules messages come then that no service must handle, and faults happen again.
+        3. The tracker's database is emptied and rebuilt from the broker's logs.
 
         The figures are those of 1. and the undeliverable messages, so that 2. changes no other figure.
         """
@@ -228,6 +226,8 @@ class Simulation:
             if not found and self._plan_undeliverable():
                 self._until_rest()
                 found = violations(self._final_state(states_before=final.states))
+            # 3.
+            found = found or rebuilding.violations(self.database, self.broker, self.codec, now=self.schedule.now)
         except Exception as error:  # any exception is what the schedule found
             found = [Violation(invariant="nothing raises", says=f"{type(error).__name__}: {error}")]
         finally:

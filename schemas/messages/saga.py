@@ -9,6 +9,29 @@ from typing import Any, ClassVar
 from messages.contract import Message, Record
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceRedrive(Record):
+    """A redrive of a service's parked messages of no known step."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.ServiceRedrive"
+
+    service: str
+    number: int
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> ServiceRedrive:
+        return cls(
+            service=record["service"],
+            number=record["number"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "service": self.service,
+            "number": self.number,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepOutcome(Record):
     """What a service knows of one of its steps."""
 
@@ -69,6 +92,98 @@ class CancelSaga(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CancellationDecided(Message):
+    """A request to cancel a saga was accepted, or refused because the saga had ended."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.CancellationDecided"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"CancellationDecided","doc":"A request to cancel a saga was accepted, or refused because the saga had ended.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The saga (one order\'s chain) that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example order."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"request_id","type":"string","doc":"The message that requested it."},{"name":"accepted","type":"boolean"},{"name":"actor","type":"string","doc":"Who requested it."},{"name":"reason","type":"string"},{"name":"requested_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it was requested, UTC."}]}'
+
+    request_id: str
+    accepted: bool
+    actor: str
+    reason: str
+    requested_at: datetime
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> CancellationDecided:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            request_id=record["request_id"],
+            accepted=record["accepted"],
+            actor=record["actor"],
+            reason=record["reason"],
+            requested_at=record["requested_at"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "request_id": self.request_id,
+            "accepted": self.accepted,
+            "actor": self.actor,
+            "reason": self.reason,
+            "requested_at": self.requested_at,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadlinePassed(Message):
+    """A deadline of a saga passed: a step did not answer in time, or no reply to a command came."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.DeadlinePassed"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"DeadlinePassed","doc":"A deadline of a saga passed: a step did not answer in time, or no reply to a command came.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The saga (one order\'s chain) that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example order."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"timer","type":"string","doc":"TimedOut or ReplyOverdue."},{"name":"awaited","type":"string","doc":"The step, or the round of commands, that was awaited."},{"name":"step","type":["null","string"],"doc":"The step that it concerns; null where it concerns the whole saga.","default":null},{"name":"attempt","type":"int","doc":"The attempt at the command without a reply, from 1; 0 for a step."},{"name":"deadline_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"The deadline, UTC."}]}'
+
+    timer: str
+    awaited: str
+    step: str | None
+    attempt: int
+    deadline_at: datetime
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> DeadlinePassed:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            timer=record["timer"],
+            awaited=record["awaited"],
+            step=record["step"],
+            attempt=record["attempt"],
+            deadline_at=record["deadline_at"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "timer": self.timer,
+            "awaited": self.awaited,
+            "step": self.step,
+            "attempt": self.attempt,
+            "deadline_at": self.deadline_at,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FenceSaga(Message):
     """Forbid every named step that has not run yet, settle what is under way, and answer with what ran."""
 
@@ -105,6 +220,70 @@ class FenceSaga(Message):
             "steps": self.steps,
             "attempt": self.attempt,
             "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorActed(Message):
+    """An operator acted on a saga: redrove it, compensated it, annotated it, or approved how it ends."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.OperatorActed"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"OperatorActed","doc":"An operator acted on a saga: redrove it, compensated it, annotated it, or approved how it ends.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The saga (one order\'s chain) that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example order."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"act","type":"string","doc":"REDRIVE, COMPENSATE, ANNOTATE, RESOLVE_COMPENSATED or RESOLVE_CONFIRMED."},{"name":"actor","type":"string"},{"name":"reason","type":"string"},{"name":"step","type":["null","string"],"doc":"The step that was under way.","default":null},{"name":"plan_id","type":"string","doc":"The plan that the act belongs to."},{"name":"proposed_by","type":["null","string"],"doc":"Who proposed an act that takes two people; null for another act.","default":null},{"name":"runs","type":["null","string"],"doc":"The commands that the plan listed.","default":null},{"name":"round","type":["null","string"],"doc":"The round of commands that was redriven; null for another act.","default":null},{"name":"number","type":"int","doc":"The number of the redrive of that round, from 1; 0 for another act."},{"name":"letters","type":{"type":"array","items":"string"},"doc":"The unprocessable messages of an unknown step that a redrive made history."},{"name":"redrives","type":{"type":"array","items":{"type":"record","namespace":"baraza.saga","name":"ServiceRedrive","doc":"A redrive of a service\'s parked messages of no known step.","fields":[{"name":"service","type":"string"},{"name":"number","type":"int","doc":"The number of the redrive, from 1."}]}},"doc":"The services that retry their parked messages of no known step."}]}'
+
+    act: str
+    actor: str
+    reason: str
+    step: str | None
+    plan_id: str
+    proposed_by: str | None
+    runs: str | None
+    round: str | None
+    number: int
+    letters: tuple[str, ...]
+    redrives: tuple[ServiceRedrive, ...]
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> OperatorActed:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            act=record["act"],
+            actor=record["actor"],
+            reason=record["reason"],
+            step=record["step"],
+            plan_id=record["plan_id"],
+            proposed_by=record["proposed_by"],
+            runs=record["runs"],
+            round=record["round"],
+            number=record["number"],
+            letters=tuple(record["letters"]),
+            redrives=tuple([ServiceRedrive.from_record(item) for item in record["redrives"]]),
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "act": self.act,
+            "actor": self.actor,
+            "reason": self.reason,
+            "step": self.step,
+            "plan_id": self.plan_id,
+            "proposed_by": self.proposed_by,
+            "runs": self.runs,
+            "round": self.round,
+            "number": self.number,
+            "letters": self.letters,
+            "redrives": [item.to_record() for item in self.redrives],
         }
 
 

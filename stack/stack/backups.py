@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from psycopg import sql
+
 from chassis.postgres import migrations
 from chassis.postgres.migrations import VERSION_TABLE
 from stack import contract, postgres, services
@@ -116,13 +118,28 @@ def load(home: Home, state: State, service: str, file: Path) -> None:
 def reconcile(home: Home, state: State, service: str, since: datetime) -> str:
     """Run ``chassis.process.reconcile`` as the service and return its output. Raises ComponentFailed with that output.
 
-    The tracker needs none: its offsets are in its database, and its state is a function of the messages that it reads.
+    The tracker's offsets are in its database, so it reads on from there: :mod:`saga_tracker.rebuild` does that.
     """
     _database(service)
     if service == contract.TRACKER:
-        return "The tracker continues from the offsets in its database.\n"
+        return rebuild(home, state)
     command = (sys.executable, "-P", "-m", "chassis.process.reconcile", contract.package_of(service), since.isoformat())
     return _run(command, services.environment(home, state, service, service))
+
+
+def rebuild(home: Home, state: State) -> str:
+    """Run ``saga_tracker.rebuild`` as the tracker and return its output. Raises ComponentFailed with that output."""
+    command = (sys.executable, "-P", "-m", "saga_tracker.rebuild")
+    return _run(command, services.environment(home, state, contract.TRACKER, contract.TRACKER))
+
+
+def empty(home: Home, state: State, service: str) -> None:
+    """Delete every row of a service's tables, in one transaction; the service must be stopped."""
+    password = home.password(postgres.SUPERUSER)
+    with postgres.connect(state.ports[postgres.NAME], password, _database(service)) as inside, inside.transaction():
+        rows = inside.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        tables = [sql.Identifier(name) for (name,) in rows if name != VERSION_TABLE]
+        inside.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(tables)))
 
 
 def reread(home: Home, state: State, topics: Sequence[str]) -> str:

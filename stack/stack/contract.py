@@ -12,13 +12,24 @@ from enum import StrEnum
 
 from chassis.wire.registry import Subject
 from messages.contract import Message
-from messages.saga import CancelSaga, FenceSaga, RedriveStep, SagaFenced, StepRedriven
+from messages.saga import (
+    CancellationDecided,
+    CancelSaga,
+    DeadlinePassed,
+    FenceSaga,
+    OperatorActed,
+    RedriveStep,
+    SagaFenced,
+    StepRedriven,
+)
 from saga_tracker.definitions import DEFINITIONS
-from saga_tracker.model.saga import SagaDefinition
+from saga_tracker.model.saga import DECISIONS_TOPIC, SagaDefinition
 
 TRACKER = "saga-tracker"
 SAGA_EVENTS = "saga.events"
 SAGA_COMMANDS = "saga.commands"
+SAGA_DECISIONS = DECISIONS_TOPIC
+"""What the tracker decides, which it reads back before it acts on it."""
 TRACKER_API = f"{TRACKER}-api"
 DEPLOY = "deploy"
 """Creates topics, logins and schemas. Only this login may do everything, and no serving process uses it."""
@@ -83,7 +94,7 @@ def topics() -> tuple[str, ...]:
         for topics_of in (definition.event_topics, definition.command_topics, definition.dead_letter_topics)
         for topic in topics_of
     ]
-    return tuple(dict.fromkeys([*found, SAGA_EVENTS, SAGA_COMMANDS, f"{TRACKER}.dlq"]))
+    return tuple(dict.fromkeys([*found, SAGA_EVENTS, SAGA_COMMANDS, SAGA_DECISIONS, f"{TRACKER}.dlq"]))
 
 
 def kafka_rights() -> Mapping[str, KafkaRights]:
@@ -97,8 +108,9 @@ def kafka_rights() -> Mapping[str, KafkaRights]:
     return {
         **{service: _rights_of(service) for service in services()},
         TRACKER: KafkaRights(
-            reads=(*tracked, *dead_letters, SAGA_COMMANDS),
-            writes=(*commands, SAGA_EVENTS, f"{TRACKER}.dlq"),
+            # From its own commands and last events a rebuilt database learns what was sent.
+            reads=(*tracked, *dead_letters, SAGA_COMMANDS, SAGA_DECISIONS, *commands, SAGA_EVENTS),
+            writes=(*commands, SAGA_EVENTS, SAGA_DECISIONS, f"{TRACKER}.dlq"),
             joins=(TRACKER,),
             watches=services(),
         ),
@@ -177,6 +189,8 @@ def _subjects(definition: SagaDefinition) -> Iterator[Subject]:
     for outcome in (definition.completed_by, definition.failed_by):
         yield Subject(topic=SAGA_EVENTS, message_type=outcome)
     yield Subject(topic=SAGA_COMMANDS, message_type=CancelSaga)
+    for decision in (DeadlinePassed, CancellationDecided, OperatorActed):
+        yield Subject(topic=SAGA_DECISIONS, message_type=decision)
 
 
 def _event(message_type: type[Message]) -> Subject:

@@ -190,6 +190,20 @@ class Stack:
             self.start(name)
         return report
 
+    def rebuild(self, file: Path) -> str:
+        """Write the tracker's database into ``file``, then empty it, rebuild it from Kafka and start the tracker.
+
+        Returns the report. Raises InvalidSettings, or ComponentFailed; then the tracker stays stopped.
+        """
+        self.backup(contract.TRACKER, file)
+        for name in self._names(contract.TRACKER):
+            self.stop(name)
+        backups.empty(self._home, self._state, contract.TRACKER)
+        report = backups.rebuild(self._home, self._state)
+        for name in self._names(contract.TRACKER):
+            self.start(name)
+        return report
+
     def reread(self, topics: Sequence[str]) -> str:
         """Let the tracker read these topics from Kafka's earliest messages again, and return the report of that.
 

@@ -11,14 +11,26 @@ import pytest
 from importlinter.cli import lint_imports
 
 from messages.contract import name_of
-from messages.saga import CancelSaga, FenceSaga, RedriveStep, SagaFenced, StepRedriven
+from messages.saga import (
+    CancellationDecided,
+    CancelSaga,
+    DeadlinePassed,
+    FenceSaga,
+    OperatorActed,
+    RedriveStep,
+    SagaFenced,
+    StepRedriven,
+)
 from proof.controls import CONTROLS
 from saga_tracker.definitions import DEFINITIONS
 from stack import contract
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMON = {"messages.contract", "messages.saga", "messages.catalogue"}
-COMMON_NAMES = {name_of(each) for each in (CancelSaga, FenceSaga, RedriveStep, SagaFenced, StepRedriven)}
+COMMON_NAMES = {
+    *(name_of(each) for each in (CancelSaga, FenceSaga, RedriveStep, SagaFenced, StepRedriven)),
+    *(name_of(each) for each in (CancellationDecided, DeadlinePassed, OperatorActed)),
+}
 
 
 def package(name: str) -> Path:

@@ -1,7 +1,8 @@
 """A bounded part of ``baraza chaos``: every order survives the faults, and damage is detected.
 
-One stack serves both, because its start is what takes time: first chaos must leave no violation, then damage is planted
-that the same verdict must name, each kind by another of its checks.
+One stack serves both, because its start is what takes time: first chaos must leave no violation, and a tracker that is
+rebuilt from Kafka must be the same. Then damage is planted that the same verdict must name, each kind by another of its
+checks.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from baraza.chaos.verdict import Verdict, judge
 from baraza.storefront import seed as seeding
 from baraza.storefront.dataset import Mix, workload
 from chassis.wire.envelope import new_id
+from support import rebuilt
 
 RATE = 4.0
 BASKETS = 2_000
@@ -86,6 +88,8 @@ def test_chaos_loses_and_doubles_nothing_and_planted_damage_is_named(tmp_path: P
         assert not verdict.violations
         assert {past.fault.kind for past in injected} >= set(ESSENTIAL)
         assert verdict.states["CONFIRMED"] > verdict.accepted / 2
+        was = rebuilt.snapshot(target.stack.database_url("saga-tracker", "audit"))
+        assert not (found := rebuilt.differences_after_a_rebuild(target.stack, was)), "\n".join(found)
 
         deleted, doubled = plant(target, load)
         unreported = Poison(topic="payment.events", saga_id=doubled, payload=b"\xff", readers=frozenset({"inventory"}))

@@ -41,6 +41,7 @@ from checkout.response_cache import ResponseCache
 from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.ingest.consumer_progress import ConsumerGroups
 from saga_tracker.ingest.deadlines import Deadlines
+from saga_tracker.ingest.kafka_queries import KafkaQueries
 from saga_tracker.ingest.operator_acts import OperatorActs
 from saga_tracker.ingest.recorder import Recorder
 from saga_tracker.ingest.worker import TrackerWorker
@@ -91,6 +92,7 @@ def tracker(stack: Stack, engine: Engine, relay: Relay) -> Owner:
         OperatorActs(DEFINITIONS, codec, cache),
         relay,
         ConsumerGroups(stack.kafka(), DEFINITIONS),
+        KafkaQueries(stack.kafka()),
     )
     return made._publisher, lambda: made.tick({}, ())
 

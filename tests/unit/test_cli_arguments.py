@@ -31,12 +31,24 @@ CALLS: tuple[tuple[str, ...], ...] = (
     ("catalogue", "receive", "tea", "--units", "1", *SAYS), ("customers", "grant", "ann", "--points", "1", *SAYS),
     ("backup", "inventory", "inventory.dump"),
     ("restore", "inventory", "inventory.dump"), ("reconcile", "inventory", "--since", "2026-11-21T10:00:00Z"),
-    ("reread", "payment.events"),
+    ("rebuild", "tracker.dump"), ("reread", "payment.events"),
 )  # fmt: skip
 """Every command that needs a stack which is up, with arguments that are well formed."""
 STARTING = (("up",),)
 """The command that would start one."""
-NOT_CALLED = ("down", "rotate", "status", "topics", "audit", "events", "backup", "restore", "reconcile", "reread")
+NOT_CALLED = (
+    "down",
+    "rotate",
+    "status",
+    "topics",
+    "audit",
+    "events",
+    "backup",
+    "restore",
+    "reconcile",
+    "rebuild",
+    "reread",
+)
 CALLED: tuple[tuple[str, ...], ...] = (*(each for each in CALLS if each[0] not in NOT_CALLED),)
 """The commands that call services and nothing else."""
 INPUT = {

@@ -11,7 +11,7 @@ from baraza.system import broker
 from baraza.terminal import Refusal
 from chassis.saga import dead_letters
 from chassis.wire.kafka import KafkaLogin
-from stack.contract import kafka_rights, services, topics
+from stack.contract import SAGA_DECISIONS, kafka_rights, services, topics
 
 DEAD_LETTER_SUFFIX = ".dlq"
 TRACKER = "saga-tracker"
@@ -101,10 +101,13 @@ def is_followed(topic: str) -> bool:
 
 
 def readers(topic: str) -> frozenset[str]:
-    """Return the services that consume a topic; a service reads its own events only after a restore."""
+    """Return the services that consume a topic. One that it writes a service reads only after the loss of its database.
+
+    Except for the decisions of the tracker, which it always reads back.
+    """
     rights: Mapping[str, Any] = kafka_rights()
-    names = (name for name in (*services(), TRACKER) if topic != f"{name}.events")
-    return frozenset(name for name in names if topic in rights[name].reads)
+    names = [name for name in (*services(), TRACKER) if topic in rights[name].reads]
+    return frozenset(name for name in names if topic == SAGA_DECISIONS or topic not in rights[name].writes)
 
 
 def read(kafka: KafkaLogin, topic: str, partition: int, first: int, end: int) -> Iterator[Any]:

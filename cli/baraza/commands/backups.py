@@ -1,4 +1,4 @@
-"""``baraza backup``, ``restore``, ``reconcile`` and ``reread``: one service's database, after a loss."""
+"""``baraza backup``, ``restore``, ``reconcile``, ``rebuild`` and ``reread``: a service's database, after a loss."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import typer
 from baraza.commands.options import Home, command
 from baraza.system import running
 from baraza.terminal import UsageRefusal, notify
-from stack import contract as stack_contract
 
 Service = Annotated[str, typer.Argument(metavar="SERVICE", help="For example inventory.", show_default=False)]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The backup.", show_default=False)]
@@ -72,10 +71,19 @@ def reconcile(service: Service, since: Since, home: Home = None) -> None:
     notify(f"{service} runs. When it has caught up: ./baraza audit")
 
 
+def rebuild(file: File, home: Home = None) -> None:
+    """Rebuild the tracker's database from Kafka alone. What the database is now is first written into a file."""
+    _check_writable(file)
+    notify(running.load(home).rebuild(file).rstrip())
+    notify(f"The tracker runs. {file} contains its database as it was.")
+
+
 def reread(topics: Topics, home: Home = None) -> None:
     """Let the tracker read topics from Kafka's earliest messages again; what it has recorded changes nothing."""
-    stack = running.load(home)
-    read = stack_contract.kafka_rights()[stack_contract.TRACKER].reads
+    from saga_tracker.definitions import DEFINITIONS
+    from saga_tracker.ingest.decoding import topics as tracked_topics
+
+    stack, read = running.load(home), tracked_topics(DEFINITIONS)
     if unknown := [topic for topic in topics if topic not in read]:
-        raise UsageRefusal(f"The tracker does not read {unknown[0]!r}; it reads {', '.join(sorted(read))}.")
+        raise UsageRefusal(f"The tracker does not read {unknown[0]!r}; it reads {', '.join(read)}.")
     notify(stack.reread(topics).rstrip())

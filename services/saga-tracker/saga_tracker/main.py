@@ -33,6 +33,7 @@ from saga_tracker.ingest.app import EXIT_FAILED, Runtime
 from saga_tracker.ingest.consumer_progress import ConsumerGroups
 from saga_tracker.ingest.deadlines import Deadlines
 from saga_tracker.ingest.decoding import topics
+from saga_tracker.ingest.kafka_queries import KafkaQueries
 from saga_tracker.ingest.operator_acts import OperatorActs
 from saga_tracker.ingest.recorder import Recorder
 from saga_tracker.ingest.worker import TrackerWorker
@@ -65,6 +66,7 @@ def main() -> int:
         OperatorActs(definitions, codec, cache),
         Relay(producer(KafkaLogin.of(settings), client_id=instance), observer),
         ConsumerGroups(KafkaLogin.of(settings), definitions),
+        KafkaQueries(KafkaLogin.of(settings)),
     )
     runtime = Runtime(worker)
     server = server_of(_health(runtime), settings)

@@ -29,7 +29,7 @@ def main() -> int:
     settings = Settings()
     engine = database.create(settings.database_url, settings.database_password_file, application=settings.service)
     with engine.begin() as tx:
-        count = consumed_offsets.forget(tx, wanted)
+        count = consumed_offsets.discard(tx, wanted)
     sys.stdout.write(f"{count} partitions are read from Kafka's earliest messages.\n")
     return 0
 

@@ -26,7 +26,7 @@ SET topic_id = row.topic_id
 FROM unnest(CAST($1 AS text[]), CAST($2 AS text[])) AS row (topic, topic_id)
 WHERE consumed_offsets.topic = row.topic AND consumed_offsets.topic_id IS NULL;
 
--- FORGET
+-- DISCARD
 DELETE
 FROM consumed_offsets
 WHERE topic = ANY(CAST($1 AS text[]));

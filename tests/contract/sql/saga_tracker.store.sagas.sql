@@ -35,6 +35,13 @@ ORDER BY state, started_at, saga_id
 LIMIT $6
 FOR UPDATE SKIP LOCKED;
 
+-- LOAD_UNDECIDED
+SELECT saga_id, saga_type, saga_version, subject, state, phase, step, cause, reason, partition, CAST(progress AS text) AS progress, waiting, deadline_at, traceparent, version, started_at, finished_at, parked_at
+FROM sagas
+WHERE phase = '' AND saga_id > $1
+ORDER BY saga_id
+LIMIT $2;
+
 -- INSERT
 INSERT INTO sagas (saga_id, saga_type, saga_version, subject, state, phase, step, cause, reason, partition, progress, waiting, deadline_at, traceparent, version, started_at, finished_at, parked_at, wake_at, updated_at)
 SELECT saga_id, saga_type, saga_version, subject, state, phase, step, cause, reason, partition, CAST(progress AS jsonb), waiting, deadline_at, traceparent, version, started_at, finished_at, parked_at, deadline_at, $1

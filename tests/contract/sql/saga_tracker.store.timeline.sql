@@ -13,3 +13,7 @@ WHERE "offset" IS NOT NULL;
 -- TYPES
 SELECT saga_id, type
 FROM timeline JOIN unnest(CAST($1 AS text[]), CAST($2 AS text[])) AS row (saga_id, type) USING (saga_id, type);
+
+-- KNOWN
+SELECT message_id
+FROM timeline JOIN unnest(CAST($1 AS text[]), CAST($2 AS text[])) AS row (saga_id, message_id) USING (saga_id, message_id);

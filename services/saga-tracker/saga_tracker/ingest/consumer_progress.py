@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping
-from concurrent.futures import TimeoutError as FutureTimeout
 
 import structlog
-from confluent_kafka import Consumer, KafkaException, TopicCollection
+from confluent_kafka import Consumer, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import AdminClient
 
@@ -62,21 +61,6 @@ class ConsumerGroups:
         now_s = time.monotonic()
         self._observe_at_s = now_s + OBSERVE_EVERY.total_seconds()
         self.history.observe(seen, recorded, at=utc_now(), elapsed_s=now_s)
-
-    def topic_ids(self, topics: Collection[str]) -> dict[str, str]:
-        """Return the ids that Kafka gave these topics when they were made; those of which it reports none are missing.
-
-        This is one of the newer queries. It is sent once for an assignment, when Kafka has just answered others.
-        """
-        if not topics:
-            return {}
-        found: dict[str, str] = {}
-        for topic, described in self._admin.describe_topics(TopicCollection(sorted(topics))).items():
-            try:
-                found[topic] = str(described.result(QUERY_TIMEOUT_S).topic_id)
-            except (KafkaException, FutureTimeout) as error:
-                log.warning("The id of a topic is unknown.", topic=topic, error=str(error))
-        return found
 
     def _seen(self, recorded: Mapping[TopicPartition, int], give_up_at: float) -> dict[str, ServiceObservation]:
         found: dict[str, ServiceObservation] = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 
 from chassis.saga import dead_letters
 from chassis.saga.dead_letters import DeadLetter
@@ -45,6 +46,16 @@ class DecodedDeadLetter:
     command_attempt: int
     command_step: str | None
     traceparent: str | None
+
+    @property
+    def partition(self) -> int:
+        """The partition of its saga on every topic."""
+        return self.entry.partition or 0
+
+    @property
+    def occurred_at(self) -> datetime:
+        """When it happened; a saga begins then of which this is the first message."""
+        return self.entry.occurred_at
 
     def step_in(self, definition: SagaDefinition) -> str | None:
         """Return the step that it concerns; None where that is unknown."""

@@ -17,12 +17,13 @@ from chassis.saga.outbox import OutboxRow
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import derived_id
 from messages.contract import name_of
+from saga_tracker.ingest import decisions
 from saga_tracker.ingest.tracked_saga import TrackedSaga, track
 from saga_tracker.ingest.unit_of_work import UnitOfWork
 from saga_tracker.model.consumption import ConsumptionHistory, judge_again_at
-from saga_tracker.model.facts import TimedOut, Timer
+from saga_tracker.model.facts import TimedOut
 from saga_tracker.model.progress import SagaState, key_of
-from saga_tracker.model.saga import SERVICE, Definitions, SagaDefinition, StepDefinition
+from saga_tracker.model.saga import SERVICE, Definitions, StepDefinition
 from saga_tracker.store import sagas, timeline, watermarks
 from saga_tracker.store.cache import SagaCache
 from saga_tracker.store.sagas import SagaRow
@@ -168,29 +169,11 @@ def _time_out(saga: TrackedSaga, unit_of_work: UnitOfWork) -> None:
     row, waiting = saga.row, saga.decision.waiting
     if waiting is None or waiting.key != row.waiting:
         return
-    saga.cause = derived_id(row.saga_id, "timer", waiting.key)
     assert row.deadline_at is not None, "it was loaded because its deadline passed"
-    unit_of_work.entries.append(
-        Entry(
-            saga_id=row.saga_id,
-            message_id=saga.cause,
-            occurred_at=row.deadline_at,
-            kind="timer",
-            type=type(waiting.timer).__name__,
-            service=SERVICE,
-            step=_step_of(saga.definition, waiting.timer),
-            attempt=None if isinstance(waiting.timer, TimedOut) else waiting.timer.attempt,
-            deadline_at=row.deadline_at,
-            detail=f"{waiting.key}: nothing came in time",
-            partition=row.partition,
-        )
-    )
+    decision = decisions.deadline_passed(saga, waiting.timer, deadline_at=row.deadline_at, now=unit_of_work.now)
+    saga.cause = decision.message_id
+    unit_of_work.record_decision(saga, decision, is_awaited=True)
     saga.add(waiting.timer)
-
-
-def _step_of(definition: SagaDefinition, timer: Timer) -> str | None:
-    name = timer.step if isinstance(timer, TimedOut) else timer.round_
-    return name if any(step.name == name for step in definition.steps) else None
 
 
 def _orphan_detail(row: SagaRow) -> str:

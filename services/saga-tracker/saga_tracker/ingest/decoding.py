@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cache
 from typing import TypeAlias
 
@@ -13,6 +14,7 @@ from messages.contract import Message, name_of
 from messages.saga import CancelSaga, SagaFenced
 from messages.saga import StepRedriven as StepRedrivenMessage
 from saga_tracker.ingest.dead_letter_decoding import DecodedDeadLetter, decode_dead_letter
+from saga_tracker.ingest.decisions import OWN_DECISIONS, InvalidDecision, OwnDecision, entry_of, fact_of
 from saga_tracker.ingest.records import Record, plain, traceparent_of
 from saga_tracker.model.facts import (
     UNKNOWN_STEP,
@@ -27,7 +29,14 @@ from saga_tracker.model.facts import (
     StepState,
     Succeeded,
 )
-from saga_tracker.model.saga import CANCEL_TOPIC, SERVICE, Definitions, SagaDefinition, StepDefinition
+from saga_tracker.model.saga import (
+    CANCEL_TOPIC,
+    DECISIONS_TOPIC,
+    SERVICE,
+    Definitions,
+    SagaDefinition,
+    StepDefinition,
+)
 from saga_tracker.store.timeline import Entry
 
 DEAD_LETTER_SUFFIX = ".dlq"
@@ -49,13 +58,40 @@ class DecodedMessage:
     subject: str | None
     traceparent: str | None
 
+    @property
+    def partition(self) -> int:
+        """The partition of its saga on every topic."""
+        return self.entry.partition or 0
 
-DecodedRecord: TypeAlias = DecodedMessage | DecodedDeadLetter
+    @property
+    def occurred_at(self) -> datetime:
+        """When it happened; a saga begins then of which this is the first message."""
+        return self.entry.occurred_at
+
+
+@dataclass(slots=True, kw_only=True)
+class DecodedDecision:
+    """A decision of the tracker itself that was read back. ``fact`` is None where it changes nothing that is known.
+
+    ``entry`` is its timeline entry, or for a cancellation None: its request has one.
+    """
+
+    saga_id: str
+    definition: SagaDefinition
+    message: OwnDecision
+    fact: Fact | None
+    entry: Entry | None
+    occurred_at: datetime
+    partition: int
+    traceparent: str | None
+
+
+DecodedRecord: TypeAlias = DecodedMessage | DecodedDecision | DecodedDeadLetter
 
 
 def topics(definitions: Definitions) -> list[str]:
     """Return the topics that the tracker consumes for these sagas."""
-    found = {CANCEL_TOPIC, OWN_DEAD_LETTERS}
+    found = {CANCEL_TOPIC, DECISIONS_TOPIC, OWN_DEAD_LETTERS}
     for definition in definitions.values():
         found.update(definition.event_topics, definition.dead_letter_topics)
     return sorted(found)
@@ -77,6 +113,8 @@ def decode(record: Record, codec: Codec, definitions: Definitions) -> DecodedRec
     definition = definitions.get((message.saga_type, message.saga_version))
     if definition is None:
         raise Unexpected(f"No saga {message.saga_type!r} version {message.saga_version} in this release.")
+    if isinstance(message, OWN_DECISIONS):
+        return _decode_decision(definition, message, record)
     fact, entry = _interpret(definition, message, record)
     subject = getattr(message, definition.subject) if isinstance(fact, Started) else None
     return DecodedMessage(
@@ -89,9 +127,29 @@ def decode(record: Record, codec: Codec, definitions: Definitions) -> DecodedRec
     )
 
 
+def _decode_decision(definition: SagaDefinition, message: OwnDecision, record: Record) -> DecodedDecision:
+    partition = record.raw.partition
+    try:
+        fact, entry = fact_of(message), entry_of(message, partition)
+    except InvalidDecision as error:
+        raise Unexpected(str(error)) from error
+    return DecodedDecision(
+        saga_id=message.saga_id,
+        definition=definition,
+        message=message,
+        fact=fact,
+        entry=entry,
+        occurred_at=message.occurred_at,
+        partition=partition,
+        traceparent=traceparent_of(record.raw),
+    )
+
+
 def _belongs_on(topic: str, message: Message) -> bool:
     if isinstance(message, CancelSaga):
         return topic == CANCEL_TOPIC
+    if isinstance(message, OWN_DECISIONS):
+        return topic == DECISIONS_TOPIC
     if isinstance(message, SagaFenced | StepRedrivenMessage):
         return topic == f"{message.service}.events"
     return topic == f"{message.OWNER}.events"

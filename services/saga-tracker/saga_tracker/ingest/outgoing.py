@@ -8,12 +8,11 @@ from datetime import datetime
 
 from chassis.wire.envelope import derived_id
 from messages.contract import Envelope, Message
-from messages.saga import FenceSaga, RedriveStep
+from messages.saga import FenceSaga, OperatorActed, RedriveStep
 from saga_tracker.ingest.tracked_saga import TrackedSaga
 from saga_tracker.model.progress import REDRIVE, Command, Decision, Phase
 from saga_tracker.model.saga import SagaDefinition
 from saga_tracker.store.sagas import SagaRow
-from saga_tracker.store.timeline import Entry
 
 END = "end"
 END_TOPIC = "saga.events"
@@ -47,11 +46,16 @@ def outgoing_messages(saga: TrackedSaga, decision: Decision, *, now: datetime) -
         yield _end(definition, row, decision, _envelope(row, derived_id(row.saga_id, END), saga.cause, now))
 
 
-def redrive_of_unknown_step(row: SagaRow, service: str, number: int, act: Entry, now: datetime) -> OutgoingMessage:
+def redrive_of_unknown_step(
+    row: SagaRow, service: str, number: int, act: OperatorActed, now: datetime
+) -> OutgoingMessage:
     """Return the command that makes a service retry its parked messages of no known step. No reply is awaited."""
     message_id = derived_id(row.saga_id, REDRIVE, service, number)
     message = RedriveStep(
-        **_envelope(row, message_id, act.message_id, now), step="", attempt=number, reason=act.detail or ""
+        **_envelope(row, message_id, act.message_id, now),
+        step="",
+        attempt=number,
+        reason=f"{act.actor}: {act.reason}",
     )
     return OutgoingMessage(message=message, topic=f"{service}.commands", kind="command", step=None, attempt=number)
 

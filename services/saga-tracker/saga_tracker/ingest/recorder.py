@@ -6,7 +6,8 @@ The order of the steps is the protocol:
    offsets are recorded already and are skipped, so a worker that lost its partition does no harm. A gap behind the
    stored offsets raises OffsetGap.
 2. The batch's sagas are taken from the cache, or loaded.
-3. Each message adds its fact to its saga, in the order of arrival.
+3. Each message adds its fact to its saga, in the order of arrival. A decision of the tracker's own that is read back
+   adds nothing new: what it leads to may now be sent.
 4. One decision is made for each saga. Commands and last events go into the outbox, deadlines into the saga.
 5. Timeline, sagas and outbox are saved, unless another worker has stored one of the sagas. The caller's transaction
    commits, and only then may rows be published.
@@ -19,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 import structlog
 from sqlalchemy import Connection
@@ -27,16 +29,18 @@ from chassis.saga.dead_letters import DeadLetter, dead_letter_row
 from chassis.saga.outbox import OutboxRow
 from chassis.wire.codec import Codec, Undecodable
 from chassis.wire.envelope import derived_id
-from messages.saga import CancelSaga
+from messages.saga import CancelSaga, OperatorActed
 from saga_tracker.ingest.dead_letter_decoding import DecodedDeadLetter
-from saga_tracker.ingest.decoding import DecodedMessage, DecodedRecord, Unexpected, decode
+from saga_tracker.ingest.decisions import cancellation_decided, entry_id_of
+from saga_tracker.ingest.decoding import DecodedDecision, DecodedMessage, DecodedRecord, Unexpected, decode
+from saga_tracker.ingest.outgoing import redrive_of_unknown_step
 from saga_tracker.ingest.records import Record
 from saga_tracker.ingest.tracked_saga import TrackedSaga, track
 from saga_tracker.ingest.unit_of_work import UnitOfWork
 from saga_tracker.model.facts import NOTHING, Cancelled, Fact, Started
 from saga_tracker.model.progress import Phase
-from saga_tracker.model.saga import SERVICE, Definitions
-from saga_tracker.store import consumed_offsets, sagas
+from saga_tracker.model.saga import SERVICE, Definitions, SagaDefinition
+from saga_tracker.store import consumed_offsets, sagas, timeline
 from saga_tracker.store.cache import SagaCache
 from saga_tracker.store.consumed_offsets import TopicPartition
 from saga_tracker.store.plans import LogEntry
@@ -59,6 +63,10 @@ class RecordedBatch:
 
 class OffsetGap(Exception):
     """A batch does not begin where the last one ended. Messages would be lost, so the worker must stop."""
+
+
+class UnknownDecision(Exception):
+    """Kafka has a decision that this database did not make: it was restored. The worker must not go on from here."""
 
 
 class Recorder:
@@ -87,14 +95,22 @@ class Recorder:
         unit_of_work = UnitOfWork(self._codec, now=now)
         decoded = self._decode(new, unit_of_work)
         # 2.
-        tracked = self._track(tx, decoded)
+        _check_own(tx, [each for each in decoded if isinstance(each, DecodedDecision)])
+        cached = self._cache.take_sagas({each.saga_id for each in decoded})
+        tracked = sagas_of(tx, self._definitions, decoded, cached)
         # 3.
         for each in decoded:
             saga = tracked.get(each.saga_id)
             if isinstance(each, DecodedDeadLetter):
-                _record_dead_letter(saga, each, unit_of_work)
-            elif saga is not None:
-                _record_message(saga, each, unit_of_work)
+                record_dead_letter(saga, each, unit_of_work)
+            elif saga is None:
+                continue
+            elif isinstance(each, DecodedDecision):
+                _record_own_decision(saga, each, unit_of_work)
+            elif isinstance(each.fact, Cancelled):
+                record_cancellation(saga, each, each.fact, unit_of_work)
+            else:
+                record_message(saga, each, unit_of_work)
         # 4. and 5.
         unit_of_work.save(tx, tracked.values())
         check_offsets()
@@ -120,28 +136,45 @@ class Recorder:
                 log.warning("A message was dead-lettered.", topic=raw.topic, offset=record.offset, error=reason)
         return decoded
 
-    def _track(self, tx: Connection, decoded: Sequence[DecodedRecord]) -> dict[str, TrackedSaga]:
-        """Return the batch's sagas, stored or new. A dead letter of an unknown definition does not begin a saga."""
-        saga_ids = {each.saga_id for each in decoded}
-        rows = self._cache.take_sagas(saga_ids)
-        if missing := saga_ids.difference(rows):
-            rows |= sagas.load(tx, missing)
-        tracked = {saga.row.saga_id: saga for saga in track(self._definitions, rows.values())}
-        for each in decoded:
-            definition = each.definition
-            if each.saga_id in tracked or each.saga_id in rows or definition is None:
-                continue
-            row = SagaRow(
-                saga_id=each.saga_id,
-                saga_type=definition.name,
-                saga_version=definition.version,
-                partition=each.entry.partition or 0,
-                progress=NOTHING,
-                traceparent=each.traceparent,
-                started_at=each.entry.occurred_at,
-            )
-            tracked[each.saga_id] = TrackedSaga(row=row, definition=definition)
-        return tracked
+
+class FirstOfSaga(Protocol):
+    """What a saga can begin with: anything that was recorded for it first. Without a definition it begins none."""
+
+    @property
+    def saga_id(self) -> str: ...
+    @property
+    def definition(self) -> SagaDefinition | None: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def occurred_at(self) -> datetime: ...
+    @property
+    def traceparent(self) -> str | None: ...
+
+
+def sagas_of(
+    tx: Connection, definitions: Definitions, decoded: Sequence[FirstOfSaga], cached: Mapping[str, SagaRow]
+) -> dict[str, TrackedSaga]:
+    """Return the sagas of a batch: cached, stored or new. A dead letter of an unknown definition begins no saga."""
+    rows = dict(cached)
+    if missing := {each.saga_id for each in decoded}.difference(rows):
+        rows |= sagas.load(tx, missing)
+    tracked = {saga.row.saga_id: saga for saga in track(definitions, rows.values())}
+    for each in decoded:
+        definition = each.definition
+        if each.saga_id in tracked or each.saga_id in rows or definition is None:
+            continue
+        row = SagaRow(
+            saga_id=each.saga_id,
+            saga_type=definition.name,
+            saga_version=definition.version,
+            partition=each.partition,
+            progress=NOTHING,
+            traceparent=each.traceparent,
+            started_at=each.occurred_at,
+        )
+        tracked[each.saga_id] = TrackedSaga(row=row, definition=definition)
+    return tracked
 
 
 def new_records(
@@ -167,7 +200,7 @@ def new_records(
     return new, offsets
 
 
-def _record_dead_letter(saga: TrackedSaga | None, letter: DecodedDeadLetter, unit_of_work: UnitOfWork) -> None:
+def record_dead_letter(saga: TrackedSaga | None, letter: DecodedDeadLetter, unit_of_work: UnitOfWork) -> None:
     """Store a dead letter, and add its fact where its saga is known. It is open where no saga is responsible for it."""
     if saga is None:
         unit_of_work.dead_letters.append(letter.row(step=letter.entry.step, is_open=True))
@@ -176,38 +209,80 @@ def _record_dead_letter(saga: TrackedSaga | None, letter: DecodedDeadLetter, uni
     is_open = step is None and saga.decision.phase is Phase.ENDED
     unit_of_work.dead_letters.append(letter.row(step=step, is_open=is_open))
     fact = letter.fact_in(saga.definition)
-    _add_entry(saga, letter.entry, fact, unit_of_work)
+    add_entry(saga, letter.entry, fact, unit_of_work)
     _add_fact(saga, letter, fact)
 
 
-def _record_message(saga: TrackedSaga, message: DecodedMessage, unit_of_work: UnitOfWork) -> None:
-    """Add a message to its saga's timeline and its fact to the saga, unless it is a cancellation that is refused."""
-    fact, entry = message.fact, message.entry
-    is_refused = isinstance(fact, Cancelled) and saga.refuses(fact)
-    if is_refused:
-        entry.detail = f"{entry.detail} ({REFUSED})"
-    _add_entry(saga, entry, fact, unit_of_work)
-    if isinstance(fact, Cancelled) and entry.service == CancelSaga.OWNER:
-        unit_of_work.log_entries.append(_log_entry(fact, entry, is_refused=is_refused))
-    if is_refused:
-        return
+def record_message(saga: TrackedSaga, message: DecodedMessage, unit_of_work: UnitOfWork) -> None:
+    """Add a message to its saga's timeline and its fact to the saga."""
+    fact = message.fact
+    add_entry(saga, message.entry, fact, unit_of_work)
     _add_fact(saga, message, fact)
     if isinstance(fact, Started):
         saga.row.started_at, saga.row.subject = fact.at, message.subject
 
 
-def _add_entry(saga: TrackedSaga, entry: Entry, fact: Fact, unit_of_work: UnitOfWork) -> None:
+def record_cancellation(
+    saga: TrackedSaga, message: DecodedMessage, request: Cancelled, unit_of_work: UnitOfWork
+) -> None:
+    """Add a request to cancel to its saga's timeline, and decide whether it is accepted.
+
+    It depends on what was recorded before, so the decision itself goes to Kafka.
+    """
+    entry, is_refused = message.entry, saga.refuses(request)
+    if is_refused:
+        entry.detail = f"{entry.detail} ({REFUSED})"
+    add_entry(saga, entry, request, unit_of_work)
+    if entry.service == CancelSaga.OWNER:
+        unit_of_work.log_entries.append(cancellation_log_entry(request, entry, is_refused=is_refused))
+    if not saga.lacks(request):
+        return
+    if not is_refused:
+        _add_fact(saga, message, request)
+    decision = cancellation_decided(saga, request, entry.message_id, is_accepted=not is_refused, now=unit_of_work.now)
+    unit_of_work.record_decision(saga, decision, is_awaited=not is_refused)
+
+
+def _record_own_decision(saga: TrackedSaga, decision: DecodedDecision, unit_of_work: UnitOfWork) -> None:
+    """Let the saga send what follows from a decision of the tracker's own, which Kafka has now."""
+    message = decision.message
+    saga.cause, saga.trace = entry_id_of(message), decision.traceparent
+    if decision.fact is not None:
+        saga.add(decision.fact)
+    if saga.row.pending == message.message_id:
+        saga.row.pending = None
+    if isinstance(message, OperatorActed):
+        for each in message.redrives:
+            command = redrive_of_unknown_step(saga.row, each.service, each.number, message, unit_of_work.now)
+            unit_of_work.send(saga, command, None)
+
+
+def _check_own(tx: Connection, read_back: Sequence[DecodedDecision]) -> None:
+    """Raise UnknownDecision unless the database has each decision that was read back."""
+    if not read_back:
+        return
+    entries = [(each.saga_id, entry_id_of(each.message)) for each in read_back]
+    known = timeline.known(tx, entries)
+    if unknown := [saga_id for saga_id, entry_id in entries if entry_id not in known]:
+        raise UnknownDecision(
+            f"Kafka has a decision about saga {unknown[0]} that this database did not make, so the database is older "
+            f"than Kafka, or empty. Rebuild it before the tracker acts on it: docs/operations.md, 'Rebuilding the "
+            f"tracker'."
+        )
+
+
+def add_entry(saga: TrackedSaga, entry: Entry, fact: Fact, unit_of_work: UnitOfWork) -> None:
     entry.late = saga.is_late(fact)
     entry.deadline_at = saga.awaited_deadline(entry)
     unit_of_work.entries.append(entry)
 
 
-def _add_fact(saga: TrackedSaga, decoded: DecodedRecord, fact: Fact) -> None:
+def _add_fact(saga: TrackedSaga, decoded: DecodedMessage | DecodedDeadLetter, fact: Fact) -> None:
     saga.add(fact)
     saga.cause, saga.trace = decoded.entry.message_id, decoded.traceparent
 
 
-def _log_entry(fact: Cancelled, entry: Entry, *, is_refused: bool) -> LogEntry:
+def cancellation_log_entry(fact: Cancelled, entry: Entry, *, is_refused: bool) -> LogEntry:
     """Return a cancellation by staff for the operators' log. A customer's is not logged."""
     return LogEntry(
         act_id=entry.message_id,

@@ -47,8 +47,11 @@ class TrackedSaga:
 
         A cancellation that was accepted before stays accepted when it is delivered again.
         """
-        progress = self.row.progress
-        return not admits(self.definition, progress, fact) and merge(progress, fact) != progress
+        return not admits(self.definition, self.row.progress, fact) and self.lacks(fact)
+
+    def lacks(self, fact: Fact) -> bool:
+        """Return whether a fact would add to what is known of the saga."""
+        return merge(self.row.progress, fact) != self.row.progress
 
     def is_late(self, fact: Fact) -> bool:
         """Return whether a fact reports a success that was unknown when the saga was stopped."""
@@ -62,12 +65,12 @@ class TrackedSaga:
         return self.row.deadline_at if is_awaited else None
 
     def apply(self, decision: Decision, now: datetime) -> bool:
-        """Write a decision into the row, and return whether the saga ends with it.
+        """Write a decision into the row, and return whether the saga ends with it. While it is pending, it does not.
 
         The deadline stays as it is while the saga waits for the same.
         """
         row = self.row
-        ends = decision.phase is Phase.ENDED and row.finished_at is None
+        ends = decision.phase is Phase.ENDED and row.finished_at is None and row.pending is None
         row.state, row.phase, row.step = decision.state.value, decision.phase.value, decision.step
         row.cause = decision.failure.cause.value if decision.failure else None
         row.reason = decision.reason

@@ -15,12 +15,13 @@ from chassis.saga import outbox
 from chassis.saga.outbox import OutboxRow
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import TRACEPARENT, child_traceparent, headers
-from messages.contract import name_of
+from messages.contract import Message, name_of
 from saga_tracker import saga_metrics
+from saga_tracker.ingest.decisions import OwnDecision, entry_of
 from saga_tracker.ingest.outgoing import OutgoingMessage, outgoing_messages
 from saga_tracker.ingest.tracked_saga import TrackedSaga
 from saga_tracker.model.progress import SagaState
-from saga_tracker.model.saga import SERVICE
+from saga_tracker.model.saga import DECISIONS_TOPIC, SERVICE
 from saga_tracker.store import dead_letters, plans, sagas, timeline
 from saga_tracker.store.dead_letters import LetterRow
 from saga_tracker.store.plans import LogEntry
@@ -38,16 +39,20 @@ class UnitOfWork:
         self.dead_letters: list[LetterRow] = []
         self.log_entries: list[LogEntry] = []
 
-    def save(self, tx: Connection, tracked: Collection[TrackedSaga]) -> None:
-        """Decide about these sagas, add what follows, and save everything. Raises Overtaken."""
+    def save(self, tx: Connection, tracked: Collection[TrackedSaga], *, decides: bool = True) -> None:
+        """Decide about these sagas, add what follows, and save everything. Raises Overtaken.
+
+        A rebuild, which has not read everything yet, ``decides`` nothing.
+        """
         confirmed_with_letters: list[str] = []
-        for saga in tracked:
+        for saga in tracked if decides else ():
             decision = saga.decision
             ends = saga.apply(decision, self.now)
             if ends and decision.state is SagaState.CONFIRMED and saga.row.progress.unresolved_letters:
                 confirmed_with_letters.append(saga.row.saga_id)
-            for outgoing in outgoing_messages(saga, decision, now=self.now):
-                self.send(saga, outgoing, decision.reason)
+            if saga.row.pending is None:
+                for outgoing in outgoing_messages(saga, decision, now=self.now):
+                    self.send(saga, outgoing, decision.reason)
         dead_letters.save(tx, self.dead_letters, now=self.now)
         dead_letters.open_without_step(tx, confirmed_with_letters)
         plans.log(tx, self.log_entries)
@@ -57,23 +62,21 @@ class UnitOfWork:
         sagas.save(tx, rows, now=self.now)
         event.listen(tx, "commit", lambda _: saga_metrics.count(self.entries, rows, self.now), once=True)
 
+    def record_decision(self, saga: TrackedSaga, message: OwnDecision, *, is_awaited: bool) -> None:
+        """Add a decision of the tracker about a saga to the outbox, and to the saga's timeline.
+
+        If it ``is_awaited``, the saga sends nothing until the decision is read back.
+        """
+        self.outbox_rows.append(self._outbox_row(saga, DECISIONS_TOPIC, message))
+        if (entry := entry_of(message, saga.row.partition)) is not None:
+            self.entries.append(entry)
+        if is_awaited:
+            saga.row.pending = message.message_id
+
     def send(self, saga: TrackedSaga, outgoing: OutgoingMessage, detail: str | None) -> None:
         """Add a message of a saga to the outbox and to its timeline."""
         row, message = saga.row, outgoing.message
-        parent = saga.trace or row.traceparent
-        context = None if parent is None else parent.encode()
-        self.outbox_rows.append(
-            OutboxRow(
-                id=message.message_id,
-                topic=outgoing.topic,
-                saga_id=row.saga_id,
-                type=message.FULL_NAME,
-                payload=self._codec.encode(outgoing.topic, message),
-                headers=headers(message, source=SERVICE, traceparent=child_traceparent(context)),
-                partition=row.partition,
-                cause=() if context is None else ((TRACEPARENT, context),),
-            )
-        )
+        self.outbox_rows.append(self._outbox_row(saga, outgoing.topic, message))
         self.entries.append(
             Entry(
                 saga_id=row.saga_id,
@@ -90,4 +93,18 @@ class UnitOfWork:
                 topic=outgoing.topic,
                 partition=row.partition,
             )
+        )
+
+    def _outbox_row(self, saga: TrackedSaga, topic: str, message: Message) -> OutboxRow:
+        parent = saga.trace or saga.row.traceparent
+        context = None if parent is None else parent.encode()
+        return OutboxRow(
+            id=message.message_id,
+            topic=topic,
+            saga_id=saga.row.saga_id,
+            type=message.FULL_NAME,
+            payload=self._codec.encode(topic, message),
+            headers=headers(message, source=SERVICE, traceparent=child_traceparent(context)),
+            partition=saga.row.partition,
+            cause=() if context is None else ((TRACEPARENT, context),),
         )

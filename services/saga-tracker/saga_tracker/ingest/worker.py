@@ -21,10 +21,13 @@ from chassis.saga.publisher import OutboxPublisher, Relay
 from saga_tracker.ingest import positions
 from saga_tracker.ingest.consumer_progress import ConsumerGroups
 from saga_tracker.ingest.deadlines import Deadlines
+from saga_tracker.ingest.kafka_queries import KafkaQueries
 from saga_tracker.ingest.operator_acts import OperatorActs
+from saga_tracker.ingest.outgoing import END_TOPIC
 from saga_tracker.ingest.positions import Available
 from saga_tracker.ingest.recorder import RecordedBatch, Recorder
 from saga_tracker.ingest.records import Record
+from saga_tracker.model.saga import DECISIONS_TOPIC
 from saga_tracker.store import consumed_offsets
 from saga_tracker.store.conflicts import Overtaken
 from saga_tracker.store.consumed_offsets import StoredOffset, TopicPartition
@@ -32,8 +35,14 @@ from saga_tracker.store.consumed_offsets import StoredOffset, TopicPartition
 ORPHANS_EVERY_S = 10.0
 """There should be no orphan; one that exists waits no longer than a step may take."""
 FLUSH_WITHIN_S = 5.0
+DECISIONS_MAX = 500
+"""Decisions that one transaction records when partitions are assigned. There are a few, of the last owner."""
 
 Result = TypeVar("Result")
+
+
+class RebuildIncomplete(Exception):
+    """The database lacks facts that Kafka has, so the worker must not decide on it."""
 
 
 class TrackerWorker:
@@ -47,12 +56,14 @@ class TrackerWorker:
         operator_acts: OperatorActs,
         relay: Relay,
         groups: ConsumerGroups,
+        queries: KafkaQueries,
     ) -> None:
         self._engine = engine
         self._recorder = recorder
         self._deadlines = deadlines
         self._operator_acts = operator_acts
         self._groups = groups
+        self._queries = queries
         self._stopping = threading.Event()
         self._retry = TransientRetry(self._stopping)
         self._publisher = OutboxPublisher(self._transact, relay)
@@ -65,8 +76,21 @@ class TrackerWorker:
         self._stopping.set()
 
     def stored(self, assigned: Collection[TopicPartition]) -> dict[TopicPartition, StoredOffset]:
-        """Return the stored offsets of these partitions; one that was never consumed is missing."""
-        return self._transact(lambda tx: consumed_offsets.load_with_ids(tx, assigned))
+        """Return the stored offsets of these partitions; one that was never consumed is missing.
+
+        Raises RebuildIncomplete where a rebuild has begun, and has not recorded everything yet.
+        """
+        being_rebuilt = [(END_TOPIC, partition) for _, partition in assigned]
+
+        def load(tx: Connection) -> dict[TopicPartition, StoredOffset]:
+            if consumed_offsets.load(tx, being_rebuilt):
+                raise RebuildIncomplete(
+                    "This database is being rebuilt, or a rebuild of it did not complete; then begin again with an "
+                    "empty one: docs/operations.md, 'Rebuilding the tracker'."
+                )
+            return consumed_offsets.load_with_ids(tx, assigned)
+
+        return self._transact(load)
 
     def begin(
         self, stored: Mapping[TopicPartition, StoredOffset], available: Mapping[TopicPartition, Available]
@@ -76,7 +100,7 @@ class TrackerWorker:
         ``stored`` was read before ``available``, what Kafka has. What the last owner of the partitions left in the
         outbox is published first. Raises OffsetsInvalid where a stored offset does not fit what Kafka has.
         """
-        topic_ids = self._groups.topic_ids({topic for topic, _ in available})
+        topic_ids = self._queries.topic_ids({topic for topic, _ in available})
         available = {each: replace(found, topic_id=topic_ids.get(each[0])) for each, found in available.items()}
         positions.check(stored, available)
         earliest = {each: found.earliest for each, found in available.items() if each not in stored}
@@ -88,11 +112,22 @@ class TrackerWorker:
 
         self.offsets = self._transact(offsets)
         self._recorder.begin(self.offsets)
+        self._record_decisions(available)
         self._publisher.publish_leftovers({partition for _, partition in available}, age=timedelta(0))
         return self.offsets
 
+    def _record_decisions(self, available: Mapping[TopicPartition, Available]) -> None:
+        """Record the decisions that Kafka has before anything else: a database that did not make them must not act."""
+        for (topic, partition), found in available.items():
+            first = self.offsets[topic, partition]
+            if topic != DECISIONS_TOPIC or first >= found.end:
+                continue
+            records = list(self._queries.decisions(partition, first, found.end))
+            for begin in range(0, len(records), DECISIONS_MAX):
+                self.record(records[begin : begin + DECISIONS_MAX])
+
     def check(self, before: Mapping[TopicPartition, int], available: Mapping[TopicPartition, Available]) -> None:
-        """Raise OffsetsInvalid unless Kafka still has the offsets that were recorded before it was asked."""
+        """Raise OffsetsInvalid unless Kafka has these offsets, which were recorded before ``available`` was read."""
         positions.check({each: StoredOffset(next_offset=offset) for each, offset in before.items()}, available)
 
     def record(self, batch: Sequence[Record]) -> None:

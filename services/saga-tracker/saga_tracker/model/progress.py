@@ -151,7 +151,7 @@ class Decision:
 
 
 def key_of(timer: Timer) -> str:
-    """Return what a saga waits for whose timer this is."""
+    """Return what a saga waits for as a text: the same for the same timer."""
     match timer:
         case TimedOut(step=step):
             return f"{step} to run"

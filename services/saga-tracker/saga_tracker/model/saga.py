@@ -18,6 +18,8 @@ from messages.saga import CancelSaga, SagaFenced, StepRedriven
 SERVICE = "saga-tracker"
 """The tracker as the sender of a message."""
 CANCEL_TOPIC = "saga.commands"
+DECISIONS_TOPIC = "saga.decisions"
+"""What the tracker decides itself. It acts on it when it reads it back."""
 
 COMMAND_FIELDS = ("step", "attempt", "reason")
 REPLY_FIELDS = ("step", "undone")

@@ -59,7 +59,7 @@ IDENTIFY = text("""
     WHERE consumed_offsets.topic = row.topic AND consumed_offsets.topic_id IS NULL
 """)
 
-FORGET = text("""
+DISCARD = text("""
     DELETE FROM consumed_offsets WHERE topic = ANY(CAST(:topics AS text[]))
 """)
 
@@ -113,9 +113,9 @@ def identify(tx: Connection, topic_ids: Mapping[str, str]) -> None:
         tx.execute(IDENTIFY, {"topics": ordered, "ids": [topic_ids[topic] for topic in ordered]})
 
 
-def forget(tx: Connection, topics: Collection[str]) -> int:
+def discard(tx: Connection, topics: Collection[str]) -> int:
     """Delete the offsets of these topics, which are then read from Kafka's earliest messages; return how many."""
-    return tx.execute(FORGET, {"topics": sorted(topics)}).rowcount
+    return tx.execute(DISCARD, {"topics": sorted(topics)}).rowcount
 
 
 def _offsets(stored: Mapping[TopicPartition, StoredOffset]) -> dict[TopicPartition, int]:

@@ -30,7 +30,10 @@ A_DEFINITION = "a definition"
 
 @dataclass(slots=True, kw_only=True)
 class SagaRow:
-    """One saga as it is stored. ``issued`` is the last attempt of each command that went into the outbox."""
+    """One saga as it is stored. ``issued`` is the last attempt of each command that went into the outbox.
+
+    ``pending`` is the latest decision about it, until it is read back from Kafka. Nothing is sent meanwhile.
+    """
 
     saga_id: str
     saga_type: str
@@ -44,6 +47,7 @@ class SagaRow:
     partition: int
     progress: Progress
     issued: dict[str, int] = field(default_factory=dict)
+    pending: str | None = None
     waiting: str | None = None
     deadline_at: datetime | None = None
     traceparent: str | None = None
@@ -59,7 +63,8 @@ def _known_text(progress: Progress) -> str:
 
 
 def _progress_text(row: SagaRow) -> str:
-    return f'{{"known":{_known_text(row.progress)},"issued":{_encode(row.issued)}}}'
+    pending = "" if row.pending is None else f',"pending":{_encode(row.pending)}'
+    return f'{{"known":{_known_text(row.progress)},"issued":{_encode(row.issued)}{pending}}}'
 
 
 _saga_id = attrgetter("saga_id")
@@ -123,6 +128,14 @@ LOAD_ORPHANS = text(f"""
 """)
 """In the order of an index that begins with the state. In the order of saga ids every saga was read to find none."""
 
+LOAD_UNDECIDED = text(f"""
+    SELECT {_READ}
+    FROM sagas
+    WHERE phase = '' AND saga_id > :after
+    ORDER BY saga_id
+    LIMIT :limit
+""")
+
 INSERT = Statement(f"""
     INSERT INTO sagas ({COLUMNS.names}, wake_at, updated_at)
     SELECT {COLUMNS.values}, deadline_at, %(now)s
@@ -182,6 +195,12 @@ def load_orphans(
     return [_saga_row(row._asdict()) for row in rows]
 
 
+def load_undecided(tx: Connection, *, after: str, limit: int) -> list[SagaRow]:
+    """Return sagas that a rebuild has recorded and not decided about, in the order of their ids."""
+    rows = tx.execute(LOAD_UNDECIDED, {"after": after, "limit": limit})
+    return [_saga_row(row._asdict()) for row in rows]
+
+
 def save(tx: Connection, rows: Sequence[SagaRow], *, now: datetime) -> None:
     """Store these sagas, the changed and the new, in one statement each. Raises Overtaken.
 
@@ -210,11 +229,11 @@ def _by_partition(until: Mapping[int, datetime]) -> dict[str, object]:
 
 
 def _saga_row(columns: Mapping[str, Any]) -> SagaRow:
-    progress, issued = _read_progress(columns["progress"])
-    return SagaRow(**{**columns, "progress": progress, "issued": dict(issued)})
+    progress, issued, pending = _read_progress(columns["progress"])
+    return SagaRow(**{**columns, "progress": progress, "issued": dict(issued), "pending": pending})
 
 
 @lru_cache(KEPT_MAX)
-def _read_progress(text: str) -> tuple[Progress, Mapping[str, int]]:
+def _read_progress(text: str) -> tuple[Progress, Mapping[str, int], str | None]:
     stored = json.loads(text)
-    return from_record(stored["known"]), stored["issued"]
+    return from_record(stored["known"]), stored["issued"], stored.get("pending")

@@ -60,11 +60,24 @@ TYPES = text("""
     JOIN unnest(CAST(:saga_ids AS text[]), CAST(:types AS text[])) AS row (saga_id, type) USING (saga_id, type)
 """)
 
+KNOWN = text("""
+    SELECT message_id
+    FROM timeline
+    JOIN unnest(CAST(:saga_ids AS text[]), CAST(:message_ids AS text[])) AS row (saga_id, message_id)
+        USING (saga_id, message_id)
+""")
+
 
 def insert(tx: Connection, entries: Sequence[Entry], *, now: datetime) -> None:
     """Add entries to timelines, in one statement; a message that is on its timeline already is passed over."""
     if entries:
         INSERT.run(tx, COLUMNS.parameters(entries) | {"now": now})
+
+
+def known(tx: Connection, entries: Sequence[tuple[str, str]]) -> set[str]:
+    """Return the message ids of those of these entries, pairs of a saga's and a message's id, that are stored."""
+    values = {"saga_ids": [saga_id for saga_id, _ in entries], "message_ids": [each for _, each in entries]}
+    return set(tx.execute(KNOWN, values).scalars())
 
 
 def types_of(tx: Connection, types: Mapping[str, Sequence[str]]) -> dict[str, str]:

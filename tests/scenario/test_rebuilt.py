@@ -1,0 +1,70 @@
+"""The tracker's database rebuilt from Kafka alone: every saga, its timeline and every id comes out as it was."""
+
+from __future__ import annotations
+
+import pytest
+from confluent_kafka import Producer
+
+from chassis.wire.codec import Codec
+from chassis.wire.registry import RemoteRegistry
+from messages import saga
+from stack import contract
+from support.lag import unhandled_counts
+from support.rebuilt import SAGAS, differences_after_a_rebuild, snapshot
+from support.shop import SCARCE, Shop
+from support.tracker_peers import message
+from support.waiting import until
+
+HANGS_S = 9.0
+"""Past the step's timeout in tests (5 s): the effect comes when the saga is fenced, but before its fence is."""
+
+
+@pytest.fixture(scope="module")
+def orders(shop: Shop) -> dict[str, str]:
+    """Run orders into every kind of end: confirmed, rejected, timed out, cancelled, and cancelled too late."""
+    placed = {
+        "confirmed": shop.place(points=3),
+        "rejected": shop.place(sku=SCARCE),
+        "declined at the capture": shop.place(token="tok_capture_declined", points=2),
+        "cancelled too late": shop.place(),
+    }
+    shop.fault("gateway", operation="authorize", kind="hang", delay_s=HANGS_S, match="tok_hangs")
+    placed["timed out, and late"] = shop.place(token="tok_hangs")
+    with shop.blocked("shipping"):
+        placed["cancelled"] = shop.place()
+        shop.reaches(placed["cancelled"].order_id, "book_shipment")
+        shop.cancel(placed["cancelled"].order_id)
+        until(lambda: shop.saga(placed["cancelled"].order_id)["saga"]["cause"], "the saga is cancelled")
+    for order in placed.values():
+        shop.outcome(order.order_id)
+    shop.clear_faults()
+    refuse_to_cancel(shop, placed["cancelled too late"].order_id)
+    return {name: order.order_id for name, order in placed.items()}
+
+
+def refuse_to_cancel(shop: Shop, saga_id: str) -> None:
+    """Request by a command what the API would refuse: the cancellation of a saga that has ended."""
+    codec = Codec(RemoteRegistry(shop.stack.endpoints.registry_url))
+    ((partition,),) = shop.rows("saga-tracker", "SELECT partition FROM sagas WHERE saga_id = %s", saga_id)
+    command = message(saga.CancelSaga, saga_id, actor="staff-1", reason="too late")
+    producer = Producer(shop.stack.kafka().options())
+    producer.produce(
+        contract.SAGA_COMMANDS, codec.encode(contract.SAGA_COMMANDS, command), saga_id.encode(), partition=partition
+    )
+    assert producer.flush(10) == 0
+    until(lambda: [entry for entry in shop.timeline(saga_id) if entry["kind"] == "act"], "the refusal is recorded")
+
+
+def test_a_tracker_rebuilt_from_kafka_has_every_saga_as_it_was(shop: Shop, orders: dict[str, str]) -> None:
+    until(lambda: unhandled_counts(shop)[contract.TRACKER], "everything is recorded", holds=lambda count: count == 0)
+    was = snapshot(shop.stack.database_url("saga-tracker", "audit"))
+    states = {name: was[SAGAS][(saga_id,)] for name, saga_id in orders.items()}
+    assert {name: (row["state"], row["cause"]) for name, row in states.items()} == {
+        "confirmed": ("CONFIRMED", None),
+        "rejected": ("CANCELLED_COMPENSATED", "REJECTED"),
+        "declined at the capture": ("CANCELLED_COMPENSATED", "REJECTED"),
+        "timed out, and late": ("CANCELLED_COMPENSATED", "TIMED_OUT"),
+        "cancelled": ("CANCELLED_COMPENSATED", "CANCELLED"),
+        "cancelled too late": ("CONFIRMED", None),
+    }
+    assert not (found := differences_after_a_rebuild(shop.stack, was)), "\n".join(found)
