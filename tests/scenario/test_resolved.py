@@ -12,6 +12,7 @@ from chassis.wire.codec import Codec
 from chassis.wire.envelope import headers, new_id, new_traceparent
 from chassis.wire.registry import RemoteRegistry
 from messages.inventory import InventoryRejected
+from support.rebuilt import ACTS, differences_after_a_rebuild, snapshot
 from support.shop import SKU, Shop
 from support.topics import OutgoingMessage, publish
 from support.waiting import until
@@ -80,3 +81,6 @@ def test_two_operators_undo_an_order_whose_history_contradicts_itself(shop: Shop
     order_ended = "SELECT 1 FROM orders WHERE order_id = %s AND state = 'CANCELLED_COMPENSATED'"
     until(lambda: shop.rows("checkout", order_ended, order_id), "its customer knows")
     shop.check_audit()
+    was = snapshot(shop.stack.database_url("saga-tracker", "audit"), order_id)
+    assert len(was[ACTS]) == 1, "the approval"
+    assert not (found := differences_after_a_rebuild(shop.stack, was, order_id)), "\n".join(found)

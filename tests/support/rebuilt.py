@@ -28,7 +28,7 @@ TIMELINES: LiteralString = """
 """
 ACTS: LiteralString = """
     SELECT act_id, at, actor, act, reason, saga_id, plan_id, detail FROM operator_log
-    WHERE act NOT IN ('APPLY_PLAN', 'CLOSE')
+    WHERE act NOT IN ('APPLY_PLAN', 'CLOSE', 'PROPOSE')
 """
 LETTERS: LiteralString = (
     'SELECT topic, partition, "offset", letter_id, saga_id, step, reason, redrive FROM dead_letters'
@@ -65,8 +65,10 @@ def differences(was: Rows, now: Rows) -> list[str]:
     return found
 
 
-def differences_after_a_rebuild(stack: Stack, was: Mapping[LiteralString, Rows]) -> list[str]:
-    """Rebuild the tracker's database from Kafka in an empty one beside it, and compare the two.
+def differences_after_a_rebuild(
+    stack: Stack, was: Mapping[LiteralString, Rows], saga_id: str | None = None
+) -> list[str]:
+    """Rebuild the tracker's database from Kafka in an empty one beside it, and compare the two: one saga or all.
 
     A message that the rebuild would send is a difference: nothing must be sent that was sent before.
     """
@@ -75,7 +77,9 @@ def differences_after_a_rebuild(stack: Stack, was: Mapping[LiteralString, Rows])
         migrations.upgrade("saga_tracker", engine)
         rebuilt = run(engine, stack.kafka(contract.TRACKER), codec, DEFINITIONS)
         url = engine.url.render_as_string(hide_password=False)
-        found = [line for query, before in was.items() for line in differences(before, rows(url, query))]
+        found = [line for query, before in was.items() for line in differences(before, rows(url, query, saga_id))]
         with engine.connect() as tx:
-            found += [f"{row.type} is sent again" for row in tx.exec_driver_sql("SELECT type FROM outbox")]
-    return [*found, *(f"{saga_id} ended otherwise than its messages say" for saga_id in rebuilt.different)]
+            sent = tx.exec_driver_sql("SELECT aggregateid, type FROM outbox").tuples().all()
+    found += [f"{type_} is sent again" for each, type_ in sent if saga_id in (None, each)]
+    return [*found, *(f"{each} ended otherwise than its messages say" for each in rebuilt.different
+                      if saga_id in (None, each))]  # fmt: skip

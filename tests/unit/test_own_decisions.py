@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -116,6 +117,20 @@ def test_a_resolution_comes_back_with_who_proposed_it_and_with_its_proposal(
     assert decisions.fact_of(message) == fact
     logged = decisions.log_entries_of(message)
     assert [(each.act, each.actor) for each in logged] == [("PROPOSE", "operator-1"), (kind.value, "operator-2")]
+
+
+def test_a_decision_that_the_tracker_did_not_make_is_none(saga: TrackedSaga) -> None:
+    act = AppliedAct(kind=ActKind.ANNOTATE, plan_id=new_id(), actor="o", reason="r", runs=None, fact=None, redrives={})
+    for made in (
+        decisions.deadline_passed(saga, TimedOut(step="book_shipment"), deadline_at=AT, now=NOW),
+        decisions.deadline_passed(saga, ReplyOverdue(round_="fence", attempt=2), deadline_at=AT, now=NOW),
+        decisions.cancellation_decided(saga, CANCELLED, new_id(), is_accepted=True, now=NOW),
+        decisions.operator_acted(saga, act, now=NOW),
+    ):
+        decisions.check_id(made)
+        for foreign in (replace(made, message_id=new_id()), replace(made, saga_id=new_id())):
+            with pytest.raises(InvalidDecision, match="did not make"):
+                decisions.check_id(foreign)
 
 
 def test_an_act_of_another_release_is_no_decision(saga: TrackedSaga) -> None:

@@ -33,6 +33,7 @@ ACT_TYPES: Mapping[ActKind, str] = {
     ActKind.RESOLVE_CONFIRMED: "Resolve",
 }
 """The type of an act's timeline entry."""
+LOST_REASON = "the time and the reason of the proposal are not on Kafka"
 
 
 class InvalidDecision(ValueError):
@@ -57,7 +58,7 @@ def deadline_passed(saga: TrackedSaga, timer: Timer, *, deadline_at: datetime, n
     """Return the decision that a deadline passed."""
     awaited = timer.step if isinstance(timer, TimedOut) else timer.round_
     return DeadlinePassed(
-        **_envelope(saga, derived_id(saga.row.saga_id, "timer", key_of(timer)), None, now),
+        **_envelope(saga, _timer_id(saga.row.saga_id, timer), None, now),
         timer=type(timer).__name__,
         awaited=awaited,
         step=awaited if any(step.name == awaited for step in saga.definition.steps) else None,
@@ -71,7 +72,7 @@ def cancellation_decided(
 ) -> CancellationDecided:
     """Return the decision about a request to cancel the saga."""
     return CancellationDecided(
-        **_envelope(saga, derived_id(saga.row.saga_id, "cancellation", request_id, is_accepted), request_id, now),
+        **_envelope(saga, _cancellation_id(saga.row.saga_id, request_id, is_accepted), request_id, now),
         request_id=request_id,
         accepted=is_accepted,
         actor=request.by,
@@ -84,7 +85,7 @@ def operator_acted(saga: TrackedSaga, act: AppliedAct, *, now: datetime) -> Oper
     """Return the decision that an act is applied to the saga."""
     redriven = act.fact if isinstance(act.fact, Redriven) else None
     return OperatorActed(
-        **_envelope(saga, derived_id(act.plan_id, saga.row.saga_id), None, now),
+        **_envelope(saga, _act_id(saga.row.saga_id, act.plan_id), None, now),
         act=act.kind.value,
         actor=act.actor,
         reason=act.reason,
@@ -102,10 +103,8 @@ def operator_acted(saga: TrackedSaga, act: AppliedAct, *, now: datetime) -> Oper
 def fact_of(message: OwnDecision) -> Fact | None:
     """Return the fact of a decision; None where it changes nothing that is known. Raises InvalidDecision."""
     match message:
-        case DeadlinePassed() if message.timer == TimedOut.__name__:
-            return TimedOut(step=message.awaited)
-        case DeadlinePassed() if message.timer == ReplyOverdue.__name__:
-            return ReplyOverdue(round_=message.awaited, attempt=message.attempt)
+        case DeadlinePassed():
+            return _timer_of(message)
         case CancellationDecided():
             cancelled = Cancelled(at=message.requested_at, by=message.actor, reason=message.reason)
             return cancelled if message.accepted else None
@@ -117,8 +116,23 @@ def fact_of(message: OwnDecision) -> Fact | None:
             return None
         case OperatorActed() if message.proposed_by is not None and message.act in set(ActKind):
             return _resolved(message, message.proposed_by)
-    kind = message.timer if isinstance(message, DeadlinePassed) else message.act
-    raise InvalidDecision(f"{kind!r} is no decision of this release.")
+    raise InvalidDecision(f"{message.act!r} is no act of this release.")
+
+
+def check_id(message: OwnDecision) -> None:
+    """Raise InvalidDecision unless the message has the id that the tracker gives to this decision.
+
+    A message that anyone else put on the topic must not look like a decision that the database lacks.
+    """
+    match message:
+        case DeadlinePassed():
+            own_id = _timer_id(message.saga_id, _timer_of(message))
+        case CancellationDecided():
+            own_id = _cancellation_id(message.saga_id, message.request_id, message.accepted)
+        case OperatorActed():
+            own_id = _act_id(message.saga_id, message.plan_id)
+    if message.message_id != own_id:
+        raise InvalidDecision(f"The tracker gives this decision the id {own_id}, so it did not make this one.")
 
 
 def entry_of(message: OwnDecision, partition: int) -> Entry | None:
@@ -137,8 +151,7 @@ def entry_of(message: OwnDecision, partition: int) -> Entry | None:
     )
     if isinstance(message, OperatorActed):
         return replace(entry, type=_type_of(message), detail=f"{message.actor}: {message.reason}")
-    timer = fact_of(message)
-    assert isinstance(timer, TimedOut | ReplyOverdue), "fact_of returns a timer for it, or raises"
+    timer = _timer_of(message)
     return replace(
         entry,
         kind="timer",
@@ -168,12 +181,35 @@ def log_entries_of(message: OperatorActed) -> list[LogEntry]:
     if message.proposed_by is None:
         return [entry]
     act_id = derived_id("propose", message.plan_id)
-    return [replace(entry, act_id=act_id, actor=message.proposed_by, act="PROPOSE", detail=message.act), entry]
+    proposal = replace(
+        entry, act_id=act_id, actor=message.proposed_by, act="PROPOSE", reason=LOST_REASON, detail=message.act
+    )
+    return [proposal, entry]
 
 
 def entry_id_of(message: OwnDecision) -> str:
     """Return the id of the timeline entry that the database has if it made this decision."""
     return message.request_id if isinstance(message, CancellationDecided) else message.message_id
+
+
+def _timer_id(saga_id: str, timer: Timer) -> str:
+    return derived_id(saga_id, "timer", key_of(timer))
+
+
+def _cancellation_id(saga_id: str, request_id: str, is_accepted: bool) -> str:
+    return derived_id(saga_id, "cancellation", request_id, is_accepted)
+
+
+def _act_id(saga_id: str, plan_id: str) -> str:
+    return derived_id(plan_id, saga_id)
+
+
+def _timer_of(message: DeadlinePassed) -> Timer:
+    if message.timer == TimedOut.__name__:
+        return TimedOut(step=message.awaited)
+    if message.timer == ReplyOverdue.__name__:
+        return ReplyOverdue(round_=message.awaited, attempt=message.attempt)
+    raise InvalidDecision(f"{message.timer!r} is no timer of this release.")
 
 
 def _type_of(message: OperatorActed) -> str:

@@ -14,7 +14,7 @@ from messages.contract import Message, name_of
 from messages.saga import CancelSaga, SagaFenced
 from messages.saga import StepRedriven as StepRedrivenMessage
 from saga_tracker.ingest.dead_letter_decoding import DecodedDeadLetter, decode_dead_letter
-from saga_tracker.ingest.decisions import OWN_DECISIONS, InvalidDecision, OwnDecision, entry_of, fact_of
+from saga_tracker.ingest.decisions import OWN_DECISIONS, InvalidDecision, OwnDecision, check_id, entry_of, fact_of
 from saga_tracker.ingest.records import Record, plain, traceparent_of
 from saga_tracker.model.facts import (
     UNKNOWN_STEP,
@@ -130,6 +130,7 @@ def decode(record: Record, codec: Codec, definitions: Definitions) -> DecodedRec
 def _decode_decision(definition: SagaDefinition, message: OwnDecision, record: Record) -> DecodedDecision:
     partition = record.raw.partition
     try:
+        check_id(message)
         fact, entry = fact_of(message), entry_of(message, partition)
     except InvalidDecision as error:
         raise Unexpected(str(error)) from error
