@@ -22,7 +22,7 @@ from messages.saga import CancellationDecided, CancelSaga, OperatorActed
 from saga_tracker.ingest.dead_letter_decoding import DecodedDeadLetter
 from saga_tracker.ingest.decisions import log_entries_of
 from saga_tracker.ingest.decoding import DecodedDecision, DecodedMessage, DecodedRecord, Unexpected, decode
-from saga_tracker.ingest.outgoing import END
+from saga_tracker.ingest.outgoing import END, redrive_of_unknown_step
 from saga_tracker.ingest.recorder import (
     REFUSED,
     add_entry,
@@ -57,7 +57,8 @@ class Rebuilt:
 class Rebuild:
     """One rebuild, for the sagas with these definitions.
 
-    In memory are requests to cancel, the decisions about them, and the last events of sagas that failed.
+    In memory are requests to cancel, the decisions about them, the last events of sagas that failed, and redrives of
+    messages of no known step.
     """
 
     def __init__(self, definitions: Definitions, codec: Codec) -> None:
@@ -67,6 +68,8 @@ class Rebuild:
         self._requests: dict[str, DecodedMessage] = {}
         self._decided: dict[str, bool] = {}
         self._failed: dict[str, FailedEnd] = {}
+        self._redrives: dict[str, list[OperatorActed]] = {}
+        self._redriven: set[str] = set()
 
     def record(self, tx: Connection, batch: Sequence[Record], *, now: datetime) -> None:
         """Record a batch that is in the order of each partition. ``now`` is the time of its last message."""
@@ -122,6 +125,7 @@ class Rebuild:
                 for request in requests.get(row.saga_id, ()):
                     assert isinstance(request.fact, Cancelled), "only requests to cancel are kept"
                     record_cancellation(saga, request, request.fact, unit_of_work)
+            self._send_redrives(saga, unit_of_work)
         unit_of_work.save(tx, tracked)
         confirmed = [saga.row for saga in tracked if saga.decision.state is SagaState.CONFIRMED]
         dead_letters.open_without_step(tx, [row.saga_id for row in confirmed if row.progress.unresolved_letters])
@@ -142,6 +146,8 @@ class Rebuild:
         row = saga.row
         if sent.key is not None:
             row.issued[sent.key] = max(sent.attempt, row.issued.get(sent.key, 0))
+        else:
+            self._redriven.add(sent.entry.message_id)
         if sent.key == END:
             row.finished_at = sent.occurred_at
             if sent.failed is not None:
@@ -157,6 +163,8 @@ class Rebuild:
             unit_of_work.entries.append(decision.entry)
         if isinstance(message, OperatorActed):
             unit_of_work.log_entries += log_entries_of(message)
+            if message.redrives:
+                self._redrives.setdefault(saga.row.saga_id, []).append(message)
         if isinstance(message, CancellationDecided):
             self._decided[message.request_id] = message.accepted
             if (request := self._requests.pop(message.request_id, None)) is not None:
@@ -169,6 +177,16 @@ class Rebuild:
             _record_decided(saga, request, unit_of_work, is_accepted=self._decided[request_id])
         else:
             self._requests[request_id] = request
+
+    def _send_redrives(self, saga: TrackedSaga, unit_of_work: UnitOfWork) -> None:
+        """Send the redrives of messages of no known step that are decided and on no topic."""
+        for act in self._redrives.get(saga.row.saga_id, ()):
+            saga.cause = act.message_id
+            for each in act.redrives:
+                command = redrive_of_unknown_step(saga.row, each.service, each.number, act, unit_of_work.now)
+                if command.message.message_id not in self._redriven:
+                    unit_of_work.send(saga, command, None)
+        saga.cause = None
 
     def _undecided_requests(self) -> dict[str, list[DecodedMessage]]:
         found: dict[str, list[DecodedMessage]] = {}
