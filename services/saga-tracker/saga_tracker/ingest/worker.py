@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -122,9 +123,9 @@ class TrackerWorker:
             first = self.offsets[topic, partition]
             if topic != DECISIONS_TOPIC or first >= found.end:
                 continue
-            records = list(self._queries.decisions(partition, first, found.end))
-            for begin in range(0, len(records), DECISIONS_MAX):
-                self.record(records[begin : begin + DECISIONS_MAX])
+            records = self._queries.decisions(partition, first, found.end)
+            while batch := list(islice(records, DECISIONS_MAX)):
+                self.record(batch)
 
     def check(self, before: Mapping[TopicPartition, int], available: Mapping[TopicPartition, Available]) -> None:
         """Raise OffsetsInvalid unless Kafka has these offsets, which were recorded before ``available`` was read."""
