@@ -56,14 +56,15 @@ class OrderedReader:
         return self._waiting[topic][0][0]
 
     def _fetch(self) -> None:
-        messages = self._consumer.consume(READ_MAX, TIMEOUT_S)
-        if not messages:
+        first = self._consumer.poll(TIMEOUT_S)
+        if first is None:
             missing = ", ".join(sorted(topic for topic in self._unfinished if not self._waiting[topic]))
             raise NotReadable(
                 f"Kafka returned nothing of partition {self._partition} of {missing} for {TIMEOUT_S:.0f} s, although "
                 f"more is stored. Look at Kafka, then begin again."
             )
-        for message in messages:
+        # A poll returns with the first message. With a timeout, consume would wait for READ_MAX of them.
+        for message in (first, *self._consumer.consume(READ_MAX, 0.0)):
             if message.error() is not None:
                 raise NotReadable(f"Kafka refused to be read: {message.error()}.")
             self._keep(message)
