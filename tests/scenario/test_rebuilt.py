@@ -19,7 +19,7 @@ HANGS_S = 9.0
 """Past the step's timeout in tests (5 s): the effect comes when the saga is fenced, but before its fence is."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def orders(shop: Shop) -> dict[str, str]:
     """Run orders into every kind of end: confirmed, rejected, timed out, cancelled, and cancelled too late."""
     placed = {

@@ -79,7 +79,7 @@ def differences_after_a_rebuild(
         url = engine.url.render_as_string(hide_password=False)
         found = [line for query, before in was.items() for line in differences(before, rows(url, query, saga_id))]
         with engine.connect() as tx:
-            sent = tx.exec_driver_sql("SELECT aggregateid, type FROM outbox").tuples().all()
+            sent = tx.exec_driver_sql("SELECT aggregateid, type FROM outbox").all()
     found += [f"{type_} is sent again" for each, type_ in sent if saga_id in (None, each)]
     return [*found, *(f"{each} ended otherwise than its messages say" for each in rebuilt.different
                       if saga_id in (None, each))]  # fmt: skip
