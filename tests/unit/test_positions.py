@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from saga_tracker.ingest.positions import SHOWN_MAX, Available, OffsetsInvalid, check
+from saga_tracker.ingest.positions import SHOWN_MAX, Available, OffsetsInvalid, check, check_topics, complete
 from saga_tracker.store.consumed_offsets import StoredOffset
 
 TOPIC = "payment.events"
@@ -53,3 +53,15 @@ def test_a_topic_made_anew_is_named_once_and_of_many_partitions_only_some_are() 
     with pytest.raises(OffsetsInvalid, match=f"And {20 - SHOWN_MAX} more") as refusal:
         check(stored, {each: Available(earliest=0, end=1, topic_id="a") for each in stored})
     assert str(refusal.value).count(TOPIC) == SHOWN_MAX
+
+
+def test_a_topic_of_which_nothing_is_assigned_stops_a_worker_that_has_partitions() -> None:
+    with pytest.raises(OffsetsInvalid, match=r"did not have ledger\.events, loyalty\.events when"):
+        check_topics({(TOPIC, 0), (TOPIC, 1)}, {TOPIC, "ledger.events", "loyalty.events"})
+    check_topics({(TOPIC, 0), ("ledger.events", 1)}, {TOPIC, "ledger.events"})
+    check_topics(set(), {TOPIC, "ledger.events"})
+
+
+def test_a_worker_acts_on_a_number_only_if_every_topic_is_assigned_with_it() -> None:
+    both = {(TOPIC, 1), ("ledger.events", 1)}
+    assert complete({*both, (TOPIC, 2), ("ledger.events", 3)}, {TOPIC, "ledger.events"}) == both

@@ -26,7 +26,7 @@ from faust.types import TP, ConsumerMessage
 
 from chassis.saga.deferred import RawMessage
 from chassis.wire.kafka import MECHANISM, KafkaLogin
-from saga_tracker.ingest import record_batches
+from saga_tracker.ingest import positions, record_batches
 from saga_tracker.ingest.positions import Available
 from saga_tracker.ingest.records import Record
 from saga_tracker.ingest.watermarks import End, WatermarkTracker
@@ -183,6 +183,7 @@ class Consumer(driver.Consumer):
         """Seek every assigned partition to its stored offset, and a new one to Kafka's earliest offset."""
         runtime = self.transport.runtime
         assigned = {(tp.topic, tp.partition) for tp in self.assignment()}
+        await runtime.run(positions.check_topics, assigned, self.transport.topics)
         stored = await runtime.run(runtime.worker.stored, assigned)
         next_offsets = await runtime.run(runtime.worker.begin, stored, await self.available(assigned))
         offsets = {TP(*each): offset for each, offset in next_offsets.items()}
@@ -246,11 +247,13 @@ class Transport(driver.Transport):
     Consumer = Consumer
     runtime: Runtime
     login: KafkaLogin
+    topics: frozenset[str]
 
 
 def create(kafka: KafkaLogin, topics: Iterable[str], runtime: Runtime) -> faust.App:
     """Return the app that consumes these topics. Nothing connects before it is started."""
-    app = _configured(kafka, runtime)
+    topics = frozenset(topics)
+    app = _configured(kafka, topics, runtime)
     # With acks Faust would keep every offset between two messages as a gap. A message is a whole fetch here, so each
     # has a gap, and none is ever closed, because Faust commits no offsets.
     channel = app.topic(*topics, schema=_Records(), acks=False)
@@ -270,8 +273,9 @@ def create(kafka: KafkaLogin, topics: Iterable[str], runtime: Runtime) -> faust.
         assigned = _assigned(consumer, runtime)
         consumer.renew_login()
         await consumer.check_recorded(assigned)
-        partitions = {partition for _, partition in assigned}
-        await runtime.run(runtime.worker.tick, runtime.watermarks.recorded_until(assigned), partitions)
+        complete = positions.complete(assigned, topics)
+        partitions = {partition for _, partition in complete}
+        await runtime.run(runtime.worker.tick, runtime.watermarks.recorded_until(complete), partitions)
         runtime.ticked_at = time.monotonic()
         # A partition that is assigned but was never sought is not read, so nothing can be known to wait there.
         is_caught_up = len(assigned) == len(consumer.assignment()) and runtime.watermarks.is_caught_up(assigned)
@@ -282,7 +286,7 @@ def create(kafka: KafkaLogin, topics: Iterable[str], runtime: Runtime) -> faust.
     return app
 
 
-def _configured(kafka: KafkaLogin, runtime: Runtime) -> faust.App:
+def _configured(kafka: KafkaLogin, topics: frozenset[str], runtime: Runtime) -> faust.App:
     """Return a Faust app with our transport and without an agent."""
     app = _App(
         SERVICE,
@@ -307,6 +311,7 @@ def _configured(kafka: KafkaLogin, runtime: Runtime) -> faust.App:
     transport = Transport([app.conf.broker[0]], app, app.loop)
     transport.runtime = runtime
     transport.login = kafka
+    transport.topics = topics
     app.transport = transport
     return app
 

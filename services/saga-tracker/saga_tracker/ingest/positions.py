@@ -1,4 +1,4 @@
-"""Compares the stored offsets with what Kafka has. Pure: no I/O.
+"""Compares what is assigned, and the stored offsets, with what Kafka has. Pure: no I/O.
 
 Everything below a stored offset counts as recorded. Where Kafka has lost the end of a partition, or a topic was made
 anew, other messages are there by now, and they would be skipped in silence.
@@ -6,7 +6,7 @@ anew, other messages are there by now, and they would be skipped in silence.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from saga_tracker.store.consumed_offsets import StoredOffset, TopicPartition
@@ -26,6 +26,28 @@ class Available:
 
 class OffsetsInvalid(Exception):
     """Stored offsets do not fit what Kafka has. Messages would be skipped, so the worker must stop."""
+
+
+def check_topics(assigned: Collection[TopicPartition], topics: Collection[str]) -> None:
+    """Raise OffsetsInvalid where a worker has partitions, but none of one of its topics: Kafka did not have that one.
+
+    Faust ignores a topic that Kafka does not have, and learns of it minutes after it was made.
+    """
+    if assigned and (missing := sorted(set(topics).difference(topic for topic, _ in assigned))):
+        raise OffsetsInvalid(
+            f"Kafka did not have {', '.join(missing)} when partitions were assigned, so nothing there would be read. "
+            f"The worker stops and begins anew. {WAY_ON}"
+        )
+
+
+def complete(assigned: Collection[TopicPartition], topics: Collection[str]) -> frozenset[TopicPartition]:
+    """Return the assigned partitions whose number is assigned in every topic.
+
+    While an older release runs beside this one, a topic that only this one reads is divided on its own. What a worker
+    knows of such a number is not everything, so it must not act on it.
+    """
+    known = {number: {topic for topic, partition in assigned if partition == number} for _, number in assigned}
+    return frozenset(each for each in assigned if known[each[1]].issuperset(topics))
 
 
 def check(stored: Mapping[TopicPartition, StoredOffset], available: Mapping[TopicPartition, Available]) -> None:
