@@ -199,8 +199,8 @@ class UnitOfWork:
     def retry(self, handler_name: str, delivery: Delivery, failure: Unavailable) -> None:
         """Defer the message until its next attempt; once its retries are exhausted, dead-letter it.
 
-        An event whose retries are exhausted is parked. A command is not: its sender sends it again. Nobody else sends
-        a command of the service's own again (a late call is undone by one), so its retries are never exhausted.
+        An event whose retries are exhausted is parked. A command is not: its sender sends it again. But a command
+        of the service's own (which undoes a late call) is sent only once, so its retries are never exhausted.
         """
         policy, step = self._handlers.retry_of(handler_name)
         attempt, was_tried = delivery.attempt, not isinstance(failure, NotTried)

@@ -114,7 +114,7 @@ class UnreadableHeaders(Exception):
 
 HEADERS_READ_MAX = 100_000
 """librdkafka hands over no headers of a message that has more than these, and no error: it reads as one without
-headers. So whoever publishes what was read, a dead letter for example, has to stay well below."""
+headers. So what is published again, a dead letter for example, must have fewer."""
 
 _read_headers: Callable[[KafkaMessage], Any] = methodcaller("headers")
 """For a name that is not UTF-8 the binding returns a list with a NULL pointer in it, and an error. Only a call that
