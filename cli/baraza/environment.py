@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import MutableMapping
 
-FOREIGN_PREFIXES = ("PG", "PYTHON", "JAVA_", "JDK_", "_JAVA_", "KAFKA_", "LIBRDKAFKA_")
+FOREIGN_PREFIXES = ("PG", "PSYCOPG_", "PYTHON", "JAVA_", "JDK_", "_JAVA_", "KAFKA_", "LIBRDKAFKA_")
 FOREIGN = frozenset(
     {"CLASSPATH", "LD_PRELOAD", "LD_LIBRARY_PATH", "SSLKEYLOGFILE", "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"}
 )

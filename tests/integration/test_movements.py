@@ -145,6 +145,16 @@ def test_a_balance_is_set_at_the_version_that_was_read_and_at_no_other(books: Bo
     assert books.recorded("versioned") == [("OPENED", 10, "ann"), ("COUNTED", 3, "ann")]
 
 
+def test_any_version_is_no_version(books: Books) -> None:
+    books.open({"any version": 10})
+    books.execute(books.kept.sold, "any version", 8)
+    for condition in ("*", '"10-10", *'):
+        with pytest.raises(Problem) as raised:
+            books.set({"any version": 10}, condition)
+        assert raised.value.status == 412
+    assert books.balance("any version").free == 2
+
+
 def test_an_unknown_balance_has_no_version_to_match(books: Books) -> None:
     for condition in ("*", '"0-0"'):
         with pytest.raises(Problem) as raised:

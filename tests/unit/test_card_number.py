@@ -30,7 +30,7 @@ CARDS = [
     "5019717010103742",
     "9792030394440796",
 ]
-SEPARATORS = ["", "-", ".", "_", ":", " ", "--", "\u00a0", "\u2013", "\u200b", "\u3164", "\u2060", ","]
+SEPARATORS = ["", "+", " + ", "-", ".", "_", ":", " ", "--", "\u00a0", "\u2013", "\u200b", "\u3164", "\u2060", ","]
 
 
 def grouped(number: str, separator: str) -> str:
@@ -65,6 +65,10 @@ def test_a_card_number_is_found_in_an_address(number: str, separator: str) -> No
         "123456789012",
         "1234-5678-9012",
         "4111111111111112",
+        "4111x1111x1111x1111",
+        "4111X1111x11111111",
+        "4111+1111+1111+1111",
+        "tok_4111+1111+1111+1111",
     ],
 )
 def test_digits_alone_and_any_separators_are_no_token(token: str) -> None:

@@ -145,11 +145,18 @@ def test_rates_are_read_from_the_setting() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["USD", "USD=1", "usd=1:1", "ZZZ=1:1", "USD=0:1", "USD=1:0", "USD=1:1;EUR=1:1", "USD=-1:1"]
+    "text",
+    ["USD", "USD=1", "usd=1:1", "ZZZ=1:1", "USD=0:1", "USD=1:0", "USD=1:1;EUR=1:1", "USD=-1:1", "USD=1:1,USD=100:1"],
 )
 def test_a_rate_that_is_none_is_named(text: str) -> None:
     with pytest.raises(ValueError, match="BARAZA_POINTS_RATES has"):
         _ = Programme(points_rates=text).rates
+
+
+def test_a_card_number_is_refused_as_a_customer() -> None:
+    found = refused(replace(cart(("sku-0", 1)), customer_id="4111 1111 1111 1111"))
+    assert list(found) == [("customer_id",)]
+    assert isinstance(price(replace(cart(("sku-0", 1)), customer_id="4711 0000 1111 2222"), CATALOGUE), PricedCart)
 
 
 def test_a_card_number_is_refused_as_a_token() -> None:

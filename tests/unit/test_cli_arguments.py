@@ -285,6 +285,7 @@ VARIABLES: Mapping[str, Sequence[str]] = {
     "_TYPER_FORCE_DISABLE_TERMINAL": ("x",),
     "TERMINAL_WIDTH": ("x",),
     "PGSSLMODE": ("nonsense",),
+    "PSYCOPG_IMPL": ("nonsense",),
 }
 
 

@@ -42,6 +42,10 @@ def client() -> Iterator[TestClient]:
     def add_line(line: Line) -> int:
         return line.quantity
 
+    @router.get("/lines")
+    def list_lines(limit: int = 50, after: str = "") -> str:
+        return f"{limit} {after}"
+
     @router.post("/raw")
     async def add_raw(request: Request) -> int:
         return len(await request.body())
@@ -74,6 +78,24 @@ def test_a_header_with_two_values_is_refused_and_named(client: TestClient, name:
     assert (answer.status_code, answer.headers["content-type"]) == (400, MEDIA_TYPE)
     assert f"the header {name} is given twice".lower() in answer.json()["detail"].lower()
     assert client.post("/lines", content=b'{"quantity": 1}', headers=[*twice[:2], twice[1]]).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("query", "pointer", "detail"),
+    [
+        ("limit=5&limit=7", "query:limit", "Given twice; send one."),
+        ("limit=5&limit=5", "query:limit", "Given twice; send one."),
+        ("Limit=5", "query:Limit", "Not a parameter of this request; remove it."),
+        ("after=a&untill=b", "query:untill", "Not a parameter of this request; remove it."),
+    ],
+)
+def test_a_parameter_that_is_given_twice_or_is_none_of_the_request_is_refused(
+    client: TestClient, query: str, pointer: str, detail: str
+) -> None:
+    answer = client.get(f"/lines?{query}")
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [{"pointer": pointer, "detail": detail}]
+    assert client.get("/lines?limit=5&after=a").json() == "5 a"
 
 
 def test_a_member_with_a_name_that_is_not_ours_is_not_repeated(client: TestClient) -> None:

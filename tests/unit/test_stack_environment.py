@@ -17,6 +17,7 @@ from stack.kafka import written
 
 FOREIGN = {
     "PGSSLMODE": "require", "PGSERVICE": "x", "PGHOSTADDR": "10.0.0.1", "PYTHONPATH": "/tmp", "PYTHONSTARTUP": "x",
+    "PSYCOPG_IMPL": "c",
     "JAVA_TOOL_OPTIONS": "-x", "_JAVA_OPTIONS": "-x", "JDK_JAVA_OPTIONS": "-x", "CLASSPATH": "/tmp",
     "KAFKA_OPTS": "-x", "GIT_DIR": "/tmp", "GIT_INDEX_FILE": "x", "LD_PRELOAD": "/tmp/x.so",
     "LC_ALL": "POSIX", "LANG": "de_DE",

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from chassis.values.address import is_country
 from chassis.values.ids import canonical
 from chassis.values.money import is_currency
+from chassis.values.remark import remark
 from chassis.values.text import human_text, identifier
 
 TEXT_PATTERN: Final = r"^[^\x00-\x1f\x7f-\x9f]*$"
@@ -51,6 +52,8 @@ CustomerId: TypeAlias = Annotated[
     CustomerIdText, AfterValidator(partial(identifier, length_max=CUSTOMER_ID_LENGTH_MAX))
 ]
 ShortText: TypeAlias = Annotated[ShortTextShape, AfterValidator(partial(human_text, length_max=SHORT_TEXT_LENGTH_MAX))]
+Remark: TypeAlias = Annotated[ShortTextShape, AfterValidator(remark)]
+"""Why staff do something. It is kept for good, so no card number may stand in it."""
 Currency: TypeAlias = Annotated[CurrencyCode, AfterValidator(currency)]
 Country: TypeAlias = Annotated[CountryCode, AfterValidator(country)]
 CANONICAL: Final = BeforeValidator(_canonical)

@@ -6,10 +6,13 @@ thread, one at a time: the event loop serves the other requests meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from anyio import CapacityLimiter, to_thread
+from fastapi.dependencies.models import Dependant
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
@@ -104,9 +107,9 @@ class JsonRequest(Request):
 
 
 class JsonRoute(APIRoute):
-    """A route whose headers have one value. It reads its body when its guards have admitted the request.
+    """A route whose headers and query parameters have one value.
 
-    The body is parsed as ``parse`` does.
+    It reads its body when its guards have admitted the request. The body is parsed as ``parse`` does.
 
     Every router names it as its ``route_class``.
     """
@@ -115,10 +118,12 @@ class JsonRoute(APIRoute):
         """Return FastAPI's handler, after the guards and with a JsonRequest."""
         handle = super().get_route_handler()
         guards = tuple(guards_of(self.dependant))
+        names = frozenset(_query_names(self.dependant))
         adapter = self._adapter()
 
         async def strictly(request: Request) -> Response:
             _check_single(request)
+            _check_query(request, names)
             for guard in guards:
                 await guard.admit(request)
             return await handle(JsonRequest(request.scope, request.receive, adapter))
@@ -135,6 +140,25 @@ def _check_single(request: Request) -> None:
     for name in SINGLE_HEADERS:
         if len(set(request.headers.getlist(name))) > 1:
             raise AmbiguousHeader(name)
+
+
+def _query_names(dependant: Dependant) -> Iterator[str]:
+    """Yield the names of an endpoint's query parameters, none of which is a list."""
+    yield from (parameter.alias for parameter in dependant.query_params)
+    for each in dependant.dependencies:
+        yield from _query_names(each)
+
+
+def _check_query(request: Request, names: Collection[str]) -> None:
+    """Refuse a parameter that is not the endpoint's, or is given twice: a filter would be missing, or another's."""
+    given = Counter(name for name, _ in request.query_params.multi_items())
+    flaws = [
+        {"type": "unknown_parameter" if name not in names else "repeated_parameter", "loc": ("query", name)}
+        for name, count in given.items()
+        if name not in names or count > 1
+    ]
+    if flaws:
+        raise RequestValidationError(flaws[:SHOWN_MAX])
 
 
 class PlainBody:

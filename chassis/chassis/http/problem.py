@@ -217,6 +217,8 @@ def _first_too_many(error: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 SENTENCES: Final[Mapping[str, str]] = {
+    "unknown_parameter": "Not a parameter of this request; remove it.",
+    "repeated_parameter": "Given twice; send one.",
     "missing": "Missing; it is required.",
     "extra_forbidden": "Not a field of this request; remove it.",
     "unexpected_keyword_argument": "Not a field of this request; remove it.",

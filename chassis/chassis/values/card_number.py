@@ -27,7 +27,10 @@ HEX: Final = re.compile(r"[0-9a-f](?:-?[0-9a-f]){23,}", re.IGNORECASE)
 """24 hexadecimal digits or more: a UUID, a digest. One UUID in a thousand has a run of digits with a valid checksum."""
 RUN: Final = re.compile(r"\+?[0-9](?:[^0-9A-Za-z+]*[0-9]){11,}")
 """Digits and what may separate them: anything but letters, and the + of the next phone number."""
+PLUS_BETWEEN: Final = re.compile(r"(?<=[0-9])(?:\+| \+ )(?=[0-9])")
+"""The + between the groups of one number. The one of a phone number has nothing, or a blank alone, before it."""
 ALONE: Final = re.compile(r"[^0-9A-Za-z]*(?:[0-9][^0-9A-Za-z]*){12,19}")
+LETTER: Final = re.compile("[A-Za-z]")
 PART: Final = re.compile(r"([0-9]+)([^0-9]*)")
 DOUBLED: Final = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 """Twice a digit, cast out nines: what the checksum adds for every second digit."""
@@ -80,22 +83,24 @@ def text_holds_card_number(text: str, *, length_min: int = LENGTH_MIN) -> bool:
     """
     if not has_enough_digits(text):
         return False
-    return any(_run_holds_one(run, length_min) for run in RUN.findall(HEX.sub(_without_digest, _plain(text))))
+    plain = PLUS_BETWEEN.sub("-", HEX.sub(_without_digest, _plain(text)))
+    return any(_run_holds_one(run, length_min) for run in RUN.findall(plain))
 
 
 def token_holds_card_number(token: str) -> bool:
     """Return whether a payment token is, or contains, a card number, whatever separates its digits.
 
-    Digits alone are taken for one whatever they are. Beside letters, the issuer and the checksum decide.
+    Digits alone are taken for one whatever they are, also with one letter that only divides them. Beside other letters,
+    the issuer and the checksum decide.
     """
     if not has_enough_digits(token):
         return False
     plain = _plain(token)
-    if ALONE.fullmatch(plain):
+    letters = {letter for letter in plain.lower() if letter.isalpha()}
+    if len(letters) <= 1 and ALONE.fullmatch(LETTER.sub("-", plain)):
         return True
-    return any(
-        _holds_one(PART.findall(run), LENGTH_MIN, LENGTH_MIN) for run in RUN.findall(HEX.sub(_without_digest, plain))
-    )
+    plain = PLUS_BETWEEN.sub("-", HEX.sub(_without_digest, plain))
+    return any(_holds_one(PART.findall(run), LENGTH_MIN, LENGTH_MIN) for run in RUN.findall(plain))
 
 
 def has_enough_digits(text: str) -> bool:

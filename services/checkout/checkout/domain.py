@@ -272,15 +272,13 @@ def _sold(cart: Cart, found: Sequence[Product | None]) -> tuple[PricedLine, ...]
 
 
 def check(cart: Cart) -> Checked:
-    """Apply the rules for texts, identifiers, codes, addresses and card numbers, which need no catalogue.
-
-    It works before the transaction, in which others would wait for it.
-    """
+    """Apply the rules that need no catalogue. Call it before the transaction, in which others would wait for it."""
     if _is_plain(cart):
         return Checked(sent=cart, cart=cart, refusals=())
     refusals = [*_of_codes(cart), *_of_payment(cart)]
     rules = _Rules(refusals)
     customer_id = rules.applied(cart.customer_id, identifier, CUSTOMER_ID_LENGTH_MAX, ("customer_id",))
+    rules.refuse_card_number(customer_id, LENGTH_MIN, ("customer_id",))
     ship_to = _checked_address(cart.ship_to, rules)
     refusals += [
         Refusal(path=("ship_to", name), detail=f"Missing; an address in {ship_to.country} needs it.")
@@ -302,6 +300,7 @@ def _is_plain(cart: Cart) -> bool:
         ship_to.phone is None
         and are_plain([cart.customer_id, *texts, *[line.sku for line in cart.lines]])
         and not (has_enough_digits("".join(texts)) and any(map(has_enough_digits, texts)))
+        and not text_holds_card_number(cart.customer_id)
         and not token_holds_card_number(cart.payment_method.token)
         and cart.points_to_burn >= 0
         and is_currency(cart.currency)
@@ -337,8 +336,9 @@ class _Rules:
 
 def _of_codes(cart: Cart) -> Iterator[Refusal]:
     if not is_currency(cart.currency):
-        detail = "Not a currency of ISO 4217 with minor units; send a code such as USD."
-        yield Refusal(path=("currency",), detail=detail)
+        yield Refusal(
+            path=("currency",), detail="Not a currency of ISO 4217 with minor units; send a code such as USD."
+        )
     if not is_country(cart.ship_to.country):
         detail = "Not a country of ISO 3166-1; send a code of two capital letters such as US."
         yield Refusal(path=("ship_to", "country"), detail=detail)
@@ -370,8 +370,7 @@ def _normal_line(line: CartLine) -> CartLine:
 
 def _of_payment(cart: Cart) -> Iterator[Refusal]:
     if cart.points_to_burn < 0:
-        detail = f"{cart.points_to_burn} points; send zero or more."
-        yield Refusal(path=("points_to_burn",), detail=detail)
+        yield Refusal(path=("points_to_burn",), detail=f"{cart.points_to_burn} points; send zero or more.")
     if token_holds_card_number(cart.payment_method.token):
         detail = "This looks like a card number; send the token that the payment gateway gave for it."
         yield Refusal(path=("payment_method", "token"), detail=detail)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Final
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -44,7 +45,10 @@ class Programme(BaseSettings):
     @property
     def rates(self) -> dict[str, PointsRate]:
         """The rates by currency. Raises ValueError."""
-        return dict(_rate(text.strip()) for text in self.points_rates.split(",") if text.strip())
+        found = [_rate(text.strip()) for text in self.points_rates.split(",") if text.strip()]
+        if twice := [currency for currency, count in Counter(currency for currency, _ in found).items() if count > 1]:
+            raise ValueError(f"BARAZA_POINTS_RATES has {twice[0]} twice; a currency has one rate.")
+        return dict(found)
 
 
 def _rate(text: str) -> tuple[str, PointsRate]:

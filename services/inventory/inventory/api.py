@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from chassis.http import movements
 from chassis.http.auth import Principal, require
-from chassis.http.fields import ShortText, Sku, SkuText
+from chassis.http.fields import Remark, Sku, SkuText
 from chassis.http.json_body import JsonRoute
 from chassis.http.movements import IfMatch, MovementKey
 from chassis.http.problem import PROBLEM_RESPONSES, Problem, keyed
@@ -60,7 +60,7 @@ class StockMovement(BaseModel):
     kind: Literal["received", "counted", "corrected"]
     units: int = Field(strict=True, ge=-UNITS_MAX, le=UNITS_MAX)
     expected: int | None = Field(default=None, strict=True, ge=0, le=UNITS_MAX)
-    reason: ShortText
+    reason: Remark
 
     @model_validator(mode="after")
     def _check(self) -> StockMovement:
@@ -130,7 +130,7 @@ def routes(engine: Engine) -> APIRouter:
         response.headers.update(entered.headers)
         return _answers(entered.balances)
 
-    @router.get("/v1/stock/{sku}", responses=responses(401, 403, 404, 422, 500, 503))
+    @router.get("/v1/stock/{sku:path}", responses=responses(401, 403, 404, 422, 500, 503))
     def get_stock(sku: Annotated[SkuText, Path()], _caller: Staff, response: Response) -> StockAnswer:
         """Return one SKU's units: received in all, and on hand. The ETag is for PUT /v1/stock."""
         stored, balance = _find(engine, sku)

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from chassis.http import movements
 from chassis.http.auth import Principal, require
-from chassis.http.fields import CustomerId, CustomerIdText, ShortText
+from chassis.http.fields import CustomerId, CustomerIdText, Remark
 from chassis.http.json_body import JsonRoute
 from chassis.http.movements import IfMatch, MovementKey
 from chassis.http.problem import PROBLEM_RESPONSES, Problem, keyed
@@ -47,7 +47,7 @@ class PointsMovement(BaseModel):
     customer_id: CustomerId
     kind: Literal["granted", "corrected"]
     points: int = Field(strict=True, ge=-POINTS_MAX, le=POINTS_MAX)
-    reason: ShortText
+    reason: Remark
 
     @model_validator(mode="after")
     def _check(self) -> PointsMovement:
@@ -110,7 +110,7 @@ def routes(engine: Engine) -> APIRouter:
         response.headers.update(entered.headers)
         return _answers(entered.balances)
 
-    @router.get("/v1/accounts/{customer_id}", responses=responses(401, 403, 404, 422, 500, 503))
+    @router.get("/v1/accounts/{customer_id:path}", responses=responses(401, 403, 404, 422, 500, 503))
     def get_account(
         customer_id: Annotated[CustomerIdText, Path()], caller: AnyCaller, response: Response
     ) -> AccountAnswer:
