@@ -134,11 +134,8 @@ def test_a_valid_token_identifies_its_caller(verifier: Verifier, key: Any, algor
 @pytest.mark.parametrize(
     "changes",
     [
-        {"exp": int(time.time()) - 60},
         {"exp": ...},
         {"exp": "soon"},
-        {"iat": int(time.time()) + 3_600},
-        {"nbf": int(time.time()) + 3_600},
         {"iss": "https://elsewhere.test"},
         {"iss": ...},
         {"aud": "another"},
@@ -154,6 +151,12 @@ def test_a_valid_token_identifies_its_caller(verifier: Verifier, key: Any, algor
 def test_a_token_with_a_wrong_claim_is_refused(verifier: Verifier, changes: dict[str, Any]) -> None:
     with pytest.raises(InvalidToken):
         verifier.verify(token(**changes))
+
+
+@pytest.mark.parametrize(("claim", "from_now_s"), [("exp", -60), ("iat", 3_600), ("nbf", 3_600)])
+def test_a_token_of_another_time_is_refused(verifier: Verifier, claim: str, from_now_s: int) -> None:
+    with pytest.raises(InvalidToken):
+        verifier.verify(token(**{claim: int(time.time()) + from_now_s}))
 
 
 def test_a_token_signed_by_another_key_is_refused(verifier: Verifier) -> None:
