@@ -13,7 +13,7 @@ from threading import Thread
 
 import pytest
 
-from support.command_line import Case, CommandLine, Ended
+from support.command_line import Case, CommandLine, Ended, Stream
 from support.elsewhere import Answer, Call, Elsewhere, answering
 
 ORDERS = '{"customer_id": "c1"}\n{"customer_id": "c1"}\n\n{"customer_id": "c2", "idempotency_key": "mine"}\n'
@@ -44,9 +44,16 @@ class Checkout:
         return 200 if known else 202, {"order_id": order_id, "state": "PENDING", "message": "Received."}
 
 
-def run(command_line: CommandLine, stack: Elsewhere, folder: Path, *arguments: str, content: str = "") -> Ended:
+def run(
+    command_line: CommandLine,
+    stack: Elsewhere,
+    folder: Path,
+    *arguments: str,
+    content: str = "",
+    stdout: Stream = Stream.FILE,
+) -> Ended:
     variables = {"PATH": os.defpath, "HOME": str(folder), "NO_COLOR": "1", "BARAZA_PLACES": stack.file(folder)}
-    return command_line.run(Case(arguments=arguments, environment=variables, content=content))
+    return command_line.run(Case(arguments=arguments, environment=variables, content=content, stdout=stdout))
 
 
 def test_a_file_without_keys_that_is_replayed_again_changes_nothing(command_line: CommandLine, tmp_path: Path) -> None:
@@ -283,3 +290,76 @@ def test_no_price_is_live_whose_stock_is_not(command_line: CommandLine, tmp_path
     assert ended.status == 1, ended
     assert "inventory refused: 503" in ended.stderr
     assert [call.request for call in stack.calls if "/checkout/" in call.request] == []
+
+
+@pytest.mark.parametrize("stdout", [Stream.FULL, Stream.CLOSED])
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_an_accepted_order_that_cannot_be_shown_is_named_and_repeated_under_its_key(
+    command_line: CommandLine, tmp_path: Path, stdout: Stream, options: tuple[str, ...]
+) -> None:
+    file = tmp_path / "an order.json"
+    file.write_text('{"customer_id": "c1"}')
+    with answering(checkout := Checkout()) as stack:
+        ended = run(command_line, stack, tmp_path, "orders", "submit", str(file), *options, stdout=stdout)
+        (key,) = checkout.keys
+        (repeated,) = re.findall(rf"accepted as order-0\. .* under the key {key}: \./baraza (.*)", ended.stderr)
+        again = run(command_line, stack, tmp_path, *shlex.split(repeated))
+
+    assert ended.status == 1, ended
+    assert "The output cannot be written" in ended.stderr
+    assert again.stdout.startswith("order-0 "), again
+    assert list(checkout.keys) == [key]
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+@pytest.mark.parametrize(
+    ("status", "stdout", "expected"),
+    [
+        (200, Stream.FULL, "The movement was recorded."),
+        (503, Stream.FILE, "Whether the movement was recorded is unknown."),
+        (0, Stream.FILE, "Whether the movement was recorded is unknown."),
+    ],
+)
+def test_a_movement_whose_answer_is_lost_is_repeated_under_its_key(
+    command_line: CommandLine, tmp_path: Path, options: tuple[str, ...], status: int, stdout: Stream, expected: str
+) -> None:
+    level = {"sku": "tea", "on_hand": 7, "received": 9}
+    answer = Answer(status=status, content=json.dumps({"levels": [level]}).encode())
+    arguments = ("catalogue", "receive", "tea", "--units", "5", "--reason", "asked for", *options)
+    with answering(lambda _: answer) as stack:
+        ended = run(command_line, stack, tmp_path, *arguments, stdout=stdout)
+
+    (call,) = stack.calls
+    key = call.headers["idempotency-key"]
+    assert ended.status == 1, ended
+    assert ended.stderr.endswith(f"{expected} Repeat the command safely with --idempotency-key {key}\n"), ended
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("orders", "cancel", "o1"), "The cancellation of o1 was requested"),
+        (("sagas", "compensate", "o1", "--reason", "x", "--json"), "Requested all the same"),
+        (("sagas", "cancel", "o1", "--reason", "x", "--json"), "Requested all the same"),
+        (
+            ("sagas", "resolve", "o1", "--as", "confirmed", "--reason", "x", "--json"),
+            "Plan p1 is APPLIED. Show it with: ./baraza redrive --show p1",
+        ),
+        (("sagas", "approve", "p1", "--reason", "x", "--json"), "Plan p1 is APPLIED."),
+        (("redrive", "--plan", "all", "--json"), "./baraza redrive --show p1"),
+        (("redrive", "--apply", "p1", "--reason", "x"), "./baraza redrive --show p1"),
+        (("letters", "close", "l1", "--reason", "x", "--json"), "1 closed all the same"),
+    ],
+)
+def test_what_was_done_and_cannot_be_shown_is_named(
+    command_line: CommandLine, tmp_path: Path, arguments: tuple[str, ...], expected: str
+) -> None:
+    plan = {"plan_id": "p1", "act": "REDRIVE", "state": "APPLIED", "counts": {}, "items": [], "next_after": None}
+    order = {"order_id": "o1", "state": "PENDING", "message": "Received."}
+    content = json.dumps({**order, **plan, "saga": {"revision": 1}, "closed": ["l1"]}).encode()
+    with answering(lambda _: Answer(content=content)) as stack:
+        ended = run(command_line, stack, tmp_path, *arguments, stdout=Stream.FULL)
+
+    assert ended.status == 1, ended
+    assert "The output cannot be written" in ended.stderr
+    assert expected in ended.stderr

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from baraza.commands.options import Home, Json, check_reason
+from baraza.repetition import repeatable
 from baraza.storefront import seed, tabular
 from baraza.storefront.inputs import rereadable
 from baraza.system import running
@@ -158,19 +160,25 @@ def correct_points(
 
 
 def _move_stock(movement: Mapping[str, Any], key: str | None, home: Path | None, *, as_json: bool) -> None:
-    level = _moved("inventory", "/v1/stock/movements", movement, key, home)["levels"][0]
-    put_json(level) if as_json else put(_stock(level))
+    with _moved("inventory", "/v1/stock/movements", "levels", movement, key, home) as level:
+        put_json(level) if as_json else put(_stock(level))
 
 
 def _move_points(movement: Mapping[str, Any], key: str | None, home: Path | None, *, as_json: bool) -> None:
-    account = _moved("loyalty", "/v1/accounts/movements", movement, key, home)["accounts"][0]
-    put_json(account) if as_json else put(
-        f"{account['customer_id']}: {account['balance']} points left of {account['granted']} granted"
-    )
+    with _moved("loyalty", "/v1/accounts/movements", "accounts", movement, key, home) as account:
+        put_json(account) if as_json else put(
+            f"{account['customer_id']}: {account['balance']} points left of {account['granted']} granted"
+        )
 
 
-def _moved(service: str, path: str, movement: Mapping[str, Any], key: str | None, home: Path | None) -> Any:
-    """Send one movement, under a key that is written to stderr: with it the call can be repeated safely."""
+@contextmanager
+def _moved(
+    service: str, path: str, balances: str, movement: Mapping[str, Any], key: str | None, home: Path | None
+) -> Iterator[Mapping[str, Any]]:
+    """Send one movement, under a key that is written to stderr, and yield the new balance for the block to write.
+
+    With the key the call can be repeated safely, which an error in the block states too.
+    """
     from baraza.storefront.orderfile import KEY_EXPECTED, is_key
     from chassis.wire.envelope import new_id
 
@@ -178,9 +186,14 @@ def _moved(service: str, path: str, movement: Mapping[str, Any], key: str | None
     if key is not None and not is_key(key):
         raise UsageRefusal(f"--idempotency-key {key!r}; expected {KEY_EXPECTED}.")
     chosen = key or new_id()
+    option = f"--idempotency-key {shlex.quote(chosen)}"
     with running.find(home).api(service) as api:
-        notify(f"Repeat it safely with --idempotency-key {shlex.quote(chosen)}")
-        return api.call("POST", path, body=[movement], headers={"Idempotency-Key": chosen})
+        notify(f"Repeat it safely with {option}")
+        again = f"Repeat the command safely with {option}"
+        with repeatable("Whether the movement was recorded is unknown.", again) as outcome:
+            balance = api.call("POST", path, body=[movement], headers={"Idempotency-Key": chosen})[balances][0]
+            outcome.text = "The movement was recorded."
+            yield balance
 
 
 def _segment(sku: str) -> str:

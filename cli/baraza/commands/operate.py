@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from baraza.commands.options import RATE_MAX, Home, Json, Saga, check_reason, order_id
+from baraza.commands.options import RATE_MAX, Home, Json, Saga, check_reason, command, order_id
 from baraza.commands.sagas import app as sagas_app
+from baraza.repetition import done
 from baraza.selection import parse
 from baraza.system import running
 from baraza.system.running import STAFF, TRACKER_API
@@ -97,10 +98,17 @@ def redrive(
             found = _applied(tracker, order_id(apply), reason, rate)
         else:
             found = tracker.get(f"/v1/plans/{order_id(show or '')}")
-        if as_json:
-            put_json({**found, "items": list(_items(tracker, found["plan_id"]))})
-        else:
-            _show_plan(tracker, found)
+        with done(_state(found, home)):
+            if as_json:
+                put_json({**found, "items": list(_items(tracker, found["plan_id"]))})
+            else:
+                _show_plan(tracker, found)
+
+
+def _state(plan: dict[str, Any], home: Path | None) -> str:
+    return f"Plan {plan['plan_id']} is {plan['state']}. Show it with: " + command(
+        "redrive", "--show", plan["plan_id"], home=home
+    )
 
 
 def _applied(tracker: Api, plan_id: str, reason: str, rate: int | None) -> dict[str, Any]:
@@ -195,7 +203,8 @@ def resolve(
         body = {"reason": reason, "resolution": end.upper()}
         plan = tracker.call("POST", f"/v1/sagas/{saga_id}/resolve", body=body, headers=headers)
     if as_json:
-        put_json(plan)
+        with done(_state(plan, home)):
+            put_json(plan)
         return
     notify(f'Proposed. Another operator approves it: ./baraza sagas approve {plan["plan_id"]} --by NAME --reason "…"')
 
@@ -208,10 +217,11 @@ def approve(
     check_reason(reason)
     with running.find(home).api_as(TRACKER_API, operator) as tracker:
         applied = _applied(tracker, order_id(plan), reason, None)
-        if as_json:
-            put_json(applied)
-        else:
-            _show_plan(tracker, applied)
+        with done(_state(applied, home)):
+            if as_json:
+                put_json(applied)
+            else:
+                _show_plan(tracker, applied)
 
 
 @sagas_app.command("annotate")
@@ -261,7 +271,8 @@ def close_letters(letters: LetterIds, reason: Reason, home: Home = None, as_json
     body = {"letter_ids": [order_id(each) for each in letters], "reason": reason}
     with running.find(home).api(TRACKER_API) as tracker:
         closed = tracker.call("POST", "/v1/dead-letters/close", body=body)["closed"]
-    put_json(closed) if as_json else notify(f"{len(closed)} closed.")
+    with done(f"{len(closed)} closed all the same."):
+        put_json(closed) if as_json else notify(f"{len(closed)} closed.")
     if len(closed) < len(letters):
         notify("The others are closed or redriven already, or have no such id.")
         stop(FOUND_A_PROBLEM)
@@ -273,7 +284,9 @@ def _act(act: str, saga: str, reason: str, home: Path | None, *, as_json: bool) 
     with running.find(home).api(TRACKER_API) as tracker:
         headers = {"If-Match": _revision(tracker, saga_id)}
         accepted = tracker.call("POST", f"/v1/sagas/{saga_id}/{act}", body={"reason": reason}, headers=headers)
-    put_json(accepted) if as_json else notify(f"Requested. Follow it with: ./baraza timeline {saga_id}")
+    follow = command("timeline", saga_id, home=home)
+    with done(f"Requested all the same. Follow it with: {follow}"):
+        put_json(accepted) if as_json else notify(f"Requested. Follow it with: {follow}")
 
 
 def _revision(tracker: Api, saga_id: str) -> str:

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from baraza.commands.options import COUNT_MAX, RATE_MAX, Home, Json, Order, command, finite, order_id
+from baraza.repetition import done, repeatable
 from baraza.storefront.inputs import Input, rereadable
 from baraza.system import running
-from baraza.terminal import FOUND_A_PROBLEM, Advance, Refusal, UsageRefusal, notify, progress, put, put_json, stop
+from baraza.terminal import FOUND_A_PROBLEM, Advance, UsageRefusal, notify, progress, put, put_json, stop
 
 if TYPE_CHECKING:
     from baraza.storefront.orderfile import Submission
@@ -28,9 +29,6 @@ app = typer.Typer(no_args_is_help=True, help="Orders, as checkout knows them.")
 DATASET = "dataset"
 REASONS_SHOWN_MAX = 20
 CANCELLED = "CANCELLED_COMPENSATED"
-SERVER_ERROR = 500
-UNDECIDED = frozenset({408, 409})
-"""A timeout, and a call under the same key that is still under way."""
 
 OrderFile = Annotated[
     Path,
@@ -85,29 +83,12 @@ def submit(file: OrderFile, key: Key = None, home: Home = None, as_json: Json = 
     again = command("orders", "submit", str(file), "--idempotency-key", chosen, home=home)
     with running.find(home).api("checkout") as checkout:
         notify(f"Idempotency key: {chosen}")
-        with _repeatable(chosen, again):
+        repeat = f"Repeat it safely, under the key {chosen}: {again}"
+        with repeatable("Whether the order was accepted is unknown.", repeat) as outcome:
             accepted = checkout.call("POST", "/v1/orders", body=order.body, headers={"Idempotency-Key": chosen})
             line = _line(accepted)
-    put_json(accepted) if as_json else put(line)
-
-
-@contextmanager
-def _repeatable(key: str, again: str) -> Iterator[None]:
-    """Where the block ends without a known outcome, add the key and the command that repeats the call safely."""
-    from baraza.system.client import NotUnderstood, Refused, Unreachable
-
-    unknown = f"Whether the order was accepted is unknown. Repeat it safely, under the key {key}: {again}"
-    try:
-        yield
-    except (Unreachable, NotUnderstood) as error:
-        raise Refusal(f"{error}\n{unknown}") from error
-    except Refused as error:
-        if error.status < SERVER_ERROR and error.status not in UNDECIDED:
-            raise
-        raise Refusal(f"{error}\n{unknown}") from error
-    except (KeyboardInterrupt, SystemExit):
-        notify(unknown)
-        raise
+            outcome.text = f"The order was accepted as {accepted['order_id']}."
+            put_json(accepted) if as_json else put(line)
 
 
 @app.command()
@@ -223,7 +204,9 @@ def cancel(order: Order, home: Home = None, as_json: Json = False) -> None:
     name = order_id(order)
     with running.find(home).api("checkout") as checkout:
         found = checkout.call("POST", f"/v1/orders/{name}/cancel")
-    put_json(found) if as_json else put(_line(found))
+    see = command("orders", "show", name, home=home)
+    with done(f"The cancellation of {name} was requested all the same. See what became of it: {see}"):
+        put_json(found) if as_json else put(_line(found))
 
 
 def _json_of(file: Path) -> Any:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from baraza.commands.options import COUNT_MAX, Home, Json, Order, Saga, check_reason, order_id
+from baraza.commands.options import COUNT_MAX, Home, Json, Order, Saga, check_reason, command, order_id
+from baraza.repetition import done
 from baraza.streams import is_read
 from baraza.system import running
 from baraza.system.running import TRACKER_API
@@ -90,7 +91,9 @@ def cancel(saga: Saga, reason: Reason, home: Home = None, as_json: Json = False)
     name = order_id(saga)
     with running.find(home).api(TRACKER_API) as tracker:
         accepted = tracker.call("POST", f"/v1/sagas/{name}/cancel", body={"reason": reason})
-    put_json(accepted) if as_json else notify(f"Requested. Follow it with: ./baraza timeline {name} --follow")
+    follow = command("timeline", name, "--follow", home=home)
+    with done(f"Requested all the same. Follow it with: {follow}"):
+        put_json(accepted) if as_json else notify(f"Requested. Follow it with: {follow}")
 
 
 @saga_app.command("show")
