@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from baraza.terminal import UsageRefusal
 from chassis.values.ids import canonical
+from chassis.values.times import rfc3339
 
 KEYS = {
     "group": "group",
@@ -46,9 +46,6 @@ def _value(key: str, value: str) -> Any:
     if key not in ("after", "before"):
         return value
     try:
-        at = datetime.fromisoformat(value)
-    except ValueError:
-        raise UsageRefusal(f"{key}={value} is not a time; write it like 2026-11-21T10:00:00Z.") from None
-    if at.tzinfo is None:
-        raise UsageRefusal(f"{key}={value} has no zone; write {value}Z for UTC, or {value}+02:00.")
-    return at.isoformat()
+        return rfc3339(value).isoformat()
+    except ValueError as error:
+        raise UsageRefusal(f"{key}={value}: {error}.") from None

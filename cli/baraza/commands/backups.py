@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -61,12 +60,12 @@ def restore(service: Service, file: File, home: Home = None) -> None:
 
 def reconcile(service: Service, since: Since, home: Home = None) -> None:
     """Bring a restored database up to date with what its service published since, and start the service."""
+    from chassis.values.times import rfc3339
+
     try:
-        at = datetime.fromisoformat(since)
-    except ValueError:
-        raise UsageRefusal(f"--since {since!r}; write it like 2026-11-21T09:30:00+00:00.") from None
-    if at.tzinfo is None:
-        raise UsageRefusal(f"--since {since!r} has no zone; write {since}Z for UTC, or {since}+02:00.")
+        at = rfc3339(since)
+    except ValueError as error:
+        raise UsageRefusal(f"--since {since!r}: {error}.") from None
     notify(running.load(home).reconcile(service, at).rstrip())
     notify(f"{service} runs. When it has caught up: ./baraza audit")
 

@@ -11,13 +11,13 @@ import uuid
 from codecs import BOM_UTF8
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from baraza.storefront.tabular import unreadable
 from baraza.terminal import UsageRefusal
 from chassis.values.json_text import JsonFlaw, parse
+from chassis.values.times import rfc3339
 
 LINE_BYTES_MAX = 1_048_576
 """The longest body that checkout accepts."""
@@ -117,6 +117,6 @@ def _is_sendable(body: object) -> bool:
 
 def _is_time(value: object) -> bool:
     try:
-        return isinstance(value, str) and datetime.fromisoformat(value).tzinfo is not None
+        return isinstance(value, str) and rfc3339(value) is not None
     except ValueError:
         return False

@@ -22,6 +22,7 @@ from chassis.http.fields import CANONICAL
 from chassis.http.json_body import JsonRoute
 from chassis.http.problem import PROBLEM_RESPONSES, FieldError, Problem, invalid
 from chassis.values.remark import LENGTH_MAX, remark
+from chassis.values.times import EXPECTED, rfc3339
 from saga_tracker.definitions import DEFINITIONS, UnknownSaga, newest
 from saga_tracker.http.cancellations import Cancellations, NotPublished
 from saga_tracker.model.diagram import mermaid
@@ -53,16 +54,18 @@ SagaId = Annotated[
 Staff = Annotated[Principal, Depends(require("support", "operator"))]
 
 
-def _rfc3339(value: object) -> object:
-    """Refuse the numbers that pydantic would take for seconds since 1970."""
-    if isinstance(value, str) and re.search(r"[0-9] [0-9]{2}:?[0-9]{2}$", value) and "T" in value.upper():
+def _time(value: object) -> object:
+    """Return a text as a time. Anything else is not one: pydantic would take numbers for seconds since 1970."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise ValueError(EXPECTED)
+    if re.search(r"[0-9] [0-9]{2}:?[0-9]{2}$", value) and "T" in value.upper():
         raise ValueError("A + in a URL is a blank; write the zone as %2B02:00, or the time with Z")
-    if isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\d[Tt ]", value) is None:
-        raise ValueError("Not a time as RFC 3339 writes it, for example 2026-11-21T10:00:00Z")
-    return value
+    return rfc3339(value)
 
 
-Time = Annotated[AwareDatetime, BeforeValidator(_rfc3339)]
+Time = Annotated[AwareDatetime, BeforeValidator(_time)]
 Responses = dict[int | str, dict[str, Any]]
 
 
