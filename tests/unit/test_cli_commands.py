@@ -109,6 +109,8 @@ def test_without_a_stack_one_sentence_states_what_to_run(
             ("sagas", "resolve", "01JCZ3K8T0ABCDEFGHJKMNPQRS", "--as", "maybe", "--reason", "seen"),
             "choose one of compensated, confirmed",
         ),
+        (("up", "--replicas", "payment=2", "--replicas", "payment=3"), "--replicas gives payment twice"),
+        (("redrive", "--apply", "p", "--reason", "r", "--compensate"), "--compensate belongs to --plan"),
         (("redrive",), "one of --plan SELECTION, --apply PLAN or --show PLAN"),
         (("redrive", "--apply", "01JCZ3K8T0ABCDEFGHJKMNPQRS"), "--reason is empty"),
         (("redrive", "--plan", ""), "The selection is empty"),

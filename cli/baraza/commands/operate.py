@@ -87,6 +87,8 @@ def redrive(
     """
     if sum(each is not None for each in (plan, apply, show)) != 1:
         raise UsageRefusal("Give one of --plan SELECTION, --apply PLAN or --show PLAN.")
+    if compensate and plan is None:
+        raise UsageRefusal("--compensate belongs to --plan: a stored plan keeps what it was made for. Leave it out.")
     if apply is not None and not reason.strip():
         raise UsageRefusal("--reason is empty; state why it will work now, it is kept for ever.")
     selection = None if plan is None else parse(plan)

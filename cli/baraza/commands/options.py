@@ -60,6 +60,8 @@ def replicas_of(texts: list[str] | None) -> dict[str, int]:
         service, _, number = text.partition("=")
         if not service or not number.isascii() or not number.isdecimal() or len(number) > DIGITS_MAX:
             raise UsageRefusal(f"--replicas {text!r}; write it like payment=2.")
+        if service in replicas:
+            raise UsageRefusal(f"--replicas gives {service} twice; give each service one number.")
         replicas[service] = int(number)
     return replicas
 
