@@ -29,6 +29,14 @@ def test_a_catalogue_is_read_line_by_line(tmp_path: Path) -> None:
     ]
 
 
+def test_a_blank_before_a_quote_belongs_to_no_name(tmp_path: Path) -> None:
+    path = written(tmp_path, b'sku, name, price_minor, currency, stock\n"A-1", "Elm, red", 1, USD, 1\n')
+
+    (record,) = tabular.records(path, CATALOGUE, key="sku")
+
+    assert (record["sku"], record["name"]) == ("A-1", "Elm, red")
+
+
 def test_an_empty_line_in_a_catalogue_is_skipped(tmp_path: Path) -> None:
     path = written(tmp_path, HEAD + b"tea,Tea,1,USD,1\n\nmilk,Milk,1,USD,1\n\n")
 

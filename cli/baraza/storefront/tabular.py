@@ -76,7 +76,7 @@ def records(path: Path, columns: Sequence[Column], *, key: str, name: str | None
     begins_at = 1
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
+            reader = csv.reader(file, strict=True, skipinitialspace=True)
             _check_header(named, next(reader, None), names)
             seen: dict[Value, int] = {}
             while True:
