@@ -263,6 +263,11 @@ def test_a_command_that_is_shown_can_be_pasted(tmp_path: Path) -> None:
     assert options.command("status", home=None) == "./baraza status"
 
 
+def test_a_file_that_begins_with_a_dash_is_shown_as_a_path() -> None:
+    assert options.as_argument(Path("-weird.json")) == "./-weird.json"
+    assert [options.as_argument(Path(name)) for name in ("-", "a.json", "/-x")] == ["-", "a.json", "/-x"]
+
+
 def test_an_order_id_means_the_same_in_small_letters() -> None:
     ids = selection.parse("id=01jcz3k8t0abcdefghjkmnpqrs,saga-1")
     assert ids == {"saga_ids": ["01JCZ3K8T0ABCDEFGHJKMNPQRS", "saga-1"]}

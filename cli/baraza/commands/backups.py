@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from baraza.commands.options import Home, command
+from baraza.commands.options import Home, as_argument, command
 from baraza.system import running
 from baraza.terminal import UsageRefusal, notify
 
@@ -24,7 +24,7 @@ def backup(service: Service, file: File, home: Home = None) -> None:
     """Write a copy of a service's database into a file, while everything runs."""
     _check_writable(file)
     running.load(home).backup(service, file)
-    restoring = command("restore", service, str(file), home=home)
+    restoring = command("restore", service, as_argument(file), home=home)
     notify(f"{file} contains {service} as of the start of this command. Restore it: {restoring}")
 
 

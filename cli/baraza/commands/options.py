@@ -80,6 +80,11 @@ def command(*words: str, home: Path | None) -> str:
     return f"./baraza {shlex.join([*words, *options])}"
 
 
+def as_argument(file: Path) -> str:
+    """Return a file as an argument of a command: one whose name begins with a dash would be taken for an option."""
+    return f"./{file}" if str(file).startswith("-") and str(file) != "-" else str(file)
+
+
 def check_reason(reason: str) -> None:
     """Raise UsageRefusal where ``--reason`` is no remark, by the rule that the tracker has."""
     from chassis.values.remark import remark

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from baraza.commands.options import COUNT_MAX, RATE_MAX, Home, Json, Order, command, finite, order_id
+from baraza.commands.options import COUNT_MAX, RATE_MAX, Home, Json, Order, as_argument, command, finite, order_id
 from baraza.repetition import done, repeatable
 from baraza.storefront.inputs import Input, rereadable
 from baraza.system import running
@@ -80,7 +80,7 @@ def submit(file: OrderFile, key: Key = None, home: Home = None, as_json: Json = 
     if None not in (own, key) and own != key:
         raise UsageRefusal(f"{file} has the idempotency key {own!r}, --idempotency-key is {key!r}; give one of them.")
     chosen = key or order.key
-    again = command("orders", "submit", str(file), "--idempotency-key", chosen, home=home)
+    again = command("orders", "submit", as_argument(file), "--idempotency-key", chosen, home=home)
     with running.find(home).api("checkout") as checkout:
         notify(f"Idempotency key: {chosen}")
         repeat = f"Repeat it safely, under the key {chosen}: {again}"
@@ -111,7 +111,7 @@ def replay(source: Source, limit: Limit = None, rate: Rate = None, home: Home = 
 
 def _again(source: str, limit: int | None, home: Path | None) -> str:
     options = () if limit is None else ("--orders", str(limit))
-    return command("orders", "replay", source, *options, home=home)
+    return command("orders", "replay", as_argument(Path(source)), *options, home=home)
 
 
 def _replayed(
