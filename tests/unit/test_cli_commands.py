@@ -111,6 +111,10 @@ def test_without_a_stack_one_sentence_states_what_to_run(
         ),
         (("up", "--replicas", "payment=2", "--replicas", "payment=3"), "--replicas gives payment twice"),
         (("redrive", "--apply", "p", "--reason", "r", "--compensate"), "--compensate belongs to --plan"),
+        (
+            ("explore", "--large", "--steps", "2", "--control", "no-fence"),
+            "No large model has --steps 2; choose one of",
+        ),
         (("redrive",), "one of --plan SELECTION, --apply PLAN or --show PLAN"),
         (("redrive", "--apply", "01JCZ3K8T0ABCDEFGHJKMNPQRS"), "--reason is empty"),
         (("redrive", "--plan", ""), "The selection is empty"),

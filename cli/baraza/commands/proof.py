@@ -106,6 +106,10 @@ def explore(steps: Steps = None, large: Large = False, control: Control = None, 
     from proof.models import BOUNDS
 
     _check(control, EXPLORED)
+    known = _models(large=large)
+    if steps is not None and not known.get(steps):
+        counts = ", ".join(str(count) for count, models in known.items() if models)
+        raise UsageRefusal(f"No {'large ' if large else ''}model has --steps {steps}; choose one of {counts}.")
     rules_left_out = dict(CONTROLS[control].explored) if control else {}
     found = []
     for explored in _explored(steps, rules_left_out, large=large):
@@ -124,14 +128,20 @@ def explore(steps: Steps = None, large: Large = False, control: Control = None, 
 def _explored(steps: int | None, rules_left_out: dict[str, Any], *, large: bool) -> Iterator[dict[str, Any]]:
     """Explore each model, and yield its figures."""
     from proof.exploration import explore as visit
-    from proof.models import LARGE, MODELS
 
-    models = LARGE if large else MODELS
+    models = _models(large=large)
     for count in (steps,) if steps else models:
         for name, model in models.get(count, {}).items():
             began_s = time.monotonic()
             visited = visit(replace(model(), **rules_left_out))
             yield {"steps": count, "saga": name, "took_s": round(time.monotonic() - began_s, 1), **visited.to_json()}
+
+
+def _models(*, large: bool) -> dict[int, Any]:
+    """Return the models by their number of steps."""
+    from proof.models import LARGE, MODELS
+
+    return dict(LARGE if large else MODELS)
 
 
 def _show_explored(explored: dict[str, Any]) -> None:
