@@ -30,6 +30,7 @@ from baraza.commands import (
     stack,
     test,
 )
+from baraza.commands.options import Commands
 from baraza.environment import remove_foreign
 from baraza.system import running
 from baraza.terminal import FOUND_A_PROBLEM, USAGE, Refusal, notify
@@ -37,7 +38,7 @@ from baraza.terminal import FOUND_A_PROBLEM, USAGE, Refusal, notify
 INTERRUPTED = 130
 DETAIL_LENGTH_MAX = 300
 
-app = typer.Typer(
+app = Commands(
     name="baraza",
     no_args_is_help=True,
     add_completion=False,

@@ -86,7 +86,7 @@ def test_a_byte_order_mark_before_orders_is_skipped(tmp_path: Path) -> None:
         (HEAD + b"t\xe2\x80\x8ba,Tea,1,USD,1\n", "Character 2 (U+200B) cannot be seen; remove it."),
         (HEAD + b"tea,Tea,1,ZZZ,1\n", "'ZZZ'; expected three capital letters, such as USD. Not a currency of ISO 4217"),
         (HEAD + "caf\u00e9,A,1,USD,1\ncafe\u0301,A,1,USD,1\n".encode(), "line 3: sku 'caf\u00e9' is on line 2 already"),
-        (HEAD + b"t\xe9,Tea,1,USD,1\n", "is not UTF-8"),
+        (HEAD + b"t\xe9,Tea,1,USD,1\n", ", line 2, byte 2 is not UTF-8; save the file as UTF-8."),
         (HEAD + b"t\x00,Tea,1,USD,1\n", "line 2, column sku: 't\\x00'; expected a text"),
         (HEAD + b"tea,Tea,10000000001,USD,1\n", "line 2, column price_minor: '10000000001'; expected a whole number"),
         (HEAD + b"tea,Tea,1,USD,1000000001\n", "line 2, column stock: '1000000001'; expected a whole number"),
@@ -98,6 +98,12 @@ def test_a_flaw_in_a_catalogue_is_named(tmp_path: Path, content: bytes, expected
         list(tabular.records(written(tmp_path, content), CATALOGUE, key="sku"))
 
     assert expected in str(refusal.value)
+
+
+def test_a_byte_that_is_no_utf8_is_named_by_its_line_far_into_a_file(tmp_path: Path) -> None:
+    lines = b"".join(b"tea-%d,Tea,1,USD,1\n" % number for number in range(3_000))
+    with pytest.raises(UsageRefusal, match="line 3002, byte 4 is not UTF-8"):
+        list(tabular.records(written(tmp_path, HEAD + lines + b"caf\xe9,A,1,USD,1\n"), CATALOGUE, key="sku"))
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

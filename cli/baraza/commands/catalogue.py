@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from baraza.commands.options import Home, Json, check_reason
+from baraza.commands.options import Commands, Home, Json, check_reason
 from baraza.repetition import repeatable
 from baraza.storefront import seed, tabular
 from baraza.storefront.inputs import rereadable
@@ -21,8 +21,8 @@ from baraza.terminal import Refusal, UsageRefusal, notify, put, put_json
 if TYPE_CHECKING:
     from baraza.storefront.seed import Kept
 
-catalogue_app = typer.Typer(no_args_is_help=True, help="Products, their prices and their stock.")
-customers_app = typer.Typer(no_args_is_help=True, help="Customers and their points.")
+catalogue_app = Commands(no_args_is_help=True, help="Products, their prices and their stock.")
+customers_app = Commands(no_args_is_help=True, help="Customers and their points.")
 
 KEPT_SHOWN_MAX = 5
 
@@ -68,7 +68,7 @@ def load_catalogue(file: File, home: Home = None, as_json: Json = False) -> None
     """
     with rereadable(file) as found:
         read = partial(tabular.records, found.path, seed.CATALOGUE, key="sku", name=found.name)
-        total = sum(1 for _ in read())
+        total = _counted(read(), found.name)
         kept = seed.load_catalogue(running.find(home), read(), total)
     put_json({"products": total, "stock_kept": len(kept)}) if as_json else notify(f"Loaded {total} products.")
     _check(kept, "products", "on hand", "catalogue receive, count or correct")
@@ -82,10 +82,17 @@ def load_customers(file: File, home: Home = None, as_json: Json = False) -> None
     """
     with rereadable(file) as found:
         read = partial(tabular.records, found.path, seed.CUSTOMERS, key="customer_id", name=found.name)
-        total = sum(1 for _ in read())
+        total = _counted(read(), found.name)
         kept = seed.load_customers(running.find(home), read(), total)
     put_json({"customers": total, "points_kept": len(kept)}) if as_json else notify(f"Loaded {total} customers.")
     _check(kept, "customers", "left", "customers grant or correct")
+
+
+def _counted(records: Iterator[object], name: str) -> int:
+    """Return the number of records. Raises UsageRefusal where there is none: what should have written them failed."""
+    if total := sum(1 for _ in records):
+        return total
+    raise UsageRefusal(f"{name} has no line below its header, so there is nothing to load.")
 
 
 def _check(kept: Sequence[Kept], noun: str, left: str, commands: str) -> None:
@@ -105,8 +112,9 @@ def _check(kept: Sequence[Kept], noun: str, left: str, commands: str) -> None:
 @catalogue_app.command("stock")
 def show_stock(sku: Sku, home: Home = None, as_json: Json = False) -> None:
     """Show a product's stock: opened with, received in all, on hand."""
+    path = f"/v1/stock/{_segment(sku)}"
     with running.find(home).api("inventory") as inventory:
-        level = inventory.get(f"/v1/stock/{_segment(sku)}")
+        level = inventory.get(path)
         put_json(level) if as_json else put(_stock(level))
 
 
@@ -197,9 +205,19 @@ def _moved(
 
 
 def _segment(sku: str) -> str:
+    """Return a SKU as it stands in a path. Raises UsageRefusal where it can be none."""
     from urllib.parse import quote
 
-    return quote(sku, safe="")
+    from chassis.http.fields import SKU_LENGTH_MAX
+    from chassis.values.text import identifier
+
+    try:
+        found = identifier(sku, length_max=SKU_LENGTH_MAX)
+    except ValueError as error:
+        raise UsageRefusal(f"The SKU {sku!a}: {error}.") from error
+    if not found.strip("."):
+        raise UsageRefusal(f"The SKU {found!r} cannot stand in a path; query it with SQL, or give it another one.")
+    return quote(found, safe="")
 
 
 def _stock(level: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from baraza.commands.options import COUNT_MAX, Home, Json
+from baraza.commands.options import COUNT_MAX, Commands, Home, Json
 from baraza.streams import is_read
 from baraza.system import broker, running
 from baraza.terminal import Refusal, UsageRefusal, is_interactive, notify, put, put_json, put_table
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from chassis.wire.kafka import KafkaLogin
 
-app = typer.Typer(no_args_is_help=True, help="The events on Kafka, decoded.")
+app = Commands(no_args_is_help=True, help="The events on Kafka, decoded.")
 
 POLL_S = 0.5
 TYPE_HEADER = "ce_type"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from baraza.commands.options import RATE_MAX, Home, Json, Saga, check_reason, command, order_id
+from baraza.commands.options import RATE_MAX, Commands, Home, Json, Saga, check_reason, command, order_id
 from baraza.commands.sagas import app as sagas_app
 from baraza.repetition import done
 from baraza.selection import parse
@@ -33,7 +33,7 @@ DAY_S, HOUR_S, MINUTE_S = 86_400, 3_600, 60
 
 ENDS = ("COMPENSATED", "CONFIRMED")
 
-letters_app = typer.Typer(no_args_is_help=True, help="Dead letters that no saga accounts for.")
+letters_app = Commands(no_args_is_help=True, help="Dead letters that no saga accounts for.")
 
 Reason = Annotated[str, typer.Option("--reason", help="The reason; it is kept for ever.", show_default=False)]
 Plan = Annotated[

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
+from typer.core import TyperCommand, TyperOption
+from typer.models import CommandFunctionType
 
 from baraza.terminal import UsageRefusal
 from chassis.values.ids import canonical
@@ -44,6 +48,26 @@ RATE_MAX = 1_000_000.0
 """Orders or sagas a second, beyond what any machine has processed."""
 SECONDS_MAX = 31 * 86_400.0
 """A month, longer than any measurement or wait lasts."""
+
+
+class OptionsOnce(TyperCommand):
+    """A command that refuses an option given twice: of two values the last one would be believed."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Return the arguments that are left, as the library does."""
+        _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+        for option, count in Counter(given).items():
+            if count > 1 and isinstance(option, TyperOption) and not (option.multiple or option.is_flag):
+                ctx.fail(f"Option {option.opts[0]!r} is given {count} times; give it once.")
+        return super().parse_args(ctx, args)
+
+
+class Commands(typer.Typer):
+    """A group of commands of ours."""
+
+    def command(self, name: str | None = None, **settings: Any) -> Callable[[CommandFunctionType], CommandFunctionType]:
+        """Return the decorator of a command, as the library does."""
+        return super().command(name, cls=OptionsOnce, **settings)
 
 
 def finite(value: float | None) -> float | None:

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -14,7 +14,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from baraza.commands.options import COUNT_MAX, RATE_MAX, Home, Json, Order, as_argument, command, finite, order_id
+from baraza.commands.options import (
+    COUNT_MAX,
+    RATE_MAX,
+    Commands,
+    Home,
+    Json,
+    Order,
+    as_argument,
+    command,
+    finite,
+    order_id,
+)
 from baraza.repetition import done, repeatable
 from baraza.storefront.inputs import Input, rereadable
 from baraza.system import running
@@ -24,7 +35,7 @@ if TYPE_CHECKING:
     from baraza.storefront.orderfile import Submission
     from baraza.storefront.replay import Intake, Result
 
-app = typer.Typer(no_args_is_help=True, help="Orders, as checkout knows them.")
+app = Commands(no_args_is_help=True, help="Orders, as checkout knows them.")
 
 DATASET = "dataset"
 REASONS_SHOWN_MAX = 20
@@ -163,6 +174,8 @@ def _file(home: Path | None, found: Input, limit: int | None) -> tuple[running.R
     from baraza.storefront import orderfile
 
     total = sum(1 for _ in islice(orderfile.read(found.path, found.name), limit))
+    if not total:
+        raise UsageRefusal(f"{found.name} has no order; expected one JSON object a line.")
     return running.find(home), islice(orderfile.read(found.path, found.name), limit), total
 
 
@@ -210,11 +223,16 @@ def cancel(order: Order, home: Home = None, as_json: Json = False) -> None:
 
 
 def _json_of(file: Path) -> Any:
+    from baraza.storefront.orderfile import LINE_BYTES_MAX
     from baraza.storefront.tabular import unreadable
     from chassis.values.json_text import JsonFlaw, parse
 
     try:
-        return parse(sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes())
+        with nullcontext(sys.stdin.buffer) if str(file) == "-" else file.open("rb") as opened:
+            content = opened.read(LINE_BYTES_MAX + 1)
+        if len(content) > LINE_BYTES_MAX:
+            raise UsageRefusal(f"{file} has more than {LINE_BYTES_MAX} bytes; expected one body of POST /v1/orders.")
+        return parse(content)
     except OSError as error:
         raise unreadable(file, error) from error
     except JsonFlaw as flaw:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from baraza.commands.options import COUNT_MAX, Home, Json, Order, Saga, check_reason, command, order_id
+from baraza.commands.options import COUNT_MAX, Commands, Home, Json, Order, Saga, check_reason, command, order_id
 from baraza.repetition import done
 from baraza.streams import is_read
 from baraza.system import running
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from baraza.system.client import Api
     from saga_tracker.model.saga import SagaDefinition, StepDefinition
 
-app = typer.Typer(no_args_is_help=True, help="Sagas, as the tracker knows them.")
-saga_app = typer.Typer(no_args_is_help=True, help="The definition of a saga.")
+app = Commands(no_args_is_help=True, help="Sagas, as the tracker knows them.")
+saga_app = Commands(no_args_is_help=True, help="The definition of a saga.")
 
 STATES = ("PENDING", "CONFIRMED", "CANCELLED_COMPENSATED", "NEEDS_REVIEW")
 PAGE_SAGAS = 100

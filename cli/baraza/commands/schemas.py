@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import typer
-
+from baraza.commands.options import Commands
 from baraza.terminal import Refusal, put
 
-app = typer.Typer(no_args_is_help=True, help="The wire contract in schemas/ and the classes generated from it.")
+app = Commands(no_args_is_help=True, help="The wire contract in schemas/ and the classes generated from it.")
 
 
 @app.command()

@@ -94,11 +94,22 @@ def records(path: Path, columns: Sequence[Column], *, key: str, name: str | None
                     )
                 yield record
     except UnicodeDecodeError as error:
-        raise UsageRefusal(f"{named} is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8.") from error
+        raise UsageRefusal(f"{named}{_undecodable(path)} is not UTF-8; save the file as UTF-8.") from error
     except csv.Error as error:
         raise UsageRefusal(_flaw(named, begins_at, reader.line_num, error)) from error
     except OSError as error:
         raise unreadable(Path(named), error) from error
+
+
+def _undecodable(path: Path) -> str:
+    """Return where the first bytes are that are not UTF-8: a decoder counts within what it has read ahead."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                return f", line {number}, byte {error.start + 1}"
+    return ""
 
 
 def _check_header(name: str, header: Sequence[str] | None, names: Sequence[str]) -> None:
