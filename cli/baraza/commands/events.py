@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 app = Commands(no_args_is_help=True, help="The events on Kafka, decoded.")
 
 POLL_S = 0.5
+REGISTRY_TIMEOUT_S = 5
+"""The client has no timeout of its own, so a registry that stands still would stop the command for ever."""
 TYPE_HEADER = "ce_type"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NO_TIMESTAMP = 0
@@ -110,7 +112,7 @@ def _messages(
     try:
         start = OFFSET_BEGINNING if from_beginning else OFFSET_END
         consumer.assign([TopicPartition(topic, number, start) for number in _partitions(stack.kafka, topic)])
-        deserialize = AvroDeserializer(SchemaRegistryClient({"url": stack.registry_url}))
+        deserialize = AvroDeserializer(SchemaRegistryClient({"url": stack.registry_url, "timeout": REGISTRY_TIMEOUT_S}))
         if is_interactive():
             notify(f"Waiting for messages on {topic}; Ctrl-C ends it.")
         while True:
