@@ -44,8 +44,11 @@ def approve(wire: TrackerPeers, plan_id: str, *, by: str) -> Any:
 def contradict(wire: TrackerPeers, *, up_to: int) -> str:
     """Park an order whose stock is recorded as rejected, and whose first ``up_to`` steps as run; return its id."""
     saga_id = new_id()
-    wire.publish(*successes(saga_id, up_to=up_to), message(inventory.InventoryRejected, saga_id))
+    facts = [*successes(saga_id, up_to=up_to), message(inventory.InventoryRejected, saga_id)]
+    wire.publish(*facts)
     wire.becomes(saga_id, "NEEDS_REVIEW")
+    ids = {fact.message_id for fact in facts}  # it is parked after some of them; the others would change it again
+    until(lambda: ids.issubset(entry.message_id for entry in wire.timeline(saga_id)), "all of its facts are recorded")
     return saga_id
 
 
