@@ -45,11 +45,16 @@ def contradict(wire: TrackerPeers, *, up_to: int) -> str:
     """Park an order whose stock is recorded as rejected, and whose first ``up_to`` steps as run; return its id."""
     saga_id = new_id()
     facts = [*successes(saga_id, up_to=up_to), message(inventory.InventoryRejected, saga_id)]
-    wire.publish(*facts)
+    record(wire, saga_id, *facts)  # it is parked after some of them, and the others would change it again
     wire.becomes(saga_id, "NEEDS_REVIEW")
-    ids = {fact.message_id for fact in facts}  # it is parked after some of them; the others would change it again
-    until(lambda: ids.issubset(entry.message_id for entry in wire.timeline(saga_id)), "all of its facts are recorded")
     return saga_id
+
+
+def record(wire: TrackerPeers, saga_id: str, *facts: Message) -> None:
+    """Publish messages of a saga, and return when the tracker has recorded all of them."""
+    wire.publish(*facts)
+    ids = {fact.message_id for fact in facts}
+    until(lambda: ids.issubset(entry.message_id for entry in wire.timeline(saga_id)), "its facts are recorded")
 
 
 def test_two_operators_release_the_money_of_a_saga_whose_facts_contradict_one_another(wire: TrackerPeers) -> None:
@@ -88,8 +93,7 @@ def test_a_saga_whose_steps_all_ran_is_confirmed_and_nothing_is_resolved_twice_o
 ) -> None:
     saga_id = contradict(wire, up_to=5)
     stale = propose(wire, saga_id, "COMPENSATED", by="ops-1").json()["plan_id"]
-    wire.publish(*[message(ORDER.steps[-1].succeeds_with, saga_id)])
-    until(lambda: wire.saga(saga_id).step == "post_ledger", "its last step is recorded")
+    record(wire, saga_id, message(ORDER.steps[-1].succeeds_with, saga_id))
     approve(wire, stale, by="ops-2")
     until(
         lambda: call(wire, "GET", f"/plans/{stale}", by="ops-1").json()["counts"] == {"CHANGED": 1},
