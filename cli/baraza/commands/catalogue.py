@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from baraza.commands.options import Commands, Home, Json, check_reason
+from baraza.commands.options import Commands, Home, Json, check_key, check_reason
 from baraza.repetition import repeatable
 from baraza.storefront import seed, tabular
 from baraza.storefront.inputs import rereadable
@@ -187,12 +187,10 @@ def _moved(
 
     With the key the call can be repeated safely, which an error in the block states too.
     """
-    from baraza.storefront.orderfile import KEY_EXPECTED, is_key
     from chassis.wire.envelope import new_id
 
     check_reason(str(movement["reason"]))
-    if key is not None and not is_key(key):
-        raise UsageRefusal(f"--idempotency-key {key!r}; expected {KEY_EXPECTED}.")
+    check_key(key)
     chosen = key or new_id()
     option = f"--idempotency-key {shlex.quote(chosen)}"
     with running.find(home).api(service) as api:

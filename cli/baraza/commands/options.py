@@ -119,3 +119,11 @@ def check_reason(reason: str) -> None:
         remark(reason)
     except ValueError as error:
         raise UsageRefusal(f"--reason: {error}.") from error
+
+
+def check_key(key: str | None) -> None:
+    """Raise UsageRefusal where ``--idempotency-key`` is given and is no key."""
+    from baraza.storefront.orderfile import KEY_EXPECTED, is_key
+
+    if key is not None and not is_key(key):
+        raise UsageRefusal(f"--idempotency-key {key!r}; expected {KEY_EXPECTED}.")

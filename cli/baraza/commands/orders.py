@@ -22,6 +22,7 @@ from baraza.commands.options import (
     Json,
     Order,
     as_argument,
+    check_key,
     command,
     finite,
     order_id,
@@ -81,10 +82,9 @@ Rate = Annotated[
 @app.command()
 def submit(file: OrderFile, key: Key = None, home: Home = None, as_json: Json = False) -> None:
     """Submit one order. Its idempotency key is written to stderr: with it the call can be repeated safely."""
-    from baraza.storefront.orderfile import KEY_EXPECTED, is_key, submission
+    from baraza.storefront.orderfile import submission
 
-    if key is not None and not is_key(key):
-        raise UsageRefusal(f"--idempotency-key {key!r}; expected {KEY_EXPECTED}.")
+    check_key(key)
     content = _json_of(file)
     order = submission(content, str(file))
     own = content.get("idempotency_key")

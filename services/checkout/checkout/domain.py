@@ -24,6 +24,8 @@ from chassis.http.fields import (
     ShortTextShape,
     Sku,
     SkuText,
+    country,
+    currency,
 )
 from chassis.values.address import is_country, missing_parts
 from chassis.values.card_number import (
@@ -335,13 +337,12 @@ class _Rules:
 
 
 def _of_codes(cart: Cart) -> Iterator[Refusal]:
-    if not is_currency(cart.currency):
-        yield Refusal(
-            path=("currency",), detail="Not a currency of ISO 4217 with minor units; send a code such as USD."
-        )
-    if not is_country(cart.ship_to.country):
-        detail = "Not a country of ISO 3166-1; send a code of two capital letters such as US."
-        yield Refusal(path=("ship_to", "country"), detail=detail)
+    codes = ((("currency",), currency, cart.currency), (("ship_to", "country"), country, cart.ship_to.country))
+    for path, rule, code in codes:
+        try:
+            rule(code)
+        except ValueError as error:
+            yield Refusal(path=path, detail=f"{error}.")
 
 
 def _checked_address(ship_to: ShipTo, rules: _Rules) -> ShipTo:

@@ -6,6 +6,7 @@ anew, other messages are there by now, and they would be skipped in silence.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -46,8 +47,10 @@ def complete(assigned: Collection[TopicPartition], topics: Collection[str]) -> f
     While an older release runs beside this one, a topic that only this one reads is divided on its own. What a worker
     knows of such a number is not everything, so it must not act on it.
     """
-    known = {number: {topic for topic, partition in assigned if partition == number} for _, number in assigned}
-    return frozenset(each for each in assigned if known[each[1]].issuperset(topics))
+    topics_of: dict[int, set[str]] = defaultdict(set)
+    for topic, number in assigned:
+        topics_of[number].add(topic)
+    return frozenset(each for each in assigned if topics_of[each[1]].issuperset(topics))
 
 
 def check(stored: Mapping[TopicPartition, StoredOffset], available: Mapping[TopicPartition, Available]) -> None:
