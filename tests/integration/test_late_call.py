@@ -30,7 +30,7 @@ from support.builders import a
 from support.postgres import scratch_database
 from support.shipping_process import SERVICE, shipping
 from support.tcp_proxy import TcpProxy, proxy_to
-from support.topics import OutgoingMessage, publish, stored
+from support.topics import OutgoingMessage, Stored, publish, stored
 from support.waiting import until
 
 STEP = "book_shipment"
@@ -66,16 +66,24 @@ def send(stack: Stack, codec: Codec, message: Message, topic: str) -> None:
     publish(stack.kafka(), [OutgoingMessage(topic=topic, partition=0, key=key, value=value)])
 
 
+def published(stack: Stack, topic: str, saga_id: str) -> list[Stored]:
+    """Return what shipping has published about a saga, each message once.
+
+    The process that comes back takes its partitions again. What their last owner published within the half second
+    before, and had not removed from the outbox yet, is published a second time: delivery is at least once.
+    """
+    found = [each for each in stored(stack.kafka(), topic) if each.key == saga_id.encode()]
+    return list({(each.value, each.pairs): each for each in found}.values())
+
+
 def replies(stack: Stack, codec: Codec, saga_id: str) -> list[Message]:
-    """Return what shipping has published about a saga."""
-    found = [each for each in stored(stack.kafka(), f"{SERVICE}.events") if each.key == saga_id.encode()]
-    return [codec.decode(each.value) for each in found]
+    """Return what shipping has announced about a saga."""
+    return [codec.decode(each.value) for each in published(stack, f"{SERVICE}.events", saga_id)]
 
 
 def letters(stack: Stack, saga_id: str) -> list[str]:
     """Return the reasons of a saga's dead letters."""
-    found = [each for each in stored(stack.kafka(), f"{SERVICE}.dlq") if each.key == saga_id.encode()]
-    return [each.headers["baraza_reason"].decode() for each in found]
+    return [each.headers["baraza_reason"].decode() for each in published(stack, f"{SERVICE}.dlq", saga_id)]
 
 
 def shipments(courier: SimulatorProcess, saga_id: str) -> list[str]:
