@@ -1,6 +1,6 @@
 """Alembic's entry for ledger."""
 
 from chassis.postgres import migrations
-from ledger.tables import metadata
+from ledger.store.schema import metadata
 
 migrations.run(metadata)

@@ -1,0 +1,235 @@
+"""The charts of accounts, and what each moment of a business debits and credits. This module is data.
+
+An account's path is ``chart:code:currency``, or ``chart:code:owner:currency`` where each member or merchant has one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ledger.model.accounts import AccountKind
+from ledger.model.transfers import Entry
+
+ASSET, LIABILITY, INCOME = AccountKind.ASSET, AccountKind.LIABILITY, AccountKind.INCOME
+EXPENSE, EQUITY = AccountKind.EXPENSE, AccountKind.EQUITY
+LANES = 8
+"""Balance rows of a busy account without a limit: as many processes write to it at once without waiting."""
+
+
+class UnknownAccount(ValueError):
+    """A chart has no such account or posting; the message names those that it has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChartAccount:
+    """An account of a chart. ``floor_minor`` 0 never goes below zero; None is no limit.
+
+    An account of a member or merchant is opened by a request, so that a wrong number opens none. Any other account, and
+    one that ``is_passing`` because it exists for one payout only, is opened when it is first used.
+    """
+
+    kind: AccountKind
+    title: str
+    floor_minor: int | None = None
+    lanes: int = 1
+    is_owned: bool = False
+    is_passing: bool = False
+
+    @property
+    def is_opened_on_use(self) -> bool:
+        return self.is_passing or not self.is_owned
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """One side of a posting: the account, and the names of the amounts that are summed on it."""
+
+    account: str
+    amounts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Posting:
+    """What one moment of the business debits and credits."""
+
+    debits: tuple[Side, ...]
+    credits: tuple[Side, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """A chart of accounts. Its days begin and end at midnight of ``zone``."""
+
+    name: str
+    zone: str
+    accounts: Mapping[str, ChartAccount]
+    postings: Mapping[str, Posting] = field(default_factory=dict)
+
+    def path(self, code: str, currency: str, owner: str | None = None) -> str:
+        """Return the path of an account. Raises UnknownAccount."""
+        account = self.accounts.get(code)
+        if account is None:
+            known = ", ".join(self.accounts)
+            raise UnknownAccount(f"Chart {self.name} has no account {code!r}; known: {known}. Check the posting.")
+        if account.is_owned != (owner is not None):
+            needed = "needs an owner" if account.is_owned else "has no owner"
+            raise UnknownAccount(f"Account {code} of chart {self.name} {needed}, and got {owner!r}.")
+        return ":".join([self.name, code, *([owner] if owner is not None else []), currency])
+
+    def entries(
+        self, posting: str, amounts: Mapping[str, int], currency: str, owners: Mapping[str, str] | None = None
+    ) -> tuple[Entry, ...]:
+        """Return the entries of a moment. An amount that is not given is 0, and a side of 0 has no entry.
+
+        ``owners`` are the owners of the accounts that have one, by code. Raises UnknownAccount.
+        """
+        found = self.postings.get(posting)
+        if found is None:
+            known = ", ".join(self.postings)
+            raise UnknownAccount(f"Chart {self.name} has no posting {posting!r}; known: {known}. Check its name.")
+        owners = owners or {}
+        sides = [(side, 1) for side in found.debits] + [(side, -1) for side in found.credits]
+        summed = [(side.account, sign * sum(amounts.get(each, 0) for each in side.amounts)) for side, sign in sides]
+        return tuple(
+            Entry(self.path(code, currency, owners.get(code)), amount_minor, currency)
+            for code, amount_minor in summed
+            if amount_minor
+        )
+
+
+def _posting(debits: Mapping[str, str], credits_: Mapping[str, str]) -> Posting:
+    """Return a posting, from accounts to the names of amounts with a plus between them."""
+    return Posting(
+        debits=tuple(Side(account=code, amounts=tuple(names.split("+"))) for code, names in debits.items()),
+        credits=tuple(Side(account=code, amounts=tuple(names.split("+"))) for code, names in credits_.items()),
+    )
+
+
+SHOP = Chart(
+    name="shop",
+    zone="UTC",
+    accounts={
+        "gateway_receivable": ChartAccount(kind=ASSET, title="The gateway's debt to us", lanes=LANES),
+        "sales": ChartAccount(kind=INCOME, title="Sales", lanes=LANES),
+        "tax_payable": ChartAccount(kind=LIABILITY, title="Tax that we owe", lanes=LANES),
+        "points_liability": ChartAccount(kind=LIABILITY, title="Points that customers may still use", lanes=LANES),
+        "exchange": ChartAccount(kind=ASSET, title="Exchange between currencies"),
+        "bank": ChartAccount(kind=ASSET, title="The bank"),
+    },
+    postings={
+        "captured": _posting(
+            {"gateway_receivable": "captured", "points_liability": "points"},
+            {"sales": "net", "tax_payable": "tax"},
+        ),
+        "settled": _posting({"bank": "settled"}, {"gateway_receivable": "settled"}),
+    },
+)
+
+MERCHANTS = Chart(
+    name="merchants",
+    zone="UTC",
+    accounts={
+        "gateway_receivable": ChartAccount(kind=ASSET, title="The gateways' debt to us", lanes=LANES),
+        "pending": ChartAccount(kind=LIABILITY, title="Captured, not settled", is_owned=True),
+        "available": ChartAccount(kind=LIABILITY, title="May be paid out", is_owned=True, floor_minor=0),
+        "reserve": ChartAccount(kind=LIABILITY, title="Kept for disputes", is_owned=True, floor_minor=0),
+        "payouts_in_transit": ChartAccount(kind=LIABILITY, title="Payouts in transit"),
+        "receivable": ChartAccount(kind=ASSET, title="What merchants owe us", is_owned=True),
+        "fees": ChartAccount(kind=INCOME, title="Fees that we earned", lanes=LANES),
+        "gateway_costs": ChartAccount(kind=EXPENSE, title="Fees that gateways took", lanes=LANES),
+        "exchange": ChartAccount(kind=ASSET, title="Exchange between currencies"),
+        "bank": ChartAccount(kind=ASSET, title="The bank"),
+        "suspense": ChartAccount(kind=LIABILITY, title="Receipts without a payment"),
+    },
+    postings={
+        "captured": _posting({"gateway_receivable": "net+fee"}, {"pending": "net", "fees": "fee"}),
+        "settled": _posting({"bank": "paid", "gateway_costs": "cost"}, {"gateway_receivable": "paid+cost"}),
+        "released": _posting({"pending": "net+reserve"}, {"available": "net", "reserve": "reserve"}),
+        "refunded": _posting({"available": "refund"}, {"gateway_receivable": "refund"}),
+        "disputed": _posting({"reserve": "covered", "receivable": "rest"}, {"gateway_receivable": "covered+rest"}),
+        "payout": _posting({"available": "payout"}, {"payouts_in_transit": "payout"}),
+        "payout_paid": _posting({"payouts_in_transit": "payout"}, {"bank": "payout"}),
+        "payout_failed": _posting({"payouts_in_transit": "payout"}, {"available": "payout"}),
+    },
+)
+
+SACCO = Chart(
+    name="sacco",
+    zone="Africa/Nairobi",
+    accounts={
+        "utility": ChartAccount(kind=ASSET, title="M-Pesa utility account", lanes=LANES),
+        "working": ChartAccount(kind=ASSET, title="M-Pesa working account"),
+        "bank": ChartAccount(kind=ASSET, title="The bank"),
+        "loan": ChartAccount(kind=ASSET, title="A member's loan", is_owned=True),
+        "loans_in_transit": ChartAccount(kind=ASSET, title="Loans being disbursed", is_owned=True, is_passing=True),
+        "member_receivable": ChartAccount(kind=ASSET, title="Paid out twice, owed by the member", is_owned=True),
+        "fosa": ChartAccount(kind=LIABILITY, title="A member's savings", is_owned=True, floor_minor=0),
+        "deposits": ChartAccount(kind=LIABILITY, title="A member's deposits", is_owned=True, floor_minor=0),
+        "shares": ChartAccount(kind=EQUITY, title="A member's shares", is_owned=True, floor_minor=0),
+        "unallocated": ChartAccount(kind=LIABILITY, title="Receipts not yet allocated", lanes=LANES),
+        "payout_in_transit": ChartAccount(
+            kind=LIABILITY, title="One payout in transit", is_owned=True, is_passing=True, floor_minor=0
+        ),
+        "fees_held": ChartAccount(kind=LIABILITY, title="Fees held until success", lanes=LANES),
+        "charges_payable": ChartAccount(kind=LIABILITY, title="Charges payable to M-Pesa", lanes=LANES),
+        "excise": ChartAccount(kind=LIABILITY, title="Excise duty that we owe", lanes=LANES),
+        "withholding_tax": ChartAccount(kind=LIABILITY, title="Withholding tax that we owe"),
+        "dividends_payable": ChartAccount(kind=LIABILITY, title="A member's dividend", is_owned=True, floor_minor=0),
+        "appropriation": ChartAccount(kind=EQUITY, title="Profit that is distributed"),
+        "fees": ChartAccount(kind=INCOME, title="Fees that we earned", lanes=LANES),
+        "interest": ChartAccount(kind=INCOME, title="Interest on loans", lanes=LANES),
+        "penalties": ChartAccount(kind=INCOME, title="Penalties", lanes=LANES),
+        "costs": ChartAccount(kind=EXPENSE, title="M-Pesa's charges", lanes=LANES),
+    },
+    postings={
+        "received": _posting({"utility": "amount"}, {"unallocated": "amount"}),
+        "attributed": _posting(
+            {"unallocated": "fosa+deposits+loan+interest+penalties+shares"},
+            {
+                "fosa": "fosa",
+                "deposits": "deposits",
+                "loan": "loan",
+                "interest": "interest",
+                "penalties": "penalties",
+                "shares": "shares",
+            },
+        ),
+        "receipt_reversed": _posting({"unallocated": "amount"}, {"utility": "amount"}),
+        "receipt_reversed_by_member": _posting({"fosa": "amount"}, {"utility": "amount"}),
+        "payout": _posting({"fosa": "amount+fee+excise"}, {"payout_in_transit": "amount", "fees_held": "fee+excise"}),
+        "payout_paid": _posting(
+            {"payout_in_transit": "amount", "fees_held": "fee+excise", "costs": "charge"},
+            {"utility": "amount", "fees": "fee", "excise": "excise", "charges_payable": "charge"},
+        ),
+        "payout_failed": _posting(
+            {"payout_in_transit": "amount", "fees_held": "fee+excise"}, {"fosa": "amount+fee+excise"}
+        ),
+        "payout_paid_after_release": _posting({"member_receivable": "amount"}, {"utility": "amount"}),
+        "loan_approved": _posting({"loans_in_transit": "amount"}, {"payout_in_transit": "amount"}),
+        "loan_paid": _posting(
+            {"loan": "amount", "payout_in_transit": "amount"}, {"loans_in_transit": "amount", "utility": "amount"}
+        ),
+        "dividend_declared": _posting(
+            {"appropriation": "dividend+tax"}, {"dividends_payable": "dividend", "withholding_tax": "tax"}
+        ),
+        "dividend_payout": _posting({"dividends_payable": "amount"}, {"payout_in_transit": "amount"}),
+        "utility_filled": _posting({"utility": "amount"}, {"working": "amount"}),
+    },
+)
+
+CHARTS: Mapping[str, Chart] = {chart.name: chart for chart in (SHOP, MERCHANTS, SACCO)}
+
+
+def account_of(path: str) -> tuple[Chart, str, str | None, str] | None:
+    """Return the chart, code, owner and currency that a path names, or None where no chart has such an account."""
+    chart_name, _, rest = path.partition(":")
+    chart = CHARTS.get(chart_name)
+    code, _, rest = rest.partition(":")
+    account = None if chart is None else chart.accounts.get(code)
+    if chart is None or account is None or not rest:
+        return None
+    owner, separator, currency = rest.rpartition(":")
+    if account.is_owned != bool(separator) or (separator and not owner):
+        return None
+    return chart, code, owner or None, currency

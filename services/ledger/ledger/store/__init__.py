@@ -1,0 +1,1 @@
+"""The ledger's tables, and every statement on them. Transfers and entries are only ever added."""

@@ -1,0 +1,163 @@
+"""The ledger's tables.
+
+Transfers and entries are never changed: the migration adds triggers that refuse it. A balance row is the sum of its
+entries, which the audit computes again.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Date,
+    DateTime,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    Numeric,
+    Sequence,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+from chassis.saga.schema import service_metadata
+from ledger.model.amounts import SUM_DIGITS
+
+metadata = service_metadata()
+
+BLOCKS = Sequence("ledger_blocks", metadata=metadata)
+"""The numbers of blocks of transfer ids. A block is taken while the batch holds its locks, so ids grow with the
+bookings of every balance row."""
+
+TOTAL = Numeric(SUM_DIGITS, 0)
+
+
+def _at(name: str, *, nullable: bool = False) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=nullable)
+
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("path", Text, nullable=False, comment="chart:code:owner:currency"),
+    Column("chart", Text, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("owner", Text),
+    Column("kind", Text, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("lanes", SmallInteger, CheckConstraint("lanes > 0"), nullable=False, comment="its number of balance rows"),
+    _at("opened_at"),
+    UniqueConstraint("path", name="accounts_path"),
+    Index("accounts_owner", "owner", "id", postgresql_where=text("owner IS NOT NULL")),
+)
+
+balances = Table(
+    "balances",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("lane", SmallInteger, primary_key=True, autoincrement=False),
+    Column("floor_minor", BigInteger, comment="the least that may be available; null is no limit"),
+    Column("ceiling_minor", BigInteger, comment="the most that it may hold; null is no limit"),
+    Column("is_closed", Boolean, nullable=False, server_default="false"),
+    Column("debits", TOTAL, nullable=False, server_default="0"),
+    Column("credits", TOTAL, nullable=False, server_default="0"),
+    Column("held_debits", TOTAL, nullable=False, server_default="0"),
+    Column("held_credits", TOTAL, nullable=False, server_default="0"),
+    Column("booked_at", DateTime(timezone=True), nullable=False, comment="its latest booking"),
+    # Half of a page stays free, so that an update finds room beside the row and changes no index.
+    postgresql_with={"fillfactor": 50},
+)
+
+transfers = Table(
+    "transfers",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False, comment="the block's number and 10 bits"),
+    Column("reference", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("of_id", BigInteger, comment="the hold that it resolves, or the transfer that it corrects"),
+    _at("booked_at"),
+    Column("effective_at", DateTime(timezone=True), nullable=False, comment="the business's value date"),
+    _at("expires_at", nullable=True),
+    Column("exchange_rate", Numeric, comment="minor units bought for one sold"),
+    Column("is_late", Boolean, nullable=False, comment="its effective day was closed when it was booked"),
+    Column("entry_count", SmallInteger, nullable=False),
+    Column("saga_id", Text),
+    Column("step", Text),
+    Column("message_id", Text),
+    UniqueConstraint("reference", name="transfers_reference"),
+    Index("transfers_saga", "saga_id", postgresql_where=text("saga_id IS NOT NULL")),
+    Index("transfers_resolved", "of_id", unique=True, postgresql_where=text("kind IN ('POST', 'VOID')")),
+    Index("transfers_late", "effective_at", postgresql_where=text("is_late")),
+    Index("transfers_expiring", "expires_at", postgresql_where=text("expires_at IS NOT NULL")),
+)
+
+entries = Table(
+    "transfer_entries",
+    metadata,
+    Column("transfer_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("ordinal", SmallInteger, primary_key=True, autoincrement=False),
+    Column("account_id", BigInteger, nullable=False),
+    Column("lane", SmallInteger, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False, comment="a debit is positive, a credit negative"),
+    Column("is_held", Boolean, nullable=False),
+    _at("booked_at"),
+    _at("effective_at"),
+    Column("debits_after", TOTAL, nullable=False, comment="the posted debits of its balance row, after it"),
+    Column("credits_after", TOTAL, nullable=False),
+    Index("entries_by_account", "account_id", "lane", "booked_at", "transfer_id", "ordinal"),
+    Index("entries_value_dated", "account_id", "effective_at", postgresql_where=text("effective_at <> booked_at")),
+)
+
+payments = Table(
+    "payments",
+    metadata,
+    Column("payment_id", Text, primary_key=True),
+    Column("version", Integer, nullable=False, comment="counts the changes"),
+    Column("status", Text, nullable=False),
+    _at("updated_at"),
+)
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False, comment="the block of its transfers' ids"),
+    Column("transfer_count", SmallInteger, nullable=False),
+    _at("booked_at"),
+    Column("partition", SmallInteger, comment="its chain; null until it is sealed"),
+    Column("position", BigInteger),
+    Column("content_digest", LargeBinary),
+    Column("row_digests", LargeBinary, comment="16 bytes a row: each transfer, then its entries"),
+    Column("chain_hash", LargeBinary, comment="over the hash before it, its own number, count and digests"),
+    _at("sealed_at", nullable=True),
+    Index("batches_chain", "partition", "position", unique=True, postgresql_where=text("position IS NOT NULL")),
+    Index("batches_unsealed", "id", postgresql_where=text("position IS NULL")),
+)
+
+day_closes = Table(
+    "day_closes",
+    metadata,
+    Column("chart", Text, primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("closed_until", DateTime(timezone=True), nullable=False, comment="the day's end in the chart's zone"),
+    _at("closed_at"),
+    Column("root", LargeBinary, nullable=False, comment="over the heads of all chains and the day's totals"),
+    Column("heads", Text, nullable=False, comment="partition:position:hash of every chain, in order"),
+)
+
+day_totals = Table(
+    "day_totals",
+    metadata,
+    Column("chart", Text, primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("code", Text, primary_key=True),
+    Column("currency", Text, primary_key=True),
+    Column("debits", TOTAL, nullable=False, comment="of all entries effective up to the day's end, when it was closed"),
+    Column("credits", TOTAL, nullable=False),
+)
