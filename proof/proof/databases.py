@@ -82,7 +82,13 @@ QUERIES = {
     "stock": "SELECT sku, received, on_hand FROM inventory.stock",
     "burns": "SELECT saga_id, customer_id, points FROM loyalty.burns WHERE state = 'BURNED'",
     "accounts": "SELECT customer_id, granted, balance FROM loyalty.accounts",
-    "entries": "SELECT saga_id, account, debit_minor, credit_minor FROM ledger.entries",
+    "entries": """
+        SELECT saga_id, code AS account, greatest(amount_minor, 0) AS debit_minor,
+               greatest(-amount_minor, 0) AS credit_minor
+        FROM ledger.transfers
+        JOIN ledger.transfer_entries ON transfer_id = transfers.id
+        JOIN ledger.accounts ON accounts.id = account_id
+    """,
 }
 """The rows that the checks read in the end."""
 AS_JSON = "'{}', (SELECT coalesce(json_agg(row), '[]') FROM ({}) AS row)"

@@ -19,6 +19,7 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.dialects.postgresql import psycopg
 
 import chassis.saga
+import ledger.store
 import saga_tracker.store
 from chassis.postgres.pipeline import Query
 from chassis.postgres.statement import Statement
@@ -43,7 +44,7 @@ DIALECT = psycopg.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's dia
 
 def modules() -> Iterator[ModuleType]:
     """Yield every module that may hold statements of a batch."""
-    for package in (chassis.saga, saga_tracker.store):
+    for package in (chassis.saga, saga_tracker.store, ledger.store):
         for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             yield importlib.import_module(found.name)
     for name in TABLES:

@@ -17,8 +17,13 @@ from chassis.process import service
 from chassis.process.service import Dependencies
 
 FIND = text("""
-    SELECT saga_id, kind, account, debit_minor, credit_minor, currency, posted_at
-    FROM entries WHERE saga_id = :saga_id ORDER BY posted_at, kind, account
+    SELECT saga_id, CASE transfers.kind WHEN 'CORRECTION' THEN 'REVERSE' ELSE 'POST' END AS kind,
+           code AS account, greatest(amount_minor, 0) AS debit_minor, greatest(-amount_minor, 0) AS credit_minor,
+           currency, transfers.booked_at AS posted_at
+    FROM transfers
+    JOIN transfer_entries ON transfer_id = transfers.id
+    JOIN accounts ON accounts.id = account_id
+    WHERE saga_id = :saga_id AND NOT is_held ORDER BY transfers.id, code
 """)
 
 

@@ -1,83 +1,67 @@
-"""The ledger's decisions: the two entries of a captured payment, and their reversal. Debits equal credits. Pure."""
+"""The ledger's steps in the order saga: a captured payment is posted by the shop's chart, and corrected when undone."""
 
 from __future__ import annotations
 
-import enum
-from dataclasses import dataclass, field
-from datetime import datetime
-
+from ledger.model.charts import SHOP
+from ledger.model.decisions import Loaded, decide
+from ledger.model.transfers import Booked, Entry, Origin, Refused, Transfer, TransferKind
 from messages.contract import Envelope
 from messages.ledger import LedgerPosted, LedgerReversed, ReverseLedger
 from messages.payment import PaymentCaptured
 
-GATEWAY_RECEIVABLE = "gateway_receivable"
-"""The gateway's debt to us, debited when it captures."""
-SALES = "sales"
-"""Our sales, credited when the payment is captured."""
+POST_LEDGER = "post_ledger"
 
 
-class EntryKind(enum.StrEnum):
-    """The kind of an entry. A posting happens once and is reversed at most once. Entries never change."""
-
-    POST = "POST"
-    REVERSE = "REVERSE"
+class NotBooked(RuntimeError):
+    """The ledger refused what a step of the order saga requested, which has no rejection; the message says why."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One side of a posting, in minor units."""
-
-    saga_id: str
-    kind: EntryKind
-    account: str
-    debit_minor: int
-    credit_minor: int
-    currency: str
-    posted_at: datetime
+def posting_reference(saga_id: str) -> str:
+    """Return the reference of an order's posting, which is booked once whatever is delivered again."""
+    return f"{saga_id}:{POST_LEDGER}"
 
 
-@dataclass(slots=True)
-class Journal:
-    """The entries that a batch has found and adds."""
+def posting(event: PaymentCaptured) -> Transfer:
+    """Return the transfer of a captured payment; its value date is the capture's."""
+    amounts = {"captured": event.amount_minor, "net": event.amount_minor}
+    return Transfer(
+        reference=posting_reference(event.saga_id),
+        entries=SHOP.entries("captured", amounts, event.currency),
+        effective_at=event.occurred_at,
+        origin=Origin(saga_id=event.saga_id, step=POST_LEDGER, message_id=event.message_id),
+    )
 
-    posted: dict[str, list[Entry]] = field(default_factory=dict)
-    added: list[Entry] = field(default_factory=list)
+
+def reversal(command: ReverseLedger, entries: tuple[Entry, ...] = ()) -> Transfer:
+    """Return the transfer that corrects an order's posting: each of its entries with the other sign."""
+    posted = posting_reference(command.saga_id)
+    return Transfer(
+        reference=f"{posted}:undo",
+        kind=TransferKind.CORRECTION,
+        of=posted,
+        entries=tuple(Entry(each.account, -each.amount_minor, each.currency) for each in entries),
+        origin=Origin(saga_id=command.saga_id, step=POST_LEDGER, message_id=command.message_id),
+    )
 
 
-def post(event: PaymentCaptured, journal: Journal, envelope: Envelope) -> LedgerPosted:
-    """Post a captured amount: a debit of the gateway's receivable, and a credit of sales."""
-    for account, debit_minor, credit_minor in (
-        (GATEWAY_RECEIVABLE, event.amount_minor, 0),
-        (SALES, 0, event.amount_minor),
-    ):
-        journal.added.append(
-            Entry(
-                saga_id=event.saga_id,
-                kind=EntryKind.POST,
-                account=account,
-                debit_minor=debit_minor,
-                credit_minor=credit_minor,
-                currency=event.currency,
-                posted_at=envelope["occurred_at"],
-            )
-        )
+def post(event: PaymentCaptured, loaded: Loaded, envelope: Envelope) -> LedgerPosted:
+    """Book a captured payment: a debit of the gateway's receivable, and a credit of sales."""
+    _book(posting(event), loaded, envelope)
     return LedgerPosted(**envelope, currency=event.currency, amount_minor=event.amount_minor)
 
 
-def reverse(command: ReverseLedger, undo: bool, journal: Journal, envelope: Envelope) -> LedgerReversed:
-    """Reverse every entry of the saga. Without ``undo`` there is none to reverse, or all are reversed already."""
-    entries = journal.posted[command.saga_id] if undo else []
-    journal.added.extend(
-        Entry(
-            saga_id=entry.saga_id,
-            kind=EntryKind.REVERSE,
-            account=entry.account,
-            debit_minor=entry.credit_minor,
-            credit_minor=entry.debit_minor,
-            currency=entry.currency,
-            posted_at=envelope["occurred_at"],
-        )
-        for entry in entries
-    )
-    amount_minor = sum(entry.debit_minor for entry in entries)
+def reverse(command: ReverseLedger, undo: bool, loaded: Loaded, envelope: Envelope) -> LedgerReversed:
+    """Correct what the saga posted. Without ``undo`` there is nothing to correct, or it is corrected already."""
+    entries = loaded.known[posting_reference(command.saga_id)].entries if undo else ()
+    if undo:
+        _book(reversal(command, entries), loaded, envelope)
+    amount_minor = sum(max(entry.amount_minor, 0) for entry in entries)
     return LedgerReversed(**envelope, step=command.step, undone=undo, amount_minor=amount_minor)
+
+
+def _book(transfer: Transfer, loaded: Loaded, envelope: Envelope) -> Booked:
+    loaded.booked_at = max(loaded.booked_at, envelope["occurred_at"])
+    outcome = decide(transfer, loaded)
+    if isinstance(outcome, Refused):
+        raise NotBooked(f"{transfer.reference} was refused: {outcome.reason}. {outcome.detail}")
+    return outcome

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chassis.saga.steps import Compensation, Handler, Step
 from ledger.domain import post, reverse
-from ledger.tables import load_nothing, load_posted, save_journal
+from ledger.tables import load_postings, load_reversals, save_loaded
 from messages.ledger import LedgerPosted, LedgerReversed, ReverseLedger
 from messages.payment import PaymentCaptured
 
@@ -12,17 +12,17 @@ HANDLERS: tuple[Handler, ...] = (
     Step(
         name="post_ledger",
         on=PaymentCaptured,
-        load=load_nothing,
+        load=load_postings,
         decide=post,
-        save=save_journal,
+        save=save_loaded,
         succeeds_with=LedgerPosted,
         rejected_with=None,
         compensation=Compensation(
             on=ReverseLedger,
             undoes=("post_ledger",),
-            load=load_posted,
+            load=load_reversals,
             decide=reverse,
-            save=save_journal,
+            save=save_loaded,
             replies=(LedgerReversed,),
         ),
     ),

@@ -10,10 +10,10 @@ from ledger.handlers import HANDLERS
 
 IMBALANCE = measure(
     "baraza_ledger_imbalance_minor",
-    "Debits less credits of all entries; anything but 0 is an accounting error.",
+    "Debits less credits of all accounts; anything but 0 is an accounting error.",
     ("currency",),
     tables.IMBALANCE,
-    # The query reads every entry.
+    # The query reads every account.
     age_max_s=60,
 )
 

@@ -80,7 +80,7 @@ class Chart:
     def entries(
         self, posting: str, amounts: Mapping[str, int], currency: str, owners: Mapping[str, str] | None = None
     ) -> tuple[Entry, ...]:
-        """Return the entries of a moment. An amount that is not given is 0, and a side of 0 has no entry.
+        """Return the entries of a moment. A side none of whose amounts is given has no entry.
 
         ``owners`` are the owners of the accounts that have one, by code. Raises UnknownAccount.
         """
@@ -90,11 +90,14 @@ class Chart:
             raise UnknownAccount(f"Chart {self.name} has no posting {posting!r}; known: {known}. Check its name.")
         owners = owners or {}
         sides = [(side, 1) for side in found.debits] + [(side, -1) for side in found.credits]
-        summed = [(side.account, sign * sum(amounts.get(each, 0) for each in side.amounts)) for side, sign in sides]
         return tuple(
-            Entry(self.path(code, currency, owners.get(code)), amount_minor, currency)
-            for code, amount_minor in summed
-            if amount_minor
+            Entry(
+                self.path(side.account, currency, owners.get(side.account)),
+                sign * sum(amounts.get(each, 0) for each in side.amounts),
+                currency,
+            )
+            for side, sign in sides
+            if not amounts.keys().isdisjoint(side.amounts)
         )
 
 

@@ -29,9 +29,9 @@ Sides = Sequence[tuple[Balance, int]]
 class Loaded:
     """What a batch has loaded, and what it adds.
 
-    ``known`` are the stored transfers that the batch names, by reference; ``resolved`` are the holds among them that are
-    posted or voided, with the reference that did it. ``closed_until`` is, by chart, the instant before which all days
-    are closed. ``booked_at`` is not earlier than the latest booking of any of these balances.
+    ``known`` are the stored transfers that the batch names, by reference; ``resolved`` are the holds among them that
+    are posted or voided, with the reference that did it. ``closed_until`` is, by chart, the instant before which all
+    days are closed. ``booked_at`` is not earlier than the latest booking of any of these balances.
     """
 
     accounts: Mapping[str, Account]
@@ -82,7 +82,8 @@ def _repeated(transfer: Transfer, known: Stored, loaded: Loaded) -> Outcome:
     if is_same:
         return Booked(id=known.id, is_repeated=True)
     return Refused(
-        reason=Reason.REFERENCE_IN_USE, detail=f"Reference {transfer.reference} belongs to another transfer, {known.id}."
+        reason=Reason.REFERENCE_IN_USE,
+        detail=f"Reference {transfer.reference} belongs to another transfer, {known.id}.",
     )
 
 

@@ -27,7 +27,8 @@ TRANSFERS = Columns.of(
     sources={"exchange_rate": lambda row: None if row.exchange_rate is None else str(row.exchange_rate)},
 )
 ENTRIES = Columns.of(
-    entries, sources={"debits_after": lambda row: str(row.debits_after), "credits_after": lambda row: str(row.credits_after)}
+    entries,
+    sources={"debits_after": lambda row: str(row.debits_after), "credits_after": lambda row: str(row.credits_after)},
 )
 BALANCES = Columns.of(
     balances,

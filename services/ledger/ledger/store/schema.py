@@ -35,6 +35,10 @@ BLOCKS = Sequence("ledger_blocks", metadata=metadata)
 """The numbers of blocks of transfer ids. A block is taken while the batch holds its locks, so ids grow with the
 bookings of every balance row."""
 
+LATE = text("booked_at - effective_at > interval '1 minute'")
+AHEAD = text("effective_at - booked_at > interval '1 minute'")
+"""Entries whose value date is far from their booking: few, so that a search among them is short."""
+
 TOTAL = Numeric(SUM_DIGITS, 0)
 
 
@@ -112,7 +116,8 @@ entries = Table(
     Column("debits_after", TOTAL, nullable=False, comment="the posted debits of its balance row, after it"),
     Column("credits_after", TOTAL, nullable=False),
     Index("entries_by_account", "account_id", "lane", "booked_at", "transfer_id", "ordinal"),
-    Index("entries_value_dated", "account_id", "effective_at", postgresql_where=text("effective_at <> booked_at")),
+    Index("entries_late", "account_id", "booked_at", postgresql_where=LATE),
+    Index("entries_ahead", "account_id", "effective_at", postgresql_where=AHEAD),
 )
 
 payments = Table(

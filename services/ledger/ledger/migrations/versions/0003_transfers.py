@@ -45,7 +45,11 @@ def _create_accounts() -> None:
         sa.Column("kind", sa.Text, nullable=False),
         sa.Column("currency", sa.Text, nullable=False),
         sa.Column(
-            "lanes", sa.SmallInteger, sa.CheckConstraint("lanes > 0"), nullable=False, comment="its number of balance rows"
+            "lanes",
+            sa.SmallInteger,
+            sa.CheckConstraint("lanes > 0"),
+            nullable=False,
+            comment="its number of balance rows",
         ),
         _at("opened_at"),
         sa.UniqueConstraint("path", name="accounts_path"),
@@ -77,9 +81,7 @@ def _create_accounts() -> None:
 def _create_transfers() -> None:
     op.create_table(
         "transfers",
-        sa.Column(
-            "id", sa.BigInteger, primary_key=True, autoincrement=False, comment="the block's number and 10 bits"
-        ),
+        sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False, comment="the block's number and 10 bits"),
         sa.Column("reference", sa.Text, nullable=False),
         sa.Column("kind", sa.Text, nullable=False),
         sa.Column("of_id", sa.BigInteger, comment="the hold that it resolves, or the transfer that it corrects"),
@@ -116,8 +118,12 @@ def _create_transfers() -> None:
     )
     order = ["account_id", "lane", "booked_at", "transfer_id", "ordinal"]
     op.create_index("entries_by_account", "transfer_entries", order)
-    moved = sa.text("effective_at <> booked_at")
-    op.create_index("entries_value_dated", "transfer_entries", ["account_id", "effective_at"], postgresql_where=moved)
+    for name, column, where in (
+        ("entries_late", "booked_at", "booked_at - effective_at > interval '1 minute'"),
+        ("entries_ahead", "effective_at", "effective_at - booked_at > interval '1 minute'"),
+    ):
+        # A colon would begin a parameter.
+        op.create_index(name, "transfer_entries", ["account_id", column], postgresql_where=sa.text(where))
 
 
 def _create_closing() -> None:
@@ -144,9 +150,7 @@ def _create_closing() -> None:
         sa.Column("day", sa.Date, primary_key=True),
         _at("closed_until", comment="the day's end in the chart's zone"),
         _at("closed_at"),
-        sa.Column(
-            "root", sa.LargeBinary, nullable=False, comment="over the heads of all chains and the day's totals"
-        ),
+        sa.Column("root", sa.LargeBinary, nullable=False, comment="over the heads of all chains and the day's totals"),
         sa.Column("heads", sa.Text, nullable=False, comment="partition:position:hash of every chain, in order"),
     )
     op.create_table(
@@ -180,14 +184,15 @@ TAKE_OVER = (
     SELECT id, saga_id || CASE kind WHEN 'POST' THEN ':post_ledger' ELSE ':post_ledger:undo' END,
            CASE kind WHEN 'POST' THEN 'TRANSFER' ELSE 'CORRECTION' END,
            CASE kind WHEN 'POST' THEN NULL
-                     ELSE (SELECT id FROM identified AS posted WHERE posted.saga_id = identified.saga_id AND kind = 'POST')
+                     ELSE (SELECT posted.id FROM identified AS posted
+                           WHERE posted.saga_id = identified.saga_id AND posted.kind = 'POST')
            END,
            posted_at, posted_at, false, entry_count, saga_id, 'post_ledger'
     FROM identified
     """,
     """
-    INSERT INTO transfer_entries (transfer_id, ordinal, account_id, lane, amount_minor, is_held, booked_at, effective_at,
-                                  debits_after, credits_after)
+    INSERT INTO transfer_entries (transfer_id, ordinal, account_id, lane, amount_minor, is_held, booked_at,
+                                  effective_at, debits_after, credits_after)
     SELECT transfers.id,
            row_number() OVER (PARTITION BY transfers.id ORDER BY account) - 1,
            accounts.id, 0, debit_minor - credit_minor, false, booked_at, effective_at,
@@ -278,10 +283,14 @@ WRITE_VIEW = (
                             booked_at = booked
         WHERE account_id = found_id AND lane = 0 RETURNING * INTO STRICT balance;
         SELECT * INTO transfer FROM transfers WHERE reference = name;
-        IF NOT FOUND THEN
+        IF EXISTS (SELECT FROM transfer_entries WHERE transfer_id = transfer.id AND account_id = found_id) THEN
+            RAISE unique_violation USING MESSAGE = format('%s has an entry on %s.', name, account_path);
+        END IF;
+        IF transfer.id IS NULL THEN
             block := nextval('ledger_blocks');
             INSERT INTO batches (id, transfer_count, booked_at) VALUES (block, 1, booked);
-            INSERT INTO transfers (id, reference, kind, of_id, booked_at, effective_at, is_late, entry_count, saga_id, step)
+            INSERT INTO transfers (id, reference, kind, of_id, booked_at, effective_at, is_late, entry_count, saga_id,
+                                   step)
             VALUES (block << 10, name, CASE NEW.kind WHEN 'POST' THEN 'TRANSFER' ELSE 'CORRECTION' END,
                     CASE NEW.kind WHEN 'POST' THEN NULL
                                   ELSE (SELECT id FROM transfers WHERE reference = NEW.saga_id || ':post_ledger') END,
@@ -292,14 +301,12 @@ WRITE_VIEW = (
         END IF;
         INSERT INTO transfer_entries (transfer_id, ordinal, account_id, lane, amount_minor, is_held, booked_at,
                                       effective_at, debits_after, credits_after)
-        VALUES (transfer.id, (SELECT count(*) FROM transfer_entries WHERE transfer_id = transfer.id), found_id, 0, amount,
-                false, transfer.booked_at, transfer.effective_at, balance.debits, balance.credits);
+        VALUES (transfer.id, (SELECT count(*) FROM transfer_entries WHERE transfer_id = transfer.id), found_id, 0,
+                amount, false, transfer.booked_at, transfer.effective_at, balance.debits, balance.credits);
         RETURN NEW;
     END $$
     """,
-    """
-    CREATE TRIGGER add_entry INSTEAD OF INSERT ON entries FOR EACH ROW EXECUTE FUNCTION add_entry()
-    """,
+    "CREATE TRIGGER add_entry INSTEAD OF INSERT ON entries FOR EACH ROW EXECUTE FUNCTION add_entry()",
 )
 """What a process of the release before writes during a rolling upgrade."""
 

@@ -1,0 +1,143 @@
+"""The hash chain: what a seal covers, and how a row that differs from its seal is found.
+
+A batch is sealed with a digest of all its rows, a digest of each, and a hash over these and the hash before. Whoever
+changes a row has to change every hash after it, and the roots of closed days, which are kept outside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ledger.model.rows import BLOCK_BITS
+
+CHAINS = 4
+"""Partitions of the chain, so that they are sealed and verified in parallel."""
+DIGEST_LENGTH = 16
+"""Of one row: enough that no other row with the same digest can be made."""
+GENESIS = bytes(32)
+"""What the first batch of a chain follows."""
+_HEAD = struct.Struct("!HqqH")
+_COUNT = struct.Struct("!H")
+
+
+@dataclass(slots=True, kw_only=True)
+class BatchRows:
+    """The rows of a batch as PostgreSQL prints them: transfers by id, entries by transfer and ordinal, in order."""
+
+    transfers: dict[int, bytes] = field(default_factory=dict)
+    entries: dict[int, dict[int, bytes]] = field(default_factory=dict)
+
+    @property
+    def content_digest(self) -> bytes:
+        """Return the digest of all rows."""
+        digest = hashlib.sha256(b"".join(self.transfers.values()))
+        for entries in self.entries.values():
+            digest.update(b"".join(entries.values()))
+        return digest.digest()
+
+    @property
+    def row_digests(self) -> bytes:
+        """Return for each transfer its digest, the number of its entries, and their digests."""
+        parts: list[bytes] = []
+        for id_, row in self.transfers.items():
+            entries = self.entries.get(id_, {})
+            parts += [digest_of(row), _COUNT.pack(len(entries)), *map(digest_of, entries.values())]
+        return b"".join(parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seal:
+    """The seal of a batch at its position in a chain."""
+
+    batch_id: int
+    partition: int
+    position: int
+    transfer_count: int
+    content_digest: bytes
+    row_digests: bytes
+    chain_hash: bytes
+
+    def follows(self, previous: bytes) -> bool:
+        """Return whether its hash is the one that follows ``previous``."""
+        return self.chain_hash == chain_hash(previous, self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Damage:
+    """The first row that is not as it was sealed. ``ordinal`` is None where it is a transfer's own row."""
+
+    what: str
+    transfer_id: int
+    ordinal: int | None = None
+
+    def __str__(self) -> str:
+        row = f"transfer {self.transfer_id}" if self.ordinal is None else f"entry {self.transfer_id}/{self.ordinal}"
+        return f"{row} was {self.what}"
+
+
+def digest_of(row: bytes) -> bytes:
+    """Return the digest of one row."""
+    return hashlib.sha256(row).digest()[:DIGEST_LENGTH]
+
+
+def chain_hash(previous: bytes, seal: Seal) -> bytes:
+    """Return the hash of a seal. Every part has a fixed length or is a digest, so no two seals have the same parts."""
+    head = _HEAD.pack(seal.partition, seal.position, seal.batch_id, seal.transfer_count)
+    return hashlib.sha256(previous + head + seal.content_digest + hashlib.sha256(seal.row_digests).digest()).digest()
+
+
+def sealed(batch_id: int, partition: int, position: int, rows: BatchRows, previous: bytes) -> Seal:
+    """Return the seal of a batch behind ``previous``."""
+    parts = {
+        "batch_id": batch_id,
+        "partition": partition,
+        "position": position,
+        "transfer_count": len(rows.transfers),
+        "content_digest": rows.content_digest,
+        "row_digests": rows.row_digests,
+    }
+    unhashed = Seal(**parts, chain_hash=b"")  # type: ignore[arg-type]
+    return Seal(**parts, chain_hash=chain_hash(previous, unhashed))  # type: ignore[arg-type]
+
+
+def first_damage(seal: Seal, rows: BatchRows) -> Damage | None:
+    """Return the first row that differs from the seal, in the order of transfers and their entries."""
+    first = seal.batch_id << BLOCK_BITS
+    listed = list(_listed(seal.row_digests))
+    for id_, (digest, entries) in enumerate(listed, first):
+        stored = rows.transfers.get(id_)
+        if stored is None:
+            return Damage(what="removed", transfer_id=id_)
+        if digest_of(stored) != digest:
+            return Damage(what="changed", transfer_id=id_)
+        damage = _entry_damage(id_, entries, rows.entries.get(id_, {}))
+        if damage:
+            return damage
+    surplus = min((id_ for id_ in rows.transfers if id_ >= first + len(listed)), default=None)
+    return None if surplus is None else Damage(what="inserted", transfer_id=surplus)
+
+
+def _entry_damage(transfer_id: int, digests: Sequence[bytes], stored: Mapping[int, bytes]) -> Damage | None:
+    for ordinal, digest in enumerate(digests):
+        row = stored.get(ordinal)
+        if row is None:
+            return Damage(what="removed", transfer_id=transfer_id, ordinal=ordinal)
+        if digest_of(row) != digest:
+            return Damage(what="changed", transfer_id=transfer_id, ordinal=ordinal)
+    surplus = min((ordinal for ordinal in stored if not 0 <= ordinal < len(digests)), default=None)
+    return None if surplus is None else Damage(what="inserted", transfer_id=transfer_id, ordinal=surplus)
+
+
+def _listed(row_digests: bytes) -> Iterator[tuple[bytes, list[bytes]]]:
+    position = 0
+    while position < len(row_digests):
+        digest = row_digests[position : position + DIGEST_LENGTH]
+        position += DIGEST_LENGTH
+        (count,) = _COUNT.unpack_from(row_digests, position)
+        position += _COUNT.size
+        end = position + count * DIGEST_LENGTH
+        yield digest, [row_digests[start : start + DIGEST_LENGTH] for start in range(position, end, DIGEST_LENGTH)]
+        position = end

@@ -1,0 +1,172 @@
+"""What people read: balances at any time, statements, trial balances, late transfers.
+
+A balance at a booked time is read off the totals that the last entry before it carries, one for each lane. A balance
+at an effective time is that, and the entries whose value date and booking are on different sides of it. Few entries
+are booked more than NEAR before or after their value date; those have indexes of their own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from ledger.model.charts import CHARTS
+from ledger.model.days import end_of
+
+NEAR = timedelta(minutes=1)
+"""As in the indexes ``entries_late`` and ``entries_ahead``."""
+
+FIND_ACCOUNT = text("SELECT id, path, chart, code, owner, kind, currency, lanes FROM accounts WHERE path = :path")
+LIST_ACCOUNTS = text("""
+    SELECT id, path, chart, code, owner, kind, currency, lanes, opened_at
+    FROM accounts WHERE id > :after AND (CAST(:chart AS text) IS NULL OR chart = :chart) ORDER BY id LIMIT :count
+""")
+BALANCE_NOW = text("""
+    SELECT coalesce(sum(debits), 0) AS debits, coalesce(sum(credits), 0) AS credits,
+           coalesce(sum(held_debits), 0) AS held_debits, coalesce(sum(held_credits), 0) AS held_credits
+    FROM balances WHERE account_id = :id
+""")
+BALANCE_BOOKED = text("""
+    SELECT coalesce(sum(debits_after), 0) AS debits, coalesce(sum(credits_after), 0) AS credits
+    FROM balances
+    CROSS JOIN LATERAL (
+        SELECT debits_after, credits_after FROM transfer_entries AS entry
+        WHERE entry.account_id = balances.account_id AND entry.lane = balances.lane AND entry.booked_at <= :at
+        ORDER BY entry.booked_at DESC, entry.transfer_id DESC, entry.ordinal DESC LIMIT 1
+    ) AS latest
+    WHERE balances.account_id = :id
+""")
+CROSSING = text("""
+    SELECT coalesce(sum(times * greatest(amount_minor, 0)), 0) AS debits,
+           coalesce(sum(times * greatest(-amount_minor, 0)), 0) AS credits
+    FROM (
+        SELECT amount_minor, CASE WHEN near.booked_at > :at THEN 1 ELSE -1 END AS times
+        FROM balances
+        CROSS JOIN LATERAL (
+            SELECT amount_minor, booked_at FROM transfer_entries AS entry
+            WHERE entry.account_id = balances.account_id AND entry.lane = balances.lane
+            AND booked_at > :since AND booked_at <= :until AND NOT is_held
+            AND ((effective_at <= :at AND booked_at > :at AND booked_at - effective_at <= interval '1 minute')
+                 OR (effective_at > :at AND booked_at <= :at AND effective_at - booked_at <= interval '1 minute'))
+        ) AS near
+        WHERE balances.account_id = :id
+        UNION ALL
+        SELECT amount_minor, 1 FROM transfer_entries
+        WHERE account_id = :id AND booked_at > :at AND effective_at <= :at AND NOT is_held
+        AND booked_at - effective_at > interval '1 minute'
+        UNION ALL
+        SELECT amount_minor, -1 FROM transfer_entries
+        WHERE account_id = :id AND effective_at > :at AND booked_at <= :at AND NOT is_held
+        AND effective_at - booked_at > interval '1 minute'
+    ) AS crossing
+""")
+STATEMENT = text("""
+    SELECT line.*, reference, transfers.kind, saga_id, step, message_id, is_late
+    FROM (
+        SELECT entry.* FROM balances
+        CROSS JOIN LATERAL (
+            SELECT transfer_id, ordinal, amount_minor, is_held, booked_at, effective_at
+            FROM transfer_entries AS entry
+            WHERE entry.account_id = balances.account_id AND entry.lane = balances.lane
+            AND (booked_at, transfer_id, ordinal) > (:booked_at, :transfer_id, :ordinal)
+            ORDER BY booked_at, transfer_id, ordinal LIMIT :count
+        ) AS entry
+        WHERE balances.account_id = :id
+        ORDER BY booked_at, transfer_id, ordinal LIMIT :count
+    ) AS line
+    JOIN transfers ON transfers.id = transfer_id
+    ORDER BY line.booked_at, transfer_id, ordinal
+""")
+TRIAL_BALANCE = text("""
+    SELECT code, currency, kind, sum(greatest(amount_minor, 0)) AS debits, sum(greatest(-amount_minor, 0)) AS credits
+    FROM transfer_entries JOIN accounts ON accounts.id = account_id
+    WHERE chart = :chart AND effective_at < :until AND NOT is_held
+    GROUP BY code, currency, kind ORDER BY currency, code
+""")
+TOTALS_AT_CLOSE = text("""
+    SELECT code, currency, debits, credits FROM day_totals WHERE chart = :chart AND day = :day ORDER BY currency, code
+""")
+LATE = text("""
+    SELECT DISTINCT transfers.id, reference, transfers.booked_at, transfers.effective_at, saga_id
+    FROM transfers
+    JOIN transfer_entries ON transfer_id = transfers.id
+    JOIN accounts ON accounts.id = account_id
+    WHERE is_late AND chart = :chart AND transfers.effective_at >= :since AND transfers.effective_at < :until
+    ORDER BY transfers.id
+""")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """Where a page of a statement begins: after this entry."""
+
+    booked_at: datetime
+    transfer_id: int
+    ordinal: int
+
+
+BEGINNING = Position(booked_at=datetime(1970, 1, 1, tzinfo=UTC), transfer_id=0, ordinal=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountTotals:
+    """The posted totals of an account at a time."""
+
+    debits: int
+    credits: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialLine:
+    """The totals of all accounts of one code in one currency."""
+
+    code: str
+    currency: str
+    debits: int
+    credits: int
+
+
+def balance_booked(account_id: int, at: datetime, tx: Connection) -> AccountTotals:
+    """Return the totals of what was booked at or before this time."""
+    row = tx.execute(BALANCE_BOOKED, {"id": account_id, "at": at}).one()
+    return AccountTotals(debits=int(row.debits), credits=int(row.credits))
+
+
+def balance_effective(account_id: int, at: datetime, tx: Connection) -> AccountTotals:
+    """Return the totals of what has a value date at or before this time, whenever it was booked."""
+    booked = balance_booked(account_id, at, tx)
+    values = {"id": account_id, "at": at, "since": at - NEAR, "until": at + NEAR}
+    row = tx.execute(CROSSING, values).one()
+    return AccountTotals(debits=booked.debits + int(row.debits), credits=booked.credits + int(row.credits))
+
+
+def statement(account_id: int, after: Position | None, count: int, tx: Connection) -> list[Any]:
+    """Return up to ``count`` entries of an account after a position, in the order of booking."""
+    start = after or BEGINNING
+    values = {"booked_at": start.booked_at, "transfer_id": start.transfer_id, "ordinal": start.ordinal}
+    return list(tx.execute(STATEMENT, {"id": account_id, "count": count, **values}).all())
+
+
+def trial_balance(chart: str, day: date, tx: Connection) -> list[TrialLine]:
+    """Return the totals of a chart at the end of a day, late transfers included. Debits equal credits by currency."""
+    found = tx.execute(TRIAL_BALANCE, {"chart": chart, "until": end_of(day, CHARTS[chart].zone)})
+    return [_trial_line(row) for row in found]
+
+
+def totals_at_close(chart: str, day: date, tx: Connection) -> list[TrialLine]:
+    """Return the totals of a chart as they were when the day was closed; none where it is open."""
+    return [_trial_line(row) for row in tx.execute(TOTALS_AT_CLOSE, {"chart": chart, "day": day})]
+
+
+def late(chart: str, day: date, tx: Connection) -> list[Any]:
+    """Return the transfers that were booked after this day was closed and belong to it by their value date."""
+    zone = CHARTS[chart].zone
+    since = end_of(day - timedelta(days=1), zone)
+    return list(tx.execute(LATE, {"chart": chart, "since": since, "until": end_of(day, zone)}).all())
+
+
+def _trial_line(row: Any) -> TrialLine:
+    return TrialLine(code=row.code, currency=row.currency, debits=int(row.debits), credits=int(row.credits))

@@ -1,0 +1,108 @@
+"""Compares every row with its seal, and every seal with the one before it; names the first that differs.
+
+It reads with its own eyes: rows come through COPY and are hashed here, so no function of the database takes part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from ledger.model.chain import CHAINS, GENESIS, Seal, first_damage
+from ledger.store.batch_rows import rows_of
+
+PAGE_BATCHES = 200
+
+SEALS = text("""
+    SELECT id AS batch_id, partition, position, transfer_count, content_digest, row_digests, chain_hash
+    FROM batches
+    WHERE partition = :partition AND position > :after ORDER BY position LIMIT :count
+""")
+WITHOUT_BATCH = text("""
+    SELECT min(transfers.id) FROM transfers LEFT JOIN batches ON batches.id = transfers.id >> 10
+    WHERE batches.id IS NULL
+""")
+WITHOUT_TRANSFER = text("""
+    SELECT transfer_id, ordinal FROM transfer_entries LEFT JOIN transfers ON transfers.id = transfer_id
+    WHERE transfers.id IS NULL ORDER BY transfer_id, ordinal LIMIT 1
+""")
+CLOSED_HEADS = text("SELECT chart, day, heads FROM day_closes ORDER BY closed_at, chart")
+COUNT_UNSEALED = text("SELECT count(*) FROM batches WHERE position IS NULL")
+
+
+@dataclass(slots=True, kw_only=True)
+class Verification:
+    """What was compared, and what differs, each as a sentence: the first of every chain, then what no seal covers."""
+
+    transfers: int = 0
+    entries: int = 0
+    unsealed_batches: int = 0
+    damages: list[str] = field(default_factory=list)
+
+
+def verify(tx: Connection, published: Mapping[int, tuple[int, bytes]] | None = None) -> Verification:
+    """Compare everything. ``published`` are heads of chains that were kept outside, by partition."""
+    found = Verification(unsealed_batches=tx.execute(COUNT_UNSEALED).scalar_one())
+    expected = _closed_heads(tx)
+    for partition, head in (published or {}).items():
+        expected.setdefault(partition, {})[head[0]] = (head[1], "what was published")
+    for partition in range(CHAINS):
+        damage = _chain_damage(partition, expected.get(partition, {}), found, tx)
+        found.damages += [] if damage is None else [damage]
+    stray = tx.execute(WITHOUT_BATCH).scalar_one()
+    if stray is not None:
+        found.damages.append(f"transfer {stray} was inserted: it belongs to no batch")
+    for row in tx.execute(WITHOUT_TRANSFER):
+        found.damages.append(f"entry {row.transfer_id}/{row.ordinal} was inserted: it belongs to no transfer")
+    return found
+
+
+def _closed_heads(tx: Connection) -> dict[int, dict[int, tuple[bytes, str]]]:
+    """Return the hashes that closed days name, by partition and position."""
+    found: dict[int, dict[int, tuple[bytes, str]]] = {}
+    for row in tx.execute(CLOSED_HEADS):
+        for partition, (position, hash_) in parsed_heads(row.heads).items():
+            found.setdefault(partition, {})[position] = (hash_, f"the closing of {row.chart} {row.day}")
+    return found
+
+
+def parsed_heads(heads: str) -> dict[int, tuple[int, bytes]]:
+    """Return heads from their text: ``partition:position:hash``, one a chain, with spaces between."""
+    parts = (head.split(":") for head in heads.split())
+    return {int(partition): (int(position), bytes.fromhex(hash_)) for partition, position, hash_ in parts}
+
+
+def _chain_damage(
+    partition: int, expected: Mapping[int, tuple[bytes, str]], found: Verification, tx: Connection
+) -> str | None:
+    position, previous = 0, GENESIS
+    for seal, rows in _sealed_batches(partition, tx):
+        position += 1
+        if seal.position != position:
+            return f"the batch at position {position} of chain {partition} was removed"
+        if rows.content_digest != seal.content_digest or rows.row_digests != seal.row_digests:
+            damage = first_damage(seal, rows)
+            return str(damage) if damage else f"the seal of batch {seal.batch_id} was changed"
+        if not seal.follows(previous):
+            return f"the seal of batch {seal.batch_id} was changed"
+        if position in expected and expected[position][0] != seal.chain_hash:
+            return f"batch {seal.batch_id} or one before it was sealed anew: it differs from {expected[position][1]}"
+        previous = seal.chain_hash
+        found.transfers += len(rows.transfers)
+        found.entries += sum(map(len, rows.entries.values()))
+    missing = min((each for each in expected if each > position), default=None)
+    if missing is not None:
+        return f"the batch at position {position + 1} of chain {partition} was removed, as {expected[missing][1]} shows"
+    return None
+
+
+def _sealed_batches(partition: int, tx: Connection) -> Iterator[tuple[Seal, Any]]:
+    after = 0
+    while page := tx.execute(SEALS, {"partition": partition, "after": after, "count": PAGE_BATCHES}).all():
+        rows = rows_of([row.batch_id for row in page], tx)
+        for row in page:
+            yield Seal(**row._mapping), rows[row.batch_id]
+        after = page[-1].position
