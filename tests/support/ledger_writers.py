@@ -35,7 +35,7 @@ def started(url: str, batches: Sequence[Sequence[Transfer]], isolation: str, see
 
 
 def _write(url: str, batches: Sequence[Sequence[Transfer]], isolation: str, seed: int, sending: Any) -> None:
-    engine = prepare(create_engine(url, isolation_level=isolation))  # type: ignore[arg-type]
+    engine = prepare(create_engine(url, isolation_level=isolation))
     ledger = Ledger(engine, utc_now, Event())
     order = random.Random(seed).sample(range(len(batches)), len(batches))
     counts: Counter[str] = Counter()

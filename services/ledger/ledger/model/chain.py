@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ledger.model.rows import BLOCK_BITS
 
@@ -27,25 +27,23 @@ _COUNT = struct.Struct("!H")
 class BatchRows:
     """The rows of a batch as PostgreSQL prints them: transfers by id, entries by transfer and ordinal, in order."""
 
-    transfers: dict[int, bytes] = field(default_factory=dict)
-    entries: dict[int, dict[int, bytes]] = field(default_factory=dict)
+    transfers: dict[int, str] = field(default_factory=dict)
+    entries: dict[int, dict[int, str]] = field(default_factory=dict)
 
     @property
     def content_digest(self) -> bytes:
         """Return the digest of all rows."""
-        digest = hashlib.sha256(b"".join(self.transfers.values()))
-        for entries in self.entries.values():
-            digest.update(b"".join(entries.values()))
-        return digest.digest()
+        entries = (row for each in self.entries.values() for row in each.values())
+        return content_digest("\n".join(self.transfers.values()), "\n".join(entries))
 
     @property
     def row_digests(self) -> bytes:
         """Return for each transfer its digest, the number of its entries, and their digests."""
-        parts: list[bytes] = []
+        digests: list[bytes] = []
         for id_, row in self.transfers.items():
             entries = self.entries.get(id_, {})
-            parts += [digest_of(row), _COUNT.pack(len(entries)), *map(digest_of, entries.values())]
-        return b"".join(parts)
+            digests += [digest_of(row), _COUNT.pack(len(entries)), *map(digest_of, entries.values())]
+        return b"".join(digests)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +57,11 @@ class Seal:
     content_digest: bytes
     row_digests: bytes
     chain_hash: bytes
+
+    @property
+    def entry_count(self) -> int:
+        """The number of entries that it covers."""
+        return (len(self.row_digests) - self.transfer_count * (DIGEST_LENGTH + _COUNT.size)) // DIGEST_LENGTH
 
     def follows(self, previous: bytes) -> bool:
         """Return whether its hash is the one that follows ``previous``."""
@@ -78,9 +81,16 @@ class Damage:
         return f"{row} was {self.what}"
 
 
-def digest_of(row: bytes) -> bytes:
+def digest_of(row: str) -> bytes:
     """Return the digest of one row."""
-    return hashlib.sha256(row).digest()[:DIGEST_LENGTH]
+    return hashlib.sha256(row.encode()).digest()[:DIGEST_LENGTH]
+
+
+def content_digest(transfers: str, entries: str) -> bytes:
+    """Return the digest of a batch's rows: those of transfers with newlines between, then those of entries."""
+    return hashlib.sha256(
+        hashlib.sha256(transfers.encode()).digest() + hashlib.sha256(entries.encode()).digest()
+    ).digest()
 
 
 def chain_hash(previous: bytes, seal: Seal) -> bytes:
@@ -91,16 +101,16 @@ def chain_hash(previous: bytes, seal: Seal) -> bytes:
 
 def sealed(batch_id: int, partition: int, position: int, rows: BatchRows, previous: bytes) -> Seal:
     """Return the seal of a batch behind ``previous``."""
-    parts = {
-        "batch_id": batch_id,
-        "partition": partition,
-        "position": position,
-        "transfer_count": len(rows.transfers),
-        "content_digest": rows.content_digest,
-        "row_digests": rows.row_digests,
-    }
-    unhashed = Seal(**parts, chain_hash=b"")  # type: ignore[arg-type]
-    return Seal(**parts, chain_hash=chain_hash(previous, unhashed))  # type: ignore[arg-type]
+    unhashed = Seal(
+        batch_id=batch_id,
+        partition=partition,
+        position=position,
+        transfer_count=len(rows.transfers),
+        content_digest=rows.content_digest,
+        row_digests=rows.row_digests,
+        chain_hash=b"",
+    )
+    return replace(unhashed, chain_hash=chain_hash(previous, unhashed))
 
 
 def first_damage(seal: Seal, rows: BatchRows) -> Damage | None:
@@ -120,7 +130,7 @@ def first_damage(seal: Seal, rows: BatchRows) -> Damage | None:
     return None if surplus is None else Damage(what="inserted", transfer_id=surplus)
 
 
-def _entry_damage(transfer_id: int, digests: Sequence[bytes], stored: Mapping[int, bytes]) -> Damage | None:
+def _entry_damage(transfer_id: int, digests: Sequence[bytes], stored: Mapping[int, str]) -> Damage | None:
     for ordinal, digest in enumerate(digests):
         row = stored.get(ordinal)
         if row is None:

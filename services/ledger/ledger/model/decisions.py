@@ -18,6 +18,7 @@ from ledger.model.rows import EntryRow, TransferRow
 from ledger.model.transfers import Booked, Entry, Outcome, Reason, Refused, Stored, Transfer, TransferKind
 
 HOLD, POST, VOID, CORRECTION = TransferKind.HOLD, TransferKind.POST, TransferKind.VOID, TransferKind.CORRECTION
+NAMES = {kind: kind.value for kind in TransferKind}
 ENTRIES_MAX = 1_000
 """Entries of one transfer: a transfer is one decision, and its accounts are locked together."""
 
@@ -256,7 +257,7 @@ def _book(transfer: Transfer, entries: tuple[Entry, ...], sides: Sides, loaded: 
         TransferRow(
             id=id_,
             reference=transfer.reference,
-            kind=kind.value,
+            kind=NAMES[kind],
             of_id=loaded.known[transfer.of].id if transfer.of in loaded.known else None,
             booked_at=booked_at,
             effective_at=effective_at,

@@ -1,0 +1,70 @@
+-- FIND_ACCOUNT
+SELECT id, path, chart, code, owner, kind, currency, lanes
+FROM accounts
+WHERE path = $1;
+
+-- LIST_ACCOUNTS
+SELECT id, path, chart, code, owner, kind, currency, lanes, opened_at
+FROM accounts
+WHERE id > $1 AND (CAST($2 AS text) IS NULL OR chart = $2)
+ORDER BY id
+LIMIT $3;
+
+-- BALANCE_NOW
+SELECT coalesce(sum(debits), 0) AS debits, coalesce(sum(credits), 0) AS credits, coalesce(sum(held_debits), 0) AS held_debits, coalesce(sum(held_credits), 0) AS held_credits
+FROM balances
+WHERE account_id = $1;
+
+-- BALANCE_BOOKED
+SELECT coalesce(sum(debits_after), 0) AS debits, coalesce(sum(credits_after), 0) AS credits
+FROM balances CROSS JOIN LATERAL (SELECT debits_after, credits_after
+FROM transfer_entries AS entry
+WHERE entry.account_id = balances.account_id AND entry.lane = balances.lane AND entry.booked_at <= $1
+ORDER BY entry.booked_at DESC, entry.transfer_id DESC, entry.ordinal DESC
+LIMIT 1) AS latest
+WHERE balances.account_id = $2;
+
+-- CROSSING
+SELECT coalesce(sum(times * greatest(amount_minor, 0)), 0) AS debits, coalesce(sum(times * greatest(-amount_minor, 0)), 0) AS credits
+FROM (SELECT amount_minor, CASE WHEN near.booked_at > $1 THEN 1 ELSE -1 END AS times
+FROM balances CROSS JOIN LATERAL (SELECT amount_minor, booked_at
+FROM transfer_entries AS entry
+WHERE entry.account_id = balances.account_id AND entry.lane = balances.lane AND booked_at > $2 AND booked_at <= $3 AND NOT is_held AND ((effective_at <= $1 AND booked_at > $1 AND booked_at - effective_at <= interval '1 minute') OR (effective_at > $1 AND booked_at <= $1 AND effective_at - booked_at <= interval '1 minute'))) AS near
+WHERE balances.account_id = $4 UNION ALL
+SELECT amount_minor, 1
+FROM transfer_entries
+WHERE account_id = $4 AND booked_at > $1 AND effective_at <= $1 AND NOT is_held AND booked_at - effective_at > interval '1 minute' UNION ALL
+SELECT amount_minor, -1
+FROM transfer_entries
+WHERE account_id = $4 AND effective_at > $1 AND booked_at <= $1 AND NOT is_held AND effective_at - booked_at > interval '1 minute') AS crossing;
+
+-- STATEMENT
+SELECT line.*, reference, transfers.kind, saga_id, step, message_id, is_late
+FROM (SELECT entry.*
+FROM balances CROSS JOIN LATERAL (SELECT transfer_id, ordinal, amount_minor, is_held, booked_at, effective_at
+FROM transfer_entries AS entry
+WHERE entry.account_id = balances.account_id AND entry.lane = balances.lane AND (booked_at, transfer_id, ordinal) > ($1, $2, $3)
+ORDER BY booked_at, transfer_id, ordinal
+LIMIT $4) AS entry
+WHERE balances.account_id = $5
+ORDER BY booked_at, transfer_id, ordinal
+LIMIT $4) AS line JOIN transfers ON transfers.id = transfer_id
+ORDER BY line.booked_at, transfer_id, ordinal;
+
+-- TRIAL_BALANCE
+SELECT code, currency, kind, sum(greatest(amount_minor, 0)) AS debits, sum(greatest(-amount_minor, 0)) AS credits
+FROM transfer_entries JOIN accounts ON accounts.id = account_id
+WHERE chart = $1 AND effective_at < $2 AND NOT is_held GROUP BY code, currency, kind
+ORDER BY currency, code;
+
+-- TOTALS_AT_CLOSE
+SELECT code, currency, debits, credits
+FROM day_totals
+WHERE chart = $1 AND day = $2
+ORDER BY currency, code;
+
+-- LATE
+SELECT DISTINCT transfers.id, reference, transfers.booked_at, transfers.effective_at, saga_id
+FROM transfers JOIN transfer_entries ON transfer_id = transfers.id JOIN accounts ON accounts.id = account_id
+WHERE is_late AND chart = $1 AND transfers.effective_at >= $2 AND transfers.effective_at < $3
+ORDER BY transfers.id;
