@@ -59,13 +59,13 @@ def void(of: Transfer, **fields: Any) -> Transfer:
 
 
 SUMS = """
-    SELECT path, coalesce(sum(amount_minor) FILTER (WHERE NOT is_held AND amount_minor > 0), 0),
-           coalesce(-sum(amount_minor) FILTER (WHERE NOT is_held AND amount_minor < 0), 0),
+    SELECT path, coalesce(sum(amount_minor) FILTER (WHERE NOT is_hold AND amount_minor > 0), 0),
+           coalesce(-sum(amount_minor) FILTER (WHERE NOT is_hold AND amount_minor < 0), 0),
            coalesce(sum(amount_minor) FILTER (WHERE is_open AND amount_minor > 0), 0),
            coalesce(-sum(amount_minor) FILTER (WHERE is_open AND amount_minor < 0), 0)
     FROM accounts
     LEFT JOIN (
-        SELECT account_id, amount_minor, is_held, is_held AND NOT EXISTS (
+        SELECT account_id, amount_minor, is_hold, is_hold AND NOT EXISTS (
             SELECT FROM transfers WHERE of_id = transfer_id AND kind IN ('POST', 'VOID')) AS is_open
         FROM transfer_entries
     ) AS entries ON account_id = accounts.id

@@ -104,8 +104,8 @@ def test_every_balance_is_the_sum_of_its_entries_and_open_holds(requests: list[T
     resolved = {row.of_id for row in ledger.transfers if row.kind in (POST, VOID)}
     for number, balance in ledger.balances.items():
         own = [entry for entry in ledger.entries if entry.account_id == number]
-        posted = [entry.amount_minor for entry in own if not entry.is_held]
-        held = [entry.amount_minor for entry in own if entry.is_held and entry.transfer_id not in resolved]
+        posted = [entry.amount_minor for entry in own if not entry.is_hold]
+        held = [entry.amount_minor for entry in own if entry.is_hold and entry.transfer_id not in resolved]
         assert balance.debits - balance.credits == sum(posted)
         assert balance.held_debits - balance.held_credits == sum(held)
         if own:

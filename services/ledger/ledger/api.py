@@ -23,7 +23,7 @@ FIND = text("""
     FROM transfers
     JOIN transfer_entries ON transfer_id = transfers.id
     JOIN accounts ON accounts.id = account_id
-    WHERE saga_id = :saga_id AND NOT is_held ORDER BY transfers.id, code
+    WHERE saga_id = :saga_id AND NOT is_hold ORDER BY transfers.id, code
 """)
 
 

@@ -29,19 +29,19 @@ SELECT coalesce(sum(times * greatest(amount_minor, 0)), 0) AS debits, coalesce(s
 FROM (SELECT amount_minor, CASE WHEN near.booked_at > $1 THEN 1 ELSE -1 END AS times
 FROM balances CROSS JOIN LATERAL (SELECT amount_minor, booked_at
 FROM transfer_entries AS entry
-WHERE entry.account_id = balances.account_id AND entry.lane = balances.lane AND booked_at > $2 AND booked_at <= $3 AND NOT is_held AND ((effective_at <= $1 AND booked_at > $1 AND booked_at - effective_at <= interval '1 minute') OR (effective_at > $1 AND booked_at <= $1 AND effective_at - booked_at <= interval '1 minute'))) AS near
+WHERE entry.account_id = balances.account_id AND entry.lane = balances.lane AND booked_at > $2 AND booked_at <= $3 AND NOT is_hold AND ((effective_at <= $1 AND booked_at > $1 AND booked_at - effective_at <= interval '1 minute') OR (effective_at > $1 AND booked_at <= $1 AND effective_at - booked_at <= interval '1 minute'))) AS near
 WHERE balances.account_id = $4 UNION ALL
 SELECT amount_minor, 1
 FROM transfer_entries
-WHERE account_id = $4 AND booked_at > $1 AND effective_at <= $1 AND NOT is_held AND booked_at - effective_at > interval '1 minute' UNION ALL
+WHERE account_id = $4 AND booked_at > $1 AND effective_at <= $1 AND NOT is_hold AND booked_at - effective_at > interval '1 minute' UNION ALL
 SELECT amount_minor, -1
 FROM transfer_entries
-WHERE account_id = $4 AND effective_at > $1 AND booked_at <= $1 AND NOT is_held AND effective_at - booked_at > interval '1 minute') AS crossing;
+WHERE account_id = $4 AND effective_at > $1 AND booked_at <= $1 AND NOT is_hold AND effective_at - booked_at > interval '1 minute') AS crossing;
 
 -- STATEMENT
 SELECT line.*, reference, transfers.kind, saga_id, step, message_id, is_late
 FROM (SELECT entry.*
-FROM balances CROSS JOIN LATERAL (SELECT transfer_id, ordinal, amount_minor, is_held, booked_at, effective_at
+FROM balances CROSS JOIN LATERAL (SELECT transfer_id, ordinal, amount_minor, is_hold, booked_at, effective_at
 FROM transfer_entries AS entry
 WHERE entry.account_id = balances.account_id AND entry.lane = balances.lane AND (booked_at, transfer_id, ordinal) > ($1, $2, $3)
 ORDER BY booked_at, transfer_id, ordinal
@@ -54,7 +54,7 @@ ORDER BY line.booked_at, transfer_id, ordinal;
 -- TRIAL_BALANCE
 SELECT code, currency, kind, sum(greatest(amount_minor, 0)) AS debits, sum(greatest(-amount_minor, 0)) AS credits
 FROM transfer_entries JOIN accounts ON accounts.id = account_id
-WHERE chart = $1 AND effective_at < $2 AND NOT is_held GROUP BY code, currency, kind
+WHERE chart = $1 AND effective_at < $2 AND NOT is_hold GROUP BY code, currency, kind
 ORDER BY currency, code;
 
 -- TOTALS_AT_CLOSE

@@ -4,9 +4,9 @@ SELECT id, reference, kind, of_id, booked_at, effective_at, expires_at, exchange
 FROM unnest(CAST($1 AS bigint[]), CAST($2 AS text[]), CAST($3 AS text[]), CAST($4 AS bigint[]), CAST($5 AS timestamptz[]), CAST($6 AS timestamptz[]), CAST($7 AS timestamptz[]), CAST($8 AS numeric[]), CAST($9 AS boolean[]), CAST($10 AS smallint[]), CAST($11 AS text[]), CAST($12 AS text[]), CAST($13 AS text[])) AS row (id, reference, kind, of_id, booked_at, effective_at, expires_at, exchange_rate, is_late, entry_count, saga_id, step, message_id);
 
 -- ADD_ENTRIES
-INSERT INTO transfer_entries (transfer_id, ordinal, account_id, lane, amount_minor, is_held, booked_at, effective_at, debits_after, credits_after)
-SELECT transfer_id, ordinal, account_id, lane, amount_minor, is_held, booked_at, effective_at, debits_after, credits_after
-FROM unnest(CAST($1 AS bigint[]), CAST($2 AS smallint[]), CAST($3 AS bigint[]), CAST($4 AS smallint[]), CAST($5 AS bigint[]), CAST($6 AS boolean[]), CAST($7 AS timestamptz[]), CAST($8 AS timestamptz[]), CAST($9 AS numeric(38, 0)[]), CAST($10 AS numeric(38, 0)[])) AS row (transfer_id, ordinal, account_id, lane, amount_minor, is_held, booked_at, effective_at, debits_after, credits_after);
+INSERT INTO transfer_entries (transfer_id, ordinal, account_id, lane, amount_minor, is_hold, booked_at, effective_at, debits_after, credits_after)
+SELECT transfer_id, ordinal, account_id, lane, amount_minor, is_hold, booked_at, effective_at, debits_after, credits_after
+FROM unnest(CAST($1 AS bigint[]), CAST($2 AS smallint[]), CAST($3 AS bigint[]), CAST($4 AS smallint[]), CAST($5 AS bigint[]), CAST($6 AS boolean[]), CAST($7 AS timestamptz[]), CAST($8 AS timestamptz[]), CAST($9 AS numeric(38, 0)[]), CAST($10 AS numeric(38, 0)[])) AS row (transfer_id, ordinal, account_id, lane, amount_minor, is_hold, booked_at, effective_at, debits_after, credits_after);
 
 -- CHANGE_BALANCES
 UPDATE balances

@@ -79,7 +79,7 @@ def test_sealing_again_seals_nothing(module_ledger: LedgerUnderTest) -> None:
         ("DELETE FROM transfer_entries WHERE transfer_id = :id AND ordinal = 1", "entry {id}/1 was removed"),
         ("DELETE FROM transfers WHERE id = :id", "transfer {id} was removed"),
         (
-            "INSERT INTO transfer_entries SELECT transfer_id, 2, account_id, lane, amount_minor, is_held, booked_at,"
+            "INSERT INTO transfer_entries SELECT transfer_id, 2, account_id, lane, amount_minor, is_hold, booked_at,"
             " effective_at, debits_after, credits_after FROM transfer_entries WHERE transfer_id = :id AND ordinal = 0",
             "entry {id}/2 was inserted",
         ),

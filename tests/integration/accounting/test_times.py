@@ -56,7 +56,7 @@ def id_of(ledger: LedgerUnderTest, path: str) -> int:
 
 def summed(ledger: LedgerUnderTest, column: str, at: datetime) -> tuple[int, int]:
     rows = ledger.rows(
-        "SELECT amount_minor, booked_at, effective_at FROM transfer_entries WHERE account_id = :id AND NOT is_held",
+        "SELECT amount_minor, booked_at, effective_at FROM transfer_entries WHERE account_id = :id AND NOT is_hold",
         id=id_of(ledger, HOT),
     )
     amounts = [row.amount_minor for row in rows if getattr(row, column) <= at]
@@ -64,7 +64,7 @@ def summed(ledger: LedgerUnderTest, column: str, at: datetime) -> tuple[int, int
 
 
 def instants(ledger: LedgerUnderTest) -> list[datetime]:
-    found = ledger.rows("SELECT booked_at, effective_at FROM transfer_entries WHERE NOT is_held ORDER BY booked_at")
+    found = ledger.rows("SELECT booked_at, effective_at FROM transfer_entries WHERE NOT is_hold ORDER BY booked_at")
     exact = [at for row in found[::9] for at in row]
     before = [at - timedelta(microseconds=1) for at in exact]
     return [BEGUN_AT - timedelta(days=9), *exact, *before, datetime(2030, 1, 1, tzinfo=UTC)]

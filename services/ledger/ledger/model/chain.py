@@ -1,7 +1,7 @@
 """The hash chain: what a seal covers, and how a row that differs from its seal is found.
 
-A batch is sealed with a digest of all its rows, a digest of each, and a hash over these and the hash before. Whoever
-changes a row has to change every hash after it, and the roots of closed days, which are kept outside.
+A batch is sealed with a digest of all its rows, a digest of each, and a hash over these and the hash before. To hide a
+changed row, every hash after it has to be changed, and the roots of closed days, which are kept outside.
 """
 
 from __future__ import annotations

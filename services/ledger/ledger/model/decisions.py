@@ -63,7 +63,7 @@ def decide(transfer: Transfer, loaded: Loaded) -> Outcome:
     sides = _sides(transfer, transfer.entries, loaded)
     if isinstance(sides, Refused):
         return sides
-    refused = _apply(sides, is_held=transfer.kind is HOLD)
+    refused = _apply(sides, is_hold=transfer.kind is HOLD)
     return refused or _book(transfer, transfer.entries, sides, loaded)
 
 
@@ -142,27 +142,27 @@ def _unbalanced(transfer: Transfer, entries: Sequence[Entry]) -> Refused | None:
     return None
 
 
-def _apply(sides: Sides, *, is_held: bool) -> Refused | None:
+def _apply(sides: Sides, *, is_hold: bool) -> Refused | None:
     """Change the balances, or refuse and leave them as they are. Limits are checked once all entries are applied."""
     limited = [
         (balance, balance.available, balance.expected)
         for balance, _ in sides
         if balance.floor_minor is not None or balance.ceiling_minor is not None
     ]
-    _add(sides, is_held=is_held, times=1)
+    _add(sides, is_hold=is_hold, times=1)
     refused = _too_large(sides)
     for balance, available, expected in limited:
         refused = refused or _exceeded(balance, available, expected)
     if refused:
-        _add(sides, is_held=is_held, times=-1)
+        _add(sides, is_hold=is_hold, times=-1)
         return refused
     return None
 
 
-def _add(sides: Sides, *, is_held: bool, times: int) -> None:
+def _add(sides: Sides, *, is_hold: bool, times: int) -> None:
     for balance, amount_minor in sides:
         balance.is_changed = True
-        if is_held:
+        if is_hold:
             if amount_minor > 0:
                 balance.held_debits += times * amount_minor
             else:
@@ -214,9 +214,9 @@ def _resolve(transfer: Transfer, loaded: Loaded) -> Outcome:
         sides = found
     elif transfer.entries:
         return Refused(reason=Reason.UNBALANCED, detail="A void has no entries.")
-    _add(released, is_held=True, times=-1)
-    if refused := _apply(sides, is_held=False):
-        _add(released, is_held=True, times=1)
+    _add(released, is_hold=True, times=-1)
+    if refused := _apply(sides, is_hold=False):
+        _add(released, is_hold=True, times=1)
         return refused
     loaded.resolved[hold.reference] = transfer.reference
     return _book(transfer, entries, sides, loaded)
@@ -240,7 +240,7 @@ def _book(transfer: Transfer, entries: tuple[Entry, ...], sides: Sides, loaded: 
     """Add the rows of a transfer whose amounts are applied."""
     id_, booked_at, kind = next(loaded.ids), loaded.booked_at, transfer.kind
     effective_at = transfer.effective_at or booked_at
-    _add_entries(id_, sides, loaded, effective_at, is_held=kind is HOLD)
+    _add_entries(id_, sides, loaded, effective_at, is_hold=kind is HOLD)
     loaded.known[transfer.reference] = Stored(
         id=id_,
         reference=transfer.reference,
@@ -276,7 +276,7 @@ def _book(transfer: Transfer, entries: tuple[Entry, ...], sides: Sides, loaded: 
     return Booked(id=id_)
 
 
-def _add_entries(id_: int, sides: Sides, loaded: Loaded, effective_at: datetime, *, is_held: bool) -> None:
+def _add_entries(id_: int, sides: Sides, loaded: Loaded, effective_at: datetime, *, is_hold: bool) -> None:
     """Add the entries, each with the totals after it. All of them are applied, so the totals are counted backward."""
     rest: dict[int, tuple[int, int]] = {}
     rows: list[EntryRow] = []
@@ -287,10 +287,10 @@ def _add_entries(id_: int, sides: Sides, loaded: Loaded, effective_at: datetime,
         debits, credits_ = rest.get(account_id) or (balance.debits, balance.credits)
         rows.append(
             EntryRow(
-                id_, ordinal, account_id, balance.lane, amount_minor, is_held, booked_at, effective_at, debits, credits_
+                id_, ordinal, account_id, balance.lane, amount_minor, is_hold, booked_at, effective_at, debits, credits_
             )
         )
-        if not is_held:
+        if not is_hold:
             before = (debits - amount_minor, credits_) if amount_minor > 0 else (debits, credits_ + amount_minor)
             rest[account_id] = before
     rows.reverse()

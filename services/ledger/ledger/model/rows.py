@@ -40,7 +40,7 @@ class EntryRow:
     account_id: int
     lane: int
     amount_minor: int
-    is_held: bool
+    is_hold: bool
     booked_at: datetime
     effective_at: datetime
     debits_after: int

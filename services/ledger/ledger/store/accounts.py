@@ -101,8 +101,8 @@ def close_account(path: str, tx: Connection) -> bool:
     """Close an account, and return whether it is: its balance must be zero, and nothing held."""
     lanes = LOCK_LANES.rows(tx, {"path": path})
     is_empty = sum(row.debits - row.credits for row in lanes) == 0
-    is_held = any(sum(held) for held in ([row.held_debits for row in lanes], [row.held_credits for row in lanes]))
-    if not lanes or not is_empty or is_held:
+    is_hold = any(sum(held) for held in ([row.held_debits for row in lanes], [row.held_credits for row in lanes]))
+    if not lanes or not is_empty or is_hold:
         return False
     CLOSE.run(tx, {"path": path})
     return True

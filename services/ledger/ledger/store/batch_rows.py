@@ -18,7 +18,7 @@ TRANSFER = """CAST(ROW(
     message_id
 ) AS text)"""
 ENTRY = """CAST(ROW(
-    transfer_id, ordinal, account_id, lane, amount_minor, is_held, booked_at, effective_at, debits_after, credits_after
+    transfer_id, ordinal, account_id, lane, amount_minor, is_hold, booked_at, effective_at, debits_after, credits_after
 ) AS text)"""
 ROWS = text(f"""
     SELECT block, transfer_ids, transfer_rows, entry_transfer_ids, ordinals, entry_rows

@@ -33,7 +33,7 @@ class CannotClose(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClosedDay:
-    """A closed day. Whoever keeps ``root`` and ``heads`` elsewhere can show later that nothing before was changed."""
+    """A closed day. ``root`` and ``heads``, kept elsewhere, show later whether anything before was changed."""
 
     chart: str
     day: date

@@ -48,18 +48,18 @@ CROSSING = text("""
         CROSS JOIN LATERAL (
             SELECT amount_minor, booked_at FROM transfer_entries AS entry
             WHERE entry.account_id = balances.account_id AND entry.lane = balances.lane
-            AND booked_at > :since AND booked_at <= :until AND NOT is_held
+            AND booked_at > :since AND booked_at <= :until AND NOT is_hold
             AND ((effective_at <= :at AND booked_at > :at AND booked_at - effective_at <= interval '1 minute')
                  OR (effective_at > :at AND booked_at <= :at AND effective_at - booked_at <= interval '1 minute'))
         ) AS near
         WHERE balances.account_id = :id
         UNION ALL
         SELECT amount_minor, 1 FROM transfer_entries
-        WHERE account_id = :id AND booked_at > :at AND effective_at <= :at AND NOT is_held
+        WHERE account_id = :id AND booked_at > :at AND effective_at <= :at AND NOT is_hold
         AND booked_at - effective_at > interval '1 minute'
         UNION ALL
         SELECT amount_minor, -1 FROM transfer_entries
-        WHERE account_id = :id AND effective_at > :at AND booked_at <= :at AND NOT is_held
+        WHERE account_id = :id AND effective_at > :at AND booked_at <= :at AND NOT is_hold
         AND effective_at - booked_at > interval '1 minute'
     ) AS crossing
 """)
@@ -68,7 +68,7 @@ STATEMENT = text("""
     FROM (
         SELECT entry.* FROM balances
         CROSS JOIN LATERAL (
-            SELECT transfer_id, ordinal, amount_minor, is_held, booked_at, effective_at
+            SELECT transfer_id, ordinal, amount_minor, is_hold, booked_at, effective_at
             FROM transfer_entries AS entry
             WHERE entry.account_id = balances.account_id AND entry.lane = balances.lane
             AND (booked_at, transfer_id, ordinal) > (:booked_at, :transfer_id, :ordinal)
@@ -83,7 +83,7 @@ STATEMENT = text("""
 TRIAL_BALANCE = text("""
     SELECT code, currency, kind, sum(greatest(amount_minor, 0)) AS debits, sum(greatest(-amount_minor, 0)) AS credits
     FROM transfer_entries JOIN accounts ON accounts.id = account_id
-    WHERE chart = :chart AND effective_at < :until AND NOT is_held
+    WHERE chart = :chart AND effective_at < :until AND NOT is_hold
     GROUP BY code, currency, kind ORDER BY currency, code
 """)
 TOTALS_AT_CLOSE = text("""

@@ -110,7 +110,7 @@ entries = Table(
     Column("account_id", BigInteger, nullable=False),
     Column("lane", SmallInteger, nullable=False),
     Column("amount_minor", BigInteger, nullable=False, comment="a debit is positive, a credit negative"),
-    Column("is_held", Boolean, nullable=False),
+    Column("is_hold", Boolean, nullable=False),
     _at("booked_at"),
     _at("effective_at"),
     Column("debits_after", TOTAL, nullable=False, comment="the posted debits of its balance row, after it"),

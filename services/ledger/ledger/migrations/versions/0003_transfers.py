@@ -110,7 +110,7 @@ def _create_transfers() -> None:
         sa.Column("account_id", sa.BigInteger, nullable=False),
         sa.Column("lane", sa.SmallInteger, nullable=False),
         sa.Column("amount_minor", sa.BigInteger, nullable=False, comment="a debit is positive, a credit negative"),
-        sa.Column("is_held", sa.Boolean, nullable=False),
+        sa.Column("is_hold", sa.Boolean, nullable=False),
         _at("booked_at"),
         _at("effective_at"),
         _total("debits_after", "the posted debits of its balance row, after it"),
@@ -191,7 +191,7 @@ TAKE_OVER = (
     FROM identified
     """,
     """
-    INSERT INTO transfer_entries (transfer_id, ordinal, account_id, lane, amount_minor, is_held, booked_at,
+    INSERT INTO transfer_entries (transfer_id, ordinal, account_id, lane, amount_minor, is_hold, booked_at,
                                   effective_at, debits_after, credits_after)
     SELECT transfers.id,
            row_number() OVER (PARTITION BY transfers.id ORDER BY account) - 1,
@@ -249,7 +249,7 @@ VIEW = """
     FROM transfers
     JOIN transfer_entries ON transfer_id = transfers.id
     JOIN accounts ON accounts.id = account_id
-    WHERE transfers.saga_id IS NOT NULL AND NOT is_held
+    WHERE transfers.saga_id IS NOT NULL AND NOT is_hold
 """
 
 WRITE_VIEW = (
@@ -299,7 +299,7 @@ WRITE_VIEW = (
                     2, NEW.saga_id, 'post_ledger')
             RETURNING * INTO transfer;
         END IF;
-        INSERT INTO transfer_entries (transfer_id, ordinal, account_id, lane, amount_minor, is_held, booked_at,
+        INSERT INTO transfer_entries (transfer_id, ordinal, account_id, lane, amount_minor, is_hold, booked_at,
                                       effective_at, debits_after, credits_after)
         VALUES (transfer.id, (SELECT count(*) FROM transfer_entries WHERE transfer_id = transfer.id), found_id, 0,
                 amount, false, transfer.booked_at, transfer.effective_at, balance.debits, balance.credits);
