@@ -113,6 +113,16 @@ DAMAGE = [
     ("ledger-is-the-gateways", "UPDATE ledger SET receivable_minor = 901 WHERE saga_id = 'confirmed'"),
     ("ledger-is-the-gateways", "DELETE FROM ledger WHERE saga_id = 'confirmed'"),
     ("ledger-is-the-gateways", "UPDATE ledger SET receivable_minor = 700, reversals = 0 WHERE saga_id = 'refunded'"),
+    *(
+        (name, f"INSERT INTO ledger_differences VALUES ('{name}', 'it', 'differs')")  # noqa: S608 - our own name
+        for name in (
+            "transfers-balanced",
+            "balances-are-entries",
+            "running-totals",
+            "within-limits",
+            "holds-resolved-once",
+        )
+    ),
     ("stock-conserved", "UPDATE stock SET received = 18, on_hand = 12 WHERE sku = 'tea'"),
     ("stock-conserved", "INSERT INTO stock VALUES ('salt', NULL, NULL, 0, 3)"),
     ("points-conserved", "UPDATE accounts SET granted = 160, balance = 60 WHERE customer_id = 'ann'"),

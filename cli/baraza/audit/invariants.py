@@ -7,6 +7,7 @@ which step undoes which come from the sagas' definitions, so a new saga over the
 from __future__ import annotations
 
 from baraza.audit.invariant import Invariant
+from baraza.audit.ledger import LEDGER_INVARIANTS
 from baraza.audit.prices import CHARGED_THE_PRICE, PRICED_RIGHT
 
 PARKED_DAYS_MAX = 7
@@ -404,6 +405,7 @@ INVARIANTS = (
     PARCELS_ARE_THE_ORDERS,
     LEDGER_BALANCES,
     LEDGER_IS_THE_GATEWAYS,
+    *LEDGER_INVARIANTS,
     OUTBOXES_DRAINED,
     DEFERRED_DRAINED,
     DEAD_LETTERS_KNOWN,

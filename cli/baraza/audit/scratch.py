@@ -37,6 +37,8 @@ SCHEMA = """
     CREATE TABLE ledger (
         saga_id PRIMARY KEY, debit_minor, credit_minor, receivable_minor, posts, reversals, currency, currencies
     ) WITHOUT ROWID;
+    CREATE TABLE ledger_counts (rule, count);
+    CREATE TABLE ledger_differences (rule, id, problem);
     CREATE TABLE replies (saga_id, step);
     CREATE TABLE outbox (service, id, saga_id);
     CREATE TABLE deferred (service, id, saga_id, is_undated);

@@ -14,6 +14,7 @@ from typing import Any, LiteralString
 import httpx
 import psycopg
 
+from baraza.audit import ledger
 from baraza.system import broker
 from baraza.system.running import Running
 from baraza.terminal import Refusal
@@ -209,6 +210,8 @@ OWN_TABLES = (
     ("loyalty", "accounts", ACCOUNTS),
     ("shipping", "shipments", SHIPMENTS),
     ("ledger", "ledger", LEDGER),
+    ("ledger", "ledger_counts", ledger.COUNTS),
+    *(("ledger", "ledger_differences", query) for query in ledger.DIFFERENCES),
 )
 
 RECORDS_IN_PROCESS = (

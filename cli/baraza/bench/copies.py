@@ -10,11 +10,13 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
+from baraza.bench.ledger_copies import copy_transfers
 from baraza.system.running import Running
 from baraza.terminal import notify
 from chassis.postgres.bounds import MIGRATING
 
 OWNER = "owner"
+LEDGER = "ledger"
 TIME_LENGTH = 10
 """A copied id has the copy's number instead of a ULID's time, so that copies sort before every original."""
 FIRST_ORIGINAL = "01"
@@ -49,7 +51,6 @@ TABLES = (
     Copied("shipping", "shipments", "saga_id", ("tracking_number",)),
     Copied("shipping", "courier_records", "reference", ("id",)),
     Copied("shipping", "effects", "saga_id"),
-    Copied("ledger", "entries", "saga_id"),
     Copied("ledger", "effects", "saga_id"),
     Copied("saga_tracker", "sagas", "saga_id"),
     Copied("saga_tracker", "timeline", "saga_id"),
@@ -95,6 +96,8 @@ def fill(stack: Running, sagas: int) -> None:
             for copied in TABLES:
                 if copied.service == service:
                     _copy(connection, copied, copies)
+            if service == LEDGER:
+                copy_transfers(connection, copies, first_original=FIRST_ORIGINAL, length=TIME_LENGTH)
             for owner, statement in CONSERVED:
                 if owner == service:
                     connection.execute(statement)

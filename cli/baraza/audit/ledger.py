@@ -1,0 +1,157 @@
+"""The ledger, computed again from its entries, in SQL and from outside: no total that it stores is believed.
+
+PostgreSQL does the sums and returns only what differs, so that ten million entries can be audited.
+"""
+
+from __future__ import annotations
+
+from baraza.audit.invariant import Invariant
+
+COUNTS = """
+    SELECT rule, count FROM (
+        SELECT count(*) AS transfers, count(*) FILTER (WHERE kind IN ('POST', 'VOID')) AS resolving FROM transfers
+    ) AS counted
+    CROSS JOIN (SELECT count(*) AS entries FROM transfer_entries) AS listed
+    CROSS JOIN (
+        SELECT count(*) AS balances,
+               count(*) FILTER (WHERE floor_minor IS NOT NULL OR ceiling_minor IS NOT NULL) AS limited
+        FROM balances
+    ) AS kept
+    CROSS JOIN LATERAL (
+        VALUES ('transfers-balanced', transfers), ('balances-are-entries', balances), ('running-totals', entries),
+               ('within-limits', limited), ('holds-resolved-once', resolving)
+    ) AS by_rule (rule, count)
+"""
+"""How many rows each rule applies to."""
+
+UNBALANCED = """
+    SELECT 'transfers-balanced', coalesce(reference, transfer_id::text), problem
+    FROM (
+        SELECT transfer_id, 'its entries in ' || coalesce(currency, 'no currency') || ' sum to ' || sum(amount_minor)
+               AS problem
+        FROM transfer_entries LEFT JOIN accounts ON accounts.id = account_id
+        GROUP BY transfer_id, currency HAVING sum(amount_minor) <> 0
+        UNION ALL
+        SELECT coalesce(transfers.id, transfer_id),
+               coalesce(entry_count, 0) || ' entries were booked, ' || coalesce(found, 0) || ' are there'
+        FROM transfers
+        FULL JOIN (SELECT transfer_id, count(*) AS found FROM transfer_entries GROUP BY transfer_id) AS listed
+            ON transfer_id = transfers.id
+        WHERE coalesce(entry_count, 0) <> coalesce(found, 0)
+    ) AS unbalanced
+    LEFT JOIN transfers ON transfers.id = transfer_id
+"""
+
+BALANCES = """
+    SELECT 'balances-are-entries', coalesce(path, account_id::text) || ' row ' || lane,
+           'has ' || coalesce(debits, 0) || ' debited and ' || coalesce(credits, 0) || ' credited, its entries sum to '
+           || coalesce(summed_debits, 0) || ' and ' || coalesce(summed_credits, 0)
+    FROM balances
+    FULL JOIN (
+        SELECT account_id, lane, sum(greatest(amount_minor, 0)) AS summed_debits,
+               sum(-least(amount_minor, 0)) AS summed_credits
+        FROM transfer_entries WHERE NOT is_hold GROUP BY account_id, lane
+    ) AS summed USING (account_id, lane)
+    LEFT JOIN accounts ON accounts.id = account_id
+    WHERE (coalesce(debits, 0), coalesce(credits, 0)) <> (coalesce(summed_debits, 0), coalesce(summed_credits, 0))
+"""
+
+HELD = """
+    SELECT 'balances-are-entries', coalesce(path, account_id::text),
+           'holds ' || coalesce(held_debits, 0) || ' of debits and ' || coalesce(held_credits, 0)
+           || ' of credits, its holds that stand sum to ' || coalesce(summed_debits, 0) || ' and '
+           || coalesce(summed_credits, 0)
+    FROM (
+        SELECT account_id, sum(held_debits) AS held_debits, sum(held_credits) AS held_credits
+        FROM balances GROUP BY account_id
+    ) AS kept
+    FULL JOIN (
+        SELECT account_id, sum(greatest(amount_minor, 0)) AS summed_debits,
+               sum(-least(amount_minor, 0)) AS summed_credits
+        FROM transfer_entries
+        WHERE is_hold AND NOT EXISTS (
+            SELECT FROM transfers WHERE of_id = transfer_id AND kind IN ('POST', 'VOID')
+        )
+        GROUP BY account_id
+    ) AS summed USING (account_id)
+    LEFT JOIN accounts ON accounts.id = account_id
+    WHERE (coalesce(held_debits, 0), coalesce(held_credits, 0))
+          <> (coalesce(summed_debits, 0), coalesce(summed_credits, 0))
+"""
+"""By account, not by row: a hold may be released on another row of its account than it was made on."""
+
+RUNNING = """
+    SELECT 'running-totals', transfer_id || '/' || ordinal,
+           'has ' || debits_after || ' and ' || credits_after || ' after it, the entries so far sum to '
+           || summed_debits || ' and ' || summed_credits
+    FROM (
+        SELECT transfer_id, ordinal, debits_after, credits_after,
+               sum(CASE WHEN is_hold THEN 0 ELSE greatest(amount_minor, 0) END) OVER so_far AS summed_debits,
+               sum(CASE WHEN is_hold THEN 0 ELSE -least(amount_minor, 0) END) OVER so_far AS summed_credits
+        FROM transfer_entries
+        WINDOW so_far AS (
+            PARTITION BY account_id, lane ORDER BY booked_at, transfer_id, ordinal ROWS UNBOUNDED PRECEDING
+        )
+    ) AS summed
+    WHERE (debits_after, credits_after) <> (summed_debits, summed_credits)
+"""
+
+LIMITS = """
+    SELECT 'within-limits', path,
+           available || ' available and ' || expected || ' expected, between ' || coalesce(floor_minor::text, 'any')
+           || ' and ' || coalesce(ceiling_minor::text, 'any')
+    FROM (
+        SELECT account_id, floor_minor, ceiling_minor,
+               CASE WHEN kind IN ('ASSET', 'EXPENSE') THEN debits - credits - held_credits
+                    ELSE credits - debits - held_debits END AS available,
+               CASE WHEN kind IN ('ASSET', 'EXPENSE') THEN debits - credits + held_debits
+                    ELSE credits - debits + held_credits END AS expected
+        FROM balances JOIN accounts ON accounts.id = account_id
+    ) AS kept
+    JOIN accounts ON accounts.id = account_id
+    WHERE available < floor_minor OR expected > ceiling_minor
+"""
+
+HOLDS = """
+    SELECT 'holds-resolved-once', coalesce(reference, wrong.of_id::text), problem
+    FROM (
+        SELECT of_id, 'was resolved ' || count(*) || ' times' AS problem
+        FROM transfers WHERE kind IN ('POST', 'VOID') GROUP BY of_id HAVING count(*) > 1
+        UNION ALL
+        SELECT resolving.of_id, 'is no hold, but ' || resolving.reference || ' resolves it'
+        FROM transfers AS resolving LEFT JOIN transfers AS hold ON hold.id = resolving.of_id AND hold.kind = 'HOLD'
+        WHERE resolving.kind IN ('POST', 'VOID') AND hold.id IS NULL
+        UNION ALL
+        SELECT of_id, 'holds ' || coalesce(sum(amount_minor) FILTER (WHERE is_hold), 0) || ' on account '
+               || account_id || ', ' || sum(amount_minor) FILTER (WHERE NOT is_hold) || ' was posted'
+        FROM (
+            SELECT posted.of_id, account_id, amount_minor, is_hold
+            FROM transfers AS posted JOIN transfer_entries ON transfer_id IN (posted.id, posted.of_id)
+            WHERE posted.kind = 'POST'
+        ) AS sides
+        GROUP BY of_id, account_id, amount_minor > 0
+        HAVING coalesce(sum(abs(amount_minor)) FILTER (WHERE NOT is_hold), 0)
+               > coalesce(sum(abs(amount_minor)) FILTER (WHERE is_hold), 0)
+    ) AS wrong
+    LEFT JOIN transfers ON transfers.id = wrong.of_id
+"""
+
+DIFFERENCES = (UNBALANCED, BALANCES, HELD, RUNNING, LIMITS, HOLDS)
+
+
+def _invariant(name: str, rule: str) -> Invariant:
+    return Invariant(
+        name=name,
+        rule=rule,
+        checked=f"SELECT coalesce(sum(count), 0) FROM ledger_counts WHERE rule = '{name}'",  # noqa: S608 - our own name
+        offenders=f"SELECT id, problem FROM ledger_differences WHERE rule = '{name}'",  # noqa: S608
+    )
+
+
+LEDGER_INVARIANTS = (
+    _invariant("transfers-balanced", "Every transfer has all of its entries, and they sum to zero in each currency."),
+    _invariant("balances-are-entries", "Every balance is the sum of its entries, and what it holds that of its holds."),
+    _invariant("running-totals", "The totals in every entry are the sums of all entries before it and its own."),
+    _invariant("within-limits", "No account is below its floor or above its ceiling, holds included."),
+    _invariant("holds-resolved-once", "A hold is resolved once at most, and not for more than was held."),
+)

@@ -1,0 +1,111 @@
+"""The audit computes every total again; whatever is planted behind the ledger's back is found by its rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from sqlalchemy import text
+
+from baraza.audit.ledger import COUNTS, DIFFERENCES
+from baraza.bench.ledger_copies import copy_transfers
+from ledger.model.transfers import Origin, Transfer
+from stack import Stack
+from support.ledgers import CURRENCY, LedgerUnderTest, hold, kinds, member, moved, post, scratch_ledger, transfer, void
+
+BANK, WORKING = f"sacco:bank:{CURRENCY}", f"sacco:working:{CURRENCY}"
+UTILITY = f"sacco:utility:{CURRENCY}"
+"""It has several rows, so that a hold is released on another row than it was made on."""
+SAGA = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
+SALE = moved("shop:gateway_receivable:USD", "shop:sales:USD", 450, "USD")
+FREE = "SET LOCAL session_replication_role = replica"
+
+
+@pytest.fixture(scope="module")
+def audited(infrastructure: Stack) -> Iterator[LedgerUnderTest]:
+    with scratch_ledger(infrastructure) as ledger:
+        ledger.fund(member("ann"), 1_000)
+        for _ in range(20):
+            posted, voided, kept = (hold(UTILITY, BANK, amount) for amount in (7, 8, 9))
+            ledger.book(posted, voided, kept, transfer(member("ann"), WORKING, 3))
+            ledger.book(post(posted, *(transfer(UTILITY, BANK, 5).entries)))
+            ledger.book(void(voided))
+        origin = Origin(saga_id=SAGA, step="post_ledger", message_id="m")
+        ledger.book(Transfer(reference=f"{SAGA}:post_ledger", entries=SALE, origin=origin))
+        yield ledger
+
+
+def found(ledger: LedgerUnderTest, *damage: str) -> set[str]:
+    """Do the damage as the superuser, and return the rules that the audit finds broken."""
+    with ledger.engine.connect() as tx:
+        for statement in (FREE, *damage):
+            tx.execute(text(statement))
+        rules = {row[0] for query in DIFFERENCES for row in tx.execute(text(query))}
+        tx.rollback()
+    return rules
+
+
+def test_a_ledger_that_nobody_touched_is_sound(audited: LedgerUnderTest) -> None:
+    assert found(audited) == set()
+    counts = {row.rule: row.count for row in audited.rows(COUNTS)}
+    assert counts["transfers-balanced"] == 1 + 20 * 6 + 1
+    assert counts["running-totals"] == 2 * (1 + 20 * 5 + 1)
+    assert (counts["holds-resolved-once"], counts["within-limits"]) == (40, 1)
+
+
+SOME_ENTRY = "WHERE (transfer_id, ordinal) = (SELECT max(id), 1 FROM transfers WHERE kind = 'POST')"
+A_RESOLVED_HOLD = "(SELECT min(of_id) FROM transfers WHERE kind = 'POST')"
+WITHOUT_ITS_INDEX = "DO $$ BEGIN DROP INDEX transfers_resolved; END $$"
+SECOND_VOID = """
+    INSERT INTO transfers (id, reference, kind, of_id, booked_at, effective_at, is_late, entry_count)
+    SELECT id + 900, 'planted', 'VOID', id, booked_at, effective_at, false, 0 FROM transfers WHERE id = {hold}
+"""
+BOTH_MORE = """
+    UPDATE transfer_entries SET amount_minor = amount_minor + sign(amount_minor) * 5
+    WHERE transfer_id = (SELECT id FROM transfers WHERE kind = 'POST' AND of_id = {hold})
+"""
+
+
+@pytest.mark.parametrize(
+    ("rule", "damage"),
+    [
+        ("transfers-balanced", ("UPDATE transfer_entries SET amount_minor = amount_minor + 1 {entry}",)),
+        ("transfers-balanced", ("DELETE FROM transfer_entries {entry}",)),
+        ("transfers-balanced", ("UPDATE transfer_entries SET transfer_id = 1 {entry}",)),
+        ("transfers-balanced", ("UPDATE transfer_entries SET account_id = 1000000 {entry}",)),
+        ("transfers-balanced", ("DELETE FROM transfer_entries WHERE transfer_id IN (SELECT max(id) FROM transfers)",)),
+        ("balances-are-entries", ("UPDATE balances SET debits = debits + 1 WHERE lane = 0",)),
+        ("balances-are-entries", ("UPDATE balances SET credits = credits - 1 WHERE credits > 0",)),
+        ("balances-are-entries", ("UPDATE balances SET held_credits = held_credits + 1 WHERE lane = 0",)),
+        ("balances-are-entries", ("DELETE FROM balances WHERE credits > 0",)),
+        ("balances-are-entries", ("UPDATE transfer_entries SET lane = 7 {entry}",)),
+        (
+            "balances-are-entries",
+            ("UPDATE transfers SET of_id = NULL, kind = 'TRANSFER' WHERE kind = 'VOID'",),
+        ),
+        ("running-totals", ("UPDATE transfer_entries SET debits_after = debits_after + 1 {entry}",)),
+        ("running-totals", ("UPDATE transfer_entries SET booked_at = booked_at - interval '1 year' {entry}",)),
+        ("within-limits", ("UPDATE balances SET floor_minor = 941 WHERE floor_minor = 0",)),
+        ("within-limits", ("UPDATE balances SET debits = debits + 941 WHERE floor_minor = 0",)),
+        ("within-limits", ("UPDATE balances SET ceiling_minor = 939 WHERE floor_minor = 0",)),
+        ("holds-resolved-once", (WITHOUT_ITS_INDEX, SECOND_VOID)),
+        ("holds-resolved-once", ("UPDATE transfers SET kind = 'TRANSFER' WHERE id = {hold}",)),
+        ("holds-resolved-once", (BOTH_MORE,)),
+    ],
+)
+def test_planted_damage_is_found(audited: LedgerUnderTest, rule: str, damage: tuple[str, ...]) -> None:
+    assert rule in found(audited, *(each.format(entry=SOME_ENTRY, hold=A_RESOLVED_HOLD) for each in damage))
+
+
+def test_copies_of_orders_in_bulk_are_sound(audited: LedgerUnderTest) -> None:
+    """2,500 copies fill more than two blocks of ids; the service books after them."""
+    url = audited.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(url) as connection:
+        copy_transfers(connection, range(1, 2_501), first_original="01", length=10)
+    assert audited.rows("SELECT count(*), count(DISTINCT saga_id) FROM transfers WHERE saga_id < '01'") == [
+        (2500, 2500)
+    ]
+    assert kinds(audited.book(Transfer(reference="after", entries=SALE))) == ["BOOKED"]
+    assert found(audited) == set()
+    audited.check()
