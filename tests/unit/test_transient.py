@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 
 import pytest
-from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 from structlog.testing import capture_logs
 
-from chassis.postgres.transient import ATTEMPTS_MAX, FIRST_WAIT_S, TransientRetry
+from chassis.postgres.transient import ATTEMPTS_MAX, FIRST_WAIT_S, TransientRetry, is_transient, share_keys
 from chassis.wire.registry import RegistryUnavailable
 
 
@@ -79,3 +79,19 @@ def test_a_retry_is_logged_with_the_dependency_that_is_unavailable(fault: Except
     (line,) = logs
     assert line["event"] == f"{dependency} is unavailable, retrying."
     assert (line["dependency"], line["error"], line["log_level"]) == (dependency, str(fault), "warning")
+
+
+class Violation(Exception):
+    """What psycopg raises for a violated constraint of this name."""
+
+    def __init__(self, constraint: str) -> None:
+        super().__init__(constraint)
+        self.diag = type("Diagnostic", (), {"constraint_name": constraint})()
+
+
+def test_only_keys_that_are_declared_as_shared_are_repeated() -> None:
+    violation = IntegrityError("INSERT", None, Violation("references_of_this_test"))
+    assert not is_transient(violation)
+    share_keys("references_of_this_test")
+    assert is_transient(violation)
+    assert is_transient(IntegrityError("INSERT", None, Violation("effects_pkey")))

@@ -23,11 +23,19 @@ from chassis.wire.registry import RegistryUnavailable
 ATTEMPTS_MAX = 9
 """With waits that double from 0.1 s: half a minute, longer than a restart of PostgreSQL; then the process ends."""
 FIRST_WAIT_S = 0.1
-EFFECTS_KEY = "effects_pkey"
+_SHARED_KEYS = {"effects_pkey"}
 
 Result = TypeVar("Result")
 
 log = structlog.get_logger()
+
+
+def share_keys(*constraints: str) -> None:
+    """Declare unique keys that two transactions may write at the same time, by the names of their constraints.
+
+    The second one fails, and finds the first one's row when it is repeated.
+    """
+    _SHARED_KEYS.update(constraints)
 
 
 class Transact(Protocol):
@@ -96,11 +104,11 @@ class TransientRetry:
 def is_transient(error: BaseException) -> bool:
     """Return whether the same attempt may succeed later.
 
-    That is so when PostgreSQL or the registry was unavailable, or when two processes wrote the same effect.
+    That is so when PostgreSQL or the registry was unavailable, or when two processes wrote the same shared key.
     """
     if isinstance(error, IntegrityError):
         diagnosis = getattr(error.orig, "diag", None)
-        return diagnosis is not None and diagnosis.constraint_name == EFFECTS_KEY
+        return diagnosis is not None and diagnosis.constraint_name in _SHARED_KEYS
     if isinstance(error, OperationalError) and isinstance(error.orig, ProgramLimitExceeded):
         return False  # A value that is too long for an index will be too long again.
     return isinstance(error, OperationalError | InterfaceError | PoolTimeout | RegistryUnavailable)
@@ -110,7 +118,7 @@ def _log_retry(state: tenacity.RetryCallState) -> None:
     error = state.outcome and state.outcome.exception()
     wait_s = state.next_action.sleep if state.next_action else 0.0
     if isinstance(error, IntegrityError):
-        log.warning("Two processes wrote the same effect, retrying.", error=str(error), wait_s=wait_s)
+        log.warning("Two processes wrote the same key, retrying.", error=str(error), wait_s=wait_s)
         return
     dependency = "The schema registry" if isinstance(error, RegistryUnavailable) else "PostgreSQL"
     log.warning("%s is unavailable, retrying.", dependency, dependency=dependency, error=str(error), wait_s=wait_s)

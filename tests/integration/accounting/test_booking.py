@@ -61,7 +61,7 @@ def test_a_hold_is_resolved_once(ledger: LedgerUnderTest, is_one_batch: bool) ->
     assert ledger.totals()[path] == (0, 1_000, 0, 0)
 
 
-def test_more_than_is_hold_is_not_posted(ledger: LedgerUnderTest) -> None:
+def test_more_than_is_held_is_not_posted(ledger: LedgerUnderTest) -> None:
     path = member(reference())
     ledger.fund(path, 1_000)
     held = hold(path, OTHER, 800)

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     Numeric,
+    PrimaryKeyConstraint,
     Sequence,
     SmallInteger,
     Table,
@@ -26,10 +27,13 @@ from sqlalchemy import (
     text,
 )
 
+from chassis.postgres.transient import share_keys
 from chassis.saga.schema import service_metadata
 from ledger.model.amounts import SUM_DIGITS
 
 metadata = service_metadata()
+
+share_keys("accounts_path", "transfers_reference", "transfers_resolved", "payments_once")
 
 BLOCKS = Sequence("ledger_blocks", metadata=metadata)
 """The numbers of blocks of transfer ids. A block is taken while the batch holds its locks, so ids grow with the
@@ -123,10 +127,11 @@ entries = Table(
 payments = Table(
     "payments",
     metadata,
-    Column("payment_id", Text, primary_key=True),
+    Column("payment_id", Text, nullable=False),
     Column("version", Integer, nullable=False, comment="counts the changes"),
     Column("status", Text, nullable=False),
     _at("updated_at"),
+    PrimaryKeyConstraint("payment_id", name="payments_once"),
 )
 
 batches = Table(

@@ -71,10 +71,11 @@ def _create_accounts() -> None:
     )
     op.create_table(
         "payments",
-        sa.Column("payment_id", sa.Text, primary_key=True),
+        sa.Column("payment_id", sa.Text, nullable=False),
         sa.Column("version", sa.Integer, nullable=False, comment="counts the changes"),
         sa.Column("status", sa.Text, nullable=False),
         _at("updated_at"),
+        sa.PrimaryKeyConstraint("payment_id", name="payments_once"),
     )
 
 
