@@ -14,6 +14,7 @@ MESSAGES: dict[str, type[Message]] = {
         inventory.InventoryReleased,
         inventory.InventoryReserved,
         inventory.ReleaseInventory,
+        ledger.DayClosed,
         ledger.LedgerPosted,
         ledger.LedgerReversed,
         ledger.ReverseLedger,

@@ -9,6 +9,49 @@ from typing import Any, ClassVar
 from messages.contract import Message
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DayClosed(Message):
+    """A day of a chart of accounts is closed. Kept outside of the ledger, it shows later whether anything before it was changed."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.DayClosed"
+    OWNER: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"DayClosed","doc":"A day of a chart of accounts is closed. Kept outside of the ledger, it shows later whether anything before it was changed.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: always the same for this day of this chart."},{"name":"saga_id","type":"string","doc":"The chart, which is also the Kafka key; the message belongs to no saga."},{"name":"saga_type","type":"string","doc":"Always ledger."},{"name":"saga_version","type":"int","doc":"Always 1."},{"name":"causation_id","type":["null","string"],"doc":"Always null: no message causes it.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the day was closed, UTC."},{"name":"day","type":"string","doc":"The day in the chart\'s zone, ISO 8601."},{"name":"closed_until","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"The day\'s end, UTC. What is booked later with an earlier value date is late."},{"name":"root","type":"string","doc":"SHA-256 in hexadecimal over the heads of all chains and the day\'s totals."},{"name":"heads","type":"string","doc":"The last position of each hash chain with its hash: partition:position:hash, with spaces between."}]}'
+
+    day: str
+    closed_until: datetime
+    root: str
+    heads: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> DayClosed:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            day=record["day"],
+            closed_until=record["closed_until"],
+            root=record["root"],
+            heads=record["heads"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "day": self.day,
+            "closed_until": self.closed_until,
+            "root": self.root,
+            "heads": self.heads,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerPosted(Message):
     """The order's entries stand in the ledger, debits equal to credits."""
 

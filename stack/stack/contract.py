@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from chassis.wire.registry import Subject
 from messages.contract import Message
+from messages.ledger import DayClosed
 from messages.saga import (
     CancellationDecided,
     CancelSaga,
@@ -30,6 +31,8 @@ SAGA_EVENTS = "saga.events"
 SAGA_COMMANDS = "saga.commands"
 SAGA_DECISIONS = DECISIONS_TOPIC
 """What the tracker decides, which it reads back before it acts on it."""
+DAYS = Subject(topic="ledger.days", message_type=DayClosed)
+"""What is published outside of every saga: the ledger's closed days. The tracker does not read it."""
 TRACKER_API = f"{TRACKER}-api"
 DEPLOY = "deploy"
 """Creates topics, logins and schemas. Only this login may do everything, and no serving process uses it."""
@@ -94,7 +97,7 @@ def topics() -> tuple[str, ...]:
         for topics_of in (definition.event_topics, definition.command_topics, definition.dead_letter_topics)
         for topic in topics_of
     ]
-    return tuple(dict.fromkeys([*found, SAGA_EVENTS, SAGA_COMMANDS, SAGA_DECISIONS, f"{TRACKER}.dlq"]))
+    return tuple(dict.fromkeys([*found, DAYS.topic, SAGA_EVENTS, SAGA_COMMANDS, SAGA_DECISIONS, f"{TRACKER}.dlq"]))
 
 
 def kafka_rights() -> Mapping[str, KafkaRights]:
@@ -115,7 +118,7 @@ def kafka_rights() -> Mapping[str, KafkaRights]:
             watches=services(),
         ),
         TRACKER_API: KafkaRights(writes=(SAGA_COMMANDS,)),
-        ANALYTICS: KafkaRights(reads=events, joins=(ANALYTICS,)),
+        ANALYTICS: KafkaRights(reads=(*events, DAYS.topic), joins=(ANALYTICS,)),
         AUDIT: KafkaRights(reads=dead_letters, joins=(AUDIT,)),
         OPERATOR: KafkaRights(reads=every, joins=(OPERATOR,), watches=(*services(), TRACKER)),
     }
@@ -151,6 +154,7 @@ def redis_keys() -> Mapping[str, str]:
 def _rights_of(service: str) -> KafkaRights:
     reads: list[str] = []
     writes = [f"{service}.events", f"{service}.dlq"]
+    writes += [DAYS.topic] if service == DAYS.message_type.OWNER else []
     for saga in DEFINITIONS.values():
         own = [step for step in saga.steps if step.service == service]
         reads += [step.trigger_topic for step in own]
@@ -167,6 +171,7 @@ def _rights_of(service: str) -> KafkaRights:
 def subjects() -> tuple[Subject, ...]:
     """Return every message type on every topic that carries it, each once, sorted by name."""
     found = {subject.name: subject for definition in DEFINITIONS.values() for subject in _subjects(definition)}
+    found[DAYS.name] = DAYS
     return tuple(found[name] for name in sorted(found))
 
 

@@ -189,7 +189,8 @@ def test_the_tracker_reads_every_event_every_request_and_every_dead_letter() -> 
     assert read <= set(contract.topics())
     unread = set(contract.topics()) - read
     assert unread == {topic for topic in contract.topics() if topic.endswith(".commands")} - {"saga.commands"} | {
-        "saga.events"
+        "saga.events",
+        "ledger.days",
     }
 
 
@@ -200,7 +201,8 @@ def test_a_login_has_exactly_the_rights_on_kafka_that_its_process_needs() -> Non
         # It reads its own events after its database was restored.
         own_events = {f"{service}.events"} if own.steps else set()
         assert set(rights[service].reads) == {*consumed_topics(service, own), *own_events}
-        assert set(rights[service].writes) == {f"{service}.events", *letters}
+        days = {contract.DAYS.topic} if service == "ledger" else set()
+        assert set(rights[service].writes) == {f"{service}.events", *letters, *days}
         assert rights[service].joins == (service,)
     # It reads what it has sent itself when its database is rebuilt.
     sent = {topic for topic in contract.topics() if topic.endswith(".commands")} | {contract.SAGA_EVENTS}
@@ -216,4 +218,4 @@ def test_only_the_tracker_writes_commands_and_analytics_only_reads_events() -> N
     }
     assert all(len(who) == 1 for topic, who in writers.items()), writers
     analytics = rights[contract.ANALYTICS]
-    assert (analytics.writes, {topic.rpartition(".")[2] for topic in analytics.reads}) == ((), {"events"})
+    assert (analytics.writes, {topic.rpartition(".")[2] for topic in analytics.reads}) == ((), {"events", "days"})

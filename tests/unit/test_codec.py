@@ -5,35 +5,18 @@ from __future__ import annotations
 import json
 import struct
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from chassis.wire.codec import Codec, Undecodable
-from chassis.wire.registry import RegistryUnavailable, RemoteRegistry, Subject
+from chassis.wire.registry import RegistryUnavailable, RemoteRegistry
 from messages.catalogue import MESSAGES
 from messages.contract import Message
 from messages.ledger import LedgerPosted
 from support.builders import a
-
-
-@dataclass(slots=True)
-class Shelf:
-    """A registry in memory, behind the codec's port: ids in the order in which they are requested."""
-
-    schemas: list[str] = field(default_factory=list)
-
-    def id_of(self, subject: Subject) -> int:
-        return self.put(subject.message_type.SCHEMA)
-
-    def schema(self, schema_id: int) -> str | None:
-        return self.schemas[schema_id - 1] if 0 < schema_id <= len(self.schemas) else None
-
-    def put(self, schema: str) -> int:
-        self.schemas.append(schema)
-        return len(self.schemas)
+from support.registries import Shelf
 
 
 @pytest.mark.parametrize("message_type", MESSAGES.values(), ids=MESSAGES)

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from chassis.http.server import Server, serve, server_of
 from chassis.postgres import database
 from chassis.postgres.bounds import SERVING, Bounds
 from chassis.process import heap
+from chassis.process.background import Background, Task
 from chassis.process.intake import consumer
 from chassis.process.membership import Membership
 from chassis.process.worker import Worker
@@ -85,12 +86,15 @@ class DependencyMissing(Exception):
 class Service:
     """What a service consists of: its handlers, its API (None: its health only), and its own measures.
 
-    ``starts_without`` names the dependencies that it does not wait for at its start.
+    ``starts_without`` names the dependencies that it does not wait for at its start, ``tasks`` what it does without a
+    message, and ``also_publishes`` the messages of other topics than its events, by topic.
     """
 
     handlers: tuple[Handler, ...]
     app: FastAPI | None = None
     measures: tuple[Measure, ...] = ()
+    tasks: tuple[Task, ...] = ()
+    also_publishes: Mapping[str, tuple[type[Message], ...]] = field(default_factory=dict)
     starts_without: tuple[str, ...] = ()
 
 
@@ -139,7 +143,7 @@ def run(build: Callable[[Dependencies], Service]) -> int:
     """Run the service until SIGTERM or SIGINT and return the exit status: 0 after a signal.
 
     1. Wait for the dependencies: PostgreSQL answers, the registry has our schemas, Kafka has our topics.
-    2. Start the worker on its thread, and serve the API on this one.
+    2. Start the worker and the tasks, each on a thread, and serve the API on this one.
     3. On a signal, or when the worker ends: stop the API, finish the batch, publish, commit, leave the group.
     """
     settings = Settings()
@@ -149,7 +153,7 @@ def run(build: Callable[[Dependencies], Service]) -> int:
     handlers = Handlers.of(service.handlers)
     topics = consumed_topics(settings.service, handlers)
     # 1.
-    needed = needed_dependencies(dependencies, handlers, topics)
+    needed = needed_dependencies(dependencies, handlers, topics, also_publishes=service.also_publishes)
     try:
         wait_for({name: needed[name] for name in needed if name not in service.starts_without}, within_s=START_WITHIN_S)
     except DependencyMissing as missing:
@@ -162,7 +166,10 @@ def run(build: Callable[[Dependencies], Service]) -> int:
     app.include_router(_health(worker, dependencies.engine))
     heap.freeze()
     # 2. and 3.
+    background = Background(dependencies.engine, service.tasks)
+    background.start()
     status = _serve(server_of(app, settings), worker, topics)
+    background.stop()
     observer.close()
     _end(status)
     return status
@@ -234,7 +241,11 @@ def _serve(server: Server, worker: Worker, topics: list[str]) -> int:
 
 
 def needed_dependencies(
-    dependencies: Dependencies, handlers: Handlers, topics: list[str]
+    dependencies: Dependencies,
+    handlers: Handlers,
+    topics: list[str],
+    *,
+    also_publishes: Mapping[str, tuple[type[Message], ...]] | None = None,
 ) -> Mapping[str, Callable[[], None]]:
     """Return a check for each dependency of the process; it raises, with the reason, until the dependency is ready."""
     settings = dependencies.settings
@@ -245,6 +256,8 @@ def needed_dependencies(
 
     def check_registry() -> None:
         dependencies.codec.learn(f"{settings.service}.events", emitted(handlers))
+        for topic, message_types in (also_publishes or {}).items():
+            dependencies.codec.learn(topic, message_types)
 
     def check_kafka() -> None:
         known = AdminClient(KafkaLogin.of(settings).options()).list_topics(timeout=CHECK_TIMEOUT_S).topics

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from chassis.postgres.transient import utc_now
 from chassis.process import service
 from chassis.process.service import Dependencies, Service
 from chassis.telemetry.table_gauges import measure
 from ledger import api, tables
 from ledger.handlers import HANDLERS
+from ledger.tasks import TOPIC, tasks
+from messages.ledger import DayClosed
 
 IMBALANCE = measure(
     "baraza_ledger_imbalance_minor",
@@ -20,7 +23,13 @@ IMBALANCE = measure(
 
 def build(dependencies: Dependencies) -> Service:
     """Wire the service."""
-    return Service(handlers=HANDLERS, app=api.application(dependencies), measures=(IMBALANCE,))
+    return Service(
+        handlers=HANDLERS,
+        app=api.application(dependencies),
+        measures=(IMBALANCE,),
+        tasks=tasks(dependencies.codec, utc_now),
+        also_publishes={TOPIC: (DayClosed,)},
+    )
 
 
 if __name__ == "__main__":

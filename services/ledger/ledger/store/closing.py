@@ -37,6 +37,8 @@ class ClosedDay:
 
     chart: str
     day: date
+    closed_until: datetime
+    closed_at: datetime
     root: bytes
     heads: str
     totals: Sequence[TrialLine]
@@ -77,7 +79,9 @@ def close_day(chart: str, day: date, tx: Connection, *, now: datetime) -> Closed
                 for each in totals
             ],
         )
-    return ClosedDay(chart=chart, day=day, root=root, heads=shown, totals=totals)
+    return ClosedDay(
+        chart=chart, day=day, closed_until=closed_until, closed_at=now, root=root, heads=shown, totals=totals
+    )
 
 
 def _root(chart: str, day: date, closed_until: datetime, shown: str, totals: Sequence[TrialLine]) -> bytes:

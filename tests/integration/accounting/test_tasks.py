@@ -1,0 +1,127 @@
+"""What the ledger does by itself, on real PostgreSQL: seals, voids of expired holds, closed days."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from chassis.postgres.transient import utc_now
+from chassis.process.background import Background, Task, run_once
+from chassis.wire.codec import Codec
+from ledger.model.charts import CHARTS
+from ledger.model.days import day_of, end_of
+from ledger.store.expiry import ExpiredHolds
+from ledger.tasks import CLOSE_AFTER, LOCKS, TOPIC, close_next_day, seal
+from messages.ledger import DayClosed
+from stack import Stack
+from support.ledgers import CURRENCY, LedgerUnderTest, hold, kinds, member, post, scratch_ledger
+from support.registries import Shelf
+
+WORKING = f"sacco:working:{CURRENCY}"
+TODAYS_END = end_of(day_of(utc_now(), CHARTS["sacco"].zone), CHARTS["sacco"].zone)
+
+
+@pytest.fixture
+def own_ledger(infrastructure: Stack) -> Iterator[LedgerUnderTest]:
+    """A ledger of its own: a day is closed for all accounts of a chart."""
+    with scratch_ledger(infrastructure) as ledger:
+        ledger.fund(member("ann"), 1_000)
+        yield ledger
+
+
+def task(run: object, name: str = "it") -> Task:
+    return Task(name=name, run=run, every_s=60.0, lock=LOCKS)  # type: ignore[arg-type]
+
+
+def test_every_batch_is_sealed_and_then_there_is_nothing_to_do(own_ledger: LedgerUnderTest) -> None:
+    sealing = task(lambda tx: seal(tx, now=utc_now()))
+    assert run_once(own_ledger.engine, sealing)
+    assert own_ledger.rows("SELECT count(*) FROM batches WHERE position IS NULL") == [(0,)]
+    assert not run_once(own_ledger.engine, sealing)
+
+
+def test_a_task_is_left_to_the_replica_that_is_at_it(own_ledger: LedgerUnderTest) -> None:
+    calls = []
+    inner = task(lambda _: calls.append("inner") or True)
+    outer = task(lambda _: run_once(own_ledger.engine, inner))
+    assert not run_once(own_ledger.engine, outer)
+    assert calls == []
+    assert run_once(own_ledger.engine, inner)
+
+
+def test_a_task_that_fails_comes_again_and_holds_up_no_other(own_ledger: LedgerUnderTest) -> None:
+    times, calls = [0.0], []
+
+    def failing(_: object) -> bool:
+        calls.append("failing")
+        raise RuntimeError("odd")
+
+    working = task(lambda _: calls.append("working") and False, "other")
+    background = Background(own_ledger.engine, (task(failing), working), clock=lambda: times[0])
+    assert background.run_due() == 60.0
+    times[0] = 60.0
+    background.run_due()
+    assert calls == ["failing", "working"] * 2
+
+
+def test_only_a_hold_with_an_end_that_has_passed_is_voided(own_ledger: LedgerUnderTest) -> None:
+    now = utc_now()
+    path = member("ann")
+    ended, later = (hold(path, WORKING, 100, expires_at=now + timedelta(minutes=m)) for m in (1, 60))
+    posted = hold(path, WORKING, 100, expires_at=now + timedelta(minutes=1))
+    endless = hold(path, WORKING, 100)
+    own_ledger.book(ended, later, posted, endless, post(posted))
+    expired = ExpiredHolds()
+
+    def void_at(minutes: int) -> bool:
+        return run_once(own_ledger.engine, task(lambda tx: expired.void(tx, now=now + timedelta(minutes=minutes))))
+
+    assert not void_at(0)
+    assert own_ledger.totals()[path] == (100, 1_000, 300, 0)
+    void_at(2)
+    void_at(2)
+    assert own_ledger.totals()[path] == (100, 1_000, 200, 0)
+    assert own_ledger.rows("SELECT count(*) FROM transfers WHERE kind = 'VOID'") == [(1,)]
+    void_at(61)
+    assert own_ledger.totals()[path] == (100, 1_000, 100, 0)
+    assert kinds(own_ledger.book(post(ended))) == ["HOLD_RESOLVED"]
+    own_ledger.check()
+
+
+def test_a_hold_that_was_booked_after_its_end_is_voided_as_well(own_ledger: LedgerUnderTest) -> None:
+    now = utc_now()
+    expired = ExpiredHolds()
+    for _ in range(2):
+        own_ledger.book(hold(member("ann"), WORKING, 10, expires_at=now - timedelta(minutes=5)))
+        run_once(own_ledger.engine, task(lambda tx: expired.void(tx, now=now)))
+    assert own_ledger.totals()[member("ann")] == (0, 1_000, 0, 0)
+
+
+def test_a_day_is_closed_an_hour_after_its_end_and_its_root_is_published(own_ledger: LedgerUnderTest) -> None:
+    shelf = Shelf()
+    codec = Codec(shelf)
+    closes_at = TODAYS_END + CLOSE_AFTER
+
+    def close_at(after: timedelta) -> bool:
+        return run_once(own_ledger.engine, task(lambda tx: close_next_day(tx, codec, now=closes_at + after)))
+
+    assert not close_at(timedelta(seconds=-1))
+    assert close_at(timedelta())
+    assert not close_at(timedelta())
+    ((topic, key, partition, payload),) = own_ledger.rows(
+        "SELECT aggregatetype, aggregateid, partition, payload FROM outbox"
+    )
+    published = codec.decode(bytes(payload))
+    ((root, heads),) = own_ledger.rows("SELECT root, heads FROM day_closes WHERE chart = 'sacco'")
+    assert isinstance(published, DayClosed)
+    assert (topic, key, partition) == (TOPIC, "sacco", 0)
+    assert (published.root, published.heads, published.closed_until) == (bytes(root).hex(), heads, TODAYS_END)
+
+
+def test_days_that_were_missed_are_closed_one_after_the_other(own_ledger: LedgerUnderTest) -> None:
+    codec = Codec(Shelf())
+    now = TODAYS_END + CLOSE_AFTER + timedelta(days=2)
+    closing = task(lambda tx: close_next_day(tx, codec, now=now))
+    assert [run_once(own_ledger.engine, closing) for _ in range(4)] == [True, True, True, False]
