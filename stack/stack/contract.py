@@ -12,7 +12,6 @@ from enum import StrEnum
 
 from chassis.wire.registry import Subject
 from messages.contract import Message
-from messages.ledger import DayClosed
 from messages.saga import (
     CancellationDecided,
     CancelSaga,
@@ -23,6 +22,7 @@ from messages.saga import (
     SagaFenced,
     StepRedriven,
 )
+from messages.standalone import STANDALONE
 from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.model.saga import DECISIONS_TOPIC, SagaDefinition
 
@@ -31,8 +31,6 @@ SAGA_EVENTS = "saga.events"
 SAGA_COMMANDS = "saga.commands"
 SAGA_DECISIONS = DECISIONS_TOPIC
 """What the tracker decides, which it reads back before it acts on it."""
-DAYS = Subject(topic="ledger.days", message_type=DayClosed)
-"""What is published outside of every saga: the ledger's closed days. The tracker does not read it."""
 TRACKER_API = f"{TRACKER}-api"
 DEPLOY = "deploy"
 """Creates topics, logins and schemas. Only this login may do everything, and no serving process uses it."""
@@ -97,7 +95,7 @@ def topics() -> tuple[str, ...]:
         for topics_of in (definition.event_topics, definition.command_topics, definition.dead_letter_topics)
         for topic in topics_of
     ]
-    return tuple(dict.fromkeys([*found, DAYS.topic, SAGA_EVENTS, SAGA_COMMANDS, SAGA_DECISIONS, f"{TRACKER}.dlq"]))
+    return tuple(dict.fromkeys([*found, *STANDALONE, SAGA_EVENTS, SAGA_COMMANDS, SAGA_DECISIONS, f"{TRACKER}.dlq"]))
 
 
 def kafka_rights() -> Mapping[str, KafkaRights]:
@@ -118,7 +116,7 @@ def kafka_rights() -> Mapping[str, KafkaRights]:
             watches=services(),
         ),
         TRACKER_API: KafkaRights(writes=(SAGA_COMMANDS,)),
-        ANALYTICS: KafkaRights(reads=(*events, DAYS.topic), joins=(ANALYTICS,)),
+        ANALYTICS: KafkaRights(reads=(*events, *STANDALONE), joins=(ANALYTICS,)),
         AUDIT: KafkaRights(reads=dead_letters, joins=(AUDIT,)),
         OPERATOR: KafkaRights(reads=every, joins=(OPERATOR,), watches=(*services(), TRACKER)),
     }
@@ -154,7 +152,7 @@ def redis_keys() -> Mapping[str, str]:
 def _rights_of(service: str) -> KafkaRights:
     reads: list[str] = []
     writes = [f"{service}.events", f"{service}.dlq"]
-    writes += [DAYS.topic] if service == DAYS.message_type.OWNER else []
+    writes += [topic for topic, message_type in STANDALONE.items() if service == message_type.OWNER]
     for saga in DEFINITIONS.values():
         own = [step for step in saga.steps if step.service == service]
         reads += [step.trigger_topic for step in own]
@@ -171,7 +169,8 @@ def _rights_of(service: str) -> KafkaRights:
 def subjects() -> tuple[Subject, ...]:
     """Return every message type on every topic that carries it, each once, sorted by name."""
     found = {subject.name: subject for definition in DEFINITIONS.values() for subject in _subjects(definition)}
-    found[DAYS.name] = DAYS
+    alone = [Subject(topic=topic, message_type=message_type) for topic, message_type in STANDALONE.items()]
+    found |= {subject.name: subject for subject in alone}
     return tuple(found[name] for name in sorted(found))
 
 

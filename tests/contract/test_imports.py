@@ -26,7 +26,7 @@ from saga_tracker.definitions import DEFINITIONS
 from stack import contract
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMON = {"messages.contract", "messages.saga", "messages.catalogue"}
+COMMON = {"messages.contract", "messages.saga", "messages.catalogue", "messages.standalone"}
 COMMON_NAMES = {
     *(name_of(each) for each in (CancelSaga, FenceSaga, RedriveStep, SagaFenced, StepRedriven)),
     *(name_of(each) for each in (CancellationDecided, DeadlinePassed, OperatorActed)),

@@ -16,6 +16,7 @@ from messages.catalogue import MESSAGES
 from messages.contract import SAGAS as SAGAS_OF_MESSAGES
 from messages.contract import Message
 from messages.saga import FenceSaga, RedriveStep, SagaFenced, StepRedriven
+from messages.standalone import STANDALONE
 from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.ingest.decoding import topics as tracked_topics
 from saga_tracker.model.saga import SagaDefinition, StepDefinition
@@ -163,7 +164,7 @@ def test_everything_that_is_emitted_is_registered_for_its_topic() -> None:
             assert ("saga.events", message_type) in registered
 
 
-def test_every_message_belongs_to_some_saga() -> None:
+def test_every_message_belongs_to_some_saga_or_stands_alone() -> None:
     assert {subject.message_type for subject in contract.subjects()} == set(MESSAGES.values())
 
 
@@ -190,7 +191,7 @@ def test_the_tracker_reads_every_event_every_request_and_every_dead_letter() -> 
     unread = set(contract.topics()) - read
     assert unread == {topic for topic in contract.topics() if topic.endswith(".commands")} - {"saga.commands"} | {
         "saga.events",
-        "ledger.days",
+        *STANDALONE,
     }
 
 
@@ -201,8 +202,8 @@ def test_a_login_has_exactly_the_rights_on_kafka_that_its_process_needs() -> Non
         # It reads its own events after its database was restored.
         own_events = {f"{service}.events"} if own.steps else set()
         assert set(rights[service].reads) == {*consumed_topics(service, own), *own_events}
-        days = {contract.DAYS.topic} if service == "ledger" else set()
-        assert set(rights[service].writes) == {f"{service}.events", *letters, *days}
+        alone = {topic for topic, message_type in STANDALONE.items() if service == message_type.OWNER}
+        assert set(rights[service].writes) == {f"{service}.events", *letters, *alone}
         assert rights[service].joins == (service,)
     # It reads what it has sent itself when its database is rebuilt.
     sent = {topic for topic in contract.topics() if topic.endswith(".commands")} | {contract.SAGA_EVENTS}

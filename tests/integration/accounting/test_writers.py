@@ -33,7 +33,7 @@ def write(
 
 
 @pytest.mark.parametrize("processes", [2, 4])
-def test_exactly_what_an_account_has_is_held_whoever_holds_it(ledger: LedgerUnderTest, processes: int) -> None:
+def test_exactly_what_an_account_has_is_held_by_several_processes(ledger: LedgerUnderTest, processes: int) -> None:
     path = member(reference())
     wanted = processes * BATCHES * SIZE
     ledger.fund(path, wanted - 37)

@@ -23,7 +23,7 @@ EXPIRED = text("""
 
 
 def void_reference(hold: str) -> str:
-    """Return the reference of the void of an expired hold: one for each, whoever voids it."""
+    """Return the reference of the void of an expired hold: one for each, so that it is voided once."""
     return f"{hold}:expired"
 
 
