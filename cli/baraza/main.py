@@ -22,6 +22,7 @@ from baraza.commands import (
     chaos,
     demo,
     events,
+    ledger,
     operate,
     orders,
     proof,
@@ -72,6 +73,7 @@ app.add_typer(operate.letters_app, name="letters")
 app.add_typer(events.app, name="events")
 app.add_typer(catalogue.catalogue_app, name="catalogue")
 app.add_typer(catalogue.customers_app, name="customers")
+app.add_typer(ledger.app, name="ledger")
 app.add_typer(schemas.app, name="schemas")
 
 

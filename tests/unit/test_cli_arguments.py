@@ -29,6 +29,8 @@ CALLS: tuple[tuple[str, ...], ...] = (
     ("orders", "show", ORDER), ("orders", "cancel", ORDER), ("orders", "submit", "-"), ("orders", "replay", "-"),
     ("catalogue", "load", "-"), ("customers", "load", "-"), ("catalogue", "stock", "tea"),
     ("catalogue", "receive", "tea", "--units", "1", *SAYS), ("customers", "grant", "ann", "--points", "1", *SAYS),
+    ("ledger", "accounts"), ("ledger", "balance", "shop:sales:USD"), ("ledger", "entries", "shop:sales:USD", "--csv"),
+    ("ledger", "trial-balance", "--chart", "shop", "--day", "2026-11-21"), ("ledger", "transfer", "a-reference"),
     ("backup", "inventory", "inventory.dump"),
     ("restore", "inventory", "inventory.dump"), ("reconcile", "inventory", "--since", "2026-11-21T10:00:00Z"),
     ("rebuild", "tracker.dump"), ("reread", "payment.events"),

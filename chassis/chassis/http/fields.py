@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import Annotated, Final, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
 from chassis.values.address import is_country
 from chassis.values.ids import canonical
 from chassis.values.money import is_currency
 from chassis.values.remark import remark
 from chassis.values.text import human_text, identifier
+from chassis.values.times import EXPECTED, rfc3339
 
 TEXT_PATTERN: Final = r"^[^\x00-\x1f\x7f-\x9f]*$"
 """No control characters: PostgreSQL cannot store a NUL, and a log line must stay one line."""
@@ -34,6 +36,17 @@ def country(code: str) -> str:
     if not is_country(code):
         raise ValueError("Not a country of ISO 3166-1; send a code of two capital letters such as US")
     return code
+
+
+def _time(value: object) -> object:
+    """Return a text as a time. Anything else is not one: pydantic would take numbers for seconds since 1970."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise ValueError(EXPECTED)
+    if re.search(r"[0-9] [0-9]{2}:?[0-9]{2}$", value) and "T" in value.upper():
+        raise ValueError("A + in a URL is a blank; write the zone as %2B02:00, or the time with Z")
+    return rfc3339(value)
 
 
 def _canonical(value: object) -> object:
@@ -60,3 +73,5 @@ CANONICAL: Final = BeforeValidator(_canonical)
 """For ids, of which a ULID may have small letters."""
 SagaId: TypeAlias = Annotated[str, CANONICAL, Field(pattern=r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
 """A ULID; its letters may be small."""
+Time: TypeAlias = Annotated[AwareDatetime, BeforeValidator(_time)]
+"""A time with its zone, as RFC 3339 writes it."""

@@ -112,11 +112,14 @@ def show(name: Name, mermaid: Mermaid = False, as_json: Json = False) -> None:
 
 
 def _pages(tracker: Api, params: dict[str, str | int], limit: int) -> Iterator[dict[str, Any]]:
+    from baraza.system.client import objects
+
     left = limit
     while left > 0:
         page = tracker.get("/v1/sagas", {**params, "limit": min(left, PAGE_SAGAS)})
-        yield from page["sagas"]
-        left -= len(page["sagas"])
+        found = objects(page, "sagas")
+        yield from found
+        left -= len(found)
         if page["next_cursor"] is None:
             return
         params = {**params, "cursor": page["next_cursor"]}

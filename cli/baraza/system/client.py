@@ -25,7 +25,7 @@ TOKEN_MARGIN_S = 60
 """A token is renewed this long before it expires, so that none expires during a request."""
 CONNECTIONS_MAX = 64
 STREAM = "text/event-stream"
-STAFF_ROLES = ("storefront", "operator", "support", "catalogue")
+STAFF_ROLES = ("storefront", "operator", "support", "catalogue", "finance")
 
 Json = Any
 
@@ -190,6 +190,14 @@ class Answer(dict[str, Json]):
 
     def __missing__(self, name: str) -> Json:
         raise NotUnderstood(f"An answer lacks {name!r}. Run ./baraza status; is the address that of this release?")
+
+
+def objects(answer: Mapping[str, Json], name: str) -> list[Answer]:
+    """Return the list of objects that an answer has under this name. Raises NotUnderstood where it is none."""
+    found = answer[name]
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise NotUnderstood(f"{name!r} in an answer is no list of objects. Run ./baraza status.")
+    return found
 
 
 def _checked(name: str, response: httpx.Response) -> Json:

@@ -15,6 +15,7 @@ from chassis.http.json_body import JsonRoute
 from chassis.http.problem import PROBLEM_RESPONSES, Problem
 from chassis.process import service
 from chassis.process.service import Dependencies
+from ledger import finance_api
 
 FIND = text("""
     SELECT saga_id, CASE transfers.kind WHEN 'CORRECTION' THEN 'REVERSE' ELSE 'POST' END AS kind,
@@ -45,7 +46,8 @@ def routes(engine: Engine) -> APIRouter:
 
     @router.get("/v1/entries/{saga_id}", responses={s: PROBLEM_RESPONSES[s] for s in (401, 403, 404, 422, 500, 503)})
     def get_entry(
-        saga_id: Annotated[SagaId, Path()], _caller: Annotated[Principal, Depends(require("support", "operator"))]
+        saga_id: Annotated[SagaId, Path()],
+        _caller: Annotated[Principal, Depends(require("support", "operator", "finance"))],
     ) -> list[EntryAnswer]:
         """Return one order's entries, in the order in which they were posted."""
         with engine.connect() as connection:
@@ -59,4 +61,4 @@ def routes(engine: Engine) -> APIRouter:
 
 def application(dependencies: Dependencies) -> FastAPI:
     """Return the API."""
-    return service.api("Ledger", dependencies, routes(dependencies.engine))
+    return service.api("Ledger", dependencies, routes(dependencies.engine), finance_api.routes(dependencies.engine))

@@ -1,19 +1,34 @@
 -- FIND_ACCOUNT
-SELECT id, path, chart, code, owner, kind, currency, lanes
-FROM accounts
-WHERE path = $1;
+SELECT id, path, chart, code, owner, kind, currency, opened_at, bool_or(is_closed) AS is_closed, min(floor_minor) AS floor_minor, min(ceiling_minor) AS ceiling_minor
+FROM accounts JOIN balances ON account_id = id
+WHERE path = $1 GROUP BY id;
 
 -- LIST_ACCOUNTS
-SELECT id, path, chart, code, owner, kind, currency, lanes, opened_at
+SELECT listed.*, is_closed, floor_minor, ceiling_minor
+FROM (SELECT id, path, chart, code, owner, kind, currency, opened_at
 FROM accounts
-WHERE id > $1 AND (CAST($2 AS text) IS NULL OR chart = $2)
+WHERE id > $1 AND (CAST($2 AS text) IS NULL OR chart = $2) AND (CAST($3 AS text) IS NULL OR owner = $3)
 ORDER BY id
-LIMIT $3;
+LIMIT $4) AS listed JOIN balances ON account_id = id AND lane = 0
+ORDER BY id;
 
 -- BALANCE_NOW
 SELECT coalesce(sum(debits), 0) AS debits, coalesce(sum(credits), 0) AS credits, coalesce(sum(held_debits), 0) AS held_debits, coalesce(sum(held_credits), 0) AS held_credits
 FROM balances
 WHERE account_id = $1;
+
+-- FIND_TRANSFER
+SELECT transfers.id, transfers.reference, transfers.kind, named.reference AS of, transfers.booked_at, transfers.effective_at, transfers.expires_at, transfers.exchange_rate, transfers.is_late, transfers.saga_id, transfers.step, transfers.message_id, (SELECT reference
+FROM transfers AS other
+WHERE other.of_id = transfers.id AND other.kind IN ('POST', 'VOID')) AS resolved_by
+FROM transfers LEFT JOIN transfers AS named ON named.id = transfers.of_id
+WHERE transfers.reference = $1;
+
+-- ENTRIES_OF
+SELECT ordinal, path AS account, amount_minor, currency, is_hold
+FROM transfer_entries JOIN accounts ON accounts.id = account_id
+WHERE transfer_id = $1
+ORDER BY ordinal;
 
 -- BALANCE_BOOKED
 SELECT coalesce(sum(debits_after), 0) AS debits, coalesce(sum(credits_after), 0) AS credits

@@ -46,7 +46,7 @@ def found(ledger: LedgerUnderTest, *damage: str) -> set[str]:
     return rules
 
 
-def test_a_ledger_that_nobody_touched_is_sound(audited: LedgerUnderTest) -> None:
+def test_an_untouched_ledger_is_sound(audited: LedgerUnderTest) -> None:
     assert found(audited) == set()
     counts = {row.rule: row.count for row in audited.rows(COUNTS)}
     assert counts["transfers-balanced"] == 1 + 20 * 6 + 1

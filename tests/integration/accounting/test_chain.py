@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from baraza.audit import ledger_seals
 from chassis.postgres.transient import utc_now
 from ledger.model.chain import CHAINS
 from ledger.store.seals import heads, seal_all
@@ -151,3 +152,15 @@ def test_what_was_published_and_is_missing_at_the_end_of_a_chain_is_noticed(modu
               "DELETE FROM transfer_entries WHERE transfer_id >> 10 = :id")  # fmt: skip
     (only,) = verified(module_ledger, *damage, published=published, id=last).damages
     assert "was removed, as what was published shows" in only
+
+
+def test_the_command_line_verifies_from_outside_and_names_the_damage(module_ledger: LedgerUnderTest) -> None:
+    url = module_ledger.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    with module_ledger.engine.connect() as tx:
+        published = heads(tx)
+    found = ledger_seals.verify_at(url, published)
+    assert (found.to_json()["ledger"], found.transfers) == ("green", 3 * BATCHES)
+    position, _ = published[0]
+    found = ledger_seals.verify_at(url, {0: (position, bytes(32))})
+    assert found.to_json()["ledger"] == "red"
+    assert "differs from what was published" in found.damages[0]

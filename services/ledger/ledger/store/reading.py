@@ -19,15 +19,39 @@ from ledger.model.days import end_of
 NEAR = timedelta(minutes=1)
 """As in the indexes ``entries_late`` and ``entries_ahead``."""
 
-FIND_ACCOUNT = text("SELECT id, path, chart, code, owner, kind, currency, lanes FROM accounts WHERE path = :path")
+FIND_ACCOUNT = text("""
+    SELECT id, path, chart, code, owner, kind, currency, opened_at, bool_or(is_closed) AS is_closed,
+           min(floor_minor) AS floor_minor, min(ceiling_minor) AS ceiling_minor
+    FROM accounts JOIN balances ON account_id = id WHERE path = :path GROUP BY id
+""")
 LIST_ACCOUNTS = text("""
-    SELECT id, path, chart, code, owner, kind, currency, lanes, opened_at
-    FROM accounts WHERE id > :after AND (CAST(:chart AS text) IS NULL OR chart = :chart) ORDER BY id LIMIT :count
+    SELECT listed.*, is_closed, floor_minor, ceiling_minor
+    FROM (
+        SELECT id, path, chart, code, owner, kind, currency, opened_at FROM accounts
+        WHERE id > :after AND (CAST(:chart AS text) IS NULL OR chart = :chart)
+          AND (CAST(:owner AS text) IS NULL OR owner = :owner)
+        ORDER BY id LIMIT :count
+    ) AS listed
+    JOIN balances ON account_id = id AND lane = 0
+    ORDER BY id
 """)
 BALANCE_NOW = text("""
     SELECT coalesce(sum(debits), 0) AS debits, coalesce(sum(credits), 0) AS credits,
            coalesce(sum(held_debits), 0) AS held_debits, coalesce(sum(held_credits), 0) AS held_credits
     FROM balances WHERE account_id = :id
+""")
+FIND_TRANSFER = text("""
+    SELECT transfers.id, transfers.reference, transfers.kind, named.reference AS of, transfers.booked_at,
+           transfers.effective_at, transfers.expires_at, transfers.exchange_rate, transfers.is_late, transfers.saga_id,
+           transfers.step, transfers.message_id,
+           (SELECT reference FROM transfers AS other
+            WHERE other.of_id = transfers.id AND other.kind IN ('POST', 'VOID')) AS resolved_by
+    FROM transfers LEFT JOIN transfers AS named ON named.id = transfers.of_id
+    WHERE transfers.reference = :reference
+""")
+ENTRIES_OF = text("""
+    SELECT ordinal, path AS account, amount_minor, currency, is_hold
+    FROM transfer_entries JOIN accounts ON accounts.id = account_id WHERE transfer_id = :id ORDER BY ordinal
 """)
 BALANCE_BOOKED = text("""
     SELECT coalesce(sum(debits_after), 0) AS debits, coalesce(sum(credits_after), 0) AS credits
@@ -127,6 +151,28 @@ class TrialLine:
     currency: str
     debits: int
     credits: int
+
+
+def find_account(path: str, tx: Connection) -> Any:
+    """Return an account's row, or None."""
+    return tx.execute(FIND_ACCOUNT, {"path": path}).one_or_none()
+
+
+def list_accounts(*, chart: str | None, owner: str | None, after: int, count: int, tx: Connection) -> list[Any]:
+    """Return up to ``count`` accounts after the one with this id, in the order in which they were opened."""
+    values = {"chart": chart, "owner": owner, "after": after, "count": count}
+    return list(tx.execute(LIST_ACCOUNTS, values).all())
+
+
+def balance_now(account_id: int, tx: Connection) -> Any:
+    """Return the totals of an account as they are, posted and held."""
+    return tx.execute(BALANCE_NOW, {"id": account_id}).one()
+
+
+def find_transfer(reference: str, tx: Connection) -> tuple[Any, list[Any]] | None:
+    """Return a transfer's row and those of its entries, or None."""
+    row = tx.execute(FIND_TRANSFER, {"reference": reference}).one_or_none()
+    return None if row is None else (row, list(tx.execute(ENTRIES_OF, {"id": row.id}).all()))
 
 
 def balance_booked(account_id: int, at: datetime, tx: Connection) -> AccountTotals:

@@ -14,15 +14,14 @@ from typing import Annotated, Any
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from sqlalchemy import Connection, Engine
 
 from chassis.http.auth import Principal, require
-from chassis.http.fields import CANONICAL
+from chassis.http.fields import CANONICAL, Time
 from chassis.http.json_body import JsonRoute
 from chassis.http.problem import PROBLEM_RESPONSES, FieldError, Problem, invalid
 from chassis.values.remark import LENGTH_MAX, remark
-from chassis.values.times import EXPECTED, rfc3339
 from saga_tracker.definitions import DEFINITIONS, UnknownSaga, newest
 from saga_tracker.http.cancellations import Cancellations, NotPublished
 from saga_tracker.model.diagram import mermaid
@@ -53,19 +52,6 @@ SagaId = Annotated[
 ]
 Staff = Annotated[Principal, Depends(require("support", "operator"))]
 
-
-def _time(value: object) -> object:
-    """Return a text as a time. Anything else is not one: pydantic would take numbers for seconds since 1970."""
-    if value is None:
-        return None
-    if not isinstance(value, str):
-        raise ValueError(EXPECTED)
-    if re.search(r"[0-9] [0-9]{2}:?[0-9]{2}$", value) and "T" in value.upper():
-        raise ValueError("A + in a URL is a blank; write the zone as %2B02:00, or the time with Z")
-    return rfc3339(value)
-
-
-Time = Annotated[AwareDatetime, BeforeValidator(_time)]
 Responses = dict[int | str, dict[str, Any]]
 
 

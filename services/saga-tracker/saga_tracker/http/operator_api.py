@@ -15,13 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 
 from chassis.http.auth import Principal, require
-from chassis.http.fields import CANONICAL
+from chassis.http.fields import CANONICAL, Time
 from chassis.http.json_body import JsonRoute
 from chassis.http.problem import FieldError, Problem, invalid
 from chassis.wire.envelope import derived_id
 from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.http import previews
-from saga_tracker.http.api import Reason, Staff, StoredSaga, Time, check_match, engine_of, responses, stale
+from saga_tracker.http.api import Reason, Staff, StoredSaga, check_match, engine_of, responses, stale
 from saga_tracker.model.facts import Resolution
 from saga_tracker.model.saga import SERVICE
 from saga_tracker.store import dead_letters, plans, selections, timeline

@@ -1,0 +1,171 @@
+"""``baraza ledger``: accounts, balances, statements and trial balances, and whether any row was changed by hand."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from baraza.commands.options import Home, Json
+from baraza.system import running
+from baraza.terminal import FOUND_A_PROBLEM, UsageRefusal, put, put_json, put_table, stop
+
+if TYPE_CHECKING:
+    from baraza.system.client import Api
+
+app = typer.Typer(no_args_is_help=True, help="Accounts, statements, and proof that nothing was changed by hand.")
+
+PAGE = 1_000
+ACCOUNT = ("account", "kind", "currency", "floor", "ceiling", "is_closed", "opened_at")
+LINE = ("booked_at", "effective_at", "amount", "kind", "is_hold", "is_late", "reference", "saga_id", "step")
+TRIAL = ("code", "currency", "debits", "credits")
+
+Account = Annotated[
+    str,
+    typer.Argument(metavar="ACCOUNT", help="chart:code:currency, or chart:code:owner:currency.", show_default=False),
+]
+Chart = Annotated[str, typer.Option("--chart", help="shop, merchants or sacco.", show_default=False)]
+Csv = Annotated[bool, typer.Option("--csv", help="Write CSV to stdout, for spreadsheets.")]
+At = Annotated[
+    str | None,
+    typer.Option(
+        "--at", metavar="TIME", help="With its zone: 2026-11-21T10:00:00Z. Now by default.", show_default=False
+    ),
+]
+Effective = Annotated[bool, typer.Option("--effective", help="By the value date instead of the booking.")]
+Day = Annotated[str, typer.Option("--day", metavar="DATE", help="2026-11-21, in the chart's zone.", show_default=False)]
+Heads = Annotated[
+    str | None,
+    typer.Option(
+        "--heads", help="Heads as a DayClosed event has them, kept outside of the ledger.", show_default=False
+    ),
+]
+
+
+@app.command("accounts")
+def accounts(
+    chart: Annotated[str | None, typer.Option("--chart", help="Of this chart only.", show_default=False)] = None,
+    owner: Annotated[str | None, typer.Option("--owner", help="Of this owner only.", show_default=False)] = None,
+    as_csv: Csv = False,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """List accounts in the order in which they were opened."""
+    wanted = {name: value for name, value in (("chart", chart), ("owner", owner)) if value is not None}
+    with running.find(home).api("ledger") as api:
+        _show(_pages(api, "/v1/accounts", "accounts", wanted), ACCOUNT, as_csv=as_csv, as_json=as_json)
+
+
+@app.command("balance")
+def balance(
+    account: Account, at: At = None, effective: Effective = False, home: Home = None, as_json: Json = False
+) -> None:
+    """Show an account's balance, now or at any time."""
+    params = {"by": "effective" if effective else "booked", **({} if at is None else {"at": at})}
+    with running.find(home).api("ledger") as api:
+        found = api.get(f"/v1/accounts/{_segment(account)}/balance", params)
+    if as_json:
+        put_json(found)
+        return
+    held = "" if found["available"] is None else f", {found['available']} available"
+    put(f"{found['account']}: {found['posted']} {found['currency']} in minor units{held}")
+
+
+@app.command("entries")
+def entries(account: Account, as_csv: Csv = False, home: Home = None, as_json: Json = False) -> None:
+    """Write an account's statement in the order of booking; a debit is positive."""
+    with running.find(home).api("ledger") as api:
+        lines = _pages(api, f"/v1/accounts/{_segment(account)}/entries", "entries", {})
+        _show(lines, LINE, as_csv=as_csv, as_json=as_json)
+
+
+@app.command("trial-balance")
+def trial_balance(chart: Chart, day: Day, as_csv: Csv = False, home: Home = None, as_json: Json = False) -> None:
+    """Show the totals of a chart at the end of a day, late transfers included."""
+    from baraza.system.client import objects
+
+    with running.find(home).api("ledger") as api:
+        found = api.get("/v1/trial-balance", {"chart": chart, "day": day})
+    if as_json:
+        put_json(found)
+        return
+    _show(iter(objects(found, "lines")), TRIAL, as_csv=as_csv, as_json=False)
+
+
+@app.command("transfer")
+def transfer(
+    reference: Annotated[str, typer.Argument(metavar="REFERENCE", show_default=False)], home: Home = None
+) -> None:
+    """Show a transfer with its entries, its saga, and what it resolves or corrects, as JSON."""
+    with running.find(home).api("ledger") as api:
+        put_json(api.get(f"/v1/transfers/{_segment(reference)}"))
+
+
+@app.command("verify")
+def verify(heads: Heads = None, home: Home = None, as_json: Json = False) -> None:
+    """Compare every row with its seal, and every seal with the one before it.
+
+    Reads the ledger's database with the audit's login. Exit status 1, and the first damaged row of each chain, if any
+    row was changed, removed or inserted since it was sealed.
+    """
+    from baraza.audit import ledger_seals
+
+    found = ledger_seals.verify(running.find(home), _heads(heads))
+    if as_json:
+        put_json(found.to_json())
+    else:
+        for damage in found.damages:
+            put(damage)
+        put(
+            f"{found.transfers} transfers and {found.entries} entries compared; {found.unsealed_batches} batches are "
+            f"not sealed yet; {len(found.damages)} damages."
+        )
+    if found.damages:
+        stop(FOUND_A_PROBLEM)
+
+
+def _heads(text: str | None) -> Mapping[int, tuple[int, bytes]] | None:
+    from ledger.store.verification import parsed_heads
+
+    if text is None:
+        return None
+    try:
+        return parsed_heads(text)
+    except ValueError as error:
+        raise UsageRefusal("--heads; expected partition:position:hash, with spaces between.") from error
+
+
+def _pages(api: Api, path: str, name: str, wanted: Mapping[str, str]) -> Iterator[Mapping[str, Any]]:
+    """Yield the items of every page; one page is in memory at a time."""
+    from baraza.system.client import objects
+
+    params: dict[str, str | int] = {**wanted, "limit": PAGE}
+    while True:
+        page = api.get(path, params)
+        yield from objects(page, name)
+        if page["next_cursor"] is None:
+            return
+        params["cursor"] = page["next_cursor"]
+
+
+def _show(items: Iterator[Mapping[str, Any]], columns: Sequence[str], *, as_csv: bool, as_json: bool) -> None:
+    if as_json:
+        for item in items:
+            put_json(item)
+    elif as_csv:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows([item[column] for column in columns] for item in items)
+    else:
+        put_table(
+            columns, ([item[column] for column in columns] for item in items), right=("amount", "debits", "credits")
+        )
+
+
+def _segment(text: str) -> str:
+    from urllib.parse import quote
+
+    return quote(text, safe=":")

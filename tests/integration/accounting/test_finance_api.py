@@ -1,0 +1,191 @@
+"""What finance reads over HTTP, on real PostgreSQL."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import pytest
+from fastapi.testclient import TestClient
+
+from baraza.commands import ledger as commands
+from chassis.postgres.transient import utc_now
+from chassis.process.service import Dependencies
+from ledger import api
+from ledger.model.amounts import AMOUNT_MAX
+from ledger.model.transfers import Origin, TransferKind
+from stack import Stack
+from support.issuer import token, verifying
+from support.ledgers import FUNDING, LedgerUnderTest, hold, member, moved, post, reference, scratch_ledger, transfer
+
+WORKING = "sacco:working:KES"
+Ask = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def own_ledger(infrastructure: Stack) -> Iterator[LedgerUnderTest]:
+    with scratch_ledger(infrastructure) as ledger:
+        ledger.fund(member("ann"), 1_000)
+        yield ledger
+
+
+@pytest.fixture(scope="module")
+def client(own_ledger: LedgerUnderTest) -> Iterator[TestClient]:
+    with verifying() as verifier:
+        unused = cast(Any, None)
+        dependencies = Dependencies(settings=unused, engine=own_ledger.engine, codec=unused, verifier=verifier)
+        yield TestClient(api.application(dependencies))
+
+
+@pytest.fixture(scope="module")
+def ask(client: TestClient) -> Ask:
+    def send(path: str, status: int = 200, role: str = "finance", **params: Any) -> Any:
+        headers = {"Authorization": f"Bearer {token('ann', role)}"}
+        answer = client.get(path, params=params, headers=headers)
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    return send
+
+
+@pytest.mark.parametrize("role", ["customer", "operator", "support"])
+@pytest.mark.parametrize(
+    "path", ["/v1/accounts", f"/v1/accounts/{FUNDING}/balance", "/v1/trial-balance?chart=sacco&day=2026-01-01"]
+)
+def test_only_finance_reads_the_books(ask: Ask, role: str, path: str) -> None:
+    ask(path, 403, role)
+
+
+def test_accounts_are_listed_page_by_page_and_by_owner(own_ledger: LedgerUnderTest, ask: Ask) -> None:
+    own_ledger.open(*(member(f"m{n}") for n in range(5)))
+    listed: list[str] = []
+    cursor: dict[str, str] = {}
+    while True:
+        page = ask("/v1/accounts", chart="sacco", limit=2, **cursor)
+        listed += [each["account"] for each in page["accounts"]]
+        if page["next_cursor"] is None:
+            break
+        cursor = {"cursor": page["next_cursor"]}
+    assert listed == [row.path for row in own_ledger.rows("SELECT path FROM accounts ORDER BY id")]
+    (only,) = ask("/v1/accounts", owner="m3")["accounts"]
+    assert (only["account"], only["floor"], only["kind"]) == (member("m3"), "0", "LIABILITY")
+    assert ask(f"/v1/accounts/{member('m3')}") == only
+
+
+def test_a_balance_is_that_of_now_or_of_any_time(own_ledger: LedgerUnderTest, ask: Ask) -> None:
+    path = member(reference())
+    yesterday = utc_now() - timedelta(days=1)
+    own_ledger.fund(path, 700, effective_at=yesterday)
+    own_ledger.book(hold(path, WORKING, 50))
+    now = ask(f"/v1/accounts/{path}/balance")
+    assert (now["posted"], now["available"], now["held_debits"]) == ("700", "650", "50")
+    between = (yesterday + timedelta(hours=1)).isoformat()
+    assert ask(f"/v1/accounts/{path}/balance", at=between)["posted"] == "0"
+    assert ask(f"/v1/accounts/{path}/balance", at=between, by="effective")["posted"] == "700"
+
+
+def test_sums_beyond_64_bits_keep_every_digit(own_ledger: LedgerUnderTest, ask: Ask) -> None:
+    path = member(reference())
+    own_ledger.open(path)
+    own_ledger.book(*[transfer(FUNDING, path, AMOUNT_MAX) for _ in range(3)])
+    assert ask(f"/v1/accounts/{path}/balance")["posted"] == str(3 * AMOUNT_MAX)
+    assert ask(f"/v1/accounts/{path}/entries")["entries"][0]["amount"] == str(-AMOUNT_MAX)
+
+
+def test_a_statement_is_read_page_by_page_and_leads_to_the_timeline(own_ledger: LedgerUnderTest, ask: Ask) -> None:
+    path = member(reference())
+    saga_id = reference()
+    own_ledger.fund(path, 100)
+    spent = [
+        transfer(path, WORKING, n, origin=Origin(saga_id=saga_id, step="pay", message_id=f"m-{n}")) for n in range(1, 6)
+    ]
+    own_ledger.book(*spent)
+    read: list[Any] = []
+    cursor: dict[str, str] = {}
+    while True:
+        page = ask(f"/v1/accounts/{path}/entries", limit=4, **cursor)
+        read += page["entries"]
+        if page["next_cursor"] is None:
+            break
+        cursor = {"cursor": page["next_cursor"]}
+    assert [line["amount"] for line in read] == ["-100", "1", "2", "3", "4", "5"]
+    assert [line["message_id"] for line in read] == [None, *(f"m-{n}" for n in range(1, 6))]
+    found = ask(f"/v1/transfers/{read[1]['reference']}")
+    assert (found["saga_id"], found["step"]) == (saga_id, "pay")
+    assert {(side["account"], side["amount"]) for side in found["entries"]} == {(path, "1"), (WORKING, "-1")}
+
+
+def test_a_transfer_names_what_it_resolves_and_what_resolved_it(own_ledger: LedgerUnderTest, ask: Ask) -> None:
+    held = hold(member("ann"), WORKING, 10)
+    posted = post(held)
+    own_ledger.book(held, posted)
+    assert ask(f"/v1/transfers/{held.reference}")["resolved_by"] == posted.reference
+    assert ask(f"/v1/transfers/{posted.reference}")["of"] == held.reference
+    correction = transfer(WORKING, member("ann"), 10, kind=TransferKind.CORRECTION, of=posted.reference)
+    own_ledger.book(correction)
+    assert ask(f"/v1/transfers/{correction.reference}")["kind"] == "CORRECTION"
+
+
+def test_a_trial_balance_is_balanced(own_ledger: LedgerUnderTest, ask: Ask) -> None:
+    own_ledger.book(
+        transfer("sacco:bank:USD", WORKING, 1, entries=moved("sacco:bank:USD", "sacco:working:USD", 1, "USD"))
+    )
+    found = ask("/v1/trial-balance", chart="sacco", day=(datetime.now(UTC) + timedelta(days=1)).date().isoformat())
+    assert (found["zone"], found["at_close"], found["late"]) == ("Africa/Nairobi", [], [])
+    sums: dict[str, int] = {}
+    for line in found["lines"]:
+        sums[line["currency"]] = sums.get(line["currency"], 0) + int(line["debits"]) - int(line["credits"])
+    assert sums == {"KES": 0, "USD": 0}
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "params"),
+    [
+        ("/v1/accounts/sacco:fosa:none:KES", 404, {}),
+        ("/v1/accounts/sacco:fosa:none:KES/balance", 404, {}),
+        ("/v1/transfers/none", 404, {}),
+        ("/v1/accounts", 422, {"cursor": "x"}),
+        ("/v1/accounts", 422, {"cursor": "9" * 40}),
+        ("/v1/accounts", 422, {"chart": "another"}),
+        (f"/v1/accounts/{FUNDING}/entries", 422, {"cursor": "abc"}),
+        (f"/v1/accounts/{FUNDING}/entries", 422, {"limit": 0}),
+        (f"/v1/accounts/{FUNDING}/balance", 422, {"at": "0001-01-01T00:00:00Z"}),
+        (f"/v1/accounts/{FUNDING}/balance", 422, {"at": "2026-01-01T00:00:00"}),
+        ("/v1/trial-balance", 422, {"chart": "sacco", "day": "9999-12-31"}),
+        ("/v1/trial-balance", 422, {"chart": "sacco", "day": "2026-02-30"}),
+    ],
+)
+def test_what_is_not_there_or_not_understood_is_said(ask: Ask, path: str, status: int, params: dict[str, Any]) -> None:
+    assert ask(path, status, **params)["status"] == status
+
+
+def test_nothing_of_it_writes(client: TestClient) -> None:
+    description = cast(Any, client.app).openapi()
+    assert {method for path in description["paths"].values() for method in path} == {"get"}
+
+
+class Served:
+    """The command line's client, in front of the application instead of a server."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+
+    def get(self, path: str, params: Mapping[str, Any]) -> Any:
+        return self._ask(path, **params)
+
+
+def test_a_statement_of_many_pages_is_written_as_csv(
+    own_ledger: LedgerUnderTest, ask: Ask, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(commands, "PAGE", 3)
+    path = member(reference())
+    own_ledger.fund(path, 100)
+    own_ledger.book(*(transfer(path, WORKING, 2) for _ in range(7)))
+    lines = commands._pages(cast(Any, Served(ask)), f"/v1/accounts/{path}/entries", "entries", {})
+    commands._show(lines, commands.LINE, as_csv=True, as_json=False)
+    read = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["amount"] for row in read] == ["-100", *["2"] * 7]
+    assert set(read[0]) == set(commands.LINE)
