@@ -61,6 +61,21 @@ class Comparison(RuleBasedStateMachine):
         self.requested: list[Transfer] = []
         for to, amount_minor in enumerate(FUNDS):
             self.fund(to, amount_minor)
+        self._request_one_of_each()
+
+    def _request_one_of_each(self) -> None:
+        """Request what the rules seldom find: a post of more than is held, two ends of a hold, the end of none."""
+        for amount_minor, posted in ((5, 6), (5, 5), (FUNDS[0] + 1, 1)):
+            hold = Transfer(
+                reference=reference(),
+                kind=TransferKind.HOLD,
+                entries=moved(self.paths[0], self.paths[2], amount_minor),
+            )
+            entries = moved(self.paths[0], self.paths[2], posted)
+            post = Transfer(reference=reference(), kind=TransferKind.POST, of=hold.reference, entries=entries)
+            void = Transfer(reference=reference(), kind=TransferKind.VOID, of=hold.reference)
+            for each in (hold, post, void):
+                self._request(each)
 
     def _request(self, transfer: Transfer) -> None:
         self.gathered.append(transfer)
