@@ -6,7 +6,73 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
 
-from messages.contract import Message
+from messages.contract import Message, Record
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostingEntry(Record):
+    """One side of a manual posting."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.PostingEntry"
+
+    account: str
+    amount_minor: int
+    currency: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> PostingEntry:
+        return cls(
+            account=record["account"],
+            amount_minor=record["amount_minor"],
+            currency=record["currency"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "account": self.account,
+            "amount_minor": self.amount_minor,
+            "currency": self.currency,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorrectManualPosting(Message):
+    """Correct a manual posting by a transfer with the opposite entries."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.CorrectManualPosting"
+    OWNER: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"CorrectManualPosting","doc":"Correct a manual posting by a transfer with the opposite entries.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The saga (one order\'s chain) that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example order."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"step","type":"string","doc":"The step that it compensates."},{"name":"attempt","type":"int","doc":"Counts from 1."},{"name":"reason","type":"string","doc":"Why the saga is compensated."}]}'
+
+    step: str
+    attempt: int
+    reason: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> CorrectManualPosting:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            step=record["step"],
+            attempt=record["attempt"],
+            reason=record["reason"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "step": self.step,
+            "attempt": self.attempt,
+            "reason": self.reason,
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DayClosed(Message):
@@ -129,6 +195,231 @@ class LedgerReversed(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ManualPostingApproved(Message):
+    """A second person has approved a manual posting; it starts the manual posting saga."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.ManualPostingApproved"
+    OWNER: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"ManualPostingApproved","doc":"A second person has approved a manual posting; it starts the manual posting saga.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The saga (one order\'s chain) that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example order."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"entries","type":{"type":"array","items":{"type":"record","namespace":"baraza.ledger","name":"PostingEntry","doc":"One side of a manual posting.","fields":[{"name":"account","type":"string","doc":"chart:code:currency, or chart:code:owner:currency."},{"name":"amount_minor","type":"long","doc":"A debit is positive, a credit negative."},{"name":"currency","type":"string","doc":"ISO 4217."}]}}},{"name":"effective_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"The value date."},{"name":"proposed_by","type":"string","doc":"The token\'s subject of who proposed it."},{"name":"approved_by","type":"string","doc":"The token\'s subject of who approved it: another person."},{"name":"reason","type":"string","doc":"Why it is posted, in the words of who proposed it."}]}'
+
+    entries: tuple[PostingEntry, ...]
+    effective_at: datetime
+    proposed_by: str
+    approved_by: str
+    reason: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> ManualPostingApproved:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            entries=tuple([PostingEntry.from_record(item) for item in record["entries"]]),
+            effective_at=record["effective_at"],
+            proposed_by=record["proposed_by"],
+            approved_by=record["approved_by"],
+            reason=record["reason"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "entries": [item.to_record() for item in self.entries],
+            "effective_at": self.effective_at,
+            "proposed_by": self.proposed_by,
+            "approved_by": self.approved_by,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManualPostingCorrected(Message):
+    """A manual posting is corrected."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.ManualPostingCorrected"
+    OWNER: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"ManualPostingCorrected","doc":"A manual posting is corrected.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The saga (one order\'s chain) that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example order."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"step","type":"string","doc":"The step that was compensated."},{"name":"undone","type":"boolean","doc":"False where the step had not run and is now fenced, or had nothing to undo."}]}'
+
+    step: str
+    undone: bool
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> ManualPostingCorrected:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            step=record["step"],
+            undone=record["undone"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "step": self.step,
+            "undone": self.undone,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManualPostingHeld(Message):
+    """The amounts of a manual posting are held on their accounts."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.ManualPostingHeld"
+    OWNER: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"ManualPostingHeld","doc":"The amounts of a manual posting are held on their accounts.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The saga (one order\'s chain) that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example order."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"effective_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"The value date."}]}'
+
+    effective_at: datetime
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> ManualPostingHeld:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            effective_at=record["effective_at"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "effective_at": self.effective_at,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManualPostingPosted(Message):
+    """A manual posting stands in the ledger."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.ManualPostingPosted"
+    OWNER: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"ManualPostingPosted","doc":"A manual posting stands in the ledger.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The saga (one order\'s chain) that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example order."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"reference","type":"string","doc":"The reference of its transfer."}]}'
+
+    reference: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> ManualPostingPosted:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            reference=record["reference"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "reference": self.reference,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManualPostingRejected(Message):
+    """The ledger refused a manual posting; nothing is held."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.ManualPostingRejected"
+    OWNER: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"ManualPostingRejected","doc":"The ledger refused a manual posting; nothing is held.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The saga (one order\'s chain) that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example order."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"reason","type":"string","doc":"A code, for example insufficient_funds."},{"name":"detail","type":"string","doc":"One sentence for a person."}]}'
+
+    reason: str
+    detail: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> ManualPostingRejected:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            reason=record["reason"],
+            detail=record["detail"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "reason": self.reason,
+            "detail": self.detail,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManualPostingVoided(Message):
+    """Nothing is held for a manual posting any more."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.ManualPostingVoided"
+    OWNER: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"ManualPostingVoided","doc":"Nothing is held for a manual posting any more.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The saga (one order\'s chain) that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example order."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"step","type":"string","doc":"The step that was compensated."},{"name":"undone","type":"boolean","doc":"False where the step had not run and is now fenced, or had nothing to undo."}]}'
+
+    step: str
+    undone: bool
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> ManualPostingVoided:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            step=record["step"],
+            undone=record["undone"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "step": self.step,
+            "undone": self.undone,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReverseLedger(Message):
     """Post the opposite entries."""
 
@@ -142,6 +433,46 @@ class ReverseLedger(Message):
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> ReverseLedger:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            step=record["step"],
+            attempt=record["attempt"],
+            reason=record["reason"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "step": self.step,
+            "attempt": self.attempt,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoidManualPosting(Message):
+    """Release what is held for a manual posting."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.VoidManualPosting"
+    OWNER: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"VoidManualPosting","doc":"Release what is held for a manual posting.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The saga (one order\'s chain) that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example order."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"step","type":"string","doc":"The step that it compensates."},{"name":"attempt","type":"int","doc":"Counts from 1."},{"name":"reason","type":"string","doc":"Why the saga is compensated."}]}'
+
+    step: str
+    attempt: int
+    reason: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> VoidManualPosting:
         return cls(
             message_id=record["message_id"],
             saga_id=record["saga_id"],

@@ -104,12 +104,13 @@ class PaymentCaptured(Message):
 
     FULL_NAME: ClassVar[str] = "baraza.payment.PaymentCaptured"
     OWNER: ClassVar[str] = "payment"
-    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.payment","name":"PaymentCaptured","doc":"The gateway settled the amount.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The saga (one order\'s chain) that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example order."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"customer_id","type":"string"},{"name":"currency","type":"string","doc":"ISO 4217."},{"name":"amount_minor","type":"long"},{"name":"capture_id","type":"string"}]}'
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.payment","name":"PaymentCaptured","doc":"The gateway settled the amount.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The saga (one order\'s chain) that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example order."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"customer_id","type":"string"},{"name":"currency","type":"string","doc":"ISO 4217."},{"name":"amount_minor","type":"long"},{"name":"capture_id","type":"string"},{"name":"points_minor","type":"long","doc":"What the points pay, in minor units; 0 also in an event of an earlier release.","default":0}]}'
 
     customer_id: str
     currency: str
     amount_minor: int
     capture_id: str
+    points_minor: int
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> PaymentCaptured:
@@ -124,6 +125,7 @@ class PaymentCaptured(Message):
             currency=record["currency"],
             amount_minor=record["amount_minor"],
             capture_id=record["capture_id"],
+            points_minor=record["points_minor"],
         )
 
     def to_record(self) -> dict[str, Any]:
@@ -138,6 +140,7 @@ class PaymentCaptured(Message):
             "currency": self.currency,
             "amount_minor": self.amount_minor,
             "capture_id": self.capture_id,
+            "points_minor": self.points_minor,
         }
 
 

@@ -224,6 +224,83 @@ class FenceSaga(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ManualPostingConfirmed(Message):
+    """A manual posting is done; the last event of its saga."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.ManualPostingConfirmed"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"ManualPostingConfirmed","doc":"A manual posting is done; the last event of its saga.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The saga (one order\'s chain) that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example order."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."}]}'
+
+    started_at: datetime
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> ManualPostingConfirmed:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManualPostingFailed(Message):
+    """A manual posting was not done, and nothing of it is left; the last event of its saga."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.ManualPostingFailed"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"ManualPostingFailed","doc":"A manual posting was not done, and nothing of it is left; the last event of its saga.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The saga (one order\'s chain) that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example order."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."},{"name":"cause","type":"string","doc":"REJECTED, TIMED_OUT, CANCELLED or EXHAUSTED."},{"name":"step","type":"string","doc":"The step that failed, or was under way."},{"name":"reason","type":"string"}]}'
+
+    started_at: datetime
+    cause: str
+    step: str
+    reason: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> ManualPostingFailed:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+            cause=record["cause"],
+            step=record["step"],
+            reason=record["reason"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+            "cause": self.cause,
+            "step": self.step,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorActed(Message):
     """An operator acted on a saga: redrove it, compensated it, annotated it, or approved how it ends."""
 

@@ -54,12 +54,13 @@ class ShipmentBooked(Message):
 
     FULL_NAME: ClassVar[str] = "baraza.shipping.ShipmentBooked"
     OWNER: ClassVar[str] = "shipping"
-    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.shipping","name":"ShipmentBooked","doc":"The courier accepted the shipment.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The saga (one order\'s chain) that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example order."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"customer_id","type":"string"},{"name":"currency","type":"string","doc":"ISO 4217."},{"name":"payable_minor","type":"long","doc":"What the card is charged: the total less the points."},{"name":"tracking_number","type":"string"}]}'
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.shipping","name":"ShipmentBooked","doc":"The courier accepted the shipment.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The saga (one order\'s chain) that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example order."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"customer_id","type":"string"},{"name":"currency","type":"string","doc":"ISO 4217."},{"name":"payable_minor","type":"long","doc":"What the card is charged: the total less the points."},{"name":"tracking_number","type":"string"},{"name":"points_minor","type":"long","doc":"What the points pay, in minor units; 0 also in an event of an earlier release.","default":0}]}'
 
     customer_id: str
     currency: str
     payable_minor: int
     tracking_number: str
+    points_minor: int
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> ShipmentBooked:
@@ -74,6 +75,7 @@ class ShipmentBooked(Message):
             currency=record["currency"],
             payable_minor=record["payable_minor"],
             tracking_number=record["tracking_number"],
+            points_minor=record["points_minor"],
         )
 
     def to_record(self) -> dict[str, Any]:
@@ -88,6 +90,7 @@ class ShipmentBooked(Message):
             "currency": self.currency,
             "payable_minor": self.payable_minor,
             "tracking_number": self.tracking_number,
+            "points_minor": self.points_minor,
         }
 
 

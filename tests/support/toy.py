@@ -139,7 +139,9 @@ def _sent(
     if outcome != "sent":
         return ShipmentRejected(**envelope, reason=outcome, detail=outcome)
     marks.done.append(event.saga_id)
-    return ShipmentBooked(**envelope, customer_id="c", currency="USD", payable_minor=1, tracking_number="t")
+    return ShipmentBooked(
+        **envelope, customer_id="c", currency="USD", payable_minor=1, points_minor=0, tracking_number="t"
+    )
 
 
 def _undo(reply: type[Message], **more: object) -> Callable[[Message, bool, Marks, Envelope], Message]:

@@ -24,12 +24,15 @@ CONSISTENT = """
         ('refused', 'CANCELLED_COMPENSATED', 'ann', 500, 0, 'a-lot', 'JPY', 500, 500, 1, 1, NULL),
         ('refunded', 'CANCELLED_COMPENSATED', 'ben', 700, 50, 'a-lot', 'JPY', 775, 775, 2, 3, 'north'),
         ('parked', 'PENDING', 'ben', 300, 0, 'a-lot', 'USD', 300, 300, 1, 1, 'north');
-    INSERT INTO effects SELECT 'confirmed', step, service, 'DONE' FROM steps WHERE saga_version = 1;
-    INSERT INTO effects SELECT 'refunded', step, service, 'UNDONE' FROM steps WHERE saga_version = 1;
+    INSERT INTO effects SELECT 'confirmed', step, service, 'DONE' FROM steps
+        WHERE saga_type = 'order' AND saga_version = 1;
+    INSERT INTO effects SELECT 'refunded', step, service, 'UNDONE' FROM steps
+        WHERE saga_type = 'order' AND saga_version = 1;
     INSERT INTO effects VALUES ('refused', 'authorize_payment', 'payment', 'REJECTED'),
         ('parked', 'authorize_payment', 'payment', 'DONE'), ('parked', 'reserve_inventory', 'inventory', 'DONE'),
         ('parked', 'burn_loyalty_points', 'loyalty', 'DONE'), ('parked', 'book_shipment', 'shipping', 'STARTED');
-    INSERT INTO replies SELECT 'refunded', step FROM steps WHERE saga_version = 1 AND undone_by IS NULL;
+    INSERT INTO replies SELECT 'refunded', step FROM steps
+        WHERE saga_type = 'order' AND saga_version = 1 AND undone_by IS NULL;
     INSERT INTO payments VALUES ('confirmed', 'CAPTURED', 900, 'USD'), ('refused', 'DECLINED', 500, 'JPY'),
         ('refunded', 'REFUNDED', 700, 'JPY'), ('parked', 'AUTHORIZED', 300, 'USD');
     INSERT INTO authorizations VALUES ('auth-1', 'confirmed', 'captured', 900, 'USD'),
@@ -45,8 +48,15 @@ CONSISTENT = """
     INSERT INTO shipments VALUES ('confirmed', 'BOOKED', 'box-1'), ('refunded', 'CANCELLED', 'box-2');
     INSERT INTO parcels VALUES ('box-1', 'confirmed', 'live', 'a-lot', 'north'),
         ('box-2', 'refunded', 'cancelled', NULL, NULL);
-    INSERT INTO ledger VALUES ('confirmed', 900, 900, 900, 2, 0, 'USD', 1),
-        ('refunded', 1400, 1400, 0, 2, 2, 'JPY', 1);
+    INSERT INTO ledger VALUES ('confirmed', 1000, 1000, 900, 900, 100, 1, 0, 'USD', 1),
+        ('refunded', 1550, 1550, 0, 700, 75, 1, 1, 'JPY', 1);
+    INSERT INTO sagas VALUES ('posted', 'manual_posting', 1, 'CONFIRMED', NULL, 1),
+        ('not posted', 'manual_posting', 1, 'CANCELLED_COMPENSATED', NULL, 1);
+    INSERT INTO effects SELECT 'posted', step, service, 'DONE' FROM steps WHERE saga_type = 'manual_posting';
+    INSERT INTO effects VALUES ('not posted', 'hold_manual_posting', 'ledger', 'REJECTED');
+    INSERT INTO manual_postings VALUES ('posted', 'POSTED', 'fin-1', 'fin-2'),
+        ('not posted', 'FAILED', 'fin-1', 'fin-2'), ('asked', 'PROPOSED', 'fin-1', NULL), ('unwanted', 'REFUSED', 'fin-1', 'fin-1');
+    INSERT INTO manual_transfers VALUES ('posted', 1);
     INSERT INTO deferred VALUES ('shipping', 'message-1', 'parked', 1);
     INSERT INTO deferred VALUES ('payment', 'message-4', 'confirmed', 1);
     INSERT INTO consumed VALUES ('book_shipment.dlq', 0, 1), ('payment.dlq', 0, 2);
@@ -108,7 +118,19 @@ DAMAGE = [
     ("shipments-agree", "DELETE FROM shipments WHERE saga_id = 'refunded'"),
     ("shipments-agree", "INSERT INTO shipments VALUES ('refused', 'BOOKED', 'box-7')"),
     ("ledger-balances", "UPDATE ledger SET credit_minor = 800 WHERE saga_id = 'confirmed'"),
-    ("ledger-balances", "UPDATE ledger SET posts = 1 WHERE saga_id = 'confirmed'"),
+    ("ledger-balances", "UPDATE ledger SET posts = 2 WHERE saga_id = 'confirmed'"),
+    ("ledger-balances", "UPDATE ledger SET reversals = 2 WHERE saga_id = 'refunded'"),
+    ("ledger-balances", "UPDATE ledger SET receivable_minor = 1 WHERE saga_id = 'refunded'"),
+    ("ledger-balances", "UPDATE ledger SET points_minor = 99 WHERE saga_id = 'confirmed'"),
+    ("posted-by-two", "UPDATE manual_postings SET decided_by = 'fin-1' WHERE saga_id = 'posted'"),
+    ("posted-by-two", "UPDATE manual_postings SET decided_by = NULL WHERE saga_id = 'not posted'"),
+    ("posted-by-two", "UPDATE manual_postings SET state = 'FAILED' WHERE saga_id = 'posted'"),
+    ("posted-by-two", "UPDATE manual_postings SET state = 'APPROVED' WHERE saga_id = 'posted'"),
+    ("posted-by-two", "UPDATE manual_postings SET state = 'APPROVED' WHERE saga_id = 'unwanted'"),
+    ("posted-by-two", "DELETE FROM manual_postings WHERE saga_id = 'posted'"),
+    ("posted-by-two", "DELETE FROM manual_transfers WHERE saga_id = 'posted'"),
+    ("posted-by-two", "INSERT INTO manual_transfers VALUES ('not posted', 1)"),
+    ("posted-by-two", "INSERT INTO manual_transfers VALUES ('asked', 1)"),
     ("ledger-balances", "UPDATE ledger SET posts = 0 WHERE saga_id = 'refunded'"),
     ("ledger-is-the-gateways", "UPDATE ledger SET receivable_minor = 901 WHERE saga_id = 'confirmed'"),
     ("ledger-is-the-gateways", "DELETE FROM ledger WHERE saga_id = 'confirmed'"),
@@ -143,14 +165,14 @@ DAMAGE = [
     ("charged-the-price", "UPDATE refunds SET amount_minor = 70 WHERE id = 'ref-2'"),
     ("charged-the-price", "UPDATE ledger SET currency = 'USD' WHERE saga_id = 'refunded'"),
     ("charged-the-price", "UPDATE ledger SET currencies = 2 WHERE saga_id = 'confirmed'"),
-    ("charged-the-price", "UPDATE ledger SET debit_minor = 140, credit_minor = 140 WHERE saga_id = 'refunded'"),
+    ("charged-the-price", "UPDATE ledger SET posted_minor = 70 WHERE saga_id = 'refunded'"),
     ("held-is-done", "DELETE FROM reservations WHERE saga_id = 'parked'"),
     ("held-is-done", "UPDATE reservations SET lines = 'another' WHERE saga_id = 'parked'"),
     ("held-is-done", "UPDATE effects SET state = 'UNDONE' WHERE saga_id = 'parked' AND service = 'inventory'"),
     ("held-is-done", "UPDATE burns SET points = 1 WHERE saga_id = 'parked'"),
     ("held-is-done", "UPDATE burns SET state = 'RESTORED' WHERE saga_id = 'parked'"),
     ("held-is-done", "INSERT INTO shipments VALUES ('parked', 'BOOKED', 'box-9')"),
-    ("held-is-done", "INSERT INTO ledger VALUES ('parked', 300, 300, 300, 2, 0, 'USD', 1)"),
+    ("held-is-done", "INSERT INTO ledger VALUES ('parked', 300, 300, 300, 300, 0, 1, 0, 'USD', 1)"),
     ("payments-agree", "UPDATE payments SET state = 'VOIDED' WHERE saga_id = 'parked'"),
     ("payments-agree", "DELETE FROM authorizations WHERE saga_id = 'parked'"),
     (
@@ -158,7 +180,7 @@ DAMAGE = [
         "DELETE FROM deferred; DELETE FROM letters; UPDATE effects SET state = 'DONE' WHERE state = 'STARTED';"
         "INSERT INTO parcels VALUES ('box-9', 'parked', 'live', 'a-lot', 'north')",
     ),
-    ("ledger-is-the-gateways", "INSERT INTO ledger VALUES ('parked', 300, 300, 300, 2, 0, 'USD', 1)"),
+    ("ledger-is-the-gateways", "INSERT INTO ledger VALUES ('parked', 300, 300, 300, 300, 0, 1, 0, 'USD', 1)"),
     ("parcels-are-the-orders", "UPDATE parcels SET lines = 'another' WHERE tracking_number = 'box-1'"),
     ("parcels-are-the-orders", "UPDATE parcels SET destination = 'south' WHERE tracking_number = 'box-1'"),
     ("parcels-are-the-orders", "INSERT INTO parcels VALUES ('box-9', 'parked', 'live', 'another', NULL)"),

@@ -6,6 +6,7 @@ which step undoes which come from the sagas' definitions, so a new saga over the
 
 from __future__ import annotations
 
+from baraza.audit.bookings import LEDGER_BALANCES, LEDGER_IS_THE_GATEWAYS, POSTED_BY_TWO
 from baraza.audit.invariant import Invariant
 from baraza.audit.ledger import LEDGER_INVARIANTS
 from baraza.audit.prices import CHARGED_THE_PRICE, PRICED_RIGHT
@@ -29,7 +30,7 @@ ORDERS_HAVE_SAGAS = Invariant(
         UNION ALL
         SELECT saga_id, 'a saga (' || sagas.state || ') without an order'
         FROM sagas LEFT JOIN orders ON order_id = saga_id
-        WHERE order_id IS NULL
+        WHERE order_id IS NULL AND saga_type = 'order'
     """,
 )
 
@@ -212,7 +213,7 @@ SHIPPED_ONCE = Invariant(
     checked="SELECT count(*) FROM parcels",
     offenders="""
         SELECT saga_id, sagas.state || ' with ' || coalesce(live, 0) || ' live shipments'
-        FROM sagas LEFT JOIN delivered USING (saga_id)
+        FROM sagas JOIN orders ON order_id = saga_id LEFT JOIN delivered USING (saga_id)
         WHERE coalesce(live, 0) <> CASE sagas.state WHEN 'CONFIRMED' THEN 1 WHEN 'CANCELLED_COMPENSATED' THEN 0
                                                    ELSE coalesce(live, 0) END
         UNION ALL
@@ -236,39 +237,6 @@ SHIPMENTS_AGREE = Invariant(
         WHERE (sagas.state IS NOT 'NEEDS_REVIEW' OR (saga_id, 'shipping') NOT IN unsettled)
           AND (shipments.tracking_number IS NOT parcels.tracking_number
                OR shipments.state IS NOT iif(parcels.state = 'live', 'BOOKED', 'CANCELLED'))
-    """,
-)
-
-LEDGER_BALANCES = Invariant(
-    name="ledger-balances",
-    rule="Debits equal credits for each order and so overall; an order is posted once and reversed at most once.",
-    checked="SELECT count(*) FROM ledger",
-    offenders="""
-        SELECT saga_id, debit_minor || ' debited, ' || credit_minor || ' credited' FROM ledger
-        WHERE debit_minor <> credit_minor
-        UNION ALL
-        SELECT saga_id, posts || ' postings and ' || reversals || ' reversals of two accounts' FROM ledger
-        WHERE posts <> 2 OR reversals NOT IN (0, 2)
-        UNION ALL
-        SELECT saga_id, receivable_minor || ' receivable, ' || payable_minor || ' payable'
-        FROM ledger JOIN orders ON order_id = saga_id
-        WHERE reversals = 0 AND receivable_minor <> payable_minor
-    """,
-)
-
-LEDGER_IS_THE_GATEWAYS = Invariant(
-    name="ledger-is-the-gateways",
-    rule="The ledger's receivable is what the gateway settled net; a parked order may lack it, or be unsettled.",
-    checked="SELECT count(*) FROM settled",
-    offenders="""
-        SELECT saga_id, coalesce(receivable_minor, 0) || ' receivable, ' || coalesce(captured_minor - refunded_minor, 0)
-               || ' settled'
-        FROM (SELECT saga_id FROM ledger UNION SELECT saga_id FROM settled)
-             LEFT JOIN ledger USING (saga_id) LEFT JOIN settled USING (saga_id) LEFT JOIN sagas USING (saga_id)
-        WHERE coalesce(receivable_minor, 0) <> coalesce(captured_minor - refunded_minor, 0)
-          AND (sagas.state IS NOT 'NEEDS_REVIEW'
-               OR coalesce(receivable_minor, 0) <> 0
-                  AND (saga_id, 'payment') NOT IN unsettled AND (saga_id, 'ledger') NOT IN unsettled)
     """,
 )
 
@@ -406,6 +374,7 @@ INVARIANTS = (
     LEDGER_BALANCES,
     LEDGER_IS_THE_GATEWAYS,
     *LEDGER_INVARIANTS,
+    POSTED_BY_TWO,
     OUTBOXES_DRAINED,
     DEFERRED_DRAINED,
     DEAD_LETTERS_KNOWN,

@@ -35,8 +35,11 @@ SCHEMA = """
     CREATE TABLE accounts (customer_id PRIMARY KEY, granted, balance, burned, moved) WITHOUT ROWID;
     CREATE TABLE shipments (saga_id PRIMARY KEY, state, tracking_number) WITHOUT ROWID;
     CREATE TABLE ledger (
-        saga_id PRIMARY KEY, debit_minor, credit_minor, receivable_minor, posts, reversals, currency, currencies
+        saga_id PRIMARY KEY, debit_minor, credit_minor, receivable_minor, posted_minor, points_minor, posts,
+        reversals, currency, currencies
     ) WITHOUT ROWID;
+    CREATE TABLE manual_postings (saga_id PRIMARY KEY, state, proposed_by, decided_by) WITHOUT ROWID;
+    CREATE TABLE manual_transfers (saga_id PRIMARY KEY, posted) WITHOUT ROWID;
     CREATE TABLE ledger_counts (rule, count);
     CREATE TABLE ledger_differences (rule, id, problem);
     CREATE TABLE replies (saga_id, step);
@@ -80,8 +83,7 @@ VIEWS = """
     UNION ALL SELECT saga_id, 'the gateway authorized', amount_minor, currency FROM authorizations
     UNION ALL SELECT saga_id, 'the gateway captured', amount_minor, currency FROM captures
     UNION ALL SELECT saga_id, 'the gateway refunded', amount_minor, currency FROM refunds
-    UNION ALL SELECT saga_id, 'the ledger has', debit_minor * 2 / (posts + reversals), currency FROM ledger
-    WHERE posts + reversals > 0;
+    UNION ALL SELECT saga_id, 'the ledger has', posted_minor, currency FROM ledger;
     CREATE TABLE held (saga_id, service, is_own, PRIMARY KEY (saga_id, service)) WITHOUT ROWID;
     INSERT INTO held
     SELECT saga_id, 'inventory', reservations.lines IS orders.lines

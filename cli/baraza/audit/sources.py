@@ -160,13 +160,32 @@ ACCOUNTS = """
 SHIPMENTS = "SELECT saga_id, state, tracking_number FROM shipments"
 
 LEDGER = """
-    SELECT saga_id, sum(debit_minor)::bigint, sum(credit_minor)::bigint,
-           coalesce(sum(debit_minor - credit_minor) FILTER (WHERE account = 'gateway_receivable'), 0)::bigint,
-           count(*) FILTER (WHERE kind = 'POST'), count(*) FILTER (WHERE kind = 'REVERSE'),
+    SELECT saga_id, sum(greatest(amount_minor, 0))::bigint, sum(-least(amount_minor, 0))::bigint,
+           coalesce(sum(amount_minor) FILTER (WHERE code = 'gateway_receivable'), 0)::bigint,
+           coalesce(sum(amount_minor) FILTER (WHERE code = 'gateway_receivable' AND transfers.kind = 'TRANSFER'), 0)
+           ::bigint,
+           coalesce(sum(amount_minor) FILTER (WHERE code = 'points_liability' AND transfers.kind = 'TRANSFER'), 0)
+           ::bigint,
+           count(DISTINCT transfers.id) FILTER (WHERE transfers.kind = 'TRANSFER'),
+           count(DISTINCT transfers.id) FILTER (WHERE transfers.kind = 'CORRECTION'),
            min(currency), count(DISTINCT currency)
-    FROM entries
+    FROM transfers
+    JOIN transfer_entries ON transfer_id = transfers.id
+    LEFT JOIN accounts ON accounts.id = account_id
+    WHERE step = 'post_ledger'
     GROUP BY saga_id
 """
+"""What the orders' steps have booked."""
+
+MANUAL_POSTINGS = "SELECT posting_id, state, proposed_by, decided_by FROM manual_postings"
+
+MANUAL_TRANSFERS = """
+    SELECT saga_id, count(*) FILTER (WHERE kind = 'POST') - count(*) FILTER (WHERE kind = 'CORRECTION')
+    FROM transfers
+    WHERE step IN ('hold_manual_posting', 'post_manual_posting')
+    GROUP BY saga_id
+"""
+"""How many transfers of each manual posting stand, corrections subtracted."""
 
 GATEWAY_AUTHORIZATIONS = "SELECT id, reference, state, amount_minor, NULL FROM gateway_records"
 
@@ -210,6 +229,8 @@ OWN_TABLES = (
     ("loyalty", "accounts", ACCOUNTS),
     ("shipping", "shipments", SHIPMENTS),
     ("ledger", "ledger", LEDGER),
+    ("ledger", "manual_postings", MANUAL_POSTINGS),
+    ("ledger", "manual_transfers", MANUAL_TRANSFERS),
     ("ledger", "ledger_counts", ledger.COUNTS),
     *(("ledger", "ledger_differences", query) for query in ledger.DIFFERENCES),
 )

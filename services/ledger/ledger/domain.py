@@ -1,67 +1,97 @@
-"""The ledger's steps in the order saga: a captured payment is posted by the shop's chart, and corrected when undone."""
+"""What the ledger's steps book, by the charts of accounts, and what they report. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final
+
 from ledger.model.charts import SHOP
-from ledger.model.decisions import Loaded, decide
-from ledger.model.transfers import Booked, Entry, Origin, Refused, Transfer, TransferKind
+from ledger.model.transfers import Entry, Transfer, TransferKind, reference_of
 from messages.contract import Envelope
-from messages.ledger import LedgerPosted, LedgerReversed, ReverseLedger
+from messages.ledger import (
+    CorrectManualPosting,
+    LedgerPosted,
+    LedgerReversed,
+    ManualPostingApproved,
+    ManualPostingCorrected,
+    ManualPostingHeld,
+    ManualPostingPosted,
+    ManualPostingVoided,
+    ReverseLedger,
+    VoidManualPosting,
+)
 from messages.payment import PaymentCaptured
 
-POST_LEDGER = "post_ledger"
-
-
-class NotBooked(RuntimeError):
-    """The ledger refused what a step of the order saga requested, which has no rejection; the message says why."""
-
-
-def posting_reference(saga_id: str) -> str:
-    """Return the reference of an order's posting, which is booked once whatever is delivered again."""
-    return f"{saga_id}:{POST_LEDGER}"
+HOLD_MANUAL_POSTING: Final = "hold_manual_posting"
+POST_MANUAL_POSTING: Final = "post_manual_posting"
+UNNAMED: Final = ""
+"""The reference of a transfer until its step names it."""
 
 
 def posting(event: PaymentCaptured) -> Transfer:
-    """Return the transfer of a captured payment; its value date is the capture's."""
-    amounts = {"captured": event.amount_minor, "net": event.amount_minor}
+    """Return the transfer of a captured payment; its value date is the capture's.
+
+    The gateway owes us what it captured, the points that paid the rest are a smaller liability, and both are sales.
+    """
+    amounts = {"captured": event.amount_minor, "net": event.amount_minor + event.points_minor}
+    points = {"points": event.points_minor} if event.points_minor else {}
     return Transfer(
-        reference=posting_reference(event.saga_id),
-        entries=SHOP.entries("captured", amounts, event.currency),
+        reference=UNNAMED,
+        entries=SHOP.entries("captured", amounts | points, event.currency),
         effective_at=event.occurred_at,
-        origin=Origin(saga_id=event.saga_id, step=POST_LEDGER, message_id=event.message_id),
     )
 
 
-def reversal(command: ReverseLedger, entries: tuple[Entry, ...] = ()) -> Transfer:
-    """Return the transfer that corrects an order's posting: each of its entries with the other sign."""
-    posted = posting_reference(command.saga_id)
-    return Transfer(
-        reference=f"{posted}:undo",
-        kind=TransferKind.CORRECTION,
-        of=posted,
-        entries=tuple(Entry(each.account, -each.amount_minor, each.currency) for each in entries),
-        origin=Origin(saga_id=command.saga_id, step=POST_LEDGER, message_id=command.message_id),
-    )
-
-
-def post(event: PaymentCaptured, loaded: Loaded, envelope: Envelope) -> LedgerPosted:
-    """Book a captured payment: a debit of the gateway's receivable, and a credit of sales."""
-    _book(posting(event), loaded, envelope)
+def posted(event: PaymentCaptured, envelope: Envelope) -> LedgerPosted:
+    """Report that a captured payment is posted."""
     return LedgerPosted(**envelope, currency=event.currency, amount_minor=event.amount_minor)
 
 
-def reverse(command: ReverseLedger, undo: bool, loaded: Loaded, envelope: Envelope) -> LedgerReversed:
-    """Correct what the saga posted. Without ``undo`` there is nothing to correct, or it is corrected already."""
-    entries = loaded.known[posting_reference(command.saga_id)].entries if undo else ()
-    if undo:
-        _book(reversal(command, entries), loaded, envelope)
+def reversed_(command: ReverseLedger, undo: bool, entries: Sequence[Entry], envelope: Envelope) -> LedgerReversed:
+    """Report that an order's posting is corrected. Without ``undo`` there is nothing to correct, or it is already."""
     amount_minor = sum(max(entry.amount_minor, 0) for entry in entries)
     return LedgerReversed(**envelope, step=command.step, undone=undo, amount_minor=amount_minor)
 
 
-def _book(transfer: Transfer, loaded: Loaded, envelope: Envelope) -> Booked:
-    loaded.booked_at = max(loaded.booked_at, envelope["occurred_at"])
-    outcome = decide(transfer, loaded)
-    if isinstance(outcome, Refused):
-        raise NotBooked(f"{transfer.reference} was refused: {outcome.reason}. {outcome.detail}")
-    return outcome
+def manual_hold(event: ManualPostingApproved) -> Transfer:
+    """Return the hold of an approved manual posting. What it needs is there afterwards, so its post is not rejected."""
+    return Transfer(
+        reference=UNNAMED,
+        kind=TransferKind.HOLD,
+        entries=tuple(Entry(each.account, each.amount_minor, each.currency) for each in event.entries),
+        effective_at=event.effective_at,
+    )
+
+
+def manually_held(event: ManualPostingApproved, envelope: Envelope) -> ManualPostingHeld:
+    """Report that a manual posting is held."""
+    return ManualPostingHeld(**envelope, effective_at=event.effective_at)
+
+
+def manually_voided(
+    command: VoidManualPosting, undo: bool, _entries: Sequence[Entry], envelope: Envelope
+) -> ManualPostingVoided:
+    """Report that nothing is held for a manual posting any more."""
+    return ManualPostingVoided(**envelope, step=command.step, undone=undo)
+
+
+def manual_post(event: ManualPostingHeld) -> Transfer:
+    """Return the post of everything that is held for a manual posting."""
+    return Transfer(
+        reference=UNNAMED,
+        kind=TransferKind.POST,
+        of=reference_of(event.saga_id, HOLD_MANUAL_POSTING),
+        effective_at=event.effective_at,
+    )
+
+
+def manually_posted(event: ManualPostingHeld, envelope: Envelope) -> ManualPostingPosted:
+    """Report that a manual posting stands in the ledger."""
+    return ManualPostingPosted(**envelope, reference=reference_of(event.saga_id, POST_MANUAL_POSTING))
+
+
+def manually_corrected(
+    command: CorrectManualPosting, undo: bool, _entries: Sequence[Entry], envelope: Envelope
+) -> ManualPostingCorrected:
+    """Report that a manual posting is corrected."""
+    return ManualPostingCorrected(**envelope, step=command.step, undone=undo)

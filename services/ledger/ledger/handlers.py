@@ -2,28 +2,69 @@
 
 from __future__ import annotations
 
-from chassis.saga.steps import Compensation, Handler, Step
-from ledger.domain import post, reverse
-from ledger.tables import load_postings, load_reversals, save_loaded
-from messages.ledger import LedgerPosted, LedgerReversed, ReverseLedger
+from collections.abc import Sequence
+
+from sqlalchemy import Connection
+
+from chassis.saga.steps import Handler, Reaction
+from ledger import domain
+from ledger.steps import Undo, booking
+from ledger.store import manual_postings
+from messages.ledger import (
+    CorrectManualPosting,
+    LedgerPosted,
+    LedgerReversed,
+    ManualPostingApproved,
+    ManualPostingCorrected,
+    ManualPostingHeld,
+    ManualPostingPosted,
+    ManualPostingRejected,
+    ManualPostingVoided,
+    ReverseLedger,
+    VoidManualPosting,
+)
 from messages.payment import PaymentCaptured
+from messages.saga import ManualPostingConfirmed, ManualPostingFailed
+
+
+def on_manual_posting_confirmed(events: Sequence[ManualPostingConfirmed], tx: Connection) -> None:
+    """Record that these manual postings are posted."""
+    for event in events:
+        manual_postings.end(event.saga_id, "POSTED", None, tx, at=event.occurred_at)
+
+
+def on_manual_posting_failed(events: Sequence[ManualPostingFailed], tx: Connection) -> None:
+    """Record why these manual postings were not posted."""
+    for event in events:
+        manual_postings.end(event.saga_id, "FAILED", event.reason, tx, at=event.occurred_at)
+
 
 HANDLERS: tuple[Handler, ...] = (
-    Step(
-        name="post_ledger",
+    booking(
+        "post_ledger",
         on=PaymentCaptured,
-        load=load_postings,
-        decide=post,
-        save=save_loaded,
+        transfer=domain.posting,
+        succeeded=domain.posted,
         succeeds_with=LedgerPosted,
-        rejected_with=None,
-        compensation=Compensation(
-            on=ReverseLedger,
-            undoes=("post_ledger",),
-            load=load_reversals,
-            decide=reverse,
-            save=save_loaded,
-            replies=(LedgerReversed,),
-        ),
+        undo=Undo(on=ReverseLedger, reply=domain.reversed_, replies_with=LedgerReversed),
     ),
+    booking(
+        domain.HOLD_MANUAL_POSTING,
+        on=ManualPostingApproved,
+        transfer=domain.manual_hold,
+        succeeded=domain.manually_held,
+        succeeds_with=ManualPostingHeld,
+        rejected_with=ManualPostingRejected,
+        undo=Undo(on=VoidManualPosting, reply=domain.manually_voided, replies_with=ManualPostingVoided, is_void=True),
+    ),
+    booking(
+        domain.POST_MANUAL_POSTING,
+        on=ManualPostingHeld,
+        transfer=domain.manual_post,
+        succeeded=domain.manually_posted,
+        succeeds_with=ManualPostingPosted,
+        undo=Undo(on=CorrectManualPosting, reply=domain.manually_corrected, replies_with=ManualPostingCorrected),
+    ),
+    Reaction(on=ManualPostingConfirmed, apply=on_manual_posting_confirmed),
+    Reaction(on=ManualPostingFailed, apply=on_manual_posting_failed),
 )

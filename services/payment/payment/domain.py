@@ -103,6 +103,7 @@ def capture(
         customer_id=event.customer_id,
         currency=event.currency,
         amount_minor=outcome.amount_minor,
+        points_minor=event.points_minor,
         capture_id=outcome.capture_id,
     )
 

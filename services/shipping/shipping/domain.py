@@ -52,8 +52,14 @@ def book(
         customer_id=event.customer_id,
         currency=event.currency,
         payable_minor=event.payable_minor,
+        points_minor=points_minor(event),
         tracking_number=outcome.tracking_number,
     )
+
+
+def points_minor(event: LoyaltyPointsBurned) -> int:
+    """Return what an order's points pay: what its lines cost more than the card is charged."""
+    return sum(line.quantity * line.unit_price_minor for line in event.lines) - event.payable_minor
 
 
 def cancel(

@@ -66,6 +66,11 @@ class Origin:
 NOWHERE = Origin()
 
 
+def reference_of(saga_id: str, step: str) -> str:
+    """Return the reference of what a saga's step books: one, so that it is booked once whatever is delivered again."""
+    return f"{saga_id}:{step}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer:
     """A requested transfer. Its entries sum to zero in every currency.

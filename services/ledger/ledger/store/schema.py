@@ -26,6 +26,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from chassis.postgres.transient import share_keys
 from chassis.saga.schema import service_metadata
@@ -170,4 +171,29 @@ day_totals = Table(
     Column("currency", Text, primary_key=True),
     Column("debits", TOTAL, nullable=False, comment="of all entries effective up to the day's end, when it was closed"),
     Column("credits", TOTAL, nullable=False),
+)
+
+manual_postings = Table(
+    "manual_postings",
+    metadata,
+    Column("posting_id", Text, primary_key=True, comment="the id of its saga"),
+    Column("key", Text, nullable=False, comment="the proposer's idempotency key"),
+    Column("accounts", ARRAY(Text), nullable=False),
+    Column("amounts", ARRAY(BigInteger), nullable=False, comment="minor units; a debit is positive"),
+    Column("currencies", ARRAY(Text), nullable=False),
+    _at("effective_at"),
+    Column("reason", Text, nullable=False),
+    Column("proposed_by", Text, nullable=False),
+    _at("proposed_at"),
+    Column("state", Text, nullable=False),
+    Column("decided_by", Text),
+    _at("decided_at", nullable=True),
+    Column("decision_reason", Text),
+    Column("outcome", Text, comment="why its saga failed"),
+    _at("ended_at", nullable=True),
+    CheckConstraint(
+        "state IN ('PROPOSED', 'REFUSED') OR (decided_by IS NOT NULL AND decided_by <> proposed_by)",
+        name="manual_postings_two_people",
+    ),
+    UniqueConstraint("proposed_by", "key", name="manual_postings_once"),
 )

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from saga_tracker.definitions.manual_posting import MANUAL_POSTING_V1
 from saga_tracker.definitions.order import ORDER_V1
 from saga_tracker.model.saga import SagaDefinition
 
 DEFINITIONS: Mapping[tuple[str, int], SagaDefinition] = MappingProxyType(
-    {(definition.name, definition.version): definition for definition in (ORDER_V1,)}
+    {(definition.name, definition.version): definition for definition in (ORDER_V1, MANUAL_POSTING_V1)}
 )
 
 

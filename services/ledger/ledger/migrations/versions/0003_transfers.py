@@ -297,7 +297,10 @@ WRITE_VIEW = (
                                   ELSE (SELECT id FROM transfers WHERE reference = NEW.saga_id || ':post_ledger') END,
                     booked, NEW.posted_at,
                     EXISTS (SELECT FROM day_closes WHERE chart = 'shop' AND closed_until > NEW.posted_at),
-                    2, NEW.saga_id, 'post_ledger')
+                    CASE NEW.kind WHEN 'POST' THEN 2
+                                  ELSE (SELECT entry_count FROM transfers
+                                        WHERE reference = NEW.saga_id || ':post_ledger') END,
+                    NEW.saga_id, 'post_ledger')
             RETURNING * INTO transfer;
         END IF;
         INSERT INTO transfer_entries (transfer_id, ordinal, account_id, lane, amount_minor, is_hold, booked_at,
