@@ -166,7 +166,7 @@ class Shop:
     def token(self) -> str:
         """Return a token for staff with every role."""
         if not self.tokens:
-            roles = ["storefront", "support", "operator", "catalogue", "finance"]
+            roles = ["storefront", "support", "operator", "catalogue", "finance", "bookkeeper"]
             wanted = {"sub": "staff", "roles": roles, "ttl_s": 7_200}
             answer = self.http.post(f"{self.stack.endpoints.url('issuer')}/token", json=wanted)
             self.tokens["staff"] = answer.json()["access_token"]

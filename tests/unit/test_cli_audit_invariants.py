@@ -55,7 +55,8 @@ CONSISTENT = """
     INSERT INTO effects SELECT 'posted', step, service, 'DONE' FROM steps WHERE saga_type = 'manual_posting';
     INSERT INTO effects VALUES ('not posted', 'hold_manual_posting', 'ledger', 'REJECTED');
     INSERT INTO manual_postings VALUES ('posted', 'POSTED', 'fin-1', 'fin-2'),
-        ('not posted', 'FAILED', 'fin-1', 'fin-2'), ('asked', 'PROPOSED', 'fin-1', NULL), ('unwanted', 'REFUSED', 'fin-1', 'fin-1');
+        ('not posted', 'FAILED', 'fin-1', 'fin-2'), ('asked', 'PROPOSED', 'fin-1', NULL),
+        ('unwanted', 'REFUSED', 'fin-1', 'fin-1');
     INSERT INTO manual_transfers VALUES ('posted', 1);
     INSERT INTO deferred VALUES ('shipping', 'message-1', 'parked', 1);
     INSERT INTO deferred VALUES ('payment', 'message-4', 'confirmed', 1);

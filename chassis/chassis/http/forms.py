@@ -13,6 +13,7 @@ FORMS: Final[Mapping[str, str]] = {
     r"^[A-Z]{3}$": "a currency's code of ISO 4217, three capital letters, such as USD",
     r"^[A-Z]{2}$": "a country's code of ISO 3166-1, two capital letters, such as US",
     r"^[!-~]+$": "printable ASCII characters without blanks",
+    r"^-?[1-9][0-9]{0,18}$": "a whole number of minor units, without leading zeros, such as 1500 or -1500",
     r"^[A-Za-z0-9_.:-]+$": "letters, digits and the characters _ . : -",
     r"^[^\x00-\x1f\x7f-\x9f]*$": LINE,
     r"^[^\x00-\x1f\x7f]+$": LINE,

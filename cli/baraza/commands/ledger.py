@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import csv
+import re
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from baraza.commands.options import Home, Json
+from baraza.commands.options import Home, Json, check_reason, order_id
 from baraza.system import running
-from baraza.terminal import FOUND_A_PROBLEM, UsageRefusal, put, put_json, put_table, stop
+from baraza.system.running import STAFF
+from baraza.terminal import FOUND_A_PROBLEM, UsageRefusal, notify, put, put_json, put_table, stop
 
 if TYPE_CHECKING:
     from baraza.system.client import Api
@@ -21,6 +25,13 @@ app = typer.Typer(no_args_is_help=True, help="Accounts, statements, and proof th
 PAGE = 1_000
 ACCOUNT = ("account", "kind", "currency", "floor", "ceiling", "is_closed", "opened_at")
 LINE = ("booked_at", "effective_at", "amount", "kind", "is_hold", "is_late", "reference", "saga_id", "step")
+POSTING = (
+    "posting_id", "state", "reason", "proposed_by", "proposed_at", "decided_by", "decided_at", "decision_reason",
+    "outcome",
+)  # fmt: skip
+AMOUNT = re.compile(r"-?[0-9]+")
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""What a spreadsheet takes for the beginning of a formula."""
 TRIAL = ("code", "currency", "debits", "credits")
 
 Account = Annotated[
@@ -37,6 +48,20 @@ At = Annotated[
 ]
 Effective = Annotated[bool, typer.Option("--effective", help="By the value date instead of the booking.")]
 Day = Annotated[str, typer.Option("--day", metavar="DATE", help="2026-11-21, in the chart's zone.", show_default=False)]
+Entries = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="ACCOUNT=AMOUNT...", help="Minor units; a debit is positive. They sum to 0.", show_default=False
+    ),
+]
+Posting = Annotated[str, typer.Argument(metavar="POSTING", help="As `propose` printed it.", show_default=False)]
+Reason = Annotated[str, typer.Option("--reason", help="Kept for good.", show_default=False)]
+Person = Annotated[
+    str, typer.Option("--by", metavar="NAME", help="Who acts; the development issuer believes every name.")
+]
+Key = Annotated[
+    str | None, typer.Option("--idempotency-key", help="To repeat a call safely; made by default.", show_default=False)
+]
 Heads = Annotated[
     str | None,
     typer.Option(
@@ -104,6 +129,81 @@ def transfer(
         put_json(api.get(f"/v1/transfers/{_segment(reference)}"))
 
 
+@app.command("propose")
+def propose(
+    entries: Entries,
+    reason: Reason,
+    effective: Annotated[
+        str | None, typer.Option("--effective", metavar="TIME", help="The value date. Now by default.")
+    ] = None,
+    person: Person = STAFF,
+    key: Key = None,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Propose a posting by hand. Nothing is booked until another person approves it."""
+    from chassis.wire.envelope import new_id
+
+    check_reason(reason)
+    body: dict[str, Any] = {"entries": [entry_of(text) for text in entries], "reason": reason}
+    body |= {} if effective is None else {"effective_at": effective}
+    chosen = key_of(key) or new_id()
+    with running.find(home).api_as("ledger", person) as api:
+        notify(f"Repeat it safely with --idempotency-key {shlex.quote(chosen)}")
+        found = api.call("POST", "/v1/manual-postings", body=body, headers={"Idempotency-Key": chosen})
+        if as_json:
+            put_json(found)
+        else:
+            put(f"{found['posting_id']} {found['state']}")
+            notify(f'Another person approves it: ./baraza ledger approve {found["posting_id"]} --by NAME --reason "…"')
+
+
+@app.command("approve")
+def approve(posting: Posting, reason: Reason, person: Person = STAFF, home: Home = None, as_json: Json = False) -> None:
+    """Approve what another person proposed. Its saga begins; `timeline` shows it."""
+    _decide("approval", posting, reason, person, home, as_json=as_json)
+
+
+@app.command("refuse")
+def refuse(posting: Posting, reason: Reason, person: Person = STAFF, home: Home = None, as_json: Json = False) -> None:
+    """Refuse a proposal, or withdraw one's own. Nothing is booked."""
+    _decide("refusal", posting, reason, person, home, as_json=as_json)
+
+
+def _decide(verb: str, posting: str, reason: str, person: str, home: Path | None, *, as_json: bool) -> None:
+    check_reason(reason)
+    with running.find(home).api_as("ledger", person) as api:
+        found = api.call("POST", f"/v1/manual-postings/{order_id(posting)}/{verb}", body={"reason": reason})
+        put_json(found) if as_json else put(f"{found['posting_id']} {found['state']}")
+
+
+@app.command("postings")
+def postings(
+    state: Annotated[
+        str | None,
+        typer.Option("--state", help="PROPOSED, REFUSED, APPROVED, POSTED or FAILED.", show_default=False),
+    ] = None,
+    as_csv: Csv = False,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """List manual postings: who proposed what, who decided, and how it ended."""
+    wanted = {} if state is None else {"state": state}
+    with running.find(home).api("ledger") as api:
+        _show(_pages(api, "/v1/manual-postings", "postings", wanted), POSTING, as_csv=as_csv, as_json=as_json)
+
+
+@app.command("close-day")
+def close_day(chart: Chart, day: Day, home: Home = None, as_json: Json = False) -> None:
+    """Close a day that is over, before the service does it by itself an hour after its end.
+
+    Prints the day's root. Keep it outside: `verify --heads` compares the ledger with what was published.
+    """
+    with running.find(home).api("ledger") as api:
+        found = api.call("POST", "/v1/day-closes", body={"chart": chart, "day": day})
+        put_json(found) if as_json else put(f"{found['chart']} {found['day']}: root {found['root']}")
+
+
 @app.command("verify")
 def verify(heads: Heads = None, home: Home = None, as_json: Json = False) -> None:
     """Compare every row with its seal, and every seal with the one before it.
@@ -158,11 +258,37 @@ def _show(items: Iterator[Mapping[str, Any]], columns: Sequence[str], *, as_csv:
     elif as_csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows([item[column] for column in columns] for item in items)
+        writer.writerows([cell_of(item[column]) for column in columns] for item in items)
     else:
         put_table(
             columns, ([item[column] for column in columns] for item in items), right=("amount", "debits", "credits")
         )
+
+
+def cell_of(value: Any) -> str:
+    """Return a value as a cell that no spreadsheet takes for a formula.
+
+    References and reasons are texts of others. A number stays a number, so that a sheet can sum a column.
+    """
+    text = "" if value is None else str(value)
+    return f"'{text}" if text.startswith(FORMULA) and AMOUNT.fullmatch(text) is None else text
+
+
+def entry_of(text: str) -> Mapping[str, str]:
+    """Return the entry that ``ACCOUNT=AMOUNT`` names; its currency is the account's. Raises UsageRefusal."""
+    account, separator, amount = text.rpartition("=")
+    if not separator or AMOUNT.fullmatch(amount) is None or ":" not in account:
+        raise UsageRefusal(f"{text!r} is no entry; write ACCOUNT=AMOUNT, such as sacco:bank:KES=-1500.")
+    return {"account": account, "amount": amount, "currency": account.rpartition(":")[2]}
+
+
+def key_of(key: str | None) -> str | None:
+    """Return an idempotency key as it was given. Raises UsageRefusal."""
+    from baraza.storefront.orderfile import KEY_EXPECTED, is_key
+
+    if key is not None and not is_key(key):
+        raise UsageRefusal(f"--idempotency-key {key!r}; expected {KEY_EXPECTED}.")
+    return key
 
 
 def _segment(text: str) -> str:

@@ -25,7 +25,7 @@ TOKEN_MARGIN_S = 60
 """A token is renewed this long before it expires, so that none expires during a request."""
 CONNECTIONS_MAX = 64
 STREAM = "text/event-stream"
-STAFF_ROLES = ("storefront", "operator", "support", "catalogue", "finance")
+STAFF_ROLES = ("storefront", "operator", "support", "catalogue", "finance", "bookkeeper")
 
 Json = Any
 

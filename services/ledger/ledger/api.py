@@ -13,13 +13,15 @@ from chassis.http.auth import Principal, require
 from chassis.http.fields import SagaId
 from chassis.http.json_body import JsonRoute
 from chassis.http.problem import PROBLEM_RESPONSES, Problem
+from chassis.postgres.transient import utc_now
 from chassis.process import service
 from chassis.process.service import Dependencies
-from ledger import finance_api
+from ledger import closing_api, finance_api, manual_api
 
 FIND = text("""
     SELECT saga_id, CASE transfers.kind WHEN 'CORRECTION' THEN 'REVERSE' ELSE 'POST' END AS kind,
            code AS account, greatest(amount_minor, 0) AS debit_minor, greatest(-amount_minor, 0) AS credit_minor,
+           CAST(greatest(amount_minor, 0) AS text) AS debit, CAST(greatest(-amount_minor, 0) AS text) AS credit,
            currency, transfers.booked_at AS posted_at
     FROM transfers
     JOIN transfer_entries ON transfer_id = transfers.id
@@ -29,13 +31,18 @@ FIND = text("""
 
 
 class EntryAnswer(BaseModel):
-    """One side of a posting, in minor units."""
+    """One side of a posting, in minor units.
+
+    ``debit`` and ``credit`` are decimal texts: many clients round a JSON number of more than 53 bits.
+    """
 
     saga_id: str
     kind: str
     account: str
     debit_minor: int
     credit_minor: int
+    debit: str
+    credit: str
     currency: str
     posted_at: datetime
 
@@ -61,4 +68,12 @@ def routes(engine: Engine) -> APIRouter:
 
 def application(dependencies: Dependencies) -> FastAPI:
     """Return the API."""
-    return service.api("Ledger", dependencies, routes(dependencies.engine), finance_api.routes(dependencies.engine))
+    engine, codec = dependencies.engine, dependencies.codec
+    return service.api(
+        "Ledger",
+        dependencies,
+        routes(engine),
+        finance_api.routes(engine),
+        manual_api.routes(engine, codec, utc_now),
+        closing_api.routes(engine, codec, utc_now),
+    )

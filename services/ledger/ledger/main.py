@@ -8,8 +8,9 @@ from chassis.process.service import Dependencies, Service
 from chassis.telemetry.table_gauges import measure
 from ledger import api, tables
 from ledger.handlers import HANDLERS
-from ledger.tasks import TOPIC, tasks
-from messages.ledger import DayClosed
+from ledger.outgoing import DAYS, EVENTS
+from ledger.tasks import tasks
+from messages.ledger import DayClosed, ManualPostingApproved
 
 IMBALANCE = measure(
     "baraza_ledger_imbalance_minor",
@@ -28,7 +29,7 @@ def build(dependencies: Dependencies) -> Service:
         app=api.application(dependencies),
         measures=(IMBALANCE,),
         tasks=tasks(dependencies.codec, utc_now),
-        also_publishes={TOPIC: (DayClosed,)},
+        also_publishes={DAYS: (DayClosed,), EVENTS: (ManualPostingApproved,)},
     )
 
 

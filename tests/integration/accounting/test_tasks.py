@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import Callable, Iterator
+from datetime import date, timedelta
+from typing import Any, cast
 
 import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import text
 
 from chassis.postgres.transient import utc_now
 from chassis.process.background import Background, Task, run_once
+from chassis.process.service import Dependencies
 from chassis.wire.codec import Codec
+from ledger import api
+from ledger.closing import next_day
 from ledger.model.charts import CHARTS
 from ledger.model.days import day_of, end_of
+from ledger.outgoing import DAYS
 from ledger.store.expiry import ExpiredHolds
-from ledger.tasks import CLOSE_AFTER, LOCKS, TOPIC, close_next_day, seal
+from ledger.tasks import CLOSE_AFTER, LOCKS, close_next_day, seal
 from messages.ledger import DayClosed
+from proof.schemas import LocalRegistry
 from stack import Stack
+from support.issuer import token, verifying
 from support.ledgers import CURRENCY, LedgerUnderTest, hold, kinds, member, post, scratch_ledger
 from support.registries import Shelf
 
@@ -116,7 +125,7 @@ def test_a_day_is_closed_an_hour_after_its_end_and_its_root_is_published(own_led
     published = codec.decode(bytes(payload))
     ((root, heads),) = own_ledger.rows("SELECT root, heads FROM day_closes WHERE chart = 'sacco'")
     assert isinstance(published, DayClosed)
-    assert (topic, key, partition) == (TOPIC, "sacco", 0)
+    assert (topic, key, partition) == (DAYS, "sacco", 0)
     assert (published.root, published.heads, published.closed_until) == (bytes(root).hex(), heads, TODAYS_END)
 
 
@@ -125,3 +134,40 @@ def test_days_that_were_missed_are_closed_one_after_the_other(own_ledger: Ledger
     now = TODAYS_END + CLOSE_AFTER + timedelta(days=2)
     closing = task(lambda tx: close_next_day(tx, codec, now=now))
     assert [run_once(own_ledger.engine, closing) for _ in range(4)] == [True, True, True, False]
+
+
+@pytest.fixture
+def closing(own_ledger: LedgerUnderTest) -> Iterator[Callable[..., Any]]:
+    """Send the request that closes a day."""
+    with verifying() as verifier:
+        unused = cast(Any, None)
+        codec = Codec(LocalRegistry())
+        dependencies = Dependencies(settings=unused, engine=own_ledger.engine, codec=codec, verifier=verifier)
+        client = TestClient(api.application(dependencies))
+
+        def close(day: date, *, role: str = "bookkeeper", chart: str = "sacco") -> Any:
+            headers = {"Authorization": f"Bearer {token('ann', role)}"}
+            return client.post("/v1/day-closes", json={"chart": chart, "day": day.isoformat()}, headers=headers)
+
+        yield close
+
+
+def test_a_day_that_is_over_is_closed_by_hand_once(own_ledger: LedgerUnderTest, closing: Callable[..., Any]) -> None:
+    with own_ledger.engine.begin() as tx:
+        tx.execute(text("UPDATE accounts SET opened_at = now() - interval '3 days' WHERE chart = 'sacco'"))
+        first = next_day("sacco", tx)
+    assert first is not None
+    assert closing(first, role="finance").status_code == 403
+    assert closing(first + timedelta(days=1)).status_code == 409
+    closed = closing(first)
+    assert closed.status_code == 201
+    assert closing(first).status_code == 409
+    assert own_ledger.rows("SELECT encode(root, 'hex') FROM day_closes") == [(closed.json()["root"],)]
+    assert own_ledger.rows("SELECT aggregatetype, aggregateid FROM outbox") == [(DAYS, "sacco")]
+    assert closing(first + timedelta(days=1)).status_code == 201
+
+
+def test_a_day_that_is_not_over_or_of_no_account_is_not_closed(closing: Callable[..., Any]) -> None:
+    today = day_of(utc_now(), CHARTS["sacco"].zone)
+    assert "not over" in closing(today).json()["detail"]
+    assert "no account" in closing(today, chart="merchants").json()["detail"]
