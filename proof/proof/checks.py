@@ -203,6 +203,9 @@ def _ledger(final: FinalState) -> Findings:
             yield saga_id, f"debits and credits differ: {dict(net)}"
         if state in (CONFIRMED, CANCELLED) and net["gateway_receivable"] != payable:
             yield saga_id, f"{state}; the ledger has {net['gateway_receivable']} instead of {payable}"
+        total = final.orders[saga_id].total_minor if state == CONFIRMED else 0
+        if state in (CONFIRMED, CANCELLED) and -net["sales"] != total:
+            yield saga_id, f"{state}; the ledger has sales of {-net['sales']} instead of {total}"
 
 
 def _messages(final: FinalState) -> Findings:
