@@ -12,6 +12,7 @@ from typing import Any
 from baraza.audit.report import Report
 from baraza.bench import comparison
 from baraza.bench import orders as ordering
+from baraza.bench.books import database, measuring, over_kafka
 from baraza.bench.copies import fill
 from baraza.bench.measurement import Measured
 from baraza.bench.orders import Order
@@ -271,6 +272,17 @@ def _order_requests(running: Session, orders: Iterator[Order], *, connections: i
     return Requests(running.stack.url("checkout"), tokens, request, connections=connections, every_s=every_s)
 
 
+def ledger(run: Run) -> Summary:
+    """The ledger's batch path by case, beside hand-written SQL; its reads by size; transfers as steps of sagas."""
+    with database.own_books() as books:
+        found = measuring.measure_cases(books, run.seconds)
+        found |= measuring.measure_peer(books, run.seconds)
+        found |= measuring.measure_sizes(books, run.sizes, run.seconds)
+        run.reports.append(books.report())
+    with run.stack() as running:
+        return found | over_kafka.measure(running)
+
+
 MODES: dict[str, Callable[[Run], Summary]] = {
-    mode.__name__: mode for mode in (peers, steady, http, real, intake, spike, scale, queries)
+    mode.__name__: mode for mode in (peers, steady, http, real, intake, spike, scale, queries, ledger)
 }

@@ -43,6 +43,7 @@ class ModeName(StrEnum):
     SPIKE = "spike"
     SCALE = "scale"
     QUERIES = "queries"
+    LEDGER = "ledger"
     COMPARE = "compare"
 
 
@@ -71,7 +72,11 @@ Partitions = Annotated[
 Sizes = Annotated[
     list[int],
     typer.Option(
-        "--size", min=1, max=COUNT_MAX, metavar="SAGAS", help="scale, queries: sagas in the tables; repeatable."
+        "--size",
+        min=1,
+        max=COUNT_MAX,
+        metavar="NUMBER",
+        help="scale, queries: sagas in the tables; ledger: entries; repeatable.",
     ),
 ]
 Processes = Annotated[

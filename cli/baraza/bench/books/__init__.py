@@ -1,0 +1,1 @@
+"""The benchmark of the ledger: its batch path and its reads, with hand-written SQL as the peer."""
