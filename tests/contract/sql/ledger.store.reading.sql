@@ -41,17 +41,15 @@ WHERE balances.account_id = $2;
 
 -- CROSSING
 SELECT coalesce(sum(times * greatest(amount_minor, 0)), 0) AS debits, coalesce(sum(times * greatest(-amount_minor, 0)), 0) AS credits
-FROM (SELECT amount_minor, CASE WHEN near.booked_at > $1 THEN 1 ELSE -1 END AS times
-FROM balances CROSS JOIN LATERAL (SELECT amount_minor, booked_at
-FROM transfer_entries AS entry
-WHERE entry.account_id = balances.account_id AND entry.lane = balances.lane AND booked_at > $2 AND booked_at <= $3 AND NOT is_hold AND ((effective_at <= $1 AND booked_at > $1 AND booked_at - effective_at <= interval '1 minute') OR (effective_at > $1 AND booked_at <= $1 AND effective_at - booked_at <= interval '1 minute'))) AS near
-WHERE balances.account_id = $4 UNION ALL
+FROM (SELECT amount_minor, CASE WHEN booked_at > $1 THEN 1 ELSE -1 END AS times
+FROM transfer_entries
+WHERE account_id = $2 AND booked_at > $3 AND booked_at <= $4 AND effective_at <> booked_at AND NOT is_hold AND ((effective_at <= $1 AND booked_at > $1 AND booked_at - effective_at <= interval '5 seconds') OR (effective_at > $1 AND booked_at <= $1 AND effective_at - booked_at <= interval '5 seconds')) UNION ALL
 SELECT amount_minor, 1
 FROM transfer_entries
-WHERE account_id = $4 AND booked_at > $1 AND effective_at <= $1 AND NOT is_hold AND booked_at - effective_at > interval '1 minute' UNION ALL
+WHERE account_id = $2 AND booked_at > $1 AND effective_at <= $1 AND NOT is_hold AND booked_at - effective_at > interval '5 seconds' UNION ALL
 SELECT amount_minor, -1
 FROM transfer_entries
-WHERE account_id = $4 AND effective_at > $1 AND booked_at <= $1 AND NOT is_hold AND effective_at - booked_at > interval '1 minute') AS crossing;
+WHERE account_id = $2 AND effective_at > $1 AND booked_at <= $1 AND NOT is_hold AND effective_at - booked_at > interval '5 seconds') AS crossing;
 
 -- STATEMENT
 SELECT line.*, reference, transfers.kind, saga_id, step, message_id, is_late

@@ -1,5 +1,8 @@
 -- LATE
-booked_at - effective_at > interval '1 minute';
+booked_at - effective_at > interval '5 seconds';
 
 -- AHEAD
-effective_at - booked_at > interval '1 minute';
+effective_at - booked_at > interval '5 seconds';
+
+-- NEAR
+effective_at <> booked_at AND NOT is_hold;

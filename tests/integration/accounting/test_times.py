@@ -30,7 +30,7 @@ from support.ledgers import LedgerUnderTest, hold, kinds, scratch_ledger, transf
 BEGUN_AT = datetime(2026, 3, 1, tzinfo=UTC)
 HOT = "sacco:utility:KES"
 """An account with lanes."""
-DELAYS = (timedelta(), timedelta(seconds=-5), NEAR / 2, -NEAR / 2, timedelta(days=2), timedelta(days=-2), -NEAR)
+DELAYS = (timedelta(), timedelta(seconds=-1), NEAR / 2, -NEAR / 2, timedelta(days=2), timedelta(days=-2), -NEAR)
 TRANSFERS, PAGE = 120, 7
 
 

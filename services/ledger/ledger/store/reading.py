@@ -2,7 +2,8 @@
 
 A balance at a booked time is read off the totals that the last entry before it carries, one for each lane. A balance
 at an effective time is that, and the entries whose value date and booking are on different sides of it. Few entries
-are booked more than NEAR before or after their value date; those have indexes of their own.
+are booked more than NEAR before or after their value date; those have indexes of their own, and so have the others
+that are not booked at it.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from sqlalchemy import Connection, text
 from ledger.model.charts import CHARTS
 from ledger.model.days import end_of
 
-NEAR = timedelta(minutes=1)
-"""As in the indexes ``entries_late`` and ``entries_ahead``."""
+NEAR = timedelta(seconds=5)
+"""As in the indexes ``entries_late`` and ``entries_ahead``. What a service books for its trigger is seldom later."""
 
 FIND_ACCOUNT = text("""
     SELECT id, path, chart, code, owner, kind, currency, opened_at, bool_or(is_closed) AS is_closed,
@@ -67,24 +68,19 @@ CROSSING = text("""
     SELECT coalesce(sum(times * greatest(amount_minor, 0)), 0) AS debits,
            coalesce(sum(times * greatest(-amount_minor, 0)), 0) AS credits
     FROM (
-        SELECT amount_minor, CASE WHEN near.booked_at > :at THEN 1 ELSE -1 END AS times
-        FROM balances
-        CROSS JOIN LATERAL (
-            SELECT amount_minor, booked_at FROM transfer_entries AS entry
-            WHERE entry.account_id = balances.account_id AND entry.lane = balances.lane
-            AND booked_at > :since AND booked_at <= :until AND NOT is_hold
-            AND ((effective_at <= :at AND booked_at > :at AND booked_at - effective_at <= interval '1 minute')
-                 OR (effective_at > :at AND booked_at <= :at AND effective_at - booked_at <= interval '1 minute'))
-        ) AS near
-        WHERE balances.account_id = :id
+        SELECT amount_minor, CASE WHEN booked_at > :at THEN 1 ELSE -1 END AS times FROM transfer_entries
+        WHERE account_id = :id AND booked_at > :since AND booked_at <= :until
+        AND effective_at <> booked_at AND NOT is_hold
+        AND ((effective_at <= :at AND booked_at > :at AND booked_at - effective_at <= interval '5 seconds')
+             OR (effective_at > :at AND booked_at <= :at AND effective_at - booked_at <= interval '5 seconds'))
         UNION ALL
         SELECT amount_minor, 1 FROM transfer_entries
         WHERE account_id = :id AND booked_at > :at AND effective_at <= :at AND NOT is_hold
-        AND booked_at - effective_at > interval '1 minute'
+        AND booked_at - effective_at > interval '5 seconds'
         UNION ALL
         SELECT amount_minor, -1 FROM transfer_entries
         WHERE account_id = :id AND effective_at > :at AND booked_at <= :at AND NOT is_hold
-        AND effective_at - booked_at > interval '1 minute'
+        AND effective_at - booked_at > interval '5 seconds'
     ) AS crossing
 """)
 STATEMENT = text("""

@@ -40,9 +40,11 @@ BLOCKS = Sequence("ledger_blocks", metadata=metadata)
 """The numbers of blocks of transfer ids. A block is taken while the batch holds its locks, so ids grow with the
 bookings of every balance row."""
 
-LATE = text("booked_at - effective_at > interval '1 minute'")
-AHEAD = text("effective_at - booked_at > interval '1 minute'")
+LATE = text("booked_at - effective_at > interval '5 seconds'")
+AHEAD = text("effective_at - booked_at > interval '5 seconds'")
 """Entries whose value date is far from their booking: few, so that a search among them is short."""
+NEAR = text("effective_at <> booked_at AND NOT is_hold")
+"""Entries whose value date is not their booking; those that are near to it are searched within a few seconds."""
 
 TOTAL = Numeric(SUM_DIGITS, 0)
 
@@ -121,6 +123,7 @@ entries = Table(
     Column("debits_after", TOTAL, nullable=False, comment="the posted debits of its balance row, after it"),
     Column("credits_after", TOTAL, nullable=False),
     Index("entries_by_account", "account_id", "lane", "booked_at", "transfer_id", "ordinal"),
+    Index("entries_near", "account_id", "booked_at", postgresql_where=NEAR),
     Index("entries_late", "account_id", "booked_at", postgresql_where=LATE),
     Index("entries_ahead", "account_id", "effective_at", postgresql_where=AHEAD),
 )

@@ -120,8 +120,9 @@ def _create_transfers() -> None:
     order = ["account_id", "lane", "booked_at", "transfer_id", "ordinal"]
     op.create_index("entries_by_account", "transfer_entries", order)
     for name, column, where in (
-        ("entries_late", "booked_at", "booked_at - effective_at > interval '1 minute'"),
-        ("entries_ahead", "effective_at", "effective_at - booked_at > interval '1 minute'"),
+        ("entries_near", "booked_at", "effective_at <> booked_at AND NOT is_hold"),
+        ("entries_late", "booked_at", "booked_at - effective_at > interval '5 seconds'"),
+        ("entries_ahead", "effective_at", "effective_at - booked_at > interval '5 seconds'"),
     ):
         # A colon would begin a parameter.
         op.create_index(name, "transfer_entries", ["account_id", column], postgresql_where=sa.text(where))
