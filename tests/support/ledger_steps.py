@@ -21,8 +21,12 @@ from support.ledgers import LedgerUnderTest
 HANDLERS = Handlers.of(ledger.handlers.HANDLERS)
 
 
-def handle(under_test: LedgerUnderTest, *messages: Message) -> list[Message]:
-    """Handle messages in one transaction, and return what it publishes."""
+class Crash(Exception):
+    """Ends a transaction before its commit."""
+
+
+def handle(under_test: LedgerUnderTest, *messages: Message, crash: bool = False) -> list[Message]:
+    """Handle messages in one transaction, and return what it publishes. With ``crash`` it raises Crash instead."""
     pairs = []
     for message in messages:
         topic = f"ledger.{'commands' if type(message) in HANDLERS.commands else 'events'}"
@@ -36,7 +40,10 @@ def handle(under_test: LedgerUnderTest, *messages: Message) -> list[Message]:
             now=datetime.now(UTC), new_id=new_id, jitter=random.Random(0),
         )  # fmt: skip
         batch.handle(work)
-        return [codec.decode(row.payload) for row in batch.finish().rows]
+        out = batch.finish().rows
+        if crash:
+            raise Crash
+        return [codec.decode(row.payload) for row in out]
 
 
 def only(under_test: LedgerUnderTest, message: Message) -> Any:

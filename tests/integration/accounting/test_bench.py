@@ -10,6 +10,7 @@ from random import Random
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from baraza.bench.books import peer, reads
 from baraza.bench.books.cases import AMOUNT_MINOR, BY_NAME, CASES, HOT, LANED, Case
@@ -71,7 +72,7 @@ def test_copies_fit_and_reads_find_every_account(books: Books) -> None:
 
 
 def test_the_audit_of_the_benchmark_finds_damage(infrastructure: Stack, books: Books) -> None:
-    with psycopg.connect(**books.conninfo) as connection:
+    with psycopg.connect(make_conninfo("", **books.login)) as connection:
         connection.execute("UPDATE balances SET debits = debits + 1 WHERE account_id = (SELECT min(id) FROM accounts)")
         connection.commit()
         assert not books.report().is_green
@@ -83,12 +84,12 @@ def test_the_peer_moves_money_between_two_and_refuses_an_overdraft(books: Books,
         SELECT sum(balance), (SELECT count(*) FROM peer.transfers), (SELECT count(*) FROM peer.entries)
         FROM peer.accounts
     """
-    with psycopg.connect(**books.conninfo, autocommit=True) as connection:
+    with psycopg.connect(make_conninfo("", **books.login), autocommit=True) as connection:
         peer.create(connection)
         before = connection.execute(sums).fetchone()
         assert before is not None
         for case in peer.CALLS:
-            assert peer.transfers_per_s(case, books.conninfo, 1.0, tmp_path) > 0
+            assert peer.transfers_per_s(case, books.login, 1.0, tmp_path) > 0
         after = connection.execute(sums).fetchone()
         assert after is not None
         assert (after[0], after[2]) == (before[0], 2 * after[1])
@@ -109,7 +110,7 @@ def test_a_report_of_pgbench_without_a_rate_or_with_failures_is_refused() -> Non
 
 
 def test_hot_accounts_have_one_row_and_others_several(books: Books) -> None:
-    with psycopg.connect(**books.conninfo) as connection:
+    with psycopg.connect(make_conninfo("", **books.login)) as connection:
         query = "SELECT path, lanes FROM accounts WHERE path = ANY(%s)"
         lanes = dict(connection.execute(query, ([*HOT, *LANED],)).fetchall())
     assert {lanes[path] for path in HOT} == {1}

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 from sqlalchemy import Engine, create_engine, text
 
 from baraza.audit import ledger as rules
@@ -29,6 +30,7 @@ from baraza.bench.books.cases import (
 from baraza.bench.copies import FIRST_ORIGINAL, TIME_LENGTH
 from baraza.bench.ledger_copies import copy_transfers
 from chassis.postgres import migrations
+from chassis.postgres.bounds import MIGRATING
 from chassis.postgres.database import prepare
 from chassis.postgres.transient import utc_now
 from chassis.wire.envelope import new_id
@@ -48,12 +50,12 @@ COUNT = text("SELECT count(*) FROM transfer_entries")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Books:
-    """A migrated ledger with funded accounts. ``conninfo`` is how another program connects to it."""
+    """A migrated ledger with funded accounts. ``login`` has libpq's names: another program connects with it."""
 
     stack: Stack
     engine: Engine
     ledger: Ledger
-    conninfo: Mapping[str, str]
+    login: Mapping[str, str]
 
     @property
     def url(self) -> str:
@@ -111,7 +113,7 @@ class Books:
         assert all(isinstance(each, Booked) for each in booked), booked
 
     def _connection(self) -> psycopg.Connection[tuple[object, ...]]:
-        return psycopg.connect(**self.conninfo)
+        return psycopg.connect(make_conninfo("", **self.login), **MIGRATING.arguments)
 
 
 @contextmanager
@@ -135,16 +137,17 @@ def books_on(stack: Stack) -> Iterator[Books]:
         "user": postgres.SUPERUSER,
         "password": stack.password(postgres.SUPERUSER),
     }
-    with psycopg.connect(**login, dbname="postgres", autocommit=True) as admin:
+    anywhere = make_conninfo("", **login, dbname="postgres")
+    with psycopg.connect(anywhere, autocommit=True, **MIGRATING.arguments) as admin:
         admin.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(NAME)))
         admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(NAME)))
         address = f"{login['user']}:{login['password']}@{login['host']}:{login['port']}"
-        engine = prepare(create_engine(f"postgresql+psycopg://{address}/{NAME}"))
+        engine = prepare(create_engine(f"postgresql+psycopg://{address}/{NAME}", connect_args=MIGRATING.arguments))
         try:
             migrations.upgrade("ledger", engine)
             ledger = Ledger(engine, utc_now, threading.Event())
             _open(engine, ledger)
-            yield Books(stack=stack, engine=engine, ledger=ledger, conninfo={**login, "dbname": NAME})
+            yield Books(stack=stack, engine=engine, ledger=ledger, login={**login, "dbname": NAME})
         finally:
             engine.dispose()
             admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(NAME)))

@@ -97,7 +97,7 @@ def measure_peer(books: Books, seconds: float) -> Figures:
     found: Figures = {}
     with tempfile.TemporaryDirectory(prefix="baraza-bench-") as folder:
         for case in peer.CALLS:
-            per_s = peer.transfers_per_s(case, books.conninfo, seconds, Path(folder))
+            per_s = peer.transfers_per_s(case, books.login, seconds, Path(folder))
             notify(f"{case} by hand-written SQL: {per_s:.0f} transfers a second")
             found[f"sql_{case}_per_s"] = round(per_s)
     hot = [found[f"sql_{case}_per_s"] for case in peer.CALLS if case.startswith("hot")]

@@ -15,8 +15,10 @@ from typing import Any, Final
 import psycopg
 
 from baraza.bench.books.cases import CURRENCY
+from baraza.bench.copies import LEDGER, OWNER
 from baraza.bench.session import Session
 from baraza.terminal import Refusal, notify
+from chassis.postgres.bounds import MIGRATING
 from chassis.postgres.transient import utc_now
 from chassis.saga.outbox import OutboxRow
 from chassis.saga.publisher import Relay, producer
@@ -54,11 +56,15 @@ def measure(session: Session, *, count: int = POSTINGS) -> dict[str, Any]:
     """Return transfers a second, from the first hold to the last post. Raises Refusal where some do not end."""
     running = session.stack
     ids, now = [new_id() for _ in range(count)], utc_now()
-    running.stack.stop("ledger")
-    with closing(psycopg.connect(running.database_url("ledger", "owner"), autocommit=True)) as connection:
+    replicas = [name for name in session.services() if name == LEDGER or name.startswith(f"{LEDGER}-")]
+    for name in replicas:
+        running.stack.stop(name)
+    url = running.database_url(LEDGER, OWNER)
+    with closing(psycopg.connect(url, autocommit=True, **MIGRATING.arguments)) as connection:
         _add(connection, ids, now)
         _publish(session, ids, now)
-        running.stack.start("ledger")
+        for name in replicas:
+            running.stack.start(name)
         _wait(connection)
         booked, seconds = connection.execute(BOOKED).fetchone() or (0, 0.0)
     per_s = booked / max(seconds, 1e-9)
@@ -76,7 +82,7 @@ def _add(connection: psycopg.Connection[tuple[Any, ...]], ids: Sequence[str], no
 
 def _publish(session: Session, ids: Sequence[str], now: datetime) -> None:
     codec = Codec(RemoteRegistry(session.stack.registry_url))
-    relay = Relay(producer(session.stack.kafka_login("ledger"), client_id="bench"))
+    relay = Relay(producer(session.stack.kafka_login(LEDGER), client_id="bench"))
     for saga_id in ids:
         event = _approved(saga_id, now)
         row = OutboxRow(

@@ -93,7 +93,7 @@ def create(connection: psycopg.Connection[tuple[object, ...]]) -> None:
     connection.execute(SCHEMA)
 
 
-def transfers_per_s(case: str, conninfo: Mapping[str, str], seconds: float, folder: Path) -> float:
+def transfers_per_s(case: str, login: Mapping[str, str], seconds: float, folder: Path) -> float:
     """Run pgbench for a case, and return its transactions a second. Raises Refusal where it fails."""
     file = folder / f"{case}.sql"
     file.write_text(script(case))
@@ -102,7 +102,7 @@ def transfers_per_s(case: str, conninfo: Mapping[str, str], seconds: float, fold
         f"--time={max(1, round(seconds))}", f"--file={file}",
     )  # fmt: skip
     names = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD", "dbname": "PGDATABASE"}
-    environment = {"PATH": os.defpath, "LC_ALL": "C", **{names[name]: value for name, value in conninfo.items()}}
+    environment = {"PATH": os.defpath, "LC_ALL": "C", **{names[name]: value for name, value in login.items()}}
     run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     return rate_of(run.stdout) if run.returncode == 0 else _refuse(run.stderr)
 

@@ -17,6 +17,7 @@ from itertools import islice
 from sqlalchemy import create_engine
 
 from baraza.bench.books.cases import BY_NAME
+from chassis.postgres.bounds import SERVING
 from chassis.postgres.database import prepare
 from chassis.postgres.transient import utc_now
 from ledger.model.transfers import Refused
@@ -63,7 +64,7 @@ def write(order: Order, ledger: Ledger) -> Written:
 def main() -> None:
     """Run one order."""
     order = Order(**json.loads(sys.stdin.readline()))
-    engine = prepare(create_engine(order.url, pool_size=1, max_overflow=0))
+    engine = prepare(create_engine(order.url, pool_size=1, max_overflow=0, connect_args=SERVING.arguments))
     ledger = Ledger(engine, utc_now, threading.Event())
     warm = BY_NAME[order.case].transfers(random.Random(-order.seed - 1))
     for _ in range(2):
