@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from saga_tracker.definitions import newest
+from saga_tracker.definitions import DEFINITIONS, newest
 from saga_tracker.model.diagram import mermaid
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,10 +49,11 @@ def test_every_relative_link_leads_to_a_file_and_its_anchor_to_a_heading(page: P
         assert not anchor or anchor in anchors(target), f"{relative(target)} has no heading for #{anchor}."
 
 
-def test_the_diagram_is_the_newest_definitions() -> None:
-    page = ROOT / "docs" / "generated" / "order.mmd"
-    assert page.read_text().strip() == mermaid(newest("order")).strip(), (
-        f"Run ./baraza saga show order --mermaid > {relative(page)}."
+@pytest.mark.parametrize("name", sorted({definition.name for definition in DEFINITIONS.values()}))
+def test_the_diagram_is_the_newest_definitions(name: str) -> None:
+    page = ROOT / "docs" / "generated" / f"{name}.mmd"
+    assert page.read_text().strip() == mermaid(newest(name)).strip(), (
+        f"Run ./baraza saga show {name} --mermaid > {relative(page)}."
     )
 
 

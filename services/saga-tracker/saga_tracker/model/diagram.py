@@ -12,6 +12,7 @@ def diagram(definition: SagaDefinition) -> str:
     """Return the chain as text: the way forward on the left, the compensation of each step on the right."""
     forward = [f"{step.name} ({step.service})" for step in definition.steps]
     width = max(len(name) for name in forward)
+    customers = [", ".join(name_of(each) for each in definition.cancelled_by)] if definition.cancelled_by else []
     lines = [f"{definition.name} version {definition.version}", "", f"  {name_of(definition.started_by)}"]
     for name, step in zip(forward, definition.steps, strict=True):
         lines += [
@@ -26,7 +27,7 @@ def diagram(definition: SagaDefinition) -> str:
         "",
         f"  stopped (rejected, timed out, cancelled, retries exhausted): compensated in reverse, then "
         f"{name_of(definition.failed_by)}",
-        f"  cancelled by: {', '.join(name_of(each) for each in definition.cancelled_by)}, or CancelSaga from staff",
+        f"  cancelled by: {', or '.join([*customers, 'CancelSaga from staff'])}",
         f"  deadline {definition.deadline_s:g} s; commands are sent up to {definition.command_attempts_max} times, "
         f"{definition.reply_timeout_s:g} s apart, then the saga is parked",
     ]
