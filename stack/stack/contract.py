@@ -78,8 +78,14 @@ def services() -> tuple[str, ...]:
 
 
 def starters() -> tuple[str, ...]:
-    """Return the services that start sagas; people wait for their answers."""
-    return tuple(dict.fromkeys(definition.started_by.OWNER for definition in DEFINITIONS.values()))
+    """Return the services that start sagas and have no step in those of others; people wait for their answers."""
+    owners = dict.fromkeys(definition.started_by.OWNER for definition in DEFINITIONS.values())
+    return tuple(owner for owner in owners if not _serves_others(owner))
+
+
+def _serves_others(service: str) -> bool:
+    """Return whether a service has a step in a saga that another one starts."""
+    return any(service in saga.services for saga in DEFINITIONS.values() if service != saga.started_by.OWNER)
 
 
 def package_of(service: str) -> str:
