@@ -9,14 +9,8 @@ When a change makes sagas more expensive for a good reason, or cheaper, set RATI
 
 from __future__ import annotations
 
-import random
 import time
-import zlib
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 
 import psutil
@@ -32,37 +26,25 @@ import checkout.handlers
 import inventory.handlers
 import ledger.handlers
 import loyalty.handlers
-from chassis.process.service import consumed_topics
-from chassis.saga import outbox
-from chassis.saga.batch import Batch
 from chassis.saga.deferred import RawMessage
 from chassis.saga.handlers import Handlers
-from chassis.saga.outbox import OutboxRow
-from chassis.saga.routing import Router
 from chassis.wire.codec import Codec
-from chassis.wire.envelope import new_id
 from messages.checkout import OrderSubmitted
-from proof.databases import TABLES, TRACKER
+from proof.databases import TRACKER
 from proof.schemas import LocalRegistry
-from saga_tracker.definitions import DEFINITIONS
-from saga_tracker.ingest.decoding import topics
-from saga_tracker.ingest.recorder import Recorder
-from saga_tracker.ingest.records import Record
-from saga_tracker.store import consumed_offsets
-from saga_tracker.store.cache import SagaCache
 from stack import Stack
+from support import together
 from support.builders import a
-from support.postgres import scratch_database
+from support.together import BATCH_SIZE, System, raw_of
 
 RATIO = 1.1
 """The cost of a wave of sagas over that of the reference."""
 HEADROOM = 1.5
 """Two runs differ by less, even on a machine with other load."""
 ROUNDS = 5
-SAGAS = 500
+SAGAS = BATCH_SIZE
 """In one batch each, as under full load."""
 REFERENCE_TRANSACTIONS = 40
-PARTITIONS = 6
 SKUS = 100
 PLENTY = 1_000_000
 STOCK = """
@@ -90,144 +72,37 @@ RECORDS: Mapping[str, MetaData] = {
 """The tables of the providers inside of the process."""
 
 
-@dataclass(kw_only=True)
-class Service:
-    """One service's part of a wave: one transaction for each batch, as in its worker."""
-
-    name: str
-    tx: Connection
-    codec: Codec
-    published: list[str] = field(default_factory=list)
-
-    def handle(self, raws: Sequence[RawMessage]) -> Sequence[OutboxRow]:
-        handlers = HANDLERS[self.name]
-        work = Router(self.name, handlers, self.codec).route(raws)
-        if not work:
-            return []
-        with self.tx.begin():
-            outbox.remove(self.tx, self.published)
-            batch = Batch(
-                self.tx, self.name, handlers, self.codec, work.saga_ids,
-                now=datetime.now(UTC), new_id=new_id, jitter=random.Random(0),
-            )  # fmt: skip
-            batch.handle(work)
-            rows = batch.finish().rows
-        self.published = [row.id for row in rows]
-        return rows
-
-
-@dataclass(kw_only=True)
-class Tracker:
-    """The tracker's part of a wave."""
-
-    tx: Connection
-    recorder: Recorder
-    published: list[str] = field(default_factory=list)
-    offsets: dict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
-
-    def handle(self, raws: Sequence[RawMessage]) -> Sequence[OutboxRow]:
-        now = datetime.now(UTC)
-        records = [
-            Record(raw=raw, offset=self._next_offset(raw), timestamp_ms=int(now.timestamp() * 1000)) for raw in raws
-        ]
-        with self.tx.begin():
-            outbox.remove(self.tx, self.published)
-            recorded = self.recorder.record(self.tx, records, now=now)
-        self.recorder.committed(recorded)
-        self.published = [row.id for row in recorded.rows]
-        return recorded.rows
-
-    def _next_offset(self, raw: RawMessage) -> int:
-        partition = (raw.topic, raw.partition)
-        self.offsets[partition] += 1
-        return self.offsets[partition] - 1
-
-
-@dataclass(kw_only=True)
-class System:
-    """Every service and the tracker on one thread, with lists instead of Kafka's topics."""
-
-    codec: Codec
-    participants: Mapping[str, Service | Tracker]
-    readers: Mapping[str, Sequence[str]]
-
-    def orders(self) -> list[RawMessage]:
-        """Return a wave of orders of one line."""
-        orders = [
-            a(
-                OrderSubmitted,
-                customer_id=f"customer-{number}",
-                lines=[{"sku": f"sku-{number % SKUS}", "quantity": 1, "unit_price_minor": 1_299}],
-                total_minor=1_299,
-                payable_minor=1_289,
-                points_to_burn=10,
-            )
-            for number in range(SAGAS)
-        ]
-        return [
-            RawMessage(
-                topic="checkout.events",
-                partition=_partition(order.saga_id),
-                key=order.saga_id.encode(),
-                value=self.codec.encode("checkout.events", order),
-                headers=(),
-            )
-            for order in orders
-        ]
-
-    def run(self, raws: Sequence[RawMessage]) -> None:
-        """Handle these messages, and those that follow from them, until nothing is left to read."""
-        queued: dict[str, list[RawMessage]] = defaultdict(list)
-        self._append(queued, raws)
-        while any(queued.values()):
-            for name, participant in self.participants.items():
-                batch, queued[name] = queued[name][:SAGAS], queued[name][SAGAS:]
-                if batch:
-                    self._append(queued, [_read(row) for row in participant.handle(batch)])
-
-    def _append(self, queued: dict[str, list[RawMessage]], raws: Sequence[RawMessage]) -> None:
-        for raw in raws:
-            for reader in self.readers[raw.topic]:
-                queued[reader].append(raw)
-
-
-def _read(row: OutboxRow) -> RawMessage:
-    return RawMessage(
-        topic=row.topic,
-        partition=_partition(row.saga_id),
-        key=row.saga_id.encode(),
-        value=row.payload,
-        headers=row.headers,
-    )
-
-
-def _partition(saga_id: str) -> int:
-    return zlib.crc32(saga_id.encode()) % PARTITIONS
+def orders(system: System) -> list[RawMessage]:
+    """Return a wave of orders of one line."""
+    found = [
+        a(
+            OrderSubmitted,
+            customer_id=f"customer-{number}",
+            lines=[{"sku": f"sku-{number % SKUS}", "quantity": 1, "unit_price_minor": 1_299}],
+            total_minor=1_299,
+            payable_minor=1_289,
+            points_to_burn=10,
+        )
+        for number in range(SAGAS)
+    ]
+    return [raw_of(order, "checkout.events", system.codec) for order in found]
 
 
 @pytest.fixture(scope="module")
-def engine(infrastructure: Stack) -> Iterator[Engine]:
-    """A database with a schema for each service."""
-    with scratch_database(infrastructure) as engine:
-        for schema, metadata in TABLES.items():
-            with engine.begin() as tx:
-                tx.execute(text(f"CREATE SCHEMA {schema}"))
-                tx.execute(text(f"SET LOCAL search_path = {schema}"))
-                metadata.create_all(tx)
-                if records := RECORDS.get(schema):
-                    records.create_all(tx)
-        yield engine
-
-
-@pytest.fixture(scope="module")
-def connections(engine: Engine) -> Iterator[Mapping[str, Connection]]:
-    """A connection for each service, into its own schema."""
-    with ExitStack() as opened:
-        found = {schema: opened.enter_context(engine.connect()) for schema in TABLES}
-        for schema, tx in found.items():
-            with tx.begin():
-                tx.execute(text(f"SET search_path = {schema}"))
+def database(infrastructure: Stack) -> Iterator[tuple[Engine, Mapping[str, Connection]]]:
+    with together.databases(infrastructure, RECORDS) as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def engine(database: tuple[Engine, Mapping[str, Connection]]) -> Engine:
+    return database[0]
+
+
+@pytest.fixture(scope="module")
+def connections(database: tuple[Engine, Mapping[str, Connection]]) -> Mapping[str, Connection]:
+    """A connection for each service, into its own schema."""
+    return database[1]
 
 
 @pytest.fixture(scope="module")
@@ -235,22 +110,7 @@ def system(connections: Mapping[str, Connection]) -> System:
     for service, statement, count in (("inventory", STOCK, SKUS), ("loyalty", ACCOUNTS, SAGAS)):
         with connections[service].begin():
             connections[service].execute(text(statement), {"plenty": PLENTY, "last": count - 1})
-    codec = Codec(LocalRegistry())
-    tracked = topics(DEFINITIONS)
-    with connections[TRACKER].begin():
-        partitions = [(topic, partition) for topic in tracked for partition in range(PARTITIONS)]
-        consumed_offsets.begin(connections[TRACKER], dict.fromkeys(partitions, 0))
-    participants: dict[str, Service | Tracker] = {
-        name: Service(name=name, tx=connections[name], codec=codec) for name in HANDLERS
-    }
-    participants[TRACKER] = Tracker(tx=connections[TRACKER], recorder=Recorder(DEFINITIONS, codec, SagaCache()))
-    readers: dict[str, list[str]] = defaultdict(list)
-    for name, handlers in HANDLERS.items():
-        for topic in consumed_topics(name, handlers):
-            readers[topic].append(name)
-    for topic in tracked:
-        readers[topic].append(TRACKER)
-    return System(codec=codec, participants=participants, readers=readers)
+    return together.system(HANDLERS, connections, Codec(LocalRegistry()))
 
 
 @pytest.fixture
@@ -294,11 +154,11 @@ def test_a_saga_costs_no_more_than_before_relative_to_bare_statements(
     for tx in connections.values():
         tx.rollback()
     backends = [psutil.Process(pid) for pid in (*pids, reference.info.backend_pid)]
-    system.run(system.orders())
+    system.run(orders(system))
     refer(reference)
     ours_s, reference_s = [], []
     for _ in range(ROUNDS):
-        ours_s.append(cost_s(partial(system.run, system.orders()), backends))
+        ours_s.append(cost_s(partial(system.run, orders(system)), backends))
         reference_s.append(cost_s(partial(refer, reference), backends))
     ratio = min(ours_s) / min(reference_s)
     print(f"ratio {ratio:.2f}: {1_000 * min(ours_s) / SAGAS:.3f} ms a saga, of {ours_s} s and {reference_s} s")
