@@ -13,7 +13,8 @@ DAYS: Final = "ledger.days"
 EVENTS: Final = "ledger.events"
 SOURCE: Final = "ledger"
 PARTITION: Final = 0
-"""The worker that owns it publishes the row within seconds, and everything that follows from it has its number."""
+"""The worker that owns it publishes the row, as one that was left over, within a quarter of a minute. Everything that
+follows from it has its number."""
 
 
 def row_of(event: Message, topic: str, codec: Codec) -> OutboxRow:
