@@ -25,18 +25,20 @@ class Crash(Exception):
     """Ends a transaction before its commit."""
 
 
-def handle(under_test: LedgerUnderTest, *messages: Message, crash: bool = False) -> list[Message]:
+def handle(
+    under_test: LedgerUnderTest, *messages: Message, crash: bool = False, handlers: Handlers = HANDLERS
+) -> list[Message]:
     """Handle messages in one transaction, and return what it publishes. With ``crash`` it raises Crash instead."""
     pairs = []
     for message in messages:
-        topic = f"ledger.{'commands' if type(message) in HANDLERS.commands else 'events'}"
+        topic = f"ledger.{'commands' if type(message) in handlers.commands else 'events'}"
         raw = RawMessage(topic=topic, partition=0, key=message.saga_id.encode(), value=b"", headers=())
-        pairs += [(name, Delivery(message=message, raw=raw)) for name in HANDLERS.for_message(type(message))]
+        pairs += [(name, Delivery(message=message, raw=raw)) for name in handlers.for_message(type(message))]
     work = Work(deliveries=pairs)
     codec = Codec(LocalRegistry())
     with under_test.engine.begin() as tx:
         batch = Batch(
-            tx, "ledger", HANDLERS, codec, work.saga_ids,
+            tx, "ledger", handlers, codec, work.saga_ids,
             now=datetime.now(UTC), new_id=new_id, jitter=random.Random(0),
         )  # fmt: skip
         batch.handle(work)
