@@ -89,6 +89,8 @@ WRITES = (
     ("loyalty", "PUT", "/v1/accounts"),
     ("checkout", "POST", "/v1/orders"),
     ("checkout", "PUT", "/v1/catalogue"),
+    ("ledger", "POST", "/v1/manual-postings"),
+    ("ledger", "POST", "/v1/day-closes"),
 )
 PYTHONS_WORDS = ("pydantic", "Input should", "validation", "Tuple", "dictionary", "instance of", "keyword", "parsing")
 """Words of the implementation, which no client should see."""
