@@ -200,13 +200,15 @@ class ManualPostingApproved(Message):
 
     FULL_NAME: ClassVar[str] = "baraza.ledger.ManualPostingApproved"
     OWNER: ClassVar[str] = "ledger"
-    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"ManualPostingApproved","doc":"A second person has approved a manual posting; it starts the manual posting saga.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The saga (one order\'s chain) that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example order."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"entries","type":{"type":"array","items":{"type":"record","namespace":"baraza.ledger","name":"PostingEntry","doc":"One side of a manual posting.","fields":[{"name":"account","type":"string","doc":"chart:code:currency, or chart:code:owner:currency."},{"name":"amount_minor","type":"long","doc":"A debit is positive, a credit negative."},{"name":"currency","type":"string","doc":"ISO 4217."}]}}},{"name":"effective_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"The value date."},{"name":"proposed_by","type":"string","doc":"The token\'s subject of who proposed it."},{"name":"approved_by","type":"string","doc":"The token\'s subject of who approved it: another person."},{"name":"reason","type":"string","doc":"Why it is posted, in the words of who proposed it."}]}'
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"ManualPostingApproved","doc":"A second person has approved a manual posting; it starts the manual posting saga.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The saga (one order\'s chain) that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example order."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"entries","type":{"type":"array","items":{"type":"record","namespace":"baraza.ledger","name":"PostingEntry","doc":"One side of a manual posting.","fields":[{"name":"account","type":"string","doc":"chart:code:currency, or chart:code:owner:currency."},{"name":"amount_minor","type":"long","doc":"A debit is positive, a credit negative."},{"name":"currency","type":"string","doc":"ISO 4217."}]}}},{"name":"effective_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"The value date."},{"name":"reason","type":"string","doc":"Why it is posted, in the words of who proposed it."},{"name":"proposed_by","type":"string","doc":"The token\'s subject of who proposed it."},{"name":"proposed_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it was proposed, UTC."},{"name":"approved_by","type":"string","doc":"The token\'s subject of who approved it: another person."},{"name":"approval_reason","type":"string","doc":"Why it was approved, in the words of who approved it."}]}'
 
     entries: tuple[PostingEntry, ...]
     effective_at: datetime
-    proposed_by: str
-    approved_by: str
     reason: str
+    proposed_by: str
+    proposed_at: datetime
+    approved_by: str
+    approval_reason: str
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> ManualPostingApproved:
@@ -219,9 +221,11 @@ class ManualPostingApproved(Message):
             occurred_at=record["occurred_at"],
             entries=tuple([PostingEntry.from_record(item) for item in record["entries"]]),
             effective_at=record["effective_at"],
-            proposed_by=record["proposed_by"],
-            approved_by=record["approved_by"],
             reason=record["reason"],
+            proposed_by=record["proposed_by"],
+            proposed_at=record["proposed_at"],
+            approved_by=record["approved_by"],
+            approval_reason=record["approval_reason"],
         )
 
     def to_record(self) -> dict[str, Any]:
@@ -234,9 +238,11 @@ class ManualPostingApproved(Message):
             "occurred_at": self.occurred_at,
             "entries": [item.to_record() for item in self.entries],
             "effective_at": self.effective_at,
-            "proposed_by": self.proposed_by,
-            "approved_by": self.approved_by,
             "reason": self.reason,
+            "proposed_by": self.proposed_by,
+            "proposed_at": self.proposed_at,
+            "approved_by": self.approved_by,
+            "approval_reason": self.approval_reason,
         }
 
 

@@ -53,14 +53,28 @@ def reversed_(command: ReverseLedger, undo: bool, entries: Sequence[Entry], enve
     return LedgerReversed(**envelope, step=command.step, undone=undo, amount_minor=amount_minor)
 
 
+class OnePerson(ValueError):
+    """A manual posting was approved by its proposer. Our API publishes no such event; find out who did."""
+
+
 def manual_hold(event: ManualPostingApproved) -> Transfer:
-    """Return the hold of an approved manual posting. What it needs is there afterwards, so its post is not rejected."""
+    """Return the hold of an approved manual posting. What it needs is there afterwards, so its post is not rejected.
+
+    Raises OnePerson, which parks the saga.
+    """
+    if event.approved_by == event.proposed_by:
+        raise OnePerson(f"{event.approved_by} proposed and approved manual posting {event.saga_id}.")
     return Transfer(
         reference=UNNAMED,
         kind=TransferKind.HOLD,
-        entries=tuple(Entry(each.account, each.amount_minor, each.currency) for each in event.entries),
+        entries=entries_of(event),
         effective_at=event.effective_at,
     )
+
+
+def entries_of(event: ManualPostingApproved) -> tuple[Entry, ...]:
+    """Return the entries of a manual posting."""
+    return tuple(Entry(each.account, each.amount_minor, each.currency) for each in event.entries)
 
 
 def manually_held(event: ManualPostingApproved, envelope: Envelope) -> ManualPostingHeld:

@@ -10,6 +10,7 @@ from chassis.saga.steps import Handler, Reaction
 from ledger import domain
 from ledger.steps import Undo, booking
 from ledger.store import manual_postings
+from ledger.store.manual_postings import Proposal
 from messages.ledger import (
     CorrectManualPosting,
     LedgerPosted,
@@ -25,6 +26,27 @@ from messages.ledger import (
 )
 from messages.payment import PaymentCaptured
 from messages.saga import ManualPostingConfirmed, ManualPostingFailed
+
+
+def on_manual_posting_approved(events: Sequence[ManualPostingApproved], tx: Connection) -> None:
+    """Record approvals that a restored database lacks; any other one has them already."""
+    for event in events:
+        proposal = Proposal(
+            posting_id=event.saga_id,
+            key=event.saga_id,
+            entries=domain.entries_of(event),
+            effective_at=event.effective_at,
+            reason=event.reason,
+            proposed_by=event.proposed_by,
+            proposed_at=event.proposed_at,
+        )
+        manual_postings.record_approval(
+            proposal,
+            tx,
+            approved_by=event.approved_by,
+            approved_at=event.occurred_at,
+            approval_reason=event.approval_reason,
+        )
 
 
 def on_manual_posting_confirmed(events: Sequence[ManualPostingConfirmed], tx: Connection) -> None:
@@ -65,6 +87,7 @@ HANDLERS: tuple[Handler, ...] = (
         succeeds_with=ManualPostingPosted,
         undo=Undo(on=CorrectManualPosting, reply=domain.manually_corrected, replies_with=ManualPostingCorrected),
     ),
+    Reaction(on=ManualPostingApproved, apply=on_manual_posting_approved),
     Reaction(on=ManualPostingConfirmed, apply=on_manual_posting_confirmed),
     Reaction(on=ManualPostingFailed, apply=on_manual_posting_failed),
 )

@@ -259,9 +259,11 @@ def _approved(row: Any) -> ManualPostingApproved:
             for each in manual_postings.entries_of(row)
         ),
         effective_at=row.effective_at,
-        proposed_by=row.proposed_by,
-        approved_by=row.decided_by,
         reason=row.reason,
+        proposed_by=row.proposed_by,
+        proposed_at=row.proposed_at,
+        approved_by=row.decided_by,
+        approval_reason=row.decision_reason,
     )
 
 

@@ -225,3 +225,27 @@ def test_a_value_date_is_kept(ledger: LedgerUnderTest, office: Office) -> None:
     only(ledger, only(ledger, event))
     query = "SELECT DISTINCT effective_at FROM transfers WHERE saga_id = :saga_id"
     assert ledger.rows(query, saga_id=event.saga_id) == [(at,)]
+
+
+@pytest.mark.parametrize("lost", ["DELETE FROM manual_postings", "UPDATE manual_postings SET state = 'PROPOSED'"])
+def test_a_restored_database_learns_the_approval_from_its_event(
+    ledger: LedgerUnderTest, office: Office, lost: str
+) -> None:
+    posting = office.propose(FUNDING, "sacco:working:KES", 1)
+    approved = office.decide(posting, "approval")
+    (event,) = started(ledger, posting)
+    with ledger.engine.begin() as tx:
+        tx.execute(text(f"{lost} WHERE posting_id = :posting_id"), {"posting_id": posting["posting_id"]})
+    only(ledger, event)
+    assert office.read(posting) == approved
+
+
+def test_an_approval_that_is_delivered_again_changes_no_ended_posting(ledger: LedgerUnderTest, office: Office) -> None:
+    posting = office.propose(FUNDING, "sacco:working:KES", 1)
+    office.decide(posting, "approval")
+    (event,) = started(ledger, posting)
+    only(ledger, event)
+    handle(ledger, a(ManualPostingConfirmed, saga_id=event.saga_id, saga_type="manual_posting"))
+    ended = office.read(posting)
+    assert handle(ledger, event) == []
+    assert office.read(posting) == ended

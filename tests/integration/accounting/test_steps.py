@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from chassis.wire.envelope import new_id
-from ledger.domain import HOLD_MANUAL_POSTING, POST_MANUAL_POSTING
+from ledger.domain import HOLD_MANUAL_POSTING, POST_MANUAL_POSTING, OnePerson
 from ledger.steps import NotBooked
 from ledger.store.accounts import close_account
 from messages.contract import Message
@@ -42,10 +42,13 @@ def entries_of(under_test: LedgerUnderTest, name: str) -> list[tuple[str, int]]:
     return [(path, amount) for path, amount in under_test.rows(query, name=name)]
 
 
+TWO_PEOPLE = {"proposed_by": "ann", "approved_by": "ben"}
+
+
 def approved(debit: str, credit: str, amount_minor: int, **fields: Any) -> ManualPostingApproved:
     sides = [(debit, amount_minor), (credit, -amount_minor)]
     entries = [{"account": path, "amount_minor": amount, "currency": "KES"} for path, amount in sides]
-    return a(ManualPostingApproved, **{"entries": entries, "saga_type": "manual_posting", **fields})
+    return a(ManualPostingApproved, **{"entries": entries, "saga_type": "manual_posting", **TWO_PEOPLE, **fields})
 
 
 def next_of(answer: Message, message_type: type[Message], **fields: Any) -> Any:
@@ -265,3 +268,12 @@ def test_a_batch_of_many_steps_is_decided_in_its_order(ledger: LedgerUnderTest) 
     counted = {name: kinds.count(name) for name in set(kinds)}
     assert counted == {"LedgerPosted": 20, "ManualPostingHeld": 10, "ManualPostingRejected": 2}
     assert ledger.book(transfer(payer, FUNDING, 1))[0].reason == "INSUFFICIENT_FUNDS"  # type: ignore[union-attr]
+
+
+def test_an_event_of_one_person_alone_holds_nothing(ledger: LedgerUnderTest) -> None:
+    """Our API publishes none. It is an error, so its saga waits for a person."""
+    payer = member(reference())
+    ledger.fund(payer, 1_000)
+    with pytest.raises(OnePerson):
+        handle(ledger, approved(payer, FUNDING, 5, approved_by="ann"))
+    assert ledger.totals()[payer] == (0, 1_000, 0, 0)

@@ -71,7 +71,7 @@ class Sagas:
         entries = [{"account": path, "amount_minor": amount, "currency": "KES"} for path, amount in sides]
         match delivery.kind:
             case "approved":
-                return a(ManualPostingApproved, entries=entries, **saga)
+                return a(ManualPostingApproved, entries=entries, proposed_by="ann", approved_by="ben", **saga)
             case "held":
                 return a(ManualPostingHeld, **saga)
             case "void":

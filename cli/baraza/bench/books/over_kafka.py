@@ -112,9 +112,11 @@ def _approved(saga_id: str, now: datetime) -> ManualPostingApproved:
             PostingEntry(account=credited, amount_minor=-AMOUNT_MINOR, currency=CURRENCY),
         ),
         effective_at=now,
-        proposed_by=PROPOSER,
-        approved_by=APPROVER,
         reason="bench",
+        proposed_by=PROPOSER,
+        proposed_at=now,
+        approved_by=APPROVER,
+        approval_reason="bench",
     )
 
 

@@ -38,6 +38,16 @@ DECIDE = text(f"""
     WHERE posting_id = :posting_id AND state = 'PROPOSED' AND (proposed_by <> :decided_by OR :state = 'REFUSED')
     RETURNING {COLUMNS}
 """)
+RECORD = text("""
+    INSERT INTO manual_postings (posting_id, key, accounts, amounts, currencies, effective_at, reason, proposed_by,
+                                 proposed_at, state, decided_by, decided_at, decision_reason)
+    VALUES (:posting_id, :posting_id, :accounts, :amounts, :currencies, :effective_at, :reason, :proposed_by,
+            :proposed_at, 'APPROVED', :decided_by, :decided_at, :decision_reason)
+    ON CONFLICT (posting_id) DO UPDATE
+    SET state = excluded.state, decided_by = excluded.decided_by, decided_at = excluded.decided_at,
+        decision_reason = excluded.decision_reason
+    WHERE manual_postings.state = 'PROPOSED'
+""")
 END = text("""
     UPDATE manual_postings SET state = :state, outcome = :outcome, ended_at = :ended_at
     WHERE posting_id = :posting_id AND state = 'APPROVED'
@@ -59,9 +69,13 @@ class Proposal:
 
 def propose(proposal: Proposal, tx: Connection) -> Any:
     """Store a proposal, unless one under its key is there, and return the row that is."""
-    values = {
+    tx.execute(PROPOSE, _values(proposal) | {"key": proposal.key})
+    return tx.execute(FIND_BY_KEY, {"proposed_by": proposal.proposed_by, "key": proposal.key}).one()
+
+
+def _values(proposal: Proposal) -> dict[str, Any]:
+    return {
         "posting_id": proposal.posting_id,
-        "key": proposal.key,
         "accounts": [entry.account for entry in proposal.entries],
         "amounts": [entry.amount_minor for entry in proposal.entries],
         "currencies": [entry.currency for entry in proposal.entries],
@@ -70,8 +84,6 @@ def propose(proposal: Proposal, tx: Connection) -> Any:
         "proposed_by": proposal.proposed_by,
         "proposed_at": proposal.proposed_at,
     }
-    tx.execute(PROPOSE, values)
-    return tx.execute(FIND_BY_KEY, {"proposed_by": proposal.proposed_by, "key": proposal.key}).one()
 
 
 def find(posting_id: str, tx: Connection) -> Any:
@@ -88,6 +100,14 @@ def decide(posting_id: str, state: str, tx: Connection, *, by: str, reason: str,
     """Approve or refuse a proposal, and return its row; None where it is decided already, or its proposer approves."""
     values = {"posting_id": posting_id, "state": state, "decided_by": by, "decided_at": at, "reason": reason}
     return tx.execute(DECIDE, values).one_or_none()
+
+
+def record_approval(
+    proposal: Proposal, tx: Connection, *, approved_by: str, approved_at: datetime, approval_reason: str
+) -> None:
+    """Store an approval that Kafka has and this database, since it was restored, may lack."""
+    decision = {"decided_by": approved_by, "decided_at": approved_at, "decision_reason": approval_reason}
+    tx.execute(RECORD, _values(proposal) | decision)
 
 
 def end(posting_id: str, state: str, outcome: str | None, tx: Connection, *, at: datetime) -> None:
