@@ -37,6 +37,10 @@ BATCH_SIZE = 500
 """Messages that one participant takes at once, as under full load."""
 
 
+REDELIVERED = 0.2
+"""The share of batches that come again."""
+
+
 @dataclass(kw_only=True)
 class Service:
     """One service: one transaction for each batch, as in its worker."""
@@ -108,6 +112,27 @@ class System:
                 batch, queued[name] = queued[name][:BATCH_SIZE], queued[name][BATCH_SIZE:]
                 if batch:
                     self._append(queued, [_read(row) for row in participant.handle(batch)])
+
+    def run_in_any_order(self, raws: Sequence[RawMessage], chance: random.Random) -> None:
+        """Do the same in small batches; topics overtake one another, and what was handled may come again.
+
+        Within a topic the order is kept, as Kafka keeps it within a partition.
+        """
+        queued: dict[tuple[str, str], list[RawMessage]] = defaultdict(list)
+
+        def append(found: Sequence[RawMessage]) -> None:
+            for raw in found:
+                for reader in self.readers[raw.topic]:
+                    queued[reader, raw.topic].append(raw)
+
+        append(raws)
+        while waiting := sorted(key for key, messages in queued.items() if messages):
+            key = chance.choice(waiting)
+            size = chance.randint(1, 3)
+            batch, queued[key] = queued[key][:size], queued[key][size:]
+            append([_read(row) for row in self.participants[key[0]].handle(batch)])
+            if chance.random() < REDELIVERED:
+                queued[key] += batch
 
     def _append(self, queued: dict[str, list[RawMessage]], raws: Sequence[RawMessage]) -> None:
         for raw in raws:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from random import Random
 from typing import Any
 
 import pytest
@@ -55,6 +56,11 @@ ENTRIES = """
 """
 SAGA = "SELECT state, reason FROM sagas WHERE saga_id = :saga_id"
 POSTING = "SELECT state, outcome FROM manual_postings WHERE posting_id = :saga_id"
+CANCELS = "saga.commands"
+BALANCE = """
+    SELECT (sum(credits) - sum(debits))::bigint FROM balances JOIN accounts ON accounts.id = account_id
+    WHERE path = 'sacco:fosa:m1:KES'
+"""
 HELD = "SELECT sum(held_debits + held_credits) FROM balances"
 
 
@@ -175,3 +181,37 @@ def test_many_sagas_of_both_kinds_at_once_all_end(running: Running) -> None:
         ("order", "CONFIRMED", 20),
     ]
     assert running.rows("ledger", "SELECT sum(amount_minor) FROM transfer_entries") == [(0,)]
+
+
+SCHEDULES = 12
+
+
+@pytest.mark.parametrize("seed", range(SCHEDULES))
+def test_whatever_overtakes_or_comes_again_every_saga_ends_and_its_posting_with_it(running: Running, seed: int) -> None:
+    """Postings that fit, that are rejected, and that staff cancel at any moment."""
+    chance, codec = Random(seed), running.system.codec
+    events = [running.approved("sacco:bank:KES", MEMBER, 2) for _ in range(3)]
+    events += [running.approved(MEMBER, "sacco:bank:KES", 10**9), running.approved("sacco:bank:KES", MEMBER, 3)]
+    raws = [raw_of(event, "ledger.events", codec) for event in events]
+    cancelled = chance.sample(events, 2)
+    raws += [
+        raw_of(a(CancelSaga, saga_id=each.saga_id, saga_type="manual_posting", reason="a mistake"), CANCELS, codec)
+        for each in cancelled
+    ]
+    before = running.rows("ledger", BALANCE)
+    running.system.run_in_any_order(raws, chance)
+
+    ids = [event.saga_id for event in events]
+    states = dict(running.rows(TRACKER, "SELECT saga_id, state FROM sagas WHERE saga_id = ANY(:ids)", ids=ids))
+    postings = dict(
+        running.rows("ledger", "SELECT posting_id, state FROM manual_postings WHERE posting_id = ANY(:ids)", ids=ids)
+    )
+    expected = {"CONFIRMED": "POSTED", "CANCELLED_COMPENSATED": "FAILED"}
+    assert postings == {saga_id: expected[states[saga_id]] for saga_id in ids}
+    assert states[events[3].saga_id] == "CANCELLED_COMPENSATED"
+    uncancelled = [event for event in (*events[:3], events[4]) if event not in cancelled]
+    assert {states[event.saga_id] for event in uncancelled} <= {"CONFIRMED"}
+    assert running.rows("ledger", HELD) == [(0,)]
+    posted = sum(event.entries[0].amount_minor for event in events if states[event.saga_id] == "CONFIRMED")
+    ((before_minor,),), ((after_minor,),) = before, running.rows("ledger", BALANCE)
+    assert after_minor - before_minor == posted
