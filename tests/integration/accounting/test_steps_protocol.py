@@ -27,7 +27,7 @@ from support.builders import a
 from support.ledger_steps import Crash, handle
 from support.ledgers import FUNDING, LedgerUnderTest, member, reference
 
-SAGAS = 4
+SAGAS = 3
 FUNDS, AMOUNT = 1_000, 400
 """Two holds fit, a third does not."""
 STEPS = [HOLD_MANUAL_POSTING, POST_MANUAL_POSTING]
@@ -94,15 +94,15 @@ batches = st.lists(
             st.builds(
                 Delivery,
                 st.integers(0, SAGAS - 1),
-                st.sampled_from(["approved", "approved", "held", "held", "correct", "void", "fence"]),
+                st.sampled_from(["approved", "approved", "approved", "held", "correct", "void", "void", "fence"]),
             ),
-            min_size=1,
+            min_size=2,
             max_size=6,
         ),
         st.booleans(),
     ),
-    min_size=1,
-    max_size=10,
+    min_size=5,
+    max_size=12,
 )
 
 
