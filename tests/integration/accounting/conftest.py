@@ -10,7 +10,7 @@ from stack import Stack
 from support.ledgers import LedgerUnderTest, scratch_ledger
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shared_ledger(infrastructure: Stack) -> Iterator[LedgerUnderTest]:
     with scratch_ledger(infrastructure) as ledger:
         yield ledger
