@@ -62,6 +62,7 @@ FIELDS: dict[str, Any] = {
     "available": 0,
     "undone": True,
     "points": 0,
+    "points_minor": 0,
     "kind": "REFUNDED",
 }
 
