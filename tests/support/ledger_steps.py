@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import ledger.handlers
@@ -26,9 +26,16 @@ class Crash(Exception):
 
 
 def handle(
-    under_test: LedgerUnderTest, *messages: Message, crash: bool = False, handlers: Handlers = HANDLERS
+    under_test: LedgerUnderTest,
+    *messages: Message,
+    crash: bool = False,
+    handlers: Handlers = HANDLERS,
+    after: timedelta = timedelta(),
 ) -> list[Message]:
-    """Handle messages in one transaction, and return what it publishes. With ``crash`` it raises Crash instead."""
+    """Handle messages in one transaction, and return what it publishes. With ``crash`` it raises Crash instead.
+
+    ``after``: so much later than now, by the ledger's own clock.
+    """
     pairs = []
     for message in messages:
         topic = f"ledger.{'commands' if type(message) in handlers.commands else 'events'}"
@@ -39,7 +46,7 @@ def handle(
     with under_test.engine.begin() as tx:
         batch = Batch(
             tx, "ledger", handlers, codec, work.saga_ids,
-            now=datetime.now(UTC), new_id=new_id, jitter=random.Random(0),
+            now=datetime.now(UTC) + after, new_id=new_id, jitter=random.Random(0),
         )  # fmt: skip
         batch.handle(work)
         out = batch.finish().rows

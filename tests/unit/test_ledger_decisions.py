@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import count
@@ -54,6 +55,13 @@ def loaded() -> Loaded:
 
 def moved(debit: int, credit: int, amount_minor: int) -> tuple[Entry, ...]:
     return Entry(str(debit), amount_minor, "KES"), Entry(str(credit), -amount_minor, "KES")
+
+
+def reason(request: Transfer, ledger: Loaded) -> Reason:
+    """Return why a request is refused."""
+    outcome = decide(request, ledger)
+    assert isinstance(outcome, Refused), outcome
+    return outcome.reason
 
 
 REFERENCES = st.integers(0, 12).map(str)
@@ -150,6 +158,75 @@ def test_an_account_below_its_floor_may_come_nearer_to_it() -> None:
     refused = decide(Transfer(reference="out", entries=moved(0, 4, 1)), ledger)
     assert isinstance(refused, Refused)
     assert refused.reason is Reason.INSUFFICIENT_FUNDS
+
+
+def test_what_is_held_is_posted_although_the_floor_was_raised_since() -> None:
+    ledger = loaded()
+    decide(Transfer(reference="in", entries=moved(3, 0, 100)), ledger)
+    decide(Transfer(reference="hold", kind=HOLD, entries=moved(0, 4, 60)), ledger)
+    ledger.balances[0].floor_minor = 50
+    assert reason(Transfer(reference="more", entries=moved(0, 4, 1)), ledger) is Reason.INSUFFICIENT_FUNDS
+    assert isinstance(decide(Transfer(reference="post", kind=POST, of="hold"), ledger), Booked)
+
+
+def test_a_hold_that_has_ended_is_neither_booked_nor_posted() -> None:
+    ledger = loaded()
+    decide(Transfer(reference="in", entries=moved(3, 0, 100)), ledger)
+    ended = Transfer(reference="ended", kind=HOLD, entries=moved(0, 4, 60), expires_at=NOW)
+    assert reason(ended, ledger) is Reason.HOLD_EXPIRED
+    ends = Transfer(reference="ends", kind=HOLD, entries=moved(0, 4, 60), expires_at=NOW + timedelta(microseconds=1))
+    assert isinstance(decide(ends, ledger), Booked)
+    ledger.booked_at = NOW + timedelta(microseconds=1)
+    assert reason(Transfer(reference="post", kind=POST, of="ends"), ledger) is Reason.HOLD_EXPIRED
+
+
+@pytest.mark.parametrize("of", ["hold", "void", "nothing", None])
+def test_only_what_was_booked_is_corrected(of: str | None) -> None:
+    ledger = loaded()
+    decide(Transfer(reference="hold", kind=HOLD, entries=moved(3, 4, 5)), ledger)
+    decide(Transfer(reference="other", kind=HOLD, entries=moved(3, 4, 5)), ledger)
+    decide(Transfer(reference="void", kind=VOID, of="other"), ledger)
+    correction = Transfer(reference="c", kind=TransferKind.CORRECTION, of=of, entries=moved(4, 3, 5))
+    assert reason(correction, ledger) is Reason.CORRECTED_UNKNOWN
+    decide(Transfer(reference="post", kind=POST, of="hold"), ledger)
+    assert isinstance(decide(replace(correction, of="post"), ledger), Booked)
+
+
+def test_every_chart_is_balanced_by_itself() -> None:
+    ledger = loaded()
+    accounts = {path: replace(account, chart="cd"[account.id % 2]) for path, account in ledger.accounts.items()}
+    ledger.accounts = accounts
+    assert reason(Transfer(reference="across", entries=moved(3, 4, 5)), ledger) is Reason.UNBALANCED
+    assert isinstance(decide(Transfer(reference="each", entries=moved(1, 3, 5) + moved(4, 2, 7)), ledger), Booked)
+
+
+@pytest.mark.parametrize(
+    ("rate", "bought", "fits"),
+    [("1.5", 15, True), ("1.5", 16, False), ("NaN", 15, False), ("-1.5", 15, False),
+     ("0", 0, False), ("Infinity", 15, False), (None, 15, False), ("1.25", 12, True), ("1.25", 13, False)],
+)  # fmt: skip
+def test_an_exchange_has_the_amounts_of_its_rate(rate: str | None, bought: int, fits: bool) -> None:
+    ledger = loaded()
+    ledger.accounts = {
+        path: replace(account, currency="USD" if account.id == 0 else "KES")
+        for path, account in ledger.accounts.items()
+    } | {"usd": replace(ledger.accounts["4"], currency="USD")}
+    ledger.balances[0].floor_minor = None
+    entries = Entry("0", 10, "USD"), Entry("usd", -10, "USD"), Entry("3", bought, "KES"), Entry("4", -bought, "KES")
+    exchanged_ = Transfer(reference="x", entries=entries, exchange_rate=None if rate is None else Decimal(rate))
+    assert isinstance(decide(exchanged_, ledger), Booked) is fits
+    assert isinstance(decide(replace(exchanged_, entries=moved(3, 4, 1)), loaded()), Booked) is (rate is None)
+
+
+def test_another_payment_under_the_same_reference_is_another_request() -> None:
+    ledger = loaded()
+    first, other = (PaymentChange(payment_id=name, version=0, status=PaymentStatus.CAPTURED) for name in "pq")
+    request = Transfer(reference="r", entries=moved(3, 4, 5), payment=first)
+    assert isinstance(decide(request, ledger), Booked)
+    assert decide(request, ledger) == Booked(id=1024, is_repeated=True)
+    for changed in (other, None, replace(first, version=1), replace(first, status=PaymentStatus.FAILED)):
+        assert reason(replace(request, payment=changed), ledger) is Reason.REFERENCE_IN_USE
+    assert set(ledger.payments) == {"p"}
 
 
 @pytest.mark.parametrize(("seconds", "is_late"), [(-1, True), (0, False)])

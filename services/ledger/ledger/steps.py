@@ -75,7 +75,7 @@ def booking(
         return replace(transfer(event), reference=reference_of(event.saga_id, name), origin=origin)
 
     def load_all(events: Sequence[Trigger], tx: Connection) -> Loaded:
-        return load([requested(event) for event in events], min(event.occurred_at for event in events), tx)
+        return load([requested(event) for event in events], tx)
 
     def book(event: Trigger, loaded: Loaded, envelope: Envelope) -> Message:
         outcome = _decided(requested(event), loaded, envelope)
@@ -112,7 +112,7 @@ def undoing(command: Message, step: str, *, is_void: bool, entries: Sequence[Ent
 def _compensation(step: str, undo: Undo[Command]) -> Compensation[Command, Loaded]:
     def load_all(commands: Sequence[Command], tx: Connection) -> Loaded:
         transfers = [undoing(command, step, is_void=undo.is_void) for command in commands]
-        return load(transfers, min(command.occurred_at for command in commands), tx)
+        return load(transfers, tx)
 
     def undo_booked(command: Command, is_due: bool, loaded: Loaded, envelope: Envelope) -> Message:
         """Book what undoes the step. A hold that is resolved, by its end or a later step, needs nothing more."""

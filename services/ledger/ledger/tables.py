@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from sqlalchemy import Connection, text
 
+from chassis.postgres.transient import utc_now
 from ledger.model.decisions import Loaded
 from ledger.model.transfers import Transfer
 from ledger.store import booking, rows
@@ -20,9 +20,12 @@ IMBALANCE = text("""
 """)
 
 
-def load(transfers: Sequence[Transfer], now: datetime, tx: Connection) -> Loaded:
-    """Lock the accounts of these transfers, and open those that are opened on use."""
-    return booking.load(transfers, tx, now=now)
+def load(transfers: Sequence[Transfer], tx: Connection) -> Loaded:
+    """Lock the accounts of these transfers, and open those that are opened on use.
+
+    The time is the ledger's own: what a message says about its time decides no booking and no end of a hold.
+    """
+    return booking.load(transfers, tx, now=utc_now())
 
 
 def save(loaded: Loaded, tx: Connection) -> None:

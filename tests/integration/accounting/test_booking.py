@@ -13,6 +13,7 @@ from ledger.model.amounts import AMOUNT_MAX
 from ledger.model.exchange import exchange
 from ledger.model.payments import PaymentChange, PaymentStatus
 from ledger.model.transfers import Entry, Origin, Transfer, TransferKind
+from ledger.store.booking import book
 from support.ledgers import FUNDING, LedgerUnderTest, hold, kinds, member, moved, post, reference, transfer, void
 
 OTHER = "sacco:working:KES"
@@ -89,6 +90,17 @@ def test_a_script_that_runs_again_after_a_lost_answer_books_nothing_twice(ledger
     assert kinds(ledger.book(*script)) == ["REPEATED"] * 3
     assert kinds([*ledger.book(script[0]), *ledger.book(*script[1:])]) == ["REPEATED"] * 3
     assert ledger.totals()[path] == (1_000, 1_000, 0, 0)
+
+
+def test_a_reference_in_use_is_refused_beside_the_post_of_what_has_it(ledger: LedgerUnderTest) -> None:
+    path, other = member(reference()), member(reference())
+    ledger.fund(path, 100)
+    ledger.fund(other, 100)
+    first = hold(path, OTHER, 60)
+    ledger.book(first)
+    again = hold(other, OTHER, 60, reference=first.reference)
+    assert kinds(ledger.book(again, post(first))) == ["REFERENCE_IN_USE", "BOOKED"]
+    assert (ledger.totals()[path], ledger.totals()[other]) == ((60, 100, 0, 0), (0, 100, 0, 0))
 
 
 def test_another_request_under_the_same_reference_is_refused(ledger: LedgerUnderTest) -> None:
@@ -179,9 +191,12 @@ def test_what_cannot_be_booked_has_its_reason(ledger: LedgerUnderTest) -> None:
 def test_a_hold_without_an_expiry_stays_and_one_with_an_expiry_is_only_voided_after_it(ledger: LedgerUnderTest) -> None:
     path = member(reference())
     ledger.fund(path, 1_000)
-    lasting, expired = hold(path, OTHER, 1), hold(path, OTHER, 1, expires_at=utc_now() - timedelta(hours=1))
-    ledger.book(lasting, expired)
-    assert kinds(ledger.book(post(expired), void(expired), post(lasting))) == ["HOLD_EXPIRED", "BOOKED", "BOOKED"]
+    expires_at = utc_now() + timedelta(hours=1)
+    lasting, expiring = hold(path, OTHER, 1), hold(path, OTHER, 1, expires_at=expires_at)
+    ledger.book(lasting, expiring)
+    with ledger.engine.begin() as tx:
+        later = book([post(expiring), void(expiring), post(lasting)], tx, now=expires_at)
+    assert kinds(later) == ["HOLD_EXPIRED", "BOOKED", "BOOKED"]
 
 
 def test_a_payment_moves_with_its_entries_and_only_for_the_version_that_was_seen(ledger: LedgerUnderTest) -> None:
@@ -198,6 +213,9 @@ def test_a_payment_moves_with_its_entries_and_only_for_the_version_that_was_seen
     assert kinds(ledger.book(moving(2, PaymentStatus.CAPTURED))) == ["PAYMENT_TRANSITION"]
     assert ledger.totals()[path] == (200, 1_000, 0, 0)
     assert ledger.rows("SELECT version, status FROM payments WHERE payment_id = :it", it=payment) == [(2, "VOIDED")]
+    assert kinds(ledger.book(operator, replace(operator, payment=None))) == ["REPEATED", "REFERENCE_IN_USE"]
+    history = "SELECT payment_version, payment_status FROM transfers WHERE payment_id = :it ORDER BY id"
+    assert ledger.rows(history, it=payment) == [(1, "AUTHORIZED"), (2, "VOIDED")]
 
 
 def test_a_payment_does_not_move_where_its_entries_are_refused(ledger: LedgerUnderTest) -> None:

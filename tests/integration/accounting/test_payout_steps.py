@@ -121,16 +121,23 @@ def test_a_payout_that_fails_is_released_by_a_step(ledger: LedgerUnderTest, owne
     assert ledger.totals()[member(owner)] == (0, HELD, 0, 0)
 
 
+def test_a_payout_whose_hold_would_have_ended_already_is_rejected(ledger: LedgerUnderTest, owner: str) -> None:
+    (rejected,) = handle(ledger, request(owner, occurred_at=datetime.now(UTC) - LIVES), handlers=STEPS)
+    assert isinstance(rejected, PaymentDeclined)
+    assert rejected.reason == "hold_expired"
+    assert ledger.totals()[member(owner)] == (0, HELD, 0, 0)
+
+
 def test_the_end_of_a_hold_is_a_rejection_of_its_post_before_and_after_it_is_voided(
     ledger: LedgerUnderTest, owner: str
 ) -> None:
-    event = request(owner, occurred_at=datetime.now(UTC) - LIVES - timedelta(minutes=1))
+    event = request(owner)
     handle(ledger, event, handlers=STEPS)
-    (expired,) = handle(ledger, of(event, InventoryReserved, owner), handlers=STEPS)
+    (expired,) = handle(ledger, of(event, InventoryReserved, owner), handlers=STEPS, after=LIVES)
     assert isinstance(expired, ShipmentRejected)
     assert expired.reason == "hold_expired"
     with ledger.engine.begin() as tx:
-        ExpiredHolds().void(tx, now=datetime.now(UTC))
+        ExpiredHolds().void(tx, now=datetime.now(UTC) + LIVES)
     (resolved,) = handle(ledger, of(event, LoyaltyPointsBurned, owner), handlers=STEPS)
     assert isinstance(resolved, ShipmentRejected)
     assert resolved.reason == "hold_resolved"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
+from chassis.postgres.transient import utc_now
 from chassis.wire.envelope import new_id
 from ledger.domain import HOLD_MANUAL_POSTING, POST_MANUAL_POSTING, OnePerson, manual_hold
 from ledger.steps import NotBooked
@@ -43,6 +45,7 @@ def entries_of(under_test: LedgerUnderTest, name: str) -> list[tuple[str, int]]:
     return [(path, amount) for path, amount in under_test.rows(query, name=name)]
 
 
+HOUR = timedelta(hours=1)
 TWO_PEOPLE = {"proposed_by": "ann", "approved_by": "ben"}
 
 
@@ -67,6 +70,24 @@ def test_a_captured_payment_debits_card_and_points_and_credits_sales(ledger: Led
         ("shop:points_liability:USD", 100),
         ("shop:sales:USD", -1_000),
     ]
+
+
+@pytest.mark.parametrize("hours", [-30 * 24, 24])
+def test_a_clock_of_another_service_decides_no_time_of_booking(ledger: LedgerUnderTest, hours: int) -> None:
+    began = utc_now()
+    event = a(PaymentCaptured, currency="JPY", amount_minor=900, points_minor=0, occurred_at=began + hours * HOUR)
+    only(ledger, event)
+    ((booked_at, opened_at, effective_at),) = ledger.rows(
+        """
+        SELECT transfers.booked_at, max(opened_at), transfers.effective_at
+        FROM transfers JOIN transfer_entries ON transfer_id = transfers.id JOIN accounts ON accounts.id = account_id
+        WHERE saga_id = :it GROUP BY transfers.id
+        """,
+        it=event.saga_id,
+    )
+    assert began <= booked_at <= utc_now()
+    assert opened_at <= booked_at
+    assert effective_at == event.occurred_at
 
 
 def test_without_points_there_is_no_entry_of_points(ledger: LedgerUnderTest) -> None:

@@ -19,13 +19,14 @@ from ledger.closing import next_day
 from ledger.model.charts import CHARTS
 from ledger.model.days import day_of, end_of
 from ledger.outgoing import DAYS
+from ledger.store.booking import book
 from ledger.store.expiry import ExpiredHolds
 from ledger.tasks import CLOSE_AFTER, LOCKS, close_next_day, seal
 from messages.ledger import DayClosed
 from proof.schemas import LocalRegistry
 from stack import Stack
 from support.issuer import token, verifying
-from support.ledgers import CURRENCY, LedgerUnderTest, hold, kinds, member, post, scratch_ledger
+from support.ledgers import CURRENCY, FUNDING, LedgerUnderTest, hold, kinds, member, post, scratch_ledger
 from support.registries import Shelf
 
 WORKING = f"sacco:working:{CURRENCY}"
@@ -99,13 +100,16 @@ def test_only_a_hold_with_an_end_that_has_passed_is_voided(own_ledger: LedgerUnd
     own_ledger.check()
 
 
-def test_a_hold_that_was_booked_after_its_end_is_voided_as_well(own_ledger: LedgerUnderTest) -> None:
+def test_a_hold_that_was_under_way_when_it_ended_is_voided_as_well(own_ledger: LedgerUnderTest) -> None:
     now = utc_now()
     expired = ExpiredHolds()
-    for _ in range(2):
-        own_ledger.book(hold(member("ann"), WORKING, 10, expires_at=now - timedelta(minutes=5)))
-        run_once(own_ledger.engine, task(lambda tx: expired.void(tx, now=now)))
-    assert own_ledger.totals()[member("ann")] == (0, 1_000, 0, 0)
+    own_ledger.fund(member("ben"), 1_000)
+    for name, other in (("ann", WORKING), ("ben", FUNDING)):  # the second is committed after a search beyond its end
+        with own_ledger.engine.begin() as tx:
+            under_way = hold(member(name), other, 10, expires_at=now + timedelta(minutes=5))
+            assert kinds(book([under_way], tx, now=now)) == ["BOOKED"]
+        run_once(own_ledger.engine, task(lambda tx: expired.void(tx, now=now + timedelta(minutes=10))))
+    assert [own_ledger.totals()[member(name)] for name in ("ann", "ben")] == [(0, 1_000, 0, 0)] * 2
 
 
 def test_a_day_is_closed_an_hour_after_its_end_and_its_root_is_published(own_ledger: LedgerUnderTest) -> None:

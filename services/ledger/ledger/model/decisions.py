@@ -13,6 +13,7 @@ from datetime import datetime
 
 from ledger.model.accounts import Account, Balance
 from ledger.model.amounts import AMOUNT_MAX, SUM_MAX
+from ledger.model.exchange import exchanged
 from ledger.model.payments import NEXT, Payment, PaymentChange
 from ledger.model.rows import EntryRow, TransferRow
 from ledger.model.transfers import Booked, Entry, Outcome, Reason, Refused, Stored, Transfer, TransferKind
@@ -24,6 +25,8 @@ ENTRIES_MAX = 1_000
 
 Sides = Sequence[tuple[Balance, int]]
 """Balances with the amounts that they are debited (positive) or credited (negative)."""
+Limited = Sequence[tuple[Balance, int, int]]
+"""Balances with a limit, with what was available and expected before. What is held already was within the limit."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -58,13 +61,33 @@ def decide(transfer: Transfer, loaded: Loaded) -> Outcome:
         return refused
     if transfer.kind.resolves:
         return _resolve(transfer, loaded)
-    if (transfer.of is None) == (transfer.kind is CORRECTION) or (transfer.of and transfer.of not in loaded.known):
-        return Refused(reason=Reason.CORRECTED_UNKNOWN, detail=f"A {transfer.kind} cannot name {transfer.of}.")
+    refused = _misnamed(transfer, loaded) or _expired(transfer, transfer.expires_at, loaded)
+    if refused:
+        return refused
     sides = _sides(transfer, transfer.entries, loaded)
     if isinstance(sides, Refused):
         return sides
-    refused = _apply(sides, is_hold=transfer.kind is HOLD)
+    refused = _apply(sides, _limited(sides), is_hold=transfer.kind is HOLD)
     return refused or _book(transfer, transfer.entries, sides, loaded)
+
+
+def _misnamed(transfer: Transfer, loaded: Loaded) -> Refused | None:
+    """Refuse a correction of nothing, or of what moved nothing, and anything else that names another transfer."""
+    if transfer.kind is not CORRECTION and transfer.of is None:
+        return None
+    named = loaded.known.get(transfer.of or "")
+    if transfer.kind is CORRECTION and named is not None and named.kind not in (HOLD, VOID):
+        return None
+    detail = f"A {transfer.kind} cannot name {transfer.of}. A correction names what was booked; a hold is voided."
+    return Refused(reason=Reason.CORRECTED_UNKNOWN, detail=detail)
+
+
+def _expired(transfer: Transfer, expires_at: datetime | None, loaded: Loaded) -> Refused | None:
+    """Refuse a hold, or the post of one, at and after its end."""
+    if expires_at is None or expires_at > loaded.booked_at:
+        return None
+    name = transfer.reference if transfer.of is None else transfer.of
+    return Refused(reason=Reason.HOLD_EXPIRED, detail=f"Hold {name} expired at {expires_at}.")
 
 
 def _repeated(transfer: Transfer, known: Stored, loaded: Loaded) -> Outcome:
@@ -77,6 +100,7 @@ def _repeated(transfer: Transfer, known: Stored, loaded: Loaded) -> Outcome:
         and known.of == transfer.of
         and known.expires_at == transfer.expires_at
         and known.exchange_rate == transfer.exchange_rate
+        and known.payment == transfer.payment
         and transfer.effective_at in (None, known.effective_at)
         and Counter(known.entries) == Counter(entries)
     )
@@ -107,6 +131,7 @@ def _sides(transfer: Transfer, entries: Sequence[Entry], loaded: Loaded) -> Side
     if refused:
         return refused
     sides: list[tuple[Balance, int]] = []
+    charts: dict[str, int] = {}
     for entry in entries:
         account = loaded.accounts.get(entry.account)
         if account is None:
@@ -118,7 +143,20 @@ def _sides(transfer: Transfer, entries: Sequence[Entry], loaded: Loaded) -> Side
         if balance.is_closed and not transfer.kind.resolves:
             return Refused(reason=Reason.ACCOUNT_CLOSED, detail=f"Account {entry.account} is closed.")
         sides.append((balance, entry.amount_minor))
-    return sides
+        charts[account.chart] = charts.get(account.chart, 0) + 1
+    return sides if len(charts) == 1 else _unbalanced_books(entries, loaded) or sides
+
+
+def _unbalanced_books(entries: Sequence[Entry], loaded: Loaded) -> Refused | None:
+    """Refuse entries of several charts that do not sum to zero in each: every chart is a set of books of its own."""
+    sums: Counter[tuple[str, str]] = Counter()
+    for entry in entries:
+        sums[(loaded.accounts[entry.account].chart, entry.currency)] += entry.amount_minor
+    for (chart, currency), total in sums.items():
+        if total:
+            detail = f"The entries in {currency} of chart {chart} sum to {total}, not to zero."
+            return Refused(reason=Reason.UNBALANCED, detail=detail)
+    return None
 
 
 def _unbalanced(transfer: Transfer, entries: Sequence[Entry]) -> Refused | None:
@@ -137,18 +175,39 @@ def _unbalanced(transfer: Transfer, entries: Sequence[Entry]) -> Refused | None:
     for currency, total in sums.items():
         if total:
             return Refused(reason=Reason.UNBALANCED, detail=f"The entries in {currency} sum to {total}, not to zero.")
-    if len(sums) > 1 and transfer.exchange_rate is None:
-        return Refused(reason=Reason.CURRENCY_MISMATCH, detail=f"{', '.join(sums)} without an exchange rate.")
+    if len(sums) > 1 or transfer.exchange_rate is not None:
+        return _misexchanged(transfer, entries, list(sums))
     return None
 
 
-def _apply(sides: Sides, *, is_hold: bool) -> Refused | None:
-    """Change the balances, or refuse and leave them as they are. Limits are checked once all entries are applied."""
-    limited = [
+def _misexchanged(transfer: Transfer, entries: Sequence[Entry], currencies: Sequence[str]) -> Refused | None:
+    """Refuse an exchange whose amounts are not those of its rate. The first entry is in the currency that is sold."""
+    rate = transfer.exchange_rate
+    if rate is None:
+        return Refused(reason=Reason.CURRENCY_MISMATCH, detail=f"{', '.join(currencies)} without an exchange rate.")
+    if not rate.is_finite() or rate <= 0 or len(currencies) != 2:
+        detail = f"An exchange has two currencies and a rate above zero, not {', '.join(currencies)} at {rate}."
+        return Refused(reason=Reason.CURRENCY_MISMATCH, detail=detail)
+    sold, bought = (
+        sum(max(0, each.amount_minor) for each in entries if each.currency == currency) for currency in currencies
+    )
+    if bought != exchanged(sold, rate):
+        detail = f"{sold} {currencies[0]} at {rate} is {exchanged(sold, rate)} {currencies[1]}, not {bought}."
+        return Refused(reason=Reason.CURRENCY_MISMATCH, detail=detail)
+    return None
+
+
+def _limited(sides: Sides) -> Limited:
+    """Return the balances that have a limit, as they stand now."""
+    return [
         (balance, balance.available, balance.expected)
         for balance, _ in sides
         if balance.floor_minor is not None or balance.ceiling_minor is not None
     ]
+
+
+def _apply(sides: Sides, limited: Limited, *, is_hold: bool) -> Refused | None:
+    """Change the balances, or refuse and leave them as they are. Limits are checked once all entries are applied."""
     _add(sides, is_hold=is_hold, times=1)
     refused = _too_large(sides)
     for balance, available, expected in limited:
@@ -204,8 +263,8 @@ def _resolve(transfer: Transfer, loaded: Loaded) -> Outcome:
     entries: tuple[Entry, ...] = ()
     sides: Sides = ()
     if transfer.kind is POST:
-        if hold.expires_at is not None and hold.expires_at <= loaded.booked_at:
-            return Refused(reason=Reason.HOLD_EXPIRED, detail=f"Hold {hold.reference} expired at {hold.expires_at}.")
+        if refused := _expired(transfer, hold.expires_at, loaded):
+            return refused
         entries = transfer.entries or hold.entries
         found = _sides(transfer, entries, loaded)
         refused = found if isinstance(found, Refused) else _beyond_hold(entries, hold)
@@ -214,8 +273,9 @@ def _resolve(transfer: Transfer, loaded: Loaded) -> Outcome:
         sides = found
     elif transfer.entries:
         return Refused(reason=Reason.UNBALANCED, detail="A void has no entries.")
+    limited = _limited(sides)
     _add(released, is_hold=True, times=-1)
-    if refused := _apply(sides, is_hold=False):
+    if refused := _apply(sides, limited, is_hold=False):
         _add(released, is_hold=True, times=1)
         return refused
     loaded.resolved[hold.reference] = transfer.reference
@@ -251,8 +311,9 @@ def _book(transfer: Transfer, entries: tuple[Entry, ...], sides: Sides, loaded: 
         booked_at=booked_at,
         expires_at=transfer.expires_at,
         exchange_rate=transfer.exchange_rate,
+        payment=transfer.payment,
     )
-    origin = transfer.origin
+    origin, change = transfer.origin, transfer.payment
     loaded.transfers.append(
         TransferRow(
             id=id_,
@@ -268,9 +329,12 @@ def _book(transfer: Transfer, entries: tuple[Entry, ...], sides: Sides, loaded: 
             saga_id=origin.saga_id,
             step=origin.step,
             message_id=origin.message_id,
+            payment_id=None if change is None else change.payment_id,
+            payment_version=None if change is None else change.version + 1,
+            payment_status=None if change is None else change.status.value,
         )
     )
-    if (change := transfer.payment) is not None:
+    if change is not None:
         payment = Payment(payment_id=change.payment_id, version=change.version + 1, status=change.status)
         loaded.payments[change.payment_id] = loaded.changed_payments[change.payment_id] = payment
     return Booked(id=id_)

@@ -29,6 +29,9 @@ class TransferRow:
     saga_id: str | None
     step: str | None
     message_id: str | None
+    payment_id: str | None
+    payment_version: int | None
+    payment_status: str | None
 
 
 @dataclass(slots=True)

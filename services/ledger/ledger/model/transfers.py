@@ -75,9 +75,12 @@ def reference_of(saga_id: str, step: str) -> str:
 class Transfer:
     """A requested transfer. Its entries sum to zero in every currency.
 
+    Where the accounts are of several charts, they do so in each.
+
     ``of`` names the hold that it posts or voids, or the transfer that it corrects, by reference. A post without
     entries posts what is held; with entries it posts at most that, and releases the rest. A void has none. The
     business's value date is ``effective_at``; None is the time of booking. A hold without ``expires_at`` never expires.
+    An exchange has two currencies, and the amounts that ``exchange_rate`` gives.
     """
 
     reference: str
@@ -104,6 +107,7 @@ class Stored:
     booked_at: datetime
     expires_at: datetime | None
     exchange_rate: Decimal | None
+    payment: PaymentChange | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

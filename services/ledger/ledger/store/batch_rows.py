@@ -15,7 +15,7 @@ from ledger.model.chain import BatchRows
 AS_SEALED = text("SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, YMD'")
 TRANSFER = """CAST(ROW(
     id, reference, kind, of_id, booked_at, effective_at, expires_at, exchange_rate, is_late, entry_count, saga_id, step,
-    message_id
+    message_id, payment_id, payment_version, payment_status
 ) AS text)"""
 ENTRY = """CAST(ROW(
     transfer_id, ordinal, account_id, lane, amount_minor, is_hold, booked_at, effective_at, debits_after, credits_after

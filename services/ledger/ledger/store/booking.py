@@ -21,7 +21,7 @@ from chassis.postgres.statement import Statement
 from ledger.model.accounts import Account, AccountKind, Balance
 from ledger.model.charts import account_of
 from ledger.model.decisions import Loaded, decide
-from ledger.model.payments import Payment, PaymentStatus
+from ledger.model.payments import Payment, PaymentChange, PaymentStatus
 from ledger.model.rows import BLOCK_BITS, BLOCK_SIZE
 from ledger.model.transfers import Entry, Outcome, Stored, Transfer, TransferKind
 from ledger.store import rows
@@ -52,7 +52,8 @@ LOCK_BALANCES = Statement("""
 """)
 FIND_TRANSFERS = Statement("""
     SELECT transfers.id, transfers.reference, transfers.kind, named.reference AS named, transfers.effective_at,
-           transfers.booked_at, transfers.expires_at, transfers.exchange_rate, paths, amounts, currencies
+           transfers.booked_at, transfers.expires_at, transfers.exchange_rate, transfers.payment_id,
+           transfers.payment_version, transfers.payment_status, paths, amounts, currencies
     FROM transfers
     LEFT JOIN transfers AS named ON named.id = transfers.of_id
     CROSS JOIN LATERAL (
@@ -91,7 +92,7 @@ def load(transfers: Sequence[Transfer], tx: Connection, *, now: datetime) -> Loa
     # 1.
     own = {transfer.reference for transfer in transfers}
     named = {transfer.of for transfer in transfers if transfer.of is not None}
-    known = _stored(tx, named - own) if named - own else {}
+    known = _stored(tx, named) if named else {}
     wanted = _paths(transfers, known.values())
     # 2.
     found = _locked(transfers, own, named, wanted, tx, now)
@@ -182,6 +183,10 @@ def _balance(row: Any) -> Balance:
 
 def _transfer(row: Any) -> Stored:
     entries = zip(row.paths or (), row.amounts or (), row.currencies or (), strict=True)
+    payment = None
+    if row.payment_id is not None:
+        status = PaymentStatus(row.payment_status)
+        payment = PaymentChange(payment_id=row.payment_id, version=row.payment_version - 1, status=status)
     return Stored(
         id=row.id,
         reference=row.reference,
@@ -192,6 +197,7 @@ def _transfer(row: Any) -> Stored:
         booked_at=row.booked_at,
         expires_at=row.expires_at,
         exchange_rate=row.exchange_rate,
+        payment=payment,
     )
 
 

@@ -95,6 +95,9 @@ def _create_transfers() -> None:
         sa.Column("saga_id", sa.Text),
         sa.Column("step", sa.Text),
         sa.Column("message_id", sa.Text),
+        sa.Column("payment_id", sa.Text, comment="the payment that it moved"),
+        sa.Column("payment_version", sa.Integer, comment="the payment's version after it"),
+        sa.Column("payment_status", sa.Text),
         sa.UniqueConstraint("reference", name="transfers_reference"),
     )
     for name, column, where, unique in (
