@@ -14,7 +14,7 @@ from messages.ledger import DayClosed, ManualPostingApproved
 
 IMBALANCE = measure(
     "baraza_ledger_imbalance_minor",
-    "Debits less credits of all accounts; anything but 0 is an accounting error.",
+    "The difference between debits and credits, over all charts; anything but 0 is an accounting error.",
     ("currency",),
     tables.IMBALANCE,
     # The query reads every account.

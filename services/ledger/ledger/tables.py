@@ -15,8 +15,12 @@ from ledger.store.schema import metadata
 __all__ = ["IMBALANCE", "load", "metadata", "save"]
 
 IMBALANCE = text("""
-    SELECT currency, sum(debits) - sum(credits)
-    FROM balances JOIN accounts ON accounts.id = account_id GROUP BY currency
+    SELECT currency, sum(abs(difference))
+    FROM (
+        SELECT chart, currency, sum(debits) - sum(credits) AS difference
+        FROM balances JOIN accounts ON accounts.id = account_id GROUP BY chart, currency
+    ) AS books
+    GROUP BY currency
 """)
 
 
