@@ -263,7 +263,7 @@ def test_a_full_bulkhead_refuses_the_call_before_it_begins(gateway: SimulatorPro
 def test_failures_open_the_circuit_and_one_success_closes_it(gateway: SimulatorProcess) -> None:
     clock = Clock()
     downstream = Downstream(
-        "gateway", gateway.url, timeout_s=TIMEOUT_S, concurrency_max=8, failures_max=3, open_s=10.0, clock=clock
+        "gateway", gateway.url, timeout_s=30.0, concurrency_max=8, failures_max=3, open_s=10.0, clock=clock
     )
     for _ in range(3):
         with pytest.raises(Unavailable, match="answered 500"):
