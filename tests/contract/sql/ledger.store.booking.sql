@@ -14,7 +14,7 @@ WHERE accounts.path = ANY(CAST($2 AS text[]))
 ORDER BY balances.account_id, balances.lane FOR NO KEY UPDATE OF balances;
 
 -- FIND_TRANSFERS
-SELECT transfers.id, transfers.reference, transfers.kind, named.reference AS named, transfers.effective_at, transfers.booked_at, transfers.expires_at, transfers.exchange_rate, paths, amounts, currencies
+SELECT transfers.id, transfers.reference, transfers.kind, named.reference AS named, transfers.effective_at, transfers.booked_at, transfers.expires_at, transfers.exchange_rate, transfers.payment_id, transfers.payment_version, transfers.payment_status, paths, amounts, currencies
 FROM transfers LEFT JOIN transfers AS named ON named.id = transfers.of_id CROSS JOIN LATERAL (SELECT array_agg(path
 ORDER BY ordinal) AS paths, array_agg(amount_minor
 ORDER BY ordinal) AS amounts, array_agg(currency

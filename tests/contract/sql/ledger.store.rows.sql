@@ -1,7 +1,7 @@
 -- ADD_TRANSFERS
-INSERT INTO transfers (id, reference, kind, of_id, booked_at, effective_at, expires_at, exchange_rate, is_late, entry_count, saga_id, step, message_id)
-SELECT id, reference, kind, of_id, booked_at, effective_at, expires_at, exchange_rate, is_late, entry_count, saga_id, step, message_id
-FROM unnest(CAST($1 AS bigint[]), CAST($2 AS text[]), CAST($3 AS text[]), CAST($4 AS bigint[]), CAST($5 AS timestamptz[]), CAST($6 AS timestamptz[]), CAST($7 AS timestamptz[]), CAST($8 AS numeric[]), CAST($9 AS boolean[]), CAST($10 AS smallint[]), CAST($11 AS text[]), CAST($12 AS text[]), CAST($13 AS text[])) AS row (id, reference, kind, of_id, booked_at, effective_at, expires_at, exchange_rate, is_late, entry_count, saga_id, step, message_id);
+INSERT INTO transfers (id, reference, kind, of_id, booked_at, effective_at, expires_at, exchange_rate, is_late, entry_count, saga_id, step, message_id, payment_id, payment_version, payment_status)
+SELECT id, reference, kind, of_id, booked_at, effective_at, expires_at, exchange_rate, is_late, entry_count, saga_id, step, message_id, payment_id, payment_version, payment_status
+FROM unnest(CAST($1 AS bigint[]), CAST($2 AS text[]), CAST($3 AS text[]), CAST($4 AS bigint[]), CAST($5 AS timestamptz[]), CAST($6 AS timestamptz[]), CAST($7 AS timestamptz[]), CAST($8 AS numeric[]), CAST($9 AS boolean[]), CAST($10 AS smallint[]), CAST($11 AS text[]), CAST($12 AS text[]), CAST($13 AS text[]), CAST($14 AS text[]), CAST($15 AS integer[]), CAST($16 AS text[])) AS row (id, reference, kind, of_id, booked_at, effective_at, expires_at, exchange_rate, is_late, entry_count, saga_id, step, message_id, payment_id, payment_version, payment_status);
 
 -- ADD_ENTRIES
 INSERT INTO transfer_entries (transfer_id, ordinal, account_id, lane, amount_minor, is_hold, booked_at, effective_at, debits_after, credits_after)

@@ -16,7 +16,7 @@ from ledger.model.amounts import AMOUNT_MAX, SUM_MAX
 from ledger.model.exchange import exchanged
 from ledger.model.payments import NEXT, Payment, PaymentChange
 from ledger.model.rows import EntryRow, TransferRow
-from ledger.model.transfers import Booked, Entry, Outcome, Reason, Refused, Stored, Transfer, TransferKind
+from ledger.model.transfers import Booked, Entry, Origin, Outcome, Reason, Refused, Stored, Transfer, TransferKind
 
 HOLD, POST, VOID, CORRECTION = TransferKind.HOLD, TransferKind.POST, TransferKind.VOID, TransferKind.CORRECTION
 NAMES = {kind: kind.value for kind in TransferKind}
@@ -297,47 +297,48 @@ def _beyond_hold(entries: Sequence[Entry], hold: Stored) -> Refused | None:
 
 
 def _book(transfer: Transfer, entries: tuple[Entry, ...], sides: Sides, loaded: Loaded) -> Booked:
-    """Add the rows of a transfer whose amounts are applied."""
-    id_, booked_at, kind = next(loaded.ids), loaded.booked_at, transfer.kind
-    effective_at = transfer.effective_at or booked_at
-    _add_entries(id_, sides, loaded, effective_at, is_hold=kind is HOLD)
-    loaded.known[transfer.reference] = Stored(
-        id=id_,
+    """Add the rows of a transfer whose amounts are applied, and move its payment."""
+    stored = Stored(
+        id=next(loaded.ids),
         reference=transfer.reference,
-        kind=kind,
+        kind=transfer.kind,
         entries=entries,
         of=transfer.of,
-        effective_at=effective_at,
-        booked_at=booked_at,
+        effective_at=transfer.effective_at or loaded.booked_at,
+        booked_at=loaded.booked_at,
         expires_at=transfer.expires_at,
         exchange_rate=transfer.exchange_rate,
         payment=transfer.payment,
     )
-    origin, change = transfer.origin, transfer.payment
-    loaded.transfers.append(
-        TransferRow(
-            id=id_,
-            reference=transfer.reference,
-            kind=NAMES[kind],
-            of_id=loaded.known[transfer.of].id if transfer.of in loaded.known else None,
-            booked_at=booked_at,
-            effective_at=effective_at,
-            expires_at=transfer.expires_at,
-            exchange_rate=transfer.exchange_rate,
-            is_late=effective_at < booked_at and _is_late(entries, effective_at, loaded),
-            entry_count=len(entries),
-            saga_id=origin.saga_id,
-            step=origin.step,
-            message_id=origin.message_id,
-            payment_id=None if change is None else change.payment_id,
-            payment_version=None if change is None else change.version + 1,
-            payment_status=None if change is None else change.status.value,
-        )
-    )
-    if change is not None:
+    _add_entries(stored.id, sides, loaded, stored.effective_at, is_hold=transfer.kind is HOLD)
+    loaded.transfers.append(_row(stored, transfer.origin, loaded))
+    loaded.known[transfer.reference] = stored
+    if (change := transfer.payment) is not None:
         payment = Payment(payment_id=change.payment_id, version=change.version + 1, status=change.status)
         loaded.payments[change.payment_id] = loaded.changed_payments[change.payment_id] = payment
-    return Booked(id=id_)
+    return Booked(id=stored.id)
+
+
+def _row(stored: Stored, origin: Origin, loaded: Loaded) -> TransferRow:
+    effective_at, change = stored.effective_at, stored.payment
+    return TransferRow(
+        id=stored.id,
+        reference=stored.reference,
+        kind=NAMES[stored.kind],
+        of_id=loaded.known[stored.of].id if stored.of in loaded.known else None,
+        booked_at=stored.booked_at,
+        effective_at=effective_at,
+        expires_at=stored.expires_at,
+        exchange_rate=stored.exchange_rate,
+        is_late=effective_at < stored.booked_at and _is_late(stored.entries, effective_at, loaded),
+        entry_count=len(stored.entries),
+        saga_id=origin.saga_id,
+        step=origin.step,
+        message_id=origin.message_id,
+        payment_id=None if change is None else change.payment_id,
+        payment_version=None if change is None else change.version + 1,
+        payment_status=None if change is None else change.status.value,
+    )
 
 
 def _add_entries(id_: int, sides: Sides, loaded: Loaded, effective_at: datetime, *, is_hold: bool) -> None:
