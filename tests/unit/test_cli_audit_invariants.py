@@ -144,6 +144,7 @@ DAMAGE = [
             "running-totals",
             "within-limits",
             "holds-resolved-once",
+            "booked-by-steps",
         )
     ),
     ("stock-conserved", "UPDATE stock SET received = 18, on_hand = 12 WHERE sku = 'tea'"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from baraza.audit.bookings import LEDGER_BALANCES, LEDGER_IS_THE_GATEWAYS, POSTED_BY_TWO
 from baraza.audit.invariant import Invariant
-from baraza.audit.ledger import LEDGER_INVARIANTS
+from baraza.audit.ledger import LEDGER_INVARIANTS, SAGA_INVARIANTS
 from baraza.audit.prices import CHARGED_THE_PRICE, PRICED_RIGHT
 
 PARKED_DAYS_MAX = 7
@@ -374,6 +374,7 @@ INVARIANTS = (
     LEDGER_BALANCES,
     LEDGER_IS_THE_GATEWAYS,
     *LEDGER_INVARIANTS,
+    *SAGA_INVARIANTS,
     POSTED_BY_TWO,
     OUTBOXES_DRAINED,
     DEFERRED_DRAINED,

@@ -19,7 +19,7 @@ COUNTS = """
     ) AS kept
     CROSS JOIN LATERAL (
         VALUES ('transfers-balanced', transfers), ('balances-are-entries', balances), ('running-totals', entries),
-               ('within-limits', limited), ('holds-resolved-once', resolving)
+               ('within-limits', limited), ('holds-resolved-once', resolving), ('booked-by-steps', transfers)
     ) AS by_rule (rule, count)
 """
 """How many rows each rule applies to."""
@@ -138,6 +138,29 @@ HOLDS = """
 
 DIFFERENCES = (UNBALANCED, BALANCES, HELD, RUNNING, LIMITS, HOLDS)
 
+WITHOUT_EFFECT = """
+    SELECT 'booked-by-steps', reference,
+           CASE WHEN saga_id IS NULL THEN 'belongs to no saga, and is no void of a hold whose end had passed'
+                ELSE 'is of step ' || coalesce(step, 'none') || ' of ' || saga_id || ', which is '
+                     || coalesce(state, 'unknown') END
+    FROM transfers LEFT JOIN effects USING (saga_id, step)
+    WHERE NOT coalesce(
+        CASE WHEN saga_id IS NOT NULL
+             THEN reference = concat_ws(':', saga_id, step) AND state IN ('DONE', 'UNDONE')
+                  OR reference = concat_ws(':', saga_id, step, 'undo') AND state = 'UNDONE'
+             ELSE kind = 'VOID' AND EXISTS (
+                 SELECT FROM transfers AS hold
+                 WHERE hold.id = transfers.of_id AND hold.kind = 'HOLD' AND hold.expires_at <= transfers.booked_at
+                   AND transfers.reference = concat_ws(':', hold.reference, 'expired')
+             ) END,
+        false
+    )
+"""
+"""Whether the effects are those of known sagas, the invariant ``effects-settled`` says."""
+
+DIFFERENCES_FROM_SAGAS = (WITHOUT_EFFECT,)
+"""Of the ledger and the sagas that it belongs to: a benchmark's books have no sagas."""
+
 
 def _invariant(name: str, rule: str) -> Invariant:
     return Invariant(
@@ -154,4 +177,8 @@ LEDGER_INVARIANTS = (
     _invariant("running-totals", "The totals in every entry are the sums of all entries before it and its own."),
     _invariant("within-limits", "No account is below its floor or above its ceiling, holds included."),
     _invariant("holds-resolved-once", "A hold is resolved once at most, and not for more than was held."),
+)
+
+SAGA_INVARIANTS = (
+    _invariant("booked-by-steps", "Every transfer is what a step did or undid, or the void of a hold that had ended."),
 )

@@ -232,7 +232,7 @@ OWN_TABLES = (
     ("ledger", "manual_postings", MANUAL_POSTINGS),
     ("ledger", "manual_transfers", MANUAL_TRANSFERS),
     ("ledger", "ledger_counts", ledger.COUNTS),
-    *(("ledger", "ledger_differences", query) for query in ledger.DIFFERENCES),
+    *(("ledger", "ledger_differences", query) for query in (*ledger.DIFFERENCES, *ledger.DIFFERENCES_FROM_SAGAS)),
 )
 
 RECORDS_IN_PROCESS = (

@@ -1,9 +1,23 @@
 -- SEALS
 SELECT id AS batch_id, partition, position, transfer_count, content_digest, row_digests, chain_hash
 FROM batches
-WHERE partition = $1 AND position > $2
-ORDER BY position
-LIMIT $3;
+WHERE partition = $1 AND (position, id) > ($2, $3) AND id >= 1 AND id <= $4
+ORDER BY position, id
+LIMIT $5;
+
+-- MISPLACED
+SELECT id, partition, position
+FROM batches
+WHERE id < 1 OR id > $1 OR (position IS NULL) <> (partition IS NULL) OR position < 1 OR partition <> mod(id, $2)
+ORDER BY id;
+
+-- LEFT_OUT
+SELECT unsealed.id, newest
+FROM batches AS unsealed JOIN (SELECT mod(id, $1) AS chain, max(id) AS newest
+FROM batches
+WHERE position IS NOT NULL AND (sealed_at IS NULL OR sealed_at < now() - interval '1 hour') GROUP BY chain) AS long_sealed ON chain = mod(unsealed.id, $1) AND newest > unsealed.id
+WHERE position IS NULL AND unsealed.id >= 1
+ORDER BY unsealed.id;
 
 -- WITHOUT_BATCH
 SELECT min(transfers.id)

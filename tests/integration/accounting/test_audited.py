@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 
 import psycopg
 import pytest
 from sqlalchemy import text
 
-from baraza.audit.ledger import COUNTS, DIFFERENCES
+from baraza.audit.ledger import COUNTS, DIFFERENCES, DIFFERENCES_FROM_SAGAS
 from baraza.bench.ledger_copies import copy_transfers
-from ledger.model.transfers import Origin, Transfer
+from chassis.postgres.transient import utc_now
+from ledger.model.transfers import Entry, Origin, Transfer, TransferKind
+from ledger.store.expiry import ExpiredHolds
 from stack import Stack
 from support.ledgers import CURRENCY, LedgerUnderTest, hold, kinds, member, moved, post, scratch_ledger, transfer, void
 
@@ -18,6 +21,7 @@ BANK, WORKING = f"sacco:bank:{CURRENCY}", f"sacco:working:{CURRENCY}"
 UTILITY = f"sacco:utility:{CURRENCY}"
 """It has several rows, so that a hold is released on another row than it was made on."""
 SAGA = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
+UNDONE, HELD = "01ARZ3NDEKTSV4RRFFQ69G5FAW", "01ARZ3NDEKTSV4RRFFQ69G5FAX"
 SALE = moved("shop:gateway_receivable:USD", "shop:sales:USD", 450, "USD")
 FREE = "SET LOCAL session_replication_role = replica"
 
@@ -36,12 +40,12 @@ def audited(infrastructure: Stack) -> Iterator[LedgerUnderTest]:
         yield ledger
 
 
-def found(ledger: LedgerUnderTest, *damage: str) -> set[str]:
+def found(ledger: LedgerUnderTest, *damage: str, queries: Sequence[str] = DIFFERENCES) -> set[str]:
     """Do the damage as the superuser, and return the rules that the audit finds broken."""
     with ledger.engine.connect() as tx:
         for statement in (FREE, *damage):
             tx.execute(text(statement))
-        rules = {row[0] for query in DIFFERENCES for row in tx.execute(text(query))}
+        rules = {row[0] for query in queries for row in tx.execute(text(query))}
         tx.rollback()
     return rules
 
@@ -109,3 +113,89 @@ def test_copies_of_orders_in_bulk_are_sound(audited: LedgerUnderTest) -> None:
     assert kinds(audited.book(Transfer(reference="after", entries=SALE))) == ["BOOKED"]
     assert found(audited) == set()
     audited.check()
+
+
+@pytest.fixture(scope="module")
+def of_sagas(infrastructure: Stack) -> Iterator[LedgerUnderTest]:
+    """Three sagas' steps, one of which is undone, and a hold that the service voids once its end has passed."""
+    with scratch_ledger(infrastructure) as ledger:
+        for saga_id, state in ((SAGA, "DONE"), (UNDONE, "UNDONE")):
+            add_effect(ledger, saga_id, "post_ledger", state)
+            ledger.book(
+                Transfer(
+                    reference=f"{saga_id}:post_ledger",
+                    entries=SALE,
+                    origin=Origin(saga_id=saga_id, step="post_ledger"),
+                )
+            )
+        undo = Origin(saga_id=UNDONE, step="post_ledger")
+        entries = tuple(Entry(each.account, -each.amount_minor, each.currency) for each in SALE)
+        ledger.book(
+            Transfer(
+                reference=f"{UNDONE}:post_ledger:undo",
+                kind=TransferKind.CORRECTION,
+                of=f"{UNDONE}:post_ledger",
+                entries=entries,
+                origin=undo,
+            )
+        )
+        add_effect(ledger, HELD, "hold_manual_posting", "DONE")
+        origin = Origin(saga_id=HELD, step="hold_manual_posting")
+        expires_at = datetime(2026, 1, 1, tzinfo=UTC)
+        reference = f"{HELD}:hold_manual_posting"
+        ledger.book(hold(BANK, WORKING, 7, reference=reference, origin=origin, expires_at=expires_at))
+        with ledger.engine.begin() as tx:
+            ExpiredHolds().void(tx, now=utc_now())
+        yield ledger
+
+
+def add_effect(ledger: LedgerUnderTest, saga_id: str, step: str, state: str) -> None:
+    with ledger.engine.begin() as tx:
+        tx.execute(
+            text("INSERT INTO effects (saga_id, step, state, updated_at) VALUES (:saga_id, :step, :state, now())"),
+            {"saga_id": saga_id, "step": step, "state": state},
+        )
+
+
+FORGED = """
+    INSERT INTO transfers (id, reference, kind, of_id, booked_at, effective_at, is_late, entry_count, saga_id, step)
+    SELECT id + 900, {reference}, {kind}, {of_id}, booked_at, effective_at, false, 0, {saga_id}, 'post_ledger'
+    FROM transfers WHERE reference = '{saga}:post_ledger'
+"""
+
+
+def test_transfers_of_steps_and_voids_of_expired_holds_are_sound(of_sagas: LedgerUnderTest) -> None:
+    assert len(of_sagas.rows("SELECT FROM transfers")) == 5
+    assert found(of_sagas, queries=(*DIFFERENCES, *DIFFERENCES_FROM_SAGAS)) == set()
+
+
+@pytest.mark.parametrize(
+    ("reference", "kind", "of_id", "saga_id"),
+    [
+        ("'theft'", "kind", "NULL", "NULL"),
+        ("'theft'", "kind", "NULL", "saga_id"),
+        ("saga_id || '-2' || reference", "kind", "NULL", "saga_id || '-2'"),
+        ("reference || chr(58) || 'undo'", "'CORRECTION'", "id", "saga_id"),
+        ("reference || chr(58) || 'expired'", "'VOID'", "id", "NULL"),
+    ],
+)
+def test_a_transfer_that_no_step_did_is_found(
+    of_sagas: LedgerUnderTest, reference: str, kind: str, of_id: str, saga_id: str
+) -> None:
+    forged = FORGED.format(reference=reference, kind=kind, of_id=of_id, saga_id=saga_id, saga=SAGA)
+    assert found(of_sagas, forged, queries=DIFFERENCES_FROM_SAGAS) == {"booked-by-steps"}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM effects WHERE state = 'UNDONE'",
+        "UPDATE effects SET state = 'REJECTED' WHERE state = 'DONE'",
+        "UPDATE effects SET state = 'DONE' WHERE state = 'UNDONE'",
+        "UPDATE transfers SET step = NULL WHERE kind = 'CORRECTION'",
+        "UPDATE transfers SET booked_at = expires_at - interval '1 second' WHERE kind = 'HOLD';"
+        " UPDATE transfers SET expires_at = NULL WHERE kind = 'HOLD'",
+    ],
+)
+def test_a_transfer_whose_step_did_not_do_it_is_found(of_sagas: LedgerUnderTest, damage: str) -> None:
+    assert found(of_sagas, damage, queries=DIFFERENCES_FROM_SAGAS) == {"booked-by-steps"}

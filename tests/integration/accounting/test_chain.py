@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import psycopg
 import pytest
+from psycopg.errors import CheckViolation
 from sqlalchemy import text
 
 from baraza.audit import ledger_seals
@@ -44,6 +46,10 @@ def verified(ledger: LedgerUnderTest, *damage: str, published: Any = None, **par
         found = verify(tx, published)
         tx.rollback()
     return found
+
+
+def url_of(ledger: LedgerUnderTest) -> str:
+    return ledger.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 def middle(ledger: LedgerUnderTest) -> int:
@@ -109,6 +115,61 @@ def test_a_transfer_that_is_inserted_in_no_batch_is_named(module_ledger: LedgerU
     assert found.damages == [f"transfer {id_ + (1_000_000 << 10)} was inserted: it belongs to no batch"]
 
 
+UNCHECKED = "DO $$ BEGIN ALTER TABLE batches DROP CONSTRAINT batches_id, DROP CONSTRAINT batches_place; END $$"
+UNINDEXED = "DO $$ BEGIN DROP INDEX batches_chain; END $$"
+"""In blocks: psycopg forgets its prepared statements after a statement that begins with ALTER or DROP."""
+PLACED = """
+    INSERT INTO batches (id, transfer_count, booked_at, partition, position, sealed_at)
+    VALUES ({id}, 1, now(), {partition}, {position}, now())
+"""
+
+
+@pytest.mark.parametrize(
+    ("id_", "partition", "position"),
+    [
+        (1_000_000, "9", "1"),
+        (1_000_000, "1", "1000"),
+        (1_000_000, "0", "0"),
+        (1_000_000, "0", "-7"),
+        (1_000_000, "NULL", "1"),
+        (1_000_000, "0", "NULL"),
+        (-3, "NULL", "NULL"),
+        (-4, "0", "1000"),
+        (0, "NULL", "NULL"),
+        (9_223_372_036_854_775_807, "3", "1000"),
+        (9_007_199_254_740_992, "NULL", "NULL"),
+    ],
+)
+def test_a_batch_that_no_chain_covers_is_refused_and_where_it_is_forced_named(
+    module_ledger: LedgerUnderTest, id_: int, partition: str, position: str
+) -> None:
+    forged = PLACED.format(id=id_, partition=partition, position=position)
+    with psycopg.connect(url_of(module_ledger)) as connection, pytest.raises(CheckViolation, match="batches_"):
+        connection.execute(forged)
+    damages = verified(module_ledger, UNCHECKED, forged).damages
+    assert [each for each in damages if each.startswith(f"batch {id_} was inserted or moved")]
+
+
+def test_a_second_batch_at_a_position_is_named(module_ledger: LedgerUnderTest) -> None:
+    found = verified(module_ledger, UNINDEXED, PLACED.format(id=1_000_000, partition=0, position=2))
+    (only,) = found.damages
+    assert only == "batch 1000000 was inserted: chain 0 has another one at position 2"
+
+
+def test_a_batch_that_is_not_sealed_long_after_newer_ones_is_named(module_ledger: LedgerUnderTest) -> None:
+    block = middle(module_ledger) >> 10
+    newest = max(row.id for row in module_ledger.rows("SELECT id FROM batches") if row.id % CHAINS == block % CHAINS)
+    left = f"""
+        UPDATE batches SET id = {newest + 4} WHERE id = {newest};
+        UPDATE batches SET sealed_at = now() - interval '{{age}}'
+    """
+    added = PLACED.format(id=newest, partition="NULL", position="NULL")
+    lately = verified(module_ledger, left.format(age="59 minutes"), added)
+    assert not [each for each in lately.damages if "has been sealed" in each]
+    named = f"batch {newest} was inserted, or batch {newest + 4} of its chain was: only that one has been sealed"
+    assert named in verified(module_ledger, left.format(age="61 minutes"), added).damages
+
+
 def test_of_several_damages_the_first_of_a_chain_is_named(module_ledger: LedgerUnderTest) -> None:
     (first, *_) = [row.id for row in module_ledger.rows("SELECT id FROM transfers ORDER BY id")]
     found = verified(module_ledger, "UPDATE transfers SET step = 'x'")
@@ -135,7 +196,11 @@ def test_a_ledger_that_is_sealed_anew_differs_from_what_was_published(module_led
     with module_ledger.engine.connect() as tx:
         published = heads(tx)
         id_ = middle(module_ledger)
-        for statement in (FREE, "UPDATE transfers SET step = 'x' WHERE id = :id", "UPDATE batches SET position = NULL"):
+        for statement in (
+            FREE,
+            "UPDATE transfers SET step = 'x' WHERE id = :id",
+            "UPDATE batches SET position = NULL, partition = NULL",
+        ):
             tx.execute(text(statement), {"id": id_})
         seal_all(tx, now=utc_now())
         assert verify(tx).damages == []
@@ -155,7 +220,7 @@ def test_what_was_published_and_is_missing_at_the_end_of_a_chain_is_noticed(modu
 
 
 def test_the_command_line_verifies_from_outside_and_names_the_damage(module_ledger: LedgerUnderTest) -> None:
-    url = module_ledger.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    url = url_of(module_ledger)
     with module_ledger.engine.connect() as tx:
         published = heads(tx)
     found = ledger_seals.verify_at(url, published)

@@ -15,6 +15,8 @@ from ledger.model.rows import BLOCK_BITS
 
 CHAINS = 4
 """Partitions of the chain, so that they are sealed and verified in parallel."""
+BATCH_ID_MAX = (1 << 63 - BLOCK_BITS) - 1
+"""The ids of its transfers have 64 bits."""
 DIGEST_LENGTH = 16
 """Of one row: enough that no other row with the same digest can be made."""
 GENESIS = bytes(32)

@@ -153,6 +153,10 @@ batches = Table(
     Column("row_digests", LargeBinary, comment="16 bytes a row: each transfer, then its entries"),
     Column("chain_hash", LargeBinary, comment="over the hash before it, its own number, count and digests"),
     _at("sealed_at", nullable=True),
+    CheckConstraint("id >= 1 AND id < CAST(1 AS bigint) << 53", name="batches_id"),
+    CheckConstraint(
+        "(position IS NULL) = (partition IS NULL) AND position >= 1 AND partition = mod(id, 4)", name="batches_place"
+    ),
     Index("batches_chain", "partition", "position", unique=True, postgresql_where=text("position IS NOT NULL")),
     Index("batches_unsealed", "id", postgresql_where=text("position IS NULL")),
 )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, text
 
-from ledger.model.chain import CHAINS, GENESIS, Seal, content_digest, first_damage
+from ledger.model.chain import BATCH_ID_MAX, CHAINS, GENESIS, Seal, content_digest, first_damage
 from ledger.store.batch_rows import content_of, rows_of
 
 PAGE_BATCHES = 200
@@ -18,8 +18,27 @@ PAGE_BATCHES = 200
 SEALS = text("""
     SELECT id AS batch_id, partition, position, transfer_count, content_digest, row_digests, chain_hash
     FROM batches
-    WHERE partition = :partition AND position > :after ORDER BY position LIMIT :count
+    WHERE partition = :partition AND (position, id) > (:position, :id) AND id >= 1 AND id <= :id_max
+    ORDER BY position, id LIMIT :count
 """)
+MISPLACED = text("""
+    SELECT id, partition, position FROM batches
+    WHERE id < 1 OR id > :id_max OR (position IS NULL) <> (partition IS NULL) OR position < 1
+       OR partition <> mod(id, :chains)
+    ORDER BY id
+""")
+"""What no chain covers. The table refuses it as well, as long as nobody drops its constraints."""
+LEFT_OUT = text("""
+    SELECT unsealed.id, newest FROM batches AS unsealed
+    JOIN (
+        SELECT mod(id, :chains) AS chain, max(id) AS newest FROM batches
+        WHERE position IS NOT NULL AND (sealed_at IS NULL OR sealed_at < now() - interval '1 hour')
+        GROUP BY chain
+    ) AS long_sealed ON chain = mod(unsealed.id, :chains) AND newest > unsealed.id
+    WHERE position IS NULL AND unsealed.id >= 1
+    ORDER BY unsealed.id
+""")
+"""Batches are sealed every second, those with the lowest numbers first."""
 WITHOUT_BATCH = text("""
     SELECT min(transfers.id) FROM transfers LEFT JOIN batches ON batches.id = transfers.id >> 10
     WHERE batches.id IS NULL
@@ -51,12 +70,22 @@ def verify(tx: Connection, published: Mapping[int, tuple[int, bytes]] | None = N
     for partition in range(CHAINS):
         damage = _chain_damage(partition, expected.get(partition, {}), found, tx)
         found.damages += [] if damage is None else [damage]
+    found.damages += _misplaced(tx)
     stray = tx.execute(WITHOUT_BATCH).scalar_one()
     if stray is not None:
         found.damages.append(f"transfer {stray} was inserted: it belongs to no batch")
     for row in tx.execute(WITHOUT_TRANSFER):
         found.damages.append(f"entry {row.transfer_id}/{row.ordinal} was inserted: it belongs to no transfer")
     return found
+
+
+def _misplaced(tx: Connection) -> Iterator[str]:
+    for row in tx.execute(MISPLACED, {"chains": CHAINS, "id_max": BATCH_ID_MAX}):
+        place = "without a place" if row.position is None else f"at position {row.position}"
+        chain = "in a chain" if row.partition is None else f"in chain {row.partition}"
+        yield f"batch {row.id} was inserted or moved: it is {place} {chain}, where its number cannot be"
+    for row in tx.execute(LEFT_OUT, {"chains": CHAINS}):
+        yield f"batch {row.id} was inserted, or batch {row.newest} of its chain was: only that one has been sealed"
 
 
 def _closed_heads(tx: Connection) -> dict[int, dict[int, tuple[bytes, str]]]:
@@ -80,6 +109,8 @@ def _chain_damage(
     position, previous = 0, GENESIS
     for seal, content in _sealed_batches(partition, tx):
         position += 1
+        if seal.position < position:
+            return f"batch {seal.batch_id} was inserted: chain {partition} has another one at position {seal.position}"
         if seal.position != position:
             return f"the batch at position {position} of chain {partition} was removed"
         if content != seal.content_digest:
@@ -100,10 +131,11 @@ def _chain_damage(
 
 def _sealed_batches(partition: int, tx: Connection) -> Iterator[tuple[Seal, bytes]]:
     """Yield the seals of a chain in their order, each with the digest of the rows that stand there now."""
-    after = 0
-    while page := tx.execute(SEALS, {"partition": partition, "after": after, "count": PAGE_BATCHES}).all():
+    after = {"position": 0, "id": BATCH_ID_MAX}
+    limits = {"partition": partition, "id_max": BATCH_ID_MAX, "count": PAGE_BATCHES}
+    while page := tx.execute(SEALS, limits | after).all():
         printed = content_of([row.batch_id for row in page], tx)
         digests = {block: content_digest(transfers, entries) for block, transfers, entries in printed}
         for row in page:
             yield Seal(**row._mapping), digests[row.batch_id]
-        after = page[-1].position
+        after = {"position": page[-1].position, "id": page[-1].batch_id}

@@ -145,6 +145,11 @@ def _create_closing() -> None:
         sa.Column("row_digests", sa.LargeBinary, comment="16 bytes a row: each transfer, then its entries"),
         sa.Column("chain_hash", sa.LargeBinary, comment="over the hash before it, its own number, count and digests"),
         _at("sealed_at", nullable=True),
+        sa.CheckConstraint("id >= 1 AND id < CAST(1 AS bigint) << 53", name="batches_id"),
+        sa.CheckConstraint(
+            "(position IS NULL) = (partition IS NULL) AND position >= 1 AND partition = mod(id, 4)",
+            name="batches_place",
+        ),
     )
     sealed, unsealed = sa.text("position IS NOT NULL"), sa.text("position IS NULL")
     op.create_index("batches_chain", "batches", ["partition", "position"], unique=True, postgresql_where=sealed)
