@@ -1,5 +1,5 @@
 -- SEALS
-SELECT id AS batch_id, partition, position, transfer_count, content_digest, row_digests, chain_hash
+SELECT id AS batch_id, partition, position, transfer_count, coalesce(content_digest, '') AS content_digest, coalesce(row_digests, '') AS row_digests, coalesce(chain_hash, '') AS chain_hash
 FROM batches
 WHERE partition = $1 AND (position, id) > ($2, $3) AND id >= 1 AND id <= $4
 ORDER BY position, id

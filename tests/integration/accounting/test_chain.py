@@ -156,18 +156,21 @@ def test_a_second_batch_at_a_position_is_named(module_ledger: LedgerUnderTest) -
     assert only == "batch 1000000 was inserted: chain 0 has another one at position 2"
 
 
+NOT_SEALED = {"partition": "NULL", "position": "NULL"}
+SEALED_AGO = "UPDATE batches SET sealed_at = now() - interval '{age}' WHERE position IS NOT NULL"
+
+
 def test_a_batch_that_is_not_sealed_long_after_newer_ones_is_named(module_ledger: LedgerUnderTest) -> None:
     block = middle(module_ledger) >> 10
     newest = max(row.id for row in module_ledger.rows("SELECT id FROM batches") if row.id % CHAINS == block % CHAINS)
-    left = f"""
-        UPDATE batches SET id = {newest + 4} WHERE id = {newest};
-        UPDATE batches SET sealed_at = now() - interval '{{age}}'
-    """
-    added = PLACED.format(id=newest, partition="NULL", position="NULL")
-    lately = verified(module_ledger, left.format(age="59 minutes"), added)
-    assert not [each for each in lately.damages if "has been sealed" in each]
+    left = ("UPDATE batches SET id = :newest + 4 WHERE id = :newest", PLACED.format(id=newest, **NOT_SEALED))
+    lately, long_ago = (
+        verified(module_ledger, *left, SEALED_AGO.format(age=age), newest=newest)
+        for age in ("59 minutes", "61 minutes")
+    )
     named = f"batch {newest} was inserted, or batch {newest + 4} of its chain was: only that one has been sealed"
-    assert named in verified(module_ledger, left.format(age="61 minutes"), added).damages
+    assert named not in lately.damages
+    assert named in long_ago.damages
 
 
 def test_of_several_damages_the_first_of_a_chain_is_named(module_ledger: LedgerUnderTest) -> None:
@@ -189,6 +192,44 @@ def test_a_seal_that_is_changed_with_its_rows_is_noticed(module_ledger: LedgerUn
     block = middle(module_ledger) >> 10
     found = verified(module_ledger, "UPDATE batches SET chain_hash = sha256(chain_hash) WHERE id = :id", id=block)
     assert found.damages == [f"the seal of batch {block} was changed"]
+
+
+SEAL_CHANGED = "UPDATE batches SET {damage} WHERE id = :id"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "row_digests = NULL",
+        "content_digest = NULL",
+        "chain_hash = NULL",
+        "transfer_count = -1",
+        "row_digests = substr(row_digests, 1, 17), content_digest = sha256(content_digest)",
+        "row_digests = NULL, content_digest = sha256(content_digest)",
+        "content_digest = sha256(content_digest)",
+    ],
+)
+def test_a_damaged_seal_is_named(module_ledger: LedgerUnderTest, damage: str) -> None:
+    block = middle(module_ledger) >> 10
+    found = verified(module_ledger, SEAL_CHANGED.format(damage=damage), id=block)
+    assert found.damages == [f"the seal of batch {block} was changed"]
+
+
+ORPHANED = """
+    INSERT INTO transfer_entries
+    SELECT :id, {ordinal}, account_id, lane, amount_minor, is_hold, booked_at, effective_at, debits_after, credits_after
+    FROM transfer_entries WHERE transfer_id = :of AND ordinal = 0
+"""
+
+
+def test_an_entry_without_a_transfer_in_a_sealed_batch_is_named(module_ledger: LedgerUnderTest) -> None:
+    id_ = middle(module_ledger)
+    orphan = (id_ >> 10 << 10) + 500
+    found = verified(module_ledger, ORPHANED.format(ordinal=3), id=orphan, of=id_)
+    assert found.damages == [
+        f"entry {orphan}/3 was inserted",
+        f"entry {orphan}/3 was inserted: it belongs to no transfer",
+    ]
 
 
 def test_a_ledger_that_is_sealed_anew_differs_from_what_was_published(module_ledger: LedgerUnderTest) -> None:

@@ -7,8 +7,9 @@ changed row, every hash after it has to be changed, and the roots of closed days
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ledger.model.rows import BLOCK_BITS
@@ -21,7 +22,8 @@ DIGEST_LENGTH = 16
 """Of one row: enough that no other row with the same digest can be made."""
 GENESIS = bytes(32)
 """What the first batch of a chain follows."""
-_HEAD = struct.Struct("!HqqH")
+HEAD = re.compile(r"([0-9]+):([0-9]+):([0-9a-f]{64})")
+_HEAD = struct.Struct("!hqqh")
 _COUNT = struct.Struct("!H")
 
 
@@ -116,9 +118,14 @@ def sealed(batch_id: int, partition: int, position: int, rows: BatchRows, previo
 
 
 def first_damage(seal: Seal, rows: BatchRows) -> Damage | None:
-    """Return the first row that differs from the seal, in the order of transfers and their entries."""
+    """Return the first row that differs from the seal, in the order of transfers and their entries.
+
+    None where no row does, or where the seal itself cannot be read to its end.
+    """
     first = seal.batch_id << BLOCK_BITS
-    listed = list(_listed(seal.row_digests))
+    listed = _listed(seal.row_digests)
+    if listed is None:
+        return None
     for id_, (digest, entries) in enumerate(listed, first):
         stored = rows.transfers.get(id_)
         if stored is None:
@@ -128,8 +135,11 @@ def first_damage(seal: Seal, rows: BatchRows) -> Damage | None:
         damage = _entry_damage(id_, entries, rows.entries.get(id_, {}))
         if damage:
             return damage
-    surplus = min((id_ for id_ in rows.transfers if id_ >= first + len(listed)), default=None)
-    return None if surplus is None else Damage(what="inserted", transfer_id=surplus)
+    surplus = min((id_ for id_ in (*rows.transfers, *rows.entries) if id_ >= first + len(listed)), default=None)
+    if surplus is None:
+        return None
+    ordinal = None if surplus in rows.transfers else min(rows.entries[surplus])
+    return Damage(what="inserted", transfer_id=surplus, ordinal=ordinal)
 
 
 def _entry_damage(transfer_id: int, digests: Sequence[bytes], stored: Mapping[int, str]) -> Damage | None:
@@ -143,13 +153,38 @@ def _entry_damage(transfer_id: int, digests: Sequence[bytes], stored: Mapping[in
     return None if surplus is None else Damage(what="inserted", transfer_id=transfer_id, ordinal=surplus)
 
 
-def _listed(row_digests: bytes) -> Iterator[tuple[bytes, list[bytes]]]:
+def _listed(row_digests: bytes) -> list[tuple[bytes, list[bytes]]] | None:
+    """Return for each transfer its digest and those of its entries; None where they end too early."""
+    listed: list[tuple[bytes, list[bytes]]] = []
     position = 0
     while position < len(row_digests):
+        if position + DIGEST_LENGTH + _COUNT.size > len(row_digests):
+            return None
         digest = row_digests[position : position + DIGEST_LENGTH]
         position += DIGEST_LENGTH
         (count,) = _COUNT.unpack_from(row_digests, position)
         position += _COUNT.size
         end = position + count * DIGEST_LENGTH
-        yield digest, [row_digests[start : start + DIGEST_LENGTH] for start in range(position, end, DIGEST_LENGTH)]
+        if end > len(row_digests):
+            return None
+        entries = [row_digests[start : start + DIGEST_LENGTH] for start in range(position, end, DIGEST_LENGTH)]
+        listed.append((digest, entries))
         position = end
+    return listed
+
+
+def parsed_heads(heads: str) -> dict[int, tuple[int, bytes]]:
+    """Return heads from their text: ``partition:position:hash``, one a chain, with spaces between. Raises ValueError.
+
+    A chain has no head before its first batch is sealed.
+    """
+    found: dict[int, tuple[int, bytes]] = {}
+    for head in heads.split():
+        matched = HEAD.fullmatch(head)
+        if matched is None:
+            raise ValueError(f"{head!r} is no head: partition:position:hash, the hash with 64 hexadecimal digits.")
+        partition, position = int(matched[1]), int(matched[2])
+        if partition >= CHAINS or position < 1 or partition in found:
+            raise ValueError(f"{head!r} is no head: chains are 0 to {CHAINS - 1}, each once, and positions begin at 1.")
+        found[partition] = position, bytes.fromhex(matched[3])
+    return found

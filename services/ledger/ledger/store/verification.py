@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, text
 
-from ledger.model.chain import BATCH_ID_MAX, CHAINS, GENESIS, Seal, content_digest, first_damage
+from ledger.model.chain import BATCH_ID_MAX, CHAINS, GENESIS, Seal, content_digest, first_damage, parsed_heads
 from ledger.store.batch_rows import content_of, rows_of
 
 PAGE_BATCHES = 200
 
 SEALS = text("""
-    SELECT id AS batch_id, partition, position, transfer_count, content_digest, row_digests, chain_hash
+    SELECT id AS batch_id, partition, position, transfer_count, coalesce(content_digest, '') AS content_digest,
+           coalesce(row_digests, '') AS row_digests, coalesce(chain_hash, '') AS chain_hash
     FROM batches
     WHERE partition = :partition AND (position, id) > (:position, :id) AND id >= 1 AND id <= :id_max
     ORDER BY position, id LIMIT :count
@@ -97,12 +98,6 @@ def _closed_heads(tx: Connection) -> dict[int, dict[int, tuple[bytes, str]]]:
     return found
 
 
-def parsed_heads(heads: str) -> dict[int, tuple[int, bytes]]:
-    """Return heads from their text: ``partition:position:hash``, one a chain, with spaces between."""
-    split = (head.split(":") for head in heads.split())
-    return {int(partition): (int(position), bytes.fromhex(hash_)) for partition, position, hash_ in split}
-
-
 def _chain_damage(
     partition: int, expected: Mapping[int, tuple[bytes, str]], found: Verification, tx: Connection
 ) -> str | None:
@@ -113,11 +108,11 @@ def _chain_damage(
             return f"batch {seal.batch_id} was inserted: chain {partition} has another one at position {seal.position}"
         if seal.position != position:
             return f"the batch at position {position} of chain {partition} was removed"
+        if not seal.follows(previous):
+            return f"the seal of batch {seal.batch_id} was changed"
         if content != seal.content_digest:
             damage = first_damage(seal, rows_of([seal.batch_id], tx)[seal.batch_id])
             return f"the seal of batch {seal.batch_id} was changed" if damage is None else str(damage)
-        if not seal.follows(previous):
-            return f"the seal of batch {seal.batch_id} was changed"
         if position in expected and expected[position][0] != seal.chain_hash:
             return f"batch {seal.batch_id} or one before it was sealed anew: it differs from {expected[position][1]}"
         previous = seal.chain_hash
