@@ -213,7 +213,7 @@ def verify(heads: Heads = None, home: Home = None, as_json: Json = False) -> Non
     """
     from baraza.audit import ledger_seals
 
-    found = ledger_seals.verify(running.find(home), _heads(heads))
+    found = ledger_seals.verify(running.find(home), heads_of(heads))
     if as_json:
         put_json(found.to_json())
     else:
@@ -227,15 +227,19 @@ def verify(heads: Heads = None, home: Home = None, as_json: Json = False) -> Non
         stop(FOUND_A_PROBLEM)
 
 
-def _heads(text: str | None) -> Mapping[int, tuple[int, bytes]] | None:
-    from ledger.store.verification import parsed_heads
+def heads_of(text: str | None) -> Mapping[int, tuple[int, bytes]] | None:
+    """Return the heads that were kept, by chain; None without the option. Raises UsageRefusal."""
+    from ledger.model.chain import parsed_heads
 
     if text is None:
         return None
     try:
-        return parsed_heads(text)
+        found = parsed_heads(text)
     except ValueError as error:
-        raise UsageRefusal("--heads; expected partition:position:hash, with spaces between.") from error
+        raise UsageRefusal(f"--heads: {error} Copy them from a DayClosed event.") from error
+    if not found:
+        raise UsageRefusal("--heads is empty, so nothing would be compared with it. Copy it from a DayClosed event.")
+    return found
 
 
 def _pages(api: Api, path: str, name: str, wanted: Mapping[str, str]) -> Iterator[Mapping[str, Any]]:
