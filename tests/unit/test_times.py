@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 
-from chassis.values.times import rfc3339
+from chassis.values.times import full_date, rfc3339
 
 
 @pytest.mark.parametrize(
@@ -66,3 +66,10 @@ def test_what_is_missing_is_named_with_a_time_that_is_taken(text: str, expected:
 
     for advised in re.findall(r"\d{4}-\S+(?<!,)", str(refused.value)):
         assert rfc3339(advised)
+
+
+def test_a_day_is_written_in_one_way() -> None:
+    assert full_date("2028-02-29") == date(2028, 2, 29)
+    for text in ("", "today", "20261121", "2026-W47-6", "2026-11-21T00:00:00Z", "2026-02-30", "2026-11-21\n"):
+        with pytest.raises(ValueError, match="Not a day as RFC 3339"):
+            full_date(text)

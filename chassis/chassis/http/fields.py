@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from functools import partial
 from typing import Annotated, Final, TypeAlias
 
@@ -13,7 +14,7 @@ from chassis.values.ids import canonical
 from chassis.values.money import is_currency
 from chassis.values.remark import remark
 from chassis.values.text import human_text, identifier
-from chassis.values.times import EXPECTED, rfc3339
+from chassis.values.times import EXPECTED, EXPECTED_DAY, full_date, rfc3339
 
 TEXT_PATTERN: Final = r"^[^\x00-\x1f\x7f-\x9f]*$"
 """No control characters: PostgreSQL cannot store a NUL, and a log line must stay one line."""
@@ -49,6 +50,13 @@ def _time(value: object) -> object:
     return rfc3339(value)
 
 
+def _day(value: object) -> date:
+    """Return a text as a day. Pydantic would take numbers for seconds since 1970, and times at midnight for days."""
+    if not isinstance(value, str):
+        raise ValueError(EXPECTED_DAY)
+    return full_date(value)
+
+
 def _canonical(value: object) -> object:
     return canonical(value) if isinstance(value, str) else value
 
@@ -75,3 +83,5 @@ SagaId: TypeAlias = Annotated[str, CANONICAL, Field(pattern=r"^[0-7][0-9A-HJKMNP
 """A ULID; its letters may be small."""
 Time: TypeAlias = Annotated[AwareDatetime, BeforeValidator(_time)]
 """A time with its zone, as RFC 3339 writes it."""
+Day: TypeAlias = Annotated[date, BeforeValidator(_day)]
+"""A day, as RFC 3339 writes it."""

@@ -26,8 +26,8 @@ def close_and_publish(chart: str, day: date, tx: Connection, codec: Codec, *, no
     expected = next_day(chart, tx)
     if expected is None:
         raise CannotClose(f"{chart} has no account yet, and so no day. Close one after its first booking.")
-    if day > expected:
-        raise CannotClose(f"{expected} of {chart} is not closed yet. Close it first.")
+    if day != expected:
+        raise CannotClose(f"The next day of {chart} to close is {expected}, not {day}.")
     closed = close_day(chart, day, tx, now=now)
     outbox.save(tx, [row_of(day_closed(closed), DAYS, codec)])
     return closed

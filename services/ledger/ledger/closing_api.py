@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Engine
 
 from chassis.http.auth import Principal, require
+from chassis.http.fields import Day
 from chassis.http.json_body import JsonRoute
 from chassis.http.problem import PROBLEM_RESPONSES, Problem
 from chassis.wire.codec import Codec
@@ -29,7 +30,7 @@ class DayToClose(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     chart: Literal["shop", "merchants", "sacco"]
-    day: Annotated[date, Field(ge=DAY_MIN, le=DAY_MAX)]
+    day: Annotated[Day, Field(ge=DAY_MIN, le=DAY_MAX)]
 
 
 class ClosedDayAnswer(BaseModel):

@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, Field
 from sqlalchemy import Connection, Engine
 
 from chassis.http.auth import Principal, require
-from chassis.http.fields import Time
+from chassis.http.fields import Day, Time
 from chassis.http.json_body import JsonRoute
 from chassis.http.problem import PROBLEM_RESPONSES, FieldError, Problem, invalid
 from chassis.wire.envelope import TIME_MAX, TIME_MIN
@@ -243,7 +243,7 @@ def _add_statements(router: APIRouter, engine: Engine) -> None:
 def _add_books(router: APIRouter, engine: Engine) -> None:
     @router.get("/v1/trial-balance", responses=RESPONSES)
     def get_trial_balance(
-        _caller: Finance, chart: ChartName, day: Annotated[date, Query(ge=DAY_MIN, le=DAY_MAX)]
+        _caller: Finance, chart: ChartName, day: Annotated[Day, Query(ge=DAY_MIN, le=DAY_MAX)]
     ) -> TrialBalance:
         """Return a chart's totals at the end of a day in its zone."""
         with _reading(engine) as tx:

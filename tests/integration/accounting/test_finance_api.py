@@ -156,6 +156,9 @@ def test_a_trial_balance_is_balanced(own_ledger: LedgerUnderTest, ask: Ask) -> N
         (f"/v1/accounts/{FUNDING}/balance", 422, {"at": "2026-01-01T00:00:00"}),
         ("/v1/trial-balance", 422, {"chart": "sacco", "day": "9999-12-31"}),
         ("/v1/trial-balance", 422, {"chart": "sacco", "day": "2026-02-30"}),
+        ("/v1/trial-balance", 422, {"chart": "sacco", "day": "1764374400"}),
+        ("/v1/trial-balance", 422, {"chart": "sacco", "day": "2026-11-29T00:00:00Z"}),
+        ("/v1/trial-balance", 422, {"chart": "sacco"}),
     ],
 )
 def test_what_is_not_there_or_not_understood_is_said(ask: Ask, path: str, status: int, params: dict[str, Any]) -> None:

@@ -149,9 +149,10 @@ def closing(own_ledger: LedgerUnderTest) -> Iterator[Callable[..., Any]]:
         dependencies = Dependencies(settings=unused, engine=own_ledger.engine, codec=codec, verifier=verifier)
         client = TestClient(api.application(dependencies))
 
-        def close(day: date, *, role: str = "bookkeeper", chart: str = "sacco") -> Any:
+        def close(day: object, *, role: str = "bookkeeper", chart: str = "sacco") -> Any:
             headers = {"Authorization": f"Bearer {token('ann', role)}"}
-            return client.post("/v1/day-closes", json={"chart": chart, "day": day.isoformat()}, headers=headers)
+            sent = day.isoformat() if isinstance(day, date) else day
+            return client.post("/v1/day-closes", json={"chart": chart, "day": sent}, headers=headers)
 
         yield close
 
@@ -162,10 +163,12 @@ def test_a_day_that_is_over_is_closed_by_hand_once(own_ledger: LedgerUnderTest, 
         first = next_day("sacco", tx)
     assert first is not None
     assert closing(first, role="finance").status_code == 403
-    assert closing(first + timedelta(days=1)).status_code == 409
+    for other in (first + timedelta(days=1), first - timedelta(days=1), first.replace(year=first.year - 10)):
+        refused = closing(other)
+        assert (refused.status_code, f"to close is {first}" in refused.json()["detail"]) == (409, True)
     closed = closing(first)
     assert closed.status_code == 201
-    assert closing(first).status_code == 409
+    assert f"to close is {first + timedelta(days=1)}" in closing(first).json()["detail"]
     assert own_ledger.rows("SELECT encode(root, 'hex') FROM day_closes") == [(closed.json()["root"],)]
     assert own_ledger.rows("SELECT aggregatetype, aggregateid FROM outbox") == [(DAYS, "sacco")]
     assert closing(first + timedelta(days=1)).status_code == 201
@@ -175,3 +178,10 @@ def test_a_day_that_is_not_over_or_of_no_account_is_not_closed(closing: Callable
     today = day_of(utc_now(), CHARTS["sacco"].zone)
     assert "not over" in closing(today).json()["detail"]
     assert "no account" in closing(today, chart="merchants").json()["detail"]
+
+
+@pytest.mark.parametrize("day", [1_764_374_400, "1764374400", "2026-03-01T00:00:00Z", "20260301", "2026-02-30", None])
+def test_a_day_to_close_is_written_as_a_day(closing: Callable[..., Any], day: object) -> None:
+    refused = closing(day)
+    assert refused.status_code == 422
+    assert "2026-11-21" in refused.text
