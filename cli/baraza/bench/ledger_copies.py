@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import psycopg
 
-LOCK = "LOCK TABLE balances IN EXCLUSIVE MODE"
+LOCK = "SELECT pg_advisory_xact_lock_shared(x'6c65646700000001'::bigint); LOCK TABLE balances IN EXCLUSIVE MODE"
 NUMBER = """
     CREATE TEMPORARY TABLE copied ON COMMIT DROP AS
     SELECT original_id, number, ((first + nth / 1024) << 10) | mod(nth, 1024) AS id, nth

@@ -32,7 +32,7 @@ POSTING = (
 AMOUNT = re.compile(r"-?[0-9]+")
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 """What a spreadsheet takes for the beginning of a formula."""
-TRIAL = ("code", "currency", "debits", "credits")
+TRIAL = ("code", "currency", "debits", "credits", "debits_at_close", "credits_at_close")
 
 Account = Annotated[
     str,
@@ -109,15 +109,36 @@ def entries(account: Account, as_csv: Csv = False, home: Home = None, as_json: J
 
 @app.command("trial-balance")
 def trial_balance(chart: Chart, day: Day, as_csv: Csv = False, home: Home = None, as_json: Json = False) -> None:
-    """Show the totals of a chart at the end of a day, late transfers included."""
-    from baraza.system.client import objects
-
+    """Show the totals of a chart at the end of a day, late transfers included, and those at its close."""
     with running.find(home).api("ledger") as api:
         found = api.get("/v1/trial-balance", {"chart": chart, "day": day})
-    if as_json:
-        put_json(found)
+    put_json(found) if as_json else show_trial_balance(found, as_csv=as_csv)
+
+
+def show_trial_balance(found: Mapping[str, Any], *, as_csv: bool) -> None:
+    """Show the lines, and beside the data whether the day is closed and what was late for it."""
+    from baraza.system.client import objects
+
+    _show(_with_close(objects(found, "lines"), objects(found, "at_close")), TRIAL, as_csv=as_csv, as_json=False)
+    if found["closed_at"] is None:
+        notify(f"{found['day']} of {found['chart']} is open.")
         return
-    _show(iter(objects(found, "lines")), TRIAL, as_csv=as_csv, as_json=False)
+    notify(
+        f"{found['day']} of {found['chart']} was closed at {found['closed_at']}; "
+        f"{found['late_count']} transfers were late for it."
+    )
+    for late in objects(found, "late"):
+        notify(f"  {late['reference']}: effective {late['effective_at']}, booked {late['booked_at']}")
+
+
+def _with_close(
+    lines: Sequence[Mapping[str, Any]], at_close: Sequence[Mapping[str, Any]]
+) -> Iterator[Mapping[str, Any]]:
+    """Yield each line with its totals at the close of the day, where it had some then."""
+    closed = {(line["code"], line["currency"]): line for line in at_close}
+    for line in lines:
+        then = closed.get((line["code"], line["currency"]), {})
+        yield {**line, "debits_at_close": then.get("debits"), "credits_at_close": then.get("credits")}
 
 
 @app.command("transfer")
@@ -264,9 +285,7 @@ def _show(items: Iterator[Mapping[str, Any]], columns: Sequence[str], *, as_csv:
         writer.writerow(columns)
         writer.writerows([cell_of(item[column]) for column in columns] for item in items)
     else:
-        put_table(
-            columns, ([item[column] for column in columns] for item in items), right=("amount", "debits", "credits")
-        )
+        put_table(columns, ([item[column] for column in columns] for item in items), right=("amount", *TRIAL[2:]))
 
 
 def cell_of(value: Any) -> str:

@@ -73,7 +73,7 @@ def application(dependencies: Dependencies) -> FastAPI:
         "Ledger",
         dependencies,
         routes(engine),
-        finance_api.routes(engine),
+        finance_api.routes(engine, utc_now),
         manual_api.routes(engine, codec, utc_now),
         closing_api.routes(engine, codec, utc_now),
     )

@@ -17,7 +17,7 @@ from messages.ledger import DayClosed
 
 OPENED = text("SELECT min(opened_at) FROM accounts WHERE chart = :chart")
 AS_LONG_AS_IT_TAKES = text("SET LOCAL statement_timeout = '10min'; SET LOCAL transaction_timeout = '15min'")
-"""The totals of a day are summed over every entry of its chart."""
+"""The totals of a chart's first day are summed over every entry of it, while bookings go on."""
 
 
 def close_and_publish(chart: str, day: date, tx: Connection, codec: Codec, *, now: datetime) -> ClosedDay:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
@@ -24,7 +24,7 @@ from chassis.http.problem import PROBLEM_RESPONSES, FieldError, Problem, invalid
 from chassis.wire.envelope import TIME_MAX, TIME_MIN
 from ledger.model.accounts import AccountKind
 from ledger.model.charts import CHARTS
-from ledger.store import reading
+from ledger.store import reading, trial_balances
 from ledger.store.reading import Position
 
 PAGE_MAX = 1_000
@@ -81,7 +81,10 @@ class AccountPage(BaseModel):
 
 
 class BalanceAnswer(BaseModel):
-    """A balance. ``posted`` is on the account's own side; what is held, and so ``available``, is known for now only."""
+    """A balance. ``posted`` is on the account's own side; what is held, and so ``available``, is known for now only.
+
+    ``at`` null: as booked now. By the value date, it is the time in the request, or that of the answer.
+    """
 
     account: str
     currency: str
@@ -130,7 +133,7 @@ class TrialLineAnswer(BaseModel):
 
 
 class LateTransfer(BaseModel):
-    """A transfer that was booked after the day of its value date was closed."""
+    """A transfer whose value date is in or before a day, and that was booked after the day was closed."""
 
     reference: str
     booked_at: datetime
@@ -139,14 +142,19 @@ class LateTransfer(BaseModel):
 
 
 class TrialBalance(BaseModel):
-    """The totals at the end of a day, late transfers included; ``at_close`` are those of the closing, if it was."""
+    """The totals at the end of a day: ``lines`` are ``at_close`` and what was booked later with an earlier value date.
+
+    ``closed_at`` null: the day is open, and ``lines`` are all there is. ``late`` has up to 1,000 of ``late_count``.
+    """
 
     chart: str
     day: date
     zone: str
+    closed_at: datetime | None
     lines: list[TrialLineAnswer]
     at_close: list[TrialLineAnswer]
     late: list[LateTransfer]
+    late_count: int
 
 
 class TransferEntry(BaseModel):
@@ -176,11 +184,11 @@ class TransferAnswer(BaseModel):
     entries: list[TransferEntry]
 
 
-def routes(engine: Engine) -> APIRouter:
+def routes(engine: Engine, clock: Callable[[], datetime]) -> APIRouter:
     """Return the routes."""
     router = APIRouter(route_class=JsonRoute, tags=["finance"])
     _add_accounts(router, engine)
-    _add_statements(router, engine)
+    _add_statements(router, engine, clock)
     _add_books(router, engine)
     return router
 
@@ -211,7 +219,7 @@ def _add_accounts(router: APIRouter, engine: Engine) -> None:
             return _account(_found(account, tx))
 
 
-def _add_statements(router: APIRouter, engine: Engine) -> None:
+def _add_statements(router: APIRouter, engine: Engine, clock: Callable[[], datetime]) -> None:
     @router.get("/v1/accounts/{account}/balance", responses=FINDING)
     def get_balance(
         account: AccountPath,
@@ -222,7 +230,9 @@ def _add_statements(router: APIRouter, engine: Engine) -> None:
         """Return an account's balance now, or as of a booked or effective time."""
         with _reading(engine) as tx:
             row = _found(account, tx)
-            return _balance_now(row, by, tx) if at is None else _balance_at(row, at, by, tx)
+            if at is None and by == "booked":
+                return _balance_now(row, tx)
+            return _balance_at(row, at or clock(), by, tx)
 
     @router.get("/v1/accounts/{account}/entries", responses=FINDING)
     def list_entries(account: AccountPath, _caller: Finance, cursor: Cursor = None, limit: Limit = 100) -> EntryPage:
@@ -247,14 +257,17 @@ def _add_books(router: APIRouter, engine: Engine) -> None:
     ) -> TrialBalance:
         """Return a chart's totals at the end of a day in its zone."""
         with _reading(engine) as tx:
-            return TrialBalance(
-                chart=chart,
-                day=day,
-                zone=CHARTS[chart].zone,
-                lines=[_line(each) for each in reading.trial_balance(chart, day, tx)],
-                at_close=[_line(each) for each in reading.totals_at_close(chart, day, tx)],
-                late=[LateTransfer(**_fields(LateTransfer, row)) for row in reading.late(chart, day, tx)],
-            )
+            found = trial_balances.trial_balance(chart, day, tx)
+        return TrialBalance(
+            chart=chart,
+            day=day,
+            zone=CHARTS[chart].zone,
+            closed_at=found.closed_at,
+            lines=[_line(each) for each in found.lines],
+            at_close=[_line(each) for each in found.at_close],
+            late=[LateTransfer(**_fields(LateTransfer, row)) for row in found.late],
+            late_count=found.late_count,
+        )
 
     @router.get("/v1/transfers/{reference}", responses=FINDING)
     def get_transfer(reference: Reference, _caller: Finance) -> TransferAnswer:
@@ -295,7 +308,7 @@ def _account(row: Any) -> AccountAnswer:
     return AccountAnswer(**_fields(AccountAnswer, row) | limits | {"account": row.path})
 
 
-def _balance_now(row: Any, by: Literal["booked", "effective"], tx: Connection) -> BalanceAnswer:
+def _balance_now(row: Any, tx: Connection) -> BalanceAnswer:
     totals = reading.balance_now(row.id, tx)
     sign = AccountKind(row.kind).sign
     posted = sign * (totals.debits - totals.credits)
@@ -303,7 +316,7 @@ def _balance_now(row: Any, by: Literal["booked", "effective"], tx: Connection) -
         account=row.path,
         currency=row.currency,
         at=None,
-        by=by,
+        by="booked",
         debits=str(totals.debits),
         credits=str(totals.credits),
         posted=str(posted),
@@ -330,7 +343,7 @@ def _balance_at(row: Any, at: datetime, by: Literal["booked", "effective"], tx: 
     )
 
 
-def _line(line: reading.TrialLine) -> TrialLineAnswer:
+def _line(line: trial_balances.TrialLine) -> TrialLineAnswer:
     return TrialLineAnswer(code=line.code, currency=line.currency, debits=str(line.debits), credits=str(line.credits))
 
 

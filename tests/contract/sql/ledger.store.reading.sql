@@ -63,21 +63,3 @@ WHERE balances.account_id = $5
 ORDER BY booked_at, transfer_id, ordinal
 LIMIT $4) AS line JOIN transfers ON transfers.id = transfer_id
 ORDER BY line.booked_at, transfer_id, ordinal;
-
--- TRIAL_BALANCE
-SELECT code, currency, kind, sum(greatest(amount_minor, 0)) AS debits, sum(greatest(-amount_minor, 0)) AS credits
-FROM transfer_entries JOIN accounts ON accounts.id = account_id
-WHERE chart = $1 AND effective_at < $2 AND NOT is_hold GROUP BY code, currency, kind
-ORDER BY currency, code;
-
--- TOTALS_AT_CLOSE
-SELECT code, currency, debits, credits
-FROM day_totals
-WHERE chart = $1 AND day = $2
-ORDER BY currency, code;
-
--- LATE
-SELECT DISTINCT transfers.id, reference, transfers.booked_at, transfers.effective_at, saga_id
-FROM transfers JOIN transfer_entries ON transfer_id = transfers.id JOIN accounts ON accounts.id = account_id
-WHERE is_late AND chart = $1 AND transfers.effective_at >= $2 AND transfers.effective_at < $3
-ORDER BY transfers.id;

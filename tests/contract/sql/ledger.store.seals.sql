@@ -15,12 +15,6 @@ WHERE position IS NULL AND mod(id, $1) = $2
 ORDER BY id
 LIMIT $3;
 
--- HEADS
-SELECT DISTINCT ON (partition) partition, position, chain_hash
-FROM batches
-WHERE position IS NOT NULL
-ORDER BY partition, position DESC;
-
 -- ADD_SEALS
 UPDATE batches
 SET partition = row.partition, position = row.position, content_digest = row.content_digest, row_digests = row.row_digests, chain_hash = row.chain_hash, sealed_at = $1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -16,7 +17,9 @@ from chassis.postgres.transient import utc_now
 from chassis.process.service import Dependencies
 from ledger import api
 from ledger.model.amounts import AMOUNT_MAX
+from ledger.model.days import day_of, end_of
 from ledger.model.transfers import Origin, TransferKind
+from ledger.store.closing import close_day
 from stack import Stack
 from support.issuer import token, verifying
 from support.ledgers import FUNDING, LedgerUnderTest, hold, member, moved, post, reference, scratch_ledger, transfer
@@ -32,16 +35,29 @@ def own_ledger(infrastructure: Stack) -> Iterator[LedgerUnderTest]:
         yield ledger
 
 
-@pytest.fixture(scope="module")
-def client(own_ledger: LedgerUnderTest) -> Iterator[TestClient]:
+@contextmanager
+def client_of(ledger: LedgerUnderTest) -> Iterator[TestClient]:
+    """Yield a client of a ledger's API."""
     with verifying() as verifier:
         unused = cast(Any, None)
-        dependencies = Dependencies(settings=unused, engine=own_ledger.engine, codec=unused, verifier=verifier)
+        dependencies = Dependencies(settings=unused, engine=ledger.engine, codec=unused, verifier=verifier)
         yield TestClient(api.application(dependencies))
 
 
 @pytest.fixture(scope="module")
+def client(own_ledger: LedgerUnderTest) -> Iterator[TestClient]:
+    with client_of(own_ledger) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
 def ask(client: TestClient) -> Ask:
+    return asking(client)
+
+
+def asking(client: TestClient) -> Ask:
+    """Return what sends a request, and checks the status of its answer."""
+
     def send(path: str, status: int = 200, role: str = "finance", **params: Any) -> Any:
         headers = {"Authorization": f"Bearer {token('ann', role)}"}
         answer = client.get(path, params=params, headers=headers)
@@ -85,6 +101,16 @@ def test_a_balance_is_that_of_now_or_of_any_time(own_ledger: LedgerUnderTest, as
     between = (yesterday + timedelta(hours=1)).isoformat()
     assert ask(f"/v1/accounts/{path}/balance", at=between)["posted"] == "0"
     assert ask(f"/v1/accounts/{path}/balance", at=between, by="effective")["posted"] == "700"
+
+
+def test_an_effective_balance_is_as_of_now_where_no_time_is_given(own_ledger: LedgerUnderTest, ask: Ask) -> None:
+    path, started_at = member(reference()), utc_now()
+    own_ledger.fund(path, 700)
+    own_ledger.book(transfer(FUNDING, path, 50, effective_at=utc_now() + timedelta(days=900)))
+    now = ask(f"/v1/accounts/{path}/balance", by="effective")
+    assert (now["posted"], now["available"]) == ("700", None)
+    assert started_at < datetime.fromisoformat(now["at"]) < utc_now()
+    assert ask(f"/v1/accounts/{path}/balance")["posted"] == "750"
 
 
 def test_sums_beyond_64_bits_keep_every_digit(own_ledger: LedgerUnderTest, ask: Ask) -> None:
@@ -134,7 +160,8 @@ def test_a_trial_balance_is_balanced(own_ledger: LedgerUnderTest, ask: Ask) -> N
         transfer("sacco:bank:USD", WORKING, 1, entries=moved("sacco:bank:USD", "sacco:working:USD", 1, "USD"))
     )
     found = ask("/v1/trial-balance", chart="sacco", day=(datetime.now(UTC) + timedelta(days=1)).date().isoformat())
-    assert (found["zone"], found["at_close"], found["late"]) == ("Africa/Nairobi", [], [])
+    assert (found["zone"], found["closed_at"], found["at_close"]) == ("Africa/Nairobi", None, [])
+    assert (found["late"], found["late_count"]) == ([], 0)
     sums: dict[str, int] = {}
     for line in found["lines"]:
         sums[line["currency"]] = sums.get(line["currency"], 0) + int(line["debits"]) - int(line["credits"])
@@ -199,3 +226,31 @@ def test_a_statement_of_many_pages_is_written_as_csv(
     read = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["amount"] for row in read] == ["-100", *["2"] * 7]
     assert set(read[0]) == set(commands.LINE)
+
+
+def test_what_is_late_for_a_closed_day_is_listed_under_it_and_every_day_since_its_value_date(
+    infrastructure: Stack, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A hold that is posted is listed once; a day without entries is closed all the same."""
+    today = day_of(utc_now(), "Africa/Nairobi")
+    days = [today - timedelta(days=each) for each in (4, 3, 2)]
+    with scratch_ledger(infrastructure) as ledger, client_of(ledger) as client:
+        ask = asking(client)
+        for day in days:
+            with ledger.engine.begin() as tx:
+                close_day("sacco", day, tx, now=utc_now())
+        held = hold("sacco:bank:KES", WORKING, 9, effective_at=end_of(days[1], "Africa/Nairobi") - timedelta(hours=1))
+        posted = post(held, effective_at=held.effective_at)
+        ledger.book(held, posted)
+        found = [ask("/v1/trial-balance", chart="sacco", day=day.isoformat()) for day in (*days, today)]
+    late = [[each["reference"] for each in answer["late"]] for answer in found]
+    assert late == [[], [posted.reference], [posted.reference], []]
+    assert [answer["late_count"] for answer in found] == [0, 1, 1, 0]
+    assert [answer["closed_at"] is None for answer in found] == [False, False, False, True]
+    assert [answer["at_close"] for answer in found] == [[]] * 4
+    assert [len(answer["lines"]) for answer in found] == [0, 2, 2, 2]
+    commands.show_trial_balance(found[1], as_csv=True)
+    shown = capsys.readouterr()
+    assert shown.out.splitlines() == [",".join(commands.TRIAL), "bank,KES,9,0,,", "working,KES,0,9,,"]
+    assert f"closed at {found[1]['closed_at']}; 1 transfers" in shown.err
+    assert posted.reference in shown.err

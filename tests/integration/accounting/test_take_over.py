@@ -13,6 +13,10 @@ from sqlalchemy.exc import DBAPIError
 
 from chassis.postgres import migrations
 from chassis.wire.envelope import new_id
+from ledger.closing import next_day
+from ledger.store.booking import CLOSING_LOCK
+from ledger.store.closing import close_day
+from ledger.store.trial_balances import trial_balance
 from stack import Stack
 from support.ledgers import LedgerUnderTest, kinds, ledger_on, moved, reference, transfer
 from support.postgres import scratch_database
@@ -117,6 +121,29 @@ def test_a_process_of_the_release_before_posts_and_reverses_after_the_upgrade(up
     assert [tuple(row[:6]) for row in found] == [row[:6] for row in rows]
     add(upgraded.engine, posting(saga_id, "REVERSE", 700, "USD", now))
     upgraded.check()
+
+
+def test_the_first_close_after_the_upgrade_covers_all_days_before_it(upgraded: LedgerUnderTest) -> None:
+    today = datetime.now(UTC).date()
+    with upgraded.engine.begin() as tx:
+        assert next_day("shop", tx) in (today, today - timedelta(days=1))
+        closed = close_day("shop", today, tx, now=datetime.now(UTC) + timedelta(days=1))
+    ((debits,),) = upgraded.rows("SELECT sum(debit_minor) FROM entries")
+    assert sum(line.debits for line in closed.totals) == debits
+    with upgraded.engine.begin() as tx:
+        assert next_day("shop", tx) == today + timedelta(days=1)
+        first = trial_balance("shop", BEGUN_AT.date(), tx)
+    assert (first.lines, first.closed_at, first.late) == (first.at_close, closed.closed_at, [])
+    assert first.lines
+
+
+def test_a_close_waits_for_what_a_process_of_the_release_before_writes(upgraded: LedgerUnderTest) -> None:
+    rows = posting(new_id(), "POST", 700, "USD", datetime.now(UTC))
+    try_lock = "SELECT pg_try_advisory_xact_lock(:key)"
+    with upgraded.engine.begin() as tx:
+        tx.execute(ADD, {name: [row[index] for row in rows] for index, name in enumerate(COLUMNS)})
+        assert upgraded.rows(try_lock, key=CLOSING_LOCK) == [(False,)]
+    assert upgraded.rows(try_lock, key=CLOSING_LOCK) == [(True,)]
 
 
 def test_a_posting_of_the_release_before_is_not_posted_again(upgraded: LedgerUnderTest) -> None:

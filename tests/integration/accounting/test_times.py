@@ -18,11 +18,9 @@ from ledger.store.reading import (
     Position,
     balance_booked,
     balance_effective,
-    late,
     statement,
-    totals_at_close,
-    trial_balance,
 )
+from ledger.store.trial_balances import trial_balance
 from ledger.store.verification import verify
 from stack import Stack
 from support.ledgers import LedgerUnderTest, hold, kinds, scratch_ledger, transfer
@@ -98,7 +96,7 @@ def test_the_pages_of_a_statement_have_every_entry_once_in_order(times: LedgerUn
 
 def test_a_trial_balance_has_equal_debits_and_credits_on_every_day(times: LedgerUnderTest) -> None:
     with times.engine.connect() as tx:
-        totals = [trial_balance("sacco", date(2026, 3, day), tx) for day in (1, 2, 3, 9)]
+        totals = [trial_balance("sacco", date(2026, 3, day), tx).lines for day in (1, 2, 3, 9)]
     for day in totals:
         assert day
         assert sum(each.debits for each in day) == sum(each.credits for each in day)
@@ -121,10 +119,10 @@ def test_what_is_booked_for_a_closed_day_is_late_and_leaves_the_closed_totals(ti
     elsewhere = transfer("merchants:bank:KES", "merchants:suspense:KES", 9, effective_at=BEGUN_AT)
     assert kinds(Ledger(times.engine, lambda: now, Event()).book([in_time, tardy, elsewhere])) == ["BOOKED"] * 3
     with times.engine.begin() as tx:
-        assert [row.reference for row in late("sacco", day, tx)] == [tardy.reference]
-        assert totals_at_close("sacco", day, tx) == closed.totals
-        later = trial_balance("sacco", day, tx)
-        assert sum(each.debits for each in later) == sum(each.debits for each in closed.totals) + 9
+        found = trial_balance("sacco", day, tx)
+        assert ([row.reference for row in found.late], found.late_count) == ([tardy.reference], 1)
+        assert (found.at_close, found.closed_at) == (closed.totals, now)
+        assert sum(each.debits for each in found.lines) == sum(each.debits for each in closed.totals) + 9
         assert verify(tx).damages == []
         with pytest.raises(CannotClose, match="closed up to 2026-03-02"):
             close_day("sacco", day, tx, now=now)

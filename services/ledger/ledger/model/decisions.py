@@ -330,7 +330,7 @@ def _row(stored: Stored, origin: Origin, loaded: Loaded) -> TransferRow:
         effective_at=effective_at,
         expires_at=stored.expires_at,
         exchange_rate=stored.exchange_rate,
-        is_late=effective_at < stored.booked_at and _is_late(stored.entries, effective_at, loaded),
+        is_late=_is_late(stored.entries, effective_at, loaded),
         entry_count=len(stored.entries),
         saga_id=origin.saga_id,
         step=origin.step,
@@ -364,5 +364,7 @@ def _add_entries(id_: int, sides: Sides, loaded: Loaded, effective_at: datetime,
 
 def _is_late(entries: Sequence[Entry], effective_at: datetime, loaded: Loaded) -> bool:
     """Return whether a day to which these entries belong was closed before they were booked."""
+    if all(effective_at >= closed_until for closed_until in loaded.closed_until.values()):
+        return False
     charts = {loaded.accounts[entry.account].chart for entry in entries}
     return any(chart in loaded.closed_until and effective_at < loaded.closed_until[chart] for chart in charts)

@@ -28,7 +28,8 @@ from ledger.store import rows
 from ledger.store.accounts import new_account, open_accounts
 
 CLOSING_LOCK = 0x6C656467_00000001
-"""The advisory lock that a batch shares and the closing of a day holds alone."""
+"""The advisory lock that a batch shares, before it takes ids, and the closing of a day holds alone. So what is booked
+after a close has higher ids than all before it."""
 
 KINDS = {kind.value: kind for kind in AccountKind}
 SIGNS = {kind.value: kind.sign for kind in AccountKind}

@@ -1,4 +1,4 @@
-"""What people read: balances at any time, statements, trial balances, late transfers.
+"""What people read: balances at any time, statements, transfers.
 
 A balance at a booked time is read off the totals that the last entry before it carries, one for each lane. A balance
 at an effective time is that, and the entries whose value date and booking are on different sides of it. Few entries
@@ -9,13 +9,10 @@ that are not booked at it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, text
-
-from ledger.model.charts import CHARTS
-from ledger.model.days import end_of
 
 NEAR = timedelta(seconds=5)
 """As in the indexes ``entries_late`` and ``entries_ahead``. What a service books for its trigger is seldom later."""
@@ -100,23 +97,6 @@ STATEMENT = text("""
     JOIN transfers ON transfers.id = transfer_id
     ORDER BY line.booked_at, transfer_id, ordinal
 """)
-TRIAL_BALANCE = text("""
-    SELECT code, currency, kind, sum(greatest(amount_minor, 0)) AS debits, sum(greatest(-amount_minor, 0)) AS credits
-    FROM transfer_entries JOIN accounts ON accounts.id = account_id
-    WHERE chart = :chart AND effective_at < :until AND NOT is_hold
-    GROUP BY code, currency, kind ORDER BY currency, code
-""")
-TOTALS_AT_CLOSE = text("""
-    SELECT code, currency, debits, credits FROM day_totals WHERE chart = :chart AND day = :day ORDER BY currency, code
-""")
-LATE = text("""
-    SELECT DISTINCT transfers.id, reference, transfers.booked_at, transfers.effective_at, saga_id
-    FROM transfers
-    JOIN transfer_entries ON transfer_id = transfers.id
-    JOIN accounts ON accounts.id = account_id
-    WHERE is_late AND chart = :chart AND transfers.effective_at >= :since AND transfers.effective_at < :until
-    ORDER BY transfers.id
-""")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,16 +115,6 @@ BEGINNING = Position(booked_at=datetime(1970, 1, 1, tzinfo=UTC), transfer_id=0, 
 class AccountTotals:
     """The posted totals of an account at a time."""
 
-    debits: int
-    credits: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrialLine:
-    """The totals of all accounts of one code in one currency."""
-
-    code: str
-    currency: str
     debits: int
     credits: int
 
@@ -190,25 +160,3 @@ def statement(account_id: int, after: Position | None, count: int, tx: Connectio
     start = after or BEGINNING
     values = {"booked_at": start.booked_at, "transfer_id": start.transfer_id, "ordinal": start.ordinal}
     return list(tx.execute(STATEMENT, {"id": account_id, "count": count, **values}).all())
-
-
-def trial_balance(chart: str, day: date, tx: Connection) -> list[TrialLine]:
-    """Return the totals of a chart at the end of a day, late transfers included. Debits equal credits by currency."""
-    found = tx.execute(TRIAL_BALANCE, {"chart": chart, "until": end_of(day, CHARTS[chart].zone)})
-    return [_trial_line(row) for row in found]
-
-
-def totals_at_close(chart: str, day: date, tx: Connection) -> list[TrialLine]:
-    """Return the totals of a chart as they were when the day was closed; none where it is open."""
-    return [_trial_line(row) for row in tx.execute(TOTALS_AT_CLOSE, {"chart": chart, "day": day})]
-
-
-def late(chart: str, day: date, tx: Connection) -> list[Any]:
-    """Return the transfers that were booked after this day was closed and belong to it by their value date."""
-    zone = CHARTS[chart].zone
-    since = end_of(day - timedelta(days=1), zone)
-    return list(tx.execute(LATE, {"chart": chart, "since": since, "until": end_of(day, zone)}).all())
-
-
-def _trial_line(row: Any) -> TrialLine:
-    return TrialLine(code=row.code, currency=row.currency, debits=int(row.debits), credits=int(row.credits))

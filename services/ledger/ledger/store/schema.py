@@ -170,6 +170,8 @@ day_closes = Table(
     _at("closed_at"),
     Column("root", LargeBinary, nullable=False, comment="over the heads of all chains and the day's totals"),
     Column("heads", Text, nullable=False, comment="partition:position:hash of every chain, in order"),
+    Column("first_open_id", BigInteger, nullable=False, comment="transfers before it are in the totals, or ahead"),
+    Column("next_id", BigInteger, nullable=False, comment="of what is booked after the close"),
 )
 
 day_totals = Table(

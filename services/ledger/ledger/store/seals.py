@@ -34,10 +34,6 @@ UNSEALED = text("""
     SELECT id, transfer_count FROM batches
     WHERE position IS NULL AND mod(id, :chains) = :partition ORDER BY id LIMIT :count
 """)
-HEADS = text("""
-    SELECT DISTINCT ON (partition) partition, position, chain_hash FROM batches
-    WHERE position IS NOT NULL ORDER BY partition, position DESC
-""")
 ADD_SEALS = Statement(f"""
     UPDATE batches SET {SEALS.assignments}, sealed_at = %(sealed_at)s
     FROM {SEALS.rows}
@@ -80,4 +76,5 @@ def _until_none(partition: int, tx: Connection, now: datetime) -> Iterator[int]:
 
 def heads(tx: Connection) -> dict[int, tuple[int, bytes]]:
     """Return the last position of every chain with its hash, by partition."""
-    return {row.partition: (row.position, bytes(row.chain_hash)) for row in tx.execute(HEADS)}
+    found = ((partition, tx.execute(HEAD, {"partition": partition}).one_or_none()) for partition in range(CHAINS))
+    return {partition: (row.position, bytes(row.chain_hash)) for partition, row in found if row is not None}

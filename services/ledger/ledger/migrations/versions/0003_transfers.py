@@ -162,6 +162,10 @@ def _create_closing() -> None:
         _at("closed_at"),
         sa.Column("root", sa.LargeBinary, nullable=False, comment="over the heads of all chains and the day's totals"),
         sa.Column("heads", sa.Text, nullable=False, comment="partition:position:hash of every chain, in order"),
+        sa.Column(
+            "first_open_id", sa.BigInteger, nullable=False, comment="transfers before it are in the totals, or ahead"
+        ),
+        sa.Column("next_id", sa.BigInteger, nullable=False, comment="of what is booked after the close"),
     )
     op.create_table(
         "day_totals",
@@ -178,7 +182,7 @@ TAKE_OVER = (
     """
     INSERT INTO accounts (path, chart, code, kind, currency, lanes, opened_at)
     SELECT 'shop:' || account || ':' || currency, 'shop', account,
-           CASE account WHEN 'sales' THEN 'INCOME' ELSE 'ASSET' END, currency, 8, min(posted_at)
+           CASE account WHEN 'sales' THEN 'INCOME' ELSE 'ASSET' END, currency, 8, now()
     FROM entries_0002 GROUP BY account, currency ORDER BY currency, account
     """,
     """
@@ -275,6 +279,7 @@ WRITE_VIEW = (
         found_id bigint;
         booked timestamptz;
     BEGIN
+        PERFORM pg_advisory_xact_lock_shared(x'6c65646700000001'::bigint);
         WITH opened AS (
             INSERT INTO accounts (path, chart, code, kind, currency, lanes, opened_at)
             VALUES (account_path, 'shop', NEW.account, CASE NEW.account WHEN 'sales' THEN 'INCOME' ELSE 'ASSET' END,
