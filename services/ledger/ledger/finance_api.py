@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
-from collections.abc import Callable, Iterator
+import struct
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query
@@ -23,13 +23,16 @@ from chassis.http.json_body import JsonRoute
 from chassis.http.problem import PROBLEM_RESPONSES, FieldError, Problem, invalid
 from chassis.wire.envelope import TIME_MAX, TIME_MIN
 from ledger.model.accounts import AccountKind
-from ledger.model.charts import CHARTS
+from ledger.model.charts import CHARTS, LANES
 from ledger.store import reading, trial_balances
 from ledger.store.reading import Position
 
 PAGE_MAX = 1_000
-CURSOR_LENGTH_MAX = 128
-POSITION = re.compile(r"(\S{20,40}) ([0-9]{1,19}) ([0-9]{1,4})")
+POSITION = struct.Struct(">HqqH")
+"""A lane and its last entry that was shown: microseconds since 1970, the transfer's id, the ordinal."""
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+CURSOR_LENGTH_MAX = -(-LANES * POSITION.size * 4 // 3)
 ID_MAX = 2**63 - 1
 DAY_MIN, DAY_MAX = date(2000, 1, 1), date(2199, 12, 31)
 RESPONSES: dict[int | str, dict[str, Any]] = {status: PROBLEM_RESPONSES[status] for status in (401, 403, 422, 500, 503)}
@@ -115,7 +118,10 @@ class EntryLine(BaseModel):
 
 
 class EntryPage(BaseModel):
-    """A page of a statement in the order of booking; request the next one with ``cursor=next_cursor``."""
+    """A page of a statement in the order of booking; request the next one with ``cursor=next_cursor``.
+
+    A booking that was under way when an earlier page was read comes on a later one, so that none is left out.
+    """
 
     account: str
     currency: str
@@ -237,7 +243,7 @@ def _add_statements(router: APIRouter, engine: Engine, clock: Callable[[], datet
     @router.get("/v1/accounts/{account}/entries", responses=FINDING)
     def list_entries(account: AccountPath, _caller: Finance, cursor: Cursor = None, limit: Limit = 100) -> EntryPage:
         """Return an account's statement in the order of booking."""
-        after = None if cursor is None else _position(cursor)
+        after = {} if cursor is None else _positions(cursor)
         with _reading(engine) as tx:
             row = _found(account, tx)
             found = reading.statement(row.id, after, limit + 1, tx)
@@ -246,7 +252,7 @@ def _add_statements(router: APIRouter, engine: Engine, clock: Callable[[], datet
             account=row.path,
             currency=row.currency,
             entries=[EntryLine(**_fields(EntryLine, line) | {"amount": str(line.amount_minor)}) for line in shown],
-            next_cursor=_cursor(shown[-1]) if len(found) > limit else None,
+            next_cursor=_cursor(after | _shown(shown)) if len(found) > limit else None,
         )
 
 
@@ -347,21 +353,35 @@ def _line(line: trial_balances.TrialLine) -> TrialLineAnswer:
     return TrialLineAnswer(code=line.code, currency=line.currency, debits=str(line.debits), credits=str(line.credits))
 
 
-def _cursor(line: Any) -> str:
-    printed = f"{line.booked_at.isoformat()} {line.transfer_id} {line.ordinal}"
-    return base64.urlsafe_b64encode(printed.encode()).decode().rstrip("=")
+def _shown(lines: Iterable[Any]) -> dict[int, Position]:
+    """Return the last entry of each lane that has any."""
+    return {
+        line.lane: Position(booked_at=line.booked_at, transfer_id=line.transfer_id, ordinal=line.ordinal)
+        for line in lines
+    }
 
 
-def _position(cursor: str) -> Position:
-    """Return the position that a cursor names."""
+def _cursor(positions: Mapping[int, Position]) -> str:
+    packed = b"".join(
+        POSITION.pack(lane, (each.booked_at - EPOCH) // MICROSECOND, each.transfer_id, each.ordinal)
+        for lane, each in sorted(positions.items())
+    )
+    return base64.urlsafe_b64encode(packed).decode().rstrip("=")
+
+
+def _positions(cursor: str) -> dict[int, Position]:
+    """Return the position in each lane that a cursor names."""
     try:
-        found = POSITION.fullmatch(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode())
-        booked_at = None if found is None else datetime.fromisoformat(found[1])
-    except (binascii.Error, ValueError):
+        fields = POSITION.iter_unpack(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        found = {
+            lane: Position(booked_at=EPOCH + micros * MICROSECOND, transfer_id=transfer_id, ordinal=ordinal)
+            for lane, micros, transfer_id, ordinal in fields
+        }
+    except (binascii.Error, struct.error, OverflowError):
         raise _odd_cursor() from None
-    if found is None or booked_at is None or booked_at.tzinfo is None or int(found[2]) > ID_MAX:
+    if _cursor(found) != cursor:
         raise _odd_cursor()
-    return Position(booked_at=booked_at, transfer_id=int(found[2]), ordinal=int(found[3]))
+    return found
 
 
 def _account_cursor(cursor: str) -> int:

@@ -54,12 +54,12 @@ WHERE account_id = $2 AND effective_at > $1 AND booked_at <= $1 AND NOT is_hold 
 -- STATEMENT
 SELECT line.*, reference, transfers.kind, saga_id, step, message_id, is_late
 FROM (SELECT entry.*
-FROM balances CROSS JOIN LATERAL (SELECT transfer_id, ordinal, amount_minor, is_hold, booked_at, effective_at
+FROM balances LEFT JOIN unnest(CAST($1 AS smallint[]), CAST($2 AS timestamptz[]), CAST($3 AS bigint[]), CAST($4 AS smallint[])) AS after (lane, booked_at, transfer_id, ordinal) ON after.lane = balances.lane CROSS JOIN LATERAL (SELECT entry.lane, entry.transfer_id, entry.ordinal, amount_minor, is_hold, entry.booked_at, effective_at
 FROM transfer_entries AS entry
-WHERE entry.account_id = balances.account_id AND entry.lane = balances.lane AND (booked_at, transfer_id, ordinal) > ($1, $2, $3)
+WHERE entry.account_id = balances.account_id AND entry.lane = balances.lane AND (entry.booked_at, entry.transfer_id, entry.ordinal) > (coalesce(after.booked_at, '-infinity'), coalesce(after.transfer_id, 0), coalesce(after.ordinal, 0))
+ORDER BY entry.booked_at, entry.transfer_id, entry.ordinal
+LIMIT $5) AS entry
+WHERE balances.account_id = $6
 ORDER BY booked_at, transfer_id, ordinal
-LIMIT $4) AS entry
-WHERE balances.account_id = $5
-ORDER BY booked_at, transfer_id, ordinal
-LIMIT $4) AS line JOIN transfers ON transfers.id = transfer_id
+LIMIT $5) AS line JOIN transfers ON transfers.id = transfer_id
 ORDER BY line.booked_at, transfer_id, ordinal;

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
+import random
+import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -17,8 +21,10 @@ from chassis.postgres.transient import utc_now
 from chassis.process.service import Dependencies
 from ledger import api
 from ledger.model.amounts import AMOUNT_MAX
+from ledger.model.charts import LANES
 from ledger.model.days import day_of, end_of
-from ledger.model.transfers import Origin, TransferKind
+from ledger.model.transfers import Origin, Transfer, TransferKind
+from ledger.store.booking import book
 from ledger.store.closing import close_day
 from stack import Stack
 from support.issuer import token, verifying
@@ -142,6 +148,74 @@ def test_a_statement_is_read_page_by_page_and_leads_to_the_timeline(own_ledger: 
     found = ask(f"/v1/transfers/{read[1]['reference']}")
     assert (found["saga_id"], found["step"]) == (saga_id, "pay")
     assert {(side["account"], side["amount"]) for side in found["entries"]} == {(path, "1"), (WORKING, "-1")}
+
+
+def in_lane(lane: int) -> str:
+    """Return a reference whose batch writes to this row of accounts that have several."""
+    return next(name for name in iter(reference, "") if zlib.crc32(name.encode()) % LANES == lane)
+
+
+@contextmanager
+def booking_in(ledger: LedgerUnderTest, currency: str, lane: int, amount_minor: int) -> Iterator[Any]:
+    """Book on a row of two accounts, and yield the transaction, which is still open."""
+    entries = moved(f"shop:gateway_receivable:{currency}", f"shop:tax_payable:{currency}", amount_minor, currency)
+    with ledger.engine.connect() as tx:
+        book([Transfer(reference=in_lane(lane), entries=entries)], tx, now=utc_now())
+        yield tx
+
+
+@pytest.mark.parametrize("currency", ["EUR", "GBP", "CHF", "JPY", "SEK", "NOK", "DKK", "PLN"])
+def test_who_follows_the_cursor_reads_every_entry_once_whatever_commits_meanwhile(
+    own_ledger: LedgerUnderTest, ask: Ask, currency: str
+) -> None:
+    """Bookings begin and commit in any order between the pages; one on each row at most is under way."""
+    choice = random.Random(currency)
+    own_ledger.open(f"shop:gateway_receivable:{currency}", f"shop:tax_payable:{currency}")
+    amounts = itertools.count(1)
+    open_: dict[int, tuple[ExitStack, Any, int]] = {}
+    committed: list[int] = []
+
+    def begin(lane: int) -> None:
+        amount_minor, stack = next(amounts), ExitStack()
+        tx = stack.enter_context(booking_in(own_ledger, currency, lane, amount_minor))
+        open_[lane] = (stack, tx, amount_minor)
+
+    def commit(lane: int) -> None:
+        stack, tx, amount_minor = open_.pop(lane)
+        tx.commit()
+        stack.close()
+        committed.append(amount_minor)
+
+    read: list[int] = []
+    cursor: dict[str, str] | None = {}
+    while cursor is not None:
+        limit = choice.randrange(1, 5)
+        # One entry more than a page shows: the reader is near to what is being booked, and never at the end.
+        while len(read) < 40 and len(committed) - len(read) <= limit:
+            lane = choice.randrange(LANES)
+            commit(lane) if lane in open_ else begin(lane)
+        page = ask(f"/v1/accounts/shop:tax_payable:{currency}/entries", limit=limit, **cursor)
+        read += [-int(line["amount"]) for line in page["entries"]]
+        cursor = None if page["next_cursor"] is None else {"cursor": page["next_cursor"]}
+    for stack, _, _ in open_.values():
+        stack.close()
+    assert Counter(read) == Counter(committed)
+
+
+def test_a_booking_that_ends_behind_a_page_is_on_a_later_one(own_ledger: LedgerUnderTest, ask: Ask) -> None:
+    for lane in range(3):
+        with booking_in(own_ledger, "USD", lane, 1) as tx:
+            tx.commit()
+    path = "/v1/accounts/shop:tax_payable:USD/entries"
+    with booking_in(own_ledger, "USD", 0, 10) as slow:
+        for lane, amount_minor in ((1, 20), (2, 40), (1, 80)):
+            with booking_in(own_ledger, "USD", lane, amount_minor) as tx:
+                tx.commit()
+        first = ask(path, limit=5)
+        slow.commit()
+    rest = ask(path, cursor=first["next_cursor"])
+    assert [line["amount"] for line in first["entries"]] == ["-1", "-1", "-1", "-20", "-40"]
+    assert [line["amount"] for line in rest["entries"]] == ["-10", "-80"]
 
 
 def test_a_transfer_names_what_it_resolves_and_what_resolved_it(own_ledger: LedgerUnderTest, ask: Ask) -> None:

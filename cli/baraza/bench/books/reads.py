@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, text
 
 from baraza.bench.books.cases import HOT, LANED, MEMBERS, member
 from baraza.percentiles import percentile
+from ledger.model.charts import LANES
 from ledger.store import reading
 from ledger.store.reading import Position
 
@@ -39,7 +40,7 @@ def latencies(engine: Engine) -> dict[str, float | None]:
 
     def page(tx: Connection, account: int) -> Sequence[Any]:
         after = Position(booked_at=at(), transfer_id=0, ordinal=0)
-        return reading.statement(account, after, PAGE + 1, tx)
+        return reading.statement(account, dict.fromkeys(range(LANES), after), PAGE + 1, tx)
 
     measured: dict[str, Callable[[Connection, int], object]] = {
         "balance_now": lambda tx, account: reading.balance_now(account, tx),

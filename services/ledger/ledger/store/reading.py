@@ -8,8 +8,9 @@ that are not booked at it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -84,12 +85,17 @@ STATEMENT = text("""
     SELECT line.*, reference, transfers.kind, saga_id, step, message_id, is_late
     FROM (
         SELECT entry.* FROM balances
+        LEFT JOIN unnest(
+            CAST(:lanes AS smallint[]), CAST(:times AS timestamptz[]), CAST(:transfer_ids AS bigint[]),
+            CAST(:ordinals AS smallint[])
+        ) AS after (lane, booked_at, transfer_id, ordinal) ON after.lane = balances.lane
         CROSS JOIN LATERAL (
-            SELECT transfer_id, ordinal, amount_minor, is_hold, booked_at, effective_at
+            SELECT entry.lane, entry.transfer_id, entry.ordinal, amount_minor, is_hold, entry.booked_at, effective_at
             FROM transfer_entries AS entry
             WHERE entry.account_id = balances.account_id AND entry.lane = balances.lane
-            AND (booked_at, transfer_id, ordinal) > (:booked_at, :transfer_id, :ordinal)
-            ORDER BY booked_at, transfer_id, ordinal LIMIT :count
+            AND (entry.booked_at, entry.transfer_id, entry.ordinal)
+                > (coalesce(after.booked_at, '-infinity'), coalesce(after.transfer_id, 0), coalesce(after.ordinal, 0))
+            ORDER BY entry.booked_at, entry.transfer_id, entry.ordinal LIMIT :count
         ) AS entry
         WHERE balances.account_id = :id
         ORDER BY booked_at, transfer_id, ordinal LIMIT :count
@@ -101,14 +107,11 @@ STATEMENT = text("""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
-    """Where a page of a statement begins: after this entry."""
+    """Where a page of a statement begins in one lane: after this entry."""
 
     booked_at: datetime
     transfer_id: int
     ordinal: int
-
-
-BEGINNING = Position(booked_at=datetime(1970, 1, 1, tzinfo=UTC), transfer_id=0, ordinal=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,8 +158,16 @@ def balance_effective(account_id: int, at: datetime, tx: Connection) -> AccountT
     return AccountTotals(debits=booked.debits + int(row.debits), credits=booked.credits + int(row.credits))
 
 
-def statement(account_id: int, after: Position | None, count: int, tx: Connection) -> list[Any]:
-    """Return up to ``count`` entries of an account after a position, in the order of booking."""
-    start = after or BEGINNING
-    values = {"booked_at": start.booked_at, "transfer_id": start.transfer_id, "ordinal": start.ordinal}
+def statement(account_id: int, after: Mapping[int, Position], count: int, tx: Connection) -> list[Any]:
+    """Return up to ``count`` entries of an account after a position in each lane, in the order of booking.
+
+    Within a lane bookings commit in that order, as each holds the lane's row. Between lanes they need not: after one
+    position for all lanes, an earlier booking that commits later would never be found.
+    """
+    values = {
+        "lanes": list(after),
+        "times": [each.booked_at for each in after.values()],
+        "transfer_ids": [each.transfer_id for each in after.values()],
+        "ordinals": [each.ordinal for each in after.values()],
+    }
     return list(tx.execute(STATEMENT, {"id": account_id, "count": count, **values}).all())
