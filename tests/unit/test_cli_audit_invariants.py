@@ -145,6 +145,8 @@ DAMAGE = [
             "within-limits",
             "holds-resolved-once",
             "booked-by-steps",
+            "accounts-are-the-charts",
+            "booked-as-proposed",
         )
     ),
     ("stock-conserved", "UPDATE stock SET received = 18, on_hand = 12 WHERE sku = 'tea'"),

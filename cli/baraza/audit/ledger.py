@@ -6,12 +6,17 @@ PostgreSQL does the sums and returns only what differs, so that ten million entr
 from __future__ import annotations
 
 from baraza.audit.invariant import Invariant
+from ledger.model.charts import CHARTS
 
 COUNTS = """
     SELECT rule, count FROM (
         SELECT count(*) AS transfers, count(*) FILTER (WHERE kind IN ('POST', 'VOID')) AS resolving FROM transfers
     ) AS counted
     CROSS JOIN (SELECT count(*) AS entries FROM transfer_entries) AS listed
+    CROSS JOIN (SELECT count(*) AS opened FROM accounts) AS charted
+    CROSS JOIN (
+        SELECT count(*) AS proposed FROM manual_postings WHERE state NOT IN ('PROPOSED', 'REFUSED')
+    ) AS manual
     CROSS JOIN (
         SELECT count(*) AS balances,
                count(*) FILTER (WHERE floor_minor IS NOT NULL OR ceiling_minor IS NOT NULL) AS limited
@@ -19,7 +24,8 @@ COUNTS = """
     ) AS kept
     CROSS JOIN LATERAL (
         VALUES ('transfers-balanced', transfers), ('balances-are-entries', balances), ('running-totals', entries),
-               ('within-limits', limited), ('holds-resolved-once', resolving), ('booked-by-steps', transfers)
+               ('within-limits', limited), ('holds-resolved-once', resolving), ('booked-by-steps', transfers),
+               ('accounts-are-the-charts', opened), ('booked-as-proposed', proposed)
     ) AS by_rule (rule, count)
 """
 """How many rows each rule applies to."""
@@ -136,7 +142,43 @@ HOLDS = """
     LEFT JOIN transfers ON transfers.id = wrong.of_id
 """
 
-DIFFERENCES = (UNBALANCED, BALANCES, HELD, RUNNING, LIMITS, HOLDS)
+CHART_ACCOUNTS = ", ".join(
+    f"('{chart.name}', '{code}', '{account.kind}', {account.is_owned},"
+    f" CAST({'NULL' if account.floor_minor is None else account.floor_minor} AS bigint))"
+    for chart in CHARTS.values()
+    for code, account in chart.accounts.items()
+)
+
+CHARTED = f"""
+    SELECT 'accounts-are-the-charts', path, problem
+    FROM accounts
+    LEFT JOIN (VALUES {CHART_ACCOUNTS}) AS charted (chart, code, kind, is_owned, floor_minor) USING (chart, code)
+    LEFT JOIN (
+        SELECT account_id, count(*) AS rows, min(lane) AS first, max(lane) AS last,
+               count(*) FILTER (WHERE floor_minor IS NOT NULL OR ceiling_minor IS NOT NULL) AS limited,
+               count(*) FILTER (WHERE is_closed) AS closed, min(floor_minor) AS floor_minor,
+               sum(debits) <> sum(credits) OR sum(held_debits) <> 0 OR sum(held_credits) <> 0 AS is_filled
+        FROM balances GROUP BY account_id
+    ) AS kept ON account_id = accounts.id
+    CROSS JOIN LATERAL (
+        VALUES (charted.kind IS NULL, 'no chart has its code'),
+               (path <> concat_ws(':', chart, code, owner, currency),
+                'its path is not that of its chart, code, owner and currency'),
+               ((owner IS NOT NULL) <> is_owned, 'it has an owner where its chart has none, or has none'),
+               (accounts.kind <> charted.kind, 'it is ' || accounts.kind || ', its chart has ' || charted.kind),
+               ((rows, first, last) IS DISTINCT FROM (CAST(lanes AS bigint), 0, lanes - 1),
+                'it has ' || coalesce(rows, 0) || ' balance rows, not ' || lanes),
+               (charted.floor_minor IS NOT NULL AND kept.floor_minor IS DISTINCT FROM charted.floor_minor,
+                'its floor is ' || coalesce(kept.floor_minor::text, 'removed') || ', its chart has '
+                || charted.floor_minor),
+               (limited > 0 AND rows > 1, 'it has a limit and several balance rows, so that nothing can hold it'),
+               (closed > 0 AND (closed < rows OR is_filled), 'it is closed in part, or with money in it')
+    ) AS found (is_wrong, problem)
+    WHERE is_wrong
+"""  # noqa: S608 - our own charts
+"""A limit that an account has of its own, its chart does not say; a limit of its chart no account may lack."""
+
+DIFFERENCES = (UNBALANCED, BALANCES, HELD, RUNNING, LIMITS, HOLDS, CHARTED)
 
 WITHOUT_EFFECT = """
     SELECT 'booked-by-steps', reference,
@@ -158,7 +200,23 @@ WITHOUT_EFFECT = """
 """
 """Whether the effects are those of known sagas, the invariant ``effects-settled`` says."""
 
-DIFFERENCES_FROM_SAGAS = (WITHOUT_EFFECT,)
+MANUAL = """
+    SELECT 'booked-as-proposed', posting_id,
+           'the ' || transfers.kind || ' of its saga has another value date, or other entries'
+    FROM manual_postings
+    JOIN transfers ON saga_id = posting_id AND step IN ('hold_manual_posting', 'post_manual_posting')
+                      AND transfers.kind IN ('HOLD', 'POST')
+    CROSS JOIN LATERAL (
+        SELECT array_agg(path ORDER BY ordinal) AS paths, array_agg(amount_minor ORDER BY ordinal) AS booked,
+               array_agg(currency ORDER BY ordinal) AS booked_currencies
+        FROM transfer_entries LEFT JOIN accounts ON accounts.id = account_id
+        WHERE transfer_id = transfers.id
+    ) AS listed
+    WHERE manual_postings.effective_at <> transfers.effective_at
+       OR (manual_postings.accounts, amounts, currencies) IS DISTINCT FROM (paths, booked, booked_currencies)
+"""
+
+DIFFERENCES_FROM_SAGAS = (WITHOUT_EFFECT, MANUAL)
 """Of the ledger and the sagas that it belongs to: a benchmark's books have no sagas."""
 
 
@@ -177,8 +235,10 @@ LEDGER_INVARIANTS = (
     _invariant("running-totals", "The totals in every entry are the sums of all entries before it and its own."),
     _invariant("within-limits", "No account is below its floor or above its ceiling, holds included."),
     _invariant("holds-resolved-once", "A hold is resolved once at most, and not for more than was held."),
+    _invariant("accounts-are-the-charts", "Every account has the kind, path, rows and limits that its chart gives it."),
 )
 
 SAGA_INVARIANTS = (
+    _invariant("booked-as-proposed", "What was booked for a manual posting are its entries, at its value date."),
     _invariant("booked-by-steps", "Every transfer is what a step did or undid, or the void of a hold that had ended."),
 )

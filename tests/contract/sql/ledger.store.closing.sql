@@ -19,7 +19,7 @@ FROM batches; RAISE EXCEPTION 'releases the lock'; EXCEPTION WHEN raise_exceptio
 SELECT CAST(current_setting('ledger.settled_id') AS bigint);
 
 -- ADD_CLOSE
-INSERT INTO day_closes (chart, day, closed_until, closed_at, root, heads, first_open_id, next_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8);
+INSERT INTO day_closes (chart, day, closed_until, closed_at, root, heads, first_open_id, next_id, last_account_id, accounts_digest) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
 
 -- ADD_TOTALS
 INSERT INTO day_totals (chart, day, code, currency, debits, credits) VALUES ($1, $2, $3, $4, $5, $6);

@@ -31,11 +31,6 @@ WHERE transfers.id IS NULL
 ORDER BY transfer_id, ordinal
 LIMIT 1;
 
--- CLOSED_HEADS
-SELECT chart, day, heads
-FROM day_closes
-ORDER BY closed_at, chart;
-
 -- COUNT_UNSEALED
 SELECT count(*)
 FROM batches

@@ -96,6 +96,20 @@ BOTH_MORE = """
         ("holds-resolved-once", (WITHOUT_ITS_INDEX, SECOND_VOID)),
         ("holds-resolved-once", ("UPDATE transfers SET kind = 'TRANSFER' WHERE id = {hold}",)),
         ("holds-resolved-once", (BOTH_MORE,)),
+        ("accounts-are-the-charts", ("UPDATE accounts SET kind = 'LIABILITY' WHERE code = 'bank'",)),
+        ("accounts-are-the-charts", ("UPDATE accounts SET code = 'vault' WHERE code = 'bank'",)),
+        ("accounts-are-the-charts", ("UPDATE accounts SET code = 'working' WHERE code = 'bank'",)),
+        ("accounts-are-the-charts", ("UPDATE accounts SET chart = 'merchants' WHERE code = 'bank'",)),
+        ("accounts-are-the-charts", ("UPDATE accounts SET currency = 'USD' WHERE code = 'bank'",)),
+        ("accounts-are-the-charts", ("UPDATE accounts SET owner = 'ben' WHERE code = 'bank'",)),
+        ("accounts-are-the-charts", ("UPDATE accounts SET owner = 'ben' WHERE owner = 'ann'",)),
+        ("accounts-are-the-charts", ("UPDATE accounts SET lanes = 4 WHERE lanes = 8",)),
+        ("accounts-are-the-charts", ("DELETE FROM balances WHERE lane = 7",)),
+        ("accounts-are-the-charts", ("UPDATE balances SET floor_minor = NULL",)),
+        ("accounts-are-the-charts", ("UPDATE balances SET floor_minor = -100000 WHERE floor_minor = 0",)),
+        ("accounts-are-the-charts", ("UPDATE balances SET ceiling_minor = 100000 WHERE lane = 7",)),
+        ("accounts-are-the-charts", ("UPDATE balances SET is_closed = true WHERE floor_minor = 0",)),
+        ("accounts-are-the-charts", ("UPDATE balances SET is_closed = true WHERE lane = 7",)),
     ],
 )
 def test_planted_damage_is_found(audited: LedgerUnderTest, rule: str, damage: tuple[str, ...]) -> None:
@@ -113,6 +127,15 @@ def test_copies_of_orders_in_bulk_are_sound(audited: LedgerUnderTest) -> None:
     assert kinds(audited.book(Transfer(reference="after", entries=SALE))) == ["BOOKED"]
     assert found(audited) == set()
     audited.check()
+
+
+PROPOSED = """
+    INSERT INTO manual_postings (posting_id, key, accounts, amounts, currencies, effective_at, reason, proposed_by,
+                                 proposed_at, state, decided_by)
+    VALUES (:saga_id, 'a', ARRAY[:bank, :working], '{7,-7}', '{KES,KES}', '2025-12-31', 'r', 'ann', now(), 'FAILED',
+            'ben')
+"""
+VALUE_DATE = datetime(2025, 12, 31, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
@@ -140,10 +163,13 @@ def of_sagas(infrastructure: Stack) -> Iterator[LedgerUnderTest]:
             )
         )
         add_effect(ledger, HELD, "hold_manual_posting", "DONE")
+        with ledger.engine.begin() as tx:
+            tx.execute(text(PROPOSED), {"saga_id": HELD, "bank": BANK, "working": WORKING})
         origin = Origin(saga_id=HELD, step="hold_manual_posting")
         expires_at = datetime(2026, 1, 1, tzinfo=UTC)
         reference = f"{HELD}:hold_manual_posting"
-        ledger.book(hold(BANK, WORKING, 7, reference=reference, origin=origin, expires_at=expires_at))
+        dated = {"effective_at": VALUE_DATE, "expires_at": expires_at}
+        ledger.book(hold(BANK, WORKING, 7, reference=reference, origin=origin, **dated))
         with ledger.engine.begin() as tx:
             ExpiredHolds().void(tx, now=utc_now())
         yield ledger
@@ -199,3 +225,18 @@ def test_a_transfer_that_no_step_did_is_found(
 )
 def test_a_transfer_whose_step_did_not_do_it_is_found(of_sagas: LedgerUnderTest, damage: str) -> None:
     assert found(of_sagas, damage, queries=DIFFERENCES_FROM_SAGAS) == {"booked-by-steps"}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE manual_postings SET amounts = '{8,-8}'",
+        "UPDATE manual_postings SET accounts = accounts[2:2] || accounts[1:1]",
+        "UPDATE manual_postings SET currencies = '{KES,USD}'",
+        "UPDATE manual_postings SET amounts = '{}', accounts = '{}', currencies = '{}'",
+        "UPDATE manual_postings SET effective_at = effective_at + interval '1 microsecond'",
+        "UPDATE transfer_entries SET amount_minor = 2 * amount_minor WHERE is_hold",
+    ],
+)
+def test_a_manual_posting_that_is_not_what_was_held_is_found(of_sagas: LedgerUnderTest, damage: str) -> None:
+    assert found(of_sagas, damage, queries=DIFFERENCES_FROM_SAGAS) == {"booked-as-proposed"}

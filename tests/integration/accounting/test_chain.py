@@ -117,7 +117,7 @@ def test_a_transfer_that_is_inserted_in_no_batch_is_named(module_ledger: LedgerU
 
 UNCHECKED = "DO $$ BEGIN ALTER TABLE batches DROP CONSTRAINT batches_id, DROP CONSTRAINT batches_place; END $$"
 UNINDEXED = "DO $$ BEGIN DROP INDEX batches_chain; END $$"
-"""In blocks: psycopg forgets its prepared statements after a statement that begins with ALTER or DROP."""
+"""In blocks: psycopg drops all prepared statements after a statement that begins with ALTER or DROP."""
 PLACED = """
     INSERT INTO batches (id, transfer_count, booked_at, partition, position, sealed_at)
     VALUES ({id}, 1, now(), {partition}, {position}, now())
@@ -143,10 +143,10 @@ PLACED = """
 def test_a_batch_that_no_chain_covers_is_refused_and_where_it_is_forced_named(
     module_ledger: LedgerUnderTest, id_: int, partition: str, position: str
 ) -> None:
-    forged = PLACED.format(id=id_, partition=partition, position=position)
+    planted = PLACED.format(id=id_, partition=partition, position=position)
     with psycopg.connect(url_of(module_ledger)) as connection, pytest.raises(CheckViolation, match="batches_"):
-        connection.execute(forged)
-    damages = verified(module_ledger, UNCHECKED, forged).damages
+        connection.execute(planted)
+    damages = verified(module_ledger, UNCHECKED, planted).damages
     assert [each for each in damages if each.startswith(f"batch {id_} was inserted or moved")]
 
 

@@ -159,6 +159,7 @@ def closing(own_ledger: LedgerUnderTest) -> Iterator[Callable[..., Any]]:
 
 def test_a_day_that_is_over_is_closed_by_hand_once(own_ledger: LedgerUnderTest, closing: Callable[..., Any]) -> None:
     with own_ledger.engine.begin() as tx:
+        tx.execute(text("SET LOCAL session_replication_role = replica"))
         tx.execute(text("UPDATE accounts SET opened_at = now() - interval '3 days' WHERE chart = 'sacco'"))
         first = next_day("sacco", tx)
     assert first is not None

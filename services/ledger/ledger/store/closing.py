@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
@@ -12,6 +11,7 @@ from sqlalchemy import Connection, text
 from ledger.model.charts import CHARTS
 from ledger.model.days import end_of
 from ledger.store.booking import CLOSING_LOCK
+from ledger.store.roots import Accounts, accounts_now, printed, root_of
 from ledger.store.seals import heads, seal_all
 from ledger.store.trial_balances import TrialLine, added_since, carried_on, first_open_id, last_close
 
@@ -37,8 +37,9 @@ SETTLE = text(f"""
 error. A savepoint of the client would cost the connection its prepared statements."""
 SETTLED_ID = text("SELECT CAST(current_setting('ledger.settled_id') AS bigint)")
 ADD_CLOSE = text("""
-    INSERT INTO day_closes (chart, day, closed_until, closed_at, root, heads, first_open_id, next_id)
-    VALUES (:chart, :day, :closed_until, :closed_at, :root, :heads, :first_open_id, :next_id)
+    INSERT INTO day_closes (chart, day, closed_until, closed_at, root, heads, first_open_id, next_id, last_account_id,
+                            accounts_digest)
+    VALUES (:chart, :day, :closed_until, :closed_at, :root, :heads, :first_open_id, :next_id, :last_id, :digest)
 """)
 ADD_TOTALS = text("""
     INSERT INTO day_totals (chart, day, code, currency, debits, credits)
@@ -68,7 +69,7 @@ def close_day(chart: str, day: date, tx: Connection, *, now: datetime) -> Closed
 
     1. While bookings go on, the totals of the day closed before are carried on, and what is committed is sealed.
     2. Bookings wait: those under way end first, and those that follow see the day closed.
-    3. The rest is added and sealed; the day's totals and the heads of all chains are kept, with one root over them.
+    3. The rest is added and sealed; the day's totals and the heads of all chains are kept, with one root over all.
 
     Raises CannotClose.
     """
@@ -91,10 +92,12 @@ def close_day(chart: str, day: date, tx: Connection, *, now: datetime) -> Closed
     seal_all(tx, now=now)
     totals = added_since(earlier, chart, closed_until, settled_id, tx)
     shown = " ".join(f"{partition}:{position}:{hash_.hex()}" for partition, (position, hash_) in heads(tx).items())
-    root = _root(chart, day, closed_until, shown, totals)
+    opened = accounts_now(chart, tx)
+    ids = first_open, int(tx.execute(NEXT_ID).scalar_one())
+    root = _root(chart, day, ids, (closed_until, now), shown, opened, totals)
     values = {"chart": chart, "day": day}
-    ids = {"first_open_id": first_open, "next_id": tx.execute(NEXT_ID).scalar_one()}
-    tx.execute(ADD_CLOSE, values | ids | {"closed_until": closed_until, "closed_at": now, "root": root, "heads": shown})
+    close = {"closed_until": closed_until, "closed_at": now, "first_open_id": ids[0], "next_id": ids[1]}
+    tx.execute(ADD_CLOSE, values | close | asdict(opened) | {"root": root, "heads": shown})
     if totals:
         tx.execute(ADD_TOTALS, [values | asdict(each) for each in totals])
     return ClosedDay(
@@ -109,8 +112,17 @@ def _settled_id(tx: Connection) -> int:
     return found
 
 
-def _root(chart: str, day: date, closed_until: datetime, shown: str, totals: Sequence[TrialLine]) -> bytes:
-    """Return the hash over a day. Codes, currencies and numbers have no newline and no tab in them."""
-    lines = [f"{each.code}\t{each.currency}\t{each.debits}\t{each.credits}" for each in totals]
-    printed = "\n".join([chart, day.isoformat(), closed_until.isoformat(), shown, *lines])
-    return hashlib.sha256(printed.encode()).digest()
+def _root(
+    chart: str,
+    day: date,
+    ids: tuple[int, int],
+    times: tuple[datetime, datetime],
+    shown: str,
+    accounts: Accounts,
+    totals: Sequence[TrialLine],
+) -> bytes:
+    lines = ((each.code, each.currency, str(each.debits), str(each.credits)) for each in totals)
+    until, closed_at = times
+    return root_of(
+        (chart, day.isoformat(), *map(str, ids)), (printed(until), printed(closed_at)), shown, accounts, lines
+    )

@@ -1,7 +1,7 @@
 """The ledger's tables.
 
-Transfers and entries are never changed: the migration adds triggers that refuse it. A balance row is the sum of its
-entries, which the audit computes again.
+Transfers, entries, accounts and closed days are never changed: the migration adds triggers that refuse it. A balance
+row is the sum of its entries, which the audit computes again.
 """
 
 from __future__ import annotations
@@ -168,10 +168,17 @@ day_closes = Table(
     Column("day", Date, primary_key=True),
     Column("closed_until", DateTime(timezone=True), nullable=False, comment="the day's end in the chart's zone"),
     _at("closed_at"),
-    Column("root", LargeBinary, nullable=False, comment="over the heads of all chains and the day's totals"),
+    Column("root", LargeBinary, nullable=False, comment="over all else in the row, and the day's totals"),
     Column("heads", Text, nullable=False, comment="partition:position:hash of every chain, in order"),
     Column("first_open_id", BigInteger, nullable=False, comment="transfers before it are in the totals, or ahead"),
     Column("next_id", BigInteger, nullable=False, comment="of what is booked after the close"),
+    Column("last_account_id", BigInteger, nullable=False, comment="of the chart's accounts"),
+    Column(
+        "accounts_digest",
+        LargeBinary,
+        nullable=False,
+        comment="over the digest of the day before and the accounts opened since",
+    ),
 )
 
 day_totals = Table(

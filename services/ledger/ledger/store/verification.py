@@ -5,13 +5,15 @@ Rows are printed by PostgreSQL and hashed here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, text
 
-from ledger.model.chain import BATCH_ID_MAX, CHAINS, GENESIS, Seal, content_digest, first_damage, parsed_heads
+from ledger.model.chain import BATCH_ID_MAX, CHAINS, GENESIS, Seal, content_digest, first_damage
+from ledger.store import closed_days
 from ledger.store.batch_rows import content_of, rows_of
+from ledger.store.closed_days import Close
 
 PAGE_BATCHES = 200
 
@@ -28,7 +30,7 @@ MISPLACED = text("""
        OR partition <> mod(id, :chains)
     ORDER BY id
 """)
-"""What no chain covers. The table refuses it as well, as long as nobody drops its constraints."""
+"""What no chain covers. The table refuses it as well, until a superuser drops its constraints."""
 LEFT_OUT = text("""
     SELECT unsealed.id, newest FROM batches AS unsealed
     JOIN (
@@ -48,7 +50,6 @@ WITHOUT_TRANSFER = text("""
     SELECT transfer_id, ordinal FROM transfer_entries LEFT JOIN transfers ON transfers.id = transfer_id
     WHERE transfers.id IS NULL ORDER BY transfer_id, ordinal LIMIT 1
 """)
-CLOSED_HEADS = text("SELECT chart, day, heads FROM day_closes ORDER BY closed_at, chart")
 COUNT_UNSEALED = text("SELECT count(*) FROM batches WHERE position IS NULL")
 
 
@@ -65,7 +66,8 @@ class Verification:
 def verify(tx: Connection, published: Mapping[int, tuple[int, bytes]] | None = None) -> Verification:
     """Compare everything. ``published`` are heads of chains that were kept outside, by partition."""
     found = Verification(unsealed_batches=tx.execute(COUNT_UNSEALED).scalar_one())
-    expected = _closed_heads(tx)
+    closes = closed_days.closes(tx)
+    expected = _closed_heads(closes)
     for partition, head in (published or {}).items():
         expected.setdefault(partition, {})[head[0]] = (head[1], "what was published")
     for partition in range(CHAINS):
@@ -77,6 +79,7 @@ def verify(tx: Connection, published: Mapping[int, tuple[int, bytes]] | None = N
         found.damages.append(f"transfer {stray} was inserted: it belongs to no batch")
     for row in tx.execute(WITHOUT_TRANSFER):
         found.damages.append(f"entry {row.transfer_id}/{row.ordinal} was inserted: it belongs to no transfer")
+    found.damages += closed_days.damages(closes, tx)
     return found
 
 
@@ -89,12 +92,12 @@ def _misplaced(tx: Connection) -> Iterator[str]:
         yield f"batch {row.id} was inserted, or batch {row.newest} of its chain was: only that one has been sealed"
 
 
-def _closed_heads(tx: Connection) -> dict[int, dict[int, tuple[bytes, str]]]:
+def _closed_heads(closes: Sequence[Close]) -> dict[int, dict[int, tuple[bytes, str]]]:
     """Return the hashes that closed days name, by partition and position."""
     found: dict[int, dict[int, tuple[bytes, str]]] = {}
-    for row in tx.execute(CLOSED_HEADS):
-        for partition, (position, hash_) in parsed_heads(row.heads).items():
-            found.setdefault(partition, {})[position] = (hash_, f"the closing of {row.chart} {row.day}")
+    for close in closes:
+        for partition, (position, hash_) in (close.heads or {}).items():
+            found.setdefault(partition, {})[position] = (hash_, close.name)
     return found
 
 

@@ -160,12 +160,19 @@ def _create_closing() -> None:
         sa.Column("day", sa.Date, primary_key=True),
         _at("closed_until", comment="the day's end in the chart's zone"),
         _at("closed_at"),
-        sa.Column("root", sa.LargeBinary, nullable=False, comment="over the heads of all chains and the day's totals"),
+        sa.Column("root", sa.LargeBinary, nullable=False, comment="over all else in the row, and the day's totals"),
         sa.Column("heads", sa.Text, nullable=False, comment="partition:position:hash of every chain, in order"),
         sa.Column(
             "first_open_id", sa.BigInteger, nullable=False, comment="transfers before it are in the totals, or ahead"
         ),
         sa.Column("next_id", sa.BigInteger, nullable=False, comment="of what is booked after the close"),
+        sa.Column("last_account_id", sa.BigInteger, nullable=False, comment="of the chart's accounts"),
+        sa.Column(
+            "accounts_digest",
+            sa.LargeBinary,
+            nullable=False,
+            comment="over the digest of the day before and the accounts opened since",
+        ),
     )
     op.create_table(
         "day_totals",
@@ -279,7 +286,7 @@ WRITE_VIEW = (
         found_id bigint;
         booked timestamptz;
     BEGIN
-        PERFORM pg_advisory_xact_lock_shared(x'6c65646700000001'::bigint);
+        PERFORM pg_advisory_xact_lock_shared(7810759522288402433);
         WITH opened AS (
             INSERT INTO accounts (path, chart, code, kind, currency, lanes, opened_at)
             VALUES (account_path, 'shop', NEW.account, CASE NEW.account WHEN 'sales' THEN 'INCOME' ELSE 'ASSET' END,
@@ -341,6 +348,18 @@ APPEND_ONLY = (
     """,
     """
     CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON transfer_entries
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()
+    """,
+    """
+    CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON accounts
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()
+    """,
+    """
+    CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON day_closes
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()
+    """,
+    """
+    CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON day_totals
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()
     """,
 )
