@@ -30,6 +30,13 @@ FROM transfer_entries JOIN accounts ON accounts.id = account_id
 WHERE transfer_id = $1
 ORDER BY ordinal;
 
+-- SETTLED_UNTIL
+SELECT least(clock_timestamp(), min(xact_start)) - CAST($1 AS interval)
+FROM pg_locks JOIN pg_stat_activity USING (pid)
+WHERE locktype = 'advisory' AND mode = 'ShareLock' AND objsubid = 1 AND (CAST(classid AS bigint) << 32) + CAST(objid AS bigint) = $2 AND database = (SELECT oid
+FROM pg_database
+WHERE datname = current_database());
+
 -- BALANCE_BOOKED
 SELECT coalesce(sum(debits_after), 0) AS debits, coalesce(sum(credits_after), 0) AS credits
 FROM balances CROSS JOIN LATERAL (SELECT debits_after, credits_after

@@ -15,8 +15,14 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from chassis.postgres.bounds import SERVING
+from ledger.store.booking import CLOSING_LOCK
+
 NEAR = timedelta(seconds=5)
 """As in the indexes ``entries_late`` and ``entries_ahead``. What a service books for its trigger is seldom later."""
+
+SETTLING = timedelta(seconds=SERVING.transaction_s + 10)
+"""A booking's time is read before its first statement, on another machine, by a clock that differs a little."""
 
 FIND_ACCOUNT = text("""
     SELECT id, path, chart, code, owner, kind, currency, opened_at, bool_or(is_closed) AS is_closed,
@@ -51,6 +57,13 @@ FIND_TRANSFER = text("""
 ENTRIES_OF = text("""
     SELECT ordinal, path AS account, amount_minor, currency, is_hold
     FROM transfer_entries JOIN accounts ON accounts.id = account_id WHERE transfer_id = :id ORDER BY ordinal
+""")
+SETTLED_UNTIL = text("""
+    SELECT least(clock_timestamp(), min(xact_start)) - CAST(:margin AS interval)
+    FROM pg_locks JOIN pg_stat_activity USING (pid)
+    WHERE locktype = 'advisory' AND mode = 'ShareLock' AND objsubid = 1
+      AND (CAST(classid AS bigint) << 32) + CAST(objid AS bigint) = :lock
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """)
 BALANCE_BOOKED = text("""
     SELECT coalesce(sum(debits_after), 0) AS debits, coalesce(sum(credits_after), 0) AS credits
@@ -142,6 +155,15 @@ def find_transfer(reference: str, tx: Connection) -> tuple[Any, list[Any]] | Non
     """Return a transfer's row and those of its entries, or None."""
     row = tx.execute(FIND_TRANSFER, {"reference": reference}).one_or_none()
     return None if row is None else (row, list(tx.execute(ENTRIES_OF, {"id": row.id}).all()))
+
+
+def settled_until(tx: Connection) -> datetime:
+    """Return a time up to which no booking is under way any more: what was booked by then stays as it is.
+
+    Every booking shares a lock until it is committed. What is read afterwards must be in a later snapshot.
+    """
+    found: datetime = tx.execute(SETTLED_UNTIL, {"lock": CLOSING_LOCK, "margin": SETTLING}).scalar_one()
+    return found
 
 
 def balance_booked(account_id: int, at: datetime, tx: Connection) -> AccountTotals:
