@@ -43,6 +43,9 @@ def test_a_posting_by_hand_needs_two_people_and_is_on_the_timeline(shop: Shop) -
     assert (status, "another person" in refusal) == (1, True), refusal
     status, approved = ledger(shop, "approve", posting_id, "--reason", "Seen.", "--by", "fin-2")
     assert (status, approved["state"]) == (0, "APPROVED"), approved
+    status, printed = ledger(shop, "postings", "--csv", is_json=False)
+    assert status == 0, printed
+    assert posting_id in [line["posting_id"] for line in csv.DictReader(io.StringIO(printed))]
 
     ended = until(
         lambda: shop.call("ledger", "GET", f"/v1/manual-postings/{posting_id}"),

@@ -9,8 +9,10 @@ from baraza.terminal import UsageRefusal
 
 
 @pytest.mark.parametrize(
-    "text", ["=HYPERLINK(0)", "+1+1", "-2+3", "@SUM(A1)", "\tx", "\rx", "\n=x", "-", "+", "=1", "--5", "-1e5", "+5"]
-)
+    "text", ["=HYPERLINK(0)", "+1+1", "-2+3", "@SUM(A1)", "\tx", "\rx", "\n=x", "-", "+", "=1", "--5", "-1e5", "+5",
+     " =1+1", "\u00a0=1", "\ufeff=1", "\u200b=1", " -5", "\uff1d1+1", "\uff0b1", "\uff0d2+3", "\uff20SUM(A1)",
+     "\u3000\uff1d1"],
+)  # fmt: skip
 def test_no_text_of_others_is_a_formula(text: str) -> None:
     assert cell_of(text) == f"'{text}"
 

@@ -160,7 +160,7 @@ def problem_responses(descriptions: Mapping[int | str, str]) -> dict[int | str, 
 
 PROBLEM_RESPONSES = problem_responses(
     {
-        400: "The body cannot be read.",
+        400: "The body cannot be read, or a header has two values.",
         401: "There is no valid bearer token.",
         403: "The token does not have the role, or identifies another caller.",
         404: "It does not exist, or is not the caller's.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import re
 import shlex
 import sys
@@ -16,13 +17,14 @@ from baraza.commands.options import Home, Json, check_reason, order_id
 from baraza.system import running
 from baraza.system.running import STAFF
 from baraza.terminal import FOUND_A_PROBLEM, UsageRefusal, notify, put, put_json, put_table, stop
+from ledger.model.paging import PAGE_MAX
 
 if TYPE_CHECKING:
     from baraza.system.client import Api
 
 app = typer.Typer(no_args_is_help=True, help="Accounts, statements, and proof that nothing was changed by hand.")
 
-PAGE = 1_000
+PAGE = PAGE_MAX
 ACCOUNT = ("account", "kind", "currency", "floor", "ceiling", "is_closed", "opened_at")
 LINE = ("booked_at", "effective_at", "amount", "kind", "is_hold", "is_late", "reference", "saga_id", "step")
 POSTING = (
@@ -30,8 +32,8 @@ POSTING = (
     "outcome",
 )  # fmt: skip
 AMOUNT = re.compile(r"-?[0-9]+")
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""What a spreadsheet takes for the beginning of a formula."""
+FORMULA = re.compile(r"[\s\u200b-\u200f\u2060\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
+"""What a spreadsheet takes for the beginning of a formula: also behind blanks, and in full width."""
 TRIAL = ("code", "currency", "debits", "credits", "debits_at_close", "credits_at_close")
 
 Account = Annotated[
@@ -277,6 +279,8 @@ def _pages(api: Api, path: str, name: str, wanted: Mapping[str, str]) -> Iterato
 
 
 def _show(items: Iterator[Mapping[str, Any]], columns: Sequence[str], *, as_csv: bool, as_json: bool) -> None:
+    # The first page is read before anything is written: where it cannot be, no header comes before the error.
+    items = itertools.chain(list(itertools.islice(items, 1)), items)
     if as_json:
         for item in items:
             put_json(item)
@@ -294,7 +298,7 @@ def cell_of(value: Any) -> str:
     References and reasons are texts of others. A number stays a number, so that a sheet can sum a column.
     """
     text = "" if value is None else str(value)
-    return f"'{text}" if text.startswith(FORMULA) and AMOUNT.fullmatch(text) is None else text
+    return f"'{text}" if FORMULA.match(text) and AMOUNT.fullmatch(text) is None else text
 
 
 def entry_of(text: str) -> Mapping[str, str]:

@@ -24,10 +24,10 @@ from chassis.http.problem import PROBLEM_RESPONSES, FieldError, Problem, invalid
 from chassis.wire.envelope import TIME_MAX, TIME_MIN
 from ledger.model.accounts import AccountKind
 from ledger.model.charts import CHARTS, LANES
+from ledger.model.paging import PAGE_MAX
 from ledger.store import reading, trial_balances
 from ledger.store.reading import Position
 
-PAGE_MAX = 1_000
 POSITION = struct.Struct(">HqqH")
 """A lane and its last entry that was shown: microseconds since 1970, the transfer's id, the ordinal."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -35,7 +35,9 @@ MICROSECOND = timedelta(microseconds=1)
 CURSOR_LENGTH_MAX = -(-LANES * POSITION.size * 4 // 3)
 ID_MAX = 2**63 - 1
 DAY_MIN, DAY_MAX = date(2000, 1, 1), date(2199, 12, 31)
-RESPONSES: dict[int | str, dict[str, Any]] = {status: PROBLEM_RESPONSES[status] for status in (401, 403, 422, 500, 503)}
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: PROBLEM_RESPONSES[status] for status in (400, 401, 403, 422, 500, 503)
+}
 FINDING = RESPONSES | {404: PROBLEM_RESPONSES[404]}
 
 
@@ -87,12 +89,15 @@ class BalanceAnswer(BaseModel):
     """A balance. ``posted`` is on the account's own side; what is held, and so ``available``, is known for now only.
 
     ``at`` null: as booked now. By the value date, it is the time in the request, or that of the answer.
+    A balance at a booked time of the last seconds may still change: bookings under way have earlier times. It is
+    ``is_final`` once none can be. One at an effective time never is: a later booking may have that value date.
     """
 
     account: str
     currency: str
     at: datetime | None
     by: Literal["booked", "effective"]
+    is_final: bool
     debits: Amount
     credits: Amount
     posted: Amount
@@ -234,11 +239,13 @@ def _add_statements(router: APIRouter, engine: Engine, clock: Callable[[], datet
         by: Literal["booked", "effective"] = "booked",
     ) -> BalanceAnswer:
         """Return an account's balance now, or as of a booked or effective time."""
+        # Before the snapshot: what was under way in between counts as under way.
+        is_final = at is not None and by == "booked" and at <= _settled_until(engine)
         with _reading(engine) as tx:
             row = _found(account, tx)
-            if at is None and by == "booked":
-                return _balance_now(row, tx)
-            return _balance_at(row, at or clock(), by, tx)
+            is_now = at is None and by == "booked"
+            found = _balance_now(row, tx) if is_now else _balance_at(row, at or clock(), by, tx)
+        return found.model_copy(update={"is_final": is_final})
 
     @router.get("/v1/accounts/{account}/entries", responses=FINDING)
     def list_entries(account: AccountPath, _caller: Finance, cursor: Cursor = None, limit: Limit = 100) -> EntryPage:
@@ -295,6 +302,11 @@ def _reading(engine: Engine) -> Iterator[Connection]:
         yield tx
 
 
+def _settled_until(engine: Engine) -> datetime:
+    with engine.connect() as tx:
+        return reading.settled_until(tx)
+
+
 def _fields(model: type[BaseModel], row: Any) -> dict[str, Any]:
     return {name: value for name, value in row._mapping.items() if name in model.model_fields}
 
@@ -323,6 +335,7 @@ def _balance_now(row: Any, tx: Connection) -> BalanceAnswer:
         currency=row.currency,
         at=None,
         by="booked",
+        is_final=False,
         debits=str(totals.debits),
         credits=str(totals.credits),
         posted=str(posted),
@@ -340,6 +353,7 @@ def _balance_at(row: Any, at: datetime, by: Literal["booked", "effective"], tx: 
         currency=row.currency,
         at=at,
         by=by,
+        is_final=False,
         debits=str(totals.debits),
         credits=str(totals.credits),
         posted=str(AccountKind(row.kind).sign * (totals.debits - totals.credits)),

@@ -8,13 +8,15 @@ import itertools
 import random
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import text
+from typer.testing import CliRunner
 
 from baraza.commands import ledger as commands
 from chassis.postgres.transient import utc_now
@@ -24,6 +26,7 @@ from ledger.model.amounts import AMOUNT_MAX
 from ledger.model.charts import LANES
 from ledger.model.days import day_of, end_of
 from ledger.model.transfers import Origin, Transfer, TransferKind
+from ledger.store import reading
 from ledger.store.booking import book
 from ledger.store.closing import close_day
 from stack import Stack
@@ -158,7 +161,9 @@ def in_lane(lane: int) -> str:
 @contextmanager
 def booking_in(ledger: LedgerUnderTest, currency: str, lane: int, amount_minor: int) -> Iterator[Any]:
     """Book on a row of two accounts, and yield the transaction, which is still open."""
-    entries = moved(f"shop:gateway_receivable:{currency}", f"shop:tax_payable:{currency}", amount_minor, currency)
+    debit, credit = f"shop:gateway_receivable:{currency}", f"shop:tax_payable:{currency}"
+    ledger.open(debit, credit)
+    entries = moved(debit, credit, amount_minor, currency)
     with ledger.engine.connect() as tx:
         book([Transfer(reference=in_lane(lane), entries=entries)], tx, now=utc_now())
         yield tx
@@ -170,7 +175,6 @@ def test_who_follows_the_cursor_reads_every_entry_once_whatever_commits_meanwhil
 ) -> None:
     """Bookings begin and commit in any order between the pages; one on each row at most is under way."""
     choice = random.Random(currency)
-    own_ledger.open(f"shop:gateway_receivable:{currency}", f"shop:tax_payable:{currency}")
     amounts = itertools.count(1)
     open_: dict[int, tuple[ExitStack, Any, int]] = {}
     committed: list[int] = []
@@ -216,6 +220,19 @@ def test_a_booking_that_ends_behind_a_page_is_on_a_later_one(own_ledger: LedgerU
     rest = ask(path, cursor=first["next_cursor"])
     assert [line["amount"] for line in first["entries"]] == ["-1", "-1", "-1", "-20", "-40"]
     assert [line["amount"] for line in rest["entries"]] == ["-10", "-80"]
+
+
+def test_a_balance_is_final_before_the_oldest_booking_under_way(own_ledger: LedgerUnderTest, ask: Ask) -> None:
+    path = "/v1/accounts/shop:tax_payable:USD/balance"
+    with booking_in(own_ledger, "USD", 0, 1) as older, booking_in(own_ledger, "USD", 1, 1):
+        begun = older.execute(text("SELECT now()")).scalar_one()
+        with own_ledger.engine.connect() as tx:
+            assert reading.settled_until(tx) == begun - reading.SETTLING
+        assert ask(path, at=(begun - reading.SETTLING).isoformat())["is_final"] is True
+        for params in ({"at": begun.isoformat()}, {"at": "2026-01-01T00:00:00Z", "by": "effective"}, {}):
+            assert ask(path, **params)["is_final"] is False, params
+    with own_ledger.engine.connect() as tx:
+        assert reading.settled_until(tx) > begun - reading.SETTLING
 
 
 def test_a_transfer_names_what_it_resolves_and_what_resolved_it(own_ledger: LedgerUnderTest, ask: Ask) -> None:
@@ -266,6 +283,34 @@ def test_what_is_not_there_or_not_understood_is_said(ask: Ask, path: str, status
     assert ask(path, status, **params)["status"] == status
 
 
+def test_a_bad_day_is_answered_with_what_a_day_is(ask: Ask) -> None:
+    for day in ("2026-02-30", "yesterday", "9999-12-31"):
+        (error,) = ask("/v1/trial-balance", 422, chart="sacco", day=day)["errors"]
+        assert "2026-11-21" in error["detail"], error
+
+
+def test_two_authorization_headers_are_answered_as_described(client: TestClient) -> None:
+    description = cast(Any, client.app).openapi()
+    for path, methods in description["paths"].items():
+        if "get" in methods and path.startswith("/v1/"):
+            assert "400" in methods["get"]["responses"], path
+    headers = [("Authorization", f"Bearer {token(name, 'finance')}") for name in ("ann", "ben")]
+    assert client.get("/v1/accounts", headers=headers).status_code == 400
+
+
+def test_the_command_line_requests_pages_as_long_as_every_list_allows(client: TestClient) -> None:
+    description = cast(Any, client.app).openapi()
+    maxima = {
+        path: parameter["schema"]["maximum"]
+        for path, methods in description["paths"].items()
+        for parameter in methods.get("get", {}).get("parameters", ())
+        if parameter["name"] == "limit"
+    }
+    assert maxima == dict.fromkeys(
+        ["/v1/accounts", "/v1/accounts/{account}/entries", "/v1/manual-postings"], commands.PAGE
+    )
+
+
 def test_nothing_of_it_books(client: TestClient) -> None:
     """All writing is a manual posting's proposal, a decision about one, or the close of a day. None of that books."""
     description = cast(Any, client.app).openapi()
@@ -286,6 +331,31 @@ class Served:
 
     def get(self, path: str, params: Mapping[str, Any]) -> Any:
         return self._ask(path, **params)
+
+    @contextmanager
+    def api(self, _service: str) -> Iterator[Served]:
+        """Stand for the running system, whose only service this is."""
+        yield self
+
+
+@pytest.mark.parametrize("arguments", [("accounts",), ("entries", FUNDING), ("postings", "--state", "PROPOSED")])
+def test_every_list_of_the_command_line_is_written(
+    ask: Ask, arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands.running, "find", lambda _home: Served(ask))
+    done = CliRunner().invoke(commands.app, [*arguments, "--csv"], catch_exceptions=False)
+    assert (done.exit_code, done.stdout.count("\n") >= 1) == (0, True), done.output
+
+
+def test_no_header_comes_before_the_error_of_a_list(capsys: pytest.CaptureFixture[str]) -> None:
+    def failing() -> Iterator[Mapping[str, Any]]:
+        raise LookupError
+        yield {}
+
+    for as_csv in (True, False):
+        with pytest.raises(LookupError):
+            commands._show(failing(), commands.LINE, as_csv=as_csv, as_json=False)
+    assert capsys.readouterr().out == ""
 
 
 def test_a_statement_of_many_pages_is_written_as_csv(

@@ -25,8 +25,9 @@ class UnknownAccount(ValueError):
 class ChartAccount:
     """An account of a chart. ``floor_minor`` 0 never goes below zero; None is no limit.
 
-    An account of a member or merchant is opened by a request, so that a wrong number opens none. Any other account, and
-    one that ``is_passing`` because it exists for one payout only, is opened when it is first used.
+    An account of a member or merchant is opened by the system that uses it, by ``store.accounts`` as no API does it,
+    so that a wrong number opens none. Any other account, and one that ``is_passing`` because it exists for one payout
+    only, is opened when it is first used.
     """
 
     kind: AccountKind
