@@ -124,6 +124,7 @@ DAMAGE = [
     ("ledger-balances", "UPDATE ledger SET receivable_minor = 1 WHERE saga_id = 'refunded'"),
     ("ledger-balances", "UPDATE ledger SET points_minor = 99 WHERE saga_id = 'confirmed'"),
     ("posted-by-two", "UPDATE manual_postings SET decided_by = 'fin-1' WHERE saga_id = 'posted'"),
+    ("posted-by-two", "UPDATE manual_postings SET decided_by = 'Fin-1' WHERE saga_id = 'posted'"),
     ("posted-by-two", "UPDATE manual_postings SET decided_by = NULL WHERE saga_id = 'not posted'"),
     ("posted-by-two", "UPDATE manual_postings SET state = 'FAILED' WHERE saga_id = 'posted'"),
     ("posted-by-two", "UPDATE manual_postings SET state = 'APPROVED' WHERE saga_id = 'posted'"),

@@ -48,7 +48,7 @@ POSTED_BY_TWO = Invariant(
     offenders="""
         SELECT saga_id, 'was approved by ' || coalesce(decided_by, 'no one')
         FROM manual_postings
-        WHERE state NOT IN ('PROPOSED', 'REFUSED') AND (decided_by IS NULL OR decided_by = proposed_by)
+        WHERE state NOT IN ('PROPOSED', 'REFUSED') AND (decided_by IS NULL OR lower(decided_by) = lower(proposed_by))
         UNION ALL
         SELECT saga_id, 'the ledger has ' || manual_postings.state || ', the tracker '
                || coalesce(sagas.state, 'has no saga')

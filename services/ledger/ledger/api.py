@@ -17,6 +17,7 @@ from chassis.postgres.transient import utc_now
 from chassis.process import service
 from chassis.process.service import Dependencies
 from ledger import closing_api, finance_api, manual_api
+from ledger.manual_api import READING
 
 FIND = text("""
     SELECT saga_id, CASE transfers.kind WHEN 'CORRECTION' THEN 'REVERSE' ELSE 'POST' END AS kind,
@@ -26,7 +27,9 @@ FIND = text("""
     FROM transfers
     JOIN transfer_entries ON transfer_id = transfers.id
     JOIN accounts ON accounts.id = account_id
-    WHERE saga_id = :saga_id AND NOT is_hold ORDER BY transfers.id, code
+    WHERE saga_id = :saga_id AND NOT is_hold
+      AND (:with_manual OR NOT EXISTS (SELECT FROM manual_postings WHERE posting_id = :saga_id))
+    ORDER BY transfers.id, code
 """)
 
 
@@ -51,14 +54,15 @@ def routes(engine: Engine) -> APIRouter:
     """Return the routes."""
     router = APIRouter(route_class=JsonRoute, tags=["entries"])
 
-    @router.get("/v1/entries/{saga_id}", responses={s: PROBLEM_RESPONSES[s] for s in (401, 403, 404, 422, 500, 503)})
+    @router.get("/v1/entries/{saga_id}", responses={s: PROBLEM_RESPONSES[s] for s in READING})
     def get_entry(
         saga_id: Annotated[SagaId, Path()],
-        _caller: Annotated[Principal, Depends(require("support", "operator", "finance"))],
+        caller: Annotated[Principal, Depends(require("support", "operator", "finance"))],
     ) -> list[EntryAnswer]:
-        """Return one order's entries, in the order in which they were posted."""
+        """Return one order's entries, in the order in which they were posted; a manual posting's for finance only."""
+        values = {"saga_id": saga_id, "with_manual": "finance" in caller.roles}
         with engine.connect() as connection:
-            rows = connection.execute(FIND, {"saga_id": saga_id}).mappings().all()
+            rows = connection.execute(FIND, values).mappings().all()
         if not rows:
             raise Problem(status=404, detail=f"Order {saga_id} has no entry here.")
         return [EntryAnswer(**row) for row in rows]

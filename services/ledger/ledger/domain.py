@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ledger.model.charts import SHOP
+from ledger.model.people import is_one_person
 from ledger.model.transfers import Entry, Transfer, TransferKind, reference_of
 from messages.contract import Envelope
 from messages.ledger import (
@@ -62,7 +63,7 @@ def manual_hold(event: ManualPostingApproved) -> Transfer:
 
     Raises OnePerson, which parks the saga.
     """
-    if event.approved_by == event.proposed_by:
+    if is_one_person(event.approved_by, event.proposed_by):
         raise OnePerson(f"{event.approved_by} proposed and approved manual posting {event.saga_id}.")
     return Transfer(
         reference=UNNAMED,

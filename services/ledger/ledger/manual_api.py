@@ -10,21 +10,24 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from sqlalchemy import Engine
 
 from chassis.http.auth import Principal, require
 from chassis.http.fields import Currency, SagaId, Time
 from chassis.http.json_body import JsonRoute
-from chassis.http.movements import MovementKey
+from chassis.http.movements import KEY_LENGTH_MAX
 from chassis.http.problem import PROBLEM_RESPONSES, FieldError, Problem, invalid
 from chassis.saga import outbox
 from chassis.values.remark import LENGTH_MAX, remark
+from chassis.values.text import identifier
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import TIME_MAX, TIME_MIN, new_id
 from ledger.model.amounts import AMOUNT_MAX
 from ledger.model.charts import account_of
+from ledger.model.paging import PAGE_MAX
+from ledger.model.people import is_one_person
 from ledger.model.transfers import Entry
 from ledger.outgoing import EVENTS, row_of
 from ledger.store import manual_postings
@@ -34,9 +37,8 @@ from messages.ledger import ManualPostingApproved, PostingEntry
 SAGA_TYPE: Final = "manual_posting"
 SAGA_VERSION: Final = 1
 ENTRIES_MAX: Final = 100
-PAGE_MAX: Final = 500
 FIRST: Final = ""
-READING: Final = (401, 403, 404, 422, 500, 503)
+READING: Final = (400, 401, 403, 404, 422, 500, 503)
 WRITING: Final = (400, 401, 403, 409, 413, 415, 422, 500, 503)
 AMOUNT: Final = re.compile(r"-?[1-9][0-9]{0,18}")
 
@@ -116,6 +118,16 @@ class ManualPostingPage(BaseModel):
 
 Bookkeeper = Annotated[Principal, Depends(require("bookkeeper"))]
 Reader = Annotated[Principal, Depends(require("finance", "bookkeeper"))]
+ProposalKey = Annotated[
+    str,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=KEY_LENGTH_MAX,
+        pattern=r"^[!-~]+$",
+        description="Chosen by the client, one for each proposal. The same key proposes once.",
+    ),
+]
 PostingId = Annotated[SagaId, Path()]
 Clock = Callable[[], datetime]
 
@@ -135,7 +147,7 @@ def _responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def _add_proposing(router: APIRouter, engine: Engine, clock: Clock) -> None:
     @router.post("/v1/manual-postings", status_code=201, responses=_responses(*WRITING))
-    def propose(body: ManualProposal, caller: Bookkeeper, key: MovementKey, response: Response) -> ManualPosting:
+    def propose(body: ManualProposal, caller: Bookkeeper, key: ProposalKey, response: Response) -> ManualPosting:
         """Propose a posting, once for an Idempotency-Key. Nothing is booked until another person approves it."""
         entries = tuple(Entry(each.account, int(each.amount), each.currency) for each in body.entries)
         if flaws := flaws_of(entries):
@@ -147,7 +159,7 @@ def _add_proposing(router: APIRouter, engine: Engine, clock: Clock) -> None:
             entries=entries,
             effective_at=body.effective_at or now,
             reason=body.reason,
-            proposed_by=caller.subject,
+            proposed_by=_person(caller),
             proposed_at=now,
         )
         with engine.begin() as tx:
@@ -169,6 +181,9 @@ def flaws_of(entries: Sequence[Entry]) -> list[FieldError]:
         elif account[-1] != entry.currency:
             detail = "Not the currency of the account."
             found.append(FieldError(pointer=f"#/entries/{index}/currency", detail=detail))
+    if len({entry.account.partition(":")[0] for entry in entries}) > 1:
+        detail = "More than one chart, and the books of each are balanced by themselves; propose a posting for each."
+        found.append(FieldError(pointer="#/entries", detail=detail))
     if len({entry.currency for entry in entries}) > 1:
         detail = "More than one currency; propose a posting for each."
         found.append(FieldError(pointer="#/entries", detail=detail))
@@ -194,16 +209,16 @@ def _check_repeated(row: Any, proposal: Proposal, *, is_dated: bool) -> None:
 
 
 def _add_reading(router: APIRouter, engine: Engine) -> None:
-    @router.get("/v1/manual-postings", responses=_responses(401, 403, 422, 500, 503))
+    @router.get("/v1/manual-postings", responses=_responses(400, 401, 403, 422, 500, 503))
     def list_manual_postings(
         _caller: Reader,
         state: State | None = None,
-        cursor: Annotated[str, Query(pattern=r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$")] = FIRST,
+        cursor: Annotated[str | None, Query(pattern=r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$")] = None,
         limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 100,
     ) -> ManualPostingPage:
         """Return manual postings in the order in which they were proposed."""
         with engine.connect() as tx:
-            found = manual_postings.list_postings(state=state, after=cursor, count=limit + 1, tx=tx)
+            found = manual_postings.list_postings(state=state, after=cursor or FIRST, count=limit + 1, tx=tx)
         shown = found[:limit]
         return ManualPostingPage(
             postings=[_answer(row) for row in shown],
@@ -222,15 +237,16 @@ def _add_deciding(router: APIRouter, engine: Engine, codec: Codec, clock: Clock)
     @router.post("/v1/manual-postings/{posting_id}/approval", responses=_responses(*WRITING, 404))
     def approve(posting_id: PostingId, body: Decision, caller: Bookkeeper) -> ManualPosting:
         """Approve what another person proposed. Its saga begins."""
-        now = clock()
+        now, person = clock(), _person(caller)
         with engine.begin() as tx:
-            row = manual_postings.decide(posting_id, "APPROVED", tx, by=caller.subject, reason=body.reason, at=now)
+            proposed = _found(manual_postings.find(posting_id, tx), posting_id)
+            if proposed.state == "PROPOSED" and is_one_person(proposed.proposed_by, person):
+                raise _second_person(proposed.proposed_by)
+            row = manual_postings.decide(posting_id, "APPROVED", tx, by=person, reason=body.reason, at=now)
             if row is not None:
                 outbox.save(tx, [row_of(_approved(row), EVENTS, codec)])
             else:
                 row = _found(manual_postings.find(posting_id, tx), posting_id)
-                if row.state == "PROPOSED":
-                    raise _second_person(row.proposed_by)
                 _check_decided(row, caller, refused=False)
         return _answer(row)
 
@@ -238,7 +254,7 @@ def _add_deciding(router: APIRouter, engine: Engine, codec: Codec, clock: Clock)
     def refuse(posting_id: PostingId, body: Decision, caller: Bookkeeper) -> ManualPosting:
         """Refuse a proposal, or withdraw one's own. It stays readable, and nothing is booked."""
         with engine.begin() as tx:
-            row = manual_postings.decide(posting_id, "REFUSED", tx, by=caller.subject, reason=body.reason, at=clock())
+            row = manual_postings.decide(posting_id, "REFUSED", tx, by=_person(caller), reason=body.reason, at=clock())
             if row is None:
                 row = _found(manual_postings.find(posting_id, tx), posting_id)
                 _check_decided(row, caller, refused=True)
@@ -264,6 +280,25 @@ def _approved(row: Any) -> ManualPostingApproved:
         proposed_at=row.proposed_at,
         approved_by=row.decided_by,
         approval_reason=row.decision_reason,
+    )
+
+
+def _person(caller: Principal) -> str:
+    """Return the subject of a caller. Raises Problem where it could be taken for another one."""
+    try:
+        is_normal = identifier(caller.subject, length_max=len(caller.subject)) == caller.subject
+    except ValueError:
+        is_normal = False
+    if is_normal:
+        return caller.subject
+    raise Problem(
+        status=403,
+        title="The token's subject looks like another one",
+        detail=(
+            "The token's subject has blanks around it, has invisible characters or is not Unicode NFC, so it looks like"
+            " another person's; use a token whose subject is in that form."
+        ),
+        type="urn:baraza:problem:subject-not-normal",
     )
 
 

@@ -22,7 +22,7 @@ LIMIT $3;
 -- DECIDE
 UPDATE manual_postings
 SET state = $1, decided_by = $2, decided_at = $3, decision_reason = $4
-WHERE posting_id = $5 AND state = 'PROPOSED' AND (proposed_by <> $2 OR $1 = 'REFUSED')
+WHERE posting_id = $5 AND state = 'PROPOSED' AND (lower(proposed_by) <> lower($2) OR $1 = 'REFUSED')
 RETURNING posting_id, accounts, amounts, currencies, effective_at, reason, proposed_by, proposed_at, state, decided_by, decided_at, decision_reason, outcome, ended_at;
 
 -- RECORD

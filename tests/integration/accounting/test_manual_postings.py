@@ -12,11 +12,14 @@ from fastapi.testclient import TestClient
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
+from chassis.postgres.transient import utc_now
 from chassis.process.service import Dependencies
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import new_id
 from ledger import api
+from ledger.domain import OnePerson, manual_hold
 from ledger.outgoing import EVENTS, PARTITION
+from ledger.store.manual_postings import decide
 from messages.ledger import ManualPostingApproved, ManualPostingHeld, ManualPostingPosted, ManualPostingRejected
 from messages.saga import ManualPostingConfirmed, ManualPostingFailed
 from proof.schemas import LocalRegistry
@@ -124,11 +127,33 @@ def test_no_one_approves_what_they_proposed(ledger: LedgerUnderTest, office: Off
     assert (office.read(posting)["state"], started(ledger, posting)) == ("PROPOSED", [])
 
 
+@pytest.mark.parametrize("by", ["Ann", "ann ", "ann\u200b", "\uff41nn", "ANN\u00ad"])
+def test_one_person_under_two_names_is_one_person(ledger: LedgerUnderTest, office: Office, by: str) -> None:
+    posting = office.propose(FUNDING, "sacco:working:KES", 1)
+    office.decide(posting, "approval", by=by, status=403)
+    assert (office.read(posting)["state"], started(ledger, posting)) == ("PROPOSED", [])
+    approved = a(ManualPostingApproved, saga_type="manual_posting", proposed_by="ann", approved_by=by)
+    with pytest.raises(OnePerson):
+        manual_hold(approved)
+
+
+@pytest.mark.parametrize("by", ["ann ", "ann\u200b", "e\u0301va"])
+def test_a_subject_that_looks_like_another_one_neither_proposes_nor_decides(office: Office, by: str) -> None:
+    problem = office.propose(FUNDING, "sacco:working:KES", 1, by=by, status=403)
+    assert problem["type"] == "urn:baraza:problem:subject-not-normal"
+    posting = office.propose(FUNDING, "sacco:working:KES", 1, by="ben")
+    for verb in ("approval", "refusal"):
+        assert office.decide(posting, verb, by=by, status=403)["type"] == "urn:baraza:problem:subject-not-normal"
+
+
 def test_the_table_itself_refuses_one_person_alone(ledger: LedgerUnderTest, office: Office) -> None:
     posting = office.propose(FUNDING, "sacco:working:KES", 1)
-    alone = "UPDATE manual_postings SET state = 'APPROVED', decided_by = proposed_by WHERE posting_id = :posting_id"
-    with pytest.raises(IntegrityError, match="two_people"), ledger.engine.begin() as tx:
-        tx.execute(text(alone), {"posting_id": posting["posting_id"]})
+    alone = "UPDATE manual_postings SET state = 'APPROVED', decided_by = :by WHERE posting_id = :posting_id"
+    for by in ("ann", "Ann"):
+        with pytest.raises(IntegrityError, match="two_people"), ledger.engine.begin() as tx:
+            tx.execute(text(alone), {"posting_id": posting["posting_id"], "by": by})
+        with ledger.engine.begin() as tx:
+            assert decide(posting["posting_id"], "APPROVED", tx, by=by, reason="Seen.", at=utc_now()) is None
 
 
 def test_of_many_approvals_at_once_one_starts_the_saga(ledger: LedgerUnderTest, office: Office) -> None:
@@ -176,6 +201,7 @@ ODD = (
     ([("sacco:bank:KES", "1.5", "KES"), ("sacco:working:KES", "-1.5", "KES")], "#/entries/0/amount"),
     ([("sacco:bank:KES", str(2**63), "KES"), ("sacco:working:KES", str(-(2**63)), "KES")], "#/entries/0/amount"),
     ([("sacco:bank:KES", "1", "KES")], "#/entries"),
+    ([("shop:bank:USD", "1", "USD"), ("sacco:bank:USD", "-1", "USD")], "#/entries"),
 )
 
 
@@ -211,6 +237,19 @@ def test_postings_are_listed_page_by_page_and_by_state(office: Office) -> None:
     assert set(proposed) <= set(found)
     assert len(found) == len(set(found))
     office.call("GET", f"/v1/manual-postings/{new_id()}", role="finance", status=404)
+
+
+@pytest.mark.parametrize("role", ["support", "operator"])
+def test_who_may_not_read_a_manual_posting_may_not_read_its_entries(
+    ledger: LedgerUnderTest, office: Office, role: str
+) -> None:
+    posting = office.propose(FUNDING, "sacco:working:KES", 1)
+    office.decide(posting, "approval")
+    (event,) = started(ledger, posting)
+    only(ledger, only(ledger, event))
+    office.call("GET", f"/v1/manual-postings/{event.saga_id}", role=role, status=403)
+    office.call("GET", f"/v1/entries/{event.saga_id}", role=role, status=404)
+    assert len(office.call("GET", f"/v1/entries/{event.saga_id}", role="finance")) == 2
 
 
 def test_a_value_date_is_kept(ledger: LedgerUnderTest, office: Office) -> None:

@@ -35,7 +35,8 @@ LIST = text(f"""
 DECIDE = text(f"""
     UPDATE manual_postings
     SET state = :state, decided_by = :decided_by, decided_at = :decided_at, decision_reason = :reason
-    WHERE posting_id = :posting_id AND state = 'PROPOSED' AND (proposed_by <> :decided_by OR :state = 'REFUSED')
+    WHERE posting_id = :posting_id AND state = 'PROPOSED'
+      AND (lower(proposed_by) <> lower(:decided_by) OR :state = 'REFUSED')
     RETURNING {COLUMNS}
 """)
 RECORD = text("""

@@ -211,7 +211,7 @@ manual_postings = Table(
     Column("outcome", Text, comment="why its saga failed"),
     _at("ended_at", nullable=True),
     CheckConstraint(
-        "state IN ('PROPOSED', 'REFUSED') OR (decided_by IS NOT NULL AND decided_by <> proposed_by)",
+        "state IN ('PROPOSED', 'REFUSED') OR (decided_by IS NOT NULL AND lower(decided_by) <> lower(proposed_by))",
         name="manual_postings_two_people",
     ),
     UniqueConstraint("proposed_by", "key", name="manual_postings_once"),

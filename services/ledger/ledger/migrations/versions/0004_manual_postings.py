@@ -32,7 +32,7 @@ def upgrade() -> None:
         sa.Column("outcome", sa.Text, comment="why its saga failed"),
         sa.Column("ended_at", sa.DateTime(timezone=True)),
         sa.CheckConstraint(
-            "state IN ('PROPOSED', 'REFUSED') OR (decided_by IS NOT NULL AND decided_by <> proposed_by)",
+            "state IN ('PROPOSED', 'REFUSED') OR (decided_by IS NOT NULL AND lower(decided_by) <> lower(proposed_by))",
             name="manual_postings_two_people",
         ),
         sa.UniqueConstraint("proposed_by", "key", name="manual_postings_once"),
