@@ -98,7 +98,8 @@ def balance(
         put_json(found)
         return
     held = "" if found["available"] is None else f", {found['available']} available"
-    put(f"{found['account']}: {found['posted']} {found['currency']} in minor units{held}")
+    changing = "" if at is None or found["is_final"] else "; it may still change"
+    put(f"{found['account']}: {found['posted']} {found['currency']} in minor units{held}{changing}")
 
 
 @app.command("entries")

@@ -348,6 +348,15 @@ def test_every_list_of_the_command_line_is_written(
     assert (done.exit_code, done.stdout.count("\n") >= 1) == (0, True), done.output
 
 
+def test_the_command_line_shows_which_balance_may_still_change(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "find", lambda _home: Served(ask))
+    shown = {
+        times: CliRunner().invoke(commands.app, ["balance", FUNDING, *times], catch_exceptions=False).stdout
+        for times in ((), ("--at", "2026-01-01T00:00:00Z"), ("--at", "2099-01-01T00:00:00Z"))
+    }
+    assert ["may still change" in each for each in shown.values()] == [False, False, True]
+
+
 def test_no_header_comes_before_the_error_of_a_list(capsys: pytest.CaptureFixture[str]) -> None:
     for as_csv in (True, False):
         failing = ({"amount": 1 // number} for number in (0,))
