@@ -14,6 +14,7 @@ COUNTS = """
     ) AS counted
     CROSS JOIN (SELECT count(*) AS entries FROM transfer_entries) AS listed
     CROSS JOIN (SELECT count(*) AS opened FROM accounts) AS charted
+    CROSS JOIN (SELECT count(*) AS moved FROM payments) AS paid
     CROSS JOIN (
         SELECT count(*) AS proposed FROM manual_postings WHERE state NOT IN ('PROPOSED', 'REFUSED')
     ) AS manual
@@ -25,7 +26,8 @@ COUNTS = """
     CROSS JOIN LATERAL (
         VALUES ('transfers-balanced', transfers), ('balances-are-entries', balances), ('running-totals', entries),
                ('within-limits', limited), ('holds-resolved-once', resolving), ('booked-by-steps', transfers),
-               ('accounts-are-the-charts', opened), ('booked-as-proposed', proposed)
+               ('accounts-are-the-charts', opened), ('payments-as-moved', moved),
+               ('booked-as-proposed', proposed)
     ) AS by_rule (rule, count)
 """
 """How many rows each rule applies to."""
@@ -33,10 +35,11 @@ COUNTS = """
 UNBALANCED = """
     SELECT 'transfers-balanced', coalesce(reference, transfer_id::text), problem
     FROM (
-        SELECT transfer_id, 'its entries in ' || coalesce(currency, 'no currency') || ' sum to ' || sum(amount_minor)
+        SELECT transfer_id,
+               'its entries in ' || coalesce(chart || ' ' || currency, 'no account') || ' sum to ' || sum(amount_minor)
                AS problem
         FROM transfer_entries LEFT JOIN accounts ON accounts.id = account_id
-        GROUP BY transfer_id, currency HAVING sum(amount_minor) <> 0
+        GROUP BY transfer_id, chart, currency HAVING sum(amount_minor) <> 0
         UNION ALL
         SELECT coalesce(transfers.id, transfer_id),
                coalesce(entry_count, 0) || ' entries were booked, ' || coalesce(found, 0) || ' are there'
@@ -178,7 +181,22 @@ CHARTED = f"""
 """  # noqa: S608 - our own charts
 """A limit that an account has of its own, its chart does not say; a limit of its chart no account may lack."""
 
-DIFFERENCES = (UNBALANCED, BALANCES, HELD, RUNNING, LIMITS, HOLDS, CHARTED)
+PAYMENTS = """
+    SELECT 'payments-as-moved', payment_id,
+           'is ' || coalesce(payments.status || ' with version ' || payments.version, 'unknown') || '; '
+           || coalesce(changes, 0) || ' transfers moved it'
+           || coalesce(', the last one to ' || moved.status || ' with version ' || moved.version, '')
+    FROM payments
+    FULL JOIN (
+        SELECT payment_id, count(*) AS changes, max(payment_version) AS version,
+               (array_agg(payment_status ORDER BY payment_version DESC))[1] AS status
+        FROM transfers WHERE payment_id IS NOT NULL GROUP BY payment_id
+    ) AS moved USING (payment_id)
+    WHERE (payments.version, payments.status) IS DISTINCT FROM (moved.version, moved.status)
+       OR changes <> moved.version
+"""
+
+DIFFERENCES = (UNBALANCED, BALANCES, HELD, RUNNING, LIMITS, HOLDS, CHARTED, PAYMENTS)
 
 WITHOUT_EFFECT = """
     SELECT 'booked-by-steps', reference,
@@ -230,11 +248,14 @@ def _invariant(name: str, rule: str) -> Invariant:
 
 
 LEDGER_INVARIANTS = (
-    _invariant("transfers-balanced", "Every transfer has all of its entries, and they sum to zero in each currency."),
+    _invariant(
+        "transfers-balanced", "Every transfer has all of its entries, and they sum to zero in each chart and currency."
+    ),
     _invariant("balances-are-entries", "Every balance is the sum of its entries, and what it holds that of its holds."),
     _invariant("running-totals", "The totals in every entry are the sums of all entries before it and its own."),
     _invariant("within-limits", "No account is below its floor or above its ceiling, holds included."),
     _invariant("holds-resolved-once", "A hold is resolved once at most, and not for more than was held."),
+    _invariant("payments-as-moved", "Every payment has the status and version that its last transfer gave it."),
     _invariant("accounts-are-the-charts", "Every account has the kind, path, rows and limits that its chart gives it."),
 )
 

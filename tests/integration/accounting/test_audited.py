@@ -12,6 +12,7 @@ from sqlalchemy import text
 from baraza.audit.ledger import COUNTS, DIFFERENCES, DIFFERENCES_FROM_SAGAS
 from baraza.bench.ledger_copies import copy_transfers
 from chassis.postgres.transient import utc_now
+from ledger.model.payments import PaymentChange, PaymentStatus
 from ledger.model.transfers import Entry, Origin, Transfer, TransferKind
 from ledger.store.expiry import ExpiredHolds
 from stack import Stack
@@ -35,6 +36,9 @@ def audited(infrastructure: Stack) -> Iterator[LedgerUnderTest]:
             ledger.book(posted, voided, kept, transfer(member("ann"), WORKING, 3))
             ledger.book(post(posted, *(transfer(UTILITY, BANK, 5).entries)))
             ledger.book(void(voided))
+        for version, status in enumerate((PaymentStatus.AUTHORIZED, PaymentStatus.CAPTURED)):
+            change = PaymentChange(payment_id="paid", version=version, status=status)
+            ledger.book(Transfer(reference=f"paid {version}", payment=change))
         origin = Origin(saga_id=SAGA, step="post_ledger", message_id="m")
         ledger.book(Transfer(reference=f"{SAGA}:post_ledger", entries=SALE, origin=origin))
         yield ledger
@@ -53,7 +57,7 @@ def found(ledger: LedgerUnderTest, *damage: str, queries: Sequence[str] = DIFFER
 def test_an_untouched_ledger_is_sound(audited: LedgerUnderTest) -> None:
     assert found(audited) == set()
     counts = {row.rule: row.count for row in audited.rows(COUNTS)}
-    assert counts["transfers-balanced"] == 1 + 20 * 6 + 1
+    assert counts["transfers-balanced"] == 1 + 20 * 6 + 2 + 1
     assert counts["running-totals"] == 2 * (1 + 20 * 5 + 1)
     assert (counts["holds-resolved-once"], counts["within-limits"]) == (40, 1)
 
@@ -96,6 +100,11 @@ BOTH_MORE = """
         ("holds-resolved-once", (WITHOUT_ITS_INDEX, SECOND_VOID)),
         ("holds-resolved-once", ("UPDATE transfers SET kind = 'TRANSFER' WHERE id = {hold}",)),
         ("holds-resolved-once", (BOTH_MORE,)),
+        ("transfers-balanced", ("UPDATE accounts SET chart = 'shop' WHERE code = 'working'",)),
+        ("payments-as-moved", ("INSERT INTO payments VALUES ('invented', 1, 'CAPTURED', now())",)),
+        ("payments-as-moved", ("UPDATE payments SET status = 'SETTLED'",)),
+        ("payments-as-moved", ("DELETE FROM payments",)),
+        ("payments-as-moved", ("UPDATE transfers SET payment_id = NULL WHERE payment_status = 'AUTHORIZED'",)),
         ("accounts-are-the-charts", ("UPDATE accounts SET kind = 'LIABILITY' WHERE code = 'bank'",)),
         ("accounts-are-the-charts", ("UPDATE accounts SET code = 'vault' WHERE code = 'bank'",)),
         ("accounts-are-the-charts", ("UPDATE accounts SET code = 'working' WHERE code = 'bank'",)),
