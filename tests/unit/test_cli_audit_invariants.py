@@ -147,6 +147,7 @@ DAMAGE = [
             "holds-resolved-once",
             "booked-by-steps",
             "accounts-are-the-charts",
+            "payments-as-moved",
             "booked-as-proposed",
         )
     ),
