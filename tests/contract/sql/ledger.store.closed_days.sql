@@ -11,6 +11,10 @@ ORDER BY chart, day_closes.day;
 SELECT chart, CAST(day AS text) AS day, code, currency, CAST(debits AS text) AS debits, CAST(credits AS text) AS credits
 FROM day_totals;
 
+-- HASHED
+SET LOCAL enable_nestloop = off;
+SET LOCAL enable_sort = off;
+
 -- SUMMED
 WITH sealed AS MATERIALIZED (SELECT id, width_bucket(position - 1, CASE partition WHEN 0 THEN CAST($1 AS bigint[]) WHEN 1 THEN CAST($2 AS bigint[]) WHEN 2 THEN CAST($3 AS bigint[]) WHEN 3 THEN CAST($4 AS bigint[]) END) AS close
 FROM batches

@@ -7,10 +7,11 @@ from datetime import date, timedelta
 
 import psycopg
 import pytest
-from psycopg.errors import RaiseException
+from psycopg.errors import LockNotAvailable, RaiseException
 from sqlalchemy import text
 
 from chassis.postgres.transient import utc_now
+from ledger.store.booking import CLOSING_LOCK
 from ledger.store.closing import close_day
 from ledger.store.seals import seal_all
 from ledger.store.verification import verify
@@ -42,6 +43,10 @@ def closed(infrastructure: Stack) -> Iterator[LedgerUnderTest]:
         with ledger.engine.begin() as tx:
             seal_all(tx, now=utc_now())
         yield ledger
+
+
+def url_of(ledger: LedgerUnderTest) -> str:
+    return ledger.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 def close(ledger: LedgerUnderTest, chart: str, day: int) -> None:
@@ -116,6 +121,14 @@ def test_a_changed_day_is_named(closed: LedgerUnderTest, damage: str, named: tup
 @pytest.mark.parametrize("table", ["accounts", "day_closes", "day_totals"])
 @pytest.mark.parametrize("statement", ["UPDATE {} SET chart = chart", "DELETE FROM {}", "TRUNCATE {}"])
 def test_accounts_and_closed_days_are_never_changed(closed: LedgerUnderTest, table: str, statement: str) -> None:
-    url = closed.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
-    with psycopg.connect(url) as connection, pytest.raises(RaiseException, match=f"of {table} is refused"):
+    with psycopg.connect(url_of(closed)) as connection, pytest.raises(RaiseException, match=f"of {table} is refused"):
         connection.execute(statement.format(table))
+
+
+def test_a_posting_of_the_release_before_waits_for_a_closing(closed: LedgerUnderTest) -> None:
+    """Otherwise a day's totals could have an entry that is not sealed with them."""
+    with psycopg.connect(url_of(closed)) as closing, psycopg.connect(url_of(closed)) as posting:
+        closing.execute("SELECT pg_advisory_xact_lock(%s)", (CLOSING_LOCK,))
+        posting.execute("SET lock_timeout = '1ms'")
+        with pytest.raises(LockNotAvailable):
+            posting.execute("INSERT INTO entries VALUES ('saga', 'POST', 'sales', 0, 5, 'USD', now())")

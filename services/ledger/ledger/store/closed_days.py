@@ -23,6 +23,8 @@ STORED = text("""
            CAST(credits AS text) AS credits
     FROM day_totals
 """)
+HASHED = text("SET LOCAL enable_nestloop = off; SET LOCAL enable_sort = off")
+"""Every entry is summed. PostgreSQL takes the groups for many, and would sort the entries and look up each account."""
 HEADS = " ".join(f"WHEN {partition} THEN CAST(:heads_{partition} AS bigint[])" for partition in range(CHAINS))
 SUMMED = text(f"""
     WITH sealed AS MATERIALIZED (
@@ -146,6 +148,7 @@ def _summed(chart: str, days: Sequence[Close], tx: Connection) -> Iterator[Total
             before = positions[-1] if positions else 0
             positions.append(before if day.heads is None else day.heads.get(partition, (0, b""))[0])
     parameters = {f"heads_{partition}": positions for partition, positions in heads.items()}
+    tx.execute(HASHED)
     for row in tx.execute(SUMMED, parameters | {"chart": chart, "chains": CHAINS}):
         by_close.setdefault(row.close, []).append((row.code, row.currency, int(row.debits), int(row.credits)))
     sums: dict[tuple[str, str], tuple[int, int]] = {}

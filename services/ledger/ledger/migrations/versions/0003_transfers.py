@@ -286,7 +286,7 @@ WRITE_VIEW = (
         found_id bigint;
         booked timestamptz;
     BEGIN
-        PERFORM pg_advisory_xact_lock_shared(7810759522288402433);
+        PERFORM pg_advisory_xact_lock_shared(7810759522288402433);  -- as booking does: CLOSING_LOCK
         WITH opened AS (
             INSERT INTO accounts (path, chart, code, kind, currency, lanes, opened_at)
             VALUES (account_path, 'shop', NEW.account, CASE NEW.account WHEN 'sales' THEN 'INCOME' ELSE 'ASSET' END,
