@@ -50,11 +50,17 @@ def _time(value: object) -> object:
     return rfc3339(value)
 
 
+DAY_MIN, DAY_MAX = date(2000, 1, 1), date(2199, 12, 31)
+
+
 def _day(value: object) -> date:
     """Return a text as a day. Pydantic would take numbers for seconds since 1970, and times at midnight for days."""
     if not isinstance(value, str):
         raise ValueError(EXPECTED_DAY)
-    return full_date(value)
+    found = full_date(value)
+    if not DAY_MIN <= found <= DAY_MAX:
+        raise ValueError(f"{EXPECTED_DAY}, from {DAY_MIN} to {DAY_MAX}")
+    return found
 
 
 def _canonical(value: object) -> object:

@@ -7,7 +7,7 @@ from datetime import date, datetime
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 from sqlalchemy import Engine
 
 from chassis.http.auth import Principal, require
@@ -18,8 +18,6 @@ from chassis.wire.codec import Codec
 from ledger.closing import close_and_publish
 from ledger.store.closing import CannotClose
 
-DAY_MIN: Final = date(2000, 1, 1)
-DAY_MAX: Final = date(2199, 12, 31)
 WRITING: Final = (400, 401, 403, 409, 413, 415, 422, 500, 503)
 RESPONSES: Final[dict[int | str, dict[str, Any]]] = {status: PROBLEM_RESPONSES[status] for status in WRITING}
 
@@ -30,7 +28,7 @@ class DayToClose(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     chart: Literal["shop", "merchants", "sacco"]
-    day: Annotated[Day, Field(ge=DAY_MIN, le=DAY_MAX)]
+    day: Day
 
 
 class ClosedDayAnswer(BaseModel):

@@ -34,7 +34,6 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 CURSOR_LENGTH_MAX = -(-LANES * POSITION.size * 4 // 3)
 ID_MAX = 2**63 - 1
-DAY_MIN, DAY_MAX = date(2000, 1, 1), date(2199, 12, 31)
 RESPONSES: dict[int | str, dict[str, Any]] = {
     status: PROBLEM_RESPONSES[status] for status in (400, 401, 403, 422, 500, 503)
 }
@@ -265,9 +264,7 @@ def _add_statements(router: APIRouter, engine: Engine, clock: Callable[[], datet
 
 def _add_books(router: APIRouter, engine: Engine) -> None:
     @router.get("/v1/trial-balance", responses=RESPONSES)
-    def get_trial_balance(
-        _caller: Finance, chart: ChartName, day: Annotated[Day, Query(ge=DAY_MIN, le=DAY_MAX)]
-    ) -> TrialBalance:
+    def get_trial_balance(_caller: Finance, chart: ChartName, day: Day) -> TrialBalance:
         """Return a chart's totals at the end of a day in its zone."""
         with _reading(engine) as tx:
             found = trial_balances.trial_balance(chart, day, tx)

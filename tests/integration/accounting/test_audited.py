@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
@@ -175,12 +175,12 @@ def of_sagas(infrastructure: Stack) -> Iterator[LedgerUnderTest]:
         with ledger.engine.begin() as tx:
             tx.execute(text(PROPOSED), {"saga_id": HELD, "bank": BANK, "working": WORKING})
         origin = Origin(saga_id=HELD, step="hold_manual_posting")
-        expires_at = datetime(2026, 1, 1, tzinfo=UTC)
+        expires_at = utc_now() + timedelta(hours=1)
         reference = f"{HELD}:hold_manual_posting"
         dated = {"effective_at": VALUE_DATE, "expires_at": expires_at}
         ledger.book(hold(BANK, WORKING, 7, reference=reference, origin=origin, **dated))
         with ledger.engine.begin() as tx:
-            ExpiredHolds().void(tx, now=utc_now())
+            ExpiredHolds().void(tx, now=expires_at)
         yield ledger
 
 

@@ -83,12 +83,13 @@ def test_a_balance_at_any_effective_time_is_the_sum_of_what_has_that_value_date(
 
 
 def test_the_pages_of_a_statement_have_every_entry_once_in_order(times: LedgerUnderTest) -> None:
-    id_, pages, after = id_of(times, HOT), [], None
+    id_, pages, after = id_of(times, HOT), [], {}
     with times.engine.connect() as tx:
         while page := statement(id_, after, PAGE, tx):
             pages += page
-            last = page[-1]
-            after = Position(booked_at=last.booked_at, transfer_id=last.transfer_id, ordinal=last.ordinal)
+            for row in page:
+                position = Position(booked_at=row.booked_at, transfer_id=row.transfer_id, ordinal=row.ordinal)
+                after[row.lane] = position
     assert len(pages) == 3 * TRANSFERS
     keys = [(row.booked_at, row.transfer_id, row.ordinal) for row in pages]
     assert keys == sorted(set(keys))
