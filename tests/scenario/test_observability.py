@@ -71,7 +71,7 @@ def test_the_metrics_agree_with_the_orders(shop: Shop) -> None:
     assert after["CANCELLED_COMPENSATED"] == before["CANCELLED_COMPENSATED"] + 1
     assert ("authorize_payment", "PaymentDeclined") in answered(shop, "payment")
     assert ("post_ledger", "LedgerPosted") in answered(shop, "ledger")
-    assert samples(shop, "ledger", "baraza_ledger_imbalance_minor") in ([], [({"currency": "USD"}, 0.0)])
+    assert {value for _, value in samples(shop, "ledger", "baraza_ledger_imbalance_minor")} <= {0.0}
     routes = {labels["route"] for labels, _ in samples(shop, "checkout", "baraza_http_request_seconds_count")}
     assert "/v1/orders" in routes
     assert not [route for route in routes if orders[0].order_id in route]
