@@ -17,7 +17,6 @@ STANDING = {"post_ledger": "ledger", "burn_loyalty_points": "loyalty", "reserve_
 DOWN = {"book_shipment": "shipping", "authorize_payment": "payment"}
 BACKWARDS = ("post_ledger", "book_shipment", "burn_loyalty_points", "reserve_inventory", "authorize_payment")
 """The last of the chain first: while an order is on its way to a step, those before it still work."""
-WAITS = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = %s::regclass"
 WAITING = "SELECT waiting FROM sagas WHERE saga_id = %s"
 
 
@@ -25,7 +24,7 @@ def reaches_in_its_transaction(shop: Shop, step: str, order: PlacedOrder) -> Non
     """Wait until the step's service has taken the order's trigger and stands still, or is known to be away."""
     shop.reaches(order.order_id, step)
     if step in STANDING:
-        until(lambda: shop.rows(STANDING[step], WAITS, "effects"), f"{STANDING[step]} is inside its transaction")
+        shop.stands_in_its_transaction(STANDING[step])
 
 
 def await_postponement(shop: Shop, step: str, order: PlacedOrder) -> None:

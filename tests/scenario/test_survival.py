@@ -15,7 +15,6 @@ from support.shop import SCARCE, PlacedOrder, Shop
 from support.waiting import until
 
 STOPPED_S = 20.0
-WAITS = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = %s::regclass"
 
 
 @contextmanager
@@ -42,7 +41,7 @@ def test_a_service_killed_between_its_effect_and_its_publication_loses_no_order(
     with ExitStack() as suspended:
         with shop.blocked(service):
             order = shop.place(points=2)
-            until(lambda: shop.rows(service, WAITS, "effects"), f"{service} is inside its transaction")
+            shop.stands_in_its_transaction(service)
             suspended.enter_context(kafka_suspended(shop.stack))
         kill_before_publication(shop, service, order)
     assert shop.outcome(order.order_id)["saga"]["state"] in ("CONFIRMED", "CANCELLED_COMPENSATED")
@@ -62,7 +61,7 @@ def test_the_tracker_killed_between_its_decision_and_the_command_still_compensat
                 order = shop.place(sku=SCARCE)
                 shop.reaches(order.order_id, "reserve_inventory")
                 blocked.enter_context(shop.blocked("saga-tracker", table="consumed_offsets"))
-            until(lambda: shop.rows("saga-tracker", WAITS, "consumed_offsets"), "the tracker is in its transaction")
+            shop.stands_in_its_transaction("saga-tracker", table="consumed_offsets")
             suspended.enter_context(kafka_suspended(shop.stack))
         kill_before_publication(shop, "saga-tracker", order)
     saga = shop.outcome(order.order_id)["saga"]

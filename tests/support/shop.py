@@ -24,6 +24,11 @@ SKU, SCARCE, POINTS = "tea", "caviar", 500
 STOCK_UNITS = 1_000_000
 ENDED = ("CONFIRMED", "CANCELLED_COMPENSATED")
 CONNECTIONS = 16
+LOCK_WAITS = """
+    SELECT 1 FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
+    WHERE datname = current_database() AND relation = %s::regclass AND mode = 'RowShareLock' AND NOT granted
+"""
+"""Only a message's transaction locks rows of these tables."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,10 +144,14 @@ class Shop:
 
     @contextmanager
     def blocked(self, service: str, *, table: LiteralString = "effects") -> Iterator[None]:
-        """Block a service inside its next transaction, by a lock on a table that it needs."""
+        """Block a service inside its next transaction of a message, by a lock that its sweeps, which only read, pass."""
         with closing(psycopg.connect(self.stack.database_url(service, "owner"))) as connection:
-            connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(sql.Identifier(table)))
+            connection.execute(sql.SQL("LOCK TABLE {} IN EXCLUSIVE MODE").format(sql.Identifier(table)))
             yield
+
+    def stands_in_its_transaction(self, service: str, *, table: LiteralString = "effects") -> None:
+        """Wait until a blocked service has a message in its transaction."""
+        until(lambda: self.rows(service, LOCK_WAITS, table), f"{service} is inside its transaction")
 
     @contextmanager
     def down(self, service: str) -> Iterator[None]:
