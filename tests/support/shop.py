@@ -144,7 +144,7 @@ class Shop:
 
     @contextmanager
     def blocked(self, service: str, *, table: LiteralString = "effects") -> Iterator[None]:
-        """Block a service inside its next transaction of a message, by a lock that its sweeps, which only read, pass."""
+        """Block a service inside its next transaction of a message. Sweeps only read: they pass the lock."""
         with closing(psycopg.connect(self.stack.database_url(service, "owner"))) as connection:
             connection.execute(sql.SQL("LOCK TABLE {} IN EXCLUSIVE MODE").format(sql.Identifier(table)))
             yield
