@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chassis.saga.effects import (
+    OPEN,
     Effect,
     EffectState,
     LoadedEffects,
@@ -78,7 +79,7 @@ def test_a_closing_call_is_asked_about_only_when_it_can_no_longer_be_under_way(
 def test_a_compensation_settles_what_is_open_before_it_undoes_what_is_done(found: list[Effect | None]) -> None:
     states = {effect.state for effect in found if effect}
     expected = OnCompensation.UNDO if EffectState.DONE in states else OnCompensation.REPLY
-    assert on_compensation(found) is (OnCompensation.SETTLE if EffectState.STARTED in states else expected)
+    assert on_compensation(found) is (OnCompensation.SETTLE if states & OPEN else expected)
 
 
 @given(effects)
@@ -86,7 +87,7 @@ def test_a_fence_forbids_what_has_not_run_and_leaves_the_rest_as_it_is(effect: E
     assert fenced("saga", "step", None).state is EffectState.FENCED
     after = fenced("saga", "step", effect)
     assert after.closing
-    assert after.state is effect.state
+    assert after.state is (EffectState.FENCED if effect.state is EffectState.PAUSED else effect.state)
     assert fenced("saga", "step", after) == after
 
 
@@ -105,12 +106,12 @@ def test_each_call_counts_as_an_attempt() -> None:
 
 
 @given(effects)
-def test_only_a_started_effect_can_be_settled(effect: Effect) -> None:
-    if effect.state is EffectState.STARTED:
+def test_only_an_open_or_paused_effect_can_be_settled(effect: Effect) -> None:
+    if effect.state in {*OPEN, EffectState.PAUSED}:
         after = settled(effect, EffectState.DONE)
         assert (after.state, after.deadline_at, after.closing) == (EffectState.DONE, None, effect.closing)
     else:
-        with pytest.raises(ValueError, match="only a STARTED effect"):
+        with pytest.raises(ValueError, match="only an open effect"):
             settled(effect, EffectState.DONE)
 
 

@@ -22,6 +22,12 @@ class EffectState(enum.StrEnum):
 
     STARTED = "STARTED"
     """A call to a provider may be under way; its outcome is not known yet."""
+    SENT = "SENT"
+    """An awaited step's call arrived at the provider; its outcome comes later (:mod:`chassis.saga.awaited`)."""
+    UNSURE = "UNSURE"
+    """It is not known whether an awaited step's call arrived."""
+    PAUSED = "PAUSED"
+    """Every attempt of an awaited step is proven to have failed; the next one waits until it may be made."""
     DONE = "DONE"
     REJECTED = "REJECTED"
     FENCED = "FENCED"
@@ -29,12 +35,19 @@ class EffectState(enum.StrEnum):
     UNDONE = "UNDONE"
 
 
+OPEN = frozenset({EffectState.STARTED, EffectState.SENT, EffectState.UNSURE})
+"""The states in which a step may still turn out to have run."""
+IN_DOUBT = frozenset({EffectState.SENT, EffectState.UNSURE})
+"""The open states whose outcome may be days away: no command waits for it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effect:
     """One row of the effects table.
 
-    ``attempt`` counts the calls begun. After ``deadline_at`` the last of them can no longer be under way.
-    ``closing`` means that the saga is being fenced: a late outcome is recorded but not announced.
+    ``attempt`` counts the calls begun; of an awaited step it is the number of the current attempt. After
+    ``deadline_at`` the last call can no longer be under way. ``closing`` means that the saga is being fenced: a late outcome is
+    recorded but not announced.
     """
 
     saga_id: str
@@ -73,6 +86,19 @@ class OnRedrive(enum.Enum):
     """Its saga is being fenced, and a call may be under way: settle it first."""
 
 
+class OnFence(enum.Enum):
+    """What a fence finds of one step."""
+
+    FENCE = enum.auto()
+    """It has not run, and never will."""
+    WAIT = enum.auto()
+    """A call may be under way: settle it first, which takes seconds."""
+    DOUBT = enum.auto()
+    """Its outcome comes later: reply at once that it is in doubt, and once more when it is settled."""
+    ANSWER = enum.auto()
+    """It is settled."""
+
+
 class OnCompensation(enum.Enum):
     """What a compensation may do."""
 
@@ -80,7 +106,7 @@ class OnCompensation(enum.Enum):
     REPLY = enum.auto()
     """There is nothing to undo, or it is undone already: only reply."""
     SETTLE = enum.auto()
-    """A call may be under way: settle it first."""
+    """A call may be under way, or its outcome may still come: settle it first."""
 
 
 def on_trigger(effect: Effect | None) -> OnTrigger:
@@ -104,19 +130,33 @@ def on_due(effect: Effect | None, now: datetime) -> OnDue:
     return OnDue.WAIT if effect.deadline_at is not None and now < effect.deadline_at else OnDue.QUERY
 
 
-def on_redrive(effect: Effect | None) -> OnRedrive:
-    """Decide about a step whose trigger is parked: it runs again unless its effect is settled, or about to be."""
+def on_redrive(effect: Effect | None, *, is_awaited: bool = False) -> OnRedrive:
+    """Decide about a step whose trigger is parked: it runs again unless its effect is settled, or about to be.
+
+    A redrive of an awaited step makes no call. It resumes the queries for its outcome, also while the saga is fenced.
+    """
     if effect is None:
+        return OnRedrive.RESUME
+    if effect.state in IN_DOUBT or effect.state is EffectState.PAUSED:
         return OnRedrive.RESUME
     if effect.state is not EffectState.STARTED:
         return OnRedrive.REPORT
-    return OnRedrive.WAIT if effect.closing else OnRedrive.RESUME
+    return OnRedrive.WAIT if effect.closing and not is_awaited else OnRedrive.RESUME
+
+
+def on_fence(effect: Effect | None) -> OnFence:
+    """Decide about one step of a saga that is being fenced. Nothing but evidence takes a step out of doubt."""
+    if effect is None or effect.state is EffectState.PAUSED:
+        return OnFence.FENCE
+    if effect.state is EffectState.STARTED:
+        return OnFence.WAIT
+    return OnFence.DOUBT if effect.state in IN_DOUBT else OnFence.ANSWER
 
 
 def on_compensation(effects: Collection[Effect | None]) -> OnCompensation:
     """Decide by everything that the compensation undoes (a refund undoes an authorization and its capture)."""
     states = {effect.state for effect in effects if effect is not None}
-    if EffectState.STARTED in states:
+    if states & OPEN:
         return OnCompensation.SETTLE
     return OnCompensation.UNDO if EffectState.DONE in states else OnCompensation.REPLY
 
@@ -125,6 +165,8 @@ def fenced(saga_id: str, step: str, effect: Effect | None) -> Effect:
     """Return the effect after its saga was fenced: one that has not run never will, a call under way is closing."""
     if effect is None:
         return Effect(saga_id=saga_id, step=step, state=EffectState.FENCED, closing=True)
+    if effect.state is EffectState.PAUSED:
+        return replace(effect, state=EffectState.FENCED, closing=True)
     return effect if effect.closing else replace(effect, closing=True)
 
 
@@ -132,6 +174,8 @@ def undone(saga_id: str, step: str, effect: Effect | None) -> Effect:
     """Return the effect after its compensation; one that has not run is fenced."""
     if effect is None:
         return Effect(saga_id=saga_id, step=step, state=EffectState.FENCED, closing=True)
+    if effect.state is EffectState.PAUSED:
+        return replace(effect, state=EffectState.FENCED, closing=True)
     return replace(effect, state=EffectState.UNDONE) if effect.state is EffectState.DONE else effect
 
 
@@ -153,8 +197,8 @@ def resumed(effect: Effect) -> Effect:
 
 def settled(effect: Effect, state: EffectState) -> Effect:
     """Return the effect with the outcome of its call. Raises ValueError for an effect that is settled already."""
-    if effect.state is not EffectState.STARTED:
-        raise ValueError(f"{effect.step} of {effect.saga_id} is {effect.state}; only a STARTED effect can be settled.")
+    if effect.state not in OPEN and effect.state is not EffectState.PAUSED:
+        raise ValueError(f"{effect.step} of {effect.saga_id} is {effect.state}; only an open effect can be settled.")
     return replace(effect, state=state, deadline_at=None)
 
 
