@@ -7,20 +7,25 @@ shorter sagas (tests/proof). A second test takes any facts, also combinations th
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proof.awaited_models import without_return
 from proof.models import CALLS, ORDER
 from proof.states import CANCEL, Model, ModelState
 from saga_tracker.model.facts import (
     NOTHING,
     UNKNOWN_STEP,
+    Awaited,
     Cancelled,
     CommandDead,
     Compensated,
+    Contradicted,
+    EvidenceOverdue,
     Fact,
     Fenced,
     Redriven,
@@ -39,6 +44,7 @@ from saga_tracker.model.facts import (
     to_record,
 )
 from saga_tracker.model.progress import FENCE, SagaState, decide, redrive_key
+from saga_tracker.model.saga import SagaDefinition
 
 AT = datetime(2026, 11, 21, 10, tzinfo=UTC)
 STOPS = (CANCEL, *(TimedOut(step=step.name) for step in ORDER.steps))
@@ -111,16 +117,32 @@ FACTS: st.SearchStrategy[Fact] = st.one_of(
     ),
     st.builds(StepRedriven, step=STEP_NAMES, number=GENERATIONS, outcome=st.sampled_from(RedriveOutcome)),
     st.builds(TimedOut, step=STEP_NAMES),
+    st.builds(Awaited, step=STEP_NAMES, attempt=st.integers(1, 3), undo=st.booleans()),
+    st.builds(Contradicted, step=STEP_NAMES, attempt=st.integers(1, 3), reason=REASONS, is_mark=st.booleans()),
+    st.builds(EvidenceOverdue, step=STEP_NAMES),
     st.builds(ReplyOverdue, round_=STEP_NAMES, attempt=st.integers(1, 6)),
     st.builds(Cancelled, at=st.just(AT), by=REASONS, reason=REASONS),
 )
 
 
-@given(st.lists(FACTS, max_size=12).flatmap(lambda facts: st.tuples(st.just(facts), st.permutations(facts))))
+AWAITED_ORDER = replace(
+    ORDER,
+    steps=(
+        *ORDER.steps[:4],
+        without_return(ORDER.steps[4]),
+        replace(ORDER.steps[5], compensation=None),
+    ),
+)
+"""The order saga with a capture that has no return."""
+
+
+@pytest.mark.parametrize("definition", [ORDER, AWAITED_ORDER], ids=["order", "without return"])
+@given(orders=st.lists(FACTS, max_size=12).flatmap(lambda facts: st.tuples(st.just(facts), st.permutations(facts))))
 @settings(deadline=None)
 def test_contradictory_facts_lead_to_one_decision_in_any_order_too(
+    definition: SagaDefinition,
     orders: tuple[list[Fact], list[Fact]],
 ) -> None:
     first, second = (merge_all(NOTHING, facts) for facts in orders)
     assert first == second == merge_all(first, orders[1]) == from_record(to_record(first))
-    assert decide(ORDER, first) == decide(ORDER, second)
+    assert decide(definition, first) == decide(definition, second)

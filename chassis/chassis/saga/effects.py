@@ -46,8 +46,8 @@ class Effect:
     """One row of the effects table.
 
     ``attempt`` counts the calls begun; of an awaited step it is the number of the current attempt. After
-    ``deadline_at`` the last call can no longer be under way. ``closing`` means that the saga is being fenced: a late outcome is
-    recorded but not announced.
+    ``deadline_at`` the last call can no longer be under way. ``closing`` means that the saga is being fenced: a late
+    outcome is recorded but not announced.
     """
 
     saga_id: str

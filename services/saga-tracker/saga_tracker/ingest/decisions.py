@@ -16,7 +16,7 @@ from chassis.wire.envelope import derived_id
 from messages.contract import Envelope
 from messages.saga import CancellationDecided, DeadlinePassed, OperatorActed, ServiceRedrive
 from saga_tracker.ingest.tracked_saga import TrackedSaga
-from saga_tracker.model.facts import Cancelled, Fact, Redriven, ReplyOverdue, Resolved, TimedOut, Timer
+from saga_tracker.model.facts import Cancelled, EvidenceOverdue, Fact, Redriven, ReplyOverdue, Resolved, TimedOut, Timer
 from saga_tracker.model.progress import key_of
 from saga_tracker.model.saga import SERVICE
 from saga_tracker.store.plans import ActKind, LogEntry
@@ -56,13 +56,13 @@ class AppliedAct:
 
 def deadline_passed(saga: TrackedSaga, timer: Timer, *, deadline_at: datetime, now: datetime) -> DeadlinePassed:
     """Return the decision that a deadline passed."""
-    awaited = timer.step if isinstance(timer, TimedOut) else timer.round_
+    awaited = timer.round_ if isinstance(timer, ReplyOverdue) else timer.step
     return DeadlinePassed(
         **_envelope(saga, _timer_id(saga.row.saga_id, timer), None, now),
         timer=type(timer).__name__,
         awaited=awaited,
         step=awaited if any(step.name == awaited for step in saga.definition.steps) else None,
-        attempt=0 if isinstance(timer, TimedOut) else timer.attempt,
+        attempt=timer.attempt if isinstance(timer, ReplyOverdue) else 0,
         deadline_at=deadline_at,
     )
 
@@ -158,7 +158,7 @@ def entry_of(message: OwnDecision, partition: int) -> Entry | None:
         type=message.timer,
         occurred_at=message.deadline_at,
         deadline_at=message.deadline_at,
-        attempt=None if isinstance(timer, TimedOut) else timer.attempt,
+        attempt=timer.attempt if isinstance(timer, ReplyOverdue) else None,
         detail=f"{key_of(timer)}: nothing came in time",
     )
 
@@ -207,6 +207,8 @@ def _act_id(saga_id: str, plan_id: str) -> str:
 def _timer_of(message: DeadlinePassed) -> Timer:
     if message.timer == TimedOut.__name__:
         return TimedOut(step=message.awaited)
+    if message.timer == EvidenceOverdue.__name__:
+        return EvidenceOverdue(step=message.awaited)
     if message.timer == ReplyOverdue.__name__:
         return ReplyOverdue(round_=message.awaited, attempt=message.attempt)
     raise InvalidDecision(f"{message.timer!r} is no timer of this release.")

@@ -221,7 +221,7 @@ def _detail_of(message: Message, fact: Fact) -> str | None:
 
 def _interpret_fenced(definition: SagaDefinition, message: SagaFenced, entry: Entry) -> tuple[Fact, Entry]:
     steps = sorted(each.step for each in message.steps)
-    if steps != sorted(definition.steps_of(message.service)):
+    if steps != sorted(definition.fenced_steps_of(message.service)):
         # A step that is missing here would count as never run, and its effect would stay.
         raise Unexpected(f"SagaFenced lists the steps {steps}; those are not the steps of {message.service!r}.")
     try:

@@ -64,7 +64,7 @@ def _command(definition: SagaDefinition, command: Command, reason: str, envelope
     message: Message
     if command.step is None:
         message = FenceSaga(
-            **envelope, steps=definition.steps_of(command.service), attempt=command.attempt, reason=reason
+            **envelope, steps=definition.fenced_steps_of(command.service), attempt=command.attempt, reason=reason
         )
     elif command.redrive is not None:
         message = RedriveStep(**envelope, step=command.step, attempt=command.redrive, reason=reason)

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from saga_tracker.model.facts import Fact, merge
-from saga_tracker.model.progress import FENCE, Decision, Phase, admits, decide, is_late
+from saga_tracker.model.progress import FENCE, Decision, Phase, admits, admitted, decide, is_late
 from saga_tracker.model.saga import Definitions, SagaDefinition
 from saga_tracker.store.sagas import SagaRow
 from saga_tracker.store.timeline import Entry
@@ -39,8 +39,9 @@ class TrackedSaga:
         return decide(self.definition, self.row.progress)
 
     def add(self, fact: Fact) -> None:
-        """Add a fact to what is known of the saga."""
-        self.row.progress = merge(self.row.progress, fact)
+        """Add a fact to what is known of the saga; a contradiction after its end becomes a mark."""
+        known = self.row.progress
+        self.row.progress = merge(known, admitted(self.definition, known, fact) or fact)
 
     def refuses(self, fact: Fact) -> bool:
         """Return whether a fact must not be added: a cancellation after the end of the saga.

@@ -30,6 +30,8 @@ class StepState(enum.StrEnum):
     REJECTED = "REJECTED"
     FENCED = "FENCED"
     UNDONE = "UNDONE"
+    IN_DOUBT = "IN_DOUBT"
+    """Its outcome comes later. The service replies once more when it is settled."""
 
 
 class RedriveOutcome(enum.StrEnum):
@@ -81,6 +83,29 @@ class Fenced:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Awaited:
+    """An attempt at a step, or at its ``undo``, was begun whose outcome comes later."""
+
+    step: str
+    attempt: int
+    undo: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contradicted:
+    """Later evidence about an attempt contradicts the outcome that its service had published.
+
+    ``is_mark``: it came after the saga's last event was published, which nothing takes back. It is kept for people, and
+    no decision reads it.
+    """
+
+    step: str
+    attempt: int
+    reason: str
+    is_mark: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RetriesExhausted:
     """The retries of a step's trigger are exhausted, after ``redrive`` redrives; the trigger was dead-lettered."""
 
@@ -114,6 +139,13 @@ class Unprocessable:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimedOut:
     """The deadline of a step passed."""
+
+    step: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvidenceOverdue:
+    """The time passed that a step's evidence may take. It settles nothing: the saga is fenced."""
 
     step: str
 
@@ -179,12 +211,15 @@ class Resolved:
     reason: str
 
 
-Timer: TypeAlias = TimedOut | ReplyOverdue
+Timer: TypeAlias = TimedOut | EvidenceOverdue | ReplyOverdue
 _MergedFact: TypeAlias = (
     Succeeded
     | Rejected
     | Compensated
     | Fenced
+    | Awaited
+    | Contradicted
+    | EvidenceOverdue
     | RetriesExhausted
     | CommandDead
     | Unprocessable
@@ -207,7 +242,8 @@ class Progress:
     """Everything that is known of one saga.
 
     Mappings go from a step or a command to a reason, to a count, or to a generation or attempt with its reason.
-    ``letters`` maps each unprocessable message of an unknown step to its reason.
+    ``letters`` maps each unprocessable message of an unknown step to its reason. ``contradicted`` has the steps
+    that a service published as contradicted before the saga ended, ``marks`` those that it published afterwards.
     """
 
     ran: frozenset[str] = frozenset()
@@ -221,6 +257,11 @@ class Progress:
     letters: Mapping[str, str] = field(default_factory=dict)
     letters_redriven: frozenset[str] = frozenset()
     timed_out: frozenset[str] = frozenset()
+    awaited: frozenset[str] = frozenset()
+    undo_awaited: frozenset[str] = frozenset()
+    in_doubt: frozenset[str] = frozenset()
+    contradicted: Mapping[str, str] = field(default_factory=dict)
+    marks: Mapping[str, str] = field(default_factory=dict)
     overdue: Mapping[str, int] = field(default_factory=dict)
     redrives: Mapping[str, int] = field(default_factory=dict)
     redriven: Mapping[str, tuple[int, RedriveOutcome]] = field(default_factory=dict)
@@ -231,6 +272,15 @@ class Progress:
     def __hash__(self) -> int:
         """Hash the sets alone; the generated method would fail at the mappings."""
         return hash((self.ran, self.never_ran, self.compensated, self.fenced_services, self.timed_out))
+
+    @property
+    def open_doubt(self) -> frozenset[str]:
+        """The steps that a service reported as in doubt and of which no settled state is known, in any order."""
+        return self.in_doubt - self.ran - self.never_ran - self.rejected.keys()
+
+    def is_under_way(self, step: str) -> bool:
+        """Return whether a step was begun whose outcome comes later, settled or not: every step before it ran."""
+        return step in self.awaited or step in self.in_doubt
 
     @property
     def unresolved_letters(self) -> Mapping[str, str]:
@@ -271,7 +321,15 @@ def _merged(progress: Progress, fact: _MergedFact) -> Progress:
             return replace(progress, letters=_with_reason(progress.letters, letter, reason))
         case Unprocessable(step=step, reason=reason, redrive=number):
             return replace(progress, unprocessable=_with_latest(progress.unprocessable, step, (number, reason)))
-        case TimedOut(step=step):
+        case Awaited(step=step, undo=True):
+            return replace(progress, undo_awaited=progress.undo_awaited | {step})
+        case Awaited(step=step):
+            return replace(progress, awaited=progress.awaited | {step})
+        case Contradicted(step=step, reason=reason, is_mark=True):
+            return replace(progress, marks=_with_reason(progress.marks, step, reason))
+        case Contradicted(step=step, reason=reason):
+            return replace(progress, contradicted=_with_reason(progress.contradicted, step, reason))
+        case TimedOut(step=step) | EvidenceOverdue(step=step):
             return replace(progress, timed_out=progress.timed_out | {step})
         case ReplyOverdue(round_=round_, attempt=attempt):
             latest = max(attempt, progress.overdue.get(round_, 0))
@@ -320,6 +378,8 @@ def _merge_state(progress: Progress, step: str, state: StepState) -> Progress:
             return replace(progress, never_ran=progress.never_ran | {step})
         case StepState.REJECTED:
             return replace(progress, rejected=_with_reason(progress.rejected, step, ""))
+        case StepState.IN_DOUBT:
+            return replace(progress, in_doubt=progress.in_doubt | {step})
 
 
 def _merge_redriven(progress: Progress, fact: Redriven) -> Progress:
@@ -348,14 +408,17 @@ def _merge_step_redriven(progress: Progress, step: str, reply: tuple[int, Redriv
 
 
 _OUTCOMES = tuple(RedriveOutcome)
-_REASONS = ("rejected", "letters")
+_REASONS = ("rejected", "letters", "contradicted", "marks")
 _FAILED = {"exhausted": "exhausted", "dead_commands": "dead_commands", "unprocessable": "unreadable"}
 """Each field with its key in a record, which stays as it was first stored."""
 _FIRST = {"exhausted": 0, "dead_commands": 1, "unprocessable": 0}
 """The generation, or attempt, that a record leaves out."""
 _ACTS = ("cancelled", "redriven_by")
 _COUNTS = ("overdue", "redrives")
-_SETS = ("ran", "never_ran", "compensated", "fenced_services", "timed_out", "letters_redriven")
+_SETS = (
+    *("ran", "never_ran", "compensated", "fenced_services", "timed_out", "letters_redriven"),
+    *("awaited", "undo_awaited", "in_doubt"),
+)
 
 
 def to_record(progress: Progress) -> dict[str, object]:

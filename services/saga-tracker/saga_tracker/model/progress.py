@@ -20,20 +20,29 @@ Ties, each decided the same way in any order of arrival:
 - A redrive makes earlier failures history, and nothing else. A step goes to its service once more; a round of
   commands gets as many attempts again.
 
-The order matters in one case only, which is decided before a fact is recorded (:func:`admits`): a cancellation of a
-saga that has ended is refused, because its last event was sent.
+Of a step whose outcome comes later:
+
+- Its first attempt, or its service's reply that it is in doubt, proves that every step before it ran.
+- A stopped saga waits, IN_DOUBT, until no step is in doubt. It then sends no command, and no time ends that.
+- Behind a step without a return that ran, nothing stops the saga: a cancellation is lost, a late step parks.
+- A contradiction about a step without a return that is not known to have run freezes the saga: an INCIDENT.
+
+The order matters in two cases only, which are decided before a fact is recorded (:func:`admitted`), because the saga's
+last event was sent: a cancellation of a saga that has ended is refused, and a contradiction is recorded as a mark.
 """
 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 
 from saga_tracker.model.facts import (
     KEPT_MAX,
     Cancelled,
+    Contradicted,
+    EvidenceOverdue,
     Fact,
     Fenced,
     Progress,
@@ -60,6 +69,10 @@ class SagaState(enum.StrEnum):
     CONFIRMED = "CONFIRMED"
     CANCELLED_COMPENSATED = "CANCELLED_COMPENSATED"
     NEEDS_REVIEW = "NEEDS_REVIEW"
+    IN_DOUBT = "IN_DOUBT"
+    """It is stopped, and the outcome of a step or of its undo comes later. It is neither failed nor parked."""
+    INCIDENT = "INCIDENT"
+    """A provider contradicted itself about a step that nothing undoes. It is frozen until people have settled it."""
 
 
 class Phase(enum.StrEnum):
@@ -126,7 +139,10 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What follows. ``parked`` is why a person has to look at the saga, ``failure`` why it is stopped."""
+    """What follows. ``parked`` is why a person has to look at the saga, ``failure`` why it is stopped.
+
+    ``incident`` is what a provider contradicted. ``cancellation_lost``: it goes forward although it was cancelled.
+    """
 
     phase: Phase
     step: str
@@ -134,12 +150,19 @@ class Decision:
     commands: tuple[Command, ...] = ()
     waiting: Waiting | None = None
     parked: str | None = None
+    in_doubt: bool = False
+    incident: str | None = None
+    cancellation_lost: bool = False
 
     @property
     def state(self) -> SagaState:
         """The saga's state as the API shows it."""
         if self.parked is not None:
             return SagaState.NEEDS_REVIEW
+        if self.incident is not None:
+            return SagaState.INCIDENT
+        if self.in_doubt:
+            return SagaState.IN_DOUBT
         if self.phase is not Phase.ENDED:
             return SagaState.PENDING
         return SagaState.CONFIRMED if self.failure is None else SagaState.CANCELLED_COMPENSATED
@@ -147,7 +170,7 @@ class Decision:
     @property
     def reason(self) -> str | None:
         """Why the saga is parked or stopped, for people."""
-        return self.parked or (self.failure.reason if self.failure else None)
+        return self.parked or self.incident or (self.failure.reason if self.failure else None)
 
 
 def key_of(timer: Timer) -> str:
@@ -155,6 +178,8 @@ def key_of(timer: Timer) -> str:
     match timer:
         case TimedOut(step=step):
             return f"{step} to run"
+        case EvidenceOverdue(step=step):
+            return f"{step} to be settled"
         case ReplyOverdue(round_=round_, attempt=attempt):
             return f"{round_} reply {attempt}"
 
@@ -163,6 +188,8 @@ class StepOutcome(enum.StrEnum):
     """What is known of one step, as the API shows it."""
 
     WAITING = "waiting"
+    AWAITED = "awaited"
+    """Its call is made; its outcome comes later."""
     RAN = "ran"
     REJECTED = "rejected"
     COMPENSATED = "compensated"
@@ -182,6 +209,8 @@ def outcomes(definition: SagaDefinition, progress: Progress) -> dict[str, StepOu
             found[step.name] = StepOutcome.COMPENSATED
         elif index < ran_count:
             found[step.name] = StepOutcome.RAN
+        elif progress.is_under_way(step.name) and step.name not in progress.never_ran:
+            found[step.name] = StepOutcome.AWAITED
         elif decision.phase is Phase.RUNNING and step.name == decision.step:
             found[step.name] = StepOutcome.WAITING
         else:
@@ -206,10 +235,12 @@ class NotRedrivable(Exception):
 def redrive(definition: SagaDefinition, progress: Progress, *, at: datetime, by: str, reason: str) -> Redriven:
     """Return the fact that redrives what the saga is parked for. Raises NotRedrivable."""
     decision = decide(definition, progress)
+    if decision.incident is not None:
+        raise NotRedrivable(f"{decision.incident}. No redrive changes what was paid; settle it by hand.")
     if decision.parked is None:
         raise NotRedrivable(f"It is not parked: it is {decision.state} in {decision.phase}.")
     if decision.phase is Phase.FENCING:
-        round_ = FENCE
+        round_ = redrive_key(decision.step) if decision.in_doubt else FENCE
     elif decision.phase is Phase.COMPENSATING:
         round_ = decision.step
     elif contradiction_of(definition, progress, ran_count_of(definition, progress)) is not None:
@@ -219,7 +250,7 @@ def redrive(definition: SagaDefinition, progress: Progress, *, at: datetime, by:
     else:
         round_ = redrive_key(decision.step)
     number = progress.redrives.get(round_, 0)
-    if decision.phase is Phase.RUNNING:
+    if round_ == redrive_key(decision.step):
         # A service's parked messages may have been redriven outside of this round; the next number exceeds them all.
         failed = (progress.exhausted.get(decision.step), progress.unprocessable.get(decision.step))
         number = max(number, *(each[0] for each in failed if each is not None), 0)
@@ -230,8 +261,21 @@ def redrive(definition: SagaDefinition, progress: Progress, *, at: datetime, by:
 
 
 def admits(definition: SagaDefinition, progress: Progress, fact: Fact) -> bool:
-    """Return whether a fact may be recorded: any but a cancellation of a saga that has ended."""
-    return not isinstance(fact, Cancelled) or decide(definition, progress).phase is not Phase.ENDED
+    """Return whether a fact may be recorded: any but a cancellation that comes too late."""
+    return admitted(definition, progress, fact) is not None
+
+
+def admitted(definition: SagaDefinition, progress: Progress, fact: Fact) -> Fact | None:
+    """Return the fact to record. None: a cancellation of a saga that has ended, or that has no return any more.
+
+    A contradiction after the end is recorded as a mark.
+    """
+    if not isinstance(fact, Cancelled | Contradicted):
+        return fact
+    has_ended = decide(definition, progress).phase is Phase.ENDED
+    if isinstance(fact, Contradicted):
+        return replace(fact, is_mark=True) if has_ended else fact
+    return None if has_ended or _has_passed_no_return(definition, progress) else fact
 
 
 def is_late(definition: SagaDefinition, before: Progress, fact: Fact) -> bool:
@@ -255,6 +299,10 @@ def _decided(definition: SagaDefinition, progress: Progress) -> Decision:
     contradiction = contradiction_of(definition, progress, ran_count)
     if contradiction is not None:
         return Decision(phase=Phase.RUNNING, step=last, parked=contradiction)
+    if _has_passed_no_return(definition, progress):
+        return _forward(definition, progress, ran_count, last)
+    if (incident := _incident(definition, progress)) is not None:
+        return incident
     if progress.rejected:
         ((step, reason),) = progress.rejected.items()
         failure = Failure(cause=Cause.REJECTED, step=step, reason=reason or f"{step} was rejected")
@@ -264,9 +312,49 @@ def _decided(definition: SagaDefinition, progress: Progress) -> Decision:
         return Decision(phase=Phase.ENDED, step=last)
     if stop is None:
         return _run(definition, progress, definition.steps[ran_count])
-    if ran_count == len(definition.steps) or progress.fenced_services.issuperset(definition.services):
-        return _compensate(definition, progress, ran_count, stop)
-    return _fence(definition, progress, last, stop)
+    if ran_count < len(definition.steps) and not progress.fenced_services.issuperset(definition.fenced_services):
+        return _fence(definition, progress, last, stop)
+    if (doubt := _doubt(definition, progress, ran_count, stop)) is not None:
+        return doubt
+    return _compensate(definition, progress, ran_count, stop)
+
+
+def _has_passed_no_return(definition: SagaDefinition, progress: Progress) -> bool:
+    """Return whether the step ran that has no return: from then on the saga only goes forward."""
+    index = definition.no_return
+    return index is not None and ran_count_of(definition, progress) > index
+
+
+def _forward(definition: SagaDefinition, progress: Progress, ran_count: int, last: str) -> Decision:
+    """Go on behind the step without a return, whatever else is known: a cancellation is lost, a late step parks."""
+    if ran_count == len(definition.steps):
+        decision = Decision(phase=Phase.ENDED, step=last)
+    else:
+        decision = _run(definition, progress, definition.steps[ran_count])
+    return replace(decision, cancellation_lost=True) if progress.cancelled is not None else decision
+
+
+def _incident(definition: SagaDefinition, progress: Progress) -> Decision | None:
+    """Freeze a saga whose step without a return is contradicted: no command is sent, since none can be right."""
+    step = None if definition.no_return is None else definition.steps[definition.no_return].name
+    if step is None or step not in progress.contradicted:
+        return None
+    return Decision(phase=Phase.RUNNING, step=step, incident=f"{step}: {progress.contradicted[step]}")
+
+
+def _doubt(definition: SagaDefinition, progress: Progress, ran_count: int, failure: Failure) -> Decision | None:
+    """Wait for the evidence of a step that is in doubt; None where none is. No time ends the wait."""
+    step = next((each for each in definition.steps[ran_count:] if each.name in progress.open_doubt), None)
+    if step is None:
+        return None
+    round_, failed = redrive_key(step.name), progress.exhausted.get(step.name)
+    decision = Decision(phase=Phase.FENCING, step=step.name, failure=failure, in_doubt=True)
+    if failed is not None and not progress.is_history(failed, round_):
+        return replace(decision, parked=f"{step.name}: {failed[1]}")
+    if (command := _redrive_command(definition, progress, step)) is not None:
+        found = _await_replies(definition, progress, Phase.FENCING, step.name, failure, (command,), round_)
+        return replace(found, in_doubt=True)
+    return decision
 
 
 def _resolved(definition: SagaDefinition, progress: Progress, step: str, resolved: Resolved) -> Decision:
@@ -278,8 +366,10 @@ def _resolved(definition: SagaDefinition, progress: Progress, step: str, resolve
         return Decision(phase=Phase.ENDED, step=step)
     reason = f"{resolved.proposed_by} and {resolved.by}: {resolved.reason}"
     failure = Failure(cause=Cause.CANCELLED, step=step, reason=reason)
-    if not progress.fenced_services.issuperset(definition.services):
+    if not progress.fenced_services.issuperset(definition.fenced_services):
         return _fence(definition, progress, step, failure)
+    if (doubt := _doubt(definition, progress, 0, failure)) is not None:
+        return doubt
     return _compensate(definition, progress, len(definition.steps), failure)
 
 
@@ -289,7 +379,7 @@ def ran_count_of(definition: SagaDefinition, progress: Progress) -> int:
     for index, step in enumerate(definition.steps):
         if step.name in progress.ran:
             count = index + 1
-        elif step.name in progress.rejected or step.name in progress.exhausted:
+        elif step.name in progress.rejected or step.name in progress.exhausted or progress.is_under_way(step.name):
             count = index
     return count
 
@@ -328,16 +418,27 @@ def _stop(definition: SagaDefinition, progress: Progress) -> Failure | None:
 def _run(definition: SagaDefinition, progress: Progress, step: StepDefinition) -> Decision:
     if (parked := _parked(progress, step)) is not None:
         return Decision(phase=Phase.RUNNING, step=step.name, parked=parked)
+    if (command := _redrive_command(definition, progress, step)) is not None:
+        round_ = redrive_key(step.name)
+        return _await_replies(definition, progress, Phase.RUNNING, step.name, None, (command,), round_)
+    if step.name in progress.timed_out:  # Only behind a step without a return; elsewhere it stops the saga.
+        return Decision(phase=Phase.RUNNING, step=step.name, parked=f"{step.name} is late")
+    waiting: Waiting | None = Waiting(timer=TimedOut(step=step.name), timeout_s=step.timeout_s)
+    if step.name in progress.awaited:
+        timeout_s = None if step.awaited is None else step.awaited.evidence_timeout_s
+        waiting = None if timeout_s is None else Waiting(timer=EvidenceOverdue(step=step.name), timeout_s=timeout_s)
+    return Decision(phase=Phase.RUNNING, step=step.name, waiting=waiting)
+
+
+def _redrive_command(definition: SagaDefinition, progress: Progress, step: StepDefinition) -> Command | None:
+    """Return the command that redrives a step; None where no redrive waits for its reply."""
     round_ = redrive_key(step.name)
     number = progress.redrives.get(round_, 0)
     answered, _ = progress.redriven.get(step.name, (0, None))
-    if answered < number:
-        command = Command(
-            service=step.service, step=step.name, attempt=_attempt(definition, progress, round_), redrive=number
-        )
-        return _await_replies(definition, progress, Phase.RUNNING, step.name, None, (command,), round_)
-    waiting = Waiting(timer=TimedOut(step=step.name), timeout_s=step.timeout_s)
-    return Decision(phase=Phase.RUNNING, step=step.name, waiting=waiting)
+    if answered >= number:
+        return None
+    attempt = _attempt(definition, progress, round_)
+    return Command(service=step.service, step=step.name, attempt=attempt, redrive=number)
 
 
 def _parked(progress: Progress, step: StepDefinition) -> str | None:
@@ -370,7 +471,7 @@ def _fence(definition: SagaDefinition, progress: Progress, step: str, failure: F
     attempt = _attempt(definition, progress, FENCE)
     commands = tuple(
         Command(service=service, step=None, attempt=attempt)
-        for service in definition.services
+        for service in definition.fenced_services
         if service not in progress.fenced_services
     )
     return _await_replies(definition, progress, Phase.FENCING, step, failure, commands, FENCE)
@@ -383,7 +484,10 @@ def _compensate(definition: SagaDefinition, progress: Progress, ran_count: int, 
             continue
         attempt = _attempt(definition, progress, step.name)
         command = Command(service=step.service, step=step.name, attempt=attempt)
-        return _await_replies(definition, progress, Phase.COMPENSATING, step.name, failure, (command,), step.name)
+        return _await_replies(
+            *(definition, progress, Phase.COMPENSATING, step.name, failure, (command,), step.name),
+            in_doubt=step.name in progress.undo_awaited,
+        )
     return Decision(phase=Phase.ENDED, step=failure.step, failure=failure)
 
 
@@ -395,8 +499,13 @@ def _await_replies(
     failure: Failure | None,
     commands: tuple[Command, ...],
     round_: str,
+    *,
+    in_doubt: bool = False,
 ) -> Decision:
-    """Wait for the replies to these commands. Park where one is dead, or where the last attempt got no reply."""
+    """Wait for the replies to these commands. Park where one is dead, or where the last attempt got no reply.
+
+    ``in_doubt``: the command was taken, and the reply follows evidence that comes later. So none is overdue.
+    """
     before = _before(definition, progress, round_)
     overdue = max(progress.overdue.get(round_, 0), before)
     last = before + definition.command_attempts_max
@@ -405,10 +514,18 @@ def _await_replies(
     parked: str | None = None
     if dead:
         parked = f"the command {dead[0]} was dead-lettered: {progress.dead_commands[dead[0]][1]}"
-    elif overdue >= last:
+    elif overdue >= last and not in_doubt:
         silent = ", ".join(command.service for command in commands)
         parked = f"no reply from {silent} after {overdue} attempts ({round_})"
-    if len(dead) < len(commands) and overdue < last:
+    if len(dead) < len(commands) and overdue < last and not in_doubt:
         timer = ReplyOverdue(round_=round_, attempt=overdue + 1)
         waiting = Waiting(timer=timer, timeout_s=definition.reply_timeout_s)
-    return Decision(phase=phase, step=step, failure=failure, commands=commands, waiting=waiting, parked=parked)
+    return Decision(
+        phase=phase,
+        step=step,
+        failure=failure,
+        commands=commands,
+        waiting=waiting,
+        parked=parked,
+        in_doubt=in_doubt,
+    )

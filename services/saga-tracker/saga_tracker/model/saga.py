@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import TypeAlias
 
+from chassis.saga.ladder import Ladder
 from chassis.saga.retry import RetryPolicy
 from messages.contract import ENVELOPE_FIELDS, Message, name_of
 from messages.saga import CancelSaga, SagaFenced, StepRedriven
@@ -61,8 +62,23 @@ class CompensationDefinition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AwaitedDefinition:
+    """How the outcome of a step is awaited that comes minutes to days after its call.
+
+    ``ladder`` is when its service queries for it. After ``evidence_timeout_s`` the saga is stopped, which only a step
+    that can be undone may have.
+    """
+
+    ladder: Ladder = field(default_factory=Ladder)
+    evidence_timeout_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepDefinition:
-    """One local transaction of a saga. ``undone_by`` names an earlier step whose compensation undoes this one too."""
+    """One local transaction of a saga. ``undone_by`` names an earlier step whose compensation undoes this one too.
+
+    The ``timeout_s`` of an awaited step ends when its first attempt is begun.
+    """
 
     name: str
     service: str
@@ -75,6 +91,13 @@ class StepDefinition:
     timeout_s: float
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     exhausted: Exhausted
+    awaited: AwaitedDefinition | None = None
+
+    @property
+    def has_no_return(self) -> bool:
+        """Return whether it is the point of no return: an awaited pivot that nothing undoes at its provider."""
+        is_undone = self.compensation is not None or self.undone_by is not None
+        return self.awaited is not None and self.kind is StepKind.PIVOT and not is_undone
 
     @property
     def trigger_topic(self) -> str:
@@ -107,8 +130,12 @@ class SagaDefinition:
     reply_timeout_s: float
     command_attempts_max: int
     deadline_s: float
+    no_return: int | None = field(init=False)
+    """The index of the step that has no return; None where every step can be undone."""
 
     def __post_init__(self) -> None:
+        found = (index for index, step in enumerate(self.steps) if step.has_no_return)
+        object.__setattr__(self, "no_return", next(found, None))
         problems = list(_problems(self))
         if problems:
             raise InvalidDefinition(f"{self.name} version {self.version}: " + " ".join(problems))
@@ -122,6 +149,20 @@ class SagaDefinition:
     def participants(self) -> tuple[str, ...]:
         """The services that consume its messages: the one that starts it, and those that own its steps."""
         return tuple(dict.fromkeys([self.started_by.OWNER, *self.services]))
+
+    @property
+    def fenced_steps(self) -> tuple[StepDefinition, ...]:
+        """The steps that a fence names: none behind the one without a return, which cannot run before it."""
+        return self.steps if self.no_return is None else self.steps[: self.no_return + 1]
+
+    @property
+    def fenced_services(self) -> tuple[str, ...]:
+        """The services that own these steps, in the order in which they first come."""
+        return tuple(dict.fromkeys(step.service for step in self.fenced_steps))
+
+    def fenced_steps_of(self, service: str) -> tuple[str, ...]:
+        """Return the names of the steps that a fence of this service names."""
+        return tuple(step.name for step in self.fenced_steps if step.service == service)
 
     def steps_of(self, service: str) -> tuple[str, ...]:
         """Return the names of the steps that a service owns."""
@@ -151,6 +192,7 @@ def _problems(definition: SagaDefinition) -> Iterator[str]:
         return
     yield from _chain_problems(definition)
     yield from _step_problems(definition)
+    yield from _awaited_problems(definition)
     yield from _limit_problems(definition)
     yield from _missing(definition.started_by, (definition.subject,), "the starting event")
     yield from _missing(definition.completed_by, COMPLETION_FIELDS, "the completing event")
@@ -198,6 +240,32 @@ def _step_problems(definition: SagaDefinition) -> Iterator[str]:
         earlier[step.name] = step
 
 
+def _awaited_problems(definition: SagaDefinition) -> Iterator[str]:
+    for step in definition.steps:
+        if step.awaited is None:
+            continue
+        if step.exhausted is not Exhausted.PARK:
+            yield f"{step.name} is awaited; when its queries end its outcome is still open, so it can only park."
+        if not (step.has_no_return or step.compensation or step.undone_by):
+            yield f"{step.name} is awaited and nothing undoes it; make it the pivot, or give it a compensation."
+        timeout_s = step.awaited.evidence_timeout_s
+        if timeout_s is not None and (step.has_no_return or timeout_s <= 0):
+            yield f"{step.name} has an evidence_timeout_s of {timeout_s}; without a return none, else above 0."
+    if definition.no_return is None:
+        return
+    pivot, *behind = definition.steps[definition.no_return :]
+    for step in definition.steps[: definition.no_return]:
+        if step.kind is not StepKind.COMPENSATABLE:
+            yield f"{step.name} comes before {pivot.name}, which has no return; it must be compensatable."
+    for step in behind:
+        is_plain = step.kind is StepKind.RETRIABLE and step.exhausted is Exhausted.PARK and step.awaited is None
+        if not is_plain or step.rejected_with or step.compensation or step.undone_by:
+            yield (
+                f"{step.name} comes behind {pivot.name}, which has no return; it must be retriable and park, "
+                f"and is neither awaited, rejected nor undone."
+            )
+
+
 def _limit_problems(definition: SagaDefinition) -> Iterator[str]:
     limits = {f"the timeout of {step.name}": step.timeout_s for step in definition.steps}
     limits |= {"reply_timeout_s": definition.reply_timeout_s, "deadline_s": definition.deadline_s}
@@ -205,7 +273,7 @@ def _limit_problems(definition: SagaDefinition) -> Iterator[str]:
     for limit, value in limits.items():
         if value <= 0:
             yield f"{limit} is {value}; it must be above 0."
-    steps_s = sum(step.timeout_s for step in definition.steps)
+    steps_s = sum(step.timeout_s for step in definition.fenced_steps)
     if steps_s > definition.deadline_s > 0:
         yield f"Its steps may take {steps_s:g} s in all, but deadline_s is {definition.deadline_s:g}; raise it."
 
@@ -238,7 +306,16 @@ def scaled(definitions: Definitions, factor: float) -> Definitions:
 def _scaled(definition: SagaDefinition, factor: float) -> SagaDefinition:
     return replace(
         definition,
-        steps=tuple(replace(step, timeout_s=step.timeout_s * factor) for step in definition.steps),
+        steps=tuple(
+            replace(step, timeout_s=step.timeout_s * factor, awaited=_scaled_awaited(step.awaited, factor))
+            for step in definition.steps
+        ),
         reply_timeout_s=definition.reply_timeout_s * factor,
         deadline_s=definition.deadline_s * factor,
     )
+
+
+def _scaled_awaited(awaited: AwaitedDefinition | None, factor: float) -> AwaitedDefinition | None:
+    if awaited is None or awaited.evidence_timeout_s is None:
+        return awaited
+    return replace(awaited, evidence_timeout_s=awaited.evidence_timeout_s * factor)
