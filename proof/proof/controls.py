@@ -24,8 +24,9 @@ from saga_tracker.ingest.decisions import OwnDecision, entry_of
 from saga_tracker.ingest.tracked_saga import TrackedSaga
 from saga_tracker.ingest.unit_of_work import UnitOfWork
 from saga_tracker.model.consumption import ConsumptionHistory
+from saga_tracker.model.decision import Cause, Decision
 from saga_tracker.model.facts import Fact, Fenced, Progress, StepState, Succeeded, merge
-from saga_tracker.model.progress import Cause, Decision, decide
+from saga_tracker.model.progress import decide
 from saga_tracker.model.saga import SagaDefinition
 
 Decide: TypeAlias = Callable[[SagaDefinition, Progress], Decision]

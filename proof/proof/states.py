@@ -23,6 +23,7 @@ from typing import TypeAlias
 
 from chassis.saga import effects
 from chassis.saga.effects import Effect, EffectState, OnCompensation, OnDue, OnRedrive, OnTrigger
+from saga_tracker.model.decision import Command, Decision, Phase, SagaState
 from saga_tracker.model.facts import (
     NOTHING,
     Cancelled,
@@ -40,9 +41,10 @@ from saga_tracker.model.facts import (
     StepState,
     Succeeded,
     merge,
-    to_record,
 )
-from saga_tracker.model.progress import Command, Decision, NotRedrivable, Phase, SagaState, admits, decide, redrive
+from saga_tracker.model.operating import NotRedrivable, admits, redrive
+from saga_tracker.model.progress import decide
+from saga_tracker.model.records import to_record
 from saga_tracker.model.saga import SagaDefinition
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)

@@ -21,6 +21,7 @@ from saga_tracker.http.previews import InvalidSelection
 from saga_tracker.ingest.operator_acts import BATCH_MAX, OperatorActs
 from saga_tracker.ingest.outgoing import END
 from saga_tracker.ingest.recorder import Recorder
+from saga_tracker.model.decision import Phase
 from saga_tracker.model.facts import (
     NOTHING,
     Cancelled,
@@ -32,7 +33,7 @@ from saga_tracker.model.facts import (
     Succeeded,
     merge_all,
 )
-from saga_tracker.model.progress import Phase, decide
+from saga_tracker.model.progress import decide
 from saga_tracker.model.saga import DECISIONS_TOPIC
 from saga_tracker.store import dead_letters, plans, sagas, selections
 from saga_tracker.store.cache import SagaCache

@@ -10,7 +10,7 @@ from proof.controls import CONTROLS, EXPLORED
 from proof.exploration import explore
 from proof.models import BOOK, BURN, LARGE, MODELS, RESERVE, chain
 from proof.states import Model
-from saga_tracker.model.progress import SagaState
+from saga_tracker.model.decision import SagaState
 
 REDRIVEN = MODELS[1]["local, retries exhausted and redriven"]
 STATES_MAX = 40_000

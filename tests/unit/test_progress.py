@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from saga_tracker.definitions import DEFINITIONS
+from saga_tracker.model.decision import FENCE, Cause, Command, Decision, Phase, SagaState, fence_key
 from saga_tracker.model.facts import (
     NOTHING,
     UNKNOWN_STEP,
@@ -26,24 +27,11 @@ from saga_tracker.model.facts import (
     Succeeded,
     TimedOut,
     Unprocessable,
-    from_record,
     merge_all,
-    to_record,
 )
-from saga_tracker.model.progress import (
-    FENCE,
-    Cause,
-    Command,
-    Decision,
-    NotRedrivable,
-    Phase,
-    SagaState,
-    admits,
-    decide,
-    fence_key,
-    is_late,
-    redrive,
-)
+from saga_tracker.model.operating import NotRedrivable, admits, is_late, redrive
+from saga_tracker.model.progress import decide
+from saga_tracker.model.records import from_record, to_record
 
 ORDER = DEFINITIONS["order", 1]
 """The rules are the same for every definition, so a new version changes nothing here."""

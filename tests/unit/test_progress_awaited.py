@@ -10,6 +10,7 @@ import pytest
 
 from proof.awaited_models import CARD_3, CARD_TIMED_3, COMMIT, PAYOUT, PAYOUT_3, undoable, without_return
 from proof.models import AUTHORIZE, BURN, RESERVE, chain
+from saga_tracker.model.decision import Decision, Phase, SagaState
 from saga_tracker.model.facts import (
     NOTHING,
     Awaited,
@@ -29,23 +30,11 @@ from saga_tracker.model.facts import (
     StepState,
     Succeeded,
     TimedOut,
-    from_record,
     merge_all,
-    to_record,
 )
-from saga_tracker.model.progress import (
-    Decision,
-    NotRedrivable,
-    Phase,
-    SagaState,
-    StepOutcome,
-    admits,
-    admitted,
-    decide,
-    outcomes,
-    ran_count_of,
-    redrive,
-)
+from saga_tracker.model.operating import NotRedrivable, StepOutcome, admits, admitted, outcomes, redrive
+from saga_tracker.model.progress import decide, ran_count_of
+from saga_tracker.model.records import from_record, to_record
 from saga_tracker.model.saga import Exhausted, InvalidDefinition, SagaDefinition, StepKind, scaled
 
 AT = datetime(2026, 11, 21, 10, tzinfo=UTC)

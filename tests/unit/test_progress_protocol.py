@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from proof.awaited_models import without_return
 from proof.models import CALLS, ORDER
 from proof.states import CANCEL, Model, ModelState
+from saga_tracker.model.decision import FENCE, SagaState, redrive_key
 from saga_tracker.model.facts import (
     NOTHING,
     UNKNOWN_STEP,
@@ -39,11 +40,10 @@ from saga_tracker.model.facts import (
     Succeeded,
     TimedOut,
     Unprocessable,
-    from_record,
     merge_all,
-    to_record,
 )
-from saga_tracker.model.progress import FENCE, SagaState, decide, redrive_key
+from saga_tracker.model.progress import decide
+from saga_tracker.model.records import from_record, to_record
 from saga_tracker.model.saga import SagaDefinition
 
 AT = datetime(2026, 11, 21, 10, tzinfo=UTC)

@@ -8,6 +8,7 @@ from itertools import permutations
 import pytest
 
 from saga_tracker.definitions import DEFINITIONS
+from saga_tracker.model.decision import Cause, Decision, Phase, SagaState
 from saga_tracker.model.facts import (
     NOTHING,
     Compensated,
@@ -19,11 +20,11 @@ from saga_tracker.model.facts import (
     Resolved,
     StepState,
     Succeeded,
-    from_record,
     merge_all,
-    to_record,
 )
-from saga_tracker.model.progress import Cause, Decision, NotRedrivable, Phase, SagaState, decide, redrive
+from saga_tracker.model.operating import NotRedrivable, redrive
+from saga_tracker.model.progress import decide
+from saga_tracker.model.records import from_record, to_record
 from saga_tracker.model.resolution import NotResolvable, check_resolvable
 
 ORDER = DEFINITIONS["order", 1]

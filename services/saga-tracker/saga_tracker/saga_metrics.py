@@ -12,7 +12,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from sqlalchemy import text
 
 from chassis.telemetry.table_gauges import measure
-from saga_tracker.model.progress import Cause, SagaState
+from saga_tracker.model.decision import Cause, SagaState
 from saga_tracker.model.saga import SagaDefinition
 from saga_tracker.store.sagas import SagaRow
 from saga_tracker.store.timeline import Entry

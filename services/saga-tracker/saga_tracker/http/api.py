@@ -24,8 +24,9 @@ from chassis.http.problem import PROBLEM_RESPONSES, FieldError, Problem, invalid
 from chassis.values.remark import LENGTH_MAX, remark
 from saga_tracker.definitions import DEFINITIONS, UnknownSaga, newest
 from saga_tracker.http.cancellations import Cancellations, NotPublished
+from saga_tracker.model.decision import SagaState
 from saga_tracker.model.diagram import mermaid
-from saga_tracker.model.progress import SagaState, outcomes
+from saga_tracker.model.operating import outcomes
 from saga_tracker.store import queries
 from saga_tracker.store.queries import PAGE_SIZE_MAX, TERMINAL, Filters, SagaView, Summary, TimelineEntry
 

@@ -14,8 +14,11 @@ from sqlalchemy import Connection, Row
 from chassis.wire.envelope import new_id
 from messages.contract import name_of
 from messages.saga import FenceSaga, RedriveStep
-from saga_tracker.model.facts import Cancelled, Progress, Resolution, Resolved, from_record, merge
-from saga_tracker.model.progress import Command, Decision, NotRedrivable, Phase, decide, redrive
+from saga_tracker.model.decision import Command, Decision, Phase
+from saga_tracker.model.facts import Cancelled, Progress, Resolution, Resolved, merge
+from saga_tracker.model.operating import NotRedrivable, redrive
+from saga_tracker.model.progress import decide
+from saga_tracker.model.records import from_record
 from saga_tracker.model.resolution import NotResolvable, check_resolvable
 from saga_tracker.model.saga import Definitions, SagaDefinition
 from saga_tracker.store import dead_letters, plans, selections, timeline

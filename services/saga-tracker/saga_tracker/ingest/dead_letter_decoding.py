@@ -17,8 +17,8 @@ from chassis.wire.envelope import ID, TIME_MIN, derived_id
 from messages.contract import Message
 from messages.saga import FenceSaga, RedriveStep
 from saga_tracker.ingest.records import Record, plain, text_header, traceparent_of
+from saga_tracker.model.decision import fence_key, redrive_key
 from saga_tracker.model.facts import UNKNOWN_STEP, CommandDead, Fact, RetriesExhausted, Unprocessable
-from saga_tracker.model.progress import fence_key, redrive_key
 from saga_tracker.model.saga import Definitions, SagaDefinition
 from saga_tracker.store.dead_letters import LetterRow
 from saga_tracker.store.timeline import Entry

@@ -21,8 +21,8 @@ from saga_tracker.ingest import decisions
 from saga_tracker.ingest.tracked_saga import TrackedSaga, track
 from saga_tracker.ingest.unit_of_work import UnitOfWork
 from saga_tracker.model.consumption import ConsumptionHistory, judge_again_at
+from saga_tracker.model.decision import SagaState, key_of
 from saga_tracker.model.facts import TimedOut
-from saga_tracker.model.progress import SagaState, key_of
 from saga_tracker.model.saga import SERVICE, Definitions, StepDefinition
 from saga_tracker.store import sagas, timeline, watermarks
 from saga_tracker.store.cache import SagaCache

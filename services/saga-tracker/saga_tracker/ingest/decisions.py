@@ -16,8 +16,8 @@ from chassis.wire.envelope import derived_id
 from messages.contract import Envelope
 from messages.saga import CancellationDecided, DeadlinePassed, OperatorActed, ServiceRedrive
 from saga_tracker.ingest.tracked_saga import TrackedSaga
+from saga_tracker.model.decision import key_of
 from saga_tracker.model.facts import Cancelled, EvidenceOverdue, Fact, Redriven, ReplyOverdue, Resolved, TimedOut, Timer
-from saga_tracker.model.progress import key_of
 from saga_tracker.model.saga import SERVICE
 from saga_tracker.store.plans import ActKind, LogEntry
 from saga_tracker.store.timeline import Entry

@@ -25,7 +25,7 @@ from saga_tracker.ingest.decisions import AppliedAct
 from saga_tracker.ingest.tracked_saga import TrackedSaga
 from saga_tracker.ingest.unit_of_work import UnitOfWork
 from saga_tracker.model.facts import Cancelled, Fact, Resolved
-from saga_tracker.model.progress import NotRedrivable, redrive
+from saga_tracker.model.operating import NotRedrivable, redrive
 from saga_tracker.model.saga import Definitions
 from saga_tracker.store import dead_letters, plans, sagas
 from saga_tracker.store.cache import SagaCache

@@ -10,7 +10,7 @@ from chassis.wire.envelope import derived_id
 from messages.contract import Envelope, Message
 from messages.saga import FenceSaga, OperatorActed, RedriveStep
 from saga_tracker.ingest.tracked_saga import TrackedSaga
-from saga_tracker.model.progress import REDRIVE, Command, Decision, Phase
+from saga_tracker.model.decision import REDRIVE, Command, Decision, Phase
 from saga_tracker.model.saga import SagaDefinition
 from saga_tracker.store.sagas import SagaRow
 

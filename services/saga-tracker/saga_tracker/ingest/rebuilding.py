@@ -37,8 +37,8 @@ from saga_tracker.ingest.records import Record
 from saga_tracker.ingest.sent_messages import FailedEnd, SentMessage, decode_sent, sent_topics
 from saga_tracker.ingest.tracked_saga import TrackedSaga, track
 from saga_tracker.ingest.unit_of_work import UnitOfWork
+from saga_tracker.model.decision import Cause, Phase, SagaState
 from saga_tracker.model.facts import Cancelled, TimedOut
-from saga_tracker.model.progress import Cause, Phase, SagaState
 from saga_tracker.model.saga import Definitions
 from saga_tracker.store import consumed_offsets, dead_letters, sagas
 from saga_tracker.store.plans import ActKind

@@ -37,8 +37,8 @@ from saga_tracker.ingest.outgoing import redrive_of_unknown_step
 from saga_tracker.ingest.records import Record
 from saga_tracker.ingest.tracked_saga import TrackedSaga, track
 from saga_tracker.ingest.unit_of_work import UnitOfWork
+from saga_tracker.model.decision import Phase
 from saga_tracker.model.facts import NOTHING, Cancelled, Fact, Started
-from saga_tracker.model.progress import Phase
 from saga_tracker.model.saga import SERVICE, Definitions, SagaDefinition
 from saga_tracker.store import consumed_offsets, sagas, timeline
 from saga_tracker.store.cache import SagaCache

@@ -15,7 +15,7 @@ from messages.contract import Message, name_of
 from messages.saga import FenceSaga, RedriveStep
 from saga_tracker.ingest.outgoing import END, END_TOPIC
 from saga_tracker.ingest.records import Record
-from saga_tracker.model.progress import REDRIVE, fence_key, redrive_key
+from saga_tracker.model.decision import REDRIVE, fence_key, redrive_key
 from saga_tracker.model.saga import SERVICE, Definitions, SagaDefinition
 from saga_tracker.store.timeline import Entry
 

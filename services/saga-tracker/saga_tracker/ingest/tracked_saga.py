@@ -12,8 +12,10 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from saga_tracker.model.decision import FENCE, Decision, Phase
 from saga_tracker.model.facts import Fact, merge
-from saga_tracker.model.progress import FENCE, Decision, Phase, admits, admitted, decide, is_late
+from saga_tracker.model.operating import admits, admitted, is_late
+from saga_tracker.model.progress import decide
 from saga_tracker.model.saga import Definitions, SagaDefinition
 from saga_tracker.store.sagas import SagaRow
 from saga_tracker.store.timeline import Entry

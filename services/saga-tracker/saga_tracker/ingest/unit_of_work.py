@@ -20,7 +20,7 @@ from saga_tracker import saga_metrics
 from saga_tracker.ingest.decisions import OwnDecision, entry_of
 from saga_tracker.ingest.outgoing import OutgoingMessage, outgoing_messages
 from saga_tracker.ingest.tracked_saga import TrackedSaga
-from saga_tracker.model.progress import SagaState
+from saga_tracker.model.decision import SagaState
 from saga_tracker.model.saga import DECISIONS_TOPIC, SERVICE
 from saga_tracker.store import dead_letters, plans, sagas, timeline
 from saga_tracker.store.dead_letters import LetterRow

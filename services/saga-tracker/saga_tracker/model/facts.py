@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 KEPT_MAX = 1_024
 """How many results of a pure function are cached. Sagas without a failure share some twenty of them."""
@@ -325,10 +325,8 @@ def _merged(progress: Progress, fact: _MergedFact) -> Progress:
             return replace(progress, undo_awaited=progress.undo_awaited | {step})
         case Awaited(step=step):
             return replace(progress, awaited=progress.awaited | {step})
-        case Contradicted(step=step, reason=reason, is_mark=True):
-            return replace(progress, marks=_with_reason(progress.marks, step, reason))
-        case Contradicted(step=step, reason=reason):
-            return replace(progress, contradicted=_with_reason(progress.contradicted, step, reason))
+        case Contradicted():
+            return _merge_contradicted(progress, fact)
         case TimedOut(step=step) | EvidenceOverdue(step=step):
             return replace(progress, timed_out=progress.timed_out | {step})
         case ReplyOverdue(round_=round_, attempt=attempt):
@@ -342,7 +340,7 @@ def _merged(progress: Progress, fact: _MergedFact) -> Progress:
             act = (at, by, reason)
             return replace(progress, cancelled=act if progress.cancelled is None else min(act, progress.cancelled))
         case Resolved():
-            return replace(progress, resolved=min(fact, progress.resolved or fact, key=_as_tuple))
+            return replace(progress, resolved=min(fact, progress.resolved or fact, key=as_tuple))
 
 
 def merge_all(progress: Progress, facts: Iterable[Fact]) -> Progress:
@@ -352,7 +350,8 @@ def merge_all(progress: Progress, facts: Iterable[Fact]) -> Progress:
     return progress
 
 
-def _as_tuple(resolved: Resolved) -> tuple[datetime, str, str, str, str]:
+def as_tuple(resolved: Resolved) -> tuple[datetime, str, str, str, str]:
+    """Return a resolution as a tuple that can be compared and stored."""
     return resolved.at, resolved.resolution.value, resolved.by, resolved.proposed_by, resolved.reason
 
 
@@ -382,6 +381,12 @@ def _merge_state(progress: Progress, step: str, state: StepState) -> Progress:
             return replace(progress, in_doubt=progress.in_doubt | {step})
 
 
+def _merge_contradicted(progress: Progress, fact: Contradicted) -> Progress:
+    if fact.is_mark:
+        return replace(progress, marks=_with_reason(progress.marks, fact.step, fact.reason))
+    return replace(progress, contradicted=_with_reason(progress.contradicted, fact.step, fact.reason))
+
+
 def _merge_redriven(progress: Progress, fact: Redriven) -> Progress:
     latest = max(fact.number, progress.redrives.get(fact.round_, 0))
     act = (fact.at, fact.by, fact.reason)
@@ -408,70 +413,3 @@ def _merge_step_redriven(progress: Progress, step: str, reply: tuple[int, Redriv
 
 
 _OUTCOMES = tuple(RedriveOutcome)
-_REASONS = ("rejected", "letters", "contradicted", "marks")
-_FAILED = {"exhausted": "exhausted", "dead_commands": "dead_commands", "unprocessable": "unreadable"}
-"""Each field with its key in a record, which stays as it was first stored."""
-_FIRST = {"exhausted": 0, "dead_commands": 1, "unprocessable": 0}
-"""The generation, or attempt, that a record leaves out."""
-_ACTS = ("cancelled", "redriven_by")
-_COUNTS = ("overdue", "redrives")
-_SETS = (
-    *("ran", "never_ran", "compensated", "fenced_services", "timed_out", "letters_redriven"),
-    *("awaited", "undo_awaited", "in_doubt"),
-)
-
-
-def to_record(progress: Progress) -> dict[str, object]:
-    """Return what is known as values of JSON, without empty fields."""
-    record: dict[str, object] = {}
-    for name in _SETS:
-        if members := getattr(progress, name):
-            record[name] = sorted(members)
-    for name in (*_REASONS, *_COUNTS):
-        if mapping := getattr(progress, name):
-            record[name] = mapping
-    for name, stored in _FAILED.items():
-        if failed := getattr(progress, name):
-            first = _FIRST[name]
-            record[stored] = {key: each[1] if each[0] == first else list(each) for key, each in failed.items()}
-    if progress.redriven:
-        record["redriven"] = {step: [number, outcome.value] for step, (number, outcome) in progress.redriven.items()}
-    for name in _ACTS:
-        if (act := getattr(progress, name)) is not None:
-            at, by, reason = act
-            record[name] = [at.isoformat(), by, reason]
-    if progress.resolved is not None:
-        at, *rest = _as_tuple(progress.resolved)
-        record["resolved"] = [at.isoformat(), *rest]
-    return record
-
-
-def from_record(record: Mapping[str, Any]) -> Progress:
-    """Return the progress that :func:`to_record` made the record of."""
-    known: dict[str, Any] = {name: frozenset(record[name]) for name in _SETS if name in record}
-    known |= {name: record[name] for name in (*_REASONS, *_COUNTS) if name in record}
-    for name, stored in _FAILED.items():
-        if stored in record:
-            known[name] = {
-                key: (_FIRST[name], each) if isinstance(each, str) else (each[0], each[1])
-                for key, each in record[stored].items()
-            }
-    if "redriven" in record:
-        replies = record["redriven"].items()
-        known["redriven"] = {step: (number, RedriveOutcome(outcome)) for step, (number, outcome) in replies}
-    for name in _ACTS:
-        if name in record:
-            at, by, reason = record[name]
-            known[name] = (datetime.fromisoformat(at), by, reason)
-    if "resolved" in record:
-        at, resolution, by, proposed_by, reason = record["resolved"]
-        known["resolved"] = Resolved(
-            at=datetime.fromisoformat(at),
-            resolution=Resolution(resolution),
-            by=by,
-            proposed_by=proposed_by,
-            reason=reason,
-        )
-    if UNKNOWN_STEP in known.get("unprocessable", {}):  # as release 0.1.0 wrote it
-        known["letters"] = {UNKNOWN_STEP: known["unprocessable"].pop(UNKNOWN_STEP)[1], **known.get("letters", {})}
-    return Progress(**known)

@@ -27,262 +27,37 @@ Of a step whose outcome comes later:
 - Behind a step without a return that ran, nothing stops the saga: a cancellation is lost, a late step parks.
 - A contradiction about a step without a return that is not known to have run freezes the saga: an INCIDENT.
 
-The order matters in two cases only, which are decided before a fact is recorded (:func:`admitted`), because the saga's
-last event was sent: a cancellation of a saga that has ended is refused, and a contradiction is recorded as a mark.
+The order matters in two cases only, which are decided before a fact is recorded (:mod:`saga_tracker.model.operating`),
+because the saga's last event was sent: a cancellation of a saga that has ended is refused, and a contradiction is
+recorded as a mark.
 """
 
 from __future__ import annotations
 
-import enum
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import replace
 from functools import lru_cache
 
+from saga_tracker.model.decision import (
+    FENCE,
+    REDRIVE,
+    Cause,
+    Command,
+    Decision,
+    Failure,
+    Phase,
+    Waiting,
+    redrive_key,
+)
 from saga_tracker.model.facts import (
     KEPT_MAX,
-    Cancelled,
-    Contradicted,
     EvidenceOverdue,
-    Fact,
-    Fenced,
     Progress,
-    Redriven,
     ReplyOverdue,
     Resolution,
     Resolved,
-    Succeeded,
     TimedOut,
-    Timer,
-    merge,
 )
 from saga_tracker.model.saga import Exhausted, SagaDefinition, StepDefinition
-
-FENCE = "fence"
-"""The round of commands that fences a saga. Other rounds are named after the step that they compensate or redrive."""
-REDRIVE = "redrive"
-
-
-class SagaState(enum.StrEnum):
-    """A saga's state as the API shows it."""
-
-    PENDING = "PENDING"
-    CONFIRMED = "CONFIRMED"
-    CANCELLED_COMPENSATED = "CANCELLED_COMPENSATED"
-    NEEDS_REVIEW = "NEEDS_REVIEW"
-    IN_DOUBT = "IN_DOUBT"
-    """It is stopped, and the outcome of a step or of its undo comes later. It is neither failed nor parked."""
-    INCIDENT = "INCIDENT"
-    """A provider contradicted itself about a step that nothing undoes. It is frozen until people have settled it."""
-
-
-class Phase(enum.StrEnum):
-    """What a saga is doing."""
-
-    RUNNING = "RUNNING"
-    FENCING = "FENCING"
-    COMPENSATING = "COMPENSATING"
-    ENDED = "ENDED"
-
-
-class Cause(enum.StrEnum):
-    """Why a saga is compensated."""
-
-    REJECTED = "REJECTED"
-    CANCELLED = "CANCELLED"
-    EXHAUSTED = "EXHAUSTED"
-    TIMED_OUT = "TIMED_OUT"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """Why a saga is stopped: the cause, the step that failed or was under way, and a reason for people."""
-
-    cause: Cause
-    step: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
-    """A command that must have been sent: the compensation of ``step``, or where that is None the fence of ``service``.
-
-    With ``redrive`` n it is the n-th redrive of ``step``. Attempts count through all redrives of a round.
-    """
-
-    service: str
-    step: str | None
-    attempt: int
-    redrive: int | None = None
-
-    @property
-    def key(self) -> str:
-        """The identity of the command among those of a saga, the same for every attempt."""
-        if self.step is None:
-            return fence_key(self.service)
-        return self.step if self.redrive is None else redrive_key(self.step)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Waiting:
-    """What a saga waits for. ``timer`` is the fact to record when that has not come within ``timeout_s``.
-
-    A new ``key`` means a new deadline; while it stays the same, so does the deadline.
-    """
-
-    timer: Timer
-    timeout_s: float
-    key: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "key", key_of(self.timer))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
-    """What follows. ``parked`` is why a person has to look at the saga, ``failure`` why it is stopped.
-
-    ``incident`` is what a provider contradicted. ``cancellation_lost``: it goes forward although it was cancelled.
-    """
-
-    phase: Phase
-    step: str
-    failure: Failure | None = None
-    commands: tuple[Command, ...] = ()
-    waiting: Waiting | None = None
-    parked: str | None = None
-    in_doubt: bool = False
-    incident: str | None = None
-    cancellation_lost: bool = False
-
-    @property
-    def state(self) -> SagaState:
-        """The saga's state as the API shows it."""
-        if self.parked is not None:
-            return SagaState.NEEDS_REVIEW
-        if self.incident is not None:
-            return SagaState.INCIDENT
-        if self.in_doubt:
-            return SagaState.IN_DOUBT
-        if self.phase is not Phase.ENDED:
-            return SagaState.PENDING
-        return SagaState.CONFIRMED if self.failure is None else SagaState.CANCELLED_COMPENSATED
-
-    @property
-    def reason(self) -> str | None:
-        """Why the saga is parked or stopped, for people."""
-        return self.parked or self.incident or (self.failure.reason if self.failure else None)
-
-
-def key_of(timer: Timer) -> str:
-    """Return what a saga waits for as a text: the same for the same timer."""
-    match timer:
-        case TimedOut(step=step):
-            return f"{step} to run"
-        case EvidenceOverdue(step=step):
-            return f"{step} to be settled"
-        case ReplyOverdue(round_=round_, attempt=attempt):
-            return f"{round_} reply {attempt}"
-
-
-class StepOutcome(enum.StrEnum):
-    """What is known of one step, as the API shows it."""
-
-    WAITING = "waiting"
-    AWAITED = "awaited"
-    """Its call is made; its outcome comes later."""
-    RAN = "ran"
-    REJECTED = "rejected"
-    COMPENSATED = "compensated"
-    NOT_RUN = "not_run"
-    """It never runs, or it is not its turn yet."""
-
-
-def outcomes(definition: SagaDefinition, progress: Progress) -> dict[str, StepOutcome]:
-    """Return the outcome of each step, in the order of the definition."""
-    decision = decide(definition, progress)
-    ran_count = ran_count_of(definition, progress)
-    found: dict[str, StepOutcome] = {}
-    for index, step in enumerate(definition.steps):
-        if step.name in progress.rejected:
-            found[step.name] = StepOutcome.REJECTED
-        elif (step.undone_by or step.name) in progress.compensated and index < ran_count:
-            found[step.name] = StepOutcome.COMPENSATED
-        elif index < ran_count:
-            found[step.name] = StepOutcome.RAN
-        elif progress.is_under_way(step.name) and step.name not in progress.never_ran:
-            found[step.name] = StepOutcome.AWAITED
-        elif decision.phase is Phase.RUNNING and step.name == decision.step:
-            found[step.name] = StepOutcome.WAITING
-        else:
-            found[step.name] = StepOutcome.NOT_RUN
-    return found
-
-
-def fence_key(service: str) -> str:
-    """Return the key of a service's fence among a saga's commands."""
-    return f"{FENCE}:{service}"
-
-
-def redrive_key(step: str) -> str:
-    """Return the key of a step's redrive among a saga's commands and rounds."""
-    return f"{REDRIVE}:{step}"
-
-
-class NotRedrivable(Exception):
-    """There is nothing to redrive. The text says why, and what to do instead."""
-
-
-def redrive(definition: SagaDefinition, progress: Progress, *, at: datetime, by: str, reason: str) -> Redriven:
-    """Return the fact that redrives what the saga is parked for. Raises NotRedrivable."""
-    decision = decide(definition, progress)
-    if decision.incident is not None:
-        raise NotRedrivable(f"{decision.incident}. No redrive changes what was paid; settle it by hand.")
-    if decision.parked is None:
-        raise NotRedrivable(f"It is not parked: it is {decision.state} in {decision.phase}.")
-    if decision.phase is Phase.FENCING:
-        round_ = redrive_key(decision.step) if decision.in_doubt else FENCE
-    elif decision.phase is Phase.COMPENSATING:
-        round_ = decision.step
-    elif contradiction_of(definition, progress, ran_count_of(definition, progress)) is not None:
-        raise NotRedrivable("Facts that cannot both be true are recorded; two operators have to resolve it.")
-    elif decision.step in progress.never_ran:
-        raise NotRedrivable(f"{decision.step} is fenced and never runs; compensate the saga instead.")
-    else:
-        round_ = redrive_key(decision.step)
-    number = progress.redrives.get(round_, 0)
-    if round_ == redrive_key(decision.step):
-        # A service's parked messages may have been redriven outside of this round; the next number exceeds them all.
-        failed = (progress.exhausted.get(decision.step), progress.unprocessable.get(decision.step))
-        number = max(number, *(each[0] for each in failed if each is not None), 0)
-    number += 1
-    return Redriven(
-        round_=round_, number=number, at=at, by=by, reason=reason, letters=frozenset(progress.unresolved_letters)
-    )
-
-
-def admits(definition: SagaDefinition, progress: Progress, fact: Fact) -> bool:
-    """Return whether a fact may be recorded: any but a cancellation that comes too late."""
-    return admitted(definition, progress, fact) is not None
-
-
-def admitted(definition: SagaDefinition, progress: Progress, fact: Fact) -> Fact | None:
-    """Return the fact to record. None: a cancellation of a saga that has ended, or that has no return any more.
-
-    A contradiction after the end is recorded as a mark.
-    """
-    if not isinstance(fact, Cancelled | Contradicted):
-        return fact
-    has_ended = decide(definition, progress).phase is Phase.ENDED
-    if isinstance(fact, Contradicted):
-        return replace(fact, is_mark=True) if has_ended else fact
-    return None if has_ended or _has_passed_no_return(definition, progress) else fact
-
-
-def is_late(definition: SagaDefinition, before: Progress, fact: Fact) -> bool:
-    """Return whether a fact reports a success that was unknown when the saga was stopped."""
-    if not isinstance(fact, Succeeded | Fenced) or _stop(definition, before) is None:
-        return False
-    return ran_count_of(definition, merge(before, fact)) > ran_count_of(definition, before)
 
 
 def decide(definition: SagaDefinition, progress: Progress) -> Decision:
@@ -299,7 +74,7 @@ def _decided(definition: SagaDefinition, progress: Progress) -> Decision:
     contradiction = contradiction_of(definition, progress, ran_count)
     if contradiction is not None:
         return Decision(phase=Phase.RUNNING, step=last, parked=contradiction)
-    if _has_passed_no_return(definition, progress):
+    if has_passed_no_return(definition, progress):
         return _forward(definition, progress, ran_count, last)
     if (incident := _incident(definition, progress)) is not None:
         return incident
@@ -307,7 +82,7 @@ def _decided(definition: SagaDefinition, progress: Progress) -> Decision:
         ((step, reason),) = progress.rejected.items()
         failure = Failure(cause=Cause.REJECTED, step=step, reason=reason or f"{step} was rejected")
         return _compensate(definition, progress, ran_count, failure)
-    stop = _stop(definition, progress)
+    stop = stop_of(definition, progress)
     if ran_count == len(definition.steps) and (stop is None or stop.cause is not Cause.CANCELLED):
         return Decision(phase=Phase.ENDED, step=last)
     if stop is None:
@@ -319,7 +94,7 @@ def _decided(definition: SagaDefinition, progress: Progress) -> Decision:
     return _compensate(definition, progress, ran_count, stop)
 
 
-def _has_passed_no_return(definition: SagaDefinition, progress: Progress) -> bool:
+def has_passed_no_return(definition: SagaDefinition, progress: Progress) -> bool:
     """Return whether the step ran that has no return: from then on the saga only goes forward."""
     index = definition.no_return
     return index is not None and ran_count_of(definition, progress) > index
@@ -398,7 +173,7 @@ def contradiction_of(definition: SagaDefinition, progress: Progress, ran_count: 
     return None
 
 
-def _stop(definition: SagaDefinition, progress: Progress) -> Failure | None:
+def stop_of(definition: SagaDefinition, progress: Progress) -> Failure | None:
     """Return why the saga must stop before history is certain; None where nothing stops it."""
     if progress.cancelled is not None:
         _, by, reason = progress.cancelled

@@ -13,7 +13,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, func, select, tuple_
 
 from chassis.values.text import normal
-from saga_tracker.model.facts import Progress, from_record
+from saga_tracker.model.facts import Progress
+from saga_tracker.model.records import from_record
 from saga_tracker.store.schema import SAGAS, TIMELINE, WATERMARKS
 
 PAGE_SIZE_MAX = 200

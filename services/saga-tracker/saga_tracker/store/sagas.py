@@ -17,8 +17,9 @@ from sqlalchemy import Connection, text
 
 from chassis.postgres.columns import Columns
 from chassis.postgres.statement import PendingResult, Statement
-from saga_tracker.model.facts import KEPT_MAX, Progress, from_record, to_record
-from saga_tracker.model.progress import SagaState
+from saga_tracker.model.decision import SagaState
+from saga_tracker.model.facts import KEPT_MAX, Progress
+from saga_tracker.model.records import from_record, to_record
 from saga_tracker.store.conflicts import Overtaken
 from saga_tracker.store.schema import SAGAS
 
