@@ -30,10 +30,13 @@ def undoable(step: StepDefinition, *, evidence_timeout_s: float | None = None) -
 
 
 PAYOUT = without_return(BOOK)
+PAYOUT_1 = chain(PAYOUT)
+PAYOUT_FIRST_2 = chain(PAYOUT, COMMIT)
 PAYOUT_2 = chain(RESERVE, PAYOUT)
 PAYOUT_3 = chain(RESERVE, PAYOUT, COMMIT)
 PAYOUT_4 = chain(RESERVE, BURN, PAYOUT, COMMIT)
 CARD_2 = chain(undoable(AUTHORIZE), RESERVE)
+CARD_1 = chain(undoable(AUTHORIZE))
 CARD_3 = chain(RESERVE, undoable(AUTHORIZE), BURN)
 CARD_TIMED_3 = chain(RESERVE, undoable(AUTHORIZE, evidence_timeout_s=3_600), BURN)
 
