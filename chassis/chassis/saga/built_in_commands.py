@@ -8,16 +8,20 @@ from datetime import timedelta
 
 from chassis.saga import effects
 from chassis.saga.deferred import Deferral
-from chassis.saga.effects import EffectState, OnRedrive
+from chassis.saga.effects import OPEN, EffectState, OnFence, OnRedrive
 from chassis.saga.handlers import FENCE, REDRIVE, Handlers
 from chassis.saga.unit_of_work import Delivery, Undeliverable, UnitOfWork
 from chassis.saga.waiting import QUERIED_AGAIN, UNPROCESSABLE
-from messages.contract import Message
+from chassis.wire.envelope import derived_id
+from messages.contract import Envelope, Message
 from messages.saga import FenceSaga, RedriveStep, SagaFenced, StepOutcome, StepRedriven
 
 SETTLE_AGAIN_S = 2.0
 """How long the reply to a fence is deferred before it checks again whether the call is settled."""
 RESUMED, NOTHING_PARKED = "RESUMED", "NOTHING_HELD"
+IN_DOUBT = "IN_DOUBT"
+"""The reply's state of a step whose outcome comes later; the command is replied to once more when it is settled."""
+COMES_LATER = "waits for an outcome that comes later"
 
 
 class BuiltInCommands:
@@ -41,11 +45,14 @@ class BuiltInCommands:
     def close(self, saga_id: str, steps: Collection[str], delivery: Delivery, handler_name: str) -> bool:
         """Fence the steps. Where a call may be under way, defer the command until it is settled, and return True.
 
+        Where a step is in doubt the command has no due time: what settles the step wakes it.
+
         The message that is to settle the call may be parked as unprocessable: each such command from Kafka lets it be
         routed once more.
         """
         over = []
         started: list[str] = []
+        in_doubt = self._is_any(saga_id, steps, OnFence.DOUBT)
         for step in steps:
             before = self._loaded.get(saga_id, step)
             effect = effects.fenced(saga_id, step, before)
@@ -64,7 +71,11 @@ class BuiltInCommands:
             self._unit_of_work.defer(
                 handler_name, delivery, attempt=delivery.attempt, due_at=again_at, reason="not settled yet"
             )
-        return bool(over)
+        elif in_doubt:
+            self._unit_of_work.defer(
+                handler_name, delivery, attempt=delivery.attempt, due_at=None, reason=COMES_LATER, is_blocked=True
+            )
+        return bool(over) or in_doubt
 
     def drop(self, saga_id: str, steps: Collection[str]) -> None:
         """Discard what waits for these steps and can never run, and what is unprocessable: its dead letter is out.
@@ -72,28 +83,37 @@ class BuiltInCommands:
         While a call may be under way the unprocessable stays: it may be the trigger that is to settle the call.
         """
         found = [self._loaded.get(saga_id, step.name) for step in self._handlers.steps]
-        is_settled = all(effect is None or effect.state is not EffectState.STARTED for effect in found)
+        is_settled = all(effect is None or effect.state not in OPEN for effect in found)
         for row in self._waiting.of_saga(saga_id):
             effect = self._loaded.get(saga_id, row.handler)
-            may_run = effect is None or effect.state is EffectState.STARTED
+            may_run = effect is None or effect.state in OPEN
             is_over = row.handler in steps and not may_run and row.reason != QUERIED_AGAIN
             if (row.handler == UNPROCESSABLE and is_settled) or is_over:
                 self._waiting.remove(row.key)
 
     def _fence(self, delivery: Delivery, command: FenceSaga) -> None:
         self._check(command.steps)
-        if self.close(command.saga_id, command.steps, delivery, FENCE):
-            return
+        unit_of_work = self._unit_of_work
+        if not self.close(command.saga_id, command.steps, delivery, FENCE):
+            envelope = unit_of_work.command_reply_envelope(command)
+            unit_of_work.emit(self._fenced(command, envelope), delivery.raw)
+            unit_of_work.mark_handled(FENCE, [delivery])
+        elif not self._is_any(command.saga_id, command.steps, OnFence.WAIT):
+            envelope = unit_of_work.reply_envelope(command, derived_id(command.message_id, "in doubt"))
+            unit_of_work.emit(self._fenced(command, envelope), delivery.raw)
+
+    def _fenced(self, command: FenceSaga, envelope: Envelope) -> SagaFenced:
+        """Return the reply to a fence, with the state of each of its steps."""
         outcomes = []
         for step in command.steps:
             effect = self._loaded.get(command.saga_id, step)
-            assert effect is not None, "it was fenced above"
-            outcomes.append(StepOutcome(step=step, state=effect.state.value))
-        unit_of_work = self._unit_of_work
-        envelope = unit_of_work.command_reply_envelope(command)
-        reply = SagaFenced(**envelope, service=unit_of_work.service, steps=tuple(outcomes))
-        unit_of_work.emit(reply, delivery.raw)
-        unit_of_work.mark_handled(FENCE, [delivery])
+            assert effect is not None, "it was fenced before"
+            is_in_doubt = effects.on_fence(effect) is OnFence.DOUBT
+            outcomes.append(StepOutcome(step=step, state=IN_DOUBT if is_in_doubt else effect.state.value))
+        return SagaFenced(**envelope, service=self._unit_of_work.service, steps=tuple(outcomes))
+
+    def _is_any(self, saga_id: str, steps: Collection[str], wanted: OnFence) -> bool:
+        return any(effects.on_fence(self._loaded.get(saga_id, step)) is wanted for step in steps)
 
     def _redrive(self, delivery: Delivery, command: RedriveStep) -> None:
         self._check([command.step] if command.step else [])
