@@ -13,7 +13,8 @@ from chassis.saga.awaited import Act, AwaitedEffect, Change
 from chassis.saga.effects import IN_DOUBT, Effect, EffectState, OnFence
 from proof.awaited_models import CARD_1, PAYOUT_1, PAYOUT_2, PAYOUT_3, PAYOUT_FIRST_2
 from proof.awaited_provider import ProviderBounds
-from proof.awaited_states import AwaitedModel, Rules, next_attempt
+from proof.awaited_rules import Rules
+from proof.awaited_states import AwaitedModel, next_attempt
 from proof.states import Decide
 from saga_tracker.model.decision import Decision
 from saga_tracker.model.facts import Progress

@@ -77,6 +77,16 @@ class Provider:
         """Return for how many keys the provider has this record."""
         return sum(each is record for each in self.records)
 
+    def recorded(self, key: int, record: Record) -> Provider:
+        """Return the provider with this record of the key."""
+        return replace(self, records=_at(self.records, key, record))
+
+    def cancelling(self, key: int) -> Provider:
+        """Return the provider with a cancel of the key under way; one that went out before stays as it is."""
+        if self.cancels[key] is not None:
+            return self
+        return replace(self, cancels=_at(self.cancels, key, CancelState.UNDER_WAY))
+
 
 ProviderTransition: TypeAlias = tuple[str, Provider]
 
@@ -106,9 +116,9 @@ def _transitions(provider: Provider, bounds: ProviderBounds) -> Iterator[Provide
             failures: tuple[Record, ...] = (Record.REFUSED,) if bounds.can_fail else ()
             failures += (Record.FAILED,) if bounds.can_fail_by_our_fault and key == 0 else ()
             for outcome in (Record.SUCCEEDED, *failures):
-                yield f"the provider decides {key + 1}: {outcome.value}", _recorded(provider, key, outcome)
+                yield f"the provider decides {key + 1}: {outcome.value}", provider.recorded(key, outcome)
         if record in (Record.REFUSED, Record.FAILED) and bounds.contradicts and not _has_contradicted(provider):
-            yield f"the provider pays {key + 1} after all", _recorded(provider, key, Record.SUCCEEDED)
+            yield f"the provider pays {key + 1} after all", provider.recorded(key, Record.SUCCEEDED)
         if provider.cancels[key] is CancelState.UNDER_WAY:
             yield from _cancel(provider, key)
         is_quiet = not provider.requests[key] and not provider.unsent
@@ -128,7 +138,7 @@ def _request(provider: Provider, bounds: ProviderBounds, key: int) -> Iterator[P
     fewer = replace(provider, requests=_at(provider.requests, key, provider.requests[key] - 1))
     if bounds.can_lose:
         yield f"a request of {key + 1} is lost", fewer
-    arrived = fewer if fewer.records[key] is not None else _recorded(fewer, key, Record.ACCEPTED)
+    arrived = fewer if fewer.records[key] is not None else fewer.recorded(key, Record.ACCEPTED)
     yield f"a request of {key + 1} arrives", arrived
 
 
@@ -136,14 +146,10 @@ def _cancel(provider: Provider, key: int) -> Iterator[ProviderTransition]:
     record = provider.records[key]
     if record in (None, Record.ACCEPTED, Record.SUCCEEDED):
         voided = replace(provider, cancels=_at(provider.cancels, key, CancelState.VOIDED))
-        yield f"the provider voids {key + 1}", _recorded(voided, key, Record.VOIDED)
+        yield f"the provider voids {key + 1}", voided.recorded(key, Record.VOIDED)
     if record not in (None, Record.ACCEPTED):
         refused = replace(provider, cancels=_at(provider.cancels, key, CancelState.REFUSED))
         yield f"the provider refuses to void {key + 1}", refused
-
-
-def _recorded(provider: Provider, key: int, record: Record) -> Provider:
-    return replace(provider, records=_at(provider.records, key, record))
 
 
 def _at(values: tuple, key: int, value: object) -> tuple:  # type: ignore[type-arg]

@@ -12,11 +12,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from chassis.saga import awaited, effects
-from chassis.saga.attempts import AttemptState, AwaitedPolicy, Evidence, Outcome
+from chassis.saga.attempts import AwaitedPolicy
 from chassis.saga.awaited import Act, AwaitedEffect, Change
-from chassis.saga.effects import OPEN, Effect, EffectState, OnCompensation, OnFence
+from chassis.saga.effects import OPEN, EffectState, OnCompensation, OnFence
+from proof.awaited_invariants import owes_a_contradiction, sends_while_closing, wrong_effects, wrong_payments
 from proof.awaited_models import awaited_index
-from proof.awaited_provider import AT, OUTCOMES, CancelState, Provider, ProviderBounds, Record, transitions
+from proof.awaited_provider import Provider, ProviderBounds, Record, transitions
+from proof.awaited_restore import restored, with_effect
+from proof.awaited_rules import AwaitedState, Rules, evidence
 from proof.states import SAGA, START, Fence, Model, ModelState, Redrive, Sent, Transition, Undo
 from saga_tracker.model.decision import Phase, SagaState
 from saga_tracker.model.facts import (
@@ -33,40 +36,9 @@ from saga_tracker.model.facts import (
     StepState,
     Succeeded,
 )
-from saga_tracker.model.operating import admitted
 
 UNDO_POLICY = AwaitedPolicy(no_return=True, sends_max=2)
 FAR = timedelta(days=90)
-UNUSED = Provider()
-
-
-@dataclass(frozen=True, slots=True)
-class AwaitedState(ModelState):
-    """One state of everything, with the awaited step's provider, its undo, and whether a database was restored."""
-
-    payment: Provider = UNUSED
-    undo: Provider = UNUSED
-    restores: int = 0
-    ladder_ended: bool = False
-
-
-@dataclass(slots=True, kw_only=True)
-class Rules:
-    """The real decisions, each of which a negative control may replace."""
-
-    on_accepted: Callable[[AwaitedEffect, int], Change] = awaited.on_accepted
-    on_due: Callable[..., Change] = awaited.on_due
-    on_not_found: Callable[[AwaitedEffect, AwaitedPolicy, int], Change] = awaited.on_not_found
-    on_missing: Callable[..., Change] = awaited.on_missing
-    on_evidence: Callable[[AwaitedEffect, AwaitedPolicy, Evidence], Change] = awaited.on_evidence
-    on_fence: Callable[[Effect | None], OnFence] = effects.on_fence
-    key_of: Callable[[int, int], int] = lambda number, restores: number - 1
-    admitted: Callable[..., Fact | None] = admitted
-    fences_all: bool = False
-    answers_once: bool = False
-    calls_before_publishing: bool = False
-    redrives_anew: bool = False
-    contradictions_hidden: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -129,15 +101,17 @@ class AwaitedModel(Model):
             yield f"the service commits STARTED for {step}", self._changed(state, change)
         if payment.awaited is not None:
             yield from self._calls(state, payment, self._changed, self.policy, is_undo=False)
-            yield from self._evidence(state, payment, self._changed, self.policy)
+            for what, change in evidence(payment, self.rules, self.policy, state.restores):
+                yield what, self._changed(state, change)
             if payment.awaited.effect.state in OPEN and self.ladder_ends and not state.ladder_ended:
                 dead = RetriesExhausted(step=step, reason="queried 41 times")
                 yield "the ladder ends", replace(state, sent=state.sent | {dead}, ladder_ended=True)
             if state.restores < self.restores_max:
-                yield "the service's database is restored", self._restored(state)
+                yield "the service's database is restored", restored(state, step, self.index)
         if state.undo.awaited is not None:
             yield from self._calls(state, state.undo, self._undo_changed, UNDO_POLICY, is_undo=True)
-            yield from self._evidence(state, state.undo, self._undo_changed, UNDO_POLICY)
+            for what, change in evidence(state.undo, self.rules, UNDO_POLICY, 0):
+                yield what, self._undo_changed(state, change)
 
     def _calls(
         self,
@@ -167,39 +141,6 @@ class AwaitedModel(Model):
             over = _with_provider(state, replace(provider, unsent=False), is_undo=is_undo)
             yield f"{what} is due", changed(over, due)
 
-    def _evidence(
-        self,
-        state: AwaitedState,
-        provider: Provider,
-        changed: Callable[[AwaitedState, Change], AwaitedState],
-        policy: AwaitedPolicy,
-    ) -> Iterator[Transition]:
-        row = provider.awaited
-        assert row is not None, "it was begun"
-        for attempt in row.attempts:
-            number = attempt.number
-            key = self.rules.key_of(number, state.restores) if provider is state.payment else number - 1
-            record = provider.records[key]
-            if record is not None:
-                yield f"{number} is acknowledged", changed(state, self.rules.on_accepted(row, number))
-            if record in OUTCOMES:
-                evidence = Evidence(attempt=number, outcome=OUTCOMES[record])
-                yield (
-                    f"evidence: {number} {record.value}",
-                    changed(state, self.rules.on_evidence(row, policy, evidence)),
-                )
-            if provider.cancels[key] is CancelState.REFUSED:
-                evidence = Evidence(attempt=number, outcome=Outcome.CANCEL_REFUSED)
-                yield (
-                    f"the cancel of {number} is refused",
-                    changed(state, self.rules.on_evidence(row, policy, evidence)),
-                )
-            if record is None:
-                yield f"a query does not find {number}", changed(state, self.rules.on_not_found(row, policy, number))
-            if provider.statements[key]:
-                missing = self.rules.on_missing(row, policy, number, provider.statement(key))
-                yield f"the statement is matched with {number}", changed(state, missing)
-
     def _changed(self, state: AwaitedState, change: Change) -> AwaitedState:
         """Commit a decision about the step, and what must follow it."""
         step, effect = self._awaited_step, change.after.effect
@@ -210,20 +151,15 @@ class AwaitedModel(Model):
         payment = _sending(replace(state.payment, awaited=change.after), change)
         if Act.CANCEL in change.acts:
             key = self.rules.key_of(effect.attempt, state.restores)
-            cancels = tuple(
-                CancelState.UNDER_WAY if number == key and each is None else each
-                for number, each in enumerate(payment.cancels)
-            )
-            payment = replace(payment, cancels=cancels)
+            payment = payment.cancelling(key)
         if Act.CONTRADICT in change.acts and not self.rules.contradictions_hidden:
             assert change.contradicted is not None, "a contradiction is about an attempt"
             sent.add(Contradicted(step=step, attempt=change.contradicted, reason="paid after all"))
         if Act.UNDO_ATTEMPT in change.acts:
             assert change.contradicted is not None, "it is the contradicted attempt that is undone"
             key = self.rules.key_of(change.contradicted, state.restores)
-            records = tuple(Record.UNDONE if number == key else each for number, each in enumerate(payment.records))
-            payment = replace(payment, records=records)
-        return replace(self._with_effect(state, effect), payment=payment, sent=state.sent | sent)
+            payment = payment.recorded(key, Record.UNDONE)
+        return replace(with_effect(state, self.index, effect), payment=payment, sent=state.sent | sent)
 
     def _undo_changed(self, state: AwaitedState, change: Change) -> AwaitedState:
         """Commit a decision about the undo; its proof makes the step UNDONE, and the reply goes out.
@@ -237,15 +173,8 @@ class AwaitedModel(Model):
         if change.after.effect.state is not EffectState.DONE:
             return after
         undone = effects.undone(SAGA, self._awaited_step, state.effects[self.index])
-        after = self._with_effect(after, undone)
+        after = with_effect(after, self.index, undone)
         return replace(after, sent=after.sent | {Compensated(step=self._awaited_step)})
-
-    def _with_effect(self, state: AwaitedState, effect: Effect) -> AwaitedState:
-        """Return the state with the step's effect, which stands in its row and in its awaited effect."""
-        after = tuple(effect if index == self.index else each for index, each in enumerate(state.effects))
-        row = state.payment.awaited
-        payment = state.payment if row is None else replace(state.payment, awaited=replace(row, effect=effect))
-        return replace(state, effects=after, payment=payment)
 
     def _fence(self, state: ModelState, service: str) -> Iterator[Transition]:
         assert isinstance(state, AwaitedState)
@@ -259,9 +188,9 @@ class AwaitedModel(Model):
             found[name] = self.rules.on_fence(after.effects[index])
             if index == self.index and after.payment.awaited is not None:
                 after = self._changed(after, awaited.on_fenced(after.payment.awaited, self.policy))
-                if found[name] is OnFence.FENCE and after.effects[index].state in OPEN:  # type: ignore[union-attr]
-                    fenced = replace(after.effects[index], state=EffectState.FENCED)  # type: ignore[type-var]
-                    after = self._with_effect(after, fenced)  # type: ignore[arg-type]
+                effect = after.effects[index]
+                if found[name] is OnFence.FENCE and effect is not None and effect.state in OPEN:
+                    after = with_effect(after, index, replace(effect, state=EffectState.FENCED))
             else:
                 effect = effects.fenced(SAGA, name, after.effects[index])
                 changed = tuple(effect if each == index else was for each, was in enumerate(after.effects))
@@ -295,63 +224,17 @@ class AwaitedModel(Model):
                 begun = awaited.triggered(SAGA, awaited.undo_step(step), now=undo.now, deadline_at=undo.now)
                 yield f"the undo of {step} begins", self._undo_changed(state, begun)
         else:
-            after = self._with_effect(state, effects.undone(SAGA, step, effect))
+            after = with_effect(state, self.index, effects.undone(SAGA, step, effect))
             yield f"{step} has nothing to undo", replace(after, sent=after.sent | {Compensated(step=step)})
 
     def _redrive(self, state: ModelState, command: Redrive) -> Iterator[Transition]:
         assert isinstance(state, AwaitedState)
-        if command.step != self._awaited_step:
-            outcome = RedriveOutcome.NOTHING_PARKED
-        elif effects.on_redrive(state.effects[self.index], is_awaited=True) is effects.OnRedrive.RESUME:
-            outcome = RedriveOutcome.RESUMED
-        else:
-            effect = state.effects[self.index]
-            assert effect is not None, "only a settled effect is reported"
-            outcome = RedriveOutcome(effect.state.value)
+        outcome = redriven(state.effects[self.index], is_its=command.step == self._awaited_step)
         reply = StepRedriven(step=command.step, number=command.number, outcome=outcome)
         after, row = state, state.payment.awaited
         if self.rules.redrives_anew and row is not None and reply not in state.sent and row.effect.state in OPEN:
             after = self._changed(state, next_attempt(row, state.payment.now))
         yield f"{command.step} is redriven: {outcome}", replace(after, sent=after.sent | {reply})
-
-    def _restored(self, state: AwaitedState) -> AwaitedState:
-        """Restore the service's database to before the trigger, and reconcile it with its own published messages."""
-        step, sent = self._awaited_step, state.sent
-        lost = replace(state.payment, awaited=None, unpublished=False, unsent=False)
-        effects_ = tuple(None if index == self.index else each for index, each in enumerate(state.effects))
-        empty = replace(state, effects=effects_, payment=lost, restores=state.restores + 1)
-        attempts = {each.attempt: AT for each in sent if isinstance(each, Awaited) and not each.undo}
-        reported = {dict(each.states).get(step) for each in sent if isinstance(each, Fenced)} - {None}
-        ended = self._published_end(state, reported)
-        if not attempts:
-            return empty if ended is None else self._with_effect(empty, ended)
-        change = awaited.restored(SAGA, step, attempts, calls_end_at=lost.now, closing=bool(reported))
-        payment = replace(lost, awaited=change.after, sends=lost.sends + 1)
-        after = self._with_effect(replace(empty, payment=payment), change.after.effect)
-        if ended is None:
-            return after
-        row = after.payment.awaited
-        assert row is not None, "it was restored above"
-        is_done = ended.state is EffectState.DONE
-        last = replace(row.current, state=AttemptState.SUCCEEDED if is_done else AttemptState.FAILED)
-        settled = AwaitedEffect(effect=replace(row.effect, state=ended.state), attempts=(*row.attempts[:-1], last))
-        return self._with_effect(replace(after, payment=replace(payment, awaited=settled)), settled.effect)
-
-    def _published_end(self, state: AwaitedState, reported: set[StepState | None]) -> Effect | None:
-        """Return the settled effect that the service's own messages show; None where none does."""
-        step = self._awaited_step
-        found = {each for each in reported if each is not StepState.IN_DOUBT}
-        if Succeeded(step=step) in state.sent or StepState.DONE in found:
-            end = EffectState.DONE
-        elif (
-            any(isinstance(each, Rejected) and each.step == step for each in state.sent) or StepState.REJECTED in found
-        ):
-            end = EffectState.REJECTED
-        elif StepState.FENCED in found:
-            end = EffectState.FENCED
-        else:
-            return None
-        return Effect(saga_id=SAGA, step=step, state=end, attempt=1, closing=bool(reported))
 
     # Providers
 
@@ -378,55 +261,20 @@ class AwaitedModel(Model):
         ends = [message for message in state.sent if isinstance(message, SagaState)]
         if len(ends) > 1:
             return "two last events"
-        if (wrong := self._wrong_payments(state, ends)) is not None:
+        wrong = wrong_payments(state, ends, index=self.index, contradicts=self.bounds.contradicts)
+        wrong = wrong or wrong_effects(state, ends, self.index)
+        if wrong is not None:
             return wrong
-        others = {each and each.state for index, each in enumerate(state.effects) if index != self.index}
-        effect = state.effects[self.index]
-        if ends == [SagaState.CONFIRMED] and (others - {EffectState.DONE} or effect is None):
-            return "confirmed, but not every step is done"
-        is_live = effect is not None and effect.state in {*OPEN, EffectState.PAUSED, EffectState.DONE}
-        if ends == [SagaState.CANCELLED_COMPENSATED] and (EffectState.DONE in others or is_live):
-            return "cancelled, but a step is done or may still run"
         for message in state.sent - before.sent:
             if isinstance(message, Undo) and (wrong := self._wrong_order(state, message.step)) is not None:
                 return wrong
-        if self._sends_while_closing(before, state):
+        assert isinstance(before, AwaitedState)
+        if sends_while_closing(before, state):
             return "a closing step sends"
         parked = self.decision(state).parked
         is_expected = parked is None or parked.endswith(("is late", "the undo failed for good"))
         if not is_expected and not self.ladder_ends:
             return f"parked, though no retries ran out: {parked}"
-        return None
-
-    @staticmethod
-    def _sends_while_closing(before: ModelState, state: AwaitedState) -> bool:
-        assert isinstance(before, AwaitedState)
-        row = before.payment.awaited
-        is_closing = row is not None and row.effect.closing and before.restores == state.restores
-        return is_closing and state.payment.sends > before.payment.sends
-
-    def _wrong_payments(self, state: AwaitedState, ends: list[SagaState]) -> str | None:
-        """Audit the provider's own records."""
-        paid, undone = state.payment.count(Record.SUCCEEDED), state.undo.count(Record.SUCCEEDED)
-        contradicted = self.bounds.contradicts
-        if paid > 1 and not contradicted:
-            return "paid twice"
-        if undone > 1:
-            return "refunded twice"
-        if ends == [SagaState.CONFIRMED] and not paid:
-            return "confirmed, not paid"
-        if ends == [SagaState.CANCELLED_COMPENSATED] and paid > undone and not contradicted:
-            return "cancelled, and paid"
-        steps = zip(self.definition.steps, state.effects, strict=True)
-        released = any(
-            each is not None and each.state is EffectState.UNDONE
-            for step, each in steps
-            if step.name != self._awaited_step
-        )
-        before = [each for each in state.effects[: self.index] if each is not None]
-        is_released = released and any(each.state is EffectState.UNDONE for each in before)
-        if is_released and paid > undone and not contradicted:
-            return "hold released, and paid"
         return None
 
     def is_end(self, state: ModelState) -> bool:
@@ -435,14 +283,8 @@ class AwaitedModel(Model):
         A contradiction that was not published is owed. So is a step that is merely late.
         """
         assert isinstance(state, AwaitedState)
-        row = state.payment.awaited
-        if row is not None:
-            for attempt in row.attempts:
-                key = self.rules.key_of(attempt.number, state.restores)
-                is_paid = state.payment.records[key] is Record.SUCCEEDED
-                told = {each.attempt for each in state.sent if isinstance(each, Contradicted)}
-                if is_paid and attempt.state is not AttemptState.SUCCEEDED and attempt.number not in told:
-                    return False
+        if owes_a_contradiction(state, self.rules):
+            return False
         decision = self.decision(state)
         if decision.incident is not None:
             return True
@@ -454,6 +296,16 @@ def next_attempt(row: AwaitedEffect, now: datetime) -> Change:
     """Begin another attempt, as the ladder does where the one before failed and the lane is open."""
     paused = replace(row, effect=replace(row.effect, state=EffectState.PAUSED, closing=False))
     return awaited.on_due(paused, AwaitedPolicy(no_return=True), now=now, deadline_at=now)
+
+
+def redriven(effect: effects.Effect | None, *, is_its: bool) -> RedriveOutcome:
+    """Return what a redrive of the awaited step, or of another one, is replied to with."""
+    if not is_its:
+        return RedriveOutcome.NOTHING_PARKED
+    if effects.on_redrive(effect, is_awaited=True) is effects.OnRedrive.RESUME:
+        return RedriveOutcome.RESUMED
+    assert effect is not None, "only a settled effect is reported"
+    return RedriveOutcome(effect.state.value)
 
 
 def _sending(provider: Provider, change: Change) -> Provider:
