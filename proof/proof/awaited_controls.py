@@ -171,11 +171,15 @@ def deadline_behind_the_pivot(definition: SagaDefinition, known: Progress) -> De
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AwaitedControl:
-    """One rule taken out, with a model that is large enough to show it. ``rules`` are fields of :class:`Rules`."""
+    """One rule taken out, with a model that is large enough to show it.
+
+    ``rules`` are fields of :class:`Rules`; ``defined`` returns the definition without its rule.
+    """
 
     rules: Mapping[str, Any] = field(default_factory=dict)
     decide: Decide = decide
-    definition: Callable[[], SagaDefinition] = lambda: PAYOUT_2
+    definition: SagaDefinition = PAYOUT_2
+    defined: Callable[[SagaDefinition], SagaDefinition] = lambda definition: definition
     policy: AwaitedPolicy = NO_RETURN
     bounds: ProviderBounds = CALM
     model: Mapping[str, Any] = field(default_factory=dict)
@@ -183,11 +187,12 @@ class AwaitedControl:
 
     def broken(self) -> AwaitedModel:
         """Return the model without the rule."""
-        return replace(self.whole(), rules=Rules(**self.rules), decide=self.decide)
+        definition = self.defined(self.definition)
+        return replace(self.whole(), definition=definition, rules=Rules(**self.rules), decide=self.decide)
 
     def whole(self) -> AwaitedModel:
         """Return the model with the rule."""
-        return AwaitedModel(definition=self.definition(), policy=self.policy, bounds=self.bounds, **self.model)
+        return AwaitedModel(definition=self.definition, policy=self.policy, bounds=self.bounds, **self.model)
 
 
 SILENT = {"has_cancellation": False}
@@ -213,33 +218,34 @@ AWAITED_CONTROLS: Mapping[str, AwaitedControl] = {
     ),
     "late-success-dropped": AwaitedControl(
         rules={"on_evidence": late_success_dropped},
-        definition=lambda: PAYOUT_1,
+        definition=PAYOUT_1,
         policy=ONE_SEND,
         bounds=WITH_STATEMENT,
         found_as=STUCK,
     ),
     "fence-behind-the-pivot": AwaitedControl(
-        definition=lambda: fenced_whole(PAYOUT_3),
+        definition=PAYOUT_3,
+        defined=fenced_whole,
         rules={"fences_all": True},
         policy=ONE_SEND,
         found_as="never will run|" + STUCK,
     ),
     "mute-while-closing": AwaitedControl(
         rules={"on_evidence": mute_while_closing},
-        definition=lambda: PAYOUT_FIRST_2,
+        definition=PAYOUT_FIRST_2,
         policy=ONE_SEND,
         bounds=WITH_STATEMENT,
         found_as=STUCK,
     ),
     "one-answer-only": AwaitedControl(
-        rules={"answers_once": True}, definition=lambda: CARD_1, policy=UNDOABLE, bounds=WITH_STATEMENT, found_as=STUCK
+        rules={"answers_once": True}, definition=CARD_1, policy=UNDOABLE, bounds=WITH_STATEMENT, found_as=STUCK
     ),
     "cancellation-beats-the-pivot": AwaitedControl(
-        decide=cancellation_beats_the_pivot, definition=lambda: PAYOUT_3, policy=ONE_SEND, found_as=PAID_AND_RELEASED
+        decide=cancellation_beats_the_pivot, definition=PAYOUT_3, policy=ONE_SEND, found_as=PAID_AND_RELEASED
     ),
     "deadline-behind-the-pivot": AwaitedControl(
         decide=deadline_behind_the_pivot,
-        definition=lambda: PAYOUT_3,
+        definition=PAYOUT_3,
         policy=ONE_SEND,
         model=SILENT,
         found_as=PAID_AND_RELEASED,
@@ -249,7 +255,7 @@ AWAITED_CONTROLS: Mapping[str, AwaitedControl] = {
     ),
     "redrive-new-key": AwaitedControl(
         rules={"redrives_anew": True},
-        definition=lambda: PAYOUT_1,
+        definition=PAYOUT_1,
         model={"has_cancellation": False, "ladder_ends": True, "is_redriven": True},
         found_as="paid twice|a closing step sends",
     ),
@@ -261,20 +267,20 @@ AWAITED_CONTROLS: Mapping[str, AwaitedControl] = {
     ),
     "success-settles-under-a-cancel": AwaitedControl(
         rules={"on_evidence": succeeding_under_a_cancel},
-        definition=lambda: CARD_1,
+        definition=CARD_1,
         policy=CANCELLABLE,
         model=SILENT,
         found_as="confirmed, not paid",
     ),
     "undo-on-acknowledgement": AwaitedControl(
         rules={"on_accepted": undo_on_acknowledgement},
-        definition=lambda: CARD_1,
+        definition=CARD_1,
         policy=UNDOABLE,
         found_as="cancelled, and paid",
     ),
     "new-undo-key-on-timeout": AwaitedControl(
         rules={"on_due": new_undo_key_on_timeout},
-        definition=lambda: CARD_1,
+        definition=CARD_1,
         policy=UNDOABLE,
         found_as="refunded twice",
     ),
@@ -285,14 +291,14 @@ AWAITED_CONTROLS: Mapping[str, AwaitedControl] = {
         found_as=PAID_AND_RELEASED,
     ),
     "drawn-keys": AwaitedControl(
-        definition=lambda: PAYOUT_1,
+        definition=PAYOUT_1,
         rules={"key_of": lambda number, restores: number - 1 + restores},
         model={"restores_max": 1, "has_cancellation": False},
         found_as="paid twice",
     ),
     "contradiction-hidden": AwaitedControl(
         rules={"contradictions_hidden": True},
-        definition=lambda: PAYOUT_1,
+        definition=PAYOUT_1,
         bounds=replace(WITH_STATEMENT, can_fail=True, contradicts=True),
         policy=ONE_SEND,
         model=SILENT,
