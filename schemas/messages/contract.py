@@ -55,9 +55,6 @@ class Message:
 
 MessageType = TypeVar("MessageType", bound=Message)
 
-SAGAS = frozenset({("order", 1), ("manual_posting", 1)})
-"""The sagas that a message may belong to, by type and version: those of the definitions, to which a test holds it."""
-
 ENVELOPE_FIELDS = tuple(field.name for field in fields(Message))
 
 

@@ -24,6 +24,7 @@ from messages.saga import (
 from proof.controls import CONTROLS
 from saga_tracker.definitions import DEFINITIONS
 from stack import contract
+from support.services import handlers
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMON = {"messages.contract", "messages.saga", "messages.catalogue", "messages.standalone"}
@@ -97,5 +98,18 @@ def test_only_one_module_of_the_tracker_decides_so_that_a_negative_control_reach
 
 
 def test_the_search_finds_a_name_where_there_is_one() -> None:
-    handlers = package("inventory") / "handlers.py"
-    assert {"reserve_inventory", "InventoryReserved"} <= names_of_sagas() & set(names_in(handlers))
+    names = {"handlers": "reserve_inventory", "sagas/order": "InventoryReserved"}
+    for module, name in names.items():
+        assert name in names_of_sagas() & set(names_in(package("inventory") / f"{module}.py"))
+
+
+@pytest.mark.parametrize("service", [each for each in contract.services() if (package(each) / "sagas").is_dir()])
+def test_in_a_service_only_its_triggers_know_the_events_of_a_saga(service: str) -> None:
+    """A step's decision, rows and calls serve every saga: they know requests, and commands with their replies."""
+    compensations = [each for own in handlers().values() for each in own.compensations]
+    of_commands = {name_of(each) for own in compensations for each in (own.on, *own.replies)}
+    sagas = {definition.name for definition in DEFINITIONS.values()}
+    events = {name_of(subject.message_type) for subject in contract.subjects()} - of_commands - COMMON_NAMES
+    for module in package(service).glob("*.py"):
+        assert not events & set(names_in(module)), module
+        assert not sagas & strings_in(module), module

@@ -23,6 +23,7 @@ from chassis.saga.publisher import Relay, producer
 from chassis.saga.retry import RetryPolicy
 from chassis.saga.schema import service_metadata
 from chassis.saga.steps import Call, Compensation, ExternalCompensation, ExternalStep, Handler, Reaction, Step
+from chassis.saga.triggers import SagaTrigger, StepRequest
 from chassis.settings import Settings
 from chassis.telemetry import logs
 from chassis.wire import kafka
@@ -104,8 +105,8 @@ class WellProvider:
         return "recalled"
 
 
-def _load(step: str) -> Callable[[Sequence[Message], Connection], Marks]:
-    return lambda _messages, _tx: Marks(step)
+def _load(step: str) -> Callable[[Sequence[Any], Connection], Marks]:
+    return lambda _asked, _tx: Marks(step)
 
 
 def _save(marks: Marks, tx: Connection) -> None:
@@ -114,17 +115,41 @@ def _save(marks: Marks, tx: Connection) -> None:
         tx.execute(MARK, {"saga_id": saga_id, "step": marks.step, "done": done, "undone": undone})
 
 
-def _pick(event: PaymentAuthorized, marks: Marks, envelope: Envelope) -> InventoryReserved | InventoryRejected:
-    if event.customer_id.startswith(POISON):
-        raise Poisoned(event.customer_id)
-    if event.points_to_burn == REFUSED_POINTS:
-        return InventoryRejected(**envelope, reason="no", detail="no", sku="sku", requested=1, available=0)
-    marks.done.append(event.saga_id)
-    return InventoryReserved(**envelope, **_carried(event))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work(StepRequest):
+    """What the toy is to do; some work is poisoned, and some it refuses."""
+
+    customer_id: str = ""
+    is_refused: bool = False
 
 
-def _pack(event: InventoryReserved, marks: Marks, envelope: Envelope) -> LoyaltyPointsBurned:
-    marks.done.append(event.saga_id)
+def _work(event: PaymentAuthorized | InventoryReserved | LoyaltyPointsBurned, step: str) -> Work:
+    return Work(
+        saga_id=event.saga_id, step=step, customer_id=event.customer_id,
+        is_refused=event.points_to_burn == REFUSED_POINTS,
+    )  # fmt: skip
+
+
+def _pick(work: Work, marks: Marks, _envelope: Envelope) -> bool:
+    if work.customer_id.startswith(POISON):
+        raise Poisoned(work.customer_id)
+    if work.is_refused:
+        return False
+    marks.done.append(work.saga_id)
+    return True
+
+
+def _picked(event: PaymentAuthorized, is_picked: bool, envelope: Envelope) -> InventoryReserved | InventoryRejected:
+    if is_picked:
+        return InventoryReserved(**envelope, **_carried(event))
+    return InventoryRejected(**envelope, reason="no", detail="no", sku="sku", requested=1, available=0)
+
+
+def _pack(work: Work, marks: Marks, _envelope: Envelope) -> None:
+    marks.done.append(work.saga_id)
+
+
+def _packed(event: InventoryReserved, _outcome: None, envelope: Envelope) -> LoyaltyPointsBurned:
     return LoyaltyPointsBurned(**envelope, **_carried(event))
 
 
@@ -133,12 +158,14 @@ def _carried(event: PaymentAuthorized | InventoryReserved) -> dict[str, Any]:
     return {name: getattr(event, name) for name in names}
 
 
-def _sent(
-    event: LoyaltyPointsBurned, outcome: str, marks: Marks, envelope: Envelope
-) -> ShipmentBooked | ShipmentRejected:
+def _send(work: Work, outcome: str, marks: Marks) -> None:
+    if outcome == "sent":
+        marks.done.append(work.saga_id)
+
+
+def _sent(_event: LoyaltyPointsBurned, outcome: str, envelope: Envelope) -> ShipmentBooked | ShipmentRejected:
     if outcome != "sent":
         return ShipmentRejected(**envelope, reason=outcome, detail=outcome)
-    marks.done.append(event.saga_id)
     return ShipmentBooked(
         **envelope, customer_id="c", currency="USD", payable_minor=1, points_minor=0, tracking_number="t"
     )
@@ -159,27 +186,39 @@ def _recalled(command: CancelShipment, outcome: str | None, marks: Marks, envelo
     return ShipmentCancelled(**envelope, step=command.step, undone=outcome is not None)
 
 
-def _requests(messages: Sequence[Message], _tx: Connection) -> Mapping[str, str]:
-    for message in messages:
-        if str(getattr(message, "customer_id", "")).startswith(POISON):
-            raise Poisoned(str(message.saga_id))
-    return {message.saga_id: message.saga_id for message in messages}
+def _requests(asked: Sequence[Work | CancelShipment], _tx: Connection) -> Mapping[str, str]:
+    for each in asked:
+        if isinstance(each, Work) and each.customer_id.startswith(POISON):
+            raise Poisoned(each.saga_id)
+    return {each.saga_id: each.saga_id for each in asked}
+
+
+SAGA: dict[str, Any] = {"saga": "order", "versions": (1,)}
+TO_PICK = SagaTrigger(
+    **SAGA, on=PaymentAuthorized, read=_work, publish=_picked, succeeds_with=InventoryReserved,
+    rejected_with=InventoryRejected,
+)  # fmt: skip
+TO_PACK = SagaTrigger(
+    **SAGA, on=InventoryReserved, read=_work, publish=_packed, succeeds_with=LoyaltyPointsBurned
+)  # fmt: skip
+TO_SEND = SagaTrigger(
+    **SAGA, on=LoyaltyPointsBurned, read=_work, publish=_sent, succeeds_with=ShipmentBooked,
+    rejected_with=ShipmentRejected,
+)  # fmt: skip
 
 
 def handlers(provider: Provider) -> tuple[Handler, ...]:
     """Return the toy's handlers, which call this provider."""
     return (
         Step(
-            name=PICK, on=PaymentAuthorized, load=_load(PICK), decide=_pick, save=_save, retry=QUICK,
-            succeeds_with=InventoryReserved, rejected_with=InventoryRejected,
+            name=PICK, triggers=(TO_PICK,), load=_load(PICK), decide=_pick, save=_save, retry=QUICK,
             compensation=Compensation(
                 on=ReleaseInventory, undoes=(PICK,), load=_load(PICK), decide=_undo(InventoryReleased), save=_save,
                 replies=(InventoryReleased,), retry=QUICK,
             ),
         ),
         Step(
-            name=PACK, on=InventoryReserved, load=_load(PACK), decide=_pack, save=_save, retry=QUICK,
-            succeeds_with=LoyaltyPointsBurned, rejected_with=None,
+            name=PACK, triggers=(TO_PACK,), load=_load(PACK), decide=_pack, save=_save, retry=QUICK,
             compensation=Compensation(
                 on=RestoreLoyaltyPoints, undoes=(PACK,), load=_load(PACK),
                 decide=_undo(LoyaltyPointsRestored, points=1), save=_save, replies=(LoyaltyPointsRestored,),
@@ -187,9 +226,8 @@ def handlers(provider: Provider) -> tuple[Handler, ...]:
             ),
         ),
         ExternalStep(
-            name=SEND, on=LoyaltyPointsBurned, load=_load(SEND), decide=_sent, save=_save, retry=QUICK,
+            name=SEND, triggers=(TO_SEND,), load=_load(SEND), record=_send, save=_save, retry=QUICK,
             call=Call(prepare=_requests, run=provider.send, find=provider.find),
-            succeeds_with=ShipmentBooked, rejected_with=ShipmentRejected,
             compensation=ExternalCompensation(
                 on=CancelShipment, undoes=(SEND,), load=_load(SEND), decide=_recalled, save=_save,
                 call=Call(prepare=_requests, run=provider.recall, find=provider.find),
@@ -207,7 +245,9 @@ def _listen(events: Sequence[ShipmentBooked], tx: Connection) -> None:
     _save(Marks(LISTEN, done=[event.saga_id for event in events]), tx)
 
 
-LISTENING: tuple[Handler, ...] = (Reaction(on=ShipmentBooked, apply=_listen, retry=QUICK),)
+LISTENING: tuple[Handler, ...] = (
+    Reaction(on=ShipmentBooked, sagas=frozenset({("order", 1)}), apply=_listen, retry=QUICK),
+)
 
 
 def register_schemas(registry: dict[str, str]) -> None:

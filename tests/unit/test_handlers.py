@@ -31,7 +31,7 @@ def test_a_message_leads_to_its_handlers_declared_or_built_in() -> None:
 
 
 def test_two_handlers_of_one_name_are_refused() -> None:
-    twice = Reaction(on=ShipmentBooked, apply=lambda _events, _tx: None)
+    twice = Reaction(on=ShipmentBooked, sagas=frozenset(), apply=lambda _events, _tx: None)
     with pytest.raises(ValueError, match="Two handlers are named 'ShipmentBooked'"):
         Handlers.of([twice, twice])
 

@@ -10,12 +10,13 @@ import pytest
 from chassis.saga.deferred import Deferral, RawMessage
 from chassis.saga.handlers import Handlers
 from chassis.saga.routing import Router, Work
+from chassis.saga.steps import Step
 from chassis.saga.waiting import UNPROCESSABLE
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import new_id
 from messages.contract import Message
 from messages.inventory import InventoryReserved, ReleaseInventory
-from messages.payment import PaymentAuthorized, RefundPayment
+from messages.payment import PaymentAuthorized, PaymentCaptured, RefundPayment
 from messages.shipping import ShipmentBooked
 from proof.schemas import LocalRegistry
 from support import toy
@@ -78,6 +79,34 @@ def test_a_key_that_is_not_the_saga_id_is_unprocessable(key: bytes | None) -> No
 @pytest.mark.parametrize("given", [{"saga_version": 2**31 - 1}, {"saga_type": "return"}])
 def test_an_event_of_a_saga_that_this_release_lacks_is_unprocessable(given: dict[str, object]) -> None:
     assert "Its saga is none of this release" in reason(ROUTER.route([raw(a(PaymentAuthorized, **given))]))
+
+
+def test_a_sagas_event_reaches_the_steps_of_that_saga_alone() -> None:
+    pick, *others = toy.handlers(toy.WellProvider())
+    assert isinstance(pick, Step)
+    elsewhere = (replace(toy.TO_PICK, saga="return", succeeds_with=PaymentCaptured, rejected_with=None),)
+    pick_returned = replace(pick, name="pick_returned", triggers=elsewhere, compensation=None)
+    later = replace(toy.TO_PACK, saga="return", versions=(2,), on=PaymentAuthorized)
+    pack = replace(others[0], triggers=(toy.TO_PACK, later))
+    router = Router(toy.NAME, Handlers.of([pick, pick_returned, pack, *others[1:]]), CODEC)
+
+    def reached(**saga: object) -> list[str]:
+        work = router.route([raw(a(PaymentAuthorized, **saga))])
+        assert not work.unprocessable
+        return [name for name, _ in work.deliveries]
+
+    assert reached() == [PICK]
+    assert reached(saga_type="return") == ["pick_returned"]
+    assert reached(saga_type="return", saga_version=2) == [toy.PACK], "one step serves two sagas"
+    assert not router.route([raw(a(InventoryReserved, saga_type="return"))]), "it triggers nothing in that saga"
+    assert "Its saga is none" in reason(router.route([raw(a(PaymentAuthorized, saga_version=2))]))
+
+
+def test_a_deferred_event_is_routed_by_its_saga_too() -> None:
+    row = deferral(raw(a(PaymentAuthorized, saga_type="return")), PICK)
+    work = ROUTER.route([], [row])
+    assert "Its saga is none of this release" in reason(work)
+    assert work.unprocessable[0].row == row
 
 
 def test_a_command_passes_whatever_its_saga_is() -> None:

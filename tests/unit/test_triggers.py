@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from chassis.saga.triggers import AmbiguousTrigger, SagaTrigger, Triggers
+from chassis.saga.triggers import AmbiguousTrigger, SagaTrigger, StepRequest, Triggers
 from messages.contract import Envelope, Message
 from messages.inventory import InventoryRejected, InventoryReleased, InventoryReserved
 from messages.loyalty import LoyaltyPointsRejected
@@ -22,14 +22,14 @@ def envelope(saga: str, version: int = 1) -> Envelope:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Restock:
+class Restock(StepRequest):
     """A request of inventory's own: it names no saga."""
 
     why: str
 
 
-def rejection(request: Restock, outcome: str, to: Envelope) -> Message:
-    reason = f"{request.why}: {outcome}"
+def rejection(event: LoyaltyPointsRejected, outcome: str, to: Envelope) -> Message:
+    reason = f"{event.reason}: {outcome}"
     return InventoryRejected(**to, reason=reason, detail="", sku="a", requested=1, available=0)
 
 
@@ -37,12 +37,17 @@ ORDER = SagaTrigger(
     saga="order",
     versions=(1, 2),
     on=LoyaltyPointsRejected,
-    read=lambda event: Restock(why=event.reason),
+    read=lambda event, step: Restock(saga_id=event.saga_id, step=step, why=event.reason),
     publish=rejection,
     succeeds_with=InventoryReserved,
     rejected_with=InventoryRejected,
 )
-RETURN = replace(ORDER, saga="return_order", versions=(1,), read=lambda event: Restock(why=f"return, {event.detail}"))
+RETURN = replace(
+    ORDER,
+    saga="return_order",
+    versions=(1,),
+    read=lambda event, step: Restock(saga_id=event.saga_id, step=step, why=f"return, {event.detail}"),
+)
 TRIGGERS = Triggers({"restock": (ORDER, RETURN)})
 
 
@@ -55,10 +60,10 @@ def event(saga: str, version: int = 1) -> LoyaltyPointsRejected:
 def test_each_saga_reads_its_event_into_the_one_request_and_publishes_its_own_event() -> None:
     for saga, why in (("order", "too few"), ("return_order", "return, 10 missing")):
         ((step, trigger),) = TRIGGERS.of(event(saga))
-        request = trigger.read(event(saga))
-        assert (step, request) == ("restock", Restock(why=why))
-        published = trigger.publish(request, "no", envelope(saga))
-        assert (published.saga_type, published.reason) == (saga, f"{why}: no")  # type: ignore[attr-defined]
+        request = trigger.read(event(saga), step)
+        assert request == Restock(saga_id=event(saga).saga_id, step="restock", why=why)
+        published = trigger.publish(event(saga), "no", envelope(saga))
+        assert (published.saga_type, published.reason) == (saga, "too few: no")  # type: ignore[attr-defined]
 
 
 def test_a_message_is_routed_by_its_sagas_type_and_version_and_not_by_its_own_type_alone() -> None:

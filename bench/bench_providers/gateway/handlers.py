@@ -10,20 +10,12 @@ from typing import TypeAlias
 from bench_providers.gateway.tables import GatewayRecords, save_gateway_records
 from bench_providers.records import WithRecords, loading, saving
 from chassis.saga.steps import Compensation, Handler, Step
-from messages.checkout import OrderSubmitted
 from messages.contract import Envelope
-from messages.payment import (
-    PaymentAuthorized,
-    PaymentCaptured,
-    PaymentCaptureFailed,
-    PaymentDeclined,
-    PaymentRefunded,
-    RefundPayment,
-)
-from messages.shipping import ShipmentBooked
+from messages.payment import PaymentRefunded, RefundPayment
 from payment import domain
-from payment.domain import Payments
+from payment.domain import AuthorizePayment, CapturePayment, Payments
 from payment.gateway import Authorized, Captured, Declined, Refunded, Voided
+from payment.sagas import order
 from payment.tables import load_nothing, load_payments, save_payments
 
 DECLINED_TOKENS = frozenset({"tok_declined", "tok_insufficient_funds"})
@@ -34,29 +26,32 @@ load = loading(load_payments, GatewayRecords)
 save = saving(save_payments, save_gateway_records)
 
 
-def authorize(event: OrderSubmitted, touched: Touched, envelope: Envelope) -> PaymentAuthorized | PaymentDeclined:
+def authorize(request: AuthorizePayment, touched: Touched, envelope: Envelope) -> Authorized | Declined:
     """Authorize the amount, unless the token is one of those that are declined."""
-    if event.payment_token in DECLINED_TOKENS:
-        declined = Declined(reason=event.payment_token.removeprefix("tok_"), detail="The card issuer declined.")
-        return domain.authorize(event, declined, touched.rows, envelope)
-    authorization_id = f"auth_{envelope['message_id']}"
-    touched.records.authorized.append((authorization_id, event.saga_id, event.payable_minor))
-    return domain.authorize(event, Authorized(authorization_id=authorization_id), touched.rows, envelope)
+    outcome: Authorized | Declined
+    if request.token in DECLINED_TOKENS:
+        outcome = Declined(reason=request.token.removeprefix("tok_"), detail="The card issuer declined.")
+    else:
+        outcome = Authorized(authorization_id=f"auth_{envelope['message_id']}")
+        touched.records.authorized.append((outcome.authorization_id, request.reference, request.amount_minor))
+    domain.authorize(request, outcome, touched.rows)
+    return outcome
 
 
-def capture(event: ShipmentBooked, touched: Touched, envelope: Envelope) -> PaymentCaptured | PaymentCaptureFailed:
+def capture(request: CapturePayment, touched: Touched, envelope: Envelope) -> Captured:
     """Capture the authorized amount."""
-    payment = touched.rows.of(event.saga_id)
+    payment = touched.rows.of(request.payment)
     touched.records.captured.append((payment.authorization_id or "", payment.amount_minor))
     outcome = Captured(capture_id=f"cap_{envelope['message_id']}", amount_minor=payment.amount_minor)
-    return domain.capture(event, outcome, touched.rows, envelope)
+    domain.capture(request, outcome, touched.rows)
+    return outcome
 
 
 def refund(command: RefundPayment, undoes: bool, touched: Touched, envelope: Envelope) -> PaymentRefunded:
     """Void an open authorization, or refund its capture."""
     if not undoes:
         return domain.refund(command, None, touched.rows, envelope)
-    payment = touched.rows.of(command.saga_id)
+    payment = touched.rows.of((command.saga_id, command.step))
     outcome: Voided | Refunded = Voided(amount_minor=payment.amount_minor)
     if payment.capture_id is None:
         touched.records.voided.append(payment.authorization_id or "")
@@ -69,12 +64,10 @@ def refund(command: RefundPayment, undoes: bool, touched: Touched, envelope: Env
 HANDLERS: tuple[Handler, ...] = (
     Step(
         name="authorize_payment",
-        on=OrderSubmitted,
+        triggers=(order.AUTHORIZATION,),
         load=load_new,
         decide=authorize,
         save=save,
-        succeeds_with=PaymentAuthorized,
-        rejected_with=PaymentDeclined,
         compensation=Compensation(
             on=RefundPayment,
             undoes=("authorize_payment", "capture_payment"),
@@ -86,12 +79,10 @@ HANDLERS: tuple[Handler, ...] = (
     ),
     Step(
         name="capture_payment",
-        on=ShipmentBooked,
+        triggers=(order.CAPTURE,),
         load=load,
         decide=capture,
         save=save,
-        succeeds_with=PaymentCaptured,
-        rejected_with=PaymentCaptureFailed,
         compensation=None,
     ),
 )

@@ -118,7 +118,7 @@ class Replay:
     def _repeat(self, reply: PublishedReply) -> bool | None:
         """Return whether the database knew the reply already; None where the decision would be another one now."""
         step = self._handlers.step(self._handlers.answers.get(type(reply.message), ""))
-        is_rejection = step is not None and type(reply.message) is step.rejected_with
+        is_rejection = self._handlers.is_rejection(reply.message)
         known = None
         # A local step's rejection leaves its effect and nothing else; decided again, it might be no rejection.
         if not is_rejection or isinstance(step, ExternalStep):
@@ -178,9 +178,10 @@ class Replay:
                 continue
             if loaded.get(message.saga_id, step.name) is not None:
                 continue
-            raw = self._triggers.get((message.saga_id, step.on))
-            if raw is not None:
-                yield step.name, self._codec.decode(raw.value), raw
+            for trigger in step.triggers:
+                raw = self._triggers.get((message.saga_id, trigger.on)) if trigger.saga == message.saga_type else None
+                if raw is not None:
+                    yield step.name, self._codec.decode(raw.value), raw
 
     def _deliver(self, tx: Connection, handler: str, message: Message, raw: RawMessage) -> list[OutboxRow]:
         """Handle a message and the results of the calls that it leads to; return what would be published."""

@@ -22,11 +22,13 @@ from chassis.saga.handlers import Handlers
 from chassis.saga.late_calls import LateCalls
 from chassis.saga.routing import Unprocessable, Work
 from chassis.saga.step_calls import StepCalls
-from chassis.saga.steps import COMMIT_ALLOWANCE, ExternalStep, Reaction, Step, name, state_after
+from chassis.saga.steps import COMMIT_ALLOWANCE, ExternalStep, Reaction, Step, answer, name, request_of
+from chassis.saga.triggers import StepRequest
 from chassis.saga.unit_of_work import BLOCKED, CallResult, Delivery, Outgoing, Undeliverable, UnitOfWork
 from chassis.saga.waiting import WaitingMessages
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import NewId
+from messages.contract import Message
 
 Item = TypeVar("Item")
 Key = TypeVar("Key")
@@ -160,7 +162,12 @@ class Batch:
             loads = {(handler_name, delivery.row is None) for handler_name, delivery in group}
             saga_ids = {delivery.message.saga_id for _, delivery in group}
             if lock is not None and (len(loads) > 1 or len(saga_ids) < len(group)):
-                lock([delivery.message for _, delivery in group], self._tx)
+                lock([self._asked(*each) for each in group], self._tx)
+
+    def _asked(self, handler_name: str, delivery: Delivery) -> StepRequest | Message:
+        """Return what a message asks of its handler: a step's request, or a compensation's command itself."""
+        step = self._handlers.step(handler_name)
+        return delivery.message if step is None else request_of(step, delivery.message)
 
     def _may_go(self, handler_name: str, delivery: Delivery) -> bool:
         """Return whether a message from Kafka may be handled now: it does not wait already, and nothing blocks it."""
@@ -195,13 +202,14 @@ class Batch:
         unit_of_work = self._unit_of_work
         fresh = [each for each in group if self._loaded.may_run(each.message.saga_id, step.name)]
         if fresh:
-            rows = step.load([each.message for each in fresh], self._tx)
-            for each in fresh:
-                saga_id = each.message.saga_id
+            requests = [request_of(step, each.message) for each in fresh]
+            rows = step.load(requests, self._tx)
+            for each, request in zip(fresh, requests, strict=True):
                 envelope = unit_of_work.reply_envelope(each.message, unit_of_work.new_id())
-                reply = step.decide(each.message, rows, envelope)
-                state = state_after(step, reply)
-                self._loaded.put(effects.Effect(saga_id=saga_id, step=step.name, state=state, attempt=each.attempt))
+                outcome = step.decide(request, rows, envelope)
+                reply, state = answer(step, each.message, outcome, envelope)
+                effect = effects.Effect(saga_id=request.saga_id, step=step.name, state=state, attempt=each.attempt)
+                self._loaded.put(effect)
                 unit_of_work.emit(reply, each.raw)
             step.save(rows, self._tx)
         unit_of_work.mark_handled(step.name, group)

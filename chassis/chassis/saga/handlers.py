@@ -19,6 +19,7 @@ from chassis.saga.steps import (
     Step,
     name,
 )
+from chassis.saga.triggers import Triggers
 from messages.contract import Message, name_of
 from messages.saga import FenceSaga, RedriveStep
 
@@ -39,6 +40,7 @@ class Handlers:
 
     steps: tuple[AnyStep, ...]
     reactions: tuple[Reaction[Any], ...]
+    triggers: Triggers = field(init=False)
     by_name: Mapping[str, Declared] = field(init=False)
     locks: Mapping[str, Lock] = field(init=False)
     _names: Mapping[type[Message], tuple[str, ...]] = field(init=False)
@@ -51,10 +53,12 @@ class Handlers:
             if name(each) in by_name:
                 raise ValueError(f"Two handlers are named {name(each)!r}; rename one, or handle its message in one.")
             by_name[name(each)] = each
-            names[each.on] = (*names.get(each.on, ()), name(each))
+            for message_type in _handled(each):
+                names[message_type] = (*names.get(message_type, ()), name(each))
         for built_in, message_type in ((FENCE, FenceSaga), (REDRIVE, RedriveStep)):
             if built_in in self.built_in:
                 names[message_type] = (*names.get(message_type, ()), built_in)
+        object.__setattr__(self, "triggers", Triggers({step.name: step.triggers for step in self.steps}))
         object.__setattr__(self, "by_name", by_name)
         object.__setattr__(self, "locks", {name: lock for name, each in by_name.items() if (lock := _lock_of(each))})
         object.__setattr__(self, "_names", names)
@@ -88,7 +92,12 @@ class Handlers:
     @property
     def events(self) -> frozenset[type[Message]]:
         """The events that the service reacts to."""
-        return frozenset(step.on for step in self.steps) | {reaction.on for reaction in self.reactions}
+        return self.triggers.events | {reaction.on for reaction in self.reactions}
+
+    @property
+    def sagas(self) -> frozenset[tuple[str, int]]:
+        """The sagas that the service takes part in, by type and version."""
+        return self.triggers.sagas.union(*(reaction.sagas for reaction in self.reactions))
 
     @property
     def built_in(self) -> tuple[str, ...]:
@@ -98,16 +107,24 @@ class Handlers:
     @property
     def answers(self) -> dict[type[Message], str]:
         """The message types that answer for a step (its success, its rejection, its compensation's replies)."""
-        found: dict[type[Message], str] = {}
+        found = dict(self.triggers.answers)
         for step in self.steps:
-            types = {step.succeeds_with} | ({step.rejected_with} if step.rejected_with else set())
-            types.update(step.compensation.replies if step.compensation else ())
-            found |= dict.fromkeys(types, step.name)
+            found |= dict.fromkeys(step.compensation.replies if step.compensation else (), step.name)
         return found
 
+    def is_rejection(self, message: Message) -> bool:
+        """Return whether the message rejects its step."""
+        step = self.step(self.answers.get(type(message), ""))
+        return step is not None and any(type(message) is each.rejected_with for each in step.triggers)
+
     def for_message(self, message_type: type[Message]) -> tuple[str, ...]:
-        """Return the names of the handlers of a message."""
+        """Return the names of the handlers that a message of this type may have, whatever its saga is."""
         return self._names.get(message_type, ())
+
+    def handling(self, message: Message) -> tuple[str, ...]:
+        """Return the names of the handlers of a message: of an event those in its saga alone."""
+        names = self.for_message(type(message))
+        return tuple(each for each in names if self._is_meant(self.by_name.get(each), message))
 
     def step(self, step_name: str) -> AnyStep | None:
         """Return the step of that name, or None."""
@@ -118,6 +135,13 @@ class Handlers:
         """Return a handler's retry policy and the step whose dead-letter topic is meant (None: the service's own)."""
         return self._retries.get(handler_name, (RetryPolicy(), None))
 
+    @staticmethod
+    def _is_meant(declared: Declared | None, message: Message) -> bool:
+        """Return whether a handler of the message's type is one in its saga. The sender of a command knows the saga."""
+        if isinstance(declared, Step | ExternalStep):
+            return any(trigger.serves(message) for trigger in declared.triggers)
+        return not isinstance(declared, Reaction) or (message.saga_type, message.saga_version) in declared.sagas
+
     def _policies(self) -> Iterator[tuple[str, tuple[RetryPolicy, str | None]]]:
         for reaction in self.reactions:
             yield name(reaction), (reaction.retry, None)
@@ -125,6 +149,13 @@ class Handlers:
             yield step.name, (step.retry, step.name)
             if step.compensation is not None:
                 yield name(step.compensation), (step.compensation.retry, step.name)
+
+
+def _handled(declared: Declared) -> Iterable[type[Message]]:
+    """Return the types that a declared handler handles, each once."""
+    if isinstance(declared, Step | ExternalStep):
+        return dict.fromkeys(trigger.on for trigger in declared.triggers)
+    return (declared.on,)
 
 
 def _lock_of(declared: Declared) -> Lock | None:

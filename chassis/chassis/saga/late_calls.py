@@ -17,7 +17,7 @@ from chassis.saga.built_in_commands import SETTLE_AGAIN_S
 from chassis.saga.deferred import RawMessage
 from chassis.saga.effects import Effect, EffectState
 from chassis.saga.handlers import Handlers
-from chassis.saga.steps import NETWORK, AnyExternalStep, name, state_after
+from chassis.saga.steps import NETWORK, AnyExternalStep, answer, name, request_of
 from chassis.saga.unit_of_work import CallResult, Delivery, PendingCall, UnitOfWork
 from chassis.saga.waiting import QUERIED_AGAIN
 from chassis.wire.codec import Codec
@@ -100,11 +100,12 @@ class LateCalls:
     def _undo(self, step: AnyExternalStep, result: CallResult, effect: Effect) -> None:
         """Record what the provider did, announce nothing, and let the step's compensation run."""
         message = result.call.delivery.message
-        rows = step.load([message], self._tx)
-        reply = step.decide(
-            message, result.outcome, rows, self._unit_of_work.reply_envelope(message, self._unit_of_work.new_id())
-        )
-        if state_after(step, reply) is EffectState.DONE:
+        unpublished = self._unit_of_work.reply_envelope(message, self._unit_of_work.new_id())
+        _, state = answer(step, message, result.outcome, unpublished)
+        if state is EffectState.DONE:
+            request = request_of(step, message)
+            rows = step.load([request], self._tx)
+            step.record(request, result.outcome, rows)
             step.save(rows, self._tx)
             self._unit_of_work.loaded.put(replace(effect, state=EffectState.DONE))
             self._compensate(step, result.call.delivery)

@@ -17,7 +17,7 @@ from chassis.saga.unit_of_work import CallResult, Delivery, Undeliverable
 from chassis.saga.waiting import UNPROCESSABLE
 from chassis.wire.codec import Undecodable
 from chassis.wire.envelope import ID
-from messages.contract import SAGAS, Message
+from messages.contract import Message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +89,7 @@ class Router:
         self._handlers = handlers
         self._decoder = decoder
         self._commands = handlers.commands
+        self._sagas = handlers.sagas
 
     def route(self, raws: Sequence[RawMessage], rows: Sequence[Deferral] = ()) -> Work:
         """Route messages from Kafka and deferred ones. An event from Kafka that has no handler here is left out."""
@@ -123,7 +124,12 @@ class Router:
         return Work(due=due, unprocessable=unprocessable, unwanted=unwanted)
 
     def _find_handlers(self, raw: RawMessage) -> list[tuple[str, Message]]:
-        """Return the decoded message by handler name. Raises Undecodable, or Undeliverable where a rule is broken."""
+        """Return the decoded message by handler name. Raises Undecodable, or Undeliverable where a rule is broken.
+
+        1. Its type says whether any handler may want it, and that is all that most messages need.
+        2. Once it is decoded, its saga says which handler does.
+        """
+        # 1.
         message_type = self._decoder.type_of(raw.value)
         names = () if message_type is None else self._handlers.for_message(message_type)
         if message_type is None or not names:
@@ -131,11 +137,12 @@ class Router:
             return []
         check_topic(raw, message_type, self._commands)
         check_headers(raw)
+        # 2.
         message = self._decoder.decode(raw.value)
         check_ids(message)
         check_key(raw, message)
-        check_saga(raw, message)
-        return [(name, message) for name in names]
+        check_saga(raw, message, self._sagas)
+        return [(name, message) for name in self._handlers.handling(message)]
 
 
 # The rules. The negative controls of the simulation (proof.controls) take out one of the first five at a time.
@@ -167,12 +174,12 @@ def check_key(raw: RawMessage, message: Message) -> None:
         raise Undeliverable("The key is not the saga id; publish with the saga id as the key.", message.saga_id)
 
 
-def check_saga(raw: RawMessage, message: Message) -> None:
+def check_saga(raw: RawMessage, message: Message, sagas: Collection[tuple[str, int]]) -> None:
     """Refuse an event of a saga that this release lacks: the tracker does not follow it, and would never undo a step.
 
-    A command passes: its sender knows the saga.
+    ``sagas`` are those that the service takes part in. A command passes: its sender knows the saga.
     """
-    if not raw.is_command and (message.saga_type, message.saga_version) not in SAGAS:
+    if not raw.is_command and (message.saga_type, message.saga_version) not in sagas:
         saga = f"{message.saga_type!r} version {message.saga_version}"
         raise Undeliverable("Its saga is none of this release; run the release that has it, and redrive.", saga)
 

@@ -17,7 +17,7 @@ from chassis.saga import effects
 from chassis.saga.built_in_commands import SETTLE_AGAIN_S
 from chassis.saga.effects import Effect, EffectState, OnDue
 from chassis.saga.late_calls import LateCalls
-from chassis.saga.steps import AnyExternalStep, state_after
+from chassis.saga.steps import AnyExternalStep, answer, request_of
 from chassis.saga.unit_of_work import CallResult, Delivery, PendingCall, UnitOfWork
 
 
@@ -57,7 +57,7 @@ class StepCalls:
         open_results = [result for result in group if self._is_open(step, result)]
         self._late_calls.settle(step, [result for result in group if not self._is_open(step, result)])
         known = [result for result in open_results if result.failure is None and result.outcome is not None]
-        rows = step.load([each.call.delivery.message for each in known], self._tx) if known else None
+        rows = step.load([request_of(step, each.call.delivery.message) for each in known], self._tx) if known else None
         for result in open_results:
             if result.failure is not None:
                 self._retry(step, result)
@@ -71,7 +71,7 @@ class StepCalls:
     def _begin(self, step: AnyExternalStep, group: Sequence[Delivery]) -> None:
         if not group:
             return
-        requests = step.call.prepare([each.message for each in group], self._tx)
+        requests = step.call.prepare([request_of(step, each.message) for each in group], self._tx)
         deadline_at = self._unit_of_work.deadline_of(step)
         for each in group:
             saga_id = each.message.saga_id
@@ -118,8 +118,9 @@ class StepCalls:
     def _decide(self, step: AnyExternalStep, result: CallResult, rows: Any) -> None:
         message = result.call.delivery.message
         envelope = self._unit_of_work.reply_envelope(message, self._unit_of_work.new_id())
-        reply = step.decide(message, result.outcome, rows, envelope)
-        is_closing = self._close(step, result, state_after(step, reply))
+        step.record(request_of(step, message), result.outcome, rows)
+        reply, state = answer(step, message, result.outcome, envelope)
+        is_closing = self._close(step, result, state)
         if not is_closing:
             self._unit_of_work.emit(reply, result.call.delivery.raw)
 

@@ -1,5 +1,8 @@
 """How a service declares what it does: its steps, their compensations, and its reactions.
 
+A step is declared once, over a request of its service's own. For each saga that it serves it has a trigger, which
+reads the saga's event into that request (:mod:`chassis.saga.triggers`).
+
 A handler loads the rows of its whole batch, decides message by message in pure code, and saves. The chassis claims the
 effects, calls the three, writes the outbox and commits: a handler cannot leave out the outbox, nor publish outside of
 the transaction.
@@ -16,11 +19,13 @@ from sqlalchemy import Connection
 
 from chassis.saga.effects import EffectState
 from chassis.saga.retry import RetryPolicy
+from chassis.saga.triggers import AnySagaTrigger, StepRequest
 from messages.contract import Envelope, Message, name_of
 
-Trigger = TypeVar("Trigger", bound=Message)
+Event = TypeVar("Event", bound=Message)
 Command = TypeVar("Command", bound=Message)
 Rows = TypeVar("Rows")
+Asked = TypeVar("Asked", bound=StepRequest)
 Request = TypeVar("Request")
 Outcome = TypeVar("Outcome")
 
@@ -37,7 +42,8 @@ COMMIT_ALLOWANCE = timedelta(seconds=1)
 class Call(Generic[Request, Outcome]):
     """A call to a provider outside, made under the :func:`idempotency_key` of its effect.
 
-    ``prepare`` reads what the requests need, by saga id, in the transaction that claims the effects. ``run`` makes one
+    ``prepare`` receives the step's requests, or the commands of a compensation. It reads what the provider is to be
+    sent, by saga id, in the transaction that claims the effects. ``run`` makes one
     call, on another thread and outside of any transaction. ``find`` queries the provider for the outcome of the call
     with that key; None means that it never arrived. Both raise ``Unavailable`` where the provider did not answer.
     """
@@ -49,7 +55,7 @@ class Call(Generic[Request, Outcome]):
 
 
 Lock: TypeAlias = Callable[[Sequence[Any], Connection], None]
-"""Locks, in one order, every row that any of these messages may change, whichever handlers they are for.
+"""Locks, in one order, every row that any of these may change: requests of steps, and commands.
 
 Handlers that share rows (the stock of a product, the account of a customer) share such a function. Each of them locks
 the rows of its own messages, so a batch for two of them locks twice; two replicas could then wait for each other. The
@@ -94,43 +100,49 @@ AnyCompensation: TypeAlias = Compensation[Any, Any] | AnyExternalCompensation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step(Generic[Trigger, Rows]):
-    """A step that touches only the service's own database: effect, rows and event commit together."""
+class Step(Generic[Asked, Rows]):
+    """A step that touches only the service's own database: effect, rows and event commit together.
+
+    ``decide`` returns the outcome, of which the saga's trigger makes the event that is published.
+    """
 
     name: str
-    on: type[Trigger]
-    load: Callable[[Sequence[Trigger], Connection], Rows]
-    decide: Callable[[Trigger, Rows, Envelope], Message]
+    triggers: tuple[AnySagaTrigger, ...]
+    load: Callable[[Sequence[Asked], Connection], Rows]
+    decide: Callable[[Asked, Rows, Envelope], Any]
     save: Callable[[Rows, Connection], None]
-    succeeds_with: type[Message]
-    rejected_with: type[Message] | None
     compensation: AnyCompensation | None
     lock: Lock | None = None
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExternalStep(Generic[Trigger, Request, Outcome, Rows]):
-    """A step that calls a provider outside: ``STARTED`` commits, then the call is made, then its outcome commits."""
+class ExternalStep(Generic[Asked, Request, Outcome, Rows]):
+    """A step that calls a provider outside: ``STARTED`` commits, then the call is made, then its outcome commits.
+
+    ``record`` takes the provider's outcome into the rows. Of the outcome the saga's trigger makes the event.
+    """
 
     name: str
-    on: type[Trigger]
+    triggers: tuple[AnySagaTrigger, ...]
     call: Call[Request, Outcome]
-    load: Callable[[Sequence[Trigger], Connection], Rows]
-    decide: Callable[[Trigger, Outcome, Rows, Envelope], Message]
+    load: Callable[[Sequence[Asked], Connection], Rows]
+    record: Callable[[Asked, Outcome, Rows], None]
     save: Callable[[Rows, Connection], None]
-    succeeds_with: type[Message]
-    rejected_with: type[Message] | None
     compensation: AnyCompensation | None
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reaction(Generic[Trigger]):
-    """What a service does about an event without being a step of a saga; it must tolerate redelivery."""
+class Reaction(Generic[Event]):
+    """What a service does about an event of these sagas, by type and version, without being a step of one.
 
-    on: type[Trigger]
-    apply: Callable[[Sequence[Trigger], Connection], None]
+    It must tolerate redelivery.
+    """
+
+    on: type[Event]
+    sagas: frozenset[tuple[str, int]]
+    apply: Callable[[Sequence[Event], Connection], None]
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
 
@@ -156,10 +168,33 @@ def idempotency_key(saga_id: str, handler: AnyExternalStep | AnyExternalCompensa
     return f"{saga_id}:{handler.undoes[0]}:undo"
 
 
-def state_after(step: AnyStep, reply: Message) -> EffectState:
-    """Return the state of the step's effect after it decided this. Raises TypeError for a type it does not declare."""
-    if isinstance(reply, step.succeeds_with):
-        return EffectState.DONE
-    if step.rejected_with is not None and isinstance(reply, step.rejected_with):
-        return EffectState.REJECTED
-    raise TypeError(f"{step.name} answered with {name_of(type(reply))}; declare it as its success or its rejection.")
+def trigger_of(step: AnyStep, message: Message) -> AnySagaTrigger:
+    """Return the trigger of the step in the message's saga. Raises LookupError where the message triggers it in none.
+
+    A step has one trigger for each saga, so there are few.
+    """
+    for trigger in step.triggers:
+        if trigger.serves(message):
+            return trigger
+    saga = f"{message.saga_type} version {message.saga_version}"
+    raise LookupError(f"{name_of(type(message))} of {saga} does not trigger {step.name}.")
+
+
+def request_of(step: AnyStep, message: Message) -> StepRequest:
+    """Return what the message asks of the step. Raises LookupError where it does not trigger it."""
+    request: StepRequest = trigger_of(step, message).read(message, step.name)
+    return request
+
+
+def answer(step: AnyStep, message: Message, outcome: object, envelope: Envelope) -> tuple[Message, EffectState]:
+    """Return the event that is published of a step's outcome, and the state of its effect.
+
+    Raises TypeError for an event of a type that the step's trigger does not declare.
+    """
+    trigger = trigger_of(step, message)
+    event = trigger.publish(message, outcome, envelope)
+    if isinstance(event, trigger.succeeds_with):
+        return event, EffectState.DONE
+    if trigger.rejected_with is not None and isinstance(event, trigger.rejected_with):
+        return event, EffectState.REJECTED
+    raise TypeError(f"{step.name} answered with {name_of(type(event))}; declare it as its success or its rejection.")

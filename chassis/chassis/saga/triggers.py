@@ -1,6 +1,6 @@
 """How one step serves several sagas: for each, the event that triggers it there and how that event is read. Pure.
 
-A service declares a step over a request of its own (``AuthorizePayment(amount_minor, currency, method)``). A saga's
+A service declares a step over a request of its own (``AuthorizePayment(amount_minor, currency, token)``). A saga's
 trigger reads its event into that request, and makes the saga's own event of the step's outcome. So no event has fields
 that one saga alone fills, and the step knows no saga.
 """
@@ -14,28 +14,47 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from messages.contract import Envelope, Message, name_of
 
 Trigger = TypeVar("Trigger", bound=Message)
-Request = TypeVar("Request")
+Request = TypeVar("Request", bound="StepRequest")
 Outcome = TypeVar("Outcome")
 
 Route: TypeAlias = tuple[str, int, type[Message]]
 """A saga's type, its version and the type of a message."""
+StepKey: TypeAlias = tuple[str, str]
+"""A saga's id and a step's name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRequest:
+    """What a step is to do for one saga. A saga may have two steps of one kind, so both together key the rows."""
+
+    saga_id: str
+    step: str
+
+    @property
+    def key(self) -> StepKey:
+        """The key of the step's rows."""
+        return self.saga_id, self.step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SagaTrigger(Generic[Trigger, Request, Outcome]):
     """What triggers a step in one saga. ``versions`` are the versions of the saga in which it does.
 
-    ``read`` makes the step's request of the event. ``publish`` makes the saga's event of the request and the step's
-    outcome; its type is ``succeeds_with`` or ``rejected_with``.
+    ``read`` makes the request to the step of that name of the event. ``publish`` makes the saga's event of the one
+    that triggered the step and of the step's outcome; its type is ``succeeds_with`` or ``rejected_with``.
     """
 
     saga: str
     versions: tuple[int, ...]
     on: type[Trigger]
-    read: Callable[[Trigger], Request]
-    publish: Callable[[Request, Outcome, Envelope], Message]
+    read: Callable[[Trigger, str], Request]
+    publish: Callable[[Trigger, Outcome, Envelope], Message]
     succeeds_with: type[Message]
     rejected_with: type[Message] | None = None
+
+    def serves(self, message: Message) -> bool:
+        """Return whether this message triggers the step."""
+        return type(message) is self.on and message.saga_type == self.saga and message.saga_version in self.versions
 
     @property
     def routes(self) -> Iterator[Route]:
@@ -70,6 +89,7 @@ class Triggers:
     def __post_init__(self) -> None:
         routes: dict[Route, tuple[tuple[str, AnySagaTrigger], ...]] = {}
         answers: dict[Route, str] = {}
+        by_type: dict[type[Message], str] = {}
         for step, trigger in self._all():
             for route in trigger.routes:
                 known = routes.get(route, ())
@@ -77,9 +97,10 @@ class Triggers:
                     raise AmbiguousTrigger(f"{step} is triggered twice by {_text(route)}; declare one trigger.")
                 routes[route] = (*known, (step, trigger))
             for route in trigger.answers:
-                other = answers.setdefault(route, step)
+                other = by_type.setdefault(route[-1], step)
                 if other != step:
                     raise AmbiguousTrigger(f"{_text(route)} answers for {other} and {step}; give each its own event.")
+                answers[route] = step
         object.__setattr__(self, "_routes", routes)
         object.__setattr__(self, "_answers", answers)
 
@@ -90,6 +111,11 @@ class Triggers:
     def answered_by(self, message: Message) -> str | None:
         """Return the step for which a message of this service answers, or None."""
         return self._answers.get((message.saga_type, message.saga_version, type(message)))
+
+    @property
+    def answers(self) -> Mapping[type[Message], str]:
+        """The step that each message type answers for, in whichever saga. It is the same step in all of them."""
+        return {message_type: step for (_, _, message_type), step in self._answers.items()}
 
     @property
     def events(self) -> frozenset[type[Message]]:

@@ -46,7 +46,10 @@ def on_order_failed(events: Sequence[OrderFailed], tx: Connection) -> None:
     )
 
 
+SAGAS = frozenset({("order", 1)})
+"""The sagas that checkout starts."""
+
 HANDLERS = (
-    Reaction(on=OrderConfirmed, apply=on_order_confirmed),
-    Reaction(on=OrderFailed, apply=on_order_failed),
+    Reaction(on=OrderConfirmed, sagas=SAGAS, apply=on_order_confirmed),
+    Reaction(on=OrderFailed, sagas=SAGAS, apply=on_order_failed),
 )

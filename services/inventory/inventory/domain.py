@@ -6,9 +6,12 @@ import enum
 from collections import Counter
 from dataclasses import dataclass, field
 
+from chassis.saga.triggers import StepKey, StepRequest
 from messages.contract import Envelope
-from messages.inventory import InventoryRejected, InventoryReleased, InventoryReserved, ReleaseInventory
-from messages.payment import PaymentAuthorized
+from messages.inventory import InventoryReleased, ReleaseInventory
+
+OUT_OF_STOCK = "out_of_stock"
+"""The reason of a rejection."""
 
 
 class ReservationState(enum.StrEnum):
@@ -18,13 +21,35 @@ class ReservationState(enum.StrEnum):
     RELEASED = "RELEASED"
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReserveInventory(StepRequest):
+    """Reserve all lines or none; each is a SKU and its quantity."""
+
+    lines: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shortage:
+    """The first SKU of which more is wanted than is available."""
+
+    sku: str
+    requested: int
+    available: int
+
+
+@dataclass(slots=True, kw_only=True)
 class Reservation:
-    """The units by SKU that are reserved for one order."""
+    """The units by SKU that one step of a saga has reserved."""
 
     saga_id: str
+    step: str
     quantities: dict[str, int]
     state: ReservationState = ReservationState.RESERVED
+
+    @property
+    def key(self) -> StepKey:
+        """The saga and the step that made it."""
+        return self.saga_id, self.step
 
 
 @dataclass(slots=True)
@@ -32,7 +57,7 @@ class Stock:
     """The stock and the reservations that a batch touches, changed in memory; ``moved`` is what to add to each SKU."""
 
     on_hand: dict[str, int]
-    reservations: dict[str, Reservation] = field(default_factory=dict)
+    reservations: dict[StepKey, Reservation] = field(default_factory=dict)
     moved: Counter[str] = field(default_factory=Counter)
     made: list[Reservation] = field(default_factory=list)
     released: list[Reservation] = field(default_factory=list)
@@ -41,10 +66,12 @@ class Stock:
         """Return the free units of the SKU, after the changes of this batch so far."""
         return self.on_hand.get(sku, 0) + self.moved[sku]
 
-    def reserve(self, saga_id: str, quantities: dict[str, int]) -> None:
-        """Reserve the units for one order."""
+    def reserve(self, request: ReserveInventory, quantities: dict[str, int]) -> Reservation:
+        """Reserve the units for one step."""
         self.moved.subtract(quantities)
-        self.made.append(Reservation(saga_id=saga_id, quantities=quantities))
+        reservation = Reservation(saga_id=request.saga_id, step=request.step, quantities=quantities)
+        self.made.append(reservation)
+        return reservation
 
     def release(self, reservation: Reservation) -> None:
         """Return the units of one reservation to the stock."""
@@ -53,36 +80,20 @@ class Stock:
         self.released.append(reservation)
 
 
-def reserve(event: PaymentAuthorized, stock: Stock, envelope: Envelope) -> InventoryReserved | InventoryRejected:
-    """Reserve all lines or none. The rejection names the first SKU that is short."""
+def reserve(request: ReserveInventory, stock: Stock, _envelope: Envelope) -> Reservation | Shortage:
+    """Reserve all lines or none. A shortage names the first SKU that is short."""
     wanted: Counter[str] = Counter()
-    for line in event.lines:
-        wanted[line.sku] += line.quantity
+    for sku, quantity in request.lines:
+        wanted[sku] += quantity
     for sku, quantity in wanted.items():
         available = stock.available(sku)
         if available < quantity:
-            return InventoryRejected(
-                **envelope,
-                reason="out_of_stock",
-                detail=f"{quantity} of {sku} were ordered, {available} are available.",
-                sku=sku,
-                requested=quantity,
-                available=available,
-            )
-    stock.reserve(event.saga_id, dict(wanted))
-    return InventoryReserved(
-        **envelope,
-        customer_id=event.customer_id,
-        currency=event.currency,
-        lines=event.lines,
-        points_to_burn=event.points_to_burn,
-        payable_minor=event.payable_minor,
-        ship_to=event.ship_to,
-    )
+            return Shortage(sku=sku, requested=quantity, available=available)
+    return stock.reserve(request, dict(wanted))
 
 
 def release(command: ReleaseInventory, undo: bool, stock: Stock, envelope: Envelope) -> InventoryReleased:
-    """Release the order's reservation. Without ``undo`` there is nothing to release, or it is already released."""
+    """Release the reservation of this step. Without ``undo`` there is none, or it is released already."""
     if undo:
-        stock.release(stock.reservations[command.saga_id])
+        stock.release(stock.reservations[command.saga_id, command.step])
     return InventoryReleased(**envelope, step=command.step, undone=undo)

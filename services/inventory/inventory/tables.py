@@ -24,9 +24,8 @@ from chassis.postgres.columns import Columns
 from chassis.postgres.statement import Statement
 from chassis.saga.schema import service_metadata
 from chassis.values.movements import Balance, Movement, MovementKind
-from inventory.domain import Reservation, ReservationState, Stock
+from inventory.domain import Reservation, ReservationState, ReserveInventory, Stock
 from messages.inventory import ReleaseInventory
-from messages.payment import PaymentAuthorized
 
 metadata = service_metadata()
 stock = Table(
@@ -53,6 +52,7 @@ reservations = Table(
     "reservations",
     metadata,
     Column("saga_id", Text, primary_key=True),
+    Column("step", Text, primary_key=True, server_default="reserve_inventory"),
     Column("skus", ARRAY(Text), nullable=False),
     Column("quantities", ARRAY(BigInteger), nullable=False),
     Column("state", Text, nullable=False),
@@ -82,7 +82,7 @@ LOCK_ALL_STOCK = Statement("""
 
 LOCK_RESERVATIONS = Statement(f"""
     SELECT {RESERVATION.names} FROM reservations
-    WHERE saga_id = ANY(CAST(%(saga_ids)s AS text[])) ORDER BY saga_id FOR UPDATE
+    WHERE saga_id = ANY(CAST(%(saga_ids)s AS text[])) ORDER BY saga_id, step FOR UPDATE
 """)
 
 MOVE = Statement("""
@@ -98,7 +98,9 @@ RESERVE = Statement(f"""
 """)
 
 RELEASE = Statement("""
-    UPDATE reservations SET state = 'RELEASED', updated_at = now() WHERE saga_id = ANY(CAST(%(saga_ids)s AS text[]))
+    UPDATE reservations SET state = 'RELEASED', updated_at = now()
+    FROM unnest(CAST(%(saga_ids)s AS text[]), CAST(%(steps)s AS text[])) AS row (saga_id, step)
+    WHERE reservations.saga_id = row.saga_id AND reservations.step = row.step
 """)
 
 LOCK_KEY = text("""
@@ -153,24 +155,25 @@ ADD_MOVEMENTS = text("""
 FIND = text(f"{BALANCES} WHERE sku = :sku")
 
 
-def lock_stock(messages: Sequence[PaymentAuthorized | ReleaseInventory], tx: Connection) -> None:
-    """Lock the stock of every SKU in these orders, ordered or reserved."""
-    skus = {line.sku for message in messages if isinstance(message, PaymentAuthorized) for line in message.lines}
-    saga_ids = [message.saga_id for message in messages if isinstance(message, ReleaseInventory)]
+def lock_stock(asked: Sequence[ReserveInventory | ReleaseInventory], tx: Connection) -> None:
+    """Lock the stock of every SKU of these, wanted or reserved."""
+    skus = {sku for each in asked if isinstance(each, ReserveInventory) for sku, _ in each.lines}
+    saga_ids = [each.saga_id for each in asked if isinstance(each, ReleaseInventory)]
     LOCK_ALL_STOCK.run(tx, {"skus": sorted(skus), "saga_ids": saga_ids})
 
 
-def load_stock(events: Sequence[PaymentAuthorized], tx: Connection) -> Stock:
-    """Lock the stock of every SKU in these orders."""
-    return Stock(on_hand=_lock(tx, {line.sku for event in events for line in event.lines}))
+def load_stock(requests: Sequence[ReserveInventory], tx: Connection) -> Stock:
+    """Lock the stock of every SKU that is wanted."""
+    return Stock(on_hand=_lock(tx, {sku for request in requests for sku, _ in request.lines}))
 
 
 def load_reservations(commands: Sequence[ReleaseInventory], tx: Connection) -> Stock:
-    """Lock the reservations of these orders, and the stock that a release adds to."""
+    """Lock the reservations of these sagas, and the stock that a release adds to."""
     rows = LOCK_RESERVATIONS.rows(tx, {"saga_ids": [command.saga_id for command in commands]})
     found = {
-        row.saga_id: Reservation(
+        (row.saga_id, row.step): Reservation(
             saga_id=row.saga_id,
+            step=row.step,
             quantities=dict(zip(row.skus, row.quantities, strict=True)),
             state=ReservationState(row.state),
         )
@@ -186,9 +189,10 @@ def save_stock(changed: Stock, tx: Connection) -> None:
     if moved:
         MOVE.run(tx, {"skus": list(moved), "units": list(moved.values())})
     if changed.made:
-        RESERVE.run(tx, RESERVED.parameters(sorted(changed.made, key=lambda each: each.saga_id)))
+        RESERVE.run(tx, RESERVED.parameters(sorted(changed.made, key=lambda each: each.key)))
     if changed.released:
-        RELEASE.run(tx, {"saga_ids": sorted(each.saga_id for each in changed.released)})
+        keys = sorted(each.key for each in changed.released)
+        RELEASE.run(tx, {"saga_ids": [saga_id for saga_id, _ in keys], "steps": [step for _, step in keys]})
 
 
 def lock_key(tx: Connection, made_by: str, key: str) -> None:

@@ -1,86 +1,107 @@
-"""What the ledger's steps book, by the charts of accounts, and what they report. Pure."""
+"""What a saga asks of the ledger's steps, what they reject, and what they report of an undo. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, TypeVar
 
-from ledger.model.charts import SHOP
-from ledger.model.people import is_one_person
-from ledger.model.transfers import Entry, Transfer, TransferKind, reference_of
-from messages.contract import Envelope
+from chassis.saga.triggers import SagaTrigger, StepRequest
+from ledger.model.transfers import Booked, Entry, Origin, Outcome, Reason, Refused, Transfer, reference_of
+from messages.contract import Envelope, Message, name_of
 from messages.ledger import (
     CorrectManualPosting,
-    LedgerPosted,
     LedgerReversed,
-    ManualPostingApproved,
     ManualPostingCorrected,
-    ManualPostingHeld,
-    ManualPostingPosted,
     ManualPostingVoided,
     ReverseLedger,
     VoidManualPosting,
 )
-from messages.payment import PaymentCaptured
 
+POST_LEDGER: Final = "post_ledger"
 HOLD_MANUAL_POSTING: Final = "hold_manual_posting"
 POST_MANUAL_POSTING: Final = "post_manual_posting"
 UNNAMED: Final = ""
 """The reference of a transfer until its step names it."""
 
+REJECTIONS: Final = frozenset(
+    {
+        Reason.INSUFFICIENT_FUNDS,
+        Reason.LIMIT_EXCEEDED,
+        Reason.ACCOUNT_UNKNOWN,
+        Reason.ACCOUNT_CLOSED,
+        Reason.CURRENCY_MISMATCH,
+        Reason.UNBALANCED,
+        Reason.AMOUNT_OUT_OF_RANGE,
+        Reason.HOLD_EXPIRED,
+        Reason.HOLD_RESOLVED,
+    }
+)
+"""What the business may reject. HOLD_RESOLVED is a hold that has expired: nothing else resolves a saga's hold before
+its own step does. Any other reason is a defect: the step is retried, and then it waits for a person."""
 
-def posting(event: PaymentCaptured) -> Transfer:
-    """Return the transfer of a captured payment; its value date is the capture's.
+Trigger = TypeVar("Trigger", bound=Message)
 
-    The gateway owes us what it captured, the points that paid the rest are a smaller liability, and both are sales.
+
+class NotBooked(RuntimeError):
+    """The ledger refused a transfer for a reason that is no rejection of its step; the message says which."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BookTransfer(StepRequest):
+    """Book one transfer, which has the step's reference and origin."""
+
+    transfer: Transfer
+
+
+def transfer_trigger(
+    *,
+    saga: str,
+    versions: tuple[int, ...],
+    on: type[Trigger],
+    transfer: Callable[[Trigger], Transfer],
+    succeeded: Callable[[Trigger, Envelope], Message],
+    succeeds_with: type[Message],
+    rejected_with: type[Message] | None = None,
+) -> SagaTrigger[Trigger, BookTransfer, Outcome]:
+    """Return the trigger of a step that books ``transfer`` of a saga's event.
+
+    A rejection has the fields ``reason``, a code such as ``insufficient_funds``, and ``detail``. The trigger raises
+    NotBooked for a refusal that is none.
     """
-    amounts = {"captured": event.amount_minor, "net": event.amount_minor + event.points_minor}
-    points = {"points": event.points_minor} if event.points_minor else {}
-    return Transfer(
-        reference=UNNAMED,
-        entries=SHOP.entries("captured", amounts | points, event.currency),
-        effective_at=event.occurred_at,
+
+    def requested(event: Trigger, step: str) -> BookTransfer:
+        origin = Origin(saga_id=event.saga_id, step=step, message_id=event.message_id)
+        named = replace(transfer(event), reference=reference_of(event.saga_id, step), origin=origin)
+        return BookTransfer(saga_id=event.saga_id, step=step, transfer=named)
+
+    def published(event: Trigger, outcome: Outcome, envelope: Envelope) -> Message:
+        if isinstance(outcome, Booked):
+            return succeeded(event, envelope)
+        if rejected_with is None or outcome.reason not in REJECTIONS:
+            raise not_booked(f"What {name_of(on)} of {event.saga_id} books", outcome)
+        return rejected_with.from_record({**envelope, "reason": outcome.reason.lower(), "detail": outcome.detail})
+
+    return SagaTrigger(
+        saga=saga,
+        versions=versions,
+        on=on,
+        read=requested,
+        publish=published,
+        succeeds_with=succeeds_with,
+        rejected_with=rejected_with,
     )
 
 
-def posted(event: PaymentCaptured, envelope: Envelope) -> LedgerPosted:
-    """Report that a captured payment is posted."""
-    return LedgerPosted(**envelope, currency=event.currency, amount_minor=event.amount_minor)
+def not_booked(what: str, refused: Refused) -> NotBooked:
+    """Return the error about a transfer that was refused although it is no rejection."""
+    return NotBooked(f"{what} was refused: {refused.reason}. {refused.detail}")
 
 
 def reversed_(command: ReverseLedger, undo: bool, entries: Sequence[Entry], envelope: Envelope) -> LedgerReversed:
-    """Report that an order's posting is corrected. Without ``undo`` there is nothing to correct, or it is already."""
+    """Report that a posting is corrected. Without ``undo`` there is nothing to correct, or it is already."""
     amount_minor = sum(max(entry.amount_minor, 0) for entry in entries)
     return LedgerReversed(**envelope, step=command.step, undone=undo, amount_minor=amount_minor)
-
-
-class OnePerson(ValueError):
-    """A manual posting was approved by its proposer. Our API publishes no such event; find out who did."""
-
-
-def manual_hold(event: ManualPostingApproved) -> Transfer:
-    """Return the hold of an approved manual posting. What it needs is there afterwards, so its post is not rejected.
-
-    Raises OnePerson, which parks the saga.
-    """
-    if is_one_person(event.approved_by, event.proposed_by):
-        raise OnePerson(f"{event.approved_by} proposed and approved manual posting {event.saga_id}.")
-    return Transfer(
-        reference=UNNAMED,
-        kind=TransferKind.HOLD,
-        entries=entries_of(event),
-        effective_at=event.effective_at,
-    )
-
-
-def entries_of(event: ManualPostingApproved) -> tuple[Entry, ...]:
-    """Return the entries of a manual posting."""
-    return tuple(Entry(each.account, each.amount_minor, each.currency) for each in event.entries)
-
-
-def manually_held(event: ManualPostingApproved, envelope: Envelope) -> ManualPostingHeld:
-    """Report that a manual posting is held."""
-    return ManualPostingHeld(**envelope, effective_at=event.effective_at)
 
 
 def manually_voided(
@@ -88,21 +109,6 @@ def manually_voided(
 ) -> ManualPostingVoided:
     """Report that nothing is held for a manual posting any more."""
     return ManualPostingVoided(**envelope, step=command.step, undone=undo)
-
-
-def manual_post(event: ManualPostingHeld) -> Transfer:
-    """Return the post of everything that is held for a manual posting."""
-    return Transfer(
-        reference=UNNAMED,
-        kind=TransferKind.POST,
-        of=reference_of(event.saga_id, HOLD_MANUAL_POSTING),
-        effective_at=event.effective_at,
-    )
-
-
-def manually_posted(event: ManualPostingHeld, envelope: Envelope) -> ManualPostingPosted:
-    """Report that a manual posting stands in the ledger."""
-    return ManualPostingPosted(**envelope, reference=reference_of(event.saga_id, POST_MANUAL_POSTING))
 
 
 def manually_corrected(

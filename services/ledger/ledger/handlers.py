@@ -8,23 +8,19 @@ from sqlalchemy import Connection
 
 from chassis.saga.steps import Handler, Reaction
 from ledger import domain
+from ledger.sagas import manual_posting, order
 from ledger.steps import Undo, booking
 from ledger.store import manual_postings
 from ledger.store.manual_postings import Proposal
 from messages.ledger import (
     CorrectManualPosting,
-    LedgerPosted,
     LedgerReversed,
     ManualPostingApproved,
     ManualPostingCorrected,
-    ManualPostingHeld,
-    ManualPostingPosted,
-    ManualPostingRejected,
     ManualPostingVoided,
     ReverseLedger,
     VoidManualPosting,
 )
-from messages.payment import PaymentCaptured
 from messages.saga import ManualPostingConfirmed, ManualPostingFailed
 
 
@@ -34,7 +30,7 @@ def on_manual_posting_approved(events: Sequence[ManualPostingApproved], tx: Conn
         proposal = Proposal(
             posting_id=event.saga_id,
             key=event.saga_id,
-            entries=domain.entries_of(event),
+            entries=manual_posting.entries_of(event),
             effective_at=event.effective_at,
             reason=event.reason,
             proposed_by=event.proposed_by,
@@ -63,31 +59,21 @@ def on_manual_posting_failed(events: Sequence[ManualPostingFailed], tx: Connecti
 
 HANDLERS: tuple[Handler, ...] = (
     booking(
-        "post_ledger",
-        on=PaymentCaptured,
-        transfer=domain.posting,
-        succeeded=domain.posted,
-        succeeds_with=LedgerPosted,
+        domain.POST_LEDGER,
+        triggers=(order.POSTING,),
         undo=Undo(on=ReverseLedger, reply=domain.reversed_, replies_with=LedgerReversed),
     ),
     booking(
         domain.HOLD_MANUAL_POSTING,
-        on=ManualPostingApproved,
-        transfer=domain.manual_hold,
-        succeeded=domain.manually_held,
-        succeeds_with=ManualPostingHeld,
-        rejected_with=ManualPostingRejected,
+        triggers=(manual_posting.HOLDING,),
         undo=Undo(on=VoidManualPosting, reply=domain.manually_voided, replies_with=ManualPostingVoided, is_void=True),
     ),
     booking(
         domain.POST_MANUAL_POSTING,
-        on=ManualPostingHeld,
-        transfer=domain.manual_post,
-        succeeded=domain.manually_posted,
-        succeeds_with=ManualPostingPosted,
+        triggers=(manual_posting.POSTING,),
         undo=Undo(on=CorrectManualPosting, reply=domain.manually_corrected, replies_with=ManualPostingCorrected),
     ),
-    Reaction(on=ManualPostingApproved, apply=on_manual_posting_approved),
-    Reaction(on=ManualPostingConfirmed, apply=on_manual_posting_confirmed),
-    Reaction(on=ManualPostingFailed, apply=on_manual_posting_failed),
+    Reaction(on=ManualPostingApproved, sagas=manual_posting.SAGAS, apply=on_manual_posting_approved),
+    Reaction(on=ManualPostingConfirmed, sagas=manual_posting.SAGAS, apply=on_manual_posting_confirmed),
+    Reaction(on=ManualPostingFailed, sagas=manual_posting.SAGAS, apply=on_manual_posting_failed),
 )

@@ -6,9 +6,12 @@ import enum
 from collections import Counter
 from dataclasses import dataclass, field
 
+from chassis.saga.triggers import StepKey, StepRequest
 from messages.contract import Envelope
-from messages.inventory import InventoryReserved
-from messages.loyalty import LoyaltyPointsBurned, LoyaltyPointsRejected, LoyaltyPointsRestored, RestoreLoyaltyPoints
+from messages.loyalty import LoyaltyPointsRestored, RestoreLoyaltyPoints
+
+INSUFFICIENT_POINTS = "insufficient_points"
+"""The reason of a rejection."""
 
 
 class BurnState(enum.StrEnum):
@@ -18,14 +21,36 @@ class BurnState(enum.StrEnum):
     RESTORED = "RESTORED"
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BurnPoints(StepRequest):
+    """Take points from a customer's account."""
+
+    customer_id: str
+    points: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shortage:
+    """The account has fewer points than are wanted."""
+
+    requested: int
+    available: int
+
+
+@dataclass(slots=True, kw_only=True)
 class Burn:
-    """The points that one order takes from its customer's account."""
+    """The points that one step of a saga takes from a customer's account."""
 
     saga_id: str
+    step: str
     customer_id: str
     points: int
     state: BurnState = BurnState.BURNED
+
+    @property
+    def key(self) -> StepKey:
+        """The saga and the step that made it."""
+        return self.saga_id, self.step
 
 
 @dataclass(slots=True)
@@ -33,7 +58,7 @@ class Accounts:
     """The accounts and burns that a batch touches, changed in memory; ``moved`` is what to add to each balance."""
 
     balances: dict[str, int]
-    burns: dict[str, Burn] = field(default_factory=dict)
+    burns: dict[StepKey, Burn] = field(default_factory=dict)
     moved: Counter[str] = field(default_factory=Counter)
     made: list[Burn] = field(default_factory=list)
     restored: list[Burn] = field(default_factory=list)
@@ -42,10 +67,12 @@ class Accounts:
         """Return the points on the account, after the changes of this batch so far. A missing account has 0."""
         return self.balances.get(customer_id, 0) + self.moved[customer_id]
 
-    def burn(self, saga_id: str, customer_id: str, points: int) -> None:
-        """Burn points for one order."""
-        self.moved[customer_id] -= points
-        self.made.append(Burn(saga_id=saga_id, customer_id=customer_id, points=points))
+    def burn(self, request: BurnPoints) -> Burn:
+        """Burn points for one step."""
+        self.moved[request.customer_id] -= request.points
+        burn = Burn(saga_id=request.saga_id, step=request.step, customer_id=request.customer_id, points=request.points)
+        self.made.append(burn)
+        return burn
 
     def restore(self, burn: Burn) -> None:
         """Restore the points of one burn to its account."""
@@ -54,36 +81,19 @@ class Accounts:
         self.restored.append(burn)
 
 
-def burn(
-    event: InventoryReserved, accounts: Accounts, envelope: Envelope
-) -> LoyaltyPointsBurned | LoyaltyPointsRejected:
-    """Burn the order's points. An order without points needs no account."""
-    available = accounts.balance(event.customer_id)
-    if event.points_to_burn > max(available, 0):
-        return LoyaltyPointsRejected(
-            **envelope,
-            reason="insufficient_points",
-            detail=f"{event.points_to_burn} points were to be burned, the account holds {available}.",
-            requested=event.points_to_burn,
-            available=available,
-        )
-    accounts.burn(event.saga_id, event.customer_id, event.points_to_burn)
-    return LoyaltyPointsBurned(
-        **envelope,
-        customer_id=event.customer_id,
-        currency=event.currency,
-        lines=event.lines,
-        points_to_burn=event.points_to_burn,
-        payable_minor=event.payable_minor,
-        ship_to=event.ship_to,
-    )
+def burn(request: BurnPoints, accounts: Accounts, _envelope: Envelope) -> Burn | Shortage:
+    """Burn the points. A request for none needs no account."""
+    available = accounts.balance(request.customer_id)
+    if request.points > max(available, 0):
+        return Shortage(requested=request.points, available=available)
+    return accounts.burn(request)
 
 
 def restore(command: RestoreLoyaltyPoints, undo: bool, accounts: Accounts, envelope: Envelope) -> LoyaltyPointsRestored:
-    """Restore the order's points. Without ``undo`` there is nothing to restore, or it is already restored."""
+    """Restore the points of this step. Without ``undo`` there are none, or they are restored already."""
     points = 0
     if undo:
-        burned = accounts.burns[command.saga_id]
+        burned = accounts.burns[command.saga_id, command.step]
         accounts.restore(burned)
         points = burned.points
     return LoyaltyPointsRestored(**envelope, step=command.step, undone=undo, points=points)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from chassis.saga.steps import Compensation, Handler, Step
 from loyalty.domain import burn, restore
+from loyalty.sagas import order
 from loyalty.tables import load_accounts, load_burns, lock_accounts, save_accounts
-from messages.inventory import InventoryReserved
-from messages.loyalty import LoyaltyPointsBurned, LoyaltyPointsRejected, LoyaltyPointsRestored, RestoreLoyaltyPoints
+from messages.loyalty import LoyaltyPointsRestored, RestoreLoyaltyPoints
 
 HANDLERS: tuple[Handler, ...] = (
     Step(
         name="burn_loyalty_points",
-        on=InventoryReserved,
+        triggers=(order.BURN,),
         load=load_accounts,
         decide=burn,
         save=save_accounts,
-        succeeds_with=LoyaltyPointsBurned,
-        rejected_with=LoyaltyPointsRejected,
         lock=lock_accounts,
         compensation=Compensation(
             on=RestoreLoyaltyPoints,

@@ -23,8 +23,7 @@ from chassis.postgres.columns import Columns
 from chassis.postgres.statement import Statement
 from chassis.saga.schema import service_metadata
 from chassis.values.movements import Balance, Movement, MovementKind
-from loyalty.domain import Accounts, Burn, BurnState
-from messages.inventory import InventoryReserved
+from loyalty.domain import Accounts, Burn, BurnPoints, BurnState
 from messages.loyalty import RestoreLoyaltyPoints
 
 metadata = service_metadata()
@@ -52,6 +51,7 @@ burns = Table(
     "burns",
     metadata,
     Column("saga_id", Text, primary_key=True),
+    Column("step", Text, primary_key=True, server_default="burn_loyalty_points"),
     Column("customer_id", Text, nullable=False),
     Column("points", BigInteger, nullable=False),
     Column("state", Text, nullable=False),
@@ -75,7 +75,7 @@ LOCK_ALL_ACCOUNTS = Statement("""
 
 LOCK_BURNS = Statement(f"""
     SELECT {BURN_COLUMNS.names} FROM burns
-    WHERE saga_id = ANY(CAST(%(saga_ids)s AS text[])) ORDER BY saga_id FOR UPDATE
+    WHERE saga_id = ANY(CAST(%(saga_ids)s AS text[])) ORDER BY saga_id, step FOR UPDATE
 """)
 
 MOVE = Statement("""
@@ -91,7 +91,9 @@ BURN = Statement(f"""
 """)
 
 RESTORE = Statement("""
-    UPDATE burns SET state = 'RESTORED', updated_at = now() WHERE saga_id = ANY(CAST(%(saga_ids)s AS text[]))
+    UPDATE burns SET state = 'RESTORED', updated_at = now()
+    FROM unnest(CAST(%(saga_ids)s AS text[]), CAST(%(steps)s AS text[])) AS row (saga_id, step)
+    WHERE burns.saga_id = row.saga_id AND burns.step = row.step
 """)
 
 LOCK_KEY = text("""
@@ -146,25 +148,29 @@ ADD_MOVEMENTS = text("""
 FIND = text(f"{BALANCES} WHERE customer_id = :customer_id")
 
 
-def lock_accounts(messages: Sequence[InventoryReserved | RestoreLoyaltyPoints], tx: Connection) -> None:
-    """Lock the accounts of these orders' customers, of those who burn points and of those who have burned some."""
-    burning = [message for message in messages if isinstance(message, InventoryReserved) and message.points_to_burn]
-    saga_ids = [message.saga_id for message in messages if isinstance(message, RestoreLoyaltyPoints)]
-    customer_ids = sorted({message.customer_id for message in burning})
+def lock_accounts(asked: Sequence[BurnPoints | RestoreLoyaltyPoints], tx: Connection) -> None:
+    """Lock the accounts of these customers, of those who burn points and of those who have burned some."""
+    burning = [each for each in asked if isinstance(each, BurnPoints) and each.points]
+    saga_ids = [each.saga_id for each in asked if isinstance(each, RestoreLoyaltyPoints)]
+    customer_ids = sorted({each.customer_id for each in burning})
     LOCK_ALL_ACCOUNTS.run(tx, {"customer_ids": customer_ids, "saga_ids": saga_ids})
 
 
-def load_accounts(events: Sequence[InventoryReserved], tx: Connection) -> Accounts:
+def load_accounts(requests: Sequence[BurnPoints], tx: Connection) -> Accounts:
     """Lock the accounts of the customers who burn points; the others need none."""
-    return Accounts(balances=_lock(tx, {event.customer_id for event in events if event.points_to_burn}))
+    return Accounts(balances=_lock(tx, {request.customer_id for request in requests if request.points}))
 
 
 def load_burns(commands: Sequence[RestoreLoyaltyPoints], tx: Connection) -> Accounts:
-    """Lock the burns of these orders and their customers' accounts."""
+    """Lock the burns of these sagas and their customers' accounts."""
     rows = LOCK_BURNS.rows(tx, {"saga_ids": [command.saga_id for command in commands]})
     found = {
-        row.saga_id: Burn(
-            saga_id=row.saga_id, customer_id=row.customer_id, points=row.points, state=BurnState(row.state)
+        (row.saga_id, row.step): Burn(
+            saga_id=row.saga_id,
+            step=row.step,
+            customer_id=row.customer_id,
+            points=row.points,
+            state=BurnState(row.state),
         )
         for row in rows
     }
@@ -177,9 +183,10 @@ def save_accounts(changed: Accounts, tx: Connection) -> None:
     if moved:
         MOVE.run(tx, {"customer_ids": list(moved), "points": list(moved.values())})
     if changed.made:
-        BURN.run(tx, BURNED.parameters(sorted(changed.made, key=lambda each: each.saga_id)))
+        BURN.run(tx, BURNED.parameters(sorted(changed.made, key=lambda each: each.key)))
     if changed.restored:
-        RESTORE.run(tx, {"saga_ids": sorted(each.saga_id for each in changed.restored)})
+        keys = sorted(each.key for each in changed.restored)
+        RESTORE.run(tx, {"saga_ids": [saga_id for saga_id, _ in keys], "steps": [step for _, step in keys]})
 
 
 def lock_key(tx: Connection, made_by: str, key: str) -> None:

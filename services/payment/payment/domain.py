@@ -5,22 +5,14 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field, replace
 
-from messages.checkout import OrderSubmitted
+from chassis.saga.triggers import StepKey, StepRequest
 from messages.contract import Envelope
-from messages.payment import (
-    PaymentAuthorized,
-    PaymentCaptured,
-    PaymentCaptureFailed,
-    PaymentDeclined,
-    PaymentRefunded,
-    RefundPayment,
-)
-from messages.shipping import ShipmentBooked
+from messages.payment import PaymentRefunded, RefundPayment
 from payment.gateway import Authorized, Captured, CaptureFailed, Declined, Refunded, Voided
 
 
 class PaymentState(enum.StrEnum):
-    """The state of an order's payment."""
+    """The state of a payment."""
 
     AUTHORIZED = "AUTHORIZED"
     DECLINED = "DECLINED"
@@ -31,10 +23,33 @@ class PaymentState(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuthorizePayment(StepRequest):
+    """Authorize an amount. ``token`` is the payment method, ``reference`` reconciles the gateway's records."""
+
+    amount_minor: int
+    currency: str
+    token: str
+    reference: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapturePayment(StepRequest):
+    """Capture the whole amount that the saga's step ``authorized_by`` has authorized."""
+
+    authorized_by: str
+
+    @property
+    def payment(self) -> StepKey:
+        """The key of the payment that it captures."""
+        return self.saga_id, self.authorized_by
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Payment:
-    """One order's payment. ``amount_minor`` is the amount that the card is charged."""
+    """One payment of a saga, made by its step ``step``. ``amount_minor`` is what the card is charged."""
 
     saga_id: str
+    step: str
     state: PaymentState
     currency: str
     amount_minor: int
@@ -42,70 +57,54 @@ class Payment:
     capture_id: str | None = None
     refund_id: str | None = None
 
+    @property
+    def key(self) -> StepKey:
+        """The saga and the step that made it."""
+        return self.saga_id, self.step
+
 
 @dataclass(slots=True)
 class Payments:
-    """The payments that a batch touches, changed in memory."""
+    """The payments that a batch touches, by the saga and the step that made them, changed in memory."""
 
-    found: dict[str, Payment] = field(default_factory=dict)
+    found: dict[StepKey, Payment] = field(default_factory=dict)
     made: list[Payment] = field(default_factory=list)
-    changed: dict[str, Payment] = field(default_factory=dict)
+    changed: dict[StepKey, Payment] = field(default_factory=dict)
 
-    def of(self, saga_id: str) -> Payment:
-        """Return the payment of a saga. Raises LookupError when there is none: then no later step can have run."""
-        payment = self.changed.get(saga_id) or self.found.get(saga_id)
+    def of(self, key: StepKey) -> Payment:
+        """Return a payment. Raises LookupError when there is none: then no later step can have run."""
+        payment = self.changed.get(key) or self.found.get(key)
         if payment is None:
-            raise LookupError(f"Saga {saga_id} has no payment, yet a later step ran; look at its timeline.")
+            saga_id, step = key
+            raise LookupError(f"Saga {saga_id} has no payment of {step}, yet a later step ran; look at its timeline.")
         return payment
 
     def change(self, payment: Payment) -> None:
         """Record a payment's new state."""
-        self.changed[payment.saga_id] = payment
+        self.changed[payment.key] = payment
 
 
-def authorize(
-    event: OrderSubmitted, outcome: Authorized | Declined, payments: Payments, envelope: Envelope
-) -> PaymentAuthorized | PaymentDeclined:
+def authorize(request: AuthorizePayment, outcome: Authorized | Declined, payments: Payments) -> None:
     """Record the outcome of the authorization."""
     payment = Payment(
-        saga_id=event.saga_id,
+        saga_id=request.saga_id,
+        step=request.step,
         state=PaymentState.DECLINED,
-        currency=event.currency,
-        amount_minor=event.payable_minor,
+        currency=request.currency,
+        amount_minor=request.amount_minor,
     )
-    if isinstance(outcome, Declined):
-        payments.made.append(payment)
-        return PaymentDeclined(**envelope, reason=outcome.reason, detail=outcome.detail)
-    payments.made.append(replace(payment, state=PaymentState.AUTHORIZED, authorization_id=outcome.authorization_id))
-    return PaymentAuthorized(
-        **envelope,
-        customer_id=event.customer_id,
-        currency=event.currency,
-        lines=event.lines,
-        points_to_burn=event.points_to_burn,
-        payable_minor=event.payable_minor,
-        ship_to=event.ship_to,
-        authorization_id=outcome.authorization_id,
-    )
+    if isinstance(outcome, Authorized):
+        payment = replace(payment, state=PaymentState.AUTHORIZED, authorization_id=outcome.authorization_id)
+    payments.made.append(payment)
 
 
-def capture(
-    event: ShipmentBooked, outcome: Captured | CaptureFailed, payments: Payments, envelope: Envelope
-) -> PaymentCaptured | PaymentCaptureFailed:
+def capture(request: CapturePayment, outcome: Captured | CaptureFailed, payments: Payments) -> None:
     """Record the outcome of the capture."""
-    payment = payments.of(event.saga_id)
-    if isinstance(outcome, CaptureFailed):
+    payment = payments.of(request.payment)
+    if isinstance(outcome, Captured):
+        payments.change(replace(payment, state=PaymentState.CAPTURED, capture_id=outcome.capture_id))
+    else:
         payments.change(replace(payment, state=PaymentState.CAPTURE_FAILED))
-        return PaymentCaptureFailed(**envelope, reason=outcome.reason, detail=outcome.detail)
-    payments.change(replace(payment, state=PaymentState.CAPTURED, capture_id=outcome.capture_id))
-    return PaymentCaptured(
-        **envelope,
-        customer_id=event.customer_id,
-        currency=event.currency,
-        amount_minor=outcome.amount_minor,
-        points_minor=event.points_minor,
-        capture_id=outcome.capture_id,
-    )
 
 
 def refund(
@@ -116,7 +115,7 @@ def refund(
         return PaymentRefunded(**envelope, step=command.step, undone=False, amount_minor=0, kind="NOTHING")
     state = PaymentState.REFUNDED if isinstance(outcome, Refunded) else PaymentState.VOIDED
     refund_id = outcome.refund_id if isinstance(outcome, Refunded) else None
-    payments.change(replace(payments.of(command.saga_id), state=state, refund_id=refund_id))
+    payments.change(replace(payments.of((command.saga_id, command.step)), state=state, refund_id=refund_id))
     return PaymentRefunded(
         **envelope, step=command.step, undone=True, amount_minor=outcome.amount_minor, kind=state.value
     )

@@ -7,56 +7,50 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import Connection
 
 from chassis.saga.steps import Call, ExternalCompensation, ExternalStep, Handler
-from messages.checkout import OrderSubmitted
-from messages.payment import (
-    PaymentAuthorized,
-    PaymentCaptured,
-    PaymentCaptureFailed,
-    PaymentDeclined,
-    PaymentRefunded,
-    RefundPayment,
-)
-from messages.shipping import ShipmentBooked
+from messages.payment import PaymentRefunded, RefundPayment
 from payment import domain
+from payment.domain import AuthorizePayment, CapturePayment
 from payment.gateway import Authorization, Capture, PaymentGateway, Undo
+from payment.sagas import order
 from payment.tables import load_nothing, load_payments, save_payments
 
 
-def authorizations(events: Sequence[OrderSubmitted], _tx: Connection) -> Mapping[str, Authorization]:
+def authorizations(requests: Sequence[AuthorizePayment], _tx: Connection) -> Mapping[str, Authorization]:
     """Return the authorizations to request, by saga id."""
     return {
-        event.saga_id: Authorization(
-            amount_minor=event.payable_minor,
-            currency=event.currency,
-            token=event.payment_token,
-            reference=event.saga_id,
+        request.saga_id: Authorization(
+            amount_minor=request.amount_minor,
+            currency=request.currency,
+            token=request.token,
+            reference=request.reference,
         )
-        for event in events
+        for request in requests
     }
 
 
-def captures(events: Sequence[ShipmentBooked], tx: Connection) -> Mapping[str, Capture]:
+def captures(requests: Sequence[CapturePayment], tx: Connection) -> Mapping[str, Capture]:
     """Return the captures to request, by saga id."""
-    payments = load_payments(events, tx)
+    payments = load_payments(requests, tx)
     return {
-        event.saga_id: Capture(
-            authorization_id=payments.of(event.saga_id).authorization_id or "",
-            amount_minor=payments.of(event.saga_id).amount_minor,
+        request.saga_id: Capture(
+            authorization_id=payments.of(request.payment).authorization_id or "",
+            amount_minor=payments.of(request.payment).amount_minor,
         )
-        for event in events
+        for request in requests
     }
 
 
 def undos(commands: Sequence[RefundPayment], tx: Connection) -> Mapping[str, Undo]:
     """Return the charges to undo, by saga id."""
     payments = load_payments(commands, tx)
+    found = {command.saga_id: payments.of((command.saga_id, command.step)) for command in commands}
     return {
-        command.saga_id: Undo(
-            authorization_id=payments.of(command.saga_id).authorization_id or "",
-            capture_id=payments.of(command.saga_id).capture_id,
-            amount_minor=payments.of(command.saga_id).amount_minor,
+        saga_id: Undo(
+            authorization_id=payment.authorization_id or "",
+            capture_id=payment.capture_id,
+            amount_minor=payment.amount_minor,
         )
-        for command in commands
+        for saga_id, payment in found.items()
     }
 
 
@@ -65,13 +59,11 @@ def handlers(gateway: PaymentGateway) -> tuple[Handler, ...]:
     return (
         ExternalStep(
             name="authorize_payment",
-            on=OrderSubmitted,
+            triggers=(order.AUTHORIZATION,),
             call=Call(prepare=authorizations, run=gateway.authorize, find=gateway.find_authorization),
             load=load_nothing,
-            decide=domain.authorize,
+            record=domain.authorize,
             save=save_payments,
-            succeeds_with=PaymentAuthorized,
-            rejected_with=PaymentDeclined,
             compensation=ExternalCompensation(
                 on=RefundPayment,
                 undoes=("authorize_payment", "capture_payment"),
@@ -84,13 +76,11 @@ def handlers(gateway: PaymentGateway) -> tuple[Handler, ...]:
         ),
         ExternalStep(
             name="capture_payment",
-            on=ShipmentBooked,
+            triggers=(order.CAPTURE,),
             call=Call(prepare=captures, run=gateway.capture, find=gateway.find_capture),
             load=load_payments,
-            decide=domain.capture,
+            record=domain.capture,
             save=save_payments,
-            succeeds_with=PaymentCaptured,
-            rejected_with=PaymentCaptureFailed,
             compensation=None,
         ),
     )

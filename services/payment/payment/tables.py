@@ -9,15 +9,16 @@ from sqlalchemy import BigInteger, Column, Connection, DateTime, Table, Text, fu
 from chassis.postgres.columns import Columns
 from chassis.postgres.statement import Statement
 from chassis.saga.schema import service_metadata
-from messages.checkout import OrderSubmitted
-from messages.contract import Message
-from payment.domain import Payment, Payments, PaymentState
+from chassis.saga.triggers import StepKey
+from messages.payment import RefundPayment
+from payment.domain import AuthorizePayment, CapturePayment, Payment, Payments, PaymentState
 
 metadata = service_metadata()
 payments = Table(
     "payments",
     metadata,
     Column("saga_id", Text, primary_key=True),
+    Column("step", Text, primary_key=True, server_default="authorize_payment"),
     Column("state", Text, nullable=False),
     Column("authorization_id", Text),
     Column("capture_id", Text),
@@ -29,11 +30,11 @@ payments = Table(
 
 COLUMNS = Columns.of(payments, without=["updated_at"], sources={"state": "state.value"})
 ADDED = COLUMNS.without("capture_id", "refund_id")
-CHANGED = COLUMNS.only("saga_id", "state", "capture_id", "refund_id")
+CHANGED = COLUMNS.only("saga_id", "step", "state", "capture_id", "refund_id")
 
 LOCK = Statement(f"""
     SELECT {COLUMNS.names} FROM payments
-    WHERE saga_id = ANY(CAST(%(saga_ids)s AS text[])) ORDER BY saga_id FOR UPDATE
+    WHERE saga_id = ANY(CAST(%(saga_ids)s AS text[])) ORDER BY saga_id, step FOR UPDATE
 """)
 
 ADD = Statement(f"""
@@ -46,33 +47,34 @@ CHANGE = Statement(f"""
     UPDATE payments
     SET {CHANGED.assignments}, updated_at = now()
     FROM {CHANGED.rows}
-    WHERE payments.saga_id = row.saga_id
+    WHERE payments.saga_id = row.saga_id AND payments.step = row.step
 """)
 
 
-def load_nothing(_events: Sequence[OrderSubmitted], _tx: Connection) -> Payments:
+def load_nothing(_requests: Sequence[AuthorizePayment], _tx: Connection) -> Payments:
     """Return no payments: an authorization begins one. The effects table lets it happen once."""
     return Payments()
 
 
-def load_payments(messages: Sequence[Message], tx: Connection) -> Payments:
+def load_payments(asked: Sequence[CapturePayment | RefundPayment], tx: Connection) -> Payments:
     """Lock the payments of these sagas."""
-    return Payments(found=_lock(tx, (message.saga_id for message in messages)))
+    return Payments(found=_lock(tx, (each.saga_id for each in asked)))
 
 
 def save_payments(touched: Payments, tx: Connection) -> None:
     """Save the new and the changed payments of a batch, in one statement each."""
     if touched.made:
-        ADD.run(tx, ADDED.parameters(sorted(touched.made, key=lambda each: each.saga_id)))
+        ADD.run(tx, ADDED.parameters(sorted(touched.made, key=lambda each: each.key)))
     if touched.changed:
-        CHANGE.run(tx, CHANGED.parameters(sorted(touched.changed.values(), key=lambda each: each.saga_id)))
+        CHANGE.run(tx, CHANGED.parameters(sorted(touched.changed.values(), key=lambda each: each.key)))
 
 
-def _lock(tx: Connection, saga_ids: Iterable[str]) -> dict[str, Payment]:
+def _lock(tx: Connection, saga_ids: Iterable[str]) -> dict[StepKey, Payment]:
     rows = LOCK.rows(tx, {"saga_ids": sorted(saga_ids)})
     return {
-        row.saga_id: Payment(
+        (row.saga_id, row.step): Payment(
             saga_id=row.saga_id,
+            step=row.step,
             state=PaymentState(row.state),
             currency=row.currency,
             amount_minor=row.amount_minor,

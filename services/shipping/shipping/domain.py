@@ -5,14 +5,15 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field, replace
 
+from chassis.saga.triggers import StepKey, StepRequest
+from messages.checkout import Address, OrderLine
 from messages.contract import Envelope
-from messages.loyalty import LoyaltyPointsBurned
-from messages.shipping import CancelShipment, ShipmentBooked, ShipmentCancelled, ShipmentRejected
+from messages.shipping import CancelShipment, ShipmentCancelled
 from shipping.courier import Booked, Cancelled, Rejected
 
 
 class ShipmentState(enum.StrEnum):
-    """The state of an order's shipment."""
+    """The state of a shipment."""
 
     BOOKED = "BOOKED"
     REJECTED = "REJECTED"
@@ -20,46 +21,49 @@ class ShipmentState(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BookShipment(StepRequest):
+    """Ship these lines to this address. ``reference`` is the number by which the courier's records are reconciled."""
+
+    reference: str
+    ship_to: Address
+    lines: tuple[OrderLine, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shipment:
-    """One order's shipment."""
+    """One shipment of a saga, booked by its step ``step``."""
 
     saga_id: str
+    step: str
     state: ShipmentState
     tracking_number: str | None
+
+    @property
+    def key(self) -> StepKey:
+        """The saga and the step that booked it."""
+        return self.saga_id, self.step
 
 
 @dataclass(slots=True)
 class Shipments:
     """The shipments that a batch touches, changed in memory."""
 
-    found: dict[str, Shipment] = field(default_factory=dict)
+    found: dict[StepKey, Shipment] = field(default_factory=dict)
     made: list[Shipment] = field(default_factory=list)
     changed: list[Shipment] = field(default_factory=list)
 
 
-def book(
-    event: LoyaltyPointsBurned, outcome: Booked | Rejected, shipments: Shipments, envelope: Envelope
-) -> ShipmentBooked | ShipmentRejected:
+def book(request: BookShipment, outcome: Booked | Rejected, shipments: Shipments) -> None:
     """Record the outcome of the booking."""
-    if isinstance(outcome, Rejected):
-        shipments.made.append(Shipment(saga_id=event.saga_id, state=ShipmentState.REJECTED, tracking_number=None))
-        return ShipmentRejected(**envelope, reason=outcome.reason, detail=outcome.detail)
+    is_booked = isinstance(outcome, Booked)
     shipments.made.append(
-        Shipment(saga_id=event.saga_id, state=ShipmentState.BOOKED, tracking_number=outcome.tracking_number)
+        Shipment(
+            saga_id=request.saga_id,
+            step=request.step,
+            state=ShipmentState.BOOKED if is_booked else ShipmentState.REJECTED,
+            tracking_number=outcome.tracking_number if isinstance(outcome, Booked) else None,
+        )
     )
-    return ShipmentBooked(
-        **envelope,
-        customer_id=event.customer_id,
-        currency=event.currency,
-        payable_minor=event.payable_minor,
-        points_minor=points_minor(event),
-        tracking_number=outcome.tracking_number,
-    )
-
-
-def points_minor(event: LoyaltyPointsBurned) -> int:
-    """Return what an order's points pay: what its lines cost more than the card is charged."""
-    return sum(line.quantity * line.unit_price_minor for line in event.lines) - event.payable_minor
 
 
 def cancel(
@@ -67,5 +71,5 @@ def cancel(
 ) -> ShipmentCancelled:
     """Record the cancellation. Without an outcome there was nothing to cancel, or it is already cancelled."""
     if outcome is not None:
-        shipments.changed.append(replace(shipments.found[command.saga_id], state=ShipmentState.CANCELLED))
+        shipments.changed.append(replace(shipments.found[command.saga_id, command.step], state=ShipmentState.CANCELLED))
     return ShipmentCancelled(**envelope, step=command.step, undone=outcome is not None)

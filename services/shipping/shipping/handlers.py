@@ -7,24 +7,26 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import Connection
 
 from chassis.saga.steps import Call, ExternalCompensation, ExternalStep, Handler
-from messages.loyalty import LoyaltyPointsBurned
-from messages.shipping import CancelShipment, ShipmentBooked, ShipmentCancelled, ShipmentRejected
+from messages.shipping import CancelShipment, ShipmentCancelled
 from shipping import domain
 from shipping.courier import Booking, Courier
+from shipping.domain import BookShipment
+from shipping.sagas import order
 from shipping.tables import load_nothing, load_shipments, save_shipments
 
 
-def bookings(events: Sequence[LoyaltyPointsBurned], _tx: Connection) -> Mapping[str, Booking]:
+def bookings(requests: Sequence[BookShipment], _tx: Connection) -> Mapping[str, Booking]:
     """Return the bookings to request, by saga id."""
     return {
-        event.saga_id: Booking(reference=event.saga_id, ship_to=event.ship_to, lines=event.lines) for event in events
+        request.saga_id: Booking(reference=request.reference, ship_to=request.ship_to, lines=request.lines)
+        for request in requests
     }
 
 
 def tracking_numbers(commands: Sequence[CancelShipment], tx: Connection) -> Mapping[str, str]:
     """Return the tracking numbers of the shipments to cancel, by saga id."""
     found = load_shipments(commands, tx).found
-    return {command.saga_id: found[command.saga_id].tracking_number or "" for command in commands}
+    return {command.saga_id: found[command.saga_id, command.step].tracking_number or "" for command in commands}
 
 
 def handlers(courier: Courier) -> tuple[Handler, ...]:
@@ -32,13 +34,11 @@ def handlers(courier: Courier) -> tuple[Handler, ...]:
     return (
         ExternalStep(
             name="book_shipment",
-            on=LoyaltyPointsBurned,
+            triggers=(order.BOOKING,),
             call=Call(prepare=bookings, run=courier.book, find=courier.find_booking),
             load=load_nothing,
-            decide=domain.book,
+            record=domain.book,
             save=save_shipments,
-            succeeds_with=ShipmentBooked,
-            rejected_with=ShipmentRejected,
             compensation=ExternalCompensation(
                 on=CancelShipment,
                 undoes=("book_shipment",),

@@ -9,26 +9,26 @@ from sqlalchemy import Column, Connection, DateTime, Table, Text, func
 from chassis.postgres.columns import Columns
 from chassis.postgres.statement import Statement
 from chassis.saga.schema import service_metadata
-from messages.loyalty import LoyaltyPointsBurned
 from messages.shipping import CancelShipment
-from shipping.domain import Shipment, Shipments, ShipmentState
+from shipping.domain import BookShipment, Shipment, Shipments, ShipmentState
 
 metadata = service_metadata()
 shipments = Table(
     "shipments",
     metadata,
     Column("saga_id", Text, primary_key=True),
+    Column("step", Text, primary_key=True, server_default="book_shipment"),
     Column("state", Text, nullable=False),
     Column("tracking_number", Text),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
 
 COLUMNS = Columns.of(shipments, without=["updated_at"], sources={"state": "state.value"})
-CHANGED = COLUMNS.only("saga_id", "state")
+CHANGED = COLUMNS.only("saga_id", "step", "state")
 
 LOCK = Statement(f"""
     SELECT {COLUMNS.names} FROM shipments
-    WHERE saga_id = ANY(CAST(%(saga_ids)s AS text[])) ORDER BY saga_id FOR UPDATE
+    WHERE saga_id = ANY(CAST(%(saga_ids)s AS text[])) ORDER BY saga_id, step FOR UPDATE
 """)
 
 ADD = Statement(f"""
@@ -40,11 +40,11 @@ ADD = Statement(f"""
 CHANGE = Statement(f"""
     UPDATE shipments SET {CHANGED.assignments}, updated_at = now()
     FROM {CHANGED.rows}
-    WHERE shipments.saga_id = row.saga_id
+    WHERE shipments.saga_id = row.saga_id AND shipments.step = row.step
 """)
 
 
-def load_nothing(_events: Sequence[LoyaltyPointsBurned], _tx: Connection) -> Shipments:
+def load_nothing(_requests: Sequence[BookShipment], _tx: Connection) -> Shipments:
     """Return no shipments: a booking begins one. The effects table lets it happen once."""
     return Shipments()
 
@@ -54,8 +54,11 @@ def load_shipments(commands: Sequence[CancelShipment], tx: Connection) -> Shipme
     rows = LOCK.rows(tx, {"saga_ids": sorted(command.saga_id for command in commands)})
     return Shipments(
         found={
-            row.saga_id: Shipment(
-                saga_id=row.saga_id, state=ShipmentState(row.state), tracking_number=row.tracking_number
+            (row.saga_id, row.step): Shipment(
+                saga_id=row.saga_id,
+                step=row.step,
+                state=ShipmentState(row.state),
+                tracking_number=row.tracking_number,
             )
             for row in rows
         }
@@ -65,6 +68,6 @@ def load_shipments(commands: Sequence[CancelShipment], tx: Connection) -> Shipme
 def save_shipments(touched: Shipments, tx: Connection) -> None:
     """Save the new and the changed shipments of a batch, in one statement each."""
     if touched.made:
-        ADD.run(tx, COLUMNS.parameters(sorted(touched.made, key=lambda each: each.saga_id)))
+        ADD.run(tx, COLUMNS.parameters(sorted(touched.made, key=lambda each: each.key)))
     if touched.changed:
-        CHANGE.run(tx, CHANGED.parameters(sorted(touched.changed, key=lambda each: each.saga_id)))
+        CHANGE.run(tx, CHANGED.parameters(sorted(touched.changed, key=lambda each: each.key)))

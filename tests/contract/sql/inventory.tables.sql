@@ -13,10 +13,10 @@ WHERE saga_id = ANY(CAST($2 AS text[]))))
 ORDER BY sku FOR UPDATE;
 
 -- LOCK_RESERVATIONS
-SELECT saga_id, skus, quantities, state
+SELECT saga_id, step, skus, quantities, state
 FROM reservations
 WHERE saga_id = ANY(CAST($1 AS text[]))
-ORDER BY saga_id FOR UPDATE;
+ORDER BY saga_id, step FOR UPDATE;
 
 -- MOVE
 UPDATE stock
@@ -25,14 +25,15 @@ FROM unnest(CAST($1 AS text[]), CAST($2 AS bigint[])) AS row (sku, units)
 WHERE stock.sku = row.sku;
 
 -- RESERVE
-INSERT INTO reservations (saga_id, skus, quantities, state)
-SELECT saga_id, CAST(skus AS text[]), CAST(quantities AS bigint[]), 'RESERVED'
-FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[])) AS row (saga_id, skus, quantities);
+INSERT INTO reservations (saga_id, step, skus, quantities, state)
+SELECT saga_id, step, CAST(skus AS text[]), CAST(quantities AS bigint[]), 'RESERVED'
+FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[]), CAST($4 AS text[])) AS row (saga_id, step, skus, quantities);
 
 -- RELEASE
 UPDATE reservations
 SET state = 'RELEASED', updated_at = now()
-WHERE saga_id = ANY(CAST($1 AS text[]));
+FROM unnest(CAST($1 AS text[]), CAST($2 AS text[])) AS row (saga_id, step)
+WHERE reservations.saga_id = row.saga_id AND reservations.step = row.step;
 
 -- LOCK_KEY
 SELECT pg_advisory_xact_lock(hashtextextended(CAST($1 AS text) || ' ' || CAST($2 AS text), 0));

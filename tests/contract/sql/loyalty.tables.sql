@@ -13,10 +13,10 @@ WHERE saga_id = ANY(CAST($2 AS text[]))))
 ORDER BY customer_id FOR UPDATE;
 
 -- LOCK_BURNS
-SELECT saga_id, customer_id, points, state
+SELECT saga_id, step, customer_id, points, state
 FROM burns
 WHERE saga_id = ANY(CAST($1 AS text[]))
-ORDER BY saga_id FOR UPDATE;
+ORDER BY saga_id, step FOR UPDATE;
 
 -- MOVE
 UPDATE accounts
@@ -25,14 +25,15 @@ FROM unnest(CAST($1 AS text[]), CAST($2 AS bigint[])) AS row (customer_id, point
 WHERE accounts.customer_id = row.customer_id;
 
 -- BURN
-INSERT INTO burns (saga_id, customer_id, points, state)
-SELECT saga_id, customer_id, points, 'BURNED'
-FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS bigint[])) AS row (saga_id, customer_id, points);
+INSERT INTO burns (saga_id, step, customer_id, points, state)
+SELECT saga_id, step, customer_id, points, 'BURNED'
+FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[]), CAST($4 AS bigint[])) AS row (saga_id, step, customer_id, points);
 
 -- RESTORE
 UPDATE burns
 SET state = 'RESTORED', updated_at = now()
-WHERE saga_id = ANY(CAST($1 AS text[]));
+FROM unnest(CAST($1 AS text[]), CAST($2 AS text[])) AS row (saga_id, step)
+WHERE burns.saga_id = row.saga_id AND burns.step = row.step;
 
 -- LOCK_KEY
 SELECT pg_advisory_xact_lock(hashtextextended(CAST($1 AS text) || ' ' || CAST($2 AS text), 0));

@@ -1,16 +1,16 @@
 -- LOCK
-SELECT saga_id, state, tracking_number
+SELECT saga_id, step, state, tracking_number
 FROM shipments
 WHERE saga_id = ANY(CAST($1 AS text[]))
-ORDER BY saga_id FOR UPDATE;
+ORDER BY saga_id, step FOR UPDATE;
 
 -- ADD
-INSERT INTO shipments (saga_id, state, tracking_number)
-SELECT saga_id, state, tracking_number
-FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[])) AS row (saga_id, state, tracking_number);
+INSERT INTO shipments (saga_id, step, state, tracking_number)
+SELECT saga_id, step, state, tracking_number
+FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[]), CAST($4 AS text[])) AS row (saga_id, step, state, tracking_number);
 
 -- CHANGE
 UPDATE shipments
 SET state = row.state, updated_at = now()
-FROM unnest(CAST($1 AS text[]), CAST($2 AS text[])) AS row (saga_id, state)
-WHERE shipments.saga_id = row.saga_id;
+FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[])) AS row (saga_id, step, state)
+WHERE shipments.saga_id = row.saga_id AND shipments.step = row.step;

@@ -1,0 +1,22 @@
+"""A saga may have several burns: a row belongs to the step that made it.
+
+A process of the release before inserts without the step, which is then today's, and changes rows by the saga's id
+alone. No saga of that release has two.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Add the step and take it into the primary key."""
+    op.add_column("burns", sa.Column("step", sa.Text, nullable=False, server_default="burn_loyalty_points"))
+    op.drop_constraint("burns_pkey", "burns")
+    op.create_primary_key("burns_pkey", "burns", ["saga_id", "step"])

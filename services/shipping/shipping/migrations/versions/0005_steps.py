@@ -1,0 +1,22 @@
+"""A saga may have several shipments: a row belongs to the step that made it.
+
+A process of the release before inserts without the step, which is then today's, and changes rows by the saga's id
+alone. No saga of that release has two.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Add the step and take it into the primary key."""
+    op.add_column("shipments", sa.Column("step", sa.Text, nullable=False, server_default="book_shipment"))
+    op.drop_constraint("shipments_pkey", "shipments")
+    op.create_primary_key("shipments_pkey", "shipments", ["saga_id", "step"])
