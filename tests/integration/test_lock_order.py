@@ -42,6 +42,7 @@ SHARED = ("a", "b", "c", "d")
 """Few, so that nearly every batch of one replica meets the other's."""
 BATCHES = 60
 AT_ONCE = 4
+SAGAS = frozenset({("order", 1)})
 
 Trigger: TypeAlias = Callable[[str], Message]
 Command: TypeAlias = Callable[[str], Message]
@@ -135,9 +136,9 @@ def test_handlers_run_in_one_order_whatever_the_order_of_their_messages(infrastr
 
     handlers = Handlers.of(
         [
-            Reaction(on=OrderFailed, apply=noting("failed")),
-            Reaction(on=OrderConfirmed, apply=noting("confirmed")),
-            Reaction(on=InventoryReserved, apply=noting("reserved")),
+            Reaction(on=OrderFailed, sagas=SAGAS, apply=noting("failed")),
+            Reaction(on=OrderConfirmed, sagas=SAGAS, apply=noting("confirmed")),
+            Reaction(on=InventoryReserved, sagas=SAGAS, apply=noting("reserved")),
         ]
     )
     messages = [a(OrderFailed), a(OrderConfirmed), a(InventoryReserved)]
