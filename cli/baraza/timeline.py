@@ -110,12 +110,12 @@ def parse_time(text: str) -> datetime:
 
 
 def heading(saga: Json) -> str:
-    """Return the saga in one line: its type, id, customer, state and duration, and a second line with the reason."""
+    """Return the saga in one line: its type, id, subject, state and duration, and a second line with the reason."""
     took = ""
     if saga.get("finished_at"):
         seconds = (parse_time(saga["finished_at"]) - parse_time(saga["started_at"])).total_seconds()
         took = f" after {seconds:.3f} s"
-    subject = f" · {saga['customer']}" if saga.get("customer") else ""
+    subject = f" · {saga['subject']}" if saga.get("subject") else ""
     cause = (saga.get("cause") or "reason").lower().replace("_", " ")
     why = f"\n{cause}: {saga['reason']}" if saga.get("reason") else ""
     return f"{saga['type']} {saga['saga_id']}{subject} · {saga['state']}{took}{why}"

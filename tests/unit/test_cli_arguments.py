@@ -230,7 +230,8 @@ TEXTUAL: tuple[tuple[str, ...], ...] = (
     ("ledger", "balance", "{}"), ("ledger", "accounts", "--owner", "{}"), ("ledger", "propose", "{}", "a:b=1", *SAYS),
     ("ledger", "propose", "a:b={}", "a:b=1", *SAYS), ("ledger", "verify", "--heads", "{}"),
     ("orders", "submit", "-", "--idempotency-key", "{}"),
-    ("sagas", "list", "--state", "{}"), ("sagas", "list", "--customer", "{}"), ("sagas", "list", "--step", "{}"),
+    ("sagas", "list", "--state", "{}"), ("sagas", "list", "--customer", "{}"),
+    ("sagas", "list", "--subject", "{}"), ("sagas", "list", "--step", "{}"),
     ("sagas", "cancel", "{}", *SAYS), ("sagas", "cancel", ORDER, "--reason", "{}"),
     ("redrive", "--plan", "{}"), ("redrive", "--plan", "after={}"), ("redrive", "--plan", "id={}"),
     ("redrive", "--apply", "{}", *SAYS), ("letters", "close", "{}", *SAYS), ("saga", "show", "{}"),
@@ -352,7 +353,7 @@ def test_a_reader_that_has_read_enough_is_no_error(command_line: CommandLine, tm
 
 
 def test_json_is_json_where_the_locale_is_ascii(command_line: CommandLine, tmp_path: Path) -> None:
-    saga = {"saga_id": "s", "state": "PENDING", "customer": "J\u00f3\U0001d11e"}
+    saga = {"saga_id": "s", "state": "PENDING", "subject": "J\u00f3\U0001d11e"}
     content = json.dumps({"sagas": [saga], "next_cursor": None}).encode()
     with answering(lambda _: Answer(content=content)) as stack:
         variables = environment(tmp_path, BARAZA_PLACES=stack.file(tmp_path))

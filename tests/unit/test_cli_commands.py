@@ -207,7 +207,7 @@ def test_an_id_in_a_table_is_never_broken(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("COLUMNS", "80")
     row = ("01JCZ3K8T0ABCDEFGHJKMNPQRS", "CANCELLED_COMPENSATED", "reserve_inventory", "customer-0000000001",
            "2026-11-21T10:00:00.000000Z", "The card issuer declined.")  # fmt: skip
-    terminal.put_table(("saga", "state", "step", "customer", "started", "reason"), [row])
+    terminal.put_table(("saga", "state", "step", "subject", "started", "reason"), [row])
     terminal.put_table(
         ("at", "operator", "act", "saga or plan", "reason"),
         [("2026-11-21T10:00:00.000000Z", "an operator", "REDRIVE", row[0], "x " * 80)],

@@ -15,7 +15,13 @@ from messages.saga import OrderConfirmed, OrderFailed
 from saga_tracker.definitions import DEFINITIONS, UnknownSaga, newest
 from saga_tracker.ingest.decoding import topics
 from saga_tracker.model.diagram import diagram, mermaid
-from saga_tracker.model.saga import CompensationDefinition, InvalidDefinition, SagaDefinition, StepDefinition
+from saga_tracker.model.saga import (
+    CompensationDefinition,
+    InvalidDefinition,
+    SagaDefinition,
+    StepDefinition,
+    SubjectDefinition,
+)
 
 ORDER = DEFINITIONS["order", 1]
 """The rules are the same for every definition, so a new version changes nothing here."""
@@ -75,10 +81,13 @@ REFUSED: list[tuple[Callable[[], object], str]] = [
     (lambda: with_step(SHIP, timeout_s=0), "the timeout of book_shipment is 0"),
     (lambda: replace(ORDER, command_attempts_max=0), "command_attempts_max is 0"),
     (lambda: replace(ORDER, deadline_s=100), "Its steps may take 120 s in all, but deadline_s is 100"),
-    (lambda: replace(ORDER, subject="member_id"), "OrderSubmitted is the starting event but has no field member_id"),
+    (
+        lambda: replace(ORDER, subject=SubjectDefinition(field="member_id", kind="member")),
+        "OrderSubmitted is the starting event but has no field member_id",
+    ),
     (lambda: replace(ORDER, completed_by=OrderSubmitted), "OrderSubmitted is the completing event but"),
     (lambda: replace(ORDER, failed_by=OrderConfirmed), "OrderConfirmed is the failing event but has no field cause"),
-    (lambda: replace(ORDER, cancelled_by=(OrderConfirmed,)), "OrderConfirmed is a cancelling event but"),
+    (lambda: replace(ORDER, cancelled_by={OrderConfirmed: "customer"}), "OrderConfirmed is a cancelling event but"),
 ]
 
 

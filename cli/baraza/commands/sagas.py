@@ -37,7 +37,10 @@ Follow = Annotated[bool, typer.Option("--follow", "-f", help="Show new entries u
 State = Annotated[
     str | None, typer.Option("--state", metavar="STATE", help=f"One of {', '.join(STATES)}.", show_default=False)
 ]
-Customer = Annotated[str | None, typer.Option("--customer", metavar="ID", help="The customer.", show_default=False)]
+SUBJECT_HELP = "Whom the saga is about: an order's customer."
+Subject = Annotated[
+    str | None, typer.Option("--subject", "--customer", metavar="ID", help=SUBJECT_HELP, show_default=False)
+]
 Step = Annotated[str | None, typer.Option("--step", metavar="STEP", help="The present step.", show_default=False)]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=COUNT_MAX, metavar="NUMBER", help="How many to show.")]
 Reason = Annotated[str, typer.Option("--reason", help="The reason; it is kept on the timeline.", show_default=False)]
@@ -61,7 +64,7 @@ def timeline(order: Order, follow: Follow = False, home: Home = None, as_json: J
 @app.command("list")
 def list_sagas(
     state: State = None,
-    customer: Customer = None,
+    subject: Subject = None,
     step: Step = None,
     limit: Limit = 50,
     home: Home = None,
@@ -70,7 +73,7 @@ def list_sagas(
     """List sagas, the newest first."""
     if state is not None and state.upper() not in STATES:
         raise UsageRefusal(f"--state {state!r}; choose one of {', '.join(STATES)}.")
-    filters = {"state": state.upper() if state else None, "customer": customer, "step": step}
+    filters = {"state": state.upper() if state else None, "subject": subject, "step": step}
     params: dict[str, str | int] = {name: value for name, value in filters.items() if value is not None}
     with running.find(home).api(TRACKER_API) as tracker:
         found = list(_pages(tracker, params, limit))
@@ -78,10 +81,10 @@ def list_sagas(
         put_json(found)
         return
     rows = [
-        (saga["saga_id"], saga["state"], saga["step"], saga["customer"], saga["started_at"], saga["reason"])
+        (saga["saga_id"], saga["state"], saga["step"], saga["subject"], saga["started_at"], saga["reason"])
         for saga in found
     ]
-    put_table(("saga", "state", "step", "customer", "started", "reason"), rows)
+    put_table(("saga", "state", "step", "subject", "started", "reason"), rows)
 
 
 @app.command("cancel")

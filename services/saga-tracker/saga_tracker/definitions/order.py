@@ -16,14 +16,21 @@ from messages.payment import (
 )
 from messages.saga import OrderConfirmed, OrderFailed
 from messages.shipping import CancelShipment, ShipmentBooked, ShipmentCancelled, ShipmentRejected
-from saga_tracker.model.saga import CompensationDefinition, Exhausted, SagaDefinition, StepDefinition, StepKind
+from saga_tracker.model.saga import (
+    CompensationDefinition,
+    Exhausted,
+    SagaDefinition,
+    StepDefinition,
+    StepKind,
+    SubjectDefinition,
+)
 
 ORDER_V1 = SagaDefinition(
     name="order",
     version=1,
     started_by=OrderSubmitted,
-    subject="customer_id",
-    cancelled_by=(OrderCancellationRequested,),
+    subject=SubjectDefinition(field="customer_id", kind="customer"),
+    cancelled_by={OrderCancellationRequested: "customer"},
     steps=(
         StepDefinition(
             name="authorize_payment",
@@ -44,6 +51,7 @@ ORDER_V1 = SagaDefinition(
             compensation=CompensationDefinition(command=ReleaseInventory, reply=InventoryReleased),
             timeout_s=15,
             exhausted=Exhausted.PARK,
+            holds="reservation",
         ),
         StepDefinition(
             name="burn_loyalty_points",
@@ -54,6 +62,7 @@ ORDER_V1 = SagaDefinition(
             compensation=CompensationDefinition(command=RestoreLoyaltyPoints, reply=LoyaltyPointsRestored),
             timeout_s=15,
             exhausted=Exhausted.PARK,
+            holds="burn",
         ),
         StepDefinition(
             name="book_shipment",
@@ -64,6 +73,7 @@ ORDER_V1 = SagaDefinition(
             compensation=CompensationDefinition(command=CancelShipment, reply=ShipmentCancelled),
             timeout_s=20,
             exhausted=Exhausted.COMPENSATE,
+            holds="shipment",
         ),
         StepDefinition(
             name="capture_payment",
@@ -85,6 +95,7 @@ ORDER_V1 = SagaDefinition(
             kind=StepKind.RETRIABLE,
             timeout_s=30,
             exhausted=Exhausted.PARK,
+            holds="entries",
         ),
     ),
     completed_by=OrderConfirmed,

@@ -156,7 +156,8 @@ def list_sagas(
     request: Request,
     _staff: Staff,
     state: SagaState | None = None,
-    customer: Annotated[str | None, Query(max_length=128, pattern=TEXT)] = None,
+    subject: Annotated[str | None, Query(max_length=128, pattern=TEXT)] = None,
+    customer: Annotated[str | None, Query(max_length=128, pattern=TEXT, description="As subject.")] = None,
     step: Annotated[str | None, Query(max_length=64, pattern=r"^[a-z0-9_]+$")] = None,
     type: Annotated[str | None, Query(max_length=64, pattern=r"^[a-z0-9_]+$")] = None,  # noqa: A002 - the API's word
     started_after: Time | None = None,
@@ -165,13 +166,13 @@ def list_sagas(
     cursor: Annotated[str | None, Query(max_length=256, pattern=r"^[0-9A-Za-z_-]+$")] = None,
     limit: Annotated[int, Query(ge=1, le=PAGE_SIZE_MAX)] = 50,
 ) -> SagaList:
-    """Return sagas, the newest first, by state, customer, current step, type, start and age."""
+    """Return sagas, the newest first, by state, subject, current step, type, start and age."""
     now = datetime.now(UTC)
     before = [started_before] if started_before is not None else []
     before += [now - timedelta(seconds=older_than_s)] if older_than_s is not None else []
     filters = Filters(
         state=state,
-        customer=customer,
+        subject=customer if subject is None else subject,
         step=step,
         type=type,
         started_after=started_after,

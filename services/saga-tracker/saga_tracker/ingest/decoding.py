@@ -116,7 +116,8 @@ def decode(record: Record, codec: Codec, definitions: Definitions) -> DecodedRec
     if isinstance(message, OWN_DECISIONS):
         return _decode_decision(definition, message, record)
     fact, entry = _interpret(definition, message, record)
-    subject = getattr(message, definition.subject) if isinstance(fact, Started) else None
+    about = definition.subject if isinstance(fact, Started) else None
+    subject = None if about is None else getattr(message, about.field)
     return DecodedMessage(
         saga_id=message.saga_id,
         definition=definition,
@@ -186,9 +187,10 @@ def _interpret(definition: SagaDefinition, message: Message, record: Record) -> 
         by, reason = plain(message.actor), plain(message.reason)
         act = entry("act", detail=f"{by}: {reason}")
         return Cancelled(at=message.occurred_at, by=by, reason=reason), act
-    if isinstance(message, definition.cancelled_by):
+    canceller = definition.cancelled_by.get(type(message))
+    if canceller is not None:
         reason = plain(str(getattr(message, "reason", "")))
-        return Cancelled(at=message.occurred_at, by="customer", reason=reason), entry("act", detail=reason)
+        return Cancelled(at=message.occurred_at, by=canceller, reason=reason), entry("act", detail=reason)
     for step in definition.steps:
         fact = _fact_of_step(step, message)
         if fact is not None:

@@ -74,10 +74,19 @@ class AwaitedDefinition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SubjectDefinition:
+    """Whom a saga is about: the field of its starting event that names them, and what they are, in one word."""
+
+    field: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepDefinition:
     """One local transaction of a saga. ``undone_by`` names an earlier step whose compensation undoes this one too.
 
-    The ``timeout_s`` of an awaited step ends when its first attempt is begun.
+    The ``timeout_s`` of an awaited step ends when its first attempt is begun. ``holds`` is what its service has in a
+    row of its own exactly while the step is done, in words for people; None where that is nothing.
     """
 
     name: str
@@ -92,6 +101,7 @@ class StepDefinition:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     exhausted: Exhausted
     awaited: AwaitedDefinition | None = None
+    holds: str | None = None
 
     @property
     def has_no_return(self) -> bool:
@@ -114,16 +124,17 @@ class StepDefinition:
 class SagaDefinition:
     """One version of a saga. Raises InvalidDefinition where it contradicts itself.
 
-    ``subject`` is the field of the starting event that names the customer. ``reply_timeout_s`` is how long the tracker
-    waits for the reply to a command before it sends the command again, ``command_attempts_max`` times in all.
+    ``subject`` is None where it is about no one in particular. ``cancelled_by`` has each cancelling event with who
+    cancels by it. ``reply_timeout_s`` is how long the tracker waits for the reply to a command before it sends the
+    command again, ``command_attempts_max`` times in all.
     ``deadline_s`` limits the way forward as a whole: the timeouts of its steps, while services have their triggers.
     """
 
     name: str
     version: int
     started_by: type[Message]
-    subject: str
-    cancelled_by: tuple[type[Message], ...]
+    subject: SubjectDefinition | None
+    cancelled_by: Mapping[type[Message], str]
     steps: tuple[StepDefinition, ...]
     completed_by: type[Message]
     failed_by: type[Message]
@@ -194,7 +205,8 @@ def _problems(definition: SagaDefinition) -> Iterator[str]:
     yield from _step_problems(definition)
     yield from _awaited_problems(definition)
     yield from _limit_problems(definition)
-    yield from _missing(definition.started_by, (definition.subject,), "the starting event")
+    if definition.subject is not None:
+        yield from _missing(definition.started_by, (definition.subject.field,), "the starting event")
     yield from _missing(definition.completed_by, COMPLETION_FIELDS, "the completing event")
     yield from _missing(definition.failed_by, FAILURE_FIELDS, "the failing event")
     for event in definition.cancelled_by:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, func, select, tuple_
 
 from chassis.values.text import normal
+from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.model.facts import Progress
 from saga_tracker.model.records import from_record
 from saga_tracker.store.schema import SAGAS, TIMELINE, WATERMARKS
@@ -29,14 +30,18 @@ class InvalidCursor(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """A saga in one row. ``customer`` is None until its starting event is recorded.
+    """A saga in one row. ``subject`` is whom it is about: None until its starting event is recorded.
 
-    ``version`` is the version of the definition; ``revision`` counts the changes of the saga.
+    ``subject_kind`` is what the subject is (a customer), by the saga's definition. ``customer`` is the subject under
+    the name that it had first. ``version`` is the version of the definition; ``revision`` counts the changes of the
+    saga.
     """
 
     saga_id: str
     type: str
     version: int
+    subject: str | None
+    subject_kind: str | None
     customer: str | None
     state: str
     phase: str
@@ -88,7 +93,7 @@ class Filters:
     """Which sagas to return. None matches every value."""
 
     state: str | None = None
-    customer: str | None = None
+    subject: str | None = None
     step: str | None = None
     type: str | None = None
     started_after: datetime | None = None
@@ -107,7 +112,7 @@ _SUMMARY = (
     SAGAS.c.saga_id,
     SAGAS.c.saga_type.label("type"),
     SAGAS.c.saga_version.label("version"),
-    SAGAS.c.subject.label("customer"),
+    SAGAS.c.subject,
     SAGAS.c.state,
     SAGAS.c.phase,
     SAGAS.c.step,
@@ -131,7 +136,7 @@ def page(tx: Connection, filters: Filters, *, cursor: str | None, limit: int) ->
     if cursor is not None:
         query = query.where(tuple_(SAGAS.c.started_at, SAGAS.c.saga_id) < tuple_(*read_cursor(cursor)))
     query = query.order_by(SAGAS.c.started_at.desc(), SAGAS.c.saga_id.desc()).limit(limit + 1)
-    found = [Summary(**row._mapping) for row in tx.execute(query)]
+    found = [_summary(dict(row._mapping)) for row in tx.execute(query)]
     sagas = found[:limit]
     return Page(sagas=sagas, next_cursor=cursor_of(sagas[-1]) if len(found) > limit else None)
 
@@ -143,7 +148,14 @@ def saga(tx: Connection, saga_id: str) -> SagaView | None:
         return None
     columns = dict(row._mapping)
     progress, partition = columns.pop("progress"), columns.pop("partition")
-    return SagaView(summary=Summary(**columns), progress=from_record(progress["known"]), partition=partition)
+    return SagaView(summary=_summary(columns), progress=from_record(progress["known"]), partition=partition)
+
+
+def _summary(columns: Mapping[str, Any]) -> Summary:
+    definition = DEFINITIONS.get((columns["type"], columns["version"]))
+    about = None if definition is None else definition.subject
+    kind = None if about is None else about.kind
+    return Summary(**columns, subject_kind=kind, customer=columns["subject"])
 
 
 def state(tx: Connection, saga_id: str) -> str | None:
@@ -199,10 +211,10 @@ def _conditions(filters: Filters) -> list[ColumnElement[bool]]:
         SAGAS.c.saga_type: filters.type,
     }
     conditions: list[ColumnElement[bool]] = [column == value for column, value in wanted.items() if value is not None]
-    if filters.customer is not None:
+    if filters.subject is not None:
         # In the form in which checkout stores it, and as it was sent: an earlier release stored that.
-        forms = {filters.customer, normal(filters.customer)}
-        conditions.append(SAGAS.c.subject.in_(sorted(forms)) if len(forms) > 1 else SAGAS.c.subject == filters.customer)
+        forms = {filters.subject, normal(filters.subject)}
+        conditions.append(SAGAS.c.subject.in_(sorted(forms)) if len(forms) > 1 else SAGAS.c.subject == filters.subject)
     if filters.started_after is not None:
         conditions.append(SAGAS.c.started_at > filters.started_after)
     if filters.started_before is not None:
