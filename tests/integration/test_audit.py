@@ -278,7 +278,7 @@ DAMAGE = [
     ("payments-agree", "payment", "UPDATE payments SET state = 'VOIDED' WHERE saga_id = %s", "confirmed"),
     ("reserved-for-orders", "inventory", "UPDATE reservations SET quantities = '{1}' WHERE saga_id = %s", "confirmed"),
     (
-        "reserved-for-orders",
+        "held-for-a-saga",
         "inventory",
         "UPDATE reservations SET state = 'RESERVED' WHERE saga_id = %s",
         "compensated",
@@ -406,7 +406,7 @@ def test_a_surplus_shipment_is_found_at_the_courier(audited: AuditedStack, order
 def test_a_shipment_without_a_saga_is_found_at_the_courier(audited: AuditedStack) -> None:
     audited.book("unknown")
 
-    assert ("shipped-once", "unknown") in audited.broken()
+    assert ("providers-know-sagas", "unknown") in audited.broken()
 
 
 def test_a_provider_inside_of_the_process_is_audited_by_its_own_records(audited: AuditedStack) -> None:
@@ -425,7 +425,7 @@ def test_a_provider_inside_of_the_process_is_audited_by_its_own_records(audited:
         "shipping", "INSERT INTO courier_records (id, reference, state) VALUES ('second', 'unknown', 'live')"
     )
 
-    assert {("charged-once", audited.confirmed), ("shipped-once", "unknown")} <= audited.broken()
+    assert {("charged-once", audited.confirmed), ("providers-know-sagas", "unknown")} <= audited.broken()
 
 
 def test_a_step_that_was_compensated_twice_is_found(audited: AuditedStack) -> None:

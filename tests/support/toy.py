@@ -186,11 +186,11 @@ def _recalled(command: CancelShipment, outcome: str | None, marks: Marks, envelo
     return ShipmentCancelled(**envelope, step=command.step, undone=outcome is not None)
 
 
-def _requests(asked: Sequence[Work | CancelShipment], _tx: Connection) -> Mapping[str, str]:
-    for each in asked:
+def _requests(requests: Sequence[Work | CancelShipment], _tx: Connection) -> Mapping[str, str]:
+    for each in requests:
         if isinstance(each, Work) and each.customer_id.startswith(POISON):
             raise Poisoned(each.saga_id)
-    return {each.saga_id: each.saga_id for each in asked}
+    return {each.saga_id: each.saga_id for each in requests}
 
 
 SAGA: dict[str, Any] = {"saga": "order", "versions": (1,)}

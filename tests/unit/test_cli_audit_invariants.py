@@ -33,23 +33,29 @@ CONSISTENT = """
         ('parked', 'burn_loyalty_points', 'loyalty', 'DONE'), ('parked', 'book_shipment', 'shipping', 'STARTED');
     INSERT INTO replies SELECT 'refunded', step FROM steps
         WHERE saga_type = 'order' AND saga_version = 1 AND undone_by IS NULL;
-    INSERT INTO payments VALUES ('confirmed', 'CAPTURED', 900, 'USD'), ('refused', 'DECLINED', 500, 'JPY'),
-        ('refunded', 'REFUNDED', 700, 'JPY'), ('parked', 'AUTHORIZED', 300, 'USD');
+    INSERT INTO payments VALUES ('confirmed', 'authorize_payment', 'CAPTURED', 900, 'USD'),
+        ('refused', 'authorize_payment', 'DECLINED', 500, 'JPY'),
+        ('refunded', 'authorize_payment', 'REFUNDED', 700, 'JPY'),
+        ('parked', 'authorize_payment', 'AUTHORIZED', 300, 'USD');
     INSERT INTO authorizations VALUES ('auth-1', 'confirmed', 'captured', 900, 'USD'),
         ('auth-2', 'refunded', 'refunded', 700, 'JPY'), ('auth-3', 'parked', 'open', 300, NULL);
     INSERT INTO captures VALUES ('cap-1', 'confirmed', 900, 'USD'), ('cap-2', 'refunded', 700, 'JPY');
     INSERT INTO refunds VALUES ('ref-2', 'refunded', 700, 'JPY');
-    INSERT INTO reservations VALUES ('confirmed', 'RESERVED', 'a-lot'), ('refunded', 'RELEASED', 'a-lot'),
-        ('parked', 'RESERVED', 'a-lot');
+    INSERT INTO reservations VALUES ('confirmed', 'reserve_inventory', 'RESERVED', 'a-lot'),
+        ('refunded', 'reserve_inventory', 'RELEASED', 'a-lot'),
+        ('parked', 'reserve_inventory', 'RESERVED', 'a-lot');
     INSERT INTO stock VALUES ('tea', 10, 4, 6, 10), ('milk', 5, 5, 0, 5);
-    INSERT INTO burns VALUES ('confirmed', 'ann', 100, 'BURNED'), ('refunded', 'ben', 50, 'RESTORED'),
-        ('parked', 'ben', 0, 'BURNED');
+    INSERT INTO burns VALUES ('confirmed', 'burn_loyalty_points', 'ann', 100, 'BURNED'),
+        ('refunded', 'burn_loyalty_points', 'ben', 50, 'RESTORED'),
+        ('parked', 'burn_loyalty_points', 'ben', 0, 'BURNED');
     INSERT INTO accounts VALUES ('ann', 150, 50, 100, 150), ('ben', 80, 80, 0, 80);
-    INSERT INTO shipments VALUES ('confirmed', 'BOOKED', 'box-1'), ('refunded', 'CANCELLED', 'box-2');
+    INSERT INTO shipments VALUES ('confirmed', 'book_shipment', 'BOOKED', 'box-1'),
+        ('refunded', 'book_shipment', 'CANCELLED', 'box-2');
     INSERT INTO parcels VALUES ('box-1', 'confirmed', 'live', 'a-lot', 'north'),
         ('box-2', 'refunded', 'cancelled', NULL, NULL);
-    INSERT INTO ledger VALUES ('confirmed', 1000, 1000, 900, 900, 100, 1, 0, 'USD', 1),
-        ('refunded', 1550, 1550, 0, 700, 75, 1, 1, 'JPY', 1);
+    INSERT INTO ledger VALUES ('confirmed', 'post_ledger', 1000, 1000, 900, 900, 100, 1, 0, 'USD', 1),
+        ('refunded', 'post_ledger', 1550, 1550, 0, 700, 75, 1, 1, 'JPY', 1),
+        ('posted', 'post_manual_posting', 60, 60, 60, 60, 0, 1, 0, 'USD', 1);
     INSERT INTO sagas VALUES ('posted', 'manual_posting', 1, 'CONFIRMED', NULL, 1),
         ('not posted', 'manual_posting', 1, 'CANCELLED_COMPENSATED', NULL, 1);
     INSERT INTO effects SELECT 'posted', step, service, 'DONE' FROM steps WHERE saga_type = 'manual_posting';
@@ -94,30 +100,30 @@ DAMAGE = [
     ("nothing-kept", "DELETE FROM refunds WHERE id = 'ref-2'"),
     ("nothing-kept", "INSERT INTO authorizations VALUES ('auth-9', 'refused', 'open', 500, 'JPY')"),
     ("charged-once", "INSERT INTO authorizations VALUES ('auth-9', 'refunded', 'voided', 700, 'JPY')"),
-    ("charged-once", "INSERT INTO authorizations VALUES ('auth-9', 'nobody', 'open', 700, 'USD')"),
+    ("providers-know-sagas", "INSERT INTO authorizations VALUES ('auth-9', 'nobody', 'open', 700, 'USD')"),
     ("payments-agree", "UPDATE payments SET state = 'VOIDED' WHERE saga_id = 'confirmed'"),
     ("payments-agree", "DELETE FROM payments WHERE saga_id = 'refunded'"),
-    ("payments-agree", "INSERT INTO payments VALUES ('ghost', 'CAPTURED', 900, 'USD')"),
+    ("payments-agree", "INSERT INTO payments VALUES ('ghost', 'authorize_payment', 'CAPTURED', 900, 'USD')"),
     ("stock-conserved", "UPDATE stock SET on_hand = 5 WHERE sku = 'tea'"),
     ("stock-conserved", "UPDATE stock SET reserved = 1 WHERE sku = 'milk'"),
     ("stock-conserved", "INSERT INTO stock VALUES ('salt', NULL, NULL, 3, 0)"),
     ("stock-conserved", "UPDATE stock SET on_hand = -1, reserved = 11 WHERE sku = 'tea'"),
     ("reserved-for-orders", "DELETE FROM reservations WHERE saga_id = 'confirmed'"),
     ("reserved-for-orders", "UPDATE reservations SET lines = 'another' WHERE saga_id = 'confirmed'"),
-    ("reserved-for-orders", "UPDATE reservations SET state = 'RESERVED' WHERE saga_id = 'refunded'"),
-    ("reserved-for-orders", "INSERT INTO reservations VALUES ('nobody', 'RESERVED', 'a-lot')"),
+    ("held-for-a-saga", "UPDATE reservations SET state = 'RESERVED' WHERE saga_id = 'refunded'"),
+    ("held-for-a-saga", "INSERT INTO reservations VALUES ('nobody', 'reserve_inventory', 'RESERVED', 'a-lot')"),
     ("points-conserved", "UPDATE accounts SET balance = 49 WHERE customer_id = 'ann'"),
     ("points-conserved", "INSERT INTO accounts VALUES ('cid', NULL, NULL, 7, 0)"),
     ("burned-for-orders", "UPDATE burns SET points = 99 WHERE saga_id = 'confirmed'"),
     ("burned-for-orders", "UPDATE burns SET customer_id = 'ben' WHERE saga_id = 'confirmed'"),
-    ("burned-for-orders", "UPDATE burns SET state = 'BURNED' WHERE saga_id = 'refunded'"),
+    ("held-for-a-saga", "UPDATE burns SET state = 'BURNED' WHERE saga_id = 'refunded'"),
     ("shipped-once", "UPDATE parcels SET state = 'cancelled' WHERE tracking_number = 'box-1'"),
     ("shipped-once", "UPDATE parcels SET state = 'live' WHERE tracking_number = 'box-2'"),
     ("shipped-once", "INSERT INTO parcels VALUES ('box-9', 'confirmed', 'live', NULL, NULL)"),
-    ("shipped-once", "INSERT INTO parcels VALUES ('box-9', 'nobody', 'live', NULL, NULL)"),
+    ("providers-know-sagas", "INSERT INTO parcels VALUES ('box-9', 'nobody', 'live', NULL, NULL)"),
     ("shipments-agree", "UPDATE shipments SET tracking_number = 'box-7' WHERE saga_id = 'confirmed'"),
     ("shipments-agree", "DELETE FROM shipments WHERE saga_id = 'refunded'"),
-    ("shipments-agree", "INSERT INTO shipments VALUES ('refused', 'BOOKED', 'box-7')"),
+    ("shipments-agree", "INSERT INTO shipments VALUES ('refused', 'book_shipment', 'BOOKED', 'box-7')"),
     ("ledger-balances", "UPDATE ledger SET credit_minor = 800 WHERE saga_id = 'confirmed'"),
     ("ledger-balances", "UPDATE ledger SET posts = 2 WHERE saga_id = 'confirmed'"),
     ("ledger-balances", "UPDATE ledger SET reversals = 2 WHERE saga_id = 'refunded'"),
@@ -177,8 +183,9 @@ DAMAGE = [
     ("held-is-done", "UPDATE effects SET state = 'UNDONE' WHERE saga_id = 'parked' AND service = 'inventory'"),
     ("held-is-done", "UPDATE burns SET points = 1 WHERE saga_id = 'parked'"),
     ("held-is-done", "UPDATE burns SET state = 'RESTORED' WHERE saga_id = 'parked'"),
-    ("held-is-done", "INSERT INTO shipments VALUES ('parked', 'BOOKED', 'box-9')"),
-    ("held-is-done", "INSERT INTO ledger VALUES ('parked', 300, 300, 300, 300, 0, 1, 0, 'USD', 1)"),
+    ("held-is-done", "INSERT INTO shipments VALUES ('parked', 'book_shipment', 'BOOKED', 'box-9')"),
+    ("held-is-done", "INSERT INTO ledger VALUES ('parked', 'post_ledger', 300, 300, 300, 300, 0, 1, 0, 'USD', 1)"),
+    ("held-is-done", "DELETE FROM ledger WHERE saga_id = 'posted'"),
     ("payments-agree", "UPDATE payments SET state = 'VOIDED' WHERE saga_id = 'parked'"),
     ("payments-agree", "DELETE FROM authorizations WHERE saga_id = 'parked'"),
     (
@@ -186,7 +193,7 @@ DAMAGE = [
         "DELETE FROM deferred; DELETE FROM letters; UPDATE effects SET state = 'DONE' WHERE state = 'STARTED';"
         "INSERT INTO parcels VALUES ('box-9', 'parked', 'live', 'a-lot', 'north')",
     ),
-    ("ledger-is-the-gateways", "INSERT INTO ledger VALUES ('parked', 300, 300, 300, 300, 0, 1, 0, 'USD', 1)"),
+    ("ledger-is-the-gateways", "INSERT INTO ledger VALUES ('parked', 'post_ledger', 300, 300, 300, 300, 0, 1, 0, 'USD', 1)"),
     ("parcels-are-the-orders", "UPDATE parcels SET lines = 'another' WHERE tracking_number = 'box-1'"),
     ("parcels-are-the-orders", "UPDATE parcels SET destination = 'south' WHERE tracking_number = 'box-1'"),
     ("parcels-are-the-orders", "INSERT INTO parcels VALUES ('box-9', 'parked', 'live', 'another', NULL)"),
@@ -209,7 +216,7 @@ def data() -> Iterator[sqlite3.Connection]:
     """A confirmed, a refused, a refunded and a parked order, all consistent."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         connection.executescript(scratch.SCHEMA)
-        connection.executemany("INSERT INTO steps VALUES (?, ?, ?, ?, ?)", scratch.steps(DEFINITIONS))
+        connection.executemany("INSERT INTO steps VALUES (?, ?, ?, ?, ?, ?)", scratch.steps(DEFINITIONS))
         connection.executescript(CONSISTENT)
         yield connection
 
@@ -242,6 +249,48 @@ def test_a_parked_order_may_differ_only_where_a_service_does_not_know_the_outcom
     data.executescript("INSERT INTO parcels VALUES ('box-9', 'parked', 'live', 'a-lot', 'north')")
 
     assert broken(data) == set()
+
+
+ANOTHER_SAGA = """
+    INSERT INTO steps VALUES ('return', 1, 'restock_inventory', 'inventory', NULL, NULL),
+        ('return', 1, 'charge_deposit', 'payment', NULL, NULL), ('return', 1, 'charge_fee', 'payment', NULL, NULL),
+        ('return', 1, 'post_return', 'ledger', NULL, 'entries'), ('return', 1, 'post_fee', 'ledger', NULL, 'entries');
+    INSERT INTO sagas VALUES ('returned', 'return', 1, 'CONFIRMED', NULL, 0);
+    INSERT INTO effects SELECT 'returned', step, service, 'DONE' FROM steps WHERE saga_type = 'return';
+    INSERT INTO payments VALUES ('returned', 'charge_deposit', 'CAPTURED', 20, 'USD'),
+        ('returned', 'charge_fee', 'CAPTURED', 5, 'USD');
+    INSERT INTO authorizations VALUES ('auth-7', 'returned', 'captured', 20, 'USD'),
+        ('auth-8', 'returned', 'captured', 5, 'USD');
+    INSERT INTO captures VALUES ('cap-7', 'returned', 20, 'USD'), ('cap-8', 'returned', 5, 'USD');
+    INSERT INTO ledger VALUES ('returned', 'post_return', 20, 20, 20, 20, 0, 1, 0, 'USD', 1),
+        ('returned', 'post_fee', 5, 5, 5, 5, 0, 1, 0, 'USD', 1);
+"""
+"""It has no order, no parcel and two payments, and its step at inventory holds nothing."""
+
+
+def test_a_second_saga_over_the_same_services_breaks_no_invariant(data: sqlite3.Connection) -> None:
+    data.executescript(ANOTHER_SAGA)
+
+    assert broken(data) == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("held-is-done", "DELETE FROM ledger WHERE step = 'post_fee'"),
+        ("held-is-done", "UPDATE effects SET state = 'UNDONE' WHERE step = 'post_fee'"),
+        ("confirmed-ran", "DELETE FROM effects WHERE step = 'restock_inventory'"),
+        ("payments-agree", "UPDATE payments SET state = 'VOIDED' WHERE step = 'charge_fee'"),
+        ("payments-agree", "DELETE FROM payments WHERE step = 'charge_fee'"),
+        ("ledger-balances", "UPDATE ledger SET debit_minor = 6 WHERE step = 'post_fee'"),
+        ("ledger-is-the-gateways", "UPDATE ledger SET receivable_minor = 6 WHERE step = 'post_fee'"),
+        ("held-for-a-saga", "INSERT INTO burns VALUES ('gone', 'burn', 'ann', 5, 'BURNED')"),
+    ],
+)
+def test_damage_to_a_second_saga_is_found(data: sqlite3.Connection, name: str, damage: str) -> None:
+    data.executescript(ANOTHER_SAGA + damage)
+
+    assert name in broken(data)
 
 
 def test_every_invariant_has_damage_that_it_finds() -> None:

@@ -162,9 +162,9 @@ class Batch:
             loads = {(handler_name, delivery.row is None) for handler_name, delivery in group}
             saga_ids = {delivery.message.saga_id for _, delivery in group}
             if lock is not None and (len(loads) > 1 or len(saga_ids) < len(group)):
-                lock([self._asked(*each) for each in group], self._tx)
+                lock([self._request(*each) for each in group], self._tx)
 
-    def _asked(self, handler_name: str, delivery: Delivery) -> StepRequest | Message:
+    def _request(self, handler_name: str, delivery: Delivery) -> StepRequest | Message:
         """Return what a message asks of its handler: a step's request, or a compensation's command itself."""
         step = self._handlers.step(handler_name)
         return delivery.message if step is None else request_of(step, delivery.message)

@@ -126,8 +126,8 @@ class Router:
     def _find_handlers(self, raw: RawMessage) -> list[tuple[str, Message]]:
         """Return the decoded message by handler name. Raises Undecodable, or Undeliverable where a rule is broken.
 
-        1. Its type says whether any handler may want it, and that is all that most messages need.
-        2. Once it is decoded, its saga says which handler does.
+        1. By its type alone, most messages have no handler here and are not decoded.
+        2. A decoded message has the handlers of its saga.
         """
         # 1.
         message_type = self._decoder.type_of(raw.value)

@@ -25,7 +25,7 @@ from messages.contract import Envelope, Message, name_of
 Event = TypeVar("Event", bound=Message)
 Command = TypeVar("Command", bound=Message)
 Rows = TypeVar("Rows")
-Asked = TypeVar("Asked", bound=StepRequest)
+Requested = TypeVar("Requested", bound=StepRequest)
 Request = TypeVar("Request")
 Outcome = TypeVar("Outcome")
 
@@ -100,7 +100,7 @@ AnyCompensation: TypeAlias = Compensation[Any, Any] | AnyExternalCompensation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step(Generic[Asked, Rows]):
+class Step(Generic[Requested, Rows]):
     """A step that touches only the service's own database: effect, rows and event commit together.
 
     ``decide`` returns the outcome, of which the saga's trigger makes the event that is published.
@@ -108,8 +108,8 @@ class Step(Generic[Asked, Rows]):
 
     name: str
     triggers: tuple[AnySagaTrigger, ...]
-    load: Callable[[Sequence[Asked], Connection], Rows]
-    decide: Callable[[Asked, Rows, Envelope], Any]
+    load: Callable[[Sequence[Requested], Connection], Rows]
+    decide: Callable[[Requested, Rows, Envelope], Any]
     save: Callable[[Rows, Connection], None]
     compensation: AnyCompensation | None
     lock: Lock | None = None
@@ -117,7 +117,7 @@ class Step(Generic[Asked, Rows]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExternalStep(Generic[Asked, Request, Outcome, Rows]):
+class ExternalStep(Generic[Requested, Request, Outcome, Rows]):
     """A step that calls a provider outside: ``STARTED`` commits, then the call is made, then its outcome commits.
 
     ``record`` takes the provider's outcome into the rows. Of the outcome the saga's trigger makes the event.
@@ -126,8 +126,8 @@ class ExternalStep(Generic[Asked, Request, Outcome, Rows]):
     name: str
     triggers: tuple[AnySagaTrigger, ...]
     call: Call[Request, Outcome]
-    load: Callable[[Sequence[Asked], Connection], Rows]
-    record: Callable[[Asked, Outcome, Rows], None]
+    load: Callable[[Sequence[Requested], Connection], Rows]
+    record: Callable[[Requested, Outcome, Rows], None]
     save: Callable[[Rows, Connection], None]
     compensation: AnyCompensation | None
     retry: RetryPolicy = field(default_factory=RetryPolicy)

@@ -6,13 +6,13 @@ from baraza.audit.invariant import Invariant
 
 LEDGER_BALANCES = Invariant(
     name="ledger-balances",
-    rule="Debits equal credits for each order; it is posted once, by card and points, and reversed at most once.",
+    rule="Debits equal credits for each step, which is posted once and reversed at most once; an order's is its price.",
     checked="SELECT count(*) FROM ledger",
     offenders="""
-        SELECT saga_id, debit_minor || ' debited, ' || credit_minor || ' credited' FROM ledger
+        SELECT saga_id, step || ': ' || debit_minor || ' debited, ' || credit_minor || ' credited' FROM ledger
         WHERE debit_minor <> credit_minor
         UNION ALL
-        SELECT saga_id, posts || ' postings and ' || reversals || ' reversals' FROM ledger
+        SELECT saga_id, step || ': ' || posts || ' postings and ' || reversals || ' reversals' FROM ledger
         WHERE posts <> 1 OR reversals NOT IN (0, 1)
         UNION ALL
         SELECT saga_id, receivable_minor || ' receivable, ' || payable_minor || ' payable'
@@ -32,8 +32,8 @@ LEDGER_IS_THE_GATEWAYS = Invariant(
     offenders="""
         SELECT saga_id, coalesce(receivable_minor, 0) || ' receivable, ' || coalesce(captured_minor - refunded_minor, 0)
                || ' settled'
-        FROM (SELECT saga_id FROM ledger UNION SELECT saga_id FROM settled)
-             LEFT JOIN ledger USING (saga_id) LEFT JOIN settled USING (saga_id) LEFT JOIN sagas USING (saga_id)
+        FROM (SELECT saga_id FROM posted UNION SELECT saga_id FROM settled)
+             LEFT JOIN posted USING (saga_id) LEFT JOIN settled USING (saga_id) LEFT JOIN sagas USING (saga_id)
         WHERE coalesce(receivable_minor, 0) <> coalesce(captured_minor - refunded_minor, 0)
           AND (sagas.state IS NOT 'NEEDS_REVIEW'
                OR coalesce(receivable_minor, 0) <> 0

@@ -1,11 +1,13 @@
 """What must be true when nothing moves any more. Each invariant is one query that finds its offenders.
 
 A query returns (id, problem) for each offender, and runs on the tables of ``scratch``. The steps, their services and
-which step undoes which come from the sagas' definitions, so a new saga over the same services is audited unchanged.
+what each of them holds come from the sagas' definitions, so a new saga over the same services is audited unchanged.
+What must be true of one saga alone stands in a module of its own.
 """
 
 from __future__ import annotations
 
+from baraza.audit import orders
 from baraza.audit.bookings import LEDGER_BALANCES, LEDGER_IS_THE_GATEWAYS, POSTED_BY_TWO
 from baraza.audit.invariant import Invariant
 from baraza.audit.ledger import LEDGER_INVARIANTS, SAGA_INVARIANTS
@@ -18,21 +20,6 @@ EVERY_SAGA = "SELECT count(*) FROM sagas"
 CONFIRMED = "SELECT count(*) FROM sagas WHERE state = 'CONFIRMED'"
 CANCELLED = "SELECT count(*) FROM sagas WHERE state = 'CANCELLED_COMPENSATED'"
 EVERY_EFFECT = "SELECT count(*) FROM effects"
-
-ORDERS_HAVE_SAGAS = Invariant(
-    name="orders-have-sagas",
-    rule="Every accepted order has its saga, and checkout and the tracker agree on its state.",
-    checked="SELECT count(*) FROM orders",
-    offenders="""
-        SELECT order_id, 'checkout has ' || orders.state || ', the tracker ' || coalesce(sagas.state, 'has no saga')
-        FROM orders LEFT JOIN sagas ON saga_id = order_id
-        WHERE iif(sagas.state = 'NEEDS_REVIEW', 'PENDING', sagas.state) IS NOT orders.state
-        UNION ALL
-        SELECT saga_id, 'a saga (' || sagas.state || ') without an order'
-        FROM sagas LEFT JOIN orders ON order_id = saga_id
-        WHERE order_id IS NULL AND saga_type = 'order'
-    """,
-)
 
 SAGAS_END = Invariant(
     name="sagas-end",
@@ -88,20 +75,6 @@ EFFECTS_SETTLED = Invariant(
     """,
 )
 
-CAPTURED_ONCE = Invariant(
-    name="captured-once",
-    rule="According to the gateway, a confirmed order is captured once at its price, and no authorization stays open.",
-    checked=CONFIRMED,
-    offenders="""
-        SELECT saga_id, 'payable ' || payable_minor || '; the gateway has ' || coalesce(captures, 0) || ' captures of '
-               || coalesce(captured_minor, 0) || ', ' || coalesce(refunded_minor, 0) || ' refunded, '
-               || coalesce(open, 0) || ' open authorizations'
-        FROM sagas JOIN orders ON order_id = saga_id LEFT JOIN settled USING (saga_id)
-        WHERE sagas.state = 'CONFIRMED'
-          AND (captures IS NOT 1 OR captured_minor IS NOT payable_minor OR refunded_minor <> 0 OR open <> 0)
-    """,
-)
-
 NOTHING_KEPT = Invariant(
     name="nothing-kept",
     rule="According to the gateway, a cancelled order has no open authorization and its charges are net zero.",
@@ -113,37 +86,53 @@ NOTHING_KEPT = Invariant(
     """,
 )
 
-CHARGED_ONCE = Invariant(
-    name="charged-once",
-    rule="No order has two authorizations, captures or refunds at the gateway, and the tracker knows each.",
-    checked="SELECT count(*) FROM settled",
+PAYMENTS_AGREE = Invariant(
+    name="payments-agree",
+    rule="Payment's own record of every saga agrees with the gateway's; one may differ that is parked and unsettled.",
+    checked="SELECT count(*) FROM payments",
     offenders="""
-        SELECT saga_id, authorizations || ' authorizations, ' || captures || ' captures, ' || refunds || ' refunds'
-        FROM settled
-        WHERE authorizations > 1 OR captures > 1 OR refunds > 1
-        UNION ALL
+        SELECT saga_id, 'payment has ' || coalesce(charged.authorizations, 0) || ' authorizations, '
+               || coalesce(charged.open, 0) || ' of them open, ' || coalesce(charged.captures, 0) || ' captures and '
+               || coalesce(charged.refunds, 0) || ' refunds, the gateway ' || coalesce(settled.authorizations, 0)
+               || ', ' || coalesce(settled.open, 0) || ', ' || coalesce(settled.captures, 0) || ' and '
+               || coalesce(settled.refunds, 0)
+        FROM (SELECT saga_id FROM charged UNION SELECT saga_id FROM settled)
+             LEFT JOIN charged USING (saga_id) LEFT JOIN settled USING (saga_id) LEFT JOIN sagas USING (saga_id)
+        WHERE (sagas.state IS NOT 'NEEDS_REVIEW' OR (saga_id, 'payment') NOT IN unsettled)
+          AND (coalesce(charged.authorizations, 0), coalesce(charged.open, 0), coalesce(charged.captures, 0),
+               coalesce(charged.refunds, 0))
+           <> (coalesce(settled.authorizations, 0), coalesce(settled.open, 0), coalesce(settled.captures, 0),
+               coalesce(settled.refunds, 0))
+    """,
+)
+
+PROVIDERS_KNOW_SAGAS = Invariant(
+    name="providers-know-sagas",
+    rule="The gateway and the courier did nothing for a saga that the tracker does not have.",
+    checked="SELECT (SELECT count(*) FROM settled) + (SELECT count(*) FROM delivered)",
+    offenders="""
         SELECT saga_id, 'the gateway charged for it, but the tracker has no such saga'
         FROM settled LEFT JOIN sagas USING (saga_id)
+        WHERE sagas.saga_id IS NULL
+        UNION ALL
+        SELECT saga_id, 'the courier ships it, but the tracker has no such saga'
+        FROM delivered LEFT JOIN sagas USING (saga_id)
         WHERE sagas.saga_id IS NULL
     """,
 )
 
-PAYMENTS_AGREE = Invariant(
-    name="payments-agree",
-    rule="Payment's own record of every order agrees with the gateway's; one may differ that is parked and unsettled.",
-    checked="SELECT count(*) FROM payments",
+HELD_FOR_A_SAGA = Invariant(
+    name="held-for-a-saga",
+    rule="Stock is reserved and points are burned only for sagas that are confirmed, parked or under way.",
+    checked="SELECT (SELECT count(*) FROM reservations) + (SELECT count(*) FROM burns)",
     offenders="""
-        SELECT saga_id, 'payment has ' || coalesce(payments.state, 'nothing') || ', the gateway ' || gateway
-        FROM (
-            SELECT saga_id, CASE WHEN refunds > 0 THEN 'REFUNDED' WHEN captures > 0 THEN 'CAPTURED'
-                                 WHEN open > 0 THEN 'AUTHORIZED' ELSE 'VOIDED' END AS gateway
-            FROM settled
-            UNION ALL
-            SELECT saga_id, 'nothing' FROM payments WHERE saga_id NOT IN (SELECT saga_id FROM settled)
-        ) LEFT JOIN payments USING (saga_id) LEFT JOIN sagas USING (saga_id)
-        WHERE (sagas.state IS NOT 'NEEDS_REVIEW' OR (saga_id, 'payment') NOT IN unsettled)
-          AND gateway <> CASE payments.state WHEN 'DECLINED' THEN 'nothing' WHEN 'CAPTURE_FAILED' THEN 'AUTHORIZED'
-                                             ELSE coalesce(payments.state, '') END
+        SELECT saga_id, 'reserved for a saga that is ' || coalesce(sagas.state, 'unknown')
+        FROM reservations LEFT JOIN sagas USING (saga_id)
+        WHERE reservations.state = 'RESERVED' AND coalesce(sagas.state, '') NOT IN ('CONFIRMED', 'NEEDS_REVIEW')
+        UNION ALL
+        SELECT saga_id, points || ' points burned for a saga that is ' || coalesce(sagas.state, 'unknown')
+        FROM burns LEFT JOIN sagas USING (saga_id)
+        WHERE burns.state = 'BURNED' AND points > 0 AND coalesce(sagas.state, '') NOT IN ('CONFIRMED', 'NEEDS_REVIEW')
     """,
 )
 
@@ -160,24 +149,6 @@ STOCK_CONSERVED = Invariant(
     """,
 )
 
-RESERVED_FOR_ORDERS = Invariant(
-    name="reserved-for-orders",
-    rule="A confirmed order holds a reservation of exactly its lines; no cancelled order holds any.",
-    checked="SELECT count(*) FROM reservations",
-    offenders="""
-        SELECT saga_id, 'confirmed; its reservation ' || CASE WHEN reservations.state IS NULL THEN 'is missing'
-                        WHEN reservations.state <> 'RESERVED' THEN 'is ' || reservations.state
-                        ELSE 'is for other lines' END
-        FROM sagas JOIN orders ON order_id = saga_id LEFT JOIN reservations USING (saga_id)
-        WHERE sagas.state = 'CONFIRMED'
-          AND (reservations.state IS NOT 'RESERVED' OR reservations.lines IS NOT orders.lines)
-        UNION ALL
-        SELECT saga_id, 'reserved for a saga that is ' || coalesce(sagas.state, 'unknown')
-        FROM reservations LEFT JOIN sagas USING (saga_id)
-        WHERE reservations.state = 'RESERVED' AND coalesce(sagas.state, '') NOT IN ('CONFIRMED', 'NEEDS_REVIEW')
-    """,
-)
-
 POINTS_CONSERVED = Invariant(
     name="points-conserved",
     rule="For every account, its movements sum to the points granted, and these are either on it or burned.",
@@ -187,41 +158,6 @@ POINTS_CONSERVED = Invariant(
                || ' left, ' || burned || ' burned'
         FROM accounts
         WHERE coalesce(granted, 0) <> coalesce(balance, 0) + burned OR balance < 0 OR moved <> coalesce(granted, 0)
-    """,
-)
-
-BURNED_FOR_ORDERS = Invariant(
-    name="burned-for-orders",
-    rule="A confirmed order burned exactly its points, of its own customer; no cancelled order holds any.",
-    checked="SELECT count(*) FROM burns",
-    offenders="""
-        SELECT saga_id, 'confirmed with ' || points_to_burn || ' points to burn; '
-               || coalesce(points || ' of ' || burns.customer_id || ' ' || burns.state, 'none burned')
-        FROM sagas JOIN orders ON order_id = saga_id LEFT JOIN burns USING (saga_id)
-        WHERE sagas.state = 'CONFIRMED' AND coalesce(iif(burns.state = 'BURNED', points, 0), 0) <> points_to_burn
-           OR sagas.state = 'CONFIRMED' AND points_to_burn > 0 AND burns.customer_id IS NOT orders.customer_id
-        UNION ALL
-        SELECT saga_id, points || ' points burned for a saga that is ' || coalesce(sagas.state, 'unknown')
-        FROM burns LEFT JOIN sagas USING (saga_id)
-        WHERE burns.state = 'BURNED' AND points > 0 AND coalesce(sagas.state, '') NOT IN ('CONFIRMED', 'NEEDS_REVIEW')
-    """,
-)
-
-SHIPPED_ONCE = Invariant(
-    name="shipped-once",
-    rule="According to the courier, a confirmed order has exactly one live shipment and a cancelled one none.",
-    checked="SELECT count(*) FROM parcels",
-    offenders="""
-        SELECT saga_id, sagas.state || ' with ' || coalesce(live, 0) || ' live shipments'
-        FROM sagas JOIN orders ON order_id = saga_id LEFT JOIN delivered USING (saga_id)
-        WHERE coalesce(live, 0) <> CASE sagas.state WHEN 'CONFIRMED' THEN 1 WHEN 'CANCELLED_COMPENSATED' THEN 0
-                                                   ELSE coalesce(live, 0) END
-        UNION ALL
-        SELECT saga_id, parcels || ' shipments were booked for one order' FROM delivered WHERE parcels > 1
-        UNION ALL
-        SELECT saga_id, 'the courier ships it, but the tracker has no such saga'
-        FROM delivered LEFT JOIN sagas USING (saga_id)
-        WHERE sagas.saga_id IS NULL
     """,
 )
 
@@ -258,35 +194,21 @@ COMPENSATED_ONCE = Invariant(
 
 HELD_IS_DONE = Invariant(
     name="held-is-done",
-    rule="A service holds something for an order, parked or not, exactly where its step is done, and for that order.",
+    rule="A service holds something for a saga, parked or not, exactly where its step is done; an order's is its own.",
     checked="SELECT count(*) FROM held",
     offenders="""
-        SELECT saga_id, held.service || ' holds something for it, but none of its steps is DONE'
-        FROM held LEFT JOIN done USING (saga_id, service)
-        WHERE done.saga_id IS NULL
+        SELECT saga_id, held.service || ' holds something for ' || step || ', which is ' || coalesce(state, 'unknown')
+        FROM held LEFT JOIN effects USING (saga_id, step, service)
+        WHERE state IS NOT 'DONE'
         UNION ALL
         SELECT saga_id, service || ' holds it for other lines, other points or another customer'
         FROM held
         WHERE NOT is_own
         UNION ALL
-        SELECT saga_id, done.service || ' has done its step, but holds nothing'
-        FROM done JOIN sagas USING (saga_id) JOIN single_steps USING (saga_type, saga_version, service)
-             LEFT JOIN held USING (saga_id, service)
-        WHERE held.saga_id IS NULL
-    """,
-)
-
-PARCELS_ARE_THE_ORDERS = Invariant(
-    name="parcels-are-the-orders",
-    rule="According to the courier, every parcel holds its order's lines and goes to its order's address.",
-    checked="SELECT count(*) FROM parcels WHERE lines IS NOT NULL",
-    offenders="""
-        SELECT saga_id, 'parcel ' || tracking_number || iif(parcels.lines IS orders.lines, ' goes elsewhere',
-                                                            ' holds other lines')
-        FROM parcels JOIN orders ON order_id = saga_id
-        WHERE parcels.lines IS NOT NULL AND parcels.lines IS NOT orders.lines
-           OR parcels.destination IS NOT NULL AND orders.destination IS NOT NULL
-              AND parcels.destination IS NOT orders.destination
+        SELECT saga_id, service || ' has done ' || step || ', but holds no ' || holds
+        FROM effects JOIN sagas USING (saga_id) JOIN holding USING (saga_type, saga_version, step, service)
+             LEFT JOIN held USING (saga_id, step, service)
+        WHERE effects.state = 'DONE' AND held.saga_id IS NULL
     """,
 )
 
@@ -350,7 +272,7 @@ RESOLVED_BY_TWO = Invariant(
 )
 
 INVARIANTS = (
-    ORDERS_HAVE_SAGAS,
+    orders.ORDERS_HAVE_SAGAS,
     SAGAS_END,
     PARKED_IN_TIME,
     PRICED_RIGHT,
@@ -359,18 +281,20 @@ INVARIANTS = (
     EFFECTS_SETTLED,
     COMPENSATED_ONCE,
     HELD_IS_DONE,
-    CAPTURED_ONCE,
+    orders.CAPTURED_ONCE,
     NOTHING_KEPT,
-    CHARGED_ONCE,
+    orders.CHARGED_ONCE,
+    PROVIDERS_KNOW_SAGAS,
     PAYMENTS_AGREE,
     CHARGED_THE_PRICE,
     STOCK_CONSERVED,
-    RESERVED_FOR_ORDERS,
+    orders.RESERVED_FOR_ORDERS,
     POINTS_CONSERVED,
-    BURNED_FOR_ORDERS,
-    SHIPPED_ONCE,
+    orders.BURNED_FOR_ORDERS,
+    HELD_FOR_A_SAGA,
+    orders.SHIPPED_ONCE,
     SHIPMENTS_AGREE,
-    PARCELS_ARE_THE_ORDERS,
+    orders.PARCELS_ARE_THE_ORDERS,
     LEDGER_BALANCES,
     LEDGER_IS_THE_GATEWAYS,
     *LEDGER_INVARIANTS,

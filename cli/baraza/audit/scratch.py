@@ -21,22 +21,22 @@ from saga_tracker.model.saga import SagaDefinition
 INSERT_ROWS = 20_000
 
 SCHEMA = """
-    CREATE TABLE steps (saga_type, saga_version, step, service, undone_by);
+    CREATE TABLE steps (saga_type, saga_version, step, service, undone_by, holds);
     CREATE TABLE sagas (saga_id PRIMARY KEY, saga_type, saga_version, state, reason, idle_days) WITHOUT ROWID;
     CREATE TABLE orders (
         order_id PRIMARY KEY, state, customer_id, payable_minor, points_to_burn, lines, currency, total_minor,
         lines_minor, rate_points, rate_minor, destination
     ) WITHOUT ROWID;
     CREATE TABLE effects (saga_id, step, service, state, PRIMARY KEY (saga_id, step, service)) WITHOUT ROWID;
-    CREATE TABLE payments (saga_id PRIMARY KEY, state, amount_minor, currency) WITHOUT ROWID;
-    CREATE TABLE reservations (saga_id PRIMARY KEY, state, lines) WITHOUT ROWID;
+    CREATE TABLE payments (saga_id, step, state, amount_minor, currency, PRIMARY KEY (saga_id, step)) WITHOUT ROWID;
+    CREATE TABLE reservations (saga_id, step, state, lines, PRIMARY KEY (saga_id, step)) WITHOUT ROWID;
     CREATE TABLE stock (sku PRIMARY KEY, received, on_hand, reserved, moved) WITHOUT ROWID;
-    CREATE TABLE burns (saga_id PRIMARY KEY, customer_id, points, state) WITHOUT ROWID;
+    CREATE TABLE burns (saga_id, step, customer_id, points, state, PRIMARY KEY (saga_id, step)) WITHOUT ROWID;
     CREATE TABLE accounts (customer_id PRIMARY KEY, granted, balance, burned, moved) WITHOUT ROWID;
-    CREATE TABLE shipments (saga_id PRIMARY KEY, state, tracking_number) WITHOUT ROWID;
+    CREATE TABLE shipments (saga_id, step, state, tracking_number, PRIMARY KEY (saga_id, step)) WITHOUT ROWID;
     CREATE TABLE ledger (
-        saga_id PRIMARY KEY, debit_minor, credit_minor, receivable_minor, posted_minor, points_minor, posts,
-        reversals, currency, currencies
+        saga_id, step, debit_minor, credit_minor, receivable_minor, posted_minor, points_minor, posts, reversals,
+        currency, currencies, PRIMARY KEY (saga_id, step)
     ) WITHOUT ROWID;
     CREATE TABLE manual_postings (saga_id PRIMARY KEY, state, proposed_by, decided_by) WITHOUT ROWID;
     CREATE TABLE manual_transfers (saga_id PRIMARY KEY, posted) WITHOUT ROWID;
@@ -59,8 +59,10 @@ SCHEMA = """
 """
 
 VIEWS = """
-    -- charges: every amount that anybody has for an order, in any state of its saga.
-    -- held: what a service holds for an order now. done: the services with a step that is done.
+    -- settled: what the gateway has charged for a saga. charged: what payment has. posted: the ledger's receivable,
+    -- without what people posted by hand, of which the gateway knows nothing.
+    -- charges: every amount that is recorded for an order, in any state of its saga.
+    -- held: what a service holds for a step now. holding: the steps that are to hold something while they are done.
     -- unsettled: a call whose outcome the service does not know, or a message that it could not handle.
     CREATE TABLE settled (
         saga_id PRIMARY KEY, authorizations, open, captures, captured_minor, refunds, refunded_minor
@@ -75,6 +77,16 @@ VIEWS = """
         UNION ALL SELECT saga_id, 0, 0, 0, 0, 1, amount_minor FROM refunds
     )
     GROUP BY saga_id;
+    CREATE TABLE charged (saga_id PRIMARY KEY, authorizations, open, captures, refunds) WITHOUT ROWID;
+    INSERT INTO charged
+    SELECT saga_id, sum(state <> 'DECLINED'), sum(state IN ('AUTHORIZED', 'CAPTURE_FAILED')),
+           sum(state IN ('CAPTURED', 'REFUNDED')), sum(state = 'REFUNDED')
+    FROM payments
+    GROUP BY saga_id;
+    CREATE TABLE posted (saga_id PRIMARY KEY, receivable_minor) WITHOUT ROWID;
+    INSERT INTO posted
+    SELECT saga_id, sum(receivable_minor) FROM ledger
+    WHERE saga_id NOT IN (SELECT saga_id FROM manual_postings) GROUP BY saga_id;
     CREATE TABLE delivered (saga_id PRIMARY KEY, parcels, live) WITHOUT ROWID;
     INSERT INTO delivered SELECT saga_id, count(*), sum(state = 'live') FROM parcels GROUP BY saga_id;
     CREATE TABLE charges (saga_id, what, amount_minor, currency);
@@ -84,22 +96,21 @@ VIEWS = """
     UNION ALL SELECT saga_id, 'the gateway captured', amount_minor, currency FROM captures
     UNION ALL SELECT saga_id, 'the gateway refunded', amount_minor, currency FROM refunds
     UNION ALL SELECT saga_id, 'the ledger has', posted_minor, currency FROM ledger;
-    CREATE TABLE held (saga_id, service, is_own, PRIMARY KEY (saga_id, service)) WITHOUT ROWID;
+    CREATE TABLE held (saga_id, step, service, is_own, PRIMARY KEY (saga_id, step, service)) WITHOUT ROWID;
     INSERT INTO held
-    SELECT saga_id, 'inventory', reservations.lines IS orders.lines
+    SELECT saga_id, step, 'inventory', order_id IS NULL OR reservations.lines IS orders.lines
     FROM reservations LEFT JOIN orders ON order_id = saga_id WHERE reservations.state = 'RESERVED'
-    UNION ALL SELECT saga_id, 'loyalty', points IS points_to_burn AND burns.customer_id IS orders.customer_id
+    UNION ALL
+    SELECT saga_id, step, 'loyalty',
+           order_id IS NULL OR points IS points_to_burn AND burns.customer_id IS orders.customer_id
     FROM burns LEFT JOIN orders ON order_id = saga_id WHERE burns.state = 'BURNED'
-    UNION ALL SELECT saga_id, 'shipping', 1 FROM shipments WHERE state = 'BOOKED'
-    UNION ALL SELECT saga_id, 'ledger', 1 FROM ledger WHERE posts > 0 AND reversals = 0;
-    CREATE TABLE done (saga_id, service, PRIMARY KEY (saga_id, service)) WITHOUT ROWID;
-    INSERT INTO done SELECT DISTINCT saga_id, service FROM effects WHERE state = 'DONE';
-    CREATE TABLE single_steps (saga_type, saga_version, service, PRIMARY KEY (saga_type, saga_version, service))
-        WITHOUT ROWID;
-    INSERT INTO single_steps
-    SELECT saga_type, saga_version, service FROM steps
-    WHERE service IN ('inventory', 'loyalty', 'shipping', 'ledger')
-    GROUP BY saga_type, saga_version, service HAVING count(*) = 1;
+    UNION ALL SELECT saga_id, step, 'shipping', 1 FROM shipments WHERE state = 'BOOKED'
+    UNION ALL SELECT saga_id, step, 'ledger', 1 FROM ledger WHERE posts > 0 AND reversals = 0;
+    CREATE TABLE holding (
+        saga_type, saga_version, step, service, holds, PRIMARY KEY (saga_type, saga_version, step, service)
+    ) WITHOUT ROWID;
+    INSERT INTO holding
+    SELECT saga_type, saga_version, step, service, holds FROM steps WHERE holds IS NOT NULL;
     CREATE TABLE unsettled (saga_id, service, PRIMARY KEY (saga_id, service)) WITHOUT ROWID;
     INSERT INTO unsettled
     SELECT saga_id, service FROM effects WHERE state = 'STARTED'
@@ -153,7 +164,7 @@ def steps(definitions: Mapping[tuple[str, int], SagaDefinition]) -> Iterator[Row
     """Yield a row for every step of every definition."""
     for (saga_type, version), definition in definitions.items():
         for step in definition.steps:
-            yield saga_type, version, step.name, step.service, step.undone_by
+            yield saga_type, version, step.name, step.service, step.undone_by, step.holds
 
 
 def _records(url: str, kind: str, fields: tuple[str, ...]) -> Iterator[Row]:

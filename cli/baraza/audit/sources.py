@@ -125,10 +125,10 @@ ORDERS = """
     FROM orders
 """
 
-PAYMENTS = "SELECT saga_id, state, amount_minor, currency FROM payments"
+PAYMENTS = "SELECT saga_id, step, state, amount_minor, currency FROM payments"
 
 RESERVATIONS = """
-    SELECT saga_id, state,
+    SELECT saga_id, step, state,
            (SELECT md5(string_agg(sku || ' ' || quantity, ',' ORDER BY sku COLLATE "C"))
             FROM unnest(skus, quantities) AS line (sku, quantity))
     FROM reservations
@@ -144,7 +144,7 @@ STOCK = """
                GROUP BY line.sku) AS live USING (sku)
 """
 
-BURNS = "SELECT saga_id, customer_id, points, state FROM burns"
+BURNS = "SELECT saga_id, step, customer_id, points, state FROM burns"
 
 ACCOUNTS = """
     SELECT customer_id, granted, balance, coalesce(burned, 0), coalesce(moved, 0)
@@ -157,25 +157,25 @@ ACCOUNTS = """
                GROUP BY customer_id) AS live USING (customer_id)
 """
 
-SHIPMENTS = "SELECT saga_id, state, tracking_number FROM shipments"
+SHIPMENTS = "SELECT saga_id, step, state, tracking_number FROM shipments"
 
 LEDGER = """
-    SELECT saga_id, sum(greatest(amount_minor, 0))::bigint, sum(-least(amount_minor, 0))::bigint,
+    SELECT saga_id, step, sum(greatest(amount_minor, 0))::bigint, sum(-least(amount_minor, 0))::bigint,
            coalesce(sum(amount_minor) FILTER (WHERE code = 'gateway_receivable'), 0)::bigint,
-           coalesce(sum(amount_minor) FILTER (WHERE code = 'gateway_receivable' AND transfers.kind = 'TRANSFER'), 0)
+           coalesce(sum(amount_minor) FILTER (WHERE code = 'gateway_receivable' AND transfers.kind <> 'CORRECTION'), 0)
            ::bigint,
-           coalesce(sum(amount_minor) FILTER (WHERE code = 'points_liability' AND transfers.kind = 'TRANSFER'), 0)
+           coalesce(sum(amount_minor) FILTER (WHERE code = 'points_liability' AND transfers.kind <> 'CORRECTION'), 0)
            ::bigint,
-           count(DISTINCT transfers.id) FILTER (WHERE transfers.kind = 'TRANSFER'),
+           count(DISTINCT transfers.id) FILTER (WHERE transfers.kind <> 'CORRECTION'),
            count(DISTINCT transfers.id) FILTER (WHERE transfers.kind = 'CORRECTION'),
            min(currency), count(DISTINCT currency)
     FROM transfers
     JOIN transfer_entries ON transfer_id = transfers.id
     LEFT JOIN accounts ON accounts.id = account_id
-    WHERE step = 'post_ledger'
-    GROUP BY saga_id
+    WHERE saga_id IS NOT NULL AND NOT is_hold
+    GROUP BY saga_id, step
 """
-"""What the orders' steps have booked."""
+"""What the steps of sagas have booked; what they hold is no entry yet."""
 
 MANUAL_POSTINGS = "SELECT posting_id, state, proposed_by, decided_by FROM manual_postings"
 

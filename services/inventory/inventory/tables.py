@@ -155,10 +155,10 @@ ADD_MOVEMENTS = text("""
 FIND = text(f"{BALANCES} WHERE sku = :sku")
 
 
-def lock_stock(asked: Sequence[ReserveInventory | ReleaseInventory], tx: Connection) -> None:
+def lock_stock(requests: Sequence[ReserveInventory | ReleaseInventory], tx: Connection) -> None:
     """Lock the stock of every SKU of these, wanted or reserved."""
-    skus = {sku for each in asked if isinstance(each, ReserveInventory) for sku, _ in each.lines}
-    saga_ids = [each.saga_id for each in asked if isinstance(each, ReleaseInventory)]
+    skus = {sku for each in requests if isinstance(each, ReserveInventory) for sku, _ in each.lines}
+    saga_ids = [each.saga_id for each in requests if isinstance(each, ReleaseInventory)]
     LOCK_ALL_STOCK.run(tx, {"skus": sorted(skus), "saga_ids": saga_ids})
 
 

@@ -148,10 +148,10 @@ ADD_MOVEMENTS = text("""
 FIND = text(f"{BALANCES} WHERE customer_id = :customer_id")
 
 
-def lock_accounts(asked: Sequence[BurnPoints | RestoreLoyaltyPoints], tx: Connection) -> None:
+def lock_accounts(requests: Sequence[BurnPoints | RestoreLoyaltyPoints], tx: Connection) -> None:
     """Lock the accounts of these customers, of those who burn points and of those who have burned some."""
-    burning = [each for each in asked if isinstance(each, BurnPoints) and each.points]
-    saga_ids = [each.saga_id for each in asked if isinstance(each, RestoreLoyaltyPoints)]
+    burning = [each for each in requests if isinstance(each, BurnPoints) and each.points]
+    saga_ids = [each.saga_id for each in requests if isinstance(each, RestoreLoyaltyPoints)]
     customer_ids = sorted({each.customer_id for each in burning})
     LOCK_ALL_ACCOUNTS.run(tx, {"customer_ids": customer_ids, "saga_ids": saga_ids})
 

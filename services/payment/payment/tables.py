@@ -56,9 +56,9 @@ def load_nothing(_requests: Sequence[AuthorizePayment], _tx: Connection) -> Paym
     return Payments()
 
 
-def load_payments(asked: Sequence[CapturePayment | RefundPayment], tx: Connection) -> Payments:
+def load_payments(requests: Sequence[CapturePayment | RefundPayment], tx: Connection) -> Payments:
     """Lock the payments of these sagas."""
-    return Payments(found=_lock(tx, (each.saga_id for each in asked)))
+    return Payments(found=_lock(tx, (each.saga_id for each in requests)))
 
 
 def save_payments(touched: Payments, tx: Connection) -> None:

@@ -41,6 +41,7 @@ MANUAL_POSTING_V1 = SagaDefinition(
             kind=StepKind.PIVOT,
             timeout_s=30,
             exhausted=Exhausted.PARK,
+            holds="entries",
         ),
     ),
     completed_by=ManualPostingConfirmed,
