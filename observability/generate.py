@@ -37,21 +37,21 @@ def p(quantile: float, name: str, *by: str) -> str:
 
 WAR_ROOM = (
     Panel(
-        title="Orders started, confirmed and compensated, per second",
+        title="Sagas started, confirmed and compensated, per second",
         queries={
-            "started": 'sum(rate(baraza_sagas_started_total{saga="order"}[1m]))',
-            "{{state}}": 'sum by (state) (rate(baraza_sagas_ended_total{saga="order"}[1m]))',
+            "{{saga}} started": "sum by (saga) (rate(baraza_sagas_started_total[1m]))",
+            "{{saga}} {{state}}": "sum by (saga, state) (rate(baraza_sagas_ended_total[1m]))",
         },
         unit="ops",
         width=12,
     ),
     Panel(
-        title="Pending orders, by step",
-        queries={"{{step}}": 'sum by (step) (baraza_sagas_pending{saga="order"})'},
+        title="Pending sagas, by step",
+        queries={"{{saga}} {{step}}": "sum by (saga, step) (baraza_sagas_pending)"},
         width=12,
     ),
     Panel(
-        title="Duration of an order, by quantile",
+        title="Duration of a saga, by quantile",
         queries={
             "p50": p(0.5, "baraza_saga_seconds", "state"),
             "p99": p(0.99, "baraza_saga_seconds", "state"),
