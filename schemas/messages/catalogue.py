@@ -47,6 +47,8 @@ MESSAGES: dict[str, type[Message]] = {
         saga.OrderFailed,
         saga.RedriveStep,
         saga.SagaFenced,
+        saga.StepAwaited,
+        saga.StepContradicted,
         saga.StepRedriven,
         shipping.CancelShipment,
         shipping.ShipmentBooked,

@@ -487,7 +487,7 @@ class SagaFenced(Message):
 
     FULL_NAME: ClassVar[str] = "baraza.saga.SagaFenced"
     OWNER: ClassVar[str] = "saga"
-    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"SagaFenced","doc":"No step of this service can run for this saga any more.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The saga (one order\'s chain) that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example order."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"service","type":"string"},{"name":"steps","type":{"type":"array","items":{"type":"record","namespace":"baraza.saga","name":"StepOutcome","doc":"What a service knows of one of its steps.","fields":[{"name":"step","type":"string"},{"name":"state","type":"string","doc":"DONE, REJECTED, FENCED or UNDONE."}]}}}]}'
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"SagaFenced","doc":"No step of this service can run for this saga any more.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The saga (one order\'s chain) that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example order."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"service","type":"string"},{"name":"steps","type":{"type":"array","items":{"type":"record","namespace":"baraza.saga","name":"StepOutcome","doc":"What a service knows of one of its steps.","fields":[{"name":"step","type":"string"},{"name":"state","type":"string","doc":"DONE, REJECTED, FENCED or UNDONE. IN_DOUBT: its outcome comes later, and the service replies once more."}]}}}]}'
 
     service: str
     steps: tuple[StepOutcome, ...]
@@ -515,6 +515,110 @@ class SagaFenced(Message):
             "occurred_at": self.occurred_at,
             "service": self.service,
             "steps": [item.to_record() for item in self.steps],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepAwaited(Message):
+    """An attempt at a step was begun whose outcome comes later. It is published before the provider is called."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.StepAwaited"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"StepAwaited","doc":"An attempt at a step was begun whose outcome comes later. It is published before the provider is called.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The saga (one order\'s chain) that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example order."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"service","type":"string"},{"name":"step","type":"string"},{"name":"attempt","type":"int","doc":"Counts the attempts at the step, or at its undo, from 1. A new one follows only after proof that the one before failed."},{"name":"undo","type":"boolean","doc":"Whether it is an attempt to undo the step.","default":false},{"name":"key","type":"string","doc":"The idempotency key under which the provider is called, the same for every repeat of the attempt."},{"name":"since","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the attempt was begun, UTC."}]}'
+
+    service: str
+    step: str
+    attempt: int
+    undo: bool
+    key: str
+    since: datetime
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> StepAwaited:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            service=record["service"],
+            step=record["step"],
+            attempt=record["attempt"],
+            undo=record["undo"],
+            key=record["key"],
+            since=record["since"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "service": self.service,
+            "step": self.step,
+            "attempt": self.attempt,
+            "undo": self.undo,
+            "key": self.key,
+            "since": self.since,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepContradicted(Message):
+    """Later evidence about an attempt contradicts the outcome that its service had recorded. Published once for each attempt."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.StepContradicted"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"StepContradicted","doc":"Later evidence about an attempt contradicts the outcome that its service had recorded. Published once for each attempt.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The saga (one order\'s chain) that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example order."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"service","type":"string"},{"name":"step","type":"string"},{"name":"attempt","type":"int","doc":"The attempt that the evidence is about."},{"name":"recorded","type":"string","doc":"The outcome that was recorded before."},{"name":"proven","type":"string","doc":"The outcome that the later evidence proves."},{"name":"source","type":"string","doc":"How the later evidence came: callback, query, statement or clerk."},{"name":"reference","type":["null","string"],"doc":"The provider\'s own number of it, where it has one.","default":null},{"name":"undone_by_service","type":"boolean","doc":"Whether the service undoes the stray success itself.","default":false}]}'
+
+    service: str
+    step: str
+    attempt: int
+    recorded: str
+    proven: str
+    source: str
+    reference: str | None
+    undone_by_service: bool
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> StepContradicted:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            service=record["service"],
+            step=record["step"],
+            attempt=record["attempt"],
+            recorded=record["recorded"],
+            proven=record["proven"],
+            source=record["source"],
+            reference=record["reference"],
+            undone_by_service=record["undone_by_service"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "service": self.service,
+            "step": self.step,
+            "attempt": self.attempt,
+            "recorded": self.recorded,
+            "proven": self.proven,
+            "source": self.source,
+            "reference": self.reference,
+            "undone_by_service": self.undone_by_service,
         }
 
 

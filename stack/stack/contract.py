@@ -20,6 +20,8 @@ from messages.saga import (
     OperatorActed,
     RedriveStep,
     SagaFenced,
+    StepAwaited,
+    StepContradicted,
     StepRedriven,
 )
 from messages.standalone import STANDALONE
@@ -192,7 +194,8 @@ def _subjects(definition: SagaDefinition) -> Iterator[Subject]:
             yield Subject(topic=f"{step.service}.commands", message_type=step.compensation.command)
     for service in definition.services:
         yield Subject(topic=f"{service}.commands", message_type=FenceSaga)
-        yield Subject(topic=f"{service}.events", message_type=SagaFenced)
+        for message_type in (SagaFenced, StepAwaited, StepContradicted):
+            yield Subject(topic=f"{service}.events", message_type=message_type)
     for service in definition.participants:
         yield Subject(topic=f"{service}.commands", message_type=RedriveStep)
         yield Subject(topic=f"{service}.events", message_type=StepRedriven)

@@ -19,6 +19,8 @@ from messages.saga import (
     OperatorActed,
     RedriveStep,
     SagaFenced,
+    StepAwaited,
+    StepContradicted,
     StepRedriven,
 )
 from proof.controls import CONTROLS
@@ -30,6 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMON = {"messages.contract", "messages.saga", "messages.catalogue", "messages.standalone"}
 COMMON_NAMES = {
     *(name_of(each) for each in (CancelSaga, FenceSaga, RedriveStep, SagaFenced, StepRedriven)),
+    *(name_of(each) for each in (StepAwaited, StepContradicted)),
     *(name_of(each) for each in (CancellationDecided, DeadlinePassed, OperatorActed)),
 }
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 app = Commands(no_args_is_help=True, help="Sagas, as the tracker knows them.")
 saga_app = Commands(no_args_is_help=True, help="The definition of a saga.")
 
-STATES = ("PENDING", "CONFIRMED", "CANCELLED_COMPENSATED", "NEEDS_REVIEW")
+STATES = ("PENDING", "CONFIRMED", "CANCELLED_COMPENSATED", "NEEDS_REVIEW", "IN_DOUBT", "INCIDENT")
 PAGE_SAGAS = 100
 NOT_FOUND = 404
 APPEARS_WITHIN_S = 5.0
@@ -38,6 +38,9 @@ State = Annotated[
     str | None, typer.Option("--state", metavar="STATE", help=f"One of {', '.join(STATES)}.", show_default=False)
 ]
 SUBJECT_HELP = "Whom the saga is about: an order's customer."
+Awaiting = Annotated[
+    bool, typer.Option("--awaiting", help="Only those that wait for the outcome of a step that comes later.")
+]
 Subject = Annotated[
     str | None, typer.Option("--subject", "--customer", metavar="ID", help=SUBJECT_HELP, show_default=False)
 ]
@@ -66,6 +69,7 @@ def list_sagas(
     state: State = None,
     subject: Subject = None,
     step: Step = None,
+    awaiting: Awaiting = False,
     limit: Limit = 50,
     home: Home = None,
     as_json: Json = False,
@@ -74,6 +78,7 @@ def list_sagas(
     if state is not None and state.upper() not in STATES:
         raise UsageRefusal(f"--state {state!r}; choose one of {', '.join(STATES)}.")
     filters = {"state": state.upper() if state else None, "subject": subject, "step": step}
+    filters["awaiting"] = "true" if awaiting else None
     params: dict[str, str | int] = {name: value for name, value in filters.items() if value is not None}
     with running.find(home).api(TRACKER_API) as tracker:
         found = list(_pages(tracker, params, limit))

@@ -40,12 +40,13 @@ REPEATED = Counter(
 STEP_TIMEOUT_SECONDS = Gauge("baraza_step_timeout_seconds", "Timeout of a step, by step.", ["saga", "step"])
 TIMERS = Counter("baraza_deadlines_passed_total", "Deadlines that passed, by type and step.", ["type", "step"])
 
-UNDER_WAY = """
+BY_STEP = """
     SELECT saga_type, step, {value}
     FROM sagas
-    WHERE state = '{state}'
+    WHERE {where}
     GROUP BY saga_type, step
 """
+AWAITING = "awaits_since IS NOT NULL"
 OLDEST_S = "extract(epoch FROM now() - min(updated_at))"
 
 MEASURES = (
@@ -53,25 +54,43 @@ MEASURES = (
         "baraza_sagas_pending",
         "Pending sagas, by step.",
         ("saga", "step"),
-        text(UNDER_WAY.format(value="count(*)", state="PENDING")),
+        text(BY_STEP.format(value="count(*)", where="state = 'PENDING'")),
     ),
     measure(
         "baraza_sagas_pending_oldest_seconds",
-        "Age of the oldest pending saga, by step.",
+        "Age of the oldest pending saga that waits for no outcome that comes later, by step.",
         ("saga", "step"),
-        text(UNDER_WAY.format(value=OLDEST_S, state="PENDING")),
+        text(BY_STEP.format(value=OLDEST_S, where="state = 'PENDING' AND awaits_since IS NULL")),
     ),
     measure(
         "baraza_sagas_parked",
         "Parked sagas (NEEDS_REVIEW), by step.",
         ("saga", "step"),
-        text(UNDER_WAY.format(value="count(*)", state="NEEDS_REVIEW")),
+        text(BY_STEP.format(value="count(*)", where="state = 'NEEDS_REVIEW'")),
     ),
     measure(
         "baraza_sagas_parked_oldest_seconds",
         "Age of the oldest parked saga, by step.",
         ("saga", "step"),
-        text(UNDER_WAY.format(value=OLDEST_S, state="NEEDS_REVIEW")),
+        text(BY_STEP.format(value=OLDEST_S, where="state = 'NEEDS_REVIEW'")),
+    ),
+    measure(
+        "baraza_sagas_awaiting",
+        "Sagas that wait for an outcome that comes later, stopped (IN_DOUBT) or not, by step.",
+        ("saga", "step"),
+        text(BY_STEP.format(value="count(*)", where=AWAITING)),
+    ),
+    measure(
+        "baraza_sagas_awaiting_oldest_seconds",
+        "Longest wait for an outcome that comes later, by step.",
+        ("saga", "step"),
+        text(BY_STEP.format(value="extract(epoch FROM now() - min(awaits_since))", where=AWAITING)),
+    ),
+    measure(
+        "baraza_sagas_incidents",
+        "Frozen sagas (INCIDENT): a provider contradicted itself about a step that nothing undoes, by step.",
+        ("saga", "step"),
+        text(BY_STEP.format(value="count(*)", where="state = 'INCIDENT'")),
     ),
     measure(
         "baraza_timeline_age_seconds",

@@ -162,11 +162,15 @@ def list_sagas(
     type: Annotated[str | None, Query(max_length=64, pattern=r"^[a-z0-9_]+$")] = None,  # noqa: A002 - the API's word
     started_after: Time | None = None,
     started_before: Time | None = None,
+    awaiting: bool = False,
     older_than_s: Annotated[int | None, Query(ge=0, le=AGE_MAX_S)] = None,
     cursor: Annotated[str | None, Query(max_length=256, pattern=r"^[0-9A-Za-z_-]+$")] = None,
     limit: Annotated[int, Query(ge=1, le=PAGE_SIZE_MAX)] = 50,
 ) -> SagaList:
-    """Return sagas, the newest first, by state, subject, current step, type, start and age."""
+    """Return sagas, the newest first, by state, subject, current step, type, start and age.
+
+    ``awaiting``: only those that wait for the outcome of a step that comes later, stopped or not.
+    """
     now = datetime.now(UTC)
     before = [started_before] if started_before is not None else []
     before += [now - timedelta(seconds=older_than_s)] if older_than_s is not None else []
@@ -177,6 +181,7 @@ def list_sagas(
         type=type,
         started_after=started_after,
         started_before=min(before, default=None),
+        is_awaiting=awaiting,
     )
     with reading(engine_of(request)) as tx:
         freshness = _freshness(queries.recorded_until(tx), now)

@@ -106,7 +106,7 @@ class Deadlines:
     def wake_orphans(self, tx: Connection, partitions: Collection[int], *, now: datetime) -> list[OutboxRow]:
         """Decide again about sagas that no deadline would ever wake, and record that on their timelines."""
         unit_of_work = UnitOfWork(self._codec, now=now)
-        longest = max(timedelta(seconds=definition.deadline_s) for definition in self._definitions.values())
+        longest = max(timedelta(seconds=definition.waits_s_max) for definition in self._definitions.values())
         beyond = now + max(longest, BEYOND_MIN)
         sagas.wake_in_time(tx, partitions)
         found = sagas.load_orphans(tx, partitions, list(self._definitions), beyond=beyond, limit=DUE_MAX)

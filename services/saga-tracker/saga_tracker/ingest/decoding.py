@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from typing import TypeAlias
 
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import ID
 from messages.contract import Message, name_of
-from messages.saga import CancelSaga, SagaFenced
+from messages.saga import CancelSaga, SagaFenced, StepAwaited, StepContradicted
 from messages.saga import StepRedriven as StepRedrivenMessage
+from saga_tracker.ingest.awaited_decoding import interpret_awaited
 from saga_tracker.ingest.dead_letter_decoding import DecodedDeadLetter, decode_dead_letter
 from saga_tracker.ingest.decisions import OWN_DECISIONS, InvalidDecision, OwnDecision, check_id, entry_of, fact_of
-from saga_tracker.ingest.records import Record, plain, traceparent_of
+from saga_tracker.ingest.records import Record, Unexpected, plain, traceparent_of
 from saga_tracker.model.facts import (
     UNKNOWN_STEP,
     Cancelled,
@@ -41,10 +42,6 @@ from saga_tracker.store.timeline import Entry
 
 DEAD_LETTER_SUFFIX = ".dlq"
 OWN_DEAD_LETTERS = f"{SERVICE}{DEAD_LETTER_SUFFIX}"
-
-
-class Unexpected(Exception):
-    """A message that can be decoded but that the tracker has no use for. It is dead-lettered with this reason."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -152,28 +149,30 @@ def _belongs_on(topic: str, message: Message) -> bool:
         return topic == CANCEL_TOPIC
     if isinstance(message, OWN_DECISIONS):
         return topic == DECISIONS_TOPIC
-    if isinstance(message, SagaFenced | StepRedrivenMessage):
+    if isinstance(message, SagaFenced | StepRedrivenMessage | StepAwaited | StepContradicted):
         return topic == f"{message.service}.events"
     return topic == f"{message.OWNER}.events"
 
 
-def _interpret(definition: SagaDefinition, message: Message, record: Record) -> tuple[Fact, Entry]:
-    def entry(kind: str, step: str | None = None, detail: str | None = None) -> Entry:
-        return Entry(
-            saga_id=message.saga_id,
-            message_id=message.message_id,
-            occurred_at=message.occurred_at,
-            kind=kind,
-            type=name_of(type(message)),
-            service=message.OWNER,
-            step=step,
-            causation_id=message.causation_id,
-            detail=None if detail is None else plain(detail),
-            topic=record.raw.topic,
-            partition=record.raw.partition,
-            offset=record.offset,
-        )
+def _entry(message: Message, record: Record, kind: str, step: str | None = None, detail: str | None = None) -> Entry:
+    return Entry(
+        saga_id=message.saga_id,
+        message_id=message.message_id,
+        occurred_at=message.occurred_at,
+        kind=kind,
+        type=name_of(type(message)),
+        service=message.OWNER,
+        step=step,
+        causation_id=message.causation_id,
+        detail=None if detail is None else plain(detail),
+        topic=record.raw.topic,
+        partition=record.raw.partition,
+        offset=record.offset,
+    )
 
+
+def _interpret(definition: SagaDefinition, message: Message, record: Record) -> tuple[Fact, Entry]:
+    entry = partial(_entry, message, record)
     succeeded = _successes(definition).get(type(message))
     if succeeded is not None:
         return succeeded, entry("event", succeeded.step)
@@ -183,6 +182,8 @@ def _interpret(definition: SagaDefinition, message: Message, record: Record) -> 
         return _interpret_fenced(definition, message, entry("reply"))
     if isinstance(message, StepRedrivenMessage):
         return _interpret_redriven(definition, message, entry("reply", message.step or None, message.outcome))
+    if isinstance(message, StepAwaited | StepContradicted):
+        return interpret_awaited(definition, message, entry("event", message.step))
     if isinstance(message, CancelSaga):
         by, reason = plain(message.actor), plain(message.reason)
         act = entry("act", detail=f"{by}: {reason}")

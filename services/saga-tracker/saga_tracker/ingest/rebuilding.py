@@ -21,7 +21,7 @@ from chassis.wire.codec import Codec, Undecodable
 from messages.saga import CancellationDecided, CancelSaga, OperatorActed
 from saga_tracker.ingest.dead_letter_decoding import DecodedDeadLetter
 from saga_tracker.ingest.decisions import log_entries_of
-from saga_tracker.ingest.decoding import DecodedDecision, DecodedMessage, DecodedRecord, Unexpected, decode
+from saga_tracker.ingest.decoding import DecodedDecision, DecodedMessage, DecodedRecord, decode
 from saga_tracker.ingest.outgoing import END, redrive_of_unknown_step
 from saga_tracker.ingest.recorder import (
     REFUSED,
@@ -33,7 +33,7 @@ from saga_tracker.ingest.recorder import (
     record_message,
     sagas_of,
 )
-from saga_tracker.ingest.records import Record
+from saga_tracker.ingest.records import Record, Unexpected
 from saga_tracker.ingest.sent_messages import FailedEnd, SentMessage, decode_sent, sent_topics
 from saga_tracker.ingest.tracked_saga import TrackedSaga, track
 from saga_tracker.ingest.unit_of_work import UnitOfWork

@@ -32,9 +32,9 @@ from chassis.wire.envelope import derived_id
 from messages.saga import CancelSaga, OperatorActed
 from saga_tracker.ingest.dead_letter_decoding import DecodedDeadLetter
 from saga_tracker.ingest.decisions import cancellation_decided, entry_id_of
-from saga_tracker.ingest.decoding import DecodedDecision, DecodedMessage, DecodedRecord, Unexpected, decode
+from saga_tracker.ingest.decoding import DecodedDecision, DecodedMessage, DecodedRecord, decode
 from saga_tracker.ingest.outgoing import redrive_of_unknown_step
-from saga_tracker.ingest.records import Record
+from saga_tracker.ingest.records import Record, Unexpected
 from saga_tracker.ingest.tracked_saga import TrackedSaga, track
 from saga_tracker.ingest.unit_of_work import UnitOfWork
 from saga_tracker.model.decision import Phase

@@ -14,6 +14,10 @@ DETAIL_LENGTH_MAX = 500
 """A detail is one sentence for a person."""
 
 
+class Unexpected(Exception):
+    """A message that can be decoded but that the tracker has no use for. It is dead-lettered with this reason."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """One message with its offset and Kafka's timestamp, which its producer chose."""

@@ -80,6 +80,7 @@ class TrackedSaga:
         if ends:
             row.finished_at = now
         row.parked_at = (row.parked_at or now) if decision.parked is not None else None
+        row.awaits_since = (row.awaits_since or now) if decision.awaits_evidence else None
         waiting = decision.waiting
         if waiting is None:
             row.waiting = row.deadline_at = None

@@ -91,7 +91,9 @@ class Waiting:
 class Decision:
     """What follows. ``parked`` is why a person has to look at the saga, ``failure`` why it is stopped.
 
-    ``incident`` is what a provider contradicted. ``cancellation_lost``: it goes forward although it was cancelled.
+    ``awaited``: the outcome of a step comes later, and nothing stops the saga. ``in_doubt``: it is stopped, and such an
+    outcome is open. ``incident`` is what a provider contradicted. ``cancellation_lost``: it goes forward although it
+    was cancelled.
     """
 
     phase: Phase
@@ -100,6 +102,7 @@ class Decision:
     commands: tuple[Command, ...] = ()
     waiting: Waiting | None = None
     parked: str | None = None
+    awaited: bool = False
     in_doubt: bool = False
     incident: str | None = None
     cancellation_lost: bool = False
@@ -116,6 +119,11 @@ class Decision:
         if self.phase is not Phase.ENDED:
             return SagaState.PENDING
         return SagaState.CONFIRMED if self.failure is None else SagaState.CANCELLED_COMPENSATED
+
+    @property
+    def awaits_evidence(self) -> bool:
+        """Whether the outcome of a step, or of its undo, comes later and is open."""
+        return self.awaited or self.in_doubt
 
     @property
     def reason(self) -> str | None:

@@ -191,18 +191,20 @@ def stop_of(definition: SagaDefinition, progress: Progress) -> Failure | None:
 
 
 def _run(definition: SagaDefinition, progress: Progress, step: StepDefinition) -> Decision:
+    is_awaited = step.name in progress.awaited
     if (parked := _parked(progress, step)) is not None:
-        return Decision(phase=Phase.RUNNING, step=step.name, parked=parked)
+        return Decision(phase=Phase.RUNNING, step=step.name, parked=parked, awaited=is_awaited)
     if (command := _redrive_command(definition, progress, step)) is not None:
         round_ = redrive_key(step.name)
-        return _await_replies(definition, progress, Phase.RUNNING, step.name, None, (command,), round_)
+        decision = _await_replies(definition, progress, Phase.RUNNING, step.name, None, (command,), round_)
+        return replace(decision, awaited=is_awaited)
     if step.name in progress.timed_out:  # Only behind a step without a return; elsewhere it stops the saga.
         return Decision(phase=Phase.RUNNING, step=step.name, parked=f"{step.name} is late")
     waiting: Waiting | None = Waiting(timer=TimedOut(step=step.name), timeout_s=step.timeout_s)
-    if step.name in progress.awaited:
+    if is_awaited:
         timeout_s = None if step.awaited is None else step.awaited.evidence_timeout_s
         waiting = None if timeout_s is None else Waiting(timer=EvidenceOverdue(step=step.name), timeout_s=timeout_s)
-    return Decision(phase=Phase.RUNNING, step=step.name, waiting=waiting)
+    return Decision(phase=Phase.RUNNING, step=step.name, waiting=waiting, awaited=is_awaited)
 
 
 def _redrive_command(definition: SagaDefinition, progress: Progress, step: StepDefinition) -> Command | None:

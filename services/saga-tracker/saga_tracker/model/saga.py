@@ -180,6 +180,12 @@ class SagaDefinition:
         return tuple(step.name for step in self.steps if step.service == service)
 
     @property
+    def waits_s_max(self) -> float:
+        """The longest time that it waits for anything by a deadline."""
+        evidence_s = (step.awaited.evidence_timeout_s or 0 for step in self.steps if step.awaited is not None)
+        return max(self.deadline_s, *evidence_s)
+
+    @property
     def event_topics(self) -> tuple[str, ...]:
         """The topics that carry its events, each once."""
         owners = [self.started_by.OWNER, *(event.OWNER for event in self.cancelled_by), *self.services]

@@ -33,8 +33,8 @@ class Summary:
     """A saga in one row. ``subject`` is whom it is about: None until its starting event is recorded.
 
     ``subject_kind`` is what the subject is (a customer), by the saga's definition. ``customer`` is the subject under
-    the name that it had first. ``version`` is the version of the definition; ``revision`` counts the changes of the
-    saga.
+    the name that it had first. ``awaits_since``: since when it waits for an outcome that comes later. ``version`` is
+    the version of the definition; ``revision`` counts the changes of the saga.
     """
 
     saga_id: str
@@ -54,6 +54,7 @@ class Summary:
     deadline_at: datetime | None
     waiting: str | None
     parked_at: datetime | None
+    awaits_since: datetime | None
     revision: int
 
 
@@ -98,6 +99,8 @@ class Filters:
     type: str | None = None
     started_after: datetime | None = None
     started_before: datetime | None = None
+    is_awaiting: bool = False
+    """Only those that wait for an outcome that comes later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +127,7 @@ _SUMMARY = (
     SAGAS.c.deadline_at,
     SAGAS.c.waiting,
     SAGAS.c.parked_at,
+    SAGAS.c.awaits_since,
     SAGAS.c.version.label("revision"),
 )
 _ENTRY = tuple(TIMELINE.c[name] for name in TimelineEntry.__slots__)
@@ -219,4 +223,6 @@ def _conditions(filters: Filters) -> list[ColumnElement[bool]]:
         conditions.append(SAGAS.c.started_at > filters.started_after)
     if filters.started_before is not None:
         conditions.append(SAGAS.c.started_at < filters.started_before)
+    if filters.is_awaiting:
+        conditions.append(SAGAS.c.awaits_since.is_not(None))
     return conditions

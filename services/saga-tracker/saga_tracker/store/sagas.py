@@ -56,6 +56,7 @@ class SagaRow:
     started_at: datetime
     finished_at: datetime | None = None
     parked_at: datetime | None = None
+    awaits_since: datetime | None = None
 
 
 @lru_cache(KEPT_MAX)
@@ -118,7 +119,7 @@ LOAD_ORPHANS = text(f"""
     SELECT {_READ}
     FROM sagas
     WHERE state IN ('PENDING', 'NEEDS_REVIEW') AND partition = ANY(CAST(:partitions AS smallint[]))
-      AND ((state = 'PENDING' AND (deadline_at IS NULL OR deadline_at > :beyond))
+      AND ((state = 'PENDING' AND ((deadline_at IS NULL AND awaits_since IS NULL) OR deadline_at > :beyond))
            OR (state = 'NEEDS_REVIEW' AND coalesce(reason, '') = '')
            OR (state = 'NEEDS_REVIEW' AND waiting = :definition
                AND (saga_type, saga_version) IN (SELECT * FROM unnest(CAST(:types AS text[]),
@@ -179,8 +180,9 @@ def load_orphans(
 ) -> list[SagaRow]:
     """Load and lock sagas that no deadline and no operator's list would ever bring up.
 
-    They are under way without a deadline, or with one ``beyond`` any that is ever set; or parked without a reason; or
-    parked because their definition was missing, which is ``known`` by now.
+    They are under way without a deadline, unless they await an outcome that comes later; or with a deadline ``beyond``
+    any that is ever set; or parked without a reason; or parked because their definition was missing, which is ``known``
+    by now.
     """
     rows = tx.execute(
         LOAD_ORPHANS,

@@ -47,12 +47,14 @@ SAGAS = Table(
     Column("updated_at", DateTime(timezone=True), nullable=False),
     Column("finished_at", DateTime(timezone=True)),
     Column("parked_at", DateTime(timezone=True), comment="since when it waits for a person"),
+    Column("awaits_since", DateTime(timezone=True), comment="since when it waits for an outcome that comes later"),
     Index("sagas_by_start", "started_at", "saga_id"),
     Index("sagas_by_state", "state", "started_at", "saga_id"),
     Index("sagas_by_subject", "subject", "started_at", "saga_id"),
     postgresql_with={"fillfactor": SAGAS_FILLFACTOR},
 )
 Index("sagas_due", SAGAS.c.wake_at, SAGAS.c.partition, postgresql_where=SAGAS.c.wake_at.is_not(None))
+Index("sagas_awaiting", SAGAS.c.awaits_since, SAGAS.c.saga_id, postgresql_where=SAGAS.c.awaits_since.is_not(None))
 
 TIMELINE = Table(
     "timeline",
