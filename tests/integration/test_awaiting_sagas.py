@@ -1,0 +1,160 @@
+"""A saga with a step whose outcome comes later, on real PostgreSQL: it waits visibly, and no sweep ends that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import Engine, Row, text
+
+from chassis.postgres import migrations
+from chassis.saga.deferred import RawMessage
+from chassis.wire.codec import Codec
+from chassis.wire.envelope import new_id
+from messages.checkout import OrderCancellationRequested, OrderSubmitted
+from messages.contract import Message
+from messages.inventory import InventoryReserved
+from messages.ledger import LedgerPosted
+from messages.saga import CancellationDecided, FenceSaga, OrderConfirmed, SagaFenced, StepAwaited, StepContradicted
+from messages.shipping import ShipmentBooked
+from proof.awaited_models import PAYOUT_3
+from proof.schemas import LocalRegistry
+from saga_tracker.ingest.deadlines import Deadlines
+from saga_tracker.ingest.recorder import Recorder
+from saga_tracker.ingest.records import Record
+from saga_tracker.model.saga import DECISIONS_TOPIC
+from saga_tracker.store import consumed_offsets, queries
+from saga_tracker.store.cache import SagaCache
+from saga_tracker.store.queries import Filters
+from stack import Stack
+from support.builders import a
+from support.postgres import scratch_database
+
+AT = datetime(2026, 11, 29, 10, tzinfo=UTC)
+CODEC = Codec(LocalRegistry())
+TOPICS = tuple(f"{service}.events" for service in ("checkout", "inventory", "shipping", "ledger"))
+DEFINITIONS = {("order", 1): PAYOUT_3}
+
+
+class Tracker:
+    """The tracker of one saga, without Kafka: messages are recorded in the order given."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine, self.now, self.saga_id = engine, AT, new_id()
+        self._cache = SagaCache()
+        self._recorder = Recorder(DEFINITIONS, CODEC, self._cache)
+        self._offsets = dict.fromkeys(((topic, 0) for topic in (*TOPICS, DECISIONS_TOPIC)), 0)
+        with engine.begin() as tx:
+            consumed_offsets.begin(tx, self._offsets)
+        self._recorder.begin(self._offsets)
+
+    def read(self, message: Message, topic: str) -> list[Message]:
+        """Record a message, and return what is sent because of it."""
+        return self._record(topic, CODEC.encode(topic, message))
+
+    def _record(self, topic: str, value: bytes) -> list[Message]:
+        key = self.saga_id.encode()
+        raw = RawMessage(topic=topic, partition=0, key=key, value=value, headers=())
+        record = Record(raw=raw, offset=self._offsets[topic, 0], timestamp_ms=int(self.now.timestamp() * 1_000))
+        self._offsets[topic, 0] += 1
+        with self.engine.begin() as tx:
+            recorded = self._recorder.record(tx, [record], now=self.now)
+        self._recorder.committed(recorded)
+        return [CODEC.decode(row.payload) for row in recorded.rows]
+
+    def event(self, message_type: type[Message], **given: object) -> list[Message]:
+        """Record an event of the saga on its service's topic."""
+        service = str(given.get("service", message_type.OWNER))
+        return self.read(a(message_type, saga_id=self.saga_id, **given), f"{service}.events")
+
+    def read_back(self, sent: Sequence[Message]) -> list[Message]:
+        """Record the decisions among what was sent, as Kafka returns them, and return what is sent because of them."""
+        own = [each for each in sent if isinstance(each, CancellationDecided)]
+        return [found for each in own for found in self.read(each, DECISIONS_TOPIC)]
+
+    @property
+    def row(self) -> Row[tuple[object, ...]]:
+        with self.engine.connect() as connection:
+            query = text("SELECT state, awaits_since, deadline_at, reason FROM sagas WHERE saga_id = :id")
+            return connection.execute(query, {"id": self.saga_id}).one()
+
+    def awaiting(self) -> list[str]:
+        """Return the sagas that the API lists as waiting for an outcome that comes later."""
+        with self.engine.connect() as connection:
+            page = queries.page(connection, Filters(is_awaiting=True), cursor=None, limit=10)
+        return [each.saga_id for each in page.sagas]
+
+    def orphans(self) -> int:
+        """Return how many sagas the sweep for orphans would wake."""
+        with self.engine.begin() as tx:
+            Deadlines(DEFINITIONS, CODEC, self._cache).wake_orphans(tx, [0], now=self.now)
+            return int(tx.execute(text("SELECT count(*) FROM timeline WHERE type = 'Orphaned'")).scalar_one())
+
+
+@pytest.fixture
+def tracker(infrastructure: Stack) -> Iterator[Tracker]:
+    with scratch_database(infrastructure) as engine:
+        migrations.upgrade("saga_tracker", engine)
+        yield Tracker(engine)
+
+
+def awaited(tracker: Tracker) -> None:
+    """Let the saga come to its awaited step, whose first attempt is begun."""
+    tracker.event(OrderSubmitted)
+    tracker.event(InventoryReserved)
+    assert tracker.row.deadline_at is not None
+    tracker.now += timedelta(seconds=1)
+    step = {"service": "shipping", "step": "book_shipment", "attempt": 1}
+    assert tracker.event(StepAwaited, **step, undo=False, key="k", since=tracker.now) == []
+
+
+def fenced(tracker: Tracker, service: str, **states: str) -> list[Message]:
+    steps = [{"step": step, "state": state} for step, state in states.items()]
+    return tracker.event(SagaFenced, service=service, steps=steps)
+
+
+def test_a_saga_that_awaits_an_outcome_has_no_deadline_and_is_no_orphan(tracker: Tracker) -> None:
+    awaited(tracker)
+    assert tracker.row == ("PENDING", AT + timedelta(seconds=1), None, None)
+    assert tracker.awaiting() == [tracker.saga_id]
+    tracker.now += timedelta(days=90)
+    assert tracker.orphans() == 0
+    tracker.event(ShipmentBooked)
+    assert tracker.row.awaits_since is None
+    assert tracker.row.deadline_at is not None, "the step behind it has one"
+    assert tracker.awaiting() == []
+    (last,) = tracker.event(LedgerPosted)
+    assert isinstance(last, OrderConfirmed)
+
+
+def test_a_cancelled_saga_is_in_doubt_until_it_is_known_to_be_paid_and_then_goes_forward(tracker: Tracker) -> None:
+    awaited(tracker)
+    sent = tracker.read_back(tracker.event(OrderCancellationRequested))
+    assert {each.OWNER for each in sent} == {FenceSaga.OWNER}
+    assert [set(each.steps) for each in sent if isinstance(each, FenceSaga)] == [
+        {"reserve_inventory"},
+        {"book_shipment"},
+    ], "no step behind the one without a return is fenced"
+    assert fenced(tracker, "inventory", reserve_inventory="DONE") == []
+    assert fenced(tracker, "shipping", book_shipment="IN_DOUBT") == []
+    assert (tracker.row.state, tracker.row.awaits_since) == ("IN_DOUBT", AT + timedelta(seconds=1))
+    tracker.now += timedelta(days=30)
+    assert tracker.orphans() == 0
+    assert tracker.awaiting() == [tracker.saga_id]
+    assert tracker.event(ShipmentBooked) == [], "nothing is compensated"
+    assert fenced(tracker, "shipping", book_shipment="DONE") == []
+    (last,) = tracker.event(LedgerPosted)
+    assert isinstance(last, OrderConfirmed)
+
+
+def test_a_contradiction_freezes_the_saga_and_is_shown(tracker: Tracker) -> None:
+    awaited(tracker)
+    contradicted = {"recorded": "FAILED", "proven": "SUCCEEDED", "source": "statement", "reference": "row 812"}
+    step = {"service": "shipping", "step": "book_shipment", "attempt": 1, "undone_by_service": False}
+    assert tracker.event(StepContradicted, **step, **contradicted) == []
+    state, _, deadline_at, reason = tracker.row
+    assert (state, deadline_at) == ("INCIDENT", None)
+    assert reason == "book_shipment: attempt 1 was FAILED, and is SUCCEEDED by statement row 812"
+    tracker.now += timedelta(days=2)
+    assert tracker.orphans() == 0
