@@ -45,6 +45,9 @@ STEP_SECONDS = Histogram(
     buckets=STEP_BUCKETS_S,
 )
 RETRIES = Counter("baraza_retries_total", "Messages deferred for a retry, by handler.", ["handler"])
+CALLBACKS = Counter(
+    "baraza_callbacks_total", "Callbacks of providers, stored or refused, by provider.", ["provider", "outcome"]
+)
 DEAD_LETTERS = Counter("baraza_dead_letters_total", "Messages published to a dead-letter topic, by topic.", ["topic"])
 BATCH_MESSAGES = Histogram("baraza_batch_messages", "Messages handled in one transaction.", buckets=BATCH_BUCKETS)
 BATCH_SECONDS = Histogram("baraza_batch_seconds", "Duration of one transaction.", buckets=CALL_BUCKETS_S)

@@ -1,0 +1,113 @@
+"""The inbox for providers' callbacks: a body is authenticated, stored as it came, and answered at once.
+
+It decides nothing. The owner of the partition does, from what is stored. A provider that gets no answer, or an error,
+sends again; what is sent again is stored again and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Protocol
+
+import anyio.to_thread
+import structlog
+from fastapi import APIRouter, Request, Response
+from sqlalchemy import Connection, Engine
+
+from chassis.http.problem import Problem
+from chassis.http.signatures import BadSignature
+from chassis.saga import evidence
+from chassis.saga.evidence import Claim, Received, Source
+from chassis.telemetry import metrics
+from chassis.wire.envelope import NewId
+
+HEADERS_KEPT = ("content-type", "user-agent", "date")
+"""Kept of every callback, besides what its adapter names. Others may hold credentials."""
+
+log = structlog.get_logger()
+
+
+class CallbackAdapter(Protocol):
+    """What one provider's callbacks look like. ``provider`` names it in paths and in rows."""
+
+    @property
+    def provider(self) -> str: ...
+
+    @property
+    def headers_kept(self) -> Sequence[str]:
+        """The names of the headers that are kept with a body, in small letters: none with a credential."""
+        ...
+
+    def authenticate(self, headers: Sequence[tuple[str, str]], body: bytes, now: datetime) -> None:
+        """Raise BadSignature unless the provider sent this."""
+        ...
+
+    def read(self, headers: Sequence[tuple[str, str]], body: bytes) -> Claim | None:
+        """Return what the body says of an attempt; None where it cannot be read."""
+        ...
+
+
+def router(adapter: CallbackAdapter, engine: Engine, *, clock: Callable[[], datetime], new_id: NewId) -> APIRouter:
+    """Return the route ``POST /v1/callbacks/<provider>``. It takes no token: the signature is what admits a caller."""
+    routes = APIRouter()
+
+    @routes.post(f"/v1/callbacks/{adapter.provider}", status_code=204, include_in_schema=False)
+    async def take_callback(request: Request) -> Response:
+        body = await request.body()
+        headers = list(request.headers.items())
+        try:
+            adapter.authenticate(headers, body, clock())
+        except BadSignature as error:
+            metrics.CALLBACKS.labels(adapter.provider, "refused").inc()
+            log.warning("A callback was refused.", provider=adapter.provider, error=str(error))
+            raise Problem(status=401, detail="The callback is not signed as agreed.") from error
+        await anyio.to_thread.run_sync(store, engine, received(adapter, headers, body, clock(), new_id()))
+        metrics.CALLBACKS.labels(adapter.provider, "stored").inc()
+        return Response(status_code=204)
+
+    for outcome in ("refused", "stored"):
+        metrics.CALLBACKS.labels(adapter.provider, outcome)
+    return routes
+
+
+def received(
+    adapter: CallbackAdapter, headers: Sequence[tuple[str, str]], body: bytes, now: datetime, evidence_id: str
+) -> Received:
+    """Return a callback as it is stored; one that its adapter cannot read has no claim."""
+    kept = {*HEADERS_KEPT, *adapter.headers_kept}
+    return Received(
+        id=evidence_id,
+        provider=adapter.provider,
+        source=Source.CALLBACK,
+        received_at=now,
+        headers=[(name, value) for name, value in headers if name in kept],
+        body=body,
+        claim=read(adapter, headers, body),
+    )
+
+
+def read(adapter: CallbackAdapter, headers: Sequence[tuple[str, str]], body: bytes) -> Claim | None:
+    """Return what an adapter reads in a body. One that raises must not lose the body, which is read again later."""
+    try:
+        return adapter.read(headers, body)
+    except Exception:  # an adapter may raise anything for a body of a form that it does not know
+        log.exception("A callback cannot be read; it is stored and read again.", provider=adapter.provider)
+        return None
+
+
+def store(engine: Engine, callback: Received) -> None:
+    """Store a callback in a transaction of its own, which is committed before the provider gets its answer."""
+    with engine.begin() as tx:
+        evidence.store(tx, [callback])
+
+
+def match_orphans(tx: Connection, adapters: Sequence[CallbackAdapter], *, now: datetime) -> int:
+    """Read the orphans that are due once more, match them, and return how many are none any more."""
+    by_provider = {adapter.provider: adapter for adapter in adapters}
+    pairs: list[tuple[evidence.Orphan, Claim | None]] = []
+    for orphan in evidence.orphans(tx, now=now):
+        adapter = by_provider.get(orphan.provider)
+        claim = orphan.claim or (None if adapter is None else read(adapter, orphan.headers, orphan.body))
+        pairs.append((orphan, claim))
+    return evidence.match(tx, pairs, now=now)

@@ -1,0 +1,39 @@
+-- LOAD_STEPS
+SELECT saga_id, step, topic, partition, headers, payload, query_at, queries, queried_since
+FROM awaited_steps
+WHERE saga_id = ANY(CAST($1 AS text[]))
+ORDER BY saga_id, step FOR UPDATE;
+
+-- LOAD
+SELECT saga_id, step, number, key, state, cancel, sends, first_sent_at, last_sent_at, was_not_found, is_contradicted, provider_id
+FROM attempts
+WHERE saga_id = ANY(CAST($1 AS text[]))
+ORDER BY saga_id, step, number FOR UPDATE;
+
+-- SAVE_STEPS
+INSERT INTO awaited_steps (saga_id, step, topic, partition, headers, payload, query_at, queries, queried_since)
+SELECT saga_id, step, topic, partition, headers, payload, query_at, queries, queried_since
+FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[]), CAST($4 AS smallint[]), CAST($5 AS text[]), CAST($6 AS bytea[]), CAST($7 AS timestamptz[]), CAST($8 AS smallint[]), CAST($9 AS timestamptz[])) AS row (saga_id, step, topic, partition, headers, payload, query_at, queries, queried_since)
+ON CONFLICT (saga_id, step)
+DO UPDATE
+SET query_at = excluded.query_at, queries = excluded.queries, queried_since = excluded.queried_since;
+
+-- SAVE
+INSERT INTO attempts (saga_id, step, number, key, state, cancel, sends, first_sent_at, last_sent_at, was_not_found, is_contradicted, provider_id)
+SELECT saga_id, step, number, key, state, cancel, sends, first_sent_at, last_sent_at, was_not_found, is_contradicted, provider_id
+FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS smallint[]), CAST($4 AS text[]), CAST($5 AS text[]), CAST($6 AS text[]), CAST($7 AS smallint[]), CAST($8 AS timestamptz[]), CAST($9 AS timestamptz[]), CAST($10 AS boolean[]), CAST($11 AS boolean[]), CAST($12 AS text[])) AS row (saga_id, step, number, key, state, cancel, sends, first_sent_at, last_sent_at, was_not_found, is_contradicted, provider_id)
+ON CONFLICT (saga_id, step, number)
+DO UPDATE
+SET state = excluded.state, cancel = excluded.cancel, sends = excluded.sends, last_sent_at = excluded.last_sent_at, was_not_found = excluded.was_not_found, is_contradicted = excluded.is_contradicted, provider_id = excluded.provider_id;
+
+-- DUE
+SELECT saga_id, step
+FROM awaited_steps
+WHERE partition = ANY(CAST($1 AS smallint[])) AND query_at <= $2
+ORDER BY query_at
+LIMIT $3;
+
+-- FIND
+SELECT attempts.saga_id, attempts.step, attempts.number, attempts.key, attempts.provider_id, awaited_steps.partition
+FROM attempts JOIN awaited_steps ON awaited_steps.saga_id = attempts.saga_id AND awaited_steps.step = attempts.step
+WHERE attempts.key = ANY(CAST($1 AS text[])) OR attempts.provider_id = ANY(CAST($2 AS text[]));
