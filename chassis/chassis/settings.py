@@ -36,6 +36,8 @@ class Settings(BaseSettings):
     audience: str = "baraza"
     http_host: str = "127.0.0.1"
     http_port: int = 0
+    reference_key_file: Path | None = None
+    """The key that hashes personal references of sagas. Without it the tracker stores none of them."""
     timeout_factor: float = 1.0
     """Stretches or shortens every deadline of a saga; tests shorten them."""
     gather_s: Annotated[float, Field(ge=0.0, le=GATHER_MAX_S)] = 0.04
@@ -51,3 +53,8 @@ class Settings(BaseSettings):
     """The address of a Zipkin, for a stack without a collector; empty: there is none."""
     trace_ratio: float = 1.0
     """The share of sagas whose traces are kept, the same ones in every process."""
+
+    @property
+    def reference_key(self) -> bytes | None:
+        """The key in :attr:`reference_key_file`; None without one. Raises OSError where it cannot be read."""
+        return None if self.reference_key_file is None else self.reference_key_file.read_bytes().strip() or None

@@ -22,7 +22,7 @@ def chain(*steps: StepDefinition) -> SagaDefinition:
     chained = [replace(steps[0], trigger=ORDER.started_by)]
     for step in steps[1:]:
         chained.append(replace(step, trigger=chained[-1].succeeds_with))
-    return replace(ORDER, steps=tuple(chained))
+    return replace(ORDER, steps=tuple(chained), references=())
 
 
 def _exhausted(*steps: StepDefinition, external: frozenset[str] = frozenset(), is_redriven: bool = False) -> Model:

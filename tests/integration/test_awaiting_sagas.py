@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -23,8 +24,9 @@ from proof.schemas import LocalRegistry
 from saga_tracker.ingest.deadlines import Deadlines
 from saga_tracker.ingest.recorder import Recorder
 from saga_tracker.ingest.records import Record
-from saga_tracker.model.saga import DECISIONS_TOPIC
-from saga_tracker.store import consumed_offsets, queries
+from saga_tracker.model.references import Reference
+from saga_tracker.model.saga import DECISIONS_TOPIC, ReferenceDefinition
+from saga_tracker.store import consumed_offsets, queries, references
 from saga_tracker.store.cache import SagaCache
 from saga_tracker.store.queries import Filters
 from stack import Stack
@@ -34,7 +36,8 @@ from support.postgres import scratch_database
 AT = datetime(2026, 11, 29, 10, tzinfo=UTC)
 CODEC = Codec(LocalRegistry())
 TOPICS = tuple(f"{service}.events" for service in ("checkout", "inventory", "shipping", "ledger"))
-DEFINITIONS = {("order", 1): PAYOUT_3}
+TRACKED = ReferenceDefinition(kind="shipment", event=ShipmentBooked, field="tracking_number")
+DEFINITIONS = {("order", 1): replace(PAYOUT_3, references=(TRACKED,))}
 
 
 class Tracker:
@@ -146,6 +149,26 @@ def test_a_cancelled_saga_is_in_doubt_until_it_is_known_to_be_paid_and_then_goes
     assert fenced(tracker, "shipping", book_shipment="DONE") == []
     (last,) = tracker.event(LedgerPosted)
     assert isinstance(last, OrderConfirmed)
+
+
+def test_a_saga_is_found_by_the_numbers_of_its_events_and_by_its_id(tracker: Tracker) -> None:
+    awaited(tracker)
+    tracker.event(ShipmentBooked, tracking_number="BRZ-17")
+    tracker.event(ShipmentBooked, tracking_number="BRZ-17")
+
+    def found(*references: str) -> list[str]:
+        with tracker.engine.connect() as connection:
+            page = queries.page(connection, Filters(references=references), cursor=None, limit=10)
+        return [each.saga_id for each in page.sagas]
+
+    assert found("BRZ-17") == [tracker.saga_id]
+    assert found(tracker.saga_id) == [tracker.saga_id]
+    assert found("BRZ-18") == []
+    other = new_id()
+    with tracker.engine.begin() as tx:
+        rows = [Reference(saga_id=saga_id, kind="shipment", value="BRZ-17") for saga_id in (other, tracker.saga_id)]
+        references.save(tx, rows)
+    assert found("BRZ-17") == [tracker.saga_id], "a reference without a saga shows none"
 
 
 def test_a_contradiction_freezes_the_saga_and_is_shown(tracker: Tracker) -> None:

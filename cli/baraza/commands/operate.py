@@ -16,6 +16,7 @@ import typer
 
 from baraza.commands.options import RATE_MAX, Commands, Home, Json, Saga, check_reason, command, order_id
 from baraza.commands.sagas import app as sagas_app
+from baraza.references import saga_of
 from baraza.repetition import done
 from baraza.selection import parse
 from baraza.system import running
@@ -199,8 +200,8 @@ def resolve(
     check_reason(reason)
     if end.upper() not in ENDS:
         raise UsageRefusal(f"--as {end!r}; choose one of {', '.join(ENDS).lower()}.")
-    saga_id = order_id(saga)
     with running.find(home).api_as(TRACKER_API, operator) as tracker:
+        saga_id = saga_of(tracker, saga)
         headers = {"If-Match": _revision(tracker, saga_id)}
         body = {"reason": reason, "resolution": end.upper()}
         plan = tracker.call("POST", f"/v1/sagas/{saga_id}/resolve", body=body, headers=headers)
@@ -235,8 +236,8 @@ def annotate(saga: Saga, reason: Reason, home: Home = None, as_json: Json = Fals
 @sagas_app.command("acts")
 def acts(saga: OnlySaga = None, home: Home = None, as_json: Json = False) -> None:
     """Show what operators did, the latest first: who, when, what and why."""
-    params: dict[str, str | int] = {} if saga is None else {"saga_id": order_id(saga)}
     with running.find(home).api(TRACKER_API) as tracker:
+        params: dict[str, str | int] = {} if saga is None else {"saga_id": saga_of(tracker, saga)}
         found = tracker.get("/v1/acts", params)["acts"]
     if as_json:
         put_json(found)
@@ -282,8 +283,8 @@ def close_letters(letters: LetterIds, reason: Reason, home: Home = None, as_json
 
 def _act(act: str, saga: str, reason: str, home: Path | None, *, as_json: bool) -> None:
     check_reason(reason)
-    saga_id = order_id(saga)
     with running.find(home).api(TRACKER_API) as tracker:
+        saga_id = saga_of(tracker, saga)
         headers = {"If-Match": _revision(tracker, saga_id)}
         accepted = tracker.call("POST", f"/v1/sagas/{saga_id}/{act}", body={"reason": reason}, headers=headers)
     follow = command("timeline", saga_id, home=home)

@@ -33,7 +33,10 @@ Replicas: TypeAlias = Annotated[
 ]
 Order: TypeAlias = Annotated[str, typer.Argument(metavar="ORDER", help="The order's id.", show_default=False)]
 Saga: TypeAlias = Annotated[
-    str, typer.Argument(metavar="ID", help="The saga's id, which is the order's.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="ID", help="The saga's id, which is the order's, or a number of its payment.", show_default=False
+    ),
 ]
 
 ID_LENGTH_MAX = 64

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from baraza.commands.options import COUNT_MAX, Commands, Home, Json, Order, Saga, check_reason, command, order_id
+from baraza.commands.options import COUNT_MAX, Commands, Home, Json, Saga, check_reason, command
+from baraza.references import saga_of
 from baraza.repetition import done
 from baraza.streams import is_read
 from baraza.system import running
@@ -47,16 +48,22 @@ Subject = Annotated[
 Step = Annotated[str | None, typer.Option("--step", metavar="STEP", help="The present step.", show_default=False)]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=COUNT_MAX, metavar="NUMBER", help="How many to show.")]
 Reason = Annotated[str, typer.Option("--reason", help="The reason; it is kept on the timeline.", show_default=False)]
+Referred = Annotated[
+    str, typer.Argument(metavar="REFERENCE", help="The id, or a number of a payment or a shipment.", show_default=False)
+]
 Name = Annotated[str, typer.Argument(metavar="SAGA", help="A saga's name, such as order.", show_default=False)]
 Mermaid = Annotated[bool, typer.Option("--mermaid", help="As the source of a Mermaid diagram.")]
 
 
-def timeline(order: Order, follow: Follow = False, home: Home = None, as_json: Json = False) -> None:
-    """Show the timeline of an order: every message under the one that caused it."""
+def timeline(order: Referred, follow: Follow = False, home: Home = None, as_json: Json = False) -> None:
+    """Show the timeline of a saga: every message under the one that caused it.
+
+    REFERENCE is its id, or a number of its payment or its shipment.
+    """
     from baraza import timeline as tree
 
-    name = order_id(order)
     with running.find(home).api(TRACKER_API) as tracker:
+        name = saga_of(tracker, order)
         if follow:
             _follow(tracker, name, as_json=as_json)
             return
@@ -96,8 +103,8 @@ def list_sagas(
 def cancel(saga: Saga, reason: Reason, home: Home = None, as_json: Json = False) -> None:
     """Request the cancellation of a saga that has not ended, as an operator; what ran is compensated."""
     check_reason(reason)
-    name = order_id(saga)
     with running.find(home).api(TRACKER_API) as tracker:
+        name = saga_of(tracker, saga)
         accepted = tracker.call("POST", f"/v1/sagas/{name}/cancel", body={"reason": reason})
     follow = command("timeline", name, "--follow", home=home)
     with done(f"Requested all the same. Follow it with: {follow}"):

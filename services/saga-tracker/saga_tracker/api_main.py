@@ -31,6 +31,7 @@ def application(dependencies: Dependencies) -> FastAPI:
     metrics.watch_database(dependencies.engine, *saga_metrics.MEASURES)
     saga_metrics.initialise(DEFINITIONS.values())
     app.state.streams = Streams()
+    app.state.reference_key = dependencies.settings.reference_key
     producer = publisher.producer(KafkaLogin.of(dependencies.settings), client_id=instance)
     app.state.cancellations = Cancellations(producer, dependencies.codec)
     answers = database.Pulse(dependencies.engine, queries.recorded_until)

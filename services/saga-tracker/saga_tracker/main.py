@@ -61,7 +61,7 @@ def main() -> int:
     codec, cache = Codec(RemoteRegistry(settings.registry_url)), SagaCache()
     worker = TrackerWorker(
         engine,
-        Recorder(definitions, codec, cache),
+        Recorder(definitions, codec, cache, reference_key=settings.reference_key),
         Deadlines(definitions, codec, cache),
         OperatorActs(definitions, codec, cache),
         Relay(producer(KafkaLogin.of(settings), client_id=instance), observer),

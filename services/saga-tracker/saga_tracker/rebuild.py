@@ -46,7 +46,9 @@ class CannotRebuild(Exception):
     """The database cannot be rebuilt now. The text says why, and what to do."""
 
 
-def run(engine: Engine, login: KafkaLogin, codec: Codec, definitions: Definitions) -> Rebuilt:
+def run(
+    engine: Engine, login: KafkaLogin, codec: Codec, definitions: Definitions, *, reference_key: bytes | None = None
+) -> Rebuilt:
     """Rebuild the database behind ``engine``. Raises CannotRebuild, NotReadable, KafkaException.
 
     1. Store the first offset of every partition that has none, of the topics too on which the tracker sends.
@@ -56,7 +58,7 @@ def run(engine: Engine, login: KafkaLogin, codec: Codec, definitions: Definition
     """
     sent = sent_topics(definitions)
     consumer = Consumer({**login.options(), "group.id": SERVICE, "enable.auto.commit": False})
-    rebuild, rebuilt = Rebuild(definitions, codec), Rebuilt()
+    rebuild, rebuilt = Rebuild(definitions, codec, reference_key=reference_key), Rebuilt()
     try:
         # 1.
         ranges = _begin(engine, consumer, sorted({*decoding.topics(definitions), *sent}), sent)
@@ -139,7 +141,8 @@ def main() -> int:
     codec = Codec(RemoteRegistry(settings.registry_url))
     try:
         _check_stopped(login)
-        rebuilt = run(engine, login, codec, scaled(DEFINITIONS, settings.timeout_factor))
+        definitions = scaled(DEFINITIONS, settings.timeout_factor)
+        rebuilt = run(engine, login, codec, definitions, reference_key=settings.reference_key)
     except (CannotRebuild, NotReadable, KafkaException) as error:
         sys.stderr.write(f"{error}\n")
         return 1

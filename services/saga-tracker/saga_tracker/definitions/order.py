@@ -19,6 +19,7 @@ from messages.shipping import CancelShipment, ShipmentBooked, ShipmentCancelled,
 from saga_tracker.model.saga import (
     CompensationDefinition,
     Exhausted,
+    ReferenceDefinition,
     SagaDefinition,
     StepDefinition,
     StepKind,
@@ -105,4 +106,8 @@ ORDER_V1 = SagaDefinition(
     command_attempts_max=5,
     # The most that customers wait for an answer while every service is there: the steps' timeouts stay within it.
     deadline_s=180,
+    references=(
+        ReferenceDefinition(kind="payment", event=PaymentAuthorized, field="authorization_id"),
+        ReferenceDefinition(kind="shipment", event=ShipmentBooked, field="tracking_number"),
+    ),
 )

@@ -21,12 +21,14 @@ from chassis.http.auth import Principal, require
 from chassis.http.fields import CANONICAL, Time
 from chassis.http.json_body import JsonRoute
 from chassis.http.problem import PROBLEM_RESPONSES, FieldError, Problem, invalid
+from chassis.values.ids import canonical
 from chassis.values.remark import LENGTH_MAX, remark
 from saga_tracker.definitions import DEFINITIONS, UnknownSaga, newest
 from saga_tracker.http.cancellations import Cancellations, NotPublished
 from saga_tracker.model.decision import SagaState
 from saga_tracker.model.diagram import mermaid
 from saga_tracker.model.operating import outcomes
+from saga_tracker.model.references import stored_forms
 from saga_tracker.store import queries
 from saga_tracker.store.queries import PAGE_SIZE_MAX, TERMINAL, Filters, SagaView, Summary, TimelineEntry
 
@@ -162,6 +164,7 @@ def list_sagas(
     type: Annotated[str | None, Query(max_length=64, pattern=r"^[a-z0-9_]+$")] = None,  # noqa: A002 - the API's word
     started_after: Time | None = None,
     started_before: Time | None = None,
+    reference: Annotated[str | None, Query(min_length=1, max_length=128, pattern=TEXT)] = None,
     awaiting: bool = False,
     older_than_s: Annotated[int | None, Query(ge=0, le=AGE_MAX_S)] = None,
     cursor: Annotated[str | None, Query(max_length=256, pattern=r"^[0-9A-Za-z_-]+$")] = None,
@@ -169,7 +172,8 @@ def list_sagas(
 ) -> SagaList:
     """Return sagas, the newest first, by state, subject, current step, type, start and age.
 
-    ``awaiting``: only those that wait for the outcome of a step that comes later, stopped or not.
+    ``reference``: a number that a person has in hand, of a payment or a shipment, or the saga's id. ``awaiting``: only
+    those that wait for the outcome of a step that comes later, stopped or not.
     """
     now = datetime.now(UTC)
     before = [started_before] if started_before is not None else []
@@ -181,8 +185,13 @@ def list_sagas(
         type=type,
         started_after=started_after,
         started_before=min(before, default=None),
+        references=() if reference is None else _references(request, reference),
         is_awaiting=awaiting,
     )
+    return _page(request, filters, cursor, limit, now)
+
+
+def _page(request: Request, filters: Filters, cursor: str | None, limit: int, now: datetime) -> SagaList:
     with reading(engine_of(request)) as tx:
         freshness = _freshness(queries.recorded_until(tx), now)
         try:
@@ -383,6 +392,10 @@ def _new_entries(engine: Engine, saga: SagaView, after: int) -> tuple[str, list[
         state = queries.state(tx, saga.summary.saga_id) or saga.summary.state
         entries = queries.entries(tx, saga.summary.saga_id, after=after)
         return state, entries, queries.recorded_until(tx, saga.partition)
+
+
+def _references(request: Request, reference: str) -> frozenset[str]:
+    return stored_forms(canonical(reference.strip()), request.app.state.reference_key) | {reference.strip()}
 
 
 def engine_of(request: Request) -> Engine:

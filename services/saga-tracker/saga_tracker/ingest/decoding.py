@@ -30,6 +30,7 @@ from saga_tracker.model.facts import (
     StepState,
     Succeeded,
 )
+from saga_tracker.model.references import Reference, references_of
 from saga_tracker.model.saga import (
     CANCEL_TOPIC,
     DECISIONS_TOPIC,
@@ -53,6 +54,7 @@ class DecodedMessage:
     entry: Entry
     fact: Fact
     subject: str | None
+    references: tuple[Reference, ...]
     traceparent: str | None
 
     @property
@@ -94,8 +96,11 @@ def topics(definitions: Definitions) -> list[str]:
     return sorted(found)
 
 
-def decode(record: Record, codec: Codec, definitions: Definitions) -> DecodedRecord:
-    """Decode a record. Raises Undecodable or Unexpected, with the reason, for what must be dead-lettered."""
+def decode(record: Record, codec: Codec, definitions: Definitions, reference_key: bytes | None = None) -> DecodedRecord:
+    """Decode a record. Raises Undecodable or Unexpected, with the reason, for what must be dead-lettered.
+
+    ``reference_key`` hashes personal references. Without it there are none.
+    """
     if record.raw.topic.endswith(DEAD_LETTER_SUFFIX):
         return decode_dead_letter(record, codec, definitions)
     message = codec.decode(record.raw.value)
@@ -121,6 +126,7 @@ def decode(record: Record, codec: Codec, definitions: Definitions) -> DecodedRec
         entry=entry,
         fact=fact,
         subject=None if subject is None else plain(str(subject)),
+        references=tuple(references_of(definition, message, reference_key)),
         traceparent=traceparent_of(record.raw),
     )
 

@@ -61,7 +61,8 @@ class Rebuild:
     messages of no known step.
     """
 
-    def __init__(self, definitions: Definitions, codec: Codec) -> None:
+    def __init__(self, definitions: Definitions, codec: Codec, *, reference_key: bytes | None = None) -> None:
+        self._reference_key = reference_key
         self._definitions = definitions
         self._codec = codec
         self._sent_topics = frozenset(sent_topics(definitions))
@@ -137,7 +138,7 @@ class Rebuild:
         try:
             if record.raw.topic in self._sent_topics:
                 return decode_sent(record, self._codec, self._definitions)
-            return decode(record, self._codec, self._definitions)
+            return decode(record, self._codec, self._definitions, self._reference_key)
         except (Undecodable, Unexpected):
             return None
 

@@ -70,10 +70,16 @@ class UnknownDecision(Exception):
 
 
 class Recorder:
-    """Records batches of the sagas with these definitions. All recording of a process shares one ``cache``."""
+    """Records batches of the sagas with these definitions. All recording of a process shares one ``cache``.
 
-    def __init__(self, definitions: Definitions, codec: Codec, cache: SagaCache) -> None:
+    ``reference_key`` hashes personal references. Without it none is stored.
+    """
+
+    def __init__(
+        self, definitions: Definitions, codec: Codec, cache: SagaCache, *, reference_key: bytes | None = None
+    ) -> None:
         self._definitions = definitions
+        self._reference_key = reference_key
         self._codec = codec
         self._cache = cache
 
@@ -127,7 +133,7 @@ class Recorder:
         decoded: list[DecodedRecord] = []
         for record in records:
             try:
-                decoded.append(decode(record, self._codec, self._definitions))
+                decoded.append(decode(record, self._codec, self._definitions, self._reference_key))
             except (Undecodable, Unexpected) as error:
                 raw, reason = record.raw, str(error)
                 letter = DeadLetter(service=SERVICE, step=None, reason=reason, attempts=1)
@@ -218,6 +224,7 @@ def record_message(saga: TrackedSaga, message: DecodedMessage, unit_of_work: Uni
     fact = message.fact
     add_entry(saga, message.entry, fact, unit_of_work)
     _add_fact(saga, message, fact)
+    unit_of_work.references += message.references
     if isinstance(fact, Started):
         saga.row.started_at, saga.row.subject = fact.at, message.subject
 

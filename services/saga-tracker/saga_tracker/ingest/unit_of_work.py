@@ -21,8 +21,9 @@ from saga_tracker.ingest.decisions import OwnDecision, entry_of
 from saga_tracker.ingest.outgoing import OutgoingMessage, outgoing_messages
 from saga_tracker.ingest.tracked_saga import TrackedSaga
 from saga_tracker.model.decision import SagaState
+from saga_tracker.model.references import Reference
 from saga_tracker.model.saga import DECISIONS_TOPIC, SERVICE
-from saga_tracker.store import dead_letters, plans, sagas, timeline
+from saga_tracker.store import dead_letters, plans, references, sagas, timeline
 from saga_tracker.store.dead_letters import LetterRow
 from saga_tracker.store.plans import LogEntry
 from saga_tracker.store.timeline import Entry
@@ -38,6 +39,7 @@ class UnitOfWork:
         self.outbox_rows: list[OutboxRow] = []
         self.dead_letters: list[LetterRow] = []
         self.log_entries: list[LogEntry] = []
+        self.references: list[Reference] = []
 
     def save(self, tx: Connection, tracked: Collection[TrackedSaga], *, decides: bool = True) -> None:
         """Decide about these sagas, add what follows, and save everything. Raises Overtaken.
@@ -56,6 +58,7 @@ class UnitOfWork:
         dead_letters.save(tx, self.dead_letters, now=self.now)
         dead_letters.open_without_step(tx, confirmed_with_letters)
         plans.log(tx, self.log_entries)
+        references.save(tx, self.references)
         rows = [saga.row for saga in tracked]
         timeline.insert(tx, self.entries, now=self.now)
         outbox.save(tx, self.outbox_rows)

@@ -82,6 +82,16 @@ class SubjectDefinition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceDefinition:
+    """A field of one of the saga's events that holds a number which people have in hand. A personal one is hashed."""
+
+    kind: str
+    event: type[Message]
+    field: str
+    is_personal: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepDefinition:
     """One local transaction of a saga. ``undone_by`` names an earlier step whose compensation undoes this one too.
 
@@ -141,6 +151,7 @@ class SagaDefinition:
     reply_timeout_s: float
     command_attempts_max: int
     deadline_s: float
+    references: tuple[ReferenceDefinition, ...] = ()
     no_return: int | None = field(init=False)
     """The index of the step that has no return; None where every step can be undone."""
 
@@ -217,6 +228,11 @@ def _problems(definition: SagaDefinition) -> Iterator[str]:
     yield from _missing(definition.failed_by, FAILURE_FIELDS, "the failing event")
     for event in definition.cancelled_by:
         yield from _missing(event, CANCELLATION_FIELDS, "a cancelling event")
+    events = {definition.started_by, *(step.succeeds_with for step in definition.steps)}
+    for each in definition.references:
+        if each.event not in events:
+            yield f"{name_of(each.event)} holds the reference {each.kind}, but is no event of the way forward."
+        yield from _missing(each.event, (each.field,), f"the event with the reference {each.kind}")
 
 
 def _chain_problems(definition: SagaDefinition) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,11 +16,13 @@ from chassis.values.text import normal
 from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.model.facts import Progress
 from saga_tracker.model.records import from_record
-from saga_tracker.store.schema import SAGAS, TIMELINE, WATERMARKS
+from saga_tracker.store.schema import REFERENCES, SAGAS, TIMELINE, WATERMARKS
 
 PAGE_SIZE_MAX = 200
 ENTRIES_MAX = 1_000
 """A saga has some twenty entries. One with more than this has been redriven for days; ``after`` returns the rest."""
+REFERRED_MAX = 1_000
+"""Sagas of one reference that are looked at. A number of a payment or a shipment has one."""
 CURSOR = re.compile(r"(\S{1,40}) ([0-9A-Za-z_-]{1,64})")
 
 
@@ -99,6 +101,8 @@ class Filters:
     type: str | None = None
     started_after: datetime | None = None
     started_before: datetime | None = None
+    references: Collection[str] = ()
+    """Only those with one of these references, as they are stored, or with one of them as their id."""
     is_awaiting: bool = False
     """Only those that wait for an outcome that comes later."""
 
@@ -137,12 +141,23 @@ TERMINAL = ("CONFIRMED", "CANCELLED_COMPENSATED")
 def page(tx: Connection, filters: Filters, *, cursor: str | None, limit: int) -> Page:
     """Return a page of sagas, the newest first. Raises InvalidCursor."""
     query = select(*_SUMMARY).where(*_conditions(filters))
+    if filters.references:
+        query = query.where(SAGAS.c.saga_id.in_(_referred(tx, filters.references)))
     if cursor is not None:
         query = query.where(tuple_(SAGAS.c.started_at, SAGAS.c.saga_id) < tuple_(*read_cursor(cursor)))
     query = query.order_by(SAGAS.c.started_at.desc(), SAGAS.c.saga_id.desc()).limit(limit + 1)
     found = [_summary(dict(row._mapping)) for row in tx.execute(query)]
     sagas = found[:limit]
     return Page(sagas=sagas, next_cursor=cursor_of(sagas[-1]) if len(found) > limit else None)
+
+
+def _referred(tx: Connection, values: Collection[str]) -> list[str]:
+    """Return the ids of the sagas with one of these references, and the values themselves, which may be ids.
+
+    They are read first: with a list of ids PostgreSQL goes by the primary key, with a subquery it may read every saga.
+    """
+    query = select(REFERENCES.c.saga_id).where(REFERENCES.c.value.in_(sorted(values))).distinct().limit(REFERRED_MAX)
+    return sorted({*tx.execute(query).scalars(), *values})
 
 
 def saga(tx: Connection, saga_id: str) -> SagaView | None:

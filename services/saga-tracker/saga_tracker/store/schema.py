@@ -79,6 +79,14 @@ TIMELINE = Table(
 )
 Index("timeline_late", TIMELINE.c.saga_id, postgresql_where=TIMELINE.c.late)
 
+REFERENCES = Table(
+    "saga_references",
+    METADATA,
+    Column("value", Text, primary_key=True, comment="a personal one is hashed"),
+    Column("saga_id", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+)
+
 OUTBOX = outbox_table(METADATA)
 
 CONSUMED_OFFSETS = Table(

@@ -1,0 +1,43 @@
+"""Finds the saga that a person means: by its id, or by a number in hand, of a payment or a shipment for example."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from baraza.terminal import UsageRefusal
+from chassis.values.ids import ULID, canonical
+
+LENGTH_MAX = 128
+LISTED_MAX = 20
+
+
+class Tracker(Protocol):
+    """What is needed of the tracker's API."""
+
+    def get(self, path: str, params: Mapping[str, str | int] | None = None) -> Any: ...
+
+
+def saga_of(tracker: Tracker, text: str) -> str:
+    """Return the id of the saga that a text names. Raises UsageRefusal where none has it, or lists several that do.
+
+    An id is taken as it is, so that a saga is found whose first message has not reached the tracker yet.
+    """
+    name = text.strip()
+    if ULID.fullmatch(name):
+        return canonical(name)
+    if not name or len(name) > LENGTH_MAX or not name.isprintable():
+        raise UsageRefusal(f"{text!r} is neither an id, which looks like 01JCZ3K8T0ABCDEFGHJKMNPQRS, nor a reference.")
+    found = tracker.get("/v1/sagas", {"reference": name, "limit": LISTED_MAX})["sagas"]
+    if not found:
+        raise UsageRefusal(
+            f"No saga has the id or the reference {name!r}. A saga's references are shown by its messages: the number "
+            f"of a payment or of a shipment."
+        )
+    if len(found) > 1:
+        lines = "\n".join(
+            f"  {each['saga_id']}  {each['type']}  {each['state']}  {each['started_at']}" for each in found
+        )
+        raise UsageRefusal(f"{name!r} is a reference of several sagas; give the id of one:\n{lines}")
+    saga_id: str = found[0]["saga_id"]
+    return saga_id
