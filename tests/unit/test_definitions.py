@@ -12,6 +12,7 @@ from messages.checkout import OrderCancellationRequested, OrderSubmitted
 from messages.contract import name_of
 from messages.payment import PaymentRefunded, RefundPayment
 from messages.saga import OrderConfirmed, OrderFailed
+from proof.awaited_models import CARD_TIMED_3
 from saga_tracker.definitions import DEFINITIONS, UnknownSaga, newest
 from saga_tracker.ingest.decoding import topics
 from saga_tracker.model.diagram import diagram, mermaid
@@ -54,6 +55,11 @@ def test_the_tracker_consumes_every_topic_that_can_carry_a_message_of_an_order()
 def test_a_service_is_fenced_once_with_all_of_its_steps() -> None:
     assert ORDER.services == ("payment", "inventory", "loyalty", "shipping", "ledger")
     assert ORDER.steps_of("payment") == ("authorize_payment", "capture_payment")
+
+
+def test_the_longest_wait_of_a_saga_is_its_deadline_or_that_for_evidence() -> None:
+    assert ORDER.waits_s_max == ORDER.deadline_s
+    assert CARD_TIMED_3.waits_s_max == 3_600
 
 
 REFUSED: list[tuple[Callable[[], object], str]] = [

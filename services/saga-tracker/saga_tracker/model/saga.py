@@ -194,7 +194,7 @@ class SagaDefinition:
     def waits_s_max(self) -> float:
         """The longest time that it waits for anything by a deadline."""
         evidence_s = (step.awaited.evidence_timeout_s or 0 for step in self.steps if step.awaited is not None)
-        return max(self.deadline_s, *evidence_s)
+        return max((self.deadline_s, *evidence_s))
 
     @property
     def event_topics(self) -> tuple[str, ...]:
