@@ -78,7 +78,7 @@ def store(engine: Engine, *bodies: Received) -> None:
 
 def waiting(engine: Engine, partitions: Sequence[int] = (1,)) -> list[str]:
     with engine.begin() as tx:
-        return [each.id for each in evidence.waiting(tx, partitions, limit=100)]
+        return [each.id for each in evidence.waiting(tx, partitions, now=AT + timedelta(days=1), limit=100)]
 
 
 def handle(engine: Engine, *ids: str) -> None:
@@ -175,7 +175,7 @@ def test_what_matches_nothing_is_an_orphan_until_its_attempt_is_known(engine: En
         assert [each.matches for each in again] == [1]
         read_now = Claim(outcome=PAID, key=f"{saga_id}:send")
         assert evidence.match(tx, [(replace(again[0]), read_now)], now=later) == 1
-    assert waiting(engine) == [early.id, unread.id]
+    assert set(waiting(engine)) == {early.id, unread.id}
     handle(engine, early.id, unread.id)
 
 

@@ -51,7 +51,10 @@ class StoredAttempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AwaitedStepRow:
-    """A step's trigger, and the ladder of its queries. ``query_at`` is None once it is settled, or the ladder ended."""
+    """A step's trigger, and the ladder of its queries. ``query_at`` is None once it is settled, or the ladder ended.
+
+    ``redrive`` counts how often an operator has begun the ladder anew.
+    """
 
     saga_id: str
     step: str
@@ -59,6 +62,7 @@ class AwaitedStepRow:
     query_at: datetime | None
     queries: int = 0
     queried_since: datetime
+    redrive: int = 0
 
     @property
     def key(self) -> StepKey:
@@ -80,6 +84,7 @@ def awaited_steps_table(metadata: MetaData) -> Table:
         Column("query_at", DateTime(timezone=True), comment="null: it is settled, or the queries have ended"),
         Column("queries", SmallInteger, nullable=False),
         Column("queried_since", DateTime(timezone=True), nullable=False),
+        Column("redrive", SmallInteger, nullable=False),
     )
     Index("awaited_steps_due", table.c.partition, table.c.query_at, postgresql_where=table.c.query_at.is_not(None))
     return table
@@ -118,7 +123,7 @@ STEP_COLUMNS = Columns.of(
         "payload": lambda each: each.trigger.value or b"",
     },
 )
-CHANGED_STEP = STEP_COLUMNS.only("query_at", "queries", "queried_since")
+CHANGED_STEP = STEP_COLUMNS.only("query_at", "queries", "queried_since", "redrive")
 COLUMNS = Columns.of(
     attempts_table(MetaData()),
     sources={
@@ -295,6 +300,7 @@ def _step(row: Row[Any]) -> AwaitedStepRow:
         query_at=row.query_at,
         queries=row.queries,
         queried_since=row.queried_since,
+        redrive=row.redrive,
     )
 
 

@@ -14,17 +14,20 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 
 from chassis.http.downstream import Unavailable
-from chassis.saga import deferred, effects, outbox
+from chassis.saga import attempt_rows, deferred, effects, evidence, outbox
+from chassis.saga.attempt_rows import LoadedAttempts
+from chassis.saga.awaited_steps import AGAIN_AFTER_ERROR, AwaitedSteps
 from chassis.saga.built_in_commands import BuiltInCommands
 from chassis.saga.compensations import Compensations
 from chassis.saga.effects import LoadedEffects
+from chassis.saga.evidence import StoredEvidence
 from chassis.saga.handlers import Handlers
 from chassis.saga.late_calls import LateCalls
 from chassis.saga.routing import Unprocessable, Work
 from chassis.saga.step_calls import StepCalls
-from chassis.saga.steps import COMMIT_ALLOWANCE, ExternalStep, Reaction, Step, answer, name, request_of
-from chassis.saga.triggers import StepRequest
-from chassis.saga.unit_of_work import BLOCKED, CallResult, Delivery, Outgoing, Undeliverable, UnitOfWork
+from chassis.saga.steps import COMMIT_ALLOWANCE, AwaitedStep, ExternalStep, Reaction, Step, answer, name, request_of
+from chassis.saga.triggers import StepKey, StepRequest
+from chassis.saga.unit_of_work import BLOCKED, AwaitedResult, CallResult, Delivery, Outgoing, Undeliverable, UnitOfWork
 from chassis.saga.waiting import WaitingMessages
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import NewId
@@ -68,7 +71,9 @@ class Batch:
             jitter=jitter,
             allowance=allowance,
         )
-        self._built_in = BuiltInCommands(handlers, self._unit_of_work)
+        self._attempts = attempt_rows.load(tx, wanted) if handlers.awaited else LoadedAttempts()
+        self._awaited_steps = AwaitedSteps(tx, self._unit_of_work, self._attempts, codec)
+        self._built_in = BuiltInCommands(handlers, self._unit_of_work, self._awaited_steps)
         self._step_calls = StepCalls(tx, self._unit_of_work, LateCalls(tx, self._unit_of_work, handlers, codec))
         self._compensations = Compensations(tx, self._unit_of_work, self._built_in)
 
@@ -76,7 +81,7 @@ class Batch:
         """Handle the work.
 
         1. The rows that several handlers share are locked for all of them.
-        2. The results of finished calls settle their effects.
+        2. The results of finished calls, and evidence, settle their effects; providers are queried that are due.
         3. Deferred messages that are due are handled, then those from Kafka, each handler once for all of its messages.
         4. What no handler wants is discarded; what cannot be processed is dead-lettered and parked.
         """
@@ -84,6 +89,8 @@ class Batch:
         self._lock((*work.due, *work.deliveries))
         # 2.
         self.settle(work.results)
+        self.settle_awaited(work.awaited_results, work.evidence)
+        self.query(work.awaited_due)
         # 3.
         self.due(work.due)
         self.deliveries(work.deliveries)
@@ -102,6 +109,25 @@ class Batch:
                     self._step_calls.settle(handler, group)
                 else:
                     self._compensations.settle(handler, group)
+
+    def settle_awaited(self, results: Sequence[AwaitedResult], pieces: Sequence[StoredEvidence]) -> None:
+        """Take answers about attempts, and decide about stored evidence; what is decided about already is left out."""
+        for result in results:
+            self._awaited_steps.settle(result.call.step, result)
+        fates = []
+        for piece in evidence.lock(self._tx, [each.id for each in pieces]) if pieces else ():
+            step = self._handlers.awaited.get(piece.step)
+            if step is None:
+                raise Undeliverable(f"{self._unit_of_work.service} has no awaited step {piece.step} any more.")
+            fates.append((piece.id, self._awaited_steps.take(step, piece)))
+        evidence.handle(self._tx, fates, now=self._now)
+
+    def query(self, due: Sequence[StepKey]) -> None:
+        """Go on with the ladders that are due."""
+        for saga_id, step_name in due:
+            step = self._handlers.awaited.get(step_name)
+            if step is not None:
+                self._awaited_steps.due(step, saga_id)
 
     def deliveries(self, deliveries: Sequence[tuple[str, Delivery]]) -> None:
         """Handle messages by handler name; those of one saga in order, and none before one that waits."""
@@ -133,6 +159,11 @@ class Batch:
             self.record_failed_delivery(handler_name, delivery, error)
         failure = Unavailable(f"{type(error).__name__} in an answer", detail=str(error))
         self.settle([CallResult(call=each.call, failure=failure) for each in piece.results])
+        for key in piece.awaited_due:
+            self._awaited_steps.postpone(key)
+        if piece.evidence:
+            again_at = self._now + AGAIN_AFTER_ERROR
+            evidence.postpone(self._tx, [each.id for each in piece.evidence], until=again_at)
 
     def record_failed_delivery(self, handler_name: str, delivery: Delivery, error: Exception) -> None:
         """Record that a handler raised for this message."""
@@ -147,6 +178,7 @@ class Batch:
     def finish(self) -> Outgoing:
         """Save effects, deferrals and outbox in the transaction, and return what is to follow the commit."""
         effects.save(self._tx, self._loaded, now=self._now)
+        attempt_rows.save(self._tx, self._attempts)
         self._waiting.unblock(self._now)
         deferred.rename(self._tx, self._waiting.renamed)
         deferred.remove(self._tx, self._waiting.removed)
@@ -187,6 +219,8 @@ class Batch:
             self._run_step(handler, group)
         elif isinstance(handler, ExternalStep):
             self._step_calls.start(handler, group)
+        elif isinstance(handler, AwaitedStep):
+            self._awaited_steps.start(handler, group)
         elif isinstance(handler, Reaction):
             handler.apply([delivery.message for delivery in group], self._tx)
             self._unit_of_work.mark_handled(handler_name, group)

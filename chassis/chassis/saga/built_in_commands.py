@@ -7,8 +7,9 @@ from dataclasses import replace
 from datetime import timedelta
 
 from chassis.saga import effects
+from chassis.saga.awaited_steps import AwaitedSteps
 from chassis.saga.deferred import Deferral
-from chassis.saga.effects import OPEN, EffectState, OnFence, OnRedrive
+from chassis.saga.effects import OPEN, Effect, EffectState, OnFence, OnRedrive
 from chassis.saga.handlers import FENCE, REDRIVE, Handlers
 from chassis.saga.unit_of_work import Delivery, Undeliverable, UnitOfWork
 from chassis.saga.waiting import QUERIED_AGAIN, UNPROCESSABLE
@@ -27,8 +28,9 @@ COMES_LATER = "waits for an outcome that comes later"
 class BuiltInCommands:
     """The built-in handlers, on the effects and the waiting messages of one unit of work."""
 
-    def __init__(self, handlers: Handlers, unit_of_work: UnitOfWork) -> None:
+    def __init__(self, handlers: Handlers, unit_of_work: UnitOfWork, awaited_steps: AwaitedSteps | None = None) -> None:
         self._handlers = handlers
+        self._awaited_steps = awaited_steps
         self._unit_of_work = unit_of_work
         self._loaded = unit_of_work.loaded
         self._waiting = unit_of_work.waiting
@@ -55,8 +57,7 @@ class BuiltInCommands:
         in_doubt = self._is_any(saga_id, steps, OnFence.DOUBT)
         for step in steps:
             before = self._loaded.get(saga_id, step)
-            effect = effects.fenced(saga_id, step, before)
-            self._loaded.put(effect)
+            effect = self._closed(saga_id, step, before)
             if effect.state is not EffectState.STARTED:
                 continue
             over.append(effect.deadline_at or self._now)
@@ -76,6 +77,17 @@ class BuiltInCommands:
                 handler_name, delivery, attempt=delivery.attempt, due_at=None, reason=COMES_LATER, is_blocked=True
             )
         return bool(over) or in_doubt
+
+    def _closed(self, saga_id: str, step: str, before: Effect | None) -> Effect:
+        """Fence a step, and return its effect."""
+        declared = self._handlers.awaited.get(step)
+        if declared is None or before is None or self._awaited_steps is None:
+            self._loaded.put(effects.fenced(saga_id, step, before))
+        else:
+            self._awaited_steps.close(declared, saga_id)
+        effect = self._loaded.get(saga_id, step)
+        assert effect is not None, "it was fenced"
+        return effect
 
     def drop(self, saga_id: str, steps: Collection[str]) -> None:
         """Discard what waits for these steps and can never run, and what is unprocessable: its dead letter is out.
@@ -118,7 +130,8 @@ class BuiltInCommands:
     def _redrive(self, delivery: Delivery, command: RedriveStep) -> None:
         self._check([command.step] if command.step else [])
         effect = self._loaded.get(command.saga_id, command.step)
-        what = effects.on_redrive(effect)
+        declared = self._handlers.awaited.get(command.step)
+        what = effects.on_redrive(effect, is_awaited=declared is not None)
         if what is OnRedrive.WAIT:
             again_at = self._now + timedelta(seconds=SETTLE_AGAIN_S)
             self._unit_of_work.defer(
@@ -128,6 +141,10 @@ class BuiltInCommands:
         if what is OnRedrive.REPORT:
             assert effect is not None, "only a stored effect has a state to report"
             self._report(delivery, command, effect.state.value)
+            return
+        if declared is not None and effect is not None and self._awaited_steps is not None:
+            self._awaited_steps.resume(declared, command.saga_id, command.attempt)
+            self._report(delivery, command, RESUMED)
             return
         found = [row for row in self._waiting.of_saga(command.saga_id) if self._is_meant(row, command)]
         for row in found:

@@ -64,6 +64,7 @@ def create_awaited_1() -> None:
         sa.Column("query_at", sa.DateTime(timezone=True), comment="null: it is settled, or the queries have ended"),
         sa.Column("queries", sa.SmallInteger, nullable=False),
         sa.Column("queried_since", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("redrive", sa.SmallInteger, nullable=False),
     )
     op.create_index(
         "awaited_steps_due",
@@ -114,12 +115,14 @@ def _create_evidence_1() -> None:
         sa.Column("key", sa.Text),
         sa.Column("provider_id", sa.Text),
         sa.Column("reference", sa.Text, comment="for people"),
+        sa.Column("detail", sa.Text, comment="what else it says, in a form of the adapter's"),
         sa.Column("saga_id", sa.Text, comment="null: it matches no attempt yet"),
         sa.Column("step", sa.Text),
         sa.Column("number", sa.SmallInteger),
         sa.Column("partition", sa.SmallInteger),
         sa.Column("matches", sa.SmallInteger, nullable=False, comment="how often it was matched in vain"),
         sa.Column("match_at", sa.DateTime(timezone=True), comment="null: it is matched"),
+        sa.Column("due_at", sa.DateTime(timezone=True), nullable=False, comment="when to decide about it"),
         sa.Column("handled_at", sa.DateTime(timezone=True)),
         sa.Column("fate", sa.Text, comment="SETTLED, REPEATED, CONTRADICTED"),
     )
@@ -127,7 +130,7 @@ def _create_evidence_1() -> None:
     op.create_index(
         "evidence_waiting",
         "evidence",
-        ["partition", "received_at"],
+        ["partition", "due_at"],
         postgresql_where=sa.text("handled_at IS NULL"),
     )
     op.create_index("evidence_orphans", "evidence", ["match_at"], postgresql_where=sa.text("match_at IS NOT NULL"))

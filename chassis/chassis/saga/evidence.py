@@ -58,6 +58,7 @@ class Claim:
     key: str | None = None
     provider_id: str | None = None
     reference: str | None = None
+    detail: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +86,7 @@ class StoredEvidence:
     source: Source
     reference: str | None
     provider_id: str | None
+    detail: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,18 +117,20 @@ def evidence_table(metadata: MetaData) -> Table:
         Column("key", Text),
         Column("provider_id", Text),
         Column("reference", Text, comment="for people"),
+        Column("detail", Text, comment="what else it says, in a form of the adapter's"),
         Column("saga_id", Text, comment="null: it matches no attempt yet"),
         Column("step", Text),
         Column("number", SmallInteger),
         Column("partition", SmallInteger),
         Column("matches", SmallInteger, nullable=False, comment="how often it was matched in vain"),
         Column("match_at", DateTime(timezone=True), comment="null: it is matched"),
+        Column("due_at", DateTime(timezone=True), nullable=False, comment="when to decide about it"),
         Column("handled_at", DateTime(timezone=True)),
         Column("fate", Text, comment="SETTLED, REPEATED, CONTRADICTED"),
         Index("evidence_by_saga", "saga_id"),
     )
     is_waiting = table.c.handled_at.is_(None)
-    Index("evidence_waiting", table.c.partition, table.c.received_at, postgresql_where=is_waiting)
+    Index("evidence_waiting", table.c.partition, table.c.due_at, postgresql_where=is_waiting)
     Index("evidence_orphans", table.c.match_at, postgresql_where=table.c.match_at.is_not(None))
     return table
 
@@ -159,7 +163,7 @@ def _of_found(name: str) -> Callable[[Any], Any]:
     return lambda each: None if each.found is None else getattr(each.found, name)
 
 
-_CLAIM = ("outcome", "key", "provider_id", "reference")
+_CLAIM = ("outcome", "key", "provider_id", "reference", "detail")
 _FOUND = ("saga_id", "step", "number", "partition")
 TABLE = evidence_table(MetaData())
 COLUMNS = Columns.of(
@@ -168,13 +172,14 @@ COLUMNS = Columns.of(
     sources={
         **{name: f"received.{name}" for name in ("id", "provider", "source", "received_at", "body")},
         "headers": lambda each: json.dumps(list(each.received.headers)),
+        "due_at": "received.received_at",
         **{name: _of_received_claim(name) for name in _CLAIM},
         **{name: _of_found(name) for name in _FOUND},
     },
 )
 MATCHED = Columns.of(
     TABLE,
-    without=["provider", "source", "received_at", "headers", "body", "handled_at", "fate"],
+    without=["provider", "source", "received_at", "headers", "body", "due_at", "handled_at", "fate"],
     sources={**{name: _of_claim(name) for name in _CLAIM}, **{name: _of_found(name) for name in _FOUND}},
 )
 
@@ -186,7 +191,7 @@ STORE = Statement(f"""
 """)
 
 ORPHANS = Statement("""
-    SELECT id, provider, received_at, headers, body, outcome, key, provider_id, reference, matches
+    SELECT id, provider, received_at, headers, body, outcome, key, provider_id, reference, detail, matches
     FROM evidence
     WHERE match_at <= %(now)s
     ORDER BY match_at
@@ -202,15 +207,15 @@ MATCH = Statement(f"""
 """)
 
 WAITING = Statement("""
-    SELECT id, saga_id, step, number, outcome, source, reference, provider_id
+    SELECT id, saga_id, step, number, outcome, source, reference, provider_id, detail
     FROM evidence
-    WHERE handled_at IS NULL AND saga_id IS NOT NULL AND partition = ANY(CAST(%(partitions)s AS smallint[]))
-    ORDER BY received_at, id
+    WHERE handled_at IS NULL AND partition = ANY(CAST(%(partitions)s AS smallint[])) AND due_at <= %(now)s
+    ORDER BY due_at, id
     LIMIT %(limit)s
 """)
 
 LOCK = Statement("""
-    SELECT id, saga_id, step, number, outcome, source, reference, provider_id
+    SELECT id, saga_id, step, number, outcome, source, reference, provider_id, detail
     FROM evidence
     WHERE id = ANY(CAST(%(ids)s AS text[])) AND handled_at IS NULL
     ORDER BY id
@@ -222,6 +227,11 @@ HANDLE = Statement("""
     SET handled_at = %(now)s, fate = row.fate
     FROM unnest(CAST(%(ids)s AS text[]), CAST(%(fates)s AS text[])) AS row (id, fate)
     WHERE evidence.id = row.id
+""")
+
+
+POSTPONE = Statement("""
+    UPDATE evidence SET due_at = %(until)s WHERE id = ANY(CAST(%(ids)s AS text[])) AND handled_at IS NULL
 """)
 
 
@@ -259,9 +269,9 @@ def match(tx: Connection, read_again: Iterable[tuple[Orphan, Claim | None]], *, 
     return sum(row.found is not None for row in rows)
 
 
-def waiting(tx: Connection, partitions: Collection[int], *, limit: int) -> list[StoredEvidence]:
+def waiting(tx: Connection, partitions: Collection[int], *, now: datetime, limit: int) -> list[StoredEvidence]:
     """Return matched evidence of these partitions that nothing was decided about, unlocked, in the order it came."""
-    rows = WAITING.rows(tx, {"partitions": list(partitions), "limit": limit})
+    rows = WAITING.rows(tx, {"partitions": list(partitions), "now": now, "limit": limit})
     return [_stored(row) for row in rows]
 
 
@@ -276,6 +286,11 @@ def handle(tx: Connection, fates: Sequence[tuple[str, Fate]], *, now: datetime) 
         ordered = sorted(fates)
         values = {"ids": [each for each, _ in ordered], "fates": [fate.value for _, fate in ordered], "now": now}
         HANDLE.run(tx, values)
+
+
+def postpone(tx: Connection, ids: Collection[str], *, until: datetime) -> None:
+    """Decide about these pieces of evidence later: a handler of ours failed at them."""
+    POSTPONE.run(tx, {"ids": sorted(ids), "until": until})
 
 
 def _attempts_of(tx: Connection, claims: Iterable[Claim | None]) -> list[FoundAttempt]:
@@ -305,7 +320,13 @@ def _stored(row: Row[Any]) -> StoredEvidence:
 def _orphan(row: Row[Any]) -> Orphan:
     claim = None
     if row.outcome is not None:
-        claim = Claim(outcome=Outcome(row.outcome), key=row.key, provider_id=row.provider_id, reference=row.reference)
+        claim = Claim(
+            outcome=Outcome(row.outcome),
+            key=row.key,
+            provider_id=row.provider_id,
+            reference=row.reference,
+            detail=row.detail,
+        )
     return Orphan(
         id=row.id,
         provider=row.provider,

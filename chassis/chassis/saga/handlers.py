@@ -8,8 +8,11 @@ from typing import Any, TypeAlias
 
 from chassis.saga.retry import RetryPolicy
 from chassis.saga.steps import (
+    STEP_TYPES,
+    AnyAwaitedStep,
     AnyCompensation,
     AnyStep,
+    AwaitedStep,
     Compensation,
     ExternalCompensation,
     ExternalStep,
@@ -81,7 +84,13 @@ class Handlers:
     @property
     def calls_out(self) -> bool:
         """Return whether a message may lead to a call to a provider."""
-        return any(isinstance(each, ExternalStep | ExternalCompensation) for each in self.by_name.values())
+        calling = (ExternalStep, ExternalCompensation, AwaitedStep)
+        return any(isinstance(each, calling) for each in self.by_name.values())
+
+    @property
+    def awaited(self) -> Mapping[str, AnyAwaitedStep]:
+        """The steps whose outcome comes later, by name."""
+        return {step.name: step for step in self.steps if isinstance(step, AwaitedStep)}
 
     @property
     def commands(self) -> frozenset[type[Message]]:
@@ -129,7 +138,7 @@ class Handlers:
     def step(self, step_name: str) -> AnyStep | None:
         """Return the step of that name, or None."""
         found = self.by_name.get(step_name)
-        return found if isinstance(found, Step | ExternalStep) else None
+        return found if isinstance(found, STEP_TYPES) else None
 
     def retry_of(self, handler_name: str) -> tuple[RetryPolicy, str | None]:
         """Return a handler's retry policy and the step whose dead-letter topic is meant (None: the service's own)."""
@@ -138,7 +147,7 @@ class Handlers:
     @staticmethod
     def _is_meant(declared: Declared | None, message: Message) -> bool:
         """Return whether a handler of the message's type is one in its saga. The sender of a command knows the saga."""
-        if isinstance(declared, Step | ExternalStep):
+        if isinstance(declared, STEP_TYPES):
             return any(trigger.serves(message) for trigger in declared.triggers)
         return not isinstance(declared, Reaction) or (message.saga_type, message.saga_version) in declared.sagas
 
@@ -153,7 +162,7 @@ class Handlers:
 
 def _handled(declared: Declared) -> Iterable[type[Message]]:
     """Return the types that a declared handler handles, each once."""
-    if isinstance(declared, Step | ExternalStep):
+    if isinstance(declared, STEP_TYPES):
         return dict.fromkeys(trigger.on for trigger in declared.triggers)
     return (declared.on,)
 

@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from chassis.saga.deferred import Deferral, RawMessage
+from chassis.saga.evidence import StoredEvidence
 from chassis.saga.handlers import Handlers
-from chassis.saga.unit_of_work import CallResult, Delivery, Undeliverable
+from chassis.saga.triggers import StepKey
+from chassis.saga.unit_of_work import AwaitedResult, CallResult, Delivery, Undeliverable
 from chassis.saga.waiting import UNPROCESSABLE
 from chassis.wire.codec import Undecodable
 from chassis.wire.envelope import ID
@@ -47,21 +49,30 @@ class Work:
     unprocessable: Sequence[Unprocessable] = ()
     unwanted: Sequence[Deferral] = ()
     results: Sequence[CallResult] = ()
+    awaited_results: Sequence[AwaitedResult] = ()
+    awaited_due: Sequence[StepKey] = ()
+    evidence: Sequence[StoredEvidence] = ()
 
     def __len__(self) -> int:
-        return sum(map(len, (self.deliveries, self.due, self.unprocessable, self.unwanted, self.results)))
+        messages = (self.deliveries, self.due, self.unprocessable, self.unwanted, self.results)
+        return sum(map(len, (*messages, self.awaited_results, self.awaited_due, self.evidence)))
 
     @property
     def saga_ids(self) -> set[str]:
         """The sagas whose effects the transaction must lock."""
         found = {delivery.message.saga_id for _, delivery in (*self.deliveries, *self.due)}
         found |= {each.saga_id for each in self.unprocessable} | {row.saga_id for row in self.unwanted}
-        return found | {result.call.delivery.message.saga_id for result in self.results}
+        found |= {result.call.delivery.message.saga_id for result in self.results}
+        found |= {result.call.saga_id for result in self.awaited_results}
+        return found | {saga_id for saga_id, _ in self.awaited_due} | {each.saga_id for each in self.evidence}
 
     def pieces(self) -> list[Work]:
         """Return the same work piece by piece, so that a poison message harms only itself."""
         return [
             *(Work(results=(result,)) for result in self.results),
+            *(Work(awaited_results=(result,)) for result in self.awaited_results),
+            *(Work(evidence=(each,)) for each in self.evidence),
+            *(Work(awaited_due=(key,)) for key in self.awaited_due),
             *(Work(due=(each,)) for each in self.due),
             *(Work(deliveries=(each,)) for each in self.deliveries),
             *(Work(unprocessable=(each,)) for each in self.unprocessable),

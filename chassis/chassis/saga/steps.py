@@ -17,7 +17,10 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from sqlalchemy import Connection
 
+from chassis.saga.answers import Proven, QueryAnswer, SendAnswer, Settlement
+from chassis.saga.attempts import AwaitedPolicy
 from chassis.saga.effects import EffectState
+from chassis.saga.ladder import Ladder
 from chassis.saga.retry import RetryPolicy
 from chassis.saga.triggers import AnySagaTrigger, StepRequest
 from messages.contract import Envelope, Message, name_of
@@ -134,6 +137,44 @@ class ExternalStep(Generic[Requested, Request, Outcome, Rows]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AwaitedCall(Generic[Request]):
+    """The calls to a provider whose outcome comes later; each takes the attempt's key, which a repeat has too.
+
+    ``prepare`` is a :class:`Call`'s. ``query`` and ``cancel`` take the provider's own id as well, once it is known.
+    ``cancel`` returns VOIDED or CANCEL_REFUSED as proven. All raise ``Unavailable`` without an answer.
+    """
+
+    prepare: Callable[[Sequence[Any], Connection], Mapping[str, Request]]
+    send: Callable[[Request, str], SendAnswer]
+    query: Callable[[str, str | None], QueryAnswer]
+    cancel: Callable[[str, str | None], Proven] | None = None
+    duration: timedelta = CALL_DURATION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AwaitedStep(Generic[Requested, Request, Rows]):
+    """A step whose outcome comes minutes to days after its call, as evidence (:mod:`chassis.saga.awaited`).
+
+    ``record`` takes the settlement into the rows, once. Of the settlement the saga's trigger makes the event.
+    """
+
+    name: str
+    triggers: tuple[AnySagaTrigger, ...]
+    policy: AwaitedPolicy
+    call: AwaitedCall[Request]
+    load: Callable[[Sequence[Requested], Connection], Rows]
+    record: Callable[[Requested, Settlement, Rows], None]
+    save: Callable[[Rows, Connection], None]
+    compensation: AnyCompensation | None
+    ladder: Ladder = field(default_factory=Ladder)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+
+    def __post_init__(self) -> None:
+        if self.policy.can_cancel and self.call.cancel is None:
+            raise ValueError(f"{self.name} can be cancelled by its policy; its call needs a cancel.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reaction(Generic[Event]):
     """What a service does about an event of these sagas, by type and version, without being a step of one.
 
@@ -147,13 +188,17 @@ class Reaction(Generic[Event]):
 
 
 AnyExternalStep: TypeAlias = ExternalStep[Any, Any, Any, Any]
-AnyStep: TypeAlias = Step[Any, Any] | AnyExternalStep
+AnyAwaitedStep: TypeAlias = AwaitedStep[Any, Any, Any]
+AnyStep: TypeAlias = Step[Any, Any] | AnyExternalStep | AnyAwaitedStep
 Handler: TypeAlias = AnyStep | Reaction[Any]
+
+
+STEP_TYPES = (Step, ExternalStep, AwaitedStep)
 
 
 def name(handler: Handler | AnyCompensation) -> str:
     """Return the handler's name in rows, logs and dead letters."""
-    return handler.name if isinstance(handler, Step | ExternalStep) else name_of(handler.on)
+    return handler.name if isinstance(handler, STEP_TYPES) else name_of(handler.on)
 
 
 def idempotency_key(saga_id: str, handler: AnyExternalStep | AnyExternalCompensation) -> str:

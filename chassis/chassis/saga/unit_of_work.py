@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from chassis.http.downstream import NotTried, Unavailable
+from chassis.saga.answers import QueryAnswer
 from chassis.saga.dead_letters import PAYLOAD_BYTES_MAX, DeadLetter, dead_letter_row
 from chassis.saga.deferred import Deferral, Key, RawMessage
 from chassis.saga.effects import LoadedEffects
@@ -18,6 +20,7 @@ from chassis.saga.retry import RetryPolicy
 from chassis.saga.steps import (
     COMMIT_ALLOWANCE,
     NETWORK,
+    AnyAwaitedStep,
     AnyExternalCompensation,
     AnyExternalStep,
     idempotency_key,
@@ -101,12 +104,49 @@ class CallResult:
     failure: Unavailable | None = None
 
 
+class AwaitedAct(enum.Enum):
+    """What a call about an attempt does."""
+
+    SEND = enum.auto()
+    QUERY = enum.auto()
+    CANCEL = enum.auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AwaitedPendingCall:
+    """A call about an attempt at an awaited step, to make after the commit.
+
+    ``after`` is the id of the outbox row that Kafka must have acknowledged before: the attempt's StepAwaited. Without
+    it a service that is restored could not know that it had called.
+    """
+
+    step: AnyAwaitedStep
+    saga_id: str
+    number: int
+    act: AwaitedAct
+    key: str
+    provider_id: str | None
+    deadline_at: datetime
+    request: Any = None
+    after: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AwaitedResult:
+    """A provider's answer to a call about an attempt, or the reason why there is none."""
+
+    call: AwaitedPendingCall
+    answer: QueryAnswer | None = None
+    failure: Unavailable | None = None
+
+
 @dataclass(slots=True)
 class Outgoing:
     """What is to follow the commit: rows to publish, calls to make; and the handlers that are to be retried."""
 
     rows: list[OutboxRow] = field(default_factory=list)
     calls: list[PendingCall] = field(default_factory=list)
+    awaited_calls: list[AwaitedPendingCall] = field(default_factory=list)
     retried: list[str] = field(default_factory=list)
 
 
@@ -152,7 +192,7 @@ class UnitOfWork:
         self.allowance = allowance
         self.out = Outgoing()
 
-    def deadline_of(self, handler: AnyExternalStep | AnyExternalCompensation) -> datetime:
+    def deadline_of(self, handler: AnyExternalStep | AnyExternalCompensation | AnyAwaitedStep) -> datetime:
         """Return the deadline of a call that this unit of work plans, and that begins after the commit."""
         return self.now + self.allowance + handler.call.duration
 

@@ -1,5 +1,5 @@
 -- LOAD_STEPS
-SELECT saga_id, step, topic, partition, headers, payload, query_at, queries, queried_since
+SELECT saga_id, step, topic, partition, headers, payload, query_at, queries, queried_since, redrive
 FROM awaited_steps
 WHERE saga_id = ANY(CAST($1 AS text[]))
 ORDER BY saga_id, step FOR UPDATE;
@@ -11,12 +11,12 @@ WHERE saga_id = ANY(CAST($1 AS text[]))
 ORDER BY saga_id, step, number FOR UPDATE;
 
 -- SAVE_STEPS
-INSERT INTO awaited_steps (saga_id, step, topic, partition, headers, payload, query_at, queries, queried_since)
-SELECT saga_id, step, topic, partition, headers, payload, query_at, queries, queried_since
-FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[]), CAST($4 AS smallint[]), CAST($5 AS text[]), CAST($6 AS bytea[]), CAST($7 AS timestamptz[]), CAST($8 AS smallint[]), CAST($9 AS timestamptz[])) AS row (saga_id, step, topic, partition, headers, payload, query_at, queries, queried_since)
+INSERT INTO awaited_steps (saga_id, step, topic, partition, headers, payload, query_at, queries, queried_since, redrive)
+SELECT saga_id, step, topic, partition, headers, payload, query_at, queries, queried_since, redrive
+FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[]), CAST($4 AS smallint[]), CAST($5 AS text[]), CAST($6 AS bytea[]), CAST($7 AS timestamptz[]), CAST($8 AS smallint[]), CAST($9 AS timestamptz[]), CAST($10 AS smallint[])) AS row (saga_id, step, topic, partition, headers, payload, query_at, queries, queried_since, redrive)
 ON CONFLICT (saga_id, step)
 DO UPDATE
-SET query_at = excluded.query_at, queries = excluded.queries, queried_since = excluded.queried_since;
+SET query_at = excluded.query_at, queries = excluded.queries, queried_since = excluded.queried_since, redrive = excluded.redrive;
 
 -- SAVE
 INSERT INTO attempts (saga_id, step, number, key, state, cancel, sends, first_sent_at, last_sent_at, was_not_found, is_contradicted, provider_id)

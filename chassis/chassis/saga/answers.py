@@ -1,0 +1,49 @@
+"""What a provider answers about an attempt whose outcome comes later. Pure; an adapter returns these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from chassis.saga.attempts import Outcome
+from chassis.saga.effects import EffectState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """It has the attempt, and its outcome comes later. ``provider_id`` is the provider's own id of it."""
+
+    provider_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proven:
+    """It proves an outcome. ``reference`` is for people, ``detail`` what else it says, in a form of the adapter's."""
+
+    outcome: Outcome
+    provider_id: str | None = None
+    reference: str | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotFound:
+    """It does not know the attempt now. A request may still be under way."""
+
+
+SendAnswer: TypeAlias = Accepted | Proven
+QueryAnswer: TypeAlias = Accepted | Proven | NotFound
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """How an awaited step ended: DONE or REJECTED by an attempt, and what proved it."""
+
+    state: EffectState
+    attempt: int
+    proof: Proven
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the step is done."""
+        return self.state is EffectState.DONE

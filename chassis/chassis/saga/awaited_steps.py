@@ -1,0 +1,282 @@
+"""The awaited steps of one unit of work: their attempts are begun, queried, settled by evidence, and closed.
+
+What follows from what is decided in :mod:`chassis.saga.awaited`; this module loads, saves and plans. Like all of a unit
+of work it makes no call itself: the host makes it after the commit, and that of a new attempt only once Kafka has its
+StepAwaited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from sqlalchemy import Connection
+
+from chassis.http.downstream import NotTried, TooLate
+from chassis.saga import awaited
+from chassis.saga.answers import Accepted, NotFound, Proven
+from chassis.saga.attempt_rows import AwaitedStepRow, LoadedAttempts
+from chassis.saga.attempts import Evidence, attempt_key
+from chassis.saga.awaited import Act, AwaitedEffect
+from chassis.saga.awaited_decisions import Decided, rescheduled, unsent
+from chassis.saga.effects import OPEN, EffectState
+from chassis.saga.evidence import Fate, Source, StoredEvidence
+from chassis.saga.steps import AnyAwaitedStep, answer, request_of
+from chassis.saga.triggers import StepKey
+from chassis.saga.unit_of_work import (
+    AwaitedAct,
+    AwaitedPendingCall,
+    AwaitedResult,
+    Delivery,
+    UnitOfWork,
+)
+from chassis.wire.codec import Codec
+from chassis.wire.envelope import derived_id
+from messages.contract import Message
+from messages.saga import StepAwaited, StepContradicted
+
+AGAIN_AFTER_ERROR = timedelta(minutes=1)
+"""How long a step, or a piece of evidence, waits at which a handler of ours has failed."""
+STRAY = "the provider did what belongs to no step; undo it there by hand"
+
+
+class AwaitedSteps:
+    """The awaited steps in one unit of work."""
+
+    def __init__(self, tx: Connection, unit_of_work: UnitOfWork, rows: LoadedAttempts, codec: Codec) -> None:
+        self._tx = tx
+        self._unit_of_work = unit_of_work
+        self._effects = unit_of_work.loaded
+        self._rows = rows
+        self._codec = codec
+        self._now = unit_of_work.now
+
+    def start(self, step: AnyAwaitedStep, group: Sequence[Delivery]) -> None:
+        """Begin the first attempt for these triggers; one whose effect exists does nothing. All of them are handled."""
+        fresh = [each for each in group if self._effects.may_run(each.message.saga_id, step.name)]
+        for each in fresh:
+            saga_id, deadline_at = each.message.saga_id, self._unit_of_work.deadline_of(step)
+            self._rows.put_step(
+                AwaitedStepRow(
+                    saga_id=saga_id, step=step.name, trigger=each.raw, query_at=deadline_at, queried_since=self._now
+                )
+            )
+            change = awaited.triggered(saga_id, step.name, now=self._now, deadline_at=deadline_at)
+            self._apply(Decided(step=step, before=None, change=change))
+        self._unit_of_work.mark_handled(step.name, group)
+
+    def due(self, step: AnyAwaitedStep, saga_id: str) -> None:
+        """Do what the ladder says now: query, send the same attempt again, or begin the next one."""
+        key = (saga_id, step.name)
+        row, before = self._rows.step(key), self._awaited(key)
+        if row is None or before is None or row.query_at is None or row.query_at > self._now:
+            return
+        deadline_at = self._unit_of_work.deadline_of(step)
+        change = awaited.on_due(before, step.policy, now=self._now, deadline_at=deadline_at)
+        self._apply(Decided(step=step, before=before, change=change), is_due=True)
+
+    def settle(self, step: AnyAwaitedStep, result: AwaitedResult) -> Fate | None:
+        """Take the answer to a call about an attempt. Without one nothing is known, and the ladder goes on."""
+        call = result.call
+        before = self._awaited((call.saga_id, step.name))
+        if before is None or before.attempt(call.number) is None:
+            return None
+        if result.failure is not None:
+            if call.act is AwaitedAct.SEND and isinstance(result.failure, NotTried | TooLate):
+                self._apply(Decided(step=step, before=before, change=unsent(before, call.number)))
+            return None
+        match result.answer:
+            case Accepted(provider_id=provider_id):
+                self._remember(call.saga_id, step.name, call.number, provider_id)
+                self._apply(Decided(step=step, before=before, change=awaited.on_accepted(before, call.number)))
+            case NotFound():
+                change = awaited.on_not_found(before, step.policy, call.number)
+                self._apply(Decided(step=step, before=before, change=change))
+            case Proven() as proof:
+                return self.prove(step, call.saga_id, call.number, proof, Source.QUERY)
+            case None:
+                raise TypeError(f"{step.name} got no answer and no failure from its call; its adapter returned None.")
+        return None
+
+    def take(self, step: AnyAwaitedStep, piece: StoredEvidence) -> Fate:
+        """Decide about a stored piece of evidence."""
+        proof = Proven(
+            outcome=piece.outcome, provider_id=piece.provider_id, reference=piece.reference, detail=piece.detail
+        )
+        return self.prove(step, piece.saga_id, piece.number, proof, piece.source)
+
+    def prove(self, step: AnyAwaitedStep, saga_id: str, number: int, proof: Proven, source: Source) -> Fate:
+        """Decide about what is proven of an attempt. Raises LookupError where there is no such attempt."""
+        before = self._awaited((saga_id, step.name))
+        if before is None:
+            raise LookupError(f"{step.name} of {saga_id} was not begun; keep the evidence as an orphan.")
+        self._remember(saga_id, step.name, number, proof.provider_id)
+        change = awaited.on_evidence(before, step.policy, Evidence(attempt=number, outcome=proof.outcome))
+        self._apply(Decided(step=step, before=before, change=change, proof=proof, source=source))
+        if Act.CONTRADICT in change.acts:
+            return Fate.CONTRADICTED
+        return Fate.REPEATED if change.after == before else Fate.SETTLED
+
+    def close(self, step: AnyAwaitedStep, saga_id: str) -> None:
+        """Let the step send nothing any more: its saga is being fenced, or the step compensated."""
+        before = self._awaited((saga_id, step.name))
+        if before is not None:
+            change = awaited.on_fenced(before, step.policy)
+            self._apply(Decided(step=step, before=before, change=change))
+
+    def resume(self, step: AnyAwaitedStep, saga_id: str, redrive: int) -> None:
+        """Begin the ladder anew, now. A redrive settles nothing and makes no attempt."""
+        row = self._rows.step((saga_id, step.name))
+        if row is not None and row.redrive < redrive:
+            anew = replace(row, query_at=self._now, queries=0, queried_since=self._now, redrive=redrive)
+            self._rows.put_step(anew)
+
+    def postpone(self, key: StepKey) -> None:
+        """Try again later what the ladder leads to: a handler of ours failed at it."""
+        row = self._rows.step(key)
+        if row is not None and row.query_at is not None:
+            self._rows.put_step(replace(row, query_at=self._now + AGAIN_AFTER_ERROR))
+
+    def _awaited(self, key: StepKey) -> AwaitedEffect | None:
+        effect = self._effects.get(*key)
+        if effect is None or self._rows.step(key) is None:
+            return None
+        return AwaitedEffect(effect=effect, attempts=self._rows.attempts(key))
+
+    def _remember(self, saga_id: str, step: str, number: int, provider_id: str | None) -> None:
+        if provider_id is not None:
+            key = (saga_id, step)
+            self._rows.put(key, self._rows.attempts(key), provider_ids={number: provider_id})
+
+    def _apply(self, decided: Decided, *, is_due: bool = False) -> None:
+        """Take over a decision, and plan what must follow it.
+
+        1. The effect and the attempts are as it says.
+        2. A step that it settles is recorded, and published where that is due.
+        3. Calls are planned, commands woken, a contradiction published.
+        4. The ladder goes on from what the step is now.
+        """
+        # 1.
+        effect, before = decided.effect, decided.before
+        self._effects.put(effect)
+        self._rows.put(decided.key, decided.change.after.attempts)
+        # 2.
+        was_open = before is not None and before.effect.state in {*OPEN, EffectState.PAUSED}
+        if was_open and effect.state in (EffectState.DONE, EffectState.REJECTED):
+            self._record(decided)
+        # 3.
+        for act in decided.change.acts:
+            self._act(decided, act)
+        # 4.
+        self._reschedule(decided, is_due=is_due)
+
+    def _record(self, decided: Decided) -> None:
+        step, effect, trigger = decided.step, decided.effect, self._trigger(decided.key)
+        request = request_of(step, trigger)
+        rows = step.load([request], self._tx)
+        step.record(request, decided.settlement, rows)
+        step.save(rows, self._tx)
+        message_id = derived_id(effect.saga_id, effect.step, "outcome")
+        envelope = self._unit_of_work.reply_envelope(trigger, message_id)
+        event, state = answer(step, trigger, decided.settlement, envelope)
+        if state is not effect.state:
+            raise TypeError(f"{step.name} is {effect.state}, but its trigger publishes {state}; compare its publish.")
+        if Act.PUBLISH in decided.change.acts:
+            self._unit_of_work.emit(event, self._row(decided.key).trigger)
+
+    def _act(self, decided: Decided, act: Act) -> None:
+        match act:
+            case Act.SEND:
+                self._send(decided, after=self._announce(decided))
+            case Act.SEND_AGAIN:
+                self._send(decided)
+            case Act.QUERY:
+                self._plan(decided, AwaitedAct.QUERY)
+            case Act.CANCEL:
+                self._plan(decided, AwaitedAct.CANCEL)
+            case Act.WAKE:
+                saga_id = decided.effect.saga_id
+                self._unit_of_work.waiting.wake(saga_id, lambda row: row.raw.is_command, self._now)
+            case Act.CONTRADICT:
+                self._contradict(decided)
+            case Act.UNDO_ATTEMPT:
+                reason = f"{decided.step.name}: {STRAY}"
+                self._unit_of_work.dead_letter(self._row(decided.key).trigger, None, reason, decided.number)
+            case Act.PUBLISH:
+                pass  # The event of the outcome is made with its record.
+
+    def _announce(self, decided: Decided) -> str:
+        """Publish that an attempt is begun, and return the id that Kafka must acknowledge before its call."""
+        effect, trigger = decided.effect, self._trigger(decided.key)
+        message_id = derived_id(effect.saga_id, effect.step, effect.attempt, "awaited")
+        message = StepAwaited(
+            **self._unit_of_work.reply_envelope(trigger, message_id),
+            service=self._unit_of_work.service,
+            step=effect.step,
+            attempt=effect.attempt,
+            undo=False,
+            key=attempt_key(effect.saga_id, effect.step, effect.attempt),
+            since=self._now,
+        )
+        self._unit_of_work.emit(message, self._row(decided.key).trigger)
+        return message_id
+
+    def _contradict(self, decided: Decided) -> None:
+        assert decided.proof is not None, "only evidence contradicts"
+        effect, number = decided.effect, decided.number
+        message_id = derived_id(effect.saga_id, effect.step, number, "contradicted")
+        message = StepContradicted(
+            **self._unit_of_work.reply_envelope(self._trigger(decided.key), message_id),
+            service=self._unit_of_work.service,
+            step=effect.step,
+            attempt=number,
+            recorded=decided.recorded,
+            proven=decided.proof.outcome.value,
+            source=decided.source.value,
+            reference=decided.proof.reference,
+            undone_by_service=False,
+        )
+        self._unit_of_work.emit(message, self._row(decided.key).trigger)
+
+    def _send(self, decided: Decided, *, after: str | None = None) -> None:
+        request = request_of(decided.step, self._trigger(decided.key))
+        requests = decided.step.call.prepare([request], self._tx)
+        self._plan(decided, AwaitedAct.SEND, request=requests[request.saga_id], after=after)
+
+    def _plan(self, decided: Decided, act: AwaitedAct, *, request: object = None, after: str | None = None) -> None:
+        effect, step = decided.effect, decided.step
+        stored = self._rows.stored(decided.key, effect.attempt)
+        deadline_at = effect.deadline_at if act is AwaitedAct.SEND else None
+        self._unit_of_work.out.awaited_calls.append(
+            AwaitedPendingCall(
+                step=step,
+                saga_id=effect.saga_id,
+                number=effect.attempt,
+                act=act,
+                key=stored.key,
+                provider_id=stored.provider_id,
+                deadline_at=deadline_at or self._unit_of_work.deadline_of(step),
+                request=request,
+                after=after,
+            )
+        )
+
+    def _reschedule(self, decided: Decided, *, is_due: bool) -> None:
+        """Let the ladder go on. Where it ends a person is called; evidence still settles the step."""
+        before = self._row(decided.key)
+        after = rescheduled(decided, before, now=self._now, is_due=is_due)
+        self._rows.put_step(after)
+        if before.query_at is not None and after.query_at is None and decided.is_open:
+            days = (self._now - after.queried_since).total_seconds() / 86_400
+            reason = f"its provider was queried {after.queries} times in {days:.0f} days"
+            attempt = decided.effect.attempt
+            self._unit_of_work.dead_letter(after.trigger, decided.step.name, reason, attempt, redrive=after.redrive)
+
+    def _row(self, key: StepKey) -> AwaitedStepRow:
+        row = self._rows.step(key)
+        assert row is not None, "a step that was begun has its row"
+        return row
+
+    def _trigger(self, key: StepKey) -> Message:
+        return self._codec.decode(self._row(key).trigger.value)
