@@ -154,6 +154,11 @@ class Service:
             result = AwaitedResult(call=pending, failure=failure)
         return self.work(Work(awaited_results=[result]))
 
+    def acknowledge(self) -> None:
+        """Let Kafka have everything, and empty the outbox as the relay does."""
+        with self.engine.begin() as tx:
+            tx.execute(text("DELETE FROM outbox WHERE aggregateid = :id"), {"id": self.saga_id})
+
     def lose(self) -> None:
         """Crash: what was planned and not made is gone."""
         self.calls.clear()
@@ -304,6 +309,7 @@ def test_without_an_answer_it_is_queried_and_the_same_key_is_sent_again_where_it
     assert (service.state, [call.act for call in service.calls]) == ("UNSURE", [AwaitedAct.QUERY])
     service.call(NotFound())
     assert (service.state, service.calls) == ("UNSURE", [])
+    service.acknowledge()
     service.wait(60)
     assert [(call.act, call.after) for call in service.calls] == [(AwaitedAct.SEND, None)]
     service.call(Unavailable("the answer was lost"))
@@ -312,6 +318,13 @@ def test_without_an_answer_it_is_queried_and_the_same_key_is_sent_again_where_it
     assert types([done]) == ["ShipmentBooked"]
     assert set(service.bank.sent) == {f"{service.saga_id}:{PAY}"}
     assert (len(service.bank.sent), service.marks) == (2, (1, 0))
+
+
+def test_while_kafka_may_lack_the_attempt_no_repeated_call_begins_either(service: Service) -> None:
+    (begun,) = service.trigger()
+    service.call(TooLate("Kafka had not acknowledged its attempt in time"))
+    service.wait(10)
+    assert [(call.act, call.after) for call in service.calls] == [(AwaitedAct.SEND, begun.message_id)]
 
 
 def test_a_call_that_a_crash_prevented_is_made_under_the_same_key(service: Service) -> None:

@@ -13,8 +13,9 @@ import structlog
 
 from chassis.http.downstream import TooLate, Unavailable, UnforeseenAnswer
 from chassis.http.timed_connections import ending_by
+from chassis.saga.answers import QueryAnswer
 from chassis.saga.steps import name
-from chassis.saga.unit_of_work import CallResult, PendingCall
+from chassis.saga.unit_of_work import AwaitedAct, AwaitedPendingCall, AwaitedResult, CallResult, PendingCall
 from chassis.telemetry import metrics
 from chassis.telemetry.observation import Observer
 
@@ -31,7 +32,8 @@ class Calls:
         self._clock = clock
         self._observer = observer
         self._threads = ThreadPoolExecutor(max_workers=CALLS_MAX, thread_name_prefix="call")
-        self._results: SimpleQueue[CallResult] = SimpleQueue()
+        self._results: SimpleQueue[CallResult | AwaitedResult] = SimpleQueue()
+        self._awaited_results: list[AwaitedResult] = []
         self._has_results = threading.Event()
         self._under_way = 0
         metrics.CALLS_UNDER_WAY.set_function(lambda: self._under_way)
@@ -55,21 +57,59 @@ class Calls:
         self._under_way += 1
         self._threads.submit(self._run, call)
 
+    def begin_awaited(self, call: AwaitedPendingCall) -> None:
+        """Start a call about an attempt. Kafka has its StepAwaited."""
+        self._under_way += 1
+        self._threads.submit(self._run_awaited, call)
+
+    def fail_awaited(self, call: AwaitedPendingCall, failure: Unavailable) -> None:
+        """Report that a call about an attempt was not made."""
+        self._under_way += 1
+        self._results.put(AwaitedResult(call=call, failure=failure))
+        self._has_results.set()
+
     def collect(self) -> list[CallResult]:
-        """Return the results that have come since the last time."""
+        """Return the results that have come since the last time; those about attempts are kept for their own method."""
         self._has_results.clear()
         results: list[CallResult] = []
         while True:
             try:
-                results.append(self._results.get_nowait())
+                result = self._results.get_nowait()
             except Empty:
                 break
-        self._under_way -= len(results)
+            self._under_way -= 1
+            if isinstance(result, AwaitedResult):
+                self._awaited_results.append(result)
+            else:
+                results.append(result)
+        return results
+
+    def collect_awaited(self) -> list[AwaitedResult]:
+        """Return the results about attempts that :meth:`collect` has found since the last time."""
+        results, self._awaited_results = self._awaited_results, []
         return results
 
     def close(self) -> None:
         """Begin no more calls. Those under way end by their own timeouts; their rows are in the database."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _run_awaited(self, call: AwaitedPendingCall) -> None:
+        self._results.put(self._awaited_result_of(call))
+        self._has_results.set()
+
+    def _awaited_result_of(self, call: AwaitedPendingCall) -> AwaitedResult:
+        now = self._clock()
+        if now > call.begins_by and call.act is AwaitedAct.SEND:
+            return AwaitedResult(call=call, failure=TooLate("its transaction, or the wait for a thread, took too long"))
+        try:
+            with ending_by(time.monotonic() + (call.sends_until - now).total_seconds()):
+                return AwaitedResult(call=call, answer=_answer_of(call))
+        except Unavailable as failure:
+            return AwaitedResult(call=call, failure=failure)
+        except Exception as error:  # an adapter may raise anything: nothing is known then, and the ladder goes on
+            log.exception("A call about an attempt raised an unexpected error.", key=call.key)
+            reason = f"{type(error).__name__} in a call"
+            return AwaitedResult(call=call, failure=Unavailable(reason, detail=str(error)))
 
     def _run(self, call: PendingCall) -> None:
         began_at = self._clock()
@@ -105,3 +145,16 @@ class Calls:
             log.exception("A call raised an unexpected error.", key=call.key)
             reason = f"{type(error).__name__} in a call"
             return CallResult(call=call, failure=Unavailable(reason, detail=str(error)))
+
+
+def _answer_of(call: AwaitedPendingCall) -> QueryAnswer:
+    calls = call.step.call
+    match call.act:
+        case AwaitedAct.SEND:
+            answer: QueryAnswer = calls.send(call.request, call.key)
+        case AwaitedAct.QUERY:
+            answer = calls.query(call.key, call.provider_id)
+        case AwaitedAct.CANCEL:
+            assert calls.cancel is not None, "only a step that can be cancelled is"
+            answer = calls.cancel(call.key, call.provider_id)
+    return answer

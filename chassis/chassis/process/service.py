@@ -7,7 +7,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -23,8 +23,10 @@ from chassis.http.auth import Verifier
 from chassis.http.server import Server, serve, server_of
 from chassis.postgres import database
 from chassis.postgres.bounds import SERVING, Bounds
-from chassis.process import heap
+from chassis.postgres.transient import utc_now
+from chassis.process import callbacks, heap
 from chassis.process.background import Background, Task
+from chassis.process.callbacks import CallbackAdapter
 from chassis.process.intake import consumer
 from chassis.process.membership import Membership
 from chassis.process.worker import Worker
@@ -37,10 +39,11 @@ from chassis.telemetry.metrics import Measure
 from chassis.telemetry.observation import Observer, traces_of
 from chassis.wire import kafka
 from chassis.wire.codec import Codec
+from chassis.wire.envelope import new_id
 from chassis.wire.kafka import KafkaLogin
 from chassis.wire.registry import RemoteRegistry
 from messages.contract import Message
-from messages.saga import SagaFenced, StepRedriven
+from messages.saga import SagaFenced, StepAwaited, StepContradicted, StepRedriven
 
 if TYPE_CHECKING:
     from chassis.telemetry.tracing import Traces
@@ -87,7 +90,8 @@ class Service:
     """What a service consists of: its handlers, its API (None: its health only), and its own measures.
 
     ``starts_without`` names the dependencies that it does not wait for at its start, ``tasks`` what it does without a
-    message, and ``also_publishes`` the messages of other topics than its events, by topic.
+    message, and ``also_publishes`` the messages of other topics than its events, by topic. ``callbacks`` are the
+    providers that call it back.
     """
 
     handlers: tuple[Handler, ...]
@@ -96,6 +100,7 @@ class Service:
     tasks: tuple[Task, ...] = ()
     also_publishes: Mapping[str, tuple[type[Message], ...]] = field(default_factory=dict)
     starts_without: tuple[str, ...] = ()
+    callbacks: tuple[CallbackAdapter, ...] = ()
 
 
 def consumed_topics(service: str, handlers: Handlers) -> list[str]:
@@ -107,6 +112,7 @@ def consumed_topics(service: str, handlers: Handlers) -> list[str]:
 def emitted(handlers: Handlers) -> set[type[Message]]:
     """Return every message type that the handlers reply with."""
     own: set[type[Message]] = {StepRedriven, *handlers.answers}
+    own |= {StepAwaited, StepContradicted} if handlers.awaited else set()
     return own | {SagaFenced} if handlers.steps else own
 
 
@@ -161,8 +167,10 @@ def run(build: Callable[[Dependencies], Service]) -> int:
         return 1
     observer = dependencies.observer(handlers)
     metrics.watch_database(dependencies.engine, *table_gauges.OUTBOX, *table_gauges.WAITING, *service.measures)
-    worker = _worker(dependencies, handlers, observer)
+    worker = _worker(dependencies, handlers, observer, service.callbacks)
     app = service.app or api(settings.service, dependencies)
+    for adapter in service.callbacks:
+        app.include_router(callbacks.router(adapter, dependencies.engine, clock=utc_now, new_id=new_id))
     app.include_router(_health(worker, dependencies.engine))
     heap.freeze()
     # 2. and 3.
@@ -175,7 +183,9 @@ def run(build: Callable[[Dependencies], Service]) -> int:
     return status
 
 
-def _worker(dependencies: Dependencies, handlers: Handlers, observer: Observer) -> Worker:
+def _worker(
+    dependencies: Dependencies, handlers: Handlers, observer: Observer, adapters: Sequence[CallbackAdapter]
+) -> Worker:
     settings = dependencies.settings
     login = KafkaLogin.of(settings)
     instance = f"{settings.service}-{socket.gethostname()}-{os.getpid()}"
@@ -188,6 +198,7 @@ def _worker(dependencies: Dependencies, handlers: Handlers, observer: Observer) 
         relay=Relay(producer(login, client_id=instance), observer),
         membership=Membership(lambda: kafka.answers(login)),
         observer=observer,
+        adapters=adapters,
     )
 
 

@@ -18,17 +18,18 @@ from confluent_kafka import Consumer, TopicPartition
 from sqlalchemy import Connection, Engine
 
 from chassis.postgres.transient import TransientRetry, utc_now
+from chassis.process.callbacks import CallbackAdapter, match_orphans
 from chassis.process.calls import Calls
 from chassis.process.intake import POLL_BUSY_S, Intake, raw_of
 from chassis.process.membership import Membership
 from chassis.process.pace import Pace
 from chassis.process.transactions import Transactions
-from chassis.saga import deferred
+from chassis.saga import attempt_rows, deferred, evidence
 from chassis.saga.deferred import Deferral, RawMessage
 from chassis.saga.execution import Execution
 from chassis.saga.handlers import Handlers
 from chassis.saga.publisher import Relay
-from chassis.saga.routing import Router
+from chassis.saga.routing import Router, Work
 from chassis.telemetry.observation import Observer
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import new_id
@@ -56,6 +57,7 @@ class Worker:
         relay: Relay,
         membership: Membership,
         observer: Observer | None = None,
+        adapters: Sequence[CallbackAdapter] = (),
     ) -> None:
         jitter = random.Random()
         self._service = service
@@ -63,7 +65,10 @@ class Worker:
         self._partitions: set[int] = set()
         self._stopping = threading.Event()
         self._has_steps = bool(handlers.steps)
+        self._has_awaited_steps = bool(handlers.awaited)
+        self._adapters = tuple(adapters)
         self._due_at = 0.0
+        self._awaited_at = 0.0
         self._sweep_at = 0.0
         self._retry = TransientRetry(self._stopping, on_wait=self._sign_of_life)
         self._calls = Calls(utc_now, observer)
@@ -110,11 +115,29 @@ class Worker:
 
     def _handle(self, raws: Sequence[RawMessage], rows: Sequence[Deferral] = ()) -> None:
         work = self._retry.repeat(lambda: self._router.route(raws, rows))
-        work = replace(work, results=self._calls.collect())
+        work = replace(work, results=self._calls.collect(), awaited_results=self._calls.collect_awaited())
+        if self._has_awaited_steps:
+            work = self._with_awaited(work)
         if work:
             self._execution.run(work)
         else:
             self._publisher.remove_delivered()
+
+    def _with_awaited(self, work: Work) -> Work:
+        """Add the ladders that are due and the evidence that came, four times a second; begin acknowledged calls."""
+        self._transactions.begin_acknowledged()
+        now = time.monotonic()
+        if now < self._awaited_at or not self._partitions:
+            return work
+        self._awaited_at = now + DUE_EVERY_S
+        limit = min(DUE_MAX, self._calls.free)
+
+        def take(tx: Connection) -> Work:
+            due = attempt_rows.due(tx, self._partitions, now=utc_now(), limit=limit) if limit else []
+            pieces = evidence.waiting(tx, self._partitions, now=utc_now(), limit=DUE_MAX)
+            return replace(work, awaited_due=due, evidence=pieces)
+
+        return self._transactions.run(take)
 
     def _take_due(self) -> list[Deferral]:
         now = time.monotonic()
@@ -138,6 +161,8 @@ class Worker:
         self._intake.lag.measure()
         if self._has_steps and (count := self._transactions.run(self._wake_settled)):
             log.warning("Messages waited whose step is settled.", service=self._service, count=count)
+        if self._adapters:
+            self._transactions.run(lambda tx: match_orphans(tx, self._adapters, now=utc_now()))
 
     def _wake_settled(self, tx: Connection) -> int:
         return deferred.wake_settled(tx, self._partitions, now=utc_now())

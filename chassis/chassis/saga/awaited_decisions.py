@@ -13,6 +13,7 @@ from chassis.saga.effects import OPEN, Effect, EffectState
 from chassis.saga.evidence import Source
 from chassis.saga.steps import AnyAwaitedStep
 from chassis.saga.triggers import StepKey
+from chassis.wire.envelope import derived_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,11 @@ class Decided:
         if attempt is None or attempt.state is AttemptState.OPEN:
             return self.before.effect.state.value
         return attempt.state.value
+
+
+def awaited_id(effect: Effect) -> str:
+    """Return the id of the StepAwaited of the step's present attempt: a repeated decision publishes the same."""
+    return derived_id(effect.saga_id, effect.step, effect.attempt, "awaited")
 
 
 def rescheduled(decided: Decided, row: AwaitedStepRow, *, now: datetime, is_due: bool) -> AwaitedStepRow:

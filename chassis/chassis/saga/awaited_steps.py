@@ -14,12 +14,12 @@ from datetime import timedelta
 from sqlalchemy import Connection
 
 from chassis.http.downstream import NotTried, TooLate
-from chassis.saga import awaited
+from chassis.saga import awaited, outbox
 from chassis.saga.answers import Accepted, NotFound, Proven
 from chassis.saga.attempt_rows import AwaitedStepRow, LoadedAttempts
 from chassis.saga.attempts import Evidence, attempt_key
 from chassis.saga.awaited import Act, AwaitedEffect
-from chassis.saga.awaited_decisions import Decided, rescheduled, unsent
+from chassis.saga.awaited_decisions import Decided, awaited_id, rescheduled, unsent
 from chassis.saga.effects import OPEN, EffectState
 from chassis.saga.evidence import Fate, Source, StoredEvidence
 from chassis.saga.steps import AnyAwaitedStep, answer, request_of
@@ -190,7 +190,7 @@ class AwaitedSteps:
             case Act.SEND:
                 self._send(decided, after=self._announce(decided))
             case Act.SEND_AGAIN:
-                self._send(decided)
+                self._send(decided, after=self._unacknowledged(decided))
             case Act.QUERY:
                 self._plan(decided, AwaitedAct.QUERY)
             case Act.CANCEL:
@@ -206,10 +206,15 @@ class AwaitedSteps:
             case Act.PUBLISH:
                 pass  # The event of the outcome is made with its record.
 
+    def _unacknowledged(self, decided: Decided) -> str | None:
+        """Return the id of the attempt's StepAwaited where Kafka may not have it yet; then no call may begin either."""
+        message_id = awaited_id(decided.effect)
+        return message_id if outbox.stored(self._tx, [message_id]) else None
+
     def _announce(self, decided: Decided) -> str:
         """Publish that an attempt is begun, and return the id that Kafka must acknowledge before its call."""
         effect, trigger = decided.effect, self._trigger(decided.key)
-        message_id = derived_id(effect.saga_id, effect.step, effect.attempt, "awaited")
+        message_id = awaited_id(effect)
         message = StepAwaited(
             **self._unit_of_work.reply_envelope(trigger, message_id),
             service=self._unit_of_work.service,

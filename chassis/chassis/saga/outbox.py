@@ -101,6 +101,8 @@ SAVE = Statement(f"""
 
 REMOVE = Statement("DELETE FROM outbox WHERE id = ANY(CAST(%(ids)s AS text[]))")
 
+STORED = Statement("SELECT id FROM outbox WHERE id = ANY(CAST(%(ids)s AS text[]))")
+
 LEFTOVERS = Statement(f"""
     SELECT {COLUMNS.names}
     FROM outbox
@@ -109,6 +111,11 @@ LEFTOVERS = Statement(f"""
     ORDER BY seq
     LIMIT %(limit)s
 """)
+
+
+def stored(tx: Connection, ids: Collection[str]) -> set[str]:
+    """Return which of these rows are in the outbox: those that Kafka may not have acknowledged yet."""
+    return {row.id for row in STORED.rows(tx, {"ids": sorted(ids)})}
 
 
 def save(tx: Connection, rows: Sequence[OutboxRow]) -> None:

@@ -72,6 +72,8 @@ class Relay:
         self._producer = producer
         self._observer = observer
         self._in_flight: set[str] = set()
+        self._watched: set[str] = set()
+        self._acknowledged: list[str] = []
         self._delivered: list[str] = []
         self._remove_at = 0.0
         self._error: KafkaError | None = None
@@ -95,6 +97,17 @@ class Relay:
         self._producer.poll(0)
         if self._error is not None:
             raise NotPublished(f"Kafka refused a message: {self._error.str()}. It stays in the outbox.")
+
+    def watch(self, ids: Collection[str]) -> None:
+        """Report it by :meth:`take_acknowledged` once Kafka has these rows, also where it has them by now."""
+        known = set(ids).intersection(self._delivered)
+        self._acknowledged += known
+        self._watched.update(set(ids) - known)
+
+    def take_acknowledged(self) -> list[str]:
+        """Return the watched rows that Kafka has acknowledged since the last time."""
+        acknowledged, self._acknowledged = self._acknowledged, []
+        return acknowledged
 
     def take_delivered(self, *, at_once: bool = False) -> list[str]:
         """Return the ids that were acknowledged, at most twice a second; ``at_once``: now in any case.
@@ -157,6 +170,9 @@ class Relay:
     def _on_delivery(self, row_id: str, error: KafkaError | None, message: KafkaMessage) -> None:
         if error is None:
             self._delivered.append(row_id)
+            if row_id in self._watched:
+                self._watched.discard(row_id)
+                self._acknowledged.append(row_id)
             self.partition_count = max(self.partition_count, (message.partition() or 0) + 1)
         else:
             self._in_flight.discard(row_id)
@@ -226,6 +242,17 @@ class OutboxPublisher:
         with self.removal(at_once=at_once) as delivered:
             if delivered:
                 self._transact(lambda tx: outbox.remove(tx, delivered))
+
+    def watch(self, ids: Collection[str]) -> None:
+        """Report it by :meth:`take_acknowledged` once Kafka has these rows. Watch before they are published."""
+        with self._relay_in_use() as relay:
+            relay.watch(ids)
+
+    def take_acknowledged(self) -> list[str]:
+        """Return the watched rows that Kafka has acknowledged since the last time."""
+        with self._relay_in_use() as relay:
+            relay.poll()
+            return relay.take_acknowledged()
 
     def publish_leftovers(self, partitions: Collection[int] | None, *, age: timedelta) -> None:
         """Publish rows older than ``age`` that are not in flight here; None means the rows of all partitions."""

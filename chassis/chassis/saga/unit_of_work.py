@@ -130,6 +130,16 @@ class AwaitedPendingCall:
     request: Any = None
     after: str | None = None
 
+    @property
+    def begins_by(self) -> datetime:
+        """The latest time at which it may begin, as of a :class:`PendingCall`."""
+        return self.deadline_at - self.step.call.duration
+
+    @property
+    def sends_until(self) -> datetime:
+        """The time after which its client sends nothing more."""
+        return self.deadline_at - NETWORK
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AwaitedResult:

@@ -10,6 +10,11 @@ DELETE
 FROM outbox
 WHERE id = ANY(CAST($1 AS text[]));
 
+-- STORED
+SELECT id
+FROM outbox
+WHERE id = ANY(CAST($1 AS text[]));
+
 -- LEFTOVERS
 SELECT id, aggregatetype, aggregateid, type, payload, headers, partition
 FROM outbox
