@@ -15,10 +15,10 @@ from baraza.audit.report import judge
 from saga_tracker.definitions import DEFINITIONS
 
 CONSISTENT = """
-    INSERT INTO sagas VALUES ('confirmed', 'order', 1, 'CONFIRMED', NULL, 400),
-        ('refused', 'order', 1, 'CANCELLED_COMPENSATED', NULL, 400),
-        ('refunded', 'order', 1, 'CANCELLED_COMPENSATED', NULL, 400),
-        ('parked', 'order', 1, 'NEEDS_REVIEW', 'the courier is odd', 6);
+    INSERT INTO sagas VALUES ('confirmed', 'order', 1, 'CONFIRMED', NULL, 400, 0),
+        ('refused', 'order', 1, 'CANCELLED_COMPENSATED', NULL, 400, 0),
+        ('refunded', 'order', 1, 'CANCELLED_COMPENSATED', NULL, 400, 0),
+        ('parked', 'order', 1, 'NEEDS_REVIEW', 'the courier is odd', 6, 0);
     INSERT INTO orders VALUES
         ('confirmed', 'CONFIRMED', 'ann', 900, 100, 'a-lot', 'USD', 1000, 1000, 1, 1, 'north'),
         ('refused', 'CANCELLED_COMPENSATED', 'ann', 500, 0, 'a-lot', 'JPY', 500, 500, 1, 1, NULL),
@@ -255,7 +255,7 @@ ANOTHER_SAGA = """
     INSERT INTO steps VALUES ('return', 1, 'restock_inventory', 'inventory', NULL, NULL),
         ('return', 1, 'charge_deposit', 'payment', NULL, NULL), ('return', 1, 'charge_fee', 'payment', NULL, NULL),
         ('return', 1, 'post_return', 'ledger', NULL, 'entries'), ('return', 1, 'post_fee', 'ledger', NULL, 'entries');
-    INSERT INTO sagas VALUES ('returned', 'return', 1, 'CONFIRMED', NULL, 0);
+    INSERT INTO sagas VALUES ('returned', 'return', 1, 'CONFIRMED', NULL, 0, 0);
     INSERT INTO effects SELECT 'returned', step, service, 'DONE' FROM steps WHERE saga_type = 'return';
     INSERT INTO payments VALUES ('returned', 'charge_deposit', 'CAPTURED', 20, 'USD'),
         ('returned', 'charge_fee', 'CAPTURED', 5, 'USD');
@@ -289,6 +289,47 @@ def test_a_second_saga_over_the_same_services_breaks_no_invariant(data: sqlite3.
 )
 def test_damage_to_a_second_saga_is_found(data: sqlite3.Connection, name: str, damage: str) -> None:
     data.executescript(ANOTHER_SAGA + damage)
+
+    assert name in broken(data)
+
+
+WAITING = """
+    INSERT INTO steps VALUES ('payout', 1, 'hold', 'inventory', NULL, 'reservation'),
+        ('payout', 1, 'send_payout', 'payment', NULL, NULL);
+    INSERT INTO sagas VALUES ('sent', 'payout', 1, 'PENDING', NULL, 3, 1),
+        ('doubt', 'payout', 1, 'IN_DOUBT', 'asked', 3, 1),
+        ('frozen', 'payout', 1, 'INCIDENT', 'it was FAILED, and is SUCCEEDED', 0, 0);
+    INSERT INTO effects SELECT saga_id, 'hold', 'inventory', 'DONE' FROM sagas WHERE saga_type = 'payout';
+    INSERT INTO reservations SELECT saga_id, 'hold', 'RESERVED', 'a-lot' FROM sagas WHERE saga_type = 'payout';
+    INSERT INTO effects VALUES ('sent', 'send_payout', 'payment', 'SENT'),
+        ('doubt', 'send_payout', 'payment', 'UNSURE'),
+        ('frozen', 'send_payout', 'payment', 'REJECTED');
+    INSERT INTO deferred VALUES ('payment', 'fence', 'doubt', 1);
+"""
+
+
+def test_sagas_that_wait_for_an_outcome_or_are_frozen_break_no_invariant(data: sqlite3.Connection) -> None:
+    data.executescript(WAITING)
+
+    assert broken(data) == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("sagas-end", "UPDATE sagas SET is_awaiting = 0 WHERE saga_id = 'sent'"),
+        ("sagas-end", "UPDATE sagas SET is_awaiting = 0 WHERE saga_id = 'doubt'"),
+        ("sagas-end", "UPDATE sagas SET reason = NULL WHERE saga_id = 'frozen'"),
+        ("effects-settled", "UPDATE effects SET state = 'SENT' WHERE saga_id = 'frozen' AND step = 'send_payout'"),
+        ("effects-settled", "UPDATE effects SET state = 'SENT' WHERE saga_id = 'confirmed' AND service = 'ledger'"),
+        ("deferred-drained", "UPDATE deferred SET is_undated = 0 WHERE id = 'fence'"),
+        ("deferred-drained", "UPDATE sagas SET is_awaiting = 0 WHERE saga_id = 'doubt'"),
+        ("held-for-a-saga", "UPDATE sagas SET is_awaiting = 0 WHERE saga_id = 'sent'"),
+        ("held-is-done", "DELETE FROM reservations WHERE saga_id = 'doubt'"),
+    ],
+)
+def test_damage_to_a_saga_that_waits_is_found(data: sqlite3.Connection, name: str, damage: str) -> None:
+    data.executescript(WAITING + damage)
 
     assert name in broken(data)
 

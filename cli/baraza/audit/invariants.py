@@ -23,13 +23,13 @@ EVERY_EFFECT = "SELECT count(*) FROM effects"
 
 SAGAS_END = Invariant(
     name="sagas-end",
-    rule="Every saga is confirmed, or cancelled and compensated, or parked with a reason.",
+    rule="Every saga has ended, or is parked or frozen with a reason, or waits for an outcome that comes later.",
     checked=EVERY_SAGA,
     offenders="""
-        SELECT saga_id, iif(state = 'NEEDS_REVIEW', 'parked without a reason', 'still ' || state)
+        SELECT saga_id, iif(state IN ('NEEDS_REVIEW', 'INCIDENT'), state || ' without a reason', 'still ' || state)
         FROM sagas
-        WHERE state NOT IN ('CONFIRMED', 'CANCELLED_COMPENSATED', 'NEEDS_REVIEW')
-           OR (state = 'NEEDS_REVIEW' AND coalesce(reason, '') = '')
+        WHERE NOT (state IN ('CONFIRMED', 'CANCELLED_COMPENSATED') OR state IN ('PENDING', 'IN_DOUBT') AND is_awaiting
+                   OR state IN ('NEEDS_REVIEW', 'INCIDENT') AND coalesce(reason, '') <> '')
         UNION ALL
         SELECT saga_id, 'follows ' || saga_type || ' version ' || saga_version || ', which has no definition'
         FROM sagas
@@ -61,13 +61,14 @@ CANCELLED_UNDONE = Invariant(
 
 EFFECTS_SETTLED = Invariant(
     name="effects-settled",
-    rule="Every effect belongs to a step of its saga and is settled; only a parked saga may wait for a call's outcome.",
+    rule="Every effect belongs to a step of its saga and is settled, unless its saga is parked or waits for evidence.",
     checked=EVERY_EFFECT,
     offenders="""
         SELECT saga_id, step || ' is ' || effects.state
         FROM effects LEFT JOIN sagas USING (saga_id)
         WHERE effects.state NOT IN ('DONE', 'REJECTED', 'FENCED', 'UNDONE')
           AND NOT (effects.state = 'STARTED' AND sagas.state IS 'NEEDS_REVIEW')
+          AND NOT (effects.state IN ('SENT', 'UNSURE', 'PAUSED', 'STARTED') AND coalesce(is_awaiting, 0))
         UNION ALL
         SELECT saga_id, step || ' of ' || effects.service || ' is not a step of a known saga'
         FROM effects LEFT JOIN sagas USING (saga_id) LEFT JOIN steps USING (saga_type, saga_version, step, service)
@@ -123,16 +124,18 @@ PROVIDERS_KNOW_SAGAS = Invariant(
 
 HELD_FOR_A_SAGA = Invariant(
     name="held-for-a-saga",
-    rule="Stock is reserved and points are burned only for sagas that are confirmed, parked or under way.",
+    rule="Stock is reserved and points are burned only for sagas that are confirmed, parked, frozen or waiting.",
     checked="SELECT (SELECT count(*) FROM reservations) + (SELECT count(*) FROM burns)",
     offenders="""
         SELECT saga_id, 'reserved for a saga that is ' || coalesce(sagas.state, 'unknown')
         FROM reservations LEFT JOIN sagas USING (saga_id)
-        WHERE reservations.state = 'RESERVED' AND coalesce(sagas.state, '') NOT IN ('CONFIRMED', 'NEEDS_REVIEW')
+        WHERE reservations.state = 'RESERVED' AND NOT coalesce(is_awaiting, 0)
+          AND coalesce(sagas.state, '') NOT IN ('CONFIRMED', 'NEEDS_REVIEW', 'INCIDENT')
         UNION ALL
         SELECT saga_id, points || ' points burned for a saga that is ' || coalesce(sagas.state, 'unknown')
         FROM burns LEFT JOIN sagas USING (saga_id)
-        WHERE burns.state = 'BURNED' AND points > 0 AND coalesce(sagas.state, '') NOT IN ('CONFIRMED', 'NEEDS_REVIEW')
+        WHERE burns.state = 'BURNED' AND points > 0 AND NOT coalesce(is_awaiting, 0)
+          AND coalesce(sagas.state, '') NOT IN ('CONFIRMED', 'NEEDS_REVIEW', 'INCIDENT')
     """,
 )
 
@@ -232,12 +235,12 @@ OUTBOXES_DRAINED = Invariant(
 
 DEFERRED_DRAINED = Invariant(
     name="deferred-drained",
-    rule="No message waits for a retry; an undated one belongs to a parked saga or to a letter without a redrive.",
+    rule="No message waits for a retry; an undated one belongs to a saga that waits, or to a letter without a redrive.",
     checked="SELECT count(DISTINCT service) FROM steps",
     offenders="""
         SELECT deferred.saga_id, id || ' waits in ' || service
         FROM deferred LEFT JOIN sagas USING (saga_id)
-        WHERE NOT (is_undated AND (sagas.state IS 'NEEDS_REVIEW' OR EXISTS (
+        WHERE NOT (is_undated AND (sagas.state IS 'NEEDS_REVIEW' OR coalesce(is_awaiting, 0) OR EXISTS (
             SELECT 1 FROM letters WHERE (letters.saga_id, letters.service) = (deferred.saga_id, deferred.service)
             AND resolution IS NOT 'REDRIVEN')))
     """,

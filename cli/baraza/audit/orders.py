@@ -15,7 +15,7 @@ ORDERS_HAVE_SAGAS = Invariant(
     offenders="""
         SELECT order_id, 'checkout has ' || orders.state || ', the tracker ' || coalesce(sagas.state, 'has no saga')
         FROM orders LEFT JOIN sagas ON saga_id = order_id
-        WHERE iif(sagas.state = 'NEEDS_REVIEW', 'PENDING', sagas.state) IS NOT orders.state
+        WHERE iif(sagas.state IN ('NEEDS_REVIEW', 'IN_DOUBT', 'INCIDENT'), 'PENDING', sagas.state) IS NOT orders.state
         UNION ALL
         SELECT saga_id, 'a saga (' || sagas.state || ') without an order'
         FROM sagas LEFT JOIN orders ON order_id = saga_id

@@ -22,7 +22,9 @@ INSERT_ROWS = 20_000
 
 SCHEMA = """
     CREATE TABLE steps (saga_type, saga_version, step, service, undone_by, holds);
-    CREATE TABLE sagas (saga_id PRIMARY KEY, saga_type, saga_version, state, reason, idle_days) WITHOUT ROWID;
+    CREATE TABLE sagas (
+        saga_id PRIMARY KEY, saga_type, saga_version, state, reason, idle_days, is_awaiting
+    ) WITHOUT ROWID;
     CREATE TABLE orders (
         order_id PRIMARY KEY, state, customer_id, payable_minor, points_to_burn, lines, currency, total_minor,
         lines_minor, rate_points, rate_minor, destination

@@ -108,10 +108,12 @@ EFFECTS = "SELECT saga_id, step, '{service}', state FROM effects"
 DEFERRED = "SELECT '{service}', message_id, saga_id, due_at IS NULL FROM deferred"
 
 SAGAS = """
-    SELECT saga_id, saga_type, saga_version, state, reason, floor(extract(epoch FROM now() - updated_at) / 86400)::int
+    SELECT saga_id, saga_type, saga_version, state, reason, floor(extract(epoch FROM now() - updated_at) / 86400)::int,
+           awaits_since IS NOT NULL
     FROM sagas
 """
-"""The last column: for how many whole days nothing has happened to the saga."""
+"""The last columns: for how many whole days nothing has happened to the saga, and whether it waits for an outcome that
+comes later."""
 
 ORDERS = """
     SELECT order_id, state, customer_id, payable_minor, points_to_burn,
@@ -340,9 +342,12 @@ def _until(consumer: Any, end: int) -> Iterator[tuple[str, int, int, str]]:
 
 
 OPEN_ORDERS = "orders that checkout waits for"
-PARKED = "SELECT count(*) FROM sagas WHERE state = 'NEEDS_REVIEW'"
+PARKED = """
+    SELECT count(*) FROM sagas
+    WHERE saga_type = 'order' AND (state IN ('NEEDS_REVIEW', 'IN_DOUBT', 'INCIDENT') OR awaits_since IS NOT NULL)
+"""
 UNDER_WAY = (
-    (TRACKER, "sagas under way", "SELECT count(*) FROM sagas WHERE state = 'PENDING'"),
+    (TRACKER, "sagas under way", "SELECT count(*) FROM sagas WHERE state = 'PENDING' AND awaits_since IS NULL"),
     (CHECKOUT, OPEN_ORDERS, "SELECT count(*) FROM orders WHERE state = 'PENDING'"),
 )
 OUTBOX_ROWS = "SELECT count(*) FROM outbox"
@@ -360,7 +365,7 @@ def under_way(sources: Sources, services: Iterable[str]) -> dict[str, int]:
         with closing(connect(sources, service)) as connection:
             found |= {what: _count(connection, query) for what, query in queries}
             if service == TRACKER:
-                # A parked order waits for a person and does not move.
+                # An order that is parked, or waits for an outcome that comes later, does not move.
                 found[OPEN_ORDERS] -= _count(connection, PARKED)
     return {what: count for what, count in found.items() if count > 0}
 
