@@ -11,47 +11,43 @@ from __future__ import annotations
 import importlib
 import random
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TypeAlias
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import KafkaException
 from sqlalchemy import Connection, Engine
 
 from chassis.http.downstream import Unavailable
 from chassis.postgres.transient import utc_now
-from chassis.process.intake import raw_of
 from chassis.process.service import consumed_topics, open_dependencies
+from chassis.process.topic_reader import CannotReconcile, Reader
 from chassis.saga import deferred, effects, outbox
 from chassis.saga.batch import Batch
 from chassis.saga.deferred import RawMessage
 from chassis.saga.effects import Effect, EffectState, LoadedEffects
 from chassis.saga.handlers import Handlers
 from chassis.saga.outbox import OutboxRow
-from chassis.saga.steps import ExternalStep
+from chassis.saga.steps import AnyExternalStep, ExternalStep
 from chassis.saga.unit_of_work import CallResult, Delivery, PendingCall
 from chassis.settings import Settings
 from chassis.wire.codec import Codec, Undecodable
 from chassis.wire.envelope import new_id
 from chassis.wire.kafka import KafkaLogin
 from messages.contract import Message
-from messages.saga import SagaFenced
+from messages.saga import RedriveStep, SagaFenced
 
+READ_AHEAD_MAX = 5_000
+"""Messages of one partition that a service may have read since it last committed its offsets, which it does twice a second."""
 LAG_MAX = timedelta(minutes=10)
 """What the service handled after TIME may be this much older. A service that lagged further needs an earlier TIME."""
-TIMEOUT_S = 10.0
-READ_SIZE_MAX = 500
 
 Trigger: TypeAlias = tuple[str, type[Message]]
 """A saga's id and the type of the event that triggers a step."""
 
 USAGE = "Usage: python -m chassis.process.reconcile PACKAGE TIME, for example inventory 2026-11-21T09:30:00Z.\n"
-
-
-class CannotReconcile(Exception):
-    """Nothing was changed; the message names what prevents it, and what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,10 +61,14 @@ class PublishedReply:
 
 @dataclass(slots=True)
 class Reconciled:
-    """How many replies the database knew, how many were decided again alike, and which could not be."""
+    """How many replies the database knew, how many were decided again alike, and which could not be.
+
+    ``found_at_providers`` are calls that were made, and of which neither the database nor a reply knew.
+    """
 
     known: int = 0
     repeated: int = 0
+    found_at_providers: int = 0
     open: list[PublishedReply] = field(default_factory=list)
 
 
@@ -114,6 +114,37 @@ class Replay:
             waiting = open_
         done.open = waiting
         return done
+
+    def recover(self, triggers: Mapping[Trigger, RawMessage]) -> int:
+        """Settle the calls that were made for these triggers and that the database lacks; return how many.
+
+        A fence that is read before its step's trigger would find no effect, and promise that the step never ran. So
+        the provider is queried for each trigger that has none. What it did is decided as if its answer had come now,
+        and published by the service at its start. A trigger whose call never arrived may be fenced.
+        """
+        found = 0
+        for (_, event), raw in triggers.items():
+            for step in self._handlers.steps:
+                if isinstance(step, ExternalStep) and any(trigger.on is event for trigger in step.triggers):
+                    found += self._transact(partial(self._recover, step=step, raw=raw)) is False
+        return found
+
+    def _recover(self, tx: Connection, *, step: AnyExternalStep, raw: RawMessage) -> bool | None:
+        """Return False where the outcome of a call was found, True where the database knows the step already."""
+        message = self._codec.decode(raw.value)
+        if effects.load(tx, [message.saga_id]).get(message.saga_id, step.name) is not None:
+            return True
+        deferred.remove(tx, [(message.message_id, step.name)])
+        batch = self._batch(tx, message.saga_id)
+        batch.deliveries([(step.name, Delivery(message=message, raw=raw))])
+        calls = batch.finish().calls
+        if not calls:
+            return True
+        outcomes = [CallResult(call=call, outcome=outcome_of(call)) for call in calls]
+        batch = self._batch(tx, message.saga_id)
+        batch.settle(outcomes)
+        batch.finish()
+        return False
 
     def _repeat(self, reply: PublishedReply) -> bool | None:
         """Return whether the database knew the reply already; None where the decision would be another one now."""
@@ -237,78 +268,33 @@ def outcome_of(call: PendingCall) -> object:
     return outcome
 
 
-class Reader:
-    """Reads ranges of topics with the service's own login, and sets the offsets at which the service continues."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """The replies that a service has published, in that order, and what it had read.
 
-    def __init__(self, login: KafkaLogin, group: str) -> None:
-        self._group = group
-        self._admin = AdminClient(login.options())
-        self._consumer = Consumer({**login.options(), "group.id": group, "enable.auto.commit": False})
-
-    def close(self) -> None:
-        """Disconnect."""
-        self._consumer.close()
-
-    def check_stopped(self) -> None:
-        """Raise CannotReconcile while a process of the service runs, since it would decide at the same time."""
-        found = self._admin.describe_consumer_groups([self._group])[self._group].result(TIMEOUT_S)
-        if found.members:
-            names = ", ".join(sorted(member.client_id for member in found.members))
-            raise CannotReconcile(f"{self._group} still runs ({names}). Stop all its processes first.")
-
-    def offsets_at(self, topics: Iterable[str], since: datetime) -> list[TopicPartition]:
-        """Return the offset of each partition of the topics at that time: its end where it has no later message."""
-        listed = self._admin.list_topics(timeout=TIMEOUT_S).topics
-        at_ms = int(since.timestamp() * 1_000)
-        times = [TopicPartition(topic, number, at_ms) for topic in topics for number in listed[topic].partitions]
-        found = self._consumer.offsets_for_times(times, timeout=TIMEOUT_S)
-        return [
-            each if each.offset >= 0 else TopicPartition(each.topic, each.partition, self._end(each)) for each in found
-        ]
-
-    def read(self, begins: Sequence[TopicPartition]) -> Iterator[tuple[int, RawMessage]]:
-        """Yield every message from these offsets to the present ends, with the time at which it was published."""
-        ends = {(begin.topic, begin.partition): self._end(begin) for begin in begins}
-        left = [begin for begin in begins if begin.offset < ends[begin.topic, begin.partition]]
-        unfinished = {(begin.topic, begin.partition) for begin in left}
-        if left:
-            self._consumer.assign(left)
-        while unfinished:
-            messages = self._consumer.consume(READ_SIZE_MAX, TIMEOUT_S)
-            if not messages:
-                raise CannotReconcile(
-                    f"Kafka returned nothing for {TIMEOUT_S:.0f} s, although more is stored. Run ./baraza status."
-                )
-            for message in messages:
-                if message.error() is not None:
-                    raise CannotReconcile(f"{self._group} cannot read from Kafka: {message.error()}.")
-                raw = raw_of(message)
-                if raw.offset < ends[raw.topic, raw.partition]:
-                    yield message.timestamp()[1], raw
-                if raw.offset + 1 >= ends[raw.topic, raw.partition]:
-                    unfinished.discard((raw.topic, raw.partition))
-        self._consumer.unassign()
-
-    def commit_back(self, offsets: Sequence[TopicPartition]) -> None:
-        """Commit these offsets for the service, except where the committed offset is an earlier one."""
-        committed = self._consumer.committed(list(offsets), timeout=TIMEOUT_S)
-        back = [offset for offset, now in zip(offsets, committed, strict=True) if now.offset > offset.offset]
-        if back:
-            self._consumer.commit(offsets=back, asynchronous=False)
-
-    def _end(self, topic_partition: TopicPartition) -> int:
-        return self._consumer.get_watermark_offsets(topic_partition, timeout=TIMEOUT_S)[1]
-
-
-def published_since(
-    reader: Reader, service: str, handlers: Handlers, codec: Codec, since: datetime
-) -> tuple[list[PublishedReply], dict[Trigger, RawMessage]]:
-    """Return the replies that the service has published since then, in that order, and the triggers of its steps.
-
-    The triggers are by saga and type.
+    ``triggers`` are those of its steps by saga and type, ``closed`` the sagas with a command to fence or to compensate.
     """
+
+    replies: Sequence[PublishedReply] = ()
+    triggers: Mapping[Trigger, RawMessage] = field(default_factory=dict)
+    closed: Collection[str] = ()
+
+    def may_be_called(self, committed: Mapping[tuple[str, int], int]) -> dict[Trigger, RawMessage]:
+        """Return the triggers for which a call may have been made: those that the service had read.
+
+        ``committed`` are its offsets by topic and partition. What it read after its last commit is not far beyond them.
+        """
+        return {
+            key: raw
+            for key, raw in self.triggers.items()
+            if key[0] in self.closed or raw.offset < committed.get((raw.topic, raw.partition), 0) + READ_AHEAD_MAX
+        }
+
+
+def published_since(reader: Reader, service: str, handlers: Handlers, codec: Codec, since: datetime) -> Published:
+    """Return what the service has published since then."""
     if not handlers.steps:
-        return [], {}
+        return Published()
     published: dict[str, tuple[int, Message]] = {}
     wanted = {*handlers.answers, SagaFenced}
     for published_at_ms, raw in reader.read(reader.offsets_at([f"{service}.events"], since)):
@@ -317,16 +303,19 @@ def published_since(
             published.setdefault(message.message_id, (published_at_ms, message))
     causes: dict[str, RawMessage] = {}
     triggers: dict[Trigger, RawMessage] = {}
+    closed: set[str] = set()
     for _, raw in reader.read(reader.offsets_at(consumed_topics(service, handlers), since - LAG_MAX)):
         message = _read(codec, raw, handlers.events | handlers.commands)
         if message is not None:
             causes[message.message_id] = raw
             triggers[message.saga_id, type(message)] = raw
+            if type(message) in handlers.commands and not isinstance(message, RedriveStep):
+                closed.add(message.saga_id)
     replies = [
         PublishedReply(message=message, published_at_ms=published_at_ms, cause=causes.get(message.causation_id or ""))
         for published_at_ms, message in sorted(published.values(), key=lambda pair: pair[0])
     ]
-    return replies, triggers
+    return Published(replies=replies, triggers=triggers, closed=closed)
 
 
 def _read(codec: Codec, raw: RawMessage, wanted: Collection[type[Message]]) -> Message | None:
@@ -341,7 +330,7 @@ def reconcile(settings: Settings, package: str, since: datetime) -> Reconciled:
     """Bring the service's database up to the replies that it has published, and let it continue from ``since``.
 
     1. Check that no process of the service runs.
-    2. Read the replies that it has published since, and decide them again.
+    2. Read the replies that it has published since, decide them again, and settle the calls of which none knows.
     3. Only if all came out the same, set its group's offsets back, so that it handles everything else at its start.
     """
     dependencies = open_dependencies(settings)
@@ -351,8 +340,12 @@ def reconcile(settings: Settings, package: str, since: datetime) -> Reconciled:
         # 1.
         reader.check_stopped()
         # 2.
-        replies, triggers = published_since(reader, settings.service, handlers, dependencies.codec, since)
-        done = Replay(settings.service, handlers, dependencies.engine, dependencies.codec, triggers).run(replies)
+        read = published_since(reader, settings.service, handlers, dependencies.codec, since)
+        replay = Replay(settings.service, handlers, dependencies.engine, dependencies.codec, read.triggers)
+        done = replay.run(read.replies)
+        if not done.open:
+            possible = read.may_be_called(reader.committed(consumed_topics(settings.service, handlers)))
+            done.found_at_providers = replay.recover(possible)
         # 3.
         if not done.open:
             reader.commit_back(reader.offsets_at(consumed_topics(settings.service, handlers), since - LAG_MAX))
@@ -375,6 +368,8 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     sys.stdout.write(f"{done.known} replies were known, {done.repeated} were decided again.\n")
+    if done.found_at_providers:
+        sys.stdout.write(f"{done.found_at_providers} calls without a reply were found at their providers.\n")
     for each in done.open:
         why = "its cause is older than what was read" if each.cause is None else "the decision would be another now"
         sys.stderr.write(f"{each.message.saga_id} {type(each.message).__name__}: {why}.\n")
