@@ -110,7 +110,10 @@ def parse_time(text: str) -> datetime:
 
 
 def heading(saga: Json) -> str:
-    """Return the saga in one line: its type, id, subject, state and duration, and a second line with the reason."""
+    """Return the saga in one line: its type, id, subject, state and duration.
+
+    A second line has the reason, a third one the outcome that it waits for.
+    """
     took = ""
     if saga.get("finished_at"):
         seconds = (parse_time(saga["finished_at"]) - parse_time(saga["started_at"])).total_seconds()
@@ -118,7 +121,11 @@ def heading(saga: Json) -> str:
     subject = f" · {saga['subject']}" if saga.get("subject") else ""
     cause = (saga.get("cause") or "reason").lower().replace("_", " ")
     why = f"\n{cause}: {saga['reason']}" if saga.get("reason") else ""
-    return f"{saga['type']} {saga['saga_id']}{subject} · {saga['state']}{took}{why}"
+    waits = ""
+    if saga.get("awaits_since"):
+        since = parse_time(saga["awaits_since"]).isoformat(timespec="seconds").replace("+00:00", "Z")
+        waits = f"\nwaits for the outcome of {saga['step']}, open since {since}"
+    return f"{saga['type']} {saga['saga_id']}{subject} · {saga['state']}{took}{why}{waits}"
 
 
 def _after(seconds: float) -> str:

@@ -72,3 +72,14 @@ def test_every_entry_is_in_the_tree_once(edges: list[tuple[int, int, float]]) ->
     entries = [entry(str(name), after_s, str(cause)) for name, cause, after_s in edges]
 
     assert sorted(line.entry["message_id"] for line in timeline.lines(entries)) == sorted(str(n) for n, _, _ in edges)
+
+
+def test_a_heading_shows_the_subject_the_reason_and_the_outcome_that_is_open() -> None:
+    saga = {"type": "payout", "saga_id": "s1", "subject": "m-7", "state": "IN_DOUBT", "step": "send_payout"}
+    doubt = {"cause": "CANCELLED", "reason": "support-7: asked", "awaits_since": "2026-11-29T10:02:00+00:00"}
+    assert timeline.heading({**saga, **doubt}).splitlines() == [
+        "payout s1 · m-7 · IN_DOUBT",
+        "cancelled: support-7: asked",
+        "waits for the outcome of send_payout, open since 2026-11-29T10:02:00Z",
+    ]
+    assert timeline.heading({**saga, "subject": None, "state": "PENDING"}) == "payout s1 · PENDING"

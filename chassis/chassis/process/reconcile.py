@@ -40,7 +40,7 @@ from messages.contract import Message
 from messages.saga import RedriveStep, SagaFenced
 
 READ_AHEAD_MAX = 5_000
-"""Messages of one partition that a service may have read since it last committed its offsets, which it does twice a second."""
+"""Messages of one partition that a service may have read since it last committed its offsets: a second's, at most."""
 LAG_MAX = timedelta(minutes=10)
 """What the service handled after TIME may be this much older. A service that lagged further needs an earlier TIME."""
 
@@ -132,7 +132,8 @@ class Replay:
     def _recover(self, tx: Connection, *, step: AnyExternalStep, raw: RawMessage) -> bool | None:
         """Return False where the outcome of a call was found, True where the database knows the step already."""
         message = self._codec.decode(raw.value)
-        if effects.load(tx, [message.saga_id]).get(message.saga_id, step.name) is not None:
+        is_its = any(trigger.serves(message) for trigger in step.triggers)
+        if not is_its or effects.load(tx, [message.saga_id]).get(message.saga_id, step.name) is not None:
             return True
         deferred.remove(tx, [(message.message_id, step.name)])
         batch = self._batch(tx, message.saga_id)

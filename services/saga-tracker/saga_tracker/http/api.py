@@ -85,7 +85,7 @@ class SagaList:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One step of a saga: ``outcome`` is waiting, ran, rejected, compensated or not_run."""
+    """One step of a saga: ``outcome`` is waiting, awaited, ran, rejected, compensated or not_run."""
 
     name: str
     service: str
