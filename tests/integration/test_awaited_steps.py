@@ -22,7 +22,7 @@ from chassis.saga.handlers import Handlers
 from chassis.saga.ladder import Ladder
 from chassis.saga.routing import Work
 from chassis.saga.schema import service_metadata
-from chassis.saga.steps import AwaitedCall, AwaitedStep, Compensation
+from chassis.saga.steps import AwaitedCall, AwaitedCompensation, AwaitedStep, Compensation
 from chassis.saga.triggers import SagaTrigger
 from chassis.saga.unit_of_work import AwaitedAct, AwaitedPendingCall, AwaitedResult, Delivery, Outgoing
 from chassis.wire.codec import Codec
@@ -88,10 +88,15 @@ def recorded(request: Wanted, settlement: Settlement, marks: Marks) -> None:
         marks.done.append(request.saga_id)
 
 
-def handlers(bank: Bank, policy: AwaitedPolicy) -> Handlers:
+def handlers(bank: Bank, policy: AwaitedPolicy, *, refunds_later: bool = False) -> Handlers:
     compensation = Compensation(
         on=CancelShipment, undoes=(PAY,), load=_load(PAY), decide=_undo(ShipmentCancelled), save=_save,
         replies=(ShipmentCancelled,),
+    )  # fmt: skip
+    refund = AwaitedCompensation(
+        on=CancelShipment, undoes=(PAY,), load=_load(PAY), decide=_undo(ShipmentCancelled), save=_save,
+        replies=(ShipmentCancelled,), ladder=LADDER, sends_max=2,
+        call=AwaitedCall(prepare=prepared, send=bank.send, query=bank.query),
     )  # fmt: skip
     step = AwaitedStep(
         name=PAY,
@@ -103,12 +108,12 @@ def handlers(bank: Bank, policy: AwaitedPolicy) -> Handlers:
         ),
         policy=policy, ladder=LADDER, load=_load(PAY), record=recorded, save=_save,
         call=AwaitedCall(prepare=prepared, send=bank.send, query=bank.query, cancel=bank.cancel),
-        compensation=None if policy.no_return else compensation,
+        compensation=None if policy.no_return else refund if refunds_later else compensation,
     )  # fmt: skip
     return Handlers.of([step])
 
 
-def prepared(requests: Sequence[Wanted], _tx: Connection) -> Mapping[str, str]:
+def prepared(requests: Sequence[Wanted | CancelShipment], _tx: Connection) -> Mapping[str, str]:
     return {request.saga_id: f"pay {request.saga_id}" for request in requests}
 
 
@@ -118,6 +123,7 @@ class Service:
 
     engine: Engine
     policy: AwaitedPolicy = PAYOUT
+    refunds_later: bool = False
     bank: Bank = field(default_factory=Bank)
     now: datetime = AT
     calls: list[AwaitedPendingCall] = field(default_factory=list)
@@ -126,7 +132,7 @@ class Service:
     saga_id: str = field(default_factory=new_id)
 
     def __post_init__(self) -> None:
-        self.handlers = handlers(self.bank, self.policy)
+        self.handlers = handlers(self.bank, self.policy, refunds_later=self.refunds_later)
 
     def deliver(self, message: Message) -> list[Message]:
         """Handle a message, and return what is published because of it."""
@@ -172,9 +178,9 @@ class Service:
         deliveries = [(row.handler, Delivery.of(row, CODEC.decode(row.raw.value))) for row in rows]
         return self.work(Work(awaited_due=[key for key in due if key[0] == self.saga_id], due=deliveries))
 
-    def prove(self, outcome: Outcome, number: int = 1, **more: str) -> list[Message]:
+    def prove(self, outcome: Outcome, number: int = 1, *, step: str = PAY, **more: str) -> list[Message]:
         """Store what a callback proves, and let the owner of the partition decide about it."""
-        key = f"{self.saga_id}:{PAY}" if number == 1 else f"{self.saga_id}:{PAY}:{number}"
+        key = f"{self.saga_id}:{step}" if number == 1 else f"{self.saga_id}:{step}:{number}"
         claim = Claim(outcome=outcome, key=key, **more)
         body = Received(
             id=new_id(),
@@ -221,8 +227,8 @@ class Service:
     def state(self) -> str:
         """The state of the step's effect, with ``closing`` where its saga is fenced."""
         with self.engine.connect() as connection:
-            query = text("SELECT state, closing FROM effects WHERE saga_id = :id")
-            state, closing = connection.execute(query, {"id": self.saga_id}).one()
+            query = text("SELECT state, closing FROM effects WHERE saga_id = :id AND step = :step")
+            state, closing = connection.execute(query, {"id": self.saga_id, "step": PAY}).one()
         return f"{state} closing" if closing else str(state)
 
     @property
@@ -427,6 +433,82 @@ def test_a_compensation_waits_for_the_outcome_of_a_step_that_is_in_doubt(card: S
     settled = card.prove(Outcome.REFUSED)
     assert types(settled) == ["ShipmentCancelled"]
     assert (card.state, card.marks) == ("REJECTED closing", (0, 0))
+
+
+def paid(engine: Engine) -> Service:
+    """Return a service whose step is paid, and whose refund is proven later."""
+    service = Service(engine=engine, policy=AwaitedPolicy(no_return=False), refunds_later=True)
+    service.trigger()
+    assert types(service.call(Proven(outcome=Outcome.SUCCEEDED))) == ["ShipmentBooked"]
+    service.bank.sent.clear()
+    return service
+
+
+def refund(service: Service, attempt: int = 1) -> list[Message]:
+    return service.deliver(a(CancelShipment, saga_id=service.saga_id, step=PAY, attempt=attempt))
+
+
+def test_a_refund_is_replied_to_on_its_proof_and_not_on_its_acknowledgement(engine: Engine) -> None:
+    service = paid(engine)
+    (begun,) = refund(service)
+    assert isinstance(begun, StepAwaited)
+    assert (begun.step, begun.undo, begun.attempt, begun.key) == (PAY, True, 1, f"{service.saga_id}:{PAY}:undo")
+    assert [call.after for call in service.calls] == [begun.message_id]
+    assert service.call(Accepted()) == []
+    assert refund(service, 2) == [], "the command that is sent again begins nothing"
+    assert service.wait(100) == []
+    service.lose()
+    assert (service.state, service.marks) == ("DONE", (1, 0))
+    replies = service.prove(Outcome.SUCCEEDED, step=f"{PAY}:undo")
+    assert types(replies) == ["ShipmentCancelled", "ShipmentCancelled"], "each command has its reply"
+    assert [each.undone for each in replies if isinstance(each, ShipmentCancelled)] == [True, False]
+    assert (service.state, service.marks) == ("UNDONE", (1, 1))
+    assert service.bank.sent == [f"{service.saga_id}:{PAY}:undo"]
+
+
+def test_a_refund_without_an_answer_is_sent_again_under_its_one_key(engine: Engine) -> None:
+    service = paid(engine)
+    refund(service)
+    service.acknowledge()
+    service.call(Unavailable("the answer was lost"))
+    service.wait(10)
+    service.call(NotFound())
+    service.wait(60)
+    service.call(Unavailable("the answer was lost"))
+    service.wait(10)
+    settled = service.call(Proven(outcome=Outcome.SUCCEEDED)) + service.wait(0)
+    assert types(settled) == ["ShipmentCancelled"]
+    assert service.bank.sent == [f"{service.saga_id}:{PAY}:undo"] * 2
+
+
+def test_a_refund_that_fails_for_good_is_a_dead_command(engine: Engine) -> None:
+    service = paid(engine)
+    refund(service)
+    assert service.call(Proven(outcome=Outcome.REFUSED)) + service.wait(0) == []
+    assert service.letters == [f"{PAY}.dlq"]
+    assert (service.state, service.marks) == ("DONE", (1, 0))
+
+
+def test_a_refund_of_what_never_ran_undoes_nothing(engine: Engine) -> None:
+    service = Service(engine=engine, policy=AwaitedPolicy(no_return=False), refunds_later=True)
+    (reply,) = refund(service)
+    assert isinstance(reply, ShipmentCancelled)
+    assert (reply.undone, service.state, service.calls) == (False, "FENCED closing", [])
+
+
+def test_at_the_end_of_a_refunds_ladder_a_person_is_called_and_a_new_command_begins_it_anew(engine: Engine) -> None:
+    service = paid(engine)
+    refund(service)
+    service.call(Accepted())
+    while not service.letters:
+        service.wait(4_000)
+        service.lose()
+    assert service.letters == [f"{PAY}.dlq"]
+    refund(service, 2)
+    service.wait(0)
+    assert [call.act for call in service.calls] == [AwaitedAct.QUERY]
+    service.lose()
+    assert types(service.prove(Outcome.SUCCEEDED, step=f"{PAY}:undo")) == ["ShipmentCancelled"] * 2
 
 
 def test_a_payment_after_its_refusal_turns_no_row_and_is_published_once(service: Service) -> None:

@@ -11,7 +11,7 @@ from chassis.saga.attempts import AttemptState, Outcome
 from chassis.saga.awaited import Act, AwaitedEffect, Change
 from chassis.saga.effects import OPEN, Effect, EffectState
 from chassis.saga.evidence import Source
-from chassis.saga.steps import AnyAwaitedStep
+from chassis.saga.steps import AnyAwaited, AwaitedUndo
 from chassis.saga.triggers import StepKey
 from chassis.wire.envelope import derived_id
 
@@ -20,7 +20,7 @@ from chassis.wire.envelope import derived_id
 class Decided:
     """One decision about a step, with what led to it. ``before`` is None where it begins the first attempt."""
 
-    step: AnyAwaitedStep
+    step: AnyAwaited
     before: AwaitedEffect | None
     change: Change
     proof: Proven | None = None
@@ -35,6 +35,11 @@ class Decided:
     def key(self) -> StepKey:
         """The saga and the step."""
         return self.effect.saga_id, self.effect.step
+
+    @property
+    def owner(self) -> str:
+        """The step that it is about, also where it is the step's undo."""
+        return self.step.step if isinstance(self.step, AwaitedUndo) else self.step.name
 
     @property
     def is_open(self) -> bool:

@@ -22,7 +22,7 @@ from chassis.saga.awaited import Act, AwaitedEffect
 from chassis.saga.awaited_decisions import Decided, awaited_id, rescheduled, unsent
 from chassis.saga.effects import OPEN, EffectState
 from chassis.saga.evidence import Fate, Source, StoredEvidence
-from chassis.saga.steps import AnyAwaitedStep, answer, request_of
+from chassis.saga.steps import AnyAwaited, AnyAwaitedStep, AwaitedUndo, answer, request_of
 from chassis.saga.triggers import StepKey
 from chassis.saga.unit_of_work import (
     AwaitedAct,
@@ -66,7 +66,24 @@ class AwaitedSteps:
             self._apply(Decided(step=step, before=None, change=change))
         self._unit_of_work.mark_handled(step.name, group)
 
-    def due(self, step: AnyAwaitedStep, saga_id: str) -> None:
+    def begin_undo(self, undo: AwaitedUndo, delivery: Delivery) -> None:
+        """Begin the undo of a step for this command. One that is begun goes on; a ladder that has ended begins anew."""
+        saga_id = delivery.message.saga_id
+        row = self._rows.step((saga_id, undo.name))
+        if row is not None:
+            if row.query_at is None:
+                self.resume(undo, saga_id, row.redrive + 1)
+            return
+        deadline_at = self._unit_of_work.deadline_of(undo)
+        self._rows.put_step(
+            AwaitedStepRow(
+                saga_id=saga_id, step=undo.name, trigger=delivery.raw, query_at=deadline_at, queried_since=self._now
+            )
+        )
+        change = awaited.triggered(saga_id, undo.name, now=self._now, deadline_at=deadline_at)
+        self._apply(Decided(step=undo, before=None, change=change))
+
+    def due(self, step: AnyAwaited, saga_id: str) -> None:
         """Do what the ladder says now: query, send the same attempt again, or begin the next one."""
         key = (saga_id, step.name)
         row, before = self._rows.step(key), self._awaited(key)
@@ -76,7 +93,7 @@ class AwaitedSteps:
         change = awaited.on_due(before, step.policy, now=self._now, deadline_at=deadline_at)
         self._apply(Decided(step=step, before=before, change=change), is_due=True)
 
-    def settle(self, step: AnyAwaitedStep, result: AwaitedResult) -> Fate | None:
+    def settle(self, step: AnyAwaited, result: AwaitedResult) -> Fate | None:
         """Take the answer to a call about an attempt. Without one nothing is known, and the ladder goes on."""
         call = result.call
         before = self._awaited((call.saga_id, step.name))
@@ -99,14 +116,14 @@ class AwaitedSteps:
                 raise TypeError(f"{step.name} got no answer and no failure from its call; its adapter returned None.")
         return None
 
-    def take(self, step: AnyAwaitedStep, piece: StoredEvidence) -> Fate:
+    def take(self, step: AnyAwaited, piece: StoredEvidence) -> Fate:
         """Decide about a stored piece of evidence."""
         proof = Proven(
             outcome=piece.outcome, provider_id=piece.provider_id, reference=piece.reference, detail=piece.detail
         )
         return self.prove(step, piece.saga_id, piece.number, proof, piece.source)
 
-    def prove(self, step: AnyAwaitedStep, saga_id: str, number: int, proof: Proven, source: Source) -> Fate:
+    def prove(self, step: AnyAwaited, saga_id: str, number: int, proof: Proven, source: Source) -> Fate:
         """Decide about what is proven of an attempt. Raises LookupError where there is no such attempt."""
         before = self._awaited((saga_id, step.name))
         if before is None:
@@ -118,14 +135,14 @@ class AwaitedSteps:
             return Fate.CONTRADICTED
         return Fate.REPEATED if change.after == before else Fate.SETTLED
 
-    def close(self, step: AnyAwaitedStep, saga_id: str) -> None:
+    def close(self, step: AnyAwaited, saga_id: str) -> None:
         """Let the step send nothing any more: its saga is being fenced, or the step compensated."""
         before = self._awaited((saga_id, step.name))
         if before is not None:
             change = awaited.on_fenced(before, step.policy)
             self._apply(Decided(step=step, before=before, change=change))
 
-    def resume(self, step: AnyAwaitedStep, saga_id: str, redrive: int) -> None:
+    def resume(self, step: AnyAwaited, saga_id: str, redrive: int) -> None:
         """Begin the ladder anew, now. A redrive settles nothing and makes no attempt."""
         row = self._rows.step((saga_id, step.name))
         if row is not None and row.redrive < redrive:
@@ -173,6 +190,8 @@ class AwaitedSteps:
 
     def _record(self, decided: Decided) -> None:
         step, effect, trigger = decided.step, decided.effect, self._trigger(decided.key)
+        if isinstance(step, AwaitedUndo):
+            return  # The command that waits for it is woken, and finishes the compensation.
         request = request_of(step, trigger)
         rows = step.load([request], self._tx)
         step.record(request, decided.settlement, rows)
@@ -215,12 +234,13 @@ class AwaitedSteps:
         """Publish that an attempt is begun, and return the id that Kafka must acknowledge before its call."""
         effect, trigger = decided.effect, self._trigger(decided.key)
         message_id = awaited_id(effect)
+        is_undo = isinstance(decided.step, AwaitedUndo)
         message = StepAwaited(
             **self._unit_of_work.reply_envelope(trigger, message_id),
             service=self._unit_of_work.service,
-            step=effect.step,
+            step=decided.owner,
             attempt=effect.attempt,
-            undo=False,
+            undo=is_undo,
             key=attempt_key(effect.saga_id, effect.step, effect.attempt),
             since=self._now,
         )
@@ -234,7 +254,7 @@ class AwaitedSteps:
         message = StepContradicted(
             **self._unit_of_work.reply_envelope(self._trigger(decided.key), message_id),
             service=self._unit_of_work.service,
-            step=effect.step,
+            step=decided.owner,
             attempt=number,
             recorded=decided.recorded,
             proven=decided.proof.outcome.value,
@@ -245,9 +265,10 @@ class AwaitedSteps:
         self._unit_of_work.emit(message, self._row(decided.key).trigger)
 
     def _send(self, decided: Decided, *, after: str | None = None) -> None:
-        request = request_of(decided.step, self._trigger(decided.key))
-        requests = decided.step.call.prepare([request], self._tx)
-        self._plan(decided, AwaitedAct.SEND, request=requests[request.saga_id], after=after)
+        step, trigger = decided.step, self._trigger(decided.key)
+        request = trigger if isinstance(step, AwaitedUndo) else request_of(step, trigger)
+        requests = step.call.prepare([request], self._tx)
+        self._plan(decided, AwaitedAct.SEND, request=requests[trigger.saga_id], after=after)
 
     def _plan(self, decided: Decided, act: AwaitedAct, *, request: object = None, after: str | None = None) -> None:
         effect, step = decided.effect, decided.step
@@ -276,7 +297,7 @@ class AwaitedSteps:
             days = (self._now - after.queried_since).total_seconds() / 86_400
             reason = f"its provider was queried {after.queries} times in {days:.0f} days"
             attempt = decided.effect.attempt
-            self._unit_of_work.dead_letter(after.trigger, decided.step.name, reason, attempt, redrive=after.redrive)
+            self._unit_of_work.dead_letter(after.trigger, decided.owner, reason, attempt, redrive=after.redrive)
 
     def _row(self, key: StepKey) -> AwaitedStepRow:
         row = self._rows.step(key)

@@ -75,7 +75,7 @@ class Batch:
         self._awaited_steps = AwaitedSteps(tx, self._unit_of_work, self._attempts, codec)
         self._built_in = BuiltInCommands(handlers, self._unit_of_work, self._awaited_steps)
         self._step_calls = StepCalls(tx, self._unit_of_work, LateCalls(tx, self._unit_of_work, handlers, codec))
-        self._compensations = Compensations(tx, self._unit_of_work, self._built_in)
+        self._compensations = Compensations(tx, self._unit_of_work, self._built_in, self._awaited_steps)
 
     def handle(self, work: Work) -> None:
         """Handle the work.

@@ -12,16 +12,32 @@ from sqlalchemy import Connection
 
 from chassis.http.downstream import TooLate
 from chassis.saga import effects
-from chassis.saga.built_in_commands import BuiltInCommands
-from chassis.saga.effects import OnCompensation
-from chassis.saga.steps import AnyCompensation, AnyExternalCompensation, Compensation, ExternalCompensation, name
+from chassis.saga.awaited_steps import AwaitedSteps
+from chassis.saga.built_in_commands import COMES_LATER, BuiltInCommands
+from chassis.saga.effects import EffectState, OnCompensation
+from chassis.saga.steps import (
+    AnyAwaitedCompensation,
+    AnyCompensation,
+    AnyExternalCompensation,
+    AwaitedCompensation,
+    AwaitedUndo,
+    Compensation,
+    ExternalCompensation,
+    name,
+)
 from chassis.saga.unit_of_work import CallResult, Delivery, PendingCall, UnitOfWork
+
+UNDO_FAILED = "its undo failed for good at the provider"
+"""The reason of a dead letter: a person has to undo the step."""
 
 
 class Compensations:
     """The compensations of one unit of work, local ones and those that call a provider."""
 
-    def __init__(self, tx: Connection, unit_of_work: UnitOfWork, built_in: BuiltInCommands) -> None:
+    def __init__(
+        self, tx: Connection, unit_of_work: UnitOfWork, built_in: BuiltInCommands, awaited_steps: AwaitedSteps
+    ) -> None:
+        self._awaited_steps = awaited_steps
         self._tx = tx
         self._unit_of_work = unit_of_work
         self._loaded = unit_of_work.loaded
@@ -38,6 +54,8 @@ class Compensations:
                 self._built_in.close(saga_id, compensation.undoes, delivery, name(compensation))
             else:
                 (undo if what is OnCompensation.UNDO else reply).append(delivery)
+        if isinstance(compensation, AwaitedCompensation):
+            undo = self._undone_later(compensation, undo)
         if isinstance(compensation, ExternalCompensation):
             self._begin(compensation, undo)
             self._finish(compensation, [(each, None) for each in reply])
@@ -65,8 +83,33 @@ class Compensations:
     def _decision(self, compensation: AnyCompensation, saga_id: str) -> OnCompensation:
         return effects.on_compensation([self._loaded.get(saga_id, step) for step in compensation.undoes])
 
+    def _undone_later(self, compensation: AnyAwaitedCompensation, group: Sequence[Delivery]) -> list[Delivery]:
+        """Begin the undos of these commands, and return the commands whose undo is proven by now.
+
+        A command whose undo is open waits without a due time: what settles it wakes the command. One whose undo failed
+        for good is dead-lettered, as a command whose retries are exhausted.
+        """
+        undo = AwaitedUndo(step=compensation.undoes[0], compensation=compensation)
+        proven: list[Delivery] = []
+        for each in group:
+            effect = self._loaded.get(each.message.saga_id, undo.name)
+            if effect is not None and effect.state is EffectState.DONE:
+                proven.append(each)
+            elif effect is not None and effect.state is EffectState.REJECTED:
+                self._unit_of_work.dead_letter(each.raw, undo.step, UNDO_FAILED, effect.attempt)
+                self._unit_of_work.mark_handled(name(compensation), [each])
+            else:
+                self._awaited_steps.begin_undo(undo, each)
+                self._unit_of_work.defer(
+                    name(compensation), each, attempt=each.attempt, due_at=None, reason=COMES_LATER, is_blocked=True
+                )
+        return proven
+
     def _undo_locally(
-        self, compensation: Compensation[Any, Any], undo: Sequence[Delivery], reply: Sequence[Delivery]
+        self,
+        compensation: Compensation[Any, Any] | AnyAwaitedCompensation,
+        undo: Sequence[Delivery],
+        reply: Sequence[Delivery],
     ) -> None:
         rows = compensation.load([each.message for each in (*undo, *reply)], self._tx)
         for each, undoes in (*((each, True) for each in undo), *((each, False) for each in reply)):

@@ -9,10 +9,12 @@ from typing import Any, TypeAlias
 from chassis.saga.retry import RetryPolicy
 from chassis.saga.steps import (
     STEP_TYPES,
-    AnyAwaitedStep,
+    AnyAwaited,
     AnyCompensation,
     AnyStep,
+    AwaitedCompensation,
     AwaitedStep,
+    AwaitedUndo,
     Compensation,
     ExternalCompensation,
     ExternalStep,
@@ -84,13 +86,18 @@ class Handlers:
     @property
     def calls_out(self) -> bool:
         """Return whether a message may lead to a call to a provider."""
-        calling = (ExternalStep, ExternalCompensation, AwaitedStep)
+        calling = (ExternalStep, ExternalCompensation, AwaitedStep, AwaitedCompensation)
         return any(isinstance(each, calling) for each in self.by_name.values())
 
     @property
-    def awaited(self) -> Mapping[str, AnyAwaitedStep]:
-        """The steps whose outcome comes later, by name."""
-        return {step.name: step for step in self.steps if isinstance(step, AwaitedStep)}
+    def awaited(self) -> Mapping[str, AnyAwaited]:
+        """The steps and the undos whose outcome comes later, by the name of their effect."""
+        found: dict[str, AnyAwaited] = {step.name: step for step in self.steps if isinstance(step, AwaitedStep)}
+        for step in self.steps:
+            if isinstance(step.compensation, AwaitedCompensation):
+                undo = AwaitedUndo(step=step.name, compensation=step.compensation)
+                found[undo.name] = undo
+        return found
 
     @property
     def commands(self) -> frozenset[type[Message]]:

@@ -19,6 +19,7 @@ from sqlalchemy import Connection
 
 from chassis.saga.answers import Proven, QueryAnswer, SendAnswer, Settlement
 from chassis.saga.attempts import AwaitedPolicy
+from chassis.saga.awaited import undo_step
 from chassis.saga.effects import EffectState
 from chassis.saga.ladder import Ladder
 from chassis.saga.retry import RetryPolicy
@@ -98,8 +99,43 @@ class ExternalCompensation(Generic[Command, Request, Outcome, Rows]):
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AwaitedCall(Generic[Request]):
+    """The calls to a provider whose outcome comes later; each takes the attempt's key, which a repeat has too.
+
+    ``prepare`` is a :class:`Call`'s. ``query`` and ``cancel`` take the provider's own id as well, once it is known.
+    ``cancel`` returns VOIDED or CANCEL_REFUSED as proven. All raise ``Unavailable`` without an answer.
+    """
+
+    prepare: Callable[[Sequence[Any], Connection], Mapping[str, Request]]
+    send: Callable[[Request, str], SendAnswer]
+    query: Callable[[str, str | None], QueryAnswer]
+    cancel: Callable[[str, str | None], Proven] | None = None
+    duration: timedelta = CALL_DURATION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AwaitedCompensation(Generic[Command, Request, Rows]):
+    """How a step is undone at a provider that proves so later. It is replied to on that proof alone.
+
+    ``decide`` is a :class:`Compensation`'s. ``sends_max`` is how often the undo may be sent under its one key.
+    """
+
+    on: type[Command]
+    undoes: tuple[str, ...]
+    call: AwaitedCall[Request]
+    load: Callable[[Sequence[Command], Connection], Rows]
+    decide: Callable[[Command, bool, Rows, Envelope], Message]
+    save: Callable[[Rows, Connection], None]
+    replies: tuple[type[Message], ...]
+    sends_max: int = 3
+    ladder: Ladder = field(default_factory=Ladder)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+
+
 AnyExternalCompensation: TypeAlias = ExternalCompensation[Any, Any, Any, Any]
-AnyCompensation: TypeAlias = Compensation[Any, Any] | AnyExternalCompensation
+AnyAwaitedCompensation: TypeAlias = AwaitedCompensation[Any, Any, Any]
+AnyCompensation: TypeAlias = Compensation[Any, Any] | AnyExternalCompensation | AnyAwaitedCompensation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,21 +173,6 @@ class ExternalStep(Generic[Requested, Request, Outcome, Rows]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AwaitedCall(Generic[Request]):
-    """The calls to a provider whose outcome comes later; each takes the attempt's key, which a repeat has too.
-
-    ``prepare`` is a :class:`Call`'s. ``query`` and ``cancel`` take the provider's own id as well, once it is known.
-    ``cancel`` returns VOIDED or CANCEL_REFUSED as proven. All raise ``Unavailable`` without an answer.
-    """
-
-    prepare: Callable[[Sequence[Any], Connection], Mapping[str, Request]]
-    send: Callable[[Request, str], SendAnswer]
-    query: Callable[[str, str | None], QueryAnswer]
-    cancel: Callable[[str, str | None], Proven] | None = None
-    duration: timedelta = CALL_DURATION
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class AwaitedStep(Generic[Requested, Request, Rows]):
     """A step whose outcome comes minutes to days after its call, as evidence (:mod:`chassis.saga.awaited`).
 
@@ -175,6 +196,34 @@ class AwaitedStep(Generic[Requested, Request, Rows]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AwaitedUndo:
+    """The undo of a step as something whose outcome comes later: it has an effect and attempts of its own."""
+
+    step: str
+    compensation: AnyAwaitedCompensation
+
+    @property
+    def name(self) -> str:
+        """The name of its effect and of its attempts."""
+        return undo_step(self.step)
+
+    @property
+    def policy(self) -> AwaitedPolicy:
+        """How it is sent: nothing undoes an undo, so it is also sent while its saga is fenced."""
+        return AwaitedPolicy(no_return=True, sends_max=self.compensation.sends_max)
+
+    @property
+    def ladder(self) -> Ladder:
+        """When its provider is queried."""
+        return self.compensation.ladder
+
+    @property
+    def call(self) -> AwaitedCall[Any]:
+        """Its calls."""
+        return self.compensation.call
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reaction(Generic[Event]):
     """What a service does about an event of these sagas, by type and version, without being a step of one.
 
@@ -189,6 +238,7 @@ class Reaction(Generic[Event]):
 
 AnyExternalStep: TypeAlias = ExternalStep[Any, Any, Any, Any]
 AnyAwaitedStep: TypeAlias = AwaitedStep[Any, Any, Any]
+AnyAwaited: TypeAlias = AnyAwaitedStep | AwaitedUndo
 AnyStep: TypeAlias = Step[Any, Any] | AnyExternalStep | AnyAwaitedStep
 Handler: TypeAlias = AnyStep | Reaction[Any]
 

@@ -20,7 +20,7 @@ from chassis.saga.retry import RetryPolicy
 from chassis.saga.steps import (
     COMMIT_ALLOWANCE,
     NETWORK,
-    AnyAwaitedStep,
+    AnyAwaited,
     AnyExternalCompensation,
     AnyExternalStep,
     idempotency_key,
@@ -120,7 +120,7 @@ class AwaitedPendingCall:
     it a service that is restored could not know that it had called.
     """
 
-    step: AnyAwaitedStep
+    step: AnyAwaited
     saga_id: str
     number: int
     act: AwaitedAct
@@ -202,9 +202,10 @@ class UnitOfWork:
         self.allowance = allowance
         self.out = Outgoing()
 
-    def deadline_of(self, handler: AnyExternalStep | AnyExternalCompensation | AnyAwaitedStep) -> datetime:
+    def deadline_of(self, handler: AnyExternalStep | AnyExternalCompensation | AnyAwaited) -> datetime:
         """Return the deadline of a call that this unit of work plans, and that begins after the commit."""
-        return self.now + self.allowance + handler.call.duration
+        duration: timedelta = handler.call.duration
+        return self.now + self.allowance + duration
 
     def park(self, handler_name: str, delivery: Delivery, reason: str, detail: str = "") -> None:
         """Dead-letter and park a message at once that this service must not handle."""

@@ -104,7 +104,8 @@ def extracts(services: Iterable[str]) -> Iterator[Extract]:
 
 
 OUTBOX = "SELECT '{service}', id, aggregateid FROM outbox"
-EFFECTS = "SELECT saga_id, step, '{service}', state FROM effects"
+EFFECTS = "SELECT saga_id, step, '{service}', state FROM effects WHERE step NOT LIKE '%:undo'"
+"""Without the undos whose outcome comes later: each has an effect of its own, and its step is UNDONE by it."""
 DEFERRED = "SELECT '{service}', message_id, saga_id, due_at IS NULL FROM deferred"
 
 SAGAS = """
