@@ -17,9 +17,10 @@ from chassis.http.downstream import NotTried, TooLate
 from chassis.saga import awaited, outbox
 from chassis.saga.answers import Accepted, NotFound, Proven
 from chassis.saga.attempt_rows import AwaitedStepRow, LoadedAttempts
-from chassis.saga.attempts import Evidence, attempt_key
+from chassis.saga.attempts import Evidence
 from chassis.saga.awaited import Act, AwaitedEffect
 from chassis.saga.awaited_decisions import Decided, awaited_id, rescheduled, unsent
+from chassis.saga.awaited_messages import begun, contradicted
 from chassis.saga.effects import OPEN, EffectState
 from chassis.saga.evidence import Fate, Source, StoredEvidence
 from chassis.saga.steps import AnyAwaited, AnyAwaitedStep, AwaitedUndo, answer, request_of
@@ -34,7 +35,6 @@ from chassis.saga.unit_of_work import (
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import derived_id
 from messages.contract import Message
-from messages.saga import StepAwaited, StepContradicted
 
 AGAIN_AFTER_ERROR = timedelta(minutes=1)
 """How long a step, or a piece of evidence, waits at which a handler of ours has failed."""
@@ -232,36 +232,17 @@ class AwaitedSteps:
 
     def _announce(self, decided: Decided) -> str:
         """Publish that an attempt is begun, and return the id that Kafka must acknowledge before its call."""
-        effect, trigger = decided.effect, self._trigger(decided.key)
-        message_id = awaited_id(effect)
-        is_undo = isinstance(decided.step, AwaitedUndo)
-        message = StepAwaited(
-            **self._unit_of_work.reply_envelope(trigger, message_id),
-            service=self._unit_of_work.service,
-            step=decided.owner,
-            attempt=effect.attempt,
-            undo=is_undo,
-            key=attempt_key(effect.saga_id, effect.step, effect.attempt),
-            since=self._now,
-        )
+        message_id = awaited_id(decided.effect)
+        envelope = self._unit_of_work.reply_envelope(self._trigger(decided.key), message_id)
+        message = begun(decided, self._unit_of_work.service, envelope, now=self._now)
         self._unit_of_work.emit(message, self._row(decided.key).trigger)
         return message_id
 
     def _contradict(self, decided: Decided) -> None:
-        assert decided.proof is not None, "only evidence contradicts"
-        effect, number = decided.effect, decided.number
-        message_id = derived_id(effect.saga_id, effect.step, number, "contradicted")
-        message = StepContradicted(
-            **self._unit_of_work.reply_envelope(self._trigger(decided.key), message_id),
-            service=self._unit_of_work.service,
-            step=decided.owner,
-            attempt=number,
-            recorded=decided.recorded,
-            proven=decided.proof.outcome.value,
-            source=decided.source.value,
-            reference=decided.proof.reference,
-            undone_by_service=False,
-        )
+        effect = decided.effect
+        message_id = derived_id(effect.saga_id, effect.step, decided.number, "contradicted")
+        envelope = self._unit_of_work.reply_envelope(self._trigger(decided.key), message_id)
+        message = contradicted(decided, self._unit_of_work.service, envelope)
         self._unit_of_work.emit(message, self._row(decided.key).trigger)
 
     def _send(self, decided: Decided, *, after: str | None = None) -> None:

@@ -1,0 +1,41 @@
+"""The messages that a service publishes about its attempts at awaited steps. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from chassis.saga.attempts import attempt_key
+from chassis.saga.awaited_decisions import Decided
+from chassis.saga.steps import AwaitedUndo
+from messages.contract import Envelope
+from messages.saga import StepAwaited, StepContradicted
+
+
+def begun(decided: Decided, service: str, envelope: Envelope, *, now: datetime) -> StepAwaited:
+    """Return the message that an attempt is begun."""
+    effect = decided.effect
+    return StepAwaited(
+        **envelope,
+        service=service,
+        step=decided.owner,
+        attempt=effect.attempt,
+        undo=isinstance(decided.step, AwaitedUndo),
+        key=attempt_key(effect.saga_id, effect.step, effect.attempt),
+        since=now,
+    )
+
+
+def contradicted(decided: Decided, service: str, envelope: Envelope) -> StepContradicted:
+    """Return the message that evidence contradicts what was recorded."""
+    assert decided.proof is not None, "only evidence contradicts"
+    return StepContradicted(
+        **envelope,
+        service=service,
+        step=decided.owner,
+        attempt=decided.number,
+        recorded=decided.recorded,
+        proven=decided.proof.outcome.value,
+        source=decided.source.value,
+        reference=decided.proof.reference,
+        undone_by_service=False,
+    )
