@@ -23,6 +23,7 @@ from messages.saga import (
     StepContradicted,
     StepRedriven,
 )
+from messages.standalone import STANDALONE
 from proof.controls import CONTROLS
 from saga_tracker.definitions import DEFINITIONS
 from stack import contract
@@ -108,11 +109,18 @@ def test_the_search_finds_a_name_where_there_is_one() -> None:
 
 @pytest.mark.parametrize("service", [each for each in contract.services() if (package(each) / "sagas").is_dir()])
 def test_in_a_service_only_its_triggers_know_the_events_of_a_saga(service: str) -> None:
-    """A step's decision, rows and calls serve every saga: they know requests, and commands with their replies."""
+    """A step's decision, rows and calls serve every saga: they know requests, and commands with their replies.
+
+    A service that starts a saga knows its beginning and its end.
+    """
     compensations = [each for own in handlers().values() for each in own.compensations]
     of_commands = {name_of(each) for own in compensations for each in (own.on, *own.replies)}
-    sagas = {definition.name for definition in DEFINITIONS.values()}
-    events = {name_of(subject.message_type) for subject in contract.subjects()} - of_commands - COMMON_NAMES
+    others = [definition for definition in DEFINITIONS.values() if service != definition.started_by.OWNER]
+    own = [definition for definition in DEFINITIONS.values() if service == definition.started_by.OWNER]
+    ends = {name_of(end) for each in own for end in (each.started_by, each.completed_by, each.failed_by)}
+    alone = {name_of(message_type) for message_type in STANDALONE.values()}
+    events = {name_of(subject.message_type) for subject in contract.subjects()}
+    forbidden = events - of_commands - COMMON_NAMES - ends - alone
     for module in package(service).glob("*.py"):
-        assert not events & set(names_in(module)), module
-        assert not sagas & strings_in(module), module
+        assert not forbidden & set(names_in(module)), module
+        assert not {definition.name for definition in others} & strings_in(module), module

@@ -40,7 +40,7 @@ def handle(
     for message in messages:
         topic = f"ledger.{'commands' if type(message) in handlers.commands else 'events'}"
         raw = RawMessage(topic=topic, partition=0, key=message.saga_id.encode(), value=b"", headers=())
-        pairs += [(name, Delivery(message=message, raw=raw)) for name in handlers.for_message(type(message))]
+        pairs += [(name, Delivery(message=message, raw=raw)) for name in handlers.handling(message)]
     work = Work(deliveries=pairs)
     codec = Codec(LocalRegistry())
     with under_test.engine.begin() as tx:

@@ -56,8 +56,8 @@ CONSISTENT = """
     INSERT INTO ledger VALUES ('confirmed', 'post_ledger', 1000, 1000, 900, 900, 100, 1, 0, 'USD', 1),
         ('refunded', 'post_ledger', 1550, 1550, 0, 700, 75, 1, 1, 'JPY', 1),
         ('posted', 'post_manual_posting', 60, 60, 60, 60, 0, 1, 0, 'USD', 1);
-    INSERT INTO sagas VALUES ('posted', 'manual_posting', 1, 'CONFIRMED', NULL, 1),
-        ('not posted', 'manual_posting', 1, 'CANCELLED_COMPENSATED', NULL, 1);
+    INSERT INTO sagas VALUES ('posted', 'manual_posting', 1, 'CONFIRMED', NULL, 1, 0),
+        ('not posted', 'manual_posting', 1, 'CANCELLED_COMPENSATED', NULL, 1, 0);
     INSERT INTO effects SELECT 'posted', step, service, 'DONE' FROM steps WHERE saga_type = 'manual_posting';
     INSERT INTO effects VALUES ('not posted', 'hold_manual_posting', 'ledger', 'REJECTED');
     INSERT INTO manual_postings VALUES ('posted', 'POSTED', 'fin-1', 'fin-2'),
@@ -193,7 +193,10 @@ DAMAGE = [
         "DELETE FROM deferred; DELETE FROM letters; UPDATE effects SET state = 'DONE' WHERE state = 'STARTED';"
         "INSERT INTO parcels VALUES ('box-9', 'parked', 'live', 'a-lot', 'north')",
     ),
-    ("ledger-is-the-gateways", "INSERT INTO ledger VALUES ('parked', 'post_ledger', 300, 300, 300, 300, 0, 1, 0, 'USD', 1)"),
+    (
+        "ledger-is-the-gateways",
+        "INSERT INTO ledger VALUES ('parked', 'post_ledger', 300, 300, 300, 300, 0, 1, 0, 'USD', 1)",
+    ),
     ("parcels-are-the-orders", "UPDATE parcels SET lines = 'another' WHERE tracking_number = 'box-1'"),
     ("parcels-are-the-orders", "UPDATE parcels SET destination = 'south' WHERE tracking_number = 'box-1'"),
     ("parcels-are-the-orders", "INSERT INTO parcels VALUES ('box-9', 'parked', 'live', 'another', NULL)"),

@@ -16,6 +16,7 @@ import pytest
 from support.command_line import Case, CommandLine, Ended, Stream
 from support.elsewhere import Answer, Call, Elsewhere, answering
 
+SAGA = "01JCZ3K8T0ABCDEFGHJKMNPQRS"
 ORDERS = '{"customer_id": "c1"}\n{"customer_id": "c1"}\n\n{"customer_id": "c2", "idempotency_key": "mine"}\n'
 
 
@@ -339,10 +340,10 @@ def test_a_movement_whose_answer_is_lost_is_repeated_under_its_key(
     ("arguments", "expected"),
     [
         (("orders", "cancel", "o1"), "The cancellation of o1 was requested"),
-        (("sagas", "compensate", "o1", "--reason", "x", "--json"), "Requested all the same"),
-        (("sagas", "cancel", "o1", "--reason", "x", "--json"), "Requested all the same"),
+        (("sagas", "compensate", SAGA, "--reason", "x", "--json"), "Requested all the same"),
+        (("sagas", "cancel", SAGA, "--reason", "x", "--json"), "Requested all the same"),
         (
-            ("sagas", "resolve", "o1", "--as", "confirmed", "--reason", "x", "--json"),
+            ("sagas", "resolve", SAGA, "--as", "confirmed", "--reason", "x", "--json"),
             "Plan p1 is APPLIED. Show it with: ./baraza redrive --show p1",
         ),
         (("sagas", "approve", "p1", "--reason", "x", "--json"), "Plan p1 is APPLIED."),

@@ -12,8 +12,9 @@ from sqlalchemy.exc import IntegrityError
 
 from chassis.postgres.transient import utc_now
 from chassis.wire.envelope import new_id
-from ledger.domain import HOLD_MANUAL_POSTING, POST_MANUAL_POSTING, OnePerson, manual_hold
-from ledger.steps import NotBooked
+from ledger.domain import HOLD_MANUAL_POSTING, POST_MANUAL_POSTING, NotBooked
+from ledger.sagas.manual_posting import OnePerson
+from ledger.sagas.manual_posting import hold as manual_hold
 from ledger.store.accounts import close_account
 from messages.contract import Message
 from messages.ledger import (

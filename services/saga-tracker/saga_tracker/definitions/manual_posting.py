@@ -13,14 +13,21 @@ from messages.ledger import (
     VoidManualPosting,
 )
 from messages.saga import ManualPostingConfirmed, ManualPostingFailed
-from saga_tracker.model.saga import CompensationDefinition, Exhausted, SagaDefinition, StepDefinition, StepKind
+from saga_tracker.model.saga import (
+    CompensationDefinition,
+    Exhausted,
+    SagaDefinition,
+    StepDefinition,
+    StepKind,
+    SubjectDefinition,
+)
 
 MANUAL_POSTING_V1 = SagaDefinition(
     name="manual_posting",
     version=1,
     started_by=ManualPostingApproved,
-    subject="proposed_by",
-    cancelled_by=(),
+    subject=SubjectDefinition(field="proposed_by", kind="proposer"),
+    cancelled_by={},
     steps=(
         StepDefinition(
             name="hold_manual_posting",
