@@ -19,9 +19,9 @@ from ledger.model.transfers import Entry, Transfer, TransferKind, reference_of
 from ledger.steps import booking
 from ledger.store.expiry import ExpiredHolds
 from messages.contract import Envelope, Message
-from messages.inventory import InventoryRejected, InventoryReserved
+from messages.inventory import InventoryReserved
 from messages.loyalty import LoyaltyPointsBurned
-from messages.payment import PaymentAuthorized, PaymentDeclined
+from messages.payment import PaymentAuthorized, PaymentCaptureFailed, PaymentDeclined
 from messages.shipping import ShipmentBooked, ShipmentRejected
 from support.builders import a
 from support.ledger_steps import handle
@@ -82,7 +82,7 @@ def step(
 STEPS = Handlers.of(
     (
         step("hold", PaymentAuthorized, payout, InventoryReserved, PaymentDeclined),
-        step("post", InventoryReserved, paid, LoyaltyPointsBurned, InventoryRejected),
+        step("post", InventoryReserved, paid, LoyaltyPointsBurned, PaymentCaptureFailed),
         step("release", LoyaltyPointsBurned, released, ShipmentBooked, ShipmentRejected),
     )
 )
@@ -143,7 +143,7 @@ def test_the_end_of_a_hold_is_a_rejection_of_its_post_before_and_after_it_is_voi
     event = request(owner)
     handle(ledger, event, handlers=STEPS)
     (expired,) = handle(ledger, of(event, InventoryReserved, owner), handlers=STEPS, after=LIVES)
-    assert isinstance(expired, InventoryRejected)
+    assert isinstance(expired, PaymentCaptureFailed)
     assert expired.reason == "hold_expired"
     with ledger.engine.begin() as tx:
         ExpiredHolds().void(tx, now=datetime.now(UTC) + LIVES)
