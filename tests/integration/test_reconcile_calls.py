@@ -11,7 +11,8 @@ from sqlalchemy import Engine, text
 
 from chassis.http.downstream import Unavailable
 from chassis.postgres.transient import utc_now
-from chassis.process.reconcile import READ_AHEAD_MAX, Published, Replay
+from chassis.process.published import READ_AHEAD_MAX, Published
+from chassis.process.reconcile import Replay
 from chassis.process.topic_reader import CannotReconcile
 from chassis.saga.batch import Batch
 from chassis.saga.deferred import RawMessage
@@ -63,7 +64,7 @@ class Restored:
 
     def reconcile(self) -> int:
         triggers = {(self.saga_id, LoyaltyPointsBurned): self.trigger}
-        return Replay(toy.NAME, self.handlers, self.engine, CODEC, triggers).recover(triggers)
+        return Replay(toy.NAME, self.handlers, self.engine, CODEC, Published(triggers=triggers)).recover(triggers)
 
     def fence(self) -> str:
         """Read the fence before the trigger, as a restored service may, and return the state that it replies."""

@@ -11,17 +11,18 @@ from __future__ import annotations
 import importlib
 import random
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
-from typing import TypeAlias
 
 from confluent_kafka import KafkaException
 from sqlalchemy import Connection, Engine
 
 from chassis.http.downstream import Unavailable
 from chassis.postgres.transient import utc_now
+from chassis.process.awaited_replay import AwaitedReplay
+from chassis.process.published import LAG_MAX, Published, PublishedReply, Trigger, published_since
 from chassis.process.service import consumed_topics, open_dependencies
 from chassis.process.topic_reader import CannotReconcile, Reader
 from chassis.saga import deferred, effects, outbox
@@ -30,42 +31,27 @@ from chassis.saga.deferred import RawMessage
 from chassis.saga.effects import Effect, EffectState, LoadedEffects
 from chassis.saga.handlers import Handlers
 from chassis.saga.outbox import OutboxRow
-from chassis.saga.steps import AnyExternalStep, ExternalStep
+from chassis.saga.steps import AnyExternalStep, AwaitedStep, ExternalStep
 from chassis.saga.unit_of_work import CallResult, Delivery, PendingCall
 from chassis.settings import Settings
-from chassis.wire.codec import Codec, Undecodable
+from chassis.wire.codec import Codec
 from chassis.wire.envelope import new_id
 from chassis.wire.kafka import KafkaLogin
 from messages.contract import Message
-from messages.saga import RedriveStep, SagaFenced
-
-READ_AHEAD_MAX = 5_000
-"""Messages of one partition that a service may have read since it last committed its offsets: a second's, at most."""
-LAG_MAX = timedelta(minutes=10)
-"""What the service handled after TIME may be this much older. A service that lagged further needs an earlier TIME."""
-
-Trigger: TypeAlias = tuple[str, type[Message]]
-"""A saga's id and the type of the event that triggers a step."""
+from messages.saga import SagaFenced, StepAwaited, StepContradicted
 
 USAGE = "Usage: python -m chassis.process.reconcile PACKAGE TIME, for example inventory 2026-11-21T09:30:00Z.\n"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PublishedReply:
-    """A reply that the service has published. ``cause`` is None where it is older than the messages that were read."""
-
-    message: Message
-    published_at_ms: int
-    cause: RawMessage | None
 
 
 @dataclass(slots=True)
 class Reconciled:
     """How many replies the database knew, how many were decided again alike, and which could not be.
 
-    ``found_at_providers`` are calls that were made, and of which neither the database nor a reply knew.
+    ``found_at_providers`` are calls that were made, and of which neither the database nor a reply knew. ``open_steps``
+    are those of the database whose outcome was still to come.
     """
 
+    open_steps: int = 0
     known: int = 0
     repeated: int = 0
     found_at_providers: int = 0
@@ -80,23 +66,33 @@ class Replay:
     """Decides published replies again. Each is a transaction of its own, so a replay may be interrupted."""
 
     def __init__(
-        self, service: str, handlers: Handlers, engine: Engine, codec: Codec, triggers: Mapping[Trigger, RawMessage]
+        self,
+        service: str,
+        handlers: Handlers,
+        engine: Engine,
+        codec: Codec,
+        read: Published,
+        *,
+        clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._service = service
         self._handlers = handlers
         self._engine = engine
         self._codec = codec
-        self._triggers = triggers
+        self._read = read
+        self._clock = clock
+        self._triggers = read.triggers
+        self._awaited = AwaitedReplay(handlers, self._batch, read.awaited)
         self._random = random.Random()
 
-    def run(self, replies: Sequence[PublishedReply]) -> Reconciled:
-        """Decide the replies again in the order given.
+    def run(self) -> Reconciled:
+        """Decide the replies again in the order in which they were published.
 
         A reply that comes out differently waits, and so do the later ones of its saga. They are decided again after
         all others, because a reply of another partition may have returned the units that it needs.
         """
-        done = Reconciled()
-        waiting = list(replies)
+        done = Reconciled(open_steps=self._awaited.refresh(self._engine))
+        waiting = list(self._read.replies)
         while waiting:
             open_: list[PublishedReply] = []
             blocked: set[str] = set()
@@ -153,9 +149,9 @@ class Replay:
         is_rejection = self._handlers.is_rejection(reply.message)
         known = None
         # A local step's rejection leaves its effect and nothing else; decided again, it might be no rejection.
-        if not is_rejection or isinstance(step, ExternalStep):
+        if not is_rejection or isinstance(step, ExternalStep | AwaitedStep):
             known = self._transact(lambda tx: self._decide(tx, reply))
-        if known is None and is_rejection and step is not None:
+        if known is None and is_rejection and step is not None and not isinstance(step, AwaitedStep):
             known = self._transact(lambda tx: self._save_rejection(tx, reply.message.saga_id, step.name))
         return known
 
@@ -174,30 +170,55 @@ class Replay:
         if loaded.get(saga_id, step) is not None:
             return True
         loaded.put(Effect(saga_id=saga_id, step=step, state=EffectState.REJECTED, attempt=1))
-        effects.save(tx, loaded, now=utc_now())
+        effects.save(tx, loaded, now=self._clock())
         return False
 
     def _decide(self, tx: Connection, reply: PublishedReply) -> bool | None:
-        saga_id, step = reply.message.saga_id, self._handlers.answers.get(type(reply.message), "")
+        """Decide a reply again, and return whether the database knew it.
+
+        1. A message about an attempt, or about the outcome of an awaited step, is taken over as it is.
+        2. Steps that ran before a fence and were never announced run again.
+        3. What caused the reply is handled once more, and must lead to the same.
+        """
+        message, saga_id = reply.message, reply.message.saga_id
+        step = self._handlers.answers.get(type(message), "")
         before = effects.load(tx, [saga_id])
-        if reply.cause is None:
-            return True if before.get(saga_id, step) is not None else None
-        for trigger in self._unannounced(reply.message, before):
+        raw = reply.cause or self._deferred(tx, message)
+        # 1.
+        if isinstance(message, StepAwaited | StepContradicted):
+            return self._awaited.take(tx, message, raw)
+        is_settled = self._awaited.settle(tx, message, raw)
+        if is_settled is None or self._awaited.is_outcome(message):
+            return None if is_settled is None else not is_settled
+        if self._awaited.is_out_of_doubt(tx, message):
+            return True
+        if raw is None:
+            return True if _is_shown(message, step, before) else None
+        # 2.
+        for trigger in self._unannounced(message, before):
             self._deliver(tx, *trigger)
-        cause = self._codec.decode(reply.cause.value)
-        effect = before.get(saga_id, step)
-        if type(cause) in self._handlers.commands:
-            rows = self._deliver(tx, self._handlers.for_message(type(cause))[0], cause, reply.cause)
-        elif effect is None:
-            rows = self._deliver(tx, step, cause, reply.cause)
-        elif effect.state is EffectState.STARTED:
-            rows = self._settle(tx, effect, cause, reply.cause)
-        else:
+        # 3.
+        rows = self._led_to(tx, before.get(saga_id, step), step, raw)
+        if rows is None:
             return True
         after = effects.load(tx, [saga_id])
-        if (step and after.get(saga_id, step) is None) or not all(self._is_alike(row, reply.message) for row in rows):
+        if (step and after.get(saga_id, step) is None) or not all(self._is_alike(row, message) for row in rows):
             return None
         return before == after
+
+    def _led_to(self, tx: Connection, effect: Effect | None, step: str, raw: RawMessage) -> list[OutboxRow] | None:
+        """Handle what caused a reply once more; None where the effect of its step is known."""
+        cause = self._codec.decode(raw.value)
+        if type(cause) in self._handlers.commands:
+            return self._deliver(tx, self._handlers.for_message(type(cause))[0], cause, raw)
+        if effect is None:
+            return self._deliver(tx, step, cause, raw)
+        return self._settle(tx, effect, cause, raw) if effect.state is EffectState.STARTED else None
+
+    def _deferred(self, tx: Connection, message: Message) -> RawMessage | None:
+        """Return the cause of a message where it waits in the database: a fence may wait for an outcome for days."""
+        found = (row.raw for row in deferred.load(tx, [message.saga_id]) if row.message_id == message.causation_id)
+        return next(found, None)
 
     def _unannounced(self, message: Message, loaded: LoadedEffects) -> Iterator[tuple[str, Message, RawMessage]]:
         """Yield the triggers of steps that ran before their saga was fenced, and whose replies were never published.
@@ -206,7 +227,7 @@ class Replay:
         """
         for outcome in message.steps if isinstance(message, SagaFenced) else ():
             step = self._handlers.step(outcome.step)
-            if step is None or outcome.state == EffectState.FENCED:
+            if step is None or isinstance(step, AwaitedStep) or outcome.state == EffectState.FENCED:
                 continue
             if loaded.get(message.saga_id, step.name) is not None:
                 continue
@@ -231,7 +252,7 @@ class Replay:
         assert isinstance(step, ExternalStep), "only a step that calls a provider is ever STARTED"
         call = PendingCall(
             handler=step, delivery=Delivery(message=message, raw=raw), request=None,
-            attempt=effect.attempt, deadline_at=utc_now(), is_query=True,
+            attempt=effect.attempt, deadline_at=self._clock(), is_query=True,
         )  # fmt: skip
         return self._answered(tx, [call])
 
@@ -244,7 +265,14 @@ class Replay:
 
     def _batch(self, tx: Connection, saga_id: str) -> Batch:
         return Batch(
-            tx, self._service, self._handlers, self._codec, [saga_id], now=utc_now(), new_id=new_id, jitter=self._random
+            tx,
+            self._service,
+            self._handlers,
+            self._codec,
+            [saga_id],
+            now=self._clock(),
+            new_id=new_id,
+            jitter=self._random,
         )
 
     def _is_alike(self, row: OutboxRow, published: Message) -> bool:
@@ -254,6 +282,14 @@ class Replay:
         if isinstance(decided, SagaFenced) and isinstance(published, SagaFenced):
             return decided.steps == published.steps
         return True
+
+
+def _is_shown(message: Message, step: str, loaded: LoadedEffects) -> bool:
+    """Return whether the effects show what a reply reports."""
+    if not isinstance(message, SagaFenced):
+        return loaded.get(message.saga_id, step) is not None
+    found = [(each.state, loaded.get(message.saga_id, each.step)) for each in message.steps]
+    return all(effect is not None and effect.state in (state, EffectState.UNDONE) for state, effect in found)
 
 
 def outcome_of(call: PendingCall) -> object:
@@ -267,64 +303,6 @@ def outcome_of(call: PendingCall) -> object:
     if outcome is None:
         raise OutcomeUnknown(call.key)
     return outcome
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Published:
-    """The replies that a service has published, in that order, and what it had read.
-
-    ``triggers`` are those of its steps by saga and type, ``closed`` the sagas with a command to fence or to compensate.
-    """
-
-    replies: Sequence[PublishedReply] = ()
-    triggers: Mapping[Trigger, RawMessage] = field(default_factory=dict)
-    closed: Collection[str] = ()
-
-    def may_be_called(self, committed: Mapping[tuple[str, int], int]) -> dict[Trigger, RawMessage]:
-        """Return the triggers for which a call may have been made: those that the service had read.
-
-        ``committed`` are its offsets by topic and partition. What it read after its last commit is not far beyond them.
-        """
-        return {
-            key: raw
-            for key, raw in self.triggers.items()
-            if key[0] in self.closed or raw.offset < committed.get((raw.topic, raw.partition), 0) + READ_AHEAD_MAX
-        }
-
-
-def published_since(reader: Reader, service: str, handlers: Handlers, codec: Codec, since: datetime) -> Published:
-    """Return what the service has published since then."""
-    if not handlers.steps:
-        return Published()
-    published: dict[str, tuple[int, Message]] = {}
-    wanted = {*handlers.answers, SagaFenced}
-    for published_at_ms, raw in reader.read(reader.offsets_at([f"{service}.events"], since)):
-        message = _read(codec, raw, wanted)
-        if message is not None:
-            published.setdefault(message.message_id, (published_at_ms, message))
-    causes: dict[str, RawMessage] = {}
-    triggers: dict[Trigger, RawMessage] = {}
-    closed: set[str] = set()
-    for _, raw in reader.read(reader.offsets_at(consumed_topics(service, handlers), since - LAG_MAX)):
-        message = _read(codec, raw, handlers.events | handlers.commands)
-        if message is not None:
-            causes[message.message_id] = raw
-            triggers[message.saga_id, type(message)] = raw
-            if type(message) in handlers.commands and not isinstance(message, RedriveStep):
-                closed.add(message.saga_id)
-    replies = [
-        PublishedReply(message=message, published_at_ms=published_at_ms, cause=causes.get(message.causation_id or ""))
-        for published_at_ms, message in sorted(published.values(), key=lambda pair: pair[0])
-    ]
-    return Published(replies=replies, triggers=triggers, closed=closed)
-
-
-def _read(codec: Codec, raw: RawMessage, wanted: Collection[type[Message]]) -> Message | None:
-    """Return the message if it is of a wanted type. What cannot be decoded has led to no reply either."""
-    try:
-        return codec.decode(raw.value) if codec.type_of(raw.value) in wanted else None
-    except Undecodable:
-        return None
 
 
 def reconcile(settings: Settings, package: str, since: datetime) -> Reconciled:
@@ -342,8 +320,8 @@ def reconcile(settings: Settings, package: str, since: datetime) -> Reconciled:
         reader.check_stopped()
         # 2.
         read = published_since(reader, settings.service, handlers, dependencies.codec, since)
-        replay = Replay(settings.service, handlers, dependencies.engine, dependencies.codec, read.triggers)
-        done = replay.run(read.replies)
+        replay = Replay(settings.service, handlers, dependencies.engine, dependencies.codec, read)
+        done = replay.run()
         if not done.open:
             possible = read.may_be_called(reader.committed(consumed_topics(settings.service, handlers)))
             done.found_at_providers = replay.recover(possible)
@@ -369,6 +347,8 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     sys.stdout.write(f"{done.known} replies were known, {done.repeated} were decided again.\n")
+    if done.open_steps:
+        sys.stdout.write(f"{done.open_steps} steps wait for an outcome; their providers are queried at the start.\n")
     if done.found_at_providers:
         sys.stdout.write(f"{done.found_at_providers} calls without a reply were found at their providers.\n")
     for each in done.open:

@@ -180,6 +180,15 @@ DUE = Statement("""
     LIMIT %(limit)s
 """)
 
+OPEN_AFTER = Statement("""
+    SELECT effects.saga_id, effects.step
+    FROM effects
+    JOIN awaited_steps ON awaited_steps.saga_id = effects.saga_id AND awaited_steps.step = effects.step
+    WHERE effects.state IN ('STARTED', 'SENT', 'UNSURE') AND (effects.saga_id, effects.step) > (%(saga_id)s, %(step)s)
+    ORDER BY effects.saga_id, effects.step
+    LIMIT %(limit)s
+""")
+
 FIND = Statement("""
     SELECT attempts.saga_id, attempts.step, attempts.number, attempts.key, attempts.provider_id, awaited_steps.partition
     FROM attempts
@@ -276,6 +285,12 @@ def save(tx: Connection, loaded: LoadedAttempts) -> None:
 def due(tx: Connection, partitions: Collection[int], *, now: datetime, limit: int) -> list[StepKey]:
     """Return the steps of these partitions whose provider is to be queried now, unlocked, the longest overdue first."""
     rows = DUE.rows(tx, {"partitions": list(partitions), "now": now, "limit": limit})
+    return [(row.saga_id, row.step) for row in rows]
+
+
+def open_after(tx: Connection, key: StepKey, *, limit: int) -> list[StepKey]:
+    """Return steps whose outcome is open, unlocked, in the order of their keys, from after this one."""
+    rows = OPEN_AFTER.rows(tx, {"saga_id": key[0], "step": key[1], "limit": limit})
     return [(row.saga_id, row.step) for row in rows]
 
 

@@ -91,26 +91,69 @@ def triggered(saga_id: str, step: str, *, now: datetime, deadline_at: datetime) 
 
 
 def restored(
-    saga_id: str, step: str, attempts: Mapping[int, datetime], *, calls_end_at: datetime, closing: bool = False
+    saga_id: str,
+    step: str,
+    begun: Mapping[int, datetime],
+    *,
+    calls_end_at: datetime,
+    before: AwaitedEffect | None = None,
+    closing: bool = False,
+    cancels: bool = False,
 ) -> Change:
     """Return a step as a restored database must have it: by its own published StepAwaited, number to time.
 
     How often each was sent, and when last, is lost: at the latest by ``calls_end_at``, when every call from before is
     over. So no statement from before proves anything, and nothing is sent: the provider is queried. Lower attempts had
-    failed, or the highest would not have begun. ``closing``: its reply to a fence was published.
+    failed, or the highest would not have begun. ``before`` is what the database has of the step. ``closing``: its
+    saga is fenced. Then a cancel may be out where the step ``cancels``, and is sent again.
     """
-    highest = max(attempts)
-    found = tuple(
-        Attempt(
-            number=number,
-            first_sent_at=attempts.get(number),
-            last_sent_at=calls_end_at,
-            state=AttemptState.OPEN if number == highest else AttemptState.FAILED,
-        )
-        for number in range(1, highest + 1)
+    known = {} if before is None else {each.number: each for each in before.attempts}
+    highest = max(begun.keys() | known.keys())
+    has_arrived = before is not None and before.effect.state is EffectState.SENT and highest in known
+    closing = closing or (before is not None and before.effect.closing)
+    found = []
+    for number in range(1, highest + 1):
+        attempt = known.get(number) or Attempt(number=number, first_sent_at=begun.get(number), last_sent_at=None)
+        attempt = replace(attempt, last_sent_at=calls_end_at, was_not_found=False)
+        if number < highest and attempt.state is AttemptState.OPEN:
+            attempt = replace(attempt, state=AttemptState.FAILED)
+        elif number == highest and closing and cancels and attempt.cancel is Cancel.NONE:
+            attempt = replace(attempt, cancel=Cancel.OUT)
+        found.append(attempt)
+    state = EffectState.SENT if has_arrived else EffectState.UNSURE
+    effect = Effect(saga_id=saga_id, step=step, state=state, attempt=highest, closing=closing)
+    return Change(after=AwaitedEffect(effect=effect, attempts=tuple(found)), acts=(Act.QUERY,))
+
+
+def settled_as_published(
+    awaited: AwaitedEffect, state: EffectState, number: int, *, contradicts: bool = False
+) -> Change:
+    """Return a step of a restored database as its service has published its end, by the attempt of that number.
+
+    It is not asked for: whatever a provider answers now, others have acted on what was published. ``contradicts``: the
+    evidence that settled it contradicted what was recorded of the attempt.
+    """
+    attempt = awaited.attempt(number)
+    if attempt is None:
+        raise LookupError(f"{awaited.effect.step} has no attempt {number}; restore what was begun at first.")
+    attempt = replace(attempt, state=AttemptState.SUCCEEDED if state is EffectState.DONE else AttemptState.FAILED)
+    settled = replace(awaited, effect=effects.settled(awaited.effect, state))
+    after = (
+        contradicted_as_published(settled, number, Outcome.SUCCEEDED)
+        if contradicts
+        else _with_attempt(settled, attempt)
     )
-    effect = Effect(saga_id=saga_id, step=step, state=EffectState.UNSURE, attempt=highest, closing=closing)
-    return Change(after=AwaitedEffect(effect=effect, attempts=found), acts=(Act.QUERY,))
+    return Change(after=after, acts=(Act.WAKE,), contradicted=number if contradicts else None)
+
+
+def contradicted_as_published(awaited: AwaitedEffect, number: int, proven: Outcome) -> AwaitedEffect:
+    """Return a step whose service has published that evidence contradicts this attempt, so that it does so once."""
+    attempt = awaited.attempt(number)
+    if attempt is None or attempt.is_contradicted:
+        return awaited
+    is_claimed = attempt.state is AttemptState.OPEN and proven is Outcome.SUCCEEDED
+    state = AttemptState.SUCCEEDED if is_claimed else attempt.state
+    return _with_attempt(awaited, replace(attempt, is_contradicted=True, state=state))
 
 
 def on_accepted(awaited: AwaitedEffect, number: int) -> Change:

@@ -72,6 +72,11 @@ def awaited_id(effect: Effect) -> str:
     return derived_id(effect.saga_id, effect.step, effect.attempt, "awaited")
 
 
+def contradicted_id(saga_id: str, effect: str, number: int) -> str:
+    """Return the id of the StepContradicted of an attempt; ``effect`` names the step, or its undo."""
+    return derived_id(saga_id, effect, number, "contradicted")
+
+
 def rescheduled(decided: Decided, row: AwaitedStepRow, *, now: datetime, is_due: bool) -> AwaitedStepRow:
     """Return the step's row with when its ladder goes on.
 

@@ -19,7 +19,7 @@ from chassis.saga.answers import Accepted, NotFound, Proven
 from chassis.saga.attempt_rows import AwaitedStepRow, LoadedAttempts
 from chassis.saga.attempts import Evidence
 from chassis.saga.awaited import Act, AwaitedEffect
-from chassis.saga.awaited_decisions import Decided, awaited_id, rescheduled, unsent
+from chassis.saga.awaited_decisions import Decided, awaited_id, contradicted_id, rescheduled, unsent
 from chassis.saga.awaited_messages import begun, contradicted
 from chassis.saga.effects import OPEN, EffectState
 from chassis.saga.evidence import Fate, Source, StoredEvidence
@@ -63,7 +63,7 @@ class AwaitedSteps:
                 )
             )
             change = awaited.triggered(saga_id, step.name, now=self._now, deadline_at=deadline_at)
-            self._apply(Decided(step=step, before=None, change=change))
+            self.apply(Decided(step=step, before=None, change=change))
         self._unit_of_work.mark_handled(step.name, group)
 
     def begin_undo(self, undo: AwaitedUndo, delivery: Delivery) -> None:
@@ -81,35 +81,35 @@ class AwaitedSteps:
             )
         )
         change = awaited.triggered(saga_id, undo.name, now=self._now, deadline_at=deadline_at)
-        self._apply(Decided(step=undo, before=None, change=change))
+        self.apply(Decided(step=undo, before=None, change=change))
 
     def due(self, step: AnyAwaited, saga_id: str) -> None:
         """Do what the ladder says now: query, send the same attempt again, or begin the next one."""
         key = (saga_id, step.name)
-        row, before = self._rows.step(key), self._awaited(key)
+        row, before = self._rows.step(key), self.find(key)
         if row is None or before is None or row.query_at is None or row.query_at > self._now:
             return
         deadline_at = self._unit_of_work.deadline_of(step)
         change = awaited.on_due(before, step.policy, now=self._now, deadline_at=deadline_at)
-        self._apply(Decided(step=step, before=before, change=change), is_due=True)
+        self.apply(Decided(step=step, before=before, change=change), is_due=True)
 
     def settle(self, step: AnyAwaited, result: AwaitedResult) -> Fate | None:
         """Take the answer to a call about an attempt. Without one nothing is known, and the ladder goes on."""
         call = result.call
-        before = self._awaited((call.saga_id, step.name))
+        before = self.find((call.saga_id, step.name))
         if before is None or before.attempt(call.number) is None:
             return None
         if result.failure is not None:
             if call.act is AwaitedAct.SEND and isinstance(result.failure, NotTried | TooLate):
-                self._apply(Decided(step=step, before=before, change=unsent(before, call.number)))
+                self.apply(Decided(step=step, before=before, change=unsent(before, call.number)))
             return None
         match result.answer:
             case Accepted(provider_id=provider_id):
                 self._remember(call.saga_id, step.name, call.number, provider_id)
-                self._apply(Decided(step=step, before=before, change=awaited.on_accepted(before, call.number)))
+                self.apply(Decided(step=step, before=before, change=awaited.on_accepted(before, call.number)))
             case NotFound():
                 change = awaited.on_not_found(before, step.policy, call.number)
-                self._apply(Decided(step=step, before=before, change=change))
+                self.apply(Decided(step=step, before=before, change=change))
             case Proven() as proof:
                 return self.prove(step, call.saga_id, call.number, proof, Source.QUERY)
             case None:
@@ -125,22 +125,22 @@ class AwaitedSteps:
 
     def prove(self, step: AnyAwaited, saga_id: str, number: int, proof: Proven, source: Source) -> Fate:
         """Decide about what is proven of an attempt. Raises LookupError where there is no such attempt."""
-        before = self._awaited((saga_id, step.name))
+        before = self.find((saga_id, step.name))
         if before is None:
             raise LookupError(f"{step.name} of {saga_id} was not begun; keep the evidence as an orphan.")
         self._remember(saga_id, step.name, number, proof.provider_id)
         change = awaited.on_evidence(before, step.policy, Evidence(attempt=number, outcome=proof.outcome))
-        self._apply(Decided(step=step, before=before, change=change, proof=proof, source=source))
+        self.apply(Decided(step=step, before=before, change=change, proof=proof, source=source))
         if Act.CONTRADICT in change.acts:
             return Fate.CONTRADICTED
         return Fate.REPEATED if change.after == before else Fate.SETTLED
 
     def close(self, step: AnyAwaited, saga_id: str) -> None:
         """Let the step send nothing any more: its saga is being fenced, or the step compensated."""
-        before = self._awaited((saga_id, step.name))
+        before = self.find((saga_id, step.name))
         if before is not None:
             change = awaited.on_fenced(before, step.policy)
-            self._apply(Decided(step=step, before=before, change=change))
+            self.apply(Decided(step=step, before=before, change=change))
 
     def resume(self, step: AnyAwaited, saga_id: str, redrive: int) -> None:
         """Begin the ladder anew, now. A redrive settles nothing and makes no attempt."""
@@ -155,7 +155,8 @@ class AwaitedSteps:
         if row is not None and row.query_at is not None:
             self._rows.put_step(replace(row, query_at=self._now + AGAIN_AFTER_ERROR))
 
-    def _awaited(self, key: StepKey) -> AwaitedEffect | None:
+    def find(self, key: StepKey) -> AwaitedEffect | None:
+        """Return a step as the batch has left it so far; None where it was not begun."""
         effect = self._effects.get(*key)
         if effect is None or self._rows.step(key) is None:
             return None
@@ -166,7 +167,7 @@ class AwaitedSteps:
             key = (saga_id, step)
             self._rows.put(key, self._rows.attempts(key), provider_ids={number: provider_id})
 
-    def _apply(self, decided: Decided, *, is_due: bool = False) -> None:
+    def apply(self, decided: Decided, *, is_due: bool = False) -> None:
         """Take over a decision, and plan what must follow it.
 
         1. The effect and the attempts are as it says.
@@ -240,7 +241,7 @@ class AwaitedSteps:
 
     def _contradict(self, decided: Decided) -> None:
         effect = decided.effect
-        message_id = derived_id(effect.saga_id, effect.step, decided.number, "contradicted")
+        message_id = contradicted_id(effect.saga_id, effect.step, decided.number)
         envelope = self._unit_of_work.reply_envelope(self._trigger(decided.key), message_id)
         message = contradicted(decided, self._unit_of_work.service, envelope)
         self._unit_of_work.emit(message, self._row(decided.key).trigger)

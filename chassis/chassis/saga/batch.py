@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from chassis.http.downstream import Unavailable
 from chassis.saga import attempt_rows, deferred, effects, evidence, outbox
 from chassis.saga.attempt_rows import LoadedAttempts
+from chassis.saga.awaited_restore import RestoredSteps
 from chassis.saga.awaited_steps import AGAIN_AFTER_ERROR, AwaitedSteps
 from chassis.saga.built_in_commands import BuiltInCommands
 from chassis.saga.compensations import Compensations
@@ -76,6 +77,11 @@ class Batch:
         self._built_in = BuiltInCommands(handlers, self._unit_of_work, self._awaited_steps)
         self._step_calls = StepCalls(tx, self._unit_of_work, LateCalls(tx, self._unit_of_work, handlers, codec))
         self._compensations = Compensations(tx, self._unit_of_work, self._built_in, self._awaited_steps)
+
+    @property
+    def restored_steps(self) -> RestoredSteps:
+        """The awaited steps of a restored database, which take over what their service has published."""
+        return RestoredSteps(self._unit_of_work, self._attempts, self._awaited_steps)
 
     def handle(self, work: Work) -> None:
         """Handle the work.

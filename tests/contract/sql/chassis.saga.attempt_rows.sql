@@ -33,6 +33,13 @@ WHERE partition = ANY(CAST($1 AS smallint[])) AND query_at <= $2
 ORDER BY query_at
 LIMIT $3;
 
+-- OPEN_AFTER
+SELECT effects.saga_id, effects.step
+FROM effects JOIN awaited_steps ON awaited_steps.saga_id = effects.saga_id AND awaited_steps.step = effects.step
+WHERE effects.state IN ('STARTED', 'SENT', 'UNSURE') AND (effects.saga_id, effects.step) > ($1, $2)
+ORDER BY effects.saga_id, effects.step
+LIMIT $3;
+
 -- FIND
 SELECT attempts.saga_id, attempts.step, attempts.number, attempts.key, attempts.provider_id, awaited_steps.partition
 FROM attempts JOIN awaited_steps ON awaited_steps.saga_id = attempts.saga_id AND awaited_steps.step = attempts.step
