@@ -16,11 +16,12 @@ from chassis.saga.evidence import Fate
 from chassis.saga.routing import Work
 from chassis.saga.schema import service_metadata
 from chassis.saga.unit_of_work import AwaitedAct
+from chassis.testing.service import types
 from messages.contract import Message
 from messages.saga import RedriveStep, StepAwaited, StepContradicted, StepRedriven
 from messages.shipping import CancelShipment, ShipmentBooked, ShipmentCancelled, ShipmentRejected
 from stack import Stack
-from support.awaiting import CARD, PAY, PAYOUT, Service, states, types
+from support.awaiting import CARD, PAY, PAYOUT, Service, states
 from support.builders import a
 from support.postgres import scratch_database
 from support.toy import MARKS
@@ -311,3 +312,62 @@ def test_evidence_at_which_a_handler_fails_is_kept_and_decided_about_later(servi
     with pytest.raises(RuntimeError, match="a handler of ours fails"):
         service.decide()
     assert (service.state, service.fates) == ("SENT", [None])
+
+
+STRAY = f"{PAY}:stray:1"
+
+
+@pytest.fixture
+def returning(engine: Engine) -> Service:
+    """A service whose provider can undo a success that belongs to no step."""
+    return Service(engine=engine, policy=CARD, undoes_strays=True)
+
+
+def strayed(service: Service) -> StepContradicted:
+    """Let an attempt be refused, and be paid after all."""
+    service.trigger()
+    service.call(Accepted(provider_id="bank:1"))
+    service.prove(Outcome.REFUSED)
+    (contradicted,) = service.prove(Outcome.SUCCEEDED)
+    assert isinstance(contradicted, StepContradicted)
+    return contradicted
+
+
+def test_a_success_that_belongs_to_no_step_is_undone_by_the_service_once_it_is_announced(returning: Service) -> None:
+    contradicted = strayed(returning)
+    assert contradicted.undone_by_service
+    (call,) = returning.calls
+    assert (call.act, call.after, call.key) == (
+        AwaitedAct.SEND,
+        contradicted.message_id,
+        f"{returning.saga_id}:{STRAY}",
+    )
+    assert call.request == f"return {returning.saga_id}:{PAY} bank:1"
+    assert returning.call(Accepted()) == []
+    assert returning.prove(Outcome.SUCCEEDED, step=STRAY) == [], "it was announced; nobody waits for its end"
+    assert (returning.state, returning.marks, returning.letters) == ("REJECTED", (0, 0), [])
+    assert returning.prove(Outcome.SUCCEEDED) == [], "it strays once"
+    assert returning.calls == []
+
+
+def test_a_stray_success_that_is_not_undone_calls_a_person(returning: Service) -> None:
+    strayed(returning)
+    returning.call(Proven(outcome=Outcome.REFUSED))
+    assert returning.letters == ["toy.dlq"]
+    other = Service(engine=returning.engine, policy=CARD)
+    assert not strayed(other).undone_by_service
+    assert (other.calls, other.letters) == ([], ["toy.dlq"])
+
+
+def test_without_an_answer_the_undo_of_a_stray_is_queried_and_its_ladder_ends_with_a_person(returning: Service) -> None:
+    strayed(returning)
+    returning.acknowledge()
+    returning.call(Unavailable("the answer was lost"))
+    for wait_s in (10, 60, 100, 3_700, 3_700, 3_700, 3_700):
+        returning.lose()
+        returning.wait(wait_s)
+    assert returning.letters == [f"{PAY}.dlq"]
+    assert types(returning.deliver(a(RedriveStep, saga_id=returning.saga_id, step=PAY, attempt=1))) == ["StepRedriven"]
+    returning.wait(1)
+    assert [call.act for call in returning.calls] == [AwaitedAct.QUERY], "a redrive begins its ladder anew"
+    assert returning.call(Proven(outcome=Outcome.SUCCEEDED)) == []

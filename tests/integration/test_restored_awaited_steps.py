@@ -21,10 +21,11 @@ from chassis.saga.answers import Accepted, Proven
 from chassis.saga.attempts import AwaitedPolicy, Outcome
 from chassis.saga.schema import service_metadata
 from chassis.saga.unit_of_work import AwaitedAct
+from chassis.testing.service import types
 from messages.saga import SagaFenced, StepAwaited, StepContradicted
 from messages.shipping import CancelShipment, ShipmentBooked, ShipmentCancelled, ShipmentRejected
 from stack import Stack
-from support.awaiting import CARD, CODEC, PAY, Service, states, types
+from support.awaiting import CARD, CODEC, PAY, Service, states
 from support.builders import a
 from support.postgres import scratch_database
 from support.toy import MARKS
@@ -318,6 +319,21 @@ def test_an_undo_that_was_begun_waits_for_its_proof_and_one_that_was_replied_to_
     assert (service.state, service.marks, service.outbox()) == ("UNDONE", (1, 1), [])
     assert types(service.deliver(command)) == ["ShipmentCancelled"], "the same reply again"
     assert service.bank.sent == [f"{service.saga_id}:{PAY}", f"{service.saga_id}:{PAY}:undo"]
+
+
+def test_the_undo_of_a_stray_success_is_known_by_the_contradiction_that_announced_it(engine: Engine) -> None:
+    service = Restorable(engine=engine, policy=CARD, undoes_strays=True)
+    before = sent(service)
+    service.prove(Outcome.REFUSED)
+    service.prove(Outcome.SUCCEEDED)
+    service.acknowledge()
+    service.call(Accepted(provider_id="bank:3"))
+    service.restored(before, Proven(outcome=Outcome.SUCCEEDED))
+    service.wait(1)
+    assert [(call.act, call.key) for call in service.calls] == [
+        (AwaitedAct.QUERY, f"{service.saga_id}:{PAY}:stray:1")
+    ], "it is queried, and not sent again"
+    assert service.call(Proven(outcome=Outcome.SUCCEEDED)) == []
 
 
 def test_while_a_provider_does_not_answer_nothing_is_settled(service: Restorable) -> None:

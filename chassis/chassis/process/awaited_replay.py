@@ -17,7 +17,7 @@ from chassis.saga import attempt_rows, effects
 from chassis.saga.answers import Proven
 from chassis.saga.attempt_rows import StoredAttempt
 from chassis.saga.attempts import Outcome
-from chassis.saga.awaited import undo_step
+from chassis.saga.awaited import stray_undo, undo_step
 from chassis.saga.awaited_decisions import contradicted_id
 from chassis.saga.awaited_restore import RestoredSteps
 from chassis.saga.batch import Batch
@@ -25,7 +25,7 @@ from chassis.saga.built_in_commands import IN_DOUBT
 from chassis.saga.deferred import RawMessage
 from chassis.saga.effects import OPEN, EffectState
 from chassis.saga.handlers import Handlers
-from chassis.saga.steps import AnyAwaited, AwaitedUndo
+from chassis.saga.steps import AnyAwaited, AwaitedStep, AwaitedUndo
 from chassis.saga.triggers import StepKey
 from messages.contract import Message
 from messages.saga import SagaFenced, StepAwaited, StepContradicted
@@ -88,6 +88,8 @@ class AwaitedReplay:
         before = steps.find(step, message.saga_id)
         if isinstance(message, StepContradicted):
             is_new = steps.contradict(step, message.saga_id, message.attempt, Outcome(message.proven))
+            if message.undone_by_service:
+                is_new = self._undo_stray(steps, step, message) or is_new
         elif before is not None and before.attempt(message.attempt) is not None:
             return True
         else:
@@ -98,6 +100,14 @@ class AwaitedReplay:
                 return None
         batch.finish()
         return not is_new
+
+    def _undo_stray(self, steps: RestoredSteps, step: AnyAwaited, message: StepContradicted) -> bool:
+        """Take over the undo that the contradiction has announced, and return whether that was new."""
+        stray = self._handlers.awaited.get(stray_undo(step.name, message.attempt))
+        if stray is None or steps.find(stray, message.saga_id) is not None:
+            return False
+        trigger = steps.trigger(step, message.saga_id)
+        return steps.begin(stray, message.saga_id, {1: message.occurred_at}, trigger=trigger)
 
     def settle(self, tx: Connection, message: Message, cause: RawMessage | None) -> bool | None:
         """Settle the steps that a message of the service shows to be settled.
@@ -176,7 +186,7 @@ class AwaitedReplay:
         return True
 
     def _trigger(self, step: AnyAwaited, message: Message, cause: RawMessage | None) -> RawMessage | None:
-        if isinstance(step, AwaitedUndo):
+        if not isinstance(step, AwaitedStep):
             return cause
         found = (each for each in step.triggers if each.saga == message.saga_type)
         return next((raw for each in found if (raw := self._messages.triggers.get((message.saga_id, each.on)))), None)

@@ -84,6 +84,11 @@ def undo_step(step: str) -> str:
     return f"{step}:undo"
 
 
+def stray_undo(step: str, number: int) -> str:
+    """Return the name under which the undo of a stray attempt at a step has its own effect and attempts."""
+    return f"{step}:stray:{number}"
+
+
 def triggered(saga_id: str, step: str, *, now: datetime, deadline_at: datetime) -> Change:
     """Begin the first attempt. The caller has seen that the step has no effect."""
     effect = Effect(saga_id=saga_id, step=step, state=EffectState.STARTED, attempt=1, deadline_at=deadline_at)

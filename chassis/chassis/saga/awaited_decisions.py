@@ -11,7 +11,7 @@ from chassis.saga.attempts import AttemptState, Outcome
 from chassis.saga.awaited import Act, AwaitedEffect, Change
 from chassis.saga.effects import OPEN, Effect, EffectState
 from chassis.saga.evidence import Source
-from chassis.saga.steps import AnyAwaited, AwaitedUndo
+from chassis.saga.steps import AnyAwaited, AwaitedStep, AwaitedStray
 from chassis.saga.triggers import StepKey
 from chassis.wire.envelope import derived_id
 
@@ -38,8 +38,15 @@ class Decided:
 
     @property
     def owner(self) -> str:
-        """The step that it is about, also where it is the step's undo."""
-        return self.step.step if isinstance(self.step, AwaitedUndo) else self.step.name
+        """The step that it is about, also where it is an undo of the step."""
+        return self.step.name if isinstance(self.step, AwaitedStep) else self.step.step
+
+    @property
+    def announced_by(self) -> str:
+        """The id of the message that Kafka must have before a call of the present attempt begins."""
+        if isinstance(self.step, AwaitedStray):
+            return contradicted_id(self.effect.saga_id, self.step.step, self.step.number)
+        return awaited_id(self.effect)
 
     @property
     def is_open(self) -> bool:

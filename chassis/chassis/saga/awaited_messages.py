@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 
 from chassis.saga.attempts import attempt_key
+from chassis.saga.awaited import Act
 from chassis.saga.awaited_decisions import Decided
-from chassis.saga.steps import AwaitedUndo
+from chassis.saga.steps import AwaitedStep, AwaitedUndo
 from messages.contract import Envelope
 from messages.saga import StepAwaited, StepContradicted
 
@@ -37,5 +38,10 @@ def contradicted(decided: Decided, service: str, envelope: Envelope) -> StepCont
         proven=decided.proof.outcome.value,
         source=decided.source.value,
         reference=decided.proof.reference,
-        undone_by_service=False,
+        undone_by_service=_undoes_stray(decided),
     )
+
+
+def _undoes_stray(decided: Decided) -> bool:
+    is_stray = Act.UNDO_ATTEMPT in decided.change.acts
+    return is_stray and isinstance(decided.step, AwaitedStep) and decided.step.undo_stray is not None

@@ -41,6 +41,11 @@ class RestoredSteps:
         """Return one attempt as the database has it. Raises IndexError where there is none."""
         return self._rows.stored((saga_id, step.name), number)
 
+    def trigger(self, step: AnyAwaited, saga_id: str) -> RawMessage | None:
+        """Return what triggered a step, as the database has it, or None."""
+        row = self._rows.step((saga_id, step.name))
+        return None if row is None else row.trigger
+
     def begin(
         self,
         step: AnyAwaited,

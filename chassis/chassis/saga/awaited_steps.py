@@ -14,27 +14,21 @@ from datetime import timedelta
 from sqlalchemy import Connection
 
 from chassis.http.downstream import NotTried, TooLate
-from chassis.saga import awaited, outbox
+from chassis.saga import awaited
 from chassis.saga.answers import Accepted, NotFound, Proven
 from chassis.saga.attempt_rows import AwaitedStepRow, LoadedAttempts
 from chassis.saga.attempts import Evidence
 from chassis.saga.awaited import Act, AwaitedEffect
-from chassis.saga.awaited_decisions import Decided, awaited_id, contradicted_id, rescheduled, unsent
-from chassis.saga.awaited_messages import begun, contradicted
+from chassis.saga.awaited_acts import AwaitedActs, row_of, trigger_message
+from chassis.saga.awaited_decisions import Decided, rescheduled, unsent
+from chassis.saga.deferred import RawMessage
 from chassis.saga.effects import OPEN, EffectState
 from chassis.saga.evidence import Fate, Source, StoredEvidence
-from chassis.saga.steps import AnyAwaited, AnyAwaitedStep, AwaitedUndo, answer, request_of
+from chassis.saga.steps import AnyAwaited, AnyAwaitedStep, AwaitedStep, AwaitedStray, AwaitedUndo, answer, request_of
 from chassis.saga.triggers import StepKey
-from chassis.saga.unit_of_work import (
-    AwaitedAct,
-    AwaitedPendingCall,
-    AwaitedResult,
-    Delivery,
-    UnitOfWork,
-)
+from chassis.saga.unit_of_work import AwaitedAct, AwaitedResult, Delivery, UnitOfWork
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import derived_id
-from messages.contract import Message
 
 AGAIN_AFTER_ERROR = timedelta(minutes=1)
 """How long a step, or a piece of evidence, waits at which a handler of ours has failed."""
@@ -51,19 +45,13 @@ class AwaitedSteps:
         self._rows = rows
         self._codec = codec
         self._now = unit_of_work.now
+        self._acts = AwaitedActs(tx, unit_of_work, rows, codec)
 
     def start(self, step: AnyAwaitedStep, group: Sequence[Delivery]) -> None:
         """Begin the first attempt for these triggers; one whose effect exists does nothing. All of them are handled."""
-        fresh = [each for each in group if self._effects.may_run(each.message.saga_id, step.name)]
-        for each in fresh:
-            saga_id, deadline_at = each.message.saga_id, self._unit_of_work.deadline_of(step)
-            self._rows.put_step(
-                AwaitedStepRow(
-                    saga_id=saga_id, step=step.name, trigger=each.raw, query_at=deadline_at, queried_since=self._now
-                )
-            )
-            change = awaited.triggered(saga_id, step.name, now=self._now, deadline_at=deadline_at)
-            self.apply(Decided(step=step, before=None, change=change))
+        for each in group:
+            if self._effects.may_run(each.message.saga_id, step.name):
+                self._begin(step, each.message.saga_id, each.raw)
         self._unit_of_work.mark_handled(step.name, group)
 
     def begin_undo(self, undo: AwaitedUndo, delivery: Delivery) -> None:
@@ -74,14 +62,7 @@ class AwaitedSteps:
             if row.query_at is None:
                 self.resume(undo, saga_id, row.redrive + 1)
             return
-        deadline_at = self._unit_of_work.deadline_of(undo)
-        self._rows.put_step(
-            AwaitedStepRow(
-                saga_id=saga_id, step=undo.name, trigger=delivery.raw, query_at=deadline_at, queried_since=self._now
-            )
-        )
-        change = awaited.triggered(saga_id, undo.name, now=self._now, deadline_at=deadline_at)
-        self.apply(Decided(step=undo, before=None, change=change))
+        self._begin(undo, saga_id, delivery.raw)
 
     def due(self, step: AnyAwaited, saga_id: str) -> None:
         """Do what the ladder says now: query, send the same attempt again, or begin the next one."""
@@ -185,14 +166,20 @@ class AwaitedSteps:
             self._record(decided)
         # 3.
         for act in decided.change.acts:
-            self._act(decided, act)
+            self._acts.carry_out(decided, act)
+        if Act.UNDO_ATTEMPT in decided.change.acts:
+            self._undo_stray(decided)
         # 4.
         self._reschedule(decided, is_due=is_due)
 
     def _record(self, decided: Decided) -> None:
-        step, effect, trigger = decided.step, decided.effect, self._trigger(decided.key)
+        step, effect, trigger = decided.step, decided.effect, trigger_message(self._rows, decided.key, self._codec)
         if isinstance(step, AwaitedUndo):
             return  # The command that waits for it is woken, and finishes the compensation.
+        if isinstance(step, AwaitedStray):
+            if effect.state is EffectState.REJECTED:
+                self._call_person(decided)
+            return
         request = request_of(step, trigger)
         rows = step.load([request], self._tx)
         step.record(request, decided.settlement, rows)
@@ -203,76 +190,35 @@ class AwaitedSteps:
         if state is not effect.state:
             raise TypeError(f"{step.name} is {effect.state}, but its trigger publishes {state}; compare its publish.")
         if Act.PUBLISH in decided.change.acts:
-            self._unit_of_work.emit(event, self._row(decided.key).trigger)
+            self._unit_of_work.emit(event, row_of(self._rows, decided.key).trigger)
 
-    def _act(self, decided: Decided, act: Act) -> None:
-        match act:
-            case Act.SEND:
-                self._send(decided, after=self._announce(decided))
-            case Act.SEND_AGAIN:
-                self._send(decided, after=self._unacknowledged(decided))
-            case Act.QUERY:
-                self._plan(decided, AwaitedAct.QUERY)
-            case Act.CANCEL:
-                self._plan(decided, AwaitedAct.CANCEL)
-            case Act.WAKE:
-                saga_id = decided.effect.saga_id
-                self._unit_of_work.waiting.wake(saga_id, lambda row: row.raw.is_command, self._now)
-            case Act.CONTRADICT:
-                self._contradict(decided)
-            case Act.UNDO_ATTEMPT:
-                reason = f"{decided.step.name}: {STRAY}"
-                self._unit_of_work.dead_letter(self._row(decided.key).trigger, None, reason, decided.number)
-            case Act.PUBLISH:
-                pass  # The event of the outcome is made with its record.
+    def _undo_stray(self, decided: Decided) -> None:
+        """Undo an attempt whose success belongs to no step. Where no call does that, a person is called."""
+        step = decided.step
+        if not isinstance(step, AwaitedStep) or step.undo_stray is None:
+            self._call_person(decided)
+            return
+        stray = AwaitedStray(of=step, number=decided.number)
+        if self._rows.step((decided.effect.saga_id, stray.name)) is None:
+            self._begin(stray, decided.effect.saga_id, row_of(self._rows, decided.key).trigger)
 
-    def _unacknowledged(self, decided: Decided) -> str | None:
-        """Return the id of the attempt's StepAwaited where Kafka may not have it yet; then no call may begin either."""
-        message_id = awaited_id(decided.effect)
-        return message_id if outbox.stored(self._tx, [message_id]) else None
+    def _call_person(self, decided: Decided) -> None:
+        reason = f"{decided.owner}: {STRAY}"
+        self._unit_of_work.dead_letter(row_of(self._rows, decided.key).trigger, None, reason, decided.number)
 
-    def _announce(self, decided: Decided) -> str:
-        """Publish that an attempt is begun, and return the id that Kafka must acknowledge before its call."""
-        message_id = awaited_id(decided.effect)
-        envelope = self._unit_of_work.reply_envelope(self._trigger(decided.key), message_id)
-        message = begun(decided, self._unit_of_work.service, envelope, now=self._now)
-        self._unit_of_work.emit(message, self._row(decided.key).trigger)
-        return message_id
-
-    def _contradict(self, decided: Decided) -> None:
-        effect = decided.effect
-        message_id = contradicted_id(effect.saga_id, effect.step, decided.number)
-        envelope = self._unit_of_work.reply_envelope(self._trigger(decided.key), message_id)
-        message = contradicted(decided, self._unit_of_work.service, envelope)
-        self._unit_of_work.emit(message, self._row(decided.key).trigger)
-
-    def _send(self, decided: Decided, *, after: str | None = None) -> None:
-        step, trigger = decided.step, self._trigger(decided.key)
-        request = trigger if isinstance(step, AwaitedUndo) else request_of(step, trigger)
-        requests = step.call.prepare([request], self._tx)
-        self._plan(decided, AwaitedAct.SEND, request=requests[trigger.saga_id], after=after)
-
-    def _plan(self, decided: Decided, act: AwaitedAct, *, request: object = None, after: str | None = None) -> None:
-        effect, step = decided.effect, decided.step
-        stored = self._rows.stored(decided.key, effect.attempt)
-        deadline_at = effect.deadline_at if act is AwaitedAct.SEND else None
-        self._unit_of_work.out.awaited_calls.append(
-            AwaitedPendingCall(
-                step=step,
-                saga_id=effect.saga_id,
-                number=effect.attempt,
-                act=act,
-                key=stored.key,
-                provider_id=stored.provider_id,
-                deadline_at=deadline_at or self._unit_of_work.deadline_of(step),
-                request=request,
-                after=after,
+    def _begin(self, step: AnyAwaited, saga_id: str, trigger: RawMessage) -> None:
+        deadline_at = self._unit_of_work.deadline_of(step)
+        self._rows.put_step(
+            AwaitedStepRow(
+                saga_id=saga_id, step=step.name, trigger=trigger, query_at=deadline_at, queried_since=self._now
             )
         )
+        change = awaited.triggered(saga_id, step.name, now=self._now, deadline_at=deadline_at)
+        self.apply(Decided(step=step, before=None, change=change))
 
     def _reschedule(self, decided: Decided, *, is_due: bool) -> None:
         """Let the ladder go on. Where it ends a person is called; evidence still settles the step."""
-        before = self._row(decided.key)
+        before = row_of(self._rows, decided.key)
         after = rescheduled(decided, before, now=self._now, is_due=is_due)
         self._rows.put_step(after)
         if before.query_at is not None and after.query_at is None and decided.is_open:
@@ -280,11 +226,3 @@ class AwaitedSteps:
             reason = f"its provider was queried {after.queries} times in {days:.0f} days"
             attempt = decided.effect.attempt
             self._unit_of_work.dead_letter(after.trigger, decided.owner, reason, attempt, redrive=after.redrive)
-
-    def _row(self, key: StepKey) -> AwaitedStepRow:
-        row = self._rows.step(key)
-        assert row is not None, "a step that was begun has its row"
-        return row
-
-    def _trigger(self, key: StepKey) -> Message:
-        return self._codec.decode(self._row(key).trigger.value)

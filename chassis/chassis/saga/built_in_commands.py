@@ -11,6 +11,7 @@ from chassis.saga.awaited_steps import AwaitedSteps
 from chassis.saga.deferred import Deferral
 from chassis.saga.effects import OPEN, Effect, EffectState, OnFence, OnRedrive
 from chassis.saga.handlers import FENCE, REDRIVE, Handlers
+from chassis.saga.steps import AwaitedStray
 from chassis.saga.unit_of_work import Delivery, Undeliverable, UnitOfWork
 from chassis.saga.waiting import QUERIED_AGAIN, UNPROCESSABLE
 from chassis.wire.envelope import derived_id
@@ -132,6 +133,7 @@ class BuiltInCommands:
         effect = self._loaded.get(command.saga_id, command.step)
         declared = self._handlers.awaited.get(command.step)
         what = effects.on_redrive(effect, is_awaited=declared is not None)
+        self._resume_strays(command)
         if what is OnRedrive.WAIT:
             again_at = self._now + timedelta(seconds=SETTLE_AGAIN_S)
             self._unit_of_work.defer(
@@ -166,6 +168,14 @@ class BuiltInCommands:
         if effect is not None and effect.state is EffectState.STARTED:
             self._loaded.put(effects.resumed(effect))
         self._waiting.resume(replace(row, attempt=1, redrive=command.attempt, reason="redriven"), self._now)
+
+    def _resume_strays(self, command: RedriveStep) -> None:
+        """Begin the ladders of the step's stray attempts anew whose undo is still open."""
+        for each in self._handlers.awaited.values():
+            effect = self._loaded.get(command.saga_id, each.name)
+            is_open = effect is not None and effect.state in OPEN
+            if is_open and isinstance(each, AwaitedStray) and each.step == command.step and self._awaited_steps:
+                self._awaited_steps.resume(each, command.saga_id, command.attempt)
 
     def _report(self, delivery: Delivery, command: RedriveStep, outcome: str) -> None:
         reply: Message = StepRedriven(

@@ -14,6 +14,7 @@ from chassis.saga.steps import (
     AnyStep,
     AwaitedCompensation,
     AwaitedStep,
+    AwaitedStray,
     AwaitedUndo,
     Compensation,
     ExternalCompensation,
@@ -97,6 +98,9 @@ class Handlers:
             if isinstance(step.compensation, AwaitedCompensation):
                 undo = AwaitedUndo(step=step.name, compensation=step.compensation)
                 found[undo.name] = undo
+            if isinstance(step, AwaitedStep) and step.undo_stray is not None:
+                strays = [AwaitedStray(of=step, number=number) for number in range(1, step.policy.attempts_max + 1)]
+                found |= {stray.name: stray for stray in strays}
         return found
 
     @property

@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 
 from chassis.saga.answers import Proven, QueryAnswer, SendAnswer, Settlement
 from chassis.saga.attempts import AwaitedPolicy
-from chassis.saga.awaited import undo_step
+from chassis.saga.awaited import stray_undo, undo_step
 from chassis.saga.effects import EffectState
 from chassis.saga.ladder import Ladder
 from chassis.saga.retry import RetryPolicy
@@ -177,6 +177,8 @@ class AwaitedStep(Generic[Requested, Request, Rows]):
     """A step whose outcome comes minutes to days after its call, as evidence (:mod:`chassis.saga.awaited`).
 
     ``record`` takes the settlement into the rows, once. Of the settlement the saga's trigger makes the event.
+    ``undo_stray`` undoes an attempt whose success belongs to no step: its ``prepare`` gets a :class:`StrayAttempt`, its
+    outcome may come later as well. Without it a person is called.
     """
 
     name: str
@@ -187,10 +189,13 @@ class AwaitedStep(Generic[Requested, Request, Rows]):
     record: Callable[[Requested, Settlement, Rows], None]
     save: Callable[[Rows, Connection], None]
     compensation: AnyCompensation | None
+    undo_stray: AwaitedCall[Any] | None = None
     ladder: Ladder = field(default_factory=Ladder)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
     def __post_init__(self) -> None:
+        if self.policy.no_return and self.undo_stray is not None:
+            raise ValueError(f"Nothing undoes {self.name} by its policy; leave out its undo_stray.")
         if self.policy.can_cancel and self.call.cancel is None:
             raise ValueError(f"{self.name} can be cancelled by its policy; its call needs a cancel.")
 
@@ -224,6 +229,51 @@ class AwaitedUndo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StrayAttempt:
+    """An attempt whose success belongs to no step: it was taken for failed, and its step ended without it."""
+
+    saga_id: str
+    step: str
+    number: int
+    key: str
+    provider_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AwaitedStray:
+    """The undo of a stray attempt. It has an effect and attempts of its own; no command asks for it or waits for it."""
+
+    of: AnyAwaitedStep
+    number: int
+
+    @property
+    def step(self) -> str:
+        """The name of the step."""
+        return self.of.name
+
+    @property
+    def name(self) -> str:
+        """The name of its effect and of its attempts."""
+        return stray_undo(self.of.name, self.number)
+
+    @property
+    def policy(self) -> AwaitedPolicy:
+        """How it is sent: nothing undoes an undo, so it is also sent while its saga is fenced."""
+        return AwaitedPolicy(no_return=True, sends_max=self.of.policy.sends_max)
+
+    @property
+    def ladder(self) -> Ladder:
+        """When its provider is queried."""
+        return self.of.ladder
+
+    @property
+    def call(self) -> AwaitedCall[Any]:
+        """Its calls."""
+        assert self.of.undo_stray is not None, "only a step with such calls has stray undos"
+        return self.of.undo_stray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reaction(Generic[Event]):
     """What a service does about an event of these sagas, by type and version, without being a step of one.
 
@@ -238,7 +288,7 @@ class Reaction(Generic[Event]):
 
 AnyExternalStep: TypeAlias = ExternalStep[Any, Any, Any, Any]
 AnyAwaitedStep: TypeAlias = AwaitedStep[Any, Any, Any]
-AnyAwaited: TypeAlias = AnyAwaitedStep | AwaitedUndo
+AnyAwaited: TypeAlias = AnyAwaitedStep | AwaitedUndo | AwaitedStray
 AnyStep: TypeAlias = Step[Any, Any] | AnyExternalStep | AnyAwaitedStep
 Handler: TypeAlias = AnyStep | Reaction[Any]
 

@@ -1,0 +1,123 @@
+"""What must follow a decision about an awaited step: messages to publish, calls to plan, commands to wake.
+
+It makes no call. The host makes it after the commit, and that of a new attempt only once Kafka has its announcement.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection
+
+from chassis.saga import outbox
+from chassis.saga.attempt_rows import AwaitedStepRow, LoadedAttempts
+from chassis.saga.awaited import Act
+from chassis.saga.awaited_decisions import Decided, contradicted_id
+from chassis.saga.awaited_messages import begun, contradicted
+from chassis.saga.steps import AwaitedStray, AwaitedUndo, StrayAttempt, request_of
+from chassis.saga.triggers import StepKey
+from chassis.saga.unit_of_work import AwaitedAct, AwaitedPendingCall, UnitOfWork
+from chassis.wire.codec import Codec
+from messages.contract import Message
+
+
+class AwaitedActs:
+    """What follows the decisions of one unit of work."""
+
+    def __init__(self, tx: Connection, unit_of_work: UnitOfWork, rows: LoadedAttempts, codec: Codec) -> None:
+        self._tx = tx
+        self._unit_of_work = unit_of_work
+        self._rows = rows
+        self._codec = codec
+        self._now = unit_of_work.now
+
+    def carry_out(self, decided: Decided, act: Act) -> None:
+        """Plan what a decision demands."""
+        match act:
+            case Act.SEND:
+                self._send(decided, after=self._announce(decided))
+            case Act.SEND_AGAIN:
+                self._send(decided, after=self._unacknowledged(decided))
+            case Act.QUERY:
+                self._plan(decided, AwaitedAct.QUERY)
+            case Act.CANCEL:
+                self._plan(decided, AwaitedAct.CANCEL)
+            case Act.WAKE:
+                saga_id = decided.effect.saga_id
+                self._unit_of_work.waiting.wake(saga_id, lambda row: row.raw.is_command, self._now)
+            case Act.CONTRADICT:
+                self._contradict(decided)
+            case Act.PUBLISH | Act.UNDO_ATTEMPT:
+                pass  # The event of the outcome is made with its record; the undo of an attempt is a step of its own.
+
+    def _unacknowledged(self, decided: Decided) -> str | None:
+        """Return the id of what announces the attempt where Kafka may lack it; then no call may begin either."""
+        message_id = decided.announced_by
+        return message_id if outbox.stored(self._tx, [message_id]) else None
+
+    def _announce(self, decided: Decided) -> str:
+        """Publish that an attempt is begun, and return the id that Kafka must acknowledge before its call.
+
+        What undoes a stray success is announced by the contradiction that led to it.
+        """
+        message_id = decided.announced_by
+        if isinstance(decided.step, AwaitedStray):
+            return message_id
+        envelope = self._unit_of_work.reply_envelope(trigger_message(self._rows, decided.key, self._codec), message_id)
+        message = begun(decided, self._unit_of_work.service, envelope, now=self._now)
+        self._unit_of_work.emit(message, row_of(self._rows, decided.key).trigger)
+        return message_id
+
+    def _contradict(self, decided: Decided) -> None:
+        effect = decided.effect
+        message_id = contradicted_id(effect.saga_id, effect.step, decided.number)
+        envelope = self._unit_of_work.reply_envelope(trigger_message(self._rows, decided.key, self._codec), message_id)
+        message = contradicted(decided, self._unit_of_work.service, envelope)
+        self._unit_of_work.emit(message, row_of(self._rows, decided.key).trigger)
+
+    def _send(self, decided: Decided, *, after: str | None = None) -> None:
+        saga_id, call = decided.effect.saga_id, decided.step.call
+        requests = call.prepare([self._requested(decided)], self._tx)
+        self._plan(decided, AwaitedAct.SEND, request=requests[saga_id], after=after)
+
+    def _requested(self, decided: Decided) -> object:
+        """Return what the request to the provider is made of: the step's request, a command, or a stray attempt."""
+        match decided.step:
+            case AwaitedUndo():
+                return trigger_message(self._rows, decided.key, self._codec)
+            case AwaitedStray(of=step, number=number):
+                saga_id = decided.effect.saga_id
+                stored = self._rows.stored((saga_id, step.name), number)
+                return StrayAttempt(
+                    saga_id=saga_id, step=step.name, number=number, key=stored.key, provider_id=stored.provider_id
+                )
+            case step:
+                return request_of(step, trigger_message(self._rows, decided.key, self._codec))
+
+    def _plan(self, decided: Decided, act: AwaitedAct, *, request: object = None, after: str | None = None) -> None:
+        effect, step = decided.effect, decided.step
+        stored = self._rows.stored(decided.key, effect.attempt)
+        deadline_at = effect.deadline_at if act is AwaitedAct.SEND else None
+        self._unit_of_work.out.awaited_calls.append(
+            AwaitedPendingCall(
+                step=step,
+                saga_id=effect.saga_id,
+                number=effect.attempt,
+                act=act,
+                key=stored.key,
+                provider_id=stored.provider_id,
+                deadline_at=deadline_at or self._unit_of_work.deadline_of(step),
+                request=request,
+                after=after,
+            )
+        )
+
+
+def row_of(rows: LoadedAttempts, key: StepKey) -> AwaitedStepRow:
+    """Return the row of a step that was begun."""
+    row = rows.step(key)
+    assert row is not None, "a step that was begun has its row"
+    return row
+
+
+def trigger_message(rows: LoadedAttempts, key: StepKey, codec: Codec) -> Message:
+    """Return what triggered a step that was begun."""
+    return codec.decode(row_of(rows, key).trigger.value)
