@@ -1,0 +1,69 @@
+"""The kit for those who test a definition, on every definition that there is and on a payout."""
+
+from __future__ import annotations
+
+import pytest
+
+from proof.awaited_models import PAYOUT_3
+from saga_tracker.definitions import DEFINITIONS, newest
+from saga_tracker.model.decision import SagaState
+from saga_tracker.model.facts import StepState
+from saga_tracker.model.rehearsal import UnknownStep, rehearse
+from saga_tracker.model.saga import SagaDefinition
+
+ORDER = newest("order")
+
+
+def test_a_rejection_compensates_what_ran_in_reverse() -> None:
+    saga = rehearse(ORDER).ran("authorize_payment", "reserve_inventory").rejected("burn_loyalty_points")
+    assert saga.commands == ("ReleaseInventory reserve_inventory",)
+    ended = saga.to_the_end()
+    assert ended.sent == ("ReleaseInventory reserve_inventory", "RefundPayment authorize_payment")
+    assert ended.state is SagaState.CANCELLED_COMPENSATED
+
+
+def test_a_late_step_is_fenced_in_every_service_before_anything_is_compensated() -> None:
+    saga = rehearse(ORDER).ran("authorize_payment").late("reserve_inventory")
+    assert saga.commands == tuple(f"FenceSaga {service}" for service in ORDER.services)
+    ended = saga.to_the_end()
+    assert ended.sent[-1] == "RefundPayment authorize_payment"
+    assert ended.state is SagaState.CANCELLED_COMPENSATED
+
+
+def test_without_a_reply_it_is_sent_again_and_then_parked() -> None:
+    saga = rehearse(ORDER).ran("authorize_payment").rejected("reserve_inventory")
+    assert saga.waits_s == ORDER.reply_timeout_s
+    for _ in range(ORDER.command_attempts_max):
+        assert saga.state is SagaState.PENDING
+        saga = saga.silent()
+    assert saga.state is SagaState.NEEDS_REVIEW
+
+
+def test_an_outcome_that_comes_later_is_waited_for_without_an_end_and_a_fence_leaves_it_in_doubt() -> None:
+    (pivot,) = [step.name for step in PAYOUT_3.steps if step.has_no_return]
+    before = [step.name for step in PAYOUT_3.steps[: [step.name for step in PAYOUT_3.steps].index(pivot)]]
+    saga = rehearse(PAYOUT_3).ran(*before).awaited(pivot)
+    assert (saga.state, saga.commands, saga.waits_s) == (SagaState.PENDING, (), None)
+    doubt = saga.cancelled()
+    for service in PAYOUT_3.fenced_services:
+        mine = pivot in PAYOUT_3.fenced_steps_of(service)
+        doubt = doubt.fenced(service, **({pivot: StepState.IN_DOUBT} if mine else {}))
+    assert (doubt.state, doubt.commands) == (SagaState.IN_DOUBT, ())
+    assert doubt.ran(*(step.name for step in PAYOUT_3.steps)).state is SagaState.CONFIRMED, "the cancellation is lost"
+    assert doubt.rejected(pivot).to_the_end().state is SagaState.CANCELLED_COMPENSATED
+    assert doubt.contradicted(pivot).state is SagaState.INCIDENT
+
+
+@pytest.mark.parametrize("definition", DEFINITIONS.values(), ids=lambda each: f"{each.name} {each.version}")
+def test_every_saga_ends_wherever_it_is_stopped(definition: SagaDefinition) -> None:
+    names = [step.name for step in definition.steps]
+    assert rehearse(definition).ran(*names).state is SagaState.CONFIRMED
+    for count in range(len(names)):
+        stopped = rehearse(definition).ran(*names[:count]).cancelled().to_the_end()
+        assert stopped.state is SagaState.CANCELLED_COMPENSATED
+        assert not any(name in each for each in stopped.sent for name in names[count:]), "what never ran is not undone"
+
+
+def test_a_step_that_the_definition_lacks_is_named() -> None:
+    with pytest.raises(UnknownStep, match="has no step 'paint'; it has authorize_payment"):
+        rehearse(ORDER).ran("paint")
