@@ -1,4 +1,4 @@
-"""``baraza schemas``: the message classes that are generated from the schemas."""
+"""``baraza schemas``: the message classes and the AsyncAPI document that are generated from the schemas."""
 
 from __future__ import annotations
 
@@ -31,6 +31,14 @@ def check() -> None:
     if stale:
         names = ", ".join(str(path.relative_to(generator.SCHEMAS.parent)) for path in stale)
         raise Refusal(f"Out of date: {names}. Run ./baraza schemas generate and commit the result.")
+
+
+@app.command()
+def asyncapi() -> None:
+    """Print the AsyncAPI document of all topics: their messages, and who sends and receives them."""
+    from stack import asyncapi as described
+
+    put(described.text().rstrip())
 
 
 def _stale() -> list[Path]:
