@@ -31,6 +31,7 @@ CONSISTENT = """
     INSERT INTO effects VALUES ('refused', 'authorize_payment', 'payment', 'REJECTED'),
         ('parked', 'authorize_payment', 'payment', 'DONE'), ('parked', 'reserve_inventory', 'inventory', 'DONE'),
         ('parked', 'burn_loyalty_points', 'loyalty', 'DONE'), ('parked', 'book_shipment', 'shipping', 'STARTED');
+    INSERT INTO strays VALUES ('refused', 'authorize_payment:stray:1', 'payment', 'DONE');
     INSERT INTO replies SELECT 'refunded', step FROM steps
         WHERE saga_type = 'order' AND saga_version = 1 AND undone_by IS NULL;
     INSERT INTO payments VALUES ('confirmed', 'authorize_payment', 'CAPTURED', 900, 'USD'),
@@ -87,6 +88,8 @@ DAMAGE = [
     ("confirmed-ran", "UPDATE effects SET state = 'FENCED' WHERE saga_id = 'confirmed' AND step = 'post_ledger'"),
     ("cancelled-undone", "UPDATE effects SET state = 'DONE' WHERE saga_id = 'refunded' AND step = 'book_shipment'"),
     ("effects-settled", "UPDATE effects SET state = 'STARTED' WHERE saga_id = 'refused'"),
+    ("strays-undone", "UPDATE strays SET state = 'SENT'"),
+    ("strays-undone", "UPDATE strays SET state = 'REJECTED'"),
     ("effects-settled", "INSERT INTO effects VALUES ('confirmed', 'paint_it_blue', 'payment', 'DONE')"),
     ("effects-settled", "INSERT INTO effects VALUES ('nobody', 'book_shipment', 'shipping', 'DONE')"),
     ("compensated-once", "INSERT INTO replies VALUES ('refunded', 'reserve_inventory')"),

@@ -76,6 +76,17 @@ EFFECTS_SETTLED = Invariant(
     """,
 )
 
+STRAYS_UNDONE = Invariant(
+    name="strays-undone",
+    rule="What a provider did that belongs to no step is undone there.",
+    checked="SELECT count(*) FROM strays",
+    offenders="""
+        SELECT saga_id, step || ' of ' || service || ' is ' || state || ', so the provider may keep it'
+        FROM strays
+        WHERE state <> 'DONE'
+    """,
+)
+
 NOTHING_KEPT = Invariant(
     name="nothing-kept",
     rule="According to the gateway, a cancelled order has no open authorization and its charges are net zero.",
@@ -282,6 +293,7 @@ INVARIANTS = (
     CONFIRMED_RAN,
     CANCELLED_UNDONE,
     EFFECTS_SETTLED,
+    STRAYS_UNDONE,
     COMPENSATED_ONCE,
     HELD_IS_DONE,
     orders.CAPTURED_ONCE,

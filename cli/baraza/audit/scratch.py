@@ -30,6 +30,7 @@ SCHEMA = """
         lines_minor, rate_points, rate_minor, destination
     ) WITHOUT ROWID;
     CREATE TABLE effects (saga_id, step, service, state, PRIMARY KEY (saga_id, step, service)) WITHOUT ROWID;
+    CREATE TABLE strays (saga_id, step, service, state, PRIMARY KEY (saga_id, step, service)) WITHOUT ROWID;
     CREATE TABLE payments (saga_id, step, state, amount_minor, currency, PRIMARY KEY (saga_id, step)) WITHOUT ROWID;
     CREATE TABLE reservations (saga_id, step, state, lines, PRIMARY KEY (saga_id, step)) WITHOUT ROWID;
     CREATE TABLE stock (sku PRIMARY KEY, received, on_hand, reserved, moved) WITHOUT ROWID;

@@ -95,6 +95,7 @@ def extracts(services: Iterable[str]) -> Iterator[Extract]:
             yield Extract(service=service, table="deferred", query=DEFERRED.format(service=service))
         if service in steps_of:
             yield Extract(service=service, table="effects", query=EFFECTS.format(service=service))
+            yield Extract(service=service, table="strays", query=STRAYS.format(service=service))
         for owner, table, query in OWN_TABLES:
             if owner == service:
                 yield Extract(service=service, table=table, query=query)
@@ -104,8 +105,12 @@ def extracts(services: Iterable[str]) -> Iterator[Extract]:
 
 
 OUTBOX = "SELECT '{service}', id, aggregateid FROM outbox"
-EFFECTS = "SELECT saga_id, step, '{service}', state FROM effects WHERE step NOT LIKE '%:undo'"
+EFFECTS = """
+    SELECT saga_id, step, '{service}', state FROM effects WHERE step NOT LIKE '%:undo' AND step NOT LIKE '%:stray:%'
+"""
 """Without the undos whose outcome comes later: each has an effect of its own, and its step is UNDONE by it."""
+STRAYS = "SELECT saga_id, step, '{service}', state FROM effects WHERE step LIKE '%:stray:%'"
+"""The undos of what a provider did that belongs to no step."""
 DEFERRED = "SELECT '{service}', message_id, saga_id, due_at IS NULL FROM deferred"
 
 SAGAS = """
