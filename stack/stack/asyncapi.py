@@ -105,7 +105,7 @@ def _purpose(topic: str) -> str:
         case "events":
             return f"What has happened in {owner}."
         case "commands":
-            return f"What {owner} is asked to do."
+            return f"Commands to {owner}."
         case "decisions":
             return "What the saga-tracker decides, which it reads back before it acts on it."
         case "dlq":

@@ -344,7 +344,7 @@ def test_a_success_that_belongs_to_no_step_is_undone_by_the_service_once_it_is_a
     )
     assert call.request == f"return {returning.saga_id}:{PAY} bank:1"
     assert returning.call(Accepted()) == []
-    assert returning.prove(Outcome.SUCCEEDED, step=STRAY) == [], "it was announced; nobody waits for its end"
+    assert returning.prove(Outcome.SUCCEEDED, step=STRAY) == [], "it was announced, and no command waits for its end"
     assert (returning.state, returning.marks, returning.letters) == ("REJECTED", (0, 0), [])
     assert returning.prove(Outcome.SUCCEEDED) == [], "it strays once"
     assert returning.calls == []

@@ -58,7 +58,7 @@ class Payer(Toy):
         callbacks.store(self.engine, received)
 
     def end(self, saga_id: str, outcome: Outcome) -> None:
-        """Let the bank know an outcome, and call nobody."""
+        """Let the bank know an outcome, without a callback."""
         with self.engine.begin() as tx:
             tx.exec_driver_sql(
                 "UPDATE bank SET outcome = %(outcome)s WHERE key = %(key)s",

@@ -74,7 +74,7 @@ class Restorable(Service):
         read = published_of(self.handlers, [pair for pair in own if isinstance(pair[1], REPLIES)], self.read)
         replay = Replay("toy", self.handlers, self.engine, CODEC, read, clock=lambda: self.now)
         done = replay.run()
-        assert self.bank.answers == [], "each laid out answer was asked for"
+        assert self.bank.answers == [], "each answer was used"
         return done
 
     def restored(self, backup: Backup, *answers: object) -> None:

@@ -1,4 +1,4 @@
-"""The kit for those who test a definition, on every definition that there is and on a payout."""
+"""Rehearsals: what follows from given facts, for every definition that there is and for a payout."""
 
 from __future__ import annotations
 
