@@ -10,7 +10,7 @@ from chassis.saga.awaited import AwaitedEffect
 from chassis.saga.effects import Effect, EffectState
 from proof.awaited_provider import AT
 from proof.awaited_rules import AwaitedState
-from proof.states import SAGA
+from proof.states import SAGA, Fence
 from saga_tracker.model.facts import Awaited, Fenced, Rejected, StepState, Succeeded
 
 
@@ -23,8 +23,11 @@ def with_effect(state: AwaitedState, index: int, effect: Effect | None) -> Await
     return replace(state, effects=after, payment=payment)
 
 
-def restored(state: AwaitedState, step: str, index: int) -> AwaitedState:
-    """Restore the service's database to before the trigger, and reconcile it with its own published messages."""
+def restored(state: AwaitedState, step: str, index: int, *, service: str, cancels: bool) -> AwaitedState:
+    """Restore the service's database to before the trigger, and reconcile it with what Kafka has.
+
+    Its own messages show what it did. A fence that was sent to it may have made it cancel before it replied.
+    """
     lost = replace(state.payment, awaited=None, unpublished=False, unsent=False)
     empty = with_effect(replace(state, payment=lost, restores=state.restores + 1), index, None)
     attempts = {each.attempt: AT for each in state.sent if isinstance(each, Awaited) and not each.undo}
@@ -34,7 +37,8 @@ def restored(state: AwaitedState, step: str, index: int) -> AwaitedState:
         if end is None:
             return empty
         return with_effect(empty, index, _effect(step, end, closing=bool(reported)))
-    change = awaited.restored(SAGA, step, attempts, calls_end_at=lost.now, closing=bool(reported))
+    closing = bool(reported) or any(isinstance(each, Fence) and each.service == service for each in state.sent)
+    change = awaited.restored(SAGA, step, attempts, calls_end_at=lost.now, closing=closing, cancels=cancels)
     row = change.after if end is None else _settled(change.after, end)
     payment = replace(lost, awaited=row, sends=lost.sends + 1)
     return with_effect(replace(empty, payment=payment), index, row.effect)

@@ -91,6 +91,10 @@ class AwaitedModel(Model):
     def _awaited_step(self) -> str:
         return self.definition.steps[self.index].name
 
+    @property
+    def _service_name(self) -> str:
+        return self.definition.steps[self.index].service
+
     # The service
 
     def _service(self, state: AwaitedState) -> Iterator[Transition]:
@@ -107,7 +111,8 @@ class AwaitedModel(Model):
                 dead = RetriesExhausted(step=step, reason="queried 41 times")
                 yield "the ladder ends", replace(state, sent=state.sent | {dead}, ladder_ended=True)
             if state.restores < self.restores_max:
-                yield "the service's database is restored", restored(state, step, self.index)
+                found = restored(state, step, self.index, service=self._service_name, cancels=self.policy.can_cancel)
+                yield "the service's database is restored", found
         if state.undo.awaited is not None:
             yield from self._calls(state, state.undo, self._undo_changed, UNDO_POLICY, is_undo=True)
             for what, change in evidence(state.undo, self.rules, UNDO_POLICY, 0):
@@ -149,7 +154,7 @@ class AwaitedModel(Model):
             is_done = effect.state is EffectState.DONE
             sent.add(Succeeded(step=step) if is_done else Rejected(step=step, reason="no"))
         payment = _sending(replace(state.payment, awaited=change.after), change)
-        if Act.CANCEL in change.acts:
+        if Act.CANCEL in change.acts and not payment.unpublished:
             key = self.rules.key_of(effect.attempt, state.restores)
             payment = payment.cancelling(key)
         if Act.CONTRADICT in change.acts and not self.rules.contradictions_hidden:

@@ -314,6 +314,19 @@ def test_evidence_at_which_a_handler_fails_is_kept_and_decided_about_later(servi
     assert (service.state, service.fates) == ("SENT", [None])
 
 
+def test_a_cancel_begins_only_after_kafka_has_its_attempt(card: Service) -> None:
+    (begun,) = card.trigger()
+    card.call(Unavailable("the answer was lost"))
+    card.wait(10)
+    card.lose()
+    card.fence()
+    assert [(call.act, call.after) for call in card.calls] == [(AwaitedAct.CANCEL, begun.message_id)]
+    card.lose()
+    card.acknowledge()
+    card.wait(3_700)
+    assert [(call.act, call.after) for call in card.calls] == [(AwaitedAct.CANCEL, None)]
+
+
 STRAY = f"{PAY}:stray:1"
 
 

@@ -24,6 +24,8 @@ from saga_tracker.model.decision import SagaState
 
 STATES_MAX = 8_000
 PAYOUT = AwaitedModel(definition=PAYOUT_1, policy=ONE_SEND)
+PARCEL = AwaitedModel(definition=PAYOUT_1, policy=replace(ONE_SEND, can_cancel=True), bounds=WITH_STATEMENT)
+"""It has no return once it succeeded, and can be cancelled before."""
 
 WHOLE = {
     "payout, sent twice": replace(PAYOUT, policy=NO_RETURN),
@@ -33,6 +35,14 @@ WHOLE = {
     "payout, ladder ended and redriven": replace(PAYOUT, bounds=WITH_STATEMENT, ladder_ends=True, is_redriven=True),
     "payout, two attempts": replace(
         PAYOUT, policy=replace(ONE_SEND, attempts_max=2), bounds=replace(WITH_STATEMENT, can_fail_by_our_fault=True)
+    ),
+    "parcel, cancelled": replace(PARCEL, bounds=replace(WITH_STATEMENT, can_fail=True)),
+    "parcel, cancelled, and a step behind it": replace(PARCEL, definition=PAYOUT_FIRST_2),
+    "parcel, cancelled, what is sent is lost": replace(PARCEL, bounds=ProviderBounds()),
+    "parcel, cancelled, contradicted": replace(PARCEL, bounds=ProviderBounds(contradicts=True)),
+    "parcel, cancelled, database restored": replace(PARCEL, restores_max=1),
+    "card, cancelled, database restored": AwaitedModel(
+        definition=CARD_1, policy=CANCELLABLE, bounds=WITH_STATEMENT, restores_max=1
     ),
     "card": AwaitedModel(definition=CARD_1, policy=UNDOABLE, bounds=WITH_STATEMENT),
     "card, cancelled": AwaitedModel(definition=CARD_1, policy=CANCELLABLE, bounds=WITH_STATEMENT),

@@ -404,6 +404,26 @@ def test_a_restored_step_is_unsure_at_its_highest_attempt_sends_nothing_and_trus
     assert proves_absent(change.after.current, NO_RETURN, Statement(covers_from=NOW, covers_until=after, read_at=after))
 
 
+def test_a_cancel_that_may_be_out_counts_as_out_after_a_restore_and_a_success_alone_settles_nothing() -> None:
+    for policy in (CANCELLABLE, replace(NO_RETURN, can_cancel=True)):
+        found = restored("saga", "pay", {1: NOW}, calls_end_at=LATER, closing=True, cancels=True).after
+        assert found.current.cancel is Cancel.OUT
+        assert on_evidence(found, policy, proves(Outcome.SUCCEEDED)).after == found
+        refused = on_evidence(found, policy, proves(Outcome.CANCEL_REFUSED)).after
+        assert on_evidence(refused, policy, proves(Outcome.SUCCEEDED)).after.effect.state is DONE
+        assert on_evidence(found, policy, proves(Outcome.VOIDED)).after.effect.state is FENCED
+
+
+def test_what_a_restored_step_has_sent_counts_as_sent_until_now_and_what_arrived_as_arrived() -> None:
+    sent = on_accepted(begun(), 1).after
+    found = restored("saga", "pay", {}, calls_end_at=LATER, before=sent).after
+    assert (found.effect.state, found.current.last_sent_at) == (SENT, LATER)
+    assert found.current.first_sent_at == sent.current.first_sent_at
+    again = restored("saga", "pay", {2: LATER}, calls_end_at=LATER, before=sent).after
+    assert (again.effect.state, again.effect.attempt) == (UNSURE, 2)
+    assert again.attempts[0].state is AttemptState.FAILED
+
+
 def test_evidence_of_an_attempt_that_is_unknown_here_is_an_orphan() -> None:
     with pytest.raises(LookupError, match="no attempt 2"):
         on_evidence(begun(), NO_RETURN, proves(Outcome.SUCCEEDED, attempt=2))

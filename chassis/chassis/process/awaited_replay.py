@@ -167,7 +167,9 @@ class AwaitedReplay:
         if before is None:
             if state is EffectState.FENCED:
                 return False  # It had not run; the fence is read again.
-            if not steps.begin(step, saga_id, {1: message.occurred_at}, trigger=self._trigger(step, message, cause)):
+            closing = (saga_id, step.name) in self._messages.fenced
+            trigger = self._trigger(step, message, cause)
+            if not steps.begin(step, saga_id, {1: message.occurred_at}, trigger=trigger, closing=closing):
                 return None
             before = steps.find(step, saga_id)
             assert before is not None, "it was begun"

@@ -64,7 +64,8 @@ class Attempt:
 class AwaitedPolicy:
     """How an awaited step is sent. ``grace`` is how late a request may arrive after its call is over.
 
-    ``no_return``: nothing undoes it at the provider. ``can_cancel``: an attempt can be cancelled there.
+    ``no_return``: nothing undoes it at the provider once it succeeded. ``can_cancel``: an attempt can be cancelled
+    there before that, as a parcel can be called off until it is handed over.
     ``not_found_is_proof``: a query that finds nothing, once the call is over, proves that it will never arrive.
     """
 
@@ -76,8 +77,6 @@ class AwaitedPolicy:
     not_found_is_proof: bool = False
 
     def __post_init__(self) -> None:
-        if self.no_return and self.can_cancel:
-            raise ValueError("An awaited step that can be cancelled has a return; declare it with no_return=False.")
         if self.attempts_max < 1 or self.sends_max < 1:
             raise ValueError(f"{self.attempts_max} attempts of {self.sends_max} sends; each is at least 1.")
 

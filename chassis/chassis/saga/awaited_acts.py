@@ -39,7 +39,8 @@ class AwaitedActs:
             case Act.QUERY:
                 self._plan(decided, AwaitedAct.QUERY)
             case Act.CANCEL:
-                self._plan(decided, AwaitedAct.CANCEL)
+                # Without its announcement a restored service would begin the attempt anew, and this would void it.
+                self._plan(decided, AwaitedAct.CANCEL, after=self._unacknowledged(decided))
             case Act.WAKE:
                 saga_id = decided.effect.saga_id
                 self._unit_of_work.waiting.wake(saga_id, lambda row: row.raw.is_command, self._now)

@@ -116,8 +116,8 @@ class AwaitedAct(enum.Enum):
 class AwaitedPendingCall:
     """A call about an attempt at an awaited step, to make after the commit.
 
-    ``after`` is the id of the outbox row that Kafka must have acknowledged before: the attempt's StepAwaited. Without
-    it a service that is restored could not know that it had called.
+    ``after`` is the id of the outbox row that Kafka must have acknowledged before. It announces the attempt, as a rule
+    as its StepAwaited. Without it a service that is restored could not know that it had called, or cancelled.
     """
 
     step: AnyAwaited
