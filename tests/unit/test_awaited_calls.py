@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka import Producer
 from sqlalchemy import create_engine
 
-from chassis.http.downstream import TooLate, Unavailable
+from chassis.http.downstream import NotTried, TooLate, Unavailable
 from chassis.postgres.transient import TransientRetry, utc_now
 from chassis.process.calls import Calls
 from chassis.process.pace import Pace
@@ -135,11 +135,23 @@ def test_a_call_whose_attempt_is_acknowledged_too_late_is_not_made() -> None:
 
 
 @pytest.mark.parametrize("act", [AwaitedAct.QUERY, AwaitedAct.CANCEL])
-def test_a_query_and_a_cancel_wait_for_nothing(act: AwaitedAct) -> None:
+def test_a_query_and_a_cancel_of_an_attempt_that_kafka_has_wait_for_nothing(act: AwaitedAct) -> None:
     host = Host()
     host.bank.answer = NotFound() if act is AwaitedAct.QUERY else Proven(outcome=Outcome.VOIDED)
     host.transactions.committed(Outgoing(awaited_calls=[host.pending(act)]))
     assert host.result().answer == host.bank.answer
+
+
+def test_a_cancel_that_waits_for_kafka_takes_the_place_of_the_send_that_waits() -> None:
+    host = Host()
+    cancel = host.pending(AwaitedAct.CANCEL, after="r1")
+    host.transactions.committed(Outgoing(rows=[row("r1")], awaited_calls=[host.pending(after="r1")]))
+    host.transactions.committed(Outgoing(awaited_calls=[cancel]))
+    assert isinstance(host.result().failure, NotTried), "the send is not made any more"
+    host.bank.answer = Proven(outcome=Outcome.VOIDED)
+    host.kafka.is_up = True
+    assert host.result().answer == host.bank.answer
+    assert host.bank.sent == []
 
 
 @pytest.mark.parametrize("error", [Unavailable("does not answer"), ValueError("a defect of the adapter")])

@@ -10,7 +10,7 @@ from typing import TypeVar
 import structlog
 from sqlalchemy import Connection, Engine
 
-from chassis.http.downstream import TooLate
+from chassis.http.downstream import NotTried, TooLate
 from chassis.postgres.transient import TransientRetry, utc_now
 from chassis.process.calls import Calls
 from chassis.process.pace import Pace
@@ -67,12 +67,17 @@ class Transactions:
             metrics.RETRIES.labels(handler_name).inc()
 
     def _hold(self, calls: Sequence[AwaitedPendingCall]) -> None:
-        """Begin the calls about attempts that wait for nothing, and keep the others until Kafka has their row."""
+        """Begin the calls about attempts that wait for nothing, and keep the others until Kafka has their row.
+
+        Of two that wait for one row the later one is made: a cancel, after which the attempt must not be sent.
+        """
         for call in calls:
             if call.after is None:
                 self._calls.begin_awaited(call)
-            else:
-                self._held[call.after] = call
+                continue
+            if (earlier := self._held.pop(call.after, None)) is not None:
+                self._calls.fail_awaited(earlier, NotTried("a later call about its attempt takes its place"))
+            self._held[call.after] = call
         if waiting := [call.after for call in calls if call.after is not None]:
             self.publisher.watch(waiting)
 
