@@ -1,51 +1,34 @@
-"""A simulated courier: books shipments and cancels them.
+"""A simulated courier: books shipments and cancels them, and collects parcels that come back.
 
 Of an address it keeps the postal code, and a digest that shows where a parcel went to a reader who knows the address.
 """
 
 from __future__ import annotations
 
-import hashlib
-from typing import Annotated, Any
+import threading
+import time
+from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict
 
+from simulators import parcels, webhooks
+from simulators.addresses import Address, Lines, Nothing, destination
 from simulators.faults import Fault, FaultKind
-from simulators.problems import Text
 from simulators.records import Record, Records
 from simulators.server import SimulatorSettings, load, serve
 from simulators.simulator import Answer, Call, Operation, Simulator, Submission
 
-LINES_MAX = 10_000
-"""More lines than checkout accepts in any cart."""
 
+class CourierSettings(SimulatorSettings):
+    """The courier's settings. Environment: BARAZA_COURIER_DAY_S, BARAZA_COURIER_WEBHOOK_URL and its secret's file.
 
-Part = Annotated[Text | None, Field(exclude_if=lambda part: part is None)]
-"""A part that an address may lack: then it is no part of a request's fingerprint either."""
+    Without a URL no webhook is sent.
+    """
 
-
-class Address(BaseModel):
-    """The destination."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: Text
-    street: Text
-    street_2: Part = None
-    city: Part = None
-    region: Part = None
-    postal_code: Part = None
-    phone: Part = None
-    country: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
-
-
-class Line(BaseModel):
-    """One line of the parcel's content."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    sku: Text
-    quantity: Annotated[int, Field(strict=True, ge=1)]
+    courier_day_s: float = 86_400.0
+    courier_webhook_url: str | None = None
+    courier_webhook_secret_file: Path | None = None
 
 
 class Shipment(Submission):
@@ -54,23 +37,11 @@ class Shipment(Submission):
     model_config = ConfigDict(extra="forbid")
 
     ship_to: Address
-    lines: Annotated[list[Line], Field(min_length=1, max_length=LINES_MAX)]
+    lines: Lines
 
     @property
     def fault_token(self) -> str:
         return self.ship_to.postal_code or ""
-
-
-class Nothing(BaseModel):
-    """The empty body of an operation whose path contains everything."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-def destination(reference: str, to: Address) -> str:
-    """Return the SHA-256 of the reference and the address, a line each, in hexadecimal digits."""
-    parts = (to.name, to.street, to.street_2, to.city, to.region, to.postal_code, to.country, to.phone)
-    return hashlib.sha256("\n".join([reference, *(part or "" for part in parts)]).encode()).hexdigest()
 
 
 def book(records: Records, call: Call[Shipment]) -> Answer:
@@ -127,11 +98,30 @@ MAGIC_POSTAL_CODES = {
 
 
 def main() -> None:
-    """Serve the courier."""
-    settings = load(SimulatorSettings)
+    """Serve the courier, and carry parcels meanwhile."""
+    settings = load(CourierSettings)
+    secret_file = settings.courier_webhook_secret_file
+    secret = b"" if secret_file is None else secret_file.read_bytes().strip()
+    stopping = threading.Event()
     with Records.open(settings.simulator_records) as records:
-        simulator = Simulator("courier", OPERATIONS, MAGIC_POSTAL_CODES, records, settings.simulator_seed)
+        threading.Thread(
+            target=webhooks.run,
+            args=(settings.simulator_records, settings.courier_webhook_url, secret),
+            kwargs={"clock": time.time, "seed": settings.simulator_seed, "stopping": stopping},
+            name="parcels",
+            daemon=True,
+        ).start()
+        simulator = Simulator(
+            "courier",
+            (*OPERATIONS, *parcels.operations(time.time, settings.courier_day_s)),
+            MAGIC_POSTAL_CODES,
+            records,
+            settings.simulator_seed,
+            queries=parcels.routes(records),
+            also_faulty=(parcels.WEBHOOK,),
+        )
         serve(simulator.app(), settings)
+    stopping.set()
 
 
 if __name__ == "__main__":

@@ -136,6 +136,17 @@ class Records:
             return None
         return Record(kind=kind, id=record_id, reference=row[0], state=row[1], fields=json.loads(row[2]))
 
+    def of_state(self, kind: str, state: str, limit: int) -> list[Record]:
+        """Return up to ``limit`` records of a kind in a state, in the order of their creation."""
+        rows = self._connection.execute(
+            "SELECT id, reference, fields FROM records WHERE kind = ? AND state = ? ORDER BY seq LIMIT ?",
+            (kind, state, limit),
+        )
+        return [
+            Record(kind=kind, id=record_id, reference=reference, state=state, fields=json.loads(fields))
+            for record_id, reference, fields in rows
+        ]
+
     def add(self, record: Record) -> None:
         self._connection.execute(
             "INSERT INTO records (kind, id, reference, state, fields) VALUES (?, ?, ?, ?, ?)",

@@ -116,7 +116,10 @@ class DroppedConnection(Response):
 
 
 class Simulator:
-    """A provider's HTTP API over its records. ``magic`` maps tokens to the fault that each always meets."""
+    """A provider's HTTP API over its records. ``magic`` maps tokens to the fault that each always meets.
+
+    ``queries`` are what can be read besides, ``also_faulty`` the names of what else faults may be about.
+    """
 
     def __init__(
         self,
@@ -125,6 +128,9 @@ class Simulator:
         magic: Mapping[str, Fault],
         records: Records,
         seed: int,
+        *,
+        queries: Sequence[Route] = (),
+        also_faulty: Sequence[str] = (),
     ) -> None:
         self.name = name
         self._operations = {operation.name: operation for operation in operations}
@@ -132,6 +138,8 @@ class Simulator:
         self._records = records
         self._faults = Faults(records, seed=seed)
         self._under_way: set[str] = set()
+        self._queries = tuple(queries)
+        self._also_faulty = tuple(also_faulty)
 
     def app(self) -> Starlette:
         """Return the ASGI application."""
@@ -140,6 +148,7 @@ class Simulator:
             for operation in self._operations.values()
         ]
         routes += [
+            *self._queries,
             Route("/v1/requests/{key:path}", self.find, methods=["GET"]),
             Route("/admin/faults", self.list_faults, methods=["GET"]),
             Route("/admin/faults", self.add_fault, methods=["POST"]),
@@ -298,7 +307,7 @@ class Simulator:
 
     async def add_fault(self, request: Request) -> Response:
         fault = parse(Fault, await read_body(request))
-        known = [*self._operations, FIND]
+        known = [*self._operations, FIND, *self._also_faulty]
         if fault.operation not in known:
             detail = f"{self.name} has no operation {fault.operation!r}; known: {', '.join(known)}."
             raise Problem(400, "unknown_operation", detail)
