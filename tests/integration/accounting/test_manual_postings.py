@@ -17,8 +17,9 @@ from chassis.process.service import Dependencies
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import new_id
 from ledger import api
-from ledger.domain import OnePerson, manual_hold
 from ledger.outgoing import EVENTS, PARTITION
+from ledger.sagas.manual_posting import OnePerson
+from ledger.sagas.manual_posting import hold as manual_hold
 from ledger.store.manual_postings import decide
 from messages.ledger import ManualPostingApproved, ManualPostingHeld, ManualPostingPosted, ManualPostingRejected
 from messages.saga import ManualPostingConfirmed, ManualPostingFailed
