@@ -162,3 +162,255 @@ class OrderSubmitted(Message):
             "payment_token": self.payment_token,
             "ship_to": self.ship_to.to_record(),
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReturnApproved(Message):
+    """A return was approved: within the window, and not returned before."""
+
+    FULL_NAME: ClassVar[str] = "baraza.checkout.ReturnApproved"
+    OWNER: ClassVar[str] = "checkout"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.checkout","name":"ReturnApproved","doc":"A return was approved: within the window, and not returned before.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The saga (one order\'s chain) that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example order."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"order_id","type":"string","doc":"The order that was confirmed; the return is a saga of its own."},{"name":"customer_id","type":"string"},{"name":"currency","type":"string","doc":"ISO 4217."},{"name":"lines","type":{"type":"array","items":{"type":"record","namespace":"baraza.checkout","name":"OrderLine","doc":"One line of an order, priced from the catalogue when it was submitted.","fields":[{"name":"sku","type":"string"},{"name":"quantity","type":"int"},{"name":"unit_price_minor","type":"long","doc":"Minor units of the order\'s currency."}]}}},{"name":"collect_from","type":{"type":"record","namespace":"baraza.checkout","name":"Address","doc":"Where an order is shipped to. Personal data: never in logs, metrics or headers.","fields":[{"name":"name","type":"string"},{"name":"street","type":"string"},{"name":"city","type":"string"},{"name":"postal_code","type":"string"},{"name":"country","type":"string"},{"name":"street_2","type":["null","string"],"doc":"The second line of the street; null where there is none.","default":null},{"name":"region","type":["null","string"],"doc":"A state, province, county or emirate; null where there is none.","default":null},{"name":"phone","type":["null","string"],"doc":"For the courier; null where it was not given.","default":null}]}},{"name":"refund_minor","type":"long","doc":"What the card gets back if all pieces arrive."},{"name":"points_minor","type":"long","doc":"The part of their price that points had paid."},{"name":"points","type":"long","doc":"Points that go back to the account if all pieces arrive."}]}'
+
+    order_id: str
+    customer_id: str
+    currency: str
+    lines: tuple[OrderLine, ...]
+    collect_from: Address
+    refund_minor: int
+    points_minor: int
+    points: int
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> ReturnApproved:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            order_id=record["order_id"],
+            customer_id=record["customer_id"],
+            currency=record["currency"],
+            lines=tuple([OrderLine.from_record(item) for item in record["lines"]]),
+            collect_from=Address.from_record(record["collect_from"]),
+            refund_minor=record["refund_minor"],
+            points_minor=record["points_minor"],
+            points=record["points"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "order_id": self.order_id,
+            "customer_id": self.customer_id,
+            "currency": self.currency,
+            "lines": [item.to_record() for item in self.lines],
+            "collect_from": self.collect_from.to_record(),
+            "refund_minor": self.refund_minor,
+            "points_minor": self.points_minor,
+            "points": self.points,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReturnCancellationRequested(Message):
+    """The customer asked to cancel a return that is not decided yet."""
+
+    FULL_NAME: ClassVar[str] = "baraza.checkout.ReturnCancellationRequested"
+    OWNER: ClassVar[str] = "checkout"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.checkout","name":"ReturnCancellationRequested","doc":"The customer asked to cancel a return that is not decided yet.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The saga (one order\'s chain) that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example order."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"reason","type":"string","doc":"A code, for example cancelled_by_customer."}]}'
+
+    reason: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> ReturnCancellationRequested:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            reason=record["reason"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReturnRefused(Message):
+    """A return was refused."""
+
+    FULL_NAME: ClassVar[str] = "baraza.checkout.ReturnRefused"
+    OWNER: ClassVar[str] = "checkout"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.checkout","name":"ReturnRefused","doc":"A return was refused.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The saga (one order\'s chain) that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example order."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"reason","type":"string","doc":"A code, for example outside_window."},{"name":"detail","type":"string","doc":"One sentence for a person."}]}'
+
+    reason: str
+    detail: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> ReturnRefused:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            reason=record["reason"],
+            detail=record["detail"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "reason": self.reason,
+            "detail": self.detail,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReturnRequested(Message):
+    """A customer wants to return pieces of a confirmed order; it starts the return saga."""
+
+    FULL_NAME: ClassVar[str] = "baraza.checkout.ReturnRequested"
+    OWNER: ClassVar[str] = "checkout"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.checkout","name":"ReturnRequested","doc":"A customer wants to return pieces of a confirmed order; it starts the return saga.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The saga (one order\'s chain) that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example order."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"order_id","type":"string","doc":"The order that was confirmed; the return is a saga of its own."},{"name":"customer_id","type":"string"},{"name":"currency","type":"string","doc":"ISO 4217."},{"name":"lines","type":{"type":"array","items":{"type":"record","namespace":"baraza.checkout","name":"OrderLine","doc":"One line of an order, priced from the catalogue when it was submitted.","fields":[{"name":"sku","type":"string"},{"name":"quantity","type":"int"},{"name":"unit_price_minor","type":"long","doc":"Minor units of the order\'s currency."}]}},"doc":"The pieces, at the price that was paid."},{"name":"collect_from","type":{"type":"record","namespace":"baraza.checkout","name":"Address","doc":"Where an order is shipped to. Personal data: never in logs, metrics or headers.","fields":[{"name":"name","type":"string"},{"name":"street","type":"string"},{"name":"city","type":"string"},{"name":"postal_code","type":"string"},{"name":"country","type":"string"},{"name":"street_2","type":["null","string"],"doc":"The second line of the street; null where there is none.","default":null},{"name":"region","type":["null","string"],"doc":"A state, province, county or emirate; null where there is none.","default":null},{"name":"phone","type":["null","string"],"doc":"For the courier; null where it was not given.","default":null}]}},{"name":"reason","type":"string","doc":"Why, in the customer\'s words; empty where none was given."}]}'
+
+    order_id: str
+    customer_id: str
+    currency: str
+    lines: tuple[OrderLine, ...]
+    collect_from: Address
+    reason: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> ReturnRequested:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            order_id=record["order_id"],
+            customer_id=record["customer_id"],
+            currency=record["currency"],
+            lines=tuple([OrderLine.from_record(item) for item in record["lines"]]),
+            collect_from=Address.from_record(record["collect_from"]),
+            reason=record["reason"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "order_id": self.order_id,
+            "customer_id": self.customer_id,
+            "currency": self.currency,
+            "lines": [item.to_record() for item in self.lines],
+            "collect_from": self.collect_from.to_record(),
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReturnWithdrawn(Message):
+    """A return is not approved any more: its pieces may be returned again."""
+
+    FULL_NAME: ClassVar[str] = "baraza.checkout.ReturnWithdrawn"
+    OWNER: ClassVar[str] = "checkout"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.checkout","name":"ReturnWithdrawn","doc":"A return is not approved any more: its pieces may be returned again.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The saga (one order\'s chain) that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example order."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"step","type":"string","doc":"The step that was compensated."},{"name":"undone","type":"boolean","doc":"False where the step had not run and is now fenced, or had nothing to undo."}]}'
+
+    step: str
+    undone: bool
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> ReturnWithdrawn:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            step=record["step"],
+            undone=record["undone"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "step": self.step,
+            "undone": self.undone,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WithdrawReturn(Message):
+    """Withdraw the approval of a return."""
+
+    FULL_NAME: ClassVar[str] = "baraza.checkout.WithdrawReturn"
+    OWNER: ClassVar[str] = "checkout"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.checkout","name":"WithdrawReturn","doc":"Withdraw the approval of a return.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The saga (one order\'s chain) that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example order."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"step","type":"string","doc":"The step that it compensates."},{"name":"attempt","type":"int","doc":"Counts from 1."},{"name":"reason","type":"string","doc":"Why the saga is compensated."}]}'
+
+    step: str
+    attempt: int
+    reason: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> WithdrawReturn:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            step=record["step"],
+            attempt=record["attempt"],
+            reason=record["reason"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "step": self.step,
+            "attempt": self.attempt,
+            "reason": self.reason,
+        }

@@ -426,6 +426,43 @@ class ManualPostingVoided(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReturnPosted(Message):
+    """A return is posted to the ledger."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.ReturnPosted"
+    OWNER: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"ReturnPosted","doc":"A return is posted to the ledger.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The saga (one order\'s chain) that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example order."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"currency","type":"string","doc":"ISO 4217."},{"name":"amount_minor","type":"long","doc":"What the card got back."}]}'
+
+    currency: str
+    amount_minor: int
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> ReturnPosted:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            currency=record["currency"],
+            amount_minor=record["amount_minor"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "currency": self.currency,
+            "amount_minor": self.amount_minor,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReverseLedger(Message):
     """Post the opposite entries."""
 

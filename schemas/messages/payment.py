@@ -262,3 +262,55 @@ class RefundPayment(Message):
             "attempt": self.attempt,
             "reason": self.reason,
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReturnRefunded(Message):
+    """The card has the price of a return back."""
+
+    FULL_NAME: ClassVar[str] = "baraza.payment.ReturnRefunded"
+    OWNER: ClassVar[str] = "payment"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.payment","name":"ReturnRefunded","doc":"The card has the price of a return back.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The saga (one order\'s chain) that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example order."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"order_id","type":"string","doc":"The order that was confirmed; the return is a saga of its own."},{"name":"customer_id","type":"string"},{"name":"currency","type":"string","doc":"ISO 4217."},{"name":"refund_id","type":"string","doc":"The gateway\'s number; empty where there was nothing to refund."},{"name":"refund_minor","type":"long","doc":"What the card gets back for the pieces that count."},{"name":"points_minor","type":"long","doc":"The part of their price that points had paid."},{"name":"points","type":"long","doc":"Points that go back to the customer\'s account for them."}]}'
+
+    order_id: str
+    customer_id: str
+    currency: str
+    refund_id: str
+    refund_minor: int
+    points_minor: int
+    points: int
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> ReturnRefunded:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            order_id=record["order_id"],
+            customer_id=record["customer_id"],
+            currency=record["currency"],
+            refund_id=record["refund_id"],
+            refund_minor=record["refund_minor"],
+            points_minor=record["points_minor"],
+            points=record["points"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "order_id": self.order_id,
+            "customer_id": self.customer_id,
+            "currency": self.currency,
+            "refund_id": self.refund_id,
+            "refund_minor": self.refund_minor,
+            "points_minor": self.points_minor,
+            "points": self.points,
+        }

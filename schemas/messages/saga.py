@@ -482,6 +482,83 @@ class RedriveStep(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReturnCompleted(Message):
+    """Every step of the return ran; it is final."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.ReturnCompleted"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"ReturnCompleted","doc":"Every step of the return ran; it is final.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The saga (one order\'s chain) that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example order."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."}]}'
+
+    started_at: datetime
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> ReturnCompleted:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReturnFailed(Message):
+    """The return is cancelled and everything that ran for it is compensated; it is final."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.ReturnFailed"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"ReturnFailed","doc":"The return is cancelled and everything that ran for it is compensated; it is final.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The saga (one order\'s chain) that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example order."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."},{"name":"cause","type":"string","doc":"REJECTED, TIMED_OUT, CANCELLED or EXHAUSTED."},{"name":"step","type":"string","doc":"The step that failed, or was under way."},{"name":"reason","type":"string"}]}'
+
+    started_at: datetime
+    cause: str
+    step: str
+    reason: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> ReturnFailed:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+            cause=record["cause"],
+            step=record["step"],
+            reason=record["reason"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+            "cause": self.cause,
+            "step": self.step,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SagaFenced(Message):
     """No step of this service can run for this saga any more."""
 

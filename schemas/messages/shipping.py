@@ -6,7 +6,33 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
 
-from messages.contract import Message
+from messages.contract import Message, Record
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReturnedLine(Record):
+    """What arrived of one line of a return."""
+
+    FULL_NAME: ClassVar[str] = "baraza.shipping.ReturnedLine"
+
+    sku: str
+    good: int
+    damaged: int
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> ReturnedLine:
+        return cls(
+            sku=record["sku"],
+            good=record["good"],
+            damaged=record["damaged"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "sku": self.sku,
+            "good": self.good,
+            "damaged": self.damaged,
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancelShipment(Message):
@@ -45,6 +71,101 @@ class CancelShipment(Message):
             "step": self.step,
             "attempt": self.attempt,
             "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParcelArrived(Message):
+    """A returned parcel ended with the courier: it arrived, or the courier lost it and answers for it."""
+
+    FULL_NAME: ClassVar[str] = "baraza.shipping.ParcelArrived"
+    OWNER: ClassVar[str] = "shipping"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.shipping","name":"ParcelArrived","doc":"A returned parcel ended with the courier: it arrived, or the courier lost it and answers for it.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The saga (one order\'s chain) that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example order."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"order_id","type":"string","doc":"The order that was confirmed; the return is a saga of its own."},{"name":"customer_id","type":"string"},{"name":"currency","type":"string","doc":"ISO 4217."},{"name":"collection_id","type":"string","doc":"The courier\'s number of the parcel."},{"name":"is_lost","type":"boolean","doc":"The courier lost it: nothing arrived, and all of it is refunded."},{"name":"received","type":{"type":"array","items":{"type":"record","namespace":"baraza.shipping","name":"ReturnedLine","doc":"What arrived of one line of a return.","fields":[{"name":"sku","type":"string"},{"name":"good","type":"int","doc":"Pieces that can be sold again."},{"name":"damaged","type":"int","doc":"Pieces that cannot."}]}},"doc":"What arrived, by line; empty where it is lost."},{"name":"refund_minor","type":"long","doc":"What the card gets back for the pieces that count."},{"name":"points_minor","type":"long","doc":"The part of their price that points had paid."},{"name":"points","type":"long","doc":"Points that go back to the customer\'s account for them."}]}'
+
+    order_id: str
+    customer_id: str
+    currency: str
+    collection_id: str
+    is_lost: bool
+    received: tuple[ReturnedLine, ...]
+    refund_minor: int
+    points_minor: int
+    points: int
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> ParcelArrived:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            order_id=record["order_id"],
+            customer_id=record["customer_id"],
+            currency=record["currency"],
+            collection_id=record["collection_id"],
+            is_lost=record["is_lost"],
+            received=tuple([ReturnedLine.from_record(item) for item in record["received"]]),
+            refund_minor=record["refund_minor"],
+            points_minor=record["points_minor"],
+            points=record["points"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "order_id": self.order_id,
+            "customer_id": self.customer_id,
+            "currency": self.currency,
+            "collection_id": self.collection_id,
+            "is_lost": self.is_lost,
+            "received": [item.to_record() for item in self.received],
+            "refund_minor": self.refund_minor,
+            "points_minor": self.points_minor,
+            "points": self.points,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParcelNotCollected(Message):
+    """The parcel was not collected, or nothing of it arrived; the customer still has the pieces."""
+
+    FULL_NAME: ClassVar[str] = "baraza.shipping.ParcelNotCollected"
+    OWNER: ClassVar[str] = "shipping"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.shipping","name":"ParcelNotCollected","doc":"The parcel was not collected, or nothing of it arrived; the customer still has the pieces.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The saga (one order\'s chain) that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example order."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"reason","type":"string","doc":"A code, for example outside_window."},{"name":"detail","type":"string","doc":"One sentence for a person."}]}'
+
+    reason: str
+    detail: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> ParcelNotCollected:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            reason=record["reason"],
+            detail=record["detail"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "reason": self.reason,
+            "detail": self.detail,
         }
 
 

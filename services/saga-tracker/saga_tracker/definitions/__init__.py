@@ -7,10 +7,11 @@ from types import MappingProxyType
 
 from saga_tracker.definitions.manual_posting import MANUAL_POSTING_V1
 from saga_tracker.definitions.order import ORDER_V1
+from saga_tracker.definitions.return_order import RETURN_ORDER_V1
 from saga_tracker.model.saga import SagaDefinition
 
 DEFINITIONS: Mapping[tuple[str, int], SagaDefinition] = MappingProxyType(
-    {(definition.name, definition.version): definition for definition in (ORDER_V1, MANUAL_POSTING_V1)}
+    {(definition.name, definition.version): definition for definition in (ORDER_V1, RETURN_ORDER_V1, MANUAL_POSTING_V1)}
 )
 
 
