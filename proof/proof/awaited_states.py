@@ -203,16 +203,9 @@ class AwaitedModel(Model):
         if OnFence.WAIT in found.values():
             yield f"{service} is fenced while a call is under way", after
             return
-        states = tuple((name, self._reported(after, name, found[name])) for name in names)
+        states = tuple((name, reported(after.effects[self._indexes[name]], found[name])) for name in names)
         reply = Fenced(service=service, states=states)
         yield f"{service} is fenced and replies {states}", replace(after, sent=after.sent | {reply})
-
-    def _reported(self, state: AwaitedState, name: str, found: OnFence) -> StepState:
-        if found is OnFence.DOUBT:
-            return StepState.IN_DOUBT
-        effect = state.effects[self._indexes[name]]
-        assert effect is not None, "it was fenced above"
-        return StepState.DONE if effect.state is EffectState.UNDONE else StepState(effect.state.value)
 
     def _undo_awaited(self, state: AwaitedState) -> Iterator[Transition]:
         effect, step = state.effects[self.index], self._awaited_step
@@ -295,6 +288,14 @@ class AwaitedModel(Model):
             return True
         is_parked = decision.parked is not None and not decision.parked.endswith("is late")
         return decision.phase is Phase.ENDED or (is_parked and not self.is_redriven)
+
+
+def reported(effect: effects.Effect | None, found: OnFence) -> StepState:
+    """Return what the answer to a fence says of a step."""
+    if found is OnFence.DOUBT:
+        return StepState.IN_DOUBT
+    assert effect is not None, "it was fenced before"
+    return StepState.DONE if effect.state is EffectState.UNDONE else StepState(effect.state.value)
 
 
 def next_attempt(row: AwaitedEffect, now: datetime) -> Change:
