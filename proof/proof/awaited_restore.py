@@ -11,7 +11,7 @@ from chassis.saga.effects import Effect, EffectState
 from proof.awaited_provider import AT
 from proof.awaited_rules import AwaitedState
 from proof.states import SAGA, Fence
-from saga_tracker.model.facts import Awaited, Fenced, Rejected, StepState, Succeeded
+from saga_tracker.model.facts import Awaited, Compensated, Fenced, Rejected, StepState, Succeeded
 
 
 def with_effect(state: AwaitedState, index: int, effect: Effect | None) -> AwaitedState:
@@ -49,7 +49,7 @@ def _effect(step: str, end: EffectState, *, closing: bool) -> Effect:
 
 
 def _settled(row: AwaitedEffect, end: EffectState) -> AwaitedEffect:
-    is_done = end is EffectState.DONE
+    is_done = end in (EffectState.DONE, EffectState.UNDONE)
     last = replace(row.current, state=AttemptState.SUCCEEDED if is_done else AttemptState.FAILED)
     return AwaitedEffect(effect=replace(row.effect, state=end), attempts=(*row.attempts[:-1], last))
 
@@ -57,7 +57,7 @@ def _settled(row: AwaitedEffect, end: EffectState) -> AwaitedEffect:
 def _published_end(state: AwaitedState, step: str, reported: set[StepState | None]) -> EffectState | None:
     """Return the settled state that the service's own messages show; None where none does."""
     if Succeeded(step=step) in state.sent or StepState.DONE in reported:
-        return EffectState.DONE
+        return EffectState.UNDONE if Compensated(step=step) in state.sent else EffectState.DONE
     is_rejected = any(isinstance(each, Rejected) and each.step == step for each in state.sent)
     if is_rejected or StepState.REJECTED in reported:
         return EffectState.REJECTED

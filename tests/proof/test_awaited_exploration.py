@@ -41,15 +41,15 @@ WHOLE = {
     "parcel, cancelled, what is sent is lost": replace(PARCEL, bounds=ProviderBounds()),
     "parcel, cancelled, contradicted": replace(PARCEL, bounds=ProviderBounds(contradicts=True)),
     "parcel, cancelled, database restored": replace(PARCEL, restores_max=1),
-    "card, cancelled, database restored": AwaitedModel(
-        definition=CARD_1, policy=CANCELLABLE, bounds=WITH_STATEMENT, restores_max=1
-    ),
     "card": AwaitedModel(definition=CARD_1, policy=UNDOABLE, bounds=WITH_STATEMENT),
     "card, cancelled": AwaitedModel(definition=CARD_1, policy=CANCELLABLE, bounds=WITH_STATEMENT),
 }
 """Small enough to be visited whole."""
 
 LARGE = {
+    "card, cancelled, database restored": AwaitedModel(
+        definition=CARD_1, policy=CANCELLABLE, bounds=WITH_STATEMENT, restores_max=1
+    ),
     "payout of three": AwaitedModel(definition=PAYOUT_3, policy=NO_RETURN),
     "payout of four": AwaitedModel(definition=PAYOUT_4, policy=NO_RETURN),
     "card of three, cancelled": AwaitedModel(definition=CARD_3, policy=CANCELLABLE),
