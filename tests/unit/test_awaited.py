@@ -271,6 +271,12 @@ def test_the_fence_that_waits_for_a_call_is_woken_when_the_step_comes_into_doubt
 
 
 @policies
+def test_a_fence_that_is_answered_with_doubt_is_not_answered_so_again(policy: AwaitedPolicy) -> None:
+    assert on_accepted(an_awaited(UNSURE, closing=True), 1).acts == ()
+    assert Act.WAKE not in due(an_awaited(UNSURE, closing=True), policy).acts
+
+
+@policies
 @pytest.mark.parametrize("outcome", [Outcome.SUCCEEDED, Outcome.REFUSED, Outcome.FAILED])
 def test_whatever_settles_a_closing_step_wakes_the_fence_for_its_second_answer(
     policy: AwaitedPolicy, outcome: Outcome

@@ -166,7 +166,8 @@ def on_accepted(awaited: AwaitedEffect, number: int) -> Change:
     effect = awaited.effect
     if effect.state not in OPEN or number != effect.attempt or effect.state is EffectState.SENT:
         return Change(after=awaited)
-    return _wake_closing(replace(awaited, effect=replace(effect, state=EffectState.SENT, deadline_at=None)))
+    after = replace(awaited, effect=replace(effect, state=EffectState.SENT, deadline_at=None))
+    return _wake_closing(after) if effect.state is EffectState.STARTED else Change(after=after)
 
 
 def on_due(
