@@ -5,7 +5,7 @@ It only plans calls. The host of the transaction makes them after the commit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,8 +17,9 @@ from chassis.saga import effects
 from chassis.saga.built_in_commands import SETTLE_AGAIN_S
 from chassis.saga.effects import Effect, EffectState, OnDue
 from chassis.saga.late_calls import LateCalls
-from chassis.saga.steps import AnyExternalStep, answer, request_of
+from chassis.saga.steps import AnyExternalStep, NoCall, answer, request_of
 from chassis.saga.unit_of_work import CallResult, Delivery, PendingCall, UnitOfWork
+from messages.contract import Message
 
 
 class StepCalls:
@@ -73,13 +74,38 @@ class StepCalls:
             return
         requests = step.call.prepare([request_of(step, each.message) for each in group], self._tx)
         deadline_at = self._unit_of_work.deadline_of(step)
+        self._finish(step, [each for each in group if isinstance(requests[each.message.saga_id], NoCall)], requests)
         for each in group:
+            if isinstance(requests[each.message.saga_id], NoCall):
+                continue
             saga_id = each.message.saga_id
             before = self._loaded.get(saga_id, step.name)
             effect = effects.started(before, saga_id=saga_id, step=step.name, deadline_at=deadline_at)
             self._loaded.put(effect)
             self._defer(step, each, effect, deadline_at, "call under way")
             self._plan(step, each, effect, deadline_at, request=requests[saga_id])
+
+    def _finish(self, step: AnyExternalStep, group: Sequence[Delivery], known: Mapping[str, NoCall[Any]]) -> None:
+        """Settle the effects of these triggers at once: there is nothing to call their provider for."""
+        if not group:
+            return
+        rows = step.load([request_of(step, each.message) for each in group], self._tx)
+        for each in group:
+            saga_id = each.message.saga_id
+            reply, state = self._outcome(step, each, known[saga_id].outcome, rows)
+            self._loaded.put(Effect(saga_id=saga_id, step=step.name, state=state, attempt=each.attempt))
+            self._unit_of_work.emit(reply, each.raw)
+        step.save(rows, self._tx)
+        self._unit_of_work.mark_handled(step.name, group)
+
+    def _outcome(
+        self, step: AnyExternalStep, delivery: Delivery, outcome: object, rows: Any
+    ) -> tuple[Message, EffectState]:
+        """Take an outcome into the rows, and return the event of it and the state of the effect."""
+        message = delivery.message
+        envelope = self._unit_of_work.reply_envelope(message, self._unit_of_work.new_id())
+        step.record(request_of(step, message), outcome, rows)
+        return answer(step, message, outcome, envelope)
 
     def _defer(
         self, step: AnyExternalStep, delivery: Delivery, effect: Effect, due_at: datetime | None, reason: str
@@ -116,10 +142,7 @@ class StepCalls:
         return effect
 
     def _decide(self, step: AnyExternalStep, result: CallResult, rows: Any) -> None:
-        message = result.call.delivery.message
-        envelope = self._unit_of_work.reply_envelope(message, self._unit_of_work.new_id())
-        step.record(request_of(step, message), result.outcome, rows)
-        reply, state = answer(step, message, result.outcome, envelope)
+        reply, state = self._outcome(step, result.call.delivery, result.outcome, rows)
         is_closing = self._close(step, result, state)
         if not is_closing:
             self._unit_of_work.emit(reply, result.call.delivery.raw)

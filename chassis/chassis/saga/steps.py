@@ -42,17 +42,24 @@ COMMIT_ALLOWANCE = timedelta(seconds=1)
 (:mod:`chassis.saga.commit_allowance`)."""
 
 
+@dataclass(frozen=True, slots=True)
+class NoCall(Generic[Outcome]):
+    """A step has nothing to call its provider for: this is its outcome, which commits with the effect."""
+
+    outcome: Outcome
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call(Generic[Request, Outcome]):
     """A call to a provider outside, made under the :func:`idempotency_key` of its effect.
 
     ``prepare`` receives the step's requests, or the commands of a compensation. It reads what the provider is to be
-    sent, by saga id, in the transaction that claims the effects. ``run`` makes one
-    call, on another thread and outside of any transaction. ``find`` queries the provider for the outcome of the call
-    with that key; None means that it never arrived. Both raise ``Unavailable`` where the provider did not answer.
+    sent, by saga id, in the transaction that claims the effects; of a step it may return :class:`NoCall`. ``run`` makes
+    one call, on another thread and outside of any transaction. ``find`` queries the provider for the outcome of the
+    call with that key; None means that it never arrived. Both raise ``Unavailable`` where the provider did not answer.
     """
 
-    prepare: Callable[[Sequence[Any], Connection], Mapping[str, Request]]
+    prepare: Callable[[Sequence[Any], Connection], Mapping[str, Request | NoCall[Outcome]]]
     run: Callable[[Request, str], Outcome]
     find: Callable[[str], Outcome | None]
     duration: timedelta = CALL_DURATION
