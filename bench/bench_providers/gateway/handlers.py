@@ -13,16 +13,17 @@ from chassis.saga.steps import Compensation, Handler, Step
 from messages.contract import Envelope
 from messages.payment import PaymentRefunded, RefundPayment
 from payment import domain
-from payment.domain import AuthorizePayment, CapturePayment, Payments
-from payment.gateway import Authorized, Captured, Declined, Refunded, Voided
-from payment.sagas import order
-from payment.tables import load_nothing, load_payments, save_payments
+from payment.domain import AuthorizePayment, CapturePayment, NothingToRefund, Payments, RefundPart
+from payment.gateway import Authorized, Captured, Declined, PartialRefund, Refunded, Voided
+from payment.sagas import order, return_order
+from payment.tables import load_nothing, load_order_payments, load_payments, save_payments
 
 DECLINED_TOKENS = frozenset({"tok_declined", "tok_insufficient_funds"})
 
 Touched: TypeAlias = WithRecords[Payments, GatewayRecords]
 load_new = loading(load_nothing, GatewayRecords)
 load = loading(load_payments, GatewayRecords)
+load_orders = loading(load_order_payments, GatewayRecords)
 save = saving(save_payments, save_gateway_records)
 
 
@@ -61,6 +62,18 @@ def refund(command: RefundPayment, undoes: bool, touched: Touched, envelope: Env
     return domain.refund(command, outcome, touched.rows, envelope)
 
 
+def refund_part(request: RefundPart, touched: Touched, envelope: Envelope) -> Refunded | NothingToRefund:
+    """Refund a part of the capture."""
+    part = domain.part_to_refund(request, touched.rows)
+    outcome: Refunded | NothingToRefund = NothingToRefund()
+    if isinstance(part, PartialRefund):
+        authorization_id = touched.rows.of(request.payment).authorization_id or ""
+        touched.records.refunded.append((authorization_id, part.amount_minor))
+        outcome = Refunded(refund_id=f"ref_{envelope['message_id']}", amount_minor=part.amount_minor)
+    domain.refund_part(request, outcome, touched.rows)
+    return outcome
+
+
 HANDLERS: tuple[Handler, ...] = (
     Step(
         name="authorize_payment",
@@ -82,6 +95,14 @@ HANDLERS: tuple[Handler, ...] = (
         triggers=(order.CAPTURE,),
         load=load,
         decide=capture,
+        save=save,
+        compensation=None,
+    ),
+    Step(
+        name="refund_payment",
+        triggers=(return_order.REFUND,),
+        load=load_orders,
+        decide=refund_part,
         save=save,
         compensation=None,
     ),

@@ -41,10 +41,14 @@ RECORD_VOIDED = Statement("UPDATE gateway_records SET state = 'voided' WHERE id 
 
 RECORD_REFUNDED = Statement("""
     UPDATE gateway_records AS known
-    SET state = 'refunded', refunds = refunds + 1, refunded_minor = refunded_minor + row.amount_minor
-    FROM unnest(CAST(%(ids)s AS text[]), CAST(%(amounts)s AS bigint[])) AS row (id, amount_minor)
+    SET state = CASE WHEN refunded_minor + row.amount_minor = captured_minor THEN 'refunded' ELSE state END,
+        refunds = known.refunds + row.refunds, refunded_minor = refunded_minor + row.amount_minor
+    FROM (SELECT id, count(*) AS refunds, sum(amount_minor)::bigint AS amount_minor
+          FROM unnest(CAST(%(ids)s AS text[]), CAST(%(amounts)s AS bigint[])) AS part (id, amount_minor)
+          GROUP BY id) AS row
     WHERE known.id = row.id
 """)
+"""A capture is refunded in parts, of which a batch may have several."""
 
 
 @dataclass(slots=True)

@@ -30,23 +30,30 @@ COUNTS = """
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """A table whose rows belong to a saga. Ids in the ``derived`` columns get the copy's number as a suffix."""
+    """A table whose rows belong to a saga. Ids in the ``derived`` columns get the copy's number as a suffix.
+
+    ``order_id`` is the column with the id of the order that the rows' saga is about, which is a saga as well.
+    """
 
     service: str
     table: str
     saga_id: str
     derived: tuple[str, ...] = ()
+    order_id: str | None = None
 
 
 TABLES = (
     Copied("checkout", "orders", "order_id"),
     Copied("checkout", "idempotency_keys", "order_id", ("key",)),
     Copied("payment", "payments", "saga_id", ("authorization_id", "capture_id", "refund_id")),
+    Copied("payment", "refunds", "saga_id", ("refund_id",), "order_id"),
     Copied("payment", "gateway_records", "reference", ("id",)),
     Copied("payment", "effects", "saga_id"),
     Copied("inventory", "reservations", "saga_id"),
+    Copied("inventory", "restocks", "saga_id"),
     Copied("inventory", "effects", "saga_id"),
     Copied("loyalty", "burns", "saga_id"),
+    Copied("loyalty", "credits", "saga_id", order_id="order_id"),
     Copied("loyalty", "effects", "saga_id"),
     Copied("shipping", "shipments", "saga_id", ("tracking_number",)),
     Copied("shipping", "courier_records", "reference", ("id",)),
@@ -61,6 +68,7 @@ CONSERVED = (
         "inventory",
         """
         UPDATE stock SET received = on_hand + live.reserved
+            - coalesce((SELECT sum(units)::bigint FROM restocks WHERE restocks.sku = stock.sku), 0)
         FROM (SELECT line.sku, sum(line.quantity)::bigint AS reserved
               FROM reservations, unnest(skus, quantities) AS line (sku, quantity)
               WHERE state = 'RESERVED' GROUP BY line.sku) AS live
@@ -71,6 +79,7 @@ CONSERVED = (
         "loyalty",
         """
         UPDATE accounts SET granted = balance + live.burned
+            - coalesce((SELECT sum(points)::bigint FROM credits WHERE credits.customer_id = accounts.customer_id), 0)
         FROM (SELECT customer_id, sum(points)::bigint AS burned FROM burns WHERE state = 'BURNED'
               GROUP BY customer_id) AS live
         WHERE accounts.customer_id = live.customer_id
@@ -116,7 +125,7 @@ def _copy(connection: psycopg.Connection, copied: Copied, copies: range) -> None
     chosen: list[sql.Composable] = []
     for (name,) in columns:
         column = sql.SQL("original.{}").format(sql.Identifier(name))
-        if name == copied.saga_id:
+        if name in (copied.saga_id, copied.order_id):
             chosen.append(sql.SQL("{} || substr({}, {})").format(number, column, TIME_LENGTH + 1))
         elif name in copied.derived:
             chosen.append(sql.SQL("{} || '-' || {}").format(column, number))

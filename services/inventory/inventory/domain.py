@@ -1,4 +1,4 @@
-"""Inventory's decisions: whether the lines of an order can be reserved, and what a release returns. Pure."""
+"""Inventory's decisions: whether lines can be reserved, and what a release or a return puts back. Pure."""
 
 from __future__ import annotations
 
@@ -29,6 +29,13 @@ class ReserveInventory(StepRequest):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RestockInventory(StepRequest):
+    """Put pieces back that can be sold again; each line is a SKU and its units, which may be none."""
+
+    lines: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shortage:
     """The first SKU of which more is wanted than is available."""
 
@@ -52,6 +59,20 @@ class Reservation:
         return self.saga_id, self.step
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restock:
+    """The units by SKU that one step of a saga has put back."""
+
+    saga_id: str
+    step: str
+    units: dict[str, int]
+
+    @property
+    def key(self) -> StepKey:
+        """The saga and the step that made it."""
+        return self.saga_id, self.step
+
+
 @dataclass(slots=True)
 class Stock:
     """The stock and the reservations that a batch touches, changed in memory; ``moved`` is what to add to each SKU."""
@@ -61,6 +82,7 @@ class Stock:
     moved: Counter[str] = field(default_factory=Counter)
     made: list[Reservation] = field(default_factory=list)
     released: list[Reservation] = field(default_factory=list)
+    restocked: list[Restock] = field(default_factory=list)
 
     def available(self, sku: str) -> int:
         """Return the free units of the SKU, after the changes of this batch so far."""
@@ -78,6 +100,13 @@ class Stock:
         self.moved.update(reservation.quantities)
         reservation.state = ReservationState.RELEASED
         self.released.append(reservation)
+
+    def restock(self, request: RestockInventory, units: dict[str, int]) -> Restock:
+        """Put units back for one step."""
+        self.moved.update(units)
+        restock = Restock(saga_id=request.saga_id, step=request.step, units=units)
+        self.restocked.append(restock)
+        return restock
 
 
 def reserve(request: ReserveInventory, stock: Stock, _envelope: Envelope) -> Reservation | Shortage:
@@ -97,3 +126,11 @@ def release(command: ReleaseInventory, undo: bool, stock: Stock, envelope: Envel
     if undo:
         stock.release(stock.reservations[command.saga_id, command.step])
     return InventoryReleased(**envelope, step=command.step, undone=undo)
+
+
+def restock(request: RestockInventory, stock: Stock, _envelope: Envelope) -> Restock:
+    """Put back what can be sold again. A return without such pieces puts nothing back."""
+    units: Counter[str] = Counter()
+    for sku, good in request.lines:
+        units[sku] += good
+    return stock.restock(request, {sku: good for sku, good in units.items() if good})

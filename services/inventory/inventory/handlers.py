@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from chassis.saga.steps import Compensation, Handler, Step
-from inventory.domain import release, reserve
-from inventory.sagas import order
-from inventory.tables import load_reservations, load_stock, lock_stock, save_stock
+from inventory.domain import release, reserve, restock
+from inventory.sagas import order, return_order
+from inventory.tables import load_reservations, load_restocked, load_stock, lock_stock, save_stock
 from messages.inventory import InventoryReleased, ReleaseInventory
 
 HANDLERS: tuple[Handler, ...] = (
@@ -25,5 +25,14 @@ HANDLERS: tuple[Handler, ...] = (
             replies=(InventoryReleased,),
             lock=lock_stock,
         ),
+    ),
+    Step(
+        name="restock_inventory",
+        triggers=(return_order.RESTOCK,),
+        load=load_restocked,
+        decide=restock,
+        save=save_stock,
+        compensation=None,
+        lock=lock_stock,
     ),
 )

@@ -24,7 +24,7 @@ from chassis.postgres.columns import Columns
 from chassis.postgres.statement import Statement
 from chassis.saga.schema import service_metadata
 from chassis.values.movements import Balance, Movement, MovementKind
-from inventory.domain import Reservation, ReservationState, ReserveInventory, Stock
+from inventory.domain import Reservation, ReservationState, ReserveInventory, RestockInventory, Stock
 from messages.inventory import ReleaseInventory
 
 metadata = service_metadata()
@@ -57,6 +57,15 @@ reservations = Table(
     Column("quantities", ARRAY(BigInteger), nullable=False),
     Column("state", Text, nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+restocks = Table(
+    "restocks",
+    metadata,
+    Column("saga_id", Text, primary_key=True),
+    Column("step", Text, primary_key=True),
+    Column("sku", Text, primary_key=True),
+    Column("units", BigInteger, nullable=False, comment="added to on_hand, not to received"),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
 
 RESERVATION = Columns.of(
@@ -101,6 +110,25 @@ RELEASE = Statement("""
     UPDATE reservations SET state = 'RELEASED', updated_at = now()
     FROM unnest(CAST(%(saga_ids)s AS text[]), CAST(%(steps)s AS text[])) AS row (saga_id, step)
     WHERE reservations.saga_id = row.saga_id AND reservations.step = row.step
+""")
+
+OPEN_RESTOCKED = Statement("""
+    WITH opened AS (
+        INSERT INTO stock (sku, received, on_hand, version)
+        SELECT sku, 0, 0, 1 FROM unnest(CAST(%(skus)s AS text[])) AS row (sku) ORDER BY sku
+        ON CONFLICT (sku) DO NOTHING
+        RETURNING sku
+    )
+    INSERT INTO stock_movements (made_by, idempotency_key, sku, kind, units, reason)
+    SELECT 'restock_inventory', '', sku, 'OPENED', 0, 'It came back with a return and had no stock here.'
+    FROM opened
+""")
+
+RESTOCK = Statement("""
+    INSERT INTO restocks (saga_id, step, sku, units)
+    SELECT saga_id, step, sku, units
+    FROM unnest(CAST(%(saga_ids)s AS text[]), CAST(%(steps)s AS text[]), CAST(%(skus)s AS text[]),
+                CAST(%(units)s AS bigint[])) AS row (saga_id, step, sku, units)
 """)
 
 LOCK_KEY = text("""
@@ -155,9 +183,10 @@ ADD_MOVEMENTS = text("""
 FIND = text(f"{BALANCES} WHERE sku = :sku")
 
 
-def lock_stock(requests: Sequence[ReserveInventory | ReleaseInventory], tx: Connection) -> None:
-    """Lock the stock of every SKU of these, wanted or reserved."""
-    skus = {sku for each in requests if isinstance(each, ReserveInventory) for sku, _ in each.lines}
+def lock_stock(requests: Sequence[ReserveInventory | ReleaseInventory | RestockInventory], tx: Connection) -> None:
+    """Lock the stock of every SKU of these: wanted, reserved or put back."""
+    _open(tx, _put_back([each for each in requests if isinstance(each, RestockInventory)]))
+    skus = {sku for each in requests if not isinstance(each, ReleaseInventory) for sku, _ in each.lines}
     saga_ids = [each.saga_id for each in requests if isinstance(each, ReleaseInventory)]
     LOCK_ALL_STOCK.run(tx, {"skus": sorted(skus), "saga_ids": saga_ids})
 
@@ -165,6 +194,13 @@ def lock_stock(requests: Sequence[ReserveInventory | ReleaseInventory], tx: Conn
 def load_stock(requests: Sequence[ReserveInventory], tx: Connection) -> Stock:
     """Lock the stock of every SKU that is wanted."""
     return Stock(on_hand=_lock(tx, {sku for request in requests for sku, _ in request.lines}))
+
+
+def load_restocked(requests: Sequence[RestockInventory], tx: Connection) -> Stock:
+    """Lock the stock of every SKU that is put back. One that has none is opened without any unit."""
+    skus = _put_back(requests)
+    _open(tx, skus)
+    return Stock(on_hand=_lock(tx, skus))
 
 
 def load_reservations(commands: Sequence[ReleaseInventory], tx: Connection) -> Stock:
@@ -193,6 +229,10 @@ def save_stock(changed: Stock, tx: Connection) -> None:
     if changed.released:
         keys = sorted(each.key for each in changed.released)
         RELEASE.run(tx, {"saga_ids": [saga_id for saga_id, _ in keys], "steps": [step for _, step in keys]})
+    rows = sorted((*each.key, sku, units) for each in changed.restocked for sku, units in each.units.items())
+    if rows:
+        saga_ids, steps, skus, all_units = (list(column) for column in zip(*rows, strict=True))
+        RESTOCK.run(tx, {"saga_ids": saga_ids, "steps": steps, "skus": skus, "units": all_units})
 
 
 def lock_key(tx: Connection, made_by: str, key: str) -> None:
@@ -240,6 +280,16 @@ def find(tx: Connection, sku: str) -> Balance | None:
 
 def _balance(row: Row[Any]) -> Balance:
     return Balance(entered=row.received, free=row.on_hand, opened=row.opened)
+
+
+def _put_back(requests: Iterable[RestockInventory]) -> set[str]:
+    return {sku for request in requests for sku, units in request.lines if units}
+
+
+def _open(tx: Connection, skus: set[str]) -> None:
+    """Open the stock that is missing, before any is locked, as staff's openings do: then nothing waits in a circle."""
+    if skus:
+        OPEN_RESTOCKED.run(tx, {"skus": sorted(skus)})
 
 
 def _lock(tx: Connection, skus: Iterable[str]) -> dict[str, int]:

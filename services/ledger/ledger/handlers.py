@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from chassis.saga.steps import Handler, Reaction
 from ledger import domain
-from ledger.sagas import manual_posting, order
+from ledger.sagas import manual_posting, order, return_order
 from ledger.steps import Undo, booking
 from ledger.store import manual_postings
 from ledger.store.manual_postings import Proposal
@@ -60,7 +60,7 @@ def on_manual_posting_failed(events: Sequence[ManualPostingFailed], tx: Connecti
 HANDLERS: tuple[Handler, ...] = (
     booking(
         domain.POST_LEDGER,
-        triggers=(order.POSTING,),
+        triggers=(order.POSTING, return_order.POSTING),
         undo=Undo(on=ReverseLedger, reply=domain.reversed_, replies_with=LedgerReversed),
     ),
     booking(

@@ -1,4 +1,4 @@
-"""Loyalty's decisions: whether a customer's account has the points of an order. Pure."""
+"""Loyalty's decisions: whether an account has the points of an order, and what a return gives back. Pure."""
 
 from __future__ import annotations
 
@@ -30,6 +30,15 @@ class BurnPoints(StepRequest):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CreditPoints(StepRequest):
+    """Give points back to a customer's account that a step of the order ``order_id`` has taken; 0 gives none."""
+
+    order_id: str
+    customer_id: str
+    points: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shortage:
     """The account has fewer points than are wanted."""
 
@@ -53,6 +62,22 @@ class Burn:
         return self.saga_id, self.step
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credit:
+    """The points that one step of a saga has given back to a customer's account."""
+
+    saga_id: str
+    step: str
+    order_id: str
+    customer_id: str
+    points: int
+
+    @property
+    def key(self) -> StepKey:
+        """The saga and the step that made it."""
+        return self.saga_id, self.step
+
+
 @dataclass(slots=True)
 class Accounts:
     """The accounts and burns that a batch touches, changed in memory; ``moved`` is what to add to each balance."""
@@ -62,6 +87,7 @@ class Accounts:
     moved: Counter[str] = field(default_factory=Counter)
     made: list[Burn] = field(default_factory=list)
     restored: list[Burn] = field(default_factory=list)
+    credited: list[Credit] = field(default_factory=list)
 
     def balance(self, customer_id: str) -> int:
         """Return the points on the account, after the changes of this batch so far. A missing account has 0."""
@@ -80,6 +106,19 @@ class Accounts:
         burn.state = BurnState.RESTORED
         self.restored.append(burn)
 
+    def credit(self, request: CreditPoints) -> Credit:
+        """Give points back for one step."""
+        self.moved[request.customer_id] += request.points
+        credit = Credit(
+            saga_id=request.saga_id,
+            step=request.step,
+            order_id=request.order_id,
+            customer_id=request.customer_id,
+            points=request.points,
+        )
+        self.credited.append(credit)
+        return credit
+
 
 def burn(request: BurnPoints, accounts: Accounts, _envelope: Envelope) -> Burn | Shortage:
     """Burn the points. A request for none needs no account."""
@@ -97,3 +136,8 @@ def restore(command: RestoreLoyaltyPoints, undo: bool, accounts: Accounts, envel
         accounts.restore(burned)
         points = burned.points
     return LoyaltyPointsRestored(**envelope, step=command.step, undone=undo, points=points)
+
+
+def credit(request: CreditPoints, accounts: Accounts, _envelope: Envelope) -> Credit:
+    """Give the points back. A request for none needs no account."""
+    return accounts.credit(request)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from chassis.saga.steps import Compensation, Handler, Step
-from loyalty.domain import burn, restore
-from loyalty.sagas import order
-from loyalty.tables import load_accounts, load_burns, lock_accounts, save_accounts
+from loyalty.domain import burn, credit, restore
+from loyalty.sagas import order, return_order
+from loyalty.tables import load_accounts, load_burns, load_credited, lock_accounts, save_accounts
 from messages.loyalty import LoyaltyPointsRestored, RestoreLoyaltyPoints
 
 HANDLERS: tuple[Handler, ...] = (
@@ -25,5 +25,14 @@ HANDLERS: tuple[Handler, ...] = (
             replies=(LoyaltyPointsRestored,),
             lock=lock_accounts,
         ),
+    ),
+    Step(
+        name="restore_loyalty_points",
+        triggers=(return_order.CREDIT,),
+        load=load_credited,
+        decide=credit,
+        save=save_accounts,
+        compensation=None,
+        lock=lock_accounts,
     ),
 )

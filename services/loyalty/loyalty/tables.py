@@ -23,7 +23,7 @@ from chassis.postgres.columns import Columns
 from chassis.postgres.statement import Statement
 from chassis.saga.schema import service_metadata
 from chassis.values.movements import Balance, Movement, MovementKind
-from loyalty.domain import Accounts, Burn, BurnPoints, BurnState
+from loyalty.domain import Accounts, Burn, BurnPoints, BurnState, CreditPoints
 from messages.loyalty import RestoreLoyaltyPoints
 
 metadata = service_metadata()
@@ -57,9 +57,20 @@ burns = Table(
     Column("state", Text, nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
+credits_ = Table(
+    "credits",
+    metadata,
+    Column("saga_id", Text, primary_key=True),
+    Column("step", Text, primary_key=True),
+    Column("order_id", Text, nullable=False),
+    Column("customer_id", Text, nullable=False),
+    Column("points", BigInteger, nullable=False, comment="added to the balance, not to what was granted"),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
 
 BURN_COLUMNS = Columns.of(burns, without=["updated_at"])
 BURNED = BURN_COLUMNS.without("state")
+CREDITED = Columns.of(credits_, without=["created_at"])
 
 LOCK_ACCOUNTS = Statement("""
     SELECT customer_id, balance FROM accounts
@@ -94,6 +105,26 @@ RESTORE = Statement("""
     UPDATE burns SET state = 'RESTORED', updated_at = now()
     FROM unnest(CAST(%(saga_ids)s AS text[]), CAST(%(steps)s AS text[])) AS row (saga_id, step)
     WHERE burns.saga_id = row.saga_id AND burns.step = row.step
+""")
+
+OPEN_CREDITED = Statement("""
+    WITH opened AS (
+        INSERT INTO accounts (customer_id, granted, balance, version)
+        SELECT customer_id, 0, 0, 1 FROM unnest(CAST(%(customer_ids)s AS text[])) AS row (customer_id)
+        ORDER BY customer_id
+        ON CONFLICT (customer_id) DO NOTHING
+        RETURNING customer_id
+    )
+    INSERT INTO account_movements (made_by, idempotency_key, customer_id, kind, points, reason)
+    SELECT 'restore_loyalty_points', '', customer_id, 'OPENED', 0,
+           'Its points came back with a return, and it was not here.'
+    FROM opened
+""")
+
+CREDIT = Statement(f"""
+    INSERT INTO credits ({CREDITED.names})
+    SELECT {CREDITED.values}
+    FROM {CREDITED.rows}
 """)
 
 LOCK_KEY = text("""
@@ -148,17 +179,25 @@ ADD_MOVEMENTS = text("""
 FIND = text(f"{BALANCES} WHERE customer_id = :customer_id")
 
 
-def lock_accounts(requests: Sequence[BurnPoints | RestoreLoyaltyPoints], tx: Connection) -> None:
-    """Lock the accounts of these customers, of those who burn points and of those who have burned some."""
-    burning = [each for each in requests if isinstance(each, BurnPoints) and each.points]
+def lock_accounts(requests: Sequence[BurnPoints | CreditPoints | RestoreLoyaltyPoints], tx: Connection) -> None:
+    """Lock the accounts of these customers: who burn points, have burned some, or get some back."""
+    _open(tx, _credited([each for each in requests if isinstance(each, CreditPoints)]))
     saga_ids = [each.saga_id for each in requests if isinstance(each, RestoreLoyaltyPoints)]
-    customer_ids = sorted({each.customer_id for each in burning})
+    moving = [each for each in requests if not isinstance(each, RestoreLoyaltyPoints) and each.points]
+    customer_ids = sorted({each.customer_id for each in moving})
     LOCK_ALL_ACCOUNTS.run(tx, {"customer_ids": customer_ids, "saga_ids": saga_ids})
 
 
 def load_accounts(requests: Sequence[BurnPoints], tx: Connection) -> Accounts:
     """Lock the accounts of the customers who burn points; the others need none."""
     return Accounts(balances=_lock(tx, {request.customer_id for request in requests if request.points}))
+
+
+def load_credited(requests: Sequence[CreditPoints], tx: Connection) -> Accounts:
+    """Lock the accounts of the customers who get points back. A missing one is opened without any point."""
+    customer_ids = _credited(requests)
+    _open(tx, customer_ids)
+    return Accounts(balances=_lock(tx, customer_ids))
 
 
 def load_burns(commands: Sequence[RestoreLoyaltyPoints], tx: Connection) -> Accounts:
@@ -187,6 +226,8 @@ def save_accounts(changed: Accounts, tx: Connection) -> None:
     if changed.restored:
         keys = sorted(each.key for each in changed.restored)
         RESTORE.run(tx, {"saga_ids": [saga_id for saga_id, _ in keys], "steps": [step for _, step in keys]})
+    if changed.credited:
+        CREDIT.run(tx, CREDITED.parameters(sorted(changed.credited, key=lambda each: each.key)))
 
 
 def lock_key(tx: Connection, made_by: str, key: str) -> None:
@@ -235,6 +276,16 @@ def find(tx: Connection, customer_id: str) -> Balance | None:
 
 def _balance(row: Row[Any]) -> Balance:
     return Balance(entered=row.granted, free=row.balance, opened=row.opened)
+
+
+def _credited(requests: Iterable[CreditPoints]) -> set[str]:
+    return {request.customer_id for request in requests if request.points}
+
+
+def _open(tx: Connection, customer_ids: set[str]) -> None:
+    """Open the accounts that are missing, before any is locked, as staff's openings do: nothing waits in a circle."""
+    if customer_ids:
+        OPEN_CREDITED.run(tx, {"customer_ids": sorted(customer_ids)})
 
 
 def _lock(tx: Connection, customer_ids: Iterable[str]) -> dict[str, int]:

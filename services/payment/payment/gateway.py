@@ -34,6 +34,14 @@ class Undo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PartialRefund:
+    """Refund a part of a capture, which may have others."""
+
+    capture_id: str
+    amount_minor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Authorized:
     """The gateway authorized the amount."""
 
@@ -73,7 +81,7 @@ class Voided:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refunded:
-    """The gateway refunded the capture."""
+    """The gateway refunded the capture, or the part of it that it was sent."""
 
     refund_id: str
     amount_minor: int
@@ -93,8 +101,12 @@ class PaymentGateway(Protocol):
 
     def undo(self, request: Undo, key: str) -> Voided | Refunded: ...
 
+    def refund(self, request: PartialRefund, key: str) -> Refunded: ...
+
     def find_authorization(self, key: str) -> Authorized | Declined | None: ...
 
     def find_capture(self, key: str) -> Captured | CaptureFailed | None: ...
 
     def find_undo(self, key: str) -> Voided | Refunded | None: ...
+
+    def find_refund(self, key: str) -> Refunded | None: ...

@@ -1,4 +1,4 @@
-"""Payment's handlers: three calls to the gateway, each guarded by its effect."""
+"""Payment's handlers: four calls to the gateway, each guarded by its effect."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection
 
-from chassis.saga.steps import Call, ExternalCompensation, ExternalStep, Handler
+from chassis.saga.steps import Call, ExternalCompensation, ExternalStep, Handler, NoCall
 from messages.payment import PaymentRefunded, RefundPayment
 from payment import domain
-from payment.domain import AuthorizePayment, CapturePayment
-from payment.gateway import Authorization, Capture, PaymentGateway, Undo
-from payment.sagas import order
-from payment.tables import load_nothing, load_payments, save_payments
+from payment.domain import AuthorizePayment, CapturePayment, NothingToRefund, RefundPart
+from payment.gateway import Authorization, Capture, PartialRefund, PaymentGateway, Refunded, Undo
+from payment.sagas import order, return_order
+from payment.tables import load_nothing, load_order_payments, load_payments, save_payments
 
 
 def authorizations(requests: Sequence[AuthorizePayment], _tx: Connection) -> Mapping[str, Authorization]:
@@ -54,6 +54,15 @@ def undos(commands: Sequence[RefundPayment], tx: Connection) -> Mapping[str, Und
     }
 
 
+def partial_refunds(
+    requests: Sequence[RefundPart], tx: Connection
+) -> Mapping[str, PartialRefund | NoCall[Refunded | NothingToRefund]]:
+    """Return the parts to refund, by saga id."""
+    payments = load_order_payments(requests, tx)
+    wanted = {request.saga_id: domain.part_to_refund(request, payments) for request in requests}
+    return {saga_id: NoCall(part) if isinstance(part, NothingToRefund) else part for saga_id, part in wanted.items()}
+
+
 def handlers(gateway: PaymentGateway) -> tuple[Handler, ...]:
     """Return payment's handlers. They call this gateway."""
     return (
@@ -80,6 +89,15 @@ def handlers(gateway: PaymentGateway) -> tuple[Handler, ...]:
             call=Call(prepare=captures, run=gateway.capture, find=gateway.find_capture),
             load=load_payments,
             record=domain.capture,
+            save=save_payments,
+            compensation=None,
+        ),
+        ExternalStep(
+            name="refund_payment",
+            triggers=(return_order.REFUND,),
+            call=Call(prepare=partial_refunds, run=gateway.refund, find=gateway.find_refund),
+            load=load_nothing,
+            record=domain.refund_part,
             save=save_payments,
             compensation=None,
         ),

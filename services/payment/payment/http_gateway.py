@@ -17,6 +17,7 @@ from payment.gateway import (
     Captured,
     CaptureFailed,
     Declined,
+    PartialRefund,
     Refunded,
     Undo,
     Voided,
@@ -52,8 +53,10 @@ class HttpPaymentGateway:
     def undo(self, request: Undo, key: str) -> Voided | Refunded:
         if request.capture_id is None:
             return _undo(self._post(f"/v1/authorizations/{quote(request.authorization_id, safe='')}/void", {}, key))
-        path = f"/v1/captures/{quote(request.capture_id, safe='')}/refund"
-        return _undo(self._post(path, {"amount_minor": request.amount_minor}, key))
+        return _undo(self._post_refund(request.capture_id, request.amount_minor, key))
+
+    def refund(self, request: PartialRefund, key: str) -> Refunded:
+        return _refund(self._post_refund(request.capture_id, request.amount_minor, key))
 
     def find_authorization(self, key: str) -> Authorized | Declined | None:
         response = self._downstream.outcome_of(key)
@@ -66,6 +69,13 @@ class HttpPaymentGateway:
     def find_undo(self, key: str) -> Voided | Refunded | None:
         response = self._downstream.outcome_of(key)
         return None if response is None else _undo(response)
+
+    def find_refund(self, key: str) -> Refunded | None:
+        response = self._downstream.outcome_of(key)
+        return None if response is None else _refund(response)
+
+    def _post_refund(self, capture_id: str, amount_minor: int, key: str) -> Response:
+        return self._post(f"/v1/captures/{quote(capture_id, safe='')}/refund", {"amount_minor": amount_minor}, key)
 
     def _post(self, path: str, body: Mapping[str, object], key: str) -> Response:
         with self._lease.hold(key):
@@ -90,8 +100,13 @@ def _capture(response: Response) -> Captured | CaptureFailed:
 
 def _undo(response: Response) -> Voided | Refunded:
     if response.status == HTTPStatus.CREATED:
-        amount_minor = response.whole_number("amount_minor")
         if response.text("status") == "voided":
-            return Voided(amount_minor=amount_minor)
-        return Refunded(refund_id=response.text("refund_id"), amount_minor=amount_minor)
+            return Voided(amount_minor=response.whole_number("amount_minor"))
+        return _refund(response)
     raise response.unforeseen("neither voided nor refunded")
+
+
+def _refund(response: Response) -> Refunded:
+    if response.status == HTTPStatus.CREATED:
+        return Refunded(refund_id=response.text("refund_id"), amount_minor=response.whole_number("amount_minor"))
+    raise response.unforeseen("not refunded")

@@ -11,7 +11,14 @@ from chassis.postgres.statement import Statement
 from chassis.saga.schema import service_metadata
 from chassis.saga.triggers import StepKey
 from messages.payment import RefundPayment
-from payment.domain import AuthorizePayment, CapturePayment, Payment, Payments, PaymentState
+from payment.domain import (
+    AuthorizePayment,
+    CapturePayment,
+    Payment,
+    Payments,
+    PaymentState,
+    RefundPart,
+)
 
 metadata = service_metadata()
 payments = Table(
@@ -27,10 +34,22 @@ payments = Table(
     Column("amount_minor", BigInteger, nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
+refunds = Table(
+    "refunds",
+    metadata,
+    Column("saga_id", Text, primary_key=True),
+    Column("step", Text, primary_key=True),
+    Column("order_id", Text, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("refund_id", Text, comment="the gateway's number; null where the amount is 0"),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
 
 COLUMNS = Columns.of(payments, without=["updated_at"], sources={"state": "state.value"})
 ADDED = COLUMNS.without("capture_id", "refund_id")
 CHANGED = COLUMNS.only("saga_id", "step", "state", "capture_id", "refund_id")
+REFUNDED = Columns.of(refunds, without=["created_at"])
 
 LOCK = Statement(f"""
     SELECT {COLUMNS.names} FROM payments
@@ -50,9 +69,18 @@ CHANGE = Statement(f"""
     WHERE payments.saga_id = row.saga_id AND payments.step = row.step
 """)
 
+ADD_REFUNDS = Statement(f"""
+    INSERT INTO refunds ({REFUNDED.names})
+    SELECT {REFUNDED.values}
+    FROM {REFUNDED.rows}
+""")
 
-def load_nothing(_requests: Sequence[AuthorizePayment], _tx: Connection) -> Payments:
-    """Return no payments: an authorization begins one. The effects table lets it happen once."""
+
+def load_nothing(_requests: Sequence[AuthorizePayment | RefundPart], _tx: Connection) -> Payments:
+    """Return no payments: an authorization begins one, and the refund of a part changes none.
+
+    The effects table lets each happen once.
+    """
     return Payments()
 
 
@@ -61,12 +89,19 @@ def load_payments(requests: Sequence[CapturePayment | RefundPayment], tx: Connec
     return Payments(found=_lock(tx, (each.saga_id for each in requests)))
 
 
+def load_order_payments(requests: Sequence[RefundPart], tx: Connection) -> Payments:
+    """Lock the payments of the orders of which these refund a part; a refund of 0 needs none."""
+    return Payments(found=_lock(tx, (each.order_id for each in requests if each.amount_minor)))
+
+
 def save_payments(touched: Payments, tx: Connection) -> None:
-    """Save the new and the changed payments of a batch, in one statement each."""
+    """Save the new and the changed payments and the refunds of a batch, in one statement each."""
     if touched.made:
         ADD.run(tx, ADDED.parameters(sorted(touched.made, key=lambda each: each.key)))
     if touched.changed:
         CHANGE.run(tx, CHANGED.parameters(sorted(touched.changed.values(), key=lambda each: each.key)))
+    if touched.refunded:
+        ADD_REFUNDS.run(tx, REFUNDED.parameters(sorted(touched.refunded, key=lambda each: each.key)))
 
 
 def _lock(tx: Connection, saga_ids: Iterable[str]) -> dict[StepKey, Payment]:

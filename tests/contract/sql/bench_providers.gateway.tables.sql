@@ -16,6 +16,7 @@ WHERE id = ANY(CAST($1 AS text[]));
 
 -- RECORD_REFUNDED
 UPDATE gateway_records AS known
-SET state = 'refunded', refunds = refunds + 1, refunded_minor = refunded_minor + row.amount_minor
-FROM unnest(CAST($1 AS text[]), CAST($2 AS bigint[])) AS row (id, amount_minor)
+SET state = CASE WHEN refunded_minor + row.amount_minor = captured_minor THEN 'refunded' ELSE state END, refunds = known.refunds + row.refunds, refunded_minor = refunded_minor + row.amount_minor
+FROM (SELECT id, count(*) AS refunds, sum(amount_minor)::bigint AS amount_minor
+FROM unnest(CAST($1 AS text[]), CAST($2 AS bigint[])) AS part (id, amount_minor) GROUP BY id) AS row
 WHERE known.id = row.id;

@@ -35,6 +35,22 @@ SET state = 'RELEASED', updated_at = now()
 FROM unnest(CAST($1 AS text[]), CAST($2 AS text[])) AS row (saga_id, step)
 WHERE reservations.saga_id = row.saga_id AND reservations.step = row.step;
 
+-- OPEN_RESTOCKED
+WITH opened AS (INSERT INTO stock (sku, received, on_hand, version)
+SELECT sku, 0, 0, 1
+FROM unnest(CAST($1 AS text[])) AS row (sku)
+ORDER BY sku
+ON CONFLICT (sku) DO NOTHING
+RETURNING sku)
+INSERT INTO stock_movements (made_by, idempotency_key, sku, kind, units, reason)
+SELECT 'restock_inventory', '', sku, 'OPENED', 0, 'It came back with a return and had no stock here.'
+FROM opened;
+
+-- RESTOCK
+INSERT INTO restocks (saga_id, step, sku, units)
+SELECT saga_id, step, sku, units
+FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[]), CAST($4 AS bigint[])) AS row (saga_id, step, sku, units);
+
 -- LOCK_KEY
 SELECT pg_advisory_xact_lock(hashtextextended(CAST($1 AS text) || ' ' || CAST($2 AS text), 0));
 

@@ -35,6 +35,22 @@ SET state = 'RESTORED', updated_at = now()
 FROM unnest(CAST($1 AS text[]), CAST($2 AS text[])) AS row (saga_id, step)
 WHERE burns.saga_id = row.saga_id AND burns.step = row.step;
 
+-- OPEN_CREDITED
+WITH opened AS (INSERT INTO accounts (customer_id, granted, balance, version)
+SELECT customer_id, 0, 0, 1
+FROM unnest(CAST($1 AS text[])) AS row (customer_id)
+ORDER BY customer_id
+ON CONFLICT (customer_id) DO NOTHING
+RETURNING customer_id)
+INSERT INTO account_movements (made_by, idempotency_key, customer_id, kind, points, reason)
+SELECT 'restore_loyalty_points', '', customer_id, 'OPENED', 0, 'Its points came back with a return, and it was not here.'
+FROM opened;
+
+-- CREDIT
+INSERT INTO credits (saga_id, step, order_id, customer_id, points)
+SELECT saga_id, step, order_id, customer_id, points
+FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[]), CAST($4 AS text[]), CAST($5 AS bigint[])) AS row (saga_id, step, order_id, customer_id, points);
+
 -- LOCK_KEY
 SELECT pg_advisory_xact_lock(hashtextextended(CAST($1 AS text) || ' ' || CAST($2 AS text), 0));
 

@@ -14,3 +14,8 @@ UPDATE payments
 SET state = row.state, capture_id = row.capture_id, refund_id = row.refund_id, updated_at = now()
 FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[]), CAST($4 AS text[]), CAST($5 AS text[])) AS row (saga_id, step, state, capture_id, refund_id)
 WHERE payments.saga_id = row.saga_id AND payments.step = row.step;
+
+-- ADD_REFUNDS
+INSERT INTO refunds (saga_id, step, order_id, amount_minor, currency, refund_id)
+SELECT saga_id, step, order_id, amount_minor, currency, refund_id
+FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[]), CAST($4 AS bigint[]), CAST($5 AS text[]), CAST($6 AS text[])) AS row (saga_id, step, order_id, amount_minor, currency, refund_id);

@@ -127,6 +127,9 @@ SHOP = Chart(
             {"sales": "net", "tax_payable": "tax"},
         ),
         "settled": _posting({"bank": "settled"}, {"gateway_receivable": "settled"}),
+        "returned": _posting(
+            {"sales": "refund+points"}, {"gateway_receivable": "refund", "points_liability": "points"}
+        ),
     },
 )
 
