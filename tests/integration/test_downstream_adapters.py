@@ -27,6 +27,7 @@ from payment.gateway import (
     Captured,
     CaptureFailed,
     Declined,
+    PartialRefund,
     Refunded,
     Undo,
     Voided,
@@ -115,6 +116,52 @@ def test_a_payment_is_authorized_captured_and_refunded(gateway: SimulatorProcess
     assert adapter.find_authorization(f"{saga_id}:1") == authorized
     assert adapter.find_capture(f"{saga_id}:2") == captured
     assert adapter.find_undo(f"{saga_id}:3") == refunded
+
+
+def captured_at(adapter: HttpPaymentGateway, saga_id: str) -> Captured:
+    """Authorize and capture 1,000."""
+    authorized = adapter.authorize(authorization(saga_id), f"{saga_id}:1")
+    assert isinstance(authorized, Authorized)
+    captured = adapter.capture(Capture(authorization_id=authorized.authorization_id, amount_minor=1000), f"{saga_id}:2")
+    assert isinstance(captured, Captured)
+    return captured
+
+
+def test_parts_of_a_capture_are_refunded_each_once_for_its_key(
+    gateway: SimulatorProcess, redis_url: str, saga_id: str
+) -> None:
+    adapter = payments(gateway, redis_url)
+    capture_id = captured_at(adapter, saga_id).capture_id
+    first, second = (PartialRefund(capture_id=capture_id, amount_minor=amount) for amount in (400, 600))
+    assert adapter.find_refund(f"{saga_id}:a") is None
+
+    refunded = adapter.refund(first, f"{saga_id}:a")
+    assert refunded.amount_minor == 400
+    assert adapter.refund(first, f"{saga_id}:a") == refunded
+    assert adapter.find_refund(f"{saga_id}:a") == refunded
+    rest = adapter.refund(second, f"{saga_id}:b")
+    assert (rest.amount_minor, rest.refund_id == refunded.refund_id) == (600, False)
+    with pytest.raises(UnforeseenAnswer, match="answered 409 capture_refunded: not refunded"):
+        adapter.refund(PartialRefund(capture_id=capture_id, amount_minor=1), f"{saga_id}:c")
+
+
+def test_a_part_that_exceeds_what_is_left_is_no_refund(gateway: SimulatorProcess, redis_url: str, saga_id: str) -> None:
+    adapter = payments(gateway, redis_url)
+    capture_id = captured_at(adapter, saga_id).capture_id
+    adapter.refund(PartialRefund(capture_id=capture_id, amount_minor=999), f"{saga_id}:a")
+    beyond = PartialRefund(capture_id=capture_id, amount_minor=2)
+    for _ in range(2):
+        with pytest.raises(UnforeseenAnswer, match="answered 422 refund_exceeds_capture: not refunded"):
+            adapter.refund(beyond, f"{saga_id}:b")
+    assert adapter.refund(replace(beyond, amount_minor=1), f"{saga_id}:c").amount_minor == 1
+
+
+def test_a_part_that_the_issuer_refuses_is_no_refund(gateway: SimulatorProcess, redis_url: str, saga_id: str) -> None:
+    adapter = payments(gateway, redis_url)
+    capture_id = captured_at(adapter, saga_id).capture_id
+    fail(gateway, operation="refund", kind="decline", match=saga_id)
+    with pytest.raises(UnforeseenAnswer, match="answered 402 refund_refused: not refunded"):
+        adapter.refund(PartialRefund(capture_id=capture_id, amount_minor=1), f"{saga_id}:a")
 
 
 def test_an_open_authorization_is_voided(gateway: SimulatorProcess, redis_url: str, saga_id: str) -> None:

@@ -31,8 +31,9 @@ from chassis.wire.envelope import new_id
 from messages.contract import Message
 from messages.inventory import InventoryReserved, ReleaseInventory
 from messages.loyalty import RestoreLoyaltyPoints
-from messages.payment import PaymentAuthorized
+from messages.payment import PaymentAuthorized, ReturnRefunded
 from messages.saga import OrderConfirmed, OrderFailed
+from messages.shipping import ParcelArrived
 from proof.schemas import LocalRegistry
 from stack import Stack
 from support.builders import a
@@ -40,6 +41,8 @@ from support.postgres import scratch_database
 
 SHARED = ("a", "b", "c", "d")
 """Few, so that nearly every batch of one replica meets the other's."""
+UNKNOWN = "e"
+"""A key that has no row until a return opens one."""
 BATCHES = 60
 AT_ONCE = 4
 SAGAS = frozenset({("order", 1)})
@@ -52,6 +55,10 @@ def order(sku: str) -> Message:
     return a(PaymentAuthorized, lines=[{"sku": sku, "quantity": 1, "unit_price_minor": 1}])
 
 
+def arrival(sku: str) -> Message:
+    return a(ParcelArrived, saga_type="return_order", received=[{"sku": sku, "good": 1, "damaged": 0}])
+
+
 def release(saga_id: str) -> Message:
     return a(ReleaseInventory, saga_id=saga_id, step="reserve_inventory")
 
@@ -60,16 +67,22 @@ def burn(customer_id: str) -> Message:
     return a(InventoryReserved, customer_id=customer_id, points_to_burn=1)
 
 
+def refund(customer_id: str) -> Message:
+    return a(ReturnRefunded, saga_type="return_order", customer_id=customer_id, points=1)
+
+
 def restore(saga_id: str) -> Message:
     return a(RestoreLoyaltyPoints, saga_id=saga_id, step="burn_loyalty_points")
 
 
-SERVICES: dict[str, tuple[ModuleType, Trigger, Command, str]] = {
+SERVICES: dict[str, tuple[ModuleType, Sequence[Trigger], Command, str]] = {
     "inventory": (
-        inventory.handlers, order, release, "INSERT INTO stock SELECT unnest(CAST(:keys AS text[])), 1000, 1000",
+        inventory.handlers, (order, arrival), release,
+        "INSERT INTO stock SELECT unnest(CAST(:keys AS text[])), 1000, 1000",
     ),
     "loyalty": (
-        loyalty.handlers, burn, restore, "INSERT INTO accounts SELECT unnest(CAST(:keys AS text[])), 1000, 1000",
+        loyalty.handlers, (burn, refund), restore,
+        "INSERT INTO accounts SELECT unnest(CAST(:keys AS text[])), 1000, 1000",
     ),
 }  # fmt: skip
 
@@ -105,14 +118,14 @@ def handle(engine: Engine, service: str, handlers: Handlers, messages: Sequence[
 @pytest.mark.timeout(180)
 def test_steps_and_compensations_of_two_replicas_do_not_wait_for_each_other(service: tuple[str, Engine]) -> None:
     name, engine = service
-    module, trigger, command, _ = SERVICES[name]
+    module, kinds, command, _ = SERVICES[name]
     handlers = Handlers.of(module.HANDLERS)
     together = threading.Barrier(2)
 
     def work(seed: int) -> None:
         chance, done = random.Random(seed), list[str]()
         for _ in range(BATCHES):
-            triggers = [trigger(key) for key in chance.choices(SHARED, k=AT_ONCE)]
+            triggers = [chance.choice(kinds)(key) for key in chance.choices((*SHARED, UNKNOWN), k=AT_ONCE)]
             commands = [command(saga_id) for saga_id in done]
             batch = [*triggers, *commands]
             chance.shuffle(batch)

@@ -251,6 +251,21 @@ def test_an_authorization_is_captured_and_refunded_in_parts(gateway: SimulatorPr
     assert len(records_of(gateway, reference, "refund")) == 2
 
 
+def test_a_part_is_refunded_once_for_its_key_and_never_more_than_is_left(
+    gateway: SimulatorProcess, reference: str
+) -> None:
+    captured = post(gateway, f"/v1/authorizations/{authorize(gateway, reference)}/capture", {})
+    refunds = f"/v1/captures/{captured.json()['capture_id']}/refund"
+    first, again = (post(gateway, refunds, {"amount_minor": 400}, key=f"{reference}:a") for _ in range(2))
+    beyond = post(gateway, refunds, {"amount_minor": 601}, key=f"{reference}:b")
+
+    assert (first.status, first.json()) == (201, again.json())
+    assert (beyond.status, beyond.json()["code"]) == (422, "refund_exceeds_capture")
+    (record,) = records_of(gateway, reference, "capture")
+    assert (record["state"], record["amount_minor"], record["refunded_minor"]) == ("captured", 1000, 400)
+    assert [refund["amount_minor"] for refund in records_of(gateway, reference, "refund")] == [400]
+
+
 @pytest.mark.parametrize(
     ("done", "then", "status", "code"),
     [
