@@ -23,6 +23,7 @@ from messages.inventory import InventoryReleased, InventoryReserved, InventoryRe
 from messages.loyalty import LoyaltyPointsBurned, ReturnPointsCredited
 from messages.payment import PaymentAuthorized, PaymentRefunded, RefundPayment, ReturnRefunded
 from messages.shipping import ParcelArrived
+from payment.api import FIND
 from payment.domain import PaymentState
 from payment.gateway import (
     Authorization,
@@ -254,9 +255,9 @@ def test_returns_of_one_order_refund_parts_of_its_capture(payments: Executed, ga
         row = ("refund_payment", order_id, event.refund_minor, "USD", f"ref_{key}")
         assert payments.rows(REFUNDS, saga_id=event.saga_id) == [row]
     assert gateway.left_minor[f"cap_{order_id}"] == 0
-    assert payments.rows("SELECT state, refund_id FROM payments WHERE saga_id = :id", id=order_id) == [
-        ("CAPTURED", None)
-    ]
+    with payments.engine.connect() as connection:
+        row = connection.execute(FIND, {"saga_id": order_id}).one()
+    assert (row.state, row.refund_id, row.returned_minor) == ("CAPTURED", None, CAPTURED_MINOR)
 
 
 def test_a_refund_of_nothing_calls_no_gateway_and_needs_no_payment(payments: Executed, gateway: Gateway) -> None:

@@ -49,8 +49,11 @@ def payments(**changes: Any) -> Payments:
 
 
 def part(amount_minor: int, **changes: Any) -> RefundPart:
-    fields = {"order_id": "order-1", "paid_by": "authorize_payment", "currency": "USD", "amount_minor": amount_minor}
-    return RefundPart(**{"saga_id": "return-1", "step": "refund_payment"} | fields | changes)
+    request = RefundPart(
+        saga_id="return-1", step="refund_payment", order_id="order-1", paid_by="authorize_payment", currency="USD",
+        amount_minor=amount_minor,
+    )  # fmt: skip
+    return replace(request, **changes)
 
 
 @given(st.lists(units), st.dictionaries(st.sampled_from(["tea", "cup"]), st.integers(0, 9)))

@@ -17,13 +17,15 @@ from chassis.process import service
 from chassis.process.service import Dependencies
 
 FIND = text("""
-    SELECT saga_id, state, authorization_id, capture_id, refund_id, currency, amount_minor, updated_at
+    SELECT saga_id, state, authorization_id, capture_id, refund_id, currency, amount_minor, updated_at,
+           coalesce((SELECT sum(refunds.amount_minor)::bigint FROM refunds WHERE order_id = payments.saga_id), 0)
+               AS returned_minor
     FROM payments WHERE saga_id = :saga_id
 """)
 
 
 class PaymentAnswer(BaseModel):
-    """One order's payment."""
+    """One order's payment. ``returned_minor`` is what returns have refunded of it; ``refund_id`` is of all of it."""
 
     saga_id: str
     state: str
@@ -33,6 +35,7 @@ class PaymentAnswer(BaseModel):
     currency: str
     amount_minor: int
     updated_at: datetime
+    returned_minor: int
 
 
 def routes(engine: Engine) -> APIRouter:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import BigInteger, Column, Connection, DateTime, Table, Text, func
+from sqlalchemy import BigInteger, Column, Connection, DateTime, Index, Table, Text, func
 
 from chassis.postgres.columns import Columns
 from chassis.postgres.statement import Statement
@@ -44,6 +44,7 @@ refunds = Table(
     Column("currency", Text, nullable=False),
     Column("refund_id", Text, comment="the gateway's number; null where the amount is 0"),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Index("refunds_of_order", "order_id"),
 )
 
 COLUMNS = Columns.of(payments, without=["updated_at"], sources={"state": "state.value"})

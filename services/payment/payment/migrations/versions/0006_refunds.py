@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Create the table."""
+    """Create the table and its index."""
     op.create_table(
         "refunds",
         sa.Column("saga_id", sa.Text, primary_key=True),
@@ -23,3 +23,4 @@ def upgrade() -> None:
         sa.Column("refund_id", sa.Text, comment="the gateway's number; null where the amount is 0"),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
     )
+    op.create_index("refunds_of_order", "refunds", ["order_id"])
