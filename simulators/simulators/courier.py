@@ -21,9 +21,9 @@ from simulators.simulator import Answer, Call, Operation, Simulator, Submission
 
 
 class CourierSettings(SimulatorSettings):
-    """The courier's settings. Environment: BARAZA_COURIER_DAY_S, BARAZA_COURIER_WEBHOOK_URL and its secret's file.
+    """The courier's settings. Environment: BARAZA_COURIER_DAY_S, BARAZA_COURIER_WEBHOOK_URL and its secrets' file.
 
-    Without a URL no webhook is sent.
+    Without a URL no webhook is sent. The file's first line signs; a shop still accepts the secret that it replaced.
     """
 
     courier_day_s: float = 86_400.0
@@ -94,6 +94,7 @@ MAGIC_POSTAL_CODES = {
     "UNDELIVERABLE": Fault(operation="book", kind=FaultKind.REJECT),
     "OVERWEIGHT": Fault(operation="book", kind=FaultKind.REJECT, code="overweight"),
     "COURIER-ERROR": Fault(operation="book", kind=FaultKind.ERROR),
+    parcels.NOT_COLLECTABLE: Fault(operation="collect", kind=FaultKind.REJECT),
 }
 
 
@@ -101,7 +102,7 @@ def main() -> None:
     """Serve the courier, and carry parcels meanwhile."""
     settings = load(CourierSettings)
     secret_file = settings.courier_webhook_secret_file
-    secret = b"" if secret_file is None else secret_file.read_bytes().strip()
+    secret = b"" if secret_file is None else secret_file.read_bytes().split()[0]
     stopping = threading.Event()
     with Records.open(settings.simulator_records) as records:
         threading.Thread(

@@ -60,6 +60,11 @@ class Submission(BaseModel):
         return ""
 
 
+def id_of(prefix: str, key: str) -> str:
+    """Return the id of what a request with this idempotency key creates."""
+    return f"{prefix}_{sha256(key.encode()).hexdigest()[:24]}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """The response of an operation: an HTTP status and a JSON body."""
@@ -87,7 +92,7 @@ class Call(Generic[BodyType]):
 
     def new_id(self, prefix: str) -> str:
         """Return an id that depends only on the key, so that a replay of the same calls creates the same ids."""
-        return f"{prefix}_{sha256(self.key.encode()).hexdigest()[:24]}"
+        return id_of(prefix, self.key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
