@@ -31,6 +31,11 @@ class Settings(BaseSettings):
     """Without it there is no login: Redis holds only what may be lost."""
     gateway_url: str = "http://127.0.0.1:7001"
     courier_url: str = "http://127.0.0.1:7002"
+    courier_webhook_secret_file: Path | None = None
+    """The secrets that sign the courier's webhooks, one a line: the newest, and the one before while it is replaced.
+
+    Without it shipping takes no webhook, and queries the courier.
+    """
     jwks_url: str = "http://127.0.0.1:7003/.well-known/jwks.json"
     issuer: str = "http://127.0.0.1:7003"
     audience: str = "baraza"

@@ -9,6 +9,7 @@ import inventory.handlers
 import ledger.handlers
 import loyalty.handlers
 import payment.handlers
+import shipping.collecting
 import shipping.handlers
 from chassis.http.downstream import Downstream
 from chassis.saga.handlers import Handlers
@@ -23,12 +24,13 @@ def handlers() -> Mapping[str, Handlers]:
     """Return the handlers of every service that takes part in a saga."""
     downstream = Downstream("nowhere", NOWHERE, timeout_s=1.0, concurrency_max=1)
     gateway = HttpPaymentGateway(downstream, CallLease.at("redis://127.0.0.1:1/0"))
+    courier = HttpCourier(downstream)
     declared = {
         "checkout": checkout.handlers.HANDLERS,
         "payment": payment.handlers.handlers(gateway),
         "inventory": inventory.handlers.HANDLERS,
         "loyalty": loyalty.handlers.HANDLERS,
-        "shipping": shipping.handlers.handlers(HttpCourier(downstream)),
+        "shipping": (*shipping.handlers.handlers(courier), shipping.collecting.collecting(courier)),
         "ledger": ledger.handlers.HANDLERS,
     }
     return {service: Handlers.of(own) for service, own in declared.items()}

@@ -9,12 +9,16 @@ from typing import TypeAlias
 
 from bench_providers.courier.tables import CourierRecords, save_courier_records
 from bench_providers.records import WithRecords, loading, saving
+from chassis.saga.answers import NotFound, Proven, QueryAnswer, SendAnswer
+from chassis.saga.attempts import Outcome
 from chassis.saga.steps import Compensation, Handler, Step
 from messages.contract import Envelope
 from messages.shipping import CancelShipment, ShipmentCancelled
 from shipping import domain
-from shipping.courier import Booked, Cancelled, Rejected
+from shipping.collecting import collecting
+from shipping.courier import Booked, Cancelled, Pickup, Rejected
 from shipping.domain import BookShipment, Shipments
+from shipping.parcels import ParcelEnd, Piece, Report
 from shipping.sagas import order
 from shipping.tables import load_nothing, load_shipments, save_shipments
 
@@ -48,6 +52,21 @@ def cancel(command: CancelShipment, undoes: bool, touched: Touched, envelope: En
     return domain.cancel(command, Cancelled(tracking_number=tracking_number), touched.rows, envelope)
 
 
+class Pickups:
+    """Parcels that are here as soon as they are requested. Nothing is kept of them: no benchmark returns an order."""
+
+    def collect(self, request: Pickup, key: str) -> SendAnswer:
+        pieces = tuple(Piece(sku=line.sku, quantity=line.quantity) for line in request.lines)
+        detail = Report(end=ParcelEnd.ARRIVED, pieces=pieces).detail
+        return Proven(outcome=Outcome.SUCCEEDED, reference=key, detail=detail)
+
+    def find_collection(self, key: str, provider_id: str | None) -> QueryAnswer:
+        return NotFound()
+
+    def call_off(self, key: str, provider_id: str | None) -> Proven:
+        return Proven(outcome=Outcome.VOIDED, detail=Report(end=ParcelEnd.CALLED_OFF).detail)
+
+
 HANDLERS: tuple[Handler, ...] = (
     Step(
         name="book_shipment",
@@ -64,4 +83,5 @@ HANDLERS: tuple[Handler, ...] = (
             replies=(ShipmentCancelled,),
         ),
     ),
+    collecting(Pickups()),
 )

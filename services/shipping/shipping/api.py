@@ -1,9 +1,9 @@
-"""Shipping's HTTP API, where staff read an order's shipment."""
+"""Shipping's HTTP API, where staff read an order's shipment, and what became of a return's parcel."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, FastAPI, Path
 from pydantic import BaseModel
@@ -15,9 +15,25 @@ from chassis.http.json_body import JsonRoute
 from chassis.http.problem import PROBLEM_RESPONSES, Problem
 from chassis.process import service
 from chassis.process.service import Dependencies
+from shipping.collecting import STEP
 
 FIND = text("""
     SELECT saga_id, state, tracking_number, updated_at FROM shipments WHERE saga_id = :saga_id
+""")
+
+FIND_COLLECTION = text("""
+    SELECT attempts.saga_id,
+           coalesce(collections.state, CASE attempts.state WHEN 'VOIDED' THEN 'CALLED_OFF' ELSE 'AWAITED' END) AS state,
+           coalesce(collections.collection_id, split_part(attempts.provider_id, ':', 2)) AS collection_id,
+           collections.order_id, collections.received, collections.refund_minor, collections.updated_at,
+           attempts.first_sent_at AS requested_at,
+           awaited_steps.query_at AS next_query_at
+    FROM attempts
+    JOIN awaited_steps ON awaited_steps.saga_id = attempts.saga_id AND awaited_steps.step = attempts.step
+    LEFT JOIN collections ON collections.saga_id = attempts.saga_id AND collections.step = attempts.step
+    WHERE attempts.saga_id = :saga_id AND attempts.step = :step
+    ORDER BY attempts.number DESC
+    LIMIT 1
 """)
 
 
@@ -28,6 +44,28 @@ class ShipmentAnswer(BaseModel):
     state: str
     tracking_number: str | None
     updated_at: datetime
+
+
+class ReceivedLine(BaseModel):
+    """What arrived of one product."""
+
+    sku: str
+    good: int
+    damaged: int
+
+
+class CollectionAnswer(BaseModel):
+    """What became of one return's parcel. While it is AWAITED nothing is known but when it was requested."""
+
+    saga_id: str
+    state: Literal["AWAITED", "CALLED_OFF", "ARRIVED", "LOST", "NOT_COLLECTED"]
+    collection_id: str | None
+    order_id: str | None
+    received: list[ReceivedLine] | None
+    refund_minor: int | None
+    requested_at: datetime | None
+    updated_at: datetime | None
+    next_query_at: datetime | None
 
 
 def routes(engine: Engine) -> APIRouter:
@@ -48,6 +86,26 @@ def routes(engine: Engine) -> APIRouter:
     return router
 
 
+def collection_routes(engine: Engine) -> APIRouter:
+    """Return the routes of collections."""
+    router = APIRouter(route_class=JsonRoute, tags=["collections"])
+
+    @router.get(
+        "/v1/collections/{saga_id}", responses={s: PROBLEM_RESPONSES[s] for s in (401, 403, 404, 422, 500, 503)}
+    )
+    def get_collection(
+        saga_id: Annotated[SagaId, Path()], _caller: Annotated[Principal, Depends(require("support", "operator"))]
+    ) -> CollectionAnswer:
+        """Return what became of one return's parcel."""
+        with engine.connect() as connection:
+            found = connection.execute(FIND_COLLECTION, {"saga_id": saga_id, "step": STEP}).mappings().one_or_none()
+        if not found:
+            raise Problem(status=404, detail=f"Return {saga_id} has no collection here.")
+        return CollectionAnswer(**found)
+
+    return router
+
+
 def application(dependencies: Dependencies) -> FastAPI:
     """Return the API."""
-    return service.api("Shipping", dependencies, routes(dependencies.engine))
+    return service.api("Shipping", dependencies, routes(dependencies.engine), collection_routes(dependencies.engine))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from chassis.saga.answers import Proven, QueryAnswer, SendAnswer
 from messages.checkout import Address, OrderLine
 
 
@@ -55,3 +56,26 @@ class Courier(Protocol):
     def find_booking(self, key: str) -> Booked | Rejected | None: ...
 
     def find_cancellation(self, key: str) -> Cancelled | None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pickup:
+    """Collect these lines at this address, and bring them to us. ``reference`` is the saga id."""
+
+    reference: str
+    collect_from: Address
+    lines: Sequence[OrderLine]
+
+
+class PickupCourier(Protocol):
+    """What shipping needs of a courier that collects parcels, whose ends it reports days later.
+
+    An attempt is known by its key, before and after the courier has an id for it. ``Proven.detail`` is the courier's
+    :class:`~shipping.parcels.Report`. What is called off before its request arrives must never be collected.
+    """
+
+    def collect(self, request: Pickup, key: str) -> SendAnswer: ...
+
+    def find_collection(self, key: str, provider_id: str | None) -> QueryAnswer: ...
+
+    def call_off(self, key: str, provider_id: str | None) -> Proven: ...

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Column, Connection, DateTime, Table, Text, func
+from sqlalchemy import BigInteger, Column, Connection, DateTime, Table, Text, func
+from sqlalchemy.dialects.postgresql import JSONB
 
 from chassis.postgres.columns import Columns
 from chassis.postgres.statement import Statement
 from chassis.saga.schema import service_metadata
-from messages.shipping import CancelShipment
+from chassis.values.json_text import compact
+from messages.shipping import CancelShipment, ReturnedLine
 from shipping.domain import BookShipment, Shipment, Shipments, ShipmentState
+from shipping.parcels import Collection, CollectParcel
 
-metadata = service_metadata()
+metadata = service_metadata(has_awaited_steps=True)
 shipments = Table(
     "shipments",
     metadata,
@@ -20,6 +23,18 @@ shipments = Table(
     Column("step", Text, primary_key=True, server_default="book_shipment"),
     Column("state", Text, nullable=False),
     Column("tracking_number", Text),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+collections = Table(
+    "collections",
+    metadata,
+    Column("saga_id", Text, primary_key=True),
+    Column("step", Text, primary_key=True),
+    Column("order_id", Text, nullable=False),
+    Column("state", Text, nullable=False, comment="ARRIVED, LOST, NOT_COLLECTED"),
+    Column("collection_id", Text, comment="the courier's number; null: it has none"),
+    Column("received", JSONB, nullable=False, comment="what arrived, at most what was approved"),
+    Column("refund_minor", BigInteger, nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
 
@@ -41,6 +56,26 @@ CHANGE = Statement(f"""
     UPDATE shipments SET {CHANGED.assignments}, updated_at = now()
     FROM {CHANGED.rows}
     WHERE shipments.saga_id = row.saga_id AND shipments.step = row.step
+""")
+
+
+def _received(line: ReturnedLine) -> dict[str, object]:
+    return {"sku": line.sku, "good": line.good, "damaged": line.damaged}
+
+
+COLLECTION = Columns.of(
+    collections,
+    without=["updated_at"],
+    sources={
+        "state": "state.value",
+        "received": lambda each: compact([_received(line) for line in each.received]),
+    },
+)
+
+ADD_COLLECTIONS = Statement(f"""
+    INSERT INTO collections ({COLLECTION.names})
+    SELECT {COLLECTION.values}
+    FROM {COLLECTION.rows}
 """)
 
 
@@ -71,3 +106,14 @@ def save_shipments(touched: Shipments, tx: Connection) -> None:
         ADD.run(tx, COLUMNS.parameters(sorted(touched.made, key=lambda each: each.key)))
     if touched.changed:
         CHANGE.run(tx, CHANGED.parameters(sorted(touched.changed, key=lambda each: each.key)))
+
+
+def load_no_collections(_requests: Sequence[CollectParcel], _tx: Connection) -> list[Collection]:
+    """Return no collections: a row begins with its end. The effects table lets that happen once."""
+    return []
+
+
+def save_collections(ended: Sequence[Collection], tx: Connection) -> None:
+    """Save the collections that a batch has ended, in one statement."""
+    if ended:
+        ADD_COLLECTIONS.run(tx, COLLECTION.parameters(sorted(ended, key=lambda each: each.key)))
