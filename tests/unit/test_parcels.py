@@ -1,0 +1,193 @@
+"""What is paid for a parcel that comes back: for what arrived, for all of it where it is lost, and never more."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chassis.saga.answers import Proven, Settlement
+from chassis.saga.attempts import Outcome
+from chassis.saga.effects import EffectState
+from messages.checkout import OrderLine, ReturnApproved
+from messages.shipping import ParcelArrived, ParcelNotCollected, ReturnedLine
+from shipping.parcels import (
+    Approved,
+    Arrived,
+    NotCollected,
+    ParcelEnd,
+    Piece,
+    Report,
+    gross_of,
+    outcome_of,
+    received_of,
+)
+from shipping.sagas import return_order
+from support.builders import a
+
+LINES = (
+    OrderLine(sku="cup", quantity=2, unit_price_minor=500),
+    OrderLine(sku="tea", quantity=3, unit_price_minor=100),
+)
+APPROVED = Approved(lines=LINES, refund_minor=1_000, points_minor=300, points=30)
+ALL = (Piece(sku="cup", quantity=2), Piece(sku="tea", quantity=3))
+
+
+def done(end: ParcelEnd, *pieces: Piece) -> Settlement:
+    proof = Proven(outcome=Outcome.SUCCEEDED, reference="COL_1", detail=Report(end=end, pieces=pieces).detail)
+    return Settlement(state=EffectState.DONE, attempt=1, proof=proof)
+
+
+def rejected(detail: str | None, outcome: Outcome = Outcome.REFUSED) -> Settlement:
+    proof = Proven(outcome=outcome, reference="COL_1", detail=detail)
+    return Settlement(state=EffectState.REJECTED, attempt=1, proof=proof)
+
+
+def arrived(*pieces: Piece, approved: Approved = APPROVED) -> Arrived:
+    outcome = outcome_of(approved, done(ParcelEnd.ARRIVED, *pieces))
+    assert isinstance(outcome, Arrived)
+    return outcome
+
+
+def amounts(outcome: Arrived | NotCollected) -> tuple[int, int, int]:
+    assert isinstance(outcome, Arrived)
+    return outcome.refund_minor, outcome.points_minor, outcome.points
+
+
+def test_all_that_is_approved_is_paid_where_all_arrives() -> None:
+    outcome = arrived(*ALL)
+    assert amounts(outcome) == (1_000, 300, 30)
+    assert (outcome.collection_id, outcome.is_lost) == ("COL_1", False)
+    assert outcome.received == (
+        ReturnedLine(sku="cup", good=2, damaged=0),
+        ReturnedLine(sku="tea", good=3, damaged=0),
+    )
+
+
+def test_damaged_pieces_count_like_good_ones() -> None:
+    outcome = arrived(Piece(sku="cup", quantity=2, is_damaged=True), Piece(sku="tea", quantity=3))
+    assert amounts(outcome) == (1_000, 300, 30)
+    assert outcome.received[0] == ReturnedLine(sku="cup", good=0, damaged=2)
+
+
+def test_a_lost_parcel_counts_as_a_whole_and_nothing_is_received() -> None:
+    outcome = outcome_of(APPROVED, done(ParcelEnd.LOST))
+    assert amounts(outcome) == (1_000, 300, 30)
+    assert isinstance(outcome, Arrived)
+    assert (outcome.is_lost, outcome.received) == (True, ())
+
+
+def test_of_fewer_pieces_those_that_arrived_are_paid_by_their_price() -> None:
+    outcome = arrived(Piece(sku="cup", quantity=1))
+    assert amounts(outcome) == (1_000 * 500 // 1_300, 300 * 500 // 1_300, 30 * 500 // 1_300)
+    assert outcome.received == (ReturnedLine(sku="cup", good=1, damaged=0),)
+
+
+def test_what_was_not_approved_is_neither_received_nor_paid() -> None:
+    more = arrived(*ALL, Piece(sku="cup", quantity=7), Piece(sku="hat", quantity=1))
+    assert more == arrived(*ALL)
+    assert amounts(arrived(Piece(sku="hat", quantity=1))) == (0, 0, 0)
+
+
+def test_of_a_product_at_two_prices_the_pieces_of_the_first_line_arrive_first() -> None:
+    lines = tuple(OrderLine(sku="cup", quantity=1, unit_price_minor=price) for price in (500, 300))
+    outcome = arrived(
+        Piece(sku="cup", quantity=1), approved=Approved(lines=lines, refund_minor=800, points_minor=0, points=0)
+    )
+    assert outcome.refund_minor == 500
+    assert outcome.received == (ReturnedLine(sku="cup", good=1, damaged=0),)
+
+
+def test_pieces_that_cost_nothing_are_returned_for_nothing() -> None:
+    lines = (OrderLine(sku="leaflet", quantity=1, unit_price_minor=0),)
+    free = Approved(lines=lines, refund_minor=0, points_minor=0, points=0)
+    assert amounts(arrived(Piece(sku="leaflet", quantity=1), approved=free)) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("settlement", "reason"),
+    [
+        (rejected(Report(end=ParcelEnd.NOT_COLLECTED).detail), "not_collected"),
+        (rejected(Report(end=ParcelEnd.NOT_COLLECTABLE).detail), "not_collectable"),
+        (rejected(Report(end=ParcelEnd.ARRIVED).detail), "nothing_arrived"),
+        (rejected(Report(end=ParcelEnd.CALLED_OFF).detail, Outcome.VOIDED), "called_off"),
+        (rejected(None), "not_collected"),
+    ],
+)
+def test_where_nothing_arrives_the_return_fails_with_the_reason(settlement: Settlement, reason: str) -> None:
+    outcome = outcome_of(APPROVED, settlement)
+    assert isinstance(outcome, NotCollected)
+    assert outcome.reason == reason
+    assert outcome.detail.endswith(".")
+
+
+@pytest.mark.parametrize("detail", [None, "", "[]", "{}", '{"end":"late","pieces":[]}', '{"end":"lost","pieces":[1]}'])
+def test_a_proof_without_a_couriers_report_is_refused(detail: str | None) -> None:
+    proof = Proven(outcome=Outcome.SUCCEEDED, reference="COL_1", detail=detail)
+    with pytest.raises(ValueError, match=r"."):
+        outcome_of(APPROVED, Settlement(state=EffectState.DONE, attempt=1, proof=proof))
+
+
+SKUS = st.sampled_from("abc")
+ORDERED = st.lists(
+    st.builds(OrderLine, sku=SKUS, quantity=st.integers(1, 9), unit_price_minor=st.integers(0, 10**6)), min_size=1
+).map(tuple)
+SENT = st.lists(st.builds(Piece, sku=st.sampled_from("abcd"), quantity=st.integers(1, 20), is_damaged=st.booleans()))
+AMOUNTS = st.integers(0, 10**9)
+
+
+@given(lines=ORDERED, pieces=SENT, refund=AMOUNTS, points_minor=AMOUNTS, points=AMOUNTS, end=st.sampled_from(ParcelEnd))
+def test_nothing_is_ever_paid_or_received_beyond_what_was_approved(
+    lines: tuple[OrderLine, ...], pieces: list[Piece], refund: int, points_minor: int, points: int, end: ParcelEnd
+) -> None:
+    approved = Approved(lines=lines, refund_minor=refund, points_minor=points_minor, points=points)
+    outcome = outcome_of(approved, done(end, *pieces))
+    assert isinstance(outcome, Arrived)
+    for paid, limit in zip(amounts(outcome), (refund, points_minor, points), strict=True):
+        assert 0 <= paid <= limit
+    for each in outcome.received:
+        assert each.good + each.damaged <= sum(line.quantity for line in lines if line.sku == each.sku)
+
+
+@given(lines=ORDERED, refund=AMOUNTS)
+def test_whatever_costs_something_is_paid_in_full_where_it_arrives_in_full(
+    lines: tuple[OrderLine, ...], refund: int
+) -> None:
+    approved = Approved(lines=lines, refund_minor=refund, points_minor=0, points=0)
+    pieces = [Piece(sku=line.sku, quantity=line.quantity) for line in lines]
+    assert arrived(*pieces, approved=approved).refund_minor == (refund if gross_of(lines) else 0)
+
+
+@given(pieces=SENT, more=SENT)
+def test_more_pieces_never_pay_less(pieces: list[Piece], more: list[Piece]) -> None:
+    fewer, all_of_them = amounts(arrived(*pieces)), amounts(arrived(*pieces, *more))
+    assert all(one <= other for one, other in zip(fewer, all_of_them, strict=True))
+
+
+@given(pieces=SENT, end=st.sampled_from(ParcelEnd))
+def test_a_report_is_read_as_it_was_written(pieces: list[Piece], end: ParcelEnd) -> None:
+    report = Report(end=end, pieces=tuple(pieces))
+    assert Report.of(report.detail) == report
+
+
+def test_good_pieces_are_received_before_damaged_ones() -> None:
+    pieces = [Piece(sku="cup", quantity=2, is_damaged=True), Piece(sku="cup", quantity=1)]
+    assert received_of(LINES, pieces) == (ReturnedLine(sku="cup", good=1, damaged=1),)
+
+
+def test_the_saga_publishes_what_arrived_or_why_nothing_did() -> None:
+    lines = [{"sku": "cup", "quantity": 2, "unit_price_minor": 500}]
+    event = a(ReturnApproved, saga_type="return_order", lines=lines, refund_minor=900, points_minor=100, points=10)
+    request = return_order.to_collect(event, "collect_parcel")
+    assert (request.key, request.reference) == ((event.saga_id, "collect_parcel"), event.saga_id)
+    envelope = {
+        name: getattr(event, name)
+        for name in ("message_id", "saga_id", "saga_type", "saga_version", "causation_id", "occurred_at")
+    }
+    published = return_order.ended(event, done(ParcelEnd.ARRIVED, Piece(sku="cup", quantity=1)), envelope)  # type: ignore[arg-type]
+    assert isinstance(published, ParcelArrived)
+    assert (published.order_id, published.customer_id) == (event.order_id, event.customer_id)
+    assert (published.refund_minor, published.points_minor, published.points) == (450, 50, 5)
+    failed = return_order.ended(event, rejected(None), envelope)  # type: ignore[arg-type]
+    assert isinstance(failed, ParcelNotCollected)
+    assert failed.reason == "not_collected"
