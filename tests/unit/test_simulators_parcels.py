@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,15 +54,15 @@ class Courier:
     def call_off(self, reference: str) -> Answer:
         return self._apply(parcels.call_off, self._call(Nothing(), "", target_id=key_of(reference)))
 
-    def _apply(self, operation: Callable[..., Answer], call: Call) -> Answer:  # type: ignore[type-arg]
+    def _apply(self, operation: Callable[..., Answer], call: Call[Any]) -> Answer:
         with self.records.transaction():
             return operation(self.records, call)
 
-    def _call(self, body: object, reference: str, *, token: str = "", target_id: str = "") -> Call:  # type: ignore[type-arg]
+    def _call(self, body: object, reference: str, *, token: str = "", target_id: str = "") -> Call[Any]:
         return Call(
             key=key_of(reference), body=body, target_id=target_id, target=None, reference=reference, token=token,
             fingerprint=b"",
-        )  # type: ignore[type-var]  # fmt: skip
+        )  # fmt: skip
 
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
@@ -81,7 +82,7 @@ class Courier:
         return found.state
 
     def fault(self, kind: FaultKind, **more: object) -> None:
-        Faults(self.records, seed=1).add(Fault(operation=WEBHOOK, kind=kind, **more))  # type: ignore[arg-type]
+        Faults(self.records, seed=1).add(Fault(operation=WEBHOOK, kind=kind, **more))
 
 
 def key_of(reference: str) -> str:
