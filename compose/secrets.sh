@@ -15,6 +15,7 @@ make registry
 make audit
 make saga_tracker_api
 make grafana
+make courier-webhook
 for service in checkout payment inventory loyalty shipping ledger saga_tracker; do
     make "$service"
     make "${service}_owner"

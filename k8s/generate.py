@@ -42,6 +42,8 @@ EVENTS_KEPT_MS = 90 * 24 * 3600 * 1000
 """Longer than any backup is kept, so that a restored database can always catch up from Kafka."""
 
 REDIS_LOGINS = "redis-logins"
+WEBHOOK_SECRETS = services.WEBHOOK_SECRETS
+"""The secrets of the courier's webhooks: the newest, and the one before in a second line while it is replaced."""
 
 Manifest = dict[str, Any]
 
@@ -58,6 +60,8 @@ class Process:
     redis: bool = False
     outside: bool = False
     is_public: bool = False
+    webhooks: bool = False
+    """A provider calls it back, through the ingress."""
     scales_by: str = "lag"
     issuer: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -68,7 +72,7 @@ PROCESSES: Mapping[str, Process] = {
     "payment": Process(module="payment.main", redis=True, outside=True),
     "inventory": Process(module="inventory.main"),
     "loyalty": Process(module="loyalty.main"),
-    "shipping": Process(module="shipping.main", outside=True),
+    "shipping": Process(module="shipping.main", outside=True, webhooks=True),
     "ledger": Process(module="ledger.main"),
     # Its offsets are in its database, so Kafka knows no lag of its group; it exports the lag itself.
     "saga-tracker": Process(
@@ -88,6 +92,7 @@ def files() -> dict[str, list[Manifest]]:
     outsiders = [login for login in contract.kafka_rights() if login not in PROCESSES]
     made["logins.yaml"] = [
         *(_kafka_user(login) for login in outsiders), _external_secret(_secret_of(AUDIT), AUDIT), _redis_logins(),
+        _webhook_secrets(),
     ]  # fmt: skip
     names = [f"generated/{name}" for name in sorted(made)]
     made["kustomization.yaml"] = [
@@ -132,6 +137,8 @@ def _deployment(name: str, spec: Process) -> Manifest:
     }
     if spec.redis:
         environment |= {"BARAZA_REDIS_USER": name, "BARAZA_REDIS_PASSWORD_FILE": "/etc/baraza/redis/password"}
+    if spec.webhooks:
+        environment["BARAZA_COURIER_WEBHOOK_SECRET_FILE"] = f"/etc/baraza/{WEBHOOK_SECRETS}/secrets"
     container = {
         **_container("service", [spec.module], environment, cpu=spec.cpu, memory=spec.memory, cpu_share=spec.cpu_share),
         "ports": [{"name": "http", "containerPort": HTTP}],
@@ -140,7 +147,8 @@ def _deployment(name: str, spec: Process) -> Manifest:
         "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_S}}},
     }  # fmt: skip
     spread = {"maxSkew": 1, "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": {"matchLabels": _is(name)}}
-    pod = _pod(name, database, login, container, redis_login=name if spec.redis else None) | {
+    redis_login = name if spec.redis else None
+    pod = _pod(name, database, login, container, redis_login=redis_login, webhooks=spec.webhooks) | {
         "serviceAccountName": name,
         # Twice what it takes: a busy node stops it later.
         "terminationGracePeriodSeconds": round(2 * (PRE_STOP_S + STOP_WITHIN_S)),
@@ -169,7 +177,13 @@ def _probes() -> Manifest:
 
 
 def _pod(
-    kafka_login: str | None, database: str, role: str, container: Manifest, *, redis_login: str | None = None
+    kafka_login: str | None,
+    database: str,
+    role: str,
+    container: Manifest,
+    *,
+    redis_login: str | None = None,
+    webhooks: bool = False,
 ) -> Manifest:
     """Return a pod with one container and no other privileges; its logins are files that can be rotated."""
     secrets = {
@@ -181,8 +195,10 @@ def _pod(
         secrets["kafka"] = kafka_login
     if redis_login is not None:
         secrets["redis"] = REDIS_LOGINS
-    keys = {"database-ca": "ca.crt", "kafka-ca": "ca.crt", "redis": redis_login}
-    files = {"database-ca": "ca.crt", "kafka-ca": "ca.crt"}
+    if webhooks:
+        secrets[WEBHOOK_SECRETS] = WEBHOOK_SECRETS
+    keys = {"database-ca": "ca.crt", "kafka-ca": "ca.crt", "redis": redis_login, WEBHOOK_SECRETS: "secrets"}
+    files = {"database-ca": "ca.crt", "kafka-ca": "ca.crt", WEBHOOK_SECRETS: "secrets"}
     volumes: list[Manifest] = [
         {"name": name, "secret": {"secretName": secret, "items": [
             {"key": keys.get(name, "password"), "path": files.get(name, "password")}
@@ -383,10 +399,21 @@ def _redis_logins() -> Manifest:
     })  # fmt: skip
 
 
+def _webhook_secrets() -> Manifest:
+    return _named("external-secrets.io/v1", "ExternalSecret", WEBHOOK_SECRETS, wave="0", spec={
+        "refreshInterval": "5m",
+        "secretStoreRef": {"kind": "ClusterSecretStore", "name": "baraza"},
+        "target": {"name": WEBHOOK_SECRETS, "creationPolicy": "Owner"},
+        "data": [
+            {"secretKey": "secrets", "remoteRef": {"key": "baraza/courier/webhook", "property": "secrets"}}
+        ],
+    })  # fmt: skip
+
+
 def _policy(name: str, spec: Process) -> Manifest:
     """Return every allowed connection of a process; base/policies.yaml denies all others."""
     entry = [_in_namespace("monitoring", {})]
-    if spec.is_public:
+    if spec.is_public or spec.webhooks:
         entry.append(_in_namespace("ingress-nginx", {"app.kubernetes.io/name": "ingress-nginx"}))
     database = _dashed(services.database_of(name))
     edges: list[tuple[Manifest, int]] = [

@@ -101,13 +101,15 @@ MAGIC_POSTAL_CODES = {
 def main() -> None:
     """Serve the courier, and carry parcels meanwhile."""
     settings = load(CourierSettings)
-    secret_file = settings.courier_webhook_secret_file
-    secret = b"" if secret_file is None else secret_file.read_bytes().split()[0]
     stopping = threading.Event()
     with Records.open(settings.simulator_records) as records:
         threading.Thread(
             target=webhooks.run,
-            args=(settings.simulator_records, settings.courier_webhook_url, secret),
+            args=(
+                settings.simulator_records,
+                settings.courier_webhook_url,
+                settings.courier_webhook_secret_file,
+            ),
             kwargs={"clock": time.time, "seed": settings.simulator_seed, "stopping": stopping},
             name="parcels",
             daemon=True,

@@ -75,7 +75,14 @@ def _number(webhook: Record, name: str) -> float:
     return float(value)
 
 
-def run(path: Path, url: str | None, secret: bytes, *, clock: Clock, seed: int, stopping: threading.Event) -> None:
+def secret_in(file: Path | None) -> bytes:
+    """Return the first line of a file, read anew each time: the secret that signs may be replaced."""
+    return b"" if file is None else file.read_bytes().split()[0]
+
+
+def run(
+    path: Path, url: str | None, secret_file: Path | None, *, clock: Clock, seed: int, stopping: threading.Event
+) -> None:
     """End collections and send webhooks until the event is set, on a connection of its own.
 
     Without a URL none is sent.
@@ -84,4 +91,4 @@ def run(path: Path, url: str | None, secret: bytes, *, clock: Clock, seed: int, 
         while not stopping.wait(ROUND_S):
             advance(records, now=clock(), seed=seed)
             if url is not None:
-                deliver(records, url, secret, clock=clock)
+                deliver(records, url, secret_in(secret_file), clock=clock)

@@ -3,12 +3,13 @@
 1. The server gets the new password.
 2. The file is replaced in one move. Processes read it when they connect.
 
-A connection between the two steps is refused once; each of our processes tries again by itself.
+A connection between the two steps is refused once; each of our processes tries again by itself. The courier's webhooks
+are signed with a secret that both sides read from one file: the one before is accepted until the next rotation.
 """
 
 from __future__ import annotations
 
-from stack import contract, databases, kafka, kafka_access, postgres, redis
+from stack import contract, databases, kafka, kafka_access, postgres, redis, services
 from stack.errors import InvalidSettings
 from stack.home import Home, State, new_password
 
@@ -37,6 +38,12 @@ def rotate(home: Home, state: State, login: str) -> None:
             home.store(redis.secret_of(login), new_password())
             redis.configure(home)
             redis.renew(home, state.ports[redis.NAME])
+        if login == services.WEBHOOK_SECRETS:
+            known = True
+            before = home.password(login).split()[0]
+            home.store(login, f"{new_password()}\n{before}")
     if not known:
-        logins = sorted({*contract.kafka_rights(), *contract.database_rights()} - {contract.REGISTRY})
+        logins = sorted(
+            {*contract.kafka_rights(), *contract.database_rights(), services.WEBHOOK_SECRETS} - {contract.REGISTRY}
+        )
         raise InvalidSettings(f"No login {login!r} can be rotated; known: {', '.join(logins)}.")

@@ -18,6 +18,13 @@ GATEWAY, COURIER, ISSUER = SIMULATORS = ("gateway", "courier", "issuer")
 PROXIED = (kafka.NAME, postgres.NAME, redis.NAME, registry.NAME, GATEWAY, COURIER)
 """What our processes reach through toxiproxy where there is one. The issuer's keys are fetched once and cached."""
 AUDIENCE = "baraza"
+SHIPPING = "shipping"
+"""The service that the courier calls back."""
+WEBHOOK_PATH = "/v1/callbacks/courier"
+WEBHOOK_SECRETS = "courier-webhook"
+"""The file in the home with the secrets that sign the courier's webhooks, the newest first. Only those two read it."""
+COURIER_DAY_S = 2
+"""A courier's day on one machine: a parcel that comes back takes two of them."""
 STEPS_NICENESS = 10
 """The tracker reads what all of them write, and people wait for checkout: both would lag on busy processors. Services
 with steps only collect larger batches meanwhile, which cost less."""
@@ -143,6 +150,7 @@ def _worker(home: Home, state: State, service: str, ports: Mapping[str, int]) ->
         "BARAZA_DATABASE_PASSWORD_FILE": str(home.password_file(package_of(service))),
         "BARAZA_REDIS_URL": f"redis://{LOOPBACK}:{ports[redis.NAME]}/0",
         **_redis_login(home, service),
+        **(_webhook_secrets(home) if service == SHIPPING else {}),
         "BARAZA_GATEWAY_URL": f"http://{LOOPBACK}:{ports[GATEWAY]}",
         "BARAZA_COURIER_URL": f"http://{LOOPBACK}:{ports[COURIER]}",
         "BARAZA_JWKS_URL": f"{issuer}/.well-known/jwks.json",
@@ -156,7 +164,21 @@ def _simulator(home: Home, state: State, service: str) -> Mapping[str, str]:
     if service == ISSUER:
         keys = str(folder / "issuer-keys")
         return {"BARAZA_ISSUER": http_url(state, ISSUER), "BARAZA_AUDIENCE": AUDIENCE, "BARAZA_ISSUER_KEYS": keys}
-    return {"BARAZA_SIMULATOR_RECORDS": str(folder / f"{service}.sqlite")}
+    records = {"BARAZA_SIMULATOR_RECORDS": str(folder / f"{service}.sqlite")}
+    if service != COURIER:
+        return records
+    return {
+        **records,
+        **_webhook_secrets(home),
+        "BARAZA_COURIER_WEBHOOK_URL": f"{http_url(state, SHIPPING)}{WEBHOOK_PATH}",
+        "BARAZA_COURIER_DAY_S": str(COURIER_DAY_S),
+    }
+
+
+def _webhook_secrets(home: Home) -> dict[str, str]:
+    """Return the variable with the secrets' file, which is made where it is missing."""
+    home.password(WEBHOOK_SECRETS)
+    return {"BARAZA_COURIER_WEBHOOK_SECRET_FILE": str(home.password_file(WEBHOOK_SECRETS))}
 
 
 def simulator_folder(home: Home) -> Path:
