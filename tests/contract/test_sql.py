@@ -27,6 +27,7 @@ from chassis.postgres.statement import Statement
 PINNED = Path(__file__).parent / "sql"
 TABLES = (
     "checkout.tables",
+    "checkout.return_tables",
     "payment.tables",
     "inventory.tables",
     "loyalty.tables",

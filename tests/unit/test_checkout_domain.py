@@ -24,12 +24,12 @@ from checkout.domain import (
     PaymentMethod,
     PricedCart,
     Product,
-    ShipTo,
     check,
     message_of,
     price,
     price_checked,
 )
+from checkout.fields import ShipTo
 from checkout.main import Programme
 from checkout.points import PointsRate
 
@@ -289,6 +289,8 @@ def test_texts_are_searched_before_the_transaction_that_other_orders_wait_for(mo
 
     for name in ("token_holds_card_number", "text_holds_card_number", "has_enough_digits", "identifier", "are_plain"):
         monkeypatch.setattr(f"checkout.domain.{name}", searched)
+    for name in ("text_holds_card_number", "human_text"):
+        monkeypatch.setattr(f"checkout.fields.{name}", searched)
     refusals, priced = (price_checked(each.checked, CATALOGUE) for each in sent)
     assert isinstance(refusals, tuple)
     assert [each.path for each in refusals] == [("payment_method", "token")]

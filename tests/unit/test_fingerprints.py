@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from checkout.domain import Cart, CartLine, PaymentMethod, ShipTo
+from checkout.domain import Cart, CartLine, PaymentMethod
+from checkout.fields import ShipTo
 from checkout.fingerprints import UnknownRule, fingerprint, fingerprint_by, is_of, rule_of
 
 CART: TypeAdapter[Cart] = TypeAdapter(Cart)

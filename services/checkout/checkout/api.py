@@ -8,15 +8,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import anyio.from_thread
 import anyio.to_thread
 from anyio import CapacityLimiter
-from fastapi import APIRouter, Depends, FastAPI, Header, Path, Query, Request, Response
+from fastapi import APIRouter, FastAPI, Query, Request, Response
 from pydantic import Field
-from sqlalchemy import Engine
-from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 
 from chassis.http import problem
@@ -29,28 +27,45 @@ from chassis.saga.publisher import OutboxPublisher, Relay, producer
 from chassis.telemetry import metrics
 from chassis.values import address
 from chassis.values.text import normal
-from chassis.wire.codec import Codec
 from chassis.wire.kafka import KafkaLogin
 from chassis.wire.redis import RedisLogin
-from checkout import bulk, cancellation, tables
+from checkout import bulk, cancellation, return_api, tables
 from checkout.catalogue import repeated
 from checkout.domain import (
-    CONFIG,
-    IDEMPOTENCY_KEY_LENGTH_MAX,
-    IDEMPOTENCY_KEY_PATTERN,
     Cart,
     OrderState,
     PricedLine,
     Product,
     message_of,
 )
-from checkout.guards import COUNTED, BulkGuard, admitted
+from checkout.endpoints import (
+    COMMON,
+    ONE_ORDER,
+    AnyCaller,
+    ApiResources,
+    Customer,
+    IdempotencyKey,
+    Loader,
+    OrderId,
+    Reader,
+    Resources,
+    Storefront,
+    Trace,
+    may_see,
+)
+from checkout.fields import CONFIG
+from checkout.guards import COUNTED
 from checkout.intake import TOPIC, Terms, not_yours, refused, submission
 from checkout.order_batcher import OrderBatcher
 from checkout.points import PointsRate
 from checkout.rate_limits import RateLimits
 from checkout.response_cache import ResponseCache
-from messages.checkout import OrderCancellationRequested, OrderSubmitted
+from messages.checkout import (
+    OrderCancellationRequested,
+    OrderSubmitted,
+    ReturnCancellationRequested,
+    ReturnRequested,
+)
 
 PRODUCTS_MAX: Final = 5_000
 PAGE_SIZE_MAX: Final = 1_000
@@ -61,20 +76,8 @@ BULK_AT_ONCE_MAX: Final = 2
 ORDER_BYTES_MAX: Final = 1_048_576
 """Far more than LINES_MAX lines need, so that the response to ten thousand lines names the first excess line."""
 CATALOGUE_BYTES_MAX: Final = 4_194_304
-
-STAFF = frozenset({"storefront", "support", "operator"})
-"""Roles that may read the orders of all customers."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApiResources:
-    """The resources of the endpoints. The application's lifespan creates them."""
-
-    engine: Engine
-    codec: Codec
-    batcher: OrderBatcher
-    cache: ResponseCache
-    bulk_limiter: CapacityLimiter
+PUBLISHED: Final = (OrderSubmitted, OrderCancellationRequested, ReturnRequested, ReturnCancellationRequested)
+"""The events of requests; the registry knows them before the first one is accepted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,60 +166,6 @@ class BulkResults:
     refused: int
     results: list[BulkResult]
 
-
-async def resources_of(request: Request) -> ApiResources:
-    """Return the resources of the application."""
-    found: ApiResources = request.app.state.resources
-    return found
-
-
-async def traceparent(request: Request) -> bytes:
-    """Return the request's W3C trace context. It is in the caller's trace when the caller sent a valid one."""
-    own: bytes = request.scope["traceparent"]
-    return own
-
-
-Customer = Annotated[Principal, Depends(admitted("customer", "storefront"))]
-Reader = Annotated[Principal, Depends(admitted("customer", *sorted(STAFF)))]
-Storefront = Annotated[Principal, Depends(BulkGuard("storefront").caller)]
-Loader = Annotated[Principal, Depends(admitted("operator", "catalogue"))]
-AnyCaller = Annotated[Principal, Depends(admitted())]
-Resources = Annotated[ApiResources, Depends(resources_of)]
-Trace = Annotated[bytes, Depends(traceparent)]
-IdempotencyKey = Annotated[
-    str,
-    Header(
-        alias="Idempotency-Key",
-        min_length=1,
-        max_length=IDEMPOTENCY_KEY_LENGTH_MAX,
-        pattern=IDEMPOTENCY_KEY_PATTERN,
-        description="Chosen by the client, one for each order. The same key returns the same response.",
-    ),
-]
-ULID: Final = "[0-9A-HJKMNP-TV-Z]{26}"
-OrderId = Annotated[str, Path(pattern=f"^{ULID}$", description="A ULID.")]
-
-
-class UlidConvertor(Convertor[str]):
-    """Lets ``{order_id:ulid}`` match only a ULID, whose letters may be small."""
-
-    regex = f"(?i:{ULID})"
-
-    def convert(self, value: str) -> str:
-        """Return the id in its canonical form."""
-        return value.upper()
-
-    def to_string(self, value: str) -> str:
-        """Return the id as it stands in a path."""
-        return value
-
-
-register_url_convertor("ulid", UlidConvertor())
-
-COMMON: dict[int | str, dict[str, Any]] = {
-    status: PROBLEM_RESPONSES[status] for status in (400, 401, 403, 413, 415, 422, 429, 500, 503)
-}
-ONE_ORDER: dict[int | str, dict[str, Any]] = COMMON | {404: PROBLEM_RESPONSES[404]}
 
 routes = APIRouter(route_class=JsonRoute, prefix="/v1", responses=COMMON)
 
@@ -336,7 +285,7 @@ def application(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await asyncio.to_thread(dependencies.codec.learn, TOPIC, (OrderSubmitted, OrderCancellationRequested))
+        await asyncio.to_thread(dependencies.codec.learn, TOPIC, PUBLISHED)
         await asyncio.to_thread(address.warm_up)
         resources = _resources(dependencies, rates)
         app.state.resources = resources
@@ -354,6 +303,7 @@ def application(
     settings = dependencies.settings
     app.state.rate_limits = RateLimits(settings.redis_url, RedisLogin.of(settings), requests_per_second)
     app.include_router(routes)
+    app.include_router(return_api.routes)
     return app
 
 
@@ -378,7 +328,7 @@ def _resources(dependencies: Dependencies, rates: Mapping[str, PointsRate]) -> A
 
 
 def _visible(row: tables.OrderRow | None, order_id: str, caller: Principal) -> Order:
-    if row is None or (caller.roles.isdisjoint(STAFF) and row.customer_id != caller.subject):
+    if row is None or not may_see(caller, row.customer_id):
         raise Problem(status=404, detail=f"There is no order {order_id} of yours; check the id in Location.")
     state = OrderState(row.state)
     return Order(

@@ -11,7 +11,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from chassis.http.problem import FieldError, Problem, broken_json, flawed_json, invalid, refused_item
 from chassis.values.json_text import JsonFlaw, check_sizes, parse
-from checkout.domain import CONFIG, IDEMPOTENCY_KEY_LENGTH_MAX, IDEMPOTENCY_KEY_PATTERN, Cart
+from checkout.domain import IDEMPOTENCY_KEY_LENGTH_MAX, IDEMPOTENCY_KEY_PATTERN, Cart
+from checkout.fields import CONFIG
 from checkout.intake import Acceptance, Submission, submission
 from checkout.order_batcher import Result
 from checkout.tables import Key, StoredResponse

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from checkout.domain import Product, Refusal
+from checkout.domain import Product
+from checkout.fields import Refusal
 
 
 def repeated(products: Sequence[Product]) -> tuple[Refusal, ...]:

@@ -5,39 +5,42 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Final, Protocol
+from typing import Annotated, Final
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from chassis.http.fields import (
     CUSTOMER_ID_LENGTH_MAX,
-    PHONE_LENGTH_MAX,
-    POSTAL_CODE_LENGTH_MAX,
-    SHORT_TEXT_LENGTH_MAX,
     SKU_LENGTH_MAX,
-    TEXT_PATTERN,
-    CountryCode,
     Currency,
     CurrencyCode,
     CustomerIdText,
     ShortText,
-    ShortTextShape,
     Sku,
     SkuText,
     country,
     currency,
 )
-from chassis.values.address import is_country, missing_parts
+from chassis.values.address import is_country
 from chassis.values.card_number import (
     LENGTH_MIN,
-    PRINTED_LENGTH_MIN,
     has_enough_digits,
     text_holds_card_number,
     token_holds_card_number,
 )
 from chassis.values.money import is_currency, shown
-from chassis.values.phone import phone
-from chassis.values.text import are_plain, human_text, identifier
+from chassis.values.text import are_plain, identifier
+from checkout.fields import (
+    CONFIG,
+    INTEGER_MAX,
+    Refusal,
+    ShipTo,
+    TextRules,
+    integer_limits,
+    missing_in,
+    normal_address,
+    refusals_of_missing,
+)
 from checkout.points import ONE_CENT, PointsRate, flaw_of
 
 QUANTITY_MAX: Final = 1_000
@@ -46,37 +49,8 @@ LINES_MAX: Final = 200
 """The largest real basket has 168 lines. Every service handles whole orders, so an order must stay small."""
 PRICE_MINOR_MAX: Final = 10_000_000_000
 """The largest order (LINES_MAX × QUANTITY_MAX × this) stays below 2**53, an exact integer in every JSON reader."""
-INTEGER_MAX: Final = 2**53 - 1
-"""JSON readers round larger integers differently."""
 IDEMPOTENCY_KEY_PATTERN: Final = r"^[!-~]+$"
 IDEMPOTENCY_KEY_LENGTH_MAX: Final = 128
-
-CONFIG: Final = ConfigDict(extra="forbid")
-
-
-class Rule(Protocol):
-    """A rule for a text: it returns the text's form, or raises ValueError with what is wrong."""
-
-    def __call__(self, text: str, /, *, length_max: int) -> str: ...
-
-
-ADDRESS_RULES: Final[Mapping[str, tuple[Rule, int]]] = {
-    "name": (human_text, SHORT_TEXT_LENGTH_MAX),
-    "street": (human_text, SHORT_TEXT_LENGTH_MAX),
-    "street_2": (human_text, SHORT_TEXT_LENGTH_MAX),
-    "city": (human_text, SHORT_TEXT_LENGTH_MAX),
-    "region": (human_text, SHORT_TEXT_LENGTH_MAX),
-    "postal_code": (human_text, POSTAL_CODE_LENGTH_MAX),
-    "phone": (phone, PHONE_LENGTH_MAX),
-}
-"""The rule for each text of an address, and its longest form."""
-REQUIRED_PARTS: Final = frozenset({"name", "street"})
-"""What every address has, whatever its country."""
-
-
-def _integer(minimum: int, maximum: int) -> dict[str, object]:
-    """Return limits for the API's description only. The domain checks them, with error texts of its own."""
-    return {"minimum": minimum, "maximum": maximum}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +61,7 @@ class CartLine:
 
     sku: SkuText
     quantity: Annotated[
-        int, Field(strict=True, ge=-INTEGER_MAX, le=INTEGER_MAX, json_schema_extra=_integer(1, QUANTITY_MAX))
+        int, Field(strict=True, ge=-INTEGER_MAX, le=INTEGER_MAX, json_schema_extra=integer_limits(1, QUANTITY_MAX))
     ]
 
 
@@ -100,30 +74,6 @@ class PaymentMethod:
     token: Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[A-Za-z0-9_.:-]+$")]
 
 
-def _optional(length_max: int) -> object:
-    return Field(max_length=length_max, pattern=TEXT_PATTERN)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShipTo:
-    """Where the order goes. Personal data: never in logs. What may be missing depends on the country.
-
-    A field that a client may leave out is None then, which is no part of the fingerprint: a new one changes none.
-    """
-
-    __pydantic_config__ = CONFIG
-
-    name: ShortTextShape
-    street: ShortTextShape
-    street_2: Annotated[str, _optional(SHORT_TEXT_LENGTH_MAX)] | None = None
-    city: Annotated[str, _optional(SHORT_TEXT_LENGTH_MAX)] | None = None
-    region: Annotated[str, _optional(SHORT_TEXT_LENGTH_MAX)] | None = None
-    """A state, a province, a county, an emirate."""
-    postal_code: Annotated[str, _optional(POSTAL_CODE_LENGTH_MAX)] | None = None
-    country: CountryCode
-    phone: Annotated[str, _optional(PHONE_LENGTH_MAX)] | None = None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cart:
     """An order as the customer sends it. Only its shape is checked: :func:`check` applies the rules for its texts."""
@@ -134,7 +84,7 @@ class Cart:
     currency: CurrencyCode
     lines: Annotated[tuple[CartLine, ...], Field(max_length=LINES_MAX, json_schema_extra={"minItems": 1})]
     points_to_burn: Annotated[
-        int, Field(strict=True, ge=-INTEGER_MAX, le=INTEGER_MAX, json_schema_extra=_integer(0, INTEGER_MAX))
+        int, Field(strict=True, ge=-INTEGER_MAX, le=INTEGER_MAX, json_schema_extra=integer_limits(0, INTEGER_MAX))
     ] = 0
     payment_method: PaymentMethod
     ship_to: ShipTo
@@ -191,14 +141,6 @@ class Checked:
         """The skus of the lines, in both forms."""
         skus = [line.sku for line in self.cart.lines]
         return skus if self.sent is self.cart else skus + [line.sku for line in self.sent.lines]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
-    """One reason why a cart cannot be an order; ``path`` leads to the field of the cart."""
-
-    path: tuple[str | int, ...]
-    detail: str
 
 
 class OrderState(enum.StrEnum):
@@ -278,14 +220,11 @@ def check(cart: Cart) -> Checked:
     if _is_plain(cart):
         return Checked(sent=cart, cart=cart, refusals=())
     refusals = [*_of_codes(cart), *_of_payment(cart)]
-    rules = _Rules(refusals)
+    rules = TextRules(refusals)
     customer_id = rules.applied(cart.customer_id, identifier, CUSTOMER_ID_LENGTH_MAX, ("customer_id",))
     rules.refuse_card_number(customer_id, LENGTH_MIN, ("customer_id",))
-    ship_to = _checked_address(cart.ship_to, rules)
-    refusals += [
-        Refusal(path=("ship_to", name), detail=f"Missing; an address in {ship_to.country} needs it.")
-        for name in _missing(ship_to)
-    ]
+    ship_to = normal_address(cart.ship_to, rules, "ship_to")
+    refusals += refusals_of_missing(ship_to, "ship_to")
     lines = cart.lines if are_plain([line.sku for line in cart.lines]) else tuple(map(_normal_line, cart.lines))
     if customer_id is cart.customer_id and ship_to is cart.ship_to and lines is cart.lines:
         return Checked(sent=cart, cart=cart, refusals=tuple(refusals))
@@ -307,33 +246,9 @@ def _is_plain(cart: Cart) -> bool:
         and cart.points_to_burn >= 0
         and is_currency(cart.currency)
         and is_country(ship_to.country)
-        and not _missing(ship_to)
+        and not missing_in(ship_to)
         and "" not in (ship_to.street_2, ship_to.city, ship_to.region, ship_to.postal_code)
     )
-
-
-def _missing(ship_to: ShipTo) -> tuple[str, ...]:
-    return missing_parts(ship_to.country, bool(ship_to.city), bool(ship_to.region), bool(ship_to.postal_code))
-
-
-class _Rules:
-    """Applies rules for texts, and collects what is refused."""
-
-    def __init__(self, refusals: list[Refusal]) -> None:
-        self._refusals = refusals
-
-    def applied(self, text: str, rule: Rule, length_max: int, path: tuple[str, ...]) -> str:
-        """Return the text in the rule's form, or as it is where it is refused."""
-        try:
-            return rule(text, length_max=length_max)
-        except ValueError as error:
-            self._refusals.append(Refusal(path=path, detail=f"{error}."))
-            return text
-
-    def refuse_card_number(self, text: str, length_min: int, path: tuple[str, ...]) -> None:
-        """Refuse a text in which a card number stands."""
-        if text_holds_card_number(text, length_min=length_min):
-            self._refusals.append(Refusal(path=path, detail="This looks like a card number; remove it."))
 
 
 def _of_codes(cart: Cart) -> Iterator[Refusal]:
@@ -343,22 +258,6 @@ def _of_codes(cart: Cart) -> Iterator[Refusal]:
             rule(code)
         except ValueError as error:
             yield Refusal(path=path, detail=f"{error}.")
-
-
-def _checked_address(ship_to: ShipTo, rules: _Rules) -> ShipTo:
-    changed: dict[str, str | None] = {}
-    for name, (rule, length_max) in ADDRESS_RULES.items():
-        text: str | None = getattr(ship_to, name)
-        if text is None:
-            continue
-        if name not in REQUIRED_PARTS and not text.strip():  # as forms send what was not filled in
-            changed[name] = None
-            continue
-        found = rules.applied(text, rule, length_max, ("ship_to", name))
-        rules.refuse_card_number(found, PRINTED_LENGTH_MIN if name == "phone" else LENGTH_MIN, ("ship_to", name))
-        if found is not text:
-            changed[name] = found
-    return replace(ship_to, **changed) if changed else ship_to  # type: ignore[arg-type]
 
 
 def _normal_line(line: CartLine) -> CartLine:

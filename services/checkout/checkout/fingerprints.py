@@ -1,4 +1,4 @@
-"""Fingerprints of carts: by them a repeated request is known, also by another release. Pure.
+"""Fingerprints of carts and returns: by them a repeated request is known, also by another release. Pure.
 
 Rule 1 is SHA-256 over the cart as it was sent: its fields in their order as compact JSON, without those that are None.
 A cart is not brought into another form first, since rules for texts change from release to release.
@@ -16,12 +16,14 @@ from typing import Final
 from pydantic import TypeAdapter
 
 from checkout.domain import Cart
+from checkout.returns import ReturnBody
 
 RULE: Final = 1
 DIGEST_BYTES: Final = 32
 """A fingerprint of rule 1 is the digest alone; the first release stored no number."""
 
 _CART: TypeAdapter[Cart] = TypeAdapter(Cart)
+_RETURN: TypeAdapter[ReturnBody] = TypeAdapter(ReturnBody)
 
 
 class UnknownRule(Exception):
@@ -36,6 +38,11 @@ def fingerprint(cart: Cart) -> bytes:
 def fingerprint_by(cart_type: TypeAdapter[Cart], cart: Cart) -> bytes:
     """Return the fingerprint by rule 1 of a cart of this type."""
     return hashlib.sha256(cart_type.dump_json(cart, exclude_none=True)).digest()
+
+
+def return_fingerprint(order_id: str, body: ReturnBody) -> bytes:
+    """Return the fingerprint of a return's request by rule 1, which for a return begins with the order's id."""
+    return hashlib.sha256(f"{order_id}\n".encode() + _RETURN.dump_json(body, exclude_none=True)).digest()
 
 
 def rule_of(stored: bytes) -> int:

@@ -1,4 +1,7 @@
-"""Checkout's reactions to the end of a saga: the order takes over its outcome. A redelivery changes nothing."""
+"""Checkout's handlers: the approval of a return, and its reactions to what becomes of an order or a return.
+
+A redelivery changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,23 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
-from chassis.saga.steps import Reaction
+from chassis.saga.steps import Compensation, Handler, Reaction, Step
 from checkout import tables
 from checkout.domain import OrderState
-from messages.saga import OrderConfirmed, OrderFailed
+from checkout.return_tables import (
+    load_orders,
+    load_withdrawals,
+    on_parcel_arrived,
+    on_return_completed,
+    on_return_failed,
+    save_decided,
+    save_withdrawals,
+)
+from checkout.returns import APPROVE_RETURN, approve, withdraw
+from checkout.sagas import return_order
+from messages.checkout import ReturnWithdrawn, WithdrawReturn
+from messages.saga import OrderConfirmed, OrderFailed, ReturnCompleted, ReturnFailed
+from messages.shipping import ParcelArrived
 
 
 def on_order_confirmed(events: Sequence[OrderConfirmed], tx: Connection) -> None:
@@ -46,10 +62,29 @@ def on_order_failed(events: Sequence[OrderFailed], tx: Connection) -> None:
     )
 
 
-SAGAS = frozenset({("order", 1)})
+ORDERS = frozenset({("order", 1)})
+SAGAS = ORDERS | return_order.SAGAS
 """The sagas that checkout starts."""
 
-HANDLERS = (
-    Reaction(on=OrderConfirmed, sagas=SAGAS, apply=on_order_confirmed),
-    Reaction(on=OrderFailed, sagas=SAGAS, apply=on_order_failed),
+HANDLERS: tuple[Handler, ...] = (
+    Reaction(on=OrderConfirmed, sagas=ORDERS, apply=on_order_confirmed),
+    Reaction(on=OrderFailed, sagas=ORDERS, apply=on_order_failed),
+    Step(
+        name=APPROVE_RETURN,
+        triggers=(return_order.APPROVAL,),
+        load=load_orders,
+        decide=approve,
+        save=save_decided,
+        compensation=Compensation(
+            on=WithdrawReturn,
+            undoes=(APPROVE_RETURN,),
+            load=load_withdrawals,
+            decide=withdraw,
+            save=save_withdrawals,
+            replies=(ReturnWithdrawn,),
+        ),
+    ),
+    Reaction(on=ParcelArrived, sagas=return_order.SAGAS, apply=on_parcel_arrived),
+    Reaction(on=ReturnCompleted, sagas=return_order.SAGAS, apply=on_return_completed),
+    Reaction(on=ReturnFailed, sagas=return_order.SAGAS, apply=on_return_failed),
 )

@@ -26,11 +26,11 @@ from checkout.domain import (
     OrderState,
     PricedCart,
     Product,
-    Refusal,
     check,
     message_of,
     price_checked,
 )
+from checkout.fields import Refusal, ShipTo
 from checkout.fingerprints import fingerprint, is_of
 from checkout.points import PointsRate
 from checkout.tables import Key, NewOrder, StoredResponse
@@ -133,7 +133,7 @@ def accept(
     # 1. and 2.
     locked, stored, products = tables.lock_keys_and_load(
         tx,
-        [_lock(each.key) for each in firsts],
+        [key_lock(each.key) for each in firsts],
         [each.key for each in firsts],
         set().union(*[each.checked.skus for each in firsts]),
     )
@@ -227,7 +227,7 @@ def other_body() -> Problem:
     return Problem(
         status=422,
         title="The key was used for another body",
-        detail="This Idempotency-Key was used for another order; send a new order with a new key.",
+        detail="This Idempotency-Key was used for another request; send a new one with a new key.",
         type="urn:baraza:problem:idempotency-mismatch",
     )
 
@@ -255,6 +255,20 @@ def outbox_row(event: Message, codec: Codec, request: bytes | None) -> OutboxRow
     )
 
 
+def wire_address(address: ShipTo) -> Address:
+    """Return an address as messages have it."""
+    return Address(
+        name=address.name,
+        street=address.street,
+        city=address.city or "",
+        postal_code=address.postal_code or "",
+        country=address.country,
+        street_2=address.street_2,
+        region=address.region,
+        phone=address.phone,
+    )
+
+
 def _order(order_id: str, accepted: Submission, priced: PricedCart) -> tuple[NewOrder, Submission]:
     body = {
         "order_id": order_id,
@@ -277,7 +291,7 @@ def _order(order_id: str, accepted: Submission, priced: PricedCart) -> tuple[New
 
 
 def _row(order: NewOrder, accepted: Submission, codec: Codec, now: datetime) -> OutboxRow:
-    cart, ship_to = order.priced.cart, order.priced.cart.ship_to
+    cart = order.priced.cart
     event = OrderSubmitted(
         message_id=new_id(),
         saga_id=order.order_id,
@@ -295,16 +309,7 @@ def _row(order: NewOrder, accepted: Submission, codec: Codec, now: datetime) -> 
         total_minor=order.priced.total_minor,
         payable_minor=order.priced.payable_minor,
         payment_token=cart.payment_method.token,
-        ship_to=Address(
-            name=ship_to.name,
-            street=ship_to.street,
-            city=ship_to.city or "",
-            postal_code=ship_to.postal_code or "",
-            country=ship_to.country,
-            street_2=ship_to.street_2,
-            region=ship_to.region,
-            phone=ship_to.phone,
-        ),
+        ship_to=wire_address(cart.ship_to),
     )
     return outbox_row(event, codec, accepted.traceparent)
 
@@ -317,6 +322,7 @@ def _acceptance(known: StoredResponse, *, is_replay: bool) -> Acceptance:
     return Acceptance(order_id=known.order_id, status=known.status, body=known.body, is_replay=is_replay)
 
 
-def _lock(key: Key) -> int:
+def key_lock(key: Key) -> int:
+    """Return the number of a key's advisory lock."""
     digest = hashlib.blake2b("\x00".join(key).encode(), digest_size=8).digest()
     return int.from_bytes(digest, signed=True)

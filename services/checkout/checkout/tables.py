@@ -72,6 +72,28 @@ idempotency_keys = Table(
     Column("body", Text, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
 )
+returns = Table(
+    "returns",
+    metadata,
+    Column("return_id", Text, primary_key=True),
+    Column("order_id", Text, nullable=False),
+    Column("customer_id", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("lines", JSONB, nullable=False),
+    Column("received", JSONB, comment="what arrived; null: not known yet, or lost, where all of it counts"),
+    Column("currency", Text, nullable=False),
+    Column("refund_minor", BigInteger, nullable=False),
+    Column("points_minor", BigInteger, nullable=False),
+    Column("points", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False, comment="the customer's words; may be empty"),
+    Column("requested_at", DateTime(timezone=True), nullable=False),
+    Column("approved_at", DateTime(timezone=True)),
+    Column("cancellation_requested_at", DateTime(timezone=True)),
+    Column("decided_at", DateTime(timezone=True)),
+    Column("failure_cause", Text),
+    Column("failure_reason", Text),
+    Index("returns_by_order", "order_id"),
+)
 
 
 OrderRow: TypeAlias = Row[tuple[Any, ...]]
