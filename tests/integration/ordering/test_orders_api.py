@@ -5,258 +5,22 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-import os
 import socket
-import subprocess
-import sys
-import threading
-import time
-import uuid
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import httpx
-import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
-from jwt.algorithms import RSAAlgorithm
 from redis import Redis
-from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy import Connection, text
 
-from chassis.postgres.database import prepare
 from chassis.postgres.migrations import differences
 from chassis.wire.envelope import new_id
 from checkout import handlers, intake, tables
-from messages.catalogue import MESSAGES
 from messages.saga import OrderConfirmed, OrderFailed
-from stack import contract, databases, identity, ports, postgres, redis
-from stack.components import Component
-from stack.home import Home
-
-DEADLINE_S = 60.0
-KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-ISSUER = "https://issuer.test"
-PRODUCTS = [
-    {"sku": f"sku-{number}", "name": f"Product {number}", "price_minor": 100 + number, "currency": "USD"}
-    for number in range(20)
-] + [
-    {"sku": "euro", "name": "From elsewhere", "price_minor": 100, "currency": "EUR"},
-    {"sku": "free", "name": "Not for sale", "price_minor": 0, "currency": "USD"},
-]
-
-
-def until(condition: Callable[[], Any], described: str) -> Any:
-    """Return the condition's first true value; fail with what was waited for."""
-    give_up_at = time.monotonic() + DEADLINE_S
-    while not (value := condition()):
-        if time.monotonic() > give_up_at:
-            pytest.fail(f"Not within {DEADLINE_S} s: {described}")
-        threading.Event().wait(0.02)
-    return value
-
-
-class Outside(BaseHTTPRequestHandler):
-    """The services that checkout calls: the issuer's keys, and a registry that knows every schema."""
-
-    def do_GET(self) -> None:
-        self._answer({"keys": [{**RSAAlgorithm.to_jwk(KEY.public_key(), as_dict=True), "kid": "1"}]})
-
-    def do_POST(self) -> None:
-        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        schema = json.loads(request["schema"])
-        full_name = f"{schema['namespace']}.{schema['name']}"
-        subject = self.path.split("?")[0].rpartition("/")[2]
-        assert subject.endswith(f"-{full_name}")
-        self._answer(
-            {"subject": subject, "id": 1 + sorted(MESSAGES).index(full_name), "version": 1, "schema": request["schema"]}
-        )
-
-    def _answer(self, body: dict[str, Any]) -> None:
-        answer = json.dumps(body).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@dataclass(kw_only=True)
-class CheckoutStack:
-    """The components around checkout, and the checkout processes that a test starts."""
-
-    home: Home
-    ports: dict[str, int]
-    engine: Engine
-    outside: str
-    redis: Component
-    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
-
-    def environment(self, **changes: str) -> dict[str, str]:
-        settings = {
-            "SERVICE": "checkout",
-            "KAFKA": f"127.0.0.1:{self.ports['nowhere']}",
-            "KAFKA_USER": "checkout",
-            "KAFKA_PASSWORD_FILE": str(self.home.password_file("checkout")),
-            "REGISTRY_URL": self.outside,
-            "DATABASE_URL": f"postgresql+psycopg://checkout@127.0.0.1:{self.ports['postgres']}/checkout",
-            "DATABASE_PASSWORD_FILE": str(self.home.password_file("checkout")),
-            "REDIS_URL": f"redis://127.0.0.1:{self.ports['redis']}/0",
-            "REDIS_USER": "checkout",
-            "REDIS_PASSWORD_FILE": str(self.home.password_file(redis.secret_of("checkout"))),
-            "JWKS_URL": f"{self.outside}/jwks.json",
-            "ISSUER": ISSUER,
-            "REQUESTS_PER_S_CUSTOMER": "10000",
-            "REQUESTS_PER_S_STOREFRONT": "100000",
-        } | changes
-        return dict(os.environ) | {f"BARAZA_{name}": value for name, value in settings.items()}
-
-    def start(self, **changes: str) -> Api:
-        port = ports.choose(["checkout"], {}, {})["checkout"]
-        environment = self.environment(HTTP_PORT=str(port), **changes)
-        with self.home.log(f"checkout-{port}").open("wb") as log:
-            process = subprocess.Popen([sys.executable, "-m", "checkout.main"], env=environment, stderr=log)
-        self.processes.append(process)
-        api = Api(url=f"http://127.0.0.1:{port}", process=process, log=self.home.log(f"checkout-{port}"))
-        until(api.answers, f"checkout answers; its log: {api.log.read_text()[-2_000:]}")
-        return api
-
-
-@dataclass(kw_only=True)
-class Api:
-    """A running checkout, as a client sees it."""
-
-    url: str
-    process: subprocess.Popen[bytes]
-    log: Path
-
-    def answers(self) -> bool:
-        assert self.process.poll() is None, self.log.read_text()
-        try:
-            return httpx.get(f"{self.url}/livez").status_code == 200
-        except httpx.TransportError:
-            return False
-
-    def client(self, subject: str = "storefront-1", roles: Sequence[str] = ("storefront",)) -> httpx.Client:
-        return httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {token(subject, roles)}"}, timeout=10)
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-
-def token(subject: str, roles: Sequence[str], ttl_s: int = 600) -> str:
-    now = int(time.time())
-    claims = {"iss": ISSUER, "aud": "baraza", "sub": subject, "iat": now, "exp": now + ttl_s, "roles": list(roles)}
-    return jwt.encode(claims, KEY, "RS256", headers={"kid": "1"})
-
-
-def cart(
-    customer: str = "customer-1", lines: Sequence[tuple[str, int]] = (("sku-1", 2),), **changes: Any
-) -> dict[str, Any]:
-    return {
-        "customer_id": customer,
-        "currency": "USD",
-        "lines": [{"sku": sku, "quantity": quantity} for sku, quantity in lines],
-        "points_to_burn": 0,
-        "payment_method": {"token": "tok_visa"},
-        "ship_to": {"name": "A. Person", "street": "1 Road", "city": "Town", "postal_code": "12345", "country": "US"},
-    } | changes
-
-
-def new_key() -> str:
-    return uuid.uuid4().hex
-
-
-def post(client: httpx.Client, body: object, key: str | None = None) -> httpx.Response:
-    return client.post("/v1/orders", json=body, headers={"Idempotency-Key": key or new_key()})
-
-
-@pytest.fixture(scope="module")
-def checkout_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CheckoutStack]:
-    home = Home(tmp_path_factory.mktemp("checkout"))
-    home.prepare()
-    chosen = ports.choose(["postgres", "redis", "nowhere"], {}, {})
-    home.folder("redis").mkdir()
-    redis.configure(home)
-    postgres.create(home)
-    running = [postgres.component(home, chosen["postgres"]), redis.component(home, chosen["redis"])]
-    started = [launched(component) for component in running]
-    outside = ThreadingHTTPServer(("127.0.0.1", 0), Outside)
-    thread = threading.Thread(target=outside.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    login = f"{postgres.SUPERUSER}:{home.password(postgres.SUPERUSER)}"
-    engine = prepare(create_engine(f"postgresql+psycopg://{login}@127.0.0.1:{chosen['postgres']}/checkout"))
-    made = CheckoutStack(
-        home=home, ports=chosen, engine=engine, outside=f"http://127.0.0.1:{outside.server_port}", redis=running[1]
-    )
-    try:
-        for component in running:
-            until(component.is_ready, f"{component.name} answers")
-        migrate(made)
-        yield made
-    finally:
-        engine.dispose()
-        for process in made.processes:
-            process.terminate()
-        for process in made.processes:
-            process.wait(15)
-        for component, server in zip(running, started, strict=True):
-            server.send_signal(component.stop_signal)
-        for server in started:
-            server.wait(30)
-        outside.shutdown()
-        outside.server_close()
-        thread.join()
-
-
-def launched(component: Component) -> subprocess.Popen[bytes]:
-    command = identity.wrapped(component.command, on_death=component.stop_signal, unprivileged=component.unprivileged)
-    return subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-
-
-def migrate(checkout_stack: CheckoutStack) -> None:
-    connect = partial(
-        postgres.connect, checkout_stack.ports["postgres"], checkout_stack.home.password(postgres.SUPERUSER)
-    )
-    rights = contract.database_rights()
-    databases.create(
-        connect, checkout_stack.home.password, {login: rights[login] for login in ("checkout", "checkout_owner")}
-    )
-    owner = {
-        "DATABASE_URL": f"postgresql+psycopg://checkout_owner@127.0.0.1:{checkout_stack.ports['postgres']}/checkout",
-        "DATABASE_PASSWORD_FILE": str(checkout_stack.home.password_file("checkout_owner")),
-    }
-    command = [sys.executable, "-m", "chassis.postgres.migrate", "checkout"]
-    subprocess.run(command, env=checkout_stack.environment(**owner), check=True)
-
-
-@pytest.fixture(scope="module")
-def api(checkout_stack: CheckoutStack) -> Api:
-    running = checkout_stack.start()
-    with running.client("operator-1", ["operator"]) as operator:
-        loaded = operator.put("/v1/catalogue", json={"products": PRODUCTS})
-        assert loaded.json() == {"received": len(PRODUCTS), "changed": len(PRODUCTS)}
-    return running
-
-
-@pytest.fixture
-def storefront(api: Api) -> Iterator[httpx.Client]:
-    with api.client() as client:
-        yield client
-
-
-@pytest.fixture
-def tx(checkout_stack: CheckoutStack, api: Api) -> Iterator[Connection]:
-    with checkout_stack.engine.connect() as connection:
-        yield connection
+from stack import redis
+from support.checkouts import DEADLINE_S, PRODUCTS, Api, CheckoutStack, cart, new_key, post, token, until
 
 
 def test_the_migrations_make_the_tables_in_code(tx: Connection) -> None:
@@ -369,7 +133,7 @@ def test_a_key_that_another_process_holds_is_in_progress_and_free_after_a_crash(
     storefront: httpx.Client, tx: Connection
 ) -> None:
     key = new_key()
-    lock = intake._lock(("storefront-1", key))
+    lock = intake.key_lock(("storefront-1", key))
     tx.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
     refused = post(storefront, cart(), key)
     assert (refused.status_code, refused.headers["retry-after"]) == (409, "1")
