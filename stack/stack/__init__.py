@@ -7,14 +7,16 @@ from stack.errors import (
     DownloadFailed,
     InvalidSettings,
     NoStack,
+    NotStarted,
     PermissionMissing,
     PlatformUnsupported,
     PortTaken,
     StackError,
 )
-from stack.lifecycle import ComponentStatus, Endpoints, Stack, down, up
+from stack.lifecycle import Endpoints, Stack, down, up
 from stack.progress import Progress, Watcher
 from stack.settings import StackSettings, default_home, from_environment
+from stack.status import ComponentStatus
 
 __all__ = [
     "ComponentFailed",
@@ -25,6 +27,7 @@ __all__ = [
     "Endpoints",
     "InvalidSettings",
     "NoStack",
+    "NotStarted",
     "PermissionMissing",
     "PlatformUnsupported",
     "PortTaken",

@@ -9,6 +9,7 @@ StackError
 ├── PermissionMissing    this user has no access to a file or an identity
 ├── ComponentFailed      a component ended while it was starting, or never became ready
 ├── DockerUnavailable    Docker does not answer, or an image cannot be pulled
+├── NotStarted           a service is needed that none of the selected sagas needs
 └── NoStack              the data folder holds no stack, or the stack is down
 """
 
@@ -59,6 +60,10 @@ class ComponentFailed(StackError):
 
 class DockerUnavailable(StackError):
     """Docker does not answer, or an image cannot be pulled."""
+
+
+class NotStarted(StackError):
+    """A service is needed that is not started, because none of the selected sagas needs it."""
 
 
 class NoStack(StackError):

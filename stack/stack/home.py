@@ -42,7 +42,10 @@ DISK_FREE_BYTES_MIN = 32 << 20
 
 @dataclass(slots=True, kw_only=True)
 class State:
-    """The content of ``stack.json``. ``done`` holds digests of deploy steps that need not run again."""
+    """The content of ``stack.json``. ``done`` holds digests of deploy steps that need not run again.
+
+    Without ``sagas`` all are selected whose services are installed.
+    """
 
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     version: int = STATE_VERSION
@@ -55,6 +58,7 @@ class State:
     partitions: int = 0
     ports: dict[str, int] = field(default_factory=dict)
     components: list[str] = field(default_factory=list)
+    sagas: list[str] = field(default_factory=list)
     replicas: dict[str, int] = field(default_factory=dict)
     environment: dict[str, dict[str, str]] = field(default_factory=dict)
     substitutes: dict[str, str] = field(default_factory=dict)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
@@ -23,6 +22,7 @@ from stack import (
     redis,
     registry,
     rotation,
+    selection,
     services,
     strays,
     toxiproxy,
@@ -30,33 +30,24 @@ from stack import (
 from stack.components import Component
 from stack.contract import AUDIT, DEPLOY, owner_of
 from stack.environment import require_private
-from stack.errors import ComponentFailed, InvalidSettings, NoStack, StackError
+from stack.errors import ComponentFailed, InvalidSettings, NoStack, NotStarted, StackError
 from stack.home import Home, State
 from stack.ports import LOOPBACK
 from stack.progress import Progress, Watcher, silent
 from stack.settings import StackSettings
 from stack.starting import Start, component_of, components
-from stack.supervision import ProcessState, Supervisor
+from stack.status import ComponentStatus, status_of
+from stack.supervision import Supervisor
 
 OWNER, RUNTIME = "owner", "runtime"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ComponentStatus:
-    """One process or container: ``state`` in supervisord's words, ``pid`` 0 in a container or where there is none."""
-
-    name: str
-    service: str
-    state: str
-    ready: bool
-    pid: int
-    address: str
-    up_s: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoints:
-    """The addresses of a stack. ``http`` holds the base addresses of our processes by service, one for each replica."""
+    """The addresses of a stack. ``http`` holds the base addresses of our processes by service, one for each replica.
+
+    ``absent`` has a sentence for each service that is not started, because none of the selected sagas needs it.
+    """
 
     kafka: str
     registry_url: str
@@ -65,13 +56,16 @@ class Endpoints:
     redis_url: str
     jwks_url: str
     http: Mapping[str, tuple[str, ...]]
+    absent: Mapping[str, str] = field(default_factory=dict)
 
     def url(self, service: str) -> str:
         """Return the base address of a service's first process, for example of ``checkout`` or ``saga-tracker-api``."""
         return self.urls(service)[0]
 
     def urls(self, service: str) -> tuple[str, ...]:
-        """Return the base addresses of a service's processes. Raises InvalidSettings where the stack lists none."""
+        """Return the base addresses of a service's processes. Raises NotStarted, or InvalidSettings for no service."""
+        if service in self.absent:
+            raise NotStarted(self.absent[service])
         if not (urls := self.http.get(service)):
             raise InvalidSettings(f"The stack has no address of {service}; known: {', '.join(self.http)}.")
         return urls
@@ -80,12 +74,14 @@ class Endpoints:
 class Stack:
     """The stack of one home."""
 
-    def __init__(self, home: Home, state: State, started: tuple[str, ...] = ()) -> None:
+    def __init__(self, home: Home, state: State, started: tuple[str, ...] = (), stopped: tuple[str, ...] = ()) -> None:
         self._home = home
         self._state = state
         self._supervisor = Supervisor(home, state.id)
         self.started = started
         """The processes that this object's ``up`` started; empty where the stack ran already."""
+        self.stopped = stopped
+        """The services and simulators that this object's ``up`` stopped, because no selected saga needs them."""
 
     @classmethod
     def load(cls, home: Path) -> Stack:
@@ -105,7 +101,8 @@ class Stack:
     def endpoints(self) -> Endpoints:
         """The addresses of this stack."""
         kept = self._state.ports
-        ours = [name for name in plan.everything() if name not in plan.INFRASTRUCTURE]
+        ours = selection.components(self._state.sagas)
+        others = [name for name in plan.everything() if name not in (*plan.INFRASTRUCTURE, *ours)]
         addresses = {
             name: tuple(services.http_url(self._state, process) for process in self._names(name)) for name in ours
         }
@@ -117,6 +114,7 @@ class Stack:
             redis_url=f"redis://{LOOPBACK}:{kept[redis.NAME]}/0",
             jwks_url=f"{services.http_url(self._state, services.ISSUER)}/.well-known/jwks.json",
             http=addresses,
+            absent={name: selection.absence(name, self._state.sagas) for name in others},
         )
 
     def shortage(self) -> str | None:
@@ -277,30 +275,13 @@ class Stack:
 
     def status(self) -> list[ComponentStatus]:
         """Return the status of every process and container of the stack, in starting order."""
-        return [self._status(component) for component in components(self._home, self._state)]
+        return [
+            status_of(component, self._state, self._supervisor) for component in components(self._home, self._state)
+        ]
 
     def down(self, watch: Watcher = silent) -> None:
         """Stop every process, in the reverse order of the start. Data stays. Raises StackError."""
         down(self._home.path, watch)
-
-    def _status(self, component: Component) -> ComponentStatus:
-        if self._state.docker and component.service in plan.INFRASTRUCTURE:
-            state = ProcessState.RUNNING if containers.is_running(self._state, component.name) else ProcessState.STOPPED
-            pid, up_s = 0, 0
-        else:
-            status = self._supervisor.status(component.name)
-            state, pid = status.state, status.pid
-            up_s = int(time.time()) - status.started_at_s if pid else 0
-        ready = state == ProcessState.RUNNING and component.is_ready()
-        return ComponentStatus(
-            name=component.name,
-            service=component.service,
-            state=state,
-            ready=ready,
-            pid=pid,
-            address=component.address,
-            up_s=up_s,
-        )
 
     def _names(self, service: str) -> tuple[str, ...]:
         return plan.process_names(self._state, service)
@@ -316,6 +297,8 @@ class Stack:
 
 def up(settings: StackSettings, watch: Watcher = silent) -> Stack:
     """Start the missing processes of a stack and return when all are ready; those that run stay as they are.
+
+    Those that run and that no selected saga needs are stopped.
 
     A failed start of a stack that was down leaves no process behind. Raises StackError.
     """
@@ -340,7 +323,9 @@ def up(settings: StackSettings, watch: Watcher = silent) -> Stack:
             if not was_alive:
                 _stop(home, state, supervisor, watch)
             raise
-        return Stack(home, state, started=tuple(idle))
+        kept = before.components if before is not None and was_alive else []
+        stopped = tuple(name for name in kept if name not in state.components)
+        return Stack(home, state, started=tuple(idle), stopped=stopped)
 
 
 def down(home_path: Path, watch: Watcher = silent) -> bool:

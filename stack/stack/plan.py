@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from stack import kafka, ports, postgres, redis, registry, services, toxiproxy
+from stack import kafka, ports, postgres, redis, registry, selection, services, toxiproxy
 from stack.errors import InvalidSettings
 from stack.home import State
 from stack.observers import OBSERVERS
@@ -39,12 +39,16 @@ def closure(names: Iterable[str]) -> list[str]:
 def next_state(settings: StackSettings, before: State | None, *, is_alive: bool) -> State:
     """Return the next state of ``stack.json``. Raises InvalidSettings.
 
-    A setting that is left out keeps its value. A stack that is up keeps its components and gains those of ``only``.
+    A setting that is left out keeps its value. A stack that is up keeps its components and gains those of ``only``;
+    without ``only`` it has those that its sagas need, and others are stopped.
     """
     state = before or State(docker=settings.docker, proxied=settings.proxied)
     _check_kept(settings, state, is_alive=is_alive)
+    sagas = state.sagas if settings.sagas is None else list(settings.sagas)
+    selection.check(sagas)
     kept = _known(state) if is_alive else []
-    components = everything() if settings.only is None else closure((*settings.only, *kept))
+    needed = (*INFRASTRUCTURE, *selection.components(sagas))
+    components = needed if settings.only is None else closure((*settings.only, *kept))
     observed = state.observed or settings.observed
     replicas = {**state.replicas, **settings.replicas}
     _check_workers(replicas, "have replicas")
@@ -58,6 +62,7 @@ def next_state(settings: StackSettings, before: State | None, *, is_alive: bool)
         optimised=settings.optimised,
         partitions=state.partitions or settings.partitions or PARTITIONS_DEFAULT,
         observed=observed,
+        sagas=sagas,
         components=[*([toxiproxy.NAME] if state.proxied else []), *(OBSERVERS if observed else ()), *components],
         replicas=replicas,
         environment=environment,

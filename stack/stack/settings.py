@@ -28,7 +28,8 @@ Environment = Mapping[str, str]
 class StackSettings:
     """How to start a stack. A setting that is left out keeps its last value, or has its default.
 
-    - ``only``: the components to start, with those that they need; None means all of them.
+    - ``sagas``: the names of the selected sagas. Only what they need is started; none: all that are installed.
+    - ``only``: the components to start, with those that they need; None means all that the sagas need.
     - ``replicas``: the number of processes by service. ``ports``: fixed ports by component.
     - ``tls``: whether connections to Kafka are encrypted. It can change while the stack is down.
     - ``optimised``: Kafka's Java compiles for a long run. That costs more in the first minute under load, then less.
@@ -46,6 +47,7 @@ class StackSettings:
     observed: bool = False
     tls: bool | None = None
     optimised: bool = False
+    sagas: tuple[str, ...] | None = None
     only: tuple[str, ...] | None = None
     partitions: int | None = None
     replicas: Mapping[str, int] = field(default_factory=dict)
@@ -81,6 +83,7 @@ def from_environment(
     docker: bool = False,
     proxied: bool = False,
     observed: bool = False,
+    sagas: tuple[str, ...] | None = None,
     only: tuple[str, ...] | None = None,
     partitions: int | None = None,
     replicas: Mapping[str, int] | None = None,
@@ -98,6 +101,7 @@ def from_environment(
         proxied=proxied,
         observed=observed,
         tls=_switch(TLS_VARIABLE, environ.get(TLS_VARIABLE)),
+        sagas=sagas,
         only=only,
         partitions=partitions,
         replicas=replicas or {},

@@ -26,6 +26,7 @@ from stack import (
     plan,
     postgres,
     registry,
+    selection,
     services,
 )
 from stack.components import Component
@@ -168,7 +169,8 @@ class Start:
 
     def _migrate(self) -> None:
         """Migrate the databases whose revisions changed, one at a time for each processor."""
-        pending = {database: found for database in contract.databases() if (found := self._unmigrated(database))}
+        installed = filter(selection.is_installed, contract.databases())
+        pending = {database: found for database in installed if (found := self._unmigrated(database))}
         if not pending:
             return
         self._watch(Progress(component=postgres.NAME, what="migrating"))

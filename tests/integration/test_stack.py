@@ -89,6 +89,15 @@ def test_a_second_up_changes_nothing(stack: Stack, settings: StackSettings) -> N
     assert all(component.ready for component in again.status())
 
 
+def test_the_status_has_the_memory_and_the_start_of_every_process(stack: Stack) -> None:
+    for component in stack.status():
+        process = psutil.Process(component.pid)
+        assert component.memory_bytes is not None
+        assert component.memory_bytes > process.memory_info().shared
+        assert component.started_at is not None
+        assert abs(component.started_at.timestamp() - process.create_time()) < DEADLINE_S
+
+
 def test_everything_listens_on_loopback_only(stack: Stack) -> None:
     listening = {
         connection.laddr.ip

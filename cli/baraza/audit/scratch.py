@@ -155,10 +155,13 @@ def _everything(
     yield "steps", steps(definitions)
     yield from sources.tables(origin, services)
     gateway, courier = origin.gateway_url, origin.courier_url
-    yield "authorizations", _records(gateway, "authorization", ("id", "reference", "state", "amount_minor", "currency"))
-    yield "captures", _records(gateway, "capture", ("id", "reference", "amount_minor", "currency"))
-    yield "refunds", _records(gateway, "refund", ("id", "reference", "amount_minor", "currency"))
-    yield "parcels", map(_parcel, sources.provider_records(courier, "shipment"))
+    if gateway:
+        columns = ("id", "reference", "state", "amount_minor", "currency")
+        yield "authorizations", _records(gateway, "authorization", columns)
+        yield "captures", _records(gateway, "capture", ("id", "reference", "amount_minor", "currency"))
+        yield "refunds", _records(gateway, "refund", ("id", "reference", "amount_minor", "currency"))
+    if courier:
+        yield "parcels", map(_parcel, sources.provider_records(courier, "shipment"))
     if origin.kafka is not None:
         yield "dead_letters", sources.dead_letters(origin.kafka)
 

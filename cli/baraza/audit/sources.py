@@ -22,6 +22,8 @@ from chassis.postgres.bounds import AUDITING
 from chassis.wire.kafka import KafkaLogin
 from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.model.saga import SagaDefinition
+from stack.selection import PROVIDERS, callers, is_installed
+from stack.services import COURIER, GATEWAY
 
 FETCH_ROWS = 20_000
 """Rows in memory at a time."""
@@ -45,7 +47,8 @@ class Unreadable(Refusal):
 class Sources:
     """Connection strings of the services' databases by service name, and the addresses of the rest.
 
-    ``kafka`` is None where there is no broker and hence no dead letter.
+    ``kafka`` is None where there is no broker and hence no dead letter. A provider's address is empty
+    where it is not started, and was never called.
     """
 
     databases: Mapping[str, str]
@@ -55,19 +58,30 @@ class Sources:
 
 
 def sources_of(stack: Running) -> Sources:
-    """Return where the audit of a running stack reads."""
+    """Return where the audit of a running stack reads. Raises Unreadable."""
     services = (*services_of(DEFINITIONS), CHECKOUT, TRACKER)
-    return Sources(
+    urls = {provider: stack.url(provider) if stack.is_started(provider) else "" for provider in PROVIDERS}
+    found = Sources(
         databases={service: stack.database_url(service, AUDITOR) for service in services},
-        gateway_url=stack.url("gateway"),
-        courier_url=stack.url("courier"),
+        gateway_url=urls[GATEWAY],
+        courier_url=urls[COURIER],
         kafka=stack.kafka_login(AUDITOR),
     )
+    for provider, url in urls.items():
+        if not url and any(_has_effects(found, service) for service in callers(provider)):
+            raise Unreadable(f"The audit compares the records of the {provider}. {stack.absence(provider)}")
+    return found
+
+
+def _has_effects(sources: Sources, service: str) -> bool:
+    with closing(connect(sources, service)) as connection, _readable(f"What {service} has done"):
+        return connection.execute("SELECT EXISTS (SELECT FROM effects)").fetchone() == (True,)
 
 
 def services_of(definitions: Mapping[tuple[str, int], SagaDefinition]) -> tuple[str, ...]:
-    """Return every service that owns a step, each once."""
-    return tuple(dict.fromkeys(service for definition in definitions.values() for service in definition.services))
+    """Return every service that owns a step and is installed, each once."""
+    owners = dict.fromkeys(service for definition in definitions.values() for service in definition.services)
+    return tuple(filter(is_installed, owners))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

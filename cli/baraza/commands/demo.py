@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from baraza.commands.options import COUNT_MAX, RATE_MAX, SEED_MAX, Home, Json, finite
+from baraza.commands.options import COUNT_MAX, ORDER_SAGA, RATE_MAX, SEED_MAX, Home, Json, finite
 from baraza.system import running
 from baraza.terminal import FOUND_A_PROBLEM, Refusal, notify, progress, put, put_json, stop
 
@@ -80,6 +80,7 @@ def demo(
     with progress("reading baskets"):
         baskets = workload(orders, Mix(seed=seed))
     with _stack(home, keep=keep) as stack:
+        stack.require(ORDER_SAGA)
         # What earlier runs on this stack have sold is delivered anew.
         seeding.replenish(stack, seeding.load_workload(stack, baskets), f"demo-{new_id()}")
         notify(f"Replaying {baskets.orders} orders.")

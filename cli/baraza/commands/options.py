@@ -39,6 +39,8 @@ Saga: TypeAlias = Annotated[
     ),
 ]
 
+ORDER_SAGA = "order"
+"""The saga of what customers order."""
 ID_LENGTH_MAX = 64
 DIGITS_MAX = 9
 PARTITIONS_MAX = 256

@@ -16,6 +16,7 @@ import typer
 
 from baraza.commands.options import (
     COUNT_MAX,
+    ORDER_SAGA,
     RATE_MAX,
     Commands,
     Home,
@@ -92,7 +93,9 @@ def submit(file: OrderFile, key: Key = None, home: Home = None, as_json: Json = 
         raise UsageRefusal(f"{file} has the idempotency key {own!r}, --idempotency-key is {key!r}; give one of them.")
     chosen = key or order.key
     again = command("orders", "submit", as_argument(file), "--idempotency-key", chosen, home=home)
-    with running.find(home).api("checkout") as checkout:
+    stack = running.find(home)
+    stack.require(ORDER_SAGA)
+    with stack.api("checkout") as checkout:
         notify(f"Idempotency key: {chosen}")
         repeat = f"Repeat it safely, under the key {chosen}: {again}"
         with repeatable("Whether the order was accepted is unknown.", repeat) as outcome:
@@ -163,6 +166,7 @@ def _dataset(home: Path | None, limit: int | None) -> tuple[running.Running, Ite
     from baraza.storefront import dataset, seed
 
     stack = running.find(home)
+    stack.require(ORDER_SAGA)
     with progress("reading baskets"):
         workload = dataset.workload(limit or dataset.ALL_BASKETS, dataset.Mix())
     seed.load_workload(stack, workload)
@@ -176,7 +180,9 @@ def _file(home: Path | None, found: Input, limit: int | None) -> tuple[running.R
     total = sum(1 for _ in islice(orderfile.read(found.path, found.name), limit))
     if not total:
         raise UsageRefusal(f"{found.name} has no order; expected one JSON object a line.")
-    return running.find(home), islice(orderfile.read(found.path, found.name), limit), total
+    stack = running.find(home)
+    stack.require(ORDER_SAGA)
+    return stack, islice(orderfile.read(found.path, found.name), limit), total
 
 
 def _replay(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,19 +19,34 @@ if TYPE_CHECKING:
 
 Docker = Annotated[bool, typer.Option("--docker", help="Run Kafka, PostgreSQL, Redis and the registry in containers.")]
 Observe = Annotated[bool, typer.Option("--observe", help="Also run Prometheus with our alerts, and Zipkin for traces.")]
+Sagas = Annotated[
+    str | None,
+    typer.Option(
+        "--sagas",
+        metavar="NAME,…",
+        help="Start only what these sagas need; kept for the next up. 'all': all that are installed.",
+        show_default=False,
+    ),
+]
 Login = Annotated[str, typer.Argument(metavar="LOGIN", help="For example payment or operator.", show_default=False)]
 
 
 def up(
+    sagas: Sagas = None,
     replicas: Replicas = None,
     docker: Docker = False,
     observe: Observe = False,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Start the stack, or whatever is missing: Kafka, PostgreSQL, Redis, the registry, every service."""
+    """Start the stack, or whatever is missing: Kafka, PostgreSQL, Redis, the registry, every service.
+
+    With --sagas only the services and simulators that these sagas need, besides checkout and the tracker.
+    """
     started_at_s = time.monotonic()
-    stack = start(home, docker=docker, observe=observe, replicas=replicas_of(replicas))
+    stack = start(home, docker=docker, observe=observe, replicas=replicas_of(replicas), sagas=sagas)
+    if stack.stopped:
+        notify(f"Stopped: {', '.join(stack.stopped)}. Sagas that need them wait until they are started again.")
     if as_json:
         put_json(_addresses(stack))
     elif stack.started:
@@ -52,7 +68,7 @@ def down(home: Home = None) -> None:
 
 
 def status(home: Home = None, as_json: Json = False) -> None:
-    """Show every process of the stack; exit status 1 if one is not ready."""
+    """Show every process of the stack, its memory and since when it runs; exit status 1 if one is not ready."""
     stack = running.load(home)
     components = stack.status()
     if as_json:
@@ -63,12 +79,15 @@ def status(home: Home = None, as_json: Json = False) -> None:
                 component.name,
                 "ready" if component.ready else component.state.lower(),
                 component.pid or "",
-                _duration(component.up_s),
+                _mebibytes(component.memory_bytes),
+                _time(component.started_at),
+                _duration(component.up_s) if component.pid else "",
                 component.address,
             )
             for component in components
         ]
-        put_table(("process", "state", "pid", "up", "address"), rows, right=("pid", "up"))
+        headings = ("process", "state", "pid", "memory", "started", "up", "address")
+        put_table(headings, rows, right=("pid", "memory", "up"))
     if shortage := stack.shortage():
         notify(shortage)
     if shortage or not all(component.ready for component in components):
@@ -91,6 +110,14 @@ def _addresses(stack: Stack) -> dict[str, object]:
         "started": list(stack.started),
         "http": {service: list(urls) for service, urls in endpoints.http.items()},
     }
+
+
+def _mebibytes(count: int | None) -> str:
+    return "" if count is None else f"{count >> 20} MB"
+
+
+def _time(at: datetime | None) -> str:
+    return "" if at is None else at.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _duration(seconds: int) -> str:

@@ -62,6 +62,21 @@ class Running:
         """Return the HTTP address of a process."""
         return self._deployment.endpoints.url(process)
 
+    def is_started(self, service: str) -> bool:
+        """Return whether a service or simulator is one that this stack starts."""
+        return service not in self._deployment.endpoints.absent
+
+    def absence(self, service: str) -> str:
+        """Return how to start a service or simulator that :meth:`is_started` denies."""
+        return self._deployment.endpoints.absent[service]
+
+    def require(self, saga: str) -> None:
+        """Raise NotStarted where a service of the saga is not started: what is begun there would wait for it."""
+        from saga_tracker.definitions import newest
+
+        for service in newest(saga).participants:
+            self.url(service)
+
     def api(self, service: str) -> Api:
         """Return a service's API, called as a member of staff."""
         return self.apis(service)[0]

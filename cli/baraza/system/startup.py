@@ -19,16 +19,23 @@ MEBIBYTE = 1_048_576
 
 
 def start(
-    home: Path | None, *, docker: bool = False, observe: bool = False, replicas: dict[str, int] | None = None
+    home: Path | None,
+    *,
+    docker: bool = False,
+    observe: bool = False,
+    replicas: dict[str, int] | None = None,
+    sagas: str | None = None,
 ) -> Stack:
-    """Start the processes that do not run yet and return the stack.
+    """Start the processes that do not run yet, stop those that the sagas do not need, and return the stack.
 
     Raises StackError, after every process that this call started was stopped.
     """
     from stack.lifecycle import up
+    from stack.selection import read
     from stack.settings import from_environment
 
-    settings = from_environment(home=home, docker=docker, observed=observe, replicas=replicas or {})
+    selected = None if sagas is None else read(sagas)
+    settings = from_environment(home=home, docker=docker, observed=observe, replicas=replicas or {}, sagas=selected)
     running.remember(settings.home)
     with progress_shown() as watch:
         return up(settings, watch)
