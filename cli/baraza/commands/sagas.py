@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,8 +24,18 @@ if TYPE_CHECKING:
     from saga_tracker.model.saga import SagaDefinition, StepDefinition
 
 app = Commands(no_args_is_help=True, help="Sagas, as the tracker knows them.")
-saga_app = Commands(no_args_is_help=True, help="The definition of a saga.")
+saga_app = Commands(no_args_is_help=True, help="The definition of a saga, and the skeleton of a new one.")
 
+ROOT = Path(__file__).resolve().parents[3]
+NEXT = """
+The saga {saga} has one step in {service}, and is complete. The generated files are written as well. Next:
+  1. ./baraza test --quick                            all of it is green
+  2. schemas/{package}/, then ./baraza schemas generate      give its messages their fields
+  3. {saga}_step.py and tables.py of {service}        what the step decides, and its rows, with a migration
+  4. publish {requested} where a request is accepted; let the reactions in handlers.py record the end
+  5. add steps, and say what must be true: docs/sagas.md
+"""
+"""What the skeleton's writer does next."""
 STATES = ("PENDING", "CONFIRMED", "CANCELLED_COMPENSATED", "NEEDS_REVIEW", "IN_DOUBT", "INCIDENT")
 PAGE_SAGAS = 100
 NOT_FOUND = 404
@@ -52,6 +63,18 @@ Referred = Annotated[
     str, typer.Argument(metavar="REFERENCE", help="The id, or a number of a payment or a shipment.", show_default=False)
 ]
 Name = Annotated[str, typer.Argument(metavar="SAGA", help="A saga's name, such as order.", show_default=False)]
+NewName = Annotated[
+    str, typer.Argument(metavar="NAME", help="The new saga's name, such as pay_bill.", show_default=False)
+]
+Service = Annotated[
+    str | None,
+    typer.Option(
+        "--service",
+        metavar="SERVICE",
+        help="The service that starts the saga and has its step; checkout if not given.",
+        show_default=False,
+    ),
+]
 Mermaid = Annotated[bool, typer.Option("--mermaid", help="As the source of a Mermaid diagram.")]
 
 
@@ -124,6 +147,21 @@ def show(name: Name, mermaid: Mermaid = False, as_json: Json = False) -> None:
         put_json(_definition(definition))
     else:
         put((diagram.mermaid if mermaid else diagram.diagram)(definition).rstrip())
+
+
+@saga_app.command("new")
+def new(name: NewName, service: Service = None) -> None:
+    """Write the skeleton of a saga into this checkout: schemas, definition, a step, its trigger, a test.
+
+    It has one step, which works: it accepts a request, rejects it, or is undone. Go on from there.
+    """
+    from baraza.skeleton.names import named
+    from baraza.skeleton.writing import write
+
+    names = named(ROOT, name, service)
+    for path in write(names):
+        put(str(path.relative_to(ROOT)))
+    notify(NEXT.format(saga=name, service=names.service, package=names.package, requested=names.messages["requested"]))
 
 
 def _pages(tracker: Api, params: dict[str, str | int], limit: int) -> Iterator[dict[str, Any]]:
