@@ -111,13 +111,15 @@ def test_the_search_finds_a_name_where_there_is_one() -> None:
 def test_in_a_service_only_its_triggers_know_the_events_of_a_saga(service: str) -> None:
     """A step's decision, rows and calls serve every saga: they know requests, and commands with their replies.
 
-    A service that starts a saga knows its beginning and its end.
+    A service that starts a saga knows its beginning, its cancellation and its end, and each knows what it reacts to.
     """
     compensations = [each for own in handlers().values() for each in own.compensations]
     of_commands = {name_of(each) for own in compensations for each in (own.on, *own.replies)}
     others = [definition for definition in DEFINITIONS.values() if service != definition.started_by.OWNER]
     own = [definition for definition in DEFINITIONS.values() if service == definition.started_by.OWNER]
     ends = {name_of(end) for each in own for end in (each.started_by, each.completed_by, each.failed_by)}
+    ends |= {name_of(event) for each in own for event in each.cancelled_by}
+    ends |= {name_of(reaction.on) for reaction in handlers()[service].reactions}
     alone = {name_of(message_type) for message_type in STANDALONE.values()}
     events = {name_of(subject.message_type) for subject in contract.subjects()}
     forbidden = events - of_commands - COMMON_NAMES - ends - alone

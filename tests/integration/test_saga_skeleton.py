@@ -12,17 +12,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-LEFT_OUT = shutil.ignore_patterns(".venv", ".git", ".baraza", "__pycache__", ".*_cache", "history", "*.parquet")
+LEFT_OUT = shutil.ignore_patterns(".venv", ".git", ".baraza", "__pycache__", ".*_cache")
 WITHIN_S = 600
 SAGAS = {"pay_bill": (), "hire_van": ("--service", "shipping")}
 """Of one the service is the default; of the other a provider of the benchmark may run in its place."""
 RULES = (
-    "tests/contract/test_saga_closure.py", "tests/contract/test_imports.py", "tests/contract/test_sizes.py",
-    "tests/contract/test_asyncapi.py", "tests/contract/test_docs.py", "tests/contract/test_words.py",
-    "tests/unit/test_definitions.py", "tests/unit/test_rehearsal.py", "tests/unit/test_triggers.py",
+    "tests/contract/test_saga_closure.py", "tests/contract/test_schemas.py", "tests/contract/test_imports.py",
+    "tests/contract/test_asyncapi.py", "tests/contract/test_docs.py", "tests/unit/test_definitions.py",
+    "tests/unit/test_rehearsal.py",
 )  # fmt: skip
-SCHEMA_RULES = ("tests/contract/test_schemas.py", "-k", "generated or folder or comparison")
-"""Without the comparison with released schemas, which the copy leaves out: a new saga changes none of them."""
 
 pytestmark = pytest.mark.timeout(WITHIN_S)
 
@@ -71,17 +69,14 @@ def checkout(before: Checkout) -> Checkout:
 
 
 def test_a_new_saga_keeps_every_rule(checkout: Checkout) -> None:
-    for rules in (RULES, SCHEMA_RULES):
-        ended = checkout.run("-m", "pytest", "-q", "-p", "no:cacheprovider", *rules)
-        assert ended.returncode == 0, ended.stdout[-4_000:] + ended.stderr
-        assert " passed" in ended.stdout
+    ended = checkout.run("-m", "pytest", "-q", "-p", "no:cacheprovider", *RULES)
+    assert ended.returncode == 0, ended.stdout[-4_000:] + ended.stderr
 
 
 @pytest.mark.parametrize("name", SAGAS)
 def test_the_test_that_it_writes_passes(checkout: Checkout, name: str) -> None:
     ended = checkout.run("-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/unit/test_{name}.py")
     assert ended.returncode == 0, ended.stdout[-4_000:] + ended.stderr
-    assert "5 passed" not in ended.stdout.split("=")[0]
     shown = checkout.run("-m", "baraza", "saga", "show", name)
     assert f"accept_{name}" in shown.stdout
 

@@ -143,7 +143,10 @@ def test_without_a_stack_one_sentence_states_what_to_run(
         (("orders", "replay", "nowhere.jsonl"), "nowhere.jsonl cannot be read: no such file or directory"),
         (("catalogue", "load", "nowhere.csv"), "nowhere.csv cannot be read: no such file or directory"),
         (("customers", "load", "nowhere.csv"), "nowhere.csv cannot be read: no such file or directory"),
-        (("saga", "show", "oder"), "No saga is called 'oder'; known: manual_posting, order."),
+        (("saga", "show", "oder"), "No saga is called 'oder'; known: "),
+        (("saga", "new", "Order"), "'Order' is no name for a saga; write words of small letters"),
+        (("saga", "new", "order"), "The name order is taken: there is a saga order"),
+        (("up", "--sagas", "oder"), "There is no saga 'oder'; known: order"),
     ],
 )
 def test_wrong_usage_ends_with_status_2(

@@ -60,7 +60,7 @@ def test_a_message_that_exists_makes_a_name_taken() -> None:
     """Its step would be accept_inventory, and it would reject with inventory's own InventoryRejected."""
     with pytest.raises(UsageRefusal, match="taken: there is a service inventory"):
         named(ROOT, "inventory", None)
-    with pytest.raises(UsageRefusal, match="there is a message baraza.shipping.ShipmentRejected"):
+    with pytest.raises(UsageRefusal, match=r"there is a message baraza\.shipping\.ShipmentRejected"):
         named(ROOT, "shipment", None)
 
 

@@ -29,11 +29,11 @@ saga_app = Commands(no_args_is_help=True, help="The definition of a saga, and th
 ROOT = Path(__file__).resolve().parents[3]
 NEXT = """
 The saga {saga} has one step in {service}, and is complete. The generated files are written as well. Next:
-  1. ./baraza test --quick                            all of it is green
-  2. schemas/{package}/, then ./baraza schemas generate      give its messages their fields
-  3. {saga}_step.py and tables.py of {service}        what the step decides, and its rows, with a migration
-  4. publish {requested} where a request is accepted; let the reactions in handlers.py record the end
-  5. add steps, and say what must be true: docs/sagas.md
+  1. Check it: ./baraza test --quick
+  2. Give its messages their fields in schemas/{package}/, then run ./baraza schemas generate
+  3. Let the step decide in {saga}_step.py; give it rows in tables.py, and a migration
+  4. Publish {requested} where {service} accepts a request; record the end in its reactions
+  5. Add steps, and say what must be true: docs/sagas.md
 """
 """What the skeleton's writer does next."""
 STATES = ("PENDING", "CONFIRMED", "CANCELLED_COMPENSATED", "NEEDS_REVIEW", "IN_DOUBT", "INCIDENT")

@@ -131,11 +131,11 @@ ACCEPTING = SagaTrigger(
 
 HANDLERS = Template('''\
 def load_$saga(_messages: Sequence[$request | $withdraw], _tx: Connection) -> None:
-    """Lock and return the rows that the step $step decides by, in one statement for the batch: it has none yet."""
+    """Lock and return the rows that the step decides by, in one statement for the batch: it has none yet."""
 
 
 def save_$saga(_rows: None, _tx: Connection) -> None:
-    """Save the rows that the step $step has changed: it has none yet."""
+    """Save the rows that the step has changed: it has none yet."""
 
 
 def on_${saga}_completed(_events: Sequence[$completed], _tx: Connection) -> None:
