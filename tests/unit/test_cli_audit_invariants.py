@@ -13,6 +13,7 @@ from baraza.audit.invariant import Invariant
 from baraza.audit.invariants import INVARIANTS
 from baraza.audit.report import judge
 from saga_tracker.definitions import DEFINITIONS
+from support.returned_rows import PARKED_RETURN, REFUND_UNKNOWN, RETURN_DAMAGE, RETURNED, SHORT
 
 CONSISTENT = """
     INSERT INTO sagas VALUES ('confirmed', 'order', 1, 'CONFIRMED', NULL, 400, 0),
@@ -219,11 +220,11 @@ DAMAGE = [
 
 @pytest.fixture
 def data() -> Iterator[sqlite3.Connection]:
-    """A confirmed, a refused, a refunded and a parked order, all consistent."""
+    """A confirmed, a refused, a refunded and a parked order, and one with returns, all consistent."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         connection.executescript(scratch.SCHEMA)
         connection.executemany("INSERT INTO steps VALUES (?, ?, ?, ?, ?, ?)", scratch.steps(DEFINITIONS))
-        connection.executescript(CONSISTENT)
+        connection.executescript(CONSISTENT + RETURNED)
         yield connection
 
 
@@ -243,7 +244,23 @@ def test_consistent_data_break_no_invariant(data: sqlite3.Connection) -> None:
     assert broken(data) == set()
 
 
-@pytest.mark.parametrize(("name", "damage"), DAMAGE)
+@pytest.mark.parametrize("returned", [(SHORT,), (PARKED_RETURN,), (PARKED_RETURN, REFUND_UNKNOWN)])
+def test_a_return_that_is_short_or_parked_breaks_no_invariant(
+    data: sqlite3.Connection, returned: tuple[str, ...]
+) -> None:
+    data.executescript("".join(returned))
+
+    assert broken(data) == set()
+
+
+def test_a_parked_return_that_refunds_another_amount_is_found(data: sqlite3.Connection) -> None:
+    data.executescript(PARKED_RETURN)
+    data.execute("UPDATE refunds SET amount_minor = 179 WHERE id = 'ref-l'")
+
+    assert {"captured-once", "refunded-as-returned", "ledger-is-the-gateways"} <= broken(data)
+
+
+@pytest.mark.parametrize(("name", "damage"), [*DAMAGE, *RETURN_DAMAGE])
 def test_each_kind_of_damage_is_found(data: sqlite3.Connection, name: str, damage: str) -> None:
     data.executescript(damage)
 
@@ -341,7 +358,7 @@ def test_damage_to_a_saga_that_waits_is_found(data: sqlite3.Connection, name: st
 
 
 def test_every_invariant_has_damage_that_it_finds() -> None:
-    assert {invariant.name for invariant in INVARIANTS} == {name for name, _ in DAMAGE}
+    assert {invariant.name for invariant in INVARIANTS} == {name for name, _ in (*DAMAGE, *RETURN_DAMAGE)}
 
 
 def test_offenders_are_named_up_to_a_limit_and_counted_beyond_it(data: sqlite3.Connection) -> None:

@@ -35,6 +35,7 @@ LEDGER_IS_THE_GATEWAYS = Invariant(
         FROM (SELECT saga_id FROM posted UNION SELECT saga_id FROM settled)
              LEFT JOIN posted USING (saga_id) LEFT JOIN settled USING (saga_id) LEFT JOIN sagas USING (saga_id)
         WHERE coalesce(receivable_minor, 0) <> coalesce(captured_minor - refunded_minor, 0)
+          AND saga_id NOT IN (SELECT order_id FROM refunding)
           AND (sagas.state IS NOT 'NEEDS_REVIEW'
                OR coalesce(receivable_minor, 0) <> 0
                   AND (saga_id, 'payment') NOT IN unsettled AND (saga_id, 'ledger') NOT IN unsettled)

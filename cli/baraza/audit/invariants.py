@@ -12,6 +12,7 @@ from baraza.audit.bookings import LEDGER_BALANCES, LEDGER_IS_THE_GATEWAYS, POSTE
 from baraza.audit.invariant import Invariant
 from baraza.audit.ledger import LEDGER_INVARIANTS, SAGA_INVARIANTS
 from baraza.audit.prices import CHARGED_THE_PRICE, PRICED_RIGHT
+from baraza.audit.returns import RETURN_INVARIANTS
 
 PARKED_DAYS_MAX = 7
 """An authorization of a card expires after about as long: then even a redrive cannot complete the order."""
@@ -111,6 +112,7 @@ PAYMENTS_AGREE = Invariant(
         FROM (SELECT saga_id FROM charged UNION SELECT saga_id FROM settled)
              LEFT JOIN charged USING (saga_id) LEFT JOIN settled USING (saga_id) LEFT JOIN sagas USING (saga_id)
         WHERE (sagas.state IS NOT 'NEEDS_REVIEW' OR (saga_id, 'payment') NOT IN unsettled)
+          AND saga_id NOT IN (SELECT order_id FROM refunding)
           AND (coalesce(charged.authorizations, 0), coalesce(charged.open, 0), coalesce(charged.captures, 0),
                coalesce(charged.refunds, 0))
            <> (coalesce(settled.authorizations, 0), coalesce(settled.open, 0), coalesce(settled.captures, 0),
@@ -152,26 +154,33 @@ HELD_FOR_A_SAGA = Invariant(
 
 STOCK_CONSERVED = Invariant(
     name="stock-conserved",
-    rule="For every product, its movements sum to the pieces received, and these are either on hand or reserved.",
+    rule="For every product, movements sum to the pieces received; with those returned they are on hand or reserved.",
     checked="SELECT count(*) FROM stock",
     offenders="""
-        SELECT sku, moved || ' by movements, ' || coalesce(received, 0) || ' received, ' || coalesce(on_hand, 0)
-               || ' on hand, ' || reserved || ' reserved'
-        FROM stock
-        WHERE coalesce(received, 0) <> coalesce(on_hand, 0) + reserved OR on_hand < 0
+        SELECT sku, moved || ' by movements, ' || coalesce(received, 0) || ' received, ' || coalesce(units, 0)
+               || ' restocked, ' || coalesce(on_hand, 0) || ' on hand, ' || reserved || ' reserved'
+        FROM stock LEFT JOIN restocked USING (sku)
+        WHERE coalesce(received, 0) + coalesce(units, 0) <> coalesce(on_hand, 0) + reserved OR on_hand < 0
            OR moved <> coalesce(received, 0)
+        UNION ALL
+        SELECT sku, units || ' restocked, and it is not in stock'
+        FROM restocked WHERE sku NOT IN (SELECT sku FROM stock)
     """,
 )
 
 POINTS_CONSERVED = Invariant(
     name="points-conserved",
-    rule="For every account, its movements sum to the points granted, and these are either on it or burned.",
+    rule="For every account, its movements sum to the points granted; with those credited they are on it or burned.",
     checked="SELECT count(*) FROM accounts",
     offenders="""
-        SELECT customer_id, moved || ' by movements, ' || coalesce(granted, 0) || ' granted, ' || coalesce(balance, 0)
-               || ' left, ' || burned || ' burned'
-        FROM accounts
-        WHERE coalesce(granted, 0) <> coalesce(balance, 0) + burned OR balance < 0 OR moved <> coalesce(granted, 0)
+        SELECT customer_id, moved || ' by movements, ' || coalesce(granted, 0) || ' granted, '
+               || coalesce(points, 0) || ' credited, ' || coalesce(balance, 0) || ' left, ' || burned || ' burned'
+        FROM accounts LEFT JOIN credited USING (customer_id)
+        WHERE coalesce(granted, 0) + coalesce(points, 0) <> coalesce(balance, 0) + burned OR balance < 0
+           OR moved <> coalesce(granted, 0)
+        UNION ALL
+        SELECT customer_id, points || ' points credited without an account'
+        FROM credited WHERE points > 0 AND customer_id NOT IN (SELECT customer_id FROM accounts)
     """,
 )
 
@@ -315,6 +324,7 @@ INVARIANTS = (
     *LEDGER_INVARIANTS,
     *SAGA_INVARIANTS,
     POSTED_BY_TWO,
+    *RETURN_INVARIANTS,
     OUTBOXES_DRAINED,
     DEFERRED_DRAINED,
     DEAD_LETTERS_KNOWN,

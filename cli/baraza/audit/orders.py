@@ -25,26 +25,31 @@ ORDERS_HAVE_SAGAS = Invariant(
 
 CAPTURED_ONCE = Invariant(
     name="captured-once",
-    rule="According to the gateway, a confirmed order is captured once at its price, and no authorization stays open.",
+    rule="According to the gateway, a confirmed order is captured once at its price and refunded only for returns.",
     checked=CONFIRMED,
     offenders="""
         SELECT saga_id, 'payable ' || payable_minor || '; the gateway has ' || coalesce(captures, 0) || ' captures of '
-               || coalesce(captured_minor, 0) || ', ' || coalesce(refunded_minor, 0) || ' refunded, '
+               || coalesce(captured_minor, 0) || ', ' || coalesce(settled.refunded_minor, 0) || ' refunded, '
                || coalesce(open, 0) || ' open authorizations'
         FROM sagas JOIN orders ON order_id = saga_id LEFT JOIN settled USING (saga_id)
+             LEFT JOIN given_back USING (order_id) LEFT JOIN refunding USING (order_id)
         WHERE sagas.state = 'CONFIRMED'
-          AND (captures IS NOT 1 OR captured_minor IS NOT payable_minor OR refunded_minor <> 0 OR open <> 0)
+          AND (captures IS NOT 1 OR captured_minor IS NOT payable_minor OR open <> 0
+               OR settled.refunded_minor <> coalesce(given_back.refunded_minor, 0) AND returns IS NULL)
     """,
 )
 
 CHARGED_ONCE = Invariant(
     name="charged-once",
-    rule="No order has two authorizations, captures or refunds at the gateway.",
+    rule="No order has two authorizations, captures or refunds at the gateway; one refund more for each return.",
     checked="SELECT count(*) FROM settled JOIN orders ON order_id = saga_id",
     offenders="""
-        SELECT saga_id, authorizations || ' authorizations, ' || captures || ' captures, ' || refunds || ' refunds'
-        FROM settled JOIN orders ON order_id = saga_id
-        WHERE authorizations > 1 OR captures > 1 OR refunds > 1
+        SELECT saga_id, authorizations || ' authorizations, ' || captures || ' captures, ' || settled.refunds
+               || ' refunds'
+        FROM settled JOIN orders ON order_id = saga_id LEFT JOIN given_back USING (order_id)
+             LEFT JOIN refunding USING (order_id)
+        WHERE authorizations > 1 OR captures > 1
+           OR settled.refunds > 1 + coalesce(given_back.refunds, 0) + coalesce(refunding.returns, 0)
     """,
 )
 

@@ -19,7 +19,7 @@ PRICED_RIGHT = Invariant(
 
 CHARGED_THE_PRICE = Invariant(
     name="charged-the-price",
-    rule="Every amount recorded, authorized, captured, refunded or posted for an order is its price in its currency.",
+    rule="Every amount recorded, authorized, captured, refunded or posted for a whole order is its price and currency.",
     checked="SELECT count(*) FROM charges",
     offenders="""
         SELECT saga_id, what || ' ' || charges.amount_minor || ' ' || coalesce(charges.currency, orders.currency)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from itertools import islice
@@ -14,13 +15,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from baraza.audit import sources
+from baraza.audit import returns, sources
 from baraza.audit.sources import Row, Sources, services_of
 from saga_tracker.model.saga import SagaDefinition
 
 INSERT_ROWS = 20_000
 
-SCHEMA = """
+TABLES = """
     CREATE TABLE steps (saga_type, saga_version, step, service, undone_by, holds);
     CREATE TABLE sagas (
         saga_id PRIMARY KEY, saga_type, saga_version, state, reason, idle_days, is_awaiting
@@ -60,13 +61,24 @@ SCHEMA = """
     CREATE TABLE refunds (id PRIMARY KEY, saga_id, amount_minor, currency) WITHOUT ROWID;
     CREATE TABLE parcels (tracking_number PRIMARY KEY, saga_id, state, lines, destination) WITHOUT ROWID;
 """
+SCHEMA = TABLES + returns.SCHEMA
 
-VIEWS = """
-    -- settled: what the gateway has charged for a saga. charged: what payment has. posted: the ledger's receivable,
-    -- without what people posted by hand, of which the gateway knows nothing.
-    -- charges: every amount that is recorded for an order, in any state of its saga.
-    -- held: what a service holds for a step now. holding: the steps that are to hold something while they are done.
+UNSETTLED = """
     -- unsettled: a call whose outcome the service does not know, or a message that it could not handle.
+    CREATE TABLE unsettled (saga_id, service, PRIMARY KEY (saga_id, service)) WITHOUT ROWID;
+    INSERT INTO unsettled
+    SELECT saga_id, service FROM effects WHERE state = 'STARTED'
+    UNION SELECT saga_id, service FROM deferred WHERE is_undated
+    UNION SELECT saga_id, service FROM letters
+    WHERE saga_id IS NOT NULL AND service IS NOT NULL AND resolution IS NULL;
+"""
+
+DERIVED = """
+    -- settled: what the gateway has charged for a saga. charged: what payment has; both with refunds of returns.
+    -- posted: the ledger's receivable of an order and its returns, less what parked returns have not posted yet,
+    -- without what people posted by hand, of which the gateway knows nothing.
+    -- charges: every amount that is recorded for an order as a whole, in any state of its saga.
+    -- held: what a service holds for a step now. holding: the steps that are to hold something while they are done.
     CREATE TABLE settled (
         saga_id PRIMARY KEY, authorizations, open, captures, captured_minor, refunds, refunded_minor
     ) WITHOUT ROWID;
@@ -83,13 +95,19 @@ VIEWS = """
     CREATE TABLE charged (saga_id PRIMARY KEY, authorizations, open, captures, refunds) WITHOUT ROWID;
     INSERT INTO charged
     SELECT saga_id, sum(state <> 'DECLINED'), sum(state IN ('AUTHORIZED', 'CAPTURE_FAILED')),
-           sum(state IN ('CAPTURED', 'REFUNDED')), sum(state = 'REFUNDED')
-    FROM payments
+           sum(state IN ('CAPTURED', 'REFUNDED')), sum(state = 'REFUNDED') + coalesce(refunds, 0)
+    FROM payments LEFT JOIN given_back ON order_id = saga_id
     GROUP BY saga_id;
     CREATE TABLE posted (saga_id PRIMARY KEY, receivable_minor) WITHOUT ROWID;
     INSERT INTO posted
-    SELECT saga_id, sum(receivable_minor) FROM ledger
-    WHERE saga_id NOT IN (SELECT saga_id FROM manual_postings) GROUP BY saga_id;
+    SELECT coalesce(order_id, saga_id), sum(receivable_minor)
+    FROM (
+        SELECT saga_id, receivable_minor FROM ledger WHERE saga_id NOT IN (SELECT saga_id FROM manual_postings)
+        UNION ALL
+        SELECT saga_id, -amount_minor FROM return_refunds JOIN sagas USING (saga_id)
+        WHERE state NOT IN ('CONFIRMED', 'CANCELLED_COMPENSATED') AND saga_id NOT IN (SELECT saga_id FROM ledger)
+    ) LEFT JOIN returns ON return_id = saga_id
+    GROUP BY coalesce(order_id, saga_id);
     CREATE TABLE delivered (saga_id PRIMARY KEY, parcels, live) WITHOUT ROWID;
     INSERT INTO delivered SELECT saga_id, count(*), sum(state = 'live') FROM parcels GROUP BY saga_id;
     CREATE TABLE charges (saga_id, what, amount_minor, currency);
@@ -97,7 +115,10 @@ VIEWS = """
     SELECT saga_id, 'payment recorded', amount_minor, currency FROM payments
     UNION ALL SELECT saga_id, 'the gateway authorized', amount_minor, currency FROM authorizations
     UNION ALL SELECT saga_id, 'the gateway captured', amount_minor, currency FROM captures
-    UNION ALL SELECT saga_id, 'the gateway refunded', amount_minor, currency FROM refunds
+    UNION ALL
+    SELECT saga_id, 'the gateway refunded', amount_minor, currency FROM refunds
+    WHERE saga_id NOT IN (SELECT order_id FROM refunding)
+      AND id NOT IN (SELECT refund_id FROM return_refunds WHERE refund_id IS NOT NULL)
     UNION ALL SELECT saga_id, 'the ledger has', posted_minor, currency FROM ledger;
     CREATE TABLE held (saga_id, step, service, is_own, PRIMARY KEY (saga_id, step, service)) WITHOUT ROWID;
     INSERT INTO held
@@ -108,23 +129,21 @@ VIEWS = """
            order_id IS NULL OR points IS points_to_burn AND burns.customer_id IS orders.customer_id
     FROM burns LEFT JOIN orders ON order_id = saga_id WHERE burns.state = 'BURNED'
     UNION ALL SELECT saga_id, step, 'shipping', 1 FROM shipments WHERE state = 'BOOKED'
-    UNION ALL SELECT saga_id, step, 'ledger', 1 FROM ledger WHERE posts > 0 AND reversals = 0;
+    UNION ALL SELECT saga_id, step, 'ledger', 1 FROM ledger WHERE posts > 0 AND reversals = 0
+    UNION ALL
+    SELECT return_id, 'approve_return', 'checkout', order_id IS NOT NULL
+    FROM returns LEFT JOIN orders USING (order_id) WHERE returns.state IN ('APPROVED', 'ARRIVED', 'COMPLETED');
     CREATE TABLE holding (
         saga_type, saga_version, step, service, holds, PRIMARY KEY (saga_type, saga_version, step, service)
     ) WITHOUT ROWID;
     INSERT INTO holding
     SELECT saga_type, saga_version, step, service, holds FROM steps WHERE holds IS NOT NULL;
-    CREATE TABLE unsettled (saga_id, service, PRIMARY KEY (saga_id, service)) WITHOUT ROWID;
-    INSERT INTO unsettled
-    SELECT saga_id, service FROM effects WHERE state = 'STARTED'
-    UNION SELECT saga_id, service FROM deferred WHERE is_undated
-    UNION SELECT saga_id, service FROM letters
-    WHERE saga_id IS NOT NULL AND service IS NOT NULL AND resolution IS NULL;
     CREATE INDEX letters_by_saga ON letters (saga_id, service);
     CREATE INDEX parcels_by_saga ON parcels (saga_id);
     CREATE INDEX replies_by_saga ON replies (saga_id, step);
     ANALYZE;
 """
+VIEWS = UNSETTLED + returns.VIEWS + DERIVED
 
 
 @contextmanager
@@ -162,6 +181,8 @@ def _everything(
         yield "refunds", _records(gateway, "refund", ("id", "reference", "amount_minor", "currency"))
     if courier:
         yield "parcels", map(_parcel, sources.provider_records(courier, "shipment"))
+        yield "pickups", map(_pickup, sources.provider_records(courier, "collection"))
+        yield "pieces", (row for record in sources.provider_records(courier, "collection") for row in _pieces(record))
     if origin.kafka is not None:
         yield "dead_letters", sources.dead_letters(origin.kafka)
 
@@ -180,10 +201,28 @@ def _records(url: str, kind: str, fields: tuple[str, ...]) -> Iterator[Row]:
 
 def _parcel(record: Mapping[str, Any]) -> Row:
     """Return a parcel; the courier's records of an earlier release hold neither contents nor destination."""
+    return record["id"], record["reference"], record["state"], _contents(record), record.get("destination")
+
+
+def _pickup(record: Mapping[str, Any]) -> Row:
+    """Return a parcel that the courier collects from a customer."""
+    return record["id"], record["reference"], record["state"], _contents(record)
+
+
+def _pieces(record: Mapping[str, Any]) -> Iterator[Row]:
+    """Yield what a parcel that arrived held, by product: how many good pieces, and how many others."""
+    good, damaged = Counter[str](), Counter[str]()
+    for piece in record.get("pieces") or ():
+        (good if piece["condition"] == "good" else damaged)[piece["sku"]] += piece["quantity"]
+    for sku in good.keys() | damaged.keys():
+        yield record["id"], sku, good[sku], damaged[sku]
+
+
+def _contents(record: Mapping[str, Any]) -> str | None:
+    """Return the digest of what a parcel was booked with, as PostgreSQL makes it of an order's lines."""
     contents = record.get("contents")
     lines = contents and ",".join(f"{sku} {quantity}" for sku, quantity in sorted(contents))
-    digest = lines and hashlib.md5(lines.encode(), usedforsecurity=False).hexdigest()
-    return record["id"], record["reference"], record["state"], digest, record.get("destination")
+    return lines and hashlib.md5(lines.encode(), usedforsecurity=False).hexdigest()
 
 
 def _insert(scratch: sqlite3.Connection, table: str, read: Iterable[Row], advance: Callable[[int], None]) -> None:

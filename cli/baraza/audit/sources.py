@@ -14,7 +14,7 @@ from typing import Any, LiteralString
 import httpx
 import psycopg
 
-from baraza.audit import ledger
+from baraza.audit import ledger, returns
 from baraza.system import broker
 from baraza.system.running import Running
 from baraza.terminal import Refusal
@@ -113,7 +113,7 @@ def extracts(services: Iterable[str]) -> Iterator[Extract]:
         for owner, table, query in OWN_TABLES:
             if owner == service:
                 yield Extract(service=service, table=table, query=query)
-        for owner, table, query, source in RECORDS_IN_PROCESS:
+        for owner, table, query, source in (*RECORDS_IN_PROCESS, *returns.TABLES):
             if owner == service:
                 yield Extract(service=service, table=table, query=query, only_with=source)
 
@@ -361,10 +361,11 @@ def _until(consumer: Any, end: int) -> Iterator[tuple[str, int, int, str]]:
         yield message.topic(), message.partition(), message.offset(), (message.key() or b"").decode(errors="replace")
 
 
-OPEN_ORDERS = "orders that checkout waits for"
+OPEN_ORDERS, OPEN_RETURNS = "orders that checkout waits for", "returns that checkout waits for"
+RETURNS_OPEN = "SELECT count(*) FROM returns WHERE decided_at IS NULL"
 PARKED = """
     SELECT count(*) FROM sagas
-    WHERE saga_type = 'order' AND (state IN ('NEEDS_REVIEW', 'IN_DOUBT', 'INCIDENT') OR awaits_since IS NOT NULL)
+    WHERE saga_type = %s AND (state IN ('NEEDS_REVIEW', 'IN_DOUBT', 'INCIDENT') OR awaits_since IS NOT NULL)
 """
 UNDER_WAY = (
     (TRACKER, "sagas under way", "SELECT count(*) FROM sagas WHERE state = 'PENDING' AND awaits_since IS NULL"),
@@ -377,20 +378,23 @@ DUE_ROWS = "SELECT count(*) FROM deferred WHERE due_at IS NOT NULL"
 def under_way(sources: Sources, services: Iterable[str]) -> dict[str, int]:
     """Count what still moves, by its description; empty when nothing moves. Raises Unreadable."""
     found: dict[str, int] = {}
-    for service in (*services, CHECKOUT, TRACKER):
+    for service in (*dict.fromkeys((*services, CHECKOUT)), TRACKER):
         queries = [(what, query) for owner, what, query in UNDER_WAY if owner == service]
         queries.append((f"messages in the outbox of {service}", OUTBOX_ROWS))
         if service != TRACKER:
             queries.append((f"messages to be retried by {service}", DUE_ROWS))
         with closing(connect(sources, service)) as connection:
             found |= {what: _count(connection, query) for what, query in queries}
+            if service == CHECKOUT and _has_table(connection, "returns"):
+                found[OPEN_RETURNS] = _count(connection, RETURNS_OPEN)
             if service == TRACKER:
-                # An order that is parked, or waits for an outcome that comes later, does not move.
-                found[OPEN_ORDERS] -= _count(connection, PARKED)
+                # An order that is parked, or waits for an outcome that comes later, does not move. Nor does a return.
+                found[OPEN_ORDERS] -= _count(connection, PARKED, "order")
+                found[OPEN_RETURNS] = found.get(OPEN_RETURNS, 0) - _count(connection, PARKED, "return_order")
     return {what: count for what, count in found.items() if count > 0}
 
 
-def _count(connection: psycopg.Connection[Row], query: LiteralString) -> int:
+def _count(connection: psycopg.Connection[Row], query: LiteralString, *values: str) -> int:
     with _readable("What still moves"):
-        row = connection.execute(query).fetchone()
+        row = connection.execute(query, values).fetchone()
     return int(row[0]) if row else 0
