@@ -41,8 +41,8 @@ RETURNED = """
     INSERT INTO returns VALUES ('back', 'sold', 'COMPLETED', 1, 'USD', 540, 60, 60, 'three'),
         ('lost', 'sold', 'COMPLETED', 1, 'USD', 180, 20, 20, 'a mug'),
         ('way', 'sold', 'APPROVED', 0, 'USD', 180, 20, 20, 'a mug'),
-        ('kept', 'sold', 'WITHDRAWN', 1, 'USD', 180, 20, 20, 'a mug'),
-        ('late', 'sold', 'REFUSED', 1, 'USD', NULL, NULL, NULL, 'a mug');
+        ('kept', 'sold', 'FAILED', 1, 'USD', 0, 0, 0, 'a mug'),
+        ('late', 'sold', 'FAILED', 1, 'USD', 0, 0, 0, 'a mug');
     INSERT INTO return_lines VALUES ('back', 'mug', 2, 200), ('back', 'cup', 1, 200), ('lost', 'mug', 1, 200),
         ('way', 'mug', 1, 200), ('kept', 'mug', 1, 200), ('late', 'mug', 1, 200);
     INSERT INTO collections VALUES ('back', 'ARRIVED', 'col-b', 540), ('lost', 'LOST', 'col-l', 180),
@@ -86,6 +86,13 @@ REFUND_UNKNOWN = """
 """
 """After PARKED_RETURN: the gateway has refunded the card, and payment does not know it."""
 
+CONTRADICTED = """
+    UPDATE pickups SET state = 'arrived' WHERE saga_id = 'kept';
+    INSERT INTO pieces VALUES ('col-k', 'mug', 1, 0);
+    INSERT INTO contradictions VALUES ('kept');
+"""
+"""The courier said that it could not collect the parcel, which arrived after all."""
+
 RETURN_DAMAGE = [
     ("returns-have-sagas", "UPDATE returns SET state = 'ARRIVED' WHERE return_id = 'back'"),
     ("returns-have-sagas", "UPDATE returns SET is_decided = 0 WHERE return_id = 'kept'"),
@@ -114,11 +121,12 @@ RETURN_DAMAGE = [
     ("payments-agree", "DELETE FROM return_refunds WHERE saga_id = 'lost'"),
     ("returns-priced-right", "UPDATE returns SET refund_minor = 300, points_minor = 300 WHERE return_id = 'back'"),
     ("returns-priced-right", "UPDATE returns SET points = 31 WHERE return_id = 'lost'"),
-    ("returns-priced-right", "UPDATE returns SET points_minor = 26 WHERE return_id = 'lost'"),
+    ("returns-priced-right", "UPDATE returns SET points_minor = 31 WHERE return_id = 'lost'"),
     ("returns-priced-right", "UPDATE returns SET points_minor = -1 WHERE return_id = 'lost'"),
     ("returns-priced-right", "UPDATE returns SET currency = 'KWD' WHERE return_id = 'way'"),
     ("returns-priced-right", "UPDATE returns SET refund_minor = 181 WHERE return_id = 'way'"),
     ("returns-priced-right", "UPDATE returns SET points = 19 WHERE return_id = 'way'"),
+    ("returns-priced-right", "UPDATE returns SET points_minor = 19 WHERE return_id = 'way'"),
     ("refunded-as-returned", "DELETE FROM return_refunds WHERE saga_id = 'back'"),
     ("refunded-as-returned", "UPDATE return_refunds SET amount_minor = 539 WHERE saga_id = 'back'"),
     ("refunded-as-returned", "UPDATE refunds SET amount_minor = 539 WHERE id = 'ref-b'"),
@@ -155,6 +163,7 @@ RETURN_DAMAGE = [
     ("parcels-are-the-returns", "UPDATE pickups SET lines = 'another' WHERE saga_id = 'back'"),
     ("parcels-are-the-returns", "UPDATE pickups SET state = 'lost' WHERE saga_id = 'kept'"),
     ("parcels-are-the-returns", "UPDATE pickups SET state = 'accepted' WHERE saga_id = 'kept'"),
+    ("parcels-are-the-returns", "UPDATE pickups SET state = 'collected' WHERE saga_id = 'kept'"),
     (
         "parcels-are-the-returns",
         "UPDATE pickups SET state = 'arrived' WHERE saga_id = 'kept'; INSERT INTO pieces VALUES ('col-k', 'mug', 0, 1)",

@@ -13,7 +13,7 @@ from baraza.audit.invariant import Invariant
 from baraza.audit.invariants import INVARIANTS
 from baraza.audit.report import judge
 from saga_tracker.definitions import DEFINITIONS
-from support.returned_rows import PARKED_RETURN, REFUND_UNKNOWN, RETURN_DAMAGE, RETURNED, SHORT
+from support.returned_rows import CONTRADICTED, PARKED_RETURN, REFUND_UNKNOWN, RETURN_DAMAGE, RETURNED, SHORT
 
 CONSISTENT = """
     INSERT INTO sagas VALUES ('confirmed', 'order', 1, 'CONFIRMED', NULL, 400, 0),
@@ -244,8 +244,8 @@ def test_consistent_data_break_no_invariant(data: sqlite3.Connection) -> None:
     assert broken(data) == set()
 
 
-@pytest.mark.parametrize("returned", [(SHORT,), (PARKED_RETURN,), (PARKED_RETURN, REFUND_UNKNOWN)])
-def test_a_return_that_is_short_or_parked_breaks_no_invariant(
+@pytest.mark.parametrize("returned", [(SHORT,), (PARKED_RETURN,), (PARKED_RETURN, REFUND_UNKNOWN), (CONTRADICTED,)])
+def test_a_return_that_is_short_or_parked_or_contradicted_breaks_no_invariant(
     data: sqlite3.Connection, returned: tuple[str, ...]
 ) -> None:
     data.executescript("".join(returned))

@@ -39,6 +39,9 @@ COLLECTED = """
     GROUP BY saga_id, line ->> 'sku'
 """
 
+CONTRADICTIONS = "SELECT DISTINCT saga_id FROM attempts WHERE is_contradicted"
+"""Of which the courier has reported two ends; people settle what the customer gets."""
+
 RESTOCKS = "SELECT saga_id, sku, units FROM restocks"
 REFUNDS = "SELECT saga_id, order_id, amount_minor, currency, refund_id FROM refunds"
 CREDITS = "SELECT saga_id, order_id, customer_id, points FROM credits"
@@ -49,6 +52,7 @@ TABLES = (
     ("checkout", "bought", BOUGHT, "returns"),
     ("shipping", "collections", COLLECTIONS, "collections"),
     ("shipping", "collected", COLLECTED, "collections"),
+    ("shipping", "contradictions", CONTRADICTIONS, "attempts"),
     ("inventory", "restocks", RESTOCKS, "restocks"),
     ("payment", "return_refunds", REFUNDS, "refunds"),
     ("loyalty", "credits", CREDITS, "credits"),
@@ -63,6 +67,7 @@ SCHEMA = """
     CREATE TABLE bought (order_id, sku, units, unit_price_minor, PRIMARY KEY (order_id, sku)) WITHOUT ROWID;
     CREATE TABLE collections (saga_id PRIMARY KEY, state, collection_id, refund_minor) WITHOUT ROWID;
     CREATE TABLE collected (saga_id, sku, good, damaged, PRIMARY KEY (saga_id, sku)) WITHOUT ROWID;
+    CREATE TABLE contradictions (saga_id PRIMARY KEY) WITHOUT ROWID;
     CREATE TABLE restocks (saga_id, sku, units, PRIMARY KEY (saga_id, sku)) WITHOUT ROWID;
     CREATE TABLE return_refunds (saga_id PRIMARY KEY, order_id, amount_minor, currency, refund_id) WITHOUT ROWID;
     CREATE TABLE credits (saga_id PRIMARY KEY, order_id, customer_id, points) WITHOUT ROWID;
@@ -102,10 +107,10 @@ VIEWS = """
     INSERT INTO worth
     SELECT return_id, sum(counted.units * unit_price_minor)
     FROM counted JOIN return_lines USING (return_id, sku) GROUP BY return_id;
-    CREATE TABLE given (order_id PRIMARY KEY, returns, gross_minor, refund_minor, points) WITHOUT ROWID;
+    CREATE TABLE given (order_id PRIMARY KEY, returns, gross_minor, refund_minor, points_minor, points) WITHOUT ROWID;
     INSERT INTO given
     SELECT order_id, count(*), sum(gross_minor), sum(iif(gross_minor IS NULL, 0, refund_minor)),
-           sum(iif(gross_minor IS NULL, 0, points))
+           sum(iif(gross_minor IS NULL, 0, points_minor)), sum(iif(gross_minor IS NULL, 0, points))
     FROM returns LEFT JOIN worth USING (return_id) GROUP BY order_id;
 """
 """They need ``unsettled``, and the order's tables need them."""
@@ -186,14 +191,15 @@ RETURNS_PRICED_RIGHT = Invariant(
              JOIN (SELECT order_id, returns AS number FROM given) USING (order_id)
         WHERE abs(refund_minor * total_minor - payable_minor * gross_minor) > total_minor * (1 + number)
            OR abs(points * total_minor - points_to_burn * gross_minor) > total_minor * (1 + number)
-           OR refund_minor + points_minor > gross_minor + number
+           OR abs(refund_minor + points_minor - gross_minor) > 2 * number
            OR refund_minor < 0 OR points_minor < 0 OR points < 0
            OR returns.currency IS NOT orders.currency
         UNION ALL
         SELECT order_id, 'all of it is returned, for ' || refund_minor || ' of ' || payable_minor || ' and '
-               || points || ' of ' || points_to_burn || ' points'
+               || points || ' of ' || points_to_burn || ' points, which paid ' || points_minor
         FROM given JOIN orders USING (order_id)
-        WHERE gross_minor = total_minor AND (refund_minor <> payable_minor OR points <> points_to_burn)
+        WHERE gross_minor = total_minor
+          AND (refund_minor, points_minor, points) <> (payable_minor, total_minor - payable_minor, points_to_burn)
     """,
 )
 
@@ -269,7 +275,7 @@ RESTOCKED_AS_ARRIVED = Invariant(
 
 PARCELS_ARE_THE_RETURNS = Invariant(
     name="parcels-are-the-returns",
-    rule="According to the courier, a completed return's parcel has ended and is its own; of others nothing arrived.",
+    rule="According to the courier, a completed return's parcel has ended and is its own; of cancelled ones none came.",
     checked="SELECT count(*) FROM pickups",
     offenders="""
         SELECT return_id, sagas.state || '; shipping has ' || coalesce(collections.state || ' ' || collection_id,
@@ -286,7 +292,8 @@ PARCELS_ARE_THE_RETURNS = Invariant(
         FROM pickups LEFT JOIN returns ON return_id = pickups.saga_id LEFT JOIN sagas ON sagas.saga_id = return_id
         WHERE return_id IS NULL OR pickups.lines IS NOT returns.lines
            OR sagas.state = 'CANCELLED_COMPENSATED'
-              AND (pickups.state IN ('accepted', 'lost')
+              AND pickups.saga_id NOT IN (SELECT saga_id FROM contradictions)
+              AND (pickups.state IN ('accepted', 'collected', 'lost')
                    OR pickups.state = 'arrived' AND collection_id IN (SELECT collection_id FROM pieces))
         UNION ALL
         SELECT saga_id, count(*) || ' parcels have ended for one return'
