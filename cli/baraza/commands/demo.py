@@ -17,8 +17,12 @@ from baraza.terminal import FOUND_A_PROBLEM, Refusal, notify, progress, put, put
 if TYPE_CHECKING:
     from baraza.audit.report import Report
     from baraza.demo.result import DemoResult
+    from baraza.demo.returns import Returned
+    from baraza.storefront.dataset import Workload
 
 AUDIT_WAIT_S = 60.0
+RETURNS_MAX = 1_000
+"""As many confirmed orders as a run remembers."""
 
 Orders = Annotated[
     int,
@@ -50,6 +54,12 @@ Rate = Annotated[
         show_default=False,
     ),
 ]
+Returns = Annotated[
+    int,
+    typer.Option(
+        "--returns", min=0, max=RETURNS_MAX, metavar="NUMBER", help="Maximum number of confirmed orders to return from."
+    ),
+]
 Keep = Annotated[bool, typer.Option("--keep", help="Leave the stack up afterwards.")]
 
 
@@ -58,48 +68,59 @@ def demo(
     seed: Seed = 1,
     in_flight: InFlight = 200,
     rate: Rate = None,
+    returns: Returns = 21,
     keep: Keep = False,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Replay a retailer's baskets through the whole stack, failures included, and audit the result.
+    """Replay a retailer's baskets through the whole stack, failures and returns included, and audit the result.
 
     Starts a stack if none is up, and takes down what it started.
     Replaces the faults that are set at the simulators.
-    Exit status 1 unless every order is CONFIRMED or CANCELLED_COMPENSATED and the audit is green.
+    Exit status 1 unless every order and return is CONFIRMED or CANCELLED_COMPENSATED and the audit is green.
     """
     from baraza.audit import console
+    from baraza.demo import returns as returning
     from baraza.demo import run as engine
     from baraza.demo import view
-    from baraza.storefront import seed as seeding
     from baraza.storefront.dataset import Mix, workload
     from baraza.system import providers
-    from chassis.wire.envelope import new_id
 
     write = notify if as_json else put
     with progress("reading baskets"):
         baskets = workload(orders, Mix(seed=seed))
     with _stack(home, keep=keep) as stack:
         stack.require(ORDER_SAGA)
-        # What earlier runs on this stack have sold is delivered anew.
-        seeding.replenish(stack, seeding.load_workload(stack, baskets), f"demo-{new_id()}")
+        _deliver(stack, baskets)
         notify(f"Replaying {baskets.orders} orders.")
         with providers.faults(stack), view.progress_shown() as show:
             result = engine.run(stack, baskets, in_flight=in_flight, rate=rate, show=show)
+        returned = returning.run(stack, () if result.stuck else result.confirmed_orders[:returns])
         report = console.run(stack, AUDIT_WAIT_S)
-        view.write_result(stack, result, write)
+        view.write_result(stack, result, returned, write)
         console.show(report, write)
     if as_json:
-        put_json(result.summary(report))
-    _check(result, report)
+        put_json(result.summary(returned, report))
+    _check(result, returned, report)
 
 
-def _check(result: DemoResult, report: Report) -> None:
-    """End with status 1 unless every order has ended and the audit is green."""
+def _deliver(stack: running.Running, baskets: Workload) -> None:
+    """Load the catalogue and the customers; what earlier runs on this stack have sold is delivered anew."""
+    from baraza.storefront import seed as seeding
+    from chassis.wire.envelope import new_id
+
+    seeding.replenish(stack, seeding.load_workload(stack, baskets), f"demo-{new_id()}")
+
+
+def _check(result: DemoResult, returned: Returned, report: Report) -> None:
+    """End with status 1 unless every order and return has ended and the audit is green."""
     if result.stuck:
         raise Refusal(result.stuck)
     if result.tally.parked:
         raise Refusal(f"{result.tally.parked} orders are parked: {', '.join(result.unfinished)}. See their timelines.")
+    if returned.unfinished:
+        named = ", ".join(f"{each.return_id} ({each.state})" for each in returned.unfinished)
+        raise Refusal(f"{len(returned.unfinished)} returns have not ended: {named}. See their timelines.")
     if not report.is_green:
         stop(FOUND_A_PROBLEM)
 

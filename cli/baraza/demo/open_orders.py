@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from chassis.wire.kafka import KafkaLogin
 
 REJECTED = "REJECTED"
+CONFIRMED_KEPT_MAX = 1_000
+"""Confirmed orders whose ids are kept, for their returns."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +59,7 @@ class OpenOrders(SagaOutcomes):
         self._early: dict[str, Message] = {}
         self._parked: set[str] = set()
         self._confirmed = 0
+        self._confirmed_first: list[str] = []
         self._cancelled: Counter[str] = Counter()
         self._examples: dict[str, str] = {}
         self._latencies_ms = array("d")
@@ -130,6 +133,11 @@ class OpenOrders(SagaOutcomes):
         with self._changed:
             return sorted(self._parked)[:limit]
 
+    def confirmed_orders(self, limit: int) -> Sequence[str]:
+        """Return up to ``limit`` orders that were confirmed, the first ones first."""
+        with self._changed:
+            return self._confirmed_first[:limit]
+
     def examples(self) -> dict[str, str]:
         """Return one order for each kind of outcome: "confirmed", and the reasons of the cancelled ones."""
         with self._changed:
@@ -157,6 +165,8 @@ class OpenOrders(SagaOutcomes):
         match message:
             case OrderConfirmed():
                 self._confirmed += 1
+                if len(self._confirmed_first) < CONFIRMED_KEPT_MAX:
+                    self._confirmed_first.append(message.saga_id)
                 outcome = "confirmed"
             case OrderFailed():
                 # Only a rejection's reason is a fixed word of its service; others are sentences about one order.

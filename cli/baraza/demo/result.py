@@ -8,6 +8,7 @@ from typing import Any
 
 from baraza.audit.report import Report
 from baraza.demo.open_orders import Tally
+from baraza.demo.returns import Returned
 from baraza.percentiles import percentile
 from baraza.storefront.replay import Intake
 
@@ -31,6 +32,8 @@ class DemoResult:
     tally: Tally
     latencies_ms: Sequence[float]
     examples: Mapping[str, str]
+    confirmed_orders: Sequence[str]
+    """The first ones."""
     unfinished: Sequence[str]
     late_successes: int
     late_example: str | None
@@ -38,8 +41,8 @@ class DemoResult:
     orders_per_s: float
     stuck: str | None
 
-    def summary(self, report: Report) -> dict[str, Any]:
-        """Return the run and the audit's verdict as one JSON object."""
+    def summary(self, returned: Returned, report: Report) -> dict[str, Any]:
+        """Return the run, its returns and the audit's verdict as one JSON object."""
         return {
             "orders": self.intake.total,
             "confirmed": self.tally.confirmed,
@@ -54,6 +57,11 @@ class DemoResult:
             "unfinished": list(self.unfinished),
             "cancelled_by": self.tally.cancelled,
             "refused_by": dict(self.intake.refused.most_common()),
+            "returns": len(returned.outcomes),
+            "returns_completed": len(returned.completed),
+            "returns_failed": len(returned.failed),
+            "returns_unfinished": [each.return_id for each in returned.unfinished],
+            "returns_by": dict(returned.by_summary().most_common()),
             "took_s": round(self.took_s, 1),
             "orders_per_s": round(self.orders_per_s, 1),
             "broken_invariants": [finding.invariant.name for finding in report.findings if finding.total],

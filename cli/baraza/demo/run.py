@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from baraza.audit.sources import TRACKER, connect, sources_of
-from baraza.demo.open_orders import OpenOrders
+from baraza.demo.open_orders import CONFIRMED_KEPT_MAX, OpenOrders
 from baraza.demo.result import DemoProgress, DemoResult
 from baraza.storefront.dataset import Workload
 from baraza.storefront.replay import Intake, Replay
@@ -51,6 +51,7 @@ def run(
             tally=orders.tally(),
             latencies_ms=orders.latencies_ms(),
             examples=orders.examples(),
+            confirmed_orders=orders.confirmed_orders(CONFIRMED_KEPT_MAX),
             unfinished=[*orders.parked_orders(NAMED_MAX), *orders.still_open(NAMED_MAX)],
             late_successes=late,
             late_example=late_example,

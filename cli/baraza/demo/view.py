@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from baraza import timeline
 from baraza.demo.result import DemoProgress, DemoResult
+from baraza.demo.returns import Returned, ReturnOutcome
 from baraza.percentiles import percentile
 from baraza.system.running import TRACKER_API, Running
 from baraza.terminal import console, is_interactive, notify
@@ -69,13 +70,15 @@ def _table(progress: DemoProgress) -> Table:
     return table
 
 
-def write_result(stack: Running, result: DemoResult, write: Callable[[str], None]) -> None:
-    """Write the figures, and the timelines of some orders. Raises Refused or Unreachable."""
+def write_result(stack: Running, result: DemoResult, returned: Returned, write: Callable[[str], None]) -> None:
+    """Write the figures, and the timelines of some orders and of a return. Raises Refused or Unreachable."""
     _write_figures(result, write)
-    for order_id in instructive(result.examples, result.late_example):
-        write("")
-        with stack.api(TRACKER_API) as tracker:
-            timeline.write(tracker.get(f"/v1/sagas/{order_id}/timeline"), write)
+    _write_returns(returned, write)
+    shown = instructive_return(returned)
+    with stack.api(TRACKER_API) as tracker:
+        for saga_id in (*instructive(result.examples, result.late_example), *([shown.return_id] if shown else [])):
+            write("")
+            timeline.write(tracker.get(f"/v1/sagas/{saga_id}/timeline"), write)
     write("")
 
 
@@ -95,6 +98,17 @@ def _write_figures(result: DemoResult, write: Callable[[str], None]) -> None:
     p50, p99 = (percentile(result.latencies_ms, share) for share in (0.50, 0.99))
     if p50 is not None:
         write(f"{p50:>8.0f}  ms from submission to outcome (median), {p99:.0f} ms for 99 of 100")
+
+
+def _write_returns(returned: Returned, write: Callable[[str], None]) -> None:
+    write(f"{len(returned.outcomes):>8}  returns of confirmed orders")
+    for summary, count in returned.by_summary().most_common():
+        write(f"{count:>14}  {summary}")
+
+
+def instructive_return(returned: Returned) -> ReturnOutcome | None:
+    """Return which return to show: a completed one, if there is one."""
+    return next(iter([*returned.completed, *returned.outcomes]), None)
 
 
 def instructive(examples: Mapping[str, str], late: str | None) -> list[str]:
