@@ -167,6 +167,7 @@ def _rights_of(service: str) -> KafkaRights:
         # From its own events a restored database learns what it had decided.
         reads += [f"{service}.events"] if own else []
         writes += [step.dead_letter_topic for step in own]
+        reads += [f"{event.OWNER}.events" for event, services in saga.reactions.items() if service in services]
         if service in saga.participants:
             reads.append(f"{service}.commands")
         if service == saga.started_by.OWNER:

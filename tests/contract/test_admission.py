@@ -33,7 +33,7 @@ ANY_ROLE = {("GET", "/v1/catalogue"), ("GET", "/v1/accounts/x")}
 """Reading needs a token alone."""
 HUGE_BYTES = 10**9
 ROLES = ("customer", "storefront", "support", "operator", "catalogue")
-PARAMETERS = {"order_id": "0" * 26, "saga_id": "0" * 26}
+PARAMETERS = {"order_id": "0" * 26, "return_id": "0" * 26, "saga_id": "0" * 26}
 ATTEMPTS_MAX = 200
 
 

@@ -169,6 +169,20 @@ def test_the_service_that_starts_a_saga_handles_its_end(definition: SagaDefiniti
     assert {definition.completed_by, definition.failed_by} <= starter.events
 
 
+@each_saga
+def test_a_service_reacts_to_exactly_the_events_of_steps_that_the_definition_names(definition: SagaDefinition) -> None:
+    steps = definition.steps
+    events = {event for step in steps for event in (step.succeeds_with, step.rejected_with)}
+    key = (definition.name, definition.version)
+    reacting = {
+        (reaction.on, service)
+        for service, own in SERVICES.items()
+        for reaction in own.reactions
+        if key in reaction.sagas and reaction.on in events
+    }
+    assert reacting == {(event, service) for event, own in definition.reactions.items() for service in own}
+
+
 def test_everything_that_is_emitted_is_registered_for_its_topic() -> None:
     registered = {(subject.topic, subject.message_type) for subject in contract.subjects()}
     for service, own in SERVICES.items():

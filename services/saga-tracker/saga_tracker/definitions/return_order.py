@@ -101,6 +101,7 @@ RETURN_ORDER_V1 = SagaDefinition(
     reply_timeout_s=30,
     command_attempts_max=5,
     deadline_s=120,
+    reactions={ParcelArrived: ("checkout",)},
     references=(
         ReferenceDefinition(kind="order", event=ReturnRequested, field="order_id"),
         ReferenceDefinition(kind="collection", event=ParcelArrived, field="collection_id"),
