@@ -26,6 +26,7 @@ from baraza.commands import (
     operate,
     orders,
     proof,
+    returns,
     sagas,
     schemas,
     stack,
@@ -67,6 +68,7 @@ app.command()(proof.explore)
 app.command()(proof.simulate)
 app.command("test", context_settings={"ignore_unknown_options": True})(test.run)
 app.add_typer(orders.app, name="orders")
+app.add_typer(returns.app, name="returns")
 app.add_typer(sagas.app, name="sagas")
 app.add_typer(sagas.saga_app, name="saga")
 app.add_typer(operate.letters_app, name="letters")

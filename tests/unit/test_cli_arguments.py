@@ -27,6 +27,7 @@ CALLS: tuple[tuple[str, ...], ...] = (
     ("redrive", "--plan", "all"), ("redrive", "--apply", ORDER, *SAYS), ("redrive", "--show", ORDER),
     ("letters", "list"), ("letters", "close", ORDER, *SAYS), ("events", "tail", "saga.events", "--limit", "1"),
     ("orders", "show", ORDER), ("orders", "cancel", ORDER), ("orders", "submit", "-"), ("orders", "replay", "-"),
+    ("returns", "show", ORDER), ("returns", "cancel", ORDER), ("returns", "request", ORDER, "-"),
     ("catalogue", "load", "-"), ("customers", "load", "-"), ("catalogue", "stock", "tea"),
     ("catalogue", "receive", "tea", "--units", "1", *SAYS), ("customers", "grant", "ann", "--points", "1", *SAYS),
     ("ledger", "accounts"), ("ledger", "balance", "shop:sales:USD"), ("ledger", "entries", "shop:sales:USD", "--csv"),
@@ -59,6 +60,7 @@ CALLED: tuple[tuple[str, ...], ...] = (*(each for each in CALLS if each[0] not i
 INPUT = {
     "orders submit": '{"customer_id": "c1"}',
     "orders replay": '{"customer_id": "c1", "idempotency_key": "k1"}\n',
+    "returns request": '{"lines": []}',
     "catalogue load": "sku,name,price_minor,currency,stock\ntea,Tea,1,USD,1\n",
     "customers load": "customer_id,points\nc1,7\n",
 }

@@ -19,7 +19,7 @@ import typer
 from typer.models import OptionInfo
 
 from baraza import main, selection, terminal
-from baraza.commands import events, options, orders
+from baraza.commands import events, options, orders, returns
 from saga_tracker.definitions import DEFINITIONS
 from support.command_line import Case, CommandLine
 
@@ -42,7 +42,7 @@ def test_help_lists_every_command(tmp_path: Path) -> None:
 
     assert ended.returncode == 0
     commands = (
-        "up down status rotate demo timeline redrive letters audit topics test orders sagas saga events catalogue "
+        "up down status rotate demo timeline redrive letters audit topics test orders returns sagas saga events catalogue "
         "customers schemas"
     )
     assert all(f" {name} " in ended.stdout for name in commands.split())
@@ -75,6 +75,8 @@ def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
         ("letters", "list"),
         ("orders", "show", "01JCZ3K8T0ABCDEFGHJKMNPQRS"),
         ("orders", "cancel", "01JCZ3K8T0ABCDEFGHJKMNPQRS"),
+        ("returns", "show", "01JCZ3K8T0ABCDEFGHJKMNPQRS"),
+        ("returns", "cancel", "01JCZ3K8T0ABCDEFGHJKMNPQRS"),
         ("events", "tail", "saga.events"),
         ("topics",),
         ("audit",),
@@ -139,6 +141,8 @@ def test_without_a_stack_one_sentence_states_what_to_run(
         (("reconcile", "inventory", "--since", "2026-11-21T10:00"), "no zone; write 2026-11-21T10:00:00Z for UTC"),
         (("redrive", "--plan", "step=a step=b"), "step is given twice"),
         (("orders", "show", "../../etc/passwd"), "is not an order's id"),
+        (("returns", "show", "../../etc/passwd"), "is not a return's id"),
+        (("returns", "request", "01", "/dev/zero"), "expected one body of POST /v1/orders/01/returns"),
         (("orders", "submit", "nowhere.json"), "nowhere.json cannot be read: no such file or directory"),
         (("orders", "replay", "nowhere.jsonl"), "nowhere.jsonl cannot be read: no such file or directory"),
         (("catalogue", "load", "nowhere.csv"), "nowhere.csv cannot be read: no such file or directory"),
@@ -273,6 +277,25 @@ def test_an_order_shows_amounts_in_its_currency_and_no_charge_once_it_is_cancell
     assert "tea  JPY 1,500" in shown
     cancelled = "\n".join(orders._description(order | {"state": "CANCELLED_COMPENSATED"}))
     assert "payable     nothing; the order was for JPY 1,500" in cancelled
+
+
+def test_a_return_shows_what_arrived_and_what_comes_back_for_it() -> None:
+    found = {
+        "return_id": "02", "order_id": "01", "state": "ARRIVED", "message": "m", "customer_id": "c1",
+        "requested_at": "t", "currency": "USD", "refund_minor": 100, "points": 5, "reason": "too small",
+        "lines": [{"sku": "tea", "quantity": 2, "unit_price_minor": 60}],
+        "received": [{"sku": "tea", "good": 1, "damaged": 1}],
+    }  # fmt: skip
+    shown = "\n".join(returns._description(found))
+    assert "refund      USD 1.00 and 5 points" in shown
+    assert "2 × tea  USD 0.60  arrived: 1 good, 1 damaged" in shown
+    failed = found | {
+        "state": "FAILED", "failure_cause": "REJECTED", "failure_reason": "outside_window", "received": None,
+        "refund_minor": 0, "points": 0,
+    }  # fmt: skip
+    shown = "\n".join(returns._description(failed))
+    assert "failed      REJECTED: outside_window" in shown
+    assert "refund" not in shown
 
 
 def test_a_command_that_is_shown_can_be_pasted(tmp_path: Path) -> None:

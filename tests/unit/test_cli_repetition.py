@@ -31,6 +31,9 @@ class Checkout:
         if call.request == "POST /checkout/v1/orders":
             status, order = self._take(call.headers["idempotency-key"])
             return Answer(status=status, content=json.dumps(order).encode())
+        if call.request == "POST /checkout/v1/orders/01/returns":
+            status, order = self._take(call.headers["idempotency-key"])
+            return Answer(status=status, content=json.dumps(order | {"return_id": order["order_id"]}).encode())
         if call.request != "POST /checkout/v1/orders/bulk":
             return Answer(status=404)
         if self.failing is not None and self.failing <= 0:
@@ -216,14 +219,15 @@ def test_submit_shows_the_key_that_it_chose(command_line: CommandLine, tmp_path:
     assert f"Idempotency key: {key}\n" in ended.stderr
 
 
+@pytest.mark.parametrize("words", [("orders", "submit"), ("returns", "request", "01")])
 @pytest.mark.parametrize("status", [0, 408, 500, 502, 503, 200])
 def test_an_unknown_outcome_names_the_key_and_the_command_that_repeats_it(
-    command_line: CommandLine, tmp_path: Path, status: int
+    command_line: CommandLine, tmp_path: Path, status: int, words: tuple[str, ...]
 ) -> None:
     file = tmp_path / "an order.json"
     file.write_text('{"customer_id": "c1"}')
     with answering(lambda _: Answer(status=status, content=b"<html>")) as stack:
-        ended = run(command_line, stack, tmp_path, "orders", "submit", str(file))
+        ended = run(command_line, stack, tmp_path, *words, str(file))
         assert ended.status == 1, ended
         (call,) = stack.calls
         key = call.headers["idempotency-key"]

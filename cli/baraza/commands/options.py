@@ -95,11 +95,11 @@ def replicas_of(texts: list[str] | None) -> dict[str, int]:
     return replicas
 
 
-def order_id(text: str) -> str:
+def order_id(text: str, what: str = "an order's id") -> str:
     """Return the id as it can stand in a URL. Raises UsageRefusal where it is not an id."""
     name = text.strip()
     if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum() or len(name) > ID_LENGTH_MAX:
-        raise UsageRefusal(f"{text!r} is not an order's id, which looks like 01JCZ3K8T0ABCDEFGHJKMNPQRS.")
+        raise UsageRefusal(f"{text!r} is not {what}, which looks like 01JCZ3K8T0ABCDEFGHJKMNPQRS.")
     return canonical(name)
 
 

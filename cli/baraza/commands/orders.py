@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -83,10 +81,11 @@ Rate = Annotated[
 @app.command()
 def submit(file: OrderFile, key: Key = None, home: Home = None, as_json: Json = False) -> None:
     """Submit one order. Its idempotency key is written to stderr: with it the call can be repeated safely."""
-    from baraza.storefront.orderfile import submission
+    from baraza.storefront.bodies import json_of
+    from baraza.storefront.orderfile import ORDERS, submission
 
     check_key(key)
-    content = _json_of(file)
+    content = json_of(file, ORDERS)
     order = submission(content, str(file))
     own = content.get("idempotency_key")
     if None not in (own, key) and own != key:
@@ -226,30 +225,6 @@ def cancel(order: Order, home: Home = None, as_json: Json = False) -> None:
     see = command("orders", "show", name, home=home)
     with done(f"The cancellation of {name} was requested all the same. See what became of it: {see}"):
         put_json(found) if as_json else put(_line(found))
-
-
-def _json_of(file: Path) -> Any:
-    from baraza.storefront.orderfile import LINE_BYTES_MAX
-    from baraza.storefront.tabular import unreadable
-    from chassis.values.json_text import JsonFlaw, parse
-
-    try:
-        with nullcontext(sys.stdin.buffer) if str(file) == "-" else file.open("rb") as opened:
-            content = opened.read(LINE_BYTES_MAX + 1)
-        if len(content) > LINE_BYTES_MAX:
-            raise UsageRefusal(f"{file} has more than {LINE_BYTES_MAX} bytes; expected one body of POST /v1/orders.")
-        return parse(content)
-    except OSError as error:
-        raise unreadable(file, error) from error
-    except JsonFlaw as flaw:
-        raise UsageRefusal(f"{file}: {flaw}") from flaw
-    except UnicodeDecodeError as error:
-        raise UsageRefusal(f"{file} is not UTF-8 at byte {error.start}; save it as UTF-8.") from error
-    except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}: {error.msg}"
-        raise UsageRefusal(f"{file} is not JSON: {where}; expected one body of POST /v1/orders.") from error
-    except RecursionError as error:
-        raise UsageRefusal(f"{file} is nested too deeply; expected one body of POST /v1/orders.") from error
 
 
 def _line(order: dict[str, Any]) -> str:

@@ -22,6 +22,7 @@ from chassis.values.times import rfc3339
 LINE_BYTES_MAX = 1_048_576
 """The longest body that checkout accepts."""
 KEY_LENGTH_MAX = 128
+ORDERS = "POST /v1/orders"
 DIGEST_DIGITS = 32
 KEY_EXPECTED = f"1 to {KEY_LENGTH_MAX} printable ASCII characters, no spaces"
 
@@ -78,13 +79,13 @@ def _derived(number: int, line: bytes) -> str:
     return f"line-{number}-{hashlib.sha256(line).hexdigest()[:DIGEST_DIGITS]}"
 
 
-def submission(value: object, where: str, key_of_line: str | None = None) -> Submission:
+def submission(value: object, where: str, key_of_line: str | None = None, *, request: str = ORDERS) -> Submission:
     """Return an order, without key and time in its body. Raises UsageRefusal, whose text begins with ``where``.
 
     An order without a key has ``key_of_line``, or a random one.
     """
     if not isinstance(value, dict):
-        raise UsageRefusal(f"{where}: {type(value).__name__}; expected a JSON object, the body of POST /v1/orders.")
+        raise UsageRefusal(f"{where}: {type(value).__name__}; expected a JSON object, the body of {request}.")
     body = dict(value)
     key = body.pop("idempotency_key", None)
     submitted_at = body.pop("submitted_at", None)

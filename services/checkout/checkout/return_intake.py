@@ -137,12 +137,12 @@ def too_late() -> Problem:
 
 
 def _refuse(checked: CheckedReturn, order: PlacedOrder, counted: Sequence[CountedReturn], now: datetime) -> None:
-    """Raise the 409 for an order that cannot be returned, or the 422 that names each field that is refused."""
+    """Raise the problem of an order that cannot be returned, or the one that names each field that is refused."""
     found = list(refusals_of(order, counted, checked.lines, at=now))
     of_order = [each for each in found if not each.path]
     if of_order:
         raise Problem(
-            status=409,
+            status=422,
             title="The order cannot be returned",
             detail=of_order[0].detail,
             type="urn:baraza:problem:order-not-returnable",

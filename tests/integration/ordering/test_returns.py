@@ -195,7 +195,7 @@ def test_only_a_confirmed_order_is_returned_and_only_for_thirty_days(storefront:
     late = ordered(storefront, tx, days_ago=30.01)
     for order_id, reason in ((pending, "not_confirmed"), (late, "outside_window")):
         refused = request(storefront, order_id, body(("sku-1", 1)))
-        assert (refused.status_code, refused.json()["reason"]) == (409, reason)
+        assert (refused.status_code, refused.json()["reason"]) == (422, reason)
         assert refused.json()["type"] == "urn:baraza:problem:order-not-returnable"
     in_time = ordered(storefront, tx, days_ago=29.99)
     assert request(storefront, in_time, body(("sku-1", 1))).status_code == 202
