@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from chassis.saga.attempts import Outcome
-from chassis.saga.effects import EffectState
+from chassis.saga.effect_states import EffectState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

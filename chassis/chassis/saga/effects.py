@@ -15,25 +15,7 @@ from sqlalchemy import Boolean, Column, Connection, DateTime, MetaData, SmallInt
 
 from chassis.postgres.columns import Columns
 from chassis.postgres.statement import PendingResult, Statement
-
-
-class EffectState(enum.StrEnum):
-    """The state of a step in its service."""
-
-    STARTED = "STARTED"
-    """A call to a provider may be under way; its outcome is not known yet."""
-    SENT = "SENT"
-    """An awaited step's call arrived at the provider; its outcome comes later (:mod:`chassis.saga.awaited`)."""
-    UNSURE = "UNSURE"
-    """It is not known whether an awaited step's call arrived."""
-    PAUSED = "PAUSED"
-    """Every attempt of an awaited step is proven to have failed; the next one waits until it may be made."""
-    DONE = "DONE"
-    REJECTED = "REJECTED"
-    FENCED = "FENCED"
-    """It had not run, and never will."""
-    UNDONE = "UNDONE"
-
+from chassis.saga.effect_states import EffectState as EffectState
 
 OPEN = frozenset({EffectState.STARTED, EffectState.SENT, EffectState.UNSURE})
 """The states in which a step may still turn out to have run."""
