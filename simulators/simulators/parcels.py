@@ -46,7 +46,7 @@ NOT_COLLECTABLE = "NOT-COLLECTABLE"
 LOST, DAMAGED, SHORT = "LOST-PARCEL", "DAMAGED-PARCEL", "SHORT-PARCEL"
 """Magic postal codes: the parcel is lost, all of it is damaged, or one piece is missing."""
 NOT_COLLECTED, FAILED_THEN_ARRIVED = "NOT-COLLECTED", "FAILED-THEN-ARRIVED"
-"""Magic postal codes: nobody hands the parcel over; or the courier says so, and a day later it arrives after all."""
+"""Magic postal codes: the parcel is not handed over; or the courier reports so, and a day later it arrives after all."""
 
 
 class Collection(Submission):
@@ -63,7 +63,7 @@ class Collection(Submission):
 
 
 def operations(clock: Clock, day_s: float) -> tuple[Operation[Any], ...]:
-    """Return what can be asked of the courier about parcels that come back. A courier day lasts ``day_s`` seconds."""
+    """Return the courier's operations on parcels that come back. A courier day lasts ``day_s`` seconds."""
 
     def collect(records: Records, call: Call[Collection]) -> Answer:
         if records.find(CALLED_OFF, id_of("OFF", call.key)) is not None:

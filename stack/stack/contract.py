@@ -90,6 +90,12 @@ def _serves_others(service: str) -> bool:
     return any(service in saga.services for saga in DEFINITIONS.values() if service != saga.started_by.OWNER)
 
 
+def called_back() -> tuple[str, ...]:
+    """Return the services with a step whose outcome comes later: their provider calls them back."""
+    found = [step.service for saga in DEFINITIONS.values() for step in saga.steps if step.awaited is not None]
+    return tuple(dict.fromkeys(found))
+
+
 def package_of(service: str) -> str:
     """Return the Python package of a service, which is also the name of its database and of its runtime login."""
     return service.replace("-", "_")

@@ -10,7 +10,7 @@ from pathlib import Path
 from chassis.wire.kafka import KafkaLogin
 from stack import kafka, observers, postgres, redis, registry, toxiproxy
 from stack.components import Component, responds
-from stack.contract import TRACKER, TRACKER_API, owner_of, package_of, redis_keys, services, starters
+from stack.contract import TRACKER, TRACKER_API, called_back, owner_of, package_of, redis_keys, services, starters
 from stack.home import Home, State
 from stack.ports import LOOPBACK
 
@@ -18,8 +18,6 @@ GATEWAY, COURIER, ISSUER = SIMULATORS = ("gateway", "courier", "issuer")
 PROXIED = (kafka.NAME, postgres.NAME, redis.NAME, registry.NAME, GATEWAY, COURIER)
 """What our processes reach through toxiproxy where there is one. The issuer's keys are fetched once and cached."""
 AUDIENCE = "baraza"
-SHIPPING = "shipping"
-"""The service that the courier calls back."""
 WEBHOOK_PATH = "/v1/callbacks/courier"
 WEBHOOK_SECRETS = "courier-webhook"
 """The file in the home with the secrets that sign the courier's webhooks, the newest first. Only those two read it."""
@@ -150,7 +148,7 @@ def _worker(home: Home, state: State, service: str, ports: Mapping[str, int]) ->
         "BARAZA_DATABASE_PASSWORD_FILE": str(home.password_file(package_of(service))),
         "BARAZA_REDIS_URL": f"redis://{LOOPBACK}:{ports[redis.NAME]}/0",
         **_redis_login(home, service),
-        **(_webhook_secrets(home) if service == SHIPPING else {}),
+        **(_webhook_secrets(home) if service in called_back() else {}),
         "BARAZA_GATEWAY_URL": f"http://{LOOPBACK}:{ports[GATEWAY]}",
         "BARAZA_COURIER_URL": f"http://{LOOPBACK}:{ports[COURIER]}",
         "BARAZA_JWKS_URL": f"{issuer}/.well-known/jwks.json",
@@ -167,12 +165,11 @@ def _simulator(home: Home, state: State, service: str) -> Mapping[str, str]:
     records = {"BARAZA_SIMULATOR_RECORDS": str(folder / f"{service}.sqlite")}
     if service != COURIER:
         return records
-    return {
-        **records,
-        **_webhook_secrets(home),
-        "BARAZA_COURIER_WEBHOOK_URL": f"{http_url(state, SHIPPING)}{WEBHOOK_PATH}",
-        "BARAZA_COURIER_DAY_S": str(COURIER_DAY_S),
-    }
+    variables = {**records, **_webhook_secrets(home), "BARAZA_COURIER_DAY_S": str(COURIER_DAY_S)}
+    # The courier is the only provider whose outcomes come later, so it calls back the service that awaits one.
+    for called in called_back():
+        variables["BARAZA_COURIER_WEBHOOK_URL"] = f"{http_url(state, called)}{WEBHOOK_PATH}"
+    return variables
 
 
 def _webhook_secrets(home: Home) -> dict[str, str]:

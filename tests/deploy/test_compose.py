@@ -91,7 +91,7 @@ def test_every_service_of_the_code_has_its_own_database_login_and_no_other_secre
     assert set(services.workers()) | set(services.SIMULATORS) <= set(composed)
     for process in services.workers():
         used = {redis.secret_of(process)} if "BARAZA_REDIS_USER" in composed[process]["environment"] else set()
-        used |= {services.WEBHOOK_SECRETS} if process == services.SHIPPING else set()
+        used |= {services.WEBHOOK_SECRETS} if process in contract.called_back() else set()
         assert _secrets(composed[process]) == {contract.package_of(process), kafka.secret_of(process)} | used
     assert _secrets(composed[services.COURIER]) == {services.WEBHOOK_SECRETS}
     for service in (*contract.services(), contract.TRACKER):

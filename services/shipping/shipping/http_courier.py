@@ -85,7 +85,7 @@ class HttpCourier:
 
 def _address(address: Address) -> dict[str, str]:
     """Return an address in an order that must not change: what is repeated across a release has the same bytes."""
-    parts = {
+    fields = {
         "name": address.name,
         "street": address.street,
         "city": address.city,
@@ -95,7 +95,7 @@ def _address(address: Address) -> dict[str, str]:
         "region": address.region,
         "phone": address.phone,
     }
-    return {name: value for name, value in parts.items() if value}
+    return {name: value for name, value in fields.items() if value}
 
 
 def _path_of(key: str) -> str:
