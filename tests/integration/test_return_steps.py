@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+import bench_providers.gateway.handlers
+import bench_providers.gateway.tables
 import inventory.handlers
 import loyalty.handlers
 import payment.handlers
@@ -225,8 +227,9 @@ def paid(payments: Executed, gateway: Gateway, state: PaymentState = PaymentStat
     gateway.left_minor[f"cap_{order_id}"] = CAPTURED_MINOR
     payments.run_sql(
         "INSERT INTO payments (saga_id, state, authorization_id, capture_id, currency, amount_minor)"
-        " VALUES (:id, :state, 'auth', :capture_id, 'USD', :amount_minor)",
-        id=order_id, state=state.value, capture_id=f"cap_{order_id}", amount_minor=CAPTURED_MINOR,
+        " VALUES (:id, :state, :auth, :capture_id, 'USD', :amount_minor)",
+        id=order_id, state=state.value, auth=f"auth_{order_id}", capture_id=f"cap_{order_id}",
+        amount_minor=CAPTURED_MINOR,
     )  # fmt: skip
     payments.run_sql(
         "INSERT INTO effects (saga_id, step, state, updated_at)"
@@ -372,6 +375,25 @@ def test_the_compensation_of_an_order_refunds_all_of_it_as_before(payments: Exec
     assert (reply.undone, reply.amount_minor, reply.kind) == (True, CAPTURED_MINOR, "REFUNDED")
     assert gateway.keys == [f"{order_id}:authorize_payment:undo"]
     assert payments.rows("SELECT count(*) FROM refunds WHERE order_id = :id", id=order_id) == [(0,)]
+
+
+def test_the_gateway_inside_of_the_process_refunds_parts_with_its_effects(payments: Executed, gateway: Gateway) -> None:
+    bench_providers.gateway.tables.metadata.create_all(payments.engine)
+    order_id = paid(payments, gateway)
+    payments.run_sql(
+        "INSERT INTO gateway_records (id, reference, state, amount_minor, captures, captured_minor)"
+        " VALUES (:auth, :id, 'captured', :amount_minor, 1, :amount_minor)",
+        auth=f"auth_{order_id}", id=order_id, amount_minor=CAPTURED_MINOR,
+    )  # fmt: skip
+    inside = Handlers.of(bench_providers.gateway.handlers.HANDLERS)
+    service = Executed(name="payment", engine=payments.engine, handlers=inside)
+    records = "SELECT state, refunds, refunded_minor FROM gateway_records WHERE reference = :id"
+    answers = service.deliver(restocked(order_id, 300), restocked(order_id, 0), restocked(order_id, 200))
+    refund_ids = [answer.refund_id for answer in answers if isinstance(answer, ReturnRefunded)]
+    assert [refund_id != "" for refund_id in refund_ids] == [True, False, True]
+    assert service.rows(records, id=order_id) == [("captured", 2, 500)]
+    service.deliver(restocked(order_id, 500))
+    assert service.rows(records, id=order_id) == [("refunded", 3, CAPTURED_MINOR)]
 
 
 def opened(accounts: Executed, points: int = 50) -> str:
