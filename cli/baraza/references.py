@@ -1,4 +1,7 @@
-"""Finds the saga that a person means: by its id, or by a number in hand, of a payment or a shipment for example."""
+"""Finds the saga that a person means: by its id, or by a number in hand, of a payment or a shipment for example.
+
+Also finds the sagas that refer to another one, such as the returns of an order.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,14 @@ class Tracker(Protocol):
     """What is needed of the tracker's API."""
 
     def get(self, path: str, params: Mapping[str, str | int] | None = None) -> Any: ...
+
+
+def referring(tracker: Tracker, saga_id: str) -> list[dict[str, Any]]:
+    """Return the sagas that have this one's id as a reference, the newest first: the returns of an order."""
+    from baraza.system.client import objects
+
+    found = objects(tracker.get("/v1/sagas", {"reference": saga_id, "limit": LISTED_MAX}), "sagas")
+    return [each for each in found if each["saga_id"] != saga_id]
 
 
 def saga_of(tracker: Tracker, text: str) -> str:

@@ -43,13 +43,18 @@ class Line:
         return f"{self.branches}{mark + ' ' if mark else ''}{self.entry['type']}"
 
 
-def write(found: Json, write_line: Callable[[str], None]) -> None:
-    """Write a timeline as the tracker's API returns it: the saga, the tree, and how fresh it is."""
+def write(found: Json, write_line: Callable[[str], None], referring: Sequence[Json] = ()) -> None:
+    """Write a timeline as the tracker's API returns it: the saga, the tree, and how fresh it is.
+
+    ``referring`` are the sagas that refer to this one: the returns of an order.
+    """
     tree = lines(found["entries"])
     width = max((len(line.title) for line in tree), default=0)
     write_line(heading(found["saga"]))
     for each in tree:
         write_line(each.render(width))
+    for saga in reversed(referring):
+        write_line(f"refers to it: {heading(saga)}")
     write_line(freshness(found["freshness"]))
 
 

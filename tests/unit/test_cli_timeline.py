@@ -83,3 +83,21 @@ def test_a_heading_shows_the_subject_the_reason_and_the_outcome_that_is_open() -
         "waits for the outcome of send_payout, open since 2026-11-29T10:02:00Z",
     ]
     assert timeline.heading({**saga, "subject": None, "state": "PENDING"}) == "payout s1 · PENDING"
+
+
+def test_a_timeline_names_the_sagas_that_refer_to_it() -> None:
+    order, newer, older = (
+        {"saga_id": name, "type": kind, "state": state, "started_at": START.isoformat()}
+        for name, kind, state in (
+            ("an order", "order", "CONFIRMED"),
+            ("return 2", "return_order", "PENDING"),
+            ("return 1", "return_order", "CONFIRMED"),
+        )
+    )
+    written: list[str] = []
+    found = {"saga": order, "entries": [entry("OrderSubmitted", 0)], "freshness": {"as_of": START.isoformat()}}
+    timeline.write(found, written.append, [newer, older])
+    assert written[-3:-1] == [
+        "refers to it: return_order return 1 · CONFIRMED",
+        "refers to it: return_order return 2 · PENDING",
+    ]

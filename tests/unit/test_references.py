@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from baraza.references import saga_of
+from baraza.references import referring, saga_of
 from baraza.terminal import UsageRefusal
 from messages.checkout import OrderSubmitted
 from messages.payment import PaymentAuthorized, PaymentCaptured, PaymentRefunded
@@ -104,6 +104,13 @@ def test_several_sagas_of_a_reference_are_listed() -> None:
     assert other in str(refused.value)
     with pytest.raises(UsageRefusal, match="No saga has the id or the reference 'auth_7'"):
         found(Tracker(), "auth_7")
+
+
+def test_the_sagas_that_refer_to_one_are_found_by_its_id_and_do_not_include_it() -> None:
+    other = SAGA.replace("Q", "R")
+    tracker = Tracker(other, SAGA)
+    assert [each["saga_id"] for each in referring(tracker, SAGA)] == [other]
+    assert tracker.queries == [("/v1/sagas", {"reference": SAGA, "limit": 20})]
 
 
 @pytest.mark.parametrize("text", ["", " ", "x" * 129, "a\nb"])

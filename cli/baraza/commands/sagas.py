@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from baraza.commands.options import COUNT_MAX, Commands, Home, Json, Saga, check_reason, command
-from baraza.references import saga_of
+from baraza.references import referring, saga_of
 from baraza.repetition import done
 from baraza.streams import is_read
 from baraza.system import running
@@ -79,7 +79,7 @@ Mermaid = Annotated[bool, typer.Option("--mermaid", help="As the source of a Mer
 
 
 def timeline(order: Referred, follow: Follow = False, home: Home = None, as_json: Json = False) -> None:
-    """Show the timeline of a saga: every message under the one that caused it.
+    """Show the timeline of a saga: every message under the one that caused it. That of an order names its returns.
 
     REFERENCE is its id, or a number of its payment or its shipment.
     """
@@ -91,7 +91,8 @@ def timeline(order: Referred, follow: Follow = False, home: Home = None, as_json
             _follow(tracker, name, as_json=as_json)
             return
         found = tracker.get(f"/v1/sagas/{name}/timeline")
-    put_json(found) if as_json else tree.write(found, put)
+        others = referring(tracker, name)
+    put_json({**found, "referring": others}) if as_json else tree.write(found, put, others)
 
 
 @app.command("list")
