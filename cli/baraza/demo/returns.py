@@ -45,7 +45,7 @@ PARCELS = (
     Parcel(title="a whole order, one piece missing", postal_code="SHORT-PARCEL", is_whole=True),
     Parcel(title="a piece"),
     Parcel(title="a whole order, lost by the courier", postal_code="LOST-PARCEL", is_whole=True),
-    Parcel(title="a piece that nobody hands over", postal_code="NOT-COLLECTED"),
+    Parcel(title="a piece that is not handed over", postal_code="NOT-COLLECTED"),
 )
 """What the returns of a demo are, one after another and over again."""
 
