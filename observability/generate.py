@@ -53,8 +53,8 @@ WAR_ROOM = (
     Panel(
         title="Duration of a saga, by quantile",
         queries={
-            "p50": p(0.5, "baraza_saga_seconds", "state"),
-            "p99": p(0.99, "baraza_saga_seconds", "state"),
+            "{{saga}} {{state}} p50": p(0.5, "baraza_saga_seconds", "saga", "state"),
+            "{{saga}} {{state}} p99": p(0.99, "baraza_saga_seconds", "saga", "state"),
         },
         unit="s",
     ),
@@ -110,6 +110,13 @@ WAR_ROOM = (
         },
     ),
     Panel(
+        title="Sagas that wait for an outcome that comes later, and age of the oldest, by step",
+        queries={
+            "{{saga}} {{step}}": "sum by (saga, step) (baraza_sagas_awaiting)",
+            "{{saga}} {{step}} oldest, hours": "max by (saga, step) (baraza_sagas_awaiting_oldest_seconds) / 3600",
+        },
+    ),
+    Panel(
         title="Parked messages, by handler",
         queries={"{{handler}}": "sum by (handler) (baraza_held_messages)"},
     ),
@@ -147,7 +154,7 @@ FINANCE = (
     Panel(
         title="Payment results, by type, per minute",
         queries={
-            "{{type}}": 'sum by (type) (rate(baraza_step_answers_total{step=~"(authorize|capture)_payment"}[5m])) * 60'
+            "{{type}}": 'sum by (type) (rate(baraza_step_answers_total{step=~".+_payment"}[5m])) * 60'
         },
         width=12,
     ),

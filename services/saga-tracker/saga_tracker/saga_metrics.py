@@ -38,6 +38,11 @@ REPEATED = Counter(
     ["type", "step"],
 )
 STEP_TIMEOUT_SECONDS = Gauge("baraza_step_timeout_seconds", "Timeout of a step, by step.", ["saga", "step"])
+STEP_EXPECTED_SECONDS = Gauge(
+    "baraza_step_outcome_expected_seconds",
+    "Within what time the outcome of a step comes as a rule that comes later, by step.",
+    ["saga", "step"],
+)
 TIMERS = Counter("baraza_deadlines_passed_total", "Deadlines that passed, by type and step.", ["type", "step"])
 
 BY_STEP = """
@@ -117,6 +122,8 @@ def initialise(definitions: Iterable[SagaDefinition]) -> None:
                 ENDED.labels(definition.name, state, cause)
         for step in definition.steps:
             STEP_TIMEOUT_SECONDS.labels(definition.name, step.name).set(step.timeout_s)
+            if step.awaited is not None:
+                STEP_EXPECTED_SECONDS.labels(definition.name, step.name).set(step.awaited.expected_within_s)
             LATE.labels(step.name)
             if step.compensation is not None:
                 REPEATED.labels(step.compensation.command.FULL_NAME.rpartition(".")[2], step.name)

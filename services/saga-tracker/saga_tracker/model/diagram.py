@@ -17,7 +17,7 @@ def diagram(definition: SagaDefinition) -> str:
     for name, step in zip(forward, definition.steps, strict=True):
         lines += [
             "    │",
-            f"    ▼ {name:<{width}}  within {step.timeout_s:g} s, {step.kind}; {_undoing(step)}",
+            f"    ▼ {name:<{width}}  within {step.timeout_s:g} s, {_kind(step)}; {_undoing(step)}",
             f"  {name_of(step.succeeds_with)}{_rejection(step)}",
         ]
     lines += [
@@ -43,7 +43,7 @@ def _mermaid_lines(definition: SagaDefinition) -> Iterator[str]:
     yield "flowchart TD"
     yield f"    start([{name_of(definition.started_by)}]) --> {definition.steps[0].name}"
     for step in definition.steps:
-        yield f'    {step.name}["{step.name}<br/>{step.service}, {step.kind}"]'
+        yield f'    {step.name}["{step.name}<br/>{step.service}, {_kind(step)}"]'
     for step, following in zip(definition.steps, definition.steps[1:], strict=False):
         yield f"    {step.name} -->|{name_of(step.succeeds_with)}| {following.name}"
     last = definition.steps[-1]
@@ -57,6 +57,11 @@ def _mermaid_lines(definition: SagaDefinition) -> Iterator[str]:
             command, reply = name_of(step.compensation.command), name_of(step.compensation.reply)
             yield f"    compensate -.->|{command}, {reply}| {step.name}"
     yield f"    compensate -.-> failed([{name_of(definition.failed_by)}])"
+
+
+def _kind(step: StepDefinition) -> str:
+    """Return its kind, and whether its outcome comes later."""
+    return step.kind.value if step.awaited is None else f"{step.kind.value}, awaited"
 
 
 def _undoing(step: StepDefinition) -> str:

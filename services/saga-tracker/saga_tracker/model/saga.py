@@ -66,10 +66,11 @@ class AwaitedDefinition:
     """How the outcome of a step is awaited that comes minutes to days after its call.
 
     ``ladder`` is when its service queries for it. After ``evidence_timeout_s`` the saga is stopped, which only a step
-    that can be undone may have.
+    that can be undone may have. ``expected_within_s`` only alerts people: a longer wait is unusual.
     """
 
     ladder: Ladder = field(default_factory=Ladder)
+    expected_within_s: float = 900
     evidence_timeout_s: float | None = None
 
 
