@@ -32,6 +32,7 @@ from simulators.testing import running
 from stack import Stack
 from stack.contract import AUDIT
 from support.postgres import scratch_database
+from support.waiting import until
 
 SERVICES = ("checkout", "payment", "inventory", "loyalty", "shipping", "ledger", "saga_tracker")
 PRICE_MINOR = 450
@@ -110,7 +111,10 @@ def origin(infrastructure: Stack, tmp_path_factory: pytest.TempPathFactory) -> I
             databases[service] = url.render_as_string(hide_password=False)
         addresses = {}
         for name in ("gateway", "courier"):
-            records = {"BARAZA_SIMULATOR_RECORDS": str(tmp_path_factory.getbasetemp() / f"audited-{name}.db")}
+            records = {
+                "BARAZA_SIMULATOR_RECORDS": str(tmp_path_factory.getbasetemp() / f"audited-{name}.db"),
+                "BARAZA_COURIER_DAY_S": "0",
+            }
             addresses[name] = opened.enter_context(running(name, records)).url
         yield Sources(
             databases=databases, gateway_url=addresses["gateway"], courier_url=addresses["courier"], kafka=None
@@ -426,6 +430,119 @@ def test_a_provider_inside_of_the_process_is_audited_by_its_own_records(audited:
     )
 
     assert {("charged-once", audited.confirmed), ("providers-know-sagas", "unknown")} <= audited.broken()
+
+
+RETURNED_MINOR, RETURNED_POINTS = PAYABLE_MINOR // 2, POINTS // 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlantedReturn:
+    """A completed return of one of the two pieces of the confirmed order, by its id and the providers' numbers."""
+
+    return_id: str
+    collection_id: str
+    refund_id: str
+
+
+def _plant_return(audited: AuditedStack) -> PlantedReturn:
+    """Let the providers collect and refund a piece, and store what the services would."""
+    return_id, order_id = new_id(), audited.confirmed
+    lines = [{"sku": "tea", "quantity": 1}]
+    body = {"reference": return_id, "collect_from": ADDRESS, "lines": lines}
+    collection_id = str(audited.post(audited.origin.courier_url, "/v1/collections", body)["collection_id"])
+    until(
+        lambda: [row["state"] for row in sources.provider_records(audited.origin.courier_url, "collection")],
+        "the parcel has arrived",
+        holds=lambda states: states == ["arrived"],
+    )
+    (capture_id,) = (
+        row["id"]
+        for row in sources.provider_records(audited.origin.gateway_url, "capture")
+        if row["reference"] == order_id
+    )
+    refund = {"amount_minor": RETURNED_MINOR}
+    refund_id = str(audited.post(audited.origin.gateway_url, f"/v1/captures/{capture_id}/refund", refund)["refund_id"])
+    _plant_rows_of_return(audited, PlantedReturn(return_id=return_id, collection_id=collection_id, refund_id=refund_id))
+    return PlantedReturn(return_id=return_id, collection_id=collection_id, refund_id=refund_id)
+
+
+def _plant_rows_of_return(audited: AuditedStack, planted: PlantedReturn) -> None:
+    return_id, order_id = planted.return_id, audited.confirmed
+    lines = json.dumps([{"sku": "tea", "quantity": 1, "unit_price_minor": PRICE_MINOR}])
+    received = json.dumps([{"sku": "tea", "good": 1, "damaged": 0}])
+    audited.execute(
+        "saga_tracker",
+        "INSERT INTO sagas (saga_id, saga_type, saga_version, subject, state, phase, step, partition, progress,"
+        " version, started_at, updated_at)"
+        " VALUES (%s, 'return_order', 1, 'ann', 'CONFIRMED', 'ENDED', 'post_ledger', 0, '{}', 1, now(), now())",
+        return_id,
+    )
+    for step in newest("return_order").steps:
+        audited.execute(
+            step.service,
+            "INSERT INTO effects (saga_id, step, state, updated_at) VALUES (%s, %s, 'DONE', now())",
+            *(return_id, step.name),
+        )
+    audited.execute(
+        "checkout",
+        "INSERT INTO returns (return_id, order_id, customer_id, state, lines, received, currency, refund_minor,"
+        " points_minor, points, reason, requested_at, approved_at, decided_at)"
+        " VALUES (%s, %s, 'ann', 'COMPLETED', %s, %s, 'USD', %s, %s, %s, '', now(), now(), now())",
+        *(return_id, order_id, lines, received, RETURNED_MINOR, PRICE_MINOR - RETURNED_MINOR, RETURNED_POINTS),
+    )
+    audited.execute(
+        "shipping",
+        "INSERT INTO collections (saga_id, step, order_id, state, collection_id, received, refund_minor)"
+        " VALUES (%s, 'collect_parcel', %s, 'ARRIVED', %s, %s, %s)",
+        *(return_id, order_id, planted.collection_id, received, RETURNED_MINOR),
+    )
+    audited.execute(
+        "inventory",
+        "INSERT INTO restocks (saga_id, step, sku, units) VALUES (%s, 'restock_inventory', 'tea', 1)",
+        return_id,
+    )
+    audited.execute("inventory", "UPDATE stock SET on_hand = on_hand + 1 WHERE sku = 'tea'")
+    audited.execute(
+        "payment",
+        "INSERT INTO refunds (saga_id, step, order_id, amount_minor, currency, refund_id)"
+        " VALUES (%s, 'refund_payment', %s, %s, 'USD', %s)",
+        *(return_id, order_id, RETURNED_MINOR, planted.refund_id),
+    )
+    audited.execute(
+        "loyalty",
+        "INSERT INTO credits (saga_id, step, order_id, customer_id, points)"
+        " VALUES (%s, 'restore_loyalty_points', %s, 'ann', %s)",
+        *(return_id, order_id, RETURNED_POINTS),
+    )
+    audited.execute("loyalty", "UPDATE accounts SET balance = balance + %s WHERE customer_id = 'ann'", RETURNED_POINTS)
+
+
+def test_a_return_is_read_from_every_service_and_provider(audited: AuditedStack) -> None:
+    """The old table of the ledger, by which this stack's orders are posted, knows no return: only that is found."""
+    planted = _plant_return(audited)
+
+    assert audited.broken() == {
+        ("posted-as-returned", planted.return_id),
+        ("ledger-is-the-gateways", audited.confirmed),
+    }
+
+
+@pytest.mark.parametrize(
+    ("invariant", "service", "damage"),
+    [
+        ("returns-have-sagas", "checkout", "UPDATE returns SET state = 'ARRIVED' WHERE return_id = %s"),
+        ("returns-priced-right", "checkout", "UPDATE returns SET refund_minor = 7 WHERE return_id = %s"),
+        ("refunded-as-returned", "payment", "UPDATE refunds SET refund_id = 'another' WHERE saga_id = %s"),
+        ("credited-as-returned", "loyalty", "UPDATE credits SET points = 7 WHERE saga_id = %s"),
+        ("restocked-as-arrived", "inventory", "UPDATE restocks SET units = 2 WHERE saga_id = %s"),
+        ("parcels-are-the-returns", "shipping", "UPDATE collections SET received = '[]' WHERE saga_id = %s"),
+    ],
+)
+def test_damage_to_a_return_is_found(audited: AuditedStack, invariant: str, service: str, damage: str) -> None:
+    planted = _plant_return(audited)
+    audited.damage(service, damage, planted.return_id)
+
+    assert (invariant, planted.return_id) in audited.broken()
 
 
 def test_a_step_that_was_compensated_twice_is_found(audited: AuditedStack) -> None:
