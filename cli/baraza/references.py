@@ -23,9 +23,7 @@ class Tracker(Protocol):
 
 def referring(tracker: Tracker, saga_id: str) -> list[dict[str, Any]]:
     """Return the sagas that have this one's id as a reference, the newest first: the returns of an order."""
-    from baraza.system.client import objects
-
-    found = objects(tracker.get("/v1/sagas", {"reference": saga_id, "limit": LISTED_MAX}), "sagas")
+    found: list[dict[str, Any]] = tracker.get("/v1/sagas", {"reference": saga_id, "limit": LISTED_MAX})["sagas"]
     return [each for each in found if each["saga_id"] != saga_id]
 
 

@@ -46,7 +46,7 @@ NOT_COLLECTABLE = "NOT-COLLECTABLE"
 LOST, DAMAGED, SHORT = "LOST-PARCEL", "DAMAGED-PARCEL", "SHORT-PARCEL"
 """Magic postal codes: the parcel is lost, all of it is damaged, or one piece is missing."""
 NOT_COLLECTED, FAILED_THEN_ARRIVED = "NOT-COLLECTED", "FAILED-THEN-ARRIVED"
-"""Magic postal codes: the parcel is not handed over; or the courier reports so, and a day later it arrives after all."""
+"""Magic postal codes: the parcel is not handed over; or the courier reports so, and it arrives a day later."""
 
 
 class Collection(Submission):

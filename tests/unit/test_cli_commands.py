@@ -42,8 +42,8 @@ def test_help_lists_every_command(tmp_path: Path) -> None:
 
     assert ended.returncode == 0
     commands = (
-        "up down status rotate demo timeline redrive letters audit topics test orders returns sagas saga events catalogue "
-        "customers schemas"
+        "up down status rotate demo timeline redrive letters audit topics test orders returns sagas saga events "
+        "catalogue customers schemas"
     )
     assert all(f" {name} " in ended.stdout for name in commands.split())
 
