@@ -62,13 +62,12 @@ def on_order_failed(events: Sequence[OrderFailed], tx: Connection) -> None:
     )
 
 
-ORDERS = frozenset({("order", 1)})
-SAGAS = ORDERS | return_order.SAGAS
+SAGAS = frozenset({("order", 1), (return_order.SAGA_TYPE, return_order.SAGA_VERSION)})
 """The sagas that checkout starts."""
 
 HANDLERS: tuple[Handler, ...] = (
-    Reaction(on=OrderConfirmed, sagas=ORDERS, apply=on_order_confirmed),
-    Reaction(on=OrderFailed, sagas=ORDERS, apply=on_order_failed),
+    Reaction(on=OrderConfirmed, sagas=SAGAS, apply=on_order_confirmed),
+    Reaction(on=OrderFailed, sagas=SAGAS, apply=on_order_failed),
     Step(
         name=APPROVE_RETURN,
         triggers=(return_order.APPROVAL,),
@@ -84,7 +83,7 @@ HANDLERS: tuple[Handler, ...] = (
             replies=(ReturnWithdrawn,),
         ),
     ),
-    Reaction(on=ParcelArrived, sagas=return_order.SAGAS, apply=on_parcel_arrived),
-    Reaction(on=ReturnCompleted, sagas=return_order.SAGAS, apply=on_return_completed),
-    Reaction(on=ReturnFailed, sagas=return_order.SAGAS, apply=on_return_failed),
+    Reaction(on=ParcelArrived, sagas=SAGAS, apply=on_parcel_arrived),
+    Reaction(on=ReturnCompleted, sagas=SAGAS, apply=on_return_completed),
+    Reaction(on=ReturnFailed, sagas=SAGAS, apply=on_return_failed),
 )

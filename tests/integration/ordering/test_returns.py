@@ -40,7 +40,8 @@ def body(*lines: tuple[str, int], **changes: Any) -> dict[str, Any]:
 
 def ordered(client: httpx.Client, tx: Connection, *, days_ago: float = 0, **changes: Any) -> str:
     """Return the id of an order that was confirmed so many days ago: 3 of sku-1 at 101, 1 of sku-2 at 102."""
-    sent = cart(**({"lines": [("sku-1", 3), ("sku-2", 1)], "points_to_burn": 5} | changes))
+    wanted: dict[str, Any] = {"lines": [("sku-1", 3), ("sku-2", 1)], "points_to_burn": 5}
+    sent = cart(**(wanted | changes))
     order_id: str = post(client, sent).json()["order_id"]
     query = text("UPDATE orders SET state = 'CONFIRMED', decided_at = :at WHERE order_id = :order_id")
     tx.execute(query, {"at": datetime.now(UTC) - timedelta(days=days_ago), "order_id": order_id})

@@ -13,7 +13,6 @@ from messages.contract import Envelope
 SAGA_TYPE: Final = "return_order"
 SAGA_VERSION: Final = 1
 """The version of the definition for new returns. Returns in flight keep their version."""
-SAGAS: Final = frozenset({(SAGA_TYPE, SAGA_VERSION)})
 
 
 def to_approve(event: ReturnRequested, step: str) -> ApproveReturn:
