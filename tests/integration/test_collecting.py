@@ -16,6 +16,7 @@ from chassis.http import problem
 from chassis.http.downstream import Unavailable
 from chassis.postgres import migrations
 from chassis.process import callbacks
+from chassis.process.service import Dependencies
 from chassis.saga import evidence
 from chassis.saga.answers import Accepted, NotFound, Proven, QueryAnswer, SendAnswer
 from chassis.saga.attempts import Outcome
@@ -30,6 +31,7 @@ from messages.contract import Message
 from messages.saga import FenceSaga, SagaFenced, StepAwaited, StepContradicted
 from messages.shipping import ParcelArrived, ParcelNotCollected, ReturnedLine
 from proof.schemas import LocalRegistry
+from shipping import api
 from shipping.callbacks import SIGNATURE, STAMP, CourierCallbacks
 from shipping.collecting import STEP, collecting
 from shipping.courier import Pickup
@@ -37,6 +39,7 @@ from shipping.parcels import ParcelEnd, Report
 from simulators import webhooks
 from stack import Stack
 from support.builders import a
+from support.issuer import token, verifying
 from support.postgres import scratch_database
 
 DAY_S = 86_400
@@ -340,3 +343,26 @@ async def test_a_signed_webhook_is_stored_before_it_is_answered_and_another_is_r
     (waiting,) = shipping.waiting()
     assert (waiting.source, waiting.reference) == (evidence.Source.CALLBACK, shipping.number)
     assert types(shipping.decide()) == ["ParcelArrived"]
+
+
+@pytest.mark.anyio
+async def test_staff_read_what_became_of_a_parcel(shipping: Shipping) -> None:
+    unused: Any = None
+    with verifying() as verifier:
+        app = api.application(Dependencies(settings=unused, engine=shipping.engine, codec=unused, verifier=verifier))
+
+        async def read(role: str = "support") -> httpx.Response:
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://shipping") as client:
+                headers = {"Authorization": f"Bearer {token('support-1', role)}"}
+                return await client.get(f"/v1/collections/{shipping.saga_id}", headers=headers)
+
+        assert (await read()).status_code == 404
+        shipping.accepted()
+        awaited = (await read()).json()
+        assert (awaited["state"], awaited["collection_id"], awaited["received"]) == ("AWAITED", shipping.number, None)
+        assert awaited["next_query_at"] is not None
+        shipping.webhook("arrived", ALL[:1])
+        arrived = (await read()).json()
+        assert (arrived["state"], arrived["refund_minor"], arrived["next_query_at"]) == ("ARRIVED", 750, None)
+        assert arrived["received"] == [{"sku": "cup", "good": 2, "damaged": 0}]
+        assert (await read("customer")).status_code == 403
