@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from baraza.environment import remove_foreign
-from stack import InvalidSettings, from_environment
+from stack import InvalidSettings, from_environment, services
 from stack.environment import own_environment, require_private
 from stack.errors import PermissionMissing
 from stack.home import Home, State
 from stack.kafka import written
+from stack.rotation import rotate
 
 FOREIGN = {
     "PGSSLMODE": "require", "PGSERVICE": "x", "PGHOSTADDR": "10.0.0.1", "PYTHONPATH": "/tmp", "PYTHONSTARTUP": "x",
@@ -106,3 +107,28 @@ def test_a_stack_that_sudo_left_is_refused_with_the_command_that_gives_it_back(
     monkeypatch.setattr(Path, "stat", stat)
     with pytest.raises(PermissionMissing, match=f"sudo chown -R {os.geteuid()} '.*ho me'"):
         home.prepare()
+
+
+def test_a_rotation_of_the_webhooks_secret_keeps_the_one_before(tmp_path: Path) -> None:
+    home, state = Home(tmp_path / "home"), State()
+    home.prepare()
+    first = home.password(services.WEBHOOK_SECRETS)
+    rotate(home, state, services.WEBHOOK_SECRETS)
+    second, before = home.password(services.WEBHOOK_SECRETS).split()
+    assert before == first != second
+    rotate(home, state, services.WEBHOOK_SECRETS)
+    third, before = home.password(services.WEBHOOK_SECRETS).split()
+    assert before == second != third
+
+
+def test_only_the_courier_and_the_service_that_it_calls_back_have_the_webhooks_secret(tmp_path: Path) -> None:
+    home, name = Home(tmp_path / "home"), "BARAZA_COURIER_WEBHOOK_SECRET_FILE"
+    home.prepare()
+    processes = (*services.SIMULATORS, *services.workers())
+    ports = {port: number for number, port in enumerate((*processes, "kafka", "postgres", "redis", "registry"), 1)}
+    state = State(ports=ports)
+    made = {process: services.environment(home, state, process, process) for process in processes}
+    assert {process for process in processes if name in made[process]} == {services.COURIER, "shipping"}
+    assert made[services.COURIER][name] == made["shipping"][name]
+    url = made[services.COURIER]["BARAZA_COURIER_WEBHOOK_URL"]
+    assert url == f"{services.http_url(state, 'shipping')}/v1/callbacks/courier"
