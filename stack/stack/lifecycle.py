@@ -165,8 +165,9 @@ class Stack:
     def restore(self, service: str, file: Path) -> datetime:
         """Stop a service, restore its database from ``file``, and return the time of that copy. It stays stopped.
 
-        Raises InvalidSettings, ComponentFailed.
+        Raises InvalidSettings, NotStarted, ComponentFailed.
         """
+        self._require(service)
         archive = backups.inspect(self._home, self._state, service, file)
         for name in self._names(service):
             self.stop(name)
@@ -183,6 +184,7 @@ class Stack:
 
         Returns its report. Raises InvalidSettings, or ComponentFailed where it fails; then the service stays stopped.
         """
+        self._require(service)
         report = backups.reconcile(self._home, self._state, service, since)
         for name in self._names(service):
             self.start(name)
@@ -282,6 +284,11 @@ class Stack:
     def down(self, watch: Watcher = silent) -> None:
         """Stop every process, in the reverse order of the start. Data stays. Raises StackError."""
         down(self._home.path, watch)
+
+    def _require(self, service: str) -> None:
+        """Raise NotStarted for a service that no selected saga needs: it is not one of the processes here."""
+        if text := self.endpoints.absent.get(service):
+            raise NotStarted(text)
 
     def _names(self, service: str) -> tuple[str, ...]:
         return plan.process_names(self._state, service)

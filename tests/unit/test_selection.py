@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,16 @@ def test_what_is_not_started_is_named_with_how_to_start_it(tmp_path: Path) -> No
         assert str(refused.value) == (
             f"{name} is not started: the stack runs {SMALL}. Start it with: ./baraza up --sagas {SMALL},order"
         )
+
+
+def test_a_service_that_is_not_started_is_not_restored(tmp_path: Path) -> None:
+    small = stack_of(tmp_path, sagas=(SMALL,))
+    for change in (
+        lambda: small.restore("payment", tmp_path / "payment.dump"),
+        lambda: small.reconcile("payment", datetime(2026, 1, 1, tzinfo=UTC)),
+    ):
+        with pytest.raises(NotStarted, match="payment is not started"):
+            change()
 
 
 def test_with_everything_started_nothing_is_absent(tmp_path: Path) -> None:
