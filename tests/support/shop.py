@@ -104,6 +104,17 @@ class Shop:
         with ThreadPoolExecutor(CONNECTIONS) as threads:
             return list(threads.map(lambda _: self.place(), range(count)))
 
+    def request_return(self, order_id: str, quantity: int, *, postal_code: str = "") -> str:
+        """Request a return of so many pieces of an order, and return its id; the courier acts by the postal code."""
+        body = {
+            "lines": [{"sku": SKU, "quantity": quantity}],
+            "collect_from": _address(postal_code or new_id()[-20:]),
+            "reason": "Too many.",
+        }
+        path = f"/v1/orders/{order_id}/returns"
+        return_id: str = self.call("checkout", "POST", path, body, **{"Idempotency-Key": new_id()})["return_id"]
+        return return_id
+
     def saga(self, order_id: str) -> Json:
         """Return the saga from the tracker, an empty one while the tracker does not know it."""
         url = f"{self.stack.endpoints.url('saga-tracker-api')}/v1/sagas/{order_id}"
@@ -193,5 +204,9 @@ def _order(customer_id: str, token: str, postal_code: str, *, sku: str = SKU, po
         "lines": [{"sku": sku, "quantity": 4}],
         "points_to_burn": points,
         "payment_method": {"token": token},
-        "ship_to": {"name": "A", "street": "B", "city": "C", "postal_code": postal_code, "country": "KE"},
+        "ship_to": _address(postal_code),
     }
+
+
+def _address(postal_code: str) -> Json:
+    return {"name": "A", "street": "B", "city": "C", "postal_code": postal_code, "country": "KE"}
