@@ -13,7 +13,7 @@ import structlog
 
 from chassis.http.downstream import TooLate, Unavailable, UnforeseenAnswer
 from chassis.http.timed_connections import ending_by
-from chassis.saga.answers import QueryAnswer
+from chassis.saga.announced_calls import answer_to
 from chassis.saga.steps import name
 from chassis.saga.unit_of_work import AwaitedAct, AwaitedPendingCall, AwaitedResult, CallResult, PendingCall
 from chassis.telemetry import metrics
@@ -103,7 +103,7 @@ class Calls:
             return AwaitedResult(call=call, failure=TooLate("its transaction, or the wait for a thread, took too long"))
         try:
             with ending_by(time.monotonic() + (call.sends_until - now).total_seconds()):
-                return AwaitedResult(call=call, answer=_answer_of(call))
+                return AwaitedResult(call=call, answer=answer_to(call))
         except Unavailable as failure:
             return AwaitedResult(call=call, failure=failure)
         except Exception as error:  # an adapter may raise anything: nothing is known then, and the ladder goes on
@@ -145,16 +145,3 @@ class Calls:
             log.exception("A call raised an unexpected error.", key=call.key)
             reason = f"{type(error).__name__} in a call"
             return CallResult(call=call, failure=Unavailable(reason, detail=str(error)))
-
-
-def _answer_of(call: AwaitedPendingCall) -> QueryAnswer:
-    calls = call.step.call
-    match call.act:
-        case AwaitedAct.SEND:
-            answer: QueryAnswer = calls.send(call.request, call.key)
-        case AwaitedAct.QUERY:
-            answer = calls.query(call.key, call.provider_id)
-        case AwaitedAct.CANCEL:
-            assert calls.cancel is not None, "only a step that can be cancelled is"
-            answer = calls.cancel(call.key, call.provider_id)
-    return answer

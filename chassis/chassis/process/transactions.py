@@ -10,13 +10,13 @@ from typing import TypeVar
 import structlog
 from sqlalchemy import Connection, Engine
 
-from chassis.http.downstream import NotTried, TooLate
 from chassis.postgres.transient import TransientRetry, utc_now
 from chassis.process.calls import Calls
 from chassis.process.pace import Pace
+from chassis.saga.announced_calls import AnnouncedCalls
 from chassis.saga.publisher import OutboxPublisher, Relay
 from chassis.saga.routing import Work
-from chassis.saga.unit_of_work import AwaitedPendingCall, Outgoing
+from chassis.saga.unit_of_work import Outgoing
 from chassis.telemetry import metrics
 
 Result = TypeVar("Result")
@@ -35,7 +35,7 @@ class Transactions:
         self._calls = calls
         self._pace = pace
         self._retry = retry
-        self._held: dict[str, AwaitedPendingCall] = {}
+        self._announced_calls = AnnouncedCalls(calls.begin_awaited, calls.fail_awaited)
         self.publisher = OutboxPublisher(self.run, relay)
 
     def run(self, transaction: Callable[[Connection], Result], /) -> Result:
@@ -58,7 +58,8 @@ class Transactions:
 
     def committed(self, out: Outgoing) -> None:
         """Publish the rows, begin the calls and count the retries of a committed transaction."""
-        self._hold(out.awaited_calls)
+        if waits_for := self._announced_calls.add(out.awaited_calls):
+            self.publisher.watch(waits_for)
         self.publisher.publish(out.rows)
         for call in out.calls:
             self._calls.begin(call)
@@ -66,33 +67,10 @@ class Transactions:
         for handler_name in out.retried:
             metrics.RETRIES.labels(handler_name).inc()
 
-    def _hold(self, calls: Sequence[AwaitedPendingCall]) -> None:
-        """Begin the calls about attempts that wait for nothing, and keep the others until Kafka has their row.
-
-        Of two that wait for one row the later one is made: a cancel, after which the attempt must not be sent.
-        """
-        for call in calls:
-            if call.after is None:
-                self._calls.begin_awaited(call)
-                continue
-            if (earlier := self._held.pop(call.after, None)) is not None:
-                self._calls.fail_awaited(earlier, NotTried("a later call about its attempt takes its place"))
-            self._held[call.after] = call
-        if waiting := [call.after for call in calls if call.after is not None]:
-            self.publisher.watch(waiting)
-
     def begin_acknowledged(self) -> None:
         """Begin the calls whose StepAwaited Kafka has acknowledged. One whose time is over is not made any more."""
-        if not self._held:
-            return
-        for row_id in self.publisher.take_acknowledged():
-            if (call := self._held.pop(row_id, None)) is not None:
-                self._calls.begin_awaited(call)
-        now = utc_now()
-        for row_id, call in list(self._held.items()):
-            if now > call.begins_by:
-                del self._held[row_id]
-                self._calls.fail_awaited(call, TooLate("Kafka had not acknowledged its attempt in time"))
+        if self._announced_calls:
+            self._announced_calls.acknowledge(self.publisher.take_acknowledged(), now=utc_now())
 
     def batch_failed(self, error: Exception) -> None:
         """Log the error of a batch."""

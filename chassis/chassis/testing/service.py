@@ -10,19 +10,19 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from sqlalchemy import Engine, text
 
 from chassis.http.downstream import Unavailable
 from chassis.saga import attempt_rows, deferred, evidence
+from chassis.saga.announced_calls import answer_to
 from chassis.saga.attempts import Outcome, attempt_key
 from chassis.saga.batch import Batch
 from chassis.saga.deferred import RawMessage
 from chassis.saga.evidence import Claim, Received, Source, StoredEvidence
 from chassis.saga.handlers import Handlers
 from chassis.saga.routing import Work
-from chassis.saga.unit_of_work import AwaitedAct, AwaitedPendingCall, AwaitedResult, Delivery, Outgoing
+from chassis.saga.unit_of_work import AwaitedPendingCall, AwaitedResult, Delivery, Outgoing
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import new_id
 from messages.contract import Message
@@ -72,7 +72,7 @@ class ServiceUnderTest:
         (pending,) = self.calls
         self.calls.clear()
         try:
-            result = AwaitedResult(call=pending, answer=_answer_of(pending))
+            result = AwaitedResult(call=pending, answer=answer_to(pending))
         except Unavailable as failure:
             result = AwaitedResult(call=pending, failure=failure)
         return self.work(Work(awaited_results=[result]))
@@ -163,15 +163,3 @@ class ServiceUnderTest:
 def types(messages: Sequence[Message]) -> list[str]:
     """Return the names of the types of these messages."""
     return [type(message).__name__ for message in messages]
-
-
-def _answer_of(pending: AwaitedPendingCall) -> Any:
-    call = pending.step.call
-    match pending.act:
-        case AwaitedAct.SEND:
-            return call.send(pending.request, pending.key)
-        case AwaitedAct.QUERY:
-            return call.query(pending.key, pending.provider_id)
-        case AwaitedAct.CANCEL:
-            assert call.cancel is not None, "only a step that can be cancelled is"
-            return call.cancel(pending.key, pending.provider_id)
