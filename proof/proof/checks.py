@@ -10,21 +10,31 @@ from datetime import datetime, timedelta
 from chassis.saga.waiting import UNPROCESSABLE
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import ID
-from messages.checkout import OrderSubmitted
+from messages.checkout import OrderSubmitted, ReturnRequested
 from proof.broker import Broker
 from proof.databases import SERVICES, Rows
 from proof.outages import Outages
+from proof.parcels import PickupCourier
 from proof.providers import Courier, Gateway
 from proof.service import Service
 from proof.undeliverable import UndeliverableMessages
 from saga_tracker.definitions import newest
 from saga_tracker.model.consumption import OBSERVE_EVERY
+from saga_tracker.model.saga import StepDefinition
 
-ORDER = newest("order")
-STEPS = tuple(step.name for step in ORDER.steps)
-SERVICE_OF = {step.name: step.service for step in ORDER.steps}
+ORDER, RETURN = newest("order"), newest("return_order")
+SERVICE_OF = {step.name: step.service for saga in (ORDER, RETURN) for step in saga.steps}
+QUERIED = "its provider was queried"
 LATE = "its call came back after its provider was queried"
 CONFIRMED, CANCELLED, REVIEW = "CONFIRMED", "CANCELLED_COMPENSATED", "NEEDS_REVIEW"
+RETURN_STATES = {
+    CONFIRMED: ("COMPLETED",),
+    CANCELLED: ("FAILED",),
+    REVIEW: ("REQUESTED", "APPROVED", "ARRIVED", "WITHDRAWN"),
+}
+"""The states that checkout may have of a return."""
+OPEN = {"STARTED", "SENT", "UNSURE", "PAUSED"}
+"""The states of an effect whose outcome is still open."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +53,10 @@ class FinalState:
 
     rows: Mapping[str, Rows]
     orders: Mapping[str, OrderSubmitted]
+    returns: Mapping[str, ReturnRequested]
     gateway: Gateway
     courier: Courier
+    pickups: PickupCourier
     broker: Broker
     codec: Codec
     is_redriven: bool
@@ -52,15 +64,23 @@ class FinalState:
     services: Mapping[str, Service]
     timeout_factor: float
     undeliverable: UndeliverableMessages
+    order_states_before: Mapping[str, str] | None = None
+    """The states of the orders before the returns, None where those have not come yet."""
     states_before: Mapping[str, str] | None = None
-    """The states of the orders before the undeliverable messages, None where those have not come yet."""
+    """The states of all sagas before the undeliverable messages, None where those have not come yet."""
     strangers: Mapping[str, Rows] = field(init=False)
     """The rows of the sagas that only undeliverable messages name; ``rows`` are without them."""
     states: dict[str, str] = field(init=False)
+    order_states: dict[str, str] = field(init=False)
+    return_states: dict[str, str] = field(init=False)
     with_late_calls: set[str] = field(init=False)
     """Sagas in which a call came back after it was fenced: a dead letter reports it, and its service undoes it."""
     with_open_letters: set[str] = field(init=False)
     """Sagas with an open dead letter, which operators are alerted to."""
+
+    def steps(self, saga_id: str) -> tuple[StepDefinition, ...]:
+        """Return the steps of a saga, by its definition."""
+        return (RETURN if saga_id in self.returns else ORDER).steps
 
     def __post_init__(self) -> None:
         found, saga_ids = self.rows, self.undeliverable.saga_ids
@@ -71,6 +91,8 @@ class FinalState:
         self.with_late_calls = {row["saga_id"] for row in self.rows["letters"] if LATE in row["reason"]}
         self.with_open_letters = {row["saga_id"] for row in self.rows["letters"] if row["open"]}
         self.states = {row["saga_id"]: row["state"] for row in self.rows["sagas"]}
+        self.order_states = {saga_id: state for saga_id, state in self.states.items() if saga_id in self.orders}
+        self.return_states = {saga_id: state for saga_id, state in self.states.items() if saga_id in self.returns}
 
 
 Findings = Iterator[tuple[str, str]]
@@ -79,25 +101,33 @@ Findings = Iterator[tuple[str, str]]
 
 def violations(final: FinalState) -> list[Violation]:
     """Return every broken invariant."""
+    return broken(INVARIANTS, final)
+
+
+def broken(invariants: Mapping[str, Callable[[FinalState], Findings]], final: FinalState) -> list[Violation]:
+    """Return which of these invariants are broken."""
     return [
         Violation(invariant=invariant, saga_id=saga_id, says=says)
-        for invariant, check in INVARIANTS.items()
+        for invariant, check in invariants.items()
         for saga_id, says in check(final)
     ]
 
 
 def _ends(final: FinalState) -> Findings:
-    for saga_id in final.orders:
+    for saga_id in (*final.orders, *final.returns):
         if saga_id not in final.states:
             yield saga_id, "the tracker has no saga"
-    orders = {row["order_id"]: row["state"] for row in final.rows["orders"]}
+    found = {row["order_id"]: row["state"] for row in final.rows["orders"]}
+    found |= {row["saga_id"]: row["state"] for row in final.rows["returns"]}
     for row in final.rows["sagas"]:
         state = row["state"]
-        expected = "PENDING" if state == REVIEW else state
+        expected: tuple[str, ...] = ("PENDING",) if state == REVIEW else (state,)
+        if row["saga_id"] in final.returns:
+            expected = RETURN_STATES.get(state, ())
         if state not in (CONFIRMED, CANCELLED, REVIEW) or (state == REVIEW and not row["reason"]):
             yield row["saga_id"], f"{state} in {row['phase']} {row['step']} for ever"
-        if orders.get(row["saga_id"]) != expected and row["saga_id"] not in final.with_open_letters:
-            yield row["saga_id"], f"{state}, but checkout has {orders.get(row['saga_id'])}"
+        if found.get(row["saga_id"]) not in expected and row["saga_id"] not in final.with_open_letters:
+            yield row["saga_id"], f"{state}, but checkout has {found.get(row['saga_id'])}"
 
 
 def _redriven(final: FinalState) -> Findings:
@@ -118,20 +148,21 @@ def _effects(final: FinalState) -> Findings:
     for row in final.rows["effects"]:
         effects[row["saga_id"]][row["step"]] = row["state"]
     parked = {row["saga_id"] for row in final.rows["deferred"] if row["service"] in ("payment", "shipping")}
+    parked |= {row["saga_id"] for row in final.rows["letters"] if row["open"] and QUERIED in row["reason"]}
     for saga_id, state in final.states.items():
         found = effects[saga_id]
-        if state == CONFIRMED and [found.get(step) for step in STEPS] != ["DONE"] * len(STEPS):
+        if state == CONFIRMED and any(found.get(step.name) != "DONE" for step in final.steps(saga_id)):
             yield saga_id, f"confirmed, but its effects are {found}"
-        if state == CANCELLED and {"DONE", "STARTED"} & set(found.values()):
+        if state == CANCELLED and {"DONE", *OPEN} & set(found.values()):
             yield saga_id, f"cancelled, but its effects are {found}"
-        if state == REVIEW and "STARTED" in found.values() and saga_id not in parked:
+        if state == REVIEW and OPEN & set(found.values()) and saga_id not in parked:
             yield saga_id, f"parked, and nothing will ever settle {found}"
 
 
 def _money(final: FinalState) -> Findings:
     done, amounts = final.gateway.done, final.gateway.amounts
     payments = {row["saga_id"]: row["state"] for row in final.rows["payments"]}
-    for saga_id, state in final.states.items():
+    for saga_id, state in final.order_states.items():
         count = {kind: done[(saga_id, kind)] for kind in ("authorized", "captured", "voided", "refunded")}
         payable = final.orders[saga_id].payable_minor
         if max(count.values()) > 1 or (count["voided"] and count["captured"]):
@@ -150,7 +181,7 @@ def _money(final: FinalState) -> Findings:
 
 def _shipments(final: FinalState) -> Findings:
     done = final.courier.done
-    for saga_id, state in final.states.items():
+    for saga_id, state in final.order_states.items():
         booked, cancelled = done[(saga_id, "booked")], done[(saga_id, "cancelled")]
         if (
             booked > 1
@@ -167,10 +198,13 @@ def _stock(final: FinalState) -> Findings:
     for row in final.rows["reservations"]:
         quantities[row["saga_id"]] = dict(zip(row["skus"], row["quantities"], strict=True))
         reserved.update(quantities[row["saga_id"]])
+    restocked: Counter[str] = Counter()
+    for row in final.rows["restocks"]:
+        restocked[row["sku"]] += row["units"]
     for row in final.rows["stock"]:
-        if row["received"] != row["on_hand"] + reserved[row["sku"]]:
-            yield "", f"{row}, {reserved[row['sku']]} reserved"
-    for saga_id, state in final.states.items():
+        if row["received"] + restocked[row["sku"]] != row["on_hand"] + reserved[row["sku"]]:
+            yield "", f"{row}, {reserved[row['sku']]} reserved, {restocked[row['sku']]} put back"
+    for saga_id, state in final.order_states.items():
         lines = {line.sku: line.quantity for line in final.orders[saga_id].lines}
         expected = {CONFIRMED: lines, CANCELLED: None}.get(state, quantities.get(saga_id))
         if quantities.get(saga_id) != expected:
@@ -183,10 +217,13 @@ def _points(final: FinalState) -> Findings:
     for row in final.rows["burns"]:
         burned[row["customer_id"]] += row["points"]
         points[row["saga_id"]] = row["points"]
+    credited: Counter[str] = Counter()
+    for row in final.rows["credits"]:
+        credited[row["customer_id"]] += row["points"]
     for row in final.rows["accounts"]:
-        if row["granted"] != row["balance"] + burned[row["customer_id"]]:
-            yield "", f"{row}, {burned[row['customer_id']]} burned"
-    for saga_id, state in final.states.items():
+        if row["granted"] + credited[row["customer_id"]] != row["balance"] + burned[row["customer_id"]]:
+            yield "", f"{row}, {burned[row['customer_id']]} burned, {credited[row['customer_id']]} given back"
+    for saga_id, state in final.order_states.items():
         expected = final.orders[saga_id].points_to_burn if state == CONFIRMED else 0
         if state in (CONFIRMED, CANCELLED) and points.get(saga_id, 0) != expected:
             yield saga_id, f"{state}; {points.get(saga_id, 0)} points burned instead of {expected}"
@@ -196,7 +233,7 @@ def _ledger(final: FinalState) -> Findings:
     posted: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for row in final.rows["entries"]:
         posted[row["saga_id"]][row["account"]] += row["debit_minor"] - row["credit_minor"]
-    for saga_id, state in final.states.items():
+    for saga_id, state in final.order_states.items():
         net = posted[saga_id]
         payable = final.orders[saga_id].payable_minor if state == CONFIRMED else 0
         if sum(net.values()):
@@ -225,7 +262,8 @@ def _messages(final: FinalState) -> Findings:
         if saga_id in final.with_late_calls:
             continue
         replies = sorted(undone[saga_id].values())
-        order = [STEPS.index(step) for _, step in replies]
+        steps = [step.name for step in final.steps(saga_id)]
+        order = [steps.index(step) for _, step in replies]
         if order != sorted(set(order), reverse=True):
             yield saga_id, f"compensated in the order {', '.join(step for _, step in replies)}"
         if replies and ends[saga_id] and replies[-1][0] > min(ends[saga_id].values()):
@@ -268,7 +306,7 @@ def _undeliverable(final: FinalState) -> Findings:
         if row["state"] != "FENCED":
             yield row["saga_id"], f"{row['step']} is {row['state']}, but no customer started the saga"
     if final.states_before is not None and final.states != final.states_before:
-        yield "", f"undeliverable messages changed the orders from {final.states_before} to {final.states}"
+        yield "", f"undeliverable messages changed the sagas from {final.states_before} to {final.states}"
 
 
 def _timeouts(final: FinalState) -> Findings:
@@ -279,7 +317,7 @@ def _timeouts(final: FinalState) -> Findings:
     for timer in final.rows["timeouts"]:
         if timer["topic"] is None:
             continue  # A dead letter began the saga, and no service has ever had a trigger.
-        step = next(each for each in ORDER.steps if each.name == timer["step"])
+        step = next(each for each in final.steps(timer["saga_id"]) if each.name == timer["step"])
         until = datetime.fromisoformat(timer["recorded_at"])
         since = until - timedelta(seconds=step.timeout_s * final.timeout_factor)
         had_at = final.services[step.service].consumed_at((timer["topic"], timer["partition"]), timer["offset"])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, text
 
 from chassis.saga import outbox
 from chassis.saga.outbox import OutboxRow
+from chassis.values.json_text import compact
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import headers
 from messages.checkout import Address, OrderCancellationRequested, OrderLine, OrderSubmitted
@@ -20,6 +21,7 @@ from proof.databases import Database
 from proof.outages import KAFKA, POSTGRESQL, Outages
 from proof.schedule import Schedule
 from saga_tracker.definitions import newest
+from saga_tracker.model.saga import SagaDefinition
 
 API = 2
 """The number of the connection that checkout's API uses."""
@@ -30,8 +32,8 @@ ORDER = newest("order")
 INSERT_ORDER = text("""
     INSERT INTO orders (order_id, customer_id, client_id, state, currency, lines, points_to_burn, total_minor,
                         payable_minor, submitted_at)
-    VALUES (:order_id, :customer_id, 'c', 'PENDING', 'KES', '[]', :points_to_burn, :total_minor, :payable_minor,
-            :submitted_at)
+    VALUES (:order_id, :customer_id, 'c', 'PENDING', 'KES', CAST(:lines AS jsonb), :points_to_burn, :total_minor,
+            :payable_minor, :submitted_at)
 """)
 
 
@@ -58,7 +60,7 @@ class Customers:
         points = chance.choice((0, 30))
         saga_id = self.schedule.new_id()
         event = OrderSubmitted(
-            **self._envelope(saga_id),
+            **self.envelope(saga_id),
             customer_id=chance.choice(CUSTOMERS),
             currency="KES",
             lines=lines,
@@ -70,8 +72,9 @@ class Customers:
         )
         self.orders[saga_id] = event
         row = {
-            "order_id": saga_id, "customer_id": event.customer_id, "points_to_burn": points, "total_minor": total,
-            "payable_minor": event.payable_minor, "submitted_at": self.schedule.now,
+            "order_id": saga_id, "customer_id": event.customer_id, "lines": compact([asdict(line) for line in lines]),
+            "points_to_burn": points, "total_minor": total, "payable_minor": event.payable_minor,
+            "submitted_at": self.schedule.now,
         }  # fmt: skip
         self.send("checkout.events", event, lambda tx: tx.execute(INSERT_ORDER, row))
         if self.schedule.strikes("cancelled", 0.2):
@@ -83,16 +86,16 @@ class Customers:
             self.schedule.at(back_at, lambda: self.cancel(saga_id))
             return
         if self.schedule.chance.random() < 0.5:
-            request = OrderCancellationRequested(**self._envelope(saga_id), reason="changed_mind")
+            request = OrderCancellationRequested(**self.envelope(saga_id), reason="changed_mind")
             self.send("checkout.events", request, lambda _tx: None)
         else:
-            command = CancelSaga(**self._envelope(saga_id), actor="support-7", reason="asked")
-            self.broker.publish(self._row("saga.commands", command), now=self.schedule.now)
+            command = CancelSaga(**self.envelope(saga_id), actor="support-7", reason="asked")
+            self.broker.publish(self.row("saga.commands", command), now=self.schedule.now)
         self.schedule.note(f"a cancellation of saga {saga_id[-6:]} is requested", saga_id)
 
     def send(self, topic: str, message: Message, also: Callable[[Connection], object]) -> None:
         """Write a message to checkout's outbox, as its API does; then plan its publication and its removal."""
-        connection, row = self.database.connection("checkout", API), self._row(topic, message)
+        connection, row = self.database.connection("checkout", API), self.row(topic, message)
         with connection.begin() as tx:
             also(tx)
             outbox.save(tx, [row])
@@ -110,14 +113,16 @@ class Customers:
         late = self.schedule.strikes("publication delayed", 0.1)
         self.schedule.at(self.schedule.now + self.schedule.within(30 if late else 0.1), publish)
 
-    def _envelope(self, saga_id: str) -> Any:
+    def envelope(self, saga_id: str, saga: SagaDefinition = ORDER) -> Any:
+        """Return the envelope of a message of checkout's API."""
         return {
-            "message_id": self.schedule.new_id(), "saga_id": saga_id, "saga_type": ORDER.name,
-            "saga_version": ORDER.version, "causation_id": None,
+            "message_id": self.schedule.new_id(), "saga_id": saga_id, "saga_type": saga.name,
+            "saga_version": saga.version, "causation_id": None,
             "occurred_at": self.schedule.now + self.outages.checkouts_clock,
         }  # fmt: skip
 
-    def _row(self, topic: str, message: Message) -> OutboxRow:
+    def row(self, topic: str, message: Message) -> OutboxRow:
+        """Return a message as an outbox has it."""
         return OutboxRow(
             id=message.message_id,
             topic=topic,

@@ -47,7 +47,7 @@ OPTIONS = " ".join(f"-c {name}={value}" for name, value in SETTINGS.items())
 """``lock_timeout``: the holder of a lock is a suspended task, so a real wait for it would never end (proof.tasks)."""
 TRUNCATE_EVERY = 200
 """Until then, deleted rows slow down every read of a whole table."""
-SERVICES = tuple(schema for schema in TABLES if schema not in (TRACKER, "checkout"))
+SERVICES = tuple(schema for schema in TABLES if schema != TRACKER)
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -57,20 +57,22 @@ def _each(schemas: Iterable[str], query: str) -> str:
 
 
 _TRIGGERS = ", ".join(
-    f"('{step.name}', '{name_of(step.trigger)}', '{step.trigger_topic}')"
+    f"('{definition.name}', '{step.name}', '{name_of(step.trigger)}', '{step.trigger_topic}')"
     for definition in DEFINITIONS.values()
     for step in definition.steps
 )
 TIMEOUTS = f"""
     SELECT timer.saga_id, timer.step, timer.recorded_at, message.topic, message.partition, message."offset"
     FROM saga_tracker.timeline AS timer
-    JOIN (VALUES {_TRIGGERS}) AS trigger (step, type, topic) USING (step)
+    JOIN saga_tracker.sagas AS saga USING (saga_id)
+    JOIN (VALUES {_TRIGGERS}) AS trigger (saga_type, step, type, topic)
+        ON (trigger.saga_type, trigger.step) = (saga.saga_type, timer.step)
     LEFT JOIN saga_tracker.timeline AS message
         ON (message.saga_id, message.type, message.topic) = (timer.saga_id, trigger.type, trigger.topic)
     WHERE timer.type = 'TimedOut'
 """  # noqa: S608 - names of our own
 QUERIES = {
-    "sagas": "SELECT saga_id, state, phase, step, reason FROM saga_tracker.sagas",
+    "sagas": "SELECT saga_id, saga_type, state, phase, step, reason, awaits_since FROM saga_tracker.sagas",
     "timeouts": TIMEOUTS,
     "letters": "SELECT saga_id, service, reason, open FROM saga_tracker.dead_letters",
     "orders": "SELECT order_id, state FROM checkout.orders",
@@ -82,6 +84,12 @@ QUERIES = {
     "stock": "SELECT sku, received, on_hand FROM inventory.stock",
     "burns": "SELECT saga_id, customer_id, points FROM loyalty.burns WHERE state = 'BURNED'",
     "accounts": "SELECT customer_id, granted, balance FROM loyalty.accounts",
+    "returns": "SELECT return_id AS saga_id, order_id, state, lines, received FROM checkout.returns",
+    "collections": "SELECT saga_id, state, received, refund_minor FROM shipping.collections",
+    "evidence": "SELECT coalesce(saga_id, '') AS saga_id, id, fate FROM shipping.evidence",
+    "restocks": "SELECT saga_id, sku, units FROM inventory.restocks",
+    "refunds": "SELECT saga_id, order_id, amount_minor, refund_id FROM payment.refunds",
+    "credits": "SELECT saga_id, order_id, customer_id, points FROM loyalty.credits",
     "entries": """
         SELECT saga_id, code AS account, greatest(amount_minor, 0) AS debit_minor,
                greatest(-amount_minor, 0) AS credit_minor
@@ -102,10 +110,26 @@ LEFTOVERS = text(" UNION ALL ".join([_each(TABLES, "SELECT 1 FROM {schema}.outbo
 EMPTY = [f"{schema}.{table}" for schema, metadata in TABLES.items() for table in metadata.tables]
 TRUNCATE = text(f"TRUNCATE {', '.join(EMPTY)}")
 DELETES = [text(f"DELETE FROM {table}") for table in EMPTY]  # noqa: S608 - names of our own
-NEXT_DUE = FollowUpQuery(
-    "SELECT partition, min(due_at) FROM deferred WHERE due_at IS NOT NULL GROUP BY partition",
-    tables={"deferred"},
+DEFERRED, AWAITED, ORPHANS = "deferred", "awaited", "orphans"
+_NEXT_DEFERRED = f"""
+    SELECT '{DEFERRED}' AS what, partition, min(due_at) FROM deferred WHERE due_at IS NOT NULL GROUP BY partition
+"""  # noqa: S608 - names of our own
+NEXT_DUE = FollowUpQuery(_NEXT_DEFERRED, tables={"deferred"})
+NEXT_AWAITED_DUE = FollowUpQuery(
+    f"""
+    {_NEXT_DEFERRED}
+    UNION ALL
+    SELECT '{AWAITED}', partition, min(due_at) FROM (
+        SELECT partition, query_at AS due_at FROM awaited_steps WHERE query_at IS NOT NULL
+        UNION ALL
+        SELECT partition, due_at FROM evidence WHERE handled_at IS NULL AND partition IS NOT NULL
+    ) AS waiting GROUP BY partition
+    UNION ALL
+    SELECT '{ORPHANS}', 0, min(match_at) FROM evidence WHERE match_at IS NOT NULL HAVING count(*) > 0
+    """,  # noqa: S608 - names of our own
+    tables={"deferred", "awaited_steps", "evidence"},
 )
+"""Of a service with steps whose outcome comes later: also its ladders, and the evidence to decide about or to match."""
 NEXT_WAKE_UPS = FollowUpQuery(
     "SELECT min(deadline_at), (SELECT min(next_at) FROM plans WHERE state = 'APPLYING') FROM sagas",
     tables={"sagas", "plans"},

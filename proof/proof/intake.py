@@ -10,6 +10,7 @@ from functools import partial
 from chassis.saga.deferred import RawMessage
 from chassis.wire.codec import Codec, Undecodable
 from messages.contract import Message
+from proof.databases import DEFERRED
 from proof.outages import KAFKA
 from proof.schedule import Schedule
 from proof.service import Service
@@ -58,11 +59,7 @@ class Intake:
 
     def has_due(self) -> bool:
         """Return whether a deferred message of these partitions is due."""
-        due_at = self.service.due_at
-        if not due_at:
-            return False
-        now = self.service.schedule.now
-        return any(due_at[partition] <= now for partition in self.partitions if partition in due_at)
+        return self.service.is_due(DEFERRED, self.partitions)
 
     def fetch(self) -> None:
         """Read a little of some partitions; now and then messages come again."""

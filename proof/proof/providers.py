@@ -19,6 +19,7 @@ from payment.gateway import (
     Captured,
     CaptureFailed,
     Declined,
+    PartialRefund,
     Refunded,
     Undo,
     Voided,
@@ -26,6 +27,9 @@ from payment.gateway import (
 from shipping.courier import Booked, Booking, Cancelled, Rejected
 
 Outcome = TypeVar("Outcome")
+
+
+CAPTURE = "capture "
 
 
 class KeyMisused(AssertionError):
@@ -40,6 +44,8 @@ class Provider:
     refusal_rate: float
     done: Counter[tuple[str, str]] = field(default_factory=Counter)
     amounts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    parts: Counter[str] = field(default_factory=Counter)
+    """What was refunded in part, by order."""
     _outcomes: dict[str, object] = field(default_factory=dict)
     _requests: dict[str, object] = field(default_factory=dict)
 
@@ -79,7 +85,7 @@ class Gateway(Provider):
             if self._refuses():
                 return CaptureFailed(reason="expired", detail="The authorization has expired.")
             self._note(saga_id, "captured", request.amount_minor)
-            return Captured(capture_id=f"capture {saga_id}", amount_minor=request.amount_minor)
+            return Captured(capture_id=f"{CAPTURE}{saga_id}", amount_minor=request.amount_minor)
 
         return self._once(key, request, effect)
 
@@ -94,6 +100,22 @@ class Gateway(Provider):
             return Refunded(refund_id=f"refund {saga_id}", amount_minor=request.amount_minor)
 
         return self._once(key, request, effect)
+
+    def refund(self, request: PartialRefund, key: str) -> Refunded:
+        """Refund a part of a capture, together no more than was captured."""
+
+        def effect(saga_id: str) -> Refunded:
+            order_id = request.capture_id.removeprefix(CAPTURE)
+            self.parts[order_id] += request.amount_minor
+            assert self.parts[order_id] <= self.amounts[(order_id, "captured")], "more is refunded than was captured"
+            self._note(saga_id, "refunded in part", request.amount_minor)
+            return Refunded(refund_id=f"refund {saga_id}", amount_minor=request.amount_minor)
+
+        return self._once(key, request, effect)
+
+    def find_refund(self, key: str) -> Refunded | None:
+        """Return the outcome of a refund of a part, None for an unknown key."""
+        return cast("Refunded | None", self._outcomes.get(key))
 
     def find_authorization(self, key: str) -> Authorized | Declined | None:
         """Return the outcome of an authorization, None for an unknown key."""

@@ -12,13 +12,14 @@ from datetime import datetime
 
 from sqlalchemy.exc import DBAPIError
 
+from chassis.process.callbacks import match_orphans
 from chassis.process.worker import DUE_MAX
-from chassis.saga import deferred
+from chassis.saga import attempt_rows, deferred, evidence
 from chassis.saga.deferred import Deferral
 from chassis.saga.execution import Execution
 from chassis.saga.outbox import OutboxRow
-from chassis.saga.routing import Router
-from proof.databases import NEXT_DUE
+from chassis.saga.routing import Router, Work
+from proof.databases import AWAITED, NEXT_AWAITED_DUE, NEXT_DUE, ORPHANS
 from proof.intake import FaultyDecoder, Intake
 from proof.outages import KAFKA, POSTGRESQL
 from proof.service import Service
@@ -41,7 +42,9 @@ class Process:
 
     def __post_init__(self) -> None:
         service, schedule = self.service, self.service.schedule
-        connection = service.database.connection(service.name, self.number, follow_up=NEXT_DUE)
+        connection = service.database.connection(
+            service.name, self.number, follow_up=NEXT_AWAITED_DUE if service.handlers.awaited else NEXT_DUE
+        )
         self.task = connection.task = SimulatedTask(schedule)
         self._intake = Intake(service=service)
         self._transactions = Transactions(
@@ -93,7 +96,7 @@ class Process:
         """Return whether there is anything that it could do now."""
         if self.task.is_suspended or self.is_paused:
             return False
-        if self._intake.fetched or self._transactions.results:
+        if self._has_own_work():
             return True
         if self.unpublished and not self.service.outages.is_away(KAFKA):
             return True
@@ -139,12 +142,14 @@ class Process:
             transactions.publish()
             intake.fetch()
             due = self._take_due()
-            if not (intake.fetched or transactions.results or due):
+            if not (due or self._has_own_work()):
                 return
             raws, intake.fetched = intake.fetched, []
             results, transactions.results = transactions.results, []
+            awaited_results, transactions.awaited_results = transactions.awaited_results, []
             ends = dict(intake.positions)
-            if work := replace(self._router.route(raws, due), results=results):
+            work = replace(self._router.route(raws, due), results=results, awaited_results=awaited_results)
+            if work := self._with_awaited(work):
                 self._execution.run(work)
             intake.store_offsets(ends)
         except (Crash, DBAPIError):
@@ -157,6 +162,29 @@ class Process:
     def take_leftovers(self) -> None:
         """Publish what no process has in memory, and wake what is settled, as the worker's sweep does."""
         self._transactions.sweep()
+
+    def _has_own_work(self) -> bool:
+        """Return whether something is fetched or has come back, or is due at awaited steps."""
+        transactions = self._transactions
+        has_results = bool(transactions.results or transactions.awaited_results)
+        return bool(self._intake.fetched) or has_results or self._has_awaited_due()
+
+    def _has_awaited_due(self) -> bool:
+        if not self.partitions:
+            return False
+        return self.service.is_due(AWAITED, self.partitions) or self.service.is_due(ORPHANS, (0,))
+
+    def _with_awaited(self, work: Work) -> Work:
+        """Match orphans again; add the ladders that are due and the evidence that came, as the worker does."""
+        if not self._has_awaited_due():
+            return work
+        now = self.service.schedule.now
+        with self._transactions.connection.begin() as tx:
+            match_orphans(tx, self.service.adapters, now=now)
+            due = attempt_rows.due(tx, self.partitions, now=now, limit=DUE_MAX)
+            pieces = evidence.waiting(tx, self.partitions, now=now, limit=DUE_MAX)
+        self._transactions.look()
+        return replace(work, awaited_due=due, evidence=pieces)
 
     def _take_due(self) -> list[Deferral]:
         if not self._intake.has_due():

@@ -26,14 +26,18 @@ from chassis.saga.steps import Handler
 from chassis.wire.codec import Codec
 from proof import rebuilding
 from proof.broker import Broker
-from proof.checks import FinalState, Violation, violations
+from proof.callback_inbox import CallbackInbox
+from proof.checks import CONFIRMED, FinalState, Violation
 from proof.customers import CUSTOMERS, SKUS, Customers
 from proof.databases import Database
 from proof.disturbances import Disturbances
 from proof.failing_handlers import FailingHandlers
 from proof.operator import Operator
 from proof.outages import KAFKA, Outages
+from proof.parcels import PickupCourier
 from proof.providers import Courier, Gateway
+from proof.return_checks import violations
+from proof.returns import Returns, is_announced
 from proof.schedule import BEGINNING, Schedule
 from proof.schemas import LocalRegistry
 from proof.service import Service
@@ -49,6 +53,8 @@ from saga_tracker.model.consumption import ServiceObservation
 from saga_tracker.model.saga import scaled
 from saga_tracker.store.cache import SagaCache
 from saga_tracker.store.consumed_offsets import TopicPartition
+from shipping.callbacks import CourierCallbacks
+from shipping.collecting import collecting
 
 ORDERS = (1, 1, 1, 2)
 """The number of orders in a schedule: many small schedules find more than a few large ones."""
@@ -69,6 +75,8 @@ FIRST_ORDERS_S = 5.0
 ROUNDS_MAX = 20_000
 STEPS_SHOWN_MAX = 15
 REST_WITHIN = timedelta(hours=2)
+RETURNS_REST_WITHIN = timedelta(days=60)
+"""Parcels take up to ten days."""
 
 
 class NotAtRest(Exception):
@@ -103,10 +111,13 @@ class Simulation:
     codec: Codec = field(default_factory=_codec)
     gateway: Gateway = field(init=False)
     courier: Courier = field(init=False)
+    pickups: PickupCourier = field(init=False)
+    inbox: CallbackInbox = field(init=False)
     services: dict[str, list[Process]] = field(init=False)
     trackers: list[TrackerProcess] = field(init=False)
     next_wake_up: NextWakeUp = field(default_factory=NextWakeUp)
     customers: Customers = field(init=False)
+    returns: Returns = field(init=False)
     operator: Operator = field(init=False)
     is_redriven: bool = field(init=False)
     """Whether operators redrive until no saga is parked any more."""
@@ -125,17 +136,28 @@ class Simulation:
         self.database.empty()
         self.gateway = Gateway(chance, chance.choice((0.0, 0.1, 0.3)))
         self.courier = Courier(chance, chance.choice((0.0, 0.2)))
+        self.pickups = PickupCourier(
+            schedule=self.schedule,
+            send=lambda body: self.inbox.take(body),
+            on_change=self._faults_again,
+            is_announced=lambda key: is_announced(self.broker, self.codec, key),
+        )
         declared: dict[str, Sequence[Handler]] = {
             "checkout": checkout.handlers.HANDLERS,
             "payment": payment.handlers.handlers(self.gateway),
             "inventory": inventory.handlers.HANDLERS,
             "loyalty": loyalty.handlers.HANDLERS,
-            "shipping": shipping.handlers.handlers(self.courier),
+            "shipping": (*shipping.handlers.handlers(self.courier), collecting(self.pickups)),
             "ledger": ledger.handlers.HANDLERS,
         }
         steps = [step for each in DEFINITIONS.values() for step in each.steps]
         self.outages = Outages(schedule=self.schedule, services=sorted({step.service for step in steps}))
         self.services = {name: self._processes(name, handlers) for name, handlers in declared.items()}
+        shipping_service = self.services["shipping"][0].service
+        shipping_service.adapters = (CourierCallbacks(secrets=tuple),)
+        self.inbox = CallbackInbox(
+            database=self.database, service=shipping_service, adapter=shipping_service.adapters[0]
+        )
         self.timeout_factor = chance.choice((0.25, 0.5, 1.0))
         self.trackers = [self._tracker(number) for number in range(PROCESSES)]
         self.disturbances = Disturbances(schedule=self.schedule, services=self.services, trackers=self.trackers)
@@ -143,6 +165,7 @@ class Simulation:
         self.customers = Customers(
             database=self.database, schedule=self.schedule, broker=self.broker, codec=self.codec, outages=self.outages
         )
+        self.returns = Returns(customers=self.customers, courier=self.pickups)
         self.operator = Operator(database=self.database, schedule=self.schedule, next_wake_up=self.next_wake_up)
         services = [processes[0].service for processes in self.services.values()]
         self.undeliverable = UndeliverableMessages(
@@ -206,10 +229,11 @@ class Simulation:
         """Run the schedule to rest, and check the invariants.
 
         1. Orders are placed, and faults happen.
-        2. In half of the schedules messages come then that no service must handle, and faults happen again.
-        3. The tracker's database is emptied and rebuilt from the broker's logs.
+        2. Pieces of most orders that were confirmed are returned, and faults happen again for days.
+        3. In half of the schedules messages come then that no service must handle, and faults happen again.
+        4. The tracker's database is emptied and rebuilt from the broker's logs.
 
-        The figures are those of 1. and the undeliverable messages, so that 2. changes no other figure.
+        The figures are those of 1., of 2. and the undeliverable messages, so that 3. changes no other figure.
         """
         # 1.
         self._plan()
@@ -218,15 +242,21 @@ class Simulation:
         try:
             self._until_rest()
             final = self._final_state()
-            result.states.update(final.states.values())
-            result.virtual_s = self._virtual_s
+            result.states.update(final.order_states.values())
             found = violations(final)
             # 2.
+            if not found and self._plan_returns(final):
+                self._until_rest()
+                final = self._final_state(order_states_before=final.order_states)
+                result.states.update(f"return {state}" for state in final.return_states.values())
+                found = violations(final)
+            result.virtual_s = self._virtual_s
+            # 3.
             self.schedule.faults = Counter()
             if not found and self._plan_undeliverable():
                 self._until_rest()
                 found = violations(self._final_state(states_before=final.states))
-            # 3.
+            # 4.
             found = found or rebuilding.violations(self.database, self.broker, self.codec, now=self.schedule.now)
         except Exception as error:  # any exception is what the schedule found
             found = [Violation(invariant="nothing raises", says=f"{type(error).__name__}: {error}")]
@@ -243,10 +273,17 @@ class Simulation:
     def _virtual_s(self) -> float:
         return (self.schedule.now - BEGINNING).total_seconds()
 
-    def _final_state(self, states_before: Mapping[str, str] | None = None) -> FinalState:
+    def _final_state(
+        self,
+        *,
+        order_states_before: Mapping[str, str] | None = None,
+        states_before: Mapping[str, str] | None = None,
+    ) -> FinalState:
         return FinalState(
             rows=self.database.everything(),
             orders=self.customers.orders,
+            returns=self.returns.requested,
+            pickups=self.pickups,
             gateway=self.gateway,
             courier=self.courier,
             broker=self.broker,
@@ -256,6 +293,7 @@ class Simulation:
             outages=self.outages,
             services={name: processes[0].service for name, processes in self.services.items()},
             timeout_factor=self.timeout_factor,
+            order_states_before=order_states_before,
             states_before=states_before,
         )
 
@@ -275,13 +313,32 @@ class Simulation:
             schedule.at(schedule.now + schedule.within(end_s), self.operator.act_on_parked)
         schedule.at(schedule.now + timedelta(seconds=end_s), self._end_faults)
 
+    def _plan_returns(self, final: FinalState) -> bool:
+        """Plan returns of confirmed orders, and faults among them; return whether there are any."""
+        schedule, chance = self.schedule, self.schedule.chance
+        confirmed = {saga_id for saga_id, state in final.order_states.items() if state == CONFIRMED}
+        if not self.returns.plan(confirmed):
+            return False
+        self._faults_again(FAULTS_MAX_S)
+        for _ in range(chance.choice(ACTS)):
+            schedule.at(schedule.now + schedule.within(FAULTS_MAX_S), self.operator.act_on_parked)
+        self.redrives_left = REDRIVES_MAX
+        self.rest_by = schedule.now + RETURNS_REST_WITHIN
+        self.operator_at = schedule.now + OPERATOR_EVERY
+        return True
+
+    def _faults_again(self, seconds: float = FAULTS_AGAIN_MAX_S) -> None:
+        """Let faults happen for a while again."""
+        schedule = self.schedule
+        schedule.are_faults_on = True
+        schedule.at(schedule.now + timedelta(seconds=schedule.chance.uniform(1, seconds)), self._end_faults)
+
     def _plan_undeliverable(self) -> bool:
         """Plan undeliverable messages and faults among them; return whether there are any."""
         schedule = self.schedule
         if not self.undeliverable.plan():
             return False
-        schedule.are_faults_on = True
-        schedule.at(schedule.now + timedelta(seconds=schedule.chance.uniform(1, FAULTS_AGAIN_MAX_S)), self._end_faults)
+        self._faults_again()
         self.redrives_left = min(self.redrives_left, REDRIVES_AGAIN_MAX)
         self.rest_by = schedule.now + REST_WITHIN
         self.operator_at = max(self.operator_at, self.rest_by)
@@ -311,11 +368,11 @@ class Simulation:
             if next_at > self.rest_by:
                 break
             if next_at > self.operator_at:  # repeated retries belong to a parked saga, on which an operator acts
-                self.operator_at += OPERATOR_EVERY
-                self.operator.act_at_rest()
+                has_acted = self.operator.act_at_rest()
+                self.operator_at = (self.operator_at if has_acted else next_at) + OPERATOR_EVERY
                 continue
             schedule.advance(next_at)
-        raise NotAtRest(f"Not at rest after {ROUNDS_MAX} rounds or {REST_WITHIN}.")
+        raise NotAtRest(f"Not at rest after {ROUNDS_MAX} rounds, or by {self.rest_by}.")
 
     def _is_tidy(self, actors: Sequence[Process | TrackerProcess]) -> bool:
         """Remove published rows, then let the sweeps publish what is left over; return whether nothing is left."""
@@ -334,7 +391,7 @@ class Simulation:
         return self.operator.act_at_rest()
 
     def _next_at(self) -> datetime | None:
-        due = [when for processes in self.services.values() for when in processes[0].service.due_at.values()]
+        due = [when for processes in self.services.values() for when in processes[0].service.next_due_at]
         found = [
             when
             for when in (*due, self.next_wake_up.at, self.next_wake_up.plan_at)

@@ -15,19 +15,22 @@ import psycopg
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from chassis.http.downstream import Unavailable
 from chassis.postgres.transient import ATTEMPTS_MAX, is_transient
 from chassis.process.worker import SWEEP_EVERY_S
 from chassis.saga import deferred, outbox
+from chassis.saga.announced_calls import AnnouncedCalls
 from chassis.saga.outbox import OutboxRow
 from chassis.saga.publisher import LEFTOVER_AGE
 from chassis.saga.routing import Work
-from chassis.saga.unit_of_work import CallResult, Outgoing, PendingCall
+from chassis.saga.unit_of_work import AwaitedPendingCall, AwaitedResult, CallResult, Outgoing, PendingCall
 from messages.contract import Message
 from proof.connections import ProcessConnection
 from proof.outages import KAFKA
 from proof.service import Service
 from proof.tasks import ZOMBIE_S, Crash, SimulatedTask
 
+JUST_AFTER = timedelta(milliseconds=1)
 SLOW_COMMIT_S = 6.0
 """How long a slow commit may take. Even the fastest takes longer than a call's deadline allows for at first."""
 
@@ -50,13 +53,19 @@ class Transactions:
     late: list[CallResult] = field(default_factory=list)
     """Results that came after their calls' deadlines, until they are committed: no crash loses them. No other
     process knows of a call that was made after a standstill, which is assumed and not proved (decision 7)."""
+    awaited_results: list[AwaitedResult] = field(default_factory=list)
     generation: int = 0
     """Counts the crashes."""
+    _announced_calls: AnnouncedCalls = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._announced_calls = self._new_announced_calls()
 
     def lose_memory(self) -> None:
         """Lose what a crash loses; a call that is under way has no one to return to."""
         self.generation += 1
         self.unpublished, self.delivered, self.results = [], [], list(self.late)
+        self.awaited_results, self._announced_calls = [], self._new_announced_calls()
 
     # What the execution calls
 
@@ -83,12 +92,16 @@ class Transactions:
             raise
 
     def committed(self, out: Outgoing) -> None:
-        """Publish now or later, and begin the calls."""
+        """Publish now or later, and begin the calls; those about attempts once the broker has what announces them."""
+        waits_for = self._announced_calls.add(out.awaited_calls)
+        self.acknowledge([row_id for row_id in waits_for if row_id in self.delivered])
         self.unpublished.extend(out.rows)
         if not self.service.schedule.strikes("publication delayed", 0.1):
             self.publish()
         for call in out.calls:
             self._begin(call)
+        for awaited_call in out.awaited_calls:
+            self._fail_in_time(awaited_call)
 
     def batch_failed(self, error: Exception) -> None:
         """Trace nothing: the errors of the pieces follow."""
@@ -124,8 +137,7 @@ class Transactions:
 
     def look(self) -> None:
         """Take in when deferred messages are due, as the last commit left them."""
-        if self.connection.follow_up_rows is not None:
-            self.service.due_at = dict(self.connection.follow_up_rows)
+        self.service.look(self.connection.follow_up_rows)
 
     def publish(self) -> None:
         """Publish in order; a crash in between leaves the rest in the outbox, and what was published there as well."""
@@ -135,11 +147,17 @@ class Transactions:
         while self.unpublished:
             row = self.unpublished.pop(0)
             self.service.broker.publish(row, now=schedule.now)
+            self.acknowledge([row.id])
             if schedule.strikes("published twice", 0.03):
                 self.service.broker.publish(row, now=schedule.now)
             if schedule.strikes("crash between publish and removal", 0.01):
                 raise Crash
             self.delivered.append(row.id)
+
+    def acknowledge(self, row_ids: Sequence[str] = ()) -> None:
+        """Begin the calls that have waited for these rows; those whose time is over fail."""
+        if self._announced_calls:
+            self._announced_calls.acknowledge(row_ids, now=self.service.schedule.now)
 
     def remove_delivered(self) -> None:
         """Delete what was published from the outbox."""
@@ -191,6 +209,27 @@ class Transactions:
 
         self.service.transport.begin(call, collect, is_alive)
 
+    def _new_announced_calls(self) -> AnnouncedCalls:
+        generation = self.generation
+
+        def is_alive() -> bool:
+            return self.generation == generation
+
+        def collect(result: AwaitedResult) -> None:
+            if is_alive():
+                self.awaited_results.append(result)
+
+        def fail(call: AwaitedPendingCall, failure: Unavailable) -> None:
+            collect(AwaitedResult(call=call, failure=failure))
+            self._sweep_later()  # what announces the attempt may be in no process's memory
+
+        return AnnouncedCalls(lambda call: self.service.awaited_transport.begin(call, collect, is_alive), fail)
+
+    def _fail_in_time(self, call: AwaitedPendingCall) -> None:
+        """Let a call fail whose announcement the broker does not get in time."""
+        if call.after is not None:
+            self.service.schedule.at(call.begins_by + JUST_AFTER, self.acknowledge)
+
     def _trace(self, work: Work, out: Outgoing) -> None:
         schedule = self.service.schedule
         if not schedule.is_traced:
@@ -203,6 +242,14 @@ class Transactions:
             what = result.failure.reason if result.failure else type(result.outcome).__name__
             saga_id = result.call.delivery.message.saga_id
             schedule.note(f"{self.name} is answered {result.call.key}: {what}", saga_id)
+        for answered in work.awaited_results:
+            what = answered.failure.reason if answered.failure else repr(answered.answer)
+            call = answered.call
+            schedule.note(f"{self.name} is answered {call.act.name} {call.key}: {what}", call.saga_id)
+        for saga_id, step in work.awaited_due:
+            schedule.note(f"{self.name} goes on with {step}, which is due", saga_id)
+        for piece in work.evidence:
+            schedule.note(f"{self.name} decides about {piece.source} {piece.outcome} of {piece.step}", piece.saga_id)
         for each in work.unprocessable:
             schedule.note(f"{self.name} cannot process a message on {each.raw.topic}: {each.reason}", each.saga_id)
         for row in out.rows:

@@ -127,7 +127,8 @@ class UndeliverableMessages:
         models = {type(each): each for each in map(self._decoded, self.broker.all()) if each is not None}
         waiting = {each: [one for one in self.services if each in one.handlers.events] for each in models}
         event_type = self.schedule.chance.choice([each for each in models if waiting[each]])
-        event = replace(models[event_type], **self._envelope())
+        envelope = {**self._envelope(), "saga_type": models[event_type].saga_type}
+        event = replace(models[event_type], **envelope)
         return event, f"{event_type.OWNER}.events", waiting[event_type]
 
     def _decoded(self, record: Any) -> Message | None:
