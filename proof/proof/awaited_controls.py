@@ -28,6 +28,9 @@ ONE_SEND = replace(NO_RETURN, sends_max=1)
 CALM = ProviderBounds(can_fail=False, can_lose=False, has_statement=False)
 """A provider that pays whatever arrives, and loses nothing."""
 WITH_STATEMENT = replace(CALM, has_statement=True)
+_on_due, _on_evidence = awaited.on_due, awaited.on_evidence
+_on_accepted, _on_not_found, _on_fence = awaited.on_accepted, awaited.on_not_found, effects.on_fence
+"""The real decisions. In the simulation a control stands in their stead."""
 
 
 def is_undo(row: AwaitedEffect) -> bool:
@@ -36,14 +39,14 @@ def is_undo(row: AwaitedEffect) -> bool:
 
 
 def _settled(row: AwaitedEffect, policy: AwaitedPolicy, outcome: Outcome) -> Change:
-    return awaited.on_evidence(row, policy, Evidence(attempt=row.effect.attempt, outcome=outcome))
+    return _on_evidence(row, policy, Evidence(attempt=row.effect.attempt, outcome=outcome))
 
 
 def timeout_releases_the_hold(
     row: AwaitedEffect, policy: AwaitedPolicy, *, now: datetime, deadline_at: datetime
 ) -> Change:
     """Take the end of the call for a failure."""
-    change = awaited.on_due(row, policy, now=now, deadline_at=deadline_at)
+    change = _on_due(row, policy, now=now, deadline_at=deadline_at)
     became_unsure = row.effect.state is EffectState.STARTED and change.after.effect.state is EffectState.UNSURE
     return _settled(row, policy, Outcome.REFUSED) if became_unsure else change
 
@@ -52,7 +55,7 @@ def new_key_on_timeout(row: AwaitedEffect, policy: AwaitedPolicy, *, now: dateti
     """Begin another attempt where a call has no answer."""
     if row.effect.state is EffectState.UNSURE and len(row.attempts) < 2 and not row.effect.closing and not is_undo(row):
         return next_attempt(row, deadline_at)
-    return awaited.on_due(row, policy, now=now, deadline_at=deadline_at)
+    return _on_due(row, policy, now=now, deadline_at=deadline_at)
 
 
 def new_undo_key_on_timeout(
@@ -61,46 +64,46 @@ def new_undo_key_on_timeout(
     """Begin another attempt where an undo has no answer."""
     if is_undo(row) and row.effect.state is EffectState.UNSURE and len(row.attempts) < 2:
         return next_attempt(row, deadline_at)
-    return awaited.on_due(row, policy, now=now, deadline_at=deadline_at)
+    return _on_due(row, policy, now=now, deadline_at=deadline_at)
 
 
 def late_success_ignored(row: AwaitedEffect, policy: AwaitedPolicy, evidence: Evidence) -> Change:
     """Take a success of a closing step for nothing: it is fenced."""
     if row.effect.closing and row.effect.state in IN_DOUBT and evidence.outcome is Outcome.SUCCEEDED:
         return Change(after=replace(row, effect=effects.settled(row.effect, EffectState.FENCED)))
-    return awaited.on_evidence(row, policy, evidence)
+    return _on_evidence(row, policy, evidence)
 
 
 def late_success_dropped(row: AwaitedEffect, policy: AwaitedPolicy, evidence: Evidence) -> Change:
     """Drop a success of a closing step."""
     if row.effect.closing and evidence.outcome is Outcome.SUCCEEDED:
         return Change(after=row)
-    return awaited.on_evidence(row, policy, evidence)
+    return _on_evidence(row, policy, evidence)
 
 
 def credit_on_acknowledgement(row: AwaitedEffect, number: int) -> Change:
     """Take an acknowledgement for a success."""
-    return awaited.on_accepted(row, number) if is_undo(row) else _settled(row, NO_RETURN, Outcome.SUCCEEDED)
+    return _on_accepted(row, number) if is_undo(row) else _settled(row, NO_RETURN, Outcome.SUCCEEDED)
 
 
 def undo_on_acknowledgement(row: AwaitedEffect, number: int) -> Change:
     """Take the acknowledgement of an undo for its proof."""
-    return _settled(row, NO_RETURN, Outcome.SUCCEEDED) if is_undo(row) else awaited.on_accepted(row, number)
+    return _settled(row, NO_RETURN, Outcome.SUCCEEDED) if is_undo(row) else _on_accepted(row, number)
 
 
 def fencing_what_is_in_doubt(effect: Effect | None) -> OnFence:
     """Reply FENCED for a step that is in doubt."""
-    return OnFence.FENCE if effect is not None and effect.state in IN_DOUBT else effects.on_fence(effect)
+    return OnFence.FENCE if effect is not None and effect.state in IN_DOUBT else _on_fence(effect)
 
 
 def not_found_is_failure(row: AwaitedEffect, policy: AwaitedPolicy, number: int) -> Change:
     """Take a query that finds nothing for proof, though the provider does not promise it."""
-    return awaited.on_not_found(row, replace(policy, not_found_is_proof=True), number)
+    return _on_not_found(row, replace(policy, not_found_is_proof=True), number)
 
 
 def mute_while_closing(row: AwaitedEffect, policy: AwaitedPolicy, evidence: Evidence) -> Change:
     """Publish no outcome of a closing step, also where nothing undoes it."""
-    change = awaited.on_evidence(row, policy, evidence)
+    change = _on_evidence(row, policy, evidence)
     if not row.effect.closing:
         return change
     return replace(change, acts=tuple(act for act in change.acts if act is not Act.PUBLISH))
@@ -108,29 +111,29 @@ def mute_while_closing(row: AwaitedEffect, policy: AwaitedPolicy, evidence: Evid
 
 def stale_statement(row: AwaitedEffect, policy: AwaitedPolicy, number: int, _statement: Statement) -> Change:
     """Trust a statement whenever it was read."""
-    return awaited.on_evidence(row, policy, Evidence(attempt=number, outcome=Outcome.ABSENT))
+    return _on_evidence(row, policy, Evidence(attempt=number, outcome=Outcome.ABSENT))
 
 
 def succeeding_under_a_cancel(row: AwaitedEffect, policy: AwaitedPolicy, evidence: Evidence) -> Change:
     """Let a success settle a step whose cancel is out."""
     uncancelled = tuple(replace(each, cancel=Cancel.NONE) for each in row.attempts)
     is_success = evidence.outcome is Outcome.SUCCEEDED
-    return awaited.on_evidence(replace(row, attempts=uncancelled) if is_success else row, policy, evidence)
+    return _on_evidence(replace(row, attempts=uncancelled) if is_success else row, policy, evidence)
 
 
 def pausing_while_closing(row: AwaitedEffect, policy: AwaitedPolicy, evidence: Evidence) -> Change:
     """Pause a closing step whose attempt failed by our fault, so that another attempt follows."""
     if row.effect.closing and evidence.outcome is Outcome.FAILED and row.effect.state in effects.OPEN:
         opened = replace(row, effect=replace(row.effect, closing=False))
-        after = awaited.on_evidence(opened, policy, evidence).after
+        after = _on_evidence(opened, policy, evidence).after
         return Change(after=replace(after, effect=replace(after.effect, closing=True)))
-    return awaited.on_evidence(row, policy, evidence)
+    return _on_evidence(row, policy, evidence)
 
 
 def sending_while_closing(row: AwaitedEffect, policy: AwaitedPolicy, *, now: datetime, deadline_at: datetime) -> Change:
     """Begin the next attempt of a closing step."""
     is_paused = row.effect.state is EffectState.PAUSED and len(row.attempts) < 2
-    return next_attempt(row, now) if is_paused else awaited.on_due(row, policy, now=now, deadline_at=deadline_at)
+    return next_attempt(row, now) if is_paused else _on_due(row, policy, now=now, deadline_at=deadline_at)
 
 
 class FencedWhole(SagaDefinition):

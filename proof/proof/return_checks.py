@@ -112,8 +112,9 @@ def _orders(final: FinalState) -> Findings:
                 order_id,
                 f"all is returned; {refunded[order_id]} of {payable} and {credited[order_id]} of {points} points back",
             )
-    if final.order_states_before is not None and final.order_states != final.order_states_before:
-        yield "", f"returns changed the orders from {final.order_states_before} to {final.order_states}"
+    for order_id, before in (final.order_states_before or {}).items():
+        if before in (CONFIRMED, CANCELLED) and final.order_states[order_id] != before:
+            yield order_id, f"it was {before} before its returns, and is {final.order_states[order_id]}"
 
 
 def _evidence(final: FinalState) -> Findings:
