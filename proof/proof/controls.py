@@ -5,29 +5,21 @@ Each stands for a mistake that systems of this kind make.
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
 from sqlalchemy import Connection
 
-from chassis.saga import attempt_rows, awaited, awaited_messages, effects, late_calls, routing
-from chassis.saga.announced_calls import AnnouncedCalls
+from chassis.saga import effects, late_calls, routing
 from chassis.saga.effects import Effect, EffectState
 from chassis.saga.late_calls import LateCalls
 from chassis.saga.steps import AnyExternalStep
-from chassis.saga.unit_of_work import AwaitedPendingCall, CallResult, PendingCall
+from chassis.saga.unit_of_work import CallResult, PendingCall
 from proof import calls
-from proof.awaited_controls import (
-    credit_on_acknowledgement,
-    fencing_what_is_in_doubt,
-    late_success_ignored,
-    new_key_on_timeout,
-    not_found_is_failure,
-    timeout_releases_the_hold,
-)
+from proof.return_controls import OF_RETURNS
 from saga_tracker.ingest import tracked_saga
 from saga_tracker.ingest.deadlines import Deadlines
 from saga_tracker.ingest.decisions import OwnDecision, entry_of
@@ -126,17 +118,6 @@ def counting_from_the_start(
     return postponed
 
 
-def calling_before_the_announcement(waiting: AnnouncedCalls, calls: Sequence[AwaitedPendingCall]) -> list[str]:
-    """Begin every call about an attempt at once, whatever announces it."""
-    return _add(waiting, [replace(call, after=None) for call in calls])
-
-
-def drawn_key(saga_id: str, step: str, _number: int) -> str:
-    """Return another key each time."""
-    return f"{saga_id}:{step}:{random.getrandbits(64)}"
-
-
-_add = AnnouncedCalls.add
 _on_trigger = effects.on_trigger
 _postpone = Deadlines.postpone
 
@@ -178,23 +159,22 @@ CONTROLS: Mapping[str, Control] = {
         simulated=((UnitOfWork, "record_decision", deciding_in_the_database_alone),), explored={}
     ),
     "delay-is-loss": Control(simulated=((Deadlines, "postpone", counting_from_the_start),), explored={}),
-    "timeout-is-failure": Control(simulated=((awaited, "on_due", timeout_releases_the_hold),), explored={}),
-    "new-key-on-timeout": Control(simulated=((awaited, "on_due", new_key_on_timeout),), explored={}),
-    "late-success-ignored": Control(simulated=((awaited, "on_evidence", late_success_ignored),), explored={}),
-    "acknowledgement-is-outcome": Control(
-        simulated=((awaited, "on_accepted", credit_on_acknowledgement),), explored={}
-    ),
-    "fenced-while-sent": Control(simulated=((effects, "on_fence", fencing_what_is_in_doubt),), explored={}),
-    "not-found-is-failure": Control(simulated=((awaited, "on_not_found", not_found_is_failure),), explored={}),
-    "call-before-publishing": Control(
-        simulated=((AnnouncedCalls, "add", calling_before_the_announcement),), explored={}
-    ),
-    "drawn-keys": Control(
-        simulated=((attempt_rows, "attempt_key", drawn_key), (awaited_messages, "attempt_key", drawn_key)), explored={}
-    ),
     "cancellation-loses": Control(simulated=(), explored={"decide": completing_despite_a_cancellation}),
     "redrive-unfenced": Control(simulated=(), explored={"on_redrive": redriving_what_is_fenced}),
+    **{name: Control(simulated=(replacement,), explored={}) for name, replacement in OF_RETURNS.items()},
 }
+
+
+@contextmanager
+def switched_on(name: str) -> Iterator[None]:
+    """Replace our functions with a control's for a while."""
+    before = [(module, attribute, getattr(module, attribute)) for module, attribute, _ in CONTROLS[name].simulated]
+    switch_on(name)
+    try:
+        yield
+    finally:
+        for module, attribute, whole in before:
+            setattr(module, attribute, whole)
 
 
 def switch_on(name: str | None) -> None:

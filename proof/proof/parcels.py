@@ -31,6 +31,10 @@ LATE_S = 2 * 86_400.0
 WEBHOOK_S = 0.5
 
 
+class CollectedTwice(AssertionError):
+    """A return has two collections: an attempt was repeated under another key."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Parcel:
     """One collection, by the key of its request."""
@@ -85,11 +89,18 @@ class PickupCourier:
             self._refused.add(key)
             return Proven(outcome=Outcome.REFUSED, detail=Report(end=ParcelEnd.NOT_COLLECTABLE).detail)
         if key not in self.parcels:
+            self._check_is_only(request, key)
             number = f"COL{len(self.parcels)} {request.reference}"
             parcel = Parcel(key=key, collection_id=number, reference=request.reference, lines=request.lines)
             self.parcels[key] = parcel
             self._later(lambda: self._collect(parcel))
         return answer_of(self.parcels[key].body)
+
+    def _check_is_only(self, request: Pickup, key: str) -> None:
+        """Raise CollectedTwice for another collection of the same return: its parcel would be waited for for ever."""
+        for other in self.parcels.values():
+            if other.reference == request.reference and other.state != ParcelEnd.CALLED_OFF:
+                raise CollectedTwice(f"{request.reference} is collected under {other.key}, and then under {key}.")
 
     def find_collection(self, key: str, provider_id: str | None) -> QueryAnswer:
         """Return what is true of a collection now."""

@@ -25,9 +25,6 @@ def _parcels(final: FinalState) -> Findings:
     recorded = {row["saga_id"]: row for row in final.rows["collections"]}
     for saga_id, state in final.return_states.items():
         taken = [each for each in parcels[saga_id] if each.state != ParcelEnd.CALLED_OFF]
-        if len(parcels[saga_id]) > 1:
-            yield saga_id, f"the courier was sent for it more than once: {parcels[saga_id]}"
-            continue
         has_come = any(each.state == ParcelEnd.LOST or each.pieces for each in taken)
         is_under_way = any(each.state in (ACCEPTED, COLLECTED) for each in taken)
         row = recorded.get(saga_id)
