@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from chassis.saga import awaited, effects
+from chassis.saga import awaited, built_in_commands
 from chassis.saga.announced_calls import AnnouncedCalls
 from chassis.saga.answers import Accepted, Proven
 from chassis.saga.attempts import AwaitedPolicy, Evidence, Outcome
@@ -23,11 +23,11 @@ from chassis.saga.evidence import Fate, Source
 from chassis.saga.steps import AnyAwaited
 from chassis.saga.unit_of_work import AwaitedAct, AwaitedPendingCall, AwaitedResult
 from proof.awaited_controls import (
-    fencing_what_is_in_doubt,
     late_success_ignored,
     not_found_is_failure,
     timeout_releases_the_hold,
 )
+from saga_tracker.model.facts import StepState
 from shipping.parcels import ParcelEnd, Report
 
 
@@ -84,7 +84,7 @@ OF_RETURNS: Mapping[str, tuple[Any, str, Any]] = {
     "new-key-on-timeout": (awaited, "on_due", failing_what_timed_out),
     "late-success-ignored": (awaited, "on_evidence", late_success_ignored),
     "acknowledgement-is-outcome": (AwaitedSteps, "settle", taking_an_acknowledgement_for_an_outcome),
-    "fenced-while-sent": (effects, "on_fence", fencing_what_is_in_doubt),
+    "fenced-while-sent": (built_in_commands, "IN_DOUBT", StepState.FENCED.value),
     "not-found-is-failure": (awaited, "on_not_found", not_found_is_failure),
     "call-before-publishing": (AnnouncedCalls, "add", calling_before_the_announcement),
     "drawn-keys": (AnnouncedCalls, "add", drawing_keys),
