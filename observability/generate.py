@@ -153,9 +153,7 @@ FINANCE = (
     ),
     Panel(
         title="Payment results, by type, per minute",
-        queries={
-            "{{type}}": 'sum by (type) (rate(baraza_step_answers_total{step=~".+_payment"}[5m])) * 60'
-        },
+        queries={"{{type}}": 'sum by (type) (rate(baraza_step_answers_total{step=~".+_payment"}[5m])) * 60'},
         width=12,
     ),
     Panel(
