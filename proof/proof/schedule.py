@@ -44,6 +44,16 @@ class Schedule:
         self.faults[fault] += 1
         return True
 
+    def begin_faults(self, seconds_max: float) -> None:
+        """Let faults happen again, for a random time up to this one."""
+        self.are_faults_on = True
+        self.at(self.now + timedelta(seconds=self.chance.uniform(1, seconds_max)), self.end_faults)
+
+    def end_faults(self) -> None:
+        """Let no fault happen any more."""
+        self.are_faults_on = False
+        self.note("all faults end")
+
     def note(self, line: str, saga_id: str = "") -> None:
         """Add a line about a saga to the trace of a replay."""
         if self.is_traced:

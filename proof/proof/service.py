@@ -21,7 +21,7 @@ from saga_tracker.store.consumed_offsets import TopicPartition
 
 @dataclass(slots=True, kw_only=True)
 class Service:
-    """One service. ``due_at`` is when something of a kind is due next, by partition; orphans are nobody's own.
+    """One service. ``due_at`` is when something of a kind is due next, by partition; that of orphans is 0.
 
     ``committed`` has its group's offsets now, ``commits`` every one of them with its time.
     """
