@@ -117,7 +117,7 @@ def parse_time(text: str) -> datetime:
 def heading(saga: Json) -> str:
     """Return the saga in one line: its type, id, subject, state and duration.
 
-    A second line has the reason, a third one the outcome that it waits for.
+    The lines below have the reason, the outcome that it waits for, and whether a provider contradicted itself.
     """
     took = ""
     if saga.get("finished_at"):
@@ -128,9 +128,21 @@ def heading(saga: Json) -> str:
     why = f"\n{cause}: {saga['reason']}" if saga.get("reason") else ""
     waits = ""
     if saga.get("awaits_since"):
-        since = parse_time(saga["awaits_since"]).isoformat(timespec="seconds").replace("+00:00", "Z")
-        waits = f"\nwaits for the outcome of {saga['step']}, open since {since}"
-    return f"{saga['type']} {saga['saga_id']}{subject} · {saga['state']}{took}{why}{waits}"
+        waits = f"\nwaits for the outcome of {saga['step']}, open since {_second(saga['awaits_since'])}"
+    return f"{saga['type']} {saga['saga_id']}{subject} · {saga['state']}{took}{why}{waits}{_contradiction(saga)}"
+
+
+def _contradiction(saga: Json) -> str:
+    """Return the line about a contradiction that no service undoes: open, or settled by whom; empty without one."""
+    if not saga.get("contradicted_at"):
+        return ""
+    open_ = "not settled: a provider did otherwise than it had reported"
+    settled = f"settled by {saga['settled_by']} at {_second(saga['settled_at'])}" if saga.get("settled_at") else open_
+    return f"\ncontradicted since {_second(saga['contradicted_at'])}, {settled}"
+
+
+def _second(text: str) -> str:
+    return parse_time(text).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _after(seconds: float) -> str:

@@ -21,12 +21,12 @@ from proof.awaited_provider import Provider, ProviderBounds, Record, transitions
 from proof.awaited_restore import restored, with_effect
 from proof.awaited_rules import AwaitedState, Rules, evidence
 from proof.states import SAGA, START, Fence, Model, ModelState, Redrive, Sent, Transition, Undo
+from saga_tracker.model.contradictions import Contradicted
 from saga_tracker.model.decision import Phase, SagaState
 from saga_tracker.model.facts import (
     Awaited,
     CommandDead,
     Compensated,
-    Contradicted,
     Fact,
     Fenced,
     RedriveOutcome,

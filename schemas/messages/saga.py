@@ -302,11 +302,11 @@ class ManualPostingFailed(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorActed(Message):
-    """An operator acted on a saga: redrove it, compensated it, annotated it, or approved how it ends."""
+    """An operator acted on a saga: redrove, compensated, annotated or settled it, or approved how it ends."""
 
     FULL_NAME: ClassVar[str] = "baraza.saga.OperatorActed"
     OWNER: ClassVar[str] = "saga"
-    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"OperatorActed","doc":"An operator acted on a saga: redrove it, compensated it, annotated it, or approved how it ends.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The saga (one order\'s chain) that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example order."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"act","type":"string","doc":"REDRIVE, COMPENSATE, ANNOTATE, RESOLVE_COMPENSATED or RESOLVE_CONFIRMED."},{"name":"actor","type":"string"},{"name":"reason","type":"string"},{"name":"step","type":["null","string"],"doc":"The step that was under way.","default":null},{"name":"plan_id","type":"string","doc":"The plan that the act belongs to."},{"name":"proposed_by","type":["null","string"],"doc":"Who proposed an act that takes two people; null for another act.","default":null},{"name":"runs","type":["null","string"],"doc":"The commands that the plan listed.","default":null},{"name":"round","type":["null","string"],"doc":"The round of commands that was redriven; null for another act.","default":null},{"name":"number","type":"int","doc":"The number of the redrive of that round, from 1; 0 for another act."},{"name":"letters","type":{"type":"array","items":"string"},"doc":"The unprocessable messages of an unknown step that a redrive made history."},{"name":"redrives","type":{"type":"array","items":{"type":"record","namespace":"baraza.saga","name":"ServiceRedrive","doc":"A redrive of a service\'s parked messages of no known step.","fields":[{"name":"service","type":"string"},{"name":"number","type":"int","doc":"The number of the redrive, from 1."}]}},"doc":"The services that retry their parked messages of no known step."}]}'
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"OperatorActed","doc":"An operator acted on a saga: redrove, compensated, annotated or settled it, or approved how it ends.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The saga (one order\'s chain) that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example order."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"act","type":"string","doc":"REDRIVE, COMPENSATE, ANNOTATE, SETTLE, RESOLVE_COMPENSATED or RESOLVE_CONFIRMED."},{"name":"actor","type":"string"},{"name":"reason","type":"string"},{"name":"step","type":["null","string"],"doc":"The step that was under way.","default":null},{"name":"plan_id","type":"string","doc":"The plan that the act belongs to."},{"name":"proposed_by","type":["null","string"],"doc":"Who proposed an act that takes two people; null for another act.","default":null},{"name":"runs","type":["null","string"],"doc":"The commands that the plan listed.","default":null},{"name":"round","type":["null","string"],"doc":"The round of commands that was redriven; null for another act.","default":null},{"name":"number","type":"int","doc":"The number of the redrive of that round, from 1; 0 for another act."},{"name":"letters","type":{"type":"array","items":"string"},"doc":"The unprocessable messages of an unknown step that a redrive made history."},{"name":"redrives","type":{"type":"array","items":{"type":"record","namespace":"baraza.saga","name":"ServiceRedrive","doc":"A redrive of a service\'s parked messages of no known step.","fields":[{"name":"service","type":"string"},{"name":"number","type":"int","doc":"The number of the redrive, from 1."}]}},"doc":"The services that retry their parked messages of no known step."},{"name":"contradictions","type":{"type":"array","items":"string"},"doc":"The contradictions that were settled, each as its step and its attempt.","default":[]}]}'
 
     act: str
     actor: str
@@ -319,6 +319,7 @@ class OperatorActed(Message):
     number: int
     letters: tuple[str, ...]
     redrives: tuple[ServiceRedrive, ...]
+    contradictions: tuple[str, ...]
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> OperatorActed:
@@ -340,6 +341,7 @@ class OperatorActed(Message):
             number=record["number"],
             letters=tuple(record["letters"]),
             redrives=tuple([ServiceRedrive.from_record(item) for item in record["redrives"]]),
+            contradictions=tuple(record["contradictions"]),
         )
 
     def to_record(self) -> dict[str, Any]:
@@ -361,6 +363,7 @@ class OperatorActed(Message):
             "number": self.number,
             "letters": self.letters,
             "redrives": [item.to_record() for item in self.redrives],
+            "contradictions": self.contradictions,
         }
 
 

@@ -15,20 +15,33 @@ from chassis.wire.codec import Codec
 from chassis.wire.envelope import new_id
 from messages.checkout import OrderCancellationRequested, OrderSubmitted
 from messages.contract import Message
-from messages.inventory import InventoryReserved
+from messages.inventory import InventoryReleased, InventoryReserved
 from messages.ledger import LedgerPosted
-from messages.saga import CancellationDecided, FenceSaga, OrderConfirmed, SagaFenced, StepAwaited, StepContradicted
-from messages.shipping import ShipmentBooked
+from messages.saga import (
+    CancellationDecided,
+    FenceSaga,
+    OperatorActed,
+    OrderConfirmed,
+    OrderFailed,
+    SagaFenced,
+    StepAwaited,
+    StepContradicted,
+)
+from messages.shipping import ShipmentBooked, ShipmentRejected
 from proof.awaited_models import PAYOUT_3
 from proof.schemas import LocalRegistry
+from saga_tracker.http import previews
 from saga_tracker.ingest.deadlines import Deadlines
+from saga_tracker.ingest.operator_acts import OperatorActs
 from saga_tracker.ingest.recorder import Recorder
 from saga_tracker.ingest.records import Record
 from saga_tracker.model.references import Reference
 from saga_tracker.model.saga import DECISIONS_TOPIC, ReferenceDefinition
-from saga_tracker.store import consumed_offsets, queries, references
+from saga_tracker.store import consumed_offsets, plans, queries, references
 from saga_tracker.store.cache import SagaCache
+from saga_tracker.store.plans import ActKind
 from saga_tracker.store.queries import Filters
+from saga_tracker.store.selections import Selection
 from stack import Stack
 from support.builders import a
 from support.postgres import scratch_database
@@ -37,6 +50,11 @@ AT = datetime(2026, 11, 29, 10, tzinfo=UTC)
 CODEC = Codec(LocalRegistry())
 TOPICS = tuple(f"{service}.events" for service in ("checkout", "inventory", "shipping", "ledger"))
 TRACKED = ReferenceDefinition(kind="shipment", event=ShipmentBooked, field="tracking_number")
+ROW = text("""
+    SELECT state, awaits_since, deadline_at, reason, contradicted_at, settled_at, settled_by
+    FROM sagas
+    WHERE saga_id = :id
+""")
 DEFINITIONS = {("order", 1): replace(PAYOUT_3, references=(TRACKED,))}
 
 
@@ -73,20 +91,35 @@ class Tracker:
 
     def read_back(self, sent: Sequence[Message]) -> list[Message]:
         """Record the decisions among what was sent, as Kafka returns them, and return what is sent because of them."""
-        own = [each for each in sent if isinstance(each, CancellationDecided)]
+        own = [each for each in sent if isinstance(each, CancellationDecided | OperatorActed)]
         return [found for each in own for found in self.read(each, DECISIONS_TOPIC)]
 
     @property
     def row(self) -> Row[tuple[object, ...]]:
         with self.engine.connect() as connection:
-            query = text("SELECT state, awaits_since, deadline_at, reason FROM sagas WHERE saga_id = :id")
-            return connection.execute(query, {"id": self.saga_id}).one()
+            return connection.execute(ROW, {"id": self.saga_id}).one()
 
     def awaiting(self) -> list[str]:
         """Return the sagas that the API lists as waiting for an outcome that comes later."""
         with self.engine.connect() as connection:
             page = queries.page(connection, Filters(is_awaiting=True), cursor=None, limit=10)
         return [each.saga_id for each in page.sagas]
+
+    def contradicted(self) -> list[str]:
+        """Return the sagas that the API lists as contradicted and open."""
+        with self.engine.connect() as connection:
+            page = queries.page(connection, Filters(is_unsettled=True), cursor=None, limit=10)
+        return [each.saga_id for each in page.sagas]
+
+    def settle(self) -> list[Message]:
+        """Settle the saga as an operator, and return what the tracker sends because of it."""
+        acts = OperatorActs(DEFINITIONS, CODEC, self._cache)
+        with self.engine.begin() as tx:
+            selection = Selection(saga_ids=[self.saga_id])
+            plan = previews.make(tx, DEFINITIONS, ActKind.SETTLE, selection, by="ops-1", now=self.now)
+            plans.apply(tx, plan.plan_id, by="ops-1", reason="collected", rate_per_s=1, now=self.now)
+            rows = acts.apply_next(tx, [0], now=self.now)
+        return self.read_back([CODEC.decode(row.payload) for row in rows])
 
     def orphans(self) -> int:
         """Return how many sagas the sweep for orphans would wake."""
@@ -112,6 +145,12 @@ def awaited(tracker: Tracker) -> None:
     assert tracker.event(StepAwaited, **step, undo=False, key="k", since=tracker.now) == []
 
 
+def contradicted(tracker: Tracker, **given: object) -> list[Message]:
+    evidence = {"recorded": "FAILED", "proven": "SUCCEEDED", "source": "statement", "reference": "row 812"}
+    step = {"service": "shipping", "step": "book_shipment", "attempt": 1, "undone_by_service": False}
+    return tracker.event(StepContradicted, **{**step, **evidence, "occurred_at": tracker.now, **given})
+
+
 def fenced(tracker: Tracker, service: str, **states: str) -> list[Message]:
     steps = [{"step": step, "state": state} for step, state in states.items()]
     return tracker.event(SagaFenced, service=service, steps=steps)
@@ -119,7 +158,7 @@ def fenced(tracker: Tracker, service: str, **states: str) -> list[Message]:
 
 def test_a_saga_that_awaits_an_outcome_has_no_deadline_and_is_no_orphan(tracker: Tracker) -> None:
     awaited(tracker)
-    assert tracker.row == ("PENDING", AT + timedelta(seconds=1), None, None)
+    assert tracker.row == ("PENDING", AT + timedelta(seconds=1), None, None, None, None, None)
     assert tracker.awaiting() == [tracker.saga_id]
     tracker.now += timedelta(days=90)
     assert tracker.orphans() == 0
@@ -173,11 +212,35 @@ def test_a_saga_is_found_by_the_numbers_of_its_events_and_by_its_id(tracker: Tra
 
 def test_a_contradiction_freezes_the_saga_and_is_shown(tracker: Tracker) -> None:
     awaited(tracker)
-    contradicted = {"recorded": "FAILED", "proven": "SUCCEEDED", "source": "statement", "reference": "row 812"}
-    step = {"service": "shipping", "step": "book_shipment", "attempt": 1, "undone_by_service": False}
-    assert tracker.event(StepContradicted, **step, **contradicted) == []
-    state, _, deadline_at, reason = tracker.row
+    assert contradicted(tracker) == []
+    state, _, deadline_at, reason, *_ = tracker.row
     assert (state, deadline_at) == ("INCIDENT", None)
     assert reason == "book_shipment: attempt 1 was FAILED, and is SUCCEEDED by statement row 812"
     tracker.now += timedelta(days=2)
     assert tracker.orphans() == 0
+    assert tracker.contradicted() == [tracker.saga_id]
+    assert tracker.settle() == []
+    assert (tracker.row.state, tracker.contradicted()) == ("INCIDENT", [])
+
+
+def test_a_saga_that_has_ended_is_open_while_it_is_contradicted_until_an_operator_settles_it(tracker: Tracker) -> None:
+    awaited(tracker)
+    tracker.event(ShipmentRejected, reason="failed")
+    (last,) = tracker.event(InventoryReleased, step="reserve_inventory")
+    assert isinstance(last, OrderFailed)
+    assert contradicted(tracker, attempt=2, undone_by_service=True) == []
+    assert (tracker.row.contradicted_at, tracker.contradicted()) == (None, [])
+
+    assert contradicted(tracker) == []
+    since = tracker.now
+    assert (tracker.row.state, tracker.row.contradicted_at) == ("CANCELLED_COMPENSATED", since)
+    assert tracker.contradicted() == [tracker.saga_id]
+    tracker.now += timedelta(hours=1)
+    assert tracker.settle() == []
+    assert tracker.row[4:] == (since, tracker.now, "ops-1")
+    assert (tracker.row.state, tracker.contradicted()) == ("CANCELLED_COMPENSATED", [])
+    assert tracker.settle() == [], "nothing is left to settle"
+
+    assert contradicted(tracker, attempt=3) == []
+    assert (tracker.row.contradicted_at, tracker.row.settled_at) == (since, None)
+    assert tracker.contradicted() == [tracker.saga_id], "the next one opens it again"

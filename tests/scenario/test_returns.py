@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 
 from chassis.wire.envelope import new_id
+from support.rebuilt import ACTS, differences_after_a_rebuild, snapshot
 from support.shop import SKU, Shop
 from support.waiting import until
 
 PRICE_MINOR, QUANTITY, POINTS = 250, 4, 4
 """Of the order that a test returns; each point pays one cent."""
 PAYABLE_MINOR = QUANTITY * PRICE_MINOR - POINTS
+STAFF = "staff"
+"""The operator of every call of these tests."""
 
 
 def confirmed(shop: Shop) -> str:
@@ -34,13 +37,13 @@ def given_back(shop: Shop, order_id: str) -> tuple[int, int, int]:
     return refunded, points, units
 
 
-def redrive(shop: Shop, saga_id: str) -> None:
-    """Redrive a parked saga as an operator does, on what was read of it."""
+def act(shop: Shop, saga_id: str, what: str, reason: str) -> None:
+    """Act on a saga as an operator does, on what was read of it."""
     url = f"{shop.stack.endpoints.url('saga-tracker-api')}/v1/sagas/{saga_id}"
     authorized = {"Authorization": f"Bearer {shop.token()}"}
     read = shop.http.get(url, headers=authorized)
     headers = {"If-Match": read.headers["ETag"], "Idempotency-Key": new_id()}
-    shop.call("saga-tracker-api", "POST", f"/v1/sagas/{saga_id}/redrive", {"reason": "It is well again."}, **headers)
+    shop.call("saga-tracker-api", "POST", f"/v1/sagas/{saga_id}/{what}", {"reason": reason}, **headers)
 
 
 def test_all_pieces_in_two_returns_give_back_exactly_what_was_paid(shop: Shop) -> None:
@@ -82,6 +85,30 @@ def test_a_parcel_that_is_not_handed_over_fails_the_return_and_may_be_sent_again
     assert given_back(shop, order_id) == (PAYABLE_MINOR, POINTS, QUANTITY)
 
 
+def contradicted(shop: Shop) -> list[str]:
+    """Return the sagas with a contradiction that is open, as an operator lists them."""
+    found = shop.call("saga-tracker-api", "GET", "/v1/sagas?contradicted=true&type=return_order")["sagas"]
+    return [each["saga_id"] for each in found]
+
+
+def test_a_parcel_that_arrives_after_its_return_failed_calls_a_person_until_it_is_settled(shop: Shop) -> None:
+    order_id = confirmed(shop)
+    return_id = shop.request_return(order_id, QUANTITY, postal_code="FAILED-THEN-ARRIVED")
+    assert shop.outcome(return_id)["saga"]["state"] == "CANCELLED_COMPENSATED"
+    until(lambda: contradicted(shop), "the contradiction is listed", holds=lambda found: return_id in found)
+    assert given_back(shop, order_id) == (0, 0, 0)
+    act(shop, return_id, "settle", "The pieces were sent back to the customer.")
+    saga = until(lambda: shop.saga(return_id)["saga"], "it is settled", holds=lambda found: found["settled_at"])
+    assert (saga["state"], saga["settled_by"]) == ("CANCELLED_COMPENSATED", STAFF)
+    assert return_id not in contradicted(shop)
+    (settled,) = [entry for entry in shop.timeline(return_id) if entry["type"] == "Settle"]
+    assert settled["detail"] == f"{STAFF}: The pieces were sent back to the customer."
+    shop.check_audit()
+    was = snapshot(shop.stack.database_url("saga-tracker", "audit"), return_id)
+    assert len(was[ACTS]) == 1
+    assert not (found := differences_after_a_rebuild(shop.stack, was, return_id)), "\n".join(found)
+
+
 def test_a_return_that_is_cancelled_before_its_approval_gives_nothing_back(shop: Shop) -> None:
     order_id = confirmed(shop)
     with shop.blocked("checkout"):
@@ -114,5 +141,5 @@ def test_a_refund_that_the_gateway_does_not_make_parks_until_a_person_redrives_i
     )
     assert parked["step"] == "refund_payment"
     shop.clear_faults()
-    redrive(shop, return_id)
+    act(shop, return_id, "redrive", "It is well again.")
     assert shop.outcome(return_id)["saga"]["state"] == "CONFIRMED"

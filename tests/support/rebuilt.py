@@ -18,7 +18,8 @@ from support.postgres import scratch_database
 
 SAGAS: LiteralString = """
     SELECT saga_id, saga_type, saga_version, subject, state, phase, step, cause, reason, partition, progress, waiting,
-           CASE WHEN subject IS NOT NULL THEN started_at END AS started_at, finished_at
+           CASE WHEN subject IS NOT NULL THEN started_at END AS started_at, finished_at,
+           contradicted_at, settled_at, settled_by
     FROM sagas
 """
 TIMELINES: LiteralString = """

@@ -16,7 +16,8 @@ from proof.schemas import LocalRegistry
 from saga_tracker.ingest.decoding import DecodedMessage, decode
 from saga_tracker.ingest.records import Record, Unexpected
 from saga_tracker.ingest.tracked_saga import TrackedSaga
-from saga_tracker.model.facts import NOTHING, Awaited, Cancelled, Contradicted, Fenced, StepState, Succeeded
+from saga_tracker.model.contradictions import Contradicted
+from saga_tracker.model.facts import NOTHING, Awaited, Cancelled, Fenced, StepState, Succeeded
 from saga_tracker.model.saga import Definitions, SagaDefinition
 from saga_tracker.store.sagas import SagaRow
 from support.builders import a
@@ -57,10 +58,13 @@ def test_an_attempt_and_its_undo_are_facts_with_an_entry_of_their_service() -> N
 def test_a_contradiction_shows_what_was_recorded_and_what_is_proven() -> None:
     found = decoded(CONTRADICTED)
     reason = "attempt 1 was FAILED, and is SUCCEEDED by statement row 812"
-    assert found.fact == Contradicted(step="book_shipment", attempt=1, reason=reason)
+    since = CONTRADICTED.occurred_at
+    assert found.fact == Contradicted(step="book_shipment", attempt=1, reason=reason, unsettled_since=since)
     assert found.entry.detail == reason
     undone = decoded(replace(CONTRADICTED, reference=None, undone_by_service=True))
     assert undone.entry.detail == "attempt 1 was FAILED, and is SUCCEEDED by statement; the service undoes it"
+    assert isinstance(undone.fact, Contradicted)
+    assert undone.fact.unsettled_since is None
 
 
 def test_a_fence_may_report_that_a_step_is_in_doubt() -> None:

@@ -21,8 +21,9 @@ ORDER = "01JCZ3K8T0ABCDEFGHJKMNPQRS"
 SAYS = ("--reason", "asked for")
 CALLS: tuple[tuple[str, ...], ...] = (
     ("status",), ("down",), ("rotate", "payment"), ("topics",), ("audit",), ("timeline", ORDER),
-    ("sagas", "list"), ("sagas", "review"), ("sagas", "acts"), ("sagas", "cancel", ORDER, *SAYS),
-    ("sagas", "compensate", ORDER, *SAYS), ("sagas", "annotate", ORDER, *SAYS),
+    ("sagas", "list"), ("sagas", "list", "--contradicted", "--type", "order"), ("sagas", "review"),
+    ("sagas", "acts"), ("sagas", "cancel", ORDER, *SAYS),
+    ("sagas", "compensate", ORDER, *SAYS), ("sagas", "annotate", ORDER, *SAYS), ("sagas", "settle", ORDER, *SAYS),
     ("sagas", "resolve", ORDER, "--as", "compensated", *SAYS), ("sagas", "approve", ORDER, *SAYS),
     ("redrive", "--plan", "all"), ("redrive", "--apply", ORDER, *SAYS), ("redrive", "--show", ORDER),
     ("letters", "list"), ("letters", "close", ORDER, *SAYS), ("events", "tail", "saga.events", "--limit", "1"),

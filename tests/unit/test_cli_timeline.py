@@ -85,6 +85,17 @@ def test_a_heading_shows_the_subject_the_reason_and_the_outcome_that_is_open() -
     assert timeline.heading({**saga, "subject": None, "state": "PENDING"}) == "payout s1 · PENDING"
 
 
+def test_a_heading_shows_a_contradiction_until_it_is_settled_and_then_by_whom() -> None:
+    saga = {"type": "payout", "saga_id": "s1", "state": "INCIDENT", "contradicted_at": "2026-11-29T10:02:00+00:00"}
+    settled = {"settled_at": "2026-11-29T11:00:00.5+00:00", "settled_by": "ops-1"}
+    assert timeline.heading(saga).splitlines()[1:] == [
+        "contradicted since 2026-11-29T10:02:00Z, not settled: a provider did otherwise than it had reported"
+    ]
+    assert timeline.heading({**saga, **settled}).splitlines()[1:] == [
+        "contradicted since 2026-11-29T10:02:00Z, settled by ops-1 at 2026-11-29T11:00:00Z"
+    ]
+
+
 def test_a_timeline_names_the_sagas_that_refer_to_it() -> None:
     order, newer, older = (
         {"saga_id": name, "type": kind, "state": state, "started_at": START.isoformat()}

@@ -16,6 +16,7 @@ from saga_tracker.definitions import newest
 from saga_tracker.ingest import decisions
 from saga_tracker.ingest.decisions import AppliedAct, InvalidDecision, OwnDecision
 from saga_tracker.ingest.tracked_saga import TrackedSaga
+from saga_tracker.model.contradictions import Settled
 from saga_tracker.model.facts import NOTHING, Cancelled, Fact, Redriven, ReplyOverdue, Resolution, Resolved, TimedOut
 from saga_tracker.model.saga import DECISIONS_TOPIC
 from saga_tracker.store.plans import ActKind
@@ -27,6 +28,10 @@ CANCELLED = Cancelled(at=AT, by="staff-1", reason="asked")
 COMPENSATED = Cancelled(at=NOW, by="operator-1", reason="fixed")
 REDRIVEN = Redriven(
     round_="fence", number=3, at=NOW, by="operator-1", reason="fixed", letters=frozenset({"letter-1", "letter-2"})
+)
+
+SETTLED = Settled(
+    contradictions=frozenset({"collect_parcel 1", "collect_parcel 2"}), at=NOW, by="operator-1", reason="fixed"
 )
 
 
@@ -85,6 +90,7 @@ def test_only_a_cancellation_that_was_accepted_is_a_fact(saga: TrackedSaga, is_a
         (ActKind.REDRIVE, None, "Redrive"),
         (ActKind.COMPENSATE, COMPENSATED, "Compensate"),
         (ActKind.ANNOTATE, None, "Annotate"),
+        (ActKind.SETTLE, SETTLED, "Settle"),
     ],
 )
 def test_an_operators_act_comes_back_as_its_fact(saga: TrackedSaga, kind: ActKind, fact: Fact, type_: str) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import permutations
 
 import pytest
 
 from proof.awaited_models import CARD_3, CARD_TIMED_3, COMMIT, PAYOUT, PAYOUT_3, undoable, without_return
 from proof.models import AUTHORIZE, BURN, RESERVE, chain
+from saga_tracker.model.contradictions import Contradicted
 from saga_tracker.model.decision import Decision, Phase, SagaState
 from saga_tracker.model.facts import (
     NOTHING,
@@ -17,7 +19,6 @@ from saga_tracker.model.facts import (
     Cancelled,
     CommandDead,
     Compensated,
-    Contradicted,
     EvidenceOverdue,
     Fact,
     Fenced,
@@ -32,7 +33,16 @@ from saga_tracker.model.facts import (
     TimedOut,
     merge_all,
 )
-from saga_tracker.model.operating import NotRedrivable, StepOutcome, admits, admitted, outcomes, redrive
+from saga_tracker.model.operating import (
+    NothingToSettle,
+    NotRedrivable,
+    StepOutcome,
+    admits,
+    admitted,
+    outcomes,
+    redrive,
+    settle,
+)
 from saga_tracker.model.progress import decide, ran_count_of
 from saga_tracker.model.records import from_record, to_record
 from saga_tracker.model.saga import Exhausted, InvalidDefinition, SagaDefinition, StepKind, scaled
@@ -153,6 +163,37 @@ def test_a_contradiction_after_the_end_is_recorded_as_a_mark_that_no_decision_re
     after = merge_all(ended, [mark])
     assert decide(PAYOUT_3, after) == decide(PAYOUT_3, ended)
     assert after.marks == {PAY: PAID_AFTER_ALL.reason}
+
+
+# Contradictions that no service undoes
+
+
+@pytest.mark.parametrize("before", [(), (Rejected(step=PAY, reason="no"), Compensated(step=RESERVE.name))])
+def test_a_contradiction_is_open_until_it_is_settled_in_any_order_and_opens_again_with_the_next(
+    before: tuple[Fact, ...],
+) -> None:
+    first = replace(PAID_AFTER_ALL, unsettled_since=AT)
+    second = replace(first, attempt=2, unsettled_since=AT + timedelta(hours=1))
+    progress = merge_all(NOTHING, [*before, first])
+    assert progress.unsettled == {f"{PAY} 1"}
+    settled = settle(progress, at=AT, by="ops-1", reason="collected")
+    after = merge_all(progress, [settled])
+    assert after == merge_all(NOTHING, [settled, first, *before, first, settled])
+    assert (after.unsettled, decide(PAYOUT_3, after)) == (set(), decide(PAYOUT_3, progress))
+    assert from_record(json.loads(json.dumps(to_record(after)))) == after
+    with pytest.raises(NothingToSettle, match="it is settled"):
+        settle(after, at=AT, by="ops-2", reason="again")
+    again = merge_all(after, [second])
+    assert again.unsettled == {f"{PAY} 2"}
+    assert merge_all(again, [replace(settled, by="ops-0"), replace(settled, by="ops-2")]).settled == {
+        f"{PAY} 1": (AT, "ops-0", "collected")
+    }
+
+
+def test_what_a_service_undoes_needs_no_person() -> None:
+    assert PAID_AFTER_ALL.unsettled_since is None
+    with pytest.raises(NothingToSettle, match="its service undoes it"):
+        settle(known(PAID_AFTER_ALL), at=AT, by="ops-1", reason="looked")
 
 
 # Row 4: a rejection

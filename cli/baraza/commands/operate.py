@@ -233,6 +233,15 @@ def annotate(saga: Saga, reason: Reason, home: Home = None, as_json: Json = Fals
     _act("annotate", saga, reason, home, as_json=as_json)
 
 
+@sagas_app.command("settle")
+def settle(saga: Saga, reason: Reason, home: Home = None, as_json: Json = False) -> None:
+    """Close a saga's open contradictions, which `sagas list --contradicted` shows: what was wrong is put right.
+
+    A provider reported an outcome and later did otherwise. The saga itself stays as it is.
+    """
+    _act("settle", saga, reason, home, as_json=as_json)
+
+
 @sagas_app.command("acts")
 def acts(saga: OnlySaga = None, home: Home = None, as_json: Json = False) -> None:
     """Show what operators did, the latest first: who, when, what and why."""

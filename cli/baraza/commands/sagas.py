@@ -53,6 +53,10 @@ SUBJECT_HELP = "Whom the saga is about: an order's customer."
 Awaiting = Annotated[
     bool, typer.Option("--awaiting", help="Only those that wait for the outcome of a step that comes later.")
 ]
+Contradicted = Annotated[
+    bool, typer.Option("--contradicted", help="Only those with a contradiction that a person has to settle.")
+]
+Type = Annotated[str | None, typer.Option("--type", metavar="NAME", help="A saga's name.", show_default=False)]
 Subject = Annotated[
     str | None, typer.Option("--subject", "--customer", metavar="ID", help=SUBJECT_HELP, show_default=False)
 ]
@@ -100,7 +104,9 @@ def list_sagas(
     state: State = None,
     subject: Subject = None,
     step: Step = None,
+    type_: Type = None,
     awaiting: Awaiting = False,
+    contradicted: Contradicted = False,
     limit: Limit = 50,
     home: Home = None,
     as_json: Json = False,
@@ -108,8 +114,9 @@ def list_sagas(
     """List sagas, the newest first."""
     if state is not None and state.upper() not in STATES:
         raise UsageRefusal(f"--state {state!r}; choose one of {', '.join(STATES)}.")
-    filters = {"state": state.upper() if state else None, "subject": subject, "step": step}
+    filters = {"state": state.upper() if state else None, "subject": subject, "step": step, "type": type_}
     filters["awaiting"] = "true" if awaiting else None
+    filters["contradicted"] = "true" if contradicted else None
     params: dict[str, str | int] = {name: value for name, value in filters.items() if value is not None}
     with running.find(home).api(TRACKER_API) as tracker:
         found = list(_pages(tracker, params, limit))

@@ -52,6 +52,7 @@ BY_STEP = """
     GROUP BY saga_type, step
 """
 AWAITING = "awaits_since IS NOT NULL"
+UNSETTLED = "contradicted_at IS NOT NULL AND settled_at IS NULL"
 OLDEST_S = "extract(epoch FROM now() - min(updated_at))"
 
 MEASURES = (
@@ -92,10 +93,10 @@ MEASURES = (
         text(BY_STEP.format(value="extract(epoch FROM now() - min(awaits_since))", where=AWAITING)),
     ),
     measure(
-        "baraza_sagas_incidents",
-        "Frozen sagas (INCIDENT): a provider contradicted itself about a step that nothing undoes, by step.",
+        "baraza_sagas_contradicted",
+        "Sagas, ended or not, with a contradiction that a person has to settle, by step.",
         ("saga", "step"),
-        text(BY_STEP.format(value="count(*)", where="state = 'INCIDENT'")),
+        text(BY_STEP.format(value="count(*)", where=UNSETTLED)),
     ),
     measure(
         "baraza_timeline_age_seconds",

@@ -166,6 +166,7 @@ def list_sagas(
     started_before: Time | None = None,
     reference: Annotated[str | None, Query(min_length=1, max_length=128, pattern=TEXT)] = None,
     awaiting: bool = False,
+    contradicted: bool = False,
     older_than_s: Annotated[int | None, Query(ge=0, le=AGE_MAX_S)] = None,
     cursor: Annotated[str | None, Query(max_length=256, pattern=r"^[0-9A-Za-z_-]+$")] = None,
     limit: Annotated[int, Query(ge=1, le=PAGE_SIZE_MAX)] = 50,
@@ -173,7 +174,8 @@ def list_sagas(
     """Return sagas, the newest first, by state, subject, current step, type, start and age.
 
     ``reference``: a number that a person has in hand, of a payment or a shipment, or the saga's id. ``awaiting``: only
-    those that wait for the outcome of a step that comes later, stopped or not.
+    those that wait for the outcome of a step that comes later, stopped or not. ``contradicted``: only those with a
+    contradiction that a person has to settle, ended or not.
     """
     now = datetime.now(UTC)
     before = [started_before] if started_before is not None else []
@@ -187,6 +189,7 @@ def list_sagas(
         started_before=min(before, default=None),
         references=() if reference is None else _references(request, reference),
         is_awaiting=awaiting,
+        is_unsettled=contradicted,
     )
     return _page(request, filters, cursor, limit, now)
 

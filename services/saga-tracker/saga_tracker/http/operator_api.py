@@ -227,6 +227,12 @@ def annotate_saga(request: Request, operator: Operator, saga: Matching, body: Re
     return _act(request, ActKind.ANNOTATE, operator, saga, body.reason)
 
 
+@router.post("/sagas/{saga_id}/settle", status_code=202, responses=responses(400, 404, 409, 412, 413, 415, 428))
+def settle_saga(request: Request, operator: Operator, saga: Matching, body: Reason) -> Plan:
+    """Close the open contradictions of a saga, which were settled outside of it. Its state stays as it is."""
+    return _act(request, ActKind.SETTLE, operator, saga, body.reason)
+
+
 @router.post("/sagas/{saga_id}/resolve", status_code=201, responses=responses(400, 404, 409, 412, 413, 415, 428))
 def resolve_saga(request: Request, operator: Operator, saga: Matching, body: Proposal) -> Plan:
     """Propose how a saga ends whose facts contradict one another. Nothing happens until another operator applies it."""

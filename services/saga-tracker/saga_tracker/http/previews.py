@@ -16,7 +16,7 @@ from messages.contract import name_of
 from messages.saga import FenceSaga, RedriveStep
 from saga_tracker.model.decision import Command, Decision, Phase
 from saga_tracker.model.facts import Cancelled, Progress, Resolution, Resolved, merge
-from saga_tracker.model.operating import NotRedrivable, redrive
+from saga_tracker.model.operating import NothingToSettle, NotRedrivable, redrive, settle
 from saga_tracker.model.progress import decide
 from saga_tracker.model.records import from_record
 from saga_tracker.model.resolution import NotResolvable, check_resolvable
@@ -117,6 +117,14 @@ def _resolved(
     return _runs(definition, decide(definition, merge(progress, fact))), None
 
 
+def _settled(progress: Progress, *, by: str, now: datetime) -> Outlook:
+    try:
+        settle(progress, at=now, by=by, reason="")
+    except NothingToSettle as error:
+        return None, str(error)
+    return None, None
+
+
 def _outlook(
     row: Row[Any],
     definitions: Definitions,
@@ -136,6 +144,8 @@ def _outlook(
     progress = from_record(row.progress["known"])
     if (resolution := act.resolution) is not None:
         return _resolved(definition, progress, resolution, published, by=by, now=now)
+    if act is ActKind.SETTLE:
+        return _settled(progress, by=by, now=now)
     decision = decide(definition, progress)
     if act is ActKind.COMPENSATE:
         if decision.phase is not Phase.RUNNING:

@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from messages.saga import StepAwaited, StepContradicted
 from saga_tracker.ingest.records import Unexpected, plain
-from saga_tracker.model.facts import Awaited, Contradicted, Fact
+from saga_tracker.model.contradictions import Contradicted
+from saga_tracker.model.facts import Awaited, Fact
 from saga_tracker.model.saga import SagaDefinition, StepDefinition
 from saga_tracker.store.timeline import Entry
 
@@ -33,7 +34,8 @@ def interpret_awaited(
     if isinstance(message, StepAwaited):
         return _awaited(step, message, entry)
     reason = _contradiction(message)
-    fact = Contradicted(step=step.name, attempt=message.attempt, reason=reason)
+    since = None if message.undone_by_service else message.occurred_at
+    fact = Contradicted(step=step.name, attempt=message.attempt, reason=reason, unsettled_since=since)
     return fact, replace(entry, detail=reason)
 
 

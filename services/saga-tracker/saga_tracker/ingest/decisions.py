@@ -16,6 +16,7 @@ from chassis.wire.envelope import derived_id
 from messages.contract import Envelope
 from messages.saga import CancellationDecided, DeadlinePassed, OperatorActed, ServiceRedrive
 from saga_tracker.ingest.tracked_saga import TrackedSaga
+from saga_tracker.model.contradictions import Settled
 from saga_tracker.model.decision import key_of
 from saga_tracker.model.facts import Cancelled, EvidenceOverdue, Fact, Redriven, ReplyOverdue, Resolved, TimedOut, Timer
 from saga_tracker.model.saga import SERVICE
@@ -29,6 +30,7 @@ ACT_TYPES: Mapping[ActKind, str] = {
     ActKind.REDRIVE: "Redrive",
     ActKind.COMPENSATE: "Compensate",
     ActKind.ANNOTATE: "Annotate",
+    ActKind.SETTLE: "Settle",
     ActKind.RESOLVE_COMPENSATED: "Resolve",
     ActKind.RESOLVE_CONFIRMED: "Resolve",
 }
@@ -96,6 +98,7 @@ def operator_acted(saga: TrackedSaga, act: AppliedAct, *, now: datetime) -> Oper
         round=None if redriven is None else redriven.round_,
         number=0 if redriven is None else redriven.number,
         letters=() if redriven is None else tuple(sorted(redriven.letters)),
+        contradictions=tuple(sorted(act.fact.contradictions)) if isinstance(act.fact, Settled) else (),
         redrives=tuple(ServiceRedrive(service=service, number=number) for service, number in act.redrives.items()),
     )
 
@@ -114,6 +117,9 @@ def fact_of(message: OwnDecision) -> Fact | None:
             return _redriven(message)
         case OperatorActed() if message.act == ActKind.ANNOTATE:
             return None
+        case OperatorActed() if message.act == ActKind.SETTLE:
+            keys, by = frozenset(message.contradictions), message.actor
+            return Settled(contradictions=keys, at=message.occurred_at, by=by, reason=message.reason)
         case OperatorActed() if message.proposed_by is not None and message.act in set(ActKind):
             return _resolved(message, message.proposed_by)
     raise InvalidDecision(f"{message.act!r} is no act of this release.")

@@ -25,7 +25,7 @@ from saga_tracker.ingest.decisions import AppliedAct
 from saga_tracker.ingest.tracked_saga import TrackedSaga
 from saga_tracker.ingest.unit_of_work import UnitOfWork
 from saga_tracker.model.facts import Cancelled, Fact, Resolved
-from saga_tracker.model.operating import NotRedrivable, redrive
+from saga_tracker.model.operating import NotRedrivable, redrive, settle
 from saga_tracker.model.saga import Definitions
 from saga_tracker.store import dead_letters, plans, sagas
 from saga_tracker.store.cache import SagaCache
@@ -124,6 +124,8 @@ def _fact(plan: LockedPlan, saga: TrackedSaga, now: datetime) -> Fact | None:
                 return None  # Only a service's parked messages of no known step are redriven.
         case ActKind.COMPENSATE:
             return Cancelled(at=now, by=plan.applied_by, reason=plan.reason)
+        case ActKind.SETTLE:
+            return settle(saga.row.progress, at=now, by=plan.applied_by, reason=plan.reason)
         case ActKind.ANNOTATE:
             return None
     resolution = plan.act.resolution

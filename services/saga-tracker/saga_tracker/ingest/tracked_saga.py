@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from saga_tracker.model.decision import FENCE, Decision, Phase
-from saga_tracker.model.facts import Fact, merge
+from saga_tracker.model.facts import Fact, Progress, merge
 from saga_tracker.model.operating import admits, admitted, is_late
 from saga_tracker.model.progress import decide
 from saga_tracker.model.saga import Definitions, SagaDefinition
@@ -81,6 +81,7 @@ class TrackedSaga:
             row.finished_at = now
         row.parked_at = (row.parked_at or now) if decision.parked is not None else None
         row.awaits_since = (row.awaits_since or now) if decision.awaits_evidence else None
+        row.contradicted_at, row.settled_at, row.settled_by = _contradiction(row.progress)
         waiting = decision.waiting
         if waiting is None:
             row.waiting = row.deadline_at = None
@@ -88,6 +89,14 @@ class TrackedSaga:
             row.waiting = waiting.key
             row.deadline_at = now + timedelta(seconds=waiting.timeout_s)
         return ends
+
+
+def _contradiction(progress: Progress) -> tuple[datetime | None, datetime | None, str | None]:
+    """Return since when the saga is contradicted, and when and by whom all of it was settled; None: not."""
+    if not progress.to_settle:
+        return None, None, None
+    settled_at, by, _ = (None, None, None) if progress.unsettled else max(progress.settled.values())
+    return min(progress.to_settle.values()), settled_at, by
 
 
 def track(definitions: Definitions, rows: Iterable[SagaRow]) -> list[TrackedSaga]:

@@ -22,7 +22,7 @@ class SagaState(enum.StrEnum):
     IN_DOUBT = "IN_DOUBT"
     """It is stopped, and the outcome of a step or of its undo comes later. It is neither failed nor parked."""
     INCIDENT = "INCIDENT"
-    """A provider contradicted itself about a step that nothing undoes. It is frozen until people have settled it."""
+    """A provider contradicted itself about a step that nothing undoes. It is frozen, and people settle it."""
 
 
 class Phase(enum.StrEnum):

@@ -17,6 +17,8 @@ from datetime import datetime
 from functools import lru_cache
 from typing import TypeAlias
 
+from saga_tracker.model.contradictions import Act, Contradicted, Settled, merge_acts, merge_open
+
 KEPT_MAX = 1_024
 """How many results of a pure function are cached. Sagas without a failure share some twenty of them."""
 UNKNOWN_STEP = ""
@@ -89,20 +91,6 @@ class Awaited:
     step: str
     attempt: int
     undo: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contradicted:
-    """Later evidence about an attempt contradicts the outcome that its service had published.
-
-    ``is_mark``: it came after the saga's last event was published, which nothing takes back. It is kept for people, and
-    no decision reads it.
-    """
-
-    step: str
-    attempt: int
-    reason: str
-    is_mark: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,6 +207,7 @@ _MergedFact: TypeAlias = (
     | Fenced
     | Awaited
     | Contradicted
+    | Settled
     | EvidenceOverdue
     | RetriesExhausted
     | CommandDead
@@ -244,6 +233,7 @@ class Progress:
     Mappings go from a step or a command to a reason, to a count, or to a generation or attempt with its reason.
     ``letters`` maps each unprocessable message of an unknown step to its reason. ``contradicted`` has the steps
     that a service published as contradicted before the saga ended, ``marks`` those that it published afterwards.
+    ``to_settle`` maps each contradiction that no service undoes to its time, ``settled`` to the act that settled it.
     """
 
     ran: frozenset[str] = frozenset()
@@ -262,6 +252,8 @@ class Progress:
     in_doubt: frozenset[str] = frozenset()
     contradicted: Mapping[str, str] = field(default_factory=dict)
     marks: Mapping[str, str] = field(default_factory=dict)
+    to_settle: Mapping[str, datetime] = field(default_factory=dict)
+    settled: Mapping[str, Act] = field(default_factory=dict)
     overdue: Mapping[str, int] = field(default_factory=dict)
     redrives: Mapping[str, int] = field(default_factory=dict)
     redriven: Mapping[str, tuple[int, RedriveOutcome]] = field(default_factory=dict)
@@ -277,6 +269,11 @@ class Progress:
     def open_doubt(self) -> frozenset[str]:
         """The steps that a service reported as in doubt and of which no settled state is known, in any order."""
         return self.in_doubt - self.ran - self.never_ran - self.rejected.keys()
+
+    @property
+    def unsettled(self) -> frozenset[str]:
+        """The contradictions that nobody undoes or has settled."""
+        return frozenset(self.to_settle.keys() - self.settled.keys())
 
     def is_under_way(self, step: str) -> bool:
         """Return whether a step was begun whose outcome comes later, settled or not: every step before it ran."""
@@ -327,6 +324,8 @@ def _merged(progress: Progress, fact: _MergedFact) -> Progress:
             return replace(progress, awaited=progress.awaited | {step})
         case Contradicted():
             return _merge_contradicted(progress, fact)
+        case Settled():
+            return replace(progress, settled=merge_acts(progress.settled, fact))
         case TimedOut(step=step) | EvidenceOverdue(step=step):
             return replace(progress, timed_out=progress.timed_out | {step})
         case ReplyOverdue(round_=round_, attempt=attempt):
@@ -382,6 +381,7 @@ def _merge_state(progress: Progress, step: str, state: StepState) -> Progress:
 
 
 def _merge_contradicted(progress: Progress, fact: Contradicted) -> Progress:
+    progress = replace(progress, to_settle=merge_open(progress.to_settle, fact))
     if fact.is_mark:
         return replace(progress, marks=_with_reason(progress.marks, fact.step, fact.reason))
     return replace(progress, contradicted=_with_reason(progress.contradicted, fact.step, fact.reason))

@@ -6,8 +6,9 @@ import enum
 from dataclasses import replace
 from datetime import datetime
 
+from saga_tracker.model.contradictions import Contradicted, Settled
 from saga_tracker.model.decision import FENCE, Phase, redrive_key
-from saga_tracker.model.facts import Cancelled, Contradicted, Fact, Fenced, Progress, Redriven, Succeeded, merge
+from saga_tracker.model.facts import Cancelled, Fact, Fenced, Progress, Redriven, Succeeded, merge
 from saga_tracker.model.progress import contradiction_of, decide, has_passed_no_return, ran_count_of, stop_of
 from saga_tracker.model.saga import SagaDefinition
 
@@ -76,6 +77,17 @@ def redrive(definition: SagaDefinition, progress: Progress, *, at: datetime, by:
     return Redriven(
         round_=round_, number=number, at=at, by=by, reason=reason, letters=frozenset(progress.unresolved_letters)
     )
+
+
+class NothingToSettle(Exception):
+    """No contradiction is open that a person has to settle."""
+
+
+def settle(progress: Progress, *, at: datetime, by: str, reason: str) -> Settled:
+    """Return the fact that every open contradiction is settled. Raises NothingToSettle."""
+    if not progress.unsettled:
+        raise NothingToSettle("No contradiction is open: there is none, its service undoes it, or it is settled.")
+    return Settled(contradictions=progress.unsettled, at=at, by=by, reason=reason)
 
 
 def admits(definition: SagaDefinition, progress: Progress, fact: Fact) -> bool:

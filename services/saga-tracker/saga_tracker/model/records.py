@@ -40,6 +40,11 @@ def to_record(progress: Progress) -> dict[str, object]:
         if (act := getattr(progress, name)) is not None:
             at, by, reason = act
             record[name] = [at.isoformat(), by, reason]
+    if progress.to_settle:
+        record["to_settle"] = {key: since.isoformat() for key, since in progress.to_settle.items()}
+    if progress.settled:
+        acts = progress.settled.items()
+        record["settled"] = {key: [at.isoformat(), by, reason] for key, (at, by, reason) in acts}
     if progress.resolved is not None:
         at, *rest = as_tuple(progress.resolved)
         record["resolved"] = [at.isoformat(), *rest]
@@ -63,6 +68,9 @@ def from_record(record: Mapping[str, Any]) -> Progress:
         if name in record:
             at, by, reason = record[name]
             known[name] = (datetime.fromisoformat(at), by, reason)
+    since_by_key, act_by_key = record.get("to_settle", {}), record.get("settled", {})
+    known["to_settle"] = {key: datetime.fromisoformat(since) for key, since in since_by_key.items()}
+    known["settled"] = {key: (datetime.fromisoformat(at), by, why) for key, (at, by, why) in act_by_key.items()}
     if "resolved" in record:
         at, resolution, by, proposed_by, reason = record["resolved"]
         known["resolved"] = Resolved(

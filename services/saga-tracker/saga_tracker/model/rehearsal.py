@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from messages.contract import name_of
+from saga_tracker.model.contradictions import Contradicted
 from saga_tracker.model.decision import Command, Decision, SagaState
 from saga_tracker.model.facts import (
     NOTHING,
     Awaited,
     Cancelled,
     Compensated,
-    Contradicted,
     EvidenceOverdue,
     Fact,
     Fenced,

@@ -16,7 +16,7 @@ from chassis.values.text import normal
 from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.model.facts import Progress
 from saga_tracker.model.records import from_record
-from saga_tracker.store.schema import REFERENCES, SAGAS, TIMELINE, WATERMARKS
+from saga_tracker.store.schema import REFERENCES, SAGAS, TIMELINE, UNSETTLED, WATERMARKS
 
 PAGE_SIZE_MAX = 200
 ENTRIES_MAX = 1_000
@@ -35,8 +35,9 @@ class Summary:
     """A saga in one row. ``subject`` is whom it is about: None until its starting event is recorded.
 
     ``subject_kind`` is what the subject is (a customer), by the saga's definition. ``customer`` is the subject under
-    the name that it had first. ``awaits_since``: since when it waits for an outcome that comes later. ``version`` is
-    the version of the definition; ``revision`` counts the changes of the saga.
+    the name that it had first. ``awaits_since``: since when it waits for an outcome that comes later.
+    ``contradicted_at``: since when a person has to settle that a provider contradicted itself, until ``settled_at``.
+    ``version`` is the version of the definition; ``revision`` counts the changes of the saga.
     """
 
     saga_id: str
@@ -57,6 +58,9 @@ class Summary:
     waiting: str | None
     parked_at: datetime | None
     awaits_since: datetime | None
+    contradicted_at: datetime | None
+    settled_at: datetime | None
+    settled_by: str | None
     revision: int
 
 
@@ -105,6 +109,8 @@ class Filters:
     """Only those with one of these references, as they are stored, or with one of them as their id."""
     is_awaiting: bool = False
     """Only those that wait for an outcome that comes later."""
+    is_unsettled: bool = False
+    """Only those with a contradiction that a person has to settle."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +138,9 @@ _SUMMARY = (
     SAGAS.c.waiting,
     SAGAS.c.parked_at,
     SAGAS.c.awaits_since,
+    SAGAS.c.contradicted_at,
+    SAGAS.c.settled_at,
+    SAGAS.c.settled_by,
     SAGAS.c.version.label("revision"),
 )
 _ENTRY = tuple(TIMELINE.c[name] for name in TimelineEntry.__slots__)
@@ -240,4 +249,6 @@ def _conditions(filters: Filters) -> list[ColumnElement[bool]]:
         conditions.append(SAGAS.c.started_at < filters.started_before)
     if filters.is_awaiting:
         conditions.append(SAGAS.c.awaits_since.is_not(None))
+    if filters.is_unsettled:
+        conditions.append(UNSETTLED)
     return conditions

@@ -57,6 +57,9 @@ class SagaRow:
     finished_at: datetime | None = None
     parked_at: datetime | None = None
     awaits_since: datetime | None = None
+    contradicted_at: datetime | None = None
+    settled_at: datetime | None = None
+    settled_by: str | None = None
 
 
 @lru_cache(KEPT_MAX)

@@ -48,6 +48,9 @@ SAGAS = Table(
     Column("finished_at", DateTime(timezone=True)),
     Column("parked_at", DateTime(timezone=True), comment="since when it waits for a person"),
     Column("awaits_since", DateTime(timezone=True), comment="since when it waits for an outcome that comes later"),
+    Column("contradicted_at", DateTime(timezone=True), comment="since when a person has to settle a contradiction"),
+    Column("settled_at", DateTime(timezone=True), comment="when the last of its contradictions was settled"),
+    Column("settled_by", Text),
     Index("sagas_by_start", "started_at", "saga_id"),
     Index("sagas_by_state", "state", "started_at", "saga_id"),
     Index("sagas_by_subject", "subject", "started_at", "saga_id"),
@@ -55,6 +58,8 @@ SAGAS = Table(
 )
 Index("sagas_due", SAGAS.c.wake_at, SAGAS.c.partition, postgresql_where=SAGAS.c.wake_at.is_not(None))
 Index("sagas_awaiting", SAGAS.c.awaits_since, SAGAS.c.saga_id, postgresql_where=SAGAS.c.awaits_since.is_not(None))
+UNSETTLED = SAGAS.c.contradicted_at.is_not(None) & SAGAS.c.settled_at.is_(None)
+Index("sagas_unsettled", SAGAS.c.contradicted_at, SAGAS.c.saga_id, postgresql_where=UNSETTLED)
 
 TIMELINE = Table(
     "timeline",
