@@ -46,7 +46,7 @@ def test_an_incident_is_listed_until_an_operator_settles_it_and_stays_an_inciden
     wire.publish(of_return(ReturnRequested, saga_id), of_return(ReturnApproved, saga_id))
     awaited = of_return(StepAwaited, saga_id, **STEP, undo=False, key="k", since=datetime.now(UTC))
     wire.publish(awaited, topic="shipping.events")
-    until(lambda: wire.saga(saga_id).awaits_since, "the outcome of the step comes later")
+    until(lambda: (row := wire.saga(saga_id)) and row.awaits_since, "the outcome of the step comes later")
     assert settle(wire, saga_id).status_code == 409
 
     contradiction = of_return(StepContradicted, saga_id, **STEP, **EVIDENCE, undone_by_service=False)
