@@ -28,7 +28,7 @@ def of_return(message_type: type[Message], saga_id: str, **given: object) -> Mes
 
 
 def listed(wire: TrackerPeers, **params: str) -> list[str]:
-    """Return the sagas that the API lists as contradicted and open, with the type that is asked for."""
+    """Return the sagas that the API lists as contradicted and open, with these other filters."""
     url = f"{wire.stack.endpoints.http['saga-tracker-api'][0]}/v1/sagas"
     found = wire.http.get(url, params={"contradicted": "true", **params}, headers=wire.token("support")).json()
     return [each["saga_id"] for each in found["sagas"]]

@@ -272,7 +272,7 @@ class Progress:
 
     @property
     def unsettled(self) -> frozenset[str]:
-        """The contradictions that nobody undoes or has settled."""
+        """The contradictions that are open: no service undoes them, and no operator has settled them."""
         return frozenset(self.to_settle.keys() - self.settled.keys())
 
     def is_under_way(self, step: str) -> bool:
@@ -322,10 +322,8 @@ def _merged(progress: Progress, fact: _MergedFact) -> Progress:
             return replace(progress, undo_awaited=progress.undo_awaited | {step})
         case Awaited(step=step):
             return replace(progress, awaited=progress.awaited | {step})
-        case Contradicted():
-            return _merge_contradicted(progress, fact)
-        case Settled():
-            return replace(progress, settled=merge_acts(progress.settled, fact))
+        case Contradicted() | Settled():
+            return _merge_contradiction(progress, fact)
         case TimedOut(step=step) | EvidenceOverdue(step=step):
             return replace(progress, timed_out=progress.timed_out | {step})
         case ReplyOverdue(round_=round_, attempt=attempt):
@@ -380,7 +378,9 @@ def _merge_state(progress: Progress, step: str, state: StepState) -> Progress:
             return replace(progress, in_doubt=progress.in_doubt | {step})
 
 
-def _merge_contradicted(progress: Progress, fact: Contradicted) -> Progress:
+def _merge_contradiction(progress: Progress, fact: Contradicted | Settled) -> Progress:
+    if isinstance(fact, Settled):
+        return replace(progress, settled=merge_acts(progress.settled, fact))
     progress = replace(progress, to_settle=merge_open(progress.to_settle, fact))
     if fact.is_mark:
         return replace(progress, marks=_with_reason(progress.marks, fact.step, fact.reason))
