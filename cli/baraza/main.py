@@ -45,7 +45,7 @@ app = Commands(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Order sagas by choreography on Kafka, with one auditable view.",
+    help="Sagas by choreography on Kafka, with one auditable view.",
     epilog="Start with: ./baraza demo",
 )
 app.command()(stack.up)

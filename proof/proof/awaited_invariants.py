@@ -6,8 +6,8 @@ from chassis.saga.attempts import AttemptState
 from chassis.saga.effects import OPEN, EffectState
 from proof.awaited_provider import Record
 from proof.awaited_rules import AwaitedState, Rules
+from saga_tracker.model.contradictions import Contradicted
 from saga_tracker.model.decision import SagaState
-from saga_tracker.model.facts import Contradicted
 
 
 def sends_while_closing(before: AwaitedState, state: AwaitedState) -> bool:

@@ -58,10 +58,14 @@ def test_an_outcome_that_comes_later_is_waited_for_without_an_end_and_a_fence_le
 def test_every_saga_ends_wherever_it_is_stopped(definition: SagaDefinition) -> None:
     names = [step.name for step in definition.steps]
     assert rehearse(definition).ran(*names).state is SagaState.CONFIRMED
-    for count in range(len(names)):
+    undoable = len(names) if definition.no_return is None else definition.no_return + 1
+    for count in range(undoable):
         stopped = rehearse(definition).ran(*names[:count]).cancelled().to_the_end()
         assert stopped.state is SagaState.CANCELLED_COMPENSATED
         assert not any(name in each for each in stopped.sent for name in names[count:]), "what never ran is not undone"
+    for count in range(undoable, len(names)):
+        behind = rehearse(definition).ran(*names[:count]).cancelled()
+        assert (behind.state, behind.commands) == (SagaState.PENDING, ()), "it only goes forward"
 
 
 def test_a_step_that_the_definition_lacks_is_named() -> None:

@@ -35,7 +35,9 @@ Order: TypeAlias = Annotated[str, typer.Argument(metavar="ORDER", help="The orde
 Saga: TypeAlias = Annotated[
     str,
     typer.Argument(
-        metavar="ID", help="The saga's id, which is the order's, or a number of its payment.", show_default=False
+        metavar="ID",
+        help="The saga's id, which is that of its order or return, or a number that it refers to.",
+        show_default=False,
     ),
 ]
 

@@ -164,9 +164,11 @@ def _referred(tx: Connection, values: Collection[str]) -> list[str]:
     """Return the ids of the sagas with one of these references, and the values themselves, which may be ids.
 
     They are read first: with a list of ids PostgreSQL goes by the primary key, with a subquery it may read every saga.
+    Of more than ``REFERRED_MAX`` those with the newest ids are found.
     """
-    query = select(REFERENCES.c.saga_id).where(REFERENCES.c.value.in_(sorted(values))).distinct().limit(REFERRED_MAX)
-    return sorted({*tx.execute(query).scalars(), *values})
+    query = select(REFERENCES.c.saga_id).where(REFERENCES.c.value.in_(sorted(values))).distinct()
+    newest = query.order_by(REFERENCES.c.saga_id.desc()).limit(REFERRED_MAX)
+    return sorted({*tx.execute(newest).scalars(), *values})
 
 
 def saga(tx: Connection, saga_id: str) -> SagaView | None:
