@@ -99,6 +99,12 @@ class Faults:
         self._rules = self._load()
         return fault_id
 
+    def remove(self, fault_id: int) -> None:
+        """Deactivate one fault, and leave the others and what they have counted."""
+        with self._records.transaction():
+            self._records.remove_fault(fault_id)
+        self._rules = self._load()
+
     def clear(self) -> None:
         with self._records.transaction():
             self._records.clear_faults()

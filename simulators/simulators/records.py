@@ -230,6 +230,9 @@ class Records:
         """Return every fault as (id, JSON), the oldest first."""
         return self._connection.execute("SELECT id, rule FROM faults ORDER BY id").fetchall()
 
+    def remove_fault(self, fault_id: int) -> None:
+        self._connection.execute("DELETE FROM faults WHERE id = ?", (fault_id,))
+
     def clear_faults(self) -> None:
         self._connection.execute("DELETE FROM faults")
 

@@ -158,6 +158,7 @@ class Simulator:
             Route("/admin/faults", self.list_faults, methods=["GET"]),
             Route("/admin/faults", self.add_fault, methods=["POST"]),
             Route("/admin/faults", self.clear_faults, methods=["DELETE"]),
+            Route("/admin/faults/{id:int}", self.remove_fault, methods=["DELETE"]),
             Route("/admin/records", self.export, methods=["GET"]),
             Route("/admin/summary", self.summary, methods=["GET"]),
             Route("/livez", self.livez, methods=["GET"]),
@@ -325,6 +326,11 @@ class Simulator:
         return JSONResponse(
             {"faults": [{"id": number, **fault.model_dump(mode="json")} for number, fault in self._faults]}
         )
+
+    async def remove_fault(self, request: Request) -> Response:
+        """Deactivate one fault; one that is not active may be removed again."""
+        self._faults.remove(request.path_params["id"])
+        return Response(status_code=204)
 
     async def clear_faults(self, _request: Request) -> Response:
         self._faults.clear()

@@ -1,4 +1,4 @@
-"""A bounded part of ``baraza chaos``: every order survives the faults, and damage is detected.
+"""A bounded part of ``baraza chaos``: every order and return survives the faults, and damage is detected.
 
 One stack serves both, because its start is what takes time: first chaos must leave no violation, and a tracker that is
 rebuilt from Kafka must be the same. Then damage is planted that the same verdict must name, each kind by another of its
@@ -17,14 +17,14 @@ import httpx
 import psycopg
 import pytest
 
-from baraza.audit import console, report
+from baraza.audit import report
 from baraza.audit.sources import sources_of
 from baraza.chaos import engine
 from baraza.chaos.engine import InjectedFault
 from baraza.chaos.load import Load
 from baraza.chaos.messages import Poison
-from baraza.chaos.schedule import ESSENTIAL, OUTAGES, Kind
-from baraza.chaos.session import SHORT_PRODUCTS, opened
+from baraza.chaos.schedule import ESSENTIAL, LONG, Kind
+from baraza.chaos.session import SHORT_PRODUCTS, opened, settle
 from baraza.chaos.target import ChaosTarget
 from baraza.chaos.verdict import Verdict, judge
 from baraza.storefront import seed as seeding
@@ -34,22 +34,26 @@ from support import rebuilt
 
 RATE = 4.0
 BASKETS = 2_000
-OTHERS = tuple(kind for kind in Kind if kind not in (*ESSENTIAL, *OUTAGES, Kind.ROLLBACK))
+OTHERS = tuple(kind for kind in Kind if kind not in (*ESSENTIAL, *LONG, Kind.ROLLBACK))
 """The kinds that a seed may add. A rollback needs the repository's history, which a shallow clone does not have; the
 outages have a test of their own."""
+CALLBACKS_LOST_S = 12.0
+"""Longer than a parcel takes: the returns of this time are ended by the first query."""
 QUIET_WITHIN_S = 300.0
 
 
 def kinds_of(seed: int) -> tuple[Kind, ...]:
-    """Return the essential kinds, and one more."""
-    return (*ESSENTIAL, random.Random(seed).choice(OTHERS))
+    """Return the essential kinds, lost callbacks, and one more."""
+    return (*ESSENTIAL, Kind.LOST_CALLBACKS, random.Random(seed).choice(OTHERS))
 
 
 def chaos(target: ChaosTarget, seed: int) -> tuple[Load, list[InjectedFault]]:
     """Load the seed data and inject each kind of fault once."""
     baskets = workload(BASKETS, Mix(seed=seed, short_products=SHORT_PRODUCTS))
     seeding.load_workload(target.running, baskets)
-    return engine.run(target, baskets, minutes=0, seed=seed, rate=RATE, kinds=kinds_of(seed), outage_s=0, write=print)
+    return engine.run(
+        target, baskets, minutes=0, seed=seed, rate=RATE, kinds=kinds_of(seed), outage_s=CALLBACKS_LOST_S, write=print
+    )
 
 
 def judged(target: ChaosTarget, load: Load, injected: list[InjectedFault], *, wait_s: float) -> Verdict:
@@ -59,7 +63,7 @@ def judged(target: ChaosTarget, load: Load, injected: list[InjectedFault], *, wa
 
 def plant(target: ChaosTarget, load: Load) -> tuple[str, str]:
     """Delete one confirmed order in the tracker, ship another twice, and add a piece of stock; return the orders."""
-    rows = target.query("SELECT saga_id FROM sagas WHERE state = 'CONFIRMED' ORDER BY saga_id LIMIT 2")
+    rows = target.query("SELECT saga_id FROM sagas WHERE saga_type = 'order' AND state = 'CONFIRMED' LIMIT 2")
     deleted, doubled = (row[0] for row in rows)
     for service, statement, values in (
         ("saga_tracker", "DELETE FROM sagas WHERE saga_id = %s", [deleted]),
@@ -78,15 +82,18 @@ def plant(target: ChaosTarget, load: Load) -> tuple[str, str]:
 @pytest.mark.timeout(600)
 def test_chaos_loses_and_doubles_nothing_and_planted_damage_is_named(tmp_path: Path) -> None:
     seed = random.randrange(2**31)
+    options = f"--rate {RATE:g} --outage {CALLBACKS_LOST_S:g} --seed {seed}"
     only = " ".join(f"--fault {kind}" for kind in kinds_of(seed))
-    print(f"Repeat these faults with: ./baraza chaos --minutes 0 --rate {RATE:g} --seed {seed} {only}")
+    print(f"Repeat these faults with: ./baraza chaos --minutes 0 {options} {only}")
     with opened(tmp_path / "home") as target:
         load, injected = chaos(target, seed)
-        console.wait_until_quiet(target.running, QUIET_WITHIN_S)
+        settle(target, QUIET_WITHIN_S)
         target.close_letters()
         verdict = judged(target, load, injected, wait_s=QUIET_WITHIN_S)
         assert not verdict.violations
-        assert {past.fault.kind for past in injected} >= set(ESSENTIAL)
+        assert not verdict.waiting
+        assert verdict.return_states["CONFIRMED"] > 0
+        assert {past.fault.kind for past in injected} >= {*ESSENTIAL, Kind.LOST_CALLBACKS}
         assert verdict.states["CONFIRMED"] > verdict.accepted / 2
         was = rebuilt.snapshot(target.stack.database_url("saga-tracker", "audit"))
         assert not (found := rebuilt.differences_after_a_rebuild(target.stack, was)), "\n".join(found)

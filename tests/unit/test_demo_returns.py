@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from baraza.demo.returns import PARCELS, Parcel, Returned, ReturnOutcome, body_of, follow
+from baraza.demo.returns import Returned, ReturnOutcome, follow
 from baraza.demo.view import instructive_return
+from baraza.storefront.returns import PARCELS, Parcel, body_of
 from baraza.system.client import Refused
 
 ORDER = {

@@ -230,6 +230,17 @@ def test_a_fault_on_request_hits_one_reference_a_limited_number_of_times(
     assert statuses == [500, 201]
 
 
+def test_one_fault_is_removed_by_its_id(gateway: SimulatorProcess, reference: str) -> None:
+    rule = {"operation": "authorize", "kind": "error", "match": reference}
+    added = urllib3.request("POST", f"{gateway.url}/admin/faults", json=rule).json()
+
+    assert urllib3.request("DELETE", f"{gateway.url}/admin/faults/{added['id']}").status == 204
+
+    listed = urllib3.request("GET", f"{gateway.url}/admin/faults").json()["faults"]
+    assert added["id"] not in [each["id"] for each in listed]
+    assert post(gateway, "/v1/authorizations", authorization(reference)).status == 201
+
+
 @pytest.mark.parametrize("rule", [{"operation": "fly", "kind": "error"}, {"operation": "book"}, {"rate": 2}])
 def test_an_invalid_fault_is_refused(courier: SimulatorProcess, rule: Json) -> None:
     answer = urllib3.request("POST", f"{courier.url}/admin/faults", json=rule)

@@ -113,6 +113,18 @@ def test_cleared_faults_hit_no_call(records: Records) -> None:
     assert hit(faults, REFERENCES) == {}
 
 
+def test_a_removed_fault_leaves_the_others_and_what_they_have_counted(records: Records) -> None:
+    faults = Faults(records, seed=7)
+    faults.add(Fault(operation="book", kind=FaultKind.ERROR, times=1))
+    removed = faults.add(Fault(operation="book", kind=FaultKind.SLOW))
+    assert hit(faults, ["order-1"]) == {"order-1": FaultKind.ERROR}
+
+    faults.remove(removed)
+    faults.remove(removed)
+
+    assert hit(faults, ["order-1", "order-2"]) == {"order-2": FaultKind.ERROR}
+
+
 def test_a_header_requests_a_fault() -> None:
     fault = parse_fault_header("capture", "hang; delay_s=2.5; effect=false")
 

@@ -6,7 +6,7 @@ import random
 import signal
 from collections.abc import Callable, Mapping
 
-from baraza.chaos import network, standstill, versions
+from baraza.chaos import callbacks, network, standstill, versions
 from baraza.chaos.schedule import Fault, Kind
 from baraza.chaos.target import REPLICAS, ChaosTarget
 from stack import kafka, postgres, redis, registry
@@ -211,4 +211,5 @@ KINDS: Mapping[Kind, Inject] = {
     Kind.KAFKA_OUTAGE: _kafka_outage,
     Kind.POSTGRES_OUTAGE: _postgres_outage,
     Kind.SERVICE_OUTAGE: _service_outage,
+    Kind.LOST_CALLBACKS: callbacks.lose,
 }

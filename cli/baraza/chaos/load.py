@@ -1,17 +1,16 @@
-"""The load: a retailer's baskets at a steady rate through every checkout; customers cancel some of the orders."""
+"""The load: a retailer's baskets at a steady rate through every checkout; customers cancel some, and return some."""
 
 from __future__ import annotations
 
-import itertools
 import random
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-import httpx
-
+from baraza.chaos.replicas import Replicas
+from baraza.chaos.returns import Returns
 from baraza.storefront.dataset import Workload
 from baraza.storefront.orderfile import Submission
 from baraza.storefront.replay import RETRY_FOR_S, Intake, Replay, Result, Unlimited
@@ -28,29 +27,8 @@ class Ended(Refusal):
     """The load ends, as requested."""
 
 
-class Replicas:
-    """A service's replicas in rotation: a retry reaches another one."""
-
-    def __init__(self, apis: Sequence[Api]) -> None:
-        self._rotation = itertools.cycle(apis)
-        self._lock = threading.Lock()
-
-    def next(self) -> Api:
-        """Return the next replica."""
-        with self._lock:
-            return next(self._rotation)
-
-    def send(self, method: str, path: str, *, body: Any = None) -> httpx.Response:
-        """Make one call and return the response, whatever its status. Raises Unreachable where there is none."""
-        return self.next().send(method, path, body=body)
-
-    def check(self, response: httpx.Response) -> Any:
-        """Return the response's JSON. Raises Refused where its status is an error."""
-        return self.next().check(response)
-
-
 class Load:
-    """Submits orders while it is entered, and records which were accepted."""
+    """Submits orders and requests returns while it is entered, and records which were accepted."""
 
     def __init__(
         self, checkouts: Sequence[Api], workload: Workload, *, rate: float, seed: int, outage_s: float = 0.0
@@ -60,6 +38,7 @@ class Load:
         """Order ids by idempotency key."""
         self.cancellations = 0
         self._checkouts = Replicas(checkouts)
+        self.returns = Returns(self._checkouts, seed=seed, outage_s=outage_s)
         self._workload = workload
         self._rate = rate
         self._retry_for_s = RETRY_FOR_S + outage_s
@@ -71,6 +50,7 @@ class Load:
 
     def __enter__(self) -> Self:
         self._running = self._pool.submit(self._run)
+        self.returns.open()
         return self
 
     def __exit__(
@@ -79,18 +59,21 @@ class Load:
         self._stop.set()
         for timer in self._timers:
             timer.cancel()
+        self.returns.close()
         self._pool.shutdown(wait=True)
 
     def check(self) -> None:
         """Raise the error that ended the load before its time."""
         if self._running is not None and self._running.done():
             self._running.result()
+        self.returns.check()
 
     def end(self) -> None:
-        """Submit no more orders, and wait until those in flight are answered. Raises Refusal where they are not."""
+        """Submit nothing more, and wait until what is in flight is answered. Raises Refusal where it is not."""
         self._stop.set()
         if self._running is not None:
             self._running.result()
+        self.returns.end()
 
     def _run(self) -> None:
         replay = Replay(
@@ -117,6 +100,7 @@ class Load:
                 continue
             order_id = result["order"]["order_id"]
             self.accepted[submission.key] = order_id
+            self.returns.consider(order_id, submission.body)
             if self._chance.random() < CANCELLED_SHARE:
                 timer = threading.Timer(self._chance.uniform(*CANCEL_AFTER_S), self._cancel, (order_id,))
                 timer.daemon = True

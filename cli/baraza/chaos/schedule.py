@@ -32,10 +32,14 @@ class Kind(StrEnum):
     KAFKA_OUTAGE = "kafka-outage"  # Kafka is away for minutes
     POSTGRES_OUTAGE = "postgres-outage"  # PostgreSQL is away for minutes
     SERVICE_OUTAGE = "service-outage"  # every process of a service, or of the tracker, is away for minutes
+    LOST_CALLBACKS = "lost-callbacks"  # the courier's webhooks are lost for minutes, and some come twice or late
 
 
 OUTAGES = (Kind.KAFKA_OUTAGE, Kind.POSTGRES_OUTAGE, Kind.SERVICE_OUTAGE)
-"""The kinds that last as long as the run's outages: longer than a saga may take while everything is there."""
+"""The kinds in which what sagas need is away for longer than a saga may take while everything is there."""
+
+LONG = (*OUTAGES, Kind.LOST_CALLBACKS)
+"""The kinds that last as long as the run's outages."""
 
 ESSENTIAL = (Kind.KILL, Kind.PAUSE, Kind.KAFKA, Kind.POSTGRES, Kind.PARTITION)
 """The kinds that even the shortest run contains."""
@@ -78,13 +82,13 @@ class Fault:
 
 
 def faults(seed: int, kinds: Sequence[Kind], processes: Sequence[str], *, outage_s: float) -> Iterator[Fault]:
-    """Yield faults without end, in rounds that contain every kind once. Outages last ``outage_s``."""
+    """Yield faults without end, in rounds that contain every kind once. Those of LONG last ``outage_s``."""
     chance = random.Random(f"chaos {seed}")
     number = 0
     while True:
         for kind in chance.sample(kinds, len(kinds)):
             number += 1
-            least, most = (outage_s, outage_s) if kind in OUTAGES else LASTS_S.get(kind, (0.0, 0.0))
+            least, most = (outage_s, outage_s) if kind in LONG else LASTS_S.get(kind, (0.0, 0.0))
             is_early = chance.random() < EARLY_SHARE
             yield Fault(
                 number=number,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +12,10 @@ from baraza.chaos import engine
 from baraza.chaos.lookup import CALLERS, lookup_environment
 from baraza.chaos.messages import MessageFaults
 from baraza.chaos.network import Network
-from baraza.chaos.schedule import OUTAGES, Kind
+from baraza.chaos.schedule import LONG, Kind
 from baraza.chaos.target import ChaosTarget, replicas
 from baraza.chaos.verdict import Verdict, judge
+from baraza.chaos.waiting import wait_for_outcomes, waiting_of
 from baraza.storefront import seed
 from baraza.storefront.dataset import Mix, workload
 from baraza.system.running import Running
@@ -46,8 +47,8 @@ class Plan:
     @property
     def baskets(self) -> int:
         """How many baskets are read, so that the load does not end before the run."""
-        outages_s = self.outage_s * len(set(self.kinds).intersection(OUTAGES))
-        return SPARE_BASKETS + int(self.rate * (self.minutes * 60 + outages_s) * SPARE_FACTOR)
+        long_s = self.outage_s * len(set(self.kinds).intersection(LONG))
+        return SPARE_BASKETS + int(self.rate * (self.minutes * 60 + long_s) * SPARE_FACTOR)
 
 
 def run(folder: Path, plan: Plan, write: Callable[[str], None]) -> Verdict:
@@ -60,13 +61,31 @@ def run(folder: Path, plan: Plan, write: Callable[[str], None]) -> Verdict:
             target, orders, minutes=plan.minutes, seed=plan.seed, rate=plan.rate, kinds=plan.kinds,
             outage_s=plan.outage_s, write=write,
         )  # fmt: skip
-        console.wait_until_quiet(target.running, QUIET_WITHIN_S)
+        settle(target, QUIET_WITHIN_S)
         target.close_letters()
         report = console.run(target.running, QUIET_WITHIN_S)
         verdict = judge(target, load, injected, report)
         console.show(report, write)
         show(verdict, write)
     return verdict
+
+
+def settle(target: ChaosTarget, wait_s: float) -> None:
+    """Wait until nothing moves and no outcome is awaited, or ``wait_s`` has passed for each. Raises Unreadable.
+
+    A saga whose callback was lost moves again when its provider is queried.
+    """
+    console.wait_until_quiet(target.running, wait_s)
+    with progress("sagas that wait for an outcome") as advance:
+        seen = 0
+
+        def on_wait(count: int) -> None:
+            nonlocal seen
+            advance(count - seen)
+            seen = count
+
+        wait_for_outcomes(lambda: waiting_of(target), wait_s, on_wait)
+    console.wait_until_quiet(target.running, wait_s)
 
 
 @contextmanager
@@ -89,8 +108,14 @@ def opened(folder: Path, *, timeout_factor: float = 1.0) -> Iterator[ChaosTarget
 
 def show(verdict: Verdict, write: Callable[[str], None] = put) -> None:
     """Write the figures of a run for a person."""
-    states = ", ".join(f"{count} {state}" for state, count in sorted(verdict.states.items())) or "none"
-    write(f"{verdict.accepted} orders accepted ({states}), {verdict.cancellations} cancelled by their customers")
+    write(
+        f"{verdict.accepted} orders accepted ({_states(verdict.states)}), {verdict.cancellations} cancelled by their "
+        "customers"
+    )
+    write(
+        f"{verdict.returns} returns accepted ({_states(verdict.return_states)}), {verdict.return_cancellations} "
+        "cancelled by their customers"
+    )
     write(f"{'fault':<16}{'times':>6}{'recovered in, median':>22}{'longest':>9}")
     for kind, recovery in verdict.recoveries().items():
         median, longest = (_seconds(value) for value in (recovery.median_s, recovery.longest_s))
@@ -99,9 +124,15 @@ def show(verdict: Verdict, write: Callable[[str], None] = put) -> None:
         f"{verdict.lost} lost, {verdict.late} lost to a delay, {verdict.doubled} doubled, {verdict.poisons} poisons, "
         f"parked by {verdict.parked_by}"
     )
+    for each in verdict.waiting:
+        write(f"WAITS  {each.saga_id} {each.what}")
     for violation in verdict.violations:
         write(f"VIOLATION  {violation}")
     write(f"{len(verdict.violations)} violations")
+
+
+def _states(states: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none"
 
 
 def _seconds(value: float | None) -> str:

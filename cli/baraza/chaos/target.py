@@ -126,7 +126,7 @@ class ChaosTarget:
     def confirmed_again_at(self, since: datetime, orders: int) -> datetime | None:
         """Return when ``orders`` of the orders submitted after ``since`` were confirmed; None if they are not yet."""
         rows = self.query(
-            "SELECT finished_at FROM sagas WHERE started_at >= %s AND state = 'CONFIRMED'"
+            "SELECT finished_at FROM sagas WHERE saga_type = 'order' AND started_at >= %s AND state = 'CONFIRMED'"
             " ORDER BY finished_at OFFSET %s LIMIT 1",
             since,
             orders - 1,

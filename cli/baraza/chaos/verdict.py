@@ -1,24 +1,42 @@
-"""The verdict: every order has ended or is parked with a reason, nothing is lost and nothing doubled, or what is."""
+"""The verdict: every order and return has ended, is parked with a reason or waits for an outcome that is queried for,
+nothing is lost and nothing doubled, or what is.
+"""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from statistics import median
 from typing import Any
 
 from baraza.audit.report import Report
+from baraza.audit.sources import Row
 from baraza.chaos.engine import RECOVERY_S_MAX, InjectedFault
 from baraza.chaos.load import Load
 from baraza.chaos.schedule import OUTAGES
 from baraza.chaos.target import ChaosTarget
+from baraza.chaos.waiting import Waiting, waiting_of
 from baraza.terminal import Refusal
 from saga_tracker.definitions import DEFINITIONS
 
 DOUBLED = frozenset(
-    {"captured-once", "charged-once", "shipped-once", "compensated-once", "ledger-balances", "reserved-for-orders"}
+    {
+        "captured-once",
+        "charged-once",
+        "shipped-once",
+        "compensated-once",
+        "ledger-balances",
+        "reserved-for-orders",
+        "refunded-within-captured",
+        "returned-within-bought",
+        "refunded-as-returned",
+        "credited-as-returned",
+        "restocked-as-arrived",
+        "parcels-are-the-returns",
+        "posted-as-returned",
+    }
 )
 """Invariants of the audit that find doubled effects."""
 NAMED_MAX = 20
@@ -50,11 +68,17 @@ class Verdict:
     submitted: int
     accepted: int
     cancellations: int
+    returns: int
+    return_cancellations: int
     states: dict[str, int]
+    """The states of the orders, and below of the returns."""
+    return_states: dict[str, int]
+    waiting: Sequence[Waiting]
+    """The sagas that wait for an outcome which comes later, and whose provider is queried for it."""
     parked_by: dict[str, int]
     lost: int
     late: int
-    """Orders that were stopped in an outage or soon after it, at a step that was never attempted."""
+    """Sagas that were stopped in an outage or soon after it, at a step that was never attempted."""
     doubled: int
     poisons: int
     audit: str
@@ -75,6 +99,10 @@ class Verdict:
             "submitted": self.submitted,
             "cancellations": self.cancellations,
             "states": self.states,
+            "returns": self.returns,
+            "return_cancellations": self.return_cancellations,
+            "return_states": self.return_states,
+            "waiting": [each.to_json() for each in self.waiting],
             "parked_by": self.parked_by,
             "lost": self.lost,
             "lost_to_outages": self.late,
@@ -102,14 +130,17 @@ class Verdict:
 
 def judge(target: ChaosTarget, load: Load, injected: Sequence[InjectedFault], report: Report) -> Verdict:
     """Return the verdict over a run in which nothing moves any more. Raises Refusal."""
-    states: dict[str, str] = dict(target.query("SELECT saga_id, state FROM sagas"))
-    if load.accepted and not states:
+    found = target.query("SELECT saga_id, saga_type, state FROM sagas")
+    if (load.accepted or load.returns.accepted) and not found:
         raise Refusal(NO_SAGAS)
-    lost = sorted(order_id for order_id in load.accepted.values() if order_id not in states)
+    known = {saga_id for saga_id, _, _ in found}
+    lost = [*_lost("order", load.accepted, known), *_lost("return", load.returns.accepted, known)]
     late = sorted(_late(target, injected).items())
+    waiting, now = waiting_of(target), datetime.now(UTC)
     violations = [
-        *(f"order {order_id} was accepted and is unknown to the tracker" for order_id in lost[:NAMED_MAX]),
-        *(f"order {order_id} was merely late: {step} was never attempted" for order_id, step in late[:NAMED_MAX]),
+        *lost[:NAMED_MAX],
+        *(f"saga {saga_id} was merely late: {step} was never attempted" for saga_id, step in late[:NAMED_MAX]),
+        *(f"saga {each.saga_id} {each.what}" for each in waiting if each.is_forgotten(now)),
         *_found(report),
         *target.messages.unreported(),
         *_unrecovered(injected),
@@ -119,7 +150,11 @@ def judge(target: ChaosTarget, load: Load, injected: Sequence[InjectedFault], re
         submitted=load.intake.total,
         accepted=len(load.accepted),
         cancellations=load.cancellations,
-        states=dict(Counter(states.values())),
+        returns=len(load.returns.accepted),
+        return_cancellations=load.returns.cancellations,
+        states=_states(found, "order"),
+        return_states=_states(found, "return_order"),
+        waiting=[each for each in waiting if not each.is_forgotten(now)],
         parked_by=_parked_by(target),
         lost=len(lost),
         late=len(late),
@@ -131,8 +166,18 @@ def judge(target: ChaosTarget, load: Load, injected: Sequence[InjectedFault], re
     )
 
 
+def _lost(what: str, accepted: Mapping[str, str], known: Set[str]) -> Iterator[str]:
+    for saga_id in sorted(accepted.values()):
+        if saga_id not in known:
+            yield f"{what} {saga_id} was accepted and is unknown to the tracker"
+
+
+def _states(sagas: Sequence[Row], saga_type: str) -> dict[str, int]:
+    return dict(Counter(state for _, its_type, state in sagas if its_type == saga_type))
+
+
 def _late(target: ChaosTarget, injected: Sequence[InjectedFault]) -> dict[str, str]:
-    """Return the orders, each with its step, that timed out in an outage or soon after it without an attempt."""
+    """Return the sagas, each with its step, that timed out in an outage or soon after it without an attempt."""
     timed_out: defaultdict[str, dict[str, str]] = defaultdict(dict)
     for outage in (past for past in injected if past.fault.kind in OUTAGES):
         until = outage.ended_at + timedelta(seconds=RECOVERY_S_MAX)
