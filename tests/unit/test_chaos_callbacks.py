@@ -45,7 +45,7 @@ class CourierApi:
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(callbacks._call.retry, "wait", lambda _state: 0)  # type: ignore[attr-defined]
+    monkeypatch.setattr(callbacks._call.retry, "wait", lambda _state: 0)
 
 
 def test_every_kind_is_injected_and_a_round_has_each_once() -> None:

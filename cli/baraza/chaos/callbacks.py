@@ -54,7 +54,7 @@ def lose(target: ChaosTarget, fault: Fault, chance: random.Random, sleep: Sleep)
 def injected(courier: Provider, rules: list[Rule]) -> Iterator[None]:
     """Add these faults while the block runs, and remove all of webhooks at its end, but none of other operations.
 
-    The courier is asked which they are: one may have been added twice, where the first answer was lost.
+    The courier lists them: one may have been added twice, where the first answer was lost.
     """
     try:
         for rule in rules:

@@ -1,4 +1,4 @@
-"""``baraza chaos``: the whole system under load and faults, and the verdict on every order."""
+"""``baraza chaos``: the whole system under load and faults, and the verdict on every order and return."""
 
 from __future__ import annotations
 
@@ -72,11 +72,11 @@ def chaos(
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Put a separate stack under load, inject every kind of fault, and check that nothing was lost.
+    """Put a separate stack under orders and returns, inject every kind of fault, and check that nothing was lost.
 
     The stack has two processes of each service and of the tracker.
-    Exit status 1 if an order has neither ended nor is parked with a reason, if anything is lost or doubled,
-    or if the audit is red; the stack's home is then kept.
+    Exit status 1 if an order or a return has neither ended nor is parked with a reason nor is queried for,
+    if anything is lost or doubled, or if the audit is red; the stack's home is then kept.
     """
     from baraza.chaos.session import Plan, run
 
