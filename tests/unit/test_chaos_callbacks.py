@@ -14,8 +14,9 @@ from baraza.chaos.faults import KINDS
 from baraza.chaos.schedule import LONG, Kind, faults
 from baraza.chaos.verdict import DOUBLED
 from baraza.chaos.waiting import OVERDUE_AFTER, joined, wait_for_outcomes
-from baraza.system.client import Unreachable
+from baraza.system.client import Api, Unreachable
 from simulators.faults import Fault
+from simulators.testing import SimulatorProcess
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 BOOK = {"operation": "book", "kind": "error"}
@@ -43,6 +44,10 @@ class CourierApi:
         return answer
 
 
+def drawn(seed: int) -> list[callbacks.Rule]:
+    return callbacks.rules_of(random.Random(seed))
+
+
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(callbacks._call.retry, "wait", lambda _state: 0)
@@ -57,11 +62,11 @@ def test_every_kind_is_injected_and_a_round_has_each_once() -> None:
 
 
 def test_webhooks_are_lost_and_in_some_faults_some_come_twice_or_late() -> None:
-    drawn = [callbacks.rules_of(random.Random(seed)) for seed in range(100)]
-    for rules in drawn:
+    found = [drawn(seed) for seed in range(100)]
+    for rules in found:
         assert {Fault.model_validate(dict(rule)).operation for rule in rules} == {"webhook"}
         assert rules[-1] == {"operation": "webhook", "kind": "answer_lost"}
-    assert {tuple(rule["kind"] for rule in rules) for rules in drawn} == {
+    assert {tuple(rule["kind"] for rule in rules) for rules in found} == {
         ("answer_lost",),
         ("hang", "slow", "answer_lost"),
     }
@@ -74,6 +79,15 @@ def test_the_faults_of_webhooks_are_removed_and_no_others(unanswered: int) -> No
     with callbacks.injected(courier, [lost]):
         assert list(courier.faults.values()) == [BOOK, *[lost] * (1 + unanswered)]
     assert courier.faults == {1: BOOK}
+
+
+def test_the_courier_takes_these_faults(courier: SimulatorProcess) -> None:
+    rules = next(rules for rules in map(drawn, range(100)) if len(rules) > 1)
+    with Api("courier", courier.url, None) as api:
+        added = api.call("POST", "/admin/faults", body=BOOK)["id"]
+        with callbacks.injected(api, rules):
+            assert len(api.get("/admin/faults")["faults"]) == 1 + len(rules)
+        assert [each["id"] for each in api.get("/admin/faults")["faults"]] == [added]
 
 
 def test_they_are_removed_when_the_run_is_stopped_meanwhile() -> None:

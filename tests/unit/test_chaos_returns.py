@@ -83,7 +83,7 @@ def test_the_same_seed_returns_the_same_orders() -> None:
 
 def test_a_return_without_an_answer_is_repeated_under_its_key_also_after_the_end() -> None:
     checkout = CheckoutApi(
-        Unreachable("no answer"), Refused(503, {}, "not now"), Refused(409, {"type": "in-progress"}, "in progress")
+        Unreachable("no answer"), Refused(404, {}, "rolled back"), Refused(409, {"type": "in-progress"}, "in progress")
     )
     sent = request()
     found = ended(checkout, sent)

@@ -31,6 +31,9 @@ CANCEL_AFTER_S = (0.0, 4.0)
 RETRY_S = 1.0
 CALLS_MAX = 4
 """While checkout is unreachable each of them takes its whole timeout; the others wait for their turn."""
+NOT_FOUND = 404
+RETRIED = RETRYABLE | {NOT_FOUND}
+"""Where checkout runs a release before returns for a while, it does not know the path."""
 NOT_RETURNABLE = "urn:baraza:problem:order-not-returnable"
 
 
@@ -165,7 +168,7 @@ class Returns:
             if isinstance(error, Refused) and error.problem.get("type") == NOT_RETURNABLE:
                 self.refused += 1
                 return
-            if isinstance(error, Refused) and error.status not in RETRYABLE:
+            if isinstance(error, Refused) and error.status not in RETRIED:
                 raise error
             assert request.sent_at_s is not None, "it was sent"
             if time.monotonic() - request.sent_at_s > self._retry_for_s:

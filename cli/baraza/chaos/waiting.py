@@ -6,10 +6,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
-from baraza.audit.sources import Row
-from baraza.chaos.target import ChaosTarget
+from baraza.audit.sources import TRACKER, Row
 from saga_tracker.definitions import DEFINITIONS
 
 SERVICES = sorted(
@@ -24,6 +23,12 @@ AWAITING = """
     WHERE awaits_since IS NOT NULL AND state IN ('PENDING', 'IN_DOUBT') ORDER BY awaits_since, saga_id
 """
 NEXT_QUERIES = "SELECT saga_id, min(query_at) FROM awaited_steps WHERE query_at IS NOT NULL GROUP BY saga_id"
+
+
+class Databases(Protocol):
+    """The services' databases."""
+
+    def query(self, query: str, *arguments: object, service: str = TRACKER) -> list[Row]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +55,7 @@ class Waiting:
         return {"saga_id": self.saga_id, "step": self.step, "since": self.since, "query_at": self.query_at}
 
 
-def waiting_of(target: ChaosTarget) -> list[Waiting]:
+def waiting_of(target: Databases) -> list[Waiting]:
     """Return the sagas that wait, the one that waits longest first."""
     # In this order, so that a saga whose outcome comes meanwhile does not wait any more when the tracker is read.
     queries = [target.query(NEXT_QUERIES, service=service) for service in SERVICES]
