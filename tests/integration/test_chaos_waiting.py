@@ -57,7 +57,7 @@ def test_what_waits_is_read_with_its_earliest_query(databases: Databases) -> Non
     for saga_id, state, since in (
         ("younger", "IN_DOUBT", NOW),
         ("older", "PENDING", NOW - timedelta(hours=1)),
-        ("forgotten", "PENDING", NOW + timedelta(hours=1)),
+        ("stuck", "PENDING", NOW + timedelta(hours=1)),
         ("parked", "NEEDS_REVIEW", NOW),
         ("ended", "CONFIRMED", None),
     ):
@@ -75,5 +75,5 @@ def test_what_waits_is_read_with_its_earliest_query(databases: Databases) -> Non
     assert [(each.saga_id, each.step, each.query_at) for each in found] == [
         ("older", "collect_parcel", NOW + timedelta(minutes=5)),
         ("younger", "collect_parcel", NOW + timedelta(minutes=7)),
-        ("forgotten", "collect_parcel", None),
+        ("stuck", "collect_parcel", None),
     ]

@@ -104,10 +104,10 @@ def test_a_saga_that_waits_says_for_what_since_when_and_when_its_provider_is_que
         "waits for the outcome of collect_parcel since 2026-03-01T12:00:00+00:00; "
         "the next query is due at 2026-03-01T12:05:00+00:00"
     )
-    assert not first.is_forgotten(later + OVERDUE_AFTER)
-    assert first.is_forgotten(later + OVERDUE_AFTER + timedelta(seconds=1))
+    assert not first.is_stuck(later + OVERDUE_AFTER)
+    assert first.is_stuck(later + OVERDUE_AFTER + timedelta(seconds=1))
     assert second.what.endswith("no query is due")
-    assert second.is_forgotten(NOW)
+    assert second.is_stuck(NOW)
 
 
 def test_the_next_query_is_the_earliest_of_all_services() -> None:

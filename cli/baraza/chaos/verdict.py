@@ -140,7 +140,7 @@ def judge(target: ChaosTarget, load: Load, injected: Sequence[InjectedFault], re
     violations = [
         *lost[:NAMED_MAX],
         *(f"saga {saga_id} was merely late: {step} was never attempted" for saga_id, step in late[:NAMED_MAX]),
-        *(f"saga {each.saga_id} {each.what}" for each in waiting if each.is_forgotten(now)),
+        *(f"saga {each.saga_id} {each.what}" for each in waiting if each.is_stuck(now)),
         *_found(report),
         *target.messages.unreported(),
         *_unrecovered(injected),
@@ -154,7 +154,7 @@ def judge(target: ChaosTarget, load: Load, injected: Sequence[InjectedFault], re
         return_cancellations=load.returns.cancellations,
         states=_states(found, "order"),
         return_states=_states(found, "return_order"),
-        waiting=[each for each in waiting if not each.is_forgotten(now)],
+        waiting=[each for each in waiting if not each.is_stuck(now)],
         parked_by=_parked_by(target),
         lost=len(lost),
         late=len(late),

@@ -46,7 +46,7 @@ class Waiting:
         query = "no query is due" if self.query_at is None else f"the next query is due at {_time(self.query_at)}"
         return f"waits for the outcome of {self.step} since {_time(self.since)}; {query}"
 
-    def is_forgotten(self, now: datetime) -> bool:
+    def is_stuck(self, now: datetime) -> bool:
         """Return whether nothing will query for the outcome."""
         return self.query_at is None or now - self.query_at > OVERDUE_AFTER
 
