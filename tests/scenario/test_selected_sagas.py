@@ -13,6 +13,7 @@ from stack import Stack, contract, from_environment, selection, up
 from stack.services import SIMULATORS
 from support.shop import Shop
 
+pytestmark = pytest.mark.timeout(300)  # Every test stops services and starts them again.
 SMALL = "manual_posting"
 
 
