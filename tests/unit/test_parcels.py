@@ -79,7 +79,7 @@ def test_a_lost_parcel_counts_as_a_whole_and_nothing_is_received() -> None:
 
 def test_of_fewer_pieces_those_that_arrived_are_paid_by_their_price() -> None:
     outcome = arrived(Piece(sku="cup", quantity=1))
-    assert amounts(outcome) == (1_000 * 500 // 1_300, 300 * 500 // 1_300, 30 * 500 // 1_300)
+    assert amounts(outcome) == (1_000 * 500 // 1_300, 500 - 1_000 * 500 // 1_300, 30 * 116 // 300)
     assert outcome.received == (ReturnedLine(sku="cup", good=1, damaged=0),)
 
 
@@ -133,7 +133,19 @@ ORDERED = st.lists(
     st.builds(OrderLine, sku=SKUS, quantity=st.integers(1, 9), unit_price_minor=st.integers(0, 10**6)), min_size=1
 ).map(tuple)
 SENT = st.lists(st.builds(Piece, sku=st.sampled_from("abcd"), quantity=st.integers(1, 20), is_damaged=st.booleans()))
-AMOUNTS = st.integers(0, 10**9)
+SMALL, AMOUNTS = st.integers(0, 5), st.integers(0, 10**9)
+
+
+def counted_gross(lines: tuple[OrderLine, ...], received: tuple[ReturnedLine, ...]) -> int:
+    """Return the price of what is received, piece by piece; the first lines' pieces arrive first."""
+    left = {each.sku: each.good + each.damaged for each in received}
+    prices = [(line.sku, line.unit_price_minor) for line in lines for _ in range(line.quantity)]
+    counted = 0
+    for sku, price in prices:
+        if left.get(sku, 0) > 0:
+            left[sku] -= 1
+            counted += price
+    return counted
 
 
 @given(lines=ORDERED, pieces=SENT, refund=AMOUNTS, points_minor=AMOUNTS, points=AMOUNTS, end=st.sampled_from(ParcelEnd))
@@ -149,19 +161,48 @@ def test_nothing_is_ever_paid_or_received_beyond_what_was_approved(
         assert each.good + each.damaged <= sum(line.quantity for line in lines if line.sku == each.sku)
 
 
-@given(lines=ORDERED, refund=AMOUNTS)
+@given(lines=ORDERED, refund=AMOUNTS, points_minor=AMOUNTS, points=AMOUNTS)
 def test_whatever_costs_something_is_paid_in_full_where_it_arrives_in_full(
-    lines: tuple[OrderLine, ...], refund: int
+    lines: tuple[OrderLine, ...], refund: int, points_minor: int, points: int
 ) -> None:
-    approved = Approved(lines=lines, refund_minor=refund, points_minor=0, points=0)
+    approved = Approved(lines=lines, refund_minor=refund, points_minor=points_minor, points=points)
     pieces = [Piece(sku=line.sku, quantity=line.quantity) for line in lines]
-    assert arrived(*pieces, approved=approved).refund_minor == (refund if gross_of(lines) else 0)
+    paid = amounts(arrived(*pieces, approved=approved))
+    assert paid == ((refund, points_minor, points) if gross_of(lines) else (0, 0, 0))
+
+
+@given(lines=ORDERED, pieces=SENT, refund=SMALL | AMOUNTS, points_minor=SMALL | AMOUNTS, points=SMALL | AMOUNTS)
+def test_card_and_points_together_are_rounded_down_once(
+    lines: tuple[OrderLine, ...], pieces: list[Piece], refund: int, points_minor: int, points: int
+) -> None:
+    approved = Approved(lines=lines, refund_minor=refund, points_minor=points_minor, points=points)
+    outcome = arrived(*pieces, approved=approved)
+    counted, whole = counted_gross(lines, outcome.received), gross_of(lines)
+    assert outcome.refund_minor == (refund * counted // whole if whole else 0)
+    assert outcome.refund_minor + outcome.points_minor == ((refund + points_minor) * counted // whole if whole else 0)
+    if points == points_minor:
+        assert outcome.points == outcome.points_minor
+
+
+def test_of_two_pieces_for_one_unit_each_one_gives_back_a_unit() -> None:
+    lines = (OrderLine(sku="pin", quantity=2, unit_price_minor=1),)
+    approved = Approved(lines=lines, refund_minor=1, points_minor=1, points=1)
+    assert amounts(arrived(Piece(sku="pin", quantity=1), approved=approved)) == (0, 1, 1)
+
+
+def test_points_that_pay_less_than_a_unit_come_back_by_the_price() -> None:
+    lines = (OrderLine(sku="pin", quantity=2, unit_price_minor=1),)
+    approved = Approved(lines=lines, refund_minor=1, points_minor=1, points=100)
+    assert amounts(arrived(Piece(sku="pin", quantity=1), approved=approved)) == (0, 1, 50)
+    paid_by_card = Approved(lines=lines, refund_minor=2, points_minor=0, points=5)
+    assert amounts(arrived(Piece(sku="pin", quantity=2), approved=paid_by_card)) == (2, 0, 5)
 
 
 @given(pieces=SENT, more=SENT)
 def test_more_pieces_never_pay_less(pieces: list[Piece], more: list[Piece]) -> None:
-    fewer, all_of_them = amounts(arrived(*pieces)), amounts(arrived(*pieces, *more))
-    assert all(one <= other for one, other in zip(fewer, all_of_them, strict=True))
+    fewer, all_of_them = arrived(*pieces), arrived(*pieces, *more)
+    assert fewer.refund_minor <= all_of_them.refund_minor
+    assert fewer.refund_minor + fewer.points_minor <= all_of_them.refund_minor + all_of_them.points_minor
 
 
 @given(pieces=SENT, end=st.sampled_from(ParcelEnd))

@@ -150,13 +150,15 @@ def outcome_of(approved: Approved, settlement: Settlement) -> Arrived | NotColle
     received = received_of(approved.lines, report.pieces)
     whole = gross_of(approved.lines)
     counted = whole if is_lost else gross_of(_arrived(approved.lines, received))
+    refund_minor = share(approved.refund_minor, counted, whole)
+    points_minor = share(approved.refund_minor + approved.points_minor, counted, whole) - refund_minor
     return Arrived(
         collection_id=proof.reference or "",
         is_lost=is_lost,
         received=received,
-        refund_minor=share(approved.refund_minor, counted, whole),
-        points_minor=share(approved.points_minor, counted, whole),
-        points=share(approved.points, counted, whole),
+        refund_minor=refund_minor,
+        points_minor=points_minor,
+        points=_points(approved, points_minor, counted, whole),
     )
 
 
@@ -177,8 +179,15 @@ def collection_of(request: CollectParcel, outcome: Arrived | NotCollected) -> Co
     )
 
 
+def _points(approved: Approved, points_minor: int, counted: int, whole: int) -> int:
+    """Return the points for what they had paid, or by the price of the pieces where a point pays less than a unit."""
+    if approved.points <= approved.points_minor:
+        return share(approved.points, points_minor, approved.points_minor)
+    return share(approved.points, counted, whole)
+
+
 def share(approved: int, counted: int, whole: int) -> int:
-    """Return the part of an approved amount for the pieces that count, rounded down; both by their gross price."""
+    """Return the part of an approved amount for what counts of a whole, rounded down."""
     return approved * counted // whole if whole else 0
 
 
