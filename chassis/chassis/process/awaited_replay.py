@@ -179,6 +179,7 @@ class AwaitedReplay:
         contradicting = [each.attempt for each in self._contradictions(step, message) if _succeeds_at(each, message)]
         number = contradicting[0] if contradicting else before.effect.attempt
         answer = queried(step, steps.attempt(step, saga_id, number))
+        answer = None if answer is None else steps.judged(step, saga_id, answer)
         is_alike = answer is not None and (answer.outcome is Outcome.SUCCEEDED) == (state is EffectState.DONE)
         assumed = Proven(outcome=Outcome.SUCCEEDED if state is EffectState.DONE else Outcome.REFUSED)
         proof = answer if answer is not None and is_alike else assumed

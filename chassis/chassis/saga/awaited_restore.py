@@ -102,6 +102,10 @@ class RestoredSteps:
         self._rows.put((saga_id, step.name), after.attempts)
         return after != before
 
+    def judged(self, step: AnyAwaited, saga_id: str, proof: Proven) -> Proven:
+        """Return what a proof means for what was requested."""
+        return self._steps.judged(step, saga_id, proof)
+
     def prove(self, step: AnyAwaited, saga_id: str, number: int, proof: Proven) -> None:
         """Decide about what a provider proves now, and publish it where it contradicts what was published."""
         self._steps.prove(step, saga_id, number, proof, Source.QUERY)

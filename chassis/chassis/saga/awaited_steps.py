@@ -109,12 +109,22 @@ class AwaitedSteps:
         before = self.find((saga_id, step.name))
         if before is None:
             raise LookupError(f"{step.name} of {saga_id} was not begun; keep the evidence as an orphan.")
+        proof = self.judged(step, saga_id, proof)
         self._remember(saga_id, step.name, number, proof.provider_id)
         change = awaited.on_evidence(before, step.policy, Evidence(attempt=number, outcome=proof.outcome))
         self.apply(Decided(step=step, before=before, change=change, proof=proof, source=source))
         if Act.CONTRADICT in change.acts:
             return Fate.CONTRADICTED
         return Fate.REPEATED if change.after == before else Fate.SETTLED
+
+    def judged(self, step: AnyAwaited, saga_id: str, proof: Proven) -> Proven:
+        """Return what a proof means for what was requested of a step that was begun."""
+        if not isinstance(step, AwaitedStep) or step.judge is None:
+            return proof
+        judged: Proven = step.judge(
+            request_of(step, trigger_message(self._rows, (saga_id, step.name), self._codec)), proof
+        )
+        return judged
 
     def close(self, step: AnyAwaited, saga_id: str) -> None:
         """Let the step send nothing any more: its saga is being fenced, or the step compensated."""

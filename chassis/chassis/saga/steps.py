@@ -183,6 +183,7 @@ class ExternalStep(Generic[Requested, Request, Outcome, Rows]):
 class AwaitedStep(Generic[Requested, Request, Rows]):
     """A step whose outcome comes minutes to days after its call, as evidence (:mod:`chassis.saga.awaited`).
 
+    ``judge`` returns what a proof means for what was requested, where an adapter cannot know that; it is pure.
     ``record`` takes the settlement into the rows, once. Of the settlement the saga's trigger makes the event.
     ``undo_stray`` undoes an attempt whose success belongs to no step: its ``prepare`` gets a :class:`StrayAttempt`, its
     outcome may come later as well. Without it a person is called.
@@ -197,6 +198,7 @@ class AwaitedStep(Generic[Requested, Request, Rows]):
     save: Callable[[Rows, Connection], None]
     compensation: AnyCompensation | None
     undo_stray: AwaitedCall[Any] | None = None
+    judge: Callable[[Requested, Proven], Proven] | None = None
     ladder: Ladder = field(default_factory=Ladder)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
