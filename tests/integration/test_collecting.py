@@ -11,6 +11,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import Engine, text
+from structlog.testing import capture_logs
 
 from chassis.http import problem
 from chassis.http.downstream import Unavailable
@@ -35,7 +36,7 @@ from shipping import api
 from shipping.callbacks import SIGNATURE, STAMP, CourierCallbacks
 from shipping.collecting import STEP, collecting
 from shipping.courier import Pickup
-from shipping.parcels import ParcelEnd, Report
+from shipping.parcels import ParcelEnd, Piece, Report
 from simulators import webhooks
 from stack import Stack
 from support.builders import a
@@ -135,6 +136,12 @@ class Shipping(ServiceUnderTest):
             query = text("SELECT state, collection_id, received, refund_minor FROM collections WHERE saga_id = :id")
             row = connection.execute(query, {"id": self.saga_id}).one_or_none()
         return None if row is None else tuple(row)
+
+    @property
+    def surplus(self) -> object:
+        with self.engine.connect() as connection:
+            query = text("SELECT surplus FROM collections WHERE saga_id = :id")
+            return connection.execute(query, {"id": self.saga_id}).scalar_one()
 
 
 @pytest.fixture(scope="module")
@@ -244,6 +251,40 @@ def test_where_nothing_arrives_the_step_is_rejected(shipping: Shipping, status: 
     assert isinstance(rejected, ParcelNotCollected)
     assert rejected.reason == reason
     assert (shipping.state, shipping.collection) == ("REJECTED", ("NOT_COLLECTED", shipping.number, [], 0))
+
+
+def test_a_parcel_of_other_pieces_alone_rejects_the_step_and_they_are_kept(shipping: Shipping) -> None:
+    shipping.accepted()
+    hats = [{"sku": "hat", "quantity": 2, "condition": "good"}]
+    with capture_logs() as logged:
+        (rejected,) = shipping.webhook("arrived", hats)
+    assert isinstance(rejected, ParcelNotCollected)
+    assert rejected.reason == "nothing_of_it_arrived"
+    assert rejected.detail == "None of the announced pieces arrived; the parcel had 2 of hat."
+    assert (shipping.state, shipping.collection) == ("REJECTED", ("NOT_COLLECTED", shipping.number, [], 0))
+    assert shipping.surplus == [{"sku": "hat", "good": 2, "damaged": 0}]
+    assert [(each["log_level"], each["saga_id"], each["pieces"]) for each in logged if "surplus" in each["event"]] == [
+        ("warning", shipping.saga_id, 2)
+    ]
+    assert shipping.webhook("arrived", hats) == [], "a doubled webhook changes nothing"
+    assert types(shipping.webhook("arrived", ALL)) == ["StepContradicted"]
+
+
+def test_a_query_that_finds_other_pieces_alone_rejects_the_step(shipping: Shipping) -> None:
+    shipping.accepted()
+    shipping.wait(60)
+    report = Report(end=ParcelEnd.ARRIVED, pieces=(Piece(sku="hat", quantity=1),)).detail
+    proof = Proven(outcome=Outcome.SUCCEEDED, reference=shipping.number, detail=report)
+    assert types(shipping.answered(proof)) == ["ParcelNotCollected"]
+    assert shipping.state == "REJECTED"
+
+
+def test_pieces_beside_those_announced_are_kept_and_not_paid(shipping: Shipping) -> None:
+    shipping.accepted()
+    (arrived,) = shipping.webhook("arrived", [*ALL, {"sku": "tea", "quantity": 4, "condition": "damaged"}])
+    assert isinstance(arrived, ParcelArrived)
+    assert (arrived.refund_minor, arrived.points_minor, arrived.points) == (900, 300, 30)
+    assert shipping.surplus == [{"sku": "tea", "good": 0, "damaged": 4}]
 
 
 def test_an_address_that_is_refused_rejects_the_step_at_once(shipping: Shipping) -> None:
@@ -361,8 +402,9 @@ async def test_staff_read_what_became_of_a_parcel(shipping: Shipping) -> None:
         awaited = (await read()).json()
         assert (awaited["state"], awaited["collection_id"], awaited["received"]) == ("AWAITED", shipping.number, None)
         assert awaited["next_query_at"] is not None
-        shipping.webhook("arrived", ALL[:1])
+        shipping.webhook("arrived", [ALL[0], {"sku": "hat", "quantity": 1, "condition": "damaged"}])
         arrived = (await read()).json()
         assert (arrived["state"], arrived["refund_minor"], arrived["next_query_at"]) == ("ARRIVED", 750, None)
         assert arrived["received"] == [{"sku": "cup", "good": 2, "damaged": 0}]
+        assert arrived["surplus"] == [{"sku": "hat", "good": 0, "damaged": 1}]
         assert (await read("customer")).status_code == 403

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +21,7 @@ from shipping.parcels import (
     Piece,
     Report,
     gross_of,
+    judge,
     outcome_of,
     received_of,
 )
@@ -85,8 +88,47 @@ def test_of_fewer_pieces_those_that_arrived_are_paid_by_their_price() -> None:
 
 def test_what_was_not_approved_is_neither_received_nor_paid() -> None:
     more = arrived(*ALL, Piece(sku="cup", quantity=7), Piece(sku="hat", quantity=1))
-    assert more == arrived(*ALL)
-    assert amounts(arrived(Piece(sku="hat", quantity=1))) == (0, 0, 0)
+    assert more == replace(arrived(*ALL), surplus=more.surplus)
+    assert more.surplus == (ReturnedLine(sku="cup", good=7, damaged=0), ReturnedLine(sku="hat", good=1, damaged=0))
+
+
+def test_good_pieces_of_a_product_are_received_and_damaged_ones_too_many() -> None:
+    outcome = arrived(Piece(sku="cup", quantity=2, is_damaged=True), Piece(sku="cup", quantity=1))
+    assert outcome.received == (ReturnedLine(sku="cup", good=1, damaged=1),)
+    assert outcome.surplus == (ReturnedLine(sku="cup", good=0, damaged=1),)
+
+
+def test_a_parcel_of_other_pieces_alone_proves_a_failure_that_says_what_came() -> None:
+    proof = done(ParcelEnd.ARRIVED, Piece(sku="hat", quantity=2), Piece(sku="fan", quantity=1, is_damaged=True)).proof
+    judged = judge(APPROVED, proof)
+    assert judged == replace(proof, outcome=Outcome.REFUSED)
+    assert judge(APPROVED, judged) == judged
+    outcome = outcome_of(APPROVED, Settlement(state=EffectState.REJECTED, attempt=1, proof=judged))
+    assert isinstance(outcome, NotCollected)
+    assert outcome.reason == "nothing_of_it_arrived"
+    assert outcome.detail == "None of the announced pieces arrived; the parcel had 2 of hat and 1 of fan."
+    assert outcome.surplus == (ReturnedLine(sku="hat", good=2, damaged=0), ReturnedLine(sku="fan", good=0, damaged=1))
+
+
+def test_of_many_other_products_the_first_are_named() -> None:
+    pieces = tuple(Piece(sku=f"p{number}", quantity=1) for number in range(9))
+    outcome = outcome_of(APPROVED, rejected(Report(end=ParcelEnd.ARRIVED, pieces=pieces).detail))
+    assert isinstance(outcome, NotCollected)
+    assert outcome.detail.endswith("1 of p0, 1 of p1, 1 of p2 and 6 other products.")
+    assert len(outcome.surplus) == 9
+
+
+@pytest.mark.parametrize(
+    "settlement",
+    [
+        done(ParcelEnd.ARRIVED, Piece(sku="tea", quantity=1, is_damaged=True), Piece(sku="hat", quantity=1)),
+        done(ParcelEnd.LOST),
+        rejected(Report(end=ParcelEnd.NOT_COLLECTED).detail),
+        rejected(None, Outcome.CANCEL_REFUSED),
+    ],
+)
+def test_another_proof_means_what_it_says(settlement: Settlement) -> None:
+    assert judge(APPROVED, settlement.proof) == settlement.proof
 
 
 def test_of_a_product_at_two_prices_the_pieces_of_the_first_line_arrive_first() -> None:
@@ -159,6 +201,13 @@ def test_nothing_is_ever_paid_or_received_beyond_what_was_approved(
         assert 0 <= paid <= limit
     for each in outcome.received:
         assert each.good + each.damaged <= sum(line.quantity for line in lines if line.sku == each.sku)
+    kept = [*outcome.received, *outcome.surplus]
+    for is_damaged in (False, True):
+        for sku in "abcd":
+            counted = sum((each.damaged if is_damaged else each.good) for each in kept if each.sku == sku)
+            assert counted == sum(
+                each.quantity for each in pieces if each.sku == sku and each.is_damaged == is_damaged
+            ), "no piece is left out"
 
 
 @given(lines=ORDERED, refund=AMOUNTS, points_minor=AMOUNTS, points=AMOUNTS)

@@ -25,7 +25,8 @@ FIND_COLLECTION = text("""
     SELECT attempts.saga_id,
            coalesce(collections.state, CASE attempts.state WHEN 'VOIDED' THEN 'CALLED_OFF' ELSE 'AWAITED' END) AS state,
            coalesce(collections.collection_id, split_part(attempts.provider_id, ':', 2)) AS collection_id,
-           collections.order_id, collections.received, collections.refund_minor, collections.updated_at,
+           collections.order_id, collections.received, collections.surplus,
+           collections.refund_minor, collections.updated_at,
            attempts.first_sent_at AS requested_at,
            awaited_steps.query_at AS next_query_at
     FROM attempts
@@ -62,6 +63,7 @@ class CollectionAnswer(BaseModel):
     collection_id: str | None
     order_id: str | None
     received: list[ReceivedLine] | None
+    surplus: list[ReceivedLine] | None
     refund_minor: int | None
     requested_at: datetime | None
     updated_at: datetime | None

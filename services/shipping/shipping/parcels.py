@@ -9,10 +9,11 @@ import enum
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from chassis.saga.answers import Proven, Settlement
+from chassis.saga.attempts import Outcome
 from chassis.saga.triggers import StepKey, StepRequest
 from chassis.values.json_text import compact
 from messages.checkout import Address, OrderLine
@@ -29,7 +30,9 @@ class ParcelEnd(enum.StrEnum):
     CALLED_OFF = "called_off"
 
 
-NOTHING_ARRIVED = "nothing_arrived"
+NOTHING_ARRIVED, NOTHING_OF_IT_ARRIVED = "nothing_arrived", "nothing_of_it_arrived"
+NAMED_MAX = 3
+"""So many products of a surplus a sentence names, so that its length does not depend on the parcel."""
 DETAILS: Mapping[str, str] = {
     NOTHING_ARRIVED: "The parcel arrived without any of its pieces.",
     ParcelEnd.NOT_COLLECTED: "The courier could not collect the parcel.",
@@ -103,7 +106,10 @@ class CollectParcel(StepRequest):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrived:
-    """What arrived, at most what is approved, and what is paid for it. Where it is lost all is paid."""
+    """What arrived, at most what is approved, and what is paid for it. Where it is lost all is paid.
+
+    ``surplus`` is what arrived besides: other products, and more pieces than are approved.
+    """
 
     collection_id: str
     is_lost: bool
@@ -111,15 +117,20 @@ class Arrived:
     refund_minor: int
     points_minor: int
     points: int
+    surplus: tuple[ReturnedLine, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotCollected:
-    """Nothing arrived, and the customer has the pieces. ``reason`` is a code, ``detail`` one sentence."""
+    """Nothing of it arrived, and the customer has the pieces. ``reason`` is a code, ``detail`` one sentence.
+
+    ``surplus`` is what came instead.
+    """
 
     collection_id: str | None
     reason: str
     detail: str
+    surplus: tuple[ReturnedLine, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +143,7 @@ class Collection:
     state: CollectionState
     collection_id: str | None
     received: tuple[ReturnedLine, ...]
+    surplus: tuple[ReturnedLine, ...]
     refund_minor: int
 
     @property
@@ -140,11 +152,24 @@ class Collection:
         return self.saga_id, self.step
 
 
+def judge(approved: Approved, proof: Proven) -> Proven:
+    """Return what a proof means for this return: one of a parcel without any announced piece proves a failure.
+
+    The customer still has them. Raises ValueError for a success without a courier's report.
+    """
+    if proof.outcome is not Outcome.SUCCEEDED:
+        return proof
+    report = Report.of(proof.detail or "")
+    if report.end is not ParcelEnd.ARRIVED or received_of(approved.lines, report.pieces):
+        return proof
+    return replace(proof, outcome=Outcome.REFUSED)
+
+
 def outcome_of(approved: Approved, settlement: Settlement) -> Arrived | NotCollected:
     """Return what follows from what settled the step. Raises ValueError for a proof without a courier's report."""
     proof = settlement.proof
     if not settlement.is_done:
-        return _not_collected(proof)
+        return _not_collected(approved, proof)
     report = Report.of(proof.detail or "")
     is_lost = report.end is ParcelEnd.LOST
     received = received_of(approved.lines, report.pieces)
@@ -159,6 +184,7 @@ def outcome_of(approved: Approved, settlement: Settlement) -> Arrived | NotColle
         refund_minor=refund_minor,
         points_minor=points_minor,
         points=_points(approved, points_minor, counted, whole),
+        surplus=surplus_of(received, report.pieces),
     )
 
 
@@ -175,6 +201,7 @@ def collection_of(request: CollectParcel, outcome: Arrived | NotCollected) -> Co
         state=state,
         collection_id=outcome.collection_id,
         received=arrived.received if arrived else (),
+        surplus=outcome.surplus,
         refund_minor=arrived.refund_minor if arrived else 0,
     )
 
@@ -211,6 +238,19 @@ def received_of(lines: Sequence[OrderLine], pieces: Sequence[Piece]) -> tuple[Re
     return tuple(each for each in received if each.good or each.damaged)
 
 
+def surplus_of(received: Sequence[ReturnedLine], pieces: Sequence[Piece]) -> tuple[ReturnedLine, ...]:
+    """Return what arrived besides what is received, in the order of the pieces."""
+    left: dict[str, ReturnedLine] = {}
+    for piece in pieces:
+        line = left.get(piece.sku, ReturnedLine(sku=piece.sku, good=0, damaged=0))
+        good, damaged = (0, piece.quantity) if piece.is_damaged else (piece.quantity, 0)
+        left[piece.sku] = replace(line, good=line.good + good, damaged=line.damaged + damaged)
+    for each in received:
+        line = left[each.sku]
+        left[each.sku] = replace(line, good=line.good - each.good, damaged=line.damaged - each.damaged)
+    return tuple(each for each in left.values() if each.good or each.damaged)
+
+
 def _arrived(lines: Sequence[OrderLine], received: Sequence[ReturnedLine]) -> list[OrderLine]:
     """Return the lines with the pieces that arrived; where a product has several prices, the first lines' first."""
     left = Counter({each.sku: each.good + each.damaged for each in received})
@@ -222,9 +262,20 @@ def _arrived(lines: Sequence[OrderLine], received: Sequence[ReturnedLine]) -> li
     return arrived
 
 
-def _not_collected(proof: Proven) -> NotCollected:
-    end = Report.of(proof.detail).end if proof.detail else ParcelEnd.NOT_COLLECTED
-    reason = NOTHING_ARRIVED if end is ParcelEnd.ARRIVED else end.value
-    return NotCollected(
-        collection_id=proof.reference, reason=reason, detail=DETAILS.get(reason, DETAILS[ParcelEnd.NOT_COLLECTED])
-    )
+def _not_collected(approved: Approved, proof: Proven) -> NotCollected:
+    report = Report.of(proof.detail) if proof.detail else Report(end=ParcelEnd.NOT_COLLECTED)
+    surplus = surplus_of(received_of(approved.lines, report.pieces), report.pieces)
+    reason = report.end.value
+    if report.end is ParcelEnd.ARRIVED:
+        reason = NOTHING_OF_IT_ARRIVED if surplus else NOTHING_ARRIVED
+    detail = DETAILS.get(reason, DETAILS[ParcelEnd.NOT_COLLECTED])
+    if reason == NOTHING_OF_IT_ARRIVED:
+        detail = f"None of the announced pieces arrived; the parcel had {_named(surplus)}."
+    return NotCollected(collection_id=proof.reference, reason=reason, detail=detail, surplus=surplus)
+
+
+def _named(lines: Sequence[ReturnedLine]) -> str:
+    names = [f"{line.good + line.damaged} of {line.sku}" for line in lines]
+    if len(names) > NAMED_MAX:
+        names[NAMED_MAX:] = [f"{len(names) - NAMED_MAX} other products"]
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]

@@ -35,6 +35,7 @@ collections = Table(
     Column("collection_id", Text, comment="the courier's number; null: it has none"),
     Column("received", JSONB, nullable=False, comment="what arrived, at most what was approved"),
     Column("refund_minor", BigInteger, nullable=False),
+    Column("surplus", JSONB, comment="what arrived besides; null: nothing, or it was not kept"),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
 
@@ -59,8 +60,8 @@ CHANGE = Statement(f"""
 """)
 
 
-def _received(line: ReturnedLine) -> dict[str, object]:
-    return {"sku": line.sku, "good": line.good, "damaged": line.damaged}
+def _json(lines: Sequence[ReturnedLine]) -> str:
+    return compact([{"sku": line.sku, "good": line.good, "damaged": line.damaged} for line in lines])
 
 
 COLLECTION = Columns.of(
@@ -68,7 +69,8 @@ COLLECTION = Columns.of(
     without=["updated_at"],
     sources={
         "state": "state.value",
-        "received": lambda each: compact([_received(line) for line in each.received]),
+        "received": lambda each: _json(each.received),
+        "surplus": lambda each: _json(each.surplus) if each.surplus else None,
     },
 )
 

@@ -16,6 +16,6 @@ FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[])) AS row (
 WHERE shipments.saga_id = row.saga_id AND shipments.step = row.step;
 
 -- ADD_COLLECTIONS
-INSERT INTO collections (saga_id, step, order_id, state, collection_id, received, refund_minor)
-SELECT saga_id, step, order_id, state, collection_id, CAST(received AS jsonb), refund_minor
-FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[]), CAST($4 AS text[]), CAST($5 AS text[]), CAST($6 AS text[]), CAST($7 AS bigint[])) AS row (saga_id, step, order_id, state, collection_id, received, refund_minor);
+INSERT INTO collections (saga_id, step, order_id, state, collection_id, received, refund_minor, surplus)
+SELECT saga_id, step, order_id, state, collection_id, CAST(received AS jsonb), refund_minor, CAST(surplus AS jsonb)
+FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[]), CAST($4 AS text[]), CAST($5 AS text[]), CAST($6 AS text[]), CAST($7 AS bigint[]), CAST($8 AS text[])) AS row (saga_id, step, order_id, state, collection_id, received, refund_minor, surplus);
