@@ -116,6 +116,8 @@ def test_only_a_contradiction_can_be_resolved_once_and_not_against_what_was_publ
     check_resolvable(ORDER, merge_all(NOTHING, (NO_STOCK, *RAN)), Resolution.CONFIRMED, published=None)
     assert "do not contradict" in refusal(RAN[:2], Resolution.COMPENSATED)
     assert "do not contradict" in refusal((*CONTRADICTION, COMPENSATE), Resolution.COMPENSATED)
+    assert "redrive" not in refusal(RAN, Resolution.CONFIRMED, Resolution.CONFIRMED)
+    assert "It has ended as CONFIRMED" in refusal(RAN, Resolution.CONFIRMED, Resolution.CONFIRMED)
     assert "book_shipment is not known to have run" in refusal(CONTRADICTION, Resolution.CONFIRMED)
     published = Resolution.CONFIRMED
     assert "published as CONFIRMED" in refusal((NO_STOCK, *RAN), Resolution.COMPENSATED, published)

@@ -17,6 +17,8 @@ def check_resolvable(
     """Raise NotResolvable unless the saga may be resolved so. ``published`` is the end that it had before, if any."""
     ran_count = ran_count_of(definition, progress)
     if progress.resolved is not None or contradiction_of(definition, progress, ran_count) is None:
+        if published is not None:
+            raise NotResolvable(f"It has ended as {published}, and its facts do not contradict one another.")
         raise NotResolvable("Its facts do not contradict one another; redrive, compensate or cancel it instead.")
     if published is not None and published is not resolution:
         raise NotResolvable(f"It was published as {published}, which nothing takes back; resolve it as that.")
