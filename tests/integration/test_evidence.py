@@ -153,6 +153,20 @@ def test_another_key_is_never_taken_for_the_providers_id(engine: Engine) -> None
     assert waiting(engine) == []
 
 
+def test_our_key_with_another_attempts_provider_id_is_an_orphan(engine: Engine) -> None:
+    saga_id = new_id()
+    begin(engine, saga_id, attempt(), provider_id="bank:81")
+    wrong = received(Claim(outcome=PAID, key=f"{saga_id}:send", provider_id="bank:82"))
+    right = received(Claim(outcome=PAID, key=f"{saga_id}:send", provider_id="bank:81"))
+    store(engine, wrong, right)
+    assert waiting(engine) == [right.id]
+    with engine.begin() as tx:
+        (orphan,) = [each for each in evidence.orphans(tx, now=AT + timedelta(hours=1)) if each.id == wrong.id]
+        assert evidence.match(tx, [(orphan, orphan.claim)], now=AT) == 0
+        assert tx.execute(text("SELECT fate FROM evidence WHERE id = :id"), {"id": wrong.id}).scalar_one() is None
+    handle(engine, right.id)
+
+
 def test_what_matches_nothing_is_an_orphan_until_its_attempt_is_known(engine: Engine) -> None:
     saga_id = new_id()
     early, unread = received(Claim(outcome=PAID, provider_id="bank:99")), received(None)

@@ -301,14 +301,21 @@ def _attempts_of(tx: Connection, claims: Iterable[Claim | None]) -> list[FoundAt
 
 
 def _match(claim: Claim | None, found: Iterable[FoundAttempt]) -> FoundAttempt | None:
-    """Return the attempt that a claim is about: by our key if it has one, otherwise by the provider's id."""
+    """Return the attempt that a claim is about: by our key if it has one, otherwise by the provider's id.
+
+    A claim with our key and another id than the attempt is known to have contradicts itself, and is about neither.
+    """
     if claim is None:
         return None
     if claim.key is not None:
-        return next((each for each in found if each.key == claim.key), None)
+        return next((each for each in found if each.key == claim.key and _may_be(each, claim.provider_id)), None)
     return next(
         (each for each in found if each.provider_id is not None and each.provider_id == claim.provider_id), None
     )
+
+
+def _may_be(attempt: FoundAttempt, provider_id: str | None) -> bool:
+    return attempt.provider_id is None or provider_id is None or attempt.provider_id == provider_id
 
 
 def _stored(row: Row[Any]) -> StoredEvidence:
