@@ -19,12 +19,14 @@ from chassis.http import problem
 from chassis.http.signatures import check, sign
 from chassis.postgres import migrations
 from chassis.process import callbacks
+from chassis.process.callbacks import CallbackAdapter
 from chassis.saga import attempt_rows, chassis_tables, evidence
 from chassis.saga.attempt_rows import AwaitedStepRow, LoadedAttempts
 from chassis.saga.attempts import Attempt, AttemptState, Outcome
 from chassis.saga.deferred import RawMessage
 from chassis.saga.evidence import Claim, Fate, Received, Source
 from chassis.saga.schema import service_metadata
+from chassis.values import json_text
 from chassis.wire.envelope import new_id
 from stack import Stack
 from support.postgres import scratch_database
@@ -208,11 +210,11 @@ class Bank:
         return Claim(key=key, outcome=Outcome(outcome))
 
 
-async def call(engine: Engine, body: bytes, secret: bytes = SECRET) -> int:
+async def call(engine: Engine, body: bytes, secret: bytes = SECRET, bank: CallbackAdapter | None = None) -> int:
     """Send a callback to the inbox, and return the status of its answer."""
     app = FastAPI()
     problem.install(app)
-    app.include_router(callbacks.router(Bank(), engine, clock=lambda: AT, new_id=new_id))
+    app.include_router(callbacks.router(bank or Bank(), engine, clock=lambda: AT, new_id=new_id))
     signed = {"x-signed-at": str(int(AT.timestamp())), "x-signature": sign(secret, body, AT), "cookie": "secret"}
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://toy") as client:
         answer = await client.post("/v1/callbacks/bank", content=body, headers=signed)
@@ -245,6 +247,26 @@ def test_a_callback_that_cannot_be_read_is_kept_and_read_again(engine: Engine) -
         assert callbacks.match_orphans(tx, [Bank()], now=AT + timedelta(days=1)) == 0
         kept = "SELECT matches FROM evidence WHERE body = 'of a form that no release knows'"
         assert tx.execute(text(kept)).scalars().all() == [1]
+
+
+class JsonBank(Bank):
+    """A provider whose callbacks are the fields of a claim."""
+
+    def read(self, headers: Sequence[tuple[str, str]], body: bytes) -> Claim | None:
+        return Claim(outcome=PAID, **json_text.parse(body))
+
+
+@pytest.mark.parametrize("name", ["key", "provider_id", "reference", "detail"])
+@pytest.mark.parametrize("character", ["\\u0000", "\\ud800"])
+def test_a_callback_with_a_text_that_postgresql_cannot_hold_is_kept_as_it_came(
+    engine: Engine, name: str, character: str
+) -> None:
+    body = b'{"%s":"%s %s"}' % (name.encode(), new_id().encode(), character.encode())
+    assert anyio.run(call, engine, body, SECRET, JsonBank()) == 204
+    with engine.begin() as tx:
+        assert callbacks.match_orphans(tx, [JsonBank()], now=AT + timedelta(days=1)) == 0
+        query = text("SELECT outcome, key, provider_id, reference, detail, matches FROM evidence WHERE body = :body")
+        assert tx.execute(query, {"body": body}).one() == (None, None, None, None, None, 1)
 
 
 def test_a_body_that_is_stored_again_is_stored_once(engine: Engine) -> None:

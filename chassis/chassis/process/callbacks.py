@@ -88,12 +88,19 @@ def received(
 
 
 def read(adapter: CallbackAdapter, headers: Sequence[tuple[str, str]], body: bytes) -> Claim | None:
-    """Return what an adapter reads in a body. One that raises must not lose the body, which is read again later."""
+    """Return what an adapter reads in a body; None where the database cannot hold it.
+
+    An adapter that raises must not lose the body, which is read again later.
+    """
     try:
-        return adapter.read(headers, body)
+        claim = adapter.read(headers, body)
     except Exception:  # an adapter may raise anything for a body of a form that it does not know
         log.exception("A callback cannot be read; it is stored and read again.", provider=adapter.provider)
         return None
+    if claim is None or claim.is_storable:
+        return claim
+    log.warning("A callback has a text that PostgreSQL cannot hold; its body is stored.", provider=adapter.provider)
+    return None
 
 
 def store(engine: Engine, callback: Received) -> None:

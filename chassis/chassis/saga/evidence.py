@@ -20,6 +20,7 @@ from chassis.postgres.columns import Columns
 from chassis.postgres.statement import Statement
 from chassis.saga.attempt_rows import FoundAttempt, find
 from chassis.saga.attempts import Outcome
+from chassis.values.text import is_storable
 
 MATCH_AGAIN = (timedelta(seconds=2), timedelta(seconds=30), timedelta(minutes=5), timedelta(hours=1))
 """How long an orphan waits before it is matched again; the last wait repeats."""
@@ -60,10 +61,16 @@ class Claim:
     reference: str | None = None
     detail: str | None = None
 
+    @property
+    def is_storable(self) -> bool:
+        """Whether PostgreSQL can hold all of its texts."""
+        texts = (self.key, self.provider_id, self.reference, self.detail)
+        return all(each is None or is_storable(each) for each in texts)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
-    """A body as it came. ``claim`` is None where the adapter cannot read it; then it stays an orphan."""
+    """A body as it came. ``claim`` is None where it cannot be read or stored; then it stays an orphan."""
 
     id: str
     provider: str

@@ -27,6 +27,14 @@ def is_plain(text: str) -> bool:
     return text.isascii() and text.isprintable() and text != "" and text[0] != " " and text[-1] != " "
 
 
+def is_storable(text: str) -> bool:
+    """Return whether PostgreSQL can hold the text: it has no NUL, and is one that UTF-8 can hold."""
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False
+
+
 def are_plain(texts: Sequence[str]) -> bool:
     """Return whether all of them are plain, by one look at all. It may miss texts with a bar, never a text that is not.
 
