@@ -283,6 +283,32 @@ def test_a_payment_after_its_refusal_turns_no_row_and_is_published_once(service:
     assert service.fates == [Fate.CONTRADICTED, Fate.REPEATED]
 
 
+def test_a_second_success_with_other_details_turns_no_row_and_is_published_once(service: Service) -> None:
+    service.trigger()
+    service.acknowledge()
+    service.call(Accepted())
+    service.prove(Outcome.SUCCEEDED, detail="1 piece")
+    assert service.prove(Outcome.SUCCEEDED, detail="1 piece") == []
+    (contradicted,) = service.prove(Outcome.SUCCEEDED, detail="2 pieces", reference="row 9")
+    assert isinstance(contradicted, StepContradicted)
+    assert (contradicted.recorded, contradicted.proven) == ("SUCCEEDED", "SUCCEEDED")
+    assert (contradicted.source, contradicted.reference, contradicted.attempt) == ("callback", "row 9", 1)
+    assert service.prove(Outcome.SUCCEEDED, detail="3 pieces") == []
+    assert (service.state, service.marks) == ("DONE", (1, 0))
+    assert service.fates == ["SETTLED", "REPEATED", "CONTRADICTED", "REPEATED"]
+
+
+def test_the_answer_to_a_query_contradicts_the_details_of_a_callback(service: Service) -> None:
+    service.trigger()
+    service.acknowledge()
+    service.call(Accepted())
+    service.wait(100)
+    service.prove(Outcome.SUCCEEDED, detail="1 piece")
+    (contradicted,) = service.call(Proven(outcome=Outcome.SUCCEEDED, detail="2 pieces"))
+    assert isinstance(contradicted, StepContradicted)
+    assert (contradicted.recorded, contradicted.proven, contradicted.source) == ("SUCCEEDED", "SUCCEEDED", "query")
+
+
 def test_at_the_end_of_the_ladder_a_person_is_called_and_evidence_still_settles(service: Service) -> None:
     service.trigger()
     service.call(Accepted())

@@ -359,6 +359,32 @@ def test_a_courier_that_reports_a_failure_and_then_delivers_contradicts_itself_a
     assert shipping.webhook("arrived", ALL) == [], "it is published once"
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(("lost", ()), ("arrived", ALL)), (("arrived", ALL), ("lost", ())), (("arrived", ALL[:1]), ("arrived", ALL))],
+)
+def test_a_courier_that_reports_another_end_than_the_one_that_was_paid_contradicts_itself(
+    shipping: Shipping, first: tuple[str, object], second: tuple[str, object]
+) -> None:
+    shipping.accepted()
+    assert types(shipping.webhook(*first)) == ["ParcelArrived"]
+    recorded = shipping.collection
+    assert shipping.webhook(*first) == []
+    (contradicted,) = shipping.webhook(*second)
+    assert isinstance(contradicted, StepContradicted)
+    assert (contradicted.recorded, contradicted.proven) == ("SUCCEEDED", "SUCCEEDED")
+    assert contradicted.reference == shipping.number
+    assert (shipping.state, shipping.collection) == ("DONE", recorded)
+    assert shipping.webhook(*second) == [], "it is published once"
+
+
+def test_the_same_pieces_in_another_order_are_the_same_end(shipping: Shipping) -> None:
+    shipping.accepted()
+    one_by_one = [*ALL[1:], *({**ALL[0], "quantity": 1} for _ in range(2))]
+    assert types(shipping.webhook("arrived", ALL)) == ["ParcelArrived"]
+    assert shipping.webhook("arrived", one_by_one) == []
+
+
 def test_a_webhook_that_cannot_be_read_is_kept_and_settles_nothing(shipping: Shipping) -> None:
     shipping.accepted()
     assert shipping.webhook("arrived", [{"sku": "cup"}]) == []

@@ -193,6 +193,19 @@ def test_a_contradiction_that_was_published_is_published_no_more(service: Restor
     assert service.prove(Outcome.SUCCEEDED) == []
 
 
+def test_another_success_after_a_restore_contradicts_the_details_that_the_provider_gave(service: Restorable) -> None:
+    before = sent(service)
+    service.prove(Outcome.SUCCEEDED, detail="1 piece")
+    service.acknowledge()
+    service.restored(before, Proven(outcome=Outcome.SUCCEEDED, detail="1 piece"))
+    assert service.prove(Outcome.SUCCEEDED, detail="1 piece") == []
+    assert types(service.prove(Outcome.SUCCEEDED, detail="2 pieces")) == ["StepContradicted"]
+    service.acknowledge()
+    service.restored(before, Proven(outcome=Outcome.SUCCEEDED, detail="1 piece"))
+    assert service.outbox() == []
+    assert service.prove(Outcome.SUCCEEDED, detail="2 pieces") == []
+
+
 def test_a_step_that_was_in_doubt_is_closing_and_replies_once_more_when_it_is_settled(service: Restorable) -> None:
     before = sent(service)
     assert states(service.fence()) == ["IN_DOUBT"]

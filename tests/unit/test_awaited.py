@@ -91,8 +91,8 @@ def an_awaited(state: EffectState, *, closing: bool = False, number: int = 1) ->
     return AwaitedEffect(effect=effect, attempts=(*attempts, last))
 
 
-def proves(outcome: Outcome, attempt: int = 1) -> Evidence:
-    return Evidence(attempt=attempt, outcome=outcome)
+def proves(outcome: Outcome, attempt: int = 1, detail: str | None = None) -> Evidence:
+    return Evidence(attempt=attempt, outcome=outcome, detail=detail)
 
 
 def due(awaited: AwaitedEffect, policy: AwaitedPolicy, *, lane_is_open: bool = True) -> Change:
@@ -359,6 +359,29 @@ def test_a_failure_after_a_success_is_published_once_and_turns_no_row_round(poli
     change = on_evidence(done, policy, proves(Outcome.REFUSED))
     assert (change.after.effect, change.acts, change.contradicted) == (done.effect, (Act.CONTRADICT,), 1)
     assert on_evidence(change.after, policy, proves(Outcome.FAILED)) == Change(after=change.after)
+
+
+@policies
+@open_states
+def test_a_second_success_with_other_details_is_published_once_and_turns_no_row_round(
+    policy: AwaitedPolicy, state: EffectState
+) -> None:
+    done = on_evidence(an_awaited(state), policy, proves(Outcome.SUCCEEDED, detail="1 piece")).after
+    assert on_evidence(done, policy, proves(Outcome.SUCCEEDED, detail="1 piece")) == Change(after=done)
+    change = on_evidence(done, policy, proves(Outcome.SUCCEEDED, detail="2 pieces"))
+    assert (change.after.effect, change.acts, change.contradicted) == (done.effect, (Act.CONTRADICT,), 1)
+    assert change.after.current.detail == "1 piece"
+    for detail in ("1 piece", "2 pieces", "3 pieces"):
+        assert on_evidence(change.after, policy, proves(Outcome.SUCCEEDED, detail=detail)) == Change(after=change.after)
+
+
+@policies
+@pytest.mark.parametrize(("first", "second"), [(None, "2 pieces"), ("1 piece", None), (None, None)])
+def test_details_that_are_unknown_contradict_nothing(
+    policy: AwaitedPolicy, first: str | None, second: str | None
+) -> None:
+    done = on_evidence(an_awaited(SENT), policy, proves(Outcome.SUCCEEDED, detail=first)).after
+    assert on_evidence(done, policy, proves(Outcome.SUCCEEDED, detail=second)) == Change(after=done)
 
 
 @policies

@@ -257,7 +257,16 @@ def test_more_pieces_never_pay_less(pieces: list[Piece], more: list[Piece]) -> N
 @given(pieces=SENT, end=st.sampled_from(ParcelEnd))
 def test_a_report_is_read_as_it_was_written(pieces: list[Piece], end: ParcelEnd) -> None:
     report = Report(end=end, pieces=tuple(pieces))
-    assert Report.of(report.detail) == report
+    read = Report.of(report.detail)
+    assert (read.end, read.detail) == (report.end, report.detail)
+    assert received_of(LINES, read.pieces) == received_of(LINES, pieces)
+
+
+@given(pieces=st.permutations(ALL), end=st.sampled_from(ParcelEnd))
+def test_the_order_of_the_pieces_changes_no_detail_and_their_number_does(pieces: list[Piece], end: ParcelEnd) -> None:
+    whole = Report(end=end, pieces=ALL)
+    assert Report(end=end, pieces=tuple(pieces)).detail == whole.detail
+    assert Report(end=end, pieces=tuple(pieces[1:])).detail != whole.detail
 
 
 def test_good_pieces_are_received_before_damaged_ones() -> None:

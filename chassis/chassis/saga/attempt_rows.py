@@ -107,6 +107,7 @@ def attempts_table(metadata: MetaData) -> Table:
         Column("was_not_found", Boolean, nullable=False),
         Column("is_contradicted", Boolean, nullable=False),
         Column("provider_id", Text),
+        Column("detail", Text, comment="of the evidence that proved its success; null: unknown"),
         Index("attempts_by_provider_id", "provider_id"),
     )
     live = table.c.state.in_([AttemptState.OPEN.value, AttemptState.SUCCEEDED.value])
@@ -135,6 +136,7 @@ COLUMNS = Columns.of(
         "last_sent_at": "attempt.last_sent_at",
         "was_not_found": "attempt.was_not_found",
         "is_contradicted": "attempt.is_contradicted",
+        "detail": "attempt.detail",
     },
 )
 CHANGED = COLUMNS.without("saga_id", "step", "number", "key", "first_sent_at")
@@ -329,5 +331,6 @@ def _stored(row: Row[Any]) -> StoredAttempt:
         cancel=Cancel(row.cancel),
         was_not_found=row.was_not_found,
         is_contradicted=row.is_contradicted,
+        detail=row.detail,
     )
     return StoredAttempt(saga_id=row.saga_id, step=row.step, attempt=attempt, provider_id=row.provider_id)

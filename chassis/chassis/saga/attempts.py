@@ -47,7 +47,8 @@ class Attempt:
     """One attempt. Its key is derived from saga, step and ``number``, and is the same for every send.
 
     ``first_sent_at`` and ``last_sent_at`` bound when a request may have been sent; None: it cannot be known.
-    ``was_not_found`` means that a query after the last send found nothing, which proves nothing.
+    ``was_not_found`` means that a query after the last send found nothing, which proves nothing. ``detail`` is that of
+    the evidence that proved its success; None: unknown.
     """
 
     number: int
@@ -58,6 +59,7 @@ class Attempt:
     cancel: Cancel = Cancel.NONE
     was_not_found: bool = False
     is_contradicted: bool = False
+    detail: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,10 +85,11 @@ class AwaitedPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """The outcome of one attempt, whichever door it came through."""
+    """The outcome of one attempt, whichever door it came through. ``detail`` is what else it says; None: unknown."""
 
     attempt: int
     outcome: Outcome
+    detail: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

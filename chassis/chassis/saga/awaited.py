@@ -9,7 +9,8 @@ Pure: no I/O, no clock, no randomness. The rules:
   before the acknowledgement. Every door leads to :func:`on_evidence`.
 - A step of a saga that is being fenced is *closing*: it sends nothing any more. Its outcome is published only where
   nothing can undo it, since its saga then goes forward.
-- An outcome that contradicts the one before never turns a row round. It is published, once for each attempt.
+- An outcome that contradicts the one before never turns a row round. It is published, once for each attempt. A second
+  success with other details contradicts the first.
 """
 
 from __future__ import annotations
@@ -131,17 +132,21 @@ def restored(
 
 
 def settled_as_published(
-    awaited: AwaitedEffect, state: EffectState, number: int, *, contradicts: bool = False
+    awaited: AwaitedEffect, state: EffectState, proof: Evidence, *, contradicts: bool = False
 ) -> Change:
-    """Return a step of a restored database as its service has published its end, by the attempt of that number.
+    """Return a step of a restored database as its service has published its end, by the attempt of the proof.
 
     It is not asked for: whatever a provider answers now, others have acted on what was published. ``contradicts``: the
     evidence that settled it contradicted what was recorded of the attempt.
     """
+    number = proof.attempt
     attempt = awaited.attempt(number)
     if attempt is None:
         raise LookupError(f"{awaited.effect.step} has no attempt {number}; restore what was begun at first.")
-    attempt = replace(attempt, state=AttemptState.SUCCEEDED if state is EffectState.DONE else AttemptState.FAILED)
+    if state is EffectState.DONE:
+        attempt = replace(attempt, state=AttemptState.SUCCEEDED, detail=proof.detail)
+    else:
+        attempt = replace(attempt, state=AttemptState.FAILED)
     settled = replace(awaited, effect=effects.settled(awaited.effect, state))
     after = (
         contradicted_as_published(settled, number, Outcome.SUCCEEDED)
@@ -233,7 +238,7 @@ def on_evidence(awaited: AwaitedEffect, policy: AwaitedPolicy, evidence: Evidenc
         raise LookupError(f"{awaited.effect.step} has no attempt {evidence.attempt}; keep the evidence as an orphan.")
     match evidence.outcome:
         case Outcome.SUCCEEDED:
-            return _succeeded(awaited, policy, attempt)
+            return _succeeded(awaited, policy, attempt, evidence.detail)
         case Outcome.REFUSED | Outcome.FAILED:
             return _failed(awaited, policy, attempt, is_final=evidence.outcome is Outcome.REFUSED)
         case Outcome.ABSENT:
@@ -260,14 +265,18 @@ def publishes(effect: Effect, policy: AwaitedPolicy) -> bool:
     return policy.no_return or not effect.closing
 
 
-def _succeeded(awaited: AwaitedEffect, policy: AwaitedPolicy, attempt: Attempt) -> Change:
+def _succeeded(awaited: AwaitedEffect, policy: AwaitedPolicy, attempt: Attempt, detail: str | None) -> Change:
     effect, is_current = awaited.effect, attempt.number == awaited.effect.attempt
-    if attempt.state is AttemptState.SUCCEEDED or attempt.is_contradicted:
+    if attempt.is_contradicted:
         return Change(after=awaited)
+    if attempt.state is AttemptState.SUCCEEDED:
+        is_known = attempt.detail is not None and detail is not None
+        return _contradict_once(awaited, attempt) if is_known and detail != attempt.detail else Change(after=awaited)
     if attempt.cancel is Cancel.OUT and attempt.state is AttemptState.OPEN:
         return Change(after=awaited)  # The cancel may void it; only the cancel's own outcome settles.
     if effect.state in OPEN and is_current:
-        return _settle(_with_attempt(awaited, replace(attempt, state=AttemptState.SUCCEEDED)), policy, EffectState.DONE)
+        succeeded = replace(attempt, state=AttemptState.SUCCEEDED, detail=detail)
+        return _settle(_with_attempt(awaited, succeeded), policy, EffectState.DONE)
     claimed = replace(attempt, is_contradicted=True)
     if attempt.state is AttemptState.OPEN:
         claimed = replace(claimed, state=AttemptState.SUCCEEDED)

@@ -7,12 +7,13 @@ from datetime import datetime
 
 from chassis.saga.answers import Proven, Settlement
 from chassis.saga.attempt_rows import AwaitedStepRow
-from chassis.saga.attempts import AttemptState, Outcome
+from chassis.saga.attempts import AttemptState, Evidence, Outcome
 from chassis.saga.awaited import Act, AwaitedEffect, Change
 from chassis.saga.effects import OPEN, Effect, EffectState
 from chassis.saga.evidence import Source
 from chassis.saga.steps import AnyAwaited, AwaitedStep, AwaitedStray
 from chassis.saga.triggers import StepKey
+from chassis.values.text import is_storable
 from chassis.wire.envelope import derived_id
 
 
@@ -72,6 +73,12 @@ class Decided:
         if attempt is None or attempt.state is AttemptState.OPEN:
             return self.before.effect.state.value
         return attempt.state.value
+
+
+def evidence_of(number: int, proof: Proven) -> Evidence:
+    """Return what is proven of an attempt. Details that the database cannot hold count as unknown."""
+    detail = proof.detail if proof.detail is not None and is_storable(proof.detail) else None
+    return Evidence(attempt=number, outcome=proof.outcome, detail=detail)
 
 
 def awaited_id(effect: Effect) -> str:

@@ -15,7 +15,7 @@ from chassis.saga.answers import Proven
 from chassis.saga.attempt_rows import AwaitedStepRow, LoadedAttempts, StoredAttempt
 from chassis.saga.attempts import Outcome
 from chassis.saga.awaited import AwaitedEffect
-from chassis.saga.awaited_decisions import Decided
+from chassis.saga.awaited_decisions import Decided, evidence_of
 from chassis.saga.awaited_steps import AwaitedSteps
 from chassis.saga.deferred import RawMessage
 from chassis.saga.effects import OPEN, EffectState
@@ -90,7 +90,8 @@ class RestoredSteps:
     ) -> None:
         """Settle a step as its service has published; ``proof`` has the details for its rows."""
         before = self._begun(step, saga_id)
-        change = awaited.settled_as_published(before, state, number, contradicts=contradicts)
+        evidence = evidence_of(number, proof)
+        change = awaited.settled_as_published(before, state, evidence, contradicts=contradicts)
         self._steps.apply(Decided(step=step, before=before, change=change, proof=proof))
 
     def contradict(self, step: AnyAwaited, saga_id: str, number: int, proven: Outcome) -> bool:

@@ -17,10 +17,9 @@ from chassis.http.downstream import NotTried, TooLate
 from chassis.saga import awaited
 from chassis.saga.answers import Accepted, NotFound, Proven
 from chassis.saga.attempt_rows import AwaitedStepRow, LoadedAttempts
-from chassis.saga.attempts import Evidence
 from chassis.saga.awaited import Act, AwaitedEffect
 from chassis.saga.awaited_acts import AwaitedActs, row_of, trigger_message
-from chassis.saga.awaited_decisions import Decided, rescheduled, unsent
+from chassis.saga.awaited_decisions import Decided, evidence_of, rescheduled, unsent
 from chassis.saga.deferred import RawMessage
 from chassis.saga.effects import OPEN, EffectState
 from chassis.saga.evidence import Fate, Source, StoredEvidence
@@ -111,7 +110,7 @@ class AwaitedSteps:
             raise LookupError(f"{step.name} of {saga_id} was not begun; keep the evidence as an orphan.")
         proof = self.judged(step, saga_id, proof)
         self._remember(saga_id, step.name, number, proof.provider_id)
-        change = awaited.on_evidence(before, step.policy, Evidence(attempt=number, outcome=proof.outcome))
+        change = awaited.on_evidence(before, step.policy, evidence_of(number, proof))
         self.apply(Decided(step=step, before=before, change=change, proof=proof, source=source))
         if Act.CONTRADICT in change.acts:
             return Fate.CONTRADICTED

@@ -76,6 +76,12 @@ def create_awaited_1() -> None:
     _create_evidence_1()
 
 
+def details_awaited_2() -> None:
+    """Keep with an attempt what the evidence of its success says, so that another success can contradict it."""
+    detail = sa.Column("detail", sa.Text, comment="of the evidence that proved its success; null: unknown")
+    op.add_column("attempts", detail)
+
+
 def _create_attempts_1() -> None:
     op.create_table(
         "attempts",

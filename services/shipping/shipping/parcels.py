@@ -67,8 +67,11 @@ class Report:
 
     @property
     def detail(self) -> str:
-        """The report as compact JSON."""
-        pieces = [[each.sku, each.quantity, each.is_damaged] for each in self.pieces]
+        """The report as compact JSON: the same text for the same pieces, in whatever order the courier lists them."""
+        counted = Counter[tuple[str, bool]]()
+        for each in self.pieces:
+            counted[each.sku, each.is_damaged] += each.quantity
+        pieces = [[sku, quantity, is_damaged] for (sku, is_damaged), quantity in sorted(counted.items())]
         return compact({"end": self.end, "pieces": pieces})
 
     @classmethod

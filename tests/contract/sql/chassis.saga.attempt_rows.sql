@@ -5,7 +5,7 @@ WHERE saga_id = ANY(CAST($1 AS text[]))
 ORDER BY saga_id, step FOR UPDATE;
 
 -- LOAD
-SELECT saga_id, step, number, key, state, cancel, sends, first_sent_at, last_sent_at, was_not_found, is_contradicted, provider_id
+SELECT saga_id, step, number, key, state, cancel, sends, first_sent_at, last_sent_at, was_not_found, is_contradicted, provider_id, detail
 FROM attempts
 WHERE saga_id = ANY(CAST($1 AS text[]))
 ORDER BY saga_id, step, number FOR UPDATE;
@@ -19,12 +19,12 @@ DO UPDATE
 SET query_at = excluded.query_at, queries = excluded.queries, queried_since = excluded.queried_since, redrive = excluded.redrive;
 
 -- SAVE
-INSERT INTO attempts (saga_id, step, number, key, state, cancel, sends, first_sent_at, last_sent_at, was_not_found, is_contradicted, provider_id)
-SELECT saga_id, step, number, key, state, cancel, sends, first_sent_at, last_sent_at, was_not_found, is_contradicted, provider_id
-FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS smallint[]), CAST($4 AS text[]), CAST($5 AS text[]), CAST($6 AS text[]), CAST($7 AS smallint[]), CAST($8 AS timestamptz[]), CAST($9 AS timestamptz[]), CAST($10 AS boolean[]), CAST($11 AS boolean[]), CAST($12 AS text[])) AS row (saga_id, step, number, key, state, cancel, sends, first_sent_at, last_sent_at, was_not_found, is_contradicted, provider_id)
+INSERT INTO attempts (saga_id, step, number, key, state, cancel, sends, first_sent_at, last_sent_at, was_not_found, is_contradicted, provider_id, detail)
+SELECT saga_id, step, number, key, state, cancel, sends, first_sent_at, last_sent_at, was_not_found, is_contradicted, provider_id, detail
+FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS smallint[]), CAST($4 AS text[]), CAST($5 AS text[]), CAST($6 AS text[]), CAST($7 AS smallint[]), CAST($8 AS timestamptz[]), CAST($9 AS timestamptz[]), CAST($10 AS boolean[]), CAST($11 AS boolean[]), CAST($12 AS text[]), CAST($13 AS text[])) AS row (saga_id, step, number, key, state, cancel, sends, first_sent_at, last_sent_at, was_not_found, is_contradicted, provider_id, detail)
 ON CONFLICT (saga_id, step, number)
 DO UPDATE
-SET state = excluded.state, cancel = excluded.cancel, sends = excluded.sends, last_sent_at = excluded.last_sent_at, was_not_found = excluded.was_not_found, is_contradicted = excluded.is_contradicted, provider_id = excluded.provider_id;
+SET state = excluded.state, cancel = excluded.cancel, sends = excluded.sends, last_sent_at = excluded.last_sent_at, was_not_found = excluded.was_not_found, is_contradicted = excluded.is_contradicted, provider_id = excluded.provider_id, detail = excluded.detail;
 
 -- DUE
 SELECT saga_id, step
