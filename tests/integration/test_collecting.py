@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -412,8 +413,9 @@ async def test_a_signed_webhook_is_stored_before_it_is_answered_and_another_is_r
     assert types(shipping.decide()) == ["ParcelArrived"]
 
 
-@pytest.mark.anyio
-async def test_staff_read_what_became_of_a_parcel(shipping: Shipping) -> None:
+@contextmanager
+def reading(shipping: Shipping) -> Iterator[Callable[..., Awaitable[httpx.Response]]]:
+    """Return what reads the saga's collection over HTTP, with a role."""
     unused: Any = None
     with verifying() as verifier:
         app = api.application(Dependencies(settings=unused, engine=shipping.engine, codec=unused, verifier=verifier))
@@ -423,6 +425,34 @@ async def test_staff_read_what_became_of_a_parcel(shipping: Shipping) -> None:
                 headers = {"Authorization": f"Bearer {token('support-1', role)}"}
                 return await client.get(f"/v1/collections/{shipping.saga_id}", headers=headers)
 
+        yield read
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("outcome", "shown"),
+    [(Outcome.VOIDED, "CALLED_OFF"), (Outcome.CANCEL_REFUSED, "AWAITED"), (Outcome.REFUSED, "NOT_COLLECTED")],
+)
+@pytest.mark.parametrize("is_restored", [False, True])
+async def test_staff_read_that_a_collection_has_ended_whatever_is_known_of_its_attempt(
+    shipping: Shipping, outcome: Outcome, shown: str, is_restored: bool
+) -> None:
+    shipping.accepted()
+    shipping.acknowledge()
+    shipping.fence()
+    shipping.answered(Proven(outcome=outcome))
+    if is_restored:  # a restored database may know the step's end alone
+        with shipping.engine.begin() as tx:
+            known = {"id": shipping.saga_id}
+            tx.execute(text("UPDATE attempts SET state = 'FAILED' WHERE saga_id = :id AND state = 'VOIDED'"), known)
+            tx.execute(text("DELETE FROM collections WHERE saga_id = :id"), known)
+    with reading(shipping) as read:
+        assert (await read()).json()["state"] == shown
+
+
+@pytest.mark.anyio
+async def test_staff_read_what_became_of_a_parcel(shipping: Shipping) -> None:
+    with reading(shipping) as read:
         assert (await read()).status_code == 404
         shipping.accepted()
         awaited = (await read()).json()

@@ -232,14 +232,15 @@ def test_a_cancel_that_may_be_out_is_repeated_and_a_success_alone_settles_nothin
 
 
 @pytest.mark.parametrize(
-    ("outcome", "answer", "state"),
+    ("outcome", "answer", "state", "attempt"),
     [
-        (Outcome.VOIDED, Proven(outcome=Outcome.VOIDED), "FENCED"),
-        (Outcome.REFUSED, Proven(outcome=Outcome.REFUSED), "REJECTED"),
+        (Outcome.VOIDED, Proven(outcome=Outcome.VOIDED), "FENCED", "VOIDED"),
+        (Outcome.VOIDED, Accepted(), "FENCED", "FAILED"),
+        (Outcome.REFUSED, Proven(outcome=Outcome.REFUSED), "REJECTED", "FAILED"),
     ],
 )
 def test_the_last_reply_to_a_fence_shows_the_outcome_of_a_step_that_published_none(
-    card: Restorable, outcome: Outcome, answer: Proven, state: str
+    card: Restorable, outcome: Outcome, answer: object, state: str, attempt: str
 ) -> None:
     before = sent(card)
     card.fence()
@@ -249,6 +250,7 @@ def test_the_last_reply_to_a_fence_shows_the_outcome_of_a_step_that_published_no
     card.acknowledge()
     card.restored(before, answer)
     assert card.state == f"{state} closing"
+    assert card.attempts() == [(1, attempt, False)]
     assert card.outbox() == []
     assert states(card.deliver(fence)) == [state]
 

@@ -146,7 +146,8 @@ def settled_as_published(
     if state is EffectState.DONE:
         attempt = replace(attempt, state=AttemptState.SUCCEEDED, detail=proof.detail)
     else:
-        attempt = replace(attempt, state=AttemptState.FAILED)
+        is_voided = proof.outcome is Outcome.VOIDED
+        attempt = replace(attempt, state=AttemptState.VOIDED if is_voided else AttemptState.FAILED)
     settled = replace(awaited, effect=effects.settled(awaited.effect, state))
     after = (
         contradicted_as_published(settled, number, Outcome.SUCCEEDED)

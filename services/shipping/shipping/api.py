@@ -23,13 +23,17 @@ FIND = text("""
 
 FIND_COLLECTION = text("""
     SELECT attempts.saga_id,
-           coalesce(collections.state, CASE attempts.state WHEN 'VOIDED' THEN 'CALLED_OFF' ELSE 'AWAITED' END) AS state,
+           coalesce(
+               collections.state,
+               CASE effects.state WHEN 'FENCED' THEN 'CALLED_OFF' WHEN 'REJECTED' THEN 'NOT_COLLECTED' ELSE 'AWAITED' END
+           ) AS state,
            coalesce(collections.collection_id, split_part(attempts.provider_id, ':', 2)) AS collection_id,
            collections.order_id, collections.received, collections.surplus,
            collections.refund_minor, collections.updated_at,
            attempts.first_sent_at AS requested_at,
            awaited_steps.query_at AS next_query_at
     FROM attempts
+    JOIN effects ON effects.saga_id = attempts.saga_id AND effects.step = attempts.step
     JOIN awaited_steps ON awaited_steps.saga_id = attempts.saga_id AND awaited_steps.step = attempts.step
     LEFT JOIN collections ON collections.saga_id = attempts.saga_id AND collections.step = attempts.step
     WHERE attempts.saga_id = :saga_id AND attempts.step = :step
