@@ -25,7 +25,9 @@ FIND_COLLECTION = text("""
     SELECT attempts.saga_id,
            coalesce(
                collections.state,
-               CASE effects.state WHEN 'FENCED' THEN 'CALLED_OFF' WHEN 'REJECTED' THEN 'NOT_COLLECTED' ELSE 'AWAITED' END
+               CASE effects.state
+                   WHEN 'FENCED' THEN 'CALLED_OFF' WHEN 'REJECTED' THEN 'NOT_COLLECTED' ELSE 'AWAITED'
+               END
            ) AS state,
            coalesce(collections.collection_id, split_part(attempts.provider_id, ':', 2)) AS collection_id,
            collections.order_id, collections.received, collections.surplus,
