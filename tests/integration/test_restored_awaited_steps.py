@@ -7,7 +7,7 @@ A restore goes back to a backup of the saga's rows. Then the service's own messa
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -17,9 +17,12 @@ from chassis.http.downstream import Unavailable
 from chassis.process.published import published_of
 from chassis.process.reconcile import Reconciled, Replay
 from chassis.process.topic_reader import CannotReconcile
-from chassis.saga.answers import Accepted, Proven
+from chassis.saga.answers import Accepted, Proven, Settlement
 from chassis.saga.attempts import AwaitedPolicy, Outcome
+from chassis.saga.handlers import Handlers
 from chassis.saga.schema import service_metadata
+from chassis.saga.steps import AwaitedStep
+from chassis.saga.triggers import StepRequest
 from chassis.saga.unit_of_work import AwaitedAct
 from chassis.testing.service import types
 from messages.saga import SagaFenced, StepAwaited, StepContradicted
@@ -171,6 +174,27 @@ def test_an_outcome_that_was_published_stands_whatever_the_provider_knows_of_it(
     assert service.outbox() == [], "it was published before"
     assert service.prove(outcome) == []
     assert states(service.fence()) == [state]
+
+
+def test_a_proof_is_judged_by_what_was_requested_before_a_restore_and_after_it(engine: Engine) -> None:
+    service, proofs = Restorable(engine=engine), list[Proven]()
+
+    def judge(request: StepRequest, proof: Proven) -> Proven:
+        assert request.saga_id == service.saga_id
+        return replace(proof, outcome=Outcome.REFUSED) if proof.reference == "another" else proof
+
+    def record(_request: object, settlement: Settlement, _rows: object) -> None:
+        proofs.append(settlement.proof)
+
+    (step,) = service.handlers.steps
+    assert isinstance(step, AwaitedStep)
+    service.handlers = Handlers.of([replace(step, judge=judge, record=record)])
+    before = sent(service)
+    assert types(service.prove(Outcome.SUCCEEDED, reference="another")) == ["ShipmentRejected"]
+    service.acknowledge()
+    service.restored(before, Proven(outcome=Outcome.SUCCEEDED, reference="another"))
+    assert (service.state, service.outbox()) == ("REJECTED", []), "it contradicts nothing"
+    assert [(proof.outcome, proof.reference) for proof in proofs] == [(Outcome.REFUSED, "another")] * 2
 
 
 def test_a_provider_that_proves_the_opposite_of_what_was_published_contradicts_it_once(service: Restorable) -> None:
