@@ -32,7 +32,8 @@ PROMTOOL_TIMEOUT_S = 60
 def measured() -> set[str]:
     """Return the name of every series that our processes export, or that a rule records."""
     found = {rule["record"] for rule in RULES if "record" in rule}
-    gauges = (*table_gauges.OUTBOX, *table_gauges.WAITING, *saga_metrics.MEASURES, *OWN)
+    tables = (*table_gauges.OUTBOX, *table_gauges.WAITING, *table_gauges.EVIDENCE)
+    gauges = (*tables, *saga_metrics.MEASURES, *OWN)
     found.update(measure.name for measure in gauges)
     for module in (metrics, saga_metrics):
         for metric in vars(module).values():

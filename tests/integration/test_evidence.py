@@ -26,6 +26,7 @@ from chassis.saga.attempts import Attempt, AttemptState, Outcome
 from chassis.saga.deferred import RawMessage
 from chassis.saga.evidence import Claim, Fate, Received, Source
 from chassis.saga.schema import service_metadata
+from chassis.telemetry import table_gauges
 from chassis.values import json_text
 from chassis.wire.envelope import new_id
 from stack import Stack
@@ -248,6 +249,25 @@ def test_a_callback_that_cannot_be_read_is_kept_and_read_again(engine: Engine) -
         assert callbacks.match_orphans(tx, [Bank()], now=AT + timedelta(days=1)) == 0
         kept = "SELECT matches FROM evidence WHERE body = 'of a form that no release knows'"
         assert tx.execute(text(kept)).scalars().all() == [1]
+
+
+def test_the_gauges_show_how_many_orphans_there_are_and_how_old_the_oldest_is(infrastructure: Stack) -> None:
+    with scratch_database(infrastructure) as empty:
+        service_metadata(has_awaited_steps=True).create_all(empty)
+
+        def measured() -> list[float]:
+            with empty.begin() as tx:
+                return [float(value) for each in table_gauges.EVIDENCE for (value,) in each.query(tx)]
+
+        assert measured() == [0, 0]
+        saga_id, now = new_id(), datetime.now(UTC)
+        begin(empty, saga_id, attempt())
+        matched = received(Claim(outcome=PAID, key=f"{saga_id}:send"), at=now - timedelta(days=9))
+        unmatched = received(Claim(outcome=PAID, key="another's"), at=now - timedelta(days=2))
+        store(empty, matched, unmatched, received(None, at=now - timedelta(days=1)))
+        count, age_s = measured()
+        assert count == 2
+        assert timedelta(days=2) <= timedelta(seconds=age_s) < timedelta(days=3)
 
 
 class JsonBank(Bank):

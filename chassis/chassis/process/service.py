@@ -145,6 +145,12 @@ def open_dependencies(settings: Settings, bounds: Bounds = SERVING) -> Dependenc
     )
 
 
+def measures_of(handlers: Handlers) -> tuple[Measure, ...]:
+    """Return the gauges of the chassis' tables in the database of a service with these handlers."""
+    evidence = table_gauges.EVIDENCE if handlers.awaited else ()
+    return (*table_gauges.OUTBOX, *table_gauges.WAITING, *evidence)
+
+
 def run(build: Callable[[Dependencies], Service]) -> int:
     """Run the service until SIGTERM or SIGINT and return the exit status: 0 after a signal.
 
@@ -166,7 +172,7 @@ def run(build: Callable[[Dependencies], Service]) -> int:
         log.error(str(missing))
         return 1
     observer = dependencies.observer(handlers)
-    metrics.watch_database(dependencies.engine, *table_gauges.OUTBOX, *table_gauges.WAITING, *service.measures)
+    metrics.watch_database(dependencies.engine, *measures_of(handlers), *service.measures)
     worker = _worker(dependencies, handlers, observer, service.callbacks)
     app = service.app or api(settings.service, dependencies)
     for adapter in service.callbacks:

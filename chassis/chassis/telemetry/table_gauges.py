@@ -11,6 +11,10 @@ from chassis.telemetry.metrics import QUERY_AGE_MAX_S, Measure
 OUTBOX_ROWS = text("SELECT count(*) FROM outbox")
 OUTBOX_AGE = text("SELECT coalesce(extract(epoch FROM now() - min(created_at)), 0) FROM outbox")
 DEFERRED = text("SELECT handler, count(*) FROM deferred WHERE due_at IS NOT NULL GROUP BY handler")
+ORPHANS = text("SELECT count(*) FROM evidence WHERE match_at IS NOT NULL")
+ORPHANS_AGE = text("""
+    SELECT coalesce(extract(epoch FROM now() - min(received_at)), 0) FROM evidence WHERE match_at IS NOT NULL
+""")
 PARKED = text("SELECT handler, count(*) FROM deferred WHERE due_at IS NULL GROUP BY handler")
 
 
@@ -45,3 +49,13 @@ WAITING = (
         PARKED,
     ),
 )
+EVIDENCE = (
+    measure("baraza_evidence_orphans", "Pieces of evidence that match no attempt yet.", (), ORPHANS),
+    measure(
+        "baraza_evidence_orphans_oldest_seconds",
+        "Since when the oldest piece of evidence matches no attempt.",
+        (),
+        ORPHANS_AGE,
+    ),
+)
+"""Of a service with steps whose outcome comes later."""
