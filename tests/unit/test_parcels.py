@@ -106,7 +106,7 @@ def test_a_parcel_of_other_pieces_alone_proves_a_failure_that_says_what_came() -
     outcome = outcome_of(APPROVED, Settlement(state=EffectState.REJECTED, attempt=1, proof=judged))
     assert isinstance(outcome, NotCollected)
     assert outcome.reason == "nothing_of_it_arrived"
-    assert outcome.detail == "None of the announced pieces arrived; the parcel had 2 of hat and 1 of fan."
+    assert outcome.detail == "None of the announced pieces arrived; the parcel had 1 of fan and 2 of hat."
     assert outcome.surplus == (ReturnedLine(sku="hat", good=2, damaged=0), ReturnedLine(sku="fan", good=0, damaged=1))
 
 
