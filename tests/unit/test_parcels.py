@@ -107,7 +107,7 @@ def test_a_parcel_of_other_pieces_alone_proves_a_failure_that_says_what_came() -
     assert isinstance(outcome, NotCollected)
     assert outcome.reason == "nothing_of_it_arrived"
     assert outcome.detail == "None of the announced pieces arrived; the parcel had 1 of fan and 2 of hat."
-    assert outcome.surplus == (ReturnedLine(sku="hat", good=2, damaged=0), ReturnedLine(sku="fan", good=0, damaged=1))
+    assert outcome.surplus == (ReturnedLine(sku="fan", good=0, damaged=1), ReturnedLine(sku="hat", good=2, damaged=0))
 
 
 def test_of_many_other_products_the_first_are_named() -> None:
