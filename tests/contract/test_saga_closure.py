@@ -82,14 +82,14 @@ def test_a_compensation_agrees_with_its_definition(definition: SagaDefinition, s
     ],
 )
 def test_providers_inside_of_the_process_serve_the_same_steps(service: str, inside: tuple[Handler, ...]) -> None:
-    def declared(own: Handlers) -> list[object]:
-        return [
-            (
-                *(step.name, step.triggers, step.retry),
+    def declared(own: Handlers) -> dict[str, object]:
+        return {
+            step.name: (
+                *(step.triggers, step.retry),
                 step.compensation and (step.compensation.on, step.compensation.undoes, step.compensation.replies),
             )
             for step in own.steps
-        ]
+        }
 
     assert declared(Handlers.of(inside)) == declared(SERVICES[service])
 
