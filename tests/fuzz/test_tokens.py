@@ -84,7 +84,7 @@ def protected(shop: Shop) -> list[tuple[str, str, str]]:
 
 def concrete(path: str) -> str:
     """Return a path with an id for each of its parameters."""
-    for name in ("saga_id", "order_id", "sku", "customer_id", "name"):
+    for name in ("saga_id", "order_id", "return_id", "sku", "customer_id", "name"):
         path = path.replace(f"{{{name}}}", SAGA_ID)
     return path
 
@@ -112,6 +112,8 @@ def test_a_customer_sees_only_what_is_its_own(besieged: Shop) -> None:
     statuses = {
         ("checkout", "GET", f"/v1/orders/{order_id}"): 404,
         ("checkout", "POST", f"/v1/orders/{order_id}/cancel"): 404,
+        ("checkout", "GET", f"/v1/orders/{order_id}/returns"): 404,
+        ("shipping", "GET", f"/v1/collections/{order_id}"): 403,
         ("payment", "GET", f"/v1/payments/{order_id}"): 403,
         ("shipping", "GET", f"/v1/shipments/{order_id}"): 403,
         ("ledger", "GET", f"/v1/entries/{order_id}"): 403,
