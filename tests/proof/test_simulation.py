@@ -22,7 +22,7 @@ SEEDS = int(os.environ.get("BARAZA_PROOF_SEEDS", "2000"))
 """What the whole suite has time for; a longer run sets the variable."""
 CONTROL_SEEDS_MAX = 5000
 """A missing rule shows within a few hundred schedules. The rarest is a call that goes on after its deadline: what it
-did is undone in nearly all of them, and only the 1,772nd ends with money that was taken."""
+did is undone in nearly all of them, and one in some thousand ends with money that was taken."""
 RETURN_SEEDS_MAX = 1000
 """One schedule in seven has a return, and the rarest of these rules is missed by the third dozen of them."""
 CONFIRMED_SEED = 3
