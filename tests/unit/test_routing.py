@@ -59,6 +59,23 @@ def test_an_event_that_no_handler_waits_for_is_left_out() -> None:
     assert not ROUTER.route([raw(a(ShipmentBooked))])
 
 
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (raw(a(PaymentAuthorized)), True),
+        (raw(a(ShipmentBooked)), False),
+        (raw(a(RefundPayment), toy.COMMANDS), True),
+        (raw(a(ReleaseInventory)), True),
+        (replace(raw(a(ShipmentBooked)), value=b"\x00"), True),
+        (replace(raw(a(ShipmentBooked)), value=None), True),
+    ],
+    ids=["its handler", "an event for others", "an unknown command", "a command among events", "too short", "empty"],
+)
+def test_exactly_what_is_handled_or_refused_concerns_the_service(message: RawMessage, expected: bool) -> None:
+    assert ROUTER.concerns(message.topic, message.value) == expected
+    assert bool(ROUTER.route([message])) == expected
+
+
 def test_a_command_that_no_handler_waits_for_is_unprocessable() -> None:
     assert "toy handles no baraza.payment.RefundPayment" in reason(ROUTER.route([raw(a(RefundPayment), toy.COMMANDS)]))
 

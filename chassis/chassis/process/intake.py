@@ -132,18 +132,30 @@ def _without_errors(found: Sequence[KafkaMessage]) -> list[KafkaMessage]:
     return messages
 
 
+def value_of(message: KafkaMessage) -> bytes | None:
+    """Return a consumed message's bytes."""
+    value: Any = message.value()
+    payload: bytes | None = value
+    return payload
+
+
 def raw_of(message: KafkaMessage) -> RawMessage:
     """Return a consumed message as the chassis keeps it."""
     topic, partition = message.topic(), message.partition()
     assert topic is not None, "a consumed message has its topic"
     assert partition is not None, "a consumed message has its partition"
     key: Any = message.key()
-    value: Any = message.value()
     offset = message.offset() or 0
     try:
         headers, flaw = kafka.headers_of(message), ""
     except UnreadableHeaders as error:
         headers, flaw = (), str(error)
     return RawMessage(
-        topic=topic, partition=partition, key=key, value=value, headers=headers, offset=offset, headers_flaw=flaw
+        topic=topic,
+        partition=partition,
+        key=key,
+        value=value_of(message),
+        headers=headers,
+        offset=offset,
+        headers_flaw=flaw,
     )

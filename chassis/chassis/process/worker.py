@@ -15,12 +15,13 @@ from datetime import timedelta
 
 import structlog
 from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Message as KafkaMessage
 from sqlalchemy import Connection, Engine
 
 from chassis.postgres.transient import TransientRetry, utc_now
 from chassis.process.callbacks import CallbackAdapter, match_orphans
 from chassis.process.calls import Calls
-from chassis.process.intake import POLL_BUSY_S, Intake, raw_of
+from chassis.process.intake import POLL_BUSY_S, Intake, raw_of, value_of
 from chassis.process.membership import Membership
 from chassis.process.pace import Pace
 from chassis.process.transactions import Transactions
@@ -104,7 +105,7 @@ class Worker:
                 due = self._take_due()
                 taken = self._intake.take(self._intake.room - len(due))
                 # 2. and 3.
-                self._handle([raw_of(message) for message in taken], due)
+                self._handle(self._concerning(taken), due)
                 # 4.
                 self._intake.store_offsets(taken)
                 self._sweep()
@@ -112,6 +113,12 @@ class Worker:
         finally:
             self._calls.close()
             self._intake.leave()
+
+    def _concerning(self, taken: Sequence[KafkaMessage]) -> list[RawMessage]:
+        """Return the messages that are for this service; the offsets of the others advance all the same."""
+        concerns = self._router.concerns
+        found = self._retry.repeat(lambda: [each for each in taken if concerns(str(each.topic()), value_of(each))])
+        return [raw_of(each) for each in found]
 
     def _handle(self, raws: Sequence[RawMessage], rows: Sequence[Deferral] = ()) -> None:
         work = self._retry.repeat(lambda: self._router.route(raws, rows))

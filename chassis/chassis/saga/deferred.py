@@ -53,7 +53,12 @@ class RawMessage:
     @property
     def is_command(self) -> bool:
         """Return whether it is a command to this service, which no event blocks."""
-        return self.topic.endswith(".commands")
+        return is_command_topic(self.topic)
+
+
+def is_command_topic(topic: str) -> bool:
+    """Return whether a topic has commands."""
+    return topic.endswith(".commands")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from chassis.saga.deferred import Deferral, RawMessage
+from chassis.saga.deferred import Deferral, RawMessage, is_command_topic
 from chassis.saga.evidence import StoredEvidence
 from chassis.saga.handlers import Handlers
 from chassis.saga.triggers import StepKey
@@ -115,6 +115,20 @@ class Router:
                 deliveries.extend((name, Delivery(message=message, raw=raw)) for name, message in found)
         again = self._route_again(rows)
         return replace(again, deliveries=deliveries, unprocessable=(*again.unprocessable, *unprocessable))
+
+    def concerns(self, topic: str, payload: bytes | None) -> bool:
+        """Return whether a message from Kafka is for this service: it has a handler here, or must be refused.
+
+        A topic carries the events of every saga, so most of a service's messages may be for others. They are left out
+        by their types, before anything else of them is read. What is left out here, :meth:`route` leaves out too.
+        """
+        if is_command_topic(topic):
+            return True
+        try:
+            message_type = self._decoder.type_of(payload)
+        except Undecodable:
+            return True
+        return message_type is not None and bool(self._handlers.for_message(message_type))
 
     def _route_again(self, rows: Sequence[Deferral]) -> Work:
         """Route deferred messages; one that was parked as unprocessable may have its handlers now."""
