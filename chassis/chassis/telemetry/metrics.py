@@ -34,6 +34,10 @@ REQUEST_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 BATCH_BUCKETS = (1, 2, 5, 10, 25, 50, 100, 250, 500)
 QUERY_AGE_MAX_S = 5.0
 """However often the metrics are scraped, the database is queried at most this often."""
+QUERY_REST_FACTOR = 200
+"""A query rests that many times as long as it took, so that counting a million rows costs little as well."""
+QUERY_REST_MAX_S = 60.0
+"""It rests no longer than that, since one query may take long for once."""
 
 ANSWERS = Counter(
     "baraza_step_answers_total", "Replies of a service for its steps, by step and message type.", ["step", "type"]
@@ -145,7 +149,10 @@ def watch_pool(engine: Engine) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measure:
-    """A gauge that a query returns: rows of label values, the value last. It is run every ``age_max_s`` at most."""
+    """A gauge that a query returns: rows of label values, the value last.
+
+    It is run every ``age_max_s`` at most, and less often where it takes long (``QUERY_REST_FACTOR``).
+    """
 
     name: str
     documentation: str
@@ -159,6 +166,10 @@ class Measure:
         for *labels, value in rows:
             family.add_metric([str(label) for label in labels], float(str(value)))
         return family
+
+    def rest_s(self, took_s: float) -> float:
+        """Return how long its result is used, by how long its query took."""
+        return max(self.age_max_s, min(QUERY_REST_FACTOR * took_s, QUERY_REST_MAX_S))
 
 
 class DatabaseCollector(Collector):
@@ -176,19 +187,21 @@ class DatabaseCollector(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Query the database, or return the last result while it is recent."""
         for measure in self._measures:
-            queried_at, family = self._queried.get(measure.name, (-math.inf, None))
-            if family is None or time.monotonic() - queried_at >= measure.age_max_s:
+            used_until_s, family = self._queried.get(measure.name, (-math.inf, None))
+            if family is None or time.monotonic() >= used_until_s:
                 family = self._query(measure)
             if family is not None:
                 yield family
 
     def _query(self, measure: Measure) -> GaugeMetricFamily | None:
+        began_s = time.monotonic()
         try:
             with self._engine.connect() as tx:
                 family = measure.family(measure.query(tx))
         except SQLAlchemyError:
             return None
-        self._queried[measure.name] = time.monotonic(), family
+        ended_s = time.monotonic()
+        self._queried[measure.name] = ended_s + measure.rest_s(ended_s - began_s), family
         return family
 
 

@@ -24,12 +24,12 @@ FOR UPDATE OF sagas SKIP LOCKED));
 -- WAKE_IN_TIME
 UPDATE sagas
 SET wake_at = deadline_at
-WHERE state = 'PENDING' AND partition = ANY(CAST($1 AS smallint[])) AND deadline_at < coalesce(wake_at, 'infinity');
+WHERE state IN ('PENDING', 'NEEDS_REVIEW') AND (awaits_since IS NULL OR wake_at IS NOT NULL OR state = 'NEEDS_REVIEW') AND state = 'PENDING' AND partition = ANY(CAST($1 AS smallint[])) AND deadline_at < coalesce(wake_at, 'infinity');
 
 -- LOAD_ORPHANS
 SELECT saga_id, saga_type, saga_version, subject, state, phase, step, cause, reason, partition, CAST(progress AS text) AS progress, waiting, deadline_at, traceparent, version, started_at, finished_at, parked_at, awaits_since, contradicted_at, settled_at, settled_by
 FROM sagas
-WHERE state IN ('PENDING', 'NEEDS_REVIEW') AND partition = ANY(CAST($1 AS smallint[])) AND ((state = 'PENDING' AND ((deadline_at IS NULL AND awaits_since IS NULL) OR deadline_at > $2)) OR (state = 'NEEDS_REVIEW' AND coalesce(reason, '') = '') OR (state = 'NEEDS_REVIEW' AND waiting = $3 AND (saga_type, saga_version) IN (SELECT *
+WHERE state IN ('PENDING', 'NEEDS_REVIEW') AND (awaits_since IS NULL OR wake_at IS NOT NULL OR state = 'NEEDS_REVIEW') AND partition = ANY(CAST($1 AS smallint[])) AND ((state = 'PENDING' AND ((deadline_at IS NULL AND awaits_since IS NULL) OR deadline_at > $2)) OR (state = 'NEEDS_REVIEW' AND coalesce(reason, '') = '') OR (state = 'NEEDS_REVIEW' AND waiting = $3 AND (saga_type, saga_version) IN (SELECT *
 FROM unnest(CAST($4 AS text[]), CAST($5 AS smallint[])))))
 ORDER BY state, started_at, saga_id
 LIMIT $6

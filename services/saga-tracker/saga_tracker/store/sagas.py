@@ -21,7 +21,7 @@ from saga_tracker.model.decision import SagaState
 from saga_tracker.model.facts import KEPT_MAX, Progress
 from saga_tracker.model.records import from_record, to_record
 from saga_tracker.store.conflicts import Overtaken
-from saga_tracker.store.schema import SAGAS
+from saga_tracker.store.schema import SAGAS, SOUGHT_FOR_ORPHANS
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -111,17 +111,19 @@ PUT_OFF = text(f"""
     ))
 """)
 
-WAKE_IN_TIME = text("""
+WAKE_IN_TIME = text(f"""
     UPDATE sagas
     SET wake_at = deadline_at
-    WHERE state = 'PENDING' AND partition = ANY(CAST(:partitions AS smallint[]))
+    WHERE {SOUGHT_FOR_ORPHANS}
+      AND state = 'PENDING' AND partition = ANY(CAST(:partitions AS smallint[]))
       AND deadline_at < coalesce(wake_at, 'infinity')
 """)
 
 LOAD_ORPHANS = text(f"""
     SELECT {_READ}
     FROM sagas
-    WHERE state IN ('PENDING', 'NEEDS_REVIEW') AND partition = ANY(CAST(:partitions AS smallint[]))
+    WHERE {SOUGHT_FOR_ORPHANS}
+      AND partition = ANY(CAST(:partitions AS smallint[]))
       AND ((state = 'PENDING' AND ((deadline_at IS NULL AND awaits_since IS NULL) OR deadline_at > :beyond))
            OR (state = 'NEEDS_REVIEW' AND coalesce(reason, '') = '')
            OR (state = 'NEEDS_REVIEW' AND waiting = :definition

@@ -14,6 +14,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -60,6 +61,12 @@ Index("sagas_due", SAGAS.c.wake_at, SAGAS.c.partition, postgresql_where=SAGAS.c.
 Index("sagas_awaiting", SAGAS.c.awaits_since, SAGAS.c.saga_id, postgresql_where=SAGAS.c.awaits_since.is_not(None))
 UNSETTLED = SAGAS.c.contradicted_at.is_not(None) & SAGAS.c.settled_at.is_(None)
 Index("sagas_unsettled", SAGAS.c.contradicted_at, SAGAS.c.saga_id, postgresql_where=UNSETTLED)
+
+SOUGHT_FOR_ORPHANS = """state IN ('PENDING', 'NEEDS_REVIEW')
+      AND (awaits_since IS NULL OR wake_at IS NOT NULL OR state = 'NEEDS_REVIEW')"""
+"""Those under way that wait for evidence and for no deadline are none, and there may be a million of them. The columns
+are those of other indexes, so a change of any other column still changes no index."""
+Index("sagas_sought", SAGAS.c.state, SAGAS.c.started_at, SAGAS.c.saga_id, postgresql_where=text(SOUGHT_FOR_ORPHANS))
 
 TIMELINE = Table(
     "timeline",
