@@ -1,7 +1,7 @@
 """What waits for days costs rows and nothing else: no sweep and no batch reads more because a million sagas wait.
 
-PostgreSQL counts the rows that a transaction reads, so no time is judged. With ``BARAZA_WAITING=1000000`` and ``-s``
-that many wait, and the times are printed beside those of empty tables.
+PostgreSQL counts the rows that a transaction reads, so no time is judged. With ``BARAZA_WAITING=1000000``,
+``-s`` and ``--timeout 900`` that many wait, and the times are printed beside those of empty tables.
 """
 
 from __future__ import annotations
