@@ -62,7 +62,7 @@ STEPS = """
     INSERT INTO awaited_steps (saga_id, step, topic, partition, headers, payload, query_at, queries, queried_since,
                                redrive)
     SELECT '01' || lpad(number::text, 24, '0'), 'collect_parcel', 'checkout.events', number % :partitions, '[]',
-           convert_to(repeat('x', 300), 'UTF8'), now() + (1 + number % 86400) * interval '1 second', 9,
+           convert_to(repeat('x', 300), 'UTF8'), now() + interval '1 hour' + number % 86400 * interval '1 second', 9,
            now() - interval '1 day', 0
     FROM generate_series(1, :count) AS number
 """
@@ -220,3 +220,17 @@ def test_no_sweep_reads_the_sagas_that_wait(
     counting = gauges()["gauge: baraza_sagas_awaiting"]
     assert rows_read(tracker, counting) >= WAITING, "what counts them reads them, so reading is seen"
     assert {name: count for name, count in read.items() if count > READ_MAX} == {}
+
+
+def test_a_ladder_reads_no_more_when_all_that_waits_is_due(connections: Mapping[str, Connection]) -> None:
+    fill(connections, state="IN_DOUBT", phase="FENCING", count=WAITING)
+    service = connections["shipping"]
+    with service.begin():
+        service.execute(text("UPDATE awaited_steps SET query_at = now()"))
+        service.execute(text("ANALYZE awaited_steps"))
+    found: list[object] = []
+    read = rows_read(
+        service, lambda tx: found.extend(attempt_rows.due(tx, PARTITIONS, now=datetime.now(UTC), limit=READ_MAX))
+    )
+    assert len(found) == READ_MAX
+    assert read <= READ_MAX * len(PARTITIONS) < WAITING

@@ -175,12 +175,19 @@ SAVE = Statement(f"""
 """)
 
 DUE = Statement("""
-    SELECT saga_id, step
-    FROM awaited_steps
-    WHERE partition = ANY(CAST(%(partitions)s AS smallint[])) AND query_at <= %(now)s
-    ORDER BY query_at
+    SELECT due.saga_id, due.step
+    FROM unnest(CAST(%(partitions)s AS smallint[])) AS own (partition)
+    CROSS JOIN LATERAL (
+        SELECT saga_id, step, query_at
+        FROM awaited_steps
+        WHERE awaited_steps.partition = own.partition AND query_at <= %(now)s
+        ORDER BY query_at
+        LIMIT %(limit)s
+    ) AS due
+    ORDER BY due.query_at
     LIMIT %(limit)s
 """)
+"""By partition, in the index's order: when a provider was away for long, all of a million steps may be due at once."""
 
 OPEN_AFTER = Statement("""
     SELECT effects.saga_id, effects.step

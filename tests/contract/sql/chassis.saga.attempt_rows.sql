@@ -27,10 +27,13 @@ DO UPDATE
 SET state = excluded.state, cancel = excluded.cancel, sends = excluded.sends, last_sent_at = excluded.last_sent_at, was_not_found = excluded.was_not_found, is_contradicted = excluded.is_contradicted, provider_id = excluded.provider_id, detail = excluded.detail;
 
 -- DUE
-SELECT saga_id, step
+SELECT due.saga_id, due.step
+FROM unnest(CAST($1 AS smallint[])) AS own (partition) CROSS JOIN LATERAL (SELECT saga_id, step, query_at
 FROM awaited_steps
-WHERE partition = ANY(CAST($1 AS smallint[])) AND query_at <= $2
+WHERE awaited_steps.partition = own.partition AND query_at <= $2
 ORDER BY query_at
+LIMIT $3) AS due
+ORDER BY due.query_at
 LIMIT $3;
 
 -- OPEN_AFTER
