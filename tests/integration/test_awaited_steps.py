@@ -10,9 +10,10 @@ import pytest
 from sqlalchemy import Engine
 
 from chassis.http.downstream import TooLate, Unavailable
+from chassis.saga import evidence
 from chassis.saga.answers import Accepted, NotFound, Proven
 from chassis.saga.attempts import AwaitedPolicy, Outcome
-from chassis.saga.evidence import Fate
+from chassis.saga.evidence import Claim, Fate
 from chassis.saga.routing import Work
 from chassis.saga.schema import service_metadata
 from chassis.saga.unit_of_work import AwaitedAct
@@ -307,6 +308,34 @@ def test_the_answer_to_a_query_contradicts_the_details_of_a_callback(service: Se
     (contradicted,) = service.call(Proven(outcome=Outcome.SUCCEEDED, detail="2 pieces"))
     assert isinstance(contradicted, StepContradicted)
     assert (contradicted.recorded, contradicted.proven, contradicted.source) == ("SUCCEEDED", "SUCCEEDED", "query")
+
+
+def test_a_body_that_was_matched_by_our_key_and_is_of_another_attempt_settles_nothing(service: Service) -> None:
+    service.trigger()
+    service.receive(Outcome.SUCCEEDED, step=PAY, provider_id="bank:2")
+    service.call(Accepted(provider_id="bank:1"))
+    assert service.decide() == []
+    assert (service.state, service.waiting(), service.fates) == ("SENT", [], [])
+    service.wait(100)
+    service.call(Accepted(provider_id="bank:1"))
+    assert service.bank.queried[-1] == (f"{service.saga_id}:{PAY}", "bank:1"), "the provider's id is as it was"
+    with service.engine.begin() as tx:
+        orphan = next(each for each in evidence.orphans(tx, now=service.now) if each.claim == strange_claim(service))
+        assert evidence.match(tx, [(orphan, orphan.claim)], now=service.now) == 0
+    assert types(service.prove(Outcome.SUCCEEDED, provider_id="bank:1")) == ["ShipmentBooked"]
+
+
+def strange_claim(service: Service) -> Claim:
+    return Claim(outcome=Outcome.SUCCEEDED, key=f"{service.saga_id}:{PAY}", provider_id="bank:2")
+
+
+def test_the_first_id_of_a_provider_stays(card: Service) -> None:
+    card.trigger()
+    card.prove(Outcome.CANCEL_REFUSED, provider_id="bank:1")
+    card.call(Accepted(provider_id="bank:2"))
+    card.wait(100)
+    card.call(Accepted(provider_id="bank:2"))
+    assert card.bank.queried == [(f"{card.saga_id}:{PAY}", "bank:1")]
 
 
 def test_at_the_end_of_the_ladder_a_person_is_called_and_evidence_still_settles(service: Service) -> None:

@@ -309,6 +309,11 @@ def find(tx: Connection, *, keys: Collection[str], provider_ids: Collection[str]
     return [FoundAttempt(**row._asdict()) for row in rows]
 
 
+def may_be(known: str | None, named: str | None) -> bool:
+    """Return whether two ids of a provider may be of one attempt; None: unknown, or not named."""
+    return known is None or named is None or known == named
+
+
 def _step(row: Row[Any]) -> AwaitedStepRow:
     trigger = RawMessage(
         topic=row.topic,

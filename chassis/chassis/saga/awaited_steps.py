@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from chassis.http.downstream import NotTried, TooLate
 from chassis.saga import awaited
 from chassis.saga.answers import Accepted, NotFound, Proven
-from chassis.saga.attempt_rows import AwaitedStepRow, LoadedAttempts
+from chassis.saga.attempt_rows import AwaitedStepRow, LoadedAttempts, StoredAttempt, may_be
 from chassis.saga.awaited import Act, AwaitedEffect
 from chassis.saga.awaited_acts import AwaitedActs, row_of, trigger_message
 from chassis.saga.awaited_decisions import Decided, evidence_of, rescheduled, unsent
@@ -96,8 +96,14 @@ class AwaitedSteps:
                 raise TypeError(f"{step.name} got no answer and no failure from its call; its adapter returned None.")
         return None
 
-    def take(self, step: AnyAwaited, piece: StoredEvidence) -> Fate:
-        """Decide about a stored piece of evidence."""
+    def take(self, step: AnyAwaited, piece: StoredEvidence) -> Fate | None:
+        """Decide about a stored piece of evidence; None where it is about another attempt than it was matched to.
+
+        It was matched by our key before the provider's own id of the attempt was known, and names another one.
+        """
+        attempt = self._stored(piece.saga_id, step.name, piece.number)
+        if attempt is not None and not may_be(attempt.provider_id, piece.provider_id):
+            return None
         proof = Proven(
             outcome=piece.outcome, provider_id=piece.provider_id, reference=piece.reference, detail=piece.detail
         )
@@ -152,8 +158,14 @@ class AwaitedSteps:
             return None
         return AwaitedEffect(effect=effect, attempts=self._rows.attempts(key))
 
+    def _stored(self, saga_id: str, step: str, number: int) -> StoredAttempt | None:
+        key = (saga_id, step)
+        return self._rows.stored(key, number) if 1 <= number <= len(self._rows.attempts(key)) else None
+
     def _remember(self, saga_id: str, step: str, number: int, provider_id: str | None) -> None:
-        if provider_id is not None:
+        """Keep the provider's own id of an attempt. The first one stays: callbacks are matched by it."""
+        stored = self._stored(saga_id, step, number)
+        if provider_id is not None and stored is not None and stored.provider_id is None:
             key = (saga_id, step)
             self._rows.put(key, self._rows.attempts(key), provider_ids={number: provider_id})
 

@@ -120,13 +120,18 @@ class Batch:
         """Take answers about attempts, and decide about stored evidence; what is decided about already is left out."""
         for result in results:
             self._awaited_steps.settle(result.call.step, result)
-        fates = []
+        fates, strange = [], []
         for piece in evidence.lock(self._tx, [each.id for each in pieces]) if pieces else ():
             step = self._handlers.awaited.get(piece.step)
             if step is None:
                 raise Undeliverable(f"{self._unit_of_work.service} has no awaited step {piece.step} any more.")
-            fates.append((piece.id, self._awaited_steps.take(step, piece)))
+            fate = self._awaited_steps.take(step, piece)
+            if fate is None:
+                strange.append(piece.id)
+            else:
+                fates.append((piece.id, fate))
         evidence.handle(self._tx, fates, now=self._now)
+        evidence.unmatch(self._tx, strange, now=self._now)
 
     def query(self, due: Sequence[StepKey]) -> None:
         """Go on with the ladders that are due."""

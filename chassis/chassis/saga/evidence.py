@@ -18,7 +18,7 @@ from sqlalchemy import Column, Connection, DateTime, Index, LargeBinary, MetaDat
 
 from chassis.postgres.columns import Columns
 from chassis.postgres.statement import Statement
-from chassis.saga.attempt_rows import FoundAttempt, find
+from chassis.saga.attempt_rows import FoundAttempt, find, may_be
 from chassis.saga.attempts import Outcome
 from chassis.values.text import is_storable
 
@@ -236,6 +236,11 @@ HANDLE = Statement("""
     WHERE evidence.id = row.id
 """)
 
+UNMATCH = Statement("""
+    UPDATE evidence
+    SET saga_id = NULL, step = NULL, number = NULL, partition = NULL, match_at = %(match_at)s
+    WHERE id = ANY(CAST(%(ids)s AS text[])) AND handled_at IS NULL
+""")
 
 POSTPONE = Statement("""
     UPDATE evidence SET due_at = %(until)s WHERE id = ANY(CAST(%(ids)s AS text[])) AND handled_at IS NULL
@@ -295,6 +300,12 @@ def handle(tx: Connection, fates: Sequence[tuple[str, Fate]], *, now: datetime) 
         HANDLE.run(tx, values)
 
 
+def unmatch(tx: Connection, ids: Collection[str], *, now: datetime) -> None:
+    """Make orphans of these pieces of evidence: they are about another attempt than they were matched to."""
+    if ids:
+        UNMATCH.run(tx, {"ids": sorted(ids), "match_at": now + MATCH_AGAIN[0]})
+
+
 def postpone(tx: Connection, ids: Collection[str], *, until: datetime) -> None:
     """Decide about these pieces of evidence later: a handler of ours failed at them."""
     POSTPONE.run(tx, {"ids": sorted(ids), "until": until})
@@ -315,14 +326,11 @@ def _match(claim: Claim | None, found: Iterable[FoundAttempt]) -> FoundAttempt |
     if claim is None:
         return None
     if claim.key is not None:
-        return next((each for each in found if each.key == claim.key and _may_be(each, claim.provider_id)), None)
+        about = (each for each in found if each.key == claim.key)
+        return next((each for each in about if may_be(each.provider_id, claim.provider_id)), None)
     return next(
         (each for each in found if each.provider_id is not None and each.provider_id == claim.provider_id), None
     )
-
-
-def _may_be(attempt: FoundAttempt, provider_id: str | None) -> bool:
-    return attempt.provider_id is None or provider_id is None or attempt.provider_id == provider_id
 
 
 def _stored(row: Row[Any]) -> StoredEvidence:

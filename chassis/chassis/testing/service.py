@@ -99,6 +99,11 @@ class ServiceUnderTest:
 
     def prove(self, outcome: Outcome, number: int = 1, *, step: str, **more: str) -> list[Message]:
         """Store what a callback proves of an attempt, and let the owner of the partition decide about it."""
+        self.receive(outcome, number, step=step, **more)
+        return self.decide()
+
+    def receive(self, outcome: Outcome, number: int = 1, *, step: str, **more: str) -> None:
+        """Store what a callback proves of an attempt. Nothing is decided about it yet."""
         claim = Claim(outcome=outcome, key=attempt_key(self.saga_id, step, number), **more)
         body = Received(
             id=new_id(),
@@ -111,7 +116,6 @@ class ServiceUnderTest:
         )
         with self.engine.begin() as tx:
             evidence.store(tx, [body])
-        return self.decide()
 
     def decide(self) -> list[Message]:
         """Decide about the evidence that waits, and reply to what waits for it."""

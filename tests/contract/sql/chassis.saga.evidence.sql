@@ -37,6 +37,11 @@ SET handled_at = $1, fate = row.fate
 FROM unnest(CAST($2 AS text[]), CAST($3 AS text[])) AS row (id, fate)
 WHERE evidence.id = row.id;
 
+-- UNMATCH
+UPDATE evidence
+SET saga_id = NULL, step = NULL, number = NULL, partition = NULL, match_at = $1
+WHERE id = ANY(CAST($2 AS text[])) AND handled_at IS NULL;
+
 -- POSTPONE
 UPDATE evidence
 SET due_at = $1
