@@ -12,7 +12,7 @@ import importlib
 import random
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -31,7 +31,7 @@ from chassis.saga.deferred import RawMessage
 from chassis.saga.effects import Effect, EffectState, LoadedEffects
 from chassis.saga.handlers import Handlers
 from chassis.saga.outbox import OutboxRow
-from chassis.saga.steps import AnyExternalStep, AwaitedStep, ExternalStep
+from chassis.saga.steps import AnyExternalStep, AwaitedStep, ExternalStep, Step
 from chassis.saga.unit_of_work import CallResult, Delivery, PendingCall
 from chassis.settings import Settings
 from chassis.wire.codec import Codec
@@ -198,7 +198,7 @@ class Replay:
         for trigger in self._unannounced(message, before):
             self._deliver(tx, *trigger)
         # 3.
-        rows = self._led_to(tx, before.get(saga_id, step), step, raw)
+        rows = self._led_to(tx, before.get(saga_id, step), step, raw, message)
         if rows is None:
             return True
         after = effects.load(tx, [saga_id])
@@ -206,13 +206,15 @@ class Replay:
             return None
         return before == after
 
-    def _led_to(self, tx: Connection, effect: Effect | None, step: str, raw: RawMessage) -> list[OutboxRow] | None:
+    def _led_to(
+        self, tx: Connection, effect: Effect | None, step: str, raw: RawMessage, published: Message
+    ) -> list[OutboxRow] | None:
         """Handle what caused a reply once more; None where the effect of its step is known."""
         cause = self._codec.decode(raw.value)
         if type(cause) in self._handlers.commands:
             return self._deliver(tx, self._handlers.for_message(type(cause))[0], cause, raw)
         if effect is None:
-            return self._deliver(tx, step, cause, raw)
+            return self._deliver(tx, step, cause, raw, published)
         return self._settle(tx, effect, cause, raw) if effect.state is EffectState.STARTED else None
 
     def _deferred(self, tx: Connection, message: Message) -> RawMessage | None:
@@ -236,11 +238,13 @@ class Replay:
                 if raw is not None:
                     yield step.name, self._codec.decode(raw.value), raw
 
-    def _deliver(self, tx: Connection, handler: str, message: Message, raw: RawMessage) -> list[OutboxRow]:
+    def _deliver(
+        self, tx: Connection, handler: str, message: Message, raw: RawMessage, published: Message | None = None
+    ) -> list[OutboxRow]:
         """Handle a message and the results of the calls that it leads to; return what would be published."""
         # At TIME it may have been deferred for a retry; the retry took place, and led to this reply.
         deferred.remove(tx, [(message.message_id, handler)])
-        batch = self._batch(tx, message.saga_id)
+        batch = self._batch(tx, message.saga_id, _restoring(self._handlers, handler, published))
         batch.deliveries([(handler, Delivery(message=message, raw=raw))])
         out = batch.finish()
         outbox.remove(tx, [row.id for row in out.rows])
@@ -263,11 +267,11 @@ class Replay:
         outbox.remove(tx, [row.id for row in rows])
         return rows
 
-    def _batch(self, tx: Connection, saga_id: str) -> Batch:
+    def _batch(self, tx: Connection, saga_id: str, handlers: Handlers | None = None) -> Batch:
         return Batch(
             tx,
             self._service,
-            self._handlers,
+            handlers or self._handlers,
             self._codec,
             [saga_id],
             now=self._clock(),
@@ -282,6 +286,16 @@ class Replay:
         if isinstance(decided, SagaFenced) and isinstance(published, SagaFenced):
             return decided.steps == published.steps
         return True
+
+
+def _restoring(handlers: Handlers, step_name: str, published: Message | None) -> Handlers:
+    """Return handlers whose step takes over the outcome of its published success, where it can."""
+    step = handlers.step(step_name)
+    if not isinstance(step, Step) or (restore := step.restore) is None or published is None:
+        return handlers
+    restoring = replace(step, decide=lambda request, rows, _envelope: restore(request, rows, published))
+    others = tuple(restoring if each is step else each for each in handlers.steps)
+    return Handlers(others, handlers.reactions)
 
 
 def _is_shown(message: Message, step: str, loaded: LoadedEffects) -> bool:

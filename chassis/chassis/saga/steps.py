@@ -149,7 +149,9 @@ AnyCompensation: TypeAlias = Compensation[Any, Any] | AnyExternalCompensation | 
 class Step(Generic[Requested, Rows]):
     """A step that touches only the service's own database: effect, rows and event commit together.
 
-    ``decide`` returns the outcome, of which the saga's trigger makes the event that is published.
+    ``decide`` returns the outcome, of which the saga's trigger makes the event that is published. ``restore`` returns
+    the outcome that a published success shows, for a restored database. A step needs it whose outcome depends on rows
+    that a reaction changes: nothing says which reactions came before a decision. Without it ``decide`` is called again.
     """
 
     name: str
@@ -158,6 +160,7 @@ class Step(Generic[Requested, Rows]):
     decide: Callable[[Requested, Rows, Envelope], Any]
     save: Callable[[Rows, Connection], None]
     compensation: AnyCompensation | None
+    restore: Callable[[Requested, Rows, Any], Any] | None = None
     lock: Lock | None = None
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 

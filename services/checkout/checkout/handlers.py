@@ -21,7 +21,7 @@ from checkout.return_tables import (
     save_decided,
     save_withdrawals,
 )
-from checkout.returns import APPROVE_RETURN, approve, withdraw
+from checkout.returns import APPROVE_RETURN, approve, restore_approval, withdraw
 from checkout.sagas import return_order
 from messages.checkout import ReturnWithdrawn, WithdrawReturn
 from messages.saga import OrderConfirmed, OrderFailed, ReturnCompleted, ReturnFailed
@@ -74,6 +74,7 @@ HANDLERS: tuple[Handler, ...] = (
         load=load_orders,
         decide=approve,
         save=save_decided,
+        restore=restore_approval,
         compensation=Compensation(
             on=WithdrawReturn,
             undoes=(APPROVE_RETURN,),

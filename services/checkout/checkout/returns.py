@@ -17,7 +17,7 @@ from chassis.values.remark import remark
 from chassis.values.text import identifier
 from checkout.domain import LINES_MAX, QUANTITY_MAX, OrderState, PricedLine
 from checkout.fields import CONFIG, INTEGER_MAX, Refusal, ShipTo, check_address, integer_limits
-from messages.checkout import ReturnWithdrawn, WithdrawReturn
+from messages.checkout import ReturnApproved, ReturnWithdrawn, WithdrawReturn
 from messages.contract import Envelope
 
 APPROVE_RETURN: Final = "approve_return"
@@ -237,9 +237,7 @@ def _of_lines(lines: Sequence[tuple[str, int]]) -> Iterator[Refusal]:
 
 def approve(request: ApproveReturn, rows: OrderReturns, envelope: Envelope) -> DecidedReturn | ReturnRefusal:
     """Approve a return with what comes back for it, or refuse it. Raises OrderMissing."""
-    order = rows.orders.get(request.order_id)
-    if order is None:
-        raise OrderMissing(f"Return {request.saga_id} is of order {request.order_id}, which is not there.")
+    order = _order_of(request, rows)
     counted = rows.counted.setdefault(order.order_id, [])
     refusal = next(refusals_of(order, counted, request.lines, at=request.requested_at), None)
     lines = priced(order, request.lines)
@@ -259,6 +257,36 @@ def approve(request: ApproveReturn, rows: OrderReturns, envelope: Envelope) -> D
         return refusal
     counted.append(CountedReturn(lines=lines, received=None, amounts=amounts))
     return decided
+
+
+def restore_approval(request: ApproveReturn, rows: OrderReturns, published: ReturnApproved) -> DecidedReturn:
+    """Take over an approval as it was published: other returns may count otherwise now. Raises OrderMissing.
+
+    A parcel that arrived short before the approval counts as a whole until its arrival is read again.
+    """
+    amounts = Amounts(refund_minor=published.refund_minor, points_minor=published.points_minor, points=published.points)
+    decided = DecidedReturn(
+        return_id=request.saga_id,
+        order=_order_of(request, rows),
+        state=ReturnState.APPROVED,
+        lines=tuple(
+            PricedLine(sku=line.sku, quantity=line.quantity, unit_price_minor=line.unit_price_minor)
+            for line in published.lines
+        ),
+        amounts=amounts,
+        reason=request.reason,
+        requested_at=request.requested_at,
+        approved_at=published.occurred_at,
+    )
+    rows.decided.append(decided)
+    return decided
+
+
+def _order_of(request: ApproveReturn, rows: OrderReturns) -> PlacedOrder:
+    order = rows.orders.get(request.order_id)
+    if order is None:
+        raise OrderMissing(f"Return {request.saga_id} is of order {request.order_id}, which is not there.")
+    return order
 
 
 def withdraw(command: WithdrawReturn, undo: bool, rows: Withdrawals, envelope: Envelope) -> ReturnWithdrawn:
