@@ -211,8 +211,11 @@ def _self_signed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContex
         b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 6\r\n\r\n<html>",
         b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n[]",
         b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n" + b" " * 2_000_000,
+        b'HTTP/1.1 402 No\r\nconnection: close\r\n\r\n{"code": "a", "detail": ["\\u0000"]}',
+        b'HTTP/1.1 201 OK\r\nconnection: close\r\n\r\n{"id": "\\ud800"}',
+        b'HTTP/1.1 201 OK\r\nconnection: close\r\n\r\n{"id": "1", "id": "2"}',
     ],
-    ids=["no JSON", "no object", "too large"],
+    ids=["no JSON", "no object", "too large", "a NUL character", "half of a pair", "two ids"],
 )
 def test_an_answer_without_meaning_is_unforeseen_and_releases_its_permit(content: bytes) -> None:
     with answering(send(content)) as url:

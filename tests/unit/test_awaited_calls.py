@@ -164,6 +164,23 @@ def test_without_an_answer_there_is_a_failure_and_nothing_else(error: Exception)
     assert isinstance(result.failure, Unavailable)
 
 
+@pytest.mark.parametrize("text", ["a\0b", "a\ud800"], ids=["a NUL character", "half of a pair"])
+@pytest.mark.parametrize("name", ["provider_id", "reference", "detail"])
+def test_an_answer_that_the_database_cannot_hold_is_none(name: str, text: str) -> None:
+    host = Host()
+    host.bank.answer = Proven(outcome=Outcome.SUCCEEDED, **{name: text})
+    host.transactions.committed(Outgoing(awaited_calls=[host.pending(AwaitedAct.QUERY)]))
+    result = host.result()
+    assert (result.answer, str(result.failure)) == (None, "pay was answered with a text that PostgreSQL cannot hold")
+
+
+def test_an_acknowledgement_with_an_id_that_the_database_cannot_hold_is_none() -> None:
+    host = Host()
+    host.bank.answer = Accepted(provider_id="bank:\0")
+    host.transactions.committed(Outgoing(awaited_calls=[host.pending()]))
+    assert isinstance(host.result().failure, Unavailable)
+
+
 def test_a_send_that_gets_no_thread_in_time_is_not_made() -> None:
     host = Host()
     host.calls.begin_awaited(replace(host.pending(), deadline_at=utc_now()))

@@ -115,6 +115,13 @@ def test_a_body_of_another_form_proves_nothing(shown: dict[str, object]) -> None
         answer_of(shown)
 
 
+@pytest.mark.parametrize("sku", ["cup\0", "cup\ud800"])
+def test_a_webhook_with_a_text_that_no_database_holds_proves_nothing(sku: str) -> None:
+    shown = body(pieces=[{"sku": sku, "quantity": 1, "condition": "good"}])
+    with pytest.raises(ValueError, match="no database of ours holds it"):
+        CALLBACKS.read([], json.dumps(shown).encode())
+
+
 def test_what_was_called_off_before_the_courier_had_it_has_no_number() -> None:
     answer = answer_of({"collection_id": None, "status": "called_off"})
     assert isinstance(answer, Proven)

@@ -20,7 +20,7 @@ from starlette.testclient import TestClient
 from chassis.http import problem
 from chassis.http.json_body import JsonRoute
 from chassis.http.problem import MEDIA_TYPE
-from chassis.values.json_text import JsonFlaw, parse
+from chassis.values.json_text import JsonFlaw, check_texts, parse
 
 ROOT = Path(__file__).parents[2]
 JSON = {"Content-Type": "application/json"}
@@ -150,6 +150,14 @@ def test_the_parser_returns_what_json_means() -> None:
     }
     with pytest.raises(JsonFlaw, match="given twice"):
         parse('[{"a": 1, "a": 1}]')
+
+
+@pytest.mark.parametrize("character", ["\\u0000", "\\ud800", "\\udfff"])
+@pytest.mark.parametrize("body", ['"{}"', '["a", "b {}"]', '{{"a": [{{"b": "{}"}}]}}', '{{"{}": 1}}'])
+def test_a_text_that_no_database_holds_is_refused_wherever_it_stands(body: str, character: str) -> None:
+    check_texts(parse(body.format("\\u0001 \\ud83d\\ude00 é")))
+    with pytest.raises(JsonFlaw, match="no database of ours holds it"):
+        check_texts(parse(body.format(character)))
 
 
 NAMES = st.sampled_from(["a", "b", "é", "a\\u0062", "\\u0061"])

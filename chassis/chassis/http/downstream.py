@@ -31,6 +31,8 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionErro
 from chassis.http.breaker import CircuitBreaker, CircuitOpen, CircuitState
 from chassis.http.timed_connections import ending_by, pool_of, remaining_s
 from chassis.telemetry import metrics
+from chassis.values import json_text
+from chassis.values.json_text import JsonFlaw
 
 BULKHEAD_WAIT_S = 0.25
 """A permit of the bulkhead is worth a short wait; the retry in the database is the long one."""
@@ -296,7 +298,10 @@ class Downstream:
         if not answer.content:
             return {}
         try:
-            body = json.loads(answer.content)
+            body = json_text.parse(answer.content)
+            json_text.check_texts(body)
+        except JsonFlaw as flaw:
+            raise UnforeseenAnswer(self.name, answer.status, "", f"the body has no one meaning: {flaw}") from flaw
         except ValueError as error:
             raise UnforeseenAnswer(self.name, answer.status, "", f"the body is no JSON: {error}") from error
         if not isinstance(body, dict):

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine
 from chassis.http.downstream import Unavailable
 from chassis.process.topic_reader import CannotReconcile
 from chassis.saga import attempt_rows, effects
-from chassis.saga.answers import Proven
+from chassis.saga.answers import Proven, is_storable
 from chassis.saga.attempt_rows import StoredAttempt
 from chassis.saga.attempts import Outcome
 from chassis.saga.awaited import stray_undo, undo_step
@@ -216,7 +216,7 @@ def queried(step: AnyAwaited, attempt: StoredAttempt) -> Proven | None:
             f"A provider did not return the details of {attempt.key} ({failure.reason}). "
             f"Run this again when it answers."
         ) from failure
-    return answer if isinstance(answer, Proven) else None
+    return answer if isinstance(answer, Proven) and is_storable(answer) else None
 
 
 def _is_undone(message: Message) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 from chassis.http.downstream import NotTried, TooLate, Unavailable
-from chassis.saga.answers import QueryAnswer
+from chassis.saga.answers import QueryAnswer, is_storable
 from chassis.saga.unit_of_work import AwaitedAct, AwaitedPendingCall
 
 
@@ -52,7 +52,10 @@ class AnnouncedCalls:
 
 
 def answer_to(call: AwaitedPendingCall) -> QueryAnswer:
-    """Make a call about an attempt, and return the provider's answer. Raises what its adapter raises."""
+    """Make a call about an attempt, and return the provider's answer. Raises what its adapter raises.
+
+    An answer that PostgreSQL cannot hold is none: nothing is known then, and the ladder goes on.
+    """
     calls = call.step.call
     match call.act:
         case AwaitedAct.SEND:
@@ -62,4 +65,6 @@ def answer_to(call: AwaitedPendingCall) -> QueryAnswer:
         case AwaitedAct.CANCEL:
             assert calls.cancel is not None, "only a step that can be cancelled is"
             answer = calls.cancel(call.key, call.provider_id)
+    if not is_storable(answer):
+        raise Unavailable(f"{call.step.name} was answered with a text that PostgreSQL cannot hold")
     return answer

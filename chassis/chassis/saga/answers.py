@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from chassis.saga.attempts import Outcome
 from chassis.saga.effect_states import EffectState
+from chassis.values import text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,18 @@ class NotFound:
 
 SendAnswer: TypeAlias = Accepted | Proven
 QueryAnswer: TypeAlias = Accepted | Proven | NotFound
+
+
+def is_storable(answer: QueryAnswer) -> bool:
+    """Return whether PostgreSQL can hold all texts of an answer."""
+    match answer:
+        case Accepted():
+            return text.is_storable(answer.provider_id or "")
+        case Proven():
+            texts = (answer.provider_id, answer.reference, answer.detail)
+            return all(text.is_storable(each or "") for each in texts)
+        case _:
+            return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

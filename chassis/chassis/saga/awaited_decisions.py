@@ -13,7 +13,6 @@ from chassis.saga.effects import OPEN, Effect, EffectState
 from chassis.saga.evidence import Source
 from chassis.saga.steps import AnyAwaited, AwaitedStep, AwaitedStray
 from chassis.saga.triggers import StepKey
-from chassis.values.text import is_storable
 from chassis.wire.envelope import derived_id
 
 
@@ -76,9 +75,8 @@ class Decided:
 
 
 def evidence_of(number: int, proof: Proven) -> Evidence:
-    """Return what is proven of an attempt. Details that the database cannot hold count as unknown."""
-    detail = proof.detail if proof.detail is not None and is_storable(proof.detail) else None
-    return Evidence(attempt=number, outcome=proof.outcome, detail=detail)
+    """Return what is proven of an attempt."""
+    return Evidence(attempt=number, outcome=proof.outcome, detail=proof.detail)
 
 
 def awaited_id(effect: Effect) -> str:

@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import jiter
 
+from chassis.values.text import is_storable
+
 DIGITS_MAX: Final = 400
 """As many as the largest double, and far fewer than Python refuses to parse."""
 ITEMS_MAX: Final = 20_000
@@ -57,6 +59,23 @@ def check_sizes(value: Any) -> None:
             if len(each) > MEMBERS_MAX:
                 raise JsonFlaw(f"An object has {len(each)} members; no request has more than {MEMBERS_MAX} in one.")
             values += each.values()
+
+
+def check_texts(value: Any) -> None:
+    """Raise JsonFlaw where a parsed value holds a text that PostgreSQL cannot hold, in whatever place.
+
+    What others send may be stored: a text that cannot be would fail the transaction, and every message in it.
+    """
+    values = [value]
+    while values:
+        each = values.pop()
+        if isinstance(each, str):
+            if not is_storable(each):
+                raise JsonFlaw("A text has a NUL character, or half of a surrogate pair; no database of ours holds it.")
+        elif isinstance(each, list):
+            values += each
+        elif isinstance(each, dict):
+            values += (*each, *each.values())
 
 
 def _members(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:

@@ -33,6 +33,7 @@ class CourierCallbacks:
     def read(self, headers: Sequence[tuple[str, str]], body: bytes) -> Claim | None:
         """Return what a webhook says of the attempt with its key. Raises ValueError for a body of another form."""
         collection = json_text.parse(body)
+        json_text.check_texts(collection)
         if not isinstance(collection, dict):
             raise ValueError("the webhook is no object")
         answer, key = answer_of(collection), collection.get("idempotency_key")
