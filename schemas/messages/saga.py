@@ -600,11 +600,11 @@ class SagaFenced(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepAwaited(Message):
-    """An attempt at a step was begun whose outcome comes later. It is published before the provider is called."""
+    """An attempt at a step was begun whose outcome comes later. It is published before the provider is called, and once more with the provider's reference when the provider has accepted the attempt."""
 
     FULL_NAME: ClassVar[str] = "baraza.saga.StepAwaited"
     OWNER: ClassVar[str] = "saga"
-    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"StepAwaited","doc":"An attempt at a step was begun whose outcome comes later. It is published before the provider is called.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The saga (one order\'s chain) that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example order."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"service","type":"string"},{"name":"step","type":"string"},{"name":"attempt","type":"int","doc":"Counts the attempts at the step, or at its undo, from 1. A new one follows only after proof that the one before failed."},{"name":"undo","type":"boolean","doc":"Whether it is an attempt to undo the step.","default":false},{"name":"key","type":"string","doc":"The idempotency key under which the provider is called, the same for every repeat of the attempt."},{"name":"since","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the attempt was begun, UTC."}]}'
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"StepAwaited","doc":"An attempt at a step was begun whose outcome comes later. It is published before the provider is called, and once more with the provider\'s reference when the provider has accepted the attempt.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The saga (one order\'s chain) that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example order."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"service","type":"string"},{"name":"step","type":"string"},{"name":"attempt","type":"int","doc":"Counts the attempts at the step, or at its undo, from 1. A new one follows only after proof that the one before failed."},{"name":"undo","type":"boolean","doc":"Whether it is an attempt to undo the step.","default":false},{"name":"key","type":"string","doc":"The idempotency key under which the provider is called, the same for every repeat of the attempt."},{"name":"since","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the attempt was begun, UTC."},{"name":"reference","type":["null","string"],"doc":"The provider\'s own number of the attempt, for people; null before the provider has accepted it.","default":null}]}'
 
     service: str
     step: str
@@ -612,6 +612,7 @@ class StepAwaited(Message):
     undo: bool
     key: str
     since: datetime
+    reference: str | None
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> StepAwaited:
@@ -628,6 +629,7 @@ class StepAwaited(Message):
             undo=record["undo"],
             key=record["key"],
             since=record["since"],
+            reference=record["reference"],
         )
 
     def to_record(self) -> dict[str, Any]:
@@ -644,6 +646,7 @@ class StepAwaited(Message):
             "undo": self.undo,
             "key": self.key,
             "since": self.since,
+            "reference": self.reference,
         }
 
 

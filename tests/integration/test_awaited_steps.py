@@ -66,6 +66,37 @@ def test_the_call_begins_only_after_kafka_has_its_attempt_and_evidence_settles_i
     assert service.fates == [Fate.SETTLED, Fate.REPEATED]
 
 
+def test_the_reference_of_an_accepted_attempt_is_published_once(service: Service) -> None:
+    (begun,) = service.trigger()
+    service.now += timedelta(seconds=2)
+    (accepted,) = service.call(Accepted(provider_id="bank:1", reference="receipt 1"))
+    assert isinstance(begun, StepAwaited)
+    assert isinstance(accepted, StepAwaited)
+    assert (begun.reference, accepted.reference) == (None, "receipt 1")
+    assert (accepted.attempt, accepted.key, accepted.since) == (1, begun.key, begun.since)
+    assert (accepted.causation_id, accepted.message_id != begun.message_id) == (begun.causation_id, True)
+    service.wait(100)
+    assert service.call(Accepted(provider_id="bank:1", reference="receipt 1")) == []
+    service.wait(100)
+    assert types(service.call(Proven(outcome=Outcome.SUCCEEDED))) == ["ShipmentBooked"]
+
+
+def test_the_reference_of_an_attempt_whose_outcome_is_known_is_not_published(service: Service) -> None:
+    service.trigger()
+    assert types(service.prove(Outcome.SUCCEEDED)) == ["ShipmentBooked"]
+    assert service.call(Accepted(provider_id="bank:1", reference="receipt 1")) == []
+
+
+def test_a_query_publishes_the_reference_where_the_answer_to_the_call_was_lost(service: Service) -> None:
+    service.trigger()
+    service.acknowledge()
+    service.call(Unavailable("the answer was lost"))
+    service.wait(10)
+    (accepted,) = service.call(Accepted(provider_id="bank:1", reference="receipt 1"))
+    assert isinstance(accepted, StepAwaited)
+    assert accepted.reference == "receipt 1"
+
+
 def test_without_an_answer_it_is_queried_and_the_same_key_is_sent_again_where_it_is_not_found(service: Service) -> None:
     service.trigger()
     service.call(Unavailable("the answer was lost"))

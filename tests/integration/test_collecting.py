@@ -36,6 +36,7 @@ from proof.schemas import LocalRegistry
 from shipping import api
 from shipping.callbacks import SIGNATURE, STAMP, CourierCallbacks
 from shipping.collecting import STEP, collecting
+from shipping.collection_bodies import answer_of
 from shipping.courier import Pickup
 from shipping.parcels import ParcelEnd, Piece, Report
 from simulators import webhooks
@@ -166,7 +167,9 @@ def test_a_parcel_is_accepted_now_and_its_webhook_settles_the_step_days_later(sh
     assert isinstance(awaited, StepAwaited)
     assert (awaited.step, awaited.key) == (STEP, shipping.key)
     assert [(call.act, call.after) for call in shipping.calls] == [(AwaitedAct.SEND, awaited.message_id)]
-    assert shipping.answered(Accepted(provider_id=f"courier:{shipping.number}")) == []
+    (accepted,) = shipping.answered(answer_of({"status": "accepted", "collection_id": shipping.number}))
+    assert isinstance(accepted, StepAwaited)
+    assert accepted.reference == shipping.number, "people find the return by it while the parcel is under way"
     (pickup,) = shipping.courier.pickups
     assert (pickup.reference, [line.sku for line in pickup.lines]) == (shipping.saga_id, ["cup", "tea"])
     assert (shipping.state, shipping.collection) == ("SENT", None), "an acceptance is no outcome"

@@ -150,6 +150,18 @@ def test_an_attempt_that_was_begun_is_known_and_queried_and_never_begun_again(se
     assert service.bank.sent == [f"{service.saga_id}:{PAY}"]
 
 
+def test_an_accepted_attempt_is_known_and_its_reference_is_published_alike(service: Restorable) -> None:
+    before = service.backup()
+    service.trigger()
+    service.acknowledge()
+    (accepted,) = service.call(Accepted(provider_id="bank:1", reference="receipt 1"))
+    service.restored(before)
+    assert (service.state, service.outbox()) == ("UNSURE", [])
+    service.wait(1)
+    (again,) = service.call(Accepted(provider_id="bank:1", reference="receipt 1"))
+    assert again.message_id == accepted.message_id, "whoever reads both reads one message"
+
+
 def test_without_a_begun_attempt_nothing_was_called_and_the_step_runs_as_if_new(service: Restorable) -> None:
     service.restored(service.backup())
     assert types(service.trigger()) == ["StepAwaited"]

@@ -13,11 +13,13 @@ from messages.contract import Message
 from messages.saga import SagaFenced, StepAwaited, StepContradicted
 from proof.awaited_models import CARD_3, PAYOUT_3
 from proof.schemas import LocalRegistry
+from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.ingest.decoding import DecodedMessage, decode
 from saga_tracker.ingest.records import Record, Unexpected
 from saga_tracker.ingest.tracked_saga import TrackedSaga
 from saga_tracker.model.contradictions import Contradicted
 from saga_tracker.model.facts import NOTHING, Awaited, Cancelled, Fenced, StepState, Succeeded
+from saga_tracker.model.references import Reference
 from saga_tracker.model.saga import Definitions, SagaDefinition
 from saga_tracker.store.sagas import SagaRow
 from support.builders import a
@@ -53,6 +55,34 @@ def test_an_attempt_and_its_undo_are_facts_with_an_entry_of_their_service() -> N
     found = decoded(undo, CARD_3, "payment.events")
     assert found.fact == Awaited(step="authorize_payment", attempt=2, undo=True)
     assert found.entry.detail == "its undo was begun; its outcome comes later"
+
+
+def test_the_reference_of_an_accepted_attempt_is_one_of_its_saga_where_the_definition_names_its_kind() -> None:
+    steps = tuple(
+        replace(step, awaited=replace(step.awaited, reference="parcel")) if step.awaited else step
+        for step in PAYOUT_3.steps
+    )
+    accepted = replace(AWAITED, reference="COL_1 ")
+    found = decoded(accepted, replace(PAYOUT_3, steps=steps))
+    assert found.fact == decoded(AWAITED).fact, "it is the same fact twice"
+    assert found.entry.detail == "accepted as COL_1 ; its outcome comes later"
+    assert [(each.kind, each.value) for each in found.references] == [("parcel", "COL_1")]
+    for none in (AWAITED, replace(AWAITED, reference=""), replace(AWAITED, reference="9" * 129)):
+        assert decoded(none, replace(PAYOUT_3, steps=steps)).references == ()
+    assert decoded(accepted).references == ()
+
+
+def test_the_number_of_a_parcel_under_way_finds_its_return() -> None:
+    accepted = replace(
+        AWAITED, saga_type="return_order", saga_version=1, step="collect_parcel", reference="COL_1"
+    )  # fmt: skip
+    raw = RawMessage(
+        topic="shipping.events", partition=0, key=accepted.saga_id.encode(),
+        value=CODEC.encode("shipping.events", accepted), headers=(),
+    )  # fmt: skip
+    found = decode(Record(raw=raw, offset=0, timestamp_ms=0), CODEC, DEFINITIONS)
+    assert isinstance(found, DecodedMessage)
+    assert found.references == (Reference(saga_id=accepted.saga_id, kind="collection", value="COL_1"),)
 
 
 def test_a_contradiction_shows_what_was_recorded_and_what_is_proven() -> None:

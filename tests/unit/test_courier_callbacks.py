@@ -91,7 +91,7 @@ def test_an_end_is_a_claim_about_the_attempt_with_its_key(
 
 @pytest.mark.parametrize("status", ["accepted", "collected"])
 def test_a_parcel_under_way_has_no_outcome(status: str) -> None:
-    assert answer_of(body(status)) == Accepted(provider_id="courier:COL_1")
+    assert answer_of(body(status)) == Accepted(provider_id="courier:COL_1", reference="COL_1")
     with pytest.raises(ValueError, match="reports ends"):
         CALLBACKS.read([], json.dumps(body(status)).encode())
 

@@ -12,9 +12,13 @@ from chassis.values import text
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
-    """It has the attempt, and its outcome comes later. ``provider_id`` is the provider's own id of it."""
+    """It has the attempt, and its outcome comes later.
+
+    ``provider_id`` is the provider's own id of it; ``reference`` is for people, who find its saga by it from then on.
+    """
 
     provider_id: str | None = None
+    reference: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +44,7 @@ def is_storable(answer: QueryAnswer) -> bool:
     """Return whether PostgreSQL can hold all texts of an answer."""
     match answer:
         case Accepted():
-            return text.is_storable(answer.provider_id or "")
+            return all(text.is_storable(each or "") for each in (answer.provider_id, answer.reference))
         case Proven():
             texts = (answer.provider_id, answer.reference, answer.detail)
             return all(text.is_storable(each or "") for each in texts)

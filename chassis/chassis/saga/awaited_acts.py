@@ -5,13 +5,15 @@ It makes no call. The host makes it after the commit, and that of a new attempt 
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from sqlalchemy import Connection
 
 from chassis.saga import outbox
 from chassis.saga.attempt_rows import AwaitedStepRow, LoadedAttempts
 from chassis.saga.awaited import Act
-from chassis.saga.awaited_decisions import Decided, contradicted_id
-from chassis.saga.awaited_messages import begun, contradicted
+from chassis.saga.awaited_decisions import Decided, accepted_id, contradicted_id
+from chassis.saga.awaited_messages import awaited, contradicted
 from chassis.saga.steps import AwaitedStray, AwaitedUndo, StrayAttempt, request_of
 from chassis.saga.triggers import StepKey
 from chassis.saga.unit_of_work import AwaitedAct, AwaitedPendingCall, UnitOfWork
@@ -62,10 +64,24 @@ class AwaitedActs:
         message_id = decided.announced_by
         if isinstance(decided.step, AwaitedStray):
             return message_id
-        envelope = self._unit_of_work.reply_envelope(trigger_message(self._rows, decided.key, self._codec), message_id)
-        message = begun(decided, self._unit_of_work.service, envelope, now=self._now)
-        self._unit_of_work.emit(message, row_of(self._rows, decided.key).trigger)
+        self._publish_awaited(decided, message_id, since=self._now)
         return message_id
+
+    def accept(self, decided: Decided, reference: str) -> None:
+        """Publish the provider's reference of the present attempt, once the provider has accepted it.
+
+        No StepAwaited announces the undo of a stray success, so none is published here.
+        """
+        if not isinstance(decided.step, AwaitedStray):
+            since = decided.change.after.current.first_sent_at or self._now
+            self._publish_awaited(decided, accepted_id(decided.effect), since=since, reference=reference)
+
+    def _publish_awaited(
+        self, decided: Decided, message_id: str, *, since: datetime, reference: str | None = None
+    ) -> None:
+        envelope = self._unit_of_work.reply_envelope(trigger_message(self._rows, decided.key, self._codec), message_id)
+        message = awaited(decided, self._unit_of_work.service, envelope, since=since, reference=reference)
+        self._unit_of_work.emit(message, row_of(self._rows, decided.key).trigger)
 
     def _contradict(self, decided: Decided) -> None:
         effect = decided.effect

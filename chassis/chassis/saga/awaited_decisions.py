@@ -84,6 +84,11 @@ def awaited_id(effect: Effect) -> str:
     return derived_id(effect.saga_id, effect.step, effect.attempt, "awaited")
 
 
+def accepted_id(effect: Effect) -> str:
+    """Return the id of the StepAwaited that the step's present attempt is accepted."""
+    return derived_id(effect.saga_id, effect.step, effect.attempt, "accepted")
+
+
 def contradicted_id(saga_id: str, effect: str, number: int) -> str:
     """Return the id of the StepContradicted of an attempt; ``effect`` names the step, or its undo."""
     return derived_id(saga_id, effect, number, "contradicted")

@@ -12,8 +12,10 @@ from messages.contract import Envelope
 from messages.saga import StepAwaited, StepContradicted
 
 
-def begun(decided: Decided, service: str, envelope: Envelope, *, now: datetime) -> StepAwaited:
-    """Return the message that an attempt is begun."""
+def awaited(
+    decided: Decided, service: str, envelope: Envelope, *, since: datetime, reference: str | None = None
+) -> StepAwaited:
+    """Return the message that an attempt is begun; with the provider's ``reference``, that it is accepted."""
     effect = decided.effect
     return StepAwaited(
         **envelope,
@@ -22,7 +24,8 @@ def begun(decided: Decided, service: str, envelope: Envelope, *, now: datetime) 
         attempt=effect.attempt,
         undo=isinstance(decided.step, AwaitedUndo),
         key=attempt_key(effect.saga_id, effect.step, effect.attempt),
-        since=now,
+        since=since,
+        reference=reference,
     )
 
 

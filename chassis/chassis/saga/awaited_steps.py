@@ -84,9 +84,8 @@ class AwaitedSteps:
                 self.apply(Decided(step=step, before=before, change=unsent(before, call.number)))
             return None
         match result.answer:
-            case Accepted(provider_id=provider_id):
-                self._remember(call.saga_id, step.name, call.number, provider_id)
-                self.apply(Decided(step=step, before=before, change=awaited.on_accepted(before, call.number)))
+            case Accepted() as accepted:
+                self._accept(step, before, call.number, accepted)
             case NotFound():
                 change = awaited.on_not_found(before, step.policy, call.number)
                 self.apply(Decided(step=step, before=before, change=change))
@@ -95,6 +94,15 @@ class AwaitedSteps:
             case None:
                 raise TypeError(f"{step.name} got no answer and no failure from its call; its adapter returned None.")
         return None
+
+    def _accept(self, step: AnyAwaited, before: AwaitedEffect, number: int, accepted: Accepted) -> None:
+        """Record that an attempt arrived, and publish its reference where that is new."""
+        is_new = self._remember(before.effect.saga_id, step.name, number, accepted.provider_id)
+        decided = Decided(step=step, before=before, change=awaited.on_accepted(before, number))
+        self.apply(decided)
+        is_sent = decided.effect.state is EffectState.SENT and number == decided.effect.attempt
+        if accepted.reference and is_sent and (is_new or before.effect.state is not EffectState.SENT):
+            self._acts.accept(decided, accepted.reference)
 
     def take(self, step: AnyAwaited, piece: StoredEvidence) -> Fate | None:
         """Decide about a stored piece of evidence; None where it is about another attempt than it was matched to.
@@ -162,12 +170,14 @@ class AwaitedSteps:
         key = (saga_id, step)
         return self._rows.stored(key, number) if 1 <= number <= len(self._rows.attempts(key)) else None
 
-    def _remember(self, saga_id: str, step: str, number: int, provider_id: str | None) -> None:
-        """Keep the provider's own id of an attempt. The first one stays: callbacks are matched by it."""
+    def _remember(self, saga_id: str, step: str, number: int, provider_id: str | None) -> bool:
+        """Keep the provider's own id of an attempt, and return whether it is new. The first one stays."""
         stored = self._stored(saga_id, step, number)
-        if provider_id is not None and stored is not None and stored.provider_id is None:
-            key = (saga_id, step)
-            self._rows.put(key, self._rows.attempts(key), provider_ids={number: provider_id})
+        if provider_id is None or stored is None or stored.provider_id is not None:
+            return False
+        key = (saga_id, step)
+        self._rows.put(key, self._rows.attempts(key), provider_ids={number: provider_id})
+        return True
 
     def apply(self, decided: Decided, *, is_due: bool = False) -> None:
         """Take over a decision, and plan what must follow it.

@@ -30,7 +30,7 @@ def answer_of(body: Mapping[str, object]) -> Accepted | Proven:
         raise ValueError(f"the status is {status!r} and the collection_id {number!r}")
     provider_id = None if number is None else f"{PROVIDER}:{number}"
     if status in UNDER_WAY:
-        return Accepted(provider_id=provider_id)
+        return Accepted(provider_id=provider_id, reference=number)
     end = ParcelEnd(status)
     if end not in OUTCOMES:
         raise ValueError(f"the status {status!r} is no end of a collection")

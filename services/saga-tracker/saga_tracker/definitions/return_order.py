@@ -57,7 +57,7 @@ RETURN_ORDER_V1 = SagaDefinition(
             kind=StepKind.PIVOT,
             timeout_s=20,
             exhausted=Exhausted.PARK,
-            awaited=AwaitedDefinition(expected_within_s=7 * 86_400),
+            awaited=AwaitedDefinition(expected_within_s=7 * 86_400, reference="collection"),
         ),
         StepDefinition(
             name="restock_inventory",

@@ -42,9 +42,10 @@ def interpret_awaited(
 def _awaited(step: StepDefinition, message: StepAwaited, entry: Entry) -> tuple[Fact, Entry]:
     if message.undo and step.compensation is None:
         raise Unexpected(f"StepAwaited is about the undo of {step.name!r}, which has no compensation of its own.")
-    what = "its undo was begun" if message.undo else "begun"
+    what = "begun" if message.reference is None else f"accepted as {plain(message.reference)}"
+    whose = "its undo was " if message.undo else ""
     fact = Awaited(step=step.name, attempt=message.attempt, undo=message.undo)
-    return fact, replace(entry, detail=f"{what}; its outcome comes later")
+    return fact, replace(entry, detail=f"{whose}{what}; its outcome comes later")
 
 
 def _contradiction(message: StepContradicted) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from messages.contract import Message
+from messages.saga import StepAwaited
 from saga_tracker.model.saga import ReferenceDefinition, SagaDefinition
 
 LENGTH_MAX = 128
@@ -31,13 +32,29 @@ class Reference:
 
 def references_of(definition: SagaDefinition, message: Message, key: bytes | None) -> Iterator[Reference]:
     """Yield the references that a message of the saga carries. Without a key, personal ones are left out."""
+    if isinstance(message, StepAwaited):
+        yield from _of_awaited(definition, message)
     for each in _by_event(definition).get(type(message), ()):
-        value = getattr(message, each.field)
-        text = "" if value is None else str(value).strip().replace("\x00", "")
-        if not 0 < len(text) <= LENGTH_MAX or (each.is_personal and key is None):
+        text = _text_of(getattr(message, each.field))
+        if text is None or (each.is_personal and key is None):
             continue
         stored = hashed(text, key) if each.is_personal and key is not None else text
         yield Reference(saga_id=message.saga_id, kind=each.kind, value=stored)
+
+
+def _of_awaited(definition: SagaDefinition, message: StepAwaited) -> Iterator[Reference]:
+    """Yield the number that the provider of a step gave its attempt. That of an undo's attempt is of another kind."""
+    step = next((each for each in definition.steps if each.name == message.step), None)
+    kind = None if step is None or step.awaited is None or message.undo else step.awaited.reference
+    text = _text_of(message.reference)
+    if kind is not None and text is not None:
+        yield Reference(saga_id=message.saga_id, kind=kind, value=text)
+
+
+def _text_of(value: object) -> str | None:
+    """Return the value as it is stored; None where it is no number that a person has in hand."""
+    text = "" if value is None else str(value).strip().replace("\x00", "")
+    return text if 0 < len(text) <= LENGTH_MAX else None
 
 
 def hashed(text: str, key: bytes) -> str:

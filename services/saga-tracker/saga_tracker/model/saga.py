@@ -66,12 +66,15 @@ class AwaitedDefinition:
     """How the outcome of a step is awaited that comes minutes to days after its call.
 
     ``ladder`` is when its service queries for it. After ``evidence_timeout_s`` the saga is stopped, which only a step
-    that can be undone may have. ``expected_within_s`` only alerts people: a longer wait is unusual.
+    that can be undone may have. ``expected_within_s`` only alerts people: a longer wait is unusual. ``reference`` is
+    the kind of the number that the provider gives an attempt, by which people find the saga while it waits; None where
+    the provider gives none.
     """
 
     ladder: Ladder = field(default_factory=Ladder)
     expected_within_s: float = 900
     evidence_timeout_s: float | None = None
+    reference: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
