@@ -5,7 +5,8 @@ Also finds the sagas that refer to another one, such as the returns of an order.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from baraza.terminal import UsageRefusal
@@ -27,6 +28,21 @@ def referring(tracker: Tracker, saga_id: str) -> list[dict[str, Any]]:
     return [each for each in found if each["saga_id"] != saga_id]
 
 
+def selected(tracker: Tracker, selection: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a selection of sagas with the ids of those that it names by a reference. Raises UsageRefusal."""
+    if "saga_ids" not in selection:
+        return dict(selection)
+    return {**selection, "saga_ids": [saga_of(tracker, each) for each in selection["saga_ids"]]}
+
+
+def named(text: str, connect: Callable[[], AbstractContextManager[Tracker]]) -> str:
+    """Return the id of the saga that a text names. No tracker is needed for an id."""
+    if ULID.fullmatch(text.strip()):
+        return canonical(text.strip())
+    with connect() as tracker:
+        return saga_of(tracker, text)
+
+
 def saga_of(tracker: Tracker, text: str) -> str:
     """Return the id of the saga that a text names. Raises UsageRefusal where none has it, or lists several that do.
 
@@ -40,8 +56,8 @@ def saga_of(tracker: Tracker, text: str) -> str:
     found = tracker.get("/v1/sagas", {"reference": name, "limit": LISTED_MAX})["sagas"]
     if not found:
         raise UsageRefusal(
-            f"No saga has the id or the reference {name!r}. A saga's references are shown by its messages: the number "
-            f"of a payment or of a shipment."
+            f"No saga has the id or the reference {name!r}. References match exactly: capitals and small letters "
+            f"differ. A saga's references are shown by its messages: the number of a payment, a shipment or a parcel."
         )
     if len(found) > 1:
         lines = "\n".join(

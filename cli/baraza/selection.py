@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from baraza.terminal import UsageRefusal
-from chassis.values.ids import canonical
 from chassis.values.times import rfc3339
 
 KEYS = {
@@ -17,13 +16,16 @@ KEYS = {
 }
 ALL = "all"
 FORM = (
-    f"Write {ALL!r}, or terms like group=1a2b3c4d, step=reserve_inventory, id=ID,ID, after=TIME, before=TIME "
+    f"Write {ALL!r}, or terms like group=1a2b3c4d, step=reserve_inventory, id=ID,REFERENCE, after=TIME, before=TIME "
     f"(of its start), separated by spaces; each narrows the selection."
 )
 
 
 def parse(text: str) -> dict[str, Any]:
-    """Return the selection as the tracker's API takes it. Raises UsageRefusal."""
+    """Return the selection as the tracker's API takes it, with ids and references as they were typed.
+
+    Raises UsageRefusal.
+    """
     terms = text.split()
     if not terms:
         raise UsageRefusal(f"The selection is empty. {FORM}")
@@ -42,7 +44,7 @@ def parse(text: str) -> dict[str, Any]:
 
 def _value(key: str, value: str) -> Any:
     if key == "id":
-        return [canonical(each) for each in value.split(",") if each]
+        return [each for each in value.split(",") if each]
     if key not in ("after", "before"):
         return value
     try:

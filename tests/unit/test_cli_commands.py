@@ -18,7 +18,7 @@ import pytest
 import typer
 from typer.models import OptionInfo
 
-from baraza import main, selection, terminal
+from baraza import main, terminal
 from baraza.commands import events, options, orders, returns
 from saga_tracker.definitions import DEFINITIONS
 from support.command_line import Case, CommandLine
@@ -310,7 +310,5 @@ def test_a_file_that_begins_with_a_dash_is_shown_as_a_path() -> None:
 
 
 def test_an_order_id_means_the_same_in_small_letters() -> None:
-    ids = selection.parse("id=01jcz3k8t0abcdefghjkmnpqrs,saga-1")
-    assert ids == {"saga_ids": ["01JCZ3K8T0ABCDEFGHJKMNPQRS", "saga-1"]}
     assert options.order_id("01jcz3k8t0abcdefghjkmnpqrs") == "01JCZ3K8T0ABCDEFGHJKMNPQRS"
     assert options.order_id("saga-1") == "saga-1"

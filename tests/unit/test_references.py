@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from baraza.references import referring, saga_of
+from baraza import selection
+from baraza.references import named, referring, saga_of, selected
 from baraza.terminal import UsageRefusal
 from messages.checkout import OrderSubmitted
 from messages.payment import PaymentAuthorized, PaymentCaptured, PaymentRefunded
@@ -111,6 +113,26 @@ def test_the_sagas_that_refer_to_one_are_found_by_its_id_and_do_not_include_it()
     tracker = Tracker(other, SAGA)
     assert [each["saga_id"] for each in referring(tracker, SAGA)] == [other]
     assert tracker.queries == [("/v1/sagas", {"reference": SAGA, "limit": 20})]
+
+
+def test_a_selection_names_sagas_by_their_ids_and_by_references() -> None:
+    tracker = Tracker(SAGA.replace("Q", "R"))
+    typed = selection.parse(f"step=book_shipment id={SAGA.lower()},BRZ9")
+    assert selected(tracker, typed) == {"step": "book_shipment", "saga_ids": [SAGA, SAGA.replace("Q", "R")]}
+    assert [params["reference"] for _, params in tracker.queries] == ["BRZ9"]
+    assert selected(tracker, selection.parse("step=book_shipment")) == {"step": "book_shipment"}
+    with pytest.raises(UsageRefusal, match="several sagas"):
+        selected(Tracker(SAGA, SAGA.replace("Q", "R")), selection.parse("id=BRZ9"))
+    with pytest.raises(UsageRefusal, match="capitals and small letters differ"):
+        selected(Tracker(), selection.parse("id=brz9"))
+
+
+def test_for_an_id_no_tracker_is_needed() -> None:
+    def unreachable() -> AbstractContextManager[Tracker]:
+        raise AssertionError("no tracker runs")
+
+    assert named(f" {SAGA.lower()}", unreachable) == SAGA
+    assert named("BRZ9", lambda: nullcontext(Tracker(SAGA))) == SAGA
 
 
 @pytest.mark.parametrize("text", ["", " ", "x" * 129, "a\nb"])

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from baraza.commands.options import COUNT_MAX, Commands, Home, Json
+from baraza.references import named
 from baraza.streams import is_read
 from baraza.system import broker, running
+from baraza.system.running import TRACKER_API
 from baraza.terminal import Refusal, UsageRefusal, is_interactive, notify, put, put_json, put_table
-from chassis.values.ids import canonical
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -43,7 +44,10 @@ Limit = Annotated[
     ),
 ]
 OnlySaga = Annotated[
-    str | None, typer.Option("--saga", metavar="ID", help="Only messages of this saga.", show_default=False)
+    str | None,
+    typer.Option(
+        "--saga", metavar="REFERENCE", help="Only messages of this saga: its id, or a number of it.", show_default=False
+    ),
 ]
 
 
@@ -58,7 +62,7 @@ def tail(
 ) -> None:
     """Show the messages of a topic as they arrive, decoded through the schema registry; Ctrl-C ends it."""
     stack = running.find(home)
-    only = None if saga is None else canonical(saga.strip())
+    only = None if saga is None else named(saga, lambda: stack.api(TRACKER_API))
     messages = _messages(stack, topic, from_beginning=from_beginning, saga=only)
     for message in islice(messages, limit):
         put_json(message) if as_json else put(_line(message))

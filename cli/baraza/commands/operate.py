@@ -16,7 +16,7 @@ import typer
 
 from baraza.commands.options import RATE_MAX, Commands, Home, Json, Saga, check_reason, command, order_id
 from baraza.commands.sagas import app as sagas_app
-from baraza.references import saga_of
+from baraza.references import saga_of, selected
 from baraza.repetition import done
 from baraza.selection import parse
 from baraza.system import running
@@ -84,7 +84,7 @@ def redrive(
     """Retry parked sagas: --plan selects and shows them, --apply runs the plan, --show reports its progress.
 
     SELECTION is `all`, or terms such as group=1a2b3c4d (from `sagas review`), step=reserve_inventory,
-    id=ID,ID, after=TIME and before=TIME.
+    id=ID,REFERENCE, after=TIME and before=TIME.
     """
     if sum(each is not None for each in (plan, apply, show)) != 1:
         raise UsageRefusal("Give one of --plan SELECTION, --apply PLAN or --show PLAN.")
@@ -96,7 +96,8 @@ def redrive(
     with running.find(home).api(TRACKER_API) as tracker:
         if selection is not None:
             act = "COMPENSATE" if compensate else "REDRIVE"
-            found = tracker.call("POST", "/v1/plans", body={"act": act, "selection": selection})
+            wanted = selected(tracker, selection)
+            found = tracker.call("POST", "/v1/plans", body={"act": act, "selection": wanted})
         elif apply is not None:
             found = _applied(tracker, order_id(apply), reason, rate)
         else:
