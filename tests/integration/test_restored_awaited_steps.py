@@ -159,7 +159,7 @@ def test_an_accepted_attempt_is_known_and_its_reference_is_published_alike(servi
     assert (service.state, service.outbox()) == ("UNSURE", [])
     service.wait(1)
     (again,) = service.call(Accepted(provider_id="bank:1", reference="receipt 1"))
-    assert again.message_id == accepted.message_id, "whoever reads both reads one message"
+    assert again.message_id == accepted.message_id, "a reader of both has read one message"
 
 
 def test_without_a_begun_attempt_nothing_was_called_and_the_step_runs_as_if_new(service: Restorable) -> None:

@@ -293,7 +293,12 @@ def _restoring(handlers: Handlers, step_name: str, published: Message | None) ->
     step = handlers.step(step_name)
     if not isinstance(step, Step) or (restore := step.restore) is None or published is None:
         return handlers
-    restoring = replace(step, decide=lambda request, rows, _envelope: restore(request, rows, published))
+    of_saga = (each for each in step.triggers if each.saga == published.saga_type)
+    trigger = next((each for each in of_saga if each.succeeds_with is type(published)), None)
+    if trigger is None or trigger.restore is None:
+        return handlers
+    shown = trigger.restore(published)
+    restoring = replace(step, decide=lambda request, rows, _envelope: restore(request, rows, shown))
     others = tuple(restoring if each is step else each for each in handlers.steps)
     return Handlers(others, handlers.reactions)
 

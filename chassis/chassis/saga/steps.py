@@ -150,8 +150,9 @@ class Step(Generic[Requested, Rows]):
     """A step that touches only the service's own database: effect, rows and event commit together.
 
     ``decide`` returns the outcome, of which the saga's trigger makes the event that is published. ``restore`` returns
-    the outcome that a published success shows, for a restored database. A step needs it whose outcome depends on rows
-    that a reaction changes: nothing says which reactions came before a decision. Without it ``decide`` is called again.
+    the outcome again in a restored database, of what its trigger has read in the published success. A step needs it
+    whose outcome depends on rows that a reaction changes: nothing says which reactions came before a decision. Without
+    it ``decide`` is called again.
     """
 
     name: str
@@ -163,6 +164,10 @@ class Step(Generic[Requested, Rows]):
     restore: Callable[[Requested, Rows, Any], Any] | None = None
     lock: Lock | None = None
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+
+    def __post_init__(self) -> None:
+        if self.restore is not None and not all(trigger.restore for trigger in self.triggers):
+            raise ValueError(f"{self.name} is restored from what it published; give each of its triggers a restore.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,7 +41,8 @@ class SagaTrigger(Generic[Trigger, Request, Outcome]):
     """What triggers a step in one saga. ``versions`` are the versions of the saga in which it does.
 
     ``read`` makes the request to the step of that name of the event. ``publish`` makes the saga's event of the one
-    that triggered the step and of the step's outcome; its type is ``succeeds_with`` or ``rejected_with``.
+    that triggered the step and of the step's outcome; its type is ``succeeds_with`` or ``rejected_with``. ``restore``
+    reads what a published success says of the outcome, for a step that takes it over in a restored database.
     """
 
     saga: str
@@ -51,6 +52,7 @@ class SagaTrigger(Generic[Trigger, Request, Outcome]):
     publish: Callable[[Trigger, Outcome, Envelope], Message]
     succeeds_with: type[Message]
     rejected_with: type[Message] | None = None
+    restore: Callable[[Any], Any] | None = None
 
     def serves(self, message: Message) -> bool:
         """Return whether this message triggers the step."""

@@ -17,7 +17,7 @@ from chassis.values.remark import remark
 from chassis.values.text import identifier
 from checkout.domain import LINES_MAX, QUANTITY_MAX, OrderState, PricedLine
 from checkout.fields import CONFIG, INTEGER_MAX, Refusal, ShipTo, check_address, integer_limits
-from messages.checkout import ReturnApproved, ReturnWithdrawn, WithdrawReturn
+from messages.checkout import ReturnWithdrawn, WithdrawReturn
 from messages.contract import Envelope
 
 APPROVE_RETURN: Final = "approve_return"
@@ -182,6 +182,15 @@ class DecidedReturn:
     approved_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedApproval:
+    """What checkout has published of an approval."""
+
+    lines: tuple[PricedLine, ...]
+    amounts: Amounts
+    approved_at: datetime
+
+
 @dataclass(slots=True)
 class OrderReturns:
     """The orders of a batch with what counts as returned of them, changed in memory; ``decided`` is what to save."""
@@ -259,24 +268,20 @@ def approve(request: ApproveReturn, rows: OrderReturns, envelope: Envelope) -> D
     return decided
 
 
-def restore_approval(request: ApproveReturn, rows: OrderReturns, published: ReturnApproved) -> DecidedReturn:
+def restore_approval(request: ApproveReturn, rows: OrderReturns, published: PublishedApproval) -> DecidedReturn:
     """Take over an approval as it was published: other returns may count otherwise now. Raises OrderMissing.
 
     A parcel that arrived short before the approval counts as a whole until its arrival is read again.
     """
-    amounts = Amounts(refund_minor=published.refund_minor, points_minor=published.points_minor, points=published.points)
     decided = DecidedReturn(
         return_id=request.saga_id,
         order=_order_of(request, rows),
         state=ReturnState.APPROVED,
-        lines=tuple(
-            PricedLine(sku=line.sku, quantity=line.quantity, unit_price_minor=line.unit_price_minor)
-            for line in published.lines
-        ),
-        amounts=amounts,
+        lines=published.lines,
+        amounts=published.amounts,
         reason=request.reason,
         requested_at=request.requested_at,
-        approved_at=published.occurred_at,
+        approved_at=published.approved_at,
     )
     rows.decided.append(decided)
     return decided

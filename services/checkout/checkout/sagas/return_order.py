@@ -6,7 +6,8 @@ from collections import Counter
 from typing import Final
 
 from chassis.saga.triggers import SagaTrigger
-from checkout.returns import ApproveReturn, DecidedReturn, ReturnRefusal
+from checkout.domain import PricedLine
+from checkout.returns import Amounts, ApproveReturn, DecidedReturn, PublishedApproval, ReturnRefusal
 from messages.checkout import OrderLine, ReturnApproved, ReturnRefused, ReturnRequested
 from messages.contract import Envelope
 
@@ -53,6 +54,18 @@ def approved(
     )
 
 
+def published(event: ReturnApproved) -> PublishedApproval:
+    """Read what was approved."""
+    return PublishedApproval(
+        lines=tuple(
+            PricedLine(sku=line.sku, quantity=line.quantity, unit_price_minor=line.unit_price_minor)
+            for line in event.lines
+        ),
+        amounts=Amounts(refund_minor=event.refund_minor, points_minor=event.points_minor, points=event.points),
+        approved_at=event.occurred_at,
+    )
+
+
 APPROVAL = SagaTrigger(
     saga=SAGA_TYPE,
     versions=(SAGA_VERSION,),
@@ -61,4 +74,5 @@ APPROVAL = SagaTrigger(
     publish=approved,
     succeeds_with=ReturnApproved,
     rejected_with=ReturnRefused,
+    restore=published,
 )
