@@ -22,6 +22,7 @@ from baraza.commands import (
     chaos,
     demo,
     events,
+    evidence,
     ledger,
     operate,
     orders,
@@ -72,6 +73,7 @@ app.add_typer(returns.app, name="returns")
 app.add_typer(sagas.app, name="sagas")
 app.add_typer(sagas.saga_app, name="saga")
 app.add_typer(operate.letters_app, name="letters")
+app.add_typer(evidence.app, name="evidence")
 app.add_typer(events.app, name="events")
 app.add_typer(catalogue.catalogue_app, name="catalogue")
 app.add_typer(catalogue.customers_app, name="customers")

@@ -96,6 +96,7 @@ def test_the_migration_builds_the_tables_that_are_declared(infrastructure: Stack
             chassis_tables.hold_2()
             chassis_tables.create_awaited_1()
             chassis_tables.details_awaited_2()
+            chassis_tables.closing_awaited_3()
         with empty.connect() as connection:
             assert migrations.differences(service_metadata(has_awaited_steps=True), connection) == []
 

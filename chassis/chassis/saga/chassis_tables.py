@@ -82,6 +82,13 @@ def details_awaited_2() -> None:
     op.add_column("attempts", detail)
 
 
+def closing_awaited_3() -> None:
+    """Keep who closed a piece of evidence that matches no attempt, and why."""
+    closed_at = sa.Column("closed_at", sa.DateTime(timezone=True), comment="when an operator closed it unmatched")
+    for column in (closed_at, sa.Column("closed_by", sa.Text), sa.Column("closed_reason", sa.Text)):
+        op.add_column("evidence", column)
+
+
 def _create_attempts_1() -> None:
     op.create_table(
         "attempts",

@@ -134,6 +134,9 @@ def evidence_table(metadata: MetaData) -> Table:
         Column("due_at", DateTime(timezone=True), nullable=False, comment="when to decide about it"),
         Column("handled_at", DateTime(timezone=True)),
         Column("fate", Text, comment="SETTLED, REPEATED, CONTRADICTED"),
+        Column("closed_at", DateTime(timezone=True), comment="when an operator closed it unmatched"),
+        Column("closed_by", Text),
+        Column("closed_reason", Text),
         Index("evidence_by_saga", "saga_id"),
     )
     is_waiting = table.c.handled_at.is_(None)
@@ -171,11 +174,12 @@ def _of_found(name: str) -> Callable[[Any], Any]:
 
 
 _CLAIM = ("outcome", "key", "provider_id", "reference", "detail")
+_CLOSING = ("closed_at", "closed_by", "closed_reason")
 _FOUND = ("saga_id", "step", "number", "partition")
 TABLE = evidence_table(MetaData())
 COLUMNS = Columns.of(
     TABLE,
-    without=["matches", "handled_at", "fate"],
+    without=["matches", "handled_at", "fate", *_CLOSING],
     sources={
         **{name: f"received.{name}" for name in ("id", "provider", "source", "received_at", "body")},
         "headers": lambda each: json.dumps(list(each.received.headers)),
@@ -186,7 +190,7 @@ COLUMNS = Columns.of(
 )
 MATCHED = Columns.of(
     TABLE,
-    without=["provider", "source", "received_at", "headers", "body", "due_at", "handled_at", "fate"],
+    without=["provider", "source", "received_at", "headers", "body", "due_at", "handled_at", "fate", *_CLOSING],
     sources={**{name: _of_claim(name) for name in _CLAIM}, **{name: _of_found(name) for name in _FOUND}},
 )
 

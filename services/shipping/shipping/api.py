@@ -13,7 +13,8 @@ from chassis.http.auth import Principal, require
 from chassis.http.fields import SagaId
 from chassis.http.json_body import JsonRoute
 from chassis.http.problem import PROBLEM_RESPONSES, Problem
-from chassis.process import service
+from chassis.postgres.transient import utc_now
+from chassis.process import evidence_api, service
 from chassis.process.service import Dependencies
 from shipping.collecting import STEP
 
@@ -116,4 +117,7 @@ def collection_routes(engine: Engine) -> APIRouter:
 
 def application(dependencies: Dependencies) -> FastAPI:
     """Return the API."""
-    return service.api("Shipping", dependencies, routes(dependencies.engine), collection_routes(dependencies.engine))
+    engine = dependencies.engine
+    return service.api(
+        "Shipping", dependencies, routes(engine), collection_routes(engine), evidence_api.routes(engine, clock=utc_now)
+    )
