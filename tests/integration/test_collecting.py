@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from sqlalchemy import Engine, text
 from structlog.testing import capture_logs
 
+from baraza.audit import returns
 from chassis.http import problem
 from chassis.http.downstream import Unavailable
 from chassis.postgres import migrations
@@ -418,15 +419,18 @@ async def test_a_signed_webhook_is_stored_before_it_is_answered_and_another_is_r
 
 @contextmanager
 def reading(shipping: Shipping) -> Iterator[Callable[..., Awaitable[httpx.Response]]]:
-    """Return what reads the saga's collection over HTTP, with a role."""
+    """Return what reads the saga's collection over HTTP, with a role, or settles its surplus with a reason."""
     unused: Any = None
     with verifying() as verifier:
         app = api.application(Dependencies(settings=unused, engine=shipping.engine, codec=unused, verifier=verifier))
 
-        async def read(role: str = "support") -> httpx.Response:
+        async def read(role: str = "support", *, reason: str | None = None) -> httpx.Response:
             async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://shipping") as client:
                 headers = {"Authorization": f"Bearer {token('support-1', role)}"}
-                return await client.get(f"/v1/collections/{shipping.saga_id}", headers=headers)
+                path = f"/v1/collections/{shipping.saga_id}"
+                if reason is None:
+                    return await client.get(path, headers=headers)
+                return await client.post(f"{path}/settle", json={"reason": reason}, headers=headers)
 
         yield read
 
@@ -467,3 +471,25 @@ async def test_staff_read_what_became_of_a_parcel(shipping: Shipping) -> None:
         assert arrived["received"] == [{"sku": "cup", "good": 2, "damaged": 0}]
         assert arrived["surplus"] == [{"sku": "hat", "good": 0, "damaged": 1}]
         assert (await read("customer")).status_code == 403
+
+
+@pytest.mark.anyio
+async def test_an_operator_settles_what_a_parcel_had_besides_once_and_with_a_reason(shipping: Shipping) -> None:
+    with reading(shipping) as read:
+        assert (await read("operator", reason="Nothing is known.")).status_code == 404
+        shipping.accepted()
+        assert (await read("operator", reason="It is not here.")).status_code == 409
+        shipping.webhook("arrived", [*ALL, {"sku": "hat", "quantity": 1, "condition": "good"}])
+        assert (await read("support", reason="Sent back.")).status_code == 403
+        assert (await read("operator", reason=" ")).status_code == 422
+        settled = (await read("operator", reason="The hat was sent back.")).json()
+        assert (settled["state"], settled["surplus"]) == ("ARRIVED", [{"sku": "hat", "good": 1, "damaged": 0}])
+        again = await read("operator", reason="Once more.")
+        assert (again.status_code, "settled by support-1" in again.json()["detail"]) == (409, True)
+        shown = (await read()).json()
+        assert (shown["settled_by"], shown["settled_reason"]) == ("support-1", "The hat was sent back.")
+    with shipping.engine.connect() as tx:
+        found = tx.exec_driver_sql(returns.SETTLED_SURPLUS).all()
+    assert [tuple(row) for row in found if row.saga_id == shipping.saga_id] == [
+        (shipping.saga_id, "hat", 1, 0, "support-1", "The hat was sent back.")
+    ], "the audit reads it"

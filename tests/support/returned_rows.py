@@ -93,6 +93,19 @@ CONTRADICTED = """
 """
 """The courier said that it could not collect the parcel, which arrived after all."""
 
+SURPLUS = """
+    INSERT INTO pieces VALUES ('col-b', 'hat', 1, 0), ('col-k', 'hat', 0, 2);
+    UPDATE pieces SET damaged = 3 WHERE collection_id = 'col-b' AND sku = 'mug';
+    UPDATE pickups SET state = 'arrived' WHERE saga_id = 'kept';
+"""
+"""A completed return's parcel had a hat besides, and two mugs too many; a cancelled one had hats only."""
+
+SETTLED = """
+    INSERT INTO settled_surplus VALUES ('back', 'hat', 1, 0, 'ann', 'sent back'), ('back', 'mug', 0, 2, 'ann', 'paid'),
+        ('kept', 'hat', 0, 2, 'ben', 'sent back');
+"""
+"""After SURPLUS: staff have settled all of it."""
+
 RETURN_DAMAGE = [
     ("returns-have-sagas", "UPDATE returns SET state = 'ARRIVED' WHERE return_id = 'back'"),
     ("returns-have-sagas", "UPDATE returns SET is_decided = 0 WHERE return_id = 'kept'"),

@@ -9,11 +9,21 @@ from contextlib import closing
 import pytest
 
 from baraza.audit import scratch, sources
+from baraza.audit.console import show
 from baraza.audit.invariant import Invariant
 from baraza.audit.invariants import INVARIANTS
-from baraza.audit.report import judge
+from baraza.audit.report import Report, judge
 from saga_tracker.definitions import DEFINITIONS
-from support.returned_rows import CONTRADICTED, PARKED_RETURN, REFUND_UNKNOWN, RETURN_DAMAGE, RETURNED, SHORT
+from support.returned_rows import (
+    CONTRADICTED,
+    PARKED_RETURN,
+    REFUND_UNKNOWN,
+    RETURN_DAMAGE,
+    RETURNED,
+    SETTLED,
+    SHORT,
+    SURPLUS,
+)
 
 CONSISTENT = """
     INSERT INTO sagas VALUES ('confirmed', 'order', 1, 'CONFIRMED', NULL, 400, 0),
@@ -251,6 +261,40 @@ def test_a_return_that_is_short_or_parked_or_contradicted_breaks_no_invariant(
     data.executescript("".join(returned))
 
     assert broken(data) == set()
+
+
+def test_a_surplus_is_found_until_staff_have_settled_it_and_is_shown_from_then_on(data: sqlite3.Connection) -> None:
+    data.executescript(SURPLUS + SETTLED + scratch.VIEWS)
+    findings = judge(data, INVARIANTS)
+    assert [finding.invariant.name for finding in findings if finding.total] == []
+    assert [settled for finding in findings for settled in finding.settled] == [
+        ("back", "1 pieces of hat came besides; settled by ann: sent back"),
+        ("back", "2 pieces of mug came besides; settled by ann: paid"),
+        ("kept", "2 pieces of hat came besides; settled by ben: sent back"),
+    ]
+    written: list[str] = []
+    show(Report(findings=findings, moving={}, states={}), written.append)
+    assert "    back  1 pieces of hat came besides; settled by ann: sent back" in written
+    assert "Audit green" in written[-1]
+
+
+@pytest.mark.parametrize(
+    "unsettled",
+    [
+        "DELETE FROM settled_surplus",
+        "DELETE FROM settled_surplus WHERE saga_id = 'back' AND sku = 'hat'",
+        "DELETE FROM settled_surplus WHERE saga_id = 'back' AND sku = 'mug'",
+        "DELETE FROM settled_surplus WHERE saga_id = 'kept'",
+        "UPDATE settled_surplus SET damaged = 1 WHERE saga_id = 'kept'",
+        "UPDATE settled_surplus SET damaged = 3 WHERE sku = 'mug'",
+        "UPDATE settled_surplus SET good = 2 WHERE saga_id = 'back' AND sku = 'hat'",
+        "INSERT INTO settled_surplus VALUES ('back', 'cup', 1, 0, 'ann', 'kept')",
+    ],
+)
+def test_what_is_settled_must_be_what_came(data: sqlite3.Connection, unsettled: str) -> None:
+    data.executescript(SURPLUS + SETTLED + unsettled)
+
+    assert "parcels-are-the-returns" in broken(data)
 
 
 def test_a_parked_return_that_refunds_another_amount_is_found(data: sqlite3.Connection) -> None:

@@ -55,6 +55,8 @@ def show(verdict: Report, write: Callable[[str], None] = put) -> None:
             write(f"    {offender}  {problem}")
         if finding.total > len(finding.offenders):
             write(f"    … and {finding.total - len(finding.offenders)} more")
+        for settled, how in finding.settled:
+            write(f"    {settled}  {how}")
     if verdict.moving:
         write(f"Judged while these still moved: {_phrase(verdict.moving)}.")
     broken = sum(1 for finding in verdict.findings if finding.total)

@@ -23,12 +23,16 @@ POLL_S = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """The finding of one invariant. ``offenders`` are the first of ``total``, each an id and its problem."""
+    """The finding of one invariant. ``offenders`` are the first of ``total``, each an id and its problem.
+
+    ``settled`` are the first of those that staff have put right, each an id with who did and how.
+    """
 
     invariant: Invariant
     checked: int
     total: int
     offenders: tuple[tuple[str, str], ...]
+    settled: tuple[tuple[str, str], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object that --json prints."""
@@ -39,6 +43,7 @@ class Finding:
             "checked": self.checked,
             "offending": self.total,
             "offenders": [{"id": offender, "problem": problem} for offender, problem in self.offenders],
+            "settled": [{"id": settled, "how": how} for settled, how in self.settled],
         }
 
 
@@ -100,4 +105,7 @@ def _finding(read: sqlite3.Connection, invariant: Invariant) -> Finding:
     cursor = read.execute(invariant.offenders)
     first = cursor.fetchmany(OFFENDERS_MAX)
     more = sum(1 for _ in cursor)
-    return Finding(invariant=invariant, checked=checked, total=len(first) + more, offenders=tuple(first))
+    settled = read.execute(invariant.settled).fetchmany(OFFENDERS_MAX) if invariant.settled else ()
+    return Finding(
+        invariant=invariant, checked=checked, total=len(first) + more, offenders=tuple(first), settled=tuple(settled)
+    )

@@ -42,6 +42,14 @@ COLLECTED = """
 CONTRADICTIONS = "SELECT DISTINCT saga_id FROM attempts WHERE is_contradicted"
 """Of which the courier has reported two ends; people settle what the customer gets."""
 
+SETTLED_SURPLUS = """
+    SELECT saga_id, line ->> 'sku', sum((line ->> 'good')::bigint)::bigint, sum((line ->> 'damaged')::bigint)::bigint,
+           settled_by, reason
+    FROM surplus_settlements JOIN collections USING (saga_id, step), jsonb_array_elements(surplus) AS line
+    GROUP BY saga_id, line ->> 'sku', settled_by, reason
+"""
+"""The pieces that a parcel had besides those of its return, and about which staff have recorded what they did."""
+
 RESTOCKS = "SELECT saga_id, sku, units FROM restocks"
 REFUNDS = "SELECT saga_id, order_id, amount_minor, currency, refund_id FROM refunds"
 CREDITS = "SELECT saga_id, order_id, customer_id, points FROM credits"
@@ -53,6 +61,7 @@ TABLES = (
     ("shipping", "collections", COLLECTIONS, "collections"),
     ("shipping", "collected", COLLECTED, "collections"),
     ("shipping", "contradictions", CONTRADICTIONS, "attempts"),
+    ("shipping", "settled_surplus", SETTLED_SURPLUS, "surplus_settlements"),
     ("inventory", "restocks", RESTOCKS, "restocks"),
     ("payment", "return_refunds", REFUNDS, "refunds"),
     ("loyalty", "credits", CREDITS, "credits"),
@@ -68,6 +77,9 @@ SCHEMA = """
     CREATE TABLE collections (saga_id PRIMARY KEY, state, collection_id, refund_minor) WITHOUT ROWID;
     CREATE TABLE collected (saga_id, sku, good, damaged, PRIMARY KEY (saga_id, sku)) WITHOUT ROWID;
     CREATE TABLE contradictions (saga_id PRIMARY KEY) WITHOUT ROWID;
+    CREATE TABLE settled_surplus (
+        saga_id, sku, good, damaged, settled_by, reason, PRIMARY KEY (saga_id, sku)
+    ) WITHOUT ROWID;
     CREATE TABLE restocks (saga_id, sku, units, PRIMARY KEY (saga_id, sku)) WITHOUT ROWID;
     CREATE TABLE return_refunds (saga_id PRIMARY KEY, order_id, amount_minor, currency, refund_id) WITHOUT ROWID;
     CREATE TABLE credits (saga_id PRIMARY KEY, order_id, customer_id, points) WITHOUT ROWID;
@@ -78,7 +90,8 @@ SCHEMA = """
 VIEWS = """
     -- refunding: orders with returns of which payment does not know whether the card has its money back.
     -- given_back: what payment has refunded for the returns of an order. restocked, credited: what returns put back.
-    -- arrived: the pieces that arrived, by the courier's records. counted: the pieces of approved returns that count:
+    -- arrived: the pieces that arrived, by the courier's records, without a surplus that staff have settled.
+    -- counted: the pieces of approved returns that count:
     -- those that arrived, all where the courier lost them, and all that are still on their way. worth: their price.
     -- given: what the returns of an order are worth together.
     CREATE INDEX returns_by_order ON returns (order_id);
@@ -95,8 +108,10 @@ VIEWS = """
     INSERT INTO credited SELECT customer_id, sum(points) FROM credits GROUP BY customer_id;
     CREATE TABLE arrived (saga_id, sku, good, damaged, PRIMARY KEY (saga_id, sku)) WITHOUT ROWID;
     INSERT INTO arrived
-    SELECT saga_id, sku, sum(good), sum(damaged) FROM pickups JOIN pieces USING (collection_id)
-    WHERE state = 'arrived' GROUP BY saga_id, sku;
+    SELECT saga_id, sku, sum(good), sum(damaged)
+    FROM (SELECT saga_id, sku, good, damaged FROM pickups JOIN pieces USING (collection_id) WHERE state = 'arrived'
+          UNION ALL SELECT saga_id, sku, -good, -damaged FROM settled_surplus)
+    GROUP BY saga_id, sku HAVING sum(good) <> 0 OR sum(damaged) <> 0;
     CREATE TABLE counted (return_id, sku, units, PRIMARY KEY (return_id, sku)) WITHOUT ROWID;
     INSERT INTO counted
     SELECT return_id, sku, iif(collections.state IS 'ARRIVED', coalesce(good + damaged, 0), units)
@@ -294,7 +309,7 @@ PARCELS_ARE_THE_RETURNS = Invariant(
            OR sagas.state = 'CANCELLED_COMPENSATED'
               AND pickups.saga_id NOT IN (SELECT saga_id FROM contradictions)
               AND (pickups.state IN ('accepted', 'collected', 'lost')
-                   OR pickups.state = 'arrived' AND collection_id IN (SELECT collection_id FROM pieces))
+                   OR pickups.state = 'arrived' AND pickups.saga_id IN (SELECT saga_id FROM arrived))
         UNION ALL
         SELECT saga_id, count(*) || ' parcels have ended for one return'
         FROM pickups WHERE state IN ('arrived', 'lost') GROUP BY saga_id HAVING count(*) > 1
@@ -313,6 +328,11 @@ PARCELS_ARE_THE_RETURNS = Invariant(
         WHERE collections.state = 'ARRIVED'
           AND (coalesce(collected.good, 0), coalesce(collected.damaged, 0))
            <> (coalesce(arrived.good, 0), coalesce(arrived.damaged, 0))
+    """,
+    settled="""
+        SELECT saga_id, (good + damaged) || ' pieces of ' || sku || ' came besides; settled by ' || settled_by || ': '
+               || reason
+        FROM settled_surplus ORDER BY saga_id, sku
     """,
 )
 

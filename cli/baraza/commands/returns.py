@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from baraza.commands.options import Commands, Home, Json, Order, as_argument, check_key, command, order_id
+from baraza.commands.options import Commands, Home, Json, Order, as_argument, check_key, check_reason, command, order_id
 from baraza.repetition import done, repeatable
 from baraza.system import running
 from baraza.terminal import UsageRefusal, notify, put, put_json
@@ -24,6 +24,7 @@ ReturnFile = Annotated[
         show_default=False,
     ),
 ]
+Reason = Annotated[str, typer.Option("--reason", help="What was done; it is kept for ever.", show_default=False)]
 Key = Annotated[
     str | None,
     typer.Option("--idempotency-key", help="The same key returns the same return again.", show_default=False),
@@ -74,6 +75,20 @@ def cancel(return_id: Return, home: Home = None, as_json: Json = False) -> None:
     see = command("returns", "show", name, home=home)
     with done(f"The cancellation of {name} was requested all the same. See what became of it: {see}"):
         put_json(found) if as_json else put(_line(found))
+
+
+@app.command()
+def settle(return_id: Return, reason: Reason, home: Home = None, as_json: Json = False) -> None:
+    """Record what was done about pieces that came in a return's parcel besides its own. The audit shows it as settled.
+
+    The return itself stays as it is.
+    """
+    check_reason(reason)
+    name = order_id(return_id, "a return's id")
+    with running.find(home).api("shipping") as shipping:
+        found = shipping.call("POST", f"/v1/collections/{name}/settle", body={"reason": reason})
+    with done(f"The surplus of {name} is settled all the same."):
+        put_json(found) if as_json else put(f"{name}  surplus settled by {found['settled_by']}")
 
 
 def _line(found: dict[str, Any]) -> str:

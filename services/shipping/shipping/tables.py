@@ -38,6 +38,15 @@ collections = Table(
     Column("surplus", JSONB, comment="what arrived besides; null: nothing, or it was not kept"),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
+surplus_settlements = Table(
+    "surplus_settlements",
+    metadata,
+    Column("saga_id", Text, primary_key=True),
+    Column("step", Text, primary_key=True),
+    Column("settled_at", DateTime(timezone=True), nullable=False),
+    Column("settled_by", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+)
 
 COLUMNS = Columns.of(shipments, without=["updated_at"], sources={"state": "state.value"})
 CHANGED = COLUMNS.only("saga_id", "step", "state")
