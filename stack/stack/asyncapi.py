@@ -1,7 +1,7 @@
 """Describes all topics as an AsyncAPI document: which messages are on each, and which login sends or receives them.
 
-It is made from the contract alone, so it names no saga. It describes the wire, and must never describe a deployment:
-no address, no number of partitions.
+It is made from the contract and the definitions of the sagas. It describes the wire, and must never describe a
+deployment: no address, no number of partitions.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
 from chassis.wire.envelope import CONTENT_TYPE
+from chassis.wire.kafka import MECHANISM
 from chassis.wire.registry import Subject
 from messages.contract import name_of
+from saga_tracker.definitions import DEFINITIONS
 from stack import contract
 
 Json: TypeAlias = dict[str, Any]
@@ -55,6 +57,20 @@ LETTER_HEADERS: Final[Json] = {
     },
 }
 
+SERVER: Final[Json] = {
+    "host": "{bootstrap}",
+    "protocol": "kafka-secure",
+    "description": "The brokers, by which every login meets the same topics.",
+    "variables": {"bootstrap": {"description": "The BARAZA_KAFKA of a process: hosts with their ports."}},
+    "security": [{"$ref": "#/components/securitySchemes/login"}],
+    "bindings": {"kafka": {"schemaRegistryVendor": "confluent", "bindingVersion": KAFKA_BINDING}},
+}
+"""It names no address: settings have no default one."""
+LOGIN: Final[Json] = {
+    "type": {"SCRAM-SHA-256": "scramSha256", "SCRAM-SHA-512": "scramSha512"}[MECHANISM],
+    "description": "A login for each service, for analytics, the audit and operators. Operations name it.",
+}
+
 
 def document() -> Json:
     """Return the document, in one order whatever the order of the definitions."""
@@ -73,11 +89,13 @@ def document() -> Json:
             "license": {"name": "Apache 2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
         },
         "defaultContentType": CONTENT_TYPE.decode(),
+        "servers": {"kafka": SERVER},
         "channels": {topic: _channel(topic, subjects) for topic in sorted(contract.topics())},
         "operations": dict(_operations()),
         "components": {
             "messages": {**_messages(subjects), DEAD_LETTER: _dead_letter()},
             "schemas": {"Headers": HEADERS, "DeadLetterHeaders": LETTER_HEADERS},
+            "securitySchemes": {"login": LOGIN},
         },
     }
 
@@ -150,7 +168,34 @@ def _operations() -> Iterator[tuple[str, Json]]:
     for login, rights in sorted(contract.kafka_rights().items()):
         for action, topics in (("send", rights.writes), ("receive", rights.reads)):
             for topic in sorted(topics):
-                yield (
-                    f"{login}.{action}.{topic}",
-                    {"action": action, "title": f"{login}: {action}", "channel": {"$ref": f"#/channels/{topic}"}},
-                )
+                yield f"{login}.{action}.{topic}", _operation(login, action, topic)
+
+
+def _operation(login: str, action: str, topic: str) -> Json:
+    purpose = _purpose(topic)
+    causes = list(dict.fromkeys(_causes(login, topic))) if action == "receive" else []
+    return {
+        "action": action,
+        "title": f"{login}: {action}",
+        "summary": f"{login} {'publishes' if action == 'send' else 'reads'}: {purpose[0].lower()}{purpose[1:]}",
+        **({"description": " ".join(causes)} if causes else {}),
+        "channel": {"$ref": f"#/channels/{topic}"},
+    }
+
+
+def _causes(login: str, topic: str) -> Iterator[str]:
+    """Yield what the messages of a topic lead to in a service, by the definitions of the sagas."""
+    for saga in DEFINITIONS.values():
+        of_saga = f"in {saga.name} version {saga.version}"
+        for step in saga.steps:
+            if step.service != login:
+                continue
+            if step.trigger_topic == topic:
+                yield f"{name_of(step.trigger)} triggers {step.name} {of_saga}."
+            if step.compensation is not None and topic == f"{login}.commands":
+                yield f"{name_of(step.compensation.command)} undoes {step.name} {of_saga}."
+        for event, services in saga.reactions.items():
+            if login in services and topic == f"{event.OWNER}.events":
+                yield f"{login} reacts to {name_of(event)} {of_saga}."
+        if login == saga.started_by.OWNER and topic == contract.SAGA_EVENTS:
+            yield f"{name_of(saga.completed_by)} and {name_of(saga.failed_by)} end {saga.name} version {saga.version}."

@@ -10,6 +10,8 @@ import pytest
 from fastavro import parse_schema
 from jsonschema import Draft7Validator
 
+from messages.contract import name_of
+from saga_tracker.definitions import DEFINITIONS
 from stack import asyncapi, contract
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,6 +63,26 @@ def references(node: Any) -> list[str]:
         own = [node["$ref"]] if isinstance(node.get("$ref"), str) else []
         return own + [each for value in node.values() for each in references(value)]
     return [each for value in node for each in references(value)] if isinstance(node, list) else []
+
+
+def test_an_operation_shows_what_it_is_for_and_what_its_messages_lead_to(document: dict[str, Any]) -> None:
+    operations = document["operations"]
+    assert operations["loyalty.send.loyalty.events"]["summary"] == "loyalty publishes: what has happened in loyalty."
+    assert all(each["summary"] for each in operations.values())
+    for saga in DEFINITIONS.values():
+        for step in saga.steps:
+            received = operations[f"{step.service}.receive.{step.trigger_topic}"]["description"]
+            assert f"{name_of(step.trigger)} triggers {step.name} in {saga.name} version {saga.version}." in received
+            if step.compensation is not None:
+                commanded = operations[f"{step.service}.receive.{step.service}.commands"]["description"]
+                assert f"{name_of(step.compensation.command)} undoes {step.name} in {saga.name}" in commanded
+    assert "OrderConfirmed and OrderFailed end order" in operations["checkout.receive.saga.events"]["description"]
+    assert "checkout reacts to ParcelArrived" in operations["checkout.receive.shipping.events"]["description"]
+
+
+def test_its_server_is_of_no_deployment(document: dict[str, Any]) -> None:
+    (server,) = document["servers"].values()
+    assert (server["host"], list(server["variables"])) == ("{bootstrap}", ["bootstrap"])
 
 
 def test_every_payload_is_avro(document: dict[str, Any]) -> None:

@@ -55,11 +55,10 @@ def close_evidence(pieces: EvidenceIds, reason: Reason, home: Home = None, as_js
 
 def services() -> list[str]:
     """Return the services with steps whose outcome comes later: each stores the evidence of its own."""
-    from saga_tracker.definitions import DEFINITIONS
+    from stack.contract import called_back
     from stack.selection import is_installed
 
-    steps = (step for definition in DEFINITIONS.values() for step in definition.steps if step.awaited is not None)
-    return [service for service in dict.fromkeys(step.service for step in steps) if is_installed(service)]
+    return [service for service in called_back() if is_installed(service)]
 
 
 def _table(found: list[dict[str, Any]], *, are_closed: bool) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
