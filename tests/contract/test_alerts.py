@@ -14,16 +14,19 @@ import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
 import checkout.main
+import checkout.tables
 import ledger.main
+import ledger.tables
 from chassis.telemetry import metrics, table_gauges
 from saga_tracker import saga_metrics
+from saga_tracker.definitions import DEFINITIONS
 from stack import debian, from_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 OBSERVABILITY = ROOT / "observability"
 ALERTS = yaml.safe_load((OBSERVABILITY / "alerts.yml").read_text())
 RULES = [rule for group in ALERTS["groups"] for rule in group["rules"]]
-OWN = (ledger.main.IMBALANCE, checkout.main.OVERDUE)
+OWN = (ledger.main.IMBALANCE, ledger.main.OVERDUE, checkout.main.OVERDUE)
 """The measures of single services."""
 NAME = re.compile(r"\bbaraza[a-z0-9_:]*\b")
 PROMTOOL_TIMEOUT_S = 60
@@ -55,6 +58,12 @@ def test_every_query_names_a_metric_that_exists() -> None:
     queried = {name for query in queries() for name in NAME.findall(query)}
     assert queried - measured() == set()
     assert len(queried) > 20
+
+
+def test_each_saga_is_counted_where_its_requests_are_undecided() -> None:
+    queried = f"{checkout.tables.OVERDUE} {ledger.tables.OVERDUE}"
+    counted = re.findall(r"SELECT '(\w+)', count", queried)
+    assert sorted(counted) == sorted({definition.name for definition in DEFINITIONS.values()})
 
 
 def test_every_alert_has_a_page_with_instructions() -> None:

@@ -29,6 +29,17 @@ def measure(
     return Measure(name=name, documentation=documentation, labels=labels, query=rows, age_max_s=age_max_s)
 
 
+def overdue(query: TextClause) -> Measure:
+    """Return the gauge of a service's started sagas. ``query`` returns each type, and how many are overdue."""
+    return measure(
+        "baraza_sagas_overdue",
+        "Requests that are undecided for more than ten minutes in the service that starts their saga, by saga. Those "
+        "whose saga is parked, or waits for an outcome that comes later, are included.",
+        ("saga",),
+        query,
+    )
+
+
 OUTBOX = (
     measure(
         "baraza_outbox_rows", "Committed messages in the outbox that are not known to be published.", (), OUTBOX_ROWS

@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from chassis.process import service
 from chassis.process.service import Dependencies, Service
-from chassis.telemetry.table_gauges import measure
+from chassis.telemetry.table_gauges import overdue
 from chassis.values.money import is_currency
 from checkout import api, tables
 from checkout.handlers import HANDLERS
@@ -58,12 +58,7 @@ def _rate(text: str) -> tuple[str, PointsRate]:
     return found["currency"], PointsRate(points=int(found["points"]), minor=int(found["minor"]))
 
 
-OVERDUE = measure(
-    "baraza_orders_overdue",
-    "Orders that have been PENDING for more than ten minutes, parked ones included.",
-    (),
-    tables.OVERDUE,
-)
+OVERDUE = overdue(tables.OVERDUE)
 
 
 def build(dependencies: Dependencies) -> Service:

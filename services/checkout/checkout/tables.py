@@ -93,6 +93,7 @@ returns = Table(
     Column("failure_cause", Text),
     Column("failure_reason", Text),
     Index("returns_by_order", "order_id"),
+    Index("returns_open", "requested_at", postgresql_where=text("decided_at IS NULL")),
 )
 
 
@@ -215,8 +216,13 @@ UPSERT_PRODUCTS = text(f"""
           IS DISTINCT FROM ({PRODUCT_COLUMNS.without("sku").names_in("excluded")})
 """)
 
-OVERDUE = text("SELECT count(*) FROM orders WHERE state = 'PENDING' AND submitted_at < now() - interval '10 minutes'")
-"""A saga ends within minutes, or the tracker parks it; an order that is still open then is known to the tracker."""
+OVERDUE = text("""
+    SELECT 'order', count(*) FROM orders WHERE state = 'PENDING' AND submitted_at < now() - interval '10 minutes'
+    UNION ALL
+    SELECT 'return_order', count(*) FROM returns
+    WHERE decided_at IS NULL AND requested_at < now() - interval '10 minutes'
+""")
+"""A saga ends within minutes, waits for a parcel, or is parked: what is open then is known to the tracker."""
 
 CATALOGUE_PAGE = text(f"""
     SELECT {PRODUCT_COLUMNS.names} FROM products WHERE sku > :after ORDER BY sku LIMIT :limit

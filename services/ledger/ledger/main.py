@@ -5,7 +5,7 @@ from __future__ import annotations
 from chassis.postgres.transient import utc_now
 from chassis.process import service
 from chassis.process.service import Dependencies, Service
-from chassis.telemetry.table_gauges import measure
+from chassis.telemetry.table_gauges import measure, overdue
 from ledger import api, tables
 from ledger.handlers import HANDLERS
 from ledger.outgoing import DAYS, EVENTS
@@ -20,6 +20,7 @@ IMBALANCE = measure(
     # The query reads every account.
     age_max_s=60,
 )
+OVERDUE = overdue(tables.OVERDUE)
 
 
 def build(dependencies: Dependencies) -> Service:
@@ -27,7 +28,7 @@ def build(dependencies: Dependencies) -> Service:
     return Service(
         handlers=HANDLERS,
         app=api.application(dependencies),
-        measures=(IMBALANCE,),
+        measures=(IMBALANCE, OVERDUE),
         tasks=tasks(dependencies.codec, utc_now),
         also_publishes={DAYS: (DayClosed,), EVENTS: (ManualPostingApproved,)},
     )

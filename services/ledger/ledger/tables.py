@@ -12,7 +12,7 @@ from ledger.model.transfers import Transfer
 from ledger.store import booking, rows
 from ledger.store.schema import metadata
 
-__all__ = ["IMBALANCE", "load", "metadata", "save"]
+__all__ = ["IMBALANCE", "OVERDUE", "load", "metadata", "save"]
 
 IMBALANCE = text("""
     SELECT currency, sum(abs(difference))
@@ -21,6 +21,11 @@ IMBALANCE = text("""
         FROM balances JOIN accounts ON accounts.id = account_id GROUP BY chart, currency
     ) AS books
     GROUP BY currency
+""")
+
+OVERDUE = text("""
+    SELECT 'manual_posting', count(*) FROM manual_postings
+    WHERE state = 'APPROVED' AND decided_at < now() - interval '10 minutes'
 """)
 
 

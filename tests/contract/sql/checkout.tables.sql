@@ -49,9 +49,12 @@ WHERE (products.name, products.price_minor, products.currency) IS DISTINCT
 FROM (excluded.name, excluded.price_minor, excluded.currency);
 
 -- OVERDUE
-SELECT count(*)
+SELECT 'order', count(*)
 FROM orders
-WHERE state = 'PENDING' AND submitted_at < now() - interval '10 minutes';
+WHERE state = 'PENDING' AND submitted_at < now() - interval '10 minutes' UNION ALL
+SELECT 'return_order', count(*)
+FROM returns
+WHERE decided_at IS NULL AND requested_at < now() - interval '10 minutes';
 
 -- CATALOGUE_PAGE
 SELECT sku, name, price_minor, currency

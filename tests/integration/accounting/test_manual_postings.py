@@ -17,6 +17,7 @@ from chassis.process.service import Dependencies
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import new_id
 from ledger import api
+from ledger.main import OVERDUE
 from ledger.outgoing import EVENTS, PARTITION
 from ledger.sagas.manual_posting import OnePerson
 from ledger.sagas.manual_posting import hold as manual_hold
@@ -176,6 +177,21 @@ def test_a_decision_that_is_repeated_is_the_same_decision(ledger: LedgerUnderTes
     assert len(started(ledger, posting)) == 1
     office.decide(posting, "approval", by="cleo", status=409)
     office.decide(posting, "refusal", status=409)
+
+
+def test_an_approved_posting_is_overdue_after_ten_minutes(ledger: LedgerUnderTest) -> None:
+    insert = text("""
+        INSERT INTO manual_postings (posting_id, key, accounts, amounts, currencies, effective_at, reason, proposed_by,
+                                     proposed_at, state, decided_by, decided_at)
+        VALUES (:id, :id, '{}', '{}', '{}', now(), 'r', 'ann', now(), :state, 'ben', now() - CAST(:age AS interval))
+    """)
+    with ledger.engine.connect() as tx:
+        ((saga, before),) = OVERDUE.query(tx)
+        for number, (state, age) in enumerate((("APPROVED", "11 min"), ("APPROVED", "9 min"), ("POSTED", "11 min"))):
+            tx.execute(insert, {"id": f"overdue-{number}", "state": state, "age": age})
+        assert OVERDUE.query(tx) == [("manual_posting", before + 1)]
+        tx.rollback()
+    assert saga == "manual_posting"
 
 
 @pytest.mark.parametrize("by", ["ann", "ben"])
