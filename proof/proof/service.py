@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -38,12 +38,19 @@ class Service:
     commits: list[tuple[datetime, TopicPartition, int]] = field(default_factory=list)
     due_at: dict[str, dict[int, datetime]] = field(default_factory=dict)
     adapters: Sequence[CallbackAdapter] = ()
+    sweeps: list[Callable[[], None]] = field(default_factory=list)
+    """Of its processes: each plans its next sweep, as the worker does every few seconds."""
     transport: CallTransport = field(init=False)
     awaited_transport: AwaitedCallTransport = field(init=False)
 
     def __post_init__(self) -> None:
         self.transport = CallTransport(schedule=self.schedule)
         self.awaited_transport = AwaitedCallTransport(schedule=self.schedule)
+
+    def sweep_later(self) -> None:
+        """Let every process sweep: the one that lost an answer may not own the partition any more."""
+        for sweep in self.sweeps:
+            sweep()
 
     def look(self, rows: Sequence[tuple[Any, ...]] | None) -> None:
         """Take in when things are due, as a follow-up query has found it; None changes nothing."""

@@ -60,6 +60,7 @@ class Transactions:
 
     def __post_init__(self) -> None:
         self._announced_calls = self._new_announced_calls()
+        self.service.sweeps.append(self._sweep_later)
 
     def lose_memory(self) -> None:
         """Lose what a crash loses; a call that is under way has no one to return to."""
@@ -129,7 +130,7 @@ class Transactions:
         if schedule.strikes("crash between commit and publish", 0.02):
             raise Crash
         if schedule.strikes("the answer to a commit is lost", 0.01):
-            self._sweep_later()
+            self.service.sweep_later()
             raise OperationalError("COMMIT", {}, psycopg.OperationalError("no answer to the commit"))
         return out
 
@@ -221,7 +222,7 @@ class Transactions:
 
         def fail(call: AwaitedPendingCall, failure: Unavailable) -> None:
             collect(AwaitedResult(call=call, failure=failure))
-            self._sweep_later()  # what announces the attempt may be in no process's memory
+            self.service.sweep_later()  # what announces the attempt may be in no process's memory
 
         return AnnouncedCalls(lambda call: self.service.awaited_transport.begin(call, collect, is_alive), fail)
 
