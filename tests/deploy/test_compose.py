@@ -47,6 +47,10 @@ class Composed:
         """Run ``docker compose``."""
         return run((str(self._compose), *arguments), environment=self._environment, cwd=self._folder)
 
+    def log(self, container: str) -> str:
+        """Return what a container has written."""
+        return self._engine.docker("logs", container)
+
     def containers(self) -> dict[str, dict[str, Any]]:
         """Return every container of the project, as the engine describes it, by service."""
         found = self("ps", "--all", "--quiet").split()
@@ -228,9 +232,15 @@ def test_after_kills_every_container_recovers_and_the_audit_is_green_again(
 
 
 def _scenario(composed: Composed, orders: int) -> dict[str, Any]:
-    output = composed("run", "--rm", "--no-TTY", "--quiet-pull", "baraza", "demo", f"--orders={orders}", "--json")
-    summary_line = next(line for line in reversed(output.splitlines()) if line.startswith("{"))
-    summary: dict[str, Any] = json.loads(summary_line)
+    """Return the demo's summary. The engine's log has all of its output; what is attached to may end before it."""
+    name = f"demo-{orders}"
+    attached = composed(
+        *("run", f"--name={name}", "--no-TTY", "--quiet-pull", "baraza", "demo", f"--orders={orders}", "--json")
+    )
+    output = composed.log(name)
+    summaries = [line for line in output.splitlines() if line.startswith("{")]
+    assert summaries, f"The demo wrote no summary:\n{output}\nWhat was attached had:\n{attached}"
+    summary: dict[str, Any] = json.loads(summaries[-1])
     return summary
 
 
