@@ -17,18 +17,19 @@ from chassis.postgres.statement import Statement
 BODY_LENGTH_MAX = 4_000
 """Characters of a body that are shown; a body of a callback is far shorter."""
 
-UNMATCHED = Statement("""
-    SELECT id, provider, source, received_at, outcome, key, provider_id, reference, body, matches,
-           closed_at, closed_by, closed_reason
+SHOWN = """id, provider, source, received_at, outcome, key, provider_id, reference, body, matches,
+           closed_at, closed_by, closed_reason"""
+
+UNMATCHED = Statement(f"""
+    SELECT {SHOWN}
     FROM evidence
     WHERE match_at IS NOT NULL
     ORDER BY received_at, id
     LIMIT %(limit)s
 """)
 
-CLOSED = Statement("""
-    SELECT id, provider, source, received_at, outcome, key, provider_id, reference, body, matches,
-           closed_at, closed_by, closed_reason
+CLOSED = Statement(f"""
+    SELECT {SHOWN}
     FROM evidence
     WHERE closed_at IS NOT NULL
     ORDER BY closed_at DESC, id
