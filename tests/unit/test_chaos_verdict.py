@@ -15,8 +15,7 @@ from baraza.chaos.target import ChaosTarget
 from baraza.chaos.verdict import Verdict, judge
 from baraza.storefront.replay import Intake
 
-NOW = datetime.now(UTC)
-LATER = NOW + timedelta(minutes=5)
+SINCE = datetime(2026, 1, 2, tzinfo=UTC)
 
 
 class Target:
@@ -51,7 +50,7 @@ def judged(sagas: Iterable[Row], queries: Iterable[Row] = (), *, returns: Iterab
 
 ORDER = ("order-1", "order", "CONFIRMED", None)
 ENDED = ("return-1", "return_order", "CONFIRMED", None)
-WAITING = ("return-2", "return_order", "PENDING", NOW)
+WAITING = ("return-2", "return_order", "PENDING", SINCE)
 
 
 def test_orders_and_returns_that_ended_are_counted_apart() -> None:
@@ -68,18 +67,19 @@ def test_a_return_that_the_tracker_does_not_know_is_lost() -> None:
 
 
 def test_a_return_that_waits_for_its_next_query_is_named_and_is_no_violation() -> None:
-    verdict = judged([ORDER, WAITING], [("return-2", LATER)], returns=["return-2"])
+    later = datetime.now(UTC) + timedelta(hours=1)
+    verdict = judged([ORDER, WAITING], [("return-2", later)], returns=["return-2"])
     assert not verdict.violations
     assert [each.saga_id for each in verdict.waiting] == ["return-2"]
     written: list[str] = []
     show(verdict, written.append)
     (line,) = [line for line in written if line.startswith("WAITS")]
     assert line.startswith("WAITS  return-2 waits for the outcome of collect_parcel since ")
-    assert verdict.to_json()["waiting"][0]["query_at"] == LATER
+    assert verdict.to_json()["waiting"][0]["query_at"] == later
 
 
 def test_a_return_that_nothing_queries_for_is_a_violation() -> None:
-    for queries in ([], [("return-2", NOW - timedelta(minutes=5))]):
+    for queries in ([], [("return-2", SINCE)]):
         verdict = judged([ORDER, WAITING], queries, returns=["return-2"])
         (violation,) = verdict.violations
         assert violation.startswith("saga return-2 waits for the outcome of collect_parcel")

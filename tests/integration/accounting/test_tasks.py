@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, cast
 
 import pytest
@@ -30,7 +30,6 @@ from support.ledgers import CURRENCY, FUNDING, LedgerUnderTest, hold, kinds, mem
 from support.registries import Shelf
 
 WORKING = f"sacco:working:{CURRENCY}"
-TODAYS_END = end_of(day_of(utc_now(), CHARTS["sacco"].zone), CHARTS["sacco"].zone)
 
 
 @pytest.fixture
@@ -39,6 +38,13 @@ def own_ledger(infrastructure: Stack) -> Iterator[LedgerUnderTest]:
     with scratch_ledger(infrastructure) as ledger:
         ledger.fund(member("ann"), 1_000)
         yield ledger
+
+
+def first_days_end(ledger: LedgerUnderTest) -> datetime:
+    """Return when the day ends on which the first transfer was booked."""
+    ((booked_at,),) = ledger.rows("SELECT min(booked_at) FROM transfers")
+    zone = CHARTS["sacco"].zone
+    return end_of(day_of(booked_at, zone), zone)
 
 
 def task(run: object, name: str = "it") -> Task:
@@ -115,7 +121,8 @@ def test_a_hold_that_was_under_way_when_it_ended_is_voided_as_well(own_ledger: L
 def test_a_day_is_closed_an_hour_after_its_end_and_its_root_is_published(own_ledger: LedgerUnderTest) -> None:
     shelf = Shelf()
     codec = Codec(shelf)
-    closes_at = TODAYS_END + CLOSE_AFTER
+    ends_at = first_days_end(own_ledger)
+    closes_at = ends_at + CLOSE_AFTER
 
     def close_at(after: timedelta) -> bool:
         return run_once(own_ledger.engine, task(lambda tx: close_next_day(tx, codec, now=closes_at + after)))
@@ -130,12 +137,12 @@ def test_a_day_is_closed_an_hour_after_its_end_and_its_root_is_published(own_led
     ((root, heads),) = own_ledger.rows("SELECT root, heads FROM day_closes WHERE chart = 'sacco'")
     assert isinstance(published, DayClosed)
     assert (topic, key, partition) == (DAYS, "sacco", 0)
-    assert (published.root, published.heads, published.closed_until) == (bytes(root).hex(), heads, TODAYS_END)
+    assert (published.root, published.heads, published.closed_until) == (bytes(root).hex(), heads, ends_at)
 
 
 def test_days_that_were_missed_are_closed_one_after_the_other(own_ledger: LedgerUnderTest) -> None:
     codec = Codec(Shelf())
-    now = TODAYS_END + CLOSE_AFTER + timedelta(days=2)
+    now = first_days_end(own_ledger) + CLOSE_AFTER + timedelta(days=2)
     closing = task(lambda tx: close_next_day(tx, codec, now=now))
     assert [run_once(own_ledger.engine, closing) for _ in range(4)] == [True, True, True, False]
 
