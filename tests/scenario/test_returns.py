@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 import pytest
 
 from chassis.wire.envelope import new_id
@@ -14,6 +15,7 @@ from support.waiting import until
 PRICE_MINOR, QUANTITY, POINTS = 250, 4, 4
 """Of the order that a test returns; each point pays one cent."""
 PAYABLE_MINOR = QUANTITY * PRICE_MINOR - POINTS
+STALE = 412
 STAFF = "staff"
 """The operator of every call of these tests."""
 
@@ -38,12 +40,16 @@ def given_back(shop: Shop, order_id: str) -> tuple[int, int, int]:
 
 
 def act(shop: Shop, saga_id: str, what: str, reason: str) -> None:
-    """Act on a saga as an operator does, on what was read of it."""
+    """Act on a saga as an operator does, on what was read of it; one that has changed meanwhile is read again."""
     url = f"{shop.stack.endpoints.url('saga-tracker-api')}/v1/sagas/{saga_id}"
     authorized = {"Authorization": f"Bearer {shop.token()}"}
-    read = shop.http.get(url, headers=authorized)
-    headers = {"If-Match": read.headers["ETag"], "Idempotency-Key": new_id()}
-    shop.call("saga-tracker-api", "POST", f"/v1/sagas/{saga_id}/{what}", {"reason": reason}, **headers)
+
+    def answer() -> httpx.Response:
+        headers = {"If-Match": shop.http.get(url, headers=authorized).headers["ETag"], "Idempotency-Key": new_id()}
+        return shop.http.post(f"{url}/{what}", json={"reason": reason}, headers=authorized | headers)
+
+    acted = until(answer, f"{what} of {saga_id} is decided", holds=lambda each: each.status_code != STALE)
+    assert acted.is_success, f"{acted.status_code} {acted.text}"
 
 
 def test_all_pieces_in_two_returns_give_back_exactly_what_was_paid(shop: Shop) -> None:
