@@ -16,16 +16,12 @@ CLOCKS = frozenset(
 
 def evaluated_on_import(node: ast.AST) -> Iterator[ast.AST]:
     """Yield what Python evaluates on import: of a function, its decorators and defaults alone."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
-            parts: list[ast.AST] = [*child.decorator_list, *child.args.defaults]
-            parts += [default for default in child.args.kw_defaults if default is not None]
-            for part in parts:
-                yield part
-                yield from evaluated_on_import(part)
-        elif not isinstance(child, ast.Lambda):
-            yield child
-            yield from evaluated_on_import(child)
+    yield node
+    parts = list(ast.iter_child_nodes(node))
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        parts = [*getattr(node, "decorator_list", ()), *node.args.defaults, *filter(None, node.args.kw_defaults)]
+    for part in parts:
+        yield from evaluated_on_import(part)
 
 
 def clocks_read(source: str) -> list[int]:
@@ -52,6 +48,7 @@ def test_no_test_reads_the_clock_on_import() -> None:
         "@mark.parametrize('at', [time()])\ndef f(): ...",
         "def f(at=monotonic()): ...",
         "def f(*, at=date.today()): ...",
+        "later = lambda at=utc_now(): at",
     ],
 )
 def test_a_clock_read_on_import_is_found(source: str) -> None:
@@ -60,3 +57,7 @@ def test_a_clock_read_on_import_is_found(source: str) -> None:
 
 def test_a_clock_read_in_a_test_is_not() -> None:
     assert clocks_read("def f():\n    return datetime.now(UTC)\nlater = lambda: utc_now()") == []
+
+
+def test_a_clock_read_in_a_default_that_is_a_function_is_not() -> None:
+    assert clocks_read("def f(clock=lambda: utc_now()): ...") == []
