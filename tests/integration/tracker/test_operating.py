@@ -11,6 +11,7 @@ import pytest
 from chassis.wire.envelope import new_id
 from messages import checkout, saga
 from messages.contract import Message
+from support import operating
 from support.tracker_peers import ORDER, TrackerPeers, message, successes, until
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -20,7 +21,11 @@ RESERVE = "reserve_inventory"
 
 
 def url_of(wire: TrackerPeers) -> str:
-    return f"{wire.stack.endpoints.http['saga-tracker-api'][0]}/v1"
+    return f"{wire.tracker_api}/v1"
+
+
+def acts_on(wire: TrackerPeers, saga_id: str, what: str, reason: str) -> None:
+    operating.act(wire.http, wire.tracker_api, saga_id, what, reason, wire.token("operator"))
 
 
 def dead_letter(wire: TrackerPeers, trigger: Message, *, redrive: int = 0, reason: str = "ZeroDivisionError") -> None:
@@ -40,6 +45,7 @@ def parked(wire: TrackerPeers, saga_id: str) -> list[Message]:
     wire.publish(*events[:2])
     dead_letter(wire, events[1])
     wire.becomes(saga_id, "NEEDS_REVIEW")
+    wire.has_recorded(*events[:2])  # its dead letter alone parks it, and the events would change it again
     return events
 
 
@@ -62,7 +68,7 @@ def test_an_operator_redrives_a_parked_order_until_it_runs(wire: TrackerPeers) -
     assert wire.http.post(act, json=body, headers=operator).status_code == 428
     stale = wire.http.post(act, json=body, headers=operator | {"If-Match": '"999999"'})
     assert (stale.status_code, stale.headers["ETag"]) == (412, tag(wire, saga_id)["If-Match"])
-    assert wire.http.post(act, json=body, headers=operator | tag(wire, saga_id)).status_code == 202
+    acts_on(wire, saga_id, "redrive", body["reason"])
     (first,) = wire.awaits(saga_id, "RedriveStep")
     assert isinstance(first, saga.RedriveStep)
     assert (first.step, first.attempt, first.reason) == (RESERVE, 1, "staff-1: the division is fixed")
@@ -71,7 +77,7 @@ def test_an_operator_redrives_a_parked_order_until_it_runs(wire: TrackerPeers) -
     dead_letter(wire, events[1])  # a copy of the first dead letter is history
     dead_letter(wire, events[1], redrive=1, reason="KeyError")
     assert "KeyError" in wire.becomes(saga_id, "NEEDS_REVIEW").reason
-    assert wire.http.post(act, json=body, headers=operator | tag(wire, saga_id)).status_code == 202
+    acts_on(wire, saga_id, "redrive", body["reason"])
     until(lambda: len(wire.outgoing(saga_id)) == 2, "the second redrive")
     wire.publish(redriven(saga_id, "RESUMED", 2), topic="inventory.events")
     wire.publish(*events[2:])
@@ -101,15 +107,10 @@ def test_a_group_is_reviewed_planned_and_applied(wire: TrackerPeers) -> None:
     apply = f"{url}/plans/{plan['plan_id']}/apply"
     for _ in range(2):
         assert wire.http.post(apply, json={"reason": "fixed"}, headers=operator).status_code == 202
-    found = until(lambda: _applied(wire, plan["plan_id"]), "the plan is applied")
+    found = operating.applied(wire.http, wire.tracker_api, plan["plan_id"], operator)
     assert found["counts"] == {"DONE": 5}
     for saga_id in saga_ids:
         wire.awaits(saga_id, "RedriveStep")
-
-
-def _applied(wire: TrackerPeers, plan_id: str) -> Any:
-    plan = wire.http.get(f"{url_of(wire)}/plans/{plan_id}", headers=wire.token("support")).json()
-    return plan if plan["state"] == "APPLIED" else None
 
 
 def acts(wire: TrackerPeers, saga_id: str) -> list[tuple[str, str]]:
@@ -121,9 +122,7 @@ def test_other_acts_are_on_the_timeline_with_actor_and_reason(wire: TrackerPeers
     url, operator, saga_id = url_of(wire), wire.token("operator"), new_id()
     parked(wire, saga_id)
     for act, reason in (("annotate", "asked the warehouse"), ("compensate", "it is sold out")):
-        headers = operator | tag(wire, saga_id)
-        answer = wire.http.post(f"{url}/sagas/{saga_id}/{act}", json={"reason": reason}, headers=headers)
-        assert answer.status_code == 202, answer.text
+        acts_on(wire, saga_id, act, reason)
         until(lambda: acts(wire, saga_id)[-1:] == [(act.capitalize(), f"staff-1: {reason}")], f"{act} is recorded")  # noqa: B023
     wire.awaits(saga_id, *["FenceSaga"] * len(ORDER.services))
     assert [title for title, _ in acts(wire, saga_id)] == ["Annotate", "Compensate"]
@@ -133,6 +132,16 @@ def test_other_acts_are_on_the_timeline_with_actor_and_reason(wire: TrackerPeers
     assert again.status_code == 409
     blank = wire.http.post(f"{url}/sagas/{saga_id}/cancel", json={"reason": "   "}, headers=operator)
     assert blank.status_code == 422
+
+
+def test_a_note_that_is_read_back_leaves_the_sagas_revision(wire: TrackerPeers) -> None:
+    saga_id = new_id()
+    parked(wire, saga_id)
+    wire.records()
+    before = wire.saga(saga_id).version
+    acts_on(wire, saga_id, "annotate", "asked the warehouse")
+    wire.records()  # the decision on Kafka, too
+    assert wire.saga(saga_id).version == before + 1
 
 
 def test_a_dead_letter_without_a_responsible_saga_is_open_until_it_is_closed(wire: TrackerPeers) -> None:
@@ -179,9 +188,7 @@ def test_an_order_redriven_long_after_its_deadline_gets_its_whole_time_again(wir
         tx.exec_driver_sql(
             "UPDATE sagas SET started_at = now() - interval '1 day' WHERE saga_id = %(saga_id)s", {"saga_id": saga_id}
         )
-    url, operator = url_of(wire), wire.token("operator")
-    headers = operator | tag(wire, saga_id)
-    assert wire.http.post(f"{url}/sagas/{saga_id}/redrive", json={"reason": "r"}, headers=headers).status_code == 202
+    acts_on(wire, saga_id, "redrive", "r")
     wire.awaits(saga_id, "RedriveStep")
     wire.publish(redriven(saga_id, "RESUMED", 1), topic="inventory.events")
     until(lambda: wire.saga(saga_id).waiting == f"{RESERVE} to run", "it is not stopped at once")

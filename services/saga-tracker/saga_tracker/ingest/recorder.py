@@ -118,7 +118,8 @@ class Recorder:
             else:
                 record_message(saga, each, unit_of_work)
         # 4. and 5.
-        unit_of_work.save(tx, tracked.values())
+        changed = {each.saga_id for each in decoded if not leads_to_nothing(each)}
+        unit_of_work.save(tx, [saga for saga_id, saga in tracked.items() if saga_id in changed])
         check_offsets()
         return RecordedBatch(
             rows=unit_of_work.outbox_rows, offsets=offsets, sagas=[saga.row for saga in tracked.values()]
@@ -262,6 +263,16 @@ def _record_own_decision(saga: TrackedSaga, decision: DecodedDecision, unit_of_w
         for each in message.redrives:
             command = redrive_of_unknown_step(saga.row, each.service, each.number, message, unit_of_work.now)
             unit_of_work.send(saga, command, None)
+
+
+def leads_to_nothing(record: DecodedRecord) -> bool:
+    """Return whether a record is a decision that is read back and changes nothing, such as an operator's note.
+
+    Its saga keeps its revision. Otherwise an operator's next act would be skipped, because the saga changed meanwhile.
+    """
+    if not isinstance(record, DecodedDecision) or record.fact is not None:
+        return False
+    return not (isinstance(record.message, OperatorActed) and record.message.redrives)
 
 
 def _check_own(tx: Connection, read_back: Sequence[DecodedDecision]) -> None:
