@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import threading
-import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,6 +22,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # exported, b
     ConfigResource,
     ResourceType,
 )
+from confluent_kafka.schema_registry import SchemaRegistryClient
 
 from messages.catalogue import MESSAGES
 from stack import (
@@ -159,19 +159,14 @@ def test_an_undeclared_topic_is_not_created(stack: Stack) -> None:
 
 def test_every_message_has_a_subject_under_its_compatibility_level(stack: Stack) -> None:
     assert {subject.message_type for subject in contract.subjects()} == set(MESSAGES.values())
-    for subject in contract.subjects():
-        with urllib.request.urlopen(f"{stack.endpoints.registry_url}/config/{subject.name}") as response:
-            assert json.load(response) == {"compatibilityLevel": subject.compatibility}
+    with SchemaRegistryClient(stack.registry_writer()) as client:
+        for subject in contract.subjects():
+            assert client.get_compatibility(subject.name) == subject.compatibility
 
 
-def schema_ids(stack: Stack) -> dict[str, int]:
-    found = {}
-    for subject in contract.subjects():
-        with urllib.request.urlopen(
-            f"{stack.endpoints.registry_url}/subjects/{subject.name}/versions/latest"
-        ) as response:
-            found[subject.name] = json.load(response)["id"]
-    return found
+def schema_ids(stack: Stack) -> dict[str, int | None]:
+    with SchemaRegistryClient(stack.registry_writer()) as client:
+        return {each.name: client.get_latest_version(each.name).schema_id for each in contract.subjects()}
 
 
 def write(stack: Stack, word: str) -> None:

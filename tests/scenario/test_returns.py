@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import httpx
 import pytest
 
-from chassis.wire.envelope import new_id
+from support import operating
 from support.rebuilt import ACTS, differences_after_a_rebuild, snapshot
 from support.shop import SKU, Shop
 from support.waiting import until
@@ -40,16 +39,8 @@ def given_back(shop: Shop, order_id: str) -> tuple[int, int, int]:
 
 
 def act(shop: Shop, saga_id: str, what: str, reason: str) -> None:
-    """Act on a saga as an operator does, on what was read of it; one that has changed meanwhile is read again."""
-    url = f"{shop.stack.endpoints.url('saga-tracker-api')}/v1/sagas/{saga_id}"
-    authorized = {"Authorization": f"Bearer {shop.token()}"}
-
-    def answer() -> httpx.Response:
-        headers = {"If-Match": shop.http.get(url, headers=authorized).headers["ETag"], "Idempotency-Key": new_id()}
-        return shop.http.post(f"{url}/{what}", json={"reason": reason}, headers=authorized | headers)
-
-    acted = until(answer, f"{what} of {saga_id} is decided", holds=lambda each: each.status_code != STALE)
-    assert acted.is_success, f"{acted.status_code} {acted.text}"
+    operator = {"Authorization": f"Bearer {shop.token()}"}
+    operating.act(shop.http, shop.stack.endpoints.url("saga-tracker-api"), saga_id, what, reason, operator)
 
 
 def test_all_pieces_in_two_returns_give_back_exactly_what_was_paid(shop: Shop) -> None:

@@ -167,6 +167,20 @@ class TrackerPeers:
         """Return the saga's row, or None."""
         return self.one("SELECT * FROM sagas WHERE saga_id = :saga_id", saga_id=saga_id)
 
+    @property
+    def tracker_api(self) -> str:
+        """The address of the tracker's API."""
+        return self.stack.endpoints.url("saga-tracker-api")
+
+    def has_recorded(self, *messages: Message) -> None:
+        """Wait until these messages are on their sagas' timelines."""
+        ids, saga_ids = {each.message_id for each in messages}, {each.saga_id for each in messages}
+
+        def recorded() -> set[str]:
+            return {entry.message_id for saga_id in saga_ids for entry in self.timeline(saga_id)}
+
+        until(lambda: ids <= recorded(), "the messages are recorded")
+
     def becomes(self, saga_id: str, state: str) -> Any:
         """Wait until the saga has this state, and return its row."""
         return until(

@@ -12,6 +12,7 @@ from chassis.wire.envelope import new_id
 from messages.checkout import ReturnApproved, ReturnRequested
 from messages.contract import Message
 from messages.saga import StepAwaited, StepContradicted
+from support import operating
 from support.builders import a
 from support.tracker_peers import TrackerPeers, until
 
@@ -29,13 +30,13 @@ def of_return(message_type: type[Message], saga_id: str, **given: object) -> Mes
 
 def listed(wire: TrackerPeers, **params: str) -> list[str]:
     """Return the sagas that the API lists as contradicted and open, with these other filters."""
-    url = f"{wire.stack.endpoints.http['saga-tracker-api'][0]}/v1/sagas"
+    url = f"{wire.tracker_api}/v1/sagas"
     found = wire.http.get(url, params={"contradicted": "true", **params}, headers=wire.token("support")).json()
     return [each["saga_id"] for each in found["sagas"]]
 
 
 def settle(wire: TrackerPeers, saga_id: str) -> Any:
-    url = f"{wire.stack.endpoints.http['saga-tracker-api'][0]}/v1/sagas/{saga_id}"
+    url = f"{wire.tracker_api}/v1/sagas/{saga_id}"
     operator = wire.token("operator")
     etag = {"If-Match": wire.http.get(url, headers=operator).headers["ETag"]}
     return wire.http.post(f"{url}/settle", json={"reason": REASON}, headers=operator | etag)
@@ -56,14 +57,14 @@ def test_an_incident_is_listed_until_an_operator_settles_it_and_stays_an_inciden
     assert listed(wire) == listed(wire, type="return_order") == [saga_id]
     assert listed(wire, type="order") == []
 
-    until(lambda: settle(wire, saga_id).status_code == 202, "it is settled as it was read")
+    operating.act(wire.http, wire.tracker_api, saga_id, "settle", REASON, wire.token("operator"))
     row = until(lambda: found if (found := wire.saga(saga_id)).settled_at else None, "the act is recorded")
     assert (row.state, row.settled_by, listed(wire)) == ("INCIDENT", "staff-1", [])
     until(lambda: settle(wire, saga_id).status_code == 409, "nothing is left to settle")
     (entry,) = [entry for entry in wire.timeline(saga_id) if entry.kind == "act"]
     assert (entry.type, entry.detail) == ("Settle", f"staff-1: {REASON}")
     log = wire.http.get(
-        f"{wire.stack.endpoints.http['saga-tracker-api'][0]}/v1/acts", params={"saga_id": saga_id},
+        f"{wire.tracker_api}/v1/acts", params={"saga_id": saga_id},
         headers=wire.token("support"),
     ).json()["acts"]  # fmt: skip
     assert [(each["act"], each["actor"], each["reason"]) for each in log] == [("SETTLE", "staff-1", REASON)]
