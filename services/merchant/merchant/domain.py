@@ -1,0 +1,1 @@
+"""What merchant decides. Pure."""

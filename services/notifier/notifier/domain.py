@@ -1,0 +1,1 @@
+"""What notifier decides. Pure."""
