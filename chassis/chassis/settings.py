@@ -36,6 +36,8 @@ class Settings(BaseSettings):
 
     Without it shipping takes no webhook, and queries the courier.
     """
+    gateway_accounts_file: Path | None = None
+    """The accounts at gateways (:mod:`chassis.http.gateway_accounts`). Without it no merchant's payment is taken."""
     jwks_url: str = "http://127.0.0.1:7003/.well-known/jwks.json"
     issuer: str = "http://127.0.0.1:7003"
     audience: str = "baraza"
