@@ -2,19 +2,7 @@
 
 from __future__ import annotations
 
-from messages import (
-    checkout,
-    inventory,
-    ledger,
-    loyalty,
-    merchant,
-    notifier,
-    payment,
-    reconciliation,
-    risk,
-    saga,
-    shipping,
-)
+from messages import checkout, inventory, ledger, loyalty, merchant, notifier, payment, reconciliation, risk, saga, shipping
 from messages.contract import Message
 
 MESSAGES: dict[str, type[Message]] = {

@@ -88,7 +88,17 @@ def applications(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Applicati
 
         made = {
             name: import_module(f"{name}.api").application(dependencies(name))
-            for name in ("payment", "inventory", "loyalty", "shipping", "ledger")
+            for name in (
+                "payment",
+                "inventory",
+                "loyalty",
+                "shipping",
+                "ledger",
+                "merchant",
+                "risk",
+                "notifier",
+                "reconciliation",
+            )
         }
         made["checkout"] = checkout.api.application(dependencies("checkout"), dict.fromkeys(ROLES, 1), {})
         made["checkout"].state.resources = None

@@ -255,10 +255,13 @@ def test_only_the_tracker_writes_commands_and_analytics_only_reads_events() -> N
     }
     assert all(len(who) == 1 for topic, who in writers.items()), writers
     analytics = rights[contract.ANALYTICS]
-    assert (analytics.writes, {topic.rpartition(".")[2] for topic in analytics.reads}) == ((), {"events", "days"})
+    assert (analytics.writes, {topic.rpartition(".")[2] for topic in analytics.reads}) == (
+        (),
+        {"events", "days", "divergences"},
+    )
 
 
 def test_a_service_with_steps_in_other_sagas_is_no_starter() -> None:
     """The ledger starts manual postings, but orders wait for it: chaos and priorities treat it like the others."""
-    assert contract.starters() == ("checkout",)
+    assert contract.starters() == ("checkout", "merchant", "reconciliation")
     assert "ledger" in contract.services()

@@ -8,7 +8,11 @@ import checkout.handlers
 import inventory.handlers
 import ledger.handlers
 import loyalty.handlers
+import merchant.handlers
+import notifier.handlers
 import payment.handlers
+import reconciliation.handlers
+import risk.handlers
 import shipping.collecting
 import shipping.handlers
 from chassis.http.downstream import Downstream
@@ -32,5 +36,9 @@ def handlers() -> Mapping[str, Handlers]:
         "loyalty": loyalty.handlers.HANDLERS,
         "shipping": (*shipping.handlers.handlers(courier), shipping.collecting.collecting(courier)),
         "ledger": ledger.handlers.HANDLERS,
+        "merchant": merchant.handlers.HANDLERS,
+        "risk": risk.handlers.HANDLERS,
+        "notifier": notifier.handlers.HANDLERS,
+        "reconciliation": reconciliation.handlers.HANDLERS,
     }
     return {service: Handlers.of(own) for service, own in declared.items()}

@@ -1,4 +1,4 @@
-"""The saga of a payment that is given up: cancel its authorization, release what is held, and notify the merchant."""
+"""The saga of a void: cancel its authorization, release what is held, and notify the merchant."""
 
 from __future__ import annotations
 
