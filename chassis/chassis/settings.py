@@ -38,6 +38,8 @@ class Settings(BaseSettings):
     """
     gateway_accounts_file: Path | None = None
     """The accounts at gateways (:mod:`chassis.http.gateway_accounts`). Without it no merchant's payment is taken."""
+    risk_rules_file: Path | None = None
+    """The rules by which payments are decided. Without it risk has those that it is shipped with."""
     jwks_url: str = "http://127.0.0.1:7003/.well-known/jwks.json"
     issuer: str = "http://127.0.0.1:7003"
     audience: str = "baraza"

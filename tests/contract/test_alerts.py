@@ -18,6 +18,7 @@ import checkout.tables
 import ledger.main
 import ledger.tables
 from chassis.telemetry import metrics, table_gauges
+from risk import risk_metrics
 from saga_tracker import saga_metrics
 from saga_tracker.definitions import DEFINITIONS
 from stack import debian, from_environment
@@ -38,7 +39,7 @@ def measured() -> set[str]:
     tables = (*table_gauges.OUTBOX, *table_gauges.WAITING, *table_gauges.EVIDENCE)
     gauges = (*tables, *saga_metrics.MEASURES, *OWN)
     found.update(measure.name for measure in gauges)
-    for module in (metrics, saga_metrics):
+    for module in (metrics, saga_metrics, risk_metrics):
         for metric in vars(module).values():
             if isinstance(metric, MetricWrapperBase):
                 family = next(iter(metric.describe()))

@@ -33,6 +33,9 @@ TABLES = (
     "loyalty.tables",
     "shipping.tables",
     "ledger.tables",
+    "risk.tables",
+    "risk.rule_sets",
+    "risk.lists",
     "bench_providers.gateway.tables",
     "bench_providers.courier.tables",
 )

@@ -19,6 +19,7 @@ from chassis.http.downstream import Downstream
 from chassis.saga.handlers import Handlers
 from payment.http_gateway import HttpPaymentGateway
 from payment.lease import CallLease
+from risk.rule_sets import RuleSets
 from shipping.http_courier import HttpCourier
 
 NOWHERE = "http://127.0.0.1:1"
@@ -37,7 +38,7 @@ def handlers() -> Mapping[str, Handlers]:
         "shipping": (*shipping.handlers.handlers(courier), shipping.collecting.collecting(courier)),
         "ledger": ledger.handlers.HANDLERS,
         "merchant": merchant.handlers.HANDLERS,
-        "risk": risk.handlers.HANDLERS,
+        "risk": risk.handlers.handlers(RuleSets()),
         "notifier": notifier.handlers.HANDLERS,
         "reconciliation": reconciliation.handlers.HANDLERS,
     }
