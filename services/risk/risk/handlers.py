@@ -12,7 +12,7 @@ from risk import risk_metrics
 from risk.domain import Book, restored, validate, withdraw
 from risk.rule_sets import RuleSets
 from risk.sagas import payment
-from risk.tables import load_book, load_withdrawals, lock_subjects, save_book, save_withdrawals
+from risk.tables import load_withdrawals, lock_book, lock_subjects, save_book, save_withdrawals
 
 VALIDATE_PAYMENT = "validate_payment"
 
@@ -23,7 +23,7 @@ def handlers(rules: RuleSets) -> tuple[Handler, ...]:
         Step(
             name=VALIDATE_PAYMENT,
             triggers=(payment.VALIDATION,),
-            load=partial(load_book, rules),
+            load=partial(lock_book, rules),
             decide=validate,
             save=_save,
             restore=restored,

@@ -88,6 +88,7 @@ class RuleSets:
         except (OSError, UnicodeDecodeError) as error:
             raise InvalidRules([("#", f"The file cannot be read: {error}")]) from error
         rules = read(document)
+        self.active(tx)  # so that the process's own version is stored before, and never after this one
         if not self._store(tx, rules, document, reason, stored_by):
             (row,) = DOCUMENT.rows(tx, {"version": rules.version})
             if row.document != document:

@@ -37,7 +37,6 @@ from risk.domain import (
     Subject,
     SubjectKind,
     ValidatePayment,
-    Validation,
     ValidationState,
     Window,
     Withdrawals,
@@ -233,8 +232,14 @@ def lock_subjects(requests: Sequence[ValidatePayment | WithdrawValidation], tx: 
     LOCK_SUBJECTS.run(tx, found | {"saga_ids": saga_ids})
 
 
+def lock_book(rules: RuleSets, requests: Sequence[ValidatePayment], tx: Connection) -> Book:
+    """Lock the counters of these payments, and load what they are decided by."""
+    lock_subjects(requests, tx)
+    return load_book(rules, requests, tx)
+
+
 def load_book(rules: RuleSets, requests: Sequence[ValidatePayment], tx: Connection) -> Book:
-    """Load the active rules, the block lists, and the windows of these payments."""
+    """Load the active rules, the block lists, and the windows of these payments, without a lock."""
     wanted = [
         (request, subject, name, minutes)
         for request in requests for subject in request.subjects for name, minutes in WINDOWS.items()
@@ -275,7 +280,8 @@ def save_book(book: Book, tx: Connection) -> None:
 
 
 def load_withdrawals(commands: Sequence[WithdrawValidation], tx: Connection) -> Withdrawals:
-    """Lock the validations of these sagas."""
+    """Lock the validations of these sagas, and the counters that they are in."""
+    lock_subjects(commands, tx)
     rows = FIND_COUNTED.rows(tx, {"saga_ids": [command.saga_id for command in commands]})
     return Withdrawals(counted={(row.saga_id, row.step): _counted(row) for row in rows})
 
@@ -330,6 +336,3 @@ def _counted(row: Row[Any]) -> Counted:
 def _array(signals: Sequence[str]) -> str:
     """Return an array as PostgreSQL writes it: names of rules have neither quotes nor commas."""
     return "{" + ",".join(f'"{each}"' for each in signals) + "}"
-
-
-__all__ = ["Validation", "metadata"]

@@ -124,7 +124,7 @@ def test_what_happens_when_a_rule_has_no_answer_is_configured_and_in_the_event(
     answer = own.submit(currency="JPY", amount_minor=OVERFLOWING)
     assert isinstance(answer, expected)
     assert answer.signals == ("undecided:overflows",)  # type: ignore[attr-defined]
-    assert own.submit(currency="JPY", amount_minor=11).signals == ()  # type: ignore[attr-defined]
+    assert own.submit(currency="JPY", amount_minor=11).signals == ("overflows",)  # type: ignore[attr-defined]
     if isinstance(answer, PaymentBlocked):
         assert answer.reason == "undecided"
     small = own.submit(currency="JPY", amount_minor=9)
