@@ -44,6 +44,8 @@ EVENTS_KEPT_MS = 90 * 24 * 3600 * 1000
 REDIS_LOGINS = "redis-logins"
 WEBHOOK_SECRETS = services.WEBHOOK_SECRETS
 """The secrets of the courier's webhooks: the newest, and the one before in a second line while it is replaced."""
+GATEWAY_ACCOUNTS, GATEWAY_KEYS = "gateway-accounts", "gateway-keys"
+"""The accounts at gateways, which an overlay describes, and the files with their keys and secrets."""
 
 Manifest = dict[str, Any]
 
@@ -61,7 +63,11 @@ class Process:
     outside: bool = False
     is_public: bool = False
     webhooks: bool = False
-    """A provider calls it back, through the ingress."""
+    """The courier calls it back, through the ingress."""
+    accounts: bool = False
+    """It knows the accounts at gateways."""
+    account_keys: bool = False
+    """It has their keys, and is called back through the ingress where it awaits outcomes."""
     scales_by: str = "lag"
     issuer: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -69,11 +75,19 @@ class Process:
 
 PROCESSES: Mapping[str, Process] = {
     "checkout": Process(module="checkout.main", cpu="1", cpu_share="500m", redis=True, is_public=True, scales_by="cpu"),
-    "payment": Process(module="payment.main", redis=True, outside=True),
+    "merchant": Process(
+        module="merchant.main", cpu="1", cpu_share="500m", redis=True, is_public=True, accounts=True, scales_by="cpu"
+    ),
+    "payment": Process(module="payment.main", redis=True, outside=True, accounts=True, account_keys=True),
     "inventory": Process(module="inventory.main"),
     "loyalty": Process(module="loyalty.main"),
     "shipping": Process(module="shipping.main", outside=True, webhooks=True),
     "ledger": Process(module="ledger.main"),
+    "risk": Process(module="risk.main"),
+    "notifier": Process(module="notifier.main", outside=True),
+    "reconciliation": Process(
+        module="reconciliation.main", memory="1Gi", outside=True, accounts=True, account_keys=True
+    ),
     # Its offsets are in its database, so Kafka knows no lag of its group; it exports the lag itself.
     "saga-tracker": Process(
         module="saga_tracker.main", cpu="1", cpu_share="500m", scales_by="measured lag", issuer=False
@@ -92,7 +106,7 @@ def files() -> dict[str, list[Manifest]]:
     outsiders = [login for login in contract.kafka_rights() if login not in PROCESSES]
     made["logins.yaml"] = [
         *(_kafka_user(login) for login in outsiders), _external_secret(_secret_of(AUDIT), AUDIT), _redis_logins(),
-        _webhook_secrets(),
+        _webhook_secrets(), _gateway_keys(),
     ]  # fmt: skip
     names = [f"generated/{name}" for name in sorted(made)]
     made["kustomization.yaml"] = [
@@ -139,6 +153,8 @@ def _deployment(name: str, spec: Process) -> Manifest:
         environment |= {"BARAZA_REDIS_USER": name, "BARAZA_REDIS_PASSWORD_FILE": "/etc/baraza/redis/password"}
     if spec.webhooks:
         environment["BARAZA_COURIER_WEBHOOK_SECRET_FILE"] = f"/etc/baraza/{WEBHOOK_SECRETS}/secrets"
+    if spec.accounts:
+        environment["BARAZA_GATEWAY_ACCOUNTS_FILE"] = f"/etc/baraza/{GATEWAY_ACCOUNTS}/accounts.json"
     container = {
         **_container("service", [spec.module], environment, cpu=spec.cpu, memory=spec.memory, cpu_share=spec.cpu_share),
         "ports": [{"name": "http", "containerPort": HTTP}],
@@ -147,8 +163,7 @@ def _deployment(name: str, spec: Process) -> Manifest:
         "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_S}}},
     }  # fmt: skip
     spread = {"maxSkew": 1, "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": {"matchLabels": _is(name)}}
-    redis_login = name if spec.redis else None
-    pod = _pod(name, database, login, container, redis_login=redis_login, webhooks=spec.webhooks) | {
+    pod = _pod(name, database, login, container, spec=spec) | {
         "serviceAccountName": name,
         # Twice what it takes: a busy node stops it later.
         "terminationGracePeriodSeconds": round(2 * (PRE_STOP_S + STOP_WITHIN_S)),
@@ -182,10 +197,11 @@ def _pod(
     role: str,
     container: Manifest,
     *,
-    redis_login: str | None = None,
-    webhooks: bool = False,
+    spec: Process | None = None,
 ) -> Manifest:
     """Return a pod with one container and no other privileges; its logins are files that can be rotated."""
+    redis_login = kafka_login if spec is not None and spec.redis else None
+    webhooks = spec is not None and spec.webhooks
     secrets = {
         "database": _secret_of(role),
         "database-ca": f"{_dashed(database)}-db-ca",
@@ -205,7 +221,13 @@ def _pod(
         ]}}
         for name, secret in secrets.items()
     ]  # fmt: skip
-    mounts = [{"name": name, "mountPath": f"/etc/baraza/{name}", "readOnly": True} for name in secrets]
+    if spec is not None and spec.accounts:
+        volumes.append({"name": GATEWAY_ACCOUNTS, "configMap": {"name": GATEWAY_ACCOUNTS}})
+    if spec is not None and spec.account_keys:
+        # All of its files: an overlay says which accounts there are.
+        volumes.append({"name": GATEWAY_KEYS, "secret": {"secretName": GATEWAY_KEYS}})
+    names = [volume["name"] for volume in volumes]
+    mounts = [{"name": name, "mountPath": f"/etc/baraza/{name}", "readOnly": True} for name in names]
     return {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -410,10 +432,21 @@ def _webhook_secrets() -> Manifest:
     })  # fmt: skip
 
 
+def _gateway_keys() -> Manifest:
+    """Return the secret with the keys of the accounts at gateways and with the secrets that sign their webhooks."""
+    return _named("external-secrets.io/v1", "ExternalSecret", GATEWAY_KEYS, wave="0", spec={
+        "refreshInterval": "5m",
+        "secretStoreRef": {"kind": "ClusterSecretStore", "name": "baraza"},
+        "target": {"name": GATEWAY_KEYS, "creationPolicy": "Owner"},
+        "dataFrom": [{"extract": {"key": "baraza/gateway-accounts"}}],
+    })  # fmt: skip
+
+
 def _policy(name: str, spec: Process) -> Manifest:
     """Return every allowed connection of a process; base/policies.yaml denies all others."""
     entry = [_in_namespace("monitoring", {})]
-    if spec.is_public or spec.webhooks:
+    is_called_back = spec.webhooks or (spec.account_keys and name in contract.called_back())
+    if spec.is_public or is_called_back:
         entry.append(_in_namespace("ingress-nginx", {"app.kubernetes.io/name": "ingress-nginx"}))
     database = _dashed(services.database_of(name))
     edges: list[tuple[Manifest, int]] = [

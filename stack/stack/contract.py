@@ -34,6 +34,8 @@ SAGA_COMMANDS = "saga.commands"
 SAGA_DECISIONS = DECISIONS_TOPIC
 """What the tracker decides, which it reads back before it acts on it."""
 TRACKER_API = f"{TRACKER}-api"
+UNASKED = ("reconciliation",)
+"""The services that start sagas by themselves, from what they read; nobody waits for them."""
 DEPLOY = "deploy"
 """Creates topics, logins and schemas. Only this login may do everything, and no serving process uses it."""
 REGISTRY = "registry"
@@ -75,14 +77,14 @@ class DatabaseRights:
 
 def services() -> tuple[str, ...]:
     """Return the services that take part in a saga, those that start one first; without the tracker."""
-    steps = [service for definition in DEFINITIONS.values() for service in definition.services]
-    return tuple(dict.fromkeys([*starters(), *steps]))
+    found = [service for definition in DEFINITIONS.values() for service in definition.participants]
+    return tuple(dict.fromkeys([*starters(), *found]))
 
 
 def starters() -> tuple[str, ...]:
-    """Return the services that start sagas and have no step in those of others; people wait for their answers."""
+    """Return the services that start sagas for people, who wait for their answers, and have no step in others'."""
     owners = dict.fromkeys(definition.started_by.OWNER for definition in DEFINITIONS.values())
-    return tuple(owner for owner in owners if not _serves_others(owner))
+    return tuple(owner for owner in owners if owner not in UNASKED and not _serves_others(owner))
 
 
 def _serves_others(service: str) -> bool:

@@ -8,14 +8,23 @@ from functools import partial
 from pathlib import Path
 
 from chassis.wire.kafka import KafkaLogin
-from stack import kafka, observers, postgres, redis, registry, toxiproxy
+from stack import gateways, kafka, observers, postgres, redis, registry, toxiproxy
 from stack.components import Component, responds
-from stack.contract import TRACKER, TRACKER_API, called_back, owner_of, package_of, redis_keys, services, starters
+from stack.contract import TRACKER, TRACKER_API, owner_of, package_of, redis_keys, services, starters
 from stack.home import Home, State
 from stack.ports import LOOPBACK
+from stack.providers import (
+    ACCOUNT_HOLDERS,
+    ACCOUNT_READERS,
+    COURIER,
+    GATEWAY,
+    ISSUER,
+    PROVIDERS,
+    SIMULATORS,
+    called_back_by,
+)
 
-GATEWAY, COURIER, ISSUER = SIMULATORS = ("gateway", "courier", "issuer")
-PROXIED = (kafka.NAME, postgres.NAME, redis.NAME, registry.NAME, GATEWAY, COURIER)
+PROXIED = (kafka.NAME, postgres.NAME, redis.NAME, registry.NAME, *PROVIDERS)
 """What our processes reach through toxiproxy where there is one. The issuer's keys are fetched once and cached."""
 AUDIENCE = "baraza"
 WEBHOOK_PATH = "/v1/callbacks/courier"
@@ -148,7 +157,8 @@ def _worker(home: Home, state: State, service: str, ports: Mapping[str, int]) ->
         "BARAZA_DATABASE_PASSWORD_FILE": str(home.password_file(package_of(service))),
         "BARAZA_REDIS_URL": f"redis://{LOOPBACK}:{ports[redis.NAME]}/0",
         **_redis_login(home, service),
-        **(_webhook_secrets(home) if service in called_back() else {}),
+        **(_webhook_secrets(home) if service in called_back_by(COURIER) else {}),
+        **(_gateway_accounts(home, state, ports) if service in ACCOUNT_READERS else {}),
         "BARAZA_GATEWAY_URL": f"http://{LOOPBACK}:{ports[GATEWAY]}",
         "BARAZA_COURIER_URL": f"http://{LOOPBACK}:{ports[COURIER]}",
         "BARAZA_JWKS_URL": f"{issuer}/.well-known/jwks.json",
@@ -162,14 +172,25 @@ def _simulator(home: Home, state: State, service: str) -> Mapping[str, str]:
     if service == ISSUER:
         keys = str(folder / "issuer-keys")
         return {"BARAZA_ISSUER": http_url(state, ISSUER), "BARAZA_AUDIENCE": AUDIENCE, "BARAZA_ISSUER_KEYS": keys}
-    records = {"BARAZA_SIMULATOR_RECORDS": str(folder / f"{service}.sqlite")}
-    if service != COURIER:
-        return records
-    variables = {**records, **_webhook_secrets(home), "BARAZA_COURIER_DAY_S": str(COURIER_DAY_S)}
-    # The courier is the only provider whose outcomes come later, so it calls back the service that awaits one.
-    for called in called_back():
-        variables["BARAZA_COURIER_WEBHOOK_URL"] = f"{http_url(state, called)}{WEBHOOK_PATH}"
+    variables = {"BARAZA_SIMULATOR_RECORDS": str(folder / f"{service}.sqlite")}
+    # A provider whose outcomes come later calls back the service that awaits them.
+    called = next((http_url(state, each) for each in called_back_by(service)), None)
+    if service == COURIER:
+        variables |= {**_webhook_secrets(home), "BARAZA_COURIER_DAY_S": str(COURIER_DAY_S)}
+        if called is not None:
+            variables["BARAZA_COURIER_WEBHOOK_URL"] = f"{called}{WEBHOOK_PATH}"
+    if service in ACCOUNT_HOLDERS:
+        gateways.ensure_keys(home)
+        variables["BARAZA_SIMULATOR_ACCOUNTS"] = str(gateways.for_simulator(home, service, called))
     return variables
+
+
+def _gateway_accounts(home: Home, state: State, ports: Mapping[str, int]) -> dict[str, str]:
+    """Return the variable with the file of the accounts at gateways, which is written anew where it has changed."""
+    gateways.ensure_keys(home)
+    urls = {gateway: f"http://{LOOPBACK}:{ports[gateway]}" for gateway in ACCOUNT_HOLDERS}
+    sides = (side for side in toxiproxy.SIDES if ports[GATEWAY] == state.ports.get(toxiproxy.port_name(side, GATEWAY)))
+    return {"BARAZA_GATEWAY_ACCOUNTS_FILE": str(gateways.for_services(home, urls, next(sides, "")))}
 
 
 def _webhook_secrets(home: Home) -> dict[str, str]:

@@ -263,5 +263,5 @@ def test_only_the_tracker_writes_commands_and_analytics_only_reads_events() -> N
 
 def test_a_service_with_steps_in_other_sagas_is_no_starter() -> None:
     """The ledger starts manual postings, but orders wait for it: chaos and priorities treat it like the others."""
-    assert contract.starters() == ("checkout", "merchant", "reconciliation")
+    assert contract.starters() == ("checkout", "merchant")
     assert "ledger" in contract.services()

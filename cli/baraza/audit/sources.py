@@ -22,8 +22,8 @@ from chassis.postgres.bounds import AUDITING
 from chassis.wire.kafka import KafkaLogin
 from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.model.saga import SagaDefinition
-from stack.selection import PROVIDERS, callers, is_installed
-from stack.services import COURIER, GATEWAY
+from stack.providers import COURIER, GATEWAY, callers
+from stack.selection import is_installed
 
 FETCH_ROWS = 20_000
 """Rows in memory at a time."""
@@ -60,7 +60,7 @@ class Sources:
 def sources_of(stack: Running) -> Sources:
     """Return where the audit of a running stack reads. Raises Unreadable."""
     services = (*services_of(DEFINITIONS), CHECKOUT, TRACKER)
-    urls = {provider: stack.url(provider) if stack.is_started(provider) else "" for provider in PROVIDERS}
+    urls = {provider: stack.url(provider) if stack.is_started(provider) else "" for provider in (GATEWAY, COURIER)}
     found = Sources(
         databases={service: stack.database_url(service, AUDITOR) for service in services},
         gateway_url=urls[GATEWAY],
