@@ -8,7 +8,7 @@ from typing import Final
 from fastapi import Request, Response
 
 from chassis.http.auth import Principal, RoleGuard, Token, caller_of
-from checkout.rate_limits import RateLimits
+from chassis.http.rate_limits import RateLimits
 
 LIMIT: Final = "limit"
 """The member of a request's scope that holds the headers which state its caller's limit."""

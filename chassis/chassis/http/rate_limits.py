@@ -27,8 +27,6 @@ from chassis.http.problem import FieldError, Problem, invalid
 from chassis.wire.redis import RedisLogin
 
 WINDOW_S = 1
-KEY_PREFIX = "checkout:limits"
-"""A service's Redis login reaches only keys with the service's name as prefix."""
 TIMEOUT_S = 0.25
 CONNECTIONS_MAX = 64
 SCRIPT = SynchronousRedisStorage.SCRIPT_ACQUIRE_SLIDING_WINDOW.decode()
@@ -43,6 +41,7 @@ class Hit:
 
     limit: RateLimitItemPerSecond
     subject: str
+    key_prefix: str
     count: int = 1
 
     @property
@@ -56,7 +55,7 @@ class Hit:
         It is the script of ``limits`` on the same keys, so both ways count together. The whole script is sent: its
         digest alone would take another round trip where Redis does not know it yet.
         """
-        key = f"{KEY_PREFIX}:{{{self.limit.key_for(self.subject)}}}"
+        key = f"{self.key_prefix}:{{{self.limit.key_for(self.subject)}}}"
         pipeline.eval(SCRIPT, 2, f"{key}/-1", key, self.limit.amount, self.limit.get_expiry(), self.count)
 
     def check(self, is_within: bool) -> None:
@@ -110,16 +109,22 @@ class RecentHits:
 
 
 class RateLimits:
-    """Limits in requests a second by role. A caller with several roles has the highest of their limits."""
+    """Limits in requests a second by role. A caller with several roles has the highest of their limits.
 
-    def __init__(self, redis_url: str, login: RedisLogin | None, per_second: Mapping[str, int]) -> None:
+    ``service`` is the prefix of the keys: a service's Redis login reaches only keys with its name.
+    """
+
+    def __init__(
+        self, redis_url: str, login: RedisLogin | None, per_second: Mapping[str, int], *, service: str
+    ) -> None:
+        self._key_prefix = f"{service}:limits"
         self._limits = {role: RateLimitItemPerSecond(number, WINDOW_S, role) for role, number in per_second.items()}
         self._lowest = min(self._limits.values(), key=lambda limit: limit.amount)
         self._shared = SlidingWindowCounterRateLimiter(
             RedisStorage(
                 f"async+{redis_url}",
                 implementation="redispy",
-                key_prefix=KEY_PREFIX,
+                key_prefix=self._key_prefix,
                 credential_provider=login,  # type: ignore[arg-type]  # limits passes every option to redis-py
                 retry=Retry(NoBackoff(), 0),  # type: ignore[arg-type]
                 socket_timeout=TIMEOUT_S,
@@ -175,7 +180,7 @@ class RateLimits:
             key=lambda each: each.amount,
             default=self._lowest,
         )
-        return Hit(limit=limit, subject=caller.subject)
+        return Hit(limit=limit, subject=caller.subject, key_prefix=self._key_prefix)
 
     async def count_alone(self, hit: Hit) -> bool:
         """Count a hit in this replica, because Redis is unavailable; return whether it is within the limit."""
