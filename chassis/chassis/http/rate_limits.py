@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Final
 
+from fastapi import Request, Response
 from limits import RateLimitItemPerSecond
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
@@ -21,12 +23,14 @@ from redis.backoff import NoBackoff
 from redis.client import Pipeline
 from redis.exceptions import RedisError
 
-from chassis.http.auth import Principal
+from chassis.http.auth import Principal, RoleGuard, Token, caller_of
 from chassis.http.breaker import CircuitBreaker, CircuitOpen
 from chassis.http.problem import FieldError, Problem, invalid
 from chassis.wire.redis import RedisLogin
 
 WINDOW_S = 1
+LIMIT: Final = "limit"
+"""The member of a request's scope that holds the headers which state its caller's limit."""
 TIMEOUT_S = 0.25
 CONNECTIONS_MAX = 64
 SCRIPT = SynchronousRedisStorage.SCRIPT_ACQUIRE_SLIDING_WINDOW.decode()
@@ -190,3 +194,26 @@ class RateLimits:
         with suppress(CircuitOpen, RedisError), self._breaker.call(RedisError):
             return await self._shared.hit(hit.limit, hit.subject, cost=hit.count)
         return await self.count_alone(hit)
+
+
+class LimitedGuard(RoleGuard):
+    """Admits callers with one of the roles, within their rate limit.
+
+    The application holds its :class:`RateLimits` as ``app.state.rate_limits``.
+    """
+
+    async def admit(self, request: Request) -> None:
+        """Count the request, and note the caller and the limit in its scope. Raises Problem."""
+        await super().admit(request)
+        limits: RateLimits = request.app.state.rate_limits
+        request.scope[LIMIT] = await limits.admit(caller_of(request))
+
+    async def limited_caller(self, request: Request, response: Response, _token: Token) -> Principal:
+        """Return the caller; the response states the limit."""
+        response.headers.update(request.scope[LIMIT])
+        return caller_of(request)
+
+
+def admitted(*roles: str) -> Callable[..., Awaitable[Principal]]:
+    """Return a dependency: a caller with one of ``roles``, within its rate limit."""
+    return LimitedGuard(*roles).limited_caller
