@@ -97,14 +97,18 @@ class MerchantStack:
         return path
 
     def start(self, **changes: str) -> Api:
-        port = ports.choose(["merchant"], {}, {})["merchant"]
-        environment = self.environment(HTTP_PORT=str(port), **changes)
-        with self.home.log(f"merchant-{port}").open("wb") as log:
-            process = subprocess.Popen([sys.executable, "-m", "merchant.main"], env=environment, stderr=log)
-        self.processes.append(process)
-        api = Api(url=f"http://127.0.0.1:{port}", process=process, log=self.home.log(f"merchant-{port}"))
-        until(api.answers, f"merchant answers; its log: {api.log.read_text()[-2_000:]}")
-        return api
+        """Start a process. Where its port was taken meanwhile, it is started on another one."""
+        while True:
+            port = ports.choose(["merchant"], {}, {})["merchant"]
+            environment = self.environment(HTTP_PORT=str(port), **changes)
+            with self.home.log(f"merchant-{port}").open("wb") as log:
+                process = subprocess.Popen([sys.executable, "-m", "merchant.main"], env=environment, stderr=log)
+            self.processes.append(process)
+            api = Api(url=f"http://127.0.0.1:{port}", process=process, log=self.home.log(f"merchant-{port}"))
+            until(lambda: process.poll() is not None or api.answers(), f"merchant answers; see {api.log}")  # noqa: B023
+            if process.poll() is None:
+                return api
+            assert "address already in use" in api.log.read_text(), api.log.read_text()
 
     def migrate(self) -> None:
         connect = partial(postgres.connect, self.ports["postgres"], self.home.password(postgres.SUPERUSER))
