@@ -141,8 +141,14 @@ def envelope(saga_id: str, seconds: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-OF_PAYMENT = {"payment_id": 1, "merchant_id": "duka", "is_live": False, "currency": "USD", "gateway_account": "a"}
-AT_GATEWAY = {
+OF_PAYMENT: dict[str, Any] = {
+    "payment_id": 1,
+    "merchant_id": "duka",
+    "is_live": False,
+    "currency": "USD",
+    "gateway_account": "a",
+}
+AT_GATEWAY: dict[str, Any] = {
     **OF_PAYMENT, "amount_minor": 100, "reference": "r", "gateway": "stripe", "gateway_payment_id": "pi_1",
     "fee_minor": 1,
 }  # fmt: skip
@@ -150,8 +156,8 @@ AT_GATEWAY = {
 
 def whole_story(saga_id: str, refunds: tuple[Operation, Operation]) -> list[Message]:
     """Return the events of a captured payment: a refund worked, another failed, and a dispute was won."""
-    own = {**AT_GATEWAY, "capture": "NOW", "expires_at": None}
-    reversed_ = {
+    own: dict[str, Any] = {**AT_GATEWAY, "capture": "NOW", "expires_at": None}
+    reversed_: dict[str, Any] = {
         **{name: value for name, value in AT_GATEWAY.items() if name not in ("gateway_payment_id", "fee_minor")},
         "reversal_id": "x", "payment_saga_id": saga_id, "gateway_reference": "dp", "reason": "none", "refund_id": None,
     }  # fmt: skip
