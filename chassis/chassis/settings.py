@@ -40,6 +40,12 @@ class Settings(BaseSettings):
     """The accounts at gateways (:mod:`chassis.http.gateway_accounts`). Without it no merchant's payment is taken."""
     risk_rules_file: Path | None = None
     """The rules by which payments are decided. Without it risk has those that it is shipped with."""
+    payer_key_file: Path | None = None
+    """The key that hashes a merchant's payers. Without it no merchant's payment is taken."""
+    merchant_token_key_file: Path | None = None
+    """The EC keys (P-256, PEM) of merchants' short tokens: the first signs, all are published."""
+    merchant_jwks_url: str = ""
+    """The published keys of merchants' short tokens; empty: only the issuer's tokens are accepted."""
     jwks_url: str = "http://127.0.0.1:7003/.well-known/jwks.json"
     issuer: str = "http://127.0.0.1:7003"
     audience: str = "baraza"

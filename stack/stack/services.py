@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
 from chassis.wire.kafka import KafkaLogin
 from stack import gateways, kafka, observers, postgres, redis, registry, toxiproxy
 from stack.components import Component, responds
@@ -30,6 +33,9 @@ AUDIENCE = "baraza"
 WEBHOOK_PATH = "/v1/callbacks/courier"
 WEBHOOK_SECRETS = "courier-webhook"
 """The file in the home with the secrets that sign the courier's webhooks, the newest first. Only those two read it."""
+MERCHANT = "merchant"
+PAYER_KEY, MERCHANT_TOKEN_KEY = "payer-key", "merchant-token-key"
+"""The files in the home with the key that hashes merchants' payers, and with the one that signs their short tokens."""
 COURIER_DAY_S = 2
 """A courier's day on one machine: a parcel that comes back takes two of them."""
 STEPS_NICENESS = 10
@@ -159,6 +165,7 @@ def _worker(home: Home, state: State, service: str, ports: Mapping[str, int]) ->
         **_redis_login(home, service),
         **(_webhook_secrets(home) if service in called_back_by(COURIER) else {}),
         **(_gateway_accounts(home, state, ports) if service in ACCOUNT_READERS else {}),
+        **_merchant_keys(home, state, service),
         "BARAZA_GATEWAY_URL": f"http://{LOOPBACK}:{ports[GATEWAY]}",
         "BARAZA_COURIER_URL": f"http://{LOOPBACK}:{ports[COURIER]}",
         "BARAZA_JWKS_URL": f"{issuer}/.well-known/jwks.json",
@@ -197,6 +204,26 @@ def _webhook_secrets(home: Home) -> dict[str, str]:
     """Return the variable with the secrets' file, which is made where it is missing."""
     home.password(WEBHOOK_SECRETS)
     return {"BARAZA_COURIER_WEBHOOK_SECRET_FILE": str(home.password_file(WEBHOOK_SECRETS))}
+
+
+def _merchant_keys(home: Home, state: State, service: str) -> dict[str, str]:
+    """Return the variables with the keys of merchants' payers and tokens; for other services where these are published.
+
+    The files are made where they are missing.
+    """
+    if MERCHANT not in state.ports:
+        return {}
+    if service != MERCHANT:
+        return {"BARAZA_MERCHANT_JWKS_URL": f"{http_url(state, MERCHANT)}/.well-known/jwks.json"}
+    home.password(PAYER_KEY)
+    if not home.password_file(MERCHANT_TOKEN_KEY).exists():
+        key = generate_private_key(SECP256R1())
+        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        home.store(MERCHANT_TOKEN_KEY, pem.decode())
+    return {
+        "BARAZA_PAYER_KEY_FILE": str(home.password_file(PAYER_KEY)),
+        "BARAZA_MERCHANT_TOKEN_KEY_FILE": str(home.password_file(MERCHANT_TOKEN_KEY)),
+    }
 
 
 def simulator_folder(home: Home) -> Path:

@@ -16,11 +16,11 @@ from sqlalchemy import create_engine
 import checkout.api
 from chassis.http.auth import Principal
 from chassis.http.problem import Problem
+from chassis.http.rate_limits import RateLimits
 from chassis.process import service
 from chassis.process.service import Dependencies
 from chassis.settings import Settings
 from chassis.wire.codec import Codec
-from checkout.rate_limits import RateLimits
 from proof.schemas import LocalRegistry
 from saga_tracker.http import api as tracker_api
 from saga_tracker.http import operator_api
@@ -177,7 +177,7 @@ def test_every_route_of_checkout_beyond_the_limit_answers_429_and_reads_no_body(
 
 def test_a_bulk_request_counts_as_many_orders_as_it_holds() -> None:
     async def count() -> None:
-        limits = RateLimits("redis://127.0.0.1:1/0", None, {"storefront": 100})
+        limits = RateLimits("redis://127.0.0.1:1/0", None, {"storefront": 100}, service="checkout")
         caller = Principal(subject="storefront-1", roles=frozenset({"storefront"}))
         assert await limits.admit_bulk(caller) == 0, "nothing is known of the caller"
         hit = limits.hit_of_orders(caller, 100, 0)

@@ -1,1 +1,1 @@
-"""The sagas that merchant serves: for each, its triggers and the events that it publishes. Pure."""
+"""The sagas that merchant starts have no step here."""
