@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from sqlalchemy import Connection
 
-from chassis.saga.answers import Proven, QueryAnswer, SendAnswer, Settlement
+from chassis.saga.answers import Accepted, Proven, QueryAnswer, SendAnswer, Settlement
 from chassis.saga.attempts import AwaitedPolicy
 from chassis.saga.awaited import stray_undo, undo_step
 from chassis.saga.effects import EffectState
@@ -111,7 +111,8 @@ class AwaitedCall(Generic[Request]):
     """The calls to a provider whose outcome comes later; each takes the attempt's key, which a repeat has too.
 
     ``prepare`` is a :class:`Call`'s. ``query`` and ``cancel`` take the provider's own id as well, once it is known.
-    ``cancel`` returns VOIDED or CANCEL_REFUSED as proven. All raise ``Unavailable`` without an answer.
+    ``cancel`` returns VOIDED or CANCEL_REFUSED as proven, or that evidence of either comes later. All raise
+    ``Unavailable`` without an answer.
 
     Where only the request says which of several providers has the attempt, ``query_of`` and ``cancel_of`` take it
     first. It is prepared anew for each of their calls.
@@ -120,9 +121,9 @@ class AwaitedCall(Generic[Request]):
     prepare: Callable[[Sequence[Any], Connection], Mapping[str, Request]]
     send: Callable[[Request, str], SendAnswer]
     query: Callable[[str, str | None], QueryAnswer] | None = None
-    cancel: Callable[[str, str | None], Proven] | None = None
+    cancel: Callable[[str, str | None], Accepted | Proven] | None = None
     query_of: Callable[[Request, str, str | None], QueryAnswer] | None = None
-    cancel_of: Callable[[Request, str, str | None], Proven] | None = None
+    cancel_of: Callable[[Request, str, str | None], Accepted | Proven] | None = None
     duration: timedelta = CALL_DURATION
 
     def __post_init__(self) -> None:
@@ -148,7 +149,7 @@ class AwaitedCall(Generic[Request]):
         assert self.query is not None, "there is a query where there is no query_of"
         return self.query(key, provider_id)
 
-    def call_off(self, request: Any, key: str, provider_id: str | None) -> Proven:
+    def call_off(self, request: Any, key: str, provider_id: str | None) -> Accepted | Proven:
         """Cancel an attempt."""
         if self.cancel_of is not None:
             return self.cancel_of(request, key, provider_id)

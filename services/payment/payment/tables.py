@@ -19,8 +19,11 @@ from payment.domain import (
     PaymentState,
     RefundPart,
 )
+from payment.merchants.tables import merchant_payments_table, merchant_refunds_table
 
-metadata = service_metadata()
+metadata = service_metadata(has_awaited_steps=True)
+merchant_payments_table(metadata)
+merchant_refunds_table(metadata)
 payments = Table(
     "payments",
     metadata,
