@@ -1,7 +1,7 @@
 """Adyen's Checkout API behind the port.
 
 A payment is answered at once, or its outcome comes by webhook. Captures, cancels and refunds are only ever
-``received``. There is no query: a repeat under the same key within a week returns the stored answer, and a cancel by our
+``received``. There is no query: a repeat under the same key within a week returns the stored answer. A cancel by our
 own reference fences a payment whose answer was lost.
 """
 

@@ -62,7 +62,7 @@ class AmountRules:
             return None
         shift = EXPONENTS[currency] - self._exponent(currency)
         if shift >= 0:
-            return units * 10**shift
+            return units * int(10**shift)
         minor, rest = divmod(units, 10**-shift)
         return None if rest else minor
 

@@ -98,8 +98,8 @@ class StripeGateway:
     def _create(self, request: Authorize, key: str) -> SendAnswer:
         try:
             units = STRIPE.units_of(request.amount_minor, request.currency)
-        except AmountNotTaken as error:
-            return Refused(gateway=GATEWAY, reason=error.reason, text=str(error)).proven()
+        except AmountNotTaken as flaw:
+            return Refused(gateway=GATEWAY, reason=flaw.reason, text=str(flaw)).proven()
         form = [
             ("amount", str(units)),
             ("currency", request.currency.lower()),
@@ -180,8 +180,8 @@ class StripeGateway:
     def _capture(self, request: Capture, key: str) -> SendAnswer:
         try:
             units = STRIPE.units_of(request.amount_minor, request.currency, is_new=False)
-        except AmountNotTaken as error:
-            return Refused(gateway=GATEWAY, reason=error.reason, text=str(error)).proven()
+        except AmountNotTaken as flaw:
+            return Refused(gateway=GATEWAY, reason=flaw.reason, text=str(flaw)).proven()
         form = [("amount_to_capture", str(units)), ("metadata[capture_key]", key)]
         return self._changed(f"/v1/payment_intents/{request.gateway_payment_id}/capture", form, key, capture_of)
 
@@ -225,8 +225,8 @@ class StripeGateway:
     def _refund(self, request: Refund, key: str) -> SendAnswer:
         try:
             units = STRIPE.units_of(request.amount_minor, request.currency, is_new=False)
-        except AmountNotTaken as error:
-            return Refused(gateway=GATEWAY, reason=error.reason, text=str(error)).proven()
+        except AmountNotTaken as flaw:
+            return Refused(gateway=GATEWAY, reason=flaw.reason, text=str(flaw)).proven()
         form = [
             ("payment_intent", request.gateway_payment_id),
             ("amount", str(units)),

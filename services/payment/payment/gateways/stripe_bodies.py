@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from chassis.http.downstream import Response
 from chassis.saga.answers import Accepted, Proven
@@ -96,8 +96,8 @@ def read_intent(body: Mapping[str, Any]) -> Intent:
     return Intent(
         id=str(found),
         status=str(status),
-        amount=int(amount),
-        received=int(received),
+        amount=amount,
+        received=received,
         currency=str(currency).upper(),
         payment_id=text_of(metadata, "payment_id"),
         key=text_of(metadata, "key"),
@@ -180,7 +180,7 @@ def read_refund(body: Mapping[str, Any], account: str, *, payment: str) -> Accep
         return Refused(gateway=GATEWAY, reason=reason).proven(provider_id=known)
     if status != "succeeded":
         raise ValueError(f"the status of refund {found} is {status!r}")
-    minor = STRIPE.minor_of(int(amount), currency)
+    minor = STRIPE.minor_of(amount, currency)
     taken = Taken(
         gateway=GATEWAY,
         gateway_payment_id=payment,
@@ -212,5 +212,5 @@ def _capture_before(charge: object) -> datetime | None:
     return datetime.fromtimestamp(float(str(found)), UTC) if is_time else None
 
 
-def _is_amount(value: object) -> bool:
+def _is_amount(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
