@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import itertools
+import json
 import random
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import text
 
 from chassis.http.downstream import Downstream
+from chassis.process import callbacks
 from chassis.saga.handlers import Handlers
 from chassis.testing.service import ServiceUnderTest
 from chassis.wire.codec import Codec
@@ -17,8 +23,9 @@ from chassis.wire.envelope import new_id
 from messages.contract import Message
 from messages.ledger import BalanceReserved, RefundReserved
 from messages.merchant import CaptureRequested, VoidRequested
-from messages.payment import VoidAuthorization
+from messages.payment import ReversalReported, VoidAuthorization
 from messages.saga import FenceSaga
+from payment.gateways import adyen_webhooks
 from payment.gateways.adyen import AdyenGateway
 from payment.gateways.client import Account
 from payment.gateways.limiter import Limiter
@@ -26,6 +33,8 @@ from payment.gateways.port import Gateway
 from payment.gateways.registry import Gateways
 from payment.gateways.stripe import StripeGateway
 from payment.lease import CallLease
+from payment.merchants.callbacks import AdyenWebhooks, GatewayCallbacks, StripeWebhooks
+from payment.merchants.reporting import report
 from payment.merchants.steps import AUTHORIZE_GATEWAY, CAPTURE_OR_VOID, REFUND_GATEWAY, steps
 from proof.schemas import LocalRegistry
 from support.builders import a
@@ -34,6 +43,7 @@ NO_REDIS = "redis://127.0.0.1:1/0"
 STRIPE, ADYEN = "stripe-eu", "adyen-eu"
 NUMBERS = itertools.count(random.Random().randrange(2**40, 2**62))
 FAST = 10_000.0
+SECRET, HEX_KEY = "whsec_one", "44782def547aaa06c910c43932b1eb0c71fc68d9d0c057550c48ec2acf6ba056"
 
 
 def account(name: str, url: str) -> Account:
@@ -145,6 +155,48 @@ class Paying(ServiceUnderTest):
             return tx.execute(text("SELECT * FROM merchant_refunds WHERE refund_id = :id"), {"id": refund_id}).one()
 
     @property
+    def webhooks(self) -> GatewayCallbacks:
+        """The adapter of the payment's account."""
+        if self.account == STRIPE:
+            return GatewayCallbacks(account=STRIPE, webhooks=StripeWebhooks(account=STRIPE, secrets=lambda: [SECRET]))
+        adapter = AdyenWebhooks(
+            account=ADYEN, merchant_account="ShopECOM", secrets=lambda: [HEX_KEY], engine=self.engine
+        )
+        return GatewayCallbacks(account=ADYEN, webhooks=adapter)
+
+    def take(self, body: bytes) -> None:
+        """Store a webhook as it comes. Nothing is decided about it yet."""
+        headers = [("stripe-signature", stripe_signature(body, self.now))]
+        self.webhooks.authenticate(headers, body, self.now)
+        callbacks.take(self.webhooks, self.engine, headers, body, self.now, new_id)
+
+    def webhook(self, body: bytes) -> list[Message]:
+        """Store a webhook, and let the owner of the partition decide about what it proves of this saga."""
+        self.take(body)
+        return self.decide()
+
+    def match(self) -> list[Message]:
+        """Match the orphans that are due again, and decide about what is found."""
+        with self.engine.begin() as tx:
+            callbacks.match_orphans(tx, [self.webhooks], now=self.now)
+        return self.decide()
+
+    def report(self) -> list[ReversalReported]:
+        """Decide about what gateways have reported, and return the reversals of this payment that are published."""
+        with self.engine.begin() as tx:
+            report(tx, self.codec, now=self.now)
+            query = text("DELETE FROM outbox WHERE type LIKE '%ReversalReported' RETURNING payload")
+            found = [self.codec.decode(bytes(row.payload)) for row in tx.execute(query)]
+        reversals = [each for each in found if isinstance(each, ReversalReported)]
+        return [each for each in reversals if each.payment_id == self.payment_id]
+
+    def fates(self) -> list[tuple[str, str]]:
+        """Return the items of webhooks about this payment by its number, each with its fate."""
+        with self.engine.connect() as tx:
+            query = text("SELECT event, fate FROM gateway_notices WHERE payment_id = :id ORDER BY received_at, id")
+            return [(row.event, row.fate) for row in tx.execute(query, {"id": self.payment_id})]
+
+    @property
     def authorizing(self) -> str:
         return self.state_of(AUTHORIZE_GATEWAY)
 
@@ -155,3 +207,33 @@ class Paying(ServiceUnderTest):
     @property
     def refunding(self) -> str:
         return self.state_of(REFUND_GATEWAY)
+
+
+def item(event: str, psp: str, **more: Any) -> dict[str, Any]:
+    """Return an item of Adyen's webhooks, signed with the test's key."""
+    found: dict[str, Any] = {
+        "eventCode": event, "success": "true", "pspReference": psp, "merchantAccountCode": "ShopECOM",
+        "eventDate": "2026-01-01T10:00:00+01:00", "amount": {"currency": "EUR", "value": 5_000}, **more,
+    }  # fmt: skip
+    text = adyen_webhooks.signed_text(found).encode()
+    made = hmac.new(bytes.fromhex(HEX_KEY), text, hashlib.sha256).digest()
+    return {**found, "additionalData": {"hmacSignature": base64.b64encode(made).decode()}}
+
+
+def notification(*items: dict[str, Any]) -> bytes:
+    """Return the body of Adyen's webhook with these items."""
+    listed = [{"NotificationRequestItem": each} for each in items]
+    return json.dumps({"live": "false", "notificationItems": listed}).encode()
+
+
+def stripe_event(what: str, shown: dict[str, Any], **more: Any) -> bytes:
+    """Return the body of an event of Stripe's."""
+    event = {"id": f"evt_{new_id()}", "object": "event", "type": what, "data": {"object": shown}, **more}
+    return json.dumps(event).encode()
+
+
+def stripe_signature(body: bytes, at: datetime, secret: str = SECRET) -> str:
+    """Return the header that signs a body."""
+    stamp = str(int(at.timestamp()))
+    made = hmac.new(secret.encode(), f"{stamp}.".encode() + body, hashlib.sha256).hexdigest()
+    return f"t={stamp},v1={made}"

@@ -22,6 +22,7 @@ class StripeBooks:
     fails_before: list[str] = field(default_factory=list)
     fails_after: list[str] = field(default_factory=list)
     refund_status: str = "succeeded"
+    prefix: str = ""
 
     def answer(self, got: Got) -> Answer:
         if got.headers.get("authorization") != "Bearer sk_test_1":
@@ -50,7 +51,7 @@ class StripeBooks:
         form = got.form
         match [got.method, *what[2:]]:
             case ["POST", "payment_intents"]:
-                found = f"pi_{len(self.intents) + 1}"
+                found = f"pi_{self.prefix}{len(self.intents) + 1}"
                 self.intents[found] = {
                     "id": found, "object": "payment_intent", "status": "requires_confirmation",
                     "amount": int(form["amount"]), "amount_capturable": 0, "amount_received": 0,
@@ -100,7 +101,7 @@ class StripeBooks:
         taken = sum(each["amount"] for each in self.refunds.values() if each["payment_intent"] == intent["id"])
         if taken + int(form["amount"]) > intent["amount_received"]:
             return _error(400, "invalid_request_error", "charge_already_refunded", "more than was captured")
-        found = f"re_{len(self.refunds) + 1}"
+        found = f"re_{self.prefix}{len(self.refunds) + 1}"
         self.refunds[found] = {
             "id": found, "object": "refund", "status": self.refund_status, "amount": int(form["amount"]),
             "currency": intent["currency"], "payment_intent": intent["id"], "metadata": _metadata(form),

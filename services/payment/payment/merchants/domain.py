@@ -13,6 +13,9 @@ from messages.contract import Envelope
 from messages.payment import AuthorizationVoided, VoidAuthorization
 from payment.gateways.port import Taken
 
+CAPTURE_LATER = "LATER"
+"""How a payment is captured whose merchant captures it by a request of its own."""
+
 
 class MerchantPaymentState(enum.StrEnum):
     """The state of a merchant's payment at its gateway."""
@@ -57,6 +60,7 @@ class AuthorizeGateway(StepRequest):
     reference: str
     token: str
     payer: str
+    capture: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +85,10 @@ class RefundGateway(StepRequest):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MerchantPayment:
-    """A merchant's payment. ``saga_id`` is the saga that made it; amounts are in ISO's minor units."""
+    """A merchant's payment. ``saga_id`` is the saga that made it; amounts are in ISO's minor units.
+
+    ``acting_saga_id`` is the saga that captures or voids it, or did so last.
+    """
 
     payment_id: int
     saga_id: str
@@ -92,6 +99,7 @@ class MerchantPayment:
     amount_minor: int
     reference: str
     payer: str
+    capture: str
     state: MerchantPaymentState = MerchantPaymentState.REQUESTED
     gateway: str = ""
     gateway_payment_id: str | None = None
@@ -99,6 +107,7 @@ class MerchantPayment:
     captured_minor: int = 0
     refunded_minor: int = 0
     expires_at: datetime | None = None
+    acting_saga_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +162,7 @@ def requested(request: AuthorizeGateway) -> MerchantPayment:
         amount_minor=request.amount_minor,
         reference=request.reference,
         payer=request.payer,
+        capture=request.capture,
     )
 
 
@@ -212,7 +222,8 @@ def record_capture(request: CaptureOrVoid, settlement: Settlement, payments: Mer
     if settlement.is_done:
         captured = replace(payment, state=MerchantPaymentState.CAPTURED, captured_minor=request.amount_minor)
         payments.change(captured)
-    else:
+    elif payment.capture != CAPTURE_LATER:
+        # Of one that is captured later the amount is still held: another capture, a void or its end follows.
         payments.change(replace(payment, state=MerchantPaymentState.CAPTURE_FAILED))
 
 

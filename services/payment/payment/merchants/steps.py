@@ -19,6 +19,7 @@ from payment.merchants.domain import Act, AuthorizeGateway, CaptureOrVoid, Merch
 from payment.merchants.tables import (
     add_requested,
     add_requested_refunds,
+    begin_acts,
     find_payments,
     load_payments,
     load_refunds,
@@ -64,6 +65,7 @@ def captures_and_voids(
 ) -> Mapping[str, Capture | Void | CaptureLater]:
     """Return the captures and voids to request, by saga id."""
     payments = find_payments(tx, payment_ids={each.payment_id for each in requests})
+    begin_acts(requests, tx)
     return {each.saga_id: _capture_or_void(each, payments) for each in requests}
 
 

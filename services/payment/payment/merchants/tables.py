@@ -38,6 +38,7 @@ def merchant_payments_table(metadata: MetaData) -> Table:
         Column("amount_minor", BigInteger, nullable=False),
         Column("reference", Text, nullable=False, comment="the merchant's own"),
         Column("payer", Text, nullable=False, comment="a keyed hash"),
+        Column("capture", Text, nullable=False, comment="NOW or LATER"),
         Column("state", Text, nullable=False),
         Column("gateway", Text, nullable=False, comment="stripe or adyen; empty until it has authorized"),
         Column("gateway_payment_id", Text),
@@ -45,6 +46,7 @@ def merchant_payments_table(metadata: MetaData) -> Table:
         Column("captured_minor", BigInteger, nullable=False),
         Column("refunded_minor", BigInteger, nullable=False),
         Column("expires_at", DateTime(timezone=True), comment="when the authorization ends; null: it was not told"),
+        Column("acting_saga_id", Text, comment="that captures or voids it, or did so last"),
         Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
         Index("merchant_payments_at_gateway", "account", "gateway_payment_id"),
     )
@@ -93,6 +95,13 @@ FIND = Statement(f"""
     ORDER BY payment_id
 """)
 
+ACT = Statement("""
+    UPDATE merchant_payments
+    SET acting_saga_id = row.saga_id
+    FROM unnest(CAST(%(payment_ids)s AS bigint[]), CAST(%(saga_ids)s AS text[])) AS row (payment_id, saga_id)
+    WHERE merchant_payments.payment_id = row.payment_id
+""")
+
 LOCK_REFUNDS = Statement(f"""
     SELECT {REFUND.names} FROM merchant_refunds
     WHERE refund_id = ANY(CAST(%(refund_ids)s AS bigint[]))
@@ -135,6 +144,13 @@ def add_requested(requests: Sequence[AuthorizeGateway], tx: Connection) -> None:
     """Store the payments whose authorization is requested now: a webhook may come before the gateway's answer."""
     rows = sorted((requested(each) for each in requests), key=lambda each: each.payment_id)
     ADD.run(tx, PAYMENT.parameters(rows))
+
+
+def begin_acts(requests: Sequence[CaptureOrVoid], tx: Connection) -> None:
+    """Record which sagas capture or void these payments now."""
+    ordered = sorted(requests, key=lambda each: each.payment_id)
+    values = {"payment_ids": [each.payment_id for each in ordered], "saga_ids": [each.saga_id for each in ordered]}
+    ACT.run(tx, values)
 
 
 def add_requested_refunds(requests: Sequence[RefundGateway], tx: Connection) -> None:

@@ -22,9 +22,9 @@ from messages.payment import (
     LateCaptureFailed,
 )
 from payment.gateways.port import Refused, Taken
+from payment.merchants import domain
 from payment.merchants.domain import Act, AuthorizeGateway, CaptureOrVoid, RefundGateway
 
-LATER = "LATER"
 NO_TEXT = "The gateway gave no reason."
 
 
@@ -42,6 +42,7 @@ def to_authorize(event: BalanceReserved, step: str) -> AuthorizeGateway:
         reference=event.reference,
         token=event.payment_method,
         payer=event.payer,
+        capture=event.capture,
     )
 
 
@@ -80,7 +81,7 @@ def authorized(
 
 def to_capture(event: GatewayAuthorized, step: str) -> CaptureOrVoid:
     """Read what is to be captured; the merchant may do so later."""
-    is_later = event.capture == LATER
+    is_later = event.capture == domain.CAPTURE_LATER
     return CaptureOrVoid(
         saga_id=event.saga_id,
         step=step,
@@ -118,7 +119,7 @@ def captured(
         fee_minor=event.fee_minor,
         gateway=event.gateway,
         gateway_payment_id=event.gateway_payment_id,
-        captured_minor=0 if event.capture == LATER else event.amount_minor,
+        captured_minor=0 if event.capture == domain.CAPTURE_LATER else event.amount_minor,
         expires_at=event.expires_at,
     )
 
