@@ -11,12 +11,14 @@ import loyalty.handlers
 import merchant.handlers
 import notifier.handlers
 import payment.handlers
+import payment.merchants.steps
 import reconciliation.handlers
 import risk.handlers
 import shipping.collecting
 import shipping.handlers
 from chassis.http.downstream import Downstream
 from chassis.saga.handlers import Handlers
+from payment.gateways.registry import Gateways
 from payment.http_gateway import HttpPaymentGateway
 from payment.lease import CallLease
 from risk.rule_sets import RuleSets
@@ -32,7 +34,7 @@ def handlers() -> Mapping[str, Handlers]:
     courier = HttpCourier(downstream)
     declared = {
         "checkout": checkout.handlers.HANDLERS,
-        "payment": payment.handlers.handlers(gateway),
+        "payment": (*payment.handlers.handlers(gateway), *payment.merchants.steps.steps(Gateways({}))),
         "inventory": inventory.handlers.HANDLERS,
         "loyalty": loyalty.handlers.HANDLERS,
         "shipping": (*shipping.handlers.handlers(courier), shipping.collecting.collecting(courier)),

@@ -40,6 +40,8 @@ class Outcome(enum.StrEnum):
     VOIDED = "VOIDED"
     CANCEL_REFUSED = "CANCEL_REFUSED"
     """The provider refused the cancel, so the attempt may still succeed. An attempt that is voided is VOIDED."""
+    MISMATCHED = "MISMATCHED"
+    """It did something else than was requested (another amount): it settles nothing, and a person is told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +71,8 @@ class AwaitedPolicy:
     ``no_return``: nothing undoes it at the provider once it succeeded. ``can_cancel``: an attempt can be cancelled
     there before that, as a parcel can be called off until it is handed over.
     ``not_found_is_proof``: a query that finds nothing, once the call is over, proves that it will never arrive.
+    ``sends_within``: so long after its first send an attempt may be sent again; later its provider may have deleted the
+    key, and would execute it anew. None: a key is never deleted.
     """
 
     no_return: bool
@@ -77,6 +81,7 @@ class AwaitedPolicy:
     sends_max: int = 3
     grace: timedelta = timedelta(0)
     not_found_is_proof: bool = False
+    sends_within: timedelta | None = None
 
     def __post_init__(self) -> None:
         if self.attempts_max < 1 or self.sends_max < 1:

@@ -19,8 +19,14 @@ from payment.domain import (
     PaymentState,
     RefundPart,
 )
+from payment.merchants.notices_table import gateway_notices_table, reversals_table
+from payment.merchants.tables import merchant_payments_table, merchant_refunds_table
 
-metadata = service_metadata()
+metadata = service_metadata(has_awaited_steps=True)
+merchant_payments_table(metadata)
+merchant_refunds_table(metadata)
+gateway_notices_table(metadata)
+reversals_table(metadata)
 payments = Table(
     "payments",
     metadata,
