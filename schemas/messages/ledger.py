@@ -82,11 +82,11 @@ class BalanceRejected(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BalanceReleased(Message):
-    """Nothing is held for a payment any more."""
+    """Nothing is held for a payment or a refund any more."""
 
     FULL_NAME: ClassVar[str] = "baraza.ledger.BalanceReleased"
     OWNER: ClassVar[str] = "ledger"
-    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"BalanceReleased","doc":"Nothing is held for a payment any more.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"step","type":"string","doc":"The step that was compensated."},{"name":"undone","type":"boolean","doc":"False where the step had not run and is now fenced, or had nothing to undo."}]}'
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"BalanceReleased","doc":"Nothing is held for a payment or a refund any more.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"step","type":"string","doc":"The step that was compensated."},{"name":"undone","type":"boolean","doc":"False where the step had not run and is now fenced, or had nothing to undo."}]}'
 
     step: str
     undone: bool
@@ -857,43 +857,6 @@ class RefundRejected(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RefundReleased(Message):
-    """Nothing is held for a refund any more."""
-
-    FULL_NAME: ClassVar[str] = "baraza.ledger.RefundReleased"
-    OWNER: ClassVar[str] = "ledger"
-    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"RefundReleased","doc":"Nothing is held for a refund any more.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"step","type":"string","doc":"The step that was compensated."},{"name":"undone","type":"boolean","doc":"False where the step had not run and is now fenced, or had nothing to undo."}]}'
-
-    step: str
-    undone: bool
-
-    @classmethod
-    def from_record(cls, record: dict[str, Any]) -> RefundReleased:
-        return cls(
-            message_id=record["message_id"],
-            saga_id=record["saga_id"],
-            saga_type=record["saga_type"],
-            saga_version=record["saga_version"],
-            causation_id=record["causation_id"],
-            occurred_at=record["occurred_at"],
-            step=record["step"],
-            undone=record["undone"],
-        )
-
-    def to_record(self) -> dict[str, Any]:
-        return {
-            "message_id": self.message_id,
-            "saga_id": self.saga_id,
-            "saga_type": self.saga_type,
-            "saga_version": self.saga_version,
-            "causation_id": self.causation_id,
-            "occurred_at": self.occurred_at,
-            "step": self.step,
-            "undone": self.undone,
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RefundReserved(Message):
     """A refund's amount is held on the merchant's account."""
 
@@ -950,11 +913,11 @@ class RefundReserved(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseBalance(Message):
-    """Release what is held for a payment."""
+    """Release what is held for a payment or a refund."""
 
     FULL_NAME: ClassVar[str] = "baraza.ledger.ReleaseBalance"
     OWNER: ClassVar[str] = "ledger"
-    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"ReleaseBalance","doc":"Release what is held for a payment.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"step","type":"string","doc":"The step that it compensates."},{"name":"attempt","type":"int","doc":"Counts from 1."},{"name":"reason","type":"string","doc":"Why the saga is compensated."}]}'
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"ReleaseBalance","doc":"Release what is held for a payment or a refund.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"step","type":"string","doc":"The step that it compensates."},{"name":"attempt","type":"int","doc":"Counts from 1."},{"name":"reason","type":"string","doc":"Why the saga is compensated."}]}'
 
     step: str
     attempt: int
@@ -962,46 +925,6 @@ class ReleaseBalance(Message):
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> ReleaseBalance:
-        return cls(
-            message_id=record["message_id"],
-            saga_id=record["saga_id"],
-            saga_type=record["saga_type"],
-            saga_version=record["saga_version"],
-            causation_id=record["causation_id"],
-            occurred_at=record["occurred_at"],
-            step=record["step"],
-            attempt=record["attempt"],
-            reason=record["reason"],
-        )
-
-    def to_record(self) -> dict[str, Any]:
-        return {
-            "message_id": self.message_id,
-            "saga_id": self.saga_id,
-            "saga_type": self.saga_type,
-            "saga_version": self.saga_version,
-            "causation_id": self.causation_id,
-            "occurred_at": self.occurred_at,
-            "step": self.step,
-            "attempt": self.attempt,
-            "reason": self.reason,
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReleaseRefund(Message):
-    """Release what is held for a refund."""
-
-    FULL_NAME: ClassVar[str] = "baraza.ledger.ReleaseRefund"
-    OWNER: ClassVar[str] = "ledger"
-    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"ReleaseRefund","doc":"Release what is held for a refund.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"step","type":"string","doc":"The step that it compensates."},{"name":"attempt","type":"int","doc":"Counts from 1."},{"name":"reason","type":"string","doc":"Why the saga is compensated."}]}'
-
-    step: str
-    attempt: int
-    reason: str
-
-    @classmethod
-    def from_record(cls, record: dict[str, Any]) -> ReleaseRefund:
         return cls(
             message_id=record["message_id"],
             saga_id=record["saga_id"],

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from messages.ledger import (
+    BalanceReleased,
     RefundCommitted,
     RefundRejected,
-    RefundReleased,
     RefundReserved,
-    ReleaseRefund,
+    ReleaseBalance,
 )
 from messages.merchant import (
     RefundRequested,
@@ -47,7 +47,7 @@ REFUND_V1 = SagaDefinition(
             trigger=RefundRequested,
             succeeds_with=RefundReserved,
             rejected_with=RefundRejected,
-            compensation=CompensationDefinition(command=ReleaseRefund, reply=RefundReleased),
+            compensation=CompensationDefinition(command=ReleaseBalance, reply=BalanceReleased),
             timeout_s=30,
             exhausted=Exhausted.PARK,
         ),
