@@ -38,6 +38,15 @@ class Settings(BaseSettings):
     """
     gateway_accounts_file: Path | None = None
     """The accounts at gateways (:mod:`chassis.http.gateway_accounts`). Without it no merchant's payment is taken."""
+    webhook_key_file: Path | None = None
+    """The keys that encrypt the secrets of merchants' endpoints, one a line: the newest, and those before it.
+
+    Without it merchants have no endpoints.
+    """
+    webhook_loopback: bool = False
+    """Whether endpoints may be on this machine, in test mode by HTTP as well: for tests and simulators alone."""
+    webhook_forbidden_networks: str = ""
+    """Networks that no endpoint may be in, with commas between: the deployment's own public addresses."""
     jwks_url: str = "http://127.0.0.1:7003/.well-known/jwks.json"
     issuer: str = "http://127.0.0.1:7003"
     audience: str = "baraza"
