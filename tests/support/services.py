@@ -17,8 +17,10 @@ import shipping.collecting
 import shipping.handlers
 from chassis.http.downstream import Downstream
 from chassis.saga.handlers import Handlers
+from chassis.wire.codec import Codec
 from payment.http_gateway import HttpPaymentGateway
 from payment.lease import CallLease
+from proof.schemas import LocalRegistry
 from shipping.http_courier import HttpCourier
 
 NOWHERE = "http://127.0.0.1:1"
@@ -38,7 +40,7 @@ def handlers() -> Mapping[str, Handlers]:
         "ledger": ledger.handlers.HANDLERS,
         "merchant": merchant.handlers.HANDLERS,
         "risk": risk.handlers.HANDLERS,
-        "notifier": notifier.handlers.HANDLERS,
+        "notifier": notifier.handlers.handlers(Codec(LocalRegistry())),
         "reconciliation": reconciliation.handlers.HANDLERS,
     }
     return {service: Handlers.of(own) for service, own in declared.items()}
