@@ -66,9 +66,7 @@ class NotifierUnderTest:
 
     def service(self) -> ServiceUnderTest:
         """Return the handlers for one saga."""
-        return ServiceUnderTest(
-            name="notifier", engine=self.engine, handlers=HANDLERS, codec=CODEC, now=self.clock.now
-        )
+        return ServiceUnderTest(name="notifier", engine=self.engine, handlers=HANDLERS, codec=CODEC, now=self.clock.now)
 
     def endpoint(self, url: str, *, merchant: str = "", is_live: bool = False, types: Sequence[str] = ()) -> Endpoint:
         """Store an endpoint of a merchant of its own, unless one is given."""

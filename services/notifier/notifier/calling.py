@@ -156,11 +156,11 @@ def _outcome_of(error: Exception, *, is_late: bool) -> Outcome:
     ):
         if any(isinstance(each, kind) for each in causes):
             return outcome
+    if isinstance(error, NewConnectionError):  # it is a kind of ConnectTimeoutError
+        return Outcome.NOT_CONNECTED
     if is_late or isinstance(error, ConnectTimeoutError | ReadTimeoutError | TimeoutError):
         return Outcome.TIMED_OUT
-    if isinstance(error, SSLError | ssl.SSLError):
-        return Outcome.TLS_FAILED
-    return Outcome.NOT_CONNECTED if isinstance(error, NewConnectionError) else Outcome.BROKEN_ANSWER
+    return Outcome.TLS_FAILED if isinstance(error, SSLError | ssl.SSLError) else Outcome.BROKEN_ANSWER
 
 
 def _causes(error: BaseException) -> list[BaseException]:
