@@ -46,6 +46,15 @@ class Settings(BaseSettings):
     """The EC keys (P-256, PEM) of merchants' short tokens: the first signs, all are published."""
     merchant_jwks_url: str = ""
     """The published keys of merchants' short tokens; empty: only the issuer's tokens are accepted."""
+    webhook_key_file: Path | None = None
+    """The keys that encrypt the secrets of merchants' endpoints, one a line: the newest, and those before it.
+
+    Without it merchants have no endpoints.
+    """
+    webhook_loopback: bool = False
+    """Whether endpoints may be on this machine, in test mode by HTTP as well: for tests and simulators alone."""
+    webhook_forbidden_networks: str = ""
+    """Networks that no endpoint may be in, with commas between: the deployment's own public addresses."""
     jwks_url: str = "http://127.0.0.1:7003/.well-known/jwks.json"
     issuer: str = "http://127.0.0.1:7003"
     audience: str = "baraza"

@@ -20,6 +20,7 @@ from sqlalchemy.dialects.postgresql import psycopg
 
 import chassis.saga
 import ledger.store
+import notifier.store
 import saga_tracker.store
 from chassis.postgres.pipeline import Query
 from chassis.postgres.statement import Statement
@@ -32,6 +33,7 @@ TABLES = (
     "inventory.tables",
     "loyalty.tables",
     "shipping.tables",
+    "notifier.tables",
     "ledger.tables",
     "risk.tables",
     "risk.rule_sets",
@@ -48,7 +50,7 @@ DIALECT = psycopg.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's dia
 
 def modules() -> Iterator[ModuleType]:
     """Yield every module that may hold statements of a batch."""
-    for package in (chassis.saga, saga_tracker.store, ledger.store):
+    for package in (chassis.saga, saga_tracker.store, ledger.store, notifier.store):
         for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             yield importlib.import_module(found.name)
     for name in TABLES:
