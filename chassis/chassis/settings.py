@@ -38,6 +38,11 @@ class Settings(BaseSettings):
     """
     gateway_accounts_file: Path | None = None
     """The accounts at gateways (:mod:`chassis.http.gateway_accounts`). Without it no merchant's payment is taken."""
+    lake_url: str = ""
+    """Where raw feeds of gateways and Parquet files are kept: a folder, or an object store such as ``s3://bucket/path``.
+
+    Without it nothing is reconciled.
+    """
     jwks_url: str = "http://127.0.0.1:7003/.well-known/jwks.json"
     issuer: str = "http://127.0.0.1:7003"
     audience: str = "baraza"

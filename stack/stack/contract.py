@@ -75,8 +75,8 @@ class DatabaseRights:
 
 def services() -> tuple[str, ...]:
     """Return the services that take part in a saga, those that start one first; without the tracker."""
-    steps = [service for definition in DEFINITIONS.values() for service in definition.services]
-    return tuple(dict.fromkeys([*starters(), *steps]))
+    others = [service for definition in DEFINITIONS.values() for service in definition.participants]
+    return tuple(dict.fromkeys([*starters(), *others]))
 
 
 def starters() -> tuple[str, ...]:
