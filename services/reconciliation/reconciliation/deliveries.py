@@ -117,12 +117,13 @@ def _over_http(account: GatewayAccount, address: str, latest: Mapping[str, str])
         headers = {"Authorization": f"Bearer {account.api_key}", "X-API-Key": account.api_key}
     except OSError as error:
         raise FeedUnavailable(f"The API key of {account.name} cannot be read: {error.strerror}.") from error
-    listed = _listed(_get(http, f"{address}/feeds", headers, LIST_BYTES_MAX))
+    address = address if address.endswith("/feeds") else f"{address}/feeds"
+    listed = _listed(_get(http, address, headers, LIST_BYTES_MAX))
     for name, digest in listed:
         if digest is not None and latest.get(name) == digest:
             yield name, None
         else:
-            yield name, _get(http, f"{address}/feeds/{quote(name)}", headers, FEED_BYTES_MAX)
+            yield name, _get(http, f"{address}/{quote(name)}", headers, FEED_BYTES_MAX)
 
 
 def _listed(body: bytes) -> list[tuple[str, str | None]]:

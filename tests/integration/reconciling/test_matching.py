@@ -145,7 +145,7 @@ def test_a_run_is_never_changed(books: Reconciled) -> None:
     run = books.run(account)
     for table in ("runs", "run_lines", "run_counts"):
         with pytest.raises(Exception, match="is refused: a run is never changed"), books.engine.begin() as tx:
-            tx.exec_driver_sql(f"UPDATE {table} SET run = 2 WHERE run = {run.run}")
+            tx.exec_driver_sql(f"UPDATE {table} SET run = 2 WHERE run = {run.run}")  # noqa: S608
 
 
 def test_two_lines_of_a_partial_capture_are_one_capture(books: Reconciled) -> None:
