@@ -55,6 +55,11 @@ class Settings(BaseSettings):
     """Whether endpoints may be on this machine, in test mode by HTTP as well: for tests and simulators alone."""
     webhook_forbidden_networks: str = ""
     """Networks that no endpoint may be in, with commas between: the deployment's own public addresses."""
+    lake_url: str = ""
+    """Where raw feeds of gateways and Parquet files are kept: a folder, or an object store such as ``s3://bucket/path``.
+
+    Without it nothing is reconciled.
+    """
     jwks_url: str = "http://127.0.0.1:7003/.well-known/jwks.json"
     issuer: str = "http://127.0.0.1:7003"
     audience: str = "baraza"

@@ -27,6 +27,7 @@ from baraza.commands import (
     operate,
     orders,
     proof,
+    reconcile,
     returns,
     sagas,
     schemas,
@@ -60,7 +61,6 @@ app.command()(operate.redrive)
 app.command()(audit.audit)
 app.command()(backups.backup)
 app.command()(backups.restore)
-app.command()(backups.reconcile)
 app.command()(backups.rebuild)
 app.command()(backups.reread)
 app.command()(events.topics)
@@ -78,6 +78,7 @@ app.add_typer(events.app, name="events")
 app.add_typer(catalogue.catalogue_app, name="catalogue")
 app.add_typer(catalogue.customers_app, name="customers")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(reconcile.app, name="reconcile")
 app.add_typer(schemas.app, name="schemas")
 
 

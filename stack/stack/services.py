@@ -171,7 +171,13 @@ def _worker(home: Home, state: State, service: str, ports: Mapping[str, int]) ->
         "BARAZA_JWKS_URL": f"{issuer}/.well-known/jwks.json",
         "BARAZA_ISSUER": issuer,
         "BARAZA_AUDIENCE": AUDIENCE,
+        "BARAZA_LAKE_URL": str(lake_folder(home)),
     }
+
+
+def lake_folder(home: Home) -> Path:
+    """Return the folder of raw feeds and of Parquet files."""
+    return home.folder("lake")
 
 
 def _simulator(home: Home, state: State, service: str) -> Mapping[str, str]:

@@ -71,6 +71,11 @@ CAPTURE_LATER_V1 = SagaDefinition(
     reply_timeout_s=30,
     command_attempts_max=5,
     deadline_s=60,
-    reactions={CaptureCommitted: ("merchant",), CaptureRequested: ("notifier",), CaptureFailed: ("notifier",)},
+    reactions={
+        LateCaptured: ("reconciliation",),
+        CaptureCommitted: ("merchant", "reconciliation"),
+        CaptureRequested: ("notifier",),
+        CaptureFailed: ("notifier",),
+    },
     references=(ReferenceDefinition(kind="payment", event=CaptureRequested, field="payment_id"),),
 )

@@ -124,8 +124,8 @@ PAYMENT_V1 = SagaDefinition(
     deadline_s=180,
     reactions={
         GatewayAuthorized: ("merchant",),
-        GatewayCaptured: ("merchant",),
-        PaymentCommitted: ("merchant",),
+        GatewayCaptured: ("merchant", "reconciliation"),
+        PaymentCommitted: ("merchant", "reconciliation"),
         PaymentSubmitted: ("notifier",),
         PaymentFailed: ("notifier",),
     },

@@ -86,7 +86,12 @@ REFUND_V1 = SagaDefinition(
     reply_timeout_s=30,
     command_attempts_max=5,
     deadline_s=90,
-    reactions={RefundCommitted: ("merchant",), RefundRequested: ("notifier",), RefundFailed: ("notifier",)},
+    reactions={
+        GatewayRefunded: ("reconciliation",),
+        RefundCommitted: ("merchant", "reconciliation"),
+        RefundRequested: ("notifier",),
+        RefundFailed: ("notifier",),
+    },
     references=(
         ReferenceDefinition(kind="payment", event=RefundRequested, field="payment_id"),
         ReferenceDefinition(kind="merchant_refund", event=RefundRequested, field="refund_id"),

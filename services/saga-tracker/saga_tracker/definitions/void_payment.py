@@ -71,6 +71,10 @@ VOID_PAYMENT_V1 = SagaDefinition(
     reply_timeout_s=30,
     command_attempts_max=5,
     deadline_s=60,
-    reactions={VoidCommitted: ("merchant",), VoidRequested: ("notifier",), VoidFailed: ("notifier",)},
+    reactions={
+        VoidCommitted: ("merchant", "reconciliation"),
+        VoidRequested: ("notifier",),
+        VoidFailed: ("notifier",),
+    },
     references=(ReferenceDefinition(kind="payment", event=VoidRequested, field="payment_id"),),
 )
