@@ -13,7 +13,16 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from chassis.wire.kafka import KafkaLogin
 from stack import gateways, kafka, observers, postgres, redis, registry, toxiproxy
 from stack.components import Component, responds
-from stack.contract import TRACKER, TRACKER_API, owner_of, package_of, redis_keys, services, starters
+from stack.contract import (
+    TRACKER,
+    TRACKER_API,
+    owner_of,
+    package_of,
+    redis_keys,
+    services,
+    starters,
+    webhook_sender,
+)
 from stack.home import Home, State
 from stack.ports import LOOPBACK
 from stack.providers import (
@@ -36,6 +45,8 @@ WEBHOOK_SECRETS = "courier-webhook"
 MERCHANT = "merchant"
 PAYER_KEY, MERCHANT_TOKEN_KEY = "payer-key", "merchant-token-key"
 """The files in the home with the key that hashes merchants' payers, and with the one that signs their short tokens."""
+WEBHOOK_KEY = "webhook-key"
+"""The file in the home with the key that encrypts the secrets of merchants' endpoints."""
 COURIER_DAY_S = 2
 """A courier's day on one machine: a parcel that comes back takes two of them."""
 STEPS_NICENESS = 10
@@ -166,6 +177,7 @@ def _worker(home: Home, state: State, service: str, ports: Mapping[str, int]) ->
         **(_webhook_secrets(home) if service in called_back_by(COURIER) else {}),
         **(_gateway_accounts(home, state, ports) if service in ACCOUNT_READERS else {}),
         **_merchant_keys(home, state, service),
+        **(_webhook_key(home) if service == webhook_sender() else {}),
         "BARAZA_GATEWAY_URL": f"http://{LOOPBACK}:{ports[GATEWAY]}",
         "BARAZA_COURIER_URL": f"http://{LOOPBACK}:{ports[COURIER]}",
         "BARAZA_JWKS_URL": f"{issuer}/.well-known/jwks.json",
@@ -230,6 +242,12 @@ def _merchant_keys(home: Home, state: State, service: str) -> dict[str, str]:
         "BARAZA_PAYER_KEY_FILE": str(home.password_file(PAYER_KEY)),
         "BARAZA_MERCHANT_TOKEN_KEY_FILE": str(home.password_file(MERCHANT_TOKEN_KEY)),
     }
+
+
+def _webhook_key(home: Home) -> dict[str, str]:
+    """Return the variables of who calls merchants' endpoints; on one machine these may be on it as well."""
+    home.password(WEBHOOK_KEY)
+    return {"BARAZA_WEBHOOK_KEY_FILE": str(home.password_file(WEBHOOK_KEY)), "BARAZA_WEBHOOK_LOOPBACK": "true"}
 
 
 def simulator_folder(home: Home) -> Path:
