@@ -18,7 +18,8 @@ class AccountSettings(SimulatorSettings):
 class Account(BaseModel):
     """One account. Without a ``webhook_url`` no webhook is sent; the first secret signs, the second is the one before.
 
-    ``merchant_account`` is the name that callers give in requests, at gateways that have such names.
+    ``merchant_account`` is the name that callers give in requests, at gateways that have such names. Without
+    ``requests_per_s`` no call is one too many. ``time_zone`` is that of reports which are not in UTC.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -30,6 +31,8 @@ class Account(BaseModel):
     webhook_url: str | None = None
     settlement_currency: str
     merchant_account: str | None = None
+    requests_per_s: float | None = None
+    time_zone: str = "UTC"
 
     @property
     def api_key(self) -> str:

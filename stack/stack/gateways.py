@@ -30,6 +30,7 @@ class Account:
     settlement_currency: str
     requests_per_s: float
     merchant_account: str | None = None
+    time_zone: str = "UTC"
 
     @property
     def name(self) -> str:
@@ -64,6 +65,7 @@ ACCOUNTS = tuple(
         settlement_currency=currency,
         requests_per_s=100 if is_live else 25,
         merchant_account=None if gateway == STRIPE else f"Baraza{'Live' if is_live else 'Test'}",
+        time_zone="UTC" if gateway == STRIPE else "Europe/Amsterdam",
     )
     for gateway, currency in ((STRIPE, "USD"), (ADYEN, "EUR"))
     for is_live in (True, False)
@@ -78,21 +80,39 @@ def ensure_keys(home: Home) -> None:
         home.password(account.webhook_secrets, account.new_webhook_secret)
 
 
-def for_services(home: Home, urls: Mapping[str, str], side: str = "") -> Path:
+def for_services(home: Home, urls: Mapping[str, str], *, side: str = "", requests_per_s: float | None = None) -> Path:
     """Write the accounts as our services read them, and return the file. ``urls`` are those of the gateways.
 
     Behind toxiproxy each side has addresses of its own, and hence a file of its own.
     """
     file = home.path / f"gateway-accounts{side and f'-{side}'}.json"
-    _write(file, {"accounts": [_of_service(home, each, urls) for each in ACCOUNTS], "routes": routes()})
+    accounts = [
+        {
+            **_shared(home, each, requests_per_s),
+            "gateway": each.gateway,
+            "url": urls[each.gateway],
+            "feed": urls[each.gateway],
+        }
+        for each in ACCOUNTS
+    ]
+    _write(file, {"accounts": accounts, "routes": routes()})
     return file
 
 
-def for_simulator(home: Home, gateway: str, called: str | None) -> Path:
+def for_simulator(home: Home, gateway: str, called: str | None, *, requests_per_s: float | None = None) -> Path:
     """Write a gateway's own list of its accounts, and return the file. ``called`` takes its webhooks."""
     file = home.folder("simulators") / f"{gateway}-accounts.json"
     file.parent.mkdir(mode=0o700, exist_ok=True)
-    _write(file, {"accounts": [_of_gateway(home, each, called) for each in ACCOUNTS if each.gateway == gateway]})
+    accounts = [
+        {
+            **_shared(home, each, requests_per_s),
+            "time_zone": each.time_zone,
+            "webhook_url": None if called is None else f"{called}{CALLBACK_PATH}/{each.name}",
+        }
+        for each in ACCOUNTS
+        if each.gateway == gateway
+    ]
+    _write(file, {"accounts": accounts})
     return file
 
 
@@ -105,28 +125,14 @@ def routes() -> list[dict[str, object]]:
     ]
 
 
-def _of_service(home: Home, account: Account, urls: Mapping[str, str]) -> dict[str, object]:
-    return {
-        **_shared(home, account),
-        "gateway": account.gateway,
-        "url": urls[account.gateway],
-        "requests_per_s": account.requests_per_s,
-        "feed": f"{urls[account.gateway]}/feeds",
-    }
-
-
-def _of_gateway(home: Home, account: Account, called: str | None) -> dict[str, object]:
-    url = None if called is None else f"{called}{CALLBACK_PATH}/{account.name}"
-    return {**_shared(home, account), "webhook_url": url}
-
-
-def _shared(home: Home, account: Account) -> dict[str, object]:
+def _shared(home: Home, account: Account, requests_per_s: float | None) -> dict[str, object]:
     shared: dict[str, object] = {
         "name": account.name,
         "is_live": account.is_live,
         "api_key_file": str(home.password_file(account.key)),
         "webhook_secret_file": str(home.password_file(account.webhook_secrets)),
         "settlement_currency": account.settlement_currency,
+        "requests_per_s": requests_per_s or account.requests_per_s,
     }
     return shared if account.merchant_account is None else {**shared, "merchant_account": account.merchant_account}
 

@@ -52,6 +52,8 @@ COURIER_DAY_S = 2
 STEPS_NICENESS = 10
 """The tracker reads what all of them write, and people wait for checkout: both would lag on busy processors. Services
 with steps only collect larger batches meanwhile, which cost less."""
+REQUESTS_PER_S = "BARAZA_GATEWAY_REQUESTS_PER_S"
+"""The setting, for every process, of how many calls a second an account at a gateway has."""
 EVERY = "*"
 """The key of ``environment`` settings for every process of ours."""
 
@@ -206,7 +208,9 @@ def _simulator(home: Home, state: State, service: str) -> Mapping[str, str]:
             variables["BARAZA_COURIER_WEBHOOK_URL"] = f"{called}{WEBHOOK_PATH}"
     if service in ACCOUNT_HOLDERS:
         gateways.ensure_keys(home)
-        variables["BARAZA_SIMULATOR_ACCOUNTS"] = str(gateways.for_simulator(home, service, called))
+        variables["BARAZA_SIMULATOR_ACCOUNTS"] = str(
+            gateways.for_simulator(home, service, called, requests_per_s=_requests_per_s(state))
+        )
     return variables
 
 
@@ -215,7 +219,14 @@ def _gateway_accounts(home: Home, state: State, ports: Mapping[str, int]) -> dic
     gateways.ensure_keys(home)
     urls = {gateway: f"http://{LOOPBACK}:{ports[gateway]}" for gateway in ACCOUNT_HOLDERS}
     sides = (side for side in toxiproxy.SIDES if ports[GATEWAY] == state.ports.get(toxiproxy.port_name(side, GATEWAY)))
-    return {"BARAZA_GATEWAY_ACCOUNTS_FILE": str(gateways.for_services(home, urls, next(sides, "")))}
+    file = gateways.for_services(home, urls, side=next(sides, ""), requests_per_s=_requests_per_s(state))
+    return {"BARAZA_GATEWAY_ACCOUNTS_FILE": str(file)}
+
+
+def _requests_per_s(state: State) -> float | None:
+    """Return how many calls a second each account has, on both sides; None for those of the gateways."""
+    text = state.environment.get(EVERY, {}).get(REQUESTS_PER_S)
+    return None if text is None else float(text)
 
 
 def _webhook_secrets(home: Home) -> dict[str, str]:
