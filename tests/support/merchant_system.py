@@ -20,8 +20,8 @@ from support.shop import Shop
 from support.waiting import until
 
 Json = Any
-VISA, DECLINED = "pm_card_visa", "pm_card_visa_chargeDeclined"
-"""Stripe's own tokens for tests; the simulators of both gateways act by them."""
+DECLINED = "pm_card_visa_chargeDeclined"
+"""Stripe's own token for tests; the simulators of both gateways act by it. Any other one pays."""
 OPEN = frozenset({"PENDING"})
 FEE_BASIS_POINTS, FEE_FIXED_MINOR = 250, 30
 
@@ -123,12 +123,12 @@ class Merchant:
         url = f"{self.shop.stack.endpoints.url(service)}{path}"
         return self.shop.http.request(method, url, json=body, headers=headers)
 
-    def pay(self, amount_minor: int, currency: str = "USD", token: str = VISA, **changes: Json) -> str:
-        """Request a payment and return its number."""
+    def pay(self, amount_minor: int, currency: str = "USD", token: str = "", **changes: Json) -> str:
+        """Request a payment of a payer of its own, unless the token says otherwise, and return its number."""
         body = {
             "amount_minor": amount_minor,
             "currency": currency,
-            "payment_method": {"type": "card", "token": token},
+            "payment_method": {"type": "card", "token": token or f"pm_{new_id()}"},
             "reference": f"order-{new_id()}",
         }
         payment_id: str = self.send("merchant", "POST", "/v1/payments", body | changes)["id"]

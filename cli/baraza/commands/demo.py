@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from baraza.commands import demo_payments
 from baraza.commands.options import COUNT_MAX, ORDER_SAGA, RATE_MAX, SEED_MAX, Home, Json, finite
 from baraza.system import running
 from baraza.terminal import FOUND_A_PROBLEM, Refusal, notify, progress, put, put_json, stop
@@ -63,7 +64,13 @@ Returns = Annotated[
 Keep = Annotated[bool, typer.Option("--keep", help="Leave the stack up afterwards.")]
 
 
+app = typer.Typer(invoke_without_command=True)
+app.command("payments")(demo_payments.payments)
+
+
+@app.callback()
 def demo(
+    context: typer.Context,
     orders: Orders = 2_000,
     seed: Seed = 1,
     in_flight: InFlight = 200,
@@ -79,6 +86,8 @@ def demo(
     Replaces the faults that are set at the simulators.
     Exit status 1 unless every order and return is CONFIRMED or CANCELLED_COMPENSATED and the audit is green.
     """
+    if context.invoked_subcommand is not None:
+        return
     from baraza.audit import console
     from baraza.demo import returns as returning
     from baraza.demo import run as engine
@@ -89,7 +98,7 @@ def demo(
     write = notify if as_json else put
     with progress("reading baskets"):
         baskets = workload(orders, Mix(seed=seed))
-    with _stack(home, keep=keep) as stack:
+    with running_stack(home, keep=keep) as stack:
         stack.require(ORDER_SAGA)
         _deliver(stack, baskets)
         notify(f"Replaying {baskets.orders} orders.")
@@ -126,7 +135,7 @@ def _check(result: DemoResult, returned: Returned, report: Report) -> None:
 
 
 @contextmanager
-def _stack(home: Path | None, *, keep: bool) -> Iterator[running.Running]:
+def running_stack(home: Path | None, *, keep: bool) -> Iterator[running.Running]:
     """Yield a stack that is up; unless ``keep``, one that this started is taken down afterwards.
 
     A stack elsewhere is used as it is.

@@ -64,12 +64,18 @@ def write_next(lake: Lake, tx: Connection, *, now: datetime) -> bool:
     return True
 
 
-def _write_hour(lake: Lake, tx: Connection, hour: datetime, now: datetime) -> None:
+def write_hour(lake: Lake, tx: Connection, hour: datetime) -> tuple[str, int]:
+    """Write the file of an hour as its entries are now, and return its name and how many there are."""
     rows = lake_hours.entries(tx, hour, hour + HOUR)
-    day = hour.astimezone(UTC).date()
+    name = f"{folder_of(hour.astimezone(UTC).date())}/hour={hour.astimezone(UTC):%H}.parquet"
+    lake.write(name, _parquet(rows))
+    return name, len(rows)
+
+
+def _write_hour(lake: Lake, tx: Connection, hour: datetime, now: datetime) -> None:
     # Where the day has its file already, this hour came too late for it, and the day is written again.
-    lake.write(f"{folder_of(day)}/hour={hour.astimezone(UTC):%H}.parquet", _parquet(rows))
-    lake_hours.written(tx, hour, len(rows), now)
+    _, count = write_hour(lake, tx, hour)
+    lake_hours.written(tx, hour, count, now)
 
 
 def _write_day(lake: Lake, tx: Connection, day: date, now: datetime) -> None:
