@@ -33,6 +33,10 @@ TABLES = (
     "loyalty.tables",
     "shipping.tables",
     "ledger.tables",
+    "merchant.tables",
+    "merchant.merchant_tables",
+    "merchant.worker_slots",
+    "merchant.payment_batcher",
     "bench_providers.gateway.tables",
     "bench_providers.courier.tables",
 )

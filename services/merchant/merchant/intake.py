@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -93,11 +93,13 @@ def accept(
     submissions: Sequence[Submission],
     terms: Terms,
     *,
-    new_payment_ids: Callable[[int], Sequence[int]],
+    payment_ids: Sequence[int],
     new_saga_id: NewId,
     now: datetime,
 ) -> BatchResult:
     """Store the acceptable payments of a batch and return the outcome of each submission.
+
+    ``payment_ids`` are new ones, one for each submission; what is not used of them is lost.
 
     1. Lock the keys with advisory locks, which end with the transaction, so a crash leaves no key locked. A key that
        another transaction holds is refused without waiting.
@@ -121,7 +123,7 @@ def accept(
     # 4.
     payments = [
         _payment(each, payment_id, new_saga_id(), checked[each.digest])
-        for each, payment_id in zip(good, new_payment_ids(len(good)), strict=True)
+        for each, payment_id in zip(good, payment_ids, strict=False)
     ]
     rows = [_row(payment, each, terms, now) for payment, each in zip(payments, good, strict=True)]
     tables.insert_payments(tx, payments, now=now)

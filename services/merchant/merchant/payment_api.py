@@ -314,7 +314,7 @@ def _operate(
     context = Context(
         codec=resources.codec,
         now=utc_now(),
-        new_operation_id=lambda: new_operation_id(resources),
+        operation_id=new_operation_id(resources),
         new_saga_id=resources.batcher.new_saga_id,
     )
     with resources.engine.begin() as tx:
