@@ -38,6 +38,10 @@ TABLES = (
     "risk.tables",
     "risk.rule_sets",
     "risk.lists",
+    "merchant.tables",
+    "merchant.merchant_tables",
+    "merchant.worker_slots",
+    "merchant.payment_batcher",
     "bench_providers.gateway.tables",
     "bench_providers.courier.tables",
 )

@@ -41,10 +41,10 @@ def key_digest(merchant_id: str, route: str, key: str, *, is_live: bool) -> byte
 
     Each part has its length before it: ``ab`` and ``c`` are other parts than ``a`` and ``bc``.
     """
-    parts = (merchant_id, "live" if is_live else "test", route, key)
-    return hashlib.sha256(b"".join(_prefixed(part) for part in parts)).digest()
+    texts = (merchant_id, "live" if is_live else "test", route, key)
+    return hashlib.sha256(b"".join(_prefixed(each) for each in texts)).digest()
 
 
-def _prefixed(part: str) -> bytes:
-    encoded = part.encode()
+def _prefixed(text: str) -> bytes:
+    encoded = text.encode()
     return len(encoded).to_bytes(4) + encoded

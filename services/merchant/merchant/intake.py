@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -93,14 +93,15 @@ def accept(
     submissions: Sequence[Submission],
     terms: Terms,
     *,
-    new_payment_ids: Callable[[int], Sequence[int]],
+    payment_ids: Sequence[int],
     new_saga_id: NewId,
     now: datetime,
 ) -> BatchResult:
     """Store the acceptable payments of a batch and return the outcome of each submission.
 
-    1. Lock the keys with advisory locks, which end with the transaction, so a crash leaves no key locked. A key that
-       another transaction holds is refused without waiting.
+    ``payment_ids`` are new ones, one for each submission; what is not used of them is lost.
+
+    1. Lock the keys until the transaction ends. A key that another one holds is refused without waiting.
     2. Load what the keys were used for, in a statement of its own: it must see what was committed before the locks.
     3. Check the new ones by their merchants, and choose the account at a gateway.
     4. Store keys, payments and outbox rows.
@@ -108,34 +109,25 @@ def accept(
     first: dict[bytes, Submission] = {}
     for each in submissions:
         first.setdefault(each.digest, each)
-    firsts = list(first.values())
     # 1. and 2.
-    locked, used = tables.lock_keys_and_load(
-        tx, [lock_of(each.digest) for each in firsts], [each.digest for each in firsts]
-    )
-    new = [each for index, each in enumerate(firsts) if index in locked and each.digest not in used]
+    locked, used = tables.lock_keys_and_load(tx, [lock_of(digest) for digest in first], list(first))
+    new = [each for index, each in enumerate(first.values()) if index in locked and each.digest not in used]
     # 3.
     merchants = merchant_tables.load(tx, {each.merchant_id for each in new}) if new else {}
     checked = {each.digest: _checked(each, merchants, terms.accounts) for each in new}
-    good = [each for each in new if not isinstance(checked[each.digest], Problem)]
+    refused = {digest: found for digest, found in checked.items() if isinstance(found, Problem)}
     # 4.
+    good = [each for each in new if each.digest not in refused]
     payments = [
         _payment(each, payment_id, new_saga_id(), checked[each.digest])
-        for each, payment_id in zip(good, new_payment_ids(len(good)), strict=True)
+        for each, payment_id in zip(good, payment_ids, strict=False)
     ]
     rows = [_row(payment, each, terms, now) for payment, each in zip(payments, good, strict=True)]
     tables.insert_payments(tx, payments, now=now)
     outbox.save(tx, rows)
-
-    stored = {each.digest: UsedKey(fingerprint=each.fingerprint, payment_id=each.payment_id, operation_id=None)
-              for each in payments}  # fmt: skip
-    refused = {digest: found for digest, found in checked.items() if isinstance(found, Problem)}
-    return BatchResult(
-        outcomes=[
-            _outcome(each, first, refused, used | stored, is_stored=each.digest in stored) for each in submissions
-        ],
-        rows=rows,
-    )
+    stored = {payment.digest: payment.used_key for payment in payments}
+    outcomes = [_outcome(each, first, refused, used | stored, is_stored=each.digest in stored) for each in submissions]
+    return BatchResult(outcomes=outcomes, rows=rows)
 
 
 def _outcome(

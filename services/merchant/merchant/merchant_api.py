@@ -14,6 +14,8 @@ from chassis.http.json_body import JsonRoute
 from chassis.http.problem import Problem, invalid
 from chassis.postgres.transient import utc_now
 from chassis.saga import outbox
+from chassis.saga.outbox import OutboxRow
+from chassis.wire.codec import Codec
 from chassis.wire.envelope import new_id
 from merchant import keys, merchant_tables
 from merchant.access import Merchant, MerchantOrOperator, Operator, Reader, StaffMember, is_merchant, may_see, mode_of
@@ -110,8 +112,22 @@ def register_merchant(
     flaws = list(flaws_of(body))
     if flaws:
         raise invalid(flaws)
-    now = utc_now()
-    new = {
+    new = _new_merchant(body)
+    with resources.engine.begin() as tx:
+        rows = _register(tx, new, resources.codec, trace)
+        found = merchant_tables.load(tx, [body.merchant_id])[body.merchant_id]
+    resources.batcher.publish(rows)
+    if not rows:
+        _check_same(found, new)
+        response.status_code = 200
+    request.scope["saga_id"] = found.saga_id
+    response.headers["Location"] = f"/v1/merchants/{body.merchant_id}"
+    return _answer(found)
+
+
+def _new_merchant(body: MerchantBody) -> dict[str, Any]:
+    """Return the columns of a new merchant."""
+    return {
         "merchant_id": body.merchant_id,
         "saga_id": new_id(),
         "name": body.name,
@@ -120,31 +136,27 @@ def register_merchant(
         "fixed_minor": dict(body.price.fixed_minor or {}),
         "amount_max_minor": dict(body.amount_max_minor or {}),
     }
-    rows = []
-    with resources.engine.begin() as tx:
-        is_new = merchant_tables.insert(tx, new, now=now)
-        if is_new:
-            event = MerchantRegistered(
-                message_id=new_id(),
-                saga_id=str(new["saga_id"]),
-                saga_type=SAGA_TYPE,
-                saga_version=SAGA_VERSION,
-                causation_id=None,
-                occurred_at=now,
-                merchant_id=body.merchant_id,
-                name=body.name,
-                currencies=body.currencies,
-            )
-            rows = [outbox_row(event, resources.codec, trace)]
-            outbox.save(tx, rows)
-        found = merchant_tables.load(tx, [body.merchant_id])[body.merchant_id]
-    resources.batcher.publish(rows)
-    if not is_new:
-        _check_same(found, new)
-        response.status_code = 200
-    request.scope["saga_id"] = found.saga_id
-    response.headers["Location"] = f"/v1/merchants/{body.merchant_id}"
-    return _answer(found)
+
+
+def _register(tx: Connection, new: dict[str, Any], codec: Codec, trace: bytes) -> list[OutboxRow]:
+    """Store a merchant with the event that starts its saga. Return its row; none where the id is taken."""
+    now = utc_now()
+    if not merchant_tables.insert(tx, new, now=now):
+        return []
+    event = MerchantRegistered(
+        message_id=new_id(),
+        saga_id=new["saga_id"],
+        saga_type=SAGA_TYPE,
+        saga_version=SAGA_VERSION,
+        causation_id=None,
+        occurred_at=now,
+        merchant_id=new["merchant_id"],
+        name=new["name"],
+        currencies=tuple(new["currencies"]),
+    )
+    rows = [outbox_row(event, codec, trace)]
+    outbox.save(tx, rows)
+    return rows
 
 
 @routes.get("/merchants", responses=COMMON)
@@ -289,7 +301,7 @@ def _check_mode(caller: Principal, merchant_id: str, is_live: bool) -> None:
         raise Problem(status=403, detail="A key of one mode makes none of the other; use a key of that mode.")
 
 
-def _check_same(found: MerchantRow, new: dict[str, object]) -> None:
+def _check_same(found: MerchantRow, new: dict[str, Any]) -> None:
     """Raise Problem (409) where the id is taken by another merchant."""
     if any(getattr(found, name) != new[name] for name in new if name != "saga_id"):
         raise Problem(

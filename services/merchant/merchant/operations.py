@@ -71,11 +71,11 @@ class Requested:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What operations are made with."""
+    """What an operation is made with; ``operation_id`` is a new one."""
 
     codec: Codec
     now: datetime
-    new_operation_id: Callable[[], int]
+    operation_id: int
     new_saga_id: NewId
 
 
@@ -203,7 +203,7 @@ def _new(
     return NewOperation(
         digest=requested.digest,
         fingerprint=requested.fingerprint,
-        operation_id=context.new_operation_id(),
+        operation_id=context.operation_id,
         payment_id=requested.payment_id,
         saga_id=context.new_saga_id(),
         kind=kind,

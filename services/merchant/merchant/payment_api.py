@@ -149,11 +149,7 @@ async def submit_payment(
 ) -> Response:
     """Accept a payment. 202: it is under way, and the resource at ``Location`` shows what becomes of it."""
     if not resources.takes_payments:
-        raise Problem(
-            status=503,
-            detail="No payment is taken here: the service has no key for payers; set BARAZA_PAYER_KEY_FILE.",
-            headers={"Retry-After": "60"},
-        )
+        raise _no_payer_key()
     sent = submission(caller.subject, key, body, request.scope["traceparent"], is_live=mode_of(caller))
     outcome = await resources.batcher.submit(sent)
     if isinstance(outcome, Problem):
@@ -273,6 +269,14 @@ def read_refunds(payment_id: PaymentId, caller: Reader, resources: Resources) ->
     return RefundsAnswer(refunds=refunds, refundable_minor=payment.refundable_minor)
 
 
+def _no_payer_key() -> Problem:
+    return Problem(
+        status=503,
+        detail="No payment is taken here: the service has no key for payers; set BARAZA_PAYER_KEY_FILE.",
+        headers={"Retry-After": "60"},
+    )
+
+
 def _listed(caller: Principal, merchant_id: str | None, is_live: bool | None) -> tuple[str, bool]:
     """Return whose payments are listed, and in which mode. Raises Problem."""
     if is_merchant(caller):
@@ -314,7 +318,7 @@ def _operate(
     context = Context(
         codec=resources.codec,
         now=utc_now(),
-        new_operation_id=lambda: new_operation_id(resources),
+        operation_id=new_operation_id(resources),
         new_saga_id=resources.batcher.new_saga_id,
     )
     with resources.engine.begin() as tx:

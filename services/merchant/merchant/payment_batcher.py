@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Final
 
@@ -53,34 +54,38 @@ class PaymentBatcher(RequestBatcher[Submission, Accepted]):
     def stop(self) -> None:
         """Store the waiting payments, publish them and end. Blocks for a few seconds at most."""
         super().stop()
-        self._ids.release()
+        with suppress(*NO_DATABASE):  # then the lease ends by itself
+            self._ids.release()
 
     def submit_batch(self, submissions: Sequence[Submission]) -> Sequence[Accepted | Problem]:
         """Store these payments in one transaction and return their outcomes, in the same order.
 
         1. While the outbox lags nothing is stored: more would only wait longer.
-        2. One transaction stores them and deletes the outbox rows that were delivered meanwhile.
-        3. After the commit the rows are published, or gathered for that.
+        2. Their ids are issued first: a lease of a worker slot needs a connection of its own.
+        3. One transaction stores them and deletes the outbox rows that were delivered meanwhile.
+        4. After the commit the rows are published, or gathered for that.
         """
         # 1.
         if self._outbox_lags():
             return [lagging() for _ in submissions]
         # 2.
-        called = self._breaker.call(*NO_DATABASE, always=True)
         try:
-            with called, self._publisher.removal() as delivered, self._engine.begin() as tx:
-                outbox.remove(tx, delivered)
-                result = intake.accept(
-                    tx,
-                    submissions,
-                    self._terms,
-                    new_payment_ids=self._ids.next,
-                    new_saga_id=self.new_saga_id,
-                    now=utc_now(),
-                )
+            payment_ids = self._ids.next(len(submissions))
         except NoFreeSlot as error:
             return [no_slot(error) for _ in submissions]
         # 3.
+        called = self._breaker.call(*NO_DATABASE, always=True)
+        with called, self._publisher.removal() as delivered, self._engine.begin() as tx:
+            outbox.remove(tx, delivered)
+            result = intake.accept(
+                tx,
+                submissions,
+                self._terms,
+                payment_ids=payment_ids,
+                new_saga_id=self.new_saga_id,
+                now=utc_now(),
+            )
+        # 4.
         self.publish(result.rows)
         return result.outcomes
 

@@ -164,6 +164,11 @@ class NewPayment:
     fixed_minor: int
     fee_minor: int
 
+    @property
+    def used_key(self) -> UsedKey:
+        """Its key, once it is stored."""
+        return UsedKey(fingerprint=self.fingerprint, payment_id=self.payment_id, operation_id=None)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewOperation:

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from chassis.postgres.migrations import differences
 from merchant import tables
 from merchant.snowflake import decompose
-from support.checkouts import Api
+from support.checkouts import Api, until
 from support.merchants import (
     MerchantStack,
     Shopkeeper,
@@ -222,16 +222,36 @@ def test_many_requests_with_few_keys_at_once_in_two_processes_are_one_payment_a_
     second.kill()
 
 
-def test_a_client_that_retries_after_a_crash_behind_the_commit_gets_the_payment_that_was_stored(
-    shop: Shopkeeper, merchant_stack: MerchantStack
+def test_a_client_that_retries_after_a_crash_between_commit_and_answer_gets_the_payment_that_was_stored(
+    shop: Shopkeeper, client: httpx.Client, merchant_stack: MerchantStack
 ) -> None:
     key, body = new_key(), payment_body(reference="crash")
     dying = merchant_stack.start()
-    with shop.client(api=dying) as client:
-        first = pay(client, body, key).json()
-    dying.kill()
-    with shop.client() as client:
-        again = pay(client, body, key)
+    with shop.client(api=dying) as other, ThreadPoolExecutor(1) as pool:
+        unanswered = pool.submit(pay, other, body, key, Prefer="wait=10")
+        until(lambda: client.get("/v1/payments?reference=crash").json()["payments"], "the payment is committed")
+        assert not unanswered.done()
+        dying.kill()
+        with pytest.raises(httpx.TransportError):
+            unanswered.result(10)
+    again = pay(client, body, key)
     assert again.headers["idempotent-replayed"] == "true"
-    assert again.json()["id"] == first["id"]
-    assert merchant_stack.published(merchant_stack.saga_of(first["id"])) == ["PaymentSubmitted"]
+    (stored,) = client.get("/v1/payments?reference=crash").json()["payments"]
+    assert again.json()["id"] == stored["id"]
+    assert merchant_stack.published(merchant_stack.saga_of(stored["id"])) == ["PaymentSubmitted"]
+
+
+def test_while_accepted_payments_wait_for_too_long_no_more_are_taken(
+    client: httpx.Client, merchant_stack: MerchantStack
+) -> None:
+    made = pay(client).json()
+    row = {"id": merchant_stack.saga_of(made["id"])}
+    aged = text("UPDATE outbox SET created_at = created_at - CAST(:by AS interval) WHERE aggregateid = :id")
+    with merchant_stack.engine.begin() as tx:
+        tx.execute(aged, {**row, "by": timedelta(hours=1)})
+    refused = until(lambda: next(filter(lambda each: each.status_code == 503, [pay(client)]), None), "it is refused")
+    assert refused.json()["type"] == "urn:baraza:problem:overloaded"
+    assert refused.headers["retry-after"]
+    with merchant_stack.engine.begin() as tx:
+        tx.execute(aged, {**row, "by": -timedelta(hours=1)})
+    until(lambda: pay(client).status_code == 202, "they are taken again")
