@@ -210,7 +210,7 @@ def test_a_later_capture_leaves_the_hold_until_its_own_saga(merchant: MerchantUn
         handle(ledger, payment.captured_later(60))
 
 
-def test_a_payment_that_is_given_up_is_released(merchant: MerchantUnderTest) -> None:
+def test_a_payment_that_its_merchant_voids_is_released(merchant: MerchantUnderTest) -> None:
     ledger, payment = merchant.ledger, PaymentUnderTest(of=merchant, capture="LATER")
     handle(ledger, payment.validated())
     handle(ledger, payment.captured(0))

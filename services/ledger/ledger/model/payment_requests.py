@@ -28,7 +28,7 @@ from ledger.model.transfers import Booked, NotBooked, Outcome, Reason, Refused, 
 
 HOLD, POST, VOID = TransferKind.HOLD, TransferKind.POST, TransferKind.VOID
 NOTHING: Final = Booked(id=0, is_repeated=True)
-"""There was nothing to book: what is asked for stands already."""
+"""There was nothing to book: what is requested stands already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +163,7 @@ class AcceptCapture(PaymentRequest):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommitVoid(OfPayment):
-    """Release what is held for a payment that is given up."""
+    """Release what is held for a payment that its merchant abandons."""
 
     payment_saga_id: str
 

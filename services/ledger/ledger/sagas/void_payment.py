@@ -1,4 +1,4 @@
-"""The saga of a payment that is given up: its hold is released."""
+"""The saga of a payment that its merchant abandons: its hold is released."""
 
 from __future__ import annotations
 
