@@ -33,6 +33,7 @@ SAGA_EVENTS = "saga.events"
 SAGA_COMMANDS = "saga.commands"
 SAGA_DECISIONS = DECISIONS_TOPIC
 """What the tracker decides, which it reads back before it acts on it."""
+MERCHANT_EVENTS = "notification.events"
 TRACKER_API = f"{TRACKER}-api"
 DEPLOY = "deploy"
 """Creates topics, logins and schemas. Only this login may do everything, and no serving process uses it."""
@@ -94,6 +95,11 @@ def called_back() -> tuple[str, ...]:
     """Return the services with a step whose outcome comes later: their provider calls them back."""
     found = [step.service for saga in DEFINITIONS.values() for step in saga.steps if step.awaited is not None]
     return tuple(dict.fromkeys(found))
+
+
+def webhook_sender() -> str:
+    """Return the service that calls merchants' endpoints: the owner of the stream with the same events."""
+    return STANDALONE[MERCHANT_EVENTS].OWNER
 
 
 def package_of(service: str) -> str:

@@ -10,7 +10,17 @@ from pathlib import Path
 from chassis.wire.kafka import KafkaLogin
 from stack import kafka, observers, postgres, redis, registry, toxiproxy
 from stack.components import Component, responds
-from stack.contract import TRACKER, TRACKER_API, called_back, owner_of, package_of, redis_keys, services, starters
+from stack.contract import (
+    TRACKER,
+    TRACKER_API,
+    called_back,
+    owner_of,
+    package_of,
+    redis_keys,
+    services,
+    starters,
+    webhook_sender,
+)
 from stack.home import Home, State
 from stack.ports import LOOPBACK
 
@@ -21,6 +31,8 @@ AUDIENCE = "baraza"
 WEBHOOK_PATH = "/v1/callbacks/courier"
 WEBHOOK_SECRETS = "courier-webhook"
 """The file in the home with the secrets that sign the courier's webhooks, the newest first. Only those two read it."""
+WEBHOOK_KEY = "webhook-key"
+"""The file in the home with the key that encrypts the secrets of merchants' endpoints."""
 COURIER_DAY_S = 2
 """A courier's day on one machine: a parcel that comes back takes two of them."""
 STEPS_NICENESS = 10
@@ -149,6 +161,7 @@ def _worker(home: Home, state: State, service: str, ports: Mapping[str, int]) ->
         "BARAZA_REDIS_URL": f"redis://{LOOPBACK}:{ports[redis.NAME]}/0",
         **_redis_login(home, service),
         **(_webhook_secrets(home) if service in called_back() else {}),
+        **(_webhook_key(home) if service == webhook_sender() else {}),
         "BARAZA_GATEWAY_URL": f"http://{LOOPBACK}:{ports[GATEWAY]}",
         "BARAZA_COURIER_URL": f"http://{LOOPBACK}:{ports[COURIER]}",
         "BARAZA_JWKS_URL": f"{issuer}/.well-known/jwks.json",
@@ -176,6 +189,12 @@ def _webhook_secrets(home: Home) -> dict[str, str]:
     """Return the variable with the secrets' file, which is made where it is missing."""
     home.password(WEBHOOK_SECRETS)
     return {"BARAZA_COURIER_WEBHOOK_SECRET_FILE": str(home.password_file(WEBHOOK_SECRETS))}
+
+
+def _webhook_key(home: Home) -> dict[str, str]:
+    """Return the variables of who calls merchants' endpoints; on one machine these may be on it as well."""
+    home.password(WEBHOOK_KEY)
+    return {"BARAZA_WEBHOOK_KEY_FILE": str(home.password_file(WEBHOOK_KEY)), "BARAZA_WEBHOOK_LOOPBACK": "true"}
 
 
 def simulator_folder(home: Home) -> Path:
