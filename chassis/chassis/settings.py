@@ -38,6 +38,17 @@ class Settings(BaseSettings):
     """
     gateway_accounts_file: Path | None = None
     """The accounts at gateways (:mod:`chassis.http.gateway_accounts`). Without it no merchant's payment is taken."""
+    payer_key_file: Path | None = None
+    """The key that hashes a merchant's payers. Without it no merchant's payment is taken."""
+    merchant_token_key_file: Path | None = None
+    """The EC keys (P-256, PEM) of merchants' short tokens: the first signs, all are published."""
+    merchant_jwks_url: str = ""
+    """The published keys of merchants' short tokens; empty: only the issuer's tokens are accepted."""
+    jwks_url: str = "http://127.0.0.1:7003/.well-known/jwks.json"
+    issuer: str = "http://127.0.0.1:7003"
+    audience: str = "baraza"
+    http_host: str = "127.0.0.1"
+    http_port: int = 0
     webhook_key_file: Path | None = None
     """The keys that encrypt the secrets of merchants' endpoints, one a line: the newest, and those before it.
 
@@ -47,11 +58,6 @@ class Settings(BaseSettings):
     """Whether endpoints may be on this machine, in test mode by HTTP as well: for tests and simulators alone."""
     webhook_forbidden_networks: str = ""
     """Networks that no endpoint may be in, with commas between: the deployment's own public addresses."""
-    jwks_url: str = "http://127.0.0.1:7003/.well-known/jwks.json"
-    issuer: str = "http://127.0.0.1:7003"
-    audience: str = "baraza"
-    http_host: str = "127.0.0.1"
-    http_port: int = 0
     reference_key_file: Path | None = None
     """The key that hashes personal references of sagas. Without it the tracker stores none of them."""
     timeout_factor: float = 1.0
