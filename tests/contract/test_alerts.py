@@ -18,6 +18,7 @@ import checkout.tables
 import ledger.main
 import ledger.tables
 from chassis.telemetry import metrics, table_gauges
+from notifier import webhook_metrics
 from risk import risk_metrics
 from saga_tracker import saga_metrics
 from saga_tracker.definitions import DEFINITIONS
@@ -27,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 OBSERVABILITY = ROOT / "observability"
 ALERTS = yaml.safe_load((OBSERVABILITY / "alerts.yml").read_text())
 RULES = [rule for group in ALERTS["groups"] for rule in group["rules"]]
-OWN = (ledger.main.IMBALANCE, ledger.main.OVERDUE, checkout.main.OVERDUE)
+OWN = (ledger.main.IMBALANCE, ledger.main.OVERDUE, checkout.main.OVERDUE, *webhook_metrics.MEASURES)
 """The measures of single services."""
 NAME = re.compile(r"\bbaraza[a-z0-9_:]*\b")
 PROMTOOL_TIMEOUT_S = 60
@@ -39,7 +40,7 @@ def measured() -> set[str]:
     tables = (*table_gauges.OUTBOX, *table_gauges.WAITING, *table_gauges.EVIDENCE)
     gauges = (*tables, *saga_metrics.MEASURES, *OWN)
     found.update(measure.name for measure in gauges)
-    for module in (metrics, saga_metrics, risk_metrics):
+    for module in (metrics, saga_metrics, webhook_metrics, risk_metrics):
         for metric in vars(module).values():
             if isinstance(metric, MetricWrapperBase):
                 family = next(iter(metric.describe()))

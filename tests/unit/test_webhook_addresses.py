@@ -24,6 +24,14 @@ PRIVATE = (
 )  # fmt: skip
 
 
+def is_refused(address: str) -> bool:
+    try:
+        RULES.check([address])
+    except ForbiddenAddress:
+        return True
+    return False
+
+
 @pytest.mark.parametrize("address", PUBLIC)
 def test_a_public_address_may_be_called(address: str) -> None:
     RULES.check([address])
@@ -56,9 +64,7 @@ def test_every_address_of_every_forbidden_network_is_refused() -> None:
         for _ in range(50):
             offset = chance.randrange(network.num_addresses)
             address = str(type(network.network_address)(first + offset))
-            with pytest.raises(ForbiddenAddress):
-                RULES.check([address])
-                pytest.fail(f"{address} of {network} passed; seed {seed}")
+            assert is_refused(address), f"{address} of {network} may be called; seed {seed}"
 
 
 def test_whatever_is_embedded_in_ipv6_is_refused_with_a_random_ipv4_address() -> None:
@@ -70,9 +76,7 @@ def test_whatever_is_embedded_in_ipv6_is_refused_with_a_random_ipv4_address() ->
         for _ in range(200):
             shift = 80 if prefix.startswith("2002") else 0
             address = network.network_address + (chance.randrange(2**32) << shift)
-            with pytest.raises(ForbiddenAddress):
-                RULES.check([str(address)])
-                pytest.fail(f"{address} passed; seed {seed}")
+            assert is_refused(str(address)), f"{address} may be called; seed {seed}"
 
 
 def test_a_deployments_own_networks_are_refused_as_well() -> None:

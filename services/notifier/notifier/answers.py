@@ -15,10 +15,11 @@ from notifier.model.addresses import URL_LENGTH_MAX
 from notifier.store.reading import NEWEST
 
 PAGE_MAX: Final = 100
+NUMBER: Final = r"^(0|[1-9][0-9]{0,18})$"
 TYPES_MAX: Final = len(EventType)
-Id: TypeAlias = Annotated[str, Path(max_length=64, pattern=r"^[0-9A-Z][0-9A-Z-]*$")]
-IdFilter: TypeAlias = Annotated[str | None, Query(max_length=64, pattern=r"^[0-9A-Z][0-9A-Z-]*$")]
-Cursor: TypeAlias = Annotated[str | None, Query(max_length=26, pattern=r"^[0-9A-Z]+$")]
+Id: TypeAlias = Annotated[str, Path(pattern=r"^[0-9A-Za-z_-]{1,64}$")]
+IdFilter: TypeAlias = Annotated[str | None, Query(pattern=r"^[0-9A-Za-z_-]{1,64}$")]
+Cursor: TypeAlias = Annotated[str | None, Query(max_length=26, pattern=r"^[0-9A-Za-z_-]+$")]
 Limit: TypeAlias = Annotated[int, Query(ge=1, le=PAGE_MAX)]
 
 
@@ -65,7 +66,7 @@ class Range(BaseModel):
     since: Time
     until: Time
     only_failed: bool = True
-    after: Annotated[str, Field(pattern=r"^[0-9]{1,18}$")] = "0"
+    after: Annotated[str, Field(pattern=NUMBER)] = "0"
 
 
 class EndpointAnswer(BaseModel):
@@ -219,10 +220,18 @@ def position_of(cursor: str | None) -> int:
     """Return the position before which a page begins. Raises the 422 of a cursor that no page has returned."""
     if cursor is None:
         return NEWEST
-    if not cursor.isdecimal() or int(cursor) > NEWEST:
-        detail = "No page has returned this cursor; send it unchanged."
-        raise invalid([FieldError(pointer="query:cursor", detail=detail)])
-    return int(cursor)
+    if not (cursor.isascii() and cursor.isdecimal()):
+        raise invalid(
+            [FieldError(pointer="query:cursor", detail="No page has returned this cursor; send it unchanged.")]
+        )
+    return whole(cursor, "query:cursor")
+
+
+def whole(digits: str, pointer: str) -> int:
+    """Return a number of 63 bits. Raises the 422 of a larger one."""
+    if int(digits) > NEWEST:
+        raise invalid([FieldError(pointer=pointer, detail="Too large a number.")])
+    return int(digits)
 
 
 def cursor_of(found: list[Any], limit: int) -> str | None:

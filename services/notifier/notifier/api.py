@@ -46,6 +46,7 @@ def routers(resources: Resources) -> tuple[APIRouter, APIRouter]:
     endpoint_api.add_merchants(own, resources, merchant)
     delivery_api.add_events(own, resources, merchant)
     delivery_api.add_deliveries(own, resources, merchant)
+    delivery_api.add_attempts(own, resources, merchant)
     delivery_api.add_replays(own, resources, merchant)
     staff = new_router(STAFF, "staff")
     reads, acts = Depends(StaffGuard("support", "operator").scope), Depends(StaffGuard("operator").scope)
@@ -53,5 +54,6 @@ def routers(resources: Resources) -> tuple[APIRouter, APIRouter]:
     endpoint_api.add_switching(staff, resources, acts)
     delivery_api.add_events(staff, resources, reads)
     delivery_api.add_deliveries(staff, resources, reads)
+    delivery_api.add_attempts(staff, resources, reads)
     delivery_api.add_replays(staff, resources, acts)
     return own, staff

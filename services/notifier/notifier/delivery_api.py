@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from chassis.http.problem import FieldError, invalid
 from chassis.wire.envelope import new_id
 from notifier.answers import (
+    NUMBER,
     AttemptPage,
     Cursor,
     DeliveryAnswer,
@@ -31,6 +32,7 @@ from notifier.answers import (
     not_enabled,
     position_of,
     responses,
+    whole,
 )
 from notifier.callers import Scope
 from notifier.domain import Cause, EventType, MerchantNotice, Owner, first_delivery
@@ -40,7 +42,7 @@ from notifier.store import endpoints, reading, replays
 from notifier.tables import save_planned
 
 State = Literal["DUE", "DELIVERED", "FAILED"]
-PaymentId = Annotated[str | None, Query(pattern=r"^[0-9]{1,18}$")]
+PaymentId = Annotated[str | None, Query(pattern=NUMBER)]
 
 
 def add_events(router: APIRouter, resources: Resources, reads: Any) -> None:
@@ -63,7 +65,7 @@ def add_events(router: APIRouter, resources: Resources, reads: Any) -> None:
                 before=position_of(cursor),
                 count=limit + 1,
                 type_=None if type is None else type.value,
-                payment_id=None if payment_id is None else int(payment_id),
+                payment_id=None if payment_id is None else whole(payment_id, "query:payment_id"),
             )
         return EventPage(events=[event_answer(row) for row in found[:limit]], next_cursor=cursor_of(found, limit))
 
@@ -78,7 +80,7 @@ def add_events(router: APIRouter, resources: Resources, reads: Any) -> None:
 
 
 def add_deliveries(router: APIRouter, resources: Resources, reads: Any) -> None:
-    """Add the routes that read deliveries and attempts."""
+    """Add the routes that read deliveries."""
     engine = resources.engine
 
     @router.get("/webhook-deliveries", responses=responses(422))
@@ -105,6 +107,11 @@ def add_deliveries(router: APIRouter, resources: Resources, reads: Any) -> None:
         """Return one delivery."""
         with engine.connect() as tx:
             return delivery_answer(_found_delivery(delivery_id, scope.owner, tx))
+
+
+def add_attempts(router: APIRouter, resources: Resources, reads: Any) -> None:
+    """Add the route that reads attempts."""
+    engine = resources.engine
 
     @router.get("/webhook-attempts", responses=responses(422))
     def list_attempts(
@@ -148,7 +155,8 @@ def add_replays(router: APIRouter, resources: Resources, acts: Any) -> None:
             endpoint = _check_enabled(endpoint_id, scope.owner, tx)
             found = replays.repeat_range(
                 endpoint_id, list(endpoint.types), new_id(), scope.owner, tx,
-                since=body.since, until=body.until, after=int(body.after), only_failed=body.only_failed, now=clock(),
+                since=body.since, until=body.until, after=whole(body.after, "#/after"),
+                only_failed=body.only_failed, now=clock(),
             )  # fmt: skip
         has_more = found.chosen == replays.REPLAY_MAX
         return ReplayedRange(

@@ -15,7 +15,7 @@ from messages.contract import Envelope
 
 NOTIFY_MERCHANT: Final = "notify_merchant"
 CANCELLED: Final = "CANCELLED"
-"""The cause of a saga's failure that somebody wanted."""
+"""The cause of a saga's failure that a person wanted."""
 Value: TypeAlias = str | int | bool | None
 Owner: TypeAlias = tuple[str, bool]
 """A merchant, and whether it is about its live mode."""
@@ -163,7 +163,7 @@ def renotify(request: NotifyMerchant, planned: Planned, published: int) -> int:
 class Subject:
     """What a saga is about that may fail. The event of its failure does not say so itself.
 
-    ``fails_as`` is what its merchant is notified of then, ``cancelled_as`` where somebody wanted it.
+    ``fails_as`` is what its merchant is notified of then, ``cancelled_as`` where a person wanted it.
     """
 
     saga_id: str

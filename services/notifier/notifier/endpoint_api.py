@@ -93,8 +93,8 @@ def add_switching(router: APIRouter, resources: Resources, acts: Any) -> None:
         return endpoint_answer(_found(row))
 
 
-def add_changing(router: APIRouter, resources: Resources, acts: Any) -> None:
-    """Add the routes by which a merchant creates, changes and deletes endpoints."""
+def add_creating(router: APIRouter, resources: Resources, acts: Any) -> None:
+    """Add the routes by which a merchant creates and deletes endpoints."""
     engine, clock = resources.engine, resources.clock
 
     @router.post("/webhook-endpoints", status_code=201, responses=responses(409, 413, 415, 422))
@@ -117,6 +117,19 @@ def add_changing(router: APIRouter, resources: Resources, acts: Any) -> None:
         response.headers["Cache-Control"] = "no-store"
         return CreatedEndpoint(**endpoint_answer(row).model_dump(), secret=secret)
 
+    @router.delete("/webhook-endpoints/{endpoint_id}", status_code=204, responses=responses(404, 422))
+    def delete(endpoint_id: Id, scope: Scope = acts) -> None:
+        """Delete an endpoint with its secrets. What was sent to it stays readable until it is too old."""
+        with engine.begin() as tx:
+            deleted = endpoints.delete(endpoint_id, scope.owner, tx, now=clock())
+        if not deleted:
+            raise missing("endpoint")
+
+
+def add_editing(router: APIRouter, resources: Resources, acts: Any) -> None:
+    """Add the route by which a merchant changes an endpoint."""
+    engine, clock = resources.engine, resources.clock
+
     @router.patch("/webhook-endpoints/{endpoint_id}", responses=responses(404, 409, 413, 415, 422))
     def change(endpoint_id: Id, body: EndpointChange, scope: Scope = acts) -> EndpointAnswer:
         """Change an endpoint. A new address is checked as that of a new endpoint is."""
@@ -133,14 +146,6 @@ def add_changing(router: APIRouter, resources: Resources, acts: Any) -> None:
         except UrlTaken as taken:
             raise _url_taken(taken) from taken
         return endpoint_answer(_found(row))
-
-    @router.delete("/webhook-endpoints/{endpoint_id}", status_code=204, responses=responses(404, 422))
-    def delete(endpoint_id: Id, scope: Scope = acts) -> None:
-        """Delete an endpoint with its secrets. What was sent to it stays readable until it is too old."""
-        with engine.begin() as tx:
-            deleted = endpoints.delete(endpoint_id, scope.owner, tx, now=clock())
-        if not deleted:
-            raise missing("endpoint")
 
 
 def add_rotation(router: APIRouter, resources: Resources, acts: Any) -> None:
@@ -164,7 +169,8 @@ def add_merchants(router: APIRouter, resources: Resources, acts: Any) -> None:
     """Add every route about endpoints that a merchant has."""
     add_reading(router, resources, acts)
     add_switching(router, resources, acts)
-    add_changing(router, resources, acts)
+    add_creating(router, resources, acts)
+    add_editing(router, resources, acts)
     add_rotation(router, resources, acts)
 
 

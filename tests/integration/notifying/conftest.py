@@ -15,6 +15,8 @@ from stack.home import Home
 from support.checkouts import launched, until
 from support.notifiers import NotifierUnderTest
 
+EMPTY = text("TRUNCATE endpoints, endpoint_secrets, events, deliveries, attempts, saga_outcomes, outbox")
+
 
 @pytest.fixture(scope="package")
 def notifier_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
@@ -45,8 +47,7 @@ def notifier_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine
 def notifier(notifier_engine: Engine, tmp_path: Path) -> Iterator[NotifierUnderTest]:
     """The notifier on an empty database; its deliverers end with the test."""
     with notifier_engine.begin() as tx:
-        for table in ("endpoints", "endpoint_secrets", "events", "deliveries", "attempts", "saga_outcomes", "outbox"):
-            tx.execute(text(f"DELETE FROM {table}"))
+        tx.execute(EMPTY)
     key_file = tmp_path / "webhook-keys"
     key_file.write_text("a key of these tests\n")
     under_test = NotifierUnderTest(engine=notifier_engine, key_file=key_file)

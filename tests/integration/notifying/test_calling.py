@@ -76,7 +76,7 @@ def names() -> list[str | None]:
 def secure(certificates: Path, names: list[str | None]) -> Iterator[Receiver]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificates)
-    context.sni_callback = lambda _socket, name, _context: names.append(name)  # type: ignore[func-returns-value]
+    context.sni_callback = lambda _socket, name, _context: names.append(name)
     with receiving(tls=context) as receiver:
         yield receiver
 

@@ -11,8 +11,11 @@ from sqlalchemy import text
 
 from notifier.calling import Caller
 from notifier.domain import EventType
+from notifier.model import signing
 from notifier.model.capacity import CALLS_MAX, ENDPOINT_MAX, SLOW_S
 from notifier.model.schedule import ATTEMPTS_MAX, DELAYS, DISABLED_AFTER, JITTER_MAX
+from notifier.sealing import Sealing
+from notifier.store import endpoints
 from notifier.store.leasing import LEASE
 from notifier.tasks import KEPT, OUTCOMES_KEPT, delete_old, end_undeliverable
 from support.notifiers import LOOPBACK, NotifierUnderTest, until
@@ -297,10 +300,6 @@ def test_many_slow_endpoints_leave_room_for_the_quick_ones(notifier: NotifierUnd
 
 
 def test_while_a_secret_is_replaced_both_sign(notifier: NotifierUnderTest, receiver: Receiver) -> None:
-    from notifier.model import signing
-    from notifier.sealing import Sealing
-    from notifier.store import endpoints
-
     endpoint, process = notifier.endpoint(receiver.url), notifier.deliverer()
     new = signing.new_secret()
     with notifier.engine.begin() as tx:

@@ -15,6 +15,7 @@ from messages.merchant import CaptureRequested, PaymentSubmitted, RefundRequeste
 from messages.saga import CaptureFailed, PaymentFailed, RefundFailed, VoidFailed
 from notifier import tables
 from notifier.domain import EventType
+from notifier.store import endpoints
 from support.builders import a
 from support.notifiers import NotifierUnderTest, new_merchant
 
@@ -72,7 +73,7 @@ def test_the_step_is_done_when_the_event_its_deliveries_and_its_message_are_stor
     notifier.endpoint(f"{URL}/other")
     service = notifier.service()
     event = of(trigger, saga, service.saga_id, merchant, **fields)
-    published = service.deliver(event)
+    published: Any = service.deliver(event)
     assert types(published) == [answer]
     assert (published[0].payment_id, published[0].merchant_id, published[0].is_live, published[0].deliveries) == (
         PAYMENT_ID, merchant, False, 2,
@@ -105,8 +106,6 @@ def test_without_an_endpoint_the_step_is_done_and_the_event_is_published(notifie
 def test_a_disabled_endpoint_gets_nothing(notifier: NotifierUnderTest) -> None:
     endpoint = notifier.endpoint(URL)
     with notifier.engine.begin() as tx:
-        from notifier.store import endpoints
-
         endpoints.disable(endpoint.endpoint_id, endpoint.owner, tx, because="MERCHANT", now=notifier.clock())
     service = notifier.service()
     (answer,) = service.deliver(of(PaymentCommitted, "payment", service.saga_id, endpoint.owner[0], capture="NOW"))
@@ -160,16 +159,16 @@ def test_a_payment_that_has_not_failed_is_no_event(notifier: NotifierUnderTest) 
 def test_in_a_restored_database_the_deliveries_are_planned_again_and_the_answer_stays(
     notifier: NotifierUnderTest,
 ) -> None:
-    step = next(step for step in notifier.service().handlers.steps if step.name == "notify_merchant")
+    step: Any = next(step for step in notifier.service().handlers.steps if step.name == "notify_merchant")
     endpoint = notifier.endpoint(URL)
     event = of(PaymentCommitted, "payment", "saga", endpoint.owner[0], capture="NOW")
     trigger = step.triggers[0]
     request = trigger.read(event, step.name)
     with notifier.engine.begin() as tx:
-        planned = step.load([request], tx)  # type: ignore[union-attr]
-        assert step.restore is not None  # type: ignore[union-attr]
-        assert step.restore(request, planned, 7) == 7  # type: ignore[union-attr]
-        step.save(planned, tx)  # type: ignore[union-attr]
+        planned = step.load([request], tx)
+        assert step.restore is not None
+        assert step.restore(request, planned, 7) == 7
+        step.save(planned, tx)
     assert notifier.states(endpoint) == [("DUE", 0, None)]
 
 

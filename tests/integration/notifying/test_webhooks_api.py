@@ -1,4 +1,4 @@
-"""What merchants and staff do over HTTP with endpoints and deliveries, and what one merchant sees of another: nothing."""
+"""What merchants and staff do over HTTP with endpoints and deliveries; one merchant sees nothing of another."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import text
@@ -30,6 +29,7 @@ from support.receivers import Receiver, Reply, receiving
 
 ENDPOINTS = "/v1/webhook-endpoints"
 UNKNOWN = "0" * 26
+EVERYTHING = ("SELECT * FROM endpoints", "SELECT * FROM endpoint_secrets", "SELECT * FROM deliveries")
 
 
 class Api:
@@ -71,7 +71,7 @@ def created(client: TestClient, url: str, **more: Any) -> Any:
     return answer.json()
 
 
-def ok(answer: httpx.Response, status: int = 200) -> Any:
+def ok(answer: Any, status: int = 200) -> Any:
     assert answer.status_code == status, answer.text
     return answer.json()
 
@@ -295,7 +295,11 @@ def test_a_long_range_is_replayed_in_pieces(
     for _ in range(5):
         notifier.notify((merchant, False))
     path = f"{ENDPOINTS}/{created(client, 'https://8.8.8.8/')['endpoint_id']}"
-    span = {"since": began.isoformat(), "until": (began + timedelta(hours=1)).isoformat(), "after": "0"}
+    span: dict[str, Any] = {
+        "since": began.isoformat(),
+        "until": (began + timedelta(hours=1)).isoformat(),
+        "after": "0",
+    }
     counts = []
     while span["after"] is not None:
         answer = ok(client.post(f"{path}/replay", json=span), 202)
@@ -353,7 +357,7 @@ def test_merchant_a_sees_nothing_of_merchant_b_nor_of_its_own_other_mode(
     notifier.deliver()
     (delivery,) = ok(api.merchant(owner).get("/v1/webhook-deliveries"))["deliveries"]
     ids = (body["endpoint_id"], delivery["delivery_id"], event_id)
-    before = [notifier.rows(f"SELECT * FROM {table}") for table in ("endpoints", "endpoint_secrets", "deliveries")]
+    before = [notifier.rows(query) for query in EVERYTHING]
     theirs = requests_of(*ids)
     declared = {
         (method.upper(), "/".join("{}" if part.startswith("{") else part for part in path.split("/")))
@@ -374,9 +378,7 @@ def test_merchant_a_sees_nothing_of_merchant_b_nor_of_its_own_other_mode(
             assert (found, cursor) == ([], None)
         for name, id_ in (("endpoint_id", ids[0]), ("delivery_id", ids[1])):
             assert ok(stranger.get("/v1/webhook-attempts", params={name: id_}))["attempts"] == []
-    assert before == [
-        notifier.rows(f"SELECT * FROM {table}") for table in ("endpoints", "endpoint_secrets", "deliveries")
-    ]
+    assert before == [notifier.rows(query) for query in EVERYTHING]
 
 
 def test_staff_read_and_operators_act_for_the_merchant_that_they_name(

@@ -39,17 +39,7 @@ def notifying(
     """Return the trigger of a saga whose merchant is notified of ``on``."""
 
     def requested(event: Any, step: str) -> NotifyMerchant:
-        event_type = type_of(event)
-        notice = MerchantNotice(
-            event_id=event_id_of(event.saga_id, event_type),
-            type=event_type,
-            merchant_id=event.merchant_id,
-            is_live=event.is_live,
-            occurred_at=event.occurred_at,
-            data=identified(event, **data(event)),
-            payment_id=event.payment_id,
-            saga_id=event.saga_id,
-        )
+        notice = _notice(event, type_of(event), data(event))
         return NotifyMerchant(saga_id=event.saga_id, step=step, notice=notice)
 
     def published(event: Any, deliveries: int, envelope: Envelope) -> Message:
@@ -71,4 +61,17 @@ def notifying(
         publish=published,
         succeeds_with=succeeds_with,
         restore=lambda event: event.deliveries,
+    )
+
+
+def _notice(event: Any, event_type: EventType, data: dict[str, Value]) -> MerchantNotice:
+    return MerchantNotice(
+        event_id=event_id_of(event.saga_id, event_type),
+        type=event_type,
+        merchant_id=event.merchant_id,
+        is_live=event.is_live,
+        occurred_at=event.occurred_at,
+        data=identified(event, **data),
+        payment_id=event.payment_id,
+        saga_id=event.saga_id,
     )

@@ -19,7 +19,8 @@ COLUMNS: Final = """endpoint_id, merchant_id, is_live, url, description, types, 
 OWN: Final = "merchant_id = :merchant_id AND is_live = :is_live AND state <> 'DELETED'"
 
 LOCK_OWNER = text("""
-    SELECT pg_advisory_xact_lock(hashtextextended('endpoints ' || CAST(:merchant_id AS text) || CAST(:is_live AS text), 0))
+    SELECT pg_advisory_xact_lock(
+        hashtextextended('endpoints ' || CAST(:merchant_id AS text) || ' ' || CAST(:is_live AS text), 0))
 """)
 COUNT = text(f"SELECT count(*) FROM endpoints WHERE {OWN}")
 FIND_URL = text(f"SELECT endpoint_id FROM endpoints WHERE {OWN} AND url = :url AND endpoint_id <> :endpoint_id")

@@ -1,4 +1,4 @@
-"""Endpoints with their secrets, events, deliveries, attempts, what is known of failed sagas, and the chassis' tables."""
+"""Endpoints with secrets, events, deliveries, attempts, what is known of failed sagas, and the chassis' tables."""
 
 from __future__ import annotations
 
