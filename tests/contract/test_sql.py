@@ -20,6 +20,7 @@ from sqlalchemy.dialects.postgresql import psycopg
 
 import chassis.saga
 import ledger.store
+import reconciliation.store
 import saga_tracker.store
 from chassis.postgres.pipeline import Query
 from chassis.postgres.statement import Statement
@@ -33,6 +34,7 @@ TABLES = (
     "loyalty.tables",
     "shipping.tables",
     "ledger.tables",
+    "reconciliation.tables",
     "bench_providers.gateway.tables",
     "bench_providers.courier.tables",
 )
@@ -45,7 +47,7 @@ DIALECT = psycopg.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's dia
 
 def modules() -> Iterator[ModuleType]:
     """Yield every module that may hold statements of a batch."""
-    for package in (chassis.saga, saga_tracker.store, ledger.store):
+    for package in (chassis.saga, saga_tracker.store, ledger.store, reconciliation.store):
         for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             yield importlib.import_module(found.name)
     for name in TABLES:
