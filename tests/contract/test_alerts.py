@@ -17,6 +17,8 @@ import checkout.main
 import checkout.tables
 import ledger.main
 import ledger.tables
+import reconciliation.main
+import reconciliation.tables
 from chassis.telemetry import metrics, table_gauges
 from notifier import webhook_metrics
 from risk import risk_metrics
@@ -28,7 +30,14 @@ ROOT = Path(__file__).resolve().parents[2]
 OBSERVABILITY = ROOT / "observability"
 ALERTS = yaml.safe_load((OBSERVABILITY / "alerts.yml").read_text())
 RULES = [rule for group in ALERTS["groups"] for rule in group["rules"]]
-OWN = (ledger.main.IMBALANCE, ledger.main.OVERDUE, checkout.main.OVERDUE, *webhook_metrics.MEASURES)
+OWN = (
+    ledger.main.IMBALANCE,
+    ledger.main.OVERDUE,
+    checkout.main.OVERDUE,
+    reconciliation.main.OVERDUE,
+    *reconciliation.main.MEASURES,
+    *webhook_metrics.MEASURES,
+)
 """The measures of single services."""
 NAME = re.compile(r"\bbaraza[a-z0-9_:]*\b")
 PROMTOOL_TIMEOUT_S = 60
@@ -63,7 +72,7 @@ def test_every_query_names_a_metric_that_exists() -> None:
 
 
 def test_each_saga_is_counted_where_its_requests_are_undecided() -> None:
-    queried = f"{checkout.tables.OVERDUE} {ledger.tables.OVERDUE}"
+    queried = f"{checkout.tables.OVERDUE} {ledger.tables.OVERDUE} {reconciliation.tables.OVERDUE}"
     counted = re.findall(r"SELECT '(\w+)', count", queried)
     assert sorted(counted) == sorted({definition.name for definition in DEFINITIONS.values()})
 

@@ -25,10 +25,12 @@ OVERLAP: Final = timedelta(minutes=10)
 ANSWER_S: Final = 900.0
 AS_LONG_AS_IT_TAKES = text("""
     SET LOCAL statement_timeout = '15min';
+    SET LOCAL transaction_timeout = 0;
     SET LOCAL transaction_timeout = '30min';
     SET LOCAL idle_in_transaction_session_timeout = '15min'
 """)
-"""A feed may have millions of lines, and a gateway may be slow to send it."""
+"""A feed may have millions of lines, and a gateway may be slow to send it. PostgreSQL starts no timer of a transaction
+again while one runs, so it is stopped first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -176,6 +176,9 @@ FIRST_DAY = text("""
 """)
 MANY_AT_ONCE = text("SET LOCAL work_mem = '128MB'; SET LOCAL jit = off")
 """A million lines are hashed in memory; one run is under way at a time."""
+HASHED = text("SET LOCAL enable_nestloop = off")
+"""What was just loaded has no statistics yet, and is taken for one row. A run over everything must not loop over it."""
+PLANNED = text("SET LOCAL enable_nestloop = on")
 PENDING_DONE = text("""
     DELETE FROM pending WHERE account = :account
         AND (CAST(:is_all AS boolean) OR item IN (SELECT item FROM run_scope WHERE run = :run))
@@ -224,7 +227,9 @@ def match(
         tx.execute(SCOPE_OF_DAY, {**values, "begin": scope.day[0], "end": scope.day[1]})
     elif scope.since is not None:
         tx.execute(SCOPE_OF_CHANGES, {**values, "since": scope.since})
+    tx.execute(HASHED if scope.is_all else PLANNED)
     times = {"days": list(due.days), "missing": list(due.missing), "late": list(due.late)}
     tx.execute(MATCH_ALL if scope.is_all else MATCH_SCOPED, {**values, **times, "grace": f"{grace_s} seconds"})
+    tx.execute(PLANNED)
     tx.execute(PENDING_DONE, values)
     tx.execute(PENDING_ADD, values)
