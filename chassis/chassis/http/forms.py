@@ -17,7 +17,6 @@ FORMS: Final[Mapping[str, str]] = {
     r"^[!-~]+$": "printable ASCII characters without blanks",
     r"^-?[1-9][0-9]{0,18}$": "a whole number of minor units, without leading zeros, such as 1500 or -1500",
     r"^[1-9][0-9]{0,18}$": "a payment's number, as a response gave it",
-    r"^[a-z0-9][a-z0-9-]{0,39}$": "small letters, digits and -, 40 at most, a letter or digit first",
     r"^[A-Za-z0-9_.:-]+$": "letters, digits and the characters _ . : -",
     r"^[^\x00-\x1f\x7f-\x9f]*$": LINE,
     r"^[^\x00-\x1f\x7f]+$": LINE,
