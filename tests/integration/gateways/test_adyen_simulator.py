@@ -11,10 +11,10 @@ from typing import Any
 from uuid import uuid4
 from zoneinfo import ZoneInfo
 
-import Adyen as package
+import Adyen  # type: ignore[import-untyped]
 import httpx
 import pytest
-from Adyen.util import is_valid_hmac_notification
+from Adyen.util import is_valid_hmac_notification  # type: ignore[import-untyped]
 
 from support.merchant_gateways import DAY_S, HEX_KEYS, Gateway, gateway
 
@@ -42,11 +42,11 @@ def reference() -> str:
 def checkout(at: Gateway, key: str | None = None) -> Any:
     """Return Adyen's own client, whose addresses lead to the simulator."""
 
-    class Client(package.AdyenClient):  # type: ignore[misc]
+    class Client(Adyen.AdyenClient):  # type: ignore[misc]
         def _determine_api_url(self, _platform: str, endpoint: str) -> str:
             return f"{at.url}/v72{endpoint.partition('.com')[2].partition('/v')[2].lstrip('0123456789')}"
 
-    made = package.Adyen(xapikey=key or at.key(at.live), platform="test")
+    made = Adyen.Adyen(xapikey=key or at.key(at.live), platform="test")
     made.client = Client(xapikey=key or at.key(at.live), platform="test", http_force="requests")
     made.checkout.client = made.client
     for service in (made.checkout.payments_api, made.checkout.modifications_api):
@@ -175,7 +175,7 @@ def test_a_key_replays_for_a_week_has_64_characters_at_most_and_is_for_one_reque
     adyen.pass_time(120)
     assert api.payments(body, idempotency_key="k" * 64).message["pspReference"] != first.message["pspReference"]
     for key, other in (("k" * 65, body), ("k" * 64, payment(reference, value=2))):
-        with pytest.raises(package.AdyenAPIUnprocessableEntity):
+        with pytest.raises(Adyen.AdyenAPIUnprocessableEntity):
             api.payments(other, idempotency_key=key)
 
 
@@ -197,7 +197,7 @@ def test_a_500_is_not_kept_so_the_same_key_gets_the_outcome(
     adyen: Gateway, reference: str, kind: str, count: int
 ) -> None:
     adyen.fault("pay", kind, match=reference, times=1)
-    with pytest.raises(package.AdyenError):
+    with pytest.raises(Adyen.AdyenError):
         checkout(adyen).payments_api.payments(payment(reference), idempotency_key=reference)
     again = checkout(adyen).payments_api.payments(payment(reference), idempotency_key=reference)
     assert again.message["resultCode"] == "Authorised"
@@ -210,15 +210,15 @@ def test_a_500_is_not_kept_so_the_same_key_gets_the_outcome(
      {"amount": {"currency": "eur", "value": 1}}, {"reference": "r" * 81}, {"metadata": {"n" * 21: "x"}}],
 )  # fmt: skip
 def test_a_wrong_request_is_refused(adyen: Gateway, reference: str, change: dict[str, Any]) -> None:
-    with pytest.raises(package.AdyenAPIUnprocessableEntity):
+    with pytest.raises(Adyen.AdyenAPIUnprocessableEntity):
         checkout(adyen).payments_api.payments({**payment(reference), **change})
 
 
 def test_large_amounts_are_taken_and_another_accounts_key_or_name_is_not(adyen: Gateway, reference: str) -> None:
     paid(adyen, reference, value=2**40)
-    with pytest.raises(package.AdyenAPIAuthenticationError):
+    with pytest.raises(Adyen.AdyenAPIAuthenticationError):
         checkout(adyen, "wrong").payments_api.payments(payment(reference))
-    with pytest.raises(package.AdyenAPIInvalidPermission):
+    with pytest.raises(Adyen.AdyenAPIInvalidPermission):
         checkout(adyen, adyen.key(adyen.test)).payments_api.payments(payment(reference))
 
 

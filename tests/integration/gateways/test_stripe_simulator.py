@@ -269,10 +269,10 @@ def test_stripes_own_package_takes_the_signature_of_both_secrets_while_one_is_re
     stripe.awaits_stripe("payment_intent.amount_capturable_updated")
     for webhook in stripe.hooks.got:
         for secret in ("whsec_two", "whsec_one"):
-            event = package.Webhook.construct_event(webhook.body, webhook.headers["stripe-signature"], secret)  # type: ignore[no-untyped-call]
+            event = package.Webhook.construct_event(webhook.body, webhook.headers["stripe-signature"], secret)
             assert event.api_version
         with pytest.raises(package.SignatureVerificationError):
-            package.Webhook.construct_event(webhook.body, webhook.headers["stripe-signature"], "whsec_3")  # type: ignore[no-untyped-call]
+            package.Webhook.construct_event(webhook.body, webhook.headers["stripe-signature"], "whsec_3")
         assert webhook.path == "/v1/callbacks/stripe-live"
 
 
