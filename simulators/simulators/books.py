@@ -6,6 +6,7 @@ knows what it is. Amounts are whole numbers of the gateway's own smallest units.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
@@ -29,7 +30,7 @@ RATES: Mapping[str, int] = {
 class Planted(StrEnum):
     """The kinds of divergences."""
 
-    DROP = "drop"  # the lines of a payment are missing
+    DROP = "drop"  # the lines of a capture are missing
     AMOUNT = "amount"  # a line has another amount
     CURRENCY = "currency"  # a line has another currency
     DUPLICATE = "duplicate"  # a line is there twice
@@ -145,16 +146,25 @@ def _chosen(
     seed: int,
     newest: int,
 ) -> tuple[int, Line | None]:
-    """Return a capture that nothing is planted about, and its batch; the newest batch is looked at first."""
+    """Return a capture that nothing is planted about, and its batch.
+
+    The newest batch is looked at first, and in it payments of which it has one line alone.
+    """
     for number in range(newest, 0, -1):
+        lines = _lines(records, account.name, number)
+        counts = Counter(line.reference for line in lines)
         found = [
             line
-            for line in _lines(records, account.name, number)
+            for line in lines
             if line.category == books.principal and line.reference not in known and reference in (None, line.reference)
         ]
         if found:
-            return number, min(found, key=lambda line: sha256(f"{seed}|{line.reference}".encode()).digest())
+            return number, min(found, key=lambda line: (counts[line.reference], _draw(seed, line.reference)))
     return newest, None
+
+
+def _draw(seed: int, reference: str) -> bytes:
+    return sha256(f"{seed}|{reference}".encode()).digest()
 
 
 def _invented(account: str, count: int, seed: int) -> str:
@@ -195,9 +205,10 @@ def _publish(records: GatewayRecords, batch: Batch, books: Bookkeeping) -> str:
 
 def _shown(batch: Batch, planted: Sequence[tuple[Planted, str]], books: Bookkeeping) -> Iterator[Line]:
     kinds = {reference: kind for kind, reference in planted}
+    captures = {line.source for line in batch.lines if line.category == books.principal}
     for line in batch.lines:
         kind = kinds.get(line.reference) if line.reference else None
-        if kind is Planted.DROP:
+        if kind is Planted.DROP and line.source in captures:
             continue
         if line.category != books.principal:
             yield line
