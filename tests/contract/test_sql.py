@@ -34,6 +34,7 @@ TABLES = (
     "shipping.tables",
     "ledger.tables",
     "merchant.tables",
+    "merchant.key_tables",
     "merchant.merchant_tables",
     "merchant.worker_slots",
     "merchant.payment_batcher",
