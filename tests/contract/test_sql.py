@@ -40,6 +40,7 @@ TABLES = (
     "risk.rule_sets",
     "risk.lists",
     "merchant.tables",
+    "merchant.key_tables",
     "merchant.merchant_tables",
     "merchant.worker_slots",
     "merchant.payment_batcher",

@@ -19,12 +19,13 @@ from chassis.saga.outbox import OutboxRow
 from chassis.values.money import shown
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import TRACEPARENT, NewId, child_traceparent, headers, new_id
-from merchant import merchant_tables, tables
+from merchant import key_tables, merchant_tables, tables
 from merchant.bodies import PaymentBody
 from merchant.domain import GATEWAY_AMOUNT_MAX_MINOR
 from merchant.fingerprints import fingerprint, is_of, key_digest
+from merchant.key_tables import UsedKey
 from merchant.merchant_tables import MerchantRow
-from merchant.tables import NewPayment, UsedKey
+from merchant.tables import NewPayment
 from messages.contract import Message, name_of
 from messages.merchant import PaymentSubmitted
 
@@ -51,10 +52,15 @@ class Submission:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
-    """A payment that is stored. With ``is_replay`` an earlier request had it stored."""
+    """A payment that is stored. ``new`` is what was stored just now; None: an earlier request had it stored."""
 
     payment_id: int
-    is_replay: bool
+    new: NewPayment | None = None
+
+    @property
+    def is_replay(self) -> bool:
+        """Whether an earlier request had it stored."""
+        return self.new is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +116,7 @@ def accept(
     for each in submissions:
         first.setdefault(each.digest, each)
     # 1. and 2.
-    locked, used = tables.lock_keys_and_load(tx, [lock_of(digest) for digest in first], list(first))
+    locked, used = key_tables.lock_keys_and_load(tx, [lock_of(digest) for digest in first], list(first))
     new = [each for index, each in enumerate(first.values()) if index in locked and each.digest not in used]
     # 3.
     merchants = merchant_tables.load(tx, {each.merchant_id for each in new}) if new else {}
@@ -119,14 +125,14 @@ def accept(
     # 4.
     good = [each for each in new if each.digest not in refused]
     payments = [
-        _payment(each, payment_id, new_saga_id(), checked[each.digest])
+        _payment(each, payment_id, new_saga_id(), checked[each.digest], now)
         for each, payment_id in zip(good, payment_ids, strict=False)
     ]
     rows = [_row(payment, each, terms, now) for payment, each in zip(payments, good, strict=True)]
-    tables.insert_payments(tx, payments, now=now)
+    tables.insert_payments(tx, payments)
     outbox.save(tx, rows)
-    stored = {payment.digest: payment.used_key for payment in payments}
-    outcomes = [_outcome(each, first, refused, used | stored, is_stored=each.digest in stored) for each in submissions]
+    stored = {payment.digest: payment for payment in payments}
+    outcomes = [_outcome(each, first, refused, used, stored) for each in submissions]
     return BatchResult(outcomes=outcomes, rows=rows)
 
 
@@ -135,22 +141,24 @@ def _outcome(
     first: Mapping[bytes, Submission],
     refused: Mapping[bytes, Problem],
     used: Mapping[bytes, UsedKey],
-    *,
-    is_stored: bool,
+    stored: Mapping[bytes, NewPayment],
 ) -> Accepted | Problem:
-    is_first = each is first[each.digest]
-    if each.digest in used:
-        return replayed(used[each.digest], each.fingerprint, is_replay=not (is_first and is_stored))
+    new = stored.get(each.digest)
+    if new is not None and each is first[each.digest]:
+        return Accepted(payment_id=new.payment_id, new=new)
+    known = used.get(each.digest) if new is None else new.used_key
+    if known is not None:
+        return replayed(known, each.fingerprint)
     if each.digest in refused and each.fingerprint == first[each.digest].fingerprint:
         return refused[each.digest]
     return in_progress()
 
 
-def replayed(used: UsedKey, again: bytes, *, is_replay: bool = True) -> Accepted | Problem:
+def replayed(used: UsedKey, again: bytes) -> Accepted | Problem:
     """Return the payment of a key, or a problem when the key was used for another body."""
     if not is_of(used.fingerprint, again):
         return other_body()
-    return Accepted(payment_id=used.payment_id, is_replay=is_replay)
+    return Accepted(payment_id=used.payment_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +197,7 @@ def _refused(field: str, detail: str, *, type: str = "urn:baraza:problem:payment
     return invalid([FieldError(pointer=f"#/{field}", detail=detail)], type=type)
 
 
-def _payment(each: Submission, payment_id: int, saga_id: str, checked: _Checked | Problem) -> NewPayment:
+def _payment(each: Submission, payment_id: int, saga_id: str, checked: _Checked | Problem, now: datetime) -> NewPayment:
     assert isinstance(checked, _Checked)
     body = each.body
     price = checked.merchant.price(body.currency)
@@ -211,6 +219,7 @@ def _payment(each: Submission, payment_id: int, saga_id: str, checked: _Checked 
         basis_points=price.basis_points,
         fixed_minor=price.fixed_minor,
         fee_minor=price.fee_minor(body.amount_minor),
+        created_at=now,
     )
 
 

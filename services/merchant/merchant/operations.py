@@ -18,7 +18,7 @@ from chassis.saga import outbox
 from chassis.saga.outbox import OutboxRow
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import NewId, new_id
-from merchant import tables
+from merchant import key_tables, tables
 from merchant.bodies import CancelBody, CaptureBody, RefundBody
 from merchant.domain import (
     Kind,
@@ -32,7 +32,8 @@ from merchant.domain import (
 )
 from merchant.fingerprints import fingerprint, key_digest
 from merchant.intake import in_progress, lock_of, outbox_row, replayed
-from merchant.tables import NewOperation, PaymentRow, UsedKey
+from merchant.key_tables import UsedKey
+from merchant.tables import NewOperation, PaymentRow
 from messages.contract import Message
 from messages.merchant import CaptureRequested, PaymentCancellationRequested, RefundRequested, VoidRequested
 
@@ -110,7 +111,7 @@ def _once(tx: Connection, requested: Requested, do: Callable[[PaymentRow, Paymen
     2. Lock the payment's row. Another mode's or another merchant's payment does not exist.
     """
     # 1.
-    locked, used = tables.lock_keys_and_load(tx, [lock_of(requested.digest)], [requested.digest])
+    locked, used = key_tables.lock_keys_and_load(tx, [lock_of(requested.digest)], [requested.digest])
     known: UsedKey | None = used.get(requested.digest)
     if known is not None:
         outcome = replayed(known, requested.fingerprint)
@@ -179,7 +180,7 @@ def _cancel(tx: Connection, requested: Requested, row: PaymentRow, payment: Paym
 
 def _cancel_under_way(tx: Connection, requested: Requested, row: PaymentRow, context: Context) -> Done:
     """Request the cancellation from the saga of the payment, which shows whether it came in time."""
-    tables.claim_key(tx, requested.digest, requested.fingerprint, row.payment_id, now=context.now)
+    key_tables.claim_key(tx, requested.digest, requested.fingerprint, row.payment_id, now=context.now)
     if not tables.request_cancellation(tx, row.payment_id, now=context.now):
         return Done(operation_id=None, rows=[])
     event = PaymentCancellationRequested(

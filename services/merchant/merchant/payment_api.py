@@ -37,7 +37,7 @@ from merchant.endpoints import (
 )
 from merchant.intake import submission
 from merchant.operations import Context, Done, Requested, no_payment
-from merchant.tables import PaymentRow
+from merchant.tables import NewPayment, PaymentRow
 from merchant.waiting import seconds_of
 
 PAGE_SIZE_MAX: Final = 100
@@ -163,7 +163,10 @@ async def submit_payment(
     if wait_s:
         headers["Preference-Applied"] = f"wait={wait_s}"
         await resources.waiter.wait(outcome.payment_id, wait_s)
-    answer, saga_id, is_ended = await to_thread.run_sync(_read, resources, outcome.payment_id)
+    if outcome.new is None or wait_s:
+        answer, saga_id, is_ended = await to_thread.run_sync(_read, resources, outcome.payment_id)
+    else:
+        answer, saga_id, is_ended = _fresh(outcome.new)
     request.scope["saga_id"] = saga_id
     return Response(answer, 200 if is_ended else 202, headers=headers, media_type="application/json")
 
@@ -175,7 +178,7 @@ def read_payment(payment_id: PaymentId, caller: Reader, resources: Resources) ->
         return answer_of(*_visible(tx, payment_id, caller))
 
 
-@routes.get("/payments", responses=COMMON)
+@routes.get("/payments", responses=ONE)
 def list_payments(
     caller: Reader,
     resources: Resources,
@@ -344,6 +347,11 @@ def _read(resources: ApiResources, payment_id: int) -> tuple[bytes, str, bool]:
     return ANSWER.dump_json(answer_of(row, payment, own)), row.saga_id, payment.is_ended
 
 
+def _fresh(new: NewPayment) -> tuple[bytes, str, bool]:
+    """As :func:`_read`, of a payment that was stored just now."""
+    return ANSWER.dump_json(answer_of(new, new.facts, [])), new.saga_id, False
+
+
 def _visible(tx: Connection, payment_id: str, caller: Principal) -> tuple[PaymentRow, Payment, list[PaymentRow]]:
     found = tables.load_payments(tx, [number_of(payment_id)])
     if not found or not may_see(caller, found[0][0].merchant_id, is_live=found[0][0].is_live):
@@ -352,7 +360,7 @@ def _visible(tx: Connection, payment_id: str, caller: Principal) -> tuple[Paymen
     return row, tables.payment_of(row, own), own
 
 
-def answer_of(row: PaymentRow, payment: Payment, own: list[PaymentRow]) -> PaymentAnswer:
+def answer_of(row: PaymentRow | NewPayment, payment: Payment, own: list[PaymentRow]) -> PaymentAnswer:
     """Return a payment as its merchant sees it."""
     failure = None
     if payment.failed_at is not None:
@@ -381,7 +389,7 @@ def answer_of(row: PaymentRow, payment: Payment, own: list[PaymentRow]) -> Payme
         failure=failure,
         operations=[_operation(each, row.currency) for each in own],
         created_at=row.created_at,
-        cancellation_requested_at=row.cancellation_requested_at,
+        cancellation_requested_at=None if isinstance(row, NewPayment) else row.cancellation_requested_at,
         authorized_at=payment.authorized_at,
         authorization_expires_at=payment.expires_at,
         captured_at=payment.captured_at,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
 
@@ -30,6 +30,7 @@ from chassis.postgres.statement import Statement
 from chassis.saga.schema import service_metadata
 from chassis.values.json_text import compact
 from merchant.domain import Capture, Kind, Operation, OperationState, Payment
+from merchant.key_tables import UsedKey
 
 metadata = service_metadata()
 merchants = Table(
@@ -163,6 +164,17 @@ class NewPayment:
     basis_points: int
     fixed_minor: int
     fee_minor: int
+    created_at: datetime
+
+    @property
+    def facts(self) -> Payment:
+        """Its facts, of which there are none yet."""
+        return Payment(
+            payment_id=self.payment_id,
+            saga_id=self.saga_id,
+            amount_minor=self.amount_minor,
+            capture=Capture(self.capture),
+        )
 
     @property
     def used_key(self) -> UsedKey:
@@ -185,20 +197,11 @@ class NewOperation:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UsedKey:
-    """What an idempotency key was used for."""
-
-    fingerprint: bytes
-    payment_id: int
-    operation_id: int | None
-
-
 NEW_PAYMENTS = Columns.of(
     payments, sources={"metadata": lambda new: compact(dict(new.metadata))}
 ).only(
     "payment_id", "saga_id", "merchant_id", "is_live", "amount_minor", "currency", "capture", "reference", "metadata",
-    "method_type", "holder_name", "gateway_account", "basis_points", "fixed_minor", "fee_minor",
+    "method_type", "holder_name", "gateway_account", "basis_points", "fixed_minor", "fee_minor", "created_at",
 )  # fmt: skip
 CLAIMED_KEYS = Columns.of(idempotency_keys).only("digest", "fingerprint")
 FACTS = Columns.of(payments, sources={"status": "status.value", "capture": "capture.value"}).only(
@@ -212,26 +215,16 @@ STATED = Columns.of(operations, sources={"state": "state.value"}).only(
 PAYMENT_COLUMNS = Columns.of(payments)
 OPERATION_COLUMNS = Columns.of(operations)
 
-TRY_LOCK = Statement("""
-    SELECT ordinal FROM unnest(CAST(%(locks)s AS bigint[])) WITH ORDINALITY AS row (lock, ordinal)
-    WHERE pg_try_advisory_xact_lock(lock)
-""")
-
-USED_KEYS = Statement("""
-    SELECT digest, fingerprint, payment_id, operation_id FROM idempotency_keys
-    WHERE digest = ANY(CAST(%(digests)s AS bytea[]))
-""")
-
 INSERT_PAYMENTS = Statement(f"""
     WITH row AS (
         SELECT * FROM {(CLAIMED_KEYS + NEW_PAYMENTS).rows}
     ), claimed AS (
         INSERT INTO idempotency_keys ({CLAIMED_KEYS.names}, payment_id, created_at)
-        SELECT {CLAIMED_KEYS.values}, payment_id, %(now)s FROM row
+        SELECT {CLAIMED_KEYS.values}, payment_id, created_at FROM row
     )
     INSERT INTO payments ({NEW_PAYMENTS.names}, status, captured_minor, disputed_minor, dispute_won_minor,
-                          dispute_lost_minor, created_at)
-    SELECT {NEW_PAYMENTS.values}, 'PENDING', 0, 0, 0, 0, %(now)s
+                          dispute_lost_minor)
+    SELECT {NEW_PAYMENTS.values}, 'PENDING', 0, 0, 0, 0
     FROM row
 """)
 
@@ -270,11 +263,6 @@ INSERT_OPERATION = text("""
     VALUES (:operation_id, :payment_id, :saga_id, :kind, 'PENDING', :amount_minor, :fee_minor, :reason, :now)
 """)
 
-CLAIM_KEY = text("""
-    INSERT INTO idempotency_keys (digest, fingerprint, payment_id, created_at)
-    VALUES (:digest, :fingerprint, :payment_id, :now)
-""")
-
 REQUEST_CANCELLATION = text("""
     UPDATE payments SET cancellation_requested_at = :now
     WHERE payment_id = :payment_id AND cancellation_requested_at IS NULL
@@ -307,29 +295,10 @@ OVERDUE = text("""
 """Captures, voids and refunds are not listed: their outcome may take days, and the tracker knows of them."""
 
 
-def lock_keys_and_load(
-    tx: Connection, locks: Sequence[int], digests: Sequence[bytes]
-) -> tuple[set[int], dict[bytes, UsedKey]]:
-    """Take the advisory locks of a batch of keys that are free, and load what was committed under the keys.
-
-    Return the indexes of the locks that were free, and the used keys by digest. A lock that another transaction holds
-    is skipped, not awaited.
-    """
-    locked = TRY_LOCK.submit(tx, {"locks": list(locks)})
-    used = USED_KEYS.submit(tx, {"digests": list(digests)})
-    indexes = {row.ordinal - 1 for row in locked.rows()}
-    return indexes, {
-        bytes(row.digest): UsedKey(
-            fingerprint=bytes(row.fingerprint), payment_id=row.payment_id, operation_id=row.operation_id
-        )
-        for row in used.rows()
-    }
-
-
-def insert_payments(tx: Connection, new: Sequence[NewPayment], *, now: datetime) -> None:
+def insert_payments(tx: Connection, new: Sequence[NewPayment]) -> None:
     """Store the payments as PENDING together with their keys, in one statement."""
     if new:
-        INSERT_PAYMENTS.run(tx, (CLAIMED_KEYS + NEW_PAYMENTS).parameters(new) | {"now": now})
+        INSERT_PAYMENTS.run(tx, (CLAIMED_KEYS + NEW_PAYMENTS).parameters(new))
 
 
 def load_payments(tx: Connection, ids: Collection[int]) -> list[tuple[PaymentRow, list[PaymentRow]]]:
@@ -360,13 +329,7 @@ def save_facts(tx: Connection, payments: Sequence[Payment], operations: Sequence
 
 def insert_operation(tx: Connection, new: NewOperation, *, now: datetime) -> None:
     """Store an operation as PENDING, together with its key."""
-    values = {name: getattr(new, name) for name in NewOperation.__dataclass_fields__}
-    tx.execute(INSERT_OPERATION, {**values, "kind": new.kind.value, "now": now})
-
-
-def claim_key(tx: Connection, digest: bytes, fingerprint: bytes, payment_id: int, *, now: datetime) -> None:
-    """Store a key whose request made no operation of its own."""
-    tx.execute(CLAIM_KEY, {"digest": digest, "fingerprint": fingerprint, "payment_id": payment_id, "now": now})
+    tx.execute(INSERT_OPERATION, {**asdict(new), "kind": new.kind.value, "now": now})
 
 
 def request_cancellation(tx: Connection, payment_id: int, *, now: datetime) -> bool:

@@ -1,20 +1,10 @@
--- TRY_LOCK
-SELECT ordinal
-FROM unnest(CAST($1 AS bigint[])) WITH ORDINALITY AS row (lock, ordinal)
-WHERE pg_try_advisory_xact_lock(lock);
-
--- USED_KEYS
-SELECT digest, fingerprint, payment_id, operation_id
-FROM idempotency_keys
-WHERE digest = ANY(CAST($1 AS bytea[]));
-
 -- INSERT_PAYMENTS
 WITH row AS (SELECT *
-FROM unnest(CAST($1 AS bytea[]), CAST($2 AS bytea[]), CAST($3 AS bigint[]), CAST($4 AS text[]), CAST($5 AS text[]), CAST($6 AS boolean[]), CAST($7 AS bigint[]), CAST($8 AS text[]), CAST($9 AS text[]), CAST($10 AS text[]), CAST($11 AS text[]), CAST($12 AS text[]), CAST($13 AS text[]), CAST($14 AS text[]), CAST($15 AS integer[]), CAST($16 AS bigint[]), CAST($17 AS bigint[])) AS row (digest, fingerprint, payment_id, saga_id, merchant_id, is_live, amount_minor, currency, capture, reference, metadata, method_type, holder_name, gateway_account, basis_points, fixed_minor, fee_minor)), claimed AS (INSERT INTO idempotency_keys (digest, fingerprint, payment_id, created_at)
-SELECT digest, fingerprint, payment_id, $18
+FROM unnest(CAST($1 AS bytea[]), CAST($2 AS bytea[]), CAST($3 AS bigint[]), CAST($4 AS text[]), CAST($5 AS text[]), CAST($6 AS boolean[]), CAST($7 AS bigint[]), CAST($8 AS text[]), CAST($9 AS text[]), CAST($10 AS text[]), CAST($11 AS text[]), CAST($12 AS text[]), CAST($13 AS text[]), CAST($14 AS text[]), CAST($15 AS integer[]), CAST($16 AS bigint[]), CAST($17 AS bigint[]), CAST($18 AS timestamptz[])) AS row (digest, fingerprint, payment_id, saga_id, merchant_id, is_live, amount_minor, currency, capture, reference, metadata, method_type, holder_name, gateway_account, basis_points, fixed_minor, fee_minor, created_at)), claimed AS (INSERT INTO idempotency_keys (digest, fingerprint, payment_id, created_at)
+SELECT digest, fingerprint, payment_id, created_at
 FROM row)
-INSERT INTO payments (payment_id, saga_id, merchant_id, is_live, amount_minor, currency, capture, reference, metadata, method_type, holder_name, gateway_account, basis_points, fixed_minor, fee_minor, status, captured_minor, disputed_minor, dispute_won_minor, dispute_lost_minor, created_at)
-SELECT payment_id, saga_id, merchant_id, is_live, amount_minor, currency, capture, reference, CAST(metadata AS jsonb), method_type, holder_name, gateway_account, basis_points, fixed_minor, fee_minor, 'PENDING', 0, 0, 0, 0, $18
+INSERT INTO payments (payment_id, saga_id, merchant_id, is_live, amount_minor, currency, capture, reference, metadata, method_type, holder_name, gateway_account, basis_points, fixed_minor, fee_minor, created_at, status, captured_minor, disputed_minor, dispute_won_minor, dispute_lost_minor)
+SELECT payment_id, saga_id, merchant_id, is_live, amount_minor, currency, capture, reference, CAST(metadata AS jsonb), method_type, holder_name, gateway_account, basis_points, fixed_minor, fee_minor, created_at, 'PENDING', 0, 0, 0, 0
 FROM row;
 
 -- PAYMENTS
@@ -55,9 +45,6 @@ WHERE operations.operation_id = row.operation_id;
 -- INSERT_OPERATION
 WITH claimed AS (INSERT INTO idempotency_keys (digest, fingerprint, payment_id, operation_id, created_at) VALUES ($1, $2, $3, $4, $5))
 INSERT INTO operations (operation_id, payment_id, saga_id, kind, state, amount_minor, fee_minor, reason, created_at) VALUES ($4, $3, $6, $7, 'PENDING', $8, $9, $10, $5);
-
--- CLAIM_KEY
-INSERT INTO idempotency_keys (digest, fingerprint, payment_id, created_at) VALUES ($1, $2, $3, $4);
 
 -- REQUEST_CANCELLATION
 UPDATE payments

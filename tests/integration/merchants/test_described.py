@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from support.checkouts import Api, token
-from support.merchants import Shopkeeper
+from support.merchants import MerchantStack, registered
 
 EXAMPLES_MAX = 10
 LASTS_MAX_S = 110
@@ -18,9 +18,10 @@ LASTS_MAX_S = 110
 
 @pytest.mark.parametrize("role", ["merchant", "operator"])
 def test_the_api_does_what_its_description_says(
-    shop: Shopkeeper, api: Api, role: str, tmp_path: Path, pytestconfig: pytest.Config
+    merchant_stack: MerchantStack, api: Api, role: str, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
-    """It runs as a command, because its plugin does not support pytest 9."""
+    """It runs as a command, because its plugin does not support pytest 9. It may close its merchant and revoke keys."""
+    shop = registered(merchant_stack, api)
     payment = shop.captured()
     names = {"payment_id": payment["id"], "merchant_id": shop.merchant_id}
     configured = ["[parameters]", *(f'{name} = "{value}"' for name, value in names.items())]
