@@ -51,7 +51,7 @@ class Delivery:
 
 @dataclass(slots=True)
 class Payments:
-    """The messages of some payments; each keeps its id. ``answered`` is what the ledger answered."""
+    """The messages of some payments; each keeps its id however often it comes. ``answered`` are its answers."""
 
     merchant: MerchantUnderTest
     payments: list[PaymentUnderTest] = field(default_factory=list)
