@@ -60,6 +60,11 @@ class Receiver:
         return [each.id for each in self.requests]
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 256
+    daemon_threads = True
+
+
 @contextmanager
 def receiving(reply: Callable[[Received], Reply] | Reply | None = None, **server: Any) -> Iterator[Receiver]:
     """Serve an endpoint while the block runs. ``tls`` is the server's context."""
@@ -90,8 +95,7 @@ def receiving(reply: Callable[[Received], Reply] | Reply | None = None, **server
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        http.daemon_threads = True
+    with _Server(("127.0.0.1", 0), Handler) as http:
         if "tls" in server:
             http.socket = server["tls"].wrap_socket(http.socket, server_side=True)
         receiver.port = http.server_port

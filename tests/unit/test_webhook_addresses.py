@@ -7,7 +7,7 @@ from ipaddress import IPv6Network, ip_network
 
 import pytest
 
-from notifier.model.addresses import FORBIDDEN, URL_LENGTH_MAX, ForbiddenAddress, ForbiddenUrl, Rules
+from notifier.model.addresses import FORBIDDEN, URL_LENGTH_MAX, ForbiddenAddress, ForbiddenUrl, Rules, networks
 
 RULES = Rules()
 LOCAL = Rules(allows_loopback=True)
@@ -80,11 +80,13 @@ def test_whatever_is_embedded_in_ipv6_is_refused_with_a_random_ipv4_address() ->
 
 
 def test_a_deployments_own_networks_are_refused_as_well() -> None:
-    own = Rules(forbidden=("8.8.8.0/24", "2606:4700::/32"))
+    own = Rules(forbidden=networks(" 8.8.8.0/24,2606:4700::/32,"))
     for address in ("8.8.8.8", "2606:4700:4700::1111"):
         with pytest.raises(ForbiddenAddress, match="of this deployment"):
             own.check([address])
     own.check(["8.8.4.4"])
+    with pytest.raises(ValueError, match="odd"):
+        networks("10.0.0.0/8,odd")
 
 
 def test_loopback_is_called_only_where_a_setting_allows_it_and_nothing_else_with_it() -> None:

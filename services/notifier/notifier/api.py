@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Depends, FastAPI
 
+from chassis.http import issuers
 from chassis.postgres.transient import utc_now
 from chassis.process import service
 from chassis.process.service import Dependencies
@@ -12,7 +13,7 @@ from notifier import delivery_api, endpoint_api
 from notifier.callers import MerchantGuard, StaffGuard
 from notifier.calling import Caller
 from notifier.endpoint_api import Resources, new_router
-from notifier.model.addresses import Rules
+from notifier.model.addresses import Rules, networks
 from notifier.sealing import Sealing
 
 STAFF = "/v1/merchants/{merchant_id}/{mode}"
@@ -28,15 +29,14 @@ def application(dependencies: Dependencies) -> FastAPI:
         sealing=Sealing(settings.webhook_key_file),
         clock=utc_now,
     )
-    return service.api("Notifier", dependencies, *routers(resources))
+    app = service.api("Notifier", dependencies, *routers(resources))
+    app.state.verifier = issuers.verifier_of(settings, dependencies.verifier)
+    return app
 
 
 def rules_of(settings: Settings) -> Rules:
     """Return what may be called by the settings. Raises ValueError for a network that is none."""
-    listed = settings.webhook_forbidden_networks.split(",")
-    return Rules(
-        allows_loopback=settings.webhook_loopback, forbidden=tuple(each.strip() for each in listed if each.strip())
-    )
+    return Rules(allows_loopback=settings.webhook_loopback, forbidden=networks(settings.webhook_forbidden_networks))
 
 
 def routers(resources: Resources) -> tuple[APIRouter, APIRouter]:

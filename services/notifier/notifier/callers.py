@@ -6,16 +6,15 @@ Everything behind these guards is given an owner, and finds nothing of another o
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from fastapi import Path, Request
 
 from chassis.http.auth import RoleGuard, Token, caller_of
+from chassis.http.issuers import LIVE, MERCHANT, TEST
 from chassis.http.problem import Problem
 from notifier.domain import Owner
 
-MERCHANT: Final = "merchant"
-LIVE, TEST = "live", "test"
 Mode: TypeAlias = Literal["live", "test"]
 MerchantId: TypeAlias = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
 

@@ -38,6 +38,8 @@ GATHER_S: Final = 0.02
 UNSEALED_AGAIN: Final = timedelta(minutes=5)
 """When a delivery is due again whose endpoint's secret cannot be read. It is our fault, and counts for nothing."""
 ERROR_REST_S: Final = 5.0
+STOP_WITHIN_S: Final = 1.0
+"""Most calls end sooner. The process has ten seconds in all, of which its worker may need nine."""
 
 log = structlog.get_logger()
 
@@ -80,9 +82,11 @@ class Deliverer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Begin no further call. Those under way are sent again by another process where they are not recorded."""
+        """Begin no further call, and record those that end within a second. Another process sends the others again."""
         self._stopping.set()
         self._wake.set()
+        if self._thread is not None:
+            self._thread.join(STOP_WITHIN_S)
         self._calls.shutdown(wait=False, cancel_futures=True)
 
     @property
@@ -165,12 +169,13 @@ class Deliverer:
         self._wake.set()
 
     def _loop(self) -> None:
-        while not self._stopping.is_set():
+        while not self._stopping.is_set() or self._capacity:
             try:
                 begun = self.run_once()
             except Exception:  # the thread must not end: the next round repeats it, and leases end by themselves
                 log.exception("Deliveries could not be recorded or begun.")
-                self._stopping.wait(ERROR_REST_S)
+                if self._stopping.wait(ERROR_REST_S):
+                    return
                 continue
             if not begun:
                 self.wait(POLL_S)

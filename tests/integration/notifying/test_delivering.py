@@ -366,3 +366,26 @@ def test_what_is_old_is_deleted_and_what_is_due_stays(notifier: NotifierUnderTes
     assert notifier.rows("SELECT event_id FROM deliveries") == [(due,)]
     assert notifier.rows("SELECT * FROM attempts") == []
     assert OUTCOMES_KEPT > KEPT
+
+
+def test_a_process_delivers_by_itself_and_records_what_is_under_way_when_it_is_stopped(
+    notifier: NotifierUnderTest,
+) -> None:
+    process = notifier.deliverer()
+
+    def stopping(_: object) -> Reply:
+        ended = threading.Thread(target=process.stop)
+        ended.start()
+        stopped.append(ended)
+        return Reply()
+
+    stopped: list[threading.Thread] = []
+    with receiving(stopping) as receiver:
+        endpoint = notifier.endpoint(receiver.url)
+        notifier.notify(endpoint.owner)
+        process.start()
+        until(lambda: stopped, "the process delivers by itself")
+        stopped[0].join(60)
+        until(lambda: notifier.states(endpoint) == [("DELIVERED", 1, "SUCCEEDED")], "the attempt is recorded")
+        notifier.notify(endpoint.owner)
+        assert process.run_once() == 0

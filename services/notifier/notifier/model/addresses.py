@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final, TypeAlias
 
 from urllib3.exceptions import LocationParseError
 from urllib3.util import Url, parse_url
 
 Address: TypeAlias = IPv4Address | IPv6Address
+Network: TypeAlias = IPv4Network | IPv6Network
 
 URL_LENGTH_MAX: Final = 2_048
 PORTS: Final = frozenset({443, 8443})
@@ -67,6 +68,11 @@ UNICAST: Final = ip_network("2000::/3")
 """All of IPv6 that is assigned to the public. What lies outside is refused without a reason of its own."""
 
 
+def networks(listed: str) -> tuple[Network, ...]:
+    """Return networks of which the texts stand between commas. Raises ValueError for one that is none."""
+    return tuple(ip_network(each.strip()) for each in listed.split(",") if each.strip())
+
+
 class ForbiddenUrl(ValueError):
     """An endpoint's address that is never called. The text says why, and may be shown to the merchant."""
 
@@ -93,7 +99,7 @@ class Rules:
     """
 
     allows_loopback: bool = False
-    forbidden: tuple[str, ...] = ()
+    forbidden: tuple[Network, ...] = ()
 
     def target(self, url: str, *, is_live: bool) -> Target:
         """Return what an endpoint's address means. Raises ForbiddenUrl for one that is never called."""
@@ -132,9 +138,8 @@ class Rules:
             return None
         if isinstance(address, IPv6Address) and address.scope_id is not None:
             return "of one link"
-        for network in map(ip_network, self.forbidden):
-            if address in network:
-                return "of this deployment"
+        if any(address in network for network in self.forbidden):
+            return "of this deployment"
         return _why_special(address)
 
 
