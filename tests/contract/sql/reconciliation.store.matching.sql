@@ -101,6 +101,12 @@ WHERE account = $1)) AT TIME ZONE 'UTC' AS date);
 SET LOCAL work_mem = '128MB';
 SET LOCAL jit = off;
 
+-- HASHED
+SET LOCAL enable_nestloop = off;
+
+-- PLANNED
+SET LOCAL enable_nestloop = on;
+
 -- PENDING_DONE
 DELETE
 FROM pending
