@@ -139,8 +139,8 @@ def _write(path: Path, size: int) -> Counter[tuple[int, str]]:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for number in range(size):
-            turn, rest = divmod(number, PLANTED_EVERY)
-            kind = KINDS[turn % len(KINDS)] if rest == 0 else None
+            count, rest = divmod(number, PLANTED_EVERY)
+            kind = KINDS[count % len(KINDS)] if rest == 0 else None
             writer.writerows(_lines(number, kind))
             if kind is not None:
                 planted[FIRST_ID + number, kind] += 1

@@ -119,8 +119,8 @@ def _report(api: Api, number: int, *, as_json: bool) -> None:
 
     found = api.get(f"/v1/reconciliation-runs/{number}")
     changes: Any = api.get(f"/v1/reconciliation-runs/{number}/changes")
-    account = {"account": str(found["account"]), "state": "OPEN", "limit": OPEN_SHOWN_MAX}
-    listed = objects(api.get("/v1/divergences", account), "divergences")
+    wanted: dict[str, str | int] = {"account": str(found["account"]), "state": "OPEN", "limit": OPEN_SHOWN_MAX}
+    listed = objects(api.get("/v1/divergences", wanted), "divergences")
     if as_json:
         put_json({**found, "changes": changes, "divergences": list(listed)})
     else:

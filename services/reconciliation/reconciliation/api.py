@@ -213,7 +213,8 @@ def routes(engine: Engine, clock: Clock) -> APIRouter:
     router = APIRouter(route_class=JsonRoute, tags=["reconciliation"])
     _add_requests(router, engine, clock)
     _add_runs(router, engine)
-    _add_divergences(router, engine, clock)
+    _add_divergences(router, engine)
+    _add_closing(router, engine, clock)
     _add_feeds(router, engine)
     return router
 
@@ -281,7 +282,7 @@ def _add_runs(router: APIRouter, engine: Engine) -> None:
         return [ChangeAnswer(**{**row, "payment_id": _text(row["payment_id"])}) for row in rows]
 
 
-def _add_divergences(router: APIRouter, engine: Engine, clock: Clock) -> None:
+def _add_divergences(router: APIRouter, engine: Engine) -> None:
     @router.get("/v1/divergences", responses=_responses(*READING))
     def list_divergences(
         _caller: Finance,
@@ -308,6 +309,8 @@ def _add_divergences(router: APIRouter, engine: Engine, clock: Clock) -> None:
         with engine.connect() as tx:
             return _divergence(_found(divergence_id, tx))
 
+
+def _add_closing(router: APIRouter, engine: Engine, clock: Clock) -> None:
     @router.post("/v1/divergences/{divergence_id}/closure", responses=_responses(*WRITING))
     def close(divergence_id: Annotated[SagaId, Path()], body: Closure, caller: Finance) -> DivergenceAnswer:
         """Close an open divergence with a reason. A later run opens it again only where it has changed."""

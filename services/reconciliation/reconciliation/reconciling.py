@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 from chassis.http.gateway_accounts import GatewayAccount
 from chassis.wire.codec import Codec
 from reconciliation.model.calendar import DAY, Calendar
-from reconciliation.model.findings import CHANGED, CLOSED, OPENED, identity_of, judge
+from reconciliation.model.findings import CHANGED, CLOSED, OPENED, Judged, identity_of, judge
 from reconciliation.model.kinds import RunKind
 from reconciliation.outgoing import publish_divergences
 from reconciliation.store import divergences, matching, runs
@@ -80,6 +80,14 @@ def reconcile(
     tx.execute(matching.UNSCOPE, {"run": number})
     # 3.
     publish_divergences(number, judged.open, tx, codec, now=now)
+    run, counts = _result(number, account, wanted, as_of, judged, tx, now)
+    runs.finish(run, counts, tx)
+    return run
+
+
+def _result(
+    number: int, account: GatewayAccount, wanted: Wanted, as_of: datetime, judged: Judged, tx: Connection, now: datetime
+) -> tuple[Run, dict[str, int]]:
     counts = runs.counts(number, tx)
     run = Run(
         run=number,
@@ -96,8 +104,7 @@ def reconcile(
         closed=judged.count(CLOSED),
         changed=judged.count(CHANGED),
     )
-    runs.finish(run, counts, tx)
-    return run
+    return run, counts
 
 
 def _scope(account: GatewayAccount, wanted: Wanted, tx: Connection) -> Scope:

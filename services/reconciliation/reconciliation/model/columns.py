@@ -20,10 +20,10 @@ from reconciliation.model.exponents import decimals_in_feed, decimals_of_ours
 
 MICRO_DIGITS: Final = 6
 """Amounts are read with six decimals, more than any currency has, before they become minor units."""
-AMOUNT: Final = r"^-?[0-9]{1,12}(\.[0-9]{1,6})?$"
-CURRENCY: Final = r"^[A-Z]{3}$"
-LOCAL_TIME: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?$"
-PAYMENT_ID: Final = r"^([0-9]{1,18}|[1-8][0-9]{18})$"
+AMOUNT: Final = r"\A-?[0-9]{1,12}(\.[0-9]{1,6})?\z"
+CURRENCY: Final = r"\A[A-Z]{3}\z"
+LOCAL_TIME: Final = r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?\z"
+PAYMENT_ID: Final = r"\A([0-9]{1,18}|[1-8][0-9]{18})\z"
 """63 bits, as our payment ids have."""
 FIRST_LINE: Final = 2
 """The header is line 1."""
@@ -114,7 +114,7 @@ def _micros(texts: Text) -> Text:
     is_negative = pc.starts_with(texts, "-")
     digits = pc.utf8_ltrim(texts, "-")
     whole = pc.replace_substring_regex(digits, r"\..*$", "")
-    rest = pc.replace_substring_regex(digits, r"^[0-9]+\.?", "")
+    rest = pc.replace_substring_regex(digits, r"\A[0-9]+\.?", "")
     joined = pc.binary_join_element_wise(whole, pc.utf8_rpad(rest, MICRO_DIGITS, "0"), "")
     found = pc.cast(joined, pa.int64())
     return pc.if_else(is_negative, pc.negate(found), found)

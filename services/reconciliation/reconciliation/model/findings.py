@@ -76,7 +76,7 @@ class Judged:
 
     @property
     def open(self) -> Sequence[Divergence]:
-        """Those that nobody has explained."""
+        """Those that no person has explained."""
         return [each for each in self.divergences if each.state == OPEN]
 
     def count(self, change: str) -> int:

@@ -76,15 +76,7 @@ def read_stripe(data: bytes) -> pa.Table:
         ),
     )  # fmt: skip
     settled = columns.currencies(raw["currency"], "currency")
-    gross = columns.minor_units(raw["gross"], settled, "gross", "stripe")
-    facing = columns.first_filled(raw["customer_facing_currency"], raw["currency"])
-    currency = columns.currencies(facing, "customer_facing_currency")
-    is_other = pc.not_equal(currency, settled)
-    faced = columns.minor_units(
-        pc.if_else(is_other, raw["customer_facing_amount"], "0"), currency, "customer_facing_amount", "stripe"
-    )
-    is_out = pc.less(gross, 0)
-    amount = pc.if_else(is_other, pc.if_else(is_out, pc.negate(pc.abs(faced)), pc.abs(faced)), gross)
+    currency, amount = _faced(raw, settled)
     movement, is_principal = _classified(raw["reporting_category"], STRIPE_CATEGORIES)
     fee = columns.minor_units(raw["fee"], settled, "fee", "stripe")
     net = columns.minor_units(raw["net"], settled, "net", "stripe")
@@ -107,6 +99,19 @@ def read_stripe(data: bytes) -> pa.Table:
             "occurred_at": columns.utc_times(times, pa.array(["UTC"] * len(raw), pa.string()), "created_utc"),
         }
     )
+
+
+def _faced(raw: pa.Table, settled: Text) -> tuple[Text, Text]:
+    """Return the currency and the amount that the payer saw, signed as the gateway's own amount is."""
+    gross = columns.minor_units(raw["gross"], settled, "gross", "stripe")
+    facing = columns.first_filled(raw["customer_facing_currency"], raw["currency"])
+    currency = columns.currencies(facing, "customer_facing_currency")
+    is_other = pc.not_equal(currency, settled)
+    faced = columns.minor_units(
+        pc.if_else(is_other, raw["customer_facing_amount"], "0"), currency, "customer_facing_amount", "stripe"
+    )
+    is_out = pc.less(gross, 0)
+    return currency, pc.if_else(is_other, pc.if_else(is_out, pc.negate(pc.abs(faced)), pc.abs(faced)), gross)
 
 
 def _batch_of_stripe(raw: pa.Table, movement: Text) -> Text:

@@ -68,7 +68,7 @@ ANSWER = text("UPDATE run_requests SET run = :run, failure = :failure WHERE requ
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A run that is done. ``open_count`` are its divergences that nobody has explained."""
+    """A run that is done. ``open_count`` are its divergences that no person has explained."""
 
     run: int
     account: str

@@ -126,7 +126,7 @@ runs = Table(
     _at("finished_at"),
     Column("requested_by", Text),
     Column("line_count", Integer, nullable=False),
-    Column("open_count", Integer, nullable=False, comment="divergences of the run that nobody has explained"),
+    Column("open_count", Integer, nullable=False, comment="divergences of the run that no person has explained"),
     Column("opened", Integer, nullable=False),
     Column("closed", Integer, nullable=False),
     Column("changed", Integer, nullable=False),

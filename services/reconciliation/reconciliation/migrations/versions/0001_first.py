@@ -277,7 +277,7 @@ def upgrade() -> None:
         sa.Column("requested_by", sa.Text(), nullable=True),
         sa.Column("line_count", sa.Integer(), nullable=False),
         sa.Column(
-            "open_count", sa.Integer(), nullable=False, comment="divergences of the run that nobody has explained"
+            "open_count", sa.Integer(), nullable=False, comment="divergences of the run that no person has explained"
         ),
         sa.Column("opened", sa.Integer(), nullable=False),
         sa.Column("closed", sa.Integer(), nullable=False),
