@@ -22,7 +22,7 @@ from chassis.postgres.bounds import AUDITING
 from chassis.wire.kafka import KafkaLogin
 from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.model.saga import SagaDefinition
-from stack.providers import COURIER, GATEWAY, callers
+from stack.providers import COURIER, GATEWAY, PROVIDERS, callers
 from stack.selection import is_installed
 
 FETCH_ROWS = 20_000
