@@ -48,6 +48,7 @@ def routers(resources: Resources) -> tuple[APIRouter, APIRouter]:
     delivery_api.add_deliveries(own, resources, merchant)
     delivery_api.add_attempts(own, resources, merchant)
     delivery_api.add_replays(own, resources, merchant)
+    delivery_api.add_ping(own, resources, merchant)
     staff = new_router(STAFF, "staff")
     reads, acts = Depends(StaffGuard("support", "operator").scope), Depends(StaffGuard("operator").scope)
     endpoint_api.add_reading(staff, resources, reads)
@@ -56,4 +57,5 @@ def routers(resources: Resources) -> tuple[APIRouter, APIRouter]:
     delivery_api.add_deliveries(staff, resources, reads)
     delivery_api.add_attempts(staff, resources, reads)
     delivery_api.add_replays(staff, resources, acts)
+    delivery_api.add_ping(staff, resources, acts)
     return own, staff

@@ -163,6 +163,11 @@ def add_replays(router: APIRouter, resources: Resources, acts: Any) -> None:
             events=found.chosen, deliveries=found.repeated, next_after=str(found.last) if has_more else None
         )
 
+
+def add_ping(router: APIRouter, resources: Resources, acts: Any) -> None:
+    """Add the route by which people test an endpoint."""
+    engine, clock = resources.engine, resources.clock
+
     @router.post("/webhook-endpoints/{endpoint_id}/ping", status_code=202, responses=responses(404, 409, 422))
     def ping(endpoint_id: Id, scope: Scope = acts) -> Planned:
         """Send a test event to one endpoint."""
