@@ -21,7 +21,7 @@ from chassis.postgres.transient import utc_now
 from merchant import operations, tables
 from merchant.access import Merchant, Reader, is_merchant, may_see, mode_of
 from merchant.bodies import CancelBody, CaptureBody, PaymentBody, RefundBody
-from merchant.domain import Capture, Kind, OperationState, Payment, Status
+from merchant.domain import Capture, Kind, OperationState, Payment, Price, Status
 from merchant.endpoints import (
     CHANGE,
     COMMON,
@@ -79,7 +79,10 @@ class OperationAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentAnswer:
-    """A payment as it stands. ``id`` is a text: many clients round a JSON number of more than 53 bits."""
+    """A payment as it stands. ``id`` is a text: many clients round a JSON number of more than 53 bits.
+
+    ``fee_minor`` is of what was captured, before that of the whole amount.
+    """
 
     id: str
     merchant_id: str
@@ -362,6 +365,7 @@ def _visible(tx: Connection, payment_id: str, caller: Principal) -> tuple[Paymen
 
 def answer_of(row: PaymentRow | NewPayment, payment: Payment, own: list[PaymentRow]) -> PaymentAnswer:
     """Return a payment as its merchant sees it."""
+    price = Price(basis_points=row.basis_points, fixed_minor=row.fixed_minor)
     failure = None
     if payment.failed_at is not None:
         failure = FailureAnswer(
@@ -380,7 +384,7 @@ def answer_of(row: PaymentRow | NewPayment, payment: Payment, own: list[PaymentR
         refunding_minor=payment.refunding_minor,
         refundable_minor=payment.refundable_minor,
         disputed_minor=payment.dispute.open_minor,
-        fee_minor=row.fee_minor,
+        fee_minor=price.fee_minor(payment.captured_minor or row.amount_minor),
         reference=row.reference,
         metadata=dict(row.metadata),
         payment_method=MethodAnswer(type=row.method_type, holder_name=row.holder_name),

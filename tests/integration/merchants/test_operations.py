@@ -72,6 +72,7 @@ def test_a_part_is_captured_once_and_its_fee_is_of_the_part(
     merchant_stack.react(capture_committed(merchant_stack, payment, capture))
     found = read(client, payment)
     assert (found["status"], found["captured_minor"], found["refundable_minor"]) == ("CAPTURED", 4_000, 4_000)
+    assert (payment["fee_minor"], found["fee_minor"]) == (320, 146)
 
 
 def test_more_than_is_authorized_is_not_captured(shop: Shopkeeper, client: httpx.Client) -> None:
