@@ -17,6 +17,7 @@ import checkout.main
 import checkout.tables
 import ledger.main
 import ledger.tables
+import payment.tables
 from chassis.telemetry import metrics, table_gauges
 from saga_tracker import saga_metrics
 from saga_tracker.definitions import DEFINITIONS
@@ -61,7 +62,7 @@ def test_every_query_names_a_metric_that_exists() -> None:
 
 
 def test_each_saga_is_counted_where_its_requests_are_undecided() -> None:
-    queried = f"{checkout.tables.OVERDUE} {ledger.tables.OVERDUE}"
+    queried = f"{checkout.tables.OVERDUE} {ledger.tables.OVERDUE} {payment.tables.OVERDUE}"
     counted = re.findall(r"SELECT '(\w+)', count", queried)
     assert sorted(counted) == sorted({definition.name for definition in DEFINITIONS.values()})
 

@@ -21,6 +21,7 @@ from chassis.saga.handlers import Handlers
 from payment.gateways.registry import Gateways
 from payment.http_gateway import HttpPaymentGateway
 from payment.lease import CallLease
+from payment.merchants.reporting import REACTIONS
 from shipping.http_courier import HttpCourier
 
 NOWHERE = "http://127.0.0.1:1"
@@ -33,7 +34,7 @@ def handlers() -> Mapping[str, Handlers]:
     courier = HttpCourier(downstream)
     declared = {
         "checkout": checkout.handlers.HANDLERS,
-        "payment": (*payment.handlers.handlers(gateway), *payment.merchants.steps.steps(Gateways({}))),
+        "payment": (*payment.handlers.handlers(gateway), *payment.merchants.steps.steps(Gateways({})), *REACTIONS),
         "inventory": inventory.handlers.HANDLERS,
         "loyalty": loyalty.handlers.HANDLERS,
         "shipping": (*shipping.handlers.handlers(courier), shipping.collecting.collecting(courier)),

@@ -244,9 +244,11 @@ def test_a_late_failure_of_an_older_attempt_settles_nothing_of_a_newer_one(payin
 
 def test_a_capture_of_another_amount_is_told_to_a_person(paying: Paying, books: AdyenBooks) -> None:
     paying.capture_after(paying.authorized())
-    (told,) = paying.webhook(said(books, paying, "CAPTURE", "captures", amount={"currency": "EUR", "value": 4_999}))
-    assert isinstance(told, StepContradicted)
-    assert (told.proven, paying.capturing) == ("MISMATCHED", "SENT")
+    (contradicted,) = paying.webhook(
+        said(books, paying, "CAPTURE", "captures", amount={"currency": "EUR", "value": 4_999})
+    )
+    assert isinstance(contradicted, StepContradicted)
+    assert (contradicted.proven, paying.capturing) == ("MISMATCHED", "SENT")
 
 
 def test_an_authorization_in_another_currency_is_told_to_a_person(paying: Paying, stub: GatewayStub) -> None:

@@ -55,6 +55,7 @@ PAYMENT_REVERSAL_V1 = SagaDefinition(
     reply_timeout_s=30,
     command_attempts_max=5,
     deadline_s=60,
+    reactions={ReversalReported: ("payment",), ReversalCompleted: ("payment",), ReversalFailed: ("payment",)},
     references=(
         ReferenceDefinition(kind="payment", event=ReversalReported, field="payment_id"),
         ReferenceDefinition(kind="gateway_reversal", event=ReversalReported, field="gateway_reference"),
