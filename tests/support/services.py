@@ -22,6 +22,7 @@ from chassis.wire.codec import Codec
 from payment.gateways.registry import Gateways
 from payment.http_gateway import HttpPaymentGateway
 from payment.lease import CallLease
+from payment.merchants.reporting import REACTIONS
 from proof.schemas import LocalRegistry
 from risk.rule_sets import RuleSets
 from shipping.http_courier import HttpCourier
@@ -36,7 +37,7 @@ def handlers() -> Mapping[str, Handlers]:
     courier = HttpCourier(downstream)
     declared = {
         "checkout": checkout.handlers.HANDLERS,
-        "payment": (*payment.handlers.handlers(gateway), *payment.merchants.steps.steps(Gateways({}))),
+        "payment": (*payment.handlers.handlers(gateway), *payment.merchants.steps.steps(Gateways({})), *REACTIONS),
         "inventory": inventory.handlers.HANDLERS,
         "loyalty": loyalty.handlers.HANDLERS,
         "shipping": (*shipping.handlers.handlers(courier), shipping.collecting.collecting(courier)),

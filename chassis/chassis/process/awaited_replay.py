@@ -210,7 +210,7 @@ def effect_of(message: StepAwaited | StepContradicted) -> str:
 def queried(step: AnyAwaited, attempt: StoredAttempt, request: object) -> Proven | None:
     """Return what the step's provider proves of an attempt now; None where it proves nothing."""
     try:
-        answer = step.call.ask(request, attempt.key, attempt.provider_id)
+        answer = step.call.answer_query(request, attempt.key, attempt.provider_id)
     except Unavailable as failure:
         raise CannotReconcile(
             f"A provider did not return the details of {attempt.key} ({failure.reason}). "

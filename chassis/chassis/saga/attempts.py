@@ -41,7 +41,7 @@ class Outcome(enum.StrEnum):
     CANCEL_REFUSED = "CANCEL_REFUSED"
     """The provider refused the cancel, so the attempt may still succeed. An attempt that is voided is VOIDED."""
     MISMATCHED = "MISMATCHED"
-    """It did something else than was requested (another amount): it settles nothing, and a person is told."""
+    """It did something else than was requested (another amount): it settles nothing, and a person decides."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -142,14 +142,14 @@ class AwaitedCall(Generic[Request]):
         """Whether an attempt can be cancelled."""
         return self.cancel is not None or self.cancel_of is not None
 
-    def ask(self, request: Any, key: str, provider_id: str | None) -> QueryAnswer:
+    def answer_query(self, request: Any, key: str, provider_id: str | None) -> QueryAnswer:
         """Query the provider for an attempt."""
         if self.query_of is not None:
             return self.query_of(request, key, provider_id)
         assert self.query is not None, "there is a query where there is no query_of"
         return self.query(key, provider_id)
 
-    def call_off(self, request: Any, key: str, provider_id: str | None) -> Accepted | Proven:
+    def answer_cancel(self, request: Any, key: str, provider_id: str | None) -> Accepted | Proven:
         """Cancel an attempt."""
         if self.cancel_of is not None:
             return self.cancel_of(request, key, provider_id)

@@ -10,16 +10,16 @@ from chassis.postgres.transient import utc_now
 from chassis.process import service
 from chassis.process.calls import CALLS_MAX
 from chassis.process.service import Dependencies, Service
-from chassis.telemetry.table_gauges import measure
+from chassis.telemetry.table_gauges import measure, overdue
 from chassis.wire.redis import RedisLogin
 from messages.payment import ReversalReported
-from payment import api
+from payment import api, tables
 from payment.gateways.registry import gateways_of
 from payment.handlers import handlers
 from payment.http_gateway import HttpPaymentGateway
 from payment.lease import CallLease
 from payment.merchants.callbacks import callbacks_of
-from payment.merchants.reporting import EVENTS, tasks
+from payment.merchants.reporting import EVENTS, REACTIONS, tasks
 from payment.merchants.steps import steps
 
 GATEWAY_TIMEOUT_S = 2.0
@@ -43,6 +43,8 @@ NOTICES_AGE = measure(
     ),
 )
 
+OVERDUE = overdue(tables.OVERDUE)
+
 
 def build(dependencies: Dependencies) -> Service:
     """Wire the service."""
@@ -53,12 +55,12 @@ def build(dependencies: Dependencies) -> Service:
     accounts = gateway_accounts.read(dependencies.settings.gateway_accounts_file).accounts
     gateways = gateways_of(accounts, lease, concurrency_max=CALLS_MAX)
     return Service(
-        handlers=(*handlers(HttpPaymentGateway(downstream, lease)), *steps(gateways)),
+        handlers=(*handlers(HttpPaymentGateway(downstream, lease)), *steps(gateways), *REACTIONS),
         app=api.application(dependencies),
         callbacks=callbacks_of(accounts, dependencies.engine),
         tasks=tasks(dependencies.codec, utc_now),
         also_publishes={EVENTS: (ReversalReported,)},
-        measures=(NOTICES, NOTICES_AGE),
+        measures=(NOTICES, NOTICES_AGE, OVERDUE),
     )
 
 

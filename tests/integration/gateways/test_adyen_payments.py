@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from chassis.testing.service import types
 from messages.contract import Message
@@ -21,12 +21,15 @@ from messages.payment import (
     GatewayVoided,
     LateCaptured,
 )
-from messages.saga import SagaFenced, StepAwaited, StepContradicted
+from messages.saga import ReversalCompleted, SagaFenced, StepAwaited, StepContradicted
+from payment.merchants.reporting import on_reversal_ended, on_reversal_reported
 from support.adyen_books import AdyenBooks
+from support.builders import a
 from support.gateway_stub import Answer, GatewayStub, serving
 from support.paying import ADYEN, Paying, adyen, item, notification
 
 LOST = Answer(status=0)
+OVERDUE_OF = text("SELECT ended_at FROM gateway_reversals WHERE reversal_id = :id")
 
 
 @pytest.fixture
@@ -51,7 +54,8 @@ def psp(books: AdyenBooks, what: str | None = None) -> str:
     """Return the psp of the payment, or of the last modification of a kind."""
     if what is None:
         return next(iter(books.payments))
-    return next(psp for kind, psp, _ in reversed(books.modifications) if kind == what)
+    found: str = next(psp for kind, psp, _ in reversed(books.modifications) if kind == what)
+    return found
 
 
 def said(books: AdyenBooks, paying: Paying, event: str, what: str, **more: Any) -> bytes:
@@ -244,9 +248,11 @@ def test_a_late_failure_of_an_older_attempt_settles_nothing_of_a_newer_one(payin
 
 def test_a_capture_of_another_amount_is_told_to_a_person(paying: Paying, books: AdyenBooks) -> None:
     paying.capture_after(paying.authorized())
-    (told,) = paying.webhook(said(books, paying, "CAPTURE", "captures", amount={"currency": "EUR", "value": 4_999}))
-    assert isinstance(told, StepContradicted)
-    assert (told.proven, paying.capturing) == ("MISMATCHED", "SENT")
+    (contradicted,) = paying.webhook(
+        said(books, paying, "CAPTURE", "captures", amount={"currency": "EUR", "value": 4_999})
+    )
+    assert isinstance(contradicted, StepContradicted)
+    assert (contradicted.proven, paying.capturing) == ("MISMATCHED", "SENT")
 
 
 def test_an_authorization_in_another_currency_is_told_to_a_person(paying: Paying, stub: GatewayStub) -> None:
@@ -316,6 +322,19 @@ def test_a_void_is_proven_by_its_webhook(paying: Paying, books: AdyenBooks) -> N
     (done,) = void.webhook(said(books, paying, "CANCELLATION", "cancels"))
     assert isinstance(done, GatewayVoided)
     assert paying.row().state == "VOIDED"
+
+
+def test_a_reversal_is_undecided_until_its_saga_has_ended(paying: Paying, books: AdyenBooks) -> None:
+    captured(paying, books)
+    paying.take(said(books, paying, "CAPTURE_FAILED", "captures"))
+    (reported,) = paying.report()
+    with paying.engine.begin() as tx:
+        on_reversal_reported([reported, reported], tx)
+        ended = a(ReversalCompleted, saga_id=reported.saga_id, saga_type="payment_reversal")
+        before = tx.execute(OVERDUE_OF, {"id": reported.reversal_id}).scalar_one()
+        on_reversal_ended([ended, ended], tx)
+        after = tx.execute(OVERDUE_OF, {"id": reported.reversal_id}).scalar_one()
+    assert (before, after) == (None, ended.occurred_at)
 
 
 def test_a_capture_that_fails_days_later_is_reported_once(paying: Paying, books: AdyenBooks) -> None:

@@ -11,7 +11,10 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 import stripe as stripe_package
-from Adyen.util import generate_notification_sig, is_valid_hmac_notification
+from Adyen.util import (  # type: ignore[import-untyped] — Adyen ships no types
+    generate_notification_sig,
+    is_valid_hmac_notification,
+)
 from sqlalchemy import Engine
 
 from chassis.http.signatures import BadSignature

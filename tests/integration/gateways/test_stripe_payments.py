@@ -137,7 +137,7 @@ def test_a_crash_after_the_confirmation_charges_once(paying: Paying, books: Stri
     paying.call()
     paying.acknowledge()
     pending = paying.calls[0]
-    pending.step.call.ask(pending.request, pending.key, pending.provider_id)
+    pending.step.call.answer_query(pending.request, pending.key, pending.provider_id)
     paying.lose()
     (authorized,) = paying.run(paying.wait(10))
     assert isinstance(authorized, GatewayAuthorized)
@@ -224,7 +224,7 @@ def test_captured_already_with_another_amount_is_told_to_a_person(paying: Paying
     assert isinstance(found[-1], StepContradicted)
     assert (found[-1].proven, found[-1].recorded) == ("MISMATCHED", "STARTED")
     assert paying.capturing != "DONE"
-    assert paying.run(paying.wait(60)) == [], "it is told once"
+    assert paying.run(paying.wait(60)) == [], "it is published once"
 
 
 def test_a_500_of_the_capture_is_no_refusal_and_the_intent_tells(paying: Paying, books: StripeBooks) -> None:

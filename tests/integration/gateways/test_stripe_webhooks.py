@@ -38,7 +38,7 @@ def test_a_webhook_of_the_authorization_before_the_answer_settles_the_step(payin
     paying.authorize()
     paying.call()
     pending = paying.calls[0]
-    pending.step.call.ask(pending.request, pending.key, pending.provider_id)
+    pending.step.call.answer_query(pending.request, pending.key, pending.provider_id)
     (authorized,) = paying.webhook(stripe_event("payment_intent.amount_capturable_updated", shown(books)))
     assert isinstance(authorized, GatewayAuthorized)
     assert paying.run() == [], "the answer that comes after it changes nothing"

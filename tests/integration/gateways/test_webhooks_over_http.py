@@ -163,10 +163,10 @@ async def test_staff_read_a_payment_and_the_reports_that_a_person_decides_about(
             absent = await client.get("/v1/merchant-payments/9223372036854775807", headers=reading)
             strange = await client.get("/v1/merchant-payments/9223372036854775808", headers=reading)
             waiting = await client.get("/v1/gateway-notices", headers=reading)
-            nobody = await client.get(f"/v1/merchant-payments/{at_stripe.payment_id}")
+            without_token = await client.get(f"/v1/merchant-payments/{at_stripe.payment_id}")
             unmatched = await client.get("/v1/evidence", headers=reading)
     assert (found.json()["state"], found.json()["payment_id"]) == ("REQUESTED", str(at_stripe.payment_id))
-    assert (absent.status_code, strange.status_code, nobody.status_code) == (404, 404, 401)
+    assert (absent.status_code, strange.status_code, without_token.status_code) == (404, 404, 401)
     assert dispute["id"] in [each["gateway_reference"] for each in waiting.json()["notices"]]
     assert unmatched.status_code == 200
 

@@ -72,13 +72,13 @@ def signed_text(item: Mapping[str, Any]) -> str:
     """Return what the signature of an item is made of. Nothing in it is escaped."""
     amount = item.get("amount")
     found: Mapping[str, Any] = amount if isinstance(amount, Mapping) else {}
-    parts = [*(item.get(name) for name in SIGNED), found.get("value"), found.get("currency")]
-    parts += [item.get("eventCode"), item.get("success")]
-    return ":".join("" if each is None else str(each) for each in parts)
+    texts = [*(item.get(name) for name in SIGNED), found.get("value"), found.get("currency")]
+    texts += [item.get("eventCode"), item.get("success")]
+    return ":".join("" if each is None else str(each) for each in texts)
 
 
 def read(item: Mapping[str, Any], account: str, merchant_account: str) -> Notice:
-    """Return what an item says, as far as it tells without our rows. Raises ValueError for one of another form.
+    """Return what an item says, as far as that needs no row of ours. Raises ValueError for one of another form.
 
     The claim of an authorization has no key yet: an item names it by the number of its payment.
     """

@@ -1,4 +1,4 @@
-"""What a webhook says: an outcome of an attempt, something that nobody requested, or nothing for us. Pure."""
+"""What a webhook says: an outcome of an attempt, something that was not requested, or nothing for us. Pure."""
 
 from __future__ import annotations
 

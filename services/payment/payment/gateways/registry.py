@@ -28,7 +28,7 @@ class Gateways:
     by_account: dict[str, Gateway]
 
     def send(self, request: Requested | CaptureLater, key: str) -> SendAnswer:
-        """Send an attempt. A capture that is left for later is proven at once, and calls nobody."""
+        """Send an attempt. A capture that is left for later is proven at once, without a call."""
         if isinstance(request, CaptureLater):
             return _left(request)
         return self._of(request).send(request, key)

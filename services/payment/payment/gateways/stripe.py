@@ -1,7 +1,7 @@
 """Stripe's PaymentIntents behind the port.
 
 An intent is created unconfirmed, its id is committed, and then it is confirmed. One that was never confirmed charges
-nobody, an intent authorizes at most once, and a cancelled one never: so ``GET`` answers and a cancel is a true fence.
+no card, an intent authorizes at most once, and a cancelled one never: so ``GET`` answers and a cancel is a true fence.
 ``payment_intent_unexpected_state`` is no refusal: the intent itself says what is true.
 """
 
@@ -79,7 +79,7 @@ class StripeGateway:
                 return self._find_refund(request, key, gateway_id(provider_id))
 
     def cancel(self, request: Requested, key: str, provider_id: str | None) -> Accepted | Proven:
-        """Cancel an intent. Where its id is not known it is created again under its key, which charges nobody."""
+        """Cancel an intent. Where its id is not known it is created again under its key, which charges no card."""
         assert isinstance(request, Authorize), "only an authorization is cancelled before its outcome is known"
         found = gateway_id(provider_id)
         if found is None:
@@ -99,19 +99,9 @@ class StripeGateway:
         try:
             units = STRIPE.units_of(request.amount_minor, request.currency)
         except AmountNotTaken as flaw:
-            return Refused(gateway=GATEWAY, reason=flaw.reason, text=str(flaw)).proven()
-        form = [
-            ("amount", str(units)),
-            ("currency", request.currency.lower()),
-            ("capture_method", "manual"),
-            ("confirm", "false"),
-            ("payment_method", request.token),
-            ("payment_method_types[]", "card"),
-            ("metadata[payment_id]", str(request.payment_id)),
-            ("metadata[key]", key),
-        ]
+            return _refused(flaw)
         try:
-            response = self._post("/v1/payment_intents", form, key)
+            response = self._post("/v1/payment_intents", _created(request, units, key), key)
         except Unavailable as failure:
             if not _is_replayed(failure.headers):
                 raise
@@ -142,7 +132,7 @@ class StripeGateway:
         except Unavailable as failure:
             if not _is_replayed(failure.headers):
                 raise
-            return self._given_up(found, key)
+            return self._without_confirmation(found, key)
         error = self._error(response)
         if error is None and not _is_replayed(response.headers):
             return self._said(intent_of(response))
@@ -153,7 +143,7 @@ class StripeGateway:
             return error.refusal.proven(provider_id=self._id("payment", found))
         return self._said(intent)
 
-    def _given_up(self, found: str, key: str) -> QueryAnswer:
+    def _without_confirmation(self, found: str, key: str) -> QueryAnswer:
         """Cancel an intent whose confirmation is answered with a stored 500 for ever; one that took effect counts."""
         intent = self._intent(found)
         if intent.status == "requires_confirmation":
@@ -181,7 +171,7 @@ class StripeGateway:
         try:
             units = STRIPE.units_of(request.amount_minor, request.currency, is_new=False)
         except AmountNotTaken as flaw:
-            return Refused(gateway=GATEWAY, reason=flaw.reason, text=str(flaw)).proven()
+            return _refused(flaw)
         form = [("amount_to_capture", str(units)), ("metadata[capture_key]", key)]
         return self._changed(f"/v1/payment_intents/{request.gateway_payment_id}/capture", form, key, capture_of)
 
@@ -226,7 +216,7 @@ class StripeGateway:
         try:
             units = STRIPE.units_of(request.amount_minor, request.currency, is_new=False)
         except AmountNotTaken as flaw:
-            return Refused(gateway=GATEWAY, reason=flaw.reason, text=str(flaw)).proven()
+            return _refused(flaw)
         form = [
             ("payment_intent", request.gateway_payment_id),
             ("amount", str(units)),
@@ -308,6 +298,24 @@ class StripeGateway:
 
     def _id(self, kind: str, found: str) -> str:
         return provider_id(self._account.name, kind, found)
+
+
+def _refused(flaw: AmountNotTaken) -> Proven:
+    return Refused(gateway=GATEWAY, reason=flaw.reason, text=str(flaw)).proven()
+
+
+def _created(request: Authorize, units: int, key: str) -> list[tuple[str, str]]:
+    """Return the form that creates an intent without confirming it."""
+    return [
+        ("amount", str(units)),
+        ("currency", request.currency.lower()),
+        ("capture_method", "manual"),
+        ("confirm", "false"),
+        ("payment_method", request.token),
+        ("payment_method_types[]", "card"),
+        ("metadata[payment_id]", str(request.payment_id)),
+        ("metadata[key]", key),
+    ]
 
 
 def _is_replayed(headers: Mapping[str, str]) -> bool:

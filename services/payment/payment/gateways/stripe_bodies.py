@@ -17,7 +17,7 @@ GATEWAY: Final = "stripe"
 VERSION: Final = "2026-08-26.dahlia"
 """The version of its API that this is written for; it is pinned with each request."""
 EXPIRED = frozenset({"automatic", "expired"})
-"""Why Stripe itself cancelled an intent: nobody captured it in time."""
+"""Why Stripe itself cancelled an intent: it was not captured in time."""
 OURS = frozenset({"abandoned", "requested_by_customer"})
 """Why we cancel an intent. A cancel for another reason was made elsewhere."""
 UNSTATED = -1

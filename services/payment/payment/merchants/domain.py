@@ -182,7 +182,7 @@ def judge_refund(request: RefundGateway, proof: Proven) -> Proven:
 
 
 def _judged(proof: Proven, amount_minor: int, currency: str) -> Proven:
-    """Return a proof; the success of another amount, or of one that is not told, is a mismatch for a person."""
+    """Return a proof; the success of another amount, or of one that is not stated, is a mismatch for a person."""
     if proof.outcome is not Outcome.SUCCEEDED:
         return proof
     taken = Taken.of(proof.detail)

@@ -109,6 +109,7 @@ def reversals_table(metadata: MetaData) -> Table:
         Column("reason", Text, nullable=False),
         Column("notice_id", Text, nullable=False),
         Column("reported_at", DateTime(timezone=True), nullable=False),
+        Column("ended_at", DateTime(timezone=True), comment="when its saga has ended; null: it runs"),
         Index("gateway_reversals_of_payment", "payment_id"),
     )
 
@@ -148,7 +149,7 @@ NOTICE = Columns.of(
         "decide_at": lambda each: each.received.received_at if each.fate is NoticeFate.WAITING else None,
     },
 )
-REVERSAL = Columns.of(reversals_table(MetaData()))
+REVERSAL = Columns.of(reversals_table(MetaData()), without=["ended_at"])
 
 ADD = Statement(f"""
     INSERT INTO gateway_notices ({NOTICE.names}, tries)
@@ -242,6 +243,19 @@ def body_of(tx: Connection, notice_id: str) -> tuple[list[tuple[str, str]], byte
 def add_reversal(tx: Connection, reversal: Reversal) -> bool:
     """Store a reversal, and return whether it is new."""
     return bool(ADD_REVERSALS.rows(tx, REVERSAL.parameters([reversal])))
+
+
+END_REVERSALS = Statement("""
+    UPDATE gateway_reversals SET ended_at = row.ended_at
+    FROM unnest(CAST(%(ids)s AS text[]), CAST(%(ended_at)s AS timestamptz[])) AS row (id, ended_at)
+    WHERE reversal_id = row.id AND gateway_reversals.ended_at IS NULL
+""")
+
+
+def end_reversals(tx: Connection, ended: Sequence[tuple[str, datetime]]) -> None:
+    """Record when the sagas of these reversals have ended."""
+    ordered = sorted(dict(ended).items())
+    END_REVERSALS.run(tx, {"ids": [each for each, _ in ordered], "ended_at": [at for _, at in ordered]})
 
 
 def _report(row: Row[Any]) -> StoredReport:

@@ -15,10 +15,12 @@ from chassis.saga import evidence, outbox
 from chassis.saga.attempts import Outcome
 from chassis.saga.evidence import Claim, Received, Source
 from chassis.saga.outbox import OutboxRow
+from chassis.saga.steps import Handler, Reaction
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import derived_id, headers, new_traceparent
 from messages.contract import name_of
 from messages.payment import ReversalReported
+from messages.saga import ReversalCompleted, ReversalFailed
 from payment.gateways.notices import Kind
 from payment.gateways.port import Refused, provider_id
 from payment.merchants.domain import MerchantPayment, MerchantPayments, MerchantRefund
@@ -30,14 +32,15 @@ from payment.merchants.notices_table import (
     add_reversal,
     body_of,
     decide,
+    end_reversals,
     lock_waiting,
 )
 from payment.merchants.reports import decided, payment_of, reversed_minor
 from payment.merchants.tables import lock_payments, lock_refunds, save_payments
+from payment.sagas import payment_reversal
 
 EVENTS: Final = "payment.events"
 SOURCE: Final = "payment"
-SAGA, VERSION = "payment_reversal", 1
 PARTITION: Final = 0
 """The worker that owns it publishes the row, as one that was left over, within a quarter of a minute."""
 EVERY_S: Final = 1.0
@@ -62,6 +65,24 @@ ACTING = Statement("""
 """)
 
 log = structlog.get_logger()
+
+
+def on_reversal_reported(events: Sequence[ReversalReported], tx: Connection) -> None:
+    """Record reversals that a restored database lacks; any other one has them already."""
+    for event in sorted(events, key=lambda each: each.reversal_id):
+        add_reversal(tx, _reversal(event, notice_id=""))
+
+
+def on_reversal_ended(events: Sequence[ReversalCompleted | ReversalFailed], tx: Connection) -> None:
+    """Record that the sagas of these reversals have ended."""
+    end_reversals(tx, [(event.saga_id, event.occurred_at) for event in events])
+
+
+REACTIONS: Final[tuple[Handler, ...]] = (
+    Reaction(on=ReversalReported, sagas=payment_reversal.SAGAS, apply=on_reversal_reported),
+    Reaction(on=ReversalCompleted, sagas=payment_reversal.SAGAS, apply=on_reversal_ended),
+    Reaction(on=ReversalFailed, sagas=payment_reversal.SAGAS, apply=on_reversal_ended),
+)
 
 
 def tasks(codec: Codec, clock: Callable[[], datetime]) -> tuple[Task, ...]:
@@ -111,20 +132,7 @@ def _publish(
 ) -> NoticeFate:
     """Store a reversal and publish it; what was reported before changes nothing."""
     event = _event(report, payment, refund, now)
-    row = Reversal(
-        reversal_id=event.reversal_id,
-        account=report.account,
-        kind=report.reported.kind,
-        gateway_reference=event.gateway_reference,
-        payment_id=payment.payment_id,
-        refund_id=event.refund_id,
-        reversed_minor=event.reversed_minor,
-        currency=event.currency,
-        reason=event.reason,
-        notice_id=report.id,
-        reported_at=now,
-    )
-    if not add_reversal(tx, row):
+    if not add_reversal(tx, _reversal(event, notice_id=report.id)):
         return NoticeFate.NEEDLESS
     payments.change(payment)
     if refund is not None:
@@ -141,8 +149,8 @@ def _event(
     return ReversalReported(
         message_id=derived_id(reversal_id, "reported"),
         saga_id=reversal_id,
-        saga_type=SAGA,
-        saga_version=VERSION,
+        saga_type=payment_reversal.NAME,
+        saga_version=payment_reversal.VERSION,
         causation_id=None,
         occurred_at=now,
         reversal_id=reversal_id,
@@ -160,6 +168,22 @@ def _event(
         gateway=payment.gateway,
         gateway_reference=reported.gateway_reference,
         reason=reported.reason,
+    )
+
+
+def _reversal(event: ReversalReported, *, notice_id: str) -> Reversal:
+    return Reversal(
+        reversal_id=event.reversal_id,
+        account=event.gateway_account,
+        kind=Kind(event.kind),
+        gateway_reference=event.gateway_reference,
+        payment_id=event.payment_id,
+        refund_id=event.refund_id,
+        reversed_minor=event.reversed_minor,
+        currency=event.currency,
+        reason=event.reason,
+        notice_id=notice_id,
+        reported_at=event.occurred_at,
     )
 
 

@@ -74,7 +74,7 @@ def _capture_failed(report: StoredReport, payment: MerchantPayment) -> Decided:
 
 
 def _expired(payment: MerchantPayment) -> Decided:
-    """Report the end of an authorization that nobody captures; where a capture is to follow it is refused for that."""
+    """Report the end of an authorization that is not captured; a capture that is to follow is refused for that."""
     if payment.state is not State.AUTHORIZED:
         return Decided(fate=NoticeFate.NEEDLESS)
     if payment.capture != CAPTURE_LATER:

@@ -45,7 +45,7 @@ def merchant_payments_table(metadata: MetaData) -> Table:
         Column("authorized_minor", BigInteger, nullable=False),
         Column("captured_minor", BigInteger, nullable=False),
         Column("refunded_minor", BigInteger, nullable=False),
-        Column("expires_at", DateTime(timezone=True), comment="when the authorization ends; null: it was not told"),
+        Column("expires_at", DateTime(timezone=True), comment="when the authorization ends; null: unknown"),
         Column("acting_saga_id", Text, comment="that captures or voids it, or did so last"),
         Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
         Index("merchant_payments_at_gateway", "account", "gateway_payment_id"),

@@ -55,7 +55,12 @@ PAYMENT_REVERSAL_V1 = SagaDefinition(
     reply_timeout_s=30,
     command_attempts_max=5,
     deadline_s=60,
-    reactions={ReversalReported: ("reconciliation",), ReversalPosted: ("merchant", "reconciliation")},
+    reactions={
+        ReversalReported: ("payment", "reconciliation"),
+        ReversalPosted: ("merchant", "reconciliation"),
+        ReversalCompleted: ("payment",),
+        ReversalFailed: ("payment",),
+    },
     references=(
         ReferenceDefinition(kind="payment", event=ReversalReported, field="payment_id"),
         ReferenceDefinition(kind="gateway_reversal", event=ReversalReported, field="gateway_reference"),

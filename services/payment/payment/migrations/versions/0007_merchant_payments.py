@@ -48,9 +48,7 @@ def _create_payments() -> None:
         sa.Column("authorized_minor", sa.BigInteger, nullable=False),
         sa.Column("captured_minor", sa.BigInteger, nullable=False),
         sa.Column("refunded_minor", sa.BigInteger, nullable=False),
-        sa.Column(
-            "expires_at", sa.DateTime(timezone=True), comment="when the authorization ends; null: it was not told"
-        ),
+        sa.Column("expires_at", sa.DateTime(timezone=True), comment="when the authorization ends; null: unknown"),
         sa.Column("acting_saga_id", sa.Text, comment="that captures or voids it, or did so last"),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
     )
@@ -108,5 +106,6 @@ def _create_notices() -> None:
         sa.Column("reason", sa.Text, nullable=False),
         sa.Column("notice_id", sa.Text, nullable=False),
         sa.Column("reported_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("ended_at", sa.DateTime(timezone=True), comment="when its saga has ended; null: it runs"),
     )
     op.create_index("gateway_reversals_of_payment", "gateway_reversals", ["payment_id"])
