@@ -91,6 +91,8 @@ PAYMENT_DAMAGE = [
     ("webhooks-have-a-fate", "UPDATE open_evidence SET saga_id = 'pay-1'"),
     ("webhooks-have-a-fate", "UPDATE open_evidence SET saga_id = 'invented'"),
     ("merchants-notified", "DELETE FROM merchant_events WHERE saga_id = 'refund-1'"),
+    ("merchants-notified", "DELETE FROM merchant_events WHERE saga_id = 'pay-2'"),
+    ("merchants-notified", "DELETE FROM merchant_events"),
     ("merchants-notified", "UPDATE merchant_events SET undelivered = 1 WHERE saga_id = 'pay-1'"),
     ("merchants-see-the-ledger", "UPDATE requested SET saga_id = 'confirmed' WHERE payment_id = '1'"),
     ("merchants-see-the-ledger", "DELETE FROM sagas WHERE saga_id = 'pay-2'"),

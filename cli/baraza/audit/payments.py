@@ -308,10 +308,11 @@ NOTIFIED = Invariant(
     rule="The merchant of every finished saga has its event, with a delivery for each endpoint that wants it.",
     checked="SELECT count(*) FROM merchant_events",
     offenders="""
-        SELECT saga_id, 'is a completed ' || saga_type || ' without an event for its merchant'
-        FROM sagas JOIN booked_sagas USING (saga_id)
-        WHERE state = 'CONFIRMED' AND saga_id NOT IN (SELECT saga_id FROM merchant_events)
-          AND EXISTS (SELECT 1 FROM merchant_events) AND idle_days < 30
+        SELECT saga_id, 'is a ' || saga_type || ' that is ' || state || ', without an event for its merchant'
+        FROM sagas
+        WHERE saga_type IN (SELECT saga_type FROM steps WHERE step = 'notify_merchant')
+          AND state IN ('CONFIRMED', 'CANCELLED_COMPENSATED') AND saga_id NOT IN (SELECT saga_id FROM merchant_events)
+          AND idle_days < 30
         UNION ALL
         SELECT saga_id, undelivered || ' of its events have no delivery to an endpoint that wants them'
         FROM merchant_events WHERE undelivered > 0
