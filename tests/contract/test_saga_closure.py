@@ -178,7 +178,10 @@ def test_a_service_reacts_to_exactly_the_events_of_steps_that_the_definition_nam
         (reaction.on, service)
         for service, own in SERVICES.items()
         for reaction in own.reactions
-        if key in reaction.sagas and reaction.on in events
+        if key in reaction.sagas
+        and reaction.on in events
+        # A service that starts a saga may read its own beginning after its database was restored.
+        and (reaction.on, service) != (definition.started_by, definition.started_by.OWNER)
     }
     assert reacting == {(event, service) for event, own in definition.reactions.items() for service in own}
 
