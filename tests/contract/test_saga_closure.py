@@ -172,13 +172,16 @@ def test_the_service_that_starts_a_saga_handles_its_end(definition: SagaDefiniti
 @each_saga
 def test_a_service_reacts_to_exactly_the_events_of_steps_that_the_definition_names(definition: SagaDefinition) -> None:
     steps = definition.steps
-    events = {event for step in steps for event in (step.succeeds_with, step.rejected_with)}
+    events = {event for step in steps for event in (step.succeeds_with, step.rejected_with)} | {definition.started_by}
     key = (definition.name, definition.version)
     reacting = {
         (reaction.on, service)
         for service, own in SERVICES.items()
         for reaction in own.reactions
-        if key in reaction.sagas and reaction.on in events
+        if key in reaction.sagas
+        and reaction.on in events
+        # A service that starts a saga may read its own beginning after its database was restored.
+        and (reaction.on, service) != (definition.started_by, definition.started_by.OWNER)
     }
     assert reacting == {(event, service) for event, own in definition.reactions.items() for service in own}
 

@@ -23,12 +23,12 @@ ADYEN = (
 )  # fmt: skip
 
 
-def stripe(*, shuffled: bool = False, **fields: str) -> bytes:
+def stripe(**fields: str) -> bytes:
     row = {
         "balance_transaction_id": "txn_1", "currency": "usd", "gross": "10.00", "fee": "0.30", "net": "9.70",
         "reporting_category": "charge", "source_id": "ch_1", "created_utc": "2026-03-04 12:00:00", **fields,
     }  # fmt: skip
-    return written(row, reverse=shuffled)
+    return written(row)
 
 
 def adyen(**fields: str) -> bytes:
@@ -40,16 +40,16 @@ def adyen(**fields: str) -> bytes:
     return written(row)
 
 
-def written(row: dict[str, str], *, reverse: bool = False) -> bytes:
+def written(row: dict[str, str]) -> bytes:
     sink = io.StringIO()
-    writer = csv.DictWriter(sink, sorted(row, reverse=reverse))
+    writer = csv.DictWriter(sink, sorted(row))
     writer.writeheader()
     writer.writerow(row)
     return sink.getvalue().encode()
 
 
 def test_columns_are_read_by_their_names_in_any_order_and_others_are_passed_over() -> None:
-    plain, shuffled = read_stripe(stripe()), read_stripe(stripe(shuffled=True, note='a, "quoted"\nline'))
+    plain, shuffled = read_stripe(stripe()), read_stripe(stripe(**{"a note": 'a, "quoted"\nline'}))
     assert plain.equals(shuffled)
     assert read_stripe(b"\xef\xbb\xbf" + stripe()).equals(plain)
 
@@ -167,7 +167,4 @@ def test_a_merchants_reference_that_is_no_number_of_ours_is_none() -> None:
     for text in ("order-7", "9223372036854775808", "-5", "5.0", ""):
         assert read_adyen(adyen(**{"Merchant Reference": text}))["payment_id"].to_pylist() == [None]
     largest = str(2**63 - 1)
-    assert read_adyen(adyen(**{"Merchant Reference": "8" + "9" * 18}))["payment_id"].to_pylist() == [
-        int("8" + "9" * 18)
-    ]
-    assert len(largest) == 19
+    assert read_adyen(adyen(**{"Merchant Reference": largest}))["payment_id"].to_pylist() == [2**63 - 1]

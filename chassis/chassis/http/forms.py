@@ -13,7 +13,7 @@ FORMS: Final[Mapping[str, str]] = {
     r"^[A-Z]{3}$": "a currency's code of ISO 4217, three capital letters, such as USD",
     r"^([A-Z]{3}|\*)$": "a currency's code of ISO 4217, such as USD, or * for any",
     r"^[a-z0-9][a-z0-9-]{0,39}$": "small letters, digits and -, 40 at most",
-    r"^([0-9]{1,18}|[1-8][0-9]{18})$": "a payment's number, in digits",
+    r"^[0-9]{1,19}$": "a payment's number, in digits",
     r"^[0-9]{1,18}$": "a cursor as a response gave it, in digits",
     r"^[A-Z]{2}$": "a country's code of ISO 3166-1, two capital letters, such as US",
     r"^[!-~]+$": "printable ASCII characters without blanks",

@@ -34,7 +34,7 @@ from reconciliation.lake import Lake
 from reconciliation.model import calendar
 from reconciliation.model.kinds import RunKind
 from reconciliation.outgoing import DIVERGENCES, EVENTS
-from reconciliation.reconciling import Wanted
+from reconciliation.reconciling import Wanted, unhurried
 from reconciliation.tasks import Reconciliation
 from stack import postgres
 from stack.lifecycle import Stack, up
@@ -106,8 +106,7 @@ def _measure(engine: Engine, size: int, folder: Path) -> dict[str, Any]:
         "first": FIRST_ID, "account": ACCOUNT, "amount": AMOUNT_MINOR, "at": AT, "count": size,
         "every": PLANTED_EVERY, "kinds": len(KINDS),
     }  # fmt: skip
-    with engine.begin() as tx:
-        tx.execute(text("SET LOCAL statement_timeout = 0; SET LOCAL transaction_timeout = 0"))
+    with engine.begin() as tx, unhurried(tx):
         tx.execute(RECORDS, values)
         tx.execute(PAYMENTS)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:

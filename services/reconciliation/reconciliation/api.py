@@ -43,6 +43,12 @@ def _in_range(at: datetime) -> datetime:
     return at
 
 
+def _payment_id(number: str | None) -> str | None:
+    if number is not None and int(number) > ID_MAX:
+        raise ValueError("No number of a payment, which has 63 bits")
+    return number
+
+
 Finance = Annotated[Principal, Depends(require("finance"))]
 Account = Annotated[
     str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$", description="By its name in the gateway accounts.")
@@ -52,7 +58,11 @@ Amount = Annotated[str, Field(description="Minor units, as a decimal text.")]
 Limit = Annotated[int, Query(ge=1, le=PAGE_MAX)]
 RunNumber = Annotated[int, Path(ge=1, le=RUN_MAX)]
 Number = Annotated[str | None, Query(pattern=r"^[0-9]{1,18}$")]
-PaymentId = Annotated[str | None, Query(pattern=r"^([0-9]{1,18}|[1-8][0-9]{18})$", description="A payment's number.")]
+PaymentId = Annotated[
+    str | None,
+    Query(pattern=r"^[0-9]{1,19}$", description="A payment's number."),
+    AfterValidator(_payment_id),
+]
 Remark = Annotated[
     str, Field(min_length=1, max_length=LENGTH_MAX, description="Kept for good."), AfterValidator(remark)
 ]

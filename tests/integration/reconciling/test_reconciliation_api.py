@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, cast
@@ -46,8 +45,8 @@ def test_a_merchant_and_every_other_role_has_no_access(client: TestClient) -> No
     for role in ("merchant", "customer", "support", "operator", "bookkeeper"):
         for method, path in ROUTES:
             call(client, method, path, role=role, status=403, reason="x")
-    routes = {route.path for route in client.app.routes if str(getattr(route, "path", "")).startswith("/v1/")}  # type: ignore[attr-defined]
-    assert len(routes) == len({path.replace("/1", "/{run}") for _, path in ROUTES}), "each route is in the list"
+    described = client.get("/openapi.json").json()["paths"]
+    assert sum(len(methods) for path, methods in described.items() if path.startswith("/v1/")) == len(ROUTES)
 
 
 def test_a_requested_run_is_made_read_and_its_divergence_closed_with_a_reason(
@@ -96,11 +95,10 @@ def test_pages_hold_every_line_once(books: Reconciled, client: TestClient) -> No
     account = books.account("stripe")
     books.record(*(each for number in range(7) for each in both(capture(account, number + 1, 500))))
     run = books.run(account, as_of=LATER)
-    seen, cursor = [], ""
+    seen: list[str] = []
+    cursor: str | None = "0"
     while cursor is not None:
-        path = f"/v1/reconciliation-runs/{run.run}/lines?limit=3&cursor={cursor or 0}"
-        page = call(client, "GET", path)
+        page = call(client, "GET", f"/v1/reconciliation-runs/{run.run}/lines?limit=3&cursor={cursor}")
         seen += [line["payment_id"] for line in page["lines"]]
         cursor = page["next_cursor"]
     assert sorted(seen) == [str(number + 1) for number in range(7)]
-    assert json.dumps(seen)

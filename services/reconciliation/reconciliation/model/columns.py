@@ -23,7 +23,8 @@ MICRO_DIGITS: Final = 6
 AMOUNT: Final = r"\A-?[0-9]{1,12}(\.[0-9]{1,6})?\z"
 CURRENCY: Final = r"\A[A-Z]{3}\z"
 LOCAL_TIME: Final = r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?\z"
-PAYMENT_ID: Final = r"\A([0-9]{1,18}|[1-8][0-9]{18})\z"
+PAYMENT_ID: Final = r"\A[0-9]{1,19}\z"
+PAYMENT_ID_MAX: Final = 2**63 - 1
 """63 bits, as our payment ids have."""
 FIRST_LINE: Final = 2
 """The header is line 1."""
@@ -84,7 +85,9 @@ def first_filled(*columns: Text) -> Text:
 def payment_ids(texts: Text) -> Text:
     """Return numbers of payments; null for a text that is none of ours."""
     is_ours = pc.fill_null(pc.match_substring_regex(texts, PAYMENT_ID), False)
-    return pc.cast(pc.if_else(is_ours, texts, pa.scalar(None, pa.string())), pa.int64())
+    numbers = pc.cast(pc.if_else(is_ours, texts, pa.scalar(None, pa.string())), pa.uint64())
+    is_short = pc.less_equal(numbers, pa.scalar(PAYMENT_ID_MAX, pa.uint64()))
+    return pc.cast(pc.if_else(is_short, numbers, pa.scalar(None, pa.uint64())), pa.int64())
 
 
 def currencies(texts: Text, column: str) -> Text:
