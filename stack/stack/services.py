@@ -10,12 +10,11 @@ from pathlib import Path
 from chassis.wire.kafka import KafkaLogin
 from stack import gateways, kafka, observers, postgres, redis, registry, toxiproxy
 from stack.components import Component, responds
-from stack.contract import TRACKER, TRACKER_API, owner_of, package_of, redis_keys, services, starters
+from stack.contract import TRACKER, TRACKER_API, account_readers, owner_of, package_of, redis_keys, services, starters
 from stack.home import Home, State
 from stack.ports import LOOPBACK
 from stack.providers import (
     ACCOUNT_HOLDERS,
-    ACCOUNT_READERS,
     COURIER,
     GATEWAY,
     ISSUER,
@@ -160,7 +159,7 @@ def _worker(home: Home, state: State, service: str, ports: Mapping[str, int]) ->
         "BARAZA_REDIS_URL": f"redis://{LOOPBACK}:{ports[redis.NAME]}/0",
         **_redis_login(home, service),
         **(_webhook_secrets(home) if service in called_back_by(COURIER) else {}),
-        **(_gateway_accounts(home, state, ports) if service in ACCOUNT_READERS else {}),
+        **(_gateway_accounts(home, state, ports) if service in account_readers() else {}),
         "BARAZA_GATEWAY_URL": f"http://{LOOPBACK}:{ports[GATEWAY]}",
         "BARAZA_COURIER_URL": f"http://{LOOPBACK}:{ports[COURIER]}",
         "BARAZA_JWKS_URL": f"{issuer}/.well-known/jwks.json",
