@@ -200,6 +200,22 @@ def _pod(
     spec: Process | None = None,
 ) -> Manifest:
     """Return a pod with one container and no other privileges; its logins are files that can be rotated."""
+    volumes = _volumes(kafka_login, database, role, spec)
+    names = [volume["name"] for volume in volumes]
+    mounts = [{"name": name, "mountPath": f"/etc/baraza/{name}", "readOnly": True} for name in names]
+    return {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True, "runAsUser": UID, "runAsGroup": UID, "fsGroup": UID,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [{**container, "volumeMounts": [*mounts, {"name": "tmp", "mountPath": "/tmp"}]}],
+        "volumes": [*volumes, {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}],
+    }  # fmt: skip
+
+def _volumes(kafka_login: str | None, database: str, role: str, spec: Process | None) -> list[Manifest]:
+    """Return a pod's files with logins and certificates, and those of the accounts at gateways."""
     redis_login = kafka_login if spec is not None and spec.redis else None
     webhooks = spec is not None and spec.webhooks
     secrets = {
@@ -226,18 +242,7 @@ def _pod(
     if spec is not None and spec.account_keys:
         # All of its files: an overlay says which accounts there are.
         volumes.append({"name": GATEWAY_KEYS, "secret": {"secretName": GATEWAY_KEYS}})
-    names = [volume["name"] for volume in volumes]
-    mounts = [{"name": name, "mountPath": f"/etc/baraza/{name}", "readOnly": True} for name in names]
-    return {
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "securityContext": {
-            "runAsNonRoot": True, "runAsUser": UID, "runAsGroup": UID, "fsGroup": UID,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "containers": [{**container, "volumeMounts": [*mounts, {"name": "tmp", "mountPath": "/tmp"}]}],
-        "volumes": [*volumes, {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}],
-    }  # fmt: skip
+    return volumes
 
 
 def _container(

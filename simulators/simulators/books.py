@@ -1,6 +1,6 @@
 """A gateway's own books: lines by batch, payouts, reports as CSV, and divergences that a test plants in the reports.
 
-The books are true: what is planted shows in reports alone. So whoever compares has something to find, and a test
+The books are true: what is planted shows in reports alone. So a comparison has something to find, and a test
 knows what it is. Amounts are whole numbers of the gateway's own smallest units.
 """
 
@@ -34,7 +34,7 @@ class Planted(StrEnum):
     AMOUNT = "amount"  # a line has another amount
     CURRENCY = "currency"  # a line has another currency
     DUPLICATE = "duplicate"  # a line is there twice
-    UNKNOWN = "unknown"  # a line of a payment that nobody made
+    UNKNOWN = "unknown"  # a line of a payment that does not exist
     AGAIN = "again"  # the file is delivered again under another name, with the same bytes
     CHANGED = "changed"  # the file is delivered again under its name, with another fee in a line
 

@@ -39,7 +39,7 @@ Happen = Callable[[GatewayRecords, Happening, float], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that an account is told: what faults match, and the body."""
+    """Something that an account gets a webhook about: what faults match, and the body."""
 
     account: str
     name: str
@@ -86,7 +86,7 @@ def deliver(
 
 
 def _send(hook: Hook, accounts: Accounts, sign: Sign, real_now: float) -> int | None:
-    """Send a webhook once and return the status of the answer, 0 without one; None where nobody is to be told."""
+    """Send a webhook once and return the status of the answer, 0 without one; None for an account without an endpoint."""
     account = accounts.named(hook.account)
     if account is None or account.webhook_url is None:
         return None

@@ -7,7 +7,7 @@ users are made from it, and everything that is not granted is refused.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 
 from chassis.wire.registry import Subject
@@ -35,8 +35,9 @@ SAGA_DECISIONS = DECISIONS_TOPIC
 """What the tracker decides, which it reads back before it acts on it."""
 MERCHANT_EVENTS = "notification.events"
 TRACKER_API = f"{TRACKER}-api"
-UNASKED = ("reconciliation",)
-"""The services that start sagas by themselves, from what they read; nobody waits for them."""
+DIVERGENCES = "reconciliation.divergences"
+ACCOUNT_FIELD = "gateway_account"
+"""The field in which an event names an account at a gateway."""
 DEPLOY = "deploy"
 """Creates topics, logins and schemas. Only this login may do everything, and no serving process uses it."""
 REGISTRY = "registry"
@@ -85,12 +86,28 @@ def services() -> tuple[str, ...]:
 def starters() -> tuple[str, ...]:
     """Return the services that start sagas for people, who wait for their answers, and have no step in others'."""
     owners = dict.fromkeys(definition.started_by.OWNER for definition in DEFINITIONS.values())
-    return tuple(owner for owner in owners if owner not in UNASKED and not _serves_others(owner))
+    return tuple(owner for owner in owners if owner != reconciler() and not _serves_others(owner))
 
 
 def _serves_others(service: str) -> bool:
     """Return whether a service has a step in a saga that another one starts."""
     return any(service in saga.services for saga in DEFINITIONS.values() if service != saga.started_by.OWNER)
+
+
+def reconciler() -> str:
+    """Return the service that starts sagas by itself, from the reports that it reads; people wait for no answer."""
+    return STANDALONE[DIVERGENCES].OWNER
+
+
+def account_readers() -> tuple[str, ...]:
+    """Return the services that know the accounts at gateways: they start sagas about one of them."""
+    starts = [definition.started_by for definition in DEFINITIONS.values()]
+    return tuple(dict.fromkeys(each.OWNER for each in starts if ACCOUNT_FIELD in {part.name for part in fields(each)}))
+
+
+def account_callers() -> tuple[str, ...]:
+    """Return the services that call those gateways. Intake only chooses an account."""
+    return tuple(service for service in account_readers() if service not in starters())
 
 
 def called_back() -> tuple[str, ...]:

@@ -12,16 +12,12 @@ PROVIDERS = (GATEWAY, COURIER, STRIPE, ADYEN)
 """The simulators that only some services call. Everything needs the other one: the issuer's keys."""
 ACCOUNT_HOLDERS = (STRIPE, ADYEN)
 """The gateways of merchants' payments, where we have accounts, each with its keys."""
-ACCOUNT_CALLERS = ("payment", "reconciliation")
-"""The services that call those gateways: one for payments, the other for the gateways' reports."""
-ACCOUNT_READERS = ("merchant", *ACCOUNT_CALLERS)
-"""The services that know the accounts. Intake chooses one for each payment, and calls none."""
 
 
 def callers(provider: str) -> tuple[str, ...]:
     """Return the services that call a provider: of a gateway with accounts those, else those with an adapter for it."""
     if provider in ACCOUNT_HOLDERS:
-        return tuple(service for service in contract.services() if service in ACCOUNT_CALLERS)
+        return contract.account_callers()
     return tuple(service for service in contract.services() if _has_adapter(service, provider))
 
 

@@ -16,6 +16,7 @@ from stack.components import Component, responds
 from stack.contract import (
     TRACKER,
     TRACKER_API,
+    account_readers,
     owner_of,
     package_of,
     redis_keys,
@@ -27,7 +28,6 @@ from stack.home import Home, State
 from stack.ports import LOOPBACK
 from stack.providers import (
     ACCOUNT_HOLDERS,
-    ACCOUNT_READERS,
     COURIER,
     GATEWAY,
     ISSUER,
@@ -177,7 +177,7 @@ def _worker(home: Home, state: State, service: str, ports: Mapping[str, int]) ->
         "BARAZA_REDIS_URL": f"redis://{LOOPBACK}:{ports[redis.NAME]}/0",
         **_redis_login(home, service),
         **(_webhook_secrets(home) if service in called_back_by(COURIER) else {}),
-        **(_gateway_accounts(home, state, ports) if service in ACCOUNT_READERS else {}),
+        **(_gateway_accounts(home, state, ports) if service in account_readers() else {}),
         **_merchant_keys(home, state, service),
         **(_webhook_key(home) if service == webhook_sender() else {}),
         "BARAZA_GATEWAY_URL": f"http://{LOOPBACK}:{ports[GATEWAY]}",

@@ -128,7 +128,7 @@ def test_both_sides_know_the_same_accounts_at_gateways_with_secrets_that_they_ar
         )  # fmt: skip
         assert {own.api_key_file.name, own.webhook_secret_file.name} <= _secrets(composed["payment"])
         assert their["webhook_url"] == f"http://payment:8080/v1/callbacks/{own.name}"
-    for process in providers.ACCOUNT_READERS:
+    for process in contract.account_readers():
         file = composed[process]["environment"]["BARAZA_GATEWAY_ACCOUNTS_FILE"]
         assert any(volume == f"./compose/gateway-accounts.json:{file}:ro" for volume in composed[process]["volumes"])
 
@@ -294,7 +294,7 @@ def _secrets(part: dict[str, Any]) -> set[str]:
 
 def _of_accounts(process: str) -> set[str]:
     """Return the secrets of the accounts at gateways that a service needs: keys to call, secrets to be called back."""
-    keys = {each.key for each in gateways.ACCOUNTS if process in providers.ACCOUNT_CALLERS}
+    keys = {each.key for each in gateways.ACCOUNTS if process in contract.account_callers()}
     is_called = process in providers.called_back_by(providers.STRIPE)
     return keys | {each.webhook_secrets for each in gateways.ACCOUNTS if is_called}
 

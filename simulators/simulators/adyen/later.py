@@ -123,7 +123,7 @@ class Later:
         )  # fmt: skip
 
     def expire(self, records: GatewayRecords, due: Happening, now: float) -> None:
-        """End an authorization that nobody captured."""
+        """End an authorization that was not captured."""
         payment = _payment(records, due.subject)
         if payment.state == "authorised":
             records.update(payment.become("expired"))
@@ -204,7 +204,7 @@ class Later:
     def _tell(
         self, records: GatewayRecords, payment: Record, code: str, about: Record, psp: str, now: float, reason: str = ""
     ) -> None:
-        """Tell of something that nobody requested: under the payment's own reference."""
+        """Report something that was not requested, under the payment's own reference."""
         notify(
             records, self._account(payment), code, about, psp=psp, original=payment.id, now=now, seed=self.seed,
             reason=reason, reference=payment.reference,

@@ -43,7 +43,7 @@ BY_NAME: Mapping[str, Result] = {
     "PENDING": Result(code="Received"),
     "PENDING_DECLINED": Result(code="Received", reason="Refused", reason_code="2"),
 }
-"""The last three are not Adyen's own names: less than requested, and outcomes that only a webhook tells."""
+"""The last three are not Adyen's own names: less than requested, and outcomes that only a webhook has."""
 BY_CODE = {"1": "APPROVED", "2": "DECLINED", "3": "REFERRAL", "4": "ERROR", "5": "BLOCK_CARD", "6": "CARD_EXPIRED"}
 NEEDS_SHOPPER = Result(code="RedirectShopper")
 OF_STRIPE = {

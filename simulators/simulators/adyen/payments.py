@@ -14,7 +14,7 @@ from simulators.records import JsonObject, Record
 
 PAYMENT = "payment"
 HELD_S = 28 * 86_400.0
-"""How long an authorization can be captured; then an ``EXPIRE`` tells."""
+"""How long an authorization can be captured; then an ``EXPIRE`` is sent."""
 REFERENCE_MAX, METADATA_MAX, METADATA_NAME_MAX, METADATA_VALUE_MAX = 80, 20, 20, 80
 REASONS = ("FRAUD", "CUSTOMER REQUEST", "RETURN", "DUPLICATE", "OTHER")
 SCHEDULED = {"capture": "captured", "refund": "refunded", "cancel": "canceled", "reversal": "reversed"}

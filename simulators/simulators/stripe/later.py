@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from simulators.accounts import Account, Accounts
 from simulators.gateway_records import GatewayRecords, Happening
@@ -12,24 +13,30 @@ from simulators.stripe import ledger
 from simulators.stripe.objects import CHARGE, DISPUTE, INTENT, REFUND, by_id, event, new
 
 
-def handlers(accounts: Accounts, seed: int) -> Mapping[str, Happen]:
-    """Return what happens, by its kind."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Later:
+    """What happens to the objects of these accounts."""
 
-    def account_of(record: Record) -> Account:
-        account = accounts.named(str(record.fields["account"]))
+    accounts: Accounts
+    seed: int
+
+    def _account(self, record: Record) -> Account:
+        account = self.accounts.named(str(record.fields["account"]))
         assert account is not None, "an account that has objects stays"
         return account
 
-    def expire(records: GatewayRecords, due: Happening, now: float) -> None:
+    def expire(self, records: GatewayRecords, due: Happening, now: float) -> None:
+        """Cancel an intent that was not captured in time."""
         intent = by_id(records, INTENT, due.subject)
         if intent.state != "requires_capture":
             return
         ended = intent.become("canceled", amount_capturable=0, cancellation_reason="automatic", canceled_at=int(now))
         records.update(ended)
-        event(records, "charge.expired", by_id(records, CHARGE, intent.text("latest_charge")), now=now, seed=seed)
-        event(records, "payment_intent.canceled", ended, now=now, seed=seed)
+        event(records, "charge.expired", by_id(records, CHARGE, intent.text("latest_charge")), now=now, seed=self.seed)
+        event(records, "payment_intent.canceled", ended, now=now, seed=self.seed)
 
-    def capture_failed(records: GatewayRecords, due: Happening, now: float) -> None:
+    def capture_failed(self, records: GatewayRecords, due: Happening, now: float) -> None:
+        """Take back a capture that had succeeded."""
         intent = by_id(records, INTENT, due.subject)
         charge = by_id(records, CHARGE, intent.text("latest_charge"))
         if not charge.fields.get("captured") or charge.state == "failed":
@@ -41,18 +48,20 @@ def handlers(accounts: Accounts, seed: int) -> Mapping[str, Happen]:
         records.update(failed)
         records.update(again)
         units = -charge.amount("amount_captured")
-        ledger.correct(records, account_of(charge), intent, "charge_failure", charge.id, units, now)
-        event(records, "charge.failed", failed, now=now, seed=seed)
-        event(records, "payment_intent.payment_failed", again, now=now, seed=seed)
+        ledger.correct(records, self._account(charge), intent, "charge_failure", charge.id, units, now)
+        event(records, "charge.failed", failed, now=now, seed=self.seed)
+        event(records, "payment_intent.payment_failed", again, now=now, seed=self.seed)
 
-    def refund_succeeded(records: GatewayRecords, due: Happening, now: float) -> None:
+    def refund_succeeded(self, records: GatewayRecords, due: Happening, now: float) -> None:
+        """Let a pending refund succeed."""
         refund = by_id(records, REFUND, due.subject)
         if refund.state == "pending":
             done = refund.become("succeeded")
             records.update(done)
-            event(records, "refund.updated", done, now=now, seed=seed)
+            event(records, "refund.updated", done, now=now, seed=self.seed)
 
-    def refund_failed(records: GatewayRecords, due: Happening, now: float) -> None:
+    def refund_failed(self, records: GatewayRecords, due: Happening, now: float) -> None:
+        """Let a refund fail that had succeeded."""
         refund = by_id(records, REFUND, due.subject)
         if refund.state == "failed":
             return
@@ -63,11 +72,12 @@ def handlers(accounts: Accounts, seed: int) -> Mapping[str, Happen]:
         records.update(charge.become(charge.state, amount_refunded=left))
         intent = by_id(records, INTENT, refund.text("payment_intent"))
         units = refund.amount("amount")
-        ledger.correct(records, account_of(refund), intent, "refund_failure", refund.id, units, now)
-        event(records, "refund.updated", failed, now=now, seed=seed)
-        event(records, "refund.failed", failed, now=now, seed=seed)
+        ledger.correct(records, self._account(refund), intent, "refund_failure", refund.id, units, now)
+        event(records, "refund.updated", failed, now=now, seed=self.seed)
+        event(records, "refund.failed", failed, now=now, seed=self.seed)
 
-    def dispute(records: GatewayRecords, due: Happening, now: float) -> None:
+    def dispute(self, records: GatewayRecords, due: Happening, now: float) -> None:
+        """Take the money back for the shopper's bank."""
         intent = by_id(records, INTENT, due.subject)
         charge = by_id(records, CHARGE, intent.text("latest_charge"))
         if not charge.fields.get("captured") or charge.fields.get("disputed"):
@@ -79,27 +89,36 @@ def handlers(accounts: Accounts, seed: int) -> Mapping[str, Happen]:
             payment_intent=intent.id, reason=due.details.get("reason", "fraudulent"),
         )  # fmt: skip
         records.update(charge.become(charge.state, disputed=True, dispute=opened.id))
-        ledger.correct(records, account_of(charge), intent, "dispute", opened.id, -units, now)
-        event(records, "charge.dispute.created", opened, now=now, seed=seed)
+        ledger.correct(records, self._account(charge), intent, "dispute", opened.id, -units, now)
+        event(records, "charge.dispute.created", opened, now=now, seed=self.seed)
 
-    def closed(status: str) -> Happen:
-        def close(records: GatewayRecords, due: Happening, now: float) -> None:
-            intent = by_id(records, INTENT, due.subject)
-            charge = by_id(records, CHARGE, intent.text("latest_charge"))
-            opened = by_id(records, DISPUTE, charge.text("dispute"))
-            if opened.state != "needs_response":
-                return
-            ended = opened.become(status)
-            records.update(ended)
-            if status == "won":
-                units = opened.amount("amount")
-                ledger.correct(records, account_of(charge), intent, "dispute_reversal", opened.id, units, now)
-            event(records, "charge.dispute.closed", ended, now=now, seed=seed)
+    def won(self, records: GatewayRecords, due: Happening, now: float) -> None:
+        """Close a dispute for the merchant."""
+        self._close(records, due, "won", now)
 
-        return close
+    def lost(self, records: GatewayRecords, due: Happening, now: float) -> None:
+        """Close a dispute for the shopper."""
+        self._close(records, due, "lost", now)
 
+    def _close(self, records: GatewayRecords, due: Happening, status: str, now: float) -> None:
+        intent = by_id(records, INTENT, due.subject)
+        charge = by_id(records, CHARGE, intent.text("latest_charge"))
+        opened = records.find(DISPUTE, charge.text("dispute"))
+        if opened is None or opened.state != "needs_response":
+            return
+        ended = opened.become(status)
+        records.update(ended)
+        if status == "won":
+            units = opened.amount("amount")
+            ledger.correct(records, self._account(charge), intent, "dispute_reversal", opened.id, units, now)
+        event(records, "charge.dispute.closed", ended, now=now, seed=self.seed)
+
+
+def handlers(accounts: Accounts, seed: int) -> Mapping[str, Happen]:
+    """Return what happens, by its kind."""
+    later = Later(accounts=accounts, seed=seed)
     return {
-        "expire": expire, "authorization_expired": expire, "capture_failed": capture_failed,
-        "refund_succeeded": refund_succeeded, "refund_failed": refund_failed, "dispute": dispute,
-        "dispute_won": closed("won"), "dispute_lost": closed("lost"),
+        "expire": later.expire, "authorization_expired": later.expire, "capture_failed": later.capture_failed,
+        "refund_succeeded": later.refund_succeeded, "refund_failed": later.refund_failed, "dispute": later.dispute,
+        "dispute_won": later.won, "dispute_lost": later.lost,
     }  # fmt: skip
