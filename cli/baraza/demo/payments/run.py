@@ -88,7 +88,7 @@ def register(till: Till, plan: Plan, listener: Listener) -> None:
         for merchant_id in plan.merchants:
             _wait_for_accounts(staff.get, merchant_id)
             made = staff.call("POST", f"/v1/merchants/{merchant_id}/api-keys", body={"is_live": False})
-            till.keys[merchant_id] = made["key"]
+            till.keys[merchant_id] = made["api_key"]
     for merchant_id in plan.merchants:
         token = _checked(till.send(merchant_id, "POST", "/v1/tokens"))["access_token"]
         wanted = {"url": f"{listener.url}/{merchant_id}"}
