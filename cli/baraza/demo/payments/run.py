@@ -192,7 +192,8 @@ def _acts(planned: Planned, status: str, run: str) -> Iterator[tuple[str, str, d
 
 
 def _is_under_way(found: Mapping[str, Any]) -> bool:
-    return found["status"] in UNDER_WAY or any(each["state"] == "PENDING" for each in found["operations"])
+    captures = found["status"] == "AUTHORIZED" and found["capture"] == "NOW"
+    return captures or found["status"] in UNDER_WAY or any(each["state"] == "PENDING" for each in found["operations"])
 
 
 def _read(till: Till, payments: Payments, ids: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
