@@ -101,7 +101,7 @@ class Merchant:
     @cached_property
     def key(self) -> str:
         path = f"/v1/merchants/{self.merchant_id}/api-keys"
-        key: str = self.shop.call("merchant", "POST", path, {"is_live": self.is_live})["key"]
+        key: str = self.shop.call("merchant", "POST", path, {"is_live": self.is_live})["api_key"]
         return key
 
     @cached_property

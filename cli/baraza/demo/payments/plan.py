@@ -17,6 +17,8 @@ GATEWAYS: Final = {"USD": "stripe", "EUR": "adyen"}
 """The currencies of the merchants, and where their payments go. The data's dollars stand for euros at every other."""
 DECLINED, LATER, REFUNDED = 0.04, 0.12, 0.08
 """Shares of the payments."""
+LOOKED_AT: Final = 30
+"""Purchases that are read for one that is planned: those at other stores are left out."""
 BURST_MIN, BURST_MAX = 8, 12
 """How often a stolen card is tried in a burst."""
 BURST_AMOUNTS: Final = (199, 499, 999, 1_499)
@@ -65,7 +67,7 @@ def plan(purchases: Iterable[Purchase], *, count: int, merchants: int, seed: int
     ``run`` is in every merchant's id and token, so that each run has merchants and payers of its own.
     """
     chance = random.Random(f"payments {seed}")
-    found = list(islice(purchases, count * 4))
+    found = list(islice(purchases, count * LOOKED_AT))
     busiest = [store for store, _ in Counter(each.store_id for each in found).most_common(merchants)]
     currencies = {store: tuple(GATEWAYS)[index % len(GATEWAYS)] for index, store in enumerate(busiest)}
     chosen = [each for each in found if each.store_id in currencies][:count]

@@ -53,6 +53,7 @@ class DemoOfPayments:
             "false_divergences": len(self.reconciled.false),
             "trial_balance": "balanced" if self.trial_balance["balanced"] else "not balanced",
             "audit": "green" if self.report.is_green else "red",
+            "payouts_that_do_not_sum": len(self.reconciled.unsummed),
             "by_status": dict(statuses.most_common()),
             "acts": dict(self.acts),
             "deliveries_by_type": dict(self.delivered.most_common()),
@@ -83,6 +84,8 @@ def write(result: DemoOfPayments, put: Callable[[str], None]) -> None:
         f"Reconciliation: {len(found.planted)} divergences planted in the gateways' reports, {found.found} of them "
         f"found, {len(found.false)} found besides."
     )
+    for each in found.unsummed:
+        put(f"  follows from what was planted: {each['detail']}")
     for each in found.missed:
         put(f"  missed: {each}")
     for each in found.false:

@@ -88,7 +88,7 @@ def register(till: Till, plan: Plan, listener: Listener) -> None:
         for merchant_id in plan.merchants:
             _wait_for_accounts(staff.get, merchant_id)
             made = staff.call("POST", f"/v1/merchants/{merchant_id}/api-keys", body={"is_live": False})
-            till.keys[merchant_id] = made["key"]
+            till.keys[merchant_id] = made["api_key"]
     for merchant_id in plan.merchants:
         token = _checked(till.send(merchant_id, "POST", "/v1/tokens"))["access_token"]
         wanted = {"url": f"{listener.url}/{merchant_id}"}
@@ -192,7 +192,8 @@ def _acts(planned: Planned, status: str, run: str) -> Iterator[tuple[str, str, d
 
 
 def _is_under_way(found: Mapping[str, Any]) -> bool:
-    return found["status"] in UNDER_WAY or any(each["state"] == "PENDING" for each in found["operations"])
+    captures = found["status"] == "AUTHORIZED" and found["capture"] == "NOW"
+    return captures or found["status"] in UNDER_WAY or any(each["state"] == "PENDING" for each in found["operations"])
 
 
 def _read(till: Till, payments: Payments, ids: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
