@@ -214,6 +214,7 @@ def _pod(
         "volumes": [*volumes, {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}],
     }  # fmt: skip
 
+
 def _volumes(kafka_login: str | None, database: str, role: str, spec: Process | None) -> list[Manifest]:
     """Return a pod's files with logins and certificates, and those of the accounts at gateways."""
     redis_login = kafka_login if spec is not None and spec.redis else None
