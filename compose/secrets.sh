@@ -19,6 +19,13 @@ make audit
 make saga_tracker_api
 make grafana
 make courier-webhook
+make payer-key
+make webhook-key
+[ -s secrets/merchant-token-key ] || {   # signs merchants' tokens: an EC key of P-256 in PEM (PKCS 8)
+    openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out secrets/.merchant-token-key
+    chmod 644 secrets/.merchant-token-key
+    mv secrets/.merchant-token-key secrets/merchant-token-key
+}
 for mode in live test; do
     make "stripe-$mode-key" "sk_${mode}_"
     make "stripe-$mode-webhook" whsec_

@@ -33,6 +33,11 @@ START_PROBE_S = 3
 VERSION = "0.1.0"
 UID = 10001
 HTTP, KAFKA, POSTGRES, REDIS, REGISTRY, OTLP, HTTPS = 8080, 9093, 5432, 6379, 8080, 4318, 443
+NOT_PUBLIC = (
+    "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "168.63.129.16/32", "169.254.0.0/16", "172.16.0.0/12",
+    "192.0.0.0/24", "192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/4", "240.0.0.0/4",
+)  # fmt: skip
+"""Addresses that no process reaches outside of the cluster: private ones, and those of clouds' metadata."""
 LAG_PER_REPLICA = 200
 """Messages; a replica handles some hundreds a second, so this is a lag of about a second."""
 PREPARE, SERVE = "1", "2"
@@ -46,6 +51,14 @@ WEBHOOK_SECRETS = services.WEBHOOK_SECRETS
 """The secrets of the courier's webhooks: the newest, and the one before in a second line while it is replaced."""
 GATEWAY_ACCOUNTS, GATEWAY_KEYS = "gateway-accounts", "gateway-keys"
 """The accounts at gateways, which an overlay describes, and the files with their keys and secrets."""
+RISK_RULES = "risk-rules"
+"""The rules of risk, which an overlay holds."""
+MERCHANT_KEYS = {
+    services.PAYER_KEY: "BARAZA_PAYER_KEY_FILE",
+    services.MERCHANT_TOKEN_KEY: "BARAZA_MERCHANT_TOKEN_KEY_FILE",
+}
+WEBHOOK_KEYS = {services.WEBHOOK_KEY: "BARAZA_WEBHOOK_KEY_FILE"}
+"""The keys that one process alone has, by the setting that names each file."""
 
 Manifest = dict[str, Any]
 
@@ -68,6 +81,14 @@ class Process:
     """It knows the accounts at gateways."""
     account_keys: bool = False
     """It has their keys, and is called back through the ingress where it awaits outcomes."""
+    keys: Mapping[str, str] = field(default_factory=dict)
+    """Its own keys, by the setting that names each file."""
+    ports_outside: tuple[int, ...] = (HTTPS,)
+    """What it reaches outside of the cluster, where it may."""
+    takes_merchants_tokens: bool = False
+    """It verifies them by the keys that merchant publishes."""
+    rules: bool = False
+    """It decides by rules that the overlay holds."""
     scales_by: str = "lag"
     issuer: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -76,15 +97,19 @@ class Process:
 PROCESSES: Mapping[str, Process] = {
     "checkout": Process(module="checkout.main", cpu="1", cpu_share="500m", redis=True, is_public=True, scales_by="cpu"),
     "merchant": Process(
-        module="merchant.main", cpu="1", cpu_share="500m", redis=True, is_public=True, accounts=True, scales_by="cpu"
-    ),
+        module="merchant.main", cpu="1", cpu_share="500m", redis=True, is_public=True, accounts=True, scales_by="cpu",
+        keys=MERCHANT_KEYS,
+    ),  # fmt: skip
     "payment": Process(module="payment.main", redis=True, outside=True, accounts=True, account_keys=True),
     "inventory": Process(module="inventory.main"),
     "loyalty": Process(module="loyalty.main"),
     "shipping": Process(module="shipping.main", outside=True, webhooks=True),
     "ledger": Process(module="ledger.main"),
-    "risk": Process(module="risk.main"),
-    "notifier": Process(module="notifier.main", outside=True),
+    "risk": Process(module="risk.main", rules=True),
+    "notifier": Process(
+        module="notifier.main", is_public=True, outside=True, ports_outside=(HTTPS, 8443), keys=WEBHOOK_KEYS,
+        takes_merchants_tokens=True,
+    ),  # fmt: skip
     "reconciliation": Process(
         module="reconciliation.main", memory="1Gi", outside=True, accounts=True, account_keys=True
     ),
@@ -107,6 +132,7 @@ def files() -> dict[str, list[Manifest]]:
     made["logins.yaml"] = [
         *(_kafka_user(login) for login in outsiders), _external_secret(_secret_of(AUDIT), AUDIT), _redis_logins(),
         _webhook_secrets(), _gateway_keys(),
+        *(_key_secret(process, spec.keys) for process, spec in PROCESSES.items() if spec.keys),
     ]  # fmt: skip
     names = [f"generated/{name}" for name in sorted(made)]
     made["kustomization.yaml"] = [
@@ -155,6 +181,11 @@ def _deployment(name: str, spec: Process) -> Manifest:
         environment["BARAZA_COURIER_WEBHOOK_SECRET_FILE"] = f"/etc/baraza/{WEBHOOK_SECRETS}/secrets"
     if spec.accounts:
         environment["BARAZA_GATEWAY_ACCOUNTS_FILE"] = f"/etc/baraza/{GATEWAY_ACCOUNTS}/accounts.json"
+    if spec.rules:
+        environment["BARAZA_RISK_RULES_FILE"] = f"/etc/baraza/{RISK_RULES}/rules.toml"
+    if spec.takes_merchants_tokens:
+        environment["BARAZA_MERCHANT_JWKS_URL"] = f"http://{services.MERCHANT}:{HTTP}/.well-known/jwks.json"
+    environment |= {setting: f"/etc/baraza/{_keys_of(name)}/{key}" for key, setting in spec.keys.items()}
     container = {
         **_container("service", [spec.module], environment, cpu=spec.cpu, memory=spec.memory, cpu_share=spec.cpu_share),
         "ports": [{"name": "http", "containerPort": HTTP}],
@@ -243,6 +274,10 @@ def _volumes(kafka_login: str | None, database: str, role: str, spec: Process | 
     if spec is not None and spec.account_keys:
         # All of its files: an overlay says which accounts there are.
         volumes.append({"name": GATEWAY_KEYS, "secret": {"secretName": GATEWAY_KEYS}})
+    if spec is not None and spec.rules:
+        volumes.append({"name": RISK_RULES, "configMap": {"name": RISK_RULES}})
+    if spec is not None and spec.keys and kafka_login is not None:
+        volumes.append({"name": _keys_of(kafka_login), "secret": {"secretName": _keys_of(kafka_login)}})
     return volumes
 
 
@@ -448,12 +483,27 @@ def _gateway_keys() -> Manifest:
     })  # fmt: skip
 
 
+def _key_secret(process: str, keys: Mapping[str, str]) -> Manifest:
+    """Return the secret with the keys that this process alone has."""
+    return _named("external-secrets.io/v1", "ExternalSecret", _keys_of(process), wave="0", spec={
+        "refreshInterval": "5m",
+        "secretStoreRef": {"kind": "ClusterSecretStore", "name": "baraza"},
+        "target": {"name": _keys_of(process), "creationPolicy": "Owner"},
+        "data": [
+            {"secretKey": key, "remoteRef": {"key": f"baraza/{process}/{key}", "property": "keys"}} for key in keys
+        ],
+    })  # fmt: skip
+
+
 def _policy(name: str, spec: Process) -> Manifest:
     """Return every allowed connection of a process; base/policies.yaml denies all others."""
     entry = [_in_namespace("monitoring", {})]
     is_called_back = spec.webhooks or (spec.account_keys and name in contract.called_back())
     if spec.is_public or is_called_back:
         entry.append(_in_namespace("ingress-nginx", {"app.kubernetes.io/name": "ingress-nginx"}))
+    if name == services.MERCHANT:
+        verifiers = [process for process, other in PROCESSES.items() if other.takes_merchants_tokens]
+        entry += [{"podSelector": {"matchLabels": _is(process)}} for process in verifiers]
     database = _dashed(services.database_of(name))
     edges: list[tuple[Manifest, int]] = [
         ({"podSelector": {"matchLabels": OF_KAFKA}}, KAFKA),
@@ -465,9 +515,11 @@ def _policy(name: str, spec: Process) -> Manifest:
         edges.append(({"podSelector": {"matchLabels": _is("redis")}}, REDIS))
     if spec.issuer:
         edges.append((_in_namespace("identity", {}), HTTP))
+    if spec.takes_merchants_tokens:
+        edges.append(({"podSelector": {"matchLabels": _is(services.MERCHANT)}}, HTTP))
     if spec.outside:
-        private = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"]
-        edges.append(({"ipBlock": {"cidr": "0.0.0.0/0", "except": private}}, HTTPS))
+        public = {"ipBlock": {"cidr": "0.0.0.0/0", "except": list(NOT_PUBLIC)}}
+        edges += [(public, port) for port in spec.ports_outside]
     return _named("networking.k8s.io/v1", "NetworkPolicy", name, spec={
         "podSelector": {"matchLabels": _is(name)},
         "policyTypes": ["Ingress", "Egress"],
@@ -538,6 +590,10 @@ def _probe(path: str) -> Manifest:
 
 def _dashed(database: str) -> str:
     return database.replace("_", "-")
+
+
+def _keys_of(process: str) -> str:
+    return f"{process}-keys"
 
 
 def _secret_of(role: str) -> str:
