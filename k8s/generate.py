@@ -97,9 +97,15 @@ class Process:
 PROCESSES: Mapping[str, Process] = {
     "checkout": Process(module="checkout.main", cpu="1", cpu_share="500m", redis=True, is_public=True, scales_by="cpu"),
     "merchant": Process(
-        module="merchant.main", cpu="1", cpu_share="500m", redis=True, is_public=True, accounts=True, scales_by="cpu",
+        module="merchant.main",
+        cpu="1",
+        cpu_share="500m",
+        redis=True,
+        is_public=True,
+        accounts=True,
+        scales_by="cpu",
         keys=MERCHANT_KEYS,
-    ),  # fmt: skip
+    ),
     "payment": Process(module="payment.main", redis=True, outside=True, accounts=True, account_keys=True),
     "inventory": Process(module="inventory.main"),
     "loyalty": Process(module="loyalty.main"),
@@ -107,9 +113,13 @@ PROCESSES: Mapping[str, Process] = {
     "ledger": Process(module="ledger.main"),
     "risk": Process(module="risk.main", rules=True),
     "notifier": Process(
-        module="notifier.main", is_public=True, outside=True, ports_outside=(HTTPS, 8443), keys=WEBHOOK_KEYS,
+        module="notifier.main",
+        is_public=True,
+        outside=True,
+        ports_outside=(HTTPS, 8443),
+        keys=WEBHOOK_KEYS,
         takes_merchants_tokens=True,
-    ),  # fmt: skip
+    ),
     "reconciliation": Process(
         module="reconciliation.main", memory="1Gi", outside=True, accounts=True, account_keys=True
     ),

@@ -20,6 +20,8 @@ from chassis.http import gateway_accounts
 from chassis.postgres.bounds import SERVER_PARAMETERS
 from deploy import engine as engines
 from deploy.engine import CHECKOUT, OURS, STAND_INS, Engine, run
+from merchant import tokens
+from risk import rules as risk_rules
 from stack import contract, gateways, kafka, providers, redis, services
 from stack.settings import from_environment
 from support.waiting import until
@@ -30,6 +32,13 @@ ORDERS, ORDERS_AGAIN = 60, 20
 """The first run is long enough to include a declined card; the demo chooses the same orders every time."""
 KILLED = ("payment", "saga-tracker", "kafka")
 UP_WITHIN_S = 300
+OWN_KEYS = {
+    services.MERCHANT: {services.PAYER_KEY, services.MERCHANT_TOKEN_KEY},
+    contract.webhook_sender(): {services.WEBHOOK_KEY},
+}
+"""The keys that one service alone has."""
+PAYING = Path(__file__).with_name("payments.py")
+"""What a container runs to pay; the network has no way in for a test."""
 
 
 class Composed:
@@ -39,7 +48,7 @@ class Composed:
         self._engine = engine
         self._compose = compose
         self._folder = folder
-        ports = ("CHECKOUT", "MERCHANT", "ISSUER", "SAGA_TRACKER_API", "PROMETHEUS", "GRAFANA", "ZIPKIN")
+        ports = ("CHECKOUT", "MERCHANT", "NOTIFIER", "ISSUER", "SAGA_TRACKER_API", "PROMETHEUS", "GRAFANA", "ZIPKIN")
         # With port 0 the engine chooses, so that it does not collide with a stack on this machine.
         self._environment = {**engine.environment, **{f"BARAZA_PORT_{port}": "0" for port in ports}}
         self._environment["COMPOSE_PROJECT_NAME"] = f"baraza-{uuid.uuid4().hex[:8]}"
@@ -97,7 +106,7 @@ def test_every_service_of_the_code_has_its_own_database_login_and_no_other_secre
     for process in services.workers():
         used = {redis.secret_of(process)} if "BARAZA_REDIS_USER" in composed[process]["environment"] else set()
         used |= {services.WEBHOOK_SECRETS} if process in providers.called_back_by(providers.COURIER) else set()
-        used |= _of_accounts(process)
+        used |= _of_accounts(process) | OWN_KEYS.get(process, set())
         assert _secrets(composed[process]) == {contract.package_of(process), kafka.secret_of(process)} | used
     assert _secrets(composed[providers.COURIER]) == {services.WEBHOOK_SECRETS}
     for gateway in providers.ACCOUNT_HOLDERS:
@@ -131,6 +140,29 @@ def test_both_sides_know_the_same_accounts_at_gateways_with_secrets_that_they_ar
     for process in contract.account_readers():
         file = composed[process]["environment"]["BARAZA_GATEWAY_ACCOUNTS_FILE"]
         assert any(volume == f"./compose/gateway-accounts.json:{file}:ro" for volume in composed[process]["volumes"])
+
+
+def test_every_file_that_a_setting_names_is_given_to_its_service_and_can_be_used(tmp_path: Path) -> None:
+    shutil.copytree(CHECKOUT / "compose", tmp_path / "compose", ignore=shutil.ignore_patterns("secrets"))
+    run(("sh", str(tmp_path / "compose" / "secrets.sh")))
+    for process in services.workers():
+        part = _services()[process]
+        mounted = {target: source for source, target, _ in map(_mount, part.get("volumes", ()))}
+        for name, file in part["environment"].items():
+            if not name.endswith("_FILE"):
+                continue
+            given = {f"/run/secrets/{secret}" for secret in _secrets(part)} | set(mounted)
+            assert file in given, (process, name)
+            here = tmp_path / mounted.get(file, f"compose/secrets/{Path(file).name}")
+            assert here.read_text().strip(), (process, name)
+    assert tokens.read(tmp_path / "compose" / "secrets" / services.MERCHANT_TOKEN_KEY, "baraza") is not None
+    assert risk_rules.read((tmp_path / "compose" / "risk-rules.toml").read_text()).version
+    lake, folders = (
+        _services()["reconciliation"]["environment"]["BARAZA_LAKE_URL"],
+        _services()["reconciliation"]["volumes"],
+    )
+    assert any(lake.startswith(f"{target}/") for _, target, mode in map(_mount, folders) if mode != "ro")
+    assert set(_services()["notifier"]["networks"]) == {"inside", "outside"}
 
 
 def test_the_broker_has_the_configuration_of_the_native_one() -> None:
@@ -221,6 +253,25 @@ def test_orders_end_and_the_audit_is_green(first_run: dict[str, Any]) -> None:
     assert first_run["confirmed"] > 0
     assert first_run["cancelled"] > 0
     assert (first_run["parked"], first_run["unfinished"]) == (0, [])
+
+
+@pytest.mark.compose
+def test_a_merchant_pays_in_test_mode_at_each_gateway_and_the_audit_is_green(composed: Composed) -> None:
+    name = f"payments-{uuid.uuid4().hex[:8]}"
+    attached = composed(
+        *("run", f"--name={name}", "--no-TTY", "--quiet-pull", "--entrypoint=python", "baraza"),
+        *("-c", PAYING.read_text(), name.removeprefix("payments-")),
+    )
+    lines = [line for line in composed.log(name).splitlines() if line.startswith("{")]
+    assert lines, f"The merchant wrote nothing:\n{composed.log(name)}\nWhat was attached had:\n{attached}"
+    found = json.loads(lines[-1])
+    assert found["payments"] == [
+        {"gateway": gateway, "currency": currency, "status": status, "captured_minor": captured, "is_live": False}
+        for currency, gateway in (("USD", providers.STRIPE), ("EUR", providers.ADYEN))
+        for status, captured in (("CAPTURED", 10_000), ("FAILED", 0))
+    ]
+    assert (found["endpoints_listed"], found["private_endpoint"]) == (200, 422)
+    composed("run", "--rm", "--no-TTY", "--quiet-pull", "baraza", "audit")
 
 
 @pytest.mark.compose

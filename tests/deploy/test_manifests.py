@@ -207,7 +207,9 @@ def test_the_services_of_payments_have_their_keys_accounts_and_rules_as_files_of
         assert given == wanted.get(process, set()), process
         provided = set(_files(cluster, process))
         assert {variables[f"BARAZA_{name}_FILE"] for name in given} <= provided, process
-    callers = {process for process in services.workers() if any("gateway-keys" in one for one in _folders(cluster, process))}
+    callers = {
+        process for process in services.workers() if any("gateway-keys" in one for one in _folders(cluster, process))
+    }
     assert callers == set(contract.account_callers())
 
 
