@@ -59,9 +59,10 @@ def _pay(till: Till, merchant_id: str, currency: str, token: str) -> str:
 
 def _ended(till: Till, merchant_id: str, payment_id: str) -> dict[str, Any]:
     path = f"/v1/payments/{payment_id}"
-    return _until(
+    ended: dict[str, Any] = _until(
         lambda: _sent(till, merchant_id, "GET", path), lambda found: found["status"] in ("CAPTURED", "FAILED")
     )
+    return ended
 
 
 def _sent(till: Till, merchant_id: str, method: str, path: str, body: Any = None, *, key: str = "") -> Any:
