@@ -52,7 +52,12 @@ def _register(till: Till, merchant_id: str) -> None:
 
 
 def _pay(till: Till, merchant_id: str, currency: str, token: str) -> str:
-    body = {"amount_minor": AMOUNT, "currency": currency, "payment_method": {"type": "card", "token": token}}
+    body = {
+        "amount_minor": AMOUNT,
+        "currency": currency,
+        "payment_method": {"type": "card", "token": token},
+        "reference": f"{currency} {token}",
+    }
     paid: str = _sent(till, merchant_id, "POST", "/v1/payments", body, key=f"{merchant_id}-{currency}-{token}")["id"]
     return paid
 
