@@ -175,27 +175,7 @@ def _process(name: str, spec: Process) -> list[Manifest]:
 
 def _deployment(name: str, spec: Process) -> Manifest:
     database, login = services.database_of(name), contract.package_of(name)
-    service = contract.TRACKER if name == contract.TRACKER_API else name
-    environment = {
-        "BARAZA_SERVICE": service,
-        "BARAZA_HTTP_PORT": str(HTTP),
-        "BARAZA_KAFKA_USER": name,
-        "BARAZA_KAFKA_PASSWORD_FILE": "/etc/baraza/kafka/password",
-        "BARAZA_DATABASE_URL": _database_url(database, login),
-        "BARAZA_DATABASE_PASSWORD_FILE": "/etc/baraza/database/password",
-        **spec.environment,
-    }
-    if spec.redis:
-        environment |= {"BARAZA_REDIS_USER": name, "BARAZA_REDIS_PASSWORD_FILE": "/etc/baraza/redis/password"}
-    if spec.webhooks:
-        environment["BARAZA_COURIER_WEBHOOK_SECRET_FILE"] = f"/etc/baraza/{WEBHOOK_SECRETS}/secrets"
-    if spec.accounts:
-        environment["BARAZA_GATEWAY_ACCOUNTS_FILE"] = f"/etc/baraza/{GATEWAY_ACCOUNTS}/accounts.json"
-    if spec.rules:
-        environment["BARAZA_RISK_RULES_FILE"] = f"/etc/baraza/{RISK_RULES}/rules.toml"
-    if spec.takes_merchants_tokens:
-        environment["BARAZA_MERCHANT_JWKS_URL"] = f"http://{services.MERCHANT}:{HTTP}/.well-known/jwks.json"
-    environment |= {setting: f"/etc/baraza/{_keys_of(name)}/{key}" for key, setting in spec.keys.items()}
+    environment = _environment(name, spec, database, login)
     container = {
         **_container("service", [spec.module], environment, cpu=spec.cpu, memory=spec.memory, cpu_share=spec.cpu_share),
         "ports": [{"name": "http", "containerPort": HTTP}],
@@ -218,6 +198,32 @@ def _deployment(name: str, spec: Process) -> Manifest:
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": SURGE, "maxUnavailable": 0}},
         "template": {"metadata": {"labels": _labels(name)}, "spec": pod},
     })  # fmt: skip
+
+
+def _environment(name: str, spec: Process, database: str, login: str) -> dict[str, str]:
+    """Return the variables that a process has besides those of the ConfigMap for all."""
+    service = contract.TRACKER if name == contract.TRACKER_API else name
+    environment = {
+        "BARAZA_SERVICE": service,
+        "BARAZA_HTTP_PORT": str(HTTP),
+        "BARAZA_KAFKA_USER": name,
+        "BARAZA_KAFKA_PASSWORD_FILE": "/etc/baraza/kafka/password",
+        "BARAZA_DATABASE_URL": _database_url(database, login),
+        "BARAZA_DATABASE_PASSWORD_FILE": "/etc/baraza/database/password",
+        **spec.environment,
+    }
+    if spec.redis:
+        environment |= {"BARAZA_REDIS_USER": name, "BARAZA_REDIS_PASSWORD_FILE": "/etc/baraza/redis/password"}
+    if spec.webhooks:
+        environment["BARAZA_COURIER_WEBHOOK_SECRET_FILE"] = f"/etc/baraza/{WEBHOOK_SECRETS}/secrets"
+    if spec.accounts:
+        environment["BARAZA_GATEWAY_ACCOUNTS_FILE"] = f"/etc/baraza/{GATEWAY_ACCOUNTS}/accounts.json"
+    if spec.rules:
+        environment["BARAZA_RISK_RULES_FILE"] = f"/etc/baraza/{RISK_RULES}/rules.toml"
+    if spec.takes_merchants_tokens:
+        environment["BARAZA_MERCHANT_JWKS_URL"] = f"http://{services.MERCHANT}:{HTTP}/.well-known/jwks.json"
+    environment |= {setting: f"/etc/baraza/{_keys_of(name)}/{key}" for key, setting in spec.keys.items()}
+    return environment
 
 
 def _probes() -> Manifest:
