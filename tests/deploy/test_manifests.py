@@ -8,7 +8,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from ipaddress import ip_network
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -137,8 +137,8 @@ def test_a_process_gets_only_settings_that_exist_and_its_own_logins(cluster: Clu
 
 def test_every_service_has_a_database_with_the_logins_of_the_contract(cluster: Cluster) -> None:
     kept = cluster.of("ExternalSecret").items()
-    logins = [one["spec"]["target"]["template"]["data"] for name, one in kept if name.startswith("postgres-")]
-    secrets = {login["username"] for login in logins}
+    stored = [one["spec"]["target"]["template"]["data"] for name, one in kept if name.startswith("postgres-")]
+    secrets = {login["username"] for login in stored}
     for database in contract.databases():
         name = database.replace("_", "-")
         one = cluster.of("Cluster")[f"{name}-db"]["spec"]
@@ -246,9 +246,9 @@ def test_the_notifier_reaches_public_addresses_at_the_ports_of_endpoints_and_mer
     edges = policies["notifier"]["spec"]["egress"]
     outside = {edge["ports"][0]["port"]: edge["to"][0]["ipBlock"] for edge in edges if "ipBlock" in edge["to"][0]}
     assert set(outside) == addresses.PORTS
-    refused = [network for network, _ in addresses.FORBIDDEN if network.version == 4]
+    refused = [network for network, _ in addresses.FORBIDDEN if isinstance(network, IPv4Network)]
     for block in outside.values():
-        excepted = [ip_network(one) for one in block["except"]]
+        excepted = [IPv4Network(one) for one in block["except"]]
         assert all(any(one.subnet_of(network) for network in refused) for one in excepted)
     assert set(_peers(edges)) >= {"merchant"}
     assert "notifier" in set(_peers([{"to": each["from"]} for each in policies["merchant"]["spec"]["ingress"]]))
