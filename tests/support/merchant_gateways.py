@@ -1,4 +1,4 @@
-"""The simulated Stripe and Adyen as processes, with accounts of a test, and a merchant's endpoint that keeps webhooks."""
+"""The simulated Stripe and Adyen as processes, with accounts of a test, and an endpoint that keeps webhooks."""
 
 from __future__ import annotations
 
