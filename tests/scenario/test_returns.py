@@ -14,15 +14,15 @@ from support.waiting import until
 PRICE_MINOR, QUANTITY, POINTS = 250, 4, 4
 """Of the order that a test returns; each point pays one cent."""
 PAYABLE_MINOR = QUANTITY * PRICE_MINOR - POINTS
-STALE = 412
 STAFF = "staff"
 """The operator of every call of these tests."""
 
 
 def confirmed(shop: Shop) -> str:
-    """Place an order with points and wait until it is confirmed."""
+    """Place an order with points and wait until it is confirmed, also for checkout, which takes returns."""
     order = shop.place(points=POINTS)
     assert shop.outcome(order.order_id)["saga"]["state"] == "CONFIRMED"
+    shop.knows(order.order_id, "CONFIRMED")
     return order.order_id
 
 
