@@ -15,8 +15,10 @@ from support.ledger_writers import kill, started, url_of
 from support.ledgers import LedgerUnderTest, hold, kinds, member, reference, transfer
 from support.waiting import until
 
+pytestmark = pytest.mark.timeout(300)  # Several processes start, and book the same accounts, on a busy machine.
+
 BATCHES, SIZE = 20, 10
-RESULT_S = 60.0
+RESULT_S = 240.0
 
 
 def write(
