@@ -101,5 +101,5 @@ def samples(shop: Shop, service: str, name: str) -> list[tuple[dict[str, str], f
 
 
 def _parents(by_id: dict[str, RecordedSpan], spans: list[RecordedSpan], name: str) -> set[str]:
-    """Return the names of the spans that caused those of this name: several, where a late reply was asked for again."""
+    """Return the names of the spans that caused those of this name: several, where a command was repeated."""
     return {by_id[span.parent_id].name for span in spans if span.name == name}
