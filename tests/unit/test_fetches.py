@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from saga_tracker.ingest.fetches import DEAD_LETTERS_EVERY_S, Ends, RareTopics
+from saga_tracker.ingest.fetches import DEAD_LETTERS_EVERY_S, PartitionEnds, RareTopics
 
 EVENTS = ("payment.events", [(0, 5, 100)])
 DEAD = ("payment.dlq", [(0, 0, 100)])
@@ -32,7 +32,7 @@ class State:
 
 
 def test_an_end_is_known_once_kafka_has_answered_and_as_of_its_last_answer() -> None:
-    ends, states = Ends(), {("a", 0): State(None, None), ("a", 1): State(1_000, 7)}
+    ends, states = PartitionEnds(), {("a", 0): State(None, None), ("a", 1): State(1_000, 7)}
     assigned = [("a", 0), ("a", 1), ("gone", 0)]
     (found,) = ends.read(states, assigned).items()
     assert (found[0], found[1].offset, found[1].answered_at) == (("a", 1), 7, datetime.fromtimestamp(1, UTC))

@@ -26,7 +26,7 @@ from faust.types import TP, ConsumerMessage
 from chassis.saga.deferred import RawMessage
 from chassis.wire.kafka import MECHANISM, KafkaLogin
 from saga_tracker.ingest import fetches, positions, record_batches
-from saga_tracker.ingest.fetches import Ends
+from saga_tracker.ingest.fetches import PartitionEnds
 from saga_tracker.ingest.positions import Available
 from saga_tracker.ingest.records import Record
 from saga_tracker.ingest.watermarks import End, WatermarkTracker
@@ -70,7 +70,7 @@ class Runtime:
     def __init__(self, worker: TrackerWorker) -> None:
         self.worker = worker
         self.watermarks = WatermarkTracker()
-        self.ends = Ends()
+        self.ends = PartitionEnds()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="worker")
         self.ticked_at = self.moved_at = self.settled_at = time.monotonic()
         self.assigned: frozenset[TopicPartition] = frozenset()

@@ -1,7 +1,7 @@
 """What the tracker requests of Kafka, and how often: dead letters more rarely than the rest.
 
 aiokafka names every assigned partition in every request, 25 times a second, and Kafka answers for each of them. More
-than half of the partitions are those of dead letters, which are rare and for which nobody waits a tenth of a second.
+than half of the partitions are those of dead letters, which are rare and for which no one waits a tenth of a second.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class RareTopics:
         return topics
 
 
-class Ends:
+class PartitionEnds:
     """Where each partition ends by Kafka's last answer, and when that answer was read."""
 
     def __init__(self) -> None:
