@@ -86,7 +86,7 @@ def deliver(
 
 
 def _send(hook: Hook, accounts: Accounts, sign: Sign, real_now: float) -> int | None:
-    """Send a webhook once and return the answer's status, 0 without one; None where the account has no endpoint."""
+    """Send a webhook once and return the status, 0 without an answer; None for an account without an endpoint."""
     account = accounts.named(hook.account)
     if account is None or account.webhook_url is None:
         return None

@@ -278,12 +278,15 @@ def test_a_merchant_pays_in_test_mode_at_each_gateway_and_the_audit_is_green(com
 def test_our_processes_run_without_root_on_a_read_only_file_system(
     composed: Composed, first_run: dict[str, Any]
 ) -> None:
-    containers = composed.containers()
-    for service in (*services.workers(), *providers.SIMULATORS):
-        one = containers[service]
-        assert one["Config"]["User"] == "10001:10001"
-        assert one["HostConfig"]["ReadonlyRootfs"] is True
-        assert one["State"]["Health"]["Status"] == "healthy"
+    ours = (*services.workers(), *providers.SIMULATORS)
+    containers = until(
+        composed.containers,
+        "each of our containers is healthy",
+        holds=lambda found: {found[service]["State"]["Health"]["Status"] for service in ours} == {"healthy"},
+    )
+    for service in ours:
+        assert containers[service]["Config"]["User"] == "10001:10001"
+        assert containers[service]["HostConfig"]["ReadonlyRootfs"] is True
     assert composed("exec", "--no-TTY", "payment", "sh", "-c", "command -v gcc cc make uv pip || echo none") == "none\n"
     assert "Read-only" in composed("exec", "--no-TTY", "payment", "sh", "-c", "touch /opt/x 2>&1 || true")
 

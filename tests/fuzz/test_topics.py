@@ -14,13 +14,12 @@ from baraza.audit.invariants import INVARIANTS
 from baraza.audit.sources import sources_of
 from baraza.chaos.messages import MessageFaults
 from baraza.system.running import Running
-from chassis.wire.codec import Codec
-from chassis.wire.registry import RemoteRegistry
 from saga_tracker.definitions import DEFINITIONS
 from stack import contract
 from support.command_line import Case, serving
 from support.lag import unhandled_counts
 from support.poison import Origin, Poison, Poisoner
+from support.registries import codec_of
 from support.shop import PlacedOrder, Shop
 from support.topics import Stored, ends, publish, stored
 from support.waiting import until
@@ -109,14 +108,13 @@ def test_poison_on_every_topic_harms_no_order_and_every_piece_has_its_dead_lette
     besieged: Shop, pytestconfig: pytest.Config
 ) -> None:
     seed = int(pytestconfig.getoption("hypothesis_seed"))
-    registry = RemoteRegistry(besieged.stack.endpoints.registry_url)
     before = besieged.place_many(NEIGHBOURS)
     processes = running(besieged)
     neighbours = tuple(order.order_id for order in before)
     for order_id in neighbours:
         assert besieged.outcome(order_id)["saga"]["state"] == "CONFIRMED"
-    poisons = Poisoner(codec=Codec(registry), partitions=PARTITIONS, seed=seed, neighbours=neighbours).everything()
-    registry.close()
+    with codec_of(besieged.stack) as codec:
+        poisons = Poisoner(codec=codec, partitions=PARTITIONS, seed=seed, neighbours=neighbours).everything()
 
     between = plant(besieged, poisons)
     after = besieged.place_many(NEIGHBOURS)

@@ -13,9 +13,7 @@ import pytest
 from chassis.process import callbacks
 from chassis.saga.attempts import Outcome
 from chassis.saga.evidence import Claim, Received, Source
-from chassis.wire.codec import Codec
 from chassis.wire.envelope import new_id
-from chassis.wire.registry import RemoteRegistry
 from messages.contract import Message
 from messages.loyalty import LoyaltyPointsBurned
 from messages.saga import FenceSaga, SagaFenced, StepAwaited
@@ -26,6 +24,7 @@ from stack.kafka import admin
 from support import toy_payer
 from support.builders import a
 from support.postgres import scratch_database
+from support.registries import codec_of
 from support.toy_payer import LOST, PAY
 from support.toy_service import Toy
 from support.waiting import until
@@ -74,17 +73,15 @@ class Payer(Toy):
 def payer(infrastructure: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Payer]:
     toy_payer.register_schemas(infrastructure.registry_writer())
     create_topics(admin(infrastructure.kafka()), toy_payer.TOPICS, PARTITIONS)
-    registry = RemoteRegistry(infrastructure.endpoints.registry_url)
-    with scratch_database(infrastructure) as engine:
+    with scratch_database(infrastructure) as engine, codec_of(infrastructure) as codec:
         toy_payer.METADATA.create_all(engine)
         yield Payer(
-            stack=infrastructure, engine=engine, codec=Codec(registry), logs=tmp_path_factory.mktemp("payer"),
+            stack=infrastructure, engine=engine, codec=codec, logs=tmp_path_factory.mktemp("payer"),
             name=toy_payer.NAME, module="support.toy_payer", events=toy_payer.EVENTS,
         )  # fmt: skip
-    registry.close()
     client = admin(infrastructure.kafka())
     for deleted in client.delete_topics(list(toy_payer.TOPICS)).values():
-        deleted.result(10)
+        deleted.result(60)
 
 
 def wait_for(payer: Payer, trigger: Message, spoken: Sequence[type[Message]]) -> None:

@@ -30,7 +30,6 @@ from chassis.saga.steps import COMMIT_ALLOWANCE
 from chassis.saga.unit_of_work import CallResult, Delivery, Outgoing, PendingCall
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import new_id
-from chassis.wire.registry import RemoteRegistry
 from messages.contract import Message
 from messages.inventory import InventoryReserved, ReleaseInventory
 from messages.loyalty import LoyaltyPointsBurned, RestoreLoyaltyPoints
@@ -41,6 +40,7 @@ from stack import Stack
 from support import toy
 from support.builders import a
 from support.postgres import scratch_database
+from support.registries import codec_of
 from support.toy import PACK, PICK, SEND
 
 COMMANDS = (FenceSaga, RedriveStep, ReleaseInventory, RestoreLoyaltyPoints, CancelShipment)
@@ -233,9 +233,8 @@ def engine(infrastructure: Stack) -> Iterator[Engine]:
 @pytest.fixture(scope="module")
 def codec(infrastructure: Stack) -> Iterator[Codec]:
     toy.register_schemas(infrastructure.registry_writer())
-    registry = RemoteRegistry(infrastructure.endpoints.registry_url)
-    yield Codec(registry)
-    registry.close()
+    with codec_of(infrastructure) as codec:
+        yield codec
 
 
 def a_run(engine: Engine, codec: Codec, script: Sequence[str] = ()) -> Run:

@@ -15,13 +15,12 @@ from sqlalchemy import Engine, text
 
 from chassis.postgres import migrations
 from chassis.process.service import DependencyMissing, wait_for
-from chassis.wire.codec import Codec
 from chassis.wire.envelope import new_id
-from chassis.wire.registry import RemoteRegistry
 from messages.loyalty import LoyaltyPointsBurned
 from stack import Stack
 from support.builders import a
 from support.postgres import scratch_database
+from support.registries import codec_of
 from support.shipping_process import SERVICE, shipping
 from support.topics import OutgoingMessage, publish
 from support.waiting import until
@@ -68,10 +67,9 @@ def database(_infrastructure: Stack, engine: Engine) -> list[int]:
 def test_a_process_stops_in_time_in_the_middle_of_a_call_whatever_is_gone(
     infrastructure: Stack, engine: Engine, silence: int, tmp_path: Path, gone: Callable[[Stack, Engine], Sequence[int]]
 ) -> None:
-    registry = RemoteRegistry(infrastructure.endpoints.registry_url)
-    saga_id, codec = new_id(), Codec(registry)
-    value = codec.encode("loyalty.events", a(LoyaltyPointsBurned, saga_id=saga_id))
-    registry.close()
+    saga_id = new_id()
+    with codec_of(infrastructure) as codec:
+        value = codec.encode("loyalty.events", a(LoyaltyPointsBurned, saga_id=saga_id))
     with shipping(infrastructure, engine, silence, tmp_path / "log") as (process, url):
         until(lambda: status(f"{url}/readyz"), "it is ready", holds=lambda found: found == 200)
         publish(
@@ -79,13 +77,23 @@ def test_a_process_stops_in_time_in_the_middle_of_a_call_whatever_is_gone(
             [OutgoingMessage(topic="loyalty.events", partition=0, key=saga_id.encode(), value=value)],
         )
         until(lambda: state_of(engine, saga_id), "its call is under way", holds=lambda found: found == "STARTED")
-        stopped = gone(infrastructure, engine)
-        try:
-            for pid in stopped:
+        stopped = set[int]()
+
+        def stop_what_is_there() -> None:
+            for pid in set(gone(infrastructure, engine)) - stopped:
                 os.kill(pid, signal.SIGSTOP)
+                stopped.add(pid)
+
+        try:
+            stop_what_is_there()
             if gone is database:
-                until(lambda: status(f"{url}/readyz"), "it is not ready", holds=lambda found: found != 200)
-                assert status(f"{url}/livez") == 200
+                # It opens a further connection where each that it has is in use.
+                until(
+                    lambda: (stop_what_is_there(), status(f"{url}/readyz"))[1],
+                    "it is not ready",
+                    holds=lambda found: found != 200,
+                )
+                until(lambda: status(f"{url}/livez"), "it is alive", holds=lambda found: found == 200)
             began = time.monotonic()
             process.terminate()
             code = process.wait(STOPS_WITHIN_S + 5)

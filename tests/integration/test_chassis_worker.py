@@ -14,9 +14,7 @@ from sqlalchemy import text
 
 from chassis.process.intake import SESSION_TIMEOUT_MS
 from chassis.saga.waiting import UNPROCESSABLE
-from chassis.wire.codec import Codec
 from chassis.wire.envelope import new_id
-from chassis.wire.registry import RemoteRegistry
 from messages.inventory import InventoryReserved, ReleaseInventory
 from messages.loyalty import LoyaltyPointsBurned
 from messages.payment import PaymentAuthorized
@@ -28,10 +26,11 @@ from stack.kafka import admin
 from support import toy
 from support.builders import a
 from support.postgres import scratch_database
+from support.registries import codec_of
 from support.tcp_proxy import proxy_to
 from support.topics import OutgoingMessage, publish
 from support.toy import SEND
-from support.toy_service import Toy
+from support.toy_service import STOPS_WITHIN_S, Toy
 from support.waiting import until
 
 PARTITIONS = 3
@@ -41,16 +40,14 @@ PARTITIONS = 3
 def service(infrastructure: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Toy]:
     toy.register_schemas(infrastructure.registry_writer())
     create_topics(admin(infrastructure.kafka()), toy.TOPICS, PARTITIONS)
-    registry = RemoteRegistry(infrastructure.endpoints.registry_url)
-    with scratch_database(infrastructure) as engine:
+    with scratch_database(infrastructure) as engine, codec_of(infrastructure) as codec:
         toy.METADATA.create_all(engine)
         logs = tmp_path_factory.mktemp("toy")
-        yield Toy(stack=infrastructure, engine=engine, codec=Codec(registry), logs=logs)
-    registry.close()
+        yield Toy(stack=infrastructure, engine=engine, codec=codec, logs=logs)
     # The audit of the scenarios looks at every dead letter; those of the toy are not theirs.
     client = admin(infrastructure.kafka())
     for deleted in client.delete_topics(list(toy.TOPICS)).values():
-        deleted.result(10)
+        deleted.result(60)
 
 
 def test_an_answer_keeps_key_partition_and_trace_of_its_cause(service: Toy) -> None:
@@ -322,5 +319,5 @@ def test_a_process_that_is_asked_to_stop_leaves_nothing_behind(service: Toy) -> 
     with service.process() as process:
         until(lambda: service.rows("SELECT 1 FROM effects WHERE saga_id = :id", id=saga_ids[0]), "it works")
         process.terminate()
-        assert process.wait(15) == 0
+        assert process.wait(STOPS_WITHIN_S) == 0
     assert service.rows("SELECT id FROM outbox") == []

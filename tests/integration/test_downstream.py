@@ -23,10 +23,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from chassis.http.breaker import CircuitBreaker, CircuitOpen, CircuitState
 from chassis.http.downstream import Downstream, Unavailable, UnforeseenAnswer, parse_retry_after
 from simulators.testing import SimulatorProcess, free_port, running
+from support.waiting import until
 
-TIMEOUT_S = 0.5
-SCHEDULING_S = 0.5
-"""What a loaded machine may add to a time limit before the test fails."""
+TIMEOUT_S = 1.0
+"""Of a call that is to fail at its time limit."""
+ANSWERED_S = 20.0
+"""The time limit of a call that is answered: a loaded machine takes long for that."""
+SCHEDULING_S = 10.0
+"""What a loaded machine may add to a time limit before the test fails. The answers that outlast a limit take longer."""
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
@@ -38,7 +42,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorProce
         yield process
 
 
-def to(url: str, *, timeout_s: float = TIMEOUT_S, concurrency_max: int = 8, failures_max: int = 3) -> Downstream:
+def to(url: str, *, timeout_s: float = ANSWERED_S, concurrency_max: int = 8, failures_max: int = 3) -> Downstream:
     return Downstream("gateway", url, timeout_s=timeout_s, concurrency_max=concurrency_max, failures_max=failures_max)
 
 
@@ -108,10 +112,18 @@ def test_a_refusal_is_an_answer_and_no_failure(gateway: SimulatorProcess) -> Non
     assert downstream.breaker.state is CircuitState.CLOSED
 
 
-@pytest.mark.parametrize("fault", ["error", "error; status=503", "answer_lost", "hang; delay_s=0.8"])
-def test_after_a_failure_the_effect_may_have_happened(gateway: SimulatorProcess, fault: str) -> None:
+@pytest.mark.parametrize(
+    ("fault", "timeout_s"),
+    [
+        ("error", ANSWERED_S),
+        ("error; status=503", ANSWERED_S),
+        ("answer_lost", ANSWERED_S),
+        ("hang; delay_s=3", TIMEOUT_S),
+    ],
+)
+def test_after_a_failure_the_effect_may_have_happened(gateway: SimulatorProcess, fault: str, timeout_s: float) -> None:
     with pytest.raises(Unavailable) as raised:
-        authorize(to(gateway.url), str(uuid4()), fault=fault)
+        authorize(to(gateway.url, timeout_s=timeout_s), str(uuid4()), fault=fault)
 
     assert not raised.value.certain_no_effect
 
@@ -137,15 +149,12 @@ def test_the_outcome_of_a_key_is_found_never_seen_or_under_way(gateway: Simulato
     assert downstream.outcome_of(key) is None
 
     with pytest.raises(Unavailable):
-        authorize(downstream, key, fault="hang; delay_s=1.2")
+        authorize(to(gateway.url, timeout_s=TIMEOUT_S), key, fault="hang; delay_s=4")
     with pytest.raises(Unavailable, match="still busy") as raised:
         downstream.outcome_of(key)
     assert (raised.value.retry_after_s, raised.value.certain_no_effect) == (1.0, False)
 
-    deadline = time.monotonic() + 10
-    while (outcome := _outcome(downstream, key)) is None:
-        assert time.monotonic() < deadline, "the late effect did not come"
-    assert outcome == 201
+    assert until(lambda: _outcome(downstream, key), "the late effect comes") == 201
 
 
 def _outcome(downstream: Downstream, key: str) -> int | None:
@@ -165,7 +174,7 @@ def test_a_call_whose_answer_comes_byte_by_byte_ends_at_its_time_limit(content: 
     with answering(drip(content, rest)) as url:
         began_s = time.monotonic()
         with pytest.raises(Unavailable, match="gave no answer"):
-            to(url).request("GET", "/")
+            to(url, timeout_s=TIMEOUT_S).request("GET", "/")
 
         assert time.monotonic() - began_s < TIMEOUT_S + SCHEDULING_S
 
@@ -173,11 +182,11 @@ def test_a_call_whose_answer_comes_byte_by_byte_ends_at_its_time_limit(content: 
 def test_the_time_limit_holds_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     context = _self_signed(tmp_path, monkeypatch)
     with answering(send(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"), context) as url:
-        assert to(url, timeout_s=5).request("GET", "/").status == 200
+        assert to(url).request("GET", "/").status == 200
     with answering(drip(b"HTTP/1.1 200 OK\r\ncontent-length: 9000\r\n\r\n", b"x"), context) as url:
         began_s = time.monotonic()
         with pytest.raises(Unavailable, match="gave no answer"):
-            to(url).request("GET", "/")
+            to(url, timeout_s=TIMEOUT_S).request("GET", "/")
 
         assert time.monotonic() - began_s < TIMEOUT_S + SCHEDULING_S
 
@@ -249,10 +258,10 @@ def test_a_redirect_is_not_followed() -> None:
 
 
 def test_a_full_bulkhead_refuses_the_call_before_it_begins(gateway: SimulatorProcess) -> None:
-    downstream = to(gateway.url, concurrency_max=2, timeout_s=5)
+    downstream = to(gateway.url, concurrency_max=2)
     keys = [str(uuid4()) for _ in range(3)]
     with ThreadPoolExecutor(2) as threads:
-        slow = [threads.submit(authorize, downstream, key, fault="slow; delay_s=1.5") for key in keys[:2]]
+        slow = [threads.submit(authorize, downstream, key, fault="slow; delay_s=4") for key in keys[:2]]
         while not all(_outcome(to(gateway.url), key) for key in keys[:2]):
             assert not any(call.done() for call in slow), "a slow call was answered before its effect"
         with pytest.raises(Unavailable, match="bulkhead full") as raised:

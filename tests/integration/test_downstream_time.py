@@ -27,7 +27,10 @@ from support import toy
 from support.builders import a
 
 TIMEOUT_S = 0.4
-WAIT_S_MAX = 10.0
+"""Of a call that is to end at its time limit before it is sent."""
+SENT_S = 2.0
+"""The time limit of a call that is sent before it ends, or answered: a loaded machine takes long for that."""
+WAIT_S_MAX = 20.0
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 HUGE = {"note": "x" * 30_000_000}
 """More than the buffers of both kernels hold together."""
@@ -151,7 +154,7 @@ def no_lookup() -> bool:
 def test_a_lookup_that_stands_still_ends_the_call_and_nothing_is_sent_later(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving() as server, lookups_standing_still(monkeypatch) as goes_on:
         server.reads.set()
-        downstream = to(server.port)
+        downstream = to(server.port, timeout_s=SENT_S)
 
         assert ends(post(downstream), "cannot be reached").certain_no_effect
         goes_on.set()
@@ -235,7 +238,7 @@ def test_a_handshake_that_stands_still_ends_the_call() -> None:
 
 def test_a_server_that_stops_reading_never_gets_the_rest_of_the_request() -> None:
     with serving() as server:
-        ends(post(to(server.port, timeout_s=1.5), HUGE), "gave no answer")
+        ends(post(to(server.port, timeout_s=SENT_S), HUGE), "gave no answer")
         server.reads.set()
         until("the server has read what came", lambda: bool(server.received))
 
@@ -248,7 +251,7 @@ def test_a_call_without_an_answer_is_reset_and_not_closed_in_order() -> None:
     with serving() as server:
         body = {"note": "x"}  # the server answers an empty object alone
         server.reads.set()
-        ends(post(to(server.port), body), "gave no answer")
+        ends(post(to(server.port, timeout_s=SENT_S), body), "gave no answer")
         until("the server has read what came", lambda: bool(server.received))
 
     assert server.received[0][1] == "reset"
@@ -257,7 +260,7 @@ def test_a_call_without_an_answer_is_reset_and_not_closed_in_order() -> None:
 def test_a_pooled_connection_sends_nothing_for_a_call_whose_time_is_over() -> None:
     with serving() as server:
         server.reads.set()
-        downstream = to(server.port)
+        downstream = to(server.port, timeout_s=WAIT_S_MAX)
         assert downstream.request("POST", "/", body={}).status == 200
         with ending_by(time.monotonic()), pytest.raises(NotTried, match="no time is left"):
             downstream.request("POST", "/", body={})

@@ -19,7 +19,6 @@ from sqlalchemy import Engine, text
 from chassis.postgres import migrations
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import new_id
-from chassis.wire.registry import RemoteRegistry
 from messages.contract import Message
 from messages.loyalty import LoyaltyPointsBurned
 from messages.saga import FenceSaga, SagaFenced
@@ -28,6 +27,7 @@ from simulators.testing import SimulatorProcess, free_port
 from stack import Stack
 from support.builders import a
 from support.postgres import scratch_database
+from support.registries import codec_of
 from support.shipping_process import SERVICE, shipping
 from support.tcp_proxy import TcpProxy, proxy_to
 from support.topics import OutgoingMessage, Stored, publish, stored
@@ -50,9 +50,8 @@ def engine(infrastructure: Stack) -> Iterator[Engine]:
 
 @pytest.fixture
 def codec(infrastructure: Stack) -> Iterator[Codec]:
-    registry = RemoteRegistry(infrastructure.endpoints.registry_url)
-    yield Codec(registry)
-    registry.close()
+    with codec_of(infrastructure) as codec:
+        yield codec
 
 
 @pytest.fixture

@@ -157,10 +157,10 @@ def left_open(engine: Engine) -> Iterator[Connection]:
 def test_a_client_gives_up_a_server_that_answers_nothing_and_its_transaction_is_repeated(
     infrastructure: Stack, accounts: Engine, proxy: TcpProxy, statement: Callable[[Connection], object]
 ) -> None:
-    with bounded(infrastructure, accounts, replace(SERVING, answer_s=1), port=proxy.port) as engine:
+    with bounded(infrastructure, accounts, replace(SERVING, answer_s=3), port=proxy.port) as engine:
         transact(engine, statement)
         proxy.vanish()
-        with pytest.raises(DBAPIError, match="sent nothing for 1 s") as raised:
+        with pytest.raises(DBAPIError, match="sent nothing for 3 s") as raised:
             transact(engine, statement)
         proxy.reappear()
         transact(engine, statement)

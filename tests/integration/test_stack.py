@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -50,7 +51,7 @@ from stack.settings import PARTITIONS_DEFAULT
 from stack.waiting import until
 
 INFRASTRUCTURE = ("postgres", "redis", "kafka", "registry")
-DEADLINE_S = 30
+DEADLINE_S = 60
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +76,19 @@ def processes(stack: Stack) -> list[psutil.Process]:
     return strays.find(stack_id(stack), stack.home / postgres.NAME)
 
 
+def is_ready(stack: Stack) -> None:
+    """Wait until every component answers; one that did may be too slow for a single question on a busy machine."""
+    until(lambda: all(each.ready for each in stack.status()), what="every component", deadline_s=DEADLINE_S)
+
+
+def listening_at(process: psutil.Process) -> set[str]:
+    """Return the addresses that a process listens on: none where it has ended, as PostgreSQL's workers do at times."""
+    with suppress(psutil.NoSuchProcess):
+        found = process.net_connections("tcp")
+        return {each.laddr.ip for each in found if each.status == psutil.CONN_LISTEN}
+    return set()
+
+
 def rows(stack: Stack, service: str, role: str, statement: str, *values: str) -> list[tuple[object, ...]]:
     with psycopg.connect(stack.database_url(service, role), autocommit=True) as connection:
         cursor = connection.execute(statement.encode(), values or None)
@@ -86,7 +100,7 @@ def test_a_second_up_changes_nothing(stack: Stack, settings: StackSettings) -> N
     again = up(settings)
     assert again.started == ()
     assert {component.name: component.pid for component in again.status()} == before
-    assert all(component.ready for component in again.status())
+    is_ready(again)
 
 
 def test_the_status_has_the_memory_and_the_start_of_every_process(stack: Stack) -> None:
@@ -99,12 +113,7 @@ def test_the_status_has_the_memory_and_the_start_of_every_process(stack: Stack) 
 
 
 def test_everything_listens_on_loopback_only(stack: Stack) -> None:
-    listening = {
-        connection.laddr.ip
-        for process in processes(stack)
-        for connection in process.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN
-    }
+    listening = {address for process in processes(stack) for address in listening_at(process)}
     assert {address.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
 
 
@@ -203,13 +212,14 @@ def test_down_and_up_keep_rows_messages_schema_ids_and_addresses(stack: Stack, s
 def test_nothing_outlives_a_killed_supervisor(stack: Stack, settings: StackSettings) -> None:
     os.kill(int((settings.home / "run" / "supervisord.pid").read_text()), signal.SIGKILL)
     until(lambda: not processes(stack), what="every process to end", deadline_s=DEADLINE_S)
-    assert all(component.ready for component in up(settings).status())
+    is_ready(up(settings))
 
 
 def test_after_a_kill_of_everything_all_that_was_acknowledged_is_there(stack: Stack, settings: StackSettings) -> None:
     write(stack, "survived")
     for process in processes(stack):
-        process.kill()
+        with suppress(psutil.NoSuchProcess):  # it ended with one that was killed before it
+            process.kill()
     assert kept(up(settings), "survived") == (True, True)
 
 

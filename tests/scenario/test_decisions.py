@@ -128,8 +128,9 @@ def test_compensations_go_in_reverse_each_after_the_reply_to_the_one_before(
 ) -> None:
     timeline = open_shop.timeline(ends["a declined capture"]["saga"]["saga_id"])
     talk = [(entry["kind"], entry["step"]) for entry in timeline if entry["kind"] in ("command", "reply")]
+    first = list(dict.fromkeys(talk))  # a command is sent again, and replied to again, where its reply is late
     compensated = ("book_shipment", "burn_loyalty_points", "reserve_inventory", "authorize_payment")
-    assert talk == [(kind, step) for step in compensated for kind in ("command", "reply")]
+    assert first == [(kind, step) for step in compensated for kind in ("command", "reply")]
 
 
 def test_checkout_tells_how_an_order_ended(open_shop: Shop, ends: dict[str, Any]) -> None:

@@ -86,10 +86,13 @@ def test_cancellation_while_a_provider_is_asked(shop: Shop) -> None:
         word = token if provider == "gateway" else postal_code
         shop.fault(provider, operation=operation, kind="hang", delay_s=4.0, match=word)
         orders[step] = shop.place(token=token, postal_code=postal_code)
+
+    def cancel_there(step: str) -> None:
+        shop.reaches(orders[step].order_id, step)
+        shop.cancel(orders[step].order_id)
+
     with ThreadPoolExecutor(len(orders)) as threads:
-        list(threads.map(lambda step: shop.reaches(orders[step].order_id, step), orders))
-    for order in orders.values():
-        shop.cancel(order.order_id)
+        list(threads.map(cancel_there, orders))
     for step, order in orders.items():
         saga = shop.outcome(order.order_id)["saga"]
         assert (saga["state"], saga["cause"]) == ("CANCELLED_COMPENSATED", "CANCELLED"), (step, saga)

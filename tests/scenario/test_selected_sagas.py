@@ -12,6 +12,7 @@ import pytest
 from stack import Stack, contract, from_environment, selection, up
 from stack.providers import SIMULATORS
 from support.shop import Shop
+from support.waiting import until
 
 pytestmark = pytest.mark.timeout(300)  # Every test stops services and starts them again.
 SMALL = "manual_posting"
@@ -39,13 +40,17 @@ def test_an_order_waits_for_services_that_are_not_selected_and_is_confirmed_once
     assert small.pids("checkout")
     order = shop.place()
 
-    listed = json.loads(baraza(shop, "status", "--json").stdout)
+    listed = until(
+        lambda: json.loads(baraza(shop, "status", "--json").stdout),
+        "every component answers in time",
+        holds=lambda found: all(component["ready"] for component in found),
+    )
     started = {component["service"] for component in listed}
     assert started & {*contract.services(), *SIMULATORS} == set(selection.components((SMALL,))) - {
         contract.TRACKER,
         contract.TRACKER_API,
     }
-    assert all(component["ready"] and component["memory_bytes"] and component["started_at"] for component in listed)
+    assert all(component["memory_bytes"] and component["started_at"] for component in listed)
     refused = baraza(shop, "catalogue", "stock", "tea")
     assert refused.returncode == 1
     assert f"inventory is not started: the stack runs {SMALL}. Start it with: ./baraza up --sagas" in refused.stderr

@@ -8,6 +8,7 @@ from confluent_kafka.admin import AdminClient
 from stack import contract
 from support.shop import Shop
 from support.topics import ends
+from support.waiting import until
 
 
 def unhandled_counts(shop: Shop) -> dict[str, int]:
@@ -23,3 +24,8 @@ def unhandled_counts(shop: Shop) -> dict[str, int]:
     read = shop.rows("saga-tracker", "SELECT topic, partition, next_offset FROM consumed_offsets")
     found[contract.TRACKER] = sum(last[topic, partition] - offset for topic, partition, offset in read)
     return found
+
+
+def tracker_has_recorded_everything(shop: Shop) -> None:
+    """Wait until the tracker has recorded all that Kafka has: no saga changes then until a person acts."""
+    until(lambda: unhandled_counts(shop)[contract.TRACKER], "everything is recorded", holds=lambda count: count == 0)

@@ -9,12 +9,11 @@ import psycopg
 from psycopg.rows import dict_row
 
 from chassis.postgres import migrations
-from chassis.wire.codec import Codec
-from chassis.wire.registry import RemoteRegistry
 from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.rebuild import run
 from stack import Stack, contract
 from support.postgres import scratch_database
+from support.registries import codec_of
 
 SAGAS: LiteralString = """
     SELECT saga_id, saga_type, saga_version, subject, state, phase, step, cause, reason, partition, progress, waiting,
@@ -73,8 +72,7 @@ def differences_after_a_rebuild(
 
     A message that the rebuild would send is a difference: nothing must be sent that was sent before.
     """
-    codec = Codec(RemoteRegistry(stack.endpoints.registry_url))
-    with scratch_database(stack) as engine:
+    with scratch_database(stack) as engine, codec_of(stack) as codec:
         migrations.upgrade("saga_tracker", engine)
         rebuilt = run(engine, stack.kafka(contract.TRACKER), codec, DEFINITIONS)
         url = engine.url.render_as_string(hide_password=False)

@@ -1,10 +1,18 @@
-"""A schema registry without a server."""
+"""Schema registries of tests: one without a server, and the stack's as a service asks it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
-from chassis.wire.registry import Subject
+from chassis.wire.codec import Codec
+from chassis.wire.registry import RegistryUnavailable, RemoteRegistry, Subject
+from stack import Stack
+from support.waiting import until
+
+Found = TypeVar("Found")
 
 
 @dataclass(slots=True)
@@ -22,3 +30,40 @@ class Shelf:
     def put(self, schema: str) -> int:
         self.schemas.append(schema)
         return len(self.schemas)
+
+
+@dataclass(frozen=True, slots=True)
+class AskedAgain:
+    """The stack's registry, asked again where it gave no answer, as every service does: it may close a connection."""
+
+    remote: RemoteRegistry
+
+    def id_of(self, subject: Subject) -> int:
+        return _answered(lambda: self.remote.id_of(subject))
+
+    def schema(self, schema_id: int) -> str | None:
+        return _answered(lambda: self.remote.schema(schema_id))
+
+
+def _answered(ask: Callable[[], Found]) -> Found:
+    found: list[Found] = []
+
+    def failure() -> RegistryUnavailable | None:
+        try:
+            found.append(ask())
+        except RegistryUnavailable as unavailable:
+            return unavailable
+        return None
+
+    until(failure, "the registry answers", holds=lambda missed: missed is None)
+    return found[-1]
+
+
+@contextmanager
+def codec_of(stack: Stack) -> Iterator[Codec]:
+    """Yield a codec with the stack's registry, whose connections are closed after the block."""
+    remote = RemoteRegistry(stack.endpoints.registry_url)
+    try:
+        yield Codec(AskedAgain(remote))
+    finally:
+        remote.close()

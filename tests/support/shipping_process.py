@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from stack import Stack, postgres
+from stack import Stack, ports, postgres
 from stack.services import kafka_environment
 
 SERVICE = "shipping"
@@ -23,8 +22,7 @@ def shipping(
     infrastructure: Stack, engine: Engine, courier_port: int, log: Path
 ) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """Run shipping as a process for the block; yield it and its address."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = ports.choose([SERVICE], {}, {})[SERVICE]
     ends = infrastructure.endpoints
     environment = {
         **os.environ,

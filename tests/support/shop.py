@@ -128,6 +128,14 @@ class Shop:
         """Wait for the saga's end and return it."""
         return until(lambda: self.saga(order_id), f"{order_id} ends", holds=_has_ended, within_s=within_s)
 
+    def knows(self, order_id: str, state: str) -> None:
+        """Wait until checkout knows how an order ended; the tracker, which decides it, knows earlier."""
+        until(
+            lambda: self.call("checkout", "GET", f"/v1/orders/{order_id}")["state"],
+            f"checkout knows that {order_id} is {state}",
+            holds=lambda known: known == state,
+        )
+
     def reaches(self, order_id: str, step: str) -> None:
         """Wait until the order waits for that step."""
         until(

@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient
 from chassis.wire.kafka import KafkaLogin, UnreadableHeaders, headers_of
 from support.librdkafka import RawRecord, publish_raw
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 30.0
 LATEST: Any = vars(confluent_kafka.admin)["OffsetSpec"].latest()
 """The client does not export it to type checkers."""
 BYTES_MAX = 64 * 1024 * 1024

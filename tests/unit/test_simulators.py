@@ -17,7 +17,9 @@ from simulators.testing import SimulatorProcess, running
 Answer = urllib3.BaseHTTPResponse
 Json = dict[str, object]
 
-WAIT_S_MAX = 10.0
+WAIT_S_MAX = 60.0
+UNDER_WAY_S = 4.0
+"""How long a call is under way that a test looks at meanwhile: a loaded machine takes long for that."""
 
 
 @pytest.fixture
@@ -132,7 +134,12 @@ def test_of_many_concurrent_calls_with_one_key_one_has_the_effect(gateway: Simul
 def test_a_key_under_way_is_refused_and_found_as_under_way(gateway: SimulatorProcess, reference: str) -> None:
     with ThreadPoolExecutor(1) as threads:
         first: Future[Answer] = threads.submit(
-            post, gateway, "/v1/authorizations", authorization(reference), key=reference, fault="hang; delay_s=1.5"
+            post,
+            gateway,
+            "/v1/authorizations",
+            authorization(reference),
+            key=reference,
+            fault=f"hang; delay_s={UNDER_WAY_S}",
         )
         until("the call is under way", lambda: get(gateway, f"/v1/requests/{reference}").status == 409)
         second = post(gateway, "/v1/authorizations", authorization(reference), key=reference)
@@ -164,7 +171,7 @@ def test_a_hanging_call_has_its_effect_after_the_caller_timed_out(gateway: Simul
             "/v1/authorizations",
             authorization(reference),
             key=reference,
-            fault="hang; delay_s=0.6",
+            fault=f"hang; delay_s={UNDER_WAY_S}",
             timeout_s=0.2,
         )
 
@@ -189,7 +196,12 @@ def test_a_hanging_call_can_end_without_an_effect(gateway: SimulatorProcess, ref
 def test_a_slow_call_has_its_effect_before_its_answer(gateway: SimulatorProcess, reference: str) -> None:
     with ThreadPoolExecutor(1) as threads:
         slow = threads.submit(
-            post, gateway, "/v1/authorizations", authorization(reference), key=reference, fault="slow; delay_s=1.5"
+            post,
+            gateway,
+            "/v1/authorizations",
+            authorization(reference),
+            key=reference,
+            fault=f"slow; delay_s={UNDER_WAY_S}",
         )
         until("the effect", lambda: get(gateway, f"/v1/requests/{reference}").status == 200)
 

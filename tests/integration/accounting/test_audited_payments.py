@@ -16,7 +16,7 @@ from baraza.audit.report import judge
 from stack import Stack
 from support.ledger_steps import handle
 from support.ledgers import LedgerUnderTest, scratch_ledger
-from support.merchants import MerchantUnderTest, PaymentUnderTest, settlement
+from support.merchant_bookings import MerchantUnderTest, PaymentUnderTest, settlement
 
 FREE = "SET LOCAL session_replication_role = replica"
 OF_LEDGER = tuple(

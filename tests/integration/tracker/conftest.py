@@ -14,11 +14,10 @@ import pytest
 from sqlalchemy import create_engine
 
 from chassis.postgres.database import prepare
-from chassis.wire.codec import Codec
-from chassis.wire.registry import RemoteRegistry
 from stack.lifecycle import up
 from stack.settings import from_environment
-from support.tracker_peers import SHORT, TrackerPeers
+from support.registries import codec_of
+from support.tracker_peers import DEADLINE_S, SHORT, TrackerPeers
 
 
 @pytest.fixture(scope="package")
@@ -26,10 +25,8 @@ def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrackerPeers]:
     stack = up(from_environment(home=tmp_path_factory.mktemp("stack"), only=("saga-tracker", "saga-tracker-api")))
     engine = prepare(create_engine(stack.database_url("saga-tracker").replace("postgresql:", "postgresql+psycopg:")))
     try:
-        with httpx.Client(timeout=10) as http:
-            wire = TrackerPeers(
-                stack=stack, codec=Codec(RemoteRegistry(stack.endpoints.registry_url)), engine=engine, http=http
-            )
+        with httpx.Client(timeout=10) as http, codec_of(stack) as codec:
+            wire = TrackerPeers(stack=stack, codec=codec, engine=engine, http=http)
             yield wire
             wire.close()
     finally:
@@ -44,8 +41,12 @@ def with_short_deadlines(wire: TrackerPeers, tmp_path: Path) -> Iterator[None]:
     environment = os.environ | wire.stack.environment("saga-tracker") | SHORT
     with (tmp_path / "tracker.log").open("w") as log:
         process = subprocess.Popen([sys.executable, "-m", "saga_tracker.main"], env=environment, stderr=log)
-        wire.records()  # A saga has nine seconds in all, which must not pass while the tracker starts.
-        yield
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0, (tmp_path / "tracker.log").read_text()
-    wire.stack.start("saga-tracker")
+        try:
+            wire.records()  # A saga has nine seconds in all, which must not pass while the tracker starts.
+            yield
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(DEADLINE_S) == 0, (tmp_path / "tracker.log").read_text()
+        finally:
+            process.kill()
+            process.wait(DEADLINE_S)
+            wire.stack.start("saga-tracker")

@@ -52,17 +52,16 @@ def test_a_step_that_times_out_is_fenced_and_its_late_success_compensated(wire: 
     wire.publish(message(payment.PaymentRefunded, saga_id, step="authorize_payment"))
     row = wire.becomes(saga_id, "CANCELLED_COMPENSATED")
     assert (row.cause, row.step) == ("TIMED_OUT", "reserve_inventory")
-    entries = wire.timeline(saga_id)
-    (timer,) = [entry for entry in entries if entry.kind == "timer"]
-    assert (timer.type, timer.step) == ("TimedOut", "reserve_inventory")
-    assert [entry.detail for entry in entries if entry.late] == ["reserve_inventory DONE"]
+    (timer,) = timers(wire, saga_id)
+    assert (timer.kind, timer.step) == ("timer", "reserve_inventory")
+    assert [entry.detail for entry in wire.timeline(saga_id) if entry.late] == ["reserve_inventory DONE"]
 
 
 @pytest.mark.usefixtures("with_short_deadlines")
 def test_a_command_without_a_reply_is_sent_again_and_a_reply_still_counts(wire: TrackerPeers) -> None:
     saga_id = new_id()
     wire.publish(*successes(saga_id, up_to=1), message(inventory.InventoryRejected, saga_id))
-    first, second = wire.awaits(saga_id, "RefundPayment", "RefundPayment")
+    first, second, *_ = until(lambda: found if len(found := wire.outgoing(saga_id)) > 1 else None, "it is sent again")
     assert first.message_id != second.message_id
     assert [each.attempt for each in (first, second) if isinstance(each, payment.RefundPayment)] == [1, 2]
     wire.publish(message(payment.PaymentRefunded, saga_id, step="authorize_payment"))
@@ -123,7 +122,8 @@ def test_an_order_is_not_late_by_checkouts_clock_and_can_be_cancelled_while_its_
 
 
 def timers(wire: TrackerPeers, saga_id: str) -> list[Any]:
-    return [entry for entry in wire.timeline(saga_id) if entry.kind == "timer"]
+    """Return the entries of steps that were late. On a busy machine a reply of the test may be late as well."""
+    return [entry for entry in wire.timeline(saga_id) if entry.type == "TimedOut"]
 
 
 @contextmanager

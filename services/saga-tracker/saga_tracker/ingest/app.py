@@ -15,7 +15,6 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -26,7 +25,8 @@ from faust.types import TP, ConsumerMessage
 
 from chassis.saga.deferred import RawMessage
 from chassis.wire.kafka import MECHANISM, KafkaLogin
-from saga_tracker.ingest import positions, record_batches
+from saga_tracker.ingest import fetches, positions, record_batches
+from saga_tracker.ingest.fetches import PartitionEnds
 from saga_tracker.ingest.positions import Available
 from saga_tracker.ingest.records import Record
 from saga_tracker.ingest.watermarks import End, WatermarkTracker
@@ -70,6 +70,7 @@ class Runtime:
     def __init__(self, worker: TrackerWorker) -> None:
         self.worker = worker
         self.watermarks = WatermarkTracker()
+        self.ends = PartitionEnds()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="worker")
         self.ticked_at = self.moved_at = self.settled_at = time.monotonic()
         self.assigned: frozenset[TopicPartition] = frozenset()
@@ -128,15 +129,18 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: driver.Transport) -> Any:
         record_batches.install()
+        fetches.install()
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = int(FETCH_WAIT_S * 1000)
         consumer._fetch_min_bytes = FETCH_BYTES_MIN
         return consumer
 
-    def answered_at_ms(self, tp: TP) -> int | None:
-        """Return when Kafka's last answer about a partition was read."""
-        answered_at_ms: int | None = self._ensure_consumer().last_poll_timestamp(tp)
-        return answered_at_ms
+    def states(self) -> Mapping[Any, Any]:
+        """Return aiokafka's states of the partitions that are assigned now; they change on the consumer's thread."""
+        subscription = self._ensure_consumer()._subscription.subscription
+        assignment = None if subscription is None else subscription.assignment
+        states: Mapping[Any, Any] = {} if assignment is None else assignment._tp_state
+        return states
 
     def renew(self, password: str) -> None:
         """Log in with this password from now on; aiokafka itself would always use the first one."""
@@ -209,8 +213,8 @@ class Consumer(driver.Consumer):
         """
         runtime = self.transport.runtime
         recorded = {each: runtime.worker.offsets.get(each, 0) for each in assigned}
-        ends = {each: end.offset for each in assigned if (end := self.end_of(each)) is not None}
-        doubtful = {each: recorded[each] for each, offset in ends.items() if offset < recorded[each]}
+        ends = self.ends(assigned)
+        doubtful = {each: recorded[each] for each, end in ends.items() if end.offset < recorded[each]}
         if doubtful:
             await runtime.run(runtime.worker.check, doubtful, await self.available(doubtful))
 
@@ -220,18 +224,11 @@ class Consumer(driver.Consumer):
         The full queue holds the next batch back anyway.
         """
 
-    def end_of(self, topic_partition: TopicPartition) -> End | None:
-        """Return where a partition ends; None where that is not known yet, or no longer."""
-        tp = TP(*topic_partition)
-        try:
-            # The time first: if an answer comes in between, its end is the later one.
-            answered_at_ms = self._thread.answered_at_ms(tp)
-            offset = self.highwater(tp)
-        except (AssertionError, AttributeError):
-            return None  # It is no longer assigned: the consumer runs on another thread.
-        if answered_at_ms is None or offset is None:
-            return None
-        return End(offset=offset, answered_at=datetime.fromtimestamp(answered_at_ms / 1000, UTC))
+    def ends(self, assigned: Collection[TopicPartition]) -> dict[TopicPartition, End]:
+        """Return where these partitions end; one of which that is not known, or no longer, is missing."""
+        if not assigned:
+            return {}  # There may be no consumer yet.
+        return self.transport.runtime.ends.read(self._thread.states(), assigned)
 
     def renew_login(self) -> None:
         """Use the password that the file holds now for the next connection."""
@@ -265,8 +262,10 @@ def create(kafka: KafkaLogin, topics: Iterable[str], runtime: Runtime) -> faust.
 
     async def observe() -> None:
         consumer = cast(Consumer, app.consumer)
-        for each in _assigned(consumer, runtime):
-            runtime.watermarks.observe(each, consumer.end_of(each), runtime.worker.offsets.get(each, 0))
+        assigned = _assigned(consumer, runtime)
+        ends, offsets = consumer.ends(assigned), runtime.worker.offsets
+        for each in assigned:
+            runtime.watermarks.observe(each, ends.get(each), offsets.get(each, 0))
 
     async def tick() -> None:
         consumer = cast(Consumer, app.consumer)
@@ -327,7 +326,7 @@ def _credentials(login: KafkaLogin) -> faust.SASLCredentials | None:
 
 def _assigned(consumer: Consumer, runtime: Runtime) -> frozenset[TopicPartition]:
     """Return the partitions that are assigned now and were when the stored offsets were loaded."""
-    return runtime.assigned & {(tp.topic, tp.partition) for tp in consumer.assignment()}
+    return runtime.assigned.intersection(consumer.assignment())
 
 
 class _App(faust.App):
