@@ -17,6 +17,7 @@ import checkout.main
 import checkout.tables
 import ledger.main
 import ledger.tables
+import payment.main
 import payment.tables
 import reconciliation.main
 import reconciliation.tables
@@ -35,6 +36,7 @@ OWN = (
     ledger.main.IMBALANCE,
     ledger.main.OVERDUE,
     checkout.main.OVERDUE,
+    payment.main.NOTICES,
     reconciliation.main.OVERDUE,
     *reconciliation.main.MEASURES,
     *webhook_metrics.MEASURES,

@@ -11,11 +11,11 @@ from chassis.wire.envelope import new_id
 from ledger.model.merchants import Merchant
 from messages.contract import Message
 from messages.ledger import ReleaseBalance
-from messages.merchant import MerchantRegistered, RefundRequested
+from messages.merchant import CaptureRequested, MerchantRegistered, RefundRequested
 from messages.payment import GatewayCaptured, GatewayRefunded, GatewayVoided, LateCaptured, ReversalReported
 from messages.reconciliation import SettlementReported
 from messages.risk import PaymentValidated
-from messages.saga import StepAwaited
+from messages.saga import CaptureFailed, StepAwaited
 from support.builders import a
 from support.ledger_steps import handle
 from support.ledgers import LedgerUnderTest
@@ -103,7 +103,7 @@ class PaymentUnderTest:
     def accepted(self, **given: Any) -> StepAwaited:
         """Return the message that the gateway has accepted the capture."""
         step = {"service": "payment", "step": "capture_or_void", "undo": False, "reference": "gw:1"}
-        return a(StepAwaited, saga_id=self.saga_id, saga_type="payment", **{**step, **given})
+        return a(StepAwaited, **{"saga_id": self.saga_id, "saga_type": "payment", **step, **given})
 
     def captured(self, captured_minor: int | None = None, **given: Any) -> GatewayCaptured:
         minor = self.amount_minor if captured_minor is None else captured_minor
@@ -112,8 +112,20 @@ class PaymentUnderTest:
     def release(self) -> ReleaseBalance:
         return a(ReleaseBalance, saga_id=self.saga_id, saga_type="payment", step="reserve_balance")
 
-    def captured_later(self, captured_minor: int, fee_minor: int = 3) -> LateCaptured:
-        return a(LateCaptured, **self.other("capture_later"), captured_minor=captured_minor, fee_minor=fee_minor)
+    def capture_requested(self, saga_id: str, capture_minor: int) -> CaptureRequested:
+        """Return the request of a later capture, which has a saga of its own."""
+        own = {**self.other("capture_later"), "saga_id": saga_id}
+        return a(CaptureRequested, **own, capture_minor=capture_minor, fee_minor=3)
+
+    def accepted_later(self, saga_id: str) -> StepAwaited:
+        return self.accepted(saga_id=saga_id, saga_type="capture_later")
+
+    def failed_later(self, saga_id: str) -> CaptureFailed:
+        return a(CaptureFailed, saga_id=saga_id, saga_type="capture_later")
+
+    def captured_later(self, captured_minor: int, fee_minor: int = 3, **given: Any) -> LateCaptured:
+        own = {**self.other("capture_later"), **given}
+        return a(LateCaptured, **own, captured_minor=captured_minor, fee_minor=fee_minor)
 
     def voided(self) -> GatewayVoided:
         return a(GatewayVoided, **self.other("void_payment"))

@@ -19,7 +19,7 @@ from chassis.wire.envelope import new_id
 from notifier.calling import Caller
 from notifier.delivering import Deliverer
 from notifier.domain import EventType, MerchantNotice, Owner
-from notifier.handlers import handlers
+from notifier.handlers import HANDLERS as DECLARED
 from notifier.model import signing
 from notifier.model.addresses import Rules
 from notifier.notices import saving, store
@@ -29,7 +29,7 @@ from proof.schemas import LocalRegistry
 from support.waiting import until
 
 CODEC = Codec(LocalRegistry())
-HANDLERS = Handlers.of(handlers(CODEC))
+HANDLERS = Handlers.of(DECLARED)
 LOOPBACK = Rules(allows_loopback=True)
 
 

@@ -196,6 +196,12 @@ class Paying(ServiceUnderTest):
             query = text("SELECT event, fate FROM gateway_notices WHERE payment_id = :id ORDER BY received_at, id")
             return [(row.event, row.fate) for row in tx.execute(query, {"id": self.payment_id})]
 
+    def all_fates(self) -> list[tuple[str, str]]:
+        """Return every item of a webhook with its fate, in the order in which they came."""
+        with self.engine.connect() as tx:
+            query = text("SELECT event, fate FROM gateway_notices ORDER BY received_at, id")
+            return [(row.event, row.fate) for row in tx.execute(query)]
+
     @property
     def authorizing(self) -> str:
         return self.state_of(AUTHORIZE_GATEWAY)

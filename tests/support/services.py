@@ -18,12 +18,10 @@ import shipping.collecting
 import shipping.handlers
 from chassis.http.downstream import Downstream
 from chassis.saga.handlers import Handlers
-from chassis.wire.codec import Codec
 from payment.gateways.registry import Gateways
 from payment.http_gateway import HttpPaymentGateway
 from payment.lease import CallLease
 from payment.merchants.reporting import REACTIONS
-from proof.schemas import LocalRegistry
 from risk.rule_sets import RuleSets
 from shipping.http_courier import HttpCourier
 
@@ -44,7 +42,7 @@ def handlers() -> Mapping[str, Handlers]:
         "ledger": ledger.handlers.HANDLERS,
         "merchant": merchant.handlers.HANDLERS,
         "risk": risk.handlers.handlers(RuleSets()),
-        "notifier": notifier.handlers.handlers(Codec(LocalRegistry())),
+        "notifier": notifier.handlers.HANDLERS,
         "reconciliation": reconciliation.handlers.HANDLERS,
     }
     return {service: Handlers.of(own) for service, own in declared.items()}

@@ -73,6 +73,13 @@ the rows of its own messages, so a batch for two of them locks twice; two replic
 batch locks the rows for both at first.
 """
 
+Besides: TypeAlias = Sequence[Message] | None
+"""What is published besides the answers to a batch, in its transaction and at once after it; None is nothing.
+
+A message that begins another saga, or that belongs to none. It gets the partition number and the trace of the message
+that its ``causation_id`` names; where that is null, the partition number of the batch's first one.
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compensation(Generic[Command, Rows]):
@@ -189,13 +196,15 @@ class Step(Generic[Requested, Rows]):
     the outcome again in a restored database, of what its trigger has read in the published success. A step needs it
     whose outcome depends on rows that a reaction changes: nothing says which reactions came before a decision. Without
     it ``decide`` is called again.
+
+    ``save`` returns what is published besides (:data:`Besides`).
     """
 
     name: str
     triggers: tuple[AnySagaTrigger, ...]
     load: Callable[[Sequence[Requested], Connection], Rows]
     decide: Callable[[Requested, Rows, Envelope], Any]
-    save: Callable[[Rows, Connection], None]
+    save: Callable[[Rows, Connection], Besides]
     compensation: AnyCompensation | None
     restore: Callable[[Requested, Rows, Any], Any] | None = None
     lock: Lock | None = None
@@ -330,12 +339,12 @@ class AwaitedStray:
 class Reaction(Generic[Event]):
     """What a service does about an event of these sagas, by type and version, without being a step of one.
 
-    It must tolerate redelivery.
+    It must tolerate redelivery. ``apply`` returns what is published (:data:`Besides`).
     """
 
     on: type[Event]
     sagas: frozenset[tuple[str, int]]
-    apply: Callable[[Sequence[Event], Connection], None]
+    apply: Callable[[Sequence[Event], Connection], Besides]
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
 

@@ -16,6 +16,7 @@ from chassis.postgres.transient import utc_now
 from chassis.saga.retry import RetryPolicy
 from chassis.saga.steps import Compensation, Step
 from chassis.saga.triggers import AnySagaTrigger
+from ledger import late_captures
 from ledger.domain import OpenMerchantAccounts
 from ledger.model.merchants import accounts_of
 from ledger.model.payment_books import (
@@ -33,6 +34,7 @@ from ledger.model.payment_books import (
 from ledger.model.payment_requests import AcceptCapture
 from ledger.model.payments import Payment, PaymentStatus
 from ledger.model.transfers import Entry, NotBooked, Outcome, TransferKind, reference_of
+from ledger.sagas import capture_later
 from ledger.store import payment_books
 from ledger.store.accounts import new_account, open_accounts
 from messages.contract import Envelope, Message
@@ -78,11 +80,15 @@ def open_merchant_accounts(
 
 
 def on_step_awaited(events: Sequence[StepAwaited], tx: Connection) -> None:
-    """Post the holds of payments whose gateway has accepted the capture."""
+    """Book what gateways have accepted: the holds of payments are posted, and later captures booked beside theirs."""
+    captures = [
+        each for each in events if each.step == CAPTURE_OR_VOID and each.reference is not None and not each.undo
+    ]
+    late_captures.on_accepted([each for each in captures if each.saga_type == capture_later.NAME], tx)
     accepted = [
         AcceptCapture(saga_id=event.saga_id, step=CAPTURE_OR_VOID, message_id=event.message_id)
-        for event in events
-        if event.step == CAPTURE_OR_VOID and event.reference is not None and not event.undo
+        for event in captures
+        if event.saga_type != capture_later.NAME
     ]
     if not accepted:
         return

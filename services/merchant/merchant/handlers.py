@@ -11,11 +11,12 @@ from typing import Any, Final
 from prometheus_client import Counter, Histogram
 from sqlalchemy import Connection
 
-from chassis.saga.steps import Handler, Reaction
+from chassis.saga.steps import Besides, Handler, Reaction
 from chassis.telemetry.metrics import STEP_BUCKETS_S
-from merchant import merchant_tables, tables
+from merchant import late_cancellations, merchant_tables, tables
 from merchant.domain import Operation, Payment
 from merchant.reactions import APPLY
+from merchant.tables import PaymentRow
 from messages.contract import Message
 from messages.ledger import CaptureCommitted, PaymentCommitted, RefundCommitted, ReversalPosted, VoidCommitted
 from messages.payment import GatewayAuthorized, GatewayCaptured
@@ -47,8 +48,11 @@ REVERSAL: Final = frozenset({("payment_reversal", 1)})
 ONBOARDING: Final = frozenset({("merchant_onboarding", 1)})
 
 
-def apply(events: Sequence[Message], tx: Connection) -> None:
-    """Add these events to the facts of their payments. The rows are locked in one order everywhere."""
+def apply(events: Sequence[Message], tx: Connection) -> list[Message]:
+    """Add these events to the facts of their payments. The rows are locked in one order everywhere.
+
+    Return what begins the voids of payments whose cancellation came too late for their saga.
+    """
     found = tables.lock_payments(
         tx,
         ids={payment_id for event in events if (payment_id := getattr(event, "payment_id", None)) is not None},
@@ -58,15 +62,31 @@ def apply(events: Sequence[Message], tx: Connection) -> None:
     by_saga = {payment.saga_id: payment.payment_id for payment in before.values()}
     by_saga |= {each.saga_id: each.payment_id for payment in before.values() for each in payment.operations}
     after = dict(before)
+    causes: dict[int, Message] = {}
     for event in events:
         payment_id = getattr(event, "payment_id", None) or by_saga.get(event.saga_id)
-        if payment_id in after:
+        if payment_id is not None and payment_id in after:
             after[payment_id] = APPLY[type(event)](after[payment_id], event)
+            causes[payment_id] = event
     changed = [payment for payment_id, payment in after.items() if payment != before[payment_id]]
     tables.save_facts(tx, changed, [each for payment in changed for each in _changed(before, payment)])
-    created_at = {row.payment_id: row.created_at for row, _ in found}
+    rows = {row.payment_id: row for row, _ in found}
     for payment in changed:
-        _measure(before[payment.payment_id], payment, created_at[payment.payment_id])
+        _measure(before[payment.payment_id], payment, rows[payment.payment_id].created_at)
+    return [
+        message
+        for number, cause in causes.items()
+        if (message := _voided_late(rows[number], after[number], cause, tx)) is not None
+    ]
+
+
+def _voided_late(row: PaymentRow, payment: Payment, cause: Message, tx: Connection) -> Message | None:
+    """Store the void that a late cancellation leads to, and return what begins it."""
+    new = late_cancellations.void_of(row, payment)
+    if new is None:
+        return None
+    tables.insert_operation(tx, new, now=cause.occurred_at)
+    return late_cancellations.requested(row, new, cause)
 
 
 def _changed(before: dict[int, Payment], payment: Payment) -> Iterator[Operation]:
@@ -95,7 +115,7 @@ def on_merchant_onboarding_failed(events: Sequence[MerchantOnboardingFailed], tx
     merchant_tables.fail(tx, {event.saga_id: event.reason for event in events})
 
 
-def _reaction(on: type[Any], sagas: frozenset[tuple[str, int]], do: Callable[..., None] = apply) -> Reaction[Any]:
+def _reaction(on: type[Any], sagas: frozenset[tuple[str, int]], do: Callable[..., Besides] = apply) -> Reaction[Any]:
     return Reaction(on=on, sagas=sagas, apply=do)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, text
@@ -31,8 +31,8 @@ USED_KEYS = Statement("""
 """)
 
 CLAIM_KEY = text("""
-    INSERT INTO idempotency_keys (digest, fingerprint, payment_id, created_at)
-    VALUES (:digest, :fingerprint, :payment_id, :now)
+    INSERT INTO idempotency_keys (digest, fingerprint, payment_id, operation_id, created_at)
+    VALUES (:digest, :fingerprint, :payment_id, :operation_id, :now)
 """)
 
 
@@ -55,6 +55,6 @@ def lock_keys_and_load(
     }
 
 
-def claim_key(tx: Connection, digest: bytes, fingerprint: bytes, payment_id: int, *, now: datetime) -> None:
-    """Store a key whose request made no operation of its own."""
-    tx.execute(CLAIM_KEY, {"digest": digest, "fingerprint": fingerprint, "payment_id": payment_id, "now": now})
+def claim_key(tx: Connection, digest: bytes, used: UsedKey, *, now: datetime) -> None:
+    """Store a key with what it is used for."""
+    tx.execute(CLAIM_KEY, {"digest": digest, **asdict(used), "now": now})

@@ -33,14 +33,14 @@ from merchant.domain import (
 from merchant.fingerprints import fingerprint, key_digest
 from merchant.intake import in_progress, lock_of, outbox_row, replayed
 from merchant.key_tables import UsedKey
+from merchant.late_cancellations import NO_REASON, void_requested
 from merchant.tables import NewOperation, PaymentRow
 from messages.contract import Message
-from messages.merchant import CaptureRequested, PaymentCancellationRequested, RefundRequested, VoidRequested
+from messages.merchant import CaptureRequested, PaymentCancellationRequested, RefundRequested
 
 SAGA_VERSION: Final = 1
 SAGA_OF: Final = {Kind.CAPTURE: "capture_later", Kind.VOID: "void_payment", Kind.REFUND: "refund"}
 PAYMENT_SAGA: Final = ("payment", 1)
-NO_REASON: Final = "requested by the merchant"
 CAPTURE, CANCEL, REFUND = (
     (f"POST /v1/payments/{{payment_id}}/{name}", TypeAdapter(body))
     for name, body in (("capture", CaptureBody), ("cancel", CancelBody), ("refunds", RefundBody))
@@ -169,19 +169,17 @@ def _cancel(tx: Connection, requested: Requested, row: PaymentRow, payment: Paym
         return _cancel_under_way(tx, requested, row, context)
     _check(check_void(payment))
     new = _new(requested, context, Kind.VOID, payment.amount_minor, 0, body.reason or "")
-    event = VoidRequested(
-        **_envelope(new, context),
-        **_of(row, "payment_id", "merchant_id", "is_live", "currency", "amount_minor", "reference", "gateway_account"),
-        payment_saga_id=row.saga_id,
-        reason=new.reason or NO_REASON,
-    )
+    event = void_requested(row, new, message_id=new_id(), causation_id=None, at=context.now)
     return _store(tx, requested, context, new, event)
 
 
 def _cancel_under_way(tx: Connection, requested: Requested, row: PaymentRow, context: Context) -> Done:
     """Request the cancellation from the saga of the payment, which shows whether it came in time."""
-    key_tables.claim_key(tx, requested.digest, requested.fingerprint, row.payment_id, now=context.now)
-    if not tables.request_cancellation(tx, row.payment_id, now=context.now):
+    _claim(tx, requested, None, context)
+    reason: str = requested.body.reason or ""
+    if not tables.request_cancellation(
+        tx, row.payment_id, reason=reason, late_void_id=context.operation_id, now=context.now
+    ):
         return Done(operation_id=None, rows=[])
     event = PaymentCancellationRequested(
         message_id=new_id(),
@@ -191,7 +189,7 @@ def _cancel_under_way(tx: Connection, requested: Requested, row: PaymentRow, con
         causation_id=None,
         occurred_at=context.now,
         **_of(row, "payment_id", "merchant_id", "is_live"),
-        reason=requested.body.reason or NO_REASON,
+        reason=reason or NO_REASON,
     )
     rows = [outbox_row(event, context.codec, requested.traceparent)]
     outbox.save(tx, rows)
@@ -202,8 +200,6 @@ def _new(
     requested: Requested, context: Context, kind: Kind, amount_minor: int, fee_minor: int, reason: str
 ) -> NewOperation:
     return NewOperation(
-        digest=requested.digest,
-        fingerprint=requested.fingerprint,
         operation_id=context.operation_id,
         payment_id=requested.payment_id,
         saga_id=context.new_saga_id(),
@@ -230,10 +226,16 @@ def _of(row: PaymentRow, *names: str) -> dict[str, Any]:
 
 
 def _store(tx: Connection, requested: Requested, context: Context, new: NewOperation, event: Message) -> Done:
+    _claim(tx, requested, new.operation_id, context)
     tables.insert_operation(tx, new, now=context.now)
     rows = [outbox_row(event, context.codec, requested.traceparent)]
     outbox.save(tx, rows)
     return Done(operation_id=new.operation_id, rows=rows)
+
+
+def _claim(tx: Connection, requested: Requested, operation_id: int | None, context: Context) -> None:
+    used = UsedKey(fingerprint=requested.fingerprint, payment_id=requested.payment_id, operation_id=operation_id)
+    key_tables.claim_key(tx, requested.digest, used, now=context.now)
 
 
 def _check(reason: NotPossible | None) -> None:

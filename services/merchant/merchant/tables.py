@@ -93,6 +93,8 @@ payments = Table(
     Column("dispute_lost_minor", BigInteger, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("cancellation_requested_at", DateTime(timezone=True)),
+    Column("cancellation_reason", Text, comment="the merchant's words; may be empty"),
+    Column("late_void_id", BigInteger, comment="the operation that follows where the cancellation is late"),
     Column("authorized_at", DateTime(timezone=True)),
     Column("captured_at", DateTime(timezone=True)),
     Column("committed_at", DateTime(timezone=True)),
@@ -184,10 +186,8 @@ class NewPayment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewOperation:
-    """A capture, a void or a refund to store, with the digest and the fingerprint of its request."""
+    """A capture, a void or a refund to store."""
 
-    digest: bytes
-    fingerprint: bytes
     operation_id: int
     payment_id: int
     saga_id: str
@@ -255,16 +255,12 @@ SAVE_OPERATIONS = Statement(f"""
 """)
 
 INSERT_OPERATION = text("""
-    WITH claimed AS (
-        INSERT INTO idempotency_keys (digest, fingerprint, payment_id, operation_id, created_at)
-        VALUES (:digest, :fingerprint, :payment_id, :operation_id, :now)
-    )
     INSERT INTO operations (operation_id, payment_id, saga_id, kind, state, amount_minor, fee_minor, reason, created_at)
     VALUES (:operation_id, :payment_id, :saga_id, :kind, 'PENDING', :amount_minor, :fee_minor, :reason, :now)
 """)
 
 REQUEST_CANCELLATION = text("""
-    UPDATE payments SET cancellation_requested_at = :now
+    UPDATE payments SET cancellation_requested_at = :now, cancellation_reason = :reason, late_void_id = :late_void_id
     WHERE payment_id = :payment_id AND cancellation_requested_at IS NULL
 """)
 
@@ -328,13 +324,14 @@ def save_facts(tx: Connection, payments: Sequence[Payment], operations: Sequence
 
 
 def insert_operation(tx: Connection, new: NewOperation, *, now: datetime) -> None:
-    """Store an operation as PENDING, together with its key."""
+    """Store an operation as PENDING."""
     tx.execute(INSERT_OPERATION, {**asdict(new), "kind": new.kind.value, "now": now})
 
 
-def request_cancellation(tx: Connection, payment_id: int, *, now: datetime) -> bool:
+def request_cancellation(tx: Connection, payment_id: int, *, reason: str, late_void_id: int, now: datetime) -> bool:
     """Record a request to cancel a payment. Return False where one is recorded already."""
-    return tx.execute(REQUEST_CANCELLATION, {"payment_id": payment_id, "now": now}).rowcount == 1
+    values = {"payment_id": payment_id, "reason": reason, "late_void_id": late_void_id, "now": now}
+    return tx.execute(REQUEST_CANCELLATION, values).rowcount == 1
 
 
 def ended(tx: Connection, ids: Collection[int]) -> set[int]:

@@ -11,12 +11,11 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import Connection
 
-from chassis.saga.steps import Handler, Reaction, Step
-from chassis.wire.codec import Codec
+from chassis.saga.steps import Besides, Handler, Reaction, Step
 from messages.merchant import CaptureRequested, PaymentSubmitted, RefundRequested, VoidRequested
 from messages.saga import CaptureFailed, PaymentFailed, RefundFailed, VoidFailed
 from notifier.domain import NOTIFY_MERCHANT, Failure, Subject, notify, renotify
-from notifier.notices import Save, saving, store_failed
+from notifier.notices import save, store_failed
 from notifier.sagas import capture_later, payment, payment_reversal, refund, void_payment
 from notifier.tables import load_subscriptions, record_failures, record_subjects
 
@@ -42,37 +41,17 @@ FAILURES: tuple[tuple[type[Any], frozenset[tuple[str, int]]], ...] = (
 )
 
 
-def handlers(codec: Codec) -> tuple[Handler, ...]:
-    """Return the handlers, which encode with ``codec`` what they publish of an event."""
-    save = saving(codec)
-    step = Step(
-        name=NOTIFY_MERCHANT,
-        triggers=TRIGGERS,
-        load=load_subscriptions,
-        decide=notify,
-        save=save,
-        compensation=None,
-        restore=renotify,
-    )
-    begun = [Reaction(on=on, sagas=sagas, apply=_on_begun(subject, save)) for on, sagas, subject in BEGINNINGS]
-    ended = [Reaction(on=on, sagas=sagas, apply=_on_failed(save)) for on, sagas in FAILURES]
-    return (step, *begun, *ended)
-
-
-def _on_begun(subject: Callable[[Any], Subject], save: Save) -> Callable[[Sequence[Any], Connection], None]:
-    def apply(events: Sequence[Any], tx: Connection) -> None:
+def _on_begun(subject: Callable[[Any], Subject]) -> Callable[[Sequence[Any], Connection], Besides]:
+    def apply(events: Sequence[Any], tx: Connection) -> Besides:
         """Record what these sagas are about."""
-        store_failed(record_subjects([subject(event) for event in events], tx), save, tx)
+        return store_failed(record_subjects([subject(event) for event in events], tx), tx)
 
     return apply
 
 
-def _on_failed(save: Save) -> Callable[[Sequence[Failed], Connection], None]:
-    def apply(events: Sequence[Failed], tx: Connection) -> None:
-        """Record how these sagas failed."""
-        store_failed(record_failures([_failure(event) for event in events], tx), save, tx)
-
-    return apply
+def on_failed(events: Sequence[Failed], tx: Connection) -> Besides:
+    """Record how these sagas failed."""
+    return store_failed(record_failures([_failure(event) for event in events], tx), tx)
 
 
 def _failure(event: Failed) -> Failure:
@@ -83,3 +62,18 @@ def _failure(event: Failed) -> Failure:
         reason=event.reason,
         failed_at=event.occurred_at,
     )
+
+
+HANDLERS: tuple[Handler, ...] = (
+    Step(
+        name=NOTIFY_MERCHANT,
+        triggers=TRIGGERS,
+        load=load_subscriptions,
+        decide=notify,
+        save=save,
+        compensation=None,
+        restore=renotify,
+    ),
+    *(Reaction(on=on, sagas=sagas, apply=_on_begun(subject)) for on, sagas, subject in BEGINNINGS),
+    *(Reaction(on=on, sagas=sagas, apply=on_failed) for on, sagas in FAILURES),
+)

@@ -9,7 +9,7 @@ from messages.notifier import MerchantEvent
 from notifier import api, webhook_metrics
 from notifier.calling import Caller
 from notifier.delivering import Deliverer
-from notifier.handlers import handlers
+from notifier.handlers import HANDLERS
 from notifier.notices import saving
 from notifier.outgoing import TOPIC
 from notifier.sealing import Sealing
@@ -27,7 +27,7 @@ def build(dependencies: Dependencies) -> Service:
         clock=utc_now,
     )
     return Service(
-        handlers=handlers(codec),
+        handlers=HANDLERS,
         app=api.application(dependencies),
         measures=webhook_metrics.MEASURES,
         tasks=tasks(utc_now),

@@ -1,4 +1,4 @@
-"""The outbox rows of merchants' events, for those who prefer Kafka to webhooks."""
+"""The messages of merchants' events, for those who prefer Kafka to webhooks."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from notifier.domain import MerchantNotice
 TOPIC: Final = "notification.events"
 SOURCE: Final = "notifier"
 PARTITION: Final = 0
-"""The worker that owns it publishes the row, as one that was left over, within a quarter of a minute."""
+"""Of what no message has led to: the worker that owns it publishes the row within a quarter of a minute."""
 
 
-def row_of(notice: MerchantNotice, codec: Codec) -> OutboxRow:
-    """Return the outbox row that publishes an event of a merchant, in a trace of its own."""
-    event = MerchantEvent(
+def event_of(notice: MerchantNotice) -> MerchantEvent:
+    """Return the message of an event of a merchant."""
+    return MerchantEvent(
         message_id=notice.event_id,
         saga_id=notice.merchant_id,
         saga_type="notification",
@@ -31,6 +31,10 @@ def row_of(notice: MerchantNotice, codec: Codec) -> OutboxRow:
         type=notice.type.value,
         payload=notice.body,
     )
+
+
+def row_of(event: MerchantEvent, codec: Codec) -> OutboxRow:
+    """Return the outbox row of an event that no message has led to, in a trace of its own."""
     return OutboxRow(
         id=event.message_id,
         topic=TOPIC,

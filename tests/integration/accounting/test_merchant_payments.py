@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from typing import Any
 
 import pytest
 
+from chassis.wire.envelope import new_id
 from ledger.model.merchants import InvalidMerchant, UnknownMerchant
 from ledger.model.transfers import NotBooked
 from messages.contract import Message
@@ -208,6 +210,65 @@ def test_a_later_capture_leaves_the_hold_until_its_own_saga(merchant: MerchantUn
     assert ledger.rows(IN_TRANSIT) == []
     with pytest.raises(NotBooked, match="is resolved by"):
         handle(ledger, payment.captured_later(60))
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_a_later_capture_that_is_accepted_is_in_transit_and_then_the_merchants(
+    merchant: MerchantUnderTest, order: tuple[int, ...]
+) -> None:
+    ledger, payment, saga_id = merchant.ledger, PaymentUnderTest(of=merchant, capture="LATER"), new_id()
+    handle(ledger, payment.validated())
+    handle(ledger, payment.captured(0))
+    before = shared(ledger, "captures_in_transit")
+    requested, accepted = payment.capture_requested(saga_id, 40), payment.accepted_later(saga_id)
+    messages = [requested, accepted, payment.captured_later(40, fee_minor=2, saga_id=saga_id)]
+    for number, index in enumerate(order):
+        handle(ledger, messages[index])
+        if number == 1 and messages[order[2]] is messages[2]:
+            assert (merchant.balances(), shared(ledger, "captures_in_transit") - before) == ({}, -40)
+    for again in (requested, accepted):
+        handle(ledger, again)
+    assert (payment.status(), merchant.balances()) == ("CAPTURED", {"pending": 38})
+    assert shared(ledger, "captures_in_transit") == before
+    assert ledger.rows(IN_TRANSIT) == []
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_a_later_capture_that_is_accepted_and_fails_leaves_the_hold_for_another_one(
+    merchant: MerchantUnderTest, order: tuple[int, ...]
+) -> None:
+    ledger, payment, saga_id = merchant.ledger, PaymentUnderTest(of=merchant, capture="LATER"), new_id()
+    handle(ledger, payment.validated())
+    handle(ledger, payment.captured(0))
+    before = shared(ledger, "captures_in_transit")
+    messages = [
+        payment.capture_requested(saga_id, 40),
+        payment.accepted_later(saga_id),
+        payment.failed_later(saga_id),
+    ]
+    for index in (*order, *order):
+        handle(ledger, messages[index])
+    assert (payment.status(), shared(ledger, "captures_in_transit")) == ("AUTHORIZED", before)
+    second = new_id()
+    handle(ledger, payment.capture_requested(second, 60))
+    handle(ledger, payment.accepted_later(second))
+    handle(ledger, payment.captured_later(60, fee_minor=2, saga_id=second))
+    assert (payment.status(), merchant.balances()) == ("CAPTURED", {"pending": 58})
+    assert shared(ledger, "captures_in_transit") == before
+    assert ledger.rows(IN_TRANSIT) == []
+
+
+def test_a_payment_whose_later_capture_failed_may_be_voided(merchant: MerchantUnderTest) -> None:
+    ledger, payment, saga_id = merchant.ledger, PaymentUnderTest(of=merchant, capture="LATER"), new_id()
+    handle(ledger, payment.validated())
+    handle(ledger, payment.captured(0))
+    before = shared(ledger, "captures_in_transit")
+    handle(ledger, payment.capture_requested(saga_id, 40))
+    handle(ledger, payment.accepted_later(saga_id))
+    handle(ledger, payment.failed_later(saga_id))
+    assert isinstance(only(ledger, payment.voided()), VoidCommitted)
+    assert (payment.status(), shared(ledger, "captures_in_transit")) == ("VOIDED", before)
+    assert ledger.rows(IN_TRANSIT) == []
 
 
 def test_a_payment_that_its_merchant_voids_is_released(merchant: MerchantUnderTest) -> None:

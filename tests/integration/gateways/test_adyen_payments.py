@@ -350,6 +350,22 @@ def test_a_capture_that_fails_days_later_is_reported_once(paying: Paying, books:
     assert paying.report() == []
 
 
+def test_a_capture_that_succeeds_after_it_had_failed_calls_a_person(paying: Paying, books: AdyenBooks) -> None:
+    captured(paying, books)
+    paying.take(said(books, paying, "CAPTURE_FAILED", "captures"))
+    paying.report()
+    paying.take(said(books, paying, "CAPTURE", "captures", eventDate="2026-05-09T08:00:00+02:00"))
+    assert paying.all_fates()[-1] == ("CAPTURE", "STRANGE")
+
+
+def test_a_failure_that_is_read_after_the_second_success_calls_a_person(paying: Paying, books: AdyenBooks) -> None:
+    captured(paying, books)
+    paying.take(said(books, paying, "CAPTURE", "captures", eventDate="2026-05-09T08:00:00+02:00"))
+    paying.take(said(books, paying, "CAPTURE_FAILED", "captures"))
+    assert paying.report() == []
+    assert (paying.row().state, paying.fates()) == ("CAPTURED", [("CAPTURE_FAILED", "STRANGE")])
+
+
 def test_a_failed_capture_before_its_success_waits_and_is_then_its_outcome(paying: Paying, books: AdyenBooks) -> None:
     paying.capture_after(paying.authorized())
     paying.take(said(books, paying, "CAPTURE_FAILED", "captures"))

@@ -171,5 +171,34 @@ async def test_staff_read_a_payment_and_the_reports_that_a_person_decides_about(
     assert unmatched.status_code == 200
 
 
+async def test_a_person_closes_what_is_strange_once_and_says_why(at_stripe: Paying) -> None:
+    with at_stripe.engine.begin() as tx:
+        tx.execute(
+            text(
+                "INSERT INTO gateway_notices (id, account, dedupe, event, received_at, fate, headers, tries) "
+                "VALUES ('N1', :account, 'N1', 'CAPTURE', now(), 'STRANGE', '[]', 0)"
+            ),
+            {"account": STRIPE},
+        )
+    unused: Any = None
+    with verifying() as verifier:
+        dependencies = Dependencies(settings=unused, engine=at_stripe.engine, codec=unused, verifier=verifier)
+        transport = httpx.ASGITransport(api.application(dependencies))
+        async with httpx.AsyncClient(transport=transport, base_url="http://payment") as client:
+            answers = [
+                await client.post(
+                    "/v1/gateway-notices/N1/closing",
+                    json={"reason": "booked again"},
+                    headers={"Authorization": f"Bearer {token('staff-1', role)}"},
+                )
+                for role in ("support", "operator", "operator")
+            ]
+            reading = {"Authorization": f"Bearer {token('support-1', 'support')}"}
+            closed = await client.get("/v1/gateway-notices?fate=CLOSED", headers=reading)
+    assert [each.status_code for each in answers] == [403, 204, 409]
+    (notice,) = [each for each in closed.json()["notices"] if each["id"] == "N1"]
+    assert (notice["closed_by"], notice["closed_reason"]) == ("staff-1", "booked again")
+
+
 def test_the_account_of_a_webhook_is_its_provider(at_stripe: Paying, at_adyen: tuple[Paying, AdyenBooks]) -> None:
     assert (at_stripe.webhooks.provider, at_adyen[0].webhooks.provider) == (STRIPE, ADYEN)

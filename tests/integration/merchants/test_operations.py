@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from messages.merchant import VoidRequested
 from messages.saga import CaptureFailed, RefundFailed, VoidFailed
 from support.merchants import (
     MerchantStack,
@@ -129,6 +130,39 @@ def test_a_cancellation_that_comes_too_late_leaves_the_payment_captured(
     merchant_stack.react(*captured_events(merchant_stack, made))
     assert read(client, made)["status"] == "CAPTURED"
     assert operate(client, made["id"], "cancel").status_code == 409
+
+
+def test_a_cancellation_that_comes_too_late_voids_the_authorization_once(
+    client: httpx.Client, merchant_stack: MerchantStack
+) -> None:
+    made = pay(client, payment_body(capture="later")).json()
+    events = authorized_events(merchant_stack, made)
+    merchant_stack.react(events[0])
+    assert operate(client, made["id"], "cancel", reason="changed my mind").status_code == 202
+    for again in (events[1:], events[1:], events[2:]):
+        merchant_stack.react(*again)
+    (void,) = read(client, made)["operations"]
+    assert (void["kind"], void["state"]) == ("VOID", "PENDING")
+    assert merchant_stack.published(merchant_stack.saga_of(void["id"])) == [VoidRequested.FULL_NAME]
+    assert operate(client, made["id"], "capture").status_code == 409
+    merchant_stack.react(operation_failed(merchant_stack, void["id"], VoidFailed))
+    merchant_stack.react(*events)
+    (void,) = read(client, made)["operations"]
+    assert void["state"] == "FAILED"
+    (_, again) = operate(client, made["id"], "cancel").json()["operations"]
+    merchant_stack.react(void_committed(merchant_stack, made, again["id"]))
+    assert read(client, made)["status"] == "VOIDED"
+
+
+def test_the_facts_that_make_a_cancellation_late_may_come_in_any_order(
+    client: httpx.Client, merchant_stack: MerchantStack
+) -> None:
+    made = pay(client, payment_body(capture="later")).json()
+    assert operate(client, made["id"], "cancel").status_code == 202
+    for event in reversed(authorized_events(merchant_stack, made)):
+        merchant_stack.react(event)
+    (void,) = read(client, made)["operations"]
+    assert merchant_stack.published(merchant_stack.saga_of(void["id"])) == [VoidRequested.FULL_NAME]
 
 
 def test_of_two_refunds_of_60_on_100_at_once_one_is_taken(shop: Shopkeeper, client: httpx.Client) -> None:

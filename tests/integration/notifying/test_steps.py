@@ -6,8 +6,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from chassis.postgres.migrations import differences
+from chassis.process.published import published_of
+from chassis.process.reconcile import Replay
 from chassis.testing.service import types
 from messages.contract import Message
 from messages.ledger import CaptureCommitted, PaymentCommitted, RefundCommitted, ReversalPosted, VoidCommitted
@@ -17,7 +20,7 @@ from notifier import tables
 from notifier.domain import EventType
 from notifier.store import endpoints
 from support.builders import a
-from support.notifiers import NotifierUnderTest, new_merchant
+from support.notifiers import CODEC, NotifierUnderTest, new_merchant
 
 PAYMENT_ID = 2**62 + 1
 URL = "http://127.0.0.1:1/hooks"
@@ -74,7 +77,7 @@ def test_the_step_is_done_when_the_event_its_deliveries_and_its_message_are_stor
     service = notifier.service()
     event = of(trigger, saga, service.saga_id, merchant, **fields)
     published: Any = service.deliver(event)
-    assert types(published) == [answer]
+    assert types(published) == [answer, "MerchantEvent"]
     assert (published[0].payment_id, published[0].merchant_id, published[0].is_live, published[0].deliveries) == (
         PAYMENT_ID, merchant, False, 2,
     )  # fmt: skip
@@ -98,7 +101,7 @@ def test_a_redelivered_event_changes_nothing(notifier: NotifierUnderTest) -> Non
 
 def test_without_an_endpoint_the_step_is_done_and_the_event_is_published(notifier: NotifierUnderTest) -> None:
     merchant, service = new_merchant(), notifier.service()
-    (answer,) = service.deliver(of(PaymentCommitted, "payment", service.saga_id, merchant, capture="NOW"))
+    (answer, _) = service.deliver(of(PaymentCommitted, "payment", service.saga_id, merchant, capture="NOW"))
     assert answer.deliveries == 0  # type: ignore[attr-defined]
     assert [each.type for each in notifier.published((merchant, False))] == ["payment.captured"]
 
@@ -108,7 +111,7 @@ def test_a_disabled_endpoint_gets_nothing(notifier: NotifierUnderTest) -> None:
     with notifier.engine.begin() as tx:
         endpoints.disable(endpoint.endpoint_id, endpoint.owner, tx, because="MERCHANT", now=notifier.clock())
     service = notifier.service()
-    (answer,) = service.deliver(of(PaymentCommitted, "payment", service.saga_id, endpoint.owner[0], capture="NOW"))
+    (answer, _) = service.deliver(of(PaymentCommitted, "payment", service.saga_id, endpoint.owner[0], capture="NOW"))
     assert answer.deliveries == 0  # type: ignore[attr-defined]
 
 
@@ -140,8 +143,8 @@ def test_a_failed_saga_is_notified_once_in_whichever_order_its_events_come(
         of(beginning, saga, service.saga_id, endpoint.owner[0], reference="order 7"),
         failing(end, saga, service.saga_id, cause),
     )
-    for index in order:
-        assert service.deliver(messages[index]) == []
+    published = [each for index in order for each in service.deliver(messages[index])]
+    assert types(published) == ["MerchantEvent"]
     (sent,) = notifier.published(endpoint.owner)
     assert sent.type == (cancelled_as if cause == "CANCELLED" else fails_as)
     assert sent.occurred_at == datetime(2026, 5, 1, tzinfo=UTC)
@@ -175,3 +178,19 @@ def test_in_a_restored_database_the_deliveries_are_planned_again_and_the_answer_
 def test_every_event_type_has_the_form_of_the_standard() -> None:
     for event_type in EventType:
         assert all(part.replace("_", "").isalnum() for part in event_type.split("."))
+
+
+def test_a_restored_database_takes_over_the_answer_and_publishes_the_event_again_under_its_id(
+    notifier: NotifierUnderTest,
+) -> None:
+    endpoint = notifier.endpoint(URL)
+    service = notifier.service()
+    event = of(PaymentCommitted, "payment", service.saga_id, endpoint.owner[0], capture="NOW")
+    answer, sent = service.deliver(event)
+    with notifier.engine.begin() as tx:
+        tx.execute(text("TRUNCATE effects, events, deliveries, outbox CASCADE"))
+    read = published_of(service.handlers, [(0, answer)], service.read)
+    done = Replay("notifier", service.handlers, notifier.engine, CODEC, read).run()
+    assert (done.repeated, list(done.open)) == (1, [])
+    assert [each.message_id for each in notifier.published(endpoint.owner)] == [sent.message_id]
+    assert notifier.rows("SELECT type FROM outbox WHERE aggregateid = :id", id=service.saga_id) == []

@@ -24,9 +24,9 @@ from ledger.model.payment_books import (
     moved,
 )
 from ledger.model.payments import Payment, PaymentAmounts, PaymentChange, PaymentStatus
-from ledger.model.transfers import Booked, NotBooked, Outcome, Reason, Refused, TransferKind, reference_of
+from ledger.model.transfers import Booked, Entry, NotBooked, Outcome, Reason, Refused, TransferKind, reference_of
 
-HOLD, POST, VOID = TransferKind.HOLD, TransferKind.POST, TransferKind.VOID
+HOLD, POST, VOID, CORRECTION = TransferKind.HOLD, TransferKind.POST, TransferKind.VOID, TransferKind.CORRECTION
 NOTHING: Final = Booked(id=0, is_repeated=True)
 """There was nothing to book: what is requested stands already."""
 
@@ -100,7 +100,9 @@ class CommitCapture(OfPayment):
 
     def needs(self) -> Needs:
         """Return the hold, its post and the accounts of a capture."""
-        own = (reference_of(self.saga_id, self.step), reference_of(self.saga_id, CAPTURE_OR_VOID))
+        own = [reference_of(self.saga_id, self.step), reference_of(self.saga_id, CAPTURE_OR_VOID)]
+        if self.saga_id != self.payment_saga_id:
+            own.append(reference_of(self.saga_id, RESERVE_BALANCE))
         paths = self.paths("gateway_receivable", "captures_in_transit", "pending", "fees")
         return Needs(own=own, named=(self.hold,), paths=paths, payment_ids=(self.payment_id,))
 
@@ -113,7 +115,7 @@ class CommitCapture(OfPayment):
             raise NotBooked(f"Payment {payment.payment_id} of {amounts.authorized_minor} has {captured} captured.")
         if self.captured_minor == 0:
             return books.book(source, moves=moved(payment, PaymentStatus.AUTHORIZED))
-        posted_minor = self._post(books, source.of(CAPTURE_OR_VOID))
+        posted_minor = self._post(books, source)
         entries = self.merchant.entries(
             "captured",
             {
@@ -126,9 +128,14 @@ class CommitCapture(OfPayment):
         after = replace(amounts, captured_minor=self.captured_minor, fee_minor=self.fee_minor)
         return books.book(source, entries=entries, moves=moved(payment, PaymentStatus.CAPTURED, after))
 
-    def _post(self, books: Books, accepted: Source) -> int:
-        """Return what is in transit once the hold is posted."""
+    def _post(self, books: Books, source: Source) -> int:
+        """Return what is in transit once the hold is posted, or released where its capture is booked beside it."""
+        accepted = source.of(CAPTURE_OR_VOID)
         resolved_by = books.resolved_by(self.hold)
+        beside = None if resolved_by is not None else books.known(accepted.reference)
+        if beside is not None:
+            books.book(source.of(RESERVE_BALANCE), kind=VOID, of=self.hold)
+            return sum(max(0, entry.amount_minor) for entry in beside.entries)
         if resolved_by is None:
             entries = self.merchant.entries("reserved", {"amount": self.captured_minor}, self.currency)
             books.book(accepted, kind=POST, of=self.hold, entries=entries)
@@ -159,6 +166,49 @@ class AcceptCapture(PaymentRequest):
         if books.known(self.hold) is None or books.resolved_by(self.hold) is not None:
             return NOTHING
         return books.book(source, kind=POST, of=self.hold)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptLateCapture(OfPayment):
+    """Book what a gateway has accepted of a later capture, beside the hold: the money is in transit.
+
+    The hold stays until the capture is proven. So one that fails is corrected, and another capture or a void follows.
+    """
+
+    payment_saga_id: str
+    capture_minor: int
+
+    @property
+    def hold(self) -> str:
+        """The reference of the payment's hold."""
+        return reference_of(self.payment_saga_id, RESERVE_BALANCE)
+
+    def needs(self) -> Needs:
+        """Return the hold, what is booked already, and the accounts in transit."""
+        accepted = reference_of(self.saga_id, self.step)
+        paths = self.paths("gateway_receivable", "captures_in_transit")
+        return Needs(own=(accepted, f"{accepted}:undo"), named=(self.hold,), paths=paths)
+
+    def book(self, books: Books, source: Source) -> Outcome:
+        """Book it once, unless the hold is resolved: then the capture is proven, or nothing is held any more."""
+        is_open = books.known(self.hold) is not None and books.resolved_by(self.hold) is None
+        if not is_open or books.known(source.reference) is not None:
+            return NOTHING
+        entries = self.merchant.entries("reserved", {"amount": self.capture_minor}, self.currency)
+        return books.book(source, entries=entries)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorrectLateCapture(AcceptLateCapture):
+    """Correct what was accepted of a later capture that then failed."""
+
+    def book(self, books: Books, source: Source) -> Outcome:
+        """Book the correction once; where nothing was accepted there is nothing to correct."""
+        accepted = books.known(source.reference)
+        if accepted is None or books.known(f"{source.reference}:undo") is not None:
+            return NOTHING
+        entries = tuple(Entry(each.account, -each.amount_minor, each.currency) for each in accepted.entries)
+        return books.book(source, kind=CORRECTION, of=source.reference, entries=entries, is_undo=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from ledger.domain import payment_trigger
 from ledger.model.merchants import Merchant
 from ledger.model.payment_requests import CommitCapture
 from messages.ledger import CaptureCommitted
 from messages.payment import LateCaptured
+
+NAME: Final = "capture_later"
+SAGAS: Final = frozenset({(NAME, 1)})
 
 
 def commit(event: LateCaptured, step: str) -> CommitCapture:
@@ -24,4 +29,4 @@ def commit(event: LateCaptured, step: str) -> CommitCapture:
     )
 
 
-COMMITTING = payment_trigger(saga="capture_later", on=LateCaptured, read=commit, succeeds_with=CaptureCommitted)
+COMMITTING = payment_trigger(saga=NAME, on=LateCaptured, read=commit, succeeds_with=CaptureCommitted)

@@ -179,6 +179,15 @@ payment_disputes = Table(
     PrimaryKeyConstraint("dispute_id", name="payment_disputes_once"),
 )
 
+late_captures = Table(
+    "late_captures",
+    metadata,
+    Column("saga_id", Text, primary_key=True),
+    Column("request", Text, comment="JSON: what is captured; null until its event is read"),
+    Column("accepted_by", Text, comment="the message that the gateway has accepted it"),
+    Column("has_failed", Boolean, nullable=False),
+)
+
 batches = Table(
     "batches",
     metadata,

@@ -55,6 +55,13 @@ class Notice:
     reported: Reported | None = None
     is_unknown: bool = False
 
+    @property
+    def reference(self) -> str | None:
+        """The gateway's id of what it tells of."""
+        if self.reported is not None:
+            return self.reported.gateway_reference
+        return None if self.claim is None else self.claim.reference
+
 
 def key_in(text: object) -> str | None:
     """Return the key of an attempt that a text is, else None."""

@@ -6,18 +6,21 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 from sqlalchemy import Engine, text
 
 from chassis.http.auth import Principal, require
+from chassis.http.fields import Remark
 from chassis.http.json_body import JsonRoute
 from chassis.http.problem import PROBLEM_RESPONSES, Problem
 from payment.gateways.notices import NUMBER, payment_id_in
-from payment.merchants.notices_table import NoticeFate
+from payment.merchants.notices_table import NoticeFate, close
 
 LISTED_MAX = 500
 Staff = Annotated[Principal, Depends(require("support", "operator"))]
+Operator = Annotated[Principal, Depends(require("operator"))]
 PaymentId = Annotated[str, Path(pattern=f"^{NUMBER.pattern}$")]
+NoticeId = Annotated[str, Path(pattern=r"^[0-9A-Za-z_:-]{1,128}$")]
 
 FIND = text("""
     SELECT CAST(payment_id AS text) AS payment_id, saga_id, merchant_id, is_live, account, gateway, gateway_payment_id,
@@ -38,7 +41,7 @@ REVERSALS = text("""
 
 NOTICES = text("""
     SELECT id, account, event, received_at, fate, kind, gateway_payment_id, CAST(payment_id AS text) AS payment_id,
-           gateway_reference, amount_minor, currency, reason, decide_at
+           gateway_reference, amount_minor, currency, reason, decide_at, closed_by, closed_reason
     FROM gateway_notices WHERE fate = :fate ORDER BY received_at, id LIMIT :limit
 """)
 
@@ -104,6 +107,16 @@ class NoticeAnswer(BaseModel):
     currency: str | None
     reason: str | None
     decide_at: datetime | None
+    closed_by: str | None
+    closed_reason: str | None
+
+
+class NoticeClosing(BaseModel):
+    """What was done about a report that did not fit its payment."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Remark
 
 
 class NoticeList(BaseModel):
@@ -143,5 +156,17 @@ def routes(engine: Engine) -> APIRouter:
         with engine.connect() as tx:
             rows = tx.execute(NOTICES, {"fate": fate.value, "limit": limit}).mappings().all()
         return NoticeList(notices=[NoticeAnswer(**each) for each in rows])
+
+    @router.post(
+        "/v1/gateway-notices/{notice_id}/closing",
+        status_code=204,
+        responses={s: PROBLEM_RESPONSES[s] for s in (400, 401, 403, 409, 413, 415, 422, 500, 503)},
+    )
+    def close_gateway_notice(notice_id: NoticeId, closing: NoticeClosing, operator: Operator) -> None:
+        """Record what was done about a strange report. It books nothing: put the money right first."""
+        with engine.begin() as tx:
+            is_closed = close(tx, notice_id, by=operator.subject, reason=closing.reason)
+        if not is_closed:
+            raise Problem(status=409, detail=f"No report {notice_id} is strange; read the list of those that are.")
 
     return router

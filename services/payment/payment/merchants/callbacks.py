@@ -21,7 +21,7 @@ from chassis.saga.evidence import Claim, Received
 from payment.gateways import adyen_webhooks, stripe_webhooks
 from payment.gateways.notices import Notice
 from payment.merchants.domain import MerchantPaymentState
-from payment.merchants.notices_table import NoticeFate, add_notice
+from payment.merchants.notices_table import NoticeFate, add_notice, has_failed
 from payment.merchants.tables import find_payments
 
 AUTHORIZE = "authorize_gateway"
@@ -160,8 +160,18 @@ class GatewayCallbacks:
             fate = NoticeFate.EVIDENCE
         elif notice.reported is not None:
             fate = NoticeFate.WAITING
+        if self._is_success_after_failure(tx, notice):
+            # The ledger has taken the money back. As evidence of a success that is known it would be passed over.
+            fate = NoticeFate.STRANGE
+            log.error("A capture that had failed has succeeded; a person decides.", reference=notice.reference)
         is_new = add_notice(tx, received, notice, fate)
         return is_new and fate is NoticeFate.EVIDENCE
+
+    def _is_success_after_failure(self, tx: Connection, notice: Notice) -> bool:
+        claim = notice.claim
+        if notice.event != "CAPTURE" or claim is None or claim.outcome is not Outcome.SUCCEEDED:
+            return False
+        return has_failed(tx, self.account, notice.reference or "")
 
     def _notice(self, headers: Sequence[tuple[str, str]], body: bytes) -> Notice:
         number = dict(headers).get(ITEM, "0")

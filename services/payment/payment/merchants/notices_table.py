@@ -50,7 +50,9 @@ class NoticeFate(enum.StrEnum):
     NEEDLESS = "NEEDLESS"
     """A report of what was known before, or of what our own request has led to."""
     STRANGE = "STRANGE"
-    """A report that does not fit its payment; a person decides."""
+    """A report that does not fit its payment, or a success after a failure; a person decides."""
+    CLOSED = "CLOSED"
+    """A person has put it right, with a reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,8 +89,11 @@ def gateway_notices_table(metadata: MetaData) -> Table:
         Column("body", LargeBinary, comment="as it came; null: the evidence has it"),
         Column("tries", SmallInteger, nullable=False),
         Column("decide_at", DateTime(timezone=True), comment="null: it is decided"),
+        Column("closed_by", Text, comment="who has put right what was strange"),
+        Column("closed_reason", Text),
         UniqueConstraint("account", "dedupe", name="gateway_notices_once"),
     )
+    Index("gateway_notices_by_reference", table.c.account, table.c.gateway_reference)
     Index("gateway_notices_waiting", table.c.decide_at, postgresql_where=table.c.decide_at.is_not(None))
     return table
 
@@ -135,7 +140,7 @@ _REPORT = (
 )  # fmt: skip
 NOTICE = Columns.of(
     gateway_notices_table(MetaData()),
-    without=["tries"],
+    without=["tries", "closed_by", "closed_reason"],
     sources={
         "id": "received.id",
         "account": "received.provider",
@@ -144,6 +149,7 @@ NOTICE = Columns.of(
         "event": "notice.event",
         "fate": "fate.value",
         **{name: _of_report(name) for name in _REPORT},
+        "gateway_reference": lambda each: each.notice.reference,
         "headers": lambda each: json.dumps(list(each.received.headers)),
         "body": lambda each: None if each.fate is NoticeFate.EVIDENCE else each.received.body,
         "decide_at": lambda each: each.received.received_at if each.fate is NoticeFate.WAITING else None,
@@ -156,6 +162,24 @@ ADD = Statement(f"""
     SELECT {NOTICE.values}, 0
     FROM {NOTICE.rows}
     ON CONFLICT (account, dedupe) DO NOTHING
+    RETURNING id
+""")
+
+FAILED_CAPTURE = Statement("""
+    SELECT id FROM gateway_notices
+    WHERE account = %(account)s AND gateway_reference = %(reference)s AND kind = 'CAPTURE_FAILED' AND fate = 'REPORTED'
+""")
+
+CAPTURES = Statement("""
+    SELECT id FROM gateway_notices
+    WHERE account = %(account)s AND gateway_reference = %(reference)s AND event = 'CAPTURE'
+        AND starts_with(dedupe, gateway_reference || ':CAPTURE:true:')
+""")
+
+CLOSE = Statement("""
+    UPDATE gateway_notices
+    SET fate = 'CLOSED', closed_by = %(by)s, closed_reason = %(reason)s
+    WHERE id = %(id)s AND fate = 'STRANGE'
     RETURNING id
 """)
 
@@ -211,6 +235,21 @@ def add_notice(tx: Connection, received: Received, notice: Notice, fate: NoticeF
     """Store an item of a webhook, and return whether it is new."""
     row = _NewNotice(received=received, notice=notice, fate=fate)
     return bool(ADD.rows(tx, NOTICE.parameters([row])))
+
+
+def has_failed(tx: Connection, account: str, capture: str) -> bool:
+    """Return whether a capture, by the gateway's id of it, was reported as failed."""
+    return bool(FAILED_CAPTURE.rows(tx, {"account": account, "reference": capture}))
+
+
+def has_succeeded_again(tx: Connection, account: str, capture: str) -> bool:
+    """Return whether the gateway has told of more than one success of a capture, each at a time of its own."""
+    return len(CAPTURES.rows(tx, {"account": account, "reference": capture})) > 1
+
+
+def close(tx: Connection, notice_id: str, *, by: str, reason: str) -> bool:
+    """Record that a person has put right what was strange, and return whether it still was."""
+    return bool(CLOSE.rows(tx, {"id": notice_id, "by": by, "reason": reason}))
 
 
 def lock_waiting(tx: Connection, *, now: datetime, limit: int = DECIDED_MAX) -> list[StoredReport]:

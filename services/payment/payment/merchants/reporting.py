@@ -33,9 +33,10 @@ from payment.merchants.notices_table import (
     body_of,
     decide,
     end_reversals,
+    has_succeeded_again,
     lock_waiting,
 )
-from payment.merchants.reports import decided, payment_of, reversed_minor
+from payment.merchants.reports import DISPUTES, Decided, decided, payment_of, reversed_minor
 from payment.merchants.tables import lock_payments, lock_refunds, save_payments
 from payment.sagas import payment_reversal
 
@@ -112,6 +113,8 @@ def _decide(
     refund = None if payment is None else _refund_of(report, payment, payments.refunds)
     is_acting = payment is not None and payment.acting_saga_id in acting
     follows = decided(report, payment, refund, is_acting=is_acting, now=now)
+    if follows.fate is NoticeFate.REPORTED and _is_overtaken(report, tx):
+        follows = Decided(fate=NoticeFate.STRANGE)
     if follows.fate is NoticeFate.EVIDENCE:
         _store_evidence(report, tx, now)
     if follows.fate is NoticeFate.STRANGE:
@@ -119,6 +122,13 @@ def _decide(
     if follows.fate is not NoticeFate.REPORTED or follows.payment is None:
         return follows.fate
     return _publish(report, follows.payment, follows.refund, payments, tx, codec, now)
+
+
+def _is_overtaken(report: StoredReport, tx: Connection) -> bool:
+    """Return whether a capture's failure is read after a second success of it: which one is true, a person decides."""
+    reported = report.reported
+    is_failure = reported.kind is Kind.CAPTURE_FAILED
+    return is_failure and has_succeeded_again(tx, report.account, reported.gateway_reference)
 
 
 def _publish(
@@ -133,7 +143,8 @@ def _publish(
     """Store a reversal and publish it; what was reported before changes nothing."""
     event = _event(report, payment, refund, now)
     if not add_reversal(tx, _reversal(event, notice_id=report.id)):
-        return NoticeFate.NEEDLESS
+        # A dispute is told of by several events. A capture or a refund of one id fails once.
+        return NoticeFate.NEEDLESS if report.reported.kind in DISPUTES else NoticeFate.STRANGE
     payments.change(payment)
     if refund is not None:
         payments.refunds[refund.refund_id] = refund

@@ -74,8 +74,8 @@ CAPTURE_LATER_V1 = SagaDefinition(
     reactions={
         LateCaptured: ("reconciliation",),
         CaptureCommitted: ("merchant", "reconciliation"),
-        CaptureRequested: ("notifier",),
-        CaptureFailed: ("notifier",),
+        CaptureRequested: ("ledger", "notifier"),
+        CaptureFailed: ("ledger", "notifier"),
     },
     references=(ReferenceDefinition(kind="payment", event=CaptureRequested, field="payment_id"),),
 )

@@ -43,3 +43,10 @@ def upgrade() -> None:
         sa.Column("state", sa.Text, nullable=False, comment="OPEN, WON or LOST"),
         sa.PrimaryKeyConstraint("dispute_id", name="payment_disputes_once"),
     )
+    op.create_table(
+        "late_captures",
+        sa.Column("saga_id", sa.Text, primary_key=True),
+        sa.Column("request", sa.Text, comment="JSON: what is captured; null until its event is read"),
+        sa.Column("accepted_by", sa.Text, comment="the message that the gateway has accepted it"),
+        sa.Column("has_failed", sa.Boolean, nullable=False),
+    )

@@ -80,6 +80,8 @@ def upgrade() -> None:
         sa.Column("dispute_lost_minor", sa.BigInteger, nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("cancellation_requested_at", sa.DateTime(timezone=True)),
+        sa.Column("cancellation_reason", sa.Text, comment="the merchant's words; may be empty"),
+        sa.Column("late_void_id", sa.BigInteger, comment="the operation that follows where the cancellation is late"),
         sa.Column("authorized_at", sa.DateTime(timezone=True)),
         sa.Column("captured_at", sa.DateTime(timezone=True)),
         sa.Column("committed_at", sa.DateTime(timezone=True)),

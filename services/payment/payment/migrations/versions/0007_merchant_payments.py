@@ -88,11 +88,14 @@ def _create_notices() -> None:
         sa.Column("body", sa.LargeBinary, comment="as it came; null: the evidence has it"),
         sa.Column("tries", sa.SmallInteger, nullable=False),
         sa.Column("decide_at", sa.DateTime(timezone=True), comment="null: it is decided"),
+        sa.Column("closed_by", sa.Text, comment="who has put right what was strange"),
+        sa.Column("closed_reason", sa.Text),
         sa.UniqueConstraint("account", "dedupe", name="gateway_notices_once"),
     )
     op.create_index(
         "gateway_notices_waiting", "gateway_notices", ["decide_at"], postgresql_where=sa.text("decide_at IS NOT NULL")
     )
+    op.create_index("gateway_notices_by_reference", "gateway_notices", ["account", "gateway_reference"])
     op.create_table(
         "gateway_reversals",
         sa.Column("reversal_id", sa.Text, primary_key=True, comment="also the id of its saga"),
