@@ -16,55 +16,24 @@ from typing import Any
 from chassis.saga import awaited
 from chassis.saga.answers import Accepted, NotFound, Proven
 from chassis.saga.attempt_rows import FoundAttempt, may_be
-from chassis.saga.attempts import AwaitedPolicy, Cancel, attempt_key
+from chassis.saga.attempts import AwaitedPolicy, attempt_key
 from chassis.saga.awaited import Act, AwaitedEffect, Change
 from chassis.saga.awaited_decisions import evidence_of
 from chassis.saga.effects import OPEN, EffectState
 from chassis.saga.evidence import Claim, attempt_of
 from chassis.saga.unit_of_work import AwaitedAct
-from payment.gateways.port import Gateway, Refund, Requested, Taken, Void, gateway_id
+from payment.gateways.port import Gateway, Requested, Taken, Void, gateway_id
 from proof.gateway_calls import ACCOUNT, NO_ANSWER, Asked, Call, Reached, ScriptedAccount, reached
+from proof.gateway_invariants import count, is_left_to_a_person, is_settled, wrong
+from proof.gateway_lanes import STRAY, UNDO, GatewayState, Lane
 from proof.gateway_world import AMOUNT_MINOR, CURRENCY, PAYMENT_ID, World
 
 SAGA = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 CALL = timedelta(seconds=6)
 UNDER_WAY_MAX = 1
-UNDO, STRAY = 1, 2
-"""The lanes: 0 is the step, then its undo, then what undoes its attempts 1, 2, … that belong to no step."""
-SETTLED = (EffectState.DONE, EffectState.REJECTED, EffectState.FENCED)
 ACTS = {Act.SEND: AwaitedAct.SEND, Act.SEND_AGAIN: AwaitedAct.SEND, Act.QUERY: AwaitedAct.QUERY}
 ACTS |= {Act.CANCEL: AwaitedAct.CANCEL}
-
-
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """Something that is requested of the gateway, with the gateway's own ids of its attempts and its calls."""
-
-    row: AwaitedEffect
-    ids: tuple[str | None, ...] = (None,)
-    calls: frozenset[Call] = frozenset()
-
-    @property
-    def state(self) -> EffectState:
-        """The state of its effect."""
-        return self.row.effect.state
-
-
-@dataclass(frozen=True, slots=True)
-class GatewayState:
-    """One state of everything. ``has_failed``: the saga is fenced, and compensates what is done."""
-
-    lanes: tuple[Lane | None, ...]
-    world: World
-    under_way: tuple[Asked, ...] = ()
-    has_failed: bool = False
-    is_late: bool = False
-    contradicted: str | None = None
-
-    def with_lane(self, index: int, lane: Lane) -> GatewayState:
-        """Return the state with this lane."""
-        return replace(self, lanes=(*self.lanes[:index], lane, *self.lanes[index + 1 :]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +159,7 @@ class GatewayModel:
             if call.act is not AwaitedAct.QUERY or call.answers:
                 continue
             key = attempt_key(SAGA, lane.row.effect.step, call.number)
-            found = self._found(index, call, self._request(state, index), key)
+            found = self._found(index, call, _requested(state, index, self.request), key)
             if not isinstance(found, Asked):
                 without = state.with_lane(index, _with_call(lane, call, None))
                 return self._settled(without, index, call, found)
@@ -211,7 +180,7 @@ class GatewayModel:
     # Calls
 
     def _call(self, state: GatewayState, index: int, lane: Lane, call: Call) -> Iterator[tuple[str, GatewayState]]:
-        key, request = attempt_key(SAGA, lane.row.effect.step, call.number), self._request(state, index)
+        key, request = attempt_key(SAGA, lane.row.effect.step, call.number), _requested(state, index, self.request)
         if call.is_fresh is None:
             may_be_fresh = call.act is AwaitedAct.QUERY and call.provider_id is not None and index == 0
             for is_fresh in (False, True) if may_be_fresh else (False,):
@@ -248,25 +217,6 @@ class GatewayModel:
             fresh = gateway_id(call.provider_id) if call.is_fresh else None
             self._reached[known] = reached(self.gateway(ScriptedAccount(call.answers), fresh), call, request, key)
         return self._reached[known]
-
-    def _request(self, state: GatewayState, index: int) -> Requested:
-        main = state.lanes[0]
-        assert main is not None, "it is begun at first"
-        if index == 0:
-            return self.request
-        if index == UNDO:
-            details = [each.detail for each in main.row.attempts if each.detail is not None]
-            taken = Taken.of(details[-1]) if details else None
-            found = None if taken is None else taken.gateway_payment_id
-        else:
-            found = gateway_id(main.ids[index - STRAY])
-        return Void(
-            account=ACCOUNT,
-            payment_id=PAYMENT_ID,
-            gateway_payment_id=found,
-            amount_minor=AMOUNT_MINOR,
-            currency=CURRENCY,
-        )
 
     def _settled(self, state: GatewayState, index: int, call: Call, found: Reached) -> GatewayState:
         """Take the answer to a call, as ``chassis.saga.awaited_steps`` does."""
@@ -335,56 +285,12 @@ class GatewayModel:
 
     def violation(self, _before: GatewayState, state: GatewayState) -> str | None:
         """Return what is wrong with a state."""
-        if state.contradicted is not None:
-            return f"{state.contradicted}, though the gateway contradicts nothing"
-        main, undo = state.lanes[0], state.lanes[UNDO]
-        assert main is not None, "it is begun at first"
-        if undo is not None and undo.state is EffectState.REJECTED:
-            return "the undo failed"
-        is_undone = undo is not None and undo.state is EffectState.DONE
-        count = self._count(state)
-        if count > 1:
-            return "charged twice"
-        if main.state in (EffectState.REJECTED, EffectState.FENCED) and count:
-            return f"{main.state.value}, and charged"
-        if is_undone and count:
-            return "undone, and charged"
-        if main.state is EffectState.DONE and undo is None and count != 1:
-            return "DONE, and not charged"
-        return None
-
-    def _count(self, state: GatewayState) -> int:
-        """Return how often what was requested was done."""
-        taken = state.world.taken
-        match self.request:
-            case Void():
-                return taken.cancelled
-            case Refund():
-                return taken.refunded
-            case _ if self.step == "authorize_gateway":
-                return taken.held + taken.captured
-            case _:
-                return taken.captured + taken.capture_failed
+        return wrong(state, count(state, self.request))
 
     def is_end(self, state: GatewayState) -> bool:
         """Return whether nothing is owed."""
-        main, undo = state.lanes[0], state.lanes[UNDO]
-        assert main is not None, "it is begun at first"
-        if state.is_late or self._is_left_to_a_person(state):
-            return True
-        if main.state not in SETTLED or any(each is not None and each.state in OPEN for each in state.lanes):
-            return False
-        return not (state.has_failed and main.state is EffectState.DONE) or undo is not None
-
-    def _is_left_to_a_person(self, state: GatewayState) -> bool:
-        """Return whether all sends of a lane are used up, or nothing was ever charged and the cancel found nothing."""
-        for index, lane in enumerate(state.lanes):
-            if lane is not None and lane.state in OPEN and not lane.calls and not state.under_way:
-                current = lane.row.current
-                is_lost = current.cancel is Cancel.REFUSED and not self._count(state)
-                if is_lost or current.sends >= self._policy(index).sends_max:
-                    return True
-        return False
+        charged = count(state, self.request)
+        return state.is_late or is_left_to_a_person(state, charged, self.policy.sends_max) or is_settled(state)
 
 
 def _with_call(lane: Lane, call: Call, after: Call | None) -> Lane:
@@ -401,3 +307,24 @@ def _remembering(lane: Lane, number: int, provider_id: str | None) -> Lane:
 
 def _named(asked: Asked) -> str:
     return f"{asked.method} {asked.path}"
+
+
+def _requested(state: GatewayState, index: int, request: Requested) -> Requested:
+    """Return what a lane requests of the gateway."""
+    main = state.lanes[0]
+    assert main is not None, "it is begun at first"
+    if index == 0:
+        return request
+    if index == UNDO:
+        details = [each.detail for each in main.row.attempts if each.detail is not None]
+        taken = Taken.of(details[-1]) if details else None
+        found = None if taken is None else taken.gateway_payment_id
+    else:
+        found = gateway_id(main.ids[index - STRAY])
+    return Void(
+        account=ACCOUNT,
+        payment_id=PAYMENT_ID,
+        gateway_payment_id=found,
+        amount_minor=AMOUNT_MINOR,
+        currency=CURRENCY,
+    )
