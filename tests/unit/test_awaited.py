@@ -331,6 +331,23 @@ def test_under_a_cancel_a_success_alone_settles_nothing() -> None:
     assert on_evidence(refused.after, CANCELLABLE, proves(Outcome.SUCCEEDED)).after.effect.state is DONE
 
 
+def test_a_success_that_is_told_after_a_final_void_is_of_before_it_and_contradicts_nothing() -> None:
+    final = replace(CANCELLABLE, void_is_final=True)
+    cancelled = on_fenced(an_awaited(SENT), final).after
+    voided = on_evidence(cancelled, final, proves(Outcome.VOIDED)).after
+    late = on_evidence(voided, final, proves(Outcome.SUCCEEDED))
+    assert (late.after, late.acts) == (voided, ())
+    assert Act.CONTRADICT in on_evidence(voided, CANCELLABLE, proves(Outcome.SUCCEEDED)).acts
+
+
+def test_a_final_void_of_what_is_done_and_being_undone_may_be_our_own_undo() -> None:
+    final = replace(CANCELLABLE, void_is_final=True)
+    done = on_evidence(an_awaited(SENT), final, proves(Outcome.SUCCEEDED)).after
+    undone = on_evidence(on_fenced(done, final).after, final, proves(Outcome.VOIDED))
+    assert undone.acts == ()
+    assert Act.CONTRADICT in on_evidence(done, final, proves(Outcome.VOIDED)).acts
+
+
 def test_what_the_provider_voids_by_itself_is_rejected() -> None:
     change = on_evidence(an_awaited(SENT), CANCELLABLE, proves(Outcome.VOIDED))
     assert (change.after.effect.state, change.acts) == (REJECTED, (Act.PUBLISH, Act.WAKE))

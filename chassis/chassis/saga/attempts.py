@@ -73,6 +73,9 @@ class AwaitedPolicy:
     ``not_found_is_proof``: a query that finds nothing, once the call is over, proves that it will never arrive.
     ``sends_within``: so long after its first send an attempt may be sent again; later its provider may have deleted the
     key, and would execute it anew. None: a key is never deleted.
+    ``void_is_final``: what is voided there never succeeds any more. A success that is told later is of before the void,
+    as a cancel voids also what had succeeded, so it contradicts nothing. Nor does a void that is told of what is done
+    in a saga that is fenced: its undo is such a void.
     """
 
     no_return: bool
@@ -82,6 +85,7 @@ class AwaitedPolicy:
     grace: timedelta = timedelta(0)
     not_found_is_proof: bool = False
     sends_within: timedelta | None = None
+    void_is_final: bool = False
 
     def __post_init__(self) -> None:
         if self.attempts_max < 1 or self.sends_max < 1:

@@ -252,7 +252,7 @@ def on_evidence(awaited: AwaitedEffect, policy: AwaitedPolicy, evidence: Evidenc
         case Outcome.ABSENT:
             return _absent(awaited, policy, attempt)
         case Outcome.VOIDED:
-            return _voided(awaited, attempt)
+            return _voided(awaited, policy, attempt)
         case Outcome.CANCEL_REFUSED:
             if attempt.cancel is not Cancel.OUT or attempt.state is not AttemptState.OPEN:
                 return Change(after=awaited)
@@ -284,6 +284,8 @@ def _succeeded(awaited: AwaitedEffect, policy: AwaitedPolicy, attempt: Attempt, 
         return _contradict_once(awaited, attempt) if is_known and detail != attempt.detail else Change(after=awaited)
     if attempt.cancel is Cancel.OUT and attempt.state is AttemptState.OPEN:
         return Change(after=awaited)  # The cancel may void it; only the cancel's own outcome settles.
+    if attempt.state is AttemptState.VOIDED and policy.void_is_final:
+        return Change(after=awaited)
     if effect.state in OPEN and is_current:
         succeeded = replace(attempt, state=AttemptState.SUCCEEDED, detail=detail)
         return _settle(_with_attempt(awaited, succeeded), policy, EffectState.DONE)
@@ -322,10 +324,11 @@ def _absent(awaited: AwaitedEffect, policy: AwaitedPolicy, attempt: Attempt) -> 
     return _fence(failed)
 
 
-def _voided(awaited: AwaitedEffect, attempt: Attempt) -> Change:
+def _voided(awaited: AwaitedEffect, policy: AwaitedPolicy, attempt: Attempt) -> Change:
     effect = awaited.effect
     if attempt.state is AttemptState.SUCCEEDED and effect.state is EffectState.DONE:
-        return _contradict_once(awaited, attempt)
+        is_our_undo = policy.void_is_final and effect.closing
+        return Change(after=awaited) if is_our_undo else _contradict_once(awaited, attempt)
     if attempt.state is not AttemptState.OPEN:
         return Change(after=awaited)
     voided = _with_attempt(awaited, replace(attempt, state=AttemptState.VOIDED))

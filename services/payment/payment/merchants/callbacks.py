@@ -20,7 +20,7 @@ from chassis.saga.attempts import Outcome, attempt_key
 from chassis.saga.evidence import Claim, Received
 from payment.gateways import adyen_webhooks, stripe_webhooks
 from payment.gateways.notices import Notice
-from payment.merchants.domain import MerchantPaymentState
+from payment.merchants.domain import MerchantPayment, MerchantPaymentState
 from payment.merchants.notices_table import NoticeFate, add_notice, has_failed
 from payment.merchants.tables import find_payments
 
@@ -102,14 +102,19 @@ class AdyenWebhooks:
             payment = find_payments(tx, payment_ids=[payment_id]).found.get(payment_id)
         if payment is None or payment.account != self.account:
             return replace(notice, is_unknown=True)
-        key = attempt_key(payment.saga_id, AUTHORIZE, 1)
-        if notice.event in ("AUTHORISATION", "TECHNICAL_CANCEL"):
-            return replace(notice, claim=replace(claim, key=key))
-        is_fence = notice.event == "CANCELLATION" and payment.state is MerchantPaymentState.REQUESTED
-        if not is_fence:
-            return notice
-        outcome = Outcome.VOIDED if claim.outcome is Outcome.SUCCEEDED else Outcome.CANCEL_REFUSED
-        return replace(notice, claim=Claim(outcome=outcome, key=key, detail=claim.detail))
+        return about_payment(notice, claim, payment)
+
+
+def about_payment(notice: Notice, claim: Claim, payment: MerchantPayment) -> Notice:
+    """Return what an item says that names its payment alone: it is about the attempt to authorize that. Pure."""
+    key = attempt_key(payment.saga_id, AUTHORIZE, 1)
+    if notice.event in ("AUTHORISATION", "TECHNICAL_CANCEL"):
+        return replace(notice, claim=replace(claim, key=key))
+    is_fence = notice.event == "CANCELLATION" and payment.state is MerchantPaymentState.REQUESTED
+    if not is_fence:
+        return notice
+    outcome = Outcome.VOIDED if claim.outcome is Outcome.SUCCEEDED else Outcome.CANCEL_REFUSED
+    return replace(notice, claim=Claim(outcome=outcome, key=key, detail=claim.detail))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

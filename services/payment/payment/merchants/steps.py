@@ -148,7 +148,12 @@ def _authorizing(gateways: Gateways) -> AwaitedStep[AuthorizeGateway, Authorize,
         name=AUTHORIZE_GATEWAY,
         triggers=(merchant_payment.AUTHORIZATION,),
         policy=AwaitedPolicy(
-            no_return=False, can_cancel=True, attempts_max=3, sends_max=SENDS_MAX, sends_within=SENDS_WITHIN
+            no_return=False,
+            can_cancel=True,
+            attempts_max=3,
+            sends_max=SENDS_MAX,
+            sends_within=SENDS_WITHIN,
+            void_is_final=True,
         ),
         ladder=AUTHORIZING,
         call=AwaitedCall(
