@@ -110,6 +110,11 @@ def account_callers() -> tuple[str, ...]:
     return tuple(service for service in account_readers() if service not in starters())
 
 
+def token_issuer() -> str:
+    """Return the service that issues merchants' short tokens: the one that takes their requests about accounts."""
+    return next(service for service in account_readers() if service in starters())
+
+
 def called_back() -> tuple[str, ...]:
     """Return the services with a step whose outcome comes later: their provider calls them back."""
     found = [step.service for saga in DEFINITIONS.values() for step in saga.steps if step.awaited is not None]

@@ -22,6 +22,7 @@ from stack.contract import (
     redis_keys,
     services,
     starters,
+    token_issuer,
     webhook_sender,
 )
 from stack.home import Home, State
@@ -42,7 +43,6 @@ AUDIENCE = "baraza"
 WEBHOOK_PATH = "/v1/callbacks/courier"
 WEBHOOK_SECRETS = "courier-webhook"
 """The file in the home with the secrets that sign the courier's webhooks, the newest first. Only those two read it."""
-MERCHANT = "merchant"
 PAYER_KEY, MERCHANT_TOKEN_KEY = "payer-key", "merchant-token-key"
 """The files in the home with the key that hashes merchants' payers, and with the one that signs their short tokens."""
 WEBHOOK_KEY = "webhook-key"
@@ -240,10 +240,11 @@ def _merchant_keys(home: Home, state: State, service: str) -> dict[str, str]:
 
     The files are made where they are missing.
     """
-    if MERCHANT not in state.ports:
+    issuing = token_issuer()
+    if issuing not in state.ports:
         return {}
-    if service != MERCHANT:
-        return {"BARAZA_MERCHANT_JWKS_URL": f"{http_url(state, MERCHANT)}/.well-known/jwks.json"}
+    if service != issuing:
+        return {"BARAZA_MERCHANT_JWKS_URL": f"{http_url(state, issuing)}/.well-known/jwks.json"}
     home.password(PAYER_KEY)
     if not home.password_file(MERCHANT_TOKEN_KEY).exists():
         key = generate_private_key(SECP256R1())

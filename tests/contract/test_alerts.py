@@ -17,6 +17,8 @@ import checkout.main
 import checkout.tables
 import ledger.main
 import ledger.tables
+import merchant.main
+import merchant.tables
 import payment.main
 import payment.tables
 import reconciliation.main
@@ -37,6 +39,8 @@ OWN = (
     ledger.main.OVERDUE,
     checkout.main.OVERDUE,
     payment.main.NOTICES,
+    merchant.main.OVERDUE,
+    payment.main.OVERDUE,
     reconciliation.main.OVERDUE,
     *reconciliation.main.MEASURES,
     *webhook_metrics.MEASURES,
@@ -75,7 +79,7 @@ def test_every_query_names_a_metric_that_exists() -> None:
 
 
 def test_each_saga_is_counted_where_its_requests_are_undecided() -> None:
-    modules = (checkout.tables, ledger.tables, payment.tables, reconciliation.tables)
+    modules = (checkout.tables, ledger.tables, merchant.tables, payment.tables, reconciliation.tables)
     queried = " ".join(str(module.OVERDUE) for module in modules)
     counted = re.findall(r"SELECT '(\w+)', count", queried)
     assert sorted(counted) == sorted({definition.name for definition in DEFINITIONS.values()})

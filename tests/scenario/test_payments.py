@@ -1,4 +1,4 @@
-"""Merchants' payments through the whole system: one payment happens, its money is booked, and its merchant is told."""
+"""Merchants' payments through the whole system: a payment happens, its money is booked, its merchant is notified."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class Chain:
     codec: Codec = field(default_factory=lambda: Codec(LocalRegistry()))
 
     def run(self, start: Message, end: str = "") -> list[Message]:
-        """Publish an event of a saga, deliver what follows to whoever handles it, and return all messages.
+        """Publish an event of a saga, deliver what follows to the services that handle it, and return all messages.
 
         With ``end`` it waits for what gateways report, until a message of that type is published.
         """

@@ -31,7 +31,11 @@ def merchant_token(*roles: str, issuer: str = MERCHANT_ISSUER, ttl_s: int = 60) 
 @pytest.fixture(scope="module")
 def verifier() -> Iterator[TwoIssuers]:
     with verifying() as general:
-        yield TwoIssuers(general, Verifier("", MERCHANT_ISSUER, AUDIENCE, fetch=own_keys))
+        yield TwoIssuers(
+            general,
+            Verifier("", MERCHANT_ISSUER, AUDIENCE, fetch=own_keys),
+            believed=frozenset({"merchant", "live", "test"}),
+        )
 
 
 def test_tokens_of_both_issuers_identify_their_callers(verifier: TwoIssuers) -> None:

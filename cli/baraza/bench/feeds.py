@@ -25,7 +25,7 @@ from sqlalchemy import Engine, create_engine, text
 from baraza.terminal import Refusal, notify
 from chassis.http.gateway_accounts import GatewayAccount, GatewayAccounts
 from chassis.postgres import migrations
-from chassis.postgres.bounds import SERVING
+from chassis.postgres.bounds import MIGRATING, SERVING
 from chassis.postgres.database import prepare
 from chassis.wire.codec import Codec
 from chassis.wire.registry import Subject
@@ -178,7 +178,7 @@ def _database(stack: Stack) -> Iterator[Engine]:
     password = stack.password(postgres.SUPERUSER)
     host, port = stack.endpoints.postgres_host, str(stack.endpoints.postgres_port)
     anywhere = make_conninfo("", host=host, port=port, user=postgres.SUPERUSER, password=password, dbname="postgres")
-    with psycopg.connect(anywhere, autocommit=True) as admin:
+    with psycopg.connect(anywhere, autocommit=True, **MIGRATING.arguments) as admin:
         admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(NAME)))
         url = f"postgresql+psycopg://{postgres.SUPERUSER}:{password}@{host}:{port}/{NAME}"
         engine = prepare(create_engine(url, connect_args=SERVING.arguments), answer_s=SERVING.answer_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +14,10 @@ from baraza.commands.options import COUNT_MAX, SEED_MAX, Home, Json
 from baraza.terminal import FOUND_A_PROBLEM, notify, progress, put, put_json, stop
 
 if TYPE_CHECKING:
+    from baraza.demo.payments.listener import Listener
+    from baraza.demo.payments.plan import Plan
     from baraza.demo.payments.result import DemoOfPayments
+    from baraza.demo.payments.run import Payments
     from baraza.system.running import Running
 
 SAGAS = ("payment", "capture_later", "void_payment", "refund", "payment_reversal", "settlement", "merchant_onboarding")
@@ -61,7 +65,7 @@ def payments(
 
 def _run(stack: Running, *, count: int, merchants: int, seed: int) -> DemoOfPayments:
     from baraza.audit import console
-    from baraza.demo.payments import closing, lake, listener, plan, run
+    from baraza.demo.payments import closing, lake, listener, plan
     from baraza.demo.payments.result import DemoOfPayments
     from baraza.storefront.dataset import file_of
     from baraza.storefront.purchases import purchases
@@ -69,26 +73,14 @@ def _run(stack: Running, *, count: int, merchants: int, seed: int) -> DemoOfPaym
     began_at, began_s = datetime.now(UTC), time.monotonic()
     name = f"{int(began_at.timestamp()):x}"
     planned = plan.plan(purchases(file_of("transactions")), count=count, merchants=merchants, seed=seed, run=name)
-    till = run.Till(stack=stack)
     with listener.listening() as endpoints:
-        notify(f"Registering {len(planned.merchants)} merchants.")
-        run.register(till, planned, endpoints)
-        with closing.disturbed(stack):
-            with progress("payments requested", len(planned.payments)) as advance:
-                made = run.submit(till, planned, name, advance)
-            with progress("payments ended", len(made.shown)) as advance:
-                run.settle(till, made, advance)
-            acts = run.follow_up(till, made, name)
-            with progress("captures, voids and refunds ended", sum(acts.values())) as advance:
-                run.settle(till, made, advance)
-        till.close()
+        made, acts = _pay(stack, planned, endpoints, name)
         notify("Waiting for the last webhooks.")
         closing.wait_for_deliveries(lambda: endpoints.counts().total(), len(made.shown))
         notify("Closing the gateways' batches and reconciling.")
         reconciled = closing.reconcile(stack)
-        blocked = closing.blocked_by_risk(
-            stack, [one for one, found in made.shown.items() if found["status"] == "FAILED"]
-        )
+        failed = [payment_id for payment_id, found in made.shown.items() if found["status"] == "FAILED"]
+        blocked = closing.blocked_by_risk(stack, failed)
     injected = {payment_id for payment_id, each in made.planned.items() if each.is_fraud}
     return DemoOfPayments(
         payments=made,
@@ -102,3 +94,21 @@ def _run(stack: Running, *, count: int, merchants: int, seed: int) -> DemoOfPaym
         report=console.run(stack, AUDIT_WAIT_S),
         took_s=time.monotonic() - began_s,
     )
+
+
+def _pay(stack: Running, planned: Plan, endpoints: Listener, name: str) -> tuple[Payments, Mapping[str, int]]:
+    """Register the merchants, request the payments and follow them to their end, with faults at both gateways."""
+    from baraza.demo.payments import closing, run
+
+    with run.sending(stack) as client:
+        notify(f"Registering {len(planned.merchants)} merchants.")
+        run.register(client, planned, endpoints)
+        with closing.disturbed(stack):
+            with progress("payments requested", len(planned.payments)) as advance:
+                made = run.submit(client, planned, name, advance)
+            with progress("payments ended", len(made.shown)) as advance:
+                run.settle(client, made, advance)
+            acts = run.follow_up(client, made, name)
+            with progress("captures, voids and refunds ended", sum(acts.values())) as advance:
+                run.settle(client, made, advance)
+    return made, acts

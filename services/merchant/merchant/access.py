@@ -17,10 +17,11 @@ from fastapi import Depends
 from sqlalchemy import Engine
 
 from chassis.http.auth import InvalidToken, Principal, Verifier
-from chassis.http.issuers import LIVE, MERCHANT, TEST, TwoIssuers
+from chassis.http.issuers import TwoIssuers
 from chassis.http.problem import Problem
 from chassis.http.rate_limits import admitted
 from merchant import keys, merchant_tables
+from merchant.roles import LIVE, MERCHANT, TEST
 
 STAFF: Final = frozenset({"support", "finance", "operator"})
 """Roles that read any merchant. Only an operator changes one."""

@@ -24,6 +24,7 @@ from merchant.access import KeysAndTokens
 from merchant.endpoints import ApiResources
 from merchant.intake import TOPIC, Terms
 from merchant.payment_batcher import PaymentBatcher
+from merchant.roles import MERCHANT_ROLES
 from merchant.waiting import OutcomeWaiter
 from merchant.worker_slots import PaymentIds
 from messages.merchant import (
@@ -72,7 +73,7 @@ def application(dependencies: Dependencies, requests_per_second: Mapping[str, in
     problem.install(app, body_bytes_max=BODY_BYTES_MAX)
     metrics.install(app, dependencies.traces)
     general = dependencies.verifier
-    verifier = general if issuer is None else TwoIssuers(general, issuer.verifier())
+    verifier = general if issuer is None else TwoIssuers(general, issuer.verifier(), believed=MERCHANT_ROLES)
     app.state.verifier = KeysAndTokens(dependencies.engine, verifier)
     app.state.rate_limits = RateLimits(
         settings.redis_url, RedisLogin.of(settings), requests_per_second, service=settings.service

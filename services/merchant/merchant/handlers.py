@@ -17,6 +17,7 @@ from merchant import late_cancellations, merchant_tables, tables
 from merchant.domain import Operation, Payment
 from merchant.reactions import APPLY
 from merchant.tables import PaymentRow
+from merchant.sagas import payment_reversal
 from messages.contract import Message
 from messages.ledger import CaptureCommitted, PaymentCommitted, RefundCommitted, ReversalPosted, VoidCommitted
 from messages.payment import GatewayAuthorized, GatewayCaptured
@@ -44,7 +45,6 @@ PAYMENT: Final = frozenset({("payment", 1)})
 CAPTURE_LATER: Final = frozenset({("capture_later", 1)})
 VOID_PAYMENT: Final = frozenset({("void_payment", 1)})
 REFUND: Final = frozenset({("refund", 1)})
-REVERSAL: Final = frozenset({("payment_reversal", 1)})
 ONBOARDING: Final = frozenset({("merchant_onboarding", 1)})
 
 
@@ -134,7 +134,7 @@ HANDLERS: tuple[Handler, ...] = (
     _reaction(RefundCommitted, REFUND),
     _reaction(RefundFailed, REFUND),
     _reaction(RefundCompleted, REFUND, pass_over),
-    _reaction(ReversalPosted, REVERSAL),
+    _reaction(ReversalPosted, payment_reversal.SAGAS),
     _reaction(MerchantOnboarded, ONBOARDING, on_merchant_onboarded),
     _reaction(MerchantOnboardingFailed, ONBOARDING, on_merchant_onboarding_failed),
 )

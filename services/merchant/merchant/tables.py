@@ -122,6 +122,7 @@ operations = Table(
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("decided_at", DateTime(timezone=True)),
     Index("operations_of_payment", "payment_id", "operation_id"),
+    Index("operations_open", "kind", "created_at", postgresql_where=text("decided_at IS NULL")),
 )
 idempotency_keys = Table(
     "idempotency_keys",
@@ -287,8 +288,17 @@ OVERDUE = text("""
     UNION ALL
     SELECT 'merchant_onboarding', count(*) FROM merchants
     WHERE state = 'REGISTERED' AND registered_at < now() - interval '10 minutes'
+    UNION ALL
+    SELECT 'capture_later', count(*) FROM operations
+    WHERE kind = 'CAPTURE' AND decided_at IS NULL AND created_at < now() - interval '10 minutes'
+    UNION ALL
+    SELECT 'void_payment', count(*) FROM operations
+    WHERE kind = 'VOID' AND decided_at IS NULL AND created_at < now() - interval '10 minutes'
+    UNION ALL
+    SELECT 'refund', count(*) FROM operations
+    WHERE kind = 'REFUND' AND decided_at IS NULL AND created_at < now() - interval '10 minutes'
 """)
-"""Captures, voids and refunds are not listed: their outcome may take days, and the tracker knows of them."""
+"""A bank may take days for a refund: what waits for such an outcome then is known to the tracker."""
 
 
 def insert_payments(tx: Connection, new: Sequence[NewPayment]) -> None:

@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from jwt.algorithms import ECAlgorithm
 
 from chassis.http.auth import Principal, Verifier, keys_of
-from chassis.http.issuers import MERCHANT_ISSUER, MERCHANT_ROLES
+from chassis.http.issuers import MERCHANT_ISSUER
+from merchant.roles import MERCHANT_ROLES
 
 TTL_S: Final = 300
 ALGORITHM: Final = "ES256"

@@ -10,7 +10,7 @@ from chassis.process import service
 from chassis.process.service import Dependencies
 from chassis.settings import Settings
 from notifier import delivery_api, endpoint_api
-from notifier.callers import MerchantGuard, StaffGuard
+from notifier.callers import MERCHANT_ROLES, MerchantGuard, StaffGuard
 from notifier.calling import Caller
 from notifier.endpoint_api import Resources, new_router
 from notifier.model.addresses import Rules, networks
@@ -30,7 +30,7 @@ def application(dependencies: Dependencies) -> FastAPI:
         clock=utc_now,
     )
     app = service.api("Notifier", dependencies, *routers(resources))
-    app.state.verifier = issuers.verifier_of(settings, dependencies.verifier)
+    app.state.verifier = issuers.verifier_of(settings, dependencies.verifier, believed=MERCHANT_ROLES)
     return app
 
 

@@ -6,15 +6,17 @@ Everything behind these guards is given an owner, and finds nothing of another o
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 from fastapi import Path, Request
 
 from chassis.http.auth import RoleGuard, Token, caller_of
-from chassis.http.issuers import LIVE, MERCHANT, TEST
 from chassis.http.problem import Problem
 from notifier.domain import Owner
 
+MERCHANT, LIVE, TEST = "merchant", "live", "test"
+"""The roles of a merchant's token. It has the first one and exactly one of the modes; its subject is the merchant."""
+MERCHANT_ROLES: Final = frozenset({MERCHANT, LIVE, TEST})
 Mode: TypeAlias = Literal["live", "test"]
 MerchantId: TypeAlias = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
 

@@ -10,6 +10,8 @@ from chassis.postgres.transient import utc_now
 from chassis.process import service
 from chassis.process.calls import CALLS_MAX
 from chassis.process.service import Dependencies, Service
+from chassis.saga.steps import Handler
+from chassis.settings import Settings
 from chassis.telemetry.table_gauges import measure, overdue
 from chassis.wire.redis import RedisLogin
 from messages.payment import ReversalReported
@@ -48,20 +50,30 @@ OVERDUE = overdue(tables.OVERDUE)
 
 def build(dependencies: Dependencies) -> Service:
     """Wire the service."""
-    downstream = Downstream(
-        "gateway", dependencies.settings.gateway_url, timeout_s=GATEWAY_TIMEOUT_S, concurrency_max=CALLS_MAX
-    )
-    lease = CallLease.at(dependencies.settings.redis_url, RedisLogin.of(dependencies.settings))
+    settings = dependencies.settings
+    downstream = Downstream("gateway", settings.gateway_url, timeout_s=GATEWAY_TIMEOUT_S, concurrency_max=CALLS_MAX)
+    return with_orders(dependencies, handlers(HttpPaymentGateway(downstream, _lease(settings))))
+
+
+def with_orders(dependencies: Dependencies, orders: tuple[Handler, ...]) -> Service:
+    """Wire the service with these handlers for the payments of orders. Those of merchants call the accounts' gateways.
+
+    Raises InvalidGatewayAccounts.
+    """
     accounts = gateway_accounts.read(dependencies.settings.gateway_accounts_file).accounts
-    gateways = gateways_of(accounts, lease, concurrency_max=CALLS_MAX)
+    gateways = gateways_of(accounts, _lease(dependencies.settings), concurrency_max=CALLS_MAX)
     return Service(
-        handlers=(*handlers(HttpPaymentGateway(downstream, lease)), *steps(gateways), *REACTIONS),
+        handlers=(*orders, *steps(gateways), *REACTIONS),
         app=api.application(dependencies),
         callbacks=callbacks_of(accounts, dependencies.engine),
         tasks=tasks(dependencies.codec, utc_now),
         also_publishes={EVENTS: (ReversalReported,)},
         measures=(NOTICES, NOTICES_AGE, OVERDUE),
     )
+
+
+def _lease(settings: Settings) -> CallLease:
+    return CallLease.at(settings.redis_url, RedisLogin.of(settings))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from risk import lists
 from risk.domain import BlockKind, Decision, ValidatePayment, decided
 from risk.rule_sets import HISTORY, RuleSets, VersionTaken
 from risk.rules import InvalidRules
-from risk.tables import load_book
+from risk.tables import load_windows
 
 READING = (400, 401, 403, 422, 500, 503)
 WRITING = (400, 401, 403, 413, 415, 422, 500, 503)
@@ -122,7 +122,7 @@ class DecisionAnswer(BaseModel):
 
 
 class StoredDecision(DecisionAnswer):
-    """What was decided about a payment. ``state`` says whether it still counts."""
+    """What was decided about a payment. ``state`` is whether it still counts."""
 
     payment_id: str
     saga_id: str
@@ -145,7 +145,7 @@ def routes(engine: Engine, rules: RuleSets) -> APIRouter:
         """Decide about a payment by the active rules and the counters as they are. Nothing is stored or counted."""
         request = body.request(utc_now())
         with engine.begin() as tx:
-            return _answer(decided(request, load_book(rules, [request], tx)))
+            return _answer(decided(request, load_windows(rules, [request], tx)))
 
     @router.get("/v1/decisions/{payment_id}", responses=responses(*READING, 404), tags=["decisions"])
     def get_decision(payment_id: PaymentId, caller: Staff) -> StoredDecision:

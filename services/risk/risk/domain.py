@@ -120,7 +120,7 @@ class Window:
 
 
 @dataclass(slots=True, kw_only=True)
-class Book:
+class Validations:
     """What a batch of payments is decided by, and what it changes.
 
     ``windows`` are the counters as they were before the batch, by saga and step, kind of subject and name of window.
@@ -178,23 +178,23 @@ def is_inside(at: datetime, end: datetime, minutes: int) -> bool:
     return minute_of(end) - timedelta(minutes=minutes) < minute_of(at) <= minute_of(end)
 
 
-def validate(request: ValidatePayment, book: Book, _envelope: Envelope) -> Decision:
+def validate(request: ValidatePayment, batch: Validations, _envelope: Envelope) -> Decision:
     """Decide about a payment, and count it where it may go on."""
-    decision = decided(request, book)
-    book.decided.append(Validation(request=request, decision=decision))
+    decision = decided(request, batch)
+    batch.decided.append(Validation(request=request, decision=decision))
     return decision
 
 
-def decided(request: ValidatePayment, book: Book) -> Decision:
+def decided(request: ValidatePayment, batch: Validations) -> Decision:
     """Return the decision: block lists, then limits, then the rules. All of them are evaluated for the signals."""
-    if book.rules is None:
+    if batch.rules is None:
         found = Evaluated(matched=(), undecided=(UNREADABLE,), blocking=None, score=0)
         limit, block_score = None, None
     else:
-        found = book.rules.evaluate(_facts(request, book))
-        limit = book.rules.limit(request.currency, request.merchant_id)
-        block_score = book.rules.document.block_score
-    listed = book.blocked_by(request)
+        found = batch.rules.evaluate(_facts(request, batch))
+        limit = batch.rules.limit(request.currency, request.merchant_id)
+        block_score = batch.rules.document.block_score
+    listed = batch.blocked_by(request)
     reason, detail = None, "It passed the lists, the limits and the rules."
     if listed is not None:
         reason, detail = f"blocked_{listed}", f"Its {listed.replace('_', ' ')} is on a block list."
@@ -205,7 +205,7 @@ def decided(request: ValidatePayment, book: Book) -> Decision:
         reason, detail = "rule", f"The rule {found.blocking} blocks it."
     elif block_score is not None and found.score >= block_score:
         reason, detail = "score", f"Its score {found.score} is at least {block_score}."
-    elif found.undecided and book.on_undecided is OnUndecided.BLOCK:
+    elif found.undecided and batch.on_undecided is OnUndecided.BLOCK:
         reason, detail = "undecided", f"{', '.join(found.undecided)} could not be evaluated; such payments are blocked."
     elif found.undecided:
         detail = f"{', '.join(found.undecided)} could not be evaluated; such payments are allowed."
@@ -214,7 +214,7 @@ def decided(request: ValidatePayment, book: Book) -> Decision:
         detail=detail,
         score=found.score,
         signals=_signals(found, reason if listed or reason == "limit_exceeded" else None),
-        rules_version=book.rules_version,
+        rules_version=batch.rules_version,
         is_undecided=bool(found.undecided),
     )
 
@@ -226,9 +226,9 @@ def withdraw(command: WithdrawValidation, undo: bool, rows: Withdrawals, envelop
     return ValidationWithdrawn(**envelope, step=command.step, undone=undo)
 
 
-def restored(request: ValidatePayment, book: Book, published: Decision) -> Decision:
+def restored(request: ValidatePayment, batch: Validations, published: Decision) -> Decision:
     """Take over what was published: lists and rules may have changed since, and no row says how they were."""
-    book.decided.append(Validation(request=request, decision=published))
+    batch.decided.append(Validation(request=request, decision=published))
     return published
 
 
@@ -256,7 +256,7 @@ def counted(validation: Validation) -> Counted:
     )
 
 
-def _facts(request: ValidatePayment, book: Book) -> dict[str, Fact]:
+def _facts(request: ValidatePayment, batch: Validations) -> dict[str, Fact]:
     own: dict[str, Fact] = {
         "amount_minor": request.amount_minor,
         "currency": request.currency,
@@ -267,7 +267,7 @@ def _facts(request: ValidatePayment, book: Book) -> dict[str, Fact]:
         "gateway_account": request.gateway_account,
         "hour_utc": request.submitted_at.hour,
     }
-    return own | book.counters(request)
+    return own | batch.counters(request)
 
 
 def _signals(found: Evaluated, first: str | None) -> tuple[str, ...]:

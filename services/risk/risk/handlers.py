@@ -9,10 +9,10 @@ from sqlalchemy import Connection
 from chassis.saga.steps import Compensation, Handler, Step
 from messages.risk import ValidationWithdrawn, WithdrawValidation
 from risk import risk_metrics
-from risk.domain import Book, restored, validate, withdraw
+from risk.domain import Validations, restored, validate, withdraw
 from risk.rule_sets import RuleSets
 from risk.sagas import payment
-from risk.tables import load_withdrawals, lock_book, lock_subjects, save_book, save_withdrawals
+from risk.tables import load_withdrawals, lock_subjects, lock_windows, save_decisions, save_withdrawals
 
 VALIDATE_PAYMENT = "validate_payment"
 
@@ -23,7 +23,7 @@ def handlers(rules: RuleSets) -> tuple[Handler, ...]:
         Step(
             name=VALIDATE_PAYMENT,
             triggers=(payment.VALIDATION,),
-            load=partial(lock_book, rules),
+            load=partial(lock_windows, rules),
             decide=validate,
             save=_save,
             restore=restored,
@@ -41,6 +41,6 @@ def handlers(rules: RuleSets) -> tuple[Handler, ...]:
     )
 
 
-def _save(book: Book, tx: Connection) -> None:
-    save_book(book, tx)
-    risk_metrics.count(each.decision for each in book.decided)
+def _save(batch: Validations, tx: Connection) -> None:
+    save_decisions(batch, tx)
+    risk_metrics.count(each.decision for each in batch.decided)

@@ -10,20 +10,20 @@ from risk import api, tables
 from risk.handlers import handlers
 from risk.rule_sets import SHIPPED, RuleSets
 
-FORGET_EVERY_S = 5.0
+DELETE_EVERY_S = 5.0
 LOCKS = 0x7269736B_00020000
 
 
 def build(dependencies: Dependencies) -> Service:
     """Wire the service. Raises InvalidRules where the file of the rules is not valid."""
     rules = RuleSets(dependencies.settings.risk_rules_file or SHIPPED)
-    forget = Task(
+    deletion = Task(
         name="delete counters that are older than every window",
-        run=lambda tx: tables.forget_counters(tx, now=utc_now()),
-        every_s=FORGET_EVERY_S,
+        run=lambda tx: tables.delete_counters(tx, now=utc_now()),
+        every_s=DELETE_EVERY_S,
         lock=LOCKS,
     )
-    return Service(handlers=handlers(rules), app=api.application(dependencies, rules), tasks=(forget,))
+    return Service(handlers=handlers(rules), app=api.application(dependencies, rules), tasks=(deletion,))
 
 
 if __name__ == "__main__":

@@ -32,11 +32,11 @@ from messages.risk import WithdrawValidation
 from risk.domain import (
     WINDOWS,
     BlockKind,
-    Book,
     Counted,
     Subject,
     SubjectKind,
     ValidatePayment,
+    Validations,
     ValidationState,
     Window,
     Withdrawals,
@@ -214,12 +214,12 @@ WITHDRAW = Statement("""
     WHERE validations.saga_id = row.saga_id AND validations.step = row.step
 """)
 
-FORGET = text("""
+DELETE_COUNTERS = text("""
     DELETE FROM counters WHERE ctid = ANY(ARRAY(SELECT ctid FROM counters WHERE minute < :before LIMIT :limit))
 """)
 KEPT = timedelta(days=2)
 """Longer than the longest window; a payment that comes later than that is counted in no window."""
-FORGOTTEN_MAX = 5_000
+DELETED_MAX = 5_000
 
 
 def lock_subjects(requests: Sequence[ValidatePayment | WithdrawValidation], tx: Connection) -> None:
@@ -232,13 +232,13 @@ def lock_subjects(requests: Sequence[ValidatePayment | WithdrawValidation], tx: 
     LOCK_SUBJECTS.run(tx, found | {"saga_ids": saga_ids})
 
 
-def lock_book(rules: RuleSets, requests: Sequence[ValidatePayment], tx: Connection) -> Book:
+def lock_windows(rules: RuleSets, requests: Sequence[ValidatePayment], tx: Connection) -> Validations:
     """Lock the counters of these payments, and load what they are decided by."""
     lock_subjects(requests, tx)
-    return load_book(rules, requests, tx)
+    return load_windows(rules, requests, tx)
 
 
-def load_book(rules: RuleSets, requests: Sequence[ValidatePayment], tx: Connection) -> Book:
+def load_windows(rules: RuleSets, requests: Sequence[ValidatePayment], tx: Connection) -> Validations:
     """Load the active rules, the block lists, and the windows of these payments, without a lock."""
     wanted = [
         (request, subject, name, minutes)
@@ -260,7 +260,7 @@ def load_book(rules: RuleSets, requests: Sequence[ValidatePayment], tx: Connecti
     }
     found = [(BlockKind(row.kind), row.value) for row in FIND_BLOCKS.rows(tx, listed)]
     active = rules.active(tx)
-    return Book(
+    return Validations(
         rules=active.rules,
         rules_version=active.version,
         on_undecided=active.on_undecided,
@@ -269,12 +269,12 @@ def load_book(rules: RuleSets, requests: Sequence[ValidatePayment], tx: Connecti
     )
 
 
-def save_book(book: Book, tx: Connection) -> None:
+def save_decisions(batch: Validations, tx: Connection) -> None:
     """Store the decisions of a batch, and count those that may go on."""
-    if not book.decided:
+    if not batch.decided:
         return
-    STORE.run(tx, STORED.parameters(sorted(book.decided, key=lambda each: each.request.key)))
-    going = [counted(each) for each in book.decided if each.state is ValidationState.COUNTED]
+    STORE.run(tx, STORED.parameters(sorted(batch.decided, key=lambda each: each.request.key)))
+    going = [counted(each) for each in batch.decided if each.state is ValidationState.COUNTED]
     if going:
         COUNT.run(tx, _changed(going, 1))
 
@@ -294,9 +294,9 @@ def save_withdrawals(rows: Withdrawals, tx: Connection) -> None:
         UNCOUNT.run(tx, _changed(rows.withdrawn, -1))
 
 
-def forget_counters(tx: Connection, *, now: datetime) -> bool:
+def delete_counters(tx: Connection, *, now: datetime) -> bool:
     """Delete some counters that are older than every window, and return whether there may be more."""
-    return tx.execute(FORGET, {"before": now - KEPT, "limit": FORGOTTEN_MAX}).rowcount == FORGOTTEN_MAX
+    return tx.execute(DELETE_COUNTERS, {"before": now - KEPT, "limit": DELETED_MAX}).rowcount == DELETED_MAX
 
 
 def _columns(found: Sequence[Subject]) -> dict[str, Any]:

@@ -69,4 +69,13 @@ FROM payments
 WHERE committed_at IS NULL AND failed_at IS NULL AND created_at < now() - interval '10 minutes' UNION ALL
 SELECT 'merchant_onboarding', count(*)
 FROM merchants
-WHERE state = 'REGISTERED' AND registered_at < now() - interval '10 minutes';
+WHERE state = 'REGISTERED' AND registered_at < now() - interval '10 minutes' UNION ALL
+SELECT 'capture_later', count(*)
+FROM operations
+WHERE kind = 'CAPTURE' AND decided_at IS NULL AND created_at < now() - interval '10 minutes' UNION ALL
+SELECT 'void_payment', count(*)
+FROM operations
+WHERE kind = 'VOID' AND decided_at IS NULL AND created_at < now() - interval '10 minutes' UNION ALL
+SELECT 'refund', count(*)
+FROM operations
+WHERE kind = 'REFUND' AND decided_at IS NULL AND created_at < now() - interval '10 minutes';

@@ -63,7 +63,7 @@ SET state = 'WITHDRAWN', updated_at = now()
 FROM unnest(CAST($1 AS text[]), CAST($2 AS text[])) AS row (saga_id, step)
 WHERE validations.saga_id = row.saga_id AND validations.step = row.step;
 
--- FORGET
+-- DELETE_COUNTERS
 DELETE
 FROM counters
 WHERE ctid = ANY(ARRAY(SELECT ctid

@@ -228,6 +228,7 @@ def test_a_key_is_exchanged_for_a_token_that_other_services_verify(shop: Shopkee
     elsewhere = TwoIssuers(
         Verifier(f"{api.url}/nowhere", "x", "baraza"),
         Verifier(f"{api.url}/.well-known/jwks.json", MERCHANT_ISSUER, "baraza"),
+        believed=frozenset({"merchant", "live", "test"}),
     )
     caller = elsewhere.verify(issued["access_token"])
     assert caller.subject == shop.merchant_id

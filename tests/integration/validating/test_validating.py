@@ -14,7 +14,7 @@ from chassis.wire.envelope import new_id
 from messages.contract import Message
 from messages.risk import PaymentBlocked, PaymentValidated
 from messages.saga import FenceSaga
-from risk.domain import Book, Decision, restored
+from risk.domain import Decision, Validations, restored
 from risk.rules import OnUndecided
 from risk.sagas.payment import VALIDATION, to_validate
 from support.builders import a
@@ -173,8 +173,8 @@ def test_a_restored_database_takes_over_what_was_published() -> None:
     event = submitted(payer="payer-1", amount_minor=10**9)
     published = a(PaymentValidated, **PAYMENT, saga_id=event.saga_id, score=7, signals=("payer_hour",))
     assert VALIDATION.restore is not None
-    book = Book(rules=None, rules_version="none", on_undecided=OnUndecided.BLOCK)
-    found = restored(to_validate(event, "validate_payment"), book, VALIDATION.restore(published))
+    batch = Validations(rules=None, rules_version="none", on_undecided=OnUndecided.BLOCK)
+    found = restored(to_validate(event, "validate_payment"), batch, VALIDATION.restore(published))
     assert isinstance(found, Decision)
     assert (found.is_blocked, found.score, found.signals) == (False, 7, ("payer_hour",))
-    assert [each.decision for each in book.decided] == [found]
+    assert [each.decision for each in batch.decided] == [found]

@@ -20,7 +20,7 @@ from baraza.terminal import Refusal
 ACCOUNTS = tuple(f"{gateway}-test" for gateway in GATEWAYS.values())
 CHART = "merchants_test"
 PLANTED = ("drop", "amount", "unknown")
-"""What is planted in the reports of each account: a missing line, another amount, and a line of nobody's payment."""
+"""What is planted in the reports of each account: a missing line, another amount, and a line of an unknown payment."""
 FAULTS: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "stripe": (
         {"operation": "confirm", "kind": "answer_lost", "rate": 0.03, "times": 1},

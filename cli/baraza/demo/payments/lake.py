@@ -33,13 +33,14 @@ def query(stack: Running, folder: Path, began_at: datetime) -> Queried:
     """
     from sqlalchemy import create_engine
 
+    from chassis.postgres.bounds import AUDITING
     from chassis.postgres.database import prepare
     from reconciliation.entries import write_hour
     from reconciliation.lake import Lake
 
     lake = Lake(str(folder))
     url = stack.database_url("reconciliation", "audit").replace("postgresql://", "postgresql+psycopg://", 1)
-    engine = prepare(create_engine(url))
+    engine = prepare(create_engine(url, connect_args=AUDITING.arguments))
     written = []
     try:
         with engine.connect() as tx:

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,18 +50,12 @@ class Payments:
 
 
 @dataclass(slots=True, kw_only=True)
-class Till:
+class MerchantClient:
     """Sends what merchants send, each with its own API key."""
 
     stack: Running
+    http: httpx.Client
     keys: dict[str, str] = field(default_factory=dict)
-    _http: httpx.Client = field(
-        default_factory=lambda: httpx.Client(timeout=TIMEOUT_S, trust_env=False, verify=trust())
-    )
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
 
     def send(
         self, merchant_id: str, method: str, path: str, body: Any = None, *, key: str = "", service: str = "merchant",
@@ -72,27 +67,34 @@ class Till:
             headers["Idempotency-Key"] = key
         url = f"{self.stack.url(service)}{path}"
         for _ in range(ATTEMPTS_MAX):
-            answer = self._http.request(method, url, json=body, headers=headers)
+            answer = self.http.request(method, url, json=body, headers=headers)
             if answer.status_code not in BUSY or not key:
                 return answer
             time.sleep(min(float(answer.headers.get("Retry-After", "1")), TIMEOUT_S))
         return answer
 
 
-def register(till: Till, plan: Plan, listener: Listener) -> None:
+@contextmanager
+def sending(stack: Running) -> Iterator[MerchantClient]:
+    """Yield a client, whose connections are closed afterwards."""
+    with httpx.Client(timeout=TIMEOUT_S, trust_env=False, verify=trust()) as http:
+        yield MerchantClient(stack=stack, http=http)
+
+
+def register(client: MerchantClient, plan: Plan, listener: Listener) -> None:
     """Register the merchants, wait for their accounts, and give each a key and an endpoint. Raises Refusal."""
-    with till.stack.api("merchant") as staff:
+    with client.stack.api("merchant") as staff:
         for merchant_id, currency in plan.merchants.items():
             body = {"merchant_id": merchant_id, "name": merchant_id, "currencies": [currency], "price": PRICE}
             staff.call("POST", "/v1/merchants", body=body)
         for merchant_id in plan.merchants:
             _wait_for_accounts(staff.get, merchant_id)
             made = staff.call("POST", f"/v1/merchants/{merchant_id}/api-keys", body={"is_live": False})
-            till.keys[merchant_id] = made["api_key"]
+            client.keys[merchant_id] = made["api_key"]
     for merchant_id in plan.merchants:
-        token = _checked(till.send(merchant_id, "POST", "/v1/tokens"))["access_token"]
+        token = _checked(client.send(merchant_id, "POST", "/v1/tokens"))["access_token"]
         wanted = {"url": f"{listener.url}/{merchant_id}"}
-        answer = till.send(merchant_id, "POST", "/v1/webhook-endpoints", wanted, service="notifier", bearer=token)
+        answer = client.send(merchant_id, "POST", "/v1/webhook-endpoints", wanted, service="notifier", bearer=token)
         listener.secrets[merchant_id] = _checked(answer)["secret"]
 
 
@@ -106,7 +108,7 @@ def _wait_for_accounts(get: Callable[[str], Any], merchant_id: str) -> None:
         time.sleep(POLL_S)
 
 
-def submit(till: Till, plan: Plan, run: str, show: Show) -> Payments:
+def submit(client: MerchantClient, plan: Plan, run: str, show: Show) -> Payments:
     """Request every payment, in the order of the plan as far as several at once keep it."""
     payments = Payments()
 
@@ -118,7 +120,7 @@ def submit(till: Till, plan: Plan, run: str, show: Show) -> Payments:
             "capture": "later" if planned.captures_later else "now",
             "reference": f"{run}-{planned.number}",
         }
-        return planned, till.send(planned.merchant_id, "POST", "/v1/payments", body, key=f"{run}-{planned.number}")
+        return planned, client.send(planned.merchant_id, "POST", "/v1/payments", body, key=f"{run}-{planned.number}")
 
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as threads:
         for planned, answer in threads.map(request, plan.payments):
@@ -132,12 +134,12 @@ def submit(till: Till, plan: Plan, run: str, show: Show) -> Payments:
     return payments
 
 
-def settle(till: Till, payments: Payments, show: Show) -> None:
+def settle(client: MerchantClient, payments: Payments, show: Show) -> None:
     """Follow every payment and every operation to its end. Raises Stalled."""
     moved_at_s = time.monotonic()
     while waiting := [payment_id for payment_id, found in payments.shown.items() if _is_under_way(found)]:
         moved = 0
-        for payment_id, found in _read(till, payments, waiting):
+        for payment_id, found in _read(client, payments, waiting):
             moved += payments.shown[payment_id] != found
             show(not _is_under_way(found))
             payments.shown[payment_id] = found
@@ -149,14 +151,14 @@ def settle(till: Till, payments: Payments, show: Show) -> None:
             time.sleep(POLL_S)
 
 
-def follow_up(till: Till, payments: Payments, run: str) -> Mapping[str, int]:
+def follow_up(client: MerchantClient, payments: Payments, run: str) -> Mapping[str, int]:
     """Let the merchants capture, void and refund what is planned, and return how many of each were accepted."""
     done: Counter[str] = Counter()
 
     def act(payment_id: str) -> list[tuple[str, httpx.Response]]:
         planned = payments.planned[payment_id]
         return [
-            (name, till.send(planned.merchant_id, "POST", f"/v1/payments/{payment_id}/{what}", body, key=key))
+            (name, client.send(planned.merchant_id, "POST", f"/v1/payments/{payment_id}/{what}", body, key=key))
             for name, what, body, key in _acts(planned, payments.shown[payment_id]["status"], run)
         ]
 
@@ -170,7 +172,7 @@ def follow_up(till: Till, payments: Payments, run: str) -> Mapping[str, int]:
             if answers:
                 planned = payments.planned[payment_id]
                 payments.shown[payment_id] = _checked(
-                    till.send(planned.merchant_id, "GET", f"/v1/payments/{payment_id}")
+                    client.send(planned.merchant_id, "GET", f"/v1/payments/{payment_id}")
                 )
     return done
 
@@ -196,9 +198,9 @@ def _is_under_way(found: Mapping[str, Any]) -> bool:
     return captures or found["status"] in UNDER_WAY or any(each["state"] == "PENDING" for each in found["operations"])
 
 
-def _read(till: Till, payments: Payments, ids: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _read(client: MerchantClient, payments: Payments, ids: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     def read(payment_id: str) -> dict[str, Any]:
-        answer = till.send(payments.planned[payment_id].merchant_id, "GET", f"/v1/payments/{payment_id}")
+        answer = client.send(payments.planned[payment_id].merchant_id, "GET", f"/v1/payments/{payment_id}")
         found: dict[str, Any] = _checked(answer)
         return found
 

@@ -1,1 +1,1 @@
-"""The sagas that merchant starts have no step here."""
+"""The sagas of other services that merchant reacts to. Those that it starts have no step here."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from chassis.http.downstream import Response, Unavailable
+from chassis.http.downstream import Unavailable
 from chassis.saga.answers import Accepted, NotFound, Proven, QueryAnswer, SendAnswer
 from chassis.saga.attempts import Outcome
 from payment.gateways.amounts import STRIPE, AmountNotTaken
@@ -23,26 +23,19 @@ from payment.gateways.port import (
     Requested,
     Void,
     gateway_id,
-    provider_id,
 )
+from payment.gateways.stripe_api import AGAIN, StripeApi, is_replayed
 from payment.gateways.stripe_bodies import (
     GATEWAY,
-    VERSION,
     Intent,
-    StripeError,
     authorized,
     capture_of,
-    error_of,
     intent_of,
     refund_answer,
     void_of,
 )
 
-BUSY = frozenset({"idempotency_key_in_use", "lock_timeout", "rate_limit"})
-"""Codes of requests that were not executed: they are sent again later, under the same key."""
 UNEXPECTED_STATE: Final = "payment_intent_unexpected_state"
-AGAIN: Final = ":2"
-"""What a key gets for a second request, where the first one's answer is a stored 500 and the intent's state fences."""
 FRESH_MAX = 10_000
 
 
@@ -50,8 +43,7 @@ class StripeGateway:
     """The ``Gateway`` of one account at Stripe. ``api_key`` is read anew for each call."""
 
     def __init__(self, account: Account, *, api_key: Callable[[], str]) -> None:
-        self._account = account
-        self._api_key = api_key
+        self._api = StripeApi(account, api_key=api_key)
         self._fresh: set[str] = set()
 
     def send(self, request: Requested, key: str) -> SendAnswer:
@@ -72,9 +64,9 @@ class StripeGateway:
             case Authorize():
                 return self._authorization(request, key, gateway_id(provider_id))
             case Capture():
-                return capture_of(self._intent(request.gateway_payment_id), self._account.name) or NotFound()
+                return capture_of(self._api.intent(request.gateway_payment_id), self._api.name) or NotFound()
             case Void():
-                return void_of(self._known(request), self._account.name) or NotFound()
+                return void_of(self._known(request), self._api.name) or NotFound()
             case Refund():
                 return self._find_refund(request, key, gateway_id(provider_id))
 
@@ -88,11 +80,13 @@ class StripeGateway:
                 return Proven(outcome=Outcome.VOIDED, detail=created.detail)
             found = gateway_id(created.provider_id)
         self._fresh.discard(str(found))
-        intent = self._cancelled(str(found), f"{key}:cancel", reason="abandoned")
+        intent = self._api.cancelled(str(found), f"{key}:cancel", reason="abandoned")
         if intent.status == "canceled":
-            return Proven(outcome=Outcome.VOIDED, provider_id=self._id("payment", intent.id), reference=intent.id)
+            return Proven(
+                outcome=Outcome.VOIDED, provider_id=self._api.id_of("payment", intent.id), reference=intent.id
+            )
         if intent.status == "processing":
-            raise Unavailable(f"{self._account.name} cannot cancel an intent that it is processing")
+            raise Unavailable(f"{self._api.name} cannot cancel an intent that it is processing")
         return Proven(outcome=Outcome.CANCEL_REFUSED)
 
     def _create(self, request: Authorize, key: str) -> SendAnswer:
@@ -101,20 +95,22 @@ class StripeGateway:
         except AmountNotTaken as flaw:
             return _refused(flaw)
         try:
-            response = self._post("/v1/payment_intents", _created(request, units, key), key)
+            response = self._api.post("/v1/payment_intents", _created(request, units, key), key)
         except Unavailable as failure:
-            if not _is_replayed(failure.headers):
+            if not is_replayed(failure.headers):
                 raise
             text = "Stripe has stored an error for this request, and made no payment that could be confirmed."
             return Refused(gateway=GATEWAY, reason="gateway_error", text=text).proven(Outcome.FAILED)
-        if (error := self._error(response)) is not None:
+        if (error := self._api.error(response)) is not None:
             return error.refusal.proven()
         intent = intent_of(response)
         if (mismatch := intent.mismatch(units, request)) is not None:
-            return Proven(outcome=Outcome.MISMATCHED, provider_id=self._id("payment", intent.id), detail=mismatch)
-        if len(self._fresh) < FRESH_MAX and not _is_replayed(response.headers):
+            return Proven(
+                outcome=Outcome.MISMATCHED, provider_id=self._api.id_of("payment", intent.id), detail=mismatch
+            )
+        if len(self._fresh) < FRESH_MAX and not is_replayed(response.headers):
             self._fresh.add(intent.id)
-        return Accepted(provider_id=self._id("payment", intent.id), reference=intent.id, is_ready=True)
+        return Accepted(provider_id=self._api.id_of("payment", intent.id), reference=intent.id, is_ready=True)
 
     def _authorization(self, request: Authorize, key: str, found: str | None) -> QueryAnswer:
         if found is None:
@@ -122,50 +118,50 @@ class StripeGateway:
         if found in self._fresh:
             self._fresh.discard(found)
             return self._confirm(request, found, key)
-        intent = self._intent(found)
+        intent = self._api.intent(found)
         return self._confirm(request, found, key) if intent.status == "requires_confirmation" else self._said(intent)
 
     def _confirm(self, request: Authorize, found: str, key: str) -> QueryAnswer:
         form = [("error_on_requires_action", "true"), ("expand[]", "latest_charge")]
         try:
-            response = self._post(f"/v1/payment_intents/{found}/confirm", form, f"{key}:confirm")
+            response = self._api.post(f"/v1/payment_intents/{found}/confirm", form, f"{key}:confirm")
         except Unavailable as failure:
-            if not _is_replayed(failure.headers):
+            if not is_replayed(failure.headers):
                 raise
             return self._without_confirmation(found, key)
-        error = self._error(response)
-        if error is None and not _is_replayed(response.headers):
+        error = self._api.error(response)
+        if error is None and not is_replayed(response.headers):
             return self._said(intent_of(response))
         if error is not None and error.type == "card_error":
-            return error.refusal.proven(provider_id=self._id("payment", found))
-        intent = self._intent(found)
+            return error.refusal.proven(provider_id=self._api.id_of("payment", found))
+        intent = self._api.intent(found)
         if intent.status == "requires_confirmation" and error is not None:
-            return error.refusal.proven(provider_id=self._id("payment", found))
+            return error.refusal.proven(provider_id=self._api.id_of("payment", found))
         return self._said(intent)
 
     def _without_confirmation(self, found: str, key: str) -> QueryAnswer:
         """Cancel an intent whose confirmation is answered with a stored 500 for ever; one that took effect counts."""
-        intent = self._intent(found)
+        intent = self._api.intent(found)
         if intent.status == "requires_confirmation":
-            intent = self._cancelled(found, f"{key}:cancel", reason="abandoned")
+            intent = self._api.cancelled(found, f"{key}:cancel", reason="abandoned")
             if intent.status == "canceled":
                 text = "Stripe has stored an error for the confirmation; its intent is cancelled."
                 refused = Refused(gateway=GATEWAY, reason="gateway_error", text=text)
-                return refused.proven(Outcome.FAILED, provider_id=self._id("payment", found))
+                return refused.proven(Outcome.FAILED, provider_id=self._api.id_of("payment", found))
         return self._said(intent)
 
     def _said(self, intent: Intent) -> QueryAnswer:
         """Return what an intent's state says of its authorization. What needs the shopper is cancelled and refused."""
-        answer = authorized(intent, self._account.name)
+        answer = authorized(intent, self._api.name)
         if answer is not None:
             return answer
         if intent.status == "requires_action":
-            intent = self._cancelled(intent.id, None, reason="abandoned")
+            intent = self._api.cancelled(intent.id, None, reason="abandoned")
             if intent.status == "canceled":
                 text = "The payment needs the shopper, whom a server cannot ask."
                 return Refused(gateway=GATEWAY, reason="authentication_required", text=text).proven()
-            return authorized(intent, self._account.name) or Accepted(provider_id=self._id("payment", intent.id))
-        return Accepted(provider_id=self._id("payment", intent.id), reference=intent.id)
+            return authorized(intent, self._api.name) or Accepted(provider_id=self._api.id_of("payment", intent.id))
+        return Accepted(provider_id=self._api.id_of("payment", intent.id), reference=intent.id)
 
     def _capture(self, request: Capture, key: str) -> SendAnswer:
         try:
@@ -177,7 +173,7 @@ class StripeGateway:
 
     def _void(self, request: Void, key: str) -> SendAnswer:
         known = self._known(request)
-        if (done := void_of(known, self._account.name)) is not None:
+        if (done := void_of(known, self._api.name)) is not None:
             return done
         form = [("cancellation_reason", "requested_by_customer")]
         return self._changed(f"/v1/payment_intents/{known.id}/cancel", form, key, void_of)
@@ -194,23 +190,23 @@ class StripeGateway:
         A stored 500 says nothing. The state of the intent lets each change happen once, so another key may try it.
         """
         try:
-            response = self._post(path, form, key)
+            response = self._api.post(path, form, key)
         except Unavailable as failure:
-            if not _is_replayed(failure.headers):
+            if not is_replayed(failure.headers):
                 raise
-            response = self._post(path, form, key + AGAIN)
-        error = self._error(response)
+            response = self._api.post(path, form, key + AGAIN)
+        error = self._api.error(response)
         if error is not None and error.type == "card_error":
             return error.refusal.proven()
         found = path.split("/")[3]
-        is_present = error is None and not _is_replayed(response.headers)
-        intent = intent_of(response) if is_present else self._intent(found)
-        answer = read(intent, self._account.name)
+        is_present = error is None and not is_replayed(response.headers)
+        intent = intent_of(response) if is_present else self._api.intent(found)
+        answer = read(intent, self._api.name)
         if answer is not None:
             return answer
         if error is not None and error.code != UNEXPECTED_STATE:
             return error.refusal.proven()
-        raise Unavailable(f"{self._account.name} has an intent that is {intent.status} after it was changed")
+        raise Unavailable(f"{self._api.name} has an intent that is {intent.status} after it was changed")
 
     def _refund(self, request: Refund, key: str) -> SendAnswer:
         try:
@@ -224,80 +220,36 @@ class StripeGateway:
             ("metadata[refund_id]", str(request.refund_id)),
             ("metadata[key]", key),
         ]
-        response = self._post("/v1/refunds", form, key)
-        if (error := self._error(response)) is not None:
+        response = self._api.post("/v1/refunds", form, key)
+        if (error := self._api.error(response)) is not None:
             return error.refusal.proven()
-        if _is_replayed(response.headers):
+        if is_replayed(response.headers):
             return self._refund_now(request, str(response.body.get("id")))
-        return refund_answer(response, response.body, request, self._account.name)
+        return refund_answer(response, response.body, request, self._api.name)
 
     def _find_refund(self, request: Refund, key: str, found: str | None) -> QueryAnswer:
         """Return a refund by its id; without one, among those of its payment by our key. A list proves no absence."""
         if found is not None:
             return self._refund_now(request, found)
         path = f"/v1/refunds?payment_intent={request.gateway_payment_id}&limit=100"
-        listed = self._account.request("GET", path, headers=self._headers())
+        listed = self._api.get(path)
         rows = listed.body.get("data")
         for each in rows if isinstance(rows, list) else ():
             metadata = each.get("metadata") if isinstance(each, Mapping) else None
             if isinstance(metadata, Mapping) and metadata.get("key") == key:
-                return refund_answer(listed, each, request, self._account.name)
+                return refund_answer(listed, each, request, self._api.name)
         return NotFound()
 
     def _refund_now(self, request: Refund, found: str) -> Accepted | Proven:
-        response = self._account.request("GET", f"/v1/refunds/{found}", headers=self._headers())
-        if (error := self._error(response)) is not None:
+        response = self._api.get(f"/v1/refunds/{found}")
+        if (error := self._api.error(response)) is not None:
             raise response.unforeseen(f"refund {found}: {error.refusal.reason}")
-        return refund_answer(response, response.body, request, self._account.name)
+        return refund_answer(response, response.body, request, self._api.name)
 
     def _known(self, request: Void) -> Intent:
         if request.gateway_payment_id is None:
             raise LookupError(f"Payment {request.payment_id} has no intent at Stripe; nothing can be charged for it.")
-        return self._intent(request.gateway_payment_id)
-
-    def _cancelled(self, found: str, key: str | None, *, reason: str) -> Intent:
-        """Cancel an intent, and return it as it is then: the answer of a cancel that was refused does not say."""
-        path, form = f"/v1/payment_intents/{found}/cancel", [("cancellation_reason", reason)]
-        try:
-            response = self._post(path, form, key)
-        except Unavailable as failure:
-            if not _is_replayed(failure.headers):
-                raise
-            response = self._post(path, form, f"{key}{AGAIN}")
-        is_present = self._error(response) is None and not _is_replayed(response.headers)
-        return intent_of(response) if is_present else self._intent(found)
-
-    def _intent(self, found: str) -> Intent:
-        path = f"/v1/payment_intents/{found}?expand[]=latest_charge"
-        response = self._account.request("GET", path, headers=self._headers())
-        if (error := self._error(response)) is not None:
-            raise response.unforeseen(f"intent {found}: {error.refusal.reason}")
-        return intent_of(response)
-
-    def _post(self, path: str, form: list[tuple[str, str]], key: str | None) -> Response:
-        return self._account.request("POST", path, key=key, form=form, headers=self._headers())
-
-    def _headers(self) -> Mapping[str, str]:
-        return {"Authorization": f"Bearer {self._api_key()}", "Stripe-Version": VERSION}
-
-    def _error(self, response: Response) -> StripeError | None:
-        """Return the error of an answer that says something of the payment; None for a success.
-
-        Raises Unavailable where it was not executed, or the outcome is unknown, and UnforeseenAnswer for our mistake.
-        """
-        error = error_of(response)
-        if error is None:
-            return None
-        if error.code in BUSY or response.status in (401, 403, 409):
-            raise Unavailable(f"{self._account.name} answered {response.status} {error.code}", certain_no_effect=True)
-        if error.type not in ("card_error", "invalid_request_error"):
-            if error.type == "idempotency_error":
-                raise response.unforeseen("the key was used for another request")
-            raise Unavailable(f"{self._account.name} answered {response.status} {error.type}")
-        return error
-
-    def _id(self, kind: str, found: str) -> str:
-        return provider_id(self._account.name, kind, found)
+        return self._api.intent(request.gateway_payment_id)
 
 
 def _refused(flaw: AmountNotTaken) -> Proven:
@@ -316,8 +268,3 @@ def _created(request: Authorize, units: int, key: str) -> list[tuple[str, str]]:
         ("metadata[payment_id]", str(request.payment_id)),
         ("metadata[key]", key),
     ]
-
-
-def _is_replayed(headers: Mapping[str, str]) -> bool:
-    """Return whether an answer is a stored one of an earlier request under the same key."""
-    return headers.get("idempotent-replayed", "").lower() == "true"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from chassis.saga.retry import RetryPolicy
 from messages.ledger import (
     ReversalPosted,
 )
@@ -37,7 +38,9 @@ PAYMENT_REVERSAL_V1 = SagaDefinition(
             trigger=ReversalReported,
             succeeds_with=ReversalPosted,
             kind=StepKind.PIVOT,
-            timeout_s=30,
+            # What it is about may still be booked by another saga, for which the ledger waits: four minutes and a half.
+            timeout_s=300,
+            retry=RetryPolicy(attempts_max=8),
             exhausted=Exhausted.PARK,
         ),
         StepDefinition(
@@ -54,12 +57,10 @@ PAYMENT_REVERSAL_V1 = SagaDefinition(
     failed_by=ReversalFailed,
     reply_timeout_s=30,
     command_attempts_max=5,
-    deadline_s=60,
+    deadline_s=360,
     reactions={
-        ReversalReported: ("payment", "reconciliation"),
+        ReversalReported: ("reconciliation",),
         ReversalPosted: ("merchant", "reconciliation"),
-        ReversalCompleted: ("payment",),
-        ReversalFailed: ("payment",),
     },
     references=(
         ReferenceDefinition(kind="payment", event=ReversalReported, field="payment_id"),

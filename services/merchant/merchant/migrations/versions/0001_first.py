@@ -114,6 +114,9 @@ def upgrade() -> None:
         sa.Column("decided_at", sa.DateTime(timezone=True)),
     )
     op.create_index("operations_of_payment", "operations", ["payment_id", "operation_id"])
+    op.create_index(
+        "operations_open", "operations", ["kind", "created_at"], postgresql_where=sa.text("decided_at IS NULL")
+    )
     op.create_table(
         "idempotency_keys",
         sa.Column("digest", sa.LargeBinary, primary_key=True, comment="SHA-256 of merchant, mode, route and key"),
