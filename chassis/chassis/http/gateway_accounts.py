@@ -24,8 +24,9 @@ class InvalidGatewayAccounts(ValueError):
 class GatewayAccount(BaseModel):
     """One account at a gateway. ``merchant_account`` is Adyen's own name of it; Stripe has none.
 
-    ``requests_per_s`` is what one process of payment may send the account; calls beyond it wait. With several processes
-    it is the gateway's limit divided by their greatest number. ``settlement_currency`` is that of its payouts. ``feed`` is the folder or the address of its reports; without it nothing is reconciled.
+    ``requests_per_s`` is what one process of payment may send the account; calls beyond it wait. With several
+    processes it is the gateway's limit divided by their greatest number. ``settlement_currency`` is that of its
+    payouts. ``feed`` is the folder or the address of its reports; without it nothing is reconciled.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -16,8 +16,8 @@ from chassis.telemetry.metrics import STEP_BUCKETS_S
 from merchant import late_cancellations, merchant_tables, tables
 from merchant.domain import Operation, Payment
 from merchant.reactions import APPLY
-from merchant.tables import PaymentRow
 from merchant.sagas import payment_reversal
+from merchant.tables import PaymentRow
 from messages.contract import Message
 from messages.ledger import CaptureCommitted, PaymentCommitted, RefundCommitted, ReversalPosted, VoidCommitted
 from messages.payment import GatewayAuthorized, GatewayCaptured

@@ -9,4 +9,4 @@ FROM idempotency_keys
 WHERE digest = ANY(CAST($1 AS bytea[]));
 
 -- CLAIM_KEY
-INSERT INTO idempotency_keys (digest, fingerprint, payment_id, created_at) VALUES ($1, $2, $3, $4);
+INSERT INTO idempotency_keys (digest, fingerprint, payment_id, operation_id, created_at) VALUES ($1, $2, $3, $4, $5);

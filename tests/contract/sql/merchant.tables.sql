@@ -8,7 +8,7 @@ SELECT payment_id, saga_id, merchant_id, is_live, amount_minor, currency, captur
 FROM row;
 
 -- PAYMENTS
-SELECT payment_id, saga_id, merchant_id, is_live, status, amount_minor, currency, capture, reference, metadata, method_type, holder_name, gateway_account, basis_points, fixed_minor, fee_minor, captured_minor, gateway, gateway_payment_id, expires_at, failure_cause, failure_step, failure_reason, disputed_minor, dispute_won_minor, dispute_lost_minor, created_at, cancellation_requested_at, authorized_at, captured_at, committed_at, voided_at, failed_at, expired_at, capture_failed_at, completed_at
+SELECT payment_id, saga_id, merchant_id, is_live, status, amount_minor, currency, capture, reference, metadata, method_type, holder_name, gateway_account, basis_points, fixed_minor, fee_minor, captured_minor, gateway, gateway_payment_id, expires_at, failure_cause, failure_step, failure_reason, disputed_minor, dispute_won_minor, dispute_lost_minor, created_at, cancellation_requested_at, cancellation_reason, late_void_id, authorized_at, captured_at, committed_at, voided_at, failed_at, expired_at, capture_failed_at, completed_at
 FROM payments
 WHERE payment_id = ANY(CAST($1 AS bigint[]));
 
@@ -19,7 +19,7 @@ WHERE payment_id = ANY(CAST($1 AS bigint[]))
 ORDER BY operation_id;
 
 -- LOCK_PAYMENTS
-SELECT payment_id, saga_id, merchant_id, is_live, status, amount_minor, currency, capture, reference, metadata, method_type, holder_name, gateway_account, basis_points, fixed_minor, fee_minor, captured_minor, gateway, gateway_payment_id, expires_at, failure_cause, failure_step, failure_reason, disputed_minor, dispute_won_minor, dispute_lost_minor, created_at, cancellation_requested_at, authorized_at, captured_at, committed_at, voided_at, failed_at, expired_at, capture_failed_at, completed_at
+SELECT payment_id, saga_id, merchant_id, is_live, status, amount_minor, currency, capture, reference, metadata, method_type, holder_name, gateway_account, basis_points, fixed_minor, fee_minor, captured_minor, gateway, gateway_payment_id, expires_at, failure_cause, failure_step, failure_reason, disputed_minor, dispute_won_minor, dispute_lost_minor, created_at, cancellation_requested_at, cancellation_reason, late_void_id, authorized_at, captured_at, committed_at, voided_at, failed_at, expired_at, capture_failed_at, completed_at
 FROM payments
 WHERE payment_id IN (SELECT unnest(CAST($1 AS bigint[])) UNION
 SELECT payment_id
@@ -43,13 +43,12 @@ FROM unnest(CAST($1 AS bigint[]), CAST($2 AS text[]), CAST($3 AS text[]), CAST($
 WHERE operations.operation_id = row.operation_id;
 
 -- INSERT_OPERATION
-WITH claimed AS (INSERT INTO idempotency_keys (digest, fingerprint, payment_id, operation_id, created_at) VALUES ($1, $2, $3, $4, $5))
-INSERT INTO operations (operation_id, payment_id, saga_id, kind, state, amount_minor, fee_minor, reason, created_at) VALUES ($4, $3, $6, $7, 'PENDING', $8, $9, $10, $5);
+INSERT INTO operations (operation_id, payment_id, saga_id, kind, state, amount_minor, fee_minor, reason, created_at) VALUES ($1, $2, $3, $4, 'PENDING', $5, $6, $7, $8);
 
 -- REQUEST_CANCELLATION
 UPDATE payments
-SET cancellation_requested_at = $1
-WHERE payment_id = $2 AND cancellation_requested_at IS NULL;
+SET cancellation_requested_at = $1, cancellation_reason = $2, late_void_id = $3
+WHERE payment_id = $4 AND cancellation_requested_at IS NULL;
 
 -- ENDED
 SELECT payment_id
@@ -57,7 +56,7 @@ FROM payments
 WHERE payment_id = ANY($1) AND (committed_at IS NOT NULL OR failed_at IS NOT NULL);
 
 -- PAGE
-SELECT payment_id, saga_id, merchant_id, is_live, status, amount_minor, currency, capture, reference, metadata, method_type, holder_name, gateway_account, basis_points, fixed_minor, fee_minor, captured_minor, gateway, gateway_payment_id, expires_at, failure_cause, failure_step, failure_reason, disputed_minor, dispute_won_minor, dispute_lost_minor, created_at, cancellation_requested_at, authorized_at, captured_at, committed_at, voided_at, failed_at, expired_at, capture_failed_at, completed_at
+SELECT payment_id, saga_id, merchant_id, is_live, status, amount_minor, currency, capture, reference, metadata, method_type, holder_name, gateway_account, basis_points, fixed_minor, fee_minor, captured_minor, gateway, gateway_payment_id, expires_at, failure_cause, failure_step, failure_reason, disputed_minor, dispute_won_minor, dispute_lost_minor, created_at, cancellation_requested_at, cancellation_reason, late_void_id, authorized_at, captured_at, committed_at, voided_at, failed_at, expired_at, capture_failed_at, completed_at
 FROM payments
 WHERE merchant_id = $1 AND is_live = $2 AND payment_id < $3 AND (CAST($4 AS text) IS NULL OR status = $4) AND (CAST($5 AS text) IS NULL OR currency = $5) AND (CAST($6 AS text) IS NULL OR reference = $6) AND (CAST($7 AS timestamptz) IS NULL OR created_at >= $7) AND (CAST($8 AS timestamptz) IS NULL OR created_at < $8)
 ORDER BY payment_id DESC

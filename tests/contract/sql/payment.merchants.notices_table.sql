@@ -5,6 +5,22 @@ FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[]), CAST($4 
 ON CONFLICT (account, dedupe) DO NOTHING
 RETURNING id;
 
+-- FAILED_CAPTURE
+SELECT id
+FROM gateway_notices
+WHERE account = $1 AND gateway_reference = $2 AND kind = 'CAPTURE_FAILED' AND fate = 'REPORTED';
+
+-- CAPTURES
+SELECT id
+FROM gateway_notices
+WHERE account = $1 AND gateway_reference = $2 AND event = 'CAPTURE' AND starts_with(dedupe, gateway_reference || ':CAPTURE:true:');
+
+-- CLOSE
+UPDATE gateway_notices
+SET fate = 'CLOSED', closed_by = $1, closed_reason = $2
+WHERE id = $3 AND fate = 'STRANGE'
+RETURNING id;
+
 -- WAITING
 SELECT id, account, received_at, tries, kind, gateway_payment_id, payment_id, gateway_reference, amount_minor, currency, reason, attempt_key
 FROM gateway_notices
