@@ -221,7 +221,7 @@ def _environment(name: str, spec: Process, database: str, login: str) -> dict[st
     if spec.rules:
         environment["BARAZA_RISK_RULES_FILE"] = f"/etc/baraza/{RISK_RULES}/rules.toml"
     if spec.takes_merchants_tokens:
-        environment["BARAZA_MERCHANT_JWKS_URL"] = f"http://{services.MERCHANT}:{HTTP}/.well-known/jwks.json"
+        environment["BARAZA_MERCHANT_JWKS_URL"] = f"http://{contract.token_issuer()}:{HTTP}/.well-known/jwks.json"
     environment |= {setting: f"/etc/baraza/{_keys_of(name)}/{key}" for key, setting in spec.keys.items()}
     return environment
 
@@ -517,7 +517,7 @@ def _policy(name: str, spec: Process) -> Manifest:
     is_called_back = spec.webhooks or (spec.account_keys and name in contract.called_back())
     if spec.is_public or is_called_back:
         entry.append(_in_namespace("ingress-nginx", {"app.kubernetes.io/name": "ingress-nginx"}))
-    if name == services.MERCHANT:
+    if name == contract.token_issuer():
         verifiers = [process for process, other in PROCESSES.items() if other.takes_merchants_tokens]
         entry += [{"podSelector": {"matchLabels": _is(process)}} for process in verifiers]
     database = _dashed(services.database_of(name))
@@ -532,7 +532,7 @@ def _policy(name: str, spec: Process) -> Manifest:
     if spec.issuer:
         edges.append((_in_namespace("identity", {}), HTTP))
     if spec.takes_merchants_tokens:
-        edges.append(({"podSelector": {"matchLabels": _is(services.MERCHANT)}}, HTTP))
+        edges.append(({"podSelector": {"matchLabels": _is(contract.token_issuer())}}, HTTP))
     if spec.outside:
         public = {"ipBlock": {"cidr": "0.0.0.0/0", "except": list(NOT_PUBLIC)}}
         edges += [(public, port) for port in spec.ports_outside]

@@ -14,8 +14,10 @@ from chassis.saga.attempts import Outcome
 from chassis.saga.evidence import Claim
 from payment.gateways import adyen_webhooks
 from payment.gateways.adyen import AdyenGateway
+from payment.gateways.client import Account
 from payment.gateways.port import Refused, Requested
-from payment.gateways.stripe import AGAIN, StripeGateway
+from payment.gateways.stripe import StripeGateway
+from payment.gateways.stripe_api import AGAIN, StripeApi
 from proof.awaited_controls import credit_on_acknowledgement, new_key_on_timeout, succeeding_under_a_cancel
 from proof.gateway_models import MODELS, made_adyen, made_stripe, read_adyen
 from proof.gateway_states import GatewayModel, GatewayRules
@@ -23,11 +25,19 @@ from proof.gateway_states import GatewayModel, GatewayRules
 NO = Refused(gateway="any", reason="no")
 
 
+class ConfirmingApi(StripeApi):
+    """Creates and confirms in one request."""
+
+    def post(self, path: str, form: list[tuple[str, str]], key: str | None) -> Response:
+        return super().post(path, [(name, "true" if name == "confirm" else value) for name, value in form], key)
+
+
 class ConfirmsAtOnce(StripeGateway):
     """Creates and confirms in one request, before its id is committed."""
 
-    def _post(self, path: str, form: list[tuple[str, str]], key: str | None) -> Response:
-        return super()._post(path, [(name, "true" if name == "confirm" else value) for name, value in form], key)
+    def __init__(self, account: Account, *, api_key: Callable[[], str]) -> None:
+        super().__init__(account, api_key=api_key)
+        self._api = ConfirmingApi(account, api_key=api_key)
 
 
 class DeclinesOnError(StripeGateway):
@@ -49,10 +59,10 @@ class RefusesUnexpectedStates(StripeGateway):
 
     def _changed(self, path: str, form: list[tuple[str, str]], key: str, read: Any) -> SendAnswer:
         try:
-            response = self._post(path, form, key)
+            response = self._api.post(path, form, key)
         except Unavailable:
-            response = self._post(path, form, key + AGAIN)
-        return NO.proven() if self._error(response) is not None else super()._changed(path, form, key, read)
+            response = self._api.post(path, form, key + AGAIN)
+        return NO.proven() if self._api.error(response) is not None else super()._changed(path, form, key, read)
 
 
 class CancelsAlways(StripeGateway):

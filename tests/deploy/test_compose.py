@@ -33,7 +33,7 @@ ORDERS, ORDERS_AGAIN = 60, 20
 KILLED = ("payment", "saga-tracker", "kafka")
 UP_WITHIN_S = 300
 OWN_KEYS = {
-    services.MERCHANT: {services.PAYER_KEY, services.MERCHANT_TOKEN_KEY},
+    contract.token_issuer(): {services.PAYER_KEY, services.MERCHANT_TOKEN_KEY},
     contract.webhook_sender(): {services.WEBHOOK_KEY},
 }
 """The keys that one service alone has."""
