@@ -123,12 +123,12 @@ class Gateway:
 
     def feeds(self, key: str | None = None) -> dict[str, list[dict[str, str]]]:
         """Return the reports of the live account: their rows by name."""
-        headers = self.headers(key)
+        headers = self.sent_headers(key)
         listed = httpx.get(f"{self.url}/feeds", headers=headers).json()["feeds"]
         texts = {each["name"]: httpx.get(f"{self.url}/feeds/{each['name']}", headers=headers).text for each in listed}
         return {name: list(csv.DictReader(io.StringIO(text))) for name, text in texts.items()}
 
-    def headers(self, key: str | None = None) -> dict[str, str]:
+    def sent_headers(self, key: str | None = None) -> dict[str, str]:
         secret = key or self.key(self.live)
         return {"Authorization": f"Bearer {secret}", "X-API-Key": secret}
 

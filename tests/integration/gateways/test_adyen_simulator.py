@@ -181,7 +181,7 @@ def test_a_key_replays_for_a_week_has_64_characters_at_most_and_is_for_one_reque
 
 def test_a_request_under_way_is_704_and_transient(adyen: Gateway, reference: str) -> None:
     adyen.fault("pay", "hang", match=reference, times=1, delay_s=5)
-    headers = {**adyen.headers(), "Idempotency-Key": reference}
+    headers = {**adyen.sent_headers(), "Idempotency-Key": reference}
 
     def pay(_number: int) -> httpx.Response:
         return httpx.post(f"{adyen.url}/v72/payments", json=payment(reference), headers=headers, timeout=30)

@@ -37,14 +37,14 @@ def _capture(at: Gateway, name: str, reference: str) -> None:
             "amount": "1000", "currency": "usd", "confirm": "true", "payment_method": "pm_card_visa",
             "metadata[payment_id]": reference,
         }  # fmt: skip
-        answer = httpx.post(f"{at.url}/v1/payment_intents", data=form, headers=at.headers())
+        answer = httpx.post(f"{at.url}/v1/payment_intents", data=form, headers=at.sent_headers())
         assert answer.json()["status"] == "succeeded"
         return
     body = {
         "amount": {"currency": "EUR", "value": 1_000}, "merchantAccount": "BarazaLive", "reference": reference,
         "paymentMethod": {"type": "scheme"}, "returnUrl": "https://localhost/",
     }  # fmt: skip
-    answer = httpx.post(f"{at.url}/payments", json=body, headers=at.headers())
+    answer = httpx.post(f"{at.url}/payments", json=body, headers=at.sent_headers())
     assert answer.json()["resultCode"] == "Authorised"
 
 
@@ -95,9 +95,9 @@ def test_a_report_is_delivered_again_with_the_same_bytes_or_changed(settled: Gat
 
 def test_a_report_is_listed_with_its_digest_to_its_own_account_only(settled: Gateway) -> None:
     settled.close_batch()
-    listed = httpx.get(f"{settled.url}/feeds", headers=settled.headers()).json()["feeds"]
+    listed = httpx.get(f"{settled.url}/feeds", headers=settled.sent_headers()).json()["feeds"]
     for each in listed:
-        body = httpx.get(f"{settled.url}/feeds/{each['name']}", headers=settled.headers()).content
+        body = httpx.get(f"{settled.url}/feeds/{each['name']}", headers=settled.sent_headers()).content
         assert sha256(body).hexdigest() == each["sha256"]
     assert settled.feeds(settled.key(settled.test)) == {}
     assert httpx.get(f"{settled.url}/feeds").status_code == 401

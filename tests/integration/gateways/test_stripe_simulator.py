@@ -240,14 +240,16 @@ def test_more_calls_than_a_second_allows_are_refused_before_their_keys_are_seen(
     tmp_path_factory: pytest.TempPathFactory, reference: str
 ) -> None:
     with gateway("stripe", tmp_path_factory.mktemp("limited"), requests_per_s=3) as limited:
-        headers = {**limited.headers(), "Idempotency-Key": reference}
+        headers = {**limited.sent_headers(), "Idempotency-Key": reference}
         form = {"amount": "1000", "currency": "usd"}
         answers = [httpx.post(f"{limited.url}/v1/payment_intents", data=form, headers=headers) for _ in range(30)]
         refused = [each for each in answers if each.status_code == 429]
         assert refused
         assert {each.json()["error"]["code"] for each in refused} == {"rate_limit"}
         assert len({each.json()["id"] for each in answers if each.status_code == 200}) == 1
-        other = httpx.get(f"{limited.url}/v1/payment_intents/pi_x", headers=limited.headers(limited.key(limited.test)))
+        other = httpx.get(
+            f"{limited.url}/v1/payment_intents/pi_x", headers=limited.sent_headers(limited.key(limited.test))
+        )
         assert other.status_code == 404, "each account has a limit of its own"
 
 
