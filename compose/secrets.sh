@@ -6,8 +6,11 @@ cd "$(dirname "$0")"
 mkdir -p secrets
 chmod 700 secrets   # the files inside are world-readable, so that each container's user can read those mounted for it
 
-make() {
-    [ -s "secrets/$1" ] || { od -An -N24 -tx1 /dev/urandom | tr -d ' \n' > "secrets/.$1" && mv "secrets/.$1" "secrets/$1"; }
+make() {   # a name, what the secret begins with, and its random bytes
+    [ -s "secrets/$1" ] || {
+        { printf '%s' "${2:-}"; od -An -v -w64 "-N${3:-24}" -tx1 /dev/urandom | tr -d ' \n'; } > "secrets/.$1"
+        mv "secrets/.$1" "secrets/$1"
+    }
 }
 
 make postgres
@@ -16,15 +19,29 @@ make audit
 make saga_tracker_api
 make grafana
 make courier-webhook
-for service in checkout payment inventory loyalty shipping ledger saga_tracker; do
+make payer-key
+make webhook-key
+[ -s secrets/merchant-token-key ] || {   # signs merchants' tokens: an EC key of P-256 in PEM (PKCS 8)
+    openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out secrets/.merchant-token-key
+    chmod 644 secrets/.merchant-token-key
+    mv secrets/.merchant-token-key secrets/merchant-token-key
+}
+for mode in live test; do
+    make "stripe-$mode-key" "sk_${mode}_"
+    make "stripe-$mode-webhook" whsec_
+    make "adyen-$mode-key" "AQE-$mode-"
+    make "adyen-$mode-webhook" "" 32
+done
+for service in checkout payment inventory loyalty shipping ledger merchant risk notifier reconciliation \
+               saga_tracker; do
     make "$service"
     make "${service}_owner"
 done
-for user in broker deploy checkout payment inventory loyalty shipping ledger saga-tracker saga-tracker-api \
-            analytics audit operator; do
+for user in broker deploy checkout payment inventory loyalty shipping ledger merchant risk notifier reconciliation \
+            saga-tracker saga-tracker-api analytics audit operator; do
     make "kafka-$user"
 done
-for user in checkout payment; do
+for user in checkout payment merchant; do
     make "redis-$user"
 done
 # Kafka's storage is formatted with its first two logins; the deployment creates all others.
@@ -37,7 +54,7 @@ sed "s/@BROKER_PASSWORD@/$(cat secrets/kafka-broker)/g" kafka.properties > secre
 # The users of Redis and their keys, with only a digest of each password.
 {
     echo 'user default off'
-    for user in checkout payment; do
+    for user in checkout payment merchant; do
         printf 'user %s on #%s ~%s:* %s\n' "$user" "$(sha256sum "secrets/redis-$user" | cut -d ' ' -f 1)" "$user" \
             '+@read +@write +@connection +@scripting +@transaction -@dangerous +client|setinfo'
     done

@@ -33,6 +33,11 @@ START_PROBE_S = 3
 VERSION = "0.1.0"
 UID = 10001
 HTTP, KAFKA, POSTGRES, REDIS, REGISTRY, OTLP, HTTPS = 8080, 9093, 5432, 6379, 8080, 4318, 443
+NOT_PUBLIC = (
+    "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "168.63.129.16/32", "169.254.0.0/16", "172.16.0.0/12",
+    "192.0.0.0/24", "192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/4", "240.0.0.0/4",
+)  # fmt: skip
+"""Addresses that no process reaches outside of the cluster: private ones, and those of clouds' metadata."""
 LAG_PER_REPLICA = 200
 """Messages; a replica handles some hundreds a second, so this is a lag of about a second."""
 PREPARE, SERVE = "1", "2"
@@ -44,6 +49,16 @@ EVENTS_KEPT_MS = 90 * 24 * 3600 * 1000
 REDIS_LOGINS = "redis-logins"
 WEBHOOK_SECRETS = services.WEBHOOK_SECRETS
 """The secrets of the courier's webhooks: the newest, and the one before in a second line while it is replaced."""
+GATEWAY_ACCOUNTS, GATEWAY_KEYS = "gateway-accounts", "gateway-keys"
+"""The accounts at gateways, which an overlay describes, and the files with their keys and secrets."""
+RISK_RULES = "risk-rules"
+"""The rules of risk, which an overlay holds."""
+MERCHANT_KEYS = {
+    services.PAYER_KEY: "BARAZA_PAYER_KEY_FILE",
+    services.MERCHANT_TOKEN_KEY: "BARAZA_MERCHANT_TOKEN_KEY_FILE",
+}
+WEBHOOK_KEYS = {services.WEBHOOK_KEY: "BARAZA_WEBHOOK_KEY_FILE"}
+"""The keys that one process alone has, by the setting that names each file."""
 
 Manifest = dict[str, Any]
 
@@ -61,7 +76,19 @@ class Process:
     outside: bool = False
     is_public: bool = False
     webhooks: bool = False
-    """A provider calls it back, through the ingress."""
+    """The courier calls it back, through the ingress."""
+    accounts: bool = False
+    """It knows the accounts at gateways."""
+    account_keys: bool = False
+    """It has their keys, and is called back through the ingress where it awaits outcomes."""
+    keys: Mapping[str, str] = field(default_factory=dict)
+    """Its own keys, by the setting that names each file."""
+    ports_outside: tuple[int, ...] = (HTTPS,)
+    """What it reaches outside of the cluster, where it may."""
+    takes_merchants_tokens: bool = False
+    """It verifies them by the keys that merchant publishes."""
+    rules: bool = False
+    """It decides by rules that the overlay holds."""
     scales_by: str = "lag"
     issuer: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -69,11 +96,33 @@ class Process:
 
 PROCESSES: Mapping[str, Process] = {
     "checkout": Process(module="checkout.main", cpu="1", cpu_share="500m", redis=True, is_public=True, scales_by="cpu"),
-    "payment": Process(module="payment.main", redis=True, outside=True),
+    "merchant": Process(
+        module="merchant.main",
+        cpu="1",
+        cpu_share="500m",
+        redis=True,
+        is_public=True,
+        accounts=True,
+        scales_by="cpu",
+        keys=MERCHANT_KEYS,
+    ),
+    "payment": Process(module="payment.main", redis=True, outside=True, accounts=True, account_keys=True),
     "inventory": Process(module="inventory.main"),
     "loyalty": Process(module="loyalty.main"),
     "shipping": Process(module="shipping.main", outside=True, webhooks=True),
     "ledger": Process(module="ledger.main"),
+    "risk": Process(module="risk.main", rules=True),
+    "notifier": Process(
+        module="notifier.main",
+        is_public=True,
+        outside=True,
+        ports_outside=(HTTPS, 8443),
+        keys=WEBHOOK_KEYS,
+        takes_merchants_tokens=True,
+    ),
+    "reconciliation": Process(
+        module="reconciliation.main", memory="1Gi", outside=True, accounts=True, account_keys=True
+    ),
     # Its offsets are in its database, so Kafka knows no lag of its group; it exports the lag itself.
     "saga-tracker": Process(
         module="saga_tracker.main", cpu="1", cpu_share="500m", scales_by="measured lag", issuer=False
@@ -92,7 +141,8 @@ def files() -> dict[str, list[Manifest]]:
     outsiders = [login for login in contract.kafka_rights() if login not in PROCESSES]
     made["logins.yaml"] = [
         *(_kafka_user(login) for login in outsiders), _external_secret(_secret_of(AUDIT), AUDIT), _redis_logins(),
-        _webhook_secrets(),
+        _webhook_secrets(), _gateway_keys(),
+        *(_key_secret(process, spec.keys) for process, spec in PROCESSES.items() if spec.keys),
     ]  # fmt: skip
     names = [f"generated/{name}" for name in sorted(made)]
     made["kustomization.yaml"] = [
@@ -125,6 +175,33 @@ def _process(name: str, spec: Process) -> list[Manifest]:
 
 def _deployment(name: str, spec: Process) -> Manifest:
     database, login = services.database_of(name), contract.package_of(name)
+    environment = _environment(name, spec, database, login)
+    container = {
+        **_container("service", [spec.module], environment, cpu=spec.cpu, memory=spec.memory, cpu_share=spec.cpu_share),
+        "ports": [{"name": "http", "containerPort": HTTP}],
+        **_probes(),
+        # Requests arrive until the endpoint is gone from every node; then it finishes its batch and commits.
+        "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_S}}},
+    }  # fmt: skip
+    spread = {"maxSkew": 1, "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": {"matchLabels": _is(name)}}
+    pod = _pod(name, database, login, container, spec=spec) | {
+        "serviceAccountName": name,
+        # Twice what it takes: a busy node stops it later.
+        "terminationGracePeriodSeconds": round(2 * (PRE_STOP_S + STOP_WITHIN_S)),
+        "topologySpreadConstraints": [
+            {**spread, "topologyKey": key} for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
+        ],
+    }
+    return _named("apps/v1", "Deployment", name, wave=SERVE, spec={
+        # No "replicas": KEDA sets them.
+        "selector": {"matchLabels": _is(name)},
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": SURGE, "maxUnavailable": 0}},
+        "template": {"metadata": {"labels": _labels(name)}, "spec": pod},
+    })  # fmt: skip
+
+
+def _environment(name: str, spec: Process, database: str, login: str) -> dict[str, str]:
+    """Return the variables that a process has besides those of the ConfigMap for all."""
     service = contract.TRACKER if name == contract.TRACKER_API else name
     environment = {
         "BARAZA_SERVICE": service,
@@ -139,29 +216,14 @@ def _deployment(name: str, spec: Process) -> Manifest:
         environment |= {"BARAZA_REDIS_USER": name, "BARAZA_REDIS_PASSWORD_FILE": "/etc/baraza/redis/password"}
     if spec.webhooks:
         environment["BARAZA_COURIER_WEBHOOK_SECRET_FILE"] = f"/etc/baraza/{WEBHOOK_SECRETS}/secrets"
-    container = {
-        **_container("service", [spec.module], environment, cpu=spec.cpu, memory=spec.memory, cpu_share=spec.cpu_share),
-        "ports": [{"name": "http", "containerPort": HTTP}],
-        **_probes(),
-        # Requests arrive until the endpoint is gone from every node; then it finishes its batch and commits.
-        "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_S}}},
-    }  # fmt: skip
-    spread = {"maxSkew": 1, "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": {"matchLabels": _is(name)}}
-    redis_login = name if spec.redis else None
-    pod = _pod(name, database, login, container, redis_login=redis_login, webhooks=spec.webhooks) | {
-        "serviceAccountName": name,
-        # Twice what it takes: a busy node stops it later.
-        "terminationGracePeriodSeconds": round(2 * (PRE_STOP_S + STOP_WITHIN_S)),
-        "topologySpreadConstraints": [
-            {**spread, "topologyKey": key} for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
-        ],
-    }
-    return _named("apps/v1", "Deployment", name, wave=SERVE, spec={
-        # No "replicas": KEDA sets them.
-        "selector": {"matchLabels": _is(name)},
-        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": SURGE, "maxUnavailable": 0}},
-        "template": {"metadata": {"labels": _labels(name)}, "spec": pod},
-    })  # fmt: skip
+    if spec.accounts:
+        environment["BARAZA_GATEWAY_ACCOUNTS_FILE"] = f"/etc/baraza/{GATEWAY_ACCOUNTS}/accounts.json"
+    if spec.rules:
+        environment["BARAZA_RISK_RULES_FILE"] = f"/etc/baraza/{RISK_RULES}/rules.toml"
+    if spec.takes_merchants_tokens:
+        environment["BARAZA_MERCHANT_JWKS_URL"] = f"http://{contract.token_issuer()}:{HTTP}/.well-known/jwks.json"
+    environment |= {setting: f"/etc/baraza/{_keys_of(name)}/{key}" for key, setting in spec.keys.items()}
+    return environment
 
 
 def _probes() -> Manifest:
@@ -182,10 +244,28 @@ def _pod(
     role: str,
     container: Manifest,
     *,
-    redis_login: str | None = None,
-    webhooks: bool = False,
+    spec: Process | None = None,
 ) -> Manifest:
     """Return a pod with one container and no other privileges; its logins are files that can be rotated."""
+    volumes = _volumes(kafka_login, database, role, spec)
+    names = [volume["name"] for volume in volumes]
+    mounts = [{"name": name, "mountPath": f"/etc/baraza/{name}", "readOnly": True} for name in names]
+    return {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True, "runAsUser": UID, "runAsGroup": UID, "fsGroup": UID,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [{**container, "volumeMounts": [*mounts, {"name": "tmp", "mountPath": "/tmp"}]}],
+        "volumes": [*volumes, {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}],
+    }  # fmt: skip
+
+
+def _volumes(kafka_login: str | None, database: str, role: str, spec: Process | None) -> list[Manifest]:
+    """Return a pod's files with logins and certificates, and those of the accounts at gateways."""
+    redis_login = kafka_login if spec is not None and spec.redis else None
+    webhooks = spec is not None and spec.webhooks
     secrets = {
         "database": _secret_of(role),
         "database-ca": f"{_dashed(database)}-db-ca",
@@ -205,17 +285,16 @@ def _pod(
         ]}}
         for name, secret in secrets.items()
     ]  # fmt: skip
-    mounts = [{"name": name, "mountPath": f"/etc/baraza/{name}", "readOnly": True} for name in secrets]
-    return {
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "securityContext": {
-            "runAsNonRoot": True, "runAsUser": UID, "runAsGroup": UID, "fsGroup": UID,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "containers": [{**container, "volumeMounts": [*mounts, {"name": "tmp", "mountPath": "/tmp"}]}],
-        "volumes": [*volumes, {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}],
-    }  # fmt: skip
+    if spec is not None and spec.accounts:
+        volumes.append({"name": GATEWAY_ACCOUNTS, "configMap": {"name": GATEWAY_ACCOUNTS}})
+    if spec is not None and spec.account_keys:
+        # All of its files: an overlay says which accounts there are.
+        volumes.append({"name": GATEWAY_KEYS, "secret": {"secretName": GATEWAY_KEYS}})
+    if spec is not None and spec.rules:
+        volumes.append({"name": RISK_RULES, "configMap": {"name": RISK_RULES}})
+    if spec is not None and spec.keys and kafka_login is not None:
+        volumes.append({"name": _keys_of(kafka_login), "secret": {"secretName": _keys_of(kafka_login)}})
+    return volumes
 
 
 def _container(
@@ -410,11 +489,37 @@ def _webhook_secrets() -> Manifest:
     })  # fmt: skip
 
 
+def _gateway_keys() -> Manifest:
+    """Return the secret with the keys of the accounts at gateways and with the secrets that sign their webhooks."""
+    return _named("external-secrets.io/v1", "ExternalSecret", GATEWAY_KEYS, wave="0", spec={
+        "refreshInterval": "5m",
+        "secretStoreRef": {"kind": "ClusterSecretStore", "name": "baraza"},
+        "target": {"name": GATEWAY_KEYS, "creationPolicy": "Owner"},
+        "dataFrom": [{"extract": {"key": "baraza/gateway-accounts"}}],
+    })  # fmt: skip
+
+
+def _key_secret(process: str, keys: Mapping[str, str]) -> Manifest:
+    """Return the secret with the keys that this process alone has."""
+    return _named("external-secrets.io/v1", "ExternalSecret", _keys_of(process), wave="0", spec={
+        "refreshInterval": "5m",
+        "secretStoreRef": {"kind": "ClusterSecretStore", "name": "baraza"},
+        "target": {"name": _keys_of(process), "creationPolicy": "Owner"},
+        "data": [
+            {"secretKey": key, "remoteRef": {"key": f"baraza/{process}/{key}", "property": "keys"}} for key in keys
+        ],
+    })  # fmt: skip
+
+
 def _policy(name: str, spec: Process) -> Manifest:
     """Return every allowed connection of a process; base/policies.yaml denies all others."""
     entry = [_in_namespace("monitoring", {})]
-    if spec.is_public or spec.webhooks:
+    is_called_back = spec.webhooks or (spec.account_keys and name in contract.called_back())
+    if spec.is_public or is_called_back:
         entry.append(_in_namespace("ingress-nginx", {"app.kubernetes.io/name": "ingress-nginx"}))
+    if name == contract.token_issuer():
+        verifiers = [process for process, other in PROCESSES.items() if other.takes_merchants_tokens]
+        entry += [{"podSelector": {"matchLabels": _is(process)}} for process in verifiers]
     database = _dashed(services.database_of(name))
     edges: list[tuple[Manifest, int]] = [
         ({"podSelector": {"matchLabels": OF_KAFKA}}, KAFKA),
@@ -426,9 +531,11 @@ def _policy(name: str, spec: Process) -> Manifest:
         edges.append(({"podSelector": {"matchLabels": _is("redis")}}, REDIS))
     if spec.issuer:
         edges.append((_in_namespace("identity", {}), HTTP))
+    if spec.takes_merchants_tokens:
+        edges.append(({"podSelector": {"matchLabels": _is(contract.token_issuer())}}, HTTP))
     if spec.outside:
-        private = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"]
-        edges.append(({"ipBlock": {"cidr": "0.0.0.0/0", "except": private}}, HTTPS))
+        public = {"ipBlock": {"cidr": "0.0.0.0/0", "except": list(NOT_PUBLIC)}}
+        edges += [(public, port) for port in spec.ports_outside]
     return _named("networking.k8s.io/v1", "NetworkPolicy", name, spec={
         "podSelector": {"matchLabels": _is(name)},
         "policyTypes": ["Ingress", "Egress"],
@@ -499,6 +606,10 @@ def _probe(path: str) -> Manifest:
 
 def _dashed(database: str) -> str:
     return database.replace("_", "-")
+
+
+def _keys_of(process: str) -> str:
+    return f"{process}-keys"
 
 
 def _secret_of(role: str) -> str:

@@ -121,6 +121,20 @@ WAR_ROOM = (
         queries={"{{handler}}": "sum by (handler) (baraza_held_messages)"},
     ),
     Panel(
+        title="Webhooks: attempts by outcome, per second, and the share that succeeds",
+        queries={
+            "{{outcome}}": "sum by (outcome) (rate(baraza_webhook_attempts_total[1m]))",
+            "succeeded": "baraza:webhooks_succeeded:ratio30m",
+        },
+    ),
+    Panel(
+        title="Webhooks: age of the oldest one due, and disabled endpoints by reason",
+        queries={
+            "oldest due": "max(baraza_webhook_oldest_due_seconds)",
+            "{{reason}}": "max by (reason) (baraza_webhook_endpoints_disabled)",
+        },
+    ),
+    Panel(
         title="Order requests by status, per second, and p99",
         queries={
             "{{status}}": 'sum by (status) (rate(baraza_http_request_seconds_count{route="/v1/orders"}[1m]))',

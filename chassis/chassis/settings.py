@@ -36,6 +36,30 @@ class Settings(BaseSettings):
 
     Without it shipping takes no webhook, and queries the courier.
     """
+    gateway_accounts_file: Path | None = None
+    """The accounts at gateways (:mod:`chassis.http.gateway_accounts`). Without it no merchant's payment is taken."""
+    risk_rules_file: Path | None = None
+    """The rules by which payments are decided. Without it risk has those that it is shipped with."""
+    payer_key_file: Path | None = None
+    """The key that hashes a merchant's payers. Without it no merchant's payment is taken."""
+    merchant_token_key_file: Path | None = None
+    """The EC keys (P-256, PEM) of merchants' short tokens: the first signs, all are published."""
+    merchant_jwks_url: str = ""
+    """The published keys of merchants' short tokens; empty: only the issuer's tokens are accepted."""
+    webhook_key_file: Path | None = None
+    """The keys that encrypt the secrets of merchants' endpoints, one a line: the newest, and those before it.
+
+    Without it merchants have no endpoints.
+    """
+    webhook_loopback: bool = False
+    """Whether endpoints may be on this machine, in test mode by HTTP as well: for tests and simulators alone."""
+    webhook_forbidden_networks: str = ""
+    """Networks that no endpoint may be in, with commas between: the deployment's own public addresses."""
+    lake_url: str = ""
+    """Where raw feeds of gateways and Parquet files are kept: a folder, or an object store such as ``s3://bucket/path``.
+
+    Without it nothing is reconciled.
+    """
     jwks_url: str = "http://127.0.0.1:7003/.well-known/jwks.json"
     issuer: str = "http://127.0.0.1:7003"
     audience: str = "baraza"

@@ -27,6 +27,7 @@ from baraza.commands import (
     operate,
     orders,
     proof,
+    reconcile,
     returns,
     sagas,
     schemas,
@@ -53,14 +54,12 @@ app.command()(stack.up)
 app.command()(stack.down)
 app.command()(stack.status)
 app.command()(stack.rotate)
-app.command()(demo.demo)
 app.command()(chaos.chaos)
 app.command()(sagas.timeline)
 app.command()(operate.redrive)
 app.command()(audit.audit)
 app.command()(backups.backup)
 app.command()(backups.restore)
-app.command()(backups.reconcile)
 app.command()(backups.rebuild)
 app.command()(backups.reread)
 app.command()(events.topics)
@@ -68,6 +67,7 @@ app.command()(bench.bench)
 app.command()(proof.explore)
 app.command()(proof.simulate)
 app.command("test", context_settings={"ignore_unknown_options": True})(test.run)
+app.add_typer(demo.app, name="demo")
 app.add_typer(orders.app, name="orders")
 app.add_typer(returns.app, name="returns")
 app.add_typer(sagas.app, name="sagas")
@@ -78,6 +78,7 @@ app.add_typer(events.app, name="events")
 app.add_typer(catalogue.catalogue_app, name="catalogue")
 app.add_typer(catalogue.customers_app, name="customers")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(reconcile.app, name="reconcile")
 app.add_typer(schemas.app, name="schemas")
 
 

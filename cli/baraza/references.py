@@ -44,25 +44,32 @@ def named(text: str, connect: Callable[[], AbstractContextManager[Tracker]]) -> 
 
 
 def saga_of(tracker: Tracker, text: str) -> str:
-    """Return the id of the saga that a text names. Raises UsageRefusal where none has it, or lists several that do.
+    """Return the id of the saga that a text names. Raises UsageRefusal where none has it, or lists several that do."""
+    found = sagas_of(tracker, text)
+    if len(found) > 1:
+        lines = "\n".join(
+            f"  {each['saga_id']}  {each['type']}  {each['state']}  {each['started_at']}" for each in found
+        )
+        raise UsageRefusal(f"{text.strip()!r} is a reference of several sagas; give the id of one:\n{lines}")
+    saga_id: str = found[0]["saga_id"]
+    return saga_id
 
-    An id is taken as it is, so that a saga is found whose first message has not reached the tracker yet.
+
+def sagas_of(tracker: Tracker, text: str) -> list[dict[str, Any]]:
+    """Return the sagas that a text names, the newest first. Raises UsageRefusal where none has it.
+
+    An id is taken as it is, so that a saga is found whose first message has not reached the tracker yet; of it nothing
+    else is known then.
     """
     name = text.strip()
     if ULID.fullmatch(name):
-        return canonical(name)
+        return [{"saga_id": canonical(name)}]
     if not name or len(name) > LENGTH_MAX or not name.isprintable():
         raise UsageRefusal(f"{text!r} is neither an id, which looks like 01JCZ3K8T0ABCDEFGHJKMNPQRS, nor a reference.")
-    found = tracker.get("/v1/sagas", {"reference": name, "limit": LISTED_MAX})["sagas"]
+    found: list[dict[str, Any]] = tracker.get("/v1/sagas", {"reference": name, "limit": LISTED_MAX})["sagas"]
     if not found:
         raise UsageRefusal(
             f"No saga has the id or the reference {name!r}. References match exactly: capitals and small letters "
             f"differ. A saga's references are shown by its messages: the number of a payment, a shipment or a parcel."
         )
-    if len(found) > 1:
-        lines = "\n".join(
-            f"  {each['saga_id']}  {each['type']}  {each['state']}  {each['started_at']}" for each in found
-        )
-        raise UsageRefusal(f"{name!r} is a reference of several sagas; give the id of one:\n{lines}")
-    saga_id: str = found[0]["saga_id"]
-    return saga_id
+    return found

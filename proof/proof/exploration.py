@@ -4,11 +4,28 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
-from proof.states import Model, ModelState
 from saga_tracker.model.facts import Fact
+
+StateT = TypeVar("StateT", bound=Hashable)
+
+
+class Explorable(Protocol[StateT]):
+    """A model whose states can be visited. ``transitions`` are what happens in a state, and the state after it."""
+
+    @property
+    def initial(self) -> StateT: ...
+
+    def transitions(self, state: StateT, /) -> Iterator[tuple[str | Fact, StateT]]: ...
+
+    def violation(self, before: StateT, state: StateT, /) -> str | None: ...
+
+    def is_end(self, state: StateT, /) -> bool: ...
+
+    def outcome(self, state: StateT, /) -> str: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,12 +56,12 @@ class Exploration:
         }
 
 
-def explore(model: Model, *, states_max: int | None = None) -> Exploration:
+def explore(model: Explorable[StateT], *, states_max: int | None = None) -> Exploration:
     """Visit every state breadth first. Stop at the first broken invariant, or when no state is left.
 
     ``states_max`` bounds the search. Then it is not whole, and does not check that an end can be reached.
     """
-    numbers: dict[ModelState, int] = {model.initial: 0}
+    numbers: dict[StateT, int] = {model.initial: 0}
     found_by: list[tuple[int, str | Fact]] = [(0, "")]
     sources, targets = array("I"), array("I")
     ends: list[int] = []
@@ -64,7 +81,7 @@ def explore(model: Model, *, states_max: int | None = None) -> Exploration:
         number, state = frontier.popleft()
         if model.is_end(state):
             ends.append(number)
-            outcomes.add(model.decision(state).state)
+            outcomes.add(model.outcome(state))
         for what, after in model.transitions(state):
             known = numbers.get(after)
             if known is None:

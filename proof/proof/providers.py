@@ -17,7 +17,7 @@ from payment.gateway import (
     Authorized,
     Capture,
     Captured,
-    CaptureFailed,
+    CaptureDeclined,
     Declined,
     PartialRefund,
     Refunded,
@@ -78,12 +78,12 @@ class Gateway(Provider):
 
         return self._once(key, request, effect)
 
-    def capture(self, request: Capture, key: str) -> Captured | CaptureFailed:
+    def capture(self, request: Capture, key: str) -> Captured | CaptureDeclined:
         """Capture the amount."""
 
-        def effect(saga_id: str) -> Captured | CaptureFailed:
+        def effect(saga_id: str) -> Captured | CaptureDeclined:
             if self._refuses():
-                return CaptureFailed(reason="expired", detail="The authorization has expired.")
+                return CaptureDeclined(reason="expired", detail="The authorization has expired.")
             self._note(saga_id, "captured", request.amount_minor)
             return Captured(capture_id=f"{CAPTURE}{saga_id}", amount_minor=request.amount_minor)
 
@@ -121,9 +121,9 @@ class Gateway(Provider):
         """Return the outcome of an authorization, None for an unknown key."""
         return cast("Authorized | Declined | None", self._outcomes.get(key))
 
-    def find_capture(self, key: str) -> Captured | CaptureFailed | None:
+    def find_capture(self, key: str) -> Captured | CaptureDeclined | None:
         """Return the outcome of a capture, None for an unknown key."""
-        return cast("Captured | CaptureFailed | None", self._outcomes.get(key))
+        return cast("Captured | CaptureDeclined | None", self._outcomes.get(key))
 
     def find_undo(self, key: str) -> Voided | Refunded | None:
         """Return the outcome of an undo, None for an unknown key."""

@@ -180,6 +180,10 @@ class Model:
         """Return the tracker's decision in this state."""
         return self._tracker.decisions[state.progress]
 
+    def outcome(self, state: ModelState) -> str:
+        """Return the saga's state at an end."""
+        return self.decision(state).state
+
     def transitions(self, state: ModelState) -> Iterator[Transition]:
         """Yield every transition from this state."""
         for index in range(len(self.definition.steps)):

@@ -35,6 +35,220 @@ class PostingEntry(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BalanceRejected(Message):
+    """The ledger refused to hold a payment's amount; nothing is held."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.BalanceRejected"
+    OWNER: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"BalanceRejected","doc":"The ledger refused to hold a payment\'s amount; nothing is held.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"payment_id","type":"long","doc":"The payment\'s number: a Snowflake."},{"name":"merchant_id","type":"string","doc":"Whose payment it is."},{"name":"is_live","type":"boolean","doc":"False in test mode, whose payments have accounts and gateways of their own."},{"name":"reason","type":"string","doc":"A code, for example insufficient_funds."},{"name":"detail","type":"string","doc":"One sentence for a person."}]}'
+
+    payment_id: int
+    merchant_id: str
+    is_live: bool
+    reason: str
+    detail: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> BalanceRejected:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            payment_id=record["payment_id"],
+            merchant_id=record["merchant_id"],
+            is_live=record["is_live"],
+            reason=record["reason"],
+            detail=record["detail"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "payment_id": self.payment_id,
+            "merchant_id": self.merchant_id,
+            "is_live": self.is_live,
+            "reason": self.reason,
+            "detail": self.detail,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BalanceReleased(Message):
+    """Nothing is held for a payment or a refund any more."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.BalanceReleased"
+    OWNER: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"BalanceReleased","doc":"Nothing is held for a payment or a refund any more.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"step","type":"string","doc":"The step that was compensated."},{"name":"undone","type":"boolean","doc":"False where the step had not run and is now fenced, or had nothing to undo."}]}'
+
+    step: str
+    undone: bool
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> BalanceReleased:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            step=record["step"],
+            undone=record["undone"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "step": self.step,
+            "undone": self.undone,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BalanceReserved(Message):
+    """A payment's amount is held, and its status is RESERVED."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.BalanceReserved"
+    OWNER: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"BalanceReserved","doc":"A payment\'s amount is held, and its status is RESERVED.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"payment_id","type":"long","doc":"The payment\'s number: a Snowflake."},{"name":"merchant_id","type":"string","doc":"Whose payment it is."},{"name":"is_live","type":"boolean","doc":"False in test mode, whose payments have accounts and gateways of their own."},{"name":"currency","type":"string","doc":"ISO 4217."},{"name":"amount_minor","type":"long","doc":"The payment\'s amount in minor units of its currency."},{"name":"reference","type":"string","doc":"The merchant\'s own reference."},{"name":"gateway_account","type":"string","doc":"The account at a gateway that takes the payment, by its name in the gateway accounts."},{"name":"capture","type":"string","doc":"NOW, or LATER where the merchant captures it by a request of its own."},{"name":"fee_minor","type":"long","doc":"What we keep of the amount once it is captured."},{"name":"payment_method","type":"string","doc":"The token of the card or account that pays; never a card\'s number."},{"name":"payer","type":"string","doc":"A keyed hash that is the same for every payment of one payer of one merchant."}]}'
+
+    payment_id: int
+    merchant_id: str
+    is_live: bool
+    currency: str
+    amount_minor: int
+    reference: str
+    gateway_account: str
+    capture: str
+    fee_minor: int
+    payment_method: str
+    payer: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> BalanceReserved:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            payment_id=record["payment_id"],
+            merchant_id=record["merchant_id"],
+            is_live=record["is_live"],
+            currency=record["currency"],
+            amount_minor=record["amount_minor"],
+            reference=record["reference"],
+            gateway_account=record["gateway_account"],
+            capture=record["capture"],
+            fee_minor=record["fee_minor"],
+            payment_method=record["payment_method"],
+            payer=record["payer"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "payment_id": self.payment_id,
+            "merchant_id": self.merchant_id,
+            "is_live": self.is_live,
+            "currency": self.currency,
+            "amount_minor": self.amount_minor,
+            "reference": self.reference,
+            "gateway_account": self.gateway_account,
+            "capture": self.capture,
+            "fee_minor": self.fee_minor,
+            "payment_method": self.payment_method,
+            "payer": self.payer,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptureCommitted(Message):
+    """A later capture is in the ledger, together with the payment's status."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.CaptureCommitted"
+    OWNER: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"CaptureCommitted","doc":"A later capture is in the ledger, together with the payment\'s status.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"payment_id","type":"long","doc":"The payment\'s number: a Snowflake."},{"name":"merchant_id","type":"string","doc":"Whose payment it is."},{"name":"is_live","type":"boolean","doc":"False in test mode, whose payments have accounts and gateways of their own."},{"name":"currency","type":"string","doc":"ISO 4217."},{"name":"amount_minor","type":"long","doc":"The payment\'s amount in minor units of its currency."},{"name":"reference","type":"string","doc":"The merchant\'s own reference."},{"name":"gateway_account","type":"string","doc":"The account at a gateway that takes the payment, by its name in the gateway accounts."},{"name":"fee_minor","type":"long","doc":"What we keep of the amount once it is captured."},{"name":"gateway","type":"string","doc":"stripe or adyen."},{"name":"gateway_payment_id","type":"string","doc":"The payment\'s id at the gateway."},{"name":"captured_minor","type":"long","doc":"What was captured."},{"name":"payment_saga_id","type":"string","doc":"The saga that made the payment."}]}'
+
+    payment_id: int
+    merchant_id: str
+    is_live: bool
+    currency: str
+    amount_minor: int
+    reference: str
+    gateway_account: str
+    fee_minor: int
+    gateway: str
+    gateway_payment_id: str
+    captured_minor: int
+    payment_saga_id: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> CaptureCommitted:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            payment_id=record["payment_id"],
+            merchant_id=record["merchant_id"],
+            is_live=record["is_live"],
+            currency=record["currency"],
+            amount_minor=record["amount_minor"],
+            reference=record["reference"],
+            gateway_account=record["gateway_account"],
+            fee_minor=record["fee_minor"],
+            gateway=record["gateway"],
+            gateway_payment_id=record["gateway_payment_id"],
+            captured_minor=record["captured_minor"],
+            payment_saga_id=record["payment_saga_id"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "payment_id": self.payment_id,
+            "merchant_id": self.merchant_id,
+            "is_live": self.is_live,
+            "currency": self.currency,
+            "amount_minor": self.amount_minor,
+            "reference": self.reference,
+            "gateway_account": self.gateway_account,
+            "fee_minor": self.fee_minor,
+            "gateway": self.gateway,
+            "gateway_payment_id": self.gateway_payment_id,
+            "captured_minor": self.captured_minor,
+            "payment_saga_id": self.payment_saga_id,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CorrectManualPosting(Message):
     """Correct a manual posting by a transfer with the opposite entries."""
 
@@ -426,6 +640,318 @@ class ManualPostingVoided(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MerchantAccountsOpened(Message):
+    """A merchant's accounts are open."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.MerchantAccountsOpened"
+    OWNER: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"MerchantAccountsOpened","doc":"A merchant\'s accounts are open.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"merchant_id","type":"string","doc":"The merchant."},{"name":"accounts","type":"int","doc":"How many accounts it has."}]}'
+
+    merchant_id: str
+    accounts: int
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> MerchantAccountsOpened:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            merchant_id=record["merchant_id"],
+            accounts=record["accounts"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "merchant_id": self.merchant_id,
+            "accounts": self.accounts,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentCommitted(Message):
+    """A payment's money is in the ledger, together with its status."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.PaymentCommitted"
+    OWNER: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"PaymentCommitted","doc":"A payment\'s money is in the ledger, together with its status.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"payment_id","type":"long","doc":"The payment\'s number: a Snowflake."},{"name":"merchant_id","type":"string","doc":"Whose payment it is."},{"name":"is_live","type":"boolean","doc":"False in test mode, whose payments have accounts and gateways of their own."},{"name":"currency","type":"string","doc":"ISO 4217."},{"name":"amount_minor","type":"long","doc":"The payment\'s amount in minor units of its currency."},{"name":"reference","type":"string","doc":"The merchant\'s own reference."},{"name":"gateway_account","type":"string","doc":"The account at a gateway that takes the payment, by its name in the gateway accounts."},{"name":"capture","type":"string","doc":"NOW, or LATER where the merchant captures it by a request of its own."},{"name":"fee_minor","type":"long","doc":"What we keep of the amount once it is captured."},{"name":"gateway","type":"string","doc":"stripe or adyen."},{"name":"gateway_payment_id","type":"string","doc":"The payment\'s id at the gateway."},{"name":"captured_minor","type":"long","doc":"What was captured; 0 where that comes later."},{"name":"expires_at","type":["null",{"type":"long","logicalType":"timestamp-micros"}],"doc":"When the authorization ends, UTC; null where the gateway did not say.","default":null}]}'
+
+    payment_id: int
+    merchant_id: str
+    is_live: bool
+    currency: str
+    amount_minor: int
+    reference: str
+    gateway_account: str
+    capture: str
+    fee_minor: int
+    gateway: str
+    gateway_payment_id: str
+    captured_minor: int
+    expires_at: datetime | None
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> PaymentCommitted:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            payment_id=record["payment_id"],
+            merchant_id=record["merchant_id"],
+            is_live=record["is_live"],
+            currency=record["currency"],
+            amount_minor=record["amount_minor"],
+            reference=record["reference"],
+            gateway_account=record["gateway_account"],
+            capture=record["capture"],
+            fee_minor=record["fee_minor"],
+            gateway=record["gateway"],
+            gateway_payment_id=record["gateway_payment_id"],
+            captured_minor=record["captured_minor"],
+            expires_at=record["expires_at"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "payment_id": self.payment_id,
+            "merchant_id": self.merchant_id,
+            "is_live": self.is_live,
+            "currency": self.currency,
+            "amount_minor": self.amount_minor,
+            "reference": self.reference,
+            "gateway_account": self.gateway_account,
+            "capture": self.capture,
+            "fee_minor": self.fee_minor,
+            "gateway": self.gateway,
+            "gateway_payment_id": self.gateway_payment_id,
+            "captured_minor": self.captured_minor,
+            "expires_at": self.expires_at,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefundCommitted(Message):
+    """A refund's money is in the ledger, together with the payment's status."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.RefundCommitted"
+    OWNER: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"RefundCommitted","doc":"A refund\'s money is in the ledger, together with the payment\'s status.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"refund_id","type":"long","doc":"The refund\'s number: a Snowflake."},{"name":"payment_id","type":"long","doc":"The payment\'s number: a Snowflake."},{"name":"merchant_id","type":"string","doc":"Whose payment it is."},{"name":"is_live","type":"boolean","doc":"False in test mode, whose payments have accounts and gateways of their own."},{"name":"currency","type":"string","doc":"ISO 4217."},{"name":"refund_minor","type":"long","doc":"What is refunded, in minor units."},{"name":"gateway_account","type":"string","doc":"The account at a gateway that takes the payment, by its name in the gateway accounts."},{"name":"payment_saga_id","type":"string","doc":"The saga that made the payment."},{"name":"gateway","type":"string","doc":"stripe or adyen."},{"name":"gateway_refund_id","type":"string","doc":"The refund\'s id at the gateway."}]}'
+
+    refund_id: int
+    payment_id: int
+    merchant_id: str
+    is_live: bool
+    currency: str
+    refund_minor: int
+    gateway_account: str
+    payment_saga_id: str
+    gateway: str
+    gateway_refund_id: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> RefundCommitted:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            refund_id=record["refund_id"],
+            payment_id=record["payment_id"],
+            merchant_id=record["merchant_id"],
+            is_live=record["is_live"],
+            currency=record["currency"],
+            refund_minor=record["refund_minor"],
+            gateway_account=record["gateway_account"],
+            payment_saga_id=record["payment_saga_id"],
+            gateway=record["gateway"],
+            gateway_refund_id=record["gateway_refund_id"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "refund_id": self.refund_id,
+            "payment_id": self.payment_id,
+            "merchant_id": self.merchant_id,
+            "is_live": self.is_live,
+            "currency": self.currency,
+            "refund_minor": self.refund_minor,
+            "gateway_account": self.gateway_account,
+            "payment_saga_id": self.payment_saga_id,
+            "gateway": self.gateway,
+            "gateway_refund_id": self.gateway_refund_id,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefundRejected(Message):
+    """The ledger refused to hold a refund's amount; nothing is held."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.RefundRejected"
+    OWNER: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"RefundRejected","doc":"The ledger refused to hold a refund\'s amount; nothing is held.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"refund_id","type":"long","doc":"The refund\'s number."},{"name":"payment_id","type":"long","doc":"The payment\'s number: a Snowflake."},{"name":"merchant_id","type":"string","doc":"Whose payment it is."},{"name":"is_live","type":"boolean","doc":"False in test mode, whose payments have accounts and gateways of their own."},{"name":"reason","type":"string","doc":"A code, for example insufficient_funds."},{"name":"detail","type":"string","doc":"One sentence for a person."}]}'
+
+    refund_id: int
+    payment_id: int
+    merchant_id: str
+    is_live: bool
+    reason: str
+    detail: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> RefundRejected:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            refund_id=record["refund_id"],
+            payment_id=record["payment_id"],
+            merchant_id=record["merchant_id"],
+            is_live=record["is_live"],
+            reason=record["reason"],
+            detail=record["detail"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "refund_id": self.refund_id,
+            "payment_id": self.payment_id,
+            "merchant_id": self.merchant_id,
+            "is_live": self.is_live,
+            "reason": self.reason,
+            "detail": self.detail,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefundReserved(Message):
+    """A refund's amount is held on the merchant's account."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.RefundReserved"
+    OWNER: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"RefundReserved","doc":"A refund\'s amount is held on the merchant\'s account.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"refund_id","type":"long","doc":"The refund\'s number: a Snowflake."},{"name":"payment_id","type":"long","doc":"The payment\'s number: a Snowflake."},{"name":"merchant_id","type":"string","doc":"Whose payment it is."},{"name":"is_live","type":"boolean","doc":"False in test mode, whose payments have accounts and gateways of their own."},{"name":"currency","type":"string","doc":"ISO 4217."},{"name":"refund_minor","type":"long","doc":"What is refunded, in minor units."},{"name":"gateway_account","type":"string","doc":"The account at a gateway that takes the payment, by its name in the gateway accounts."},{"name":"payment_saga_id","type":"string","doc":"The saga that made the payment."}]}'
+
+    refund_id: int
+    payment_id: int
+    merchant_id: str
+    is_live: bool
+    currency: str
+    refund_minor: int
+    gateway_account: str
+    payment_saga_id: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> RefundReserved:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            refund_id=record["refund_id"],
+            payment_id=record["payment_id"],
+            merchant_id=record["merchant_id"],
+            is_live=record["is_live"],
+            currency=record["currency"],
+            refund_minor=record["refund_minor"],
+            gateway_account=record["gateway_account"],
+            payment_saga_id=record["payment_saga_id"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "refund_id": self.refund_id,
+            "payment_id": self.payment_id,
+            "merchant_id": self.merchant_id,
+            "is_live": self.is_live,
+            "currency": self.currency,
+            "refund_minor": self.refund_minor,
+            "gateway_account": self.gateway_account,
+            "payment_saga_id": self.payment_saga_id,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseBalance(Message):
+    """Release what is held for a payment or a refund."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.ReleaseBalance"
+    OWNER: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"ReleaseBalance","doc":"Release what is held for a payment or a refund.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"step","type":"string","doc":"The step that it compensates."},{"name":"attempt","type":"int","doc":"Counts from 1."},{"name":"reason","type":"string","doc":"Why the saga is compensated."}]}'
+
+    step: str
+    attempt: int
+    reason: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> ReleaseBalance:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            step=record["step"],
+            attempt=record["attempt"],
+            reason=record["reason"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "step": self.step,
+            "attempt": self.attempt,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReturnPosted(Message):
     """A return is posted to the ledger."""
 
@@ -459,6 +985,82 @@ class ReturnPosted(Message):
             "occurred_at": self.occurred_at,
             "currency": self.currency,
             "amount_minor": self.amount_minor,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReversalPosted(Message):
+    """What a gateway reversed is in the ledger, together with the payment's status."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.ReversalPosted"
+    OWNER: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"ReversalPosted","doc":"What a gateway reversed is in the ledger, together with the payment\'s status.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"reversal_id","type":"string","doc":"The reversal\'s id: the same for whatever the gateway repeats."},{"name":"payment_id","type":"long","doc":"The payment\'s number: a Snowflake."},{"name":"merchant_id","type":"string","doc":"Whose payment it is."},{"name":"is_live","type":"boolean","doc":"False in test mode, whose payments have accounts and gateways of their own."},{"name":"currency","type":"string","doc":"ISO 4217."},{"name":"amount_minor","type":"long","doc":"The payment\'s amount in minor units of its currency."},{"name":"reference","type":"string","doc":"The merchant\'s own reference."},{"name":"gateway_account","type":"string","doc":"The account at a gateway that takes the payment, by its name in the gateway accounts."},{"name":"payment_saga_id","type":"string","doc":"The saga that made the payment."},{"name":"kind","type":"string","doc":"CAPTURE_FAILED, REFUND_FAILED, AUTHORIZATION_EXPIRED, DISPUTED, DISPUTE_WON or DISPUTE_LOST."},{"name":"reversed_minor","type":"long","doc":"The amount that it is about."},{"name":"refund_id","type":["null","long"],"doc":"The refund that failed; null for another kind.","default":null},{"name":"gateway","type":"string","doc":"stripe or adyen."},{"name":"gateway_reference","type":"string","doc":"The gateway\'s id of what it reports."},{"name":"reason","type":"string","doc":"What the gateway gives as the reason."}]}'
+
+    reversal_id: str
+    payment_id: int
+    merchant_id: str
+    is_live: bool
+    currency: str
+    amount_minor: int
+    reference: str
+    gateway_account: str
+    payment_saga_id: str
+    kind: str
+    reversed_minor: int
+    refund_id: int | None
+    gateway: str
+    gateway_reference: str
+    reason: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> ReversalPosted:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            reversal_id=record["reversal_id"],
+            payment_id=record["payment_id"],
+            merchant_id=record["merchant_id"],
+            is_live=record["is_live"],
+            currency=record["currency"],
+            amount_minor=record["amount_minor"],
+            reference=record["reference"],
+            gateway_account=record["gateway_account"],
+            payment_saga_id=record["payment_saga_id"],
+            kind=record["kind"],
+            reversed_minor=record["reversed_minor"],
+            refund_id=record["refund_id"],
+            gateway=record["gateway"],
+            gateway_reference=record["gateway_reference"],
+            reason=record["reason"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "reversal_id": self.reversal_id,
+            "payment_id": self.payment_id,
+            "merchant_id": self.merchant_id,
+            "is_live": self.is_live,
+            "currency": self.currency,
+            "amount_minor": self.amount_minor,
+            "reference": self.reference,
+            "gateway_account": self.gateway_account,
+            "payment_saga_id": self.payment_saga_id,
+            "kind": self.kind,
+            "reversed_minor": self.reversed_minor,
+            "refund_id": self.refund_id,
+            "gateway": self.gateway,
+            "gateway_reference": self.gateway_reference,
+            "reason": self.reason,
         }
 
 
@@ -499,6 +1101,104 @@ class ReverseLedger(Message):
             "step": self.step,
             "attempt": self.attempt,
             "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettlementPosted(Message):
+    """A gateway's settlement is in the ledger."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.SettlementPosted"
+    OWNER: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"SettlementPosted","doc":"A gateway\'s settlement is in the ledger.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"gateway_account","type":"string","doc":"The account at the gateway."},{"name":"batch","type":"string","doc":"The settlement\'s number at the gateway."}]}'
+
+    gateway_account: str
+    batch: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> SettlementPosted:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            gateway_account=record["gateway_account"],
+            batch=record["batch"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "gateway_account": self.gateway_account,
+            "batch": self.batch,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoidCommitted(Message):
+    """What was held for a voided payment is released."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.VoidCommitted"
+    OWNER: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"VoidCommitted","doc":"What was held for a voided payment is released.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"payment_id","type":"long","doc":"The payment\'s number: a Snowflake."},{"name":"merchant_id","type":"string","doc":"Whose payment it is."},{"name":"is_live","type":"boolean","doc":"False in test mode, whose payments have accounts and gateways of their own."},{"name":"currency","type":"string","doc":"ISO 4217."},{"name":"amount_minor","type":"long","doc":"The payment\'s amount in minor units of its currency."},{"name":"reference","type":"string","doc":"The merchant\'s own reference."},{"name":"gateway_account","type":"string","doc":"The account at a gateway that takes the payment, by its name in the gateway accounts."},{"name":"gateway","type":"string","doc":"stripe or adyen."},{"name":"gateway_payment_id","type":"string","doc":"The payment\'s id at the gateway."},{"name":"payment_saga_id","type":"string","doc":"The saga that made the payment."}]}'
+
+    payment_id: int
+    merchant_id: str
+    is_live: bool
+    currency: str
+    amount_minor: int
+    reference: str
+    gateway_account: str
+    gateway: str
+    gateway_payment_id: str
+    payment_saga_id: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> VoidCommitted:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            payment_id=record["payment_id"],
+            merchant_id=record["merchant_id"],
+            is_live=record["is_live"],
+            currency=record["currency"],
+            amount_minor=record["amount_minor"],
+            reference=record["reference"],
+            gateway_account=record["gateway_account"],
+            gateway=record["gateway"],
+            gateway_payment_id=record["gateway_payment_id"],
+            payment_saga_id=record["payment_saga_id"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "payment_id": self.payment_id,
+            "merchant_id": self.merchant_id,
+            "is_live": self.is_live,
+            "currency": self.currency,
+            "amount_minor": self.amount_minor,
+            "reference": self.reference,
+            "gateway_account": self.gateway_account,
+            "gateway": self.gateway,
+            "gateway_payment_id": self.gateway_payment_id,
+            "payment_saga_id": self.payment_saga_id,
         }
 
 

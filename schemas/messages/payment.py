@@ -10,6 +10,605 @@ from messages.checkout import Address, OrderLine
 from messages.contract import Message
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuthorizationVoided(Message):
+    """A payment's authorization is cancelled at its gateway."""
+
+    FULL_NAME: ClassVar[str] = "baraza.payment.AuthorizationVoided"
+    OWNER: ClassVar[str] = "payment"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.payment","name":"AuthorizationVoided","doc":"A payment\'s authorization is cancelled at its gateway.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"step","type":"string","doc":"The step that was compensated."},{"name":"undone","type":"boolean","doc":"False where the step had not run and is now fenced, or had nothing to undo."}]}'
+
+    step: str
+    undone: bool
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> AuthorizationVoided:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            step=record["step"],
+            undone=record["undone"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "step": self.step,
+            "undone": self.undone,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayAuthorized(Message):
+    """A gateway has authorized a payment; the card is not charged yet."""
+
+    FULL_NAME: ClassVar[str] = "baraza.payment.GatewayAuthorized"
+    OWNER: ClassVar[str] = "payment"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.payment","name":"GatewayAuthorized","doc":"A gateway has authorized a payment; the card is not charged yet.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"payment_id","type":"long","doc":"The payment\'s number: a Snowflake."},{"name":"merchant_id","type":"string","doc":"Whose payment it is."},{"name":"is_live","type":"boolean","doc":"False in test mode, whose payments have accounts and gateways of their own."},{"name":"currency","type":"string","doc":"ISO 4217."},{"name":"amount_minor","type":"long","doc":"The payment\'s amount in minor units of its currency."},{"name":"reference","type":"string","doc":"The merchant\'s own reference."},{"name":"gateway_account","type":"string","doc":"The account at a gateway that takes the payment, by its name in the gateway accounts."},{"name":"capture","type":"string","doc":"NOW, or LATER where the merchant captures it by a request of its own."},{"name":"fee_minor","type":"long","doc":"What we keep of the amount once it is captured."},{"name":"gateway","type":"string","doc":"stripe or adyen."},{"name":"gateway_payment_id","type":"string","doc":"The payment\'s id at the gateway."},{"name":"expires_at","type":["null",{"type":"long","logicalType":"timestamp-micros"}],"doc":"When the authorization ends, UTC; null where the gateway did not say.","default":null}]}'
+
+    payment_id: int
+    merchant_id: str
+    is_live: bool
+    currency: str
+    amount_minor: int
+    reference: str
+    gateway_account: str
+    capture: str
+    fee_minor: int
+    gateway: str
+    gateway_payment_id: str
+    expires_at: datetime | None
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> GatewayAuthorized:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            payment_id=record["payment_id"],
+            merchant_id=record["merchant_id"],
+            is_live=record["is_live"],
+            currency=record["currency"],
+            amount_minor=record["amount_minor"],
+            reference=record["reference"],
+            gateway_account=record["gateway_account"],
+            capture=record["capture"],
+            fee_minor=record["fee_minor"],
+            gateway=record["gateway"],
+            gateway_payment_id=record["gateway_payment_id"],
+            expires_at=record["expires_at"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "payment_id": self.payment_id,
+            "merchant_id": self.merchant_id,
+            "is_live": self.is_live,
+            "currency": self.currency,
+            "amount_minor": self.amount_minor,
+            "reference": self.reference,
+            "gateway_account": self.gateway_account,
+            "capture": self.capture,
+            "fee_minor": self.fee_minor,
+            "gateway": self.gateway,
+            "gateway_payment_id": self.gateway_payment_id,
+            "expires_at": self.expires_at,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayCaptureFailed(Message):
+    """A gateway has refused a capture; the card is not charged."""
+
+    FULL_NAME: ClassVar[str] = "baraza.payment.GatewayCaptureFailed"
+    OWNER: ClassVar[str] = "payment"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.payment","name":"GatewayCaptureFailed","doc":"A gateway has refused a capture; the card is not charged.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"payment_id","type":"long","doc":"The payment\'s number: a Snowflake."},{"name":"merchant_id","type":"string","doc":"Whose payment it is."},{"name":"is_live","type":"boolean","doc":"False in test mode, whose payments have accounts and gateways of their own."},{"name":"reason","type":"string","doc":"A code, for example insufficient_funds."},{"name":"detail","type":"string","doc":"One sentence for a person."}]}'
+
+    payment_id: int
+    merchant_id: str
+    is_live: bool
+    reason: str
+    detail: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> GatewayCaptureFailed:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            payment_id=record["payment_id"],
+            merchant_id=record["merchant_id"],
+            is_live=record["is_live"],
+            reason=record["reason"],
+            detail=record["detail"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "payment_id": self.payment_id,
+            "merchant_id": self.merchant_id,
+            "is_live": self.is_live,
+            "reason": self.reason,
+            "detail": self.detail,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayCaptured(Message):
+    """A gateway has proven a capture, or the merchant captures later."""
+
+    FULL_NAME: ClassVar[str] = "baraza.payment.GatewayCaptured"
+    OWNER: ClassVar[str] = "payment"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.payment","name":"GatewayCaptured","doc":"A gateway has proven a capture, or the merchant captures later.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"payment_id","type":"long","doc":"The payment\'s number: a Snowflake."},{"name":"merchant_id","type":"string","doc":"Whose payment it is."},{"name":"is_live","type":"boolean","doc":"False in test mode, whose payments have accounts and gateways of their own."},{"name":"currency","type":"string","doc":"ISO 4217."},{"name":"amount_minor","type":"long","doc":"The payment\'s amount in minor units of its currency."},{"name":"reference","type":"string","doc":"The merchant\'s own reference."},{"name":"gateway_account","type":"string","doc":"The account at a gateway that takes the payment, by its name in the gateway accounts."},{"name":"capture","type":"string","doc":"NOW, or LATER where the merchant captures it by a request of its own."},{"name":"fee_minor","type":"long","doc":"What we keep of the amount once it is captured."},{"name":"gateway","type":"string","doc":"stripe or adyen."},{"name":"gateway_payment_id","type":"string","doc":"The payment\'s id at the gateway."},{"name":"captured_minor","type":"long","doc":"What was captured; 0 where that comes later."},{"name":"expires_at","type":["null",{"type":"long","logicalType":"timestamp-micros"}],"doc":"When the authorization ends, UTC; null where the gateway did not say.","default":null}]}'
+
+    payment_id: int
+    merchant_id: str
+    is_live: bool
+    currency: str
+    amount_minor: int
+    reference: str
+    gateway_account: str
+    capture: str
+    fee_minor: int
+    gateway: str
+    gateway_payment_id: str
+    captured_minor: int
+    expires_at: datetime | None
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> GatewayCaptured:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            payment_id=record["payment_id"],
+            merchant_id=record["merchant_id"],
+            is_live=record["is_live"],
+            currency=record["currency"],
+            amount_minor=record["amount_minor"],
+            reference=record["reference"],
+            gateway_account=record["gateway_account"],
+            capture=record["capture"],
+            fee_minor=record["fee_minor"],
+            gateway=record["gateway"],
+            gateway_payment_id=record["gateway_payment_id"],
+            captured_minor=record["captured_minor"],
+            expires_at=record["expires_at"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "payment_id": self.payment_id,
+            "merchant_id": self.merchant_id,
+            "is_live": self.is_live,
+            "currency": self.currency,
+            "amount_minor": self.amount_minor,
+            "reference": self.reference,
+            "gateway_account": self.gateway_account,
+            "capture": self.capture,
+            "fee_minor": self.fee_minor,
+            "gateway": self.gateway,
+            "gateway_payment_id": self.gateway_payment_id,
+            "captured_minor": self.captured_minor,
+            "expires_at": self.expires_at,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayDeclined(Message):
+    """A gateway declined a payment."""
+
+    FULL_NAME: ClassVar[str] = "baraza.payment.GatewayDeclined"
+    OWNER: ClassVar[str] = "payment"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.payment","name":"GatewayDeclined","doc":"A gateway declined a payment.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"payment_id","type":"long","doc":"The payment\'s number: a Snowflake."},{"name":"merchant_id","type":"string","doc":"Whose payment it is."},{"name":"is_live","type":"boolean","doc":"False in test mode, whose payments have accounts and gateways of their own."},{"name":"gateway","type":"string","doc":"stripe or adyen."},{"name":"reason","type":"string","doc":"A code, for example insufficient_funds."},{"name":"detail","type":"string","doc":"One sentence for a person."}]}'
+
+    payment_id: int
+    merchant_id: str
+    is_live: bool
+    gateway: str
+    reason: str
+    detail: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> GatewayDeclined:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            payment_id=record["payment_id"],
+            merchant_id=record["merchant_id"],
+            is_live=record["is_live"],
+            gateway=record["gateway"],
+            reason=record["reason"],
+            detail=record["detail"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "payment_id": self.payment_id,
+            "merchant_id": self.merchant_id,
+            "is_live": self.is_live,
+            "gateway": self.gateway,
+            "reason": self.reason,
+            "detail": self.detail,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayRefundFailed(Message):
+    """A gateway has refused a refund."""
+
+    FULL_NAME: ClassVar[str] = "baraza.payment.GatewayRefundFailed"
+    OWNER: ClassVar[str] = "payment"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.payment","name":"GatewayRefundFailed","doc":"A gateway has refused a refund.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"refund_id","type":"long","doc":"The refund\'s number."},{"name":"payment_id","type":"long","doc":"The payment\'s number: a Snowflake."},{"name":"merchant_id","type":"string","doc":"Whose payment it is."},{"name":"is_live","type":"boolean","doc":"False in test mode, whose payments have accounts and gateways of their own."},{"name":"reason","type":"string","doc":"A code, for example insufficient_funds."},{"name":"detail","type":"string","doc":"One sentence for a person."}]}'
+
+    refund_id: int
+    payment_id: int
+    merchant_id: str
+    is_live: bool
+    reason: str
+    detail: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> GatewayRefundFailed:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            refund_id=record["refund_id"],
+            payment_id=record["payment_id"],
+            merchant_id=record["merchant_id"],
+            is_live=record["is_live"],
+            reason=record["reason"],
+            detail=record["detail"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "refund_id": self.refund_id,
+            "payment_id": self.payment_id,
+            "merchant_id": self.merchant_id,
+            "is_live": self.is_live,
+            "reason": self.reason,
+            "detail": self.detail,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayRefunded(Message):
+    """A gateway has proven a refund."""
+
+    FULL_NAME: ClassVar[str] = "baraza.payment.GatewayRefunded"
+    OWNER: ClassVar[str] = "payment"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.payment","name":"GatewayRefunded","doc":"A gateway has proven a refund.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"refund_id","type":"long","doc":"The refund\'s number: a Snowflake."},{"name":"payment_id","type":"long","doc":"The payment\'s number: a Snowflake."},{"name":"merchant_id","type":"string","doc":"Whose payment it is."},{"name":"is_live","type":"boolean","doc":"False in test mode, whose payments have accounts and gateways of their own."},{"name":"currency","type":"string","doc":"ISO 4217."},{"name":"refund_minor","type":"long","doc":"What is refunded, in minor units."},{"name":"gateway_account","type":"string","doc":"The account at a gateway that takes the payment, by its name in the gateway accounts."},{"name":"payment_saga_id","type":"string","doc":"The saga that made the payment."},{"name":"gateway","type":"string","doc":"stripe or adyen."},{"name":"gateway_refund_id","type":"string","doc":"The refund\'s id at the gateway."}]}'
+
+    refund_id: int
+    payment_id: int
+    merchant_id: str
+    is_live: bool
+    currency: str
+    refund_minor: int
+    gateway_account: str
+    payment_saga_id: str
+    gateway: str
+    gateway_refund_id: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> GatewayRefunded:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            refund_id=record["refund_id"],
+            payment_id=record["payment_id"],
+            merchant_id=record["merchant_id"],
+            is_live=record["is_live"],
+            currency=record["currency"],
+            refund_minor=record["refund_minor"],
+            gateway_account=record["gateway_account"],
+            payment_saga_id=record["payment_saga_id"],
+            gateway=record["gateway"],
+            gateway_refund_id=record["gateway_refund_id"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "refund_id": self.refund_id,
+            "payment_id": self.payment_id,
+            "merchant_id": self.merchant_id,
+            "is_live": self.is_live,
+            "currency": self.currency,
+            "refund_minor": self.refund_minor,
+            "gateway_account": self.gateway_account,
+            "payment_saga_id": self.payment_saga_id,
+            "gateway": self.gateway,
+            "gateway_refund_id": self.gateway_refund_id,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayVoidFailed(Message):
+    """A gateway has refused to cancel an authorization."""
+
+    FULL_NAME: ClassVar[str] = "baraza.payment.GatewayVoidFailed"
+    OWNER: ClassVar[str] = "payment"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.payment","name":"GatewayVoidFailed","doc":"A gateway has refused to cancel an authorization.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"payment_id","type":"long","doc":"The payment\'s number: a Snowflake."},{"name":"merchant_id","type":"string","doc":"Whose payment it is."},{"name":"is_live","type":"boolean","doc":"False in test mode, whose payments have accounts and gateways of their own."},{"name":"reason","type":"string","doc":"A code, for example insufficient_funds."},{"name":"detail","type":"string","doc":"One sentence for a person."}]}'
+
+    payment_id: int
+    merchant_id: str
+    is_live: bool
+    reason: str
+    detail: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> GatewayVoidFailed:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            payment_id=record["payment_id"],
+            merchant_id=record["merchant_id"],
+            is_live=record["is_live"],
+            reason=record["reason"],
+            detail=record["detail"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "payment_id": self.payment_id,
+            "merchant_id": self.merchant_id,
+            "is_live": self.is_live,
+            "reason": self.reason,
+            "detail": self.detail,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayVoided(Message):
+    """A gateway has proven that an authorization is cancelled."""
+
+    FULL_NAME: ClassVar[str] = "baraza.payment.GatewayVoided"
+    OWNER: ClassVar[str] = "payment"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.payment","name":"GatewayVoided","doc":"A gateway has proven that an authorization is cancelled.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"payment_id","type":"long","doc":"The payment\'s number: a Snowflake."},{"name":"merchant_id","type":"string","doc":"Whose payment it is."},{"name":"is_live","type":"boolean","doc":"False in test mode, whose payments have accounts and gateways of their own."},{"name":"currency","type":"string","doc":"ISO 4217."},{"name":"amount_minor","type":"long","doc":"The payment\'s amount in minor units of its currency."},{"name":"reference","type":"string","doc":"The merchant\'s own reference."},{"name":"gateway_account","type":"string","doc":"The account at a gateway that takes the payment, by its name in the gateway accounts."},{"name":"gateway","type":"string","doc":"stripe or adyen."},{"name":"gateway_payment_id","type":"string","doc":"The payment\'s id at the gateway."},{"name":"payment_saga_id","type":"string","doc":"The saga that made the payment."}]}'
+
+    payment_id: int
+    merchant_id: str
+    is_live: bool
+    currency: str
+    amount_minor: int
+    reference: str
+    gateway_account: str
+    gateway: str
+    gateway_payment_id: str
+    payment_saga_id: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> GatewayVoided:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            payment_id=record["payment_id"],
+            merchant_id=record["merchant_id"],
+            is_live=record["is_live"],
+            currency=record["currency"],
+            amount_minor=record["amount_minor"],
+            reference=record["reference"],
+            gateway_account=record["gateway_account"],
+            gateway=record["gateway"],
+            gateway_payment_id=record["gateway_payment_id"],
+            payment_saga_id=record["payment_saga_id"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "payment_id": self.payment_id,
+            "merchant_id": self.merchant_id,
+            "is_live": self.is_live,
+            "currency": self.currency,
+            "amount_minor": self.amount_minor,
+            "reference": self.reference,
+            "gateway_account": self.gateway_account,
+            "gateway": self.gateway,
+            "gateway_payment_id": self.gateway_payment_id,
+            "payment_saga_id": self.payment_saga_id,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LateCaptureFailed(Message):
+    """A gateway has refused a capture that the merchant requested later."""
+
+    FULL_NAME: ClassVar[str] = "baraza.payment.LateCaptureFailed"
+    OWNER: ClassVar[str] = "payment"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.payment","name":"LateCaptureFailed","doc":"A gateway has refused a capture that the merchant requested later.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"payment_id","type":"long","doc":"The payment\'s number: a Snowflake."},{"name":"merchant_id","type":"string","doc":"Whose payment it is."},{"name":"is_live","type":"boolean","doc":"False in test mode, whose payments have accounts and gateways of their own."},{"name":"reason","type":"string","doc":"A code, for example insufficient_funds."},{"name":"detail","type":"string","doc":"One sentence for a person."}]}'
+
+    payment_id: int
+    merchant_id: str
+    is_live: bool
+    reason: str
+    detail: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> LateCaptureFailed:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            payment_id=record["payment_id"],
+            merchant_id=record["merchant_id"],
+            is_live=record["is_live"],
+            reason=record["reason"],
+            detail=record["detail"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "payment_id": self.payment_id,
+            "merchant_id": self.merchant_id,
+            "is_live": self.is_live,
+            "reason": self.reason,
+            "detail": self.detail,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LateCaptured(Message):
+    """A gateway has proven a capture that the merchant requested later."""
+
+    FULL_NAME: ClassVar[str] = "baraza.payment.LateCaptured"
+    OWNER: ClassVar[str] = "payment"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.payment","name":"LateCaptured","doc":"A gateway has proven a capture that the merchant requested later.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"payment_id","type":"long","doc":"The payment\'s number: a Snowflake."},{"name":"merchant_id","type":"string","doc":"Whose payment it is."},{"name":"is_live","type":"boolean","doc":"False in test mode, whose payments have accounts and gateways of their own."},{"name":"currency","type":"string","doc":"ISO 4217."},{"name":"amount_minor","type":"long","doc":"The payment\'s amount in minor units of its currency."},{"name":"reference","type":"string","doc":"The merchant\'s own reference."},{"name":"gateway_account","type":"string","doc":"The account at a gateway that takes the payment, by its name in the gateway accounts."},{"name":"fee_minor","type":"long","doc":"What we keep of the amount once it is captured."},{"name":"gateway","type":"string","doc":"stripe or adyen."},{"name":"gateway_payment_id","type":"string","doc":"The payment\'s id at the gateway."},{"name":"captured_minor","type":"long","doc":"What was captured."},{"name":"payment_saga_id","type":"string","doc":"The saga that made the payment."}]}'
+
+    payment_id: int
+    merchant_id: str
+    is_live: bool
+    currency: str
+    amount_minor: int
+    reference: str
+    gateway_account: str
+    fee_minor: int
+    gateway: str
+    gateway_payment_id: str
+    captured_minor: int
+    payment_saga_id: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> LateCaptured:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            payment_id=record["payment_id"],
+            merchant_id=record["merchant_id"],
+            is_live=record["is_live"],
+            currency=record["currency"],
+            amount_minor=record["amount_minor"],
+            reference=record["reference"],
+            gateway_account=record["gateway_account"],
+            fee_minor=record["fee_minor"],
+            gateway=record["gateway"],
+            gateway_payment_id=record["gateway_payment_id"],
+            captured_minor=record["captured_minor"],
+            payment_saga_id=record["payment_saga_id"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "payment_id": self.payment_id,
+            "merchant_id": self.merchant_id,
+            "is_live": self.is_live,
+            "currency": self.currency,
+            "amount_minor": self.amount_minor,
+            "reference": self.reference,
+            "gateway_account": self.gateway_account,
+            "fee_minor": self.fee_minor,
+            "gateway": self.gateway,
+            "gateway_payment_id": self.gateway_payment_id,
+            "captured_minor": self.captured_minor,
+            "payment_saga_id": self.payment_saga_id,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentAuthorized(Message):
     """The gateway holds the amount."""
 
@@ -313,4 +912,120 @@ class ReturnRefunded(Message):
             "refund_minor": self.refund_minor,
             "points_minor": self.points_minor,
             "points": self.points,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReversalReported(Message):
+    """A gateway reported, unasked, that money moved back or will not come; it starts the saga that books it."""
+
+    FULL_NAME: ClassVar[str] = "baraza.payment.ReversalReported"
+    OWNER: ClassVar[str] = "payment"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.payment","name":"ReversalReported","doc":"A gateway reported, unasked, that money moved back or will not come; it starts the saga that books it.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"reversal_id","type":"string","doc":"The reversal\'s id: the same for whatever the gateway repeats."},{"name":"payment_id","type":"long","doc":"The payment\'s number: a Snowflake."},{"name":"merchant_id","type":"string","doc":"Whose payment it is."},{"name":"is_live","type":"boolean","doc":"False in test mode, whose payments have accounts and gateways of their own."},{"name":"currency","type":"string","doc":"ISO 4217."},{"name":"amount_minor","type":"long","doc":"The payment\'s amount in minor units of its currency."},{"name":"reference","type":"string","doc":"The merchant\'s own reference."},{"name":"gateway_account","type":"string","doc":"The account at a gateway that takes the payment, by its name in the gateway accounts."},{"name":"payment_saga_id","type":"string","doc":"The saga that made the payment."},{"name":"kind","type":"string","doc":"CAPTURE_FAILED, REFUND_FAILED, AUTHORIZATION_EXPIRED, DISPUTED, DISPUTE_WON or DISPUTE_LOST."},{"name":"reversed_minor","type":"long","doc":"The amount that it is about."},{"name":"refund_id","type":["null","long"],"doc":"The refund that failed; null for another kind.","default":null},{"name":"gateway","type":"string","doc":"stripe or adyen."},{"name":"gateway_reference","type":"string","doc":"The gateway\'s id of what it reports."},{"name":"reason","type":"string","doc":"What the gateway gives as the reason."}]}'
+
+    reversal_id: str
+    payment_id: int
+    merchant_id: str
+    is_live: bool
+    currency: str
+    amount_minor: int
+    reference: str
+    gateway_account: str
+    payment_saga_id: str
+    kind: str
+    reversed_minor: int
+    refund_id: int | None
+    gateway: str
+    gateway_reference: str
+    reason: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> ReversalReported:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            reversal_id=record["reversal_id"],
+            payment_id=record["payment_id"],
+            merchant_id=record["merchant_id"],
+            is_live=record["is_live"],
+            currency=record["currency"],
+            amount_minor=record["amount_minor"],
+            reference=record["reference"],
+            gateway_account=record["gateway_account"],
+            payment_saga_id=record["payment_saga_id"],
+            kind=record["kind"],
+            reversed_minor=record["reversed_minor"],
+            refund_id=record["refund_id"],
+            gateway=record["gateway"],
+            gateway_reference=record["gateway_reference"],
+            reason=record["reason"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "reversal_id": self.reversal_id,
+            "payment_id": self.payment_id,
+            "merchant_id": self.merchant_id,
+            "is_live": self.is_live,
+            "currency": self.currency,
+            "amount_minor": self.amount_minor,
+            "reference": self.reference,
+            "gateway_account": self.gateway_account,
+            "payment_saga_id": self.payment_saga_id,
+            "kind": self.kind,
+            "reversed_minor": self.reversed_minor,
+            "refund_id": self.refund_id,
+            "gateway": self.gateway,
+            "gateway_reference": self.gateway_reference,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoidAuthorization(Message):
+    """Cancel a payment's authorization at its gateway."""
+
+    FULL_NAME: ClassVar[str] = "baraza.payment.VoidAuthorization"
+    OWNER: ClassVar[str] = "payment"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.payment","name":"VoidAuthorization","doc":"Cancel a payment\'s authorization at its gateway.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"step","type":"string","doc":"The step that it compensates."},{"name":"attempt","type":"int","doc":"Counts from 1."},{"name":"reason","type":"string","doc":"Why the saga is compensated."}]}'
+
+    step: str
+    attempt: int
+    reason: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> VoidAuthorization:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            step=record["step"],
+            attempt=record["attempt"],
+            reason=record["reason"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "step": self.step,
+            "attempt": self.attempt,
+            "reason": self.reason,
         }

@@ -138,6 +138,83 @@ class CancellationDecided(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CaptureCompleted(Message):
+    """Every step of a later capture ran; it is final."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.CaptureCompleted"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"CaptureCompleted","doc":"Every step of a later capture ran; it is final.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."}]}'
+
+    started_at: datetime
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> CaptureCompleted:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptureFailed(Message):
+    """A later capture failed, and everything that ran for it is compensated; it is final."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.CaptureFailed"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"CaptureFailed","doc":"A later capture failed, and everything that ran for it is compensated; it is final.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."},{"name":"cause","type":"string","doc":"REJECTED, TIMED_OUT, CANCELLED or EXHAUSTED."},{"name":"step","type":"string","doc":"The step that failed, or was under way."},{"name":"reason","type":"string","doc":"Why, in one sentence."}]}'
+
+    started_at: datetime
+    cause: str
+    step: str
+    reason: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> CaptureFailed:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+            cause=record["cause"],
+            step=record["step"],
+            reason=record["reason"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+            "cause": self.cause,
+            "step": self.step,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeadlinePassed(Message):
     """A deadline of a saga passed: a step did not answer in time, or no reply to a command came."""
 
@@ -272,6 +349,83 @@ class ManualPostingFailed(Message):
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> ManualPostingFailed:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+            cause=record["cause"],
+            step=record["step"],
+            reason=record["reason"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+            "cause": self.cause,
+            "step": self.step,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MerchantOnboarded(Message):
+    """Every step of a merchant's registration ran; it is final."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.MerchantOnboarded"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"MerchantOnboarded","doc":"Every step of a merchant\'s registration ran; it is final.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."}]}'
+
+    started_at: datetime
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> MerchantOnboarded:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MerchantOnboardingFailed(Message):
+    """A merchant's registration failed, and everything that ran for it is compensated; it is final."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.MerchantOnboardingFailed"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"MerchantOnboardingFailed","doc":"A merchant\'s registration failed, and everything that ran for it is compensated; it is final.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."},{"name":"cause","type":"string","doc":"REJECTED, TIMED_OUT, CANCELLED or EXHAUSTED."},{"name":"step","type":"string","doc":"The step that failed, or was under way."},{"name":"reason","type":"string","doc":"Why, in one sentence."}]}'
+
+    started_at: datetime
+    cause: str
+    step: str
+    reason: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> MerchantOnboardingFailed:
         return cls(
             message_id=record["message_id"],
             saga_id=record["saga_id"],
@@ -445,6 +599,83 @@ class OrderFailed(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentCompleted(Message):
+    """Every step of a payment ran; it is final."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.PaymentCompleted"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"PaymentCompleted","doc":"Every step of a payment ran; it is final.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."}]}'
+
+    started_at: datetime
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> PaymentCompleted:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentFailed(Message):
+    """A payment failed, and everything that ran for it is compensated; it is final."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.PaymentFailed"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"PaymentFailed","doc":"A payment failed, and everything that ran for it is compensated; it is final.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."},{"name":"cause","type":"string","doc":"REJECTED, TIMED_OUT, CANCELLED or EXHAUSTED."},{"name":"step","type":"string","doc":"The step that failed, or was under way."},{"name":"reason","type":"string","doc":"Why, in one sentence."}]}'
+
+    started_at: datetime
+    cause: str
+    step: str
+    reason: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> PaymentFailed:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+            cause=record["cause"],
+            step=record["step"],
+            reason=record["reason"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+            "cause": self.cause,
+            "step": self.step,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RedriveStep(Message):
     """Run again what the addressed service holds of the saga, from the step that was given up."""
 
@@ -480,6 +711,83 @@ class RedriveStep(Message):
             "occurred_at": self.occurred_at,
             "step": self.step,
             "attempt": self.attempt,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefundCompleted(Message):
+    """Every step of a refund ran; it is final."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.RefundCompleted"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"RefundCompleted","doc":"Every step of a refund ran; it is final.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."}]}'
+
+    started_at: datetime
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> RefundCompleted:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefundFailed(Message):
+    """A refund failed, and everything that ran for it is compensated; it is final."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.RefundFailed"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"RefundFailed","doc":"A refund failed, and everything that ran for it is compensated; it is final.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."},{"name":"cause","type":"string","doc":"REJECTED, TIMED_OUT, CANCELLED or EXHAUSTED."},{"name":"step","type":"string","doc":"The step that failed, or was under way."},{"name":"reason","type":"string","doc":"Why, in one sentence."}]}'
+
+    started_at: datetime
+    cause: str
+    step: str
+    reason: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> RefundFailed:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+            cause=record["cause"],
+            step=record["step"],
+            reason=record["reason"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+            "cause": self.cause,
+            "step": self.step,
             "reason": self.reason,
         }
 
@@ -562,6 +870,83 @@ class ReturnFailed(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReversalCompleted(Message):
+    """Every step of a reversal ran; it is final."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.ReversalCompleted"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"ReversalCompleted","doc":"Every step of a reversal ran; it is final.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."}]}'
+
+    started_at: datetime
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> ReversalCompleted:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReversalFailed(Message):
+    """A reversal failed, and everything that ran for it is compensated; it is final."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.ReversalFailed"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"ReversalFailed","doc":"A reversal failed, and everything that ran for it is compensated; it is final.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."},{"name":"cause","type":"string","doc":"REJECTED, TIMED_OUT, CANCELLED or EXHAUSTED."},{"name":"step","type":"string","doc":"The step that failed, or was under way."},{"name":"reason","type":"string","doc":"Why, in one sentence."}]}'
+
+    started_at: datetime
+    cause: str
+    step: str
+    reason: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> ReversalFailed:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+            cause=record["cause"],
+            step=record["step"],
+            reason=record["reason"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+            "cause": self.cause,
+            "step": self.step,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SagaFenced(Message):
     """No step of this service can run for this saga any more."""
 
@@ -595,6 +980,83 @@ class SagaFenced(Message):
             "occurred_at": self.occurred_at,
             "service": self.service,
             "steps": [item.to_record() for item in self.steps],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettlementCompleted(Message):
+    """Every step of a settlement ran; it is final."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.SettlementCompleted"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"SettlementCompleted","doc":"Every step of a settlement ran; it is final.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."}]}'
+
+    started_at: datetime
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> SettlementCompleted:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettlementFailed(Message):
+    """A settlement failed, and everything that ran for it is compensated; it is final."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.SettlementFailed"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"SettlementFailed","doc":"A settlement failed, and everything that ran for it is compensated; it is final.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."},{"name":"cause","type":"string","doc":"REJECTED, TIMED_OUT, CANCELLED or EXHAUSTED."},{"name":"step","type":"string","doc":"The step that failed, or was under way."},{"name":"reason","type":"string","doc":"Why, in one sentence."}]}'
+
+    started_at: datetime
+    cause: str
+    step: str
+    reason: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> SettlementFailed:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+            cause=record["cause"],
+            step=record["step"],
+            reason=record["reason"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+            "cause": self.cause,
+            "step": self.step,
+            "reason": self.reason,
         }
 
 
@@ -745,4 +1207,81 @@ class StepRedriven(Message):
             "attempt": self.attempt,
             "outcome": self.outcome,
             "service": self.service,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoidCompleted(Message):
+    """Every step of a void of a payment ran; it is final."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.VoidCompleted"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"VoidCompleted","doc":"Every step of a void of a payment ran; it is final.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."}]}'
+
+    started_at: datetime
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> VoidCompleted:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoidFailed(Message):
+    """A void of a payment failed, and everything that ran for it is compensated; it is final."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.VoidFailed"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"VoidFailed","doc":"A void of a payment failed, and everything that ran for it is compensated; it is final.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example payment."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."},{"name":"cause","type":"string","doc":"REJECTED, TIMED_OUT, CANCELLED or EXHAUSTED."},{"name":"step","type":"string","doc":"The step that failed, or was under way."},{"name":"reason","type":"string","doc":"Why, in one sentence."}]}'
+
+    started_at: datetime
+    cause: str
+    step: str
+    reason: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> VoidFailed:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+            cause=record["cause"],
+            step=record["step"],
+            reason=record["reason"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+            "cause": self.cause,
+            "step": self.step,
+            "reason": self.reason,
         }

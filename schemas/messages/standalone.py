@@ -6,5 +6,11 @@ from collections.abc import Mapping
 
 from messages.contract import Message
 from messages.ledger import DayClosed
+from messages.notifier import MerchantEvent
+from messages.reconciliation import DivergenceFound
 
-STANDALONE: Mapping[str, type[Message]] = {"ledger.days": DayClosed}
+STANDALONE: Mapping[str, type[Message]] = {
+    "ledger.days": DayClosed,
+    "notification.events": MerchantEvent,
+    "reconciliation.divergences": DivergenceFound,
+}

@@ -29,6 +29,7 @@ class FaultKind(StrEnum):
     DECLINE = "decline"  # a business refusal, recorded under the key
     REJECT = "reject"  # the same, in the courier's terms
     ERROR = "error"  # 5xx, no effect
+    ERROR_AFTER = "error_after"  # 5xx, and the effect happens all the same
     RATE_LIMITED = "rate_limited"  # 429 with Retry-After, no effect
     SLOW = "slow"  # the effect at once, its answer after the delay
     HANG = "hang"  # the effect and its answer after the delay: a late success for a caller that timed out

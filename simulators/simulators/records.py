@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar, Self
 
 JsonObject = dict[str, object]
 
@@ -89,7 +90,9 @@ class AnsweredRequest:
 
 
 class Records:
-    """The simulator's state. Every change happens inside ``transaction``."""
+    """The simulator's state. Every change happens inside ``transaction``. ``TABLES`` are those of the file."""
+
+    TABLES: ClassVar[str] = SCHEMA
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self._path = path
@@ -97,7 +100,7 @@ class Records:
 
     @classmethod
     @contextmanager
-    def open(cls, path: Path) -> Iterator[Records]:
+    def open(cls, path: Path) -> Iterator[Self]:
         """Open the file, created with its folder where missing, and close it at the end."""
         path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
@@ -107,7 +110,7 @@ class Records:
             # the process loses nothing, and a commit costs tens of microseconds. A power cut may lose the last commits.
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA foreign_keys = ON")
-            connection.executescript(SCHEMA)
+            connection.executescript(cls.TABLES)
             yield cls(path, connection)
         finally:
             connection.close()

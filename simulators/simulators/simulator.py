@@ -254,6 +254,9 @@ class Simulator:
                 self._apply(operation, call)
                 await asyncio.sleep(fault.wait_s)
                 return DroppedConnection()
+            case FaultKind.ERROR_AFTER:
+                self._apply(operation, call)
+                raise _failure(fault)
             case FaultKind.ERROR | FaultKind.RATE_LIMITED:
                 raise _failure(fault)
 
@@ -377,7 +380,7 @@ def _failure(fault: Fault) -> Problem:
     if fault.kind is FaultKind.RATE_LIMITED:
         detail = f"Too many requests. Try again in {fault.retry_after_s} s."
         return Problem(429, fault.code or "rate_limited", detail, retry_after_s=fault.retry_after_s)
-    return Problem(fault.status, fault.code or "provider_error", "The provider failed, without any effect.")
+    return Problem(fault.status, fault.code or "provider_error", "The provider failed.")
 
 
 def _respond(answer: Answer, *, replayed: bool = False) -> Response:

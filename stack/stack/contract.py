@@ -7,7 +7,7 @@ users are made from it, and everything that is not granted is refused.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 
 from chassis.wire.registry import Subject
@@ -33,7 +33,11 @@ SAGA_EVENTS = "saga.events"
 SAGA_COMMANDS = "saga.commands"
 SAGA_DECISIONS = DECISIONS_TOPIC
 """What the tracker decides, which it reads back before it acts on it."""
+MERCHANT_EVENTS = "notification.events"
 TRACKER_API = f"{TRACKER}-api"
+DIVERGENCES = "reconciliation.divergences"
+ACCOUNT_FIELD = "gateway_account"
+"""The field in which an event names an account at a gateway."""
 DEPLOY = "deploy"
 """Creates topics, logins and schemas. Only this login may do everything, and no serving process uses it."""
 REGISTRY = "registry"
@@ -75,14 +79,14 @@ class DatabaseRights:
 
 def services() -> tuple[str, ...]:
     """Return the services that take part in a saga, those that start one first; without the tracker."""
-    steps = [service for definition in DEFINITIONS.values() for service in definition.services]
-    return tuple(dict.fromkeys([*starters(), *steps]))
+    found = [service for definition in DEFINITIONS.values() for service in definition.participants]
+    return tuple(dict.fromkeys([*starters(), *found]))
 
 
 def starters() -> tuple[str, ...]:
-    """Return the services that start sagas and have no step in those of others; people wait for their answers."""
+    """Return the services that start sagas for people, who wait for their answers, and have no step in others'."""
     owners = dict.fromkeys(definition.started_by.OWNER for definition in DEFINITIONS.values())
-    return tuple(owner for owner in owners if not _serves_others(owner))
+    return tuple(owner for owner in owners if owner != reconciler() and not _serves_others(owner))
 
 
 def _serves_others(service: str) -> bool:
@@ -90,10 +94,36 @@ def _serves_others(service: str) -> bool:
     return any(service in saga.services for saga in DEFINITIONS.values() if service != saga.started_by.OWNER)
 
 
+def reconciler() -> str:
+    """Return the service that starts sagas by itself, from the reports that it reads; people wait for no answer."""
+    return STANDALONE[DIVERGENCES].OWNER
+
+
+def account_readers() -> tuple[str, ...]:
+    """Return the services that know the accounts at gateways: they start sagas about one of them."""
+    starts = [definition.started_by for definition in DEFINITIONS.values()]
+    return tuple(dict.fromkeys(each.OWNER for each in starts if ACCOUNT_FIELD in {part.name for part in fields(each)}))
+
+
+def account_callers() -> tuple[str, ...]:
+    """Return the services that call those gateways. Intake only chooses an account."""
+    return tuple(service for service in account_readers() if service not in starters())
+
+
+def token_issuer() -> str:
+    """Return the service that issues merchants' short tokens: the one that takes their requests about accounts."""
+    return next(service for service in account_readers() if service in starters())
+
+
 def called_back() -> tuple[str, ...]:
     """Return the services with a step whose outcome comes later: their provider calls them back."""
     found = [step.service for saga in DEFINITIONS.values() for step in saga.steps if step.awaited is not None]
     return tuple(dict.fromkeys(found))
+
+
+def webhook_sender() -> str:
+    """Return the service that calls merchants' endpoints: the owner of the stream with the same events."""
+    return STANDALONE[MERCHANT_EVENTS].OWNER
 
 
 def package_of(service: str) -> str:

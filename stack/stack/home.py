@@ -10,7 +10,7 @@ import re
 import secrets
 import shlex
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -186,12 +186,12 @@ class Home:
         """Return the file that holds a role's password."""
         return self.secrets / role
 
-    def password(self, role: str) -> str:
-        """Return a role's password, created once in a file that only its owner can read."""
+    def password(self, role: str, new: Callable[[], str] | None = None) -> str:
+        """Return a role's password, created once (by ``new``) in a file that only its owner can read."""
         file = self.password_file(role)
         with translated_os_errors(file), self.secrets_lock:
             if not file.exists():
-                self.store(role, new_password())
+                self.store(role, (new or new_password)())
             return file.read_text().strip()
 
     def store(self, role: str, password: str) -> None:

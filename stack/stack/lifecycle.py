@@ -19,6 +19,7 @@ from stack import (
     plan,
     ports,
     postgres,
+    providers,
     redis,
     registry,
     rotation,
@@ -112,7 +113,7 @@ class Stack:
             postgres_host=LOOPBACK,
             postgres_port=kept[postgres.NAME],
             redis_url=f"redis://{LOOPBACK}:{kept[redis.NAME]}/0",
-            jwks_url=f"{services.http_url(self._state, services.ISSUER)}/.well-known/jwks.json",
+            jwks_url=f"{services.http_url(self._state, providers.ISSUER)}/.well-known/jwks.json",
             http=addresses,
             absent={name: selection.absence(name, self._state.sagas) for name in others},
         )
@@ -382,8 +383,8 @@ def _stop(home: Home, state: State, supervisor: Supervisor, watch: Watcher) -> b
     was_alive = supervisor.is_alive()
     if was_alive:
         known = supervisor.statuses()
-        ours = [name for name in known if name not in (*services.SIMULATORS, *plan.NATIVE)]
-        for group in (ours, services.SIMULATORS, *((name,) for name in reversed(plan.NATIVE))):
+        ours = [name for name in known if name not in (*providers.SIMULATORS, *plan.NATIVE)]
+        for group in (ours, providers.SIMULATORS, *((name,) for name in reversed(plan.NATIVE))):
             present = [name for name in group if name in known]
             for name in present:
                 watch(Progress(component=name, what="stopping"))

@@ -9,7 +9,7 @@ from stack import kafka, ports, postgres, redis, registry, selection, services, 
 from stack.errors import InvalidSettings
 from stack.home import State
 from stack.observers import OBSERVERS
-from stack.services import SIMULATORS
+from stack.providers import SIMULATORS
 from stack.settings import PARTITIONS_DEFAULT, StackSettings
 
 INFRASTRUCTURE = (postgres.NAME, redis.NAME, kafka.NAME, registry.NAME)

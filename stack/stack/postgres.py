@@ -23,8 +23,8 @@ AUTHENTICATION = "scram-sha-256"
 SUPERUSER = "postgres"
 PROGRAMS = "pginstall18/bin"
 """The folder of version 18 in the wheel, which contains 16 as well."""
-CONNECTIONS_MAX = 300
-"""Our thirteen processes with a pool of ten each, replicas, and the audit."""
+CONNECTIONS_MAX = 400
+"""Our processes with a pool of ten each, replicas, and the audit."""
 INITDB_TIMEOUT_S = 120
 STOP_WAIT_S = 60
 """A fast shutdown writes a checkpoint, which takes long on a slow disk."""

@@ -19,7 +19,8 @@ from stack.contract import AUDIT
 from stack.errors import InvalidSettings
 from stack.kafka import secret_of
 from stack.lifecycle import Endpoints
-from stack.services import ISSUER, database_of, workers
+from stack.providers import ISSUER
+from stack.services import database_of, workers
 
 VARIABLE = "BARAZA_PLACES"
 EVERY_DATABASE = "*"

@@ -4,12 +4,13 @@
 2. The file is replaced in one move. Processes read it when they connect.
 
 A connection between the two steps is refused once; each of our processes tries again by itself. The courier's webhooks
-are signed with a secret that both sides read from one file: the one before is accepted until the next rotation.
+and those of the accounts at gateways are signed with a secret that both sides read from one file: the one before is
+accepted until the next rotation.
 """
 
 from __future__ import annotations
 
-from stack import contract, databases, kafka, kafka_access, postgres, redis, services
+from stack import contract, databases, gateways, kafka, kafka_access, postgres, redis, services
 from stack.errors import InvalidSettings
 from stack.home import Home, State, new_password
 
@@ -20,6 +21,8 @@ def rotate(home: Home, state: State, login: str) -> None:
     A service has the name of its process (``saga-tracker``), a login of PostgreSQL only the name that it has there.
     """
     known = False
+    webhooks = {services.WEBHOOK_SECRETS: new_password}
+    webhooks |= {account.webhook_secrets: account.new_webhook_secret for account in gateways.ACCOUNTS}
     with home.locked():
         if login in contract.kafka_rights():
             known = True
@@ -38,12 +41,10 @@ def rotate(home: Home, state: State, login: str) -> None:
             home.store(redis.secret_of(login), new_password())
             redis.configure(home)
             redis.renew(home, state.ports[redis.NAME])
-        if login == services.WEBHOOK_SECRETS:
+        if new := webhooks.get(login):
             known = True
-            before = home.password(login).split()[0]
-            home.store(login, f"{new_password()}\n{before}")
+            before = home.password(login, new).split()[0]
+            home.store(login, f"{new()}\n{before}")
     if not known:
-        logins = sorted(
-            {*contract.kafka_rights(), *contract.database_rights(), services.WEBHOOK_SECRETS} - {contract.REGISTRY}
-        )
+        logins = sorted({*contract.kafka_rights(), *contract.database_rights(), *webhooks} - {contract.REGISTRY})
         raise InvalidSettings(f"No login {login!r} can be rotated; known: {', '.join(logins)}.")

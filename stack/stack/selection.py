@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Collection, Sequence
-from pathlib import Path
 
 from saga_tracker.definitions import DEFINITIONS
 from stack import contract
 from stack.contract import TRACKER, TRACKER_API
 from stack.errors import InvalidSettings
-from stack.services import COURIER, GATEWAY, SIMULATORS
+from stack.providers import PROVIDERS, SIMULATORS, callers
 
 EVERY_SAGA = "all"
 """Selects the sagas whose services are installed, as a new home does."""
-PROVIDERS = (GATEWAY, COURIER)
-"""The simulators that only some services call. Everything needs the other one: the issuer's keys."""
 
 IsInstalled = Callable[[str], bool]
 
@@ -23,18 +20,6 @@ IsInstalled = Callable[[str], bool]
 def is_installed(service: str) -> bool:
     """Return whether the package of a service is there."""
     return importlib.util.find_spec(contract.package_of(service)) is not None
-
-
-def callers(provider: str) -> tuple[str, ...]:
-    """Return the services that call a provider: those whose package has an adapter for it."""
-    return tuple(service for service in contract.services() if _has_adapter(service, provider))
-
-
-def _has_adapter(service: str, provider: str) -> bool:
-    specification = importlib.util.find_spec(contract.package_of(service))
-    if specification is None or specification.origin is None:
-        return False
-    return Path(specification.origin).with_name(f"http_{provider}.py").exists()
 
 
 def read(text: str) -> tuple[str, ...]:

@@ -7,25 +7,53 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
 from chassis.wire.kafka import KafkaLogin
-from stack import kafka, observers, postgres, redis, registry, toxiproxy
+from stack import gateways, kafka, observers, postgres, redis, registry, toxiproxy
 from stack.components import Component, responds
-from stack.contract import TRACKER, TRACKER_API, called_back, owner_of, package_of, redis_keys, services, starters
+from stack.contract import (
+    TRACKER,
+    TRACKER_API,
+    account_readers,
+    owner_of,
+    package_of,
+    redis_keys,
+    services,
+    starters,
+    token_issuer,
+    webhook_sender,
+)
 from stack.home import Home, State
 from stack.ports import LOOPBACK
+from stack.providers import (
+    ACCOUNT_HOLDERS,
+    COURIER,
+    GATEWAY,
+    ISSUER,
+    PROVIDERS,
+    SIMULATORS,
+    called_back_by,
+)
 
-GATEWAY, COURIER, ISSUER = SIMULATORS = ("gateway", "courier", "issuer")
-PROXIED = (kafka.NAME, postgres.NAME, redis.NAME, registry.NAME, GATEWAY, COURIER)
+PROXIED = (kafka.NAME, postgres.NAME, redis.NAME, registry.NAME, *PROVIDERS)
 """What our processes reach through toxiproxy where there is one. The issuer's keys are fetched once and cached."""
 AUDIENCE = "baraza"
 WEBHOOK_PATH = "/v1/callbacks/courier"
 WEBHOOK_SECRETS = "courier-webhook"
 """The file in the home with the secrets that sign the courier's webhooks, the newest first. Only those two read it."""
+PAYER_KEY, MERCHANT_TOKEN_KEY = "payer-key", "merchant-token-key"
+"""The files in the home with the key that hashes merchants' payers, and with the one that signs their short tokens."""
+WEBHOOK_KEY = "webhook-key"
+"""The file in the home with the key that encrypts the secrets of merchants' endpoints."""
 COURIER_DAY_S = 2
 """A courier's day on one machine: a parcel that comes back takes two of them."""
 STEPS_NICENESS = 10
 """The tracker reads what all of them write, and people wait for checkout: both would lag on busy processors. Services
 with steps only collect larger batches meanwhile, which cost less."""
+REQUESTS_PER_S = "BARAZA_GATEWAY_REQUESTS_PER_S"
+"""The setting, for every process, of how many calls a second an account at a gateway has."""
 EVERY = "*"
 """The key of ``environment`` settings for every process of ours."""
 
@@ -148,13 +176,22 @@ def _worker(home: Home, state: State, service: str, ports: Mapping[str, int]) ->
         "BARAZA_DATABASE_PASSWORD_FILE": str(home.password_file(package_of(service))),
         "BARAZA_REDIS_URL": f"redis://{LOOPBACK}:{ports[redis.NAME]}/0",
         **_redis_login(home, service),
-        **(_webhook_secrets(home) if service in called_back() else {}),
+        **(_webhook_secrets(home) if service in called_back_by(COURIER) else {}),
+        **(_gateway_accounts(home, state, ports) if service in account_readers() else {}),
+        **_merchant_keys(home, state, service),
+        **(_webhook_key(home) if service == webhook_sender() else {}),
         "BARAZA_GATEWAY_URL": f"http://{LOOPBACK}:{ports[GATEWAY]}",
         "BARAZA_COURIER_URL": f"http://{LOOPBACK}:{ports[COURIER]}",
         "BARAZA_JWKS_URL": f"{issuer}/.well-known/jwks.json",
         "BARAZA_ISSUER": issuer,
         "BARAZA_AUDIENCE": AUDIENCE,
+        "BARAZA_LAKE_URL": str(lake_folder(home)),
     }
+
+
+def lake_folder(home: Home) -> Path:
+    """Return the folder of raw feeds and of Parquet files."""
+    return home.folder("lake")
 
 
 def _simulator(home: Home, state: State, service: str) -> Mapping[str, str]:
@@ -162,20 +199,67 @@ def _simulator(home: Home, state: State, service: str) -> Mapping[str, str]:
     if service == ISSUER:
         keys = str(folder / "issuer-keys")
         return {"BARAZA_ISSUER": http_url(state, ISSUER), "BARAZA_AUDIENCE": AUDIENCE, "BARAZA_ISSUER_KEYS": keys}
-    records = {"BARAZA_SIMULATOR_RECORDS": str(folder / f"{service}.sqlite")}
-    if service != COURIER:
-        return records
-    variables = {**records, **_webhook_secrets(home), "BARAZA_COURIER_DAY_S": str(COURIER_DAY_S)}
-    # The courier is the only provider whose outcomes come later, so it calls back the service that awaits one.
-    for called in called_back():
-        variables["BARAZA_COURIER_WEBHOOK_URL"] = f"{http_url(state, called)}{WEBHOOK_PATH}"
+    variables = {"BARAZA_SIMULATOR_RECORDS": str(folder / f"{service}.sqlite")}
+    # A provider whose outcomes come later calls back the service that awaits them.
+    called = next((http_url(state, each) for each in called_back_by(service)), None)
+    if service == COURIER:
+        variables |= {**_webhook_secrets(home), "BARAZA_COURIER_DAY_S": str(COURIER_DAY_S)}
+        if called is not None:
+            variables["BARAZA_COURIER_WEBHOOK_URL"] = f"{called}{WEBHOOK_PATH}"
+    if service in ACCOUNT_HOLDERS:
+        gateways.ensure_keys(home)
+        variables["BARAZA_SIMULATOR_ACCOUNTS"] = str(
+            gateways.for_simulator(home, service, called, requests_per_s=_requests_per_s(state))
+        )
     return variables
+
+
+def _gateway_accounts(home: Home, state: State, ports: Mapping[str, int]) -> dict[str, str]:
+    """Return the variable with the file of the accounts at gateways, which is written anew where it has changed."""
+    gateways.ensure_keys(home)
+    urls = {gateway: f"http://{LOOPBACK}:{ports[gateway]}" for gateway in ACCOUNT_HOLDERS}
+    sides = (side for side in toxiproxy.SIDES if ports[GATEWAY] == state.ports.get(toxiproxy.port_name(side, GATEWAY)))
+    file = gateways.for_services(home, urls, side=next(sides, ""), requests_per_s=_requests_per_s(state))
+    return {"BARAZA_GATEWAY_ACCOUNTS_FILE": str(file)}
+
+
+def _requests_per_s(state: State) -> float | None:
+    """Return how many calls a second each account has, on both sides; None for those of the gateways."""
+    text = state.environment.get(EVERY, {}).get(REQUESTS_PER_S)
+    return None if text is None else float(text)
 
 
 def _webhook_secrets(home: Home) -> dict[str, str]:
     """Return the variable with the secrets' file, which is made where it is missing."""
     home.password(WEBHOOK_SECRETS)
     return {"BARAZA_COURIER_WEBHOOK_SECRET_FILE": str(home.password_file(WEBHOOK_SECRETS))}
+
+
+def _merchant_keys(home: Home, state: State, service: str) -> dict[str, str]:
+    """Return the variables with the keys of merchants' payers and tokens; for other services where these are published.
+
+    The files are made where they are missing.
+    """
+    issuing = token_issuer()
+    if issuing not in state.ports:
+        return {}
+    if service != issuing:
+        return {"BARAZA_MERCHANT_JWKS_URL": f"{http_url(state, issuing)}/.well-known/jwks.json"}
+    home.password(PAYER_KEY)
+    if not home.password_file(MERCHANT_TOKEN_KEY).exists():
+        key = generate_private_key(SECP256R1())
+        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        home.store(MERCHANT_TOKEN_KEY, pem.decode())
+    return {
+        "BARAZA_PAYER_KEY_FILE": str(home.password_file(PAYER_KEY)),
+        "BARAZA_MERCHANT_TOKEN_KEY_FILE": str(home.password_file(MERCHANT_TOKEN_KEY)),
+    }
+
+
+def _webhook_key(home: Home) -> dict[str, str]:
+    """Return the variables of who calls merchants' endpoints; on one machine these may be on it as well."""
+    home.password(WEBHOOK_KEY)
+    return {"BARAZA_WEBHOOK_KEY_FILE": str(home.password_file(WEBHOOK_KEY)), "BARAZA_WEBHOOK_LOOPBACK": "true"}
 
 
 def simulator_folder(home: Home) -> Path:

@@ -25,6 +25,7 @@ from stack import (
     native,
     plan,
     postgres,
+    providers,
     registry,
     selection,
     services,
@@ -41,8 +42,8 @@ READY_DEADLINE_S = 90
 """Ten times what the slowest component takes on a quiet machine with two cores."""
 STARTS_MAX = 3
 """A component that has ended this often during its start will not become ready by itself."""
-THREADS_MAX = 8
-"""The most tasks that wait for one another in parallel: four components and three simulators."""
+THREADS_MAX = 10
+"""The most tasks that wait for one another in parallel: four components and five simulators."""
 
 
 def component_of(home: Home, state: State, service: str, name: str) -> Component:
@@ -84,7 +85,7 @@ class Start:
             tasks += [
                 pool.submit(self._begin, component)
                 for component in self._components
-                if component.service in services.SIMULATORS
+                if component.service in providers.SIMULATORS
             ]
             self._finish(tasks)
             # 4.

@@ -5,27 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import create_engine
 
 import checkout.api
 from chassis.http.auth import Principal
 from chassis.http.problem import Problem
+from chassis.http.rate_limits import RateLimits
 from chassis.process import service
-from chassis.process.service import Dependencies
-from chassis.settings import Settings
-from chassis.wire.codec import Codec
-from checkout.rate_limits import RateLimits
-from proof.schemas import LocalRegistry
 from saga_tracker.http import api as tracker_api
 from saga_tracker.http import operator_api
 from stack import contract
 from support.issuer import bearer, verifying
+from support.services import built, dependencies
 
 OPEN = {"/livez", "/readyz", "/metrics", "/openapi.json"}
 """They need no token, and read no body."""
@@ -72,27 +66,12 @@ Walked: TypeAlias = list[tuple[FastAPI, str, str]]
 
 
 @pytest.fixture(scope="module")
-def applications(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Applications]:
-    password = Path(tmp_path_factory.mktemp("nowhere")) / "password"
-    password.write_text("none")
+def applications() -> Iterator[Applications]:
     with verifying() as verifier:
-
-        def dependencies(name: str) -> Dependencies:
-            nowhere = "127.0.0.1:1"
-            settings = Settings(
-                service=name, kafka=nowhere, registry_url=f"http://{nowhere}", database_password_file=password,
-                database_url=f"postgresql://{nowhere}/x", redis_url=f"redis://{nowhere}/0",
-            )  # fmt: skip
-            engine = create_engine(f"postgresql+psycopg://{nowhere}/x")
-            return Dependencies(settings=settings, engine=engine, codec=Codec(LocalRegistry()), verifier=verifier)
-
-        made = {
-            name: import_module(f"{name}.api").application(dependencies(name))
-            for name in ("payment", "inventory", "loyalty", "shipping", "ledger")
-        }
-        made["checkout"] = checkout.api.application(dependencies("checkout"), dict.fromkeys(ROLES, 1), {})
+        made = {name: app for name in contract.services() if (app := built(name, verifier).app) is not None}
+        made["checkout"] = checkout.api.application(dependencies("checkout", verifier), dict.fromkeys(ROLES, 1), {})
         made["checkout"].state.resources = None
-        tracker = dependencies("saga-tracker")
+        tracker = dependencies("saga-tracker", verifier)
         made["saga-tracker"] = service.api("saga-tracker", tracker, tracker_api.router, operator_api.router)
         yield made
 
@@ -167,7 +146,7 @@ def test_every_route_of_checkout_beyond_the_limit_answers_429_and_reads_no_body(
 
 def test_a_bulk_request_counts_as_many_orders_as_it_holds() -> None:
     async def count() -> None:
-        limits = RateLimits("redis://127.0.0.1:1/0", None, {"storefront": 100})
+        limits = RateLimits("redis://127.0.0.1:1/0", None, {"storefront": 100}, service="checkout")
         caller = Principal(subject="storefront-1", roles=frozenset({"storefront"}))
         assert await limits.admit_bulk(caller) == 0, "nothing is known of the caller"
         hit = limits.hit_of_orders(caller, 100, 0)

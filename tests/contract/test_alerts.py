@@ -17,7 +17,15 @@ import checkout.main
 import checkout.tables
 import ledger.main
 import ledger.tables
+import merchant.main
+import merchant.tables
+import payment.main
+import payment.tables
+import reconciliation.main
+import reconciliation.tables
 from chassis.telemetry import metrics, table_gauges
+from notifier import webhook_metrics
+from risk import risk_metrics
 from saga_tracker import saga_metrics
 from saga_tracker.definitions import DEFINITIONS
 from stack import debian, from_environment
@@ -26,7 +34,17 @@ ROOT = Path(__file__).resolve().parents[2]
 OBSERVABILITY = ROOT / "observability"
 ALERTS = yaml.safe_load((OBSERVABILITY / "alerts.yml").read_text())
 RULES = [rule for group in ALERTS["groups"] for rule in group["rules"]]
-OWN = (ledger.main.IMBALANCE, ledger.main.OVERDUE, checkout.main.OVERDUE)
+OWN = (
+    ledger.main.IMBALANCE,
+    ledger.main.OVERDUE,
+    checkout.main.OVERDUE,
+    payment.main.NOTICES,
+    merchant.main.OVERDUE,
+    payment.main.OVERDUE,
+    reconciliation.main.OVERDUE,
+    *reconciliation.main.MEASURES,
+    *webhook_metrics.MEASURES,
+)
 """The measures of single services."""
 NAME = re.compile(r"\bbaraza[a-z0-9_:]*\b")
 PROMTOOL_TIMEOUT_S = 60
@@ -38,7 +56,7 @@ def measured() -> set[str]:
     tables = (*table_gauges.OUTBOX, *table_gauges.WAITING, *table_gauges.EVIDENCE)
     gauges = (*tables, *saga_metrics.MEASURES, *OWN)
     found.update(measure.name for measure in gauges)
-    for module in (metrics, saga_metrics):
+    for module in (metrics, saga_metrics, webhook_metrics, risk_metrics):
         for metric in vars(module).values():
             if isinstance(metric, MetricWrapperBase):
                 family = next(iter(metric.describe()))
@@ -61,7 +79,8 @@ def test_every_query_names_a_metric_that_exists() -> None:
 
 
 def test_each_saga_is_counted_where_its_requests_are_undecided() -> None:
-    queried = f"{checkout.tables.OVERDUE} {ledger.tables.OVERDUE}"
+    modules = (checkout.tables, ledger.tables, merchant.tables, payment.tables, reconciliation.tables)
+    queried = " ".join(str(module.OVERDUE) for module in modules)
     counted = re.findall(r"SELECT '(\w+)', count", queried)
     assert sorted(counted) == sorted({definition.name for definition in DEFINITIONS.values()})
 

@@ -19,12 +19,11 @@ import yaml
 
 from chassis.http.server import CONNECTIONS_END_WITHIN_S
 from chassis.postgres.database import POOL_SIZE_MAX, PULSE_WAIT_S
-from chassis.process import intake, service, worker
+from chassis.process import intake, request_batcher, service, worker
 from chassis.saga import dead_letters, publisher
 from chassis.saga.dead_letters import DeadLetter, dead_letter_row
 from chassis.saga.deferred import RawMessage
 from chassis.wire import codec
-from checkout import order_batcher
 from saga_tracker import main as tracker
 from saga_tracker.ingest import app as tracker_app
 from stack import components, contract, deploy, kafka, postgres, redis, services, settings
@@ -160,7 +159,7 @@ def test_a_database_has_a_connection_for_the_whole_pool_of_every_process(generat
 
 def test_every_deployment_waits_until_a_process_has_stopped(generated: list[Manifest]) -> None:
     assert worker.STOP_WITHIN_S + CONNECTIONS_END_WITHIN_S <= service.STOP_WITHIN_S
-    assert order_batcher.STOP_WITHIN_S + CONNECTIONS_END_WITHIN_S <= service.STOP_WITHIN_S
+    assert request_batcher.STOP_WITHIN_S + CONNECTIONS_END_WITHIN_S <= service.STOP_WITHIN_S
     longest = max(service.STOP_WITHIN_S, tracker.STOP_WITHIN_S)
     assert longest < components.STOP_WAIT_S
     for process in services.workers():

@@ -20,6 +20,8 @@ from sqlalchemy.dialects.postgresql import psycopg
 
 import chassis.saga
 import ledger.store
+import notifier.store
+import reconciliation.store
 import saga_tracker.store
 from chassis.postgres.pipeline import Query
 from chassis.postgres.statement import Statement
@@ -29,10 +31,23 @@ TABLES = (
     "checkout.tables",
     "checkout.return_tables",
     "payment.tables",
+    "payment.merchants.tables",
+    "payment.merchants.notices_table",
+    "payment.merchants.reporting",
     "inventory.tables",
     "loyalty.tables",
     "shipping.tables",
+    "notifier.tables",
     "ledger.tables",
+    "risk.tables",
+    "risk.rule_sets",
+    "risk.lists",
+    "merchant.tables",
+    "merchant.key_tables",
+    "merchant.merchant_tables",
+    "merchant.worker_slots",
+    "merchant.payment_batcher",
+    "reconciliation.tables",
     "bench_providers.gateway.tables",
     "bench_providers.courier.tables",
 )
@@ -45,7 +60,7 @@ DIALECT = psycopg.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's dia
 
 def modules() -> Iterator[ModuleType]:
     """Yield every module that may hold statements of a batch."""
-    for package in (chassis.saga, saga_tracker.store, ledger.store):
+    for package in (chassis.saga, saga_tracker.store, ledger.store, notifier.store, reconciliation.store):
         for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             yield importlib.import_module(found.name)
     for name in TABLES:

@@ -16,10 +16,13 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from chassis.http import gateway_accounts
 from chassis.postgres.bounds import SERVER_PARAMETERS
 from deploy import engine as engines
 from deploy.engine import CHECKOUT, OURS, STAND_INS, Engine, run
-from stack import contract, kafka, redis, services
+from merchant import tokens
+from risk import rules as risk_rules
+from stack import contract, gateways, kafka, providers, redis, services
 from stack.settings import from_environment
 from support.waiting import until
 
@@ -29,6 +32,13 @@ ORDERS, ORDERS_AGAIN = 60, 20
 """The first run is long enough to include a declined card; the demo chooses the same orders every time."""
 KILLED = ("payment", "saga-tracker", "kafka")
 UP_WITHIN_S = 300
+OWN_KEYS = {
+    contract.token_issuer(): {services.PAYER_KEY, services.MERCHANT_TOKEN_KEY},
+    contract.webhook_sender(): {services.WEBHOOK_KEY},
+}
+"""The keys that one service alone has."""
+PAYING = Path(__file__).with_name("payments.py")
+"""What a container runs to pay; the network has no way in for a test."""
 
 
 class Composed:
@@ -38,7 +48,7 @@ class Composed:
         self._engine = engine
         self._compose = compose
         self._folder = folder
-        ports = ("CHECKOUT", "ISSUER", "SAGA_TRACKER_API", "PROMETHEUS", "GRAFANA", "ZIPKIN")
+        ports = ("CHECKOUT", "MERCHANT", "NOTIFIER", "ISSUER", "SAGA_TRACKER_API", "PROMETHEUS", "GRAFANA", "ZIPKIN")
         # With port 0 the engine chooses, so that it does not collide with a stack on this machine.
         self._environment = {**engine.environment, **{f"BARAZA_PORT_{port}": "0" for port in ports}}
         self._environment["COMPOSE_PROJECT_NAME"] = f"baraza-{uuid.uuid4().hex[:8]}"
@@ -92,18 +102,67 @@ def test_the_file_is_valid_for_the_current_compose_and_every_image_is_pinned(com
 
 def test_every_service_of_the_code_has_its_own_database_login_and_no_other_secret() -> None:
     composed = _services()
-    assert set(services.workers()) | set(services.SIMULATORS) <= set(composed)
+    assert set(services.workers()) | set(providers.SIMULATORS) <= set(composed)
     for process in services.workers():
         used = {redis.secret_of(process)} if "BARAZA_REDIS_USER" in composed[process]["environment"] else set()
-        used |= {services.WEBHOOK_SECRETS} if process in contract.called_back() else set()
+        used |= {services.WEBHOOK_SECRETS} if process in providers.called_back_by(providers.COURIER) else set()
+        used |= _of_accounts(process) | OWN_KEYS.get(process, set())
         assert _secrets(composed[process]) == {contract.package_of(process), kafka.secret_of(process)} | used
-    assert _secrets(composed[services.COURIER]) == {services.WEBHOOK_SECRETS}
+    assert _secrets(composed[providers.COURIER]) == {services.WEBHOOK_SECRETS}
+    for gateway in providers.ACCOUNT_HOLDERS:
+        own = [each for each in gateways.ACCOUNTS if each.gateway == gateway]
+        assert _secrets(composed[gateway]) == {name for each in own for name in (each.key, each.webhook_secrets)}
     for service in (*contract.services(), contract.TRACKER):
         assert _secrets(composed[f"{service}-tables"]) == {f"{contract.package_of(service)}_owner"}
     logins = {contract.DEPLOY, *contract.kafka_rights()}
     assert _secrets(composed["topics"]) == {kafka.secret_of(login) for login in logins}
     endpoints = json.loads((CHECKOUT / "compose" / "endpoints.json").read_text())
-    assert set(endpoints["http"]) == set(services.workers()) | set(services.SIMULATORS)
+    assert set(endpoints["http"]) == set(services.workers()) | set(providers.SIMULATORS)
+
+
+def test_both_sides_know_the_same_accounts_at_gateways_with_secrets_that_they_are_given() -> None:
+    composed, folder = _services(), CHECKOUT / "compose"
+    ours = gateway_accounts.read(folder / "gateway-accounts.json")
+    assert {account.name for account in ours.accounts} == {account.name for account in gateways.ACCOUNTS}
+    theirs = [
+        account
+        for gateway in providers.ACCOUNT_HOLDERS
+        for account in json.loads((folder / f"{gateway}-accounts.json").read_text())["accounts"]
+    ]
+    assert {each["name"] for each in theirs} == {account.name for account in ours.accounts}
+    for their in theirs:
+        own = ours.account(their["name"])
+        assert (str(own.api_key_file), str(own.webhook_secret_file)) == (
+            their["api_key_file"], their["webhook_secret_file"]
+        )  # fmt: skip
+        assert {own.api_key_file.name, own.webhook_secret_file.name} <= _secrets(composed["payment"])
+        assert their["webhook_url"] == f"http://payment:8080/v1/callbacks/{own.name}"
+    for process in contract.account_readers():
+        file = composed[process]["environment"]["BARAZA_GATEWAY_ACCOUNTS_FILE"]
+        assert any(volume == f"./compose/gateway-accounts.json:{file}:ro" for volume in composed[process]["volumes"])
+
+
+def test_every_file_that_a_setting_names_is_given_to_its_service_and_can_be_used(tmp_path: Path) -> None:
+    shutil.copytree(CHECKOUT / "compose", tmp_path / "compose", ignore=shutil.ignore_patterns("secrets"))
+    run(("sh", str(tmp_path / "compose" / "secrets.sh")))
+    for process in services.workers():
+        part = _services()[process]
+        mounted = {target: source for source, target, _ in map(_mount, part.get("volumes", ()))}
+        for name, file in part["environment"].items():
+            if not name.endswith("_FILE"):
+                continue
+            given = {f"/run/secrets/{secret}" for secret in _secrets(part)} | set(mounted)
+            assert file in given, (process, name)
+            here = tmp_path / mounted.get(file, f"compose/secrets/{Path(file).name}")
+            assert here.read_text().strip(), (process, name)
+    assert tokens.read(tmp_path / "compose" / "secrets" / services.MERCHANT_TOKEN_KEY, "baraza") is not None
+    assert risk_rules.read((tmp_path / "compose" / "risk-rules.toml").read_text()).version
+    lake, folders = (
+        _services()["reconciliation"]["environment"]["BARAZA_LAKE_URL"],
+        _services()["reconciliation"]["volumes"],
+    )
+    assert any(lake.startswith(f"{target}/") for _, target, mode in map(_mount, folders) if mode != "ro")
+    assert set(_services()["notifier"]["networks"]) == {"inside", "outside"}
 
 
 def test_the_broker_has_the_configuration_of_the_native_one() -> None:
@@ -197,10 +256,29 @@ def test_orders_end_and_the_audit_is_green(first_run: dict[str, Any]) -> None:
 
 
 @pytest.mark.compose
+def test_a_merchant_pays_in_test_mode_at_each_gateway_and_the_audit_is_green(composed: Composed) -> None:
+    name = f"payments-{uuid.uuid4().hex[:8]}"
+    attached = composed(
+        *("run", f"--name={name}", "--no-TTY", "--quiet-pull", "--entrypoint=python", "baraza"),
+        *("-c", PAYING.read_text(), name.removeprefix("payments-")),
+    )
+    lines = [line for line in composed.log(name).splitlines() if line.startswith("{")]
+    assert lines, f"The merchant wrote nothing:\n{composed.log(name)}\nWhat was attached had:\n{attached}"
+    found = json.loads(lines[-1])
+    assert found["payments"] == [
+        {"gateway": gateway, "currency": currency, "status": status, "captured_minor": captured, "is_live": False}
+        for currency, gateway in (("USD", providers.STRIPE), ("EUR", providers.ADYEN))
+        for status, captured in (("CAPTURED", 10_000), ("FAILED", 0))
+    ]
+    assert (found["endpoints_listed"], found["private_endpoint"]) == (200, 422)
+    composed("run", "--rm", "--no-TTY", "--quiet-pull", "baraza", "audit")
+
+
+@pytest.mark.compose
 def test_our_processes_run_without_root_on_a_read_only_file_system(
     composed: Composed, first_run: dict[str, Any]
 ) -> None:
-    ours = (*services.workers(), *services.SIMULATORS)
+    ours = (*services.workers(), *providers.SIMULATORS)
     containers = until(
         composed.containers,
         "each of our containers is healthy",
@@ -266,6 +344,13 @@ def _services() -> dict[str, dict[str, Any]]:
 
 def _secrets(part: dict[str, Any]) -> set[str]:
     return set(part.get("secrets", ()))
+
+
+def _of_accounts(process: str) -> set[str]:
+    """Return the secrets of the accounts at gateways that a service needs: keys to call, secrets to be called back."""
+    keys = {each.key for each in gateways.ACCOUNTS if process in contract.account_callers()}
+    is_called = process in providers.called_back_by(providers.STRIPE)
+    return keys | {each.webhook_secrets for each in gateways.ACCOUNTS if is_called}
 
 
 def _tags() -> list[str]:

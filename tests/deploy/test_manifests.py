@@ -8,6 +8,8 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Network
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -15,8 +17,11 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 
+from chassis.http import gateway_accounts
 from chassis.settings import Settings
 from deploy.engine import CHECKOUT, GO_MODULES, run
+from notifier.model import addresses
+from risk import rules as risk_rules
 from stack import contract, gotools, redis, services
 from stack.contract import owner_of
 from stack.gotools import GoProgram
@@ -132,8 +137,8 @@ def test_a_process_gets_only_settings_that_exist_and_its_own_logins(cluster: Clu
 
 def test_every_service_has_a_database_with_the_logins_of_the_contract(cluster: Cluster) -> None:
     kept = cluster.of("ExternalSecret").items()
-    logins = [one["spec"]["target"]["template"]["data"] for name, one in kept if name.startswith("postgres-")]
-    secrets = {login["username"] for login in logins}
+    stored = [one["spec"]["target"]["template"]["data"] for name, one in kept if name.startswith("postgres-")]
+    secrets = {login["username"] for login in stored}
     for database in contract.databases():
         name = database.replace("_", "-")
         one = cluster.of("Cluster")[f"{name}-db"]["spec"]
@@ -183,6 +188,77 @@ def test_redis_has_a_login_for_each_of_its_users_and_for_its_own_keys_only(clust
         peers = [peer for edge in policy for peer in edge["to"]]
         selector = {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "redis"}}}
         assert (selector in peers) == (process in users), process
+    (entry,) = cluster.of("NetworkPolicy")["redis"]["spec"]["ingress"]
+    assert {peer["podSelector"]["matchLabels"]["app.kubernetes.io/name"] for peer in entry["from"]} == users
+
+
+def test_the_services_of_payments_have_their_keys_accounts_and_rules_as_files_of_their_pods(cluster: Cluster) -> None:
+    wanted = {
+        "merchant": {"PAYER_KEY", "MERCHANT_TOKEN_KEY", "GATEWAY_ACCOUNTS"},
+        "notifier": {"WEBHOOK_KEY"},
+        "payment": {"GATEWAY_ACCOUNTS"},
+        "reconciliation": {"GATEWAY_ACCOUNTS"},
+        "risk": {"RISK_RULES"},
+    }
+    every = set.union(*wanted.values())
+    for process in services.workers():
+        variables = _environment(cluster, process)
+        given = {name for name in every if f"BARAZA_{name}_FILE" in variables}
+        assert given == wanted.get(process, set()), process
+        provided = set(_files(cluster, process))
+        assert {variables[f"BARAZA_{name}_FILE"] for name in given} <= provided, process
+    callers = {
+        process for process in services.workers() if any("gateway-keys" in one for one in _folders(cluster, process))
+    }
+    assert callers == set(contract.account_callers())
+
+
+def test_the_accounts_at_gateways_and_the_rules_can_be_read_by_those_who_use_them(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    maps = cluster.of("ConfigMap")
+    (accounts,) = (one["data"]["accounts.json"] for name, one in maps.items() if name.startswith("gateway-accounts-"))
+    file = tmp_path / "accounts.json"
+    file.write_text(accounts)
+    read = gateway_accounts.read(file)
+    assert {route.is_live for route in read.routes} == {True, False}
+    assert all(str(account.api_key_file).startswith("/etc/baraza/gateway-keys/") for account in read.accounts)
+    (rules,) = (one["data"]["rules.toml"] for name, one in maps.items() if name.startswith("risk-rules-"))
+    assert risk_rules.read(rules).version
+
+
+def test_the_lake_is_on_a_volume_of_one_pod_or_in_an_object_store_that_every_pod_reaches(cluster: Cluster) -> None:
+    (shared,) = (one["data"] for name, one in cluster.of("ConfigMap").items() if name.startswith("baraza-"))
+    deployment = cluster.of("Deployment")["reconciliation"]["spec"]
+    if "://" in shared["BARAZA_LAKE_URL"]:
+        (container,) = deployment["template"]["spec"]["containers"]
+        (login,) = (one["secretRef"]["name"] for one in container["envFrom"] if "secretRef" in one)
+        assert login in cluster.of("ExternalSecret")
+        return
+    assert any(shared["BARAZA_LAKE_URL"].startswith(f"{one}/") for one in _folders(cluster, "reconciliation"))
+    assert (deployment["strategy"], cluster.of("ScaledObject")["reconciliation"]["spec"]["maxReplicaCount"]) == (
+        {"type": "Recreate"}, 1
+    )  # fmt: skip
+
+
+def test_the_notifier_reaches_public_addresses_at_the_ports_of_endpoints_and_merchants_keys(cluster: Cluster) -> None:
+    policies = cluster.of("NetworkPolicy")
+    edges = policies["notifier"]["spec"]["egress"]
+    outside = {edge["ports"][0]["port"]: edge["to"][0]["ipBlock"] for edge in edges if "ipBlock" in edge["to"][0]}
+    assert set(outside) == addresses.PORTS
+    refused = [network for network, _ in addresses.FORBIDDEN if isinstance(network, IPv4Network)]
+    for block in outside.values():
+        excepted = [IPv4Network(one) for one in block["except"]]
+        assert all(any(one.subnet_of(network) for network in refused) for one in excepted)
+    assert set(_peers(edges)) >= {"merchant"}
+    assert "notifier" in set(_peers([{"to": each["from"]} for each in policies["merchant"]["spec"]["ingress"]]))
+    url = _environment(cluster, "notifier")["BARAZA_MERCHANT_JWKS_URL"]
+    assert url == "http://merchant:8080/.well-known/jwks.json"
+
+
+def test_every_database_is_backed_up_where_there_are_backups(cluster: Cluster) -> None:
+    backups = {one["spec"]["cluster"]["name"] for one in cluster.of("ScheduledBackup").values()}
+    assert backups in (set(), set(cluster.of("Cluster")))
 
 
 def test_every_pod_has_limits_and_no_further_privileges(cluster: Cluster) -> None:
@@ -262,6 +338,35 @@ def _environment(cluster: Cluster, process: str) -> dict[str, str]:
 
 def _of(variables: list[Mapping[str, str]]) -> dict[str, str]:
     return {one["name"]: one["value"] for one in variables}
+
+
+def _files(cluster: Cluster, process: str) -> Iterator[str]:
+    """Yield the paths of the files that a process gets from secrets and from the overlay's own files."""
+    pod = cluster.of("Deployment")[process]["spec"]["template"]["spec"]
+    secrets = {name: [one["secretKey"] for one in each["spec"].get("data", ())]
+               for name, each in cluster.of("ExternalSecret").items()}  # fmt: skip
+    for volume in pod["volumes"]:
+        folder = f"/etc/baraza/{volume['name']}"
+        if "configMap" in volume:
+            yield from (f"{folder}/{key}" for key in cluster.of("ConfigMap")[volume["configMap"]["name"]]["data"])
+        elif "secret" in volume:
+            items = volume["secret"].get("items")
+            found = [one["path"] for one in items] if items else secrets[volume["secret"]["secretName"]]
+            yield from (f"{folder}/{key}" for key in found)
+
+
+def _folders(cluster: Cluster, process: str) -> list[str]:
+    (container,) = cluster.of("Deployment")[process]["spec"]["template"]["spec"]["containers"]
+    return [mount["mountPath"] for mount in container["volumeMounts"]]
+
+
+def _peers(edges: list[Manifest]) -> Iterator[str]:
+    """Yield the names of our own pods that edges of a policy lead to."""
+    for edge in edges:
+        for peer in edge["to"]:
+            name = peer.get("podSelector", {}).get("matchLabels", {}).get("app.kubernetes.io/name")
+            if name is not None and "namespaceSelector" not in peer:
+                yield name
 
 
 def _leads_to(policy: Manifest, database: str) -> bool:

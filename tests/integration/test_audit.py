@@ -34,7 +34,9 @@ from stack.contract import AUDIT
 from support.postgres import scratch_database
 from support.waiting import until
 
-SERVICES = ("checkout", "payment", "inventory", "loyalty", "shipping", "ledger", "saga_tracker")
+SERVICES = (
+    "checkout", "payment", "inventory", "loyalty", "shipping", "ledger", "saga_tracker", "merchant", "risk", "notifier",
+)  # fmt: skip
 PRICE_MINOR = 450
 POINTS = 100
 PAYABLE_MINOR = 2 * PRICE_MINOR - POINTS

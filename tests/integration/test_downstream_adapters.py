@@ -25,7 +25,7 @@ from payment.gateway import (
     Authorized,
     Capture,
     Captured,
-    CaptureFailed,
+    CaptureDeclined,
     Declined,
     PartialRefund,
     Refunded,
@@ -188,7 +188,7 @@ def test_a_capture_can_be_refused(gateway: SimulatorProcess, redis_url: str, sag
     assert isinstance(authorized, Authorized)
     failed = adapter.capture(Capture(authorization_id=authorized.authorization_id, amount_minor=1000), f"{saga_id}:2")
 
-    assert failed == CaptureFailed(reason="card_declined", detail="The card issuer declined.")
+    assert failed == CaptureDeclined(reason="card_declined", detail="The card issuer declined.")
     assert adapter.find_capture(f"{saga_id}:2") == failed
 
 

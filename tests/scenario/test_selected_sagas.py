@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from stack import Stack, contract, from_environment, selection, up
-from stack.services import SIMULATORS
+from stack.providers import SIMULATORS
 from support.shop import Shop
 from support.waiting import until
 

@@ -11,10 +11,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-SERVICES = (
-    "checkout", "inventory", "loyalty", "saga-tracker", "saga-tracker-api", "payment", "shipping", "ledger", "gateway",
-    "courier",
-)  # fmt: skip
+from stack import contract
+from stack.providers import PROVIDERS
+
+SERVICES = (*contract.services(), contract.TRACKER, contract.TRACKER_API, *PROVIDERS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -331,6 +331,23 @@ def test_under_a_cancel_a_success_alone_settles_nothing() -> None:
     assert on_evidence(refused.after, CANCELLABLE, proves(Outcome.SUCCEEDED)).after.effect.state is DONE
 
 
+def test_a_success_that_is_told_after_a_final_void_is_of_before_it_and_contradicts_nothing() -> None:
+    final = replace(CANCELLABLE, void_is_final=True)
+    cancelled = on_fenced(an_awaited(SENT), final).after
+    voided = on_evidence(cancelled, final, proves(Outcome.VOIDED)).after
+    late = on_evidence(voided, final, proves(Outcome.SUCCEEDED))
+    assert (late.after, late.acts) == (voided, ())
+    assert Act.CONTRADICT in on_evidence(voided, CANCELLABLE, proves(Outcome.SUCCEEDED)).acts
+
+
+def test_a_final_void_of_what_is_done_and_being_undone_may_be_our_own_undo() -> None:
+    final = replace(CANCELLABLE, void_is_final=True)
+    done = on_evidence(an_awaited(SENT), final, proves(Outcome.SUCCEEDED)).after
+    undone = on_evidence(on_fenced(done, final).after, final, proves(Outcome.VOIDED))
+    assert undone.acts == ()
+    assert Act.CONTRADICT in on_evidence(done, final, proves(Outcome.VOIDED)).acts
+
+
 def test_what_the_provider_voids_by_itself_is_rejected() -> None:
     change = on_evidence(an_awaited(SENT), CANCELLABLE, proves(Outcome.VOIDED))
     assert (change.after.effect.state, change.acts) == (REJECTED, (Act.PUBLISH, Act.WAKE))
@@ -486,3 +503,34 @@ def test_any_evidence_in_any_order_settles_at_most_once_and_the_same_piece_again
         contradicted += [change.contradicted] if change.contradicted else []
         assert sum(each.state is AttemptState.OPEN for each in awaited.attempts) <= 1
     assert len(contradicted) == len(set(contradicted))
+
+
+# A key that its provider deletes, and a success of something else.
+
+
+def test_an_attempt_is_not_sent_again_once_its_provider_may_have_deleted_its_key() -> None:
+    until_over = LATER + timedelta(seconds=4) - NOW
+    policy = replace(NO_RETURN, sends_within=until_over)
+    not_found = on_not_found(due(begun(), policy).after, policy, 1).after
+    assert due(not_found, policy).acts == (Act.SEND_AGAIN,)
+    shorter = replace(policy, sends_within=until_over - timedelta(microseconds=1))
+    assert due(not_found, shorter).acts == (Act.QUERY,), "the call would end after the key may be deleted"
+
+
+def test_an_attempt_of_which_nothing_says_when_it_was_first_sent_is_not_sent_again() -> None:
+    policy = replace(NO_RETURN, sends_within=timedelta(days=30))
+    unsure = on_not_found(due(begun(), policy).after, policy, 1).after
+    unknown = replace(unsure, attempts=(replace(unsure.current, first_sent_at=None),))
+    assert due(unknown, policy).acts == (Act.QUERY,)
+
+
+@policies
+@open_states
+def test_a_success_of_something_else_settles_nothing_and_is_published_once(
+    policy: AwaitedPolicy, state: EffectState
+) -> None:
+    change = on_evidence(an_awaited(state), policy, proves(Outcome.MISMATCHED))
+    assert (change.acts, change.contradicted) == ((Act.CONTRADICT,), 1)
+    assert change.after.effect.state is state
+    again = on_evidence(change.after, policy, proves(Outcome.MISMATCHED))
+    assert (again.acts, again.after) == ((), change.after)

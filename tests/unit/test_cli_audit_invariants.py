@@ -8,12 +8,13 @@ from contextlib import closing
 
 import pytest
 
-from baraza.audit import scratch, sources
+from baraza.audit import payments, scratch, sources
 from baraza.audit.console import show
 from baraza.audit.invariant import Invariant
 from baraza.audit.invariants import INVARIANTS
 from baraza.audit.report import Report, judge
 from saga_tracker.definitions import DEFINITIONS
+from support.payment_rows import PAID, PAYMENT_DAMAGE
 from support.returned_rows import (
     CONTRADICTED,
     PARKED_RETURN,
@@ -234,7 +235,7 @@ def data() -> Iterator[sqlite3.Connection]:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         connection.executescript(scratch.SCHEMA)
         connection.executemany("INSERT INTO steps VALUES (?, ?, ?, ?, ?, ?)", scratch.steps(DEFINITIONS))
-        connection.executescript(CONSISTENT + RETURNED)
+        connection.executescript(CONSISTENT + RETURNED + PAID)
         yield connection
 
 
@@ -304,7 +305,7 @@ def test_a_parked_return_that_refunds_another_amount_is_found(data: sqlite3.Conn
     assert {"captured-once", "refunded-as-returned", "ledger-is-the-gateways"} <= broken(data)
 
 
-@pytest.mark.parametrize(("name", "damage"), [*DAMAGE, *RETURN_DAMAGE])
+@pytest.mark.parametrize(("name", "damage"), [*DAMAGE, *RETURN_DAMAGE, *PAYMENT_DAMAGE])
 def test_each_kind_of_damage_is_found(data: sqlite3.Connection, name: str, damage: str) -> None:
     data.executescript(damage)
 
@@ -402,7 +403,8 @@ def test_damage_to_a_saga_that_waits_is_found(data: sqlite3.Connection, name: st
 
 
 def test_every_invariant_has_damage_that_it_finds() -> None:
-    assert {invariant.name for invariant in INVARIANTS} == {name for name, _ in (*DAMAGE, *RETURN_DAMAGE)}
+    damage = (*DAMAGE, *RETURN_DAMAGE, *PAYMENT_DAMAGE)
+    assert {invariant.name for invariant in INVARIANTS} == {name for name, _ in damage}
 
 
 def test_offenders_are_named_up_to_a_limit_and_counted_beyond_it(data: sqlite3.Connection) -> None:
@@ -425,3 +427,30 @@ def test_no_invariant_reads_a_whole_table_for_each_row_of_another(invariant: Inv
         read.executescript(scratch.SCHEMA + scratch.VIEWS)
         plan = [line for *_, line in read.execute(f"EXPLAIN QUERY PLAN {invariant.offenders}")]
     assert not [line for line in plan if line.startswith("SCAN") and line.endswith("LEFT-JOIN")]
+
+
+@pytest.mark.parametrize(
+    ("gateway", "kind", "record", "row"),
+    [
+        (
+            "stripe",
+            "payment_intent",
+            {"state": "succeeded", "amount": 1200, "amount_received": 1200, "currency": "ISK", "latest_charge": "ch_1"},
+            (0, 12, 12, 0),
+        ),
+        ("stripe", "payment_intent", {"state": "requires_capture", "amount": 5, "currency": "EUR", "latest_charge": 1},
+         (1, 5, 0, 0)),
+        ("stripe", "payment_intent", {"state": "requires_confirmation", "amount": 5, "currency": "EUR"}, (0, 0, 0, 0)),
+        ("stripe", "refund", {"state": "succeeded", "amount": 7, "currency": "JPY"}, (0, 0, 0, 7)),
+        ("stripe", "refund", {"state": "failed", "amount": 7, "currency": "JPY"}, (0, 0, 0, 0)),
+        ("adyen", "payment", {"state": "authorised", "value": 900, "currency": "CLP"}, (1, 9, 0, 0)),
+        ("adyen", "payment", {"state": "captured", "value": 9, "captured": 9, "refunded": 4, "currency": "CVE"},
+         (0, 900, 900, 400)),
+        ("adyen", "payment", {"state": "refused", "value": 9, "currency": "EUR"}, (0, 0, 0, 0)),
+    ],
+)  # fmt: skip
+def test_a_gateways_amounts_are_compared_in_minor_units_of_iso(
+    gateway: str, kind: str, record: dict[str, object], row: tuple[int, ...]
+) -> None:
+    found = payments.charge(gateway, kind, {"id": "x", "reference": "1", **record})
+    assert found == (gateway, "x", "1", *row)

@@ -95,7 +95,10 @@ REFUSED: list[tuple[Callable[[], object], str]] = [
     (lambda: replace(ORDER, completed_by=OrderSubmitted), "OrderSubmitted is the completing event but"),
     (lambda: replace(ORDER, failed_by=OrderConfirmed), "OrderConfirmed is the failing event but has no field cause"),
     (lambda: replace(ORDER, cancelled_by={OrderConfirmed: "customer"}), "OrderConfirmed is a cancelling event but"),
-    (lambda: replace(ORDER, reactions={OrderConfirmed: ("checkout",)}), "checkout react to OrderConfirmed"),
+    (
+        lambda: replace(ORDER, reactions={OrderCancellationRequested: ("checkout",)}),
+        "checkout react to OrderCancellationRequested",
+    ),
     (lambda: replace(ORDER, reactions={PaymentRefunded: ("nowhere",)}), "nowhere react to PaymentRefunded"),
 ]
 

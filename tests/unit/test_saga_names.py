@@ -42,7 +42,8 @@ def test_what_is_no_name_is_refused(name: str) -> None:
     ("name", "why"),
     [
         ("order", "there is a saga order"),
-        ("payment", "there is a service payment"),
+        ("payment", "there is a saga payment"),
+        ("loyalty", "there is a service loyalty"),
         ("manual_posting", "there is a saga manual_posting"),
         ("saga", "and may know no saga by name"),
         ("inventory_movement", None),

@@ -10,9 +10,9 @@ import pytest
 
 from baraza.system.running import Running
 from saga_tracker.definitions import DEFINITIONS
-from stack import InvalidSettings, NotStarted, Stack, StackSettings, contract, plan, selection
+from stack import InvalidSettings, NotStarted, Stack, StackSettings, contract, plan, providers, selection
 from stack.home import Home, State
-from stack.services import SIMULATORS
+from stack.providers import SIMULATORS
 
 EVERY = selection.known()
 SMALL = "manual_posting"
@@ -46,7 +46,10 @@ def test_a_saga_has_its_services_checkout_and_the_tracker(name: str, tmp_path: P
 
 
 def test_a_simulator_is_started_with_the_service_that_calls_it() -> None:
-    assert [selection.callers(name) for name in selection.PROVIDERS] == [("payment",), ("shipping",)]
+    assert {name: providers.callers(name) for name in providers.PROVIDERS} == {
+        "gateway": ("payment",), "courier": ("shipping",),
+        "stripe": ("payment", "reconciliation"), "adyen": ("payment", "reconciliation"),
+    }  # fmt: skip
     small, large = selection.components((SMALL,)), selection.components(EVERY)
     assert set(SIMULATORS) & set(small) == {"issuer"}
     assert set(SIMULATORS) <= set(large)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from baraza.environment import remove_foreign
-from stack import InvalidSettings, from_environment, services
+from chassis.http import gateway_accounts
+from stack import InvalidSettings, from_environment, gateways, providers, services
 from stack.environment import own_environment, require_private
 from stack.errors import PermissionMissing
 from stack.home import Home, State
@@ -124,11 +126,87 @@ def test_a_rotation_of_the_webhooks_secret_keeps_the_one_before(tmp_path: Path) 
 def test_only_the_courier_and_the_service_that_it_calls_back_have_the_webhooks_secret(tmp_path: Path) -> None:
     home, name = Home(tmp_path / "home"), "BARAZA_COURIER_WEBHOOK_SECRET_FILE"
     home.prepare()
-    processes = (*services.SIMULATORS, *services.workers())
+    processes = (*providers.SIMULATORS, *services.workers())
     ports = {port: number for number, port in enumerate((*processes, "kafka", "postgres", "redis", "registry"), 1)}
     state = State(ports=ports)
     made = {process: services.environment(home, state, process, process) for process in processes}
-    assert {process for process in processes if name in made[process]} == {services.COURIER, "shipping"}
-    assert made[services.COURIER][name] == made["shipping"][name]
-    url = made[services.COURIER]["BARAZA_COURIER_WEBHOOK_URL"]
+    assert {process for process in processes if name in made[process]} == {providers.COURIER, "shipping"}
+    assert made[providers.COURIER][name] == made["shipping"][name]
+    url = made[providers.COURIER]["BARAZA_COURIER_WEBHOOK_URL"]
     assert url == f"{services.http_url(state, 'shipping')}/v1/callbacks/courier"
+
+
+def test_merchants_gateways_share_keys_and_secrets_with_the_services_that_use_them_and_with_no_other(
+    tmp_path: Path,
+) -> None:
+    home = Home(tmp_path / "home")
+    home.prepare()
+    processes = (*providers.SIMULATORS, *services.workers())
+    ports = {port: number for number, port in enumerate((*processes, "kafka", "postgres", "redis", "registry"), 1)}
+    state = State(ports=ports)
+    made = {process: services.environment(home, state, process, process) for process in processes}
+    readers = {process for process in processes if "BARAZA_GATEWAY_ACCOUNTS_FILE" in made[process]}
+    assert readers == {"merchant", "payment", "reconciliation"}
+    ours = gateway_accounts.read(Path(made["payment"]["BARAZA_GATEWAY_ACCOUNTS_FILE"]))
+    assert {(each.name, each.settlement_currency) for each in ours.accounts} == {
+        ("stripe-live", "USD"), ("stripe-test", "USD"), ("adyen-live", "EUR"), ("adyen-test", "EUR"),
+    }  # fmt: skip
+    for gateway in ("stripe", "adyen"):
+        file = Path(made[gateway]["BARAZA_SIMULATOR_ACCOUNTS"])
+        theirs = {each["name"]: each for each in json.loads(file.read_text())["accounts"]}
+        assert set(theirs) == {each.name for each in ours.accounts if each.gateway == gateway}
+        for name, their in theirs.items():
+            own = ours.account(name)
+            assert own.api_key == Path(their["api_key_file"]).read_text().strip()
+            assert list(own.webhook_secrets) == Path(their["webhook_secret_file"]).read_text().split()
+            assert their["webhook_url"] == f"{services.http_url(state, 'payment')}/v1/callbacks/{name}"
+            assert str(own.url).rstrip("/") == services.http_url(state, gateway)
+    secrets = {each.api_key for each in ours.accounts} | {each.webhook_secrets for each in ours.accounts}
+    assert len(secrets) == 2 * len(gateways.ACCOUNTS)
+    kept = [home.password_file(name) for each in gateways.ACCOUNTS for name in (each.key, each.webhook_secrets)]
+    assert {file.stat().st_mode & 0o777 for file in kept} == {0o600}
+
+
+@pytest.mark.parametrize(
+    ("currency", "gateway"),
+    [("EUR", "adyen"), ("GBP", "adyen"), ("KES", "adyen"), ("BHD", "adyen"), ("CLP", "adyen"), ("USD", "stripe"),
+     ("JPY", "stripe")],
+)  # fmt: skip
+def test_a_payment_in_any_currency_has_an_account_of_its_mode(currency: str, gateway: str, tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    home.prepare()
+    file = gateways.for_services(home, dict.fromkeys(("stripe", "adyen"), "http://127.0.0.1:1"))
+    found = gateway_accounts.read(file)
+    for is_live in (True, False):
+        account = found.account_for("anybody", currency, is_live=is_live)
+        assert account is not None
+        assert (account.gateway, account.is_live) == (gateway, is_live)
+
+
+def test_behind_toxiproxy_each_side_reaches_the_gateways_through_its_own_ports(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    home.prepare()
+    names = (*providers.SIMULATORS, *services.workers(), "payment-2", "kafka", "postgres", "redis", "registry")
+    ports = {name: number for number, name in enumerate(names, 1)}
+    ports |= {f"proxy-a-{name}": 100 + number for number, name in enumerate(services.PROXIED)}
+    ports |= {f"proxy-b-{name}": 200 + number for number, name in enumerate(services.PROXIED)}
+    state = State(ports=ports, proxied=True)
+    for name, side in (("payment", "a"), ("payment-2", "b")):
+        file = Path(services.environment(home, state, "payment", name)["BARAZA_GATEWAY_ACCOUNTS_FILE"])
+        urls = {each.gateway: each.url.port for each in gateway_accounts.read(file).accounts}
+        assert urls == {gateway: ports[f"proxy-{side}-{gateway}"] for gateway in ("stripe", "adyen")}
+
+
+@pytest.mark.parametrize("account", gateways.ACCOUNTS, ids=lambda account: account.name)
+def test_a_rotation_of_a_gateways_webhook_secret_keeps_the_one_before(
+    account: gateways.Account, tmp_path: Path
+) -> None:
+    home = Home(tmp_path / "home")
+    home.prepare()
+    gateways.ensure_keys(home)
+    first = home.password(account.webhook_secrets)
+    rotate(home, State(), account.webhook_secrets)
+    second, before = home.password(account.webhook_secrets).split()
+    assert before == first != second
+    if account.gateway == "adyen":
+        assert len(bytes.fromhex(second)) == gateways.HMAC_KEY_BYTES

@@ -1,16 +1,16 @@
-"""The payment process with the gateway inside of it."""
+"""The payment process with the gateway of orders inside of it."""
 
 from __future__ import annotations
 
 from bench_providers.gateway.handlers import HANDLERS
 from chassis.process import service
 from chassis.process.service import Dependencies, Service
-from payment import api
+from payment.main import with_orders
 
 
 def build(dependencies: Dependencies) -> Service:
     """Wire the service."""
-    return Service(handlers=HANDLERS, app=api.application(dependencies))
+    return with_orders(dependencies, HANDLERS)
 
 
 if __name__ == "__main__":

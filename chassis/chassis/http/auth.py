@@ -76,12 +76,22 @@ class KeysUnavailable(Exception):
 
 
 class Verifier:
-    """Verifies tokens of one issuer for one audience, and caches the issuer's keys. Any thread may use it."""
+    """Verifies tokens of one issuer for one audience, and caches the issuer's keys. Any thread may use it.
+
+    ``fetch`` returns the keys by kid where they are not at ``jwks_url``: an issuer knows its own.
+    """
 
     def __init__(
-        self, jwks_url: str, issuer: str, audience: str, *, clock: Callable[[], float] = time.monotonic
+        self,
+        jwks_url: str,
+        issuer: str,
+        audience: str,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        fetch: Callable[[], Mapping[str, jwt.PyJWK]] | None = None,
     ) -> None:
         self._jwks_url = jwks_url
+        self._fetch = fetch or self._request_keys
         self._issuer = issuer
         self._audience = audience
         self._clock = clock
@@ -196,7 +206,7 @@ class Verifier:
     def _lifespan_is_over(self) -> bool:
         return self._fetched_at_s is None or self._clock() - self._fetched_at_s >= KEYS_LIFESPAN_S
 
-    def _fetch(self) -> dict[str, jwt.PyJWK]:
+    def _request_keys(self) -> Mapping[str, jwt.PyJWK]:
         response = self._http.request("GET", self._jwks_url, preload_content=False, redirect=False)
         try:
             body = response.read(JWKS_BYTES_MAX + 1, decode_content=True)

@@ -16,14 +16,14 @@ import json
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Literal
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import urllib3
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
@@ -62,7 +62,7 @@ class Unavailable(Exception):
     ``certain_no_effect`` is True only where this call cannot have reached the dependency's work: the circuit is open,
     the bulkhead full, the connection refused, or the answer 429. After a timeout, a 5xx or a lost answer the effect may
     have happened, or may happen later. ``reason`` is the same for every call that failed for the same cause, so that
-    reasons can be grouped; ``detail`` is about this call.
+    reasons can be grouped; ``detail`` is about this call. ``headers`` are those of a 5xx, names in small letters.
     """
 
     def __init__(
@@ -72,12 +72,14 @@ class Unavailable(Exception):
         certain_no_effect: bool = False,
         *,
         detail: str = "",
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.retry_after_s = retry_after_s
         self.certain_no_effect = certain_no_effect
         self.detail = detail
+        self.headers = headers or {}
 
 
 class NotTried(Unavailable):
@@ -102,11 +104,15 @@ class UnforeseenAnswer(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """An answer below 500 that is no 429: ``body`` is its JSON object, empty where it has none."""
+    """An answer below 500 that is no 429: ``body`` is its JSON object, empty where it has none.
+
+    The names of ``headers`` are in small letters.
+    """
 
     dependency: str
     status: int
     body: Mapping[str, object]
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def code(self) -> str:
@@ -171,14 +177,26 @@ class Downstream:
         path: str,
         *,
         body: Mapping[str, object] | None = None,
+        form: Sequence[tuple[str, str]] | None = None,
         idempotency_key: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Response:
-        """Call once and return the answer. Raises Unavailable where there is no usable one."""
+        """Call once and return the answer. Raises Unavailable where there is no usable one.
+
+        ``body`` is sent as JSON, ``form`` as an HTML form.
+        """
+        sent = {"Accept": "application/json", **(headers or {})}
+        content: str | None = None
+        if form is not None:
+            content, sent["Content-Type"] = urlencode(form), "application/x-www-form-urlencoded"
+        elif body is not None:
+            content, sent["Content-Type"] = json.dumps(body), "application/json"
+        if idempotency_key is not None:
+            sent["Idempotency-Key"] = idempotency_key
         began_s = time.monotonic()
         outcome = "none"
         try:
-            response = self._request(method, path, body, idempotency_key, headers)
+            response = self._request(method, path, content, sent)
             outcome = str(response.status)
             return response
         except UnforeseenAnswer as error:
@@ -187,14 +205,7 @@ class Downstream:
         finally:
             metrics.CALL_SECONDS.labels(self.name, outcome).observe(time.monotonic() - began_s)
 
-    def _request(
-        self,
-        method: str,
-        path: str,
-        body: Mapping[str, object] | None,
-        idempotency_key: str | None,
-        headers: Mapping[str, str] | None,
-    ) -> Response:
+    def _request(self, method: str, path: str, content: str | None, headers: Mapping[str, str]) -> Response:
         """Call once.
 
         1. Wait for a permit of the bulkhead. A call without any time left is not made.
@@ -214,7 +225,7 @@ class Downstream:
             alive = False
             try:
                 with ending_by(time.monotonic() + self.timeout_s):
-                    answer = self._call(method, path, body, idempotency_key, headers)
+                    answer = self._call(method, path, content, headers)
                 alive = answer.status < HTTPStatus.INTERNAL_SERVER_ERROR
             finally:
                 (self.breaker.succeeded if alive else self.breaker.failed)(permit)
@@ -244,25 +255,13 @@ class Downstream:
         finally:
             self._permits.release()
 
-    def _call(
-        self,
-        method: str,
-        path: str,
-        body: Mapping[str, object] | None,
-        idempotency_key: str | None,
-        headers: Mapping[str, str] | None,
-    ) -> _RawAnswer:
-        sent = {"Accept": "application/json", **(headers or {})}
-        if body is not None:
-            sent["Content-Type"] = "application/json"
-        if idempotency_key is not None:
-            sent["Idempotency-Key"] = idempotency_key
+    def _call(self, method: str, path: str, body: str | None, headers: Mapping[str, str]) -> _RawAnswer:
         try:
             response = self._pool.urlopen(
                 method,
                 self._path + path,
-                body=None if body is None else json.dumps(body),
-                headers=sent,
+                body=body,
+                headers=headers,
                 retries=False,
                 redirect=False,
                 timeout=self.timeout_s,
@@ -279,15 +278,18 @@ class Downstream:
             raise Unavailable(f"{self.name} cannot be reached", None, True, detail=str(error)) from error
         except (HTTPError, OSError) as error:
             raise Unavailable(f"{self.name} gave no answer", detail=str(error)) from error
-        return _RawAnswer(response.status, response.headers.get("Retry-After"), content)
+        return _RawAnswer(response.status, {name.lower(): value for name, value in response.headers.items()}, content)
 
     def _judge(self, answer: _RawAnswer) -> Response:
-        retry_after_s = parse_retry_after(answer.retry_after, datetime.now(UTC))
+        retry_after_s = parse_retry_after(answer.headers.get("retry-after"), datetime.now(UTC))
         if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise Unavailable(f"{self.name} answered {answer.status}", retry_after_s=retry_after_s)
+            reason = f"{self.name} answered {answer.status}"
+            raise Unavailable(reason, retry_after_s=retry_after_s, headers=answer.headers)
         if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
             raise Unavailable(f"{self.name} answered 429", retry_after_s=retry_after_s, certain_no_effect=True)
-        response = Response(dependency=self.name, status=answer.status, body=self._parse(answer))
+        response = Response(
+            dependency=self.name, status=answer.status, body=self._parse(answer), headers=answer.headers
+        )
         if response.status == HTTPStatus.CONFLICT and response.code == IN_PROGRESS:
             raise Unavailable(f"{self.name} is still busy with this key", retry_after_s=retry_after_s)
         return response
@@ -312,7 +314,7 @@ class Downstream:
 @dataclass(frozen=True, slots=True)
 class _RawAnswer:
     status: int
-    retry_after: str | None
+    headers: Mapping[str, str]
     content: bytes
 
 

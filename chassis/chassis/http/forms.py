@@ -11,9 +11,14 @@ ID: Final = "letters, digits, - and _, 64 at most"
 
 FORMS: Final[Mapping[str, str]] = {
     r"^[A-Z]{3}$": "a currency's code of ISO 4217, three capital letters, such as USD",
+    r"^([A-Z]{3}|\*)$": "a currency's code of ISO 4217, such as USD, or * for any",
+    r"^[a-z0-9][a-z0-9-]{0,39}$": "small letters, digits and -, 40 at most",
+    r"^[0-9]{1,19}$": "a payment's number, in digits",
+    r"^[0-9]{1,18}$": "a cursor as a response gave it, in digits",
     r"^[A-Z]{2}$": "a country's code of ISO 3166-1, two capital letters, such as US",
     r"^[!-~]+$": "printable ASCII characters without blanks",
     r"^-?[1-9][0-9]{0,18}$": "a whole number of minor units, without leading zeros, such as 1500 or -1500",
+    r"^[1-9][0-9]{0,18}$": "a payment's number, as a response gave it",
     r"^[A-Za-z0-9_.:-]+$": "letters, digits and the characters _ . : -",
     r"^[^\x00-\x1f\x7f-\x9f]*$": LINE,
     r"^[^\x00-\x1f\x7f]+$": LINE,
@@ -23,6 +28,7 @@ FORMS: Final[Mapping[str, str]] = {
     r"^[0-9A-Za-z_-]{1,64}$": ID,
     r"^[0-9A-Za-z_-]{0,64}$": ID,
     r"^[0-9A-Za-z_-]+$": "a cursor as a response gave it",
+    r"^(0|[1-9][0-9]{0,18})$": "a whole number without leading zeros, such as 7 or 1844674407370955",
     r"^[0-9a-f]{8}$": "8 hexadecimal digits, as ./baraza sagas review shows them",
     r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$": "a ULID, such as 01JCZ3K8T0ABCDEFGHJKMNPQRS",
     r"^[0-9A-HJKMNP-TV-Z]{26}$": "a ULID, such as 01JCZ3K8T0ABCDEFGHJKMNPQRS",

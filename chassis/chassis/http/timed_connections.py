@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -58,6 +58,18 @@ def ending_by(ends_s: float) -> Iterator[None]:
 def remaining_s() -> float:
     """Return how many seconds the call of this thread has left; negative where its time is over, infinite without."""
     return _ends_s.get() - time.monotonic()
+
+
+class Lookup(Protocol):
+    """Where a connection's addresses come from."""
+
+    def find(self, timeout_s: float) -> Sequence[AddressInfo]:
+        """Return the addresses that may be connected to. Raises TimeoutError, OSError or UnicodeError without any."""
+        ...
+
+    def expire(self) -> None:
+        """Look the name up again before the next connection: its addresses could not be connected to."""
+        ...
 
 
 class Addresses:
@@ -142,13 +154,22 @@ class _TimedTlsSocket(_TimedMixin, ssl.SSLSocket):
 class _TimedConnection(HTTPConnection):
     """A connection to one of a host's addresses. Before each stage the remaining time is read anew."""
 
-    def __init__(self, *args: Any, addresses: Addresses, **more: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        addresses: Lookup,
+        lookup_within_s: float = LOOKUP_TIMEOUT_S,
+        connect_within_s: float = CONNECT_TIMEOUT_S,
+        **more: Any,
+    ) -> None:
         super().__init__(*args, **more)
         self._addresses = addresses
+        self._lookup_within_s = lookup_within_s
+        self._connect_within_s = connect_within_s
 
     def _new_conn(self) -> socket.socket:
         try:
-            found = self._addresses.find(min(LOOKUP_TIMEOUT_S, remaining_s()))
+            found = self._addresses.find(min(self._lookup_within_s, remaining_s()))
         except TimeoutError as error:
             raise ConnectTimeoutError(self, f"the lookup of {self.host} took too long") from error
         except (OSError, UnicodeError) as error:
@@ -156,7 +177,7 @@ class _TimedConnection(HTTPConnection):
         failure: OSError = OSError(f"{self.host} has no address")
         for family, kind, protocol, _, address in found:
             try:
-                return _connected(family, kind, protocol, address)
+                return _connected(family, kind, protocol, address, within_s=self._connect_within_s)
             except OSError as error:
                 failure = error
         self._addresses.expire()
@@ -169,13 +190,13 @@ class _TimedTlsConnection(_TimedConnection, HTTPSConnection):
     pass
 
 
-def _connected(family: int, kind: int, protocol: int, address: Address) -> socket.socket:
-    left_s = min(CONNECT_TIMEOUT_S, remaining_s())
+def _connected(family: int, kind: int, protocol: int, address: Address, *, within_s: float) -> socket.socket:
+    left_s = min(within_s, remaining_s())
     if left_s <= 0:
         raise TimeoutError("the time of the call is over")
     connection = _TimedSocket(family, kind, protocol)
     try:
-        _set_options(connection)
+        _set_options(connection, connects_within_s=left_s)
         connection.settimeout(left_s)
         connection.connect(address)
     except BaseException:
@@ -184,7 +205,7 @@ def _connected(family: int, kind: int, protocol: int, address: Address) -> socke
     return connection
 
 
-def _set_options(connection: socket.socket) -> None:
+def _set_options(connection: socket.socket, *, connects_within_s: float) -> None:
     """Let a close, and the end of the process, reset the connection: what has not been sent by then never is."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NEVER)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -193,27 +214,43 @@ def _set_options(connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(CONNECT_TIMEOUT_S * 1000))
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, round(connects_within_s * 1000)))
 
 
 LINGER_NEVER = (1).to_bytes(4, sys.byteorder) + (0).to_bytes(4, sys.byteorder)
 """``struct linger``: on, for 0 s."""
 
 
-def pool_of(url: urllib3.util.Url, size: int) -> urllib3.HTTPConnectionPool:
-    """Return a pool of timed connections. Raises ValueError for what is no address of an HTTP dependency."""
+def pool_of(
+    url: urllib3.util.Url,
+    size: int,
+    *,
+    lookup: Lookup | None = None,
+    lookup_within_s: float = LOOKUP_TIMEOUT_S,
+    connect_within_s: float = CONNECT_TIMEOUT_S,
+    tls: ssl.SSLContext | None = None,
+) -> urllib3.HTTPConnectionPool:
+    """Return a pool of timed connections. Raises ValueError for what is no address of an HTTP dependency.
+
+    With ``lookup`` only the addresses that it returns are connected to, under the host's own name. ``tls`` is the
+    pool's from then on. A dependency far away has longer than one inside of the region.
+    """
     if url.host is None or url.scheme not in ("http", "https"):
         raise ValueError(f"{url.url!r} is no address of an HTTP dependency. Write it like http://127.0.0.1:8080.")
     is_tls = url.scheme == "https"
-    addresses = Addresses(url.host.strip("[]"), url.port or (443 if is_tls else 80))
+    arguments: dict[str, Any] = {
+        "addresses": lookup or Addresses(url.host.strip("[]"), url.port or (443 if is_tls else 80)),
+        "lookup_within_s": lookup_within_s,
+        "connect_within_s": connect_within_s,
+    }
     if is_tls:
-        context = ssl.create_default_context()
+        context = tls or ssl.create_default_context()
         context.sslsocket_class = _TimedTlsSocket
         secure = urllib3.HTTPSConnectionPool(
-            url.host, url.port, maxsize=size, block=True, ssl_context=context, addresses=addresses
+            url.host, url.port, maxsize=size, block=True, ssl_context=context, **arguments
         )
         secure.ConnectionCls = _TimedTlsConnection
         return secure
-    pool = urllib3.HTTPConnectionPool(url.host, url.port, maxsize=size, block=True, addresses=addresses)
+    pool = urllib3.HTTPConnectionPool(url.host, url.port, maxsize=size, block=True, **arguments)
     pool.ConnectionCls = _TimedConnection
     return pool

@@ -178,7 +178,7 @@ class AwaitedReplay:
             return False
         contradicting = [each.attempt for each in self._contradictions(step, message) if _succeeds_at(each, message)]
         number = contradicting[0] if contradicting else before.effect.attempt
-        answer = queried(step, steps.attempt(step, saga_id, number))
+        answer = queried(step, steps.attempt(step, saga_id, number), steps.prepared(step, saga_id))
         answer = None if answer is None else steps.judged(step, saga_id, answer)
         is_alike = answer is not None and (answer.outcome is Outcome.SUCCEEDED) == (state is EffectState.DONE)
         assumed = Proven(outcome=Outcome.SUCCEEDED if state is EffectState.DONE else Outcome.REFUSED)
@@ -207,10 +207,10 @@ def effect_of(message: StepAwaited | StepContradicted) -> str:
     return undo if is_undos else message.step
 
 
-def queried(step: AnyAwaited, attempt: StoredAttempt) -> Proven | None:
+def queried(step: AnyAwaited, attempt: StoredAttempt, request: object) -> Proven | None:
     """Return what the step's provider proves of an attempt now; None where it proves nothing."""
     try:
-        answer = step.call.query(attempt.key, attempt.provider_id)
+        answer = step.call.answer_query(request, attempt.key, attempt.provider_id)
     except Unavailable as failure:
         raise CannotReconcile(
             f"A provider did not return the details of {attempt.key} ({failure.reason}). "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import anyio.to_thread
 import structlog
@@ -24,6 +24,9 @@ from chassis.wire.envelope import NewId
 
 HEADERS_KEPT = ("content-type", "user-agent", "date")
 """Kept of every callback, besides what its adapter names. Others may hold credentials."""
+
+ITEM = "baraza-item"
+"""The header that we add to each item of a body that has several: its number from 0."""
 
 log = structlog.get_logger()
 
@@ -48,6 +51,22 @@ class CallbackAdapter(Protocol):
         ...
 
 
+@runtime_checkable
+class ItemisedCallbacks(Protocol):
+    """What an adapter has besides, whose provider puts several items into one body, or calls about more than attempts.
+
+    Each item is a piece of evidence of its own, with the whole body. ``ITEM`` among its headers says which one it is.
+    """
+
+    def items(self, body: bytes) -> int:
+        """Return how many items a body has, at least 1. Raises ValueError for one of another form."""
+        ...
+
+    def keep(self, tx: Connection, received: Received) -> bool:
+        """Store what the service itself keeps of an item, and return whether it is evidence about an attempt."""
+        ...
+
+
 def router(adapter: CallbackAdapter, engine: Engine, *, clock: Callable[[], datetime], new_id: NewId) -> APIRouter:
     """Return the route ``POST /v1/callbacks/<provider>``. It takes no token: the signature is what admits a caller."""
     routes = APIRouter()
@@ -56,13 +75,14 @@ def router(adapter: CallbackAdapter, engine: Engine, *, clock: Callable[[], date
     async def take_callback(request: Request) -> Response:
         body = await request.body()
         headers = list(request.headers.items())
+        now = clock()
         try:
-            adapter.authenticate(headers, body, clock())
+            adapter.authenticate(headers, body, now)
         except BadSignature as error:
             metrics.CALLBACKS.labels(adapter.provider, "refused").inc()
             log.warning("A callback was refused.", provider=adapter.provider, error=str(error))
             raise Problem(status=401, detail="The callback is not signed as agreed.") from error
-        await anyio.to_thread.run_sync(store, engine, received(adapter, headers, body, clock(), new_id()))
+        await anyio.to_thread.run_sync(take, adapter, engine, headers, body, now, new_id)
         metrics.CALLBACKS.labels(adapter.provider, "stored").inc()
         return Response(status_code=204)
 
@@ -71,11 +91,34 @@ def router(adapter: CallbackAdapter, engine: Engine, *, clock: Callable[[], date
     return routes
 
 
+def take(
+    adapter: CallbackAdapter,
+    engine: Engine,
+    headers: Sequence[tuple[str, str]],
+    body: bytes,
+    now: datetime,
+    new_id: NewId,
+) -> None:
+    """Store a callback, each of its items, in one transaction that is committed before the provider gets its answer."""
+    if not isinstance(adapter, ItemisedCallbacks):
+        store(engine, received(adapter, headers, body, now, new_id()))
+        return
+    try:
+        count = adapter.items(body)
+    except ValueError as error:
+        metrics.CALLBACKS.labels(adapter.provider, "refused").inc()
+        raise Problem(status=400, detail=f"The callback has another form than agreed: {error}.") from error
+    without = [(name, value) for name, value in headers if name != ITEM]
+    items = [received(adapter, [*without, (ITEM, str(n))], body, now, new_id()) for n in range(count)]
+    with engine.begin() as tx:
+        evidence.store(tx, [each for each in items if adapter.keep(tx, each)])
+
+
 def received(
     adapter: CallbackAdapter, headers: Sequence[tuple[str, str]], body: bytes, now: datetime, evidence_id: str
 ) -> Received:
     """Return a callback as it is stored; one that its adapter cannot read has no claim."""
-    kept = {*HEADERS_KEPT, *adapter.headers_kept}
+    kept = {*HEADERS_KEPT, *adapter.headers_kept, ITEM}
     return Received(
         id=evidence_id,
         provider=adapter.provider,

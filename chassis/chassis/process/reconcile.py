@@ -247,8 +247,10 @@ class Replay:
         batch = self._batch(tx, message.saga_id, _restoring(self._handlers, handler, published))
         batch.deliveries([(handler, Delivery(message=message, raw=raw))])
         out = batch.finish()
-        outbox.remove(tx, [row.id for row in out.rows])
-        return [*out.rows, *(self._answered(tx, out.calls) if out.calls else ())]
+        # What is published besides is of another saga or of none. Its id is the same again, and it stays to be sent.
+        own = [row for row in out.rows if row.saga_id == message.saga_id]
+        outbox.remove(tx, [row.id for row in own])
+        return [*own, *(self._answered(tx, out.calls) if out.calls else ())]
 
     def _settle(self, tx: Connection, effect: Effect, message: Message, raw: RawMessage) -> list[OutboxRow]:
         """Handle the result of a call that was under way at TIME."""

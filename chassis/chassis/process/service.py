@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 import tenacity
@@ -85,19 +85,32 @@ class DependencyMissing(Exception):
         )
 
 
+class Runner(Protocol):
+    """What a process does on threads of its own, beside its worker. It must never end the process."""
+
+    def start(self) -> None:
+        """Begin."""
+        ...
+
+    def stop(self) -> None:
+        """Begin nothing more. What is under way is not waited for: another process finishes it from its rows."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
     """What a service consists of: its handlers, its API (None: its health only), and its own measures.
 
     ``starts_without`` names the dependencies that it does not wait for at its start, ``tasks`` what it does without a
-    message, and ``also_publishes`` the messages of other topics than its events, by topic. ``callbacks`` are the
-    providers that call it back.
+    message, ``runners`` what it does so on threads of its own, and ``also_publishes`` the messages of other topics than
+    its events, by topic. ``callbacks`` are the providers that call it back.
     """
 
     handlers: tuple[Handler, ...]
     app: FastAPI | None = None
     measures: tuple[Measure, ...] = ()
     tasks: tuple[Task, ...] = ()
+    runners: tuple[Runner, ...] = ()
     also_publishes: Mapping[str, tuple[type[Message], ...]] = field(default_factory=dict)
     starts_without: tuple[str, ...] = ()
     callbacks: tuple[CallbackAdapter, ...] = ()
@@ -180,10 +193,12 @@ def run(build: Callable[[Dependencies], Service]) -> int:
     app.include_router(_health(worker, dependencies.engine))
     heap.freeze()
     # 2. and 3.
-    background = Background(dependencies.engine, service.tasks)
-    background.start()
+    beside: tuple[Runner, ...] = (Background(dependencies.engine, service.tasks), *service.runners)
+    for runner in beside:
+        runner.start()
     status = _serve(server_of(app, settings), worker, topics)
-    background.stop()
+    for runner in beside:
+        runner.stop()
     observer.close()
     _end(status)
     return status

@@ -61,10 +61,9 @@ def answer_to(call: AwaitedPendingCall) -> QueryAnswer:
         case AwaitedAct.SEND:
             answer: QueryAnswer = calls.send(call.request, call.key)
         case AwaitedAct.QUERY:
-            answer = calls.query(call.key, call.provider_id)
+            answer = calls.answer_query(call.request, call.key, call.provider_id)
         case AwaitedAct.CANCEL:
-            assert calls.cancel is not None, "only a step that can be cancelled is"
-            answer = calls.cancel(call.key, call.provider_id)
+            answer = calls.answer_cancel(call.request, call.key, call.provider_id)
     if not is_storable(answer):
         raise Unavailable(f"{call.step.name} was answered with a text that PostgreSQL cannot hold")
     return answer

@@ -15,20 +15,27 @@ class Accepted:
     """It has the attempt, and its outcome comes later.
 
     ``provider_id`` is the provider's own id of it; ``reference`` is for people, who find its saga by it from then on.
+    ``is_ready``: it is queried at once, when its id is committed. A provider that has a request in two parts gets the
+    second one so, under the id that the first has made.
     """
 
     provider_id: str | None = None
     reference: str | None = None
+    is_ready: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proven:
-    """It proves an outcome. ``reference`` is for people, ``detail`` what else it says, in a form of the adapter's."""
+    """It proves an outcome. ``reference`` is for people, ``detail`` what else it says, in a form of the adapter's.
+
+    A second success with another ``detail`` is a contradiction. ``note`` is what may differ, and is in an answer alone.
+    """
 
     outcome: Outcome
     provider_id: str | None = None
     reference: str | None = None
     detail: str | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +53,7 @@ def is_storable(answer: QueryAnswer) -> bool:
         case Accepted():
             return all(text.is_storable(each or "") for each in (answer.provider_id, answer.reference))
         case Proven():
-            texts = (answer.provider_id, answer.reference, answer.detail)
+            texts = (answer.provider_id, answer.reference, answer.detail, answer.note)
             return all(text.is_storable(each or "") for each in texts)
         case _:
             return True

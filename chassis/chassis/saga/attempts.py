@@ -40,6 +40,8 @@ class Outcome(enum.StrEnum):
     VOIDED = "VOIDED"
     CANCEL_REFUSED = "CANCEL_REFUSED"
     """The provider refused the cancel, so the attempt may still succeed. An attempt that is voided is VOIDED."""
+    MISMATCHED = "MISMATCHED"
+    """It did something else than was requested (another amount): it settles nothing, and a person decides."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +71,11 @@ class AwaitedPolicy:
     ``no_return``: nothing undoes it at the provider once it succeeded. ``can_cancel``: an attempt can be cancelled
     there before that, as a parcel can be called off until it is handed over.
     ``not_found_is_proof``: a query that finds nothing, once the call is over, proves that it will never arrive.
+    ``sends_within``: so long after its first send an attempt may be sent again; later its provider may have deleted the
+    key, and would execute it anew. None: a key is never deleted.
+    ``void_is_final``: what is voided there never succeeds any more. A success that is told later is of before the void,
+    as a cancel voids also what had succeeded, so it contradicts nothing. Nor does a void that is told of what is done
+    in a saga that is fenced: its undo is such a void.
     """
 
     no_return: bool
@@ -77,6 +84,8 @@ class AwaitedPolicy:
     sends_max: int = 3
     grace: timedelta = timedelta(0)
     not_found_is_proof: bool = False
+    sends_within: timedelta | None = None
+    void_is_final: bool = False
 
     def __post_init__(self) -> None:
         if self.attempts_max < 1 or self.sends_max < 1:

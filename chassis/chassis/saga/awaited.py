@@ -203,15 +203,22 @@ def on_due(
     if effect.closing and policy.can_cancel and awaited.current.cancel is not Cancel.REFUSED:
         return _cancel(awaited, wakes)
     # 3.
-    if may_send_again(awaited, policy):
+    if may_send_again(awaited, policy, deadline_at):
         return _send_again(awaited, deadline_at)
     return Change(after=awaited, acts=(*wakes, Act.QUERY))
 
 
-def may_send_again(awaited: AwaitedEffect, policy: AwaitedPolicy) -> bool:
-    """Return whether the same attempt may be sent once more: UNSURE, not closing, not found, and sends are left."""
+def may_send_again(awaited: AwaitedEffect, policy: AwaitedPolicy, deadline_at: datetime | None = None) -> bool:
+    """Return whether the same attempt may be sent once more: UNSURE, not closing, not found, and sends are left.
+
+    Its provider must know its key until ``deadline_at``. Where it is not known when that was first sent, it may not.
+    """
     effect, current = awaited.effect, awaited.current
     is_unsure = effect.state is EffectState.UNSURE and not effect.closing
+    if policy.sends_within is not None:
+        if current.first_sent_at is None or deadline_at is None:
+            return False
+        is_unsure = is_unsure and deadline_at <= current.first_sent_at + policy.sends_within
     return is_unsure and current.was_not_found and current.sends < policy.sends_max
 
 
@@ -245,11 +252,13 @@ def on_evidence(awaited: AwaitedEffect, policy: AwaitedPolicy, evidence: Evidenc
         case Outcome.ABSENT:
             return _absent(awaited, policy, attempt)
         case Outcome.VOIDED:
-            return _voided(awaited, attempt)
+            return _voided(awaited, policy, attempt)
         case Outcome.CANCEL_REFUSED:
             if attempt.cancel is not Cancel.OUT or attempt.state is not AttemptState.OPEN:
                 return Change(after=awaited)
             return Change(after=_with_attempt(awaited, replace(attempt, cancel=Cancel.REFUSED)), acts=(Act.QUERY,))
+        case Outcome.MISMATCHED:
+            return _contradict_once(awaited, attempt)
 
 
 def on_fenced(awaited: AwaitedEffect, policy: AwaitedPolicy) -> Change:
@@ -275,6 +284,8 @@ def _succeeded(awaited: AwaitedEffect, policy: AwaitedPolicy, attempt: Attempt, 
         return _contradict_once(awaited, attempt) if is_known and detail != attempt.detail else Change(after=awaited)
     if attempt.cancel is Cancel.OUT and attempt.state is AttemptState.OPEN:
         return Change(after=awaited)  # The cancel may void it; only the cancel's own outcome settles.
+    if attempt.state is AttemptState.VOIDED and policy.void_is_final:
+        return Change(after=awaited)
     if effect.state in OPEN and is_current:
         succeeded = replace(attempt, state=AttemptState.SUCCEEDED, detail=detail)
         return _settle(_with_attempt(awaited, succeeded), policy, EffectState.DONE)
@@ -313,10 +324,11 @@ def _absent(awaited: AwaitedEffect, policy: AwaitedPolicy, attempt: Attempt) -> 
     return _fence(failed)
 
 
-def _voided(awaited: AwaitedEffect, attempt: Attempt) -> Change:
+def _voided(awaited: AwaitedEffect, policy: AwaitedPolicy, attempt: Attempt) -> Change:
     effect = awaited.effect
     if attempt.state is AttemptState.SUCCEEDED and effect.state is EffectState.DONE:
-        return _contradict_once(awaited, attempt)
+        is_our_undo = policy.void_is_final and effect.closing
+        return Change(after=awaited) if is_our_undo else _contradict_once(awaited, attempt)
     if attempt.state is not AttemptState.OPEN:
         return Change(after=awaited)
     voided = _with_attempt(awaited, replace(attempt, state=AttemptState.VOIDED))

@@ -14,7 +14,7 @@ from chassis.saga.attempt_rows import AwaitedStepRow, LoadedAttempts
 from chassis.saga.awaited import Act
 from chassis.saga.awaited_decisions import Decided, accepted_id, contradicted_id
 from chassis.saga.awaited_messages import awaited, contradicted
-from chassis.saga.steps import AwaitedStray, AwaitedUndo, StrayAttempt, request_of
+from chassis.saga.steps import AnyAwaited, AwaitedStray, AwaitedUndo, StrayAttempt, request_of
 from chassis.saga.triggers import StepKey
 from chassis.saga.unit_of_work import AwaitedAct, AwaitedPendingCall, UnitOfWork
 from chassis.wire.codec import Codec
@@ -39,10 +39,11 @@ class AwaitedActs:
             case Act.SEND_AGAIN:
                 self._send(decided, after=self._unacknowledged(decided))
             case Act.QUERY:
-                self._plan(decided, AwaitedAct.QUERY)
+                self._plan(decided, AwaitedAct.QUERY, request=self._request_again(decided))
             case Act.CANCEL:
                 # Without its announcement a restored service would begin the attempt anew, and this would void it.
-                self._plan(decided, AwaitedAct.CANCEL, after=self._unacknowledged(decided))
+                request = self._request_again(decided)
+                self._plan(decided, AwaitedAct.CANCEL, request=request, after=self._unacknowledged(decided))
             case Act.WAKE:
                 saga_id = decided.effect.saga_id
                 self._unit_of_work.waiting.wake(saga_id, lambda row: row.raw.is_command, self._now)
@@ -91,23 +92,29 @@ class AwaitedActs:
         self._unit_of_work.emit(message, row_of(self._rows, decided.key).trigger)
 
     def _send(self, decided: Decided, *, after: str | None = None) -> None:
-        saga_id, call = decided.effect.saga_id, decided.step.call
-        requests = call.prepare([self._requested(decided)], self._tx)
-        self._plan(decided, AwaitedAct.SEND, request=requests[saga_id], after=after)
+        self._plan(decided, AwaitedAct.SEND, request=self.prepared(decided.step, decided.effect.saga_id), after=after)
 
-    def _requested(self, decided: Decided) -> object:
+    def _request_again(self, decided: Decided) -> object:
+        is_needed = decided.step.call.takes_request
+        return self.prepared(decided.step, decided.effect.saga_id) if is_needed else None
+
+    def prepared(self, step: AnyAwaited, saga_id: str) -> object:
+        """Return the request to the provider of a step that was begun."""
+        return step.call.prepare([self._requested(step, saga_id)], self._tx)[saga_id]
+
+    def _requested(self, step: AnyAwaited, saga_id: str) -> object:
         """Return what the request to the provider is made of: the step's request, a command, or a stray attempt."""
-        match decided.step:
+        key = (saga_id, step.name)
+        match step:
             case AwaitedUndo():
-                return trigger_message(self._rows, decided.key, self._codec)
+                return trigger_message(self._rows, key, self._codec)
             case AwaitedStray(of=step, number=number):
-                saga_id = decided.effect.saga_id
                 stored = self._rows.stored((saga_id, step.name), number)
                 return StrayAttempt(
                     saga_id=saga_id, step=step.name, number=number, key=stored.key, provider_id=stored.provider_id
                 )
             case step:
-                return request_of(step, trigger_message(self._rows, decided.key, self._codec))
+                return request_of(step, trigger_message(self._rows, key, self._codec))
 
     def _plan(self, decided: Decided, act: AwaitedAct, *, request: object = None, after: str | None = None) -> None:
         effect, step = decided.effect, decided.step

@@ -41,6 +41,10 @@ class RestoredSteps:
         """Return one attempt as the database has it. Raises IndexError where there is none."""
         return self._rows.stored((saga_id, step.name), number)
 
+    def prepared(self, step: AnyAwaited, saga_id: str) -> object:
+        """Return the request to the provider of a step that was begun, where a query needs it."""
+        return self._steps.prepared(step, saga_id)
+
     def trigger(self, step: AnyAwaited, saga_id: str) -> RawMessage | None:
         """Return what triggered a step, as the database has it, or None."""
         row = self._rows.step((saga_id, step.name))

@@ -95,14 +95,21 @@ class AwaitedSteps:
                 raise TypeError(f"{step.name} got no answer and no failure from its call; its adapter returned None.")
         return None
 
+    def prepared(self, step: AnyAwaited, saga_id: str) -> object:
+        """Return the request to the provider of a step that was begun, where a query needs it."""
+        return self._acts.prepared(step, saga_id) if step.call.takes_request else None
+
     def _accept(self, step: AnyAwaited, before: AwaitedEffect, number: int, accepted: Accepted) -> None:
         """Record that an attempt arrived, and publish its reference where that is new."""
         is_new = self._remember(before.effect.saga_id, step.name, number, accepted.provider_id)
         decided = Decided(step=step, before=before, change=awaited.on_accepted(before, number))
         self.apply(decided)
         is_sent = decided.effect.state is EffectState.SENT and number == decided.effect.attempt
-        if accepted.reference and is_sent and (is_new or before.effect.state is not EffectState.SENT):
+        is_first = before.effect.state is not EffectState.SENT
+        if accepted.reference and is_sent and (is_new or is_first):
             self._acts.accept(decided, accepted.reference)
+        if accepted.is_ready and is_sent and is_first and not decided.effect.closing:
+            self._acts.carry_out(decided, Act.QUERY)
 
     def take(self, step: AnyAwaited, piece: StoredEvidence) -> Fate | None:
         """Decide about a stored piece of evidence; None where it is about another attempt than it was matched to.

@@ -233,7 +233,8 @@ class Batch:
         elif isinstance(handler, AwaitedStep):
             self._awaited_steps.start(handler, group)
         elif isinstance(handler, Reaction):
-            handler.apply([delivery.message for delivery in group], self._tx)
+            besides = handler.apply([delivery.message for delivery in group], self._tx)
+            self._unit_of_work.emit_besides(besides or (), group)
             self._unit_of_work.mark_handled(handler_name, group)
         elif handler is not None:
             self._compensations.compensate(handler, group)
@@ -256,7 +257,7 @@ class Batch:
                 effect = effects.Effect(saga_id=request.saga_id, step=step.name, state=state, attempt=each.attempt)
                 self._loaded.put(effect)
                 unit_of_work.emit(reply, each.raw)
-            step.save(rows, self._tx)
+            unit_of_work.emit_besides(step.save(rows, self._tx) or (), fresh)
         unit_of_work.mark_handled(step.name, group)
 
 

@@ -257,7 +257,7 @@ def store(tx: Connection, received: Sequence[Received]) -> None:
     rows = [
         _NewRow(
             received=each,
-            found=(attempt := _match(each.claim, found)),
+            found=(attempt := attempt_of(each.claim, found)),
             match_at=each.received_at + MATCH_AGAIN[0] if attempt is None else None,
         )
         for each in sorted(received, key=lambda each: each.id)
@@ -277,7 +277,7 @@ def match(tx: Connection, read_again: Iterable[tuple[Orphan, Claim | None]], *, 
     found = _attempts_of(tx, [claim for _, claim in pairs])
     rows = []
     for orphan, claim in sorted(pairs, key=lambda pair: pair[0].id):
-        attempt, matches = _match(claim, found), orphan.matches + 1
+        attempt, matches = attempt_of(claim, found), orphan.matches + 1
         again_at = None if attempt else now + MATCH_AGAIN[min(matches, len(MATCH_AGAIN) - 1)]
         rows.append(_Matched(id=orphan.id, claim=claim, found=attempt, matches=matches, match_at=again_at))
     if rows:
@@ -322,7 +322,7 @@ def _attempts_of(tx: Connection, claims: Iterable[Claim | None]) -> list[FoundAt
     return find(tx, keys=keys, provider_ids=provider_ids) if keys or provider_ids else []
 
 
-def _match(claim: Claim | None, found: Iterable[FoundAttempt]) -> FoundAttempt | None:
+def attempt_of(claim: Claim | None, found: Iterable[FoundAttempt]) -> FoundAttempt | None:
     """Return the attempt that a claim is about: by our key if it has one, otherwise by the provider's id.
 
     A claim with our key and another id than the attempt is known to have contradicts itself, and is about neither.

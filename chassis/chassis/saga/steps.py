@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from sqlalchemy import Connection
 
-from chassis.saga.answers import Proven, QueryAnswer, SendAnswer, Settlement
+from chassis.saga.answers import Accepted, Proven, QueryAnswer, SendAnswer, Settlement
 from chassis.saga.attempts import AwaitedPolicy
 from chassis.saga.awaited import stray_undo, undo_step
 from chassis.saga.effects import EffectState
@@ -73,6 +73,13 @@ the rows of its own messages, so a batch for two of them locks twice; two replic
 batch locks the rows for both at first.
 """
 
+Besides: TypeAlias = Sequence[Message] | None
+"""What is published besides the answers to a batch, in its transaction and at once after it; None is nothing.
+
+A message that begins another saga, or that belongs to none. It gets the partition number and the trace of the message
+that its ``causation_id`` names; where that is null, the partition number of the batch's first one.
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compensation(Generic[Command, Rows]):
@@ -111,14 +118,50 @@ class AwaitedCall(Generic[Request]):
     """The calls to a provider whose outcome comes later; each takes the attempt's key, which a repeat has too.
 
     ``prepare`` is a :class:`Call`'s. ``query`` and ``cancel`` take the provider's own id as well, once it is known.
-    ``cancel`` returns VOIDED or CANCEL_REFUSED as proven. All raise ``Unavailable`` without an answer.
+    ``cancel`` returns VOIDED or CANCEL_REFUSED as proven, or that evidence of either comes later. All raise
+    ``Unavailable`` without an answer.
+
+    Where only the request says which of several providers has the attempt, ``query_of`` and ``cancel_of`` take it
+    first. It is prepared anew for each of their calls.
     """
 
     prepare: Callable[[Sequence[Any], Connection], Mapping[str, Request]]
     send: Callable[[Request, str], SendAnswer]
-    query: Callable[[str, str | None], QueryAnswer]
-    cancel: Callable[[str, str | None], Proven] | None = None
+    query: Callable[[str, str | None], QueryAnswer] | None = None
+    cancel: Callable[[str, str | None], Accepted | Proven] | None = None
+    query_of: Callable[[Request, str, str | None], QueryAnswer] | None = None
+    cancel_of: Callable[[Request, str, str | None], Accepted | Proven] | None = None
     duration: timedelta = CALL_DURATION
+
+    def __post_init__(self) -> None:
+        if (self.query is None) == (self.query_of is None):
+            raise ValueError("An awaited call has a query or a query_of; give one of them.")
+        if (self.cancel or self.cancel_of) and (self.cancel is None) == (self.query_of is None):
+            raise ValueError("A cancel goes with a query, a cancel_of with a query_of; give both in one form.")
+
+    @property
+    def takes_request(self) -> bool:
+        """Whether a query and a cancel need the request."""
+        return self.query_of is not None
+
+    @property
+    def can_cancel(self) -> bool:
+        """Whether an attempt can be cancelled."""
+        return self.cancel is not None or self.cancel_of is not None
+
+    def answer_query(self, request: Any, key: str, provider_id: str | None) -> QueryAnswer:
+        """Query the provider for an attempt."""
+        if self.query_of is not None:
+            return self.query_of(request, key, provider_id)
+        assert self.query is not None, "there is a query where there is no query_of"
+        return self.query(key, provider_id)
+
+    def answer_cancel(self, request: Any, key: str, provider_id: str | None) -> Accepted | Proven:
+        """Cancel an attempt."""
+        if self.cancel_of is not None:
+            return self.cancel_of(request, key, provider_id)
+        assert self.cancel is not None, "only a step that can be cancelled is"
+        return self.cancel(key, provider_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,13 +196,15 @@ class Step(Generic[Requested, Rows]):
     the outcome again in a restored database, of what its trigger has read in the published success. A step needs it
     whose outcome depends on rows that a reaction changes: nothing says which reactions came before a decision. Without
     it ``decide`` is called again.
+
+    ``save`` returns what is published besides (:data:`Besides`).
     """
 
     name: str
     triggers: tuple[AnySagaTrigger, ...]
     load: Callable[[Sequence[Requested], Connection], Rows]
     decide: Callable[[Requested, Rows, Envelope], Any]
-    save: Callable[[Rows, Connection], None]
+    save: Callable[[Rows, Connection], Besides]
     compensation: AnyCompensation | None
     restore: Callable[[Requested, Rows, Any], Any] | None = None
     lock: Lock | None = None
@@ -213,7 +258,7 @@ class AwaitedStep(Generic[Requested, Request, Rows]):
     def __post_init__(self) -> None:
         if self.policy.no_return and self.undo_stray is not None:
             raise ValueError(f"Nothing undoes {self.name} by its policy; leave out its undo_stray.")
-        if self.policy.can_cancel and self.call.cancel is None:
+        if self.policy.can_cancel and not self.call.can_cancel:
             raise ValueError(f"{self.name} can be cancelled by its policy; its call needs a cancel.")
 
 
@@ -294,12 +339,12 @@ class AwaitedStray:
 class Reaction(Generic[Event]):
     """What a service does about an event of these sagas, by type and version, without being a step of one.
 
-    It must tolerate redelivery.
+    It must tolerate redelivery. ``apply`` returns what is published (:data:`Besides`).
     """
 
     on: type[Event]
     sagas: frozenset[tuple[str, int]]
-    apply: Callable[[Sequence[Event], Connection], None]
+    apply: Callable[[Sequence[Event], Connection], Besides]
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -31,17 +31,22 @@ from chassis.wire.envelope import (
     ID,
     SOURCE,
     TRACEPARENT,
+    Headers,
     NewId,
     child_traceparent,
     derived_id,
     envelope,
     header,
     headers,
+    new_traceparent,
     source_of,
 )
 from messages.contract import Envelope, Message
+from messages.standalone import STANDALONE
 
 BLOCKED = "waits behind an earlier message of its saga"
+TOPICS = {message_type: topic for topic, message_type in STANDALONE.items()}
+"""The topics of the messages that belong to no saga; any other event is on its service's own."""
 OWN_RETRIES = RetryPolicy(initial_interval_s=2.0, attempts_max=8)
 """The waits of a command of the service's own: they grow up to four minutes, and the last one is repeated."""
 
@@ -309,10 +314,26 @@ class UnitOfWork:
         """Return the envelope of a command's reply, whose id is the same however often the command comes."""
         return self.reply_envelope(command, derived_id(command.message_id, "reply"))
 
+    def emit_besides(self, messages: Iterable[Message], group: Sequence[Delivery]) -> None:
+        """Emit messages that a handler makes besides, each on the partition number of its cause and in its trace.
+
+        One that names no cause gets the partition number of the group's first message, and a trace of its own.
+        """
+        causes = {each.message.message_id: each.raw for each in group}
+        for message in messages:
+            cause = causes.get(message.causation_id or "")
+            if cause is None:
+                self._write(message, group[0].raw.partition, new_traceparent(), None)
+            else:
+                self.emit(message, cause)
+
     def emit(self, message: Message, cause: RawMessage) -> None:
         """Write a message into the outbox, in the trace and on the partition number of its cause."""
-        topic = f"{self.service}.events"
         trace = child_traceparent(header(cause.headers, TRACEPARENT))
+        self._write(message, cause.partition, trace, cause.headers)
+
+    def _write(self, message: Message, partition: int, trace: bytes, cause: Headers | None) -> None:
+        topic = TOPICS.get(type(message), f"{self.service}.events")
         self.out.rows.append(
             OutboxRow(
                 id=message.message_id,
@@ -321,7 +342,7 @@ class UnitOfWork:
                 type=message.FULL_NAME,
                 payload=self._codec.encode(topic, message),
                 headers=headers(message, source=self.service, traceparent=trace),
-                partition=cause.partition,
-                cause=cause.headers,
+                partition=partition,
+                cause=cause,
             )
         )

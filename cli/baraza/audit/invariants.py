@@ -11,6 +11,7 @@ from baraza.audit import orders
 from baraza.audit.bookings import LEDGER_BALANCES, LEDGER_IS_THE_GATEWAYS, POSTED_BY_TWO
 from baraza.audit.invariant import Invariant
 from baraza.audit.ledger import LEDGER_INVARIANTS, SAGA_INVARIANTS
+from baraza.audit.payments import PAYMENT_INVARIANTS
 from baraza.audit.prices import CHARGED_THE_PRICE, PRICED_RIGHT
 from baraza.audit.returns import RETURN_INVARIANTS
 
@@ -325,6 +326,7 @@ INVARIANTS = (
     *SAGA_INVARIANTS,
     POSTED_BY_TWO,
     *RETURN_INVARIANTS,
+    *PAYMENT_INVARIANTS,
     OUTBOXES_DRAINED,
     DEFERRED_DRAINED,
     DEAD_LETTERS_KNOWN,

@@ -208,6 +208,26 @@ WITHOUT_EFFECT = """
         CASE WHEN saga_id IS NOT NULL
              THEN reference = concat_ws(':', saga_id, step) AND state IN ('DONE', 'UNDONE')
                   OR reference = concat_ws(':', saga_id, step, 'undo') AND state = 'UNDONE'
+                  OR step IN ('capture_or_void', 'refund_gateway') AND EXISTS (
+                      SELECT FROM transfers AS named JOIN effects AS own ON own.saga_id = transfers.saga_id
+                      WHERE named.id = transfers.of_id
+                        AND (transfers.kind = 'POST' AND transfers.reference = concat_ws(':', transfers.saga_id,
+                                                                                         transfers.step)
+                             AND named.step = 'reserve_balance'
+                             AND own.step IN ('reserve_balance', 'commit_ledger') AND own.state IN ('DONE', 'UNDONE')
+                             OR transfers.kind = 'CORRECTION'
+                             AND transfers.reference = concat_ws(':', named.reference, 'undo')
+                             AND own.step = 'reserve_balance' AND own.state = 'UNDONE'))
+                  OR EXISTS (
+                      SELECT FROM late_captures AS late
+                      WHERE late.saga_id = transfers.saga_id AND late.accepted_by IS NOT NULL
+                        AND (transfers.step = 'capture_or_void' AND transfers.kind = 'TRANSFER'
+                             AND transfers.reference = concat_ws(':', late.saga_id, transfers.step)
+                             OR transfers.step = 'capture_or_void' AND transfers.kind = 'CORRECTION' AND late.has_failed
+                             AND transfers.reference = concat_ws(':', late.saga_id, transfers.step, 'undo')
+                             OR transfers.step = 'reserve_balance' AND transfers.kind = 'VOID' AND EXISTS (
+                                 SELECT FROM effects AS own WHERE own.saga_id = late.saga_id
+                                 AND own.step = 'commit_ledger' AND own.state = 'DONE')))
              ELSE kind = 'VOID' AND EXISTS (
                  SELECT FROM transfers AS hold
                  WHERE hold.id = transfers.of_id AND hold.kind = 'HOLD' AND hold.expires_at <= transfers.booked_at
@@ -216,7 +236,9 @@ WITHOUT_EFFECT = """
         false
     )
 """
-"""Whether the effects are those of known sagas, the invariant ``effects-settled`` says."""
+"""Whether the effects are those of known sagas, the invariant ``effects-settled`` says. The post of a payment's or a
+refund's hold has the reference of the gateway's step, whose outcome it is; it belongs to the ledger's own steps.
+What a gateway has accepted of a later capture is booked beside the hold, which the commit of that capture voids."""
 
 MANUAL = """
     SELECT 'booked-as-proposed', posting_id,

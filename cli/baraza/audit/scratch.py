@@ -10,12 +10,13 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from baraza.audit import returns, sources
+from baraza.audit import payments, returns, sources
 from baraza.audit.sources import Row, Sources, services_of
 from saga_tracker.model.saga import SagaDefinition
 
@@ -61,7 +62,7 @@ TABLES = """
     CREATE TABLE refunds (id PRIMARY KEY, saga_id, amount_minor, currency) WITHOUT ROWID;
     CREATE TABLE parcels (tracking_number PRIMARY KEY, saga_id, state, lines, destination) WITHOUT ROWID;
 """
-SCHEMA = TABLES + returns.SCHEMA
+SCHEMA = TABLES + returns.SCHEMA + payments.SCHEMA
 
 UNSETTLED = """
     -- unsettled: a call whose outcome the service does not know, or a message that it could not handle.
@@ -129,7 +130,10 @@ DERIVED = """
            order_id IS NULL OR points IS points_to_burn AND burns.customer_id IS orders.customer_id
     FROM burns LEFT JOIN orders ON order_id = saga_id WHERE burns.state = 'BURNED'
     UNION ALL SELECT saga_id, step, 'shipping', 1 FROM shipments WHERE state = 'BOOKED'
-    UNION ALL SELECT saga_id, step, 'ledger', 1 FROM ledger WHERE posts > 0 AND reversals = 0
+    UNION ALL SELECT saga_id, step, 'risk', 1 FROM validated
+    UNION ALL
+    SELECT saga_id, step, 'ledger', 1 FROM ledger
+    WHERE posts > 0 AND reversals = 0 AND step NOT IN ('capture_or_void', 'refund_gateway')  -- payment's steps
     UNION ALL
     SELECT return_id, 'approve_return', 'checkout', order_id IS NOT NULL
     FROM returns LEFT JOIN orders USING (order_id) WHERE returns.state IN ('APPROVED', 'ARRIVED', 'COMPLETED');
@@ -143,7 +147,7 @@ DERIVED = """
     CREATE INDEX replies_by_saga ON replies (saga_id, step);
     ANALYZE;
 """
-VIEWS = UNSETTLED + returns.VIEWS + DERIVED
+VIEWS = UNSETTLED + returns.VIEWS + payments.VIEWS + DERIVED
 
 
 @contextmanager
@@ -183,6 +187,9 @@ def _everything(
         yield "parcels", map(_parcel, sources.provider_records(courier, "shipment"))
         yield "pickups", map(_pickup, sources.provider_records(courier, "collection"))
         yield "pieces", (row for record in sources.provider_records(courier, "collection") for row in _pieces(record))
+    for name, url in origin.gateway_urls.items():
+        for kind in payments.RECORDS[name]:
+            yield "gateway_charges", map(partial(payments.charge, name, kind), sources.provider_records(url, kind))
     if origin.kafka is not None:
         yield "dead_letters", sources.dead_letters(origin.kafka)
 

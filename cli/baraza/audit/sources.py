@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, LiteralString
 
 import httpx
 import psycopg
 
-from baraza.audit import ledger, returns
+from baraza.audit import ledger, payments, returns
 from baraza.system import broker
 from baraza.system.running import Running
 from baraza.terminal import Refusal
@@ -22,8 +22,8 @@ from chassis.postgres.bounds import AUDITING
 from chassis.wire.kafka import KafkaLogin
 from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.model.saga import SagaDefinition
-from stack.selection import PROVIDERS, callers, is_installed
-from stack.services import COURIER, GATEWAY
+from stack.providers import COURIER, GATEWAY, PROVIDERS, callers
+from stack.selection import is_installed
 
 FETCH_ROWS = 20_000
 """Rows in memory at a time."""
@@ -35,6 +35,8 @@ DEAD_LETTER_SUFFIX = ".dlq"
 AUDITOR = "audit"
 """The login that may read every database and every dead letter, and write nothing."""
 CHECKOUT, TRACKER = "checkout", "saga_tracker"
+ALSO_READ = (*filter(is_installed, (CHECKOUT, "merchant")), TRACKER)
+"""They are read whether they own a step or not."""
 
 Row = tuple[Any, ...]
 
@@ -48,27 +50,30 @@ class Sources:
     """Connection strings of the services' databases by service name, and the addresses of the rest.
 
     ``kafka`` is None where there is no broker and hence no dead letter. A provider's address is empty
-    where it is not started, and was never called.
+    where it is not started, and was never called. ``gateway_urls`` are the gateways of merchants' payments that show
+    their own records.
     """
 
     databases: Mapping[str, str]
     gateway_url: str
     courier_url: str
     kafka: KafkaLogin | None
+    gateway_urls: Mapping[str, str] = field(default_factory=dict)
 
 
 def sources_of(stack: Running) -> Sources:
     """Return where the audit of a running stack reads. Raises Unreadable."""
-    services = (*services_of(DEFINITIONS), CHECKOUT, TRACKER)
+    services = (*services_of(DEFINITIONS), *ALSO_READ)
     urls = {provider: stack.url(provider) if stack.is_started(provider) else "" for provider in PROVIDERS}
     found = Sources(
         databases={service: stack.database_url(service, AUDITOR) for service in services},
         gateway_url=urls[GATEWAY],
         courier_url=urls[COURIER],
         kafka=stack.kafka_login(AUDITOR),
+        gateway_urls={name: urls[name] for name in payments.RECORDS if urls.get(name)},
     )
-    for provider, url in urls.items():
-        if not url and any(_has_effects(found, service) for service in callers(provider)):
+    for provider in (GATEWAY, COURIER):
+        if not urls[provider] and any(_has_effects(found, service) for service in callers(provider)):
             raise Unreadable(f"The audit compares the records of the {provider}. {stack.absence(provider)}")
     return found
 
@@ -103,7 +108,7 @@ def extracts(services: Iterable[str]) -> Iterator[Extract]:
     The extracts of one service follow one another, so that they can be read from one snapshot.
     """
     steps_of = tuple(services)
-    for service in dict.fromkeys((*steps_of, CHECKOUT, TRACKER)):
+    for service in dict.fromkeys((*steps_of, *ALSO_READ)):
         yield Extract(service=service, table="outbox", query=OUTBOX.format(service=service))
         if service != TRACKER:
             yield Extract(service=service, table="deferred", query=DEFERRED.format(service=service))
@@ -113,7 +118,7 @@ def extracts(services: Iterable[str]) -> Iterator[Extract]:
         for owner, table, query in OWN_TABLES:
             if owner == service:
                 yield Extract(service=service, table=table, query=query)
-        for owner, table, query, source in (*RECORDS_IN_PROCESS, *returns.TABLES):
+        for owner, table, query, source in (*RECORDS_IN_PROCESS, *returns.TABLES, *payments.TABLES):
             if owner == service:
                 yield Extract(service=service, table=table, query=query, only_with=source)
 
@@ -183,9 +188,9 @@ SHIPMENTS = "SELECT saga_id, step, state, tracking_number FROM shipments"
 
 LEDGER = """
     SELECT saga_id, step, sum(greatest(amount_minor, 0))::bigint, sum(-least(amount_minor, 0))::bigint,
-           coalesce(sum(amount_minor) FILTER (WHERE code = 'gateway_receivable'), 0)::bigint,
-           coalesce(sum(amount_minor) FILTER (WHERE code = 'gateway_receivable' AND transfers.kind <> 'CORRECTION'), 0)
-           ::bigint,
+           coalesce(sum(amount_minor) FILTER (WHERE code = 'gateway_receivable' AND chart = 'shop'), 0)::bigint,
+           coalesce(sum(amount_minor) FILTER (
+               WHERE code = 'gateway_receivable' AND chart = 'shop' AND transfers.kind <> 'CORRECTION'), 0)::bigint,
            coalesce(sum(amount_minor) FILTER (WHERE code = 'points_liability' AND transfers.kind <> 'CORRECTION'), 0)
            ::bigint,
            count(DISTINCT transfers.id) FILTER (WHERE transfers.kind <> 'CORRECTION'),

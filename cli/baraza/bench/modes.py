@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from baraza.audit.report import Report
-from baraza.bench import comparison
+from baraza.bench import comparison, feeds
 from baraza.bench import orders as ordering
 from baraza.bench.books import database, measuring, over_kafka
 from baraza.bench.copies import fill
@@ -283,6 +283,11 @@ def ledger(run: Run) -> Summary:
         return found | over_kafka.measure(running)
 
 
+def reconciliation(run: Run) -> Summary:
+    """Reading and matching a gateway's feed against as many payments, by their number."""
+    return feeds.measure(run.sizes)
+
+
 MODES: dict[str, Callable[[Run], Summary]] = {
-    mode.__name__: mode for mode in (peers, steady, http, real, intake, spike, scale, queries, ledger)
+    mode.__name__: mode for mode in (peers, steady, http, real, intake, spike, scale, queries, ledger, reconciliation)
 }

@@ -12,7 +12,7 @@ import tenacity
 from baraza.chaos.schedule import Fault
 from baraza.chaos.target import RESTARTED_WITHIN_S, ChaosTarget
 from baraza.system.client import Api, Unreachable
-from stack.services import COURIER
+from stack.providers import COURIER
 
 Sleep = Callable[[float], None]
 Rule = Mapping[str, Any]

@@ -14,7 +14,7 @@ from baraza.chaos.schedule import Fault
 from baraza.chaos.target import ChaosTarget
 from chassis.http.timed_connections import ADDRESS_TTL_S
 from stack import postgres
-from stack.services import COURIER, GATEWAY
+from stack.providers import COURIER, GATEWAY
 from stack.toxiproxy import SIDES
 
 Sleep = Callable[[float], None]

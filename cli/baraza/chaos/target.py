@@ -23,7 +23,8 @@ from baraza.terminal import Refusal
 from stack import plan, toxiproxy
 from stack.contract import TRACKER, services, starters
 from stack.lifecycle import Stack, up
-from stack.services import PROXIED, SIMULATORS, replica_names, workers
+from stack.providers import SIMULATORS
+from stack.services import PROXIED, replica_names, workers
 from stack.settings import from_environment
 from stack.waiting import until
 

@@ -44,6 +44,7 @@ class ModeName(StrEnum):
     SCALE = "scale"
     QUERIES = "queries"
     LEDGER = "ledger"
+    RECONCILIATION = "reconciliation"
     COMPARE = "compare"
 
 
@@ -76,7 +77,7 @@ Sizes = Annotated[
         min=1,
         max=COUNT_MAX,
         metavar="NUMBER",
-        help="scale, queries: sagas in the tables; ledger: entries; repeatable.",
+        help="scale, queries: sagas in the tables; ledger: entries; reconciliation: payments; repeatable.",
     ),
 ]
 Processes = Annotated[

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from baraza.commands import demo_payments
 from baraza.commands.options import COUNT_MAX, ORDER_SAGA, RATE_MAX, SEED_MAX, Home, Json, finite
 from baraza.system import running
 from baraza.terminal import FOUND_A_PROBLEM, Refusal, notify, progress, put, put_json, stop
@@ -63,7 +64,13 @@ Returns = Annotated[
 Keep = Annotated[bool, typer.Option("--keep", help="Leave the stack up afterwards.")]
 
 
+app = typer.Typer(invoke_without_command=True)
+app.command("payments")(demo_payments.payments)
+
+
+@app.callback()
 def demo(
+    context: typer.Context,
     orders: Orders = 2_000,
     seed: Seed = 1,
     in_flight: InFlight = 200,
@@ -79,29 +86,50 @@ def demo(
     Replaces the faults that are set at the simulators.
     Exit status 1 unless every order and return is CONFIRMED or CANCELLED_COMPENSATED and the audit is green.
     """
+    if context.invoked_subcommand is not None:
+        return
+    write = notify if as_json else put
+    with progress("reading baskets"):
+        baskets = _baskets(orders, seed)
+    with running_stack(home, keep=keep) as stack:
+        result, returned, report = _replay(stack, baskets, write, in_flight=in_flight, rate=rate, returns=returns)
+    if as_json:
+        put_json(result.summary(returned, report))
+    _check(result, returned, report)
+
+
+def _baskets(orders: int, seed: int) -> Workload:
+    from baraza.storefront.dataset import Mix, workload
+
+    return workload(orders, Mix(seed=seed))
+
+
+def _replay(
+    stack: running.Running,
+    baskets: Workload,
+    write: Callable[[str], None],
+    *,
+    in_flight: int,
+    rate: float | None,
+    returns: int,
+) -> tuple[DemoResult, Returned, Report]:
+    """Replay the baskets with failures, return from some orders, audit everything, and write what came of it."""
     from baraza.audit import console
     from baraza.demo import returns as returning
     from baraza.demo import run as engine
     from baraza.demo import view
-    from baraza.storefront.dataset import Mix, workload
     from baraza.system import providers
 
-    write = notify if as_json else put
-    with progress("reading baskets"):
-        baskets = workload(orders, Mix(seed=seed))
-    with _stack(home, keep=keep) as stack:
-        stack.require(ORDER_SAGA)
-        _deliver(stack, baskets)
-        notify(f"Replaying {baskets.orders} orders.")
-        with providers.faults(stack), view.progress_shown() as show:
-            result = engine.run(stack, baskets, in_flight=in_flight, rate=rate, show=show)
-        returned = returning.run(stack, () if result.stuck else result.confirmed_orders[:returns])
-        report = console.run(stack, AUDIT_WAIT_S)
-        view.write_result(stack, result, returned, write)
-        console.show(report, write)
-    if as_json:
-        put_json(result.summary(returned, report))
-    _check(result, returned, report)
+    stack.require(ORDER_SAGA)
+    _deliver(stack, baskets)
+    notify(f"Replaying {baskets.orders} orders.")
+    with providers.faults(stack), view.progress_shown() as show:
+        result = engine.run(stack, baskets, in_flight=in_flight, rate=rate, show=show)
+    returned = returning.run(stack, () if result.stuck else result.confirmed_orders[:returns])
+    report = console.run(stack, AUDIT_WAIT_S)
+    view.write_result(stack, result, returned, write)
+    console.show(report, write)
+    return result, returned, report
 
 
 def _deliver(stack: running.Running, baskets: Workload) -> None:
@@ -126,7 +154,7 @@ def _check(result: DemoResult, returned: Returned, report: Report) -> None:
 
 
 @contextmanager
-def _stack(home: Path | None, *, keep: bool) -> Iterator[running.Running]:
+def running_stack(home: Path | None, *, keep: bool) -> Iterator[running.Running]:
     """Yield a stack that is up; unless ``keep``, one that this started is taken down afterwards.
 
     A stack elsewhere is used as it is.

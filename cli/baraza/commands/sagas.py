@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from baraza.commands.options import COUNT_MAX, Commands, Home, Json, Saga, check_reason, command
-from baraza.references import referring, saga_of
+from baraza.references import referring, saga_of, sagas_of
 from baraza.repetition import done
 from baraza.streams import is_read
 from baraza.system import running
@@ -85,18 +85,25 @@ Mermaid = Annotated[bool, typer.Option("--mermaid", help="As the source of a Mer
 def timeline(order: Referred, follow: Follow = False, home: Home = None, as_json: Json = False) -> None:
     """Show the timeline of a saga: every message under the one that caused it. That of an order names its returns.
 
-    REFERENCE is its id, or a number of its payment or its shipment.
+    REFERENCE is its id, or a number of its payment or its shipment. The number of a merchant's payment names several
+    sagas (the payment, its capture, its refunds, its disputes): all are shown, the first one first.
     """
     from baraza import timeline as tree
 
     with running.find(home).api(TRACKER_API) as tracker:
-        name = saga_of(tracker, order)
         if follow:
-            _follow(tracker, name, as_json=as_json)
+            _follow(tracker, saga_of(tracker, order), as_json=as_json)
             return
-        found = tracker.get(f"/v1/sagas/{name}/timeline")
-        others = referring(tracker, name)
-    put_json({**found, "referring": others}) if as_json else tree.write(found, put, others)
+        names = [each["saga_id"] for each in reversed(sagas_of(tracker, order))]
+        found = [tracker.get(f"/v1/sagas/{name}/timeline") for name in names]
+        others = referring(tracker, names[0]) if len(names) == 1 else []
+    if as_json:
+        put_json({**found[0], "referring": others} if len(found) == 1 else {"sagas": found})
+        return
+    for number, each in enumerate(found):
+        if number:
+            put("")
+        tree.write(each, put, others)
 
 
 @app.command("list")

@@ -21,7 +21,7 @@ from baraza.storefront.orderfile import Submission, submission
 from baraza.terminal import Refusal
 
 if TYPE_CHECKING:
-    import pyarrow  # type: ignore[import-untyped]
+    import pyarrow
 
 CURRENCY = "USD"
 BATCH_ROWS = 20_000

@@ -21,6 +21,7 @@ from chassis.http import problem
 from chassis.http.auth import Principal
 from chassis.http.json_body import JsonRoute
 from chassis.http.problem import PROBLEM_RESPONSES, Problem
+from chassis.http.rate_limits import RateLimits
 from chassis.postgres.transient import transact
 from chassis.process.service import Dependencies
 from chassis.saga.publisher import OutboxPublisher, Relay, producer
@@ -58,7 +59,6 @@ from checkout.guards import COUNTED
 from checkout.intake import TOPIC, Terms, not_yours, refused, submission
 from checkout.order_batcher import OrderBatcher
 from checkout.points import PointsRate
-from checkout.rate_limits import RateLimits
 from checkout.response_cache import ResponseCache
 from messages.checkout import (
     OrderCancellationRequested,
@@ -301,7 +301,9 @@ def application(
     metrics.install(app, dependencies.traces)
     app.state.verifier = dependencies.verifier
     settings = dependencies.settings
-    app.state.rate_limits = RateLimits(settings.redis_url, RedisLogin.of(settings), requests_per_second)
+    app.state.rate_limits = RateLimits(
+        settings.redis_url, RedisLogin.of(settings), requests_per_second, service=settings.service
+    )
     app.include_router(routes)
     app.include_router(return_api.routes)
     return app

@@ -12,9 +12,10 @@ from starlette.convertors import Convertor, register_url_convertor
 
 from chassis.http.auth import Principal
 from chassis.http.problem import PROBLEM_RESPONSES
+from chassis.http.rate_limits import admitted
 from chassis.wire.codec import Codec
 from checkout.domain import IDEMPOTENCY_KEY_LENGTH_MAX, IDEMPOTENCY_KEY_PATTERN
-from checkout.guards import BulkGuard, admitted
+from checkout.guards import BulkGuard
 from checkout.order_batcher import OrderBatcher
 from checkout.response_cache import ResponseCache
 

@@ -14,8 +14,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from chassis.http.breaker import CircuitBreaker, CircuitOpen
+from chassis.http.rate_limits import Hit
 from chassis.wire.redis import RedisLogin
-from checkout.rate_limits import Hit
 from checkout.tables import StoredResponse
 
 LIFESPAN = timedelta(hours=1)

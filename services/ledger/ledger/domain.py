@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from chassis.saga.triggers import SagaTrigger, StepRequest
-from ledger.model.transfers import Booked, Entry, Origin, Outcome, Reason, Refused, Transfer, reference_of
+from ledger.model.payment_books import PaymentRequest
+from ledger.model.transfers import Booked, Entry, NotBooked, Origin, Outcome, Reason, Refused, Transfer, reference_of
 from messages.contract import Envelope, Message, name_of
 from messages.ledger import (
     CorrectManualPosting,
@@ -40,11 +41,20 @@ REJECTIONS: Final = frozenset(
 """What the business may reject. HOLD_RESOLVED is a hold that has expired: nothing else resolves a saga's hold before
 its own step does. Any other reason is a defect: the step is retried, and then it waits for a person."""
 
+PAYMENT_REJECTIONS: Final = frozenset(
+    {
+        Reason.AMOUNT_OUT_OF_RANGE,
+        Reason.PAYMENT_NOT_CAPTURED,
+        Reason.CAPTURED_EXCEEDED,
+        Reason.ACCOUNT_CLOSED,
+        Reason.INSUFFICIENT_FUNDS,
+        Reason.LIMIT_EXCEEDED,
+    }
+)
+"""What may be rejected of a merchant's payment or refund. An account that is not open is a merchant whose onboarding
+is missing: a person sees to that, and no payment fails for it."""
+
 Trigger = TypeVar("Trigger", bound=Message)
-
-
-class NotBooked(RuntimeError):
-    """The ledger refused a transfer for a reason that is no rejection of its step; the message says which."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +62,14 @@ class BookTransfer(StepRequest):
     """Book one transfer, which has the step's reference and origin."""
 
     transfer: Transfer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenMerchantAccounts(StepRequest):
+    """Open a merchant's accounts: in both modes, and in each of its currencies."""
+
+    merchant_id: str
+    currencies: tuple[str, ...]
 
 
 def transfer_trigger(
@@ -96,6 +114,39 @@ def transfer_trigger(
 def not_booked(what: str, refused: Refused) -> NotBooked:
     """Return the error about a transfer that was refused although it is no rejection."""
     return NotBooked(f"{what} was refused: {refused.reason}. {refused.detail}")
+
+
+def payment_trigger(
+    *,
+    saga: str,
+    on: type[Trigger],
+    read: Callable[[Trigger, str], PaymentRequest],
+    succeeds_with: type[Message],
+    rejected_with: type[Message] | None = None,
+) -> SagaTrigger[Trigger, Any, Outcome]:
+    """Return the trigger of a step that books for a merchant's payment.
+
+    Its success carries what the event has of its fields. A rejection has ``reason`` and ``detail`` as well. The trigger
+    raises NotBooked for a refusal that is none.
+    """
+
+    def published(event: Trigger, outcome: Outcome, envelope: Envelope) -> Message:
+        if isinstance(outcome, Booked):
+            return succeeds_with.from_record({**event.to_record(), **envelope})
+        if rejected_with is None or outcome.reason not in PAYMENT_REJECTIONS:
+            raise not_booked(f"What {name_of(on)} of {event.saga_id} books", outcome)
+        why = {"reason": outcome.reason.lower(), "detail": outcome.detail}
+        return rejected_with.from_record({**event.to_record(), **envelope, **why})
+
+    return SagaTrigger(
+        saga=saga,
+        versions=(1,),
+        on=on,
+        read=read,
+        publish=published,
+        succeeds_with=succeeds_with,
+        rejected_with=rejected_with,
+    )
 
 
 def reversed_(command: ReverseLedger, undo: bool, entries: Sequence[Entry], envelope: Envelope) -> LedgerReversed:

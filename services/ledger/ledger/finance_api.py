@@ -59,7 +59,7 @@ Reference = Annotated[str, Path(max_length=256, pattern=r"^[!-~]+$")]
 Cursor = Annotated[str | None, Query(max_length=CURSOR_LENGTH_MAX, pattern=r"^[0-9A-Za-z_-]+$")]
 Limit = Annotated[int, Query(ge=1, le=PAGE_MAX)]
 Instant = Annotated[Time, AfterValidator(_in_range)]
-ChartName = Literal["shop", "merchants", "sacco"]
+ChartName = Literal["shop", "merchants", "merchants_test", "sacco"]
 
 
 class AccountAnswer(BaseModel):

@@ -7,8 +7,21 @@ from collections.abc import Sequence
 from sqlalchemy import Connection
 
 from chassis.saga.steps import Handler, Reaction
-from ledger import domain
-from ledger.sagas import manual_posting, order, return_order
+from ledger import domain, late_captures
+from ledger.merchant_steps import OTHER_SAGA, RELEASE, merchant_step, on_step_awaited, open_merchant_accounts
+from ledger.model.payment_books import COMMIT_LEDGER, POST_REVERSAL, POST_SETTLEMENT, RESERVE_BALANCE
+from ledger.sagas import (
+    capture_later,
+    manual_posting,
+    merchant_onboarding,
+    order,
+    payment,
+    payment_reversal,
+    refund,
+    return_order,
+    settlement,
+    void_payment,
+)
 from ledger.steps import Undo, booking
 from ledger.store import manual_postings
 from ledger.store.manual_postings import Proposal
@@ -21,7 +34,8 @@ from messages.ledger import (
     ReverseLedger,
     VoidManualPosting,
 )
-from messages.saga import ManualPostingConfirmed, ManualPostingFailed
+from messages.merchant import CaptureRequested
+from messages.saga import CaptureFailed, ManualPostingConfirmed, ManualPostingFailed, StepAwaited
 
 
 def on_manual_posting_approved(events: Sequence[ManualPostingApproved], tx: Connection) -> None:
@@ -73,6 +87,17 @@ HANDLERS: tuple[Handler, ...] = (
         triggers=(manual_posting.POSTING,),
         undo=Undo(on=CorrectManualPosting, reply=domain.manually_corrected, replies_with=ManualPostingCorrected),
     ),
+    merchant_step(RESERVE_BALANCE, triggers=(payment.RESERVING, refund.RESERVING), compensation=RELEASE),
+    merchant_step(
+        COMMIT_LEDGER,
+        triggers=(payment.COMMITTING, capture_later.COMMITTING, void_payment.COMMITTING, refund.COMMITTING),
+    ),
+    merchant_step(POST_REVERSAL, triggers=(payment_reversal.POSTING,), retry=OTHER_SAGA),
+    merchant_step(POST_SETTLEMENT, triggers=(settlement.POSTING,)),
+    open_merchant_accounts(triggers=(merchant_onboarding.OPENING,)),
+    Reaction(on=StepAwaited, sagas=payment.SAGAS | capture_later.SAGAS, apply=on_step_awaited),
+    Reaction(on=CaptureRequested, sagas=capture_later.SAGAS, apply=late_captures.on_capture_requested),
+    Reaction(on=CaptureFailed, sagas=capture_later.SAGAS, apply=late_captures.on_capture_failed),
     Reaction(on=ManualPostingApproved, sagas=manual_posting.SAGAS, apply=on_manual_posting_approved),
     Reaction(on=ManualPostingConfirmed, sagas=manual_posting.SAGAS, apply=on_manual_posting_confirmed),
     Reaction(on=ManualPostingFailed, sagas=manual_posting.SAGAS, apply=on_manual_posting_failed),

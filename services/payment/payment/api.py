@@ -13,8 +13,10 @@ from chassis.http.auth import Principal, require
 from chassis.http.fields import SagaId
 from chassis.http.json_body import JsonRoute
 from chassis.http.problem import PROBLEM_RESPONSES, Problem
-from chassis.process import service
+from chassis.postgres.transient import utc_now
+from chassis.process import evidence_api, service
 from chassis.process.service import Dependencies
+from payment.merchants import api as merchants_api
 
 FIND = text("""
     SELECT saga_id, state, authorization_id, capture_id, refund_id, currency, amount_minor, updated_at,
@@ -58,4 +60,6 @@ def routes(engine: Engine) -> APIRouter:
 
 def application(dependencies: Dependencies) -> FastAPI:
     """Return the API."""
-    return service.api("Payment", dependencies, routes(dependencies.engine))
+    engine = dependencies.engine
+    evidence = evidence_api.routes(engine, clock=utc_now)
+    return service.api("Payment", dependencies, routes(engine), merchants_api.routes(engine), evidence)

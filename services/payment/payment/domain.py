@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from chassis.saga.triggers import StepKey, StepRequest
 from messages.contract import Envelope
 from messages.payment import PaymentRefunded, RefundPayment
-from payment.gateway import Authorized, Captured, CaptureFailed, Declined, PartialRefund, Refunded, Voided
+from payment.gateway import Authorized, Captured, CaptureDeclined, Declined, PartialRefund, Refunded, Voided
 
 
 class PaymentState(enum.StrEnum):
@@ -143,7 +143,7 @@ def authorize(request: AuthorizePayment, outcome: Authorized | Declined, payment
     payments.made.append(payment)
 
 
-def capture(request: CapturePayment, outcome: Captured | CaptureFailed, payments: Payments) -> None:
+def capture(request: CapturePayment, outcome: Captured | CaptureDeclined, payments: Payments) -> None:
     """Record the outcome of the capture."""
     payment = payments.of(request.payment)
     if isinstance(outcome, Captured):

@@ -65,7 +65,7 @@ class Captured:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CaptureFailed:
+class CaptureDeclined:
     """The gateway declined the capture. ``reason`` is a code, ``detail`` one sentence."""
 
     reason: str
@@ -97,7 +97,7 @@ class PaymentGateway(Protocol):
 
     def authorize(self, request: Authorization, key: str) -> Authorized | Declined: ...
 
-    def capture(self, request: Capture, key: str) -> Captured | CaptureFailed: ...
+    def capture(self, request: Capture, key: str) -> Captured | CaptureDeclined: ...
 
     def undo(self, request: Undo, key: str) -> Voided | Refunded: ...
 
@@ -105,7 +105,7 @@ class PaymentGateway(Protocol):
 
     def find_authorization(self, key: str) -> Authorized | Declined | None: ...
 
-    def find_capture(self, key: str) -> Captured | CaptureFailed | None: ...
+    def find_capture(self, key: str) -> Captured | CaptureDeclined | None: ...
 
     def find_undo(self, key: str) -> Voided | Refunded | None: ...
 

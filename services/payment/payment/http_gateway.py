@@ -15,7 +15,7 @@ from payment.gateway import (
     Authorized,
     Capture,
     Captured,
-    CaptureFailed,
+    CaptureDeclined,
     Declined,
     PartialRefund,
     Refunded,
@@ -46,7 +46,7 @@ class HttpPaymentGateway:
         }
         return _authorization(self._post("/v1/authorizations", body, key))
 
-    def capture(self, request: Capture, key: str) -> Captured | CaptureFailed:
+    def capture(self, request: Capture, key: str) -> Captured | CaptureDeclined:
         path = f"/v1/authorizations/{quote(request.authorization_id, safe='')}/capture"
         return _capture(self._post(path, {"amount_minor": request.amount_minor}, key))
 
@@ -62,7 +62,7 @@ class HttpPaymentGateway:
         response = self._downstream.outcome_of(key)
         return None if response is None else _authorization(response)
 
-    def find_capture(self, key: str) -> Captured | CaptureFailed | None:
+    def find_capture(self, key: str) -> Captured | CaptureDeclined | None:
         response = self._downstream.outcome_of(key)
         return None if response is None else _capture(response)
 
@@ -90,11 +90,11 @@ def _authorization(response: Response) -> Authorized | Declined:
     raise response.unforeseen("neither authorized nor declined")
 
 
-def _capture(response: Response) -> Captured | CaptureFailed:
+def _capture(response: Response) -> Captured | CaptureDeclined:
     if response.status == HTTPStatus.CREATED:
         return Captured(capture_id=response.text("capture_id"), amount_minor=response.whole_number("amount_minor"))
     if response.status == HTTPStatus.PAYMENT_REQUIRED:
-        return CaptureFailed(reason=response.text("code"), detail=response.text("detail", default=""))
+        return CaptureDeclined(reason=response.text("code"), detail=response.text("detail", default=""))
     raise response.unforeseen("neither captured nor declined")
 
 

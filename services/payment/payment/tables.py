@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import BigInteger, Column, Connection, DateTime, Index, Table, Text, func
+from sqlalchemy import BigInteger, Column, Connection, DateTime, Index, Table, Text, func, text
 
 from chassis.postgres.columns import Columns
 from chassis.postgres.statement import Statement
@@ -19,8 +19,19 @@ from payment.domain import (
     PaymentState,
     RefundPart,
 )
+from payment.merchants.notices_table import gateway_notices_table, reversals_table
+from payment.merchants.tables import merchant_payments_table, merchant_refunds_table
 
-metadata = service_metadata()
+OVERDUE = text("""
+    SELECT 'payment_reversal', count(*) FROM gateway_reversals
+    WHERE ended_at IS NULL AND reported_at < now() - interval '10 minutes'
+""")
+
+metadata = service_metadata(has_awaited_steps=True)
+merchant_payments_table(metadata)
+merchant_refunds_table(metadata)
+gateway_notices_table(metadata)
+reversals_table(metadata)
 payments = Table(
     "payments",
     metadata,

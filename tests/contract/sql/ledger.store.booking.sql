@@ -2,7 +2,7 @@
 SELECT pg_advisory_xact_lock_shared($1);
 
 -- LOCK_PAYMENTS
-SELECT payment_id, version, status
+SELECT payment_id, version, status, owner, currency, authorized_minor, captured_minor, fee_minor, refunding_minor, refunded_minor, disputed_minor
 FROM payments
 WHERE payment_id = ANY(CAST($1 AS text[]))
 ORDER BY payment_id FOR NO KEY UPDATE;

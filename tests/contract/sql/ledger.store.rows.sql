@@ -15,14 +15,14 @@ FROM unnest(CAST($2 AS bigint[]), CAST($3 AS smallint[]), CAST($4 AS numeric(38,
 WHERE balances.account_id = row.account_id AND balances.lane = row.lane;
 
 -- ADD_PAYMENTS
-INSERT INTO payments (payment_id, version, status, updated_at)
-SELECT payment_id, version, status, $1
-FROM unnest(CAST($2 AS text[]), CAST($3 AS integer[]), CAST($4 AS text[])) AS row (payment_id, version, status);
+INSERT INTO payments (payment_id, version, status, owner, currency, authorized_minor, captured_minor, fee_minor, refunding_minor, refunded_minor, disputed_minor, updated_at)
+SELECT payment_id, version, status, owner, currency, authorized_minor, captured_minor, fee_minor, refunding_minor, refunded_minor, disputed_minor, $1
+FROM unnest(CAST($2 AS text[]), CAST($3 AS integer[]), CAST($4 AS text[]), CAST($5 AS text[]), CAST($6 AS text[]), CAST($7 AS bigint[]), CAST($8 AS bigint[]), CAST($9 AS bigint[]), CAST($10 AS bigint[]), CAST($11 AS bigint[]), CAST($12 AS bigint[])) AS row (payment_id, version, status, owner, currency, authorized_minor, captured_minor, fee_minor, refunding_minor, refunded_minor, disputed_minor);
 
 -- CHANGE_PAYMENTS
 UPDATE payments
-SET version = row.version, status = row.status, updated_at = $1
-FROM unnest(CAST($2 AS text[]), CAST($3 AS integer[]), CAST($4 AS text[])) AS row (payment_id, version, status)
+SET version = row.version, status = row.status, owner = row.owner, currency = row.currency, authorized_minor = row.authorized_minor, captured_minor = row.captured_minor, fee_minor = row.fee_minor, refunding_minor = row.refunding_minor, refunded_minor = row.refunded_minor, disputed_minor = row.disputed_minor, updated_at = $1
+FROM unnest(CAST($2 AS text[]), CAST($3 AS integer[]), CAST($4 AS text[]), CAST($5 AS text[]), CAST($6 AS text[]), CAST($7 AS bigint[]), CAST($8 AS bigint[]), CAST($9 AS bigint[]), CAST($10 AS bigint[]), CAST($11 AS bigint[]), CAST($12 AS bigint[])) AS row (payment_id, version, status, owner, currency, authorized_minor, captured_minor, fee_minor, refunding_minor, refunded_minor, disputed_minor)
 WHERE payments.payment_id = row.payment_id AND payments.version < row.version;
 
 -- ADD_BATCHES

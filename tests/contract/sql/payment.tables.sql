@@ -1,3 +1,8 @@
+-- OVERDUE
+SELECT 'payment_reversal', count(*)
+FROM gateway_reversals
+WHERE ended_at IS NULL AND reported_at < now() - interval '10 minutes';
+
 -- LOCK
 SELECT saga_id, step, state, authorization_id, capture_id, refund_id, currency, amount_minor
 FROM payments

@@ -6,7 +6,7 @@ An account's path is ``chart:code:currency``, or ``chart:code:owner:currency`` w
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ledger.model.accounts import AccountKind
 from ledger.model.transfers import Entry
@@ -141,6 +141,8 @@ MERCHANTS = Chart(
         "pending": ChartAccount(kind=LIABILITY, title="Captured, not settled", is_owned=True),
         "available": ChartAccount(kind=LIABILITY, title="May be paid out", is_owned=True, floor_minor=0),
         "reserve": ChartAccount(kind=LIABILITY, title="Kept for disputes", is_owned=True, floor_minor=0),
+        "captures_in_transit": ChartAccount(kind=LIABILITY, title="Captures that are not proven yet", lanes=LANES),
+        "refunds_in_transit": ChartAccount(kind=LIABILITY, title="Refunds that are not proven yet", lanes=LANES),
         "payouts_in_transit": ChartAccount(kind=LIABILITY, title="Payouts in transit"),
         "receivable": ChartAccount(kind=ASSET, title="What merchants owe us", is_owned=True),
         "fees": ChartAccount(kind=INCOME, title="Fees that we earned", lanes=LANES),
@@ -150,16 +152,35 @@ MERCHANTS = Chart(
         "suspense": ChartAccount(kind=LIABILITY, title="Receipts without a payment"),
     },
     postings={
-        "captured": _posting({"gateway_receivable": "net+fee"}, {"pending": "net", "fees": "fee"}),
+        "reserved": _posting({"gateway_receivable": "amount"}, {"captures_in_transit": "amount"}),
+        # What was accepted beyond what is proven, the rest, the gateway does not owe us any more.
+        "captured": _posting(
+            {"captures_in_transit": "net+fee+rest"}, {"pending": "net", "fees": "fee", "gateway_receivable": "rest"}
+        ),
+        "capture_failed": _posting(
+            {"pending": "pending", "available": "available", "receivable": "receivable", "fees": "fee"},
+            {"gateway_receivable": "pending+available+receivable+fee"},
+        ),
         "settled": _posting({"bank": "paid", "gateway_costs": "cost"}, {"gateway_receivable": "paid+cost"}),
         "released": _posting({"pending": "net+reserve"}, {"available": "net", "reserve": "reserve"}),
-        "refunded": _posting({"available": "refund"}, {"gateway_receivable": "refund"}),
+        "refund_reserved": _posting(
+            {"available": "available", "pending": "pending", "receivable": "receivable"},
+            {"refunds_in_transit": "available+pending+receivable"},
+        ),
+        "refunded": _posting({"refunds_in_transit": "refund"}, {"gateway_receivable": "refund"}),
+        "refund_failed": _posting(
+            {"gateway_receivable": "available+receivable"}, {"available": "available", "receivable": "receivable"}
+        ),
         "disputed": _posting({"reserve": "covered", "receivable": "rest"}, {"gateway_receivable": "covered+rest"}),
+        "dispute_won": _posting({"gateway_receivable": "covered+rest"}, {"reserve": "covered", "receivable": "rest"}),
         "payout": _posting({"available": "payout"}, {"payouts_in_transit": "payout"}),
         "payout_paid": _posting({"payouts_in_transit": "payout"}, {"bank": "payout"}),
         "payout_failed": _posting({"payouts_in_transit": "payout"}, {"available": "payout"}),
     },
 )
+
+MERCHANTS_TEST = replace(MERCHANTS, name="merchants_test")
+"""The books of merchants in test mode, so that no test is in the real ones."""
 
 SACCO = Chart(
     name="sacco",
@@ -225,7 +246,7 @@ SACCO = Chart(
     },
 )
 
-CHARTS: Mapping[str, Chart] = {chart.name: chart for chart in (SHOP, MERCHANTS, SACCO)}
+CHARTS: Mapping[str, Chart] = {chart.name: chart for chart in (SHOP, MERCHANTS, MERCHANTS_TEST, SACCO)}
 
 
 def account_of(path: str) -> tuple[Chart, str, str | None, str] | None:

@@ -20,8 +20,9 @@ from ledger.model.transfers import Booked, Entry, Origin, Outcome, Reason, Refus
 
 HOLD, POST, VOID, CORRECTION = TransferKind.HOLD, TransferKind.POST, TransferKind.VOID, TransferKind.CORRECTION
 NAMES = {kind: kind.value for kind in TransferKind}
-ENTRIES_MAX = 1_000
-"""Entries of one transfer: a transfer is one decision, and its accounts are locked together."""
+ENTRIES_MAX = 10_000
+"""Entries of one transfer: a transfer is one decision, and its accounts are locked together. A settlement has two for
+each merchant."""
 
 Sides = Sequence[tuple[Balance, int]]
 """Balances with the amounts that they are debited (positive) or credited (negative)."""
@@ -314,7 +315,13 @@ def _book(transfer: Transfer, entries: tuple[Entry, ...], sides: Sides, loaded: 
     loaded.transfers.append(_row(stored, transfer.origin, loaded))
     loaded.known[transfer.reference] = stored
     if (change := transfer.payment) is not None:
-        payment = Payment(payment_id=change.payment_id, version=change.version + 1, status=change.status)
+        seen = loaded.payments.get(change.payment_id)
+        payment = Payment(
+            payment_id=change.payment_id,
+            version=change.version + 1,
+            status=change.status,
+            amounts=change.amounts or (None if seen is None else seen.amounts),
+        )
         loaded.payments[change.payment_id] = loaded.changed_payments[change.payment_id] = payment
     return Booked(id=stored.id)
 

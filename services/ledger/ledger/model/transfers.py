@@ -43,6 +43,12 @@ class Reason(enum.StrEnum):
     CORRECTED_UNKNOWN = "CORRECTED_UNKNOWN"
     PAYMENT_CONFLICT = "PAYMENT_CONFLICT"
     PAYMENT_TRANSITION = "PAYMENT_TRANSITION"
+    PAYMENT_NOT_CAPTURED = "PAYMENT_NOT_CAPTURED"
+    CAPTURED_EXCEEDED = "CAPTURED_EXCEEDED"
+
+
+class NotBooked(RuntimeError):
+    """The ledger refused a transfer for a reason that is no rejection of its step; the message says which."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -21,7 +22,7 @@ from chassis.postgres.statement import Statement
 from ledger.model.accounts import Account, AccountKind, Balance
 from ledger.model.charts import account_of
 from ledger.model.decisions import Loaded, decide
-from ledger.model.payments import Payment, PaymentChange, PaymentStatus
+from ledger.model.payments import Payment, PaymentAmounts, PaymentChange, PaymentStatus
 from ledger.model.rows import BLOCK_BITS, BLOCK_SIZE
 from ledger.model.transfers import Entry, Outcome, Stored, Transfer, TransferKind
 from ledger.store import rows
@@ -31,13 +32,16 @@ CLOSING_LOCK = 0x6C656467_00000001
 """The advisory lock that a batch shares, before it takes ids, and the closing of a day holds alone. So what is booked
 after a close has higher ids than all before it."""
 
+SEED = "ledger_seed"
 KINDS = {kind.value: kind for kind in AccountKind}
 SIGNS = {kind.value: kind.sign for kind in AccountKind}
 """By name: a batch has thousands of accounts, and an enumeration is slow to call."""
 
 SHARE_CLOSING = Statement("SELECT pg_advisory_xact_lock_shared(%(key)s)")
 LOCK_PAYMENTS = Statement("""
-    SELECT payment_id, version, status FROM payments
+    SELECT payment_id, version, status, owner, currency, authorized_minor, captured_minor, fee_minor, refunding_minor,
+           refunded_minor, disputed_minor
+    FROM payments
     WHERE payment_id = ANY(CAST(%(ids)s AS text[])) ORDER BY payment_id FOR NO KEY UPDATE
 """)
 LOCK_BALANCES = Statement("""
@@ -90,24 +94,44 @@ def book(transfers: Sequence[Transfer], tx: Connection, *, now: datetime) -> lis
 
 def load(transfers: Sequence[Transfer], tx: Connection, *, now: datetime) -> Loaded:
     """Load and lock what these transfers need. Accounts that are opened on first use are opened."""
+    return load_wanted(Wanted.by(transfers), tx, now=now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a batch needs: the references that it may book, those that these name, accounts by path, and payments."""
+
+    own: frozenset[str]
+    named: frozenset[str]
+    paths: frozenset[str]
+    payment_ids: frozenset[str]
+
+    @classmethod
+    def by(cls, transfers: Sequence[Transfer]) -> Wanted:
+        """Return what these transfers need."""
+        return cls(
+            own=frozenset(each.reference for each in transfers),
+            named=frozenset(each.of for each in transfers if each.of is not None),
+            paths=frozenset(entry.account for each in transfers for entry in each.entries),
+            payment_ids=frozenset(each.payment.payment_id for each in transfers if each.payment is not None),
+        )
+
+
+def load_wanted(wanted: Wanted, tx: Connection, *, now: datetime) -> Loaded:
+    """Load and lock what a batch needs: with the accounts of the transfers that it names, and their payments."""
     # 1.
-    own = {transfer.reference for transfer in transfers}
-    named = {transfer.of for transfer in transfers if transfer.of is not None}
-    known = _stored(tx, named) if named else {}
-    wanted = _paths(transfers, known.values())
+    known = _stored(tx, wanted.named) if wanted.named else {}
+    paths = wanted.paths.union(entry.account for stored in known.values() for entry in stored.entries)
+    moved = {stored.payment.payment_id for stored in known.values() if stored.payment is not None}
+    wanted = replace(wanted, paths=paths, payment_ids=wanted.payment_ids | moved)
     # 2.
-    found = _locked(transfers, own, named, wanted, tx, now)
-    missing = [path for path in wanted - found.accounts.keys() if _is_opened_on_use(path)]
+    found = _locked(wanted, tx, now)
+    missing = [path for path in paths - found.accounts.keys() if _is_opened_on_use(path)]
     if missing:
         open_accounts([new_account(path, at=now) for path in missing], tx)
-        found = _locked(transfers, own, named, wanted, tx, now)
+        found = _locked(wanted, tx, now)
     found.known |= known
     return found
-
-
-def _paths(transfers: Iterable[Transfer], known: Iterable[Stored]) -> set[str]:
-    paths = {entry.account for transfer in transfers for entry in transfer.entries}
-    return paths.union(entry.account for stored in known for entry in stored.entries)
 
 
 def _is_opened_on_use(path: str) -> bool:
@@ -115,20 +139,18 @@ def _is_opened_on_use(path: str) -> bool:
     return found is not None and found[0].accounts[found[1]].is_opened_on_use
 
 
-def _locked(
-    transfers: Sequence[Transfer], own: set[str], named: set[str], wanted: set[str], tx: Connection, now: datetime
-) -> Loaded:
+def _locked(wanted: Wanted, tx: Connection, now: datetime) -> Loaded:
     """Lock, then read, all in one round trip. What is locked already is locked again without waiting."""
-    references = sorted(own)
-    seed = zlib.crc32(references[0].encode()) if references else 0
-    payment_ids = sorted({each.payment.payment_id for each in transfers if each.payment is not None})
+    references, named = sorted(wanted.own), sorted(wanted.named)
+    seed = _seed(references, tx)
+    payment_ids = sorted(wanted.payment_ids)
     SHARE_CLOSING.run(tx, {"key": CLOSING_LOCK})
     locked_payments = LOCK_PAYMENTS.submit(tx, {"ids": payment_ids}) if payment_ids else None
-    locked = LOCK_BALANCES.submit(tx, {"paths": sorted(wanted), "seed": seed})
+    locked = LOCK_BALANCES.submit(tx, {"paths": sorted(wanted.paths), "seed": seed})
     stored = FIND_TRANSFERS.submit(tx, {"references": references})
-    resolved = FIND_RESOLVED.submit(tx, {"references": sorted(named)}) if named else None
+    resolved = FIND_RESOLVED.submit(tx, {"references": named}) if named else None
     closed = FIND_CLOSED.submit(tx, {})
-    blocks = TAKE_BLOCKS.submit(tx, {"count": -(-max(1, len(transfers)) // BLOCK_SIZE)})
+    blocks = TAKE_BLOCKS.submit(tx, {"count": -(-max(1, len(references)) // BLOCK_SIZE)})
     balance_rows = locked.rows()
     payments = {} if locked_payments is None else {row.payment_id: _payment(row) for row in locked_payments.rows()}
     return Loaded(
@@ -142,6 +164,19 @@ def _locked(
         stored_payments=frozenset(payments),
         closed_until={row.chart: row.closed_until for row in closed.rows()},
     )
+
+
+def _seed(references: Sequence[str], tx: Connection) -> int:
+    """Return the number that chooses lanes, one for the whole transaction.
+
+    A batch of several steps locks for each of them. With the lanes of the first one it waits for no transaction that
+    waits for it.
+    """
+    transaction = tx.get_transaction()
+    known = tx.info.get(SEED)
+    if known is None or known[0] is not transaction:
+        known = tx.info[SEED] = (transaction, zlib.crc32(references[0].encode()) if references else 0)
+    return int(known[1])
 
 
 def _stored(tx: Connection, references: Iterable[str]) -> dict[str, Stored]:
@@ -203,4 +238,16 @@ def _transfer(row: Any) -> Stored:
 
 
 def _payment(row: Any) -> Payment:
-    return Payment(payment_id=row.payment_id, version=row.version, status=PaymentStatus(row.status))
+    amounts = None
+    if row.owner is not None:
+        amounts = PaymentAmounts(
+            owner=row.owner,
+            currency=row.currency,
+            authorized_minor=row.authorized_minor,
+            captured_minor=row.captured_minor,
+            fee_minor=row.fee_minor,
+            refunding_minor=row.refunding_minor,
+            refunded_minor=row.refunded_minor,
+            disputed_minor=row.disputed_minor,
+        )
+    return Payment(payment_id=row.payment_id, version=row.version, status=PaymentStatus(row.status), amounts=amounts)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any
 
 from sqlalchemy import Connection
 
 from chassis.postgres.columns import Columns
 from chassis.postgres.statement import Statement
 from ledger.model.decisions import Loaded
+from ledger.model.payments import Payment, PaymentAmounts
 from ledger.model.rows import block_of
 from ledger.store.schema import balances, batches, entries, payments, transfers
 
@@ -20,6 +23,10 @@ class BatchRow:
 
     id: int
     transfer_count: int
+
+
+def _amount(name: str, payment: Payment) -> Any:
+    return None if payment.amounts is None else getattr(payment.amounts, name)
 
 
 TRANSFERS = Columns.of(
@@ -41,7 +48,8 @@ BALANCES = Columns.of(
         "held_credits": lambda row: str(row.held_credits),
     },
 )
-PAYMENTS = Columns.of(payments, without=("updated_at",))
+AMOUNTS = tuple(each.name for each in fields(PaymentAmounts))
+PAYMENTS = Columns.of(payments, without=("updated_at",), sources={name: partial(_amount, name) for name in AMOUNTS})
 BATCHES = Columns.of(batches).only("id", "transfer_count")
 
 ADD_TRANSFERS = Statement(f"INSERT INTO transfers ({TRANSFERS.names}) SELECT {TRANSFERS.values} FROM {TRANSFERS.rows}")

@@ -34,7 +34,14 @@ from ledger.model.amounts import SUM_DIGITS
 
 metadata = service_metadata()
 
-share_keys("accounts_path", "transfers_reference", "transfers_resolved", "payments_once")
+share_keys(
+    "accounts_path",
+    "transfers_reference",
+    "transfers_resolved",
+    "payments_once",
+    "payment_refunds_once",
+    "payment_disputes_once",
+)
 
 BLOCKS = Sequence("ledger_blocks", metadata=metadata)
 """The numbers of blocks of transfer ids. A block is taken while the batch holds its locks, so ids grow with the
@@ -138,7 +145,47 @@ payments = Table(
     Column("version", Integer, nullable=False, comment="counts the changes"),
     Column("status", Text, nullable=False),
     _at("updated_at"),
+    Column("owner", Text, comment="of the merchant's accounts; null for a payment of no merchant"),
+    Column("currency", Text),
+    Column("authorized_minor", BigInteger),
+    Column("captured_minor", BigInteger),
+    Column("fee_minor", BigInteger, comment="what we keep of what was captured"),
+    Column("refunding_minor", BigInteger, comment="held for refunds under way"),
+    Column("refunded_minor", BigInteger),
+    Column("disputed_minor", BigInteger, comment="taken back by disputes that are open or lost"),
     PrimaryKeyConstraint("payment_id", name="payments_once"),
+)
+
+payment_refunds = Table(
+    "payment_refunds",
+    metadata,
+    Column("refund_id", BigInteger, nullable=False, autoincrement=False),
+    Column("payment_id", Text, nullable=False),
+    Column("saga_id", Text, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("state", Text, nullable=False, comment="HELD, COMMITTED, RELEASED or FAILED"),
+    PrimaryKeyConstraint("refund_id", name="payment_refunds_once"),
+    Index("payment_refunds_saga", "saga_id", unique=True),
+)
+
+payment_disputes = Table(
+    "payment_disputes",
+    metadata,
+    Column("dispute_id", Text, nullable=False, comment="the gateway account and its id of the dispute"),
+    Column("payment_id", Text, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("covered_minor", BigInteger, nullable=False, comment="what the merchant's reserve covered"),
+    Column("state", Text, nullable=False, comment="OPEN, WON or LOST"),
+    PrimaryKeyConstraint("dispute_id", name="payment_disputes_once"),
+)
+
+late_captures = Table(
+    "late_captures",
+    metadata,
+    Column("saga_id", Text, primary_key=True),
+    Column("request", Text, comment="JSON: what is captured; null until its event is read"),
+    Column("accepted_by", Text, comment="the message that the gateway has accepted it"),
+    Column("has_failed", Boolean, nullable=False),
 )
 
 batches = Table(

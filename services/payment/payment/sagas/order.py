@@ -8,7 +8,7 @@ from messages.contract import Envelope
 from messages.payment import PaymentAuthorized, PaymentCaptured, PaymentCaptureFailed, PaymentDeclined
 from messages.shipping import ShipmentBooked
 from payment.domain import AuthorizePayment, CapturePayment
-from payment.gateway import Authorized, Captured, CaptureFailed, Declined
+from payment.gateway import Authorized, Captured, CaptureDeclined, Declined
 
 AUTHORIZE_PAYMENT = "authorize_payment"
 
@@ -49,10 +49,10 @@ def to_capture(event: ShipmentBooked, step: str) -> CapturePayment:
 
 
 def captured(
-    event: ShipmentBooked, outcome: Captured | CaptureFailed, envelope: Envelope
+    event: ShipmentBooked, outcome: Captured | CaptureDeclined, envelope: Envelope
 ) -> PaymentCaptured | PaymentCaptureFailed:
     """Return the event of a capture."""
-    if isinstance(outcome, CaptureFailed):
+    if isinstance(outcome, CaptureDeclined):
         return PaymentCaptureFailed(**envelope, reason=outcome.reason, detail=outcome.detail)
     return PaymentCaptured(
         **envelope,

@@ -5,13 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from saga_tracker.definitions.capture_later import CAPTURE_LATER_V1
 from saga_tracker.definitions.manual_posting import MANUAL_POSTING_V1
+from saga_tracker.definitions.merchant_onboarding import MERCHANT_ONBOARDING_V1
 from saga_tracker.definitions.order import ORDER_V1
+from saga_tracker.definitions.payment import PAYMENT_V1
+from saga_tracker.definitions.payment_reversal import PAYMENT_REVERSAL_V1
+from saga_tracker.definitions.refund import REFUND_V1
 from saga_tracker.definitions.return_order import RETURN_ORDER_V1
+from saga_tracker.definitions.settlement import SETTLEMENT_V1
+from saga_tracker.definitions.void_payment import VOID_PAYMENT_V1
 from saga_tracker.model.saga import SagaDefinition
 
+_ALL = (
+    ORDER_V1,
+    RETURN_ORDER_V1,
+    MANUAL_POSTING_V1,
+    MERCHANT_ONBOARDING_V1,
+    PAYMENT_V1,
+    CAPTURE_LATER_V1,
+    VOID_PAYMENT_V1,
+    REFUND_V1,
+    PAYMENT_REVERSAL_V1,
+    SETTLEMENT_V1,
+)
 DEFINITIONS: Mapping[tuple[str, int], SagaDefinition] = MappingProxyType(
-    {(definition.name, definition.version): definition for definition in (ORDER_V1, RETURN_ORDER_V1, MANUAL_POSTING_V1)}
+    {(definition.name, definition.version): definition for definition in _ALL}
 )
 
 

@@ -142,7 +142,8 @@ class SagaDefinition:
     cancels by it. ``reply_timeout_s`` is how long the tracker waits for the reply to a command before it sends the
     command again, ``command_attempts_max`` times in all.
     ``deadline_s`` limits the way forward as a whole: the timeouts of its steps, while services have their triggers.
-    ``reactions`` has each event of a step with the services that react to it without being triggered by it.
+    ``reactions`` has each event, its first and last ones included, with the services that react to it without being
+    triggered by it. The service that starts it always has its last events.
     """
 
     name: str
@@ -175,8 +176,9 @@ class SagaDefinition:
 
     @property
     def participants(self) -> tuple[str, ...]:
-        """The services that consume its messages: the one that starts it, and those that own its steps."""
-        return tuple(dict.fromkeys([self.started_by.OWNER, *self.services]))
+        """The services that consume its messages: the starting one, those that own its steps, and those that react."""
+        reacting = [service for services in self.reactions.values() for service in services]
+        return tuple(dict.fromkeys([self.started_by.OWNER, *self.services, *reacting]))
 
     @property
     def fenced_steps(self) -> tuple[StepDefinition, ...]:
@@ -240,9 +242,10 @@ def _problems(definition: SagaDefinition) -> Iterator[str]:
             yield f"{name_of(each.event)} holds the reference {each.kind}, but is no event of the way forward."
         yield from _missing(each.event, (each.field,), f"the event with the reference {each.kind}")
     outcomes = {event for step in definition.steps for event in (step.succeeds_with, step.rejected_with)}
+    outcomes |= {definition.started_by, definition.completed_by, definition.failed_by}
     for event, services in definition.reactions.items():
-        if event not in outcomes or not set(services) <= set(definition.participants):
-            yield f"{', '.join(services)} react to {name_of(event)}; name an event of its steps, and its services."
+        if event not in outcomes:
+            yield f"{', '.join(services)} react to {name_of(event)}; name one of its events."
 
 
 def _chain_problems(definition: SagaDefinition) -> Iterator[str]:

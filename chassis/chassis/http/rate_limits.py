@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Final
 
+from fastapi import Request, Response
 from limits import RateLimitItemPerSecond
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
@@ -21,14 +23,14 @@ from redis.backoff import NoBackoff
 from redis.client import Pipeline
 from redis.exceptions import RedisError
 
-from chassis.http.auth import Principal
+from chassis.http.auth import Principal, RoleGuard, Token, caller_of
 from chassis.http.breaker import CircuitBreaker, CircuitOpen
 from chassis.http.problem import FieldError, Problem, invalid
 from chassis.wire.redis import RedisLogin
 
 WINDOW_S = 1
-KEY_PREFIX = "checkout:limits"
-"""A service's Redis login reaches only keys with the service's name as prefix."""
+LIMIT: Final = "limit"
+"""The member of a request's scope that holds the headers which state its caller's limit."""
 TIMEOUT_S = 0.25
 CONNECTIONS_MAX = 64
 SCRIPT = SynchronousRedisStorage.SCRIPT_ACQUIRE_SLIDING_WINDOW.decode()
@@ -43,6 +45,7 @@ class Hit:
 
     limit: RateLimitItemPerSecond
     subject: str
+    key_prefix: str
     count: int = 1
 
     @property
@@ -56,7 +59,7 @@ class Hit:
         It is the script of ``limits`` on the same keys, so both ways count together. The whole script is sent: its
         digest alone would take another round trip where Redis does not know it yet.
         """
-        key = f"{KEY_PREFIX}:{{{self.limit.key_for(self.subject)}}}"
+        key = f"{self.key_prefix}:{{{self.limit.key_for(self.subject)}}}"
         pipeline.eval(SCRIPT, 2, f"{key}/-1", key, self.limit.amount, self.limit.get_expiry(), self.count)
 
     def check(self, is_within: bool) -> None:
@@ -110,16 +113,22 @@ class RecentHits:
 
 
 class RateLimits:
-    """Limits in requests a second by role. A caller with several roles has the highest of their limits."""
+    """Limits in requests a second by role. A caller with several roles has the highest of their limits.
 
-    def __init__(self, redis_url: str, login: RedisLogin | None, per_second: Mapping[str, int]) -> None:
+    ``service`` is the prefix of the keys: a service's Redis login reaches only keys with its name.
+    """
+
+    def __init__(
+        self, redis_url: str, login: RedisLogin | None, per_second: Mapping[str, int], *, service: str
+    ) -> None:
+        self._key_prefix = f"{service}:limits"
         self._limits = {role: RateLimitItemPerSecond(number, WINDOW_S, role) for role, number in per_second.items()}
         self._lowest = min(self._limits.values(), key=lambda limit: limit.amount)
         self._shared = SlidingWindowCounterRateLimiter(
             RedisStorage(
                 f"async+{redis_url}",
                 implementation="redispy",
-                key_prefix=KEY_PREFIX,
+                key_prefix=self._key_prefix,
                 credential_provider=login,  # type: ignore[arg-type]  # limits passes every option to redis-py
                 retry=Retry(NoBackoff(), 0),  # type: ignore[arg-type]
                 socket_timeout=TIMEOUT_S,
@@ -175,7 +184,7 @@ class RateLimits:
             key=lambda each: each.amount,
             default=self._lowest,
         )
-        return Hit(limit=limit, subject=caller.subject)
+        return Hit(limit=limit, subject=caller.subject, key_prefix=self._key_prefix)
 
     async def count_alone(self, hit: Hit) -> bool:
         """Count a hit in this replica, because Redis is unavailable; return whether it is within the limit."""
@@ -185,3 +194,26 @@ class RateLimits:
         with suppress(CircuitOpen, RedisError), self._breaker.call(RedisError):
             return await self._shared.hit(hit.limit, hit.subject, cost=hit.count)
         return await self.count_alone(hit)
+
+
+class LimitedGuard(RoleGuard):
+    """Admits callers with one of the roles, within their rate limit.
+
+    The application holds its :class:`RateLimits` as ``app.state.rate_limits``.
+    """
+
+    async def admit(self, request: Request) -> None:
+        """Count the request, and note the caller and the limit in its scope. Raises Problem."""
+        await super().admit(request)
+        limits: RateLimits = request.app.state.rate_limits
+        request.scope[LIMIT] = await limits.admit(caller_of(request))
+
+    async def limited_caller(self, request: Request, response: Response, _token: Token) -> Principal:
+        """Return the caller; the response states the limit."""
+        response.headers.update(request.scope[LIMIT])
+        return caller_of(request)
+
+
+def admitted(*roles: str) -> Callable[..., Awaitable[Principal]]:
+    """Return a dependency: a caller with one of ``roles``, within its rate limit."""
+    return LimitedGuard(*roles).limited_caller

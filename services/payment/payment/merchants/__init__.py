@@ -1,0 +1,1 @@
+"""Merchants' payments: what is requested of gateways, what they prove, and what they report unasked."""

@@ -1,0 +1,6 @@
+"""Alembic's entry for reconciliation."""
+
+from chassis.postgres import migrations
+from reconciliation.tables import metadata
+
+migrations.run(metadata)

@@ -1,0 +1,1 @@
+"""What reconciliation knows without a database: feeds, amounts, days, and what a line comes out as. Pure."""

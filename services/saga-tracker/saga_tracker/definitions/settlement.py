@@ -1,0 +1,47 @@
+"""The settlement saga: what a gateway paid for a batch, and what it kept, is posted."""
+
+from __future__ import annotations
+
+from messages.ledger import (
+    SettlementPosted,
+)
+from messages.reconciliation import (
+    SettlementReported,
+)
+from messages.saga import (
+    SettlementCompleted,
+    SettlementFailed,
+)
+from saga_tracker.model.saga import (
+    Exhausted,
+    ReferenceDefinition,
+    SagaDefinition,
+    StepDefinition,
+    StepKind,
+    SubjectDefinition,
+)
+
+SETTLEMENT_V1 = SagaDefinition(
+    name="settlement",
+    version=1,
+    started_by=SettlementReported,
+    subject=SubjectDefinition(field="gateway_account", kind="account"),
+    cancelled_by={},
+    steps=(
+        StepDefinition(
+            name="post_settlement",
+            service="ledger",
+            trigger=SettlementReported,
+            succeeds_with=SettlementPosted,
+            kind=StepKind.PIVOT,
+            timeout_s=30,
+            exhausted=Exhausted.PARK,
+        ),
+    ),
+    completed_by=SettlementCompleted,
+    failed_by=SettlementFailed,
+    reply_timeout_s=30,
+    command_attempts_max=5,
+    deadline_s=30,
+    references=(ReferenceDefinition(kind="settlement", event=SettlementReported, field="batch"),),
+)

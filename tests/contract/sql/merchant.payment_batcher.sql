@@ -1,0 +1,3 @@
+-- OLDEST
+SELECT coalesce(now() - min(created_at), interval '0')
+FROM outbox;
