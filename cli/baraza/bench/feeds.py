@@ -27,6 +27,7 @@ from chassis.http.gateway_accounts import GatewayAccount, GatewayAccounts
 from chassis.postgres import migrations
 from chassis.postgres.bounds import MIGRATING, SERVING
 from chassis.postgres.database import prepare
+from chassis.postgres.long_transactions import unhurried
 from chassis.wire.codec import Codec
 from chassis.wire.registry import Subject
 from messages.reconciliation import DivergenceFound, SettlementReported
@@ -34,7 +35,7 @@ from reconciliation.lake import Lake
 from reconciliation.model import calendar
 from reconciliation.model.kinds import RunKind
 from reconciliation.outgoing import DIVERGENCES, EVENTS
-from reconciliation.reconciling import Wanted, unhurried
+from reconciliation.reconciling import Wanted
 from reconciliation.tasks import Reconciliation
 from stack import postgres
 from stack.lifecycle import Stack, up

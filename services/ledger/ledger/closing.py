@@ -6,6 +6,7 @@ from datetime import date, datetime, timedelta
 
 from sqlalchemy import Connection, text
 
+from chassis.postgres.long_transactions import unhurried
 from chassis.saga import outbox
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import derived_id
@@ -16,19 +17,17 @@ from ledger.store.closing import LAST, CannotClose, ClosedDay, close_day
 from messages.ledger import DayClosed
 
 OPENED = text("SELECT min(opened_at) FROM accounts WHERE chart = :chart")
-AS_LONG_AS_IT_TAKES = text("SET LOCAL statement_timeout = '10min'; SET LOCAL transaction_timeout = '15min'")
-"""The totals of a chart's first day are summed over every entry of it, while bookings go on."""
 
 
 def close_and_publish(chart: str, day: date, tx: Connection, codec: Codec, *, now: datetime) -> ClosedDay:
     """Close a day, which must be the next one. Its root leaves by the outbox. Raises CannotClose."""
-    tx.execute(AS_LONG_AS_IT_TAKES)
     expected = next_day(chart, tx)
     if expected is None:
         raise CannotClose(f"{chart} has no account yet, and so no day. Close one after its first booking.")
     if day != expected:
         raise CannotClose(f"The next day of {chart} to close is {expected}, not {day}.")
-    closed = close_day(chart, day, tx, now=now)
+    with unhurried(tx):  # the totals of a chart's first day are summed over every entry of it, while bookings go on
+        closed = close_day(chart, day, tx, now=now)
     outbox.save(tx, [row_of(day_closed(closed), DAYS, codec)])
     return closed
 

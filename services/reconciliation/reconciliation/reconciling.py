@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from chassis.http.gateway_accounts import GatewayAccount
 from chassis.wire.codec import Codec
@@ -22,15 +20,6 @@ from reconciliation.store.runs import Run
 
 OVERLAP: Final = timedelta(minutes=10)
 """A transaction that recorded something just before the last run may have committed behind it."""
-ANSWER_S: Final = 900.0
-AS_LONG_AS_IT_TAKES = text("""
-    SET LOCAL statement_timeout = '15min';
-    SET LOCAL transaction_timeout = 0;
-    SET LOCAL transaction_timeout = '30min';
-    SET LOCAL idle_in_transaction_session_timeout = '15min'
-""")
-"""A feed may have millions of lines, and a gateway may be slow to send it. PostgreSQL starts no timer of a transaction
-again while one runs, so it is stopped first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,18 +30,6 @@ class Wanted:
     day: date | None = None
     as_of: datetime | None = None
     requested_by: str | None = None
-
-
-@contextmanager
-def unhurried(tx: Connection) -> Iterator[None]:
-    """Let the transaction take minutes instead of the seconds that one of a message may take."""
-    tx.execute(AS_LONG_AS_IT_TAKES)
-    driver: Any = tx.connection.driver_connection
-    before, driver.answer_s = driver.answer_s, ANSWER_S
-    try:
-        yield
-    finally:
-        driver.answer_s = before
 
 
 def reconcile(

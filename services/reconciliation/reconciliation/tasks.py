@@ -10,6 +10,7 @@ import structlog
 from sqlalchemy import Connection
 
 from chassis.http.gateway_accounts import GatewayAccount, GatewayAccounts
+from chassis.postgres.long_transactions import unhurried
 from chassis.process.background import Task
 from chassis.wire.codec import Codec
 from reconciliation import entries
@@ -18,7 +19,7 @@ from reconciliation.lake import Lake
 from reconciliation.model.calendar import DAY, Calendar
 from reconciliation.model.kinds import RunKind
 from reconciliation.outgoing import publish_settlements
-from reconciliation.reconciling import Wanted, reconcile, unhurried
+from reconciliation.reconciling import Wanted, reconcile
 from reconciliation.store import matching, runs
 from reconciliation.store.runs import Run
 
@@ -89,7 +90,7 @@ class Reconciliation:
     def perform(self, account: GatewayAccount, wanted: Wanted, tx: Connection) -> Run:
         """Fetch what is new, reconcile, and report what was settled. Raises FeedUnavailable."""
         now = self._clock()
-        with unhurried(tx):
+        with unhurried(tx):  # a feed may have millions of lines, and a gateway may be slow to send it
             tx.execute(runs.PROGRESS, {"account": account.name, "now": now})
             deliver(account, self._lake, tx, now=now)
             tx.execute(runs.FETCHED, {"account": account.name, "now": now})

@@ -11,10 +11,13 @@ from psycopg.errors import LockNotAvailable, RaiseException
 from sqlalchemy import text
 
 from chassis.postgres.transient import utc_now
+from chassis.wire.codec import Codec
+from ledger.closing import close_and_publish
 from ledger.store.booking import CLOSING_LOCK
 from ledger.store.closing import close_day
 from ledger.store.seals import seal_all
 from ledger.store.verification import verify
+from proof.schemas import LocalRegistry
 from stack import Stack
 from support.ledgers import LedgerUnderTest, at, hold, member, scratch_ledger, transfer
 
@@ -63,6 +66,14 @@ def damages(ledger: LedgerUnderTest, *damage: str) -> list[str]:
         found = verify(tx).damages
         tx.rollback()
     return found
+
+
+def test_a_day_may_take_longer_to_close_than_a_message_may(closed: LedgerUnderTest) -> None:
+    with closed.engine.begin() as tx:
+        tx.execute(text("SET LOCAL transaction_timeout = '900ms'"))
+        close_and_publish("shop", date(2026, 1, 9), tx, Codec(LocalRegistry()), now=utc_now())
+        assert tx.execute(text("SELECT 1 FROM pg_sleep(1.2)")).one()
+        tx.rollback()
 
 
 def test_untouched_days_are_as_they_were_closed(closed: LedgerUnderTest) -> None:
