@@ -28,6 +28,7 @@ class AdyenPayment:
     """A payment: received, authorised, refused, canceled, captured, or its capture failed later."""
 
     state: str
+    reference: str = str(PAYMENT_ID)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +108,11 @@ class AdyenWorld:
     def _executed(self, asked: Asked) -> Iterator[Arrival[AdyenWorld]]:
         path = asked.path.split("/")[1:]
         if path == ["payments"]:
-            number = len(self.payments)
+            number, reference = len(self.payments), asked.given["reference"]
             for state, code in RESULTS.items():
-                made = replace(self, payments=(*self.payments, AdyenPayment(state)))
+                made = replace(self, payments=(*self.payments, AdyenPayment(state, reference)))
                 after = made if state == "received" else made._decided(number, state)
-                body = {"resultCode": code, "pspReference": psp(number), "merchantReference": str(PAYMENT_ID)}
+                body = {"resultCode": code, "pspReference": psp(number), "merchantReference": reference}
                 yield f": {state}", after, Answer(200, json.dumps({**body, "amount": _amount()}))
             return
         kind, payment = ("technical", None) if path == ["cancels"] else (path[2], int(path[1].removeprefix("PSP")))
@@ -141,12 +142,13 @@ class AdyenWorld:
     def _decided(self, number: int, state: str) -> AdyenWorld:
         after = self._become(number, state)
         item = {"eventCode": "AUTHORISATION", "success": _text(state == "authorised"), "pspReference": psp(number)}
-        return after._with_event({**item, "merchantReference": str(PAYMENT_ID)})
+        return after._with_event({**item, "merchantReference": self.payments[number].reference})
 
     def _told(
         self, code: str, modification: int, payment: int | None, *, is_done: bool, date: str = "2026-01-01"
     ) -> AdyenWorld:
-        reference = str(PAYMENT_ID) if self.names_payment else self.modifications[modification].reference
+        of_payment = str(PAYMENT_ID) if payment is None else self.payments[payment].reference
+        reference = of_payment if self.names_payment else self.modifications[modification].reference
         item: dict[str, Any] = {"eventCode": code, "success": _text(is_done), "pspReference": f"MOD{modification}"}
         item |= {"merchantReference": reference, "eventDate": date}
         return self._with_event(item if payment is None else {**item, "originalReference": psp(payment)})
@@ -157,7 +159,7 @@ class AdyenWorld:
         return replace(self, events=self.events | {body.encode()})
 
     def _become(self, number: int, state: str) -> AdyenWorld:
-        payments = (*self.payments[:number], AdyenPayment(state), *self.payments[number + 1 :])
+        payments = (*self.payments[:number], replace(self.payments[number], state=state), *self.payments[number + 1 :])
         return replace(self, payments=payments)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from chassis.http.downstream import Response, Unavailable
 from chassis.saga.answers import Accepted, Proven, QueryAnswer, SendAnswer
 from chassis.saga.attempt_rows import FoundAttempt
-from chassis.saga.attempts import Outcome
+from chassis.saga.attempts import Outcome, attempt_key
 from chassis.saga.evidence import Claim
 from payment.gateways import adyen_webhooks
 from payment.gateways.adyen import AdyenGateway
@@ -18,10 +18,12 @@ from payment.gateways.client import Account
 from payment.gateways.port import Refused, Requested
 from payment.gateways.stripe import StripeGateway
 from payment.gateways.stripe_api import AGAIN, StripeApi
+from payment.merchants.steps import AUTHORIZE_GATEWAY
 from proof.awaited_controls import credit_on_acknowledgement, new_key_on_timeout, succeeding_under_a_cancel
 from proof.gateway_models import MODELS, made_adyen, made_stripe, read_adyen
-from proof.gateway_states import GatewayModel, GatewayRules
+from proof.gateway_states import SAGA, GatewayModel, GatewayRules
 
+AUTHORIZING_KEY = attempt_key(SAGA, AUTHORIZE_GATEWAY, 1)
 NO = Refused(gateway="any", reason="no")
 
 
@@ -101,9 +103,10 @@ def reading_capture_failed(body: bytes, is_requested: bool) -> Claim | None:
     return read_adyen(body, is_requested)
 
 
-def refused_by_an_older_one(claim: Claim | None, found: Sequence[FoundAttempt]) -> FoundAttempt | None:
+def matched_by_the_payment(claim: Claim | None, found: Sequence[FoundAttempt]) -> FoundAttempt | None:
     """Match a webhook by the payment alone, whichever attempt it names."""
-    return None if claim is None else next((each for each in found if each.key == claim.key), None)
+    about = [each for each in found if claim is not None and each.key.startswith(AUTHORIZING_KEY)]
+    return max(about, key=lambda each: each.number, default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,8 +196,8 @@ GATEWAY_CONTROLS: Mapping[str, GatewayControl] = {
     ),
     "older-attempt-refuses": GatewayControl(
         model="adyen: authorization, an older attempt",
-        rules={"attempt_of": refused_by_an_older_one, "may_be": lambda _known, _named: True},
-        found_as="though the gateway contradicts nothing",
+        rules={"attempt_of": matched_by_the_payment},
+        found_as="REJECTED, and charged",
     ),
 }
 """By name."""

@@ -95,11 +95,12 @@ def read_adyen(body: bytes, is_requested: bool) -> Claim | None:
     """Return what a webhook of Adyen says of an attempt. ``is_requested``: the authorization is not settled."""
     item = adyen_webhooks.items(body)[0]
     notice = adyen_webhooks.read(item, ACCOUNT, MERCHANT_ACCOUNT)
-    if notice.claim is None or notice.claim.key is not None or adyen_webhooks.payment_id_of(item) is None:
+    named = adyen_webhooks.payment_of(item)
+    if notice.claim is None or notice.claim.key is not None or named is None:
         return notice.claim
     payment = domain.requested(AUTHORIZING)
     state = MerchantPaymentState.REQUESTED if is_requested else MerchantPaymentState.AUTHORIZED
-    return about_payment(notice, notice.claim, replace(payment, state=state)).claim
+    return about_payment(notice, notice.claim, replace(payment, state=state), named[1]).claim
 
 
 def _judged_authorization(proof: Proven) -> Proven:
@@ -155,9 +156,6 @@ HELD = StripeWorld(intents=(Intent("before", "requires_capture"),))
 CAPTURED = StripeWorld(intents=(Intent("before", "succeeded"),))
 AUTHORISED = AdyenWorld(payments=(AdyenPayment("authorised"),))
 
-(OLDER_REFUSED,) = AdyenWorld().refused_before().events
-"""The webhook of an older attempt at the same payment."""
-
 MODELS: Mapping[str, Callable[[], GatewayModel]] = {
     "stripe: authorization": lambda: at_stripe(
         AUTHORIZE_GATEWAY, AUTHORIZE, StripeWorld(errors_left=0), _judged_authorization
@@ -175,7 +173,7 @@ MODELS: Mapping[str, Callable[[], GatewayModel]] = {
         AUTHORIZE_GATEWAY, AUTHORIZE, AdyenWorld(names_payment=True), _judged_authorization
     ),
     "adyen: authorization, an older attempt": lambda: replace(
-        at_adyen(AUTHORIZE_GATEWAY, AUTHORIZE, AdyenWorld(), _judged_authorization), told_late=OLDER_REFUSED
+        at_adyen(AUTHORIZE_GATEWAY, AUTHORIZE, AdyenWorld().refused_before(), _judged_authorization), attempt=2
     ),
     "adyen: capture": lambda: at_adyen(
         CAPTURE_OR_VOID, _requested(Capture, "PSP0"), replace(AUTHORISED, fails_later=True), _judged_capture

@@ -16,7 +16,7 @@ from typing import Any
 from chassis.saga import awaited
 from chassis.saga.answers import Accepted, NotFound, Proven
 from chassis.saga.attempt_rows import FoundAttempt, may_be
-from chassis.saga.attempts import AwaitedPolicy, attempt_key
+from chassis.saga.attempts import AttemptState, AwaitedPolicy, attempt_key
 from chassis.saga.awaited import Act, AwaitedEffect, Change
 from chassis.saga.awaited_decisions import evidence_of
 from chassis.saga.effects import OPEN, EffectState
@@ -52,7 +52,7 @@ class GatewayModel:
     """A step at a gateway. ``gateway`` makes the adapter of an account, ``read`` reads a webhook.
 
     ``judge`` says what a proof means for what was requested. ``days`` lets a day go by; what is open then is left to a
-    person, whom the end of the ladder calls. ``told_late`` is a webhook that comes once the gateway's id is known.
+    person, whom the end of the ladder calls. ``attempt`` is the one that is begun at first; earlier ones have failed.
     """
 
     gateway: Callable[[ScriptedAccount, str | None], Gateway]
@@ -65,14 +65,14 @@ class GatewayModel:
     rules: GatewayRules = field(default_factory=GatewayRules)
     can_fail: bool = False
     days: bool = False
-    told_late: bytes | None = None
+    attempt: int = 1
     _reached: dict[tuple[int, Call, Requested, str], Reached] = field(init=False, default_factory=dict)
     _claims: dict[tuple[bytes, bool], Claim | None] = field(init=False, default_factory=dict)
 
     @property
     def initial(self) -> GatewayState:
         """The state in which the step is begun, and Kafka has its StepAwaited."""
-        change = awaited.triggered(SAGA, self.step, now=AT, deadline_at=AT + CALL)
+        change = _at_attempt(awaited.triggered(SAGA, self.step, now=AT, deadline_at=AT + CALL), self.attempt)
         empty = GatewayState((None,) * (STRAY + self.policy.attempts_max), self.world)
         return self._begun(empty, 0, change)
 
@@ -104,8 +104,6 @@ class GatewayModel:
             yield what, replace(state, world=world)
         for body in state.world.events:
             yield from self._webhook(state, body)
-        if self.told_late is not None and state.lanes[0] is not None and state.lanes[0].ids[0] is not None:
-            yield from self._webhook(state, self.told_late)
         # A call is over in seconds.
         if self.days and not state.is_late and not any(lane.calls for lane in state.lanes if lane is not None):
             yield "a day goes by", replace(state, is_late=True, under_way=(), world=state.world.a_day_later())
@@ -124,7 +122,8 @@ class GatewayModel:
             yield "the undo begins", self._begun(state, UNDO, change)
 
     def _begun(self, state: GatewayState, index: int, change: Change) -> GatewayState:
-        return self._changed(state.with_lane(index, Lane(change.after)), index, change)
+        ids = (None,) * len(change.after.attempts)
+        return self._changed(state.with_lane(index, Lane(change.after, ids)), index, change)
 
     # Decisions
 
@@ -291,6 +290,14 @@ class GatewayModel:
         """Return whether nothing is owed."""
         charged = count(state, self.request)
         return state.is_late or is_left_to_a_person(state, charged, self.policy.sends_max) or is_settled(state)
+
+
+def _at_attempt(change: Change, number: int) -> Change:
+    """Return what begins a step as it begins this attempt: those before it have failed."""
+    (first,) = change.after.attempts
+    failed = tuple(replace(first, number=each, state=AttemptState.FAILED) for each in range(1, number))
+    effect = replace(change.after.effect, attempt=number)
+    return replace(change, after=AwaitedEffect(effect=effect, attempts=(*failed, replace(first, number=number))))
 
 
 def _with_call(lane: Lane, call: Call, after: Call | None) -> Lane:

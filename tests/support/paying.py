@@ -197,10 +197,10 @@ class Paying(ServiceUnderTest):
             return [(row.event, row.fate) for row in tx.execute(query, {"id": self.payment_id})]
 
     def all_fates(self) -> list[tuple[str, str]]:
-        """Return every item of a webhook with its fate, in the order in which they came."""
+        """Return every item of a webhook until now with its fate, in the order in which they came."""
         with self.engine.connect() as tx:
-            query = text("SELECT event, fate FROM gateway_notices ORDER BY received_at, id")
-            return [(row.event, row.fate) for row in tx.execute(query)]
+            query = text("SELECT event, fate FROM gateway_notices WHERE received_at <= :now ORDER BY received_at, id")
+            return [(row.event, row.fate) for row in tx.execute(query, {"now": self.now})]
 
     @property
     def authorizing(self) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
+from chassis.saga.attempts import Outcome
 from chassis.testing.service import types
 from messages.contract import Message
 from messages.payment import (
@@ -23,6 +24,7 @@ from messages.payment import (
 )
 from messages.saga import ReversalCompleted, SagaFenced, StepAwaited, StepContradicted
 from payment.merchants.reporting import on_reversal_ended, on_reversal_reported
+from payment.merchants.steps import AUTHORIZE_GATEWAY
 from support.adyen_books import AdyenBooks
 from support.builders import a
 from support.gateway_stub import Answer, GatewayStub, serving
@@ -244,6 +246,69 @@ def test_a_late_failure_of_an_older_attempt_settles_nothing_of_a_newer_one(payin
     assert types(first.decide()) == ["GatewayRefundFailed"]
     (done,) = second.webhook(said(books, paying, "REFUND", "refunds", amount=amount))
     assert isinstance(done, GatewayRefunded)
+
+
+def test_a_late_refusal_of_an_older_attempt_to_authorize_settles_nothing_of_the_live_one(
+    paying: Paying, books: AdyenBooks, stub: GatewayStub
+) -> None:
+    paying.authorize()
+    paying.lose()
+    paying.acknowledge()
+    paying.prove(Outcome.FAILED, 1, step=AUTHORIZE_GATEWAY)
+    begun = paying.wait(60)
+    assert types(begun) == ["StepAwaited"]
+    pending = paying.calls[0]
+    pending.step.call.send(pending.request, pending.key)
+    assert stub.got[-1].body["reference"] == f"{paying.payment_id}-2", "each attempt has a reference of its own"
+    for psp_of_older in ("OLDER", psp(books)):
+        older = item("AUTHORISATION", psp_of_older, merchantReference=str(paying.payment_id), success="false")
+        assert paying.webhook(notification(older)) == []
+    assert paying.authorizing == "STARTED"
+    (authorized,) = paying.webhook(
+        notification(item("AUTHORISATION", psp(books), merchantReference=f"{paying.payment_id}-2"))
+    )
+    assert isinstance(authorized, GatewayAuthorized)
+    assert paying.run() == [], "the answer changes nothing"
+
+
+def test_a_refusal_under_another_id_waits_until_the_answer_has_told_the_own_one(
+    paying: Paying, books: AdyenBooks
+) -> None:
+    paying.authorize()
+    older = item("AUTHORISATION", f"O{paying.payment_id}", merchantReference=str(paying.payment_id), success="false")
+    assert paying.webhook(notification(older)) == []
+    assert paying.authorizing == "STARTED", "the answer is on its way, and says more"
+    assert types(paying.run()) == ["GatewayAuthorized"]
+    paying.now = paying.now.replace(second=5)
+    assert (paying.match(), paying.authorizing) == ([], "DONE")
+
+
+def test_a_refusal_whose_answer_never_comes_is_the_outcome_in_the_end(paying: Paying, stub: GatewayStub) -> None:
+    paying.authorize()
+    had = {"status": 422, "errorCode": "704", "message": "request already processed or in progress"}
+    stub.scripted = [Answer(status=422, body=had)]
+    refused = item("AUTHORISATION", f"R{paying.payment_id}", merchantReference=str(paying.payment_id), success="false")
+    assert paying.webhook(notification(refused)) == []
+    paying.run()
+    paying.now = paying.now.replace(second=5)
+    assert types(paying.match()) == ["GatewayDeclined"]
+
+
+def test_the_fence_of_a_further_attempt_is_proven_by_its_own_webhooks(paying: Paying, stub: GatewayStub) -> None:
+    paying.authorize()
+    paying.lose()
+    paying.acknowledge()
+    paying.prove(Outcome.FAILED, 1, step=AUTHORIZE_GATEWAY)
+    paying.wait(60)
+    stub.scripted = [LOST]
+    paying.run()
+    paying.fence()
+    paying.run(paying.wait(10))
+    fences = [each for each in stub.got if each.line == "POST /v72/cancels"]
+    assert fences[-1].body["paymentReference"] == f"{paying.payment_id}-2"
+    own = {"merchantReference": fences[-1].body["reference"]}
+    paying.webhook(notification(item("CANCELLATION", f"C{paying.payment_id}", **own)))
+    assert paying.authorizing == "FENCED closing"
 
 
 def test_a_capture_of_another_amount_is_told_to_a_person(paying: Paying, books: AdyenBooks) -> None:

@@ -17,6 +17,7 @@ from chassis.saga.attempts import Outcome
 from payment.gateways.adyen_bodies import GATEWAY, payment_said
 from payment.gateways.amounts import ADYEN, AmountNotTaken
 from payment.gateways.client import Account
+from payment.gateways.notices import payment_reference
 from payment.gateways.port import (
     Authorize,
     Capture,
@@ -67,7 +68,8 @@ class AdyenGateway:
     def cancel(self, request: Requested, key: str, provider_id: str | None) -> Accepted | Proven:
         """Cancel an authorization, by our own reference where its id is not known. The outcome comes by webhook."""
         assert isinstance(request, Authorize), "only an authorization is cancelled before its outcome is known"
-        self._cancel(gateway_id(provider_id), request.payment_id, reference=key, key=f"{key}:cancel")
+        payment = payment_reference(request.payment_id, key)
+        self._cancel(gateway_id(provider_id), payment, reference=key, key=f"{key}:cancel")
         return Accepted()
 
     def _pay(self, request: Authorize, key: str) -> SendAnswer:
@@ -79,7 +81,7 @@ class AdyenGateway:
             "amount": {"currency": request.currency, "value": value},
             "merchantAccount": self._merchant_account,
             "paymentMethod": {"type": "scheme", "storedPaymentMethodId": request.token},
-            "reference": str(request.payment_id),
+            "reference": payment_reference(request.payment_id, key),
             "returnUrl": RETURN_URL,
             "shopperReference": request.payer,
             "shopperInteraction": "ContAuth",
@@ -89,7 +91,7 @@ class AdyenGateway:
         }
         response = self._post("/payments", body, key)
         if response.status == HTTPStatus.OK:
-            answer = payment_said(response, request, value, self._account.name)
+            answer = payment_said(response, request, value, self._account.name, body["reference"])
             if answer is None:
                 return self._give_back(response, request, key)
             return answer
@@ -98,7 +100,7 @@ class AdyenGateway:
     def _give_back(self, response: Response, request: Authorize, key: str) -> Proven:
         """Cancel an authorization of less than was requested, and refuse it."""
         psp = response.text("pspReference")
-        self._cancel(psp, request.payment_id, reference=key, key=f"{key}:partial")
+        self._cancel(psp, payment_reference(request.payment_id, key), reference=key, key=f"{key}:partial")
         text = "Only a part of the amount was authorized; it is given back."
         refused = Refused(gateway=GATEWAY, reason="partially_authorized", text=text)
         return refused.proven(provider_id=self._id("payment", psp))
@@ -124,17 +126,19 @@ class AdyenGateway:
         return Accepted(provider_id=self._id(kind, psp), reference=psp)
 
     def _void(self, request: Void, key: str) -> SendAnswer:
-        response = self._cancel(request.gateway_payment_id, request.payment_id, reference=key, key=key)
+        response = self._cancel(
+            request.gateway_payment_id, payment_reference(request.payment_id, key), reference=key, key=key
+        )
         if (refusal := self._received(response)) is not None:
             return refusal
         psp = response.text("pspReference")
         return Accepted(provider_id=self._id("void", psp), reference=psp)
 
-    def _cancel(self, psp: str | None, payment_id: int, *, reference: str, key: str) -> Response:
+    def _cancel(self, psp: str | None, payment: str, *, reference: str, key: str) -> Response:
         body: dict[str, object] = {"merchantAccount": self._merchant_account, "reference": reference}
         if psp is not None:
             return self._post(f"/payments/{psp}/cancels", body, key)
-        return self._post("/cancels", {**body, "paymentReference": str(payment_id)}, key)
+        return self._post("/cancels", {**body, "paymentReference": payment}, key)
 
     def _received(self, response: Response) -> Proven | Accepted | None:
         """Return what a modification is answered instead of ``received``; None where it is."""

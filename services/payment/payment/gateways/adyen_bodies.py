@@ -20,10 +20,12 @@ SHOPPER = frozenset({"RedirectShopper", "IdentifyShopper", "ChallengeShopper", "
 """The shopper must act, whom a server cannot ask. Nothing is authorized without that."""
 
 
-def payment_said(response: Response, request: Authorize, value: int, account: str) -> Accepted | Proven | None:
+def payment_said(
+    response: Response, request: Authorize, value: int, account: str, own: object
+) -> Accepted | Proven | None:
     """Return what a payment's answer proves; None where less than was requested is authorized, to be given back.
 
-    Raises UnforeseenAnswer for an answer without a meaning here.
+    Raises UnforeseenAnswer for an answer without a meaning here. ``own`` is the reference that we gave it.
     """
     code = response.body.get("resultCode")
     psp = response.body.get("pspReference")
@@ -45,7 +47,7 @@ def payment_said(response: Response, request: Authorize, value: int, account: st
     requested = {"currency": request.currency, "value": value}
     taken = taken_of(requested if amount is None else amount, str(psp))
     answer = succeeded(taken, provider_id=known, reference=str(psp))
-    if reference not in (None, str(request.payment_id)):
+    if reference not in (None, own):
         return Proven(outcome=Outcome.MISMATCHED, provider_id=known, reference=str(psp), detail=taken.detail)
     return answer
 

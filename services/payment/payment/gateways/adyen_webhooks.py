@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from chassis.saga.attempts import Outcome
 from chassis.saga.evidence import Claim
 from chassis.values import json_text
 from payment.gateways.adyen_bodies import GATEWAY, refused, taken_of
-from payment.gateways.notices import Kind, Notice, Reported, key_in, payment_id_in
+from payment.gateways.notices import Kind, Notice, Reported, key_in, payment_reference_in
 from payment.gateways.port import Refused, provider_id
 
 ITEMS_MAX: Final = 50
@@ -34,7 +35,8 @@ REPORTS: Mapping[str, Kind] = {
 }
 MODIFICATIONS: Mapping[str, str] = {"CAPTURE": "capture", "REFUND": "refund", "CANCELLATION": "void"}
 CANCELS = ("CANCELLATION", "TECHNICAL_CANCEL")
-AUTHORIZE_STEP: Final = ":authorize_gateway"
+AUTHORIZING: Final = re.compile(r"[^:]+:authorize_gateway(:[0-9]+)?")
+"""The key of an attempt to authorize, under which it is cancelled as well."""
 
 
 def items(body: bytes) -> Sequence[Mapping[str, Any]]:
@@ -95,9 +97,9 @@ def read(item: Mapping[str, Any], account: str, merchant_account: str) -> Notice
     return Notice(dedupe=dedupe, event=event, claim=_claim(item, event, psp, account, is_done=success == "true"))
 
 
-def payment_id_of(item: Mapping[str, Any]) -> int | None:
-    """Return the number of the payment that an item names as the merchant's reference."""
-    return payment_id_in(item.get("merchantReference"))
+def payment_of(item: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return the payment, and the number of the attempt at it, that an item names as the merchant's reference."""
+    return payment_reference_in(item.get("merchantReference"))
 
 
 def _claim(item: Mapping[str, Any], event: str, psp: str, account: str, *, is_done: bool) -> Claim | None:
@@ -108,7 +110,7 @@ def _claim(item: Mapping[str, Any], event: str, psp: str, account: str, *, is_do
         outcome = Outcome.SUCCEEDED if is_done else Outcome.REFUSED
         known = provider_id(account, "payment", psp)
         return Claim(outcome=outcome, key=key, provider_id=known, reference=psp, detail=detail)
-    if event in CANCELS and (event == "TECHNICAL_CANCEL" or (key or "").endswith(AUTHORIZE_STEP)):
+    if event in CANCELS and (event == "TECHNICAL_CANCEL" or AUTHORIZING.fullmatch(key or "")):
         # The cancel of an authorization before its outcome was known: it is about that attempt.
         outcome = Outcome.VOIDED if is_done else Outcome.CANCEL_REFUSED
         return Claim(outcome=outcome, key=key, detail=Refused(gateway=GATEWAY, reason="canceled").detail)
@@ -124,11 +126,11 @@ def _reported(item: Mapping[str, Any], kind: Kind, psp: str) -> Reported:
     taken = taken_of(item.get("amount"), psp)
     if taken.amount_minor <= 0:
         raise ValueError(f"the amount is {item.get('amount')!r}")
-    original, reason = item.get("originalReference"), item.get("reason")
+    original, reason, payment = item.get("originalReference"), item.get("reason"), payment_of(item)
     return Reported(
         kind=kind,
         gateway_payment_id=original if isinstance(original, str) and original else None,
-        payment_id=payment_id_in(item.get("merchantReference")),
+        payment_id=None if payment is None else payment[0],
         gateway_reference=psp,
         amount_minor=taken.amount_minor,
         currency=taken.currency,

@@ -12,6 +12,10 @@ KEY = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}:[a-z_]+(:undo|:stray:[0-9]+)?(:[0-9]+)
 """One of our keys of an attempt, where a gateway shows what it was given."""
 NUMBER = re.compile(r"[1-9][0-9]{0,18}")
 INT64_MAX = 2**63 - 1
+REFERENCE = re.compile(r"([1-9][0-9]{0,18})(?:-([1-9][0-9]{0,4}))?")
+"""A payment as an attempt to authorize it names it to a gateway: its number, and the attempt's where it is no first."""
+ATTEMPT = re.compile(r"[^:]+:authorize_gateway(?::stray)?:([1-9][0-9]{0,4})(?::[0-9]+)?")
+"""The key of a further attempt to authorize, or of what undoes an attempt that belongs to no step."""
 
 
 class Kind(enum.StrEnum):
@@ -73,3 +77,18 @@ def payment_id_in(text: object) -> int | None:
     if not isinstance(text, str) or not NUMBER.fullmatch(text):
         return None
     return int(text) if int(text) <= INT64_MAX else None
+
+
+def payment_reference(payment_id: int, key: str) -> str:
+    """Return the reference under which the attempt with this key authorizes a payment: no two attempts share one."""
+    further = ATTEMPT.fullmatch(key)
+    number = 1 if further is None else int(further[1])
+    return str(payment_id) if number == 1 else f"{payment_id}-{number}"
+
+
+def payment_reference_in(text: object) -> tuple[int, int] | None:
+    """Return the payment and the attempt that a reference names, else None."""
+    found = REFERENCE.fullmatch(text) if isinstance(text, str) else None
+    if found is None or int(found[1]) > INT64_MAX:
+        return None
+    return int(found[1]), int(found[2] or 1)

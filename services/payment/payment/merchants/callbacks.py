@@ -1,6 +1,7 @@
 """The webhooks of one account at a gateway. Every process stores them as they came, once each; none decides here.
 
-An authorization at Adyen is named by the number of its payment, so the adapter looks up which saga made that.
+An authorization at Adyen is named by the number of its payment and of the attempt, so the adapter looks up which saga
+made that. A refusal waits while the answer to its attempt's call may still come: it may be that of another request.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
 from sqlalchemy import Connection, Engine
@@ -22,7 +23,7 @@ from payment.gateways import adyen_webhooks, stripe_webhooks
 from payment.gateways.notices import Notice
 from payment.merchants.domain import MerchantPayment, MerchantPaymentState
 from payment.merchants.notices_table import NoticeFate, add_notice, has_failed
-from payment.merchants.tables import find_payments
+from payment.merchants.tables import find_payments, is_answered_later
 
 AUTHORIZE = "authorize_gateway"
 
@@ -92,22 +93,26 @@ class AdyenWebhooks:
         """Return what an item says; one that names its payment by number is of the saga that made it."""
         item = adyen_webhooks.items(body)[number]
         notice = adyen_webhooks.read(item, self.account, self.merchant_account)
-        claim, payment_id = notice.claim, adyen_webhooks.payment_id_of(item)
-        if claim is None or claim.key is not None or payment_id is None:
+        claim, named = notice.claim, adyen_webhooks.payment_of(item)
+        if claim is None or claim.key is not None or named is None:
             return notice
-        return self._of_payment(notice, claim, payment_id, item)
+        return self._of_payment(notice, claim, *named)
 
-    def _of_payment(self, notice: Notice, claim: Claim, payment_id: int, item: Mapping[str, Any]) -> Notice:
+    def _of_payment(self, notice: Notice, claim: Claim, payment_id: int, number: int) -> Notice:
         with self.engine.connect() as tx:
             payment = find_payments(tx, payment_ids=[payment_id]).found.get(payment_id)
-        if payment is None or payment.account != self.account:
-            return replace(notice, is_unknown=True)
-        return about_payment(notice, claim, payment)
+            if payment is None or payment.account != self.account:
+                return replace(notice, is_unknown=True)
+            about = about_payment(notice, claim, payment, number)
+            is_refusal = notice.event == "AUTHORISATION" and claim.outcome is Outcome.REFUSED
+            if is_refusal and about.claim is not None and is_answered_later(tx, about.claim.key or ""):
+                return replace(notice, is_unknown=True)
+        return about
 
 
-def about_payment(notice: Notice, claim: Claim, payment: MerchantPayment) -> Notice:
-    """Return what an item says that names its payment alone: it is about the attempt to authorize that. Pure."""
-    key = attempt_key(payment.saga_id, AUTHORIZE, 1)
+def about_payment(notice: Notice, claim: Claim, payment: MerchantPayment, number: int) -> Notice:
+    """Return what an item says that names its payment and an attempt: it is about that attempt to authorize. Pure."""
+    key = attempt_key(payment.saga_id, AUTHORIZE, number)
     if notice.event in ("AUTHORISATION", "TECHNICAL_CANCEL"):
         return replace(notice, claim=replace(claim, key=key))
     is_fence = notice.event == "CANCELLATION" and payment.state is MerchantPaymentState.REQUESTED

@@ -23,6 +23,9 @@ from payment.merchants.domain import (
     requested,
 )
 
+SENDS_UNANSWERED_MAX = 4
+"""So many sends of an attempt are waited for; an answer that has not come by then may never come."""
+
 
 def merchant_payments_table(metadata: MetaData) -> Table:
     """Return the payments of merchants."""
@@ -102,6 +105,14 @@ ACT = Statement("""
     WHERE merchant_payments.payment_id = row.payment_id
 """)
 
+ANSWERED_LATER = Statement("""
+    SELECT effects.saga_id FROM attempts
+    JOIN effects ON effects.saga_id = attempts.saga_id AND effects.step = attempts.step
+    WHERE attempts.key = %(key)s AND attempts.provider_id IS NULL AND attempts.number = effects.attempt
+        AND attempts.sends < %(sends_max)s
+        AND (effects.state = 'STARTED' OR effects.state = 'UNSURE' AND NOT effects.closing)
+""")
+
 LOCK_REFUNDS = Statement(f"""
     SELECT {REFUND.names} FROM merchant_refunds
     WHERE refund_id = ANY(CAST(%(refund_ids)s AS bigint[]))
@@ -164,6 +175,14 @@ def find_payments(
 ) -> MerchantPayments:
     """Return payments by their numbers, or by the sagas that made them, unlocked."""
     return _payments(FIND.rows(tx, {"payment_ids": sorted(payment_ids), "saga_ids": sorted(saga_ids)}))
+
+
+def is_answered_later(tx: Connection, key: str) -> bool:
+    """Return whether the attempt with this key has no answer yet, and gets one: its call is under way, or is repeated.
+
+    Until then the gateway's own id of it is not known, and what names another id may be about another request.
+    """
+    return bool(ANSWERED_LATER.rows(tx, {"key": key, "sends_max": SENDS_UNANSWERED_MAX}))
 
 
 def lock_payments(

@@ -23,7 +23,8 @@ MICRO_DIGITS: Final = 6
 AMOUNT: Final = r"\A-?[0-9]{1,12}(\.[0-9]{1,6})?\z"
 CURRENCY: Final = r"\A[A-Z]{3}\z"
 LOCAL_TIME: Final = r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?\z"
-PAYMENT_ID: Final = r"\A[0-9]{1,19}\z"
+PAYMENT_ID: Final = r"\A(?P<number>[0-9]{1,19})(?:-[0-9]{1,5})?\z"
+"""A payment's number; behind it that of the attempt, where that is a further one."""
 PAYMENT_ID_MAX: Final = 2**63 - 1
 """63 bits, as our payment ids have."""
 FIRST_LINE: Final = 2
@@ -85,7 +86,8 @@ def first_filled(*columns: Text) -> Text:
 def payment_ids(texts: Text) -> Text:
     """Return numbers of payments; null for a text that is none of ours."""
     is_ours = pc.fill_null(pc.match_substring_regex(texts, PAYMENT_ID), False)
-    numbers = pc.cast(pc.if_else(is_ours, texts, pa.scalar(None, pa.string())), pa.uint64())
+    named = pc.struct_field(pc.extract_regex(texts, PAYMENT_ID), "number")
+    numbers = pc.cast(pc.if_else(is_ours, named, pa.scalar(None, pa.string())), pa.uint64())
     is_short = pc.less_equal(numbers, pa.scalar(PAYMENT_ID_MAX, pa.uint64()))
     return pc.cast(pc.if_else(is_short, numbers, pa.scalar(None, pa.uint64())), pa.int64())
 
