@@ -168,3 +168,4 @@ def test_a_merchants_reference_that_is_no_number_of_ours_is_none() -> None:
         assert read_adyen(adyen(**{"Merchant Reference": text}))["payment_id"].to_pylist() == [None]
     largest = str(2**63 - 1)
     assert read_adyen(adyen(**{"Merchant Reference": largest}))["payment_id"].to_pylist() == [2**63 - 1]
+    assert read_adyen(adyen(**{"Merchant Reference": f"{largest}-2"}))["payment_id"].to_pylist() == [2**63 - 1]

@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from baraza import divergences
 from baraza.commands.options import COUNT_MAX, Commands, Home, Json, Saga, check_reason, command
 from baraza.references import referring, saga_of, sagas_of
 from baraza.repetition import done
 from baraza.streams import is_read
 from baraza.system import running
 from baraza.system.running import TRACKER_API
-from baraza.terminal import UsageRefusal, notify, put, put_json, put_table
+from baraza.terminal import Refusal, UsageRefusal, notify, put, put_json, put_table
 from saga_tracker.model import diagram
 
 if TYPE_CHECKING:
     from baraza.system.client import Api
+    from baraza.system.running import Running
     from saga_tracker.model.saga import SagaDefinition, StepDefinition
 
 app = Commands(no_args_is_help=True, help="Sagas, as the tracker knows them.")
@@ -38,6 +40,7 @@ The saga {saga} has one step in {service}, and is complete. The generated files 
 """What the skeleton's writer does next."""
 STATES = ("PENDING", "CONFIRMED", "CANCELLED_COMPENSATED", "NEEDS_REVIEW", "IN_DOUBT", "INCIDENT")
 PAGE_SAGAS = 100
+RECONCILIATION = "reconciliation"
 NOT_FOUND = 404
 APPEARS_WITHIN_S = 5.0
 """An order is on its timeline within a fraction of a second; a busy machine may take longer."""
@@ -86,24 +89,43 @@ def timeline(order: Referred, follow: Follow = False, home: Home = None, as_json
     """Show the timeline of a saga: every message under the one that caused it. That of an order names its returns.
 
     REFERENCE is its id, or a number of its payment or its shipment. The number of a merchant's payment names several
-    sagas (the payment, its capture, its refunds, its disputes): all are shown, the first one first.
+    sagas (the payment, its capture, its refunds, its disputes): all are shown, the first one first, and behind them
+    what the reconciliation found to differ from the gateway's books.
     """
     from baraza import timeline as tree
 
-    with running.find(home).api(TRACKER_API) as tracker:
+    found_stack = running.find(home)
+    with found_stack.api(TRACKER_API) as tracker:
         if follow:
             _follow(tracker, saga_of(tracker, order), as_json=as_json)
             return
-        names = [each["saga_id"] for each in reversed(sagas_of(tracker, order))]
+        referred = sagas_of(tracker, order)
+        names = [each["saga_id"] for each in reversed(referred)]
         found = [tracker.get(f"/v1/sagas/{name}/timeline") for name in names]
         others = referring(tracker, names[0]) if len(names) == 1 else []
+    differing = _divergences(found_stack, order.strip(), referred)
     if as_json:
-        put_json({**found[0], "referring": others} if len(found) == 1 else {"sagas": found})
+        shown = {**found[0], "referring": others} if len(found) == 1 else {"sagas": found}
+        put_json(shown if differing is None else {**shown, "divergences": differing})
         return
     for number, each in enumerate(found):
         if number:
             put("")
         tree.write(each, put, others)
+    for divergence in differing or ():
+        put(divergences.line(divergence))
+
+
+def _divergences(stack: Running, reference: str, sagas: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
+    """Return what differs of a merchant's payment; None for what is none. Without reconciliation the rest is shown."""
+    if not divergences.may_have(reference, sagas):
+        return None
+    try:
+        with stack.api(RECONCILIATION) as api:
+            return divergences.of_payment(api, reference)
+    except Refusal as error:
+        notify(f"Its divergences are not known: {error}")
+        return None
 
 
 @app.command("list")

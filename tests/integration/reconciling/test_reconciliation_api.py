@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any, cast
+from urllib.parse import urlencode
 
 import pytest
 from fastapi.testclient import TestClient
 
+from baraza import divergences
 from chassis.process.service import Dependencies
 from reconciliation import api
 from support.issuer import token, verifying
@@ -30,6 +32,16 @@ def call(client: TestClient, method: str, path: str, *, role: str = "finance", s
     answer = client.request(method, path, headers=headers, json=body or None)
     assert answer.status_code == status, answer.text
     return answer.json()
+
+
+class Finance:
+    """The API as the command line calls it."""
+
+    def __init__(self, client: TestClient) -> None:
+        self._client = client
+
+    def get(self, path: str, params: Mapping[str, str | int] | None = None) -> Any:
+        return call(self._client, "GET", f"{path}?{urlencode(params or {})}")
 
 
 ROUTES = (
@@ -79,6 +91,28 @@ def test_a_requested_run_is_made_read_and_its_divergence_closed_with_a_reason(
     assert books.run(account).open_count == 0
     (file,) = call(client, "GET", "/v1/feeds")["feeds"]
     assert (file["name"], file["line_count"], file["refusal"]) == ("a.csv", 1, None)
+
+
+def test_the_timeline_of_a_payment_has_its_divergences(books: Reconciled, client: TestClient) -> None:
+    account = books.account("stripe")
+    books.record(*both(capture(account, PAYMENT_ID, 500)), *both(capture(account, PAYMENT_ID + 1, 700)))
+    run = books.run(account, as_of=NOON + timedelta(days=30))
+    finance = Finance(client)
+    (found,) = divergences.of_payment(finance, str(PAYMENT_ID))
+    shown = divergences.line(found)
+    assert f"MISSING_AT_GATEWAY of CAPTURE at {account.name}, run {run.run}" in shown
+    assert shown.endswith(f"OPEN ({found['divergence_id']})")
+    call(client, "POST", f"/v1/divergences/{found['divergence_id']}/closure", reason="refunded by hand")
+    (explained,) = divergences.of_payment(finance, str(PAYMENT_ID))
+    assert "by fin-1: refunded by hand" in divergences.line(explained)
+    assert divergences.of_payment(finance, "1") == []
+
+
+def test_only_the_number_of_a_merchants_payment_has_divergences() -> None:
+    payment, order = [{"saga_id": "a", "type": "refund"}, {"saga_id": "b", "type": "payment"}], [{"type": "order"}]
+    assert divergences.may_have(str(PAYMENT_ID), payment)
+    assert not divergences.may_have(str(PAYMENT_ID), order)
+    assert not any(divergences.may_have(each, payment) for each in ("pay-1", str(2**63), "", "01JCZ3K8T0"))
 
 
 def test_a_run_of_an_account_that_is_not_there_fails_with_the_reason(books: Reconciled, client: TestClient) -> None:
