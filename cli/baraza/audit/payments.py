@@ -202,7 +202,7 @@ STATUS_IS_ITS_MONEY = Invariant(
             WHEN 'FAILED' THEN captured_minor = 0 AND held_captures_minor = 0 AND captures_in_transit_minor = 0
             ELSE captured_minor > 0 AND held_captures_minor = 0 AND captures_in_transit_minor = 0
                  AND CASE WHEN disputed_minor > 0 THEN status = 'DISPUTED'
-                          WHEN refunded_minor = 0 THEN status IN ('CAPTURED', 'SETTLED')
+                          WHEN refunded_minor = 0 THEN status = 'CAPTURED'
                           WHEN refunded_minor >= captured_minor THEN status = 'REFUNDED'
                           ELSE status = 'PARTLY_REFUNDED' END
             END
@@ -256,7 +256,7 @@ LEDGER_AND_PAYMENT = Invariant(
         UNION ALL
         SELECT payment_id, 'is ' || status || ' in the ledger, and payment never made it'
         FROM booked_payments
-        WHERE status IN ('AUTHORIZED', 'CAPTURED', 'PARTLY_REFUNDED', 'REFUNDED', 'SETTLED', 'DISPUTED')
+        WHERE status IN ('AUTHORIZED', 'CAPTURED', 'PARTLY_REFUNDED', 'REFUNDED', 'DISPUTED')
           AND payment_id NOT IN (SELECT payment_id FROM gateway_payments)
     """,
 )

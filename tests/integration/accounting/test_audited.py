@@ -102,7 +102,7 @@ BOTH_MORE = """
         ("holds-resolved-once", (BOTH_MORE,)),
         ("transfers-balanced", ("UPDATE accounts SET chart = 'shop' WHERE code = 'working'",)),
         ("payments-as-moved", ("INSERT INTO payments VALUES ('invented', 1, 'CAPTURED', now())",)),
-        ("payments-as-moved", ("UPDATE payments SET status = 'SETTLED'",)),
+        ("payments-as-moved", ("UPDATE payments SET status = 'REFUNDED'",)),
         ("payments-as-moved", ("DELETE FROM payments",)),
         ("payments-as-moved", ("UPDATE transfers SET payment_id = NULL WHERE payment_status = 'AUTHORIZED'",)),
         ("accounts-are-the-charts", ("UPDATE accounts SET kind = 'LIABILITY' WHERE code = 'bank'",)),

@@ -327,4 +327,4 @@ class CommitRefund(OfPayment):
         )
         entries = self.merchant.entries("refunded", {"refund": self.refund_minor}, self.currency)
         books.put_refund(replace(refund, state=RefundState.COMMITTED))
-        return books.book(source, entries=entries, moves=moved(payment, refunded.status(payment.status), refunded))
+        return books.book(source, entries=entries, moves=moved(payment, refunded.status, refunded))

@@ -19,14 +19,13 @@ class PaymentStatus(enum.StrEnum):
     CAPTURED = "CAPTURED"
     PARTLY_REFUNDED = "PARTLY_REFUNDED"
     REFUNDED = "REFUNDED"
-    SETTLED = "SETTLED"
     DISPUTED = "DISPUTED"
     VOIDED = "VOIDED"
     FAILED = "FAILED"
 
 
 RESERVED, AUTHORIZED, CAPTURED = PaymentStatus.RESERVED, PaymentStatus.AUTHORIZED, PaymentStatus.CAPTURED
-PARTLY_REFUNDED, REFUNDED, SETTLED = PaymentStatus.PARTLY_REFUNDED, PaymentStatus.REFUNDED, PaymentStatus.SETTLED
+PARTLY_REFUNDED, REFUNDED = PaymentStatus.PARTLY_REFUNDED, PaymentStatus.REFUNDED
 DISPUTED, VOIDED, FAILED = PaymentStatus.DISPUTED, PaymentStatus.VOIDED, PaymentStatus.FAILED
 GIVEN_BACK = frozenset({PARTLY_REFUNDED, REFUNDED, DISPUTED, FAILED})
 """What may follow once a payment is captured: a refund, a dispute, or a capture that fails days later."""
@@ -35,8 +34,7 @@ NEXT: Mapping[PaymentStatus | None, frozenset[PaymentStatus]] = {
     None: frozenset({RESERVED, AUTHORIZED, CAPTURED, FAILED}),
     RESERVED: frozenset({AUTHORIZED, CAPTURED, VOIDED, FAILED}),
     AUTHORIZED: frozenset({CAPTURED, VOIDED, FAILED}),
-    CAPTURED: GIVEN_BACK | {CAPTURED, SETTLED},
-    SETTLED: GIVEN_BACK | {SETTLED},
+    CAPTURED: GIVEN_BACK | {CAPTURED},
     PARTLY_REFUNDED: GIVEN_BACK | {CAPTURED},
     REFUNDED: GIVEN_BACK | {CAPTURED},
     DISPUTED: GIVEN_BACK | {CAPTURED},
@@ -71,7 +69,8 @@ class PaymentAmounts:
         """What may still be refunded. A dispute may have taken back more than was left."""
         return self.captured_minor - self.refunding_minor - self.refunded_minor - self.disputed_minor
 
-    def status(self, current: PaymentStatus) -> PaymentStatus:
+    @property
+    def status(self) -> PaymentStatus:
         """Return the status of a captured payment that has these amounts now."""
         if self.captured_minor <= 0:
             return PaymentStatus.FAILED
@@ -80,7 +79,7 @@ class PaymentAmounts:
         if self.refunded_minor > 0:
             is_all = self.refunded_minor >= self.captured_minor
             return PaymentStatus.REFUNDED if is_all else PaymentStatus.PARTLY_REFUNDED
-        return current if current is PaymentStatus.SETTLED else PaymentStatus.CAPTURED
+        return PaymentStatus.CAPTURED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

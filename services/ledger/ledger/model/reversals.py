@@ -93,7 +93,7 @@ class PostReversal(OfPayment):
             captured_minor=amounts.captured_minor - self.reversed_minor,
             fee_minor=amounts.fee_minor - fee_minor,
         )
-        return books.book(source, entries=entries, moves=moved(payment, left.status(payment.status), left))
+        return books.book(source, entries=entries, moves=moved(payment, left.status, left))
 
     def _refund_failed(self, books: Books, source: Source) -> Outcome:
         """Give a refund back to the merchant: what it owes first, the rest is available."""
@@ -112,7 +112,7 @@ class PostReversal(OfPayment):
         )
         left = replace(amounts, refunded_minor=amounts.refunded_minor - self.reversed_minor)
         books.put_refund(replace(refund, state=RefundState.FAILED))
-        return books.book(source, entries=entries, moves=moved(payment, left.status(payment.status), left))
+        return books.book(source, entries=entries, moves=moved(payment, left.status, left))
 
     def _expired(self, books: Books, source: Source) -> Outcome:
         """Release what is held. Of a captured payment, or one that has ended, nothing is held any more."""
@@ -156,13 +156,13 @@ class PostReversal(OfPayment):
         entries = self.merchant.entries("dispute_won", given, self.currency)
         left = replace(amounts, disputed_minor=amounts.disputed_minor - dispute.amount_minor)
         books.put_dispute(replace(dispute, state=DisputeState.WON))
-        return books.book(source, entries=entries, moves=moved(payment, left.status(payment.status), left))
+        return books.book(source, entries=entries, moves=moved(payment, left.status, left))
 
     def _lost(self, books: Books, source: Source) -> Outcome:
         """Keep what the dispute took: there is nothing more to book, and the payment stays disputed."""
         payment, amounts = self.owned(books)
         books.put_dispute(replace(self._open_dispute(books), state=DisputeState.LOST))
-        return books.book(source, moves=moved(payment, amounts.status(payment.status)))
+        return books.book(source, moves=moved(payment, amounts.status))
 
     def _open_dispute(self, books: Books) -> Dispute:
         dispute = books.disputes.get(self.dispute_id)
