@@ -5,10 +5,10 @@ FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[]), CAST($4 
 ON CONFLICT (account, dedupe) DO NOTHING
 RETURNING id;
 
--- FAILED_CAPTURE
+-- FAILED_BEFORE
 SELECT id
 FROM gateway_notices
-WHERE account = $1 AND gateway_reference = $2 AND kind = 'CAPTURE_FAILED' AND fate = 'REPORTED';
+WHERE account = $1 AND gateway_reference = $2 AND kind IN ('CAPTURE_FAILED', 'REFUND_FAILED') AND fate = 'REPORTED';
 
 -- CAPTURES
 SELECT id

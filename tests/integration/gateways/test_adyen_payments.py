@@ -23,6 +23,7 @@ from messages.payment import (
     LateCaptured,
 )
 from messages.saga import ReversalCompleted, SagaFenced, StepAwaited, StepContradicted
+from payment.main import NOTICES
 from payment.merchants.reporting import on_reversal_ended, on_reversal_reported
 from payment.merchants.steps import AUTHORIZE_GATEWAY
 from support.adyen_books import AdyenBooks
@@ -419,8 +420,29 @@ def test_a_capture_that_succeeds_after_it_had_failed_calls_a_person(paying: Payi
     captured(paying, books)
     paying.take(said(books, paying, "CAPTURE_FAILED", "captures"))
     paying.report()
-    paying.take(said(books, paying, "CAPTURE", "captures", eventDate="2026-05-09T08:00:00+02:00"))
+    again = said(books, paying, "CAPTURE", "captures", eventDate="2026-05-09T08:00:00+02:00")
+    paying.take(again)
+    paying.take(again)
     assert paying.all_fates()[-1] == ("CAPTURE", "STRANGE")
+    with paying.engine.connect() as tx:
+        assert [row for row in NOTICES.query(tx) if row[:2] == (ADYEN, "STRANGE")], "GatewayReportStrange reads it"
+    paying.take(said(books, paying, "CAPTURE_FAILED", "captures", eventDate="2026-05-10T08:00:00+02:00"))
+    assert (paying.report(), paying.fates()[-1]) == ([], ("CAPTURE_FAILED", "STRANGE")), (
+        "nor is a second failure booked"
+    )
+
+
+def test_a_refund_that_succeeds_after_it_had_failed_calls_a_person(paying: Paying, books: AdyenBooks) -> None:
+    captured(paying, books)
+    refund, amount = paying.of_saga(), {"currency": "EUR", "value": 2_000}
+    refund.run(refund.refund(2_000, paying.saga_id))
+    refund.webhook(said(books, paying, "REFUND", "refunds", amount=amount))
+    paying.take(said(books, paying, "REFUND_FAILED", "refunds", amount=amount))
+    (reported,) = paying.report()
+    assert (reported.kind, paying.row().refunded_minor) == ("REFUND_FAILED", 0)
+    again = said(books, paying, "REFUND", "refunds", amount=amount, eventDate="2026-05-09T08:00:00+02:00")
+    assert refund.webhook(again) == []
+    assert (paying.all_fates()[-1], paying.row().refunded_minor) == (("REFUND", "STRANGE"), 0)
 
 
 def test_a_failure_that_is_read_after_the_second_success_calls_a_person(paying: Paying, books: AdyenBooks) -> None:

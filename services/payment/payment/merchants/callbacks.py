@@ -171,15 +171,17 @@ class GatewayCallbacks:
         elif notice.reported is not None:
             fate = NoticeFate.WAITING
         if self._is_success_after_failure(tx, notice):
-            # The ledger has taken the money back. As evidence of a success that is known it would be passed over.
+            # The ledger has taken the money back. As evidence of a success that is known it would be passed over. It is
+            # not booked by itself either: only its time tells it from the first success, sent again, and that is not
+            # signed.
             fate = NoticeFate.STRANGE
-            log.error("A capture that had failed has succeeded; a person decides.", reference=notice.reference)
+            log.error("A success is told after its failure; a person decides.", reference=notice.reference)
         is_new = add_notice(tx, received, notice, fate)
         return is_new and fate is NoticeFate.EVIDENCE
 
     def _is_success_after_failure(self, tx: Connection, notice: Notice) -> bool:
         claim = notice.claim
-        if notice.event != "CAPTURE" or claim is None or claim.outcome is not Outcome.SUCCEEDED:
+        if notice.event not in ("CAPTURE", "REFUND") or claim is None or claim.outcome is not Outcome.SUCCEEDED:
             return False
         return has_failed(tx, self.account, notice.reference or "")
 

@@ -165,9 +165,10 @@ ADD = Statement(f"""
     RETURNING id
 """)
 
-FAILED_CAPTURE = Statement("""
+FAILED_BEFORE = Statement("""
     SELECT id FROM gateway_notices
-    WHERE account = %(account)s AND gateway_reference = %(reference)s AND kind = 'CAPTURE_FAILED' AND fate = 'REPORTED'
+    WHERE account = %(account)s AND gateway_reference = %(reference)s
+        AND kind IN ('CAPTURE_FAILED', 'REFUND_FAILED') AND fate = 'REPORTED'
 """)
 
 CAPTURES = Statement("""
@@ -237,9 +238,9 @@ def add_notice(tx: Connection, received: Received, notice: Notice, fate: NoticeF
     return bool(ADD.rows(tx, NOTICE.parameters([row])))
 
 
-def has_failed(tx: Connection, account: str, capture: str) -> bool:
-    """Return whether a capture, by the gateway's id of it, was reported as failed."""
-    return bool(FAILED_CAPTURE.rows(tx, {"account": account, "reference": capture}))
+def has_failed(tx: Connection, account: str, reference: str) -> bool:
+    """Return whether a capture or a refund, by the gateway's id of it, was reported as failed."""
+    return bool(FAILED_BEFORE.rows(tx, {"account": account, "reference": reference}))
 
 
 def has_succeeded_again(tx: Connection, account: str, capture: str) -> bool:
