@@ -16,6 +16,11 @@ SET acting_saga_id = row.saga_id
 FROM unnest(CAST($1 AS bigint[]), CAST($2 AS text[])) AS row (payment_id, saga_id)
 WHERE merchant_payments.payment_id = row.payment_id;
 
+-- ANSWERED_LATER
+SELECT effects.saga_id
+FROM attempts JOIN effects ON effects.saga_id = attempts.saga_id AND effects.step = attempts.step
+WHERE attempts.key = $1 AND attempts.provider_id IS NULL AND attempts.number = effects.attempt AND attempts.sends < $2 AND (effects.state = 'STARTED' OR effects.state = 'UNSURE' AND NOT effects.closing);
+
 -- LOCK_REFUNDS
 SELECT refund_id, payment_id, saga_id, currency, amount_minor, state, gateway_refund_id
 FROM merchant_refunds
