@@ -113,7 +113,7 @@ def _decide(
     refund = None if payment is None else _refund_of(report, payment, payments.refunds)
     is_acting = payment is not None and payment.acting_saga_id in acting
     follows = decided(report, payment, refund, is_acting=is_acting, now=now)
-    if follows.fate is NoticeFate.REPORTED and _is_overtaken(report, tx):
+    if follows.fate in (NoticeFate.REPORTED, NoticeFate.NEEDLESS) and _is_overtaken(report, tx):
         follows = Decided(fate=NoticeFate.STRANGE)
     if follows.fate is NoticeFate.EVIDENCE:
         _store_evidence(report, tx, now)
@@ -125,7 +125,10 @@ def _decide(
 
 
 def _is_overtaken(report: StoredReport, tx: Connection) -> bool:
-    """Return whether a capture's failure is read after a second success of it: which one is true, a person decides."""
+    """Return whether a capture's failure is read after a second success of it: which one is true, a person decides.
+
+    It may be a second failure as well, after a person has booked the second success.
+    """
     reported = report.reported
     is_failure = reported.kind is Kind.CAPTURE_FAILED
     return is_failure and has_succeeded_again(tx, report.account, reported.gateway_reference)
