@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from chassis.saga.attempts import Cancel
 from chassis.saga.effects import OPEN, EffectState
 from payment.gateways.port import Authorize, Refund, Requested, Void
 from proof.gateway_lanes import UNDO, GatewayState
@@ -52,11 +51,10 @@ def is_settled(state: GatewayState) -> bool:
     return not (state.has_failed and main.state is EffectState.DONE) or undo is not None
 
 
-def is_left_to_a_person(state: GatewayState, charged: int, sends_max: int) -> bool:
-    """Return whether all sends of a lane are used up, or nothing was ever charged and the cancel found nothing."""
+def is_left_to_a_person(state: GatewayState, sends_max: int) -> bool:
+    """Return whether all sends of a lane are used up."""
     for lane in state.lanes:
-        if lane is not None and lane.state in OPEN and not lane.calls and not state.under_way:
-            current = lane.row.current
-            if current.sends >= sends_max or (current.cancel is Cancel.REFUSED and not charged):
-                return True
+        is_quiet = lane is not None and lane.state in OPEN and not lane.calls and not state.under_way
+        if lane is not None and is_quiet and lane.row.current.sends >= sends_max:
+            return True
     return False

@@ -288,8 +288,7 @@ class GatewayModel:
 
     def is_end(self, state: GatewayState) -> bool:
         """Return whether nothing is owed."""
-        charged = count(state, self.request)
-        return state.is_late or is_left_to_a_person(state, charged, self.policy.sends_max) or is_settled(state)
+        return state.is_late or is_left_to_a_person(state, self.policy.sends_max) or is_settled(state)
 
 
 def _at_attempt(change: Change, number: int) -> Change:

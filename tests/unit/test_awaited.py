@@ -95,9 +95,9 @@ def proves(outcome: Outcome, attempt: int = 1, detail: str | None = None) -> Evi
     return Evidence(attempt=attempt, outcome=outcome, detail=detail)
 
 
-def due(awaited: AwaitedEffect, policy: AwaitedPolicy, *, lane_is_open: bool = True) -> Change:
-    deadline_at = LATER + timedelta(seconds=4)
-    return on_due(awaited, policy, now=LATER, deadline_at=deadline_at, lane_is_open=lane_is_open)
+def due(awaited: AwaitedEffect, policy: AwaitedPolicy, *, lane_is_open: bool = True, at: datetime = LATER) -> Change:
+    deadline_at = at + timedelta(seconds=4)
+    return on_due(awaited, policy, now=at, deadline_at=deadline_at, lane_is_open=lane_is_open)
 
 
 def test_a_trigger_begins_attempt_one_and_is_sent_only_behind_its_published_step_awaited() -> None:
@@ -299,6 +299,29 @@ def test_a_closing_step_sends_nothing_any_more(policy: AwaitedPolicy, state: Eff
 
 
 # Rule 6: who is mute while closing.
+
+
+@pytest.mark.parametrize("state", [UNSURE, SENT])
+def test_a_closing_step_whose_cancel_is_refused_is_sent_again_where_nothing_else_settles_it(state: EffectState) -> None:
+    policy = replace(CANCELLABLE, settles_by_sending=True, sends_within=timedelta(hours=20))
+    closing = on_fenced(an_awaited(state), policy).after
+    assert due(closing, policy).acts == (Act.CANCEL,), "as long as its cancel is not answered"
+    refused = on_evidence(closing, policy, proves(Outcome.CANCEL_REFUSED)).after
+    assert due(refused, policy).acts == (Act.QUERY,), "a query comes first"
+    not_found = on_not_found(refused, policy, 1).after
+    assert due(not_found, CANCELLABLE).acts == (Act.QUERY,)
+    again = due(not_found, policy)
+    assert (again.acts, again.after.current.sends, again.after.effect.closing) == ((Act.SEND_AGAIN,), 2, True)
+    done = on_evidence(again.after, policy, proves(Outcome.SUCCEEDED))
+    assert (done.after.effect.state, done.acts) == (DONE, (Act.WAKE,)), "its success is undone, and not published"
+    assert on_evidence(again.after, policy, proves(Outcome.REFUSED)).after.effect.state is REJECTED
+    assert due(not_found, policy, at=NOW + timedelta(hours=21)).acts == (Act.QUERY,), "the key may be gone"
+
+
+def test_only_a_step_that_can_be_cancelled_and_undone_is_sent_again_while_closing() -> None:
+    for policy in (NO_RETURN, UNDOABLE):
+        with pytest.raises(ValueError, match="cancelled and undone"):
+            replace(policy, settles_by_sending=True)
 
 
 def test_an_outcome_of_a_closing_step_is_published_only_where_nothing_undoes_it() -> None:

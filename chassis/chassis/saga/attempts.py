@@ -76,6 +76,9 @@ class AwaitedPolicy:
     ``void_is_final``: what is voided there never succeeds any more. A success that is told later is of before the void,
     as a cancel voids also what had succeeded, so it contradicts nothing. Nor does a void that is told of what is done
     in a saga that is fenced: its undo is such a void.
+    ``settles_by_sending``: where a cancel is refused and no query finds the attempt, a closing step sends it once more
+    under its key, of which nothing else can be learned. Its answer is that to the request before, or it is executed
+    now, and then undone as any step of a saga that is fenced.
     """
 
     no_return: bool
@@ -86,10 +89,13 @@ class AwaitedPolicy:
     not_found_is_proof: bool = False
     sends_within: timedelta | None = None
     void_is_final: bool = False
+    settles_by_sending: bool = False
 
     def __post_init__(self) -> None:
         if self.attempts_max < 1 or self.sends_max < 1:
             raise ValueError(f"{self.attempts_max} attempts of {self.sends_max} sends; each is at least 1.")
+        if self.settles_by_sending and (self.no_return or not self.can_cancel):
+            raise ValueError("Only a step that can be cancelled and undone is sent again while its saga is fenced.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,8 +7,9 @@ Pure: no I/O, no clock, no randomness. The rules:
 - A new attempt follows only after the one before is proven to have failed.
 - Evidence comes through several doors (callback, query, statement, a clerk with proof), in any order, repeated, and
   before the acknowledgement. Every door leads to :func:`on_evidence`.
-- A step of a saga that is being fenced is *closing*: it sends nothing any more. Its outcome is published only where
-  nothing can undo it, since its saga then goes forward.
+- A step of a saga that is being fenced is *closing*: it sends nothing any more, except to learn what nothing else can
+  tell (``settles_by_sending``). Its outcome is published only where nothing can undo it, since its saga then goes
+  forward.
 - An outcome that contradicts the one before never turns a row round. It is published, once for each attempt. A second
   success with other details contradicts the first.
 """
@@ -209,12 +210,14 @@ def on_due(
 
 
 def may_send_again(awaited: AwaitedEffect, policy: AwaitedPolicy, deadline_at: datetime | None = None) -> bool:
-    """Return whether the same attempt may be sent once more: UNSURE, not closing, not found, and sends are left.
+    """Return whether the same attempt may be sent once more: UNSURE, not found, and sends are left.
 
+    It is not closing, or only another send settles it.
     Its provider must know its key until ``deadline_at``. Where it is not known when that was first sent, it may not.
     """
     effect, current = awaited.effect, awaited.current
     is_unsure = effect.state is EffectState.UNSURE and not effect.closing
+    is_unsure = is_unsure or _is_settled_by_sending(awaited, policy)
     if policy.sends_within is not None:
         if current.first_sent_at is None or deadline_at is None:
             return False
@@ -226,9 +229,18 @@ def on_not_found(awaited: AwaitedEffect, policy: AwaitedPolicy, number: int) -> 
     """A query found nothing. A request may still be under way, so this only allows the same attempt again."""
     if policy.not_found_is_proof:
         return on_evidence(awaited, policy, Evidence(attempt=number, outcome=Outcome.ABSENT))
-    if awaited.effect.state is not EffectState.UNSURE or number != awaited.effect.attempt:
+    may_be_sent = awaited.effect.state is EffectState.UNSURE or _is_settled_by_sending(awaited, policy)
+    if not may_be_sent or number != awaited.effect.attempt:
         return Change(after=awaited)
     return Change(after=_with_attempt(awaited, replace(awaited.current, was_not_found=True)))
+
+
+def _is_settled_by_sending(awaited: AwaitedEffect, policy: AwaitedPolicy) -> bool:
+    """Return whether a closing step is sent again: its cancel is refused. That a cancel was accepted made it SENT."""
+    effect = awaited.effect
+    if not policy.settles_by_sending or effect.state not in (EffectState.UNSURE, EffectState.SENT):
+        return False
+    return effect.closing and awaited.current.cancel is Cancel.REFUSED
 
 
 def on_missing(awaited: AwaitedEffect, policy: AwaitedPolicy, number: int, statement: Statement) -> Change:

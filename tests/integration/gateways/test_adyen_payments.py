@@ -358,6 +358,41 @@ def test_a_cancel_that_is_refused_leaves_the_step_in_doubt(paying: Paying, stub:
     assert not paying.authorizing.startswith("FENCED")
 
 
+def in_doubt(paying: Paying, stub: GatewayStub, *scripted: Answer) -> None:
+    """Lose the answer to the authorization, fail the saga, and let Adyen refuse the cancel by our reference."""
+    paying.authorize()
+    stub.scripted = [LOST, *scripted]
+    paying.run()
+    paying.acknowledge()
+    paying.fence()
+    paying.run(paying.wait(10))
+    own = {"merchantReference": str(paying.payment_id), "success": "false"}
+    paying.webhook(notification(item("TECHNICAL_CANCEL", f"C{paying.payment_id}", **own)))
+    paying.run()
+
+
+@pytest.mark.parametrize("result", ["Authorised", "Refused"])
+def test_a_payment_that_never_arrived_is_settled_by_its_key_and_what_it_authorizes_is_undone(
+    paying: Paying, books: AdyenBooks, stub: GatewayStub, result: str
+) -> None:
+    books.results[paying.token] = result
+    in_doubt(paying, stub)
+    assert books.payments == {}
+    for _ in range(4):
+        paying.run(paying.wait(300))
+    sent = [each.key for each in stub.got if each.line == "POST /v72/payments"]
+    assert sent == [paying.key] * 2, "the same key, so that what did arrive is not authorized twice"
+    answer = [each for each in paying.published if isinstance(each, SagaFenced)][-1].steps[0].state
+    assert (answer, len(books.payments)) == ("DONE" if result == "Authorised" else "REJECTED", 1)
+    assert not [each for each in paying.published if isinstance(each, GatewayAuthorized | GatewayDeclined)]
+    if result == "Authorised":
+        paying.compensate()
+        paying.run()
+        paying.webhook(said(books, paying, "CANCELLATION", "cancels"))
+        (voided,) = [each for each in paying.published if isinstance(each, AuthorizationVoided)]
+        assert (voided.undone, paying.row().state) == (True, "VOIDED")
+
+
 def test_a_compensation_is_replied_to_once_the_webhook_proves_the_cancel(paying: Paying, books: AdyenBooks) -> None:
     paying.authorized()
     paying.compensate()
@@ -428,7 +463,7 @@ def test_a_capture_that_succeeds_after_it_had_failed_calls_a_person(paying: Payi
         assert [row for row in NOTICES.query(tx) if row[:2] == (ADYEN, "STRANGE")], "GatewayReportStrange reads it"
     paying.take(said(books, paying, "CAPTURE_FAILED", "captures", eventDate="2026-05-10T08:00:00+02:00"))
     assert (paying.report(), paying.fates()[-1]) == ([], ("CAPTURE_FAILED", "STRANGE")), (
-        "nor is a second failure booked"
+        "a second failure is not passed over"
     )
 
 

@@ -154,6 +154,7 @@ def _authorizing(gateways: Gateways) -> AwaitedStep[AuthorizeGateway, Authorize,
             sends_max=SENDS_MAX,
             sends_within=SENDS_WITHIN,
             void_is_final=True,
+            settles_by_sending=True,
         ),
         ladder=AUTHORIZING,
         call=AwaitedCall(
