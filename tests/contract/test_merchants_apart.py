@@ -12,7 +12,6 @@ from typing import Any, cast
 
 import pytest
 from fastapi import FastAPI
-from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
 import ledger.api
@@ -23,16 +22,18 @@ import risk.api
 from chassis.http.auth import Verifier
 from chassis.process import service
 from chassis.process.service import Dependencies
+from notifier.endpoint_api import Resources
 from support.issuer import token, verifying
 
 UNUSED = cast(Any, None)
+RESOURCES = Resources(engine=UNUSED, codec=UNUSED, caller=UNUSED, sealing=UNUSED, clock=UNUSED)
 PARAMETER = re.compile(r"\{[^}]+\}")
 APPS: Mapping[str, Callable[[Dependencies], FastAPI]] = {
     "ledger": ledger.api.application,
     "payment": payment.api.application,
     "reconciliation": reconciliation.api.application,
     "risk": lambda made: risk.api.application(made, UNUSED),
-    "notifier, for staff": lambda made: service.api("Notifier", made, notifier.api.routers(UNUSED)[1]),
+    "notifier, for staff": lambda made: service.api("Notifier", made, notifier.api.routers(RESOURCES)[1]),
 }
 EXAMPLE = "1"
 """What stands for a parameter of a path. A caller is refused before it is read."""
@@ -46,8 +47,7 @@ def verifier() -> Iterator[Verifier]:
 
 def routes_of(app: FastAPI) -> list[tuple[str, str]]:
     """Return the method and the path of every route that an app declares."""
-    found = [each for each in app.routes if isinstance(each, APIRoute)]
-    return [(method, each.path) for each in found for method in sorted(each.methods)]
+    return [(method.upper(), path) for path, item in app.openapi()["paths"].items() for method in item]
 
 
 @pytest.mark.parametrize("roles", [("merchant", "test"), ("merchant", "live"), ("customer",)], ids="-".join)
