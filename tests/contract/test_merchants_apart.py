@@ -58,6 +58,6 @@ def test_a_merchant_has_access_to_no_route_for_staff(name: str, roles: tuple[str
     assert len(routes) >= 4, "the routes are derived from the app"
     headers = {"Authorization": f"Bearer {token('shop', *roles)}"}
     for method, path in routes:
-        sent = None if method in ("GET", "DELETE") else {}
+        sent: dict[str, str] | None = None if method in ("GET", "DELETE") else {}
         answer = client.request(method, PARAMETER.sub(EXAMPLE, path), json=sent, headers=headers)
         assert answer.status_code == 403, (method, path, answer.text)

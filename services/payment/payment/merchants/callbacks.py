@@ -172,10 +172,10 @@ class GatewayCallbacks:
             fate = NoticeFate.WAITING
         if self._is_success_after_failure(tx, notice):
             # The ledger has taken the money back. As evidence of a success that is known it would be passed over. It is
-            # not booked by itself either: only its time tells it from the first success, sent again, and that is not
+            # not booked by itself either: it differs from the first success, sent again, only by its time, and that is not
             # signed.
             fate = NoticeFate.STRANGE
-            log.error("A success is told after its failure; a person decides.", reference=notice.reference)
+            log.error("A success is reported after its failure; a person decides.", reference=notice.reference)
         is_new = add_notice(tx, received, notice, fate)
         return is_new and fate is NoticeFate.EVIDENCE
 

@@ -38,6 +38,15 @@ SENDS_WITHIN: Final = timedelta(hours=20)
 SENDS_MAX: Final = 12
 WAITS_S = (2, 5, 15, 30, 60, 120, 300, 900, 3_600, 3 * 3_600, 6 * 3_600)
 DAY_S: Final = 86_400
+AUTHORIZATION_POLICY = AwaitedPolicy(
+    no_return=False,
+    can_cancel=True,
+    attempts_max=3,
+    sends_max=SENDS_MAX,
+    sends_within=SENDS_WITHIN,
+    void_is_final=True,
+    settles_by_sending=True,
+)
 AUTHORIZING = Ladder(waits_s=WAITS_S, ends_after_s=7 * DAY_S)
 CAPTURING = Ladder(waits_s=WAITS_S, ends_after_s=7 * DAY_S)
 REFUNDING = Ladder(waits_s=(*WAITS_S, DAY_S), ends_after_s=14 * DAY_S)
@@ -147,15 +156,7 @@ def _authorizing(gateways: Gateways) -> AwaitedStep[AuthorizeGateway, Authorize,
     return AwaitedStep(
         name=AUTHORIZE_GATEWAY,
         triggers=(merchant_payment.AUTHORIZATION,),
-        policy=AwaitedPolicy(
-            no_return=False,
-            can_cancel=True,
-            attempts_max=3,
-            sends_max=SENDS_MAX,
-            sends_within=SENDS_WITHIN,
-            void_is_final=True,
-            settles_by_sending=True,
-        ),
+        policy=AUTHORIZATION_POLICY,
         ladder=AUTHORIZING,
         call=AwaitedCall(
             prepare=authorizations,
