@@ -26,7 +26,7 @@ WAITS_FOR_PARTITIONS = "/readyz"
 """It may answer 503 at any time; the stack's own start waits for it."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ended(besieged: Shop) -> str:
     """An order with a row in every service."""
     order_id = besieged.place(points=50).order_id
