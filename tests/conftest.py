@@ -11,6 +11,7 @@ import random
 import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -28,6 +29,7 @@ PARTITIONS = 3
 TIMEOUT_FACTOR = 0.25
 """A saga's timeouts in tests are 4 to 8 s, which still leaves time to settle a call of 4 s."""
 SEED_MAX = 2**32
+TESTS = Path(__file__).parent
 
 settings.register_profile(
     "baraza", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -45,6 +47,16 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.hypothesis_seed = str(random.randrange(SEED_MAX))
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
+
+
+FOLDERS = ("unit", "contract", "proof", "bench", "integration", "fuzz", "fault", "deploy", "scenario")
+"""The order of the tests: the fastest first, and those that measure before the first stack is up."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the modules that use the system last, so that it does not idle beside tests with a stack of their own."""
+    last = {item.path for item in items if "system" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: (item.path in last, FOLDERS.index(item.path.relative_to(TESTS).parts[0])))
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -1,6 +1,6 @@
 """Adyen in the model: payments under keys that it keeps, modifications that are only received, and webhooks.
 
-What a modification leads to is told by its webhook alone, under its own reference or the payment's.
+Only a webhook reports what a modification leads to, under its own reference or the payment's.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from proof.gateway_calls import Answer, Asked
-from proof.gateway_world import AMOUNT_MINOR, CURRENCY, PAYMENT_ID, Arrival, Taken
+from proof.gateway_books import AMOUNT_MINOR, CURRENCY, PAYMENT_ID, Arrival, Taken
+from proof.gateway_calls import Answer, GatewayRequest
 
 MERCHANT_ACCOUNT: Final = "Shop"
 RESULTS = {"authorised": "Authorised", "refused": "Refused", "received": "Received"}
@@ -45,7 +45,7 @@ class Modification:
 
 
 @dataclass(frozen=True, slots=True)
-class AdyenWorld:
+class AdyenBooks:
     """What Adyen has. ``fails_later`` lets a capture fail after it succeeded, and succeed again."""
 
     payments: tuple[AdyenPayment, ...] = ()
@@ -67,16 +67,16 @@ class AdyenWorld:
             capture_failed=states.count("capture failed"),
         )
 
-    def a_day_later(self) -> AdyenWorld:
+    def a_day_later(self) -> AdyenBooks:
         """Return it as it is: Adyen keeps its keys for a week, and by then the ladder has ended."""
         return self
 
-    def refused_before(self) -> AdyenWorld:
+    def refused_before(self) -> AdyenBooks:
         """Return it with a webhook of an older attempt at the same payment, which was refused."""
         item = {"eventCode": "AUTHORISATION", "success": "false", "pspReference": "OLDER"}
         return self._with_event({**item, "merchantReference": str(PAYMENT_ID)})
 
-    def going_on(self) -> Iterator[tuple[str, AdyenWorld]]:
+    def going_on(self) -> Iterator[tuple[str, AdyenBooks]]:
         """Yield what happens without a request."""
         for number, payment in enumerate(self.payments):
             if payment.state == "received":
@@ -93,7 +93,7 @@ class AdyenWorld:
             if each.state == "received":
                 yield self._carried_out(number, each)
 
-    def arriving(self, asked: Asked) -> Iterator[Arrival[AdyenWorld]]:
+    def arriving(self, asked: GatewayRequest) -> Iterator[Arrival[AdyenBooks]]:
         """Yield what a request may lead to, and its answer."""
         assert asked.key is not None, "every request has a key"
         known = next((answer for key, answer in self.stored if key == asked.key), None)
@@ -105,7 +105,7 @@ class AdyenWorld:
         for what, after, answer in self._executed(asked):
             yield what, replace(after, stored=after.stored | {(asked.key, answer)}), answer
 
-    def _executed(self, asked: Asked) -> Iterator[Arrival[AdyenWorld]]:
+    def _executed(self, asked: GatewayRequest) -> Iterator[Arrival[AdyenBooks]]:
         path = asked.path.split("/")[1:]
         if path == ["payments"]:
             number, reference = len(self.payments), asked.given["reference"]
@@ -122,7 +122,7 @@ class AdyenWorld:
         after = replace(self, modifications=(*self.modifications, change))
         yield ": received", after, Answer(201, json.dumps({**body, **about}))
 
-    def _carried_out(self, number: int, change: Modification) -> tuple[str, AdyenWorld]:
+    def _carried_out(self, number: int, change: Modification) -> tuple[str, AdyenBooks]:
         target = (0 if self.payments else None) if change.payment is None else change.payment
         state = None if target is None else self.payments[target].state
         after, is_done = self, False
@@ -139,26 +139,26 @@ class AdyenWorld:
         told = after._told(CODES[change.kind], number, target, is_done=is_done)
         return f"Adyen carries out {change.kind}: {change.state}", told
 
-    def _decided(self, number: int, state: str) -> AdyenWorld:
+    def _decided(self, number: int, state: str) -> AdyenBooks:
         after = self._become(number, state)
         item = {"eventCode": "AUTHORISATION", "success": _text(state == "authorised"), "pspReference": psp(number)}
         return after._with_event({**item, "merchantReference": self.payments[number].reference})
 
     def _told(
         self, code: str, modification: int, payment: int | None, *, is_done: bool, date: str = "2026-01-01"
-    ) -> AdyenWorld:
+    ) -> AdyenBooks:
         of_payment = str(PAYMENT_ID) if payment is None else self.payments[payment].reference
         reference = of_payment if self.names_payment else self.modifications[modification].reference
         item: dict[str, Any] = {"eventCode": code, "success": _text(is_done), "pspReference": f"MOD{modification}"}
         item |= {"merchantReference": reference, "eventDate": date}
         return self._with_event(item if payment is None else {**item, "originalReference": psp(payment)})
 
-    def _with_event(self, item: Mapping[str, Any]) -> AdyenWorld:
+    def _with_event(self, item: Mapping[str, Any]) -> AdyenBooks:
         full = {"merchantAccountCode": MERCHANT_ACCOUNT, "amount": _amount(), **item}
         body = json.dumps({"notificationItems": [{"NotificationRequestItem": full}]}, sort_keys=True)
         return replace(self, events=self.events | {body.encode()})
 
-    def _become(self, number: int, state: str) -> AdyenWorld:
+    def _become(self, number: int, state: str) -> AdyenBooks:
         payments = (*self.payments[:number], replace(self.payments[number], state=state), *self.payments[number + 1 :])
         return replace(self, payments=payments)
 
@@ -168,8 +168,8 @@ def psp(number: int) -> str:
     return f"PSP{number}"
 
 
-def _capture(world: AdyenWorld) -> int:
-    return next(number for number, each in enumerate(world.modifications) if each.kind == "captures")
+def _capture(books: AdyenBooks) -> int:
+    return next(number for number, each in enumerate(books.modifications) if each.kind == "captures")
 
 
 def _amount() -> Mapping[str, Any]:

@@ -20,7 +20,7 @@ ACCOUNT: Final = "account"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class GatewayRequest:
     """A request of an adapter. ``fields`` are those of its form or of its body, as JSON."""
 
     method: str
@@ -59,7 +59,7 @@ NO_ANSWER = Answer(None)
 class _Pending(BaseException):
     """A request has no answer yet. It is no Exception: no adapter may handle it."""
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: GatewayRequest) -> None:
         super().__init__(asked.path)
         self.asked = asked
 
@@ -85,7 +85,7 @@ class ScriptedAccount:
         """Return the next answer."""
         if not self._answers:
             given: Mapping[str, object] = dict(form or ()) if body is None else body
-            raise _Pending(Asked(method, path, key, json.dumps(given, sort_keys=True)))
+            raise _Pending(GatewayRequest(method, path, key, json.dumps(given, sort_keys=True)))
         return self._answers.pop().read()
 
 
@@ -103,7 +103,7 @@ class Call:
     is_fresh: bool | None = None
 
 
-Reached: TypeAlias = Asked | QueryAnswer | Unavailable | UnforeseenAnswer
+Reached: TypeAlias = GatewayRequest | QueryAnswer | Unavailable | UnforeseenAnswer
 
 
 def reached(gateway: Gateway, call: Call, request: Requested, key: str) -> Reached:

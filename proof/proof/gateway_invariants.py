@@ -11,7 +11,7 @@ SETTLED = (EffectState.DONE, EffectState.REJECTED, EffectState.FENCED)
 
 def count(state: GatewayState, request: Requested) -> int:
     """Return how often what was requested was done."""
-    taken = state.world.taken
+    taken = state.books.taken
     match request:
         case Void():
             return taken.cancelled

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from chassis.saga.awaited import AwaitedEffect
 from chassis.saga.effects import EffectState
-from proof.gateway_calls import Asked, Call
-from proof.gateway_world import World
+from proof.gateway_books import Books
+from proof.gateway_calls import Call, GatewayRequest
 
 UNDO, STRAY = 1, 2
 """The lanes: 0 is the step, then its undo, then what undoes its attempts 1, 2, … that belong to no step."""
@@ -32,8 +32,8 @@ class GatewayState:
     """One state of everything. ``has_failed``: the saga is fenced, and compensates what is done."""
 
     lanes: tuple[Lane | None, ...]
-    world: World
-    under_way: tuple[Asked, ...] = ()
+    books: Books
+    under_way: tuple[GatewayRequest, ...] = ()
     has_failed: bool = False
     is_late: bool = False
     contradicted: str | None = None

@@ -19,11 +19,11 @@ from payment.merchants import domain
 from payment.merchants.callbacks import about_payment
 from payment.merchants.domain import Act, AuthorizeGateway, CaptureOrVoid, MerchantPaymentState, RefundGateway
 from payment.merchants.steps import AUTHORIZE_GATEWAY, CAPTURE_OR_VOID, REFUND_GATEWAY, steps
-from proof.adyen_model import MERCHANT_ACCOUNT, AdyenPayment, AdyenWorld
+from proof.adyen_model import MERCHANT_ACCOUNT, AdyenBooks, AdyenPayment
+from proof.gateway_books import AMOUNT_MINOR, CURRENCY, PAYMENT_ID
 from proof.gateway_calls import ACCOUNT
 from proof.gateway_states import SAGA, GatewayModel
-from proof.gateway_world import AMOUNT_MINOR, CURRENCY, PAYMENT_ID
-from proof.stripe_model import Intent, StripeWorld
+from proof.stripe_model import Intent, StripeBooks
 
 SENDS_MAX, ATTEMPTS_MAX = 2, 2
 POLICIES: Mapping[str, AwaitedPolicy] = {
@@ -115,18 +115,18 @@ def _judged_refund(proof: Proven) -> Proven:
     return domain.judge_refund(REFUNDING, proof)
 
 
-def at_stripe(step: str, request: Requested, world: StripeWorld, judge: Callable[[Proven], Proven]) -> GatewayModel:
+def at_stripe(step: str, request: Requested, books: StripeBooks, judge: Callable[[Proven], Proven]) -> GatewayModel:
     """Return the model of a step at Stripe."""
     return GatewayModel(
-        gateway=made_stripe, read=read_stripe, world=world, step=step, request=request,
+        gateway=made_stripe, read=read_stripe, books=books, step=step, request=request,
         policy=POLICIES[step], judge=judge, can_fail=step == AUTHORIZE_GATEWAY,
     )  # fmt: skip
 
 
-def at_adyen(step: str, request: Requested, world: AdyenWorld, judge: Callable[[Proven], Proven]) -> GatewayModel:
+def at_adyen(step: str, request: Requested, books: AdyenBooks, judge: Callable[[Proven], Proven]) -> GatewayModel:
     """Return the model of a step at Adyen."""
     return GatewayModel(
-        gateway=made_adyen, read=read_adyen, world=world, step=step, request=request,
+        gateway=made_adyen, read=read_adyen, books=books, step=step, request=request,
         policy=POLICIES[step], judge=judge, can_fail=step == AUTHORIZE_GATEWAY,
     )  # fmt: skip
 
@@ -152,34 +152,34 @@ def _refund(found: str) -> Refund:
     )
 
 
-HELD = StripeWorld(intents=(Intent("before", "requires_capture"),))
-CAPTURED = StripeWorld(intents=(Intent("before", "succeeded"),))
-AUTHORISED = AdyenWorld(payments=(AdyenPayment("authorised"),))
+HELD = StripeBooks(intents=(Intent("before", "requires_capture"),))
+CAPTURED = StripeBooks(intents=(Intent("before", "succeeded"),))
+AUTHORISED = AdyenBooks(payments=(AdyenPayment("authorised"),))
 
 MODELS: Mapping[str, Callable[[], GatewayModel]] = {
     "stripe: authorization": lambda: at_stripe(
-        AUTHORIZE_GATEWAY, AUTHORIZE, StripeWorld(errors_left=0), _judged_authorization
+        AUTHORIZE_GATEWAY, AUTHORIZE, StripeBooks(errors_left=0), _judged_authorization
     ),
     "stripe: authorization, a 500 is stored": lambda: at_stripe(
-        AUTHORIZE_GATEWAY, AUTHORIZE, StripeWorld(), _judged_authorization
+        AUTHORIZE_GATEWAY, AUTHORIZE, StripeBooks(), _judged_authorization
     ),
     "stripe: capture": lambda: at_stripe(
         CAPTURE_OR_VOID, _requested(Capture, "pi_0"), replace(HELD, expires=True), _judged_capture
     ),
     "stripe: void": lambda: at_stripe(CAPTURE_OR_VOID, _requested(Void, "pi_0"), HELD, _judged_capture),
     "stripe: refund": lambda: at_stripe(REFUND_GATEWAY, _refund("pi_0"), CAPTURED, _judged_refund),
-    "adyen: authorization": lambda: at_adyen(AUTHORIZE_GATEWAY, AUTHORIZE, AdyenWorld(), _judged_authorization),
+    "adyen: authorization": lambda: at_adyen(AUTHORIZE_GATEWAY, AUTHORIZE, AdyenBooks(), _judged_authorization),
     "adyen: authorization, webhooks name the payment": lambda: at_adyen(
-        AUTHORIZE_GATEWAY, AUTHORIZE, AdyenWorld(names_payment=True), _judged_authorization
+        AUTHORIZE_GATEWAY, AUTHORIZE, AdyenBooks(names_payment=True), _judged_authorization
     ),
     "adyen: authorization, an older attempt": lambda: replace(
-        at_adyen(AUTHORIZE_GATEWAY, AUTHORIZE, AdyenWorld().refused_before(), _judged_authorization), attempt=2
+        at_adyen(AUTHORIZE_GATEWAY, AUTHORIZE, AdyenBooks().refused_before(), _judged_authorization), attempt=2
     ),
     "adyen: capture": lambda: at_adyen(
         CAPTURE_OR_VOID, _requested(Capture, "PSP0"), replace(AUTHORISED, fails_later=True), _judged_capture
     ),
     "adyen: void": lambda: at_adyen(CAPTURE_OR_VOID, _requested(Void, "PSP0"), AUTHORISED, _judged_capture),
     "adyen: refund": lambda: at_adyen(
-        REFUND_GATEWAY, _refund("PSP0"), AdyenWorld(payments=(AdyenPayment("captured"),)), _judged_refund
+        REFUND_GATEWAY, _refund("PSP0"), AdyenBooks(payments=(AdyenPayment("captured"),)), _judged_refund
     ),
 }

@@ -1,7 +1,7 @@
 """The model of a step at a gateway of merchants' payments, over its real adapter and the real decisions of the chassis.
 
 A state holds the step with its undo and what undoes stray successes, each with its calls; the gateway; and requests
-that their clients have given up. What may happen at any moment: a request is lost, or arrives late; an answer is lost;
+whose clients no longer wait. What may happen at any moment: a request is lost, or arrives late; an answer is lost;
 a process is killed before it commits an answer; a webhook comes, again, or before the answer; the saga fails; a day
 goes by, after which keys may be deleted. The queries and the cancels of the ladder repeat without an end.
 """
@@ -23,10 +23,10 @@ from chassis.saga.effects import OPEN, EffectState
 from chassis.saga.evidence import Claim, attempt_of
 from chassis.saga.unit_of_work import AwaitedAct
 from payment.gateways.port import Gateway, Requested, Taken, Void, gateway_id
-from proof.gateway_calls import ACCOUNT, NO_ANSWER, Asked, Call, Reached, ScriptedAccount, reached
+from proof.gateway_books import AMOUNT_MINOR, CURRENCY, PAYMENT_ID, Books
+from proof.gateway_calls import ACCOUNT, NO_ANSWER, Call, GatewayRequest, Reached, ScriptedAccount, reached
 from proof.gateway_invariants import count, is_left_to_a_person, is_settled, wrong
 from proof.gateway_lanes import STRAY, UNDO, GatewayState, Lane
-from proof.gateway_world import AMOUNT_MINOR, CURRENCY, PAYMENT_ID, World
 
 SAGA = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -57,7 +57,7 @@ class GatewayModel:
 
     gateway: Callable[[ScriptedAccount, str | None], Gateway]
     read: Callable[[bytes, bool], Claim | None]
-    world: World
+    books: Books
     step: str
     request: Requested
     policy: AwaitedPolicy
@@ -73,7 +73,7 @@ class GatewayModel:
     def initial(self) -> GatewayState:
         """The state in which the step is begun, and Kafka has its StepAwaited."""
         change = _at_attempt(awaited.triggered(SAGA, self.step, now=AT, deadline_at=AT + CALL), self.attempt)
-        empty = GatewayState((None,) * (STRAY + self.policy.attempts_max), self.world)
+        empty = GatewayState((None,) * (STRAY + self.policy.attempts_max), self.books)
         return self._begun(empty, 0, change)
 
     def outcome(self, state: GatewayState) -> str:
@@ -98,15 +98,15 @@ class GatewayModel:
                 yield from self._due(state, index, lane)
         for number, asked in enumerate(state.under_way):
             fewer = replace(state, under_way=(*state.under_way[:number], *state.under_way[number + 1 :]))
-            for what, world, _ in state.world.arriving(asked):
-                yield f"a late request arrives: {_named(asked)}{what}", replace(fewer, world=world)
-        for what, world in state.world.going_on():
-            yield what, replace(state, world=world)
-        for body in state.world.events:
+            for what, books, _ in state.books.arriving(asked):
+                yield f"a late request arrives: {_named(asked)}{what}", replace(fewer, books=books)
+        for what, books in state.books.going_on():
+            yield what, replace(state, books=books)
+        for body in state.books.events:
             yield from self._webhook(state, body)
         # A call is over in seconds.
         if self.days and not state.is_late and not any(lane.calls for lane in state.lanes if lane is not None):
-            yield "a day goes by", replace(state, is_late=True, under_way=(), world=state.world.a_day_later())
+            yield "a day goes by", replace(state, is_late=True, under_way=(), books=state.books.a_day_later())
         yield from self._saga(state)
 
     # The saga
@@ -159,7 +159,7 @@ class GatewayModel:
                 continue
             key = attempt_key(SAGA, lane.row.effect.step, call.number)
             found = self._found(index, call, _requested(state, index, self.request), key)
-            if not isinstance(found, Asked):
+            if not isinstance(found, GatewayRequest):
                 without = state.with_lane(index, _with_call(lane, call, None))
                 return self._settled(without, index, call, found)
         return state
@@ -188,14 +188,14 @@ class GatewayModel:
         found = self._found(index, call, request, key)
         without = state.with_lane(index, _with_call(lane, call, None))
         what = f"{lane.row.effect.step} {call.act.name.lower()}"
-        if not isinstance(found, Asked):
+        if not isinstance(found, GatewayRequest):
             yield f"{what}: killed before it commits {found}", without
             yield f"{what}: {found}", self._settled(without, index, call, found)
             return
         asked = _named(found)
-        for happens, world, answer in state.world.arriving(found):
+        for happens, books, answer in state.books.arriving(found):
             after = self._answered(state, index, lane, call, (*call.answers, answer), request, key)
-            yield f"{what}: {asked}{happens}", replace(after, world=world)
+            yield f"{what}: {asked}{happens}", replace(after, books=books)
         lost = self._answered(state, index, lane, call, (*call.answers, NO_ANSWER), request, key)
         yield f"{what}: {asked} is lost", lost
         if found.method == "POST" and len(state.under_way) < UNDER_WAY_MAX:
@@ -311,7 +311,7 @@ def _remembering(lane: Lane, number: int, provider_id: str | None) -> Lane:
     return replace(lane, ids=(*lane.ids[: number - 1], provider_id, *lane.ids[number:]))
 
 
-def _named(asked: Asked) -> str:
+def _named(asked: GatewayRequest) -> str:
     return f"{asked.method} {asked.path}"
 
 

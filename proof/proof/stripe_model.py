@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from proof.gateway_calls import Answer, Asked
-from proof.gateway_world import AMOUNT_MINOR, CURRENCY, PAYMENT_ID, Arrival, Taken
+from proof.gateway_books import AMOUNT_MINOR, CURRENCY, PAYMENT_ID, Arrival, Taken
+from proof.gateway_calls import Answer, GatewayRequest
 
 CANCELLABLE = ("requires_confirmation", "requires_payment_method", "requires_capture")
 DECLINE = {"type": "card_error", "code": "card_declined", "message": "No."}
@@ -38,7 +38,7 @@ class StripeRefund:
 
 
 @dataclass(frozen=True, slots=True)
-class StripeWorld:
+class StripeBooks:
     """What Stripe has. ``errors_left`` bounds its stored 500s; ``expires`` lets an authorization end by itself.
 
     ``confirms_at_once`` is of a control: a request to create may confirm as well.
@@ -62,11 +62,11 @@ class StripeWorld:
             refunded=sum(each.status == "succeeded" for each in self.refunds),
         )
 
-    def a_day_later(self) -> StripeWorld:
+    def a_day_later(self) -> StripeBooks:
         """Return it without the keys that it may delete."""
         return replace(self, stored=frozenset())
 
-    def going_on(self) -> Iterator[tuple[str, StripeWorld]]:
+    def going_on(self) -> Iterator[tuple[str, StripeBooks]]:
         """Yield what happens without a request."""
         for number, intent in enumerate(self.intents):
             if intent.status == "processing":
@@ -79,7 +79,7 @@ class StripeWorld:
                 for status in ("succeeded", "failed"):
                     yield f"a refund is {status}", self._with_refund(number, replace(refund, status=status))
 
-    def arriving(self, asked: Asked) -> Iterator[Arrival[StripeWorld]]:
+    def arriving(self, asked: GatewayRequest) -> Iterator[Arrival[StripeBooks]]:
         """Yield what a request may lead to, and its answer."""
         if asked.method == "GET":
             yield "", self, self._shown(asked.path)
@@ -97,14 +97,14 @@ class StripeWorld:
             fewer = replace(self, errors_left=self.errors_left - 1)
             yield " without effect, and a 500 is stored", fewer._storing(asked.key, Answer(500)), Answer(500)
 
-    def _executed(self, asked: Asked) -> Iterator[Arrival[StripeWorld]]:
+    def _executed(self, asked: GatewayRequest) -> Iterator[Arrival[StripeBooks]]:
         if asked.path == "/v1/payment_intents":
             made = Intent(key=asked.given["metadata[key]"], status="requires_confirmation")
-            world, number = replace(self, intents=(*self.intents, made)), len(self.intents)
+            books, number = replace(self, intents=(*self.intents, made)), len(self.intents)
             if asked.given["confirm"] == "false":
-                yield "", world, world._intent(number)
+                yield "", books, books._intent(number)
             else:
-                yield from world._confirmed(number)
+                yield from books._confirmed(number)
         elif asked.path == "/v1/refunds":
             yield from self._refunding(asked.given["metadata[key]"])
         else:
@@ -117,7 +117,7 @@ class StripeWorld:
             else:
                 yield self._capturing(number, asked.given["metadata[capture_key]"])
 
-    def _confirmed(self, number: int) -> Iterator[Arrival[StripeWorld]]:
+    def _confirmed(self, number: int) -> Iterator[Arrival[StripeBooks]]:
         if self.intents[number].status != "requires_confirmation":
             yield ": it is not so", self, _error(400, UNEXPECTED)
             return
@@ -127,48 +127,48 @@ class StripeWorld:
         processing = self._changed(number, status="processing")
         yield ": processing", processing, processing._intent(number)
 
-    def _cancelling(self, number: int, reason: str) -> Arrival[StripeWorld]:
+    def _cancelling(self, number: int, reason: str) -> Arrival[StripeBooks]:
         if self.intents[number].status not in CANCELLABLE:
             return ": it is not so", self, _error(400, UNEXPECTED)
         after = self._changed(number, status="canceled", reason=reason)
         after = after._with_event("payment_intent.canceled", after._body(number))
         return ": cancelled", after, after._intent(number)
 
-    def _capturing(self, number: int, key: str) -> Arrival[StripeWorld]:
+    def _capturing(self, number: int, key: str) -> Arrival[StripeBooks]:
         if self.intents[number].status != "requires_capture":
             return ": it is not so", self, _error(400, UNEXPECTED)
         after = self._changed(number, status="succeeded", capture_key=key)
         after = after._with_event("payment_intent.succeeded", after._body(number))
         return ": captured", after, after._intent(number)
 
-    def _refunding(self, key: str) -> Iterator[Arrival[StripeWorld]]:
+    def _refunding(self, key: str) -> Iterator[Arrival[StripeBooks]]:
         for status in ("pending", "succeeded"):
             made = (*self.refunds, StripeRefund(key=key, status=status))
             after = replace(self, refunds=made)._with_refund(len(self.refunds), made[-1])
             yield f": {status}", after, Answer(200, json.dumps(after._refund_body(len(self.refunds))))
 
-    def _authorized(self, number: int) -> StripeWorld:
+    def _authorized(self, number: int) -> StripeBooks:
         after = self._changed(number, status="requires_capture")
         return after._with_event("payment_intent.amount_capturable_updated", after._body(number))
 
-    def _declined(self, number: int) -> StripeWorld:
+    def _declined(self, number: int) -> StripeBooks:
         after = self._changed(number, status="requires_payment_method")
         return after._with_event("payment_intent.payment_failed", after._body(number))
 
-    def _changed(self, number: int, **changes: Any) -> StripeWorld:
+    def _changed(self, number: int, **changes: Any) -> StripeBooks:
         changed = replace(self.intents[number], **changes)
         return replace(self, intents=(*self.intents[:number], changed, *self.intents[number + 1 :]))
 
-    def _with_refund(self, number: int, refund: StripeRefund) -> StripeWorld:
+    def _with_refund(self, number: int, refund: StripeRefund) -> StripeBooks:
         after = replace(self, refunds=(*self.refunds[:number], refund, *self.refunds[number + 1 :]))
         return after._with_event("refund.updated", after._refund_body(number))
 
-    def _with_event(self, what: str, shown: Mapping[str, Any]) -> StripeWorld:
+    def _with_event(self, what: str, shown: Mapping[str, Any]) -> StripeBooks:
         found = f"evt_{what}_{shown['id']}_{shown['status']}"
         body = json.dumps({"id": found, "type": what, "data": {"object": shown}})
         return replace(self, events=self.events | {body.encode()})
 
-    def _storing(self, key: str | None, answer: Answer) -> StripeWorld:
+    def _storing(self, key: str | None, answer: Answer) -> StripeBooks:
         return self if key is None else replace(self, stored=self.stored | {(key, answer)})
 
     def _shown(self, path: str) -> Answer:

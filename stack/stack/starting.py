@@ -38,8 +38,8 @@ from stack.progress import Progress, Watcher
 from stack.supervision import ProcessState, Supervisor
 from stack.waiting import until
 
-READY_DEADLINE_S = 90
-"""Ten times what the slowest component takes on a quiet machine with two cores."""
+READY_DEADLINE_S = 180
+"""Ten times what the slowest component takes on a quiet machine with two cores. Under a load of 15 all take 110 s."""
 STARTS_MAX = 3
 """A component that has ended this often during its start will not become ready by itself."""
 THREADS_MAX = 10

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from baraza.demo.payments.run import PRICE, Till
+from baraza.demo.payments.run import PRICE, MerchantClient, sending
 from baraza.system import running
 
 CURRENCIES = ("USD", "EUR")
@@ -26,15 +26,15 @@ SHOWN = ("gateway", "currency", "status", "captured_minor", "is_live")
 
 def main(run: str) -> dict[str, Any]:
     """Register a merchant, let it pay, and return what became of it."""
-    till, merchant_id = Till(stack=running.find(None)), f"composed-{run}"
-    _register(till, merchant_id)
-    ids = [_pay(till, merchant_id, currency, token) for currency in CURRENCIES for token in (PAYS, DECLINED)]
-    ended = [_ended(till, merchant_id, payment_id) for payment_id in ids]
-    token = _sent(till, merchant_id, "POST", "/v1/tokens")["access_token"]
-    hooks = "/v1/webhook-endpoints"
-    listed = till.send(merchant_id, "GET", hooks, service="notifier", bearer=token)
-    refused = till.send(merchant_id, "POST", hooks, {"url": FORBIDDEN_URL}, service="notifier", bearer=token)
-    till.close()
+    merchant_id, hooks = f"composed-{run}", "/v1/webhook-endpoints"
+    with sending(running.find(None)) as client:
+        _register(client, merchant_id)
+        ids = [_pay(client, merchant_id, currency, token) for currency in CURRENCIES for token in (PAYS, DECLINED)]
+        ended = [_ended(client, merchant_id, payment_id) for payment_id in ids]
+        token = _sent(client, merchant_id, "POST", "/v1/tokens")["access_token"]
+        listed = client.send(merchant_id, "GET", hooks, service="notifier", bearer=token)
+        endpoint = {"url": FORBIDDEN_URL}
+        refused = client.send(merchant_id, "POST", hooks, endpoint, service="notifier", bearer=token)
     return {
         "payments": [{name: each[name] for name in SHOWN} for each in ended],
         "endpoints_listed": listed.status_code,
@@ -42,36 +42,36 @@ def main(run: str) -> dict[str, Any]:
     }
 
 
-def _register(till: Till, merchant_id: str) -> None:
+def _register(client: MerchantClient, merchant_id: str) -> None:
     body = {"merchant_id": merchant_id, "name": "A shop", "currencies": list(CURRENCIES), "price": PRICE}
     path = f"/v1/merchants/{merchant_id}"
-    with till.stack.api("merchant") as staff:
+    with client.stack.api("merchant") as staff:
         staff.call("POST", "/v1/merchants", body=body)
         _until(lambda: staff.get(path), lambda merchant: merchant["state"] == "ACTIVE")
-        till.keys[merchant_id] = staff.call("POST", f"{path}/api-keys", body={"is_live": False})["api_key"]
+        client.keys[merchant_id] = staff.call("POST", f"{path}/api-keys", body={"is_live": False})["api_key"]
 
 
-def _pay(till: Till, merchant_id: str, currency: str, token: str) -> str:
+def _pay(client: MerchantClient, merchant_id: str, currency: str, token: str) -> str:
     body = {
         "amount_minor": AMOUNT,
         "currency": currency,
         "payment_method": {"type": "card", "token": token},
         "reference": f"{currency} {token}",
     }
-    paid: str = _sent(till, merchant_id, "POST", "/v1/payments", body, key=f"{merchant_id}-{currency}-{token}")["id"]
+    paid: str = _sent(client, merchant_id, "POST", "/v1/payments", body, key=f"{merchant_id}-{currency}-{token}")["id"]
     return paid
 
 
-def _ended(till: Till, merchant_id: str, payment_id: str) -> dict[str, Any]:
+def _ended(client: MerchantClient, merchant_id: str, payment_id: str) -> dict[str, Any]:
     path = f"/v1/payments/{payment_id}"
     ended: dict[str, Any] = _until(
-        lambda: _sent(till, merchant_id, "GET", path), lambda found: found["status"] in ("CAPTURED", "FAILED")
+        lambda: _sent(client, merchant_id, "GET", path), lambda found: found["status"] in ("CAPTURED", "FAILED")
     )
     return ended
 
 
-def _sent(till: Till, merchant_id: str, method: str, path: str, body: Any = None, *, key: str = "") -> Any:
-    answer = till.send(merchant_id, method, path, body, key=key)
+def _sent(client: MerchantClient, merchant_id: str, method: str, path: str, body: Any = None, *, key: str = "") -> Any:
+    answer = client.send(merchant_id, method, path, body, key=key)
     assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
     return answer.json()
 

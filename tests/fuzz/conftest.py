@@ -1,4 +1,7 @@
-"""A separate stack: poison leaves dead letters, which no other test's audit should find."""
+"""A separate stack: poison leaves dead letters, which no other test's audit should find.
+
+The folder is a package, so that the stack stops after the folder's last test and does not idle beside all others.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ PARTITIONS = 3
 TIMEOUT_FACTOR = 0.25
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def besieged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """A shop with every service, for any message and any request."""
     environment = {"saga-tracker": {"BARAZA_TIMEOUT_FACTOR": str(TIMEOUT_FACTOR)}}

@@ -17,8 +17,8 @@ from stack.gateways import ACCOUNTS
 from support.shop import SKU, Shop
 
 Ask: TypeAlias = Callable[..., httpx.Response]
-EXAMPLES_MAX = 15
-"""For each operation, besides those at its description's limits; three times as many found nothing more."""
+EXAMPLES_MAX = 6
+"""For each operation, besides those at its description's limits; eight times as many found nothing more."""
 APIS = ("checkout", "inventory", "loyalty", "payment", "shipping", "ledger", "saga-tracker-api")
 LATER_APIS = ("notifier", "reconciliation", "risk")
 """Each is tried once, with any id and few examples. Merchant's has such a test beside its own ones."""
@@ -31,7 +31,7 @@ WAITS_FOR_PARTITIONS = "/readyz"
 """It may answer 503 at any time; the stack's own start waits for it."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ended(besieged: Shop) -> str:
     """An order with a row in every service."""
     order_id = besieged.place(points=50).order_id

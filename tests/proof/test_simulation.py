@@ -18,7 +18,7 @@ from proof.return_controls import OF_RETURNS
 from proof.running import first_violation, one_database, replay, run
 from proof.schedule import Schedule
 
-SEEDS = int(os.environ.get("BARAZA_PROOF_SEEDS", "1000"))
+SEEDS = int(os.environ.get("BARAZA_PROOF_SEEDS", "300"))
 """What the whole suite has time for; a longer run sets the variable."""
 CONTROL_SEEDS_MAX = 5000
 """A missing rule shows within a few hundred schedules. The rarest is a call that goes on after its deadline: what it

@@ -102,6 +102,22 @@ class Poisoner:
         self.chance.shuffle(found)
         return found
 
+    def some(self, share: float) -> list[Poison]:
+        """Return a share of all poison, in a random order, with every kind and with every topic in it.
+
+        All topics are read by the same code, so that a kind which breaks one of them breaks the others.
+        """
+        kinds: set[str] = set()
+        topics: set[str] = set()
+        found = []
+        for poison in self.everything():
+            kind, topic = poison.kind.partition(": ")[0], poison.message.topic
+            if kind not in kinds or topic not in topics or self.chance.random() < share:
+                found.append(poison)
+            kinds.add(kind)
+            topics.add(topic)
+        return found
+
     def _written(self, topic: str, message: Message) -> bytes:
         """Return a message encoded as by a foreign producer, without our limits."""
         prefix = self.codec.encode(topic, a(type(message)))[: PREFIX.size]

@@ -27,6 +27,7 @@ FORMS: Final[Mapping[str, str]] = {
     r"^[a-z0-9_]{1,64}$": f"{NAME}, 64 at most",
     r"^[0-9A-Za-z_-]{1,64}$": ID,
     r"^[0-9A-Za-z_-]{0,64}$": ID,
+    r"^[0-9A-Za-z_:-]{1,128}$": "the id of a gateway's report, as the list gave it",
     r"^[0-9A-Za-z_-]+$": "a cursor as a response gave it",
     r"^(0|[1-9][0-9]{0,18})$": "a whole number without leading zeros, such as 7 or 1844674407370955",
     r"^[0-9a-f]{8}$": "8 hexadecimal digits, as ./baraza sagas review shows them",

@@ -73,9 +73,9 @@ class AwaitedPolicy:
     ``not_found_is_proof``: a query that finds nothing, once the call is over, proves that it will never arrive.
     ``sends_within``: so long after its first send an attempt may be sent again; later its provider may have deleted the
     key, and would execute it anew. None: a key is never deleted.
-    ``void_is_final``: what is voided there never succeeds any more. A success that is told later is of before the void,
-    as a cancel voids also what had succeeded, so it contradicts nothing. Nor does a void that is told of what is done
-    in a saga that is fenced: its undo is such a void.
+    ``void_is_final``: what is voided there never succeeds any more. A success that is reported later came before the
+    void. A cancel voids also what had succeeded, so it contradicts nothing. Nor does a reported void of what is done in
+    a saga that is fenced: its undo is such a void.
     ``settles_by_sending``: where a cancel is refused and no query finds the attempt, a closing step sends it once more
     under its key, of which nothing else can be learned. Its answer is that to the request before, or it is executed
     now, and then undone as any step of a saga that is fenced.

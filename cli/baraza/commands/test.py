@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from baraza.terminal import FOUND_A_PROBLEM, notify, stop
 
 ROOT = Path(__file__).resolve().parents[3]
+
+
+BESIDE = ("tests/unit", "tests/contract", "tests/proof", "tests/fuzz")
+"""What runs beside the rest: the rest waits for processes more than it computes, and these compute."""
+REST = ("tests/bench", "tests/integration", "tests/fault", "tests/deploy", "tests/scenario")
 
 
 def packages(root: Path) -> list[str]:
@@ -37,13 +44,17 @@ Quick = Annotated[bool, typer.Option("--quick", help="Only the checks, unit and 
 
 
 def run(pytest_arguments: Arguments = None, quick: Quick = False) -> None:
-    """Run every check: style, types, import rules, generated code, then the tests."""
+    """Run every check: style, types, import rules, generated code, then the tests.
+
+    All of the tests run in two processes beside one another. With arguments for pytest it is one.
+    """
     failed = [what for what, command in checks(ROOT) if not _passes(what, command)]
     selection = ["tests/unit", "tests/contract"] if quick else []
     if failed:
         notify(f"── failed: {', '.join(failed)}; see above")
     notify("── tests (pytest)")
-    code = _run(["-m", "pytest", *selection, *(pytest_arguments or [])])
+    arguments = [*selection, *(pytest_arguments or [])]
+    code = _run(["-m", "pytest", *arguments]) if arguments else _all_tests()
     # pytest's closing line is the last one, whatever the checks before it reported.
     if failed or code:
         stop(code or FOUND_A_PROBLEM)
@@ -54,17 +65,36 @@ def _passes(what: str, command: Sequence[str]) -> bool:
     return _run(command) == 0
 
 
+def _all_tests() -> int:
+    """Run all tests in two processes and return the first exit status that is none of success.
+
+    The output of the tests that run beside the rest is shown after the rest.
+    """
+    with tempfile.TemporaryFile() as output:
+        # In a session of its own, so that an interrupt in the terminal reaches it through us, and only once.
+        beside = _started(["-m", "pytest", *BESIDE], stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            code = _run(["-m", "pytest", *REST])
+            notify(f"── tests beside them (pytest): {' '.join(BESIDE)}")
+            beside.wait()
+        except BaseException:
+            beside.terminate()
+            raise
+        finally:
+            beside.wait()
+            output.seek(0)
+            shutil.copyfileobj(output, sys.stdout.buffer)
+            sys.stdout.flush()
+    return code or beside.returncode
+
+
 def _run(command: Sequence[str]) -> int:
     """Run a module (``-m``) or a script of this environment in the repository and return its exit status.
 
     An interrupt reaches it from the terminal as it reaches us, and another signal is forwarded. It may then take its
     own stack down.
     """
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    first, *rest = command
-    # The environment need not be on PATH; its scripts are beside its interpreter.
-    started = ["-m", *rest] if first == "-m" else [str(Path(sys.executable).with_name(first)), *rest]
-    process = subprocess.Popen([sys.executable, *started], cwd=ROOT, env=environment)
+    process = _started(command)
     while True:
         try:
             code = process.wait()
@@ -77,3 +107,11 @@ def _run(command: Sequence[str]) -> int:
         if code in (-signal.SIGINT, 2) and "pytest" in command:
             raise KeyboardInterrupt
         return code
+
+
+def _started(command: Sequence[str], **streams: Any) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    first, *rest = command
+    # The environment need not be on PATH; its scripts are beside its interpreter.
+    started = ["-m", *rest] if first == "-m" else [str(Path(sys.executable).with_name(first)), *rest]
+    return subprocess.Popen([sys.executable, *started], cwd=ROOT, env=environment, **streams)

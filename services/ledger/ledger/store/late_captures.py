@@ -25,7 +25,7 @@ RECORD = Statement("""
         has_failed = known.has_failed OR excluded.has_failed
     RETURNING saga_id, request, accepted_by, has_failed
 """)
-"""The events of one saga come from three topics. So whoever reads the last one finds the others."""
+"""The events of one saga come from three topics. The process that reads the last one finds the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

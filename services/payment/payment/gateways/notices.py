@@ -61,7 +61,7 @@ class Notice:
 
     @property
     def reference(self) -> str | None:
-        """The gateway's id of what it tells of."""
+        """The gateway's id of what it reports."""
         if self.reported is not None:
             return self.reported.gateway_reference
         return None if self.claim is None else self.claim.reference

@@ -157,6 +157,11 @@ def routes(engine: Engine) -> APIRouter:
             rows = tx.execute(NOTICES, {"fate": fate.value, "limit": limit}).mappings().all()
         return NoticeList(notices=[NoticeAnswer(**each) for each in rows])
 
+    _add_closing(router, engine)
+    return router
+
+
+def _add_closing(router: APIRouter, engine: Engine) -> None:
     @router.post(
         "/v1/gateway-notices/{notice_id}/closing",
         status_code=204,
@@ -168,5 +173,3 @@ def routes(engine: Engine) -> APIRouter:
             is_closed = close(tx, notice_id, by=operator.subject, reason=closing.reason)
         if not is_closed:
             raise Problem(status=409, detail=f"No report {notice_id} is strange; read the list of those that are.")
-
-    return router

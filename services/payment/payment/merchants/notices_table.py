@@ -244,7 +244,7 @@ def has_failed(tx: Connection, account: str, reference: str) -> bool:
 
 
 def has_succeeded_again(tx: Connection, account: str, capture: str) -> bool:
-    """Return whether the gateway has told of more than one success of a capture, each at a time of its own."""
+    """Return whether the gateway has reported more than one success of a capture, each at a time of its own."""
     return len(CAPTURES.rows(tx, {"account": account, "reference": capture})) > 1
 
 

@@ -146,7 +146,7 @@ def _publish(
     """Store a reversal and publish it; what was reported before changes nothing."""
     event = _event(report, payment, refund, now)
     if not add_reversal(tx, _reversal(event, notice_id=report.id)):
-        # A dispute is told of by several events. A capture or a refund of one id fails once.
+        # Several events report a dispute. A capture or a refund of one id fails once.
         return NoticeFate.NEEDLESS if report.reported.kind in DISPUTES else NoticeFate.STRANGE
     payments.change(payment)
     if refund is not None:

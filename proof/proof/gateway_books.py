@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias, TypeVar
 
-from proof.gateway_calls import Answer, Asked
+from proof.gateway_calls import Answer, GatewayRequest
 
 PAYMENT_ID: Final = 4_711
 AMOUNT_MINOR: Final = 1_000
 CURRENCY: Final = "EUR"
 
-WorldT = TypeVar("WorldT")
-Arrival: TypeAlias = tuple[str, WorldT, Answer]
+BooksT = TypeVar("BooksT")
+Arrival: TypeAlias = tuple[str, BooksT, Answer]
 """What a request leads to, and its answer."""
 
 
@@ -31,7 +31,7 @@ class Taken:
     capture_failed: int = 0
 
 
-class World(Protocol):
+class Books(Protocol):
     """A gateway. Each state of it is a value. ``events`` are bodies of webhooks, which may come at any time."""
 
     @property
@@ -40,8 +40,8 @@ class World(Protocol):
     @property
     def taken(self) -> Taken: ...
 
-    def a_day_later(self) -> World: ...
+    def a_day_later(self) -> Books: ...
 
-    def going_on(self) -> Iterator[tuple[str, World]]: ...
+    def going_on(self) -> Iterator[tuple[str, Books]]: ...
 
-    def arriving(self, asked: Asked) -> Iterator[tuple[str, World, Answer]]: ...
+    def arriving(self, asked: GatewayRequest) -> Iterator[tuple[str, Books, Answer]]: ...
