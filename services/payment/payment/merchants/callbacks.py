@@ -171,7 +171,7 @@ class GatewayCallbacks:
         elif notice.reported is not None:
             fate = NoticeFate.WAITING
         if self._is_success_after_failure(tx, notice):
-            # The ledger has taken the money back. As evidence of a success that is known it would be passed over. Nor is
+            # The ledger has taken the money back. As evidence of a known success it would be passed over. Nor is
             # it booked: it differs from the first success, sent again, only by its time, and that is not signed.
             fate = NoticeFate.STRANGE
             log.error("A success is reported after its failure; a person decides.", reference=notice.reference)
