@@ -117,7 +117,10 @@ def compared(stack: Running) -> list[str]:
             reconciliation.close_batch(stack, gateway, account)
             reconciliation.run(api, account)
             found += reconciliation.open_divergences(api, account)
-    return [f"payment {each['payment_id']} diverges at {each['account']}: {each['kind']}, {each}" for each in found]
+    return [
+        f"payment {each['payment_id']} diverges from the books of {each['account']}: {each['kind']}, {each['detail']}"
+        for each in found
+    ]
 
 
 @contextmanager
