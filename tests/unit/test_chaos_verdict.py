@@ -55,7 +55,10 @@ def judged(
 ) -> Verdict:
     paid = None
     if payments is not None:
-        paid = SimpleNamespace(accepted={f"key of {each}": each for each in payments}, violations=["two of a key"])
+        accepted = {f"key of {each}": each for each in payments}
+        paid = SimpleNamespace(
+            accepted=accepted, violations=["two of a key"], requested={"refund": 1}, refused={"refunds": 2}
+        )
     load = SimpleNamespace(
         intake=Intake(),
         accepted={"key": "order-1"},
@@ -110,6 +113,7 @@ def test_payments_are_counted_with_what_merchants_requested_of_them_and_each_pro
     refund = ("refund-1", "refund", "CONFIRMED", None)
     verdict = judged([ORDER, paid, refund], payments=["7", "8"], divergences=["payment 7 diverges"])
     assert (verdict.payments, verdict.payment_states) == (2, {"CONFIRMED": 1})
+    assert (verdict.requested, verdict.refused) == ({"refund": 1}, {"refunds": 2})
     assert verdict.operation_states == {"capture_later": {}, "void_payment": {}, "refund": {"CONFIRMED": 1}}
     assert verdict.lost == 1
     assert verdict.violations == [

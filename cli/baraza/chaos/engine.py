@@ -140,8 +140,8 @@ def run(
         if payments_rate > 0:
             registered = opened.enter_context(_registered(target.running))
             # Without a token of staff: each request bears the key of its merchant.
-            urls = [api.url for api in target.running.apis("merchant")]
-            merchants = Replicas([opened.enter_context(Api("merchant", url, None)) for url in urls])
+            apis = [Api("merchant", url, None) for url in target.running.urls("merchant")]
+            merchants = Replicas([opened.enter_context(api) for api in apis])
             payments = Payments(merchants, registered, rate=payments_rate, seed=seed, outage_s=outage_s)
             opened.enter_context(providers.faults(target.running, providers.PAYMENT_FAULTS))
         load = Load(checkouts, workload, rate=rate, seed=seed, outage_s=outage_s, payments=payments)

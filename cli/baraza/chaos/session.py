@@ -153,6 +153,7 @@ def show(verdict: Verdict, write: Callable[[str], None] = put) -> None:
     )
     if verdict.payments:
         write(f"{verdict.payments} payments accepted ({_states(verdict.payment_states)})")
+        write(f"  requested of them: {_states(verdict.requested)}; not possible: {_states(verdict.refused)}")
         for name, states in verdict.operation_states.items():
             write(f"  {name}: {_states(states)}")
     write(f"{'fault':<16}{'times':>6}{'recovered in, median':>22}{'longest':>9}")

@@ -84,6 +84,9 @@ class Verdict:
     return_states: dict[str, int]
     payments: int
     payment_states: dict[str, int]
+    requested: dict[str, int]
+    """What merchants requested of payments and was accepted, and below what was not possible any more."""
+    refused: dict[str, int]
     operation_states: dict[str, dict[str, int]]
     """The states of later captures, voids and refunds, by the saga's name."""
     waiting: Sequence[Waiting]
@@ -117,6 +120,8 @@ class Verdict:
             "return_states": self.return_states,
             "payments": self.payments,
             "payment_states": self.payment_states,
+            "payment_requests": self.requested,
+            "payment_requests_refused": self.refused,
             "operation_states": self.operation_states,
             "waiting": [each.to_json() for each in self.waiting],
             "parked_by": self.parked_by,
@@ -185,6 +190,8 @@ def judge(
         return_states=_states(found, "return_order"),
         payments=len(payments),
         payment_states=_states(found, "payment"),
+        requested={} if load.payments is None else dict(load.payments.requested),
+        refused={} if load.payments is None else dict(load.payments.refused),
         operation_states={name: _states(found, name) for name in OPERATIONS},
         waiting=[each for each in waiting if not each.is_stuck(now)],
         parked_by=_parked_by(target),

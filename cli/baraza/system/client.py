@@ -88,7 +88,7 @@ class Api:
 
     def __init__(self, name: str, url: str, tokens: Tokens | None) -> None:
         self.name = name
-        self.url = self._url = url.rstrip("/")
+        self._url = url.rstrip("/")
         self._tokens = tokens
         limits = httpx.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=CONNECTIONS_MAX)
         self._http = httpx.Client(base_url=self._url, timeout=TIMEOUT_S, limits=limits, trust_env=False, verify=trust())
