@@ -116,7 +116,7 @@ class GatewayRecords(Records):
         )
 
     def resend_hooks(self, now: float) -> int:
-        """Let every webhook that was lost or given up be sent again, and return how many these are."""
+        """Let every webhook that was lost, or not taken in the end, be sent again, and return how many these are."""
         return self._connection.execute(
             "UPDATE hooks SET state = 'due', sends = 0, due_at = ? WHERE state IN ('lost', 'given_up')", (now,)
         ).rowcount

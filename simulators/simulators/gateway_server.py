@@ -218,7 +218,7 @@ class Admin:
         return JSONResponse({"webhooks": self._records.hooks()})
 
     async def resend_webhooks(self, _request: Request) -> Response:
-        """Send again what was lost or given up, as a merchant requests it on a gateway's own pages."""
+        """Send again what was lost, or not taken in the end, as a merchant requests it on a gateway's own pages."""
         with self._records.transaction():
             resent = self._records.resend_hooks(self._clock.now())
         return JSONResponse({"resent": resent})

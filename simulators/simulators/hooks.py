@@ -2,7 +2,7 @@
 
 Faults of the operation ``webhook`` are matched by the payment's reference, the object's id or the name of the event:
 ``slow`` sends one late, so that a later one overtakes it; ``hang`` sends it at once and again after the delay;
-``answer_lost`` keeps it, and sends it only when somebody requests the lost ones again.
+``answer_lost`` keeps it, and sends it only when the lost ones are requested again.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ PAID = """
 """
 """A payment with a refund and one in doubt, one that was declined, one that is captured later, one under way.
 
-And one that began while the audit was reading: its gateway has it, and nobody else yet.
+And one that began while the audit was reading: its gateway has it, and no service yet.
 """
 
 ENDED = "UPDATE sagas SET state = 'CANCELLED_COMPENSATED', is_awaiting = 0 WHERE saga_id = 'refund-2';"

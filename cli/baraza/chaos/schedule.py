@@ -62,7 +62,7 @@ LASTS_S = {
     Kind.SLOW_LOOKUP: (5.0, 15.0),
     Kind.OUTBOX: (4.0, 12.0),
     Kind.ROLLBACK: (8.0, 20.0),
-    Kind.LATE_GATEWAY: (10.0, 20.0),  # longer than the step of a payment waits before it asks again
+    Kind.LATE_GATEWAY: (10.0, 20.0),  # longer than the step of a payment waits before it is sent again
 }
 """The shortest and the longest; a kind that is not listed lasts until its victim runs again."""
 

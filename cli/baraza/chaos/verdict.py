@@ -150,11 +150,7 @@ class Verdict:
 
 
 def judge(
-    target: ChaosTarget,
-    load: Load,
-    injected: Sequence[InjectedFault],
-    report: Report,
-    divergences: Sequence[str] = (),
+    target: ChaosTarget, load: Load, injected: Sequence[InjectedFault], report: Report, divergences: Sequence[str] = ()
 ) -> Verdict:
     """Return the verdict over a run in which nothing moves any more. Raises Refusal.
 
@@ -164,9 +160,9 @@ def judge(
     if (load.accepted or load.returns.accepted) and not found:
         raise Refusal(NO_SAGAS)
     known = {saga_id for saga_id, _, _ in found}
+    payments, accepted = load.payments, {} if load.payments is None else load.payments.accepted
     lost = [*_lost("order", load.accepted, known), *_lost("return", load.returns.accepted, known)]
-    payments = {} if load.payments is None else load.payments.accepted
-    lost += _lost_payments(target, payments, known)
+    lost += _lost_payments(target, accepted, known)
     late = sorted(_late(target, injected).items())
     waiting, now = waiting_of(target), datetime.now(UTC)
     violations = [
@@ -175,34 +171,28 @@ def judge(
         *(f"saga {each.saga_id} {each.what}" for each in waiting if each.is_stuck(now)),
         *_found(report),
         *divergences,
-        *(() if load.payments is None else load.payments.violations),
+        *(() if payments is None else payments.violations),
         *target.messages.unreported(),
         *_unrecovered(injected),
         *target.violations,
     ]
     return Verdict(
-        submitted=load.intake.total,
-        accepted=len(load.accepted),
-        cancellations=load.cancellations,
-        returns=len(load.returns.accepted),
-        return_cancellations=load.returns.cancellations,
-        states=_states(found, "order"),
-        return_states=_states(found, "return_order"),
-        payments=len(payments),
-        payment_states=_states(found, "payment"),
-        requested={} if load.payments is None else dict(load.payments.requested),
-        refused={} if load.payments is None else dict(load.payments.refused),
+        submitted=load.intake.total, accepted=len(load.accepted), cancellations=load.cancellations,
+        returns=len(load.returns.accepted), return_cancellations=load.returns.cancellations,
+        states=_states(found, "order"), return_states=_states(found, "return_order"),
+        payments=len(accepted), payment_states=_states(found, "payment"),
+        requested={} if payments is None else dict(payments.requested),
+        refused={} if payments is None else dict(payments.refused),
         operation_states={name: _states(found, name) for name in OPERATIONS},
         waiting=[each for each in waiting if not each.is_stuck(now)],
-        parked_by=_parked_by(target),
-        lost=len(lost),
-        late=len(late),
-        doubled=sum(finding.total for finding in report.findings if finding.invariant.name in DOUBLED),
-        poisons=len(target.messages.poisons),
-        audit="green" if report.is_green else "red",
-        injected=injected,
+        parked_by=_parked_by(target), lost=len(lost), late=len(late), doubled=_doubled(report),
+        poisons=len(target.messages.poisons), audit="green" if report.is_green else "red", injected=injected,
         violations=violations,
-    )
+    )  # fmt: skip
+
+
+def _doubled(report: Report) -> int:
+    return sum(finding.total for finding in report.findings if finding.invariant.name in DOUBLED)
 
 
 def _lost(what: str, accepted: Mapping[str, str], known: Set[str]) -> Iterator[str]:
