@@ -204,11 +204,11 @@ def _lost(what: str, accepted: Mapping[str, str], known: Set[str]) -> Iterator[s
 def _lost_payments(target: ChaosTarget, accepted: Mapping[str, str], known: Set[str]) -> list[str]:
     if not accepted:
         return []
-    sagas: dict[str, str] = dict(target.query(REQUESTED, service="merchant"))
+    made = {payment_id for payment_id, saga_id in target.query(REQUESTED, service="merchant") if saga_id in known}
     return [
         f"payment {payment_id} was accepted and is unknown to the tracker"
         for payment_id in sorted(accepted.values())
-        if sagas.get(payment_id) not in known
+        if payment_id not in made
     ]
 
 
