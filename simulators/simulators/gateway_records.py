@@ -106,12 +106,20 @@ class GatewayRecords(Records):
             (account, key, answer.fingerprint, answer.status, json.dumps(answer.body), answer.answered_at),
         )
 
-    def add_hook(self, account: str, event: str, reference: str, body: JsonObject, due_at: float) -> None:
-        """Store a webhook to send at a time."""
+    def add_hook(
+        self, account: str, event: str, reference: str, body: JsonObject, due_at: float, *, state: str = "due"
+    ) -> None:
+        """Store a webhook to send at a time; one that is ``lost`` is not sent by itself."""
         self._connection.execute(
-            "INSERT INTO hooks (account, event, reference, body, due_at) VALUES (?, ?, ?, ?, ?)",
-            (account, event, reference, json.dumps(body), due_at),
+            "INSERT INTO hooks (account, event, reference, body, due_at, state) VALUES (?, ?, ?, ?, ?, ?)",
+            (account, event, reference, json.dumps(body), due_at, state),
         )
+
+    def resend_hooks(self, now: float) -> int:
+        """Let every webhook that was lost, or not taken in the end, be sent again, and return how many these are."""
+        return self._connection.execute(
+            "UPDATE hooks SET state = 'due', sends = 0, due_at = ? WHERE state IN ('lost', 'given_up')", (now,)
+        ).rowcount
 
     def due_hooks(self, now: float, limit: int) -> list[Hook]:
         """Return webhooks whose time has come, the oldest first."""

@@ -116,6 +116,7 @@ class Admin:
             Route("/admin/divergences", self.plant, methods=["POST"]),
             Route("/admin/lines", self.list_lines, methods=["GET"]),
             Route("/admin/webhooks", self.list_webhooks, methods=["GET"]),
+            Route("/admin/webhooks/resend", self.resend_webhooks, methods=["POST"]),
         )
 
     async def list_feeds(self, request: Request) -> Response:
@@ -215,6 +216,12 @@ class Admin:
     async def list_webhooks(self, _request: Request) -> Response:
         """Return every webhook with what became of it."""
         return JSONResponse({"webhooks": self._records.hooks()})
+
+    async def resend_webhooks(self, _request: Request) -> Response:
+        """Send again what was lost, or not taken in the end, as a merchant requests it on a gateway's own pages."""
+        with self._records.transaction():
+            resent = self._records.resend_hooks(self._clock.now())
+        return JSONResponse({"resent": resent})
 
 
 def run(kind: GatewayKind) -> None:

@@ -2,7 +2,7 @@
 
 Faults of the operation ``webhook`` are matched by the payment's reference, the object's id or the name of the event:
 ``slow`` sends one late, so that a later one overtakes it; ``hang`` sends it at once and again after the delay;
-``answer_lost`` never sends it.
+``answer_lost`` keeps it, and sends it only when the lost ones are requested again.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ def tell(records: GatewayRecords, event: Event, *, now: float, seed: int) -> Non
     subject = FaultSubject(operation=WEBHOOK, reference=event.reference, token=event.object_id, key=event.name)
     fault = chosen(records, subject, seed)
     if fault is not None and fault.kind is FaultKind.ANSWER_LOST:
+        records.add_hook(event.account, event.name, event.reference, event.body, now, state="lost")
         return
     late_s = fault.wait_s if fault is not None and fault.kind is FaultKind.SLOW else 0.0
     records.add_hook(event.account, event.name, event.reference, event.body, now + late_s)

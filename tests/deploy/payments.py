@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from baraza.demo.payments.run import PRICE, MerchantClient, sending
+from baraza.storefront.merchants import PRICE, MerchantClient, sending
 from baraza.system import running
 
 CURRENCIES = ("USD", "EUR")

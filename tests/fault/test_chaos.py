@@ -1,4 +1,4 @@
-"""A bounded part of ``baraza chaos``: every order and return survives the faults, and damage is detected.
+"""A bounded part of ``baraza chaos``: every order, return and payment survives the faults, and damage is detected.
 
 One stack serves both, because its start is what takes time: first chaos must leave no violation, and a tracker that is
 rebuilt from Kafka must be the same. Then damage is planted that the same verdict must name, each kind by another of its
@@ -33,18 +33,21 @@ from chassis.wire.envelope import new_id
 from support import rebuilt
 
 RATE = 4.0
+PAYMENTS_RATE = 1.5
 BASKETS = 2_000
 OTHERS = tuple(kind for kind in Kind if kind not in (*ESSENTIAL, *LONG, Kind.ROLLBACK))
 """The kinds that a seed may add. A rollback needs the repository's history, which a shallow clone does not have; the
 outages have a test of their own."""
 CALLBACKS_LOST_S = 12.0
-"""Longer than a parcel takes: the returns of this time are ended by the first query."""
+"""Longer than a parcel takes: the returns of this time are ended by the first query, and payments at one gateway."""
+CALLBACKS = (Kind.LOST_CALLBACKS, Kind.LOST_WEBHOOKS)
 QUIET_WITHIN_S = 300.0
 
 
 def kinds_of(seed: int) -> tuple[Kind, ...]:
-    """Return the essential kinds, lost callbacks, and one more."""
-    return (*ESSENTIAL, Kind.LOST_CALLBACKS, random.Random(seed).choice(OTHERS))
+    """Return the essential kinds, the courier's or the gateways' callbacks lost, and one more."""
+    chance = random.Random(seed)
+    return (*ESSENTIAL, chance.choice(CALLBACKS), chance.choice(OTHERS))
 
 
 def chaos(target: ChaosTarget, seed: int) -> tuple[Load, list[InjectedFault]]:
@@ -52,8 +55,9 @@ def chaos(target: ChaosTarget, seed: int) -> tuple[Load, list[InjectedFault]]:
     baskets = workload(BASKETS, Mix(seed=seed, short_products=SHORT_PRODUCTS))
     seeding.load_workload(target.running, baskets)
     return engine.run(
-        target, baskets, minutes=0, seed=seed, rate=RATE, kinds=kinds_of(seed), outage_s=CALLBACKS_LOST_S, write=print
-    )
+        target, baskets, minutes=0, seed=seed, rate=RATE, kinds=kinds_of(seed), outage_s=CALLBACKS_LOST_S, write=print,
+        payments_rate=PAYMENTS_RATE,
+    )  # fmt: skip
 
 
 def judged(target: ChaosTarget, load: Load, injected: list[InjectedFault], *, wait_s: float) -> Verdict:
@@ -82,7 +86,7 @@ def plant(target: ChaosTarget, load: Load) -> tuple[str, str]:
 @pytest.mark.timeout(600)
 def test_chaos_loses_and_doubles_nothing_and_planted_damage_is_named(tmp_path: Path) -> None:
     seed = random.randrange(2**31)
-    options = f"--rate {RATE:g} --outage {CALLBACKS_LOST_S:g} --seed {seed}"
+    options = f"--rate {RATE:g} --payments-rate {PAYMENTS_RATE:g} --outage {CALLBACKS_LOST_S:g} --seed {seed}"
     only = " ".join(f"--fault {kind}" for kind in kinds_of(seed))
     print(f"Repeat these faults with: ./baraza chaos --minutes 0 {options} {only}")
     with opened(tmp_path / "home") as target:
@@ -93,7 +97,8 @@ def test_chaos_loses_and_doubles_nothing_and_planted_damage_is_named(tmp_path: P
         assert not verdict.violations
         assert not verdict.waiting
         assert verdict.return_states["CONFIRMED"] > 0
-        assert {past.fault.kind for past in injected} >= {*ESSENTIAL, Kind.LOST_CALLBACKS}
+        assert {past.fault.kind for past in injected} == set(kinds_of(seed))
+        assert verdict.payment_states["CONFIRMED"] > verdict.payments / 2
         assert verdict.states["CONFIRMED"] > verdict.accepted / 2
         was = rebuilt.snapshot(target.stack.database_url("saga-tracker", "audit"))
         assert not (found := rebuilt.differences_after_a_rebuild(target.stack, was)), "\n".join(found)

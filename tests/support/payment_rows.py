@@ -35,7 +35,9 @@ PAID = """
         ('4', 'pay-4', 'adyen', 'adyen', 'psp_4', 'AUTHORIZED', 100, 0, 0);
     INSERT INTO gateway_charges VALUES ('stripe', 'pi_1', '1', 0, 100, 100, 0), ('stripe', 're_1', '1', 0, 0, 0, 40),
         ('stripe', 'pi_2', '2', 0, 100, 0, 0), ('adyen', 'psp_3', '3', 1, 100, 0, 0),
-        ('adyen', 'psp_4', '4', 1, 100, 0, 0), ('stripe', 'pi_9', '', 0, 0, 0, 0);
+        ('adyen', 'psp_4', '4', 1, 100, 0, 0), ('stripe', 'pi_9', '', 0, 0, 0, 0),
+        ('adyen', 'psp_5', '5', 1, 100, 0, 0);
+    INSERT INTO begun VALUES ('5', 'pay-5'), ('3', 'pay-3');
     INSERT INTO merchant_events VALUES ('pay-1', 1, 0), ('pay-2', 1, 0), ('pay-3', 1, 0), ('refund-1', 1, 0);
     INSERT INTO open_notices VALUES ('n-1', '4', 'CAPTURE_FAILED', 'WAITING'), ('n-2', NULL, 'CAPTURE', 'WAITING'),
         ('n-3', '4', 'EXPIRE', 'STRANGE');
@@ -43,7 +45,10 @@ PAID = """
     INSERT INTO requested VALUES ('1', 'pay-1', 'PARTLY_REFUNDED', 100, 100), ('2', 'pay-2', 'FAILED', 100, 0),
         ('3', 'pay-3', 'AUTHORIZED', 100, 0), ('4', 'pay-4', 'PENDING', 100, 0);
 """
-"""A payment with a refund and one in doubt, one that was declined, one that is captured later, one under way."""
+"""A payment with a refund and one in doubt, one that was declined, one that is captured later, one under way.
+
+And one that began while the audit was reading: its gateway has it, and no service yet.
+"""
 
 ENDED = "UPDATE sagas SET state = 'CANCELLED_COMPENSATED', is_awaiting = 0 WHERE saga_id = 'refund-2';"
 """No saga of the first payment is under way any more."""
@@ -87,6 +92,8 @@ PAYMENT_DAMAGE = [
     ("charged-as-booked", "UPDATE gateway_charges SET is_open = 0 WHERE id = 'psp_3'"),
     ("charged-as-booked", "DELETE FROM gateway_charges WHERE payment_id = '1'"),
     ("charged-as-booked", "INSERT INTO gateway_charges VALUES ('adyen', 'psp_7', '7', 0, 100, 100, 0)"),
+    ("charged-as-booked", "DELETE FROM begun WHERE payment_id = '5'"),
+    ("charged-as-booked", "UPDATE begun SET saga_id = 'pay-2' WHERE payment_id = '5'"),
     ("webhooks-have-a-fate", "UPDATE open_notices SET payment_id = '2' WHERE id = 'n-1'"),
     ("webhooks-have-a-fate", "UPDATE open_evidence SET saga_id = 'pay-1'"),
     ("webhooks-have-a-fate", "UPDATE open_evidence SET saga_id = 'invented'"),

@@ -1,9 +1,10 @@
-"""The fault of lost callbacks, and the sagas that wait because of it."""
+"""The faults of lost webhooks and late answers, and the sagas that wait because of them."""
 
 from __future__ import annotations
 
 import random
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,13 +18,15 @@ from baraza.chaos.waiting import OVERDUE_AFTER, joined, wait_for_outcomes
 from baraza.system.client import Api, Unreachable
 from simulators.faults import Fault
 from simulators.testing import SimulatorProcess
+from stack.providers import ACCOUNT_HOLDERS
+from support.merchant_gateways import gateway
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 BOOK = {"operation": "book", "kind": "error"}
 
 
 class CourierApi:
-    """The faults of a courier's simulator; it gives no answer to its first ``unanswered`` calls, but acts on them."""
+    """The faults of a simulator; it adds its first ``unanswered`` ones, but gives no answer."""
 
     def __init__(self, *, unanswered: int = 0) -> None:
         self.faults: dict[int, dict[str, Any]] = {1: BOOK}
@@ -38,7 +41,7 @@ class CourierApi:
                 answer = {"faults": [{"id": number, **rule} for number, rule in self.faults.items()]}
             case "DELETE":
                 self.faults.pop(int(path.removeprefix("/admin/faults/")), None)
-        if self._unanswered > 0:
+        if method == "POST" and self._unanswered > 0:
             self._unanswered -= 1
             raise Unreachable("no answer")
         return answer
@@ -90,6 +93,16 @@ def test_the_courier_takes_these_faults(courier: SimulatorProcess) -> None:
         assert [each["id"] for each in api.get("/admin/faults")["faults"]] == [added]
 
 
+@pytest.mark.parametrize("name", ACCOUNT_HOLDERS)
+def test_gateways_of_payments_take_late_answers_and_lost_webhooks(name: str, tmp_path: Path) -> None:
+    with gateway(name, tmp_path) as provider, Api(name, provider.url, None) as api:
+        rules = callbacks.late_rules_of(name, hanging_s=9.0, slow_s=2.0)
+        with callbacks.injected(api, rules), callbacks.injected(api, drawn(0)):
+            assert len(api.get("/admin/faults")["faults"]) == len(rules) + len(drawn(0))
+        assert api.get("/admin/faults")["faults"] == []
+        assert api.call("POST", "/admin/webhooks/resend") == {"resent": 0}
+
+
 def test_they_are_removed_when_the_run_is_stopped_meanwhile() -> None:
     courier = CourierApi()
     with pytest.raises(KeyboardInterrupt), callbacks.injected(courier, [{"operation": "webhook", "kind": "slow"}]):
@@ -99,25 +112,27 @@ def test_they_are_removed_when_the_run_is_stopped_meanwhile() -> None:
 
 def test_a_saga_that_waits_says_for_what_since_when_and_when_its_provider_is_queried_next() -> None:
     later = NOW + timedelta(minutes=5)
-    first, second = joined([("a", "collect_parcel", NOW), ("b", "collect_parcel", NOW)], [("a", later), ("c", NOW)])
+    awaiting = [("a", "collect_parcel", NOW, "return_order"), ("b", "capture_or_void", NOW, "capture_later")]
+    first, second = joined(awaiting, [("a", later), ("c", NOW)])
     assert first.what == (
-        "waits for the outcome of collect_parcel since 2026-03-01T12:00:00+00:00; "
+        "(return_order) waits for the outcome of collect_parcel since 2026-03-01T12:00:00+00:00; "
         "the next query is due at 2026-03-01T12:05:00+00:00"
     )
     assert not first.is_stuck(later + OVERDUE_AFTER)
     assert first.is_stuck(later + OVERDUE_AFTER + timedelta(seconds=1))
+    assert second.what.startswith("(capture_later) waits for the outcome of capture_or_void since ")
     assert second.what.endswith("no query is due")
     assert second.is_stuck(NOW)
 
 
 def test_the_next_query_is_the_earliest_of_all_services() -> None:
-    (found,) = joined([("a", "step", NOW)], [("a", NOW + timedelta(hours=1))], [("a", NOW)])
+    (found,) = joined([("a", "step", NOW, "order")], [("a", NOW + timedelta(hours=1))], [("a", NOW)])
     assert found.query_at == NOW
 
 
 def test_the_end_of_a_run_waits_for_outcomes_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("baraza.chaos.waiting.POLL_S", 0.0)
-    waiting = joined([("a", "step", NOW)])
+    waiting = joined([("a", "step", NOW, "order")])
     left = [waiting, waiting, []]
     counted: list[int] = []
     assert wait_for_outcomes(lambda: left.pop(0), 60.0, counted.append) == []

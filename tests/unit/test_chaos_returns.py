@@ -59,10 +59,10 @@ def test_a_share_of_the_orders_is_returned_and_some_returns_are_cancelled(monkey
     found = Returns(checkout, seed=1)
     for number in range(ORDERS):
         found.consider(f"order-{number}", ORDER)
-    planned = [call for _, _, call in found._due]
+    planned = found.planned
     for call in planned:
         found.make(call)
-    cancelled = [call for _, _, call in found._due if isinstance(call, Cancellation)]
+    cancelled = [call for call in found.planned if isinstance(call, Cancellation)]
     found.make(cancelled[0])
 
     assert ORDERS * returns.RETURNED_SHARE / 2 < len(planned) < ORDERS * returns.RETURNED_SHARE * 2
@@ -76,7 +76,7 @@ def test_the_same_seed_returns_the_same_orders() -> None:
         found = Returns(CheckoutApi(), seed=seed)
         for number in range(ORDERS):
             found.consider(f"order-{number}", ORDER)
-        return sorted(call.order_id for _, _, call in found._due if isinstance(call, Request))
+        return sorted(call.order_id for call in found.planned if isinstance(call, Request))
 
     assert chosen(1) == chosen(1) != chosen(2)
 

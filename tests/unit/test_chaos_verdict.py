@@ -1,4 +1,4 @@
-"""The verdict of a chaos run over orders and returns, from what the databases have."""
+"""The verdict of a chaos run over orders, returns and payments, from what the databases have."""
 
 from __future__ import annotations
 
@@ -30,22 +30,44 @@ class Target:
     def query(self, query: str, *_arguments: object, service: str = TRACKER) -> list[Row]:
         if service == "shipping":
             return self._queries
+        if service == "merchant":
+            return [
+                (saga_id.replace("saga of ", ""), saga_id) for saga_id, kind, *_ in self._sagas if kind == "payment"
+            ]
         if "saga_type, state" in query:
             return [row[:3] for row in self._sagas]
         if "awaits_since" in query:
-            return [(saga_id, "collect_parcel", since) for saga_id, _, _, since in self._sagas if since is not None]
+            return [
+                (saga_id, "capture_or_void" if kind == "payment" else "collect_parcel", since, kind)
+                for saga_id, kind, _, since in self._sagas
+                if since is not None
+            ]
         return []
 
 
-def judged(sagas: Iterable[Row], queries: Iterable[Row] = (), *, returns: Iterable[str] = ()) -> Verdict:
+def judged(
+    sagas: Iterable[Row],
+    queries: Iterable[Row] = (),
+    *,
+    returns: Iterable[str] = (),
+    payments: Iterable[str] | None = None,
+    divergences: Iterable[str] = (),
+) -> Verdict:
+    paid = None
+    if payments is not None:
+        accepted = {f"key of {each}": each for each in payments}
+        paid = SimpleNamespace(
+            accepted=accepted, violations=["two of a key"], requested={"refund": 1}, refused={"refunds": 2}
+        )
     load = SimpleNamespace(
         intake=Intake(),
         accepted={"key": "order-1"},
         cancellations=0,
         returns=SimpleNamespace(accepted={f"key of {each}": each for each in returns}, cancellations=2),
+        payments=paid,
     )
     report = Report(findings=(), moving={}, states={})
-    return judge(cast(ChaosTarget, Target(sagas, queries)), cast(Load, load), [], report)
+    return judge(cast(ChaosTarget, Target(sagas, queries)), cast(Load, load), [], report, list(divergences))
 
 
 ORDER = ("order-1", "order", "CONFIRMED", None)
@@ -74,7 +96,7 @@ def test_a_return_that_waits_for_its_next_query_is_named_and_is_no_violation() -
     written: list[str] = []
     show(verdict, written.append)
     (line,) = [line for line in written if line.startswith("WAITS")]
-    assert line.startswith("WAITS  return-2 waits for the outcome of collect_parcel since ")
+    assert line.startswith("WAITS  return-2 (return_order) waits for the outcome of collect_parcel since ")
     assert verdict.to_json()["waiting"][0]["query_at"] == later
 
 
@@ -82,5 +104,28 @@ def test_a_return_that_nothing_queries_for_is_a_violation() -> None:
     for queries in ([], [("return-2", SINCE)]):
         verdict = judged([ORDER, WAITING], queries, returns=["return-2"])
         (violation,) = verdict.violations
-        assert violation.startswith("saga return-2 waits for the outcome of collect_parcel")
+        assert violation.startswith("saga return-2 (return_order) waits for the outcome of collect_parcel")
         assert not verdict.waiting
+
+
+def test_payments_are_counted_with_what_merchants_requested_of_them_and_each_problem_is_named() -> None:
+    paid = ("saga of 7", "payment", "CONFIRMED", None)
+    refund = ("refund-1", "refund", "CONFIRMED", None)
+    verdict = judged([ORDER, paid, refund], payments=["7", "8"], divergences=["payment 7 diverges"])
+    assert (verdict.payments, verdict.payment_states) == (2, {"CONFIRMED": 1})
+    assert (verdict.requested, verdict.refused) == ({"refund": 1}, {"refunds": 2})
+    assert verdict.operation_states == {"capture_later": {}, "void_payment": {}, "refund": {"CONFIRMED": 1}}
+    assert verdict.lost == 1
+    assert verdict.violations == [
+        "payment 8 was accepted and is unknown to the tracker",
+        "payment 7 diverges",
+        "two of a key",
+    ]
+
+
+def test_a_payment_that_waits_is_named_with_its_saga_and_what_is_queried_next() -> None:
+    later = datetime.now(UTC) + timedelta(hours=1)
+    verdict = judged([ORDER, ("saga of 7", "payment", "PENDING", SINCE)], [("saga of 7", later)], payments=["7"])
+    written: list[str] = []
+    show(verdict, written.append)
+    assert any(line.startswith("WAITS  saga of 7 (payment) waits for the outcome of capture_or") for line in written)

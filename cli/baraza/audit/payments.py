@@ -83,6 +83,14 @@ MERCHANT_EVENTS = """
 REQUESTED = "SELECT payment_id::text, saga_id, status, amount_minor, captured_minor FROM payments"
 """Payments as merchants see them."""
 
+BEGUN = """
+    SELECT payment_id::text, saga_id FROM payments WHERE created_at > now() - interval '1 hour'
+    UNION ALL
+    SELECT payment_id::text, saga_id FROM operations WHERE created_at > now() - interval '1 hour'
+"""
+"""What merchants have requested lately. It is read last: where payments are requested meanwhile, the gateways' records
+have some of which the ledger, which is read before, knows nothing yet."""
+
 VALIDATED = "SELECT saga_id, step FROM validations WHERE state = 'COUNTED'"
 """What risk counts for its rules."""
 
@@ -114,6 +122,7 @@ SCHEMA = """
     CREATE TABLE merchant_events (saga_id PRIMARY KEY, events, undelivered) WITHOUT ROWID;
     CREATE TABLE requested (payment_id PRIMARY KEY, saga_id, status, amount_minor, captured_minor) WITHOUT ROWID;
     CREATE TABLE validated (saga_id, step, PRIMARY KEY (saga_id, step)) WITHOUT ROWID;
+    CREATE TABLE begun (payment_id, saga_id PRIMARY KEY) WITHOUT ROWID;
     CREATE TABLE gateway_charges (
         gateway, id, payment_id, is_open, authorized_minor, captured_minor, refunded_minor, PRIMARY KEY (gateway, id)
     ) WITHOUT ROWID;
@@ -131,6 +140,9 @@ VIEWS = """
     UNION
     SELECT payment_id FROM gateway_payments LEFT JOIN sagas USING (saga_id)
     WHERE coalesce(sagas.state, '') NOT IN ('CONFIRMED', 'CANCELLED_COMPENSATED')
+    UNION
+    SELECT payment_id FROM begun LEFT JOIN sagas USING (saga_id)
+    WHERE coalesce(state, '') NOT IN ('CONFIRMED', 'CANCELLED_COMPENSATED')
     UNION SELECT payment_id FROM open_notices WHERE payment_id IS NOT NULL;
     CREATE TABLE charged_payments (
         payment_id PRIMARY KEY, charges, captures, open, authorized_minor, captured_minor, refunded_minor

@@ -190,6 +190,7 @@ def _everything(
     for name, url in origin.gateway_urls.items():
         for kind in payments.RECORDS[name]:
             yield "gateway_charges", map(partial(payments.charge, name, kind), sources.provider_records(url, kind))
+    yield "begun", sources.begun(origin)
     if origin.kafka is not None:
         yield "dead_letters", sources.dead_letters(origin.kafka)
 

@@ -34,8 +34,8 @@ DEAD_LETTER_SUFFIX = ".dlq"
 
 AUDITOR = "audit"
 """The login that may read every database and every dead letter, and write nothing."""
-CHECKOUT, TRACKER = "checkout", "saga_tracker"
-ALSO_READ = (*filter(is_installed, (CHECKOUT, "merchant")), TRACKER)
+CHECKOUT, MERCHANT, TRACKER = "checkout", "merchant", "saga_tracker"
+ALSO_READ = (*filter(is_installed, (CHECKOUT, MERCHANT)), TRACKER)
 """They are read whether they own a step or not."""
 
 Row = tuple[Any, ...]
@@ -300,6 +300,18 @@ def tables(sources: Sources, services: Iterable[str]) -> Iterator[tuple[str, Ite
             for extract in listed:
                 if extract.only_with is None or _has_table(connection, extract.only_with):
                     yield extract.table, _rows(connection, extract)
+
+
+def begun(sources: Sources) -> Iterator[Row]:
+    """Yield what merchants have requested by now: payment and saga. It is read after everything else.
+
+    Raises Unreadable.
+    """
+    if MERCHANT not in sources.databases:
+        return
+    with closing(connect(sources, MERCHANT)) as connection:
+        if _has_table(connection, "worker_slots"):
+            yield from _rows(connection, Extract(service=MERCHANT, table="begun", query=payments.BEGUN))
 
 
 def _has_table(connection: psycopg.Connection[Row], table: str) -> bool:

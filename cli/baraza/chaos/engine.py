@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from baraza.chaos.faults import inject
 from baraza.chaos.load import Load
+from baraza.chaos.payments import Payments, Registered, named
+from baraza.chaos.replicas import Replicas
 from baraza.chaos.schedule import Fault, Kind, faults
 from baraza.chaos.target import ChaosTarget
 from baraza.storefront.dataset import Workload
+from baraza.storefront.listener import listening
+from baraza.storefront.merchants import register, sending
 from baraza.system import providers
+from baraza.system.client import Api
+from baraza.system.running import Running
+from chassis.wire.envelope import new_id
 
 RECOVERED_ORDERS = 5
 """After a fault this many new orders must be confirmed: with as many, more than one partition works end to end."""
+RECOVERED_PAYMENTS = 3
+"""And this many payments, where there are any: at both gateways, as a rule."""
 RECOVERY_S_MAX = 120.0
 """Longer than a killed member's session, a process's start and its first batch; a longer recovery is a violation."""
 POLL_S = 0.5
@@ -89,8 +98,11 @@ class Run:
             self._sleep(POLL_S)
 
     def _recovery_s(self, past: InjectedFault) -> float | None:
-        at = self._target.confirmed_again_at(past.ended_at, RECOVERED_ORDERS)
-        return None if at is None else round((at - past.ended_at).total_seconds(), 1)
+        times = [self._target.confirmed_again_at(past.ended_at, RECOVERED_ORDERS)]
+        if self._load.payments is not None:
+            times.append(self._target.confirmed_again_at(past.ended_at, RECOVERED_PAYMENTS, "payment"))
+        known = [at for at in times if at is not None]
+        return round((max(known) - past.ended_at).total_seconds(), 1) if len(known) == len(times) else None
 
     def _sleep(self, seconds: float) -> None:
         """Wait. Raises what ended the load before its time."""
@@ -116,15 +128,33 @@ def run(
     kinds: Sequence[Kind],
     outage_s: float,
     write: Write,
+    payments_rate: float = 0.0,
 ) -> tuple[Load, list[InjectedFault]]:
     """Run the load and the faults over a stack with its seed data; return the load and the faults that were injected.
 
-    Raises StackError, Refusal.
+    Merchants register before the first fault. Raises StackError, Refusal.
     """
-    with ExitStack() as open_apis:
-        checkouts = [open_apis.enter_context(api) for api in target.running.apis("checkout")]
-        load = Load(checkouts, workload, rate=rate, seed=seed, outage_s=outage_s)
+    with ExitStack() as opened:
+        checkouts = [opened.enter_context(api) for api in target.running.apis("checkout")]
+        payments = None
+        if payments_rate > 0:
+            registered = opened.enter_context(_registered(target.running))
+            # Without a token of staff: each request bears the key of its merchant.
+            apis = [Api("merchant", url, None) for url in target.running.urls("merchant")]
+            merchants = Replicas([opened.enter_context(api) for api in apis])
+            payments = Payments(merchants, registered, rate=payments_rate, seed=seed, outage_s=outage_s)
+            opened.enter_context(providers.faults(target.running, providers.PAYMENT_FAULTS))
+        load = Load(checkouts, workload, rate=rate, seed=seed, outage_s=outage_s, payments=payments)
         this = Run(target, load, seed=seed, kinds=kinds, outage_s=outage_s, write=write)
         with providers.faults(target.running):
             this.go(minutes)
     return load, this.injected
+
+
+@contextmanager
+def _registered(stack: Running) -> Iterator[Registered]:
+    """Register merchants, and take their events while the block runs."""
+    currencies = named(new_id()[-8:].lower())
+    with listening() as listener, sending(stack) as client:
+        register(client, currencies, listener)
+        yield Registered(currencies=currencies, keys=client.keys)

@@ -212,4 +212,6 @@ KINDS: Mapping[Kind, Inject] = {
     Kind.POSTGRES_OUTAGE: _postgres_outage,
     Kind.SERVICE_OUTAGE: _service_outage,
     Kind.LOST_CALLBACKS: callbacks.lose,
+    Kind.LOST_WEBHOOKS: callbacks.lose_webhooks,
+    Kind.LATE_GATEWAY: callbacks.answer_late,
 }

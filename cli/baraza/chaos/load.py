@@ -1,4 +1,7 @@
-"""The load: a retailer's baskets at a steady rate through every checkout; customers cancel some, and return some."""
+"""The load: a retailer's baskets at a steady rate through every checkout; customers cancel some, and return some.
+
+Merchants' payments are requested beside them, where the stack has these.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
+from baraza.chaos.payments import Payments
 from baraza.chaos.replicas import Replicas
 from baraza.chaos.returns import Returns
 from baraza.storefront.dataset import Workload
@@ -31,7 +35,14 @@ class Load:
     """Submits orders and requests returns while it is entered, and records which were accepted."""
 
     def __init__(
-        self, checkouts: Sequence[Api], workload: Workload, *, rate: float, seed: int, outage_s: float = 0.0
+        self,
+        checkouts: Sequence[Api],
+        workload: Workload,
+        *,
+        rate: float,
+        seed: int,
+        outage_s: float = 0.0,
+        payments: Payments | None = None,
     ) -> None:
         self.intake = Intake()
         self.accepted: dict[str, str] = {}
@@ -39,6 +50,7 @@ class Load:
         self.cancellations = 0
         self._checkouts = Replicas(checkouts)
         self.returns = Returns(self._checkouts, seed=seed, outage_s=outage_s)
+        self.payments = payments
         self._workload = workload
         self._rate = rate
         self._retry_for_s = RETRY_FOR_S + outage_s
@@ -51,6 +63,8 @@ class Load:
     def __enter__(self) -> Self:
         self._running = self._pool.submit(self._run)
         self.returns.open()
+        if self.payments is not None:
+            self.payments.open()
         return self
 
     def __exit__(
@@ -60,6 +74,8 @@ class Load:
         for timer in self._timers:
             timer.cancel()
         self.returns.close()
+        if self.payments is not None:
+            self.payments.close()
         self._pool.shutdown(wait=True)
 
     def check(self) -> None:
@@ -67,6 +83,8 @@ class Load:
         if self._running is not None and self._running.done():
             self._running.result()
         self.returns.check()
+        if self.payments is not None:
+            self.payments.check()
 
     def end(self) -> None:
         """Submit nothing more, and wait until what is in flight is answered. Raises Refusal where it is not."""
@@ -74,6 +92,8 @@ class Load:
         if self._running is not None:
             self._running.result()
         self.returns.end()
+        if self.payments is not None:
+            self.payments.end()
 
     def _run(self) -> None:
         replay = Replay(

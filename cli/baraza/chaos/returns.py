@@ -1,21 +1,19 @@
 """The returns of the load: customers return a share of the accepted orders some seconds later, and cancel a few again.
 
-A request without an answer is repeated under its key, as an order is. All of this happens on threads of its own, so no
-order waits for it.
+A request without an answer is repeated under its key, as an order is.
 """
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import random
 import threading
 import time
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from baraza.chaos.due_calls import DueCalls
 from baraza.storefront.replay import RETRY_FOR_S, RETRYABLE
 from baraza.storefront.returns import PARCELS, body_of
 from baraza.system.client import Refused, Unreachable
@@ -29,8 +27,6 @@ CANCELLED_SHARE = 0.15
 CANCEL_AFTER_S = (0.0, 4.0)
 """Twice as long as the courier takes to collect a parcel, so that some cancellations come too late."""
 RETRY_S = 1.0
-CALLS_MAX = 4
-"""While checkout is unreachable each of them takes its whole timeout; the others wait for their turn."""
 NOT_FOUND = 404
 RETRIED = RETRYABLE | {NOT_FOUND}
 """Where checkout runs a release before returns for a while, it does not know the path."""
@@ -76,68 +72,37 @@ class Returns:
         self._retry_for_s = RETRY_FOR_S + outage_s
         self._chance = random.Random(f"returns {seed}")
         self._parcels = itertools.cycle(PARCELS)
-        self._numbers = itertools.count()
-        self._due: list[tuple[float, int, Call]] = []
-        self._changed = threading.Condition()
-        self._ending = False
-        self._pool = ThreadPoolExecutor(CALLS_MAX, thread_name_prefix="returns")
-        self._running: list[Future[None]] = []
+        self._lock = threading.Lock()
+        self._calls: DueCalls[Call] = DueCalls(self.make, name="returns", may_be_accepted=_may_be_accepted)
+
+    @property
+    def planned(self) -> list[Call]:
+        """The calls that are to be made, the next one first."""
+        return self._calls.planned
 
     def open(self) -> None:
         """Begin to make the calls that are due."""
-        self._running = [self._pool.submit(self._run) for _ in range(CALLS_MAX)]
+        self._calls.open()
 
     def consider(self, order_id: str, order: Mapping[str, Any]) -> None:
         """Let the customer of an order that was accepted return it some seconds later, or keep it."""
-        with self._changed:
+        with self._lock:
             if self._chance.random() < RETURNED_SHARE:
                 request = Request(order_id=order_id, body=body_of(order, next(self._parcels)))
-                self._plan(request, self._chance.uniform(*RETURN_AFTER_S))
+                self._calls.plan(request, self._chance.uniform(*RETURN_AFTER_S))
 
     def check(self) -> None:
         """Raise the error that ended a thread before its time."""
-        for each in self._running:
-            if each.done():
-                each.result()
+        self._calls.check()
 
     def end(self) -> None:
         """Begin no return any more, and wait until those that were sent are answered. Raises Refusal."""
-        with self._changed:
-            self._ending = True
-            self._changed.notify_all()
-        for each in self._running:
-            each.result()
+        self._calls.end()
 
     def close(self) -> None:
         """Drop whatever is not sent, answered or not."""
-        with self._changed:
-            self._ending = True
-            self._due.clear()
-            self._retry_for_s = 0.0
-            self._changed.notify_all()
-        self._pool.shutdown(wait=True)
-
-    def _plan(self, call: Call, after_s: float) -> None:
-        heapq.heappush(self._due, (time.monotonic() + after_s, next(self._numbers), call))
-        self._changed.notify()
-
-    def _run(self) -> None:
-        while (call := self._next()) is not None:
-            self.make(call)
-
-    def _next(self) -> Call | None:
-        """Wait for the next call that is due; None at the end, where only what was sent before is sent again."""
-        with self._changed:
-            while True:
-                if self._ending:
-                    self._due = [each for each in self._due if _may_be_accepted(each[2])]
-                    heapq.heapify(self._due)
-                    if not self._due:
-                        return None
-                wait_s = self._due[0][0] - time.monotonic() if self._due else None
-                if wait_s is not None and wait_s <= 0:
-                    return heapq.heappop(self._due)[2]
-                self._changed.wait(wait_s)
+        self._retry_for_s = 0.0
+        self._calls.close()
 
     def make(self, call: Call) -> None:
         """Make one call, and plan what follows from its answer. Raises Refusal where it can have none."""
@@ -157,14 +122,14 @@ class Returns:
         except (Refused, Unreachable) as error:
             self._on_failure(request, error)
             return
-        with self._changed:
+        with self._lock:
             self.accepted[request.key] = answer["return_id"]
             if self._chance.random() < CANCELLED_SHARE:
-                self._plan(Cancellation(return_id=answer["return_id"]), self._chance.uniform(*CANCEL_AFTER_S))
+                self._calls.plan(Cancellation(return_id=answer["return_id"]), self._chance.uniform(*CANCEL_AFTER_S))
 
     def _on_failure(self, request: Request, error: Refused | Unreachable) -> None:
         """Count a refusal, or send the request again. Raises what no retry changes."""
-        with self._changed:
+        with self._lock:
             if isinstance(error, Refused) and error.problem.get("type") == NOT_RETURNABLE:
                 self.refused += 1
                 return
@@ -175,7 +140,7 @@ class Returns:
                 raise Refusal(
                     f"checkout did not take a return of {request.order_id} within {self._retry_for_s:.0f} s: {error}"
                 )
-            self._plan(request, RETRY_S)
+            self._calls.plan(request, RETRY_S)
 
     def _cancel(self, cancellation: Cancellation) -> None:
         """Cancel a return as its customer; a refusal, or no response, is ignored, as a customer would."""
@@ -183,7 +148,7 @@ class Returns:
             self._checkout.call("POST", f"/v1/returns/{cancellation.return_id}/cancel")
         except (Refused, Unreachable):
             return
-        with self._changed:
+        with self._lock:
             self.cancellations += 1
 
 

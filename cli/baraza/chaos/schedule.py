@@ -33,12 +33,17 @@ class Kind(StrEnum):
     POSTGRES_OUTAGE = "postgres-outage"  # PostgreSQL is away for minutes
     SERVICE_OUTAGE = "service-outage"  # every process of a service, or of the tracker, is away for minutes
     LOST_CALLBACKS = "lost-callbacks"  # the courier's webhooks are lost for minutes, and some come twice or late
+    LOST_WEBHOOKS = "lost-webhooks"  # the same at the gateways of payments; one of them has no query
+    LATE_GATEWAY = "late-gateway"  # these gateways answer late, or not at all, after they have acted
 
 
 OUTAGES = (Kind.KAFKA_OUTAGE, Kind.POSTGRES_OUTAGE, Kind.SERVICE_OUTAGE)
 """The kinds in which what sagas need is away for longer than a saga may take while everything is there."""
 
-LONG = (*OUTAGES, Kind.LOST_CALLBACKS)
+OF_PAYMENTS = (Kind.LOST_WEBHOOKS, Kind.LATE_GATEWAY)
+"""The kinds that only merchants' payments meet."""
+
+LONG = (*OUTAGES, Kind.LOST_CALLBACKS, Kind.LOST_WEBHOOKS)
 """The kinds that last as long as the run's outages."""
 
 ESSENTIAL = (Kind.KILL, Kind.PAUSE, Kind.KAFKA, Kind.POSTGRES, Kind.PARTITION)
@@ -57,6 +62,7 @@ LASTS_S = {
     Kind.SLOW_LOOKUP: (5.0, 15.0),
     Kind.OUTBOX: (4.0, 12.0),
     Kind.ROLLBACK: (8.0, 20.0),
+    Kind.LATE_GATEWAY: (10.0, 20.0),  # longer than the step of a payment waits before it is sent again
 }
 """The shortest and the longest; a kind that is not listed lasts until its victim runs again."""
 

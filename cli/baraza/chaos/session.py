@@ -12,12 +12,13 @@ from baraza.chaos import engine
 from baraza.chaos.lookup import CALLERS, lookup_environment
 from baraza.chaos.messages import MessageFaults
 from baraza.chaos.network import Network
-from baraza.chaos.schedule import LONG, Kind
+from baraza.chaos.schedule import LONG, OF_PAYMENTS, Kind
 from baraza.chaos.target import ChaosTarget, replicas
 from baraza.chaos.verdict import Verdict, judge
 from baraza.chaos.waiting import wait_for_outcomes, waiting_of
 from baraza.storefront import seed
 from baraza.storefront.dataset import Mix, workload
+from baraza.system import reconciliation
 from baraza.system.running import Running
 from baraza.system.startup import progress_shown
 from baraza.terminal import progress, put
@@ -27,6 +28,7 @@ from stack.settings import from_environment
 
 QUIET_WITHIN_S = 420.0
 """After the last fault: a saga's own deadline, and then every attempt of its compensations."""
+PAYMENTS_RATE = 2.0
 SPARE_BASKETS = 1_000
 SPARE_FACTOR = 2
 """A run lasts longer than ``minutes``, because it waits for recoveries: it may submit this many times the orders."""
@@ -36,13 +38,17 @@ SHORT_PRODUCTS = 0.02
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How long faults are injected, which, under how many orders a second."""
+    """How long faults are injected, which, under how many orders and payments a second.
+
+    Without a ``payments_rate`` there are PAYMENTS_RATE, where the stack has their services.
+    """
 
     minutes: float
     seed: int
     rate: float
     kinds: tuple[Kind, ...]
     outage_s: float
+    payments_rate: float | None = None
 
     @property
     def baskets(self) -> int:
@@ -56,18 +62,30 @@ def run(folder: Path, plan: Plan, write: Callable[[str], None]) -> Verdict:
     with progress("reading baskets"):
         orders = workload(plan.baskets, Mix(seed=plan.seed, short_products=SHORT_PRODUCTS))
     with opened(folder) as target:
+        payments_rate = _payments_rate(plan, target)
+        kinds = tuple(kind for kind in plan.kinds if payments_rate > 0 or kind not in OF_PAYMENTS)
         seed.load_workload(target.running, orders)
         load, injected = engine.run(
-            target, orders, minutes=plan.minutes, seed=plan.seed, rate=plan.rate, kinds=plan.kinds,
-            outage_s=plan.outage_s, write=write,
+            target, orders, minutes=plan.minutes, seed=plan.seed, rate=plan.rate, kinds=kinds,
+            outage_s=plan.outage_s, write=write, payments_rate=payments_rate,
         )  # fmt: skip
         settle(target, QUIET_WITHIN_S)
+        divergences = compared(target.running) if load.payments is not None else []
         target.close_letters()
         report = console.run(target.running, QUIET_WITHIN_S)
-        verdict = judge(target, load, injected, report)
+        verdict = judge(target, load, injected, report, divergences)
         console.show(report, write)
         show(verdict, write)
     return verdict
+
+
+def _payments_rate(plan: Plan, target: ChaosTarget) -> float:
+    """Return how many payments are made a second. Raises NotStarted where the stack cannot make those requested."""
+    if plan.payments_rate is None:
+        return PAYMENTS_RATE if target.has_payments else 0.0
+    if plan.payments_rate > 0:
+        target.running.require("payment")
+    return plan.payments_rate
 
 
 def settle(target: ChaosTarget, wait_s: float) -> None:
@@ -86,6 +104,23 @@ def settle(target: ChaosTarget, wait_s: float) -> None:
 
         wait_for_outcomes(lambda: waiting_of(target), wait_s, on_wait)
     console.wait_until_quiet(target.running, wait_s)
+
+
+def compared(stack: Running) -> list[str]:
+    """Reconcile the gateways' own books with the ledger, and return a sentence for everything that diverges.
+
+    What they report is booked, so it settles things as well. Raises Refusal.
+    """
+    found = []
+    with stack.api("reconciliation") as api:
+        for gateway, account in reconciliation.ACCOUNTS.items():
+            reconciliation.close_batch(stack, gateway, account)
+            reconciliation.run(api, account)
+            found += reconciliation.open_divergences(api, account)
+    return [
+        f"payment {each['payment_id']} diverges from the books of {each['account']}: {each['kind']}, {each['detail']}"
+        for each in found
+    ]
 
 
 @contextmanager
@@ -116,6 +151,11 @@ def show(verdict: Verdict, write: Callable[[str], None] = put) -> None:
         f"{verdict.returns} returns accepted ({_states(verdict.return_states)}), {verdict.return_cancellations} "
         "cancelled by their customers"
     )
+    if verdict.payments:
+        write(f"{verdict.payments} payments accepted ({_states(verdict.payment_states)})")
+        write(f"  requested of them: {_states(verdict.requested)}; not possible: {_states(verdict.refused)}")
+        for name, states in verdict.operation_states.items():
+            write(f"  {name}: {_states(states)}")
     write(f"{'fault':<16}{'times':>6}{'recovered in, median':>22}{'longest':>9}")
     for kind, recovery in verdict.recoveries().items():
         median, longest = (_seconds(value) for value in (recovery.median_s, recovery.longest_s))

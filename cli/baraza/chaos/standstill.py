@@ -14,7 +14,7 @@ from baraza.chaos.schedule import Fault
 from baraza.chaos.target import ChaosTarget
 from chassis.http.timed_connections import ADDRESS_TTL_S
 from stack import postgres
-from stack.providers import COURIER, GATEWAY
+from stack.providers import PROVIDERS
 from stack.toxiproxy import SIDES
 
 Sleep = Callable[[float], None]
@@ -80,7 +80,7 @@ def look_up_slowly(target: ChaosTarget, fault: Fault, chance: random.Random, sle
     try:
         file.write_text(str(lookup_s))
         sleep(ADDRESS_TTL_S)
-        for proxy in target.proxies(SIDES, (GATEWAY, COURIER)):
+        for proxy in target.proxies(SIDES, PROVIDERS):
             target.network.cut(proxy)
         target.network.heal()
         sleep(fault.lasts_s)

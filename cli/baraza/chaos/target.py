@@ -21,9 +21,9 @@ from baraza.chaos.versions import Version
 from baraza.system.running import TRACKER_API, Running
 from baraza.terminal import Refusal
 from stack import plan, toxiproxy
-from stack.contract import TRACKER, services, starters
+from stack.contract import TRACKER, services, starters, token_issuer
 from stack.lifecycle import Stack, up
-from stack.providers import SIMULATORS
+from stack.providers import ACCOUNT_HOLDERS, SIMULATORS
 from stack.services import PROXIED, replica_names, workers
 from stack.settings import from_environment
 from stack.waiting import until
@@ -55,10 +55,15 @@ class ChaosTarget:
         return self.running.stack
 
     @property
+    def has_payments(self) -> bool:
+        """Whether merchants' payments can be made here: their services and the gateways are started."""
+        return all(map(self.running.is_started, (token_issuer(), *ACCOUNT_HOLDERS)))
+
+    @property
     def processes(self) -> tuple[str, ...]:
         """Every process that may be killed or stopped: the services', the tracker's, the simulators'."""
         ours = (name for service, count in replicas().items() for name in replica_names(service, count))
-        return (*SIMULATORS, *ours)
+        return tuple(filter(self.running.is_started, SIMULATORS)) + tuple(ours)
 
     @property
     def participants(self) -> tuple[str, ...]:
@@ -124,13 +129,14 @@ class ChaosTarget:
         rows = self.query("SELECT saga_id FROM sagas ORDER BY started_at DESC LIMIT %s", RECENT_SAGAS)
         return sorted(row[0] for row in rows)
 
-    def confirmed_again_at(self, since: datetime, orders: int) -> datetime | None:
-        """Return when ``orders`` of the orders submitted after ``since`` were confirmed; None if they are not yet."""
+    def confirmed_again_at(self, since: datetime, count: int, saga_type: str = "order") -> datetime | None:
+        """Return when so many of the sagas that were begun after ``since`` were confirmed; None if they are not yet."""
         rows = self.query(
-            "SELECT finished_at FROM sagas WHERE saga_type = 'order' AND started_at >= %s AND state = 'CONFIRMED'"
+            "SELECT finished_at FROM sagas WHERE saga_type = %s AND started_at >= %s AND state = 'CONFIRMED'"
             " ORDER BY finished_at OFFSET %s LIMIT 1",
+            saga_type,
             since,
-            orders - 1,
+            count - 1,
         )
         return rows[0][0] if rows else None
 

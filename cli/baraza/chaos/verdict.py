@@ -1,5 +1,6 @@
-"""The verdict: every order and return has ended, is parked with a reason or waits for an outcome that is queried for,
-nothing is lost and nothing doubled, or what is.
+"""The verdict: every order, return and payment has ended, is parked with a reason or waits for an outcome.
+
+Its outcome is queried for, nothing is lost and nothing doubled, or the verdict says what is.
 """
 
 from __future__ import annotations
@@ -36,6 +37,10 @@ DOUBLED = frozenset(
         "restocked-as-arrived",
         "parcels-are-the-returns",
         "posted-as-returned",
+        "payments-within-captured",
+        "payments-are-entries",
+        "payments-committed-once",
+        "charged-as-booked",
     }
 )
 """Invariants of the audit that find doubled effects."""
@@ -49,6 +54,10 @@ TIMED_OUT = """
 NEVER_ATTEMPTED = """
     SELECT saga_id, step FROM effects WHERE state = 'FENCED' AND attempt = 0 AND saga_id = ANY(%s)
 """
+REQUESTED = "SELECT payment_id::text, saga_id FROM payments"
+"""Every payment that merchant has accepted, with the saga that makes it."""
+OPERATIONS = ("capture_later", "void_payment", "refund")
+"""The sagas of what merchants request of payments."""
 NO_SAGAS = "The tracker's table of sagas could not be read. See ./baraza status and the logs in the stack's home."
 
 
@@ -73,6 +82,13 @@ class Verdict:
     states: dict[str, int]
     """The states of the orders, and below of the returns."""
     return_states: dict[str, int]
+    payments: int
+    payment_states: dict[str, int]
+    requested: dict[str, int]
+    """What merchants requested of payments and was accepted, and below what was not possible any more."""
+    refused: dict[str, int]
+    operation_states: dict[str, dict[str, int]]
+    """The states of later captures, voids and refunds, by the saga's name."""
     waiting: Sequence[Waiting]
     """The sagas that wait for an outcome which comes later, and whose provider is queried for it."""
     parked_by: dict[str, int]
@@ -102,6 +118,11 @@ class Verdict:
             "returns": self.returns,
             "return_cancellations": self.return_cancellations,
             "return_states": self.return_states,
+            "payments": self.payments,
+            "payment_states": self.payment_states,
+            "payment_requests": self.requested,
+            "payment_requests_refused": self.refused,
+            "operation_states": self.operation_states,
             "waiting": [each.to_json() for each in self.waiting],
             "parked_by": self.parked_by,
             "lost": self.lost,
@@ -128,13 +149,20 @@ class Verdict:
         }
 
 
-def judge(target: ChaosTarget, load: Load, injected: Sequence[InjectedFault], report: Report) -> Verdict:
-    """Return the verdict over a run in which nothing moves any more. Raises Refusal."""
+def judge(
+    target: ChaosTarget, load: Load, injected: Sequence[InjectedFault], report: Report, divergences: Sequence[str] = ()
+) -> Verdict:
+    """Return the verdict over a run in which nothing moves any more. Raises Refusal.
+
+    ``divergences`` are what the reconciliation with the gateways' own books has found.
+    """
     found = target.query("SELECT saga_id, saga_type, state FROM sagas")
     if (load.accepted or load.returns.accepted) and not found:
         raise Refusal(NO_SAGAS)
     known = {saga_id for saga_id, _, _ in found}
+    payments, accepted = load.payments, {} if load.payments is None else load.payments.accepted
     lost = [*_lost("order", load.accepted, known), *_lost("return", load.returns.accepted, known)]
+    lost += _lost_payments(target, accepted, known)
     late = sorted(_late(target, injected).items())
     waiting, now = waiting_of(target), datetime.now(UTC)
     violations = [
@@ -142,34 +170,46 @@ def judge(target: ChaosTarget, load: Load, injected: Sequence[InjectedFault], re
         *(f"saga {saga_id} was merely late: {step} was never attempted" for saga_id, step in late[:NAMED_MAX]),
         *(f"saga {each.saga_id} {each.what}" for each in waiting if each.is_stuck(now)),
         *_found(report),
+        *divergences,
+        *(() if payments is None else payments.violations),
         *target.messages.unreported(),
         *_unrecovered(injected),
         *target.violations,
     ]
     return Verdict(
-        submitted=load.intake.total,
-        accepted=len(load.accepted),
-        cancellations=load.cancellations,
-        returns=len(load.returns.accepted),
-        return_cancellations=load.returns.cancellations,
-        states=_states(found, "order"),
-        return_states=_states(found, "return_order"),
+        submitted=load.intake.total, accepted=len(load.accepted), cancellations=load.cancellations,
+        returns=len(load.returns.accepted), return_cancellations=load.returns.cancellations,
+        states=_states(found, "order"), return_states=_states(found, "return_order"),
+        payments=len(accepted), payment_states=_states(found, "payment"),
+        requested={} if payments is None else dict(payments.requested),
+        refused={} if payments is None else dict(payments.refused),
+        operation_states={name: _states(found, name) for name in OPERATIONS},
         waiting=[each for each in waiting if not each.is_stuck(now)],
-        parked_by=_parked_by(target),
-        lost=len(lost),
-        late=len(late),
-        doubled=sum(finding.total for finding in report.findings if finding.invariant.name in DOUBLED),
-        poisons=len(target.messages.poisons),
-        audit="green" if report.is_green else "red",
-        injected=injected,
+        parked_by=_parked_by(target), lost=len(lost), late=len(late), doubled=_doubled(report),
+        poisons=len(target.messages.poisons), audit="green" if report.is_green else "red", injected=injected,
         violations=violations,
-    )
+    )  # fmt: skip
+
+
+def _doubled(report: Report) -> int:
+    return sum(finding.total for finding in report.findings if finding.invariant.name in DOUBLED)
 
 
 def _lost(what: str, accepted: Mapping[str, str], known: Set[str]) -> Iterator[str]:
     for saga_id in sorted(accepted.values()):
         if saga_id not in known:
             yield f"{what} {saga_id} was accepted and is unknown to the tracker"
+
+
+def _lost_payments(target: ChaosTarget, accepted: Mapping[str, str], known: Set[str]) -> list[str]:
+    if not accepted:
+        return []
+    made = {payment_id for payment_id, saga_id in target.query(REQUESTED, service="merchant") if saga_id in known}
+    return [
+        f"payment {payment_id} was accepted and is unknown to the tracker"
+        for payment_id in sorted(accepted.values())
+        if payment_id not in made
+    ]
 
 
 def _states(sagas: Sequence[Row], saga_type: str) -> dict[str, int]:

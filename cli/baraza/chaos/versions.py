@@ -19,6 +19,7 @@ from pathlib import Path
 import tenacity
 
 from baraza.terminal import Refusal
+from saga_tracker.definitions import DEFINITIONS
 from stack.contract import TRACKER, services
 
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -83,10 +84,22 @@ def with_history() -> dict[str, str]:
 
 
 def previous(service: str) -> str | None:
-    """Return the commit before the last one that changed a service; None where there is no such history."""
+    """Return the commit before the last one that changed a service; None where there is no such history.
+
+    Nor is it a release before one of the service's sagas, which would skip the messages of that.
+    """
     code = (f"services/{service}/**/*.py", *(f"{part}/**/*.py" for part in SHARED), "schemas/**/*.avsc")
     last = _git("log", "-1", "--format=%H", "--", *(f":(glob){path}" for path in code)).strip()
-    return _git("rev-parse", "--verify", "--quiet", f"{last}^").strip() or None if last else None
+    before = _git("rev-parse", "--verify", "--quiet", f"{last}^").strip() if last else ""
+    return before if before and _knows_sagas(service, before) else None
+
+
+def _knows_sagas(service: str, commit: str) -> bool:
+    """Return whether every saga in which the service takes part was defined at the commit."""
+    listed = _git("ls-tree", "--name-only", f"{commit}:services/saga-tracker/saga_tracker/definitions")
+    defined = {name.removesuffix(".py") for name in listed.split()}
+    sagas = {saga.name for saga in DEFINITIONS.values() if service == TRACKER or service in saga.participants}
+    return sagas <= defined
 
 
 def unpack(service: str, commit: str, folder: Path) -> Version:

@@ -19,7 +19,7 @@ OVERDUE_AFTER = timedelta(seconds=120)
 """A query that is due this long ago is not made any more."""
 POLL_S = 1.0
 AWAITING = """
-    SELECT saga_id, step, awaits_since FROM sagas
+    SELECT saga_id, step, awaits_since, saga_type FROM sagas
     WHERE awaits_since IS NOT NULL AND state IN ('PENDING', 'IN_DOUBT') ORDER BY awaits_since, saga_id
 """
 NEXT_QUERIES = "SELECT saga_id, min(query_at) FROM awaited_steps WHERE query_at IS NOT NULL GROUP BY saga_id"
@@ -36,6 +36,7 @@ class Waiting:
     """A saga that waits for the outcome of its step. Without ``query_at`` nothing queries for it."""
 
     saga_id: str
+    saga_type: str
     step: str
     since: datetime
     query_at: datetime | None
@@ -44,7 +45,7 @@ class Waiting:
     def what(self) -> str:
         """What it waits for, since when, and when it looks next."""
         query = "no query is due" if self.query_at is None else f"the next query is due at {_time(self.query_at)}"
-        return f"waits for the outcome of {self.step} since {_time(self.since)}; {query}"
+        return f"({self.saga_type}) waits for the outcome of {self.step} since {_time(self.since)}; {query}"
 
     def is_stuck(self, now: datetime) -> bool:
         """Return whether nothing will query for the outcome."""
@@ -52,7 +53,13 @@ class Waiting:
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object that --json prints."""
-        return {"saga_id": self.saga_id, "step": self.step, "since": self.since, "query_at": self.query_at}
+        return {
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "step": self.step,
+            "since": self.since,
+            "query_at": self.query_at,
+        }
 
 
 def waiting_of(target: Databases) -> list[Waiting]:
@@ -63,12 +70,12 @@ def waiting_of(target: Databases) -> list[Waiting]:
 
 
 def joined(awaiting: Iterable[Row], *queries: Iterable[Row]) -> list[Waiting]:
-    """Return the sagas (id, step, since), each with the earliest of its next queries (id, time)."""
+    """Return the sagas (id, step, since, type), each with the earliest of its next queries (id, time)."""
     times = [(saga_id, query_at) for rows in queries for saga_id, query_at in rows]
     earliest: Mapping[str, datetime] = dict(sorted(times, key=lambda each: each[1], reverse=True))
     return [
-        Waiting(saga_id=saga_id, step=step, since=since, query_at=earliest.get(saga_id))
-        for saga_id, step, since in awaiting
+        Waiting(saga_id=saga_id, saga_type=saga_type, step=step, since=since, query_at=earliest.get(saga_id))
+        for saga_id, step, since, saga_type in awaiting
     ]
 
 

@@ -1,4 +1,4 @@
-"""``baraza chaos``: the whole system under load and faults, and the verdict on every order and return."""
+"""``baraza chaos``: the whole system under load and faults, and the verdict on every order, return and payment."""
 
 from __future__ import annotations
 
@@ -45,6 +45,18 @@ Rate = Annotated[
     float,
     typer.Option("--rate", min=0.5, max=RATE_MAX, callback=finite, metavar="NUMBER", help="Orders a second."),
 ]
+PaymentsRate = Annotated[
+    float | None,
+    typer.Option(
+        "--payments-rate",
+        min=0,
+        max=RATE_MAX,
+        callback=finite,
+        metavar="NUMBER",
+        help="Payments of merchants a second, 0 for none; 2 if not given, where the stack has their services.",
+        show_default=False,
+    ),
+]
 Outage = Annotated[
     float | None,
     typer.Option(
@@ -67,27 +79,30 @@ def chaos(
     minutes: Minutes = 10.0,
     seed: Seed = None,
     rate: Rate = 5.0,
+    payments_rate: PaymentsRate = None,
     outage: Outage = None,
     fault: Fault = None,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Put a separate stack under orders and returns, inject every kind of fault, and check that nothing was lost.
+    """Put a separate stack under orders, returns and payments, inject faults, and check that nothing was lost.
 
     The stack has two processes of each service and of the tracker.
-    Exit status 1 if an order or a return has neither ended nor is parked with a reason nor is queried for,
-    if anything is lost or doubled, or if the audit is red; the stack's home is then kept.
+    Exit status 1 if an order, a return or a payment has neither ended nor is parked with a reason nor is queried for,
+    if anything is lost or doubled, if the gateways' own books diverge from the ledger,
+    or if the audit is red; the stack's home is then kept.
     """
     from baraza.chaos.session import Plan, run
 
-    kinds = _kinds(fault or [])
+    kinds = _kinds(fault or [], payments_rate)
     chosen = random.randrange(CHOSEN_SEED_MAX) if seed is None else seed
     outage_s = max(OUTAGE_S_MIN, min(OUTAGE_S_MAX, minutes * 60 * OUTAGE_SHARE)) if outage is None else outage
     again = f"./baraza chaos --minutes {minutes:g} --seed {chosen} --rate {rate:g} --outage {outage_s:g}"
+    again += "" if payments_rate is None else f" --payments-rate {payments_rate:g}"
     again += "".join(f" --fault {kind}" for kind in fault or ())
     write = notify if as_json else put
     write(f"Seed {chosen}. Repeat this run with: {again}")
-    plan = Plan(minutes=minutes, seed=chosen, rate=rate, kinds=kinds, outage_s=outage_s)
+    plan = Plan(minutes=minutes, seed=chosen, rate=rate, kinds=kinds, outage_s=outage_s, payments_rate=payments_rate)
     verdict = _in_home(home, again, lambda folder: run(folder, plan, write))
     if as_json:
         put_json({"seed": chosen, "minutes": minutes, "rate": rate, "command": again, **verdict.to_json()})
@@ -95,13 +110,15 @@ def chaos(
         stop(FOUND_A_PROBLEM)
 
 
-def _kinds(names: list[str]) -> tuple[Kind, ...]:
+def _kinds(names: list[str], payments_rate: float | None) -> tuple[Kind, ...]:
     """Return the kinds of these names, or all. Raises UsageRefusal for one that is unknown or not available here."""
-    from baraza.chaos.schedule import Kind
+    from baraza.chaos.schedule import OF_PAYMENTS, Kind
     from baraza.chaos.versions import with_history
 
     if unknown := set(names) - set(Kind):
         raise UsageRefusal(f"There is no fault {', '.join(sorted(unknown))}; known: {', '.join(Kind)}.")
+    if payments_rate == 0 and (unmet := set(names) & set(OF_PAYMENTS)):
+        raise UsageRefusal(f"Only payments meet {', '.join(sorted(unmet))}; leave --payments-rate 0 out.")
     if with_history():
         return tuple(Kind(name) for name in names or Kind)
     if Kind.ROLLBACK in names:

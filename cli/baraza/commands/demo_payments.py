@@ -14,10 +14,10 @@ from baraza.commands.options import COUNT_MAX, SEED_MAX, Home, Json
 from baraza.terminal import FOUND_A_PROBLEM, notify, progress, put, put_json, stop
 
 if TYPE_CHECKING:
-    from baraza.demo.payments.listener import Listener
     from baraza.demo.payments.plan import Plan
     from baraza.demo.payments.result import DemoOfPayments
     from baraza.demo.payments.run import Payments
+    from baraza.storefront.listener import Listener
     from baraza.system.running import Running
 
 SAGAS = ("payment", "capture_later", "void_payment", "refund", "payment_reversal", "settlement", "merchant_onboarding")
@@ -65,8 +65,9 @@ def payments(
 
 def _run(stack: Running, *, count: int, merchants: int, seed: int) -> DemoOfPayments:
     from baraza.audit import console
-    from baraza.demo.payments import closing, lake, listener, plan
+    from baraza.demo.payments import closing, lake, plan
     from baraza.demo.payments.result import DemoOfPayments
+    from baraza.storefront import listener
     from baraza.storefront.dataset import file_of
     from baraza.storefront.purchases import purchases
 
@@ -98,12 +99,14 @@ def _run(stack: Running, *, count: int, merchants: int, seed: int) -> DemoOfPaym
 
 def _pay(stack: Running, planned: Plan, endpoints: Listener, name: str) -> tuple[Payments, Mapping[str, int]]:
     """Register the merchants, request the payments and follow them to their end, with faults at both gateways."""
-    from baraza.demo.payments import closing, run
+    from baraza.demo.payments import run
+    from baraza.storefront import merchants
+    from baraza.system import providers
 
-    with run.sending(stack) as client:
+    with merchants.sending(stack) as client:
         notify(f"Registering {len(planned.merchants)} merchants.")
-        run.register(client, planned, endpoints)
-        with closing.disturbed(stack):
+        merchants.register(client, planned.merchants, endpoints)
+        with providers.faults(stack, providers.PAYMENT_FAULTS):
             with progress("payments requested", len(planned.payments)) as advance:
                 made = run.submit(client, planned, name, advance)
             with progress("payments ended", len(made.shown)) as advance:

@@ -1,8 +1,8 @@
-"""Fault injection at the provider simulators: some calls to the gateway and the courier fail, seeded by order."""
+"""Fault injection at the provider simulators: some calls to gateways and the courier fail, seeded by reference."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,11 +23,29 @@ GATEWAY_FAULTS: tuple[Mapping[str, Any], ...] = (
 )
 """Seeded: the same share of the orders fails, in whatever order their calls come."""
 
+Faults = Mapping[str, Sequence[Mapping[str, Any]]]
+ORDER_FAULTS: Faults = {"gateway": GATEWAY_FAULTS, "courier": COURIER_FAULTS}
+PAYMENT_FAULTS: Faults = {
+    "stripe": (
+        {"operation": "confirm", "kind": "answer_lost", "rate": 0.03, "times": 1},
+        {"operation": "capture", "kind": "error_after", "rate": 0.03, "times": 1},
+        {"operation": "create", "kind": "error", "rate": 0.02, "times": 1},
+        {"operation": "webhook", "kind": "slow", "rate": 0.2, "delay_s": 4.0},
+        {"operation": "webhook", "kind": "hang", "rate": 0.1, "delay_s": 3.0},
+    ),
+    "adyen": (
+        {"operation": "pay", "kind": "answer_lost", "rate": 0.03, "times": 1},
+        {"operation": "capture", "kind": "answer_lost", "rate": 0.03, "times": 1},
+        {"operation": "webhook", "kind": "slow", "rate": 0.2, "delay_s": 4.0},
+        {"operation": "webhook", "kind": "hang", "rate": 0.1, "delay_s": 3.0},
+    ),
+}
+"""Lost answers, failures before and after the effect, and webhooks that are late or come twice."""
+
 
 @contextmanager
-def faults(stack: Running) -> Iterator[None]:
-    """Replace the faults at the gateway and the courier by these while the block runs, then remove all."""
-    providers = {"gateway": GATEWAY_FAULTS, "courier": COURIER_FAULTS}
+def faults(stack: Running, providers: Faults = ORDER_FAULTS) -> Iterator[None]:
+    """Replace the faults at these providers by these while the block runs, then remove all."""
     apis = {name: Api(name, stack.url(name), None) for name in providers}
     try:
         for name, listed in providers.items():

@@ -62,6 +62,10 @@ class Running:
         """Return the HTTP address of a process."""
         return self._deployment.endpoints.url(process)
 
+    def urls(self, service: str) -> tuple[str, ...]:
+        """Return the HTTP address of each of a service's replicas."""
+        return tuple(self._deployment.endpoints.urls(service))
+
     def is_started(self, service: str) -> bool:
         """Return whether a service or simulator is one that this stack starts."""
         return service not in self._deployment.endpoints.absent

@@ -294,6 +294,8 @@ def test_webhooks_come_late_twice_or_never_where_a_fault_says_so_and_again_until
     assert kinds.index("charge.captured") < kinds.index("payment_intent.amount_capturable_updated")
     stripe.awaits_stripe("payment_intent.succeeded")
     assert "charge.succeeded" not in kinds
+    assert stripe.admin("POST", "webhooks/resend") == {"resent": 1}
+    stripe.awaits_stripe("charge.succeeded")
 
 
 def test_what_nobody_captured_expires_on_day_7_and_what_fails_later_is_told(stripe: Gateway, reference: str) -> None:

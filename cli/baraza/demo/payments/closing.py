@@ -3,44 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
-import httpx
-
-from baraza.demo.payments.plan import GATEWAYS
 from baraza.demo.payments.run import POLL_S
-from baraza.system.client import TIMEOUT_S, Api, Refused, trust
+from baraza.system import reconciliation
+from baraza.system.client import Refused
+from baraza.system.reconciliation import ACCOUNTS, admin
 from baraza.system.running import Running
-from baraza.terminal import Refusal
 
-ACCOUNTS = tuple(f"{gateway}-test" for gateway in GATEWAYS.values())
 CHART = "merchants_test"
 PLANTED = ("drop", "amount", "unknown")
 """What is planted in the reports of each account: a missing line, another amount, and a line of an unknown payment."""
-FAULTS: Mapping[str, Sequence[Mapping[str, Any]]] = {
-    "stripe": (
-        {"operation": "confirm", "kind": "answer_lost", "rate": 0.03, "times": 1},
-        {"operation": "capture", "kind": "error_after", "rate": 0.03, "times": 1},
-        {"operation": "create", "kind": "error", "rate": 0.02, "times": 1},
-        {"operation": "webhook", "kind": "slow", "rate": 0.2, "delay_s": 4.0},
-        {"operation": "webhook", "kind": "hang", "rate": 0.1, "delay_s": 3.0},
-    ),
-    "adyen": (
-        {"operation": "pay", "kind": "answer_lost", "rate": 0.03, "times": 1},
-        {"operation": "capture", "kind": "answer_lost", "rate": 0.03, "times": 1},
-        {"operation": "webhook", "kind": "slow", "rate": 0.2, "delay_s": 4.0},
-        {"operation": "webhook", "kind": "hang", "rate": 0.1, "delay_s": 3.0},
-    ),
-}
-"""Lost answers, failures before and after the effect, and webhooks that are late or come twice."""
 DONE_WITHIN_S = 180.0
 QUIET_S = 3.0
-AHEAD = timedelta(days=40)
-"""As of then nothing is pending any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,20 +36,6 @@ class Reconciled:
     def found(self) -> int:
         """How many of the planted divergences were found."""
         return len(self.planted) - len(self.missed)
-
-
-@contextmanager
-def disturbed(stack: Running) -> Iterator[None]:
-    """Disturb both gateways for the block; the faults that they had are replaced."""
-    try:
-        for gateway, faults in FAULTS.items():
-            _admin(stack, gateway, "DELETE", "/admin/faults")
-            for fault in faults:
-                _admin(stack, gateway, "POST", "/admin/faults", dict(fault))
-        yield
-    finally:
-        for gateway in FAULTS:
-            _admin(stack, gateway, "DELETE", "/admin/faults")
 
 
 def wait_for_deliveries(count: Callable[[], int], expected: int) -> int:
@@ -93,21 +57,18 @@ def reconcile(stack: Running) -> Reconciled:
     What an earlier run on the same stack has planted is still open, and is not false.
     """
     planted: list[Mapping[str, Any]] = []
-    for gateway, account in zip(GATEWAYS.values(), ACCOUNTS, strict=True):
+    for gateway, account in ACCOUNTS.items():
         for kind in PLANTED:
-            answer = _admin(stack, gateway, "POST", "/admin/divergences", {"account": account, "kind": kind})
+            answer = admin(stack, gateway, "POST", "/admin/divergences", {"account": account, "kind": kind})
             planted += answer["planted"]
-        _admin(stack, gateway, "POST", "/admin/batches/close", {"account": account})
+        reconciliation.close_batch(stack, gateway, account)
     runs, divergences = {}, []
     with stack.api("reconciliation") as api:
-        for account in ACCOUNTS:
-            runs[account] = _run(api, account)
-            wanted: dict[str, str | int] = {"account": account, "state": "OPEN", "limit": 1_000}
-            divergences += api.get("/v1/divergences", wanted)["divergences"]
+        for account in ACCOUNTS.values():
+            runs[account] = reconciliation.run(api, account)
+            divergences += reconciliation.open_divergences(api, account)
     missed = [each for each in planted if not any(_is_about(found, each) for found in divergences)]
-    known = [
-        each for gateway in GATEWAYS.values() for each in _admin(stack, gateway, "GET", "/admin/divergences")["planted"]
-    ]
+    known = [each for gateway in ACCOUNTS for each in admin(stack, gateway, "GET", "/admin/divergences")["planted"]]
     besides = [found for found in divergences if not any(_is_about(found, each) for each in known)]
     unsummed = [found for found in besides if found["movement"] == "PAYOUT"]
     return Reconciled(
@@ -124,22 +85,6 @@ def _is_about(found: Mapping[str, Any], planted: Mapping[str, Any]) -> bool:
     if found["account"] != planted["account"]:
         return False
     return reference == str(found["payment_id"]) or reference in f"{found['key']} {found['detail']}"
-
-
-def _run(api: Api, account: str) -> Mapping[str, Any]:
-    as_of = (datetime.now(UTC) + AHEAD).isoformat().replace("+00:00", "Z")
-    body = {"account": account, "as_of": as_of}
-    requested = api.call("POST", "/v1/reconciliation-requests", body=body)
-    deadline = time.monotonic() + DONE_WITHIN_S
-    while time.monotonic() < deadline:
-        found = api.get(f"/v1/reconciliation-requests/{requested['request_id']}")
-        if found["failure"] is not None:
-            raise Refusal(f"{account} cannot be reconciled: {found['failure']}")
-        if found["run"] is not None:
-            answer: Mapping[str, Any] = api.get(f"/v1/reconciliation-runs/{found['run']}")
-            return answer
-        time.sleep(POLL_S)
-    raise Refusal(f"{account} is not reconciled after {DONE_WITHIN_S:.0f} s.")
 
 
 def trial_balance(stack: Running) -> Mapping[str, Any]:
@@ -172,11 +117,3 @@ def blocked_by_risk(stack: Running, payment_ids: Sequence[str]) -> set[str]:
             if found["outcome"] == "BLOCKED":
                 blocked.add(payment_id)
     return blocked
-
-
-def _admin(stack: Running, gateway: str, method: str, path: str, body: Any = None) -> Any:
-    url = f"{stack.url(gateway)}{path}"
-    answer = httpx.request(method, url, json=body, timeout=TIMEOUT_S, trust_env=False, verify=trust())
-    if not answer.is_success:
-        raise Refusal(f"{gateway} answered {method} {path} with {answer.status_code}: {answer.text}")
-    return answer.json() if answer.content else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,11 +9,9 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final
 
+from baraza.storefront.payments import DECLINING, GATEWAYS, Planned, Then
 from baraza.storefront.purchases import Purchase
 
-DECLINING: Final = "pm_card_visa_chargeDeclined"
-GATEWAYS: Final = {"USD": "stripe", "EUR": "adyen"}
-"""The currencies of the merchants, and where their payments go. The data's dollars stand for euros at every other."""
 DECLINED, LATER, REFUNDED = 0.04, 0.12, 0.08
 """Shares of the payments."""
 LOOKED_AT: Final = 30
@@ -22,35 +19,6 @@ LOOKED_AT: Final = 30
 BURST_MIN, BURST_MAX = 8, 12
 """How often a stolen card is tried in a burst."""
 BURST_AMOUNTS: Final = (199, 499, 999, 1_499)
-
-
-class Then(enum.StrEnum):
-    """What a merchant does after a payment."""
-
-    NOTHING = "nothing"
-    CAPTURE = "capture"
-    CAPTURE_PART = "capture_part"
-    VOID = "void"
-    REFUND = "refund"
-    REFUND_PARTS = "refund_parts"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Planned:
-    """One payment to request. ``is_fraud`` is the label of what was injected; nothing that decides sees it."""
-
-    number: int
-    merchant_id: str
-    currency: str
-    amount_minor: int
-    token: str
-    then: Then
-    is_fraud: bool = False
-
-    @property
-    def captures_later(self) -> bool:
-        """Whether the merchant captures or voids it by a request of its own."""
-        return self.then in (Then.CAPTURE, Then.CAPTURE_PART, Then.VOID)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +32,8 @@ class Plan:
 def plan(purchases: Iterable[Purchase], *, count: int, merchants: int, seed: int, run: str) -> Plan:
     """Return the plan of the first purchases at the stores that have most of them.
 
-    ``run`` is in every merchant's id and token, so that each run has merchants and payers of its own.
+    The data's dollars stand for euros at every other store. ``run`` is in every merchant's id and token, so that each
+    run has merchants and payers of its own.
     """
     chance = random.Random(f"payments {seed}")
     found = list(islice(purchases, count * LOOKED_AT))
