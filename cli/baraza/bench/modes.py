@@ -73,10 +73,8 @@ class Run:
             self.reports.append(running.audit())
             self.measured.extend(running.measured)
             peaks_mb = {name: round(peak) for name, peak in sorted(running.meter.peaks_mb.items())}
-            chosen = running.settings() | {
-                "environment": {name: dict(each) for name, each in settings.environment.items()}
-            }
-            self.stacks.append({"settings": chosen, "memory_peak_mb": peaks_mb})
+            added = {name: dict(each) for name, each in settings.environment.items()}
+            self.stacks.append({"settings": {**running.settings(), "environment": added}, "memory_peak_mb": peaks_mb})
 
 
 def peers(run: Run) -> Summary:

@@ -44,10 +44,8 @@ STORED: Final = "SELECT count(*) FROM payments WHERE reference = %s"
 
 def payments(run: Run) -> dict[str, Any]:
     """Payments at full load and at half of that, repeated requests, and full load over HTTP to both simulators."""
-    notify(
-        "Limits raised: "
-        + ", ".join(f"{name}={value}" for each in ENVIRONMENT.values() for name, value in each.items())
-    )
+    raised = [f"{name}={value}" for each in ENVIRONMENT.values() for name, value in each.items()]
+    notify(f"Limits that would be measured instead are raised: {', '.join(raised)}")
     settings: dict[str, Any] = {"follower": PaymentFollower, "environment": ENVIRONMENT}
     with run.stack(**settings) as running:
         known = _open(running, STRIPE)
@@ -90,7 +88,7 @@ def _open(running: Session, currencies: Sequence[str]) -> Mapping[str, tuple[str
 
 @dataclass(slots=True)
 class Repeated:
-    """What became of requests whose keys were sent many times: the ids that were answered, by key, and what is stored."""
+    """What became of requests whose keys were sent many times: the ids answered, by key, and what is stored."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     ids: dict[str, set[str]] = field(default_factory=dict)
@@ -112,10 +110,9 @@ def _repeat(running: Session, known: Mapping[str, tuple[str, str]]) -> Repeated:
     """Send each key as often as any other, mixed, over CONNECTIONS connections at once; then count what is stored."""
     run = new_id().lower()
     merchant_id, (currency, _) = next(iter(known.items()))
-    bodies = [
-        Order(f"{run}-{n}", merchants.body_of(currency, f"again_{n}", run), merchant_id) for n in range(REPEATED_KEYS)
-    ]
-    requests = bodies * (REPEATED_REQUESTS // REPEATED_KEYS)
+    payers = [f"again_{number}" for number in range(REPEATED_KEYS)]
+    originals = [Order(f"{run}-{each}", merchants.body_of(currency, each, run), merchant_id) for each in payers]
+    requests = originals * (REPEATED_REQUESTS // REPEATED_KEYS)
     random.Random(1).shuffle(requests)
     found, lock = Repeated(), threading.Lock()
 

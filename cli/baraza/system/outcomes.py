@@ -59,9 +59,8 @@ class SagaOutcomes(ABC):
 
     def _check(self) -> None:
         if self._failure is not None:
-            raise Refusal(
-                f"The outcomes on {', '.join(self.TOPICS)} cannot be read: {self._failure}. Run ./baraza status."
-            )
+            topics = ", ".join(self.TOPICS)
+            raise Refusal(f"The outcomes on {topics} cannot be read: {self._failure}. Run ./baraza status.")
 
     def _assigned(self, kafka: KafkaLogin) -> Consumer:
         from confluent_kafka import TopicPartition
