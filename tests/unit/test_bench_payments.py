@@ -143,6 +143,14 @@ def test_the_limits_that_are_raised_are_those_of_callers_and_of_accounts() -> No
     }
 
 
+def test_what_ten_thousand_a_second_take_is_computed_from_the_processors_time_of_each_process() -> None:
+    needed = payments.sizing({"merchant": 1.3, "ledger": 0.65, "postgres": 1.0, "kafka": 0.05}, 1_000)
+    assert needed["cores"] == 50, "10,000 times 3 ms are 30 cores, planned for 60%"
+    assert needed["processes"] == {"merchant": 20, "ledger": 10}
+    assert needed["partitions"] == 40
+    assert needed["stripe_accounts"] == 300
+
+
 ACCOUNT = GatewayAccount.model_validate({
     "name": "stripe-test", "gateway": "stripe", "is_live": False, "url": "http://127.0.0.1:1", "api_key_file": "/none",
     "webhook_secret_file": "/none", "settlement_currency": "USD",

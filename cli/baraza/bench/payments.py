@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import threading
 from collections import Counter
@@ -22,7 +23,7 @@ from baraza.bench.session import Session
 from baraza.percentiles import percentile
 from baraza.terminal import notify
 from chassis.wire.envelope import new_id
-from stack.services import EVERY, REQUESTS_PER_S
+from stack.services import EVERY, REQUESTS_PER_S, workers
 
 if TYPE_CHECKING:
     from baraza.bench.modes import Run
@@ -39,6 +40,13 @@ ENVIRONMENT: Final = {
 """A caller's limit, and that of an account at a gateway, would be what is measured."""
 STRIPE, BOTH = ("USD",), ("USD", "EUR")
 """The currencies of the merchants; euros go to Adyen."""
+SIZED_PER_S: Final = 10_000
+BUSY_CORE, BUSY_PROCESS = 0.6, 0.65
+"""How much of a core, and of the one that a process of Python can use, is planned to be busy."""
+CALLS_TO_STRIPE: Final = 3
+"""A payment that is captured at once is created, confirmed and captured. Adyen gets two calls."""
+STRIPE_CALLS_PER_S: Final = 100
+"""What Stripe allows an account by default."""
 STORED: Final = "SELECT count(*) FROM payments WHERE reference = %s"
 
 
@@ -60,6 +68,7 @@ def payments(run: Run) -> dict[str, Any]:
     with run.stack(is_in_process=False, **settings) as running:
         requested = merchants.payments_of(_open(running, BOTH))
         over_http = running.saturated("simulators over HTTP", requested, run.seconds, ramp_s=run.warm_up_s)
+    needed = sizing(full.cpu_s, full.sagas)
     return {
         "payments_per_s": round(full.per_s, 1),
         "cpu_ms_per_payment": round(full.cpu_ms_per_saga, 3),
@@ -69,10 +78,32 @@ def payments(run: Run) -> dict[str, Any]:
         "p99_ms_to_captured_at_half": half.quantile_ms(0.99),
         "http_payments_per_s": round(over_http.per_s, 1),
         "http_cpu_ms_per_payment": round(over_http.cpu_ms_per_saga, 3),
+        "cores_for_10000_per_s": needed["cores"],
+        "stripe_accounts_for_10000_per_s": needed["stripe_accounts"],
+        "partitions_for_10000_per_s": needed["partitions"],
+        "processes_for_10000_per_s": needed["processes"],
         "repeated_requests": REPEATED_REQUESTS,
         "repeated_keys": REPEATED_KEYS,
         "repeated_payments": repeated.stored,
         "repeated_conflicts": repeated.statuses[CONFLICT],
+    }
+
+
+def sizing(cpu_s: Mapping[str, float], paid: int, per_s: int = SIZED_PER_S) -> dict[str, Any]:
+    """Return what so many payments a second take, from the processor seconds of each process for ``paid`` of them.
+
+    A core is planned for a part of its time, and so is a process, whose Python uses one core. Partitions bound the
+    processes of a service; twice as many are left for growth. Pure.
+    """
+    cores_s = {name: per_s * used_s / max(1, paid) for name, used_s in cpu_s.items()}
+    processes = {
+        name: math.ceil(used / BUSY_PROCESS) for name, used in cores_s.items() if name in workers() and used > 0
+    }
+    return {
+        "cores": math.ceil(sum(cores_s.values()) / BUSY_CORE),
+        "processes": processes,
+        "partitions": 2 * max(processes.values(), default=1),
+        "stripe_accounts": math.ceil(per_s * CALLS_TO_STRIPE / STRIPE_CALLS_PER_S),
     }
 
 
