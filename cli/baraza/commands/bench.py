@@ -98,7 +98,7 @@ SpikeSeconds = Annotated[
     ),
 ]
 Profiled = Annotated[
-    bool, typer.Option("--profile", help="peers: measure once more under py-spy, and show the cost by part.")
+    bool, typer.Option("--profile", help="peers, payments: measure once more under py-spy, and show the cost by part.")
 ]
 WarmUp = Annotated[
     float,
