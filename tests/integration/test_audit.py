@@ -431,7 +431,10 @@ def test_a_provider_inside_of_the_process_is_audited_by_its_own_records(audited:
         "shipping", "INSERT INTO courier_records (id, reference, state) VALUES ('second', 'unknown', 'live')"
     )
 
-    assert {("charged-once", audited.confirmed), ("providers-know-sagas", "unknown")} <= audited.broken()
+    audited.execute("payment", "INSERT INTO merchant_charges VALUES ('third', 'stripe', 77, false, 9, 9, 0)")
+
+    expected = {("charged-once", audited.confirmed), ("providers-know-sagas", "unknown"), ("charged-as-booked", "77")}
+    assert expected <= audited.broken()
 
 
 RETURNED_MINOR, RETURNED_POINTS = PAYABLE_MINOR // 2, POINTS // 2

@@ -169,6 +169,7 @@ NUMBERED: tuple[tuple[str, ...], ...] = (
 )  # fmt: skip
 UNENDING: tuple[tuple[str, ...], ...] = (
     *(("bench", "peers", name) for name in ("--seconds", "--spike-seconds", "--partitions", "--size", "--processes")),
+    *(("bench", "payments", name) for name in ("--seconds", "--warm-up", "--partitions")),
 )
 
 

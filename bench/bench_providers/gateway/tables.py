@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sqlalchemy import BigInteger, Column, Connection, MetaData, SmallInteger, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Connection, MetaData, SmallInteger, Table, Text
 
 from chassis.postgres.statement import Statement
 
@@ -21,6 +21,18 @@ gateway_records = Table(
     Column("refunds", SmallInteger, nullable=False, server_default="0"),
     Column("refunded_minor", BigInteger, nullable=False, server_default="0"),
     comment="what the benchmark's gateway inside of the process has done",
+)
+merchant_charges = Table(
+    "merchant_charges",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("gateway", Text, nullable=False),
+    Column("payment_id", BigInteger, nullable=False),
+    Column("is_open", Boolean, nullable=False),
+    Column("authorized_minor", BigInteger, nullable=False),
+    Column("captured_minor", BigInteger, nullable=False),
+    Column("refunded_minor", BigInteger, nullable=False),
+    comment="what the benchmark's gateways of merchants' payments have done",
 )
 
 ADD_AUTHORIZED = Statement("""
@@ -49,6 +61,21 @@ RECORD_REFUNDED = Statement("""
     WHERE known.id = row.id
 """)
 """A capture is refunded in parts, of which a batch may have several."""
+
+ADD_CHARGED = Statement("""
+    INSERT INTO merchant_charges AS known
+        (id, gateway, payment_id, is_open, authorized_minor, captured_minor, refunded_minor)
+    SELECT * FROM unnest(
+        CAST(%(ids)s AS text[]), CAST(%(gateways)s AS text[]), CAST(%(payment_ids)s AS bigint[]),
+        CAST(%(open)s AS boolean[]), CAST(%(authorized)s AS bigint[]), CAST(%(captured)s AS bigint[]),
+        CAST(%(refunded)s AS bigint[]))
+    ON CONFLICT (id) DO UPDATE
+    SET is_open = excluded.is_open,
+        authorized_minor = known.authorized_minor + excluded.authorized_minor,
+        captured_minor = known.captured_minor + excluded.captured_minor,
+        refunded_minor = known.refunded_minor + excluded.refunded_minor
+""")
+"""Amounts are added, so one that is charged twice shows."""
 
 
 @dataclass(slots=True)

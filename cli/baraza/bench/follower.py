@@ -6,12 +6,13 @@ import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from baraza.system.outcomes import SagaOutcomes
 from chassis.wire.codec import Undecodable
 from messages.contract import Message
-from messages.saga import OrderConfirmed, OrderFailed
+from messages.merchant import PaymentSubmitted
+from messages.saga import OrderConfirmed, OrderFailed, PaymentCompleted, PaymentFailed
 
 if TYPE_CHECKING:
     from confluent_kafka import Message as Record
@@ -30,6 +31,9 @@ class Ended:
 
 class Follower(SagaOutcomes):
     """Counts the outcomes of sagas, and times those of the orders that it follows."""
+
+    ENDS: ClassVar[tuple[type[Message], type[Message]]] = (OrderConfirmed, OrderFailed)
+    """The messages of a success and of a failure."""
 
     def __init__(self, kafka: KafkaLogin, registry_url: str) -> None:
         super().__init__(kafka, registry_url)
@@ -75,21 +79,56 @@ class Follower(SagaOutcomes):
         read_at_s = time.monotonic()
         with self._changed:
             for record in records:
-                outcome = self._type_of(record)
-                if outcome not in (OrderConfirmed, OrderFailed):
-                    continue
-                self.confirmed += outcome is OrderConfirmed
-                self.cancelled += outcome is OrderFailed
-                order_id = (record.key() or b"").decode(errors="replace")
-                due_at_s = self._open.pop(order_id, None)
-                if due_at_s is None:
-                    self._early[order_id] = read_at_s
-                else:
-                    self._ended.append(Ended(order_id, due_at_s, read_at_s))
+                self._read(record, read_at_s)
             self._changed.notify_all()
+
+    def _read(self, record: Record, read_at_s: float) -> None:
+        outcome = self._type_of(record)
+        if outcome in self.ENDS:
+            self.confirmed += outcome is self.ENDS[0]
+            self.cancelled += outcome is self.ENDS[1]
+            self._end((record.key() or b"").decode(errors="replace"), read_at_s)
+
+    def _end(self, order_id: str, read_at_s: float) -> None:
+        due_at_s = self._open.pop(order_id, None)
+        if due_at_s is None:
+            self._early[order_id] = read_at_s
+        else:
+            self._ended.append(Ended(order_id, due_at_s, read_at_s))
 
     def _type_of(self, record: Record) -> type[Message] | None:
         try:
             return self._codec.type_of(record.value())
         except Undecodable:
             return None
+
+
+class PaymentFollower(Follower):
+    """The same for payments, which merchants know by numbers: an event of merchant has the number and the saga."""
+
+    TOPICS: ClassVar[tuple[str, ...]] = (*SagaOutcomes.TOPICS, "merchant.events")
+    ENDS: ClassVar[tuple[type[Message], type[Message]]] = (PaymentCompleted, PaymentFailed)
+
+    def __init__(self, kafka: KafkaLogin, registry_url: str) -> None:
+        super().__init__(kafka, registry_url)
+        self._numbers: dict[str, str] = {}
+        self._unnumbered: dict[str, float] = {}
+
+    def _read(self, record: Record, read_at_s: float) -> None:
+        if self._type_of(record) is not PaymentSubmitted:
+            super()._read(record, read_at_s)
+            return
+        submitted = self._codec.decode(record.value())
+        assert isinstance(submitted, PaymentSubmitted)
+        ended_at_s = self._unnumbered.pop(submitted.saga_id, None)
+        if ended_at_s is None:
+            self._numbers[submitted.saga_id] = str(submitted.payment_id)
+        else:
+            super()._end(str(submitted.payment_id), ended_at_s)
+
+    def _end(self, order_id: str, read_at_s: float) -> None:
+        number = self._numbers.pop(order_id, None)
+        if number is None:
+            self._unnumbered[order_id] = read_at_s
+        else:
+            super()._end(number, read_at_s)

@@ -1,4 +1,4 @@
-"""Submits orders to checkout: as many as the window admits, or at a fixed rate whatever their outcome.
+"""Submits orders or payments: as many as the window admits, or at a fixed rate whatever their outcome.
 
 Bodies are written by hand and responses parsed as little as possible: the load shares the processors with the stack.
 """
@@ -11,8 +11,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any, NamedTuple, Self, TypeAlias
+from typing import Any, NamedTuple, Protocol, Self, TypeAlias
 from urllib.parse import urlsplit
 
 from baraza.bench.follower import Follower
@@ -44,6 +45,30 @@ def exchange(
         connection.request(method, path, body, headers)
         response = connection.getresponse()
     return response.status, response.read()
+
+
+class Client(Protocol):
+    """A connection to the service that orders or payments enter by, for one thread at a time."""
+
+    def submit(self, orders: Sequence[Order]) -> list[str | None]: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """How a load enters the stack: its connections, and the most that one of them submits together."""
+
+    connect: Callable[[], Client]
+    connections: int = CONNECTIONS
+    batch_size_max: int = BATCH_ORDERS
+
+
+class Answered(NamedTuple):
+    """An order or payment that was accepted: when it was due to be sent, and when it was answered (monotonic)."""
+
+    due_at_s: float
+    at_s: float
 
 
 class CheckoutClient:
@@ -87,19 +112,25 @@ Schedule: TypeAlias = Callable[[threading.Event], list[DueOrder]]
 """Waits until orders are due or the event is set; returns the orders that are due, possibly none."""
 
 
-def saturating(follower: Follower, orders: Iterator[Order], *, open_max: int) -> Schedule:
+def saturating(
+    follower: Follower, orders: Iterator[Order], *, open_max: int, batch_size_max: int = BATCH_ORDERS
+) -> Schedule:
     """Return the schedule that keeps ``open_max`` orders open."""
 
     def due(_stopping: threading.Event) -> list[DueOrder]:
-        has_room = follower.wait_for_room(open_max - BATCH_ORDERS, ROOM_TIMEOUT_S)
+        has_room = follower.wait_for_room(open_max - batch_size_max, ROOM_TIMEOUT_S)
         now_s = time.monotonic()
-        return [DueOrder(order, now_s) for order in islice(orders, BATCH_ORDERS if has_room else 0)]
+        return [DueOrder(order, now_s) for order in islice(orders, batch_size_max if has_room else 0)]
 
     return due
 
 
 def paced(
-    orders: Iterator[Order], times_s: Iterator[float], *, clock: Callable[[], float] = time.monotonic
+    orders: Iterator[Order],
+    times_s: Iterator[float],
+    *,
+    batch_size_max: int = BATCH_ORDERS,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Schedule:
     """Return the schedule that sends each order at its time.
 
@@ -113,7 +144,7 @@ def paced(
         stopping.wait(max(0.0, upcoming.at_s - clock()))
         now_s = clock()
         found: list[DueOrder] = []
-        while len(found) < BATCH_ORDERS and upcoming.at_s <= now_s:
+        while len(found) < batch_size_max and upcoming.at_s <= now_s:
             found.append(upcoming)
             upcoming = next(following)
         return found
@@ -122,14 +153,15 @@ def paced(
 
 
 class Load:
-    """Submits the orders that are due while it is entered, over CONNECTIONS connections."""
+    """Submits the orders that are due while it is entered. It appends each accepted one to ``answered``."""
 
-    def __init__(self, connect: Callable[[], CheckoutClient], follower: Follower, due: Schedule) -> None:
-        self._connect = connect
+    def __init__(self, entry: Entry, follower: Follower, due: Schedule, answered: list[Answered]) -> None:
+        self._connect = entry.connect
         self._follower = follower
         self._due = due
+        self._answered = answered
         self._due_lock = threading.Lock()
-        self._threads = Threads(CONNECTIONS, self._send)
+        self._threads = Threads(entry.connections, self._send)
 
     def __enter__(self) -> Self:
         self._threads.start()
@@ -145,7 +177,9 @@ class Load:
                     batch = self._due(stopping)
                 if batch:
                     ids = client.submit([each.order for each in batch])
+                    now_s = time.monotonic()
                     accepted = [(order_id, each.at_s) for order_id, each in zip(ids, batch, strict=True) if order_id]
+                    self._answered.extend(Answered(due_at_s, now_s) for _, due_at_s in accepted)
                     self._follower.accepted(accepted)
 
 

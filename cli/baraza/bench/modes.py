@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from baraza.audit.report import Report
-from baraza.bench import comparison, feeds
+from baraza.bench import comparison, feeds, payments
 from baraza.bench import orders as ordering
 from baraza.bench.books import database, measuring, over_kafka
 from baraza.bench.copies import fill
@@ -61,16 +61,20 @@ class Run:
     measured: list[Measured] = field(default_factory=list)
     reports: list[Report] = field(default_factory=list)
     stacks: list[Summary] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    """What was not done as it has to be; any makes the run fail, as a red audit does."""
 
     @contextmanager
     def stack(self, **changes: Any) -> Iterator[Session]:
         """Yield a stack, and audit it after the block."""
-        with session(replace(self.settings, **changes)) as running:
+        settings = replace(self.settings, **changes)
+        with session(settings) as running:
             yield running
             self.reports.append(running.audit())
             self.measured.extend(running.measured)
             peaks_mb = {name: round(peak) for name, peak in sorted(running.meter.peaks_mb.items())}
-            self.stacks.append({"settings": running.settings(), "memory_peak_mb": peaks_mb})
+            added = {name: dict(each) for name, each in settings.environment.items()}
+            self.stacks.append({"settings": {**running.settings(), "environment": added}, "memory_peak_mb": peaks_mb})
 
 
 def peers(run: Run) -> Summary:
@@ -289,5 +293,6 @@ def reconciliation(run: Run) -> Summary:
 
 
 MODES: dict[str, Callable[[Run], Summary]] = {
-    mode.__name__: mode for mode in (peers, steady, http, real, intake, spike, scale, queries, ledger, reconciliation)
+    mode.__name__: mode
+    for mode in (peers, steady, http, real, intake, spike, scale, queries, ledger, payments.payments, reconciliation)
 }

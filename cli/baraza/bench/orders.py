@@ -23,10 +23,11 @@ POINTS_TO_BURN = 10
 
 
 class Order(NamedTuple):
-    """One order: its idempotency key, and the text of its body."""
+    """One order or payment: its idempotency key, and the text of its body. A payment has a merchant besides."""
 
     key: str
     body: str
+    merchant_id: str = ""
 
     @property
     def keyed(self) -> str:

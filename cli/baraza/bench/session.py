@@ -19,7 +19,7 @@ from baraza.audit.sources import TRACKER, connect, sources_of
 from baraza.bench import profile
 from baraza.bench.arrivals import Arrivals, arrival_times_s
 from baraza.bench.follower import Ended, Follower
-from baraza.bench.load import CheckoutClient, Load, paced, saturating
+from baraza.bench.load import Answered, CheckoutClient, Entry, Load, paced, saturating
 from baraza.bench.measurement import Measured, combined
 from baraza.bench.orders import Order
 from baraza.bench.usage import Meter, Usage
@@ -65,6 +65,9 @@ class Settings:
     is_in_process: bool = True
     tls: bool = False
     arrivals: Arrivals = Arrivals.POISSON
+    follower: type[Follower] = Follower
+    environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Variables by process, as ``StackSettings`` has them: limits that would be measured instead of the stack."""
 
 
 class Session:
@@ -79,7 +82,10 @@ class Session:
         self._arrivals = arrivals
         self.measured: list[Measured] = []
         self._tokens = Tokens(stack.url("issuer"))
-        self._statuses: list[int] = []
+        self.statuses: list[int] = []
+        """How each order or payment was answered."""
+        self._answered: list[Answered] = []
+        self.entry = Entry(connect=self.checkout_client)
 
     def settings(self) -> dict[str, Any]:
         """Return what the figures depend on: processes, partitions, durability, providers."""
@@ -108,13 +114,13 @@ class Session:
 
     def checkout_client(self) -> CheckoutClient:
         """Return a connection to checkout."""
-        return CheckoutClient(self.stack.url("checkout"), self._tokens, self._statuses)
+        return CheckoutClient(self.stack.url("checkout"), self._tokens, self.statuses)
 
     def saturated(
         self, name: str, orders: Iterator[Order], seconds: float, *, ramp_s: float = RAMP_S, profiled: bool = False
     ) -> Measured:
         """Keep OPEN_MAX orders open, and measure once that has gone on for ``ramp_s``."""
-        with Load(self.checkout_client, self.follower, saturating(self.follower, orders, open_max=OPEN_MAX)):
+        with self._saturating(orders):
             time.sleep(ramp_s)
             measured = self._measure(name, seconds, None, profiled=profiled)
         self.drain()
@@ -136,7 +142,7 @@ class Session:
             while True:
                 yield next(workloads[current])  # the loop below chooses the workload of the interval
 
-        with Load(self.checkout_client, self.follower, saturating(self.follower, orders(), open_max=OPEN_MAX)):
+        with self._saturating(orders()):
             time.sleep(ramp_s)
             for number in range(rounds):
                 for current in list(workloads)[:: -1 if number % 2 else 1]:
@@ -160,7 +166,8 @@ class Session:
     ) -> Measured:
         """Send ``per_second`` orders, and measure those that were due once that has gone on for ``ramp_s``."""
         times_s = arrival_times_s(self._arrivals, per_second=per_second, began_at_s=time.monotonic())
-        with Load(self.checkout_client, self.follower, paced(orders, times_s)):
+        due = paced(orders, times_s, batch_size_max=self.entry.batch_size_max)
+        with Load(self.entry, self.follower, due, self._answered):
             time.sleep(ramp_s)
             measured = self._measure(name, seconds, per_second, repeats_max=repeats_max)
         if drain:
@@ -168,6 +175,12 @@ class Session:
         ended = self._ended(measured)
         measured.latencies_ms.extend(sorted(1_000 * (each.read_at_s - each.due_at_s) for each in ended))
         return self._keep(measured)
+
+    def answer_latencies_ms(self, measured: Measured) -> list[float]:
+        """Return, of a paced load, from when each accepted order was due to when it was answered, ascending."""
+        until_s = measured.began_at_s + measured.seconds
+        answered = [each for each in self._answered if measured.began_at_s <= each.due_at_s < until_s]
+        return sorted(1_000 * (each.at_s - each.due_at_s) for each in answered)
 
     def timeline_lags_ms(self, measured: Measured) -> list[float]:
         """Return how far the timeline lagged behind the last event of each order of a paced load, in ascending order.
@@ -196,6 +209,11 @@ class Session:
     def audit(self) -> Report:
         """Audit everything, once nothing moves."""
         return console.run(self.stack, AUDIT_WAIT_S)
+
+    def _saturating(self, orders: Iterator[Order]) -> Load:
+        size = self.entry.batch_size_max
+        due = saturating(self.follower, orders, open_max=OPEN_MAX, batch_size_max=size)
+        return Load(self.entry, self.follower, due, self._answered)
 
     def _provider(self, service: str, address: str) -> str:
         """Return the package of the provider inside of the service's process, or the address of the one outside."""
@@ -239,7 +257,7 @@ class Session:
             self.drain(time.monotonic())
         confirmed, cancelled = self.follower.confirmed, self.follower.cancelled
         before = self.meter.read()
-        statuses_before, sampled_s = len(self._statuses), None
+        statuses_before, sampled_s = len(self.statuses), None
         if profiled:
             sampled_s = profile.parts_s(self._python_processes(), seconds)
         else:
@@ -259,7 +277,7 @@ class Session:
             load_cpu_s=usage.load_s,
             others_cores=usage.others_cores,
             stolen_cores=usage.stolen_cores,
-            statuses=Counter(self._statuses[statuses_before:]),
+            statuses=Counter(self.statuses[statuses_before:]),
             parts_s=None if sampled_s is None else self._parts_s(sampled_s, usage.stack_s),
         )
 
@@ -293,7 +311,7 @@ def session(settings: Settings) -> Iterator[Session]:
         try:
             notify(f"Stack up in {time.monotonic() - started_at_s:.0f} s.")
             running = Running(stack=stack)
-            with Meter(stack) as meter, Follower(running.kafka, running.registry_url) as follower:
+            with Meter(stack) as meter, settings.follower(running.kafka, running.registry_url) as follower:
                 yield Session(running, follower, meter, settings.arrivals)
         finally:
             stack.down()
@@ -306,6 +324,7 @@ def _stack_settings(folder: Path, settings: Settings) -> Any:
         home=folder / "home",
         partitions=settings.partitions,
         replicas=settings.replicas,
+        environment=settings.environment,
     )
     substitutes = SUBSTITUTES if settings.is_in_process else {}
     return replace(chosen, tls=settings.tls, optimised=True, substitutes=substitutes)

@@ -22,7 +22,6 @@ from baraza.commands.options import (
 from baraza.terminal import FOUND_A_PROBLEM, UsageRefusal, notify, put, put_json, put_table, stop
 
 if TYPE_CHECKING:
-    from baraza.audit.report import Report
     from baraza.bench.comparison import Ratio
     from baraza.bench.measurement import Measured
     from baraza.bench.modes import Run
@@ -44,6 +43,7 @@ class ModeName(StrEnum):
     SCALE = "scale"
     QUERIES = "queries"
     LEDGER = "ledger"
+    PAYMENTS = "payments"
     RECONCILIATION = "reconciliation"
     COMPARE = "compare"
 
@@ -98,7 +98,7 @@ SpikeSeconds = Annotated[
     ),
 ]
 Profiled = Annotated[
-    bool, typer.Option("--profile", help="peers: measure once more under py-spy, and show the cost by part.")
+    bool, typer.Option("--profile", help="peers, payments: measure once more under py-spy, and show the cost by part.")
 ]
 WarmUp = Annotated[
     float,
@@ -152,7 +152,8 @@ def bench(
     """Measure the throughput and latency of a separate stack on this machine, then audit it.
 
     `compare REVISION` runs this checkout and a revision alternately, and prints the ratio of their figures. Exit status
-    1 if the audit is red: figures of work that was not done correctly do not count.
+    1 if the audit is red, or requests of one key made two payments: figures of work that was not done correctly do not
+    count.
     """
     from baraza.bench.modes import Run
     from baraza.bench.session import Settings
@@ -181,7 +182,7 @@ def _measure(mode: ModeName, run: Run, *, as_json: bool) -> None:
     _show(result, run.measured)
     if as_json:
         put_json(result)
-    _check(run.reports)
+    _check(run)
 
 
 def _compare(
@@ -242,10 +243,13 @@ def _result(mode: ModeName, summary: dict[str, Any], run: Run) -> dict[str, Any]
     }
 
 
-def _check(reports: Sequence[Report]) -> None:
-    broken = {each.invariant.name for report in reports for each in report.findings if each.total}
+def _check(run: Run) -> None:
+    broken = {each.invariant.name for report in run.reports for each in report.findings if each.total}
     if broken:
         notify(f"The audit is red: {', '.join(sorted(broken))}.")
+    for failure in run.failures:
+        notify(failure)
+    if broken or run.failures:
         stop(FOUND_A_PROBLEM)
 
 

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import closing
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from baraza.system import broker
 from baraza.terminal import Refusal
@@ -28,9 +28,12 @@ BATCH_MESSAGES = 1_000
 class SagaOutcomes(ABC):
     """Reads the outcomes on a thread while it is entered. Thread-safe; ``_changed`` guards the state.
 
-    The constructor notes the end of the topic, before the first order is submitted, so that no outcome is missed. An
+    The constructor notes the end of the topics, before the first order is submitted, so that no outcome is missed. An
     outcome may be read before the response to the submission is; a subclass keeps it until the order is known.
     """
+
+    TOPICS: ClassVar[tuple[str, ...]] = (TOPIC,)
+    """What is read. A subclass may need other topics besides."""
 
     def __init__(self, kafka: KafkaLogin, registry_url: str) -> None:
         self._codec = Codec(RemoteRegistry(registry_url))
@@ -56,12 +59,13 @@ class SagaOutcomes(ABC):
 
     def _check(self) -> None:
         if self._failure is not None:
-            raise Refusal(f"The outcomes on {TOPIC} cannot be read: {self._failure}. Run ./baraza status.")
+            topics = ", ".join(self.TOPICS)
+            raise Refusal(f"The outcomes on {topics} cannot be read: {self._failure}. Run ./baraza status.")
 
     def _assigned(self, kafka: KafkaLogin) -> Consumer:
         from confluent_kafka import TopicPartition
 
-        marks = broker.watermarks(kafka, TOPIC.__eq__)
+        marks = broker.watermarks(kafka, self.TOPICS.__contains__)
         consumer = broker.consumer(kafka)
         consumer.assign([TopicPartition(topic, partition, high) for (topic, partition), (_, high) in marks.items()])
         return consumer

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from sqlalchemy import text
 
 from chassis.http import gateway_accounts
 from chassis.http.downstream import Downstream
+from chassis.http.gateway_accounts import GatewayAccount
 from chassis.postgres.transient import utc_now
 from chassis.process import service
 from chassis.process.calls import CALLS_MAX
@@ -16,7 +19,7 @@ from chassis.telemetry.table_gauges import measure, overdue
 from chassis.wire.redis import RedisLogin
 from messages.payment import ReversalReported
 from payment import api, tables
-from payment.gateways.registry import gateways_of
+from payment.gateways.registry import Gateways, gateways_of
 from payment.handlers import handlers
 from payment.http_gateway import HttpPaymentGateway
 from payment.lease import CallLease
@@ -55,13 +58,20 @@ def build(dependencies: Dependencies) -> Service:
     return with_orders(dependencies, handlers(HttpPaymentGateway(downstream, _lease(settings))))
 
 
-def with_orders(dependencies: Dependencies, orders: tuple[Handler, ...]) -> Service:
+def with_orders(
+    dependencies: Dependencies,
+    orders: tuple[Handler, ...],
+    gateways_at: Callable[[Sequence[GatewayAccount]], Gateways] | None = None,
+) -> Service:
     """Wire the service with these handlers for the payments of orders. Those of merchants call the accounts' gateways.
 
-    Raises InvalidGatewayAccounts.
+    ``gateways_at`` returns other gateways for the accounts. Raises InvalidGatewayAccounts.
     """
     accounts = gateway_accounts.read(dependencies.settings.gateway_accounts_file).accounts
-    gateways = gateways_of(accounts, _lease(dependencies.settings), concurrency_max=CALLS_MAX)
+    if gateways_at is None:
+        gateways = gateways_of(accounts, _lease(dependencies.settings), concurrency_max=CALLS_MAX)
+    else:
+        gateways = gateways_at(accounts)
     return Service(
         handlers=(*orders, *steps(gateways), *REACTIONS),
         app=api.application(dependencies),

@@ -20,3 +20,11 @@ SET state = CASE WHEN refunded_minor + row.amount_minor = captured_minor THEN 'r
 FROM (SELECT id, count(*) AS refunds, sum(amount_minor)::bigint AS amount_minor
 FROM unnest(CAST($1 AS text[]), CAST($2 AS bigint[])) AS part (id, amount_minor) GROUP BY id) AS row
 WHERE known.id = row.id;
+
+-- ADD_CHARGED
+INSERT INTO merchant_charges AS known (id, gateway, payment_id, is_open, authorized_minor, captured_minor, refunded_minor)
+SELECT *
+FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS bigint[]), CAST($4 AS boolean[]), CAST($5 AS bigint[]), CAST($6 AS bigint[]), CAST($7 AS bigint[]))
+ON CONFLICT (id)
+DO UPDATE
+SET is_open = excluded.is_open, authorized_minor = known.authorized_minor + excluded.authorized_minor, captured_minor = known.captured_minor + excluded.captured_minor, refunded_minor = known.refunded_minor + excluded.refunded_minor;

@@ -19,12 +19,10 @@ WHERE saga_id = ANY(CAST($4 AS text[])))
 ORDER BY kind, subject, is_live FOR UPDATE;
 
 -- READ_WINDOWS
-SELECT row.ordinal AS request, row.minutes, (SELECT coalesce(sum(payments), 0)
-FROM counters
-WHERE kind = row.kind AND subject = row.subject AND is_live = row.is_live AND minute > row.last_minute - make_interval(mins => row.minutes) AND minute <= row.last_minute) AS payments, (SELECT coalesce(sum(amount_minor), 0)
-FROM counters
-WHERE kind = row.kind AND subject = row.subject AND is_live = row.is_live AND currency = row.currency AND minute > row.last_minute - make_interval(mins => row.minutes) AND minute <= row.last_minute) AS amount_minor
-FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS boolean[]), CAST($4 AS text[]), CAST($5 AS timestamptz[]), CAST($6 AS integer[])) WITH ORDINALITY AS row (kind, subject, is_live, currency, last_minute, minutes, ordinal);
+SELECT row.ordinal, found.*
+FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS boolean[]), CAST($4 AS text[]), CAST($5 AS timestamptz[])) WITH ORDINALITY AS row (kind, subject, is_live, currency, last_minute, ordinal) CROSS JOIN LATERAL (SELECT coalesce(sum(payments) FILTER (WHERE minute > row.last_minute - interval '10 minutes'), 0) AS payments_10m, coalesce(sum(amount_minor) FILTER (WHERE minute > row.last_minute - interval '10 minutes' AND is_same), 0) AS amount_10m, coalesce(sum(payments) FILTER (WHERE minute > row.last_minute - interval '60 minutes'), 0) AS payments_1h, coalesce(sum(amount_minor) FILTER (WHERE minute > row.last_minute - interval '60 minutes' AND is_same), 0) AS amount_1h, coalesce(sum(payments) FILTER (WHERE minute > row.last_minute - interval '1440 minutes'), 0) AS payments_24h, coalesce(sum(amount_minor) FILTER (WHERE minute > row.last_minute - interval '1440 minutes' AND is_same), 0) AS amount_24h
+FROM counters, LATERAL (SELECT counters.currency = row.currency AS is_same) AS compared
+WHERE kind = row.kind AND subject = row.subject AND is_live = row.is_live AND minute > row.last_minute - interval '1440 minutes' AND minute <= row.last_minute) AS found;
 
 -- FIND_BLOCKS
 SELECT kind, value
