@@ -83,6 +83,10 @@ MERCHANT_EVENTS = """
 REQUESTED = "SELECT payment_id::text, saga_id, status, amount_minor, captured_minor FROM payments"
 """Payments as merchants see them."""
 
+CHARGES_IN_PROCESS = """
+    SELECT gateway, id, payment_id::text, is_open::int, authorized_minor, captured_minor, refunded_minor
+    FROM merchant_charges
+"""
 BEGUN = """
     SELECT payment_id::text, saga_id FROM payments WHERE created_at > now() - interval '1 hour'
     UNION ALL

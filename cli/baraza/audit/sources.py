@@ -228,11 +228,6 @@ GATEWAY_REFUNDS = """
 
 COURIER_SHIPMENTS = "SELECT id, reference, state, NULL, NULL FROM courier_records"
 
-MERCHANT_CHARGES = """
-    SELECT gateway, id, payment_id::text, is_open::int, authorized_minor, captured_minor, refunded_minor
-    FROM merchant_charges
-"""
-
 REPLIES = "SELECT saga_id, step FROM timeline WHERE kind = 'reply' AND step IS NOT NULL AND detail IS NULL"
 """Replies of services that undid something; a reply without anything to undo has a detail."""
 
@@ -271,7 +266,7 @@ RECORDS_IN_PROCESS = (
     ("payment", "authorizations", GATEWAY_AUTHORIZATIONS, "gateway_records"),
     ("payment", "captures", GATEWAY_CAPTURES, "gateway_records"),
     ("payment", "refunds", GATEWAY_REFUNDS, "gateway_records"),
-    ("payment", "gateway_charges", MERCHANT_CHARGES, "merchant_charges"),
+    ("payment", "gateway_charges", payments.CHARGES_IN_PROCESS, "merchant_charges"),
     ("shipping", "parcels", COURIER_SHIPMENTS, "courier_records"),
 )
 """The records of a benchmark's providers inside of the process, by service, each with the table that stores them.

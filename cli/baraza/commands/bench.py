@@ -163,15 +163,11 @@ def bench(
     if revision is not None:
         _compare(revision, seconds, warm_up_s, arrivals, pairs, minutes, as_json=as_json)
         return
+    settings = Settings(partitions=partitions, replicas=replicas_of(replicas), tls=tls, arrivals=arrivals)
     run = Run(
-        settings=Settings(partitions=partitions, replicas=replicas_of(replicas), tls=tls, arrivals=arrivals),
-        seconds=seconds,
-        sizes=sorted(sizes),
-        processes=processes,
-        spike_s=spike_s,
-        profiled=profiled,
-        warm_up_s=warm_up_s,
-    )
+        settings=settings, seconds=seconds, sizes=sorted(sizes), processes=processes, spike_s=spike_s,
+        profiled=profiled, warm_up_s=warm_up_s,
+    )  # fmt: skip
     _measure(mode, run, as_json=as_json)
 
 
