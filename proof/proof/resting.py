@@ -30,6 +30,7 @@ class Running:
 
     participants: Deployment
     redrives_left: int = REDRIVES_MAX
+    operator_every: timedelta = OPERATOR_EVERY
     operator_at: datetime = BEGINNING + OPERATOR_EVERY
     rest_by: datetime = BEGINNING + REST_WITHIN
 
@@ -62,19 +63,19 @@ class Running:
                 continue
             next_at = self._next_at()
             if next_at is None:
-                if self._is_tidy(actors) and not self._redrive_again():
+                if self.is_tidy(actors) and not self._redrive_again():
                     return
                 continue
             if next_at > self.rest_by:
                 break
             if next_at > self.operator_at:  # repeated retries belong to a parked saga, on which an operator acts
                 has_acted = self.participants.operator.act_at_rest()
-                self.operator_at = (self.operator_at if has_acted else next_at) + OPERATOR_EVERY
+                self.operator_at = (self.operator_at if has_acted else next_at) + self.operator_every
                 continue
             schedule.advance(next_at)
         raise NotAtRest(f"Not at rest after {ROUNDS_MAX} rounds, or by {self.rest_by}.")
 
-    def _is_tidy(self, actors: Sequence[Process | TrackerProcess]) -> bool:
+    def is_tidy(self, actors: Sequence[Process | TrackerProcess]) -> bool:
         """Remove published rows, then let the sweeps publish what is left over; return whether nothing is left."""
         for each in actors:
             each.tidy()
