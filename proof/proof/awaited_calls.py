@@ -52,15 +52,27 @@ class AwaitedCallTransport:
         elif schedule.strikes("a request is lost", 0.1):
             fail_at(ends_at, "no answer in time")
         elif schedule.strikes("a request is under way for long", 0.1):
-            schedule.at(schedule.now + schedule.within(UNDER_WAY_S), lambda: answer_to(call))
+            schedule.at(schedule.now + schedule.within(UNDER_WAY_S), lambda: _result_of(call))
             fail_at(ends_at, "no answer in time")
         elif schedule.strikes("answer lost", 0.1):
-            schedule.at(schedule.now + schedule.within(1.0), lambda: answer_to(call))
+            schedule.at(schedule.now + schedule.within(1.0), lambda: _result_of(call))
             fail_at(ends_at, "connection reset")
         else:
             schedule.at(schedule.now + schedule.within(1.0), lambda: self._answer(call, answered))
 
     def _answer(self, call: AwaitedPendingCall, answered: Callable[[AwaitedResult], None]) -> None:
         """Let the request arrive. Its answer may come after a callback about the same attempt."""
-        answer, schedule = answer_to(call), self.schedule
-        schedule.at(schedule.now + schedule.within(1.0), lambda: answered(AwaitedResult(call=call, answer=answer)))
+        result, schedule = _result_of(call), self.schedule
+        schedule.at(schedule.now + schedule.within(1.0), lambda: answered(result))
+
+
+def _result_of(call: AwaitedPendingCall) -> AwaitedResult:
+    """Return what a call leads to, as the worker's threads do: an adapter may get no answer from its provider."""
+    try:
+        return AwaitedResult(call=call, answer=answer_to(call))
+    except Unavailable as failure:
+        return AwaitedResult(call=call, failure=failure)
+    except AssertionError:
+        raise  # what a simulated provider must never be asked
+    except Exception as error:  # nothing is known then, and the ladder goes on
+        return AwaitedResult(call=call, failure=Unavailable(f"{type(error).__name__} in a call", detail=str(error)))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Protocol, TypeVar
 
 from chassis.saga.waiting import UNPROCESSABLE
 from chassis.wire.codec import Codec
@@ -95,8 +96,33 @@ class FinalState:
         self.return_states = {saga_id: state for saga_id, state in self.states.items() if saga_id in self.returns}
 
 
+State = TypeVar("State")
 Findings = Iterator[tuple[str, str]]
 """Pairs of a saga's id (or an empty text) and what is wrong."""
+
+
+class AtRest(Protocol):
+    """What every schedule has at rest, whatever its sagas are about."""
+
+    @property
+    def rows(self) -> Mapping[str, Rows]: ...
+    @property
+    def states(self) -> Mapping[str, str]: ...
+    @property
+    def broker(self) -> Broker: ...
+    @property
+    def codec(self) -> Codec: ...
+    @property
+    def is_redriven(self) -> bool: ...
+    @property
+    def outages(self) -> Outages: ...
+    @property
+    def services(self) -> Mapping[str, Service]: ...
+    @property
+    def timeout_factor(self) -> float: ...
+    @property
+    def with_late_calls(self) -> Collection[str]: ...
+    def steps(self, saga_id: str) -> tuple[StepDefinition, ...]: ...
 
 
 def violations(final: FinalState) -> list[Violation]:
@@ -104,7 +130,7 @@ def violations(final: FinalState) -> list[Violation]:
     return broken(INVARIANTS, final)
 
 
-def broken(invariants: Mapping[str, Callable[[FinalState], Findings]], final: FinalState) -> list[Violation]:
+def broken(invariants: Mapping[str, Callable[[State], Findings]], final: State) -> list[Violation]:
     """Return which of these invariants are broken."""
     return [
         Violation(invariant=invariant, saga_id=saga_id, says=says)
@@ -130,7 +156,8 @@ def _ends(final: FinalState) -> Findings:
             yield row["saga_id"], f"{state}, but checkout has {found.get(row['saga_id'])}"
 
 
-def _redriven(final: FinalState) -> Findings:
+def redriven(final: AtRest) -> Findings:
+    """Where operators redrive until nothing is parked, nothing is parked in the end."""
     if final.is_redriven:
         for row in final.rows["sagas"]:
             if row["state"] == REVIEW:
@@ -245,7 +272,7 @@ def _ledger(final: FinalState) -> Findings:
             yield saga_id, f"{state}; the ledger has sales of {-net['sales']} instead of {total}"
 
 
-def _messages(final: FinalState) -> Findings:
+def messages(final: AtRest) -> Findings:
     """The last event is published once (by id) and last; every compensation is reported once, in reverse order."""
     ends: defaultdict[str, dict[str, datetime]] = defaultdict(dict)
     undone: defaultdict[str, dict[str, tuple[datetime, str]]] = defaultdict(dict)
@@ -270,7 +297,7 @@ def _messages(final: FinalState) -> Findings:
             yield saga_id, f"{replies[-1][1]} was undone after the saga's last event"
 
 
-def _leftovers(final: FinalState) -> Findings:
+def leftovers(final: AtRest) -> Findings:
     """Only a second copy of an unprocessable message may stay parked; its saga went on, and it has a dead letter."""
     for row in final.rows["outbox"]:
         yield row["saga_id"], f"{row['service']} has left {row['type']} in its outbox"
@@ -309,7 +336,7 @@ def _undeliverable(final: FinalState) -> Findings:
         yield "", f"undeliverable messages changed the sagas from {final.states_before} to {final.states}"
 
 
-def _timeouts(final: FinalState) -> Findings:
+def timeouts(final: AtRest) -> Findings:
     """A step times out only when its service could have had the trigger for the whole timeout: a delay is no loss.
 
     The tracker's last observation may be OBSERVE_EVERY old, so an outage that began since then may be unknown to it.
@@ -329,15 +356,15 @@ def _timeouts(final: FinalState) -> Findings:
 
 INVARIANTS: Mapping[str, Callable[[FinalState], Findings]] = {
     "every saga ends or is parked with a reason": _ends,
-    "a redrive leads to an end": _redriven,
+    "a redrive leads to an end": redriven,
     "a confirmed saga has every effect, a cancelled one none": _effects,
     "no customer is charged for an order that failed": _money,
     "one shipment per confirmed order, none per cancelled": _shipments,
     "stock is conserved": _stock,
     "points are conserved": _points,
     "debits equal credits and what was captured": _ledger,
-    "one last event, compensations in reverse before it": _messages,
-    "no step times out before its service could have run it": _timeouts,
-    "nothing is left over": _leftovers,
+    "one last event, compensations in reverse before it": messages,
+    "no step times out before its service could have run it": timeouts,
+    "nothing is left over": leftovers,
     "what must not be handled is a dead letter and does no harm": _undeliverable,
 }

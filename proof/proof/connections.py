@@ -88,6 +88,7 @@ class Transaction(ConnectionEventsTarget):
 
     def __init__(self, connection: ProcessConnection) -> None:
         self._connection = connection
+        self.info: dict[str, Any] = {}
 
     @property
     def connection(self) -> Transaction:
@@ -102,6 +103,10 @@ class Transaction(ConnectionEventsTarget):
     def in_transaction(self) -> bool:
         """Always true: this is a transaction."""
         return True
+
+    def get_transaction(self) -> Transaction:
+        """Return what stands for the transaction itself: this one."""
+        return self
 
     def send(self, query: Query, parameters: Mapping[str, Any]) -> Sent:
         """Send a statement of the chassis."""

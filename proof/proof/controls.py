@@ -19,6 +19,7 @@ from chassis.saga.late_calls import LateCalls
 from chassis.saga.steps import AnyExternalStep
 from chassis.saga.unit_of_work import CallResult, PendingCall
 from proof import calls
+from proof.payment_controls import OF_PAYMENTS
 from proof.return_controls import OF_RETURNS
 from saga_tracker.ingest import tracked_saga
 from saga_tracker.ingest.deadlines import Deadlines
@@ -162,6 +163,7 @@ CONTROLS: Mapping[str, Control] = {
     "cancellation-loses": Control(simulated=(), explored={"decide": completing_despite_a_cancellation}),
     "redrive-unfenced": Control(simulated=(), explored={"on_redrive": redriving_what_is_fenced}),
     **{name: Control(simulated=(replacement,), explored={}) for name, replacement in OF_RETURNS.items()},
+    **{name: Control(simulated=replacements, explored={}) for name, replacements in OF_PAYMENTS.items()},
 }
 
 
@@ -183,7 +185,7 @@ def switch_on(name: str | None) -> None:
         setattr(module, attribute, broken)
 
 
-SIMULATED = tuple(name for name, control in CONTROLS.items() if control.simulated)
-"""The controls that a simulation can find."""
+SIMULATED = tuple(name for name, control in CONTROLS.items() if control.simulated and name not in OF_PAYMENTS)
+"""The controls that a simulation of orders can find; one of payments finds those of payments."""
 EXPLORED = tuple(name for name, control in CONTROLS.items() if control.explored)
 """The controls that an exploration can find."""

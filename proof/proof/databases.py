@@ -71,14 +71,8 @@ TIMEOUTS = f"""
         ON (message.saga_id, message.type, message.topic) = (timer.saga_id, trigger.type, trigger.topic)
     WHERE timer.type = 'TimedOut'
 """  # noqa: S608 - names of our own
-QUERIES = {
-    "sagas": "SELECT saga_id, saga_type, state, phase, step, reason, awaits_since FROM saga_tracker.sagas",
-    "timeouts": TIMEOUTS,
-    "letters": "SELECT saga_id, service, reason, open FROM saga_tracker.dead_letters",
+ORDER_QUERIES = {
     "orders": "SELECT order_id, state FROM checkout.orders",
-    "effects": _each(SERVICES, "SELECT saga_id, step, state FROM {schema}.effects"),
-    "deferred": _each(SERVICES, "SELECT '{schema}' AS service, saga_id, handler, reason FROM {schema}.deferred"),
-    "outbox": _each(TABLES, "SELECT '{schema}' AS service, aggregateid AS saga_id, type FROM {schema}.outbox"),
     "payments": "SELECT saga_id, state FROM payment.payments",
     "reservations": "SELECT saga_id, skus, quantities FROM inventory.reservations WHERE state = 'RESERVED'",
     "stock": "SELECT sku, received, on_hand FROM inventory.stock",
@@ -98,18 +92,42 @@ QUERIES = {
         JOIN ledger.accounts ON accounts.id = account_id
     """,
 }
-"""The rows that the checks read in the end."""
+"""The rows that the checks of orders and returns read in the end."""
 AS_JSON = "'{}', (SELECT coalesce(json_agg(row), '[]') FROM ({}) AS row)"
-EVERYTHING = text(f"SELECT json_build_object({', '.join(AS_JSON.format(*query) for query in QUERIES.items())})")
 _PARKED_IN_VAIN = """
     SELECT 1 FROM {schema}.deferred AS parked
     JOIN {schema}.effects ON effects.saga_id = parked.saga_id AND step = handler
     WHERE due_at IS NULL AND state <> 'STARTED'
 """
-LEFTOVERS = text(" UNION ALL ".join([_each(TABLES, "SELECT 1 FROM {schema}.outbox"), _each(SERVICES, _PARKED_IN_VAIN)]))
-EMPTY = [f"{schema}.{table}" for schema, metadata in TABLES.items() for table in metadata.tables]
-TRUNCATE = text(f"TRUNCATE {', '.join(EMPTY)}")
-DELETES = [text(f"DELETE FROM {table}") for table in EMPTY]  # noqa: S608 - names of our own
+
+
+class Layout:
+    """The tables of the services in a database, and the statements on all of them."""
+
+    def __init__(self, tables: Mapping[str, MetaData], queries: Mapping[str, str]) -> None:
+        services = [schema for schema in tables if schema != TRACKER]
+        read = {
+            "sagas": "SELECT saga_id, saga_type, state, phase, step, reason, awaits_since FROM saga_tracker.sagas",
+            "timeouts": TIMEOUTS,
+            "letters": "SELECT saga_id, service, reason, open FROM saga_tracker.dead_letters",
+            "effects": _each(services, "SELECT saga_id, step, state FROM {schema}.effects"),
+            "deferred": _each(
+                services, "SELECT '{schema}' AS service, saga_id, handler, reason FROM {schema}.deferred"
+            ),
+            "outbox": _each(tables, "SELECT '{schema}' AS service, aggregateid AS saga_id, type FROM {schema}.outbox"),
+            **queries,
+        }
+        self.tables = tables
+        self.everything = text(f"SELECT json_build_object({', '.join(AS_JSON.format(*each) for each in read.items())})")
+        self.leftovers = text(
+            " UNION ALL ".join([_each(tables, "SELECT 1 FROM {schema}.outbox"), _each(services, _PARKED_IN_VAIN)])
+        )
+        names = [f"{schema}.{table}" for schema, metadata in tables.items() for table in metadata.tables]
+        self.truncate = text(f"TRUNCATE {', '.join(names)}")
+        self.deletes = [text(f"DELETE FROM {table}") for table in names]  # noqa: S608 - names of our own
+
+
+ORDERS = Layout(TABLES, ORDER_QUERIES)
 DEFERRED, AWAITED, ORPHANS = "deferred", "awaited", "orphans"
 _NEXT_DEFERRED = f"""
     SELECT '{DEFERRED}' AS what, partition, min(due_at) FROM deferred WHERE due_at IS NOT NULL GROUP BY partition
@@ -141,6 +159,7 @@ class Database:
     """A database and its connections: one for each process, and the schedule's own beside all transactions."""
 
     engine: Engine
+    layout: Layout = ORDERS
     _connections: dict[tuple[str, int], ProcessConnection] = field(default_factory=dict)
     _kept: list[PoolProxiedConnection] = field(default_factory=list)
     _emptied_count: int = 0
@@ -167,20 +186,20 @@ class Database:
         for connection in self._connections.values():
             connection.raw.settle()
         with self._own.begin() as tx:
-            for statement in DELETES if self._emptied_count % TRUNCATE_EVERY else (TRUNCATE,):
+            for statement in self.layout.deletes if self._emptied_count % TRUNCATE_EVERY else (self.layout.truncate,):
                 tx.execute(statement)
         self._emptied_count += 1
 
     def everything(self) -> Mapping[str, Rows]:
-        """Return the rows that the checks read, by the names of :data:`QUERIES`."""
+        """Return the rows that the checks read, by the names of the layout's queries."""
         with self._own.begin() as tx:
-            found: Mapping[str, Rows] = tx.execute(EVERYTHING).scalar_one()
+            found: Mapping[str, Rows] = tx.execute(self.layout.everything).scalar_one()
         return found
 
     def has_leftovers(self) -> bool:
         """Return whether there is a row in any outbox, or a message that waits although its step is settled."""
         with self._own.begin() as tx:
-            return bool(tx.execute(LEFTOVERS).all())
+            return bool(tx.execute(self.layout.leftovers).all())
 
     def close(self) -> None:
         """Close every connection."""
@@ -201,8 +220,8 @@ def _stay_together(backend: int) -> None:
             os.sched_setaffinity(backend, os.sched_getaffinity(0))
 
 
-def create(server: str, name: str) -> Database:
-    """Create a database with all tables on the server with this address.
+def create(server: str, name: str, layout: Layout = ORDERS) -> Database:
+    """Create a database with all tables of a layout on the server with this address.
 
     The tables are unlogged and no commit waits for a disk: a schedule crashes our processes, not PostgreSQL.
     """
@@ -214,12 +233,12 @@ def create(server: str, name: str) -> Database:
         poolclass=NullPool,
     )
     prepare(engine)
-    _create(engine)
-    return Database(engine)
+    _create(engine, layout)
+    return Database(engine, layout)
 
 
-def _create(engine: Engine) -> None:
-    for schema, metadata in TABLES.items():
+def _create(engine: Engine, layout: Layout) -> None:
+    for schema, metadata in layout.tables.items():
         with engine.begin() as tx:
             tx.execute(text(f"CREATE SCHEMA {schema}"))
             tx.execute(text(f"SET LOCAL search_path = {schema}"))

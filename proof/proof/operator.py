@@ -22,7 +22,7 @@ CONNECTION = 2
 """The number of the connection that the tracker's API uses."""
 NAME = "ops-3"
 RATE_PER_S = 500
-SAGAS_MAX = 10
+SAGAS_MAX = 50
 """A schedule has fewer."""
 ACTS = (ActKind.REDRIVE, ActKind.REDRIVE, ActKind.REDRIVE, ActKind.COMPENSATE)
 UNSETTLED = text("""

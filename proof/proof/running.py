@@ -10,7 +10,7 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -23,10 +23,26 @@ import structlog
 
 from proof import databases
 from proof.controls import switch_on, switched_on
-from proof.databases import Database
+from proof.databases import ORDERS, Database, Layout
+from proof.payment_simulation import simulate_payments
+from proof.payment_tables import PAYMENTS
 from proof.simulation import Result, simulate
 from stack import from_environment, postgres, up
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """A kind of schedules: the tables that they need, and what runs one."""
+
+    layout: Layout
+    simulate: Callable[..., Result]
+
+
+OF_ORDERS, OF_PAYMENTS = "orders", "payments"
+KINDS: Mapping[str, Kind] = {
+    OF_ORDERS: Kind(layout=ORDERS, simulate=simulate),
+    OF_PAYMENTS: Kind(layout=PAYMENTS, simulate=simulate_payments),
+}
 CHUNK = 20
 """The seeds that a process takes at once: few enough that all processes finish at about the same time."""
 
@@ -85,6 +101,7 @@ def postgresql() -> Iterator[str]:
 def run(
     seeds: range,
     *,
+    kind: str = OF_ORDERS,
     control_name: str | None = None,
     processes: int | None = None,
     advance: Callable[[int], None] = lambda _count: None,
@@ -100,7 +117,9 @@ def run(
         cores.put(core)
     with (
         postgresql() as server,
-        ProcessPoolExecutor(processes, spawning, initializer=_begin, initargs=(server, control_name, cores)) as pool,
+        ProcessPoolExecutor(
+            processes, spawning, initializer=_begin, initargs=(server, kind, control_name, cores)
+        ) as pool,
     ):
         try:
             for done in as_completed([pool.submit(_run_chunk, chunk) for chunk in chunks]):
@@ -131,36 +150,38 @@ def _logs_silenced() -> Iterator[None]:
         structlog.configure(**before)
 
 
-def first_violation(seeds: range, database: Database, *, control_name: str) -> Result | None:
+def first_violation(seeds: range, database: Database, *, control_name: str, kind: str = OF_ORDERS) -> Result | None:
     """Run the schedules of these seeds one after the other in this process without a rule, to the first violation.
 
     Quicker than :func:`run` for a control that is found soon: no processes and no database are started for it.
     """
     with switched_on(control_name), _logs_silenced():
-        return next((result for seed in seeds if (result := simulate(seed, database)).violations), None)
+        results = (KINDS[kind].simulate(seed, database) for seed in seeds)
+        return next((result for result in results if result.violations), None)
 
 
 @contextmanager
-def one_database() -> Iterator[Database]:
+def one_database(kind: str = OF_ORDERS) -> Iterator[Database]:
     """Run a PostgreSQL of our own with one database for schedules."""
-    with postgresql() as server, closing(databases.create(server, "proof")) as database:
+    with postgresql() as server, closing(databases.create(server, "proof", KINDS[kind].layout)) as database:
         yield database
 
 
-def replay(seed: int, *, control_name: str | None = None) -> tuple[Figures, tuple[str, ...]]:
+def replay(seed: int, *, control_name: str | None = None, kind: str = OF_ORDERS) -> tuple[Figures, tuple[str, ...]]:
     """Run the schedule of one seed in this process; return the totals and the trace."""
     figures = Figures(first=seed, control=control_name)
     switch_on(control_name)
-    with _logs_silenced(), one_database() as database:
+    with _logs_silenced(), one_database(kind) as database:
         began_s = time.monotonic()
-        result = simulate(seed, database, is_traced=True)
+        result = KINDS[kind].simulate(seed, database, is_traced=True)
     figures.add(result)
     figures.took_s = time.monotonic() - began_s
     return figures, result.trace
 
 
 _database: Database
-"""The database of this process, where it belongs to a pool."""
+_simulate: Callable[..., Result]
+"""The database of this process, where it belongs to a pool, and what it runs."""
 
 
 def _cores() -> list[int]:
@@ -168,13 +189,14 @@ def _cores() -> list[int]:
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
 
 
-def _begin(server: str, control_name: str | None, cores: SimpleQueue[int]) -> None:
-    global _database
+def _begin(server: str, kind: str, control_name: str | None, cores: SimpleQueue[int]) -> None:
+    global _database, _simulate
+    _simulate = KINDS[kind].simulate
     _silence_logs()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {cores.get()})  # and PostgreSQL's processes for this one follow it
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the pool
-    _database = databases.create(server, f"proof_{os.getpid()}")
+    _database = databases.create(server, f"proof_{os.getpid()}", KINDS[kind].layout)
     switch_on(control_name)
     gc.disable()  # collected between chunks instead
     gc.freeze()
@@ -182,4 +204,4 @@ def _begin(server: str, control_name: str | None, cores: SimpleQueue[int]) -> No
 
 def _run_chunk(seeds: range) -> list[Result]:
     gc.collect()
-    return [simulate(seed, _database) for seed in seeds]
+    return [_simulate(seed, _database) for seed in seeds]

@@ -8,40 +8,28 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from proof import rebuilding
 from proof.checks import CONFIRMED, FinalState, Violation
 from proof.databases import Database
 from proof.participants import FAULTS_AGAIN_MAX_S, Participants
+from proof.resting import OPERATOR_EVERY, REDRIVES_MAX, REST_WITHIN, Running
 from proof.return_checks import violations
-from proof.schedule import BEGINNING, Schedule
-from proof.service_process import Process
-from proof.tracker_process import TrackerProcess
+from proof.schedule import Schedule
 
 ORDERS = (1, 1, 1, 2)
 """The number of orders in a schedule: many small schedules find more than a few large ones."""
 ACTS = (0, 0, 2, 10)
 """The number of an operator's acts while faults are on."""
 FAULTS_MAX_S = 120.0
-REDRIVES_MAX = 20
-"""After so many redrives at rest, a saga that is still parked counts as parked for ever."""
-OPERATOR_EVERY = timedelta(minutes=10)
-"""An operator acts at least this often."""
 REDRIVES_AGAIN_MAX = 2
 """No redrive makes a message deliverable; more of them find nothing more."""
 FIRST_ORDERS_S = 5.0
-ROUNDS_MAX = 20_000
-STEPS_SHOWN_MAX = 15
-REST_WITHIN = timedelta(hours=2)
 RETURNS_REST_WITHIN = timedelta(days=60)
 """Parcels take up to ten days."""
-
-
-class NotAtRest(Exception):
-    """A schedule does not come to rest."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -57,18 +45,10 @@ class Result:
 
 
 @dataclass(slots=True, kw_only=True)
-class Simulation:
+class Simulation(Running):
     """One schedule of these participants."""
 
     participants: Participants
-    redrives_left: int = REDRIVES_MAX
-    operator_at: datetime = BEGINNING + OPERATOR_EVERY
-    rest_by: datetime = BEGINNING + REST_WITHIN
-
-    @property
-    def schedule(self) -> Schedule:
-        """Virtual time, and what is planned."""
-        return self.participants.schedule
 
     def run(self) -> Result:
         """Run the schedule to rest, and return what it was, with every invariant that it breaks."""
@@ -81,8 +61,8 @@ class Simulation:
             for actor in self.participants.disturbances.processes:
                 actor.task.abandon()
         result.faults.update(self.participants.undeliverable.counts)
-        result.virtual_s = result.virtual_s or self._virtual_s
-        result.violations = [replace(each, steps=self._last_steps(each.saga_id)) for each in found]
+        result.virtual_s = result.virtual_s or self.virtual_s
+        result.violations = [replace(each, steps=self.last_steps(each.saga_id)) for each in found]
         result.trace = tuple(line for _, line in self.schedule.trace)
         return result
 
@@ -98,21 +78,21 @@ class Simulation:
         """
         # 1.
         self._plan()
-        self._until_rest()
+        self.until_rest()
         final = self._final_state()
         result.states.update(final.order_states.values())
         found = violations(final)
         # 2.
         if not found and self._plan_returns(final):
-            self._until_rest()
+            self.until_rest()
             final = self._final_state(order_states_before=final.order_states)
             result.states.update(f"return {state}" for state in final.return_states.values())
             found = violations(final)
-        result.virtual_s = self._virtual_s
+        result.virtual_s = self.virtual_s
         # 3.
         self.schedule.faults = Counter()
         if not found and self._plan_undeliverable():
-            self._until_rest()
+            self.until_rest()
             found = violations(self._final_state(states_before=final.states))
         # 4.
         return found or self._differences_after_a_rebuild()
@@ -120,10 +100,6 @@ class Simulation:
     def _differences_after_a_rebuild(self) -> list[Violation]:
         there = self.participants
         return rebuilding.violations(there.database, there.broker, there.codec, now=self.schedule.now)
-
-    @property
-    def _virtual_s(self) -> float:
-        return (self.schedule.now - BEGINNING).total_seconds()
 
     def _final_state(
         self,
@@ -148,10 +124,6 @@ class Simulation:
             order_states_before=order_states_before,
             states_before=states_before,
         )
-
-    def _last_steps(self, saga_id: str) -> tuple[str, ...]:
-        lines = [line for about, line in self.schedule.trace if not saga_id or about in ("", saga_id)]
-        return tuple(lines[-STEPS_SHOWN_MAX:])
 
     def _plan(self) -> None:
         schedule, chance = self.schedule, self.schedule.chance
@@ -189,57 +161,6 @@ class Simulation:
         self.rest_by = schedule.now + REST_WITHIN
         self.operator_at = max(self.operator_at, self.rest_by)
         return True
-
-    def _until_rest(self) -> None:
-        """Run one ready process after the other; where none is ready, advance to the next event."""
-        schedule, actors = self.schedule, self.participants.disturbances.processes
-        for _ in range(ROUNDS_MAX):
-            ready = [each for each in actors if each.is_ready]
-            if ready:
-                actor = schedule.chance.choice(ready)
-                actor.task.run(actor.step)
-                if schedule.are_faults_on:
-                    self.participants.disturbances.strike(actor)
-                schedule.advance(schedule.now + schedule.within(0.1))
-                continue
-            next_at = self._next_at()
-            if next_at is None:
-                if self._is_tidy(actors) and not self._redrive_again():
-                    return
-                continue
-            if next_at > self.rest_by:
-                break
-            if next_at > self.operator_at:  # repeated retries belong to a parked saga, on which an operator acts
-                has_acted = self.participants.operator.act_at_rest()
-                self.operator_at = (self.operator_at if has_acted else next_at) + OPERATOR_EVERY
-                continue
-            schedule.advance(next_at)
-        raise NotAtRest(f"Not at rest after {ROUNDS_MAX} rounds, or by {self.rest_by}.")
-
-    def _is_tidy(self, actors: Sequence[Process | TrackerProcess]) -> bool:
-        """Remove published rows, then let the sweeps publish what is left over; return whether nothing is left."""
-        for each in actors:
-            each.tidy()
-        if not self.participants.database.has_leftovers():
-            return True
-        for each in actors:
-            each.take_leftovers()
-        return not any(each.unpublished or each.is_ready for each in actors)
-
-    def _redrive_again(self) -> bool:
-        if not self.participants.is_redriven or not self.redrives_left:
-            return False
-        self.redrives_left -= 1
-        return self.participants.operator.act_at_rest()
-
-    def _next_at(self) -> datetime | None:
-        due = [when for processes in self.participants.services.values() for when in processes[0].service.next_due_at]
-        found = [
-            when
-            for when in (*due, self.participants.next_wake_up.at, self.participants.next_wake_up.plan_at)
-            if when is not None and when > self.schedule.now
-        ]
-        return min([*found, *([self.schedule.next_at] if self.schedule.next_at else [])], default=None)
 
 
 def simulate(seed: int, database: Database, *, is_traced: bool = False) -> Result:

@@ -42,6 +42,11 @@ Large = Annotated[
 ]
 
 
+Payments = Annotated[
+    bool, typer.Option("--payments", help="Schedules of merchants' payments instead of orders and returns.")
+]
+
+
 def simulate(
     seeds: Seeds = 1000,
     first: First = 0,
@@ -49,40 +54,44 @@ def simulate(
     trace: Trace = False,
     control: Control = None,
     processes: Processes = None,
+    payments: Payments = False,
     as_json: Json = False,
 ) -> None:
     """Run every service's handlers and the tracker on seeded schedules full of faults, over real PostgreSQL.
 
-    Time, the broker, the gateway and the courier are simulated; the seed determines everything.
+    Time, the broker, the gateways and the courier are simulated; the seed determines everything.
     Exit status 1, and the command that replays it, if a schedule breaks an invariant.
     """
     from proof.controls import SIMULATED
-    from proof.running import run
+    from proof.payment_controls import OF_PAYMENTS as SIMULATED_OF_PAYMENTS
+    from proof.running import OF_ORDERS, OF_PAYMENTS, run
 
-    _check(control, SIMULATED)
+    kind = OF_PAYMENTS if payments else OF_ORDERS
+    _check(control, tuple(SIMULATED_OF_PAYMENTS) if payments else SIMULATED)
     if trace and seed is None:
         raise UsageRefusal("--trace prints one schedule; choose it with --seed.")
     if seed is not None:
-        figures = _replay(seed, control, trace)
+        figures = _replay(seed, control, trace, kind)
     else:
         with progress("simulate: schedules", seeds) as advance:
-            figures = run(range(first, first + seeds), control_name=control, processes=processes, advance=advance)
-    put_json(figures.to_json()) if as_json else _show(figures)
+            chosen = range(first, first + seeds)
+            figures = run(chosen, kind=kind, control_name=control, processes=processes, advance=advance)
+    put_json(figures.to_json()) if as_json else _show(figures, payments=payments)
     if figures.violations:
         stop(FOUND_A_PROBLEM)
 
 
-def _replay(seed: int, control: str | None, trace: bool) -> Figures:
+def _replay(seed: int, control: str | None, trace: bool, kind: str) -> Figures:
     from proof.running import replay
 
-    figures, lines = replay(seed, control_name=control)
+    figures, lines = replay(seed, control_name=control, kind=kind)
     if trace:
         for line in lines:
             notify(line)
     return figures
 
 
-def _show(figures: Figures) -> None:
+def _show(figures: Figures, *, payments: bool) -> None:
     put(f"{figures.schedules} schedules with {sum(figures.sagas.values())} sagas, {figures.per_s:.1f} a second")
     for what, counts in (("sagas", figures.sagas), ("faults", figures.faults)):
         put(f"{what}: " + ", ".join(f"{count} {name}" for name, count in counts.most_common()))
@@ -91,8 +100,8 @@ def _show(figures: Figures) -> None:
         put(f"    {violation['says']}")
         for line in violation["steps"]:
             put(f"    {line}")
-        control = f" --control {figures.control}" if figures.control else ""
-        put(f"    Replay it with: ./baraza simulate --seed {violation['seed']} --trace{control}")
+        more = (" --payments" if payments else "") + (f" --control {figures.control}" if figures.control else "")
+        put(f"    Replay it with: ./baraza simulate --seed {violation['seed']} --trace{more}")
     put(f"{len(figures.violations)} violations")
 
 

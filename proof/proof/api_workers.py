@@ -1,0 +1,96 @@
+"""Requests to services' APIs in a schedule: each is one transaction, which may stand still, fail or crash."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from chassis.postgres.transient import is_transient
+from chassis.process.callbacks import CallbackAdapter, received
+from chassis.saga import evidence
+from payment.merchants.callbacks import GatewayCallbacks
+from proof.connections import ProcessConnection
+from proof.databases import NEXT_AWAITED_DUE
+from proof.outages import POSTGRESQL
+from proof.service import Service
+from proof.tasks import Crash, SimulatedTask
+
+AGAIN_S = 60.0
+STANDS_STILL_S = 4.0
+
+
+@dataclass(slots=True, kw_only=True)
+class ApiWorker:
+    """One thread of a service's API. A request that fails is sent again later, as clients and gateways do."""
+
+    service: Service
+    number: int
+    connection: ProcessConnection = field(init=False)
+    task: SimulatedTask = field(init=False)
+
+    def __post_init__(self) -> None:
+        service = self.service
+        follow_up = NEXT_AWAITED_DUE if service.handlers.awaited else None
+        self.connection = service.database.connection(service.name, self.number, follow_up=follow_up)
+        self.task = self.connection.task = SimulatedTask(service.schedule)
+
+    def do(self, act: Callable[[Connection], None], then: Callable[[], None] = lambda: None) -> None:
+        """Do something in a transaction of its own, and what follows its commit."""
+        schedule, outages = self.service.schedule, self.service.outages
+        if outages.is_away(POSTGRESQL) or outages.is_away(self.service.name) or self.task.is_suspended:
+            schedule.at(schedule.now + schedule.within(AGAIN_S), lambda: self.do(act, then))
+            return
+        self.task.run(lambda: self._run(act, then))
+
+    def _run(self, act: Callable[[Connection], None], then: Callable[[], None]) -> None:
+        schedule = self.service.schedule
+        stops = schedule.strikes("an API stands still in a transaction", 0.2)
+        self.task.plan_faults(
+            stops_for_s=schedule.chance.uniform(0.1, STANDS_STILL_S) if stops else 0.0,
+            fails=schedule.strikes("PostgreSQL fails an API", 0.02),
+        )
+        try:
+            with self.connection.begin() as tx:
+                act(tx)
+                if schedule.strikes("an API crashes before the commit", 0.02):
+                    raise Crash
+            self.task.plan_faults()
+            if schedule.strikes("an API's answer is lost", 0.05):
+                raise Crash
+        except (Crash, DBAPIError) as error:
+            self.task.plan_faults()
+            if isinstance(error, DBAPIError) and not is_transient(error):
+                raise
+            schedule.at(schedule.now + schedule.within(AGAIN_S), lambda: self.do(act, then))
+            return
+        self.service.look(self.connection.follow_up_rows)
+        then()
+
+
+@dataclass(slots=True, kw_only=True)
+class GatewayInbox:
+    """The inbox of payment's API for gateways' webhooks, as ``chassis.process.callbacks.take`` keeps them."""
+
+    worker: ApiWorker
+    stored: Callable[[], None]
+
+    def take(self, adapter: GatewayCallbacks, body: bytes) -> None:
+        """Keep a webhook. What is not answered comes again."""
+        schedule = self.worker.service.schedule
+        self.worker.do(lambda tx: self._keep(tx, adapter, body), self.stored)
+        schedule.note(f"{adapter.provider} calls back: {body.decode()}")
+
+    def _keep(self, tx: Connection, adapter: GatewayCallbacks, body: bytes) -> None:
+        schedule = self.worker.service.schedule
+        items = [
+            _received(adapter, body, number, schedule.new_id(), schedule.now) for number in range(adapter.items(body))
+        ]
+        evidence.store(tx, [each for each in items if adapter.keep(tx, each)])
+
+
+def _received(adapter: CallbackAdapter, body: bytes, number: int, evidence_id: str, now: datetime) -> evidence.Received:
+    return received(adapter, [("baraza-item", str(number))], body, now, evidence_id)
