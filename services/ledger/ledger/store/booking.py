@@ -142,9 +142,9 @@ def _is_opened_on_use(path: str) -> bool:
 def _locked(wanted: Wanted, tx: Connection, now: datetime) -> Loaded:
     """Lock, then read, all in one round trip. What is locked already is locked again without waiting."""
     references, named = sorted(wanted.own), sorted(wanted.named)
-    seed = _seed(references, tx)
     payment_ids = sorted(wanted.payment_ids)
     SHARE_CLOSING.run(tx, {"key": CLOSING_LOCK})
+    seed = _seed(references, tx)
     locked_payments = LOCK_PAYMENTS.submit(tx, {"ids": payment_ids}) if payment_ids else None
     locked = LOCK_BALANCES.submit(tx, {"paths": sorted(wanted.paths), "seed": seed})
     stored = FIND_TRANSFERS.submit(tx, {"references": references})
@@ -170,7 +170,7 @@ def _seed(references: Sequence[str], tx: Connection) -> int:
     """Return the number that chooses lanes, one for the whole transaction.
 
     A batch of several steps locks for each of them. With the lanes of the first one it waits for no transaction that
-    waits for it.
+    waits for it. A statement has begun the transaction: before the first one a connection has none.
     """
     transaction = tx.get_transaction()
     known = tx.info.get(SEED)
