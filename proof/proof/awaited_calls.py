@@ -73,6 +73,6 @@ def _result_of(call: AwaitedPendingCall) -> AwaitedResult:
     except Unavailable as failure:
         return AwaitedResult(call=call, failure=failure)
     except AssertionError:
-        raise  # what a simulated provider must never be asked
+        raise  # what a simulated provider must never receive
     except Exception as error:  # nothing is known then, and the ladder goes on
         return AwaitedResult(call=call, failure=Unavailable(f"{type(error).__name__} in a call", detail=str(error)))

@@ -61,7 +61,7 @@ class FinalPayments:
     with_open_letters: set[str] = field(init=False)
     in_doubt: set[str] = field(init=False)
     """Sagas of payments that never arrived at Adyen: no answer proves that, so they wait for a person."""
-    given_up: set[str] = field(init=False)
+    ended_by_hand: set[str] = field(init=False)
     """Reversals that an operator has ended, who puts them right by hand: nothing else ends one without its entries."""
     open_payments: set[int] = field(init=False)
     """Payments of which a saga is parked, or a report waits for a person: their books may differ until then."""
@@ -84,13 +84,13 @@ class FinalPayments:
             for row in rows["payments"]
             if row["gateway_account"] == ADYEN and row["payment_id"] not in self.books
         }
-        self.given_up = {
+        self.ended_by_hand = {
             saga_id
             for saga_id, state in self.states.items()
             if state == CANCELLED and self.kinds[saga_id] == "payment_reversal"
         }
         is_open = {saga_id for saga_id, state in self.states.items() if state not in (CONFIRMED, CANCELLED)}
-        is_open |= self.given_up
+        is_open |= self.ended_by_hand
         self.open_payments = {
             payment_id for saga_id, payment_id in self.payment_of.items() if saga_id in is_open | self.with_open_letters
         }
@@ -242,7 +242,7 @@ def _deliveries(final: FinalPayments) -> Findings:
         if delivered[row["event_id"]] != 1:
             yield row["saga_id"] or "", f"{row['type']} has {delivered[row['event_id']]} deliveries"
     for saga_id, state in final.states.items():
-        if final.kinds[saga_id] == "merchant_onboarding" or saga_id in final.with_open_letters | final.given_up:
+        if final.kinds[saga_id] == "merchant_onboarding" or saga_id in final.with_open_letters | final.ended_by_hand:
             continue
         if state in (CONFIRMED, CANCELLED) and notified[saga_id] != 1:
             yield saga_id, f"{state}, and its merchant was notified {notified[saga_id]} times"

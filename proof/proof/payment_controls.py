@@ -79,8 +79,7 @@ def sending_under_one_key(gateways: Gateways, request: Requested | CaptureLater,
 def keeping_the_hold(request: CommitVoid, books: Books, source: Source) -> Outcome:
     """Note that a payment is voided, and release nothing."""
     payment, _ = request.owned(books)
-    moves = moved(payment, PaymentStatus.VOIDED)
-    return books.book(source, moves=moves)
+    return books.try_book(source, change=moved(payment, PaymentStatus.VOIDED))
 
 
 def dropping_early_reports(report: StoredReport, *given: Any, **named: Any) -> Decided:

@@ -31,7 +31,7 @@ class KeyMisused(AssertionError):
 
 
 class TooMuch(AssertionError):
-    """More was asked of a payment than was authorized or captured."""
+    """A request is for more of a payment than was authorized or captured."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,7 +55,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ReceivedRequest:
     """A request as it came."""
 
     method: str
@@ -98,14 +98,14 @@ class SimulatedAccount(ABC):
         schedule = self.schedule
         if schedule.strikes("a request to a gateway is lost", 0.05):
             raise Unavailable("no answer in time")
-        asked = Asked(method, path, key, dict(form or ()) if body is None else body)
-        schedule.note(f"{self.name} is asked {method} {path} under {key}")
+        asked = ReceivedRequest(method, path, key, dict(form or ()) if body is None else body)
+        schedule.note(f"{self.name} receives {method} {path} under {key}")
         response = self._once(asked) if key is not None else self.execute(asked)
         if schedule.strikes("a gateway's answer is lost", 0.05):
             raise Unavailable("no answer in time")
         return response
 
-    def _once(self, asked: Asked) -> Response:
+    def _once(self, asked: ReceivedRequest) -> Response:
         """Execute a request once for each key, until the key is deleted."""
         assert asked.key is not None, "a request under a key"
         schedule, text_of_it = self.schedule, f"{asked.path} {json.dumps(asked.fields, sort_keys=True)}"
@@ -151,7 +151,7 @@ class SimulatedAccount(ABC):
         """Whether a stored answer says that it is one."""
 
     @abstractmethod
-    def execute(self, asked: Asked) -> Response:
+    def execute(self, asked: ReceivedRequest) -> Response:
         """Execute a request."""
 
     # For the two kinds

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from chassis.http.downstream import Response
-from proof.simulated_accounts import EXPIRES_AFTER, LATER_S, Asked, Held, SimulatedAccount, TooMuch
+from proof.simulated_accounts import EXPIRES_AFTER, LATER_S, Held, ReceivedRequest, SimulatedAccount, TooMuch
 
 MERCHANT_ACCOUNT: Final = "Shop"
 TAKES_S = (0.1, 3_600.0, 86_400.0)
@@ -50,7 +50,7 @@ class SimulatedAdyen(SimulatedAccount):
         """Whether a stored answer says that it is one."""
         return False
 
-    def execute(self, asked: Asked) -> Response:
+    def execute(self, asked: ReceivedRequest) -> Response:
         """Execute a request."""
         path = asked.path.split("/")[1:]
         if path == ["payments"]:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from chassis.http.downstream import Response
-from proof.simulated_accounts import EXPIRES_AFTER, LATER_S, Asked, Held, SimulatedAccount, TooMuch
+from proof.simulated_accounts import EXPIRES_AFTER, LATER_S, Held, ReceivedRequest, SimulatedAccount, TooMuch
 
 CANCELLABLE = ("requires_confirmation", "requires_payment_method", "requires_capture")
 DECLINE = {"type": "card_error", "code": "card_declined", "message": "No."}
@@ -48,7 +48,7 @@ class SimulatedStripe(SimulatedAccount):
         """Whether a stored answer says that it is one."""
         return True
 
-    def execute(self, asked: Asked) -> Response:
+    def execute(self, asked: ReceivedRequest) -> Response:
         """Execute a request."""
         path = asked.path.split("?")[0].split("/")[2:]
         if asked.method == "GET":

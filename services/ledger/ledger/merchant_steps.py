@@ -151,14 +151,14 @@ def _fail_payment(books: Books, source: Source, payment: Payment) -> None:
     accepted = source.of(CAPTURE_OR_VOID)
     resolved_by = books.resolved_by(source.reference)
     if resolved_by is None:
-        books.book(source, kind=TransferKind.VOID, of=source.reference, moves=failed, is_undo=True)
+        books.book(source, kind=TransferKind.VOID, of=source.reference, change=failed, is_undo=True)
         return
     posted = books.known(accepted.reference)
     if posted is None or resolved_by != accepted.reference:
         raise NotBooked(f"Hold {source.reference} is resolved by {resolved_by}; see why its saga is compensated.")
     entries = tuple(Entry(each.account, -each.amount_minor, each.currency) for each in posted.entries)
     books.book(
-        accepted, kind=TransferKind.CORRECTION, of=accepted.reference, entries=entries, moves=failed, is_undo=True
+        accepted, kind=TransferKind.CORRECTION, of=accepted.reference, entries=entries, change=failed, is_undo=True
     )
 
 
@@ -168,7 +168,7 @@ def _release_refund(books: Books, source: Source, payment: Payment, refund: Refu
     left = replace(payment.amounts, refunding_minor=payment.amounts.refunding_minor - refund.amount_minor)
     books.put_refund(replace(refund, state=RefundState.RELEASED))
     change = moved(payment, payment.status, left)
-    books.book(source, kind=TransferKind.VOID, of=source.reference, moves=change, is_undo=True)
+    books.book(source, kind=TransferKind.VOID, of=source.reference, change=change, is_undo=True)
 
 
 def _open(request: OpenMerchantAccounts, opened: list[tuple[str, ...]], _envelope: Envelope) -> int:

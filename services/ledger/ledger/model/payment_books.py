@@ -167,12 +167,14 @@ class Books:
         kind: TransferKind = TransferKind.TRANSFER,
         entries: tuple[Entry, ...] = (),
         of: str | None = None,
-        moves: PaymentChange | None = None,
+        change: PaymentChange | None = None,
         is_undo: bool = False,
     ) -> Outcome:
         """Book a transfer under the source's reference, or return why not."""
         reference = f"{source.reference}:undo" if is_undo else source.reference
-        transfer = Transfer(reference=reference, kind=kind, entries=entries, of=of, origin=source.origin, payment=moves)
+        transfer = Transfer(
+            reference=reference, kind=kind, entries=entries, of=of, origin=source.origin, payment=change
+        )
         return decide(transfer, self.loaded)
 
     def book(
@@ -182,11 +184,11 @@ class Books:
         kind: TransferKind = TransferKind.TRANSFER,
         entries: tuple[Entry, ...] = (),
         of: str | None = None,
-        moves: PaymentChange | None = None,
+        change: PaymentChange | None = None,
         is_undo: bool = False,
     ) -> Booked:
         """Book a transfer that must not be refused. Raises NotBooked."""
-        outcome = self.try_book(source, kind=kind, entries=entries, of=of, moves=moves, is_undo=is_undo)
+        outcome = self.try_book(source, kind=kind, entries=entries, of=of, change=change, is_undo=is_undo)
         if isinstance(outcome, Refused):
             raise NotBooked(f"What {source.reference} books was refused: {outcome.reason}. {outcome.detail}")
         return outcome

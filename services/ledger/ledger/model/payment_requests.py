@@ -81,7 +81,7 @@ class ReservePayment(OfPayment):
         status = PaymentStatus.RESERVED
         change = PaymentChange(payment_id=self.payment_id, version=0, status=status, amounts=amounts)
         entries = self.merchant.entries("reserved", {"amount": self.amount_minor}, self.currency)
-        return books.try_book(source, kind=HOLD, entries=entries, moves=change)
+        return books.try_book(source, kind=HOLD, entries=entries, change=change)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +114,7 @@ class CommitCapture(OfPayment):
             captured = f"{self.captured_minor} with fee {self.fee_minor}"
             raise NotBooked(f"Payment {payment.payment_id} of {amounts.authorized_minor} has {captured} captured.")
         if self.captured_minor == 0:
-            return books.book(source, moves=moved(payment, PaymentStatus.AUTHORIZED))
+            return books.book(source, change=moved(payment, PaymentStatus.AUTHORIZED))
         posted_minor = self._post(books, source)
         entries = self.merchant.entries(
             "captured",
@@ -126,7 +126,7 @@ class CommitCapture(OfPayment):
             self.currency,
         )
         after = replace(amounts, captured_minor=self.captured_minor, fee_minor=self.fee_minor)
-        return books.book(source, entries=entries, moves=moved(payment, PaymentStatus.CAPTURED, after))
+        return books.book(source, entries=entries, change=moved(payment, PaymentStatus.CAPTURED, after))
 
     def _post(self, books: Books, source: Source) -> int:
         """Return what is in transit once the hold is posted, or released where its capture is booked beside it."""
@@ -230,7 +230,7 @@ class CommitVoid(OfPayment):
         if payment.status is PaymentStatus.VOIDED:
             return NOTHING
         hold = reference_of(self.payment_saga_id, RESERVE_BALANCE)
-        return books.book(source, kind=VOID, of=hold, moves=moved(payment, PaymentStatus.VOIDED))
+        return books.book(source, kind=VOID, of=hold, change=moved(payment, PaymentStatus.VOIDED))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,7 +268,7 @@ class ReserveRefund(OfPayment):
         held = replace(amounts, refunding_minor=amounts.refunding_minor + self.refund_minor)
         entries = self.merchant.entries("refund_reserved", self._covered(books), self.currency)
         change = moved(payment, payment.status, held)
-        outcome = books.try_book(source, kind=HOLD, entries=entries, moves=change)
+        outcome = books.try_book(source, kind=HOLD, entries=entries, change=change)
         if isinstance(outcome, Booked):
             books.put_refund(
                 Refund(
@@ -327,4 +327,4 @@ class CommitRefund(OfPayment):
         )
         entries = self.merchant.entries("refunded", {"refund": self.refund_minor}, self.currency)
         books.put_refund(replace(refund, state=RefundState.COMMITTED))
-        return books.book(source, entries=entries, moves=moved(payment, refunded.status, refunded))
+        return books.book(source, entries=entries, change=moved(payment, refunded.status, refunded))

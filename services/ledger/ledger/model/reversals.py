@@ -93,7 +93,7 @@ class PostReversal(OfPayment):
             captured_minor=amounts.captured_minor - self.reversed_minor,
             fee_minor=amounts.fee_minor - fee_minor,
         )
-        return books.book(source, entries=entries, moves=moved(payment, left.status, left))
+        return books.book(source, entries=entries, change=moved(payment, left.status, left))
 
     def _refund_failed(self, books: Books, source: Source) -> Outcome:
         """Give a refund back to the merchant: what it owes first, the rest is available."""
@@ -112,7 +112,7 @@ class PostReversal(OfPayment):
         )
         left = replace(amounts, refunded_minor=amounts.refunded_minor - self.reversed_minor)
         books.put_refund(replace(refund, state=RefundState.FAILED))
-        return books.book(source, entries=entries, moves=moved(payment, left.status, left))
+        return books.book(source, entries=entries, change=moved(payment, left.status, left))
 
     def _expired(self, books: Books, source: Source) -> Outcome:
         """Release what is held. Of a captured payment, or one that has ended, nothing is held any more."""
@@ -124,7 +124,7 @@ class PostReversal(OfPayment):
         hold = reference_of(self.payment_saga_id, RESERVE_BALANCE)
         if books.resolved_by(hold) is not None:
             raise NotBooked(f"A capture of payment {self.payment_id} is under way; its saga ends first.")
-        return books.book(source, kind=TransferKind.VOID, of=hold, moves=moved(payment, PaymentStatus.VOIDED))
+        return books.book(source, kind=TransferKind.VOID, of=hold, change=moved(payment, PaymentStatus.VOIDED))
 
     def _disputed(self, books: Books, source: Source) -> Outcome:
         """Take the disputed amount from the merchant's reserve. What that does not cover, the merchant owes."""
@@ -146,7 +146,7 @@ class PostReversal(OfPayment):
             state=DisputeState.OPEN,
         )
         books.put_dispute(dispute)
-        return books.book(source, entries=entries, moves=moved(payment, PaymentStatus.DISPUTED, left))
+        return books.book(source, entries=entries, change=moved(payment, PaymentStatus.DISPUTED, left))
 
     def _won(self, books: Books, source: Source) -> Outcome:
         """Give back exactly what the dispute took."""
@@ -156,13 +156,13 @@ class PostReversal(OfPayment):
         entries = self.merchant.entries("dispute_won", given, self.currency)
         left = replace(amounts, disputed_minor=amounts.disputed_minor - dispute.amount_minor)
         books.put_dispute(replace(dispute, state=DisputeState.WON))
-        return books.book(source, entries=entries, moves=moved(payment, left.status, left))
+        return books.book(source, entries=entries, change=moved(payment, left.status, left))
 
     def _lost(self, books: Books, source: Source) -> Outcome:
         """Keep what the dispute took: there is nothing more to book, and the payment stays disputed."""
         payment, amounts = self.owned(books)
         books.put_dispute(replace(self._open_dispute(books), state=DisputeState.LOST))
-        return books.book(source, moves=moved(payment, amounts.status))
+        return books.book(source, change=moved(payment, amounts.status))
 
     def _open_dispute(self, books: Books) -> Dispute:
         dispute = books.disputes.get(self.dispute_id)
