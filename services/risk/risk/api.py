@@ -161,6 +161,11 @@ def routes(engine: Engine, rules: RuleSets) -> APIRouter:
     return router
 
 
+BLOCKED_ALREADY: dict[int | str, dict[str, Any]] = {
+    200: {"model": BlockAnswer, "description": "It is blocked already."}
+}
+
+
 def _add_block_routes(router: APIRouter, engine: Engine) -> None:
     @router.get("/v1/blocks", responses=responses(*READING), tags=["block lists"])
     def get_blocks(
@@ -176,7 +181,7 @@ def _add_block_routes(router: APIRouter, engine: Engine) -> None:
         more = found[limit - 1].id if len(found) > limit else None
         return BlockPage(blocks=[_block(row) for row in found[:limit]], next_before=more)
 
-    @router.post("/v1/blocks", status_code=201, responses=responses(*WRITING), tags=["block lists"])
+    @router.post("/v1/blocks", status_code=201, responses=responses(*WRITING) | BLOCKED_ALREADY, tags=["block lists"])
     def post_block(body: BlockEntry, caller: Operator, response: Response) -> BlockAnswer:
         """Block a payer, a merchant, or a type of payment method. One that is blocked already stays as it is (200)."""
         with engine.begin() as tx:
