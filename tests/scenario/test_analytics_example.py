@@ -13,6 +13,8 @@ from support.shop import SCARCE, Shop
 from support.topics import stored
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "analytics.py"
+OF_ORDERS = {f"{name}.events" for name in ("checkout", "payment", "inventory", "loyalty", "shipping", "ledger", "saga")}
+"""What an order leads to; the topics of payments may have no event yet."""
 
 
 def test_the_example_counts_every_event_of_every_topic(shop: Shop) -> None:
@@ -30,7 +32,7 @@ def test_the_example_counts_every_event_of_every_topic(shop: Shop) -> None:
         f"{message.topic} {message.headers['ce_type'].decode()}" for message in stored(shop.stack.kafka(), *topics)
     )
     assert read["events"] == expected
-    assert {name.split()[0] for name in read["events"]} == set(topics)
+    assert {name.split()[0] for name in read["events"]} >= OF_ORDERS
     assert read["revenue_minor"] > 0
 
 
