@@ -82,6 +82,7 @@ def _all_tests() -> int:
             raise
         finally:
             beside.wait()
+            sys.stderr.flush()  # its closing line is the last one
             output.seek(0)
             shutil.copyfileobj(output, sys.stdout.buffer)
             sys.stdout.flush()
