@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # exported, but not in the stubs' way
     AlterConfigOpType,
     ConfigEntry,
@@ -186,10 +186,23 @@ def write(stack: Stack, word: str) -> None:
     assert producer.flush(DEADLINE_S) == 0
 
 
+def end_of(consumer: Consumer, partition: TopicPartition) -> int:
+    """Return where a partition ends. Right after its start a broker may not lead its partitions yet."""
+    ends: list[int] = []
+
+    def is_read() -> bool:
+        with suppress(KafkaException):
+            ends.append(consumer.get_watermark_offsets(partition, timeout=DEADLINE_S)[1])
+        return bool(ends)
+
+    until(is_read, what="the end of the partition", deadline_s=DEADLINE_S)
+    return ends[0]
+
+
 def kept(stack: Stack, word: str) -> tuple[bool, bool]:
     """Return whether PostgreSQL and Kafka still have the word."""
     consumer = Consumer({**stack.kafka().options(), "group.id": "proof", "enable.auto.commit": False})
-    _, end = consumer.get_watermark_offsets(TopicPartition("ledger.dlq", 0), timeout=DEADLINE_S)
+    end = end_of(consumer, TopicPartition("ledger.dlq", 0))
     consumer.assign([TopicPartition("ledger.dlq", 0, 0)])
     messages = consumer.consume(end, timeout=DEADLINE_S)
     consumer.close()
