@@ -50,7 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 FOLDERS = ("unit", "contract", "proof", "bench", "integration", "fuzz", "fault", "deploy", "scenario")
-"""The order of the tests: the fastest first, and those that measure before the first stack is up."""
+"""The order of the tests: the fastest first."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
