@@ -150,7 +150,9 @@ def _logs_silenced() -> Iterator[None]:
         structlog.configure(**before)
 
 
-def first_violation(seeds: Iterable[int], database: Database, *, control_name: str, kind: str = OF_ORDERS) -> Result | None:
+def first_violation(
+    seeds: Iterable[int], database: Database, *, control_name: str, kind: str = OF_ORDERS
+) -> Result | None:
     """Run the schedules of these seeds one after the other in this process without a rule, to the first violation.
 
     Quicker than :func:`run` for a control that is found soon: no processes and no database are started for it.
