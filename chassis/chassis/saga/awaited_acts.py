@@ -31,8 +31,17 @@ class AwaitedActs:
         self._rows = rows
         self._codec = codec
         self._now = unit_of_work.now
+        self._triggers: dict[bytes | None, Message] = {}
         self._unprepared: dict[str, tuple[AnyAwaited, list[int]]] = {}
         """The places in the outgoing calls of those without their requests yet, by the name of the step's effect."""
+
+    def trigger(self, key: StepKey) -> Message:
+        """Return what triggered a step that was begun; it is decoded once."""
+        value = row_of(self._rows, key).trigger.value
+        message = self._triggers.get(value)
+        if message is None:
+            message = self._triggers[value] = self._codec.decode(value)
+        return message
 
     def carry_out(self, decided: Decided, act: Act) -> None:
         """Plan what a decision demands."""
@@ -82,14 +91,14 @@ class AwaitedActs:
     def _publish_awaited(
         self, decided: Decided, message_id: str, *, since: datetime, reference: str | None = None
     ) -> None:
-        envelope = self._unit_of_work.reply_envelope(trigger_message(self._rows, decided.key, self._codec), message_id)
+        envelope = self._unit_of_work.reply_envelope(self.trigger(decided.key), message_id)
         message = awaited(decided, self._unit_of_work.service, envelope, since=since, reference=reference)
         self._unit_of_work.emit(message, row_of(self._rows, decided.key).trigger)
 
     def _contradict(self, decided: Decided) -> None:
         effect = decided.effect
         message_id = contradicted_id(effect.saga_id, effect.step, decided.number)
-        envelope = self._unit_of_work.reply_envelope(trigger_message(self._rows, decided.key, self._codec), message_id)
+        envelope = self._unit_of_work.reply_envelope(self.trigger(decided.key), message_id)
         message = contradicted(decided, self._unit_of_work.service, envelope)
         self._unit_of_work.emit(message, row_of(self._rows, decided.key).trigger)
 
@@ -118,14 +127,14 @@ class AwaitedActs:
         key = (saga_id, step.name)
         match step:
             case AwaitedUndo():
-                return trigger_message(self._rows, key, self._codec)
+                return self.trigger(key)
             case AwaitedStray(of=step, number=number):
                 stored = self._rows.stored((saga_id, step.name), number)
                 return StrayAttempt(
                     saga_id=saga_id, step=step.name, number=number, key=stored.key, provider_id=stored.provider_id
                 )
             case step:
-                return request_of(step, trigger_message(self._rows, key, self._codec))
+                return request_of(step, self.trigger(key))
 
     def _plan(self, decided: Decided, act: AwaitedAct, *, after: str | None = None) -> None:
         effect, step, calls = decided.effect, decided.step, self._unit_of_work.out.awaited_calls
@@ -152,8 +161,3 @@ def row_of(rows: LoadedAttempts, key: StepKey) -> AwaitedStepRow:
     row = rows.step(key)
     assert row is not None, "a step that was begun has its row"
     return row
-
-
-def trigger_message(rows: LoadedAttempts, key: StepKey, codec: Codec) -> Message:
-    """Return what triggered a step that was begun."""
-    return codec.decode(row_of(rows, key).trigger.value)

@@ -18,7 +18,7 @@ from chassis.saga import awaited
 from chassis.saga.answers import Accepted, NotFound, Proven, Settlement
 from chassis.saga.attempt_rows import AwaitedStepRow, LoadedAttempts, StoredAttempt, may_be
 from chassis.saga.awaited import Act, AwaitedEffect
-from chassis.saga.awaited_acts import AwaitedActs, row_of, trigger_message
+from chassis.saga.awaited_acts import AwaitedActs, row_of
 from chassis.saga.awaited_decisions import Decided, evidence_of, rescheduled, unsent
 from chassis.saga.deferred import RawMessage
 from chassis.saga.effects import OPEN, EffectState
@@ -42,7 +42,6 @@ class AwaitedSteps:
         self._unit_of_work = unit_of_work
         self._effects = unit_of_work.loaded
         self._rows = rows
-        self._codec = codec
         self._now = unit_of_work.now
         self._acts = AwaitedActs(tx, unit_of_work, rows, codec)
         self._unrecorded: dict[str, tuple[AnyAwaitedStep, list[tuple[StepRequest, Settlement]]]] = {}
@@ -142,9 +141,7 @@ class AwaitedSteps:
         """Return what a proof means for what was requested of a step that was begun."""
         if not isinstance(step, AwaitedStep) or step.judge is None:
             return proof
-        judged: Proven = step.judge(
-            request_of(step, trigger_message(self._rows, (saga_id, step.name), self._codec)), proof
-        )
+        judged: Proven = step.judge(request_of(step, self._acts.trigger((saga_id, step.name))), proof)
         return judged
 
     def close(self, step: AnyAwaited, saga_id: str) -> None:
@@ -225,7 +222,7 @@ class AwaitedSteps:
         self._acts.prepare()
 
     def _record(self, decided: Decided) -> None:
-        step, effect, trigger = decided.step, decided.effect, trigger_message(self._rows, decided.key, self._codec)
+        step, effect, trigger = decided.step, decided.effect, self._acts.trigger(decided.key)
         if isinstance(step, AwaitedUndo):
             return  # The command that waits for it is woken, and finishes the compensation.
         if isinstance(step, AwaitedStray):
