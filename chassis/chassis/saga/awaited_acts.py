@@ -34,6 +34,8 @@ class AwaitedActs:
         self._triggers: dict[bytes | None, Message] = {}
         self._unprepared: dict[str, tuple[AnyAwaited, list[int]]] = {}
         """The places in the outgoing calls of those without their requests yet, by the name of the step's effect."""
+        self._announced: list[int] = []
+        """The places of those whose attempt was announced in an earlier batch."""
 
     def trigger(self, key: StepKey) -> Message:
         """Return what triggered a step that was begun; it is decoded once."""
@@ -47,14 +49,14 @@ class AwaitedActs:
         """Plan what a decision demands."""
         match act:
             case Act.SEND:
-                self._send(decided, after=self._announce(decided))
+                self._plan(decided, AwaitedAct.SEND, after=self._announce(decided))
             case Act.SEND_AGAIN:
-                self._send(decided, after=self._unacknowledged(decided))
+                self._plan(decided, AwaitedAct.SEND, after=decided.announced_by, is_announced=True)
             case Act.QUERY:
                 self._plan(decided, AwaitedAct.QUERY)
             case Act.CANCEL:
                 # Without its announcement a restored service would begin the attempt anew, and this would void it.
-                self._plan(decided, AwaitedAct.CANCEL, after=self._unacknowledged(decided))
+                self._plan(decided, AwaitedAct.CANCEL, after=decided.announced_by, is_announced=True)
             case Act.WAKE:
                 saga_id = decided.effect.saga_id
                 self._unit_of_work.waiting.wake(saga_id, lambda row: row.raw.is_command, self._now)
@@ -62,11 +64,6 @@ class AwaitedActs:
                 self._contradict(decided)
             case Act.PUBLISH | Act.UNDO_ATTEMPT:
                 pass  # The event of the outcome is made with its record; the undo of an attempt is a step of its own.
-
-    def _unacknowledged(self, decided: Decided) -> str | None:
-        """Return the id of what announces the attempt where Kafka may lack it; then no call may begin either."""
-        message_id = decided.announced_by
-        return message_id if outbox.stored(self._tx, [message_id]) else None
 
     def _announce(self, decided: Decided) -> str:
         """Publish that an attempt is begun, and return the id that Kafka must acknowledge before its call.
@@ -102,9 +99,6 @@ class AwaitedActs:
         message = contradicted(decided, self._unit_of_work.service, envelope)
         self._unit_of_work.emit(message, row_of(self._rows, decided.key).trigger)
 
-    def _send(self, decided: Decided, *, after: str | None = None) -> None:
-        self._plan(decided, AwaitedAct.SEND, after=after)
-
     def prepared(self, step: AnyAwaited, saga_id: str) -> object:
         """Return the request to the provider of a step that was begun."""
         return step.call.prepare([self._requested(step, saga_id)], self._tx)[saga_id]
@@ -112,9 +106,16 @@ class AwaitedActs:
     def prepare(self) -> None:
         """Prepare the calls that were planned, each step once for all of its sagas.
 
-        The steps come in one order in every batch: what they lock, they lock in that order.
+        The steps come in one order in every batch: what they lock, they lock in that order. A call waits for an earlier
+        announcement of its attempt only where Kafka may lack that.
         """
         calls = self._unit_of_work.out.awaited_calls
+        if self._announced:
+            unacknowledged = outbox.stored(self._tx, {calls[place].after or "" for place in self._announced})
+            for place in self._announced:
+                if calls[place].after not in unacknowledged:
+                    calls[place] = replace(calls[place], after=None)
+            self._announced.clear()
         for _, (step, places) in sorted(self._unprepared.items(), key=lambda item: item[0]):
             saga_ids = dict.fromkeys(calls[place].saga_id for place in places)
             requests = step.call.prepare([self._requested(step, saga_id) for saga_id in saga_ids], self._tx)
@@ -136,8 +137,10 @@ class AwaitedActs:
             case step:
                 return request_of(step, self.trigger(key))
 
-    def _plan(self, decided: Decided, act: AwaitedAct, *, after: str | None = None) -> None:
+    def _plan(self, decided: Decided, act: AwaitedAct, *, after: str | None = None, is_announced: bool = False) -> None:
         effect, step, calls = decided.effect, decided.step, self._unit_of_work.out.awaited_calls
+        if is_announced:
+            self._announced.append(len(calls))
         if act is AwaitedAct.SEND or step.call.takes_request:
             self._unprepared.setdefault(step.name, (step, []))[1].append(len(calls))
         stored = self._rows.stored(decided.key, effect.attempt)

@@ -81,7 +81,10 @@ class AwaitedSteps:
             return None
         if result.failure is not None:
             if call.act is AwaitedAct.SEND and isinstance(result.failure, NotTried | TooLate):
-                self.apply(Decided(step=step, before=before, change=unsent(before, call.number)))
+                # The call of this very send was too late. A later send of the same attempt may be under way.
+                is_over = isinstance(result.failure, TooLate) and call.deadline_at == before.effect.deadline_at
+                change = unsent(before, call.number, again_at=self._now if is_over else None)
+                self.apply(Decided(step=step, before=before, change=change))
             return None
         match result.answer:
             case Accepted() as accepted:
