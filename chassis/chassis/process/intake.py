@@ -50,7 +50,7 @@ def consumer(login: KafkaLogin, group: str, instance: str) -> Consumer:
             "partition.assignment.strategy": "range",
             "session.timeout.ms": SESSION_TIMEOUT_MS,
             "heartbeat.interval.ms": HEARTBEAT_MS,
-            "fetch.wait.max.ms": 100,
+            "fetch.wait.max.ms": 500,
             "queued.max.messages.kbytes": 16_384,
             "topic.metadata.refresh.interval.ms": 10_000,
             # A connection that is only made when it is needed was sometimes not made again to the group's coordinator.
