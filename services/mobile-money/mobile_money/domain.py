@@ -1,0 +1,1 @@
+"""What mobile-money decides. Pure."""

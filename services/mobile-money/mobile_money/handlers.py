@@ -1,0 +1,7 @@
+"""Mobile money's handlers."""
+
+from __future__ import annotations
+
+from chassis.saga.steps import Handler
+
+HANDLERS: tuple[Handler, ...] = ()
