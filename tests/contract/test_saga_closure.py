@@ -20,15 +20,9 @@ from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.ingest.decoding import topics as tracked_topics
 from saga_tracker.model.saga import SagaDefinition, StepDefinition
 from stack import contract
-from support.services import built, handlers
+from support.services import NOT_SERVED_YET, built, handlers
 
 SERVICES = handlers()
-NOT_SERVED_YET = frozenset({
-    "collection", "dividend_chunk", "dividend_payout", "dividend_run", "dividend_wave", "end_of_day",
-    "loan_disbursement", "loan_repayment", "member_onboarding", "receipt", "return_receipt", "suspense_allocation",
-    "withdrawal",
-})  # fmt: skip
-"""Sagas that are defined and whose services lack steps. A saga leaves this list with its last step."""
 SAGAS = [saga for saga in DEFINITIONS.values() if saga.name not in NOT_SERVED_YET]
 STEPS = [(definition, step) for definition in SAGAS for step in definition.steps]
 each_saga = pytest.mark.parametrize("definition", SAGAS, ids=lambda saga: f"{saga.name}-{saga.version}")

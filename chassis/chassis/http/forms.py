@@ -15,6 +15,7 @@ FORMS: Final[Mapping[str, str]] = {
     r"^[a-z0-9][a-z0-9-]{0,39}$": "small letters, digits and -, 40 at most",
     r"^[0-9]{1,19}$": "a payment's number, in digits",
     r"^[0-9]{1,18}$": "a cursor as a response gave it, in digits",
+    r"^[0-9]{5,7}$": "a short code of five to seven digits, such as 600100",
     r"^[A-Z]{2}$": "a country's code of ISO 3166-1, two capital letters, such as US",
     r"^[!-~]+$": "printable ASCII characters without blanks",
     r"^-?[1-9][0-9]{0,18}$": "a whole number of minor units, without leading zeros, such as 1500 or -1500",
