@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from chassis.saga.schema import service_metadata
 
-metadata = service_metadata()
+metadata = service_metadata(has_awaited_steps=True)
