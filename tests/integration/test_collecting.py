@@ -43,6 +43,7 @@ from shipping.parcels import ParcelEnd, Piece, Report
 from simulators import webhooks
 from stack import Stack
 from support.builders import a
+from support.inboxes import inbox_of
 from support.issuer import token, verifying
 from support.postgres import scratch_database
 
@@ -405,12 +406,13 @@ async def test_a_signed_webhook_is_stored_before_it_is_answered_and_another_is_r
     shipping.accepted()
     app = FastAPI()
     problem.install(app)
-    app.include_router(callbacks.router(CALLBACKS, shipping.engine, clock=lambda: shipping.now, new_id=new_id))
     body, stamp = shipping.shown("arrived", ALL), int(shipping.now.timestamp())
     headers = {STAMP: str(stamp), SIGNATURE: webhooks.sign(SECRET, body, stamp)}
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://shipping") as client:
-        refused = await client.post("/v1/callbacks/courier", content=body, headers={**headers, STAMP: "1"})
-        taken = await client.post("/v1/callbacks/courier", content=body, headers=headers)
+    with inbox_of(shipping.engine) as inbox:
+        app.include_router(callbacks.router(CALLBACKS, inbox, clock=lambda: shipping.now, new_id=new_id))
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://shipping") as client:
+            refused = await client.post("/v1/callbacks/courier", content=body, headers={**headers, STAMP: "1"})
+            taken = await client.post("/v1/callbacks/courier", content=body, headers=headers)
     assert (refused.status_code, taken.status_code) == (401, 204)
     (waiting,) = shipping.waiting()
     assert (waiting.source, waiting.reference) == (evidence.Source.CALLBACK, shipping.number)

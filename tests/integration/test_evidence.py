@@ -30,6 +30,7 @@ from chassis.telemetry import table_gauges
 from chassis.values import json_text
 from chassis.wire.envelope import new_id
 from stack import Stack
+from support.inboxes import inbox_of
 from support.postgres import scratch_database
 
 AT = datetime(2026, 11, 29, 10, 2, tzinfo=UTC)
@@ -217,10 +218,11 @@ async def call(engine: Engine, body: bytes, secret: bytes = SECRET, bank: Callba
     """Send a callback to the inbox, and return the status of its answer."""
     app = FastAPI()
     problem.install(app)
-    app.include_router(callbacks.router(bank or Bank(), engine, clock=lambda: AT, new_id=new_id))
     signed = {"x-signed-at": str(int(AT.timestamp())), "x-signature": sign(secret, body, AT), "cookie": "secret"}
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://toy") as client:
-        answer = await client.post("/v1/callbacks/bank", content=body, headers=signed)
+    with inbox_of(engine) as inbox:
+        app.include_router(callbacks.router(bank or Bank(), inbox, clock=lambda: AT, new_id=new_id))
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://toy") as client:
+            answer = await client.post("/v1/callbacks/bank", content=body, headers=signed)
     return answer.status_code
 
 

@@ -168,7 +168,8 @@ class Paying(ServiceUnderTest):
         """Store a webhook as it comes. Nothing is decided about it yet."""
         headers = [("stripe-signature", stripe_signature(body, self.now))]
         self.webhooks.authenticate(headers, body, self.now)
-        callbacks.take(self.webhooks, self.engine, headers, body, self.now, new_id)
+        callback = callbacks.Callback(adapter=self.webhooks, headers=headers, body=body, at=self.now, new_id=new_id)
+        callbacks.take(self.engine, [callback])
 
     def webhook(self, body: bytes) -> list[Message]:
         """Store a webhook, and let the owner of the partition decide about what it proves of this saga."""

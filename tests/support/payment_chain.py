@@ -76,7 +76,8 @@ class Chain:
         """Take a webhook as payment's API does. Raises BadSignature."""
         adapter, now = self.callbacks[account], datetime.now(UTC)
         adapter.authenticate(headers, body, now)
-        callbacks.take(adapter, self.engines["payment"], headers, body, now, new_id)
+        callback = callbacks.Callback(adapter=adapter, headers=headers, body=body, at=now, new_id=new_id)
+        callbacks.take(self.engines["payment"], [callback])
 
     def _reported(self, payment: ServiceUnderTest) -> list[Message]:
         payment.now = datetime.now(UTC)

@@ -7,10 +7,10 @@ sends again; what is sent again is stored again and changes nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-import anyio.to_thread
 import structlog
 from fastapi import APIRouter, Request, Response
 from sqlalchemy import Connection, Engine
@@ -21,6 +21,9 @@ from chassis.saga import evidence
 from chassis.saga.evidence import Claim, Received, Source
 from chassis.telemetry import metrics
 from chassis.wire.envelope import NewId
+
+if TYPE_CHECKING:
+    from chassis.process.callback_inbox import CallbackInbox
 
 HEADERS_KEPT = ("content-type", "user-agent", "date")
 """Kept of every callback, besides what its adapter names. Others may hold credentials."""
@@ -67,7 +70,9 @@ class ItemisedCallbacks(Protocol):
         ...
 
 
-def router(adapter: CallbackAdapter, engine: Engine, *, clock: Callable[[], datetime], new_id: NewId) -> APIRouter:
+def router(
+    adapter: CallbackAdapter, inbox: CallbackInbox, *, clock: Callable[[], datetime], new_id: NewId
+) -> APIRouter:
     """Return the route ``POST /v1/callbacks/<provider>``. It takes no token: the signature is what admits a caller."""
     routes = APIRouter()
 
@@ -82,7 +87,7 @@ def router(adapter: CallbackAdapter, engine: Engine, *, clock: Callable[[], date
             metrics.CALLBACKS.labels(adapter.provider, "refused").inc()
             log.warning("A callback was refused.", provider=adapter.provider, error=str(error))
             raise Problem(status=401, detail="The callback is not signed as agreed.") from error
-        await anyio.to_thread.run_sync(take, adapter, engine, headers, body, now, new_id)
+        await inbox.put(Callback(adapter=adapter, headers=headers, body=body, at=now, new_id=new_id))
         metrics.CALLBACKS.labels(adapter.provider, "stored").inc()
         return Response(status_code=204)
 
@@ -91,27 +96,39 @@ def router(adapter: CallbackAdapter, engine: Engine, *, clock: Callable[[], date
     return routes
 
 
-def take(
-    adapter: CallbackAdapter,
-    engine: Engine,
-    headers: Sequence[tuple[str, str]],
-    body: bytes,
-    now: datetime,
-    new_id: NewId,
-) -> None:
-    """Store a callback, each of its items, in one transaction that is committed before the provider gets its answer."""
-    if not isinstance(adapter, ItemisedCallbacks):
-        store(engine, received(adapter, headers, body, now, new_id()))
-        return
-    try:
-        count = adapter.items(body)
-    except ValueError as error:
-        metrics.CALLBACKS.labels(adapter.provider, "refused").inc()
-        raise Problem(status=400, detail=f"The callback has another form than agreed: {error}.") from error
-    without = [(name, value) for name, value in headers if name != ITEM]
-    items = [received(adapter, [*without, (ITEM, str(n))], body, now, new_id()) for n in range(count)]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Callback:
+    """A callback as it came, authenticated, and the source of ids for what is stored of it."""
+
+    adapter: CallbackAdapter
+    headers: Sequence[tuple[str, str]]
+    body: bytes
+    at: datetime
+    new_id: NewId
+
+    def pieces(self) -> list[Received]:
+        """Return what is stored of it, one for each of its items. Raises Problem for a body of another form."""
+        if not isinstance(self.adapter, ItemisedCallbacks):
+            return [received(self.adapter, self.headers, self.body, self.at, self.new_id())]
+        try:
+            count = self.adapter.items(self.body)
+        except ValueError as error:
+            metrics.CALLBACKS.labels(self.adapter.provider, "refused").inc()
+            raise Problem(status=400, detail=f"The callback has another form than agreed: {error}.") from error
+        without = [(name, value) for name, value in self.headers if name != ITEM]
+        headers = [[*without, (ITEM, str(number))] for number in range(count)]
+        return [received(self.adapter, each, self.body, self.at, self.new_id()) for each in headers]
+
+
+def take(engine: Engine, callbacks: Sequence[Callback]) -> None:
+    """Store callbacks in one transaction, which is committed before the providers get their answers."""
+    found = [(each.adapter, each.pieces()) for each in callbacks]
     with engine.begin() as tx:
-        evidence.store(tx, [each for each in items if adapter.keep(tx, each)])
+        kept = []
+        for adapter, pieces in found:
+            keep = adapter.keep if isinstance(adapter, ItemisedCallbacks) else None
+            kept += [each for each in pieces if keep is None or keep(tx, each)]
+        evidence.store(tx, kept)
 
 
 def received(

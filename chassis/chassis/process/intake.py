@@ -50,7 +50,7 @@ def consumer(login: KafkaLogin, group: str, instance: str) -> Consumer:
             "partition.assignment.strategy": "range",
             "session.timeout.ms": SESSION_TIMEOUT_MS,
             "heartbeat.interval.ms": HEARTBEAT_MS,
-            "fetch.wait.max.ms": 100,
+            "fetch.wait.max.ms": 500,
             "queued.max.messages.kbytes": 16_384,
             "topic.metadata.refresh.interval.ms": 10_000,
             # A connection that is only made when it is needed was sometimes not made again to the group's coordinator.
@@ -74,11 +74,11 @@ class Intake:
 
     @property
     def room(self) -> int:
-        """How many messages may be taken: where each may lead to a call, no more than can be called at once.
+        """How many messages may be taken: where each may lead to a call, no more than can soon be called.
 
         The rest waits in Kafka, in order; a call is over within seconds, so no partition waits for one order.
         """
-        return min(BATCH_SIZE_MAX, self._calls.free) if self._calls_out else BATCH_SIZE_MAX
+        return min(BATCH_SIZE_MAX, self._calls.room) if self._calls_out else BATCH_SIZE_MAX
 
     def take(self, room: int) -> list[KafkaMessage]:
         """Return the next messages, at most ``room``. Raises KafkaException for an error that does not pass."""

@@ -26,6 +26,7 @@ from chassis.postgres.bounds import SERVING, Bounds
 from chassis.postgres.transient import utc_now
 from chassis.process import callbacks, heap
 from chassis.process.background import Background, Task
+from chassis.process.callback_inbox import CallbackInbox
 from chassis.process.callbacks import CallbackAdapter
 from chassis.process.intake import consumer
 from chassis.process.membership import Membership
@@ -188,12 +189,13 @@ def run(build: Callable[[Dependencies], Service]) -> int:
     metrics.watch_database(dependencies.engine, *measures_of(handlers), *service.measures)
     worker = _worker(dependencies, handlers, observer, service.callbacks)
     app = service.app or api(settings.service, dependencies)
+    inbox = CallbackInbox(dependencies.engine)
     for adapter in service.callbacks:
-        app.include_router(callbacks.router(adapter, dependencies.engine, clock=utc_now, new_id=new_id))
+        app.include_router(callbacks.router(adapter, inbox, clock=utc_now, new_id=new_id))
     app.include_router(_health(worker, dependencies.engine))
     heap.freeze()
     # 2. and 3.
-    beside: tuple[Runner, ...] = (Background(dependencies.engine, service.tasks), *service.runners)
+    beside: tuple[Runner, ...] = (Background(dependencies.engine, service.tasks), inbox, *service.runners)
     for runner in beside:
         runner.start()
     status = _serve(server_of(app, settings), worker, topics)

@@ -199,11 +199,20 @@ OPEN_AFTER = Statement("""
 """)
 
 FIND = Statement("""
-    SELECT attempts.saga_id, attempts.step, attempts.number, attempts.key, attempts.provider_id, awaited_steps.partition
-    FROM attempts
-    JOIN awaited_steps ON awaited_steps.saga_id = attempts.saga_id AND awaited_steps.step = attempts.step
-    WHERE attempts.key = ANY(CAST(%(keys)s AS text[])) OR attempts.provider_id = ANY(CAST(%(provider_ids)s AS text[]))
+    WITH found AS (
+        SELECT saga_id, step, number, key, provider_id FROM attempts
+        WHERE key = ANY(CAST(%(keys)s AS text[]))
+        UNION
+        SELECT saga_id, step, number, key, provider_id FROM attempts
+        WHERE provider_id = ANY(CAST(%(provider_ids)s AS text[]))
+    )
+    SELECT found.*, (
+        SELECT partition FROM awaited_steps
+        WHERE awaited_steps.saga_id = found.saga_id AND awaited_steps.step = found.step
+    ) AS partition
+    FROM found
 """)
+"""Each part looks into one index. With OR and a join PostgreSQL merged both tables, which it read from end to end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

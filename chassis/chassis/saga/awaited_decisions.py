@@ -117,10 +117,15 @@ def rescheduled(decided: Decided, row: AwaitedStepRow, *, now: datetime, is_due:
     return row
 
 
-def unsent(before: AwaitedEffect, number: int) -> Change:
-    """Take back a send that was not made, so that the same attempt may be sent at the end of its call's time."""
+def unsent(before: AwaitedEffect, number: int, *, again_at: datetime | None = None) -> Change:
+    """Take back a send that was not made, so that the same attempt may be sent at the end of its call's time.
+
+    With ``again_at`` that is over then: nothing of the call is under way.
+    """
     effect = before.effect
     if effect.state is not EffectState.STARTED or number != effect.attempt:
         return Change(after=before)
     unsent = replace(before.current, sends=max(0, before.current.sends - 1), was_not_found=True)
-    return Change(after=replace(before, attempts=(*before.attempts[: number - 1], unsent, *before.attempts[number:])))
+    attempts = (*before.attempts[: number - 1], unsent, *before.attempts[number:])
+    ended = replace(effect, deadline_at=again_at or effect.deadline_at)
+    return Change(after=replace(before, effect=ended, attempts=attempts))

@@ -23,6 +23,8 @@ from chassis.saga.steps import (
     AnyAwaited,
     AnyExternalCompensation,
     AnyExternalStep,
+    ExternalCompensation,
+    ExternalStep,
     idempotency_key,
 )
 from chassis.saga.waiting import UNPROCESSABLE, WaitingMessages
@@ -208,9 +210,14 @@ class UnitOfWork:
         self.out = Outgoing()
 
     def deadline_of(self, handler: AnyExternalStep | AnyExternalCompensation | AnyAwaited) -> datetime:
-        """Return the deadline of a call that this unit of work plans, and that begins after the commit."""
+        """Return the deadline of a call that this unit of work plans, and that begins after the commit.
+
+        One that waits for Kafka to acknowledge its announcement also waits for the transaction that the loop makes
+        meanwhile.
+        """
         duration: timedelta = handler.call.duration
-        return self.now + self.allowance + duration
+        waits = 1 if isinstance(handler, ExternalStep | ExternalCompensation) else 2
+        return self.now + waits * self.allowance + duration
 
     def park(self, handler_name: str, delivery: Delivery, reason: str, detail: str = "") -> None:
         """Dead-letter and park a message at once that this service must not handle."""

@@ -44,6 +44,13 @@ ORDER BY effects.saga_id, effects.step
 LIMIT $3;
 
 -- FIND
-SELECT attempts.saga_id, attempts.step, attempts.number, attempts.key, attempts.provider_id, awaited_steps.partition
-FROM attempts JOIN awaited_steps ON awaited_steps.saga_id = attempts.saga_id AND awaited_steps.step = attempts.step
-WHERE attempts.key = ANY(CAST($1 AS text[])) OR attempts.provider_id = ANY(CAST($2 AS text[]));
+WITH found AS (SELECT saga_id, step, number, key, provider_id
+FROM attempts
+WHERE key = ANY(CAST($1 AS text[])) UNION
+SELECT saga_id, step, number, key, provider_id
+FROM attempts
+WHERE provider_id = ANY(CAST($2 AS text[])))
+SELECT found.*, (SELECT partition
+FROM awaited_steps
+WHERE awaited_steps.saga_id = found.saga_id AND awaited_steps.step = found.step) AS partition
+FROM found;

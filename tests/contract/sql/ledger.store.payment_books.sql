@@ -6,7 +6,10 @@ WHERE path = ANY(CAST($1 AS text[]));
 -- FIND_REFUNDS
 SELECT refund_id, payment_id, saga_id, amount_minor, state
 FROM payment_refunds
-WHERE refund_id = ANY(CAST($1 AS bigint[])) OR saga_id = ANY(CAST($2 AS text[]));
+WHERE refund_id = ANY(CAST($1 AS bigint[])) UNION
+SELECT refund_id, payment_id, saga_id, amount_minor, state
+FROM payment_refunds
+WHERE saga_id = ANY(CAST($2 AS text[]));
 
 -- FIND_DISPUTES
 SELECT dispute_id, payment_id, amount_minor, covered_minor, state

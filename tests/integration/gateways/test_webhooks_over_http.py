@@ -20,6 +20,7 @@ from messages.payment import GatewayAuthorized
 from payment import api
 from support.adyen_books import AdyenBooks
 from support.gateway_stub import GatewayStub, serving
+from support.inboxes import inbox_of
 from support.issuer import token, verifying
 from support.paying import ADYEN, STRIPE, Paying, adyen, item, notification, stripe_event, stripe_signature
 
@@ -43,10 +44,11 @@ def at_adyen(engine: Engine) -> Iterator[tuple[Paying, AdyenBooks]]:
 async def post(paying: Paying, content: bytes, **headers: str) -> int:
     app = FastAPI()
     problem.install(app)
-    app.include_router(callbacks.router(paying.webhooks, paying.engine, clock=lambda: paying.now, new_id=new_id))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://payment") as client:
-        answer = await client.post(f"/v1/callbacks/{paying.account}", content=content, headers=headers)
+    with inbox_of(paying.engine) as inbox:
+        app.include_router(callbacks.router(paying.webhooks, inbox, clock=lambda: paying.now, new_id=new_id))
+        async with httpx.AsyncClient(transport=transport, base_url="http://payment") as client:
+            answer = await client.post(f"/v1/callbacks/{paying.account}", content=content, headers=headers)
     return answer.status_code
 
 

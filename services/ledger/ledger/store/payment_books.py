@@ -20,8 +20,9 @@ DISPUTES = Columns.of(payment_disputes)
 
 FIND_OPEN = Statement("SELECT path FROM accounts WHERE path = ANY(CAST(%(paths)s AS text[]))")
 FIND_REFUNDS = Statement(f"""
-    SELECT {REFUNDS.names} FROM payment_refunds
-    WHERE refund_id = ANY(CAST(%(refund_ids)s AS bigint[])) OR saga_id = ANY(CAST(%(saga_ids)s AS text[]))
+    SELECT {REFUNDS.names} FROM payment_refunds WHERE refund_id = ANY(CAST(%(refund_ids)s AS bigint[]))
+    UNION
+    SELECT {REFUNDS.names} FROM payment_refunds WHERE saga_id = ANY(CAST(%(saga_ids)s AS text[]))
 """)
 FIND_DISPUTES = Statement(f"""
     SELECT {DISPUTES.names} FROM payment_disputes WHERE dispute_id = ANY(CAST(%(dispute_ids)s AS text[]))
