@@ -27,6 +27,8 @@ PASSKEY, PASSWORD, INITIATOR = "pass-key", "Initiator-1!", "baraza"
 NAIROBI = timezone(timedelta(hours=3))
 PHONE = "254712345678"
 DAY_S = 86_400
+CLIENT = httpx.Client(verify=False, timeout=30)
+"""One client for all: each new one would read the certificates of the machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +114,7 @@ class MobileProvider:
         return self.process.url
 
     def door(self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None) -> Any:
-        answer = httpx.request(method, f"{self.url}/{path}", json=body, headers=headers, timeout=30)
+        answer = CLIENT.request(method, f"{self.url}/{path}", json=body, headers=headers, timeout=30)
         assert answer.is_success, answer.text
         return answer.json() if answer.content else None
 
@@ -159,7 +161,7 @@ class MobileProvider:
         return found
 
     def statement(self, account: str = "utility", fault: str = "", day: str = "") -> str:
-        answer = httpx.get(
+        answer = CLIENT.get(
             f"{self.url}/statements/{SHORT_CODE}/{account}", params={"day": day} if day else None,
             headers={"X-Fault": fault} if fault else None,
         )  # fmt: skip
@@ -175,7 +177,7 @@ class Daraja(MobileProvider):
     """Daraja, and what its callers send."""
 
     def new_token(self) -> str:
-        answer = httpx.get(
+        answer = CLIENT.get(
             f"{self.url}/oauth/v1/generate", params={"grant_type": "client_credentials"}, auth=("key", "secret")
         )
         self.token = answer.json()["access_token"]
@@ -184,7 +186,7 @@ class Daraja(MobileProvider):
     def post(self, path: str, body: object, fault: str = "", *, method: str = "POST") -> httpx.Response:
         headers = {"Authorization": f"Bearer {self.token or self.new_token()}"}
         headers |= {"X-Fault": fault} if fault else {}
-        return httpx.request(method, f"{self.url}{path}", json=body, headers=headers, timeout=20)
+        return CLIENT.request(method, f"{self.url}{path}", json=body, headers=headers, timeout=20)
 
     def now(self) -> datetime:
         return datetime.fromtimestamp(self.door("GET", "admin/clock")["now"], NAIROBI)
@@ -206,7 +208,7 @@ class Daraja(MobileProvider):
         return self.post("/mpesa/stkpushquery/v1/query", {**self.secured(), "CheckoutRequestID": checkout}, fault)
 
     def credential(self, password: str = PASSWORD) -> str:
-        certificate = load_pem_x509_certificate(httpx.get(f"{self.url}/certificate").content)
+        certificate = load_pem_x509_certificate(CLIENT.get(f"{self.url}/certificate").content)
         key = certificate.public_key()
         assert isinstance(key, rsa.RSAPublicKey)
         return base64.b64encode(key.encrypt(password.encode(), padding.PKCS1v15())).decode()

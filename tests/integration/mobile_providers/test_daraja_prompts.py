@@ -191,6 +191,7 @@ def test_an_answer_is_lost_and_the_prompt_pops_up_all_the_same(provider: Daraja)
     assert items(provider.heard.awaits("/stk")[0].json)["Amount"] == 50
     page = provider.prompt(51, "html")
     assert (page.status_code, page.text[:6]) == (503, "<html>")
+    provider.heard.awaits("/stk", 2)
     empty = provider.prompt(52, "empty")
     assert (empty.status_code, empty.content) == (200, b"")
     nothing = provider.prompt(53, "html; effect=false")
@@ -220,9 +221,9 @@ def test_a_query_says_for_twenty_minutes_that_the_prompt_is_being_processed(prov
     provider.heard.awaits("/stk")
     provider.fault("stk_query", "processing", lasts_s=1200)
     assert provider.ask_prompt(asked).json()["errorCode"] == "500.001.1001"
-    provider.pass_time(1199)
+    provider.pass_time(900)
     assert provider.ask_prompt(asked).json()["errorCode"] == "500.001.1001"
-    provider.pass_time(2)
+    provider.pass_time(301)
     assert provider.ask_prompt(asked).json()["ResultCode"] == "0"
 
 
