@@ -265,6 +265,48 @@ class Daraja(MobileProvider):
         return self.post("/pulltransactions/v1/query", body, fault).json()
 
 
+@dataclass
+class Momo(MobileProvider):
+    """MoMo, and what its callers send."""
+
+    def new_token(self, product: str = "disbursement") -> str:
+        answer = CLIENT.post(f"{self.url}/{product}/token/", auth=("key", "secret"))
+        token: str = answer.json()["access_token"]
+        return token
+
+    def call(
+        self, path: str, reference: str = "", body: object = None, fault: str = "", *, token: str = ""
+    ) -> httpx.Response:
+        """Post with a reference, get without a body."""
+        own = token or self.new_token(path.split("/")[1])
+        headers = {"Authorization": f"Bearer {own}", "X-Callback-Url": f"{self.heard.url}/momo"}
+        headers |= {"X-Reference-Id": reference} if reference else {}
+        headers |= {"X-Fault": fault} if fault else {}
+        return CLIENT.request("GET" if body is None else "POST", f"{self.url}{path}", json=body, headers=headers)
+
+    def collect(self, reference: str, amount: str = "50", fault: str = "", **more: object) -> httpx.Response:
+        body = {
+            "amount": amount, "currency": "KES", "externalId": "C12345678901", "payerMessage": "deposit",
+            "payer": {"partyIdType": "MSISDN", "partyId": PHONE}, "payeeNote": "", **more,
+        }  # fmt: skip
+        return self.call("/collection/v1_0/requesttopay", reference, body, fault)
+
+    def transfer(self, reference: str, amount: str = "500", fault: str = "", **more: object) -> httpx.Response:
+        body = {
+            "amount": amount, "currency": "KES", "externalId": "W1", "payerMessage": "withdrawal", "payeeNote": "",
+            "payee": {"partyIdType": "MSISDN", "partyId": PHONE}, **more,
+        }  # fmt: skip
+        return self.call("/disbursement/v1_0/transfer", reference, body, fault)
+
+    def refund(self, reference: str, about: str, amount: str = "50") -> httpx.Response:
+        body = {"amount": amount, "currency": "KES", "externalId": "R1", "payerMessage": "", "payeeNote": "",
+                "referenceIdToRefund": about}  # fmt: skip
+        return self.call("/disbursement/v1_0/refund", reference, body)
+
+    def status(self, path: str, reference: str, fault: str = "") -> httpx.Response:
+        return self.call(f"{path}/{reference}", fault=fault)
+
+
 def parameters(result: Any) -> dict[str, Any]:
     """Return the parameters of a result; of a key that repeats the last."""
     return {each["Key"]: each.get("Value") for each in result["Result"]["ResultParameters"]["ResultParameter"]}
@@ -281,6 +323,13 @@ def daraja(folder: Path, *, calls_per_s: float | None = None) -> Iterator[Daraja
     """Run Daraja with one short code."""
     with _provider("daraja", folder, calls_per_s) as (process, heard):
         yield Daraja(process=process, heard=heard)
+
+
+@contextmanager
+def momo(folder: Path, *, calls_per_s: float | None = None) -> Iterator[Momo]:
+    """Run MoMo with one short code."""
+    with _provider("momo", folder, calls_per_s) as (process, heard):
+        yield Momo(process=process, heard=heard)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sqlite3
@@ -18,6 +19,7 @@ from starlette.routing import Route
 
 from simulators import short_codes
 from simulators.clock import MovedClock
+from simulators.export import page
 from simulators.mobile import callbacks
 from simulators.mobile.callbacks import Happen
 from simulators.mobile.doors import Door, Pay
@@ -28,7 +30,6 @@ from simulators.problems import EXCEPTION_HANDLERS, Problem
 from simulators.records import JsonObject
 from simulators.server import load, serve
 from simulators.short_codes import MobileMoneySettings, ShortCodes
-from simulators.simulator import Simulator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,22 +68,29 @@ def application(kind: ProviderKind, provider: Provider) -> Starlette:
         operations=(*(each.name for each in kind.operations), *kind.others),
         pay=lambda wanted, faults: kind.pay(provider, wanted, faults),
     )  # fmt: skip
-    exported = Simulator(kind.name, (), {}, provider.records, provider.seed)
     return Starlette(
         routes=[
             *face.routes(kind.operations),
             *kind.routes(provider),
             *door.routes(),
-            Route("/admin/records", exported.export, methods=["GET"]),
-            Route("/admin/summary", exported.summary, methods=["GET"]),
-            Route("/livez", exported.livez, methods=["GET"]),
-            Route("/readyz", _readiness(provider), methods=["GET"]),
+            *_observed(provider),
         ],
         exception_handlers=EXCEPTION_HANDLERS,
     )
 
 
-def _readiness(provider: Provider) -> Callable[[Request], object]:
+def _observed(provider: Provider) -> tuple[Route, ...]:
+    """Return the export of the records, their summary, and whether the process is alive and ready."""
+
+    async def export(request: Request) -> Response:
+        return page(provider.records, request)
+
+    async def summary(_request: Request) -> Response:
+        return JSONResponse(await asyncio.to_thread(provider.records.summary))
+
+    async def alive(_request: Request) -> Response:
+        return JSONResponse({"status": "alive"})
+
     async def ready(_request: Request) -> Response:
         try:
             provider.records.check()
@@ -90,7 +98,8 @@ def _readiness(provider: Provider) -> Callable[[Request], object]:
             raise Problem(503, "records_unavailable", f"The records cannot be written: {error}.") from error
         return JSONResponse({"status": "ready", "short_codes": len(provider.short_codes.short_codes)})
 
-    return ready
+    found = {"/admin/records": export, "/admin/summary": summary, "/livez": alive, "/readyz": ready}
+    return tuple(Route(path, endpoint, methods=["GET"]) for path, endpoint in found.items())
 
 
 def run(kind: ProviderKind) -> None:
