@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
-from simulators.daraja import b2c, c2b, credentials, pull, queries, queue, stk, tokens, transfers
-from simulators.daraja.dialect import DarajaDialect
+from simulators.daraja import b2c, c2b, portal, pull, queries, queue, stk, tokens, transfers
+from simulators.daraja.dialect import DarajaDialect, error
 from simulators.daraja.queue import Product
 from simulators.mobile import server
 from simulators.mobile.callbacks import Happen
 from simulators.mobile.doors import Pay
-from simulators.mobile.face import Operation
+from simulators.mobile.face import Operation, respond
 from simulators.mobile.faults import Fault, Kind
 from simulators.mobile.server import Provider, ProviderKind
-from simulators.problems import Problem
 from simulators.records import JsonObject
 from simulators.short_codes import ShortCodes
 
@@ -96,48 +95,14 @@ def pay(provider: Provider, wanted: Pay, faults: tuple[Fault, ...]) -> JsonObjec
 
 
 def routes(provider: Provider) -> Sequence[Route]:
-    """Return what needs no token: tokens, the certificate, and what is done in the portal."""
-    records = provider.records
-    with records.transaction():
-        certificate = credentials.ensure(records, provider.clock.real())
+    """Return what needs no token, and the refusal of every other path."""
 
-    async def show_certificate(_request: Request) -> Response:
-        return PlainTextResponse(certificate, media_type="application/x-pem-file")
+    async def refuse(request: Request) -> Response:
+        is_known = any(each.path == request.url.path for each in OPERATIONS)
+        wrong_path = error(404, "404.001.01", "Resource not found")
+        return respond(error(405, "405.001", "Method Not Allowed") if is_known else wrong_path)
 
-    def changing(name: Callable[[str], str], content: JsonObject | None) -> Callable[[Request], Awaitable[Response]]:
-        async def change(request: Request) -> Response:
-            short_code = _known(provider, request)
-            with records.transaction():
-                records.keep_under(name(short_code), content)
-            return Response(status_code=204)
-
-        return change
-
-    async def unlock(request: Request) -> Response:
-        short_code = _known(provider, request)
-        with records.transaction():
-            credentials.unlock(records, short_code)
-        return Response(status_code=204)
-
-    async def show_urls(request: Request) -> Response:
-        return JSONResponse(records.kept_under(c2b.urls_of(_known(provider, request))))
-
-    return (
-        Route("/oauth/v1/generate", tokens.endpoint(provider), methods=["GET"]),
-        Route("/certificate", show_certificate, methods=["GET"]),
-        Route("/admin/urls/{short_code}", show_urls, methods=["GET"]),
-        Route("/admin/urls/{short_code}", changing(c2b.urls_of, None), methods=["DELETE"]),
-        Route("/admin/validation/{short_code}", changing(c2b.validation_of, {"on": True}), methods=["POST"]),
-        Route("/admin/validation/{short_code}", changing(c2b.validation_of, None), methods=["DELETE"]),
-        Route("/admin/initiators/{short_code}/unlock", unlock, methods=["POST"]),
-    )
-
-
-def _known(provider: Provider, request: Request) -> str:
-    short_code: str = request.path_params["short_code"]
-    if provider.short_codes.numbered(short_code) is None:
-        raise Problem(404, "short_code_not_found", f"There is no short code {short_code!r}.")
-    return short_code
+    return (*portal.routes(provider), Route("/mpesa/{rest:path}", refuse, methods=["GET", "POST", "PUT"]))
 
 
 DARAJA = ProviderKind(

@@ -59,8 +59,8 @@ def query(call: Call) -> Reply:
         raise invalid("OffSetValue")
     offset = int(offset_text)
     utility = books.account(short_code, books.UTILITY)
-    entries = call.records.entries(utility, max(since, call.now - WINDOW_S), until + 1)
-    found = [each for each in entries if each.kind == books.PAY_IN][offset : offset + PAGE]
+    since = max(since, call.now - WINDOW_S)
+    found = call.records.entries_of_kind(utility, books.PAY_IN, since, until + 1, offset=offset, limit=PAGE)
     rows = [_row(call, each) for each in found]
     return Reply(
         status=200,

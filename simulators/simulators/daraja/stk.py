@@ -22,7 +22,8 @@ from simulators.records import Record
 
 PROMPT = "prompt"
 ANSWERED, PAID_LATE = "prompt_answered", "prompt_paid_late"
-TYPES = ("CustomerPayBillOnline", "CustomerBuyGoodsOnline")
+PAY_BILL = "CustomerPayBillOnline"
+TYPES = (PAY_BILL, "CustomerBuyGoodsOnline")
 SAME_AMOUNT_S = 120.0
 """The same amount to the same customer is refused for so long."""
 UNANSWERED_S = 60.0
@@ -57,8 +58,7 @@ def push(call: Call) -> Reply:
     amount, msisdn = fields.whole(call), fields.phone(call, "PhoneNumber")
     if fields.phone(call, "PartyA") != msisdn:
         raise invalid("PartyA")
-    if fields.own(call, "PartyB") != short_code:
-        raise invalid("PartyB")
+    fields.text(call, "PartyB", 5, 7)
     url, reference = fields.url(call, "CallBackURL"), fields.text(call, "AccountReference", 1, 12)
     fields.text(call, "TransactionDesc", 1, 13)
     own = [each for each in call.records.of_reference(PROMPT, msisdn) if each.fields["short_code"] == short_code]
@@ -112,6 +112,8 @@ def _answer(call: Call, phone: phones.Phone, *, is_repeated: bool) -> tuple[str,
     """Return the code that the phone will answer, after how long, and how much later it pays all the same."""
     if is_repeated:
         return "17", phones.ANSWER_S, None
+    if call.text("TransactionType") == PAY_BILL and call.text("PartyB") != call.short_code.short_code:
+        return "2028", phones.ANSWER_S, None
     is_text = isinstance(call.params["PhoneNumber"], str) or isinstance(call.params["PartyA"], str)
     if call.has(Kind.NUMBERS_ONLY) and is_text:
         return "1037", phones.ANSWER_S, None

@@ -132,6 +132,13 @@ class MobileRecords(GatewayRecords):
         """Return the entries of an account in a time, the oldest first."""
         return self._entries("account = ? AND at >= ? AND at < ? ORDER BY seq", account, since, until)
 
+    def entries_of_kind(
+        self, account: str, kind: str, since: float, until: float, *, offset: int, limit: int
+    ) -> list[Entry]:  # fmt: skip
+        """Return a page of the entries of an account that are of a kind, the oldest first."""
+        where = "account = ? AND at >= ? AND at < ? AND kind = ? ORDER BY seq LIMIT ? OFFSET ?"
+        return self._entries(where, account, since, until, kind, limit, offset)
+
     def entries_of(self, receipt: str) -> list[Entry]:
         """Return the entries of a receipt."""
         return self._entries("receipt = ? ORDER BY seq", receipt)

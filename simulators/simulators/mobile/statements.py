@@ -34,7 +34,7 @@ ROW_LOST, ROW_DOUBLED, AMOUNT_CHANGED, ROW_INVENTED = DAMAGES = (
     "row_lost", "row_doubled", "amount_changed", "row_invented",
 )  # fmt: skip
 INVENTED_MINOR = 10_000
-"""KES 100 that nobody paid."""
+"""KES 100 that no customer paid."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

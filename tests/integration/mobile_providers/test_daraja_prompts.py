@@ -235,3 +235,20 @@ def test_a_phone_as_text_ends_in_1037_where_only_numbers_are_taken(provider: Dar
     assert provider.heard.awaits("/stk", 2)[1].json["Body"]["stkCallback"]["ResultCode"] == 0
     assert provider.door("GET", "admin/summary")["records"]["payment"] == {"completed": 1}
     assert SHORT_CODE in provider.books()["entries"][-1]["account"]
+
+
+def test_another_receiver_or_another_path_is_refused_in_its_own_way(provider: Daraja) -> None:
+    provider.prompt(50, PartyB="600999")
+    assert provider.heard.awaits("/stk")[0].json["Body"]["stkCallback"]["ResultCode"] == 2028
+    old = provider.post("/mpesa/b2c/v1/paymentrequest", {})
+    assert (old.status_code, old.json()["errorCode"]) == (404, "404.001.01")
+    wrong = provider.post("/mpesa/b2c/v3/paymentrequest", None, method="GET")
+    assert (wrong.status_code, wrong.json()["errorCode"]) == (405, "405.001")
+
+
+def test_an_answer_is_slow_or_never_comes(provider: Daraja) -> None:
+    assert checkout(provider.prompt(50, "slow; delay_s=0.3"))
+    provider.heard.awaits("/stk")
+    with pytest.raises(httpx.HTTPError):
+        provider.prompt(51, "hang; delay_s=0.1; effect=false")
+    assert provider.door("GET", "admin/summary")["records"]["prompt"] == {"paid": 1}
