@@ -132,7 +132,7 @@ class MobileProvider:
         self.heard.begin_anew()
         self.token = ""
 
-    def phone(self, msisdn: str = PHONE, **more: object) -> Any:
+    def phone(self, msisdn: str = PHONE, /, **more: object) -> Any:
         return self.door("POST", f"phones/{msisdn}", more)
 
     def wallet(self, msisdn: str = PHONE) -> int:

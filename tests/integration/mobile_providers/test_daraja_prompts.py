@@ -20,6 +20,7 @@ def checkout(answer: httpx.Response) -> str:
 def test_a_prompt_that_is_paid_has_one_receipt_at_the_callback_the_confirmation_and_the_statement(
     provider: Daraja,
 ) -> None:
+    """As safaricom/mpesa-php-sdk#5 has it: no reference in the callback, and a Balance without a value."""
     assert provider.register().json()["ResponseCode"] == "0"
     answer = provider.prompt(50)
     assert set(answer.json()) == {
@@ -120,6 +121,7 @@ def test_an_invalid_field_is_refused_by_its_name(provider: Daraja, field: str, v
 
 @pytest.mark.parametrize("msisdn", [254_712_345_678, "254712345678", 254_112_345_678])
 def test_twelve_digits_are_taken_as_a_number_and_as_text(provider: Daraja, msisdn: object) -> None:
+    """The reports of SmoDav/mpesa#49 and its like: no other form is taken, see the fields that are refused."""
     assert provider.prompt(PhoneNumber=msisdn, PartyA=msisdn).status_code == 200
 
 
