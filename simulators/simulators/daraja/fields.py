@@ -11,7 +11,7 @@ from simulators.mobile.books import TRANSACTION_MAX
 from simulators.mobile.face import Call
 from simulators.mobile.phones import MSISDN
 
-FORBIDDEN = re.compile(r"(?i)(?<![a-z])(m-?pesa|safaricom|exe|exec|cmd|sql|query)(?![a-z])")
+FORBIDDEN = re.compile(r"(?i)(?<![a-z0-9])(m-?pesa|safaricom|exe|exec|cmd|sql|query)(?![a-z0-9])")
 """Words that no registered URL may have."""
 ORIGINATOR = re.compile(r"[A-Za-z0-9_-]{1,50}")
 

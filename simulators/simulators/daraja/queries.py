@@ -8,7 +8,7 @@ from uuid import uuid4
 from simulators.daraja import credentials, fields, queue
 from simulators.daraja.b2c import PAYOUT
 from simulators.daraja.dialect import invalid
-from simulators.daraja.results import Outcome
+from simulators.daraja.results import Outcome, text_of
 from simulators.face import Reply
 from simulators.mobile import books
 from simulators.mobile.face import Call
@@ -133,7 +133,7 @@ def _of_failed(request: Record) -> list[tuple[str, object]]:
         ("CreditPartyName", request.text("msisdn")),
         ("OriginatorConversationID", request.reference),
         ("InitiatedTime", int(compact(float(str(request.fields["accepted_at"]))))),
-        ("TransactionReason", ""),
+        ("TransactionReason", text_of(request.text("code"))),
         ("TransactionStatus", "Declined"),
         ("FinalisedTime", ended),
         ("Amount", int(str(request.fields.get("amount_minor", 0))) // SHILLING),

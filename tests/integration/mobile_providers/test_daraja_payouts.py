@@ -226,7 +226,9 @@ def test_a_payout_that_failed_is_declined_at_a_query(provider: Daraja) -> None:
     provider.payout("B001")
     result(provider)
     provider.ask_status(OriginalConversationID="B001")
-    assert parameters(result(provider, "status"))["TransactionStatus"] == "Declined"
+    found = parameters(result(provider, "status"))
+    assert found["TransactionStatus"] == "Declined"
+    assert "balance is insufficient" in found["TransactionReason"]
 
 
 def test_a_querys_own_result_is_lost_or_late(provider: Daraja) -> None:
