@@ -39,6 +39,16 @@ class ShortCode(BaseModel):
         """The secret of that key, read anew each time."""
         return self.secret_file.read_text().strip()
 
+    @property
+    def passkey(self) -> str:
+        """The passkey of its prompts, read anew each time; empty where it has none."""
+        return _content(self.passkey_file)
+
+    @property
+    def initiator_password(self) -> str:
+        """The password of its initiator, read anew each time; empty where it has none."""
+        return _content(self.initiator_password_file)
+
 
 class ShortCodes(BaseModel):
     """All short codes at one provider."""
@@ -55,3 +65,7 @@ class ShortCodes(BaseModel):
 def read(file: Path) -> ShortCodes:
     """Return the short codes in a file."""
     return ShortCodes.model_validate_json(file.read_bytes())
+
+
+def _content(file: Path | None) -> str:
+    return "" if file is None else file.read_text().strip()
