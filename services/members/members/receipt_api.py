@@ -9,7 +9,6 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
 from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError
 
 from chassis.http.auth import Principal
 from chassis.http.fields import Time
@@ -283,16 +282,13 @@ def _proposal(row: ReceiptRow, caller: Principal, reason: str) -> dict[str, Any]
 
 
 def _propose(tx: Connection, proposals: Proposals, new: dict[str, Any]) -> ProposalRow:
-    try:
-        with tx.begin_nested():
-            proposals.insert(tx, new)
-    except IntegrityError as error:
+    if not proposals.insert(tx, new):
         raise Problem(
             status=409,
             title="One is proposed",
             detail="Another proposal of this kind about the receipt is open; decide about that one first.",
             type="urn:baraza:problem:proposal-open",
-        ) from error
+        )
     return _found(proposals.find(tx, new["proposal_id"]))
 
 

@@ -146,9 +146,9 @@ class Proposals:
         new = columns.without("decided_by", "decision_reason", "decided_at", "outcome", "ended_at")
         self._insert = text(f"""
             INSERT INTO {table} ({new.names}) VALUES ({", ".join(f":{name}" for name in new)})
+            ON CONFLICT DO NOTHING
         """)
         self._find = text(f"SELECT {columns.names} FROM {table} WHERE proposal_id = :proposal_id")
-        self._lock = text(f"SELECT {columns.names} FROM {table} WHERE proposal_id = :proposal_id FOR UPDATE")
         self._decide = text(f"""
             UPDATE {table} SET state = :state, decided_by = :by, decision_reason = :reason, decided_at = :at
             WHERE proposal_id = :proposal_id AND state = 'PROPOSED'
@@ -166,9 +166,9 @@ class Proposals:
             ORDER BY proposal_id LIMIT :limit
         """)
 
-    def insert(self, tx: Connection, new: Mapping[str, object]) -> None:
-        """Store a proposal. Raises IntegrityError where another one of the receipt is open."""
-        tx.execute(self._insert, {**new, "state": "PROPOSED"})
+    def insert(self, tx: Connection, new: Mapping[str, object]) -> bool:
+        """Store a proposal. Return False where another one of the receipt is open."""
+        return tx.execute(self._insert, {**new, "state": "PROPOSED"}).rowcount == 1
 
     def find(self, tx: Connection, proposal_id: str) -> ProposalRow | None:
         """Return a proposal, None where there is none."""
