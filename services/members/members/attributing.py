@@ -43,7 +43,7 @@ def load(requests: Sequence[AttributeReceipt], tx: Connection) -> Receipts:
         for number, row in loan_rows.items()
     }
     numbers = _named(requests, Named.MEMBER) | _named(requests, Named.ACCOUNT)
-    numbers |= {each.member_id for each in (*collections.values(), *loans.values())}
+    numbers |= {each.member_id for each in collections.values()} | {each.member_id for each in loans.values()}
     hints = {each.payer_hash for each in requests if each.payer_hash is not None}
     return Receipts(
         policies=terms_tables.load_policies(tx),

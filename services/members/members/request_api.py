@@ -376,13 +376,13 @@ def collection_answer(row: Mapping[str, Any]) -> CollectionAnswer:
 
 def withdrawal_answer(row: Mapping[str, Any]) -> WithdrawalAnswer:
     """Return a withdrawal as it is shown. It may be requested again once it is proven paid, or proven not paid."""
-    advice = ADVICE | {RequestState.FAILED: WITHDRAWAL_FAILED}
+    advice = {**ADVICE, RequestState.FAILED: WITHDRAWAL_FAILED}
     return WithdrawalAnswer(**_fields(row, WithdrawalAnswer, RequestState, advice), id=row["withdrawal_id"])
 
 
 def repayment_answer(row: Mapping[str, Any]) -> RepaymentAnswer:
     """Return a repayment as it is shown."""
-    fields = _fields(row, RepaymentAnswer, RequestState, ADVICE | {RequestState.FAILED: REPAYMENT_FAILED})
+    fields = _fields(row, RepaymentAnswer, RequestState, {**ADVICE, RequestState.FAILED: REPAYMENT_FAILED})
     return RepaymentAnswer(**fields | {"allocations": fields["allocations"] or []}, id=row["repayment_id"])
 
 
