@@ -14,6 +14,8 @@ from members.references import is_reserved
 
 CONFIG: Final = ConfigDict(extra="forbid")
 BANDS_MAX: Final = 50
+MEMBERS_MAX: Final = 200
+"""Members of one bulk request, each of which begins a saga."""
 TARGETS_MAX: Final = 10
 PPM_MAX: Final = 1_000_000
 
@@ -65,6 +67,9 @@ class MemberBody:
     day_max_minor: Amount | None = None
     opening_shares_minor: Optional = 0
     opening_deposits_minor: Optional = 0
+
+
+Members: TypeAlias = Annotated[tuple[MemberBody, ...], Field(min_length=1, max_length=MEMBERS_MAX)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Connection, Row, text
@@ -182,7 +182,7 @@ REFUSE_WAVE = text("""
     RETURNING run_id, wave
 """)
 RELEASE = Statement("""
-    UPDATE dividend_lines SET state = 'RELEASED', saga_id = released.saga_id
+    UPDATE dividend_lines SET state = 'RELEASED', saga_id = released.saga_id, released_at = %(at)s
     FROM unnest(CAST(%(ids)s AS text[]), CAST(%(sagas)s AS text[])) AS released (line_id, saga_id)
     WHERE dividend_lines.line_id = released.line_id AND dividend_lines.state = 'POSTED'
 """)
@@ -290,6 +290,6 @@ def end_payouts(tx: Connection, ended: Sequence[EndedPayout]) -> None:
         END_PAYOUTS.run(tx, parameters)
 
 
-def release(tx: Connection, sagas: Mapping[str, str]) -> None:
+def release(tx: Connection, sagas: Mapping[str, str], at: datetime) -> None:
     """Note the sagas that pay lines, by line."""
-    RELEASE.run(tx, {"ids": list(sagas), "sagas": list(sagas.values())})
+    RELEASE.run(tx, {"ids": list(sagas), "sagas": list(sagas.values()), "at": at})

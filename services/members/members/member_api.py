@@ -14,10 +14,9 @@ from chassis.http.json_body import JsonRoute
 from chassis.http.problem import FieldError, Problem, invalid
 from chassis.postgres.transient import utc_now
 from chassis.saga.outbox import OutboxRow
-from chassis.wire.envelope import new_id
 from members import member_tables, terms_tables
 from members.access import Reader, StaffMember, Teller, may_see, no_member
-from members.bodies import ChangeBody, MemberBody, Phone, PhoneBody, StatusBody
+from members.bodies import ChangeBody, MemberBody, Members, Phone, PhoneBody, StatusBody
 from members.domain import day_of
 from members.endpoints import CHANGE, COMMON, ONE, After, ApiResources, Limit, MemberPath, Resources, Trace, save_events
 from members.intake import beginning
@@ -71,6 +70,14 @@ class MemberPage:
     next: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BulkAnswer:
+    """How many members were registered now, and how many before."""
+
+    registered: int
+    known: int
+
+
 routes = APIRouter(route_class=JsonRoute, prefix="/v1", responses=COMMON, tags=["members"])
 
 
@@ -84,25 +91,25 @@ def register_member(
     body: MemberBody, _caller: Teller, resources: Resources, trace: Trace, request: Request, response: Response
 ) -> MemberAnswer:
     """Register a member under a number of your choice. Requests are taken once the accounts are open."""
-    new = _new_member(body)
+    new = _new_member(body, resources)
     with resources.engine.begin() as tx:
         _check_policy(tx, body.policy)
         rows = _register(tx, new, body, resources, trace)
-        found = _answer(tx, member_tables.load(tx, [body.member_id])[body.member_id])
-        saga_id = member_tables.load(tx, [body.member_id])[body.member_id].saga_id
+        row = member_tables.load(tx, [body.member_id])[body.member_id]
+        found = _answer(tx, row)
     resources.batcher.publish(rows)
     if not rows:
         _check_same(found, body)
         response.status_code = 200
-    request.scope["saga_id"] = saga_id
+    request.scope["saga_id"] = row.saga_id
     response.headers["Location"] = f"/v1/members/{body.member_id}"
     return found
 
 
-def _new_member(body: MemberBody) -> dict[str, Any]:
+def _new_member(body: MemberBody, resources: ApiResources) -> dict[str, Any]:
     return {
         "member_id": body.member_id,
-        "saga_id": new_id(),
+        "saga_id": resources.batcher.new_saga_id(),
         "name": body.name,
         "language": body.language,
         "state": "REGISTERED",
@@ -141,6 +148,24 @@ def _register(
         currency=CURRENCY,
     )
     return save_events(tx, [event], resources.codec, trace)
+
+
+@routes.post("/members/bulk", status_code=202, responses=CHANGE)
+def register_members(body: Members, _caller: Teller, resources: Resources, trace: Trace) -> BulkAnswer:
+    """Register members, all in one transaction or none. One that was registered before with the same values counts."""
+    rows: list[OutboxRow] = []
+    # In the order of their numbers, so that two requests at once do not wait for each other.
+    ordered = sorted(body, key=lambda each: each.member_id)
+    with resources.engine.begin() as tx:
+        for name in sorted({each.policy for each in ordered}):
+            _check_policy(tx, name)
+        for each in ordered:
+            begun = _register(tx, _new_member(each, resources), each, resources, trace)
+            if not begun:
+                _check_same(member_tables.load(tx, [each.member_id])[each.member_id], each)
+            rows += begun
+    resources.batcher.publish(rows)
+    return BulkAnswer(registered=len(rows), known=len(ordered) - len(rows))
 
 
 @routes.get("/members", responses=COMMON)
@@ -224,7 +249,7 @@ def _check_policy(tx: Connection, name: str) -> None:
         raise invalid([FieldError(pointer="#/policy", detail=detail)])
 
 
-def _check_same(found: MemberAnswer, body: MemberBody) -> None:
+def _check_same(found: MemberAnswer | MemberRow, body: MemberBody) -> None:
     """Raise Problem (409) where the number is another member's."""
     differing = [name for name in ("name", "phone") if getattr(found, name) != getattr(body, name)]
     if differing:

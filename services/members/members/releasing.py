@@ -55,7 +55,8 @@ class RunReleaser:
                     return released
                 rows = [outbox_row(event, self._codec, None) for event in running.advance(tx, run, utc_now())]
                 outbox.save(tx, rows)
-            self._publish(rows)
+            if rows:
+                self._publish(rows)
             released += len(rows)
             after = run.run_id
 

@@ -161,7 +161,7 @@ def release_wave(tx: Connection, run: RunRow, wave: int, cause: Message) -> list
     lines = dividend_tables.LINES_OF_WAVE.rows(tx, {"run_id": run.run_id, "wave": wave})
     phones = {number: row.phone for number, row in member_tables.load(tx, {line.member_id for line in lines}).items()}
     sagas = {line.line_id: derived_id("dividend payout", line.line_id) for line in lines}
-    dividend_tables.release(tx, sagas)
+    dividend_tables.release(tx, sagas, cause.occurred_at)
     return [
         DividendPayoutReleased(
             **_beginning("dividend_payout", sagas[line.line_id], cause.occurred_at, cause.message_id),

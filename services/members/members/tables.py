@@ -327,10 +327,12 @@ dividend_lines = Table(
     Column("return_chunk", Integer),
     Column("wave", Integer),
     _text("saga_id", is_optional=True, is_unique=True, comment="of its payout"),
+    _at("released_at"),
     _text("receipt", is_optional=True),
     _text("failure_reason", is_optional=True),
     Index("lines_of_run", "run_id", "state", "line_id"),
     Index("lines_of_member", "member_id"),
+    Index("lines_released", "released_at", postgresql_where=text("state = 'RELEASED'")),
 )
 dividend_chunks = Table(
     "dividend_chunks",
@@ -370,5 +372,40 @@ keys = Table(
     _at("created_at", is_optional=False),
 )
 
+OVERDUE = text("""
+    SELECT 'collection', count(*) FROM collections
+    WHERE ended_at IS NULL AND requested_at < now() - interval '10 minutes'
+    UNION ALL
+    SELECT 'withdrawal', count(*) FROM withdrawals
+    WHERE ended_at IS NULL AND requested_at < now() - interval '10 minutes'
+    UNION ALL
+    SELECT 'loan_repayment', count(*) FROM repayments
+    WHERE ended_at IS NULL AND requested_at < now() - interval '10 minutes'
+    UNION ALL
+    SELECT 'loan_disbursement', count(*) FROM loan_parts
+    WHERE state = 'RELEASED' AND released_at < now() - interval '10 minutes'
+    UNION ALL
+    SELECT 'member_onboarding', count(*) FROM members
+    WHERE state = 'REGISTERED' AND registered_at < now() - interval '10 minutes'
+    UNION ALL
+    SELECT 'suspense_allocation', count(*) FROM assignments
+    WHERE state = 'APPROVED' AND decided_at < now() - interval '10 minutes'
+    UNION ALL
+    SELECT 'return_receipt', count(*) FROM returns
+    WHERE state = 'APPROVED' AND decided_at < now() - interval '10 minutes'
+    UNION ALL
+    SELECT 'dividend_run', count(*) FROM dividend_runs
+    WHERE state = 'APPROVED' AND approved_at < now() - interval '10 minutes'
+    UNION ALL
+    SELECT 'dividend_chunk', count(*) FROM dividend_chunks
+    WHERE state = 'RELEASED' AND released_at < now() - interval '10 minutes'
+    UNION ALL
+    SELECT 'dividend_wave', count(*) FROM dividend_waves
+    WHERE state = 'REQUESTED' AND requested_at < now() - interval '10 minutes'
+    UNION ALL
+    SELECT 'dividend_payout', count(*) FROM dividend_lines
+    WHERE state = 'RELEASED' AND released_at < now() - interval '10 minutes'
+""")
+"""A payout that is in doubt is known to the tracker, where its saga waits for an outcome."""
 OPENING: Final = "opening"
 """The source of what a member held before this service knew it."""

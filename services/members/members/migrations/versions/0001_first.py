@@ -441,12 +441,14 @@ def _dividends() -> None:
         sa.Column("return_chunk", sa.Integer),
         sa.Column("wave", sa.Integer),
         sa.Column("saga_id", sa.Text, comment="of its payout"),
+        sa.Column("released_at", AT),
         sa.Column("receipt", sa.Text),
         sa.Column("failure_reason", sa.Text),
         sa.PrimaryKeyConstraint("line_id"),
         sa.UniqueConstraint("saga_id"),
     )
     op.create_index("lines_of_member", "dividend_lines", ["member_id"])
+    op.create_index("lines_released", "dividend_lines", ["released_at"], postgresql_where=sa.text("state = 'RELEASED'"))
     op.create_index("lines_of_run", "dividend_lines", ["run_id", "state", "line_id"])
     op.create_table(
         "dividend_chunks",
