@@ -182,7 +182,7 @@ def envelope(saga_id: str, saga_type: str) -> dict[str, Any]:
 def recorded(reference: str | None, *, amount_minor: int = 150_000, **changes: Any) -> ReceiptRecorded:
     """Return the event of a receipt that the ledger has recorded."""
     saga_id = changes.pop("saga_id", None) or new_id()
-    fields = {
+    fields: dict[str, Any] = {
         "provider": "daraja", "short_code": "600100", "receipt": new_receipt(), "currency": "KES",
         "amount_minor": amount_minor, "completed_at": datetime.now(UTC), "reference": reference,
         "collection_id": None, "payer_hash": None,

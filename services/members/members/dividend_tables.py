@@ -105,11 +105,17 @@ NOT_DECLARED = Statement("""
     WHERE dividend_runs.saga_id = failed.saga_id AND dividend_runs.state = 'APPROVED'
 """)
 
-NEXT_LINES = Statement(f"""
+TO_POST = Statement(f"""
     SELECT {LINE_COLUMNS.names} FROM dividend_lines
-    WHERE run_id = %(run_id)s AND state = %(state)s
-      AND (%(state)s <> 'PENDING' OR chunk IS NULL) AND (%(state)s <> 'RETURNING' OR return_chunk IS NULL)
-      AND (%(state)s <> 'POSTED' OR (destination = 'MOBILE' AND wave IS NULL))
+    WHERE run_id = %(run_id)s AND state = 'PENDING' AND chunk IS NULL ORDER BY line_id LIMIT %(limit)s
+""")
+TO_RETURN = Statement(f"""
+    SELECT {LINE_COLUMNS.names} FROM dividend_lines
+    WHERE run_id = %(run_id)s AND state = 'RETURNING' AND return_chunk IS NULL ORDER BY line_id LIMIT %(limit)s
+""")
+TO_PAY = Statement(f"""
+    SELECT {LINE_COLUMNS.names} FROM dividend_lines
+    WHERE run_id = %(run_id)s AND state = 'POSTED' AND destination = 'MOBILE' AND wave IS NULL
     ORDER BY line_id LIMIT %(limit)s
 """)
 LINES_OF_WAVE = Statement(f"""
@@ -196,10 +202,14 @@ END_PAYOUTS = Statement("""
                 CAST(%(reasons)s AS text[])) AS ended (saga_id, state, receipt, reason)
     WHERE dividend_lines.saga_id = ended.saga_id AND dividend_lines.state = 'RELEASED'
 """)
-OPEN_LINES = text("""
-    SELECT count(*) FROM dividend_lines
-    WHERE run_id = :run_id AND NOT (state IN ('PAID', 'RETURNED') OR (state = 'POSTED' AND destination <> 'MOBILE'))
+HAS_OPEN_LINES = text("""
+    SELECT EXISTS (
+        SELECT FROM dividend_lines WHERE run_id = :run_id AND state IN ('PENDING', 'RELEASED', 'RETURNING')
+    ) OR EXISTS (
+        SELECT FROM dividend_lines WHERE run_id = :run_id AND state = 'POSTED' AND destination = 'MOBILE'
+    )
 """)
+"""A line ends as PAID or RETURNED, and one to an account as POSTED."""
 RELEASED_LINES = text("SELECT count(*) FROM dividend_lines WHERE run_id = :run_id AND state = 'RELEASED'")
 PENDING_LINES = text("SELECT count(*) FROM dividend_lines WHERE run_id = :run_id AND state = 'PENDING'")
 
@@ -253,9 +263,14 @@ def lines(tx: Connection, run_id: str) -> list[Line]:
     return [Line(**{name: getattr(row, name) for name in names}) for row in rows]
 
 
-def next_lines(tx: Connection, run_id: str, state: str, limit: int) -> list[LineRow]:
-    """Return the next lines in a state that belong to no chunk (PENDING, RETURNING) or no wave (POSTED)."""
-    return NEXT_LINES.rows(tx, {"run_id": run_id, "state": state, "limit": limit})
+def next_lines(tx: Connection, query: Statement, run_id: str, limit: int) -> list[LineRow]:
+    """Return the next lines that a query finds: those that belong to no chunk, or to no wave."""
+    return query.rows(tx, {"run_id": run_id, "limit": limit})
+
+
+def has_open_lines(tx: Connection, run_id: str) -> bool:
+    """Return whether some line of a run has not ended."""
+    return bool(tx.execute(HAS_OPEN_LINES, {"run_id": run_id}).scalar_one())
 
 
 def chunks(tx: Connection, run_id: str) -> dict[str, tuple[int, int]]:

@@ -21,6 +21,8 @@ from members.intake import outbox_row
 
 EVERY_S: Final = 0.5
 """A chunk takes the ledger about as long, and a wave of payouts many times that."""
+AFTER_FAILURE_S: Final = 5.0
+"""While the database is unavailable there is nothing to do, and a line of the log now and then is enough."""
 STOP_WITHIN_S: Final = 3.0
 
 log = structlog.get_logger(__name__)
@@ -61,8 +63,11 @@ class RunReleaser:
             after = run.run_id
 
     def _loop(self) -> None:
-        while not self._stopping.wait(EVERY_S):
+        pause_s = EVERY_S
+        while not self._stopping.wait(pause_s):
+            pause_s = EVERY_S
             try:
                 self.run_once()
             except Exception:  # a lost connection and a defect alike: the next time shows which
+                pause_s = AFTER_FAILURE_S
                 log.exception("A dividend run could not be brought on; it is tried again.")

@@ -57,11 +57,11 @@ def _set_state(tx: Connection, run: RunRow, state: str) -> None:
 def _release_chunks(tx: Connection, run: RunRow, kind: str, known: tuple[int, int], now: datetime) -> list[Message]:
     """Release chunks until so many are open. Their lines are those that belong to none."""
     last, open_count = known
-    state = "PENDING" if kind == DECLARED_KIND else "RETURNING"
+    query = dividend_tables.TO_POST if kind == DECLARED_KIND else dividend_tables.TO_RETURN
     into = dividend_tables.IN_CHUNK if kind == DECLARED_KIND else dividend_tables.IN_RETURN_CHUNK
     events: list[Message] = []
     while open_count + len(events) < CHUNKS_OPEN_MAX:
-        lines = dividend_tables.next_lines(tx, run.run_id, state, CHUNK_LINES_MAX)
+        lines = dividend_tables.next_lines(tx, query, run.run_id, CHUNK_LINES_MAX)
         if not lines:
             break
         chunk = last + len(events) + 1
@@ -120,7 +120,7 @@ def _request_wave(tx: Connection, run: RunRow, now: datetime) -> list[Message]:
         return [_wave(run, waiting.wave, attempt, saga_id, sums, now)]
     open_count = dividend_tables.count(tx, dividend_tables.RELEASED_LINES, run.run_id)
     size = min(WAVE_LINES_MAX, PAYOUTS_OPEN_MAX - open_count)
-    lines = dividend_tables.next_lines(tx, run.run_id, "POSTED", size) if size > 0 else []
+    lines = dividend_tables.next_lines(tx, dividend_tables.TO_PAY, run.run_id, size) if size > 0 else []
     if not lines:
         return []
     number = len(waves) + 1
@@ -187,8 +187,7 @@ def close_if_done(tx: Connection, run_ids: Sequence[str], now: datetime) -> None
     A run whose lines do not add up stays open, with the reason: its total is what was paid, credited and returned.
     """
     for run_id, run in dividend_tables.lock_runs(tx, run_ids).items():
-        is_open = dividend_tables.count(tx, dividend_tables.OPEN_LINES, run_id) > 0
-        if run.state != PAYING or run.failure_reason is not None or is_open:
+        if run.state != PAYING or run.failure_reason is not None or dividend_tables.has_open_lines(tx, run_id):
             continue
         lines = dividend_tables.lines(tx, run_id)
         sums = (len(lines), sum(line.gross_minor for line in lines), sum(line.net_minor for line in lines))

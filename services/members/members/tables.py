@@ -332,6 +332,7 @@ dividend_lines = Table(
     _text("failure_reason", is_optional=True),
     Index("lines_of_run", "run_id", "state", "line_id"),
     Index("lines_of_member", "member_id"),
+    Index("lines_to_phones", "run_id", "line_id", postgresql_where=text("state = 'POSTED' AND destination = 'MOBILE'")),
     Index("lines_released", "released_at", postgresql_where=text("state = 'RELEASED'")),
 )
 dividend_chunks = Table(

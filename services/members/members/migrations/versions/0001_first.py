@@ -448,6 +448,12 @@ def _dividends() -> None:
         sa.UniqueConstraint("saga_id"),
     )
     op.create_index("lines_of_member", "dividend_lines", ["member_id"])
+    op.create_index(
+        "lines_to_phones",
+        "dividend_lines",
+        ["run_id", "line_id"],
+        postgresql_where=sa.text("state = 'POSTED' AND destination = 'MOBILE'"),
+    )
     op.create_index("lines_released", "dividend_lines", ["released_at"], postgresql_where=sa.text("state = 'RELEASED'"))
     op.create_index("lines_of_run", "dividend_lines", ["run_id", "state", "line_id"])
     op.create_table(
