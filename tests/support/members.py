@@ -95,7 +95,7 @@ class MembersStack:
         command = [sys.executable, "-m", "chassis.postgres.migrate", "members"]
         subprocess.run(command, env=self.environment(**owner), check=True)
 
-    def events(self, saga_id: str) -> list[Message]:
+    def events(self, saga_id: str) -> list[Any]:
         """Return the events in the outbox of a saga, in their order."""
         with self.engine.connect() as tx:
             query = text("SELECT payload FROM outbox WHERE aggregateid = :id ORDER BY seq")
@@ -106,10 +106,10 @@ class MembersStack:
         (found,) = self.events(saga_id)
         return found
 
-    def react(self, *events: Message) -> list[Message]:
+    def react(self, *events: Message) -> list[Any]:
         """Let the service handle events in one batch, and return what it publishes."""
         executed = Executed(name="members", engine=self.engine, handlers=Handlers.of(HANDLERS))
-        published = executed.deliver(*events)
+        published: list[Any] = list(executed.deliver(*events))
         assert not executed.failures, executed.failures
         return published
 

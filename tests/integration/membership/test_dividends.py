@@ -33,7 +33,7 @@ from support.members import Office, envelope, new_receipt
 Json = Any
 YEARS = iter(range(2101, 2199))
 """What is held counts for every later year; lines of other tests' members are in each run as well."""
-FAILURE = {"cause": "REJECTED", "step": "s", "reason": "The phone is not registered."}
+FAILURE: dict[str, Any] = {"cause": "REJECTED", "step": "s", "reason": "The phone is not registered."}
 
 
 def computed(office: Office, **changes: Json) -> Json:
