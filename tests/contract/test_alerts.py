@@ -17,6 +17,8 @@ import checkout.main
 import checkout.tables
 import ledger.main
 import ledger.tables
+import members.measures
+import members.tables
 import merchant.main
 import merchant.tables
 import payment.main
@@ -43,6 +45,7 @@ OWN = (
     merchant.main.OVERDUE,
     payment.main.OVERDUE,
     reconciliation.main.OVERDUE,
+    *members.measures.MEASURES,
     *reconciliation.main.MEASURES,
     *webhook_metrics.MEASURES,
 )
@@ -80,7 +83,7 @@ def test_every_query_names_a_metric_that_exists() -> None:
 
 
 def test_each_saga_is_counted_where_its_requests_are_undecided() -> None:
-    modules = (checkout.tables, ledger.tables, merchant.tables, payment.tables, reconciliation.tables)
+    modules = (checkout.tables, ledger.tables, members.tables, merchant.tables, payment.tables, reconciliation.tables)
     queried = " ".join(str(module.OVERDUE) for module in modules)
     counted = re.findall(r"SELECT '(\w+)', count", queried)
     assert len(counted) == len(set(counted))
