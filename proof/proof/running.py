@@ -10,7 +10,7 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -150,7 +150,9 @@ def _logs_silenced() -> Iterator[None]:
         structlog.configure(**before)
 
 
-def first_violation(seeds: range, database: Database, *, control_name: str, kind: str = OF_ORDERS) -> Result | None:
+def first_violation(
+    seeds: Iterable[int], database: Database, *, control_name: str, kind: str = OF_ORDERS
+) -> Result | None:
     """Run the schedules of these seeds one after the other in this process without a rule, to the first violation.
 
     Quicker than :func:`run` for a control that is found soon: no processes and no database are started for it.

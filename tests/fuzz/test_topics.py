@@ -28,9 +28,9 @@ PARTITIONS = 3
 NEIGHBOURS = 9
 """Orders placed before, between and after: on average three for each partition."""
 AT_ONCE = 40
-SHARE = float(os.environ.get("BARAZA_POISON_SHARE", "0.2"))
+SHARE = float(os.environ.get("BARAZA_POISON_SHARE", "0.1"))
 """How much of all poison a run plants; another seed plants another share, and 1 plants it all in half an hour."""
-LASTS_MAX_S = 600
+LASTS_MAX_S = 1_200
 READERS = (
     ("letters", "list"),
     ("letters", "list", "--json"),

@@ -405,7 +405,11 @@ async def test_a_signed_webhook_is_stored_before_it_is_answered_and_another_is_r
     shipping.accepted()
     app = FastAPI()
     problem.install(app)
-    app.include_router(callbacks.router(CALLBACKS, shipping.engine, clock=lambda: shipping.now, new_id=new_id))
+    app.include_router(
+        callbacks.router(
+            CALLBACKS, shipping.engine, callbacks.stored_at_once(), clock=lambda: shipping.now, new_id=new_id
+        )
+    )
     body, stamp = shipping.shown("arrived", ALL), int(shipping.now.timestamp())
     headers = {STAMP: str(stamp), SIGNATURE: webhooks.sign(SECRET, body, stamp)}
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://shipping") as client:

@@ -217,7 +217,9 @@ async def call(engine: Engine, body: bytes, secret: bytes = SECRET, bank: Callba
     """Send a callback to the inbox, and return the status of its answer."""
     app = FastAPI()
     problem.install(app)
-    app.include_router(callbacks.router(bank or Bank(), engine, clock=lambda: AT, new_id=new_id))
+    app.include_router(
+        callbacks.router(bank or Bank(), engine, callbacks.stored_at_once(), clock=lambda: AT, new_id=new_id)
+    )
     signed = {"x-signed-at": str(int(AT.timestamp())), "x-signature": sign(secret, body, AT), "cookie": "secret"}
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://toy") as client:
         answer = await client.post("/v1/callbacks/bank", content=body, headers=signed)

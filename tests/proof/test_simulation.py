@@ -23,8 +23,8 @@ SEEDS = int(os.environ.get("BARAZA_PROOF_SEEDS", "300"))
 CONTROL_SEEDS_MAX = 5000
 """A missing rule shows within a few hundred schedules. The rarest is a call that goes on after its deadline: what it
 did is undone in nearly all of them, and one in some thousand ends with money that was taken."""
-FIRST_SEEDS = {"deadline-outlasted": 1600}
-"""Where the search for the rarest begins, so that it does not take minutes; it goes on from there, then from 0."""
+FIRST_SEEDS = {"deadline-outlasted": 1780, "late-call-ignored": 400}
+"""Where a search begins, so that it does not take minutes. It goes on from there, then from 0: any seed will do."""
 RETURN_SEEDS_MAX = 1000
 """One schedule in seven has a return, and the rarest of these rules is missed by the third dozen of them."""
 CONFIRMED_SEED = 3
@@ -32,7 +32,7 @@ CONFIRMED_SEED = 3
 RETURN_SEED = 8
 """A schedule with a return."""
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1_800)
 
 
 def test_no_schedule_breaks_an_invariant() -> None:
@@ -79,10 +79,10 @@ def test_without_one_of_the_rules_of_awaited_steps_a_return_breaks_an_invariant(
 
 
 @pytest.mark.parametrize("name", [name for name in SIMULATED if name not in OF_RETURNS])
-def test_without_one_of_its_rules_a_schedule_breaks_an_invariant(name: str) -> None:
+def test_without_one_of_its_rules_a_schedule_breaks_an_invariant(name: str, database: Database) -> None:
     first = FIRST_SEEDS.get(name, 0)
-    figures = run(range(first, CONTROL_SEEDS_MAX), control_name=name)
-    if first and not figures.violations:
-        figures = run(range(first), control_name=name)
-    assert figures.violations, name
-    assert figures.violations[0]["steps"]
+    seeds = [*range(first, CONTROL_SEEDS_MAX), *range(first)]
+    found = first_violation(seeds, database, control_name=name)
+    assert found is not None, name
+    assert found.violations[0].steps
+    print(found.seed, found.violations[0])

@@ -14,7 +14,7 @@ from sqlalchemy import create_engine
 
 from chassis.http.downstream import NotTried, TooLate, Unavailable
 from chassis.postgres.transient import TransientRetry, utc_now
-from chassis.process.calls import Calls
+from chassis.process.calls import CALLS_MAX, Calls
 from chassis.process.pace import Pace
 from chassis.process.transactions import Transactions
 from chassis.saga.answers import Accepted, NotFound, Proven, QueryAnswer
@@ -186,3 +186,40 @@ def test_a_send_that_gets_no_thread_in_time_is_not_made() -> None:
     host.calls.begin_awaited(replace(host.pending(), deadline_at=utc_now()))
     assert isinstance(host.result().failure, TooLate)
     assert host.bank.sent == []
+
+
+def made(host: Host, calls: list[AwaitedPendingCall]) -> list[AwaitedResult]:
+    """Make these calls, and return their results."""
+    results: list[AwaitedResult] = []
+    host.transactions.committed(Outgoing(awaited_calls=calls))
+
+    def are_all_there() -> bool:
+        assert host.calls.collect() == []
+        results.extend(host.calls.collect_awaited())
+        return len(results) == len(calls)
+
+    until(are_all_there, "the calls have ended")
+    return results
+
+
+def test_only_while_calls_are_quick_more_are_planned_than_there_are_threads() -> None:
+    host, hangs = Host(), threading.Event()
+    assert host.calls.room == CALLS_MAX + 1
+    made(host, [host.pending()] * 4 * CALLS_MAX)
+    assert host.calls.room > 2 * CALLS_MAX
+
+    host.step = replace(host.step, call=replace(host.step.call, send=lambda *_what: hangs.wait() and Accepted()))
+    host.transactions.committed(Outgoing(awaited_calls=[host.pending()]))
+    try:
+        until(lambda: host.calls.room < 2 * CALLS_MAX, "a call hangs, so less is planned")
+    finally:
+        hangs.set()
+    assert host.result().answer == Accepted()
+    assert host.calls.room > 2 * CALLS_MAX
+
+
+def test_nothing_is_learned_from_calls_that_are_not_made() -> None:
+    host = Host()
+    late = replace(host.pending(), deadline_at=utc_now())
+    assert {type(each.failure) for each in made(host, [late] * 4 * CALLS_MAX)} == {TooLate}
+    assert host.calls.room == CALLS_MAX + 1

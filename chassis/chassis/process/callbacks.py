@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
+import anyio
 import anyio.to_thread
 import structlog
 from fastapi import APIRouter, Request, Response
@@ -25,6 +26,9 @@ from chassis.wire.envelope import NewId
 HEADERS_KEPT = ("content-type", "user-agent", "date")
 """Kept of every callback, besides what its adapter names. Others may hold credentials."""
 
+STORED_AT_ONCE = 3
+"""How many callbacks a process stores at once. Each takes a connection or two, of which the worker needs some as well:
+a burst of callbacks once left it none."""
 ITEM = "baraza-item"
 """The header that we add to each item of a body that has several: its number from 0."""
 
@@ -67,7 +71,19 @@ class ItemisedCallbacks(Protocol):
         ...
 
 
-def router(adapter: CallbackAdapter, engine: Engine, *, clock: Callable[[], datetime], new_id: NewId) -> APIRouter:
+def stored_at_once() -> anyio.CapacityLimiter:
+    """Return the limit that all callbacks of a process share."""
+    return anyio.CapacityLimiter(STORED_AT_ONCE)
+
+
+def router(
+    adapter: CallbackAdapter,
+    engine: Engine,
+    limiter: anyio.CapacityLimiter,
+    *,
+    clock: Callable[[], datetime],
+    new_id: NewId,
+) -> APIRouter:
     """Return the route ``POST /v1/callbacks/<provider>``. It takes no token: the signature is what admits a caller."""
     routes = APIRouter()
 
@@ -82,7 +98,7 @@ def router(adapter: CallbackAdapter, engine: Engine, *, clock: Callable[[], date
             metrics.CALLBACKS.labels(adapter.provider, "refused").inc()
             log.warning("A callback was refused.", provider=adapter.provider, error=str(error))
             raise Problem(status=401, detail="The callback is not signed as agreed.") from error
-        await anyio.to_thread.run_sync(take, adapter, engine, headers, body, now, new_id)
+        await anyio.to_thread.run_sync(take, adapter, engine, headers, body, now, new_id, limiter=limiter)
         metrics.CALLBACKS.labels(adapter.provider, "stored").inc()
         return Response(status_code=204)
 

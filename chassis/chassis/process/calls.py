@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from queue import Empty, SimpleQueue
+from typing import TypeVar
 
 import structlog
 
-from chassis.http.downstream import TooLate, Unavailable, UnforeseenAnswer
+from chassis.http.downstream import NotTried, TooLate, Unavailable, UnforeseenAnswer
 from chassis.http.timed_connections import ending_by
 from chassis.saga.announced_calls import answer_to
 from chassis.saga.steps import name
@@ -20,7 +22,15 @@ from chassis.telemetry import metrics
 from chassis.telemetry.observation import Observer
 
 CALLS_MAX = 64
-"""The most calls under way in one process. With so many, no more messages are taken: they wait in Kafka, in order."""
+"""The most calls that are made at once in one process: its threads for them."""
+BEGUN_WITHIN_S = 0.25
+"""How long a planned call may wait for a thread. A transaction's calls allow a second or more until they begin."""
+RECENT_SHARE = 0.05
+"""How much each call counts in the average of how long calls take."""
+CALL_TAKES_MIN_S, CALL_TAKES_AT_FIRST_S = 0.001, 10.0
+"""The average is taken for no less, and begins with what lets a thread make one call."""
+
+Result = TypeVar("Result", CallResult, AwaitedResult)
 
 log = structlog.get_logger()
 
@@ -32,16 +42,25 @@ class Calls:
         self._clock = clock
         self._observer = observer
         self._threads = ThreadPoolExecutor(max_workers=CALLS_MAX, thread_name_prefix="call")
-        self._results: SimpleQueue[CallResult | AwaitedResult] = SimpleQueue()
+        self._results: SimpleQueue[tuple[CallResult | AwaitedResult, float | None]] = SimpleQueue()
+        self._running: dict[int, float] = {}
+        """When each call that is being made began, by its thread, in monotonic seconds."""
+        self._call_takes_s = CALL_TAKES_AT_FIRST_S
         self._awaited_results: list[AwaitedResult] = []
         self._has_results = threading.Event()
         self._under_way = 0
         metrics.CALLS_UNDER_WAY.set_function(lambda: self._under_way)
 
     @property
-    def free(self) -> int:
-        """How many more calls may be begun now."""
-        return max(0, CALLS_MAX - self._under_way)
+    def room(self) -> int:
+        """How many more calls may be planned now: as many as can be begun within BEGUN_WITHIN_S.
+
+        That is judged by how long calls have taken lately, and by how long the one that began first has taken until
+        now: while a provider does not answer, no more are planned than there are threads.
+        """
+        oldest_s = time.monotonic() - min(list(self._running.values()), default=math.inf)
+        begun_later = int(CALLS_MAX * BEGUN_WITHIN_S / max(self._call_takes_s, oldest_s, CALL_TAKES_MIN_S))
+        return max(0, CALLS_MAX + begun_later - self._under_way)
 
     @property
     def under_way(self) -> int:
@@ -65,7 +84,7 @@ class Calls:
     def fail_awaited(self, call: AwaitedPendingCall, failure: Unavailable) -> None:
         """Report that a call about an attempt was not made."""
         self._under_way += 1
-        self._results.put(AwaitedResult(call=call, failure=failure))
+        self._results.put((AwaitedResult(call=call, failure=failure), None))
         self._has_results.set()
 
     def collect(self) -> list[CallResult]:
@@ -74,10 +93,12 @@ class Calls:
         results: list[CallResult] = []
         while True:
             try:
-                result = self._results.get_nowait()
+                result, took_s = self._results.get_nowait()
             except Empty:
                 break
             self._under_way -= 1
+            if took_s is not None:
+                self._call_takes_s += RECENT_SHARE * (took_s - self._call_takes_s)
             if isinstance(result, AwaitedResult):
                 self._awaited_results.append(result)
             else:
@@ -94,8 +115,20 @@ class Calls:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _run_awaited(self, call: AwaitedPendingCall) -> None:
-        self._results.put(self._awaited_result_of(call))
+        self._run_timed(lambda: self._awaited_result_of(call))
+
+    def _run_timed(self, result_of: Callable[[], Result]) -> Result:
+        """Make a call, and keep its result with how long it took; nothing is learned from one that was not made."""
+        thread, began_s = threading.get_ident(), time.monotonic()
+        self._running[thread] = began_s
+        try:
+            result = result_of()
+        finally:
+            del self._running[thread]
+        is_made = not isinstance(result.failure, NotTried | TooLate)
+        self._results.put((result, time.monotonic() - began_s if is_made else None))
         self._has_results.set()
+        return result
 
     def _awaited_result_of(self, call: AwaitedPendingCall) -> AwaitedResult:
         now = self._clock()
@@ -113,9 +146,7 @@ class Calls:
 
     def _run(self, call: PendingCall) -> None:
         began_at = self._clock()
-        result = self._result_of(call)
-        self._results.put(result)
-        self._has_results.set()
+        result = self._run_timed(lambda: self._result_of(call))
         if self._observer is not None:
             self._observer.called(
                 handler=name(call.handler),

@@ -74,11 +74,11 @@ class Intake:
 
     @property
     def room(self) -> int:
-        """How many messages may be taken: where each may lead to a call, no more than can be called at once.
+        """How many messages may be taken: where each may lead to a call, no more than can soon be called.
 
         The rest waits in Kafka, in order; a call is over within seconds, so no partition waits for one order.
         """
-        return min(BATCH_SIZE_MAX, self._calls.free) if self._calls_out else BATCH_SIZE_MAX
+        return min(BATCH_SIZE_MAX, self._calls.room) if self._calls_out else BATCH_SIZE_MAX
 
     def take(self, room: int) -> list[KafkaMessage]:
         """Return the next messages, at most ``room``. Raises KafkaException for an error that does not pass."""

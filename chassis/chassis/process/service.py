@@ -188,8 +188,9 @@ def run(build: Callable[[Dependencies], Service]) -> int:
     metrics.watch_database(dependencies.engine, *measures_of(handlers), *service.measures)
     worker = _worker(dependencies, handlers, observer, service.callbacks)
     app = service.app or api(settings.service, dependencies)
+    limiter = callbacks.stored_at_once()
     for adapter in service.callbacks:
-        app.include_router(callbacks.router(adapter, dependencies.engine, clock=utc_now, new_id=new_id))
+        app.include_router(callbacks.router(adapter, dependencies.engine, limiter, clock=utc_now, new_id=new_id))
     app.include_router(_health(worker, dependencies.engine))
     heap.freeze()
     # 2. and 3.

@@ -137,7 +137,7 @@ class Worker:
         if now < self._awaited_at or not self._partitions:
             return work
         self._awaited_at = now + DUE_EVERY_S
-        limit = min(DUE_MAX, self._calls.free)
+        limit = min(DUE_MAX, self._calls.room)
 
         def take(tx: Connection) -> Work:
             due = attempt_rows.due(tx, self._partitions, now=utc_now(), limit=limit) if limit else []

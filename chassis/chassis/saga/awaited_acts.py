@@ -5,6 +5,7 @@ It makes no call. The host makes it after the commit, and that of a new attempt 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -30,6 +31,17 @@ class AwaitedActs:
         self._rows = rows
         self._codec = codec
         self._now = unit_of_work.now
+        self._triggers: dict[bytes | None, Message] = {}
+        self._unprepared: dict[str, tuple[AnyAwaited, list[int]]] = {}
+        """The places in the outgoing calls of those without their requests yet, by the name of the step's effect."""
+
+    def trigger(self, key: StepKey) -> Message:
+        """Return what triggered a step that was begun; it is decoded once."""
+        value = row_of(self._rows, key).trigger.value
+        message = self._triggers.get(value)
+        if message is None:
+            message = self._triggers[value] = self._codec.decode(value)
+        return message
 
     def carry_out(self, decided: Decided, act: Act) -> None:
         """Plan what a decision demands."""
@@ -39,11 +51,10 @@ class AwaitedActs:
             case Act.SEND_AGAIN:
                 self._send(decided, after=self._unacknowledged(decided))
             case Act.QUERY:
-                self._plan(decided, AwaitedAct.QUERY, request=self._request_again(decided))
+                self._plan(decided, AwaitedAct.QUERY)
             case Act.CANCEL:
                 # Without its announcement a restored service would begin the attempt anew, and this would void it.
-                request = self._request_again(decided)
-                self._plan(decided, AwaitedAct.CANCEL, request=request, after=self._unacknowledged(decided))
+                self._plan(decided, AwaitedAct.CANCEL, after=self._unacknowledged(decided))
             case Act.WAKE:
                 saga_id = decided.effect.saga_id
                 self._unit_of_work.waiting.wake(saga_id, lambda row: row.raw.is_command, self._now)
@@ -80,47 +91,58 @@ class AwaitedActs:
     def _publish_awaited(
         self, decided: Decided, message_id: str, *, since: datetime, reference: str | None = None
     ) -> None:
-        envelope = self._unit_of_work.reply_envelope(trigger_message(self._rows, decided.key, self._codec), message_id)
+        envelope = self._unit_of_work.reply_envelope(self.trigger(decided.key), message_id)
         message = awaited(decided, self._unit_of_work.service, envelope, since=since, reference=reference)
         self._unit_of_work.emit(message, row_of(self._rows, decided.key).trigger)
 
     def _contradict(self, decided: Decided) -> None:
         effect = decided.effect
         message_id = contradicted_id(effect.saga_id, effect.step, decided.number)
-        envelope = self._unit_of_work.reply_envelope(trigger_message(self._rows, decided.key, self._codec), message_id)
+        envelope = self._unit_of_work.reply_envelope(self.trigger(decided.key), message_id)
         message = contradicted(decided, self._unit_of_work.service, envelope)
         self._unit_of_work.emit(message, row_of(self._rows, decided.key).trigger)
 
     def _send(self, decided: Decided, *, after: str | None = None) -> None:
-        self._plan(decided, AwaitedAct.SEND, request=self.prepared(decided.step, decided.effect.saga_id), after=after)
-
-    def _request_again(self, decided: Decided) -> object:
-        is_needed = decided.step.call.takes_request
-        return self.prepared(decided.step, decided.effect.saga_id) if is_needed else None
+        self._plan(decided, AwaitedAct.SEND, after=after)
 
     def prepared(self, step: AnyAwaited, saga_id: str) -> object:
         """Return the request to the provider of a step that was begun."""
         return step.call.prepare([self._requested(step, saga_id)], self._tx)[saga_id]
+
+    def prepare(self) -> None:
+        """Prepare the calls that were planned, each step once for all of its sagas.
+
+        The steps come in one order in every batch: what they lock, they lock in that order.
+        """
+        calls = self._unit_of_work.out.awaited_calls
+        for _, (step, places) in sorted(self._unprepared.items(), key=lambda item: item[0]):
+            saga_ids = dict.fromkeys(calls[place].saga_id for place in places)
+            requests = step.call.prepare([self._requested(step, saga_id) for saga_id in saga_ids], self._tx)
+            for place in places:
+                calls[place] = replace(calls[place], request=requests[calls[place].saga_id])
+        self._unprepared.clear()
 
     def _requested(self, step: AnyAwaited, saga_id: str) -> object:
         """Return what the request to the provider is made of: the step's request, a command, or a stray attempt."""
         key = (saga_id, step.name)
         match step:
             case AwaitedUndo():
-                return trigger_message(self._rows, key, self._codec)
+                return self.trigger(key)
             case AwaitedStray(of=step, number=number):
                 stored = self._rows.stored((saga_id, step.name), number)
                 return StrayAttempt(
                     saga_id=saga_id, step=step.name, number=number, key=stored.key, provider_id=stored.provider_id
                 )
             case step:
-                return request_of(step, trigger_message(self._rows, key, self._codec))
+                return request_of(step, self.trigger(key))
 
-    def _plan(self, decided: Decided, act: AwaitedAct, *, request: object = None, after: str | None = None) -> None:
-        effect, step = decided.effect, decided.step
+    def _plan(self, decided: Decided, act: AwaitedAct, *, after: str | None = None) -> None:
+        effect, step, calls = decided.effect, decided.step, self._unit_of_work.out.awaited_calls
+        if act is AwaitedAct.SEND or step.call.takes_request:
+            self._unprepared.setdefault(step.name, (step, []))[1].append(len(calls))
         stored = self._rows.stored(decided.key, effect.attempt)
         deadline_at = effect.deadline_at if act is AwaitedAct.SEND else None
-        self._unit_of_work.out.awaited_calls.append(
+        calls.append(
             AwaitedPendingCall(
                 step=step,
                 saga_id=effect.saga_id,
@@ -129,7 +151,6 @@ class AwaitedActs:
                 key=stored.key,
                 provider_id=stored.provider_id,
                 deadline_at=deadline_at or self._unit_of_work.deadline_of(step),
-                request=request,
                 after=after,
             )
         )
@@ -140,8 +161,3 @@ def row_of(rows: LoadedAttempts, key: StepKey) -> AwaitedStepRow:
     row = rows.step(key)
     assert row is not None, "a step that was begun has its row"
     return row
-
-
-def trigger_message(rows: LoadedAttempts, key: StepKey, codec: Codec) -> Message:
-    """Return what triggered a step that was begun."""
-    return codec.decode(row_of(rows, key).trigger.value)

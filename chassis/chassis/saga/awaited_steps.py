@@ -15,16 +15,16 @@ from sqlalchemy import Connection
 
 from chassis.http.downstream import NotTried, TooLate
 from chassis.saga import awaited
-from chassis.saga.answers import Accepted, NotFound, Proven
+from chassis.saga.answers import Accepted, NotFound, Proven, Settlement
 from chassis.saga.attempt_rows import AwaitedStepRow, LoadedAttempts, StoredAttempt, may_be
 from chassis.saga.awaited import Act, AwaitedEffect
-from chassis.saga.awaited_acts import AwaitedActs, row_of, trigger_message
+from chassis.saga.awaited_acts import AwaitedActs, row_of
 from chassis.saga.awaited_decisions import Decided, evidence_of, rescheduled, unsent
 from chassis.saga.deferred import RawMessage
 from chassis.saga.effects import OPEN, EffectState
 from chassis.saga.evidence import Fate, Source, StoredEvidence
 from chassis.saga.steps import AnyAwaited, AnyAwaitedStep, AwaitedStep, AwaitedStray, AwaitedUndo, answer, request_of
-from chassis.saga.triggers import StepKey
+from chassis.saga.triggers import StepKey, StepRequest
 from chassis.saga.unit_of_work import AwaitedAct, AwaitedResult, Delivery, UnitOfWork
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import derived_id
@@ -42,9 +42,9 @@ class AwaitedSteps:
         self._unit_of_work = unit_of_work
         self._effects = unit_of_work.loaded
         self._rows = rows
-        self._codec = codec
         self._now = unit_of_work.now
         self._acts = AwaitedActs(tx, unit_of_work, rows, codec)
+        self._unrecorded: dict[str, tuple[AnyAwaitedStep, list[tuple[StepRequest, Settlement]]]] = {}
 
     def start(self, step: AnyAwaitedStep, group: Sequence[Delivery]) -> None:
         """Begin the first attempt for these triggers; one whose effect exists does nothing. All of them are handled."""
@@ -141,9 +141,7 @@ class AwaitedSteps:
         """Return what a proof means for what was requested of a step that was begun."""
         if not isinstance(step, AwaitedStep) or step.judge is None:
             return proof
-        judged: Proven = step.judge(
-            request_of(step, trigger_message(self._rows, (saga_id, step.name), self._codec)), proof
-        )
+        judged: Proven = step.judge(request_of(step, self._acts.trigger((saga_id, step.name))), proof)
         return judged
 
     def close(self, step: AnyAwaited, saga_id: str) -> None:
@@ -190,8 +188,8 @@ class AwaitedSteps:
         """Take over a decision, and plan what must follow it.
 
         1. The effect and the attempts are as it says.
-        2. A step that it settles is recorded, and published where that is due.
-        3. Calls are planned, commands woken, a contradiction published.
+        2. A step that it settles is published where that is due, and recorded by :meth:`flush`.
+        3. Calls are planned, commands woken, a contradiction published; :meth:`flush` prepares the calls.
         4. The ladder goes on from what the step is now.
         """
         # 1.
@@ -210,18 +208,29 @@ class AwaitedSteps:
         # 4.
         self._reschedule(decided, is_due=is_due)
 
+    def flush(self) -> None:
+        """Record what was settled, then prepare the calls that were planned, each step once for all of its sagas.
+
+        The steps come in one order in every batch: what they lock, they lock in that order.
+        """
+        for _, (step, settled) in sorted(self._unrecorded.items(), key=lambda item: item[0]):
+            rows = step.load([request for request, _ in settled], self._tx)
+            for request, settlement in settled:
+                step.record(request, settlement, rows)
+            step.save(rows, self._tx)
+        self._unrecorded.clear()
+        self._acts.prepare()
+
     def _record(self, decided: Decided) -> None:
-        step, effect, trigger = decided.step, decided.effect, trigger_message(self._rows, decided.key, self._codec)
+        step, effect, trigger = decided.step, decided.effect, self._acts.trigger(decided.key)
         if isinstance(step, AwaitedUndo):
             return  # The command that waits for it is woken, and finishes the compensation.
         if isinstance(step, AwaitedStray):
             if effect.state is EffectState.REJECTED:
                 self._call_person(decided)
             return
-        request = request_of(step, trigger)
-        rows = step.load([request], self._tx)
-        step.record(request, decided.settlement, rows)
-        step.save(rows, self._tx)
+        settled = self._unrecorded.setdefault(step.name, (step, []))[1]
+        settled.append((request_of(step, trigger), decided.settlement))
         message_id = derived_id(effect.saga_id, effect.step, "outcome")
         envelope = self._unit_of_work.reply_envelope(trigger, message_id)
         event, state = answer(step, trigger, decided.settlement, envelope)

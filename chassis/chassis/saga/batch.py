@@ -130,6 +130,7 @@ class Batch:
                 strange.append(piece.id)
             else:
                 fates.append((piece.id, fate))
+        self._awaited_steps.flush()
         evidence.handle(self._tx, fates, now=self._now)
         evidence.unmatch(self._tx, strange, now=self._now)
 
@@ -139,6 +140,7 @@ class Batch:
             step = self._handlers.awaited.get(step_name)
             if step is not None:
                 self._awaited_steps.due(step, saga_id)
+        self._awaited_steps.flush()
 
     def deliveries(self, deliveries: Sequence[tuple[str, Delivery]]) -> None:
         """Handle messages by handler name; those of one saga in order, and none before one that waits."""
@@ -188,6 +190,7 @@ class Batch:
 
     def finish(self) -> Outgoing:
         """Save effects, deferrals and outbox in the transaction, and return what is to follow the commit."""
+        self._awaited_steps.flush()
         effects.save(self._tx, self._loaded, now=self._now)
         attempt_rows.save(self._tx, self._attempts)
         self._waiting.unblock(self._now)
@@ -243,6 +246,7 @@ class Batch:
                 self._built_in.handle(delivery)
         else:
             raise Undeliverable(f"{self._unit_of_work.service} has no handler {handler_name}.")
+        self._awaited_steps.flush()
 
     def _run_step(self, step: Step[Any, Any], group: list[Delivery]) -> None:
         unit_of_work = self._unit_of_work

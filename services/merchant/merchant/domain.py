@@ -131,7 +131,6 @@ class Payment:
     amount_minor: int
     capture: Capture
     captured_minor: int = 0
-    gateway: str | None = None
     gateway_payment_id: str | None = None
     expires_at: datetime | None = None
     authorized_at: datetime | None = None

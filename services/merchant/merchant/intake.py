@@ -12,7 +12,7 @@ from typing import Final
 from pydantic import TypeAdapter
 from sqlalchemy import Connection
 
-from chassis.http.gateway_accounts import GatewayAccounts
+from chassis.http.gateway_accounts import GatewayAccount, GatewayAccounts
 from chassis.http.problem import FieldError, Problem, invalid
 from chassis.saga import outbox
 from chassis.saga.outbox import OutboxRow
@@ -166,7 +166,7 @@ class _Checked:
     """What a payment is accepted by: its merchant, and the account that takes it."""
 
     merchant: MerchantRow
-    gateway_account: str
+    account: GatewayAccount
 
 
 def _checked(each: Submission, merchants: Mapping[str, MerchantRow], accounts: GatewayAccounts) -> _Checked | Problem:
@@ -190,7 +190,7 @@ def _checked(each: Submission, merchants: Mapping[str, MerchantRow], accounts: G
     most = GATEWAY_AMOUNT_MAX_MINOR.get(account.gateway)
     if most is not None and body.amount_minor > most:
         return _refused("amount_minor", f"{account.gateway} takes at most {shown(most, body.currency)} in one payment.")
-    return _Checked(merchant=merchant, gateway_account=account.name)
+    return _Checked(merchant=merchant, account=account)
 
 
 def _refused(field: str, detail: str, *, type: str = "urn:baraza:problem:payment-refused") -> Problem:  # noqa: A002
@@ -215,7 +215,8 @@ def _payment(each: Submission, payment_id: int, saga_id: str, checked: _Checked 
         metadata=body.metadata or {},
         method_type=body.payment_method.type,
         holder_name=body.payment_method.holder_name,
-        gateway_account=checked.gateway_account,
+        gateway_account=checked.account.name,
+        gateway=checked.account.gateway,
         basis_points=price.basis_points,
         fixed_minor=price.fixed_minor,
         fee_minor=price.fee_minor(body.amount_minor),

@@ -100,7 +100,7 @@ class PaymentAnswer:
     reference: str
     metadata: dict[str, str]
     payment_method: MethodAnswer
-    gateway: str | None
+    gateway: str
     gateway_payment_id: str | None
     failure: FailureAnswer | None
     operations: list[OperationAnswer]
@@ -388,7 +388,7 @@ def answer_of(row: PaymentRow | NewPayment, payment: Payment, own: list[PaymentR
         reference=row.reference,
         metadata=dict(row.metadata),
         payment_method=MethodAnswer(type=row.method_type, holder_name=row.holder_name),
-        gateway=payment.gateway,
+        gateway=row.gateway,
         gateway_payment_id=payment.gateway_payment_id,
         failure=failure,
         operations=[_operation(each, row.currency) for each in own],

@@ -35,7 +35,6 @@ def on_gateway_authorized(payment: Payment, event: GatewayAuthorized) -> Payment
     return replace(
         payment,
         authorized_at=_earliest(payment.authorized_at, event.occurred_at),
-        gateway=_first(payment.gateway, event.gateway),
         gateway_payment_id=_first(payment.gateway_payment_id, event.gateway_payment_id),
         expires_at=_latest(payment.expires_at, event.expires_at),
     )
@@ -45,7 +44,6 @@ def on_gateway_captured(payment: Payment, event: GatewayCaptured) -> Payment:
     """Note when the capture was proven. The payment is captured for its merchant once it is in the ledger."""
     noted = replace(
         payment,
-        gateway=_first(payment.gateway, event.gateway),
         gateway_payment_id=_first(payment.gateway_payment_id, event.gateway_payment_id),
         expires_at=_latest(payment.expires_at, event.expires_at),
         authorized_at=_earliest(payment.authorized_at, event.occurred_at),
@@ -60,7 +58,6 @@ def on_payment_committed(payment: Payment, event: PaymentCommitted) -> Payment:
     noted = replace(
         payment,
         committed_at=_earliest(payment.committed_at, event.occurred_at),
-        gateway=_first(payment.gateway, event.gateway),
         gateway_payment_id=_first(payment.gateway_payment_id, event.gateway_payment_id),
         expires_at=_latest(payment.expires_at, event.expires_at),
         captured_minor=max(payment.captured_minor, event.captured_minor),

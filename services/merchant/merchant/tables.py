@@ -78,11 +78,11 @@ payments = Table(
     Column("method_type", Text, nullable=False),
     Column("holder_name", Text),
     Column("gateway_account", Text, nullable=False),
+    Column("gateway", Text, nullable=False),
     Column("basis_points", Integer, nullable=False, comment="the price when it was accepted, also for later captures"),
     Column("fixed_minor", BigInteger, nullable=False),
     Column("fee_minor", BigInteger, nullable=False),
     Column("captured_minor", BigInteger, nullable=False),
-    Column("gateway", Text),
     Column("gateway_payment_id", Text),
     Column("expires_at", DateTime(timezone=True)),
     Column("failure_cause", Text),
@@ -164,6 +164,7 @@ class NewPayment:
     method_type: str
     holder_name: str | None
     gateway_account: str
+    gateway: str
     basis_points: int
     fixed_minor: int
     fee_minor: int
@@ -202,11 +203,12 @@ NEW_PAYMENTS = Columns.of(
     payments, sources={"metadata": lambda new: compact(dict(new.metadata))}
 ).only(
     "payment_id", "saga_id", "merchant_id", "is_live", "amount_minor", "currency", "capture", "reference", "metadata",
-    "method_type", "holder_name", "gateway_account", "basis_points", "fixed_minor", "fee_minor", "created_at",
+    "method_type", "holder_name", "gateway_account", "gateway", "basis_points", "fixed_minor", "fee_minor",
+    "created_at",
 )  # fmt: skip
 CLAIMED_KEYS = Columns.of(idempotency_keys).only("digest", "fingerprint")
 FACTS = Columns.of(payments, sources={"status": "status.value", "capture": "capture.value"}).only(
-    "payment_id", "status", "captured_minor", "gateway", "gateway_payment_id", "expires_at", "failure_cause",
+    "payment_id", "status", "captured_minor", "gateway_payment_id", "expires_at", "failure_cause",
     "failure_step", "failure_reason", "disputed_minor", "dispute_won_minor", "dispute_lost_minor", "authorized_at",
     "captured_at", "committed_at", "voided_at", "failed_at", "expired_at", "capture_failed_at", "completed_at",
 )  # fmt: skip

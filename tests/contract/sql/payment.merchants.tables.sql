@@ -1,14 +1,18 @@
--- LOCK
-SELECT payment_id, saga_id, merchant_id, is_live, account, currency, amount_minor, reference, payer, capture, state, gateway, gateway_payment_id, authorized_minor, captured_minor, refunded_minor, expires_at, acting_saga_id
-FROM merchant_payments
-WHERE payment_id = ANY(CAST($1 AS bigint[])) OR saga_id = ANY(CAST($2 AS text[]))
-ORDER BY payment_id FOR UPDATE;
-
 -- FIND
 SELECT payment_id, saga_id, merchant_id, is_live, account, currency, amount_minor, reference, payer, capture, state, gateway, gateway_payment_id, authorized_minor, captured_minor, refunded_minor, expires_at, acting_saga_id
 FROM merchant_payments
-WHERE payment_id = ANY(CAST($1 AS bigint[])) OR saga_id = ANY(CAST($2 AS text[]))
-ORDER BY payment_id;
+WHERE payment_id = ANY(CAST($1 AS bigint[]));
+
+-- FIND_BY_SAGA
+SELECT payment_id, saga_id, merchant_id, is_live, account, currency, amount_minor, reference, payer, capture, state, gateway, gateway_payment_id, authorized_minor, captured_minor, refunded_minor, expires_at, acting_saga_id
+FROM merchant_payments
+WHERE saga_id = ANY(CAST($1 AS text[]));
+
+-- LOCK
+SELECT payment_id, saga_id, merchant_id, is_live, account, currency, amount_minor, reference, payer, capture, state, gateway, gateway_payment_id, authorized_minor, captured_minor, refunded_minor, expires_at, acting_saga_id
+FROM merchant_payments
+WHERE payment_id = ANY(CAST($1 AS bigint[]))
+ORDER BY payment_id FOR UPDATE;
 
 -- ACT
 UPDATE merchant_payments

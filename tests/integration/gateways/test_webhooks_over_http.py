@@ -43,7 +43,11 @@ def at_adyen(engine: Engine) -> Iterator[tuple[Paying, AdyenBooks]]:
 async def post(paying: Paying, content: bytes, **headers: str) -> int:
     app = FastAPI()
     problem.install(app)
-    app.include_router(callbacks.router(paying.webhooks, paying.engine, clock=lambda: paying.now, new_id=new_id))
+    app.include_router(
+        callbacks.router(
+            paying.webhooks, paying.engine, callbacks.stored_at_once(), clock=lambda: paying.now, new_id=new_id
+        )
+    )
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://payment") as client:
         answer = await client.post(f"/v1/callbacks/{paying.account}", content=content, headers=headers)

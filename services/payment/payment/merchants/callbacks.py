@@ -100,7 +100,7 @@ class AdyenWebhooks:
 
     def _of_payment(self, notice: Notice, claim: Claim, payment_id: int, number: int) -> Notice:
         with self.engine.connect() as tx:
-            payment = find_payments(tx, payment_ids=[payment_id]).found.get(payment_id)
+            payment = find_payments(tx, [payment_id]).found.get(payment_id)
             if payment is None or payment.account != self.account:
                 return replace(notice, is_unknown=True)
             about = about_payment(notice, claim, payment, number)

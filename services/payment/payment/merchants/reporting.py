@@ -234,7 +234,7 @@ def _payments_of(reports: Sequence[StoredReport], tx: Connection) -> MerchantPay
     }
     wanted = {row.payment_id for row in PAYMENT_IDS.rows(tx, values)}
     wanted |= {each.reported.payment_id for each in reports if each.reported.payment_id is not None}
-    payments = lock_payments(tx, payment_ids=wanted)
+    payments = lock_payments(tx, wanted)
     rows = REFUND_IDS.rows(tx, {"payment_ids": sorted(payments.found)})
     lock_refunds(tx, payments, {row.refund_id for row in rows})
     return payments

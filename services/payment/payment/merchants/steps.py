@@ -21,6 +21,7 @@ from payment.merchants.tables import (
     add_requested_refunds,
     begin_acts,
     find_payments,
+    find_payments_of_sagas,
     load_payments,
     load_refunds,
     load_voided,
@@ -73,7 +74,7 @@ def captures_and_voids(
     requests: Sequence[CaptureOrVoid], tx: Connection
 ) -> Mapping[str, Capture | Void | CaptureLater]:
     """Return the captures and voids to request, by saga id."""
-    payments = find_payments(tx, payment_ids={each.payment_id for each in requests})
+    payments = find_payments(tx, {each.payment_id for each in requests})
     begin_acts(requests, tx)
     return {each.saga_id: _capture_or_void(each, payments) for each in requests}
 
@@ -98,7 +99,7 @@ def _capture_or_void(request: CaptureOrVoid, payments: MerchantPayments) -> Capt
 
 def refunds(requests: Sequence[RefundGateway], tx: Connection) -> Mapping[str, Refund]:
     """Store the refunds that are requested, and return the requests by saga id."""
-    payments = find_payments(tx, payment_ids={each.payment_id for each in requests})
+    payments = find_payments(tx, {each.payment_id for each in requests})
     add_requested_refunds(requests, tx)
     return {
         each.saga_id: Refund(
@@ -115,13 +116,13 @@ def refunds(requests: Sequence[RefundGateway], tx: Connection) -> Mapping[str, R
 
 def voids(commands: Sequence[VoidAuthorization], tx: Connection) -> Mapping[str, Void]:
     """Return the authorizations to cancel, by saga id."""
-    payments = find_payments(tx, saga_ids={each.saga_id for each in commands})
+    payments = find_payments_of_sagas(tx, {each.saga_id for each in commands})
     return {each.saga_id: _void(payments.of_saga(each.saga_id).payment_id, payments) for each in commands}
 
 
 def stray_voids(strays: Sequence[StrayAttempt], tx: Connection) -> Mapping[str, Void]:
     """Return the authorizations to cancel that belong to no step, by saga id."""
-    payments = find_payments(tx, saga_ids={each.saga_id for each in strays})
+    payments = find_payments_of_sagas(tx, {each.saga_id for each in strays})
     found = {}
     for each in strays:
         payment = payments.of_saga(each.saga_id)

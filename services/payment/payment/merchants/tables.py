@@ -85,17 +85,21 @@ CHANGED = PAYMENT.only(
 REFUND = Columns.of(merchant_refunds_table(MetaData()), without=["updated_at"], sources={"state": "state.value"})
 REFUND_CHANGED = REFUND.only("state", "gateway_refund_id")
 
-LOCK = Statement(f"""
-    SELECT {PAYMENT.names} FROM merchant_payments
-    WHERE payment_id = ANY(CAST(%(payment_ids)s AS bigint[])) OR saga_id = ANY(CAST(%(saga_ids)s AS text[]))
-    ORDER BY payment_id
-    FOR UPDATE
-""")
-
 FIND = Statement(f"""
     SELECT {PAYMENT.names} FROM merchant_payments
-    WHERE payment_id = ANY(CAST(%(payment_ids)s AS bigint[])) OR saga_id = ANY(CAST(%(saga_ids)s AS text[]))
+    WHERE payment_id = ANY(CAST(%(payment_ids)s AS bigint[]))
+""")
+
+FIND_BY_SAGA = Statement(f"""
+    SELECT {PAYMENT.names} FROM merchant_payments
+    WHERE saga_id = ANY(CAST(%(saga_ids)s AS text[]))
+""")
+
+LOCK = Statement(f"""
+    SELECT {PAYMENT.names} FROM merchant_payments
+    WHERE payment_id = ANY(CAST(%(payment_ids)s AS bigint[]))
     ORDER BY payment_id
+    FOR UPDATE
 """)
 
 ACT = Statement("""
@@ -170,11 +174,14 @@ def add_requested_refunds(requests: Sequence[RefundGateway], tx: Connection) -> 
     ADD_REFUNDS.run(tx, REFUND.parameters(rows))
 
 
-def find_payments(
-    tx: Connection, *, payment_ids: Collection[int] = (), saga_ids: Collection[str] = ()
-) -> MerchantPayments:
-    """Return payments by their numbers, or by the sagas that made them, unlocked."""
-    return _payments(FIND.rows(tx, {"payment_ids": sorted(payment_ids), "saga_ids": sorted(saga_ids)}))
+def find_payments(tx: Connection, payment_ids: Collection[int]) -> MerchantPayments:
+    """Return payments by their numbers, unlocked."""
+    return _payments(FIND.rows(tx, {"payment_ids": sorted(payment_ids)}))
+
+
+def find_payments_of_sagas(tx: Connection, saga_ids: Collection[str]) -> MerchantPayments:
+    """Return payments by the sagas that made them, unlocked."""
+    return _payments(FIND_BY_SAGA.rows(tx, {"saga_ids": sorted(saga_ids)}))
 
 
 def is_answered_later(tx: Connection, key: str) -> bool:
@@ -185,21 +192,19 @@ def is_answered_later(tx: Connection, key: str) -> bool:
     return bool(ANSWERED_LATER.rows(tx, {"key": key, "sends_max": SENDS_UNANSWERED_MAX}))
 
 
-def lock_payments(
-    tx: Connection, *, payment_ids: Collection[int] = (), saga_ids: Collection[str] = ()
-) -> MerchantPayments:
-    """Lock payments by their numbers, or by the sagas that made them."""
-    return _payments(LOCK.rows(tx, {"payment_ids": sorted(payment_ids), "saga_ids": sorted(saga_ids)}))
+def lock_payments(tx: Connection, payment_ids: Collection[int]) -> MerchantPayments:
+    """Lock payments by their numbers."""
+    return _payments(LOCK.rows(tx, {"payment_ids": sorted(payment_ids)}))
 
 
 def load_payments(requests: Sequence[AuthorizeGateway | CaptureOrVoid], tx: Connection) -> MerchantPayments:
     """Lock the payments of these requests."""
-    return lock_payments(tx, payment_ids={each.payment_id for each in requests})
+    return lock_payments(tx, {each.payment_id for each in requests})
 
 
 def load_refunds(requests: Sequence[RefundGateway], tx: Connection) -> MerchantPayments:
     """Lock the payments of these refunds, and the refunds."""
-    payments = lock_payments(tx, payment_ids={each.payment_id for each in requests})
+    payments = lock_payments(tx, {each.payment_id for each in requests})
     lock_refunds(tx, payments, {each.refund_id for each in requests})
     return payments
 
@@ -214,7 +219,7 @@ def lock_refunds(tx: Connection, payments: MerchantPayments, refund_ids: Collect
 
 def load_voided(commands: Sequence[VoidAuthorization], tx: Connection) -> MerchantPayments:
     """Lock the payments that the sagas of these commands made."""
-    return lock_payments(tx, saga_ids={each.saga_id for each in commands})
+    return lock_payments(tx, find_payments_of_sagas(tx, {each.saga_id for each in commands}).found)
 
 
 def save_payments(touched: MerchantPayments, tx: Connection) -> None:

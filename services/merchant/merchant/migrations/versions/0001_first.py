@@ -60,6 +60,7 @@ def upgrade() -> None:
         sa.Column("method_type", sa.Text, nullable=False),
         sa.Column("holder_name", sa.Text),
         sa.Column("gateway_account", sa.Text, nullable=False),
+        sa.Column("gateway", sa.Text, nullable=False),
         sa.Column(
             "basis_points",
             sa.Integer,
@@ -69,7 +70,6 @@ def upgrade() -> None:
         sa.Column("fixed_minor", sa.BigInteger, nullable=False),
         sa.Column("fee_minor", sa.BigInteger, nullable=False),
         sa.Column("captured_minor", sa.BigInteger, nullable=False),
-        sa.Column("gateway", sa.Text),
         sa.Column("gateway_payment_id", sa.Text),
         sa.Column("expires_at", sa.DateTime(timezone=True)),
         sa.Column("failure_cause", sa.Text),
