@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 import structlog
@@ -112,7 +113,8 @@ class Asking:
         begins_at = now - PULL_BACK_MAX
         if rows and rows[0].pulled_until is not None:
             begins_at = max(begins_at, rows[0].pulled_until - PULLED_AGAIN)
-        listed, offset, until = [], 0, now
+        listed: list[Listed] = []
+        offset, until = 0, now
         try:
             for _ in range(PAGES_MAX):
                 page = self._providers.of(digits).pull(begins_at, now, offset)
@@ -141,8 +143,7 @@ class Asking:
         for row in UNCONFIRMED.rows(tx, values):
             again_at = now + CONFIRM_AGAIN[min(row.queries, len(CONFIRM_AGAIN) - 1)]
             QUERIED.run(tx, {"saga_id": row.saga_id, "again_at": again_at})
-            provider, receipt = self._providers.of(self._code.short_code), str(row.receipt)
-            self._ask(lambda provider=provider, receipt=receipt: provider.query_receipt(receipt))
+            self._ask(partial(self._providers.of(self._code.short_code).query_receipt, str(row.receipt)))
         return False
 
     def _ask(self, question: Callable[[], None]) -> bool:

@@ -89,7 +89,8 @@ def _end(body: Mapping[str, Any], known: Mapping[str, Code]) -> End | Queued:
     if meant.meaning is not Meaning.PAID:
         return End(code=meant, value=code, text=text, own_id=own_id)
     values = _parameters(result)
-    receipt = values.get("TransactionReceipt") or result.get("TransactionID")
+    receipt = _shown(values.get("TransactionReceipt") or result.get("TransactionID"))
+    is_reversal = known is codes.REVERSAL
     at = values.get("TransactionCompletedDateTime") or values.get("TransCompletedTime")
     amount = values.get("TransactionAmount", values.get("Amount"))
     left = values.get("B2CUtilityAccountAvailableFunds")
@@ -98,7 +99,7 @@ def _end(body: Mapping[str, Any], known: Mapping[str, Code]) -> End | Queued:
         value=code,
         text=text,
         own_id=own_id,
-        receipt=_receipt(receipt),
+        receipt=None if is_reversal and receipt is None else _receipt(receipt),
         amount_minor=None if amount is None else _amount(amount),
         completed_at=None if at is None else readings.time_of(at),
         phone=_phone(values.get("ReceiverPartyPublicName")),

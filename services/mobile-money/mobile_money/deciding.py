@@ -33,6 +33,7 @@ from mobile_money.receipts import Arrival, Door
 from mobile_money.reports import Balances, End, Payment, PromptEnd, Queued, Report
 from mobile_money.short_codes import ShortCode
 
+SEND_REVERSAL: Final = "send_reversal"
 REFERENCE_WAITED_FOR: Final = 4
 """So often a prompt's payment is matched in vain before it is taken in without its prompt: for half a minute."""
 
@@ -267,8 +268,12 @@ class _Batch:
             self._prove(callback, request.key, short_code.provider, outcome, detail=detail)
             self.done(callback, CallbackFate.APPLIED, f"code {report.value}", saga_id=request.saga_id)
             return
-        if report.receipt is None or (flaw := disagrees(report, request, short_code)):
-            self.refuse(callback, "it names no receipt" if report.receipt is None else flaw)
+        is_reversal = request.step == SEND_REVERSAL
+        if report.receipt is None and not is_reversal:
+            self.refuse(callback, "it names no receipt")
+            return
+        if flaw := disagrees(report, request, short_code):
+            self.refuse(callback, flaw)
             return
         if request.step == "send_prompt":
             self._prompt_paid(callback, short_code, report, request)
@@ -277,12 +282,12 @@ class _Batch:
             at = report.completed_at or callback.received_at
             floats.tell(self._tx, short_code.short_code, at=at, utility_minor=report.float_minor)
         paid = Paid(
-            receipt=report.receipt,
+            receipt=report.receipt or "",
             amount_minor=request.amount_minor,
             completed_at=report.completed_at,
             charge_minor=self._charge(short_code.provider, request, report.completed_at or callback.received_at),
         )
-        detail = kept_detail(self._tx, request.key, paid)
+        detail = kept_detail(self._tx, request.key, paid, is_one=is_reversal)
         self._prove(callback, request.key, short_code.provider, outcome, detail=detail, reference=report.receipt)
         late = request.state == AttemptState.FAILED.value
         self.done(callback, CallbackFate.LATE if late else CallbackFate.APPLIED, saga_id=request.saga_id,

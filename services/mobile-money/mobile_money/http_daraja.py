@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from urllib3.exceptions import HTTPError
 
 from chassis.http.downstream import Downstream, NotTried, Response, Unavailable
-from chassis.saga.answers import Accepted, Proven, QueryAnswer, SendAnswer
+from chassis.saga.answers import Accepted, NotFound, Proven, QueryAnswer, SendAnswer
 from chassis.saga.attempts import Outcome
 from mobile_money import codes, daraja_bodies, readings
 from mobile_money.codes import Meaning
@@ -151,11 +151,11 @@ class Daraja:
         if (answer := self._questions.answer(key)) is not None:
             return answer
         conversation = None if provider_id is None else provider_id.partition(":")[2]
+        if isinstance(request, Reversal) and conversation is None:
+            return NotFound()  # its answer was lost; sent again it is carried out once, and says so
         by: dict[str, object] = {"OriginalConversationID": self.own_id(key)}
         if isinstance(request, Reversal):
-            by = (
-                {"TransactionID": request.receipt} if conversation is None else {"OriginalConversationID": conversation}
-            )
+            by = {"OriginalConversationID": conversation}
         self._ask_status(by, Question(kind=QuestionKind.ATTEMPT, key=key))
         raise Unavailable("queried; the answer comes by callback")
 

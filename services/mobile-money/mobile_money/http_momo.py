@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -61,13 +62,13 @@ class Momo:
         short_code: ShortCode,
         downstream: Downstream,
         *,
-        tokens: Callable[[Callable[[], tuple[str, float]]], Tokens],
+        tokens: Callable[[str, Callable[[], tuple[str, float]]], Tokens],
         limiter: Limiter,
         keep: Callable[[str, str, bytes], None],
     ) -> None:
         self._code = short_code
         self._downstream = downstream
-        self._tokens = tokens(self._fetch_token)
+        self._tokens = {each: tokens(each, partial(self._fetch_token, each)) for each in (COLLECTION, DISBURSEMENT)}
         self._limiter = limiter
         self._keep = keep
 
@@ -133,20 +134,22 @@ class Momo:
     ) -> Response:
         """Call once within the limit; after a token's error once more, with a new token: nothing was begun."""
         self._limiter.wait(is_bulk=is_bulk)
-        token = self._tokens.current()
+        tokens = self._tokens[COLLECTION if path.startswith(COLLECTION) else DISBURSEMENT]
+        token = tokens.current()
         for _ in range(2):
             sent = {"Authorization": f"Bearer {token}", **(headers or {})}
             response = self._downstream.request(method, path, body=body, headers=sent)
             if response.status != HTTPStatus.UNAUTHORIZED:
                 break
-            token = self._tokens.current(but=token)
+            token = tokens.current(but=token)
         return response
 
-    def _fetch_token(self) -> tuple[str, float]:
+    def _fetch_token(self, product: str) -> tuple[str, float]:
         key, secret = self._code.key_file.read_text().strip(), self._code.secret_file.read_text().strip()
         basic = base64.b64encode(f"{key}:{secret}".encode()).decode()
-        path = f"{COLLECTION}{TOKEN}"
-        response = self._downstream.request("POST", path, body={}, headers={"Authorization": f"Basic {basic}"})
+        response = self._downstream.request(
+            "POST", f"{product}{TOKEN}", body={}, headers={"Authorization": f"Basic {basic}"}
+        )
         token = response.body.get("access_token")
         if response.status >= 400 or not isinstance(token, str):
             raise Unavailable(f"{self._code.name} gives no token", certain_no_effect=True)

@@ -47,6 +47,7 @@ from mobile_money.statement_tables import CHARGES, UTILITY
 from mobile_money.statements import Parsed, Row, RowKind, gaps_of, parse
 
 OWN_ID: Final = re.compile(r"\bB[0-9A-HJKMNP-TV-Z]{19}\b")
+REFERENCE: Final = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\b")
 CONVERSATION: Final = re.compile(r"\bAG_[0-9A-Za-z_]{8,64}\b")
 
 
@@ -269,7 +270,7 @@ class _Matching:
                 continue
             amount = abs(each.amount_minor)
             paid = Paid(receipt=each.receipt, amount_minor=amount, completed_at=each.completed_at)
-            self._add_evidence(request.key, each.receipt, kept_detail(self._tx, request.key, paid))
+            self._add_evidence(request.key, each.receipt, kept_detail(self._tx, request.key, paid, is_one=True))
             matches[each.key] = _Match(saga_id=request.saga_id)
         return matches
 
@@ -311,7 +312,7 @@ def cover_of(tx: Connection, short_code: str, account: str, now: datetime) -> Co
 def _named(row: Row) -> tuple[str | None, str | None]:
     """Return our id and the provider's that a row names."""
     text = " ".join(filter(None, (row.details, row.reference, row.linked)))
-    own, conversation = OWN_ID.search(text), CONVERSATION.search(text)
+    own, conversation = OWN_ID.search(text) or REFERENCE.search(text), CONVERSATION.search(text)
     return (None if own is None else own[0]), (None if conversation is None else f"daraja:{conversation[0]}")
 
 

@@ -166,9 +166,13 @@ def reversal_by_id(tx: Connection, provider_id: str) -> KnownRequest | None:
     return KnownRequest(**rows[0]._asdict()) if rows else None
 
 
-def kept_detail(tx: Connection, key: str, paid: Paid) -> str:
-    """Return the detail of this success, which is that of the first evidence with the same receipt."""
-    values = {"key": key, "receipt": paid.receipt}
+def kept_detail(tx: Connection, key: str, paid: Paid, *, is_one: bool = False) -> str:
+    """Return the detail of this success, which is that of the first evidence with the same receipt.
+
+    ``is_one``: whatever the receipt, it is the same success. A receipt goes back to its payer once, and the answer that
+    it has gone back before names none.
+    """
+    values = {"key": key, "receipt": "" if is_one else paid.receipt}
     KEEP.run(tx, {**values, "detail": paid.detail})
     (row,) = KEPT.rows(tx, values)
     return str(row.detail)

@@ -255,10 +255,9 @@ def arrive(tx: Connection, arrivals: Sequence[Arrival], codec: Codec, *, now: da
     stored = _find(tx, sorted(firsts))
     doors = [_door(each, stored[each.key]) for each in arrivals]
     ADD_DOORS.run(tx, DOOR.parameters(sorted(doors, key=lambda each: (each.receipt, each.door))))
-    different = {(each.provider, each.short_code, each.receipt) for each in doors if not each.is_same}
-    for each in doors:
-        if not each.is_same:
-            log.error("A receipt came with another amount than before; it is listed.", receipt=each.receipt)
+    different = {(door.provider, door.short_code, door.receipt) for door in doors if not door.is_same}
+    for _, _, receipt in sorted(different):
+        log.error("A receipt came with another amount than before; it is listed.", receipt=receipt)
     # 2.
     confirmed = _confirm(tx, [each for each in arrivals if each.key not in different], stored)
     # 3.
@@ -274,7 +273,7 @@ def paying(tx: Connection, keys: Collection[tuple[str, str, str]]) -> list[Any]:
 
 
 def _confirm(tx: Connection, arrivals: Sequence[Arrival], stored: dict[tuple[str, str, str], Any]) -> list[Arrival]:
-    confirmed = {}
+    confirmed: dict[tuple[str, str, str], Arrival] = {}
     for each in arrivals:
         row = stored[each.key]
         if row.state != ReceiptState.UNCONFIRMED.value or each.door not in CONFIRMING:

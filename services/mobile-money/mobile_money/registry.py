@@ -113,6 +113,9 @@ def _provider(
     def tokens(fetch: Callable[[], tuple[str, float]]) -> Tokens:
         return Tokens(engine, short_code.name, fetch, clock)
 
+    def tokens_of(product: str, fetch: Callable[[], tuple[str, float]]) -> Tokens:
+        return Tokens(engine, f"{short_code.name}{product}", fetch, clock)
+
     reads_error = http_daraja.reads_error if short_code.provider == "daraja" else None
     downstream = Downstream(
         short_code.name,
@@ -126,4 +129,4 @@ def _provider(
             short_code, downstream, tokens=tokens, limiter=limiter, questions=questions, clock=clock
         )
     keep = partial(keep_answer, engine, clock)
-    return http_momo.Momo(short_code, downstream, tokens=tokens, limiter=limiter, keep=keep)
+    return http_momo.Momo(short_code, downstream, tokens=tokens_of, limiter=limiter, keep=keep)

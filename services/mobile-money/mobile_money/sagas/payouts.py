@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from chassis.saga.answers import Settlement
-from chassis.saga.triggers import SagaTrigger
+from chassis.saga.triggers import AnySagaTrigger, SagaTrigger
 from messages.contract import Envelope
 from messages.ledger import HoldPlaced
 from messages.mobile_money import FloatRefused, FloatReserved, PayoutFailed, PayoutPaid
@@ -78,20 +78,27 @@ RESERVATIONS: Final = tuple(
     )
     for saga in (WITHDRAWAL, LOAN_DISBURSEMENT)
 )
-PAYOUTS: Final = tuple(
+PAYOUTS: Final[tuple[AnySagaTrigger, ...]] = (
+    *(
+        SagaTrigger(
+            saga=saga,
+            versions=(1,),
+            on=FloatReserved,
+            read=_paying,
+            publish=_paid,
+            succeeds_with=PayoutPaid,
+            rejected_with=PayoutFailed,
+        )
+        for saga in (WITHDRAWAL, LOAN_DISBURSEMENT)
+    ),
     SagaTrigger(
-        saga=saga,
+        saga=DIVIDEND_PAYOUT,
         versions=(1,),
-        on=event,
+        on=HoldPlaced,
         read=_paying,
         publish=_paid,
         succeeds_with=PayoutPaid,
         rejected_with=PayoutFailed,
-    )
-    for saga, event in (
-        (WITHDRAWAL, FloatReserved),
-        (LOAN_DISBURSEMENT, FloatReserved),
-        (DIVIDEND_PAYOUT, HoldPlaced),
-    )
+    ),
 )
 DIVIDEND_PAYOUTS: Final = frozenset({(DIVIDEND_PAYOUT, 1)})
