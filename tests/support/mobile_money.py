@@ -35,9 +35,10 @@ from mobile_money.intake import Deciding
 from mobile_money.lanes import LaneGate
 from mobile_money.raw_callbacks import RawCallback
 from mobile_money.readings import originator_of
-from mobile_money.registry import Providers, providers_of
+from mobile_money.registry import Providers
 from mobile_money.schema import metadata
 from mobile_money.short_codes import ShortCode, ShortCodes
+from mobile_money.wiring import providers_of
 from proof.schemas import LocalRegistry
 from support.builders import a
 from support.gateway_stub import Answer, Got

@@ -204,7 +204,6 @@ def test_who_would_wait_too_long_is_not_tried_and_a_spike_halves_the_rate() -> N
     limiter = Limiter("daraja", 1, 0.3, clock=clock, sleep=lambda _seconds: None)
     limiter.wait(is_bulk=False)
     limiter.wait(is_bulk=False)
-    limiter.wait(is_bulk=False)
     with pytest.raises(NotTried):
         limiter.wait(is_bulk=False)
     limiter.slow_down()

@@ -32,6 +32,8 @@ FORMS: Final[Mapping[str, str]] = {
     r"^[0-9A-Za-z_-]+$": "a cursor as a response gave it",
     r"^(0|[1-9][0-9]{0,18})$": "a whole number without leading zeros, such as 7 or 1844674407370955",
     r"^[0-9a-f]{8}$": "8 hexadecimal digits, as ./baraza sagas review shows them",
+    r"^[0-9a-f]{64}$": "64 hexadecimal digits, as a response gave them",
+    r"^[A-Z0-9]{6,36}$": "a receipt's number, in capitals and digits, such as SFF6XYBG43",
     r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$": "a ULID, such as 01JCZ3K8T0ABCDEFGHJKMNPQRS",
     r"^[0-9A-HJKMNP-TV-Z]{26}$": "a ULID, such as 01JCZ3K8T0ABCDEFGHJKMNPQRS",
 }

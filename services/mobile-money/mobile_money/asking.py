@@ -1,7 +1,7 @@
 """What mobile-money asks providers without a message: lists of payments, receipts to confirm, and balances.
 
 A task is one transaction, in which it takes what is due and says when it is due again. A question that the limit or the
-provider refuses is asked at its next time; no number of questions decides anything.
+provider refuses goes out at its next time; no number of questions decides anything.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ class Asking:
         try:
             question()
         except (Unavailable, UnforeseenAnswer) as error:
-            log.info("A question was not taken; it is asked again.", name=self._code.name, error=str(error))
+            log.info("A question was not taken; it goes out again.", name=self._code.name, error=str(error))
             return False
         return True
 

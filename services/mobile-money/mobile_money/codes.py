@@ -142,7 +142,7 @@ def of_prompt(code: str, *, is_asked: bool = False) -> Code:
 
 
 def of_error(code: str, text: str) -> Code:
-    """Return what an error of a request means. One of Daraja's codes has four meanings, told apart by its text."""
+    """Return what an error of a request means. One of Daraja's codes has four meanings by its text."""
     lowered = text.lower()
     if code == PENDING:
         if "lock" in lowered:

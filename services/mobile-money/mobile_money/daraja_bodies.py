@@ -139,7 +139,7 @@ def _status(body: Mapping[str, Any]) -> End | Queued:
 def _balances(body: Mapping[str, Any]) -> Balances:
     result = _object(body, "Result")
     if readings.code_of(result.get("ResultCode")) != "0":
-        raise ValueError(f"The balance was not told: {_described(result)}")
+        raise ValueError(f"It has no balance: {_described(result)}")
     values = _parameters(result)
     accounts: dict[str, int | None] = {}
     for account in str(values.get("AccountBalance", "")).split("&"):

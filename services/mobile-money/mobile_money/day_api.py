@@ -123,7 +123,7 @@ def routes(engine: Engine, needed: Deciding, *, clock: Callable[[], datetime]) -
 
     @router.post("/v1/days", status_code=202, responses=responses_of(400, 404, 409, 413, 415))
     def close_day(closing: Closing, caller: Finance) -> Requested:
-        """Ask to close a day. A day that stays open is asked for again, once its reason is gone."""
+        """Ask to close a day. A day that stays open is run again, once its reason is gone."""
         code = _named(needed, closing.short_code)
         with engine.begin() as tx:
             return _request(tx, needed, code, closing, caller.subject, clock())
@@ -191,10 +191,29 @@ def _request(tx: Connection, needed: Deciding, code: ShortCode, closing: Closing
     report_sha256 = sha256_of(report)
     if closing.report_sha256 not in (None, report_sha256):
         raise Problem(status=409, detail="The report has changed since it was read; read it again, then sign it.")
-    saga_id = derived_id("end of day", code.provider, code.short_code, closing.day.isoformat(), run)
+    saga_id = saga_id_of(code, closing.day, run)
     values = {"run": run, "saga_id": saga_id, "report": report, "report_sha256": report_sha256, "signed_by": by}
     tx.execute(ADD, {**key, **values, "now": now})
-    event = DayCloseRequested(
+    event = _event(code, closing.day, run, numbers, report_sha256, by, now)
+    row = OutboxRow(
+        id=event.message_id,
+        topic=EVENTS,
+        saga_id=saga_id,
+        type=name_of(type(event)),
+        payload=needed.codec.encode(EVENTS, event),
+        headers=headers(event, source=SOURCE, traceparent=new_traceparent()),
+        partition=None,
+    )
+    outbox.save(tx, [row])
+    return Requested(saga_id=saga_id, run=run, report_sha256=report_sha256)
+
+
+def _event(
+    code: ShortCode, day: date, run: int, numbers: dict[str, Any], report_sha256: str, by: str, now: datetime
+) -> DayCloseRequested:
+    """Return the event that starts a run of a day's close."""
+    saga_id = saga_id_of(code, day, run)
+    return DayCloseRequested(
         message_id=derived_id(saga_id, "requested"),
         saga_id=saga_id,
         saga_type="end_of_day",
@@ -203,7 +222,7 @@ def _request(tx: Connection, needed: Deciding, code: ShortCode, closing: Closing
         occurred_at=now,
         provider=code.provider,
         short_code=code.short_code,
-        day=closing.day.isoformat(),
+        day=day.isoformat(),
         run=run,
         currency=code.currency,
         utility_minor=numbers["utility_minor"] or 0,
@@ -218,17 +237,11 @@ def _request(tx: Connection, needed: Deciding, code: ShortCode, closing: Closing
         report_sha256=report_sha256,
         signed_by=by,
     )
-    row = OutboxRow(
-        id=event.message_id,
-        topic=EVENTS,
-        saga_id=saga_id,
-        type=name_of(type(event)),
-        payload=needed.codec.encode(EVENTS, event),
-        headers=headers(event, source=SOURCE, traceparent=new_traceparent()),
-        partition=None,
-    )
-    outbox.save(tx, [row])
-    return Requested(saga_id=saga_id, run=run, report_sha256=report_sha256)
+
+
+def saga_id_of(code: ShortCode, day: date, run: int) -> str:
+    """Return the id of the saga of a run."""
+    return derived_id("end of day", code.provider, code.short_code, day.isoformat(), run)
 
 
 def _named(needed: Deciding, short_code: str) -> ShortCode:

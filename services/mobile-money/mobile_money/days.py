@@ -16,12 +16,11 @@ from sqlalchemy import Connection
 
 from chassis.postgres.statement import Statement
 from chassis.saga.steps import Handler, Reaction, Step
-from chassis.saga.triggers import SagaTrigger
 from chassis.values.json_text import compact
 from messages.contract import Envelope
-from messages.ledger import DayMeasured
-from messages.mobile_money import BusinessDayDecided
 from messages.saga import EndOfDayCompleted, EndOfDayFailed
+from mobile_money.domain import Decision
+from mobile_money.sagas import end_of_day
 from mobile_money.statement_tables import ACCOUNTS
 from mobile_money.step_requests import DecideDay
 
@@ -43,20 +42,6 @@ FAILED: Final = Statement("""
     UPDATE business_days SET state = 'FAILED', reason = 'its saga was stopped'
     WHERE saga_id = ANY(CAST(%(saga_ids)s AS text[])) AND state = 'REQUESTED'
 """)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
-    """What is decided about a day. ``reason`` is None where it is closed."""
-
-    saga_id: str
-    reason: str | None
-    difference_minor: int
-
-    @property
-    def state(self) -> str:
-        """CLOSED or OPEN."""
-        return "CLOSED" if self.reason is None else "OPEN"
 
 
 @dataclass(slots=True)
@@ -130,47 +115,10 @@ def on_failed(events: Sequence[EndOfDayFailed], tx: Connection) -> None:
     FAILED.run(tx, {"saga_ids": sorted({each.saga_id for each in events})})
 
 
-def _read(event: DayMeasured, step: str) -> DecideDay:
-    return DecideDay(
-        saga_id=event.saga_id,
-        step=step,
-        provider=event.provider,
-        short_code=event.short_code,
-        day=event.day,
-        run=event.run,
-        utility_minor=event.utility_minor,
-        working_minor=event.working_minor,
-        charges_minor=event.charges_minor,
-        measured_at=event.occurred_at,
-    )
-
-
-def _publish(event: DayMeasured, decision: Decision, envelope: Envelope) -> BusinessDayDecided:
-    return BusinessDayDecided(
-        **envelope,
-        provider=event.provider,
-        short_code=event.short_code,
-        day=event.day,
-        run=event.run,
-        state=decision.state,
-        reason=decision.reason,
-        difference_minor=decision.difference_minor,
-    )
-
-
 HANDLERS: Final[tuple[Handler, ...]] = (
     Step(
         name=DECIDE_DAY,
-        triggers=(
-            SagaTrigger(
-                saga="end_of_day",
-                versions=(1,),
-                on=DayMeasured,
-                read=_read,
-                publish=_publish,
-                succeeds_with=BusinessDayDecided,
-            ),
-        ),
+        triggers=(end_of_day.MEASURED,),
         load=load,
         decide=decide,
         save=save,

@@ -20,12 +20,13 @@ from chassis.saga.attempts import AttemptState, Outcome
 from chassis.saga.evidence import Claim, Received, Source
 from chassis.saga.outbox import OutboxRow
 from chassis.wire.envelope import derived_id
-from mobile_money import daraja_bodies, floats, http_momo, lanes, questions, raw_callbacks, readings, tariffs
+from mobile_money import daraja_bodies, floats, lanes, momo_bodies, questions, raw_callbacks, readings, tariffs
 from mobile_money.agreement import differs, disagrees
+from mobile_money.arrivals import of_payment, of_prompt
 from mobile_money.codes import Meaning
+from mobile_money.domain import Lane, LaneId
 from mobile_money.intake import Deciding, take_in
 from mobile_money.known import Known, KnownPrompt, KnownRequest, kept_detail, look_up, reversal_by_id
-from mobile_money.lanes import Lane, LaneId
 from mobile_money.port import Paid, Refused
 from mobile_money.questions import QuestionKind
 from mobile_money.raw_callbacks import CallbackFate, Fate, RawCallback
@@ -61,7 +62,7 @@ def read(callback: RawCallback, provider: str) -> Report:
         return daraja_bodies.read(callback.kind, body)
     if not isinstance(body, dict):
         raise ValueError("It is no JSON object")
-    return http_momo.end_of(body)
+    return momo_bodies.end_of(body)
 
 
 def decide(
@@ -163,7 +164,7 @@ class _Batch:
 
     def decide(self, callback: RawCallback, short_code: ShortCode, report: Report, known: Known) -> None:
         """Decide about one callback."""
-        is_ours = callback.kind == http_momo.STATUS_KIND
+        is_ours = callback.kind == momo_bodies.STATUS_KIND
         is_trusted = is_ours or not short_code.callbacks_from or callback.remote in short_code.callbacks_from
         match report:
             case Payment():
@@ -195,21 +196,10 @@ class _Batch:
         is_confirmed = is_trusted and report.amount_minor < short_code.confirm_from_minor
         if prompt is None and report.reference is not None:
             prompt = known.by_reference.get((short_code.short_code, report.reference.strip().upper()))
-        arrival = Arrival(
-            provider=short_code.provider,
-            short_code=short_code.short_code,
-            receipt=report.receipt,
-            currency=short_code.currency,
-            amount_minor=report.amount_minor,
-            completed_at=report.completed_at,
-            door=Door.CALLBACK if report.prompt_id is not None else Door.CONFIRMATION,
-            source_id=callback.id,
+        arrival = of_payment(
+            callback, short_code, report, prompt, payer_hash=self._deciding.payer_hash(report.payer),
             is_confirmed=is_confirmed,
-            reference=report.reference or (None if prompt is None else prompt.reference),
-            collection_id=None if prompt is None else prompt.saga_id,
-            payer_hash=self._deciding.payer_hash(report.payer),
-            received_at=callback.received_at,
-        )
+        )  # fmt: skip
         self.decisions.arrivals.append((arrival, callback.id))
         is_late = prompt is not None and prompt.state == AttemptState.FAILED.value
         fate = CallbackFate.LATE if is_late else CallbackFate.APPLIED
@@ -295,23 +285,10 @@ class _Batch:
 
     def _prompt_paid(self, callback: RawCallback, short_code: ShortCode, report: End, request: KnownRequest) -> None:
         """Take in the payment of a prompt that is known by our own id of it."""
-        assert report.receipt is not None, "a success without a receipt is refused"
-        is_queried = callback.kind == http_momo.STATUS_KIND
-        arrival = Arrival(
-            provider=short_code.provider,
-            short_code=short_code.short_code,
-            receipt=report.receipt,
-            currency=short_code.currency,
-            amount_minor=request.amount_minor,
-            completed_at=report.completed_at or callback.received_at,
-            door=Door.PULL if is_queried else Door.CALLBACK,
-            source_id=callback.id,
-            is_confirmed=is_queried or request.amount_minor < short_code.confirm_from_minor,
-            reference=request.reference,
-            collection_id=request.saga_id,
-            payer_hash=self._deciding.payer_hash(report.phone),
-            received_at=callback.received_at,
-        )
+        arrival = of_prompt(
+            callback, short_code, report, request, payer_hash=self._deciding.payer_hash(report.phone),
+            is_queried=callback.kind == momo_bodies.STATUS_KIND,
+        )  # fmt: skip
         self.decisions.arrivals.append((arrival, callback.id))
         self.done(callback, CallbackFate.APPLIED, saga_id=request.saga_id, receipt=report.receipt)
 

@@ -15,12 +15,12 @@ from messages.contract import Envelope
 from messages.members import DividendPayoutReleased
 from messages.saga import DividendPayoutFailed
 from mobile_money import floats, lanes, waves
+from mobile_money.domain import Lane, Verdict
 from mobile_money.floats import Floats, Reservation
-from mobile_money.lanes import Lane
 from mobile_money.registry import Providers
 from mobile_money.sagas import dividend_wave, payouts
 from mobile_money.step_requests import ReserveWave
-from mobile_money.waves import Traffic, Verdict
+from mobile_money.waves import Traffic
 
 RESERVE_WAVE: Final = "reserve_wave"
 

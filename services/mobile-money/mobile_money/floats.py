@@ -1,6 +1,6 @@
-"""The float of short codes: what the provider has told, and what is reserved of it. It must never go back twice.
+"""The float of short codes: what the provider has shown, and what is reserved of it. It must never go back twice.
 
-The known balance is the provider's own, told with each payout and by its balance query. Between two of them what is
+The known balance is the provider's own, shown with each payout and by its balance query. Between two of them what is
 reserved is taken off, and a payout that is proven paid is taken off the balance as its reservation ends.
 """
 
@@ -16,6 +16,7 @@ from sqlalchemy import BigInteger, Column, Connection, DateTime, Index, Table, T
 
 from chassis.postgres.columns import Columns
 from chassis.postgres.statement import Statement
+from mobile_money.domain import Float
 from mobile_money.tables import metadata
 
 
@@ -32,7 +33,7 @@ floats = Table(
     "floats",
     metadata,
     Column("short_code", Text, primary_key=True),
-    Column("utility_minor", BigInteger, comment="null: the provider has not told it"),
+    Column("utility_minor", BigInteger, comment="null: the provider has not shown it"),
     Column("working_minor", BigInteger),
     Column("charges_minor", BigInteger),
     Column("told_at", DateTime(timezone=True), comment="by the provider"),
@@ -140,20 +141,6 @@ class Reservation:
 
 
 @dataclass(slots=True)
-class Float:
-    """The float of one short code as a batch changes it. ``utility_minor`` is None where it is not known."""
-
-    utility_minor: int | None
-    reserved_minor: int
-    members_reserve_minor: int = 0
-
-    @property
-    def free_minor(self) -> int | None:
-        """What is not reserved; None where the balance is not known."""
-        return None if self.utility_minor is None else self.utility_minor - self.reserved_minor
-
-
-@dataclass(slots=True)
 class Floats:
     """The floats of one batch, and what it reserves."""
 
@@ -233,7 +220,7 @@ def tell(
     working_minor: int | None = None,
     charges_minor: int | None = None,
 ) -> None:
-    """Take over balances that the provider has told, unless newer ones are known."""
+    """Take over balances that the provider has shown, unless newer ones are known."""
     values = {"utility_minor": utility_minor, "working_minor": working_minor, "charges_minor": charges_minor}
     TELL.run(tx, {"short_code": short_code, "at": at, **values})
 

@@ -5,20 +5,12 @@ An answer proves that a request was taken, or that it was not begun. Whatever el
 
 from __future__ import annotations
 
-import base64
 import json
-import threading
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any, Final
-
-import urllib3
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import padding
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from urllib3.exceptions import HTTPError
 
 from chassis.http.downstream import Downstream, NotTried, Response, Unavailable
 from chassis.saga.answers import Accepted, NotFound, Proven, QueryAnswer, SendAnswer
@@ -26,6 +18,7 @@ from chassis.saga.attempts import Outcome
 from mobile_money import codes, daraja_bodies, readings
 from mobile_money.codes import Meaning
 from mobile_money.daraja_bodies import prompt_id
+from mobile_money.daraja_login import Initiator, fetch_token
 from mobile_money.limiter import Limiter
 from mobile_money.port import Capabilities, Listed, Page, Payout, Prompt, Refused, Requested, Reversal
 from mobile_money.questions import Question, QuestionKind, Questions
@@ -33,7 +26,7 @@ from mobile_money.short_codes import ShortCode
 from mobile_money.tokens import Tokens
 
 PROVIDER: Final = "daraja"
-TOKEN, PUSH, PUSH_QUERY = "/oauth/v1/generate", "/mpesa/stkpush/v1/processrequest", "/mpesa/stkpushquery/v1/query"
+PUSH, PUSH_QUERY = "/mpesa/stkpush/v1/processrequest", "/mpesa/stkpushquery/v1/query"
 B2C, STATUS, BALANCE = (
     "/mpesa/b2c/v3/paymentrequest",
     "/mpesa/transactionstatus/v1/query",
@@ -45,14 +38,12 @@ REVERSAL, PULL, PULL_REGISTER = (
     "/pulltransactions/v1/register",
 )
 REGISTER: Final = "/mpesa/c2b/v1/registerurl"
-"""Its confirmations have the payer's phone as a hash; those of version 2 have a mask, which leads to nobody."""
+"""Its confirmations have the payer's phone as a hash; those of version 2 have a mask, which leads to no member."""
 REGISTERED_BEFORE: Final = "500.003.1001"
 NOMINATED: Final = "254700000000"
 SHORT_CODE_TYPE, RECEIVER_TYPE = "4", "11"
 QUERIED_AFTER: Final = timedelta(seconds=150)
 """A phone's dialogue lives for one to three minutes."""
-CERTIFICATE_KEPT_S: Final = 3_600.0
-CERTIFICATE_TIMEOUT_S: Final = 3.0
 PULL_FOUND, PULL_NONE = "1000", "1001"
 PAGE_ROWS_MAX: Final = 1_000
 QUOTA_WAIT_S: Final = 60.0
@@ -117,12 +108,11 @@ class Daraja:
     ) -> None:
         self._code = short_code
         self._downstream = downstream
-        self._tokens = tokens(self._fetch_token)
+        self._tokens = tokens(partial(fetch_token, short_code, downstream))
         self._limiter = limiter
         self._questions = questions
         self._clock = clock
-        self._certificate: tuple[bytes, datetime] | None = None
-        self._certificate_lock = threading.Lock()
+        self._login = Initiator(short_code, clock)
 
     def capabilities(self, request: Requested) -> Capabilities:
         match request:
@@ -164,7 +154,7 @@ class Daraja:
 
     def query_balance(self) -> None:
         body = {
-            **self._initiator(),
+            **self._login.named(),
             "CommandID": "AccountBalance",
             "PartyA": self._code.short_code,
             "IdentifierType": SHORT_CODE_TYPE,
@@ -215,7 +205,7 @@ class Daraja:
     def _push(self, request: Prompt) -> SendAnswer:
         at = self._clock()
         body = {
-            **self._signed(at),
+            **self._login.signed(at),
             "TransactionType": "CustomerPayBillOnline",
             "Amount": readings.whole(request.amount_minor),
             "PartyA": int(request.phone),
@@ -235,7 +225,7 @@ class Daraja:
         if provider_id is None:
             raise Unavailable("its id is not known: the answer to the push was lost, and it has no key of ours")
         at = self._clock()
-        body = {**self._signed(at), "CheckoutRequestID": provider_id.partition(":")[2]}
+        body = {**self._login.signed(at), "CheckoutRequestID": provider_id.partition(":")[2]}
         response = self._post(PUSH_QUERY, body, is_bulk=True)
         if response.body.get("errorCode"):
             raise Unavailable(f"the prompt's end is not known: {response.body['errorCode']}")
@@ -251,7 +241,7 @@ class Daraja:
         body = {
             "OriginatorConversationID": self.own_id(key),
             "InitiatorName": self._code.initiator,
-            "SecurityCredential": self._credential(),
+            "SecurityCredential": self._login.credential(),
             "CommandID": "BusinessPayment",
             "Amount": readings.whole(request.amount_minor),
             "PartyA": int(self._code.short_code),
@@ -266,7 +256,7 @@ class Daraja:
 
     def _reverse(self, request: Reversal) -> SendAnswer:
         body = {
-            **self._initiator(),
+            **self._login.named(),
             "CommandID": "TransactionReversal",
             "TransactionID": request.receipt,
             "Amount": readings.whole(request.amount_minor),
@@ -286,7 +276,7 @@ class Daraja:
 
     def _ask_status(self, by: Mapping[str, object], question: Question) -> None:
         body = {
-            **self._initiator(),
+            **self._login.named(),
             "CommandID": "TransactionStatusQuery",
             **by,
             "PartyA": self._code.short_code,
@@ -336,55 +326,6 @@ class Daraja:
         if response.body.get("errorCode") == codes.SPIKE:
             self._limiter.slow_down()
         return response
-
-    def _fetch_token(self) -> tuple[str, float]:
-        key, secret = self._code.key_file.read_text().strip(), self._code.secret_file.read_text().strip()
-        basic = base64.b64encode(f"{key}:{secret}".encode()).decode()
-        response = self._downstream.request(
-            "GET", f"{TOKEN}?grant_type=client_credentials", headers={"Authorization": f"Basic {basic}"}
-        )
-        token = response.body.get("access_token")
-        if response.status >= 400 or not isinstance(token, str):
-            raise Unavailable(f"{self._code.name} gives no token", certain_no_effect=True)
-        return token, float(str(response.body.get("expires_in", 3_599)))
-
-    def _signed(self, at: datetime) -> dict[str, object]:
-        """Return a short code with its password, which has the same time as the body."""
-        assert self._code.passkey_file is not None, "a short code at Daraja has a passkey"
-        stamp, passkey = readings.stamp(at), self._code.passkey_file.read_text().strip()
-        password = base64.b64encode(f"{self._code.short_code}{passkey}{stamp}".encode()).decode()
-        return {"BusinessShortCode": int(self._code.short_code), "Password": password, "Timestamp": stamp}
-
-    def _initiator(self) -> dict[str, object]:
-        return {"Initiator": self._code.initiator, "SecurityCredential": self._credential()}
-
-    def _credential(self) -> str:
-        """Return the initiator's password, encrypted for the provider."""
-        assert self._code.initiator_password_file is not None, "a short code at Daraja has an initiator"
-        password = self._code.initiator_password_file.read_text().strip()
-        key = x509.load_pem_x509_certificate(self._certificate_now()).public_key()
-        assert isinstance(key, RSAPublicKey), "Daraja's certificate has an RSA key"
-        return base64.b64encode(key.encrypt(password.encode(), padding.PKCS1v15())).decode()
-
-    def _certificate_now(self) -> bytes:
-        where = self._code.certificate or ""
-        with self._certificate_lock:
-            known = self._certificate
-            if known is None or (self._clock() - known[1]).total_seconds() > CERTIFICATE_KEPT_S:
-                known = self._certificate = (self._read_certificate(where), self._clock())
-            return known[0]
-
-    def _read_certificate(self, where: str) -> bytes:
-        """Return the certificate in a file, or at the address where the provider publishes it. Raises Unavailable."""
-        try:
-            if not where.startswith(("http://", "https://")):
-                return Path(where).read_bytes()
-            response = urllib3.request("GET", where, timeout=CERTIFICATE_TIMEOUT_S, retries=False)
-        except (OSError, HTTPError) as error:
-            raise NotTried(f"the certificate of {self._code.name} cannot be read: {error}") from error
-        if response.status != HTTPStatus.OK:
-            raise NotTried(f"the certificate of {self._code.name} was answered with {response.status}")
-        return response.data
 
     def _called_back(self, kind: str) -> dict[str, object]:
         return {"ResultURL": self._callback_url(kind), "QueueTimeOutURL": self._callback_url(kind)}

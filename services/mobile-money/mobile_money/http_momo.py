@@ -18,16 +18,14 @@ from chassis.saga.answers import Accepted, Proven, QueryAnswer, SendAnswer
 from chassis.saga.attempts import Outcome
 from chassis.values.json_text import compact
 from mobile_money import readings
-from mobile_money.codes import Code, Meaning
+from mobile_money.codes import Meaning
 from mobile_money.limiter import Limiter
+from mobile_money.momo_bodies import KIND, STATUS_KIND, end_of
 from mobile_money.port import Capabilities, Page, Payout, Prompt, Refused, Requested, Reversal
-from mobile_money.reports import End
 from mobile_money.short_codes import ShortCode
 from mobile_money.tokens import Tokens
 
 PROVIDER: Final = "momo"
-KIND, STATUS_KIND = "momo", "momo-status"
-"""A status that we have queried is kept as a callback is, of a kind that no path has."""
 COLLECTION, DISBURSEMENT = "/collection", "/disbursement"
 PATHS: Final = {
     Prompt: f"{COLLECTION}/v1_0/requesttopay",
@@ -47,11 +45,6 @@ CAPABILITIES: Final = Capabilities(
     not_found_is_proof=True,
     reversible=True,
 )
-OURS: Final = frozenset(
-    {"NOT_ENOUGH_FUNDS", "NOT_ALLOWED", "NOT_ALLOWED_TARGET_ENVIRONMENT", "INVALID_CALLBACK_URL_HOST"}
-)
-"""Reasons of a failed transfer that are our fault. Of a payment NOT_ENOUGH_FUNDS is the payer's."""
-SUCCESSFUL, FAILED = "SUCCESSFUL", "FAILED"
 
 
 class Momo:
@@ -115,7 +108,7 @@ class Momo:
         raise Unavailable("MoMo has no query by receipt; the request's own status is queried")
 
     def query_balance(self) -> None:
-        raise Unavailable("MoMo tells no balance by callback")
+        raise Unavailable("MoMo sends no balance by callback")
 
     def register(self) -> None:
         """Do nothing: each request names where its callback goes."""
@@ -157,31 +150,3 @@ class Momo:
 
     def _callback_url(self) -> str:
         return f"{str(self._code.callback_url).rstrip('/')}/{self._code.callback_secrets[0]}/{KIND}"
-
-
-def end_of(body: Mapping[str, Any], *, is_payment: bool | None = None) -> End:
-    """Return what a status, or a callback, says. Raises ValueError for one of another form."""
-    status = str(body.get("status", "")).strip().upper()
-    reason = body.get("reason")
-    value = str(reason.get("code", "")) if isinstance(reason, dict) else str(reason or "")
-    own_id = body.get("externalId")
-    is_paid_in = "payer" in body if is_payment is None else is_payment
-    code = Code(meaning=Meaning.UNCERTAIN, reason="pending")
-    receipt = amount = None
-    if status == SUCCESSFUL:
-        code = Code(meaning=Meaning.PAID, reason="paid")
-        receipt = readings.receipt_of(body.get("financialTransactionId"))
-        amount = readings.amount_minor(body.get("amount"))
-    elif status == FAILED:
-        meaning = Meaning.OURS if value in OURS and not is_paid_in else Meaning.REFUSED
-        code = Code(meaning=meaning, reason=value.lower() or "failed")
-    party = body.get("payer") if is_paid_in else body.get("payee")
-    return End(
-        code=code,
-        value=value or status,
-        text="",
-        own_id=None if own_id is None else str(own_id),
-        receipt=receipt,
-        amount_minor=amount,
-        phone=str(party["partyId"]) if isinstance(party, dict) and "partyId" in party else None,
-    )

@@ -25,11 +25,11 @@ from sqlalchemy import Engine
 from chassis.http.problem import Problem
 from chassis.telemetry import metrics
 from chassis.wire.envelope import NewId
-from mobile_money import daraja_bodies, http_momo, raw_callbacks
+from mobile_money import daraja_bodies, momo_bodies, raw_callbacks
 from mobile_money.raw_callbacks import RawCallback
 from mobile_money.short_codes import ShortCode, ShortCodes
 
-KINDS: Final[Mapping[str, tuple[str, ...]]] = {"daraja": daraja_bodies.KINDS, "momo": (http_momo.KIND,)}
+KINDS: Final[Mapping[str, tuple[str, ...]]] = {"daraja": daraja_bodies.KINDS, "momo": (momo_bodies.KIND,)}
 ACCEPTED: Final = {"ResultCode": 0, "ResultDesc": "Accepted"}
 HEADERS_KEPT: Final = ("content-type", "user-agent", "date", "x-forwarded-for")
 STORED_MAX: Final = 500

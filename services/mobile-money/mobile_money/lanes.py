@@ -5,11 +5,9 @@ Our own faults pause a lane: no float, credentials, a product that is not assign
 
 from __future__ import annotations
 
-import enum
 import threading
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -20,12 +18,13 @@ from chassis.http.downstream import NotTried
 from chassis.postgres.statement import Statement
 from chassis.postgres.transient import utc_now
 from chassis.saga import attempt_rows
+from mobile_money.domain import Lane, LaneId
 from mobile_money.tables import metadata
 
 READ_EVERY_S: Final = 1.0
 """A process reads the lanes' states this often."""
 PAUSED_FOR_S: Final = 30.0
-"""How long a send waits that meets a paused lane. Whoever opens the lane wakes it before."""
+"""How long a send waits that meets a paused lane. Opening the lane wakes it before."""
 SEND_PAYOUT: Final = "send_payout"
 NO_FLOAT: Final = "insufficient_float"
 PROVIDER: Final = "provider"
@@ -33,15 +32,6 @@ PROVIDER: Final = "provider"
 
 log = structlog.get_logger()
 
-
-class Lane(enum.StrEnum):
-    """The lanes of one short code."""
-
-    MEMBERS = "MEMBERS"
-    BULK = "BULK"
-
-
-BULK_SAGAS: Final = frozenset({"dividend_payout"})
 
 lanes = Table(
     "lanes",
@@ -70,22 +60,6 @@ WAITING: Final = Statement("""
     WHERE payouts.short_code = %(short_code)s AND payouts.lane = %(name)s AND payouts.state = 'REQUESTED'
         AND awaited_steps.query_at IS NOT NULL
 """)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LaneId:
-    """One lane of one short code."""
-
-    short_code: str
-    name: Lane
-
-    def __str__(self) -> str:
-        return f"{self.short_code}:{self.name}"
-
-
-def lane_of(saga_type: str) -> Lane:
-    """Return the lane of a saga's payouts."""
-    return Lane.BULK if saga_type in BULK_SAGAS else Lane.MEMBERS
 
 
 def open_lanes(wanted: Collection[str], tx: Connection) -> Collection[str]:

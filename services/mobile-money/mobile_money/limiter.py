@@ -121,7 +121,7 @@ class Limiter:
 
 
 class LimiterShares:
-    """A runner that shows this process to the others, and tells the limiters how many there are."""
+    """A runner that shows this process to the others, and sets the share of the limiters."""
 
     def __init__(self, engine: Engine, service: str, instance: str, limiters: Callable[[], list[Limiter]]) -> None:
         self._engine = engine

@@ -24,8 +24,9 @@ from mobile_money.intake import Deciding
 from mobile_money.limiter import LimiterShares
 from mobile_money.measures import MEASURES
 from mobile_money.receipts import EVENTS
-from mobile_money.registry import Providers, providers_of
+from mobile_money.registry import Providers
 from mobile_money.short_codes import ShortCode
+from mobile_money.wiring import providers_of
 
 IN_FLIGHT_MAX: Final = 50_000
 """Events of receipts that Kafka has not acknowledged; later ones stay rows, and are published by a sweep."""
@@ -54,6 +55,8 @@ def with_providers(dependencies: Dependencies, providers_at: Callable[[Iterable[
         tasks=tasks(known, providers, needed, utc_now),
         also_publishes={EVENTS: (ReceiptReceived, DayCloseRequested)},
         measures=MEASURES,
+        # Callbacks are stored while Kafka is unavailable: what a provider sends it may never send again.
+        starts_without=("Kafka",),
     )
 
 

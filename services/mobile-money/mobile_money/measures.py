@@ -69,7 +69,7 @@ MEASURES: Final = (
     ),
     measure(
         "baraza_money_float_minor",
-        "The utility account's balance that the provider told last, without what is reserved, by short code.",
+        "The utility account's balance that the provider showed last, without what is reserved, by short code.",
         ("short_code",),
         text("""
             SELECT short_code, utility_minor - coalesce((

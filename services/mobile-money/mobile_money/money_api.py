@@ -15,8 +15,8 @@ from chassis.http.fields import CANONICAL, Remark, Time
 from chassis.http.json_body import JsonRoute
 from chassis.http.problem import PROBLEM_RESPONSES, Problem
 from mobile_money import lanes, readings, receipts
+from mobile_money.domain import Lane, LaneId
 from mobile_money.intake import Deciding, take_in
-from mobile_money.lanes import Lane, LaneId
 from mobile_money.raw_callbacks import CallbackFate
 from mobile_money.receipts import Arrival, Door, ReceiptState
 
@@ -98,7 +98,7 @@ BY_SAGA = text("SELECT * FROM receipts WHERE saga_id = :saga_id FOR UPDATE")
 
 
 class InDoubt(BaseModel):
-    """Money whose outcome is not known: whose, how much, since when, what was asked, and when it is asked next."""
+    """Money whose outcome is not known: whose, how much, since when, which queries went out, and when the next does."""
 
     saga_id: str
     saga_type: str
@@ -165,6 +165,7 @@ def routes(engine: Engine, needed: Deciding, *, clock: Callable[[], datetime]) -
     _add_reading(router, engine, clock)
     _add_lanes(router, engine, clock)
     _add_receipts(router, engine, needed, clock)
+    _add_entering(router, engine, needed, clock)
     return router
 
 
@@ -200,7 +201,7 @@ def _add_reading(router: APIRouter, engine: Engine, clock: Callable[[], datetime
 
     @router.get("/v1/floats", responses=responses_of())
     def list_floats(_staff: Staff) -> Rows:
-        """Return the balances that the providers have told, and what is reserved of them."""
+        """Return the balances that the providers have shown, and what is reserved of them."""
         with engine.connect() as tx:
             return Rows(rows=[dict(row) for row in tx.execute(FLOATS).mappings()])
 
@@ -261,9 +262,11 @@ def _add_receipts(router: APIRouter, engine: Engine, needed: Deciding, clock: Ca
             )
         return {"saga_id": rows[0].saga_id}
 
+
+def _add_entering(router: APIRouter, engine: Engine, needed: Deciding, clock: Callable[[], datetime]) -> None:
     @router.post("/v1/receipts/{short_code}", status_code=202, responses=responses_of(400, 404, 409, 413, 415))
     def enter_receipt(short_code: ShortCodePath, entry: Entry, caller: Teller) -> dict[str, str]:
-        """Enter a receipt that no door has brought. The provider is asked for it, and only then does it count."""
+        """Enter a receipt that no door has brought. The provider is queried for it, and only then does it count."""
         try:
             code = needed.short_codes.named(short_code)
         except LookupError as error:

@@ -1,6 +1,6 @@
 """Incoming money: one receipt is one credit, whichever doors it comes through. Only what is new here starts a saga.
 
-The primary key decides who was first. Whoever loses is a door beside it, which may confirm what waits for that.
+The primary key decides which door was first. Any later one stands beside it, and may confirm what waits for that.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Door(enum.StrEnum):
 
 
 CONFIRMING: Final = frozenset({Door.PULL, Door.STATEMENT, Door.QUERY})
-"""What the provider answers to us. Whoever knows a path may post to it, and a clerk may err."""
+"""What the provider answers to us. A path may become known to others, and a clerk may err."""
 
 
 class ReceiptState(enum.StrEnum):

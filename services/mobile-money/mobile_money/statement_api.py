@@ -24,7 +24,7 @@ from mobile_money.readings import NAIROBI
 from mobile_money.statements import InvalidStatement
 
 Approver = Annotated[Principal, Depends(require("approver"))]
-ClaimId = Annotated[str, Path(pattern=r"^[0-9A-Z]{26}$")]
+ClaimId = Annotated[str, Path(pattern=r"^[0-9A-HJKMNP-TV-Z]{26}$")]
 
 FILES = text("""
     SELECT id, short_code, account, name, begins_at, ends_at, rows, new_rows, gaps, last_balance_minor, imported_by,

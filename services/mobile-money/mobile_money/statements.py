@@ -100,7 +100,7 @@ class Parsed:
 
     @property
     def closing_minor(self) -> int | None:
-        """The balance at its end; None where neither a row nor a line before the header tells it."""
+        """The balance at its end; None where neither a row nor a line before the header has it."""
         return self.rows[-1].balance_minor if self.rows else self.opening_minor
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from chassis.saga.answers import Proven
 from chassis.saga.attempts import Outcome
 from chassis.saga.triggers import StepRequest
-from mobile_money.lanes import Lane
+from mobile_money.domain import Lane
 from mobile_money.port import Paid
 
 

@@ -20,8 +20,9 @@ from chassis.saga.steps import AwaitedCall, AwaitedStep, Compensation, Handler, 
 from messages.contract import Envelope
 from messages.mobile_money import FloatReleased, ReleaseFloat
 from mobile_money import floats, tables
+from mobile_money.domain import LaneId
 from mobile_money.floats import Floats, Reservation
-from mobile_money.lanes import SEND_PAYOUT, LaneId, open_lanes
+from mobile_money.lanes import SEND_PAYOUT, open_lanes
 from mobile_money.port import Paid, Payout, Prompt, Refused, Reversal
 from mobile_money.registry import Providers
 from mobile_money.sagas import collection, payouts, return_receipt

@@ -36,7 +36,7 @@ SAVE: Final = Statement("""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
-    """A token, and when the next one is asked for."""
+    """A token, and when the next one is fetched."""
 
     value: str
     renew_at: datetime

@@ -1,4 +1,4 @@
-"""Whether a wave of dividends may begin: the gate of a run. Pure. Whoever asked asks again later."""
+"""Whether a wave of dividends may begin: the gate of a run. Pure. A wave that is refused comes again later."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from mobile_money.floats import Float
+from mobile_money.domain import Float, Verdict
 from mobile_money.step_requests import ReserveWave
 
 IN_DOUBT_PER_100_MAX: Final = 1
@@ -32,14 +32,6 @@ class Traffic:
     is_slowed: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """What is decided about a wave; without a reason it may begin."""
-
-    reason: str | None = None
-    detail: str = ""
-
-
 def decide(request: ReserveWave, own: Float, traffic: Traffic, now: datetime) -> Verdict:
     """Return whether the wave may begin.
 
@@ -61,7 +53,7 @@ def decide(request: ReserveWave, own: Float, traffic: Traffic, now: datetime) ->
         return Verdict(reason="silence", detail=f"{traffic.under_way} payouts are under way, and no result comes.")
     # 3.
     if own.free_minor is None:
-        return Verdict(reason="unknown_float", detail="The provider has not told the balance yet.")
+        return Verdict(reason="unknown_float", detail="The provider has not shown the balance yet.")
     needed = request.amount_minor + request.charge_minor + own.members_reserve_minor
     if own.free_minor < needed:
         return Verdict(reason="insufficient_float", detail=f"{own.free_minor} of {needed} cents are free.")

@@ -12,7 +12,7 @@ from chassis.testing.service import types
 from messages.mobile_money import FloatReserved, PayoutFailed, PayoutPaid
 from messages.saga import SagaFenced, StepContradicted
 from mobile_money import floats, lanes
-from mobile_money.lanes import Lane, LaneId
+from mobile_money.domain import Lane, LaneId
 from support.gateway_stub import Answer, GatewayStub
 from support.mobile_money import B2C_PATH, LOST, STATUS_PATH, DarajaBooks, Sending, receipt, result, status
 

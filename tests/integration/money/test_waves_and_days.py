@@ -16,9 +16,8 @@ from messages.mobile_money import BusinessDayDecided, WaveRefused, WaveReserved
 from messages.saga import DividendPayoutFailed
 from mobile_money import day_api, floats, lanes, waves
 from mobile_money.day_api import Closing, report_of
-from mobile_money.floats import Float
+from mobile_money.domain import Float, Lane, LaneId
 from mobile_money.importing import File, import_file
-from mobile_money.lanes import Lane, LaneId
 from mobile_money.statement_api import bounds_of
 from mobile_money.step_requests import ReserveWave
 from mobile_money.waves import Traffic

@@ -8,8 +8,8 @@ from chassis.saga.triggers import SagaTrigger
 from messages.contract import Envelope
 from messages.members import DividendWaveRequested
 from messages.mobile_money import WaveRefused, WaveReserved
+from mobile_money.domain import Verdict
 from mobile_money.step_requests import ReserveWave
-from mobile_money.waves import Verdict
 
 
 def _read(event: DividendWaveRequested, step: str) -> ReserveWave:

@@ -9,12 +9,14 @@ from chassis.saga.triggers import AnySagaTrigger, SagaTrigger
 from messages.contract import Envelope
 from messages.ledger import HoldPlaced
 from messages.mobile_money import FloatRefused, FloatReserved, PayoutFailed, PayoutPaid
-from mobile_money.lanes import lane_of
+from mobile_money.domain import Lane
 from mobile_money.port import Paid, Refused
 from mobile_money.step_requests import ReserveFloat, SendPayout
 from mobile_money.wording import sentence
 
 WITHDRAWAL, LOAN_DISBURSEMENT, DIVIDEND_PAYOUT = "withdrawal", "loan_disbursement", "dividend_payout"
+BULK: Final = frozenset({DIVIDEND_PAYOUT})
+"""Those whose payouts take the lane that members leave them."""
 KEPT: Final = (
     "member_id", "provider", "short_code", "phone", "currency", "amount_minor", "fee_minor", "excise_minor", "source",
     "loan_id", "run_id", "line_id", "wave_saga_id",
@@ -44,7 +46,7 @@ def _paying(event: HoldPlaced | FloatReserved, step: str) -> SendPayout:
         currency=event.currency,
         amount_minor=event.amount_minor,
         source=event.source,
-        lane=lane_of(event.saga_type),
+        lane=Lane.BULK if event.saga_type in BULK else Lane.MEMBERS,
     )
 
 

@@ -139,7 +139,7 @@ def _create_floats() -> None:
     op.create_table(
         "floats",
         sa.Column("short_code", sa.Text(), nullable=False),
-        sa.Column("utility_minor", sa.BigInteger(), nullable=True, comment="null: the provider has not told it"),
+        sa.Column("utility_minor", sa.BigInteger(), nullable=True, comment="null: the provider has not shown it"),
         sa.Column("working_minor", sa.BigInteger(), nullable=True),
         sa.Column("charges_minor", sa.BigInteger(), nullable=True),
         sa.Column("told_at", sa.DateTime(timezone=True), nullable=True, comment="by the provider"),
