@@ -21,6 +21,8 @@ import members.measures
 import members.tables
 import merchant.main
 import merchant.tables
+import mobile_money.measures
+import mobile_money.tables
 import payment.main
 import payment.tables
 import reconciliation.main
@@ -48,6 +50,7 @@ OWN = (
     *members.measures.MEASURES,
     *reconciliation.main.MEASURES,
     *webhook_metrics.MEASURES,
+    *mobile_money.measures.MEASURES,
 )
 """The measures of single services."""
 NAME = re.compile(r"\bbaraza[a-z0-9_:]*\b")
@@ -83,7 +86,15 @@ def test_every_query_names_a_metric_that_exists() -> None:
 
 
 def test_each_saga_is_counted_where_its_requests_are_undecided() -> None:
-    modules = (checkout.tables, ledger.tables, members.tables, merchant.tables, payment.tables, reconciliation.tables)
+    modules = (
+        checkout.tables,
+        ledger.tables,
+        members.tables,
+        merchant.tables,
+        mobile_money.tables,
+        payment.tables,
+        reconciliation.tables,
+    )
     queried = " ".join(str(module.OVERDUE) for module in modules)
     counted = re.findall(r"SELECT '(\w+)', count", queried)
     assert len(counted) == len(set(counted))

@@ -41,6 +41,7 @@ FORMS: Final[Mapping[str, str]] = {
     r"^[a-z][a-z0-9-]{0,39}$": "small letters, digits and -, 40 at most, such as standard",
     r"^[0-9a-f]{64}$": "a hash of 64 hexadecimal digits, as the run shows it",
     r"^KES$": "KES",
+    r"^[A-Z0-9]{6,36}$": "a receipt's number, in capitals and digits, such as SFF6XYBG43",
     r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$": "a ULID, such as 01JCZ3K8T0ABCDEFGHJKMNPQRS",
     r"^[0-9A-HJKMNP-TV-Z]{26}$": "a ULID, such as 01JCZ3K8T0ABCDEFGHJKMNPQRS",
 }

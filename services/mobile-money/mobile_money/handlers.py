@@ -3,5 +3,12 @@
 from __future__ import annotations
 
 from chassis.saga.steps import Handler
+from mobile_money import days, dividends
+from mobile_money.reactions import REACTIONS
+from mobile_money.registry import Providers
+from mobile_money.steps import steps
 
-HANDLERS: tuple[Handler, ...] = ()
+
+def handlers(providers: Providers) -> tuple[Handler, ...]:
+    """Return the service's handlers, which call these providers."""
+    return (*steps(providers), *dividends.handlers(providers), *days.HANDLERS, *REACTIONS)

@@ -1,0 +1,19 @@
+"""All tables of mobile-money: the modules that declare them, imported in one place."""
+
+from __future__ import annotations
+
+from mobile_money import (
+    floats,
+    known,
+    lanes,
+    limiter,
+    raw_callbacks,
+    receipts,
+    statement_tables,
+    tables,
+    tariffs,
+    tokens,
+)
+
+DECLARED_BY = (floats, known, lanes, limiter, raw_callbacks, receipts, statement_tables, tables, tariffs, tokens)
+metadata = tables.metadata
