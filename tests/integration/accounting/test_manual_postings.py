@@ -207,7 +207,9 @@ def test_a_proposal_that_is_sent_again_is_one_proposal(office: Office) -> None:
     first = office.propose(FUNDING, "sacco:working:600000:KES", 1, key=key)
     assert office.propose(FUNDING, "sacco:working:600000:KES", 1, key=key) == first
     office.propose(FUNDING, "sacco:working:600000:KES", 2, key=key, status=422)
-    assert office.propose(FUNDING, "sacco:working:600000:KES", 1, key=key, by="ben")["posting_id"] != first["posting_id"]
+    assert (
+        office.propose(FUNDING, "sacco:working:600000:KES", 1, key=key, by="ben")["posting_id"] != first["posting_id"]
+    )
 
 
 ODD = (
