@@ -18,9 +18,18 @@ from chassis.saga.triggers import AnySagaTrigger, StepKey
 from ledger.model.business_days import MEASURE_DAY, DayMeasurement, MeasureDay
 from ledger.model.members import OPEN_MEMBER_ACCOUNTS, OpenMemberAccounts, accounts_of
 from ledger.model.payment_books import Source
-from ledger.model.payouts import PLACE_HOLD, PayoutState, held_payout
+from ledger.model.payouts import PLACE_HOLD, held_payout
 from ledger.model.receipts import HOLD_RETURN, state_before_return
-from ledger.model.sacco_books import Done, Needs, Outcome, ReceiptState, SaccoBooks, SaccoRequest, reversed_entries
+from ledger.model.sacco_books import (
+    Done,
+    Needs,
+    Outcome,
+    PayoutState,
+    ReceiptState,
+    SaccoBooks,
+    SaccoRequest,
+    reversed_entries,
+)
 from ledger.model.transfers import NotBooked, reference_of
 from ledger.store import sacco_books
 from ledger.store.accounts import new_account, open_accounts

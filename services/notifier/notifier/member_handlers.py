@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 from sqlalchemy import Connection
 
 from chassis.saga.steps import Handler, Reaction, Step
+from chassis.saga.triggers import AnySagaTrigger
 from messages.contract import Envelope
 from messages.members import DividendPayoutReleased, LoanApproved, MemberRegistered, WithdrawalRequested
 from messages.saga import DividendPayoutFailed, LoanDisbursementFailed, WithdrawalFailed
@@ -23,7 +24,7 @@ from notifier.store import texts
 from notifier.store.texts import Registered
 
 Failed: TypeAlias = WithdrawalFailed | LoanDisbursementFailed | DividendPayoutFailed
-TRIGGERS: Final = (*receipts.NOTIFYING, *payouts.NOTIFYING, loan_repayment.NOTIFYING)
+TRIGGERS: Final[tuple[AnySagaTrigger, ...]] = (*receipts.NOTIFYING, *payouts.NOTIFYING, loan_repayment.NOTIFYING)
 BEGINNINGS: Final[tuple[tuple[type[Any], str, Callable[[Any], TextSubject]], ...]] = (
     (WithdrawalRequested, "withdrawal", payouts.withdrawal_subject),
     (LoanApproved, "loan_disbursement", payouts.loan_subject),

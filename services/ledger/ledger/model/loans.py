@@ -193,7 +193,7 @@ class Loan:
         """Return the loan with a further payment, and what changes of the parts of any that are booked."""
         payments = (*self.payments, payment)
         loan = replace(self, payments=payments)
-        last_at = max(each.value_at for each in (*payments, *self.disbursements))
+        last_at = max([each.value_at for each in payments] + [each.value_at for each in self.disbursements])
         owed = loan.owed_at(last_at)
         changes = tuple(
             Change(payment=each, parts=owed.parts[each.number])

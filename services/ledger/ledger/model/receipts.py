@@ -64,15 +64,15 @@ class OfReceipt(SaccoRequest):
     receipt_saga_id: str
 
     @property
-    def key(self) -> ReceiptKey:
+    def receipt_key(self) -> ReceiptKey:
         """What names the receipt."""
         return ReceiptKey(provider=self.provider, short_code=self.short_code, receipt=self.receipt)
 
     def recorded(self, books: SaccoBooks) -> Receipt:
         """Return the receipt as it is recorded. Raises NotBooked where it is another one."""
         found = books.receipt(self.receipt_saga_id)
-        if (found.key, found.currency, found.amount_minor) != (self.key, self.currency, self.amount_minor):
-            wanted = f"{self.key} of {self.amount_minor} {self.currency}"
+        if (found.key, found.currency, found.amount_minor) != (self.receipt_key, self.currency, self.amount_minor):
+            wanted = f"{self.receipt_key} of {self.amount_minor} {self.currency}"
             raise NotBooked(f"Saga {self.receipt_saga_id} has recorded {found}, not {wanted}; see who sent it.")
         return found
 
@@ -86,12 +86,12 @@ class RecordReceipt(OfReceipt):
         return Needs(
             own=(reference_of(self.saga_id, self.step),),
             paths=(path("utility", self.currency, self.short_code), path("unallocated", self.currency)),
-            receipt_keys=(self.key,),
+            receipt_keys=(self.receipt_key,),
         )
 
     def book(self, books: SaccoBooks) -> Outcome:
         """Book it at its value date. Raises NotBooked where another saga has recorded it."""
-        known = books.receipt_of(self.key)
+        known = books.receipt_of(self.receipt_key)
         if known is not None and known.saga_id != self.saga_id:
             raise NotBooked(f"Receipt {self.receipt} of {self.short_code} is recorded by saga {known.saga_id} already.")
         entries = entries_of("received", {"amount": self.amount_minor}, self.currency, {"utility": self.short_code})

@@ -18,12 +18,12 @@ MICROSECOND: Final = timedelta(microseconds=1)
 """A day ends before the first instant of the next one."""
 
 UNALLOCATED = text("""
-    SELECT count(*) AS count, coalesce(sum(amount_minor), 0) AS total, min(completed_at) AS since
+    SELECT count(*) AS number, coalesce(sum(amount_minor), 0) AS total, min(completed_at) AS since
     FROM receipt_books
     WHERE short_code = :short_code AND currency = :currency AND state = 'UNALLOCATED' AND completed_at < :until
 """)
 IN_TRANSIT = text("""
-    SELECT count(*) AS count, coalesce(sum(amount_minor), 0) AS total, min(held_at) AS since
+    SELECT count(*) AS number, coalesce(sum(amount_minor), 0) AS total, min(held_at) AS since
     FROM (
         SELECT amount_minor, held_at FROM payout_books
         WHERE short_code = :short_code AND currency = :currency AND state = 'HELD' AND held_at < :until
@@ -50,10 +50,10 @@ def measure(request: MeasureDay, tx: Connection) -> DayMeasurement:
         working_minor=working,
         charges_minor=charges,
         unallocated_minor=int(unallocated.total),
-        unallocated=unallocated.count,
+        unallocated=unallocated.number,
         unallocated_since=unallocated.since,
         in_transit_minor=int(in_transit.total),
-        in_transit=in_transit.count,
+        in_transit=in_transit.number,
         in_transit_since=in_transit.since,
     )
 
