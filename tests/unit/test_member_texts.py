@@ -28,7 +28,7 @@ FIELDS = {"receipt": "SAB1234567", "amount": str(LARGEST), "fee": str(LARGEST), 
 @pytest.mark.parametrize("language", Language)
 @pytest.mark.parametrize("kind", TextKind)
 def test_a_text_fits_two_parts_and_is_of_plain_letters(kind: TextKind, language: Language) -> None:
-    allocated = Allocated(parts=[(part, LARGEST) for part in list(PARTS)[:4]], balance=LARGEST)
+    allocated = Allocated(split=[(part, LARGEST) for part in list(PARTS)[:4]], balance=LARGEST)
     notice = Notice(saga_id="s", member_id="M1", kind=kind, fields=FIELDS, allocated=allocated)
     body = written(notice, Contact(member_id="M1", phone="254712345678", language=language)).body
     assert len(body) < LENGTH_MAX, "nothing of it is cut"

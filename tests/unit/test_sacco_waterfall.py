@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from ledger.model.loans import (
-    NO_PARTS,
+    NO_SPLIT,
     Disbursement,
     InvalidOrder,
     Loan,
@@ -33,9 +33,9 @@ def a_loan(principal_minor: int = 1_000_000, **terms: int) -> Loan:
 
 
 def pay(loan: Loan, amount_minor: int, at: datetime, order: tuple[LoanPart, ...] = ORDER) -> Loan:
-    parts = loan.divided(amount_minor, at, order)
+    split = loan.divided(amount_minor, at, order)
     payment = LoanPayment(
-        loan_id="LN1", number=len(loan.payments) + 1, saga_id="s", value_at=at, parts=parts, order=order,
+        loan_id="LN1", number=len(loan.payments) + 1, saga_id="s", value_at=at, split=split, order=order,
         policy="default", policy_version=1,
     )  # fmt: skip
     return loan.paid(payment)[0]
@@ -77,10 +77,10 @@ def test_the_parts_of_an_allocation_sum_to_the_amount_or_nothing_is_allocated(se
     assert sum(each.amount_minor for each in found.allocations) == amount_minor
     assert all(each.amount_minor > 0 for each in found.allocations)
     assert parts_of(found.allocations) == dict(found.loans)
-    for loan_id, parts in found.loans:
+    for loan_id, split in found.loans:
         owed = loans[loan_id].owed_at(at)
-        assert parts.interest_minor <= owed.interest_minor
-        assert parts.principal_minor <= owed.principal_minor
+        assert split.interest_minor <= owed.interest_minor
+        assert split.principal_minor <= owed.principal_minor
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -97,12 +97,12 @@ def test_whatever_the_order_of_booking_the_booked_parts_are_those_of_the_value_d
     for at, amount_minor in payments:
         known_late = pay(known_late, amount_minor, at)
         owed = known_late.owed_at(max(each.value_at for each in known_late.payments))
-        assert {each.number: each.parts for each in known_late.payments} == dict(owed.parts)
+        assert {each.number: each.split for each in known_late.payments} == dict(owed.split)
         assert known_late.principal_left_minor == owed.principal_minor >= 0
     if in_time.state is not LoanState.PAID:
         # The loan took all of every payment, so each has the parts that it would have had if all had been known.
-        assert {each.value_at: each.parts for each in known_late.payments} == {
-            each.value_at: each.parts for each in in_time.payments
+        assert {each.value_at: each.split for each in known_late.payments} == {
+            each.value_at: each.split for each in in_time.payments
         }
     else:
         assert known_late.state is LoanState.PAID
@@ -146,8 +146,8 @@ def test_a_loan_that_is_paid_in_time_has_no_penalty_and_ends_with_its_term() -> 
         at = datetime(2026, month, 1, 12, tzinfo=UTC)
         loan = pay(loan, 10_000 + (300 if month == 2 else 0), at)
     assert loan.state is LoanState.PAID
-    assert [each.parts.fees_minor for each in loan.payments] == [300, *[0] * 9]
-    assert sum(each.parts.penalties_minor for each in loan.payments) == 0
+    assert [each.split.fees_minor for each in loan.payments] == [300, *[0] * 9]
+    assert sum(each.split.penalties_minor for each in loan.payments) == 0
 
 
 def test_the_fee_is_due_with_the_first_instalment_or_with_the_last_of_the_principal() -> None:
@@ -161,7 +161,7 @@ def test_the_fee_is_due_with_the_first_instalment_or_with_the_last_of_the_princi
 
 def test_a_loan_that_was_not_paid_out_takes_nothing() -> None:
     terms = a_loan().terms
-    assert Loan(terms=terms).divided(1_000, START, ORDER) == NO_PARTS
+    assert Loan(terms=terms).divided(1_000, START, ORDER) == NO_SPLIT
 
 
 def test_an_order_that_leaves_a_part_out_is_refused() -> None:

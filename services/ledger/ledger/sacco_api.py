@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Path, Query
@@ -20,7 +20,7 @@ from chassis.http.fields import Time
 from chassis.http.json_body import JsonRoute
 from chassis.http.problem import PROBLEM_RESPONSES, FieldError, Problem, invalid
 from chassis.wire.envelope import TIME_MAX, TIME_MIN
-from ledger.model.loans import Loan, LoanState, Parts
+from ledger.model.loans import Loan, LoanState, Split
 from ledger.model.paging import PAGE_MAX
 from ledger.model.sacco_books import PayoutState, ReceiptKey, ReceiptState, path
 from ledger.store import loan_books, sacco_reading
@@ -28,6 +28,8 @@ from ledger.store import loan_books, sacco_reading
 MEMBER: Final = "member"
 STAFF: Final = ("teller", "treasury", "finance", "approver", "support", "operator")
 NEWEST: Final = 2**63 - 1
+ORDINAL_MAX: Final = 2**15 - 1
+MICROSECOND: Final = timedelta(microseconds=1)
 FIRST: Final = (TIME_MIN, "")
 RESPONSES: dict[int | str, dict[str, Any]] = {
     status: PROBLEM_RESPONSES[status] for status in (400, 401, 403, 422, 500, 503)
@@ -46,11 +48,11 @@ Staff = Annotated[Principal, Depends(require(*STAFF))]
 Reader = Annotated[Principal, Depends(require(MEMBER, *STAFF))]
 Amount = Annotated[str, Field(description="Minor units, as a decimal text.")]
 Instant = Annotated[Time, AfterValidator(_in_range)]
-Name = Annotated[str, Path(max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
-ShortCode = Annotated[str, Query(max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
+Name = Annotated[str, Path(max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$")]
+ShortCode = Annotated[str, Query(max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$")]
 MemberId = Annotated[str, Path(pattern=r"^[A-Z0-9]{3,16}$")]
 LoanId = Annotated[str, Path(pattern=r"^LN[0-9]{1,30}$")]
-Cursor = Annotated[str | None, Query(max_length=96, pattern=r"^[0-9A-Za-z:.+-]+$")]
+Cursor = Annotated[str | None, Query(max_length=96, pattern=r"^[0-9A-Za-z_-]+$")]
 Limit = Annotated[int, Query(ge=1, le=PAGE_MAX)]
 AccountCode = Literal["fosa", "deposits", "shares", "dividends_payable", "member_receivable"]
 
@@ -119,7 +121,7 @@ class LoanPaymentAnswer(BaseModel):
     value_at: datetime
     policy: str
     policy_version: int
-    parts: PartsAnswer
+    split: PartsAnswer
 
 
 class LoanAnswer(BaseModel):
@@ -185,6 +187,7 @@ def routes(engine: Engine, clock: Callable[[], datetime]) -> APIRouter:
     _add_payouts(router, engine)
     _add_loans(router, engine, clock)
     _add_members(router, engine, clock)
+    _add_statements(router, engine)
     return router
 
 
@@ -249,18 +252,16 @@ def _add_members(router: APIRouter, engine: Engine, clock: Callable[[], datetime
     def get_member(member_id: MemberId, caller: Reader) -> MemberAnswer:
         """Return a member's accounts and loans."""
         with _reading(engine) as tx:
-            accounts = sacco_reading.accounts_of_member(member_id, tx) if _may_read(caller, member_id) else []
-            loans = loan_books.find(sacco_reading.loans_of_member(member_id, tx), tx) if accounts else {}
-        if not accounts:
-            raise Problem(status=404, detail=f"No member {member_id} has accounts here.")
+            accounts = _accounts_of(member_id, caller, tx)
+            loans = loan_books.find(sacco_reading.loans_of_member(member_id, tx), tx)
         return MemberAnswer(
             member_id=member_id,
-            accounts=[
-                MemberAccount(**{**row._mapping, "balance": _own_side(row.code, row.credit)}) for row in accounts
-            ],
+            accounts=[_account(row) for row in accounts],
             loans=[_loan(each, clock()) for _, each in sorted(loans.items())],
         )
 
+
+def _add_statements(router: APIRouter, engine: Engine) -> None:
     @router.get("/v1/members/{member_id}/statement", responses=FINDING)
     def get_statement(
         member_id: MemberId,
@@ -273,19 +274,26 @@ def _add_members(router: APIRouter, engine: Engine, clock: Callable[[], datetime
         limit: Limit = 100,
     ) -> StatementPage:
         """Return the lines of a member's account that were booked in a range of time, the newest first."""
-        named = path(account, currency, member_id)
+        named, before = path(account, currency, member_id), _before(cursor)
         with _reading(engine) as tx:
-            is_known = _may_read(caller, member_id) and any(
-                row.account == named for row in sacco_reading.accounts_of_member(member_id, tx)
-            )
-            if not is_known:
-                raise Problem(status=404, detail=f"No member {member_id} has an account {named} here.")
-            found = sacco_reading.member_statement(
-                named, tx, since=since, until=until, before=_before(cursor), count=limit + 1
-            )
+            if named not in [row.account for row in _accounts_of(member_id, caller, tx)]:
+                raise _no_member(member_id)
+            found = sacco_reading.member_statement(named, tx, since=since, until=until, before=before, count=limit + 1)
         shown = found[:limit]
-        last = None if len(found) <= limit else f"{shown[-1].transfer_id}:{shown[-1].ordinal}"
+        last = None if len(found) <= limit else f"{shown[-1].transfer_id}_{shown[-1].ordinal}"
         return StatementPage(account=named, lines=[_line(account, row) for row in shown], next_cursor=last)
+
+
+def _accounts_of(member_id: str, caller: Principal, tx: Connection) -> list[Any]:
+    """Return a member's accounts. Raises the 404 of a member who has none, or is another one than the caller."""
+    found = sacco_reading.accounts_of_member(member_id, tx) if _may_read(caller, member_id) else []
+    if not found:
+        raise _no_member(member_id)
+    return found
+
+
+def _no_member(member_id: str) -> Problem:
+    return Problem(status=404, detail=f"No member {member_id} has such an account here.")
 
 
 @contextmanager
@@ -308,12 +316,12 @@ def _account(row: Any) -> MemberAccount:
     return MemberAccount(**{**row._mapping, "balance": _own_side(row.code, row.credit)})
 
 
-def _parts(parts: Parts) -> PartsAnswer:
+def _split(split: Split) -> PartsAnswer:
     return PartsAnswer(
-        penalties=str(parts.penalties_minor),
-        fees=str(parts.fees_minor),
-        interest=str(parts.interest_minor),
-        principal=str(parts.principal_minor),
+        penalties=str(split.penalties_minor),
+        fees=str(split.fees_minor),
+        interest=str(split.interest_minor),
+        principal=str(split.principal_minor),
     )
 
 
@@ -343,7 +351,7 @@ def _loan(loan: Loan, at: datetime) -> LoanAnswer:
                 value_at=each.value_at,
                 policy=each.policy,
                 policy_version=each.policy_version,
-                parts=_parts(each.parts),
+                split=_split(each.split),
             )
             for each in loan.payments
         ],
@@ -368,29 +376,25 @@ def _line(code: str, row: Any) -> StatementLine:
 
 
 def _cursor(at: datetime, saga_id: str) -> str:
-    return f"{at.isoformat()}:{saga_id}"
+    return f"{(at - TIME_MIN) // MICROSECOND}_{saga_id}"
 
 
 def _after(cursor: str | None) -> tuple[datetime, str]:
     """Return the row after which a page begins. Raises the 422 of a cursor that no page has returned."""
     if cursor is None:
         return FIRST
-    at, _, saga_id = cursor.rpartition(":")
-    try:
-        found = datetime.fromisoformat(at)
-    except ValueError:
-        raise _odd_cursor() from None
-    if found.tzinfo is None or not TIME_MIN <= found <= TIME_MAX:
+    micros, _, saga_id = cursor.partition("_")
+    if not micros.isdecimal() or not saga_id or int(micros) > (TIME_MAX - TIME_MIN) // MICROSECOND:
         raise _odd_cursor()
-    return found, saga_id
+    return TIME_MIN + int(micros) * MICROSECOND, saga_id
 
 
 def _before(cursor: str | None) -> tuple[int, int]:
     """Return the entry before which a page begins. Raises the 422 of a cursor that no page has returned."""
     if cursor is None:
         return NEWEST, 0
-    id_, _, ordinal = cursor.partition(":")
-    if not (id_.isdecimal() and ordinal.isdecimal()) or int(id_) > NEWEST or int(ordinal) > 2**15 - 1:
+    id_, _, ordinal = cursor.partition("_")
+    if not (id_.isdecimal() and ordinal.isdecimal()) or int(id_) > NEWEST or int(ordinal) > ORDINAL_MAX:
         raise _odd_cursor()
     return int(id_), int(ordinal)
 

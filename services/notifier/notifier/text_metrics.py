@@ -24,7 +24,7 @@ MEASURES: Final = (
     ),
     measure(
         "baraza_texts_given_up",
-        "Texts of the last day that were given up after the last attempt.",
+        "Texts of the last day whose attempts are exhausted.",
         (),
         GIVEN_UP_COUNT,
         age_max_s=60,

@@ -83,7 +83,7 @@ def test_a_loan_is_read_with_what_is_owed_at_a_value_date(read: Reader, sacco: S
     found = read.get(f"/v1/loans/{loan.loan_id}", "finance", at=nairobi(21).isoformat())
     assert (found["state"], found["principal"], found["disbursed"]) == ("ACTIVE", "1000000", "1000000")
     assert found["owed"] == {"penalties": "0", "fees": "0", "interest": "9500", "principal": "950000"}
-    assert [each["parts"]["interest"] for each in found["payments"]] == ["10000"]
+    assert [each["split"]["interest"] for each in found["payments"]] == ["10000"]
     read.get("/v1/loans/LN404404404404", status=404)
 
 
@@ -137,7 +137,7 @@ def test_what_is_for_staff_is_for_nobody_else(read: Reader, path: str, role: str
     read.get(path, role, status=403)
 
 
-@pytest.mark.parametrize("cursor", ["1", "x:y", "2026-01-01:z", "2026-01-01T00:00:00:z", "99999999999999999999:1"])
+@pytest.mark.parametrize("cursor", ["1", "x_y", "9_", "99999999999999999999_1"])
 def test_a_cursor_of_no_page_is_refused(read: Reader, sacco: SaccoUnderTest, cursor: str) -> None:
     read.get("/v1/receipts", short_code="1", cursor=cursor, status=422)
     read.get(f"/v1/members/{sacco.member_id}/statement", cursor=cursor, status=422)

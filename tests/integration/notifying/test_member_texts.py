@@ -50,7 +50,7 @@ MONEY = {"member_id": MEMBER, "currency": "KES", "amount_minor": 50_000}
 
 @dataclass(slots=True)
 class Unwilling:
-    """A provider of texts that takes none until it is told to."""
+    """A provider of texts that refuses the first ones."""
 
     failures: int
     keys: list[str] = field(default_factory=list)

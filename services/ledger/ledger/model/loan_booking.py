@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from ledger.model.loans import NO_PARTS, Change, Loan, LoanPart, LoanPayment, LoanState, Parts
+from ledger.model.loans import NO_SPLIT, Change, Loan, LoanPart, LoanPayment, LoanState, Split
 from ledger.model.payment_books import Source
 from ledger.model.sacco_books import SaccoBooks, path, summed
 from ledger.model.transfers import Entry, NotBooked
@@ -16,16 +16,16 @@ CORRECTED: Final = ":corrected"
 """The reference of what a late payment corrects is the step's with this behind it."""
 
 
-def takes(books: SaccoBooks, loan_id: str, amount_minor: int, at: datetime, order: Sequence[LoanPart]) -> Parts:
+def takes(books: SaccoBooks, loan_id: str, amount_minor: int, at: datetime, order: Sequence[LoanPart]) -> Split:
     """Return what a loan takes of an amount at a value date: nothing of it where it is not known or not paid out."""
     loan = books.loans.get(loan_id)
-    return NO_PARTS if loan is None else loan.divided(amount_minor, at, order)
+    return NO_SPLIT if loan is None else loan.divided(amount_minor, at, order)
 
 
 def book_payments(
     books: SaccoBooks,
     source: Source,
-    payments: Mapping[str, Parts],
+    payments: Mapping[str, Split],
     *,
     value_at: datetime,
     order: Sequence[LoanPart],
@@ -37,7 +37,7 @@ def book_payments(
     The caller books the payments themselves afterwards: a loan is never below zero in between.
     """
     entries: list[Entry] = []
-    for loan_id, parts in payments.items():
+    for loan_id, split in payments.items():
         loan = books.loans.get(loan_id)
         if loan is None:
             raise NotBooked(f"Loan {loan_id} is unknown here; its place_hold comes first.")
@@ -46,7 +46,7 @@ def book_payments(
             number=len(loan.payments) + 1,
             saga_id=source.saga_id,
             value_at=value_at,
-            parts=parts,
+            split=split,
             order=tuple(order),
             policy=policy,
             policy_version=policy_version,
@@ -59,7 +59,7 @@ def book_payments(
         books.book(source, entries, suffix=CORRECTED)
 
 
-def loan_balance(books: SaccoBooks, loans: Mapping[str, Parts]) -> int | None:
+def loan_balance(books: SaccoBooks, loans: Mapping[str, Split]) -> int | None:
     """Return what is left of the principal of the loans that were paid; None where none was."""
     if not loans:
         return None
@@ -85,9 +85,9 @@ def is_closed(loan: Loan | None) -> bool:
 
 def _corrected(loan: Loan, change: Change) -> list[Entry]:
     """Return the entries that bring a payment's parts to what they are now; what the loan no longer takes is saved."""
-    terms, before = loan.terms, change.payment.parts.by_part
+    terms, before = loan.terms, change.payment.split.by_part
     entries = [
-        Entry(_path(part, loan), before[part] - after, terms.currency) for part, after in change.parts.by_part.items()
+        Entry(_path(part, loan), before[part] - after, terms.currency) for part, after in change.split.by_part.items()
     ]
     entries.append(Entry(path("fosa", terms.currency, terms.member_id), -change.excess_minor, terms.currency))
     return entries

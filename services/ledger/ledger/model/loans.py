@@ -83,7 +83,7 @@ class Disbursement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
+class Split:
     """How an amount is divided among the parts of a loan."""
 
     penalties_minor: int = 0
@@ -107,7 +107,7 @@ class Parts:
         }
 
 
-NO_PARTS: Final = Parts()
+NO_SPLIT: Final = Split()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +118,7 @@ class LoanPayment:
     number: int
     saga_id: str
     value_at: datetime
-    parts: Parts
+    split: Split
     order: tuple[LoanPart, ...]
     policy: str
     policy_version: int
@@ -126,13 +126,13 @@ class LoanPayment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owed:
-    """What is owed of a loan at a value date; ``parts`` are those of each payment up to it, by number."""
+    """What is owed of a loan at a value date; ``split`` are the parts of each payment up to it, by number."""
 
     penalties_minor: int
     fees_minor: int
     interest_minor: int
     principal_minor: int
-    parts: Mapping[int, Parts]
+    split: Mapping[int, Split]
 
     @property
     def total_minor(self) -> int:
@@ -145,12 +145,12 @@ class Change:
     """What a payment's parts are instead of those that are booked. ``excess_minor`` the loan no longer takes."""
 
     payment: LoanPayment
-    parts: Parts
+    split: Split
 
     @property
     def excess_minor(self) -> int:
         """What goes to the member's savings instead."""
-        return self.payment.parts.total_minor - self.parts.total_minor
+        return self.payment.split.total_minor - self.split.total_minor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,13 +171,13 @@ class Loan:
     @property
     def principal_left_minor(self) -> int:
         """What was paid out and is not repaid, as it is booked."""
-        return self.disbursed_minor - sum(each.parts.principal_minor for each in self.payments)
+        return self.disbursed_minor - sum(each.split.principal_minor for each in self.payments)
 
     def owed_at(self, at: datetime) -> Owed:
         """Return what is owed at a value date, of what is known now."""
         return _Replay(self).run(at)
 
-    def divided(self, amount_minor: int, at: datetime, order: Sequence[LoanPart]) -> Parts:
+    def divided(self, amount_minor: int, at: datetime, order: Sequence[LoanPart]) -> Split:
         """Return what the loan takes of an amount at a value date. Raises InvalidOrder."""
         replay = _Replay(self)
         replay.run(at)
@@ -196,12 +196,12 @@ class Loan:
         last_at = max([each.value_at for each in payments] + [each.value_at for each in self.disbursements])
         owed = loan.owed_at(last_at)
         changes = tuple(
-            Change(payment=each, parts=owed.parts[each.number])
+            Change(payment=each, split=owed.split[each.number])
             for each in payments
-            if owed.parts[each.number] != each.parts
+            if owed.split[each.number] != each.split
         )
-        changed = {each.payment.number: each.parts for each in changes}
-        booked = tuple(replace(each, parts=changed.get(each.number, each.parts)) for each in payments)
+        changed = {each.payment.number: each.split for each in changes}
+        booked = tuple(replace(each, split=changed.get(each.number, each.split)) for each in payments)
         is_paid = self.state is not LoanState.DISBURSING and owed.total_minor == 0
         state = LoanState.PAID if is_paid else self.state
         return replace(loan, payments=booked, state=state), changes
@@ -236,7 +236,7 @@ class _Replay:
         until = day_of(at, SACCO.zone)
         months = self._months(until)
         boundary = next(months, None)
-        parts: dict[int, Parts] = {}
+        split: dict[int, Split] = {}
         for event in self._events(at):
             day = day_of(event.value_at, SACCO.zone)
             while boundary is not None and boundary[1] <= day:
@@ -246,7 +246,7 @@ class _Replay:
             if isinstance(event, Disbursement):
                 self._principal += event.amount_minor
             else:
-                parts[event.number] = self.take(event.parts.total_minor, event.order)
+                split[event.number] = self.take(event.split.total_minor, event.order)
         while boundary is not None:
             self._pass(*boundary)
             boundary = next(months, None)
@@ -256,10 +256,10 @@ class _Replay:
             fees_minor=self._fees if self._is_fee_due else 0,
             interest_minor=self._interest_units // INTEREST_UNITS,
             principal_minor=self._principal,
-            parts=parts,
+            split=split,
         )
 
-    def take(self, amount_minor: int, order: Sequence[LoanPart]) -> Parts:
+    def take(self, amount_minor: int, order: Sequence[LoanPart]) -> Split:
         """Return what an amount pays now, and take it off."""
         paid = dict.fromkeys(LoanPart, 0)
         for part in (*order, LoanPart.FEES):
@@ -267,7 +267,7 @@ class _Replay:
             self._pay(part, taken)
             paid[part] += taken
             amount_minor -= taken
-        return Parts(
+        return Split(
             penalties_minor=paid[LoanPart.PENALTIES],
             fees_minor=paid[LoanPart.FEES],
             interest_minor=paid[LoanPart.INTEREST],

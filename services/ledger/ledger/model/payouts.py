@@ -228,15 +228,15 @@ class PostRepayment(SaccoRequest):
         loan = books.loans.get(self.loan_id)
         if loan is not None and loan.terms.member_id != self.member_id:
             raise NotBooked(f"Loan {self.loan_id} is of {loan.terms.member_id}, not of {self.member_id}.")
-        parts = takes(books, self.loan_id, self.amount_minor, self.value_at, self.loan_order)
-        if is_closed(loan) or parts.total_minor == 0:
+        split = takes(books, self.loan_id, self.amount_minor, self.value_at, self.loan_order)
+        if is_closed(loan) or split.total_minor == 0:
             return Rejected(reason=LOAN_CLOSED, detail=f"Nothing is owed of loan {self.loan_id}.")
         available = books.balance(path("fosa", self.currency, self.member_id)).available
         if available < self.amount_minor:
             detail = f"{available} are available and {self.amount_minor} were to be repaid."
             return Rejected(reason="insufficient_funds", detail=detail)
-        allocations = of_loan(self.loan_id, parts)
-        if rest := self.amount_minor - parts.total_minor:
+        allocations = of_loan(self.loan_id, split)
+        if rest := self.amount_minor - split.total_minor:
             savings = Allocation(kind=TargetKind.SAVINGS.value, owner=self.member_id, amount_minor=rest)
             allocations.append(savings)
         return self._post(books, allocations)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ledger.model.loans import NO_PARTS, LoanPart, Parts
+from ledger.model.loans import NO_SPLIT, LoanPart, Split
 
 
 class TargetKind(enum.StrEnum):
@@ -62,7 +62,7 @@ class Allocated:
     """Where all of an amount goes, and what each loan takes of it."""
 
     allocations: tuple[Allocation, ...]
-    loans: tuple[tuple[str, Parts], ...]
+    loans: tuple[tuple[str, Split], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,7 @@ def allocate(
     amount_minor: int,
     targets: Sequence[Target],
     *,
-    takes: Callable[[str, int], Parts],
+    takes: Callable[[str, int], Split],
     is_open: Callable[[Target], bool],
 ) -> Allocated | NotAllocated:
     """Return where an amount goes. ``takes`` is what a loan takes of an amount, ``is_open`` whether an account is.
@@ -86,7 +86,7 @@ def allocate(
     """
     rest = amount_minor
     allocations: list[Allocation] = []
-    loans: dict[str, Parts] = {}
+    loans: dict[str, Split] = {}
     for target in targets:
         offered = rest if target.limit_minor is None else min(rest, target.limit_minor)
         if offered <= 0 or not is_open(target):
@@ -94,25 +94,25 @@ def allocate(
         if target.kind is not TargetKind.LOAN:
             allocations.append(Allocation(kind=target.kind.value, owner=target.owner, amount_minor=offered))
             rest -= offered
-        elif target.owner not in loans and (parts := takes(target.owner, offered)) != NO_PARTS:
-            loans[target.owner] = parts
-            allocations += of_loan(target.owner, parts)
-            rest -= parts.total_minor
+        elif target.owner not in loans and (split := takes(target.owner, offered)) != NO_SPLIT:
+            loans[target.owner] = split
+            allocations += of_loan(target.owner, split)
+            rest -= split.total_minor
     if rest:
         return NotAllocated(reason=_reason(targets, has_taken=bool(allocations)))
     return Allocated(allocations=tuple(allocations), loans=tuple(loans.items()))
 
 
-def of_loan(loan_id: str, parts: Parts) -> list[Allocation]:
+def of_loan(loan_id: str, split: Split) -> list[Allocation]:
     """Return the parts of a loan that are not zero, as allocations."""
     return [
         Allocation(kind=part.value, owner=loan_id, amount_minor=amount_minor)
-        for part, amount_minor in parts.by_part.items()
+        for part, amount_minor in split.by_part.items()
         if amount_minor
     ]
 
 
-def parts_of(allocations: Iterable[Allocation]) -> dict[str, Parts]:
+def parts_of(allocations: Iterable[Allocation]) -> dict[str, Split]:
     """Return by loan what allocations say it takes."""
     found: dict[str, dict[str, int]] = {}
     for each in allocations:
@@ -120,7 +120,7 @@ def parts_of(allocations: Iterable[Allocation]) -> dict[str, Parts]:
             amounts = found.setdefault(each.owner, {})
             amounts[each.kind] = amounts.get(each.kind, 0) + each.amount_minor
     return {
-        loan_id: Parts(
+        loan_id: Split(
             penalties_minor=amounts.get(LoanPart.PENALTIES, 0),
             fees_minor=amounts.get(LoanPart.FEES, 0),
             interest_minor=amounts.get(LoanPart.INTEREST, 0),

@@ -114,9 +114,9 @@ def payout_fields(event: OfPayout, step: str) -> PayoutFields:
     }
 
 
-def order_of(parts: Sequence[str]) -> tuple[LoanPart, ...]:
+def order_of(split: Sequence[str]) -> tuple[LoanPart, ...]:
     """Return a policy's order of a loan's parts. Raises ValueError for a part that is none."""
-    return tuple(LoanPart(each) for each in parts)
+    return tuple(LoanPart(each) for each in split)
 
 
 def targets_of(targets: Sequence[AllocationTarget]) -> tuple[Target, ...]:

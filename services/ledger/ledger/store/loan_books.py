@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from chassis.postgres.columns import Columns
 from chassis.postgres.statement import PendingResult, Statement
-from ledger.model.loans import Disbursement, Loan, LoanPart, LoanPayment, LoanState, Parts, Terms
+from ledger.model.loans import Disbursement, Loan, LoanPart, LoanPayment, LoanState, Split, Terms
 from ledger.store.schema import loan_books, loan_disbursements, loan_payments
 
 LOANS = Columns.of(
@@ -34,10 +34,10 @@ PAYMENTS = Columns.of(
     loan_payments,
     sources={
         "loan_order": lambda row: ",".join(row.order),
-        "penalties_minor": "parts.penalties_minor",
-        "fees_minor": "parts.fees_minor",
-        "interest_minor": "parts.interest_minor",
-        "principal_minor": "parts.principal_minor",
+        "penalties_minor": "split.penalties_minor",
+        "fees_minor": "split.fees_minor",
+        "interest_minor": "split.interest_minor",
+        "principal_minor": "split.principal_minor",
     },
 )
 CORRECTED = PAYMENTS.only("loan_id", "number", "penalties_minor", "fees_minor", "interest_minor", "principal_minor")
@@ -169,7 +169,7 @@ def _payment(row: Any) -> LoanPayment:
         number=row.number,
         saga_id=row.saga_id,
         value_at=row.value_at,
-        parts=Parts(
+        split=Split(
             penalties_minor=row.penalties_minor,
             fees_minor=row.fees_minor,
             interest_minor=row.interest_minor,

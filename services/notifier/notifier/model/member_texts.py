@@ -136,7 +136,7 @@ class Money:
 class Allocated:
     """What went where, of a receipt or a repayment; ``balance`` is what is left of the loan."""
 
-    parts: Sequence[tuple[str, Money]]
+    split: Sequence[tuple[str, Money]]
     balance: Money | None = None
 
 
@@ -151,7 +151,7 @@ class Contact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """What a member is to be told. ``saga_id`` is what it is about; each saga says each kind once."""
+    """What a member is notified of. ``saga_id`` is what it is about; each saga has each kind once."""
 
     saga_id: str
     member_id: str
@@ -196,7 +196,7 @@ class TextSubject:
     fields: Fields
 
     def failed(self, *, is_cancelled: bool) -> Notice:
-        """Return what the member is told once the saga has failed."""
+        """Return what the member is notified of once the saga has failed."""
         kind = self.cancelled_as if is_cancelled else self.fails_as
         return Notice(saga_id=self.saga_id, member_id=self.member_id, kind=kind, fields=self.fields)
 
@@ -205,9 +205,9 @@ def written(notice: Notice, contact: Contact) -> MemberText:
     """Return the text of a notice in the member's language."""
     fields = dict(notice.fields)
     if (allocated := notice.allocated) is not None:
-        parts = [f"{PARTS[kind].in_language(contact.language)} {money}" for kind, money in allocated.parts]
+        split = [f"{PARTS[kind].in_language(contact.language)} {money}" for kind, money in allocated.split]
         balance = BALANCE.in_language(contact.language)
-        fields["allocations"] = ", ".join(parts)
+        fields["allocations"] = ", ".join(split)
         fields["balance"] = "" if allocated.balance is None else balance.format(balance=allocated.balance)
     body = WORDINGS[notice.kind].in_language(contact.language).format_map(fields)
     return MemberText(

@@ -1,4 +1,4 @@
-"""When a text that was not sent is sent again: five attempts in all, then it is given up. Pure."""
+"""When a text that was not sent is sent again: five attempts in all, and no further one. Pure."""
 
 from __future__ import annotations
 

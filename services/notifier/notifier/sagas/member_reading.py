@@ -31,7 +31,7 @@ def allocated(event: Any) -> Allocated:
     """Return what went where, and what is left of the loan."""
     balance = event.loan_balance_minor
     return Allocated(
-        parts=[(each.kind, money(event, each.allocated_minor)) for each in event.allocations],
+        split=[(each.kind, money(event, each.allocated_minor)) for each in event.allocations],
         balance=None if balance is None else money(event, balance),
     )
 

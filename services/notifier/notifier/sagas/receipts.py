@@ -8,7 +8,7 @@ from notifier.sagas.member_reading import allocated, money, notifying
 
 
 def of_receipt(event: ReceiptAllocated) -> Notice | None:
-    """Return what the member learns of a receipt. Where it is not known whose it is, nobody is notified."""
+    """Return what the member learns of a receipt. Where it is not known whose it is, no member is notified."""
     if event.member_id is None:
         return None
     return _allocated(event, event.member_id)
