@@ -19,21 +19,21 @@ from messages.members import DividendPayoutReleased, LoanApproved, MemberRegiste
 from messages.saga import DividendPayoutFailed, LoanDisbursementFailed, WithdrawalFailed
 from notifier.domain import Failure
 from notifier.model.member_texts import NOTIFY_MEMBER, Contact, MemberText, Notice, NotifyMember, TextSubject, written
-from notifier.sagas import loan_repayment, payouts, receipts
+from notifier.sagas import loan_repayment, member_onboarding, payouts, receipts
 from notifier.store import texts
 from notifier.store.texts import Registered
 
 Failed: TypeAlias = WithdrawalFailed | LoanDisbursementFailed | DividendPayoutFailed
 TRIGGERS: Final[tuple[AnySagaTrigger, ...]] = (*receipts.NOTIFYING, *payouts.NOTIFYING, loan_repayment.NOTIFYING)
-BEGINNINGS: Final[tuple[tuple[type[Any], str, Callable[[Any], TextSubject]], ...]] = (
-    (WithdrawalRequested, "withdrawal", payouts.withdrawal_subject),
-    (LoanApproved, "loan_disbursement", payouts.loan_subject),
-    (DividendPayoutReleased, "dividend_payout", payouts.dividend_subject),
+BEGINNINGS: Final[tuple[tuple[type[Any], frozenset[tuple[str, int]], Callable[[Any], TextSubject]], ...]] = (
+    (WithdrawalRequested, payouts.WITHDRAWALS, payouts.withdrawal_subject),
+    (LoanApproved, payouts.LOANS, payouts.loan_subject),
+    (DividendPayoutReleased, payouts.DIVIDENDS, payouts.dividend_subject),
 )
-FAILURES: Final[tuple[tuple[type[Any], str], ...]] = (
-    (WithdrawalFailed, "withdrawal"),
-    (LoanDisbursementFailed, "loan_disbursement"),
-    (DividendPayoutFailed, "dividend_payout"),
+FAILURES: Final[tuple[tuple[type[Any], frozenset[tuple[str, int]]], ...]] = (
+    (WithdrawalFailed, payouts.WITHDRAWALS),
+    (LoanDisbursementFailed, payouts.LOANS),
+    (DividendPayoutFailed, payouts.DIVIDENDS),
 )
 
 
@@ -133,7 +133,7 @@ MEMBER_HANDLERS: Final[tuple[Handler, ...]] = (
         compensation=None,
         restore=_renotify,
     ),
-    Reaction(on=MemberRegistered, sagas=frozenset({("member_onboarding", 1)}), apply=on_member_registered),
-    *(Reaction(on=on, sagas=frozenset({(saga, 1)}), apply=_on_begun(subject)) for on, saga, subject in BEGINNINGS),
-    *(Reaction(on=on, sagas=frozenset({(saga, 1)}), apply=on_failed) for on, saga in FAILURES),
+    Reaction(on=MemberRegistered, sagas=member_onboarding.SAGAS, apply=on_member_registered),
+    *(Reaction(on=on, sagas=sagas, apply=_on_begun(subject)) for on, sagas, subject in BEGINNINGS),
+    *(Reaction(on=on, sagas=sagas, apply=on_failed) for on, sagas in FAILURES),
 )

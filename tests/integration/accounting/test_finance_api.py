@@ -308,7 +308,15 @@ def test_the_command_line_requests_pages_as_long_as_every_list_allows(client: Te
         if parameter["name"] == "limit"
     }
     assert maxima == dict.fromkeys(
-        ["/v1/accounts", "/v1/accounts/{account}/entries", "/v1/manual-postings"], commands.PAGE
+        [
+            "/v1/accounts",
+            "/v1/accounts/{account}/entries",
+            "/v1/manual-postings",
+            "/v1/members/{member_id}/statement",
+            "/v1/payouts",
+            "/v1/receipts",
+        ],
+        commands.PAGE,
     )
 
 

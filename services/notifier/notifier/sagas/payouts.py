@@ -9,6 +9,9 @@ from messages.members import DividendPayoutReleased, LoanApproved, WithdrawalReq
 from notifier.model.member_texts import Notice, TextKind, TextSubject
 from notifier.sagas.member_reading import money, notifying
 
+WITHDRAWALS: Final = frozenset({("withdrawal", 1)})
+LOANS: Final = frozenset({("loan_disbursement", 1)})
+DIVIDENDS: Final = frozenset({("dividend_payout", 1)})
 KINDS: Final = {
     "SAVINGS": TextKind.WITHDRAWAL_PAID,
     "LOAN": TextKind.LOAN_PAID_OUT,
@@ -65,6 +68,5 @@ def dividend_subject(event: DividendPayoutReleased) -> TextSubject:
 
 
 NOTIFYING = tuple(
-    notifying(saga, on=PayoutCommitted, notice=of_payout)
-    for saga in ("withdrawal", "loan_disbursement", "dividend_payout")
+    notifying(saga, on=PayoutCommitted, notice=of_payout) for saga, _ in sorted(WITHDRAWALS | LOANS | DIVIDENDS)
 )
