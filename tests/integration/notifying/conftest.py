@@ -15,7 +15,9 @@ from stack.home import Home
 from support.checkouts import launched, until
 from support.notifiers import NotifierUnderTest
 
-EMPTY = text("TRUNCATE endpoints, endpoint_secrets, events, deliveries, attempts, saga_outcomes, outbox")
+EMPTY = text("""
+    TRUNCATE endpoints, endpoint_secrets, events, deliveries, attempts, saga_outcomes, member_contacts, texts, outbox
+""")
 
 
 @pytest.fixture(scope="package")
