@@ -35,8 +35,8 @@ def test_numbers_are_never_shortened_or_padded() -> None:
 
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [(None, "no_reference"), ("", "no_reference"), (" -- ", "no_reference"), ("🙂", "not_text"), ("00123🙂", "not_text"),
-     ("1" * 21, "not_text"), ("jina langu", "unknown_reference"), ("12", "unknown_reference")],
+    [(None, "no_reference"), ("", "no_reference"), (" -- ", "no_reference"), ("🙂", "not_text"),
+     ("00123🙂", "not_text"), ("1" * 21, "not_text"), ("jina langu", "unknown_reference"), ("12", "unknown_reference")],
 )  # fmt: skip
 def test_what_names_nothing_has_a_reason(text: str | None, reason: str) -> None:
     found = read(text)
