@@ -35,7 +35,6 @@ FORMS: Final[Mapping[str, str]] = {
     r"^(0|[1-9][0-9]{0,18})$": "a whole number without leading zeros, such as 7 or 1844674407370955",
     r"^[0-9a-f]{8}$": "8 hexadecimal digits, as ./baraza sagas review shows them",
     r"^(|SAVINGS|DEPOSITS|SHARES|LN[0-9]{1,12})$": "SAVINGS, DEPOSITS, SHARES, a loan's number, or nothing",
-    r"^[A-Z0-9]{3,16}$": "a member's number: 3 to 16 letters and digits, such as 00123",
     r"^LN[0-9]{1,12}$": "a loan's number, such as LN00123",
     r"^[A-Z0-9-]{3,24}$": "the id of a dividend run, such as 2025-DIV",
     r"^[A-Z0-9-]{3,40}$": "a receipt's number, letters and digits",

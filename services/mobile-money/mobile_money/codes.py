@@ -108,17 +108,23 @@ PAYOUT: Final[Mapping[str, Code]] = {
     **_codes(Meaning.DUPLICATE, _15="duplicate"),
     **_codes(Meaning.UNCERTAIN, _17="internal_failure", _26="busy"),
 }
+REVERSED_BEFORE: Final = "R000001"
 REVERSAL: Final[Mapping[str, Code]] = {
     **{code: known for code, known in PAYOUT.items() if known.meaning is Meaning.OURS},
-    **_codes(Meaning.PAID, _0="reversed", R000001="reversed_before"),
+    **_codes(Meaning.PAID, _0="reversed"),
+    REVERSED_BEFORE: Code(meaning=Meaning.PAID, reason="reversed_before"),
     **_codes(Meaning.REFUSED, R000002="unknown_receipt"),
 }
 STATUSES: Final[Mapping[str, Code]] = {
     **_codes(Meaning.PAID, completed="paid"),
-    **_codes(Meaning.REFUSED, cancelled="cancelled", declined="declined", expired="expired", failed="failed"),
+    **_codes(Meaning.OURS, cancelled="cancelled", declined="declined", expired="expired", failed="failed"),
     **_codes(Meaning.UNCERTAIN, initiated="initiated", authorized="authorized"),
 }
-"""The state of a transaction in the answer to a status query, in small letters."""
+"""The state of a transaction in the answer to a status query, in small letters.
+
+A payout that failed has the same state for every reason, and only a text beside it, which decides nothing. So it is
+never the member's failure: it may be ours, and waits for a person and another attempt, whose result has a code.
+"""
 TOKEN_ERRORS: Final = frozenset({"404.001.03", "401.002.01", "400.003.01", "401.003.01", "401.001.01"})
 """They say that a token is not valid, by product. One is answered with HTTP 404, which is no "not found" here."""
 PENDING, INTERNAL, SPIKE, QUOTA = "500.001.1001", "500.002.1001", "500.003.02", "500.003.03"

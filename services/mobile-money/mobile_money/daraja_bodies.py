@@ -91,6 +91,8 @@ def _end(body: Mapping[str, Any], known: Mapping[str, Code]) -> End | Queued:
     values = _parameters(result)
     receipt = _shown(values.get("TransactionReceipt") or result.get("TransactionID"))
     is_reversal = known is codes.REVERSAL
+    if is_reversal and code == codes.REVERSED_BEFORE:  # its TransactionID is that of this request, and no row
+        receipt = None
     at = values.get("TransactionCompletedDateTime") or values.get("TransCompletedTime")
     amount = values.get("TransactionAmount", values.get("Amount"))
     left = values.get("B2CUtilityAccountAvailableFunds")
@@ -127,7 +129,7 @@ def _status(body: Mapping[str, Any]) -> End | Queued:
     return End(
         code=known,
         value=str(status),
-        text=text,
+        text=_shown(values.get("TransactionReason")) or text,
         own_id=_shown(values.get("OriginatorConversationID")),
         question_id=question_id,
         receipt=_receipt(values.get("ReceiptNo")) if is_paid else None,

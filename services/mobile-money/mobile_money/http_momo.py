@@ -81,7 +81,10 @@ class Momo:
             case Payout():
                 body |= {"payee": party, "payerMessage": "payout", "payeeNote": "payout"}
             case Reversal():
-                body |= {"referenceIdToRefund": request.receipt, "payerMessage": "return", "payeeNote": "return"}
+                if request.collected_as is None:
+                    refused = Refused(reason="no_collection", text="MoMo returns only what we have collected")
+                    return Proven(outcome=Outcome.FAILED, detail=refused.detail)
+                body |= {"referenceIdToRefund": request.collected_as, "payerMessage": "return", "payeeNote": "return"}
         headers = {KEY: own_id, "X-Callback-Url": self._callback_url()}
         is_bulk = isinstance(request, Payout) and request.lane == "BULK"
         response = self._request("POST", PATHS[type(request)], body=body, headers=headers, is_bulk=is_bulk)

@@ -71,6 +71,8 @@ class Reversal:
     receipt: str
     amount_minor: int
     currency: str
+    collected_as: str | None = None
+    """Our id of the prompt that the receipt has paid, as the provider has it; None: no prompt of ours brought it."""
 
 
 Requested: TypeAlias = Prompt | Payout | Reversal

@@ -62,6 +62,19 @@ class Proposal(BaseModel):
     reason: Remark
 
 
+class Booking(BaseModel):
+    """A row of a statement that a manual posting of the ledger has booked. ``posting_id`` is the posting's saga."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    posting_id: Annotated[str, CANONICAL, Field(pattern=r"^[0-9A-Za-z_-]{1,64}$")]
+    short_code: Annotated[str, CANONICAL, Field(pattern=r"^[0-9]{5,7}$")]
+    receipt: Annotated[str, CANONICAL, Field(pattern=r"^[A-Z0-9]{6,36}$")]
+    account: Literal["UTILITY", "WORKING", "CHARGES"] = "UTILITY"
+    kind: Literal["IN", "OUT", "CHARGE", "REVERSAL", "TRANSFER"]
+    reason: Remark
+
+
 class ClaimDecision(BaseModel):
     """What the second person decides."""
 
@@ -140,9 +153,16 @@ def _add_claims(router: APIRouter, engine: Engine, clock: Callable[[], datetime]
             )  # fmt: skip
         return {"claim_id": found}
 
+    @router.post("/v1/claims/booked", status_code=201, responses=responses_of(400, 409, 413, 415))
+    def propose_booked(booking: Booking, caller: Treasury) -> dict[str, str]:
+        """Propose that a row which matches nothing is booked by a manual posting: then it keeps no day open."""
+        with _refusing(), engine.begin() as tx:
+            found = claims.propose_booked(tx, **booking.model_dump(), by=caller.subject, now=clock())
+        return {"claim_id": found}
+
     @router.post("/v1/claims/{claim_id}", status_code=204, responses=responses_of(400, 409, 413, 415))
     def decide_claim(claim_id: ClaimId, decision: ClaimDecision, caller: Approver) -> None:
-        """Approve or refuse a claim as the other person. An approved one is evidence."""
+        """Approve or refuse a claim as the other person. An approved one is evidence, or matches its row."""
         with _refusing(), engine.begin() as tx:
             claims.decide(tx, claim_id, is_approved=decision.decision == "APPROVED", by=caller.subject, now=clock())
 

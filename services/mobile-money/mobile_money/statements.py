@@ -33,6 +33,7 @@ PREAMBLE_LINES_MAX: Final = 50
 ROWS_MAX: Final = 2_000_000
 PERIOD: Final = re.compile(r"From (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) To (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)")
 OPENING: Final = re.compile(r"(?i)opening balance:?\s*(-?[\d,]+\.?\d*)")
+TYPED: Final = re.compile(r"(?i)\b(?:from|to|by|acc|account|a/c|for)\b|[-:.]")
 MASKED: Final = re.compile(r"\d(?=\d{3})")
 
 
@@ -181,13 +182,12 @@ def _row(columns: Mapping[str, int], cells: Sequence[str], number: int) -> Row |
     try:
         paid_in, withdrawn = _cents(cell("paid_in")), abs(_cents(cell("withdrawn")))
         amount = paid_in - withdrawn
-        words = f"{cell('reason')} {cell('details')}".lower()
         return Row(
             receipt=readings.receipt_of(cell("receipt")),
             completed_at=readings.time_of(cell("completed_at")),
             amount_minor=amount,
             balance_minor=_cents(cell("balance")),
-            kind=_kind(amount, words),
+            kind=_kind(amount, cell("reason"), cell("details")),
             status=cell("status"),
             details=cell("details"),
             position=number,
@@ -199,7 +199,12 @@ def _row(columns: Mapping[str, int], cells: Sequence[str], number: int) -> Row |
         raise InvalidStatement(f"Row {number + 1} after the header: {error}.") from error
 
 
-def _kind(amount: int, words: str) -> RowKind:
+def _kind(amount: int, reason: str, details: str) -> RowKind:
+    """Return what a row is, by its reason type. Without one, by how its details begin, before names and references.
+
+    What follows there was typed by a payer, who may call a payment a reversal.
+    """
+    words = (reason or TYPED.split(details, maxsplit=1)[0]).lower()
     if "reversal" in words:
         return RowKind.REVERSAL
     if "transfer" in words or "settlement" in words or "deposit of funds" in words:

@@ -85,12 +85,14 @@ def reversals(providers: Providers, requests: Sequence[SendReversal], tx: Connec
     """Store the reversals that are requested, and return the requests by saga id."""
     tables.add(tx, tables.ADD_REVERSALS, tables.REVERSAL, requests)
     _add_own_ids(providers, SEND_REVERSAL, requests, tx)
+    collected = tables.collected_as(tx, {(each.short_code, each.receipt) for each in requests})
     return {
         each.saga_id: Reversal(
             short_code=each.short_code,
             receipt=each.receipt,
             amount_minor=each.amount_minor,
             currency=each.currency,
+            collected_as=collected.get((each.short_code, each.receipt)),
         )
         for each in requests
     }

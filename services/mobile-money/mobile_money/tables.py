@@ -172,6 +172,15 @@ ADD_REVERSALS = Statement(f"""
     SELECT {REVERSAL.values}, 'REQUESTED' FROM {REVERSAL.rows}
     ON CONFLICT (saga_id) DO NOTHING
 """)
+COLLECTED_AS = Statement("""
+    SELECT receipts.short_code, receipts.receipt, own_ids.own_id
+    FROM unnest(CAST(%(short_codes)s AS text[]), CAST(%(receipts)s AS text[])) AS wanted (short_code, receipt)
+    JOIN receipts ON receipts.short_code = wanted.short_code AND receipts.receipt = wanted.receipt
+    JOIN own_ids ON own_ids.saga_id = receipts.collection_id AND own_ids.step = 'send_prompt'
+    JOIN attempts ON attempts.saga_id = own_ids.saga_id AND attempts.step = own_ids.step
+        AND attempts.number = own_ids.number
+    ORDER BY own_ids.number
+""")
 ADD_OWN_IDS = Statement(f"""
     INSERT INTO own_ids ({OWN_ID.names})
     SELECT {OWN_ID.values} FROM {OWN_ID.rows}
@@ -250,6 +259,13 @@ def add_own_ids(tx: Connection, own_ids: Collection[OwnId]) -> None:
     """Store our ids of attempts, each once."""
     if own_ids:
         ADD_OWN_IDS.run(tx, OWN_ID.parameters(sorted(own_ids, key=lambda each: each.own_id)))
+
+
+def collected_as(tx: Connection, receipts: Collection[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Return our ids of the prompts that have brought these receipts, by short code and receipt."""
+    ordered = sorted(receipts)
+    values = {"short_codes": [each[0] for each in ordered], "receipts": [each[1] for each in ordered]}
+    return {(row.short_code, row.receipt): str(row.own_id) for row in COLLECTED_AS.rows(tx, values)}
 
 
 def numbers(tx: Connection, step: str, saga_ids: Collection[str]) -> dict[str, int]:

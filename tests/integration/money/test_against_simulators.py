@@ -2,51 +2,31 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-import uvicorn
 from sqlalchemy import Engine, text
 
-from chassis.process.service import Dependencies
 from chassis.testing.service import types
 from messages.ledger import ReturnHeld
 from messages.mobile_money import PayoutPaid, ReceiptReceived, ReceiptReversed
-from mobile_money import api
 from mobile_money.asking import Asking
 from mobile_money.importing import File, import_file
-from mobile_money.inbox import Inbox
-from mobile_money.intake import Deciding
-from mobile_money.short_codes import ShortCodes
-from simulators.testing import SimulatorProcess, free_port, running
 from support.builders import a
-from support.issuer import verifying
-from support.mobile_money import PHONE, Sending, short_code_of
-from support.services import dependencies
+from support.mobile_money import PHONE, Sending
+from support.simulated_money import SimulatedMoney, simulated_money
 from support.waiting import until
 
 SHILLINGS = 2_500
 
 
 @dataclass
-class Both:
-    """The simulated provider, and our service with its doors open."""
-
-    sending: Sending
-    provider: SimulatorProcess
-
-    def door(self, method: str, path: str, body: object = None) -> Any:
-        answer = httpx.request(method, f"{self.provider.url}/{path}", json=body, timeout=30)
-        assert answer.is_success, answer.text
-        is_json = "json" in answer.headers.get("content-type", "")
-        return answer.json() if is_json else answer.text
+class Both(SimulatedMoney):
+    """Both sides, and what ours asks by itself."""
 
     def settled(self, sending: Sending, wanted: str) -> list[Any]:
         """Decide about what the provider calls back, until an event of this type is published."""
@@ -67,37 +47,8 @@ class Both:
 
 @pytest.fixture
 def both(engine: Engine, tmp_path: Path) -> Iterator[Both]:
-    port = free_port()
-    (tmp_path / "records").mkdir()
-    code = short_code_of("http://127.0.0.1:1", tmp_path)
-    code = code.model_copy(update={"callback_url": f"http://127.0.0.1:{port}/v1/callbacks/{code.name}"})
-    listed = {
-        "short_code": code.short_code, "currency": "KES", "key_file": str(code.key_file),
-        "secret_file": str(code.secret_file), "passkey_file": str(code.passkey_file), "initiator": "baraza",
-        "initiator_password_file": str(code.initiator_password_file),
-    }  # fmt: skip
-    (tmp_path / "codes.json").write_text(json.dumps({"short_codes": [listed]}))
-    settings = {
-        "BARAZA_SIMULATOR_RECORDS": str(tmp_path / "records" / "daraja.db"),
-        "BARAZA_SIMULATOR_SHORT_CODES": str(tmp_path / "codes.json"),
-    }
-    with running("daraja", settings) as provider, verifying() as verifier:
-        code = code.model_copy(update={"url": provider.url, "certificate": f"{provider.url}/certificate"})
-        codes, given = ShortCodes(short_codes=(code,)), dependencies("mobile-money", verifier)
-        sending = Sending(engine=engine, code=code, now=datetime.now(UTC))
-        inbox = Inbox(engine)
-        inbox.start()
-        own = Dependencies(settings=given.settings, engine=engine, codec=given.codec, verifier=verifier)
-        needed = Deciding(short_codes=codes, codec=sending.codec, phone_key=b"key")
-        app = api.application(own, codes, inbox, needed)
-        server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning"))
-        thread = threading.Thread(target=server.run, daemon=True)
-        thread.start()
-        until(lambda: server.started, "our listener", within_s=60)
-        yield Both(sending=sending, provider=provider)
-        server.should_exit = True
-        thread.join(10)
-        inbox.stop()
+    with simulated_money(engine, tmp_path) as found:
+        yield Both(sending=found.sending, provider=found.provider)
 
 
 def test_prompts_payouts_lists_reversals_and_statements_agree_with_the_providers_books(both: Both) -> None:

@@ -12,9 +12,12 @@ from sqlalchemy import Engine
 
 from chassis.saga.unit_of_work import AwaitedAct
 from chassis.testing.service import types
+from chassis.wire.envelope import new_id
+from messages.ledger import ReturnHeld
 from messages.mobile_money import PayoutPaid, ReceiptReceived
 from mobile_money.readings import reference_of
 from mobile_money.short_codes import ShortCode
+from support.builders import a
 from support.gateway_stub import Answer, GatewayStub, Got, serving
 from support.mobile_money import LOST, NUMBERS, Sending, receipt
 
@@ -133,3 +136,29 @@ def test_a_failure_is_the_members_or_ours_by_its_reason(
     at_momo.send()
     at_momo.callback("momo", {**momo.taken[own(at_momo)], "status": "FAILED", "reason": reason})
     assert at_momo.state == state
+
+
+def test_what_is_returned_is_named_by_our_id_of_its_collection(at_momo: Sending, momo: MomoBooks) -> None:
+    at_momo.prompt()
+    at_momo.send()
+    number, prompted = receipt(), own(at_momo, "send_prompt")
+    momo.taken[prompted] |= {"status": "SUCCESSFUL", "financialTransactionId": number}
+    at_momo.callback("momo", json.loads(json.dumps(momo.taken[prompted])))
+    back = returning(at_momo, number)
+    assert momo.taken[own(back, "send_reversal")]["referenceIdToRefund"] == prompted
+    other = returning(at_momo, receipt())
+    assert own(other, "send_reversal") not in momo.taken
+    assert other.state_of("send_reversal") == "PAUSED", "no collection of ours: it is for a person"
+
+
+def returning(sending: Sending, number: str) -> Sending:
+    back = sending.of_saga(saga_type="return_receipt")
+    back.deliver(
+        a(
+            ReturnHeld, saga_id=back.saga_id, saga_type="return_receipt", provider="momo",
+            short_code=back.code.short_code, receipt=number, currency="KES", amount_minor=250_000,
+            source="UNALLOCATED", receipt_saga_id=new_id(),
+        )
+    )  # fmt: skip
+    back.send()
+    return back

@@ -9,10 +9,14 @@ from sqlalchemy import text
 
 from chassis.saga.unit_of_work import AwaitedAct
 from chassis.testing.service import types
-from messages.mobile_money import FloatReserved, PayoutFailed, PayoutPaid
+from chassis.wire.envelope import new_id
+from messages.ledger import ReturnHeld
+from messages.mobile_money import FloatReserved, PayoutFailed, PayoutPaid, ReceiptReversed
 from messages.saga import SagaFenced, StepContradicted
 from mobile_money import floats, lanes
 from mobile_money.domain import Lane, LaneId
+from mobile_money.readings import originator_of
+from support.builders import a
 from support.gateway_stub import Answer, GatewayStub
 from support.mobile_money import B2C_PATH, LOST, STATUS_PATH, DarajaBooks, Sending, receipt, result, status
 
@@ -253,6 +257,38 @@ def test_a_status_that_is_completed_settles_what_no_callback_ever_told(sending: 
     (paid,) = sending.callback("status", told_)
     assert isinstance(paid, PayoutPaid)
     assert paid.receipt == number
+
+
+@pytest.mark.parametrize("said", ["Declined", "Cancelled", "Expired", "Failed"])
+def test_a_status_that_names_no_code_is_never_the_members_failure(sending: Sending, said: str) -> None:
+    """The result is lost: it may have been our initiator's password, whatever the text beside it is."""
+    sending.pay()
+    sending.send()
+    told_ = status(
+        "AG_x", TransactionStatus=said, OriginatorConversationID=sending.own_id(), TransactionReason="Not registered"
+    )
+    assert "PayoutFailed" not in types(sending.callback("status", told_))
+    assert (sending.state, sending.row().state) == ("PAUSED", "REQUESTED")
+    with sending.engine.connect() as tx:
+        query = text("SELECT state, reason FROM lanes WHERE short_code = :code AND name = 'MEMBERS'")
+        assert tx.execute(query, {"code": sending.code.short_code}).one() == ("PAUSED", said.lower())
+    assert sending.callback("b2c", result(sending.own_id(), code=2040)) == [], "what is late changes nothing"
+
+
+def test_a_receipt_that_went_back_before_names_no_receipt_of_its_reversal(sending: Sending) -> None:
+    number, foreign = receipt(), receipt()
+    back = sending.of_saga(saga_type="return_receipt")
+    held = a(
+        ReturnHeld, saga_id=back.saga_id, saga_type="return_receipt", provider="daraja",
+        short_code=sending.code.short_code, receipt=number, currency="KES", amount_minor=70_000,
+        source="UNALLOCATED", receipt_saga_id=new_id(),
+    )  # fmt: skip
+    back.deliver(held)
+    back.send()
+    own_id = originator_of(f"{back.saga_id}:send_reversal")
+    (reversed_,) = back.callback("reversal", result(own_id, foreign, code="R000001"))
+    assert isinstance(reversed_, ReceiptReversed)
+    assert (reversed_.receipt, reversed_.reversal_receipt) == (number, ""), "its TransactionID is no row of a statement"
 
 
 def test_one_token_is_shared_and_a_new_one_is_asked_for_once_after_its_error(

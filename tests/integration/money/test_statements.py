@@ -15,6 +15,7 @@ from mobile_money import claims
 from mobile_money.claims import ClaimRefused
 from mobile_money.importing import File, Imported, import_file
 from mobile_money.readings import NAIROBI
+from mobile_money.statements import parse
 from support.mobile_money import AT, PHONE, Sending, receipt, result
 
 HEADER = "Receipt No.,Completion Time,Details,Transaction Status,Paid In,Withdrawn,Balance,Reason Type,Other Party Info"
@@ -182,6 +183,19 @@ def test_two_persons_claim_a_payout_by_the_row_that_proves_it(sending: Sending) 
     (paid,) = sending.decide()
     assert isinstance(paid, PayoutPaid)
     assert (paid.receipt, row_of(sending, number).match) == (number, "MATCHED")
+
+
+def test_a_row_is_what_its_reason_type_says_whatever_the_payer_typed(sending: Sending) -> None:
+    ledger, number = Ledger(), receipt()
+    for words in ("reversal", "transfer", "charge", "Settlement of my loan"):
+        number = receipt()
+        ledger.add(number, 2_500, f"Pay Bill from {PHONE} - Jane Acc. {words}", "Pay Bill")
+    found = imported(sending, ledger.csv())
+    assert types(sending.read_rows(found.rows_to_publish)) == ["ReceiptReceived"] * 4
+    plain = Ledger()
+    plain.add(number := receipt(), 2_500, f"Pay Bill from {PHONE} - Jane Acc. reversal", "")
+    plain.add(receipt(), -2_500, f"Reversal of {number}", "")
+    assert [row.kind for row in parse(plain.csv().decode()).rows] == ["IN", "REVERSAL"], "without a reason type"
 
 
 def test_charges_are_compared_with_the_tariff_of_their_day(sending: Sending) -> None:

@@ -14,7 +14,8 @@ from messages.ledger import DayMeasured, HoldPlaced
 from messages.members import DividendPayoutReleased, DividendWaveRequested
 from messages.mobile_money import BusinessDayDecided, WaveRefused, WaveReserved
 from messages.saga import DividendPayoutFailed
-from mobile_money import day_api, floats, lanes, waves
+from mobile_money import claims, day_api, floats, lanes, waves
+from mobile_money.claims import ClaimRefused
 from mobile_money.day_api import Closing, report_of
 from mobile_money.domain import Float, Lane, LaneId
 from mobile_money.importing import File, import_file
@@ -181,3 +182,33 @@ def test_a_payout_in_doubt_is_in_the_days_report_and_keeps_no_day_open(sending: 
         report = report_of(tx, sending.code, DAY)
     assert (report["in_doubt"], report["in_doubt_minor"]) == (1, 250_000)
     assert closing(sending, utility_minor=0).state == "CLOSED"
+
+
+def test_a_row_that_is_booked_by_hand_is_explained_by_two_persons_and_its_day_closes(sending: Sending) -> None:
+    number = receipt()
+    row = f"{number},2026-11-29 10:00:00,Deposit of Funds,Completed,100.00,,100.00,Deposit of Funds"
+    statement(sending, "UTILITY", [row])
+    statement(sending, "WORKING", [])
+    statement(sending, "CHARGES", [])
+    before = closing(sending, utility_minor=10_000)
+    assert (before.state, before.difference_minor) == ("OPEN", -10_000), "the ledger has it, and it is listed besides"
+    known = {"short_code": sending.code.short_code, "receipt": number, "account": "UTILITY", "kind": "TRANSFER"}
+
+    def propose(**more: str) -> str:
+        given = {"posting_id": new_id(), "reason": "float", "by": "Jane", **known, **more}
+        with sending.engine.begin() as tx:
+            return claims.propose_booked(tx, **given, now=sending.now)
+
+    with pytest.raises(ClaimRefused, match="without a match"):
+        propose(kind="OUT")
+    claim_id, other_id = propose(), propose()
+    with pytest.raises(ClaimRefused, match="another person"), sending.engine.begin() as tx:
+        claims.decide(tx, claim_id, is_approved=True, by="JANE", now=sending.now)
+    assert closing(sending, utility_minor=10_000).state == "OPEN", "proposed is not approved"
+    with sending.engine.begin() as tx:
+        claims.decide(tx, claim_id, is_approved=True, by="Joe", now=sending.now)
+    with pytest.raises(ClaimRefused, match="without a match"), sending.engine.begin() as tx:
+        claims.decide(tx, other_id, is_approved=True, by="Joe", now=sending.now)
+    assert sending.decide() == [], "it is evidence of nothing"
+    closed = closing(sending, utility_minor=10_000)
+    assert (closed.state, closed.reason) == ("CLOSED", None)
