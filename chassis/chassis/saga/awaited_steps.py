@@ -269,11 +269,10 @@ class AwaitedSteps:
 
     def _begin(self, step: AnyAwaited, saga_id: str, trigger: RawMessage) -> None:
         deadline_at = self._unit_of_work.deadline_of(step)
-        self._rows.put_step(
-            AwaitedStepRow(
-                saga_id=saga_id, step=step.name, trigger=trigger, query_at=deadline_at, queried_since=self._now
-            )
+        row = AwaitedStepRow(
+            saga_id=saga_id, step=step.name, trigger=trigger, query_at=deadline_at, queried_since=self._now
         )
+        self._rows.put_step(row)
         change = awaited.triggered(saga_id, step.name, now=self._now, deadline_at=deadline_at)
         self.apply(Decided(step=step, before=None, change=change))
 

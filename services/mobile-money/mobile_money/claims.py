@@ -24,8 +24,8 @@ from mobile_money.statements import RowKind
 
 PAID, BOOKED = "PAID", "BOOKED"
 OUT: Final = RowKind.OUT.value
-MANUAL_POSTING: Final = "manual_posting"
-"""The ledger's saga whose id a claim of a booked row has."""
+POSTING: Final = "posting"
+"""What a claim of a booked row names instead of a step: its id is that of a manual posting of the ledger."""
 
 ROW: Final = Statement("""
     SELECT receipt, account, kind, completed_at, amount_minor, match FROM statement_rows
@@ -82,7 +82,7 @@ def propose_booked(
     _listed(tx, short_code, receipt, account, kind)
     claim_id = new_id()
     values = {"id": claim_id, "short_code": short_code, "saga_id": posting_id, "receipt": receipt, "account": account}
-    known = {"step": MANUAL_POSTING, "outcome": BOOKED, "kind": kind}
+    known = {"step": POSTING, "outcome": BOOKED, "kind": kind}
     ADD.run(tx, {**values, **known, "reason": reason, "by": by, "now": now})
     return claim_id
 
