@@ -117,7 +117,7 @@ class SaccoChain:
         now, saga_id = datetime.now(UTC), new_id()
         new = {
             "member_id": member_id, "saga_id": saga_id, "name": "Amina Wanjiru", "language": "en",
-            "state": "REGISTERED", "status": "ACTIVE", "policy": "default", "destination": "SAVINGS", "phone": phone,
+            "state": "REGISTERED", "status": "ACTIVE", "policy": "standard", "destination": "SAVINGS", "phone": phone,
             "day_max_minor": None, "currency": CURRENCY, "registered_at": now,
         }  # fmt: skip
         with self.engines["members"].begin() as tx:

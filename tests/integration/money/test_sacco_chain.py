@@ -14,7 +14,7 @@ from support.mobile_money import PHONE
 from support.sacco_chain import SHORT_CODE, SaccoChain, sacco_chain
 
 MEMBER = "00123"
-WITHDRAWN, FEE, EXCISE = 100_000, 3_500, 525
+WITHDRAWN, FEE, EXCISE = 100_000, 2_000, 300
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_a_withdrawal_is_paid_and_only_then_booked(chain: SaccoChain, saved: lis
     ]  # fmt: skip
     assert chain.posted("fosa", MEMBER) == before - WITHDRAWN - FEE - EXCISE
     assert chain.posted("payout_in_transit", saga_id) == 0, "it went out"
-    assert chain.row("members", "SELECT state FROM withdrawals WHERE id = :id", id=saga_id).state == "PAID"
+    assert chain.row("members", "SELECT state FROM withdrawals WHERE withdrawal_id = :id", id=saga_id).state == "PAID"
     assert chain.texts(saga_id) == ["WITHDRAWAL_PAID"]
     chain.check()
 
@@ -83,7 +83,7 @@ def test_a_withdrawal_that_is_proven_to_have_failed_is_released_once(chain: Sacc
     assert types(chain.reject(published)) == ["FloatReleased", "HoldReleased"]
     assert chain.posted("fosa", MEMBER) == before, "with its fee"
     assert chain.posted("payout_in_transit", saga_id) == 0
-    assert chain.row("members", "SELECT state FROM withdrawals WHERE id = :id", id=saga_id).state == "FAILED"
+    assert chain.row("members", "SELECT state FROM withdrawals WHERE withdrawal_id = :id", id=saga_id).state == "FAILED"
     assert chain.texts(saga_id) == ["WITHDRAWAL_FAILED"]
     chain.money.door("POST", f"phones/{PHONE}", {"is_registered": True})
     chain.check()
@@ -96,7 +96,7 @@ def test_a_prompt_that_is_cancelled_and_paid_all_the_same_is_one_receipt(
     chain.money.door("POST", f"phones/{PHONE}", {"answer": "cancel", "paid_after_s": 5})
     asked = chain.request(kind="collection", member_id=MEMBER, amount_minor=70_000, target="SAVINGS")
     published = chain.run(asked, "PromptFailed")
-    query = "SELECT state, received_minor FROM collections WHERE id = :id"
+    query = "SELECT state, received_minor FROM collections WHERE collection_id = :id"
     assert chain.row("members", query, id=asked.saga_id).state == "FAILED", "the screen says so"
     chain.reject(published)
     allocated = chain.run(chain.other("receipt"))
