@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -11,7 +12,7 @@ from chassis.saga.unit_of_work import AwaitedAct
 from chassis.testing.service import types
 from chassis.wire.envelope import new_id
 from messages.ledger import ReturnHeld
-from messages.mobile_money import FloatReserved, PayoutFailed, PayoutPaid, ReceiptReversed
+from messages.mobile_money import FloatReleased, FloatReserved, PayoutFailed, PayoutPaid, ReceiptReversed
 from messages.saga import SagaFenced, StepContradicted
 from mobile_money import floats, lanes
 from mobile_money.domain import Lane, LaneId
@@ -34,7 +35,7 @@ def is_paused(sending: Sending) -> bool:
         return str(lane(sending)) in lanes.paused(tx)
 
 
-def reserved(sending: Sending) -> object:
+def reserved(sending: Sending) -> Any:
     return sending.row("float_reservations")
 
 
@@ -92,8 +93,8 @@ def test_a_lost_answer_is_asked_for_first_and_then_sent_again_under_the_same_id(
     assert asked["OriginalConversationID"] == sending.own_id()
     assert sending.state == "UNSURE", "that a query was taken settles nothing"
     with sending.engine.connect() as tx:
-        query = text("SELECT question_id FROM questions WHERE key = :key")
-        conversation = tx.execute(query, {"key": f"{sending.saga_id}:send_payout"}).scalar_one()
+        known = text("SELECT question_id FROM questions WHERE key = :key")
+        conversation = tx.execute(known, {"key": f"{sending.saga_id}:send_payout"}).scalar_one()
     assert sending.callback("status", status(conversation, code="2032")) == []
     assert sending.state == "UNSURE", "not found proves nothing"
     sending.wait(61)
@@ -176,6 +177,7 @@ def test_a_members_failure_is_final_and_its_float_goes_back_once(sending: Sendin
     assert isinstance(failed, PayoutFailed)
     assert (failed.reason, is_paused(sending), reserved(sending).state) == (reason, False, "RESERVED")
     (released,) = sending.release_float()
+    assert isinstance(released, FloatReleased)
     assert (types([released]), released.undone, reserved(sending).state) == (["FloatReleased"], True, "RELEASED")
     sending.release_float()
     assert reserved(sending).state == "RELEASED"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -57,7 +58,7 @@ def imported(
         return import_file(tx, sending.code, file, sending.needed, now=sending.now)
 
 
-def row_of(sending: Sending, number: str) -> object:
+def row_of(sending: Sending, number: str) -> Any:
     with sending.engine.connect() as tx:
         query = text("SELECT match, saga_id, reason FROM statement_rows WHERE receipt = :receipt AND kind <> 'CHARGE'")
         return tx.execute(query, {"receipt": number}).one()
