@@ -138,33 +138,57 @@ def page(tx: Connection, **filters: object) -> list[ReceiptRow]:
     return list(tx.execute(PAGE, filters))
 
 
+NEW_OF = {
+    table: columns.without("decided_by", "decision_reason", "decided_at", "outcome", "ended_at")
+    for table, columns in OF.items()
+}
+INSERT_INTO = {
+    table: text(f"""
+        INSERT INTO {table} ({new.names}) VALUES ({", ".join(f":{name}" for name in new)})
+        ON CONFLICT DO NOTHING
+    """)
+    for table, new in NEW_OF.items()
+}
+FIND_IN = {
+    table: text(f"SELECT {columns.names} FROM {table} WHERE proposal_id = :proposal_id")
+    for table, columns in OF.items()
+}
+DECIDE_IN = {
+    table: text(f"""
+        UPDATE {table} SET state = :state, decided_by = :by, decision_reason = :reason, decided_at = :at
+        WHERE proposal_id = :proposal_id AND state = 'PROPOSED'
+          AND (lower(proposed_by) <> lower(:by) OR :state = 'REFUSED')
+        RETURNING {columns.names}
+    """)
+    for table, columns in OF.items()
+}
+END_IN = {
+    table: text(f"""
+        UPDATE {table} SET state = :state, outcome = :outcome, ended_at = :at
+        WHERE proposal_id = :proposal_id AND state = 'APPROVED'
+        RETURNING {columns.names}
+    """)
+    for table, columns in OF.items()
+}
+PAGE_OF = {
+    table: text(f"""
+        SELECT {columns.names} FROM {table}
+        WHERE proposal_id > :after AND (CAST(:state AS text) IS NULL OR state = :state)
+        ORDER BY proposal_id LIMIT :limit
+    """)
+    for table, columns in OF.items()
+}
+
+
 class Proposals:
     """The statements on one table of proposals."""
 
     def __init__(self, table: str) -> None:
-        columns = OF[table]
-        new = columns.without("decided_by", "decision_reason", "decided_at", "outcome", "ended_at")
-        self._insert = text(f"""
-            INSERT INTO {table} ({new.names}) VALUES ({", ".join(f":{name}" for name in new)})
-            ON CONFLICT DO NOTHING
-        """)
-        self._find = text(f"SELECT {columns.names} FROM {table} WHERE proposal_id = :proposal_id")
-        self._decide = text(f"""
-            UPDATE {table} SET state = :state, decided_by = :by, decision_reason = :reason, decided_at = :at
-            WHERE proposal_id = :proposal_id AND state = 'PROPOSED'
-              AND (lower(proposed_by) <> lower(:by) OR :state = 'REFUSED')
-            RETURNING {columns.names}
-        """)
-        self._end = text(f"""
-            UPDATE {table} SET state = :state, outcome = :outcome, ended_at = :at
-            WHERE proposal_id = :proposal_id AND state = 'APPROVED'
-            RETURNING {columns.names}
-        """)
-        self._page = text(f"""
-            SELECT {columns.names} FROM {table}
-            WHERE proposal_id > :after AND (CAST(:state AS text) IS NULL OR state = :state)
-            ORDER BY proposal_id LIMIT :limit
-        """)
+        self._insert = INSERT_INTO[table]
+        self._find = FIND_IN[table]
+        self._decide = DECIDE_IN[table]
+        self._end = END_IN[table]
+        self._page = PAGE_OF[table]
 
     def insert(self, tx: Connection, new: Mapping[str, object]) -> bool:
         """Store a proposal. Return False where another one of the receipt is open."""

@@ -172,18 +172,18 @@ REQUEST_CANCELLATION = text("""
     UPDATE withdrawals SET cancellation_requested_at = :now
     WHERE withdrawal_id = :withdrawal_id AND cancellation_requested_at IS NULL AND ended_at IS NULL
 """)
-
-
-def _page(table: str, key: str, columns: Columns) -> Any:
-    return text(f"""
-        SELECT {columns.names} FROM {table}
-        WHERE member_id = :member_id AND {key} < :before ORDER BY {key} DESC LIMIT :limit
-    """)
-
-
-COLLECTIONS_OF = _page("collections", "collection_id", COLLECTION_COLUMNS)
-WITHDRAWALS_OF = _page("withdrawals", "withdrawal_id", WITHDRAWAL_COLUMNS)
-REPAYMENTS_OF = _page("repayments", "repayment_id", REPAYMENT_COLUMNS)
+COLLECTIONS_OF = text(f"""
+    SELECT {COLLECTION_COLUMNS.names} FROM collections
+    WHERE member_id = :member_id AND collection_id < :before ORDER BY collection_id DESC LIMIT :limit
+""")
+WITHDRAWALS_OF = text(f"""
+    SELECT {WITHDRAWAL_COLUMNS.names} FROM withdrawals
+    WHERE member_id = :member_id AND withdrawal_id < :before ORDER BY withdrawal_id DESC LIMIT :limit
+""")
+REPAYMENTS_OF = text(f"""
+    SELECT {REPAYMENT_COLUMNS.names} FROM repayments
+    WHERE member_id = :member_id AND repayment_id < :before ORDER BY repayment_id DESC LIMIT :limit
+""")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

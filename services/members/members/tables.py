@@ -247,6 +247,9 @@ receipts = Table(
 )
 
 
+UNDECIDED = text("state IN ('PROPOSED', 'APPROVED')")
+
+
 def _proposals(name: str, *own: Column[Any]) -> Table:
     """Return a table of what one person proposes about a receipt and another decides; its id is also its saga."""
     return Table(
@@ -273,7 +276,7 @@ def _proposals(name: str, *own: Column[Any]) -> Table:
             "short_code",
             "receipt",
             unique=True,
-            postgresql_where=text("state IN ('PROPOSED', 'APPROVED')"),
+            postgresql_where=UNDECIDED,
         ),
     )
 
