@@ -68,7 +68,7 @@ AccountName = Annotated[str, typer.Option("--account", help=f"One of {', '.join(
 def load(file: File, person: Person = STAFF, home: Home = None, as_json: Json = False) -> None:
     """Register members (CSV: member_id, name, phone, opening_shares_minor, opening_deposits_minor).
 
-    Loading a file again registers nobody twice. A number that is another member's is refused.
+    Loading a file again registers no member twice. A number that is another member's is refused.
     """
     with rereadable(file) as found:
         read = partial(tabular.records, found.path, COLUMNS, key="member_id", name=found.name)

@@ -1,6 +1,6 @@
 """``baraza money``: what is in doubt, what is unallocated, and what persons decide about it.
 
-In doubt is money whose outcome nobody has proven. It is held until it is proven: no command here ends a doubt.
+In doubt is money whose outcome is not proven. It is held until it is proven: no command here ends a doubt.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def in_doubt(
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """List money whose outcome is not proven: whose, how much, since when, what was asked, and the next look.
+    """List money whose outcome is not proven: whose, how much, since when, the queries, and the next look.
 
     Exit status 1 if nothing looks for the outcome of one of them any more.
     """
@@ -92,8 +92,8 @@ def in_doubt(
         put_table(IN_DOUBT, [doubt_row(each, now) for each in found], right=("age", "amount", "sent", "queried"))
     if len(found) >= LISTED_MAX:
         notify(f"Only the oldest {LISTED_MAX} are listed.")
-    if forgotten := [each for each in found if each["state"] in ASKS_NO_MORE and each["next_look_at"] is None]:
-        notify(f"{len(forgotten)} have no next look. Only a statement can prove them: ./baraza statement import FILE")
+    if unwatched := [each for each in found if each["state"] in ASKS_NO_MORE and each["next_look_at"] is None]:
+        notify(f"{len(unwatched)} have no next look. Only a statement can prove them: ./baraza statement import FILE")
         stop(FOUND_A_PROBLEM)
 
 
