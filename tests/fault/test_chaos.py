@@ -1,4 +1,4 @@
-"""A bounded part of ``baraza chaos``: every order and return survives the faults, and damage is detected.
+"""A bounded part of ``baraza chaos``: every order, return and payment survives the faults, and damage is detected.
 
 One stack serves both, because its start is what takes time: first chaos must leave no violation, and a tracker that is
 rebuilt from Kafka must be the same. Then damage is planted that the same verdict must name, each kind by another of its
@@ -32,10 +32,8 @@ from baraza.storefront.dataset import Mix, workload
 from chassis.wire.envelope import new_id
 from support import rebuilt
 
-RATE = 4.0
-SAGAS = ("order", "return_order")
-PAYMENTS_RATE = 0.0
-"""No run with merchants' payments has come to its verdict yet; until one has, orders and returns are what is tried."""
+RATE, PAYMENTS_RATE = 2.0, 0.5
+"""Fifty processes share two processors with the rest of the suite."""
 BASKETS = 2_000
 OTHERS = tuple(kind for kind in Kind if kind not in (*ESSENTIAL, *LONG, *OF_PAYMENTS, Kind.ROLLBACK))
 """The kinds that a seed may add. A rollback needs the repository's history, which a shallow clone does not have; the
@@ -46,8 +44,8 @@ QUIET_WITHIN_S = 300.0
 
 
 def kinds_of(seed: int) -> tuple[Kind, ...]:
-    """Return the essential kinds, lost callbacks, and one more."""
-    return (*ESSENTIAL, Kind.LOST_CALLBACKS, random.Random(seed).choice(OTHERS))
+    """Return the essential kinds, those of providers that report late or never, and one more."""
+    return (*ESSENTIAL, Kind.LOST_CALLBACKS, *OF_PAYMENTS, random.Random(seed).choice(OTHERS))
 
 
 def chaos(target: ChaosTarget, seed: int) -> tuple[Load, list[InjectedFault]]:
@@ -89,7 +87,7 @@ def test_chaos_loses_and_doubles_nothing_and_planted_damage_is_named(tmp_path: P
     options = f"--rate {RATE:g} --payments-rate {PAYMENTS_RATE:g} --outage {CALLBACKS_LOST_S:g} --seed {seed}"
     only = " ".join(f"--fault {kind}" for kind in kinds_of(seed))
     print(f"Repeat these faults with: ./baraza chaos --minutes 0 {options} {only}")
-    with opened(tmp_path / "home", sagas=SAGAS) as target:
+    with opened(tmp_path / "home") as target:
         load, injected = chaos(target, seed)
         settle(target, QUIET_WITHIN_S)
         target.close_letters()
@@ -97,6 +95,7 @@ def test_chaos_loses_and_doubles_nothing_and_planted_damage_is_named(tmp_path: P
         assert not verdict.violations
         assert not verdict.waiting
         assert verdict.return_states["CONFIRMED"] > 0
+        assert verdict.payment_states["CONFIRMED"] > verdict.payments / 2
         assert {past.fault.kind for past in injected} == set(kinds_of(seed))
         assert verdict.states["CONFIRMED"] > verdict.accepted / 2
         was = rebuilt.snapshot(target.stack.database_url("saga-tracker", "audit"))

@@ -35,7 +35,7 @@ class Poison:
 class MessageFaults:
     """Publishes what no service of ours would publish, with a login that may write everywhere.
 
-    A service for which ``is_started`` holds runs here, and so reads what is published.
+    ``is_started``: whether a service runs here, and so reads what is published.
     """
 
     kafka: KafkaLogin
