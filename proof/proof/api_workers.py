@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from chassis.postgres.transient import is_transient
-from chassis.process.callbacks import CallbackAdapter, received
-from chassis.saga import evidence
+from chassis.process.callbacks import Callback, store
 from payment.merchants.callbacks import GatewayCallbacks
 from proof.connections import ProcessConnection
 from proof.databases import NEXT_AWAITED_DUE
@@ -73,7 +71,7 @@ class ApiWorker:
 
 @dataclass(slots=True, kw_only=True)
 class GatewayInbox:
-    """The inbox of payment's API for gateways' webhooks, as ``chassis.process.callbacks.take`` keeps them."""
+    """The inbox of payment's API for gateways' webhooks, as ``chassis.process.callbacks`` stores them."""
 
     worker: ApiWorker
     stored: Callable[[], None]
@@ -86,11 +84,5 @@ class GatewayInbox:
 
     def _keep(self, tx: Connection, adapter: GatewayCallbacks, body: bytes) -> None:
         schedule = self.worker.service.schedule
-        items = [
-            _received(adapter, body, number, schedule.new_id(), schedule.now) for number in range(adapter.items(body))
-        ]
-        evidence.store(tx, [each for each in items if adapter.keep(tx, each)])
-
-
-def _received(adapter: CallbackAdapter, body: bytes, number: int, evidence_id: str, now: datetime) -> evidence.Received:
-    return received(adapter, [("baraza-item", str(number))], body, now, evidence_id)
+        callback = Callback(adapter=adapter, headers=[], body=body, at=schedule.now, new_id=schedule.new_id)
+        store(tx, [(adapter, callback.pieces())])

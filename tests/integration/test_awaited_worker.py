@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from chassis.process import callbacks
+from chassis.saga import evidence
 from chassis.saga.attempts import Outcome
 from chassis.saga.evidence import Claim, Received, Source
 from chassis.wire.envelope import new_id
@@ -54,7 +54,8 @@ class Payer(Toy):
             body=b"{}",
             claim=Claim(outcome=outcome, key=f"{saga_id}:{PAY}"),
         )
-        callbacks.store(self.engine, received)
+        with self.engine.begin() as tx:
+            evidence.store(tx, [received])
 
     def end(self, saga_id: str, outcome: Outcome) -> None:
         """Let the bank know an outcome, without a callback."""

@@ -130,7 +130,8 @@ class Shipping(ServiceUnderTest):
     def webhook(self, status: str, pieces: object = ()) -> list[Message]:
         """Store a webhook as it comes, and let the owner of the partition decide about it."""
         body = self.shown(status, pieces)
-        callbacks.store(self.engine, callbacks.received(CALLBACKS, [], body, self.now, new_id()))
+        callback = callbacks.Callback(adapter=CALLBACKS, headers=[], body=body, at=self.now, new_id=new_id)
+        callbacks.take(self.engine, [callback])
         return self.decide()
 
     @property

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import struct
+import threading
 from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from hypothesis import given
@@ -67,3 +69,30 @@ def test_a_registry_that_does_not_answer_is_not_the_messages_fault() -> None:
             Codec(registry).decode(struct.pack(">bI", 0, 1))
     finally:
         registry.close()
+
+
+def test_a_program_that_runs_once_waits_for_the_registry() -> None:
+    answers = [503, 502, 200]
+
+    class Registry(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(answers.pop(0))
+            self.end_headers()
+            self.wfile.write(json.dumps({"schema": LedgerPosted.SCHEMA}).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Registry) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        impatient, patient = RemoteRegistry(url), RemoteRegistry(url, retries=2)
+        try:
+            with pytest.raises(RegistryUnavailable, match="503"):
+                impatient.schema(1)
+            assert patient.schema(1) == LedgerPosted.SCHEMA
+        finally:
+            impatient.close()
+            patient.close()
+            server.shutdown()
+    assert not answers

@@ -51,15 +51,13 @@ class CallbackInbox:
 
     def _run(self) -> None:
         while (first := self._waiting.get()) is not None:
-            together, is_last = [first], False
+            together = [first]
             while len(together) < TOGETHER_MAX and not self._waiting.empty():
                 if (following := self._waiting.get()) is None:
-                    is_last = True
+                    self._waiting.put(None)  # and the loop ends after these
                     break
                 together.append(following)
             self._store(together)
-            if is_last:
-                return
 
     def _store(self, together: Sequence[Waiting]) -> None:
         """Store callbacks together; where that fails, each by itself, so that it harms no other one."""

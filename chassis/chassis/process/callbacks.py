@@ -124,11 +124,16 @@ def take(engine: Engine, callbacks: Sequence[Callback]) -> None:
     """Store callbacks in one transaction, which is committed before the providers get their answers."""
     found = [(each.adapter, each.pieces()) for each in callbacks]
     with engine.begin() as tx:
-        kept = []
-        for adapter, pieces in found:
-            keep = adapter.keep if isinstance(adapter, ItemisedCallbacks) else None
-            kept += [each for each in pieces if keep is None or keep(tx, each)]
-        evidence.store(tx, kept)
+        store(tx, found)
+
+
+def store(tx: Connection, found: Sequence[tuple[CallbackAdapter, Sequence[Received]]]) -> None:
+    """Store the pieces of callbacks with their adapters, which keep what is theirs."""
+    kept: list[Received] = []
+    for adapter, pieces in found:
+        keep = adapter.keep if isinstance(adapter, ItemisedCallbacks) else None
+        kept += [each for each in pieces if keep is None or keep(tx, each)]
+    evidence.store(tx, kept)
 
 
 def received(
@@ -161,12 +166,6 @@ def read(adapter: CallbackAdapter, headers: Sequence[tuple[str, str]], body: byt
         return claim
     log.warning("A callback has a text that PostgreSQL cannot hold; its body is stored.", provider=adapter.provider)
     return None
-
-
-def store(engine: Engine, callback: Received) -> None:
-    """Store a callback in a transaction of its own, which is committed before the provider gets its answer."""
-    with engine.begin() as tx:
-        evidence.store(tx, [callback])
 
 
 def match_orphans(tx: Connection, adapters: Sequence[CallbackAdapter], *, now: datetime) -> int:

@@ -125,7 +125,7 @@ class Calls:
             result = result_of()
         finally:
             del self._running[thread]
-        is_made = not isinstance(result.failure, NotTried | TooLate)
+        is_made = not isinstance(result.failure, NotTried)
         self._results.put((result, time.monotonic() - began_s if is_made else None))
         self._has_results.set()
         return result

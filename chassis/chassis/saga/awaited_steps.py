@@ -85,7 +85,7 @@ class AwaitedSteps:
         if before is None or before.attempt(call.number) is None:
             return None
         if result.failure is not None:
-            if call.act is AwaitedAct.SEND and isinstance(result.failure, NotTried | TooLate):
+            if call.act is AwaitedAct.SEND and isinstance(result.failure, NotTried):
                 # The call of this very send was too late. A later send of the same attempt may be under way.
                 is_over = isinstance(result.failure, TooLate) and call.deadline_at == before.effect.deadline_at
                 change = unsent(before, call.number, again_at=self._now if is_over else None)

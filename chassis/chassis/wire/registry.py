@@ -15,12 +15,17 @@ from urllib.parse import quote
 
 import urllib3
 from urllib3.exceptions import HTTPError
+from urllib3.util import Retry
 
 from messages.contract import Message
 
 EVENT_COMPATIBILITY = "FULL_TRANSITIVE"
 COMMAND_COMPATIBILITY = "BACKWARD_TRANSITIVE"
 TIMEOUT_S = 5.0
+AWAY = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
+FIRST_WAIT_S = 0.2
+RETRIES = 8
+"""For a program that runs once: with waits that double from FIRST_WAIT_S it waits for half a minute and more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +51,17 @@ class RegistryUnavailable(Exception):
 
 
 class RemoteRegistry:
-    """A client of Confluent's REST interface. Raises RegistryUnavailable where the registry does not answer."""
+    """A client of Confluent's REST interface. Raises RegistryUnavailable where the registry does not answer.
 
-    def __init__(self, url: str) -> None:
+    A service repeats what failed itself, with signs of life. A program that runs once has a number of ``retries``.
+    """
+
+    def __init__(self, url: str, *, retries: int = 0) -> None:
         self._url = url.rstrip("/")
-        self._http = urllib3.PoolManager(retries=False, timeout=TIMEOUT_S)
+        repeated = Retry(
+            retries, allowed_methods=None, status_forcelist=AWAY, raise_on_status=False, backoff_factor=FIRST_WAIT_S
+        )
+        self._http = urllib3.PoolManager(retries=repeated if retries else False, timeout=TIMEOUT_S)
 
     def close(self) -> None:
         """Close the connections, for a user that ends before the process."""

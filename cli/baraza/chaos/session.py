@@ -124,22 +124,19 @@ def compared(stack: Running) -> list[str]:
 
 
 @contextmanager
-def opened(folder: Path, *, sagas: tuple[str, ...] = (), timeout_factor: float = 1.0) -> Iterator[ChaosTarget]:
+def opened(folder: Path, *, timeout_factor: float = 1.0) -> Iterator[ChaosTarget]:
     """Yield a stack in ``folder`` with two processes of each service, and take it down afterwards.
 
-    Only what ``sagas`` need is started; without them, what all need. ``timeout_factor`` stretches every deadline of a
-    saga.
+    ``timeout_factor`` stretches every deadline of a saga.
     """
     callers = dict.fromkeys(CALLERS, lookup_environment(folder.absolute()))
     variables = callers | {TRACKER: {"BARAZA_TIMEOUT_FACTOR": str(timeout_factor)}}
-    settings = from_environment(home=folder, proxied=True, sagas=sagas, replicas=replicas(), environment=variables)
+    settings = from_environment(home=folder, proxied=True, replicas=replicas(), environment=variables)
     with progress_shown() as watch:
         stack = up(settings, watch)
         try:
             with Network(stack.toxiproxy_url) as network:
-                running = Running(stack=stack)
-                messages = MessageFaults(stack.kafka(), running.is_started)
-                yield ChaosTarget(running=running, network=network, messages=messages)
+                yield ChaosTarget(running=Running(stack=stack), network=network, messages=MessageFaults(stack.kafka()))
         finally:
             stack.down(watch)
 

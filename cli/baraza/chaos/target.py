@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import chain
 
 import tenacity
 from psycopg import OperationalError
@@ -63,14 +62,13 @@ class ChaosTarget:
     @property
     def processes(self) -> tuple[str, ...]:
         """Every process that may be killed or stopped: the services', the tracker's, the simulators'."""
-        started = self.running.is_started
-        ours = (replica_names(service, count) for service, count in replicas().items() if started(service))
-        return (*filter(started, SIMULATORS), *chain.from_iterable(ours))
+        ours = (name for service, count in replicas().items() for name in replica_names(service, count))
+        return tuple(filter(self.running.is_started, SIMULATORS)) + tuple(ours)
 
     @property
     def participants(self) -> tuple[str, ...]:
         """The services whose absence orders must survive: those with steps, and the tracker."""
-        return (*sorted(filter(self.running.is_started, set(services()) - set(starters()))), TRACKER)
+        return (*sorted(set(services()) - set(starters())), TRACKER)
 
     def send(self, process: str, number: signal.Signals) -> bool:
         """Send a process a signal; return whether there was a process."""

@@ -19,9 +19,12 @@ from baraza.terminal import FOUND_A_PROBLEM, notify, stop
 ROOT = Path(__file__).resolve().parents[3]
 
 
-BESIDE = ("tests/unit", "tests/contract", "tests/proof", "tests/fuzz")
-"""What runs beside the rest: the rest waits for processes more than it computes, and these compute."""
-REST = ("tests/bench", "tests/integration", "tests/fault", "tests/deploy", "tests/scenario")
+BESIDE = (
+    "tests/unit", "tests/contract", "tests/proof", "tests/fuzz", "tests/bench", "tests/fault", "tests/deploy",
+    "tests/scenario",
+)  # fmt: skip
+"""What runs beside the rest, in about the same time."""
+REST = ("tests/integration",)
 
 
 def packages(root: Path) -> list[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from baraza.system import broker
 from baraza.terminal import Refusal
 from chassis.wire.codec import Codec
-from chassis.wire.registry import RemoteRegistry
+from chassis.wire.registry import RETRIES, RemoteRegistry
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer
@@ -36,7 +36,7 @@ class SagaOutcomes(ABC):
     """What is read. A subclass may need other topics besides."""
 
     def __init__(self, kafka: KafkaLogin, registry_url: str) -> None:
-        self._codec = Codec(RemoteRegistry(registry_url))
+        self._codec = Codec(RemoteRegistry(registry_url, retries=RETRIES))
         self._changed = threading.Condition()
         self._stopping = threading.Event()
         self._failure: Exception | None = None

@@ -21,7 +21,7 @@ from chassis.postgres.transient import utc_now
 from chassis.settings import Settings
 from chassis.wire.codec import Codec
 from chassis.wire.kafka import KafkaLogin
-from chassis.wire.registry import RemoteRegistry
+from chassis.wire.registry import RETRIES, RegistryUnavailable, RemoteRegistry
 from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.ingest import decoding
 from saga_tracker.ingest.ordered_reading import NotReadable, OrderedReader
@@ -49,7 +49,7 @@ class CannotRebuild(Exception):
 def run(
     engine: Engine, login: KafkaLogin, codec: Codec, definitions: Definitions, *, reference_key: bytes | None = None
 ) -> Rebuilt:
-    """Rebuild the database behind ``engine``. Raises CannotRebuild, NotReadable, KafkaException.
+    """Rebuild the database behind ``engine``. Raises CannotRebuild, NotReadable, KafkaException, RegistryUnavailable.
 
     1. Store the first offset of every partition that has none, of the topics too on which the tracker sends.
     2. Record each partition number, in the order of the times.
@@ -138,12 +138,12 @@ def main() -> int:
     settings = Settings()
     login = KafkaLogin.of(settings)
     engine = database.create(settings.database_url, settings.database_password_file, application=settings.service)
-    codec = Codec(RemoteRegistry(settings.registry_url))
+    codec = Codec(RemoteRegistry(settings.registry_url, retries=RETRIES))
     try:
         _check_stopped(login)
         definitions = scaled(DEFINITIONS, settings.timeout_factor)
         rebuilt = run(engine, login, codec, definitions, reference_key=settings.reference_key)
-    except (CannotRebuild, NotReadable, KafkaException) as error:
+    except (CannotRebuild, NotReadable, KafkaException, RegistryUnavailable) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     sys.stdout.write(f"{rebuilt.count} sagas were recorded.\n")

@@ -24,7 +24,7 @@ from chassis.saga.outbox import OutboxRow
 from chassis.saga.publisher import Relay, producer
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import headers, new_id, new_traceparent
-from chassis.wire.registry import RemoteRegistry
+from chassis.wire.registry import RETRIES, RemoteRegistry
 from ledger.manual_api import SAGA_TYPE, SAGA_VERSION
 from ledger.outgoing import EVENTS, SOURCE
 from messages.contract import name_of
@@ -81,7 +81,7 @@ def _add(connection: psycopg.Connection[tuple[Any, ...]], ids: Sequence[str], no
 
 
 def _publish(session: Session, ids: Sequence[str], now: datetime) -> None:
-    codec = Codec(RemoteRegistry(session.stack.registry_url))
+    codec = Codec(RemoteRegistry(session.stack.registry_url, retries=RETRIES))
     relay = Relay(producer(session.stack.kafka_login(LEDGER), client_id="bench"))
     for saga_id in ids:
         event = _approved(saga_id, now)
