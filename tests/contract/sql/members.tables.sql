@@ -1,3 +1,6 @@
+-- UNDECIDED
+state IN ('PROPOSED', 'APPROVED');
+
 -- OVERDUE
 SELECT 'collection', count(*)
 FROM collections
