@@ -31,7 +31,7 @@ PULL_BACK_MAX: Final = timedelta(hours=48)
 PAGES_MAX: Final = 4
 """Of one pull, which holds a transaction meanwhile; the next one goes on from there."""
 REGISTER_EVERY_S: Final = 30.0
-BALANCE_EVERY_S: Final = 300.0
+BALANCE_EVERY_S: Final = 60.0
 CONFIRM_EVERY_S: Final = 5.0
 CONFIRMED_MAX: Final = 20
 """Questions about receipts of one run, far below the limit."""

@@ -1,0 +1,105 @@
+"""The result of a run, for a person and as one JSON object."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from baraza.audit.report import Report
+from baraza.commands.money import IN_DOUBT, doubt_row
+from baraza.demo.sacco.closing import Closed
+from baraza.demo.sacco.day import Day
+from baraza.demo.sacco.dividends import PAID, RETURNED, lines_in
+from baraza.terminal import put_table
+
+SHOWN_MAX = 20
+CLOSED = "CLOSED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoOfSacco:
+    """A run with all that judges it."""
+
+    members: int
+    loans: Counter[str]
+    day: Day
+    dividends: Mapping[str, Any]
+    in_doubt: Sequence[Mapping[str, Any]]
+    unallocated: Sequence[Mapping[str, Any]]
+    closed: Sequence[Closed]
+    report: Report
+    took_s: float
+
+    @property
+    def is_good(self) -> bool:
+        """Whether every day is closed, every row of the statement is matched, and the audit is green."""
+        is_closed = all(each.state == CLOSED and each.rows == each.matched for each in self.closed)
+        return is_closed and self.report.is_green
+
+    def summary(self) -> dict[str, Any]:
+        """Return the run as one JSON object."""
+        withdrawals = self.day.states(self.day.withdrawals)
+        return {
+            "members": self.members,
+            "receipts": len(self.day.receipts) + sum(_is_paid(each) for each in self.day.collections.values()),
+            "withdrawals": withdrawals.total(),
+            "paid": withdrawals["PAID"],
+            "released": withdrawals["FAILED"] + withdrawals["CANCELLED"],
+            "in_doubt": len(self.in_doubt),
+            "unallocated": len(self.unallocated),
+            "statement_rows": sum(each.rows for each in self.closed),
+            "statement_matched": sum(each.matched for each in self.closed),
+            "audit": "green" if self.report.is_green else "red",
+            "members_data": "synthetic",
+            "days": {each.day.isoformat(): each.state for each in self.closed},
+            "loans": dict(self.loans),
+            "collections": dict(self.day.states(self.day.collections)),
+            "repayments_from_savings": dict(self.day.states(self.day.repayments)),
+            "float_short": self.day.float_short,
+            "dividend_run": {
+                "state": self.dividends["state"],
+                "lines": self.dividends["line_count"],
+                "paid": lines_in(self.dividends, PAID),
+                "returned": lines_in(self.dividends, RETURNED),
+            },
+            "refusals": dict(self.day.refusals.most_common()),
+            "broken_invariants": [each.invariant.name for each in self.report.findings if each.total],
+            "took_s": round(self.took_s, 1),
+        }
+
+
+def _is_paid(collection: Mapping[str, Any]) -> bool:
+    return collection["receipt"] is not None
+
+
+def write(result: DemoOfSacco, put: Callable[[str], None]) -> None:
+    """Write the result for a person."""
+    found = result.summary()
+    put(f"{found['members']} synthetic members, {found['receipts']} receipts in {found['took_s']} s.")
+    put(f"Loans: {_counts(result.loans)}. Prompts: {_counts(found['collections'])}.")
+    put(
+        f"Withdrawals: {found['withdrawals']}, of which {found['paid']} are paid and {found['released']} released; "
+        f"float was short {found['float_short']} times."
+    )
+    run = found["dividend_run"]
+    put(
+        f"Dividends: {run['lines']} lines, run {run['state']}, {run['paid']} lines paid, "
+        f"{run['returned']} returned to savings."
+    )
+    put(f"Refused at the door: {_counts(found['refusals'])}.")
+    put(f"{found['unallocated']} receipts wait for a person: ./baraza money unallocated")
+    for each in result.closed:
+        reason = "" if each.reason is None else f": {each.reason}"
+        put(f"{each.day}: {each.matched} of {each.rows} rows of the statements are matched; the day is "
+            f"{each.state}{reason}.")  # fmt: skip
+    put(f"In doubt: {len(result.in_doubt)}.")
+    if result.in_doubt:
+        now = datetime.now(UTC)
+        put_table(IN_DOUBT, [doubt_row(each, now) for each in result.in_doubt[:SHOWN_MAX]], right=("age", "amount"))
+
+
+def _counts(found: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name.lower()}" for name, count in found.items()) or "none"
