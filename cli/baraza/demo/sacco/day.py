@@ -17,7 +17,7 @@ from baraza.demo.sacco.plan import Act, Kind, Plan
 from baraza.system.client import Api, objects
 from baraza.terminal import Advance
 
-REGISTERED_AT_ONCE: Final = 500
+REGISTERED_AT_ONCE: Final = 100
 ACTS_AT_ONCE: Final = 16
 FLOAT_MINOR: Final = 20_000_000_00
 """What treasury brings to the utility account at a time."""
