@@ -25,7 +25,13 @@ TABLES: Final = tuple(
     (service, table, f"SELECT {', '.join(columns)} FROM {source}", source)  # noqa: S608 - our own names
     for service, table, source, columns in SOURCES
 )
-SCHEMA: Final = "\n".join(f"CREATE TABLE {table} ({', '.join(columns)});" for _, table, _, columns in SOURCES)
+INDEXES: Final = """
+    CREATE INDEX money_receipts_by_number ON money_receipts (short_code, receipt);
+    CREATE INDEX booked_receipts_by_number ON booked_receipts (short_code, receipt);
+    CREATE INDEX money_payouts_by_saga ON money_payouts (saga_id);
+    CREATE INDEX money_rows_by_saga ON money_rows (saga_id);
+"""
+SCHEMA: Final = "\n".join(f"CREATE TABLE {table} ({', '.join(columns)});" for _, table, _, columns in SOURCES) + INDEXES
 
 RECEIPTS_BOOKED = Invariant(
     name="sacco-receipts-booked",

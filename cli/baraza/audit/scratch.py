@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from baraza.audit import payments, returns, sources
+from baraza.audit import payments, returns, sacco, sources
 from baraza.audit.sources import Row, Sources, services_of
 from saga_tracker.model.saga import SagaDefinition
 
@@ -62,7 +62,7 @@ TABLES = """
     CREATE TABLE refunds (id PRIMARY KEY, saga_id, amount_minor, currency) WITHOUT ROWID;
     CREATE TABLE parcels (tracking_number PRIMARY KEY, saga_id, state, lines, destination) WITHOUT ROWID;
 """
-SCHEMA = TABLES + returns.SCHEMA + payments.SCHEMA
+SCHEMA = TABLES + returns.SCHEMA + payments.SCHEMA + sacco.SCHEMA
 
 UNSETTLED = """
     -- unsettled: a call whose outcome the service does not know, or a message that it could not handle.

@@ -14,7 +14,7 @@ from typing import Any, LiteralString
 import httpx
 import psycopg
 
-from baraza.audit import ledger, payments, returns
+from baraza.audit import ledger, payments, returns, sacco
 from baraza.system import broker
 from baraza.system.running import Running
 from baraza.terminal import Refusal
@@ -118,7 +118,7 @@ def extracts(services: Iterable[str]) -> Iterator[Extract]:
         for owner, table, query in OWN_TABLES:
             if owner == service:
                 yield Extract(service=service, table=table, query=query)
-        for owner, table, query, source in (*RECORDS_IN_PROCESS, *returns.TABLES, *payments.TABLES):
+        for owner, table, query, source in (*RECORDS_IN_PROCESS, *returns.TABLES, *payments.TABLES, *sacco.TABLES):
             if owner == service:
                 yield Extract(service=service, table=table, query=query, only_with=source)
 
