@@ -37,23 +37,23 @@ def records(url: str, kind: str) -> Iterator[dict[str, Any]]:
 
 def now_s(url: str) -> int:
     """Return what time it is at a provider of mobile money. Raises Unreadable."""
-    return int(_get(url, "/admin/clock", {})["now"])
+    (now,) = _get(url, "/admin/clock", {}, "now")
+    return int(now)
 
 
 def entries(url: str) -> Iterator[dict[str, Any]]:
     """Stream the entries of a provider's own books. Raises Unreadable."""
     after: int | None = 0
     while after is not None:
-        page = _get(url, "/books", {"after": after, "limit": PAGE_RECORDS})
-        after = page["next"]
-        yield from page["entries"]
+        found, after = _get(url, "/books", {"after": after, "limit": PAGE_RECORDS}, "entries", "next")
+        yield from found
 
 
-def _get(url: str, path: str, query: Mapping[str, int]) -> dict[str, Any]:
+def _get(url: str, path: str, query: Mapping[str, int], *names: str) -> list[Any]:
     try:
         answer = httpx.get(f"{url}{path}", params=dict(query), timeout=HTTP_TIMEOUT_S, trust_env=False)
         answer.raise_for_status()
-        found: dict[str, Any] = answer.json()
-    except (httpx.HTTPError, ValueError) as error:
+        page = answer.json()
+        return [page[name] for name in names]
+    except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
         raise Unreadable(f"The books at {url} cannot be read ({error}). Run ./baraza status.") from error
-    return found

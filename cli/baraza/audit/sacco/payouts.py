@@ -21,10 +21,8 @@ ROWS_ARE_PAYOUTS = Invariant(
         SELECT line.receipt, 'the statement has ' || -line.amount_minor || ', mobile-money '
                || coalesce(money.amount_minor || ' as ' || money.state, 'no payout')
         FROM money_rows AS line LEFT JOIN money_payouts AS money USING (saga_id)
-        WHERE line.kind = 'OUT' AND line.match = 'MATCHED' AND money.amount_minor IS NOT -line.amount_minor
-          AND NOT EXISTS (SELECT 1 FROM sacco_entries AS entry
-                          WHERE entry.saga_id = line.saga_id
-                            AND entry.step IN ('hold_manual_posting', 'post_manual_posting'))
+        WHERE line.kind = 'OUT' AND money.amount_minor IS NOT -line.amount_minor
+          AND (line.short_code, line.receipt, line.kind) NOT IN (SELECT short_code, receipt, kind FROM explained_rows)
         UNION ALL
         SELECT saga_id, 'is in the statement ' || count(*) || ' times'
         FROM money_rows WHERE kind = 'OUT' AND match = 'MATCHED' AND saga_id IN (SELECT saga_id FROM money_payouts)
@@ -43,9 +41,7 @@ PAYOUTS_ARE_THE_PROVIDERS = Invariant(
         FROM provider_entries AS paid LEFT JOIN money_own_ids USING (own_id)
              LEFT JOIN money_payouts AS money USING (saga_id)
         WHERE paid.kind = 'pay_out' AND paid.account = 'utility' AND money.amount_minor IS NOT -paid.amount_minor
-          AND NOT EXISTS (SELECT 1 FROM money_rows AS line
-                          WHERE (line.short_code, line.receipt, line.kind) = (paid.short_code, paid.receipt, 'OUT')
-                            AND line.match = 'LISTED')
+          AND (paid.short_code, paid.receipt, 'OUT') NOT IN (SELECT short_code, receipt, kind FROM explained_rows)
         UNION ALL
         SELECT saga_id, 'the provider has paid it ' || count(*) || ' times'
         FROM provider_entries JOIN money_own_ids USING (own_id)

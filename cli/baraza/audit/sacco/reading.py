@@ -166,6 +166,7 @@ SCHEMA: Final = """
 """
 
 VIEWS: Final = """
+    -- explained_rows: rows that are listed with a reason, or booked by hand, as two persons claimed.
     -- receipt_sagas: the sagas that have moved the money of a receipt. shown_rows: when a statement shows a saga.
     -- ended_sagas: sagas of a SACCO that have ended, but for those whose contradictions two persons have settled.
     -- sacco_cuts: by account of a short code, up to when statements without a gap show it, and what both sides have.
@@ -189,6 +190,14 @@ VIEWS: Final = """
     CREATE INDEX persons_by_saga ON persons (saga_id);
     CREATE INDEX provider_entries_by_own_id ON provider_entries (own_id, kind);
     CREATE INDEX provider_entries_by_number ON provider_entries (short_code, receipt, kind);
+    CREATE TABLE explained_rows (
+        short_code, receipt, kind, is_booked, PRIMARY KEY (short_code, receipt, kind)
+    ) WITHOUT ROWID;
+    INSERT INTO explained_rows
+    SELECT short_code, receipt, kind, min(match = 'MATCHED') FROM money_rows
+    WHERE match <> 'MATCHED'
+       OR saga_id IN (SELECT saga_id FROM sacco_entries WHERE step IN ('hold_manual_posting', 'post_manual_posting'))
+    GROUP BY short_code, receipt, kind;
     CREATE TABLE receipt_sagas (receipt_saga_id, saga_id, PRIMARY KEY (receipt_saga_id, saga_id)) WITHOUT ROWID;
     INSERT INTO receipt_sagas
     SELECT saga_id, saga_id FROM booked_receipts

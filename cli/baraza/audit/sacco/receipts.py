@@ -92,8 +92,8 @@ ROWS_ARE_RECEIPTS = Invariant(
         SELECT line.receipt, 'the statement has ' || line.amount_minor || ', mobile-money '
                || coalesce(money.amount_minor, 'no receipt')
         FROM money_rows AS line LEFT JOIN money_receipts AS money USING (short_code, receipt)
-        WHERE line.kind = 'IN' AND line.account = 'UTILITY' AND line.match = 'MATCHED' AND line.saga_id IS NOT NULL
-          AND money.amount_minor IS NOT line.amount_minor
+        WHERE line.kind = 'IN' AND money.amount_minor IS NOT line.amount_minor
+          AND (line.short_code, line.receipt, line.kind) NOT IN (SELECT short_code, receipt, kind FROM explained_rows)
         UNION ALL
         SELECT line.receipt, 'was completed ' || abs(line.completed_s - money.completed_s)
                || ' s apart by the statement and by mobile-money'
@@ -132,6 +132,7 @@ RECEIPTS_ARE_THE_PROVIDERS = Invariant(
              LEFT JOIN money_receipts AS money USING (short_code, receipt, provider)
         WHERE paid.kind = 'pay_in' AND paid.account = 'utility' AND at_s < now_s - {ARRIVES_WITHIN_S}
           AND money.amount_minor IS NOT paid.amount_minor
+          AND (short_code, receipt, 'IN') NOT IN (SELECT short_code, receipt, kind FROM explained_rows WHERE is_booked)
         UNION ALL
         SELECT receipt, 'of ' || amount_minor || ' is ' || state || ', and the provider has nothing of it'
         FROM money_receipts AS money
@@ -168,6 +169,7 @@ REVERSED = Invariant(
         FROM money_rows AS line LEFT JOIN money_reversals AS reversal USING (saga_id)
         WHERE line.kind = 'REVERSAL' AND line.match = 'MATCHED'
           AND (reversal.state IS NOT 'PAID' OR reversal.amount_minor <> -line.amount_minor)
+          AND (line.short_code, line.receipt, line.kind) NOT IN (SELECT short_code, receipt, kind FROM explained_rows)
         UNION ALL
         SELECT reversal.receipt, 'was reversed by ' || reversal_receipt || ', and its provider has no such reversal'
         FROM money_reversals AS reversal JOIN booked_receipts AS booked USING (short_code, receipt)
@@ -181,13 +183,11 @@ REVERSED = Invariant(
              LEFT JOIN money_reversals AS reversal USING (saga_id)
         WHERE entry.kind = 'reversal' AND account = 'utility'
           AND (reversal.state IS NULL OR reversal.state = 'FAILED' OR reversal.amount_minor <> -entry.amount_minor)
-          AND NOT EXISTS (
-              SELECT 1 FROM money_rows AS line
-              WHERE (line.short_code, line.receipt, line.kind) = (entry.short_code, entry.receipt, 'REVERSAL')
-                AND line.match = 'LISTED')
+          AND (entry.short_code, entry.receipt, 'REVERSAL') NOT IN (
+              SELECT short_code, receipt, kind FROM explained_rows)
     """,
 )
-"""What people take back at the provider's portal is listed."""
+"""What people take back at the provider's portal is listed, until two persons have claimed it as booked."""
 
 CALLBACKS_DECIDED = Invariant(
     name="sacco-callbacks-decided",
