@@ -598,7 +598,7 @@ def test_a_database_that_cannot_be_read_is_named(audited: AuditedStack) -> None:
         databases=nowhere, gateway_url=audited.origin.gateway_url, courier_url=audited.origin.courier_url, kafka=None
     )
 
-    with pytest.raises(sources.Unreadable, match="The database of ledger cannot be read"):
+    with pytest.raises(providers.Unreadable, match="The database of ledger cannot be read"):
         report.run(origin, timeout_s=0.0)
 
 
@@ -610,5 +610,5 @@ def test_records_that_cannot_be_read_are_named(audited: AuditedStack) -> None:
         kafka=None,
     )
 
-    with pytest.raises(sources.Unreadable, match=r"The records at http://127\.0\.0\.1:1 cannot be read"):
+    with pytest.raises(providers.Unreadable, match=r"The records at http://127\.0\.0\.1:1 cannot be read"):
         report.run(origin, timeout_s=0.0)
