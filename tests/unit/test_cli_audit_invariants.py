@@ -25,6 +25,7 @@ from support.returned_rows import (
     SHORT,
     SURPLUS,
 )
+from support.sacco_rows import SACCO, SACCO_DAMAGE
 
 CONSISTENT = """
     INSERT INTO sagas VALUES ('confirmed', 'order', 1, 'CONFIRMED', NULL, 400, 0),
@@ -235,7 +236,7 @@ def data() -> Iterator[sqlite3.Connection]:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         connection.executescript(scratch.SCHEMA)
         connection.executemany("INSERT INTO steps VALUES (?, ?, ?, ?, ?, ?)", scratch.steps(DEFINITIONS))
-        connection.executescript(CONSISTENT + RETURNED + PAID)
+        connection.executescript(CONSISTENT + RETURNED + PAID + SACCO)
         yield connection
 
 
@@ -404,7 +405,8 @@ def test_damage_to_a_saga_that_waits_is_found(data: sqlite3.Connection, name: st
 
 def test_every_invariant_has_damage_that_it_finds() -> None:
     damage = (*DAMAGE, *RETURN_DAMAGE, *PAYMENT_DAMAGE)
-    assert {invariant.name for invariant in INVARIANTS} == {name for name, _ in damage}
+    found = {name for name, _ in damage} | {name for _, _, name, _ in SACCO_DAMAGE}
+    assert {invariant.name for invariant in INVARIANTS} == found
 
 
 def test_offenders_are_named_up_to_a_limit_and_counted_beyond_it(data: sqlite3.Connection) -> None:
