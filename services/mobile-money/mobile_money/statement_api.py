@@ -36,7 +36,11 @@ STATEMENT_ROWS = text("""
            match, saga_id, reason
     FROM statement_rows WHERE match = :match ORDER BY completed_at, receipt LIMIT :limit
 """)
-CLAIMS = text("SELECT * FROM claims WHERE state = :state ORDER BY proposed_at LIMIT :limit")
+CLAIMS = text("""
+    SELECT id AS claim_id, short_code, saga_id, step, outcome, receipt, account, kind, reason, state, proposed_by,
+           proposed_at, decided_by, decided_at
+    FROM claims WHERE state = :state ORDER BY proposed_at LIMIT :limit
+""")
 
 
 class ImportedAnswer(BaseModel):
