@@ -180,6 +180,7 @@ collections = Table(
     _text("receipt", is_optional=True),
     Column("received_minor", BigInteger, comment="what came; the receipt counts, not the request"),
     _at("requested_at", is_optional=False),
+    Column("prompted_at", DateTime(timezone=True), comment="when the provider had taken the prompt; null: not known"),
     _at("ended_at"),
     Index("collections_of_member", "member_id", text("collection_id DESC")),
     Index("collections_open", "requested_at", postgresql_where=text("ended_at IS NULL")),

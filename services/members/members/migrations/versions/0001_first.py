@@ -259,6 +259,7 @@ def _requests() -> None:
         sa.Column("receipt", sa.Text),
         sa.Column("received_minor", sa.BigInteger, comment="what came; the receipt counts, not the request"),
         sa.Column("requested_at", AT, nullable=False),
+        sa.Column("prompted_at", AT, comment="when the provider had taken the prompt; null: not known"),
         sa.Column("ended_at", AT),
         sa.PrimaryKeyConstraint("collection_id"),
         sa.UniqueConstraint("reference"),
