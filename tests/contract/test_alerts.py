@@ -28,7 +28,8 @@ import payment.tables
 import reconciliation.main
 import reconciliation.tables
 from chassis.telemetry import metrics, table_gauges
-from notifier import webhook_metrics
+from mobile_money import credential_metrics
+from notifier import text_metrics, webhook_metrics
 from risk import risk_metrics
 from saga_tracker import saga_metrics
 from saga_tracker.definitions import DEFINITIONS
@@ -49,6 +50,7 @@ OWN = (
     *members.measures.MEASURES,
     *reconciliation.main.MEASURES,
     *webhook_metrics.MEASURES,
+    *text_metrics.MEASURES,
     *mobile_money.measures.MEASURES,
 )
 """The measures of single services."""
@@ -62,7 +64,7 @@ def measured() -> set[str]:
     tables = (*table_gauges.OUTBOX, *table_gauges.WAITING, *table_gauges.EVIDENCE)
     gauges = (*tables, *saga_metrics.MEASURES, *OWN)
     found.update(measure.name for measure in gauges)
-    for module in (metrics, saga_metrics, webhook_metrics, risk_metrics):
+    for module in (metrics, saga_metrics, webhook_metrics, text_metrics, risk_metrics, credential_metrics):
         for metric in vars(module).values():
             if isinstance(metric, MetricWrapperBase):
                 family = next(iter(metric.describe()))
