@@ -14,13 +14,15 @@ from sqlalchemy import Engine, text
 
 from chassis.process.service import Dependencies
 from chassis.wire.codec import Codec
+from messages.ledger import RepaymentPosted
 from mobile_money import api, inbox
 from mobile_money.inbox import Inbox
 from mobile_money.intake import Deciding
 from mobile_money.short_codes import ShortCode, ShortCodes
 from proof.schemas import LocalRegistry
+from support.builders import a
 from support.issuer import token, verifying
-from support.mobile_money import Sending, confirmation, receipt, short_code_of
+from support.mobile_money import NUMBERS, Sending, confirmation, receipt, short_code_of
 from support.services import dependencies
 
 
@@ -99,6 +101,30 @@ def test_a_validation_accepts_in_doubt_and_refuses_another_short_code(app: FastA
     assert call(app, "POST", path, json=own).json()["ResultCode"] == "0"
     assert call(app, "POST", path, content=b"<html>").json()["ResultCode"] == "0"
     assert call(app, "POST", path, json={**own, "BusinessShortCode": "111111"}).json()["ResultCode"] == "C2B00015"
+
+
+def test_a_validation_refuses_a_loan_that_is_paid_and_accepts_what_it_does_not_know(
+    app: FastAPI, engine: Engine, code: ShortCode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"/v1/callbacks/{code.name}/{code.callback_secrets[0]}/c2b-validation"
+    paid, owed = f"LN{next(NUMBERS)}", f"LN{next(NUMBERS)}"
+
+    def answer(reference: object) -> str:
+        body = {"BusinessShortCode": code.short_code, "BillRefNumber": reference, "TransAmount": "1.00"}
+        return str(call(app, "POST", path, json=body).json()["ResultCode"])
+
+    assert answer(paid) == "0"
+    loans = [
+        {"loan_id": paid, "principal_minor": 0, "is_paid": True}, {"loan_id": owed, "principal_minor": 0, "is_paid": False}
+    ]  # fmt: skip
+    sending = Sending(engine=engine, code=code)
+    for _ in range(2):
+        sending.deliver(a(RepaymentPosted, saga_id=sending.saga_id, saga_type="loan_repayment", loans=loans))
+    assert [answer(text) for text in (paid, f" {paid.lower()[:2]} - {paid[2:]}", owed, "", 7, None)] == [
+        "C2B00012", "C2B00012", "0", "0", "0", "0"
+    ]  # fmt: skip
+    monkeypatch.setattr(engine, "connect", lambda: 1 / 0)
+    assert answer(paid) == "0", "without the database nothing is certain"
 
 
 def test_staff_read_and_only_the_right_role_acts(app: FastAPI, code: ShortCode) -> None:
