@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final
 
+import anyio
 import anyio.to_thread
 import structlog
 from fastapi import APIRouter, Request
@@ -171,9 +172,8 @@ async def _validated(short_code: ShortCode, body: bytes, closed: Callable[[str],
 async def _reason(closed: Callable[[str], str | None], reference: str) -> str | None:
     """Return why a reference takes no payment any more; None where that is not known, or not in time."""
     try:
-        return await asyncio.wait_for(
-            anyio.to_thread.run_sync(closed, reference, abandon_on_cancel=True), VALIDATED_WITHIN_S
-        )
+        with anyio.fail_after(VALIDATED_WITHIN_S):
+            return await anyio.to_thread.run_sync(closed, reference, abandon_on_cancel=True)
     except Exception as error:  # whatever is wrong here, the payer must not be refused for it
         log.warning("A validation could not read the references; the payment goes on.", error=str(error))
         return None

@@ -17,6 +17,7 @@ from mobile_money import (
 )
 
 DECLARED_BY = (
-    closed_references, floats, known, lanes, limiter, raw_callbacks, receipts, statement_tables, tables, tariffs, tokens,
+    closed_references, floats, known, lanes, limiter, raw_callbacks, receipts, statement_tables, tables, tariffs,
+    tokens,
 )  # fmt: skip
 metadata = tables.metadata
