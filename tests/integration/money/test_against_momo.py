@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,7 @@ def test_its_balance_is_queried_and_waves_begin_by_it(both: SimulatedMoney) -> N
     assert refused.reason == "unknown_float"
 
     def told(minor: int) -> None:
+        sending.now += timedelta(seconds=1)
         with sending.engine.begin() as tx:
             both.asking().balance(tx)
         assert sending.decided() == []
