@@ -120,7 +120,7 @@ class Momo:
         response = self._request("GET", BALANCE, is_bulk=True)
         if response.status != HTTPStatus.OK or response.body.get("currency") != self._code.currency:
             raise response.unforeseen("no balance in our currency")
-        # Its time tells it from an earlier answer of the same balance, which would count as the same answer again.
+        # With its time an equal balance later is another answer, and no repetition of this one.
         body = {**response.body, "queriedAt": queried_at.isoformat()}
         self._keep(self._code.name, BALANCE_KIND, compact(body).encode())
 

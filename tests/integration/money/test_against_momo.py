@@ -174,7 +174,7 @@ def test_its_balance_is_queried_and_waves_begin_by_it(both: SimulatedMoney) -> N
     assert isinstance(refused, WaveRefused)
     assert refused.reason == "unknown_float"
 
-    def told(minor: int) -> None:
+    def shown(minor: int) -> None:
         sending.now += timedelta(seconds=1)
         with sending.engine.begin() as tx:
             both.asking().balance(tx)
@@ -183,10 +183,10 @@ def test_its_balance_is_queried_and_waves_begin_by_it(both: SimulatedMoney) -> N
             query = text("SELECT utility_minor FROM floats WHERE short_code = :code")
             assert tx.execute(query, {"code": sending.code.short_code}).scalar_one() == minor
 
-    told(FLOAT_MINOR)
+    shown(FLOAT_MINOR)
     assert types([wave(sending, AMOUNT_MINOR)]) == ["WaveReserved"]
     topped_up(both, -FLOAT_MINOR + 50)
-    told(50)
+    shown(50)
     assert types([wave(sending, AMOUNT_MINOR)]) == ["WaveRefused"]
     topped_up(both, FLOAT_MINOR - 50)
-    told(FLOAT_MINOR)  # the same balance as once before is no repetition
+    shown(FLOAT_MINOR)  # the same balance as once before is no repetition
