@@ -35,7 +35,7 @@ PROCESSES = 2
 
 
 @cache
-def _codec() -> Codec:
+def shared_codec() -> Codec:
     """Return one codec for all schedules. It caches schemas only, and to fetch them takes a twentieth of a schedule."""
     return Codec(LocalRegistry())
 
@@ -47,7 +47,7 @@ class Deployment:
     database: Database
     schedule: Schedule
     broker: Broker = field(default_factory=lambda: Broker(PARTITION_COUNT))
-    codec: Codec = field(default_factory=_codec)
+    codec: Codec = field(default_factory=shared_codec)
     services: dict[str, list[Process]] = field(init=False)
     trackers: list[TrackerProcess] = field(init=False)
     next_wake_up: NextWakeUp = field(default_factory=NextWakeUp)
