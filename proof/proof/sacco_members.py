@@ -78,10 +78,9 @@ class SaccoMembers:
         rows: list[OutboxRow] = []
 
         def assign(tx: Connection) -> None:
-            rows.clear()
-            for waiting in tx.execute(WAITING).all():
-                member_id = self.schedule.chance.choice([*MEMBERS])
-                rows.extend(self._assign(tx, waiting, member_id))
+            waiting = tx.execute(WAITING).all()
+            found = [self._assign(tx, each, self.schedule.chance.choice([*MEMBERS])) for each in waiting]
+            rows[:] = [row for each in found for row in each] or rows
 
         self._do(assign, rows)
 

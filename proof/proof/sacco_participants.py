@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +18,8 @@ import members.handlers
 import mobile_money.handlers
 import notifier.handlers
 from chassis.http.downstream import Downstream
+from chassis.saga import outbox
+from chassis.saga.answers import QueryAnswer
 from chassis.saga.outbox import OutboxRow
 from chassis.saga.steps import Handler
 from mobile_money import asking, deciding, importing, lanes, raw_callbacks
@@ -26,6 +29,7 @@ from mobile_money.importing import File
 from mobile_money.intake import Deciding
 from mobile_money.lanes import LaneGate
 from mobile_money.limiter import Limiter
+from mobile_money.port import Prompt, Requested
 from mobile_money.questions import Questions
 from mobile_money.raw_callbacks import RawCallback
 from mobile_money.registry import Providers
@@ -133,6 +137,12 @@ class DarajaAdapter(Daraja):
         )
         self._login = cast(Any, NoPassword())
 
+    def query(self, request: Requested, key: str, provider_id: str | None) -> QueryAnswer:
+        """Query about a prompt as about one whose life is over: its time is the database's, not the schedule's."""
+        if isinstance(request, Prompt):
+            request = replace(request, requested_at=None)
+        return super().query(request, key, provider_id)
+
 
 NOWHERE = Path("/nonexistent")
 OWN_CODE = OwnCode(
@@ -235,24 +245,32 @@ class SaccoParticipants(Deployment):
 
         def decide(tx: Connection) -> None:
             decided = deciding.decide(tx, self._needed, now=self.schedule.now)
-            rows[:] = [] if decided is None else decided.rows
+            rows[:] = rows if decided is None else decided.rows
             due[:] = _due(tx)
 
         self._office.do(decide, lambda: self._go_on(rows, due))
 
     def _pull(self) -> None:
-        """List payments. A list that was not given is fetched again, for two days."""
-        due = list[datetime | None]()
+        """List payments, and publish what is left in the outbox, as the decider does."""
+        rows, due = list[OutboxRow](), list[datetime | None]()
 
         def pull(tx: Connection) -> None:
             self._asking.pull(tx)
+            rows[:] = _unassigned(tx)
             due[:] = _due(tx)
 
-        def then() -> None:
-            self._office.service.sweep_later()
-            self._go_on([], due)
+        self._office.do(pull, lambda: self._go_on(rows, due))
 
-        self._office.do(pull, then)
+    def publishes_leftovers(self) -> bool:
+        """At rest, publish the rows that no partition's owner finds; return whether there were any."""
+        found = False
+        for worker in (self.workers[0], self._office):
+            with self.database.connection(worker.service.name, CALLS).begin() as tx:
+                rows = _unassigned(tx)
+            for row in rows:
+                worker.publish(row)
+            found = found or bool(rows)
+        return found
 
     def _confirm(self) -> None:
         due = list[datetime | None]()
@@ -296,19 +314,20 @@ class SaccoParticipants(Deployment):
             schedule.at(at, self._open_lanes)
             schedule.at(at + schedule.within(ASSIGNED_WITHIN_S), lambda: self.members.assign())
             if self.has_statement:
-                schedule.at(at, self._import)
+                may_omit = day != STATEMENT_DAYS[-1] and schedule.chance.random() < 0.25
+                schedule.at(at, partial(self._import, omits=may_omit))
 
-    def _import(self) -> None:
+    def _import(self, *, omits: bool) -> None:
         """Import the statement from the beginning until now. One with a gap proves nothing; the next one is whole."""
         schedule, rows = self.schedule, list[OutboxRow]()
         file = File(
-            account=UTILITY, name="statement.csv", content=self.daraja.statement(omits=schedule.chance.random() < 0.2),
+            account=UTILITY, name="statement.csv", content=self.daraja.statement(omits=omits),
             begins_at=BEGINNING - timedelta(hours=1), ends_at=schedule.now, imported_by="treasurer-1",
         )  # fmt: skip
 
         def take(tx: Connection) -> None:
             imported = importing.import_file(tx, OWN_CODE, file, self._needed, now=schedule.now)
-            rows[:] = [*imported.rows_to_publish]
+            rows[:] = [*imported.rows_to_publish] or rows
 
         def publish() -> None:
             for row in rows:
@@ -327,6 +346,11 @@ class SaccoParticipants(Deployment):
                 )
 
         self._office.do(open_all)
+
+
+def _unassigned(tx: Connection) -> list[OutboxRow]:
+    """Return the rows in the outbox whose partition the producer chooses."""
+    return [row for row in outbox.leftovers(tx, None, age=timedelta(0)) if row.partition is None]
 
 
 def _due(tx: Connection) -> list[datetime | None]:

@@ -8,6 +8,7 @@ waits. Then all faults end, and the invariants are checked.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -20,7 +21,9 @@ from proof.resting import Running
 from proof.sacco_checks import FinalSacco, violations
 from proof.sacco_participants import SaccoParticipants
 from proof.schedule import BEGINNING, Schedule
+from proof.service_process import Process
 from proof.simulation import Result
+from proof.tracker_process import TrackerProcess
 
 FAULTS_MAX_S = 120.0
 ACTS = (0, 0, 2, 6)
@@ -28,6 +31,8 @@ ACTS = (0, 0, 2, 6)
 REST_WITHIN = timedelta(days=60)
 """Callbacks take days, and queries end after a week."""
 OPERATOR_EVERY = timedelta(days=3)
+REDRIVES_MAX = 5
+"""Each lets the queries about what is in doubt go on for a week."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,6 +60,7 @@ class SaccoSimulation(Running):
         """Run to rest and check the invariants; then rebuild the tracker's database from the broker's logs."""
         there = self.participants
         self.rest_by, self.operator_every = BEGINNING + REST_WITHIN, OPERATOR_EVERY
+        self.redrives_left = REDRIVES_MAX
         self._plan()
         self.until_rest()
         final = self._final_state()
@@ -73,6 +79,10 @@ class SaccoSimulation(Running):
         for _ in range(chance.choice(ACTS)):
             schedule.at(schedule.now + schedule.within(end_s), there.operator.act_on_parked)
         schedule.at(schedule.now + timedelta(seconds=end_s), schedule.end_faults)
+
+    def is_tidy(self, actors: Sequence[Process | TrackerProcess]) -> bool:
+        """Let the APIs publish what is left over, besides what every schedule tidies."""
+        return Running.is_tidy(self, actors) and not self.participants.publishes_leftovers()
 
     def _final_state(self) -> FinalSacco:
         there = self.participants
