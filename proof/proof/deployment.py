@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 
 from chassis.saga.handlers import Handlers
 from chassis.saga.steps import Handler
@@ -16,7 +15,7 @@ from proof.failing_handlers import FailingHandlers
 from proof.operator import Operator
 from proof.outages import KAFKA, Outages
 from proof.schedule import Schedule
-from proof.schemas import LocalRegistry
+from proof.schemas import shared_codec
 from proof.service import Service
 from proof.service_process import Process
 from proof.tracker_process import NextWakeUp, TrackerProcess
@@ -32,12 +31,6 @@ from saga_tracker.store.consumed_offsets import TopicPartition
 
 PARTITION_COUNT = 2
 PROCESSES = 2
-
-
-@cache
-def shared_codec() -> Codec:
-    """Return one codec for all schedules. It caches schemas only, and to fetch them takes a twentieth of a schedule."""
-    return Codec(LocalRegistry())
 
 
 @dataclass(slots=True, kw_only=True)

@@ -177,7 +177,7 @@ def _receipts(final: FinalSacco) -> Findings:
     for row in final.rows["in_ledger"]:
         paid = incoming.get(row["receipt"])
         if paid is None:
-            yield row["saga_id"], f"{row} is credited, and nobody has paid it"
+            yield row["saga_id"], f"{row} is credited, and no one has paid it"
         elif (credits_[row["receipt"]], row["amount_minor"]) != (1, paid.amount_minor):
             yield row["saga_id"], f"{paid} is credited {credits_[row['receipt']]} times, as {row}"
     for receipt, paid in incoming.items():
@@ -187,11 +187,11 @@ def _receipts(final: FinalSacco) -> Findings:
         is_open = bool(saga_id) and not final.has_ended(saga_id) and saga_id in final.states
         is_stopped = final.states.get(saga_id) == CANCELLED
         if (final.has_statement or saga_id) and not is_open and not is_stopped and not _is_unconfirmed(final, receipt):
-            yield saga_id, f"{paid} is credited to nobody"
+            yield saga_id, f"{paid} is credited to no one"
     for row in final.rows["collections"]:
         is_paid = any(each.reference == row["reference"] for each in final.daraja.payments)
         if row["state"] in ("PAID", "PAID_LATE") and not is_paid:
-            yield row["saga_id"], f"{row} is shown as paid, and nobody has paid it"
+            yield row["saga_id"], f"{row} is shown as paid, and no one has paid it"
 
 
 def _is_unconfirmed(final: FinalSacco, receipt: str) -> bool:
@@ -235,7 +235,7 @@ def _next_look(final: FinalSacco) -> Findings:
         is_planned = (row["saga_id"], row["step"]) in planned
         is_called = row["saga_id"] in final.with_open_letters or final.states.get(row["saga_id"]) == REVIEW
         if row["state"] == "OPEN" and not is_planned and not is_called:
-            yield row["saga_id"], f"nobody looks at {row} again"
+            yield row["saga_id"], f"no one looks at {row} again"
 
 
 def _contradictions(final: FinalSacco) -> Findings:
@@ -264,16 +264,16 @@ def _callbacks(final: FinalSacco) -> Findings:
 
 
 def _texts(final: FinalSacco) -> Findings:
-    """A member is told once about each saga that ended."""
-    told = Counter(row["saga_id"] for row in final.rows["texts"])
+    """A member gets one text about each saga that ended."""
+    texts = Counter(row["saga_id"] for row in final.rows["texts"])
     contacts = {row["member_id"] for row in final.rows["contacts"]}
-    for saga_id, count in told.items():
+    for saga_id, count in texts.items():
         if count > 1:
             yield saga_id, f"{count} texts"
     for row in final.rows["withdrawals"]:
         is_known = row["member_id"] in contacts and row["saga_id"] not in final.with_open_letters
-        if final.has_ended(row["saga_id"]) and is_known and not told[row["saga_id"]]:
-            yield row["saga_id"], f"{final.states[row['saga_id']]}, and the member was told nothing"
+        if final.has_ended(row["saga_id"]) and is_known and not texts[row["saga_id"]]:
+            yield row["saga_id"], f"{final.states[row['saga_id']]}, and the member got no text"
 
 
 INVARIANTS: Mapping[str, Callable[[FinalSacco], Findings]] = {
@@ -288,7 +288,7 @@ INVARIANTS: Mapping[str, Callable[[FinalSacco], Findings]] = {
     "a contradiction has an owner": _contradictions,
     "float is spent or given back once": _floats,
     "every callback has a fate": _callbacks,
-    "a member is told once": _texts,
+    "a member gets one text": _texts,
     "one last event, compensations in reverse before it": messages,
     "no step times out before its service could have run it": timeouts,
     "nothing is left over": leftovers,

@@ -57,6 +57,7 @@ TRIES_MAX = 12
 """What waits for longer, some hours, waits for a person."""
 CONFIRM_FROM_MINOR = 200_000
 DECIDED_WITHIN_S, PULLED_WITHIN_S, OPENED_WITHIN_S = 1.0, 60.0, 3_600.0
+TELLERS_WITHIN_S = 1.0
 STATEMENT_DAYS = (1, 2, 4, 6, 8)
 """When statements are imported, in days; the last of them after every request that may still arrive."""
 NEXT_DECISION = text("SELECT min(decide_at) FROM raw_callbacks WHERE matches < :tries")
@@ -312,7 +313,9 @@ class SaccoParticipants(Deployment):
             at = BEGINNING + timedelta(days=day)
             schedule.at(at, self._pull)
             schedule.at(at, self._open_lanes)
-            schedule.at(at + schedule.within(ASSIGNED_WITHIN_S), lambda: self.members.assign())
+            assigned_at = at + schedule.within(ASSIGNED_WITHIN_S)
+            for _ in range(schedule.chance.choice((1, 1, 2))):  # two tellers look at the same list
+                schedule.at(assigned_at + schedule.within(TELLERS_WITHIN_S), self.members.assign)
             if self.has_statement:
                 may_omit = day != STATEMENT_DAYS[-1] and schedule.chance.random() < 0.25
                 schedule.at(at, partial(self._import, omits=may_omit))
@@ -336,14 +339,12 @@ class SaccoParticipants(Deployment):
         self._office.do(take, publish)
 
     def _open_lanes(self) -> None:
-        """Open the lanes again, once the fault of ours is mended."""
+        """Open the lanes again, once the fault of ours is fixed."""
         now = self.schedule.now
 
         def open_all(tx: Connection) -> None:
             for name in Lane:
-                lanes.open_lane(
-                    tx, LaneId(short_code=SHORT_CODE, name=name), reason="mended", by="treasurer-1", now=now
-                )
+                lanes.open_lane(tx, LaneId(short_code=SHORT_CODE, name=name), reason="fixed", by="treasurer-1", now=now)
 
         self._office.do(open_all)
 

@@ -275,7 +275,7 @@ class SimulatedDaraja:
         self._call_back(daraja_bodies.CONFIRMATION, body)
 
     def forge(self, reference: str) -> None:
-        """Send a confirmation of a payment that nobody made, from a foreign address."""
+        """Send a confirmation of a payment that no one made, from a foreign address."""
         body = {
             "TransID": self._new("X", width=9), "TransAmount": "900.00",
             "TransTime": _shown(self.schedule.now, "%Y%m%d%H%M%S"), "BusinessShortCode": self.short_code,
@@ -311,7 +311,7 @@ class SimulatedDaraja:
             self._pay_prompt(prompt)
             return
         self._call_back("stk", _stk(prompt.id, prompt.code))
-        if self.chance.random() < 0.3:  # the PIN arrives after the prompt was given up
+        if self.chance.random() < 0.3:  # the PIN arrives after the prompt has ended
             self._later(PAID_LATE_S, lambda: self._pay_prompt(prompt))
 
     def _pay_prompt(self, prompt: SimulatedPrompt) -> None:

@@ -25,6 +25,7 @@ NAMED = {
     "credit-by-request": "one receipt is one credit",
     "acknowledgement-is-payout": "nothing is paid twice|no hold is released while the money may have gone",
     "not-found-is-no-payout": "nothing is paid twice|no hold is released while the money may have gone",
+    "suspense-allocated-twice": "members' money, in transit and not allocated, is the provider's book",
 }
 """The invariants that name it."""
 
