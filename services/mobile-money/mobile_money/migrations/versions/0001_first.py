@@ -418,7 +418,7 @@ def _create_reversals() -> None:
 def _create_statement_files() -> None:
     op.create_table(
         "statement_files",
-        sa.Column("id", sa.Text(), nullable=False, comment="the SHA-256 of the file"),
+        sa.Column("id", sa.Text(), nullable=False, comment="SHA-256 of the file, its account and its time"),
         sa.Column("short_code", sa.Text(), nullable=False),
         sa.Column("account", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
