@@ -222,6 +222,7 @@ def test_a_number_that_is_none_is_refused(command_line: CommandLine, tmp_path: P
         ("orders", "replay", "-", "--rate"),
         ("audit", "--wait"),
         ("chaos", "--minutes"),
+        ("chaos", "--sacco-rate"),
         ("bench", "peers", "--seconds"),
     ],
 )

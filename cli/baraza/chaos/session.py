@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from baraza.audit import console
-from baraza.chaos import engine
+from baraza.chaos import engine, sacco_books
 from baraza.chaos.lookup import CALLERS, lookup_environment
 from baraza.chaos.messages import MessageFaults
 from baraza.chaos.network import Network
-from baraza.chaos.schedule import LONG, OF_PAYMENTS, Kind
+from baraza.chaos.schedule import LONG, OF_PAYMENTS, OF_SACCO, Kind
 from baraza.chaos.target import ChaosTarget, replicas
 from baraza.chaos.verdict import Verdict, judge
 from baraza.chaos.waiting import wait_for_outcomes, waiting_of
@@ -28,7 +28,7 @@ from stack.settings import from_environment
 
 QUIET_WITHIN_S = 420.0
 """After the last fault: a saga's own deadline, and then every attempt of its compensations."""
-PAYMENTS_RATE = 2.0
+PAYMENTS_RATE, SACCO_RATE = 2.0, 2.0
 SPARE_BASKETS = 1_000
 SPARE_FACTOR = 2
 """A run lasts longer than ``minutes``, because it waits for recoveries: it may submit this many times the orders."""
@@ -38,9 +38,10 @@ SHORT_PRODUCTS = 0.02
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How long faults are injected, which, under how many orders and payments a second.
+    """How long faults are injected, which, under how many orders, payments and acts of a SACCO's members a second.
 
-    Without a ``payments_rate`` there are PAYMENTS_RATE, where the stack has their services.
+    Without a ``payments_rate`` there are PAYMENTS_RATE, and without a ``sacco_rate`` SACCO_RATE, where the stack has
+    their services.
     """
 
     minutes: float
@@ -49,6 +50,7 @@ class Plan:
     kinds: tuple[Kind, ...]
     outage_s: float
     payments_rate: float | None = None
+    sacco_rate: float | None = None
 
     @property
     def baskets(self) -> int:
@@ -62,15 +64,19 @@ def run(folder: Path, plan: Plan, write: Callable[[str], None]) -> Verdict:
     with progress("reading baskets"):
         orders = workload(plan.baskets, Mix(seed=plan.seed, short_products=SHORT_PRODUCTS))
     with opened(folder) as target:
-        payments_rate = _payments_rate(plan, target)
-        kinds = tuple(kind for kind in plan.kinds if payments_rate > 0 or kind not in OF_PAYMENTS)
+        payments_rate = _rate(target, plan.payments_rate, PAYMENTS_RATE, target.has_payments, "payment")
+        sacco_rate = _rate(target, plan.sacco_rate, SACCO_RATE, target.has_sacco, "withdrawal")
+        unmet = (*(OF_PAYMENTS if payments_rate == 0 else ()), *(OF_SACCO if sacco_rate == 0 else ()))
+        kinds = tuple(kind for kind in plan.kinds if kind not in unmet)
         seed.load_workload(target.running, orders)
         load, injected = engine.run(
             target, orders, minutes=plan.minutes, seed=plan.seed, rate=plan.rate, kinds=kinds,
-            outage_s=plan.outage_s, write=write, payments_rate=payments_rate,
+            outage_s=plan.outage_s, write=write, payments_rate=payments_rate, sacco_rate=sacco_rate,
         )  # fmt: skip
         settle(target, QUIET_WITHIN_S)
         divergences = compared(target.running) if load.payments is not None else []
+        if load.sacco is not None:
+            divergences += sacco_books.compared(target, load.sacco.began_at, QUIET_WITHIN_S)
         target.close_letters()
         report = console.run(target.running, QUIET_WITHIN_S)
         verdict = judge(target, load, injected, report, divergences)
@@ -79,19 +85,19 @@ def run(folder: Path, plan: Plan, write: Callable[[str], None]) -> Verdict:
     return verdict
 
 
-def _payments_rate(plan: Plan, target: ChaosTarget) -> float:
-    """Return how many payments are made a second. Raises NotStarted where the stack cannot make those requested."""
-    if plan.payments_rate is None:
-        return PAYMENTS_RATE if target.has_payments else 0.0
-    if plan.payments_rate > 0:
-        target.running.require("payment")
-    return plan.payments_rate
+def _rate(target: ChaosTarget, requested: float | None, usual: float, is_there: bool, saga: str) -> float:
+    """Return how many of these are made a second. Raises NotStarted where the stack cannot make those requested."""
+    if requested is None:
+        return usual if is_there else 0.0
+    if requested > 0:
+        target.running.require(saga)
+    return requested
 
 
 def settle(target: ChaosTarget, wait_s: float) -> None:
     """Wait until nothing moves and no outcome is awaited, or ``wait_s`` has passed for each. Raises Unreadable.
 
-    A saga whose callback was lost moves again when its provider is queried.
+    A saga whose callback was lost moves again when its provider is queried. Treasury opens lanes meanwhile.
     """
     console.wait_until_quiet(target.running, wait_s)
     with progress("sagas that wait for an outcome") as advance:
@@ -102,7 +108,8 @@ def settle(target: ChaosTarget, wait_s: float) -> None:
             advance(count - seen)
             seen = count
 
-        wait_for_outcomes(lambda: waiting_of(target), wait_s, on_wait)
+        with sacco_books.treasury(target) if target.has_sacco else nullcontext():
+            wait_for_outcomes(lambda: waiting_of(target), wait_s, on_wait)
     console.wait_until_quiet(target.running, wait_s)
 
 
@@ -124,14 +131,16 @@ def compared(stack: Running) -> list[str]:
 
 
 @contextmanager
-def opened(folder: Path, *, timeout_factor: float = 1.0) -> Iterator[ChaosTarget]:
+def opened(folder: Path, *, timeout_factor: float = 1.0, sagas: tuple[str, ...] | None = None) -> Iterator[ChaosTarget]:
     """Yield a stack in ``folder`` with two processes of each service, and take it down afterwards.
 
-    ``timeout_factor`` stretches every deadline of a saga.
+    ``timeout_factor`` stretches every deadline of a saga. Only what ``sagas`` need is started; None: everything.
     """
     callers = dict.fromkeys(CALLERS, lookup_environment(folder.absolute()))
     variables = callers | {TRACKER: {"BARAZA_TIMEOUT_FACTOR": str(timeout_factor)}}
-    settings = from_environment(home=folder, proxied=True, replicas=replicas(), environment=variables)
+    settings = from_environment(
+        home=folder, proxied=True, sagas=sagas, replicas=replicas(), environment=variables
+    )  # fmt: skip
     with progress_shown() as watch:
         stack = up(settings, watch)
         try:
@@ -151,6 +160,10 @@ def show(verdict: Verdict, write: Callable[[str], None] = put) -> None:
         f"{verdict.returns} returns accepted ({_states(verdict.return_states)}), {verdict.return_cancellations} "
         "cancelled by their customers"
     )
+    if verdict.sacco:
+        write(f"Of the SACCO's members: {_counts(verdict.sacco)}; not possible: {_states(verdict.sacco_refused)}")
+        for name, states in verdict.sacco_states.items():
+            write(f"  {name}: {_states(states)}")
     if verdict.payments:
         write(f"{verdict.payments} payments accepted ({_states(verdict.payment_states)})")
         write(f"  requested of them: {_states(verdict.requested)}; not possible: {_states(verdict.refused)}")
@@ -169,6 +182,10 @@ def show(verdict: Verdict, write: Callable[[str], None] = put) -> None:
     for violation in verdict.violations:
         write(f"VIOLATION  {violation}")
     write(f"{len(verdict.violations)} violations")
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {what}s" for what, count in sorted(counts.items()))
 
 
 def _states(states: Mapping[str, int]) -> str:

@@ -24,7 +24,7 @@ from baraza.terminal import Refusal
 from stack import plan, toxiproxy
 from stack.contract import TRACKER, services, starters, token_issuer
 from stack.lifecycle import Stack, up
-from stack.providers import ACCOUNT_HOLDERS, SIMULATORS
+from stack.providers import ACCOUNT_HOLDERS, DARAJA, SIMULATORS, payers
 from stack.services import PROXIED, replica_names, workers
 from stack.settings import from_environment
 from stack.waiting import until
@@ -59,6 +59,11 @@ class ChaosTarget:
     def has_payments(self) -> bool:
         """Whether merchants' payments can be made here: their services and the gateways are started."""
         return all(map(self.running.is_started, (token_issuer(), *ACCOUNT_HOLDERS)))
+
+    @property
+    def has_sacco(self) -> bool:
+        """Whether the money of a SACCO's members can be moved here: their services and the provider are started."""
+        return all(map(self.running.is_started, (token_issuer(), DARAJA, *payers())))
 
     @property
     def processes(self) -> tuple[str, ...]:

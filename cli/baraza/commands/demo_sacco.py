@@ -90,7 +90,7 @@ def _run(stack: Running, plan: Plan, members: int, length_s: float) -> DemoOfSac
     with people(stack) as staff:
         days.bring_float(staff, days.FLOAT_MINOR)
         with progress("members registered", len(plan.members)) as advance:
-            days.register(staff, plan, advance)
+            days.register(staff, plan.members, advance)
         with days.treasury(staff, day), providers.faults(stack, providers.MOBILE_MONEY_FAULTS):
             notify(f"Paying out {len(plan.loans)} loans.")
             loans = days.pay_out_loans(staff, plan)

@@ -62,10 +62,10 @@ def bring_float(people: People, amount_minor: int) -> None:
     people.provider.call("POST", "/float", body=body)
 
 
-def register(people: People, plan: Plan, show: Advance) -> None:
+def register(people: People, members: Sequence[Mapping[str, Any]], show: Advance) -> None:
     """Register the members and wait until the accounts of all are open. Raises Stalled."""
-    for first in range(0, len(plan.members), REGISTERED_AT_ONCE):
-        batch = [dict(each) for each in plan.members[first : first + REGISTERED_AT_ONCE]]
+    for first in range(0, len(members), REGISTERED_AT_ONCE):
+        batch = [dict(each) for each in members[first : first + REGISTERED_AT_ONCE]]
         people.members.call("POST", "/v1/members/bulk", body=batch)
         show(len(batch))
     follow(
