@@ -108,19 +108,19 @@ class SaccoMembers:
 
     def _register(self, member_id: str) -> None:
         schedule = self.schedule
-        new = {
-            "member_id": member_id, "saga_id": schedule.new_id(), "name": f"Member {member_id}", "language": "en",
-            "state": "REGISTERED", "status": "ACTIVE", "policy": "standard", "destination": "SAVINGS",
-            "phone": MEMBERS[member_id], "day_max_minor": None, "currency": "KES", "registered_at": schedule.now,
-        }  # fmt: skip
+        new = member_tables.NewMember(
+            member_id=member_id, saga_id=schedule.new_id(), name=f"Member {member_id}", language="en",
+            policy="standard", destination="SAVINGS", phone=MEMBERS[member_id], payer_hash=None, day_max_minor=None,
+            currency="KES", registered_at=schedule.now,
+        )  # fmt: skip
         event = MemberRegistered(
-            **intake.beginning(str(new["saga_id"]), "member_onboarding", schedule.now),
+            **intake.beginning(new.saga_id, "member_onboarding", schedule.now),
             member_id=member_id, phone=MEMBERS[member_id], language="en", currency="KES",
         )  # fmt: skip
         rows: list[OutboxRow] = []
 
         def register(tx: Connection) -> None:
-            if member_tables.insert(tx, new, None):
+            if member_tables.insert(tx, [new]):
                 self._save(tx, event, rows)
 
         self.registered[member_id] = event.saga_id

@@ -461,9 +461,7 @@ def _plant_return(audited: AuditedStack) -> PlantedReturn:
         holds=lambda states: states == ["arrived"],
     )
     (capture_id,) = (
-        row["id"]
-        for row in providers.records(audited.origin.gateway_url, "capture")
-        if row["reference"] == order_id
+        row["id"] for row in providers.records(audited.origin.gateway_url, "capture") if row["reference"] == order_id
     )
     refund = {"amount_minor": RETURNED_MINOR}
     refund_id = str(audited.post(audited.origin.gateway_url, f"/v1/captures/{capture_id}/refund", refund)["refund_id"])

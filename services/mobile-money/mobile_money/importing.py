@@ -297,7 +297,8 @@ def _hand_in(tx: Connection, short_code: ShortCode, file: File, now: datetime) -
         return
     values = {"short_code": short_code.short_code, "begins_at": cover.covers_from, "ends_at": cover.covers_until}
     keys = {row.key for row in ABSENT.rows(tx, values)}
-    missing.hand_in(tx, keys, cover, provider=short_code.provider, statement_id=file.id_at(short_code.short_code), now=now)
+    statement_id = file.id_at(short_code.short_code)
+    missing.hand_in(tx, keys, cover, provider=short_code.provider, statement_id=statement_id, now=now)
 
 
 def cover_of(tx: Connection, short_code: str, account: str, now: datetime) -> Cover | None:

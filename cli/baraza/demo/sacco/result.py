@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from baraza.audit.report import Report
-from baraza.commands.money import IN_DOUBT, doubt_row
 from baraza.demo.sacco.closing import Closed
 from baraza.demo.sacco.day import Day
 from baraza.demo.sacco.dividends import PAID, RETURNED, lines_in
-from baraza.terminal import put_table
+from chassis.values.money import shown
 
 SHOWN_MAX = 20
 CLOSED = "CLOSED"
@@ -96,9 +94,9 @@ def write(result: DemoOfSacco, put: Callable[[str], None]) -> None:
         put(f"{each.day}: {each.matched} of {each.rows} rows of the statements are matched; the day is "
             f"{each.state}{reason}.")  # fmt: skip
     put(f"In doubt: {len(result.in_doubt)}.")
-    if result.in_doubt:
-        now = datetime.now(UTC)
-        put_table(IN_DOUBT, [doubt_row(each, now) for each in result.in_doubt[:SHOWN_MAX]], right=("age", "amount"))
+    for each in result.in_doubt[:SHOWN_MAX]:
+        put(f"  {each['saga_id']}  {each['member_id']}  {shown(each['amount_minor'], each['currency'])}  {each['state']} "
+            f"since {each['since']}, next look {each['next_look_at']}")  # fmt: skip
 
 
 def _counts(found: Mapping[str, int]) -> str:
