@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from baraza.demo.sacco.closing import days_since
 from baraza.demo.sacco.plan import Kind, Plan, plan
+from baraza.storefront.sacco.statements import days_since
 from chassis.postgres.transient import utc_now
 from members import references
 

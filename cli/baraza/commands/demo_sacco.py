@@ -81,17 +81,18 @@ def _run(stack: Running, plan: Plan, members: int, length_s: float) -> DemoOfSac
     from baraza.audit import console
     from baraza.demo.sacco import closing, dividends
     from baraza.demo.sacco import day as days
-    from baraza.demo.sacco.people import people
     from baraza.demo.sacco.result import DemoOfSacco
+    from baraza.storefront.sacco import registering, statements, treasury
+    from baraza.storefront.sacco.people import people
     from baraza.system import providers
 
     began_at, began_s, run = datetime.now(UTC), time.monotonic(), plan.ids[0][:-5]
     day, dividend_run = days.Day(), f"{run}-DIV"
     with people(stack) as staff:
-        days.bring_float(staff, days.FLOAT_MINOR)
+        treasury.bring_float(staff, treasury.FLOAT_MINOR)
         with progress("members registered", len(plan.members)) as advance:
-            days.register(staff, plan.members, advance)
-        with days.treasury(staff, day), providers.faults(stack, providers.MOBILE_MONEY_FAULTS):
+            registering.register(staff, plan.members, advance)
+        with treasury.treasury(staff) as watched, providers.faults(stack, providers.MOBILE_MONEY_FAULTS):
             notify(f"Paying out {len(plan.loans)} loans.")
             loans = days.pay_out_loans(staff, plan)
             with progress("of the day's acts", len(plan.acts)) as advance:
@@ -102,16 +103,17 @@ def _run(stack: Running, plan: Plan, members: int, length_s: float) -> DemoOfSac
             days.settle(staff, day, notify)
             paid_out = dividends.finish(staff, dividend_run)
         notify("Importing the statements.")
-        for each in closing.days_since(began_at, datetime.now(UTC)):
-            closing.import_statements(staff, each)
+        for each in statements.days_since(began_at, datetime.now(UTC)):
+            statements.import_statements(staff, each)
             closing.book_float(staff, each)
         in_doubt = closing.wait_for_doubt(staff)
         unallocated = list(days.receipts(staff, "SUSPENSE"))
-        closed = [closing.close(staff, each) for each in closing.days_since(began_at, datetime.now(UTC))]
+        closed = [closing.close(staff, each) for each in statements.days_since(began_at, datetime.now(UTC))]
     return DemoOfSacco(
         members=members,
         loans=loans,
         day=day,
+        lanes_paused=watched.paused,
         dividends=paid_out,
         in_doubt=in_doubt,
         unallocated=unallocated,

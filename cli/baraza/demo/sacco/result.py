@@ -24,6 +24,7 @@ class DemoOfSacco:
     members: int
     loans: Counter[str]
     day: Day
+    lanes_paused: int
     dividends: Mapping[str, Any]
     in_doubt: Sequence[Mapping[str, Any]]
     unallocated: Sequence[Mapping[str, Any]]
@@ -56,7 +57,7 @@ class DemoOfSacco:
             "loans": dict(self.loans),
             "collections": dict(self.day.states(self.day.collections)),
             "repayments_from_savings": dict(self.day.states(self.day.repayments)),
-            "float_short": self.day.float_short,
+            "lanes_paused": self.lanes_paused,
             "dividend_run": {
                 "state": self.dividends["state"],
                 "lines": self.dividends["line_count"],
@@ -80,7 +81,7 @@ def write(result: DemoOfSacco, put: Callable[[str], None]) -> None:
     put(f"Loans: {_counts(result.loans)}. Prompts: {_counts(found['collections'])}.")
     put(
         f"Withdrawals: {found['withdrawals']}, of which {found['paid']} are paid and {found['released']} released; "
-        f"float was short {found['float_short']} times."
+        f"a lane was paused {found['lanes_paused']} times."
     )
     run = found["dividend_run"]
     put(
@@ -94,9 +95,10 @@ def write(result: DemoOfSacco, put: Callable[[str], None]) -> None:
         put(f"{each.day}: {each.matched} of {each.rows} rows of the statements are matched; the day is "
             f"{each.state}{reason}.")  # fmt: skip
     put(f"In doubt: {len(result.in_doubt)}.")
-    for each in result.in_doubt[:SHOWN_MAX]:
-        put(f"  {each['saga_id']}  {each['member_id']}  {shown(each['amount_minor'], each['currency'])}  {each['state']} "
-            f"since {each['since']}, next look {each['next_look_at']}")  # fmt: skip
+    for doubt in result.in_doubt[:SHOWN_MAX]:
+        amount = shown(doubt["amount_minor"], doubt["currency"])
+        put(f"  {doubt['saga_id']}  {doubt['member_id']}  {amount}  {doubt['state']} since {doubt['since']}, next look "
+            f"{doubt['next_look_at']}")  # fmt: skip
 
 
 def _counts(found: Mapping[str, int]) -> str:
