@@ -136,7 +136,7 @@ def test_a_payout_whose_answer_and_callback_are_lost_is_paid_by_its_status(both:
 
 def test_a_404_proves_that_a_payout_was_never_taken_and_the_next_attempt_has_a_new_id(both: SimulatedMoney) -> None:
     sending = topped_up(both)
-    faulty(both, "transfer", "error")
+    faulty(both, "transfer", "error", match=own(sending))
     sending.pay()
     sending.send()
     request = Payout(
