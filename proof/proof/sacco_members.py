@@ -20,6 +20,7 @@ from chassis.wire.codec import Codec
 from members import intake, member_tables, receipt_tables, receipt_work, request_tables
 from members.domain import ReceiptState
 from members.intake import Submission, outbox_row
+from members.member_tables import NewMember
 from members.requests import COLLECTION, WITHDRAWAL, Request
 from messages.contract import Message
 from messages.members import MemberRegistered, WithdrawalCancellationRequested
@@ -50,7 +51,6 @@ class SaccoMembers:
     codec: Codec
     requested: dict[str, Request] = field(default_factory=dict)
     """What was taken, by the id of its saga."""
-    registered: dict[str, str] = field(default_factory=dict)
     _number: int = 0
 
     @property
@@ -108,22 +108,32 @@ class SaccoMembers:
 
     def _register(self, member_id: str) -> None:
         schedule = self.schedule
-        new = member_tables.NewMember(
-            member_id=member_id, saga_id=schedule.new_id(), name=f"Member {member_id}", language="en",
-            policy="standard", destination="SAVINGS", phone=MEMBERS[member_id], payer_hash=None, day_max_minor=None,
-            currency="KES", registered_at=schedule.now,
-        )  # fmt: skip
+        new = NewMember(
+            member_id=member_id,
+            saga_id=schedule.new_id(),
+            name=f"Member {member_id}",
+            language="en",
+            policy="standard",
+            destination="SAVINGS",
+            phone=MEMBERS[member_id],
+            payer_hash=None,
+            day_max_minor=None,
+            currency="KES",
+            registered_at=schedule.now,
+        )
         event = MemberRegistered(
             **intake.beginning(new.saga_id, "member_onboarding", schedule.now),
-            member_id=member_id, phone=MEMBERS[member_id], language="en", currency="KES",
-        )  # fmt: skip
+            member_id=member_id,
+            phone=new.phone,
+            language=new.language,
+            currency=new.currency,
+        )
         rows: list[OutboxRow] = []
 
         def register(tx: Connection) -> None:
             if member_tables.insert(tx, [new]):
                 self._save(tx, event, rows)
 
-        self.registered[member_id] = event.saga_id
         self._do(register, rows)
 
     def _pay_in(self) -> None:

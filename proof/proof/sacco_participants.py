@@ -56,7 +56,7 @@ INBOX, OFFICE, CALLS = 2, 3, 4
 TRIES_MAX = 12
 """What waits for longer, some hours, waits for a person."""
 CONFIRM_FROM_MINOR = 200_000
-DECIDED_WITHIN_S, PULLED_WITHIN_S, OPENED_WITHIN_S = 1.0, 60.0, 3_600.0
+DECIDED_WITHIN_S, PULLED_WITHIN_S, OPENED_WITHIN_S, NOTICED_S = 1.0, 60.0, 3_600.0, 10.0
 TELLERS_WITHIN_S = 1.0
 STATEMENT_DAYS = (1, 2, 4, 6, 8)
 """When statements are imported, in days; the last of them after every request that may still arrive."""
@@ -179,7 +179,7 @@ class SaccoParticipants(Deployment):
             schedule=schedule,
             send=self._receive,
             on_change=lambda: schedule.begin_faults(FAULTS_AGAIN_MAX_S),
-            on_fault=lambda: schedule.at(schedule.now + schedule.within(OPENED_WITHIN_S), self._open_lanes),
+            on_fault=self._open_later,
             on_payment=lambda: self._plan("pull", schedule.now + schedule.within(PULLED_WITHIN_S), self._pull),
         )
         codes = ShortCodes(short_codes=(OWN_CODE,))
@@ -242,14 +242,20 @@ class SaccoParticipants(Deployment):
 
     def _decide(self) -> None:
         """Decide about callbacks that are due, and publish what money they bring."""
-        rows, due = list[OutboxRow](), list[datetime | None]()
+        rows, due, paused = list[OutboxRow](), list[datetime | None](), list[str]()
 
         def decide(tx: Connection) -> None:
             decided = deciding.decide(tx, self._needed, now=self.schedule.now)
             rows[:] = rows if decided is None else decided.rows
             due[:] = _due(tx)
+            paused[:] = sorted(lanes.paused(tx))
 
-        self._office.do(decide, lambda: self._go_on(rows, due))
+        def then() -> None:
+            self._go_on(rows, due)
+            if paused:
+                self._open_later()
+
+        self._office.do(decide, then)
 
     def _pull(self) -> None:
         """List payments, and publish what is left in the outbox, as the decider does."""
@@ -337,6 +343,11 @@ class SaccoParticipants(Deployment):
                 self._office.publish(row)
 
         self._office.do(take, publish)
+
+    def _open_later(self) -> None:
+        """Open the lanes once a fault of ours is known, which it is some seconds after it happened."""
+        soonest = self.schedule.now + timedelta(seconds=NOTICED_S)
+        self._plan("open", soonest + self.schedule.within(OPENED_WITHIN_S), self._open_lanes)
 
     def _open_lanes(self) -> None:
         """Open the lanes again, once the fault of ours is fixed."""

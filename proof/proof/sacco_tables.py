@@ -52,6 +52,8 @@ QUERIES = {
     "texts": "SELECT saga_id, member_id, kind FROM notifier.texts",
     "contacts": "SELECT member_id FROM notifier.member_contacts",
 }
+TERMS = 5
+"""The number of the connections that enter the first terms; a process's own also has its follow-up query."""
 SACCO = Layout(TABLES, QUERIES)
 _MEMBERS_FIRST = import_module("members.migrations.versions.0001_first")
 _MONEYS_FIRST = import_module("mobile_money.migrations.versions.0001_first")
@@ -75,12 +77,12 @@ CHARGE = text("""
 def enter_first_terms(database: Database) -> None:
     """Enter the terms that the migrations of the services enter first; each schedule begins without any row."""
     first: Any = _MEMBERS_FIRST
-    with database.connection("members", 0).begin() as tx:
+    with database.connection("members", TERMS).begin() as tx:
         policy = {"loan_order": json.dumps(first.LOAN_ORDER), "targets": json.dumps(first.TARGETS)}
         tx.execute(POLICY, {"valid_from": first.FIRST_DAY, **policy})
         tx.execute(TARIFF, {"valid_from": first.FIRST_DAY, "terms": json.dumps(first.TARIFF)})
         tx.execute(OWN_CODE, {"short_code": SHORT_CODE, "provider": PROVIDER})
-    with database.connection("mobile-money", 0).begin() as tx:
+    with database.connection("mobile-money", TERMS).begin() as tx:
         _enter_charges(tx)
 
 
