@@ -15,9 +15,8 @@ from proof.awaited_models import CARD_1, PAYOUT_1, PAYOUT_2, PAYOUT_3, PAYOUT_FI
 from proof.awaited_provider import ProviderBounds
 from proof.awaited_rules import Rules
 from proof.awaited_states import AwaitedModel, next_attempt
+from proof.pivot_controls import cancellation_beats_the_pivot, deadline_behind_the_pivot
 from proof.states import Decide
-from saga_tracker.model.decision import Decision
-from saga_tracker.model.facts import Progress
 from saga_tracker.model.progress import decide
 from saga_tracker.model.saga import SagaDefinition, StepDefinition
 
@@ -149,27 +148,6 @@ def fenced_whole(definition: SagaDefinition) -> SagaDefinition:
     """Return the definition with a fence that names every step."""
     names = [name for name in SagaDefinition.__dataclass_fields__ if name != "no_return"]
     return FencedWhole(**{name: getattr(definition, name) for name in names})
-
-
-def _with_return(definition: SagaDefinition) -> SagaDefinition:
-    """Return a copy in which the step without a return is one like any other."""
-    copy = replace(definition)
-    object.__setattr__(copy, "no_return", None)
-    return copy
-
-
-WITH_RETURN = {id(each): _with_return(each) for each in (PAYOUT_2, PAYOUT_3)}
-
-
-def cancellation_beats_the_pivot(definition: SagaDefinition, known: Progress) -> Decision:
-    """Compensate a cancelled saga whose step without a return ran."""
-    return decide(WITH_RETURN[id(definition)] if known.cancelled is not None else definition, known)
-
-
-def deadline_behind_the_pivot(definition: SagaDefinition, known: Progress) -> Decision:
-    """Compensate a saga that is late behind its step without a return."""
-    is_late = definition.steps[-1].name in known.timed_out
-    return decide(WITH_RETURN[id(definition)] if is_late else definition, known)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -22,7 +21,6 @@ from merchant.intake import Accepted, Terms, outbox_row, submission
 from merchant.operations import Context, Done, Requested
 from messages.merchant import MerchantRegistered
 from proof.api_workers import ApiWorker
-from proof.outages import KAFKA, Outages
 from proof.schedule import Schedule
 
 STRIPES, ADYENS = "amina", "juma"
@@ -39,27 +37,12 @@ AGAIN_S = (30.0, 3_600.0, 86_400.0, 3 * 86_400.0)
 REFUNDS = ((), (100,), (60, 60), (30, 50, 40), (40, 60))
 """What is refunded of a payment, in percent of its amount; some want more than there is."""
 TRACE = b"00-" + b"0" * 32 + b"-" + b"1" * 16 + b"-01"
-NEW_ID = "new_id"
 Act = Callable[[Connection, Requested, Context], Done]
 ACTIONS: Mapping[Act, Any] = {
     operations.capture: operations.CAPTURE,
     operations.cancel: operations.CANCEL,
     operations.refund: operations.REFUND,
 }
-
-
-@contextmanager
-def ids_of(schedule: Schedule) -> Iterator[None]:
-    """Let merchant's API draw the ids of its messages from the seed."""
-    modules = (intake, operations)
-    before = [getattr(each, NEW_ID) for each in modules]
-    for each in modules:
-        setattr(each, NEW_ID, schedule.new_id)
-    try:
-        yield
-    finally:
-        for each, new_id in zip(modules, before, strict=True):
-            setattr(each, NEW_ID, new_id)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -69,7 +52,6 @@ class Merchants:
     workers: Sequence[ApiWorker]
     accounts: GatewayAccounts
     codec: Codec
-    outages: Outages
     submitted: list[int] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     _number: int = 7_000_000_000_000_000_000
@@ -201,21 +183,7 @@ class Merchants:
         def publish_and_go_on() -> None:
             published, rows[:] = list(rows), []
             for row in published:
-                self._publish(row)
+                self.workers[0].publish(row)
             then()
 
         self.schedule.chance.choice(self.workers).do(act, publish_and_go_on)
-
-    def _publish(self, row: OutboxRow) -> None:
-        schedule, service = self.schedule, self.workers[0].service
-        schedule.note(f"merchant sends {row.type.rpartition('.')[2]} of saga {row.saga_id[-6:]}", row.saga_id)
-
-        def publish() -> None:
-            if (back_at := self.outages.back_at(KAFKA)) is not None:
-                schedule.at(back_at, publish)
-                return
-            service.broker.publish(row, now=schedule.now)
-            self.workers[0].do(lambda tx: outbox.remove(tx, [row.id]))
-
-        late = schedule.strikes("publication delayed", 0.1)
-        schedule.at(schedule.now + schedule.within(30 if late else 0.1), publish)

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from merchant import intake, operations
 from proof import rebuilding
+from proof.api_workers import ids_of
 from proof.checks import Violation
 from proof.databases import Database
-from proof.merchants import ids_of
 from proof.payment_checks import FinalPayments, violations
 from proof.payment_participants import PaymentParticipants
 from proof.resting import Running
@@ -43,7 +44,7 @@ class PaymentSimulation(Running):
         """Run the schedule to rest, and return what it was, with every invariant that it breaks."""
         result = Result(seed=self.schedule.seed, faults=self.schedule.faults)
         try:
-            with ids_of(self.schedule):
+            with ids_of(self.schedule, intake, operations):
                 found = self._run(result)
         except Exception as error:  # any exception is what the schedule found
             found = [Violation(invariant="nothing raises", says=f"{type(error).__name__}: {error}")]

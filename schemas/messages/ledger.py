@@ -35,6 +35,32 @@ class Allocation(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LoanBalance(Record):
+    """What is left of a loan after a payment of it."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.LoanBalance"
+
+    loan_id: str
+    principal_minor: int
+    is_paid: bool
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> LoanBalance:
+        return cls(
+            loan_id=record["loan_id"],
+            principal_minor=record["principal_minor"],
+            is_paid=record["is_paid"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "loan_id": self.loan_id,
+            "principal_minor": self.principal_minor,
+            "is_paid": self.is_paid,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PostingEntry(Record):
     """One side of a manual posting."""
 
@@ -66,7 +92,7 @@ class AssignedReceiptAllocated(Message):
 
     FULL_NAME: ClassVar[str] = "baraza.ledger.AssignedReceiptAllocated"
     OWNER: ClassVar[str] = "ledger"
-    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"AssignedReceiptAllocated","doc":"A receipt that two persons assigned is allocated.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"provider","type":"string","doc":"The provider of mobile money, for example daraja."},{"name":"short_code","type":"string","doc":"Our short code at the provider."},{"name":"receipt","type":"string","doc":"The provider\'s receipt number, in capitals."},{"name":"currency","type":"string","doc":"ISO 4217."},{"name":"amount_minor","type":"long","doc":"The amount in minor units of its currency; whole shillings."},{"name":"completed_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the provider completed it, UTC; the value date."},{"name":"member_id","type":"string","doc":"The member\'s number."},{"name":"allocations","type":{"type":"array","items":{"type":"record","namespace":"baraza.ledger","name":"Allocation","doc":"One part of an allocated payment.","fields":[{"name":"kind","type":"string","doc":"PENALTIES, FEES, INTEREST, PRINCIPAL, SHARES, DEPOSITS or SAVINGS."},{"name":"owner","type":"string","doc":"The account\'s owner: the loan\'s number or the member\'s."},{"name":"allocated_minor","type":"long","doc":"What went there."}]}},"doc":"What went where; the sum is the amount. Empty for SUSPENSE."},{"name":"policy","type":"string","doc":"The allocation policy by name."},{"name":"policy_version","type":"int","doc":"Its version."},{"name":"loan_balance_minor","type":["null","long"],"doc":"What is left of the loan\'s principal; null where none was paid.","default":null},{"name":"receipt_saga_id","type":"string","doc":"The saga that recorded the receipt."}]}'
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"AssignedReceiptAllocated","doc":"A receipt that two persons assigned is allocated.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"provider","type":"string","doc":"The provider of mobile money, for example daraja."},{"name":"short_code","type":"string","doc":"Our short code at the provider."},{"name":"receipt","type":"string","doc":"The provider\'s receipt number, in capitals."},{"name":"currency","type":"string","doc":"ISO 4217."},{"name":"amount_minor","type":"long","doc":"The amount in minor units of its currency; whole shillings."},{"name":"completed_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the provider completed it, UTC; the value date."},{"name":"member_id","type":"string","doc":"The member\'s number."},{"name":"allocations","type":{"type":"array","items":{"type":"record","namespace":"baraza.ledger","name":"Allocation","doc":"One part of an allocated payment.","fields":[{"name":"kind","type":"string","doc":"PENALTIES, FEES, INTEREST, PRINCIPAL, SHARES, DEPOSITS or SAVINGS."},{"name":"owner","type":"string","doc":"The account\'s owner: the loan\'s number or the member\'s."},{"name":"allocated_minor","type":"long","doc":"What went there."}]}},"doc":"What went where; the sum is the amount. Empty for SUSPENSE."},{"name":"policy","type":"string","doc":"The allocation policy by name."},{"name":"policy_version","type":"int","doc":"Its version."},{"name":"loan_balance_minor","type":["null","long"],"doc":"What is left of the principal of all the loans together that were paid; null where none was.","default":null},{"name":"receipt_saga_id","type":"string","doc":"The saga that recorded the receipt."},{"name":"loans","type":{"type":"array","items":{"type":"record","namespace":"baraza.ledger","name":"LoanBalance","doc":"What is left of a loan after a payment of it.","fields":[{"name":"loan_id","type":"string","doc":"The loan\'s number."},{"name":"principal_minor","type":"long","doc":"What is left of its principal."},{"name":"is_paid","type":"boolean","doc":"Whether nothing is owed of it any more: no principal, interest, fee or penalty."}]}},"doc":"What is left of each loan that was paid.","default":[]}]}'
 
     provider: str
     short_code: str
@@ -80,6 +106,7 @@ class AssignedReceiptAllocated(Message):
     policy_version: int
     loan_balance_minor: int | None
     receipt_saga_id: str
+    loans: tuple[LoanBalance, ...]
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> AssignedReceiptAllocated:
@@ -102,6 +129,7 @@ class AssignedReceiptAllocated(Message):
             policy_version=record["policy_version"],
             loan_balance_minor=record["loan_balance_minor"],
             receipt_saga_id=record["receipt_saga_id"],
+            loans=tuple([LoanBalance.from_record(item) for item in record["loans"]]),
         )
 
     def to_record(self) -> dict[str, Any]:
@@ -124,6 +152,7 @@ class AssignedReceiptAllocated(Message):
             "policy_version": self.policy_version,
             "loan_balance_minor": self.loan_balance_minor,
             "receipt_saga_id": self.receipt_saga_id,
+            "loans": [item.to_record() for item in self.loans],
         }
 
 
@@ -1301,7 +1330,7 @@ class ReceiptAllocated(Message):
 
     FULL_NAME: ClassVar[str] = "baraza.ledger.ReceiptAllocated"
     OWNER: ClassVar[str] = "ledger"
-    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"ReceiptAllocated","doc":"A receipt\'s booking is decided: it is allocated, or stays unallocated.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"provider","type":"string","doc":"The provider of mobile money, for example daraja."},{"name":"short_code","type":"string","doc":"Our short code at the provider."},{"name":"receipt","type":"string","doc":"The provider\'s receipt number, in capitals."},{"name":"currency","type":"string","doc":"ISO 4217."},{"name":"amount_minor","type":"long","doc":"The amount in minor units of its currency; whole shillings."},{"name":"completed_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the provider completed it, UTC; the value date."},{"name":"state","type":"string","doc":"ALLOCATED, or SUSPENSE where it stays unallocated."},{"name":"reason","type":["null","string"],"doc":"Why it stays: a code; null for ALLOCATED.","default":null},{"name":"member_id","type":["null","string"],"doc":"The member\'s number; null where it is not known.","default":null},{"name":"allocations","type":{"type":"array","items":{"type":"record","namespace":"baraza.ledger","name":"Allocation","doc":"One part of an allocated payment.","fields":[{"name":"kind","type":"string","doc":"PENALTIES, FEES, INTEREST, PRINCIPAL, SHARES, DEPOSITS or SAVINGS."},{"name":"owner","type":"string","doc":"The account\'s owner: the loan\'s number or the member\'s."},{"name":"allocated_minor","type":"long","doc":"What went there."}]}},"doc":"What went where; the sum is the amount. Empty for SUSPENSE."},{"name":"policy","type":"string","doc":"The allocation policy by name."},{"name":"policy_version","type":"int","doc":"Its version."},{"name":"loan_balance_minor","type":["null","long"],"doc":"What is left of the loan\'s principal; null where none was paid.","default":null}]}'
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"ReceiptAllocated","doc":"A receipt\'s booking is decided: it is allocated, or stays unallocated.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"provider","type":"string","doc":"The provider of mobile money, for example daraja."},{"name":"short_code","type":"string","doc":"Our short code at the provider."},{"name":"receipt","type":"string","doc":"The provider\'s receipt number, in capitals."},{"name":"currency","type":"string","doc":"ISO 4217."},{"name":"amount_minor","type":"long","doc":"The amount in minor units of its currency; whole shillings."},{"name":"completed_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the provider completed it, UTC; the value date."},{"name":"state","type":"string","doc":"ALLOCATED, or SUSPENSE where it stays unallocated."},{"name":"reason","type":["null","string"],"doc":"Why it stays: a code; null for ALLOCATED.","default":null},{"name":"member_id","type":["null","string"],"doc":"The member\'s number; null where it is not known.","default":null},{"name":"allocations","type":{"type":"array","items":{"type":"record","namespace":"baraza.ledger","name":"Allocation","doc":"One part of an allocated payment.","fields":[{"name":"kind","type":"string","doc":"PENALTIES, FEES, INTEREST, PRINCIPAL, SHARES, DEPOSITS or SAVINGS."},{"name":"owner","type":"string","doc":"The account\'s owner: the loan\'s number or the member\'s."},{"name":"allocated_minor","type":"long","doc":"What went there."}]}},"doc":"What went where; the sum is the amount. Empty for SUSPENSE."},{"name":"policy","type":"string","doc":"The allocation policy by name."},{"name":"policy_version","type":"int","doc":"Its version."},{"name":"loan_balance_minor","type":["null","long"],"doc":"What is left of the principal of all the loans together that were paid; null where none was.","default":null},{"name":"loans","type":{"type":"array","items":{"type":"record","namespace":"baraza.ledger","name":"LoanBalance","doc":"What is left of a loan after a payment of it.","fields":[{"name":"loan_id","type":"string","doc":"The loan\'s number."},{"name":"principal_minor","type":"long","doc":"What is left of its principal."},{"name":"is_paid","type":"boolean","doc":"Whether nothing is owed of it any more: no principal, interest, fee or penalty."}]}},"doc":"What is left of each loan that was paid.","default":[]}]}'
 
     provider: str
     short_code: str
@@ -1316,6 +1345,7 @@ class ReceiptAllocated(Message):
     policy: str
     policy_version: int
     loan_balance_minor: int | None
+    loans: tuple[LoanBalance, ...]
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> ReceiptAllocated:
@@ -1339,6 +1369,7 @@ class ReceiptAllocated(Message):
             policy=record["policy"],
             policy_version=record["policy_version"],
             loan_balance_minor=record["loan_balance_minor"],
+            loans=tuple([LoanBalance.from_record(item) for item in record["loans"]]),
         )
 
     def to_record(self) -> dict[str, Any]:
@@ -1362,6 +1393,7 @@ class ReceiptAllocated(Message):
             "policy": self.policy,
             "policy_version": self.policy_version,
             "loan_balance_minor": self.loan_balance_minor,
+            "loans": [item.to_record() for item in self.loans],
         }
 
 
@@ -1714,7 +1746,7 @@ class RepaymentPosted(Message):
 
     FULL_NAME: ClassVar[str] = "baraza.ledger.RepaymentPosted"
     OWNER: ClassVar[str] = "ledger"
-    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"RepaymentPosted","doc":"A repayment from savings is in the ledger.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"member_id","type":"string","doc":"The member\'s number."},{"name":"loan_id","type":"string","doc":"The loan\'s number."},{"name":"currency","type":"string","doc":"ISO 4217."},{"name":"amount_minor","type":"long","doc":"The amount in minor units of its currency; whole shillings."},{"name":"allocations","type":{"type":"array","items":{"type":"record","namespace":"baraza.ledger","name":"Allocation","doc":"One part of an allocated payment.","fields":[{"name":"kind","type":"string","doc":"PENALTIES, FEES, INTEREST, PRINCIPAL, SHARES, DEPOSITS or SAVINGS."},{"name":"owner","type":"string","doc":"The account\'s owner: the loan\'s number or the member\'s."},{"name":"allocated_minor","type":"long","doc":"What went there."}]}},"doc":"What went where; the sum is the amount. Empty for SUSPENSE."},{"name":"policy","type":"string","doc":"The allocation policy by name."},{"name":"policy_version","type":"int","doc":"Its version."},{"name":"loan_balance_minor","type":["null","long"],"doc":"What is left of the loan\'s principal; null where none was paid.","default":null}]}'
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"RepaymentPosted","doc":"A repayment from savings is in the ledger.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"member_id","type":"string","doc":"The member\'s number."},{"name":"loan_id","type":"string","doc":"The loan\'s number."},{"name":"currency","type":"string","doc":"ISO 4217."},{"name":"amount_minor","type":"long","doc":"The amount in minor units of its currency; whole shillings."},{"name":"allocations","type":{"type":"array","items":{"type":"record","namespace":"baraza.ledger","name":"Allocation","doc":"One part of an allocated payment.","fields":[{"name":"kind","type":"string","doc":"PENALTIES, FEES, INTEREST, PRINCIPAL, SHARES, DEPOSITS or SAVINGS."},{"name":"owner","type":"string","doc":"The account\'s owner: the loan\'s number or the member\'s."},{"name":"allocated_minor","type":"long","doc":"What went there."}]}},"doc":"What went where; the sum is the amount. Empty for SUSPENSE."},{"name":"policy","type":"string","doc":"The allocation policy by name."},{"name":"policy_version","type":"int","doc":"Its version."},{"name":"loan_balance_minor","type":["null","long"],"doc":"What is left of the principal of all the loans together that were paid; null where none was.","default":null},{"name":"loans","type":{"type":"array","items":{"type":"record","namespace":"baraza.ledger","name":"LoanBalance","doc":"What is left of a loan after a payment of it.","fields":[{"name":"loan_id","type":"string","doc":"The loan\'s number."},{"name":"principal_minor","type":"long","doc":"What is left of its principal."},{"name":"is_paid","type":"boolean","doc":"Whether nothing is owed of it any more: no principal, interest, fee or penalty."}]}},"doc":"What is left of each loan that was paid.","default":[]}]}'
 
     member_id: str
     loan_id: str
@@ -1724,6 +1756,7 @@ class RepaymentPosted(Message):
     policy: str
     policy_version: int
     loan_balance_minor: int | None
+    loans: tuple[LoanBalance, ...]
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> RepaymentPosted:
@@ -1742,6 +1775,7 @@ class RepaymentPosted(Message):
             policy=record["policy"],
             policy_version=record["policy_version"],
             loan_balance_minor=record["loan_balance_minor"],
+            loans=tuple([LoanBalance.from_record(item) for item in record["loans"]]),
         )
 
     def to_record(self) -> dict[str, Any]:
@@ -1760,6 +1794,7 @@ class RepaymentPosted(Message):
             "policy": self.policy,
             "policy_version": self.policy_version,
             "loan_balance_minor": self.loan_balance_minor,
+            "loans": [item.to_record() for item in self.loans],
         }
 
 

@@ -20,7 +20,7 @@ import sqlalchemy
 from confluent_kafka import Producer
 from psycopg import sql
 
-from baraza.audit import report, sources
+from baraza.audit import providers, report, sources
 from baraza.audit.report import Report
 from baraza.audit.sources import Sources
 from bench_providers import SUBSTITUTES
@@ -456,14 +456,12 @@ def _plant_return(audited: AuditedStack) -> PlantedReturn:
     body = {"reference": return_id, "collect_from": ADDRESS, "lines": lines}
     collection_id = str(audited.post(audited.origin.courier_url, "/v1/collections", body)["collection_id"])
     until(
-        lambda: [row["state"] for row in sources.provider_records(audited.origin.courier_url, "collection")],
+        lambda: [row["state"] for row in providers.records(audited.origin.courier_url, "collection")],
         "the parcel has arrived",
         holds=lambda states: states == ["arrived"],
     )
     (capture_id,) = (
-        row["id"]
-        for row in sources.provider_records(audited.origin.gateway_url, "capture")
-        if row["reference"] == order_id
+        row["id"] for row in providers.records(audited.origin.gateway_url, "capture") if row["reference"] == order_id
     )
     refund = {"amount_minor": RETURNED_MINOR}
     refund_id = str(audited.post(audited.origin.gateway_url, f"/v1/captures/{capture_id}/refund", refund)["refund_id"])
@@ -598,7 +596,7 @@ def test_a_database_that_cannot_be_read_is_named(audited: AuditedStack) -> None:
         databases=nowhere, gateway_url=audited.origin.gateway_url, courier_url=audited.origin.courier_url, kafka=None
     )
 
-    with pytest.raises(sources.Unreadable, match="The database of ledger cannot be read"):
+    with pytest.raises(providers.Unreadable, match="The database of ledger cannot be read"):
         report.run(origin, timeout_s=0.0)
 
 
@@ -610,5 +608,5 @@ def test_records_that_cannot_be_read_are_named(audited: AuditedStack) -> None:
         kafka=None,
     )
 
-    with pytest.raises(sources.Unreadable, match=r"The records at http://127\.0\.0\.1:1 cannot be read"):
+    with pytest.raises(providers.Unreadable, match=r"The records at http://127\.0\.0\.1:1 cannot be read"):
         report.run(origin, timeout_s=0.0)

@@ -18,8 +18,6 @@ from proof.schemas import LocalRegistry
 from stack import contract
 
 NOWHERE = "127.0.0.1:1"
-NOT_SERVED_YET: frozenset[str] = frozenset()
-"""Sagas that are defined and whose services lack steps. A saga leaves this list with its last step."""
 
 
 def dependencies(service: str, verifier: Verifier | None = None) -> Dependencies:

@@ -14,7 +14,7 @@ import pytest
 from baraza.chaos import callbacks, mobile_money, sacco
 from baraza.chaos.sacco import MEMBERS, Deposit, Request, Sacco, members_of
 from baraza.chaos.sacco_books import UTILITY, Books
-from baraza.demo.sacco.people import SHORT_CODE
+from baraza.storefront.sacco.people import SHORT_CODE
 from baraza.system.client import Api, Refused, Unreachable
 from baraza.system.providers import MOBILE_MONEY_FAULTS
 from baraza.terminal import Refusal

@@ -59,6 +59,7 @@ CALLS: tuple[tuple[str, ...], ...] = (
     ("money", "floats"), ("statement", "import", "-", "--short-code", "600100", "--account", "UTILITY"),
     ("statement", "list"), ("statement", "rows"), ("statement", "claims"), ("statement", "approve", ORDER),
     ("statement", "claim", ORDER, "--receipt", "RKTQDM7W6S", "--short-code", "600100", *SAYS),
+    ("statement", "booked", "RKTQDM7W6S", "--posting", ORDER, "--kind", "TRANSFER", "--short-code", "600100", *SAYS),
     ("statement", "refuse", ORDER), ("day", "report", "600100", "2026-11-21"),
     ("day", "close", "600100", "2026-11-21"), ("day", "list"),
     ("backup", "inventory", "inventory.dump"),

@@ -213,6 +213,32 @@ def test_a_statement_with_gaps_is_a_problem(command_line: CommandLine, tmp_path:
     assert stack.calls[0].body == ["a CSV, which this server reads as JSON"]
 
 
+def test_a_row_that_a_manual_posting_has_booked_is_claimed_and_listed(
+    command_line: CommandLine, tmp_path: Path
+) -> None:
+    row = {
+        "claim_id": ID, "short_code": "600100", "saga_id": ID, "step": "posting", "outcome": "BOOKED",
+        "receipt": "RKTQDM7W6S", "account": "WORKING", "kind": "TRANSFER", "reason": "float", "state": "PROPOSED",
+        "proposed_by": "ann", "proposed_at": SINCE, "decided_by": None, "decided_at": None,
+    }  # fmt: skip
+    answers = {
+        "POST /mobile-money/v1/claims/booked": {"claim_id": ID}, "GET /mobile-money/v1/claims": {"rows": [row]}
+    }  # fmt: skip
+    with answering(serving(answers)) as services:
+        stack = Stack(command_line, tmp_path, services)
+        given = ("--posting", ID, "--kind", "transfer", "--account", "working", "--short-code", "600100")
+        ended = stack.run("statement", "booked", "rktqdm7w6s", *given, *SAYS, "--by", "ann")
+        claims = stack.run("statement", "claims")
+
+    assert (ended.status, ended.stdout) == (0, f"{ID}  PROPOSED\n"), ended
+    assert f"./baraza statement approve {ID} --by NAME" in ended.stderr
+    assert stack.calls[0].body == {
+        "posting_id": ID, "receipt": "RKTQDM7W6S", "short_code": "600100", "account": "WORKING", "kind": "TRANSFER",
+        "reason": "asked for",
+    }  # fmt: skip
+    assert (claims.status, "RKTQDM7W6S" in claims.stdout) == (0, True), claims
+
+
 @pytest.mark.parametrize(("state", "status"), [("CLOSED", 0), ("OPEN", 1)])
 def test_a_day_that_stays_open_is_a_problem_with_its_reason(
     command_line: CommandLine, tmp_path: Path, state: str, status: int

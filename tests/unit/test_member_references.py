@@ -92,7 +92,9 @@ def test_a_clear_number_and_the_provider_s_hash_of_it_lead_to_the_same_payer() -
      (None, False, "cancelled", "FAILED"), (None, False, "expired", "EXPIRED"), ("R", False, "cancelled", "PAID_LATE"),
      ("R", False, "expired", "PAID_LATE")],
 )  # fmt: skip
+@pytest.mark.parametrize("is_prompted", [False, True])
 def test_money_that_came_is_never_shown_as_failed(
-    receipt: str | None, is_paid: bool, failure: str | None, state: str
+    receipt: str | None, is_paid: bool, failure: str | None, state: str, is_prompted: bool
 ) -> None:
-    assert collection_state(receipt=receipt, is_paid=is_paid, failure=failure) is CollectionState(state)
+    found = collection_state(receipt=receipt, is_paid=is_paid, failure=failure, is_prompted=is_prompted)
+    assert found is CollectionState("PROMPTED" if is_prompted and state == "REQUESTED" else state)

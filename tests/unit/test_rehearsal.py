@@ -71,6 +71,15 @@ def test_before_a_pivot_that_is_forward_only_a_saga_can_be_stopped() -> None:
     assert (fenced.state, fenced.commands) == (SagaState.PENDING, ()), "it had run, and so it goes on"
 
 
+def test_what_a_gateway_has_reported_is_booked_and_then_neither_lateness_nor_a_cancellation_stops_it() -> None:
+    reversal = rehearse(newest("payment_reversal")).ran("post_reversal")
+    late = reversal.late("notify_merchant")
+    assert (late.state, late.commands) == (SagaState.NEEDS_REVIEW, ())
+    assert late.ran("notify_merchant").state is SagaState.CONFIRMED
+    assert reversal.cancelled().ran("notify_merchant").state is SagaState.CONFIRMED
+    assert rehearse(newest("settlement")).ran("post_settlement").cancelled().state is SagaState.CONFIRMED
+
+
 @pytest.mark.parametrize("definition", DEFINITIONS.values(), ids=lambda each: f"{each.name} {each.version}")
 def test_every_saga_ends_wherever_it_is_stopped(definition: SagaDefinition) -> None:
     names = [step.name for step in definition.steps]

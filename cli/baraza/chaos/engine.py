@@ -14,15 +14,14 @@ from baraza.chaos.load import Load
 from baraza.chaos.payments import Payments, Registered, named
 from baraza.chaos.replicas import Replicas
 from baraza.chaos.sacco import Sacco, members_of
-from baraza.chaos.sacco_books import treasury
 from baraza.chaos.schedule import Fault, Kind, faults
 from baraza.chaos.target import ChaosTarget
-from baraza.demo.sacco.day import FLOAT_MINOR, bring_float
-from baraza.demo.sacco.day import register as registering
-from baraza.demo.sacco.people import people
 from baraza.storefront.dataset import Workload
 from baraza.storefront.listener import listening
 from baraza.storefront.merchants import register, sending
+from baraza.storefront.sacco.people import people
+from baraza.storefront.sacco.registering import register as registering
+from baraza.storefront.sacco.treasury import FLOAT_MINOR, bring_float, treasury
 from baraza.system import providers
 from baraza.system.client import Api
 from baraza.system.running import Running
@@ -157,7 +156,7 @@ def run(
             opened.enter_context(providers.faults(target.running, providers.PAYMENT_FAULTS))
         sacco = None
         if sacco_rate > 0:
-            opened.enter_context(treasury(target))
+            opened.enter_context(treasury(opened.enter_context(people(target.running))))
             sacco = _sacco(target.running, opened, rate=sacco_rate, seed=seed, outage_s=outage_s)
         load = Load(checkouts, workload, rate=rate, seed=seed, outage_s=outage_s, payments=payments, sacco=sacco)
         this = Run(target, load, seed=seed, kinds=kinds, outage_s=outage_s, write=write)

@@ -17,8 +17,8 @@ from enum import StrEnum
 from typing import Any, Final, Protocol
 
 from baraza.chaos.due_calls import DueCalls
-from baraza.demo.sacco.people import IN_PROGRESS, SHORT_CODE
 from baraza.storefront.replay import RETRY_FOR_S, RETRYABLE
+from baraza.storefront.sacco.people import IN_PROGRESS, SHORT_CODE
 from baraza.system.client import Refused, Unreachable
 from baraza.terminal import Refusal
 from chassis.wire.envelope import new_id

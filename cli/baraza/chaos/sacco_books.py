@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any, Final
@@ -15,19 +13,15 @@ import tenacity
 from baraza.audit import console
 from baraza.audit.sources import Row
 from baraza.chaos.target import ChaosTarget
-from baraza.demo.sacco.closing import days_since, import_statements
-from baraza.demo.sacco.day import reopen
-from baraza.demo.sacco.people import SHORT_CODE, People, people
+from baraza.storefront.sacco.people import SHORT_CODE, People, people
+from baraza.storefront.sacco.statements import days_since, import_statements
 from baraza.system.client import Unreachable, objects
-from baraza.terminal import Refusal
 
 MONEY, LEDGER = "mobile-money", "ledger"
 UTILITY: Final = f"{SHORT_CODE}:utility"
 PAGE: Final = 5_000
 IMPORTED_WITHIN_S: Final = 180.0
 """A statement of a whole run takes longer than a call may, where the machine is busy."""
-LOOK_S: Final = 3.0
-"""Between two looks of treasury at its lanes."""
 RECORDED = "SELECT receipt, amount_minor FROM receipt_books WHERE short_code = %s"
 TAKEN = "SELECT receipt, saga_id FROM receipts WHERE short_code = %s"
 OWN_IDS = "SELECT own_id, saga_id FROM own_ids WHERE step = 'send_payout' AND short_code = %s"
@@ -92,26 +86,6 @@ class Books:
                 yield f"the ledger has the payout {saga_id} of {amount_minor} as PAID, and the provider never paid it"
             if state == "HELD" and saga_id not in self.open_sagas:
                 yield f"the payout {saga_id} of {amount_minor} is held, and its saga has ended"
-
-
-@contextmanager
-def treasury(target: ChaosTarget) -> Iterator[None]:
-    """Bring float and open the lanes that were paused while the block runs, as treasury does. What is away waits."""
-    is_over = threading.Event()
-
-    def watch(staff: People) -> None:
-        while not is_over.wait(LOOK_S):
-            with suppress(Refusal):
-                reopen(staff)
-
-    with people(target.running) as staff:
-        thread = threading.Thread(target=watch, args=(staff,), name="treasury", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            is_over.set()
-            thread.join()
 
 
 def compared(target: ChaosTarget, began_at: datetime, quiet_within_s: float) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from baraza.chaos.verdict import Verdict, judge
 from baraza.chaos.waiting import wait_for_outcomes, waiting_of
 from baraza.storefront import seed
 from baraza.storefront.dataset import Mix, workload
+from baraza.storefront.sacco.people import people
+from baraza.storefront.sacco.treasury import treasury
 from baraza.system import reconciliation
 from baraza.system.running import Running
 from baraza.system.startup import progress_shown
@@ -108,7 +110,9 @@ def settle(target: ChaosTarget, wait_s: float) -> None:
             advance(count - seen)
             seen = count
 
-        with sacco_books.treasury(target) if target.has_sacco else nullcontext():
+        with ExitStack() as opened:
+            if target.has_sacco:
+                opened.enter_context(treasury(opened.enter_context(people(target.running))))
             wait_for_outcomes(lambda: waiting_of(target), wait_s, on_wait)
     console.wait_until_quiet(target.running, wait_s)
 

@@ -12,8 +12,9 @@ from datetime import datetime
 import tenacity
 from psycopg import OperationalError
 
+from baraza.audit.providers import Unreadable
 from baraza.audit.sources import TRACKER as TRACKER_DATABASE
-from baraza.audit.sources import Row, Unreadable, connect, sources_of
+from baraza.audit.sources import Row, connect, sources_of
 from baraza.chaos.lookup import lookup_environment
 from baraza.chaos.messages import MessageFaults
 from baraza.chaos.network import Network

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,8 +13,10 @@ from baraza.commands.options import COUNT_MAX, SEED_MAX, Home, Json
 from baraza.terminal import FOUND_A_PROBLEM, notify, progress, put, put_json, stop
 
 if TYPE_CHECKING:
+    from baraza.demo.sacco.closing import Closed
     from baraza.demo.sacco.plan import Plan
     from baraza.demo.sacco.result import DemoOfSacco
+    from baraza.storefront.sacco.people import People
     from baraza.system.running import Running
 
 SAGAS = (
@@ -79,19 +82,20 @@ def sacco(
 
 def _run(stack: Running, plan: Plan, members: int, length_s: float) -> DemoOfSacco:
     from baraza.audit import console
-    from baraza.demo.sacco import closing, dividends
     from baraza.demo.sacco import day as days
-    from baraza.demo.sacco.people import people
+    from baraza.demo.sacco import dividends
     from baraza.demo.sacco.result import DemoOfSacco
+    from baraza.storefront.sacco import registering, treasury
+    from baraza.storefront.sacco.people import people
     from baraza.system import providers
 
     began_at, began_s, run = datetime.now(UTC), time.monotonic(), plan.ids[0][:-5]
     day, dividend_run = days.Day(), f"{run}-DIV"
     with people(stack) as staff:
-        days.bring_float(staff, days.FLOAT_MINOR)
+        treasury.bring_float(staff, treasury.FLOAT_MINOR)
         with progress("members registered", len(plan.members)) as advance:
-            days.register(staff, plan.members, advance)
-        with days.treasury(staff, day), providers.faults(stack, providers.MOBILE_MONEY_FAULTS):
+            registering.register(staff, plan.members, advance)
+        with treasury.treasury(staff) as watched, providers.faults(stack, providers.MOBILE_MONEY_FAULTS):
             notify(f"Paying out {len(plan.loans)} loans.")
             loans = days.pay_out_loans(staff, plan)
             with progress("of the day's acts", len(plan.acts)) as advance:
@@ -101,17 +105,13 @@ def _run(stack: Running, plan: Plan, members: int, length_s: float) -> DemoOfSac
                 days.live(staff, day, plan.beside, run, length_s / BESIDE, advance)
             days.settle(staff, day, notify)
             paid_out = dividends.finish(staff, dividend_run)
-        notify("Importing the statements.")
-        for each in closing.days_since(began_at, datetime.now(UTC)):
-            closing.import_statements(staff, each)
-            closing.book_float(staff, each)
-        in_doubt = closing.wait_for_doubt(staff)
+        in_doubt, closed = _close(staff, began_at)
         unallocated = list(days.receipts(staff, "SUSPENSE"))
-        closed = [closing.close(staff, each) for each in closing.days_since(began_at, datetime.now(UTC))]
     return DemoOfSacco(
         members=members,
         loans=loans,
         day=day,
+        lanes_paused=watched.paused,
         dividends=paid_out,
         in_doubt=in_doubt,
         unallocated=unallocated,
@@ -119,3 +119,16 @@ def _run(stack: Running, plan: Plan, members: int, length_s: float) -> DemoOfSac
         report=console.run(stack, AUDIT_WAIT_S),
         took_s=time.monotonic() - began_s,
     )
+
+
+def _close(staff: People, began_at: datetime) -> tuple[Sequence[Mapping[str, Any]], list[Closed]]:
+    """Import the statements, book what treasury moved, and close each day. Return what is in doubt, and the days."""
+    from baraza.demo.sacco import closing
+    from baraza.storefront.sacco import statements
+
+    notify("Importing the statements.")
+    for each in statements.days_since(began_at, datetime.now(UTC)):
+        statements.import_statements(staff, each)
+        closing.book_float(staff, each)
+    in_doubt = closing.wait_for_doubt(staff)
+    return in_doubt, [closing.close(staff, each) for each in statements.days_since(began_at, datetime.now(UTC))]

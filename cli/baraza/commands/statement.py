@@ -35,11 +35,12 @@ FILE_BYTES_MAX = 33_554_432
 """As much as mobile-money takes."""
 NAME_LENGTH_MAX = 200
 ACCOUNTS, CLAIMED = ("UTILITY", "WORKING", "CHARGES"), ("UTILITY", "WORKING")
+KINDS = ("IN", "OUT", "CHARGE", "REVERSAL", "TRANSFER")
 MATCHES, CLAIM_STATES = ("LISTED", "MATCHED"), ("PROPOSED", "APPROVED", "REFUSED")
 FILE = ("imported_at", "short_code", "account", "name", "begins_at", "ends_at", "rows", "new_rows", "gaps",
         "last_balance_minor", "imported_by")  # fmt: skip
 ROW = ("completed_at", "short_code", "account", "kind", "receipt", "amount_minor", "reference", "reason", "saga_id")
-CLAIM = ("claim_id", "state", "saga_id", "short_code", "receipt", "account", "proposed_by", "reason")
+CLAIM = ("claim_id", "state", "outcome", "saga_id", "short_code", "receipt", "account", "kind", "proposed_by", "reason")
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The statement's CSV; - for stdin.", show_default=False)]
 ShortCode = Annotated[str, typer.Option("--short-code", help="Whose statement it is.", show_default=False)]
@@ -147,8 +148,42 @@ def claim(
         "account": choice_of("--account", account, CLAIMED),
         "reason": reason,
     }
+    _propose("/v1/claims", body, person, home, as_json=as_json)
+
+
+@app.command("booked")
+def booked(
+    receipt: Annotated[str, typer.Argument(metavar="RECEIPT", help="Of the row.", show_default=False)],
+    posting: Annotated[
+        str, typer.Option("--posting", metavar="POSTING", help="The manual posting that books it.", show_default=False)
+    ],
+    kind: Annotated[str, typer.Option("--kind", help=f"The row's: {', '.join(KINDS)}.", show_default=False)],
+    short_code: ShortCode,
+    reason: Reason,
+    account: Annotated[str, typer.Option("--account", help="UTILITY, WORKING or CHARGES.")] = "UTILITY",
+    person: Person = STAFF,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Propose that a row which matches nothing is booked by a manual posting. Another person approves it.
+
+    Such a row is a transfer of float, for example. Once it is explained it keeps no day open.
+    """
+    check_reason(reason)
+    body = {
+        "posting_id": order_id(posting, "the id of a manual posting"),
+        "receipt": receipt_of(receipt),
+        "short_code": short_code_of(short_code),
+        "account": choice_of("--account", account, ACCOUNTS),
+        "kind": choice_of("--kind", kind, KINDS),
+        "reason": reason,
+    }
+    _propose("/v1/claims/booked", body, person, home, as_json=as_json)
+
+
+def _propose(path: str, body: Mapping[str, str], person: str, home: Path | None, *, as_json: bool) -> None:
     with running.find(home).api_as(MONEY, person) as api:
-        found = api.call("POST", "/v1/claims", body=body)
+        found = api.call("POST", path, body=body)
     with done(f"It is claimed all the same, as {found['claim_id']}."):
         put_json(found) if as_json else put(f"{found['claim_id']}  PROPOSED")
         if not as_json:
@@ -168,13 +203,13 @@ def list_claims(
 
 @app.command("approve")
 def approve(claim_id: Claim, person: Person = STAFF, home: Home = None) -> None:
-    """Approve another person's claim: it becomes evidence that the payout is paid."""
+    """Approve another person's claim: it is evidence that a payout is paid, or a row is matched with its posting."""
     _decide(claim_id, "APPROVED", person, home)
 
 
 @app.command("refuse")
 def refuse(claim_id: Claim, person: Person = STAFF, home: Home = None) -> None:
-    """Refuse a claim. The payout stays in doubt."""
+    """Refuse a claim. The payout stays in doubt, or the row without a match."""
     _decide(claim_id, "REFUSED", person, home)
 
 

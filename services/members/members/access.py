@@ -10,9 +10,10 @@ from typing import Annotated, Final
 from fastapi import Depends
 
 from chassis.http.auth import Principal
+from chassis.http.people import person
 from chassis.http.problem import Problem
 from chassis.http.rate_limits import admitted
-from members.people import is_normal, is_one_person
+from chassis.values.people import is_one_person
 
 MEMBER: Final = "member"
 STAFF: Final = frozenset({"teller", "treasury", "finance", "approver", "support", "operator"})
@@ -38,19 +39,6 @@ def check_own(caller: Principal, member_id: str) -> None:
 def no_member(member_id: str) -> Problem:
     """Return the problem of a member whom the caller does not know."""
     return Problem(status=404, detail=f"There is no member {member_id} of yours; check the number.")
-
-
-def person(caller: Principal) -> str:
-    """Return the subject of a person who decides. Raises Problem where it could be taken for another one."""
-    if is_normal(caller.subject):
-        return caller.subject
-    raise Problem(
-        status=403,
-        title="The token's subject looks like another one",
-        detail="The token's subject has blanks around it, has invisible characters or is not Unicode NFC, so it looks "
-        "like another person's; use a token whose subject is in that form.",
-        type="urn:baraza:problem:subject-not-normal",
-    )
 
 
 def check_second(first: str | None, caller: Principal) -> str:

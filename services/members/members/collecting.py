@@ -1,11 +1,11 @@
-"""What becomes of collections: the receipt of a prompt, its proven success, its proven failure, in any order."""
+"""What becomes of collections: the acceptance of a prompt, its receipt, its proven end, in any order."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
@@ -14,7 +14,9 @@ from members.attribution import AttributeReceipt, Attribution
 from members.domain import CollectionState, collection_state
 from members.request_tables import CollectionFacts
 from messages.mobile_money import PromptFailed, PromptPaid
-from messages.saga import CollectionFailed
+from messages.saga import CollectionFailed, StepAwaited
+
+SEND_PROMPT: Final = "send_prompt"
 
 Change = Callable[[CollectionFacts], CollectionFacts]
 
@@ -27,6 +29,12 @@ def note_receipts(tx: Connection, decided: Sequence[tuple[AttributeReceipt, Attr
         if found.collection_id is not None
     ]
     _apply(tx, changes)
+
+
+def on_step_awaited(events: Sequence[StepAwaited], tx: Connection) -> None:
+    """Note which prompts their providers have taken: an attempt that is merely begun has no reference yet."""
+    taken = [each for each in events if each.step == SEND_PROMPT and each.reference is not None and not each.undo]
+    _apply(tx, [(event.saga_id, _prompted(event.occurred_at), event.occurred_at) for event in taken])
 
 
 def on_prompt_paid(events: Sequence[PromptPaid], tx: Connection) -> None:
@@ -56,6 +64,10 @@ def _received(requested: AttributeReceipt) -> Change:
     return change
 
 
+def _prompted(at: datetime) -> Change:
+    return lambda facts: replace(facts, prompted_at=facts.prompted_at or at)
+
+
 def _paid(event: PromptPaid) -> Change:
     return lambda facts: replace(facts, is_paid=True)
 
@@ -81,8 +93,14 @@ def _apply(tx: Connection, changes: Sequence[tuple[str, Change, datetime]]) -> N
 
 
 def _settled(facts: CollectionFacts, at: datetime) -> CollectionFacts:
-    state = collection_state(receipt=facts.receipt, is_paid=facts.is_paid, failure=facts.failure)
-    ended_at = None if state is CollectionState.REQUESTED else facts.ended_at or at
+    state = collection_state(
+        receipt=facts.receipt,
+        is_paid=facts.is_paid,
+        failure=facts.failure,
+        is_prompted=facts.prompted_at is not None,
+    )
+    is_open = state in (CollectionState.REQUESTED, CollectionState.PROMPTED)
+    ended_at = None if is_open else facts.ended_at or at
     return replace(facts, state=state.value, ended_at=ended_at)
 
 

@@ -10,11 +10,12 @@ from fastapi import APIRouter, Query, Response
 from sqlalchemy import Connection
 
 from chassis.http.json_body import JsonRoute
+from chassis.http.people import person
 from chassis.http.problem import FieldError, Problem, invalid
 from chassis.postgres.transient import utc_now
 from chassis.wire.envelope import new_id
 from members import dividend_tables, member_tables, terms_tables
-from members.access import Approver, Decider, Finance, StaffMember, check_second, decided, person
+from members.access import Approver, Decider, Finance, StaffMember, check_second, decided
 from members.bodies import ApprovalBody, ReasonBody, RunBody
 from members.dividend_tables import RunRow
 from members.dividends import Line, Payee, Rates, hash_of, lines_of, totals_of

@@ -52,6 +52,8 @@ class CollectionState(enum.StrEnum):
     """The state of a prompt as its member sees it. PAID_LATE: the money came after the prompt had failed."""
 
     REQUESTED = "REQUESTED"
+    PROMPTED = "PROMPTED"
+    """The provider has taken it, and shows it on the phone. Where its answer is lost that is not known."""
     PAID = "PAID"
     FAILED = "FAILED"
     EXPIRED = "EXPIRED"
@@ -119,8 +121,10 @@ def start_of(day: date) -> datetime:
     return datetime.combine(day, time(), NAIROBI).astimezone(UTC)
 
 
-def collection_state(*, receipt: str | None, is_paid: bool, failure: str | None) -> CollectionState:
-    """Return the state of a prompt of what is known: a receipt of it, its proven success, its proven failure.
+def collection_state(
+    *, receipt: str | None, is_paid: bool, failure: str | None, is_prompted: bool = False
+) -> CollectionState:
+    """Return the state of a prompt of what is known: its acceptance, a receipt, its proven success, its proven failure.
 
     The order in which they became known does not matter. Money that came is never FAILED.
     """
@@ -128,4 +132,6 @@ def collection_state(*, receipt: str | None, is_paid: bool, failure: str | None)
         if receipt is not None:
             return CollectionState.PAID_LATE
         return CollectionState.EXPIRED if failure == "expired" else CollectionState.FAILED
-    return CollectionState.PAID if is_paid or receipt is not None else CollectionState.REQUESTED
+    if is_paid or receipt is not None:
+        return CollectionState.PAID
+    return CollectionState.PROMPTED if is_prompted else CollectionState.REQUESTED

@@ -36,6 +36,7 @@ from messages.saga import (
     MemberOnboardingFailed,
     ReceiptReturnCompleted,
     ReceiptReturnFailed,
+    StepAwaited,
     SuspenseAllocationCompleted,
     SuspenseAllocationFailed,
     WithdrawalCompleted,
@@ -48,6 +49,7 @@ Apply = Callable[..., Besides]
 REACTIONS: Final[tuple[tuple[type[Any], tuple[str, ...], Apply], ...]] = (
     (MemberOnboarded, ("member_onboarding",), reactions.on_member_onboarded),
     (MemberOnboardingFailed, ("member_onboarding",), reactions.on_member_onboarding_failed),
+    (StepAwaited, ("collection",), collecting.on_step_awaited),
     (PromptPaid, ("collection",), collecting.on_prompt_paid),
     (PromptFailed, ("collection",), collecting.on_prompt_failed),
     (CollectionCompleted, ("collection",), reactions.pass_over),

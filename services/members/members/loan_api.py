@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from chassis.http.auth import Principal
 from chassis.http.json_body import JsonRoute
+from chassis.http.people import person
 from chassis.http.problem import FieldError, Problem, invalid
 from chassis.postgres.transient import utc_now
 from members import loan_tables, loan_work, member_tables, terms_tables
@@ -26,7 +27,6 @@ from members.access import (
     is_member,
     may_see,
     no_member,
-    person,
 )
 from members.bodies import LoanBody, ReasonBody
 from members.domain import AccountStatus, MemberState, is_whole

@@ -59,15 +59,15 @@ ACTIVATE = Statement("""
 """)
 
 BALANCE = Statement("""
-    UPDATE loans SET balance_minor = paid.balance, balance_at = paid.at
-    FROM unnest(CAST(%(ids)s AS text[]), CAST(%(balances)s AS bigint[]), CAST(%(times)s AS timestamptz[]))
-        AS paid (loan_id, balance, at)
+    UPDATE loans SET balance_minor = paid.balance, is_paid = loans.is_paid OR paid.is_paid, balance_at = paid.at
+    FROM unnest(CAST(%(ids)s AS text[]), CAST(%(balances)s AS bigint[]), CAST(%(are_paid)s AS boolean[]),
+                CAST(%(times)s AS timestamptz[])) AS paid (loan_id, balance, is_paid, at)
     WHERE loans.loan_id = paid.loan_id AND (loans.balance_at IS NULL OR loans.balance_at <= paid.at)
 """)
 
 END_PAID = Statement("""
     UPDATE loans SET state = 'PAID', ended_at = balance_at
-    WHERE loan_id = ANY(CAST(%(ids)s AS text[])) AND state = 'ACTIVE' AND balance_minor = 0
+    WHERE loan_id = ANY(CAST(%(ids)s AS text[])) AND state = 'ACTIVE' AND is_paid
 """)
 
 INSERT = text(f"""
@@ -125,10 +125,11 @@ class EndedPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Balance:
-    """What was left of a loan's principal at a time."""
+    """What was left of a loan's principal at a time, and whether nothing at all was owed any more."""
 
     loan_id: str
     balance_minor: int
+    is_paid: bool
     at: datetime
 
 
@@ -173,7 +174,7 @@ def end_parts(tx: Connection, ended: Sequence[EndedPart], loan_ids: Collection[s
 
 
 def note_balances(tx: Connection, balances: Sequence[Balance]) -> None:
-    """Note what is left of loans whose rows are locked; of one with nothing left the state is PAID."""
+    """Note what is left of loans whose rows are locked; one of which nothing is owed becomes PAID."""
     if not balances:
         return
     latest: dict[str, Balance] = {}
@@ -185,6 +186,7 @@ def note_balances(tx: Connection, balances: Sequence[Balance]) -> None:
         {
             "ids": [each.loan_id for each in found],
             "balances": [each.balance_minor for each in found],
+            "are_paid": [each.is_paid for each in found],
             "times": [each.at for each in found],
         },
     )

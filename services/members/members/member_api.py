@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy import Connection
@@ -20,7 +21,7 @@ from members.bodies import ChangeBody, MemberBody, Members, Phone, PhoneBody, St
 from members.domain import day_of
 from members.endpoints import CHANGE, COMMON, ONE, After, ApiResources, Limit, MemberPath, Resources, Trace, save_events
 from members.intake import beginning
-from members.member_tables import Holding, MemberRow
+from members.member_tables import Holding, MemberRow, NewMember
 from members.phones import hash_of
 from members.tables import OPENING
 from messages.members import MemberRegistered
@@ -94,7 +95,7 @@ def register_member(
     new = _new_member(body, resources)
     with resources.engine.begin() as tx:
         _check_policy(tx, body.policy)
-        rows = _register(tx, new, body, resources, trace)
+        rows = _register(tx, [new], [body], resources, trace)
         row = member_tables.load(tx, [body.member_id])[body.member_id]
         found = _answer(tx, row)
     resources.batcher.publish(rows)
@@ -106,64 +107,71 @@ def register_member(
     return found
 
 
-def _new_member(body: MemberBody, resources: ApiResources) -> dict[str, Any]:
-    return {
-        "member_id": body.member_id,
-        "saga_id": resources.batcher.new_saga_id(),
-        "name": body.name,
-        "language": body.language,
-        "state": "REGISTERED",
-        "status": "ACTIVE",
-        "policy": body.policy,
-        "destination": body.destination,
-        "phone": body.phone,
-        "day_max_minor": body.day_max_minor,
-        "currency": CURRENCY,
-        "registered_at": utc_now(),
-    }
+def _new_member(body: MemberBody, resources: ApiResources) -> NewMember:
+    return NewMember(
+        member_id=body.member_id,
+        saga_id=resources.batcher.new_saga_id(),
+        name=body.name,
+        language=body.language,
+        policy=body.policy,
+        destination=body.destination,
+        phone=body.phone,
+        payer_hash=_hash(body.phone, resources),
+        day_max_minor=body.day_max_minor,
+        currency=CURRENCY,
+        registered_at=utc_now(),
+    )
 
 
 def _register(
-    tx: Connection, new: dict[str, Any], body: MemberBody, resources: ApiResources, trace: bytes
+    tx: Connection, new: Sequence[NewMember], bodies: Sequence[MemberBody], resources: ApiResources, trace: bytes
 ) -> list[OutboxRow]:
-    """Store a member with the event that starts its saga, or start it anew where it failed. Return the rows."""
-    if not member_tables.insert(tx, new, _hash(body.phone, resources)):
-        if not member_tables.restart(tx, body.member_id, new["saga_id"]):
-            return []
-    else:
-        # What was held before counts for every month of every year.
-        month = day_of(new["registered_at"]).replace(year=2000, month=1, day=1)
-        opening = {"SHARES": body.opening_shares_minor, "DEPOSITS": body.opening_deposits_minor}
-        holdings = [
-            Holding(source=OPENING, member_id=body.member_id, kind=kind, month=month, amount_minor=amount_minor)
-            for kind, amount_minor in opening.items()
-            if amount_minor
-        ]
-        member_tables.add_holdings(tx, holdings)
-    event = MemberRegistered(
-        **beginning(new["saga_id"], SAGA_TYPE, new["registered_at"]),
-        member_id=body.member_id,
-        phone=body.phone,
-        language=body.language,
-        currency=CURRENCY,
-    )
-    return save_events(tx, [event], resources.codec, trace)
+    """Store members with the events that start their sagas, which start anew where they failed. Return the rows."""
+    inserted = member_tables.insert(tx, new)
+    begun = [
+        each for each in new if each.member_id in inserted or member_tables.restart(tx, each.member_id, each.saga_id)
+    ]
+    held = [_held(each, body) for each, body in zip(new, bodies, strict=True) if each.member_id in inserted]
+    member_tables.add_holdings(tx, [holding for holdings in held for holding in holdings])
+    events = [
+        MemberRegistered(
+            **beginning(each.saga_id, SAGA_TYPE, each.registered_at),
+            member_id=each.member_id,
+            phone=each.phone,
+            language=each.language,
+            currency=CURRENCY,
+        )
+        for each in begun
+    ]
+    return save_events(tx, events, resources.codec, trace)
+
+
+def _held(new: NewMember, body: MemberBody) -> list[Holding]:
+    """Return what the member held before, which counts for every month of every year."""
+    month = day_of(new.registered_at).replace(year=2000, month=1, day=1)
+    opening = {"SHARES": body.opening_shares_minor, "DEPOSITS": body.opening_deposits_minor}
+    return [
+        Holding(source=OPENING, member_id=new.member_id, kind=kind, month=month, amount_minor=amount_minor)
+        for kind, amount_minor in opening.items()
+        if amount_minor
+    ]
 
 
 @routes.post("/members/bulk", status_code=202, responses=CHANGE)
 def register_members(body: Members, _caller: Teller, resources: Resources, trace: Trace) -> BulkAnswer:
     """Register members, all in one transaction or none. One that was registered before with the same values counts."""
-    rows: list[OutboxRow] = []
     # In the order of their numbers, so that two requests at once do not wait for each other.
     ordered = sorted(body, key=lambda each: each.member_id)
+    # A number that the request has twice is registered once.
+    first = list({each.member_id: each for each in reversed(ordered)}.values())
+    new = [_new_member(each, resources) for each in first]
     with resources.engine.begin() as tx:
         for name in sorted({each.policy for each in ordered}):
             _check_policy(tx, name)
+        rows = _register(tx, new, first, resources, trace)
+        stored = member_tables.load(tx, [each.member_id for each in ordered])
         for each in ordered:
-            begun = _register(tx, _new_member(each, resources), each, resources, trace)
-            if not begun:
-                _check_same(member_tables.load(tx, [each.member_id])[each.member_id], each)
-            rows += begun
+            _check_same(stored[each.member_id], each)
     resources.batcher.publish(rows)
     return BulkAnswer(registered=len(rows), known=len(ordered) - len(rows))
 

@@ -18,9 +18,10 @@ MemberRow: TypeAlias = Row[tuple[Any, ...]]
 
 KINDS = ("SAVINGS", "DEPOSITS", "SHARES")
 COLUMNS = Columns.of(members, parameter=SQLALCHEMY)
-NEW = COLUMNS.without("status_reason", "failure_reason", "onboarded_at")
+NEW = Columns.of(members, without=("status_reason", "failure_reason", "onboarded_at"))
 HOLDINGS = Columns.of(holdings)
 PHONES = Columns.of(member_phones, parameter=SQLALCHEMY)
+FIRST_PHONES = Columns.of(member_phones, sources={"added_at": "registered_at"})
 ACCOUNTS = Columns.of(accounts, parameter=SQLALCHEMY)
 
 
@@ -33,6 +34,25 @@ class Holding:
     kind: str
     month: date
     amount_minor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewMember:
+    """A member who is registered, with the first phone and its hash."""
+
+    member_id: str
+    saga_id: str
+    name: str
+    language: str
+    policy: str
+    destination: str
+    phone: str
+    payer_hash: str | None
+    day_max_minor: int | None
+    currency: str
+    registered_at: datetime
+    state: str = "REGISTERED"
+    status: str = "ACTIVE"
 
 
 MEMBERS = Statement(f"SELECT {COLUMNS.names} FROM members WHERE member_id = ANY(CAST(%(ids)s AS text[]))")
@@ -57,13 +77,20 @@ ADD_HOLDINGS = Statement(f"""
     ON CONFLICT (source, member_id, kind) DO NOTHING
 """)
 
-INSERT = text(f"""
-    INSERT INTO members ({NEW.names}) VALUES ({", ".join(f":{name}" for name in NEW)})
-    ON CONFLICT (member_id) DO NOTHING
+INSERT = Statement(f"""
+    INSERT INTO members ({NEW.names}) SELECT {NEW.values} FROM {NEW.rows}
+    ON CONFLICT (member_id) DO NOTHING RETURNING member_id
 """)
 
-INSERT_ACCOUNTS = text("""
-    INSERT INTO accounts (member_id, kind, status) SELECT :member_id, unnest(CAST(:kinds AS text[])), 'ACTIVE'
+INSERT_ACCOUNTS = Statement("""
+    INSERT INTO accounts (member_id, kind, status)
+    SELECT member_id, kind, 'ACTIVE'
+    FROM unnest(CAST(%(member_ids)s AS text[])) AS member_id, unnest(CAST(%(kinds)s AS text[])) AS kind
+""")
+
+INSERT_FIRST_PHONES = Statement(f"""
+    INSERT INTO member_phones ({FIRST_PHONES.names}) SELECT {FIRST_PHONES.values} FROM {FIRST_PHONES.rows}
+    ON CONFLICT DO NOTHING
 """)
 
 INSERT_PHONE = text("""
@@ -150,14 +177,15 @@ def add_holdings(tx: Connection, new: Sequence[Holding]) -> None:
         )
 
 
-def insert(tx: Connection, new: Mapping[str, object], payer_hash: str | None) -> bool:
-    """Store a member with its accounts and its phone. Return False where the number is taken."""
-    if tx.execute(INSERT, dict(new)).rowcount != 1:
-        return False
-    tx.execute(INSERT_ACCOUNTS, {"member_id": new["member_id"], "kinds": list(KINDS)})
-    phone = {"phone": new["phone"], "member_id": new["member_id"], "payer_hash": payer_hash}
-    tx.execute(INSERT_PHONE, {**phone, "added_at": new["registered_at"]})
-    return True
+def insert(tx: Connection, new: Sequence[NewMember]) -> set[str]:
+    """Store members with their accounts and phones. Return the numbers that were not taken before."""
+    ordered = sorted(new, key=lambda each: each.member_id)
+    inserted = {str(row.member_id) for row in INSERT.rows(tx, NEW.parameters(ordered))} if ordered else set()
+    if inserted:
+        INSERT_ACCOUNTS.run(tx, {"member_ids": sorted(inserted), "kinds": list(KINDS)})
+        begun = [each for each in ordered if each.member_id in inserted]
+        INSERT_FIRST_PHONES.run(tx, FIRST_PHONES.parameters(begun))
+    return inserted
 
 
 def add_phone(tx: Connection, *, member_id: str, phone: str, payer_hash: str | None, now: datetime) -> None:

@@ -244,12 +244,12 @@ def _holdings(source: str, allocations: Iterable[Allocation], at: datetime) -> I
 
 
 def _note_balances(tx: Connection, events: Iterable[Any]) -> None:
-    """Note what is left of loans. An event reports one balance, so one whose parts went to several loans has none."""
-    found = []
-    for event in events:
-        owners = {each.owner for each in event.allocations if each.kind == "PRINCIPAL"}
-        if event.loan_balance_minor is not None and len(owners) == 1:
-            found.append(Balance(loan_id=owners.pop(), balance_minor=event.loan_balance_minor, at=event.occurred_at))
+    """Note what is left of each loan that was paid."""
+    found = [
+        Balance(loan_id=each.loan_id, balance_minor=each.principal_minor, is_paid=each.is_paid, at=event.occurred_at)
+        for event in events
+        for each in event.loans
+    ]
     loan_tables.lock(tx, {each.loan_id for each in found})
     loan_tables.note_balances(tx, found)
 

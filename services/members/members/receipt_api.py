@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from chassis.http.auth import Principal
 from chassis.http.fields import Time
 from chassis.http.json_body import JsonRoute
+from chassis.http.people import person
 from chassis.http.problem import Problem
 from chassis.postgres.transient import utc_now
 from chassis.wire.envelope import TIME_MIN, new_id
@@ -27,7 +28,6 @@ from members.access import (
     decided,
     is_member,
     may_see,
-    person,
 )
 from members.bodies import AssignmentBody, ReasonBody, ReturnBody
 from members.domain import ReceiptState

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import enum
 import re
-import unicodedata
 from dataclasses import dataclass
 from typing import Final
 
+from chassis.values.bill_reference import normal
 from members.domain import ALPHABET, KEYWORDS, LOAN_ID, MEMBER_ID, REFERENCE_LENGTH
 
 LENGTH_MAX: Final = 20
 """A bill reference has no more characters; a longer text is none."""
-DROPPED: Final = re.compile(r"[\s\-#_./]")
 COLLECTION: Final = re.compile(rf"C[{ALPHABET}]{{{REFERENCE_LENGTH}}}")
 ACCOUNT: Final = re.compile(rf"({'|'.join(KEYWORDS)})([A-Z0-9]{{3,16}})")
 UNKNOWN, MISSING, NOT_TEXT = "unknown_reference", "no_reference", "not_text"
@@ -42,11 +41,6 @@ class Reading:
 
     candidates: tuple[Candidate, ...] = ()
     reason: str = UNKNOWN
-
-
-def normal(text: str) -> str:
-    """Return a reference in capitals, without blanks and the signs that people write between its parts."""
-    return DROPPED.sub("", unicodedata.normalize("NFKC", text)).upper()
 
 
 def read(text: str | None) -> Reading:

@@ -50,6 +50,7 @@ from messages.members import WithdrawalCancellationRequested
 WAIT: Final = "It is under way, so do not request it again: its outcome is being looked for."
 ADVICE: Final[Mapping[str, str]] = {
     CollectionState.REQUESTED: WAIT,
+    CollectionState.PROMPTED: "Look at the phone and answer the prompt there; do not request it again.",
     CollectionState.PAID: "It is paid.",
     CollectionState.PAID_LATE: "It is paid: the money came after the prompt had ended.",
     CollectionState.FAILED: "The prompt was not paid. If money was taken from the phone, it is credited when it comes.",
@@ -83,6 +84,7 @@ class CollectionAnswer:
     receipt: str | None
     received_minor: int | None
     requested_at: datetime
+    prompted_at: datetime | None
     ended_at: datetime | None
 
 

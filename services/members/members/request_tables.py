@@ -72,6 +72,7 @@ class CollectionFacts:
     failure_detail: str | None
     receipt: str | None
     received_minor: int | None
+    prompted_at: datetime | None
     ended_at: datetime | None
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import (
     LargeBinary,
     Table,
     Text,
+    false,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -115,6 +116,7 @@ loans = Table(
     _at("approved_at"),
     Column("balance_minor", BigInteger, comment="what is left of the principal, as the ledger last reported it"),
     _at("balance_at"),
+    Column("is_paid", Boolean, nullable=False, server_default=false(), comment="the ledger has reported so"),
     _at("ended_at"),
     CheckConstraint("approved_by IS NULL OR lower(approved_by) <> lower(proposed_by)", name="loan_has_two_persons"),
     Index("loans_of_member", "member_id"),
@@ -178,6 +180,7 @@ collections = Table(
     _text("receipt", is_optional=True),
     Column("received_minor", BigInteger, comment="what came; the receipt counts, not the request"),
     _at("requested_at", is_optional=False),
+    Column("prompted_at", DateTime(timezone=True), comment="when the provider had taken the prompt; null: not known"),
     _at("ended_at"),
     Index("collections_of_member", "member_id", text("collection_id DESC")),
     Index("collections_open", "requested_at", postgresql_where=text("ended_at IS NULL")),

@@ -9,9 +9,10 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Path
 
 from chassis.http.json_body import JsonRoute
+from chassis.http.people import person
 from chassis.http.problem import FieldError, Problem, invalid
 from members import terms_tables
-from members.access import Finance, Operator, Reader, person
+from members.access import Finance, Operator, Reader
 from members.bodies import PolicyBody, ShortCodeBody, TariffBody
 from members.endpoints import CHANGE, COMMON, Resources
 from members.terms import Policy, Tariff

@@ -132,7 +132,7 @@ class Asking:
         return until < now and until > begins_at
 
     def balance(self, _tx: Connection) -> bool:
-        """Ask for the balances; they come by callback."""
+        """Ask for the balances; they come by callback, or are kept as one."""
         self._ask(self._providers.of(self._code.short_code).query_balance)
         return False
 

@@ -15,6 +15,7 @@ from chassis.postgres.statement import Statement
 from chassis.saga import evidence
 from chassis.saga.attempts import Outcome
 from chassis.saga.evidence import Claim, Received, Source
+from chassis.values.people import is_one_person
 from chassis.wire.envelope import derived_id, new_id
 from mobile_money import tariffs
 from mobile_money.known import kept_detail
@@ -93,7 +94,7 @@ def decide(tx: Connection, claim_id: str, *, is_approved: bool, by: str, now: da
     if not rows or rows[0].state != "PROPOSED":
         raise ClaimRefused(f"No claim {claim_id} is proposed; read the list of those that are.")
     (claim,) = rows
-    if claim.proposed_by.lower() == by.lower():
+    if is_one_person(claim.proposed_by, by):
         raise ClaimRefused("Who proposed a claim cannot decide about it; another person must.")
     state = "APPROVED" if is_approved else "REFUSED"
     if is_approved and claim.outcome == BOOKED:

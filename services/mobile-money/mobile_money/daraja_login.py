@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from urllib3.exceptions import HTTPError
 
 from chassis.http.downstream import Downstream, NotTried, Unavailable
-from mobile_money import readings
+from mobile_money import credential_metrics, readings
 from mobile_money.short_codes import ShortCode
 
 TOKEN: Final = "/oauth/v1/generate?grant_type=client_credentials"
@@ -32,7 +32,7 @@ class Initiator:
     def __init__(self, short_code: ShortCode, clock: Callable[[], datetime]) -> None:
         self._code = short_code
         self._clock = clock
-        self._certificate: tuple[bytes, datetime] | None = None
+        self._certificate: tuple[x509.Certificate, datetime] | None = None
         self._certificate_lock = threading.Lock()
 
     def signed(self, at: datetime) -> dict[str, object]:
@@ -50,16 +50,19 @@ class Initiator:
         """Return the initiator's password, encrypted for the provider."""
         assert self._code.initiator_password_file is not None, "a short code at Daraja has an initiator"
         password = self._code.initiator_password_file.read_text().strip()
-        key = x509.load_pem_x509_certificate(self._certificate_now()).public_key()
+        key = self._certificate_now().public_key()
         assert isinstance(key, RSAPublicKey), "Daraja's certificate has an RSA key"
         return base64.b64encode(key.encrypt(password.encode(), padding.PKCS1v15())).decode()
 
-    def _certificate_now(self) -> bytes:
+    def _certificate_now(self) -> x509.Certificate:
         where = self._code.certificate or ""
         with self._certificate_lock:
             known = self._certificate
             if known is None or (self._clock() - known[1]).total_seconds() > CERTIFICATE_KEPT_S:
-                known = self._certificate = (self._read_certificate(where), self._clock())
+                read = x509.load_pem_x509_certificate(self._read_certificate(where))
+                known = self._certificate = (read, self._clock())
+                credential_metrics.note_certificate(self._code.name, read.not_valid_after_utc)
+                credential_metrics.note_password(self._code.name, self._code.initiator_password_set_on)
             return known[0]
 
     def _read_certificate(self, where: str) -> bytes:

@@ -60,9 +60,7 @@ def read(callback: RawCallback, provider: str) -> Report:
         raise ValueError("It is no JSON") from error
     if provider == daraja_bodies.PROVIDER:
         return daraja_bodies.read(callback.kind, body)
-    if not isinstance(body, dict):
-        raise ValueError("It is no JSON object")
-    return momo_bodies.end_of(body)
+    return momo_bodies.read(callback.kind, body)
 
 
 def decide(
@@ -164,8 +162,8 @@ class _Batch:
 
     def decide(self, callback: RawCallback, short_code: ShortCode, report: Report, known: Known) -> None:
         """Decide about one callback."""
-        is_ours = callback.kind == momo_bodies.STATUS_KIND
-        is_trusted = is_ours or not short_code.callbacks_from or callback.remote in short_code.callbacks_from
+        is_queried = callback.kind in momo_bodies.QUERIED
+        is_trusted = is_queried or not short_code.callbacks_from or callback.remote in short_code.callbacks_from
         match report:
             case Payment():
                 self._payment(callback, short_code, report, known, is_trusted)

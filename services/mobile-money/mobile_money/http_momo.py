@@ -1,7 +1,8 @@
 """MTN MoMo over HTTP: its paths, bodies and statuses. Nothing else knows them, besides what its callbacks say.
 
 It has what Daraja lacks: a key of ours that a repeat carries, a status by it, and a "not found" that is proof. Its
-callback comes once and is never repeated, so the status is what settles.
+callback comes once and is never repeated, so the status is what settles. Its queries are answered at
+once; the answer is kept and decided about as a callback is.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from chassis.values.json_text import compact
 from mobile_money import readings
 from mobile_money.codes import Meaning
 from mobile_money.limiter import Limiter
-from mobile_money.momo_bodies import KIND, STATUS_KIND, end_of
+from mobile_money.momo_bodies import BALANCE_KIND, KIND, STATUS_KIND, end_of
 from mobile_money.port import Capabilities, Page, Payout, Prompt, Refused, Requested, Reversal
 from mobile_money.short_codes import ShortCode
 from mobile_money.tokens import Tokens
@@ -32,6 +33,8 @@ PATHS: Final = {
     Payout: f"{DISBURSEMENT}/v1_0/transfer",
     Reversal: f"{DISBURSEMENT}/v1_0/refund",
 }
+BALANCE: Final = f"{DISBURSEMENT}/v1_0/account/balance"
+"""Of the account that payouts and refunds are taken from."""
 TOKEN: Final = "/token/"
 KEY: Final = "X-Reference-Id"
 CAPABILITIES: Final = Capabilities(
@@ -58,12 +61,14 @@ class Momo:
         tokens: Callable[[str, Callable[[], tuple[str, float]]], Tokens],
         limiter: Limiter,
         keep: Callable[[str, str, bytes], None],
+        clock: Callable[[], datetime],
     ) -> None:
         self._code = short_code
         self._downstream = downstream
         self._tokens = {each: tokens(each, partial(self._fetch_token, each)) for each in (COLLECTION, DISBURSEMENT)}
         self._limiter = limiter
         self._keep = keep
+        self._clock = clock
 
     def capabilities(self, _request: Requested) -> Capabilities:
         return CAPABILITIES
@@ -111,7 +116,13 @@ class Momo:
         raise Unavailable("MoMo has no query by receipt; the request's own status is queried")
 
     def query_balance(self) -> None:
-        raise Unavailable("MoMo sends no balance by callback")
+        queried_at = self._clock()
+        response = self._request("GET", BALANCE, is_bulk=True)
+        if response.status != HTTPStatus.OK or response.body.get("currency") != self._code.currency:
+            raise response.unforeseen("no balance in our currency")
+        # With its time an equal balance later is another answer, and no repetition of this one.
+        body = {**response.body, "queriedAt": queried_at.isoformat()}
+        self._keep(self._code.name, BALANCE_KIND, compact(body).encode())
 
     def register(self) -> None:
         """Do nothing: each request names where its callback goes."""

@@ -20,6 +20,7 @@ from chassis.saga.attempts import Outcome
 from chassis.saga.attempts import Statement as Cover
 from chassis.saga.evidence import Claim, Received, Source
 from chassis.saga.outbox import OutboxRow
+from chassis.values.json_text import compact
 from chassis.wire.envelope import derived_id
 from mobile_money import tariffs
 from mobile_money.intake import Deciding, take_in
@@ -62,10 +63,11 @@ class File:
     ends_at: datetime | None = None
     imported_by: str
 
-    @property
-    def id(self) -> str:
-        """The hash of its content."""
-        return hashlib.sha256(self.content).hexdigest()
+    def id_at(self, short_code: str) -> str:
+        """Return the hash of its content, of whose it is and of when: a day without rows is like any other one."""
+        bounds = (None if each is None else each.isoformat() for each in (self.begins_at, self.ends_at))
+        stated = compact([short_code, self.account, *bounds])
+        return hashlib.sha256(stated.encode() + b"\n" + self.content).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +101,7 @@ def import_file(tx: Connection, short_code: ShortCode, file: File, needed: Decid
     """
     LOCK.run(tx, {"short_code": short_code.short_code})
     keys = {"short_code": short_code.short_code, "account": file.account}
-    if repeated := HAS_FILE.rows(tx, {"id": file.id, **keys}):
+    if repeated := HAS_FILE.rows(tx, {"id": file.id_at(short_code.short_code), **keys}):
         (row,) = repeated
         return Imported(rows=row.rows, new_rows=0, matched=0, listed=0, gaps=row.gaps, is_repeated=True)
     # 1.
@@ -189,7 +191,7 @@ class _Matching:
                     amount_minor=each.amount_minor,
                     completed_at=each.completed_at,
                     door=Door.STATEMENT,
-                    source_id=self._file.id,
+                    source_id=self._file.id_at(self._code.short_code),
                     reference=each.reference,
                     collection_id=None if prompt is None else prompt.saga_id,
                     payer_hash=self._needed.payer_hash(each.phone),
@@ -295,7 +297,8 @@ def _hand_in(tx: Connection, short_code: ShortCode, file: File, now: datetime) -
         return
     values = {"short_code": short_code.short_code, "begins_at": cover.covers_from, "ends_at": cover.covers_until}
     keys = {row.key for row in ABSENT.rows(tx, values)}
-    missing.hand_in(tx, keys, cover, provider=short_code.provider, statement_id=file.id, now=now)
+    statement_id = file.id_at(short_code.short_code)
+    missing.hand_in(tx, keys, cover, provider=short_code.provider, statement_id=statement_id, now=now)
 
 
 def cover_of(tx: Connection, short_code: str, account: str, now: datetime) -> Cover | None:
@@ -335,7 +338,7 @@ def _stored(short_code: str, file: File, row: Row, match: _Match) -> StoredRow:
         details=row.details,
         reference=row.reference,
         party=row.shown_party,
-        file_id=file.id,
+        file_id=file.id_at(short_code),
         position=row.position,
         match="LISTED" if match.saga_id is None else "MATCHED",
         saga_id=match.saga_id,
@@ -348,7 +351,7 @@ def _add_file(
 ) -> None:
     first, last = (parsed.rows[0], parsed.rows[-1]) if parsed.rows else (None, None)
     row = StoredFile(
-        id=file.id,
+        id=file.id_at(short_code),
         short_code=short_code,
         account=file.account,
         name=file.name,

@@ -17,6 +17,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final
 
+import anyio
+import anyio.to_thread
 import structlog
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
@@ -37,6 +39,11 @@ LINGER_S: Final = 0.001
 """What comes within it shares a commit, whose fsync alone takes as long."""
 STORED_WITHIN_S: Final = 5.0
 STOP_WITHIN_S: Final = 3.0
+VALIDATED_WITHIN_S: Final = 2.0
+"""The provider waits for eight seconds, and then lets the payment go on by itself."""
+GOES_ON: Final = {"ResultCode": "0", "ResultDesc": "Accepted"}
+WRONG_ACCOUNT: Final = {"ResultCode": "C2B00012", "ResultDesc": "Rejected"}
+WRONG_SHORT_CODE: Final = {"ResultCode": "C2B00015", "ResultDesc": "Rejected"}
 
 log = structlog.get_logger()
 
@@ -101,8 +108,15 @@ def _resolve(stored: asyncio.Future[bool], is_stored: bool) -> None:
         stored.set_result(is_stored)
 
 
-def routes(short_codes: ShortCodes, inbox: Inbox, *, clock: Callable[[], datetime], new_id: NewId) -> APIRouter:
-    """Return the routes of callbacks. They take no token."""
+def routes(
+    short_codes: ShortCodes,
+    inbox: Inbox,
+    closed: Callable[[str], str | None],
+    *,
+    clock: Callable[[], datetime],
+    new_id: NewId,
+) -> APIRouter:
+    """Return the routes of callbacks. They take no token. ``closed`` says why a reference takes no payment any more."""
     router = APIRouter()
     by_name = {each.name: each for each in short_codes.short_codes}
 
@@ -114,7 +128,7 @@ def routes(short_codes: ShortCodes, inbox: Inbox, *, clock: Callable[[], datetim
             raise Problem(status=404, detail="There is nothing here.")
         body = await request.body()
         if kind == daraja_bodies.VALIDATION:
-            return JSONResponse(_validated(found, body))
+            return JSONResponse(await _validated(found, body, closed))
         callback = RawCallback(
             id=new_id(),
             name=name,
@@ -138,13 +152,28 @@ def _is_secret(short_code: ShortCode, secret: str) -> bool:
     return any(hmac.compare_digest(each.encode(), secret.encode()) for each in short_code.callback_secrets)
 
 
-def _validated(short_code: ShortCode, body: bytes) -> dict[str, object]:
+async def _validated(short_code: ShortCode, body: bytes, closed: Callable[[str], str | None]) -> Mapping[str, object]:
     """Return whether a payment may go on, from what is known here. In doubt it may: in suspense it is better off."""
     try:
         read = json.loads(body)
-        named = str(read.get("BusinessShortCode", short_code.short_code)) if isinstance(read, dict) else ""
-    except ValueError:
-        named = ""
-    if named and named != short_code.short_code:
-        return {"ResultCode": "C2B00015", "ResultDesc": "Rejected"}
-    return {"ResultCode": "0", "ResultDesc": "Accepted"}
+    except (ValueError, RecursionError):
+        read = None
+    values = read if isinstance(read, dict) else {}
+    if str(values.get("BusinessShortCode", short_code.short_code)) != short_code.short_code:
+        return WRONG_SHORT_CODE
+    reference = values.get("BillRefNumber")
+    if isinstance(reference, str) and await _reason(closed, reference) is not None:
+        metrics.CALLBACKS.labels(short_code.name, "rejected").inc()
+        return WRONG_ACCOUNT
+    metrics.CALLBACKS.labels(short_code.name, "validated").inc()
+    return GOES_ON
+
+
+async def _reason(closed: Callable[[str], str | None], reference: str) -> str | None:
+    """Return why a reference takes no payment any more; None where that is not known, or not in time."""
+    try:
+        with anyio.fail_after(VALIDATED_WITHIN_S):
+            return await anyio.to_thread.run_sync(closed, reference, abandon_on_cancel=True)
+    except Exception as error:  # whatever is wrong here, the payer must not be refused for it
+        log.warning("A validation could not read the references; the payment goes on.", error=str(error))
+        return None

@@ -79,6 +79,18 @@ MEASURES: Final = (
         """),
     ),
     measure(
+        "baraza_money_members_reserve_minor",
+        "What no wave of dividends may take of the utility account, by short code.",
+        ("short_code",),
+        text("SELECT short_code, members_reserve_minor FROM floats"),
+    ),
+    measure(
+        "baraza_money_balance_lag_seconds",
+        "Since when the provider has not shown the balance of a short code, by short code.",
+        ("short_code",),
+        text("SELECT short_code, extract(epoch FROM now() - told_at) FROM floats WHERE told_at IS NOT NULL"),
+    ),
+    measure(
         "baraza_money_pull_lag_seconds",
         "Since when the payments of a short code were not listed, by short code.",
         ("short_code",),

@@ -7,15 +7,29 @@ from typing import Any, Final
 
 from mobile_money import readings
 from mobile_money.codes import Code, Meaning
-from mobile_money.reports import End
+from mobile_money.reports import Balances, End, Report
 
-KIND, STATUS_KIND = "momo", "momo-status"
-"""A status that we have queried is kept as a callback is, of a kind that no path has."""
+KIND, STATUS_KIND, BALANCE_KIND = "momo", "momo-status", "momo-balance"
+QUERIED: Final = frozenset({STATUS_KIND, BALANCE_KIND})
+"""What we have queried is kept as a callback is, each of a kind that no path has."""
 OURS: Final = frozenset(
     {"NOT_ENOUGH_FUNDS", "NOT_ALLOWED", "NOT_ALLOWED_TARGET_ENVIRONMENT", "INVALID_CALLBACK_URL_HOST"}
 )
 """Reasons of a failed transfer that are our fault. Of a payment NOT_ENOUGH_FUNDS is the payer's."""
 SUCCESSFUL, FAILED = "SUCCESSFUL", "FAILED"
+
+
+def read(kind: str, body: Any) -> Report:
+    """Return what a callback of this kind, or an answer to a query, reports. Raises ValueError."""
+    if not isinstance(body, dict):
+        raise ValueError("It is no JSON object")
+    return balances_of(body) if kind == BALANCE_KIND else end_of(body)
+
+
+def balances_of(body: Mapping[str, Any]) -> Balances:
+    """Return what an account has for payouts. MoMo has one such account, and takes its charges from it at once."""
+    available = readings.balance_minor(body.get("availableBalance"))
+    return Balances(question_id=None, utility_minor=available, working_minor=None, charges_minor=None, at=None)
 
 
 def end_of(body: Mapping[str, Any], *, is_payment: bool | None = None) -> End:

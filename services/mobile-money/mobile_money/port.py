@@ -115,7 +115,7 @@ class Provider(Protocol):
         ...
 
     def query_balance(self) -> None:
-        """Ask for the balances. The answer comes by callback."""
+        """Ask for the balances. The answer comes by callback, or is kept as one."""
         ...
 
     def register(self) -> None:

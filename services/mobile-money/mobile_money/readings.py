@@ -52,6 +52,19 @@ def amount_minor(value: object) -> int:
     return minor
 
 
+def balance_minor(value: object) -> int:
+    """Return a balance in cents, which may have a fraction of a shilling and be negative. Raises ValueError."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(f"The balance is {value!r}, and no number")
+    try:
+        found = Decimal(str(value).strip().replace(",", "")) * MINOR
+    except InvalidOperation as error:
+        raise ValueError(f"The balance {value!r} is no number") from error
+    if not found.is_finite() or found != found.to_integral_value() or abs(found) > AMOUNT_MINOR_MAX:
+        raise ValueError(f"The balance {value!r} is none in whole cents")
+    return int(found)
+
+
 def whole(minor: int) -> int:
     """Return cents as the whole shillings that a request has. Raises ValueError."""
     if minor <= 0 or minor % MINOR:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mobile_money import (
+    closed_references,
     floats,
     known,
     lanes,
@@ -15,5 +16,8 @@ from mobile_money import (
     tokens,
 )
 
-DECLARED_BY = (floats, known, lanes, limiter, raw_callbacks, receipts, statement_tables, tables, tariffs, tokens)
+DECLARED_BY = (
+    closed_references, floats, known, lanes, limiter, raw_callbacks, receipts, statement_tables, tables, tariffs,
+    tokens,
+)  # fmt: skip
 metadata = tables.metadata

@@ -5,6 +5,7 @@ The file is JSON and holds no secret. A provider that is not here is not called,
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -28,7 +29,8 @@ class ShortCode(BaseModel):
     ``members_share`` of it is for members alone, the rest also for dividends. ``certificate`` is a file, or the
     address at which the provider publishes it. ``callbacks_from`` are the addresses that callbacks come from; empty:
     any. ``confirm_from_minor``: a receipt that only a callback has brought counts from this amount on once the
-    provider has confirmed it.
+    provider has confirmed it. ``initiator_password_set_on`` is the day on which the initiator's password was set, from
+    which it lives for 90 days; without it nothing warns of its end.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -46,6 +48,7 @@ class ShortCode(BaseModel):
     passkey_file: Path | None = None
     initiator: str | None = None
     initiator_password_file: Path | None = None
+    initiator_password_set_on: date | None = None
     certificate: str | None = None
     calls_per_s: Annotated[float, Field(gt=0)] = 20.0
     members_share: Annotated[float, Field(gt=0, le=1)] = 0.3

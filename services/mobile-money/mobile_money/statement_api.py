@@ -14,6 +14,7 @@ from sqlalchemy import Engine, text
 from chassis.http.auth import Principal, require
 from chassis.http.fields import CANONICAL, Day, Remark
 from chassis.http.json_body import JsonRoute
+from chassis.http.people import person
 from chassis.http.problem import Problem
 from mobile_money import claims
 from mobile_money.claims import ClaimRefused
@@ -36,7 +37,11 @@ STATEMENT_ROWS = text("""
            match, saga_id, reason
     FROM statement_rows WHERE match = :match ORDER BY completed_at, receipt LIMIT :limit
 """)
-CLAIMS = text("SELECT * FROM claims WHERE state = :state ORDER BY proposed_at LIMIT :limit")
+CLAIMS = text("""
+    SELECT id AS claim_id, short_code, saga_id, step, outcome, receipt, account, kind, reason, state, proposed_by,
+           proposed_at, decided_by, decided_at
+    FROM claims WHERE state = :state ORDER BY proposed_at LIMIT :limit
+""")
 
 
 class ImportedAnswer(BaseModel):
@@ -149,7 +154,7 @@ def _add_claims(router: APIRouter, engine: Engine, clock: Callable[[], datetime]
         with _refusing(), engine.begin() as tx:
             found = claims.propose(
                 tx, saga_id=proposal.saga_id, short_code=proposal.short_code, receipt=proposal.receipt,
-                account=proposal.account, reason=proposal.reason, by=caller.subject, now=clock(),
+                account=proposal.account, reason=proposal.reason, by=person(caller), now=clock(),
             )  # fmt: skip
         return {"claim_id": found}
 
@@ -157,14 +162,14 @@ def _add_claims(router: APIRouter, engine: Engine, clock: Callable[[], datetime]
     def propose_booked(booking: Booking, caller: Treasury) -> dict[str, str]:
         """Propose that a row which matches nothing is booked by a manual posting: then it keeps no day open."""
         with _refusing(), engine.begin() as tx:
-            found = claims.propose_booked(tx, **booking.model_dump(), by=caller.subject, now=clock())
+            found = claims.propose_booked(tx, **booking.model_dump(), by=person(caller), now=clock())
         return {"claim_id": found}
 
     @router.post("/v1/claims/{claim_id}", status_code=204, responses=responses_of(400, 409, 413, 415))
     def decide_claim(claim_id: ClaimId, decision: ClaimDecision, caller: Approver) -> None:
         """Approve or refuse a claim as the other person. An approved one is evidence, or matches its row."""
         with _refusing(), engine.begin() as tx:
-            claims.decide(tx, claim_id, is_approved=decision.decision == "APPROVED", by=caller.subject, now=clock())
+            claims.decide(tx, claim_id, is_approved=decision.decision == "APPROVED", by=person(caller), now=clock())
 
     @router.get("/v1/claims", responses=responses_of())
     def list_claims(

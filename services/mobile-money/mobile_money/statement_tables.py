@@ -24,7 +24,7 @@ ACCOUNTS: Final = (UTILITY, WORKING, CHARGES)
 statement_files = Table(
     "statement_files",
     metadata,
-    Column("id", Text, primary_key=True, comment="the SHA-256 of the file"),
+    Column("id", Text, primary_key=True, comment="SHA-256 of the file, its account and its time"),
     Column("short_code", Text, nullable=False),
     Column("account", Text, nullable=False),
     Column("name", Text, nullable=False),

@@ -81,4 +81,4 @@ def _provider(
             short_code, downstream, tokens=tokens, limiter=limiter, questions=questions, clock=clock
         )
     keep = partial(keep_answer, engine, clock)
-    return http_momo.Momo(short_code, downstream, tokens=tokens_of, limiter=limiter, keep=keep)
+    return http_momo.Momo(short_code, downstream, tokens=tokens_of, limiter=limiter, keep=keep, clock=clock)

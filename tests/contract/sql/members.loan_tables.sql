@@ -1,10 +1,10 @@
 -- LOANS
-SELECT loan_id, member_id, state, principal_minor, interest_ppm, term_months, loan_fee_minor, penalty_ppm, phone, provider, short_code, currency, applied_by, applied_at, proposed_by, proposal_reason, proposed_at, approved_by, approval_reason, approved_at, balance_minor, balance_at, ended_at
+SELECT loan_id, member_id, state, principal_minor, interest_ppm, term_months, loan_fee_minor, penalty_ppm, phone, provider, short_code, currency, applied_by, applied_at, proposed_by, proposal_reason, proposed_at, approved_by, approval_reason, approved_at, balance_minor, balance_at, is_paid, ended_at
 FROM loans
 WHERE loan_id = ANY(CAST($1 AS text[]));
 
 -- LOCK
-SELECT loan_id, member_id, state, principal_minor, interest_ppm, term_months, loan_fee_minor, penalty_ppm, phone, provider, short_code, currency, applied_by, applied_at, proposed_by, proposal_reason, proposed_at, approved_by, approval_reason, approved_at, balance_minor, balance_at, ended_at
+SELECT loan_id, member_id, state, principal_minor, interest_ppm, term_months, loan_fee_minor, penalty_ppm, phone, provider, short_code, currency, applied_by, applied_at, proposed_by, proposal_reason, proposed_at, approved_by, approval_reason, approved_at, balance_minor, balance_at, is_paid, ended_at
 FROM loans
 WHERE loan_id = ANY(CAST($1 AS text[]))
 ORDER BY loan_id FOR UPDATE;
@@ -35,14 +35,14 @@ WHERE loan_parts.loan_id = loans.loan_id AND loan_parts.state <> 'PAID');
 
 -- BALANCE
 UPDATE loans
-SET balance_minor = paid.balance, balance_at = paid.at
-FROM unnest(CAST($1 AS text[]), CAST($2 AS bigint[]), CAST($3 AS timestamptz[])) AS paid (loan_id, balance, at)
+SET balance_minor = paid.balance, is_paid = loans.is_paid OR paid.is_paid, balance_at = paid.at
+FROM unnest(CAST($1 AS text[]), CAST($2 AS bigint[]), CAST($3 AS boolean[]), CAST($4 AS timestamptz[])) AS paid (loan_id, balance, is_paid, at)
 WHERE loans.loan_id = paid.loan_id AND (loans.balance_at IS NULL OR loans.balance_at <= paid.at);
 
 -- END_PAID
 UPDATE loans
 SET state = 'PAID', ended_at = balance_at
-WHERE loan_id = ANY(CAST($1 AS text[])) AND state = 'ACTIVE' AND balance_minor = 0;
+WHERE loan_id = ANY(CAST($1 AS text[])) AND state = 'ACTIVE' AND is_paid;
 
 -- INSERT
 INSERT INTO loans (loan_id, member_id, principal_minor, interest_ppm, term_months, loan_fee_minor, penalty_ppm, phone, provider, short_code, currency, applied_by, applied_at, state) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 'APPLIED')
@@ -78,7 +78,7 @@ WHERE loan_id = $1
 ORDER BY part;
 
 -- PAGE
-SELECT loan_id, member_id, state, principal_minor, interest_ppm, term_months, loan_fee_minor, penalty_ppm, phone, provider, short_code, currency, applied_by, applied_at, proposed_by, proposal_reason, proposed_at, approved_by, approval_reason, approved_at, balance_minor, balance_at, ended_at
+SELECT loan_id, member_id, state, principal_minor, interest_ppm, term_months, loan_fee_minor, penalty_ppm, phone, provider, short_code, currency, applied_by, applied_at, proposed_by, proposal_reason, proposed_at, approved_by, approval_reason, approved_at, balance_minor, balance_at, is_paid, ended_at
 FROM loans
 WHERE loan_id > $1 AND (CAST($2 AS text) IS NULL OR member_id = $2) AND (CAST($3 AS text) IS NULL OR state = $3)
 ORDER BY loan_id

@@ -31,12 +31,22 @@ FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[]), CAST($4 
 ON CONFLICT (source, member_id, kind) DO NOTHING;
 
 -- INSERT
-INSERT INTO members (member_id, saga_id, name, language, state, status, policy, destination, phone, day_max_minor, currency, registered_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
-ON CONFLICT (member_id) DO NOTHING;
+INSERT INTO members (member_id, saga_id, name, language, state, status, policy, destination, phone, day_max_minor, currency, registered_at)
+SELECT member_id, saga_id, name, language, state, status, policy, destination, phone, day_max_minor, currency, registered_at
+FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[]), CAST($4 AS text[]), CAST($5 AS text[]), CAST($6 AS text[]), CAST($7 AS text[]), CAST($8 AS text[]), CAST($9 AS text[]), CAST($10 AS bigint[]), CAST($11 AS text[]), CAST($12 AS timestamptz[])) AS row (member_id, saga_id, name, language, state, status, policy, destination, phone, day_max_minor, currency, registered_at)
+ON CONFLICT (member_id) DO NOTHING
+RETURNING member_id;
 
 -- INSERT_ACCOUNTS
 INSERT INTO accounts (member_id, kind, status)
-SELECT $1, unnest(CAST($2 AS text[])), 'ACTIVE';
+SELECT member_id, kind, 'ACTIVE'
+FROM unnest(CAST($1 AS text[])) AS member_id, unnest(CAST($2 AS text[])) AS kind;
+
+-- INSERT_FIRST_PHONES
+INSERT INTO member_phones (phone, member_id, payer_hash, added_at)
+SELECT phone, member_id, payer_hash, added_at
+FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[]), CAST($4 AS timestamptz[])) AS row (phone, member_id, payer_hash, added_at)
+ON CONFLICT DO NOTHING;
 
 -- INSERT_PHONE
 INSERT INTO member_phones (phone, member_id, payer_hash, added_at) VALUES ($1, $2, $3, $4)

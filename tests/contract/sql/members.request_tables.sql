@@ -25,20 +25,20 @@ FROM repayments
 WHERE member_id = ANY(CAST($1 AS text[])) AND ended_at IS NULL AND requested_at >= $2;
 
 -- COLLECTIONS
-SELECT collection_id, member_id, provider, short_code, reference, target, phone, currency, amount_minor, state, is_paid, failure, failure_detail, receipt, received_minor, requested_at, ended_at
+SELECT collection_id, member_id, provider, short_code, reference, target, phone, currency, amount_minor, state, is_paid, failure, failure_detail, receipt, received_minor, requested_at, prompted_at, ended_at
 FROM collections
 WHERE collection_id = ANY(CAST($1 AS text[]));
 
 -- LOCK_COLLECTIONS
-SELECT collection_id, member_id, provider, short_code, reference, target, phone, currency, amount_minor, state, is_paid, failure, failure_detail, receipt, received_minor, requested_at, ended_at
+SELECT collection_id, member_id, provider, short_code, reference, target, phone, currency, amount_minor, state, is_paid, failure, failure_detail, receipt, received_minor, requested_at, prompted_at, ended_at
 FROM collections
 WHERE collection_id = ANY(CAST($1 AS text[])) OR reference = ANY(CAST($2 AS text[]))
 ORDER BY collection_id FOR UPDATE;
 
 -- SAVE_COLLECTIONS
 UPDATE collections
-SET state = row.state, is_paid = row.is_paid, failure = row.failure, failure_detail = row.failure_detail, receipt = row.receipt, received_minor = row.received_minor, ended_at = row.ended_at
-FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS boolean[]), CAST($4 AS text[]), CAST($5 AS text[]), CAST($6 AS text[]), CAST($7 AS bigint[]), CAST($8 AS timestamptz[])) AS row (collection_id, state, is_paid, failure, failure_detail, receipt, received_minor, ended_at)
+SET state = row.state, is_paid = row.is_paid, failure = row.failure, failure_detail = row.failure_detail, receipt = row.receipt, received_minor = row.received_minor, prompted_at = row.prompted_at, ended_at = row.ended_at
+FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS boolean[]), CAST($4 AS text[]), CAST($5 AS text[]), CAST($6 AS text[]), CAST($7 AS bigint[]), CAST($8 AS timestamptz[]), CAST($9 AS timestamptz[])) AS row (collection_id, state, is_paid, failure, failure_detail, receipt, received_minor, prompted_at, ended_at)
 WHERE collections.collection_id = row.collection_id;
 
 -- WITHDRAWALS
@@ -77,7 +77,7 @@ SET cancellation_requested_at = $1
 WHERE withdrawal_id = $2 AND cancellation_requested_at IS NULL AND ended_at IS NULL;
 
 -- COLLECTIONS_OF
-SELECT collection_id, member_id, provider, short_code, reference, target, phone, currency, amount_minor, state, is_paid, failure, failure_detail, receipt, received_minor, requested_at, ended_at
+SELECT collection_id, member_id, provider, short_code, reference, target, phone, currency, amount_minor, state, is_paid, failure, failure_detail, receipt, received_minor, requested_at, prompted_at, ended_at
 FROM collections
 WHERE member_id = $1 AND collection_id < $2
 ORDER BY collection_id DESC

@@ -115,6 +115,29 @@ def test_receipts_at_once_for_one_loan_pay_its_interest_once_and_never_more_than
     assert sorted(each.loan_balance_minor for each in answers)[-1] == 71_000
 
 
+def left(event: Any) -> dict[str, tuple[int, bool]]:
+    return {each.loan_id: (each.principal_minor, each.is_paid) for each in event.loans}
+
+
+def test_a_receipt_over_several_loans_reports_what_is_left_of_each(sacco: SaccoUnderTest) -> None:
+    first, second = sacco.loan(10_000).disburse(nairobi(1)), sacco.loan(20_000).disburse(nairobi(1))
+    receipt = sacco.receipt(15_000, completed_at=nairobi(11)).record()
+    allocated = only(sacco.ledger, receipt.attributed([first.target(), second.target(), receipt.to_savings()]))
+    assert isinstance(allocated, ReceiptAllocated)
+    assert left(allocated) == {first.loan_id: (0, True), second.loan_id: (15_300, False)}
+    assert (first.state(), second.state()) == ("PAID", "ACTIVE")
+    assert allocated.loan_balance_minor == 15_300, "what the text to the member says"
+
+
+def test_a_loan_whose_fee_is_owed_is_not_paid_though_nothing_is_left_of_its_principal(sacco: SaccoUnderTest) -> None:
+    loan = sacco.fund(50_000).loan(10_000, loan_fee_minor=500).disburse(nairobi(1))
+    assert left(only(sacco.ledger, loan.repayment(10_100, nairobi(11)))) == {loan.loan_id: (0, False)}
+    assert loan.state() == "ACTIVE"
+    last = only(sacco.ledger, loan.repayment(500, nairobi(11)))
+    assert [each.kind for each in last.allocations] == ["FEES"]  # type: ignore[attr-defined]  # RepaymentPosted
+    assert (left(last), loan.state()) == ({loan.loan_id: (0, True)}, "PAID")
+
+
 def test_a_repayment_from_savings_is_one_booking(sacco: SaccoUnderTest) -> None:
     loan = sacco.fund(50_000).loan(1_000_000).disburse(nairobi(1))
     posted = only(sacco.ledger, loan.repayment(30_000, nairobi(11)))
@@ -174,7 +197,7 @@ def test_a_restored_ledger_books_what_was_published_whatever_it_would_decide_now
         {"kind": "INTEREST", "owner": loan.loan_id, "allocated_minor": 1_000},
         {"kind": "PRINCIPAL", "owner": loan.loan_id, "allocated_minor": 59_000},
     ]
-    fields = {"state": "ALLOCATED", "reason": None, "allocations": listed, "loan_balance_minor": 941_000}
+    fields = {"state": "ALLOCATED", "reason": None, "allocations": listed, "loan_balance_minor": 941_000, "loans": []}
     published = receipt_saga.published(only_of(receipt, fields))
     restoring = replace(step, decide=lambda request, books, _envelope: restore(request, books, published))
     others = tuple(restoring if each is step else each for each in HANDLERS.steps)
@@ -194,8 +217,14 @@ def only_of(receipt: Any, fields: dict[str, Any]) -> Any:
 
 def test_a_waiting_receipt_is_restored_as_waiting(sacco: SaccoUnderTest) -> None:
     event = only_of(sacco.receipt(1), {
-        "state": "SUSPENSE", "reason": "no_reference", "allocations": [], "loan_balance_minor": None,
+        "state": "SUSPENSE", "reason": "no_reference", "allocations": [], "loan_balance_minor": None, "loans": [],
     })  # fmt: skip
     assert receipt_saga.published(event) == Done(
-        fields={"state": "SUSPENSE", "reason": "no_reference", "allocations": [], "loan_balance_minor": None}
+        fields={
+            "state": "SUSPENSE",
+            "reason": "no_reference",
+            "allocations": [],
+            "loan_balance_minor": None,
+            "loans": [],
+        }
     )

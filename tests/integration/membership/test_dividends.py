@@ -11,6 +11,7 @@ import pytest
 
 from chassis.wire.envelope import derived_id
 from members import running
+from members.measures import MEASURES
 from messages.ledger import PayoutCommitted
 from messages.members import (
     DividendChunkReleased,
@@ -99,6 +100,13 @@ def post_chunks(office: Office, run: Json, kind: str = "DECLARED") -> list[Divid
         office.stack.react(DividendChunkCompleted(**_ended(saga_id, "dividend_chunk")))
 
 
+def unpaid(office: Office) -> int:
+    """Return what approved runs still have to pay to phones, as it is measured."""
+    (found,) = [each for each in MEASURES if each.name == "baraza_dividends_unpaid_minor"]
+    with office.stack.engine.connect() as tx:
+        return sum(int(row[-1]) for row in found.query(tx))  # type: ignore[call-overload]  # the value is the last one
+
+
 def wave(office: Office, run: Json, number: int = 1, attempt: int = 1) -> DividendWaveRequested:
     event = released(office, derived_id("dividend wave", run["run_id"], number, attempt))
     assert isinstance(event, DividendWaveRequested)
@@ -166,7 +174,7 @@ def test_a_run_that_is_not_declared_may_be_approved_once_more(office: Office, pa
 
 
 def test_a_run_is_posted_in_chunks_paid_in_waves_and_closed(office: Office, payees: list[str]) -> None:
-    run = computed(office)
+    run, before = computed(office), unpaid(office)
     declared(office, run)
     chunks = post_chunks(office, run)
     posted = [line for chunk in chunks for line in chunk.lines]
@@ -174,9 +182,11 @@ def test_a_run_is_posted_in_chunks_paid_in_waves_and_closed(office: Office, paye
     assert all(len(chunk.lines) <= running.CHUNK_LINES_MAX for chunk in chunks)
     assert sum(line.gross_minor for line in posted) == run["gross_minor"]
     requested = wave(office, run)
+    assert unpaid(office) - before == requested.amount_minor, "float is needed for it before its wave begins"
     events = office.stack.react(DividendWaveCompleted(**_ended(requested.saga_id, "dividend_wave")))
     payouts = [event for event in events if isinstance(event, DividendPayoutReleased)]
     assert len(payouts) == requested.payouts
+    assert unpaid(office) == before
     assert sum(event.amount_minor for event in payouts) == requested.amount_minor
     assert {event.wave_saga_id for event in payouts} == {requested.saga_id}
     own = [event for event in payouts if event.member_id in payees]

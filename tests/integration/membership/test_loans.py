@@ -7,17 +7,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 from members.loan_work import parts_of
-from messages.ledger import Allocation, PayoutCommitted, RepaymentPosted
+from messages.ledger import Allocation, LoanBalance, PayoutCommitted, ReceiptAllocated, RepaymentPosted
 from messages.members import LoanApproved, LoanRepaymentRequested
 from messages.saga import LoanDisbursementFailed, LoanRepaymentFailed
+from support.builders import a
 from support.members import Office, envelope, new_receipt, recorded
 
 Json = Any
 
 
 def approved(office: Office, principal_minor: int, **changes: Json) -> Json:
-    """Return a loan that two persons have approved."""
-    member = office.registered()["member_id"]
+    """Return a loan that two persons have approved, of a new member unless it is given."""
+    member = changes.get("member_id") or office.registered()["member_id"]
     loan_id = f"LN{uuid.uuid4().int % 10**11}"
     body = {
         "loan_id": loan_id, "member_id": member, "principal_minor": principal_minor, "interest_ppm": 120_000,
@@ -141,6 +142,7 @@ def test_a_loan_is_paid_once_nothing_is_left_and_then_takes_nothing(office: Offi
     posted = RepaymentPosted(
         **envelope(made["id"], "loan_repayment"), member_id=member, loan_id=loan_id, currency="KES",
         amount_minor=1_060_050, allocations=parts, policy="standard", policy_version=1, loan_balance_minor=0,
+        loans=(LoanBalance(loan_id=loan_id, principal_minor=0, is_paid=True),),
     )  # fmt: skip
     office.stack.react(posted)
     shown = office.call("teller", "GET", f"/v1/repayments/{made['id']}")
@@ -150,6 +152,32 @@ def test_a_loan_is_paid_once_nothing_is_left_and_then_takes_nothing(office: Offi
     assert (late.state, late.reason, late.member_id) == ("SUSPENSE", "loan_closed", member)
     again = office.post("/v1/repayments", {"member_id": member, "loan_id": loan_id, "amount_minor": 100})
     assert again.json()["code"] == "loan_closed"
+
+
+def test_a_receipt_over_several_loans_ends_those_of_which_nothing_is_owed(office: Office) -> None:
+    first = approved(office, 1_000_000)
+    second, third = (approved(office, 1_000_000, member_id=first["member_id"]) for _ in range(2))
+    for each in (first, second, third):
+        (event,) = begun(office, each)
+        office.stack.react(committed(event))
+    receipt = recorded(first["member_id"])
+    (to_loans,) = office.stack.react(receipt)
+    assert [each.owner for each in to_loans.targets][:3] == [each["loan_id"] for each in (first, second, third)]
+    owed = ((first, 0, True), (second, 0, False), (third, 900_000, False))
+    balances = [
+        {"loan_id": loan["loan_id"], "principal_minor": principal, "is_paid": is_paid}
+        for loan, principal, is_paid in owed
+    ]
+    parts = [{"kind": "PRINCIPAL", "owner": each["loan_id"], "allocated_minor": 1} for each in (first, second, third)]
+    allocated = a(
+        ReceiptAllocated, **envelope(receipt.saga_id, "receipt"), state="ALLOCATED", receipt=receipt.receipt,
+        member_id=first["member_id"], allocations=parts, loan_balance_minor=900_000, loans=balances,
+    )  # fmt: skip
+    office.stack.react(allocated)
+    assert [read(office, each)["state"] for each in (first, second, third)] == ["PAID", "ACTIVE", "ACTIVE"]
+    assert [read(office, each)["balance_minor"] for each in (first, second, third)] == [0, 0, 900_000]
+    (next_one,) = office.stack.react(recorded(first["member_id"]))
+    assert [each.owner for each in next_one.targets][:2] == [second["loan_id"], third["loan_id"]], "its fee is owed"
 
 
 def test_a_repayment_that_the_ledger_refuses_is_failed_with_its_reason(office: Office) -> None:

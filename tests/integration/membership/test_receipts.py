@@ -39,7 +39,7 @@ def allocated(event: ReceiptRecorded, member_id: str, kind: str = "SAVINGS", **c
     part = Allocation(kind=kind, owner=member_id, allocated_minor=event.amount_minor)
     fields = {
         "state": "ALLOCATED", "reason": None, "member_id": member_id, "allocations": (part,), "policy": "standard",
-        "policy_version": 1, "loan_balance_minor": None,
+        "policy_version": 1, "loan_balance_minor": None, "loans": (),
     } | changes  # fmt: skip
     return ReceiptAllocated(**envelope(event.saga_id, "receipt"), **_of(event), **fields)
 
@@ -152,7 +152,7 @@ def test_two_persons_assign_a_receipt_and_the_ledger_s_event_ends_it(office: Off
     part = Allocation(kind="DEPOSITS", owner=member, allocated_minor=event.amount_minor)
     done = AssignedReceiptAllocated(
         **envelope(proposed["proposal_id"], "suspense_allocation"), **_of(event), member_id=member,
-        allocations=(part,), policy="standard", policy_version=1, loan_balance_minor=None,
+        allocations=(part,), policy="standard", policy_version=1, loan_balance_minor=None, loans=(),
         receipt_saga_id=event.saga_id,
     )  # fmt: skip
     office.stack.react(done)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 
+from chassis.wire.envelope import new_id
 from messages.members import CollectionRequested, MemberRegistered, WithdrawalCancellationRequested, WithdrawalRequested
 from messages.mobile_money import PromptFailed, PromptPaid
-from messages.saga import WithdrawalFailed
+from messages.saga import StepAwaited, WithdrawalFailed
+from support.builders import a
 from support.members import Office, envelope, new_phone, new_receipt, recorded, statuses
 
 
@@ -189,6 +192,32 @@ def test_a_prompt_that_was_cancelled_and_then_paid_is_paid_late(office: Office) 
     assert [(each.kind, each.owner) for each in attributed.targets] == [("DEPOSITS", member["member_id"])]
     shown = office.call("teller", "GET", path)
     assert (shown["state"], shown["received_minor"]) == ("PAID_LATE", 50_000)
+
+
+def test_a_prompt_is_shown_as_prompted_once_its_provider_has_taken_it(office: Office) -> None:
+    member = office.registered()
+    made = office.post("/v1/collections", {"member_id": member["member_id"], "amount_minor": 90_000}).json()
+
+    def shown() -> tuple[str, bool]:
+        found = office.call("teller", "GET", f"/v1/collections/{made['id']}")
+        return found["state"], found["may_request_again"]
+
+    begun = a(
+        StepAwaited, **envelope(made["id"], "collection"), service="mobile-money", step="send_prompt", attempt=1,
+        undo=False, reference=None,
+    )  # fmt: skip
+    office.stack.react(begun)
+    assert shown() == ("REQUESTED", False), "it is about to be sent"
+    office.stack.react(replace(begun, message_id=new_id(), reference="ws_CO_1"))
+    assert shown() == ("PROMPTED", False)
+    failed = PromptFailed(
+        **envelope(made["id"], "collection"), member_id=member["member_id"], reference=made["reference"],
+        reason="cancelled", detail="The payer cancelled.",
+    )  # fmt: skip
+    office.stack.react(failed)
+    assert shown() == ("FAILED", True)
+    office.stack.react(replace(begun, message_id=new_id(), reference="ws_CO_1"))
+    assert shown() == ("FAILED", True), "the acceptance that comes late changes nothing"
 
 
 def test_a_receipt_before_the_prompt_s_failure_is_paid_late_as_well(office: Office) -> None:

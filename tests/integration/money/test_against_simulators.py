@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,47 +10,24 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from chassis.testing.service import types
 from messages.ledger import ReturnHeld
 from messages.mobile_money import PayoutPaid, ReceiptReceived, ReceiptReversed
-from mobile_money.asking import Asking
 from mobile_money.importing import File, import_file
 from support.builders import a
-from support.mobile_money import PHONE, Sending
+from support.mobile_money import PHONE
 from support.simulated_money import SimulatedMoney, simulated_money
 from support.waiting import until
 
 SHILLINGS = 2_500
 
 
-@dataclass
-class Both(SimulatedMoney):
-    """Both sides, and what ours asks by itself."""
-
-    def settled(self, sending: Sending, wanted: str) -> list[Any]:
-        """Decide about what the provider calls back, until an event of this type is published."""
-        found: list[Any] = []
-
-        def step() -> list[Any]:
-            sending.now = datetime.now(UTC)
-            found.extend([*sending.decided(), *sending.decide()])
-            return found
-
-        until(step, f"a {wanted}", holds=lambda got: wanted in types(got), within_s=60)
-        return found
-
-    def asking(self) -> Asking:
-        sending = self.sending
-        return Asking(sending.code, sending.providers, sending.needed, lambda: datetime.now(UTC))
-
-
 @pytest.fixture
-def both(engine: Engine, tmp_path: Path) -> Iterator[Both]:
+def both(engine: Engine, tmp_path: Path) -> Iterator[SimulatedMoney]:
     with simulated_money(engine, tmp_path) as found:
-        yield Both(sending=found.sending, provider=found.provider)
+        yield found
 
 
-def test_prompts_payouts_lists_reversals_and_statements_agree_with_the_providers_books(both: Both) -> None:
+def test_prompts_payouts_lists_reversals_and_statements_agree_with_the_providers_books(both: SimulatedMoney) -> None:
     sending, code = both.sending, both.sending.code
     both.door("POST", "float", {"short_code": code.short_code, "amount_minor": 100_000_000})
     both.door("POST", f"phones/{PHONE}", {})

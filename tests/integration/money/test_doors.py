@@ -14,13 +14,15 @@ from sqlalchemy import Engine, text
 
 from chassis.process.service import Dependencies
 from chassis.wire.codec import Codec
+from messages.ledger import RepaymentPosted
 from mobile_money import api, inbox
 from mobile_money.inbox import Inbox
 from mobile_money.intake import Deciding
 from mobile_money.short_codes import ShortCode, ShortCodes
 from proof.schemas import LocalRegistry
+from support.builders import a
 from support.issuer import token, verifying
-from support.mobile_money import Sending, confirmation, receipt, short_code_of
+from support.mobile_money import NUMBERS, Sending, confirmation, receipt, short_code_of
 from support.services import dependencies
 
 
@@ -42,10 +44,12 @@ def app(engine: Engine, code: ShortCode) -> Iterator[FastAPI]:
         callbacks.stop()
 
 
-def call(app: FastAPI, method: str, path: str, *, role: str = "", times: int = 1, **given: object) -> httpx.Response:
+def call(
+    app: FastAPI, method: str, path: str, *, role: str = "", by: str = "jane", times: int = 1, **given: object
+) -> httpx.Response:
     async def run() -> list[httpx.Response]:
         transport = httpx.ASGITransport(app=app)
-        headers = {"Authorization": f"Bearer {token('jane', role)}"} if role else {}
+        headers = {"Authorization": f"Bearer {token(by, role)}"} if role else {}
         async with httpx.AsyncClient(transport=transport, base_url="http://money", headers=headers) as client:
             return await asyncio.gather(*(client.request(method, path, **given) for _ in range(times)))  # type: ignore[arg-type]  # httpx's own
 
@@ -99,6 +103,37 @@ def test_a_validation_accepts_in_doubt_and_refuses_another_short_code(app: FastA
     assert call(app, "POST", path, json={**own, "BusinessShortCode": "111111"}).json()["ResultCode"] == "C2B00015"
 
 
+def test_a_validation_refuses_a_loan_that_is_paid_and_accepts_what_it_does_not_know(
+    app: FastAPI, engine: Engine, code: ShortCode
+) -> None:
+    path = f"/v1/callbacks/{code.name}/{code.callback_secrets[0]}/c2b-validation"
+    paid, owed = f"LN{next(NUMBERS)}", f"LN{next(NUMBERS)}"
+
+    def answer(reference: object) -> str:
+        body = {"BusinessShortCode": code.short_code, "BillRefNumber": reference, "TransAmount": "1.00"}
+        return str(call(app, "POST", path, json=body).json()["ResultCode"])
+
+    assert answer(paid) == "0"
+    balances = ((paid, True), (owed, False))
+    loans = [{"loan_id": loan_id, "principal_minor": 0, "is_paid": is_paid} for loan_id, is_paid in balances]
+    sending = Sending(engine=engine, code=code)
+    for _ in range(2):
+        sending.deliver(a(RepaymentPosted, saga_id=sending.saga_id, saga_type="loan_repayment", loans=loans))
+    assert [answer(text) for text in (paid, f" {paid.lower()[:2]} - {paid[2:]}", owed, "", 7, None)] == [
+        "C2B00012", "C2B00012", "0", "0", "0", "0"
+    ]  # fmt: skip
+
+
+def test_a_validation_accepts_where_nothing_can_be_looked_up(engine: Engine, code: ShortCode) -> None:
+    """Its database is away: the payer is not refused for that."""
+    codes = ShortCodes(short_codes=(code,))
+    needed = Deciding(short_codes=codes, codec=Codec(LocalRegistry()), phone_key=b"k")
+    app = api.application(dependencies("mobile-money"), codes, Inbox(engine), needed)
+    path = f"/v1/callbacks/{code.name}/{code.callback_secrets[0]}/c2b-validation"
+    body = {"BusinessShortCode": code.short_code, "BillRefNumber": "LN1", "TransAmount": "1.00"}
+    assert call(app, "POST", path, json=body).json() == {"ResultCode": "0", "ResultDesc": "Accepted"}
+
+
 def test_staff_read_and_only_the_right_role_acts(app: FastAPI, code: ShortCode) -> None:
     for path in ("money/in-doubt", "lanes", "floats", "receipts", "money-callbacks", "statements", "claims", "days"):
         assert call(app, "GET", f"/v1/{path}", role="support").status_code == 200, path
@@ -132,6 +167,44 @@ def test_a_statement_is_imported_over_http_by_treasury_and_a_day_asked_for_by_fi
     asked = call(app, "POST", "/v1/days", role="finance", json=body)
     assert asked.status_code == 202, asked.text
     assert call(app, "POST", "/v1/days", role="finance", json=body).status_code == 409
+
+
+def test_a_row_that_is_none_of_ours_is_booked_by_hand_as_two_persons_say_and_then_explained(
+    app: FastAPI, code: ShortCode
+) -> None:
+    number = receipt()
+    header = "Receipt No.,Completion Time,Details,Transaction Status,Paid In,Withdrawn,Balance,Reason Type"
+    row = f"{number},2026-11-28 10:00:00,From the bank,Completed,5000.00,,5000.00,Organization Settlement"
+    path = f"/v1/statements?short_code={code.short_code}&account=UTILITY&day=2026-11-28&name=day.csv"
+    imported = call(app, "POST", path, role="treasury", content=f"{header}\n{row}\n".encode()).json()
+    assert (imported["matched"], imported["listed"]) == (0, 1)
+
+    def listed(match: str = "LISTED") -> list[dict[str, object]]:
+        rows = call(app, "GET", f"/v1/statement-rows?match={match}", role="support").json()["rows"]
+        return [each for each in rows if each["receipt"] == number]
+
+    (shown,) = listed()
+    booked = {
+        "posting_id": "01JCZ3K8T0ABCDEFGHJKMNPQRS", "short_code": code.short_code, "receipt": number,
+        "kind": shown["kind"], "reason": "the float of Friday",
+    }  # fmt: skip
+    assert call(app, "POST", "/v1/claims/booked", role="approver", json=booked).status_code == 403
+    other = {**booked, "receipt": receipt()}
+    assert call(app, "POST", "/v1/claims/booked", role="treasury", json=other).status_code == 409, "no such row"
+    proposed = call(app, "POST", "/v1/claims/booked", role="treasury", json=booked)
+    assert proposed.status_code == 201, proposed.text
+    claim = proposed.json()["claim_id"]
+    claims = call(app, "GET", "/v1/claims", role="approver").json()["rows"]
+    (found,) = [each for each in claims if each["claim_id"] == claim]
+    assert (found["outcome"], found["receipt"], found["proposed_by"]) == ("BOOKED", number, "jane")
+    decision = {"decision": "APPROVED"}
+    assert call(app, "POST", f"/v1/claims/{claim}", role="approver", by="JANE", json=decision).status_code == 409
+    assert listed(), "one person explains nothing"
+    assert call(app, "POST", f"/v1/claims/{claim}", role="approver", by="zuri", json=decision).status_code == 204
+    (matched,) = listed("MATCHED")
+    assert matched["saga_id"] == booked["posting_id"]
+    assert listed() == []
+    assert call(app, "POST", "/v1/claims/booked", role="treasury", json=booked).status_code == 409, "it is explained"
 
 
 def test_the_kinds_of_paths_are_those_of_each_provider() -> None:

@@ -14,7 +14,7 @@ from chassis.testing.service import types
 from messages.mobile_money import PayoutPaid
 from mobile_money import claims
 from mobile_money.claims import ClaimRefused
-from mobile_money.importing import File, Imported, import_file
+from mobile_money.importing import File, Imported, cover_of, import_file
 from mobile_money.readings import NAIROBI
 from mobile_money.statements import parse
 from support.mobile_money import AT, PHONE, Sending, receipt, result
@@ -75,6 +75,21 @@ def test_a_row_that_came_in_and_nothing_else_brought_is_a_receipt_once(sending: 
     assert imported(sending, ledger.csv()).is_repeated
     again = imported(sending, ledger.csv(newest_first=False) + b"\n")
     assert (again.new_rows, again.rows_to_publish) == (0, ()), "another export of the same rows"
+
+
+def test_days_without_a_row_have_the_same_bytes_and_each_is_imported_for_each_account(sending: Sending) -> None:
+    """Taken for the same file, the second day would never close, and no statement would prove what never arrived."""
+    empty = f"{HEADER}\n".encode()
+    days = [(AT + timedelta(days=number), AT + timedelta(days=number + 1)) for number in range(2)]
+    for covers in days:
+        for account in ("UTILITY", "WORKING", "CHARGES"):
+            assert not imported(sending, empty, account=account, covers=covers).is_repeated
+            assert imported(sending, empty, account=account, covers=covers).is_repeated
+    with sending.engine.connect() as tx:
+        for account in ("UTILITY", "WORKING"):
+            cover = cover_of(tx, sending.code.short_code, account, sending.now)
+            assert cover is not None
+            assert (cover.covers_from, cover.covers_until) == (days[0][0], days[1][1])
 
 
 def test_a_payout_without_any_callback_is_paid_by_the_row_that_names_it(sending: Sending) -> None:

@@ -6,15 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 from baraza.demo.sacco.day import named_in_doubt
-from baraza.demo.sacco.people import CURRENCY, SHORT_CODE, People, follow
+from baraza.storefront.sacco.people import CURRENCY, SHORT_CODE, People, follow
+from baraza.storefront.sacco.statements import ZONE
 from baraza.system.client import Refused, objects
 from baraza.terminal import notify
 
-ZONE: Final = ZoneInfo("Africa/Nairobi")
-ACCOUNTS: Final = ("utility", "working", "charges")
 DOUBT_WITHIN_S: Final = 300.0
 """What is in doubt after this long is listed by name."""
 LISTED_MAX: Final = 1_000
@@ -31,25 +29,6 @@ class Closed:
     rows: int
     matched: int
     listed: Sequence[Mapping[str, Any]]
-
-
-def days_since(began_at: datetime, now: datetime) -> list[date]:
-    """Return the days in Nairobi that a run touched: two, where it ran over midnight."""
-    first, last = began_at.astimezone(ZONE).date(), now.astimezone(ZONE).date()
-    return [first] if first == last else [first, last]
-
-
-def import_statements(people: People, day: date) -> int:
-    """Import the provider's statement of each account for a day, and return how many rows were new."""
-    new = 0
-    for account in ACCOUNTS:
-        answer = people.provider.send("GET", f"/statements/{SHORT_CODE}/{account}", params={"day": day.isoformat()})
-        if not answer.is_success:
-            people.provider.check(answer)
-        params = {"short_code": SHORT_CODE, "account": account.upper(), "day": day.isoformat(),
-                  "name": f"{account}-{day}.csv"}  # fmt: skip
-        new += int(people.money.upload("/v1/statements", answer.content, params)["new_rows"])
-    return new
 
 
 def wait_for_doubt(people: People) -> Sequence[Mapping[str, Any]]:

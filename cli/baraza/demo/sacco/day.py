@@ -7,22 +7,17 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-from baraza.demo.sacco.people import POLL_S, SHORT_CODE, People, follow
 from baraza.demo.sacco.plan import Act, Kind, Plan
+from baraza.storefront.sacco.people import SHORT_CODE, People, follow
+from baraza.storefront.sacco.treasury import bring_float, utility_minor
 from baraza.system.client import Api, objects
 from baraza.terminal import Advance
 
-REGISTERED_AT_ONCE: Final = 500
 ACTS_AT_ONCE: Final = 16
-FLOAT_MINOR: Final = 20_000_000_00
-"""What treasury brings to the utility account at a time."""
-FLOAT_MIN_MINOR: Final = 100_000_00
-"""With less than this treasury brings more."""
 PAGE: Final = 500
 FINAL: Final = frozenset({"PAID", "FAILED", "CANCELLED"})
 ENDED_RECEIPTS: Final = frozenset({"ALLOCATED", "SUSPENSE", "RETURNED"})
@@ -37,8 +32,6 @@ class Day:
     collections: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     repayments: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     refusals: Counter[str] = field(default_factory=Counter)
-    float_short: int = 0
-    """How often treasury found a lane paused and brought float."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def took(self, into: dict[str, Any], key: str, value: Any) -> None:
@@ -54,25 +47,6 @@ class Day:
     def states(self, requests: Mapping[str, Mapping[str, Any]]) -> Counter[str]:
         """Count requests by state."""
         return Counter(str(each["state"]) for each in requests.values())
-
-
-def bring_float(people: People, amount_minor: int) -> None:
-    """Bring float to the utility account, as a transfer at the provider; below zero it is taken away."""
-    body = {"short_code": SHORT_CODE, "account": "utility", "amount_minor": amount_minor}
-    people.provider.call("POST", "/float", body=body)
-
-
-def register(people: People, members: Sequence[Mapping[str, Any]], show: Advance) -> None:
-    """Register the members and wait until the accounts of all are open. Raises Stalled."""
-    for first in range(0, len(members), REGISTERED_AT_ONCE):
-        batch = [dict(each) for each in members[first : first + REGISTERED_AT_ONCE]]
-        people.members.call("POST", "/v1/members/bulk", body=batch)
-        show(len(batch))
-    follow(
-        lambda: len(people.members.get("/v1/members", {"state": "REGISTERED", "limit": PAGE})["members"]),
-        lambda waiting: waiting == 0,
-        "members whose accounts are opened",
-    )
 
 
 def pay_out_loans(people: People, plan: Plan) -> Counter[str]:
@@ -150,57 +124,6 @@ def _request(people: People, day: Day, into: dict[str, Any], path: str, act: Act
 def _lose_float(people: People) -> None:
     """Take away all float, so that payouts fail by our fault until treasury finds the paused lane."""
     bring_float(people, -utility_minor(people))
-
-
-@contextmanager
-def treasury(people: People, day: Day) -> Iterator[None]:
-    """Watch the lanes as treasury does: bring float where it is short, then open the lane that was paused for it."""
-    is_over = threading.Event()
-
-    def watch() -> None:
-        while not is_over.wait(POLL_S * 4):
-            if reopen(people):
-                day.float_short += 1
-
-    thread = threading.Thread(target=watch, name="treasury", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        is_over.set()
-        thread.join()
-    day.float_short += reopen(people)
-
-
-def reopen(people: People) -> bool:
-    """Bring float where it is short, and open the lanes that were paused for it. Return whether it was short."""
-    paused = [each for each in objects(people.money.get("/v1/lanes"), "rows") if _is_ours(each) and _is_paused(each)]
-    known = [each for each in objects(people.money.get("/v1/floats"), "rows") if _is_ours(each)]
-    is_short = bool(paused) or any(int(each["utility_minor"] or 0) < FLOAT_MIN_MINOR for each in known)
-    if is_short and (paused or _has_little(people)):
-        bring_float(people, FLOAT_MINOR)
-    for lane in paused:
-        body = {"state": "OPEN", "reason": "Float was brought."}
-        people.money.call("POST", f"/v1/lanes/{SHORT_CODE}/{lane['name']}", body=body)
-    return bool(paused)
-
-
-def _is_ours(row: Mapping[str, Any]) -> bool:
-    return bool(row["short_code"] == SHORT_CODE)
-
-
-def _is_paused(lane: Mapping[str, Any]) -> bool:
-    return bool(lane["state"] == "PAUSED")
-
-
-def _has_little(people: People) -> bool:
-    """Return whether the utility account really has little: what we know of it may be a minute old."""
-    return utility_minor(people) < FLOAT_MIN_MINOR
-
-
-def utility_minor(people: People) -> int:
-    """Return what the provider's own books have in the utility account."""
-    return int(people.provider.get("/books", {"limit": 1})["balances"].get(f"{SHORT_CODE}:utility", 0))
 
 
 def settle(people: People, day: Day, show: Callable[[str], None]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from baraza.demo.sacco.people import CURRENCY, People, follow
+from baraza.storefront.sacco.people import CURRENCY, People, follow
 
 DIVIDEND_PPM, REBATE_PPM = 125_000, 90_000
 PAID, RETURNED = "PAID", "RETURNED"

@@ -192,7 +192,7 @@ def _answer(chance: random.Random) -> Mapping[str, Any]:
 
 
 def _typed(reference: str, chance: random.Random) -> str:
-    """Return a reference as people type it: mostly right, sometimes odd, and sometimes nobody's."""
+    """Return a reference as people type it: mostly right, sometimes odd, and sometimes of no member."""
     draw = chance.random()
     if draw < UNKNOWN:
         return chance.choice((reference[:-1], "school fees", "0", "my savings pls", "ASANTE"))

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from baraza.audit.report import Report
-from baraza.commands.money import IN_DOUBT, doubt_row
 from baraza.demo.sacco.closing import Closed
 from baraza.demo.sacco.day import Day
 from baraza.demo.sacco.dividends import PAID, RETURNED, lines_in
-from baraza.terminal import put_table
+from chassis.values.money import shown
 
 SHOWN_MAX = 20
 CLOSED = "CLOSED"
@@ -26,6 +24,7 @@ class DemoOfSacco:
     members: int
     loans: Counter[str]
     day: Day
+    lanes_paused: int
     dividends: Mapping[str, Any]
     in_doubt: Sequence[Mapping[str, Any]]
     unallocated: Sequence[Mapping[str, Any]]
@@ -58,7 +57,7 @@ class DemoOfSacco:
             "loans": dict(self.loans),
             "collections": dict(self.day.states(self.day.collections)),
             "repayments_from_savings": dict(self.day.states(self.day.repayments)),
-            "float_short": self.day.float_short,
+            "lanes_paused": self.lanes_paused,
             "dividend_run": {
                 "state": self.dividends["state"],
                 "lines": self.dividends["line_count"],
@@ -82,7 +81,7 @@ def write(result: DemoOfSacco, put: Callable[[str], None]) -> None:
     put(f"Loans: {_counts(result.loans)}. Prompts: {_counts(found['collections'])}.")
     put(
         f"Withdrawals: {found['withdrawals']}, of which {found['paid']} are paid and {found['released']} released; "
-        f"float was short {found['float_short']} times."
+        f"a lane was paused {found['lanes_paused']} times."
     )
     run = found["dividend_run"]
     put(
@@ -96,9 +95,10 @@ def write(result: DemoOfSacco, put: Callable[[str], None]) -> None:
         put(f"{each.day}: {each.matched} of {each.rows} rows of the statements are matched; the day is "
             f"{each.state}{reason}.")  # fmt: skip
     put(f"In doubt: {len(result.in_doubt)}.")
-    if result.in_doubt:
-        now = datetime.now(UTC)
-        put_table(IN_DOUBT, [doubt_row(each, now) for each in result.in_doubt[:SHOWN_MAX]], right=("age", "amount"))
+    for doubt in result.in_doubt[:SHOWN_MAX]:
+        amount = shown(doubt["amount_minor"], doubt["currency"])
+        put(f"  {doubt['saga_id']}  {doubt['member_id']}  {amount}  {doubt['state']} since {doubt['since']}, next look "
+            f"{doubt['next_look_at']}")  # fmt: skip
 
 
 def _counts(found: Mapping[str, int]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -64,6 +64,19 @@ def loan_balance(books: SaccoBooks, loans: Mapping[str, Split]) -> int | None:
     if not loans:
         return None
     return sum(books.loans[loan_id].principal_left_minor for loan_id in loans)
+
+
+def loan_records(books: SaccoBooks, loans: Iterable[str]) -> list[dict[str, Any]]:
+    """Return what is left of each of these loans, as an event has it."""
+    found = [books.loans[loan_id] for loan_id in sorted(loans)]
+    return [
+        {
+            "loan_id": loan.terms.loan_id,
+            "principal_minor": loan.principal_left_minor,
+            "is_paid": loan.state is LoanState.PAID,
+        }
+        for loan in found
+    ]
 
 
 def loan_inputs(loan: Loan, at: datetime) -> dict[str, Any]:

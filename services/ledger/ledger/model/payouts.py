@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from ledger.model.loan_booking import book_payments, is_closed, loan_balance, takes
+from ledger.model.loan_booking import book_payments, is_closed, loan_balance, loan_records, takes
 from ledger.model.loans import Disbursement, Loan, LoanPart, Terms
 from ledger.model.receipts import records_of
 from ledger.model.sacco_books import (
@@ -263,8 +263,8 @@ class PostRepayment(SaccoRequest):
         rejected = books.try_book(self.source, summed(entries), effective_at=self.value_at)
         if rejected is not None:
             raise NotBooked(f"What {self.source.reference} books was refused: {rejected.detail}")
-        fields = {"allocations": records_of(allocations), "loan_balance_minor": loan_balance(books, loans)}
-        return Done(fields=fields)
+        left = {"loan_balance_minor": loan_balance(books, loans), "loans": loan_records(books, loans)}
+        return Done(fields={"allocations": records_of(allocations), **left})
 
 
 def held_payout(books: SaccoBooks, saga_id: str) -> Payout:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from ledger.model.loan_booking import book_payments, loan_balance, loan_inputs, takes
+from ledger.model.loan_booking import book_payments, loan_balance, loan_inputs, loan_records, takes
 from ledger.model.loans import LoanPart
 from ledger.model.sacco_books import (
     Done,
@@ -186,6 +186,7 @@ class PostAllocation(OfReceipt):
                 "reason": None,
                 "allocations": records_of(allocations),
                 "loan_balance_minor": loan_balance(books, loans),
+                "loans": loan_records(books, loans),
             }
         )
 
@@ -313,7 +314,8 @@ def records_of(allocations: Iterable[Allocation]) -> list[dict[str, Any]]:
 
 
 def _suspended(reason: str) -> Done:
-    return Done(fields={"state": SUSPENSE, "reason": reason, "allocations": [], "loan_balance_minor": None})
+    nothing: dict[str, Any] = {"allocations": [], "loan_balance_minor": None, "loans": []}
+    return Done(fields={"state": SUSPENSE, "reason": reason, **nothing})
 
 
 def _references(request: SaccoRequest) -> tuple[str, str]:

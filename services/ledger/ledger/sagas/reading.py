@@ -132,4 +132,5 @@ def allocated_fields(event: Any) -> dict[str, Any]:
             for each in event.allocations
         ],
         "loan_balance_minor": event.loan_balance_minor,
+        "loans": [each.to_record() for each in event.loans],
     }

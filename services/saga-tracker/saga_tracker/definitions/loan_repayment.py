@@ -52,7 +52,7 @@ LOAN_REPAYMENT_V1 = SagaDefinition(
     command_attempts_max=5,
     deadline_s=60,
     reactions={
-        RepaymentPosted: ("members",),
+        RepaymentPosted: ("members", "mobile-money"),
     },
     references=(ReferenceDefinition(kind="loan", event=LoanRepaymentRequested, field="loan_id"),),
 )

@@ -71,7 +71,7 @@ RECEIPT_V1 = SagaDefinition(
     command_attempts_max=5,
     deadline_s=7 * 86_400,
     reactions={
-        ReceiptAllocated: ("members",),
+        ReceiptAllocated: ("members", "mobile-money"),
     },
     references=(ReferenceDefinition(kind="receipt", event=ReceiptReceived, field="receipt"),),
 )

@@ -48,7 +48,7 @@ SUSPENSE_ALLOCATION_V1 = SagaDefinition(
     command_attempts_max=5,
     deadline_s=60,
     reactions={
-        AssignedReceiptAllocated: ("members",),
+        AssignedReceiptAllocated: ("members", "mobile-money"),
     },
     references=(ReferenceDefinition(kind="receipt", event=ReceiptAssigned, field="receipt"),),
 )

@@ -174,6 +174,9 @@ def _loans() -> None:
             "balance_minor", sa.BigInteger, comment="what is left of the principal, as the ledger last reported it"
         ),
         sa.Column("balance_at", AT),
+        sa.Column(
+            "is_paid", sa.Boolean, server_default=sa.false(), nullable=False, comment="the ledger has reported so"
+        ),
         sa.Column("ended_at", AT),
         sa.CheckConstraint(
             "approved_by IS NULL OR lower(approved_by) <> lower(proposed_by)", name="loan_has_two_persons"
@@ -256,6 +259,7 @@ def _requests() -> None:
         sa.Column("receipt", sa.Text),
         sa.Column("received_minor", sa.BigInteger, comment="what came; the receipt counts, not the request"),
         sa.Column("requested_at", AT, nullable=False),
+        sa.Column("prompted_at", AT, comment="when the provider had taken the prompt; null: not known"),
         sa.Column("ended_at", AT),
         sa.PrimaryKeyConstraint("collection_id"),
         sa.UniqueConstraint("reference"),

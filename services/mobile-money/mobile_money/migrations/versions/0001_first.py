@@ -35,6 +35,7 @@ def upgrade() -> None:
     for create in (
         _create_business_days,
         _create_claims,
+        _create_closed_references,
         _create_float_reservations,
         _create_floats,
         _create_lanes,
@@ -111,6 +112,16 @@ def _create_claims() -> None:
         sa.Column("decided_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint("lower(proposed_by) <> lower(decided_by)", name="claims_two_persons"),
         sa.PrimaryKeyConstraint("id"),
+    )
+
+
+def _create_closed_references() -> None:
+    op.create_table(
+        "closed_references",
+        sa.Column("reference", sa.Text(), nullable=False, comment="in capitals, without blanks and signs"),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("closed_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("reference"),
     )
 
 
@@ -407,7 +418,7 @@ def _create_reversals() -> None:
 def _create_statement_files() -> None:
     op.create_table(
         "statement_files",
-        sa.Column("id", sa.Text(), nullable=False, comment="the SHA-256 of the file"),
+        sa.Column("id", sa.Text(), nullable=False, comment="SHA-256 of the file, its account and its time"),
         sa.Column("short_code", sa.Text(), nullable=False),
         sa.Column("account", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
