@@ -10,7 +10,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from baraza.chaos.payments import Payments
 from baraza.chaos.replicas import Replicas
@@ -30,6 +30,18 @@ CANCEL_AFTER_S = (0.0, 1.5)
 
 class Ended(Refusal):
     """The load ends, as requested."""
+
+
+class Beside(Protocol):
+    """What goes on beside the orders."""
+
+    def open(self) -> None: ...
+
+    def check(self) -> None: ...
+
+    def end(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class Load:
@@ -54,7 +66,8 @@ class Load:
         self.returns = Returns(self._checkouts, seed=seed, outage_s=outage_s)
         self.payments = payments
         self.sacco = sacco
-        self._beside = [each for each in (self.returns, payments, sacco) if each is not None]
+        beside: tuple[Beside | None, ...] = (self.returns, payments, sacco)
+        self._beside = [each for each in beside if each is not None]
         self._workload = workload
         self._rate = rate
         self._retry_for_s = RETRY_FOR_S + outage_s

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Final
+
+import tenacity
 
 from baraza.audit import console
 from baraza.audit.sources import Row
 from baraza.chaos.target import ChaosTarget
 from baraza.storefront.sacco.people import SHORT_CODE, People, people
 from baraza.storefront.sacco.statements import days_since, import_statements
-from baraza.system.client import objects
+from baraza.system.client import Unreachable, objects
 
 MONEY, LEDGER = "mobile-money", "ledger"
 UTILITY: Final = f"{SHORT_CODE}:utility"
 PAGE: Final = 5_000
+IMPORTED_WITHIN_S: Final = 180.0
+"""A statement of a whole run takes longer than a call may, where the machine is busy."""
 RECORDED = "SELECT receipt, amount_minor FROM receipt_books WHERE short_code = %s"
 TAKEN = "SELECT receipt, saga_id FROM receipts WHERE short_code = %s"
 OWN_IDS = "SELECT own_id, saga_id FROM own_ids WHERE step = 'send_payout' AND short_code = %s"
@@ -91,7 +95,7 @@ def compared(target: ChaosTarget, began_at: datetime, quiet_within_s: float) -> 
     """
     with people(target.running) as staff:
         for day in days_since(began_at, datetime.now(UTC)):
-            import_statements(staff, day)
+            _imported(staff, day)
         console.wait_until_quiet(target.running, quiet_within_s)
         found = list(_read(target, staff).differences())
         unwatched = objects(staff.money.get("/v1/money/in-doubt", {"limit": 1_000}), "in_doubt")
@@ -100,6 +104,17 @@ def compared(target: ChaosTarget, began_at: datetime, quiet_within_s: float) -> 
         for each in unwatched
         if each["state"] in ASKS_NO_MORE and each["next_look_at"] is None
     ]
+
+
+@tenacity.retry(
+    stop=tenacity.stop_after_delay(IMPORTED_WITHIN_S),
+    wait=tenacity.wait_fixed(1),
+    retry=tenacity.retry_if_exception_type(Unreachable),
+    reraise=True,
+)
+def _imported(staff: People, day: date) -> None:
+    """Import the statements of a day, again where a busy service gave no answer: a row that is known adds nothing."""
+    import_statements(staff, day)
 
 
 def _read(target: ChaosTarget, staff: People) -> Books:

@@ -68,8 +68,9 @@ class ChaosTarget:
     @property
     def processes(self) -> tuple[str, ...]:
         """Every process that may be killed or stopped: the services', the tracker's, the simulators'."""
-        ours = (name for service, count in replicas().items() for name in replica_names(service, count))
-        return tuple(filter(self.running.is_started, SIMULATORS)) + tuple(ours)
+        ours = {service: count for service, count in replicas().items() if self.running.is_started(service)}
+        names = (name for service, count in ours.items() for name in replica_names(service, count))
+        return tuple(filter(self.running.is_started, SIMULATORS)) + tuple(names)
 
     @property
     def participants(self) -> tuple[str, ...]:
