@@ -28,7 +28,7 @@ from proof.schemas import shared_codec
 Replacement: TypeAlias = tuple[Any, str, Any]
 RECEIPT_LENGTH: Final = 10
 _prompts, _pay = steps.prompts, Daraja._pay
-_set_state, _post = receipt_tables.set_state, PostAllocation.book
+_set_state, _post = receipt_tables.set_state, vars(PostAllocation)["book"]
 
 
 def crediting_what_is_requested(

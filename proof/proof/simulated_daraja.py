@@ -77,10 +77,10 @@ class SimulatedPrompt:
 
 
 @dataclass(slots=True, kw_only=True)
-class SimulatedDaraja:
-    """One short code. ``send`` takes its callbacks; ``on_change`` precedes what happens by itself.
+class SimulatedAccount:
+    """The account of one short code: its statement, and what happens to it by itself. ``send`` takes its callbacks.
 
-    ``on_fault`` follows a payout that failed by our fault. ``contradicts``: what it reported as failed it may pay.
+    ``on_change`` precedes what happens by itself.
     """
 
     short_code: str
@@ -106,6 +106,58 @@ class SimulatedDaraja:
         self.contradicts = self.chance.random() < 0.15
         self.is_pulled = self.chance.random() < 0.8
         self._lost_rate = self.chance.choice(LOST_RATES)
+
+    def statement(self, *, omits: bool) -> bytes:
+        """Return the statement of the account from the beginning until now; ``omits`` one row of it."""
+        lines = [line for _, line in self.rows]
+        if omits and len(lines) > 2:
+            del lines[self.chance.randrange(1, len(lines) - 1)]
+        return "\n".join([COLUMNS, *lines, ""]).encode()
+
+    def paid_out(self) -> Iterator[SimulatedPayout]:
+        """Yield the payouts that were paid."""
+        return (each for each in self.payouts.values() if each.state == PAID)
+
+    def _add_row(self, receipt: str, details: str, amount_minor: int, phone: str, reference: str) -> None:
+        self.balance_minor += amount_minor
+        shillings = f"{abs(amount_minor) // 100}.00"
+        paid_in, withdrawn = (shillings, "") if amount_minor > 0 else ("", f"-{shillings}")
+        at, balance = _shown(self.schedule.now, "%Y-%m-%d %H:%M:%S"), f"{self.balance_minor // 100}.00"
+        cells = (receipt, at, details, "Completed", paid_in, withdrawn, balance, f"{phone} - A Member", reference)
+        self.rows.append((self.schedule.now, ",".join(cells)))
+
+    def _later(self, seconds: float, change: Callable[[], None]) -> None:
+        def happen() -> None:
+            self.on_change()
+            change()
+
+        self.schedule.at(self.schedule.now + timedelta(seconds=seconds * self.chance.random()), happen)
+
+    def _call_back(self, kind: str, body: Mapping[str, object]) -> None:
+        """Send a callback: never, once or twice, at once or days later. It is never sent again."""
+        schedule = self.schedule
+        if self.chance.random() < self._lost_rate:
+            schedule.faults["a callback is lost"] += 1
+            return
+        content = json.dumps(body).encode()
+        for number in range(2 if self.chance.random() < 0.2 else 1):
+            is_late = self.chance.random() < 0.15
+            schedule.faults["a callback is late"] += is_late
+            schedule.faults["a callback is doubled"] += number
+            seconds = self.chance.random() * (LATE_S if is_late else CALLBACK_S)
+            schedule.at(schedule.now + timedelta(seconds=seconds), lambda: self.send(kind, content, "10.0.0.1"))
+
+    def _new(self, prefix: str, *, width: int = 1) -> str:
+        self._count += 1
+        return f"{prefix}{self._count:0{width}d}"
+
+
+@dataclass(slots=True, kw_only=True)
+class SimulatedDaraja(SimulatedAccount):
+    """What the provider does with the account, by request and by members at their phones.
+
+    ``on_fault`` follows a payout that failed by our fault. ``contradicts``: what it reported as failed it may pay.
+    """
 
     # What the adapter calls
 
@@ -330,52 +382,6 @@ class SimulatedDaraja:
         if not prompt.code:
             return self._answer(IN_PROCESS, status=500)
         return self._answer({"ResponseCode": "0", "ResultCode": prompt.code, "ResultDesc": "a text"})
-
-    # Statements, and what happens by itself
-
-    def statement(self, *, omits: bool) -> bytes:
-        """Return the statement of the account from the beginning until now; ``omits`` one row of it."""
-        lines = [line for _, line in self.rows]
-        if omits and len(lines) > 2:
-            del lines[self.chance.randrange(1, len(lines) - 1)]
-        return "\n".join([COLUMNS, *lines, ""]).encode()
-
-    def paid_out(self) -> Iterator[SimulatedPayout]:
-        """Yield the payouts that were paid."""
-        return (each for each in self.payouts.values() if each.state == PAID)
-
-    def _add_row(self, receipt: str, details: str, amount_minor: int, phone: str, reference: str) -> None:
-        self.balance_minor += amount_minor
-        shillings = f"{abs(amount_minor) // 100}.00"
-        paid_in, withdrawn = (shillings, "") if amount_minor > 0 else ("", f"-{shillings}")
-        at, balance = _shown(self.schedule.now, "%Y-%m-%d %H:%M:%S"), f"{self.balance_minor // 100}.00"
-        cells = (receipt, at, details, "Completed", paid_in, withdrawn, balance, f"{phone} - A Member", reference)
-        self.rows.append((self.schedule.now, ",".join(cells)))
-
-    def _later(self, seconds: float, change: Callable[[], None]) -> None:
-        def happen() -> None:
-            self.on_change()
-            change()
-
-        self.schedule.at(self.schedule.now + timedelta(seconds=seconds * self.chance.random()), happen)
-
-    def _call_back(self, kind: str, body: Mapping[str, object]) -> None:
-        """Send a callback: never, once or twice, at once or days later. It is never sent again."""
-        schedule = self.schedule
-        if self.chance.random() < self._lost_rate:
-            schedule.faults["a callback is lost"] += 1
-            return
-        content = json.dumps(body).encode()
-        for number in range(2 if self.chance.random() < 0.2 else 1):
-            is_late = self.chance.random() < 0.15
-            schedule.faults["a callback is late"] += is_late
-            schedule.faults["a callback is doubled"] += number
-            seconds = self.chance.random() * (LATE_S if is_late else CALLBACK_S)
-            schedule.at(schedule.now + timedelta(seconds=seconds), lambda: self.send(kind, content, "10.0.0.1"))
-
-    def _new(self, prefix: str, *, width: int = 1) -> str:
-        self._count += 1
-        return f"{prefix}{self._count:0{width}d}"
 
 
 def _completed(receipt: str, amount_minor: int, at: datetime) -> dict[str, object]:

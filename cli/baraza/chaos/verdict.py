@@ -147,18 +147,19 @@ class Verdict:
                 kind: {"median": recovery.median_s, "longest": recovery.longest_s}
                 for kind, recovery in self.recoveries().items()
             },
-            "recoveries": [
-                {
-                    "number": past.fault.number,
-                    "kind": past.fault.kind,
-                    "what": past.what,
-                    "after_s": round(past.after_s, 1),
-                    "recovery_s": past.recovery_s,
-                }
-                for past in self.injected
-            ],
+            "recoveries": [_shown(past) for past in self.injected],
             "violations": list(self.violations),
         }
+
+
+def _shown(past: InjectedFault) -> dict[str, Any]:
+    return {
+        "number": past.fault.number,
+        "kind": past.fault.kind,
+        "what": past.what,
+        "after_s": round(past.after_s, 1),
+        "recovery_s": past.recovery_s,
+    }
 
 
 def judge(
@@ -172,12 +173,8 @@ def judge(
     if (load.accepted or load.returns.accepted) and not found:
         raise Refusal(NO_SAGAS)
     known = {saga_id for saga_id, _, _ in found}
-    payments, accepted = load.payments, {} if load.payments is None else load.payments.accepted
-    lost = [*_lost("order", load.accepted, known), *_lost("return", load.returns.accepted, known)]
-    lost += _lost_payments(target, accepted, known)
-    sacco = load.sacco
-    for what, saga_id in () if sacco is None else sorted(sacco.accepted.values()):
-        lost += _lost(what, {what: saga_id}, known)
+    payments, accepted, sacco = load.payments, {} if load.payments is None else load.payments.accepted, load.sacco
+    lost = _all_lost(target, load, known)
     late = sorted(_late(target, injected).items())
     waiting, now = waiting_of(target), datetime.now(UTC)
     violations = [
@@ -208,6 +205,17 @@ def judge(
         poisons=len(target.messages.poisons), audit="green" if report.is_green else "red", injected=injected,
         violations=violations,
     )  # fmt: skip
+
+
+def _all_lost(target: ChaosTarget, load: Load, known: Set[str]) -> list[str]:
+    """Return a sentence for everything that was accepted and that the tracker does not know."""
+    lost = [*_lost("order", load.accepted, known), *_lost("return", load.returns.accepted, known)]
+    if load.payments is not None:
+        lost += _lost_payments(target, load.payments.accepted, known)
+    if load.sacco is not None:
+        for what, saga_id in sorted(load.sacco.accepted.values()):
+            lost += _lost(what, {what: saga_id}, known)
+    return lost
 
 
 def _doubled(report: Report) -> int:

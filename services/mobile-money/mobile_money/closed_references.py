@@ -6,24 +6,16 @@ refused at the counter: a reference that is new, or whose end is not known here 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from sqlalchemy import Column, Connection, DateTime, Engine, Table, Text
 
 from chassis.postgres.statement import Statement
-from chassis.saga.steps import Handler, Reaction
 from chassis.values import bill_reference
-from messages.ledger import AssignedReceiptAllocated, ReceiptAllocated, RepaymentPosted
 from mobile_money.tables import metadata
 
 LOAN_PAID: Final = "loan_paid"
-SAGAS: Final[tuple[tuple[type[Any], str], ...]] = (
-    (ReceiptAllocated, "receipt"),
-    (AssignedReceiptAllocated, "suspense_allocation"),
-    (RepaymentPosted, "loan_repayment"),
-)
-"""What says of loans that they are paid, each with its saga."""
 
 closed_references = Table(
     "closed_references",
@@ -60,8 +52,3 @@ def reason_of(engine: Engine, reference: str) -> str | None:
     with engine.connect() as tx:
         rows = FIND.rows(tx, {"reference": bill_reference.normal(reference)})
     return str(rows[0].reason) if rows else None
-
-
-def handlers() -> Iterable[Handler]:
-    """Return the reactions."""
-    return tuple(Reaction(on=event, sagas=frozenset({(saga, 1)}), apply=on_allocated) for event, saga in SAGAS)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from chassis.saga.steps import Handler
+from chassis.saga.steps import Handler, Reaction
 from mobile_money import closed_references, days, dividends
 from mobile_money.reactions import REACTIONS
 from mobile_money.registry import Providers
+from mobile_money.sagas import loan_ends
 from mobile_money.steps import steps
 
 
@@ -15,6 +16,9 @@ def handlers(providers: Providers) -> tuple[Handler, ...]:
         *steps(providers),
         *dividends.handlers(providers),
         *days.HANDLERS,
-        *closed_references.handlers(),
+        *(
+            Reaction(on=event, sagas=frozenset({(saga, 1)}), apply=closed_references.on_allocated)
+            for event, saga in loan_ends.EVENTS
+        ),
         *REACTIONS,
     )
