@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, TypeAlias
@@ -28,7 +28,8 @@ from proof.schemas import shared_codec
 Replacement: TypeAlias = tuple[Any, str, Any]
 RECEIPT_LENGTH: Final = 10
 _prompts, _pay = steps.prompts, Daraja._pay
-_set_state, _post = receipt_tables.set_state, vars(PostAllocation)["book"]
+_set_state = receipt_tables.set_state
+_post: Callable[[PostAllocation, SaccoBooks], Outcome] = vars(PostAllocation)["book"]
 
 
 def crediting_what_is_requested(

@@ -183,11 +183,8 @@ def judge(
         *(f"saga {each.saga_id} {each.what}" for each in waiting if each.is_stuck(now)),
         *_found(report),
         *divergences,
-        *(() if payments is None else payments.violations),
-        *(() if sacco is None else sacco.violations),
-        *target.messages.unreported(),
+        *_seen(target, load),
         *_unrecovered(injected),
-        *target.violations,
     ]
     return Verdict(
         submitted=load.intake.total, accepted=len(load.accepted), cancellations=load.cancellations,
@@ -205,6 +202,14 @@ def judge(
         poisons=len(target.messages.poisons), audit="green" if report.is_green else "red", injected=injected,
         violations=violations,
     )  # fmt: skip
+
+
+def _seen(target: ChaosTarget, load: Load) -> Iterator[str]:
+    """Yield what was found to be wrong while the load ran."""
+    yield from () if load.payments is None else load.payments.violations
+    yield from () if load.sacco is None else load.sacco.violations
+    yield from target.messages.unreported()
+    yield from target.violations
 
 
 def _all_lost(target: ChaosTarget, load: Load, known: Set[str]) -> list[str]:
