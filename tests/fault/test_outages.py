@@ -51,7 +51,7 @@ def plant(target: ChaosTarget, at: datetime) -> str:
     return saga_id
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1_200)
 def test_outages_longer_than_a_saga_may_take_lose_no_order(tmp_path: Path) -> None:
     seed = random.randrange(2**31)
     print(f"The faults and the baskets are those of seed {seed}.")
