@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -11,20 +12,31 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from simulators.keys import TTL_S_MAX, Algorithm, key_set, mint
+from simulators.keys import TTL_S_MAX, Algorithm, key_set, mint, signed
 from simulators.problems import EXCEPTION_HANDLERS, Text, parse, read_body
 from simulators.server import HttpSettings, load, serve
+from simulators.sign_in import Client, SignInPages
 
 TTL_S_DEFAULT = 3600
 ROLES_MAX = 20
+CONSOLE_CLIENT = "baraza-console"
 
 
 class IssuerSettings(HttpSettings):
-    """Environment: BARAZA_ISSUER, BARAZA_AUDIENCE, BARAZA_ISSUER_KEYS (a folder)."""
+    """Environment: BARAZA_ISSUER, BARAZA_AUDIENCE, BARAZA_ISSUER_KEYS (a folder).
+
+    With BARAZA_CONSOLE_URL people sign in there, and BARAZA_CONSOLE_CLIENT_SECRET_FILE has the secret of that client.
+    BARAZA_ISSUER_FRONT_URL is where browsers reach this process, BARAZA_CONSOLE_BACK_URL where it reaches the console;
+    without them both are as the others.
+    """
 
     issuer: str
     audience: str = "baraza"
     issuer_keys: Path
+    issuer_front_url: str = ""
+    console_url: str = ""
+    console_back_url: str = ""
+    console_client_secret_file: Path | None = None
 
 
 class TokenRequest(BaseModel):
@@ -68,9 +80,25 @@ def build(settings: IssuerSettings) -> Starlette:
             Route("/token", token, methods=["POST"]),
             Route("/livez", healthy, methods=["GET"]),
             Route("/readyz", healthy, methods=["GET"]),
+            *sign_in_routes(settings),
         ],
         exception_handlers=EXCEPTION_HANDLERS,
     )
+
+
+def sign_in_routes(settings: IssuerSettings) -> list[Route]:
+    """Return the routes by which people sign in to the console; none where there is no console."""
+    if not settings.console_url or settings.console_client_secret_file is None:
+        return []
+    client = Client(
+        client_id=CONSOLE_CLIENT,
+        secret=settings.console_client_secret_file.read_text().strip(),
+        url=settings.console_url,
+        back_url=settings.console_back_url or settings.console_url,
+    )
+    front_url = settings.issuer_front_url or settings.issuer
+    sign = partial(signed, settings.issuer_keys)
+    return SignInPages(settings.issuer, front_url, settings.audience, sign, client).routes()
 
 
 def main() -> None:

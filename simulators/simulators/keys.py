@@ -10,10 +10,10 @@ import os
 import tempfile
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import jwt
 from cryptography.hazmat.primitives import serialization
@@ -45,10 +45,15 @@ def mint(
     """Return a signed token for ``subject``, valid from now for ``ttl_s`` seconds; creates the keys where missing."""
     if not 0 < ttl_s <= TTL_S_MAX:
         raise ValueError(f"ttl_s is {ttl_s}; it must be from 1 to {TTL_S_MAX}.")
-    key = private_key(key_folder, algorithm)
     now_s = int(time.time())
     claims = {"iss": issuer, "aud": audience, "sub": subject, "iat": now_s, "exp": now_s + ttl_s, "roles": list(roles)}
-    return jwt.encode(claims, key, algorithm=algorithm, headers={"kid": str(public_jwk(key, algorithm)["kid"])})
+    return signed(key_folder, claims, algorithm=algorithm)
+
+
+def signed(key_folder: Path, claims: Mapping[str, Any], *, algorithm: Algorithm = "RS256") -> str:
+    """Return these claims as a signed token; creates the keys where missing."""
+    key = private_key(key_folder, algorithm)
+    return jwt.encode(dict(claims), key, algorithm=algorithm, headers={"kid": str(public_jwk(key, algorithm)["kid"])})
 
 
 def key_set(key_folder: Path) -> dict[str, list[dict[str, str]]]:
