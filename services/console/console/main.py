@@ -1,0 +1,90 @@
+"""The console's process: reads the settings, wires the pages to Redis, the provider and the APIs, and serves."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+from fastapi import FastAPI
+from redis.asyncio import Redis
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
+
+from chassis.http import health
+from chassis.http.auth import Verifier
+from chassis.http.server import server_of
+from chassis.telemetry import logs, metrics
+from chassis.wire.redis import RedisLogin
+from console import errors, pages, rights, sign_in, web
+from console.access import Console
+from console.apis import CONNECTIONS_MAX, Apis
+from console.provider import Provider, Registration
+from console.sessions import Sessions
+from console.settings import ConsoleSettings
+
+REDIS_TIMEOUT_S = 2.0
+DISCOVERY_PATH = "/.well-known/openid-configuration"
+
+
+def application(settings: ConsoleSettings) -> FastAPI:
+    """Return the console. Nothing connects before the first request."""
+    # A proxy in the environment is for addresses outside; loopback and the cluster are reached directly.
+    http = httpx.AsyncClient(trust_env=False, limits=httpx.Limits(max_connections=CONNECTIONS_MAX))
+    password_file = settings.redis_password_file
+    login = None if password_file is None else RedisLogin(settings.redis_user, password_file)
+    redis = Redis.from_url(
+        settings.redis_url,
+        credential_provider=login,
+        socket_timeout=REDIS_TIMEOUT_S,
+        socket_connect_timeout=REDIS_TIMEOUT_S,
+    )
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await http.aclose()
+        await redis.aclose()
+
+    app = FastAPI(title="console", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
+    app.state.console = Console(
+        settings=settings,
+        sessions=Sessions(redis, settings.keys),
+        provider=Provider(_registration(settings), http),
+        verifier=Verifier(settings.jwks_url, settings.issuer, settings.audience),
+        apis=Apis(settings.console_apis, http),
+        templates=web.Templates(),
+        rights=rights.table(settings.console_roles),
+    )
+    metrics.install(app, None)
+    app.add_middleware(web.SecureHeaders)
+    errors.install(app)
+    # Without Redis the pages still answer, with what is the matter; without them no person would learn it.
+    app.include_router(health.router(alive={}, ready={}))
+    app.router.routes.extend([*sign_in.routes(), *pages.routes()])
+    app.router.routes.append(Mount("/static", StaticFiles(directory=web.HERE / "static")))
+    return app
+
+
+def _registration(settings: ConsoleSettings) -> Registration:
+    return Registration(
+        issuer=settings.issuer,
+        discovery_url=settings.console_discovery_url or f"{settings.issuer.rstrip('/')}{DISCOVERY_PATH}",
+        client_id=settings.console_client_id,
+        client_secret=settings.client_secret,
+        redirect_uri=f"{settings.console_url}/callback",
+        scope=settings.console_scope,
+    )
+
+
+def main() -> int:
+    """Serve until SIGTERM or SIGINT; the exit status is 1 where the address is in use."""
+    settings = ConsoleSettings()
+    logs.configure(settings.service, settings.log_level)
+    server = server_of(application(settings), settings)
+    server.run()
+    return 0 if server.started else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,13 @@
+"""The pages, a module for each screen. They only read and relay: what may be done, the APIs decide."""
+
+from __future__ import annotations
+
+from starlette.routing import Route
+
+from console.pages import acting, finance, finding, letters, now, plans, saga, sagas, settings
+
+
+def routes() -> list[Route]:
+    """Return the routes of all pages."""
+    modules = (now, finding, sagas, acting, saga, plans, letters, finance, settings)
+    return [route for module in modules for route in module.routes()]

@@ -1,0 +1,253 @@
+"""One saga: what it waits for, its steps, its timeline, its money, its acts and letters, and its evidence sheet."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import httpx
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from console import showing
+from console.access import Visit, act, data, page
+from console.apis import LEDGER, PAYMENT, SHIPPING, TRACKER, ApiProblem
+from console.evidence import evidence
+from console.pages.ids import id_of, reason_of
+from console.rights import CANCEL, LOOK, MONEY, OPERATE, REVEAL
+from console.sessions import Session
+
+Json = Any
+ENTRIES_MAX = 1_000
+"""As many as the tracker returns at once."""
+SESSION_CHECK_S = 5.0
+"""A stream ends this long after its session has ended."""
+STREAM_HEADERS = {"X-Accel-Buffering": "no"}
+
+log = structlog.get_logger(__name__)
+
+
+def routes() -> list[Route]:
+    """Return the routes."""
+    return [
+        Route("/sagas/{saga_id}", show, methods=["GET"]),
+        Route("/sagas/{saga_id}/reveal", reveal, methods=["POST"]),
+        Route("/sagas/{saga_id}/head", head, methods=["GET"]),
+        Route("/sagas/{saga_id}/timeline.json", export, methods=["GET"]),
+        Route("/sagas/{saga_id}/stream", stream, methods=["GET"]),
+        Route("/sagas/{saga_id}/evidence", evidence_sheet, methods=["GET"]),
+        Route("/definitions/{name}", definition, methods=["GET"]),
+    ]
+
+
+@page(LOOK)
+async def show(visit: Visit) -> Response:
+    """The page of one saga."""
+    return await _show(visit, is_revealed=False)
+
+
+@act(REVEAL)
+async def reveal(visit: Visit) -> Response:
+    """The same page, once, with whom the saga is about. The reason is in the log of this process."""
+    saga_id, reason = id_of(visit), reason_of(visit)
+    actor = f"{visit.session.issuer}|{visit.session.subject}"
+    log.warning("Personal data was revealed.", actor=actor, saga_id=saga_id, reason=reason)
+    return await _show(visit, is_revealed=True)
+
+
+async def _show(visit: Visit, *, is_revealed: bool) -> Response:
+    saga_id = id_of(visit)
+    detail = await visit.apis.get(TRACKER, f"/v1/sagas/{saga_id}")
+    saga = detail["saga"]
+    timeline, acts, letters, outline, *money = await visit.apis.each(
+        (TRACKER, f"/v1/sagas/{saga['saga_id']}/timeline"),
+        (TRACKER, f"/v1/acts?saga_id={saga['saga_id']}"),
+        (TRACKER, f"/v1/dead-letters?saga_id={saga['saga_id']}"),
+        (TRACKER, f"/v1/definitions/{saga['type']}"),
+        *_money_calls(visit, saga),
+    )
+    shown = saga if is_revealed else {**saga, "subject": showing.masked(saga["subject"])}
+    return visit.render(
+        "saga.html",
+        saga=shown,
+        steps=detail["steps"],
+        freshness=detail["freshness"],
+        is_revealed=is_revealed,
+        is_ended=saga["state"] in showing.ENDED,
+        timeline=timeline,
+        drawn=None if isinstance(timeline, ApiProblem) else drawn(saga, detail["steps"], timeline["entries"], outline),
+        acts=acts,
+        letters=letters,
+        money=dict(zip(("payment", "shipment", "entries"), money, strict=False)),
+        offers=offers(visit, saga),
+        trace_url=visit.console.settings.console_trace_url.replace("{saga_id}", saga["saga_id"]),
+        done=visit.request.query_params.get("done", ""),
+        entries_max=ENTRIES_MAX,
+        is_problem=lambda found: isinstance(found, ApiProblem),
+    )
+
+
+def _money_calls(visit: Visit, saga: Json) -> list[tuple[str, str]]:
+    if not visit.rights.has(MONEY):
+        return []
+    saga_id = saga["saga_id"]
+    return [
+        (PAYMENT, f"/v1/payments/{saga_id}"),
+        (SHIPPING, f"/v1/shipments/{saga_id}"),
+        (LEDGER, f"/v1/entries/{saga_id}"),
+    ]
+
+
+def drawn(saga: Json, steps: Sequence[Json], entries: Sequence[Json], outline: Json | ApiProblem) -> Json:
+    """Return what the timeline's picture is drawn from: its lanes, its entries, and what each type means."""
+    known = isinstance(outline, dict) and outline["version"] == saga["version"]
+    outlines = outline["steps"] if known else []
+    lanes = [*dict.fromkeys([*(each["service"] for each in entries[:1]), *(step["service"] for step in steps)])]
+    tracker = "saga-tracker"
+    return {
+        "saga_id": saga["saga_id"],
+        "lanes": [*(lane for lane in lanes if lane != tracker), tracker],
+        "rejections": [_bare(step["rejected_with"]) for step in outlines if step["rejected_with"]],
+        "tracker": tracker,
+        "entries": list(entries),
+        "is_live": saga["state"] not in showing.ENDED,
+    }
+
+
+def _bare(full_name: str) -> str:
+    return full_name.rpartition(".")[2]
+
+
+def offers(visit: Visit, saga: Json) -> list[Mapping[str, str]]:
+    """Return the acts of the page in their order: each with why it cannot be done now, empty where it can."""
+    rights, state = visit.rights, saga["state"]
+    ended = "It has ended." if state in showing.ENDED else ""
+    parked = "" if state == "NEEDS_REVIEW" else "Only a parked saga is redriven; this one is not parked."
+    forward = "" if not parked and saga["phase"] == "RUNNING" else "Only one that is parked on its way forward."
+    open_ = saga["contradicted_at"] and not saga["settled_at"]
+    found = [
+        ("cancel", "Cancel…", rights.why_not(CANCEL) or ended),
+        ("redrive", "Redrive…", rights.why_not(OPERATE) or parked),
+        ("compensate", "Compensate…", rights.why_not(OPERATE) or forward),
+        ("annotate", "Remark…", rights.why_not(OPERATE)),
+    ]
+    if open_:
+        found.append(("settle", "Settle…", rights.why_not(OPERATE)))
+    return [{"name": name, "words": words, "why_not": why_not} for name, words, why_not in found]
+
+
+@data(LOOK)
+async def head(visit: Visit) -> Response:
+    """The part of the page above the timeline, for its script when the saga has changed."""
+    detail = await visit.apis.get(TRACKER, f"/v1/sagas/{id_of(visit)}")
+    saga = detail["saga"]
+    return visit.render(
+        "saga_head.html",
+        saga={**saga, "subject": showing.masked(saga["subject"])},
+        steps=detail["steps"],
+        freshness=detail["freshness"],
+        is_revealed=False,
+        offers=offers(visit, saga),
+        is_ended=saga["state"] in showing.ENDED,
+        trace_url=visit.console.settings.console_trace_url.replace("{saga_id}", saga["saga_id"]),
+    )
+
+
+@data(LOOK)
+async def export(visit: Visit) -> Response:
+    """The timeline as the API has it, without whom it is about."""
+    saga_id = id_of(visit)
+    found = await visit.apis.get(TRACKER, f"/v1/sagas/{saga_id}/timeline")
+    hidden = {name: showing.masked(found["saga"][name]) for name in ("subject", "customer") if name in found["saga"]}
+    disposition = {"Content-Disposition": f'attachment; filename="saga-{saga_id}.json"'}
+    return JSONResponse({**found, "saga": {**found["saga"], **hidden}}, headers=disposition)
+
+
+@data(LOOK)
+async def stream(visit: Visit) -> Response:
+    """The live timeline: the tracker's own stream, as long as the session lasts."""
+    path = f"/v1/sagas/{id_of(visit)}/timeline/stream"
+    after = visit.request.headers.get("last-event-id") or visit.request.query_params.get("after", "")
+    if not after.isdigit():
+        after = ""
+    opened: AbstractAsyncContextManager[httpx.Response] = visit.apis.stream(TRACKER, path, after)
+    response = await opened.__aenter__()
+
+    async def relay() -> AsyncIterator[bytes]:
+        error: BaseException | None = None
+        try:
+            checked_at_s = time.monotonic()
+            async for chunk in response.aiter_raw():
+                yield chunk
+                if time.monotonic() - checked_at_s >= SESSION_CHECK_S:
+                    checked_at_s = time.monotonic()
+                    if not await _is_open(visit, visit.session):
+                        return
+        except (httpx.HTTPError, asyncio.CancelledError) as broken:
+            error = broken
+        finally:
+            await opened.__aexit__(type(error) if error else None, error, None)
+
+    return StreamingResponse(relay(), media_type="text/event-stream", headers=STREAM_HEADERS)
+
+
+async def _is_open(visit: Visit, session: Session) -> bool:
+    console = visit.console
+    cookie = visit.request.cookies.get("__Host-session", "")
+    found = await console.sessions.find(cookie, now_s=console.clock(), is_use=False)
+    return found is not None and found.digest == session.digest
+
+
+@page(MONEY)
+async def evidence_sheet(visit: Visit) -> Response:
+    """The sheet that proves which steps ran, what undid each, and for which amounts; it is made to be printed."""
+    saga_id = id_of(visit)
+    detail = await visit.apis.get(TRACKER, f"/v1/sagas/{saga_id}")
+    saga = detail["saga"]
+    timeline, outline, acts = await visit.apis.each(
+        (TRACKER, f"/v1/sagas/{saga['saga_id']}/timeline"),
+        (TRACKER, f"/v1/definitions/{saga['type']}"),
+        (TRACKER, f"/v1/acts?saga_id={saga['saga_id']}"),
+    )
+    for found in (timeline, acts):
+        if isinstance(found, ApiProblem):
+            raise found  # A sheet with a gap proves nothing.
+    payment, shipment, entries = await visit.apis.each(*_money_calls(visit, saga))
+    known = isinstance(outline, dict) and outline["version"] == saga["version"]
+    return visit.render(
+        "evidence.html",
+        saga={**saga, "subject": showing.masked(saga["subject"])},
+        rows=evidence(detail["steps"], outline["steps"] if known else [], timeline["entries"]),
+        is_known=known,
+        freshness=detail["freshness"],
+        payment=payment,
+        shipment=shipment,
+        entries=entries,
+        acts=acts["acts"],
+        entry_count=len(timeline["entries"]),
+        is_problem=lambda each: isinstance(each, ApiProblem),
+    )
+
+
+@page(LOOK)
+async def definition(visit: Visit) -> Response:
+    """The newest definition of a saga, with the sagas that are at each step now."""
+    name = visit.request.path_params["name"]
+    if not name.replace("_", "").isalnum() or not name.isascii():
+        raise HTTPException(404, "No saga has that name.")
+    outline = await visit.apis.get(TRACKER, f"/v1/definitions/{name}")
+    under_way = await visit.apis.get(TRACKER, "/v1/sagas", type=name, state="PENDING", limit=200)
+    at: dict[str, int] = {}
+    for saga in under_way["sagas"]:
+        at[saga["step"]] = at.get(saga["step"], 0) + 1
+    return visit.render("definition.html", outline=outline, at=at, is_capped=under_way["next_cursor"] is not None)
+
+
+def back_to(saga_id: str, done: str) -> Response:
+    """Lead back to a saga's page after an act."""
+    return RedirectResponse(f"/sagas/{saga_id}?done={done}", 303)
