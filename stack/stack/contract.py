@@ -35,6 +35,8 @@ SAGA_DECISIONS = DECISIONS_TOPIC
 """What the tracker decides, which it reads back before it acts on it."""
 MERCHANT_EVENTS = "notification.events"
 TRACKER_API = f"{TRACKER}-api"
+CONSOLE = "console"
+"""The pages for staff: it has sessions in Redis, and neither a database nor a login at Kafka."""
 DIVERGENCES = "reconciliation.divergences"
 ACCOUNT_FIELD = "gateway_account"
 """The field in which an event names an account at a gateway."""
@@ -190,7 +192,7 @@ def owner_of(database: str) -> str:
 
 def redis_keys() -> Mapping[str, str]:
     """Return the pattern of the Redis keys that each login may use: a service's own prefix only."""
-    return {service: f"{service}:*" for service in services()}
+    return {service: f"{service}:*" for service in (*services(), CONSOLE)}
 
 
 def _rights_of(service: str) -> KafkaRights:

@@ -21,7 +21,7 @@ EXTRA_PORTS = {kafka.NAME: (kafka.CONTROLLER,), registry.NAME: (registry.MANAGEM
 
 def everything() -> tuple[str, ...]:
     """Return the names of all services and components, in starting order."""
-    return (*INFRASTRUCTURE, *SIMULATORS, *services.workers())
+    return (*INFRASTRUCTURE, *SIMULATORS, *services.processes())
 
 
 def closure(names: Iterable[str]) -> list[str]:
@@ -29,7 +29,7 @@ def closure(names: Iterable[str]) -> list[str]:
     wanted = set(names)
     if unknown := wanted - set(everything()):
         raise InvalidSettings(f"There is no component {', '.join(sorted(unknown))}; known: {', '.join(everything())}.")
-    if wanted & set(services.workers()):
+    if wanted & set(services.processes()):
         wanted |= {*INFRASTRUCTURE, *SIMULATORS}
     if registry.NAME in wanted:
         wanted.add(postgres.NAME)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from saga_tracker.definitions import DEFINITIONS
 from stack import contract
-from stack.contract import TRACKER, TRACKER_API
+from stack.contract import CONSOLE, TRACKER, TRACKER_API
 from stack.errors import InvalidSettings
 from stack.providers import PROVIDERS, SIMULATORS, callers
 
@@ -60,12 +60,13 @@ def selected(sagas: Sequence[str], installed: IsInstalled = is_installed) -> tup
 def components(sagas: Sequence[str], installed: IsInstalled = is_installed) -> tuple[str, ...]:
     """Return the simulators and services to start, in starting order.
 
-    The tracker is always one of them, and so are the services that people order from: their APIs stay.
+    The tracker and the console are always among them, and so are the services that people order from: their APIs stay.
     """
     wanted = {service for name in selected(sagas, installed) for service in _participants(name)}
     wanted |= {service for service in contract.starters() if installed(service)}
     services = tuple(service for service in contract.services() if service in wanted)
-    return (*_simulators(services), *services, TRACKER, TRACKER_API)
+    console = (CONSOLE,) if installed(CONSOLE) else ()
+    return (*_simulators(services), *services, TRACKER, TRACKER_API, *console)
 
 
 def absence(component: str, sagas: Sequence[str]) -> str:

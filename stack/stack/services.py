@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
 from functools import partial
@@ -14,6 +15,7 @@ from chassis.wire.kafka import KafkaLogin
 from stack import gateways, kafka, observers, postgres, redis, registry, toxiproxy
 from stack.components import Component, responds
 from stack.contract import (
+    CONSOLE,
     TRACKER,
     TRACKER_API,
     account_readers,
@@ -47,6 +49,8 @@ PAYER_KEY, MERCHANT_TOKEN_KEY = "payer-key", "merchant-token-key"
 """The files in the home with the key that hashes merchants' payers, and with the one that signs their short tokens."""
 WEBHOOK_KEY = "webhook-key"
 """The file in the home with the key that encrypts the secrets of merchants' endpoints."""
+CONSOLE_KEY, CONSOLE_CLIENT = "console-key", "console-client"
+"""The files in the home with the key that encrypts the console's sessions, and with its secret at the issuer."""
 COURIER_DAY_S = 2
 """A courier's day on one machine: a parcel that comes back takes two of them."""
 STEPS_NICENESS = 10
@@ -61,6 +65,11 @@ EVERY = "*"
 def workers() -> tuple[str, ...]:
     """Return the processes with a database, in the order of their listing."""
     return (*services(), TRACKER, TRACKER_API)
+
+
+def processes() -> tuple[str, ...]:
+    """Return all processes of ours, in the order of their listing: those with a database, and the console."""
+    return (*workers(), CONSOLE)
 
 
 def database_of(process: str) -> str:
@@ -100,6 +109,8 @@ def environment(home: Home, state: State, service: str, name: str) -> dict[str, 
     variables = {"BARAZA_HTTP_HOST": LOOPBACK, "BARAZA_HTTP_PORT": str(state.ports[name])}
     if service in SIMULATORS:
         variables |= _simulator(home, state, service)
+    elif service == CONSOLE:
+        variables |= _console(home, state, service)
     else:
         variables |= _worker(home, state, service, _ports_for(state, service, name))
         if state.observed:
@@ -141,6 +152,34 @@ def kafka_environment(login: KafkaLogin) -> dict[str, str]:
         "BARAZA_KAFKA_PASSWORD_FILE": str(login.password_file),
     }
     return variables if login.ca_file is None else {**variables, "BARAZA_KAFKA_CA_FILE": str(login.ca_file)}
+
+
+def _console(home: Home, state: State, service: str) -> dict[str, str]:
+    """Return the variables of the console: sessions in Redis, the issuer, and the APIs of what is started."""
+    issuer = http_url(state, ISSUER)
+    home.password(CONSOLE_KEY)
+    return {
+        "BARAZA_SERVICE": service,
+        "BARAZA_REDIS_URL": f"redis://{LOOPBACK}:{state.ports[redis.NAME]}/0",
+        **_redis_login(home, service),
+        **_console_client(home, state),
+        "BARAZA_CONSOLE_KEY_FILE": str(home.password_file(CONSOLE_KEY)),
+        "BARAZA_CONSOLE_APIS": json.dumps(
+            {name: http_url(state, name) for name in state.components if name in workers()}
+        ),
+        "BARAZA_JWKS_URL": f"{issuer}/.well-known/jwks.json",
+        "BARAZA_ISSUER": issuer,
+        "BARAZA_AUDIENCE": AUDIENCE,
+    }
+
+
+def _console_client(home: Home, state: State) -> dict[str, str]:
+    """Return the variables of what the issuer and the console share: its address, and its secret."""
+    home.password(CONSOLE_CLIENT)
+    return {
+        "BARAZA_CONSOLE_URL": http_url(state, CONSOLE),
+        "BARAZA_CONSOLE_CLIENT_SECRET_FILE": str(home.password_file(CONSOLE_CLIENT)),
+    }
 
 
 def _redis_login(home: Home, service: str) -> dict[str, str]:
@@ -198,7 +237,8 @@ def _simulator(home: Home, state: State, service: str) -> Mapping[str, str]:
     folder = simulator_folder(home)
     if service == ISSUER:
         keys = str(folder / "issuer-keys")
-        return {"BARAZA_ISSUER": http_url(state, ISSUER), "BARAZA_AUDIENCE": AUDIENCE, "BARAZA_ISSUER_KEYS": keys}
+        own = {"BARAZA_ISSUER": http_url(state, ISSUER), "BARAZA_AUDIENCE": AUDIENCE, "BARAZA_ISSUER_KEYS": keys}
+        return own | (_console_client(home, state) if CONSOLE in state.ports else {})
     variables = {"BARAZA_SIMULATOR_RECORDS": str(folder / f"{service}.sqlite")}
     # A provider whose outcomes come later calls back the service that awaits them.
     called = next((http_url(state, each) for each in called_back_by(service)), None)

@@ -89,7 +89,7 @@ class Start:
             ]
             self._finish(tasks)
             # 4.
-            ours = [component for component in self._components if component.service in services.workers()]
+            ours = [component for component in self._components if component.service in services.processes()]
             self._finish([pool.submit(self._begin, component) for component in ours])
 
     def _watch(self, progress: Progress) -> None:

@@ -6,16 +6,26 @@ import signal
 import time
 from collections.abc import Callable
 from types import FrameType
+from typing import Protocol
 
 import uvicorn
 from fastapi import FastAPI
 
 from chassis.http.timed_requests import TimedProtocol, close_late
-from chassis.settings import Settings
 
 CONNECTIONS_END_WITHIN_S = 3
 """How long open requests may take after the signal to stop; then their connections are closed."""
 TICKS_PER_S = 10
+
+
+class Address(Protocol):
+    """Where a process listens: a part of its settings."""
+
+    @property
+    def http_host(self) -> str: ...
+
+    @property
+    def http_port(self) -> int: ...
 
 
 class Server(uvicorn.Server):
@@ -38,7 +48,7 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def server_of(app: FastAPI, settings: Settings) -> Server:
+def server_of(app: FastAPI, settings: Address) -> Server:
     """Return the HTTP server of a process."""
     return Server(
         uvicorn.Config(
