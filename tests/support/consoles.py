@@ -1,0 +1,166 @@
+"""The console with its Redis and the development issuer as processes, and a browser's cookies without a browser."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import urllib.parse
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from html import unescape
+from http.cookies import SimpleCookie
+from pathlib import Path
+from typing import Any
+
+import httpx
+from redis import Redis
+
+from stack import contract, ports, providers, redis, services
+from stack.components import Component
+from stack.home import Home, State
+from support.waiting import until
+
+READY_WITHIN_S = 90.0
+SESSION, SIGNING_IN = "__Host-session", "__Host-signing-in"
+TOKEN = re.compile(r'name="form_token" value="([^"]+)"')
+CHOICE = re.compile(r'name="request" value="([^"]+)"')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningConsole:
+    """A console that is up. ``redis`` may do everything there."""
+
+    url: str
+    issuer: str
+    redis: Redis
+    log: Path
+    http: httpx.Client
+
+    def browser(self) -> Browser:
+        """Return a browser without cookies."""
+        return Browser(console=self)
+
+    def signed_in(self, sub: str) -> Browser:
+        """Return a browser in which a person is signed in."""
+        browser = self.browser()
+        browser.sign_in(sub)
+        return browser
+
+    def change(self, sub: str, **changes: Any) -> None:
+        """Change a person at the issuer."""
+        self.http.post(f"{self.issuer}/people/{sub}", json=changes).raise_for_status()
+
+
+@dataclass(slots=True, kw_only=True)
+class Browser:
+    """What of a browser a sign-in needs: cookies by host, and no redirect that is followed unseen.
+
+    Its cookies with Secure go over HTTP to loopback as well, as in Chromium.
+    """
+
+    console: RunningConsole
+    cookies: dict[str, str] = field(default_factory=dict)
+
+    def get(self, path: str, **headers: str) -> httpx.Response:
+        """Request a page of the console."""
+        return self._keep(self.console.http.get(self._at(path), headers={**self._headers(), **headers}))
+
+    def post(self, path: str, form: Mapping[str, str], **headers: str) -> httpx.Response:
+        """Send a form to the console, as a page of its own does."""
+        own = {"origin": self.console.url, "sec-fetch-site": "same-origin"}
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self._keep(self.console.http.post(self._at(path), data=form, headers={**self._headers(), **own, **sent}))
+
+    def act(self, path: str, **form: str) -> httpx.Response:
+        """Send a form of ours, with its token."""
+        return self.post(path, {"form_token": self.token(), **form})
+
+    def token(self) -> str:
+        """Return the form token of the session, which is on every page."""
+        found = TOKEN.search(self.get("/help").text)
+        assert found is not None
+        return unescape(found[1])
+
+    def answer_of(self, sub: str, path: str = "/") -> str:
+        """Begin a sign-in, choose a person at the issuer, and return the address to which it leads back."""
+        begun = self.get(f"/sign-in?next={urllib.parse.quote(path)}")
+        assert begun.status_code == 303, begun.text
+        page = self.console.http.get(begun.headers["location"])
+        choice = CHOICE.search(page.text)
+        assert choice is not None, page.text
+        chosen = self.console.http.post(f"{self.console.issuer}/authorize", data={"request": choice[1], "sub": sub})
+        assert chosen.status_code == 303, chosen.text
+        return str(chosen.headers["location"])
+
+    def sign_in(self, sub: str, path: str = "/") -> httpx.Response:
+        """Sign a person in, and return the answer to the issuer's redirect."""
+        return self.get(self.answer_of(sub, path))
+
+    def _at(self, path: str) -> str:
+        return path if path.startswith("http") else f"{self.console.url}{path}"
+
+    def _headers(self) -> dict[str, str]:
+        cookie = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        return {"accept": "text/html", **({"cookie": cookie} if cookie else {})}
+
+    def _keep(self, response: httpx.Response) -> httpx.Response:
+        for line in response.headers.get_list("set-cookie"):
+            for name, morsel in SimpleCookie(line).items():
+                if morsel.value and morsel["max-age"] != "0":
+                    self.cookies[name] = morsel.value
+                else:
+                    self.cookies.pop(name, None)
+        return response
+
+
+@contextmanager
+def running(folder: Path, apis: Mapping[str, str] | None = None, **settings: str) -> Iterator[RunningConsole]:
+    """Start Redis, the issuer and the console, with the stack's own settings and some besides."""
+    home = Home(folder)
+    home.prepare()
+    home.folder(redis.NAME).mkdir(parents=True)
+    services.simulator_folder(home).mkdir(parents=True)
+    names = (redis.NAME, providers.ISSUER, contract.CONSOLE)
+    state = State(ports=ports.choose(names, {}, {}), components=[contract.CONSOLE])
+    redis.configure(home)
+    components = [
+        redis.component(home, state.ports[redis.NAME]),
+        *(services.component(home, state, name, name) for name in names[1:]),
+    ]
+    with ExitStack() as open_:
+        for component in components:
+            more = settings if component.name == contract.CONSOLE else {}
+            log = open_.enter_context((folder / f"{component.name}.log").open("w"))
+            open_.enter_context(_process(component, more, log, apis))
+        client = Redis(
+            port=state.ports[redis.NAME], username=contract.DEPLOY, password=redis.password(home, contract.DEPLOY)
+        )
+        http = open_.enter_context(httpx.Client(trust_env=False, timeout=20))
+        open_.callback(client.close)
+        yield RunningConsole(
+            url=services.http_url(state, contract.CONSOLE),
+            issuer=services.http_url(state, providers.ISSUER),
+            redis=client,
+            log=folder / f"{contract.CONSOLE}.log",
+            http=http,
+        )
+
+
+@contextmanager
+def _process(component: Component, more: Mapping[str, str], log: Any, apis: Mapping[str, str] | None) -> Iterator[None]:
+    given = {"BARAZA_CONSOLE_APIS": json.dumps(apis)} if apis is not None else {}
+    environment = {**os.environ, **component.environment, **given, **more}
+    process = subprocess.Popen(component.command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        until(component.is_ready, f"{component.name} is ready", within_s=READY_WITHIN_S)
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(15)
