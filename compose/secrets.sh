@@ -21,6 +21,8 @@ make grafana
 make courier-webhook
 make payer-key
 make webhook-key
+make console-key
+make console-client
 [ -s secrets/merchant-token-key ] || {   # signs merchants' tokens: an EC key of P-256 in PEM (PKCS 8)
     openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out secrets/.merchant-token-key
     chmod 644 secrets/.merchant-token-key
@@ -41,7 +43,7 @@ for user in broker deploy checkout payment inventory loyalty shipping ledger mer
             saga-tracker saga-tracker-api analytics audit operator; do
     make "kafka-$user"
 done
-for user in checkout payment merchant; do
+for user in checkout payment merchant console; do
     make "redis-$user"
 done
 # Kafka's storage is formatted with its first two logins; the deployment creates all others.
@@ -54,7 +56,7 @@ sed "s/@BROKER_PASSWORD@/$(cat secrets/kafka-broker)/g" kafka.properties > secre
 # The users of Redis and their keys, with only a digest of each password.
 {
     echo 'user default off'
-    for user in checkout payment merchant; do
+    for user in checkout payment merchant console; do
         printf 'user %s on #%s ~%s:* %s\n' "$user" "$(sha256sum "secrets/redis-$user" | cut -d ' ' -f 1)" "$user" \
             '+@read +@write +@connection +@scripting +@transaction -@dangerous +client|setinfo'
     done

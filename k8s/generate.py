@@ -6,6 +6,7 @@ the overlays are written by hand beside it. A test compares the files with this 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -129,6 +130,13 @@ PROCESSES: Mapping[str, Process] = {
     ),
     "saga-tracker-api": Process(module="saga_tracker.api_main", is_public=True, scales_by="cpu"),
 }
+CONSOLE = contract.CONSOLE
+CONSOLE_APIS = (contract.TRACKER_API, "ledger", "payment", "shipping", "merchant", "reconciliation")
+"""The services whose APIs the console calls."""
+CONSOLE_KEYS = {
+    services.CONSOLE_KEY: "BARAZA_CONSOLE_KEY_FILE",
+    services.CONSOLE_CLIENT: "BARAZA_CONSOLE_CLIENT_SECRET_FILE",
+}
 
 
 def files() -> dict[str, list[Manifest]]:
@@ -137,6 +145,7 @@ def files() -> dict[str, list[Manifest]]:
     made = {f"{process}.yaml": _process(process, spec) for process, spec in PROCESSES.items()}
     for database in databases:
         made[f"{_dashed(database)}.yaml"] += _database(database)
+    made[f"{CONSOLE}.yaml"] = _console()
     made["topics.yaml"] = [_topic(topic) for topic in contract.topics()]
     outsiders = [login for login in contract.kafka_rights() if login not in PROCESSES]
     made["logins.yaml"] = [
@@ -183,8 +192,13 @@ def _deployment(name: str, spec: Process) -> Manifest:
         # Requests arrive until the endpoint is gone from every node; then it finishes its batch and commits.
         "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_S}}},
     }  # fmt: skip
+    return _rolled_out(name, _pod(name, database, login, container, spec=spec))
+
+
+def _rolled_out(name: str, isolated: Manifest) -> Manifest:
+    """Return the Deployment of a process's pod: spread over nodes, rolled out without a gap, stopped with time."""
     spread = {"maxSkew": 1, "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": {"matchLabels": _is(name)}}
-    pod = _pod(name, database, login, container, spec=spec) | {
+    pod = isolated | {
         "serviceAccountName": name,
         # Twice what it takes: a busy node stops it later.
         "terminationGracePeriodSeconds": round(2 * (PRE_STOP_S + STOP_WITHIN_S)),
@@ -197,6 +211,67 @@ def _deployment(name: str, spec: Process) -> Manifest:
         "selector": {"matchLabels": _is(name)},
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": SURGE, "maxUnavailable": 0}},
         "template": {"metadata": {"labels": _labels(name)}, "spec": pod},
+    })  # fmt: skip
+
+
+def _console() -> list[Manifest]:
+    """Return the manifests of the console: it has no database and no login at Kafka.
+
+    Its own ConfigMap, which an overlay makes, names its address and the provider's where they differ.
+    """
+    spec = Process(module="console.main", cpu="1", memory="256Mi", redis=True, is_public=True, scales_by="cpu")
+    keys = _keys_of(CONSOLE)
+    environment = {
+        "BARAZA_SERVICE": CONSOLE,
+        "BARAZA_HTTP_PORT": str(HTTP),
+        "BARAZA_REDIS_USER": CONSOLE,
+        "BARAZA_REDIS_PASSWORD_FILE": "/etc/baraza/redis/password",
+        "BARAZA_CONSOLE_APIS": json.dumps({service: f"http://{service}:{HTTP}" for service in CONSOLE_APIS}),
+        **{setting: f"/etc/baraza/{keys}/{key}" for key, setting in CONSOLE_KEYS.items()},
+    }
+    container = {
+        **_container("service", [spec.module], environment, cpu=spec.cpu, memory=spec.memory),
+        "ports": [{"name": "http", "containerPort": HTTP}],
+        **_probes(),
+        "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_S}}},
+    }
+    container["envFrom"] = [*container["envFrom"], {"configMapRef": {"name": CONSOLE}}]
+    volumes: list[Manifest] = [
+        {"name": "redis", "secret": {"secretName": REDIS_LOGINS, "items": [{"key": CONSOLE, "path": "password"}]}},
+        {"name": keys, "secret": {"secretName": keys}},
+    ]
+    return [
+        _named("v1", "ServiceAccount", CONSOLE, automountServiceAccountToken=False),
+        _rolled_out(CONSOLE, _isolated(container, volumes)),
+        _named("v1", "Service", CONSOLE,
+               spec={"selector": _is(CONSOLE), "ports": [{"name": "http", "port": HTTP, "targetPort": "http"}]}),
+        _named("policy/v1", "PodDisruptionBudget", CONSOLE,
+               spec={"maxUnavailable": 1, "selector": {"matchLabels": _is(CONSOLE)}}),
+        *_scaling(CONSOLE, spec),
+        _key_secret(CONSOLE, CONSOLE_KEYS),
+        _console_policy(),
+    ]  # fmt: skip
+
+
+def _console_policy() -> Manifest:
+    """Return every allowed connection of the console. The provider is in the cluster, or outside of it."""
+    entry = [
+        _in_namespace("monitoring", {}),
+        _in_namespace("ingress-nginx", {"app.kubernetes.io/name": "ingress-nginx"}),
+        # The provider ends sessions.
+        _in_namespace("identity", {}),
+    ]
+    edges: list[tuple[Manifest, int]] = [
+        ({"podSelector": {"matchLabels": _is("redis")}}, REDIS),
+        (_in_namespace("identity", {}), HTTP),
+        ({"ipBlock": {"cidr": "0.0.0.0/0", "except": list(NOT_PUBLIC)}}, HTTPS),
+        *(({"podSelector": {"matchLabels": _is(service)}}, HTTP) for service in CONSOLE_APIS),
+    ]
+    return _named("networking.k8s.io/v1", "NetworkPolicy", CONSOLE, spec={
+        "podSelector": {"matchLabels": _is(CONSOLE)},
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [{"from": entry, "ports": [_port(HTTP)]}],
+        "egress": [{"to": [peer], "ports": [_port(port)]} for peer, port in edges],
     })  # fmt: skip
 
 
@@ -247,7 +322,11 @@ def _pod(
     spec: Process | None = None,
 ) -> Manifest:
     """Return a pod with one container and no other privileges; its logins are files that can be rotated."""
-    volumes = _volumes(kafka_login, database, role, spec)
+    return _isolated(container, _volumes(kafka_login, database, role, spec))
+
+
+def _isolated(container: Manifest, volumes: list[Manifest]) -> Manifest:
+    """Return a pod with one container, these files, and no other privileges."""
     names = [volume["name"] for volume in volumes]
     mounts = [{"name": name, "mountPath": f"/etc/baraza/{name}", "readOnly": True} for name in names]
     return {
@@ -462,7 +541,7 @@ def _external_secret(name: str, role: str) -> Manifest:
 
 def _redis_logins() -> Manifest:
     """Return the secret with each Redis login's password, and with Redis' own file, which holds their digests."""
-    users = [name for name, spec in PROCESSES.items() if spec.redis]
+    users = [*(name for name, spec in PROCESSES.items() if spec.redis), CONSOLE]
     rules = [
         f"user {user} on #{{{{ .{user} | sha256sum }}}} ~{contract.redis_keys()[user]} {redis.COMMANDS}"
         for user in users
@@ -520,6 +599,8 @@ def _policy(name: str, spec: Process) -> Manifest:
     if name == contract.token_issuer():
         verifiers = [process for process, other in PROCESSES.items() if other.takes_merchants_tokens]
         entry += [{"podSelector": {"matchLabels": _is(process)}} for process in verifiers]
+    if name in CONSOLE_APIS:
+        entry.append({"podSelector": {"matchLabels": _is(CONSOLE)}})
     database = _dashed(services.database_of(name))
     edges: list[tuple[Manifest, int]] = [
         ({"podSelector": {"matchLabels": OF_KAFKA}}, KAFKA),

@@ -20,6 +20,7 @@ from baraza.commands import (
     bench,
     catalogue,
     chaos,
+    console,
     demo,
     events,
     evidence,
@@ -57,6 +58,7 @@ app.command()(stack.rotate)
 app.command()(chaos.chaos)
 app.command()(sagas.timeline)
 app.command()(operate.redrive)
+app.command("console")(console.console)
 app.command()(audit.audit)
 app.command()(backups.backup)
 app.command()(backups.restore)

@@ -137,7 +137,7 @@ def migration_environment(home: Home, state: State, database: str) -> dict[str, 
 
 def scraped(state: State) -> dict[str, dict[str, int]]:
     """Return the ports of every process with metrics, by service and process."""
-    ours = [service for service in state.components if service in workers()]
+    ours = [service for service in state.components if service in processes()]
     return {
         service: {name: state.ports[name] for name in replica_names(service, state.replicas.get(service, 1))}
         for service in ours

@@ -18,6 +18,7 @@ import yaml
 
 from chassis.http import gateway_accounts
 from chassis.postgres.bounds import SERVER_PARAMETERS
+from console.settings import ConsoleSettings
 from deploy import engine as engines
 from deploy.engine import CHECKOUT, OURS, STAND_INS, Engine, run
 from merchant import tokens
@@ -48,7 +49,17 @@ class Composed:
         self._engine = engine
         self._compose = compose
         self._folder = folder
-        ports = ("CHECKOUT", "MERCHANT", "NOTIFIER", "ISSUER", "SAGA_TRACKER_API", "PROMETHEUS", "GRAFANA", "ZIPKIN")
+        ports = (
+            "CHECKOUT",
+            "MERCHANT",
+            "NOTIFIER",
+            "ISSUER",
+            "SAGA_TRACKER_API",
+            "CONSOLE",
+            "PROMETHEUS",
+            "GRAFANA",
+            "ZIPKIN",
+        )
         # With port 0 the engine chooses, so that it does not collide with a stack on this machine.
         self._environment = {**engine.environment, **{f"BARAZA_PORT_{port}": "0" for port in ports}}
         self._environment["COMPOSE_PROJECT_NAME"] = f"baraza-{uuid.uuid4().hex[:8]}"
@@ -117,7 +128,23 @@ def test_every_service_of_the_code_has_its_own_database_login_and_no_other_secre
     logins = {contract.DEPLOY, *contract.kafka_rights()}
     assert _secrets(composed["topics"]) == {kafka.secret_of(login) for login in logins}
     endpoints = json.loads((CHECKOUT / "compose" / "endpoints.json").read_text())
-    assert set(endpoints["http"]) == set(services.workers()) | set(providers.SIMULATORS)
+    assert set(endpoints["http"]) == set(services.processes()) | set(providers.SIMULATORS)
+
+
+def test_the_console_has_its_keys_and_its_login_at_redis_and_reaches_no_database() -> None:
+    composed = _services()
+    own = {services.CONSOLE_KEY, services.CONSOLE_CLIENT, redis.secret_of(contract.CONSOLE)}
+    console, issuer = composed[contract.CONSOLE], composed[providers.ISSUER]
+    assert _secrets(console) == own
+    assert _secrets(issuer) == {services.CONSOLE_CLIENT}
+    known = {f"BARAZA_{name.upper()}" for name in ConsoleSettings.model_fields}
+    assert set(console["environment"]) <= known
+    for name, file in console["environment"].items():
+        assert not name.endswith("_FILE") or Path(file).name in own
+    assert issuer["environment"]["BARAZA_CONSOLE_URL"] == console["environment"]["BARAZA_CONSOLE_URL"]
+    for service, url in json.loads(console["environment"]["BARAZA_CONSOLE_APIS"]).items():
+        assert url == f"http://{service}:8080"
+        assert service in composed
 
 
 def test_both_sides_know_the_same_accounts_at_gateways_with_secrets_that_they_are_given() -> None:

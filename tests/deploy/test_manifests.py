@@ -19,6 +19,7 @@ import yaml
 
 from chassis.http import gateway_accounts
 from chassis.settings import Settings
+from console.settings import ConsoleSettings
 from deploy.engine import CHECKOUT, GO_MODULES, run
 from notifier.model import addresses
 from risk import rules as risk_rules
@@ -135,6 +136,29 @@ def test_a_process_gets_only_settings_that_exist_and_its_own_logins(cluster: Clu
         assert variables["BARAZA_KAFKA_USER"] == process
 
 
+def test_the_console_has_its_own_settings_keys_and_connections_and_no_database(cluster: Cluster) -> None:
+    deployment = cluster.of("Deployment")[contract.CONSOLE]["spec"]["template"]["spec"]
+    (container,) = deployment["containers"]
+    assert importlib.util.find_spec(container["args"][0])
+    given = _environment(cluster, contract.CONSOLE)
+    for reference in container["envFrom"]:
+        given = {**cluster.of("ConfigMap")[reference["configMapRef"]["name"]]["data"], **given}
+    fields = ConsoleSettings.model_fields
+    required = {f"BARAZA_{name.upper()}" for name, one in fields.items() if one.is_required()}
+    assert required <= set(given)
+    assert set(_environment(cluster, contract.CONSOLE)) <= {f"BARAZA_{name.upper()}" for name in fields}
+    provided = set(_files(cluster, contract.CONSOLE))
+    assert {given[name] for name in given if name.startswith("BARAZA_CONSOLE") and name.endswith("_FILE")} <= provided
+    policies = cluster.of("NetworkPolicy")
+    apis = set(json.loads(given["BARAZA_CONSOLE_APIS"]))
+    assert set(_peers(policies[contract.CONSOLE]["spec"]["egress"])) == {*apis, "redis"}
+    for service in apis:
+        entries = [{"to": each["from"]} for each in policies[service]["spec"]["ingress"]]
+        assert contract.CONSOLE in set(_peers(entries)), service
+    for kind in ("Service", "ServiceAccount", "PodDisruptionBudget", "ScaledObject"):
+        assert contract.CONSOLE in cluster.of(kind)
+
+
 def test_every_service_has_a_database_with_the_logins_of_the_contract(cluster: Cluster) -> None:
     kept = cluster.of("ExternalSecret").items()
     stored = [one["spec"]["target"]["template"]["data"] for name, one in kept if name.startswith("postgres-")]
@@ -176,14 +200,14 @@ def test_redis_has_a_login_for_each_of_its_users_and_for_its_own_keys_only(clust
     (container,) = cluster.of("Deployment")["redis"]["spec"]["template"]["spec"]["containers"]
     (mount,) = container["volumeMounts"]
     assert container["args"][-1] == f"{mount['mountPath']}/{redis.LOGINS}"
-    users = {process for process in services.workers() if "BARAZA_REDIS_USER" in _environment(cluster, process)}
+    users = {process for process in services.processes() if "BARAZA_REDIS_USER" in _environment(cluster, process)}
     rules = logins["target"]["template"]["data"][redis.LOGINS].splitlines()
     assert rules[0] == "user default off"
     assert {rule.split()[1] for rule in rules[1:]} == users == {one["secretKey"] for one in logins["data"]}
     for rule in rules[1:]:
         user = rule.split()[1]
         assert rule == f"user {user} on #{{{{ .{user} | sha256sum }}}} ~{contract.redis_keys()[user]} {redis.COMMANDS}"
-    for process in services.workers():
+    for process in services.processes():
         policy = cluster.of("NetworkPolicy")[process]["spec"]["egress"]
         peers = [peer for edge in policy for peer in edge["to"]]
         selector = {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "redis"}}}

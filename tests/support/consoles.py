@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
+import threading
+import time
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from html import unescape
@@ -16,28 +17,73 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import uvicorn
 from redis import Redis
 
+from console.main import application
+from console.settings import ConsoleSettings
+from simulators.issuer import IssuerSettings, build
+from simulators.keys import signed
 from stack import contract, ports, providers, redis, services
 from stack.components import Component
 from stack.home import Home, State
 from support.waiting import until
 
-READY_WITHIN_S = 90.0
+READY_WITHIN_S = 180.0
 SESSION, SIGNING_IN = "__Host-session", "__Host-signing-in"
 TOKEN = re.compile(r'name="form_token" value="([^"]+)"')
 CHOICE = re.compile(r'name="request" value="([^"]+)"')
 
 
+@dataclass(slots=True)
+class Clock:
+    """The console's clock: the real one, and as much later as a test wants."""
+
+    later_s: float = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.later_s
+
+
+class Served:
+    """An application on a thread of the tests, on one port. It can be stopped, and started again."""
+
+    def __init__(self, build_app: Callable[[], Any], port: int) -> None:
+        self._build = build_app
+        self._port = port
+        self._server: uvicorn.Server | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Serve, and return when requests are answered."""
+        config = uvicorn.Config(
+            self._build(), host=ports.LOOPBACK, port=self._port, log_config=None, timeout_graceful_shutdown=2
+        )
+        server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=server.run, daemon=True)
+        self._thread.start()
+        until(lambda: server.started, f"port {self._port} is served", within_s=READY_WITHIN_S)
+        self._server = server
+
+    def stop(self) -> None:
+        """Stop serving; a second time nothing happens."""
+        server, thread, self._server, self._thread = self._server, self._thread, None, None
+        if server is not None and thread is not None:
+            server.should_exit = True
+            thread.join(30)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningConsole:
-    """A console that is up. ``redis`` may do everything there."""
+    """A console that is up. ``redis`` may do everything there, and ``provider`` can be stopped."""
 
     url: str
     issuer: str
     redis: Redis
-    log: Path
     http: httpx.Client
+    clock: Clock
+    provider: Served
+    keys: Path
 
     def browser(self) -> Browser:
         """Return a browser without cookies."""
@@ -48,6 +94,10 @@ class RunningConsole:
         browser = self.browser()
         browser.sign_in(sub)
         return browser
+
+    def sign(self, claims: Mapping[str, Any]) -> str:
+        """Return a token with these claims and the issuer's signature."""
+        return signed(self.keys, claims)
 
     def change(self, sub: str, **changes: Any) -> None:
         """Change a person at the issuer."""
@@ -117,8 +167,8 @@ class Browser:
 
 
 @contextmanager
-def running(folder: Path, apis: Mapping[str, str] | None = None, **settings: str) -> Iterator[RunningConsole]:
-    """Start Redis, the issuer and the console, with the stack's own settings and some besides."""
+def running(folder: Path, apis: Mapping[str, str] | None = None) -> Iterator[RunningConsole]:
+    """Start Redis, the issuer and the console with the stack's own settings; ``apis`` are in the place of its APIs."""
     home = Home(folder)
     home.prepare()
     home.folder(redis.NAME).mkdir(parents=True)
@@ -126,34 +176,43 @@ def running(folder: Path, apis: Mapping[str, str] | None = None, **settings: str
     names = (redis.NAME, providers.ISSUER, contract.CONSOLE)
     state = State(ports=ports.choose(names, {}, {}), components=[contract.CONSOLE])
     redis.configure(home)
-    components = [
-        redis.component(home, state.ports[redis.NAME]),
-        *(services.component(home, state, name, name) for name in names[1:]),
-    ]
     with ExitStack() as open_:
-        for component in components:
-            more = settings if component.name == contract.CONSOLE else {}
-            log = open_.enter_context((folder / f"{component.name}.log").open("w"))
-            open_.enter_context(_process(component, more, log, apis))
+        log = open_.enter_context((folder / "redis.log").open("w"))
+        open_.enter_context(_process(redis.component(home, state.ports[redis.NAME]), log))
+        of_issuer = IssuerSettings(**_settings(home, state, providers.ISSUER))
+        clock = Clock()
+        of_console = ConsoleSettings(**{**_settings(home, state, contract.CONSOLE), "console_apis": dict(apis or {})})
+        issuer = Served(lambda: build(of_issuer), of_issuer.http_port)
+        console = Served(lambda: application(of_console, clock), of_console.http_port)
+        for server in (issuer, console):
+            server.start()
+            open_.callback(server.stop)
         client = Redis(
             port=state.ports[redis.NAME], username=contract.DEPLOY, password=redis.password(home, contract.DEPLOY)
         )
-        http = open_.enter_context(httpx.Client(trust_env=False, timeout=20))
+        http = open_.enter_context(httpx.Client(trust_env=False, timeout=30))
         open_.callback(client.close)
         yield RunningConsole(
-            url=services.http_url(state, contract.CONSOLE),
-            issuer=services.http_url(state, providers.ISSUER),
+            url=of_console.console_url,
+            issuer=of_console.issuer,
             redis=client,
-            log=folder / f"{contract.CONSOLE}.log",
             http=http,
+            clock=clock,
+            provider=issuer,
+            keys=of_issuer.issuer_keys,
         )
 
 
+def _settings(home: Home, state: State, name: str) -> dict[str, Any]:
+    variables = services.environment(home, state, name, name)
+    return {key.removeprefix("BARAZA_").lower(): value for key, value in variables.items()}
+
+
 @contextmanager
-def _process(component: Component, more: Mapping[str, str], log: Any, apis: Mapping[str, str] | None) -> Iterator[None]:
-    given = {"BARAZA_CONSOLE_APIS": json.dumps(apis)} if apis is not None else {}
-    environment = {**os.environ, **component.environment, **given, **more}
-    process = subprocess.Popen(component.command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+def _process(component: Component, log: Any) -> Iterator[None]:
+    process = subprocess.Popen(
+        component.command, env={**os.environ, **component.environment}, stdout=log, stderr=subprocess.STDOUT
+    )
     try:
         until(component.is_ready, f"{component.name} is ready", within_s=READY_WITHIN_S)
         yield

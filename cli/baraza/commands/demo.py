@@ -177,3 +177,5 @@ def running_stack(home: Path | None, *, keep: bool) -> Iterator[running.Running]
             with progress_shown() as watch:
                 stack.down(watch)
             notify("Stack taken down; its data is kept. Leave it up with --keep.")
+        elif keep:
+            notify(f"Look at it: {stack.endpoints.url(running.CONSOLE)}")

@@ -51,8 +51,10 @@ def up(
         put_json(_addresses(stack))
     elif stack.started:
         notify(f"Up in {time.monotonic() - started_at_s:.0f} s. Next: ./baraza status, ./baraza orders --help")
+        notify(_console(stack))
     else:
         notify("Already up. Next: ./baraza status")
+        notify(_console(stack))
 
 
 def down(home: Home = None) -> None:
@@ -98,6 +100,11 @@ def rotate(login: Login, home: Home = None) -> None:
     """Give a login a new password in Kafka, PostgreSQL and Redis, wherever it has one, while everything runs."""
     running.load(home).rotate(login)
     notify(f"{login} has a new password. Open connections stay; new ones use it.")
+
+
+def _console(stack: Stack) -> str:
+    """Return the sentence with the address of the pages, where one signs in with a click."""
+    return f"The console: {stack.endpoints.url(running.CONSOLE)}"
 
 
 def _addresses(stack: Stack) -> dict[str, object]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from stack.remote import RemoteStack
 
 TRACKER_API = "saga-tracker-api"
+CONSOLE = "console"
 STAFF = "baraza-cli"
 """The member of staff who calls the APIs, unless another one is named."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import httpx
@@ -27,7 +28,7 @@ REDIS_TIMEOUT_S = 2.0
 DISCOVERY_PATH = "/.well-known/openid-configuration"
 
 
-def application(settings: ConsoleSettings) -> FastAPI:
+def application(settings: ConsoleSettings, clock: Callable[[], float] = time.time) -> FastAPI:
     """Return the console. Nothing connects before the first request."""
     # A proxy in the environment is for addresses outside; loopback and the cluster are reached directly.
     http = httpx.AsyncClient(trust_env=False, limits=httpx.Limits(max_connections=CONNECTIONS_MAX))
@@ -55,6 +56,7 @@ def application(settings: ConsoleSettings) -> FastAPI:
         apis=Apis(settings.console_apis, http),
         templates=web.Templates(),
         rights=rights.table(settings.console_roles),
+        clock=clock,
     )
     metrics.install(app, None)
     app.add_middleware(web.SecureHeaders)

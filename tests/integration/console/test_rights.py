@@ -1,0 +1,82 @@
+"""Every route of the console: what it answers without a session, and to a person who lacks the role."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from starlette.routing import Mount, Route
+
+from console import pages, sign_in
+from support.consoles import Browser, RunningConsole
+
+OPEN = {
+    ("GET", "/sign-in"), ("GET", "/callback"), ("GET", "/signed-out"), ("POST", "/back-channel-logout"),
+}  # fmt: skip
+"""They are how a person signs in, and how the provider signs one out."""
+ANYONE = {("POST", "/sign-out"), ("POST", "/zone")}
+"""What needs a session alone."""
+SCRIPTS = {"/sagas/{saga_id}/head", "/sagas/{saga_id}/timeline.json", "/sagas/{saga_id}/stream"}
+"""What a page's script reads: it is not led to the sign-in."""
+ACTS_OF_SUPPORT = {"/sagas/{saga_id}/cancel", "/sagas/{saga_id}/cancel/apply", "/sagas/{saga_id}/reveal"}
+CUSTOMER, SUPPORT, FINANCE = "c-48211", "sue.support", "fatma.finance"
+
+
+def routes() -> Iterator[tuple[str, str]]:
+    """Yield every method and path of the console."""
+    for route in (*sign_in.routes(), *pages.routes()):
+        assert isinstance(route, Route)
+        for method in (route.methods or set()) - {"HEAD"}:
+            yield method, route.path
+
+
+EVERY = sorted(routes())
+GUARDED = [each for each in EVERY if each not in OPEN]
+
+
+def at(path: str) -> str:
+    return path.replace("{saga_id}", "0" * 26).replace("{plan_id}", "0" * 26).replace("{name}", "order")
+
+
+def answered(browser: Browser, method: str, path: str, token: str = "") -> int:
+    sent = browser.get(at(path)) if method == "GET" else browser.post(at(path), {"form_token": token, "reason": "why"})
+    return sent.status_code
+
+
+@pytest.fixture(scope="module")
+def customer(console: RunningConsole) -> Browser:
+    return console.signed_in(CUSTOMER)
+
+
+def test_the_walk_meets_every_route_of_the_application() -> None:
+    assert len(EVERY) > 30
+    assert set(EVERY) >= OPEN | ANYONE
+    assert not any(isinstance(route, Mount) for route in pages.routes())
+
+
+@pytest.mark.parametrize(("method", "path"), GUARDED, ids=" ".join)
+def test_without_a_session_a_page_leads_to_the_sign_in_and_all_else_is_401(
+    console: RunningConsole, method: str, path: str
+) -> None:
+    wanted = 303 if method == "GET" and path not in SCRIPTS else 401
+    assert answered(console.browser(), method, path) == wanted
+
+
+@pytest.mark.parametrize(("method", "path"), [each for each in GUARDED if each not in ANYONE], ids=" ".join)
+def test_a_customer_sees_and_does_nothing(customer: Browser, method: str, path: str) -> None:
+    assert answered(customer, method, path, customer.token()) == 403
+
+
+@pytest.mark.parametrize("sub", [SUPPORT, FINANCE])
+def test_who_may_not_operate_is_refused_each_act(console: RunningConsole, sub: str) -> None:
+    browser = console.signed_in(sub)
+    token = browser.token()
+    allowed = ACTS_OF_SUPPORT if sub == SUPPORT else set()
+    for method, path in GUARDED:
+        if method == "POST" and (method, path) not in ANYONE and path not in allowed:
+            assert answered(browser, method, path, token) == 403, path
+
+
+def test_the_books_are_for_finance_alone(console: RunningConsole) -> None:
+    assert answered(console.signed_in(SUPPORT), "GET", "/finance") == 403
+    assert answered(console.signed_in(FINANCE), "GET", "/finance") == 200
