@@ -73,17 +73,13 @@ class Served:
             thread.join(30)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunningConsole:
-    """A console that is up. ``redis`` may do everything there, and ``provider`` can be stopped."""
+@dataclass(frozen=True, kw_only=True)
+class ConsoleAddress:
+    """A console that is up, and the issuer at which its people sign in."""
 
     url: str
     issuer: str
-    redis: Redis
     http: httpx.Client
-    clock: Clock
-    provider: Served
-    keys: Path
 
     def browser(self) -> Browser:
         """Return a browser without cookies."""
@@ -95,13 +91,23 @@ class RunningConsole:
         browser.sign_in(sub)
         return browser
 
-    def sign(self, claims: Mapping[str, Any]) -> str:
-        """Return a token with these claims and the issuer's signature."""
-        return signed(self.keys, claims)
-
     def change(self, sub: str, **changes: Any) -> None:
         """Change a person at the issuer."""
         self.http.post(f"{self.issuer}/people/{sub}", json=changes).raise_for_status()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningConsole(ConsoleAddress):
+    """A console on threads of the tests. ``redis`` may do everything there, and ``provider`` can be stopped."""
+
+    redis: Redis
+    clock: Clock
+    provider: Served
+    keys: Path
+
+    def sign(self, claims: Mapping[str, Any]) -> str:
+        """Return a token with these claims and the issuer's signature."""
+        return signed(self.keys, claims)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -111,7 +117,7 @@ class Browser:
     Its cookies with Secure go over HTTP to loopback as well, as in Chromium.
     """
 
-    console: RunningConsole
+    console: ConsoleAddress
     cookies: dict[str, str] = field(default_factory=dict)
 
     def get(self, path: str, **headers: str) -> httpx.Response:

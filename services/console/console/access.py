@@ -65,7 +65,7 @@ class Visit:
         """The APIs as this person may use them."""
         return self.console.apis.as_person(self.session.access_token)
 
-    def render(self, name: str, status: int = 200, **context: object) -> Response:
+    def render(self, name: str, status: int = 200, /, **context: object) -> Response:
         """Return a page."""
         shared = {
             "visit": self,

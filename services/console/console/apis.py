@@ -69,7 +69,8 @@ class Apis:
         """Make one call. Raises NotRunning, Unreachable."""
         try:
             return await self._http.request(
-                method, self.url(service, path), params=query, json=body, headers=headers, timeout=TIMEOUT_S
+                # An empty query would take away the one in the path.
+                method, self.url(service, path), params=query or None, json=body, headers=headers, timeout=TIMEOUT_S
             )
         except httpx.HTTPError as error:
             raise Unreachable(service, type(error).__name__) from error

@@ -127,8 +127,8 @@ def offers(visit: Visit, saga: Json) -> list[Mapping[str, str]]:
     """Return the acts of the page in their order: each with why it cannot be done now, empty where it can."""
     rights, state = visit.rights, saga["state"]
     ended = "It has ended." if state in showing.ENDED else ""
-    parked = "" if state == "NEEDS_REVIEW" else "Only a parked saga is redriven; this one is not parked."
-    forward = "" if not parked and saga["phase"] == "RUNNING" else "Only one that is parked on its way forward."
+    parked = ended or ("" if state == "NEEDS_REVIEW" else "It is not parked.")
+    forward = parked or ("" if saga["phase"] == "RUNNING" else "It is being undone already.")
     open_ = saga["contradicted_at"] and not saga["settled_at"]
     found = [
         ("cancel", "Cancel…", rights.why_not(CANCEL) or ended),

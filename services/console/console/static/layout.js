@@ -86,17 +86,17 @@ export function layout(drawing, options) {
     if (Number.isFinite(seconds) && seconds >= GAP_S) {
       rows.push({ kind: "gap", key: `gap-${entry.seq}`, seconds, title: `${duration(seconds)} without a message` });
     }
-    rows.push(entryRow(members, meaning, lanes, drawing, at < latest));
-    latest = Math.max(latest, ...members.map(timeOf));
+    rows.push(entryRow(members, meaning, lanes, latest - at >= GAP_S * 1000));
+    latest = Math.max(latest, at);
   }
   return { lanes, rows };
 }
 
 /**
- * @param {Entry[]} members @param {Meaning} meaning @param {string[]} lanes @param {Drawing} drawing
- * @param {boolean} isEarlier @returns {EntryRow}
+ * @param {Entry[]} members @param {Meaning} meaning @param {string[]} lanes @param {boolean} isEarlier
+ * @returns {EntryRow}
  */
-function entryRow(members, meaning, lanes, drawing, isEarlier) {
+function entryRow(members, meaning, lanes, isEarlier) {
   const entry = /** @type {Entry} */ (members[0]);
   const tracker = lanes.length - 1;
   const receiver = receiverOf(entry);
