@@ -182,6 +182,8 @@ async def current_session(request: Request, *, is_use: bool = True) -> Session |
     session = await console.sessions.find(cookie, now_s=console.clock(), is_use=is_use)
     if session is None or console.clock() - session.refreshed_at_s < REFRESH_EVERY_S:
         return session
+    if await console.sessions.has_failed_lately(session):
+        return session
     if not await console.sessions.lock(session):
         return await _refreshed_elsewhere(console, cookie, session)
     try:
@@ -208,6 +210,7 @@ async def refresh(console: Console, session: Session) -> Session | None:
         return None
     except (ProviderUnavailable, KeysUnavailable) as error:
         log.warning("A session could not be refreshed.", why=str(error))
+        await console.sessions.note_failure(session)
         return session
     now_s = console.clock()
     renewed = replace(

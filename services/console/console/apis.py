@@ -70,7 +70,12 @@ class Apis:
         try:
             return await self._http.request(
                 # An empty query would take away the one in the path.
-                method, self.url(service, path), params=query or None, json=body, headers=headers, timeout=TIMEOUT_S
+                method,
+                self.url(service, path),
+                params=query or None,
+                json=body,
+                headers=headers,
+                timeout=TIMEOUT_S,
             )
         except httpx.HTTPError as error:
             raise Unreachable(service, type(error).__name__) from error

@@ -24,8 +24,10 @@ ABSOLUTE_S = 36_000
 """Ten hours after the sign-in it ends in any case."""
 SIGNING_IN_S = 600
 """From the first redirect to the provider's answer."""
-LOCK_S = 10
-"""Longer than a refresh takes, with its time limit."""
+LOCK_S = 20
+"""Longer than a refresh takes, with the time limits of its requests."""
+FAILED_S = 15
+"""How long no request tries a refresh after one that failed, so that pages do not wait for a provider that is away."""
 COOKIE_BYTES = 32
 
 
@@ -150,9 +152,13 @@ class Sessions:
         """End the refresh of a session's tokens."""
         await self._redis.delete(f"console:refreshing:{session.digest}")
 
-    async def ping(self) -> None:
-        """Raise RedisError where Redis does not answer."""
-        await self._redis.get("console:ping")
+    async def note_failure(self, session: Session) -> None:
+        """Note that the provider did not answer."""
+        await self._redis.set(f"console:failed:{session.digest}", b"1", ex=FAILED_S)
+
+    async def has_failed_lately(self, session: Session) -> bool:
+        """Return whether a refresh of the session has just failed."""
+        return bool(await self._redis.exists(f"console:failed:{session.digest}"))
 
     def _seal(self, content: dict[str, Any]) -> bytes:
         return self._box.encrypt(json.dumps(content).encode())

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
@@ -175,23 +174,22 @@ async def stream(visit: Visit) -> Response:
     after = visit.request.headers.get("last-event-id") or visit.request.query_params.get("after", "")
     if not after.isdigit():
         after = ""
-    opened: AbstractAsyncContextManager[httpx.Response] = visit.apis.stream(TRACKER, path, after)
-    response = await opened.__aenter__()
+    # It is opened before the answer begins, so that a refusal is one.
+    opened = AsyncExitStack()
+    response: httpx.Response = await opened.enter_async_context(visit.apis.stream(TRACKER, path, after))
 
     async def relay() -> AsyncIterator[bytes]:
-        error: BaseException | None = None
-        try:
+        async with opened:
             checked_at_s = time.monotonic()
-            async for chunk in response.aiter_raw():
-                yield chunk
-                if time.monotonic() - checked_at_s >= SESSION_CHECK_S:
-                    checked_at_s = time.monotonic()
-                    if not await _is_open(visit, visit.session):
-                        return
-        except (httpx.HTTPError, asyncio.CancelledError) as broken:
-            error = broken
-        finally:
-            await opened.__aexit__(type(error) if error else None, error, None)
+            try:
+                async for chunk in response.aiter_raw():
+                    yield chunk
+                    if time.monotonic() - checked_at_s >= SESSION_CHECK_S:
+                        checked_at_s = time.monotonic()
+                        if not await _is_open(visit, visit.session):
+                            return
+            except httpx.HTTPError:
+                return  # The browser opens it again, behind the last entry that it has.
 
     return StreamingResponse(relay(), media_type="text/event-stream", headers=STREAM_HEADERS)
 
