@@ -285,7 +285,8 @@ def _refused(error: str, status: int = 400) -> Response:
 
 def _page(title: str, body: str, status: int) -> Response:
     text = (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">'
+        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        '<link rel="icon" href="data:,">'
         f"<title>{escape(title)}</title><style>{STYLE}</style><main><h1>{escape(title)}</h1>{body}</main></html>"
     )
     return HTMLResponse(text, status, headers={"Cache-Control": "no-store"})

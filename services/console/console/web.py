@@ -30,7 +30,8 @@ POLICY = "; ".join(
 HEADERS = {
     "content-security-policy": POLICY,
     "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
+    # With "no-referrer" a browser sends "Origin: null" with our own forms, which is what a foreign one looks like.
+    "referrer-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), microphone=(), geolocation=(), payment=()",
@@ -98,8 +99,8 @@ def zone_of(request: Request) -> str:
 
 def local_target(text: str) -> str:
     """Return an address within the console; the start page for any other, so that no link leads elsewhere."""
-    parts = urlsplit(text)
-    is_path = text.startswith("/") and not text.startswith("//") and not parts.scheme and not parts.netloc
+    address = urlsplit(text)
+    is_path = text.startswith("/") and not text.startswith("//") and not address.scheme and not address.netloc
     if not is_path or "\\" in text or any(ord(letter) < 0x20 for letter in text):
         return "/"
     return text

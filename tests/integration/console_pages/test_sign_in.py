@@ -61,7 +61,7 @@ def test_every_page_has_the_strict_policy_and_is_stored_by_no_cache(console: Run
             "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
         )
         assert headers["cache-control"] == "no-store"
-        assert (headers["x-content-type-options"], headers["referrer-policy"]) == ("nosniff", "no-referrer")
+        assert (headers["x-content-type-options"], headers["referrer-policy"]) == ("nosniff", "same-origin")
 
 
 def test_an_answer_is_taken_once(console: RunningConsole) -> None:
