@@ -6,7 +6,6 @@ the overlays are written by hand beside it. A test compares the files with this 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -226,7 +225,7 @@ def _console() -> list[Manifest]:
         "BARAZA_HTTP_PORT": str(HTTP),
         "BARAZA_REDIS_USER": CONSOLE,
         "BARAZA_REDIS_PASSWORD_FILE": "/etc/baraza/redis/password",
-        "BARAZA_CONSOLE_APIS": json.dumps({service: f"http://{service}:{HTTP}" for service in CONSOLE_APIS}),
+        "BARAZA_CONSOLE_APIS": " ".join(f"{service}=http://{service}:{HTTP}" for service in CONSOLE_APIS),
         **{setting: f"/etc/baraza/{keys}/{key}" for key, setting in CONSOLE_KEYS.items()},
     }
     container = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from functools import partial
@@ -164,8 +163,8 @@ def _console(home: Home, state: State, service: str) -> dict[str, str]:
         **_redis_login(home, service),
         **_console_client(home, state),
         "BARAZA_CONSOLE_KEY_FILE": str(home.password_file(CONSOLE_KEY)),
-        "BARAZA_CONSOLE_APIS": json.dumps(
-            {name: http_url(state, name) for name in state.components if name in workers()}
+        "BARAZA_CONSOLE_APIS": " ".join(
+            f"{name}={http_url(state, name)}" for name in state.components if name in workers()
         ),
         "BARAZA_JWKS_URL": f"{issuer}/.well-known/jwks.json",
         "BARAZA_ISSUER": issuer,

@@ -142,7 +142,8 @@ def test_the_console_has_its_keys_and_its_login_at_redis_and_reaches_no_database
     for name, file in console["environment"].items():
         assert not name.endswith("_FILE") or Path(file).name in own
     assert issuer["environment"]["BARAZA_CONSOLE_URL"] == console["environment"]["BARAZA_CONSOLE_URL"]
-    for service, url in json.loads(console["environment"]["BARAZA_CONSOLE_APIS"]).items():
+    for each in console["environment"]["BARAZA_CONSOLE_APIS"].split():
+        service, _, url = each.partition("=")
         assert url == f"http://{service}:8080"
         assert service in composed
 

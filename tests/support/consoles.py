@@ -187,7 +187,12 @@ def running(folder: Path, apis: Mapping[str, str] | None = None) -> Iterator[Run
         open_.enter_context(_process(redis.component(home, state.ports[redis.NAME]), log))
         of_issuer = IssuerSettings(**_settings(home, state, providers.ISSUER))
         clock = Clock()
-        of_console = ConsoleSettings(**{**_settings(home, state, contract.CONSOLE), "console_apis": dict(apis or {})})
+        of_console = ConsoleSettings(
+            **{
+                **_settings(home, state, contract.CONSOLE),
+                "console_apis": " ".join(f"{name}={url}" for name, url in (apis or {}).items()),
+            }
+        )
         issuer = Served(lambda: build(of_issuer), of_issuer.http_port)
         console = Served(lambda: application(of_console, clock), of_console.http_port)
         for server in (issuer, console):

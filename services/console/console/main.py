@@ -53,9 +53,9 @@ def application(settings: ConsoleSettings, clock: Callable[[], float] = time.tim
         sessions=Sessions(redis, settings.keys),
         provider=Provider(_registration(settings), http),
         verifier=Verifier(settings.jwks_url, settings.issuer, settings.audience),
-        apis=Apis(settings.console_apis, http),
+        apis=Apis(settings.apis, http),
         templates=web.Templates(),
-        rights=rights.table(settings.console_roles),
+        rights=rights.table(settings.roles),
         clock=clock,
     )
     metrics.install(app, None)

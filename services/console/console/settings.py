@@ -11,8 +11,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class ConsoleSettings(BaseSettings):
     """All settings of the console.
 
-    ``console_url`` is its address in a browser, ``console_apis`` the addresses of the services' APIs by service (JSON):
-    of a service that is not there, the page reports that it is not running.
+    ``console_url`` is its address in a browser, ``console_apis`` the addresses of the services' APIs, such as
+    ``ledger=http://ledger:8080``, with blanks between: of a service that is not there, the page reports that it is not
+    running.
     """
 
     model_config = SettingsConfigDict(env_prefix="BARAZA_", extra="ignore", frozen=True)
@@ -22,7 +23,7 @@ class ConsoleSettings(BaseSettings):
     http_port: int = 0
     log_level: str = "INFO"
     console_url: str
-    console_apis: Mapping[str, str] = {}
+    console_apis: str = ""
     console_key_file: Path
     """The keys that encrypt sessions, one a line: the newest, and those before it while they are replaced."""
     redis_url: str = "redis://127.0.0.1:6379/0"
@@ -38,10 +39,20 @@ class ConsoleSettings(BaseSettings):
     console_client_id: str = "baraza-console"
     console_client_secret_file: Path
     console_scope: str = "openid profile offline_access"
-    console_roles: Mapping[str, tuple[str, ...]] = {}
-    """The roles of each right, where they differ from :data:`console.rights.ROLES` (JSON)."""
+    console_roles: str = ""
+    """The roles of rights where they differ from :data:`console.rights.ROLES`, such as ``cancel=operator,support``."""
     console_trace_url: str = ""
     """The address of a saga's trace, with ``{saga_id}`` in it; without it there is no link."""
+
+    @property
+    def apis(self) -> Mapping[str, str]:
+        """The addresses in :attr:`console_apis` by service. Raises ValueError where it is none."""
+        return _pairs(self.console_apis)
+
+    @property
+    def roles(self) -> Mapping[str, tuple[str, ...]]:
+        """The roles in :attr:`console_roles` by right. Raises ValueError where it is none."""
+        return {right: tuple(roles.split(",")) for right, roles in _pairs(self.console_roles).items()}
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -52,3 +63,11 @@ class ConsoleSettings(BaseSettings):
     def client_secret(self) -> str:
         """The client's secret. Raises OSError where it cannot be read."""
         return self.console_client_secret_file.read_text().strip()
+
+
+def _pairs(text: str) -> dict[str, str]:
+    """Return the values by name of ``name=value name=value``. Raises ValueError."""
+    found = [each.partition("=") for each in text.split()]
+    if any(not name or not value for name, _, value in found):
+        raise ValueError(f"{text!r} is not of the form name=value name=value.")
+    return {name: value for name, _, value in found}
