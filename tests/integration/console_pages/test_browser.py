@@ -117,7 +117,7 @@ def test_without_scripts_an_order_is_read_and_cancelled(browser: Browser, stage:
     with signed_in(browser, stage, "Opal Okafor", scripts=False) as page:
         page.goto(f"{stage.console.url}/sagas?state=PENDING")
         page.goto(f"{stage.console.url}/sagas/{saga_id}")
-        expect(page.get_by_text("OrderSubmitted")).to_be_visible()
+        expect(page.locator("td", has_text="OrderSubmitted").first).to_be_visible()
         page.get_by_role("link", name="Cancel…").click()
         page.get_by_label("Why?").fill("no scripts here")
         page.get_by_role("button", name="Show what will be sent").click()

@@ -49,7 +49,8 @@ def undone(stage: Stage) -> str:
 def test_a_compensated_order_is_explained(operator: Browser, undone: str) -> None:
     page = operator.get(f"/sagas/{undone}").text
     assert "Cancelled, all undone" in page
-    assert "a step was refused (said_no). What had run was undone." in page
+    assert "a step was refused" in page
+    assert "What had run was undone." in page
     assert page.count("<span>undone</span>") == 3
     assert "<span>refused</span>" in page
     drawing = drawing_of(page)
@@ -57,7 +58,9 @@ def test_a_compensated_order_is_explained(operator: Browser, undone: str) -> Non
     assert drawing["lanes"][-1] == "saga-tracker"
     kinds = [(entry["kind"], entry["service"]) for entry in drawing["entries"]]
     assert kinds.count(("command", "saga-tracker")) >= 3
-    assert all(entry["offset"] is not None for entry in drawing["entries"] if entry["kind"] == "event")
+    events = [each for each in drawing["entries"] if each["kind"] == "event" and each["service"] != "saga-tracker"]
+    assert len(events) == 5
+    assert all(entry["offset"] is not None for entry in events)
     assert drawing["rejections"]
 
 
@@ -128,7 +131,7 @@ def test_the_list_keeps_its_filters_in_the_address_and_goes_by_pages(stage: Stag
     stage.wire.publish(*(message(checkout.OrderSubmitted, saga_id, customer_id=customer) for saga_id in mine))
     until(lambda: all(stage.wire.saga(saga_id) for saga_id in mine), "all are recorded")
     seen: list[str] = []
-    address = f"/sagas?subject={customer}&state=PENDING"
+    address = f"/sagas?subject={customer}"
     while address:
         page = operator.get(address).text
         seen += re.findall(r'<a class="id" href="/sagas/(\w+)">', page)
