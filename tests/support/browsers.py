@@ -41,8 +41,9 @@ def chromium(scratch: Path) -> Iterator[Browser]:
             browser.close()
 
 
-def _program(scratch: Path) -> tuple[Path, dict[str, str]]:
-    environment = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
+def _program(scratch: Path) -> tuple[Path, dict[str, str | float | bool]]:
+    inherited = ("PATH", "HOME", "TMPDIR", "LANG")
+    environment: dict[str, str | float | bool] = {name: os.environ[name] for name in inherited if name in os.environ}
     for name in NAMES:
         if found := shutil.which(name):
             return Path(found), environment
@@ -50,8 +51,9 @@ def _program(scratch: Path) -> tuple[Path, dict[str, str]]:
     fonts = scratch / "fonts.conf"
     fonts.write_text(FONTS.format(fonts=root / "usr" / "share" / "fonts", cache=scratch / "fonts"))
     libraries = [*root.glob("usr/lib/*-linux-gnu"), *root.glob("usr/lib/*-linux-gnu/pulseaudio")]
-    own = {"LD_LIBRARY_PATH": ":".join(map(str, libraries)), "FONTCONFIG_FILE": str(fonts)}
-    return root / "usr" / "lib" / "chromium" / "chromium", environment | own
+    environment["LD_LIBRARY_PATH"] = ":".join(map(str, libraries))
+    environment["FONTCONFIG_FILE"] = str(fonts)
+    return root / "usr" / "lib" / "chromium" / "chromium", environment
 
 
 def complaints_of(page: Page) -> list[str]:

@@ -127,8 +127,8 @@ class PersonsApis:
         headers = {**self._headers, "If-Match": if_match} if if_match else self._headers
         return checked(service, await self._apis.request(service, "POST", path, headers, None, body))
 
-    async def each(self, *calls: tuple[str, str]) -> list[Json | ApiProblem]:
-        """Return what several APIs have, at once; of each that has nothing its problem."""
+    async def each(self, *calls: tuple[str, str]) -> list[Json]:
+        """Return what several APIs have, at once; of each that has nothing its ApiProblem."""
         return await asyncio.gather(*(self._attempt(*call) for call in calls))
 
     def stream(self, service: str, path: str, after: str) -> Any:

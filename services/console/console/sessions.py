@@ -133,7 +133,8 @@ class Sessions:
     async def end_all(self, issuer: str, *, sid: str = "", subject: str = "") -> int:
         """End the sessions of a provider's session, or without one those of a person; return how many there were."""
         index = _of_sid(issuer, sid) if sid else _of_subject(issuer, subject)
-        digests = [each.decode() for each in await self._redis.smembers(index)]
+        found = await self._redis.smembers(index)
+        digests = [each if isinstance(each, str) else each.decode() for each in found]
         if not digests:
             return 0
         ended: int = await self._redis.delete(*map(_session, digests))
@@ -163,7 +164,7 @@ class Sessions:
     def _seal(self, content: dict[str, Any]) -> bytes:
         return self._box.encrypt(json.dumps(content).encode())
 
-    def _open(self, sealed: bytes | None) -> dict[str, Any] | None:
+    def _open(self, sealed: bytes | str | None) -> dict[str, Any] | None:
         """Return the content; None for nothing, and for what an unknown key has encrypted."""
         if sealed is None:
             return None
