@@ -51,8 +51,12 @@ class Stage:
             replies = fence_replies(command.saga_id, *(step.name for step in ORDER.steps[:ran]))
             own = [each for each in replies if isinstance(each, SagaFenced) and each.service == service]
             return [replace(each, causation_id=command.message_id) for each in own]
-        undone = [step.compensation for step in ORDER.steps if step.compensation is not None]
-        found = [message(each.reply, command.saga_id) for each in undone if isinstance(command, each.command)]
+        undone = [(step.name, step.compensation) for step in ORDER.steps if step.compensation is not None]
+        found = [
+            message(each.reply, command.saga_id, step=name)
+            for name, each in undone
+            if isinstance(command, each.command)
+        ]
         return [replace(each, causation_id=command.message_id) for each in found]
 
 

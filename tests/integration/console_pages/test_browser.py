@@ -106,10 +106,13 @@ def test_eight_tabs_of_orders_under_way_all_open(browser: Browser, stage: Stage)
     saga_id = stage.begun()
     with signed_in(browser, stage, "Opal Okafor") as page:
         for _ in range(8):
-            # A browser has six connections to a server; a hidden tab holds none.
+            # A browser has six connections to a server, and all of these tabs count as visible.
             tab = page.context.new_page()
             tab.goto(f"{stage.console.url}/sagas/{saga_id}")
             expect(tab.locator("table.timeline tr[data-row]").first).to_be_visible()
+        expect(tab.locator(".connection")).to_contain_text("4 other tabs are live")
+        stage.wire.publish(successes(saga_id)[2])
+        expect(tab.locator("table.timeline")).to_contain_text("InventoryReserved")
 
 
 def test_without_scripts_an_order_is_read_and_cancelled(browser: Browser, stage: Stage) -> None:

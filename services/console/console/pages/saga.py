@@ -159,9 +159,9 @@ async def head(visit: Visit) -> Response:
 
 @data(LOOK)
 async def export(visit: Visit) -> Response:
-    """The timeline as the API has it, without whom it is about."""
-    saga_id = id_of(visit)
-    found = await visit.apis.get(TRACKER, f"/v1/sagas/{saga_id}/timeline")
+    """The timeline as the API has it, without whom it is about; with ``after`` only what was recorded after that."""
+    saga_id, after = id_of(visit), visit.request.query_params.get("after", "0")
+    found = await visit.apis.get(TRACKER, f"/v1/sagas/{saga_id}/timeline", after=after if after.isdigit() else "0")
     hidden = {name: showing.masked(found["saga"][name]) for name in ("subject", "customer") if name in found["saga"]}
     disposition = {"Content-Disposition": f'attachment; filename="saga-{saga_id}.json"'}
     return JSONResponse({**found, "saga": {**found["saga"], **hidden}}, headers=disposition)

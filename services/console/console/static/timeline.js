@@ -17,6 +17,29 @@ const MID = ROW / 2;
 const ANNOUNCE_MS = 3000;
 const DRAW_MS = 100;
 const HEAD_MS = 400;
+const POLL_MS = 5000;
+const STREAMS_MAX = 4;
+const ENDED = ["CONFIRMED", "CANCELLED_COMPENSATED"];
+
+/**
+ * Take one of the streams that all tabs of this browser have together, or none: over HTTP/1.1 a browser has six
+ * connections to a server, and with six streams open no page would load any more.
+ * @returns {Promise<(() => void) | null>} what gives it back
+ */
+async function takeStream() {
+  if (!navigator.locks) return () => {};
+  for (let number = 0; number < STREAMS_MAX; number += 1) {
+    /** @type {(() => void) | null} */
+    const release = await new Promise((resolve) => {
+      void navigator.locks.request(`console-stream-${number}`, { ifAvailable: true }, (lock) => {
+        if (lock === null) return resolve(null);
+        return new Promise((done) => resolve(() => done(undefined)));
+      });
+    });
+    if (release !== null) return release;
+  }
+  return null;
+}
 
 /**
  * @param {string} tag @param {Record<string, string | number | boolean | null>} [attributes]
@@ -57,6 +80,10 @@ class SagaTimeline extends HTMLElement {
   #record = html("aside", { class: "record", "aria-label": "The chosen entry" });
   #live = html("p", { class: "hidden", "aria-live": "polite" });
   #connection = html("p", { class: "connection", role: "status" });
+  /** @type {(() => void) | null} */
+  #release = null;
+  #isOpening = false;
+  #pollTimer = 0;
   #onVisibility = () => (document.hidden ? this.#close() : this.#open());
 
   connectedCallback() {
@@ -85,12 +112,21 @@ class SagaTimeline extends HTMLElement {
 
   // Live entries.
 
-  /** One stream a tab, none for a saga that has ended, and none while the tab is hidden: a browser has six in all. */
-  #open() {
+  /** One stream a tab, none for a saga that has ended, none while the tab is hidden, and four in all tabs. */
+  async #open() {
     const address = this.dataset.stream;
-    if (!address || !this.#drawing.is_live || this.#source !== null || document.hidden) return;
-    const after = Math.max(0, ...this.#drawing.entries.map((entry) => entry.seq));
-    const source = new EventSource(`${address}?after=${after}`);
+    if (!address || !this.#drawing.is_live || this.#source !== null || this.#isOpening || document.hidden) return;
+    this.#isOpening = true;
+    const release = await takeStream();
+    this.#isOpening = false;
+    if (release === null) {
+      this.#connection.textContent = `Read anew every ${POLL_MS / 1000} s: ${STREAMS_MAX} other tabs are live.`;
+      this.#pollTimer = window.setTimeout(() => void this.#poll(), POLL_MS);
+      return;
+    }
+    if (!this.isConnected || document.hidden) return release();
+    this.#release = release;
+    const source = new EventSource(`${address}?after=${this.#last()}`);
     source.addEventListener("entry", (event) => this.#add(JSON.parse(event.data)));
     source.addEventListener("freshness", () => this.#readHeadSoon());
     source.addEventListener("saga", () => this.#readHeadSoon());
@@ -110,8 +146,27 @@ class SagaTimeline extends HTMLElement {
   }
 
   #close() {
+    window.clearTimeout(this.#pollTimer);
     this.#source?.close();
     this.#source = null;
+    this.#release?.();
+    this.#release = null;
+  }
+
+  #last() {
+    return Math.max(0, ...this.#drawing.entries.map((entry) => entry.seq));
+  }
+
+  /** Read what is new without a stream, then try for one again. */
+  async #poll() {
+    const response = await fetch(`${this.dataset.entries}?after=${this.#last()}`, { headers: { accept: "application/json" } });
+    if (response.ok) {
+      const found = await response.json();
+      for (const entry of found.entries) this.#add(entry);
+      if (ENDED.includes(found.saga.state)) this.#drawing.is_live = false;
+      this.#readHeadSoon();
+    }
+    void this.#open();
   }
 
   /** @param {Entry} entry */
