@@ -20,6 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 """The registry's client, a library, leaves its connections to the garbage collector."""
 
 WAIT_MS = 60_000
+expect.set_options(timeout=WAIT_MS)
 WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 
 

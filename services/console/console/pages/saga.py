@@ -103,17 +103,22 @@ def _money_calls(visit: Visit, saga: Json) -> list[tuple[str, str]]:
 
 
 def drawn(saga: Json, steps: Sequence[Json], entries: Sequence[Json], outline: Json | ApiProblem) -> Json:
-    """Return what the timeline's picture is drawn from: its lanes, its entries, and what each type means."""
+    """Return what the timeline's picture is drawn from: its lanes, its entries, and what each type means.
+
+    They are in the order of their times: topics are read independently, so an effect may be recorded before its cause.
+    What comes while the page is open stands at the end.
+    """
+    ordered = sorted(entries, key=lambda entry: (str(entry["occurred_at"]), int(entry["seq"])))
     known = isinstance(outline, dict) and outline["version"] == saga["version"]
     outlines = outline["steps"] if known else []
-    lanes = [*dict.fromkeys([*(each["service"] for each in entries[:1]), *(step["service"] for step in steps)])]
+    lanes = [*dict.fromkeys([*(each["service"] for each in ordered[:1]), *(step["service"] for step in steps)])]
     tracker = "saga-tracker"
     return {
         "saga_id": saga["saga_id"],
         "lanes": [*(lane for lane in lanes if lane != tracker), tracker],
         "rejections": [_bare(step["rejected_with"]) for step in outlines if step["rejected_with"]],
         "tracker": tracker,
-        "entries": list(entries),
+        "entries": ordered,
         "is_live": saga["state"] not in showing.ENDED,
     }
 
