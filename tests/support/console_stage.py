@@ -30,8 +30,8 @@ class Stage:
         saga_id, ran = new_id(), 3
         refusal = ORDER.steps[ran].rejected_with
         assert refusal is not None
-        refused = message(refusal, saga_id)
-        self.wire.publish(*caused([*successes(saga_id, up_to=ran), refused]))
+        ran_before = successes(saga_id, up_to=ran)
+        self.wire.publish(*caused([*ran_before, message(refusal, saga_id)]))
         answered: set[str] = set()
 
         def is_undone() -> bool:

@@ -109,9 +109,11 @@ def drawn(saga: Json, steps: Sequence[Json], entries: Sequence[Json], outline: J
     What comes while the page is open stands at the end.
     """
     ordered = sorted(entries, key=lambda entry: (str(entry["occurred_at"]), int(entry["seq"])))
+    # The service that began it stands first, whatever the clocks of the others show.
+    roots = [entry for entry in ordered if entry["kind"] == "event" and entry["causation_id"] is None]
     known = isinstance(outline, dict) and outline["version"] == saga["version"]
     outlines = outline["steps"] if known else []
-    lanes = [*dict.fromkeys([*(each["service"] for each in ordered[:1]), *(step["service"] for step in steps)])]
+    lanes = [*dict.fromkeys([*(each["service"] for each in roots[:1]), *(step["service"] for step in steps)])]
     tracker = "saga-tracker"
     return {
         "saga_id": saga["saga_id"],
