@@ -79,7 +79,7 @@ async def _show(visit: Visit, *, is_revealed: bool) -> Response:
         is_revealed=is_revealed,
         is_ended=saga["state"] in showing.ENDED,
         timeline=timeline,
-        drawn=None if isinstance(timeline, ApiProblem) else drawn(saga, detail["steps"], timeline["entries"], outline),
+        drawn=drawn(saga, detail["steps"], timeline["entries"], outline) if isinstance(timeline, dict) else None,
         acts=acts,
         letters=letters,
         money=dict(zip(("payment", "shipment", "entries"), money, strict=False)),
@@ -102,7 +102,7 @@ def _money_calls(visit: Visit, saga: Json) -> list[tuple[str, str]]:
     ]
 
 
-def drawn(saga: Json, steps: Sequence[Json], entries: Sequence[Json], outline: Json | ApiProblem) -> Json:
+def drawn(saga: Json, steps: Sequence[Json], entries: Sequence[Json], outline: Json) -> Json:
     """Return what the timeline's picture is drawn from: its lanes, its entries, and what each type means.
 
     They are in the order of their times: topics are read independently, so an effect may be recorded before its cause.
