@@ -22,7 +22,7 @@ from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, DeserializingConsumer, Message, TopicPartition
 from confluent_kafka.error import KeyDeserializationError, ValueDeserializationError
-from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry import SchemaRegistryClient, topic_record_subject_name_strategy
 from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import StringDeserializer
 
@@ -75,14 +75,16 @@ def events(kafka: dict[str, str], registry_url: str) -> Iterator[tuple[str, str,
 
     Anything may be on a topic: a message that is no event comes as (topic, UNREADABLE, None).
     """
-    with SchemaRegistryClient({"url": registry_url}) as registry:
+    # Without a timeout the client waits for ever. Its own strategy asks for what only Confluent's registry has.
+    strategy = {"subject.name.strategy": topic_record_subject_name_strategy}
+    with SchemaRegistryClient({"url": registry_url, "timeout": REQUEST_TIMEOUT_S}) as registry:
         consumer = DeserializingConsumer(
             {
                 **kafka,
                 "group.id": USER,
                 "enable.auto.commit": False,
                 "key.deserializer": StringDeserializer(),
-                "value.deserializer": AvroDeserializer(registry),
+                "value.deserializer": AvroDeserializer(registry, conf=strategy),
             }
         )
         try:

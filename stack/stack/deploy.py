@@ -24,6 +24,8 @@ from chassis.wire.registry import Subject
 from stack.errors import ComponentFailed, InvalidSettings
 from stack.registering import IncompatibleSchema, register
 
+REGISTRY_TIMEOUT_S = 10.0
+"""Of one request, which the client repeats; without it the client waits for ever for an answer that was lost."""
 TOPICS_TIMEOUT_S = 30.0
 MIGRATION_TIMEOUT_S = 300
 NO_COPIES = 1
@@ -99,7 +101,7 @@ def settings_of(topic: str) -> Mapping[str, int]:
 
 def register_schemas(options: Mapping[str, str], subjects: Iterable[Subject]) -> None:
     """Register every message's schema under its compatibility level. Raises ComponentFailed for an incompatible one."""
-    with SchemaRegistryClient(dict(options)) as client:
+    with SchemaRegistryClient({**options, "timeout": REGISTRY_TIMEOUT_S}) as client:
         for subject in subjects:
             try:
                 register(client, subject)

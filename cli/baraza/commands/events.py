@@ -109,14 +109,16 @@ def _messages(
     stack: running.Running, topic: str, *, from_beginning: bool, saga: str | None
 ) -> Iterator[dict[str, Any]]:
     from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, TopicPartition
-    from confluent_kafka.schema_registry import SchemaRegistryClient
+    from confluent_kafka.schema_registry import SchemaRegistryClient, topic_record_subject_name_strategy
     from confluent_kafka.schema_registry.avro import AvroDeserializer
 
     consumer = broker.consumer(stack.kafka)
     try:
         start = OFFSET_BEGINNING if from_beginning else OFFSET_END
         consumer.assign([TopicPartition(topic, number, start) for number in _partitions(stack.kafka, topic)])
-        deserialize = AvroDeserializer(SchemaRegistryClient({"url": stack.registry_url, "timeout": REGISTRY_TIMEOUT_S}))
+        registry = SchemaRegistryClient({"url": stack.registry_url, "timeout": REGISTRY_TIMEOUT_S})
+        # The client's own strategy asks for what only Confluent's registry has.
+        deserialize = AvroDeserializer(registry, conf={"subject.name.strategy": topic_record_subject_name_strategy})
         if is_interactive():
             notify(f"Waiting for messages on {topic}; Ctrl-C ends it.")
         while True:

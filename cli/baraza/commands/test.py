@@ -20,10 +20,10 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 BESIDE = (
-    "tests/unit", "tests/contract", "tests/proof", "tests/fuzz", "tests/bench", "tests/fault", "tests/deploy",
-    "tests/scenario",
+    "tests/unit", "tests/contract", "tests/proof", "tests/fuzz", "tests/bench", "tests/deploy", "tests/scenario",
+    "tests/fault",
 )  # fmt: skip
-"""What runs beside the rest, in about the same time."""
+"""What runs beside the rest, in about the same time. Faults come last: by then their many processes are alone."""
 REST = ("tests/integration",)
 
 
