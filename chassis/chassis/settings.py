@@ -8,6 +8,8 @@ from typing import Annotated, Final
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from chassis.http.trusted_issuers import TrustedIssuer
+
 GATHER_MAX_S: Final = 0.5
 """A replica that starts publishes rows of its predecessors that are older than a second; none may still be waiting."""
 
@@ -63,6 +65,11 @@ class Settings(BaseSettings):
     jwks_url: str = "http://127.0.0.1:7003/.well-known/jwks.json"
     issuer: str = "http://127.0.0.1:7003"
     audience: str = "baraza"
+    issuers: tuple[TrustedIssuer, ...] = ()
+    """The issuers of tokens of staff and customers, a JSON list, each with the roles that it may ever give.
+
+    Without it there is the one above, whose tokens may claim any role.
+    """
     http_host: str = "127.0.0.1"
     http_port: int = 0
     reference_key_file: Path | None = None

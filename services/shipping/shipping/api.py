@@ -141,7 +141,7 @@ def collection_routes(engine: Engine) -> APIRouter:
     ) -> CollectionAnswer:
         """Record what was done about the pieces that the parcel had besides. The return itself stays as it is."""
         values = {
-            "saga_id": saga_id, "step": STEP, "now": utc_now(), "by": caller.subject, "reason": settlement.reason,
+            "saga_id": saga_id, "step": STEP, "now": utc_now(), "by": caller.actor, "reason": settlement.reason,
         }  # fmt: skip
         with engine.begin() as tx:
             is_settled = tx.execute(SETTLE_SURPLUS, values).rowcount == 1
