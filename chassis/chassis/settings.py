@@ -74,6 +74,8 @@ class Settings(BaseSettings):
     http_port: int = 0
     reference_key_file: Path | None = None
     """The key that hashes personal references of sagas. Without it the tracker stores none of them."""
+    approval_above: Annotated[int, Field(ge=0)] | None = None
+    """Of how many sagas a plan of the tracker may be without the approval of a second person; None: of any number."""
     timeout_factor: float = 1.0
     """Stretches or shortens every deadline of a saga; tests shorten them."""
     gather_s: Annotated[float, Field(ge=0.0, le=GATHER_MAX_S)] = 0.04
