@@ -111,7 +111,7 @@ def _is_merchants(token: str) -> bool:
 
 
 def _unverified(token: str) -> Mapping[str, Any]:
-    """Return the claims of a token whose signature nobody has checked: they choose who checks it, and nothing else."""
+    """Return the claims of a token whose signature is not checked: they choose who checks it, and nothing else."""
     kid_of(token)
     try:
         claims: Mapping[str, Any] = jwt.decode(token, options={"verify_signature": False})

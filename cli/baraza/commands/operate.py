@@ -60,7 +60,6 @@ Rate = Annotated[
     ),
 ]
 Compensate = Annotated[bool, typer.Option("--compensate", help="With --plan: compensate the sagas instead.")]
-OnlySaga = Annotated[str | None, typer.Argument(metavar="ID", help="Only about this saga.", show_default=False)]
 End = Annotated[str, typer.Option("--as", metavar="END", help="compensated or confirmed.", show_default=False)]
 Operator = Annotated[
     str, typer.Option("--by", metavar="NAME", help="Who acts; the development issuer believes every name.")
@@ -176,7 +175,7 @@ def review(home: Home = None, as_json: Json = False) -> None:
         put_json(groups)
         return
     rows = [
-        (each["group"], each["count"], _age(each["oldest_at"]), each["phase"], each["step"], each["reason"])
+        (each["group"], each["count"], age(each["oldest_at"]), each["phase"], each["step"], each["reason"])
         for each in groups
     ]
     put_table(("group", "sagas", "oldest", "phase", "step", "reason"), rows, right=("sagas", "oldest"))
@@ -243,40 +242,6 @@ def settle(saga: Saga, reason: Reason, home: Home = None, as_json: Json = False)
     _act("settle", saga, reason, home, as_json=as_json)
 
 
-@sagas_app.command("acts")
-def acts(saga: OnlySaga = None, home: Home = None, as_json: Json = False) -> None:
-    """Show what operators did, the latest first: who, when, what and why."""
-    with running.find(home).api(TRACKER_API) as tracker:
-        params: dict[str, str | int] = {} if saga is None else {"saga_id": saga_of(tracker, saga)}
-        found = tracker.get("/v1/acts", params)["acts"]
-    if as_json:
-        put_json(found)
-        return
-    rows = [
-        (each["at"], each["actor"], each["act"], each["saga_id"] or each["plan_id"], each["reason"], each["detail"])
-        for each in found
-    ]
-    put_table(("at", "operator", "act", "saga or plan", "reason", "detail"), rows)
-
-
-@letters_app.command("list")
-def list_letters(home: Home = None, as_json: Json = False) -> None:
-    """List open dead letters, the oldest first."""
-    with running.find(home).api(TRACKER_API) as tracker:
-        found = tracker.get("/v1/dead-letters")["letters"]
-    if as_json:
-        put_json(found)
-        return
-    rows = [
-        (
-            each["letter_id"], each["saga_id"], each["saga_state"] or "unknown", each["topic"], each["type"],
-            _age(each["recorded_at"]), each["reason"],
-        )
-        for each in found
-    ]  # fmt: skip
-    put_table(("letter", "saga", "saga state", "topic", "message", "age", "reason"), rows, right=("age",))
-
-
 @letters_app.command("close")
 def close_letters(letters: LetterIds, reason: Reason, home: Home = None, as_json: Json = False) -> None:
     """Close dead letters that need no further action."""
@@ -306,7 +271,7 @@ def _revision(tracker: Api, saga_id: str) -> str:
     return f'"{tracker.get(f"/v1/sagas/{saga_id}")["saga"]["revision"]}"'
 
 
-def _age(since: str) -> str:
+def age(since: str) -> str:
     """Return how long ago that was, in its largest unit."""
     seconds = (datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds()
     for unit_s, name in ((DAY_S, "d"), (HOUR_S, "h"), (MINUTE_S, "min")):

@@ -1,4 +1,4 @@
-"""Lists of sagas, counts of them up to a limit, and what a text in somebody's hand names. Only HTTP is here."""
+"""Lists of sagas, counts of them up to a limit, and what a text in a person's hand names. Only HTTP is here."""
 
 from __future__ import annotations
 

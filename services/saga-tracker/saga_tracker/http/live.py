@@ -1,4 +1,4 @@
-"""The live timelines of one process: a single poller asks for all of them, and hands each what is new of its saga.
+"""The live timelines of one process: a single poller queries all of them, and hands each what is new of its saga.
 
 A hundred viewers of one order cost one query every ``POLL_EVERY_S``. It must never wait for a viewer: who does not read
 is dropped, reconnects with the last id that it has seen, and misses nothing.
@@ -28,7 +28,7 @@ FRESHNESS_EVERY_S = 5.0
 STREAMS_MAX = 100
 THREADS_MAX = 8
 """Fewer than the database's connections, so that live timelines cannot starve the other requests."""
-UNREAD_MAX = 200
+PENDING_MAX = 200
 """Updates that a viewer has not read. More come only to one that does not read any more."""
 
 log = structlog.get_logger(__name__)
@@ -45,7 +45,7 @@ class Update:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Watch:
-    """A saga that somebody watches: the last entry and the revision that all its viewers were handed."""
+    """A saga that is watched: the last entry and the revision that all its viewers were handed."""
 
     partition: int
     seq: int
@@ -57,22 +57,22 @@ class Viewer:
     """One open timeline: the updates that it has not read yet. None ends it."""
 
     def __init__(self) -> None:
-        self._unread: asyncio.Queue[Update | None] = asyncio.Queue()
+        self._pending: asyncio.Queue[Update | None] = asyncio.Queue()
         self._is_dropped = False
 
     def put(self, update: Update | None) -> None:
         """Hand it an update; one that does not read is dropped instead."""
-        if self._unread.qsize() >= UNREAD_MAX:
+        if self._pending.qsize() >= PENDING_MAX:
             self._is_dropped = True
         if not self._is_dropped:
-            self._unread.put_nowait(update)
+            self._pending.put_nowait(update)
 
     async def next(self, timeout_s: float) -> Update | None:
         """Return the next update; None where the stream ends: after this time, or since updates were lost."""
-        if self._is_dropped and self._unread.empty():
+        if self._is_dropped and self._pending.empty():
             return None
         try:
-            return await asyncio.wait_for(self._unread.get(), timeout_s)
+            return await asyncio.wait_for(self._pending.get(), timeout_s)
         except TimeoutError:
             return None
 

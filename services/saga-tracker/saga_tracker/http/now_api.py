@@ -19,7 +19,7 @@ from chassis.http.json_body import JsonRoute
 from saga_tracker.http.api import Freshness, Reader, engine_of, freshness_of, responses
 from saga_tracker.store import now as store
 from saga_tracker.store import queries, saga_lists, selections
-from saga_tracker.store.now import Minute, Outcome, Place, PlanTally, Tally
+from saga_tracker.store.now import Minute, Outcome, PlanTally, StepCount, Tally
 from saga_tracker.store.selections import Group
 
 KEPT_S: Final = 2.0
@@ -44,7 +44,7 @@ class Now:
 
     at: datetime
     window_s: int
-    sagas: list[Place]
+    sagas: list[StepCount]
     ended: list[Outcome]
     parked: list[Group]
     in_doubt: int
@@ -64,7 +64,7 @@ class Minutes:
 
 
 class Answers:
-    """The last answers, by what was asked. Any thread may use it; one reads, the others wait for what it reads."""
+    """The last answers, by what was requested. Any thread may use it; one reads, the others wait for what it reads."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -108,14 +108,14 @@ def _now(engine: Engine, window_s: int) -> Now:
     now = datetime.now(UTC)
     with engine.begin() as tx:
         saga_lists.bound(tx)
-        places, tallies = store.places(tx), store.tallies(tx)
+        counts, tallies = store.step_counts(tx), store.tallies(tx)
         return Now(
             at=now,
             window_s=window_s,
-            sagas=places,
+            sagas=counts,
             ended=store.outcomes(tx, since=_since(now, window_s)),
             parked=selections.groups(tx, limit=CAUSES_MAX),
-            in_doubt=sum(each.count for each in places if each.state == "IN_DOUBT"),
+            in_doubt=sum(each.count for each in counts if each.state == "IN_DOUBT"),
             plans=store.plans(tx, now=now),
             freshness=_freshness(tx, now),
             **tallies,

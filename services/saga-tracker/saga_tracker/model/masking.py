@@ -1,6 +1,6 @@
 """A message for people who look for a fault: its form, its ids and its amounts, without what may be personal. Pure.
 
-Only listed names keep their texts, so a field that a later release adds is masked until somebody lists it here.
+Only listed names keep their texts, so a field that a later release adds is masked until it is listed here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Final
 
 MASK: Final = "•••"
 LENGTH_MAX: Final = 16_384
-"""Of the body as text. Nobody reads a longer one on a page."""
+"""Of the body as text. A longer one is not read on a page."""
 HEADER_LENGTH_MAX: Final = 1_000
 HEADERS_MAX: Final = 50
 SMALL: Final = 1_000_000

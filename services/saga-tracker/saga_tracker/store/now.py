@@ -18,7 +18,7 @@ COUNT_MAX: Final = 10_000
 MINUTES_MAX: Final = 1_440
 QUANTILES: Final = (0.5, 0.99)
 
-PLACES = text("""
+STEP_COUNTS = text("""
     SELECT saga_type AS type, state, step, sum(count) AS count, min(minute) AS oldest_at
     FROM rollups
     WHERE state = ANY(CAST(:live AS text[])) AND count > 0
@@ -64,7 +64,7 @@ PLANS = text("""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class StepCount:
     """Sagas of one type that are in one state at one step. The oldest began, or was parked, in that minute."""
 
     type: str
@@ -115,9 +115,9 @@ class PlanTally:
     oldest_at: datetime
 
 
-def places(tx: Connection) -> list[Place]:
+def step_counts(tx: Connection) -> list[StepCount]:
     """Return where the sagas are that have not ended."""
-    return [Place(**row._mapping) for row in tx.execute(PLACES, {"live": list(LIVE)})]
+    return [StepCount(**row._mapping) for row in tx.execute(STEP_COUNTS, {"live": list(LIVE)})]
 
 
 def outcomes(tx: Connection, *, since: datetime) -> list[Outcome]:
@@ -149,7 +149,7 @@ def tallies(tx: Connection) -> dict[str, Tally]:
 
 
 def plans(tx: Connection, *, now: datetime) -> list[PlanTally]:
-    """Return how many plans wait for somebody, or are under way."""
+    """Return how many plans wait for a person, or are under way."""
     return [PlanTally(**row._mapping) for row in tx.execute(PLANS, {"since": now - timedelta(days=1)})]
 
 

@@ -28,7 +28,7 @@ BOUNDS_S: Final = (
     0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 1.5, 2, 3, 4, 5, 7.5, 10, 15, 20, 30, 45, 60, 90, 120,
     180, 300, 600, 1_200, 1_800, 3_600, 7_200, 14_400, 43_200, 86_400, 172_800, 345_600, 604_800, 1_209_600, 2_592_000,
 )  # fmt: skip
-"""Between two of them a duration is not told apart: from the fastest saga to one that waits for a month."""
+"""Between two of them durations are not distinguished: from the fastest saga to one that waits for a month."""
 
 
 class Counted(NamedTuple):

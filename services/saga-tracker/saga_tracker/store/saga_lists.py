@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Select, func, literal_column, select, text, tuple_, union_all
+from sqlalchemy import ColumnElement, Connection, Select, func, select, text, tuple_, union_all
 
 from chassis.values.text import normal
 from saga_tracker.model.decision import SagaState
@@ -25,7 +25,7 @@ from saga_tracker.store.selections import GROUP
 
 PAGE_SIZE_MAX: Final = 200
 COUNT_MAX: Final = 10_000
-"""Beyond it nobody needs the number, and counting ten million sagas takes a second of both cores."""
+"""Beyond it no reader needs the number, and counting ten million sagas takes a second of both cores."""
 TIMEOUT_MS: Final = 2_000
 """A list that takes longer has a selection without an index. It would take the place of others."""
 REFERRED_MAX: Final = 1_000
@@ -83,10 +83,10 @@ WITH_STEP = text("""
 def page(tx: Connection, filters: Filters, *, cursor: str | None, limit: int) -> Page:
     """Return a page of sagas, the newest first. Raises InvalidCursor."""
     after = None if cursor is None else read_cursor(cursor)
-    parts = _parts(tx, filters, SUMMARY, after)
-    if not parts:
+    selects = _selects(tx, filters, SUMMARY, after)
+    if not selects:
         return Page(sagas=[], next_cursor=None)
-    ordered = [part.order_by(*_NEWEST_FIRST).limit(limit + 1) for part in parts]
+    ordered = [each.order_by(*_NEWEST_FIRST).limit(limit + 1) for each in selects]
     rows = tx.execute(ordered[0] if len(ordered) == 1 else _merged(ordered, limit + 1))
     found = [summary_of(dict(row._mapping)) for row in rows]
     sagas = found[:limit]
@@ -96,8 +96,8 @@ def page(tx: Connection, filters: Filters, *, cursor: str | None, limit: int) ->
 def count(tx: Connection, filters: Filters) -> int:
     """Return how many sagas there are, ``COUNT_MAX + 1`` for any number beyond that."""
     total = 0
-    for part in _parts(tx, filters, (literal_column("1"),), None):
-        counted = part.limit(COUNT_MAX + 1 - total).subquery()
+    for each in _selects(tx, filters, (SAGAS.c.saga_id,), None):
+        counted = each.limit(COUNT_MAX + 1 - total).subquery()
         total += tx.execute(select(func.count()).select_from(counted)).scalar_one()
         if total > COUNT_MAX:
             break
@@ -120,12 +120,12 @@ def sagas_of_letters(tx: Connection, message_id: str) -> list[str]:
 _NEWEST_FIRST = (SAGAS.c.started_at.desc(), SAGAS.c.saga_id.desc())
 
 
-def _merged(parts: Sequence[Select[Any]], limit: int) -> Select[Any]:
-    merged = union_all(*(part.subquery().select() for part in parts)).subquery()
+def _merged(selects: Sequence[Select[Any]], limit: int) -> Select[Any]:
+    merged = union_all(*(each.subquery().select() for each in selects)).subquery()
     return select(merged).order_by(merged.c.started_at.desc(), merged.c.saga_id.desc()).limit(limit)
 
 
-def _parts(
+def _selects(
     tx: Connection, filters: Filters, columns: Sequence[ColumnElement[Any]], after: tuple[datetime, str] | None
 ) -> list[Select[Any]]:
     """Return the selections whose union is wanted; none where nothing can match."""
