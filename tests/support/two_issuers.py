@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
 from chassis.http.auth import keys_of
-from chassis.http.issuers import Issuers, TrustedIssuer
+from chassis.http.issuers import Issuers
+from chassis.settings import TrustedIssuer
 
 AUDIENCE: Final = "baraza"
 TTL_S: Final = 600

@@ -12,8 +12,8 @@ import pytest
 from pydantic import ValidationError
 
 from chassis.http.auth import InvalidToken, Principal
-from chassis.http.issuers import Issuers, TrustedIssuer, general_verifier
-from chassis.settings import Settings
+from chassis.http.issuers import Issuers, general_verifier
+from chassis.settings import Settings, TrustedIssuer
 from support.issuer import ISSUER, token, verifying
 from support.two_issuers import CUSTOMERS, STAFF, customers_token, issuers, staff_token
 

@@ -7,15 +7,14 @@ tokens only the roles that a service names are believed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import jwt
 
 from chassis.http.auth import InvalidToken, Principal, Verifier, kid_of
-from chassis.http.trusted_issuers import TrustedIssuer, check_together, named_issuer
-from chassis.settings import Settings
-
-__all__ = ["MERCHANT_ISSUER", "Issuers", "TrustedIssuer", "TwoIssuers", "general_verifier", "verifier_of"]
+from chassis.http.trusted_issuers import check_together, named_issuer, read
+from chassis.settings import Settings, TrustedIssuer
 
 MERCHANT_ISSUER: Final = "baraza-merchant"
 Fetch = Callable[[], Mapping[str, jwt.PyJWK]]
@@ -32,7 +31,7 @@ class Issuers:
         fetched = fetches or {}
         self._verifiers = {
             each.issuer: Verifier(
-                each.jwks_url, each.issuer, each.audience, fetch=fetched.get(each.issuer), read=each.read
+                each.jwks_url, each.issuer, each.audience, fetch=fetched.get(each.issuer), read=partial(read, each)
             )
             for each in trusted
         }

@@ -38,24 +38,29 @@ Window = Annotated[
 @sagas_app.command("now")
 def now(window: Window = 3_600, home: Home = None, as_json: Json = False) -> None:
     """Show how many sagas are where, how they end, and what waits for people."""
+    from baraza.system.client import objects
+
     with running.find(home).api(TRACKER_API) as tracker:
         found = tracker.get("/v1/now", {"window_s": window})
     if as_json:
         put_json(found)
         return
-    rows = [(each["type"], each["state"], each["step"], each["count"], each["oldest_at"]) for each in found["sagas"]]
+    rows = [
+        (each["type"], each["state"], each["step"], each["count"], each["oldest_at"])
+        for each in objects(found, "sagas")
+    ]
     put_table(("saga", "state", "step", "sagas", "oldest since"), rows, right=("sagas",))
     ended = [
         (
             each["type"], each["confirmed"], each["compensated"], f"{each['compensation_rate']:.2%}", each["p50_s"],
             each["p99_s"],
         )
-        for each in found["ended"]
+        for each in objects(found, "ended")
     ]  # fmt: skip
     put_table(("saga", "confirmed", "compensated", "share", "p50 s", "p99 s"), ended, right=("confirmed",))
     for name in ("awaiting", "contradicted", "letters"):
         notify(f"{name}: {_tally(found[name])}")
-    for plans in found["plans"]:
+    for plans in objects(found, "plans"):
         notify(f"plans {plans['state']}: {plans['count']}")
     if found["parked"]:
         notify(f"Why sagas are parked: {command('sagas', 'review', home=home)}")
@@ -88,12 +93,17 @@ def count(
 @sagas_app.command("find")
 def find(text: Text, home: Home = None, as_json: Json = False) -> None:
     """Show the sagas that a text names, the most probable first."""
+    from baraza.system.client import objects
+
     with running.find(home).api(TRACKER_API) as tracker:
         found = tracker.get("/v1/find", {"text": text})
     if as_json:
         put_json(found)
         return
-    rows = [(each["saga_id"], each["type"], each["state"], each["step"], each["subject"]) for each in found["sagas"]]
+    rows = [
+        (each["saga_id"], each["type"], each["state"], each["step"], each["subject"])
+        for each in objects(found, "sagas")
+    ]
     put_table(("saga", "type", "state", "step", "subject"), rows)
     if found["plan_id"] is not None:
         notify(f"It is a plan: {command('plans', 'show', found['plan_id'], home=home)}")

@@ -118,18 +118,18 @@ def _applied(tracker: Api, plan_id: str, reason: str, rate: int | None) -> dict[
     """Apply a plan and follow it to its end; the tracker continues when we are interrupted."""
     body: dict[str, Any] = {"reason": reason} | ({} if rate is None else {"rate_per_s": rate})
     plan: dict[str, Any] = tracker.call("POST", f"/v1/plans/{plan_id}/apply", body=body)
-    left = _counts(plan).get("PLANNED", 0)
+    left = counts_of(plan).get("PLANNED", 0)
     with progress("redrive: sagas", total=left) as advance:
         while plan["state"] == "APPLYING":
             time.sleep(POLL_S)
             plan = tracker.get(f"/v1/plans/{plan_id}")
-            now_left = _counts(plan).get("PLANNED", 0)
+            now_left = counts_of(plan).get("PLANNED", 0)
             advance(left - now_left)
             left = now_left
     return plan
 
 
-def _counts(plan: dict[str, Any]) -> dict[str, int]:
+def counts_of(plan: dict[str, Any]) -> dict[str, int]:
     """Return the number of a plan's sagas by state. Raises NotUnderstood."""
     from baraza.system.client import NotUnderstood
 
@@ -154,13 +154,13 @@ def _items(tracker: Api, plan_id: str, state: str | None = None, limit: int | No
 def _show_plan(tracker: Api, plan: dict[str, Any]) -> None:
     rows = [
         (item["saga_id"], item["step"], item["state"], item["runs"], item["detail"])
-        for state in _counts(plan)
+        for state in counts_of(plan)
         for item in _items(tracker, plan["plan_id"], state, SHOWN_ITEMS)
     ]
     put_table(("saga", "step", "state", "runs", "detail"), rows)
-    counts = ", ".join(f"{count} {state}" for state, count in sorted(_counts(plan).items()))
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(counts_of(plan).items()))
     notify(f"Plan {plan['plan_id']} to {plan['act'].lower()} is {plan['state']}: {counts}.")
-    if sum(_counts(plan).values()) > len(rows):
+    if sum(counts_of(plan).values()) > len(rows):
         notify(f"Up to {SHOWN_ITEMS} sagas in each state are shown; --json has all of them.")
     if plan["state"] == "PLANNED":
         notify(f'Run it with: ./baraza redrive --apply {plan["plan_id"]} --reason "…"')

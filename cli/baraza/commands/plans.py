@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from baraza.commands.operate import counts_of
 from baraza.commands.options import Commands, Home, Json, check_reason, command, order_id
 from baraza.repetition import done
 from baraza.system import running
@@ -34,7 +35,8 @@ def list_plans(state: State = None, limit: Limit = 20, home: Home = None, as_jso
     if unknown := [each for each in wanted if each not in STATES]:
         raise UsageRefusal(f"--state {unknown[0]!r}; choose one of {', '.join(STATES)}.")
     with running.find(home).api(TRACKER_API) as tracker:
-        found = tracker.get("/v1/plans", {"limit": limit, **({"state": wanted} if wanted else {})})["plans"]
+        answer = tracker.get("/v1/plans", {"limit": limit, **({"state": wanted} if wanted else {})})
+    found = _objects(answer, "plans")
     if as_json:
         put_json(found)
         return
@@ -56,7 +58,8 @@ def show(plan: PlanId, home: Home = None, as_json: Json = False) -> None:
         put_json({**found, **outcomes})
         return
     rows = [
-        (each["count"], each["state"], each["runs"], each["detail"], each["example"]) for each in outcomes["outcomes"]
+        (each["count"], each["state"], each["runs"], each["detail"], each["example"])
+        for each in _objects(outcomes, "outcomes")
     ]
     put_table(("sagas", "state", "sends", "why not", "example"), rows, right=("sagas",))
     notify(f"Plan {plan_id} to {found['act'].lower()} is {found['state']}: {_counts(found)}.")
@@ -101,5 +104,11 @@ def _change(act: str, plan: str, reason: str, by: str, home: Path | None, *, as_
         put_json(found) if as_json else notify(said)
 
 
+def _objects(answer: dict[str, Any], name: str) -> list[Any]:
+    from baraza.system.client import objects
+
+    return [*objects(answer, name)]
+
+
 def _counts(plan: dict[str, Any]) -> str:
-    return ", ".join(f"{count} {state}" for state, count in sorted(plan["counts"].items()))
+    return ", ".join(f"{count} {state}" for state, count in sorted(counts_of(plan).items()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -41,17 +42,20 @@ def acts(
     as_json: Json = False,
 ) -> None:
     """Show what operators did, the latest first: who, when, what and why."""
+    from baraza.system.client import objects
+
     with running.find(home).api(TRACKER_API) as tracker:
-        wanted = {"actor": actor, "act": act and act.upper(), "since": since, "until": until}
+        times = {"since": _time("--since", since), "until": _time("--until", until)}
+        wanted = {"actor": actor, "act": act and act.upper(), **times}
         params: dict[str, Any] = {name: value for name, value in wanted.items() if value}
         params |= {} if saga is None else {"saga_id": saga_of(tracker, saga)}
         found = tracker.get("/v1/acts", {**params, "limit": limit})
     if as_json:
-        put_json(found["acts"])
+        put_json(objects(found, "acts"))
         return
     rows = [
         (each["at"], each["actor"], each["act"], each["saga_id"] or each["plan_id"], each["reason"], each["detail"])
-        for each in found["acts"]
+        for each in objects(found, "acts")
     ]
     put_table(("at", "operator", "act", "saga or plan", "reason", "detail"), rows)
     if found["next_cursor"] is not None:
@@ -63,11 +67,13 @@ def list_letters(
     state: State = "OPEN", service: Service = None, limit: Limit = 200, home: Home = None, as_json: Json = False
 ) -> None:
     """List dead letters: open ones, the oldest first, or those of another state, the latest first."""
+    from baraza.system.client import objects
+
     if state.upper() not in STATES:
         raise UsageRefusal(f"--state {state!r}; choose one of {', '.join(STATES)}.")
     params: dict[str, Any] = {"state": state.upper(), "limit": limit, **({"service": service} if service else {})}
     with running.find(home).api(TRACKER_API) as tracker:
-        found = tracker.get("/v1/dead-letters", params)["letters"]
+        found = objects(tracker.get("/v1/dead-letters", params), "letters")
     if as_json:
         put_json(found)
         return
@@ -87,3 +93,14 @@ def show_letter(letter: LetterId, home: Home = None) -> None:
     """Show a dead letter with its headers and its body, where values that may be personal are masked."""
     with running.find(home).api(TRACKER_API) as tracker:
         put_json(tracker.get(f"/v1/dead-letters/{order_id(letter)}"))
+
+
+def _time(option: str, text: str | None) -> str | None:
+    """Return a time with its zone. Raises UsageRefusal for a text that is none."""
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UsageRefusal(f"{option} {text!r} is no time; write it as 2026-11-21T10:00:00Z.") from error
+    return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).isoformat()

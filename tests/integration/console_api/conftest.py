@@ -26,31 +26,35 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         stack.down()
 
 
-@pytest.fixture
-def empty(postgres: Stack) -> Iterator[Engine]:
-    """A database without tables."""
+@pytest.fixture(scope="package")
+def migrated(postgres: Stack) -> Iterator[Engine]:
+    """The tracker's database, which has recorded nothing. Each test has a copy."""
     with scratch_database(postgres) as engine:
+        migrations.upgrade("saga_tracker", engine)
+        topics = {*decoding.topics(DEFINITIONS), *sent_topics(DEFINITIONS)}
+        with engine.begin() as tx:
+            consumed_offsets.begin(tx, {(topic, number): 0 for topic in topics for number in PARTITIONS})
+        engine.dispose()
         yield engine
 
 
 @pytest.fixture
-def engine(empty: Engine) -> Engine:
-    """The tracker's database, which has recorded nothing."""
-    migrations.upgrade("saga_tracker", empty)
-    with empty.begin() as tx:
-        topics = decoding.topics(DEFINITIONS)
-        consumed_offsets.begin(tx, {(topic, number): 0 for topic in topics for number in PARTITIONS})
-    return empty
+def engine(postgres: Stack, migrated: Engine) -> Iterator[Engine]:
+    with scratch_database(postgres, template=migrated) as engine:
+        yield engine
 
 
 @pytest.fixture
-def empty_too(postgres: Stack) -> Iterator[Engine]:
+def empty_too(postgres: Stack, migrated: Engine) -> Iterator[Engine]:
     """Another database of the tracker, which a rebuild fills."""
+    with scratch_database(postgres, template=migrated) as engine:
+        yield engine
+
+
+@pytest.fixture
+def empty(postgres: Stack) -> Iterator[Engine]:
+    """A database without tables."""
     with scratch_database(postgres) as engine:
-        migrations.upgrade("saga_tracker", engine)
-        with engine.begin() as tx:
-            topics = {*decoding.topics(DEFINITIONS), *sent_topics(DEFINITIONS)}
-            consumed_offsets.begin(tx, {(topic, number): 0 for topic in topics for number in PARTITIONS})
         yield engine
 
 

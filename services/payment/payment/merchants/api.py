@@ -17,7 +17,7 @@ from payment.gateways.notices import NUMBER, payment_id_in
 from payment.merchants.notices_table import NoticeFate, close
 
 LISTED_MAX = 500
-Staff = Annotated[Principal, Depends(require("support", "operator"))]
+Staff = Annotated[Principal, Depends(require("support", "operator", "finance"))]
 Operator = Annotated[Principal, Depends(require("operator"))]
 PaymentId = Annotated[str, Path(pattern=f"^{NUMBER.pattern}$")]
 NoticeId = Annotated[str, Path(pattern=r"^[0-9A-Za-z_:-]{1,128}$")]
