@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from chassis.http.json_body import JsonRoute
 from chassis.http.problem import Problem
 from saga_tracker.http.api import SEQ_MAX, StoredSaga, engine_of, freshness_of, reading, responses, state_of
-from saga_tracker.http.live import STREAMS_MAX, Streams
+from saga_tracker.http.live import STREAMS_MAX, Streams, Viewer
 from saga_tracker.store import queries, watching
 from saga_tracker.store.queries import TERMINAL, SagaView
 from saga_tracker.store.watching import News
@@ -67,23 +67,28 @@ async def stream_timeline(
                 yield event
             seen, is_complete = _last(news, seen), news.is_complete
         yield ServerSentEvent(event="saga", data=state_of(saga))
-        revision = saga.summary.revision
         if news.state in TERMINAL:
             yield ServerSentEvent(event="end", data={"state": news.state})
             return
         yield ServerSentEvent(event="freshness", data=freshness_of(until, datetime.now(UTC)))
-        while (update := await viewer.next(end_at_s - time.monotonic())) is not None:
-            for event in _entries(update.news, seen):
-                yield event
-            seen = _last(update.news, seen)
-            if update.saga is not None and update.saga.summary.revision > revision:
-                revision = update.saga.summary.revision
-                yield ServerSentEvent(event="saga", data=state_of(update.saga))
-            if update.news.state in TERMINAL and update.news.is_complete:
-                yield ServerSentEvent(event="end", data={"state": update.news.state})
-                return
-            if update.until is not None:
-                yield ServerSentEvent(event="freshness", data=freshness_of(update.until, datetime.now(UTC)))
+        async for event in _following(viewer, seen, saga.summary.revision, end_at_s):
+            yield event
+
+
+async def _following(viewer: Viewer, seen: int, revision: int, end_at_s: float) -> AsyncIterator[ServerSentEvent]:
+    """Yield what is new behind an entry and a revision, until the saga or the time ends."""
+    while (update := await viewer.next(end_at_s - time.monotonic())) is not None:
+        for event in _entries(update.news, seen):
+            yield event
+        seen = _last(update.news, seen)
+        if update.saga is not None and update.saga.summary.revision > revision:
+            revision = update.saga.summary.revision
+            yield ServerSentEvent(event="saga", data=state_of(update.saga))
+        if update.news.state in TERMINAL and update.news.is_complete:
+            yield ServerSentEvent(event="end", data={"state": update.news.state})
+            return
+        if update.until is not None:
+            yield ServerSentEvent(event="freshness", data=freshness_of(update.until, datetime.now(UTC)))
 
 
 def _entries(news: News, seen: int) -> list[ServerSentEvent]:

@@ -25,7 +25,8 @@ class Summary:
     ``subject_kind`` is what the subject is (a customer), by the saga's definition. ``customer`` is the subject under
     the name that it had first. ``awaits_since``: since when it waits for an outcome that comes later.
     ``contradicted_at``: since when a person has to settle that a provider contradicted itself, until ``settled_at``.
-    ``version`` is the version of the definition; ``revision`` counts the changes of the saga.
+    ``version`` is the version of the definition; ``revision`` counts the changes of the saga. ``traceparent`` leads to
+    its trace.
     """
 
     saga_id: str
@@ -49,6 +50,7 @@ class Summary:
     contradicted_at: datetime | None
     settled_at: datetime | None
     settled_by: str | None
+    traceparent: str | None
     revision: int
 
 
@@ -103,6 +105,7 @@ SUMMARY = (
     SAGAS.c.contradicted_at,
     SAGAS.c.settled_at,
     SAGAS.c.settled_by,
+    SAGAS.c.traceparent,
     SAGAS.c.version.label("revision"),
 )
 _ENTRY = tuple(TIMELINE.c[name] for name in TimelineEntry.__slots__)

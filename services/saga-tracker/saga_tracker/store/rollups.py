@@ -106,7 +106,12 @@ COUNTED = f"""
     GROUP BY 1, 2, 3, 4, 5, 6
 """
 
-COUNT_AGAIN = text(f"INSERT INTO rollups ({COLUMNS.names}) {COUNTED}")
+COUNT_AGAIN = text(f"""
+    INSERT INTO rollups ({COLUMNS.names})
+    {COUNTED}
+    ON CONFLICT ({KEY}) DO UPDATE SET count = excluded.count
+""")
+"""The last owner may commit a batch in between; what it added to a new key is in the count already."""
 
 DIFFERENT = text(f"""
     SELECT {KEY}, coalesce(kept.count, 0) AS kept, coalesce(found.count, 0) AS found
@@ -184,4 +189,4 @@ def differences(
 
 
 def _constants() -> dict[str, object]:
-    return {"ended": list(ENDED), "bounds": list(BOUNDS_S)}
+    return {"ended": list(ENDED), "bounds": [float(each) for each in BOUNDS_S]}

@@ -61,7 +61,7 @@ def _rollups() -> None:
                    count(*)
             FROM sagas
             GROUP BY 1, 2, 3, 4, 5, 6
-        """).bindparams(bounds=list(BOUNDS_S))
+        """).bindparams(bounds=[float(each) for each in BOUNDS_S])
     )
     op.create_index("rollups_by_state", "rollups", ["state", "step", "saga_type", "minute"])
 
