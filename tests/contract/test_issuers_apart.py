@@ -25,7 +25,9 @@ CUSTOMERS_OWN = {
     ("GET", "/v1/orders/{order_id}"),
     ("POST", "/v1/orders/{order_id}/cancel"),
     ("POST", "/v1/orders/{order_id}/returns"),
-    ("GET", "/v1/orders/{order_id}/returns/{return_id}"),
+    ("GET", "/v1/orders/{order_id}/returns"),
+    ("GET", "/v1/returns/{return_id}"),
+    ("POST", "/v1/returns/{return_id}/cancel"),
     ("GET", "/v1/catalogue"),
     ("GET", "/v1/accounts/{customer_id}"),
 }
