@@ -43,7 +43,7 @@ class Reading:
             for each in events_of(answer.iter_lines()):
                 self.events.append(each)
             self.has_ended = True
-        except (httpx.HTTPError, RuntimeError):
+        except (httpx.HTTPError, RuntimeError, OSError, ValueError, AttributeError):
             pass
 
     def names(self) -> list[str]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Select, func, select, text, tuple_, union_all
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, select, text, tuple_, union_all
 
 from chassis.values.text import normal
 from saga_tracker.model.decision import SagaState
@@ -140,7 +140,12 @@ def _selects(
         return [select(*columns).where(*conditions)]
     if filters.subject is not None or ids is not None:
         return [select(*columns).where(SAGAS.c.state.in_(states), *conditions)] if states else []
-    return [select(*columns).where(SAGAS.c.state == state, *conditions) for state in states]
+    return [select(*columns).where(SAGAS.c.state == _constant(state), *conditions) for state in states]
+
+
+def _constant(state: str) -> ColumnElement[str]:
+    """Return a state as a constant of the statement: one plan for all states would read all sagas for a rare one."""
+    return bindparam(None, state, literal_execute=True)
 
 
 def _states(tx: Connection, filters: Filters) -> list[str] | None:
