@@ -2,14 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+ISSUER_LENGTH_MAX: Final = 256
 GATHER_MAX_S: Final = 0.5
 """A replica that starts publishes rows of its predecessors that are older than a second; none may still be waiting."""
+
+
+class TrustedIssuer(BaseModel):
+    """One issuer whose tokens are accepted.
+
+    ``roles`` maps values of the claim to our roles; without it the values are our roles. ``may_be`` are the roles that
+    the issuer can ever give, ``always`` those that each of its tokens has. ``subject_alone``: logs name its subjects
+    without the issuer. It is for the issuer that was the only one before, and for no other.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    issuer: str = Field(min_length=1, max_length=ISSUER_LENGTH_MAX)
+    jwks_url: str = Field(min_length=1)
+    audience: str = Field(min_length=1)
+    subject_claim: str = Field(default="sub", min_length=1)
+    roles_claim: str = Field(default="roles", min_length=1)
+    roles: Mapping[str, str] = Field(default_factory=dict)
+    may_be: tuple[str, ...] = Field(min_length=1)
+    always: tuple[str, ...] = ()
+    subject_alone: bool = False
+
+    @model_validator(mode="after")
+    def _gives_what_it_may(self) -> TrustedIssuer:
+        if beyond := sorted({*self.roles.values(), *self.always}.difference(self.may_be)):
+            raise ValueError(
+                f"The issuer {self.issuer} is set to give {', '.join(beyond)}, which may_be does not list. "
+                f"Add it to may_be, or take it out of roles and always."
+            )
+        return self
 
 
 class Settings(BaseSettings):
@@ -63,10 +95,17 @@ class Settings(BaseSettings):
     jwks_url: str = "http://127.0.0.1:7003/.well-known/jwks.json"
     issuer: str = "http://127.0.0.1:7003"
     audience: str = "baraza"
+    issuers: tuple[TrustedIssuer, ...] = ()
+    """The issuers of tokens of staff and customers, a JSON list, each with the roles that it may ever give.
+
+    Without it there is the one above, whose tokens may claim any role.
+    """
     http_host: str = "127.0.0.1"
     http_port: int = 0
     reference_key_file: Path | None = None
     """The key that hashes personal references of sagas. Without it the tracker stores none of them."""
+    approval_above: Annotated[int, Field(ge=0)] | None = None
+    """Of how many sagas a plan of the tracker may be without the approval of a second person; None: of any number."""
     timeout_factor: float = 1.0
     """Stretches or shortens every deadline of a saga; tests shorten them."""
     gather_s: Annotated[float, Field(ge=0.0, le=GATHER_MAX_S)] = 0.04

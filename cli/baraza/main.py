@@ -21,14 +21,17 @@ from baraza.commands import (
     catalogue,
     chaos,
     console,
+    counts,
     demo,
     events,
     evidence,
     ledger,
     operate,
     orders,
+    plans,
     proof,
     reconcile,
+    records,
     returns,
     sagas,
     schemas,
@@ -42,6 +45,8 @@ from baraza.terminal import FOUND_A_PROBLEM, USAGE, Refusal, notify
 
 INTERRUPTED = 130
 DETAIL_LENGTH_MAX = 300
+REGISTERED = (counts, records)
+"""They add their commands to the groups of others."""
 
 app = Commands(
     name="baraza",
@@ -75,6 +80,7 @@ app.add_typer(returns.app, name="returns")
 app.add_typer(sagas.app, name="sagas")
 app.add_typer(sagas.saga_app, name="saga")
 app.add_typer(operate.letters_app, name="letters")
+app.add_typer(plans.app, name="plans")
 app.add_typer(evidence.app, name="evidence")
 app.add_typer(events.app, name="events")
 app.add_typer(catalogue.catalogue_app, name="catalogue")

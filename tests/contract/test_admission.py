@@ -15,8 +15,7 @@ from chassis.http.auth import Principal
 from chassis.http.problem import Problem
 from chassis.http.rate_limits import RateLimits
 from chassis.process import service
-from saga_tracker.http import api as tracker_api
-from saga_tracker.http import operator_api
+from saga_tracker.http.routers import ROUTERS
 from stack import contract
 from support.issuer import bearer, verifying
 from support.services import built, dependencies
@@ -72,7 +71,7 @@ def applications() -> Iterator[Applications]:
         made["checkout"] = checkout.api.application(dependencies("checkout", verifier), dict.fromkeys(ROLES, 1), {})
         made["checkout"].state.resources = None
         tracker = dependencies("saga-tracker", verifier)
-        made["saga-tracker"] = service.api("saga-tracker", tracker, tracker_api.router, operator_api.router)
+        made["saga-tracker"] = service.api("saga-tracker", tracker, *ROUTERS)
         yield made
 
 

@@ -37,10 +37,10 @@ from saga_tracker.ingest.recorder import Recorder
 from saga_tracker.ingest.records import Record
 from saga_tracker.model.references import Reference
 from saga_tracker.model.saga import DECISIONS_TOPIC, ReferenceDefinition
-from saga_tracker.store import consumed_offsets, plans, queries, references
+from saga_tracker.store import consumed_offsets, plans, references, saga_lists
 from saga_tracker.store.cache import SagaCache
 from saga_tracker.store.plans import ActKind
-from saga_tracker.store.queries import Filters
+from saga_tracker.store.saga_lists import Filters
 from saga_tracker.store.selections import Selection
 from stack import Stack
 from support.builders import a
@@ -102,13 +102,13 @@ class Tracker:
     def awaiting(self) -> list[str]:
         """Return the sagas that the API lists as waiting for an outcome that comes later."""
         with self.engine.connect() as connection:
-            page = queries.page(connection, Filters(is_awaiting=True), cursor=None, limit=10)
+            page = saga_lists.page(connection, Filters(is_awaiting=True), cursor=None, limit=10)
         return [each.saga_id for each in page.sagas]
 
     def contradicted(self) -> list[str]:
         """Return the sagas that the API lists as contradicted and open."""
         with self.engine.connect() as connection:
-            page = queries.page(connection, Filters(is_unsettled=True), cursor=None, limit=10)
+            page = saga_lists.page(connection, Filters(is_unsettled=True), cursor=None, limit=10)
         return [each.saga_id for each in page.sagas]
 
     def settle(self) -> list[Message]:
@@ -197,7 +197,7 @@ def test_a_saga_is_found_by_the_numbers_of_its_events_and_by_its_id(tracker: Tra
 
     def found(*references: str) -> list[str]:
         with tracker.engine.connect() as connection:
-            page = queries.page(connection, Filters(references=references), cursor=None, limit=10)
+            page = saga_lists.page(connection, Filters(references=references), cursor=None, limit=10)
         return [each.saga_id for each in page.sagas]
 
     assert found("BRZ-17") == [tracker.saga_id]

@@ -37,7 +37,7 @@ from saga_tracker.model.progress import decide
 from saga_tracker.model.saga import DECISIONS_TOPIC
 from saga_tracker.store import dead_letters, plans, sagas, selections
 from saga_tracker.store.cache import SagaCache
-from saga_tracker.store.dead_letters import LetterRow
+from saga_tracker.store.dead_letters import LetterFilters, LetterRow
 from saga_tracker.store.plans import ActKind, Plan
 from saga_tracker.store.sagas import SagaRow
 from saga_tracker.store.selections import Selection
@@ -233,13 +233,14 @@ def test_a_message_of_no_known_step_is_redriven_in_the_service_that_parked_it(
     )  # fmt: skip
     with engine.begin() as tx:
         dead_letters.save(tx, [letter], now=AT)
-        assert [each.saga_state for each in dead_letters.list_open(tx, saga_id=ended, limit=9)] == ["CONFIRMED"]
+        listed = dead_letters.listed(tx, LetterFilters(saga_id=ended), limit=9)
+        assert [each.saga_state for each in listed] == ["CONFIRMED"]
     plan = plan_for(engine, [ended])
     assert items(engine, plan)[ended].runs == "RedriveStep checkout"
     assert apply(engine, plan)
     assert work(engine, operator_acts) == 1
     with engine.begin() as tx:
-        assert dead_letters.list_open(tx, saga_id=ended, limit=9) == []
+        assert dead_letters.listed(tx, LetterFilters(saga_id=ended), limit=9) == []
         assert dead_letters.services_without_step(tx, [ended]) == {}
 
 

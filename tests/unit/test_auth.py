@@ -250,7 +250,7 @@ def test_a_verified_token_is_refused_once_it_has_expired(issuer: Issuer, monkeyp
     verifier.verify(good)
     later_s = time.time() + 120
     monkeypatch.setattr("chassis.http.auth.time.time", lambda: later_s)
-    assert verifier._recall(good) is None
+    assert verifier.recall(good) is None
 
 
 def test_the_last_good_keys_are_used_while_the_issuer_is_down_but_not_for_ever(

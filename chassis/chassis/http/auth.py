@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Protocol, TypeAlias
 
 import jwt
 import structlog
@@ -42,6 +42,7 @@ TOKEN_LENGTH_MAX = 8_192
 """Longer than any token with these claims; the time to verify a token grows with its length."""
 RSA_KEY_BITS_MIN = 2_048
 KEYS_RETRY_AFTER_S = 5
+SUBJECT_LENGTH_MAX = 128
 ROLES_MAX = 32
 VERIFIED_MAX = 10_000
 """Tokens that are kept as verified; beyond this number the cache is cleared, and all are verified again."""
@@ -52,10 +53,27 @@ REQUIRED_CLAIMS = ["exp", "iat", "iss", "aud", "sub"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """The caller that a verified token identifies. A customer's subject is the customer id."""
+    """The caller that a verified token identifies. A customer's subject is the customer id.
+
+    ``issuer`` is the one that a log names beside the subject; None where there is only one, or it needs no name.
+    """
 
     subject: str
     roles: frozenset[str]
+    issuer: str | None = None
+
+    @property
+    def actor(self) -> str:
+        """The caller as logs name it: two issuers may use one subject for two people."""
+        return self.subject if self.issuer is None else f"{self.issuer}|{self.subject}"
+
+
+class Authenticator(Protocol):
+    """What finds out who sent a bearer token."""
+
+    async def authenticate(self, token: str) -> Principal:
+        """Return the caller that the token identifies. Raises InvalidToken or KeysUnavailable."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +96,8 @@ class KeysUnavailable(Exception):
 class Verifier:
     """Verifies tokens of one issuer for one audience, and caches the issuer's keys. Any thread may use it.
 
-    ``fetch`` returns the keys by kid where they are not at ``jwks_url``: an issuer knows its own.
+    ``fetch`` returns the keys by kid where they are not at ``jwks_url``: an issuer knows its own. ``read`` returns the
+    caller that verified claims name. Without it the subject is ``sub`` and the roles are those of ``roles``.
     """
 
     def __init__(
@@ -89,9 +108,11 @@ class Verifier:
         *,
         clock: Callable[[], float] = time.monotonic,
         fetch: Callable[[], Mapping[str, jwt.PyJWK]] | None = None,
+        read: Callable[[Mapping[str, Any]], Principal] | None = None,
     ) -> None:
         self._jwks_url = jwks_url
         self._fetch = fetch or self._request_keys
+        self._read = read or _principal
         self._issuer = issuer
         self._audience = audience
         self._clock = clock
@@ -108,7 +129,7 @@ class Verifier:
 
         Raises InvalidToken, or KeysUnavailable where there are no keys to verify it.
         """
-        known = self._recall(token)
+        known = self.recall(token)
         if known is not None:
             return known
         kid = kid_of(token)
@@ -120,7 +141,7 @@ class Verifier:
 
     def verify(self, token: str) -> Principal:
         """As :meth:`authenticate`, for callers without an event loop; it may block while keys are fetched."""
-        known = self._recall(token)
+        known = self.recall(token)
         if known is not None:
             return known
         kid = kid_of(token)
@@ -128,7 +149,7 @@ class Verifier:
             self._refresh(kid)
         return self._verify(token, kid)
 
-    def _recall(self, token: str) -> Principal | None:
+    def recall(self, token: str) -> Principal | None:
         """Return the caller of a token that was verified before with the present keys, and has not expired."""
         known = self._verified.get(_digest(token))
         if (
@@ -148,7 +169,7 @@ class Verifier:
         if key is None:
             raise InvalidToken("The token names a key that the issuer does not publish.")
         claims = self._claims(token, key)
-        principal = _principal(claims)
+        principal = self._read(claims)
         if len(self._verified) >= VERIFIED_MAX:
             self._verified.clear()
         expires_at_s = float(min(int(claims["exp"]), 2**53)) + LEEWAY_S
@@ -271,12 +292,21 @@ def _digest(token: str) -> bytes:
 
 
 def _principal(claims: Mapping[str, Any]) -> Principal:
-    subject, roles = claims["sub"], claims.get("roles", [])
-    if not isinstance(subject, str) or not subject or len(subject) > 128:
-        raise InvalidToken("The token's subject must be a text of 1 to 128 characters.")
+    return Principal(subject=checked_subject(claims["sub"], "sub"), roles=checked_roles(claims.get("roles", [])))
+
+
+def checked_subject(subject: object, claim: str) -> str:
+    """Return a subject that a token may have. Raises InvalidToken, which names the claim."""
+    if not isinstance(subject, str) or not subject or len(subject) > SUBJECT_LENGTH_MAX:
+        raise InvalidToken(f"The token's subject ({claim}) must be a text of 1 to {SUBJECT_LENGTH_MAX} characters.")
+    return subject
+
+
+def checked_roles(roles: object) -> frozenset[str]:
+    """Return the roles that a token lists. Raises InvalidToken."""
     if not isinstance(roles, list) or len(roles) > ROLES_MAX or not all(isinstance(role, str) for role in roles):
         raise InvalidToken("The token's roles must be a list of texts.")
-    return Principal(subject=subject, roles=frozenset(roles))
+    return frozenset(roles)
 
 
 class _DescribedBearer(HTTPBearer):
@@ -303,7 +333,7 @@ def caller_of(request: Request) -> Principal:
 class RoleGuard(Guard):
     """Admits callers with one of these roles (without roles: any caller with a valid token).
 
-    The application holds its :class:`Verifier` as ``app.state.verifier``. Answers 401 without a valid token, 403
+    The application holds its :class:`Authenticator` as ``app.state.verifier``. Answers 401 without a valid token, 403
     without the role, 503 while no key of the issuer is known.
     """
 
@@ -315,7 +345,7 @@ class RoleGuard(Guard):
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise _unauthorized("Send a bearer token: Authorization: Bearer <JWT>.", error=None)
-        verifier: Verifier = request.app.state.verifier
+        verifier: Authenticator = request.app.state.verifier
         try:
             caller = await verifier.authenticate(token.strip())
         except InvalidToken as error:

@@ -7,8 +7,8 @@ thread, one at a time: the event loop serves the other requests meanwhile.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from typing import Any, Final, TypeAlias, get_origin
 
 from anyio import CapacityLimiter, to_thread
 from fastapi.dependencies.models import Dependant
@@ -107,7 +107,7 @@ class JsonRequest(Request):
 
 
 class JsonRoute(APIRoute):
-    """A route whose headers and query parameters have one value.
+    """A route whose headers and query parameters have one value, but for a parameter that is declared as a list.
 
     It reads its body when its guards have admitted the request. The body is parsed as ``parse`` does.
 
@@ -118,7 +118,7 @@ class JsonRoute(APIRoute):
         """Return FastAPI's handler, after the guards and with a JsonRequest."""
         handle = super().get_route_handler()
         guards = tuple(guards_of(self.dependant))
-        names = frozenset(_query_names(self.dependant))
+        names = dict(_query_names(self.dependant))
         adapter = self._adapter()
 
         async def strictly(request: Request) -> Response:
@@ -142,20 +142,24 @@ def _check_single(request: Request) -> None:
             raise AmbiguousHeader(name)
 
 
-def _query_names(dependant: Dependant) -> Iterator[str]:
-    """Yield the names of an endpoint's query parameters, none of which is a list."""
-    yield from (parameter.alias for parameter in dependant.query_params)
+def _query_names(dependant: Dependant) -> Iterator[tuple[str, bool]]:
+    """Yield the names of an endpoint's query parameters, each with whether it is a list."""
+    for parameter in dependant.query_params:
+        yield parameter.alias, get_origin(parameter.field_info.annotation) is list
     for each in dependant.dependencies:
         yield from _query_names(each)
 
 
-def _check_query(request: Request, names: Collection[str]) -> None:
-    """Refuse a parameter that is not the endpoint's, or is given twice: a filter would be missing, or another's."""
+def _check_query(request: Request, names: Mapping[str, bool]) -> None:
+    """Refuse a parameter that is not the endpoint's, or is given twice and is no list.
+
+    A filter would be missing, or another's.
+    """
     given = Counter(name for name, _ in request.query_params.multi_items())
     flaws = [
         {"type": "unknown_parameter" if name not in names else "repeated_parameter", "loc": ("query", name)}
         for name, count in given.items()
-        if name not in names or count > 1
+        if name not in names or (count > 1 and not names[name])
     ]
     if flaws:
         raise RequestValidationError(flaws[:SHOWN_MAX])

@@ -70,7 +70,7 @@ def routes(engine: Engine, *, clock: Callable[[], datetime]) -> APIRouter:
         """Close evidence that needs no decision. What has been matched or closed meanwhile stays as it is."""
         with engine.begin() as tx:
             found = unmatched_evidence.close(
-                tx, closing.evidence_ids, by=operator.subject, reason=closing.reason, now=clock()
+                tx, closing.evidence_ids, by=operator.actor, reason=closing.reason, now=clock()
             )
         return Closed(closed=found)
 

@@ -20,6 +20,7 @@ from sqlalchemy import Engine, text
 
 from chassis.http import health, problem
 from chassis.http.auth import Verifier
+from chassis.http.issuers import Issuers, general_verifier
 from chassis.http.server import Server, serve, server_of
 from chassis.postgres import database
 from chassis.postgres.bounds import SERVING, Bounds
@@ -67,7 +68,7 @@ class Dependencies:
     settings: Settings
     engine: Engine
     codec: Codec
-    verifier: Verifier
+    verifier: Verifier | Issuers
     traces: Traces | None = None
 
     def observer(self, handlers: Handlers | None = None) -> Observer:
@@ -154,7 +155,7 @@ def open_dependencies(settings: Settings, bounds: Bounds = SERVING) -> Dependenc
         settings=settings,
         engine=engine,
         codec=Codec(RemoteRegistry(settings.registry_url)),
-        verifier=Verifier(settings.jwks_url, settings.issuer, settings.audience),
+        verifier=general_verifier(settings),
         traces=traces_of(settings),
     )
 

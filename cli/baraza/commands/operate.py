@@ -60,7 +60,6 @@ Rate = Annotated[
     ),
 ]
 Compensate = Annotated[bool, typer.Option("--compensate", help="With --plan: compensate the sagas instead.")]
-OnlySaga = Annotated[str | None, typer.Argument(metavar="ID", help="Only about this saga.", show_default=False)]
 End = Annotated[str, typer.Option("--as", metavar="END", help="compensated or confirmed.", show_default=False)]
 Operator = Annotated[
     str, typer.Option("--by", metavar="NAME", help="Who acts; the development issuer believes every name.")
@@ -119,18 +118,18 @@ def _applied(tracker: Api, plan_id: str, reason: str, rate: int | None) -> dict[
     """Apply a plan and follow it to its end; the tracker continues when we are interrupted."""
     body: dict[str, Any] = {"reason": reason} | ({} if rate is None else {"rate_per_s": rate})
     plan: dict[str, Any] = tracker.call("POST", f"/v1/plans/{plan_id}/apply", body=body)
-    left = _counts(plan).get("PLANNED", 0)
+    left = counts_of(plan).get("PLANNED", 0)
     with progress("redrive: sagas", total=left) as advance:
         while plan["state"] == "APPLYING":
             time.sleep(POLL_S)
             plan = tracker.get(f"/v1/plans/{plan_id}")
-            now_left = _counts(plan).get("PLANNED", 0)
+            now_left = counts_of(plan).get("PLANNED", 0)
             advance(left - now_left)
             left = now_left
     return plan
 
 
-def _counts(plan: dict[str, Any]) -> dict[str, int]:
+def counts_of(plan: dict[str, Any]) -> dict[str, int]:
     """Return the number of a plan's sagas by state. Raises NotUnderstood."""
     from baraza.system.client import NotUnderstood
 
@@ -155,13 +154,13 @@ def _items(tracker: Api, plan_id: str, state: str | None = None, limit: int | No
 def _show_plan(tracker: Api, plan: dict[str, Any]) -> None:
     rows = [
         (item["saga_id"], item["step"], item["state"], item["runs"], item["detail"])
-        for state in _counts(plan)
+        for state in counts_of(plan)
         for item in _items(tracker, plan["plan_id"], state, SHOWN_ITEMS)
     ]
     put_table(("saga", "step", "state", "runs", "detail"), rows)
-    counts = ", ".join(f"{count} {state}" for state, count in sorted(_counts(plan).items()))
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(counts_of(plan).items()))
     notify(f"Plan {plan['plan_id']} to {plan['act'].lower()} is {plan['state']}: {counts}.")
-    if sum(_counts(plan).values()) > len(rows):
+    if sum(counts_of(plan).values()) > len(rows):
         notify(f"Up to {SHOWN_ITEMS} sagas in each state are shown; --json has all of them.")
     if plan["state"] == "PLANNED":
         notify(f'Run it with: ./baraza redrive --apply {plan["plan_id"]} --reason "…"')
@@ -176,7 +175,7 @@ def review(home: Home = None, as_json: Json = False) -> None:
         put_json(groups)
         return
     rows = [
-        (each["group"], each["count"], _age(each["oldest_at"]), each["phase"], each["step"], each["reason"])
+        (each["group"], each["count"], age(each["oldest_at"]), each["phase"], each["step"], each["reason"])
         for each in groups
     ]
     put_table(("group", "sagas", "oldest", "phase", "step", "reason"), rows, right=("sagas", "oldest"))
@@ -243,40 +242,6 @@ def settle(saga: Saga, reason: Reason, home: Home = None, as_json: Json = False)
     _act("settle", saga, reason, home, as_json=as_json)
 
 
-@sagas_app.command("acts")
-def acts(saga: OnlySaga = None, home: Home = None, as_json: Json = False) -> None:
-    """Show what operators did, the latest first: who, when, what and why."""
-    with running.find(home).api(TRACKER_API) as tracker:
-        params: dict[str, str | int] = {} if saga is None else {"saga_id": saga_of(tracker, saga)}
-        found = tracker.get("/v1/acts", params)["acts"]
-    if as_json:
-        put_json(found)
-        return
-    rows = [
-        (each["at"], each["actor"], each["act"], each["saga_id"] or each["plan_id"], each["reason"], each["detail"])
-        for each in found
-    ]
-    put_table(("at", "operator", "act", "saga or plan", "reason", "detail"), rows)
-
-
-@letters_app.command("list")
-def list_letters(home: Home = None, as_json: Json = False) -> None:
-    """List open dead letters, the oldest first."""
-    with running.find(home).api(TRACKER_API) as tracker:
-        found = tracker.get("/v1/dead-letters")["letters"]
-    if as_json:
-        put_json(found)
-        return
-    rows = [
-        (
-            each["letter_id"], each["saga_id"], each["saga_state"] or "unknown", each["topic"], each["type"],
-            _age(each["recorded_at"]), each["reason"],
-        )
-        for each in found
-    ]  # fmt: skip
-    put_table(("letter", "saga", "saga state", "topic", "message", "age", "reason"), rows, right=("age",))
-
-
 @letters_app.command("close")
 def close_letters(letters: LetterIds, reason: Reason, home: Home = None, as_json: Json = False) -> None:
     """Close dead letters that need no further action."""
@@ -306,7 +271,7 @@ def _revision(tracker: Api, saga_id: str) -> str:
     return f'"{tracker.get(f"/v1/sagas/{saga_id}")["saga"]["revision"]}"'
 
 
-def _age(since: str) -> str:
+def age(since: str) -> str:
     """Return how long ago that was, in its largest unit."""
     seconds = (datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds()
     for unit_s, name in ((DAY_S, "d"), (HOUR_S, "h"), (MINUTE_S, "min")):

@@ -38,6 +38,7 @@ The saga {saga} has one step in {service}, and is complete. The generated files 
   5. Add steps, and say what must be true: docs/sagas.md
 """
 """What the skeleton's writer does next."""
+CAUSES = ("REJECTED", "CANCELLED", "EXHAUSTED", "TIMED_OUT")
 STATES = ("PENDING", "CONFIRMED", "CANCELLED_COMPENSATED", "NEEDS_REVIEW", "IN_DOUBT", "INCIDENT")
 PAGE_SAGAS = 100
 RECONCILIATION = "reconciliation"
@@ -49,8 +50,17 @@ FOLLOWED_WIDTH = 28
 """About the length of the longest message name: the entries of a followed timeline are not known yet."""
 
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Show new entries until the order has ended.")]
-State = Annotated[
-    str | None, typer.Option("--state", metavar="STATE", help=f"One of {', '.join(STATES)}.", show_default=False)
+States = Annotated[
+    list[str] | None,
+    typer.Option("--state", metavar="STATE", help=f"One of {', '.join(STATES)}; repeatable.", show_default=False),
+]
+Causes = Annotated[
+    list[str] | None,
+    typer.Option("--cause", metavar="CAUSE", help=f"One of {', '.join(CAUSES)}; repeatable.", show_default=False),
+]
+Group = Annotated[str | None, typer.Option("--group", metavar="GROUP", help="Of `sagas review`.", show_default=False)]
+Prefix = Annotated[
+    str | None, typer.Option("--id-prefix", metavar="TEXT", help="How its id begins.", show_default=False)
 ]
 SUBJECT_HELP = "Whom the saga is about: an order's customer."
 Awaiting = Annotated[
@@ -59,11 +69,17 @@ Awaiting = Annotated[
 Contradicted = Annotated[
     bool, typer.Option("--contradicted", help="Only those with a contradiction that a person has to settle.")
 ]
-Type = Annotated[str | None, typer.Option("--type", metavar="NAME", help="A saga's name.", show_default=False)]
+Types = Annotated[
+    list[str] | None,
+    typer.Option("--type", metavar="NAME", help="A saga's name; repeatable.", show_default=False),
+]
 Subject = Annotated[
     str | None, typer.Option("--subject", "--customer", metavar="ID", help=SUBJECT_HELP, show_default=False)
 ]
-Step = Annotated[str | None, typer.Option("--step", metavar="STEP", help="The present step.", show_default=False)]
+Steps = Annotated[
+    list[str] | None,
+    typer.Option("--step", metavar="STEP", help="The present step; repeatable.", show_default=False),
+]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=COUNT_MAX, metavar="NUMBER", help="How many to show.")]
 Reason = Annotated[str, typer.Option("--reason", help="The reason; it is kept on the timeline.", show_default=False)]
 Referred = Annotated[
@@ -130,10 +146,13 @@ def _divergences(stack: Running, reference: str, sagas: list[dict[str, Any]]) ->
 
 @app.command("list")
 def list_sagas(
-    state: State = None,
+    state: States = None,
+    cause: Causes = None,
     subject: Subject = None,
-    step: Step = None,
-    type_: Type = None,
+    step: Steps = None,
+    type_: Types = None,
+    group: Group = None,
+    prefix: Prefix = None,
     awaiting: Awaiting = False,
     contradicted: Contradicted = False,
     limit: Limit = 50,
@@ -141,12 +160,10 @@ def list_sagas(
     as_json: Json = False,
 ) -> None:
     """List sagas, the newest first."""
-    if state is not None and state.upper() not in STATES:
-        raise UsageRefusal(f"--state {state!r}; choose one of {', '.join(STATES)}.")
-    filters = {"state": state.upper() if state else None, "subject": subject, "step": step, "type": type_}
-    filters["awaiting"] = "true" if awaiting else None
-    filters["contradicted"] = "true" if contradicted else None
-    params: dict[str, str | int] = {name: value for name, value in filters.items() if value is not None}
+    params = filters_of(
+        state=state, cause=cause, step=step, type_=type_, group=group, subject=subject, prefix=prefix,
+        awaiting=awaiting, contradicted=contradicted,
+    )  # fmt: skip
     with running.find(home).api(TRACKER_API) as tracker:
         found = list(_pages(tracker, params, limit))
     if as_json:
@@ -157,6 +174,36 @@ def list_sagas(
         for saga in found
     ]
     put_table(("saga", "state", "step", "subject", "started", "reason"), rows)
+
+
+def filters_of(
+    *,
+    state: list[str] | None,
+    cause: list[str] | None,
+    step: list[str] | None,
+    type_: list[str] | None,
+    group: str | None,
+    subject: str | None,
+    prefix: str | None,
+    awaiting: bool,
+    contradicted: bool,
+) -> dict[str, Any]:
+    """Return these options as the tracker's parameters. Raises UsageRefusal for a state or a cause that is none."""
+    for option, values, known in (("--state", state, STATES), ("--cause", cause, CAUSES)):
+        if unknown := [each for each in values or () if each.upper() not in known]:
+            raise UsageRefusal(f"{option} {unknown[0]!r}; choose one of {', '.join(known)}.")
+    filters = {
+        "state": [each.upper() for each in state or ()],
+        "cause": [each.upper() for each in cause or ()],
+        "step": step,
+        "type": type_,
+        "group": group,
+        "subject": subject,
+        "id_prefix": prefix,
+        "awaiting": "true" if awaiting else None,
+        "contradicted": "true" if contradicted else None,
+    }
+    return {name: value for name, value in filters.items() if value}
 
 
 @app.command("cancel")
@@ -201,7 +248,7 @@ def new(name: NewName, service: Service = None) -> None:
     notify(NEXT.format(saga=name, service=names.service, package=names.package, requested=names.messages["requested"]))
 
 
-def _pages(tracker: Api, params: dict[str, str | int], limit: int) -> Iterator[dict[str, Any]]:
+def _pages(tracker: Api, params: dict[str, Any], limit: int) -> Iterator[dict[str, Any]]:
     from baraza.system.client import objects
 
     left = limit

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import httpx
 
@@ -25,7 +25,9 @@ TOKEN_MARGIN_S = 60
 """A token is renewed this long before it expires, so that none expires during a request."""
 CONNECTIONS_MAX = 64
 STREAM = "text/event-stream"
-STAFF_ROLES = ("storefront", "operator", "support", "catalogue", "finance", "bookkeeper")
+Params: TypeAlias = Mapping[str, str | int | Sequence[str]]
+"""The query of a request; a name with several values is repeated."""
+STAFF_ROLES = ("storefront", "operator", "support", "catalogue", "finance", "bookkeeper", "approver")
 
 Json = Any
 
@@ -101,7 +103,7 @@ class Api:
     ) -> None:
         self._http.close()
 
-    def get(self, path: str, params: Mapping[str, str | int] | None = None) -> Json:
+    def get(self, path: str, params: Params | None = None) -> Json:
         """Return the response's JSON. Raises Refused or Unreachable."""
         return self.call("GET", path, params=params)
 
@@ -111,7 +113,7 @@ class Api:
         path: str,
         *,
         body: Json = None,
-        params: Mapping[str, str | int] | None = None,
+        params: Params | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Json:
         """Make one call and return the response's JSON (an empty object for none). Raises Refused or Unreachable."""
@@ -123,7 +125,7 @@ class Api:
         path: str,
         *,
         body: Json = None,
-        params: Mapping[str, str | int] | None = None,
+        params: Params | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
         """Make one call and return the response, whatever its status.

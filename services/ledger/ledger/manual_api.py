@@ -284,13 +284,13 @@ def _approved(row: Any) -> ManualPostingApproved:
 
 
 def _person(caller: Principal) -> str:
-    """Return the subject of a caller. Raises Problem where it could be taken for another one."""
+    """Return the caller as it is stored. Raises Problem where the subject could be taken for another one."""
     try:
         is_normal = identifier(caller.subject, length_max=len(caller.subject)) == caller.subject
     except ValueError:
         is_normal = False
     if is_normal:
-        return caller.subject
+        return caller.actor
     raise Problem(
         status=403,
         title="The token's subject looks like another one",

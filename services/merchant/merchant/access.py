@@ -17,7 +17,7 @@ from fastapi import Depends
 from sqlalchemy import Engine
 
 from chassis.http.auth import InvalidToken, Principal, Verifier
-from chassis.http.issuers import TwoIssuers
+from chassis.http.issuers import Issuers, TwoIssuers
 from chassis.http.problem import Problem
 from chassis.http.rate_limits import admitted
 from merchant import keys, merchant_tables
@@ -40,7 +40,7 @@ class KeysAndTokens:
     """Verifies what a caller sends as bearer: an API key of ours, or a token."""
 
     def __init__(
-        self, engine: Engine, tokens: Verifier | TwoIssuers, *, clock: Callable[[], float] = time.monotonic
+        self, engine: Engine, tokens: Verifier | Issuers | TwoIssuers, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._engine = engine
         self._tokens = tokens

@@ -46,7 +46,8 @@ def routes(engine: Engine) -> APIRouter:
 
     @router.get("/v1/payments/{saga_id}", responses={s: PROBLEM_RESPONSES[s] for s in (401, 403, 404, 422, 500, 503)})
     def get_payment(
-        saga_id: Annotated[SagaId, Path()], _caller: Annotated[Principal, Depends(require("support", "operator"))]
+        saga_id: Annotated[SagaId, Path()],
+        _caller: Annotated[Principal, Depends(require("support", "operator", "finance"))],
     ) -> PaymentAnswer:
         """Return one order's payment."""
         with engine.connect() as connection:

@@ -239,7 +239,7 @@ def _add_requests(router: APIRouter, engine: Engine, clock: Clock) -> None:
         """Request a run now, besides those that are made by themselves. It is done within seconds to a minute."""
         values = {
             "request_id": new_id(), "account": body.account, "day": body.day, "as_of": body.as_of,
-            "requested_by": caller.subject, "now": clock(),
+            "requested_by": caller.actor, "now": clock(),
         }  # fmt: skip
         with engine.begin() as tx:
             tx.execute(runs.REQUEST, values)
@@ -325,7 +325,7 @@ def _add_closing(router: APIRouter, engine: Engine, clock: Clock) -> None:
     def close(divergence_id: Annotated[SagaId, Path()], body: Closure, caller: Finance) -> DivergenceAnswer:
         """Close an open divergence with a reason. A later run opens it again only where it has changed."""
         with engine.begin() as tx:
-            closed = divergences.explain(divergence_id, tx, by=caller.subject, reason=body.reason, now=clock())
+            closed = divergences.explain(divergence_id, tx, by=caller.actor, reason=body.reason, now=clock())
             if closed is None:
                 state = _found(divergence_id, tx).state
                 raise Problem(

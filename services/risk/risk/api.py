@@ -185,7 +185,7 @@ def _add_block_routes(router: APIRouter, engine: Engine) -> None:
     def post_block(body: BlockEntry, caller: Operator, response: Response) -> BlockAnswer:
         """Block a payer, a merchant, or a type of payment method. One that is blocked already stays as it is (200)."""
         with engine.begin() as tx:
-            found, is_new = lists.add(tx, kind=body.kind, value=body.value, reason=body.reason, added_by=caller.subject)
+            found, is_new = lists.add(tx, kind=body.kind, value=body.value, reason=body.reason, added_by=caller.actor)
         response.status_code = 201 if is_new else 200
         return _block(found)
 
@@ -193,7 +193,7 @@ def _add_block_routes(router: APIRouter, engine: Engine) -> None:
     def post_removal(body: BlockEntry, caller: Operator) -> BlockAnswer:
         """Remove an entry. It stays in the history, with who removed it and why."""
         with engine.begin() as tx:
-            found = lists.remove(tx, kind=body.kind, value=body.value, reason=body.reason, removed_by=caller.subject)
+            found = lists.remove(tx, kind=body.kind, value=body.value, reason=body.reason, removed_by=caller.actor)
         if found is None:
             raise Problem(status=404, detail=f"This {body.kind.replace('_', ' ')} is on no block list.")
         return _block(found)
@@ -211,7 +211,7 @@ def _add_rule_routes(router: APIRouter, engine: Engine, rules: RuleSets) -> None
         """Read the file of the rules again, for every process. A file that is not valid changes nothing (422)."""
         try:
             with engine.begin() as tx:
-                rules.reload(tx, reason=body.reason, stored_by=caller.subject)
+                rules.reload(tx, reason=body.reason, stored_by=caller.actor)
                 return _rules(tx, rules)
         except InvalidRules as error:
             raise invalid([FieldError(pointer=field, detail=what) for field, what in error.errors]) from error

@@ -18,19 +18,21 @@ from chassis.telemetry import logs, metrics
 from chassis.wire.kafka import KafkaLogin
 from saga_tracker import saga_metrics
 from saga_tracker.definitions import DEFINITIONS
-from saga_tracker.http import operator_api
-from saga_tracker.http.api import Streams, router
 from saga_tracker.http.cancellations import Cancellations
+from saga_tracker.http.live import Streams
+from saga_tracker.http.now_api import Answers
+from saga_tracker.http.routers import ROUTERS
 from saga_tracker.store import queries
 
 
 def application(dependencies: Dependencies) -> FastAPI:
     """Return the API with these dependencies. Nothing connects before the first request."""
     instance = f"{dependencies.settings.service}-api-{socket.gethostname()}-{os.getpid()}"
-    app = api("saga-tracker", dependencies, router, operator_api.router)
+    app = api("saga-tracker", dependencies, *ROUTERS)
     metrics.watch_database(dependencies.engine, *saga_metrics.MEASURES)
     saga_metrics.initialise(DEFINITIONS.values())
-    app.state.streams = Streams()
+    app.state.streams, app.state.answers = Streams(), Answers()
+    app.state.approval_above = dependencies.settings.approval_above
     app.state.reference_key = dependencies.settings.reference_key
     producer = publisher.producer(KafkaLogin.of(dependencies.settings), client_id=instance)
     app.state.cancellations = Cancellations(producer, dependencies.codec)

@@ -104,7 +104,8 @@ def routes(engine: Engine) -> APIRouter:
 
     @router.get("/v1/shipments/{saga_id}", responses={s: PROBLEM_RESPONSES[s] for s in (401, 403, 404, 422, 500, 503)})
     def get_shipment(
-        saga_id: Annotated[SagaId, Path()], _caller: Annotated[Principal, Depends(require("support", "operator"))]
+        saga_id: Annotated[SagaId, Path()],
+        _caller: Annotated[Principal, Depends(require("support", "operator", "finance"))],
     ) -> ShipmentAnswer:
         """Return one order's shipment."""
         with engine.connect() as connection:
@@ -124,7 +125,8 @@ def collection_routes(engine: Engine) -> APIRouter:
         "/v1/collections/{saga_id}", responses={s: PROBLEM_RESPONSES[s] for s in (401, 403, 404, 422, 500, 503)}
     )
     def get_collection(
-        saga_id: Annotated[SagaId, Path()], _caller: Annotated[Principal, Depends(require("support", "operator"))]
+        saga_id: Annotated[SagaId, Path()],
+        _caller: Annotated[Principal, Depends(require("support", "operator", "finance"))],
     ) -> CollectionAnswer:
         """Return what became of one return's parcel."""
         with engine.connect() as tx:
@@ -141,7 +143,7 @@ def collection_routes(engine: Engine) -> APIRouter:
     ) -> CollectionAnswer:
         """Record what was done about the pieces that the parcel had besides. The return itself stays as it is."""
         values = {
-            "saga_id": saga_id, "step": STEP, "now": utc_now(), "by": caller.subject, "reason": settlement.reason,
+            "saga_id": saga_id, "step": STEP, "now": utc_now(), "by": caller.actor, "reason": settlement.reason,
         }  # fmt: skip
         with engine.begin() as tx:
             is_settled = tx.execute(SETTLE_SURPLUS, values).rowcount == 1

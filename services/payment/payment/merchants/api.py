@@ -17,7 +17,7 @@ from payment.gateways.notices import NUMBER, payment_id_in
 from payment.merchants.notices_table import NoticeFate, close
 
 LISTED_MAX = 500
-Staff = Annotated[Principal, Depends(require("support", "operator"))]
+Staff = Annotated[Principal, Depends(require("support", "operator", "finance"))]
 Operator = Annotated[Principal, Depends(require("operator"))]
 PaymentId = Annotated[str, Path(pattern=f"^{NUMBER.pattern}$")]
 NoticeId = Annotated[str, Path(pattern=r"^[0-9A-Za-z_:-]{1,128}$")]
@@ -170,6 +170,6 @@ def _add_closing(router: APIRouter, engine: Engine) -> None:
     def close_gateway_notice(notice_id: NoticeId, closing: NoticeClosing, operator: Operator) -> None:
         """Record what was done about a strange report. It books nothing: put the money right first."""
         with engine.begin() as tx:
-            is_closed = close(tx, notice_id, by=operator.subject, reason=closing.reason)
+            is_closed = close(tx, notice_id, by=operator.actor, reason=closing.reason)
         if not is_closed:
             raise Problem(status=409, detail=f"No report {notice_id} is strange; read the list of those that are.")

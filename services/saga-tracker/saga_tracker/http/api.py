@@ -1,46 +1,31 @@
-"""The HTTP API for everybody on the staff: sagas, timelines and their freshness. A cancellation is only a command."""
+"""The HTTP API of one saga: its row, its timeline and their freshness. A cancellation is only a command.
+
+``http.list_api`` has the lists, ``http.live_api`` the live timelines, ``http.now_api`` the counts.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import re
-import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import partial
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
-from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from sqlalchemy import Connection, Engine
 
 from chassis.http.auth import Principal, require
-from chassis.http.fields import CANONICAL, Time
+from chassis.http.fields import CANONICAL
 from chassis.http.json_body import JsonRoute
-from chassis.http.problem import PROBLEM_RESPONSES, FieldError, Problem, invalid
-from chassis.values.ids import canonical
+from chassis.http.problem import PROBLEM_RESPONSES, Problem
 from chassis.values.remark import LENGTH_MAX, remark
 from saga_tracker.definitions import DEFINITIONS, UnknownSaga, newest
 from saga_tracker.http.cancellations import Cancellations, NotPublished
-from saga_tracker.model.decision import SagaState
 from saga_tracker.model.diagram import mermaid
 from saga_tracker.model.operating import outcomes
-from saga_tracker.model.references import stored_forms
 from saga_tracker.store import queries
-from saga_tracker.store.queries import PAGE_SIZE_MAX, TERMINAL, Filters, SagaView, Summary, TimelineEntry
+from saga_tracker.store.queries import TERMINAL, SagaView, Summary, TimelineEntry
 
-POLL_EVERY_S = 0.3
-"""How often a live timeline queries new entries: a person sees no delay, and the load on the database is small."""
-FRESHNESS_EVERY_S = 5.0
-STREAM_FOR_MAX_S = 900.0
-"""A stream ends after this time. Its reader reconnects with Last-Event-ID and misses nothing."""
-STREAMS_MAX = 100
-THREADS_MAX = 8
-"""Fewer than the database's connections, so that live timelines cannot starve the other requests."""
-AGE_MAX_S = 315_360_000
 TEXT = r"^[^\x00-\x1f\x7f]+$"
 """One line of text without control characters, which PostgreSQL, logs and terminals can hold."""
 REASON = r"^[^\x00-\x1f\x7f]*[^\x00-\x1f\x7f\s][^\x00-\x1f\x7f]*$"
@@ -53,6 +38,7 @@ SagaId = Annotated[
     CANONICAL,
     Path(pattern=r"^[0-9A-Za-z_-]{1,64}$", description="The saga's id; of an order, the order's."),
 ]
+Reader = Annotated[Principal, Depends(require("support", "operator", "finance", "approver"))]
 Staff = Annotated[Principal, Depends(require("support", "operator"))]
 
 Responses = dict[int | str, dict[str, Any]]
@@ -75,15 +61,6 @@ class Freshness:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SagaList:
-    """A page of sagas, the newest first; request the next one with ``cursor=next_cursor``."""
-
-    sagas: list[Summary]
-    next_cursor: str | None
-    freshness: Freshness
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """One step of a saga: ``outcome`` is waiting, awaited, ran, rejected, compensated or not_run."""
 
@@ -91,6 +68,14 @@ class Step:
     service: str
     kind: str
     outcome: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SagaNow:
+    """A saga and the outcome of each of its steps, as a live timeline sends them."""
+
+    saga: Summary
+    steps: list[Step]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,58 +138,7 @@ class Definition:
     mermaid: str
 
 
-@router.get("/sagas", responses=responses())
-def list_sagas(
-    request: Request,
-    _staff: Staff,
-    state: SagaState | None = None,
-    subject: Annotated[str | None, Query(max_length=128, pattern=TEXT)] = None,
-    customer: Annotated[str | None, Query(max_length=128, pattern=TEXT, description="As subject.")] = None,
-    step: Annotated[str | None, Query(max_length=64, pattern=r"^[a-z0-9_]+$")] = None,
-    type: Annotated[str | None, Query(max_length=64, pattern=r"^[a-z0-9_]+$")] = None,  # noqa: A002 - the API's word
-    started_after: Time | None = None,
-    started_before: Time | None = None,
-    reference: Annotated[str | None, Query(min_length=1, max_length=128, pattern=TEXT)] = None,
-    awaiting: bool = False,
-    contradicted: bool = False,
-    older_than_s: Annotated[int | None, Query(ge=0, le=AGE_MAX_S)] = None,
-    cursor: Annotated[str | None, Query(max_length=256, pattern=r"^[0-9A-Za-z_-]+$")] = None,
-    limit: Annotated[int, Query(ge=1, le=PAGE_SIZE_MAX)] = 50,
-) -> SagaList:
-    """Return sagas, the newest first, by state, subject, current step, type, start and age.
-
-    ``reference``: a number that a person has in hand, of a payment or a shipment, or the saga's id. ``awaiting``: only
-    those that wait for the outcome of a step that comes later, stopped or not. ``contradicted``: only those with a
-    contradiction that a person has to settle, ended or not.
-    """
-    now = datetime.now(UTC)
-    before = [started_before] if started_before is not None else []
-    before += [now - timedelta(seconds=older_than_s)] if older_than_s is not None else []
-    filters = Filters(
-        state=state,
-        subject=customer if subject is None else subject,
-        step=step,
-        type=type,
-        started_after=started_after,
-        started_before=min(before, default=None),
-        references=() if reference is None else _references(request, reference),
-        is_awaiting=awaiting,
-        is_unsettled=contradicted,
-    )
-    return _page(request, filters, cursor, limit, now)
-
-
-def _page(request: Request, filters: Filters, cursor: str | None, limit: int, now: datetime) -> SagaList:
-    with reading(engine_of(request)) as tx:
-        freshness = _freshness(queries.recorded_until(tx), now)
-        try:
-            page = queries.page(tx, filters, cursor=cursor, limit=limit)
-        except queries.InvalidCursor as error:
-            raise invalid([FieldError(pointer="query:cursor", detail=str(error))]) from error
-    return SagaList(sagas=page.sagas, next_cursor=page.next_cursor, freshness=freshness)
-
-
-def stored_saga(request: Request, saga_id: SagaId, _staff: Staff) -> SagaView:
+def stored_saga(request: Request, saga_id: SagaId, _reader: Reader) -> SagaView:
     """Return the saga that the path names, or answer 404."""
     with reading(engine_of(request)) as tx:
         found = queries.saga(tx, saga_id)
@@ -250,7 +184,7 @@ def get_saga(request: Request, response: Response, saga: StoredSaga) -> SagaDeta
     response.headers["ETag"] = etag(saga.summary.revision)
     with reading(engine_of(request)) as tx:
         until = queries.recorded_until(tx, saga.partition)
-    return SagaDetail(saga=saga.summary, steps=_steps(saga), freshness=_freshness(until, datetime.now(UTC)))
+    return SagaDetail(saga=saga.summary, steps=steps_of(saga), freshness=freshness_of(until, datetime.now(UTC)))
 
 
 @router.get("/sagas/{saga_id}/timeline", responses=responses(404))
@@ -259,60 +193,7 @@ def get_timeline(request: Request, saga: StoredSaga, after: Annotated[int, Query
     with reading(engine_of(request)) as tx:
         until = queries.recorded_until(tx, saga.partition)
         entries = queries.entries(tx, saga.summary.saga_id, after=after)
-    return Timeline(saga=saga.summary, entries=entries, freshness=_freshness(until, datetime.now(UTC)))
-
-
-class Streams:
-    """The live timelines of this process: a limited number at once, on threads of their own."""
-
-    def __init__(self) -> None:
-        self.threads = CapacityLimiter(THREADS_MAX)
-        self.open_count = 0
-
-
-async def stream_slot(request: Request, _saga: StoredSaga) -> AsyncIterator[Streams]:
-    """Hold a slot for a live timeline while it is open, or answer 503 where all are in use."""
-    streams: Streams = request.app.state.streams
-    if streams.open_count >= STREAMS_MAX:
-        raise Problem(
-            status=503,
-            detail=f"All {STREAMS_MAX} live timelines are in use; read this one without streaming, or try again later.",
-            headers={"Retry-After": "10"},
-        )
-    streams.open_count += 1
-    try:
-        yield streams
-    finally:
-        streams.open_count -= 1
-
-
-@router.get("/sagas/{saga_id}/timeline/stream", response_class=EventSourceResponse, responses=responses(404))
-async def stream_timeline(
-    request: Request,
-    saga: StoredSaga,
-    streams: Annotated[Streams, Depends(stream_slot)],
-    last_event_id: Annotated[int, Header(ge=0, le=SEQ_MAX)] = 0,
-) -> AsyncIterator[ServerSentEvent]:
-    """Stream a timeline: the existing entries, then each new one, until the saga ends.
-
-    Events are ``entry`` (its id is the entry's ``seq``; send it as Last-Event-ID to continue after it),
-    ``freshness`` every few seconds, and ``end`` with the state when the saga has ended.
-    """
-    seen = last_event_id
-    end_at, freshness_at = time.monotonic() + STREAM_FOR_MAX_S, 0.0
-    while time.monotonic() < end_at:
-        query = partial(_new_entries, engine_of(request), saga, seen)
-        state, entries, until = await to_thread.run_sync(query, limiter=streams.threads)
-        for entry in entries:
-            yield ServerSentEvent(id=str(entry.seq), event="entry", data=entry)
-            seen = entry.seq
-        if state in TERMINAL:
-            yield ServerSentEvent(event="end", data={"state": state})
-            return
-        if time.monotonic() >= freshness_at:
-            yield ServerSentEvent(event="freshness", data=_freshness(until, datetime.now(UTC)))
-            freshness_at = time.monotonic() + FRESHNESS_EVERY_S
-        await asyncio.sleep(POLL_EVERY_S)
+    return Timeline(saga=saga.summary, entries=entries, freshness=freshness_of(until, datetime.now(UTC)))
 
 
 @router.post(
@@ -343,7 +224,7 @@ def cancel_saga(
         )
     cancellations: Cancellations = request.app.state.cancellations
     try:
-        command_id = cancellations.send(saga, actor=staff.subject, reason=body.reason, now=datetime.now(UTC))
+        command_id = cancellations.send(saga, actor=staff.actor, reason=body.reason, now=datetime.now(UTC))
     except NotPublished as error:
         raise Problem(
             status=503,
@@ -354,7 +235,7 @@ def cancel_saga(
 
 
 @router.get("/definitions/{name}", responses=responses(404))
-def get_definition(_staff: Staff, name: Annotated[str, Path(pattern=r"^[a-z0-9_]{1,64}$")]) -> Definition:
+def get_definition(_reader: Reader, name: Annotated[str, Path(pattern=r"^[a-z0-9_]{1,64}$")]) -> Definition:
     """Return the newest version of a saga's definition."""
     try:
         definition = newest(name)
@@ -378,7 +259,13 @@ def get_definition(_staff: Staff, name: Annotated[str, Path(pattern=r"^[a-z0-9_]
     return Definition(name=definition.name, version=definition.version, steps=steps, mermaid=mermaid(definition))
 
 
-def _steps(saga: SagaView) -> list[Step]:
+def state_of(saga: SagaView) -> SagaNow:
+    """Return a saga's row and the outcome of each of its steps."""
+    return SagaNow(saga=saga.summary, steps=steps_of(saga))
+
+
+def steps_of(saga: SagaView) -> list[Step]:
+    """Return the outcome of each step; none where this release lacks the definition."""
     definition = DEFINITIONS.get((saga.summary.type, saga.summary.version))
     if definition is None:
         return []  # Without the definition of another release only the stored columns can be shown.
@@ -387,18 +274,6 @@ def _steps(saga: SagaView) -> list[Step]:
         Step(name=step.name, service=step.service, kind=step.kind, outcome=found[step.name])
         for step in definition.steps
     ]
-
-
-def _new_entries(engine: Engine, saga: SagaView, after: int) -> tuple[str, list[TimelineEntry], datetime | None]:
-    """Query the state first, so that after the end of a saga its entries are queried once more."""
-    with reading(engine) as tx:
-        state = queries.state(tx, saga.summary.saga_id) or saga.summary.state
-        entries = queries.entries(tx, saga.summary.saga_id, after=after)
-        return state, entries, queries.recorded_until(tx, saga.partition)
-
-
-def _references(request: Request, reference: str) -> frozenset[str]:
-    return stored_forms(canonical(reference.strip()), request.app.state.reference_key) | {reference.strip()}
 
 
 def engine_of(request: Request) -> Engine:
@@ -414,6 +289,6 @@ def reading(engine: Engine) -> Connection:
     return engine.execution_options(isolation_level="AUTOCOMMIT").connect()
 
 
-def _freshness(as_of: datetime | None, now: datetime) -> Freshness:
+def freshness_of(as_of: datetime | None, now: datetime) -> Freshness:
     lag_s = None if as_of is None else round(max(0.0, (now - as_of).total_seconds()), 3)
     return Freshness(as_of=as_of, lag_s=lag_s)

@@ -39,20 +39,32 @@ class InvalidSelection(ValueError):
 
 
 def make(
-    tx: Connection, definitions: Definitions, act: ActKind, selection: Selection, *, by: str, now: datetime
+    tx: Connection,
+    definitions: Definitions,
+    act: ActKind,
+    selection: Selection,
+    *,
+    by: str,
+    now: datetime,
+    approval_above: int | None = None,
 ) -> Plan:
-    """Freeze what the act would do to the selected sagas, and return the plan. Raises InvalidSelection."""
+    """Freeze what the act would do to the selected sagas, and return the plan. Raises InvalidSelection.
+
+    It needs approval where it would act on more than ``approval_above`` sagas; None: never.
+    """
     rows = _candidates(tx, selection)
     without_step = (
         dead_letters.services_without_step(tx, [row.saga_id for row in rows]) if act is ActKind.REDRIVE else {}
     )
     published = _published(tx, definitions, rows) if act.resolution is not None else {}
     plan_id = new_id()
-    plans.insert(tx, plan_id, act, _json(selection), by=by, at=now)
     items = []
     for row in rows:
         services, end = without_step.get(row.saga_id, {}), published.get(row.saga_id)
         items.append(_item(row, *_outlook(row, definitions, act, services, end, by=by, now=now), now=now))
+    planned_count = sum(item.state == ItemState.PLANNED for item in items)
+    needs_approval = approval_above is not None and planned_count > approval_above
+    plans.insert(tx, plan_id, act, _json(selection), by=by, at=now, needs_approval=needs_approval)
     for first in range(0, len(items), INSERT_ITEMS):
         plans.insert_items(tx, plan_id, items[first : first + INSERT_ITEMS])
     made = plans.find(tx, plan_id)

@@ -19,6 +19,7 @@ from messages.saga import FenceSaga, RedriveStep
 from saga_tracker.ingest.records import Record, plain, text_header, traceparent_of
 from saga_tracker.model.decision import fence_key, redrive_key
 from saga_tracker.model.facts import UNKNOWN_STEP, CommandDead, Fact, RetriesExhausted, Unprocessable
+from saga_tracker.model.masking import masked, shown_headers
 from saga_tracker.model.saga import Definitions, SagaDefinition
 from saga_tracker.store.dead_letters import LetterRow
 from saga_tracker.store.timeline import Entry
@@ -46,6 +47,8 @@ class DecodedDeadLetter:
     command_attempt: int
     command_step: str | None
     traceparent: str | None
+    body: str | None
+    """The original message as JSON, masked; None where it cannot be decoded."""
 
     @property
     def partition(self) -> int:
@@ -113,6 +116,8 @@ class DecodedDeadLetter:
             reason=self.reason,
             redrive=self.redrive,
             is_open=is_open,
+            headers=shown_headers(self.record.raw.headers),
+            body=self.body,
         )
 
 
@@ -143,6 +148,7 @@ def decode_dead_letter(record: Record, codec: Codec, definitions: Definitions) -
         command_attempt=min(max(1, getattr(message, "attempt", 1)), SMALLINT_MAX),
         command_step=getattr(message, "step", None),
         traceparent=traceparent_of(raw),
+        body=None if message is None else masked(message),
     )
 
 

@@ -20,7 +20,8 @@ from saga_tracker.model.contradictions import Settled
 from saga_tracker.model.decision import key_of
 from saga_tracker.model.facts import Cancelled, EvidenceOverdue, Fact, Redriven, ReplyOverdue, Resolved, TimedOut, Timer
 from saga_tracker.model.saga import SERVICE
-from saga_tracker.store.plans import ActKind, LogEntry
+from saga_tracker.store.operator_log import LogEntry
+from saga_tracker.store.plans import ActKind
 from saga_tracker.store.timeline import Entry
 
 OwnDecision: TypeAlias = DeadlinePassed | CancellationDecided | OperatorActed

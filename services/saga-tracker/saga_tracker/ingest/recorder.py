@@ -43,7 +43,7 @@ from saga_tracker.model.saga import SERVICE, Definitions, SagaDefinition
 from saga_tracker.store import consumed_offsets, sagas, timeline
 from saga_tracker.store.cache import SagaCache
 from saga_tracker.store.consumed_offsets import TopicPartition
-from saga_tracker.store.plans import LogEntry
+from saga_tracker.store.operator_log import LogEntry
 from saga_tracker.store.sagas import SagaRow
 from saga_tracker.store.timeline import Entry
 

@@ -23,9 +23,9 @@ from saga_tracker.ingest.tracked_saga import TrackedSaga
 from saga_tracker.model.decision import SagaState
 from saga_tracker.model.references import Reference
 from saga_tracker.model.saga import DECISIONS_TOPIC, SERVICE
-from saga_tracker.store import dead_letters, plans, references, sagas, timeline
+from saga_tracker.store import dead_letters, operator_log, references, sagas, timeline
 from saga_tracker.store.dead_letters import LetterRow
-from saga_tracker.store.plans import LogEntry
+from saga_tracker.store.operator_log import LogEntry
 from saga_tracker.store.timeline import Entry
 
 
@@ -57,7 +57,7 @@ class UnitOfWork:
                     self.send(saga, outgoing, decision.reason)
         dead_letters.save(tx, self.dead_letters, now=self.now)
         dead_letters.open_without_step(tx, confirmed_with_letters)
-        plans.log(tx, self.log_entries)
+        operator_log.log(tx, self.log_entries)
         references.save(tx, self.references)
         rows = [saga.row for saga in tracked]
         timeline.insert(tx, self.entries, now=self.now)

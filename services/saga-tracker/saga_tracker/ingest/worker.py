@@ -29,7 +29,7 @@ from saga_tracker.ingest.positions import Available
 from saga_tracker.ingest.recorder import RecordedBatch, Recorder
 from saga_tracker.ingest.records import Record
 from saga_tracker.model.saga import DECISIONS_TOPIC
-from saga_tracker.store import consumed_offsets
+from saga_tracker.store import consumed_offsets, rollups
 from saga_tracker.store.conflicts import Overtaken
 from saga_tracker.store.consumed_offsets import StoredOffset, TopicPartition
 
@@ -109,6 +109,8 @@ class TrackerWorker:
         def offsets(tx: Connection) -> dict[TopicPartition, int]:
             consumed_offsets.begin(tx, earliest)
             consumed_offsets.identify(tx, topic_ids)
+            if available:
+                rollups.count_again(tx, {partition for _, partition in available})
             return consumed_offsets.load(tx, available)
 
         self.offsets = self._transact(offsets)
@@ -165,6 +167,7 @@ class TrackerWorker:
             rows += self._operator_acts.apply_next(tx, partitions, now=utc_now())
             if seeks_orphans:
                 rows += self._deadlines.wake_orphans(tx, partitions, now=utc_now())
+                rollups.remove_empty(tx, partitions)
             return rows
 
         with self._publisher.removal() as delivered:

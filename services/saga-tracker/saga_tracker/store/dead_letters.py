@@ -7,16 +7,35 @@ is lost and none blocks for ever.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import base64
+import binascii
+import enum
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, TextClause, text
 
 from chassis.postgres.columns import SQLALCHEMY, Columns
 from saga_tracker.store.schema import DEAD_LETTERS
 
 REDRIVEN = "REDRIVEN"
+
+
+class LetterState(enum.StrEnum):
+    """Which letters a list has."""
+
+    OPEN = "OPEN"
+    CLOSED = "CLOSED"
+    REDRIVEN = "REDRIVEN"
+    OWNED = "OWNED"
+    """Its saga is responsible for it: it is under way, or parked for it."""
+    ALL = "ALL"
+
+
+class InvalidCursor(ValueError):
+    """No page has returned this cursor; send ``next_cursor`` unchanged, or none for the first page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +54,10 @@ class LetterRow:
     reason: str
     redrive: int
     is_open: bool
+    headers: str | None = None
+    """JSON: the headers of the record, by name."""
+    body: str | None = None
+    """JSON: the message, masked."""
 
 
 COLUMNS = Columns.of(
@@ -74,13 +97,40 @@ UNCLEAR = text("""
     ORDER BY saga_id, service
 """)
 
-LIST_OPEN = text("""
-    SELECT dead_letters.*, sagas.state AS saga_state
-    FROM dead_letters LEFT JOIN sagas USING (saga_id)
-    WHERE open AND (CAST(:saga_id AS text) IS NULL OR saga_id = :saga_id)
-    ORDER BY recorded_at, topic, dead_letters.partition, "offset"
-    LIMIT :limit
-""")
+_LETTER = """
+    SELECT letter.*, sagas.state AS saga_state
+    FROM dead_letters AS letter LEFT JOIN sagas USING (saga_id)
+"""
+_STATES = {
+    LetterState.OPEN: "letter.open",
+    LetterState.CLOSED: "letter.resolution = 'CLOSED'",
+    LetterState.REDRIVEN: "letter.resolution = 'REDRIVEN'",
+    LetterState.OWNED: "NOT letter.open AND letter.resolution IS NULL",
+    LetterState.ALL: "true",
+}
+_KEY = 'letter.recorded_at, letter.topic, letter.partition, letter."offset"'
+
+
+def _listing(state: LetterState) -> TextClause:
+    """Return the query of one state: open letters from the oldest on, the others from the latest."""
+    order, after = ("", ">") if state is LetterState.OPEN else (" DESC", "<")
+    return text(f"""
+        {_LETTER}
+        WHERE {_STATES[state]} AND (CAST(:saga_id AS text) IS NULL OR letter.saga_id = :saga_id)
+          AND (CAST(:service AS text) IS NULL OR letter.service = :service)
+          AND (CAST(:step AS text) IS NULL OR letter.step = :step)
+          AND (CAST(:after_at AS timestamptz) IS NULL
+               OR ({_KEY}) {after} (:after_at, :after_topic, CAST(:after_partition AS smallint),
+                                    CAST(:after_offset AS bigint)))
+        ORDER BY {", ".join(f"{each}{order}" for each in _KEY.split(", "))}
+        LIMIT :limit
+    """)
+
+
+LISTINGS = {state: _listing(state) for state in LetterState}
+
+SHOWN = text(f"{_LETTER} WHERE letter.letter_id = :letter_id ORDER BY {_KEY} LIMIT 1")
+"""Copies of a letter have one id, and show the same."""
 
 CLOSE = text("""
     UPDATE dead_letters
@@ -91,8 +141,11 @@ CLOSE = text("""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OpenLetter:
-    """A dead letter that no saga owns. ``saga_state`` is None where the tracker has no such saga."""
+class Letter:
+    """A dead letter. ``saga_state`` is None where the tracker has no such saga; ``resolution`` while it has none.
+
+    If ``open``, no saga is responsible for it.
+    """
 
     letter_id: str
     saga_id: str
@@ -106,6 +159,34 @@ class OpenLetter:
     topic: str
     partition: int
     offset: int
+    message_id: str
+    open: bool
+    resolution: str | None
+    resolved_by: str | None
+    resolved_why: str | None
+    resolved_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownLetter:
+    """A dead letter with the headers of its record by name, and its message where what may be personal is masked.
+
+    Both are None where a release without them recorded it, ``body`` also where the message cannot be decoded.
+    """
+
+    letter: Letter
+    headers: list[tuple[str, str]] | None
+    body: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetterFilters:
+    """Which letters are wanted; all conditions hold."""
+
+    state: LetterState = LetterState.OPEN
+    saga_id: str | None = None
+    service: str | None = None
+    step: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,10 +236,44 @@ def services_without_step(tx: Connection, saga_ids: Collection[str]) -> dict[str
     return found
 
 
-def list_open(tx: Connection, *, saga_id: str | None, limit: int) -> list[OpenLetter]:
-    """Return the open letters, the oldest first."""
-    rows = tx.execute(LIST_OPEN, {"saga_id": saga_id, "limit": limit})
-    return [OpenLetter(**{name: row._mapping[name] for name in OpenLetter.__slots__}) for row in rows]
+def listed(tx: Connection, filters: LetterFilters, *, cursor: str | None = None, limit: int) -> list[Letter]:
+    """Return letters: open ones, the oldest first; of another state the latest first. Raises InvalidCursor."""
+    at, topic, partition, offset = (None, None, None, None) if cursor is None else _read_cursor(cursor)
+    values = {"saga_id": filters.saga_id, "service": filters.service, "step": filters.step, "limit": limit}
+    after = {"after_at": at, "after_topic": topic, "after_partition": partition, "after_offset": offset}
+    return [_letter(row._mapping) for row in tx.execute(LISTINGS[filters.state], values | after)]
+
+
+def shown(tx: Connection, letter_id: str) -> ShownLetter | None:
+    """Return a letter with its headers and its body, or None where none has that id."""
+    row = tx.execute(SHOWN, {"letter_id": letter_id}).first()
+    if row is None:
+        return None
+    return ShownLetter(letter=_letter(row._mapping), headers=row.headers, body=row.body)
+
+
+def cursor_of(letter: Letter) -> str:
+    """Return the cursor of the letters behind this one."""
+    stated = f"{letter.recorded_at.isoformat()} {letter.partition} {letter.offset} {letter.topic}"
+    return base64.urlsafe_b64encode(stated.encode()).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str) -> tuple[datetime, str, int, int]:
+    try:
+        at, partition, offset, topic = (
+            base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().split(" ", 3)
+        )
+        found = datetime.fromisoformat(at), topic, int(partition), int(offset)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidCursor("No page has returned this cursor; send next_cursor unchanged.") from error
+    is_in_range = 0 <= found[2] < 2**15 and 0 <= found[3] < 2**63 and "\x00" not in topic
+    if found[0].tzinfo is None or not is_in_range:
+        raise InvalidCursor("No page has returned this cursor; send next_cursor unchanged.")
+    return found
+
+
+def _letter(columns: Mapping[Any, Any]) -> Letter:
+    return Letter(**{name: columns[name] for name in Letter.__slots__})
 
 
 def close(tx: Connection, letter_ids: Collection[str], *, actor: str, reason: str, now: datetime) -> list[Closed]:

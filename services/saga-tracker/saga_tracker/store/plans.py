@@ -1,8 +1,9 @@
-"""The tables of plans and of the operators' log: the sagas of an act, each frozen with its version, and the outcomes.
+"""The tables of plans: the sagas of an act, each frozen with its version, and the outcomes.
 
 ``http.previews`` makes a plan, ``http.operator_api`` serves it, and ``ingest.operator_acts`` applies it from here. A
 plan is made once, applied once, and never extended. After a crash the next worker continues where the last transaction
-ended.
+ended. PLANNED, and approved where it needs that, it becomes APPLYING, and APPLIED in the end. Under way it can be
+PAUSED and go on, and until the end be STOPPED for good. ``store.operator_log`` has who did what.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from sqlalchemy import Connection, text
 
 from chassis.postgres.columns import SQLALCHEMY, Columns
 from saga_tracker.model.facts import Resolution
-from saga_tracker.store.schema import OPERATOR_LOG, PLAN_ITEMS, PLANS
+from saga_tracker.store.schema import ANOTHER, PLAN_ITEMS, PLANS
 
 
 class ActKind(enum.StrEnum):
@@ -42,7 +43,11 @@ class PlanState(enum.StrEnum):
 
     PLANNED = "PLANNED"
     APPLYING = "APPLYING"
+    PAUSED = "PAUSED"
+    """Under way, and nothing more is sent until it is resumed."""
     APPLIED = "APPLIED"
+    STOPPED = "STOPPED"
+    """For good; what was not sent until then never is."""
 
 
 class ItemState(enum.StrEnum):
@@ -54,6 +59,8 @@ class ItemState(enum.StrEnum):
     DONE = "DONE"
     CHANGED = "CHANGED"
     """Passed over: it has changed since it was planned."""
+    STOPPED = "STOPPED"
+    """Its plan was stopped before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +79,10 @@ class Item:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A plan, with the number of its sagas by state."""
+    """A plan, with the number of its sagas by state.
+
+    If it ``needs_approval``, another person than ``planned_by`` approves it before it is applied.
+    """
 
     plan_id: str
     act: str
@@ -85,30 +95,30 @@ class Plan:
     applied_at: datetime | None
     finished_at: datetime | None
     rate_per_s: int | None
+    needs_approval: bool
+    approved_by: str | None
+    approved_at: datetime | None
+    approval_reason: str | None
     counts: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LogEntry:
-    """One act of an operator; it is never changed. ``saga_id`` is None where it concerned several sagas."""
+class Outcome:
+    """Sagas of a plan for which the same would be sent, or nothing for the same reason. ``example`` is one of them."""
 
-    act_id: str
-    at: datetime
-    actor: str
-    act: str
-    reason: str
-    saga_id: str | None = None
-    plan_id: str | None = None
-    detail: str | None = None
+    state: str
+    runs: str | None
+    detail: str | None
+    count: int
+    example: str
 
 
 PLAN_COLUMNS = Columns.of(PLANS, without=["next_at"], parameter=SQLALCHEMY)
 ITEM_COLUMNS = Columns.of(PLAN_ITEMS, without=["plan_id"], parameter=SQLALCHEMY)
-LOG_COLUMNS = Columns.of(OPERATOR_LOG, without=["seq"], parameter=SQLALCHEMY)
 
 INSERT_PLAN = text("""
-    INSERT INTO plans (plan_id, act, selection, state, planned_by, planned_at)
-    VALUES (:plan_id, :act, CAST(:selection AS jsonb), 'PLANNED', :planned_by, :planned_at)
+    INSERT INTO plans (plan_id, act, selection, state, planned_by, planned_at, needs_approval)
+    VALUES (:plan_id, :act, CAST(:selection AS jsonb), 'PLANNED', :planned_by, :planned_at, :needs_approval)
 """)
 
 INSERT_ITEMS = text(f"""
@@ -117,7 +127,7 @@ INSERT_ITEMS = text(f"""
     FROM {ITEM_COLUMNS.rows}
 """)
 
-APPLY = text("""
+APPLY = text(f"""
     UPDATE plans
     SET state = CASE WHEN EXISTS (SELECT FROM plan_items AS item
                                   WHERE item.plan_id = plans.plan_id AND item.state = 'PLANNED')
@@ -127,9 +137,52 @@ APPLY = text("""
                            THEN NULL ELSE CAST(:now AS timestamptz) END,
         applied_by = :applied_by, reason = :reason, applied_at = :now, next_at = :now, rate_per_s = :rate_per_s
     WHERE plan_id = :plan_id AND state = 'PLANNED'
-      AND (act NOT LIKE 'RESOLVE%' OR planned_by <> :applied_by)
+      AND (act NOT LIKE 'RESOLVE%' OR {ANOTHER.format(":applied_by")})
+      AND (NOT needs_approval OR approved_by IS NOT NULL)
 """)
 """A resolution is applied by another person than the one who planned it."""
+
+APPROVE = text(f"""
+    UPDATE plans
+    SET approved_by = :by, approved_at = :now, approval_reason = :reason
+    WHERE plan_id = :plan_id AND state = 'PLANNED' AND needs_approval AND approved_by IS NULL
+      AND {ANOTHER.format(":by")}
+""")
+
+PAUSE = text("UPDATE plans SET state = 'PAUSED' WHERE plan_id = :plan_id AND state = 'APPLYING'")
+"""It waits for the part that is being applied, whose transaction has locked the plan."""
+
+RESUME = text("""
+    UPDATE plans SET state = 'APPLYING', next_at = greatest(next_at, :now)
+    WHERE plan_id = :plan_id AND state = 'PAUSED'
+""")
+
+STOP = text("""
+    UPDATE plans SET state = 'STOPPED', finished_at = :now
+    WHERE plan_id = :plan_id AND state IN ('PLANNED', 'APPLYING', 'PAUSED')
+""")
+
+STOP_ITEMS = text("""
+    UPDATE plan_items SET state = 'STOPPED', done_at = :now
+    WHERE plan_id = :plan_id AND state = 'PLANNED'
+""")
+
+PARKED_AGAIN = """
+    FROM plan_items AS item JOIN sagas USING (saga_id)
+    WHERE item.plan_id = :plan_id AND item.state = 'DONE'
+      AND sagas.state = 'NEEDS_REVIEW' AND sagas.parked_at > item.done_at
+"""
+COUNT_PARKED_AGAIN = text(f"SELECT count(*) {PARKED_AGAIN}")
+
+OUTCOMES = text("""
+    SELECT state, runs, CASE WHEN state = 'NOT_RUNNABLE' THEN detail END AS detail, count(*) AS count,
+           min(saga_id) AS example
+    FROM plan_items
+    WHERE plan_id = :plan_id
+    GROUP BY 1, 2, 3
+    ORDER BY count DESC, example
+    LIMIT :limit
+""")
 
 _PLAN = f"""
     SELECT {PLAN_COLUMNS.names},
@@ -139,7 +192,19 @@ _PLAN = f"""
     FROM plans
 """
 ONE_PLAN = text(_PLAN + "WHERE plan_id = :plan_id")
-LATEST_PLANS = text(_PLAN + "ORDER BY planned_at DESC LIMIT :limit")
+LATEST_PLANS = text(f"""
+    {_PLAN}
+    WHERE CAST(:states AS text[]) IS NULL OR state = ANY(CAST(:states AS text[]))
+    ORDER BY planned_at DESC
+    LIMIT :limit
+""")
+
+PARKED_AGAIN_ITEMS = text(f"""
+    SELECT {ITEM_COLUMNS.names_in("item")}
+    {PARKED_AGAIN} AND item.saga_id > :after
+    ORDER BY item.saga_id
+    LIMIT :limit
+""")
 
 ITEMS = text(f"""
     SELECT {ITEM_COLUMNS.names}
@@ -188,27 +253,20 @@ FINISH_PLAN = text("""
       AND NOT EXISTS (SELECT FROM plan_items AS item WHERE item.plan_id = :plan_id AND item.state = 'PLANNED')
 """)
 
-LOG = text(f"""
-    INSERT INTO operator_log ({LOG_COLUMNS.names})
-    SELECT {LOG_COLUMNS.values}
-    FROM {LOG_COLUMNS.rows}
-    ON CONFLICT DO NOTHING
-""")
 
-LOGGED = text(f"""
-    SELECT {LOG_COLUMNS.names}
-    FROM operator_log
-    WHERE (CAST(:saga_id AS text) IS NULL OR saga_id = :saga_id)
-      AND (CAST(:plan_id AS text) IS NULL OR plan_id = :plan_id)
-    ORDER BY seq DESC
-    LIMIT :limit
-""")
-
-
-def insert(tx: Connection, plan_id: str, act: ActKind, selection: Mapping[str, Any], *, by: str, at: datetime) -> None:
+def insert(
+    tx: Connection,
+    plan_id: str,
+    act: ActKind,
+    selection: Mapping[str, Any],
+    *,
+    by: str,
+    at: datetime,
+    needs_approval: bool = False,
+) -> None:
     """Store a new plan; :func:`insert_items` adds its sagas."""
     values = {"plan_id": plan_id, "act": act.value, "selection": json.dumps(selection), "planned_by": by}
-    tx.execute(INSERT_PLAN, {**values, "planned_at": at})
+    tx.execute(INSERT_PLAN, {**values, "planned_at": at, "needs_approval": needs_approval})
 
 
 def insert_items(tx: Connection, plan_id: str, items: Sequence[Item]) -> None:
@@ -223,15 +281,55 @@ def apply(tx: Connection, plan_id: str, *, by: str, reason: str, rate_per_s: int
     return tx.execute(APPLY, values).rowcount == 1
 
 
+def approve(tx: Connection, plan_id: str, *, by: str, reason: str, now: datetime) -> bool:
+    """Approve a plan. Return False where it needs none, has one, is under way, or the same person planned it."""
+    return tx.execute(APPROVE, {"plan_id": plan_id, "by": by, "reason": reason, "now": now}).rowcount == 1
+
+
+def pause(tx: Connection, plan_id: str) -> bool:
+    """Let a plan send nothing more until it is resumed. Return False where it is not under way."""
+    return tx.execute(PAUSE, {"plan_id": plan_id}).rowcount == 1
+
+
+def resume(tx: Connection, plan_id: str, *, now: datetime) -> bool:
+    """Let a paused plan go on. Return False where it is not paused."""
+    return tx.execute(RESUME, {"plan_id": plan_id, "now": now}).rowcount == 1
+
+
+def stop(tx: Connection, plan_id: str, *, now: datetime) -> bool:
+    """End a plan for good; what was not sent never is. Return False where it has ended."""
+    if tx.execute(STOP, {"plan_id": plan_id, "now": now}).rowcount == 0:
+        return False
+    tx.execute(STOP_ITEMS, {"plan_id": plan_id, "now": now})
+    return True
+
+
+def parked_again_count(tx: Connection, plan_id: str) -> int:
+    """Return how many sagas of a plan were parked again after the act."""
+    found: int = tx.execute(COUNT_PARKED_AGAIN, {"plan_id": plan_id}).scalar_one()
+    return found
+
+
+def parked_again(tx: Connection, plan_id: str, *, after: str, limit: int) -> list[Item]:
+    """Return the sagas of a plan that were parked again after the act, in the order of their ids."""
+    rows = tx.execute(PARKED_AGAIN_ITEMS, {"plan_id": plan_id, "after": after, "limit": limit})
+    return [Item(**row._mapping) for row in rows]
+
+
+def outcomes(tx: Connection, plan_id: str, *, limit: int) -> list[Outcome]:
+    """Return what a plan sends, or why nothing, each with the number of its sagas, the most frequent first."""
+    return [Outcome(**row._mapping) for row in tx.execute(OUTCOMES, {"plan_id": plan_id, "limit": limit})]
+
+
 def find(tx: Connection, plan_id: str) -> Plan | None:
     """Return a plan, or None where none has that id."""
     row = tx.execute(ONE_PLAN, {"plan_id": plan_id}).first()
     return None if row is None else Plan(**row._mapping)
 
 
-def latest(tx: Connection, *, limit: int) -> list[Plan]:
-    """Return the latest plans, the newest first."""
-    return [Plan(**row._mapping) for row in tx.execute(LATEST_PLANS, {"limit": limit})]
+def latest(tx: Connection, *, states: Sequence[str] = (), limit: int) -> list[Plan]:
+    """Return the latest plans, the newest first, in these states; without any in every state."""
+    return [Plan(**row._mapping) for row in tx.execute(LATEST_PLANS, {"states": list(states) or None, "limit": limit})]
 
 
 def items(tx: Connection, plan_id: str, *, after: str, state: str | None, limit: int) -> list[Item]:
@@ -289,15 +387,3 @@ def finish_items(
     )
     tx.execute(MOVE_PLAN, {"plan_id": plan_id, "next_at": next_at})
     tx.execute(FINISH_PLAN, {"plan_id": plan_id, "now": now})
-
-
-def log(tx: Connection, entries: Sequence[LogEntry]) -> None:
-    """Add to the operators' log, in one statement; an act that is in it already is passed over."""
-    if entries:
-        tx.execute(LOG, LOG_COLUMNS.parameters(entries))
-
-
-def logged(tx: Connection, *, saga_id: str | None, plan_id: str | None, limit: int) -> list[LogEntry]:
-    """Return the operators' log, the latest act first."""
-    rows = tx.execute(LOGGED, {"saga_id": saga_id, "plan_id": plan_id, "limit": limit})
-    return [LogEntry(**row._mapping) for row in rows]

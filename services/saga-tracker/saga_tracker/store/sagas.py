@@ -20,7 +20,9 @@ from chassis.postgres.statement import PendingResult, Statement
 from saga_tracker.model.decision import SagaState
 from saga_tracker.model.facts import KEPT_MAX, Progress
 from saga_tracker.model.records import from_record, to_record
+from saga_tracker.store import rollups
 from saga_tracker.store.conflicts import Overtaken
+from saga_tracker.store.rollups import Counted
 from saga_tracker.store.schema import SAGAS, SOUGHT_FOR_ORPHANS
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
@@ -60,6 +62,8 @@ class SagaRow:
     contradicted_at: datetime | None = None
     settled_at: datetime | None = None
     settled_by: str | None = None
+    counted: Counted | None = None
+    """Under which key it is counted as it is stored (``store.rollups``); None until it is."""
 
 
 @lru_cache(KEPT_MAX)
@@ -210,7 +214,7 @@ def load_undecided(tx: Connection, *, after: str, limit: int) -> list[SagaRow]:
 
 
 def save(tx: Connection, rows: Sequence[SagaRow], *, now: datetime) -> None:
-    """Store these sagas, the changed and the new, in one statement each. Raises Overtaken.
+    """Store these sagas, the changed and the new, in one statement each, and count them. Raises Overtaken.
 
     The version shows whether another worker has stored one since it was loaded, or begun the same one.
     """
@@ -223,6 +227,7 @@ def save(tx: Connection, rows: Sequence[SagaRow], *, now: datetime) -> None:
         for row in ordered:
             row.version += 1
         pending.append((statement.submit(tx, columns.parameters(ordered) | {"now": now}), len(ordered)))
+    rollups.add(tx, rollups.moves(rows))
     if any(each.change_count() != expected for each, expected in pending):
         raise Overtaken("Another worker has stored one of these sagas meanwhile; its changes would be lost.")
 
@@ -238,7 +243,9 @@ def _by_partition(until: Mapping[int, datetime]) -> dict[str, object]:
 
 def _saga_row(columns: Mapping[str, Any]) -> SagaRow:
     progress, issued, pending = _read_progress(columns["progress"])
-    return SagaRow(**{**columns, "progress": progress, "issued": dict(issued), "pending": pending})
+    row = SagaRow(**{**columns, "progress": progress, "issued": dict(issued), "pending": pending})
+    row.counted = rollups.counted_of(row)
+    return row
 
 
 @lru_cache(KEPT_MAX)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    CheckConstraint,
     Column,
     DateTime,
     Identity,
@@ -67,6 +68,25 @@ SOUGHT_FOR_ORPHANS = """state IN ('PENDING', 'NEEDS_REVIEW')
 """Those under way that wait for evidence and for no deadline are none, and there may be a million of them. The columns
 are those of other indexes, so a change of any other column still changes no index."""
 Index("sagas_sought", SAGAS.c.state, SAGAS.c.started_at, SAGAS.c.saga_id, postgresql_where=text(SOUGHT_FOR_ORPHANS))
+
+Index("sagas_by_id_prefix", SAGAS.c.saga_id, postgresql_ops={"saga_id": "text_pattern_ops"})
+
+ROLLUPS_FILLFACTOR = 70
+"""A count changes many times and no index with it, so its versions stay on its page."""
+
+ROLLUPS = Table(
+    "rollups",
+    METADATA,
+    Column("minute", DateTime(timezone=True), primary_key=True, comment="ended, was parked, or else began"),
+    Column("partition", SmallInteger, primary_key=True, comment="its owner updates the row alone"),
+    Column("saga_type", Text, primary_key=True),
+    Column("state", Text, primary_key=True),
+    Column("step", Text, primary_key=True),
+    Column("bucket", SmallInteger, primary_key=True, comment="how long it took; 0 until it has ended"),
+    Column("count", Integer, nullable=False),
+    Index("rollups_by_state", "state", "step", "saga_type", "minute"),
+    postgresql_with={"fillfactor": ROLLUPS_FILLFACTOR},
+)
 
 TIMELINE = Table(
     "timeline",
@@ -137,9 +157,17 @@ DEAD_LETTERS = Table(
     Column("resolved_by", Text),
     Column("resolved_why", Text),
     Column("resolved_at", DateTime(timezone=True)),
+    Column("headers", JSONB, comment="without those of traces; null: recorded by an earlier release"),
+    Column("body", JSONB, comment="values that may be personal are masked; null: it cannot be decoded"),
     Index("dead_letters_by_saga", "saga_id"),
+    Index("dead_letters_by_message", "message_id"),
+    Index("dead_letters_by_letter", "letter_id"),
+    Index("dead_letters_latest", "recorded_at", "topic", "partition", "offset"),
 )
 Index("dead_letters_open", DEAD_LETTERS.c.recorded_at, postgresql_where=DEAD_LETTERS.c.open)
+
+ANOTHER = "lower(btrim({})) <> lower(btrim(planned_by))"
+"""Two names that differ in capitals alone are one person."""
 
 PLANS = Table(
     "plans",
@@ -147,7 +175,7 @@ PLANS = Table(
     Column("plan_id", Text, primary_key=True),
     Column("act", Text, nullable=False),
     Column("selection", JSONB, nullable=False),
-    Column("state", Text, nullable=False, comment="PLANNED, APPLYING, APPLIED"),
+    Column("state", Text, nullable=False, comment="PLANNED, APPLYING, PAUSED, APPLIED, STOPPED"),
     Column("planned_by", Text, nullable=False),
     Column("planned_at", DateTime(timezone=True), nullable=False),
     Column("applied_by", Text),
@@ -156,6 +184,18 @@ PLANS = Table(
     Column("finished_at", DateTime(timezone=True)),
     Column("rate_per_s", Integer),
     Column("next_at", DateTime(timezone=True), comment="when the rate lets it go on"),
+    Column("needs_approval", Boolean, nullable=False, server_default=text("false"), comment="as it was planned"),
+    Column("approved_by", Text),
+    Column("approved_at", DateTime(timezone=True)),
+    Column("approval_reason", Text),
+    CheckConstraint(text(f"approved_by IS NULL OR {ANOTHER.format('approved_by')}"), name="plans_approved_by_another"),
+    CheckConstraint(
+        text("NOT needs_approval OR approved_by IS NOT NULL OR state IN ('PLANNED', 'STOPPED')"), name="plans_approved"
+    ),
+    CheckConstraint(
+        text(f"act NOT LIKE 'RESOLVE%' OR applied_by IS NULL OR {ANOTHER.format('applied_by')}"),
+        name="plans_resolved_by_another",
+    ),
 )
 Index("plans_applying", PLANS.c.next_at, postgresql_where=PLANS.c.state == "APPLYING")
 
@@ -168,7 +208,7 @@ PLAN_ITEMS = Table(
     Column("revision", Integer, nullable=False, comment="the saga's version when it was planned"),
     Column("step", Text, nullable=False),
     Column("runs", Text, comment="the commands that would be sent; null: none"),
-    Column("state", Text, nullable=False, comment="PLANNED, NOT_RUNNABLE, DONE, CHANGED"),
+    Column("state", Text, nullable=False, comment="PLANNED, NOT_RUNNABLE, DONE, CHANGED, STOPPED"),
     Column("detail", Text),
     Column("done_at", DateTime(timezone=True)),
 )
@@ -188,4 +228,7 @@ OPERATOR_LOG = Table(
     Column("plan_id", Text),
     Column("detail", Text),
     Index("operator_log_by_saga", "saga_id"),
+    Index("operator_log_by_plan", "plan_id"),
+    Index("operator_log_by_seq", "seq"),
+    Index("operator_log_by_actor", "actor", "seq"),
 )

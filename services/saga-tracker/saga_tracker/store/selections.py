@@ -65,9 +65,9 @@ class Selection:
     started_before: datetime | None = None
 
 
-def groups(tx: Connection) -> list[Group]:
-    """Return the groups of parked sagas, the largest first and ``GROUPS_MAX`` at most."""
-    return [Group(**row._mapping) for row in tx.execute(GROUPS, {"limit": GROUPS_MAX})]
+def groups(tx: Connection, *, limit: int = GROUPS_MAX) -> list[Group]:
+    """Return the groups of parked sagas, the largest first and so many at most."""
+    return [Group(**row._mapping) for row in tx.execute(GROUPS, {"limit": limit})]
 
 
 def candidates(tx: Connection, selection: Selection, *, limit: int) -> Sequence[Row[Any]]:
