@@ -1,7 +1,7 @@
 -- SAVE
-INSERT INTO dead_letters (topic, partition, "offset", letter_id, message_id, saga_id, service, step, type, reason, redrive, open, recorded_at)
-SELECT topic, partition, "offset", letter_id, message_id, saga_id, service, step, type, reason, redrive, open, $1
-FROM unnest(CAST($2 AS text[]), CAST($3 AS smallint[]), CAST($4 AS bigint[]), CAST($5 AS text[]), CAST($6 AS text[]), CAST($7 AS text[]), CAST($8 AS text[]), CAST($9 AS text[]), CAST($10 AS text[]), CAST($11 AS text[]), CAST($12 AS smallint[]), CAST($13 AS boolean[])) AS row (topic, partition, "offset", letter_id, message_id, saga_id, service, step, type, reason, redrive, open)
+INSERT INTO dead_letters (topic, partition, "offset", letter_id, message_id, saga_id, service, step, type, reason, redrive, open, headers, body, recorded_at)
+SELECT topic, partition, "offset", letter_id, message_id, saga_id, service, step, type, reason, redrive, open, CAST(headers AS jsonb), CAST(body AS jsonb), $1
+FROM unnest(CAST($2 AS text[]), CAST($3 AS smallint[]), CAST($4 AS bigint[]), CAST($5 AS text[]), CAST($6 AS text[]), CAST($7 AS text[]), CAST($8 AS text[]), CAST($9 AS text[]), CAST($10 AS text[]), CAST($11 AS text[]), CAST($12 AS smallint[]), CAST($13 AS boolean[]), CAST($14 AS text[]), CAST($15 AS text[])) AS row (topic, partition, "offset", letter_id, message_id, saga_id, service, step, type, reason, redrive, open, headers, body)
 ON CONFLICT DO NOTHING;
 
 -- OPEN
@@ -21,12 +21,12 @@ FROM dead_letters
 WHERE saga_id = ANY(CAST($1 AS text[])) AND step IS NULL GROUP BY saga_id, service HAVING bool_or(resolution IS NULL)
 ORDER BY saga_id, service;
 
--- LIST_OPEN
-SELECT dead_letters.*, sagas.state AS saga_state
-FROM dead_letters LEFT JOIN sagas USING (saga_id)
-WHERE open AND (CAST($1 AS text) IS NULL OR saga_id = $1)
-ORDER BY recorded_at, topic, dead_letters.partition, "offset"
-LIMIT $2;
+-- SHOWN
+SELECT letter.*, sagas.state AS saga_state
+FROM dead_letters AS letter LEFT JOIN sagas USING (saga_id)
+WHERE letter.letter_id = $1
+ORDER BY letter.recorded_at, letter.topic, letter.partition, letter."offset"
+LIMIT 1;
 
 -- CLOSE
 UPDATE dead_letters
