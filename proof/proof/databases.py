@@ -113,7 +113,7 @@ class Layout:
             "letters": "SELECT saga_id, service, reason, open FROM saga_tracker.dead_letters",
             "effects": _each(services, "SELECT saga_id, step, state FROM {schema}.effects"),
             "deferred": _each(
-                services, "SELECT '{service}' AS service, saga_id, handler, reason FROM {schema}.deferred"
+                services, "SELECT '{service}' AS service, saga_id, handler, reason, behind FROM {schema}.deferred"
             ),
             "outbox": _each(tables, "SELECT '{service}' AS service, aggregateid AS saga_id, type FROM {schema}.outbox"),
             **queries,
