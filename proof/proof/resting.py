@@ -68,8 +68,10 @@ class Running:
                 continue
             if next_at > self.rest_by:
                 break
-            if next_at > self.operator_at:  # repeated retries belong to a parked saga, on which an operator acts
+            if next_at > self.operator_at and self.redrives_left:
+                # repeated retries belong to a parked saga, on which an operator acts
                 has_acted = self.participants.operator.act_at_rest()
+                self.redrives_left -= has_acted
                 self.operator_at = (self.operator_at if has_acted else next_at) + self.operator_every
                 continue
             schedule.advance(next_at)
