@@ -18,7 +18,17 @@ from messages.contract import Envelope
 from messages.members import DividendPayoutReleased, LoanApproved, MemberRegistered, WithdrawalRequested
 from messages.saga import DividendPayoutFailed, LoanDisbursementFailed, WithdrawalFailed
 from notifier.domain import Failure
-from notifier.model.member_texts import NOTIFY_MEMBER, Contact, MemberText, Notice, NotifyMember, TextSubject, written
+from notifier.model.member_texts import (
+    NOTIFY_MEMBER,
+    Contact,
+    MemberText,
+    Notice,
+    NotifyMember,
+    TextSubject,
+    WaitingText,
+    waiting,
+    written,
+)
 from notifier.sagas import loan_repayment, member_onboarding, payouts, receipts
 from notifier.store import texts
 from notifier.store.texts import Registered
@@ -39,17 +49,21 @@ FAILURES: Final[tuple[tuple[type[Any], frozenset[tuple[str, int]]], ...]] = (
 
 @dataclass(slots=True, kw_only=True)
 class PlannedTexts:
-    """The contacts of a batch's members, and the texts that are stored."""
+    """The contacts of a batch's members, and the texts that are stored: now, or once a registration arrives."""
 
     contacts: dict[str, Contact]
     texts: list[MemberText] = field(default_factory=list)
+    waiting: list[WaitingText] = field(default_factory=list)
 
     def plan(self, notice: Notice | None) -> int:
-        """Plan a notice's text, and return how many there are: none where the member is not known."""
-        contact = None if notice is None else self.contacts.get(notice.member_id)
-        if notice is None or contact is None:
+        """Plan a notice's text, and return how many there are: none where it is not known whom it is about."""
+        if notice is None:
             return 0
-        self.texts.append(written(notice, contact))
+        contact = self.contacts.get(notice.member_id)
+        if contact is None:
+            self.waiting += waiting(notice)
+        else:
+            self.texts.append(written(notice, contact))
         return 1
 
 
@@ -76,6 +90,7 @@ def _renotify(request: NotifyMember, planned: PlannedTexts, published: int) -> i
 
 def _save(planned: PlannedTexts, tx: Connection) -> None:
     texts.save_texts(planned.texts, tx)
+    texts.save_waiting(planned.waiting, tx)
 
 
 def _store(notices: Sequence[Notice], tx: Connection) -> None:
@@ -110,7 +125,7 @@ def on_failed(events: Sequence[Failed], tx: Connection) -> None:
 
 
 def on_member_registered(events: Sequence[MemberRegistered], tx: Connection) -> None:
-    """Record where members' texts go."""
+    """Record where members' texts go, and release those that wait for it."""
     registered = [
         Registered(
             member_id=event.member_id,

@@ -136,9 +136,21 @@ contacts = Table(
     "member_contacts",
     metadata,
     Column("member_id", Text, primary_key=True),
-    Column("phone", Text, nullable=False, comment="12 digits"),
-    Column("language", Text, nullable=False, comment="en or sw"),
-    Column("registered_at", DateTime(timezone=True), nullable=False),
+    Column("phone", Text, comment="12 digits; null: the registration has not arrived yet"),
+    Column("language", Text, comment="en or sw"),
+    Column("registered_at", DateTime(timezone=True)),
+)
+waiting_texts = Table(
+    "waiting_texts",
+    metadata,
+    Column("text_id", Text, primary_key=True),
+    Column("language", Text, primary_key=True),
+    Column("saga_id", Text, nullable=False),
+    Column("member_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Index("waiting_texts_of_member", "member_id"),
+    comment="texts to members whose registration has not arrived yet, each in every language",
 )
 texts = Table(
     "texts",

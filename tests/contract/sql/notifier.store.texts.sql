@@ -6,12 +6,38 @@ ORDER BY member_id
 ON CONFLICT (member_id)
 DO UPDATE
 SET phone = excluded.phone, language = excluded.language, registered_at = excluded.registered_at
-WHERE known.registered_at < excluded.registered_at;
+WHERE known.registered_at IS NULL OR known.registered_at < excluded.registered_at;
 
 -- FIND_CONTACTS
 SELECT member_id, phone, language
 FROM member_contacts
-WHERE member_id = ANY(CAST($1 AS text[]));
+WHERE member_id = ANY(CAST($1 AS text[])) AND phone IS NOT NULL;
+
+-- EXPECT_CONTACTS
+INSERT INTO member_contacts (member_id)
+SELECT member_id
+FROM unnest(CAST($1 AS text[])) AS row (member_id)
+ORDER BY member_id
+ON CONFLICT DO NOTHING;
+
+-- SAVE_WAITING
+INSERT INTO waiting_texts (text_id, language, saga_id, member_id, kind, body)
+SELECT text_id, language, saga_id, member_id, kind, body
+FROM unnest(CAST($1 AS text[]), CAST($2 AS text[]), CAST($3 AS text[]), CAST($4 AS text[]), CAST($5 AS text[]), CAST($6 AS text[])) WITH ORDINALITY AS row (text_id, language, saga_id, member_id, kind, body, ordinal)
+ORDER BY ordinal
+ON CONFLICT DO NOTHING;
+
+-- RELEASE_WAITING
+WITH released AS (DELETE
+FROM waiting_texts USING member_contacts AS contact
+WHERE waiting_texts.member_id = ANY(CAST($1 AS text[])) AND contact.member_id = waiting_texts.member_id AND contact.phone IS NOT NULL
+RETURNING waiting_texts.*, contact.phone, contact.language AS chosen)
+INSERT INTO texts (text_id, saga_id, member_id, kind, phone, language, body)
+SELECT text_id, saga_id, member_id, kind, phone, language, body
+FROM released
+WHERE (language = 'sw') = (chosen = 'sw')
+ORDER BY text_id
+ON CONFLICT (text_id) DO NOTHING;
 
 -- SAVE_TEXTS
 INSERT INTO texts (text_id, saga_id, member_id, kind, phone, language, body)

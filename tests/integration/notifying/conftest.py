@@ -16,7 +16,8 @@ from support.checkouts import launched, until
 from support.notifiers import NotifierUnderTest
 
 EMPTY = text("""
-    TRUNCATE endpoints, endpoint_secrets, events, deliveries, attempts, saga_outcomes, member_contacts, texts, outbox
+    TRUNCATE endpoints, endpoint_secrets, events, deliveries, attempts, saga_outcomes, outbox,
+        member_contacts, texts, waiting_texts
 """)
 
 

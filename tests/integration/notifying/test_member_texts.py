@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from structlog.testing import capture_logs
 
 from chassis.http.auth import Verifier
@@ -19,6 +20,7 @@ from chassis.process.published import published_of
 from chassis.process.reconcile import Replay
 from chassis.process.service import Dependencies, api
 from chassis.settings import Settings
+from chassis.wire.envelope import new_id
 from messages.contract import Message
 from messages.ledger import (
     AssignedReceiptAllocated,
@@ -31,14 +33,17 @@ from messages.members import DividendPayoutReleased, LoanApproved, MemberRegiste
 from messages.notifier import MemberNotified
 from messages.saga import DividendPayoutFailed, LoanDisbursementFailed, WithdrawalFailed
 from notifier import text_api
+from notifier.model.member_texts import Notice, TextKind, waiting
 from notifier.model.text_schedule import ATTEMPTS_MAX, PAUSES
 from notifier.store import texts
+from notifier.store.texts import Registered
 from notifier.tasks import TEXTS_KEPT, delete_old
 from notifier.texter import NotSent, Recorder, Texter
 from notifier.texting import TextSender
 from support.builders import a
 from support.issuer import token, verifying
 from support.notifiers import CODEC, NotifierUnderTest
+from support.waiting import until
 
 MEMBER, PHONE = "00123", "254712345678"
 ALLOCATED = [
@@ -46,6 +51,15 @@ ALLOCATED = [
     {"kind": "PRINCIPAL", "owner": "LN1", "allocated_minor": 45_000},
 ]
 MONEY = {"member_id": MEMBER, "currency": "KES", "amount_minor": 50_000}
+
+REGISTERED = Registered(member_id=MEMBER, phone=PHONE, language="en", registered_at=datetime(2026, 1, 1, tzinfo=UTC))
+NOTICE = Notice(
+    saga_id=new_id(),
+    member_id=MEMBER,
+    kind=TextKind.DIVIDEND_PAID,
+    fields={"receipt": "SBC2", "amount": "KES 500.00"},
+)
+BLOCKED = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 
 
 @dataclass(slots=True)
@@ -77,6 +91,12 @@ def deliver(notifier: NotifierUnderTest, message_type: type[Message], saga: str,
 
 def bodies(notifier: NotifierUnderTest) -> list[str]:
     return [row.body for row in notifier.rows("SELECT body FROM texts ORDER BY position")]
+
+
+def waiting_count(notifier: NotifierUnderTest) -> int:
+    """Return how many texts wait for a registration: one in each language for each notice."""
+    (row,) = notifier.rows("SELECT count(*) AS number FROM waiting_texts")
+    return int(row.number)
 
 
 def send(notifier: NotifierUnderTest, texter: Texter) -> int:
@@ -162,15 +182,52 @@ def test_a_member_reads_it_in_the_language_that_was_registered_last(notifier: No
     assert [row.phone for row in notifier.rows("SELECT phone FROM texts")] == ["254110000111"]
 
 
-def test_nobody_is_notified_of_a_receipt_of_an_unknown_payer_or_of_a_member_without_a_contact(
-    notifier: NotifierUnderTest,
-) -> None:
+def test_no_member_is_notified_of_a_receipt_of_an_unknown_payer(notifier: NotifierUnderTest) -> None:
     waiting = {"receipt": "SAB1", "state": "SUSPENSE", "reason": "unknown_reference", "allocations": []}
     unknown = deliver(notifier, ReceiptAllocated, "receipt", **waiting, member_id=None)
     assert (unknown.member_id, unknown.texts) == (None, 0)
-    unregistered = deliver(notifier, ReceiptAllocated, "receipt", **waiting)
-    assert (unregistered.member_id, unregistered.texts) == (MEMBER, 0)
+    assert waiting_count(notifier) == 0
     assert bodies(notifier) == []
+
+
+def test_a_text_waits_for_the_registration_and_is_sent_in_the_language_that_it_names(
+    notifier: NotifierUnderTest,
+) -> None:
+    paid = deliver(notifier, PayoutCommitted, "dividend_payout", receipt="SBC2", source="DIVIDEND")
+    assert (paid.member_id, paid.texts) == (MEMBER, 1)
+    assert (bodies(notifier), waiting_count(notifier)) == ([], 2)
+    register(notifier, "sw", phone="254110000111")
+    assert bodies(notifier) == ["SBC2 imethibitishwa. Gawio lako la KES 500.00 limetumwa kwa simu yako."]
+    assert [row.phone for row in notifier.rows("SELECT phone FROM texts")] == ["254110000111"]
+    assert waiting_count(notifier) == 0
+
+
+@pytest.mark.parametrize("is_registration_first", [True, False])
+def test_a_text_and_a_registration_at_the_same_time_find_each_other(
+    notifier: NotifierUnderTest, *, is_registration_first: bool
+) -> None:
+    """Neither sees what the other has not committed, so the second one must wait for the first."""
+
+    def save_text(tx: Connection) -> None:
+        texts.save_waiting(waiting(NOTICE), tx)
+
+    def save_contact(tx: Connection) -> None:
+        texts.save_contacts([REGISTERED], tx)
+
+    first, second = (save_contact, save_text) if is_registration_first else (save_text, save_contact)
+
+    def later() -> None:
+        with notifier.engine.begin() as tx:
+            second(tx)
+
+    with ThreadPoolExecutor(1) as pool:
+        with notifier.engine.begin() as tx:
+            first(tx)
+            tx.execute(text("SELECT 1"))  # what is sent before a commit waits for an answer only here
+            result = pool.submit(later)
+            until(lambda: notifier.rows(BLOCKED), "the second to wait for the first")
+        result.result(timeout=10)
+    assert (len(bodies(notifier)), waiting_count(notifier)) == (1, 0)
 
 
 def test_a_redelivered_event_stores_no_second_text(notifier: NotifierUnderTest) -> None:

@@ -179,6 +179,18 @@ class MemberText:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingText:
+    """A text in one language, as it waits for its member's registration."""
+
+    text_id: str
+    language: str
+    saga_id: str
+    member_id: str
+    kind: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NotifyMember(StepRequest):
     """Store what a member is sent about a saga; no notice where it is not known whom it is about."""
 
@@ -203,13 +215,6 @@ class TextSubject:
 
 def written(notice: Notice, contact: Contact) -> MemberText:
     """Return the text of a notice in the member's language."""
-    fields = dict(notice.fields)
-    if (allocated := notice.allocated) is not None:
-        split = [f"{PARTS[kind].in_language(contact.language)} {money}" for kind, money in allocated.split]
-        balance = BALANCE.in_language(contact.language)
-        fields["allocations"] = ", ".join(split)
-        fields["balance"] = "" if allocated.balance is None else balance.format(balance=allocated.balance)
-    body = WORDINGS[notice.kind].in_language(contact.language).format_map(fields)
     return MemberText(
         text_id=notice.text_id,
         saga_id=notice.saga_id,
@@ -217,8 +222,33 @@ def written(notice: Notice, contact: Contact) -> MemberText:
         kind=notice.kind.value,
         phone=contact.phone,
         language=contact.language,
-        body=body[:LENGTH_MAX],
+        body=_body(notice, contact.language),
     )
+
+
+def waiting(notice: Notice) -> list[WaitingText]:
+    """Return the texts of a notice to a member whose language is not known yet."""
+    return [
+        WaitingText(
+            text_id=notice.text_id,
+            language=language.value,
+            saga_id=notice.saga_id,
+            member_id=notice.member_id,
+            kind=notice.kind.value,
+            body=_body(notice, language),
+        )
+        for language in Language
+    ]
+
+
+def _body(notice: Notice, language: str) -> str:
+    fields = dict(notice.fields)
+    if (allocated := notice.allocated) is not None:
+        split = [f"{PARTS[kind].in_language(language)} {money}" for kind, money in allocated.split]
+        balance = BALANCE.in_language(language)
+        fields["allocations"] = ", ".join(split)
+        fields["balance"] = "" if allocated.balance is None else balance.format(balance=allocated.balance)
+    return WORDINGS[notice.kind].in_language(language).format_map(fields)[:LENGTH_MAX]
 
 
 def masked(phone: str) -> str:

@@ -13,23 +13,49 @@ from sqlalchemy import Connection, text
 from chassis.postgres.columns import Columns
 from chassis.postgres.statement import Statement
 from notifier.domain import CANCELLED, Failure
-from notifier.model.member_texts import Contact, MemberText, Notice, TextKind, TextSubject
-from notifier.tables import contacts, failure_json, record_outcomes, texts
+from notifier.model.member_texts import Contact, MemberText, Notice, TextKind, TextSubject, WaitingText
+from notifier.tables import contacts, failure_json, record_outcomes, texts, waiting_texts
 
 LEASE: Final = timedelta(seconds=60)
 """How long a process has for the texts that it leases at once; then another one sends them."""
 
 CONTACTS = Columns.of(contacts)
 PLANNED = Columns.of(texts).only("text_id", "saga_id", "member_id", "kind", "phone", "language", "body")
+WAITING = Columns.of(waiting_texts)
 
 SAVE_CONTACTS = Statement(f"""
     INSERT INTO member_contacts AS known ({CONTACTS.names})
     SELECT {CONTACTS.values} FROM {CONTACTS.rows} ORDER BY member_id
     ON CONFLICT (member_id) DO UPDATE SET {CONTACTS.excluded_assignments}
-    WHERE known.registered_at < excluded.registered_at
+    WHERE known.registered_at IS NULL OR known.registered_at < excluded.registered_at
 """)
 FIND_CONTACTS = Statement("""
-    SELECT member_id, phone, language FROM member_contacts WHERE member_id = ANY(CAST(%(member_ids)s AS text[]))
+    SELECT member_id, phone, language FROM member_contacts
+    WHERE member_id = ANY(CAST(%(member_ids)s AS text[])) AND phone IS NOT NULL
+""")
+EXPECT_CONTACTS = Statement("""
+    INSERT INTO member_contacts (member_id)
+    SELECT member_id FROM unnest(CAST(%(member_ids)s AS text[])) AS row (member_id)
+    ORDER BY member_id
+    ON CONFLICT DO NOTHING
+""")
+SAVE_WAITING = Statement(f"""
+    INSERT INTO waiting_texts ({WAITING.names})
+    SELECT {WAITING.values} FROM {WAITING.ordered_rows}
+    ORDER BY ordinal
+    ON CONFLICT DO NOTHING
+""")
+RELEASE_WAITING = Statement(f"""
+    WITH released AS (
+        DELETE FROM waiting_texts
+        USING member_contacts AS contact
+        WHERE waiting_texts.member_id = ANY(CAST(%(member_ids)s AS text[]))
+          AND contact.member_id = waiting_texts.member_id AND contact.phone IS NOT NULL
+        RETURNING waiting_texts.*, contact.phone, contact.language AS chosen
+    )
+    INSERT INTO texts ({PLANNED.names})
+    SELECT {PLANNED.names} FROM released WHERE (language = 'sw') = (chosen = 'sw') ORDER BY text_id
+    ON CONFLICT (text_id) DO NOTHING
 """)
 SAVE_TEXTS = Statement(f"""
     INSERT INTO texts ({PLANNED.names})
@@ -112,10 +138,11 @@ def save_contacts(registered: Iterable[Registered], tx: Connection) -> None:
             latest[each.member_id] = each
     if latest:
         SAVE_CONTACTS.run(tx, CONTACTS.parameters(list(latest.values())))
+        RELEASE_WAITING.run(tx, {"member_ids": sorted(latest)})
 
 
 def find_contacts(member_ids: Collection[str], tx: Connection) -> dict[str, Contact]:
-    """Return the contacts of these members; a member who is not registered has none."""
+    """Return the contacts of these members; one whose registration has not arrived yet has none."""
     if not member_ids:
         return {}
     rows = FIND_CONTACTS.rows(tx, {"member_ids": sorted(member_ids)})
@@ -126,6 +153,19 @@ def save_texts(planned: Sequence[MemberText], tx: Connection) -> None:
     """Store texts; one that is stored already stays as it is."""
     if planned:
         SAVE_TEXTS.run(tx, PLANNED.parameters(planned))
+
+
+def save_waiting(waiting: Sequence[WaitingText], tx: Connection) -> None:
+    """Store texts until their members' registrations arrive, each in every language.
+
+    The row of a contact that is expected is what this and a registration at the same time wait for each other at: the
+    later of the two finds what the other has stored, and releases the texts.
+    """
+    if waiting:
+        members = {"member_ids": sorted({each.member_id for each in waiting})}
+        EXPECT_CONTACTS.run(tx, members)
+        SAVE_WAITING.run(tx, WAITING.parameters(waiting))
+        RELEASE_WAITING.run(tx, members)
 
 
 def record_subjects(subjects: Iterable[TextSubject], tx: Connection) -> list[Notice]:

@@ -18,10 +18,21 @@ def upgrade() -> None:
     op.create_table(
         "member_contacts",
         sa.Column("member_id", sa.Text, primary_key=True),
-        sa.Column("phone", sa.Text, nullable=False, comment="12 digits"),
-        sa.Column("language", sa.Text, nullable=False, comment="en or sw"),
-        sa.Column("registered_at", TIME, nullable=False),
+        sa.Column("phone", sa.Text, comment="12 digits; null: the registration has not arrived yet"),
+        sa.Column("language", sa.Text, comment="en or sw"),
+        sa.Column("registered_at", TIME),
     )
+    op.create_table(
+        "waiting_texts",
+        sa.Column("text_id", sa.Text, primary_key=True),
+        sa.Column("language", sa.Text, primary_key=True),
+        sa.Column("saga_id", sa.Text, nullable=False),
+        sa.Column("member_id", sa.Text, nullable=False),
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("body", sa.Text, nullable=False),
+        comment="texts to members whose registration has not arrived yet, each in every language",
+    )
+    op.create_index("waiting_texts_of_member", "waiting_texts", ["member_id"])
     op.create_table(
         "texts",
         sa.Column("text_id", sa.Text, primary_key=True),
