@@ -33,6 +33,12 @@ class Running:
     operator_every: timedelta = OPERATOR_EVERY
     operator_at: datetime = BEGINNING + OPERATOR_EVERY
     rest_by: datetime = BEGINNING + REST_WITHIN
+    sweeps_every: timedelta | None = None
+    """How often what crashed processes left in outboxes is published while time goes on; None: only at rest.
+
+    Services do it every few seconds; a schedule of days needs it, one of minutes is the harder without it.
+    """
+    swept_at: datetime = BEGINNING
 
     @property
     def schedule(self) -> Schedule:
@@ -74,6 +80,10 @@ class Running:
                 self.redrives_left -= has_acted
                 self.operator_at = (self.operator_at if has_acted else next_at) + self.operator_every
                 continue
+            if self.sweeps_every and next_at > self.swept_at + self.sweeps_every:
+                self.swept_at = next_at
+                if not self.is_tidy(actors):
+                    continue
             schedule.advance(next_at)
         raise NotAtRest(f"Not at rest after {ROUNDS_MAX} rounds, or by {self.rest_by}.")
 

@@ -31,6 +31,7 @@ ACTS = (0, 0, 2, 6)
 REST_WITHIN = timedelta(days=60)
 """Callbacks take days, and queries end after a week."""
 OPERATOR_EVERY = timedelta(days=3)
+SWEEPS_EVERY = timedelta(seconds=30)
 REDRIVES_MAX = 5
 """Each lets the queries about what is in doubt go on for a week."""
 
@@ -60,7 +61,7 @@ class SaccoSimulation(Running):
         """Run to rest and check the invariants; then rebuild the tracker's database from the broker's logs."""
         there = self.participants
         self.rest_by, self.operator_every = BEGINNING + REST_WITHIN, OPERATOR_EVERY
-        self.redrives_left = REDRIVES_MAX
+        self.redrives_left, self.sweeps_every = REDRIVES_MAX, SWEEPS_EVERY
         self._plan()
         self.until_rest()
         final = self._final_state()
