@@ -35,9 +35,9 @@ from saga_tracker.ingest.recorder import (
 )
 from saga_tracker.ingest.records import Record, Unexpected
 from saga_tracker.ingest.sent_messages import FailedEnd, SentMessage, decode_sent, sent_topics
-from saga_tracker.ingest.tracked_saga import TrackedSaga, track
+from saga_tracker.ingest.tracked_saga import TrackedSaga, track, with_letters
 from saga_tracker.ingest.unit_of_work import UnitOfWork
-from saga_tracker.model.decision import Cause, Phase, SagaState
+from saga_tracker.model.decision import Cause, Phase
 from saga_tracker.model.facts import Cancelled, TimedOut
 from saga_tracker.model.saga import Definitions
 from saga_tracker.store import consumed_offsets, dead_letters, sagas
@@ -128,8 +128,8 @@ class Rebuild:
                     record_cancellation(saga, request, request.fact, unit_of_work)
             self._send_redrives(saga, unit_of_work)
         unit_of_work.save(tx, tracked)
-        confirmed = [saga.row for saga in tracked if saga.decision.state is SagaState.CONFIRMED]
-        dead_letters.open_without_step(tx, [row.saga_id for row in confirmed if row.progress.unresolved_letters])
+        ended = [saga for saga in tracked if saga.decision.phase is Phase.ENDED]
+        dead_letters.open_unowned(tx, with_letters(ended))
         rebuilt.count += len(tracked)
         return rows[-1].saga_id
 

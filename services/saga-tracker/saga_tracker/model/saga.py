@@ -185,6 +185,14 @@ class SagaDefinition:
         return tuple(dict.fromkeys([self.started_by.OWNER, *self.services, *reacting]))
 
     @property
+    def reacting_services(self) -> frozenset[str]:
+        """The services that react to its messages: one of them may keep reactions behind a message that it cannot read.
+
+        They include the starting one, which always has its last events.
+        """
+        return frozenset({self.started_by.OWNER, *(name for names in self.reactions.values() for name in names)})
+
+    @property
     def fenced_steps(self) -> tuple[StepDefinition, ...]:
         """The steps that a fence names: none behind the one without a return, which cannot run before it."""
         return self.steps if self.no_return is None else self.steps[: self.no_return + 1]
@@ -348,6 +356,11 @@ def _missing(message: type[Message], required: tuple[str, ...], role: str) -> It
 
 Definitions: TypeAlias = Mapping[tuple[str, int], SagaDefinition]
 """Definitions by the name and version of their saga."""
+
+
+def services_of(definitions: Definitions) -> frozenset[str]:
+    """Return every service that has a part in any saga, and so has a topic of commands."""
+    return frozenset(service for each in definitions.values() for service in each.participants)
 
 
 def scaled(definitions: Definitions, factor: float) -> Definitions:
