@@ -30,12 +30,13 @@ from chassis.wire.envelope import new_id
 from saga_tracker.definitions import newest
 from simulators.testing import running
 from stack import Stack
-from stack.contract import AUDIT
+from stack.contract import AUDIT, package_of
 from support.postgres import scratch_database
 from support.waiting import until
 
 SERVICES = (
     "checkout", "payment", "inventory", "loyalty", "shipping", "ledger", "saga_tracker", "merchant", "risk", "notifier",
+    "members", "mobile-money",
 )  # fmt: skip
 PRICE_MINOR = 450
 POINTS = 100
@@ -108,7 +109,7 @@ def origin(infrastructure: Stack, tmp_path_factory: pytest.TempPathFactory) -> I
         databases = {}
         for service in SERVICES:
             engine = opened.enter_context(scratch_database(infrastructure))
-            migrations.upgrade(service, engine)
+            migrations.upgrade(package_of(service), engine)
             url = engine.url.set(drivername="postgresql")
             databases[service] = url.render_as_string(hide_password=False)
         addresses = {}

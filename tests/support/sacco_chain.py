@@ -22,6 +22,7 @@ from chassis.wire.codec import Codec
 from chassis.wire.envelope import new_id
 from members import intake, member_tables
 from members.intake import Accepted, Submission
+from members.member_tables import NewMember
 from members.requests import Request
 from messages.contract import Message
 from messages.members import MemberRegistered
@@ -115,13 +116,13 @@ class SaccoChain:
     def register(self, member_id: str, phone: str) -> list[Message]:
         """Register a member, let the accounts be opened, and return what was published."""
         now, saga_id = datetime.now(UTC), new_id()
-        new = {
-            "member_id": member_id, "saga_id": saga_id, "name": "Amina Wanjiru", "language": "en",
-            "state": "REGISTERED", "status": "ACTIVE", "policy": "standard", "destination": "SAVINGS", "phone": phone,
-            "day_max_minor": None, "currency": CURRENCY, "registered_at": now,
-        }  # fmt: skip
+        new = NewMember(
+            member_id=member_id, saga_id=saga_id, name="Amina Wanjiru", language="en", policy="standard",
+            destination="SAVINGS", phone=phone, payer_hash=None, day_max_minor=None, currency=CURRENCY,
+            registered_at=now,
+        )  # fmt: skip
         with self.engines["members"].begin() as tx:
-            assert member_tables.insert(tx, new, None)
+            assert member_tables.insert(tx, [new]) == {member_id}
         own = {"saga_id": saga_id, "saga_type": "member_onboarding"}
         person = {"member_id": member_id, "phone": phone, "language": "en", "currency": CURRENCY}
         published = self.run(a(MemberRegistered, **own, **person))

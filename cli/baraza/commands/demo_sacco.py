@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from baraza.commands.options import COUNT_MAX, SEED_MAX, Home, Json
+from baraza.commands.options import COUNT_MAX, SEED_MAX, Home, Json, finite
 from baraza.terminal import FOUND_A_PROBLEM, notify, progress, put, put_json, stop
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ Lines = Annotated[
     int, typer.Option("--lines", min=2, max=LINES_MAX, metavar="NUMBER", help="Lines of the dividend run, at least.")
 ]
 DayLength = Annotated[
-    float, typer.Option("--day", min=1.0, max=DAY_MAX_S, metavar="SECONDS", help="How long the day takes.")
+    float,
+    typer.Option("--day", min=1.0, max=DAY_MAX_S, callback=finite, metavar="SECONDS", help="How long the day takes."),
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=SEED_MAX, help="Seed of members, acts and faults.")]
 Keep = Annotated[bool, typer.Option("--keep", help="Leave the stack up afterwards.")]
