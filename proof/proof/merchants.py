@@ -32,6 +32,7 @@ SUBMITTED_WITHIN_S = 20.0
 CANCELLED_WITHIN_S = (1.0, 20.0, 3_600.0)
 LATER_WITHIN_S = (60.0, 86_400.0, 8 * 86_400.0)
 REFUNDED_WITHIN_S = (60.0, 3_600.0, 6 * 86_400.0)
+SUBMITTED_WITHIN = timedelta(days=14)
 AGAIN_S = (30.0, 3_600.0, 86_400.0, 3 * 86_400.0)
 """When a merchant tries again what the payment's status did not allow yet."""
 REFUNDS = ((), (100,), (60, 60), (30, 50, 40), (40, 60))
@@ -106,6 +107,7 @@ class Merchants:
         terms = Terms(codec=self.codec, accounts=self.accounts, payer_key=b"k" * 32)
         rows: list[OutboxRow] = []
         outcomes: list[Accepted | Problem] = []
+        waits = [timedelta(seconds=15)]
 
         def submit(tx: Connection) -> None:
             wanted = submission(merchant_id, key, body, TRACE, is_live=IS_LIVE[merchant_id])
@@ -117,7 +119,10 @@ class Merchants:
 
         def then() -> None:
             if isinstance(outcomes[0], Problem):
-                schedule.at(schedule.now + timedelta(seconds=30), lambda: self._do(submit, rows, then))
+                # A merchant whose onboarding failed for good is refused for ever; one that is redriven waits for days.
+                waits.append(2 * waits[-1])
+                if waits[-1] < SUBMITTED_WITHIN:
+                    schedule.at(schedule.now + waits[-1], lambda: self._do(submit, rows, then))
                 return
             if number not in self.submitted:
                 self.submitted.append(number)

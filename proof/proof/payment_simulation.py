@@ -19,7 +19,7 @@ from proof.checks import Violation
 from proof.databases import Database
 from proof.payment_checks import FinalPayments, violations
 from proof.payment_participants import PaymentParticipants
-from proof.resting import Running
+from proof.resting import SWEEPS_EVERY, Running
 from proof.schedule import BEGINNING, Schedule
 from proof.service_process import Process
 from proof.simulation import Result
@@ -31,6 +31,7 @@ ACTS = (0, 0, 2, 6)
 REST_WITHIN = timedelta(days=90)
 """Refunds take days, and what fails later fails within some more days."""
 OPERATOR_EVERY = timedelta(days=3)
+REDRIVES_MAX = 8
 """Where something stays parked for weeks: more redrives find nothing more."""
 
 
@@ -59,6 +60,7 @@ class PaymentSimulation(Running):
         """Run to rest and check the invariants; then rebuild the tracker's database from the broker's logs."""
         there = self.participants
         self.rest_by, self.operator_every = BEGINNING + REST_WITHIN, OPERATOR_EVERY
+        self.redrives_left, self.sweeps_every = REDRIVES_MAX, SWEEPS_EVERY
         self._plan()
         self.until_rest()
         final = self._final_state()

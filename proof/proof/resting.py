@@ -17,6 +17,8 @@ OPERATOR_EVERY = timedelta(minutes=10)
 """An operator acts at least this often."""
 ROUNDS_MAX = 20_000
 REST_WITHIN = timedelta(hours=2)
+SWEEPS_EVERY = timedelta(seconds=30)
+"""How often outboxes are swept in a schedule of days."""
 STEPS_SHOWN_MAX = 15
 
 
@@ -80,7 +82,8 @@ class Running:
                 self.redrives_left -= has_acted
                 self.operator_at = (self.operator_at if has_acted else next_at) + self.operator_every
                 continue
-            if self.sweeps_every and next_at > self.swept_at + self.sweeps_every:
+            is_free = not schedule.suspended_tasks  # a suspended one may hold a row that a sweep needs
+            if is_free and self.sweeps_every and next_at > self.swept_at + self.sweeps_every:
                 self.swept_at = next_at
                 if not self.is_tidy(actors):
                     continue

@@ -17,7 +17,7 @@ from proof import rebuilding
 from proof.api_workers import ids_of
 from proof.checks import Violation
 from proof.databases import Database
-from proof.resting import Running
+from proof.resting import SWEEPS_EVERY, Running
 from proof.sacco_checks import FinalSacco, violations
 from proof.sacco_participants import SaccoParticipants
 from proof.schedule import BEGINNING, Schedule
@@ -31,7 +31,6 @@ ACTS = (0, 0, 2, 6)
 REST_WITHIN = timedelta(days=60)
 """Callbacks take days, and queries end after a week."""
 OPERATOR_EVERY = timedelta(days=3)
-SWEEPS_EVERY = timedelta(seconds=30)
 REDRIVES_MAX = 5
 """Each lets the queries about what is in doubt go on for a week."""
 
