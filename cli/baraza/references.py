@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from baraza.terminal import UsageRefusal
+from baraza.terminal import Refusal, UsageRefusal
 from chassis.values.ids import ULID, canonical
 
 LENGTH_MAX = 128
@@ -75,7 +75,8 @@ def sagas_of(tracker: Tracker, text: str) -> list[dict[str, Any]]:
 
 
 def _referring(tracker: Tracker, reference: str) -> list[dict[str, Any]]:
-    """Return the sagas that have this reference, the newest first. Raises NotUnderstood."""
-    from baraza.system.client import objects  # takes a while to load
-
-    return objects(tracker.get("/v1/sagas", {"reference": reference, "limit": LISTED_MAX}), "sagas")
+    """Return the sagas that have this reference, the newest first. Raises Refusal where the answer has none."""
+    found = tracker.get("/v1/sagas", {"reference": reference, "limit": LISTED_MAX})["sagas"]
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise Refusal("The tracker does not answer with a list of sagas. Run ./baraza status.")
+    return found
