@@ -178,6 +178,7 @@ class AwaitedControl:
 
 SILENT = {"has_cancellation": False}
 PAID_AND_RELEASED = "cancelled, and paid|hold released, and paid"
+UNDONE_BEFORE_THE_PIVOT = "is compensated, though book_shipment ran, which has no return"
 STUCK = "no end can be reached any more"
 
 AWAITED_CONTROLS: Mapping[str, AwaitedControl] = {
@@ -222,14 +223,14 @@ AWAITED_CONTROLS: Mapping[str, AwaitedControl] = {
         rules={"answers_once": True}, definition=CARD_1, policy=UNDOABLE, bounds=WITH_STATEMENT, found_as=STUCK
     ),
     "cancellation-beats-the-pivot": AwaitedControl(
-        decide=cancellation_beats_the_pivot, definition=PAYOUT_3, policy=ONE_SEND, found_as=PAID_AND_RELEASED
+        decide=cancellation_beats_the_pivot, definition=PAYOUT_3, policy=ONE_SEND, found_as=UNDONE_BEFORE_THE_PIVOT
     ),
     "deadline-behind-the-pivot": AwaitedControl(
         decide=deadline_behind_the_pivot,
         definition=PAYOUT_3,
         policy=ONE_SEND,
         model=SILENT,
-        found_as=PAID_AND_RELEASED,
+        found_as=UNDONE_BEFORE_THE_PIVOT,
     ),
     "stale-statement": AwaitedControl(
         rules={"on_missing": stale_statement}, bounds=WITH_STATEMENT, model=SILENT, found_as=PAID_AND_RELEASED
