@@ -111,10 +111,17 @@ def doubt_row(each: Mapping[str, Any], now: datetime) -> tuple[Any, ...]:
         each["step"],
         each["state"],
         each["sends"],
-        f"{each['queries']}, last {each['queried_at']}" if each["queries"] else "never",
+        _queried(each["queries"], each["queried_at"]),
         next_look,
         each["saga_id"],
     )
+
+
+def _queried(count: int, last_at: str | None) -> str:
+    """Return how often a provider was queried. One that answers at once leaves no question whose time is known."""
+    if not count:
+        return "never"
+    return str(count) if last_at is None else f"{count}, last {last_at}"
 
 
 def seconds_since(time: Any, now: datetime) -> float | None:
