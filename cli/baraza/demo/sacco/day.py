@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
@@ -19,6 +20,8 @@ from baraza.terminal import Advance
 
 ACTS_AT_ONCE: Final = 16
 PAGE: Final = 500
+DOUBT_AFTER: Final = timedelta(minutes=1)
+"""Later than this the next query about a request may be minutes away, which are not waited for: it is listed."""
 FINAL: Final = frozenset({"PAID", "FAILED", "CANCELLED"})
 ENDED_RECEIPTS: Final = frozenset({"ALLOCATED", "SUSPENSE", "RETURNED"})
 
@@ -127,16 +130,27 @@ def _lose_float(people: People) -> None:
 
 
 def settle(people: People, day: Day, show: Callable[[str], None]) -> None:
-    """Follow every request and receipt until each is ended, or is in doubt and nothing changes. Raises Stalled."""
+    """Follow every request and receipt until each is ended, or in doubt for DOUBT_AFTER. Raises Stalled."""
     for name, requests in _named(day):
         show(f"Following {len(requests)} {name}.")
-        follow(partial(_read, people.members, name, requests), lambda waiting: not waiting, name)
+        follow(partial(_unended, people, name, requests), lambda waiting: not waiting, name)
     show(f"Following {len(day.receipts)} receipts.")
     follow(partial(_unknown, people, day), lambda waiting: not waiting, "receipts")
 
 
 def _named(day: Day) -> Sequence[tuple[str, dict[str, Mapping[str, Any]]]]:
     return ("repayments", day.repayments), ("collections", day.collections), ("withdrawals", day.withdrawals)
+
+
+def _unended(people: People, name: str, requests: dict[str, Mapping[str, Any]]) -> list[str]:
+    """Return which of these requests are neither final nor in doubt for long."""
+    if not (waiting := _read(people.members, name, requests)):
+        return []
+    before = datetime.now(UTC) - DOUBT_AFTER
+    found = {
+        str(each["saga_id"]) for each in named_in_doubt(people) if datetime.fromisoformat(str(each["since"])) < before
+    }
+    return [each for each in waiting if each not in found]
 
 
 def _read(api: Api, name: str, requests: dict[str, Mapping[str, Any]]) -> list[str]:
