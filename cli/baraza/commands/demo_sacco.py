@@ -96,6 +96,7 @@ def _run(stack: Running, plan: Plan, members: int, length_s: float) -> DemoOfSac
         treasury.bring_float(staff, treasury.FLOAT_MINOR)
         with progress("members registered", len(plan.members)) as advance:
             registering.register(staff, plan.members, advance)
+        treasury.await_float(staff)
         with treasury.treasury(staff) as watched, providers.faults(stack, providers.MOBILE_MONEY_FAULTS):
             notify(f"Paying out {len(plan.loans)} loans.")
             loans = days.pay_out_loans(staff, plan)

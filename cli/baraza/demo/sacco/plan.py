@@ -25,6 +25,10 @@ PAID_AFTER_CANCEL: Final = 0.4
 LOAN_MIN, LOAN_MAX = 5_000, 20_000
 PAID_IN: Final = (200, 500, 1_000, 1_500, 2_500, 5_000)
 TAKEN_OUT: Final = (100, 250, 400, 700)
+BEYOND: Final = 0.1
+"""Share of the withdrawals by members who may have too little, whom the ledger refuses."""
+FEES: Final = 100
+"""More than the fees of a withdrawal, in shillings."""
 MEMBERS_WITH_A_LOAN: Final = 20
 """One of so many members has one."""
 
@@ -99,23 +103,47 @@ def plan(*, members: int, acts: int, lines: int, seed: int, run: int) -> Plan:
         )
         for number, person in enumerate(active[:: max(1, MEMBERS_WITH_A_LOAN)])
     ]
-    planned = list(_acts(active, loans, acts, chance))
+    savings = Savings(active, chance)
+    planned = list(_acts(active, loans, acts, savings, chance))
     planned.insert(len(planned) // 2, _float_gone(planned[len(planned) // 2].at))
-    return Plan(members=people, loans=loans, acts=planned, beside=list(_beside(active, acts, chance)))
+    return Plan(members=people, loans=loans, acts=planned, beside=list(_beside(savings, acts, chance)))
 
 
 def _float_gone(at: float) -> Act:
     return Act(number=0, at=at, kind=Kind.FLOAT_GONE, member_id="", phone="", amount=0)
 
 
-def _beside(active: Sequence[Mapping[str, Any]], acts: int, chance: random.Random) -> Iterator[Act]:
+def _beside(savings: Savings, acts: int, chance: random.Random) -> Iterator[Act]:
     count = max(10, acts // 30)
     for number in range(count):
-        person = chance.choice(active)
+        amount = chance.choice(TAKEN_OUT)
+        person = savings.take(amount)
         yield Act(
             number=acts + number, at=number / count, kind=Kind.WITHDRAW, member_id=str(person["member_id"]),
-            phone=str(person["phone"]), amount=chance.choice(TAKEN_OUT),
+            phone=str(person["phone"]), amount=amount,
         )  # fmt: skip
+
+
+class Savings:
+    """What members have paid into their savings so far, as far as the plan knows, in shillings."""
+
+    def __init__(self, active: Sequence[Mapping[str, Any]], chance: random.Random) -> None:
+        self._people = {str(each["member_id"]): each for each in active}
+        self._chance = chance
+        self._saved: dict[str, int] = {}
+
+    def put(self, member_id: str, amount: int) -> None:
+        """Add what a member pays in."""
+        self._saved[member_id] = self._saved.get(member_id, 0) + amount
+
+    def take(self, amount: int) -> Mapping[str, Any]:
+        """Return who takes so much out: mostly one who has it."""
+        able = [member_id for member_id, saved in self._saved.items() if saved >= amount + FEES]
+        if not able or self._chance.random() < BEYOND:
+            return self._chance.choice(list(self._people.values()))
+        member_id = self._chance.choice(able)
+        self._saved[member_id] -= amount + FEES
+        return self._people[member_id]
 
 
 def _member(number: int, run: int, chance: random.Random, *, is_active: bool) -> Mapping[str, Any]:
@@ -140,7 +168,7 @@ def base36(number: int) -> str:
 
 
 def _acts(
-    active: Sequence[Mapping[str, Any]], loans: Sequence[Loan], count: int, chance: random.Random
+    active: Sequence[Mapping[str, Any]], loans: Sequence[Loan], count: int, savings: Savings, chance: random.Random
 ) -> Iterator[Act]:
     """Yield what happens. Who takes out more than was paid in is refused by the ledger."""
     by_member = {each["member_id"]: each for each in active}
@@ -150,9 +178,11 @@ def _acts(
         phone, member_id = str(person["phone"]), str(person["member_id"])
         draw = chance.random()
         if draw < WITHDRAWN and number > count // 10:
+            amount = chance.choice(TAKEN_OUT)
+            taker = savings.take(amount)
             yield Act(
-                number=number, at=at, kind=Kind.WITHDRAW, member_id=member_id, phone=phone,
-                amount=chance.choice(TAKEN_OUT),
+                number=number, at=at, kind=Kind.WITHDRAW, member_id=str(taker["member_id"]),
+                phone=str(taker["phone"]), amount=amount,
             )  # fmt: skip
         elif draw < WITHDRAWN + PROMPTED:
             yield Act(
@@ -169,10 +199,12 @@ def _acts(
                 reference=_typed(loan.loan_id, chance), loan_id=loan.loan_id,
             )  # fmt: skip
         else:
-            wanted = chance.choice(("", "SAV", "DEP", "SHR")) + member_id
+            account, amount = chance.choice(("", "SAV", "DEP", "SHR")), chance.choice(PAID_IN)
+            if account == "SAV":  # what names only the member goes to loans first
+                savings.put(member_id, amount)
             yield Act(
                 number=number, at=at, kind=Kind.PAY, member_id=member_id, phone=phone,
-                amount=chance.choice(PAID_IN), reference=_typed(wanted, chance),
+                amount=amount, reference=_typed(account + member_id, chance),
             )  # fmt: skip
 
 

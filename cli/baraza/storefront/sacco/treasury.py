@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from baraza.storefront.sacco.people import SHORT_CODE, People
-from baraza.system.client import objects
+from baraza.storefront.sacco.people import SHORT_CODE, People, follow
+from baraza.system.client import Answer, objects
 from baraza.terminal import Refusal
 
 FLOAT_MINOR: Final = 20_000_000_00
@@ -56,17 +56,30 @@ def bring_float(people: People, amount_minor: int) -> None:
     people.provider.call("POST", "/float", body=body)
 
 
+def await_float(people: People) -> None:
+    """Wait until mobile-money knows of the float that was brought: its balance is asked for once a minute."""
+    follow(
+        lambda: [int(each["utility_minor"] or 0) for each in _floats(people)],
+        lambda known: any(each >= FLOAT_MIN_MINOR for each in known),
+        "the float",
+    )
+
+
 def reopen(people: People) -> bool:
     """Bring float where it is short, and open the lanes that were paused for it. Return whether it was short."""
     paused = [each for each in objects(people.money.get("/v1/lanes"), "rows") if _is_ours(each) and _is_paused(each)]
-    known = [each for each in objects(people.money.get("/v1/floats"), "rows") if _is_ours(each)]
-    is_short = bool(paused) or any(int(each["utility_minor"] or 0) < FLOAT_MIN_MINOR for each in known)
+    is_short = bool(paused) or any(int(each["utility_minor"] or 0) < FLOAT_MIN_MINOR for each in _floats(people))
     if is_short and (paused or _has_little(people)):
         bring_float(people, FLOAT_MINOR)
     for lane in paused:
         body = {"state": "OPEN", "reason": "Float was brought."}
         people.money.call("POST", f"/v1/lanes/{SHORT_CODE}/{lane['name']}", body=body)
     return bool(paused)
+
+
+def _floats(people: People) -> list[Answer]:
+    """Return what mobile-money knows of our short code's float."""
+    return [each for each in objects(people.money.get("/v1/floats"), "rows") if _is_ours(each)]
 
 
 def _is_ours(row: Mapping[str, Any]) -> bool:
