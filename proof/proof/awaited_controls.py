@@ -42,10 +42,10 @@ def _settled(row: AwaitedEffect, policy: AwaitedPolicy, outcome: Outcome) -> Cha
 
 
 def timeout_releases_the_hold(
-    row: AwaitedEffect, policy: AwaitedPolicy, *, now: datetime, deadline_at: datetime
+    row: AwaitedEffect, policy: AwaitedPolicy, *, now: datetime, deadline_at: datetime, lane_is_open: bool = True
 ) -> Change:
     """Take the end of the call for a failure."""
-    change = _on_due(row, policy, now=now, deadline_at=deadline_at)
+    change = _on_due(row, policy, now=now, deadline_at=deadline_at, lane_is_open=lane_is_open)
     became_unsure = row.effect.state is EffectState.STARTED and change.after.effect.state is EffectState.UNSURE
     return _settled(row, policy, Outcome.REFUSED) if became_unsure else change
 
