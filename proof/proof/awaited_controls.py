@@ -69,7 +69,7 @@ def new_undo_key_on_timeout(
 def late_success_ignored(row: AwaitedEffect, policy: AwaitedPolicy, evidence: Evidence) -> Change:
     """Take a success of a closing step for nothing: it is fenced."""
     if row.effect.closing and row.effect.state in IN_DOUBT and evidence.outcome is Outcome.SUCCEEDED:
-        return Change(after=replace(row, effect=effects.settled(row.effect, EffectState.FENCED)))
+        return Change(after=replace(row, effect=effects.settled(row.effect, EffectState.FENCED)), acts=(Act.WAKE,))
     return _on_evidence(row, policy, evidence)
 
 
