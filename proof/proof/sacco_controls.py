@@ -29,7 +29,7 @@ from proof.schemas import shared_codec
 Replacement: TypeAlias = tuple[Any, str, Any]
 RECEIPT_LENGTH: Final = 10
 _prompts, _pay = steps.prompts, Daraja._pay
-_book = receipt_tables.book
+_store_booked: Callable[[Connection, Sequence[BookedReceipt]], None] = vars(receipt_tables)["book"]
 _post: Callable[[PostAllocation, SaccoBooks], Outcome] = vars(PostAllocation)["book"]
 
 
@@ -73,7 +73,7 @@ def leaving_on_the_list(tx: Connection, booked: Sequence[BookedReceipt]) -> None
     before = receipt_tables.lock_by_saga(tx, {each.saga_id for each in booked})
     listed = {saga_id for saga_id, row in before.items() if row.state == members.ReceiptState.ASSIGNED}
     waiting = members.ReceiptState.SUSPENSE
-    _book(tx, [replace(each, state=waiting, at=None) if each.saga_id in listed else each for each in booked])
+    _store_booked(tx, [replace(each, state=waiting, at=None) if each.saga_id in listed else each for each in booked])
 
 
 def allocating_again(request: PostAllocation, books: SaccoBooks) -> Outcome:

@@ -16,6 +16,8 @@ from proof.sacco_checks import INVARIANTS
 
 SEEDS = int(os.environ.get("BARAZA_PROOF_SACCO_SEEDS", "7"))
 """What the whole suite has time for; a longer run sets the variable, or is one of ``./baraza simulate --sacco``."""
+ONCE_BROKEN = (129,)
+"""Its tracker was rebuilt otherwise than it was: it read a contradiction behind a saga's last event."""
 CONTROL_SEEDS_MAX = 60
 """How far a search goes on from the seed that found it once."""
 FOUND_AT = {
@@ -52,7 +54,7 @@ def database() -> Iterator[Database]:
 
 def test_no_schedule_of_a_sacco_breaks_an_invariant(database: Database) -> None:
     states: Counter[str] = Counter()
-    for result in results(range(SEEDS), database, kind=KIND):
+    for result in results([*range(SEEDS), *ONCE_BROKEN], database, kind=KIND):
         states += result.states
         assert not result.violations, f"Replay with ./baraza simulate --sacco --seed …: {result.violations[0]}"
     print(states)
