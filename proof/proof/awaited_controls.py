@@ -42,10 +42,10 @@ def _settled(row: AwaitedEffect, policy: AwaitedPolicy, outcome: Outcome) -> Cha
 
 
 def timeout_releases_the_hold(
-    row: AwaitedEffect, policy: AwaitedPolicy, *, now: datetime, deadline_at: datetime
+    row: AwaitedEffect, policy: AwaitedPolicy, *, now: datetime, deadline_at: datetime, lane_is_open: bool = True
 ) -> Change:
     """Take the end of the call for a failure."""
-    change = _on_due(row, policy, now=now, deadline_at=deadline_at)
+    change = _on_due(row, policy, now=now, deadline_at=deadline_at, lane_is_open=lane_is_open)
     became_unsure = row.effect.state is EffectState.STARTED and change.after.effect.state is EffectState.UNSURE
     return _settled(row, policy, Outcome.REFUSED) if became_unsure else change
 
@@ -69,7 +69,7 @@ def new_undo_key_on_timeout(
 def late_success_ignored(row: AwaitedEffect, policy: AwaitedPolicy, evidence: Evidence) -> Change:
     """Take a success of a closing step for nothing: it is fenced."""
     if row.effect.closing and row.effect.state in IN_DOUBT and evidence.outcome is Outcome.SUCCEEDED:
-        return Change(after=replace(row, effect=effects.settled(row.effect, EffectState.FENCED)))
+        return Change(after=replace(row, effect=effects.settled(row.effect, EffectState.FENCED)), acts=(Act.WAKE,))
     return _on_evidence(row, policy, evidence)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Connection
@@ -13,7 +12,9 @@ from chassis.saga import attempts, awaited
 from chassis.saga.answers import Accepted, Proven, SendAnswer
 from ledger.model.receipts import PostAllocation
 from ledger.model.sacco_books import Outcome, ReceiptState, SaccoBooks
+from members import domain as members
 from members import receipt_tables
+from members.receipt_tables import BookedReceipt
 from mobile_money import receipts, steps
 from mobile_money.http_daraja import Daraja
 from mobile_money.port import Paid, Payout, Prompt
@@ -28,7 +29,7 @@ from proof.schemas import shared_codec
 Replacement: TypeAlias = tuple[Any, str, Any]
 RECEIPT_LENGTH: Final = 10
 _prompts, _pay = steps.prompts, Daraja._pay
-_set_state = receipt_tables.set_state
+_store_booked: Callable[[Connection, Sequence[BookedReceipt]], None] = vars(receipt_tables)["book"]
 _post: Callable[[PostAllocation, SaccoBooks], Outcome] = vars(PostAllocation)["book"]
 
 
@@ -67,10 +68,12 @@ def taking_an_acknowledgement_for_an_outcome(daraja: Daraja, request: Payout, ke
     )
 
 
-def leaving_what_is_assigned(tx: Connection, row: Any, state: str, *, ended_at: datetime | None = None) -> None:
-    """Leave a receipt on the work list that two persons have assigned."""
-    if state != "ASSIGNED":
-        _set_state(tx, row, state, ended_at=ended_at)
+def leaving_on_the_list(tx: Connection, booked: Sequence[BookedReceipt]) -> None:
+    """Leave a receipt on the work list that two persons have assigned, and that is allocated."""
+    before = receipt_tables.lock_by_saga(tx, {each.saga_id for each in booked})
+    listed = {saga_id for saga_id, row in before.items() if row.state == members.ReceiptState.ASSIGNED}
+    waiting = members.ReceiptState.SUSPENSE
+    _store_booked(tx, [replace(each, state=waiting, at=None) if each.saga_id in listed else each for each in booked])
 
 
 def allocating_again(request: PostAllocation, books: SaccoBooks) -> Outcome:
@@ -88,7 +91,7 @@ OF_SACCO: Mapping[str, tuple[Replacement, ...]] = {
     "acknowledgement-is-payout": ((Daraja, "_pay", taking_an_acknowledgement_for_an_outcome),),
     "not-found-is-no-payout": ((awaited, "on_not_found", not_found_is_failure),),
     "suspense-allocated-twice": (
-        (receipt_tables, "set_state", leaving_what_is_assigned),
+        (receipt_tables, "book", leaving_on_the_list),
         (PostAllocation, "book", allocating_again),
     ),
 }

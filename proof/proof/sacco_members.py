@@ -1,12 +1,14 @@
 """Members in a schedule: they register, pay in, are prompted, withdraw and cancel, as members' API does it for them.
 
+Who withdraws has paid in before, and most look at their savings first; some request more than they have.
+
 The office assigns receipts that wait: two persons, of which the second begins the saga.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -24,6 +26,7 @@ from members.member_tables import NewMember
 from members.requests import COLLECTION, WITHDRAWAL, Request
 from messages.contract import Message
 from messages.members import MemberRegistered, WithdrawalCancellationRequested
+from proof import sacco_tables
 from proof.api_workers import ApiWorker
 from proof.schedule import Schedule
 from proof.simulated_daraja import SimulatedDaraja
@@ -32,12 +35,18 @@ MEMBERS = {"00123": "254712000123", "00456": "254712000456"}
 """The phone of each member."""
 STRANGER = "254712000999"
 TRACE = b"00-" + b"0" * 32 + b"-" + b"1" * 16 + b"-01"
-PAYMENTS, WITHDRAWALS, PROMPTS = (1, 2, 3), (0, 1, 1, 2), (0, 0, 1)
+PAYMENTS, WITHDRAWALS, PROMPTS = (0, 1, 2), (1, 1, 2), (0, 0, 1)
 """How many there are of each in a schedule."""
-PAID_MINOR, WITHDRAWN_MINOR, PROMPTED_MINOR = (100_000, 250_000), (20_000, 60_000, 200_000), (30_000, 70_000)
+PAID_MINOR, WITHDRAWN_MINOR, PROMPTED_MINOR = (100_000, 250_000), (20_000, 60_000, 150_000), (30_000, 70_000)
+SAVED_MINOR = 190_000
+"""So little that it counts without a confirmation by the provider."""
 PAID_WITHIN_S, WITHDRAWN_WITHIN_S, CANCELLED_WITHIN_S = 10.0, 60.0, (1.0, 20.0, 3_600.0)
 AGAIN_S = (10.0, 30.0, 120.0, 600.0)
 """When a request goes out again that the door refused, or whose accounts are not open yet."""
+LOOKS_S = (2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 600.0)
+"""When members look again whether their savings cover what they withdraw."""
+WITHDRAWS_UNSEEN_RATE = 0.15
+FAULTS_AGAIN_MAX_S = 60.0
 ASSIGNED_WITHIN_S = 86_400.0
 WAITING = text("SELECT short_code, receipt FROM receipts WHERE state = 'SUSPENSE'")
 
@@ -172,7 +181,36 @@ class SaccoMembers:
             elif (wait := next(tries, None)) is not None:
                 schedule.at(schedule.now + timedelta(seconds=wait), lambda: self._do(submit, rows, then))
 
-        schedule.at(schedule.now + schedule.within(WITHDRAWN_WITHIN_S), lambda: self._do(submit, rows, then))
+        def begin() -> None:
+            schedule.begin_faults(FAULTS_AGAIN_MAX_S)
+            self._do(submit, rows, then)
+
+        looks = kind == WITHDRAWAL and chance.random() >= WITHDRAWS_UNSEEN_RATE
+        if kind == WITHDRAWAL:
+            self._save_for(request)
+        self._at_last(request, iter(LOOKS_S if looks else ()), begin, within_s=WITHDRAWN_WITHIN_S)
+
+    def _save_for(self, request: Request) -> None:
+        """Pay in before a withdrawal, so that most of them reach the provider."""
+        schedule, member_id = self.schedule, request.member_id
+        paid_at = schedule.now + schedule.within(PAID_WITHIN_S)
+        schedule.at(paid_at, lambda: self.daraja.pay(MEMBERS[member_id], SAVED_MINOR, member_id, is_confirmed=True))
+
+    def _at_last(self, request: Request, looks: Iterator[float], begin: Callable[[], None], *, within_s: float) -> None:
+        """Begin once the member's savings cover the request, or there are no looks left."""
+
+        def look() -> None:
+            wait = next(looks, None)
+            if wait is None or self._has_saved(request):
+                begin()
+            else:
+                self._at_last(request, looks, begin, within_s=wait)
+
+        self.schedule.at(self.schedule.now + self.schedule.within(within_s), look)
+
+    def _has_saved(self, request: Request) -> bool:
+        database = self.workers[0].service.database
+        return sacco_tables.savings_minor(database, request.member_id) >= request.amount_minor
 
     def _taken(self, saga_id: str, request: Request) -> None:
         if saga_id in self.requested:

@@ -72,6 +72,17 @@ CHARGE = text("""
     INSERT INTO provider_tariffs (provider, kind, valid_from, up_to_minor, charge_minor)
     VALUES (:provider, :kind, :valid_from, :up_to_minor, :charge_minor)
 """)
+SAVINGS = text("""
+    SELECT coalesce(sum(credits - debits - held_debits), 0)::bigint
+    FROM balances JOIN accounts ON accounts.id = account_id WHERE code = 'fosa' AND owner = :member_id
+""")
+
+
+def savings_minor(database: Database, member_id: str) -> int:
+    """Return what a member has saved and may withdraw, as members' API shows it."""
+    with database.connection("ledger", TERMS).begin() as tx:
+        found: int = tx.execute(SAVINGS, {"member_id": member_id}).scalar_one()
+    return found
 
 
 def enter_first_terms(database: Database) -> None:

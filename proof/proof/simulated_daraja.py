@@ -21,6 +21,8 @@ from proof.schedule import Schedule
 from proof.simulated_accounts import KeyMisused
 
 PENDING, PAID, FAILED = "PENDING", "PAID", "FAILED"
+QUEUED_RATES = (0.1, 0.5)
+"""How often a payout waits in a queue of the provider, in a schedule."""
 LOST_RATES = (0.0, 0.3, 0.9)
 """How often a callback is lost for good, in a schedule."""
 CALLBACK_S, LATE_S = 0.5, 2 * 86_400.0
@@ -99,6 +101,7 @@ class SimulatedAccount:
     contradicts: bool = field(init=False)
     is_pulled: bool = field(init=False)
     _lost_rate: float = field(init=False)
+    _queued_rate: float = field(init=False)
     _count: int = 0
 
     def __post_init__(self) -> None:
@@ -106,6 +109,7 @@ class SimulatedAccount:
         self.contradicts = self.chance.random() < 0.15
         self.is_pulled = self.chance.random() < 0.8
         self._lost_rate = self.chance.choice(LOST_RATES)
+        self._queued_rate = self.chance.choice(QUEUED_RATES)
 
     def statement(self, *, omits: bool) -> bytes:
         """Return the statement of the account from the beginning until now; ``omits`` one row of it."""
@@ -133,10 +137,10 @@ class SimulatedAccount:
 
         self.schedule.at(self.schedule.now + timedelta(seconds=seconds * self.chance.random()), happen)
 
-    def _call_back(self, kind: str, body: Mapping[str, object]) -> None:
+    def _call_back(self, kind: str, body: Mapping[str, object], *, lost_rate: float | None = None) -> None:
         """Send a callback: never, once or twice, at once or days later. It is never sent again."""
         schedule = self.schedule
-        if self.chance.random() < self._lost_rate:
+        if self.chance.random() < (self._lost_rate if lost_rate is None else lost_rate):
             schedule.faults["a callback is lost"] += 1
             return
         content = json.dumps(body).encode()
@@ -170,7 +174,7 @@ class SimulatedDaraja(SimulatedAccount):
         if schedule.strikes("Daraja refuses for too many requests", 0.03):
             return self._answer(BUSY, status=500)
         answer = self._execute(path, asked)
-        if schedule.strikes("Daraja answers 500", 0.04):
+        if schedule.strikes("Daraja answers 500", 0.08):
             raise Unavailable("answered 500")
         return answer
 
@@ -212,7 +216,7 @@ class SimulatedDaraja(SimulatedAccount):
             own_id=own_id, conversation=self._new("AG_20260101_", width=8), phone=phone, amount_minor=amount_minor
         )  # fmt: skip
         self.payouts[own_id] = payout
-        waits_s = QUEUED_S if self.chance.random() < 0.15 else SLOW_S
+        waits_s = QUEUED_S if self.chance.random() < self._queued_rate else SLOW_S
         if waits_s == QUEUED_S and self.chance.random() < 0.7:
             self._call_back("b2c-timeout", {"OriginatorConversationID": own_id, "ConversationID": payout.conversation})
         self._later(waits_s, lambda: self._decide(payout))
@@ -313,8 +317,11 @@ class SimulatedDaraja(SimulatedAccount):
 
     # Phones
 
-    def pay(self, phone: str, amount_minor: int, reference: str) -> None:
-        """Let a phone pay to the short code; what comes of it is a confirmation, a row, and nothing else."""
+    def pay(self, phone: str, amount_minor: int, reference: str, *, is_confirmed: bool = False) -> None:
+        """Let a phone pay to the short code; what comes of it is a confirmation, a row, and nothing else.
+
+        ``is_confirmed``: the confirmation is not lost.
+        """
         paid = self._take(phone, amount_minor, reference)
         body = {
             "TransID": paid.receipt,
@@ -324,7 +331,7 @@ class SimulatedDaraja(SimulatedAccount):
             "BillRefNumber": reference,
             "MSISDN": phone,
         }
-        self._call_back(daraja_bodies.CONFIRMATION, body)
+        self._call_back(daraja_bodies.CONFIRMATION, body, lost_rate=0.0 if is_confirmed else self._lost_rate)
 
     def forge(self, reference: str) -> None:
         """Send a confirmation of a payment that no one made, from a foreign address."""

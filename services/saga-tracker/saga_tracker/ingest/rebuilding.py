@@ -39,6 +39,7 @@ from saga_tracker.ingest.tracked_saga import TrackedSaga, track, with_letters
 from saga_tracker.ingest.unit_of_work import UnitOfWork
 from saga_tracker.model.decision import Cause, Phase
 from saga_tracker.model.facts import Cancelled, TimedOut
+from saga_tracker.model.operating import marked
 from saga_tracker.model.saga import Definitions
 from saga_tracker.store import consumed_offsets, dead_letters, sagas
 from saga_tracker.store.plans import ActKind
@@ -118,6 +119,7 @@ class Rebuild:
             row = saga.row
             row.waiting = None
             if END in row.issued:
+                row.progress = marked(row.progress)  # one before the end would have frozen the saga, or decided nothing
                 self._explain_end(saga, requests.get(row.saga_id, ()), unit_of_work)
                 if self._differs(saga):
                     rebuilt.different.append(row.saga_id)

@@ -14,7 +14,7 @@ import structlog
 
 from saga_tracker.model.decision import FENCE, Decision, Phase
 from saga_tracker.model.facts import Fact, Progress, merge
-from saga_tracker.model.operating import admits, admitted, is_late
+from saga_tracker.model.operating import admits, admitted, is_late, marked
 from saga_tracker.model.progress import decide
 from saga_tracker.model.saga import Definitions, SagaDefinition
 from saga_tracker.store.dead_letters import EndedSaga
@@ -80,6 +80,8 @@ class TrackedSaga:
         row.reason = decision.reason
         if ends:
             row.finished_at = now
+        if row.finished_at is not None:
+            row.progress = marked(row.progress)
         row.parked_at = (row.parked_at or now) if decision.parked is not None else None
         row.awaits_since = (row.awaits_since or now) if decision.awaits_evidence else None
         row.contradicted_at, row.settled_at, row.settled_by = _contradiction(row.progress)
