@@ -15,7 +15,7 @@ from sqlalchemy import create_engine
 
 from baraza.bench import members, sacco
 from baraza.bench.follower import SaccoFollower
-from baraza.bench.members import SAVERS, SHAREHOLDERS, UNPAID, Payers
+from baraza.bench.members import IN_DOUBT, SAVERS, SHAREHOLDERS, UNPAID, Payers
 from bench_providers.mobile_money.provider import (
     FLOAT_MINOR,
     Books,
@@ -25,7 +25,7 @@ from bench_providers.mobile_money.provider import (
     receipt_of,
 )
 from chassis.http.downstream import NotTried, Unavailable
-from chassis.saga.answers import NotFound, Proven
+from chassis.saga.answers import Accepted, NotFound, Proven
 from chassis.saga.attempts import Outcome
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import new_id
@@ -115,7 +115,7 @@ def test_no_receipt_of_the_benchmark_waits_for_a_confirmation() -> None:
 
 
 def test_members_have_numbers_and_phones_of_their_own_and_kind() -> None:
-    found = [each for kind in (SAVERS, SHAREHOLDERS, UNPAID) for each in members.members(kind, 500)]
+    found = [each for kind in (SAVERS, SHAREHOLDERS, UNPAID, IN_DOUBT) for each in members.members(kind, 500)]
     assert len({each.member_id for each in found}) == len({each.phone for each in found}) == len(found)
     for each in found:
         assert readings.phone_of(each.phone) == each.phone
@@ -227,6 +227,22 @@ def test_a_provider_inside_of_the_process_keeps_to_the_limit_in_both_lanes(code:
         with pytest.raises(NotTried):
             provider.send(payout(code, lane=lane), lane)
     assert len(books._unwritten) == 1
+
+
+def test_a_provider_inside_of_the_process_takes_questions_about_silent_phones_and_proves_nothing(
+    code: ShortCode,
+) -> None:
+    books = Books()
+    provider = provider_of(code, books)
+    (member,) = members.members(IN_DOUBT, 1)
+    request = payout(code, phone=member.phone)
+    own_id = provider.own_id("s:send_payout")
+    assert provider.send(request, "s:send_payout") == Accepted(provider_id=f"daraja:{own_id}", reference=own_id)
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            provider.query(request, "s:send_payout", f"daraja:{own_id}")
+    assert [(each.kind, each.amount_minor) for each in books._unwritten] == [("question", 0)] * 2
+    assert books.utility_minor(code.short_code) == FLOAT_MINOR
 
 
 def test_a_provider_inside_of_the_process_prompts_no_phone(code: ShortCode) -> None:

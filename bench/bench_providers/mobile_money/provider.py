@@ -18,11 +18,11 @@ from typing import Final
 
 from sqlalchemy import Connection, Engine
 
-from bench_providers.mobile_money.tables import PAY_OUT, REFUSAL, Entry, add_entries
+from bench_providers.mobile_money.tables import PAY_OUT, QUESTION, REFUSAL, Entry, add_entries
 from chassis.http.downstream import Unavailable
 from chassis.postgres.transient import utc_now
 from chassis.process.background import Task
-from chassis.saga.answers import NotFound, Proven, QueryAnswer, SendAnswer
+from chassis.saga.answers import Accepted, NotFound, Proven, QueryAnswer, SendAnswer
 from chassis.saga.attempts import Outcome
 from chassis.values.json_text import compact
 from chassis.wire.envelope import ALPHABET
@@ -36,6 +36,8 @@ from mobile_money.wiring import keep_answer
 
 UNREGISTERED: Final = "25411"
 """How the phones begin that the provider does not know."""
+SILENT: Final = "25412"
+"""How the phones begin whose payouts it takes, and never says what became of them."""
 FLOAT_MINOR: Final = 10**12
 """What the utility account has in the beginning: more than any run pays out."""
 BULK: Final = "BULK"
@@ -71,6 +73,11 @@ class Books:
                 self._unwritten.append(entry)
                 self._paid_minor[entry.short_code] -= entry.amount_minor
         return first
+
+    def note(self, entry: Entry) -> None:
+        """Enter what moves no money."""
+        with self._lock:
+            self._unwritten.append(entry)
 
     def utility_minor(self, short_code: str) -> int:
         """Return what is left in a utility account."""
@@ -129,10 +136,17 @@ class ProviderInProcess:
         if not isinstance(request, Payout):
             raise Unavailable("the benchmark's provider only pays out", certain_no_effect=True)
         self.limiter.wait(is_bulk=request.lane == BULK)
-        return self._refuse(request, key) if request.phone.startswith(UNREGISTERED) else self._pay(request, key)
+        if request.phone.startswith(SILENT):
+            own_id = self.own_id(key)
+            return Accepted(provider_id=f"{self.code.provider}:{own_id}", reference=own_id)
+        return self._refuse(key) if request.phone.startswith(UNREGISTERED) else self._pay(request, key)
 
     def query(self, request: Requested, key: str, provider_id: str | None) -> QueryAnswer:
-        """Return what became of an attempt."""
+        """Return what became of an attempt; of a silent phone's, take the question within the limit."""
+        if isinstance(request, Payout) and request.phone.startswith(SILENT):
+            self.limiter.wait(is_bulk=True)
+            self.books.note(self._entry(key, QUESTION, 0, self.clock()))
+            raise Unavailable("queried; the answer comes by callback")
         return self.books.answered(key) or NotFound()
 
     def query_receipt(self, receipt: str) -> None:
@@ -163,7 +177,7 @@ class ProviderInProcess:
         answer = Proven(outcome=Outcome.SUCCEEDED, reference=paid.receipt, detail=paid.detail)
         return self.books.enter(key, answer, self._entry(key, PAY_OUT, -request.amount_minor, now))
 
-    def _refuse(self, request: Payout, key: str) -> Proven:
+    def _refuse(self, key: str) -> Proven:
         refused = Refused(reason="not_registered", code="2040", text="The phone is not registered.")
         answer = Proven(outcome=Outcome.REFUSED, detail=refused.detail)
         return self.books.enter(key, answer, self._entry(key, REFUSAL, 0, self.clock()))

@@ -12,8 +12,8 @@ from sqlalchemy import BigInteger, Column, Connection, DateTime, Identity, MetaD
 from chassis.postgres.columns import Columns
 from chassis.postgres.statement import Statement
 
-PAY_IN, PAY_OUT, REFUSAL = "pay_in", "pay_out", "refusal"
-"""The kinds of entries, the first two named as the simulators name theirs. A refusal has no amount."""
+PAY_IN, PAY_OUT, REFUSAL, QUESTION = "pay_in", "pay_out", "refusal", "question"
+"""The kinds of entries, the first two named as the simulators name theirs. The others have no amount."""
 
 metadata = MetaData()
 money_entries = Table(

@@ -103,7 +103,7 @@ def fill(stack: Running, sagas: int) -> None:
         with owner_connection(stack, service) as connection:
             for copied in TABLES:
                 if copied.service == service:
-                    _copy(connection, copied, copies)
+                    copy_rows(connection, copied, copies)
             if service == LEDGER:
                 copy_transfers(connection, copies, first_original=FIRST_ORIGINAL, length=TIME_LENGTH)
             for owner, statement in CONSERVED:
@@ -114,7 +114,8 @@ def fill(stack: Running, sagas: int) -> None:
             connection.execute("VACUUM (ANALYZE)")
 
 
-def _copy(connection: psycopg.Connection, copied: Copied, copies: range) -> None:
+def copy_rows(connection: psycopg.Connection, copied: Copied, copies: range) -> None:
+    """Copy every original row of a table, once for each of the numbers."""
     columns = connection.execute(
         "SELECT column_name FROM information_schema.columns"
         " WHERE table_schema = 'public' AND table_name = %s AND is_identity = 'NO'",

@@ -20,7 +20,7 @@ from baraza.storefront.sacco.people import PROVIDER, SHORT_CODE, People
 from baraza.system.client import Tokens
 from baraza.system.running import Running
 from baraza.terminal import Refusal
-from bench_providers.mobile_money.provider import UNREGISTERED
+from bench_providers.mobile_money.provider import SILENT, UNREGISTERED
 from bench_providers.mobile_money.tables import PAY_IN
 from chassis.wire.envelope import derived_id, new_id
 from stack.home import Home
@@ -31,9 +31,10 @@ SAVED, SHARES_MINOR, DEPOSITS_MINOR = 9_000, 40_000_00, 60_000_00
 PAID_IN: Final = (2_000, 3_000, 5_000, 8_000)
 TAKEN_OUT_MIN, AMOUNTS = 20, 200
 """A member takes out so many different amounts, one after the other: an equal one under way would be refused."""
-SAVERS, SHAREHOLDERS, UNPAID = "M", "D", "X"
-"""The kinds of members, as their numbers begin: who saves, who gets dividends, and whom the provider refuses to pay."""
-PREFIXES: Final = {SAVERS: "25470", SHAREHOLDERS: "25471", UNPAID: UNREGISTERED}
+SAVERS, SHAREHOLDERS, UNPAID, IN_DOUBT = "M", "D", "X", "Q"
+"""The kinds of members, as their numbers begin: who saves, who gets dividends, whom the provider refuses to pay, and of
+whose payouts it says nothing."""
+PREFIXES: Final = {SAVERS: "25470", SHAREHOLDERS: "25471", UNPAID: UNREGISTERED, IN_DOUBT: SILENT}
 """How the phones of each kind begin."""
 PHONES: Final = 10**7
 MEMBER_RUNS: Final = 10**7

@@ -7,18 +7,28 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from baraza.audit.sources import TRACKER, connect, sources_of
-from baraza.bench import members
+from baraza.bench import members, questions
 from baraza.bench.follower import SaccoFollower
 from baraza.bench.load import Entry
 from baraza.bench.measurement import Measured
-from baraza.bench.members import SAVERS, SHAREHOLDERS, UNPAID, CallbackClient, Member, Payers, WithdrawalClient
+from baraza.bench.members import (
+    IN_DOUBT,
+    SAVERS,
+    SHAREHOLDERS,
+    UNPAID,
+    CallbackClient,
+    Member,
+    Payers,
+    WithdrawalClient,
+)
 from baraza.bench.orders import Order
-from baraza.bench.session import RAMP_S, Session
+from baraza.bench.session import RAMP_S, Session, session
 from baraza.percentiles import percentile
 from baraza.storefront.sacco import dividends
 from baraza.storefront.sacco.people import People, people
@@ -61,7 +71,7 @@ RELEASED: Final = """
 
 
 def sacco(run: Run) -> dict[str, Any]:
-    """Receipts, callbacks and withdrawals with the provider inside of the process, then dividends at a slow one."""
+    """Receipts, callbacks, withdrawals, dividends at a slow provider, and open questions; every provider in process."""
     raised = [f"{name}={value}" for each in ENVIRONMENT.values() for name, value in each.items()]
     notify(f"Limits that would be measured instead are raised: {', '.join(raised)}")
     with _opened(run, ENVIRONMENT) as (running, staff, payers):
@@ -72,7 +82,7 @@ def sacco(run: Run) -> dict[str, Any]:
         savers = members.members(SAVERS, MEMBERS_BESIDE)
         _join(running, staff, payers, savers)
         found |= _dividends(run, running, staff, savers)
-    return found
+    return found | _questions(run)
 
 
 @contextmanager
@@ -83,6 +93,15 @@ def _opened(run: Run, environment: Any) -> Iterator[tuple[Session, People, Payer
             payers = Payers()
             yield running, staff, payers
         payers.write_books(running.stack)
+
+
+def _questions(run: Run) -> dict[str, Any]:
+    """Measure what open questions cost, on a stack of their own."""
+    with session(replace(run.settings, follower=SaccoFollower, environment={})) as running:
+        in_doubt, payers = members.members(IN_DOUBT, 1), Payers()
+        with people(running.stack) as staff:
+            _join(running, staff, payers, in_doubt)
+        return questions.measure(run, running, _requests(running), next(members.withdrawals(in_doubt)))
 
 
 def _join(running: Session, staff: People, payers: Payers, new: Sequence[Member]) -> None:
