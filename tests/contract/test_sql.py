@@ -59,6 +59,7 @@ TABLES = (
     "reconciliation.tables",
     "bench_providers.gateway.tables",
     "bench_providers.courier.tables",
+    "bench_providers.mobile_money.tables",
 )
 CLAUSE = re.compile(
     r" (?=(?:FROM|SET|WHERE|SELECT|ON CONFLICT|DO UPDATE|ORDER BY|LIMIT|FOR UPDATE|RETURNING|INSERT INTO) )"

@@ -433,8 +433,16 @@ def test_a_provider_inside_of_the_process_is_audited_by_its_own_records(audited:
     )
 
     audited.execute("payment", "INSERT INTO merchant_charges VALUES ('third', 'stripe', 77, false, 9, 9, 0)")
+    audited.execute(
+        "mobile-money",
+        "INSERT INTO money_entries (provider, short_code, receipt, kind, amount_minor, own_id, at)"
+        " VALUES ('daraja', '600100', 'P000000001', 'pay_out', -900, 'unknown', now())",
+    )
 
-    expected = {("charged-once", audited.confirmed), ("providers-know-sagas", "unknown"), ("charged-as-booked", "77")}
+    expected = {
+        ("charged-once", audited.confirmed), ("providers-know-sagas", "unknown"), ("charged-as-booked", "77"),
+        ("sacco-payouts-are-the-providers", "P000000001"),
+    }  # fmt: skip
     assert expected <= audited.broken()
 
 

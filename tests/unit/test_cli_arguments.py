@@ -197,7 +197,7 @@ NUMBERED: tuple[tuple[str, ...], ...] = (
 )  # fmt: skip
 UNENDING: tuple[tuple[str, ...], ...] = (
     *(("bench", "peers", name) for name in ("--seconds", "--spike-seconds", "--partitions", "--size", "--processes")),
-    *(("bench", "payments", name) for name in ("--seconds", "--warm-up", "--partitions")),
+    *(("bench", mode, name) for mode in ("payments", "sacco") for name in ("--seconds", "--warm-up", "--partitions")),
 )
 
 

@@ -264,6 +264,7 @@ RECORDS_IN_PROCESS = (
     ("payment", "refunds", GATEWAY_REFUNDS, "gateway_records"),
     ("payment", "gateway_charges", payments.CHARGES_IN_PROCESS, "merchant_charges"),
     ("shipping", "parcels", COURIER_SHIPMENTS, "courier_records"),
+    (sacco.MONEY, "provider_entries", sacco.ENTRIES_IN_PROCESS, "money_entries"),
 )
 """The records of a benchmark's providers inside of the process, by service, each with the table that stores them.
 

@@ -84,9 +84,8 @@ def sacco(
 def _run(stack: Running, plan: Plan, members: int, length_s: float) -> DemoOfSacco:
     from baraza.audit import console
     from baraza.demo.sacco import day as days
-    from baraza.demo.sacco import dividends
     from baraza.demo.sacco.result import DemoOfSacco
-    from baraza.storefront.sacco import registering, treasury
+    from baraza.storefront.sacco import dividends, registering, treasury
     from baraza.storefront.sacco.people import people
     from baraza.system import providers
 

@@ -24,6 +24,12 @@ PAYOUTS = """
 REVERSALS = "SELECT saga_id, short_code, receipt, state, amount_minor, reversal_receipt FROM reversals"
 OWN_IDS = "SELECT own_id, saga_id, step FROM own_ids"
 EVIDENCE = "SELECT id, saga_id, step FROM evidence WHERE outcome = 'SUCCEEDED' AND saga_id IS NOT NULL"
+ENTRIES_IN_PROCESS = """
+    SELECT provider, id, short_code, 'utility', receipt, kind, amount_minor, floor(extract(epoch FROM at))::bigint,
+           own_id, NULL
+    FROM money_entries
+"""
+"""The books of a benchmark's provider inside of the process, as those of providers outside."""
 CALLBACKS = "SELECT id, fate, reason FROM raw_callbacks"
 CLAIMS = "SELECT id, saga_id, state, proposed_by, decided_by FROM claims"
 TARIFFS = """

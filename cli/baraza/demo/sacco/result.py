@@ -10,7 +10,7 @@ from typing import Any
 from baraza.audit.report import Report
 from baraza.demo.sacco.closing import Closed
 from baraza.demo.sacco.day import Day
-from baraza.demo.sacco.dividends import PAID, RETURNED, lines_in
+from baraza.storefront.sacco.dividends import PAID, RETURNED, lines_in
 from chassis.values.money import shown
 
 SHOWN_MAX = 20
