@@ -124,7 +124,7 @@ def outcomes(tx: Connection, *, since: datetime) -> list[Outcome]:
     """Return by type how the sagas ended since then."""
     by_type: dict[str, dict[str, dict[int, int]]] = {}
     for row in tx.execute(OUTCOMES, {"since": since, "ended": list(ENDED)}):
-        by_type.setdefault(row.type, {}).setdefault(row.state, {})[row.bucket] = row.count
+        by_type.setdefault(row.type, {}).setdefault(row.state, {})[row.bucket] = row._mapping["count"]
     return [_outcome(type_, states) for type_, states in by_type.items()]
 
 

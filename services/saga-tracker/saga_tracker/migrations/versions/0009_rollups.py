@@ -71,8 +71,12 @@ def _plans() -> None:
     op.alter_column("plans", "state", comment=states, existing_type=sa.Text, existing_nullable=False)
     items = "PLANNED, NOT_RUNNABLE, DONE, CHANGED, STOPPED"
     op.alter_column("plan_items", "state", comment=items, existing_type=sa.Text, existing_nullable=False)
-    never = {"nullable": False, "server_default": sa.text("false"), "comment": "as it was planned"}
-    op.add_column("plans", sa.Column("needs_approval", sa.Boolean, **never))
+    op.add_column(
+        "plans",
+        sa.Column(
+            "needs_approval", sa.Boolean, nullable=False, server_default=sa.text("false"), comment="as it was planned"
+        ),
+    )
     op.add_column("plans", sa.Column("approved_by", sa.Text))
     op.add_column("plans", sa.Column("approved_at", sa.DateTime(timezone=True)))
     op.add_column("plans", sa.Column("approval_reason", sa.Text))
