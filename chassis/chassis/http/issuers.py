@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import jwt
 
@@ -18,6 +18,19 @@ from chassis.settings import Settings, TrustedIssuer
 
 MERCHANT_ISSUER: Final = "baraza-merchant"
 Fetch = Callable[[], Mapping[str, jwt.PyJWK]]
+
+
+class IssuerSettings(Protocol):
+    """The settings that name the issuers of tokens of staff and customers."""
+
+    @property
+    def jwks_url(self) -> str: ...
+    @property
+    def issuer(self) -> str: ...
+    @property
+    def audience(self) -> str: ...
+    @property
+    def issuers(self) -> tuple[TrustedIssuer, ...]: ...
 
 
 class Issuers:
@@ -81,7 +94,7 @@ class TwoIssuers:
         return Principal(subject=caller.subject, roles=caller.roles & self._believed)
 
 
-def general_verifier(settings: Settings) -> Verifier | Issuers:
+def general_verifier(settings: IssuerSettings) -> Verifier | Issuers:
     """Return the verifier of the tokens of staff and customers. Raises ValueError for issuers that do not fit.
 
     Without a list of issuers there is the one of ``BARAZA_ISSUER``, and what its tokens claim as roles counts.

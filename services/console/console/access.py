@@ -21,6 +21,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from chassis.http.auth import InvalidToken, KeysUnavailable, Verifier
+from chassis.http.issuers import Issuers
 from console import rights, web
 from console.apis import Apis, PersonsApis
 from console.provider import Provider, ProviderUnavailable, Rejected
@@ -43,7 +44,7 @@ class Console:
     settings: ConsoleSettings
     sessions: Sessions
     provider: Provider
-    verifier: Verifier
+    verifier: Verifier | Issuers
     apis: Apis
     templates: web.Templates
     rights: Mapping[str, Any]

@@ -13,7 +13,7 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from chassis.http import health
-from chassis.http.auth import Verifier
+from chassis.http.issuers import general_verifier
 from chassis.http.server import server_of
 from chassis.telemetry import logs, metrics
 from chassis.wire.redis import RedisLogin
@@ -52,7 +52,7 @@ def application(settings: ConsoleSettings, clock: Callable[[], float] = time.tim
         settings=settings,
         sessions=Sessions(redis, settings.keys),
         provider=Provider(_registration(settings), http),
-        verifier=Verifier(settings.jwks_url, settings.issuer, settings.audience),
+        verifier=general_verifier(settings),
         apis=Apis(settings.apis, http),
         templates=web.Templates(),
         rights=rights.table(settings.roles),

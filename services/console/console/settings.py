@@ -7,6 +7,8 @@ from pathlib import Path
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from chassis.settings import TrustedIssuer
+
 
 class ConsoleSettings(BaseSettings):
     """All settings of the console.
@@ -34,6 +36,8 @@ class ConsoleSettings(BaseSettings):
     jwks_url: str
     audience: str = "baraza"
     """The audience of the APIs' access tokens."""
+    issuers: tuple[TrustedIssuer, ...] = ()
+    """As of the services: every issuer whose tokens count here, each with the roles that it may ever give."""
     console_discovery_url: str = ""
     """Where this process finds the provider's description, if not below ``issuer``."""
     console_client_id: str = "baraza-console"
