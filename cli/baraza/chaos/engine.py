@@ -106,7 +106,7 @@ class Run:
             self._sleep(POLL_S)
 
     def _recovery_s(self, past: InjectedFault) -> float | None:
-        needed = {"order": RECOVERED_ORDERS}
+        needed = {"order": RECOVERED_ORDERS} if self._load.has_orders else {}
         needed |= {} if self._load.payments is None else {"payment": RECOVERED_PAYMENTS}
         needed |= {} if self._load.sacco is None else RECOVERED_OF_SACCO
         times = [self._target.confirmed_again_at(past.ended_at, count, saga) for saga, count in needed.items()]

@@ -163,8 +163,9 @@ def _publish_again(target: ChaosTarget, fault: Fault, chance: random.Random, _sl
 
 
 def _rollback(target: ChaosTarget, fault: Fault, chance: random.Random, sleep: Sleep) -> str:
-    service = chance.choice(sorted(versions.with_history()))
-    version = versions.unpack(service, versions.with_history()[service], target.stack.home / "versions")
+    commits = {service: each for service, each in versions.with_history().items() if target.running.is_started(service)}
+    service = chance.choice(sorted(commits))
+    version = versions.unpack(service, commits[service], target.stack.home / "versions")
     version.register(target.stack.registry_writer())
     target.run_as(service, version)
     try:

@@ -1,6 +1,7 @@
 """The load: a retailer's baskets at a steady rate through every checkout; customers cancel some, and return some.
 
 Merchants' payments are requested beside them, and members of a SACCO move their money, where the stack has these.
+Without a rate there are no orders.
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ class Load:
         self.sacco = sacco
         beside: tuple[Beside | None, ...] = (self.returns, payments, sacco)
         self._beside = [each for each in beside if each is not None]
+        self.has_orders = rate > 0
         self._workload = workload
         self._rate = rate
         self._retry_for_s = RETRY_FOR_S + outage_s
@@ -78,7 +80,7 @@ class Load:
         self._timers: list[threading.Timer] = []
 
     def __enter__(self) -> Self:
-        self._running = self._pool.submit(self._run)
+        self._running = self._pool.submit(self._run) if self.has_orders else None
         for each in self._beside:
             each.open()
         return self

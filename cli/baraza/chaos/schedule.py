@@ -44,6 +44,9 @@ class Kind(StrEnum):
 OUTAGES = (Kind.KAFKA_OUTAGE, Kind.POSTGRES_OUTAGE, Kind.SERVICE_OUTAGE)
 """The kinds in which what sagas need is away for longer than a saga may take while everything is there."""
 
+OF_ORDERS = (Kind.LOST_CALLBACKS, Kind.SLOW_LOOKUP, Kind.VANISHED)
+"""The kinds that only orders meet, or that are judged by them."""
+
 OF_PAYMENTS = (Kind.LOST_WEBHOOKS, Kind.LATE_GATEWAY)
 """The kinds that only merchants' payments meet."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from baraza.chaos import engine, sacco_books
 from baraza.chaos.lookup import CALLERS, lookup_environment
 from baraza.chaos.messages import MessageFaults
 from baraza.chaos.network import Network
-from baraza.chaos.schedule import LONG, OF_PAYMENTS, OF_SACCO, Kind
+from baraza.chaos.schedule import LONG, OF_ORDERS, OF_PAYMENTS, OF_SACCO, Kind
 from baraza.chaos.target import ChaosTarget, replicas
 from baraza.chaos.verdict import Verdict, judge
 from baraza.chaos.waiting import wait_for_outcomes, waiting_of
@@ -24,6 +24,7 @@ from baraza.system import reconciliation
 from baraza.system.running import Running
 from baraza.system.startup import progress_shown
 from baraza.terminal import progress, put
+from stack import selection
 from stack.contract import TRACKER
 from stack.lifecycle import up
 from stack.settings import from_environment
@@ -31,6 +32,16 @@ from stack.settings import from_environment
 QUIET_WITHIN_S = 420.0
 """After the last fault: a saga's own deadline, and then every attempt of its compensations."""
 PAYMENTS_RATE, SACCO_RATE = 2.0, 2.0
+ORDERS = ("order", "return_order")
+PAYMENTS = (
+    "merchant_onboarding", "payment", "capture_later", "void_payment", "refund", "payment_reversal", "settlement",
+)  # fmt: skip
+SACCO = (
+    "member_onboarding", "collection", "receipt", "suspense_allocation", "withdrawal", "loan_disbursement",
+    "loan_repayment", "return_receipt", "dividend_run", "dividend_chunk", "dividend_wave", "dividend_payout",
+    "end_of_day",
+)  # fmt: skip
+"""The sagas of what is requested at each of the rates."""
 SPARE_BASKETS = 1_000
 SPARE_FACTOR = 2
 """A run lasts longer than ``minutes``, because it waits for recoveries: it may submit this many times the orders."""
@@ -43,7 +54,7 @@ class Plan:
     """How long faults are injected, which, under how many orders, payments and acts of a SACCO's members a second.
 
     Without a ``payments_rate`` there are PAYMENTS_RATE, and without a ``sacco_rate`` SACCO_RATE, where the stack has
-    their services.
+    their services. What has a rate of 0 is not started.
     """
 
     minutes: float
@@ -58,19 +69,42 @@ class Plan:
     def baskets(self) -> int:
         """How many baskets are read, so that the load does not end before the run."""
         long_s = self.outage_s * len(set(self.kinds).intersection(LONG))
-        return SPARE_BASKETS + int(self.rate * (self.minutes * 60 + long_s) * SPARE_FACTOR)
+        return SPARE_BASKETS + int(self.rate * (self.minutes * 60 + long_s) * SPARE_FACTOR) if self.rate > 0 else 0
+
+    @property
+    def sagas(self) -> tuple[str, ...] | None:
+        """The sagas whose services are started; None: all of them."""
+        return sagas_of(rate=self.rate, payments_rate=self.payments_rate, sacco_rate=self.sacco_rate)
+
+
+def sagas_of(*, rate: float, payments_rate: float | None, sacco_rate: float | None) -> tuple[str, ...] | None:
+    """Return the sagas without those of what has a rate of 0; None where nothing has."""
+    left_out = {
+        saga
+        for requested, family in ((rate, ORDERS), (payments_rate, PAYMENTS), (sacco_rate, SACCO))
+        if requested == 0
+        for saga in family
+    }
+    return tuple(saga for saga in selection.known() if saga not in left_out) if left_out else None
+
+
+def met(kinds: Iterable[Kind], *, rate: float, payments_rate: float, sacco_rate: float) -> tuple[Kind, ...]:
+    """Return the kinds of fault without those that only what has a rate of 0 would meet."""
+    families = ((rate, OF_ORDERS), (payments_rate, OF_PAYMENTS), (sacco_rate, OF_SACCO))
+    unmet = {kind for requested, family in families if requested == 0 for kind in family}
+    return tuple(kind for kind in kinds if kind not in unmet)
 
 
 def run(folder: Path, plan: Plan, write: Callable[[str], None]) -> Verdict:
     """Run the plan on a stack in ``folder``, write what happens, and return the verdict. Raises StackError, Refusal."""
     with progress("reading baskets"):
         orders = workload(plan.baskets, Mix(seed=plan.seed, short_products=SHORT_PRODUCTS))
-    with opened(folder) as target:
+    with opened(folder, sagas=plan.sagas) as target:
         payments_rate = _rate(target, plan.payments_rate, PAYMENTS_RATE, target.has_payments, "payment")
         sacco_rate = _rate(target, plan.sacco_rate, SACCO_RATE, target.has_sacco, "withdrawal")
-        unmet = (*(OF_PAYMENTS if payments_rate == 0 else ()), *(OF_SACCO if sacco_rate == 0 else ()))
-        kinds = tuple(kind for kind in plan.kinds if kind not in unmet)
-        seed.load_workload(target.running, orders)
+        kinds = met(plan.kinds, rate=plan.rate, payments_rate=payments_rate, sacco_rate=sacco_rate)
+        if plan.rate > 0:
+            seed.load_workload(target.running, orders)
         load, injected = engine.run(
             target, orders, minutes=plan.minutes, seed=plan.seed, rate=plan.rate, kinds=kinds,
             outage_s=plan.outage_s, write=write, payments_rate=payments_rate, sacco_rate=sacco_rate,
@@ -149,7 +183,9 @@ def opened(folder: Path, *, timeout_factor: float = 1.0, sagas: tuple[str, ...] 
         stack = up(settings, watch)
         try:
             with Network(stack.toxiproxy_url) as network:
-                yield ChaosTarget(running=Running(stack=stack), network=network, messages=MessageFaults(stack.kafka()))
+                running = Running(stack=stack)
+                messages = MessageFaults(stack.kafka(), running.is_started)
+                yield ChaosTarget(running=running, network=network, messages=messages)
         finally:
             stack.down(watch)
 

@@ -74,8 +74,8 @@ class ChaosTarget:
 
     @property
     def participants(self) -> tuple[str, ...]:
-        """The services whose absence orders must survive: those with steps, and the tracker."""
-        return (*sorted(set(services()) - set(starters())), TRACKER)
+        """The services whose absence sagas must survive: those with steps that are started, and the tracker."""
+        return (*sorted(filter(self.running.is_started, set(services()) - set(starters()))), TRACKER)
 
     def send(self, process: str, number: signal.Signals) -> bool:
         """Send a process a signal; return whether there was a process."""
