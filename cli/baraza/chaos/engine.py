@@ -160,8 +160,9 @@ def run(
             sacco = _sacco(target.running, opened, rate=sacco_rate, seed=seed, outage_s=outage_s)
         load = Load(checkouts, workload, rate=rate, seed=seed, outage_s=outage_s, payments=payments, sacco=sacco)
         this = Run(target, load, seed=seed, kinds=kinds, outage_s=outage_s, write=write)
-        with providers.faults(target.running):
-            this.go(minutes)
+        if load.has_orders:
+            opened.enter_context(providers.faults(target.running))
+        this.go(minutes)
     return load, this.injected
 
 

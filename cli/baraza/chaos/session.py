@@ -130,9 +130,10 @@ def _rate(target: ChaosTarget, requested: float | None, usual: float, is_there: 
     return requested
 
 
-def settle(target: ChaosTarget, wait_s: float) -> None:
+def settle(target: ChaosTarget, wait_s: float, *, outcomes_s: float | None = None) -> None:
     """Wait until nothing moves and no outcome is awaited, or ``wait_s`` has passed for each. Raises Unreadable.
 
+    ``outcomes_s`` is another time for the outcomes: a prompt waits for a quarter of an hour.
     A saga whose callback was lost moves again when its provider is queried. Treasury opens lanes meanwhile.
     """
     console.wait_until_quiet(target.running, wait_s)
@@ -147,7 +148,7 @@ def settle(target: ChaosTarget, wait_s: float) -> None:
         with ExitStack() as opened:
             if target.has_sacco:
                 opened.enter_context(treasury(opened.enter_context(people(target.running))))
-            wait_for_outcomes(lambda: waiting_of(target), wait_s, on_wait)
+            wait_for_outcomes(lambda: waiting_of(target), wait_s if outcomes_s is None else outcomes_s, on_wait)
     console.wait_until_quiet(target.running, wait_s)
 
 
