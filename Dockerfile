@@ -12,8 +12,9 @@ WORKDIR /src
 COPY . .
 # Without what no service needs: the command line, and the packages that start components outside of containers.
 RUN uv sync --frozen --no-dev --no-editable \
-        --package baraza-checkout --package baraza-console --package baraza-inventory --package baraza-ledger --package baraza-loyalty \
-        --package baraza-merchant --package baraza-notifier --package baraza-payment --package baraza-reconciliation \
+        --package baraza-checkout --package baraza-console --package baraza-inventory --package baraza-ledger \
+        --package baraza-loyalty --package baraza-members --package baraza-merchant --package baraza-mobile-money \
+        --package baraza-notifier --package baraza-payment --package baraza-reconciliation \
         --package baraza-risk --package baraza-saga-tracker --package baraza-shipping --package baraza-simulators
 
 FROM build AS build-tools

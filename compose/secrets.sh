@@ -23,6 +23,7 @@ make payer-key
 make webhook-key
 make console-key
 make console-client
+make phone-key
 [ -s secrets/merchant-token-key ] || {   # signs merchants' tokens: an EC key of P-256 in PEM (PKCS 8)
     openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out secrets/.merchant-token-key
     chmod 644 secrets/.merchant-token-key
@@ -34,16 +35,22 @@ for mode in live test; do
     make "adyen-$mode-key" "AQE-$mode-"
     make "adyen-$mode-webhook" "" 32
 done
+for kind in key secret callback passkey initiator; do
+    make "daraja-600100-$kind"
+done
+for kind in key secret callback; do
+    make "momo-700200-$kind"
+done
 for service in checkout payment inventory loyalty shipping ledger merchant risk notifier reconciliation \
-               saga_tracker; do
+               members mobile_money saga_tracker; do
     make "$service"
     make "${service}_owner"
 done
 for user in broker deploy checkout payment inventory loyalty shipping ledger merchant risk notifier reconciliation \
-            saga-tracker saga-tracker-api analytics audit operator; do
+            members mobile-money saga-tracker saga-tracker-api analytics audit operator; do
     make "kafka-$user"
 done
-for user in checkout payment merchant console; do
+for user in checkout payment merchant members console; do
     make "redis-$user"
 done
 # Kafka's storage is formatted with its first two logins; the deployment creates all others.
@@ -56,7 +63,7 @@ sed "s/@BROKER_PASSWORD@/$(cat secrets/kafka-broker)/g" kafka.properties > secre
 # The users of Redis and their keys, with only a digest of each password.
 {
     echo 'user default off'
-    for user in checkout payment merchant console; do
+    for user in checkout payment merchant members console; do
         printf 'user %s on #%s ~%s:* %s\n' "$user" "$(sha256sum "secrets/redis-$user" | cut -d ' ' -f 1)" "$user" \
             '+@read +@write +@connection +@scripting +@transaction -@dangerous +client|setinfo'
     done

@@ -51,12 +51,15 @@ WEBHOOK_SECRETS = services.WEBHOOK_SECRETS
 """The secrets of the courier's webhooks: the newest, and the one before in a second line while it is replaced."""
 GATEWAY_ACCOUNTS, GATEWAY_KEYS = "gateway-accounts", "gateway-keys"
 """The accounts at gateways, which an overlay describes, and the files with their keys and secrets."""
+SHORT_CODES, SHORT_CODE_KEYS = "short-codes", "short-code-keys"
+"""Our short codes at providers of mobile money, which an overlay describes, and the files with their keys."""
 RISK_RULES = "risk-rules"
 """The rules of risk, which an overlay holds."""
 MERCHANT_KEYS = {
     services.PAYER_KEY: "BARAZA_PAYER_KEY_FILE",
     services.MERCHANT_TOKEN_KEY: "BARAZA_MERCHANT_TOKEN_KEY_FILE",
 }
+PHONE_KEYS = {services.PHONE_KEY: "BARAZA_PHONE_KEY_FILE"}
 WEBHOOK_KEYS = {services.WEBHOOK_KEY: "BARAZA_WEBHOOK_KEY_FILE"}
 """The keys that one process alone has, by the setting that names each file."""
 
@@ -81,6 +84,8 @@ class Process:
     """It knows the accounts at gateways."""
     account_keys: bool = False
     """It has their keys, and is called back through the ingress where it awaits outcomes."""
+    short_codes: bool = False
+    """It has our short codes at providers of mobile money, and is called back through the ingress."""
     keys: Mapping[str, str] = field(default_factory=dict)
     """Its own keys, by the setting that names each file."""
     ports_outside: tuple[int, ...] = (HTTPS,)
@@ -123,6 +128,8 @@ PROCESSES: Mapping[str, Process] = {
     "reconciliation": Process(
         module="reconciliation.main", memory="1Gi", outside=True, accounts=True, account_keys=True
     ),
+    "members": Process(module="members.main", redis=True, is_public=True, keys=PHONE_KEYS),
+    "mobile-money": Process(module="mobile_money.main", outside=True, short_codes=True, keys=PHONE_KEYS),
     # Its offsets are in its database, so Kafka knows no lag of its group; it exports the lag itself.
     "saga-tracker": Process(
         module="saga_tracker.main", cpu="1", cpu_share="500m", scales_by="measured lag", issuer=False
@@ -149,7 +156,7 @@ def files() -> dict[str, list[Manifest]]:
     outsiders = [login for login in contract.kafka_rights() if login not in PROCESSES]
     made["logins.yaml"] = [
         *(_kafka_user(login) for login in outsiders), _external_secret(_secret_of(AUDIT), AUDIT), _redis_logins(),
-        _webhook_secrets(), _gateway_keys(),
+        _webhook_secrets(), _files_of(GATEWAY_KEYS, GATEWAY_ACCOUNTS), _files_of(SHORT_CODE_KEYS, SHORT_CODES),
         *(_key_secret(process, spec.keys) for process, spec in PROCESSES.items() if spec.keys),
     ]  # fmt: skip
     names = [f"generated/{name}" for name in sorted(made)]
@@ -292,6 +299,8 @@ def _environment(name: str, spec: Process, database: str, login: str) -> dict[st
         environment["BARAZA_COURIER_WEBHOOK_SECRET_FILE"] = f"/etc/baraza/{WEBHOOK_SECRETS}/secrets"
     if spec.accounts:
         environment["BARAZA_GATEWAY_ACCOUNTS_FILE"] = f"/etc/baraza/{GATEWAY_ACCOUNTS}/accounts.json"
+    if spec.short_codes:
+        environment["BARAZA_SHORT_CODES_FILE"] = f"/etc/baraza/{SHORT_CODES}/short-codes.json"
     if spec.rules:
         environment["BARAZA_RISK_RULES_FILE"] = f"/etc/baraza/{RISK_RULES}/rules.toml"
     if spec.takes_merchants_tokens:
@@ -368,6 +377,9 @@ def _volumes(kafka_login: str | None, database: str, role: str, spec: Process | 
     if spec is not None and spec.account_keys:
         # All of its files: an overlay says which accounts there are.
         volumes.append({"name": GATEWAY_KEYS, "secret": {"secretName": GATEWAY_KEYS}})
+    if spec is not None and spec.short_codes:
+        volumes.append({"name": SHORT_CODES, "configMap": {"name": SHORT_CODES}})
+        volumes.append({"name": SHORT_CODE_KEYS, "secret": {"secretName": SHORT_CODE_KEYS}})
     if spec is not None and spec.rules:
         volumes.append({"name": RISK_RULES, "configMap": {"name": RISK_RULES}})
     if spec is not None and spec.keys and kafka_login is not None:
@@ -567,13 +579,13 @@ def _webhook_secrets() -> Manifest:
     })  # fmt: skip
 
 
-def _gateway_keys() -> Manifest:
-    """Return the secret with the keys of the accounts at gateways and with the secrets that sign their webhooks."""
-    return _named("external-secrets.io/v1", "ExternalSecret", GATEWAY_KEYS, wave="0", spec={
+def _files_of(name: str, described: str) -> Manifest:
+    """Return the secret with the keys of accounts that an overlay describes, and with what signs their callbacks."""
+    return _named("external-secrets.io/v1", "ExternalSecret", name, wave="0", spec={
         "refreshInterval": "5m",
         "secretStoreRef": {"kind": "ClusterSecretStore", "name": "baraza"},
-        "target": {"name": GATEWAY_KEYS, "creationPolicy": "Owner"},
-        "dataFrom": [{"extract": {"key": "baraza/gateway-accounts"}}],
+        "target": {"name": name, "creationPolicy": "Owner"},
+        "dataFrom": [{"extract": {"key": f"baraza/{described}"}}],
     })  # fmt: skip
 
 
@@ -584,15 +596,21 @@ def _key_secret(process: str, keys: Mapping[str, str]) -> Manifest:
         "secretStoreRef": {"kind": "ClusterSecretStore", "name": "baraza"},
         "target": {"name": _keys_of(process), "creationPolicy": "Owner"},
         "data": [
-            {"secretKey": key, "remoteRef": {"key": f"baraza/{process}/{key}", "property": "keys"}} for key in keys
+            {"secretKey": key, "remoteRef": {"key": f"baraza/{_holder_of(process, key)}/{key}", "property": "keys"}}
+            for key in keys
         ],
     })  # fmt: skip
+
+
+def _holder_of(process: str, key: str) -> str:
+    """Return under whose name a key is stored: a key that several processes have is stored once."""
+    return next((name for name, spec in PROCESSES.items() if key in spec.keys), process)
 
 
 def _policy(name: str, spec: Process) -> Manifest:
     """Return every allowed connection of a process; base/policies.yaml denies all others."""
     entry = [_in_namespace("monitoring", {})]
-    is_called_back = spec.webhooks or (spec.account_keys and name in contract.called_back())
+    is_called_back = spec.webhooks or spec.short_codes or (spec.account_keys and name in contract.called_back())
     if spec.is_public or is_called_back:
         entry.append(_in_namespace("ingress-nginx", {"app.kubernetes.io/name": "ingress-nginx"}))
     if name == contract.token_issuer():

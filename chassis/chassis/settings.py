@@ -70,6 +70,10 @@ class Settings(BaseSettings):
     """
     gateway_accounts_file: Path | None = None
     """The accounts at gateways (:mod:`chassis.http.gateway_accounts`). Without it no merchant's payment is taken."""
+    short_codes_file: Path | None = None
+    """Our short codes at providers of mobile money. Without it no phone is prompted or paid."""
+    phone_key_file: Path | None = None
+    """The key that hashes payers' phones, so that a member is found by one. Without it no phone is hashed."""
     risk_rules_file: Path | None = None
     """The rules by which payments are decided. Without it risk has those that it is shipped with."""
     payer_key_file: Path | None = None

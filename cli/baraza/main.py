@@ -22,10 +22,16 @@ from baraza.commands import (
     chaos,
     console,
     counts,
+    day,
     demo,
+    deposits,
+    dividends,
     events,
     evidence,
     ledger,
+    loans,
+    members,
+    money,
     operate,
     orders,
     plans,
@@ -36,7 +42,9 @@ from baraza.commands import (
     sagas,
     schemas,
     stack,
+    statement,
     test,
+    withdrawals,
 )
 from baraza.commands.options import Commands
 from baraza.environment import remove_foreign
@@ -87,6 +95,14 @@ app.add_typer(catalogue.catalogue_app, name="catalogue")
 app.add_typer(catalogue.customers_app, name="customers")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(reconcile.app, name="reconcile")
+app.add_typer(members.app, name="members")
+app.add_typer(deposits.app, name="deposits")
+app.add_typer(withdrawals.app, name="withdrawals")
+app.add_typer(loans.app, name="loans")
+app.add_typer(dividends.app, name="dividends")
+app.add_typer(money.app, name="money")
+app.add_typer(statement.app, name="statement")
+app.add_typer(day.app, name="day")
 app.add_typer(schemas.app, name="schemas")
 
 

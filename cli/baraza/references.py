@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from baraza.terminal import UsageRefusal
+from baraza.terminal import Refusal, UsageRefusal
 from chassis.values.ids import ULID, canonical
 
 LENGTH_MAX = 128
@@ -24,8 +24,7 @@ class Tracker(Protocol):
 
 def referring(tracker: Tracker, saga_id: str) -> list[dict[str, Any]]:
     """Return the sagas that have this one's id as a reference, the newest first: the returns of an order."""
-    found: list[dict[str, Any]] = tracker.get("/v1/sagas", {"reference": saga_id, "limit": LISTED_MAX})["sagas"]
-    return [each for each in found if each["saga_id"] != saga_id]
+    return [each for each in _referring(tracker, saga_id) if each["saga_id"] != saga_id]
 
 
 def selected(tracker: Tracker, selection: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,10 +65,18 @@ def sagas_of(tracker: Tracker, text: str) -> list[dict[str, Any]]:
         return [{"saga_id": canonical(name)}]
     if not name or len(name) > LENGTH_MAX or not name.isprintable():
         raise UsageRefusal(f"{text!r} is neither an id, which looks like 01JCZ3K8T0ABCDEFGHJKMNPQRS, nor a reference.")
-    found: list[dict[str, Any]] = tracker.get("/v1/sagas", {"reference": name, "limit": LISTED_MAX})["sagas"]
+    found = _referring(tracker, name)
     if not found:
         raise UsageRefusal(
             f"No saga has the id or the reference {name!r}. References match exactly: capitals and small letters "
             f"differ. A saga's references are shown by its messages: the number of a payment, a shipment or a parcel."
         )
+    return found
+
+
+def _referring(tracker: Tracker, reference: str) -> list[dict[str, Any]]:
+    """Return the sagas that have this reference, the newest first. Raises Refusal where the answer has none."""
+    found = tracker.get("/v1/sagas", {"reference": reference, "limit": LISTED_MAX})["sagas"]
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise Refusal("The tracker does not answer with a list of sagas. Run ./baraza status.")
     return found

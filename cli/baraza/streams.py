@@ -56,8 +56,8 @@ def install() -> None:
     for number, flags in ((STDIN, os.O_RDONLY), (STDOUT, os.O_RDONLY), (STDERR, os.O_WRONLY)):
         _fill(number, flags)
     # A read-only descriptor refuses what is written to it, as the closed one would have.
-    output = _text(_Output(STDOUT, "w", closefd=False), sys.stdout)
-    messages = _text(_Messages(STDERR, "w", closefd=False), sys.stderr)
+    output = _text(_Output(STDOUT, "w", closefd=False), sys.stdout, in_lines=os.isatty(STDOUT))
+    messages = _text(_Messages(STDERR, "w", closefd=False), sys.stderr, in_lines=True)
     sys.stdin = sys.stdin or open(STDIN, encoding=UTF_8, closefd=False)  # noqa: SIM115 - it lives as long as the process
     sys.stdout, sys.stderr = output, messages
 
@@ -77,10 +77,11 @@ def _fill(number: int, flags: int) -> None:
             os.close(nowhere)
 
 
-def _text(raw: io.FileIO, before: Any) -> io.TextIOWrapper:
+def _text(raw: io.FileIO, before: Any, *, in_lines: bool) -> io.TextIOWrapper:
+    """Return the stream; ``in_lines`` writes each line at once, so that who follows a log of messages sees it."""
     encoding = getattr(before, "encoding", None) or UTF_8
     return io.TextIOWrapper(
-        io.BufferedWriter(raw), encoding=encoding, errors="backslashreplace", line_buffering=raw.isatty()
+        io.BufferedWriter(raw), encoding=encoding, errors="backslashreplace", line_buffering=in_lines
     )
 
 

@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import ModuleType
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from chassis.postgres.transient import is_transient
 from chassis.process.callbacks import Callback, store
+from chassis.saga import outbox
+from chassis.saga.outbox import OutboxRow
 from payment.merchants.callbacks import GatewayCallbacks
 from proof.connections import ProcessConnection
 from proof.databases import NEXT_AWAITED_DUE
-from proof.outages import POSTGRESQL
+from proof.outages import KAFKA, POSTGRESQL
+from proof.schedule import Schedule
 from proof.service import Service
 from proof.tasks import Crash, SimulatedTask
 
 AGAIN_S = 60.0
+NEW_ID = "new_id"
 STANDS_STILL_S = 4.0
+
+
+@contextmanager
+def ids_of(schedule: Schedule, *modules: ModuleType) -> Iterator[None]:
+    """Let these modules of an API draw the ids of its messages from the seed."""
+    before = [getattr(each, NEW_ID) for each in modules]
+    for each in modules:
+        setattr(each, NEW_ID, schedule.new_id)
+    try:
+        yield
+    finally:
+        for each, new_id in zip(modules, before, strict=True):
+            setattr(each, NEW_ID, new_id)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -67,6 +86,21 @@ class ApiWorker:
             return
         self.service.look(self.connection.follow_up_rows)
         then()
+
+    def publish(self, row: OutboxRow) -> None:
+        """Publish a row that is committed, now or a little later, and delete it then."""
+        service, schedule = self.service, self.service.schedule
+        schedule.note(f"{service.name} sends {row.type.rpartition('.')[2]} of saga {row.saga_id[-6:]}", row.saga_id)
+
+        def publish() -> None:
+            if (back_at := service.outages.back_at(KAFKA)) is not None:
+                schedule.at(back_at, publish)
+                return
+            service.broker.publish(row, now=schedule.now)
+            self.do(lambda tx: outbox.remove(tx, [row.id]))
+
+        late = schedule.strikes("publication delayed", 0.1)
+        schedule.at(schedule.now + schedule.within(30 if late else 0.1), publish)
 
 
 @dataclass(slots=True, kw_only=True)

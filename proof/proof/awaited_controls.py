@@ -15,9 +15,8 @@ from proof.awaited_models import CARD_1, PAYOUT_1, PAYOUT_2, PAYOUT_3, PAYOUT_FI
 from proof.awaited_provider import ProviderBounds
 from proof.awaited_rules import Rules
 from proof.awaited_states import AwaitedModel, next_attempt
+from proof.pivot_controls import cancellation_beats_the_pivot, deadline_behind_the_pivot
 from proof.states import Decide
-from saga_tracker.model.decision import Decision
-from saga_tracker.model.facts import Progress
 from saga_tracker.model.progress import decide
 from saga_tracker.model.saga import SagaDefinition, StepDefinition
 
@@ -43,10 +42,10 @@ def _settled(row: AwaitedEffect, policy: AwaitedPolicy, outcome: Outcome) -> Cha
 
 
 def timeout_releases_the_hold(
-    row: AwaitedEffect, policy: AwaitedPolicy, *, now: datetime, deadline_at: datetime
+    row: AwaitedEffect, policy: AwaitedPolicy, *, now: datetime, deadline_at: datetime, lane_is_open: bool = True
 ) -> Change:
     """Take the end of the call for a failure."""
-    change = _on_due(row, policy, now=now, deadline_at=deadline_at)
+    change = _on_due(row, policy, now=now, deadline_at=deadline_at, lane_is_open=lane_is_open)
     became_unsure = row.effect.state is EffectState.STARTED and change.after.effect.state is EffectState.UNSURE
     return _settled(row, policy, Outcome.REFUSED) if became_unsure else change
 
@@ -70,7 +69,7 @@ def new_undo_key_on_timeout(
 def late_success_ignored(row: AwaitedEffect, policy: AwaitedPolicy, evidence: Evidence) -> Change:
     """Take a success of a closing step for nothing: it is fenced."""
     if row.effect.closing and row.effect.state in IN_DOUBT and evidence.outcome is Outcome.SUCCEEDED:
-        return Change(after=replace(row, effect=effects.settled(row.effect, EffectState.FENCED)))
+        return Change(after=replace(row, effect=effects.settled(row.effect, EffectState.FENCED)), acts=(Act.WAKE,))
     return _on_evidence(row, policy, evidence)
 
 
@@ -151,27 +150,6 @@ def fenced_whole(definition: SagaDefinition) -> SagaDefinition:
     return FencedWhole(**{name: getattr(definition, name) for name in names})
 
 
-def _with_return(definition: SagaDefinition) -> SagaDefinition:
-    """Return a copy in which the step without a return is one like any other."""
-    copy = replace(definition)
-    object.__setattr__(copy, "no_return", None)
-    return copy
-
-
-WITH_RETURN = {id(each): _with_return(each) for each in (PAYOUT_2, PAYOUT_3)}
-
-
-def cancellation_beats_the_pivot(definition: SagaDefinition, known: Progress) -> Decision:
-    """Compensate a cancelled saga whose step without a return ran."""
-    return decide(WITH_RETURN[id(definition)] if known.cancelled is not None else definition, known)
-
-
-def deadline_behind_the_pivot(definition: SagaDefinition, known: Progress) -> Decision:
-    """Compensate a saga that is late behind its step without a return."""
-    is_late = definition.steps[-1].name in known.timed_out
-    return decide(WITH_RETURN[id(definition)] if is_late else definition, known)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AwaitedControl:
     """One rule taken out, with a model that is large enough to show it.
@@ -200,6 +178,7 @@ class AwaitedControl:
 
 SILENT = {"has_cancellation": False}
 PAID_AND_RELEASED = "cancelled, and paid|hold released, and paid"
+UNDONE_BEFORE_THE_PIVOT = "is compensated, though book_shipment ran, which has no return"
 STUCK = "no end can be reached any more"
 
 AWAITED_CONTROLS: Mapping[str, AwaitedControl] = {
@@ -244,14 +223,14 @@ AWAITED_CONTROLS: Mapping[str, AwaitedControl] = {
         rules={"answers_once": True}, definition=CARD_1, policy=UNDOABLE, bounds=WITH_STATEMENT, found_as=STUCK
     ),
     "cancellation-beats-the-pivot": AwaitedControl(
-        decide=cancellation_beats_the_pivot, definition=PAYOUT_3, policy=ONE_SEND, found_as=PAID_AND_RELEASED
+        decide=cancellation_beats_the_pivot, definition=PAYOUT_3, policy=ONE_SEND, found_as=UNDONE_BEFORE_THE_PIVOT
     ),
     "deadline-behind-the-pivot": AwaitedControl(
         decide=deadline_behind_the_pivot,
         definition=PAYOUT_3,
         policy=ONE_SEND,
         model=SILENT,
-        found_as=PAID_AND_RELEASED,
+        found_as=UNDONE_BEFORE_THE_PIVOT,
     ),
     "stale-statement": AwaitedControl(
         rules={"on_missing": stale_statement}, bounds=WITH_STATEMENT, model=SILENT, found_as=PAID_AND_RELEASED

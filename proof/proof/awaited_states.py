@@ -20,7 +20,7 @@ from proof.awaited_models import awaited_index
 from proof.awaited_provider import Provider, ProviderBounds, Record, transitions
 from proof.awaited_restore import restored, with_effect
 from proof.awaited_rules import AwaitedState, Rules, evidence
-from proof.states import SAGA, START, Fence, Model, ModelState, Redrive, Sent, Transition, Undo
+from proof.states import SAGA, START, Fence, Model, ModelState, Redrive, Sent, Transition, Undo, is_late
 from saga_tracker.model.contradictions import Contradicted
 from saga_tracker.model.decision import Phase, SagaState
 from saga_tracker.model.facts import (
@@ -270,7 +270,7 @@ class AwaitedModel(Model):
         if sends_while_closing(before, state):
             return "a closing step sends"
         parked = self.decision(state).parked
-        is_expected = parked is None or parked.endswith(("is late", "the undo failed for good"))
+        is_expected = parked is None or is_late(parked) or parked.endswith("the undo failed for good")
         if not is_expected and not self.ladder_ends:
             return f"parked, though no retries ran out: {parked}"
         return None
@@ -286,7 +286,7 @@ class AwaitedModel(Model):
         decision = self.decision(state)
         if decision.incident is not None:
             return True
-        is_parked = decision.parked is not None and not decision.parked.endswith("is late")
+        is_parked = decision.parked is not None and not is_late(decision.parked)
         return decision.phase is Phase.ENDED or (is_parked and not self.is_redriven)
 
 

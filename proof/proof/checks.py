@@ -298,14 +298,22 @@ def messages(final: AtRest) -> Findings:
 
 
 def leftovers(final: AtRest) -> Findings:
-    """Only a second copy of an unprocessable message may stay parked; its saga went on, and it has a dead letter."""
+    """Only a second copy of an unprocessable message may stay parked, with what waits behind it.
+
+    Its saga went on, and its dead letter is open until an operator redrives it.
+    """
     for row in final.rows["outbox"]:
         yield row["saga_id"], f"{row['service']} has left {row['type']} in its outbox"
     with_letter = {(row["saga_id"], row["service"]) for row in final.rows["letters"]}
+    unprocessable = {
+        (row["saga_id"], row["service"]) for row in final.rows["deferred"] if row["handler"] == UNPROCESSABLE
+    }
     for row in final.rows["deferred"]:
         if final.states.get(row["saga_id"]) == REVIEW:
             continue
-        if row["handler"] != UNPROCESSABLE or (row["saga_id"], row["service"]) not in with_letter:
+        place = (row["saga_id"], row["service"])
+        is_owned = place in with_letter & unprocessable and (row["handler"] == UNPROCESSABLE or row["behind"])
+        if not is_owned:
             yield row["saga_id"], f"{row['service']} keeps {row['handler']} parked for ever: {row['reason']}"
 
 

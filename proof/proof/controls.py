@@ -20,7 +20,9 @@ from chassis.saga.steps import AnyExternalStep
 from chassis.saga.unit_of_work import CallResult, PendingCall
 from proof import calls
 from proof.payment_controls import OF_PAYMENTS
+from proof.pivot_controls import cancellation_beats_the_pivot, deadline_behind_the_pivot
 from proof.return_controls import OF_RETURNS
+from proof.sacco_controls import OF_SACCO
 from saga_tracker.ingest import tracked_saga
 from saga_tracker.ingest.deadlines import Deadlines
 from saga_tracker.ingest.decisions import OwnDecision, entry_of
@@ -162,8 +164,13 @@ CONTROLS: Mapping[str, Control] = {
     "delay-is-loss": Control(simulated=((Deadlines, "postpone", counting_from_the_start),), explored={}),
     "cancellation-loses": Control(simulated=(), explored={"decide": completing_despite_a_cancellation}),
     "redrive-unfenced": Control(simulated=(), explored={"on_redrive": redriving_what_is_fenced}),
+    "forward-only-cancelled": Control(simulated=(), explored={"decide": cancellation_beats_the_pivot}),
+    "forward-only-late": Control(
+        simulated=((tracked_saga, "decide", deadline_behind_the_pivot),), explored={"decide": deadline_behind_the_pivot}
+    ),
     **{name: Control(simulated=(replacement,), explored={}) for name, replacement in OF_RETURNS.items()},
     **{name: Control(simulated=replacements, explored={}) for name, replacements in OF_PAYMENTS.items()},
+    **{name: Control(simulated=replacements, explored={}) for name, replacements in OF_SACCO.items()},
 }
 
 
@@ -185,7 +192,15 @@ def switch_on(name: str | None) -> None:
         setattr(module, attribute, broken)
 
 
-SIMULATED = tuple(name for name, control in CONTROLS.items() if control.simulated and name not in OF_PAYMENTS)
+SIMULATED_OF_SACCO = (*OF_SACCO, "forward-only-late")
+"""The controls that a simulation of a SACCO can find."""
+SIMULATED = tuple(
+    name
+    for name, control in CONTROLS.items()
+    if control.simulated and name not in OF_PAYMENTS and name not in SIMULATED_OF_SACCO
+)
 """The controls that a simulation of orders can find; one of payments finds those of payments."""
 EXPLORED = tuple(name for name, control in CONTROLS.items() if control.explored)
 """The controls that an exploration can find."""
+FORWARD_ONLY = ("forward-only-cancelled", "forward-only-late")
+"""Those of them that need a saga with a forward-only pivot."""

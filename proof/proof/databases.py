@@ -24,6 +24,7 @@ from chassis.postgres.pipeline import PipelinedConnection
 from messages.contract import name_of
 from proof.connections import FollowUpQuery, ProcessConnection
 from saga_tracker.definitions import DEFINITIONS
+from stack.contract import package_of
 
 TRACKER = "saga_tracker"
 TABLES: Mapping[str, MetaData] = {
@@ -53,7 +54,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def _each(schemas: Iterable[str], query: str) -> str:
-    return " UNION ALL ".join(query.format(schema=schema) for schema in schemas)
+    return " UNION ALL ".join(query.format(schema=schema, service=schema.replace("_", "-")) for schema in schemas)
 
 
 _TRIGGERS = ", ".join(
@@ -112,9 +113,9 @@ class Layout:
             "letters": "SELECT saga_id, service, reason, open FROM saga_tracker.dead_letters",
             "effects": _each(services, "SELECT saga_id, step, state FROM {schema}.effects"),
             "deferred": _each(
-                services, "SELECT '{schema}' AS service, saga_id, handler, reason FROM {schema}.deferred"
+                services, "SELECT '{service}' AS service, saga_id, handler, reason, behind FROM {schema}.deferred"
             ),
-            "outbox": _each(tables, "SELECT '{schema}' AS service, aggregateid AS saga_id, type FROM {schema}.outbox"),
+            "outbox": _each(tables, "SELECT '{service}' AS service, aggregateid AS saga_id, type FROM {schema}.outbox"),
             **queries,
         }
         self.tables = tables
@@ -164,8 +165,9 @@ class Database:
     _kept: list[PoolProxiedConnection] = field(default_factory=list)
     _emptied_count: int = 0
 
-    def connection(self, schema: str, number: int, *, follow_up: FollowUpQuery | None = None) -> ProcessConnection:
+    def connection(self, service: str, number: int, *, follow_up: FollowUpQuery | None = None) -> ProcessConnection:
         """Return the connection of one process of a service; it stays open from schedule to schedule."""
+        schema = package_of(service)
         found = self._connections.get((schema, number))
         if found is None:
             kept = self.engine.raw_connection()

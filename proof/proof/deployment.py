@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 
 from chassis.saga.handlers import Handlers
 from chassis.saga.steps import Handler
@@ -16,7 +15,7 @@ from proof.failing_handlers import FailingHandlers
 from proof.operator import Operator
 from proof.outages import KAFKA, Outages
 from proof.schedule import Schedule
-from proof.schemas import LocalRegistry
+from proof.schemas import shared_codec
 from proof.service import Service
 from proof.service_process import Process
 from proof.tracker_process import NextWakeUp, TrackerProcess
@@ -34,12 +33,6 @@ PARTITION_COUNT = 2
 PROCESSES = 2
 
 
-@cache
-def _codec() -> Codec:
-    """Return one codec for all schedules. It caches schemas only, and to fetch them takes a twentieth of a schedule."""
-    return Codec(LocalRegistry())
-
-
 @dataclass(slots=True, kw_only=True)
 class Deployment:
     """The processes of one schedule, and what is around them."""
@@ -47,7 +40,7 @@ class Deployment:
     database: Database
     schedule: Schedule
     broker: Broker = field(default_factory=lambda: Broker(PARTITION_COUNT))
-    codec: Codec = field(default_factory=_codec)
+    codec: Codec = field(default_factory=shared_codec)
     services: dict[str, list[Process]] = field(init=False)
     trackers: list[TrackerProcess] = field(init=False)
     next_wake_up: NextWakeUp = field(default_factory=NextWakeUp)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -22,7 +21,6 @@ from merchant.intake import Accepted, Terms, outbox_row, submission
 from merchant.operations import Context, Done, Requested
 from messages.merchant import MerchantRegistered
 from proof.api_workers import ApiWorker
-from proof.outages import KAFKA, Outages
 from proof.schedule import Schedule
 
 STRIPES, ADYENS = "amina", "juma"
@@ -34,32 +32,18 @@ SUBMITTED_WITHIN_S = 20.0
 CANCELLED_WITHIN_S = (1.0, 20.0, 3_600.0)
 LATER_WITHIN_S = (60.0, 86_400.0, 8 * 86_400.0)
 REFUNDED_WITHIN_S = (60.0, 3_600.0, 6 * 86_400.0)
+SUBMITTED_WITHIN = timedelta(days=14)
 AGAIN_S = (30.0, 3_600.0, 86_400.0, 3 * 86_400.0)
 """When a merchant tries again what the payment's status did not allow yet."""
 REFUNDS = ((), (100,), (60, 60), (30, 50, 40), (40, 60))
 """What is refunded of a payment, in percent of its amount; some want more than there is."""
 TRACE = b"00-" + b"0" * 32 + b"-" + b"1" * 16 + b"-01"
-NEW_ID = "new_id"
 Act = Callable[[Connection, Requested, Context], Done]
 ACTIONS: Mapping[Act, Any] = {
     operations.capture: operations.CAPTURE,
     operations.cancel: operations.CANCEL,
     operations.refund: operations.REFUND,
 }
-
-
-@contextmanager
-def ids_of(schedule: Schedule) -> Iterator[None]:
-    """Let merchant's API draw the ids of its messages from the seed."""
-    modules = (intake, operations)
-    before = [getattr(each, NEW_ID) for each in modules]
-    for each in modules:
-        setattr(each, NEW_ID, schedule.new_id)
-    try:
-        yield
-    finally:
-        for each, new_id in zip(modules, before, strict=True):
-            setattr(each, NEW_ID, new_id)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -69,7 +53,6 @@ class Merchants:
     workers: Sequence[ApiWorker]
     accounts: GatewayAccounts
     codec: Codec
-    outages: Outages
     submitted: list[int] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     _number: int = 7_000_000_000_000_000_000
@@ -124,6 +107,7 @@ class Merchants:
         terms = Terms(codec=self.codec, accounts=self.accounts, payer_key=b"k" * 32)
         rows: list[OutboxRow] = []
         outcomes: list[Accepted | Problem] = []
+        waits = [timedelta(seconds=15)]
 
         def submit(tx: Connection) -> None:
             wanted = submission(merchant_id, key, body, TRACE, is_live=IS_LIVE[merchant_id])
@@ -135,7 +119,10 @@ class Merchants:
 
         def then() -> None:
             if isinstance(outcomes[0], Problem):
-                schedule.at(schedule.now + timedelta(seconds=30), lambda: self._do(submit, rows, then))
+                # A merchant whose onboarding failed for good is refused for ever; one that is redriven waits for days.
+                waits.append(2 * waits[-1])
+                if waits[-1] < SUBMITTED_WITHIN:
+                    schedule.at(schedule.now + waits[-1], lambda: self._do(submit, rows, then))
                 return
             if number not in self.submitted:
                 self.submitted.append(number)
@@ -201,21 +188,7 @@ class Merchants:
         def publish_and_go_on() -> None:
             published, rows[:] = list(rows), []
             for row in published:
-                self._publish(row)
+                self.workers[0].publish(row)
             then()
 
         self.schedule.chance.choice(self.workers).do(act, publish_and_go_on)
-
-    def _publish(self, row: OutboxRow) -> None:
-        schedule, service = self.schedule, self.workers[0].service
-        schedule.note(f"merchant sends {row.type.rpartition('.')[2]} of saga {row.saga_id[-6:]}", row.saga_id)
-
-        def publish() -> None:
-            if (back_at := self.outages.back_at(KAFKA)) is not None:
-                schedule.at(back_at, publish)
-                return
-            service.broker.publish(row, now=schedule.now)
-            self.workers[0].do(lambda tx: outbox.remove(tx, [row.id]))
-
-        late = schedule.strikes("publication delayed", 0.1)
-        schedule.at(schedule.now + schedule.within(30 if late else 0.1), publish)

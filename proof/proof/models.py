@@ -1,13 +1,14 @@
-"""The sagas that are explored: chains of one to four of the order saga's own steps."""
+"""The sagas that are explored: chains of the order saga's own steps, and sagas with a pivot that is forward only."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cache
 
 from proof.states import Model
 from saga_tracker.definitions import newest
-from saga_tracker.model.saga import SagaDefinition, StepDefinition
+from saga_tracker.model.saga import Exhausted, SagaDefinition, StepDefinition, StepKind
 
 ORDER = newest("order")
 _STEPS = {step.name: step for step in ORDER.steps}
@@ -23,6 +24,29 @@ def chain(*steps: StepDefinition) -> SagaDefinition:
     for step in steps[1:]:
         chained.append(replace(step, trigger=chained[-1].succeeds_with))
     return replace(ORDER, steps=tuple(chained), references=())
+
+
+def forward_only(step: StepDefinition) -> StepDefinition:
+    """Return the step as a pivot that nothing undoes, and behind which nothing stops the saga."""
+    return replace(
+        step, kind=StepKind.PIVOT, compensation=None, undone_by=None, exhausted=Exhausted.PARK, forward_only=True
+    )
+
+
+FORWARD_3 = chain(RESERVE, forward_only(BURN), replace(POST, compensation=None))
+"""A step that is undone, a pivot that nothing undoes, and a step behind it."""
+
+
+@cache
+def with_return(definition: SagaDefinition) -> SagaDefinition:
+    """Return a copy in which the step without a return is one like any other, for negative controls."""
+    copy = replace(definition)
+    object.__setattr__(copy, "no_return", None)
+    return copy
+
+
+def _forward(definition: SagaDefinition, *, is_redriven: bool = False) -> Model:
+    return Model(definition=definition, retries_run_out=is_redriven, is_redriven=is_redriven)
 
 
 def _exhausted(*steps: StepDefinition, external: frozenset[str] = frozenset(), is_redriven: bool = False) -> Model:
@@ -64,9 +88,15 @@ MODELS: Mapping[int, Mapping[str, Callable[[], Model]]] = {
             definition=chain(RESERVE, BURN), retries_run_out=True, is_redriven=True, has_cancellation=False
         ),
         "local, retries exhausted": lambda: Model(definition=chain(RESERVE, BURN), retries_run_out=True),
+        "loan_repayment, forward only": lambda: _forward(newest("loan_repayment")),
+        "loan_repayment, forward only, retries exhausted and redriven": lambda: _forward(
+            newest("loan_repayment"), is_redriven=True
+        ),
+        "end_of_day, forward only": lambda: _forward(newest("end_of_day")),
         "one undone by the other, calls": lambda: Model(definition=chain(AUTHORIZE, CAPTURE), external=CALLS),
     },
     3: {
+        "forward only, behind a step that is undone": lambda: _forward(FORWARD_3),
         "local": lambda: Model(definition=chain(RESERVE, BURN, BOOK)),
         "calls, retries exhausted, not cancelled": lambda: Model(
             definition=chain(AUTHORIZE, RESERVE, BOOK), external=CALLS, retries_run_out=True, has_cancellation=False
@@ -89,6 +119,10 @@ MODELS: Mapping[int, Mapping[str, Callable[[], Model]]] = {
             definition=chain(AUTHORIZE, RESERVE, BURN, BOOK), external=CALLS, has_cancellation=False
         ),
         "local, one exhausted, not cancelled": lambda: _one_exhausted(RESERVE, BURN, BOOK, POST),
+        "receipt, forward only": lambda: _forward(newest("receipt")),
+        "receipt, forward only, one exhausted and redriven": lambda: replace(
+            _forward(newest("receipt"), is_redriven=True), exhausted_max=1
+        ),
     },
 }
 """By the number of steps and by name. Each may be rejected, time out and be cancelled, unless the name excludes it."""

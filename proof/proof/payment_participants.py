@@ -133,7 +133,7 @@ class PaymentParticipants(Deployment):
         self.trackers = [self.tracker(number) for number in range(PROCESSES)]
         self.disturbances = Disturbances(schedule=self.schedule, services=self.services, trackers=self.trackers)
         self.trackers[0].begin()
-        self.merchants = Merchants(workers=apis, accounts=_accounts(), codec=self.codec, outages=self.outages)
+        self.merchants = Merchants(workers=apis, accounts=_accounts(), codec=self.codec)
         self.operator = Operator(database=self.database, schedule=self.schedule, next_wake_up=self.next_wake_up)
         self.is_redriven = chance.random() < 0.7
         self._add_endpoints()

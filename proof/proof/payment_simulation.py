@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from merchant import intake, operations
 from proof import rebuilding
+from proof.api_workers import ids_of
 from proof.checks import Violation
 from proof.databases import Database
-from proof.merchants import ids_of
 from proof.payment_checks import FinalPayments, violations
 from proof.payment_participants import PaymentParticipants
-from proof.resting import Running
+from proof.resting import SWEEPS_EVERY, Running
 from proof.schedule import BEGINNING, Schedule
 from proof.service_process import Process
 from proof.simulation import Result
@@ -30,6 +31,7 @@ ACTS = (0, 0, 2, 6)
 REST_WITHIN = timedelta(days=90)
 """Refunds take days, and what fails later fails within some more days."""
 OPERATOR_EVERY = timedelta(days=3)
+REDRIVES_MAX = 8
 """Where something stays parked for weeks: more redrives find nothing more."""
 
 
@@ -43,7 +45,7 @@ class PaymentSimulation(Running):
         """Run the schedule to rest, and return what it was, with every invariant that it breaks."""
         result = Result(seed=self.schedule.seed, faults=self.schedule.faults)
         try:
-            with ids_of(self.schedule):
+            with ids_of(self.schedule, intake, operations):
                 found = self._run(result)
         except Exception as error:  # any exception is what the schedule found
             found = [Violation(invariant="nothing raises", says=f"{type(error).__name__}: {error}")]
@@ -58,6 +60,7 @@ class PaymentSimulation(Running):
         """Run to rest and check the invariants; then rebuild the tracker's database from the broker's logs."""
         there = self.participants
         self.rest_by, self.operator_every = BEGINNING + REST_WITHIN, OPERATOR_EVERY
+        self.redrives_left, self.sweeps_every = REDRIVES_MAX, SWEEPS_EVERY
         self._plan()
         self.until_rest()
         final = self._final_state()

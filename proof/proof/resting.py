@@ -17,6 +17,8 @@ OPERATOR_EVERY = timedelta(minutes=10)
 """An operator acts at least this often."""
 ROUNDS_MAX = 20_000
 REST_WITHIN = timedelta(hours=2)
+SWEEPS_EVERY = timedelta(seconds=30)
+"""How often outboxes are swept in a schedule of days."""
 STEPS_SHOWN_MAX = 15
 
 
@@ -33,6 +35,12 @@ class Running:
     operator_every: timedelta = OPERATOR_EVERY
     operator_at: datetime = BEGINNING + OPERATOR_EVERY
     rest_by: datetime = BEGINNING + REST_WITHIN
+    sweeps_every: timedelta | None = None
+    """How often what crashed processes left in outboxes is published while time goes on; None: only at rest.
+
+    Services do it every few seconds; a schedule of days needs it, one of minutes is the harder without it.
+    """
+    swept_at: datetime = BEGINNING
 
     @property
     def schedule(self) -> Schedule:
@@ -68,10 +76,17 @@ class Running:
                 continue
             if next_at > self.rest_by:
                 break
-            if next_at > self.operator_at:  # repeated retries belong to a parked saga, on which an operator acts
+            if next_at > self.operator_at and self.redrives_left:
+                # repeated retries belong to a parked saga, on which an operator acts
                 has_acted = self.participants.operator.act_at_rest()
+                self.redrives_left -= has_acted
                 self.operator_at = (self.operator_at if has_acted else next_at) + self.operator_every
                 continue
+            is_free = not schedule.suspended_tasks  # a suspended one may hold a row that a sweep needs
+            if is_free and self.sweeps_every and next_at > self.swept_at + self.sweeps_every:
+                self.swept_at = next_at
+                if not self.is_tidy(actors):
+                    continue
             schedule.advance(next_at)
         raise NotAtRest(f"Not at rest after {ROUNDS_MAX} rounds, or by {self.rest_by}.")
 

@@ -37,17 +37,17 @@ def calling_before_the_announcement(waiting: AnnouncedCalls, calls: Sequence[Awa
 
 
 def failing_what_timed_out(
-    row: AwaitedEffect, policy: AwaitedPolicy, *, now: datetime, deadline_at: datetime
+    row: AwaitedEffect, policy: AwaitedPolicy, *, now: datetime, deadline_at: datetime, lane_is_open: bool = True
 ) -> Change:
     """Take an attempt whose call has no answer for failed, and begin another one.
 
     Without the first, the index that lets a step have one live attempt refuses the second.
     """
     if row.effect.state is not EffectState.UNSURE or row.effect.closing or len(row.attempts) > 1:
-        return _on_due(row, policy, now=now, deadline_at=deadline_at)
+        return _on_due(row, policy, now=now, deadline_at=deadline_at, lane_is_open=lane_is_open)
     failed = Evidence(attempt=row.effect.attempt, outcome=Outcome.FAILED)
     after = awaited.on_evidence(row, replace(policy, attempts_max=2), failed).after
-    return _on_due(after, policy, now=now, deadline_at=deadline_at)
+    return _on_due(after, policy, now=now, deadline_at=deadline_at, lane_is_open=lane_is_open)
 
 
 def taking_an_acknowledgement_for_an_outcome(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
+
+from psycopg.errors import LockNotAvailable
 
 from chassis.wire.codec import Codec
 from checkout import return_tables
@@ -106,8 +109,13 @@ class Returns:
             command = CancelSaga(**customers.envelope(return_id, RETURN), actor="support-7", reason="asked")
             customers.broker.publish(customers.row("saga.commands", command), now=schedule.now)
             return
-        with customers.database.connection("checkout", API).begin() as tx:
-            is_in_time = return_tables.request_cancellation(tx, return_id, now=schedule.now)
+        try:
+            with customers.database.connection("checkout", API).begin() as tx:
+                is_in_time = return_tables.request_cancellation(tx, return_id, now=schedule.now)
+        except LockNotAvailable:
+            # A worker that stands still holds the row: checkout answers 503, and the customer tries again.
+            schedule.at(schedule.now + timedelta(seconds=1), lambda: self._cancel(return_id))
+            return
         if is_in_time:
             request = ReturnCancellationRequested(**customers.envelope(return_id, RETURN), reason="customer_request")
             customers.send("checkout.events", request, lambda _tx: None)

@@ -26,6 +26,8 @@ from proof.controls import switch_on, switched_on
 from proof.databases import ORDERS, Database, Layout
 from proof.payment_simulation import simulate_payments
 from proof.payment_tables import PAYMENTS
+from proof.sacco_simulation import simulate_sacco
+from proof.sacco_tables import SACCO
 from proof.simulation import Result, simulate
 from stack import from_environment, postgres, up
 
@@ -38,10 +40,11 @@ class Kind:
     simulate: Callable[..., Result]
 
 
-OF_ORDERS, OF_PAYMENTS = "orders", "payments"
+OF_ORDERS, OF_PAYMENTS, OF_SACCO = "orders", "payments", "sacco"
 KINDS: Mapping[str, Kind] = {
     OF_ORDERS: Kind(layout=ORDERS, simulate=simulate),
     OF_PAYMENTS: Kind(layout=PAYMENTS, simulate=simulate_payments),
+    OF_SACCO: Kind(layout=SACCO, simulate=simulate_sacco),
 }
 CHUNK = 20
 """The seeds that a process takes at once: few enough that all processes finish at about the same time."""
@@ -157,9 +160,14 @@ def first_violation(
 
     Quicker than :func:`run` for a control that is found soon: no processes and no database are started for it.
     """
-    with switched_on(control_name), _logs_silenced():
-        results = (KINDS[kind].simulate(seed, database) for seed in seeds)
-        return next((result for result in results if result.violations), None)
+    with switched_on(control_name):
+        return next((result for result in results(seeds, database, kind=kind) if result.violations), None)
+
+
+def results(seeds: Iterable[int], database: Database, *, kind: str = OF_ORDERS) -> Iterator[Result]:
+    """Run the schedules of these seeds one after the other in this process, and yield each one's result."""
+    with _logs_silenced():
+        yield from (KINDS[kind].simulate(seed, database) for seed in seeds)
 
 
 @contextmanager

@@ -249,7 +249,7 @@ class Model:
         return Succeeded(step=step) if outcome is EffectState.DONE else Rejected(step=step, reason="no")
 
     def _fence(self, state: ModelState, service: str) -> Iterator[Transition]:
-        names = self.definition.steps_of(service)
+        names = self.definition.fenced_steps_of(service)
         changed = {
             self._indexes[name]: effects.fenced(SAGA, name, state.effects[self._indexes[name]]) for name in names
         }
@@ -317,7 +317,7 @@ class Model:
         if decision.waiting is not None and not isinstance(decision.waiting.timer, ReplyOverdue):
             timer = decision.waiting.timer
             yield from _unless_equal(state, timer, self._record(state, timer))
-        if self.is_redriven and decision.parked is not None:
+        if self.is_redriven and decision.parked is not None and not is_late(decision.parked):
             yield from self._operate(state)
         if self.has_cancellation and admits(self.definition, self._tracker.progresses[state.progress], CANCEL):
             yield from _unless_equal(state, CANCEL, self._record(state, CANCEL))
@@ -351,8 +351,9 @@ class Model:
         for message in state.sent - before.sent:
             if isinstance(message, Undo) and (wrong := self._wrong_order(state, message.step)) is not None:
                 return wrong
-        if not self.retries_run_out and self.decision(state).parked is not None:
-            return f"parked, though no retries ran out: {self.decision(state).parked}"
+        parked = self.decision(state).parked
+        if not self.retries_run_out and parked is not None and not is_late(parked):
+            return f"parked, though no retries ran out: {parked}"
         return None
 
     def _wrong_order(self, state: ModelState, step: str) -> str | None:
@@ -361,6 +362,9 @@ class Model:
         effect = state.effects[index]
         if effect is None or effect.state not in (EffectState.DONE, EffectState.UNDONE):
             return f"{step} is compensated, but it has not run"
+        pivot = None if self.definition.no_return is None else state.effects[self.definition.no_return]
+        if pivot is not None and pivot.state is EffectState.DONE:
+            return f"{step} is compensated, though {pivot.step} ran, which has no return"
         for later in self.definition.steps[index + 1 :]:
             other = state.effects[self._indexes[later.name]]
             if later.compensation and other is not None and other.state is EffectState.DONE:
@@ -368,9 +372,18 @@ class Model:
         return None
 
     def is_end(self, state: ModelState) -> bool:
-        """Return whether the saga has ended or is parked with a reason. In a model with redrives, only ended counts."""
+        """Return whether the saga has ended or is parked with a reason. In a model with redrives, only ended counts.
+
+        A saga that is merely late goes on by itself, so it owes an end.
+        """
         decision = self.decision(state)
-        return decision.phase is Phase.ENDED or (decision.parked is not None and not self.is_redriven)
+        is_parked = decision.parked is not None and not is_late(decision.parked)
+        return decision.phase is Phase.ENDED or (is_parked and not self.is_redriven)
+
+
+def is_late(parked: str) -> bool:
+    """Return whether a saga is parked only because a step behind the one without a return is late."""
+    return parked.endswith(" is late")
 
 
 def _sent(command: Command) -> Sent:

@@ -56,6 +56,12 @@ def is_message(schema: Schema) -> bool:
     return {field["name"] for field in schema["fields"]}.issuperset(ENVELOPE)
 
 
+def service_of(schema: Schema) -> str:
+    """Return the service that owns a record. A namespace of Avro has an underscore where a service has a hyphen."""
+    owner: str = schema["namespace"].rpartition(".")[2]
+    return owner.replace("_", "-")
+
+
 def python_type(avro: Any) -> str:
     """Return the Python annotation of an Avro type. Raises ValueError for a type that no message uses yet."""
     if isinstance(avro, str):
@@ -104,7 +110,7 @@ def class_source(schema: Schema, schemas: dict[str, Schema]) -> str:
     lines += [f'    """{schema["doc"]}"""', "", f'    FULL_NAME: ClassVar[str] = "{full_name}"']
     if message:
         expanded = json.dumps(expand(schema, schemas), separators=(",", ":"))
-        lines += [f'    OWNER: ClassVar[str] = "{schema["namespace"].rpartition(".")[2]}"']
+        lines += [f'    OWNER: ClassVar[str] = "{service_of(schema)}"']
         lines += [f"    SCHEMA: ClassVar[str] = {expanded!r}"]
     lines += [""] + [f"    {field['name']}: {python_type(field['type'])}" for field in own]
     fields = [(field["name"], field["type"]) for field in schema["fields"]]

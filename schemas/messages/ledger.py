@@ -9,6 +9,58 @@ from typing import Any, ClassVar
 from messages.contract import Message, Record
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Allocation(Record):
+    """One part of an allocated payment."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.Allocation"
+
+    kind: str
+    owner: str
+    allocated_minor: int
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Allocation:
+        return cls(
+            kind=record["kind"],
+            owner=record["owner"],
+            allocated_minor=record["allocated_minor"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "owner": self.owner,
+            "allocated_minor": self.allocated_minor,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoanBalance(Record):
+    """What is left of a loan after a payment of it."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.LoanBalance"
+
+    loan_id: str
+    principal_minor: int
+    is_paid: bool
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> LoanBalance:
+        return cls(
+            loan_id=record["loan_id"],
+            principal_minor=record["principal_minor"],
+            is_paid=record["is_paid"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "loan_id": self.loan_id,
+            "principal_minor": self.principal_minor,
+            "is_paid": self.is_paid,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PostingEntry(Record):
     """One side of a manual posting."""
 
@@ -31,6 +83,76 @@ class PostingEntry(Record):
             "account": self.account,
             "amount_minor": self.amount_minor,
             "currency": self.currency,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssignedReceiptAllocated(Message):
+    """A receipt that two persons assigned is allocated."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.AssignedReceiptAllocated"
+    OWNER: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"AssignedReceiptAllocated","doc":"A receipt that two persons assigned is allocated.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"provider","type":"string","doc":"The provider of mobile money, for example daraja."},{"name":"short_code","type":"string","doc":"Our short code at the provider."},{"name":"receipt","type":"string","doc":"The provider\'s receipt number, in capitals."},{"name":"currency","type":"string","doc":"ISO 4217."},{"name":"amount_minor","type":"long","doc":"The amount in minor units of its currency; whole shillings."},{"name":"completed_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the provider completed it, UTC; the value date."},{"name":"member_id","type":"string","doc":"The member\'s number."},{"name":"allocations","type":{"type":"array","items":{"type":"record","namespace":"baraza.ledger","name":"Allocation","doc":"One part of an allocated payment.","fields":[{"name":"kind","type":"string","doc":"PENALTIES, FEES, INTEREST, PRINCIPAL, SHARES, DEPOSITS or SAVINGS."},{"name":"owner","type":"string","doc":"The account\'s owner: the loan\'s number or the member\'s."},{"name":"allocated_minor","type":"long","doc":"What went there."}]}},"doc":"What went where; the sum is the amount. Empty for SUSPENSE."},{"name":"policy","type":"string","doc":"The allocation policy by name."},{"name":"policy_version","type":"int","doc":"Its version."},{"name":"loan_balance_minor","type":["null","long"],"doc":"What is left of the principal of all the loans together that were paid; null where none was.","default":null},{"name":"receipt_saga_id","type":"string","doc":"The saga that recorded the receipt."},{"name":"loans","type":{"type":"array","items":{"type":"record","namespace":"baraza.ledger","name":"LoanBalance","doc":"What is left of a loan after a payment of it.","fields":[{"name":"loan_id","type":"string","doc":"The loan\'s number."},{"name":"principal_minor","type":"long","doc":"What is left of its principal."},{"name":"is_paid","type":"boolean","doc":"Whether nothing is owed of it any more: no principal, interest, fee or penalty."}]}},"doc":"What is left of each loan that was paid.","default":[]}]}'
+
+    provider: str
+    short_code: str
+    receipt: str
+    currency: str
+    amount_minor: int
+    completed_at: datetime
+    member_id: str
+    allocations: tuple[Allocation, ...]
+    policy: str
+    policy_version: int
+    loan_balance_minor: int | None
+    receipt_saga_id: str
+    loans: tuple[LoanBalance, ...]
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> AssignedReceiptAllocated:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            provider=record["provider"],
+            short_code=record["short_code"],
+            receipt=record["receipt"],
+            currency=record["currency"],
+            amount_minor=record["amount_minor"],
+            completed_at=record["completed_at"],
+            member_id=record["member_id"],
+            allocations=tuple([Allocation.from_record(item) for item in record["allocations"]]),
+            policy=record["policy"],
+            policy_version=record["policy_version"],
+            loan_balance_minor=record["loan_balance_minor"],
+            receipt_saga_id=record["receipt_saga_id"],
+            loans=tuple([LoanBalance.from_record(item) for item in record["loans"]]),
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "provider": self.provider,
+            "short_code": self.short_code,
+            "receipt": self.receipt,
+            "currency": self.currency,
+            "amount_minor": self.amount_minor,
+            "completed_at": self.completed_at,
+            "member_id": self.member_id,
+            "allocations": [item.to_record() for item in self.allocations],
+            "policy": self.policy,
+            "policy_version": self.policy_version,
+            "loan_balance_minor": self.loan_balance_minor,
+            "receipt_saga_id": self.receipt_saga_id,
+            "loans": [item.to_record() for item in self.loans],
         }
 
 
@@ -328,6 +450,346 @@ class DayClosed(Message):
             "closed_until": self.closed_until,
             "root": self.root,
             "heads": self.heads,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayMeasured(Message):
+    """What the ledger had at the end of a business day, by value date."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.DayMeasured"
+    OWNER: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"DayMeasured","doc":"What the ledger had at the end of a business day, by value date.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"provider","type":"string","doc":"The provider of mobile money, for example daraja."},{"name":"short_code","type":"string","doc":"Our short code at the provider."},{"name":"day","type":"string","doc":"The business day in Nairobi, for example 2026-11-29."},{"name":"run","type":"int","doc":"Counts from 1 for its day."},{"name":"currency","type":"string","doc":"ISO 4217."},{"name":"utility_minor","type":"long","doc":"The balance of the utility account."},{"name":"working_minor","type":"long","doc":"The balance of the working account."},{"name":"charges_minor","type":"long","doc":"The charges that we owe the provider."},{"name":"unallocated_minor","type":"long","doc":"The sum of unallocated receipts."},{"name":"unallocated","type":"int","doc":"Their number."},{"name":"unallocated_since","type":["null",{"type":"long","logicalType":"timestamp-micros"}],"doc":"When the oldest of them came, UTC; null without any.","default":null},{"name":"in_transit_minor","type":"long","doc":"The sum of payouts in transit."},{"name":"in_transit","type":"int","doc":"Their number."},{"name":"in_transit_since","type":["null",{"type":"long","logicalType":"timestamp-micros"}],"doc":"When the oldest of them was held, UTC; null without any.","default":null}]}'
+
+    provider: str
+    short_code: str
+    day: str
+    run: int
+    currency: str
+    utility_minor: int
+    working_minor: int
+    charges_minor: int
+    unallocated_minor: int
+    unallocated: int
+    unallocated_since: datetime | None
+    in_transit_minor: int
+    in_transit: int
+    in_transit_since: datetime | None
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> DayMeasured:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            provider=record["provider"],
+            short_code=record["short_code"],
+            day=record["day"],
+            run=record["run"],
+            currency=record["currency"],
+            utility_minor=record["utility_minor"],
+            working_minor=record["working_minor"],
+            charges_minor=record["charges_minor"],
+            unallocated_minor=record["unallocated_minor"],
+            unallocated=record["unallocated"],
+            unallocated_since=record["unallocated_since"],
+            in_transit_minor=record["in_transit_minor"],
+            in_transit=record["in_transit"],
+            in_transit_since=record["in_transit_since"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "provider": self.provider,
+            "short_code": self.short_code,
+            "day": self.day,
+            "run": self.run,
+            "currency": self.currency,
+            "utility_minor": self.utility_minor,
+            "working_minor": self.working_minor,
+            "charges_minor": self.charges_minor,
+            "unallocated_minor": self.unallocated_minor,
+            "unallocated": self.unallocated,
+            "unallocated_since": self.unallocated_since,
+            "in_transit_minor": self.in_transit_minor,
+            "in_transit": self.in_transit,
+            "in_transit_since": self.in_transit_since,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DividendChunkPosted(Message):
+    """A part of a dividend run is in the ledger."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.DividendChunkPosted"
+    OWNER: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"DividendChunkPosted","doc":"A part of a dividend run is in the ledger.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"run_id","type":"string","doc":"The dividend run."},{"name":"chunk","type":"int","doc":"Counts from 1 in its run."},{"name":"lines","type":"int","doc":"How many lines it has."}]}'
+
+    run_id: str
+    chunk: int
+    lines: int
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> DividendChunkPosted:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            run_id=record["run_id"],
+            chunk=record["chunk"],
+            lines=record["lines"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "run_id": self.run_id,
+            "chunk": self.chunk,
+            "lines": self.lines,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DividendDeclared(Message):
+    """A dividend run's total is declared in the ledger."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.DividendDeclared"
+    OWNER: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"DividendDeclared","doc":"A dividend run\'s total is declared in the ledger.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"run_id","type":"string","doc":"The dividend run."},{"name":"currency","type":"string","doc":"ISO 4217."},{"name":"gross_minor","type":"long","doc":"The sum of all lines before tax."}]}'
+
+    run_id: str
+    currency: str
+    gross_minor: int
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> DividendDeclared:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            run_id=record["run_id"],
+            currency=record["currency"],
+            gross_minor=record["gross_minor"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "run_id": self.run_id,
+            "currency": self.currency,
+            "gross_minor": self.gross_minor,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DividendRefused(Message):
+    """The ledger refused to declare a dividend run; nothing is booked."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.DividendRefused"
+    OWNER: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"DividendRefused","doc":"The ledger refused to declare a dividend run; nothing is booked.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"run_id","type":"string","doc":"The dividend run."},{"name":"reason","type":"string","doc":"A code, for example insufficient_funds."},{"name":"detail","type":"string","doc":"One sentence for a person."}]}'
+
+    run_id: str
+    reason: str
+    detail: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> DividendRefused:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            run_id=record["run_id"],
+            reason=record["reason"],
+            detail=record["detail"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "run_id": self.run_id,
+            "reason": self.reason,
+            "detail": self.detail,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldPlaced(Message):
+    """A payout's money is in transit: it has left its source, and is nowhere else yet."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.HoldPlaced"
+    OWNER: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"HoldPlaced","doc":"A payout\'s money is in transit: it has left its source, and is nowhere else yet.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"member_id","type":"string","doc":"The member\'s number."},{"name":"provider","type":"string","doc":"The provider of mobile money, for example daraja."},{"name":"short_code","type":"string","doc":"Our short code at the provider."},{"name":"phone","type":"string","doc":"The phone that is paid: 12 digits."},{"name":"currency","type":"string","doc":"ISO 4217."},{"name":"amount_minor","type":"long","doc":"The amount in minor units of its currency; whole shillings."},{"name":"fee_minor","type":"long","doc":"Our fee; 0 without one."},{"name":"excise_minor","type":"long","doc":"The excise duty on it."},{"name":"source","type":"string","doc":"SAVINGS, LOAN or DIVIDEND."},{"name":"loan_id","type":["null","string"],"doc":"The loan that is paid out; null for another source.","default":null},{"name":"run_id","type":["null","string"],"doc":"The dividend run; null for another source.","default":null},{"name":"line_id","type":["null","string"],"doc":"The line of that run; null for another source.","default":null},{"name":"wave_saga_id","type":["null","string"],"doc":"The saga that reserved its wave\'s float; null for another source.","default":null}]}'
+
+    member_id: str
+    provider: str
+    short_code: str
+    phone: str
+    currency: str
+    amount_minor: int
+    fee_minor: int
+    excise_minor: int
+    source: str
+    loan_id: str | None
+    run_id: str | None
+    line_id: str | None
+    wave_saga_id: str | None
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> HoldPlaced:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            member_id=record["member_id"],
+            provider=record["provider"],
+            short_code=record["short_code"],
+            phone=record["phone"],
+            currency=record["currency"],
+            amount_minor=record["amount_minor"],
+            fee_minor=record["fee_minor"],
+            excise_minor=record["excise_minor"],
+            source=record["source"],
+            loan_id=record["loan_id"],
+            run_id=record["run_id"],
+            line_id=record["line_id"],
+            wave_saga_id=record["wave_saga_id"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "member_id": self.member_id,
+            "provider": self.provider,
+            "short_code": self.short_code,
+            "phone": self.phone,
+            "currency": self.currency,
+            "amount_minor": self.amount_minor,
+            "fee_minor": self.fee_minor,
+            "excise_minor": self.excise_minor,
+            "source": self.source,
+            "loan_id": self.loan_id,
+            "run_id": self.run_id,
+            "line_id": self.line_id,
+            "wave_saga_id": self.wave_saga_id,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldRefused(Message):
+    """The ledger refused to take a payout's money from its source; nothing is held."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.HoldRefused"
+    OWNER: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"HoldRefused","doc":"The ledger refused to take a payout\'s money from its source; nothing is held.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"member_id","type":"string","doc":"The member\'s number."},{"name":"reason","type":"string","doc":"A code, for example insufficient_funds."},{"name":"detail","type":"string","doc":"One sentence for a person."}]}'
+
+    member_id: str
+    reason: str
+    detail: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> HoldRefused:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            member_id=record["member_id"],
+            reason=record["reason"],
+            detail=record["detail"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "member_id": self.member_id,
+            "reason": self.reason,
+            "detail": self.detail,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldReleased(Message):
+    """A payout's money is back at its source, or never left it."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.HoldReleased"
+    OWNER: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"HoldReleased","doc":"A payout\'s money is back at its source, or never left it.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"step","type":"string","doc":"The step that was compensated."},{"name":"undone","type":"boolean","doc":"False where the step had not run and is now fenced, or had nothing to undo."}]}'
+
+    step: str
+    undone: bool
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> HoldReleased:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            step=record["step"],
+            undone=record["undone"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "step": self.step,
+            "undone": self.undone,
         }
 
 
@@ -640,6 +1102,43 @@ class ManualPostingVoided(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MemberAccountsOpened(Message):
+    """A member's accounts are open."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.MemberAccountsOpened"
+    OWNER: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"MemberAccountsOpened","doc":"A member\'s accounts are open.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"member_id","type":"string","doc":"The member\'s number."},{"name":"accounts","type":"int","doc":"How many accounts the member has."}]}'
+
+    member_id: str
+    accounts: int
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> MemberAccountsOpened:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            member_id=record["member_id"],
+            accounts=record["accounts"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "member_id": self.member_id,
+            "accounts": self.accounts,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MerchantAccountsOpened(Message):
     """A merchant's accounts are open."""
 
@@ -743,6 +1242,216 @@ class PaymentCommitted(Message):
             "gateway_payment_id": self.gateway_payment_id,
             "captured_minor": self.captured_minor,
             "expires_at": self.expires_at,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayoutCommitted(Message):
+    """A payout that is proven paid is in the ledger."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.PayoutCommitted"
+    OWNER: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"PayoutCommitted","doc":"A payout that is proven paid is in the ledger.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"member_id","type":"string","doc":"The member\'s number."},{"name":"provider","type":"string","doc":"The provider of mobile money, for example daraja."},{"name":"short_code","type":"string","doc":"Our short code at the provider."},{"name":"phone","type":"string","doc":"The phone that is paid: 12 digits."},{"name":"currency","type":"string","doc":"ISO 4217."},{"name":"amount_minor","type":"long","doc":"The amount in minor units of its currency; whole shillings."},{"name":"fee_minor","type":"long","doc":"Our fee; 0 without one."},{"name":"excise_minor","type":"long","doc":"The excise duty on it."},{"name":"source","type":"string","doc":"SAVINGS, LOAN or DIVIDEND."},{"name":"loan_id","type":["null","string"],"doc":"The loan that is paid out; null for another source.","default":null},{"name":"run_id","type":["null","string"],"doc":"The dividend run; null for another source.","default":null},{"name":"line_id","type":["null","string"],"doc":"The line of that run; null for another source.","default":null},{"name":"wave_saga_id","type":["null","string"],"doc":"The saga that reserved its wave\'s float; null for another source.","default":null},{"name":"receipt","type":"string","doc":"The provider\'s receipt number, in capitals."},{"name":"completed_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the provider completed it, UTC; the value date."},{"name":"charge_minor","type":"long","doc":"The provider\'s charge by the tariff of that day."}]}'
+
+    member_id: str
+    provider: str
+    short_code: str
+    phone: str
+    currency: str
+    amount_minor: int
+    fee_minor: int
+    excise_minor: int
+    source: str
+    loan_id: str | None
+    run_id: str | None
+    line_id: str | None
+    wave_saga_id: str | None
+    receipt: str
+    completed_at: datetime
+    charge_minor: int
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> PayoutCommitted:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            member_id=record["member_id"],
+            provider=record["provider"],
+            short_code=record["short_code"],
+            phone=record["phone"],
+            currency=record["currency"],
+            amount_minor=record["amount_minor"],
+            fee_minor=record["fee_minor"],
+            excise_minor=record["excise_minor"],
+            source=record["source"],
+            loan_id=record["loan_id"],
+            run_id=record["run_id"],
+            line_id=record["line_id"],
+            wave_saga_id=record["wave_saga_id"],
+            receipt=record["receipt"],
+            completed_at=record["completed_at"],
+            charge_minor=record["charge_minor"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "member_id": self.member_id,
+            "provider": self.provider,
+            "short_code": self.short_code,
+            "phone": self.phone,
+            "currency": self.currency,
+            "amount_minor": self.amount_minor,
+            "fee_minor": self.fee_minor,
+            "excise_minor": self.excise_minor,
+            "source": self.source,
+            "loan_id": self.loan_id,
+            "run_id": self.run_id,
+            "line_id": self.line_id,
+            "wave_saga_id": self.wave_saga_id,
+            "receipt": self.receipt,
+            "completed_at": self.completed_at,
+            "charge_minor": self.charge_minor,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptAllocated(Message):
+    """A receipt's booking is decided: it is allocated, or stays unallocated."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.ReceiptAllocated"
+    OWNER: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"ReceiptAllocated","doc":"A receipt\'s booking is decided: it is allocated, or stays unallocated.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"provider","type":"string","doc":"The provider of mobile money, for example daraja."},{"name":"short_code","type":"string","doc":"Our short code at the provider."},{"name":"receipt","type":"string","doc":"The provider\'s receipt number, in capitals."},{"name":"currency","type":"string","doc":"ISO 4217."},{"name":"amount_minor","type":"long","doc":"The amount in minor units of its currency; whole shillings."},{"name":"completed_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the provider completed it, UTC; the value date."},{"name":"state","type":"string","doc":"ALLOCATED, or SUSPENSE where it stays unallocated."},{"name":"reason","type":["null","string"],"doc":"Why it stays: a code; null for ALLOCATED.","default":null},{"name":"member_id","type":["null","string"],"doc":"The member\'s number; null where it is not known.","default":null},{"name":"allocations","type":{"type":"array","items":{"type":"record","namespace":"baraza.ledger","name":"Allocation","doc":"One part of an allocated payment.","fields":[{"name":"kind","type":"string","doc":"PENALTIES, FEES, INTEREST, PRINCIPAL, SHARES, DEPOSITS or SAVINGS."},{"name":"owner","type":"string","doc":"The account\'s owner: the loan\'s number or the member\'s."},{"name":"allocated_minor","type":"long","doc":"What went there."}]}},"doc":"What went where; the sum is the amount. Empty for SUSPENSE."},{"name":"policy","type":"string","doc":"The allocation policy by name."},{"name":"policy_version","type":"int","doc":"Its version."},{"name":"loan_balance_minor","type":["null","long"],"doc":"What is left of the principal of all the loans together that were paid; null where none was.","default":null},{"name":"loans","type":{"type":"array","items":{"type":"record","namespace":"baraza.ledger","name":"LoanBalance","doc":"What is left of a loan after a payment of it.","fields":[{"name":"loan_id","type":"string","doc":"The loan\'s number."},{"name":"principal_minor","type":"long","doc":"What is left of its principal."},{"name":"is_paid","type":"boolean","doc":"Whether nothing is owed of it any more: no principal, interest, fee or penalty."}]}},"doc":"What is left of each loan that was paid.","default":[]}]}'
+
+    provider: str
+    short_code: str
+    receipt: str
+    currency: str
+    amount_minor: int
+    completed_at: datetime
+    state: str
+    reason: str | None
+    member_id: str | None
+    allocations: tuple[Allocation, ...]
+    policy: str
+    policy_version: int
+    loan_balance_minor: int | None
+    loans: tuple[LoanBalance, ...]
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> ReceiptAllocated:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            provider=record["provider"],
+            short_code=record["short_code"],
+            receipt=record["receipt"],
+            currency=record["currency"],
+            amount_minor=record["amount_minor"],
+            completed_at=record["completed_at"],
+            state=record["state"],
+            reason=record["reason"],
+            member_id=record["member_id"],
+            allocations=tuple([Allocation.from_record(item) for item in record["allocations"]]),
+            policy=record["policy"],
+            policy_version=record["policy_version"],
+            loan_balance_minor=record["loan_balance_minor"],
+            loans=tuple([LoanBalance.from_record(item) for item in record["loans"]]),
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "provider": self.provider,
+            "short_code": self.short_code,
+            "receipt": self.receipt,
+            "currency": self.currency,
+            "amount_minor": self.amount_minor,
+            "completed_at": self.completed_at,
+            "state": self.state,
+            "reason": self.reason,
+            "member_id": self.member_id,
+            "allocations": [item.to_record() for item in self.allocations],
+            "policy": self.policy,
+            "policy_version": self.policy_version,
+            "loan_balance_minor": self.loan_balance_minor,
+            "loans": [item.to_record() for item in self.loans],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptRecorded(Message):
+    """A receipt is in the ledger, among those that are not allocated."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.ReceiptRecorded"
+    OWNER: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"ReceiptRecorded","doc":"A receipt is in the ledger, among those that are not allocated.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"provider","type":"string","doc":"The provider of mobile money, for example daraja."},{"name":"short_code","type":"string","doc":"Our short code at the provider."},{"name":"receipt","type":"string","doc":"The provider\'s receipt number, in capitals."},{"name":"currency","type":"string","doc":"ISO 4217."},{"name":"amount_minor","type":"long","doc":"The amount in minor units of its currency; whole shillings."},{"name":"completed_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the provider completed it, UTC; the value date."},{"name":"reference","type":["null","string"],"doc":"What the payer wrote, or the reference of the prompt; null without one.","default":null},{"name":"collection_id","type":["null","string"],"doc":"The collection saga whose prompt it pays; null without one.","default":null},{"name":"payer_hash","type":["null","string"],"doc":"A keyed hash of the payer\'s phone; null where it is not known.","default":null}]}'
+
+    provider: str
+    short_code: str
+    receipt: str
+    currency: str
+    amount_minor: int
+    completed_at: datetime
+    reference: str | None
+    collection_id: str | None
+    payer_hash: str | None
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> ReceiptRecorded:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            provider=record["provider"],
+            short_code=record["short_code"],
+            receipt=record["receipt"],
+            currency=record["currency"],
+            amount_minor=record["amount_minor"],
+            completed_at=record["completed_at"],
+            reference=record["reference"],
+            collection_id=record["collection_id"],
+            payer_hash=record["payer_hash"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "provider": self.provider,
+            "short_code": self.short_code,
+            "receipt": self.receipt,
+            "currency": self.currency,
+            "amount_minor": self.amount_minor,
+            "completed_at": self.completed_at,
+            "reference": self.reference,
+            "collection_id": self.collection_id,
+            "payer_hash": self.payer_hash,
         }
 
 
@@ -952,6 +1661,346 @@ class ReleaseBalance(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseHold(Message):
+    """Give a payout's money back to its source. Only proof that it was not paid leads here."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.ReleaseHold"
+    OWNER: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"ReleaseHold","doc":"Give a payout\'s money back to its source. Only proof that it was not paid leads here.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"step","type":"string","doc":"The step that it compensates."},{"name":"attempt","type":"int","doc":"Counts from 1."},{"name":"reason","type":"string","doc":"Why the saga is compensated."}]}'
+
+    step: str
+    attempt: int
+    reason: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> ReleaseHold:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            step=record["step"],
+            attempt=record["attempt"],
+            reason=record["reason"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "step": self.step,
+            "attempt": self.attempt,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseReturn(Message):
+    """Give back what is held for the return of a receipt."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.ReleaseReturn"
+    OWNER: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"ReleaseReturn","doc":"Give back what is held for the return of a receipt.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"step","type":"string","doc":"The step that it compensates."},{"name":"attempt","type":"int","doc":"Counts from 1."},{"name":"reason","type":"string","doc":"Why the saga is compensated."}]}'
+
+    step: str
+    attempt: int
+    reason: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> ReleaseReturn:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            step=record["step"],
+            attempt=record["attempt"],
+            reason=record["reason"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "step": self.step,
+            "attempt": self.attempt,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepaymentPosted(Message):
+    """A repayment from savings is in the ledger."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.RepaymentPosted"
+    OWNER: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"RepaymentPosted","doc":"A repayment from savings is in the ledger.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"member_id","type":"string","doc":"The member\'s number."},{"name":"loan_id","type":"string","doc":"The loan\'s number."},{"name":"currency","type":"string","doc":"ISO 4217."},{"name":"amount_minor","type":"long","doc":"The amount in minor units of its currency; whole shillings."},{"name":"allocations","type":{"type":"array","items":{"type":"record","namespace":"baraza.ledger","name":"Allocation","doc":"One part of an allocated payment.","fields":[{"name":"kind","type":"string","doc":"PENALTIES, FEES, INTEREST, PRINCIPAL, SHARES, DEPOSITS or SAVINGS."},{"name":"owner","type":"string","doc":"The account\'s owner: the loan\'s number or the member\'s."},{"name":"allocated_minor","type":"long","doc":"What went there."}]}},"doc":"What went where; the sum is the amount. Empty for SUSPENSE."},{"name":"policy","type":"string","doc":"The allocation policy by name."},{"name":"policy_version","type":"int","doc":"Its version."},{"name":"loan_balance_minor","type":["null","long"],"doc":"What is left of the principal of all the loans together that were paid; null where none was.","default":null},{"name":"loans","type":{"type":"array","items":{"type":"record","namespace":"baraza.ledger","name":"LoanBalance","doc":"What is left of a loan after a payment of it.","fields":[{"name":"loan_id","type":"string","doc":"The loan\'s number."},{"name":"principal_minor","type":"long","doc":"What is left of its principal."},{"name":"is_paid","type":"boolean","doc":"Whether nothing is owed of it any more: no principal, interest, fee or penalty."}]}},"doc":"What is left of each loan that was paid.","default":[]}]}'
+
+    member_id: str
+    loan_id: str
+    currency: str
+    amount_minor: int
+    allocations: tuple[Allocation, ...]
+    policy: str
+    policy_version: int
+    loan_balance_minor: int | None
+    loans: tuple[LoanBalance, ...]
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> RepaymentPosted:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            member_id=record["member_id"],
+            loan_id=record["loan_id"],
+            currency=record["currency"],
+            amount_minor=record["amount_minor"],
+            allocations=tuple([Allocation.from_record(item) for item in record["allocations"]]),
+            policy=record["policy"],
+            policy_version=record["policy_version"],
+            loan_balance_minor=record["loan_balance_minor"],
+            loans=tuple([LoanBalance.from_record(item) for item in record["loans"]]),
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "member_id": self.member_id,
+            "loan_id": self.loan_id,
+            "currency": self.currency,
+            "amount_minor": self.amount_minor,
+            "allocations": [item.to_record() for item in self.allocations],
+            "policy": self.policy,
+            "policy_version": self.policy_version,
+            "loan_balance_minor": self.loan_balance_minor,
+            "loans": [item.to_record() for item in self.loans],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepaymentRefused(Message):
+    """The ledger refused a repayment from savings; nothing is booked."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.RepaymentRefused"
+    OWNER: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"RepaymentRefused","doc":"The ledger refused a repayment from savings; nothing is booked.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"member_id","type":"string","doc":"The member\'s number."},{"name":"loan_id","type":"string","doc":"The loan\'s number."},{"name":"reason","type":"string","doc":"A code, for example insufficient_funds."},{"name":"detail","type":"string","doc":"One sentence for a person."}]}'
+
+    member_id: str
+    loan_id: str
+    reason: str
+    detail: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> RepaymentRefused:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            member_id=record["member_id"],
+            loan_id=record["loan_id"],
+            reason=record["reason"],
+            detail=record["detail"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "member_id": self.member_id,
+            "loan_id": self.loan_id,
+            "reason": self.reason,
+            "detail": self.detail,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReturnCommitted(Message):
+    """A returned receipt is in the ledger."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.ReturnCommitted"
+    OWNER: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"ReturnCommitted","doc":"A returned receipt is in the ledger.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"provider","type":"string","doc":"The provider of mobile money, for example daraja."},{"name":"short_code","type":"string","doc":"Our short code at the provider."},{"name":"receipt","type":"string","doc":"The provider\'s receipt number, in capitals."},{"name":"currency","type":"string","doc":"ISO 4217."},{"name":"amount_minor","type":"long","doc":"The amount in minor units of its currency; whole shillings."},{"name":"completed_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the provider completed it, UTC; the value date."},{"name":"source","type":"string","doc":"UNALLOCATED, or SAVINGS where it was allocated."},{"name":"member_id","type":["null","string"],"doc":"The member\'s number; null where it is not known.","default":null},{"name":"receipt_saga_id","type":"string","doc":"The saga that recorded the receipt."},{"name":"reversal_receipt","type":"string","doc":"The receipt number of the reversal."}]}'
+
+    provider: str
+    short_code: str
+    receipt: str
+    currency: str
+    amount_minor: int
+    completed_at: datetime
+    source: str
+    member_id: str | None
+    receipt_saga_id: str
+    reversal_receipt: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> ReturnCommitted:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            provider=record["provider"],
+            short_code=record["short_code"],
+            receipt=record["receipt"],
+            currency=record["currency"],
+            amount_minor=record["amount_minor"],
+            completed_at=record["completed_at"],
+            source=record["source"],
+            member_id=record["member_id"],
+            receipt_saga_id=record["receipt_saga_id"],
+            reversal_receipt=record["reversal_receipt"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "provider": self.provider,
+            "short_code": self.short_code,
+            "receipt": self.receipt,
+            "currency": self.currency,
+            "amount_minor": self.amount_minor,
+            "completed_at": self.completed_at,
+            "source": self.source,
+            "member_id": self.member_id,
+            "receipt_saga_id": self.receipt_saga_id,
+            "reversal_receipt": self.reversal_receipt,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReturnHeld(Message):
+    """A receipt's amount is held for its return to the payer."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.ReturnHeld"
+    OWNER: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"ReturnHeld","doc":"A receipt\'s amount is held for its return to the payer.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"provider","type":"string","doc":"The provider of mobile money, for example daraja."},{"name":"short_code","type":"string","doc":"Our short code at the provider."},{"name":"receipt","type":"string","doc":"The provider\'s receipt number, in capitals."},{"name":"currency","type":"string","doc":"ISO 4217."},{"name":"amount_minor","type":"long","doc":"The amount in minor units of its currency; whole shillings."},{"name":"completed_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the provider completed it, UTC; the value date."},{"name":"source","type":"string","doc":"UNALLOCATED, or SAVINGS where it was allocated."},{"name":"member_id","type":["null","string"],"doc":"The member\'s number; null where it is not known.","default":null},{"name":"receipt_saga_id","type":"string","doc":"The saga that recorded the receipt."}]}'
+
+    provider: str
+    short_code: str
+    receipt: str
+    currency: str
+    amount_minor: int
+    completed_at: datetime
+    source: str
+    member_id: str | None
+    receipt_saga_id: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> ReturnHeld:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            provider=record["provider"],
+            short_code=record["short_code"],
+            receipt=record["receipt"],
+            currency=record["currency"],
+            amount_minor=record["amount_minor"],
+            completed_at=record["completed_at"],
+            source=record["source"],
+            member_id=record["member_id"],
+            receipt_saga_id=record["receipt_saga_id"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "provider": self.provider,
+            "short_code": self.short_code,
+            "receipt": self.receipt,
+            "currency": self.currency,
+            "amount_minor": self.amount_minor,
+            "completed_at": self.completed_at,
+            "source": self.source,
+            "member_id": self.member_id,
+            "receipt_saga_id": self.receipt_saga_id,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReturnHoldRefused(Message):
+    """The ledger refused to hold a receipt's amount: it is spent, or returned already."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.ReturnHoldRefused"
+    OWNER: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"ReturnHoldRefused","doc":"The ledger refused to hold a receipt\'s amount: it is spent, or returned already.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"member_id","type":["null","string"],"doc":"The member\'s number; null where it is not known.","default":null},{"name":"reason","type":"string","doc":"A code, for example insufficient_funds."},{"name":"detail","type":"string","doc":"One sentence for a person."}]}'
+
+    member_id: str | None
+    reason: str
+    detail: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> ReturnHoldRefused:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            member_id=record["member_id"],
+            reason=record["reason"],
+            detail=record["detail"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "member_id": self.member_id,
+            "reason": self.reason,
+            "detail": self.detail,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReturnPosted(Message):
     """A return is posted to the ledger."""
 
@@ -985,6 +2034,43 @@ class ReturnPosted(Message):
             "occurred_at": self.occurred_at,
             "currency": self.currency,
             "amount_minor": self.amount_minor,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReturnReleased(Message):
+    """Nothing is held for the return of a receipt any more."""
+
+    FULL_NAME: ClassVar[str] = "baraza.ledger.ReturnReleased"
+    OWNER: ClassVar[str] = "ledger"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.ledger","name":"ReturnReleased","doc":"Nothing is held for the return of a receipt any more.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"step","type":"string","doc":"The step that was compensated."},{"name":"undone","type":"boolean","doc":"False where the step had not run and is now fenced, or had nothing to undo."}]}'
+
+    step: str
+    undone: bool
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> ReturnReleased:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            step=record["step"],
+            undone=record["undone"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "step": self.step,
+            "undone": self.undone,
         }
 
 

@@ -52,6 +52,43 @@ class CaptureNotified(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MemberNotified(Message):
+    """What a member is sent by text is stored."""
+
+    FULL_NAME: ClassVar[str] = "baraza.notifier.MemberNotified"
+    OWNER: ClassVar[str] = "notifier"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.notifier","name":"MemberNotified","doc":"What a member is sent by text is stored.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"member_id","type":["null","string"],"doc":"The member\'s number; null where it is not known.","default":null},{"name":"texts","type":"int","doc":"How many texts were stored; 0 where it is not known whom to send one."}]}'
+
+    member_id: str | None
+    texts: int
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> MemberNotified:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            member_id=record["member_id"],
+            texts=record["texts"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "member_id": self.member_id,
+            "texts": self.texts,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MerchantEvent(Message):
     """What happened to a merchant's payment, for those who prefer Kafka to webhooks."""
 

@@ -215,6 +215,83 @@ class CaptureFailed(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionCompleted(Message):
+    """Every step of a collection ran; it is final."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.CollectionCompleted"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"CollectionCompleted","doc":"Every step of a collection ran; it is final.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."}]}'
+
+    started_at: datetime
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> CollectionCompleted:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionFailed(Message):
+    """A collection failed, and everything that ran for it is compensated; it is final."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.CollectionFailed"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"CollectionFailed","doc":"A collection failed, and everything that ran for it is compensated; it is final.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."},{"name":"cause","type":"string","doc":"REJECTED, TIMED_OUT, CANCELLED or EXHAUSTED."},{"name":"step","type":"string","doc":"The step that failed, or was under way."},{"name":"reason","type":"string","doc":"Why, in one sentence."}]}'
+
+    started_at: datetime
+    cause: str
+    step: str
+    reason: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> CollectionFailed:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+            cause=record["cause"],
+            step=record["step"],
+            reason=record["reason"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+            "cause": self.cause,
+            "step": self.step,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeadlinePassed(Message):
     """A deadline of a saga passed: a step did not answer in time, or no reply to a command came."""
 
@@ -261,6 +338,391 @@ class DeadlinePassed(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DividendChunkCompleted(Message):
+    """Every step of a part of a dividend run ran; it is final."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.DividendChunkCompleted"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"DividendChunkCompleted","doc":"Every step of a part of a dividend run ran; it is final.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."}]}'
+
+    started_at: datetime
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> DividendChunkCompleted:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DividendChunkFailed(Message):
+    """A part of a dividend run failed, and everything that ran for it is compensated; it is final."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.DividendChunkFailed"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"DividendChunkFailed","doc":"A part of a dividend run failed, and everything that ran for it is compensated; it is final.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."},{"name":"cause","type":"string","doc":"REJECTED, TIMED_OUT, CANCELLED or EXHAUSTED."},{"name":"step","type":"string","doc":"The step that failed, or was under way."},{"name":"reason","type":"string","doc":"Why, in one sentence."}]}'
+
+    started_at: datetime
+    cause: str
+    step: str
+    reason: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> DividendChunkFailed:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+            cause=record["cause"],
+            step=record["step"],
+            reason=record["reason"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+            "cause": self.cause,
+            "step": self.step,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DividendPayoutCompleted(Message):
+    """Every step of a dividend's payout ran; it is final."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.DividendPayoutCompleted"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"DividendPayoutCompleted","doc":"Every step of a dividend\'s payout ran; it is final.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."}]}'
+
+    started_at: datetime
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> DividendPayoutCompleted:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DividendPayoutFailed(Message):
+    """A dividend's payout failed, and everything that ran for it is compensated; it is final."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.DividendPayoutFailed"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"DividendPayoutFailed","doc":"A dividend\'s payout failed, and everything that ran for it is compensated; it is final.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."},{"name":"cause","type":"string","doc":"REJECTED, TIMED_OUT, CANCELLED or EXHAUSTED."},{"name":"step","type":"string","doc":"The step that failed, or was under way."},{"name":"reason","type":"string","doc":"Why, in one sentence."}]}'
+
+    started_at: datetime
+    cause: str
+    step: str
+    reason: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> DividendPayoutFailed:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+            cause=record["cause"],
+            step=record["step"],
+            reason=record["reason"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+            "cause": self.cause,
+            "step": self.step,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DividendRunCompleted(Message):
+    """Every step of a dividend run's declaration ran; it is final."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.DividendRunCompleted"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"DividendRunCompleted","doc":"Every step of a dividend run\'s declaration ran; it is final.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."}]}'
+
+    started_at: datetime
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> DividendRunCompleted:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DividendRunFailed(Message):
+    """A dividend run's declaration failed, and everything that ran for it is compensated; it is final."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.DividendRunFailed"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"DividendRunFailed","doc":"A dividend run\'s declaration failed, and everything that ran for it is compensated; it is final.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."},{"name":"cause","type":"string","doc":"REJECTED, TIMED_OUT, CANCELLED or EXHAUSTED."},{"name":"step","type":"string","doc":"The step that failed, or was under way."},{"name":"reason","type":"string","doc":"Why, in one sentence."}]}'
+
+    started_at: datetime
+    cause: str
+    step: str
+    reason: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> DividendRunFailed:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+            cause=record["cause"],
+            step=record["step"],
+            reason=record["reason"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+            "cause": self.cause,
+            "step": self.step,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DividendWaveCompleted(Message):
+    """Every step of a wave's reservation ran; it is final."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.DividendWaveCompleted"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"DividendWaveCompleted","doc":"Every step of a wave\'s reservation ran; it is final.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."}]}'
+
+    started_at: datetime
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> DividendWaveCompleted:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DividendWaveFailed(Message):
+    """A wave's reservation failed, and everything that ran for it is compensated; it is final."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.DividendWaveFailed"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"DividendWaveFailed","doc":"A wave\'s reservation failed, and everything that ran for it is compensated; it is final.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."},{"name":"cause","type":"string","doc":"REJECTED, TIMED_OUT, CANCELLED or EXHAUSTED."},{"name":"step","type":"string","doc":"The step that failed, or was under way."},{"name":"reason","type":"string","doc":"Why, in one sentence."}]}'
+
+    started_at: datetime
+    cause: str
+    step: str
+    reason: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> DividendWaveFailed:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+            cause=record["cause"],
+            step=record["step"],
+            reason=record["reason"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+            "cause": self.cause,
+            "step": self.step,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndOfDayCompleted(Message):
+    """Every step of a business day's end ran; it is final."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.EndOfDayCompleted"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"EndOfDayCompleted","doc":"Every step of a business day\'s end ran; it is final.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."}]}'
+
+    started_at: datetime
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> EndOfDayCompleted:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndOfDayFailed(Message):
+    """A business day's end failed, and everything that ran for it is compensated; it is final."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.EndOfDayFailed"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"EndOfDayFailed","doc":"A business day\'s end failed, and everything that ran for it is compensated; it is final.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."},{"name":"cause","type":"string","doc":"REJECTED, TIMED_OUT, CANCELLED or EXHAUSTED."},{"name":"step","type":"string","doc":"The step that failed, or was under way."},{"name":"reason","type":"string","doc":"Why, in one sentence."}]}'
+
+    started_at: datetime
+    cause: str
+    step: str
+    reason: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> EndOfDayFailed:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+            cause=record["cause"],
+            step=record["step"],
+            reason=record["reason"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+            "cause": self.cause,
+            "step": self.step,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FenceSaga(Message):
     """Forbid every named step that has not run yet, settle what is under way, and answer with what ran."""
 
@@ -296,6 +758,160 @@ class FenceSaga(Message):
             "occurred_at": self.occurred_at,
             "steps": self.steps,
             "attempt": self.attempt,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoanDisbursementCompleted(Message):
+    """Every step of a loan's disbursement ran; it is final."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.LoanDisbursementCompleted"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"LoanDisbursementCompleted","doc":"Every step of a loan\'s disbursement ran; it is final.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."}]}'
+
+    started_at: datetime
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> LoanDisbursementCompleted:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoanDisbursementFailed(Message):
+    """A loan's disbursement failed, and everything that ran for it is compensated; it is final."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.LoanDisbursementFailed"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"LoanDisbursementFailed","doc":"A loan\'s disbursement failed, and everything that ran for it is compensated; it is final.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."},{"name":"cause","type":"string","doc":"REJECTED, TIMED_OUT, CANCELLED or EXHAUSTED."},{"name":"step","type":"string","doc":"The step that failed, or was under way."},{"name":"reason","type":"string","doc":"Why, in one sentence."}]}'
+
+    started_at: datetime
+    cause: str
+    step: str
+    reason: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> LoanDisbursementFailed:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+            cause=record["cause"],
+            step=record["step"],
+            reason=record["reason"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+            "cause": self.cause,
+            "step": self.step,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoanRepaymentCompleted(Message):
+    """Every step of a repayment from savings ran; it is final."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.LoanRepaymentCompleted"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"LoanRepaymentCompleted","doc":"Every step of a repayment from savings ran; it is final.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."}]}'
+
+    started_at: datetime
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> LoanRepaymentCompleted:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoanRepaymentFailed(Message):
+    """A repayment from savings failed, and everything that ran for it is compensated; it is final."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.LoanRepaymentFailed"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"LoanRepaymentFailed","doc":"A repayment from savings failed, and everything that ran for it is compensated; it is final.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."},{"name":"cause","type":"string","doc":"REJECTED, TIMED_OUT, CANCELLED or EXHAUSTED."},{"name":"step","type":"string","doc":"The step that failed, or was under way."},{"name":"reason","type":"string","doc":"Why, in one sentence."}]}'
+
+    started_at: datetime
+    cause: str
+    step: str
+    reason: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> LoanRepaymentFailed:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+            cause=record["cause"],
+            step=record["step"],
+            reason=record["reason"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+            "cause": self.cause,
+            "step": self.step,
             "reason": self.reason,
         }
 
@@ -349,6 +965,83 @@ class ManualPostingFailed(Message):
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> ManualPostingFailed:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+            cause=record["cause"],
+            step=record["step"],
+            reason=record["reason"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+            "cause": self.cause,
+            "step": self.step,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberOnboarded(Message):
+    """Every step of a member's registration ran; it is final."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.MemberOnboarded"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"MemberOnboarded","doc":"Every step of a member\'s registration ran; it is final.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."}]}'
+
+    started_at: datetime
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> MemberOnboarded:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberOnboardingFailed(Message):
+    """A member's registration failed, and everything that ran for it is compensated; it is final."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.MemberOnboardingFailed"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"MemberOnboardingFailed","doc":"A member\'s registration failed, and everything that ran for it is compensated; it is final.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."},{"name":"cause","type":"string","doc":"REJECTED, TIMED_OUT, CANCELLED or EXHAUSTED."},{"name":"step","type":"string","doc":"The step that failed, or was under way."},{"name":"reason","type":"string","doc":"Why, in one sentence."}]}'
+
+    started_at: datetime
+    cause: str
+    step: str
+    reason: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> MemberOnboardingFailed:
         return cls(
             message_id=record["message_id"],
             saga_id=record["saga_id"],
@@ -647,6 +1340,160 @@ class PaymentFailed(Message):
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> PaymentFailed:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+            cause=record["cause"],
+            step=record["step"],
+            reason=record["reason"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+            "cause": self.cause,
+            "step": self.step,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptCompleted(Message):
+    """Every step of a receipt ran; it is final."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.ReceiptCompleted"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"ReceiptCompleted","doc":"Every step of a receipt ran; it is final.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."}]}'
+
+    started_at: datetime
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> ReceiptCompleted:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptFailed(Message):
+    """A receipt failed, and everything that ran for it is compensated; it is final."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.ReceiptFailed"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"ReceiptFailed","doc":"A receipt failed, and everything that ran for it is compensated; it is final.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."},{"name":"cause","type":"string","doc":"REJECTED, TIMED_OUT, CANCELLED or EXHAUSTED."},{"name":"step","type":"string","doc":"The step that failed, or was under way."},{"name":"reason","type":"string","doc":"Why, in one sentence."}]}'
+
+    started_at: datetime
+    cause: str
+    step: str
+    reason: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> ReceiptFailed:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+            cause=record["cause"],
+            step=record["step"],
+            reason=record["reason"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+            "cause": self.cause,
+            "step": self.step,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptReturnCompleted(Message):
+    """Every step of a receipt's return ran; it is final."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.ReceiptReturnCompleted"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"ReceiptReturnCompleted","doc":"Every step of a receipt\'s return ran; it is final.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."}]}'
+
+    started_at: datetime
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> ReceiptReturnCompleted:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptReturnFailed(Message):
+    """A receipt's return failed, and everything that ran for it is compensated; it is final."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.ReceiptReturnFailed"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"ReceiptReturnFailed","doc":"A receipt\'s return failed, and everything that ran for it is compensated; it is final.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."},{"name":"cause","type":"string","doc":"REJECTED, TIMED_OUT, CANCELLED or EXHAUSTED."},{"name":"step","type":"string","doc":"The step that failed, or was under way."},{"name":"reason","type":"string","doc":"Why, in one sentence."}]}'
+
+    started_at: datetime
+    cause: str
+    step: str
+    reason: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> ReceiptReturnFailed:
         return cls(
             message_id=record["message_id"],
             saga_id=record["saga_id"],
@@ -1211,6 +2058,83 @@ class StepRedriven(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SuspenseAllocationCompleted(Message):
+    """Every step of a receipt's allocation by persons ran; it is final."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.SuspenseAllocationCompleted"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"SuspenseAllocationCompleted","doc":"Every step of a receipt\'s allocation by persons ran; it is final.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."}]}'
+
+    started_at: datetime
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> SuspenseAllocationCompleted:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuspenseAllocationFailed(Message):
+    """A receipt's allocation by persons failed, and everything that ran for it is compensated; it is final."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.SuspenseAllocationFailed"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"SuspenseAllocationFailed","doc":"A receipt\'s allocation by persons failed, and everything that ran for it is compensated; it is final.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."},{"name":"cause","type":"string","doc":"REJECTED, TIMED_OUT, CANCELLED or EXHAUSTED."},{"name":"step","type":"string","doc":"The step that failed, or was under way."},{"name":"reason","type":"string","doc":"Why, in one sentence."}]}'
+
+    started_at: datetime
+    cause: str
+    step: str
+    reason: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> SuspenseAllocationFailed:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+            cause=record["cause"],
+            step=record["step"],
+            reason=record["reason"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+            "cause": self.cause,
+            "step": self.step,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VoidCompleted(Message):
     """Every step of a void of a payment ran; it is final."""
 
@@ -1259,6 +2183,83 @@ class VoidFailed(Message):
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> VoidFailed:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+            cause=record["cause"],
+            step=record["step"],
+            reason=record["reason"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+            "cause": self.cause,
+            "step": self.step,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WithdrawalCompleted(Message):
+    """Every step of a withdrawal ran; it is final."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.WithdrawalCompleted"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"WithdrawalCompleted","doc":"Every step of a withdrawal ran; it is final.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."}]}'
+
+    started_at: datetime
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> WithdrawalCompleted:
+        return cls(
+            message_id=record["message_id"],
+            saga_id=record["saga_id"],
+            saga_type=record["saga_type"],
+            saga_version=record["saga_version"],
+            causation_id=record["causation_id"],
+            occurred_at=record["occurred_at"],
+            started_at=record["started_at"],
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "message_id": self.message_id,
+            "saga_id": self.saga_id,
+            "saga_type": self.saga_type,
+            "saga_version": self.saga_version,
+            "causation_id": self.causation_id,
+            "occurred_at": self.occurred_at,
+            "started_at": self.started_at,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WithdrawalFailed(Message):
+    """A withdrawal failed, and everything that ran for it is compensated; it is final."""
+
+    FULL_NAME: ClassVar[str] = "baraza.saga.WithdrawalFailed"
+    OWNER: ClassVar[str] = "saga"
+    SCHEMA: ClassVar[str] = '{"type":"record","namespace":"baraza.saga","name":"WithdrawalFailed","doc":"A withdrawal failed, and everything that ran for it is compensated; it is final.","fields":[{"name":"message_id","type":"string","doc":"The message\'s own id: a ULID."},{"name":"saga_id","type":"string","doc":"The id of the saga that the message belongs to; also the Kafka key."},{"name":"saga_type","type":"string","doc":"The definition that the saga follows, for example withdrawal."},{"name":"saga_version","type":"int","doc":"The version of that definition that the saga started with."},{"name":"causation_id","type":["null","string"],"doc":"The message that caused this one; null where a request from outside did.","default":null},{"name":"occurred_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When it happened, UTC."},{"name":"started_at","type":{"type":"long","logicalType":"timestamp-micros"},"doc":"When the saga started, UTC."},{"name":"cause","type":"string","doc":"REJECTED, TIMED_OUT, CANCELLED or EXHAUSTED."},{"name":"step","type":"string","doc":"The step that failed, or was under way."},{"name":"reason","type":"string","doc":"Why, in one sentence."}]}'
+
+    started_at: datetime
+    cause: str
+    step: str
+    reason: str
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> WithdrawalFailed:
         return cls(
             message_id=record["message_id"],
             saga_id=record["saga_id"],

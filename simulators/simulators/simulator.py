@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from simulators.export import page
 from simulators.faults import FAULTS_MAX, Fault, FaultKind, Faults, FaultSubject
 from simulators.problems import (
     EXCEPTION_HANDLERS,
@@ -38,9 +39,6 @@ KEY_LENGTH_MAX = 255
 
 UNDER_WAY_RETRY_AFTER_S = 1
 """A call under way is either quick or meant to hang, so an early retry makes sense."""
-
-PAGE_SIZE_MAX = 10_000
-"""Bounds the time for which one page of the export blocks the event loop: about 50 ms."""
 
 DROP = "baraza.drop"
 """The key of the ASGI extension that breaks a connection without an answer (see server.py)."""
@@ -340,12 +338,8 @@ class Simulator:
         return Response(status_code=204)
 
     async def export(self, request: Request) -> Response:
-        """Return one page of records in the order of their creation; ``next`` is the ``after`` of the next page."""
-        after = _whole_number(request, "after", default=0, largest=2**63 - 1)
-        limit = _whole_number(request, "limit", default=1000, largest=PAGE_SIZE_MAX)
-        records = self._records.page(request.query_params.get("kind"), after, limit)
-        following = records[-1]["seq"] if records and len(records) == limit else None
-        return JSONResponse({"records": records, "next": following})
+        """Return one page of records."""
+        return page(self._records, request)
 
     async def summary(self, _request: Request) -> Response:
         counts = await asyncio.to_thread(self._records.summary)
@@ -388,11 +382,3 @@ def _respond(answer: Answer, *, replayed: bool = False) -> Response:
     if answer.status >= 400:
         return problem_response(answer.body, answer.status, headers)
     return JSONResponse(answer.body, answer.status, headers)
-
-
-def _whole_number(request: Request, name: str, *, default: int, largest: int) -> int:
-    text = request.query_params.get(name, str(default))
-    is_number = text.isascii() and text.isdigit() and len(text) <= len(str(largest))
-    if not is_number or int(text) > largest:
-        raise Problem(400, "invalid_request", f"{name} is {text!r}; it must be a whole number from 0 to {largest}.")
-    return int(text)

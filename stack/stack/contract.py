@@ -40,6 +40,8 @@ CONSOLE = "console"
 DIVERGENCES = "reconciliation.divergences"
 ACCOUNT_FIELD = "gateway_account"
 """The field in which an event names an account at a gateway."""
+PHONE_FIELD = "phone"
+"""The field in which an event names a person's phone."""
 DEPLOY = "deploy"
 """Creates topics, logins and schemas. Only this login may do everything, and no serving process uses it."""
 REGISTRY = "registry"
@@ -115,6 +117,12 @@ def account_callers() -> tuple[str, ...]:
 def token_issuer() -> str:
     """Return the service that issues merchants' short tokens: the one that takes their requests about accounts."""
     return next(service for service in account_readers() if service in starters())
+
+
+def phone_keepers() -> tuple[str, ...]:
+    """Return the services that keep people's phones: they start sagas about one of them."""
+    starts = [definition.started_by for definition in DEFINITIONS.values()]
+    return tuple(dict.fromkeys(each.OWNER for each in starts if PHONE_FIELD in {part.name for part in fields(each)}))
 
 
 def called_back() -> tuple[str, ...]:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import errno
 import random
 import socket
+import time
 from collections.abc import Iterable, Mapping
 
 import psutil
 
 from stack.errors import InvalidSettings, PermissionMissing, PortTaken
 from stack.settings import port_variable
+from stack.waiting import POLL_S
 
 LOOPBACK = "127.0.0.1"
 FIRST, LAST = 15_000, 32_000
 """Below the range of Linux for outgoing connections, so that none of them can use a kept port."""
 ATTEMPTS_MAX = 1_000
+RELEASE_S = 10
+"""A killed process keeps its ports until the kernel has freed its memory: 0.13 s for 800 MB where nothing else runs."""
 
 
 def choose(names: Iterable[str], kept: Mapping[str, int], fixed: Mapping[str, int]) -> dict[str, int]:
@@ -37,13 +41,20 @@ def choose(names: Iterable[str], kept: Mapping[str, int], fixed: Mapping[str, in
 
 
 def check(ports: Mapping[str, int]) -> None:
-    """Raise PortTaken where another process listens on one of them."""
+    """Raise PortTaken where another process listens on one of them, at once where that one can be named.
+
+    One that cannot may be ending already, and is waited for up to RELEASE_S.
+    """
+    deadline = time.monotonic() + RELEASE_S
     for name, port in ports.items():
-        if not is_free(port):
-            raise PortTaken(
-                f"Port {port}, kept for {name}, is used by {_holder(port)}; "
-                f"stop that, or choose another port with {port_variable(name)}=PORT."
-            )
+        while not is_free(port):
+            holder = _holder(port)
+            if holder or time.monotonic() > deadline:
+                raise PortTaken(
+                    f"Port {port}, kept for {name}, is used by {holder or 'another process'}; "
+                    f"stop that, or choose another port with {port_variable(name)}=PORT."
+                )
+            time.sleep(POLL_S)
 
 
 def is_free(port: int) -> bool:
@@ -67,15 +78,18 @@ def _free(taken: set[int]) -> int:
     raise PortTaken(f"No free port between {FIRST} and {LAST}; stop some processes, or fix ports with BARAZA_PORT_….")
 
 
-def _holder(port: int) -> str:
+def _holder(port: int) -> str | None:
+    """Return the living process that uses the port; None for one that is ending, or that another user owns."""
     try:
         connections = psutil.net_connections("tcp")
     except psutil.AccessDenied:
-        return "another process"
+        return None
     for connection in connections:
         if connection.laddr and connection.laddr.port == port and connection.pid:
             try:
-                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
-            except psutil.NoSuchProcess:
-                break
-    return "another process"
+                process = psutil.Process(connection.pid)
+                if process.cmdline():  # a process that is ending has no memory, and so no command line, any more
+                    return f"{process.name()} (pid {process.pid})"
+            except psutil.Error:
+                continue
+    return None

@@ -5,12 +5,12 @@
 
 A connection between the two steps is refused once; each of our processes tries again by itself. The courier's webhooks
 and those of the accounts at gateways are signed with a secret that both sides read from one file: the one before is
-accepted until the next rotation.
+accepted until the next rotation. So is the secret segment of the paths that providers of mobile money call.
 """
 
 from __future__ import annotations
 
-from stack import contract, databases, gateways, kafka, kafka_access, postgres, redis, services
+from stack import contract, databases, gateways, kafka, kafka_access, postgres, redis, services, short_codes
 from stack.errors import InvalidSettings
 from stack.home import Home, State, new_password
 
@@ -23,6 +23,7 @@ def rotate(home: Home, state: State, login: str) -> None:
     known = False
     webhooks = {services.WEBHOOK_SECRETS: new_password}
     webhooks |= {account.webhook_secrets: account.new_webhook_secret for account in gateways.ACCOUNTS}
+    webhooks |= {each.secret(short_codes.CALLBACK): new_password for each in short_codes.SHORT_CODES}
     with home.locked():
         if login in contract.kafka_rights():
             known = True

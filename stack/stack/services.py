@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from chassis.wire.kafka import KafkaLogin
-from stack import gateways, kafka, observers, postgres, redis, registry, toxiproxy
+from stack import gateways, kafka, observers, postgres, redis, registry, short_codes, toxiproxy
 from stack.components import Component, responds
 from stack.contract import (
     CONSOLE,
@@ -20,6 +20,7 @@ from stack.contract import (
     account_readers,
     owner_of,
     package_of,
+    phone_keepers,
     redis_keys,
     services,
     starters,
@@ -33,9 +34,11 @@ from stack.providers import (
     COURIER,
     GATEWAY,
     ISSUER,
+    MOBILE_MONEY,
     PROVIDERS,
     SIMULATORS,
     called_back_by,
+    payers,
 )
 
 PROXIED = (kafka.NAME, postgres.NAME, redis.NAME, registry.NAME, *PROVIDERS)
@@ -50,6 +53,8 @@ WEBHOOK_KEY = "webhook-key"
 """The file in the home with the key that encrypts the secrets of merchants' endpoints."""
 CONSOLE_KEY, CONSOLE_CLIENT = "console-key", "console-client"
 """The files in the home with the key that encrypts the console's sessions, and with its secret at the issuer."""
+PHONE_KEY = "phone-key"
+"""The file in the home with the key that hashes the phones of members and payers."""
 COURIER_DAY_S = 2
 """A courier's day on one machine: a parcel that comes back takes two of them."""
 STEPS_NICENESS = 10
@@ -57,6 +62,8 @@ STEPS_NICENESS = 10
 with steps only collect larger batches meanwhile, which cost less."""
 REQUESTS_PER_S = "BARAZA_GATEWAY_REQUESTS_PER_S"
 """The setting, for every process, of how many calls a second an account at a gateway has."""
+CALLS_PER_S = "BARAZA_MOBILE_MONEY_CALLS_PER_S"
+"""The setting, for every process, of how many calls a second a short code has."""
 EVERY = "*"
 """The key of ``environment`` settings for every process of ours."""
 
@@ -216,6 +223,8 @@ def _worker(home: Home, state: State, service: str, ports: Mapping[str, int]) ->
         **_redis_login(home, service),
         **(_webhook_secrets(home) if service in called_back_by(COURIER) else {}),
         **(_gateway_accounts(home, state, ports) if service in account_readers() else {}),
+        **(_short_codes(home, state, ports, service) if service in payers() else {}),
+        **(_phone_key(home) if service in (*payers(), *phone_keepers()) else {}),
         **_merchant_keys(home, state, service),
         **(_webhook_key(home) if service == webhook_sender() else {}),
         "BARAZA_GATEWAY_URL": f"http://{LOOPBACK}:{ports[GATEWAY]}",
@@ -248,23 +257,49 @@ def _simulator(home: Home, state: State, service: str) -> Mapping[str, str]:
     if service in ACCOUNT_HOLDERS:
         gateways.ensure_keys(home)
         variables["BARAZA_SIMULATOR_ACCOUNTS"] = str(
-            gateways.for_simulator(home, service, called, requests_per_s=_requests_per_s(state))
+            gateways.for_simulator(home, service, called, requests_per_s=_number(state, REQUESTS_PER_S))
         )
+    if service in MOBILE_MONEY:
+        short_codes.ensure_secrets(home)
+        file = short_codes.for_simulator(home, service, calls_per_s=_number(state, CALLS_PER_S))
+        variables["BARAZA_SIMULATOR_SHORT_CODES"] = str(file)
     return variables
+
+
+def _short_codes(home: Home, state: State, ports: Mapping[str, int], service: str) -> dict[str, str]:
+    """Return the variable with the file of our short codes, which is written anew where it has changed."""
+    short_codes.ensure_secrets(home)
+    urls = {provider: f"http://{LOOPBACK}:{ports[provider]}" for provider in MOBILE_MONEY}
+    file = short_codes.for_service(
+        home, urls, http_url(state, service), side=_side(state, ports), calls_per_s=_number(state, CALLS_PER_S)
+    )
+    return {"BARAZA_SHORT_CODES_FILE": str(file)}
+
+
+def _phone_key(home: Home) -> dict[str, str]:
+    """Return the variable with the key that hashes phones; the file is made where it is missing."""
+    home.password(PHONE_KEY)
+    return {"BARAZA_PHONE_KEY_FILE": str(home.password_file(PHONE_KEY))}
 
 
 def _gateway_accounts(home: Home, state: State, ports: Mapping[str, int]) -> dict[str, str]:
     """Return the variable with the file of the accounts at gateways, which is written anew where it has changed."""
     gateways.ensure_keys(home)
     urls = {gateway: f"http://{LOOPBACK}:{ports[gateway]}" for gateway in ACCOUNT_HOLDERS}
-    sides = (side for side in toxiproxy.SIDES if ports[GATEWAY] == state.ports.get(toxiproxy.port_name(side, GATEWAY)))
-    file = gateways.for_services(home, urls, side=next(sides, ""), requests_per_s=_requests_per_s(state))
+    side, requests_per_s = _side(state, ports), _number(state, REQUESTS_PER_S)
+    file = gateways.for_services(home, urls, side=side, requests_per_s=requests_per_s)
     return {"BARAZA_GATEWAY_ACCOUNTS_FILE": str(file)}
 
 
-def _requests_per_s(state: State) -> float | None:
-    """Return how many calls a second each account has, on both sides; None for those of the gateways."""
-    text = state.environment.get(EVERY, {}).get(REQUESTS_PER_S)
+def _side(state: State, ports: Mapping[str, int]) -> str:
+    """Return the side of the proxy whose ports these are; empty without one."""
+    sides = (side for side in toxiproxy.SIDES if ports[GATEWAY] == state.ports.get(toxiproxy.port_name(side, GATEWAY)))
+    return next(sides, "")
+
+
+def _number(state: State, setting: str) -> float | None:
+    """Return a setting of every process, which both sides of a provider have; None where it is not set."""
+    text = state.environment.get(EVERY, {}).get(setting)
     return None if text is None else float(text)
 
 

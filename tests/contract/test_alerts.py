@@ -17,14 +17,19 @@ import checkout.main
 import checkout.tables
 import ledger.main
 import ledger.tables
+import members.measures
+import members.tables
 import merchant.main
 import merchant.tables
+import mobile_money.measures
+import mobile_money.tables
 import payment.main
 import payment.tables
 import reconciliation.main
 import reconciliation.tables
 from chassis.telemetry import metrics, table_gauges
-from notifier import webhook_metrics
+from mobile_money import credential_metrics
+from notifier import text_metrics, webhook_metrics
 from risk import risk_metrics
 from saga_tracker import saga_metrics
 from saga_tracker.definitions import DEFINITIONS
@@ -42,8 +47,11 @@ OWN = (
     merchant.main.OVERDUE,
     payment.main.OVERDUE,
     reconciliation.main.OVERDUE,
+    *members.measures.MEASURES,
     *reconciliation.main.MEASURES,
     *webhook_metrics.MEASURES,
+    *text_metrics.MEASURES,
+    *mobile_money.measures.MEASURES,
 )
 """The measures of single services."""
 NAME = re.compile(r"\bbaraza[a-z0-9_:]*\b")
@@ -56,7 +64,7 @@ def measured() -> set[str]:
     tables = (*table_gauges.OUTBOX, *table_gauges.WAITING, *table_gauges.EVIDENCE)
     gauges = (*tables, *saga_metrics.MEASURES, *OWN)
     found.update(measure.name for measure in gauges)
-    for module in (metrics, saga_metrics, webhook_metrics, risk_metrics):
+    for module in (metrics, saga_metrics, webhook_metrics, text_metrics, risk_metrics, credential_metrics):
         for metric in vars(module).values():
             if isinstance(metric, MetricWrapperBase):
                 family = next(iter(metric.describe()))
@@ -79,10 +87,19 @@ def test_every_query_names_a_metric_that_exists() -> None:
 
 
 def test_each_saga_is_counted_where_its_requests_are_undecided() -> None:
-    modules = (checkout.tables, ledger.tables, merchant.tables, payment.tables, reconciliation.tables)
+    modules = (
+        checkout.tables,
+        ledger.tables,
+        members.tables,
+        merchant.tables,
+        mobile_money.tables,
+        payment.tables,
+        reconciliation.tables,
+    )
     queried = " ".join(str(module.OVERDUE) for module in modules)
     counted = re.findall(r"SELECT '(\w+)', count", queried)
-    assert sorted(counted) == sorted({definition.name for definition in DEFINITIONS.values()})
+    assert len(counted) == len(set(counted))
+    assert set(counted) == {definition.name for definition in DEFINITIONS.values()}
 
 
 def test_every_alert_has_a_page_with_instructions() -> None:

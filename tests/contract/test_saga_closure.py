@@ -95,12 +95,13 @@ def test_a_service_with_its_provider_inside_serves_the_same_steps_and_reacts_to_
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_takes_part_in_exactly_the_sagas_whose_definitions_name_it(service: str) -> None:
-    assert SERVICES[service].sagas == {key for key, each in DEFINITIONS.items() if service in each.participants}
+    served = {(each.name, each.version) for each in SAGAS if service in each.participants}
+    assert set(SERVICES[service].sagas) == served
 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_declares_no_step_that_no_definition_has(service: str) -> None:
-    known = {name for definition in SAGAS for name in definition.steps_of(service)}
+    known = {name for definition in DEFINITIONS.values() for name in definition.steps_of(service)}
     assert {step.name for step in SERVICES[service].steps} <= known
 
 
@@ -115,8 +116,8 @@ def test_every_command_is_handled_by_exactly_the_service_that_owns_it() -> None:
     compensations: list[tuple[str, AnyCompensation]] = [
         (service, each) for service, own in SERVICES.items() for each in own.compensations
     ]
-    count = Counter(compensation.on for _, compensation in compensations)
     commands = {step.compensation.command for _, step in STEPS if step.compensation}
+    count = Counter(compensation.on for _, compensation in compensations)
     assert count == Counter(commands), "each command has one handler, and each handler a command"
     assert {compensation.on: service for service, compensation in compensations} == {
         command: command.OWNER for command in commands

@@ -22,6 +22,7 @@ from fastavro.utils import generate_many
 from chassis.wire.registry import EVENT_COMPATIBILITY, Subject
 from messages.catalogue import MESSAGES
 from messages.generate import SCHEMAS, expand, read_schemas
+from stack import contract
 
 HISTORY = Path(__file__).parent / "history"
 RELEASES = sorted(HISTORY.iterdir())
@@ -73,8 +74,6 @@ def test_a_schema_is_compatible_with_every_released_version_of_itself(release: P
 
 def is_on_events(full_name: str) -> bool:
     """An event is read by other consumers, whose release may be older than ours."""
-    from stack import contract
-
     topics = [subject for subject in contract.subjects() if full_name == subject.message_type.FULL_NAME]
     return any(subject.compatibility == EVENT_COMPATIBILITY for subject in topics)
 
@@ -88,6 +87,6 @@ def test_the_comparison_finds_an_added_field_without_a_default() -> None:
 
 def test_a_schema_is_in_the_folder_of_its_owner() -> None:
     owners = {path.parent.name for path in SCHEMAS.glob("*/*.avsc")}
-    assert {message_type.OWNER for message_type in MESSAGES.values()} == owners
+    assert {contract.package_of(message_type.OWNER) for message_type in MESSAGES.values()} == owners
     for subject in (Subject(topic="t", message_type=each) for each in MESSAGES.values()):
         assert subject.name == f"t-{subject.message_type.FULL_NAME}"

@@ -47,9 +47,19 @@ TABLES = (
     "merchant.merchant_tables",
     "merchant.worker_slots",
     "merchant.payment_batcher",
+    "members.tables",
+    "members.dividend_tables",
+    "members.key_tables",
+    "members.loan_tables",
+    "members.member_tables",
+    "members.receipt_tables",
+    "members.request_tables",
+    "members.terms_tables",
+    "members.measures",
     "reconciliation.tables",
     "bench_providers.gateway.tables",
     "bench_providers.courier.tables",
+    "bench_providers.mobile_money.tables",
 )
 CLAUSE = re.compile(
     r" (?=(?:FROM|SET|WHERE|SELECT|ON CONFLICT|DO UPDATE|ORDER BY|LIMIT|FOR UPDATE|RETURNING|INSERT INTO) )"

@@ -73,7 +73,8 @@ NAMES = (
     Banned(word=r"^_?unread$", instead="unprocessable, undecodable", within="chassis|proof|services"),
     Banned(word=r"^_?[Pp]atience$", instead="TransientRetry, transient_retry"),
     Banned(word=r"^_?(Parts|PartMissing|needed_parts)$", instead="Dependencies, DependencyMissing, dependencies"),
-    Banned(word=r"^_?parts$", instead="dependencies", within="chassis/chassis/process|services"),
+    # A loan is paid in parts, as its messages say.
+    Banned(word=r"^_?parts$", instead="dependencies", within="chassis/chassis/process|services/(?!members|ledger)"),
     Banned(
         word=r"^_?(Reach|Taken|taken_by)$", instead="WatermarkTracker, ConsumerProgress", within="services/saga-tracker"
     ),

@@ -22,8 +22,10 @@ from console.settings import ConsoleSettings
 from deploy import engine as engines
 from deploy.engine import CHECKOUT, OURS, STAND_INS, Engine, run
 from merchant import tokens
+from mobile_money import short_codes as our_short_codes
 from risk import rules as risk_rules
-from stack import contract, gateways, kafka, providers, redis, services
+from simulators import short_codes as simulated_short_codes
+from stack import contract, gateways, kafka, providers, redis, services, short_codes
 from stack.settings import from_environment
 from support.waiting import until
 
@@ -36,8 +38,9 @@ UP_WITHIN_S = 300
 OWN_KEYS = {
     contract.token_issuer(): {services.PAYER_KEY, services.MERCHANT_TOKEN_KEY},
     contract.webhook_sender(): {services.WEBHOOK_KEY},
+    **{name: {services.PHONE_KEY} for name in (*contract.phone_keepers(), *providers.payers())},
 }
-"""The keys that one service alone has."""
+"""The keys that only these services have."""
 PAYING = Path(__file__).with_name("payments.py")
 """What a container runs to pay; the network has no way in for a test."""
 
@@ -50,16 +53,9 @@ class Composed:
         self._compose = compose
         self._folder = folder
         ports = (
-            "CHECKOUT",
-            "MERCHANT",
-            "NOTIFIER",
-            "ISSUER",
-            "SAGA_TRACKER_API",
-            "CONSOLE",
-            "PROMETHEUS",
-            "GRAFANA",
-            "ZIPKIN",
-        )
+            "CHECKOUT", "MERCHANT", "MEMBERS", "NOTIFIER", "ISSUER", "SAGA_TRACKER_API", "CONSOLE", "PROMETHEUS",
+            "GRAFANA", "ZIPKIN",
+        )  # fmt: skip
         # With port 0 the engine chooses, so that it does not collide with a stack on this machine.
         self._environment = {**engine.environment, **{f"BARAZA_PORT_{port}": "0" for port in ports}}
         self._environment["COMPOSE_PROJECT_NAME"] = f"baraza-{uuid.uuid4().hex[:8]}"
@@ -123,6 +119,8 @@ def test_every_service_of_the_code_has_its_own_database_login_and_no_other_secre
     for gateway in providers.ACCOUNT_HOLDERS:
         own = [each for each in gateways.ACCOUNTS if each.gateway == gateway]
         assert _secrets(composed[gateway]) == {name for each in own for name in (each.key, each.webhook_secrets)}
+    for each in short_codes.SHORT_CODES:
+        assert _secrets(composed[each.provider]) == set(each.secrets) - {each.secret(short_codes.CALLBACK)}
     for service in (*contract.services(), contract.TRACKER):
         assert _secrets(composed[f"{service}-tables"]) == {f"{contract.package_of(service)}_owner"}
     logins = {contract.DEPLOY, *contract.kafka_rights()}
@@ -168,6 +166,20 @@ def test_both_sides_know_the_same_accounts_at_gateways_with_secrets_that_they_ar
     for process in contract.account_readers():
         file = composed[process]["environment"]["BARAZA_GATEWAY_ACCOUNTS_FILE"]
         assert any(volume == f"./compose/gateway-accounts.json:{file}:ro" for volume in composed[process]["volumes"])
+
+
+def test_both_sides_know_the_same_short_codes_with_secrets_that_they_are_given() -> None:
+    composed, folder = _services(), CHECKOUT / "compose"
+    (process,) = providers.payers()
+    ours = our_short_codes.read(folder / "short-codes.json").short_codes
+    assert {each.name for each in ours} == {each.name for each in short_codes.SHORT_CODES}
+    for own in ours:
+        (their,) = simulated_short_codes.read(folder / f"{own.provider}-short-codes.json").short_codes
+        assert (their.short_code, their.key_file, their.secret_file) == (own.short_code, own.key_file, own.secret_file)
+        assert {own.key_file.name, own.secret_file.name, own.callback_secret_file.name} <= _secrets(composed[process])
+        assert str(own.callback_url) == f"http://{process}:8080/v1/callbacks/{own.name}"
+    file = composed[process]["environment"]["BARAZA_SHORT_CODES_FILE"]
+    assert any(volume == f"./compose/short-codes.json:{file}:ro" for volume in composed[process]["volumes"])
 
 
 def test_every_file_that_a_setting_names_is_given_to_its_service_and_can_be_used(tmp_path: Path) -> None:
@@ -378,6 +390,8 @@ def _of_accounts(process: str) -> set[str]:
     """Return the secrets of the accounts at gateways that a service needs: keys to call, secrets to be called back."""
     keys = {each.key for each in gateways.ACCOUNTS if process in contract.account_callers()}
     is_called = process in providers.called_back_by(providers.STRIPE)
+    if process in providers.payers():
+        keys |= {name for each in short_codes.SHORT_CODES for name in each.secrets}
     return keys | {each.webhook_secrets for each in gateways.ACCOUNTS if is_called}
 
 

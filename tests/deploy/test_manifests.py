@@ -23,7 +23,7 @@ from console.settings import ConsoleSettings
 from deploy.engine import CHECKOUT, GO_MODULES, run
 from notifier.model import addresses
 from risk import rules as risk_rules
-from stack import contract, gotools, redis, services
+from stack import contract, gotools, providers, redis, services
 from stack.contract import owner_of
 from stack.gotools import GoProgram
 from stack.settings import from_environment
@@ -223,6 +223,8 @@ def test_the_services_of_payments_have_their_keys_accounts_and_rules_as_files_of
         "payment": {"GATEWAY_ACCOUNTS"},
         "reconciliation": {"GATEWAY_ACCOUNTS"},
         "risk": {"RISK_RULES"},
+        "members": {"PHONE_KEY"},
+        "mobile-money": {"PHONE_KEY", "SHORT_CODES"},
     }
     every = set.union(*wanted.values())
     for process in services.workers():
@@ -235,6 +237,10 @@ def test_the_services_of_payments_have_their_keys_accounts_and_rules_as_files_of
         process for process in services.workers() if any("gateway-keys" in one for one in _folders(cluster, process))
     }
     assert callers == set(contract.account_callers())
+    payers = {
+        process for process in services.workers() if any("short-code-keys" in one for one in _folders(cluster, process))
+    }
+    assert payers == set(providers.payers())
 
 
 def test_the_accounts_at_gateways_and_the_rules_can_be_read_by_those_who_use_them(

@@ -1,8 +1,8 @@
 """A bounded part of ``baraza chaos``: every order, return and payment survives the faults, and damage is detected.
 
-One stack serves both, because its start is what takes time: first chaos must leave no violation, and a tracker that is
-rebuilt from Kafka must be the same. Then damage is planted that the same verdict must name, each kind by another of its
-checks.
+The money of a SACCO's members has a stack and a test of its own. One stack serves both parts here, because its start is
+what takes time: first chaos must leave no violation, and a tracker that is rebuilt from Kafka must be the same. Then
+damage is planted that the same verdict must name, each kind by another of its checks.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from baraza.chaos import engine
 from baraza.chaos.engine import InjectedFault
 from baraza.chaos.load import Load
 from baraza.chaos.messages import Poison
-from baraza.chaos.schedule import ESSENTIAL, LONG, OF_PAYMENTS, Kind
-from baraza.chaos.session import SHORT_PRODUCTS, opened, settle
+from baraza.chaos.schedule import ESSENTIAL, LONG, OF_PAYMENTS, OF_SACCO, Kind
+from baraza.chaos.session import SHORT_PRODUCTS, opened, sagas_of, settle
 from baraza.chaos.target import ChaosTarget
 from baraza.chaos.verdict import Verdict, judge
 from baraza.storefront import seed as seeding
@@ -33,9 +33,9 @@ from chassis.wire.envelope import new_id
 from support import rebuilt
 
 RATE, PAYMENTS_RATE = 2.0, 0.5
-"""Fifty processes share two processors with the rest of the suite."""
+"""Forty processes share two processors with the rest of the suite."""
 BASKETS = 2_000
-OTHERS = tuple(kind for kind in Kind if kind not in (*ESSENTIAL, *LONG, *OF_PAYMENTS, Kind.ROLLBACK))
+OTHERS = tuple(kind for kind in Kind if kind not in (*ESSENTIAL, *LONG, *OF_PAYMENTS, *OF_SACCO, Kind.ROLLBACK))
 """The kinds that a seed may add. A rollback needs the repository's history, which a shallow clone does not have; the
 outages have a test of their own."""
 CALLBACKS_LOST_S = 12.0
@@ -84,10 +84,12 @@ def plant(target: ChaosTarget, load: Load) -> tuple[str, str]:
 @pytest.mark.timeout(1_200)
 def test_chaos_loses_and_doubles_nothing_and_planted_damage_is_named(tmp_path: Path) -> None:
     seed = random.randrange(2**31)
-    options = f"--rate {RATE:g} --payments-rate {PAYMENTS_RATE:g} --outage {CALLBACKS_LOST_S:g} --seed {seed}"
+    options = f"--rate {RATE:g} --payments-rate {PAYMENTS_RATE:g} --sacco-rate 0"
+    options += f" --outage {CALLBACKS_LOST_S:g} --seed {seed}"
     only = " ".join(f"--fault {kind}" for kind in kinds_of(seed))
     print(f"Repeat these faults with: ./baraza chaos --minutes 0 {options} {only}")
-    with opened(tmp_path / "home") as target:
+    sagas = sagas_of(rate=RATE, payments_rate=PAYMENTS_RATE, sacco_rate=0)
+    with opened(tmp_path / "home", sagas=sagas) as target:
         load, injected = chaos(target, seed)
         settle(target, QUIET_WITHIN_S)
         target.close_letters()

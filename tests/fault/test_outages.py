@@ -17,7 +17,7 @@ from baraza.audit import report
 from baraza.audit.sources import sources_of
 from baraza.chaos import engine
 from baraza.chaos.schedule import OUTAGES
-from baraza.chaos.session import opened, settle
+from baraza.chaos.session import opened, sagas_of, settle
 from baraza.chaos.target import ChaosTarget
 from baraza.chaos.verdict import judge
 from baraza.storefront import seed as seeding
@@ -51,11 +51,12 @@ def plant(target: ChaosTarget, at: datetime) -> str:
     return saga_id
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1_200)
 def test_outages_longer_than_a_saga_may_take_lose_no_order(tmp_path: Path) -> None:
     seed = random.randrange(2**31)
     print(f"The faults and the baskets are those of seed {seed}.")
-    with opened(tmp_path / "home", timeout_factor=TIMEOUT_FACTOR) as target:
+    sagas = sagas_of(rate=RATE, payments_rate=0, sacco_rate=0)
+    with opened(tmp_path / "home", timeout_factor=TIMEOUT_FACTOR, sagas=sagas) as target:
         baskets = workload(BASKETS, Mix(seed=seed))
         seeding.load_workload(target.running, baskets)
         load, injected = engine.run(

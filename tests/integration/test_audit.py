@@ -20,7 +20,7 @@ import sqlalchemy
 from confluent_kafka import Producer
 from psycopg import sql
 
-from baraza.audit import report, sources
+from baraza.audit import providers, report, sources
 from baraza.audit.report import Report
 from baraza.audit.sources import Sources
 from bench_providers import SUBSTITUTES
@@ -30,12 +30,13 @@ from chassis.wire.envelope import new_id
 from saga_tracker.definitions import newest
 from simulators.testing import running
 from stack import Stack
-from stack.contract import AUDIT
+from stack.contract import AUDIT, package_of
 from support.postgres import scratch_database
 from support.waiting import until
 
 SERVICES = (
     "checkout", "payment", "inventory", "loyalty", "shipping", "ledger", "saga_tracker", "merchant", "risk", "notifier",
+    "members", "mobile-money",
 )  # fmt: skip
 PRICE_MINOR = 450
 POINTS = 100
@@ -108,7 +109,7 @@ def origin(infrastructure: Stack, tmp_path_factory: pytest.TempPathFactory) -> I
         databases = {}
         for service in SERVICES:
             engine = opened.enter_context(scratch_database(infrastructure))
-            migrations.upgrade(service, engine)
+            migrations.upgrade(package_of(service), engine)
             url = engine.url.set(drivername="postgresql")
             databases[service] = url.render_as_string(hide_password=False)
         addresses = {}
@@ -432,8 +433,16 @@ def test_a_provider_inside_of_the_process_is_audited_by_its_own_records(audited:
     )
 
     audited.execute("payment", "INSERT INTO merchant_charges VALUES ('third', 'stripe', 77, false, 9, 9, 0)")
+    audited.execute(
+        "mobile-money",
+        "INSERT INTO money_entries (provider, short_code, receipt, kind, amount_minor, own_id, at)"
+        " VALUES ('daraja', '600100', 'P000000001', 'pay_out', -900, 'unknown', now())",
+    )
 
-    expected = {("charged-once", audited.confirmed), ("providers-know-sagas", "unknown"), ("charged-as-booked", "77")}
+    expected = {
+        ("charged-once", audited.confirmed), ("providers-know-sagas", "unknown"), ("charged-as-booked", "77"),
+        ("sacco-payouts-are-the-providers", "P000000001"),
+    }  # fmt: skip
     assert expected <= audited.broken()
 
 
@@ -456,14 +465,12 @@ def _plant_return(audited: AuditedStack) -> PlantedReturn:
     body = {"reference": return_id, "collect_from": ADDRESS, "lines": lines}
     collection_id = str(audited.post(audited.origin.courier_url, "/v1/collections", body)["collection_id"])
     until(
-        lambda: [row["state"] for row in sources.provider_records(audited.origin.courier_url, "collection")],
+        lambda: [row["state"] for row in providers.records(audited.origin.courier_url, "collection")],
         "the parcel has arrived",
         holds=lambda states: states == ["arrived"],
     )
     (capture_id,) = (
-        row["id"]
-        for row in sources.provider_records(audited.origin.gateway_url, "capture")
-        if row["reference"] == order_id
+        row["id"] for row in providers.records(audited.origin.gateway_url, "capture") if row["reference"] == order_id
     )
     refund = {"amount_minor": RETURNED_MINOR}
     refund_id = str(audited.post(audited.origin.gateway_url, f"/v1/captures/{capture_id}/refund", refund)["refund_id"])
@@ -598,7 +605,7 @@ def test_a_database_that_cannot_be_read_is_named(audited: AuditedStack) -> None:
         databases=nowhere, gateway_url=audited.origin.gateway_url, courier_url=audited.origin.courier_url, kafka=None
     )
 
-    with pytest.raises(sources.Unreadable, match="The database of ledger cannot be read"):
+    with pytest.raises(providers.Unreadable, match="The database of ledger cannot be read"):
         report.run(origin, timeout_s=0.0)
 
 
@@ -610,5 +617,5 @@ def test_records_that_cannot_be_read_are_named(audited: AuditedStack) -> None:
         kafka=None,
     )
 
-    with pytest.raises(sources.Unreadable, match=r"The records at http://127\.0\.0\.1:1 cannot be read"):
+    with pytest.raises(providers.Unreadable, match=r"The records at http://127\.0\.0\.1:1 cannot be read"):
         report.run(origin, timeout_s=0.0)

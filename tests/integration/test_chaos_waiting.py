@@ -13,6 +13,7 @@ from baraza.audit.sources import TRACKER, Row
 from baraza.chaos.waiting import SERVICES, waiting_of
 from chassis.postgres import migrations
 from stack import Stack
+from stack.contract import package_of
 from support.postgres import scratch_database
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -48,12 +49,12 @@ def databases(infrastructure: Stack) -> Iterator[Databases]:
     with ExitStack() as opened:
         engines = {each: opened.enter_context(scratch_database(infrastructure)) for each in (TRACKER, *SERVICES)}
         for service, engine in engines.items():
-            migrations.upgrade(service, engine)
+            migrations.upgrade(package_of(service), engine)
         yield Databases(engines)
 
 
 def test_what_waits_is_read_with_its_earliest_query(databases: Databases) -> None:
-    assert SERVICES == ["payment", "shipping"]
+    assert SERVICES == ["mobile-money", "payment", "shipping"]
     for saga_id, state, since in (
         ("younger", "IN_DOUBT", NOW),
         ("older", "PENDING", NOW - timedelta(hours=1)),

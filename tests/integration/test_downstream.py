@@ -413,3 +413,12 @@ def test_retry_after_is_read_as_seconds_or_as_a_date(header: str | None, seconds
 def test_an_invalid_address_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="no address of an HTTP dependency"):
         to(url)
+
+
+def test_an_error_that_its_adapter_reads_is_an_answer_and_no_failure(gateway: SimulatorProcess) -> None:
+    downstream = Downstream(
+        "gateway", gateway.url, timeout_s=ANSWERED_S, concurrency_max=8, failures_max=1, reads_error=lambda body: True
+    )
+    for _ in range(2):
+        assert authorize(downstream, str(uuid4()), fault="error") == 500
+    assert downstream.breaker.state is CircuitState.CLOSED

@@ -13,7 +13,7 @@ from chassis.postgres import migrations
 from stack import Stack, contract
 from support.postgres import scratch_database
 
-MODULES = {"saga_tracker": "saga_tracker.store.schema"}
+MODULES = {"mobile_money": "mobile_money.schema", "saga_tracker": "saga_tracker.store.schema"}
 """Where a package has its tables, if not in ``tables``."""
 IN_PROCESS = {
     "payment": "INSERT INTO gateway_records (id, reference, state, amount_minor) VALUES ('1', '1', 'open', 1)",

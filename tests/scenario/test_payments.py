@@ -11,7 +11,7 @@ from support.merchant_system import DECLINED, Merchant, fee_of, listening
 from support.shop import Shop
 from support.waiting import until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 AMOUNT = 10_000
 GATEWAYS = {"USD": "stripe", "EUR": "adyen"}
 """A currency and the gateway that its payments go to."""

@@ -14,7 +14,7 @@ from stack.providers import SIMULATORS
 from support.shop import Shop
 from support.waiting import until
 
-pytestmark = pytest.mark.timeout(300)  # Every test stops services and starts them again.
+pytestmark = pytest.mark.timeout(600)  # Every test stops services and starts them again.
 SMALL = "manual_posting"
 
 

@@ -39,9 +39,9 @@ class Toy:
 
     @contextmanager
     def process(
-        self, service: str | None = None, *, postgres_port: int | None = None
+        self, service: str | None = None, *, postgres_port: int | None = None, registry_url: str | None = None
     ) -> Iterator[subprocess.Popen[bytes]]:
-        """Run one process of it for the block; it may be killed inside. A proxy to PostgreSQL has a port of its own."""
+        """Run one process of it for the block; it may be killed inside. A proxy has an address of its own."""
         ends, url = self.stack.endpoints, self.engine.url
         url = url if postgres_port is None else url.set(port=postgres_port)
         environment = {
@@ -49,7 +49,7 @@ class Toy:
             "PYTHONPATH": str(TESTS),
             "BARAZA_SERVICE": service or self.name,
             **kafka_environment(self.stack.kafka()),
-            "BARAZA_REGISTRY_URL": ends.registry_url,
+            "BARAZA_REGISTRY_URL": registry_url or ends.registry_url,
             "BARAZA_DATABASE_URL": url.set(password=None).render_as_string(),
             "BARAZA_DATABASE_PASSWORD_FILE": str(self.stack.home / "secrets" / postgres.SUPERUSER),
         }

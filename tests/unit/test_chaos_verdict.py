@@ -10,6 +10,7 @@ from typing import cast
 from baraza.audit.report import Report
 from baraza.audit.sources import TRACKER, Row
 from baraza.chaos.load import Load
+from baraza.chaos.sacco import Sacco
 from baraza.chaos.session import show
 from baraza.chaos.target import ChaosTarget
 from baraza.chaos.verdict import Verdict, judge
@@ -52,6 +53,7 @@ def judged(
     returns: Iterable[str] = (),
     payments: Iterable[str] | None = None,
     divergences: Iterable[str] = (),
+    money: Sacco | None = None,
 ) -> Verdict:
     paid = None
     if payments is not None:
@@ -65,6 +67,7 @@ def judged(
         cancellations=0,
         returns=SimpleNamespace(accepted={f"key of {each}": each for each in returns}, cancellations=2),
         payments=paid,
+        sacco=money,
     )
     report = Report(findings=(), moving={}, states={})
     return judge(cast(ChaosTarget, Target(sagas, queries)), cast(Load, load), [], report, list(divergences))
@@ -129,3 +132,22 @@ def test_a_payment_that_waits_is_named_with_its_saga_and_what_is_queried_next() 
     written: list[str] = []
     show(verdict, written.append)
     assert any(line.startswith("WAITS  saga of 7 (payment) waits for the outcome of capture_or") for line in written)
+
+
+def test_the_money_of_members_is_counted_and_a_withdrawal_that_the_tracker_does_not_know_is_lost() -> None:
+    money = SimpleNamespace(
+        accepted={"a": ("withdrawal", "out-1"), "b": ("collection", "in-1"), "c": ("withdrawal", "out-2")},
+        violations=["two of a key"], refused={"day-limit": 1}, counts=lambda: {"withdrawal": 2, "collection": 1},
+    )  # fmt: skip
+    sagas = [ORDER, ("out-1", "withdrawal", "CONFIRMED", None), ("in-1", "collection", "CANCELLED", None)]
+    verdict = judged(sagas, money=cast(Sacco, money))
+    assert verdict.lost == 1
+    assert verdict.violations == ["withdrawal out-2 was accepted and is unknown to the tracker", "two of a key"]
+    assert verdict.sacco_states == {
+        "receipt": {},
+        "withdrawal": {"CONFIRMED": 1},
+        "collection": {"CANCELLED": 1},
+    }
+    written: list[str] = []
+    show(verdict, written.append)
+    assert "Of the SACCO's members: 1 collections, 2 withdrawals; not possible: 1 day-limit" in written

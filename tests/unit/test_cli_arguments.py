@@ -40,6 +40,32 @@ CALLS: tuple[tuple[str, ...], ...] = (
     ("ledger", "propose", "sacco:bank:KES=5", "sacco:fees:KES=-5", *SAYS), ("ledger", "approve", ORDER, *SAYS),
     ("ledger", "refuse", ORDER, *SAYS), ("ledger", "postings", "--state", "PROPOSED"),
     ("ledger", "close-day", "--chart", "shop", "--day", "2026-11-21"),
+    ("members", "load", "-"), ("members", "list"), ("members", "show", "00123"), ("members", "statement", "00123"),
+    ("members", "status", "00123", "BLOCKED", *SAYS), ("deposits", "request", "00123", "--amount", "500"),
+    ("deposits", "show", ORDER), ("deposits", "list", "00123"), ("deposits", "receipts", "00123"),
+    ("deposits", "receipt", "RKTQDM7W6S"),
+    ("deposits", "enter", "600100", "RKTQDM7W6S", "--amount", "5", "--at", "2026-11-21T10:00:00+03:00"),
+    ("withdrawals", "request", "00123", "--amount", "1500"), ("withdrawals", "show", ORDER),
+    ("withdrawals", "list", "00123"), ("withdrawals", "cancel", ORDER, *SAYS),
+    ("loans", "apply", "LN17", "00123", "--amount", "9000", "--interest", "12", "--months", "9"),
+    ("loans", "show", "LN17"), ("loans", "list"), ("loans", "appraise", "LN17", *SAYS),
+    ("loans", "approve", "LN17", *SAYS), ("loans", "refuse", "LN17", *SAYS), ("loans", "release", "LN17", "1"),
+    ("loans", "repay", "LN17", "00123", "--amount", "5"), ("loans", "repayments", "00123"),
+    ("dividends", "compute", "2025-DIV", "--year", "2025", "--dividend", "12", "--rebate", "9", "--regulator", "r",
+     "--meeting", "m", *SAYS),
+    ("dividends", "list"), ("dividends", "show", "2025-DIV"), ("dividends", "lines", "2025-DIV"),
+    ("dividends", "approve", "2025-DIV", "--lines-sha256", "ab" * 32, *SAYS),
+    ("dividends", "refuse", "2025-DIV", *SAYS),
+    ("money", "in-doubt"), ("money", "unallocated"), ("money", "assign", "RKTQDM7W6S", "00123", *SAYS),
+    ("money", "return", "RKTQDM7W6S", *SAYS), ("money", "proposals"), ("money", "approve", ORDER, *SAYS),
+    ("money", "refuse", ORDER, *SAYS), ("money", "evidence", ORDER), ("money", "callbacks"), ("money", "receipts"),
+    ("money", "reopen", ORDER), ("money", "lanes"), ("money", "lane", "600100", "BULK", "OPEN", *SAYS),
+    ("money", "floats"), ("statement", "import", "-", "--short-code", "600100", "--account", "UTILITY"),
+    ("statement", "list"), ("statement", "rows"), ("statement", "claims"), ("statement", "approve", ORDER),
+    ("statement", "claim", ORDER, "--receipt", "RKTQDM7W6S", "--short-code", "600100", *SAYS),
+    ("statement", "booked", "RKTQDM7W6S", "--posting", ORDER, "--kind", "TRANSFER", "--short-code", "600100", *SAYS),
+    ("statement", "refuse", ORDER), ("day", "report", "600100", "2026-11-21"),
+    ("day", "close", "600100", "2026-11-21"), ("day", "list"),
     ("backup", "inventory", "inventory.dump"),
     ("restore", "inventory", "inventory.dump"), ("reconcile", "inventory", "--since", "2026-11-21T10:00:00Z"),
     ("rebuild", "tracker.dump"), ("reread", "payment.events"),
@@ -68,6 +94,8 @@ INPUT = {
     "returns request": '{"lines": []}',
     "catalogue load": "sku,name,price_minor,currency,stock\ntea,Tea,1,USD,1\n",
     "customers load": "customer_id,points\nc1,7\n",
+    "members load": "member_id,name,phone,opening_shares_minor,opening_deposits_minor\n00123,Ann,0712345678,0,0\n",
+    "statement import": '["a server of these tests reads JSON"]',
 }
 
 
@@ -173,7 +201,7 @@ NUMBERED: tuple[tuple[str, ...], ...] = (
 )  # fmt: skip
 UNENDING: tuple[tuple[str, ...], ...] = (
     *(("bench", "peers", name) for name in ("--seconds", "--spike-seconds", "--partitions", "--size", "--processes")),
-    *(("bench", "payments", name) for name in ("--seconds", "--warm-up", "--partitions")),
+    *(("bench", mode, name) for mode in ("payments", "sacco") for name in ("--seconds", "--warm-up", "--partitions")),
 )
 
 
@@ -198,6 +226,7 @@ def test_a_number_that_is_none_is_refused(command_line: CommandLine, tmp_path: P
         ("orders", "replay", "-", "--rate"),
         ("audit", "--wait"),
         ("chaos", "--minutes"),
+        ("chaos", "--sacco-rate"),
         ("bench", "peers", "--seconds"),
     ],
 )

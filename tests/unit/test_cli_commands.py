@@ -43,7 +43,7 @@ def test_help_lists_every_command(tmp_path: Path) -> None:
     assert ended.returncode == 0
     commands = (
         "up down status rotate demo timeline redrive letters audit topics test orders returns sagas saga events "
-        "catalogue customers schemas"
+        "catalogue customers schemas members deposits withdrawals loans dividends money statement day"
     )
     assert all(f" {name} " in ended.stdout for name in commands.split())
 
@@ -78,6 +78,8 @@ def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
         ("returns", "show", "01JCZ3K8T0ABCDEFGHJKMNPQRS"),
         ("returns", "cancel", "01JCZ3K8T0ABCDEFGHJKMNPQRS"),
         ("events", "tail", "saga.events"),
+        ("money", "in-doubt"),
+        ("withdrawals", "request", "00123", "--amount", "1500"),
         ("topics",),
         ("audit",),
     ],

@@ -12,7 +12,7 @@ PIECE = {
 
 
 def test_the_services_with_steps_whose_outcome_comes_later_are_read() -> None:
-    assert services() == ["shipping", "payment"]
+    assert services() == ["shipping", "payment", "mobile-money"]
 
 
 def test_a_row_has_a_value_for_each_title() -> None:

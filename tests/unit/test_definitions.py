@@ -72,6 +72,7 @@ REFUSED: list[tuple[Callable[[], object], str]] = [
     (lambda: with_step(CAPTURE, undone_by="book_shipment"), "must be an earlier step of payment"),
     (lambda: with_step(CAPTURE, undone_by="post_ledger"), "must be an earlier step of payment"),
     (lambda: with_step(SHIP, undone_by="authorize_payment"), "has a compensation and undone_by"),
+    (lambda: with_step(SHIP, forward_only=True), "forward_only; that is only a pivot without a compensation"),
     (lambda: with_step(SHIP, rejected_with=OrderConfirmed), "OrderConfirmed is the rejection of book_shipment but"),
     (
         lambda: with_step(

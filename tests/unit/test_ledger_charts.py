@@ -33,14 +33,15 @@ def test_a_side_that_was_not_given_has_no_entry_and_one_of_zero_has() -> None:
     assert [entry.account for entry in entries] == ["shop:gateway_receivable:USD", "shop:sales:USD"]
 
 
-def test_a_payout_that_fails_takes_back_exactly_what_was_held() -> None:
-    amounts = {"amount": 5_000, "fee": 50, "excise": 8}
-    owners = owners_of(SACCO)
+@pytest.mark.parametrize("held", ["payout", "loan_payout", "dividend_payout"])
+def test_a_payout_that_is_paid_leaves_nothing_in_transit_and_no_fee_held(held: str) -> None:
+    amounts = {"amount": 5_000, "fee": 50, "excise": 8, "charge": 9}
     sums: Counter[str] = Counter()
-    for name in ("payout", "payout_failed"):
-        for entry in SACCO.entries(name, amounts, "KES", owners):
+    for name in (held, "payout_paid"):
+        for entry in SACCO.entries(name, amounts, "KES", owners_of(SACCO)):
             sums[entry.account] += entry.amount_minor
-    assert set(sums.values()) == {0}
+    assert sums["sacco:payout_in_transit:m1:KES"] == sums["sacco:fees_held:KES"] == 0
+    assert sums["sacco:utility:m1:KES"] == -5_000
 
 
 @pytest.mark.parametrize("chart", CHARTS.values(), ids=lambda chart: chart.name)
@@ -76,9 +77,10 @@ def test_what_a_chart_does_not_have_is_named_with_what_it_has() -> None:
         SACCO.path("fosa", "KES")
 
 
-def test_only_an_account_that_has_no_member_or_one_payout_is_opened_on_use() -> None:
+def test_only_an_account_that_has_no_member_is_opened_on_use() -> None:
     opened = {code for code, account in SACCO.accounts.items() if account.is_owned and account.is_opened_on_use}
-    assert opened == {"payout_in_transit", "loans_in_transit"}
+    passing = {"payout_in_transit", "loans_in_transit", "returns_in_transit", "dividends_declared"}
+    assert opened == passing | {"utility", "working", "charges_payable"}
 
 
 def test_an_account_with_a_limit_has_one_lane() -> None:

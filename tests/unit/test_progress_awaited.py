@@ -39,6 +39,7 @@ from saga_tracker.model.operating import (
     StepOutcome,
     admits,
     admitted,
+    marked,
     outcomes,
     redrive,
     settle,
@@ -163,6 +164,14 @@ def test_a_contradiction_after_the_end_is_recorded_as_a_mark_that_no_decision_re
     after = merge_all(ended, [mark])
     assert decide(PAYOUT_3, after) == decide(PAYOUT_3, ended)
     assert after.marks == {PAY: PAID_AFTER_ALL.reason}
+
+
+def test_once_a_saga_has_ended_it_is_known_alike_whether_the_contradiction_or_the_end_was_read_first() -> None:
+    done = [Succeeded(step=step.name) for step in PAYOUT_3.steps]
+    first = marked(merge_all(NOTHING, [PAID_AFTER_ALL, *done]))
+    last = merge_all(NOTHING, [*done, replace(PAID_AFTER_ALL, is_mark=True)])
+    assert first == last == marked(last)
+    assert decide(PAYOUT_3, first).phase is Phase.ENDED
 
 
 # Contradictions that no service undoes

@@ -54,6 +54,32 @@ def test_an_outcome_that_comes_later_is_waited_for_without_an_end_and_a_fence_le
     assert doubt.contradicted(pivot).state is SagaState.INCIDENT
 
 
+def test_once_a_pivot_ran_that_is_forward_only_a_late_step_parks_and_a_cancellation_is_lost() -> None:
+    receipt = newest("receipt")
+    late = rehearse(receipt).ran("record_receipt").late("attribute_receipt")
+    assert (late.state, late.commands) == (SagaState.NEEDS_REVIEW, ())
+    assert late.ran("attribute_receipt").state is SagaState.PENDING, "it goes on by itself"
+    cancelled = rehearse(receipt).ran("record_receipt").cancelled()
+    assert (cancelled.state, cancelled.commands) == (SagaState.PENDING, ())
+    assert cancelled.ran(*(step.name for step in receipt.steps)).state is SagaState.CONFIRMED
+
+
+def test_before_a_pivot_that_is_forward_only_a_saga_can_be_stopped() -> None:
+    stopped = rehearse(newest("receipt")).cancelled()
+    assert stopped.commands == ("FenceSaga ledger",)
+    fenced = stopped.fenced("ledger", record_receipt=StepState.DONE)
+    assert (fenced.state, fenced.commands) == (SagaState.PENDING, ()), "it had run, and so it goes on"
+
+
+def test_what_a_gateway_has_reported_is_booked_and_then_neither_lateness_nor_a_cancellation_stops_it() -> None:
+    reversal = rehearse(newest("payment_reversal")).ran("post_reversal")
+    late = reversal.late("notify_merchant")
+    assert (late.state, late.commands) == (SagaState.NEEDS_REVIEW, ())
+    assert late.ran("notify_merchant").state is SagaState.CONFIRMED
+    assert reversal.cancelled().ran("notify_merchant").state is SagaState.CONFIRMED
+    assert rehearse(newest("settlement")).ran("post_settlement").cancelled().state is SagaState.CONFIRMED
+
+
 @pytest.mark.parametrize("definition", DEFINITIONS.values(), ids=lambda each: f"{each.name} {each.version}")
 def test_every_saga_ends_wherever_it_is_stopped(definition: SagaDefinition) -> None:
     names = [step.name for step in definition.steps]

@@ -10,7 +10,7 @@ import pytest
 from chassis.saga.deferred import Deferral, RawMessage
 from chassis.saga.handlers import Handlers
 from chassis.saga.routing import Router, Work
-from chassis.saga.steps import Step
+from chassis.saga.steps import Reaction, Step
 from chassis.saga.triggers import AnySagaTrigger
 from chassis.saga.waiting import UNPROCESSABLE
 from chassis.wire.codec import Codec
@@ -19,6 +19,7 @@ from messages.contract import Message
 from messages.inventory import InventoryReserved, ReleaseInventory
 from messages.loyalty import LoyaltyPointsBurned
 from messages.payment import PaymentAuthorized, PaymentCaptured, RefundPayment
+from messages.saga import StepAwaited
 from messages.shipping import ShipmentBooked
 from proof.schemas import LocalRegistry
 from support import toy
@@ -155,3 +156,12 @@ def test_a_parked_message_is_routed_anew_and_discarded_where_no_handler_wants_it
     work = ROUTER.route([], [wanted, unwanted])
     assert [(name, delivery.row) for name, delivery in work.due] == [(toy.PACK, wanted.key)]
     assert work.unwanted == [unwanted]
+
+
+def test_an_awaited_step_of_a_saga_for_others_is_left_out_and_of_a_later_version_of_ours_is_refused() -> None:
+    """One service follows another one's step in one saga; that step may be in many sagas."""
+    reaction = Reaction(on=StepAwaited, sagas=frozenset({("order", 1)}), apply=lambda _events, _tx: None)
+    router = Router(toy.NAME, Handlers.of((*toy.handlers(toy.WellProvider()), reaction)), CODEC)
+    assert router.route([raw(a(StepAwaited))]).deliveries
+    assert not router.route([raw(a(StepAwaited, saga_type="collection"))])
+    assert "none of this release" in reason(router.route([raw(a(StepAwaited, saga_version=99))]))

@@ -49,6 +49,7 @@ def test_a_simulator_is_started_with_the_service_that_calls_it() -> None:
     assert {name: providers.callers(name) for name in providers.PROVIDERS} == {
         "gateway": ("payment",), "courier": ("shipping",),
         "stripe": ("payment", "reconciliation"), "adyen": ("payment", "reconciliation"),
+        "daraja": ("mobile-money",), "momo": ("mobile-money",),
     }  # fmt: skip
     small, large = selection.components((SMALL,)), selection.components(EVERY)
     assert set(SIMULATORS) & set(small) == {"issuer"}

@@ -106,6 +106,7 @@ class UnforeseenAnswer(Exception):
 class Response:
     """An answer below 500 that is no 429: ``body`` is its JSON object, empty where it has none.
 
+    One of 500 and above is an answer where the dependency says so much by it that its adapter reads it.
     The names of ``headers`` are in small letters.
     """
 
@@ -144,6 +145,8 @@ class Downstream:
     ``timeout_s`` limits a call from the lookup of the host's name to the last byte of its answer, and so does
     :func:`~chassis.http.timed_connections.ending_by` where it leaves less. Nothing of a call is sent after that.
     ``duration_s_max`` includes the wait for a permit of the bulkhead.
+    ``reads_error`` returns whether a body of 500 and above is an answer of the dependency's work, and not a sign that
+    it fails. Such an answer is returned as any other one, and the circuit breaker takes it for a sign of life.
     """
 
     def __init__(
@@ -155,6 +158,7 @@ class Downstream:
         concurrency_max: int,
         failures_max: int = FAILURES_MAX,
         open_s: float = OPEN_S,
+        reads_error: Callable[[bytes], bool] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
@@ -165,6 +169,7 @@ class Downstream:
         self._path = (url.path or "").rstrip("/")
         self._pool = pool_of(url, concurrency_max)
         self._permits = threading.BoundedSemaphore(concurrency_max)
+        self._reads_error = reads_error
 
     @property
     def duration_s_max(self) -> float:
@@ -226,7 +231,7 @@ class Downstream:
             try:
                 with ending_by(time.monotonic() + self.timeout_s):
                     answer = self._call(method, path, content, headers)
-                alive = answer.status < HTTPStatus.INTERNAL_SERVER_ERROR
+                alive = not self._is_failure(answer)
             finally:
                 (self.breaker.succeeded if alive else self.breaker.failed)(permit)
         return self._judge(answer)
@@ -282,7 +287,7 @@ class Downstream:
 
     def _judge(self, answer: _RawAnswer) -> Response:
         retry_after_s = parse_retry_after(answer.headers.get("retry-after"), datetime.now(UTC))
-        if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        if self._is_failure(answer):
             reason = f"{self.name} answered {answer.status}"
             raise Unavailable(reason, retry_after_s=retry_after_s, headers=answer.headers)
         if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
@@ -293,6 +298,11 @@ class Downstream:
         if response.status == HTTPStatus.CONFLICT and response.code == IN_PROGRESS:
             raise Unavailable(f"{self.name} is still busy with this key", retry_after_s=retry_after_s)
         return response
+
+    def _is_failure(self, answer: _RawAnswer) -> bool:
+        if answer.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            return False
+        return self._reads_error is None or not self._reads_error(answer.content)
 
     def _parse(self, answer: _RawAnswer) -> Mapping[str, object]:
         if len(answer.content) > BODY_BYTES_MAX:

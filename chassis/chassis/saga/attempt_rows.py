@@ -198,6 +198,19 @@ OPEN_AFTER = Statement("""
     LIMIT %(limit)s
 """)
 
+WAKE = Statement("""
+    UPDATE awaited_steps
+    SET query_at = %(now)s
+    FROM (
+        SELECT saga_id, step
+        FROM awaited_steps
+        WHERE saga_id = ANY(CAST(%(saga_ids)s AS text[])) AND step = %(step)s AND query_at > %(now)s
+        ORDER BY saga_id, step
+        FOR UPDATE
+    ) AS waiting
+    WHERE awaited_steps.saga_id = waiting.saga_id AND awaited_steps.step = waiting.step
+""")
+
 FIND = Statement("""
     WITH found AS (
         SELECT saga_id, step, number, key, provider_id FROM attempts
@@ -247,6 +260,11 @@ class LoadedAttempts:
     def stored(self, key: StepKey, number: int) -> StoredAttempt:
         """Return one attempt of a step as it is stored. Raises IndexError where there is none."""
         return self._attempts[key][number - 1]
+
+    def known(self, key: StepKey, number: int) -> StoredAttempt | None:
+        """Return one attempt of a step as it is stored; None where there is none."""
+        found = self._attempts.get(key, [])
+        return found[number - 1] if 1 <= number <= len(found) else None
 
     def put_step(self, row: AwaitedStepRow) -> None:
         """Record a new step, or a change of one."""
@@ -304,6 +322,12 @@ def due(tx: Connection, partitions: Collection[int], *, now: datetime, limit: in
     """Return the steps of these partitions whose provider is to be queried now, unlocked, the longest overdue first."""
     rows = DUE.rows(tx, {"partitions": list(partitions), "now": now, "limit": limit})
     return [(row.saga_id, row.step) for row in rows]
+
+
+def wake(tx: Connection, step: str, saga_ids: Collection[str], *, now: datetime) -> None:
+    """Let the ladders of this step go on now in these sagas: what they wait for has come, such as an open lane."""
+    if saga_ids:
+        WAKE.run(tx, {"step": step, "saga_ids": sorted(saga_ids), "now": now})
 
 
 def open_after(tx: Connection, key: StepKey, *, limit: int) -> list[StepKey]:

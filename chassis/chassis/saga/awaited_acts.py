@@ -21,6 +21,8 @@ from chassis.saga.unit_of_work import AwaitedAct, AwaitedPendingCall, UnitOfWork
 from chassis.wire.codec import Codec
 from messages.contract import Message
 
+STRAY = "the provider did what belongs to no step; undo it there by hand"
+
 
 class AwaitedActs:
     """What follows the decisions of one unit of work."""
@@ -91,6 +93,11 @@ class AwaitedActs:
         envelope = self._unit_of_work.reply_envelope(self.trigger(decided.key), message_id)
         message = awaited(decided, self._unit_of_work.service, envelope, since=since, reference=reference)
         self._unit_of_work.emit(message, row_of(self._rows, decided.key).trigger)
+
+    def call_person(self, decided: Decided) -> None:
+        """Dead-letter a success that belongs to no step and that no call undoes."""
+        reason = f"{decided.owner}: {STRAY}"
+        self._unit_of_work.dead_letter(row_of(self._rows, decided.key).trigger, None, reason, decided.number)
 
     def _contradict(self, decided: Decided) -> None:
         effect = decided.effect

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from chassis.http.downstream import NotTried
 from chassis.saga.answers import Proven, Settlement
 from chassis.saga.attempt_rows import AwaitedStepRow
 from chassis.saga.attempts import AttemptState, Evidence, Outcome
@@ -129,3 +130,16 @@ def unsent(before: AwaitedEffect, number: int, *, again_at: datetime | None = No
     attempts = (*before.attempts[: number - 1], unsent, *before.attempts[number:])
     ended = replace(effect, deadline_at=again_at or effect.deadline_at)
     return Change(after=replace(before, effect=ended, attempts=attempts))
+
+
+def waiting(
+    row: AwaitedStepRow, before: AwaitedEffect, number: int, now: datetime, refusal: NotTried
+) -> AwaitedStepRow:
+    """Return the row of a step whose send was not made: it waits as long as the refusal says, if that is longer.
+
+    A fence needs the end of the call, so a step that is closing waits for nothing else.
+    """
+    effect, again_at = before.effect, now + timedelta(seconds=refusal.retry_after_s or 0.0)
+    if effect.state is not EffectState.STARTED or number != effect.attempt or effect.closing:
+        return row
+    return replace(row, query_at=max(row.query_at, again_at)) if row.query_at is not None else row

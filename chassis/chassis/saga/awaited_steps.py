@@ -16,13 +16,16 @@ from sqlalchemy import Connection
 from chassis.http.downstream import NotTried, TooLate
 from chassis.saga import awaited
 from chassis.saga.answers import Accepted, NotFound, Proven, Settlement
-from chassis.saga.attempt_rows import AwaitedStepRow, LoadedAttempts, StoredAttempt, may_be
+from chassis.saga.attempt_rows import AwaitedStepRow, LoadedAttempts, may_be
+from chassis.saga.attempts import Outcome
 from chassis.saga.awaited import Act, AwaitedEffect
 from chassis.saga.awaited_acts import AwaitedActs, row_of
-from chassis.saga.awaited_decisions import Decided, evidence_of, rescheduled, unsent
+from chassis.saga.awaited_decisions import Decided, evidence_of, rescheduled, unsent, waiting
 from chassis.saga.deferred import RawMessage
 from chassis.saga.effects import OPEN, EffectState
 from chassis.saga.evidence import Fate, Source, StoredEvidence
+from chassis.saga.lanes import Lanes
+from chassis.saga.missing import cover_of
 from chassis.saga.steps import AnyAwaited, AnyAwaitedStep, AwaitedStep, AwaitedStray, AwaitedUndo, answer, request_of
 from chassis.saga.triggers import StepKey, StepRequest
 from chassis.saga.unit_of_work import AwaitedAct, AwaitedResult, Delivery, UnitOfWork
@@ -31,7 +34,6 @@ from chassis.wire.envelope import derived_id
 
 AGAIN_AFTER_ERROR = timedelta(minutes=1)
 """How long a step, or a piece of evidence, waits at which a handler of ours has failed."""
-STRAY = "the provider did what belongs to no step; undo it there by hand"
 
 
 class AwaitedSteps:
@@ -45,6 +47,7 @@ class AwaitedSteps:
         self._now = unit_of_work.now
         self._acts = AwaitedActs(tx, unit_of_work, rows, codec)
         self._unrecorded: dict[str, tuple[AnyAwaitedStep, list[tuple[StepRequest, Settlement]]]] = {}
+        self._lanes = Lanes(tx)
 
     def start(self, step: AnyAwaitedStep, group: Sequence[Delivery]) -> None:
         """Begin the first attempt for these triggers; one whose effect exists does nothing. All of them are handled."""
@@ -70,13 +73,15 @@ class AwaitedSteps:
         if row is None or before is None or row.query_at is None or row.query_at > self._now:
             return
         deadline_at = self._unit_of_work.deadline_of(step)
-        change = awaited.on_due(before, step.policy, now=self._now, deadline_at=deadline_at)
+        is_open = self._lanes.is_open(step, before.effect.state, self._acts.trigger(key))
+        change = awaited.on_due(before, step.policy, now=self._now, deadline_at=deadline_at, lane_is_open=is_open)
         self.apply(Decided(step=step, before=before, change=change), is_due=True)
 
     def settle(self, step: AnyAwaited, result: AwaitedResult) -> Fate | None:
         """Take the answer to a call about an attempt. Without one nothing is known, and the ladder goes on."""
         call = result.call
-        before = self.find((call.saga_id, step.name))
+        key = (call.saga_id, step.name)
+        before = self.find(key)
         if before is None or before.attempt(call.number) is None:
             return None
         if result.failure is not None:
@@ -85,6 +90,7 @@ class AwaitedSteps:
                 is_over = isinstance(result.failure, TooLate) and call.deadline_at == before.effect.deadline_at
                 change = unsent(before, call.number, again_at=self._now if is_over else None)
                 self.apply(Decided(step=step, before=before, change=change))
+                self._rows.put_step(waiting(row_of(self._rows, key), before, call.number, self._now, result.failure))
             return None
         match result.answer:
             case Accepted() as accepted:
@@ -119,13 +125,26 @@ class AwaitedSteps:
 
         It was matched by our key before the provider's own id of the attempt was known, and names another one.
         """
-        attempt = self._stored(piece.saga_id, step.name, piece.number)
+        if piece.outcome is Outcome.ABSENT:
+            return self._miss(step, piece)
+        attempt = self._rows.known((piece.saga_id, step.name), piece.number)
         if attempt is not None and not may_be(attempt.provider_id, piece.provider_id):
             return None
         proof = Proven(
             outcome=piece.outcome, provider_id=piece.provider_id, reference=piece.reference, detail=piece.detail
         )
         return self.prove(step, piece.saga_id, piece.number, proof, piece.source)
+
+    def _miss(self, step: AnyAwaited, piece: StoredEvidence) -> Fate:
+        """Decide about a statement that does not show an attempt. Without what it covers it proves nothing."""
+        before, cover = self.find((piece.saga_id, step.name)), cover_of(piece.detail)
+        if before is None:
+            raise LookupError(f"{step.name} of {piece.saga_id} was not begun; keep the statement as an orphan.")
+        if cover is None:
+            return Fate.REPEATED
+        change = awaited.on_missing(before, step.policy, piece.number, cover)
+        self.apply(Decided(step=step, before=before, change=change, source=piece.source))
+        return Fate.REPEATED if change.after == before else Fate.SETTLED
 
     def prove(self, step: AnyAwaited, saga_id: str, number: int, proof: Proven, source: Source) -> Fate:
         """Decide about what is proven of an attempt. Raises LookupError where there is no such attempt."""
@@ -174,13 +193,9 @@ class AwaitedSteps:
             return None
         return AwaitedEffect(effect=effect, attempts=self._rows.attempts(key))
 
-    def _stored(self, saga_id: str, step: str, number: int) -> StoredAttempt | None:
-        key = (saga_id, step)
-        return self._rows.stored(key, number) if 1 <= number <= len(self._rows.attempts(key)) else None
-
     def _remember(self, saga_id: str, step: str, number: int, provider_id: str | None) -> bool:
         """Keep the provider's own id of an attempt, and return whether it is new. The first one stays."""
-        stored = self._stored(saga_id, step, number)
+        stored = self._rows.known((saga_id, step), number)
         if provider_id is None or stored is None or stored.provider_id is not None:
             return False
         key = (saga_id, step)
@@ -230,7 +245,7 @@ class AwaitedSteps:
             return  # The command that waits for it is woken, and finishes the compensation.
         if isinstance(step, AwaitedStray):
             if effect.state is EffectState.REJECTED:
-                self._call_person(decided)
+                self._acts.call_person(decided)
             return
         settled = self._unrecorded.setdefault(step.name, (step, []))[1]
         settled.append((request_of(step, trigger), decided.settlement))
@@ -246,23 +261,18 @@ class AwaitedSteps:
         """Undo an attempt whose success belongs to no step. Where no call does that, a person is called."""
         step = decided.step
         if not isinstance(step, AwaitedStep) or step.undo_stray is None:
-            self._call_person(decided)
+            self._acts.call_person(decided)
             return
         stray = AwaitedStray(of=step, number=decided.number)
         if self._rows.step((decided.effect.saga_id, stray.name)) is None:
             self._begin(stray, decided.effect.saga_id, row_of(self._rows, decided.key).trigger)
 
-    def _call_person(self, decided: Decided) -> None:
-        reason = f"{decided.owner}: {STRAY}"
-        self._unit_of_work.dead_letter(row_of(self._rows, decided.key).trigger, None, reason, decided.number)
-
     def _begin(self, step: AnyAwaited, saga_id: str, trigger: RawMessage) -> None:
         deadline_at = self._unit_of_work.deadline_of(step)
-        self._rows.put_step(
-            AwaitedStepRow(
-                saga_id=saga_id, step=step.name, trigger=trigger, query_at=deadline_at, queried_since=self._now
-            )
+        row = AwaitedStepRow(
+            saga_id=saga_id, step=step.name, trigger=trigger, query_at=deadline_at, queried_since=self._now
         )
+        self._rows.put_step(row)
         change = awaited.triggered(saga_id, step.name, now=self._now, deadline_at=deadline_at)
         self.apply(Decided(step=step, before=None, change=change))
 

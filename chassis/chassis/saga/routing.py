@@ -20,6 +20,10 @@ from chassis.saga.waiting import UNPROCESSABLE
 from chassis.wire.codec import Undecodable
 from chassis.wire.envelope import ID
 from messages.contract import Message
+from messages.saga import StepAwaited
+
+OF_EVERY_SAGA = (StepAwaited,)
+"""Events by which a service may follow another one's step, in whatever saga that step is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +105,7 @@ class Router:
         self._decoder = decoder
         self._commands = handlers.commands
         self._sagas = handlers.sagas
+        self._saga_types = {saga_type for saga_type, _ in handlers.sagas}
 
     def route(self, raws: Sequence[RawMessage], rows: Sequence[Deferral] = ()) -> Work:
         """Route messages from Kafka and deferred ones. An event from Kafka that has no handler here is left out."""
@@ -152,7 +157,7 @@ class Router:
         """Return the decoded message by handler name. Raises Undecodable, or Undeliverable where a rule is broken.
 
         1. By its type alone, most messages have no handler here and are not decoded.
-        2. A decoded message has the handlers of its saga.
+        2. A decoded message has the handlers of its saga. An event of every saga may be of one that is for others.
         """
         # 1.
         message_type = self._decoder.type_of(raw.value)
@@ -166,6 +171,8 @@ class Router:
         message = self._decoder.decode(raw.value)
         check_ids(message)
         check_key(raw, message)
+        if isinstance(message, OF_EVERY_SAGA) and message.saga_type not in self._saga_types:
+            return []
         check_saga(raw, message, self._sagas)
         return [(name, message) for name in self._handlers.handling(message)]
 

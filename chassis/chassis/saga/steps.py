@@ -10,7 +10,7 @@ the transaction.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -240,6 +240,9 @@ class AwaitedStep(Generic[Requested, Request, Rows]):
     ``record`` takes the settlement into the rows, once. Of the settlement the saga's trigger makes the event.
     ``undo_stray`` undoes an attempt whose success belongs to no step: its ``prepare`` gets a :class:`StrayAttempt`, its
     outcome may come later as well. Without it a person is called.
+    ``lane`` names what a request needs to be open before another attempt of it begins, after one that failed by our
+    fault (a short code without float, an account whose credentials are wrong). ``open_lanes`` returns which of these
+    lanes are open. Without them every ladder's next time begins an attempt.
     """
 
     name: str
@@ -252,10 +255,14 @@ class AwaitedStep(Generic[Requested, Request, Rows]):
     compensation: AnyCompensation | None
     undo_stray: AwaitedCall[Any] | None = None
     judge: Callable[[Requested, Proven], Proven] | None = None
+    lane: Callable[[Requested], str] | None = None
+    open_lanes: Callable[[Collection[str], Connection], Collection[str]] | None = None
     ladder: Ladder = field(default_factory=Ladder)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
     def __post_init__(self) -> None:
+        if (self.lane is None) != (self.open_lanes is None):
+            raise ValueError(f"{self.name} has a lane and what says which lanes are open, or neither; give both.")
         if self.policy.no_return and self.undo_stray is not None:
             raise ValueError(f"Nothing undoes {self.name} by its policy; leave out its undo_stray.")
         if self.policy.can_cancel and not self.call.can_cancel:

@@ -61,7 +61,7 @@ class RemoteRegistry:
         repeated = Retry(
             retries, allowed_methods=None, status_forcelist=AWAY, raise_on_status=False, backoff_factor=FIRST_WAIT_S
         )
-        self._http = urllib3.PoolManager(retries=repeated if retries else False, timeout=TIMEOUT_S)
+        self._http = urllib3.PoolManager(retries=repeated, timeout=TIMEOUT_S)
 
     def close(self) -> None:
         """Close the connections, for a user that ends before the process."""

@@ -14,6 +14,7 @@ from baraza.audit.ledger import LEDGER_INVARIANTS, SAGA_INVARIANTS
 from baraza.audit.payments import PAYMENT_INVARIANTS
 from baraza.audit.prices import CHARGED_THE_PRICE, PRICED_RIGHT
 from baraza.audit.returns import RETURN_INVARIANTS
+from baraza.audit.sacco import SACCO_INVARIANTS
 
 PARKED_DAYS_MAX = 7
 """An authorization of a card expires after about as long: then even a redrive cannot complete the order."""
@@ -327,6 +328,7 @@ INVARIANTS = (
     POSTED_BY_TWO,
     *RETURN_INVARIANTS,
     *PAYMENT_INVARIANTS,
+    *SACCO_INVARIANTS,
     OUTBOXES_DRAINED,
     DEFERRED_DRAINED,
     DEAD_LETTERS_KNOWN,

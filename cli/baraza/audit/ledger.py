@@ -208,6 +208,8 @@ WITHOUT_EFFECT = """
         CASE WHEN saga_id IS NOT NULL
              THEN reference = concat_ws(':', saga_id, step) AND state IN ('DONE', 'UNDONE')
                   OR reference = concat_ws(':', saga_id, step, 'undo') AND state = 'UNDONE'
+                  OR reference = concat_ws(':', saga_id, step, 'corrected') AND state = 'DONE'
+                  AND step IN ('post_allocation', 'post_repayment')
                   OR step IN ('capture_or_void', 'refund_gateway') AND EXISTS (
                       SELECT FROM transfers AS named JOIN effects AS own ON own.saga_id = transfers.saga_id
                       WHERE named.id = transfers.of_id
@@ -238,7 +240,8 @@ WITHOUT_EFFECT = """
 """
 """Whether the effects are those of known sagas, the invariant ``effects-settled`` says. The post of a payment's or a
 refund's hold has the reference of the gateway's step, whose outcome it is; it belongs to the ledger's own steps.
-What a gateway has accepted of a later capture is booked beside the hold, which the commit of that capture voids."""
+What a gateway has accepted of a later capture is booked beside the hold, which the commit of that capture voids. What
+a late payment of a loan changes of the parts of others is corrected by its own step."""
 
 MANUAL = """
     SELECT 'booked-as-proposed', posting_id,

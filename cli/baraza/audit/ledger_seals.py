@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import NullPool, create_engine
 from sqlalchemy.exc import OperationalError
 
-from baraza.audit.sources import AUDITOR, Unreadable
+from baraza.audit.providers import Unreadable
+from baraza.audit.sources import AUDITOR
 from baraza.system.running import Running
 from chassis.postgres.bounds import AUDITING
 from ledger.store.verification import Verification

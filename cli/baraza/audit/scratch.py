@@ -16,7 +16,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from baraza.audit import payments, returns, sources
+from baraza.audit import payments, providers, returns, sources
+from baraza.audit.sacco import reading as sacco
 from baraza.audit.sources import Row, Sources, services_of
 from saga_tracker.model.saga import SagaDefinition
 
@@ -62,7 +63,7 @@ TABLES = """
     CREATE TABLE refunds (id PRIMARY KEY, saga_id, amount_minor, currency) WITHOUT ROWID;
     CREATE TABLE parcels (tracking_number PRIMARY KEY, saga_id, state, lines, destination) WITHOUT ROWID;
 """
-SCHEMA = TABLES + returns.SCHEMA + payments.SCHEMA
+SCHEMA = TABLES + returns.SCHEMA + payments.SCHEMA + sacco.SCHEMA
 
 UNSETTLED = """
     -- unsettled: a call whose outcome the service does not know, or a message that it could not handle.
@@ -147,7 +148,7 @@ DERIVED = """
     CREATE INDEX replies_by_saga ON replies (saga_id, step);
     ANALYZE;
 """
-VIEWS = UNSETTLED + returns.VIEWS + payments.VIEWS + DERIVED
+VIEWS = UNSETTLED + returns.VIEWS + payments.VIEWS + sacco.VIEWS + DERIVED
 
 
 @contextmanager
@@ -176,6 +177,7 @@ def _everything(
 ) -> Iterator[tuple[str, Iterable[Row]]]:
     services = services_of(definitions)
     yield "steps", steps(definitions)
+    yield "provider_clocks", [(name, providers.now_s(url)) for name, url in origin.mobile_urls.items()]
     yield from sources.tables(origin, services)
     gateway, courier = origin.gateway_url, origin.courier_url
     if gateway:
@@ -184,12 +186,14 @@ def _everything(
         yield "captures", _records(gateway, "capture", ("id", "reference", "amount_minor", "currency"))
         yield "refunds", _records(gateway, "refund", ("id", "reference", "amount_minor", "currency"))
     if courier:
-        yield "parcels", map(_parcel, sources.provider_records(courier, "shipment"))
-        yield "pickups", map(_pickup, sources.provider_records(courier, "collection"))
-        yield "pieces", (row for record in sources.provider_records(courier, "collection") for row in _pieces(record))
+        yield "parcels", map(_parcel, providers.records(courier, "shipment"))
+        yield "pickups", map(_pickup, providers.records(courier, "collection"))
+        yield "pieces", (row for record in providers.records(courier, "collection") for row in _pieces(record))
     for name, url in origin.gateway_urls.items():
         for kind in payments.RECORDS[name]:
-            yield "gateway_charges", map(partial(payments.charge, name, kind), sources.provider_records(url, kind))
+            yield "gateway_charges", map(partial(payments.charge, name, kind), providers.records(url, kind))
+    for name, url in origin.mobile_urls.items():
+        yield "provider_entries", sacco.entries(name, providers.entries(url))
     yield "begun", sources.begun(origin)
     if origin.kafka is not None:
         yield "dead_letters", sources.dead_letters(origin.kafka)
@@ -203,7 +207,7 @@ def steps(definitions: Mapping[tuple[str, int], SagaDefinition]) -> Iterator[Row
 
 
 def _records(url: str, kind: str, fields: tuple[str, ...]) -> Iterator[Row]:
-    for record in sources.provider_records(url, kind):
+    for record in providers.records(url, kind):
         yield tuple(record[name] for name in fields)
 
 

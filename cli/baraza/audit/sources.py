@@ -11,24 +11,22 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, LiteralString
 
-import httpx
 import psycopg
 
 from baraza.audit import ledger, payments, returns
+from baraza.audit.providers import Unreadable
+from baraza.audit.sacco import reading as sacco
 from baraza.system import broker
 from baraza.system.running import Running
-from baraza.terminal import Refusal
 from chassis.postgres.bounds import AUDITING
 from chassis.wire.kafka import KafkaLogin
 from saga_tracker.definitions import DEFINITIONS
 from saga_tracker.model.saga import SagaDefinition
-from stack.providers import COURIER, GATEWAY, PROVIDERS, callers
+from stack.providers import COURIER, GATEWAY, MOBILE_MONEY, PROVIDERS, callers
 from stack.selection import is_installed
 
 FETCH_ROWS = 20_000
 """Rows in memory at a time."""
-PAGE_RECORDS = 5_000
-HTTP_TIMEOUT_S = 30.0
 KAFKA_TIMEOUT_S = 10.0
 DEAD_LETTER_SUFFIX = ".dlq"
 
@@ -41,17 +39,13 @@ ALSO_READ = (*filter(is_installed, (CHECKOUT, MERCHANT)), TRACKER)
 Row = tuple[Any, ...]
 
 
-class Unreadable(Refusal):
-    """A source of the audit cannot be read; without it there is no verdict."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
     """Connection strings of the services' databases by service name, and the addresses of the rest.
 
     ``kafka`` is None where there is no broker and hence no dead letter. A provider's address is empty
     where it is not started, and was never called. ``gateway_urls`` are the gateways of merchants' payments that show
-    their own records.
+    their own records, ``mobile_urls`` the providers of mobile money that show their own books.
     """
 
     databases: Mapping[str, str]
@@ -59,6 +53,7 @@ class Sources:
     courier_url: str
     kafka: KafkaLogin | None
     gateway_urls: Mapping[str, str] = field(default_factory=dict)
+    mobile_urls: Mapping[str, str] = field(default_factory=dict)
 
 
 def sources_of(stack: Running) -> Sources:
@@ -71,6 +66,7 @@ def sources_of(stack: Running) -> Sources:
         courier_url=urls[COURIER],
         kafka=stack.kafka_login(AUDITOR),
         gateway_urls={name: urls[name] for name in payments.RECORDS if urls.get(name)},
+        mobile_urls={name: urls[name] for name in MOBILE_MONEY if urls.get(name)},
     )
     for provider in (GATEWAY, COURIER):
         if not urls[provider] and any(_has_effects(found, service) for service in callers(provider)):
@@ -118,7 +114,7 @@ def extracts(services: Iterable[str]) -> Iterator[Extract]:
         for owner, table, query in OWN_TABLES:
             if owner == service:
                 yield Extract(service=service, table=table, query=query)
-        for owner, table, query, source in (*RECORDS_IN_PROCESS, *returns.TABLES, *payments.TABLES):
+        for owner, table, query, source in (*RECORDS_IN_PROCESS, *returns.TABLES, *payments.TABLES, *sacco.TABLES):
             if owner == service:
                 yield Extract(service=service, table=table, query=query, only_with=source)
 
@@ -268,6 +264,7 @@ RECORDS_IN_PROCESS = (
     ("payment", "refunds", GATEWAY_REFUNDS, "gateway_records"),
     ("payment", "gateway_charges", payments.CHARGES_IN_PROCESS, "merchant_charges"),
     ("shipping", "parcels", COURIER_SHIPMENTS, "courier_records"),
+    (sacco.MONEY, "provider_entries", sacco.ENTRIES_IN_PROCESS, "money_entries"),
 )
 """The records of a benchmark's providers inside of the process, by service, each with the table that stores them.
 
@@ -339,21 +336,6 @@ def _first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
-def provider_records(url: str, kind: str) -> Iterator[dict[str, Any]]:
-    """Stream a provider's own records of one kind. Raises Unreadable."""
-    after: int | None = 0
-    with httpx.Client(base_url=url, timeout=HTTP_TIMEOUT_S, trust_env=False) as http:
-        while after is not None:
-            try:
-                answer = http.get("/admin/records", params={"kind": kind, "after": after, "limit": PAGE_RECORDS})
-                answer.raise_for_status()
-                page = answer.json()
-                records, after = page["records"], page["next"]
-            except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
-                raise Unreadable(f"The records at {url} cannot be read ({error}). Run ./baraza status.") from error
-            yield from records
-
-
 def dead_letters(kafka: KafkaLogin) -> Iterator[tuple[str, int, int, str]]:
     """Yield every dead letter as (topic, partition, offset, saga id), up to the present end of the topics."""
     from confluent_kafka import TopicPartition
@@ -388,6 +370,7 @@ PARKED = """
 UNDER_WAY = (
     (TRACKER, "sagas under way", "SELECT count(*) FROM sagas WHERE state = 'PENDING' AND awaits_since IS NULL"),
     (CHECKOUT, OPEN_ORDERS, "SELECT count(*) FROM orders WHERE state = 'PENDING'"),
+    (sacco.MONEY, "callbacks to be decided about", "SELECT count(*) FROM raw_callbacks WHERE fate IS NULL"),
 )
 OUTBOX_ROWS = "SELECT count(*) FROM outbox"
 DUE_ROWS = "SELECT count(*) FROM deferred WHERE due_at IS NOT NULL"

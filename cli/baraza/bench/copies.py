@@ -11,11 +11,10 @@ import psycopg
 from psycopg import sql
 
 from baraza.bench.ledger_copies import copy_transfers
+from baraza.bench.owner import owner_connection
 from baraza.system.running import Running
 from baraza.terminal import notify
-from chassis.postgres.bounds import MIGRATING
 
-OWNER = "owner"
 LEDGER = "ledger"
 TIME_LENGTH = 10
 """A copied id has the copy's number instead of a ULID's time, so that copies sort before every original."""
@@ -93,7 +92,7 @@ def fill(stack: Running, sagas: int) -> None:
 
     All must have ended. Raises ValueError where there are none.
     """
-    with _owner(stack, "saga_tracker") as tracker:
+    with owner_connection(stack, "saga_tracker") as tracker:
         found = tracker.execute(COUNTS, {"first": FIRST_ORIGINAL, "length": TIME_LENGTH}).fetchone()
     have, originals, last = found or (0, 0, 0)
     if originals == 0:
@@ -101,10 +100,10 @@ def fill(stack: Running, sagas: int) -> None:
     copies = range(last + 1, last + 1 + max(0, -(-(sagas - have) // originals)))
     notify(f"Copying {originals} sagas {len(copies)} times.")
     for service in dict.fromkeys(copied.service for copied in TABLES):
-        with _owner(stack, service) as connection:
+        with owner_connection(stack, service) as connection:
             for copied in TABLES:
                 if copied.service == service:
-                    _copy(connection, copied, copies)
+                    copy_rows(connection, copied, copies)
             if service == LEDGER:
                 copy_transfers(connection, copies, first_original=FIRST_ORIGINAL, length=TIME_LENGTH)
             for owner, statement in CONSERVED:
@@ -115,7 +114,8 @@ def fill(stack: Running, sagas: int) -> None:
             connection.execute("VACUUM (ANALYZE)")
 
 
-def _copy(connection: psycopg.Connection, copied: Copied, copies: range) -> None:
+def copy_rows(connection: psycopg.Connection, copied: Copied, copies: range) -> None:
+    """Copy every original row of a table, once for each of the numbers."""
     columns = connection.execute(
         "SELECT column_name FROM information_schema.columns"
         " WHERE table_schema = 'public' AND table_name = %s AND is_identity = 'NO'",
@@ -144,7 +144,3 @@ def _copy(connection: psycopg.Connection, copied: Copied, copies: range) -> None
         ),
         (copies.start, copies.stop - 1, FIRST_ORIGINAL),
     )
-
-
-def _owner(stack: Running, service: str) -> psycopg.Connection:
-    return psycopg.connect(stack.stack.database_url(service, OWNER), **MIGRATING.arguments)

@@ -12,7 +12,17 @@ from baraza.system.outcomes import SagaOutcomes
 from chassis.wire.codec import Undecodable
 from messages.contract import Message
 from messages.merchant import PaymentSubmitted
-from messages.saga import OrderConfirmed, OrderFailed, PaymentCompleted, PaymentFailed
+from messages.saga import (
+    DividendPayoutCompleted,
+    OrderConfirmed,
+    OrderFailed,
+    PaymentCompleted,
+    PaymentFailed,
+    ReceiptCompleted,
+    ReceiptFailed,
+    WithdrawalCompleted,
+    WithdrawalFailed,
+)
 
 if TYPE_CHECKING:
     from confluent_kafka import Message as Record
@@ -132,3 +142,28 @@ class PaymentFollower(Follower):
             self._unnumbered[order_id] = read_at_s
         else:
             super()._end(number, read_at_s)
+
+
+class SaccoFollower(Follower):
+    """The same for withdrawals and receipts, by the ids of their sagas. It notes when dividends were paid besides."""
+
+    SUCCEEDED: ClassVar[frozenset[type[Message]]] = frozenset({WithdrawalCompleted, ReceiptCompleted})
+    FAILED: ClassVar[frozenset[type[Message]]] = frozenset({WithdrawalFailed, ReceiptFailed})
+
+    def __init__(self, kafka: KafkaLogin, registry_url: str) -> None:
+        super().__init__(kafka, registry_url)
+        self._dividends_at_s: list[float] = []
+
+    def dividends(self, from_s: float = 0.0, until_s: float = math.inf) -> int:
+        """Return how many payouts of dividends were read as paid in that time (monotonic)."""
+        with self._changed:
+            return sum(from_s <= at_s < until_s for at_s in self._dividends_at_s)
+
+    def _read(self, record: Record, read_at_s: float) -> None:
+        outcome = self._type_of(record)
+        if outcome is DividendPayoutCompleted:
+            self._dividends_at_s.append(read_at_s)
+        elif outcome in self.SUCCEEDED or outcome in self.FAILED:
+            self.confirmed += outcome in self.SUCCEEDED
+            self.cancelled += outcome in self.FAILED
+            self._end((record.key() or b"").decode(errors="replace"), read_at_s)

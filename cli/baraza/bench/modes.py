@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from baraza.audit.report import Report
-from baraza.bench import comparison, feeds, payments
+from baraza.bench import comparison, feeds, payments, sacco
 from baraza.bench import orders as ordering
 from baraza.bench.books import database, measuring, over_kafka
 from baraza.bench.copies import fill
@@ -294,5 +294,8 @@ def reconciliation(run: Run) -> Summary:
 
 MODES: dict[str, Callable[[Run], Summary]] = {
     mode.__name__: mode
-    for mode in (peers, steady, http, real, intake, spike, scale, queries, ledger, payments.payments, reconciliation)
+    for mode in (
+        *(peers, steady, http, real, intake, spike, scale, queries, ledger),
+        *(payments.payments, reconciliation, sacco.sacco),
+    )
 }

@@ -94,6 +94,7 @@ class Session:
             "postgres": dict(postgres.CONFIGURATION),
             "gateway": self._provider("payment", "BARAZA_GATEWAY_URL"),
             "courier": self._provider("shipping", "BARAZA_COURIER_URL"),
+            "mobile_money": self.stack.stack.substitutes.get("mobile-money", "simulators"),
             "open_orders_max": OPEN_MAX,
             "arrivals": self._arrivals.value,
         }
@@ -172,7 +173,7 @@ class Session:
             measured = self._measure(name, seconds, per_second, repeats_max=repeats_max)
         if drain:
             self.drain()
-        ended = self._ended(measured)
+        ended = self.ended(measured)
         measured.latencies_ms.extend(sorted(1_000 * (each.read_at_s - each.due_at_s) for each in ended))
         return self._keep(measured)
 
@@ -182,6 +183,10 @@ class Session:
         answered = [each for each in self._answered if measured.began_at_s <= each.due_at_s < until_s]
         return sorted(1_000 * (each.at_s - each.due_at_s) for each in answered)
 
+    def ended(self, measured: Measured) -> list[Ended]:
+        """Return the sagas of a load that were due while it was measured and have ended."""
+        return self.follower.ended(measured.began_at_s, measured.began_at_s + measured.seconds)
+
     def timeline_lags_ms(self, measured: Measured) -> list[float]:
         """Return how far the timeline lagged behind the last event of each order of a paced load, in ascending order.
 
@@ -189,7 +194,7 @@ class Session:
         was readable. It is an upper bound: both commits, both ways through Kafka and our own reading are in it.
         """
         to_wall_s = time.time() - time.monotonic()
-        ended = {each.order_id: each.read_at_s + to_wall_s for each in self._ended(measured)}
+        ended = {each.order_id: each.read_at_s + to_wall_s for each in self.ended(measured)}
         with closing(connect(sources_of(self.stack), TRACKER)) as connection:
             rows = connection.execute(LAST_EVENTS, (list(ended),)).fetchall()
         return sorted(1_000 * (ended[order_id] - occurred_at.timestamp()) for order_id, occurred_at in rows)
@@ -224,9 +229,6 @@ class Session:
         """Return the package of the provider inside of the service's process, or the address of the one outside."""
         environment = self.stack.stack.environment(service)
         return self.stack.stack.substitutes.get(service, environment[address])
-
-    def _ended(self, measured: Measured) -> list[Ended]:
-        return self.follower.ended(measured.began_at_s, measured.began_at_s + measured.seconds)
 
     def _measure(
         self,

@@ -121,6 +121,13 @@ def injected(provider: Provider, rules: list[Rule]) -> Iterator[None]:
                 _call(provider, "DELETE", f"/admin/faults/{each['id']}")
 
 
+def keep(provider: Provider, rule: Rule) -> None:
+    """Add a fault that stays, once, until its provider ends."""
+    listed = _call(provider, "GET", "/admin/faults")["faults"]
+    if not any(rule.items() <= each.items() for each in listed):
+        _call(provider, "POST", "/admin/faults", rule)
+
+
 @tenacity.retry(
     stop=tenacity.stop_after_delay(RESTARTED_WITHIN_S),
     wait=tenacity.wait_fixed(1),

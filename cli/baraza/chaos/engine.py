@@ -8,24 +8,32 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from baraza.chaos.callbacks import keep
 from baraza.chaos.faults import inject
 from baraza.chaos.load import Load
 from baraza.chaos.payments import Payments, Registered, named
 from baraza.chaos.replicas import Replicas
+from baraza.chaos.sacco import Sacco, members_of
 from baraza.chaos.schedule import Fault, Kind, faults
 from baraza.chaos.target import ChaosTarget
 from baraza.storefront.dataset import Workload
 from baraza.storefront.listener import listening
 from baraza.storefront.merchants import register, sending
+from baraza.storefront.sacco.people import people
+from baraza.storefront.sacco.registering import register as registering
+from baraza.storefront.sacco.treasury import FLOAT_MINOR, bring_float, treasury
 from baraza.system import providers
 from baraza.system.client import Api
 from baraza.system.running import Running
 from chassis.wire.envelope import new_id
+from stack.providers import DARAJA
 
 RECOVERED_ORDERS = 5
 """After a fault this many new orders must be confirmed: with as many, more than one partition works end to end."""
 RECOVERED_PAYMENTS = 3
 """And this many payments, where there are any: at both gateways, as a rule."""
+RECOVERED_OF_SACCO = {"receipt": 2, "withdrawal": 1}
+"""And so much of the money of a SACCO's members, where there is any: it comes in and goes out."""
 RECOVERY_S_MAX = 120.0
 """Longer than a killed member's session, a process's start and its first batch; a longer recovery is a violation."""
 POLL_S = 0.5
@@ -98,9 +106,10 @@ class Run:
             self._sleep(POLL_S)
 
     def _recovery_s(self, past: InjectedFault) -> float | None:
-        times = [self._target.confirmed_again_at(past.ended_at, RECOVERED_ORDERS)]
-        if self._load.payments is not None:
-            times.append(self._target.confirmed_again_at(past.ended_at, RECOVERED_PAYMENTS, "payment"))
+        needed = {"order": RECOVERED_ORDERS} if self._load.has_orders else {}
+        needed |= {} if self._load.payments is None else {"payment": RECOVERED_PAYMENTS}
+        needed |= {} if self._load.sacco is None else RECOVERED_OF_SACCO
+        times = [self._target.confirmed_again_at(past.ended_at, count, saga) for saga, count in needed.items()]
         known = [at for at in times if at is not None]
         return round((max(known) - past.ended_at).total_seconds(), 1) if len(known) == len(times) else None
 
@@ -129,10 +138,11 @@ def run(
     outage_s: float,
     write: Write,
     payments_rate: float = 0.0,
+    sacco_rate: float = 0.0,
 ) -> tuple[Load, list[InjectedFault]]:
     """Run the load and the faults over a stack with its seed data; return the load and the faults that were injected.
 
-    Merchants register before the first fault. Raises StackError, Refusal.
+    Merchants and members register before the first fault. Raises StackError, Refusal.
     """
     with ExitStack() as opened:
         checkouts = [opened.enter_context(api) for api in target.running.apis("checkout")]
@@ -144,11 +154,29 @@ def run(
             merchants = Replicas([opened.enter_context(api) for api in apis])
             payments = Payments(merchants, registered, rate=payments_rate, seed=seed, outage_s=outage_s)
             opened.enter_context(providers.faults(target.running, providers.PAYMENT_FAULTS))
-        load = Load(checkouts, workload, rate=rate, seed=seed, outage_s=outage_s, payments=payments)
+        sacco = None
+        if sacco_rate > 0:
+            opened.enter_context(treasury(opened.enter_context(people(target.running))))
+            sacco = _sacco(target.running, opened, rate=sacco_rate, seed=seed, outage_s=outage_s)
+        load = Load(checkouts, workload, rate=rate, seed=seed, outage_s=outage_s, payments=payments, sacco=sacco)
         this = Run(target, load, seed=seed, kinds=kinds, outage_s=outage_s, write=write)
-        with providers.faults(target.running):
-            this.go(minutes)
+        if load.has_orders:
+            opened.enter_context(providers.faults(target.running))
+        this.go(minutes)
     return load, this.injected
+
+
+def _sacco(stack: Running, opened: ExitStack, *, rate: float, seed: int, outage_s: float) -> Sacco:
+    """Bring float, register members, and let the provider fail as it always does; these faults stay."""
+    members = members_of(int(datetime.now(UTC).timestamp()))
+    with people(stack) as staff:
+        bring_float(staff, FLOAT_MINOR)
+        registering(staff, members, lambda _count: None)
+        for fault in providers.MOBILE_MONEY_FAULTS[DARAJA]:
+            keep(staff.provider, fault)
+    provider = opened.enter_context(Api(DARAJA, stack.url(DARAJA), None))
+    replicas = Replicas([opened.enter_context(api) for api in stack.apis("members")])
+    return Sacco(replicas, provider, members, rate=rate, seed=seed, outage_s=outage_s)
 
 
 @contextmanager

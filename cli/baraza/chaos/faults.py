@@ -6,7 +6,7 @@ import random
 import signal
 from collections.abc import Callable, Mapping
 
-from baraza.chaos import callbacks, network, standstill, versions
+from baraza.chaos import callbacks, mobile_money, network, standstill, versions
 from baraza.chaos.schedule import Fault, Kind
 from baraza.chaos.target import REPLICAS, ChaosTarget
 from stack import kafka, postgres, redis, registry
@@ -163,8 +163,9 @@ def _publish_again(target: ChaosTarget, fault: Fault, chance: random.Random, _sl
 
 
 def _rollback(target: ChaosTarget, fault: Fault, chance: random.Random, sleep: Sleep) -> str:
-    service = chance.choice(sorted(versions.with_history()))
-    version = versions.unpack(service, versions.with_history()[service], target.stack.home / "versions")
+    commits = {service: each for service, each in versions.with_history().items() if target.running.is_started(service)}
+    service = chance.choice(sorted(commits))
+    version = versions.unpack(service, commits[service], target.stack.home / "versions")
     version.register(target.stack.registry_writer())
     target.run_as(service, version)
     try:
@@ -214,4 +215,8 @@ KINDS: Mapping[Kind, Inject] = {
     Kind.LOST_CALLBACKS: callbacks.lose,
     Kind.LOST_WEBHOOKS: callbacks.lose_webhooks,
     Kind.LATE_GATEWAY: callbacks.answer_late,
+    Kind.LOST_RESULTS: mobile_money.lose_results,
+    Kind.PROVIDER_AWAY: mobile_money.provider_away,
+    Kind.LISTENER_AWAY: mobile_money.listener_away,
+    Kind.KILL_IN_CALLS: mobile_money.kill_in_calls,
 }

@@ -1,6 +1,7 @@
 """The load: a retailer's baskets at a steady rate through every checkout; customers cancel some, and return some.
 
-Merchants' payments are requested beside them, where the stack has these.
+Merchants' payments are requested beside them, and members of a SACCO move their money, where the stack has these.
+Without a rate there are no orders.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from baraza.chaos.payments import Payments
 from baraza.chaos.replicas import Replicas
 from baraza.chaos.returns import Returns
+from baraza.chaos.sacco import Sacco
 from baraza.storefront.dataset import Workload
 from baraza.storefront.orderfile import Submission
 from baraza.storefront.replay import RETRY_FOR_S, Intake, Replay, Result, Unlimited
@@ -31,6 +33,18 @@ class Ended(Refusal):
     """The load ends, as requested."""
 
 
+class Beside(Protocol):
+    """What goes on beside the orders."""
+
+    def open(self) -> None: ...
+
+    def check(self) -> None: ...
+
+    def end(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class Load:
     """Submits orders and requests returns while it is entered, and records which were accepted."""
 
@@ -43,6 +57,7 @@ class Load:
         seed: int,
         outage_s: float = 0.0,
         payments: Payments | None = None,
+        sacco: Sacco | None = None,
     ) -> None:
         self.intake = Intake()
         self.accepted: dict[str, str] = {}
@@ -51,6 +66,10 @@ class Load:
         self._checkouts = Replicas(checkouts)
         self.returns = Returns(self._checkouts, seed=seed, outage_s=outage_s)
         self.payments = payments
+        self.sacco = sacco
+        beside: tuple[Beside | None, ...] = (self.returns, payments, sacco)
+        self._beside = [each for each in beside if each is not None]
+        self.has_orders = rate > 0
         self._workload = workload
         self._rate = rate
         self._retry_for_s = RETRY_FOR_S + outage_s
@@ -61,10 +80,9 @@ class Load:
         self._timers: list[threading.Timer] = []
 
     def __enter__(self) -> Self:
-        self._running = self._pool.submit(self._run)
-        self.returns.open()
-        if self.payments is not None:
-            self.payments.open()
+        self._running = self._pool.submit(self._run) if self.has_orders else None
+        for each in self._beside:
+            each.open()
         return self
 
     def __exit__(
@@ -73,27 +91,24 @@ class Load:
         self._stop.set()
         for timer in self._timers:
             timer.cancel()
-        self.returns.close()
-        if self.payments is not None:
-            self.payments.close()
+        for each in self._beside:
+            each.close()
         self._pool.shutdown(wait=True)
 
     def check(self) -> None:
         """Raise the error that ended the load before its time."""
         if self._running is not None and self._running.done():
             self._running.result()
-        self.returns.check()
-        if self.payments is not None:
-            self.payments.check()
+        for each in self._beside:
+            each.check()
 
     def end(self) -> None:
         """Submit nothing more, and wait until what is in flight is answered. Raises Refusal where it is not."""
         self._stop.set()
         if self._running is not None:
             self._running.result()
-        self.returns.end()
-        if self.payments is not None:
-            self.payments.end()
+        for each in self._beside:
+            each.end()
 
     def _run(self) -> None:
         replay = Replay(

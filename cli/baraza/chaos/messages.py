@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +36,8 @@ class MessageFaults:
     """Publishes what no service of ours would publish, with a login that may write everywhere."""
 
     kafka: KafkaLogin
+    is_started: Callable[[str], bool] = lambda _service: True
+    """Whether a service runs: another one reads nothing."""
     poisons: list[Poison] = field(default_factory=list)
 
     def repeat(self, chance: random.Random, *, in_order: bool) -> str:
@@ -56,14 +58,19 @@ class MessageFaults:
 
     def poison(self, chance: random.Random, saga_ids: Sequence[str]) -> str:
         """Publish an unprocessable message under the key of one of these sagas; return where."""
-        topic = chance.choice(sorted(filter(is_followed, topics())))
+        topic = chance.choice([topic for topic in sorted(filter(is_followed, topics())) if self._readers(topic)])
         saga_id = chance.choice(saga_ids)
         # Not Avro at all; the id of a schema that is not registered; the id of a schema without a value.
         start = chance.choice([b"\xff", b"\x00\x7f\xff\xff\xff", b"\x00\x00\x00\x00\x01"])
-        poison = Poison(topic=topic, saga_id=saga_id, payload=start + chance.randbytes(16), readers=readers(topic))
+        poison = Poison(
+            topic=topic, saga_id=saga_id, payload=start + chance.randbytes(16), readers=self._readers(topic)
+        )
         self.poisons.append(poison)
         self._send([(topic, poison.payload, saga_id.encode(), [], -1)])
         return f"{topic}, saga {saga_id}"
+
+    def _readers(self, topic: str) -> frozenset[str]:
+        return frozenset(filter(self.is_started, readers(topic)))
 
     def unreported(self) -> list[str]:
         """Return a sentence for each service without a dead letter of a poison that it read. Raises Refusal."""

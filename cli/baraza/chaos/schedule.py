@@ -35,15 +35,27 @@ class Kind(StrEnum):
     LOST_CALLBACKS = "lost-callbacks"  # the courier's webhooks are lost for minutes, and some come twice or late
     LOST_WEBHOOKS = "lost-webhooks"  # the same at the gateways of payments; one of them has no query
     LATE_GATEWAY = "late-gateway"  # these gateways answer late, or not at all, after they have acted
+    LOST_RESULTS = "lost-results"  # the callbacks of mobile money are lost for minutes, or come several times or late
+    PROVIDER_AWAY = "provider-away"  # the provider of mobile money is away for minutes
+    LISTENER_AWAY = "listener-away"  # our listener is away while members pay in, for longer than the pull goes back
+    KILL_IN_CALLS = "kill-in-calls"  # every process of mobile money is killed while its calls have no answer yet
 
 
 OUTAGES = (Kind.KAFKA_OUTAGE, Kind.POSTGRES_OUTAGE, Kind.SERVICE_OUTAGE)
 """The kinds in which what sagas need is away for longer than a saga may take while everything is there."""
 
+OF_ORDERS = (Kind.LOST_CALLBACKS, Kind.SLOW_LOOKUP, Kind.VANISHED)
+"""The kinds that only orders meet, or that are judged by them."""
+
 OF_PAYMENTS = (Kind.LOST_WEBHOOKS, Kind.LATE_GATEWAY)
 """The kinds that only merchants' payments meet."""
 
-LONG = (*OUTAGES, Kind.LOST_CALLBACKS, Kind.LOST_WEBHOOKS)
+OF_SACCO = (Kind.LOST_RESULTS, Kind.PROVIDER_AWAY, Kind.LISTENER_AWAY, Kind.KILL_IN_CALLS)
+"""The kinds that only the money of a SACCO's members meets."""
+
+LONG = (
+    *OUTAGES, Kind.LOST_CALLBACKS, Kind.LOST_WEBHOOKS, Kind.LOST_RESULTS, Kind.PROVIDER_AWAY, Kind.LISTENER_AWAY,
+)  # fmt: skip
 """The kinds that last as long as the run's outages."""
 
 ESSENTIAL = (Kind.KILL, Kind.PAUSE, Kind.KAFKA, Kind.POSTGRES, Kind.PARTITION)

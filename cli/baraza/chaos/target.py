@@ -12,8 +12,9 @@ from datetime import datetime
 import tenacity
 from psycopg import OperationalError
 
+from baraza.audit.providers import Unreadable
 from baraza.audit.sources import TRACKER as TRACKER_DATABASE
-from baraza.audit.sources import Row, Unreadable, connect, sources_of
+from baraza.audit.sources import Row, connect, sources_of
 from baraza.chaos.lookup import lookup_environment
 from baraza.chaos.messages import MessageFaults
 from baraza.chaos.network import Network
@@ -23,7 +24,7 @@ from baraza.terminal import Refusal
 from stack import plan, toxiproxy
 from stack.contract import TRACKER, services, starters, token_issuer
 from stack.lifecycle import Stack, up
-from stack.providers import ACCOUNT_HOLDERS, SIMULATORS
+from stack.providers import ACCOUNT_HOLDERS, DARAJA, SIMULATORS, payers
 from stack.services import PROXIED, replica_names, workers
 from stack.settings import from_environment
 from stack.waiting import until
@@ -60,15 +61,21 @@ class ChaosTarget:
         return all(map(self.running.is_started, (token_issuer(), *ACCOUNT_HOLDERS)))
 
     @property
+    def has_sacco(self) -> bool:
+        """Whether the money of a SACCO's members can be moved here: their services and the provider are started."""
+        return all(map(self.running.is_started, (token_issuer(), DARAJA, *payers())))
+
+    @property
     def processes(self) -> tuple[str, ...]:
         """Every process that may be killed or stopped: the services', the tracker's, the simulators'."""
-        ours = (name for service, count in replicas().items() for name in replica_names(service, count))
-        return tuple(filter(self.running.is_started, SIMULATORS)) + tuple(ours)
+        ours = {service: count for service, count in replicas().items() if self.running.is_started(service)}
+        names = (name for service, count in ours.items() for name in replica_names(service, count))
+        return tuple(filter(self.running.is_started, SIMULATORS)) + tuple(names)
 
     @property
     def participants(self) -> tuple[str, ...]:
-        """The services whose absence orders must survive: those with steps, and the tracker."""
-        return (*sorted(set(services()) - set(starters())), TRACKER)
+        """The services whose absence sagas must survive: those with steps that are started, and the tracker."""
+        return (*sorted(filter(self.running.is_started, set(services()) - set(starters()))), TRACKER)
 
     def send(self, process: str, number: signal.Signals) -> bool:
         """Send a process a signal; return whether there was a process."""

@@ -41,6 +41,9 @@ DOUBLED = frozenset(
         "payments-are-entries",
         "payments-committed-once",
         "charged-as-booked",
+        "sacco-receipts-booked",
+        "sacco-rows-are-payouts",
+        "sacco-paid-not-released",
     }
 )
 """Invariants of the audit that find doubled effects."""
@@ -56,6 +59,8 @@ NEVER_ATTEMPTED = """
 """
 REQUESTED = "SELECT payment_id::text, saga_id FROM payments"
 """Every payment that merchant has accepted, with the saga that makes it."""
+OF_SACCO = ("receipt", "withdrawal", "collection")
+"""The sagas of what a SACCO's members do."""
 OPERATIONS = ("capture_later", "void_payment", "refund")
 """The sagas of what merchants request of payments."""
 NO_SAGAS = "The tracker's table of sagas could not be read. See ./baraza status and the logs in the stack's home."
@@ -89,6 +94,10 @@ class Verdict:
     refused: dict[str, int]
     operation_states: dict[str, dict[str, int]]
     """The states of later captures, voids and refunds, by the saga's name."""
+    sacco: dict[str, int]
+    """What a SACCO's members requested and paid in, by its name, and below what was not possible."""
+    sacco_refused: dict[str, int]
+    sacco_states: dict[str, dict[str, int]]
     waiting: Sequence[Waiting]
     """The sagas that wait for an outcome which comes later, and whose provider is queried for it."""
     parked_by: dict[str, int]
@@ -123,6 +132,9 @@ class Verdict:
             "payment_requests": self.requested,
             "payment_requests_refused": self.refused,
             "operation_states": self.operation_states,
+            "sacco": self.sacco,
+            "sacco_refused": self.sacco_refused,
+            "sacco_states": self.sacco_states,
             "waiting": [each.to_json() for each in self.waiting],
             "parked_by": self.parked_by,
             "lost": self.lost,
@@ -135,18 +147,19 @@ class Verdict:
                 kind: {"median": recovery.median_s, "longest": recovery.longest_s}
                 for kind, recovery in self.recoveries().items()
             },
-            "recoveries": [
-                {
-                    "number": past.fault.number,
-                    "kind": past.fault.kind,
-                    "what": past.what,
-                    "after_s": round(past.after_s, 1),
-                    "recovery_s": past.recovery_s,
-                }
-                for past in self.injected
-            ],
+            "recoveries": [_shown(past) for past in self.injected],
             "violations": list(self.violations),
         }
+
+
+def _shown(past: InjectedFault) -> dict[str, Any]:
+    return {
+        "number": past.fault.number,
+        "kind": past.fault.kind,
+        "what": past.what,
+        "after_s": round(past.after_s, 1),
+        "recovery_s": past.recovery_s,
+    }
 
 
 def judge(
@@ -160,9 +173,8 @@ def judge(
     if (load.accepted or load.returns.accepted) and not found:
         raise Refusal(NO_SAGAS)
     known = {saga_id for saga_id, _, _ in found}
-    payments, accepted = load.payments, {} if load.payments is None else load.payments.accepted
-    lost = [*_lost("order", load.accepted, known), *_lost("return", load.returns.accepted, known)]
-    lost += _lost_payments(target, accepted, known)
+    payments, accepted, sacco = load.payments, {} if load.payments is None else load.payments.accepted, load.sacco
+    lost = _all_lost(target, load, known)
     late = sorted(_late(target, injected).items())
     waiting, now = waiting_of(target), datetime.now(UTC)
     violations = [
@@ -171,10 +183,8 @@ def judge(
         *(f"saga {each.saga_id} {each.what}" for each in waiting if each.is_stuck(now)),
         *_found(report),
         *divergences,
-        *(() if payments is None else payments.violations),
-        *target.messages.unreported(),
+        *_seen(target, load),
         *_unrecovered(injected),
-        *target.violations,
     ]
     return Verdict(
         submitted=load.intake.total, accepted=len(load.accepted), cancellations=load.cancellations,
@@ -184,11 +194,33 @@ def judge(
         requested={} if payments is None else dict(payments.requested),
         refused={} if payments is None else dict(payments.refused),
         operation_states={name: _states(found, name) for name in OPERATIONS},
+        sacco={} if sacco is None else sacco.counts(),
+        sacco_refused={} if sacco is None else dict(sacco.refused),
+        sacco_states={} if sacco is None else {name: _states(found, name) for name in OF_SACCO},
         waiting=[each for each in waiting if not each.is_stuck(now)],
         parked_by=_parked_by(target), lost=len(lost), late=len(late), doubled=_doubled(report),
         poisons=len(target.messages.poisons), audit="green" if report.is_green else "red", injected=injected,
         violations=violations,
     )  # fmt: skip
+
+
+def _seen(target: ChaosTarget, load: Load) -> Iterator[str]:
+    """Yield what was found to be wrong while the load ran."""
+    yield from () if load.payments is None else load.payments.violations
+    yield from () if load.sacco is None else load.sacco.violations
+    yield from target.messages.unreported()
+    yield from target.violations
+
+
+def _all_lost(target: ChaosTarget, load: Load, known: Set[str]) -> list[str]:
+    """Return a sentence for everything that was accepted and that the tracker does not know."""
+    lost = [*_lost("order", load.accepted, known), *_lost("return", load.returns.accepted, known)]
+    if load.payments is not None:
+        lost += _lost_payments(target, load.payments.accepted, known)
+    if load.sacco is not None:
+        for what, saga_id in sorted(load.sacco.accepted.values()):
+            lost += _lost(what, {what: saga_id}, known)
+    return lost
 
 
 def _doubled(report: Report) -> int:

@@ -45,6 +45,7 @@ class ModeName(StrEnum):
     LEDGER = "ledger"
     PAYMENTS = "payments"
     RECONCILIATION = "reconciliation"
+    SACCO = "sacco"
     COMPARE = "compare"
 
 
@@ -98,7 +99,10 @@ SpikeSeconds = Annotated[
     ),
 ]
 Profiled = Annotated[
-    bool, typer.Option("--profile", help="peers, payments: measure once more under py-spy, and show the cost by part.")
+    bool,
+    typer.Option(
+        "--profile", help="peers, payments, sacco: measure once more under py-spy, and show the cost by part."
+    ),
 ]
 WarmUp = Annotated[
     float,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from baraza.commands import demo_payments
+from baraza.commands import demo_payments, demo_sacco
 from baraza.commands.options import COUNT_MAX, ORDER_SAGA, RATE_MAX, SEED_MAX, Home, Json, finite
 from baraza.system import running
 from baraza.terminal import FOUND_A_PROBLEM, Refusal, notify, progress, put, put_json, stop
@@ -66,6 +66,7 @@ Keep = Annotated[bool, typer.Option("--keep", help="Leave the stack up afterward
 
 app = typer.Typer(invoke_without_command=True)
 app.command("payments")(demo_payments.payments)
+app.command("sacco")(demo_sacco.sacco)
 
 
 @app.callback()

@@ -45,6 +45,9 @@ Large = Annotated[
 Payments = Annotated[
     bool, typer.Option("--payments", help="Schedules of merchants' payments instead of orders and returns.")
 ]
+Sacco = Annotated[
+    bool, typer.Option("--sacco", help="Schedules of a SACCO's receipts and withdrawals instead of orders and returns.")
+]
 
 
 def simulate(
@@ -55,19 +58,23 @@ def simulate(
     control: Control = None,
     processes: Processes = None,
     payments: Payments = False,
+    sacco: Sacco = False,
     as_json: Json = False,
 ) -> None:
     """Run every service's handlers and the tracker on seeded schedules full of faults, over real PostgreSQL.
 
-    Time, the broker, the gateways and the courier are simulated; the seed determines everything.
+    Time, the broker, the gateways, the courier and Daraja are simulated; the seed determines everything.
     Exit status 1, and the command that replays it, if a schedule breaks an invariant.
     """
-    from proof.controls import SIMULATED
+    from proof.controls import SIMULATED, SIMULATED_OF_SACCO
     from proof.payment_controls import OF_PAYMENTS as SIMULATED_OF_PAYMENTS
-    from proof.running import OF_ORDERS, OF_PAYMENTS, run
+    from proof.running import OF_ORDERS, OF_PAYMENTS, OF_SACCO, run
 
-    kind = OF_PAYMENTS if payments else OF_ORDERS
-    _check(control, tuple(SIMULATED_OF_PAYMENTS) if payments else SIMULATED)
+    if payments and sacco:
+        raise UsageRefusal("--payments and --sacco are two kinds of schedules; give one of them.")
+    kind = OF_PAYMENTS if payments else OF_SACCO if sacco else OF_ORDERS
+    known = {OF_PAYMENTS: tuple(SIMULATED_OF_PAYMENTS), OF_SACCO: SIMULATED_OF_SACCO, OF_ORDERS: SIMULATED}
+    _check(control, known[kind])
     if trace and seed is None:
         raise UsageRefusal("--trace prints one schedule; choose it with --seed.")
     if seed is not None:
@@ -76,7 +83,7 @@ def simulate(
         with progress("simulate: schedules", seeds) as advance:
             chosen = range(first, first + seeds)
             figures = run(chosen, kind=kind, control_name=control, processes=processes, advance=advance)
-    put_json(figures.to_json()) if as_json else _show(figures, payments=payments)
+    put_json(figures.to_json()) if as_json else _show(figures, option="" if kind == OF_ORDERS else f" --{kind}")
     if figures.violations:
         stop(FOUND_A_PROBLEM)
 
@@ -91,7 +98,7 @@ def _replay(seed: int, control: str | None, trace: bool, kind: str) -> Figures:
     return figures
 
 
-def _show(figures: Figures, *, payments: bool) -> None:
+def _show(figures: Figures, *, option: str) -> None:
     put(f"{figures.schedules} schedules with {sum(figures.sagas.values())} sagas, {figures.per_s:.1f} a second")
     for what, counts in (("sagas", figures.sagas), ("faults", figures.faults)):
         put(f"{what}: " + ", ".join(f"{count} {name}" for name, count in counts.most_common()))
@@ -100,7 +107,7 @@ def _show(figures: Figures, *, payments: bool) -> None:
         put(f"    {violation['says']}")
         for line in violation["steps"]:
             put(f"    {line}")
-        more = (" --payments" if payments else "") + (f" --control {figures.control}" if figures.control else "")
+        more = option + (f" --control {figures.control}" if figures.control else "")
         put(f"    Replay it with: ./baraza simulate --seed {violation['seed']} --trace{more}")
     put(f"{len(figures.violations)} violations")
 

@@ -19,12 +19,9 @@ from baraza.terminal import FOUND_A_PROBLEM, notify, stop
 ROOT = Path(__file__).resolve().parents[3]
 
 
-BESIDE = (
-    "tests/unit", "tests/contract", "tests/proof", "tests/fuzz", "tests/bench", "tests/deploy", "tests/scenario",
-    "tests/fault",
-)  # fmt: skip
+BESIDE = ("tests/unit", "tests/contract", "tests/proof", "tests/fuzz", "tests/bench", "tests/deploy", "tests/fault")
 """What runs beside the rest, in about the same time. Faults come last: by then their many processes are alone."""
-REST = ("tests/integration",)
+REST = ("tests/integration", "tests/scenario")
 
 
 def packages(root: Path) -> list[str]:

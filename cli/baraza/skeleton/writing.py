@@ -48,7 +48,8 @@ def _changed(names: Names) -> dict[Path, str]:
         found = {definitions: _defined(definitions, names), handlers: _handled(handlers, names)}
         if substitute := SUBSTITUTES.get(names.service):
             file = names.root.joinpath("bench", *substitute.split("."), "handlers.py")
-            found[file] = _substituted(file, names)
+            if file.exists():  # else it runs the service's own handlers
+                found[file] = _substituted(file, names)
     except edits.NoSuchPlace as error:
         raise Refusal(
             f"The modules are not as this command knows them ({error}); follow docs/sagas.md by hand."

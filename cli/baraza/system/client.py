@@ -27,7 +27,9 @@ CONNECTIONS_MAX = 64
 STREAM = "text/event-stream"
 Params: TypeAlias = Mapping[str, str | int | Sequence[str]]
 """The query of a request; a name with several values is repeated."""
-STAFF_ROLES = ("storefront", "operator", "support", "catalogue", "finance", "bookkeeper", "approver")
+STAFF_ROLES = (
+    "storefront", "operator", "support", "catalogue", "finance", "bookkeeper", "teller", "treasury", "approver",
+)  # fmt: skip
 
 Json = Any
 
@@ -107,6 +109,17 @@ class Api:
         """Return the response's JSON. Raises Refused or Unreachable."""
         return self.call("GET", path, params=params)
 
+    def listed(self, path: str, params: Mapping[str, str | int] | None = None) -> list[Answer]:
+        """Return the objects of a response that is a list. Raises Refused, Unreachable or NotUnderstood."""
+        response = self.send("GET", path, params=params)
+        if not response.is_success:
+            self.check(response)
+        return objects({"the answer": _parsed(response.content)}, "the answer")
+
+    def upload(self, path: str, content: bytes, params: Mapping[str, str | int]) -> Json:
+        """Send a file as it is, and return the response's JSON. Raises Refused or Unreachable."""
+        return self.check(self.send("POST", path, content=content, params=params, headers={"Content-Type": "text/csv"}))
+
     def call(
         self,
         method: str,
@@ -125,6 +138,7 @@ class Api:
         path: str,
         *,
         body: Json = None,
+        content: bytes | None = None,
         params: Params | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
@@ -133,7 +147,9 @@ class Api:
         Raises Unreachable where there is none, and UsageRefusal for a text that no request can contain.
         """
         try:
-            return self._http.request(method, path, json=body, params=params, headers=self._headers(headers))
+            return self._http.request(
+                method, path, json=body, content=content, params=params, headers=self._headers(headers)
+            )
         except (UnicodeEncodeError, httpx.InvalidURL) as error:
             raise UsageRefusal(
                 f"{self.name} cannot be called with this text ({error}); write it shorter, in UTF-8."

@@ -42,6 +42,24 @@ PAYMENT_FAULTS: Faults = {
 }
 """Lost answers, failures before and after the effect, and webhooks that are late or come twice."""
 
+MOBILE_MONEY_FAULTS: Faults = {
+    "daraja": (
+        {"operation": "b2c", "kind": "lost", "rate": 0.02},
+        {"operation": "b2c", "kind": "late", "rate": 0.05, "delay_s": 6.0},
+        {"operation": "b2c", "kind": "copies", "rate": 0.05, "count": 3},
+        {"operation": "b2c", "kind": "ack_last", "rate": 0.02},
+        {"operation": "b2c", "kind": "answer_lost", "rate": 0.02, "times": 1},
+        {"operation": "b2c", "kind": "queue_timeout", "rate": 0.01, "delay_s": 8.0},
+        {"operation": "b2c", "kind": "result", "rate": 0.02, "code": "2040"},
+        {"operation": "stk_push", "kind": "lost", "rate": 0.03},
+        {"operation": "stk_push", "kind": "copies", "rate": 0.05, "count": 2},
+        {"operation": "c2b", "kind": "lost", "rate": 0.03},
+        {"operation": "c2b", "kind": "late", "rate": 0.05, "delay_s": 6.0},
+        {"operation": "c2b", "kind": "copies", "rate": 0.05, "count": 2},
+    ),
+}
+"""Callbacks that are lost, late, doubled or before the answer; payouts that time out in a queue and are paid."""
+
 
 @contextmanager
 def faults(stack: Running, providers: Faults = ORDER_FAULTS) -> Iterator[None]:

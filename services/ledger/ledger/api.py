@@ -16,7 +16,7 @@ from chassis.http.problem import PROBLEM_RESPONSES, Problem
 from chassis.postgres.transient import utc_now
 from chassis.process import service
 from chassis.process.service import Dependencies
-from ledger import closing_api, finance_api, manual_api
+from ledger import closing_api, finance_api, manual_api, sacco_api
 from ledger.manual_api import READING
 
 FIND = text("""
@@ -80,4 +80,5 @@ def application(dependencies: Dependencies) -> FastAPI:
         finance_api.routes(engine, utc_now),
         manual_api.routes(engine, codec, utc_now),
         closing_api.routes(engine, codec, utc_now),
+        sacco_api.routes(engine, utc_now),
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from chassis.saga.triggers import SagaTrigger, StepRequest
 from ledger.model.payment_books import PaymentRequest
+from ledger.model.sacco_books import Done, SaccoRequest
+from ledger.model.sacco_books import Outcome as SaccoOutcome
 from ledger.model.transfers import Booked, Entry, NotBooked, Origin, Outcome, Reason, Refused, Transfer, reference_of
 from messages.contract import Envelope, Message, name_of
 from messages.ledger import (
@@ -22,6 +24,7 @@ from messages.ledger import (
 POST_LEDGER: Final = "post_ledger"
 HOLD_MANUAL_POSTING: Final = "hold_manual_posting"
 POST_MANUAL_POSTING: Final = "post_manual_posting"
+NOTHING_MORE: Final[Mapping[str, Any]] = {}
 UNNAMED: Final = ""
 """The reference of a transfer until its step names it."""
 
@@ -146,6 +149,42 @@ def payment_trigger(
         publish=published,
         succeeds_with=succeeds_with,
         rejected_with=rejected_with,
+    )
+
+
+def sacco_trigger(
+    *,
+    saga: str,
+    on: type[Trigger],
+    read: Callable[[Trigger, str], SaccoRequest],
+    succeeds_with: type[Message],
+    rejected_with: type[Message] | None = None,
+    more: Mapping[str, Any] = NOTHING_MORE,
+    restore: Callable[[Any], Done] | None = None,
+) -> SagaTrigger[Trigger, Any, SaccoOutcome]:
+    """Return the trigger of a step that books for a SACCO's members.
+
+    Its success carries what the event has of its fields, ``more``, and what was decided. A rejection has ``reason`` and
+    ``detail`` as well. The trigger raises NotBooked for a rejection of a step that has none.
+    """
+
+    def published(event: Trigger, outcome: SaccoOutcome, envelope: Envelope) -> Message:
+        record = {**more, **event.to_record(), **envelope}
+        if isinstance(outcome, Done):
+            return succeeds_with.from_record({**record, **outcome.fields})
+        if rejected_with is None:
+            raise NotBooked(f"What {name_of(on)} of {event.saga_id} books was refused: {outcome.detail}")
+        return rejected_with.from_record({**record, "reason": outcome.reason, "detail": outcome.detail})
+
+    return SagaTrigger(
+        saga=saga,
+        versions=(1,),
+        on=on,
+        read=read,
+        publish=published,
+        succeeds_with=succeeds_with,
+        rejected_with=rejected_with,
+        restore=restore,
     )
 
 

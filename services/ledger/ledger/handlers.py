@@ -9,18 +9,33 @@ from sqlalchemy import Connection
 from chassis.saga.steps import Handler, Reaction
 from ledger import domain, late_captures
 from ledger.merchant_steps import OTHER_SAGA, RELEASE, merchant_step, on_step_awaited, open_merchant_accounts
+from ledger.model.dividends import DECLARE_DIVIDEND, POST_DIVIDENDS
 from ledger.model.payment_books import COMMIT_LEDGER, POST_REVERSAL, POST_SETTLEMENT, RESERVE_BALANCE
+from ledger.model.payouts import COMMIT_PAYOUT, PLACE_HOLD, POST_REPAYMENT
+from ledger.model.receipts import COMMIT_RETURN, HOLD_RETURN, POST_ALLOCATION, RECORD_RECEIPT
+from ledger.sacco_steps import RELEASE_HOLD, RELEASE_RETURN, measure_day, open_member_accounts, sacco_step
 from ledger.sagas import (
     capture_later,
+    dividend_chunk,
+    dividend_payout,
+    dividend_run,
+    end_of_day,
+    loan_disbursement,
+    loan_repayment,
     manual_posting,
+    member_onboarding,
     merchant_onboarding,
     order,
     payment,
     payment_reversal,
+    receipt,
     refund,
     return_order,
+    return_receipt,
     settlement,
+    suspense_allocation,
     void_payment,
+    withdrawal,
 )
 from ledger.steps import Undo, booking
 from ledger.store import manual_postings
@@ -95,6 +110,23 @@ HANDLERS: tuple[Handler, ...] = (
     merchant_step(POST_REVERSAL, triggers=(payment_reversal.POSTING,), retry=OTHER_SAGA),
     merchant_step(POST_SETTLEMENT, triggers=(settlement.POSTING,)),
     open_merchant_accounts(triggers=(merchant_onboarding.OPENING,)),
+    open_member_accounts(triggers=(member_onboarding.OPENING,)),
+    sacco_step(RECORD_RECEIPT, triggers=(receipt.RECORDING,)),
+    sacco_step(POST_ALLOCATION, triggers=(receipt.ALLOCATING, suspense_allocation.ALLOCATING), is_restored=True),
+    sacco_step(
+        PLACE_HOLD,
+        triggers=(withdrawal.HOLDING, loan_disbursement.HOLDING, dividend_payout.HOLDING),
+        compensation=RELEASE_HOLD,
+    ),
+    sacco_step(
+        COMMIT_PAYOUT, triggers=(withdrawal.COMMITTING, loan_disbursement.COMMITTING, dividend_payout.COMMITTING)
+    ),
+    sacco_step(POST_REPAYMENT, triggers=(loan_repayment.POSTING,), is_restored=True),
+    sacco_step(HOLD_RETURN, triggers=(return_receipt.HOLDING,), compensation=RELEASE_RETURN),
+    sacco_step(COMMIT_RETURN, triggers=(return_receipt.COMMITTING,)),
+    sacco_step(DECLARE_DIVIDEND, triggers=(dividend_run.DECLARING,)),
+    sacco_step(POST_DIVIDENDS, triggers=(dividend_chunk.POSTING,)),
+    measure_day(triggers=(end_of_day.MEASURING,)),
     Reaction(on=StepAwaited, sagas=payment.SAGAS | capture_later.SAGAS, apply=on_step_awaited),
     Reaction(on=CaptureRequested, sagas=capture_later.SAGAS, apply=late_captures.on_capture_requested),
     Reaction(on=CaptureFailed, sagas=capture_later.SAGAS, apply=late_captures.on_capture_failed),

@@ -18,16 +18,16 @@ from chassis.http.auth import Principal, require
 from chassis.http.fields import Currency, SagaId, Time
 from chassis.http.json_body import JsonRoute
 from chassis.http.movements import KEY_LENGTH_MAX
+from chassis.http.people import person
 from chassis.http.problem import PROBLEM_RESPONSES, FieldError, Problem, invalid
 from chassis.saga import outbox
+from chassis.values.people import is_one_person
 from chassis.values.remark import LENGTH_MAX, remark
-from chassis.values.text import identifier
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import TIME_MAX, TIME_MIN, new_id
 from ledger.model.amounts import AMOUNT_MAX
 from ledger.model.charts import account_of
 from ledger.model.paging import PAGE_MAX
-from ledger.model.people import is_one_person
 from ledger.model.transfers import Entry
 from ledger.outgoing import EVENTS, row_of
 from ledger.store import manual_postings
@@ -159,7 +159,7 @@ def _add_proposing(router: APIRouter, engine: Engine, clock: Clock) -> None:
             entries=entries,
             effective_at=body.effective_at or now,
             reason=body.reason,
-            proposed_by=_person(caller),
+            proposed_by=person(caller),
             proposed_at=now,
         )
         with engine.begin() as tx:
@@ -237,12 +237,12 @@ def _add_deciding(router: APIRouter, engine: Engine, codec: Codec, clock: Clock)
     @router.post("/v1/manual-postings/{posting_id}/approval", responses=_responses(*WRITING, 404))
     def approve(posting_id: PostingId, body: Decision, caller: Bookkeeper) -> ManualPosting:
         """Approve what another person proposed. Its saga begins."""
-        now, person = clock(), _person(caller)
+        now, by = clock(), person(caller)
         with engine.begin() as tx:
             proposed = _found(manual_postings.find(posting_id, tx), posting_id)
-            if proposed.state == "PROPOSED" and is_one_person(proposed.proposed_by, person):
+            if proposed.state == "PROPOSED" and is_one_person(proposed.proposed_by, by):
                 raise _second_person(proposed.proposed_by)
-            row = manual_postings.decide(posting_id, "APPROVED", tx, by=person, reason=body.reason, at=now)
+            row = manual_postings.decide(posting_id, "APPROVED", tx, by=by, reason=body.reason, at=now)
             if row is not None:
                 outbox.save(tx, [row_of(_approved(row), EVENTS, codec)])
             else:
@@ -254,7 +254,7 @@ def _add_deciding(router: APIRouter, engine: Engine, codec: Codec, clock: Clock)
     def refuse(posting_id: PostingId, body: Decision, caller: Bookkeeper) -> ManualPosting:
         """Refuse a proposal, or withdraw one's own. It stays readable, and nothing is booked."""
         with engine.begin() as tx:
-            row = manual_postings.decide(posting_id, "REFUSED", tx, by=_person(caller), reason=body.reason, at=clock())
+            row = manual_postings.decide(posting_id, "REFUSED", tx, by=person(caller), reason=body.reason, at=clock())
             if row is None:
                 row = _found(manual_postings.find(posting_id, tx), posting_id)
                 _check_decided(row, caller, refused=True)
@@ -280,25 +280,6 @@ def _approved(row: Any) -> ManualPostingApproved:
         proposed_at=row.proposed_at,
         approved_by=row.decided_by,
         approval_reason=row.decision_reason,
-    )
-
-
-def _person(caller: Principal) -> str:
-    """Return the caller as it is stored. Raises Problem where the subject could be taken for another one."""
-    try:
-        is_normal = identifier(caller.subject, length_max=len(caller.subject)) == caller.subject
-    except ValueError:
-        is_normal = False
-    if is_normal:
-        return caller.actor
-    raise Problem(
-        status=403,
-        title="The token's subject looks like another one",
-        detail=(
-            "The token's subject has blanks around it, has invisible characters or is not Unicode NFC, so it looks like"
-            " another person's; use a token whose subject is in that form."
-        ),
-        type="urn:baraza:problem:subject-not-normal",
     )
 
 

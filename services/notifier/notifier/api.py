@@ -1,4 +1,7 @@
-"""Notifier's HTTP API: merchants have theirs under /v1, staff the same under the merchant and the mode."""
+"""Notifier's HTTP API: merchants have theirs under /v1, staff the same under the merchant and the mode.
+
+Members have none: staff read the texts that they were sent.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from chassis.postgres.transient import utc_now
 from chassis.process import service
 from chassis.process.service import Dependencies
 from chassis.settings import Settings
-from notifier import delivery_api, endpoint_api
+from notifier import delivery_api, endpoint_api, text_api
 from notifier.callers import MERCHANT_ROLES, MerchantGuard, StaffGuard
 from notifier.calling import Caller
 from notifier.endpoint_api import Resources, new_router
@@ -39,8 +42,8 @@ def rules_of(settings: Settings) -> Rules:
     return Rules(allows_loopback=settings.webhook_loopback, forbidden=networks(settings.webhook_forbidden_networks))
 
 
-def routers(resources: Resources) -> tuple[APIRouter, APIRouter]:
-    """Return the routes of merchants and of staff."""
+def routers(resources: Resources) -> tuple[APIRouter, APIRouter, APIRouter]:
+    """Return the routes of merchants, of staff about a merchant, and of staff about members' texts."""
     own = new_router("/v1", "webhooks")
     merchant = Depends(MerchantGuard().scope)
     endpoint_api.add_merchants(own, resources, merchant)
@@ -58,4 +61,4 @@ def routers(resources: Resources) -> tuple[APIRouter, APIRouter]:
     delivery_api.add_attempts(staff, resources, reads)
     delivery_api.add_replays(staff, resources, acts)
     delivery_api.add_ping(staff, resources, acts)
-    return own, staff
+    return own, staff, text_api.routes(resources.engine)

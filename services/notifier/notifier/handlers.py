@@ -15,6 +15,7 @@ from chassis.saga.steps import Besides, Handler, Reaction, Step
 from messages.merchant import CaptureRequested, PaymentSubmitted, RefundRequested, VoidRequested
 from messages.saga import CaptureFailed, PaymentFailed, RefundFailed, VoidFailed
 from notifier.domain import NOTIFY_MERCHANT, Failure, Subject, notify, renotify
+from notifier.member_handlers import MEMBER_HANDLERS
 from notifier.notices import save, store_failed
 from notifier.sagas import capture_later, payment, payment_reversal, refund, void_payment
 from notifier.tables import load_subscriptions, record_failures, record_subjects
@@ -76,4 +77,5 @@ HANDLERS: tuple[Handler, ...] = (
     ),
     *(Reaction(on=on, sagas=sagas, apply=_on_begun(subject)) for on, sagas, subject in BEGINNINGS),
     *(Reaction(on=on, sagas=sagas, apply=on_failed) for on, sagas in FAILURES),
+    *MEMBER_HANDLERS,
 )

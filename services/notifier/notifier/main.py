@@ -6,7 +6,7 @@ from chassis.postgres.transient import utc_now
 from chassis.process import service
 from chassis.process.service import Dependencies, Service
 from messages.notifier import MerchantEvent
-from notifier import api, webhook_metrics
+from notifier import api, text_metrics, webhook_metrics
 from notifier.calling import Caller
 from notifier.delivering import Deliverer
 from notifier.handlers import HANDLERS
@@ -14,6 +14,8 @@ from notifier.notices import saving
 from notifier.outgoing import TOPIC
 from notifier.sealing import Sealing
 from notifier.tasks import tasks
+from notifier.texter import Recorder
+from notifier.texting import TextSender
 
 
 def build(dependencies: Dependencies) -> Service:
@@ -29,9 +31,9 @@ def build(dependencies: Dependencies) -> Service:
     return Service(
         handlers=HANDLERS,
         app=api.application(dependencies),
-        measures=webhook_metrics.MEASURES,
+        measures=(*webhook_metrics.MEASURES, *text_metrics.MEASURES),
         tasks=tasks(utc_now),
-        runners=(deliverer,),
+        runners=(deliverer, TextSender(dependencies.engine, Recorder(), clock=utc_now)),
         also_publishes={TOPIC: (MerchantEvent,)},
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -132,6 +132,49 @@ outcomes = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Index("saga_outcomes_by_age", "created_at"),
 )
+contacts = Table(
+    "member_contacts",
+    metadata,
+    Column("member_id", Text, primary_key=True),
+    Column("phone", Text, comment="12 digits; null: the registration has not arrived yet"),
+    Column("language", Text, comment="en or sw"),
+    Column("registered_at", DateTime(timezone=True)),
+)
+waiting_texts = Table(
+    "waiting_texts",
+    metadata,
+    Column("text_id", Text, primary_key=True),
+    Column("language", Text, primary_key=True),
+    Column("saga_id", Text, nullable=False),
+    Column("member_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Index("waiting_texts_of_member", "member_id"),
+    comment="texts to members whose registration has not arrived yet, each in every language",
+)
+texts = Table(
+    "texts",
+    metadata,
+    Column("text_id", Text, primary_key=True),
+    Column("position", BigInteger, Identity(always=True), nullable=False),
+    Column("saga_id", Text, nullable=False),
+    Column("member_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("phone", Text, nullable=False),
+    Column("language", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default="DUE", comment="DUE, SENT or GIVEN_UP"),
+    Column("attempt_count", SmallInteger, nullable=False, server_default="0"),
+    Column("due_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("lease", Text, comment="the process's, while an attempt is under way; it ends at due_at"),
+    Column("last_error", Text),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("ended_at", DateTime(timezone=True)),
+    Index("texts_due", "due_at", postgresql_where=text("state = 'DUE'")),
+    Index("texts_of_member", "member_id", "position"),
+    Index("texts_by_position", "position"),
+    Index("texts_by_age", "created_at"),
+)
 
 EVENTS = Columns.of(events, without=["position", "created_at"])
 PLANNED = Columns.of(deliveries).only("delivery_id", "event_id", "endpoint_id", "merchant_id", "is_live", "cause")
@@ -203,15 +246,16 @@ def save_planned(planned: Planned, tx: Connection) -> list[MerchantNotice]:
 
 def record_subjects(subjects: Iterable[Subject], tx: Connection) -> list[tuple[Subject, Failure]]:
     """Record what sagas are about, and return those that have failed already, with how."""
-    return _record({each.saga_id: (_subject_json(each), None) for each in subjects}, tx)
+    return _subjects(record_outcomes({each.saga_id: (_subject_json(each), None) for each in subjects}, tx))
 
 
 def record_failures(failures: Iterable[Failure], tx: Connection) -> list[tuple[Subject, Failure]]:
     """Record how sagas failed, and return those of which it is known what they are about."""
-    return _record({each.saga_id: (None, _failure_json(each)) for each in failures}, tx)
+    return _subjects(record_outcomes({each.saga_id: (None, failure_json(each)) for each in failures}, tx))
 
 
-def _record(rows: dict[str, tuple[str | None, str | None]], tx: Connection) -> list[tuple[Subject, Failure]]:
+def record_outcomes(rows: Mapping[str, tuple[str | None, str | None]], tx: Connection) -> list[tuple[Any, Failure]]:
+    """Record subjects and failures by saga, and return the rows that have both, each with its failure."""
     if not rows:
         return []
     values = {
@@ -220,8 +264,11 @@ def _record(rows: dict[str, tuple[str | None, str | None]], tx: Connection) -> l
         "failures": [failure for _, failure in rows.values()],
     }
     found = RECORD_OUTCOMES.rows(tx, values)
-    both = [row for row in found if row.subject is not None and row.failure is not None]
-    return [(_subject(row), _failure(row)) for row in both]
+    return [(row, _failure(row)) for row in found if row.subject is not None and row.failure is not None]
+
+
+def _subjects(found: Iterable[tuple[Any, Failure]]) -> list[tuple[Subject, Failure]]:
+    return [(_subject(row), failure) for row, failure in found]
 
 
 def _subject_json(subject: Subject) -> str:
@@ -250,7 +297,8 @@ def _subject(row: Any) -> Subject:
     )
 
 
-def _failure_json(failure: Failure) -> str:
+def failure_json(failure: Failure) -> str:
+    """Return how a saga failed as it is stored."""
     return json.dumps(
         {
             "cause": failure.cause,

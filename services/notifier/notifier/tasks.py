@@ -15,6 +15,7 @@ END_EVERY_S, DELETE_EVERY_S = 15.0, 60.0
 LOCKS: Final = 0x6E746679_00020000
 KEPT: Final = timedelta(days=60)
 """Events, deliveries and attempts. The last attempt is made at most two weeks after the first one."""
+TEXTS_KEPT: Final = timedelta(days=180)
 OUTCOMES_KEPT: Final = timedelta(days=180)
 """What is known of sagas that have begun. The failure of one comes within weeks."""
 
@@ -46,4 +47,6 @@ def end_undeliverable(tx: Connection, *, now: datetime) -> bool:
 
 def delete_old(tx: Connection, *, now: datetime) -> bool:
     """Delete some of what is kept no longer, and return whether there may be more."""
-    return housekeeping.delete_old(tx, before=now - KEPT, outcomes_before=now - OUTCOMES_KEPT)
+    return housekeeping.delete_old(
+        tx, before=now - KEPT, outcomes_before=now - OUTCOMES_KEPT, texts_before=now - TEXTS_KEPT
+    )

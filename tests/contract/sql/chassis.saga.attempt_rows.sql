@@ -43,6 +43,15 @@ WHERE effects.state IN ('STARTED', 'SENT', 'UNSURE') AND (effects.saga_id, effec
 ORDER BY effects.saga_id, effects.step
 LIMIT $3;
 
+-- WAKE
+UPDATE awaited_steps
+SET query_at = $1
+FROM (SELECT saga_id, step
+FROM awaited_steps
+WHERE saga_id = ANY(CAST($2 AS text[])) AND step = $3 AND query_at > $1
+ORDER BY saga_id, step FOR UPDATE) AS waiting
+WHERE awaited_steps.saga_id = waiting.saga_id AND awaited_steps.step = waiting.step;
+
 -- FIND
 WITH found AS (SELECT saga_id, step, number, key, provider_id
 FROM attempts

@@ -45,3 +45,12 @@ FROM saga_outcomes
 WHERE created_at < $1
 ORDER BY created_at
 LIMIT $2);
+
+-- DELETE_TEXTS
+DELETE
+FROM texts
+WHERE text_id IN (SELECT text_id
+FROM texts
+WHERE created_at < $1 AND state <> 'DUE'
+ORDER BY created_at
+LIMIT $2);

@@ -6,8 +6,10 @@ ON CONFLICT DO NOTHING;
 
 -- OPEN
 UPDATE dead_letters
-SET open = true
-WHERE saga_id = ANY(CAST($1 AS text[])) AND step IS NULL AND resolution IS NULL;
+SET open = true, step = NULL
+WHERE saga_id = ANY(CAST($1 AS text[])) AND resolution IS NULL AND (step IS NULL OR topic = service || '.dlq' AND (saga_id, service) IN (SELECT *
+FROM unnest(CAST($2 AS text[]), CAST($3 AS text[])))) AND (saga_id, service) NOT IN (SELECT *
+FROM unnest(CAST($4 AS text[]), CAST($5 AS text[])));
 
 -- RESOLVE
 UPDATE dead_letters

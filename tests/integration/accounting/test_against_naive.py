@@ -47,7 +47,7 @@ class Comparison(RuleBasedStateMachine):
     @initialize()
     def open(self) -> None:
         strict, capped = member(reference()), member(reference())
-        free = f"sacco:loan:{reference()}:KES"
+        free = f"sacco:member_receivable:{reference()}:KES"
         self.under_test.open(strict, free)
         self.under_test.open(capped, ceiling_minor=CEILING)
         self.paths = [strict, capped, free, f"sacco:shares:{reference()}:KES"]

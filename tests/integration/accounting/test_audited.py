@@ -18,8 +18,8 @@ from ledger.store.expiry import ExpiredHolds
 from stack import Stack
 from support.ledgers import CURRENCY, LedgerUnderTest, hold, kinds, member, moved, post, scratch_ledger, transfer, void
 
-BANK, WORKING = f"sacco:bank:{CURRENCY}", f"sacco:working:{CURRENCY}"
-UTILITY = f"sacco:utility:{CURRENCY}"
+BANK, WORKING = f"sacco:bank:{CURRENCY}", f"sacco:working:600000:{CURRENCY}"
+UTILITY = f"sacco:utility:600000:{CURRENCY}"
 """It has several rows, so that a hold is released on another row than it was made on."""
 SAGA = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 UNDONE, HELD = "01ARZ3NDEKTSV4RRFFQ69G5FAW", "01ARZ3NDEKTSV4RRFFQ69G5FAX"

@@ -16,7 +16,7 @@ from ledger.model.transfers import Entry, Origin, Transfer, TransferKind
 from ledger.store.booking import book
 from support.ledgers import FUNDING, LedgerUnderTest, hold, kinds, member, moved, post, reference, transfer, void
 
-OTHER = "sacco:working:KES"
+OTHER = "sacco:working:600000:KES"
 
 
 def test_a_transfer_moves_the_totals_of_both_accounts(ledger: LedgerUnderTest) -> None:

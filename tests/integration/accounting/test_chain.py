@@ -27,8 +27,8 @@ FREE = "SET LOCAL session_replication_role = replica"
 def module_ledger(infrastructure: Stack) -> Iterator[LedgerUnderTest]:
     with scratch_ledger(infrastructure) as ledger:
         for _ in range(BATCHES):
-            held = hold("sacco:bank:KES", "sacco:working:KES", 7)
-            ledger.book(transfer("sacco:bank:KES", "sacco:working:KES", 5), held, post(held))
+            held = hold("sacco:bank:KES", "sacco:working:600000:KES", 7)
+            ledger.book(transfer("sacco:bank:KES", "sacco:working:600000:KES", 5), held, post(held))
         seal(ledger)
         yield ledger
 

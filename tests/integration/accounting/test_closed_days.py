@@ -21,7 +21,7 @@ from proof.schemas import LocalRegistry
 from stack import Stack
 from support.ledgers import LedgerUnderTest, at, hold, member, scratch_ledger, transfer
 
-BANK, WORKING = "sacco:bank:KES", "sacco:working:KES"
+BANK, WORKING = "sacco:bank:KES", "sacco:working:600000:KES"
 FREE = "SET LOCAL session_replication_role = replica"
 DAYS = (5, 6, 8)
 

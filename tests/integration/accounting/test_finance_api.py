@@ -34,7 +34,7 @@ from stack import Stack
 from support.issuer import token, verifying
 from support.ledgers import FUNDING, LedgerUnderTest, hold, member, moved, post, reference, scratch_ledger, transfer
 
-WORKING = "sacco:working:KES"
+WORKING = "sacco:working:600000:KES"
 Ask = Callable[..., Any]
 
 
@@ -249,7 +249,7 @@ def test_a_transfer_names_what_it_resolves_and_what_resolved_it(own_ledger: Ledg
 
 def test_a_trial_balance_is_balanced(own_ledger: LedgerUnderTest, ask: Ask) -> None:
     own_ledger.book(
-        transfer("sacco:bank:USD", WORKING, 1, entries=moved("sacco:bank:USD", "sacco:working:USD", 1, "USD"))
+        transfer("sacco:bank:USD", WORKING, 1, entries=moved("sacco:bank:USD", "sacco:working:600000:USD", 1, "USD"))
     )
     found = ask("/v1/trial-balance", chart="sacco", day=(datetime.now(UTC) + timedelta(days=1)).date().isoformat())
     assert (found["zone"], found["closed_at"], found["at_close"]) == ("Africa/Nairobi", None, [])
@@ -308,7 +308,15 @@ def test_the_command_line_requests_pages_as_long_as_every_list_allows(client: Te
         if parameter["name"] == "limit"
     }
     assert maxima == dict.fromkeys(
-        ["/v1/accounts", "/v1/accounts/{account}/entries", "/v1/manual-postings"], commands.PAGE
+        [
+            "/v1/accounts",
+            "/v1/accounts/{account}/entries",
+            "/v1/manual-postings",
+            "/v1/members/{member_id}/statement",
+            "/v1/payouts",
+            "/v1/receipts",
+        ],
+        commands.PAGE,
     )
 
 

@@ -123,7 +123,7 @@ def test_what_the_ledger_rejects_ends_as_failed_with_its_reason(ledger: LedgerUn
 
 
 def test_no_one_approves_what_they_proposed(ledger: LedgerUnderTest, office: Office) -> None:
-    posting = office.propose(FUNDING, "sacco:working:KES", 1)
+    posting = office.propose(FUNDING, "sacco:working:600000:KES", 1)
     problem = office.decide(posting, "approval", by="ann", status=403)
     assert problem["type"] == "urn:baraza:problem:second-person"
     assert (office.read(posting)["state"], started(ledger, posting)) == ("PROPOSED", [])
@@ -131,7 +131,7 @@ def test_no_one_approves_what_they_proposed(ledger: LedgerUnderTest, office: Off
 
 @pytest.mark.parametrize("by", ["Ann", "ann ", "ann\u200b", "\uff41nn", "ANN\u00ad"])
 def test_one_person_under_two_names_is_one_person(ledger: LedgerUnderTest, office: Office, by: str) -> None:
-    posting = office.propose(FUNDING, "sacco:working:KES", 1)
+    posting = office.propose(FUNDING, "sacco:working:600000:KES", 1)
     office.decide(posting, "approval", by=by, status=403)
     assert (office.read(posting)["state"], started(ledger, posting)) == ("PROPOSED", [])
     approved = a(ManualPostingApproved, saga_type="manual_posting", proposed_by="ann", approved_by=by)
@@ -141,15 +141,15 @@ def test_one_person_under_two_names_is_one_person(ledger: LedgerUnderTest, offic
 
 @pytest.mark.parametrize("by", ["ann ", "ann\u200b", "e\u0301va"])
 def test_a_subject_that_looks_like_another_one_neither_proposes_nor_decides(office: Office, by: str) -> None:
-    problem = office.propose(FUNDING, "sacco:working:KES", 1, by=by, status=403)
+    problem = office.propose(FUNDING, "sacco:working:600000:KES", 1, by=by, status=403)
     assert problem["type"] == "urn:baraza:problem:subject-not-normal"
-    posting = office.propose(FUNDING, "sacco:working:KES", 1, by="ben")
+    posting = office.propose(FUNDING, "sacco:working:600000:KES", 1, by="ben")
     for verb in ("approval", "refusal"):
         assert office.decide(posting, verb, by=by, status=403)["type"] == "urn:baraza:problem:subject-not-normal"
 
 
 def test_the_table_itself_refuses_one_person_alone(ledger: LedgerUnderTest, office: Office) -> None:
-    posting = office.propose(FUNDING, "sacco:working:KES", 1)
+    posting = office.propose(FUNDING, "sacco:working:600000:KES", 1)
     alone = "UPDATE manual_postings SET state = 'APPROVED', decided_by = :by WHERE posting_id = :posting_id"
     for by in ("ann", "Ann"):
         with pytest.raises(IntegrityError, match="two_people"), ledger.engine.begin() as tx:
@@ -159,7 +159,7 @@ def test_the_table_itself_refuses_one_person_alone(ledger: LedgerUnderTest, offi
 
 
 def test_of_many_approvals_at_once_one_starts_the_saga(ledger: LedgerUnderTest, office: Office) -> None:
-    posting = office.propose(FUNDING, "sacco:working:KES", 1)
+    posting = office.propose(FUNDING, "sacco:working:600000:KES", 1)
     path = f"/v1/manual-postings/{posting['posting_id']}/approval"
     headers = [{"Authorization": f"Bearer {token(name, 'bookkeeper')}"} for name in ("ben", "cleo", "dan", "eve")]
 
@@ -172,7 +172,7 @@ def test_of_many_approvals_at_once_one_starts_the_saga(ledger: LedgerUnderTest, 
 
 
 def test_a_decision_that_is_repeated_is_the_same_decision(ledger: LedgerUnderTest, office: Office) -> None:
-    posting = office.propose(FUNDING, "sacco:working:KES", 1)
+    posting = office.propose(FUNDING, "sacco:working:600000:KES", 1)
     assert office.decide(posting, "approval") == office.decide(posting, "approval")
     assert len(started(ledger, posting)) == 1
     office.decide(posting, "approval", by="cleo", status=409)
@@ -196,7 +196,7 @@ def test_an_approved_posting_is_overdue_after_ten_minutes(ledger: LedgerUnderTes
 
 @pytest.mark.parametrize("by", ["ann", "ben"])
 def test_what_is_refused_or_withdrawn_is_never_approved(ledger: LedgerUnderTest, office: Office, by: str) -> None:
-    posting = office.propose(FUNDING, "sacco:working:KES", 1)
+    posting = office.propose(FUNDING, "sacco:working:600000:KES", 1)
     assert office.decide(posting, "refusal", by=by)["state"] == "REFUSED"
     office.decide(posting, "approval", by="cleo", status=409)
     assert started(ledger, posting) == []
@@ -204,19 +204,21 @@ def test_what_is_refused_or_withdrawn_is_never_approved(ledger: LedgerUnderTest,
 
 def test_a_proposal_that_is_sent_again_is_one_proposal(office: Office) -> None:
     key = reference()
-    first = office.propose(FUNDING, "sacco:working:KES", 1, key=key)
-    assert office.propose(FUNDING, "sacco:working:KES", 1, key=key) == first
-    office.propose(FUNDING, "sacco:working:KES", 2, key=key, status=422)
-    assert office.propose(FUNDING, "sacco:working:KES", 1, key=key, by="ben")["posting_id"] != first["posting_id"]
+    first = office.propose(FUNDING, "sacco:working:600000:KES", 1, key=key)
+    assert office.propose(FUNDING, "sacco:working:600000:KES", 1, key=key) == first
+    office.propose(FUNDING, "sacco:working:600000:KES", 2, key=key, status=422)
+    assert (
+        office.propose(FUNDING, "sacco:working:600000:KES", 1, key=key, by="ben")["posting_id"] != first["posting_id"]
+    )
 
 
 ODD = (
-    ([("sacco:bank:KES", "1", "KES"), ("sacco:working:KES", "-2", "KES")], "#/entries"),
+    ([("sacco:bank:KES", "1", "KES"), ("sacco:working:600000:KES", "-2", "KES")], "#/entries"),
     ([("sacco:bank:KES", "1", "KES"), ("sacco:nothing:KES", "-1", "KES")], "#/entries/1/account"),
-    ([("sacco:bank:KES", "1", "USD"), ("sacco:working:KES", "-1", "USD")], "#/entries/0/currency"),
-    ([("sacco:bank:KES", "0", "KES"), ("sacco:working:KES", "0", "KES")], "#/entries/0/amount"),
-    ([("sacco:bank:KES", "1.5", "KES"), ("sacco:working:KES", "-1.5", "KES")], "#/entries/0/amount"),
-    ([("sacco:bank:KES", str(2**63), "KES"), ("sacco:working:KES", str(-(2**63)), "KES")], "#/entries/0/amount"),
+    ([("sacco:bank:KES", "1", "USD"), ("sacco:working:600000:KES", "-1", "USD")], "#/entries/0/currency"),
+    ([("sacco:bank:KES", "0", "KES"), ("sacco:working:600000:KES", "0", "KES")], "#/entries/0/amount"),
+    ([("sacco:bank:KES", "1.5", "KES"), ("sacco:working:600000:KES", "-1.5", "KES")], "#/entries/0/amount"),
+    ([("sacco:bank:KES", str(2**63), "KES"), ("sacco:working:600000:KES", str(-(2**63)), "KES")], "#/entries/0/amount"),
     ([("sacco:bank:KES", "1", "KES")], "#/entries"),
     ([("shop:bank:USD", "1", "USD"), ("sacco:bank:USD", "-1", "USD")], "#/entries"),
 )
@@ -235,14 +237,14 @@ def test_entries_that_cannot_be_posted_are_refused_when_they_are_proposed(
 
 @pytest.mark.parametrize("role", ["finance", "operator", "customer"])
 def test_only_bookkeepers_propose_and_decide(office: Office, role: str) -> None:
-    posting = office.propose(FUNDING, "sacco:working:KES", 1)
+    posting = office.propose(FUNDING, "sacco:working:600000:KES", 1)
     for path in ("", f"/{posting['posting_id']}/approval", f"/{posting['posting_id']}/refusal"):
         headers = {"Idempotency-Key": reference()}
         office.call("POST", f"/v1/manual-postings{path}", role=role, status=403, json={}, headers=headers)
 
 
 def test_postings_are_listed_page_by_page_and_by_state(office: Office) -> None:
-    proposed = [office.propose(FUNDING, "sacco:working:KES", 1)["posting_id"] for _ in range(3)]
+    proposed = [office.propose(FUNDING, "sacco:working:600000:KES", 1)["posting_id"] for _ in range(3)]
     found: list[str] = []
     cursor: str | None = min(proposed)
     found.append(min(proposed))
@@ -260,7 +262,7 @@ def test_postings_are_listed_page_by_page_and_by_state(office: Office) -> None:
 def test_who_may_not_read_a_manual_posting_may_not_read_its_entries(
     ledger: LedgerUnderTest, office: Office, role: str
 ) -> None:
-    posting = office.propose(FUNDING, "sacco:working:KES", 1)
+    posting = office.propose(FUNDING, "sacco:working:600000:KES", 1)
     office.decide(posting, "approval")
     (event,) = started(ledger, posting)
     only(ledger, only(ledger, event))
@@ -271,7 +273,7 @@ def test_who_may_not_read_a_manual_posting_may_not_read_its_entries(
 
 def test_a_value_date_is_kept(ledger: LedgerUnderTest, office: Office) -> None:
     at = datetime(2026, 11, 1, tzinfo=UTC)
-    sides = (("sacco:bank:KES", "7"), ("sacco:working:KES", "-7"))
+    sides = (("sacco:bank:KES", "7"), ("sacco:working:600000:KES", "-7"))
     entries = [{"account": path, "amount": amount, "currency": "KES"} for path, amount in sides]
     body = {"entries": entries, "effective_at": at.isoformat(), **WHY}
     headers = {"Idempotency-Key": reference()}
@@ -287,7 +289,7 @@ def test_a_value_date_is_kept(ledger: LedgerUnderTest, office: Office) -> None:
 def test_a_restored_database_learns_the_approval_from_its_event(
     ledger: LedgerUnderTest, office: Office, lost: str
 ) -> None:
-    posting = office.propose(FUNDING, "sacco:working:KES", 1)
+    posting = office.propose(FUNDING, "sacco:working:600000:KES", 1)
     approved = office.decide(posting, "approval")
     (event,) = started(ledger, posting)
     with ledger.engine.begin() as tx:
@@ -297,7 +299,7 @@ def test_a_restored_database_learns_the_approval_from_its_event(
 
 
 def test_an_approval_that_is_delivered_again_changes_no_ended_posting(ledger: LedgerUnderTest, office: Office) -> None:
-    posting = office.propose(FUNDING, "sacco:working:KES", 1)
+    posting = office.propose(FUNDING, "sacco:working:600000:KES", 1)
     office.decide(posting, "approval")
     (event,) = started(ledger, posting)
     only(ledger, event)

@@ -160,5 +160,5 @@ def test_where_there_was_no_entry_the_ledger_begins_empty(infrastructure: Stack)
         migrations.upgrade("ledger", engine)
         ledger = ledger_on(engine)
         ledger.check()
-        assert kinds(ledger.book(transfer("sacco:bank:KES", "sacco:working:KES", 1))) == ["BOOKED"]
+        assert kinds(ledger.book(transfer("sacco:bank:KES", "sacco:working:600000:KES", 1))) == ["BOOKED"]
         assert reference()

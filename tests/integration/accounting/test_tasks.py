@@ -29,7 +29,7 @@ from support.issuer import token, verifying
 from support.ledgers import CURRENCY, FUNDING, LedgerUnderTest, hold, kinds, member, post, scratch_ledger
 from support.registries import Shelf
 
-WORKING = f"sacco:working:{CURRENCY}"
+WORKING = f"sacco:working:600000:{CURRENCY}"
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from stack import Stack
 from support.ledgers import LedgerUnderTest, hold, kinds, scratch_ledger, transfer
 
 BEGUN_AT = datetime(2026, 3, 1, tzinfo=UTC)
-HOT = "sacco:utility:KES"
+HOT = "sacco:utility:600000:KES"
 """An account with lanes."""
 DELAYS = (timedelta(), timedelta(seconds=-1), NEAR / 2, -NEAR / 2, timedelta(days=2), timedelta(days=-2), -NEAR)
 TRANSFERS, PAGE = 120, 7

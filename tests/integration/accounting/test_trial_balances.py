@@ -26,8 +26,8 @@ from support.waiting import until
 
 CHART_NAMES = ("sacco", "shop")
 PAIRS = (
-    ("sacco:utility:KES", "sacco:unallocated:KES"),
-    ("sacco:bank:KES", "sacco:working:KES"),
+    ("sacco:utility:600000:KES", "sacco:unallocated:KES"),
+    ("sacco:bank:KES", "sacco:working:600000:KES"),
     ("shop:gateway_receivable:KES", "shop:sales:KES"),
 )
 FIRST, DAYS = date(2026, 3, 1), 9

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.timeout(300)  # Several processes start, and book the s
 
 BATCHES, SIZE = 20, 10
 RESULT_S = 240.0
+WORKING, UTILITY = "sacco:working:600000:KES", "sacco:utility:600000:KES"
 
 
 def write(
@@ -39,9 +40,7 @@ def test_exactly_what_an_account_has_is_held_by_several_processes(ledger: Ledger
     path = member(reference())
     wanted = processes * BATCHES * SIZE
     ledger.fund(path, wanted - 37)
-    shares = [
-        [[hold(path, "sacco:working:KES", 1) for _ in range(SIZE)] for _ in range(BATCHES)] for _ in range(processes)
-    ]
+    shares = [[[hold(path, WORKING, 1) for _ in range(SIZE)] for _ in range(BATCHES)] for _ in range(processes)]
     assert write(ledger, shares) == {"BOOKED": wanted - 37, "INSUFFICIENT_FUNDS": 37}
     assert ledger.totals()[path] == (0, wanted - 37, wanted - 37, 0)
 
@@ -63,13 +62,13 @@ def test_batches_that_meet_are_repeated_and_never_refused(ledger: LedgerUnderTes
 def test_the_same_batches_in_several_processes_are_booked_once(ledger: LedgerUnderTest) -> None:
     path = member(reference())
     ledger.fund(path, 1_000_000)
-    batches = [[transfer(path, "sacco:utility:KES", 1) for _ in range(SIZE)] for _ in range(BATCHES)]
+    batches = [[transfer(path, UTILITY, 1) for _ in range(SIZE)] for _ in range(BATCHES)]
     assert write(ledger, [batches] * 3) == {"BOOKED": BATCHES * SIZE, "REPEATED": 2 * BATCHES * SIZE}
     assert ledger.totals()[path][0] == BATCHES * SIZE
 
 
 def test_batches_on_accounts_with_lanes_that_meet_are_booked_once(ledger: LedgerUnderTest) -> None:
-    batches = [[transfer("sacco:fees_held:KES", "sacco:utility:KES", 1) for _ in range(SIZE)] for _ in range(BATCHES)]
+    batches = [[transfer("sacco:fees_held:KES", UTILITY, 1) for _ in range(SIZE)] for _ in range(BATCHES)]
     before = ledger.totals().get("sacco:fees_held:KES", (0, 0, 0, 0))[0]
     assert write(ledger, [batches] * 3) == {"BOOKED": BATCHES * SIZE, "REPEATED": 2 * BATCHES * SIZE}
     assert ledger.totals()["sacco:fees_held:KES"][0] == before + BATCHES * SIZE
@@ -79,7 +78,7 @@ def test_a_writer_that_is_killed_leaves_whole_batches_and_its_successor_books_th
     path = member(reference())
     count = 10 * BATCHES
     ledger.fund(path, count * SIZE)
-    batches = [[transfer(path, "sacco:working:KES", 1) for _ in range(SIZE)] for _ in range(count)]
+    batches = [[transfer(path, WORKING, 1) for _ in range(SIZE)] for _ in range(count)]
     process, _ = started(url_of(ledger.engine), batches, "READ COMMITTED", 1)
     until(lambda: ledger.totals()[path][0] > 5 * SIZE, "the writer is in the middle of its batches")
     kill(process, ledger)

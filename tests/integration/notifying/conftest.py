@@ -15,7 +15,10 @@ from stack.home import Home
 from support.checkouts import launched, until
 from support.notifiers import NotifierUnderTest
 
-EMPTY = text("TRUNCATE endpoints, endpoint_secrets, events, deliveries, attempts, saga_outcomes, outbox")
+EMPTY = text("""
+    TRUNCATE endpoints, endpoint_secrets, events, deliveries, attempts, saga_outcomes, outbox,
+        member_contacts, texts, waiting_texts
+""")
 
 
 @pytest.fixture(scope="package")

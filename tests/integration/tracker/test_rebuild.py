@@ -52,7 +52,7 @@ def cancel_after_every_step_ran(wire: TrackerPeers, saga_id: str) -> list[str]:
     return names
 
 
-@pytest.mark.timeout(300)  # The stack waits for a minute until it reports that the tracker does not start.
+@pytest.mark.timeout(900)  # The stack waits for a minute until it reports that the tracker does not start.
 def test_a_restored_tracker_stops_until_it_is_rebuilt_and_sends_nothing_again(
     wire: TrackerPeers, tmp_path: Path
 ) -> None:

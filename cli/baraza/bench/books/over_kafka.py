@@ -15,7 +15,8 @@ from typing import Any, Final
 import psycopg
 
 from baraza.bench.books.cases import CURRENCY
-from baraza.bench.copies import LEDGER, OWNER
+from baraza.bench.copies import LEDGER
+from baraza.bench.owner import OWNER
 from baraza.bench.session import Session
 from baraza.terminal import Refusal, notify
 from chassis.postgres.bounds import MIGRATING

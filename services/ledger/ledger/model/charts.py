@@ -27,7 +27,7 @@ class ChartAccount:
 
     An account of a member or merchant is opened by the system that uses it, by ``store.accounts`` as no API does it,
     so that a wrong number opens none. Any other account, and one that ``is_passing`` because it exists for one payout
-    only, is opened when it is first used.
+    or one short code, is opened when it is first used.
     """
 
     kind: AccountKind
@@ -186,10 +186,12 @@ SACCO = Chart(
     name="sacco",
     zone="Africa/Nairobi",
     accounts={
-        "utility": ChartAccount(kind=ASSET, title="M-Pesa utility account", lanes=LANES),
-        "working": ChartAccount(kind=ASSET, title="M-Pesa working account"),
+        "utility": ChartAccount(
+            kind=ASSET, title="A short code's utility account", is_owned=True, is_passing=True, lanes=LANES
+        ),
+        "working": ChartAccount(kind=ASSET, title="A short code's working account", is_owned=True, is_passing=True),
         "bank": ChartAccount(kind=ASSET, title="The bank"),
-        "loan": ChartAccount(kind=ASSET, title="A member's loan", is_owned=True),
+        "loan": ChartAccount(kind=ASSET, title="A member's loan", is_owned=True, floor_minor=0),
         "loans_in_transit": ChartAccount(kind=ASSET, title="Loans being disbursed", is_owned=True, is_passing=True),
         "member_receivable": ChartAccount(kind=ASSET, title="Paid out twice, owed by the member", is_owned=True),
         "fosa": ChartAccount(kind=LIABILITY, title="A member's savings", is_owned=True, floor_minor=0),
@@ -199,13 +201,22 @@ SACCO = Chart(
         "payout_in_transit": ChartAccount(
             kind=LIABILITY, title="One payout in transit", is_owned=True, is_passing=True, floor_minor=0
         ),
+        "returns_in_transit": ChartAccount(
+            kind=LIABILITY, title="One return in transit", is_owned=True, is_passing=True, floor_minor=0
+        ),
         "fees_held": ChartAccount(kind=LIABILITY, title="Fees held until success", lanes=LANES),
-        "charges_payable": ChartAccount(kind=LIABILITY, title="Charges payable to M-Pesa", lanes=LANES),
+        "charges_payable": ChartAccount(
+            kind=LIABILITY, title="Charges payable for a short code", is_owned=True, is_passing=True, lanes=LANES
+        ),
         "excise": ChartAccount(kind=LIABILITY, title="Excise duty that we owe", lanes=LANES),
         "withholding_tax": ChartAccount(kind=LIABILITY, title="Withholding tax that we owe"),
+        "dividends_declared": ChartAccount(
+            kind=LIABILITY, title="A run's dividends, not posted yet", is_owned=True, is_passing=True, floor_minor=0
+        ),
         "dividends_payable": ChartAccount(kind=LIABILITY, title="A member's dividend", is_owned=True, floor_minor=0),
-        "appropriation": ChartAccount(kind=EQUITY, title="Profit that is distributed"),
+        "appropriation": ChartAccount(kind=EQUITY, title="Profit that is distributed", floor_minor=0),
         "fees": ChartAccount(kind=INCOME, title="Fees that we earned", lanes=LANES),
+        "loan_fees": ChartAccount(kind=INCOME, title="Fees of loans", lanes=LANES),
         "interest": ChartAccount(kind=INCOME, title="Interest on loans", lanes=LANES),
         "penalties": ChartAccount(kind=INCOME, title="Penalties", lanes=LANES),
         "costs": ChartAccount(kind=EXPENSE, title="M-Pesa's charges", lanes=LANES),
@@ -213,38 +224,50 @@ SACCO = Chart(
     postings={
         "received": _posting({"utility": "amount"}, {"unallocated": "amount"}),
         "attributed": _posting(
-            {"unallocated": "fosa+deposits+loan+interest+penalties+shares"},
+            {"unallocated": "penalties+loan_fees+interest+loan+shares+deposits+fosa"},
             {
-                "fosa": "fosa",
-                "deposits": "deposits",
-                "loan": "loan",
-                "interest": "interest",
                 "penalties": "penalties",
+                "loan_fees": "loan_fees",
+                "interest": "interest",
+                "loan": "loan",
                 "shares": "shares",
+                "deposits": "deposits",
+                "fosa": "fosa",
             },
         ),
-        "receipt_reversed": _posting({"unallocated": "amount"}, {"utility": "amount"}),
-        "receipt_reversed_by_member": _posting({"fosa": "amount"}, {"utility": "amount"}),
+        "repaid": _posting(
+            {"fosa": "penalties+loan_fees+interest+loan"},
+            {"penalties": "penalties", "loan_fees": "loan_fees", "interest": "interest", "loan": "loan"},
+        ),
+        "return_held": _posting({"unallocated": "amount"}, {"returns_in_transit": "amount"}),
+        "return_held_from_savings": _posting({"fosa": "amount"}, {"returns_in_transit": "amount"}),
+        "returned": _posting({"returns_in_transit": "amount"}, {"utility": "amount"}),
         "payout": _posting({"fosa": "amount+fee+excise"}, {"payout_in_transit": "amount", "fees_held": "fee+excise"}),
+        "loan_payout": _posting(
+            {"loans_in_transit": "amount", "fosa": "fee+excise"},
+            {"payout_in_transit": "amount", "fees_held": "fee+excise"},
+        ),
+        "dividend_payout": _posting(
+            {"dividends_payable": "amount+fee+excise"}, {"payout_in_transit": "amount", "fees_held": "fee+excise"}
+        ),
         "payout_paid": _posting(
             {"payout_in_transit": "amount", "fees_held": "fee+excise", "costs": "charge"},
             {"utility": "amount", "fees": "fee", "excise": "excise", "charges_payable": "charge"},
         ),
-        "payout_failed": _posting(
-            {"payout_in_transit": "amount", "fees_held": "fee+excise"}, {"fosa": "amount+fee+excise"}
-        ),
+        "loan_paid": _posting({"loan": "amount"}, {"loans_in_transit": "amount"}),
         "payout_paid_after_release": _posting({"member_receivable": "amount"}, {"utility": "amount"}),
-        "loan_approved": _posting({"loans_in_transit": "amount"}, {"payout_in_transit": "amount"}),
-        "loan_paid": _posting(
-            {"loan": "amount", "payout_in_transit": "amount"}, {"loans_in_transit": "amount", "utility": "amount"}
+        "dividend_declared": _posting({"appropriation": "gross"}, {"dividends_declared": "gross"}),
+        "dividend_to_mobile": _posting(
+            {"dividends_declared": "net+tax"}, {"dividends_payable": "net", "withholding_tax": "tax"}
         ),
-        "dividend_declared": _posting(
-            {"appropriation": "dividend+tax"}, {"dividends_payable": "dividend", "withholding_tax": "tax"}
-        ),
-        "dividend_payout": _posting({"dividends_payable": "amount"}, {"payout_in_transit": "amount"}),
+        "dividend_to_savings": _posting({"dividends_declared": "net+tax"}, {"fosa": "net", "withholding_tax": "tax"}),
+        "dividend_to_shares": _posting({"dividends_declared": "net+tax"}, {"shares": "net", "withholding_tax": "tax"}),
+        "dividend_returned": _posting({"dividends_payable": "net"}, {"fosa": "net"}),
         "utility_filled": _posting({"utility": "amount"}, {"working": "amount"}),
+        "working_filled": _posting({"working": "amount"}, {"bank": "amount"}),
     },
 )
+"""What a correction takes back, the release of a payout's hold or of a return's, is no posting of its own."""
 
 CHARTS: Mapping[str, Chart] = {chart.name: chart for chart in (SHOP, MERCHANTS, MERCHANTS_TEST, SACCO)}
 

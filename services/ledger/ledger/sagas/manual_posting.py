@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from chassis.values.people import is_one_person
 from ledger.domain import HOLD_MANUAL_POSTING, POST_MANUAL_POSTING, UNNAMED, transfer_trigger
-from ledger.model.people import is_one_person
 from ledger.model.transfers import Entry, Transfer, TransferKind, reference_of
 from messages.contract import Envelope
 from messages.ledger import ManualPostingApproved, ManualPostingHeld, ManualPostingPosted, ManualPostingRejected

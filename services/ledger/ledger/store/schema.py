@@ -26,7 +26,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from chassis.postgres.transient import share_keys
 from chassis.saga.schema import service_metadata
@@ -41,6 +41,12 @@ share_keys(
     "payments_once",
     "payment_refunds_once",
     "payment_disputes_once",
+    "receipt_books_once",
+    "receipt_books_receipt",
+    "loan_books_once",
+    "loan_payments_once",
+    "loan_disbursements_once",
+    "payout_books_once",
 )
 
 BLOCKS = Sequence("ledger_blocks", metadata=metadata)
@@ -177,6 +183,92 @@ payment_disputes = Table(
     Column("covered_minor", BigInteger, nullable=False, comment="what the merchant's reserve covered"),
     Column("state", Text, nullable=False, comment="OPEN, WON or LOST"),
     PrimaryKeyConstraint("dispute_id", name="payment_disputes_once"),
+)
+
+receipt_books = Table(
+    "receipt_books",
+    metadata,
+    Column("saga_id", Text, nullable=False, comment="the saga that recorded it"),
+    Column("provider", Text, nullable=False),
+    Column("short_code", Text, nullable=False),
+    Column("receipt", Text, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("completed_at", DateTime(timezone=True), nullable=False, comment="its value date"),
+    _at("recorded_at"),
+    Column("state", Text, nullable=False, comment="UNALLOCATED, ALLOCATED, RETURNING or RETURNED"),
+    Column("member_id", Text),
+    Column("allocated_by", Text, comment="the saga that allocated it"),
+    Column("policy", Text),
+    Column("policy_version", Integer),
+    Column("inputs", JSONB, comment="what its allocation was computed from"),
+    Column("returned_by", Text, comment="the saga that returns it"),
+    PrimaryKeyConstraint("saga_id", name="receipt_books_once"),
+    UniqueConstraint("provider", "short_code", "receipt", name="receipt_books_receipt"),
+    Index("receipt_books_returned_by", "returned_by", postgresql_where=text("returned_by IS NOT NULL")),
+    Index("receipt_books_open", "short_code", "completed_at", postgresql_where=text("state = 'UNALLOCATED'")),
+)
+
+loan_books = Table(
+    "loan_books",
+    metadata,
+    Column("loan_id", Text, nullable=False),
+    Column("version", Integer, nullable=False, comment="counts the changes"),
+    Column("state", Text, nullable=False, comment="DISBURSING, ACTIVE or PAID"),
+    Column("member_id", Text, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("principal_minor", BigInteger, nullable=False, comment="what is lent"),
+    Column("interest_ppm", Integer, nullable=False, comment="a year"),
+    Column("term_months", Integer, nullable=False),
+    Column("fee_minor", BigInteger, nullable=False),
+    Column("penalty_ppm", Integer, nullable=False, comment="a month, on what is overdue"),
+    PrimaryKeyConstraint("loan_id", name="loan_books_once"),
+    Index("loan_books_member", "member_id"),
+)
+
+loan_disbursements = Table(
+    "loan_disbursements",
+    metadata,
+    Column("loan_id", Text, nullable=False),
+    Column("part", Integer, nullable=False, comment="counts from 1 in the order of booking"),
+    Column("saga_id", Text, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("value_at", DateTime(timezone=True), nullable=False, comment="interest begins"),
+    PrimaryKeyConstraint("loan_id", "part", name="loan_disbursements_once"),
+)
+
+loan_payments = Table(
+    "loan_payments",
+    metadata,
+    Column("loan_id", Text, nullable=False),
+    Column("number", Integer, nullable=False, comment="counts from 1 in the order of booking"),
+    Column("saga_id", Text, nullable=False),
+    Column("value_at", DateTime(timezone=True), nullable=False),
+    Column("penalties_minor", BigInteger, nullable=False, comment="as booked, with all corrections since"),
+    Column("fees_minor", BigInteger, nullable=False),
+    Column("interest_minor", BigInteger, nullable=False),
+    Column("principal_minor", BigInteger, nullable=False),
+    Column("loan_order", Text, nullable=False, comment="the parts in the order of the policy, with commas between"),
+    Column("policy", Text, nullable=False),
+    Column("policy_version", Integer, nullable=False),
+    PrimaryKeyConstraint("loan_id", "number", name="loan_payments_once"),
+)
+
+payout_books = Table(
+    "payout_books",
+    metadata,
+    Column("saga_id", Text, nullable=False),
+    Column("short_code", Text, nullable=False),
+    Column("source", Text, nullable=False, comment="SAVINGS, LOAN or DIVIDEND"),
+    Column("member_id", Text, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    _at("held_at"),
+    Column("state", Text, nullable=False, comment="HELD, PAID or RELEASED"),
+    Column("ended_at", DateTime(timezone=True), comment="its value date once it is paid; when it was released"),
+    PrimaryKeyConstraint("saga_id", name="payout_books_once"),
+    Index("payout_books_open", "short_code", "held_at", postgresql_where=text("state = 'HELD'")),
+    Index("payout_books_ended", "short_code", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
 )
 
 late_captures = Table(

@@ -39,6 +39,11 @@ DELETE_OUTCOMES = text("""
         SELECT saga_id FROM saga_outcomes WHERE created_at < :before ORDER BY created_at LIMIT :count)
 """)
 
+DELETE_TEXTS = text("""
+    DELETE FROM texts WHERE text_id IN (
+        SELECT text_id FROM texts WHERE created_at < :before AND state <> 'DUE' ORDER BY created_at LIMIT :count)
+""")
+
 
 def end_undeliverable(tx: Connection, *, now: datetime) -> bool:
     """End deliveries of endpoints that are disabled or deleted, and return whether there may be more.
@@ -48,11 +53,12 @@ def end_undeliverable(tx: Connection, *, now: datetime) -> bool:
     return tx.execute(END, {"now": now, "count": ROWS_MAX}).rowcount == ROWS_MAX
 
 
-def delete_old(tx: Connection, *, before: datetime, outcomes_before: datetime) -> bool:
+def delete_old(tx: Connection, *, before: datetime, outcomes_before: datetime, texts_before: datetime) -> bool:
     """Delete rows that are older than this, and return whether there may be more."""
     values = {"before": before, "count": ROWS_MAX}
     counts = [
         tx.execute(statement, values).rowcount for statement in (DELETE_ATTEMPTS, DELETE_DELIVERIES, DELETE_EVENTS)
     ]
     counts.append(tx.execute(DELETE_OUTCOMES, values | {"before": outcomes_before}).rowcount)
+    counts.append(tx.execute(DELETE_TEXTS, values | {"before": texts_before}).rowcount)
     return ROWS_MAX in counts

@@ -1,4 +1,7 @@
-"""The saga of what a gateway takes back unasked: book it, and notify the merchant."""
+"""The saga of what a gateway takes back unasked: book it, and notify the merchant.
+
+The gateway has done it already. So nothing rejects it, and once it is booked nothing stops its saga.
+"""
 
 from __future__ import annotations
 
@@ -39,9 +42,10 @@ PAYMENT_REVERSAL_V1 = SagaDefinition(
             succeeds_with=ReversalPosted,
             kind=StepKind.PIVOT,
             # What it is about may still be booked by another saga, for which the ledger waits: four minutes and a half.
-            timeout_s=300,
+            timeout_s=7 * 86_400,
             retry=RetryPolicy(attempts_max=8),
             exhausted=Exhausted.PARK,
+            forward_only=True,
         ),
         StepDefinition(
             name="notify_merchant",
@@ -57,7 +61,7 @@ PAYMENT_REVERSAL_V1 = SagaDefinition(
     failed_by=ReversalFailed,
     reply_timeout_s=30,
     command_attempts_max=5,
-    deadline_s=360,
+    deadline_s=7 * 86_400,
     reactions={
         ReversalReported: ("reconciliation",),
         ReversalPosted: ("merchant", "reconciliation"),

@@ -1,4 +1,7 @@
-"""The settlement saga: what a gateway paid for a batch, and what it kept, is posted."""
+"""The settlement saga: what a gateway paid for a batch, and what it kept, is posted.
+
+The money is on the bank account already, so nothing rejects it, and lateness does not stop it.
+"""
 
 from __future__ import annotations
 
@@ -34,14 +37,15 @@ SETTLEMENT_V1 = SagaDefinition(
             trigger=SettlementReported,
             succeeds_with=SettlementPosted,
             kind=StepKind.PIVOT,
-            timeout_s=30,
+            timeout_s=7 * 86_400,
             exhausted=Exhausted.PARK,
+            forward_only=True,
         ),
     ),
     completed_by=SettlementCompleted,
     failed_by=SettlementFailed,
     reply_timeout_s=30,
     command_attempts_max=5,
-    deadline_s=30,
+    deadline_s=7 * 86_400,
     references=(ReferenceDefinition(kind="settlement", event=SettlementReported, field="batch"),),
 )

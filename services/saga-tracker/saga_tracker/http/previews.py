@@ -20,7 +20,7 @@ from saga_tracker.model.operating import NothingToSettle, NotRedrivable, redrive
 from saga_tracker.model.progress import decide
 from saga_tracker.model.records import from_record
 from saga_tracker.model.resolution import NotResolvable, check_resolvable
-from saga_tracker.model.saga import Definitions, SagaDefinition
+from saga_tracker.model.saga import Definitions, SagaDefinition, services_of
 from saga_tracker.store import dead_letters, plans, selections, timeline
 from saga_tracker.store.plans import ActKind, Item, ItemState, Plan
 from saga_tracker.store.selections import Selection
@@ -167,7 +167,7 @@ def _outlook(
             )
         after = decide(definition, merge(progress, Cancelled(at=now, by=by, reason="")))
         return (None, after.parked) if after.phase is Phase.RUNNING else (_runs(definition, after), None)
-    services = [service for service in without_step if service in definition.participants]
+    services = [service for service in without_step if service in services_of(definitions)]
     redrives = [f"{name_of(RedriveStep)} {service}" for service in services]
     try:
         fact = redrive(definition, progress, at=now, by=by, reason="")

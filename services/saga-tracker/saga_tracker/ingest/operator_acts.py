@@ -26,7 +26,7 @@ from saga_tracker.ingest.tracked_saga import TrackedSaga
 from saga_tracker.ingest.unit_of_work import UnitOfWork
 from saga_tracker.model.facts import Cancelled, Fact, Resolved
 from saga_tracker.model.operating import NotRedrivable, redrive, settle
-from saga_tracker.model.saga import Definitions
+from saga_tracker.model.saga import Definitions, services_of
 from saga_tracker.store import dead_letters, plans, sagas
 from saga_tracker.store.cache import SagaCache
 from saga_tracker.store.plans import ActKind, Item, ItemState, LockedPlan
@@ -45,6 +45,7 @@ class OperatorActs:
 
     def __init__(self, definitions: Definitions, codec: Codec, cache: SagaCache) -> None:
         self._definitions = definitions
+        self._services = services_of(definitions)
         self._codec = codec
         self._cache = cache
 
@@ -69,7 +70,12 @@ class OperatorActs:
                 results[item.saga_id] = ItemState.CHANGED, _change(item, row)
                 continue
             saga = TrackedSaga(row=row, definition=definition)
-            acts.append((saga, _act(plan, saga, item, without_step.get(row.saga_id, {}), now)))
+            redrives = {
+                service: number
+                for service, number in without_step.get(row.saga_id, {}).items()
+                if service in self._services  # a letter's headers may name any other
+            }
+            acts.append((saga, _act(plan, saga, item, redrives, now)))
             results[item.saga_id] = ItemState.DONE, item.runs
         # 4.
         outbox_rows = self._save(tx, acts, now)
@@ -101,8 +107,7 @@ def _change(item: Item, row: SagaRow | None) -> str:
     return f"It was at version {item.revision} when it was planned and is at {row.version}, {row.state}; plan again."
 
 
-def _act(plan: LockedPlan, saga: TrackedSaga, item: Item, without_step: Mapping[str, int], now: datetime) -> AppliedAct:
-    participants = saga.definition.participants
+def _act(plan: LockedPlan, saga: TrackedSaga, item: Item, redrives: Mapping[str, int], now: datetime) -> AppliedAct:
     return AppliedAct(
         kind=plan.act,
         plan_id=plan.plan_id,
@@ -111,7 +116,7 @@ def _act(plan: LockedPlan, saga: TrackedSaga, item: Item, without_step: Mapping[
         reason=plan.reason,
         runs=item.runs,
         fact=_fact(plan, saga, now),
-        redrives={service: number for service, number in without_step.items() if service in participants},
+        redrives=redrives,
     )
 
 

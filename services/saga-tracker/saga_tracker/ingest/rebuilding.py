@@ -35,10 +35,11 @@ from saga_tracker.ingest.recorder import (
 )
 from saga_tracker.ingest.records import Record, Unexpected
 from saga_tracker.ingest.sent_messages import FailedEnd, SentMessage, decode_sent, sent_topics
-from saga_tracker.ingest.tracked_saga import TrackedSaga, track
+from saga_tracker.ingest.tracked_saga import TrackedSaga, track, with_letters
 from saga_tracker.ingest.unit_of_work import UnitOfWork
-from saga_tracker.model.decision import Cause, Phase, SagaState
+from saga_tracker.model.decision import Cause, Phase
 from saga_tracker.model.facts import Cancelled, TimedOut
+from saga_tracker.model.operating import marked
 from saga_tracker.model.saga import Definitions
 from saga_tracker.store import consumed_offsets, dead_letters, sagas
 from saga_tracker.store.plans import ActKind
@@ -118,6 +119,7 @@ class Rebuild:
             row = saga.row
             row.waiting = None
             if END in row.issued:
+                row.progress = marked(row.progress)  # one before the end would have frozen the saga, or decided nothing
                 self._explain_end(saga, requests.get(row.saga_id, ()), unit_of_work)
                 if self._differs(saga):
                     rebuilt.different.append(row.saga_id)
@@ -128,8 +130,8 @@ class Rebuild:
                     record_cancellation(saga, request, request.fact, unit_of_work)
             self._send_redrives(saga, unit_of_work)
         unit_of_work.save(tx, tracked)
-        confirmed = [saga.row for saga in tracked if saga.decision.state is SagaState.CONFIRMED]
-        dead_letters.open_without_step(tx, [row.saga_id for row in confirmed if row.progress.unresolved_letters])
+        ended = [saga for saga in tracked if saga.decision.phase is Phase.ENDED]
+        dead_letters.open_unowned(tx, with_letters(ended))
         rebuilt.count += len(tracked)
         return rows[-1].saga_id
 

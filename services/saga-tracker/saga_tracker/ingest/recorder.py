@@ -212,10 +212,11 @@ def record_dead_letter(saga: TrackedSaga | None, letter: DecodedDeadLetter, unit
     if saga is None:
         unit_of_work.dead_letters.append(letter.row(step=letter.entry.step, is_open=True))
         return
-    step = letter.step_in(saga.definition)
-    is_open = step is None and saga.decision.phase is Phase.ENDED
-    unit_of_work.dead_letters.append(letter.row(step=step, is_open=is_open))
     fact = letter.fact_in(saga.definition)
+    step, service = letter.step_in(saga.definition), letter.entry.service
+    is_behind = letter.entry.topic == f"{service}.dlq" and service in saga.definition.reacting_services
+    is_open = saga.decision.phase is Phase.ENDED and (step is None or is_behind)
+    unit_of_work.dead_letters.append(letter.row(step=None if is_open else step, is_open=is_open))
     add_entry(saga, letter.entry, fact, unit_of_work)
     _add_fact(saga, letter, fact)
 

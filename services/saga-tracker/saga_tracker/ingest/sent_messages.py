@@ -111,7 +111,7 @@ def _sent(
     own_id = derived_id(message.saga_id, END) if is_end else derived_id(message.saga_id, key or "", attempt)
     if key is not None and message.message_id != own_id:
         return None
-    # A redrive is sent while nothing stops the saga, so its entry has no reason.
+    # A redrive's reason is that of the operator's act, which has an entry of its own.
     reason = None if isinstance(message, RedriveStep) else getattr(message, "reason", None)
     entry = Entry(
         saga_id=message.saga_id,

@@ -6,7 +6,7 @@ It must never do I/O or read a clock.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -14,9 +14,10 @@ import structlog
 
 from saga_tracker.model.decision import FENCE, Decision, Phase
 from saga_tracker.model.facts import Fact, Progress, merge
-from saga_tracker.model.operating import admits, admitted, is_late
+from saga_tracker.model.operating import admits, admitted, is_late, marked
 from saga_tracker.model.progress import decide
 from saga_tracker.model.saga import Definitions, SagaDefinition
+from saga_tracker.store.dead_letters import EndedSaga
 from saga_tracker.store.sagas import SagaRow
 from saga_tracker.store.timeline import Entry
 
@@ -79,6 +80,8 @@ class TrackedSaga:
         row.reason = decision.reason
         if ends:
             row.finished_at = now
+        if row.finished_at is not None:
+            row.progress = marked(row.progress)
         row.parked_at = (row.parked_at or now) if decision.parked is not None else None
         row.awaits_since = (row.awaits_since or now) if decision.awaits_evidence else None
         row.contradicted_at, row.settled_at, row.settled_by = _contradiction(row.progress)
@@ -109,3 +112,16 @@ def track(definitions: Definitions, rows: Iterable[SagaRow]) -> list[TrackedSaga
             continue
         tracked.append(TrackedSaga(row=row, definition=definition))
     return tracked
+
+
+def with_letters(sagas: Collection[TrackedSaga]) -> list[EndedSaga]:
+    """Return those of these sagas, which have ended, of which a service could not read a message."""
+    return [
+        EndedSaga(
+            saga_id=saga.row.saga_id,
+            reacting=saga.definition.reacting_services,
+            fenced=saga.row.progress.fenced_services,
+        )
+        for saga in sagas
+        if saga.row.progress.unresolved_letters or saga.row.progress.unprocessable
+    ]

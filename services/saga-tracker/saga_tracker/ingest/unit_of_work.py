@@ -16,11 +16,11 @@ from chassis.saga.outbox import OutboxRow
 from chassis.wire.codec import Codec
 from chassis.wire.envelope import TRACEPARENT, child_traceparent, headers
 from messages.contract import Message, name_of
+from messages.saga import RedriveStep
 from saga_tracker import saga_metrics
 from saga_tracker.ingest.decisions import OwnDecision, entry_of
 from saga_tracker.ingest.outgoing import OutgoingMessage, outgoing_messages
-from saga_tracker.ingest.tracked_saga import TrackedSaga
-from saga_tracker.model.decision import SagaState
+from saga_tracker.ingest.tracked_saga import TrackedSaga, with_letters
 from saga_tracker.model.references import Reference
 from saga_tracker.model.saga import DECISIONS_TOPIC, SERVICE
 from saga_tracker.store import dead_letters, operator_log, references, sagas, timeline
@@ -46,17 +46,18 @@ class UnitOfWork:
 
         A rebuild, which has not read everything yet, ``decides`` nothing.
         """
-        confirmed_with_letters: list[str] = []
+        ended: list[TrackedSaga] = []
         for saga in tracked if decides else ():
             decision = saga.decision
             ends = saga.apply(decision, self.now)
-            if ends and decision.state is SagaState.CONFIRMED and saga.row.progress.unresolved_letters:
-                confirmed_with_letters.append(saga.row.saga_id)
+            if ends:
+                ended.append(saga)
             if saga.row.pending is None:
                 for outgoing in outgoing_messages(saga, decision, now=self.now):
-                    self.send(saga, outgoing, decision.reason)
+                    is_redrive = isinstance(outgoing.message, RedriveStep)  # the operator's act has its reason
+                    self.send(saga, outgoing, None if is_redrive else decision.reason)
         dead_letters.save(tx, self.dead_letters, now=self.now)
-        dead_letters.open_without_step(tx, confirmed_with_letters)
+        dead_letters.open_unowned(tx, with_letters(ended))
         operator_log.log(tx, self.log_entries)
         references.save(tx, self.references)
         rows = [saga.row for saga in tracked]

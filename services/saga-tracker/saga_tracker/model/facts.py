@@ -232,7 +232,7 @@ class Progress:
 
     Mappings go from a step or a command to a reason, to a count, or to a generation or attempt with its reason.
     ``letters`` maps each unprocessable message of an unknown step to its reason. ``contradicted`` has the steps
-    that a service published as contradicted before the saga ended, ``marks`` those that it published afterwards.
+    that a service published as contradicted while the saga goes on; once it has ended, ``marks`` has all of them.
     ``to_settle`` maps each contradiction that no service undoes to its time, ``settled`` to the act that settled it.
     """
 

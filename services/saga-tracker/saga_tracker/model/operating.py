@@ -108,6 +108,17 @@ def admitted(definition: SagaDefinition, progress: Progress, fact: Fact) -> Fact
     return None if has_ended or has_passed_no_return(definition, progress) else fact
 
 
+def marked(progress: Progress) -> Progress:
+    """Return what is known of a saga that has ended: each of its contradictions is a mark.
+
+    Which of them were recorded before its end depends on the order of topics, and nothing decides on them any more.
+    """
+    if not progress.contradicted:
+        return progress
+    marks = {step: max(reason, progress.marks.get(step, "")) for step, reason in progress.contradicted.items()}
+    return replace(progress, contradicted={}, marks={**progress.marks, **marks})
+
+
 def is_late(definition: SagaDefinition, before: Progress, fact: Fact) -> bool:
     """Return whether a fact reports a success that was unknown when the saga was stopped."""
     if not isinstance(fact, Succeeded | Fenced) or stop_of(definition, before) is None:

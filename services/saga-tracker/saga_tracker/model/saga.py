@@ -100,7 +100,9 @@ class StepDefinition:
     """One local transaction of a saga. ``undone_by`` names an earlier step whose compensation undoes this one too.
 
     The ``timeout_s`` of an awaited step ends when its first attempt is begun. ``holds`` is what its service has in a
-    row of its own exactly while the step is done, in words for people; None where that is nothing.
+    row of its own exactly while the step is done, in words for people; None where that is nothing. A pivot that nothing
+    undoes may be ``forward_only``: once it ran, a late step behind it parks, and never stops the saga. An awaited one
+    is so anyway.
     """
 
     name: str
@@ -116,12 +118,14 @@ class StepDefinition:
     exhausted: Exhausted
     awaited: AwaitedDefinition | None = None
     holds: str | None = None
+    forward_only: bool = False
 
     @property
     def has_no_return(self) -> bool:
-        """Return whether it is the point of no return: an awaited pivot that nothing undoes at its provider."""
+        """Return whether it is the point of no return: a pivot that nothing undoes, which is awaited or says so."""
         is_undone = self.compensation is not None or self.undone_by is not None
-        return self.awaited is not None and self.kind is StepKind.PIVOT and not is_undone
+        is_declared = self.awaited is not None or self.forward_only
+        return is_declared and self.kind is StepKind.PIVOT and not is_undone
 
     @property
     def trigger_topic(self) -> str:
@@ -179,6 +183,14 @@ class SagaDefinition:
         """The services that consume its messages: the starting one, those that own its steps, and those that react."""
         reacting = [service for services in self.reactions.values() for service in services]
         return tuple(dict.fromkeys([self.started_by.OWNER, *self.services, *reacting]))
+
+    @property
+    def reacting_services(self) -> frozenset[str]:
+        """The services that react to its messages: one of them may keep reactions behind a message that it cannot read.
+
+        They include the starting one, which always has its last events.
+        """
+        return frozenset({self.started_by.OWNER, *(name for names in self.reactions.values() for name in names)})
 
     @property
     def fenced_steps(self) -> tuple[StepDefinition, ...]:
@@ -279,6 +291,8 @@ def _step_problems(definition: SagaDefinition) -> Iterator[str]:
             )
         elif step.kind is StepKind.COMPENSATABLE and not (step.compensation or step.undone_by):
             yield f"{step.name} is compensatable but nothing undoes it; give it a compensation or undone_by."
+        if step.forward_only and not step.has_no_return:
+            yield f"{step.name} is forward_only; that is only a pivot without a compensation."
         if step.rejected_with:
             yield from _missing(step.rejected_with, REJECTION_FIELDS, f"the rejection of {step.name}")
         if step.compensation:
@@ -342,6 +356,11 @@ def _missing(message: type[Message], required: tuple[str, ...], role: str) -> It
 
 Definitions: TypeAlias = Mapping[tuple[str, int], SagaDefinition]
 """Definitions by the name and version of their saga."""
+
+
+def services_of(definitions: Definitions) -> frozenset[str]:
+    """Return every service that has a part in any saga, and so has a topic of commands."""
+    return frozenset(service for each in definitions.values() for service in each.participants)
 
 
 def scaled(definitions: Definitions, factor: float) -> Definitions:

@@ -1,8 +1,9 @@
 """The dead letters that the tracker has read, each with its owner: its saga, a redrive, or an operator.
 
 A dead letter of a saga that is under way or parked belongs to that saga. One that no saga owns is open: its saga is
-unknown, or has ended and the letter's step is unknown. It stays open until an operator redrives or closes it, so none
-is lost and none blocks for ever.
+unknown; or has ended, and its service may still keep the message, with others behind it: the step is unknown, or the
+service also reacts to the saga. It stays open until an operator redrives or closes it, so none is lost and none blocks
+for ever.
 """
 
 from __future__ import annotations
@@ -75,8 +76,12 @@ SAVE = text(f"""
 """)
 
 OPEN = text("""
-    UPDATE dead_letters SET open = true
-    WHERE saga_id = ANY(CAST(:saga_ids AS text[])) AND step IS NULL AND resolution IS NULL
+    UPDATE dead_letters SET open = true, step = NULL
+    WHERE saga_id = ANY(CAST(:saga_ids AS text[])) AND resolution IS NULL
+      AND (step IS NULL OR topic = service || '.dlq' AND (saga_id, service) IN (
+        SELECT * FROM unnest(CAST(:reacting_sagas AS text[]), CAST(:reacting AS text[]))
+      ))
+      AND (saga_id, service) NOT IN (SELECT * FROM unnest(CAST(:fenced_sagas AS text[]), CAST(:fenced AS text[])))
 """)
 
 RESOLVE = text("""
@@ -138,6 +143,15 @@ CLOSE = text("""
     WHERE letter_id = ANY(CAST(:letter_ids AS text[])) AND resolution IS NULL
     RETURNING letter_id, saga_id, service, step, type, partition
 """)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndedSaga:
+    """A saga that has ended with dead letters: the services that react to it, and those that it has fenced."""
+
+    saga_id: str
+    reacting: Collection[str]
+    fenced: Collection[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,10 +221,23 @@ def save(tx: Connection, rows: Sequence[LetterRow], *, now: datetime) -> None:
         tx.execute(SAVE, COLUMNS.parameters(rows) | {"now": now})
 
 
-def open_without_step(tx: Connection, saga_ids: Collection[str]) -> None:
-    """Open the unresolved letters of these sagas without a known step: the sagas have ended and own them no longer."""
-    if saga_ids:
-        tx.execute(OPEN, {"saga_ids": sorted(saga_ids)})
+def open_unowned(tx: Connection, ended: Sequence[EndedSaga]) -> None:
+    """Open the unresolved letters of these sagas whose messages are kept still: the sagas own them no longer.
+
+    A step's message that its service cannot read is a second copy where the saga has ended; the step needs it no more,
+    but a reaction may wait behind it. A fence has discarded what its service kept.
+    """
+    if ended:
+        reacting = [(each.saga_id, service) for each in ended for service in sorted(each.reacting)]
+        fenced = [(each.saga_id, service) for each in ended for service in sorted(each.fenced)]
+        values = {
+            "saga_ids": [each.saga_id for each in ended],
+            "reacting_sagas": [saga_id for saga_id, _ in reacting],
+            "reacting": [service for _, service in reacting],
+            "fenced_sagas": [saga_id for saga_id, _ in fenced],
+            "fenced": [service for _, service in fenced],
+        }
+        tx.execute(OPEN, values)
 
 
 def resolve(tx: Connection, acts: Sequence[tuple[str, str, str]], resolution: str, *, now: datetime) -> None:

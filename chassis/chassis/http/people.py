@@ -1,0 +1,20 @@
+"""Persons who decide: the subject of a caller's token, where it can be taken for no other person's."""
+
+from __future__ import annotations
+
+from chassis.http.auth import Principal
+from chassis.http.problem import Problem
+from chassis.values.people import is_normal
+
+
+def person(caller: Principal) -> str:
+    """Return a person who decides, as it is stored. Raises Problem (403) where it could be taken for another one."""
+    if is_normal(caller.subject):
+        return caller.actor
+    raise Problem(
+        status=403,
+        title="The token's subject looks like another one",
+        detail="The token's subject has blanks around it, has invisible characters or is not Unicode NFC, so it looks "
+        "like another person's; use a token whose subject is in that form.",
+        type="urn:baraza:problem:subject-not-normal",
+    )

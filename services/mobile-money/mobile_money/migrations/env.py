@@ -1,0 +1,6 @@
+"""Alembic's entry for mobile-money."""
+
+from chassis.postgres import migrations
+from mobile_money.schema import metadata
+
+migrations.run(metadata)

@@ -1,0 +1,1 @@
+"""What the simulated providers of mobile money share: phones, books, statements, callbacks, faults, the face."""
