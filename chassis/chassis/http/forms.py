@@ -18,6 +18,7 @@ FORMS: Final[Mapping[str, str]] = {
     r"^[0-9]{5,7}$": "a short code of five to seven digits, such as 600100",
     r"^[A-Z0-9]{3,16}$": "a member's number, three to 16 capital letters and digits, such as 00123",
     r"^LN[0-9]{1,30}$": "a loan's number, LN and digits",
+    r"^[A-Z_]{1,64}$": "an act's name, capital letters and _, such as REDRIVE",
     r"^[A-Z]{2}$": "a country's code of ISO 3166-1, two capital letters, such as US",
     r"^[!-~]+$": "printable ASCII characters without blanks",
     r"^-?[1-9][0-9]{0,18}$": "a whole number of minor units, without leading zeros, such as 1500 or -1500",

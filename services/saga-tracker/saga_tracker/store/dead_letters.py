@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, TextClause, text
+from sqlalchemy import Connection, text
 
 from chassis.postgres.columns import SQLALCHEMY, Columns
 from saga_tracker.store.schema import DEAD_LETTERS
@@ -116,10 +116,10 @@ _STATES = {
 _KEY = 'letter.recorded_at, letter.topic, letter.partition, letter."offset"'
 
 
-def _listing(state: LetterState) -> TextClause:
+def _listing(state: LetterState) -> str:
     """Return the query of one state: open letters from the oldest on, the others from the latest."""
     order, after = ("", ">") if state is LetterState.OPEN else (" DESC", "<")
-    return text(f"""
+    return f"""
         {_LETTER}
         WHERE {_STATES[state]} AND (CAST(:saga_id AS text) IS NULL OR letter.saga_id = :saga_id)
           AND (CAST(:service AS text) IS NULL OR letter.service = :service)
@@ -129,10 +129,10 @@ def _listing(state: LetterState) -> TextClause:
                                     CAST(:after_offset AS bigint)))
         ORDER BY {", ".join(f"{each}{order}" for each in _KEY.split(", "))}
         LIMIT :limit
-    """)
+    """
 
 
-LISTINGS = {state: _listing(state) for state in LetterState}
+LISTINGS = {state: text(_listing(state)) for state in LetterState}
 
 SHOWN = text(f"{_LETTER} WHERE letter.letter_id = :letter_id ORDER BY {_KEY} LIMIT 1")
 """Copies of a letter have one id, and show the same."""

@@ -68,6 +68,9 @@ class Page:
     next_cursor: str | None
 
 
+BOUND = text(f"SET LOCAL statement_timeout = {TIMEOUT_MS}")
+IN_GROUP = text(f"{GROUP} = :wanted_group")
+
 WITH_STEP = text("""
     SELECT state
     FROM unnest(CAST(:states AS text[])) AS wanted (state)
@@ -106,7 +109,7 @@ def count(tx: Connection, filters: Filters) -> int:
 
 def bound(tx: Connection) -> None:
     """Let each statement of this transaction take ``TIMEOUT_MS`` at most."""
-    tx.execute(text(f"SET LOCAL statement_timeout = {TIMEOUT_MS}"))
+    tx.execute(BOUND)
 
 
 def sagas_of_letters(tx: Connection, message_id: str) -> list[str]:
@@ -186,7 +189,7 @@ def _conditions(filters: Filters) -> list[ColumnElement[bool]]:
         column == values[0] if len(values) == 1 else column.in_(values) for column, values in wanted.items() if values
     ]
     if filters.group is not None:
-        conditions.append(text(f"{GROUP} = :wanted_group").bindparams(wanted_group=filters.group))  # type: ignore[arg-type]
+        conditions.append(IN_GROUP.bindparams(wanted_group=filters.group))  # type: ignore[arg-type]
     if filters.subject is not None:
         # In the form in which checkout stores it, and as it was sent: an earlier release stored that.
         forms = {filters.subject, normal(filters.subject)}
