@@ -57,7 +57,7 @@ def bring_float(people: People, amount_minor: int) -> None:
 
 
 def await_float(people: People) -> None:
-    """Wait until mobile-money knows of the float that was brought: its balance is asked for once a minute."""
+    """Wait until mobile-money knows of the float that was brought: it asks for its balance once a minute."""
     follow(
         lambda: [int(each["utility_minor"] or 0) for each in _floats(people)],
         lambda known: any(each >= FLOAT_MIN_MINOR for each in known),
