@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,7 +18,7 @@ CONNECTIONS_MAX = 200
 """One for each live timeline, and some for pages."""
 
 Json = Any
-Query = Mapping[str, str | int]
+Query = Mapping[str, str | int | Sequence[str]]
 
 
 class ApiProblem(Exception):
@@ -112,7 +112,7 @@ class PersonsApis:
         """Return whether this deployment runs a service."""
         return self._apis.has(service)
 
-    async def get(self, service: str, path: str, **query: str | int | None) -> Json:
+    async def get(self, service: str, path: str, **query: str | int | Sequence[str] | None) -> Json:
         """Return what an API has. Raises ApiProblem."""
         given = {name: value for name, value in query.items() if value not in (None, "")}
         return checked(service, await self._apis.request(service, "GET", path, self._headers, given, None))

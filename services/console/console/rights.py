@@ -14,6 +14,8 @@ LOOK: Final = "look"
 CANCEL: Final = "cancel"
 OPERATE: Final = "operate"
 """Plan, apply, redrive, compensate, annotate and settle one saga or many, and close letters."""
+APPROVE: Final = "approve"
+"""Approve the plan of another person, where it acts on more sagas than one person may."""
 MONEY: Final = "money"
 """See amounts, bookings and the evidence sheet."""
 FINANCE: Final = "finance"
@@ -28,6 +30,7 @@ ROLES: Final[Mapping[str, tuple[str, ...]]] = {
     LOOK: ("support", "operator", "finance", "approver"),
     CANCEL: ("support", "operator"),
     OPERATE: ("operator",),
+    APPROVE: ("approver",),
     MONEY: ("support", "operator", "finance"),
     FINANCE: ("finance",),
     REVEAL: ("support", "operator"),

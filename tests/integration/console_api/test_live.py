@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,13 +35,14 @@ class Reading:
         self._request = self._client.build_request(
             "GET", f"{console.url}/v1/sagas/{saga_id}/timeline/stream", params=query, headers=headers
         )
+        self._answer: httpx.Response | None = None
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
     def _read(self) -> None:
         try:
-            answer = self._client.send(self._request, stream=True)
-            for each in events_of(answer.iter_lines()):
+            self._answer = self._client.send(self._request, stream=True)
+            for each in events_of(self._answer.iter_lines()):
                 self.events.append(each)
             self.has_ended = True
         except (httpx.HTTPError, RuntimeError, OSError, ValueError, AttributeError):
@@ -53,6 +55,10 @@ class Reading:
         return [data for name, _, data in list(self.events) if name == wanted]
 
     def close(self) -> None:
+        if self._answer is not None and not self.has_ended:
+            # To close the client does not wake its thread out of a read.
+            with suppress(OSError):
+                self._answer.extensions["network_stream"].get_extra_info("socket").shutdown(socket.SHUT_RDWR)
         self._client.close()
         self._thread.join(DEADLINE_S)
 

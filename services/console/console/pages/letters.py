@@ -1,8 +1,9 @@
-"""Dead letters that no saga is responsible for: they are closed with a reason, and never edited and sent again."""
+"""Dead letters: those that no saga is responsible for are closed with a reason, and none is ever edited and sent again."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
+from urllib.parse import urlencode
 
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
@@ -10,11 +11,14 @@ from starlette.routing import Route
 
 from console.access import Visit, act, page
 from console.apis import TRACKER
-from console.pages.ids import ID, reason_of
+from console.pages.ids import ID, id_of, reason_of
 from console.rights import LOOK, OPERATE
 
 CHOSEN = "letter."
-SHOWN_MAX = 200
+SHOWN_MAX: Final = 200
+STATES: Final = {
+    "OPEN": "open", "OWNED": "of a parked saga", "CLOSED": "closed", "REDRIVEN": "redriven", "ALL": "all",
+}  # fmt: skip
 
 Json = Any
 
@@ -25,15 +29,34 @@ def routes() -> list[Route]:
         Route("/letters", show, methods=["GET"]),
         Route("/letters/close", preview, methods=["POST"]),
         Route("/letters/close/apply", close, methods=["POST"]),
+        Route("/letters/{letter_id}", one, methods=["GET"]),
     ]
 
 
 @page(LOOK)
 async def show(visit: Visit) -> Response:
-    """The open letters, the oldest first."""
-    found = await visit.apis.get(TRACKER, "/v1/dead-letters", limit=SHOWN_MAX)
-    done = visit.request.query_params.get("closed", "")
-    return visit.render("letters.html", letters=found["letters"], shown_max=SHOWN_MAX, done=done[:6])
+    """Letters of one state: open ones from the oldest on, the others from the latest."""
+    given = visit.request.query_params
+    state = given.get("state", "OPEN")
+    if state not in STATES:
+        raise HTTPException(422, f"Choose one of the states {', '.join(STATES)}.")
+    found = await visit.apis.get(TRACKER, "/v1/dead-letters", state=state, cursor=given.get("cursor"), limit=SHOWN_MAX)
+    following = found["next_cursor"]
+    return visit.render(
+        "letters.html",
+        letters=found["letters"],
+        state=state,
+        states=STATES,
+        next_url=f"/letters?{urlencode({'state': state, 'cursor': following})}" if following else None,
+        done=given.get("closed", "")[:6],
+    )
+
+
+@page(LOOK)
+async def one(visit: Visit) -> Response:
+    """One letter: its headers, and its message where what may be personal is masked."""
+    found = await visit.apis.get(TRACKER, f"/v1/dead-letters/{id_of(visit, 'letter_id')}")
+    return visit.render("letter.html", letter=found["letter"], headers=found["headers"], body=found["body"])
 
 
 @act(OPERATE)
@@ -43,8 +66,6 @@ async def preview(visit: Visit) -> Response:
     found = await visit.apis.get(TRACKER, "/v1/dead-letters", limit=SHOWN_MAX)
     letters = [each for each in found["letters"] if each["letter_id"] in chosen]
     return visit.render("letters_preview.html", letters=letters, reason=reason, gone=len(chosen) - len(letters))
-
-
 @act(OPERATE)
 async def close(visit: Visit) -> Response:
     """Close the letters."""

@@ -1,9 +1,8 @@
-"""Now: what is under way, parked, in doubt and open, each number with a link to its list."""
+"""Now: where sagas are, how they end, what is parked, in doubt and open; each number with a link to its list."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,21 +13,11 @@ from console.access import Visit, page
 from console.apis import TRACKER, ApiProblem
 from console.rights import LOOK
 
-COUNTED_MAX = 200
-"""As many as the tracker returns at once; more are shown as 200+."""
 STATES = ("PENDING", "IN_DOUBT", "NEEDS_REVIEW", "INCIDENT")
+WINDOWS = {3_600: "the last hour", 86_400: "the last day"}
+"""How far back the ends of sagas are counted, in seconds."""
 
 Json = Any
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pile:
-    """Sagas of one type at one step: how many, and since when the oldest of them runs."""
-
-    type: str
-    step: str
-    count: int
-    oldest_at: str
 
 
 def routes() -> list[Route]:
@@ -39,43 +28,30 @@ def routes() -> list[Route]:
 @page(LOOK)
 async def show(visit: Visit) -> Response:
     """The war room."""
-    *pages, review, plans, letters = await visit.apis.each(
-        *((TRACKER, f"/v1/sagas?state={state}&limit={COUNTED_MAX}") for state in STATES),
-        (TRACKER, "/v1/review"),
-        (TRACKER, "/v1/plans?limit=5"),
-        (TRACKER, f"/v1/dead-letters?limit={COUNTED_MAX}"),
-    )
-    by_state = dict(zip(STATES, pages, strict=True))
-    if isinstance(by_state["PENDING"], ApiProblem):
-        raise by_state["PENDING"]
+    window_s = window_of(visit.request.query_params.get("window", ""))
+    found, plans = await visit.apis.each((TRACKER, f"/v1/now?window_s={window_s}"), (TRACKER, "/v1/plans?limit=5"))
+    if isinstance(found, ApiProblem):
+        raise found
     return visit.render(
         "now.html",
-        counts={state: capped(found) for state, found in by_state.items()},
-        piles=piles(by_state["PENDING"]["sagas"]),
-        is_capped=by_state["PENDING"]["next_cursor"] is not None,
-        review=review,
+        found=found,
+        totals=totals(found["sagas"]),
         plans=plans,
-        letters=letters,
-        freshness=by_state["PENDING"]["freshness"],
-        counted_max=COUNTED_MAX,
+        window_s=window_s,
+        windows=WINDOWS,
         now=datetime.now(UTC),
-        is_problem=lambda found: isinstance(found, ApiProblem),
+        is_problem=lambda each: isinstance(each, ApiProblem),
     )
 
 
-def capped(found: Json | ApiProblem) -> str:
-    """Return how many sagas there are, as far as they were counted."""
-    if isinstance(found, ApiProblem):
-        return "?"
-    return f"{len(found['sagas'])}{'+' if found['next_cursor'] else ''}"
+def window_of(text: str) -> int:
+    """Return the window in seconds that an address names; the shortest for any other text."""
+    return next((each for each in WINDOWS if str(each) == text), min(WINDOWS))
 
 
-def piles(sagas: Sequence[Json]) -> list[Pile]:
-    """Return where sagas are, the largest pile first."""
-    groups: dict[tuple[str, str], list[str]] = {}
-    for saga in sagas:
-        groups.setdefault((saga["type"], saga["step"]), []).append(saga["started_at"])
-    found = [
-        Pile(type=type_, step=step, count=len(times), oldest_at=min(times)) for (type_, step), times in groups.items()
-    ]
-    return sorted(found, key=lambda pile: (-pile.count, pile.type, pile.step))
+def totals(sagas: Sequence[Json]) -> dict[str, int]:
+    """Return how many sagas are in each of the states in which a saga has not ended."""
+    found = dict.fromkeys(STATES, 0)
+    for each in sagas:
+        found[each["state"]] = found.get(each["state"], 0) + each["count"]
+    return found

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from console.access import Visit, act, page
+from console.access import Handler, Visit, act, page
 from console.apis import TRACKER
 from console.pages.ids import ID, id_of, reason_of
-from console.rights import LOOK, OPERATE
+from console.rights import APPROVE, LOOK, OPERATE
 
 SAMPLE = 50
 RATE_MAX = 2_000
 """As the API has it."""
 ACTS = ("REDRIVE", "COMPENSATE")
 SHOWN_MAX = 200
+LOG_PAGE = 100
+LOG_FILTERS = ("saga_id", "plan_id", "actor", "act")
 
 Json = Any
 
@@ -31,6 +34,11 @@ def routes() -> list[Route]:
         Route("/plans", make, methods=["POST"]),
         Route("/plans/{plan_id}", show, methods=["GET"]),
         Route("/plans/{plan_id}/apply", apply, methods=["POST"]),
+        Route("/plans/{plan_id}/approve", act(APPROVE)(_changing("approve")), methods=["POST"]),
+        *(
+            Route(f"/plans/{{plan_id}}/{change}", act(OPERATE)(_changing(change)), methods=["POST"])
+            for change in ("pause", "resume", "stop")
+        ),
         Route("/log", logged, methods=["GET"]),
     ]
 
@@ -67,9 +75,13 @@ async def show(visit: Visit) -> Response:
     """One plan: what it would send to which sagas, or what became of them."""
     plan_id = id_of(visit, "plan_id")
     plan = await visit.apis.get(TRACKER, f"/v1/plans/{plan_id}")
-    state = visit.request.query_params.get("state")
-    after = visit.request.query_params.get("after")
-    items = await visit.apis.get(TRACKER, f"/v1/plans/{plan_id}/items", state=state, after=after, limit=SAMPLE)
+    outcomes = await visit.apis.get(TRACKER, f"/v1/plans/{plan_id}/outcomes")
+    given = visit.request.query_params
+    state, parked_again = given.get("state"), "true" if given.get("parked_again") else None
+    items = await visit.apis.get(
+        TRACKER, f"/v1/plans/{plan_id}/items", state=state, parked_again=parked_again, after=given.get("after"),
+        limit=SAMPLE,
+    )  # fmt: skip
     acts = await visit.apis.get(TRACKER, "/v1/acts", plan_id=plan_id, limit=SHOWN_MAX)
     return visit.render(
         "plan.html",
@@ -78,8 +90,12 @@ async def show(visit: Visit) -> Response:
         next_after=items["next_after"],
         total=sum(plan["counts"].values()),
         state=state,
+        parked_again=parked_again,
+        outcomes=outcomes["outcomes"],
+        parked_again_count=outcomes["parked_again"],
         acts=acts["acts"],
-        is_second=not plan["act"].startswith("RESOLVE") or plan["planned_by"] != visit.session.subject,
+        is_own=plan["planned_by"] == visit.session.subject,
+        is_resolution=plan["act"].startswith("RESOLVE"),
         rate_max=RATE_MAX,
         is_under_way=plan["state"] == "APPLYING",
     )
@@ -95,12 +111,33 @@ async def apply(visit: Visit) -> Response:
     return RedirectResponse(f"/plans/{plan_id}", 303)
 
 
+def _changing(change: str) -> Handler:
+    async def changing(visit: Visit) -> Response:
+        """Approve, pause, resume or stop a plan; the API refuses what its state does not allow."""
+        plan_id, reason = id_of(visit, "plan_id"), reason_of(visit)
+        await visit.apis.post(TRACKER, f"/v1/plans/{plan_id}/{change}", {"reason": reason})
+        return RedirectResponse(f"/plans/{plan_id}", 303)
+
+    return changing
+
+
 @page(LOOK)
 async def logged(visit: Visit) -> Response:
     """What operators did, the latest first."""
-    given = {name: visit.request.query_params.get(name, "").strip() for name in ("saga_id", "plan_id")}
-    for name, value in given.items():
-        if value and ID.fullmatch(value) is None:
+    query = visit.request.query_params
+    given = {name: query.get(name, "").strip() for name in LOG_FILTERS}
+    for name in ("saga_id", "plan_id"):
+        if given[name] and ID.fullmatch(given[name]) is None:
             raise HTTPException(422, f"{name} is no id.")
-    found = await visit.apis.get(TRACKER, "/v1/acts", **given, limit=SHOWN_MAX)
-    return visit.render("log.html", acts=found["acts"], given=given, shown_max=SHOWN_MAX)
+    found = await visit.apis.get(
+        TRACKER, "/v1/acts", **given | {"act": given["act"].upper()}, cursor=query.get("cursor"), limit=LOG_PAGE
+    )
+    following = found["next_cursor"]
+    filters = {name: value for name, value in given.items() if value}
+    return visit.render(
+        "log.html",
+        acts=found["acts"],
+        given=given,
+        filters=filters,
+        next_url=None if following is None else f"/log?{urlencode({**filters, 'cursor': following})}",
+    )

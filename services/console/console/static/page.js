@@ -53,5 +53,18 @@ window.addEventListener("pageshow", () => {
   for (const form of document.forms) delete form.dataset.sent;
 });
 
+/** Show a page anew after some seconds, unless a person writes on it or does not look at it. */
+function reloadLater() {
+  const link = /** @type {HTMLAnchorElement | null} */ (document.querySelector("a[data-reload]"));
+  if (link === null) return;
+  window.setInterval(() => {
+    const isWritten = [...document.querySelectorAll("main textarea, main input[name=ticket]")].some(
+      (field) => /** @type {HTMLInputElement} */ (field).value !== "",
+    );
+    if (!document.hidden && !isWritten && !isTyping(document.activeElement)) location.replace(link.href);
+  }, Number(link.dataset.reload) * 1000);
+}
+
 document.addEventListener("console-times", showTimes);
+reloadLater();
 showTimes();

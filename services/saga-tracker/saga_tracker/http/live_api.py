@@ -10,6 +10,7 @@ from typing import Annotated
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic_core import to_json
 from sqlalchemy import Engine
 
 from chassis.http.json_body import JsonRoute
@@ -66,11 +67,11 @@ async def stream_timeline(
             for event in _entries(news, seen):
                 yield event
             seen, is_complete = _last(news, seen), news.is_complete
-        yield ServerSentEvent(event="saga", data=state_of(saga))
+        yield _event("saga", state_of(saga))
         if news.state in TERMINAL:
-            yield ServerSentEvent(event="end", data={"state": news.state})
+            yield _event("end", {"state": news.state})
             return
-        yield ServerSentEvent(event="freshness", data=freshness_of(until, datetime.now(UTC)))
+        yield _event("freshness", freshness_of(until, datetime.now(UTC)))
         async for event in _following(viewer, seen, saga.summary.revision, end_at_s):
             yield event
 
@@ -83,16 +84,21 @@ async def _following(viewer: Viewer, seen: int, revision: int, end_at_s: float) 
         seen = _last(update.news, seen)
         if update.saga is not None and update.saga.summary.revision > revision:
             revision = update.saga.summary.revision
-            yield ServerSentEvent(event="saga", data=state_of(update.saga))
+            yield _event("saga", state_of(update.saga))
         if update.news.state in TERMINAL and update.news.is_complete:
-            yield ServerSentEvent(event="end", data={"state": update.news.state})
+            yield _event("end", {"state": update.news.state})
             return
         if update.until is not None:
-            yield ServerSentEvent(event="freshness", data=freshness_of(update.until, datetime.now(UTC)))
+            yield _event("freshness", freshness_of(update.until, datetime.now(UTC)))
+
+
+def _event(name: str, data: object, event_id: str | None = None) -> ServerSentEvent:
+    """Return an event whose data has the form that the other routes give it, such as Z behind a time."""
+    return ServerSentEvent(event=name, raw_data=to_json(data).decode(), id=event_id)
 
 
 def _entries(news: News, seen: int) -> list[ServerSentEvent]:
-    return [ServerSentEvent(id=str(each.seq), event="entry", data=each) for each in news.entries if each.seq > seen]
+    return [_event("entry", each, str(each.seq)) for each in news.entries if each.seq > seen]
 
 
 def _last(news: News, seen: int) -> int:

@@ -276,7 +276,8 @@ def shown(tx: Connection, letter_id: str) -> ShownLetter | None:
     row = tx.execute(SHOWN, {"letter_id": letter_id}).first()
     if row is None:
         return None
-    return ShownLetter(letter=_letter(row._mapping), headers=row.headers, body=row.body)
+    headers = None if row.headers is None else [(name, value) for name, value in row.headers]
+    return ShownLetter(letter=_letter(row._mapping), headers=headers, body=row.body)
 
 
 def cursor_of(letter: Letter) -> str:

@@ -19,7 +19,7 @@ MINUTES_MAX: Final = 1_440
 QUANTILES: Final = (0.5, 0.99)
 
 STEP_COUNTS = text("""
-    SELECT saga_type AS type, state, step, sum(count) AS count, min(minute) AS oldest_at
+    SELECT saga_type AS type, state, step, CAST(sum(count) AS bigint) AS count, min(minute) AS oldest_at
     FROM rollups
     WHERE state = ANY(CAST(:live AS text[])) AND count > 0
     GROUP BY 1, 2, 3
@@ -27,7 +27,7 @@ STEP_COUNTS = text("""
 """)
 
 OUTCOMES = text("""
-    SELECT saga_type AS type, state, bucket, sum(count) AS count
+    SELECT saga_type AS type, state, bucket, CAST(sum(count) AS bigint) AS count
     FROM rollups
     WHERE minute >= :since AND state = ANY(CAST(:ended AS text[])) AND count > 0
     GROUP BY 1, 2, 3
@@ -35,7 +35,7 @@ OUTCOMES = text("""
 """)
 
 MINUTES = text("""
-    SELECT minute, saga_type AS type, state, sum(count) AS count
+    SELECT minute, saga_type AS type, state, CAST(sum(count) AS bigint) AS count
     FROM rollups
     WHERE minute >= :since AND state = ANY(CAST(:ended AS text[])) AND count > 0
       AND (CAST(:type AS text) IS NULL OR saga_type = :type)
@@ -44,13 +44,13 @@ MINUTES = text("""
 """)
 
 OPEN = text("""
-    SELECT (SELECT count(*) FROM (SELECT FROM sagas WHERE awaits_since IS NOT NULL LIMIT :limit) AS some) AS awaiting,
+    SELECT (SELECT count(*) FROM (SELECT FROM sagas WHERE awaits_since IS NOT NULL LIMIT :limit) AS few) AS awaiting,
            (SELECT min(awaits_since) FROM sagas WHERE awaits_since IS NOT NULL) AS awaiting_since,
            (SELECT count(*) FROM (SELECT FROM sagas WHERE contradicted_at IS NOT NULL AND settled_at IS NULL
-                                  LIMIT :limit) AS some) AS contradicted,
+                                  LIMIT :limit) AS few) AS contradicted,
            (SELECT min(contradicted_at) FROM sagas
             WHERE contradicted_at IS NOT NULL AND settled_at IS NULL) AS contradicted_since,
-           (SELECT count(*) FROM (SELECT FROM dead_letters WHERE open LIMIT :limit) AS some) AS letters,
+           (SELECT count(*) FROM (SELECT FROM dead_letters WHERE open LIMIT :limit) AS few) AS letters,
            (SELECT min(recorded_at) FROM dead_letters WHERE open) AS letters_since
 """)
 
