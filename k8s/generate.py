@@ -137,7 +137,10 @@ PROCESSES: Mapping[str, Process] = {
     "saga-tracker-api": Process(module="saga_tracker.api_main", is_public=True, scales_by="cpu"),
 }
 CONSOLE = contract.CONSOLE
-CONSOLE_APIS = (contract.TRACKER_API, "ledger", "payment", "shipping", "merchant", "reconciliation")
+CONSOLE_APIS = (
+    contract.TRACKER_API, "ledger", "payment", "shipping", "merchant", "notifier", "reconciliation", "members",
+    "mobile-money",
+)  # fmt: skip
 """The services whose APIs the console calls."""
 CONSOLE_KEYS = {
     services.CONSOLE_KEY: "BARAZA_CONSOLE_KEY_FILE",

@@ -76,10 +76,20 @@ class Visit:
             "query": self.request.query_params,
             "zone": web.zone_of(self.request),
             "right": rights,
+            "screens": SCREENS,
             "address": target_of(self.request),
         }
         return self.console.templates.response(name, {**shared, **context}, status)
 
+
+SCREENS = (
+    ("/", "Now", rights.LOOK), ("/sagas", "Sagas", rights.LOOK), ("/review", "Review", rights.LOOK),
+    ("/plans", "Plans", rights.LOOK), ("/letters", "Letters", rights.LOOK), ("/log", "Log", rights.LOOK),
+    ("/merchants", "Merchants", rights.MERCHANTS), ("/money", "In doubt", rights.MEMBERS),
+    ("/unallocated", "Unallocated", rights.MEMBERS), ("/reconciliation", "Reconciliation", rights.FINANCE),
+    ("/finance", "Finance", rights.FINANCE),
+)  # fmt: skip
+"""The screens in the head of each page: address, name, and the right that it needs."""
 
 Handler = Callable[[Visit], Awaitable[Response]]
 Endpoint = Callable[[Request], Awaitable[Response]]

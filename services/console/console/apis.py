@@ -12,6 +12,7 @@ import httpx
 TRACKER, LEDGER, PAYMENT, SHIPPING, MERCHANT, RECONCILIATION = (
     "saga-tracker-api", "ledger", "payment", "shipping", "merchant", "reconciliation",
 )  # fmt: skip
+NOTIFIER, MEMBERS, MOBILE_MONEY = "notifier", "members", "mobile-money"
 TIMEOUT_S = 5.0
 """Longer than any query of the APIs may take."""
 CONNECTIONS_MAX = 200

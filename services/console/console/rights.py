@@ -20,6 +20,14 @@ MONEY: Final = "money"
 """See amounts, bookings and the evidence sheet."""
 FINANCE: Final = "finance"
 """See the books, and what differs from the gateways'."""
+MERCHANTS: Final = "merchants"
+"""See merchants, their payments, endpoints and deliveries."""
+MEMBERS: Final = "members"
+"""See the money of a SACCO's members: in doubt, and receipts that are not allocated."""
+PROPOSE: Final = "propose"
+"""Propose whose a receipt is, or that it goes back."""
+DECIDE: Final = "decide"
+"""Refuse or withdraw what is proposed about a receipt. To approve it is another right."""
 REVEAL: Final = "reveal"
 """See whom a saga is about, with a reason that is logged."""
 SIGN_OUT: Final = "sign_out"
@@ -33,6 +41,10 @@ ROLES: Final[Mapping[str, tuple[str, ...]]] = {
     APPROVE: ("approver",),
     MONEY: ("support", "operator", "finance"),
     FINANCE: ("finance",),
+    MERCHANTS: ("support", "operator", "finance"),
+    MEMBERS: ("support", "operator", "finance", "approver", "teller", "treasury"),
+    PROPOSE: ("teller",),
+    DECIDE: ("teller", "finance", "approver"),
     REVEAL: ("support", "operator"),
     SIGN_OUT: (ANYONE,),
 }

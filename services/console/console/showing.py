@@ -94,6 +94,11 @@ def money(minor: Any, currency: str | None) -> str:
     return shown(minor, currency) if isinstance(minor, int) and currency else "–"
 
 
+def amount(minor: str | None, currency: str | None) -> str:
+    """Return an amount that an API gives as a text of minor units, with its currency; a dash where there is none."""
+    return "–" if minor is None else money(int(minor), currency)
+
+
 def masked(text: str | None) -> str:
     """Return whom a saga is about without showing it: enough to recognise it, too little to use it."""
     if not text:
@@ -195,7 +200,8 @@ def readable(name: str | None) -> str:
 
 
 FILTERS: Mapping[str, Callable[..., Any]] = {
-    "when": when, "since": since, "lasting": lasting, "between": between, "money": money, "masked": masked,
+    "when": when, "since": since, "lasting": lasting, "between": between, "money": money, "amount": amount,
+    "masked": masked,
     "state_words": state_words, "state_look": state_look, "outcome_words": outcome_words,
     "outcome_look": outcome_look, "sentence": sentence, "freshness": freshness, "is_stale": is_stale, "short": short,
     "readable": readable, "why_stopped": why_stopped,

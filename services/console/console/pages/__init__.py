@@ -4,10 +4,25 @@ from __future__ import annotations
 
 from starlette.routing import Route
 
-from console.pages import acting, finance, finding, letters, now, plans, saga, sagas, settings
+from console.pages import (
+    acting,
+    finance,
+    finding,
+    letters,
+    members,
+    merchants,
+    now,
+    plans,
+    reconciling,
+    saga,
+    sagas,
+    settings,
+)  # fmt: skip
 
 
 def routes() -> list[Route]:
     """Return the routes of all pages."""
-    modules = (now, finding, sagas, acting, saga, plans, letters, finance, settings)
+    modules = (
+        now, finding, sagas, acting, saga, plans, letters, finance, reconciling, merchants, members, settings,
+    )  # fmt: skip
     return [route for module in modules for route in module.routes()]

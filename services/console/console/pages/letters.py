@@ -1,4 +1,4 @@
-"""Dead letters: those that no saga is responsible for are closed with a reason, and none is ever edited and sent again."""
+"""Dead letters. Those that no saga is responsible for are closed with a reason; none is edited and sent again."""
 
 from __future__ import annotations
 
@@ -66,6 +66,8 @@ async def preview(visit: Visit) -> Response:
     found = await visit.apis.get(TRACKER, "/v1/dead-letters", limit=SHOWN_MAX)
     letters = [each for each in found["letters"] if each["letter_id"] in chosen]
     return visit.render("letters_preview.html", letters=letters, reason=reason, gone=len(chosen) - len(letters))
+
+
 @act(OPERATE)
 async def close(visit: Visit) -> Response:
     """Close the letters."""
