@@ -34,6 +34,8 @@ PEOPLE = (
     Someone(sub="opal.okafor", name="Opal Okafor", roles=("operator", "support")),
     Someone(sub="fatma.finance", name="Fatma Farah", roles=("finance",)),
     Someone(sub="ade.approver", name="Ade Amadi", roles=("approver", "operator")),
+    Someone(sub="tessa.teller", name="Tessa Toure", roles=("teller",)),
+    Someone(sub="tom.treasury", name="Tom Tembo", roles=("treasury",)),
     Someone(sub="c-48211", name="Carla (a customer)", roles=("customer",)),
 )
 

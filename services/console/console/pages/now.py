@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from starlette.responses import Response
+from starlette.exceptions import HTTPException
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from console.access import Visit, page
+from console.access import SCREENS, Visit, page
 from console.apis import TRACKER, ApiProblem
-from console.rights import LOOK
+from console.rights import LOOK, SIGN_OUT
 
 STATES = ("PENDING", "IN_DOUBT", "NEEDS_REVIEW", "INCIDENT")
 WINDOWS = {3_600: "the last hour", 86_400: "the last day"}
@@ -25,9 +26,14 @@ def routes() -> list[Route]:
     return [Route("/", show, methods=["GET"])]
 
 
-@page(LOOK)
+@page(SIGN_OUT)
 async def show(visit: Visit) -> Response:
-    """The war room."""
+    """The war room; who may not see sagas is led to the first screen that is theirs."""
+    if not visit.rights.has(LOOK):
+        for url, _, right in SCREENS:
+            if visit.rights.has(right):
+                return RedirectResponse(url, 303)
+        raise HTTPException(403, visit.rights.why_not(LOOK))
     window_s = window_of(visit.request.query_params.get("window", ""))
     found, plans = await visit.apis.each((TRACKER, f"/v1/now?window_s={window_s}"), (TRACKER, "/v1/plans?limit=5"))
     if isinstance(found, ApiProblem):
