@@ -33,7 +33,7 @@ from chassis.wire.envelope import new_id
 from support import rebuilt
 
 RATE, PAYMENTS_RATE = 2.0, 0.5
-"""Forty processes share two processors with the rest of the suite."""
+"""Forty processes share two processors."""
 BASKETS = 2_000
 OTHERS = tuple(kind for kind in Kind if kind not in (*ESSENTIAL, *LONG, *OF_PAYMENTS, *OF_SACCO, Kind.ROLLBACK))
 """The kinds that a seed may add. A rollback needs the repository's history, which a shallow clone does not have; the

@@ -19,9 +19,11 @@ from baraza.terminal import FOUND_A_PROBLEM, notify, stop
 ROOT = Path(__file__).resolve().parents[3]
 
 
-BESIDE = ("tests/unit", "tests/contract", "tests/proof", "tests/fuzz", "tests/bench", "tests/deploy", "tests/fault")
-"""What runs beside the rest, in about the same time. Faults come last: by then their many processes are alone."""
-REST = ("tests/integration", "tests/scenario")
+BESIDE = ("tests/unit", "tests/contract", "tests/proof", "tests/fuzz", "tests/bench", "tests/deploy", "tests/scenario")
+"""What runs beside the rest, in about the same time."""
+REST = ("tests/integration",)
+ALONE = ("tests/fault",)
+"""What runs when the others have ended: two processes of each service are as much as two processors carry."""
 
 
 def packages(root: Path) -> list[str]:
@@ -46,7 +48,8 @@ Quick = Annotated[bool, typer.Option("--quick", help="Only the checks, unit and 
 def run(pytest_arguments: Arguments = None, quick: Quick = False) -> None:
     """Run every check: style, types, import rules, generated code, then the tests.
 
-    All of the tests run in two processes beside one another. With arguments for pytest it is one.
+    The tests run in two processes beside one another, and those with faults after them, alone. With arguments for
+    pytest it is one process.
     """
     failed = [what for what, command in checks(ROOT) if not _passes(what, command)]
     selection = ["tests/unit", "tests/contract"] if quick else []
@@ -66,9 +69,16 @@ def _passes(what: str, command: Sequence[str]) -> bool:
 
 
 def _all_tests() -> int:
-    """Run all tests in two processes and return the first exit status that is none of success.
+    """Run all tests and return the first exit status that is none of success."""
+    code = _in_two_processes()
+    notify(f"── tests after them (pytest): {' '.join(ALONE)}")
+    return _run(["-m", "pytest", *ALONE]) or code
 
-    The output of the tests that run beside the rest is shown after the rest.
+
+def _in_two_processes() -> int:
+    """Run the tests that need not be alone and return the first exit status that is none of success.
+
+    The output of those that run beside the rest is shown after the rest.
     """
     with tempfile.TemporaryFile() as output:
         # In a session of its own, so that an interrupt in the terminal reaches it through us, and only once.
