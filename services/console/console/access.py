@@ -198,7 +198,11 @@ async def current_session(request: Request, *, is_use: bool = True) -> Session |
     if not await console.sessions.lock(session):
         return await _refreshed_elsewhere(console, cookie, session)
     try:
-        return await refresh(console, session)
+        # Between its reading and the lock another request may have refreshed it, and a refresh token is good once.
+        latest = await console.sessions.find(cookie, now_s=console.clock(), is_use=False)
+        if latest is None or latest.refreshed_at_s != session.refreshed_at_s:
+            return latest
+        return await refresh(console, latest)
     finally:
         await console.sessions.unlock(session)
 
