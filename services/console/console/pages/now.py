@@ -14,7 +14,8 @@ from console.access import SCREENS, Visit, page
 from console.apis import TRACKER, ApiProblem
 from console.rights import LOOK, SIGN_OUT
 
-STATES = ("PENDING", "IN_DOUBT", "NEEDS_REVIEW", "INCIDENT")
+STATES = ("PENDING", "IN_DOUBT", "NEEDS_REVIEW")
+"""The others count among the contradicted ones, of which some have ended."""
 WINDOWS = {3_600: "the last hour", 86_400: "the last day"}
 """How far back the ends of sagas are counted, in seconds."""
 
@@ -56,8 +57,5 @@ def window_of(text: str) -> int:
 
 
 def totals(sagas: Sequence[Json]) -> dict[str, int]:
-    """Return how many sagas are in each of the states in which a saga has not ended."""
-    found = dict.fromkeys(STATES, 0)
-    for each in sagas:
-        found[each["state"]] = found.get(each["state"], 0) + each["count"]
-    return found
+    """Return how many sagas are in each of the states that have a tile."""
+    return {state: sum(each["count"] for each in sagas if each["state"] == state) for state in STATES}
