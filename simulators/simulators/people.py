@@ -1,4 +1,4 @@
-"""The people of the development issuer, and what it remembers of their sign-ins. Nothing outlives the process.
+"""The people of the development issuers, and what these remember of their sign-ins. Nothing outlives the process.
 
 Anyone may sign in as any of them with a click: for development only.
 """
@@ -29,15 +29,23 @@ class Someone:
     enabled: bool = True
 
 
-PEOPLE = (
+STAFF = (
     Someone(sub="sue.support", name="Sue Sanga", roles=("support",)),
     Someone(sub="opal.okafor", name="Opal Okafor", roles=("operator", "support")),
     Someone(sub="fatma.finance", name="Fatma Farah", roles=("finance",)),
     Someone(sub="ade.approver", name="Ade Amadi", roles=("approver", "operator")),
     Someone(sub="tessa.teller", name="Tessa Toure", roles=("teller",)),
     Someone(sub="tom.treasury", name="Tom Tembo", roles=("treasury",)),
-    Someone(sub="c-48211", name="Carla (a customer)", roles=("customer",)),
+    Someone(sub="noor.new", name="Noor Nabil (no role yet)", roles=()),
 )
+"""Whom the staff's issuer knows."""
+CUSTOMERS = (
+    Someone(sub="c-48211", name="Carla Chege (a customer)", roles=("customer",)),
+    Someone(sub="M-2071", name="Musa Mutua (a member)", roles=("member",)),
+    Someone(sub="c-66613", name="Mallory Moss (a customer whose token claims to be an operator's)",
+            roles=("operator", "support", "finance")),
+)  # fmt: skip
+"""Whom the customers' issuer knows. What the last one claims must count for nothing anywhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +79,8 @@ class _Kept:
 class Memory:
     """The people, the open codes and the refresh tokens of one issuer. The event loop's thread uses it."""
 
+    people: dict[str, Someone]
     clock: Callable[[], float] = time.monotonic
-    people: dict[str, Someone] = field(default_factory=lambda: {each.sub: each for each in PEOPLE})
     _codes: dict[str, _Kept] = field(default_factory=dict)
     _refresh: dict[str, SignIn] = field(default_factory=dict)
 

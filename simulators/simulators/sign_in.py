@@ -1,4 +1,4 @@
-"""The development issuer's sign-in page: OpenID Connect's authorization code flow with PKCE, and the end of sessions.
+"""The development issuers' sign-in page: OpenID Connect's authorization code flow with PKCE, and the end of sessions.
 
 People are clicked on instead of authenticated. What a real provider would refuse is refused here as well, in the same
 form: a foreign redirect address, a code that was used, a wrong verifier, a wrong secret.
@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from base64 import b64decode, urlsafe_b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from html import escape
@@ -25,7 +25,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from simulators.people import Memory, Request, SignIn
+from simulators.people import Memory, Request, SignIn, Someone
 from simulators.problems import Problem, Text, parse, read_body
 
 ACCESS_TOKEN_S = 300
@@ -46,18 +46,40 @@ small { opacity: .75; }
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
-    """The one application that people sign in to. ``front_url`` is where browsers reach this issuer."""
+    """The one application that people sign in to at an issuer.
+
+    Without a secret it is an app on a person's own device (RFC 8252): it listens on any port of loopback, and its
+    verifier alone proves that a code is its own.
+    """
 
     client_id: str
-    secret: str
+    title: str
+    """What its sign-in page is headed with."""
     url: str
     """The application's address in a browser."""
-    back_url: str
-    """Where this process reaches it, for the end of sessions."""
+    secret: str = ""
+    back_url: str = ""
+    """Where this process reaches it for the end of sessions; empty where it cannot be reached."""
 
-    @property
-    def redirect_uri(self) -> str:
-        return f"{self.url}/callback"
+    def answers_at(self, redirect_uri: str) -> bool:
+        """Return whether an answer may be sent to this address."""
+        return self.is_at(redirect_uri) and urlsplit(redirect_uri)[2:] == ("/callback", "", "")
+
+    def is_at(self, url: str) -> bool:
+        """Return whether an address is of this application."""
+        theirs, own = urlsplit(url), urlsplit(self.url)
+        where = (theirs.scheme, theirs.netloc if self.secret else theirs.hostname)
+        return where == (own.scheme, own.netloc if self.secret else own.hostname) and "@" not in theirs.netloc
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issuer:
+    """One issuer: ``name`` is the ``iss`` of its tokens, ``front_url`` where browsers reach it."""
+
+    name: str
+    front_url: str
+    audience: str
+    sign: Signer
 
 
 class PersonChange(BaseModel):
@@ -72,13 +94,13 @@ class PersonChange(BaseModel):
 class SignInPages:
     """The routes of the sign-in, over the keys and the people of one issuer."""
 
-    def __init__(self, issuer: str, front_url: str, audience: str, sign: Signer, client: Client) -> None:
-        self._issuer = issuer
-        self._front_url = front_url
-        self._audience = audience
-        self._sign = sign
+    def __init__(self, issuer: Issuer, people: Sequence[Someone], client: Client) -> None:
+        self._issuer = issuer.name
+        self._front_url = issuer.front_url
+        self._audience = issuer.audience
+        self._sign = issuer.sign
         self._client = client
-        self._memory = Memory()
+        self._memory = Memory(people={each.sub: each for each in people})
         self._requests: dict[str, Request] = {}
         self._calls: set[asyncio.Task[None]] = set()
 
@@ -107,20 +129,22 @@ class SignInPages:
                 "subject_types_supported": ["public"],
                 "id_token_signing_alg_values_supported": ["RS256"],
                 "code_challenge_methods_supported": ["S256"],
+                "token_endpoint_auth_methods_supported": ["client_secret_basic"] if self._client.secret else ["none"],
                 "authorization_response_iss_parameter_supported": True,
-                "backchannel_logout_supported": True,
-                "backchannel_logout_session_supported": True,
+                "backchannel_logout_supported": bool(self._client.back_url),
+                "backchannel_logout_session_supported": bool(self._client.back_url),
             }
         )
 
     async def _choose(self, request: HttpRequest) -> Response:
         given = request.query_params
-        if given.get("client_id") != self._client.client_id or given.get("redirect_uri") != self._client.redirect_uri:
+        redirect_uri = given.get("redirect_uri", "")
+        if given.get("client_id") != self._client.client_id or not self._client.answers_at(redirect_uri):
             # Nothing is sent to an address that is not the client's.
             return _page("Unknown application", "<p>No such client, or not its redirect address.</p>", 400)
         wanted = Request(
             client_id=self._client.client_id,
-            redirect_uri=self._client.redirect_uri,
+            redirect_uri=redirect_uri,
             scope=given.get("scope", ""),
             state=given.get("state", ""),
             nonce=given.get("nonce", ""),
@@ -132,19 +156,19 @@ class SignInPages:
         while len(self._requests) > 1_000:
             del self._requests[next(iter(self._requests))]
         self._requests[handle] = wanted
-        return _page("Sign in to Baraza", self._buttons(handle), 200)
+        return _page(self._client.title, self._buttons(handle), 200)
 
     def _buttons(self, handle: str) -> str:
         people = [each for each in self._memory.people.values() if each.enabled]
         buttons = "".join(
             f'<button name="sub" value="{escape(each.sub)}">{escape(each.name)}<br>'
-            f"<small>{escape(each.sub)} · {escape(', '.join(each.roles))}</small></button>"
+            f"<small>{escape(each.sub)} · {escape(', '.join(each.roles) or 'no role')}</small></button>"
             for each in people
         )
         hidden = f'<input type="hidden" name="request" value="{escape(handle)}">'
         return (
             "<p>The development issuer: it authenticates no one. Choose who you are.</p>"
-            f'<form method="post" action="/authorize">{hidden}{buttons}'
+            f'<form method="post" action="{escape(urlsplit(self._front_url).path)}/authorize">{hidden}{buttons}'
             '<button name="sub" value="">Refuse</button></form>'
         )
 
@@ -211,7 +235,7 @@ class SignInPages:
         if hinted:
             self._end(hinted.get("sub", ""), hinted.get("sid"))
         target = given.get("post_logout_redirect_uri", "")
-        if target and _origin(target) == _origin(self._client.url):
+        if target and self._client.is_at(target):
             return RedirectResponse(target, 303)
         return _page("Signed out", "<p>You are signed out.</p>", 200)
 
@@ -232,7 +256,7 @@ class SignInPages:
 
     def _end(self, sub: str, sid: str | None) -> int:
         ended = self._memory.end(sub=sub, sid=sid)
-        for each in ended:
+        for each in ended if self._client.back_url else ():
             call = asyncio.create_task(asyncio.to_thread(self._notify, each))
             self._calls.add(call)
             call.add_done_callback(self._calls.discard)
@@ -272,11 +296,6 @@ def _unverified(token: str) -> dict[str, Any]:
 
 async def _form(request: HttpRequest) -> dict[str, str]:
     return dict(parse_qsl((await read_body(request)).decode()))
-
-
-def _origin(url: str) -> tuple[str, str]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.netloc
 
 
 def _refused(error: str, status: int = 400) -> Response:

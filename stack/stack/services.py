@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from chassis.wire.kafka import KafkaLogin
-from stack import gateways, kafka, observers, postgres, redis, registry, short_codes, toxiproxy
+from stack import gateways, issuers, kafka, observers, postgres, redis, registry, short_codes, toxiproxy
 from stack.components import Component, responds
 from stack.contract import (
     CONSOLE,
@@ -43,7 +43,6 @@ from stack.providers import (
 
 PROXIED = (kafka.NAME, postgres.NAME, redis.NAME, registry.NAME, *PROVIDERS)
 """What our processes reach through toxiproxy where there is one. The issuer's keys are fetched once and cached."""
-AUDIENCE = "baraza"
 WEBHOOK_PATH = "/v1/callbacks/courier"
 WEBHOOK_SECRETS = "courier-webhook"
 """The file in the home with the secrets that sign the courier's webhooks, the newest first. Only those two read it."""
@@ -162,7 +161,6 @@ def kafka_environment(login: KafkaLogin) -> dict[str, str]:
 
 def _console(home: Home, state: State, service: str) -> dict[str, str]:
     """Return the variables of the console: sessions in Redis, the issuer, and the APIs of what is started."""
-    issuer = http_url(state, ISSUER)
     home.password(CONSOLE_KEY)
     return {
         "BARAZA_SERVICE": service,
@@ -173,9 +171,7 @@ def _console(home: Home, state: State, service: str) -> dict[str, str]:
         "BARAZA_CONSOLE_APIS": " ".join(
             f"{name}={http_url(state, name)}" for name in state.components if name in workers()
         ),
-        "BARAZA_JWKS_URL": f"{issuer}/.well-known/jwks.json",
-        "BARAZA_ISSUER": issuer,
-        "BARAZA_AUDIENCE": AUDIENCE,
+        **_issuers(http_url(state, ISSUER)),
     }
 
 
@@ -185,6 +181,16 @@ def _console_client(home: Home, state: State) -> dict[str, str]:
     return {
         "BARAZA_CONSOLE_URL": http_url(state, CONSOLE),
         "BARAZA_CONSOLE_CLIENT_SECRET_FILE": str(home.password_file(CONSOLE_CLIENT)),
+    }
+
+
+def _issuers(issuer: str) -> dict[str, str]:
+    """Return the variables of the issuers: the staff's by itself, at which people sign in, and both as they count."""
+    return {
+        "BARAZA_JWKS_URL": issuers.keys_of(issuer),
+        "BARAZA_ISSUER": issuer,
+        "BARAZA_AUDIENCE": issuers.AUDIENCE,
+        "BARAZA_ISSUERS": issuers.variable(issuers.trusted(issuer)),
     }
 
 
@@ -212,7 +218,6 @@ def _ports_for(state: State, service: str, name: str) -> Mapping[str, int]:
 
 def _worker(home: Home, state: State, service: str, ports: Mapping[str, int]) -> Mapping[str, str]:
     database = database_of(service)
-    issuer = http_url(state, ISSUER)
     return {
         "BARAZA_SERVICE": TRACKER if service == TRACKER_API else service,
         **kafka_environment(kafka.login(home, ports[kafka.NAME], service, tls=state.tls)),
@@ -229,9 +234,7 @@ def _worker(home: Home, state: State, service: str, ports: Mapping[str, int]) ->
         **(_webhook_key(home) if service == webhook_sender() else {}),
         "BARAZA_GATEWAY_URL": f"http://{LOOPBACK}:{ports[GATEWAY]}",
         "BARAZA_COURIER_URL": f"http://{LOOPBACK}:{ports[COURIER]}",
-        "BARAZA_JWKS_URL": f"{issuer}/.well-known/jwks.json",
-        "BARAZA_ISSUER": issuer,
-        "BARAZA_AUDIENCE": AUDIENCE,
+        **_issuers(http_url(state, ISSUER)),
         "BARAZA_LAKE_URL": str(lake_folder(home)),
     }
 
@@ -245,7 +248,11 @@ def _simulator(home: Home, state: State, service: str) -> Mapping[str, str]:
     folder = simulator_folder(home)
     if service == ISSUER:
         keys = str(folder / "issuer-keys")
-        own = {"BARAZA_ISSUER": http_url(state, ISSUER), "BARAZA_AUDIENCE": AUDIENCE, "BARAZA_ISSUER_KEYS": keys}
+        own = {
+            "BARAZA_ISSUER": http_url(state, ISSUER),
+            "BARAZA_AUDIENCE": issuers.AUDIENCE,
+            "BARAZA_ISSUER_KEYS": keys,
+        }
         return own | (_console_client(home, state) if CONSOLE in state.ports else {})
     variables = {"BARAZA_SIMULATOR_RECORDS": str(folder / f"{service}.sqlite")}
     # A provider whose outcomes come later calls back the service that awaits them.

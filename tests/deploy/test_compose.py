@@ -15,9 +15,11 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
+from pydantic import TypeAdapter
 
 from chassis.http import gateway_accounts
 from chassis.postgres.bounds import SERVER_PARAMETERS
+from chassis.settings import TrustedIssuer
 from console.settings import ConsoleSettings
 from deploy import engine as engines
 from deploy.engine import CHECKOUT, OURS, STAND_INS, Engine, run
@@ -25,7 +27,7 @@ from merchant import tokens
 from mobile_money import short_codes as our_short_codes
 from risk import rules as risk_rules
 from simulators import short_codes as simulated_short_codes
-from stack import contract, gateways, kafka, providers, redis, services, short_codes
+from stack import contract, gateways, issuers, kafka, providers, redis, services, short_codes
 from stack.settings import from_environment
 from support.waiting import until
 
@@ -144,6 +146,15 @@ def test_the_console_has_its_keys_and_its_login_at_redis_and_reaches_no_database
         service, _, url = each.partition("=")
         assert url == f"http://{service}:8080"
         assert service in composed
+
+
+def test_every_api_and_the_console_trust_both_issuers_as_a_stack_does() -> None:
+    composed = _services()
+    wanted = issuers.trusted("http://issuer:8080")
+    for process in services.processes():
+        environment = composed[process]["environment"]
+        assert TypeAdapter(tuple[TrustedIssuer, ...]).validate_json(environment["BARAZA_ISSUERS"]) == wanted, process
+        assert environment["BARAZA_ISSUER"] == wanted[0].issuer
 
 
 def test_both_sides_know_the_same_accounts_at_gateways_with_secrets_that_they_are_given() -> None:

@@ -16,14 +16,16 @@ import jsonschema
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
+from pydantic import TypeAdapter
 
 from chassis.http import gateway_accounts
-from chassis.settings import Settings
+from chassis.http.issuers import Issuers
+from chassis.settings import Settings, TrustedIssuer
 from console.settings import ConsoleSettings
 from deploy.engine import CHECKOUT, GO_MODULES, run
 from notifier.model import addresses
 from risk import rules as risk_rules
-from stack import contract, gotools, providers, redis, services
+from stack import contract, gotools, issuers, providers, redis, services
 from stack.contract import owner_of
 from stack.gotools import GoProgram
 from stack.settings import from_environment
@@ -134,6 +136,20 @@ def test_a_process_gets_only_settings_that_exist_and_its_own_logins(cluster: Clu
         assert f"//{login}@{database.replace('_', '-')}-db-rw:5432/{database}?" in variables["BARAZA_DATABASE_URL"]
         assert "sslmode=verify-full" in variables["BARAZA_DATABASE_URL"]
         assert variables["BARAZA_KAFKA_USER"] == process
+
+
+def test_every_process_trusts_both_issuers_each_with_the_roles_of_the_contract(cluster: Cluster) -> None:
+    (shared,) = (one["data"] for name, one in cluster.of("ConfigMap").items() if name.startswith("baraza-"))
+    staff, customers = TypeAdapter(tuple[TrustedIssuer, TrustedIssuer]).validate_json(shared["BARAZA_ISSUERS"])
+    assert (staff.issuer, staff.jwks_url, staff.audience) == (
+        shared["BARAZA_ISSUER"], shared["BARAZA_JWKS_URL"], shared["BARAZA_AUDIENCE"]
+    ), "the console signs people in at the staff's"  # fmt: skip
+    assert set(staff.may_be) == set(issuers.STAFF_ROLES)
+    assert set(customers.may_be) == set(issuers.CUSTOMERS_ROLES)
+    assert customers.always == ("customer",)
+    assert customers.audience == staff.audience
+    assert (customers.issuer, customers.jwks_url) != (staff.issuer, staff.jwks_url)
+    Issuers((staff, customers))
 
 
 def test_the_console_has_its_own_settings_keys_and_connections_and_no_database(cluster: Cluster) -> None:

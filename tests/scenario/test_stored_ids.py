@@ -59,11 +59,9 @@ def test_an_account_is_found_under_the_id_that_was_stored_and_is_nobody_elses(sh
     assert shop.call("loyalty", "GET", f"/v1/accounts/{stored}")["balance"] == 7
 
     url = f"{shop.stack.endpoints.url('loyalty')}/v1/accounts"
-    issuer = f"{shop.stack.endpoints.url('issuer')}/token"
     statuses = {}
     for subject in (customer, stored):
-        wanted = {"sub": subject, "roles": ["customer"], "ttl_s": 600}
-        token = shop.http.post(issuer, json=wanted).json()["access_token"]
+        token = shop.customers_token(subject, "customer")
         for account in (customer, stored):
             answer = shop.http.get(f"{url}/{account}", headers={"Authorization": f"Bearer {token}"})
             statuses[subject, account] = answer.json().get("balance", answer.status_code)

@@ -10,6 +10,7 @@ from pathlib import Path
 from sqlalchemy import create_engine
 
 from chassis.http.auth import Verifier
+from chassis.http.issuers import Issuers
 from chassis.process.service import Dependencies, Service
 from chassis.saga.handlers import Handlers
 from chassis.settings import Settings
@@ -20,7 +21,7 @@ from stack import contract
 NOWHERE = "127.0.0.1:1"
 
 
-def dependencies(service: str, verifier: Verifier | None = None) -> Dependencies:
+def dependencies(service: str, verifier: Verifier | Issuers | None = None) -> Dependencies:
     """Return the dependencies of a service: an address where nothing is, and the schemas of this release."""
     settings = Settings(
         service=service,
@@ -38,7 +39,7 @@ def dependencies(service: str, verifier: Verifier | None = None) -> Dependencies
     )
 
 
-def built(service: str, verifier: Verifier | None = None, *, package: str = "") -> Service:
+def built(service: str, verifier: Verifier | Issuers | None = None, *, package: str = "") -> Service:
     """Return what the ``main`` of a service builds, or that of a package which runs instead of it."""
     main = import_module(f"{package or contract.package_of(service)}.main")
     found = main.build(dependencies(service, verifier))

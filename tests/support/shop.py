@@ -16,7 +16,7 @@ from baraza.audit import report
 from baraza.audit.sources import sources_of
 from baraza.system.running import Running
 from chassis.wire.envelope import new_id
-from stack import Stack
+from stack import Stack, issuers
 from support.waiting import until
 
 Json = Any
@@ -190,6 +190,13 @@ class Shop:
         """Run the audit, and fail with its findings."""
         found = report.run(sources_of(Running(stack=self.stack)))
         assert found.is_green, [finding.to_json() for finding in found.findings if finding.total]
+
+    def customers_token(self, subject: str, *roles: str) -> str:
+        """Return a token of the customers' issuer, which claims these roles."""
+        wanted = {"sub": subject, "roles": list(roles), "ttl_s": 600}
+        url = issuers.customers_of(self.stack.endpoints.url("issuer"))
+        token: str = self.http.post(f"{url}/token", json=wanted).json()["access_token"]
+        return token
 
     def token(self) -> str:
         """Return a token for staff with every role."""

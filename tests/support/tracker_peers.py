@@ -21,7 +21,7 @@ from chassis.wire.envelope import headers, new_id, new_traceparent
 from messages import checkout, saga
 from messages.contract import Message, name_of
 from saga_tracker.definitions import newest
-from stack import Stack
+from stack import Stack, issuers
 from support import waiting
 
 ORDER = newest("order")
@@ -201,8 +201,9 @@ class TrackerPeers:
             return list(tx.execute(statement, {"saga_id": saga_id}))
 
     def token(self, *roles: str, subject: str = "staff-1") -> dict[str, str]:
-        """Return the header of a caller with these roles."""
-        issuer = self.stack.endpoints.http["issuer"][0]
+        """Return the header of a caller with these roles, who is a customer or of staff."""
+        staff = self.stack.endpoints.http["issuer"][0]
+        issuer = issuers.customers_of(staff) if "customer" in roles else staff
         answer = self.http.post(f"{issuer}/token", json={"sub": subject, "roles": roles, "ttl_s": 600})
         return {"Authorization": f"Bearer {answer.json()['access_token']}"}
 

@@ -14,6 +14,8 @@ from jwt.algorithms import ECAlgorithm
 from chassis.http.auth import keys_of
 from chassis.http.issuers import Issuers
 from chassis.settings import TrustedIssuer
+from merchant.roles import MERCHANT_ROLES
+from stack import issuers as stack_issuers
 
 AUDIENCE: Final = "baraza"
 TTL_S: Final = 600
@@ -22,14 +24,32 @@ CUSTOMERS: Final = TrustedIssuer(
     jwks_url="http://127.0.0.1:1/customers",
     audience=AUDIENCE,
     always=("customer",),
-    may_be=("customer",),
+    may_be=stack_issuers.CUSTOMERS_ROLES,
 )
 STAFF: Final = TrustedIssuer(
     issuer="https://staff.test/v2.0",
     jwks_url="http://127.0.0.1:1/staff",
     audience=AUDIENCE,
-    may_be=("support", "operator", "finance", "approver"),
+    may_be=stack_issuers.STAFF_ROLES,
 )
+FORGED_ROLES: Final = (*stack_issuers.STAFF_ROLES, *sorted(MERCHANT_ROLES))
+"""What a customers' token may claim in vain: every role of staff, and those of a merchant."""
+CUSTOMERS_OWN: Final = frozenset(
+    {
+        ("POST", "/v1/orders"),
+        ("GET", "/v1/orders/{order_id}"),
+        ("POST", "/v1/orders/{order_id}/cancel"),
+        ("POST", "/v1/orders/{order_id}/returns"),
+        ("GET", "/v1/orders/{order_id}/returns"),
+        ("GET", "/v1/returns/{return_id}"),
+        ("POST", "/v1/returns/{return_id}/cancel"),
+        ("GET", "/v1/catalogue"),
+        ("GET", "/v1/accounts/{customer_id}"),
+    }
+)
+"""What a customer may call. Everything else is for staff, for members, or for the systems of shops and merchants."""
+OPEN: Final = frozenset({"/livez", "/readyz", "/metrics", "/openapi.json", "/.well-known/jwks.json"})
+"""What needs no token."""
 _KEYS: Final = {each.issuer: ec.generate_private_key(ec.SECP256R1()) for each in (CUSTOMERS, STAFF)}
 
 

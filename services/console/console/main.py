@@ -13,7 +13,8 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from chassis.http import health
-from chassis.http.issuers import general_verifier
+from chassis.http.auth import Verifier
+from chassis.http.issuers import Issuers, general_verifier
 from chassis.http.server import server_of
 from chassis.telemetry import logs, metrics
 from chassis.wire.redis import RedisLogin
@@ -52,7 +53,7 @@ def application(settings: ConsoleSettings, clock: Callable[[], float] = time.tim
         settings=settings,
         sessions=Sessions(redis, settings.keys),
         provider=Provider(_registration(settings), http),
-        verifier=general_verifier(settings),
+        verifier=access_verifier(settings),
         apis=Apis(settings.apis, http),
         templates=web.Templates(),
         rights=rights.table(settings.roles),
@@ -66,6 +67,20 @@ def application(settings: ConsoleSettings, clock: Callable[[], float] = time.tim
     app.router.routes.extend([*sign_in.routes(), *pages.routes()])
     app.router.routes.append(Mount("/static", StaticFiles(directory=web.HERE / "static")))
     return app
+
+
+def access_verifier(settings: ConsoleSettings) -> Verifier | Issuers:
+    """Return what verifies access tokens: of the listed issuers the one at which people sign in here, and no other.
+
+    Raises ValueError where it is not listed.
+    """
+    own = tuple(each for each in settings.issuers if each.issuer == settings.issuer)
+    if settings.issuers and not own:
+        raise ValueError(
+            f"BARAZA_ISSUERS does not list {settings.issuer}, at which people sign in to the console (BARAZA_ISSUER). "
+            "Add it with the roles that it may give."
+        )
+    return general_verifier(settings.model_copy(update={"issuers": own}))
 
 
 def _registration(settings: ConsoleSettings) -> Registration:

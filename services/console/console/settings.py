@@ -37,7 +37,7 @@ class ConsoleSettings(BaseSettings):
     audience: str = "baraza"
     """The audience of the APIs' access tokens."""
     issuers: tuple[TrustedIssuer, ...] = ()
-    """As of the services: every issuer whose tokens count here, each with the roles that it may ever give."""
+    """As of the services, each with the roles that it may ever give. Only that of ``issuer`` counts here."""
     console_discovery_url: str = ""
     """Where this process finds the provider's description, if not below ``issuer``."""
     console_client_id: str = "baraza-console"

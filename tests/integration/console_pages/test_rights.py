@@ -24,7 +24,7 @@ ACTS_OF_FINANCE = {
     "/divergences/{divergence_id}/close", "/proposals/assignments/{proposal_id}/refusal",
     "/proposals/returns/{proposal_id}/refusal",
 }  # fmt: skip
-CUSTOMER, SUPPORT, FINANCE = "c-48211", "sue.support", "fatma.finance"
+NEW, SUPPORT, FINANCE = "noor.new", "sue.support", "fatma.finance"
 
 
 def routes() -> Iterator[tuple[str, str]]:
@@ -50,8 +50,9 @@ def answered(browser: Browser, method: str, path: str, token: str = "") -> int:
 
 
 @pytest.fixture(scope="module")
-def customer(console: RunningConsole) -> Browser:
-    return console.signed_in(CUSTOMER)
+def new(console: RunningConsole) -> Browser:
+    """Someone of staff who has no role."""
+    return console.signed_in(NEW)
 
 
 def test_the_walk_meets_every_route_of_the_application() -> None:
@@ -69,8 +70,18 @@ def test_without_a_session_a_page_leads_to_the_sign_in_and_all_else_is_401(
 
 
 @pytest.mark.parametrize(("method", "path"), [each for each in GUARDED if each not in ANYONE], ids=" ".join)
-def test_a_customer_sees_and_does_nothing(customer: Browser, method: str, path: str) -> None:
-    assert answered(customer, method, path, customer.token()) == 403
+def test_who_has_no_role_sees_and_does_nothing(new: Browser, method: str, path: str) -> None:
+    assert answered(new, method, path, new.token()) == 403
+
+
+def test_a_role_that_the_staffs_issuer_may_not_give_is_none(console: RunningConsole) -> None:
+    console.change(NEW, roles=["customer", "root"])
+    try:
+        refused = console.signed_in(NEW).get("/sagas")
+    finally:
+        console.change(NEW, roles=[])
+    assert refused.status_code == 403
+    assert "Your roles are none" in refused.text
 
 
 @pytest.mark.parametrize("sub", [SUPPORT, FINANCE])

@@ -16,10 +16,12 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from console.access import REFRESH_EVERY_S
 from console.provider import Provider, Registration, Rejected
 from console.sessions import ABSOLUTE_S, digest_of
+from stack import issuers
+from support.apps import App
 from support.consoles import SESSION, SIGNING_IN, RunningConsole
 from support.waiting import until
 
-OPERATOR, SUPPORT, CUSTOMER = "opal.okafor", "sue.support", "c-48211"
+OPERATOR, SUPPORT, CUSTOMER = "opal.okafor", "sue.support", "c-66613"
 LOGOUT_EVENT: dict[str, Any] = {"http://schemas.openid.net/event/backchannel-logout": {}}
 
 
@@ -107,9 +109,21 @@ def test_a_changed_answer_begins_no_session(console: RunningConsole, changes: di
 def test_a_code_is_worth_nothing_without_its_verifier(console: RunningConsole) -> None:
     thief, victim = console.browser(), console.browser()
     (code,) = parse_qs(urlsplit(victim.answer_of(OPERATOR)).query)["code"]
-    refused = thief.get(with_query(thief.answer_of(CUSTOMER), code=code))
+    refused = thief.get(with_query(thief.answer_of(SUPPORT), code=code))
     assert refused.status_code == 403
     assert SESSION not in thief.cookies
+
+
+def test_a_customer_cannot_sign_in_with_the_answer_of_the_customers_issuer(console: RunningConsole) -> None:
+    customers = issuers.customers_of(console.issuer)
+    app = App(http=console.http, issuer=customers)
+    theirs = app.answer_of(CUSTOMER)
+    for iss in (customers, console.issuer):
+        browser = console.browser()
+        answer = with_query(browser.answer_of(SUPPORT), code=theirs["code"], iss=iss)
+        assert browser.get(answer).status_code == 403
+        assert SESSION not in browser.cookies
+    assert app.exchange(theirs)["access_token"], "the code was good, and is not used up by the console"
 
 
 def test_a_session_that_was_planted_is_not_the_one_that_begins(console: RunningConsole) -> None:
