@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ISSUER_LENGTH_MAX: Final = 256
+BREAK_GLASS_ISSUER: Final = "baraza-break-glass"
+"""The name in tokens that a sealed key signed while the identity provider is away."""
+BREAK_GLASS_ROLES: Final = frozenset({"operator", "support"})
+"""What such a token can ever give. It proves no person, so it approves nothing."""
 GATHER_MAX_S: Final = 0.5
 """A replica that starts publishes rows of its predecessors that are older than a second; none may still be waiting."""
 
@@ -19,13 +23,15 @@ class TrustedIssuer(BaseModel):
 
     ``roles`` maps values of the claim to our roles; without it the values are our roles. ``may_be`` are the roles that
     the issuer can ever give, ``always`` those that each of its tokens has. ``subject_alone``: logs name its subjects
-    without the issuer. It is for the issuer that was the only one before, and for no other.
+    without the issuer. It is for the issuer that was the only one before, and for no other. ``jwks`` are its public
+    keys themselves where they are not fetched; those of break-glass never are, since it is for when nothing answers.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     issuer: str = Field(min_length=1, max_length=ISSUER_LENGTH_MAX)
-    jwks_url: str = Field(min_length=1)
+    jwks_url: str = ""
+    jwks: Mapping[str, Any] | None = None
     audience: str = Field(min_length=1)
     subject_claim: str = Field(default="sub", min_length=1)
     roles_claim: str = Field(default="roles", min_length=1)
@@ -33,6 +39,30 @@ class TrustedIssuer(BaseModel):
     may_be: tuple[str, ...] = Field(min_length=1)
     always: tuple[str, ...] = ()
     subject_alone: bool = False
+
+    @model_validator(mode="after")
+    def _has_keys(self) -> TrustedIssuer:
+        if bool(self.jwks_url) == (self.jwks is not None):
+            raise ValueError(f"The issuer {self.issuer} needs jwks_url or jwks, and not both.")
+        listed = [] if self.jwks is None else self.jwks.get("keys", [])
+        if any(isinstance(each, Mapping) and "d" in each for each in listed):
+            raise ValueError(
+                f"jwks of the issuer {self.issuer} has a private key (d); list the public one, and replace the key."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _is_sealed(self) -> TrustedIssuer:
+        if self.issuer != BREAK_GLASS_ISSUER:
+            return self
+        if self.jwks is None or self.always or self.roles or self.subject_alone:
+            raise ValueError(f"{self.issuer} has jwks, and neither always, nor roles, nor subject_alone.")
+        if beyond := sorted(set(self.may_be) - BREAK_GLASS_ROLES):
+            raise ValueError(
+                f"{self.issuer} cannot give {', '.join(beyond)}: its tokens prove no person. "
+                f"It may be {' or '.join(sorted(BREAK_GLASS_ROLES))}."
+            )
+        return self
 
     @model_validator(mode="after")
     def _gives_what_it_may(self) -> TrustedIssuer:

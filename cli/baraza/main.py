@@ -18,6 +18,7 @@ from baraza.commands import (
     audit,
     backups,
     bench,
+    break_glass,
     catalogue,
     chaos,
     console,
@@ -104,6 +105,7 @@ app.add_typer(money.app, name="money")
 app.add_typer(statement.app, name="statement")
 app.add_typer(day.app, name="day")
 app.add_typer(schemas.app, name="schemas")
+app.add_typer(break_glass.app, name="break-glass")
 
 
 @cache

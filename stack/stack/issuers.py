@@ -7,11 +7,17 @@ caller's own things and nothing else.
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Final
 
+from pydantic import ValidationError
+
 from chassis.settings import TrustedIssuer
+from stack.errors import InvalidSettings
 
 AUDIENCE: Final = "baraza"
+BREAK_GLASS_FILE: Final = "break-glass.json"
+"""The file in a stack's home with the public keys of break-glass. Without it there is none."""
 CUSTOMERS_PATH: Final = "/customers"
 """Where the development issuer of customers is, below the staff's."""
 CUSTOMERS_ROLES: Final = ("customer", "member")
@@ -45,6 +51,24 @@ def trusted(issuer: str) -> tuple[TrustedIssuer, ...]:
             may_be=CUSTOMERS_ROLES,
         ),
     )
+
+
+def sealed(file: Path) -> tuple[TrustedIssuer, ...]:
+    """Return the issuer of break-glass whose public keys are in a file; none where there is no file.
+
+    Raises InvalidSettings.
+    """
+    try:
+        return (TrustedIssuer.model_validate_json(file.read_bytes()),)
+    except FileNotFoundError:
+        return ()
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InvalidSettings(
+            f"{file} is no issuer of break-glass ({where}: {first['msg']}); take the one that "
+            "'baraza break-glass seal' wrote beside the key."
+        ) from error
 
 
 def variable(issuers: tuple[TrustedIssuer, ...]) -> str:

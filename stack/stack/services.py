@@ -171,7 +171,7 @@ def _console(home: Home, state: State, service: str) -> dict[str, str]:
         "BARAZA_CONSOLE_APIS": " ".join(
             f"{name}={http_url(state, name)}" for name in state.components if name in workers()
         ),
-        **_issuers(http_url(state, ISSUER)),
+        **_issuers(home, http_url(state, ISSUER)),
     }
 
 
@@ -184,13 +184,14 @@ def _console_client(home: Home, state: State) -> dict[str, str]:
     }
 
 
-def _issuers(issuer: str) -> dict[str, str]:
-    """Return the variables of the issuers: the staff's by itself, at which people sign in, and both as they count."""
+def _issuers(home: Home, issuer: str) -> dict[str, str]:
+    """Return the variables of the issuers: the staff's by itself, at which people sign in, and all as they count."""
+    sealed = issuers.sealed(home.path / issuers.BREAK_GLASS_FILE)
     return {
         "BARAZA_JWKS_URL": issuers.keys_of(issuer),
         "BARAZA_ISSUER": issuer,
         "BARAZA_AUDIENCE": issuers.AUDIENCE,
-        "BARAZA_ISSUERS": issuers.variable(issuers.trusted(issuer)),
+        "BARAZA_ISSUERS": issuers.variable((*issuers.trusted(issuer), *sealed)),
     }
 
 
@@ -234,7 +235,7 @@ def _worker(home: Home, state: State, service: str, ports: Mapping[str, int]) ->
         **(_webhook_key(home) if service == webhook_sender() else {}),
         "BARAZA_GATEWAY_URL": f"http://{LOOPBACK}:{ports[GATEWAY]}",
         "BARAZA_COURIER_URL": f"http://{LOOPBACK}:{ports[COURIER]}",
-        **_issuers(http_url(state, ISSUER)),
+        **_issuers(home, http_url(state, ISSUER)),
         "BARAZA_LAKE_URL": str(lake_folder(home)),
     }
 

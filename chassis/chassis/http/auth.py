@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any, Protocol, TypeAlias
 
 import jwt
@@ -52,6 +53,15 @@ REQUIRED_CLAIMS = ["exp", "iat", "iss", "aud", "sub"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BreakGlass:
+    """Why a caller has a token that no identity provider issued, and until when it is good."""
+
+    token_id: str
+    reason: str
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
     """The caller that a verified token identifies. A customer's subject is the customer id.
 
@@ -61,6 +71,7 @@ class Principal:
     subject: str
     roles: frozenset[str]
     issuer: str | None = None
+    break_glass: BreakGlass | None = None
 
     @property
     def actor(self) -> str:

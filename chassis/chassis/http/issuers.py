@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 
 import jwt
 
-from chassis.http.auth import InvalidToken, Principal, Verifier, kid_of
+from chassis.http.auth import InvalidToken, Principal, Verifier, keys_of, kid_of
 from chassis.http.trusted_issuers import check_together, named_issuer, read
 from chassis.settings import Settings, TrustedIssuer
 
@@ -44,7 +44,11 @@ class Issuers:
         fetched = fetches or {}
         self._verifiers = {
             each.issuer: Verifier(
-                each.jwks_url, each.issuer, each.audience, fetch=fetched.get(each.issuer), read=partial(read, each)
+                each.jwks_url,
+                each.issuer,
+                each.audience,
+                fetch=fetched.get(each.issuer) if each.jwks is None else partial(keys_of, each.jwks),
+                read=partial(read, each),
             )
             for each in trusted
         }

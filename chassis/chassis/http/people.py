@@ -8,7 +8,15 @@ from chassis.values.people import is_normal
 
 
 def person(caller: Principal) -> str:
-    """Return a person who decides, as it is stored. Raises Problem (403) where it could be taken for another one."""
+    """Return a person who decides, as it is stored. Raises Problem (403) where it proves none."""
+    if caller.break_glass is not None:
+        raise Problem(
+            status=403,
+            title="A token of break-glass proves no person",
+            detail="Who decides here is a person, and a token of break-glass has the name that was typed; decide it "
+            "when the identity provider answers again.",
+            type="urn:baraza:problem:break-glass-proves-no-person",
+        )
     if is_normal(caller.subject):
         return caller.actor
     raise Problem(

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from chassis.http.auth import InvalidToken, Principal, checked_roles, checked_subject
-from chassis.settings import TrustedIssuer
+from chassis.http import break_glass
+from chassis.http.auth import InvalidToken, Principal, checked_roles, checked_subject, keys_of
+from chassis.settings import BREAK_GLASS_ISSUER, TrustedIssuer
 
 OVERAGE: Final = ("_claim_names", "hasgroups")
 """Claims by which Entra ID says that the groups are not in the token, and where they are. They are never fetched."""
@@ -18,11 +19,12 @@ OVERAGE: Final = ("_claim_names", "hasgroups")
 
 def read(trusted: TrustedIssuer, claims: Mapping[str, Any]) -> Principal:
     """Return the caller that verified claims of an issuer name. Raises InvalidToken."""
-    return Principal(
+    caller = Principal(
         subject=checked_subject(claims.get(trusted.subject_claim), trusted.subject_claim),
         roles=_roles_of(trusted, claims),
         issuer=None if trusted.subject_alone else trusted.issuer,
     )
+    return break_glass.read(caller, claims) if trusted.issuer == BREAK_GLASS_ISSUER else caller
 
 
 def _roles_of(trusted: TrustedIssuer, claims: Mapping[str, Any]) -> frozenset[str]:
@@ -40,6 +42,9 @@ def check_together(trusted: Sequence[TrustedIssuer], *, reserved: str) -> None:
         raise ValueError(f"The issuer {twice[0]} is listed twice; list each once, with all that it may give.")
     if reserved in names:
         raise ValueError(f"{reserved} is the name of merchants' short tokens; no other issuer can have it.")
+    for each in trusted:
+        if each.jwks is not None and not keys_of(each.jwks):
+            raise ValueError(f"jwks of the issuer {each.issuer} has no key of ours: ES256 or RS256, with a kid.")
     if sum(each.subject_alone for each in trusted) > 1:
         raise ValueError("subject_alone is set for more than one issuer; logs could not tell their people apart.")
 

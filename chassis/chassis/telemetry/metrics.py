@@ -69,6 +69,9 @@ BREAKER_OPEN = Gauge("baraza_breaker_open", "1 while the circuit to a provider i
 CALLS_UNDER_WAY = Gauge("baraza_calls_under_way", "Calls to providers under way.")
 POOL_IN_USE = Gauge("baraza_pool_connections_in_use", "Database connections in use.")
 POOL_SIZE = Gauge("baraza_pool_connections_max", "Maximum number of database connections.")
+BREAK_GLASS_UNTIL = Gauge(
+    "baraza_break_glass_until_seconds", "When the latest token of break-glass that was used expires; 0: none was used."
+)
 REQUEST_SECONDS = Histogram(
     "baraza_http_request_seconds",
     "Duration of a request, by method, route and status.",

@@ -11,12 +11,13 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, Protocol, Self, TypeAlias
 
 import httpx
 
-from baraza.system.running import STAFF
+from baraza.system.running import STAFF, TOKEN_FILE
 from baraza.terminal import Refusal, UsageRefusal
 
 TIMEOUT_S = 10.0
@@ -57,6 +58,31 @@ def trust() -> ssl.SSLContext:
     return httpx.create_ssl_context(trust_env=False)
 
 
+class Authorization(Protocol):
+    """What has the bearer token of a call."""
+
+    def header(self) -> str:
+        """Return the value of the Authorization header."""
+        ...
+
+
+class TokenFile:
+    """The bearer token in a file, which is read again for each call: it may be replaced while a command runs."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def header(self) -> str:
+        """Return the value of the Authorization header. Raises Refusal where the file has none."""
+        try:
+            token = self._file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise Refusal(f"{TOKEN_FILE} names {self._file}, which cannot be read ({error}); unset it.") from error
+        if not token or not token.isascii() or not token.isprintable():
+            raise Refusal(f"{TOKEN_FILE} names {self._file}, which holds no token; unset it, or write one there.")
+        return f"Bearer {token}"
+
+
 class Tokens:
     """Bearer tokens from the dev issuer, minted on first use and cached. Thread-safe."""
 
@@ -90,7 +116,7 @@ class Tokens:
 class Api:
     """One service's API. Thread-safe."""
 
-    def __init__(self, name: str, url: str, tokens: Tokens | None) -> None:
+    def __init__(self, name: str, url: str, tokens: Authorization | None) -> None:
         self.name = name
         self._url = url.rstrip("/")
         self._tokens = tokens

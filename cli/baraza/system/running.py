@@ -6,16 +6,18 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from baraza.terminal import Refusal
+from baraza.terminal import Refusal, UsageRefusal
 
 if TYPE_CHECKING:
-    from baraza.system.client import Api, Tokens
+    from baraza.system.client import Api, Authorization
     from chassis.wire.kafka import KafkaLogin
     from stack.lifecycle import Stack
     from stack.remote import RemoteStack
 
 TRACKER_API = "saga-tracker-api"
 CONSOLE = "console"
+TOKEN_FILE = "BARAZA_TOKEN_FILE"
+"""The variable with a file whose token every call has instead of one of the development issuer."""
 STAFF = "baraza-cli"
 """The member of staff who calls the APIs, unless another one is named."""
 
@@ -28,7 +30,7 @@ class Running:
 
     def __init__(self, *, stack: Stack | RemoteStack) -> None:
         self._deployment = stack
-        self._tokens: Tokens | None = None
+        self._tokens: Authorization | None = None
 
     @property
     def stack(self) -> Stack:
@@ -87,17 +89,31 @@ class Running:
         return self.apis(service)[0]
 
     def api_as(self, service: str, staff: str) -> Api:
-        """Return a service's API, called as the member of staff with that name."""
+        """Return a service's API, called as the member of staff with that name.
+
+        Raises UsageRefusal where a token file names another person.
+        """
         from baraza.system.client import Api, Tokens
 
+        if file := os.environ.get(TOKEN_FILE):
+            if staff != STAFF:
+                raise UsageRefusal(f"{TOKEN_FILE} is set, and its token names who acts; leave --by out, or unset it.")
+            return self.api_by(service, Path(file))
         return Api(service, self._deployment.endpoints.urls(service)[0], Tokens(self.url("issuer"), subject=staff))
+
+    def api_by(self, service: str, token_file: Path) -> Api:
+        """Return a service's API, called by the token in a file."""
+        from baraza.system.client import Api, TokenFile
+
+        return Api(service, self._deployment.endpoints.urls(service)[0], TokenFile(token_file))
 
     def apis(self, service: str) -> list[Api]:
         """Return the API of each of a service's replicas, called as a member of staff."""
-        from baraza.system.client import Api, Tokens
+        from baraza.system.client import Api, TokenFile, Tokens
 
         if self._tokens is None:
-            self._tokens = Tokens(self.url("issuer"))
+            file = os.environ.get(TOKEN_FILE)
+            self._tokens = TokenFile(Path(file)) if file else Tokens(self.url("issuer"))
         return [Api(service, url, self._tokens) for url in self._deployment.endpoints.urls(service)]
 
 

@@ -18,6 +18,7 @@ from chassis.telemetry import logs, metrics
 from chassis.wire.kafka import KafkaLogin
 from saga_tracker import saga_metrics
 from saga_tracker.definitions import DEFINITIONS
+from saga_tracker.http.break_glass import LoggedBreakGlass
 from saga_tracker.http.cancellations import Cancellations
 from saga_tracker.http.live import Streams
 from saga_tracker.http.now_api import Answers
@@ -29,6 +30,7 @@ def application(dependencies: Dependencies) -> FastAPI:
     """Return the API with these dependencies. Nothing connects before the first request."""
     instance = f"{dependencies.settings.service}-api-{socket.gethostname()}-{os.getpid()}"
     app = api("saga-tracker", dependencies, *ROUTERS)
+    app.state.verifier = LoggedBreakGlass(dependencies.verifier, dependencies.engine)
     metrics.watch_database(dependencies.engine, *saga_metrics.MEASURES)
     saga_metrics.initialise(DEFINITIONS.values())
     app.state.streams, app.state.answers = Streams(), Answers()
