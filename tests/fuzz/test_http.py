@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from chassis.http.problem import MEDIA_TYPE
+from chassis.wire.envelope import new_id
 from stack.gateways import ACCOUNTS
 from support.shop import SKU, Shop
 
@@ -83,10 +84,14 @@ def explore(url: str, token: str, options: Sequence[str], folder: Path) -> None:
 
 
 def merchants_token(besieged: Shop) -> str:
-    """Return a token of a merchant in test mode."""
-    wanted = {"sub": "fuzzed", "roles": ["merchant", "test"], "ttl_s": 3_600}
-    answer = besieged.http.post(f"{besieged.stack.endpoints.url('issuer')}/token", json=wanted)
-    return str(answer.json()["access_token"])
+    """Return a token of a merchant in test mode, which merchant alone issues."""
+    merchant_id = f"m-{new_id().lower()}"
+    body = {"merchant_id": merchant_id, "name": "A shop", "currencies": ["USD"], "price": {"basis_points": 250}}
+    besieged.call("merchant", "POST", "/v1/merchants", body)
+    key = besieged.call("merchant", "POST", f"/v1/merchants/{merchant_id}/api-keys", {"is_live": False})["api_key"]
+    url = f"{besieged.stack.endpoints.url('merchant')}/v1/tokens"
+    headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": new_id()}
+    return str(besieged.http.post(url, headers=headers).json()["access_token"])
 
 
 CART = {

@@ -107,8 +107,7 @@ def test_a_customer_sees_only_what_is_its_own(besieged: Shop) -> None:
     """For a customer, another's order does not exist; what is for staff is forbidden."""
     order_id = besieged.place(points=50).order_id
     besieged.outcome(order_id)
-    wanted = {"sub": "another customer", "roles": ["customer"]}
-    token = besieged.http.post(f"{besieged.stack.endpoints.url('issuer')}/token", json=wanted).json()["access_token"]
+    token = besieged.customers_token("another customer", "customer")
     statuses = {
         ("checkout", "GET", f"/v1/orders/{order_id}"): 404,
         ("checkout", "POST", f"/v1/orders/{order_id}/cancel"): 404,
