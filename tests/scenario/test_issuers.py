@@ -80,6 +80,7 @@ def test_it_is_a_customers_where_customers_have_their_own(open_shop: Shop) -> No
     found = [open_shop.http.get(f"{url}/v1/accounts/{each}", headers=headers).status_code for each in (own, other)]
     assert found == [200, 403]
     order = open_shop.place()
+    open_shop.outcome(order.order_id)
     url = f"{open_shop.stack.endpoints.url('checkout')}/v1/orders/{order.order_id}"
     assert open_shop.http.get(url, headers=headers).status_code == 404, "another customer's order"
 
