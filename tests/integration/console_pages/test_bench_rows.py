@@ -8,6 +8,7 @@ import re
 import pytest
 
 from baraza.bench import tracker_rows
+from baraza.bench.owner import owner_connection
 from baraza.system.running import Running
 from chassis.wire.envelope import new_id
 from support.console_stage import Stage, caused
@@ -37,7 +38,7 @@ def test_copies_are_counted_listed_and_have_the_timelines_that_were_wanted(stage
         assert any(each["causation_id"] in known for each in drawn)
     tracker_rows.fill(running, 3_000)
     assert tracker_rows.differences(running) == []
-    with tracker_rows.owner_connection(running, tracker_rows.TRACKER) as connection:
+    with owner_connection(running, tracker_rows.TRACKER) as connection:
         assert connection.execute("SELECT count(*) FROM sagas").fetchone() == (3_000,)
     for path in ("/sagas?state=NEEDS_REVIEW", "/sagas?state=CANCELLED_COMPENSATED", "/sagas?subject=bench-17"):
         assert "Nothing matches" not in operator.get(path).text
